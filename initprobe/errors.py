@@ -1,0 +1,48 @@
+"""What can go wrong that is not a bug.
+
+    InitprobeError
+    ├── ConfigError           a wrong option, value or file; one line, exit code 2   (also a ValueError)
+    │   ├── UnknownNameError  a name no registry holds, with the nearest one         (also a KeyError)
+    │   ├── InputError        input data that cannot be read or is not numbers
+    │   ├── OutputError       a file or directory that cannot be written
+    │   └── MemoryLimitError  a run that would not fit
+    └── CheckFailed           a check that was asked for did not hold; exit code 1
+
+The message says what, where and what to do, in one line.
+"""
+
+
+class InitprobeError(Exception):
+    """Base of every error that initprobe raises on purpose."""
+
+    exit_code = 2
+
+
+class ConfigError(InitprobeError, ValueError):
+    """The experiment, as asked for, cannot be run."""
+
+
+class UnknownNameError(ConfigError, KeyError):
+    """A name that is in no registry. A `KeyError` too, so `in` and `.get()` work on a registry."""
+
+    def __str__(self) -> str:
+        # KeyError would print the repr of its argument.
+        return str(self.args[0]) if self.args else ""
+
+
+class InputError(ConfigError):
+    """Input data that cannot be read, or is not a table of finite numbers."""
+
+
+class OutputError(ConfigError):
+    """A file or directory that cannot be written."""
+
+
+class MemoryLimitError(ConfigError):
+    """A run that needs more memory than there is."""
+
+
+class CheckFailed(InitprobeError):
+    """A check that the user asked for did not hold."""
+
+    exit_code = 1

@@ -1,0 +1,140 @@
+"""The `name:key=value,...` grammar of the command line and of YAML, and the numbers in it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from initprobe.errors import ConfigError, UnknownNameError
+from initprobe.registry import suggestion
+
+Value = float | bool | str
+Made = TypeVar("Made")
+
+_OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+_LONGEST_NUMBER = 100
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A name and its parameters, as typed: `he:mode=fan_out` is `Spec("he", {"mode": "fan_out"})`."""
+
+    name: str
+    params: Mapping[str, Value]
+
+    def __str__(self) -> str:
+        params = ",".join(f"{key}={_text(value)}" for key, value in self.params.items())
+        return f"{self.name}:{params}" if params else self.name
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def parse_spec(text: str) -> Spec:
+    """Read `NAME[:key=value,...]`; numbers may be written `1e-2`, `5/3`, `sqrt(2)`.
+
+    Raises:
+        ConfigError: an empty name, a part without `=`, or a key given twice.
+    """
+    name, colon, rest = text.strip().partition(":")
+    if not name.strip():
+        raise ConfigError(f"{text!r} has no name; write NAME or NAME:key=value,...")
+    if not colon:
+        return Spec(name.strip(), {})
+    params: dict[str, Value] = {}
+    for part in rest.split(","):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (key and equals and value):
+            raise ConfigError(f"{text!r}: {part.strip()!r} is not key=value, as in {name.strip()}:key=0.5")
+        if key in params:
+            raise ConfigError(f"{text!r}: {key} is given twice")
+        params[key] = parse_value(value)
+    return Spec(name.strip(), params)
+
+
+def parse_value(text: str) -> Value:
+    """A bool, a number, or else the text itself."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return parse_number(text)
+    except ConfigError:
+        return text
+
+
+def parse_number(text: str) -> float:
+    """A finite number written plainly or with `+ - * /`, brackets, `sqrt(...)` and `pi`.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    try:
+        value = _evaluate(ast.parse(text.strip()[:_LONGEST_NUMBER], mode="eval").body)
+    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(f"{text!r} is not a finite number; write it like 0.01, 1e-2, 5/3 or sqrt(2)")
+    return value
+
+
+def _evaluate(node: ast.expr) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            return float(value)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_evaluate(operand)
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return _evaluate(operand)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_evaluate(left), _evaluate(right))
+        case ast.Call(func=ast.Name(id="sqrt"), args=[argument], keywords=[]):
+            return math.sqrt(_evaluate(argument))
+        case ast.Name(id="pi"):
+            return math.pi
+    raise ValueError
+
+
+def build(make: Callable[..., Made], spec: Spec) -> Made:
+    """Call `make` with the parameters of `spec`, each checked against its signature.
+
+    Raises:
+        ConfigError: an unknown, missing or ill-typed parameter, or one that `make` refuses.
+    """
+    hints = get_type_hints(make)
+    known = inspect.signature(make).parameters
+    values = {}
+    for key, value in spec.params.items():
+        if key not in known:
+            hint = suggestion(key, list(known)) or f" It takes {', '.join(known)}."
+            raise UnknownNameError(f"{spec.name} has no parameter {key!r}.{hint}")
+        values[key] = _checked(f"{spec.name}: {key}", value, hints[key])
+    missing = [key for key, p in known.items() if p.default is p.empty and key not in values]
+    if missing:
+        raise ConfigError(f"{spec.name} needs {missing[0]}=, as in {spec.name}:{missing[0]}=0.1")
+    return make(**values)
+
+
+def _checked(what: str, value: Value, hint: Any) -> Value:
+    if get_origin(hint) is Literal:
+        choices = get_args(hint)
+        if value not in choices:
+            raise ConfigError(f"{what}={_text(value)} is not one of {', '.join(choices)}.{suggestion(str(value), choices)}")
+    elif hint is bool:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{what}={_text(value)} is not true or false")
+    elif isinstance(value, bool | str):
+        raise ConfigError(f"{what}={_text(value)} is not a number; write it like 0.01, 1e-2, 5/3 or sqrt(2)")
+    return value

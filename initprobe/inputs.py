@@ -1,0 +1,216 @@
+"""Where a batch comes from: Gaussian or uniform noise, or a file of real data."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.errors import ConfigError, InputError
+from initprobe.registry import Registry
+
+Array = npt.NDArray[Any]
+SUFFIXES = (".npy", ".npz", ".csv")
+_LINES = "one line a sample, numbers separated by commas"
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Synthetic input, made row by row.
+
+    Attributes:
+        name: canonical name.
+        sample: `(generator, (rows, features), dtype, shared)` to rows; `shared` is a row of N(0,1), the same for every
+            row of a network's input, from which correlated inputs are made.
+        formula: the rule in plain text.
+        describe: this record in words.
+        params: the parameters it was made with.
+        make: makes the record again with other parameters.
+    """
+
+    name: str
+    sample: Callable[[np.random.Generator, tuple[int, int], npt.DTypeLike, Array], Array]
+    formula: str
+    describe: str
+    aliases: tuple[str, ...] = ()
+    params: dict[str, float] = field(default_factory=dict)
+    make: Callable[..., Noise] | None = None
+
+
+def gaussian(std: float = 1.0, mean: float = 0.0, correlation: float = 0.0) -> Noise:
+    """Independent normal features; any two samples have the given correlation."""
+    if std < 0:
+        raise ConfigError(f"gaussian: std must be at least 0, not {std:g}")
+    if not 0 <= correlation <= 1:
+        raise ConfigError(f"gaussian: correlation must lie between 0 and 1, not {correlation:g}")
+
+    def sample(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike, shared: Array) -> Array:
+        rows: Array = rng.standard_normal(shape, dtype=dtype)  # type: ignore[arg-type]
+        if correlation:
+            rows *= math.sqrt(1 - correlation)
+            rows += (math.sqrt(correlation) * shared).astype(dtype)
+        rows *= std
+        rows += mean
+        return rows
+
+    words = f"N({mean:g},{std**2:g}) input" + (f", correlation {correlation:g}" if correlation else "")
+    return Noise(
+        name="gaussian",
+        sample=sample,
+        formula="x = mean + std (sqrt(correlation) common + sqrt(1 - correlation) own), both N(0,1)",
+        describe=words,
+        aliases=("normal",),
+        params={"std": std, "mean": mean, "correlation": correlation},
+        make=gaussian,
+    )
+
+
+def uniform(low: float = -1.0, high: float = 1.0) -> Noise:
+    """Independent features, uniform between two bounds."""
+    if low > high:
+        raise ConfigError(f"uniform: low {low:g} is above high {high:g}")
+
+    def sample(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike, shared: Array) -> Array:
+        rows: Array = rng.random(shape, dtype=dtype)  # type: ignore[arg-type]
+        rows *= high - low
+        rows += low
+        return rows
+
+    return Noise(
+        name="uniform",
+        sample=sample,
+        formula="U(low, high)",
+        describe=f"U({low:g},{high:g}) input",
+        params={"low": low, "high": high},
+        make=uniform,
+    )
+
+
+INPUTS = Registry("input", [gaussian(), uniform()])
+
+
+def read_table(path: Path, dtype: npt.DTypeLike) -> Array:
+    """A table of real data, `(samples, features)`, from a .npy, .npz or .csv file.
+
+    Raises:
+        InputError: no such file, another format, pickled or empty data, another shape, or an entry that is not a finite
+            number of `dtype`, with file and row.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    raw = _read_csv(path) if path.suffix.lower() == ".csv" else _read_numpy(path)
+    _check_shape(path, raw)
+    with np.errstate(over="ignore"):
+        table = np.ascontiguousarray(raw, dtype=dtype)
+    _check_finite(path, raw, table)
+    return table
+
+
+def standardized(table: Array) -> Array:
+    """Every feature shifted to mean 0 and scaled to variance 1; a constant feature becomes 0."""
+    wide = table.astype(np.float64)
+    wide -= wide.mean(axis=0)
+    spread = wide.std(axis=0)
+    # A constant feature leaves only rounding error, which must not be scaled up.
+    varies = spread > 1e-12 * np.abs(table).max(axis=0)
+    wide[:, varies] /= spread[varies]
+    wide[:, ~varies] = 0
+    return wide.astype(table.dtype)
+
+
+def _read_numpy(path: Path) -> Array:
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: a file of input ends in {', '.join(SUFFIXES)}")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else _only_array(path, loaded)
+    except InputError:
+        raise
+    except ValueError as error:
+        if "pickle" in str(error):
+            raise InputError(
+                f"{path}: holds pickled Python objects, which are not read; save a plain array with numpy.save(path, x)"
+            ) from None
+        raise InputError(f"{path}: not a NumPy file ({_one_line(error)})") from None
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read ({_one_line(error)})") from None
+
+
+def _only_array(path: Path, archive: Any) -> Array:
+    with archive:
+        names = list(archive.files)
+        if "x" not in names and len(names) != 1:
+            raise InputError(f"{path}: holds {', '.join(names) or 'nothing'}; name the array of inputs x, or save it alone")
+        return np.asarray(archive["x" if "x" in names else names[0]])
+
+
+def _read_csv(path: Path) -> Array:
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            if not lines.readline().strip():
+                raise InputError(f"{path}: is empty; {_LINES}")
+        return np.loadtxt(path, delimiter=",", ndmin=2, comments=None, encoding="utf-8-sig")
+    except InputError:
+        raise
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not text; {_LINES}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({_one_line(error)})") from None
+    except ValueError:
+        raise InputError(f"{path}:{_first_fault(path)}") from None
+
+
+def _first_fault(path: Path) -> str:
+    """Line number and cause of the first line that does not fit, for a file that loadtxt refused."""
+    columns = None
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            cells = line.strip().split(",")
+            if cells == [""]:
+                continue
+            columns = columns or len(cells)
+            bad = next((cell for cell in cells if not _is_float(cell)), None)
+            if bad is not None:
+                header = " (a header? delete that line)" if number == 1 else ""
+                return f"{number}: {bad.strip()!r} is not a number{header}; {_LINES}"
+            if len(cells) != columns:
+                return f"{number}: {len(cells)} values, but the lines before have {columns}"
+    return f" cannot be read; {_LINES}"
+
+
+def _is_float(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def _check_shape(path: Path, raw: Array) -> None:
+    if raw.dtype.kind not in "fiub":
+        raise InputError(f"{path}: holds {raw.dtype} entries, not real numbers")
+    if raw.ndim != 2:
+        fix = f"; reshape it to ({len(raw)}, {raw[0].size})" if raw.ndim > 2 and len(raw) else ""
+        raise InputError(f"{path}: has shape {raw.shape}, not (samples, features){fix}")
+    if raw.shape[0] < 2 or raw.shape[1] < 1:
+        raise InputError(f"{path}: has shape {raw.shape}; at least 2 samples of 1 feature are needed")
+
+
+def _check_finite(path: Path, raw: Array, table: Array) -> None:
+    rows = np.flatnonzero(~np.isfinite(table).all(axis=1))
+    if len(rows):
+        row = int(rows[0])
+        column = int(np.flatnonzero(~np.isfinite(table[row]))[0])
+        entry = raw[row, column]
+        reason = f"is beyond {table.dtype}; use --dtype float64" if np.isfinite(entry) else "is not a finite number"
+        raise InputError(f"{path}: row {row + 1}, column {column + 1}: {entry} {reason}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

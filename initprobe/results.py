@@ -1,0 +1,262 @@
+"""What a probe found: per-layer statistics and histogram counts, never activations.
+
+Nothing here knows how the numbers were made. The field names, joined by dots (`output.variance`), are the vocabulary of
+JSON, CSV and checks. `null` stands for what does not apply or was lost; `status` says which.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from initprobe.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "underflow", "overflow", "nonfinite"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+SEVERITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
+TENSORS = (
+    "weight",
+    "preactivation",
+    "output",
+    "preactivation_gradient",
+    "output_gradient",
+    "weight_gradient",
+)
+
+
+def worst(statuses: Iterator[Status]) -> Status:
+    """The gravest of some statuses."""
+    return max(statuses, key=SEVERITY.index, default="ok")
+
+
+class Record(BaseModel):
+    """A frozen part of a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null", serialize_by_alias=True)
+
+
+class Histogram(Record):
+    """Counts in equal bins from `low` to `high`, all draws and batches pooled."""
+
+    low: Finite
+    high: Finite
+    counts: tuple[int, ...]
+
+
+class Percentiles(Record):
+    """Percentiles of all entries, draws and batches pooled."""
+
+    p1: Finite
+    p5: Finite
+    p25: Finite
+    p50: Finite
+    p75: Finite
+    p95: Finite
+    p99: Finite
+
+
+class TensorStats(Record):
+    """Statistics of one tensor of one layer, over all its entries (units and samples; all entries of a matrix).
+
+    Moments are taken in each draw and averaged over draws; the rest is taken over all draws pooled.
+
+    Attributes:
+        status: `ok`; `underflow` where values fell below the normal range of the dtype; `overflow` where they became
+            infinite; `nonfinite` where they became NaN.
+        mean: mean.
+        variance: population variance about the mean.
+        variance_sd: standard deviation (ddof 1) of the draws' variances; null for one draw.
+        variance_log10: log10 of the variance; holds where the variance itself is below the float range.
+        variance_by_draw: the variance in each draw.
+        std: square root of `variance`.
+        rms: square root of the mean square.
+        min: smallest entry.
+        max: largest entry.
+        percentiles: percentiles, read from the fine histogram they were counted in.
+        zero_fraction: share of entries that are exactly 0.
+        near_zero_fraction: share of entries within 1% of `rms` of 0.
+        nonfinite_count: entries that are infinite or NaN.
+        coverage: share of the entries that percentiles, fractions and histogram were taken from.
+        histogram: 200 equal bins from `min` to `max`.
+    """
+
+    status: Status
+    mean: Finite | None
+    variance: Finite | None
+    variance_sd: Finite | None
+    variance_log10: Finite | None
+    variance_by_draw: tuple[Finite | None, ...]
+    std: Finite | None
+    rms: Finite | None
+    min: Finite | None
+    max: Finite | None
+    percentiles: Percentiles | None
+    zero_fraction: Share | None
+    near_zero_fraction: Share | None
+    nonfinite_count: Annotated[int, Field(ge=0)]
+    coverage: Share
+    histogram: Histogram | None
+
+
+class OutputStats(TensorStats):
+    """Statistics of a layer's output h.
+
+    Attributes:
+        saturated_fraction: share of entries in the activation's saturated band; null where it has none.
+        dead_fraction: share of units that are exactly off for every sample of every batch, averaged over draws; null
+            for an activation whose units cannot die.
+    """
+
+    saturated_fraction: Share | None
+    dead_fraction: Share | None
+
+
+class LayerStats(Record):
+    """Everything measured at one layer.
+
+    Attributes:
+        layer: 1 for the first.
+        fan_in: inputs of a unit.
+        fan_out: units.
+        status: the gravest status of its tensors.
+        correlation: mean cosine between the pre-activations z of two different inputs; null where undefined.
+        gradient_to_weight_ratio: rms(dL/dW) / rms(W); null for all-zero weights.
+        weight: W.
+        preactivation: z = h W + b.
+        output: h = phi(z).
+        preactivation_gradient: dL/dz.
+        output_gradient: dL/dh; N(0, 1) at the last layer by construction.
+        weight_gradient: dL/dW, summed over the samples of all batches.
+    """
+
+    layer: Annotated[int, Field(ge=1)]
+    fan_in: Annotated[int, Field(ge=1)]
+    fan_out: Annotated[int, Field(ge=1)]
+    status: Status
+    correlation: Annotated[float, Field(ge=-1, le=1)] | None
+    gradient_to_weight_ratio: Finite | None
+    weight: TensorStats
+    preactivation: TensorStats
+    output: OutputStats
+    preactivation_gradient: TensorStats
+    output_gradient: TensorStats
+    weight_gradient: TensorStats
+
+    def tensor(self, name: str) -> TensorStats:
+        """The statistics of a tensor of `TENSORS` by name."""
+        stats: TensorStats = getattr(self, name)
+        return stats
+
+
+class Description(Record):
+    """The experiment in words, for titles and headings.
+
+    Attributes:
+        title: e.g. `Xavier normal + tanh, 10 layers of 500`.
+        weights: e.g. `W ~ N(0, std 0.0447), width x Var(W) = 1.00`.
+        setting: e.g. `N(0,1) input, batch 1000, 4 draws, seed 0`.
+        shape: e.g. `500 -> 500 x 10`.
+        slug: a file name for it, e.g. `xavier-tanh-10x500`.
+        output_low: the smallest value an output can take; null if unbounded.
+        output_high: the largest.
+    """
+
+    title: str
+    weights: str
+    setting: str
+    shape: str
+    slug: str
+    output_low: Finite | None
+    output_high: Finite | None
+
+
+class Environment(Record):
+    """Where a result was made."""
+
+    initprobe: str
+    python: str
+    numpy: str
+    blas: str
+    processor: str
+    platform: str
+    threads: int
+
+
+class ProbeResult(Record):
+    """What `initprobe.run` returns: one experiment, measured.
+
+    Attributes:
+        schema_version: version of this layout; `schema` in JSON.
+        config: the experiment as asked for.
+        description: the experiment in words.
+        environment: versions and machine.
+        elapsed_s: seconds that sampling, propagation and statistics took.
+        layers: the layers, first to last.
+    """
+
+    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
+    config: dict[str, JsonValue]
+    description: Description
+    environment: Environment
+    elapsed_s: Annotated[float, Field(ge=0)]
+    layers: tuple[LayerStats, ...]
+
+    @cached_property
+    def draws(self) -> int:
+        """Number of independent networks behind each average."""
+        return len(self.layers[0].output.variance_by_draw)
+
+    def series(self, tensor: str, statistic: str = "variance") -> list[float]:
+        """A statistic of a tensor over the layers, NaN where it is null: `series("output", "std")`."""
+        values = (getattr(layer.tensor(tensor), statistic) for layer in self.layers)
+        return [math.nan if value is None else float(value) for value in values]
+
+    def to_json(self) -> str:
+        """This result as JSON text; `from_json` reads it back."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = "JSON") -> ProbeResult:
+        """Read a result from JSON text.
+
+        Raises:
+            InputError: not JSON, or not a result of this schema version; names `source` and the field.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(str(part) for part in fault["loc"])
+            raise InputError(
+                f"{source}: not a result of initprobe (schema {SCHEMA_VERSION}): {where or 'file'}: {fault['msg']}"
+            ) from None
+
+    def figure(self, kind: str = "summary") -> Figure:
+        """A matplotlib figure: `summary`, `output`, `gradient` or `depth`."""
+        from initprobe.reports.figures import draw
+
+        return draw(self, kind)
+
+    def table(self) -> str:
+        """The table that `initprobe run` prints, as plain text."""
+        from initprobe.reports.tables import plain_text
+
+        return plain_text(self)
+
+    def _repr_html_(self) -> str:
+        """A notebook shows the table and the summary picture."""
+        from initprobe.reports.figures import notebook_html
+
+        return notebook_html(self)
+
+
