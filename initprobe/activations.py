@@ -78,8 +78,9 @@ class Activation:
 
 def _sigmoid(z: Array) -> Array:
     """`1 / (1 + e^-z)` without overflow at either end."""
-    small = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1, small) / (1 + small)
+    small: Array = np.exp(-np.abs(z))
+    share: Array = np.where(z >= 0, 1, small) / (1 + small)
+    return share
 
 
 def _special() -> Any:
@@ -284,8 +285,9 @@ def gelu_tanh() -> Activation:
 
     def slope(z: Array, h: Array) -> Array:
         z = np.clip(z, -20, 20)  # beyond, tanh is +-1 to the last bit and z^2 (1 - tanh^2) would be inf * 0
-        t = np.tanh(scale * (z + cubic * z**3))
-        return (1 + t) / 2 + z / 2 * (1 - t * t) * (scale * (1 + 3 * cubic * z * z))
+        t: Array = np.tanh(scale * (z + cubic * z**3))
+        result: Array = (1 + t) / 2 + z / 2 * (1 - t * t) * (scale * (1 + 3 * cubic * z * z))
+        return result
 
     return Activation(
         name="gelu_tanh",
@@ -302,7 +304,8 @@ def silu() -> Activation:
 
     def slope(z: Array, h: Array) -> Array:
         s = _sigmoid(z)
-        return s * (1 + z * (1 - s))
+        result: Array = s * (1 + z * (1 - s))
+        return result
 
     return Activation(
         name="silu",
@@ -319,7 +322,8 @@ def mish() -> Activation:
 
     def slope(z: Array, h: Array) -> Array:
         t = np.tanh(np.logaddexp(0, z))
-        return t + z * (1 - t * t) * _sigmoid(z)
+        result: Array = t + z * (1 - t * t) * _sigmoid(z)
+        return result
 
     return Activation(
         name="mish",

@@ -20,7 +20,12 @@ DEFAULT_WIDTH = 500
 DEFAULT_BATCH = 1000
 
 
-def _resolve(registry: Registry[Any], spec: Spec) -> Any:
+def resolve(registry: Registry[Any], spec: Spec) -> Any:
+    """The record that `spec` names, made with its parameters.
+
+    Raises:
+        ConfigError: an unknown name or parameter, or one that the record refuses.
+    """
     record = registry[spec.name]
     if record.make is None and not spec.params:
         return record
@@ -49,7 +54,7 @@ def _initializer_spec(value: object) -> Spec | Initializer:
     if isinstance(value, Initializer):
         return value
     spec = _as_spec(value)
-    _resolve(INITIALIZERS, spec)
+    resolve(INITIALIZERS, spec)
     return spec
 
 
@@ -57,7 +62,7 @@ def _activation_spec(value: object) -> Spec | Activation:
     if isinstance(value, Activation):
         return value
     spec = _as_spec(value)
-    _resolve(ACTIVATIONS, spec)
+    resolve(ACTIVATIONS, spec)
     return spec
 
 
@@ -68,7 +73,7 @@ def _input_spec(value: object) -> Spec | Path:
     if isinstance(value, str) and _is_path(value):
         return Path(value)
     spec = _as_spec(value)
-    _resolve(INPUTS, spec)
+    resolve(INPUTS, spec)
     return spec
 
 
@@ -140,7 +145,8 @@ class ProbeConfig(BaseModel):
         bias = self.bias_initializer
         if self.bias_init is not None and bias.needs_fan:
             raise ConfigError(
-                f"bias_init: {bias.name} depends on the layer's size, which a bias does not have; use zeros, normal:std=0.1 or constant:value=0.1"
+                f"bias_init: {bias.name} depends on the layer's size, which a bias does not have; "
+                "use zeros, normal:std=0.1 or constant:value=0.1"
             )
         if self.standardize and not isinstance(self.input, Path):
             raise ConfigError("standardize is for data from a file; synthetic input takes std= and mean=")
@@ -149,25 +155,25 @@ class ProbeConfig(BaseModel):
     @cached_property
     def initializer(self) -> Initializer:
         """The weight initializer."""
-        return self.init if isinstance(self.init, Initializer) else _resolve(INITIALIZERS, self.init)
+        return self.init if isinstance(self.init, Initializer) else resolve(INITIALIZERS, self.init)
 
     @cached_property
     def bias_initializer(self) -> Initializer:
         """The bias initializer: the one asked for, the one that comes with the weights, or zeros."""
         if isinstance(self.bias_init, Spec):
-            bias: Initializer = _resolve(INITIALIZERS, self.bias_init)
+            bias: Initializer = resolve(INITIALIZERS, self.bias_init)
             return bias
         return self.bias_init or self.initializer.bias or INITIALIZERS["zeros"]
 
     @cached_property
     def activation(self) -> Activation:
         """The activation."""
-        return self.act if isinstance(self.act, Activation) else _resolve(ACTIVATIONS, self.act)
+        return self.act if isinstance(self.act, Activation) else resolve(ACTIVATIONS, self.act)
 
     @cached_property
     def noise(self) -> Noise | None:
         """The synthetic input, or None where it comes from a file."""
-        return None if isinstance(self.input, Path) else _resolve(INPUTS, self.input)
+        return None if isinstance(self.input, Path) else resolve(INPUTS, self.input)
 
     @property
     def layer_widths(self) -> tuple[int, ...]:

@@ -131,7 +131,9 @@ def _checked(what: str, value: Value, hint: Any) -> Value:
     if get_origin(hint) is Literal:
         choices = get_args(hint)
         if value not in choices:
-            raise ConfigError(f"{what}={_text(value)} is not one of {', '.join(choices)}.{suggestion(str(value), choices)}")
+            raise ConfigError(
+                f"{what}={_text(value)} is not one of {', '.join(choices)}.{suggestion(str(value), choices)}"
+            )
     elif hint is bool:
         if not isinstance(value, bool):
             raise ConfigError(f"{what}={_text(value)} is not true or false")

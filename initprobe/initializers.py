@@ -1,7 +1,7 @@
 """The initializers: one frozen record each, a variance rule and a unit-variance sampler.
 
-`W = mean + sqrt(variance(fan_in, fan_out)) * unit sample`, for the sampler and for the theory alike, so that they cannot
-disagree. `W` has shape `(fan_in, fan_out)`. To add one, write a function that returns its record and list it in
+`W = mean + sqrt(variance(fan_in, fan_out)) * unit sample`, for the sampler and for the theory alike, so that they
+cannot disagree. `W` has shape `(fan_in, fan_out)`. To add one, write a function that returns its record and list it in
 `INITIALIZERS`; tables, help, theory and the tests over the whole registry follow.
 """
 
@@ -251,7 +251,9 @@ def _sparse_distribution(sparsity: float) -> Distribution:
         return entries * math.sqrt(fan_in / (fan_in - cut)) if cut < fan_in else entries
 
     words = f"{_number(100 * sparsity)}% zeros in each column"
-    return Distribution("sparse", sample, lambda mean, std: f"normal with {words}, std {_number(std)} overall", whole=True)
+    return Distribution(
+        "sparse", sample, lambda mean, std: f"normal with {words}, std {_number(std)} overall", whole=True
+    )
 
 
 def _fixed_variance(variance: float) -> VarianceRule:
@@ -276,8 +278,8 @@ def _spread(name: str, std: float | None, var: float | None) -> float:
     """
     if std is None and var is None:
         raise ConfigError(
-            f"{name} needs std= or var=: papers write N(0, 0.01) for either, and at width 500 std 0.01 makes tanh collapse "
-            f"while variance 0.01 saturates it; write {name}:std=0.01 or {name}:var=0.01"
+            f"{name} needs std= or var=: papers write N(0, 0.01) for either, and at width 500 std 0.01 makes tanh "
+            f"collapse while variance 0.01 saturates it; write {name}:std=0.01 or {name}:var=0.01"
         )
     if std is not None and var is not None:
         raise ConfigError(f"{name} takes std= or var=, not both")
@@ -323,7 +325,7 @@ def identity(gain: float = 1.0) -> Initializer:
         name="identity",
         distribution=IDENTITY,
         variance=lambda fan_in, fan_out: gain**2 / max(fan_in, fan_out),
-        formula="W = gain I",
+        formula="W = gain I; the mean square of its entries is gain^2 / fan_in",
         reference="Le et al. 2015, arXiv:1504.00941",
         aliases=("eye",),
         params={"gain": gain},
@@ -409,7 +411,8 @@ def truncated_normal(
     spread = _spread("truncated_normal", std, var)
     if not low < high or _mass(low, high) < 0.01:
         raise ConfigError(
-            f"truncated_normal: [{low:g}, {high:g}] must hold at least 1% of the normal it cuts; bounds are in standard deviations"
+            f"truncated_normal: [{low:g}, {high:g}] must hold at least 1% of the normal it cuts; "
+            "bounds are in standard deviations"
         )
     cut_mean, cut_variance = truncated_moments(low, high)
     before = math.sqrt(spread / cut_variance if corrected else spread)
@@ -582,7 +585,7 @@ def sparse(sparsity: float = 0.9, std: float | None = None, var: float | None = 
         name="sparse",
         distribution=_sparse_distribution(sparsity),
         variance=variance,
-        formula="N(0, std^2) with ceil(sparsity fan_in) zeros among each unit's inputs; Var(W) = std^2 (1 - share of zeros)",
+        formula="N(0, std^2), ceil(sparsity fan_in) zeros among a unit's inputs; Var(W) = std^2 (1 - share of zeros)",
         reference="Martens 2010, ICML (Hessian-free optimization)",
         example="sparse:sparsity=0.9,std=0.1",
         used_by="torch sparse_, which cuts among each unit's outgoing weights instead",

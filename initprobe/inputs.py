@@ -30,6 +30,8 @@ class Noise:
             row of a network's input, from which correlated inputs are made.
         formula: the rule in plain text.
         describe: this record in words.
+        reference: where it is used.
+        aliases: other names people type.
         params: the parameters it was made with.
         make: makes the record again with other parameters.
     """
@@ -38,6 +40,7 @@ class Noise:
     sample: Callable[[np.random.Generator, tuple[int, int], npt.DTypeLike, Array], Array]
     formula: str
     describe: str
+    reference: str
     aliases: tuple[str, ...] = ()
     params: dict[str, float] = field(default_factory=dict)
     make: Callable[..., Noise] | None = None
@@ -65,6 +68,7 @@ def gaussian(std: float = 1.0, mean: float = 0.0, correlation: float = 0.0) -> N
         sample=sample,
         formula="x = mean + std (sqrt(correlation) common + sqrt(1 - correlation) own), both N(0,1)",
         describe=words,
+        reference="CS231n 2017, lecture 6; correlated pairs: Poole et al. 2016, arXiv:1606.05340",
         aliases=("normal",),
         params={"std": std, "mean": mean, "correlation": correlation},
         make=gaussian,
@@ -87,6 +91,7 @@ def uniform(low: float = -1.0, high: float = 1.0) -> Noise:
         sample=sample,
         formula="U(low, high)",
         describe=f"U({low:g},{high:g}) input",
+        reference="features scaled to a fixed range, as pixels are",
         params={"low": low, "high": high},
         make=uniform,
     )
@@ -146,7 +151,9 @@ def _only_array(path: Path, archive: Any) -> Array:
     with archive:
         names = list(archive.files)
         if "x" not in names and len(names) != 1:
-            raise InputError(f"{path}: holds {', '.join(names) or 'nothing'}; name the array of inputs x, or save it alone")
+            raise InputError(
+                f"{path}: holds {', '.join(names) or 'nothing'}; name the array of inputs x, or save it alone"
+            )
         return np.asarray(archive["x" if "x" in names else names[0]])
 
 

@@ -18,7 +18,7 @@ from initprobe.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 Status = Literal["ok", "underflow", "overflow", "nonfinite"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -258,5 +258,3 @@ class ProbeResult(Record):
         from initprobe.reports.figures import notebook_html
 
         return notebook_html(self)
-
-

@@ -1,0 +1,3 @@
+from initprobe.cli.app import main
+
+main()

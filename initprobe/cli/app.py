@@ -1,0 +1,91 @@
+"""The `initprobe` program: its commands, and what becomes of errors.
+
+Exit codes: 0 fine; 1 a check that was asked for failed; 2 usage or configuration; 70 a bug, with its traceback;
+130 interrupted. A closed pipe ends quietly.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from initprobe.errors import InitprobeError
+
+COMMANDS = {
+    "run": "initprobe.cli.run",
+    "show": "initprobe.cli.show",
+    "list": "initprobe.cli.listing",
+    "explain": "initprobe.cli.explain",
+}
+EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        home = COMMANDS.get(cmd_name)
+        return None if home is None else import_module(home).command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Whoever read our output has seen enough. Python would complain once more when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"initprobe {version('initprobe')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, callback=_print_version, expose_value=False, is_eager=True, help="Print the version."
+)
+def cli() -> None:
+    """See whether a network's signal and gradient survive, before you train it.
+
+    \b
+    initprobe run --init xavier --act tanh --layers 10
+    initprobe run --init normal:std=0.01 --act tanh        # the famous collapse
+    initprobe list initializers
+    initprobe explain he --fan-in 784 --fan-out 256
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the program and exit with the code that its outcome has."""
+    sys.exit(_outcome(args))
+
+
+def _outcome(args: Sequence[str] | None) -> int:
+    try:
+        return int(cli.main(args, prog_name="initprobe", standalone_mode=False) or 0)
+    except click.Abort:
+        click.echo("Interrupted; no file is half-written.", err=True)
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except InitprobeError as error:
+        click.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    except Exception:
+        traceback.print_exc()
+        click.echo("This is a bug in initprobe, not in what you typed.", err=True)
+        return EXIT_BUG

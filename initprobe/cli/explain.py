@@ -1,0 +1,148 @@
+"""`initprobe explain`: what a name means, in numbers."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from initprobe.activations import Activation
+    from initprobe.grammar import Spec
+    from initprobe.initializers import Initializer
+    from initprobe.inputs import Noise
+    from initprobe.registry import Registry
+
+Line = tuple[str, str]
+_CURVE_REACH, _CURVE_POINTS = 4.0, 801
+_CURVE_Q = (0.1, 1.0, 4.0)
+
+
+@click.command("explain")
+@click.argument("name", metavar="NAME[:key=value,...]")
+@click.option("--fan-in", type=click.IntRange(1), default=500, show_default=True, metavar="N", help="Inputs of a unit.")
+@click.option("--fan-out", type=click.IntRange(1), metavar="M", help="Units of the layer.  [default: fan-in]")
+@click.option("--figure", metavar="FILE", help="Draw an activation and its slope over N(0, q); png, svg or pdf.")
+def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> None:
+    """Explain an initializer, an activation or an input.
+
+    For an initializer: the distribution its rule gives at a layer's size. For an activation: its formula, where it
+    saturates, whether its units can die.
+
+    \b
+    Examples:
+      initprobe explain he --fan-in 784 --fan-out 256
+      initprobe explain torch_linear
+      initprobe explain gelu --figure gelu.png
+    """
+    from initprobe.config import resolve
+    from initprobe.errors import UnknownNameError
+    from initprobe.grammar import parse_spec
+    from initprobe.reports.tables import console
+
+    spec = parse_spec(name)
+    homes = [registry for registry in _registries() if spec.name in registry]
+    if not homes:
+        raise UnknownNameError(_nowhere(spec))
+    to = console(sys.stdout)
+    for registry in homes:
+        record = resolve(registry, spec)
+        to.print(f"[bold]{record.name}[/bold], {registry.kind}")
+        for label, text in _lines(record, (fan_in, fan_out or fan_in)):
+            to.print(f"  {label:<18}{text}", soft_wrap=True, markup=False)
+    if figure:
+        _draw(spec, Path(figure))
+
+
+def _registries() -> tuple[Registry[Initializer], Registry[Activation], Registry[Noise]]:
+    from initprobe.activations import ACTIVATIONS
+    from initprobe.initializers import INITIALIZERS
+    from initprobe.inputs import INPUTS
+
+    return INITIALIZERS, ACTIVATIONS, INPUTS
+
+
+def _nowhere(spec: Spec) -> str:
+    from initprobe.registry import suggestion
+
+    known = [n for registry in _registries() for r in registry.values() for n in (r.name, *r.aliases)]
+    hint = suggestion(spec.name, known) or " `initprobe list initializers` and `initprobe list activations` show all."
+    return f"unknown name {spec.name!r}.{hint}"
+
+
+def _lines(record: Initializer | Activation | Noise, fans: tuple[int, int]) -> Iterator[Line]:
+    from initprobe.activations import Activation
+    from initprobe.initializers import Initializer
+
+    if record.aliases:
+        yield "also", ", ".join(record.aliases)
+    yield "formula", record.formula
+    if isinstance(record, Initializer):
+        yield from _initializer_lines(record, fans)
+    elif isinstance(record, Activation):
+        yield from _activation_lines(record)
+    if record.params:
+        yield "parameters", ", ".join(f"{key}={value}" for key, value in record.params.items())
+    yield "source", record.reference
+
+
+def _initializer_lines(init: Initializer, fans: tuple[int, int]) -> Iterator[Line]:
+    variance = init.variance(*fans)
+    yield f"at {fans[0]} -> {fans[1]}", init.describe(*fans)
+    yield "variance", f"{variance:.6g}"
+    yield "x fan_in", f"{fans[0] * variance:.6g}"
+    yield "x fan_out", f"{fans[1] * variance:.6g}"
+    yield "truncated", _truncation(init)
+    yield "bias", init.bias.describe(*fans) if init.bias else "zeros"
+    if init.used_by:
+        yield "used by", init.used_by
+
+
+def _truncation(init: Initializer) -> str:
+    if init.distribution.name != "truncated_normal":
+        return "no"
+    corrected = init.params.get("corrected", True)
+    return "yes, and widened before the cut to undo its loss of variance" if corrected else "yes, not corrected"
+
+
+def _activation_lines(act: Activation) -> Iterator[Line]:
+    yield "range", f"{act.bounds[0]:.4g} to {act.bounds[1]:.4g}"
+    yield "kinks", ", ".join(f"{kink:g}" for kink in act.kinks) or "none"
+    yield "saturated", _band(act)
+    dead = act.dead_below
+    yield (
+        "units can die",
+        "no" if dead is None else f"yes: off for every input whose pre-activation is at most {dead:g}",
+    )
+
+
+def _band(act: Activation) -> str:
+    if act.saturation is None:
+        return "no band"
+    ends = ((act.saturation.low, "<="), (act.saturation.high, ">="))
+    return "h " + " or h ".join(f"{sign} {end:.4g}" for end, sign in ends if math.isfinite(end))
+
+
+def _draw(spec: Spec, path: Path) -> None:
+    import numpy as np
+
+    from initprobe.activations import ACTIVATIONS
+    from initprobe.cli.outputs import FORMATS, check_writable, write_whole
+    from initprobe.config import resolve
+    from initprobe.errors import ConfigError
+    from initprobe.reports.figures import activation_figure, render
+
+    if spec.name not in ACTIVATIONS:
+        raise ConfigError(f"--figure draws an activation, and {spec.name} is none")
+    if path.suffix[1:] not in FORMATS:
+        raise ConfigError(f"--figure: {path} must end in .png, .svg or .pdf")
+    check_writable(path)
+    act = resolve(ACTIVATIONS, spec)
+    x = np.linspace(-_CURVE_REACH, _CURVE_REACH, _CURVE_POINTS)
+    h = act.value(x)
+    drawn = activation_figure(act.name, act.formula, x, h, act.slope(x, h), _CURVE_Q)
+    write_whole(path, lambda file: file.write(render(drawn, path.suffix[1:])))

@@ -1,0 +1,165 @@
+"""Files that a command writes: checked before the work starts, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from initprobe.errors import ConfigError, OutputError
+
+if TYPE_CHECKING:
+    from initprobe.results import ProbeResult
+
+STDOUT = "-"
+FORMATS = ("png", "svg", "pdf")
+RESULT_FILE = "result.json"
+
+
+def check_writable(path: Path, directory: bool = False) -> None:
+    """Make sure that a file, or a directory and files in it, can be written.
+
+    Raises:
+        OutputError: names the path and the reason.
+    """
+    if not directory and path.is_dir():
+        raise OutputError(f"{path} is a directory; name a file")
+    if not directory and not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no directory {path.parent}; make it first")
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists()) if directory else path.parent
+    if not existing.is_dir():
+        raise OutputError(f"{existing} is a file, so {path} cannot be a directory")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file under a temporary name, then rename it: it is there whole, or as it was before.
+
+    Raises:
+        OutputError: names the path and the reason.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            write(file)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(target: str, text: str) -> None:
+    """Write text to a file, or to standard output for `-`."""
+    if target == STDOUT:
+        click.echo(text, nl=False)
+    else:
+        write_whole(Path(target), lambda file: file.write(text.encode()))
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """`png,svg` to its parts.
+
+    Raises:
+        ConfigError: a format that figures do not come in.
+    """
+    formats = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
+    for name in formats:
+        if name not in FORMATS:
+            raise ConfigError(f"--format: {name!r} is not one of {', '.join(FORMATS)}")
+    return formats
+
+
+def check_exports(targets: Iterable[str | None], directory: Path | None) -> None:
+    """Check every output of a command before its work starts.
+
+    Raises:
+        ConfigError: two outputs go to one place.
+        OutputError: one of them cannot be written.
+    """
+    given = [target for target in targets if target]
+    if given.count(STDOUT) > 1:
+        raise ConfigError("only one export can go to standard output; give the other a file name")
+    files = [Path(target).absolute() for target in given if target != STDOUT]
+    if len(set(files)) < len(files):
+        raise ConfigError("two exports name the same file")
+    for path in files:
+        check_writable(path)
+    if directory is not None:
+        check_writable(directory, directory=True)
+
+
+def save_result(result: ProbeResult, directory: Path, formats: Sequence[str]) -> list[Path]:
+    """Write the figures (none for no formats) and the result itself to `directory`; give the paths, figures first.
+
+    A figure of an earlier run in a format that was not asked for now would show another experiment: it is removed.
+    """
+    written = []
+    for kind, fmt, data in _rendered(result, formats):
+        written.append(directory / f"{kind}.{fmt}")
+        write_whole(written[-1], lambda file, data=data: file.write(data))  # type: ignore[misc]
+    for stale in _own_figures(directory):
+        if stale not in written:
+            stale.unlink(missing_ok=True)
+    written.append(directory / RESULT_FILE)
+    write_whole(written[-1], lambda file: file.write(result.to_json().encode()))
+    return written
+
+
+def _own_figures(directory: Path) -> list[Path]:
+    """Where an earlier run into `directory` put its figures; nothing where no run of ours left its result."""
+    if not (directory / RESULT_FILE).is_file():
+        return []
+    return [directory / f"{kind}.{fmt}" for kind in ("summary", "output", "gradient", "depth") for fmt in FORMATS]
+
+
+def _rendered(result: ProbeResult, formats: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
+    if formats:
+        from initprobe.reports.figures import KINDS, draw, render
+
+        for kind in KINDS:
+            figure = draw(result, kind)
+            for fmt in formats:
+                yield kind, fmt, render(figure, fmt)
+
+
+def relative(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A callback that draws a bar on standard error, from the second second on; None where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    import time
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    started = time.monotonic()
+    with Progress(console=Console(stderr=True), transient=True, disable=False, auto_refresh=False) as bar:
+        task = bar.add_task(label, visible=False)
+
+        def advance(done: int, total: int) -> None:
+            if time.monotonic() - started > 1:
+                bar.update(task, completed=done, total=total, visible=True)
+                bar.refresh()
+
+        yield advance

@@ -1,0 +1,177 @@
+"""`initprobe run`: measure one experiment."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from initprobe.config import ProbeConfig
+    from initprobe.probe import Experiment
+    from initprobe.results import ProbeResult
+
+DEFAULT_OUT = "initprobe-out"
+
+
+@click.command("run")
+@click.option(
+    "--init",
+    required=True,
+    metavar="NAME[:key=value,...]",
+    help="Weight initializer: xavier, he, lecun, orthogonal, normal:std=0.01, he:mode=fan_out, xavier:gain=5/3, "
+    "torch_linear, ... `initprobe list initializers` shows all.",
+)
+@click.option(
+    "--act",
+    required=True,
+    metavar="NAME[:key=value,...]",
+    help="Activation: tanh, relu, sigmoid, gelu, leaky_relu:slope=0.2, ... `initprobe list activations` shows all.",
+)
+@click.option(
+    "--bias-init",
+    metavar="NAME[:key=value,...]",
+    help="Bias initializer, as in normal:std=0.1.  [default: zeros, or what comes with a framework's default]",
+)
+@click.option("--layers", type=int, metavar="N", help="Number of layers.  [default: 10]")
+@click.option("--width", type=int, metavar="N", help="Units in every layer.  [default: 500]")
+@click.option("--widths", metavar="N,N,...", help="Units in each layer, as in 750,700,650, in place of the two above.")
+@click.option("--input-width", type=int, metavar="N", help="Input features.  [default: the first width]")
+@click.option(
+    "--input",
+    "input_",
+    default="gaussian",
+    show_default=True,
+    metavar="SOURCE",
+    help="gaussian[:std=..,mean=..,correlation=..], uniform[:low=..,high=..], or a .npy, .npz or .csv file of real data, "
+    "(samples, features).",
+)
+@click.option("--standardize", is_flag=True, help="Shift and scale each feature of a file to mean 0, variance 1.")
+@click.option("--batch", type=int, metavar="N", help="Samples in a batch.  [default: 1000, or all rows of a file]")
+@click.option(
+    "--batches",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Batches through the same weights, measured as if they were one: memory for --batch, statistics for all.",
+)
+@click.option("--draws", type=int, default=4, show_default=True, metavar="N", help="Independent networks.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of everything random.")
+@click.option("--dtype", default="float32", show_default=True, metavar="float32|float64", help="Network precision.")
+@click.option("--threads", type=int, metavar="N", help="Threads; the numbers do not depend on it.  [default: all]")
+@click.option("-o", "--out", metavar="DIR", help=f"Where figures and result.json go.  [default: {DEFAULT_OUT}/NAME/]")
+@click.option("--format", "formats", default="png", show_default=True, metavar="png,svg,pdf", help="Figure formats.")
+@click.option("--no-figures", is_flag=True, help="Draw no figures and make no directory, unless -o names one.")
+@click.option("--export-json", metavar="FILE|-", help="Everything that was measured, as JSON.")
+@click.option("--export-csv", metavar="FILE|-", help="A row a layer, as CSV.")
+@click.option("--save-weights", metavar="FILE.npz", help="First network: W1.., b1.., input x, backward seed g.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no table.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every statistic of every tensor.")
+def command(
+    input_: str, widths: str | None, formats: str, no_figures: bool, threads: int | None, **options: Any
+) -> None:
+    """Send random or real input through a network and back; report each layer's variance.
+
+    Prints a table and writes summary.png, output.png, gradient.png, depth.png and result.json.
+
+    \b
+    Examples:
+      initprobe run --init xavier --act tanh --layers 10
+      initprobe run --init normal:std=0.01 --act tanh
+      initprobe run --init he --act relu --layers 50 --width 256
+      initprobe run --init xavier --act tanh --input-width 800 --widths 750,700,650
+      initprobe run --init torch_linear --act gelu --input digits.npy --standardize
+      initprobe run --init he --act relu --no-figures --export-json - | jq .layers[0].output
+    """
+    from initprobe.cli import outputs
+    from initprobe.probe import measure, prepare
+
+    exports = (options["export_json"], options["export_csv"])
+    wanted = () if no_figures else outputs.parse_formats(formats)
+    experiment = prepare(_config(input=input_, widths=_widths(widths), **options))
+    directory = _directory(experiment, options["out"], no_figures)
+    outputs.check_exports((*exports, _weights_file(options["save_weights"])), directory)
+    with outputs.progress_bar("probing") as progress:
+        result = measure(experiment, threads=threads, progress=progress)
+    written = outputs.save_result(result, directory, wanted) if directory else []
+    if options["save_weights"]:
+        _save_weights(experiment, Path(options["save_weights"]))
+    if options["export_json"]:
+        outputs.write_text(options["export_json"], result.to_json() + "\n")
+    if options["export_csv"]:
+        from initprobe.reports.export import to_csv
+
+        outputs.write_text(options["export_csv"], to_csv(result))
+    if not options["quiet"]:
+        report(result, written, options["verbose"], sys.stderr if "-" in exports else sys.stdout)
+
+
+_FIELDS = ("init", "act", "bias_init", "layers", "width", "input_width", "standardize")
+_MORE_FIELDS = ("batch", "batches", "draws", "seed", "dtype")
+
+
+def _config(*, input: str, widths: tuple[int, ...] | None, **options: Any) -> ProbeConfig:
+    """The experiment from the options; its complaints name the option, not the field."""
+    from initprobe.config import ProbeConfig
+    from initprobe.errors import ConfigError
+
+    fields = {name: options[name] for name in (*_FIELDS, *_MORE_FIELDS)}
+    try:
+        return ProbeConfig(input=input, widths=widths, **fields)
+    except ConfigError as error:
+        field, colon, rest = str(error).partition(":")
+        if field not in ProbeConfig.model_fields:
+            raise
+        raise ConfigError(f"--{field.replace('_', '-')}{colon}{rest}") from None
+
+
+def _widths(text: str | None) -> tuple[int, ...] | None:
+    from initprobe.errors import ConfigError
+
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--widths: {text!r} is not a list of whole numbers like 750,700,650") from None
+
+
+def _directory(experiment: Experiment, out: str | None, no_figures: bool) -> Path | None:
+    from initprobe.describe import slug
+
+    if out is not None:
+        return Path(out)
+    return None if no_figures else Path(DEFAULT_OUT) / slug(experiment.config, experiment.sizes)
+
+
+def _weights_file(path: str | None) -> str | None:
+    from initprobe.errors import ConfigError
+
+    if path is not None and not path.endswith(".npz"):
+        raise ConfigError(f"--save-weights: {path!r} must end in .npz")
+    return path
+
+
+def _save_weights(experiment: Experiment, path: Path) -> None:
+    import numpy as np
+
+    from initprobe.cli.outputs import write_whole
+    from initprobe.probe import first_network
+
+    arrays = first_network(experiment)
+    write_whole(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+
+
+def report(result: ProbeResult, written: list[Path], verbose: bool, file: IO[str]) -> None:
+    """Print the tables, and which files there are now."""
+    from initprobe.cli.outputs import relative
+    from initprobe.reports.tables import console, print_result
+
+    to = console(file)
+    print_result(result, to, verbose)
+    if written:
+        more = f" (+{len(written) - 1})" if len(written) > 1 else ""
+        to.print(f"[bold]{'wrote':<10}[/bold]{relative(written[0])}{more}", soft_wrap=True)

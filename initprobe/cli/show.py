@@ -1,0 +1,51 @@
+"""`initprobe show`: print and redraw a saved result."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from initprobe.results import ProbeResult
+
+
+@click.command("show")
+@click.argument("file", metavar="RESULT.json")
+@click.option("-o", "--out", metavar="DIR", help="Redraw the figures into DIR.")
+@click.option("--format", "formats", default="png", show_default=True, metavar="png,svg,pdf", help="Figure formats.")
+@click.option("--export-csv", metavar="FILE|-", help="A row a layer, as CSV.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every statistic of every tensor.")
+def command(file: str, out: str | None, formats: str, export_csv: str | None, verbose: bool) -> None:
+    """Print a saved result again, and redraw its figures, without running anything.
+
+    \b
+    Examples:
+      initprobe show initprobe-out/xavier-tanh-10x500/result.json
+      initprobe show result.json -o figures --format svg,pdf
+    """
+    from initprobe.cli import outputs
+    from initprobe.cli.run import report
+    from initprobe.reports.export import to_csv
+
+    wanted = outputs.parse_formats(formats)
+    directory = Path(out) if out else None
+    outputs.check_exports([export_csv], directory)
+    result = _read(Path(file))
+    written = outputs.save_result(result, directory, wanted) if directory else []
+    if export_csv:
+        outputs.write_text(export_csv, to_csv(result))
+    report(result, written, verbose, sys.stderr if export_csv == outputs.STDOUT else sys.stdout)
+
+
+def _read(path: Path) -> ProbeResult:
+    from initprobe.errors import InputError
+    from initprobe.results import ProbeResult
+
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    return ProbeResult.from_json(text, str(path))

@@ -1,0 +1,89 @@
+"""An experiment in words: titles, headings and file names."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from initprobe.activations import Activation
+from initprobe.config import ProbeConfig
+from initprobe.grammar import Spec, Value
+from initprobe.initializers import Initializer
+from initprobe.results import Description
+
+
+def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Description:
+    """The words for `config`; `sizes` are the input's features and the layers' widths."""
+    low, high = config.activation.bounds
+    widths = sizes[1:]
+    count = f"{len(widths)} layer{'s' if len(widths) > 1 else ''}"
+    span = f"of {widths[0]:,}" if len(set(widths)) == 1 else f"{widths[0]:,} .. {widths[-1]:,}"
+    init, act = _words(config.initializer.name, config.init), _words(config.activation.name, config.act, capital=False)
+    return Description(
+        title=f"{init} + {act}, {count} {span}",
+        weights=_weights(config, sizes),
+        setting=_setting(config, batch),
+        shape=shape_words(sizes),
+        slug=slug(config, sizes),
+        output_low=low if math.isfinite(low) else None,
+        output_high=high if math.isfinite(high) else None,
+    )
+
+
+def _words(name: str, spec: Spec | Initializer | Activation, capital: bool = True) -> str:
+    text = name.replace("_", " ")
+    text = text[0].upper() + text[1:] if capital else text
+    params = [f"{key} {_value(value)}" for key, value in spec.params.items()] if isinstance(spec, Spec) else []
+    return f"{text} ({', '.join(params)})" if params else text
+
+
+def _value(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value).lower()
+
+
+def _weights(config: ProbeConfig, sizes: Sequence[int]) -> str:
+    """The distribution of the first layer's weights, and of the biases where there are any."""
+    init, fans = config.initializer, (sizes[0], sizes[1])
+    where = "" if len(set(sizes)) == 1 else " at layer 1"
+    text = f"W ~ {init.describe(*fans)}{where}, fan_in x Var(W) = {fans[0] * init.variance(*fans):.3g}"
+    bias = config.bias_initializer
+    return f"{text}; b ~ {bias.describe(*fans)}" if bias.mean or bias.variance(*fans) else text
+
+
+def _setting(config: ProbeConfig, batch: int) -> str:
+    source = config.noise.describe if config.noise else Path(str(config.input)).name
+    samples = f"batch {batch}" + (f" x {config.batches}" if config.batches > 1 else "")
+    draws = f"{config.draws} draw{'s' if config.draws > 1 else ''}"
+    precision = "" if config.dtype == "float32" else f", {config.dtype}"
+    standardized = " standardized" if config.standardize else ""
+    return f"{source}{standardized}, {samples}, {draws}, seed {config.seed}{precision}"
+
+
+def shape_words(sizes: Sequence[int]) -> str:
+    """`500 -> 500 x 10`; runs of one width are counted, long shapes shortened in the middle."""
+    runs = [(width, len(list(run))) for width, run in groupby(sizes[1:])]
+    parts = [str(sizes[0]), *(f"{width} x {count}" if count > 1 else str(width) for width, count in runs)]
+    if len(parts) > 8:
+        parts = [*parts[:4], "...", *parts[-2:]]
+    return " -> ".join(parts)
+
+
+def slug(config: ProbeConfig, sizes: Sequence[int]) -> str:
+    """A directory name that tells experiments apart, safe on any file system."""
+    widths = sizes[1:]
+    square = len(set(widths)) == 1
+    parts = [
+        str(config.init if isinstance(config.init, Spec) else config.init.name),
+        str(config.act if isinstance(config.act, Spec) else config.act.name),
+        f"{len(widths)}x{widths[0]}" if square else f"{len(widths)}x{widths[0]}-{widths[-1]}",
+    ]
+    if sizes[0] != sizes[1] and config.noise:
+        parts.append(f"in{sizes[0]}")
+    if config.bias_init is not None:
+        parts.append(f"bias-{config.bias_init if isinstance(config.bias_init, Spec) else config.bias_init.name}")
+    if str(config.input) != "gaussian":
+        parts.append(Path(config.input).stem if isinstance(config.input, Path) else str(config.input))
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", "-".join(parts).replace("=", "")).strip("-.")[:120]

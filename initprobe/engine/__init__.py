@@ -1,0 +1,1 @@
+"""The finite network and its statistics."""

@@ -1,0 +1,221 @@
+"""The network itself: sampling, forward and backward passes, with statistics taken block by block.
+
+Rows are samples: `z_l = h_{l-1} W_l + b_l`, `h_l = phi(z_l)`, `W_l` of shape `(fan_in, fan_out)`. Going back,
+`dL/dz_l = dL/dh_l phi'(z_l)`, `dL/dh_{l-1} = dL/dz_l W_l'` and `dL/dW_l = h_{l-1}' dL/dz_l`, summed over samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import InitVar, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.activations import Activation, Band
+from initprobe.engine.sketch import GRIDS, Sketch, Tally, Wide, tally, widen
+from initprobe.engine.streams import Purpose, Streams
+from initprobe.engine.workers import Workers, row_blocks
+from initprobe.initializers import Initializer
+
+Array = npt.NDArray[Any]
+TENSORS = ("weight", "preactivation", "output", "preactivation_gradient", "output_gradient", "weight_gradient")
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """A layer's weights `(fan_in, fan_out)` and bias `(fan_out,)`; None for a bias of zeros."""
+
+    weight: Array
+    bias: Array | None
+
+
+def sample_weight(
+    init: Initializer, streams: Streams, layer: int, fans: tuple[int, int], dtype: np.dtype[Any], workers: Workers
+) -> Array:
+    """`W_l` of shape `fans = (fan_in, fan_out)`, in blocks of rows with a stream each."""
+    if init.distribution.whole:
+        return init.sample(streams.generator(Purpose.WEIGHT, layer), fans, fans, dtype)
+    weight = np.empty(fans, dtype)
+    blocks = row_blocks(*fans)
+
+    def fill(rows: slice) -> None:
+        rng = streams.generator(Purpose.WEIGHT, layer, rows.start)
+        weight[rows] = init.sample(rng, (rows.stop - rows.start, fans[1]), fans, dtype)
+
+    workers.map(fill, blocks)
+    return weight
+
+
+def sample_bias(
+    init: Initializer, streams: Streams, layer: int, fans: tuple[int, int], dtype: np.dtype[Any]
+) -> Array | None:
+    """`b_l` of shape `(fan_out,)`, or None where it is all zeros."""
+    if not (init.mean or init.std(*fans)):
+        return None
+    return init.sample(streams.generator(Purpose.BIAS, layer), (1, fans[1]), fans, dtype).reshape(-1)
+
+
+@dataclass
+class Directions:
+    """Sum of the unit vectors along the rows of z, from which the mean cosine of two rows follows."""
+
+    total: Array | float = 0.0
+    rows: int = 0
+
+    def add(self, part: tuple[Array, int]) -> None:
+        """Add the unit vectors of a block."""
+        self.total = self.total + part[0]
+        self.rows += part[1]
+
+    def mean_cosine(self) -> float | None:
+        """Mean cosine over all pairs of different rows; None with fewer than two rows that have a direction."""
+        if self.rows < 2:
+            return None
+        squared = float(np.dot(self.total, self.total))
+        if not math.isfinite(squared):
+            return None
+        # Rounding may carry identical rows a few units in the last place past 1.
+        return min(max((squared - self.rows) / (self.rows * (self.rows - 1.0)), -1.0), 1.0)
+
+
+def _directions(wide: Wide) -> tuple[Array, int]:
+    """Sum of the rows' unit vectors, and how many rows are not zero."""
+    norms = np.sqrt(np.einsum("ij,ij->i", wide.array, wide.array))
+    has_direction = norms > 0
+    inverse = np.divide(1, norms, out=np.zeros_like(norms), where=has_direction)
+    return inverse @ wide.array, int(np.count_nonzero(has_direction))
+
+
+@dataclass
+class LayerRecord:
+    """The statistics of one layer as they accumulate over blocks, batches and draws."""
+
+    dtype: InitVar[np.dtype[Any]]
+    weight: Sketch = field(init=False)
+    preactivation: Sketch = field(init=False)
+    output: Sketch = field(init=False)
+    preactivation_gradient: Sketch = field(init=False)
+    output_gradient: Sketch = field(init=False)
+    weight_gradient: Sketch = field(init=False)
+    saturated: int = 0
+    correlations: list[float | None] = field(default_factory=list)
+    dead_fractions: list[float] = field(default_factory=list)
+    directions: Directions = field(default_factory=Directions)
+    highest: Array | None = None
+
+    def __post_init__(self, dtype: np.dtype[Any]) -> None:
+        for name in TENSORS:
+            setattr(self, name, Sketch(dtype))
+
+    def begin_draw(self) -> None:
+        """What follows belongs to another network."""
+        self.directions, self.highest = Directions(), None
+        for name in TENSORS:
+            sketch: Sketch = getattr(self, name)
+            sketch.begin_draw()
+
+    def end_draw(self, dead_below: float | None) -> None:
+        """Close the statistics that need every batch of a network."""
+        self.correlations.append(self.directions.mean_cosine())
+        if dead_below is not None and self.highest is not None:
+            self.dead_fractions.append(float(np.mean(self.highest <= dead_below)))
+
+
+def _record(sketch: Sketch, tensor: Array, tallies: list[Tally], workers: Workers) -> None:
+    """Merge the tallies of a tensor's row blocks into its sketch."""
+    grid = GRIDS[sketch.dtype]
+
+    def recount(centre: float) -> Iterable[Array]:
+        shift = tensor.dtype.type(centre)
+        return workers.map(lambda rows: grid.count(tensor[rows] - shift), row_blocks(*tensor.shape))
+
+    sketch.add(tallies, recount)
+
+
+def _tally(block: Array, sketch: Sketch) -> Tally:
+    return tally(block, widen(block), sketch.centre or 0.0)
+
+
+def record_weight(weight: Array, record: LayerRecord, workers: Workers) -> None:
+    """Take the statistics of `W_l`."""
+    tallies = workers.map(lambda rows: _tally(weight[rows], record.weight), row_blocks(*weight.shape))
+    _record(record.weight, weight, tallies, workers)
+
+
+def _saturated(h: Array, band: Band | None) -> int:
+    if band is None:
+        return 0
+    return int(np.count_nonzero(h <= band.low) + np.count_nonzero(h >= band.high))
+
+
+def forward(
+    parameters: Parameters, activation: Activation, h_in: Array, record: LayerRecord, workers: Workers
+) -> tuple[Array, Array]:
+    """One layer forward: `(batch, fan_in)` to `z` and `h`, both `(batch, fan_out)`."""
+    shape = (len(h_in), parameters.weight.shape[1])
+    z, h = np.empty(shape, h_in.dtype), np.empty(shape, h_in.dtype)
+
+    def work(rows: slice) -> tuple[Tally, Tally, tuple[Array, int], int, Array | None]:
+        np.matmul(h_in[rows], parameters.weight, out=z[rows])
+        if parameters.bias is not None:
+            z[rows] += parameters.bias
+        wide = widen(z[rows])
+        h[rows] = activation.value(z[rows])
+        highest = None if activation.dead_below is None else z[rows].max(axis=0)
+        return (
+            tally(z[rows], wide, record.preactivation.centre or 0.0),
+            _tally(h[rows], record.output),
+            _directions(wide),
+            _saturated(h[rows], activation.saturation),
+            highest,
+        )
+
+    parts = workers.map(work, row_blocks(*shape))
+    _record(record.preactivation, z, [part[0] for part in parts], workers)
+    _record(record.output, h, [part[1] for part in parts], workers)
+    for _, _, directions, saturated, highest in parts:
+        record.directions.add(directions)
+        record.saturated += saturated
+        if highest is not None:
+            record.highest = highest if record.highest is None else np.maximum(record.highest, highest)
+    return z, h
+
+
+def backward(
+    weight: Array | None, activation: Activation, z: Array, h: Array, g: Array, record: LayerRecord, workers: Workers
+) -> tuple[Array, Array | None]:
+    """One layer back: `g = dL/dh_l` to `dL/dz_l` and `dL/dh_{l-1}`.
+
+    `weight` is None at the first layer, whose input needs no gradient. `dL/dz_l` takes the place of `z`.
+    """
+    delta = z
+    below = None if weight is None else np.empty((len(g), weight.shape[0]), g.dtype)
+
+    def work(rows: slice) -> tuple[Tally, Tally]:
+        np.multiply(g[rows], activation.slope(z[rows], h[rows]), out=delta[rows])
+        if weight is not None and below is not None:
+            np.matmul(delta[rows], weight.T, out=below[rows])
+        return _tally(g[rows], record.output_gradient), _tally(delta[rows], record.preactivation_gradient)
+
+    parts = workers.map(work, row_blocks(*g.shape))
+    _record(record.output_gradient, g, [part[0] for part in parts], workers)
+    _record(record.preactivation_gradient, delta, [part[1] for part in parts], workers)
+    return delta, below
+
+
+def weight_gradient(h_in: Array, delta: Array, total: Array, workers: Workers) -> None:
+    """Add `h_{l-1}' dL/dz_l` to `total`, of the shape of `W_l`."""
+
+    def work(rows: slice) -> None:
+        total[rows] += h_in[:, rows].T @ delta
+
+    workers.map(work, row_blocks(*total.shape))
+
+
+def record_weight_gradient(total: Array, record: LayerRecord, workers: Workers) -> None:
+    """Take the statistics of `dL/dW_l`."""
+    tallies = workers.map(lambda rows: _tally(total[rows], record.weight_gradient), row_blocks(*total.shape))
+    _record(record.weight_gradient, total, tallies, workers)

@@ -1,0 +1,291 @@
+"""Streaming statistics: moments, and a histogram that needs no range in advance.
+
+A tensor arrives in blocks. Each block becomes a `Tally`, in whatever thread has it in cache; tallies are merged in
+block order into a `Sketch`, so that the result does not depend on the threads. Values are counted by the leading bits
+of their floating-point pattern (sign, exponent, 5 bits of mantissa: buckets 3% wide), which fits any range and re-bins
+at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+BINS = 200
+PERCENTS = (1, 5, 25, 50, 75, 95, 99)
+NEAR_ZERO = 0.01
+MANTISSA_BITS = 5
+
+# Beyond these, squares leave the range of float64 and the block is scaled by a power of two first.
+_SAFE_LOW, _SAFE_HIGH = 1e-120, 1e120
+
+# Buckets are at most 2^-5 of their value wide. Where the mean is further from 0 than this many standard deviations,
+# they would be too coarse beside the spread, and values are counted about the mean instead.
+_CONCENTRATED = 4
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations, the last two in units of `2^exponent` and `4^exponent`."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    exponent: int = 0
+
+    def merged(self, other: Moments) -> Moments:
+        """The moments of both sets together (Chan et al. 1983, pairwise updating)."""
+        if not (self.count and other.count):
+            return self if self.count else other
+        exponent = max(self.exponent, other.exponent)
+        (mean, squares), (other_mean, other_squares) = self._in_units(exponent), other._in_units(exponent)
+        count, gap = self.count + other.count, other_mean - mean
+        return Moments(
+            count,
+            mean + gap * other.count / count,
+            squares + other_squares + gap * gap * self.count * other.count / count,
+            exponent,
+        )
+
+    def _in_units(self, exponent: int) -> tuple[float, float]:
+        shift = self.exponent - exponent
+        return math.ldexp(self.mean, shift), math.ldexp(self.squares, 2 * shift)
+
+    @property
+    def true_mean(self) -> float:
+        """The mean in plain units; 0 or infinite where float64 cannot hold it."""
+        return _ldexp(self.mean, self.exponent)
+
+    @property
+    def variance(self) -> float:
+        """Population variance in plain units; 0 or infinite where float64 cannot hold it."""
+        return _ldexp(self.squares / self.count, 2 * self.exponent)
+
+    @property
+    def mean_square(self) -> float:
+        """Second moment in plain units; 0 or infinite where float64 cannot hold it."""
+        return _ldexp(self.squares / self.count + self.mean**2, 2 * self.exponent)
+
+    @property
+    def log10_variance(self) -> float:
+        """log10 of the variance, also where float64 cannot hold the variance; -inf for equal entries."""
+        if self.squares == 0:
+            return -math.inf
+        return math.log10(self.squares / self.count) + 2 * self.exponent * math.log10(2)
+
+
+def _ldexp(value: float, exponent: int) -> float:
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
+@dataclass(frozen=True)
+class Wide:
+    """A block in float64, `block = array * 2^exponent`, scaled so that squares stay in range."""
+
+    array: Array
+    exponent: int = 0
+
+
+def widen(block: Array) -> Wide:
+    """A copy of `block` in float64 (the block itself where it is float64 and in range)."""
+    if block.dtype == np.float32:
+        return Wide(block.astype(np.float64))
+    peak = max(-float(block.min()), float(block.max()))
+    if _SAFE_LOW < peak < _SAFE_HIGH or peak == 0 or not math.isfinite(peak):
+        return Wide(block)
+    exponent = math.frexp(peak)[1]
+    return Wide(np.ldexp(block, -exponent), exponent)
+
+
+def moments(wide: Wide) -> Moments:
+    """Moments of a block, two passes where one would cancel."""
+    entries = wide.array.reshape(-1)
+    count = entries.size
+    mean = float(entries.sum()) / count
+    squares = float(entries @ entries)
+    if count * mean * mean < squares / 2:
+        return Moments(count, mean, squares - count * mean * mean, wide.exponent)
+    centred = entries - mean
+    slip = float(centred.sum()) / count
+    return Moments(count, mean + slip, max(float(centred @ centred) - count * slip * slip, 0.0), wide.exponent)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How values of a dtype are counted: the unsigned view of their pattern, shifted right."""
+
+    pattern: type[np.unsignedinteger[Any]]
+    shift: int
+    size: int
+
+    def count(self, block: Array) -> Array:
+        """Occurrences of each bucket in `block`, int64 of shape `(size,)`."""
+        keys = np.empty(block.size, np.int64)
+        np.right_shift(block.view(self.pattern).reshape(-1), self.shift, out=keys, casting="unsafe")
+        return np.bincount(keys, minlength=self.size)
+
+    def edges(self, keys: Array, dtype: npt.DTypeLike) -> tuple[Array, Array]:
+        """Lowest and highest value of each bucket, float64."""
+        sign_bit = self.size // 2
+        magnitude = (keys & (sign_bit - 1)).astype(self.pattern)
+        near = (magnitude << self.shift).view(dtype).astype(np.float64)
+        far = ((magnitude + 1) << self.shift).view(dtype).astype(np.float64)
+        negative = keys >= sign_bit
+        return np.where(negative, -far, near), np.where(negative, -near, far)
+
+
+GRIDS = {
+    np.dtype(np.float32): Grid(np.uint32, 23 - MANTISSA_BITS, 1 << (9 + MANTISSA_BITS)),
+    np.dtype(np.float64): Grid(np.uint64, 52 - MANTISSA_BITS, 1 << (12 + MANTISSA_BITS)),
+}
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Partial statistics of one block; `counts` are of `block - centre`."""
+
+    moments: Moments
+    low: float
+    high: float
+    zeros: int
+    infinite: int
+    nan: int
+    counts: Array | None
+
+
+def tally(block: Array, wide: Wide, centre: float = 0.0) -> Tally:
+    """Statistics of a contiguous `block`, of which `wide` is the float64 copy."""
+    low, high = float(block.min()), float(block.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        infinite, nan = (int(np.count_nonzero(bad(block))) for bad in (np.isinf, np.isnan))
+        return Tally(Moments(), 0, 0, 0, infinite, nan, None)
+    grid = GRIDS[block.dtype]
+    counts = grid.count(block - block.dtype.type(centre) if centre else block)
+    may_hold_zeros = bool(centre) or counts[0] or counts[grid.size // 2]
+    zeros = block.size - int(np.count_nonzero(block)) if may_hold_zeros else 0
+    return Tally(moments(wide), low, high, zeros, 0, 0, counts)
+
+
+@dataclass
+class Sketch:
+    """The statistics of one tensor over blocks, batches and draws; mutable.
+
+    Attributes:
+        dtype: float32 or float64.
+        by_draw: moments of each finished or current draw.
+    """
+
+    dtype: np.dtype[Any]
+    by_draw: list[Moments] = field(default_factory=list)
+    centre: float | None = None
+    low: float = math.inf
+    high: float = -math.inf
+    zeros: int = 0
+    infinite: int = 0
+    nan: int = 0
+    _keys: Array = field(default_factory=lambda: np.empty(0, np.int64))
+    _counts: Array = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def begin_draw(self) -> None:
+        """What follows belongs to another network."""
+        self.by_draw.append(Moments())
+
+    def add(self, tallies: Sequence[Tally], recount: Callable[[float], Iterable[Array]]) -> None:
+        """Merge the tallies of a tensor's blocks, in block order.
+
+        `recount` counts the tensor's blocks anew about a centre; it is called once in a sketch's life, and only for
+        values whose mean is far from 0 beside their spread.
+        """
+        self.infinite += sum(t.infinite for t in tallies)
+        self.nan += sum(t.nan for t in tallies)
+        if self.nonfinite:
+            return
+        total = reduce(Moments.merged, (t.moments for t in tallies))
+        self.by_draw[-1] = self.by_draw[-1].merged(total)
+        self.low = min(self.low, *(t.low for t in tallies))
+        self.high = max(self.high, *(t.high for t in tallies))
+        self.zeros += sum(t.zeros for t in tallies)
+        first, self.centre = self.centre is None, self._chosen_centre(total)
+        counted = [t.counts for t in tallies if t.counts is not None]
+        self._add_counts(recount(self.centre) if first and self.centre else counted)
+
+    def _chosen_centre(self, total: Moments) -> float:
+        if self.centre is not None:
+            return self.centre
+        concentrated = 0 < _CONCENTRATED * math.sqrt(total.variance) < abs(total.true_mean)
+        return float(self.dtype.type(total.true_mean)) if concentrated else 0.0
+
+    def _add_counts(self, parts: Iterable[Array]) -> None:
+        table = np.zeros(GRIDS[self.dtype].size, np.int64)
+        table[self._keys] = self._counts
+        for part in parts:
+            table += part
+        self._keys = np.flatnonzero(table)
+        self._counts = table[self._keys]
+
+    @property
+    def nonfinite(self) -> int:
+        """Entries that are infinite or NaN; with any, the other statistics are void."""
+        return self.infinite + self.nan
+
+    @property
+    def total(self) -> int:
+        """Entries counted."""
+        return int(self._counts.sum())
+
+    @property
+    def peak(self) -> float:
+        """The largest magnitude."""
+        return max(-self.low, self.high)
+
+    def _distribution(self) -> tuple[Array, Array]:
+        """Points and cumulative counts of the distribution, clamped to `[low, high]`."""
+        lows, highs = GRIDS[self.dtype].edges(self._keys, self.dtype)
+        if self._zeros_only():
+            smallest = self._keys & (GRIDS[self.dtype].size // 2 - 1) == 0
+            lows, highs = np.where(smallest, 0, lows), np.where(smallest, 0, highs)
+        order = np.argsort(lows)
+        points = np.column_stack((lows[order], highs[order])).reshape(-1) + (self.centre or 0.0)
+        upto = np.cumsum(self._counts[order])
+        cumulative = np.column_stack((upto - self._counts[order], upto)).reshape(-1)
+        return np.clip(points, self.low, self.high), cumulative
+
+    def _zeros_only(self) -> bool:
+        """The two buckets next to 0 hold exact zeros, an atom, and no subnormal numbers."""
+        smallest = self._keys & (GRIDS[self.dtype].size // 2 - 1) == 0
+        return not self.centre and int(self._counts[smallest].sum()) == self.zeros
+
+    def percentiles(self) -> list[float]:
+        """The `PERCENTS` of all entries."""
+        points, cumulative = self._distribution()
+        ranks = np.array(PERCENTS) / 100 * cumulative[-1]
+        return [float(p) for p in np.interp(ranks, cumulative, points)]
+
+    def near_zero(self, rms: float) -> float:
+        """Share of entries within `NEAR_ZERO * rms` of 0."""
+        points, cumulative = self._distribution()
+        below, upto = np.interp([-NEAR_ZERO * rms, NEAR_ZERO * rms], points, cumulative, left=0)
+        return max(float(upto - below), self.zeros) / float(cumulative[-1])
+
+    def histogram(self, bins: int = BINS) -> Array:
+        """Counts in equal bins from `low` to `high`; one bin where all entries are equal.
+
+        Differences of rounded cumulative counts: integers with an exact total, and no comb.
+        """
+        if self.low == self.high:
+            return np.array([self.total])
+        points, cumulative = self._distribution()
+        inner = self.low + (self.high - self.low) * (np.arange(1, bins) / bins)
+        upto = np.rint(np.interp(inner, points, cumulative))
+        return np.diff(upto, prepend=0, append=self.total).astype(np.int64)

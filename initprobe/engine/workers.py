@@ -1,0 +1,63 @@
+"""Blocks of rows are the unit of work; threads share them, BLAS keeps to one thread.
+
+BLAS gives other last bits with other thread counts, and its threads fight with ours. The blocks are fixed by the shapes
+alone, so every number is the same at any thread count.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+
+Result = TypeVar("Result")
+
+# About the number of entries that stays in a core's cache beside its float64 copy.
+_BLOCK_ENTRIES = 1 << 17
+_FEWEST_ROWS, _MOST_ROWS = 64, 512
+
+
+def row_blocks(rows: int, columns: int) -> list[slice]:
+    """Consecutive blocks of rows for a `(rows, columns)` matrix, of a size fixed by `columns`."""
+    step = min(max(_BLOCK_ENTRIES // columns, _FEWEST_ROWS), _MOST_ROWS)
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def available_threads() -> int:
+    """Processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+class Workers:
+    """Runs a function over blocks and gives the results in block order."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+
+    def map(self, work: Callable[[slice], Result], blocks: Sequence[slice]) -> list[Result]:
+        """`work` of every block, in order, computed in the threads."""
+
+        def quietly(block: slice) -> Result:
+            # Overflow and NaN are what a probe looks for; they are counted, not warned of. Error states are per thread.
+            with np.errstate(all="ignore"):
+                return work(block)
+
+        if len(blocks) == 1:
+            return [quietly(blocks[0])]
+        return list(self._pool.map(quietly, blocks))
+
+
+@contextmanager
+def workers(threads: int) -> Iterator[Workers]:
+    """Threads for the length of a probe, with BLAS held to one thread."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        yield Workers(pool)

@@ -1,0 +1,336 @@
+"""`run(config)`: sample, propagate, summarise. Start reading here."""
+
+from __future__ import annotations
+
+import itertools
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.config import DEFAULT_BATCH, ProbeConfig
+from initprobe.describe import describe
+from initprobe.engine import mlp
+from initprobe.engine.mlp import LayerRecord, Parameters
+from initprobe.engine.streams import Purpose, Streams
+from initprobe.engine.workers import Workers, available_threads, workers
+from initprobe.errors import ConfigError, MemoryLimitError
+from initprobe.inputs import read_table, standardized
+from initprobe.results import Environment, ProbeResult
+from initprobe.summary import summarise
+
+Array = npt.NDArray[Any]
+Progress = Callable[[int, int], None]
+
+# Rows of noise that share a random stream; part of a seed's meaning.
+_STREAM_ROWS = 256
+# What Python, its threads' scratch blocks and the figures take besides the network.
+_OVERHEAD_BYTES = 150_000_000
+_SKETCH_BYTES = 20_000
+_MEMORY_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A config with its data read and its sizes settled.
+
+    Attributes:
+        config: what was asked for.
+        table: real input, `(batch * batches, features)`, or None for noise.
+        sizes: features of the input, then units of each layer.
+        batch: samples in a batch.
+    """
+
+    config: ProbeConfig
+    table: Array | None
+    sizes: tuple[int, ...]
+    batch: int
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Precision of the network."""
+        return np.dtype(self.config.dtype)
+
+    @property
+    def fans(self) -> list[tuple[int, int]]:
+        """`(fan_in, fan_out)` of each layer."""
+        return list(zip(self.sizes, self.sizes[1:], strict=False))
+
+
+def prepare(config: ProbeConfig) -> Experiment:
+    """Read the data and settle the sizes.
+
+    Raises:
+        InputError: the data cannot be used.
+        ConfigError: the data does not fit the shape asked for.
+        MemoryLimitError: the run would not fit in memory.
+    """
+    table = _read_input(config)
+    features = config.input_width or config.layer_widths[0] if table is None else table.shape[1]
+    if config.input_width not in (None, features):
+        raise ConfigError(
+            f"input_width is {config.input_width}, but {config.input} has {features} features; drop input_width"
+        )
+    batch = config.batch or (DEFAULT_BATCH if table is None else len(table) // config.batches)
+    sizes = (features, *config.layer_widths)
+    if config.initializer.distribution.name == "identity" and len(set(sizes)) > 1:
+        raise ConfigError(
+            "init: identity needs every layer square; make input_width and widths equal, or use orthogonal"
+        )
+    _check_memory(config, sizes, batch, 0 if table is None else table.nbytes)
+    return Experiment(config, _chosen_rows(config, table, batch), sizes, batch)
+
+
+def _read_input(config: ProbeConfig) -> Array | None:
+    if not isinstance(config.input, Path):
+        return None
+    table = read_table(config.input, config.dtype)
+    return standardized(table) if config.standardize else table
+
+
+def _chosen_rows(config: ProbeConfig, table: Array | None, batch: int) -> Array | None:
+    """All rows, or as many as the batches take, drawn without replacement and kept in order."""
+    if table is None:
+        return None
+    wanted = batch * config.batches
+    if wanted > len(table) or batch < 2:
+        raise ConfigError(
+            f"{config.input} has {len(table)} rows, not the {max(batch, 2)} x {config.batches} "
+            "that batch x batches takes; lower one"
+        )
+    if wanted == len(table):
+        return table
+    order = Streams(config.seed, 0).generator(Purpose.ROWS).permutation(len(table))
+    return np.ascontiguousarray(table[np.sort(order[:wanted])])
+
+
+def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tuple[int, int]:
+    """Bytes that the weights and the activations of a run take at their peak."""
+    entry = np.dtype(config.dtype).itemsize
+    matrices = [a * b for a, b in itertools.pairwise(sizes)]
+    weights = sum(matrices) * (2 if config.batches > 1 else 1) + 2 * max(matrices)
+    activations = batch * (sizes[0] + 2 * sum(sizes[1:]) + 3 * max(sizes))
+    return weights * entry, activations * entry
+
+
+def _check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: int) -> None:
+    """Refuse a run that would not fit; `held` bytes of data are in memory already."""
+    import psutil
+
+    weights, activations = memory_needed(config, sizes, batch)
+    needed = weights + activations + 6 * _SKETCH_BYTES * len(sizes) + _OVERHEAD_BYTES + held
+    available = psutil.virtual_memory().available
+    if needed <= _MEMORY_SHARE * available:
+        return
+    fix = (
+        "lower --width or --layers"
+        if weights > activations
+        else f"lower --batch: --batch {max(batch // 10, 2)} --batches {10 * config.batches} measures as many samples"
+    )
+    raise MemoryLimitError(
+        f"this run needs {needed / 1e9:,.1f} GB (weights {weights / 1e9:,.1f}, activations {activations / 1e9:,.1f}), "
+        f"and {available / 1e9:,.1f} GB is free; {fix}"
+    )
+
+
+def run(config: ProbeConfig, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
+    """Prepare and measure one experiment: `measure(prepare(config))`.
+
+    Raises:
+        ConfigError: the experiment cannot be run; in one line, what is wrong and what to do.
+    """
+    return measure(prepare(config), threads=threads, progress=progress)
+
+
+def measure(experiment: Experiment, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
+    """Measure an experiment whose data and sizes are settled.
+
+    Args:
+        experiment: from `prepare`.
+        threads: threads to use; None means every processor available. The numbers do not depend on it.
+        progress: called with (steps done, steps in all).
+
+    Returns:
+        Per-layer statistics of weights, activations and gradients, each averaged over the draws.
+
+    Raises:
+        ConfigError: `threads` is below 1.
+    """
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads must be at least 1, not {threads}")
+    config, threads = experiment.config, threads or available_threads()
+    started = time.perf_counter()
+    records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
+    steps = _Steps(progress, config.draws * len(records) * (1 + 2 * config.batches))
+    with workers(threads) as pool:
+        for draw in range(config.draws):
+            _probe_network(experiment, Streams(config.seed, draw), records, pool, steps)
+    layers = summarise(records, experiment.sizes, config.activation)
+    return ProbeResult(
+        config=config.model_dump(mode="json"),
+        description=describe(config, experiment.sizes, experiment.batch),
+        environment=_environment(threads),
+        elapsed_s=time.perf_counter() - started,
+        layers=layers,
+    )
+
+
+class _Steps:
+    """Counts layers done, for a progress bar."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def advance(self) -> None:
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+
+def _probe_network(
+    experiment: Experiment, streams: Streams, records: Sequence[LayerRecord], pool: Workers, steps: _Steps
+) -> None:
+    """Sample one network and send every batch through it and back."""
+    network = _sample_network(experiment, streams, records, pool, steps)
+    gradients = [np.zeros_like(layer.weight) for layer in network] if experiment.config.batches > 1 else []
+    for number in range(experiment.config.batches):
+        start = number * experiment.batch
+        x = input_rows(experiment, streams, start, start + experiment.batch, pool)
+        g = seed_gradient(experiment, streams, start, start + experiment.batch, pool)
+        _probe_batch(experiment, network, x, g, records, gradients, pool, steps)
+    for total, record in zip(gradients, records, strict=bool(gradients)):
+        mlp.record_weight_gradient(total, record, pool)
+    for record in records:
+        record.end_draw(experiment.config.activation.dead_below)
+
+
+def _sample_network(
+    experiment: Experiment, streams: Streams, records: Sequence[LayerRecord], pool: Workers, steps: _Steps
+) -> list[Parameters]:
+    network = []
+    for layer, record in enumerate(records, start=1):
+        record.begin_draw()
+        network.append(parameters(experiment, streams, layer, pool))
+        mlp.record_weight(network[-1].weight, record, pool)
+        steps.advance()
+    return network
+
+
+def parameters(experiment: Experiment, streams: Streams, layer: int, pool: Workers) -> Parameters:
+    """The weights and bias of one layer; the same streams give the same numbers."""
+    config, fans = experiment.config, experiment.fans[layer - 1]
+    return Parameters(
+        mlp.sample_weight(config.initializer, streams, layer, fans, experiment.dtype, pool),
+        mlp.sample_bias(config.bias_initializer, streams, layer, fans, experiment.dtype),
+    )
+
+
+def _probe_batch(
+    experiment: Experiment,
+    network: Sequence[Parameters],
+    x: Array,
+    g: Array,
+    records: Sequence[LayerRecord],
+    gradients: Sequence[Array],
+    pool: Workers,
+    steps: _Steps,
+) -> None:
+    """One batch forward and back. `gradients` sums dL/dW over batches; empty where this batch is the only one."""
+    activation = experiment.config.activation
+    h, trace = x, []
+    for layer, record in zip(network, records, strict=True):
+        h_in = h
+        z, h = mlp.forward(layer, activation, h_in, record, pool)
+        trace.append((h_in, z, h))
+        steps.advance()
+    for index in reversed(range(len(network))):
+        h_in, z, h = trace.pop()
+        weight = network[index].weight
+        delta, below = mlp.backward(weight if index else None, activation, z, h, g, records[index], pool)
+        total = gradients[index] if gradients else np.zeros_like(weight)
+        mlp.weight_gradient(h_in, delta, total, pool)
+        if not gradients:
+            mlp.record_weight_gradient(total, records[index], pool)
+        g = g if below is None else below
+        steps.advance()
+
+
+def _noise_rows(
+    sample: Callable[[np.random.Generator, tuple[int, int]], Array],
+    streams: Streams,
+    purpose: Purpose,
+    start: int,
+    stop: int,
+    pool: Workers,
+) -> Array:
+    """Rows `start` to `stop` of an endless table of noise, whose rows do not depend on how it is cut into batches."""
+    first = start - start % _STREAM_ROWS
+    blocks = [slice(row, min(row + _STREAM_ROWS, stop)) for row in range(first, stop, _STREAM_ROWS)]
+
+    def fill(rows: slice) -> Array:
+        rng = streams.generator(purpose, block=rows.start)
+        return sample(rng, (rows.stop - rows.start, 0))
+
+    return np.concatenate(pool.map(fill, blocks))[start - first :]
+
+
+def input_rows(experiment: Experiment, streams: Streams, start: int, stop: int, pool: Workers) -> Array:
+    """Input rows `start` to `stop`, `(stop - start, features)`: of the file, or of this network's noise."""
+    noise, features = experiment.config.noise, experiment.sizes[0]
+    if noise is None:
+        assert experiment.table is not None
+        return experiment.table[start:stop]
+    shared = streams.generator(Purpose.SHARED_INPUT).standard_normal(features)
+    make, dtype = noise.sample, experiment.dtype
+    return _noise_rows(
+        lambda rng, shape: make(rng, (shape[0], features), dtype, shared), streams, Purpose.INPUT, start, stop, pool
+    )
+
+
+def seed_gradient(experiment: Experiment, streams: Streams, start: int, stop: int, pool: Workers) -> Array:
+    """dL/dh_L of rows `start` to `stop`: N(0, 1), independent of the forward pass."""
+    units, dtype = experiment.sizes[-1], experiment.config.dtype
+    return _noise_rows(
+        lambda rng, shape: rng.standard_normal((shape[0], units), dtype=np.dtype(dtype).type),
+        streams,
+        Purpose.GRADIENT,
+        start,
+        stop,
+        pool,
+    )
+
+
+def first_network(experiment: Experiment) -> dict[str, Array]:
+    """The arrays of the first draw, to redo the run elsewhere: `W1..`, `b1..`, first batch `x`, backward seed `g`."""
+    streams = Streams(experiment.config.seed, 0)
+    arrays: dict[str, Array] = {}
+    with workers(available_threads()) as pool:
+        arrays["x"] = input_rows(experiment, streams, 0, experiment.batch, pool)
+        arrays["g"] = seed_gradient(experiment, streams, 0, experiment.batch, pool)
+        for layer, fans in enumerate(experiment.fans, start=1):
+            drawn = parameters(experiment, streams, layer, pool)
+            arrays[f"W{layer}"] = drawn.weight
+            arrays[f"b{layer}"] = np.zeros(fans[1], experiment.dtype) if drawn.bias is None else drawn.bias
+    return arrays
+
+
+def _environment(threads: int) -> Environment:
+    from importlib.metadata import version
+
+    from threadpoolctl import threadpool_info
+
+    blas = [f"{lib['internal_api']} {lib['version']}" for lib in threadpool_info() if lib["user_api"] == "blas"]
+    return Environment(
+        initprobe=version("initprobe"),
+        python=platform.python_version(),
+        numpy=np.__version__,
+        blas=", ".join(blas) or "unknown",
+        processor=platform.processor() or platform.machine(),
+        platform=platform.platform(),
+        threads=threads,
+    )

@@ -1,0 +1,26 @@
+"""Histogram counts moved to other bins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.results import Histogram
+
+Array = npt.NDArray[Any]
+
+
+def shares(histogram: Histogram, edges: Array) -> Array:
+    """Share of the entries in each bin between `edges`, `(len(edges) - 1,)`; what lies outside is left out.
+
+    Entries are taken as spread evenly over their own bin; a histogram of equal entries stays a spike.
+    """
+    total = sum(histogram.counts)
+    if histogram.low == histogram.high:
+        inside, _ = np.histogram([histogram.low], edges)
+        return inside.astype(np.float64)
+    own = np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1)
+    upto = np.concatenate(([0], np.cumsum(histogram.counts))) / total
+    return np.diff(np.interp(edges, own, upto))

@@ -1,0 +1,295 @@
+"""A result as text: the experiment in words, a row a layer, and what happened from first to last."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from initprobe.reports.binning import shares
+from initprobe.reports.numbers import NOTHING, factor, percent, short, sparkline
+from initprobe.results import TENSORS, LayerStats, ProbeResult, TensorStats
+
+_MOST_ROWS = 100
+_SPARK_BINS = 13
+_STATUS_STYLE = {"ok": "", "underflow": "yellow", "overflow": "red", "nonfinite": "red"}
+_SYMBOLS = {
+    "weight": "weight W",
+    "preactivation": "pre-activation z",
+    "output": "output h",
+    "preactivation_gradient": "pre-activation gradient dL/dz",
+    "output_gradient": "output gradient dL/dh",
+    "weight_gradient": "weight gradient dL/dW",
+}
+_LOST = {"underflow": "under", "overflow": "over", "nonfinite": "NaN"}
+_LOSSES = {
+    "underflow": "underflow, values below the normal range of the dtype,",
+    "overflow": "overflow, values too large for the dtype,",
+    "nonfinite": "NaN, made of infinities,",
+}
+
+
+def console(file: IO[str], *, color: bool | None = None) -> Console:
+    """A console that never crops a number: at least 80 columns wide, wherever its lines go."""
+    probe = Console(file=file)
+    width = max(probe.width, 80) if probe.is_terminal else 80
+    # Rich ignores a width without a height on a dumb terminal.
+    return Console(
+        file=file, width=width, height=probe.height, highlight=False, no_color=None if color is None else not color
+    )
+
+
+def plain_text(result: ProbeResult) -> str:
+    """What `print_result` prints, without colour."""
+    out = io.StringIO()
+    print_result(result, console(out, color=False))
+    return out.getvalue()
+
+
+def print_result(result: ProbeResult, to: Console, verbose: bool = False) -> None:
+    """Print the heading, the table and the summary; every tensor's tables too if `verbose`."""
+    to.print(_heading(result), soft_wrap=True)
+    to.print()
+    to.print(_layer_table(result, every_row=verbose))
+    to.print()
+    to.print(summary(result), soft_wrap=True)
+    if verbose:
+        for tensor in TENSORS:
+            to.print()
+            to.print(_tensor_tables(result, tensor))
+
+
+def _heading(result: ProbeResult) -> Text:
+    words = result.description
+    return Text.assemble((words.title, "bold"), f"\n{words.weights}\n{words.shape} | {words.setting}")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the layer table: its heading, and a layer's entry."""
+
+    heading: str
+    entry: Callable[[LayerStats], str]
+
+
+def _relative_spread(stats: TensorStats) -> str:
+    if not stats.variance or stats.variance_sd is None:
+        return NOTHING
+    spread = 100 * stats.variance_sd / stats.variance
+    return f"{spread:.1f}" if spread < 9.95 else f"{spread:.0f}"
+
+
+def _value(stats: TensorStats, value: float | None) -> str:
+    """A number, or in its place what became of it."""
+    lost = value is None and stats.status != "ok"
+    return _LOST[stats.status] if lost else short(value, stats.variance_log10)
+
+
+def _columns(result: ProbeResult) -> list[Column]:
+    columns = [
+        Column("\nlayer", lambda layer: str(layer.layer)),
+        Column("output h\nstd", lambda layer: _value(layer.output, layer.output.std)),
+        Column("\nvar", lambda layer: _value(layer.output, layer.output.variance)),
+        Column("\n+-%", lambda layer: _relative_spread(layer.output)),
+    ]
+    if any(layer.output.saturated_fraction is not None for layer in result.layers):
+        columns.append(Column("\nsat%", lambda layer: percent(layer.output.saturated_fraction)))
+    if any(layer.output.dead_fraction is not None for layer in result.layers):
+        columns.append(Column("\ndead%", lambda layer: percent(layer.output.dead_fraction)))
+    edges = _spark_edges(result)
+    return [
+        *columns,
+        Column("z\ncos", lambda layer: NOTHING if layer.correlation is None else _cosine(layer.correlation)),
+        Column("dL/dh\nvar", lambda layer: _value(layer.output_gradient, layer.output_gradient.variance)),
+        Column("\n+-%", lambda layer: _relative_spread(layer.output_gradient)),
+        Column("dL/dW\nvar", lambda layer: _value(layer.weight_gradient, layer.weight_gradient.variance)),
+        Column(f"\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges)),
+    ]
+
+
+def _cosine(value: float) -> str:
+    text = f"{value:.2f}".replace("-0.00", "0.00")
+    return text.replace("0.", ".", 1)
+
+
+def _spark_edges(result: ProbeResult) -> tuple[float, float]:
+    """The axis of the small histograms: the activation's range, or what holds nearly all of layer 1."""
+    words, first = result.description, result.layers[0].output.percentiles
+    reach = max(abs(first.p1), abs(first.p99), 1e-30) * 1.3 if first else 1.0
+    low = words.output_low if words.output_low is not None else -reach
+    high = words.output_high if words.output_high is not None else reach
+    return low, high
+
+
+def _spark_heading(edges: tuple[float, float]) -> str:
+    return f"h in [{edges[0]:.3g}, {edges[1]:.3g}]"
+
+
+def _spark(layer: LayerStats, edges: tuple[float, float]) -> str:
+    histogram = layer.output.histogram
+    if histogram is None:
+        return _LOST.get(layer.output.status, NOTHING)
+    return sparkline([s if s > 1e-4 else 0 for s in shares(histogram, np.linspace(*edges, _SPARK_BINS + 1))])
+
+
+def _layer_table(result: ProbeResult, every_row: bool) -> RenderableType:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    columns = _columns(result)
+    for column in columns:
+        table.add_column(column.heading, justify="right", no_wrap=True)
+    shown = result.layers if every_row else _thinned(result.layers)
+    for layer in shown:
+        table.add_row(*(column.entry(layer) for column in columns), style=_STATUS_STYLE[layer.status])
+    if len(shown) == len(result.layers):
+        return table
+    note = Text(f"{len(shown)} of {len(result.layers)} layers shown; -v shows every one", style="dim")
+    return Group(table, note)
+
+
+def _thinned(layers: Sequence[LayerStats]) -> Sequence[LayerStats]:
+    """All layers, or about `_MOST_ROWS` of them at even steps, the last one always."""
+    step = math.ceil(len(layers) / _MOST_ROWS)
+    return [layer for layer in layers if (layer.layer - 1) % step == 0 or layer.layer == len(layers)]
+
+
+def summary(result: ProbeResult) -> Text:
+    """What happened between the first layer and the last."""
+    lines = [
+        *_line("output", _output_words(result)),
+        *_line("gradient", _gradient_words(result)),
+        *_line("weights", _weight_gradient_words(result)),
+        *_line("inputs", _correlation_words(result)),
+        *_line("lost", _loss_words(result)),
+    ]
+    return Text("\n").join(lines)
+
+
+def _line(label: str, words: str | None) -> Iterator[Text]:
+    if words:
+        yield Text.assemble((f"{label:<10}", "bold"), words)
+
+
+def _rate(change_log10: float, steps: int) -> str:
+    return f", {factor(10 ** (change_log10 / steps))} a layer" if steps > 1 else ""
+
+
+def _change(first: float, last: float, steps: int) -> str:
+    """The factor between two log10 values, end to end and per layer."""
+    change = last - first
+    end_to_end = factor(10**change) if abs(change) < 300 else f"x10^{change:.0f}"
+    return f"{end_to_end} over {steps} steps{_rate(change, steps)}"
+
+
+def _output_words(result: ProbeResult) -> str | None:
+    known = [layer for layer in result.layers if layer.output.variance_log10 is not None]
+    if len(known) < 2:
+        return None
+    first, last = known[0], known[-1]
+    a, b = first.output.variance_log10, last.output.variance_log10
+    if a is None or b is None:
+        return None
+    return (
+        f"var {short(first.output.variance, a)} at layer {first.layer} -> "
+        f"{short(last.output.variance, b)} at layer {last.layer} ({_change(a, b, last.layer - first.layer)})"
+    )
+
+
+def _gradient_words(result: ProbeResult) -> str | None:
+    known = [layer for layer in result.layers if layer.output_gradient.variance_log10 is not None]
+    if len(known) < 2:
+        return None
+    first, last = known[0], known[-1]
+    a, b = first.output_gradient.variance_log10, last.output_gradient.variance_log10
+    if a is None or b is None:
+        return None
+    return (
+        f"var dL/dh {short(last.output_gradient.variance, b)} at layer {last.layer} -> "
+        f"{short(first.output_gradient.variance, a)} at layer {first.layer} "
+        f"({_change(b, a, last.layer - first.layer)} going back)"
+    )
+
+
+def _weight_gradient_words(result: ProbeResult) -> str | None:
+    known = [layer for layer in result.layers if layer.weight_gradient.variance_log10 is not None]
+    if len(known) < 2:
+        return None
+    logs = [layer.weight_gradient.variance_log10 or 0.0 for layer in known]
+    low, high = known[int(np.argmin(logs))], known[int(np.argmax(logs))]
+    ratio = max(logs) - min(logs)
+    spread = f"largest/smallest {short(10**ratio)}" if ratio < 300 else f"largest/smallest 10^{ratio:.0f}"
+    return (
+        f"var dL/dW from {short(low.weight_gradient.variance, min(logs))} (layer {low.layer}) to "
+        f"{short(high.weight_gradient.variance, max(logs))} (layer {high.layer}), {spread}"
+    )
+
+
+def _correlation_words(result: ProbeResult) -> str | None:
+    known = [(layer.layer, _cosine(layer.correlation)) for layer in result.layers if layer.correlation is not None]
+    if not known:
+        return None
+    (first, before), (last, after) = known[0], known[-1]
+    return f"cosine between two inputs' z: {before} at layer {first} -> {after} at layer {last}"
+
+
+def _loss_words(result: ProbeResult) -> str | None:
+    """Where the dtype gave out, forward and backward, in the order in which it happened."""
+    forward = _first_loss(result.layers, ("weight", "preactivation", "output"))
+    backward = _first_loss(result.layers[::-1], ("output_gradient", "preactivation_gradient", "weight_gradient"))
+    words = [f"{way}: {text}" for way, text in (("forward", forward), ("back", backward)) if text]
+    return "; ".join(words) + " (--dtype float64 reaches further)" if words else None
+
+
+def _first_loss(layers: Sequence[LayerStats], tensors: Sequence[str]) -> str | None:
+    for layer in layers:
+        for tensor in tensors:
+            status = layer.tensor(tensor).status
+            if status != "ok":
+                return f"{_LOSSES[status]} from {_SYMBOLS[tensor]} of layer {layer.layer} on"
+    return None
+
+
+def _tensor_tables(result: ProbeResult, tensor: str) -> RenderableType:
+    """All statistics of one tensor in two tables, so that they fit 80 columns."""
+    moments = _stacked(
+        result,
+        tensor,
+        ["mean", "var", "+-%", "std", "rms", "min", "max", "zero%", "~0%", "bad"],
+        lambda s: [
+            short(s.mean),
+            _value(s, s.variance),
+            _relative_spread(s),
+            short(s.std),
+            short(s.rms),
+            short(s.min),
+            short(s.max),
+            percent(s.zero_fraction),
+            percent(s.near_zero_fraction),
+            str(s.nonfinite_count),
+        ],
+    )
+    percentiles = _stacked(
+        result,
+        tensor,
+        ["p1", "p5", "p25", "p50", "p75", "p95", "p99"],
+        lambda s: [short(p) for p in s.percentiles.model_dump().values()] if s.percentiles else [NOTHING] * 7,
+    )
+    return Group(Text(_SYMBOLS[tensor], style="bold"), moments, percentiles)
+
+
+def _stacked(
+    result: ProbeResult, tensor: str, headings: Sequence[str], entries: Callable[[TensorStats], list[str]]
+) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("layer", *headings):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for layer in result.layers:
+        stats = layer.tensor(tensor)
+        table.add_row(str(layer.layer), *entries(stats), style=_STATUS_STYLE[stats.status])
+    return table

@@ -1,0 +1,184 @@
+"""From the engine's records to the statistics of a result, with the layer where a dtype gave out."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from initprobe.activations import Activation
+from initprobe.engine.mlp import LayerRecord
+from initprobe.engine.sketch import PERCENTS, Moments, Sketch
+from initprobe.results import Histogram, LayerStats, OutputStats, Percentiles, Status, TensorStats, worst
+
+Sources = Sequence[tuple[Sketch, Status]]
+
+
+def summarise(records: Sequence[LayerRecord], widths: Sequence[int], activation: Activation) -> tuple[LayerStats, ...]:
+    """Statistics of all layers; `widths` starts with the input's."""
+    statuses = _statuses(records, activation)
+    return tuple(
+        _layer(number, record, (widths[number - 1], widths[number]), status, activation)
+        for number, (record, status) in enumerate(zip(records, statuses, strict=True), start=1)
+    )
+
+
+def _statuses(records: Sequence[LayerRecord], activation: Activation) -> list[dict[str, Status]]:
+    """The status of every tensor, each judged by the tensors it was computed from."""
+    found: list[dict[str, Status]] = [{} for _ in records]
+    below: Sources = []
+    for record, status in zip(records, found, strict=True):
+        weight = (record.weight, _status(record.weight, []))
+        status["weight"] = weight[1]
+        status["preactivation"] = _status(record.preactivation, [*below, weight])
+        z = (record.preactivation, status["preactivation"])
+        status["output"] = _status(record.output, [z], zero_is_true=_all_dead(record, activation), affine=False)
+        below = [(record.output, status["output"])]
+    above: Sources = []
+    for index in reversed(range(len(records))):
+        record, status = records[index], found[index]
+        status["output_gradient"] = _status(record.output_gradient, above)
+        g = (record.output_gradient, status["output_gradient"])
+        flat = _all_dead(record, activation) or _all_saturated(record)
+        z = (record.preactivation, status["preactivation"])
+        status["preactivation_gradient"] = _status(record.preactivation_gradient, [g, z], zero_is_true=flat)
+        delta = (record.preactivation_gradient, status["preactivation_gradient"])
+        h = [(records[index - 1].output, found[index - 1]["output"])] if index else []
+        status["weight_gradient"] = _status(record.weight_gradient, [*h, delta])
+        above = [delta, (record.weight, status["weight"])]
+    return found
+
+
+def _all_dead(record: LayerRecord, activation: Activation) -> bool:
+    return activation.dead_below is not None and record.preactivation.high <= activation.dead_below
+
+
+def _all_saturated(record: LayerRecord) -> bool:
+    return record.saturated >= record.output.total > 0
+
+
+def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine: bool = True) -> Status:
+    """What became of a tensor, given the tensors it was computed from.
+
+    NaN in a source voids what is computed from it, also where a comparison (the slope of ReLU) hides it. NaN that an
+    affine map makes of finite numbers is an overflow of its partial sums. Zeros are a loss where no source is zero or
+    a source is itself lost, and the truth where a source is truly zero.
+    """
+    if any(source.nan or status == "nonfinite" for source, status in sources):
+        return "nonfinite"
+    if sketch.nonfinite:
+        begins_here = affine and not any(source.nonfinite for source, _ in sources)
+        return "overflow" if begins_here or not sketch.nan else "nonfinite"
+    if sketch.peak > 0:
+        return "underflow" if sketch.peak < np.finfo(sketch.dtype).tiny else "ok"
+    lost = any(status == "underflow" for _, status in sources)
+    vanished = bool(sources) and not zero_is_true and all(source.peak > 0 for source, _ in sources)
+    return "underflow" if lost or vanished else "ok"
+
+
+def _is_lost(sketch: Sketch, status: Status) -> bool:
+    """Nothing of the tensor's numbers is left to report."""
+    return bool(sketch.nonfinite) or status == "nonfinite" or (status == "underflow" and sketch.peak == 0)
+
+
+def _layer(
+    number: int, record: LayerRecord, fans: tuple[int, int], status: dict[str, Status], activation: Activation
+) -> LayerStats:
+    tensors = {name: tensor_stats(getattr(record, name), status[name]) for name in status if name != "output"}
+    weight, gradient = tensors["weight"].rms, tensors["weight_gradient"].rms
+    return LayerStats(
+        layer=number,
+        fan_in=fans[0],
+        fan_out=fans[1],
+        status=worst(iter(status.values())),
+        correlation=_mean_or_none(record.correlations),
+        gradient_to_weight_ratio=gradient / weight if weight and gradient is not None else None,
+        output=_output_stats(record, status["output"], activation),
+        **tensors,
+    )
+
+
+def _output_stats(record: LayerRecord, status: Status, activation: Activation) -> OutputStats:
+    total, lost = record.output.total, _is_lost(record.output, status)
+    return OutputStats(
+        **dict(tensor_stats(record.output, status)),
+        saturated_fraction=None if activation.saturation is None or lost else record.saturated / total,
+        dead_fraction=None if activation.dead_below is None or lost else statistics.fmean(record.dead_fractions),
+    )
+
+
+def tensor_stats(sketch: Sketch, status: Status) -> TensorStats:
+    """The statistics of one tensor; null where the dtype lost them."""
+    if _is_lost(sketch, status):
+        return TensorStats(
+            **_no_moments(len(sketch.by_draw)), **_no_shape(), status=status, nonfinite_count=sketch.nonfinite
+        )
+    moments = _moments(sketch.by_draw)
+    return TensorStats(**moments, **_shape(sketch, moments["rms"]), status=status, nonfinite_count=0)
+
+
+def _no_moments(draws: int) -> dict[str, Any]:
+    names = ("mean", "variance", "variance_sd", "variance_log10", "std", "rms")
+    return dict.fromkeys(names, None) | {"variance_by_draw": (None,) * draws}
+
+
+def _no_shape() -> dict[str, Any]:
+    names = ("min", "max", "percentiles", "zero_fraction", "near_zero_fraction", "histogram")
+    return dict.fromkeys(names, None) | {"coverage": 0.0}
+
+
+def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
+    """Averages over draws, as fields of `TensorStats`."""
+    by_draw_variance = [_representable(m.variance, m.squares) for m in by_draw]
+    variances = [v for v in by_draw_variance if v is not None]
+    complete = len(variances) == len(by_draw)
+    variance = statistics.fmean(variances) if complete else None
+    square = statistics.fmean(m.mean_square for m in by_draw)
+    return {
+        "mean": _finite(statistics.fmean(m.true_mean for m in by_draw)),
+        "variance": variance,
+        "variance_sd": statistics.stdev(variances) if complete and len(variances) > 1 else None,
+        "variance_log10": _log10_mean([m.log10_variance for m in by_draw]),
+        "variance_by_draw": tuple(by_draw_variance),
+        "std": None if variance is None else math.sqrt(variance),
+        "rms": _representable(math.sqrt(square), max(abs(m.mean) + m.squares for m in by_draw)),
+    }
+
+
+def _representable(value: float, evidence: float) -> float | None:
+    """`value`, or None where it is infinite, or 0 although `evidence` is not."""
+    return None if math.isinf(value) or (value == 0 and evidence > 0) else value
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _log10_mean(logs: Sequence[float]) -> float | None:
+    """log10 of the mean of numbers given by their log10; None for a mean of 0."""
+    top = max(logs)
+    return None if top == -math.inf else top + math.log10(statistics.fmean(10 ** (log - top) for log in logs))
+
+
+def _shape(sketch: Sketch, rms: float | None) -> dict[str, Any]:
+    """What is taken over all draws pooled, as fields of `TensorStats`."""
+    counts = sketch.histogram()
+    percentiles = dict(zip((f"p{p}" for p in PERCENTS), sketch.percentiles(), strict=True))
+    return {
+        "min": sketch.low,
+        "max": sketch.high,
+        "percentiles": Percentiles(**percentiles),
+        "zero_fraction": sketch.zeros / sketch.total,
+        "near_zero_fraction": None if rms is None else sketch.near_zero(rms),
+        "histogram": Histogram(low=sketch.low, high=sketch.high, counts=tuple(counts.tolist())),
+        "coverage": 1.0,
+    }
+
+
+def _mean_or_none(values: Sequence[float | None]) -> float | None:
+    """The mean, or None where any value is missing: a mean over the survivors would flatter."""
+    known = [v for v in values if v is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None
