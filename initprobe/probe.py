@@ -252,10 +252,10 @@ def _probe_batch(
         h_in, z, h = trace.pop()
         weight = network[index].weight
         delta, below = mlp.backward(weight if index else None, activation, z, h, g, records[index], pool)
-        total = gradients[index] if gradients else np.zeros_like(weight)
-        mlp.weight_gradient(h_in, delta, total, pool)
-        if not gradients:
-            mlp.record_weight_gradient(total, records[index], pool)
+        if gradients:
+            mlp.add_weight_gradient(h_in, delta, gradients[index], pool)
+        else:
+            mlp.weight_gradient(h_in, delta, records[index], pool)
         g = g if below is None else below
         steps.advance()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,7 +39,6 @@ def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> 
       initprobe explain torch_linear
       initprobe explain gelu --figure gelu.png
     """
-    from initprobe.config import resolve
     from initprobe.errors import UnknownNameError
     from initprobe.grammar import parse_spec
     from initprobe.reports.tables import console
@@ -49,9 +48,8 @@ def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> 
     if not homes:
         raise UnknownNameError(_nowhere(spec))
     to = console(sys.stdout)
-    for registry in homes:
-        record = resolve(registry, spec)
-        to.print(f"[bold]{record.name}[/bold], {registry.kind}")
+    for kind, record in _meanings(homes, spec):
+        to.print(f"[bold]{record.name}[/bold], {kind}")
         for label, text in _lines(record, (fan_in, fan_out or fan_in)):
             to.print(f"  {label:<18}{text}", soft_wrap=True, markup=False)
     if figure:
@@ -64,6 +62,22 @@ def _registries() -> tuple[Registry[Initializer], Registry[Activation], Registry
     from initprobe.inputs import INPUTS
 
     return INITIALIZERS, ACTIVATIONS, INPUTS
+
+
+def _meanings(homes: Sequence[Registry[Any]], spec: Spec) -> list[tuple[str, Any]]:
+    """What `spec` names in each registry that takes its parameters."""
+    from initprobe.config import resolve
+    from initprobe.errors import ConfigError
+
+    found, refusal = [], None
+    for registry in homes:
+        try:
+            found.append((registry.kind, resolve(registry, spec)))
+        except ConfigError as error:
+            refusal = refusal or error
+    if refusal and not found:
+        raise refusal
+    return found
 
 
 def _nowhere(spec: Spec) -> str:

@@ -45,8 +45,8 @@ DEFAULT_OUT = "initprobe-out"
     default="gaussian",
     show_default=True,
     metavar="SOURCE",
-    help="gaussian[:std=..,mean=..,correlation=..], uniform[:low=..,high=..], or a .npy, .npz or .csv file of real data, "
-    "(samples, features).",
+    help="gaussian[:std=..,mean=..,correlation=..], uniform[:low=..,high=..], or a .npy, .npz or .csv file of real "
+    "data, (samples, features).",
 )
 @click.option("--standardize", is_flag=True, help="Shift and scale each feature of a file to mean 0, variance 1.")
 @click.option("--batch", type=int, metavar="N", help="Samples in a batch.  [default: 1000, or all rows of a file]")

@@ -206,7 +206,7 @@ def backward(
     return delta, below
 
 
-def weight_gradient(h_in: Array, delta: Array, total: Array, workers: Workers) -> None:
+def add_weight_gradient(h_in: Array, delta: Array, total: Array, workers: Workers) -> None:
     """Add `h_{l-1}' dL/dz_l` to `total`, of the shape of `W_l`."""
 
     def work(rows: slice) -> None:
@@ -216,6 +216,18 @@ def weight_gradient(h_in: Array, delta: Array, total: Array, workers: Workers) -
 
 
 def record_weight_gradient(total: Array, record: LayerRecord, workers: Workers) -> None:
-    """Take the statistics of `dL/dW_l`."""
+    """Take the statistics of a `dL/dW_l` summed over batches."""
     tallies = workers.map(lambda rows: _tally(total[rows], record.weight_gradient), row_blocks(*total.shape))
     _record(record.weight_gradient, total, tallies, workers)
+
+
+def weight_gradient(h_in: Array, delta: Array, record: LayerRecord, workers: Workers) -> None:
+    """Compute `dL/dW_l = h_{l-1}' dL/dz_l` of a single batch and take its statistics while it is in cache."""
+    gradient = np.empty((h_in.shape[1], delta.shape[1]), delta.dtype)
+
+    def work(rows: slice) -> Tally:
+        np.matmul(h_in[:, rows].T, delta, out=gradient[rows])
+        return _tally(gradient[rows], record.weight_gradient)
+
+    tallies = workers.map(work, row_blocks(*gradient.shape))
+    _record(record.weight_gradient, gradient, tallies, workers)

@@ -36,6 +36,11 @@ _LOSSES = {
 }
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # Rich would exit with 1; what it means is for the program to say
+
+
 def console(file: IO[str], *, color: bool | None = None) -> Console:
     """A console that never crops a number: at least 80 columns wide, wherever its lines go."""
     probe = Console(file=file)

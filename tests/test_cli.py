@@ -1,0 +1,290 @@
+"""The command line: every option, every refusal, exit codes, pipes and interruptions."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import files_below
+
+import initprobe as package
+from initprobe.cli.app import COMMANDS
+
+TINY = ("--layers", 2, "--width", 20, "--batch", 30, "--draws", 2)
+RUN = ("run", "--init", "xavier", "--act", "tanh", *TINY)
+PICTURES = {f"{kind}.png" for kind in ("summary", "output", "gradient", "depth")}
+
+
+def exported(outcome):
+    assert outcome.code == 0, outcome.err
+    return json.loads(outcome.out)
+
+
+def test_default_files_and_table(initprobe, tmp_path):
+    outcome = initprobe(*RUN)
+    assert outcome.code == 0, outcome.err
+    assert "Xavier normal + tanh, 2 layers of 20" in outcome.out
+    assert "20 -> 20 x 2" in outcome.out
+    home = "initprobe-out/xavier-tanh-2x20"
+    assert files_below(tmp_path) == {f"{home}/{name}" for name in PICTURES | {"result.json"}}
+    assert f"wrote     {home}/summary.png (+4)" in outcome.out
+
+
+def test_table_fits_80_columns(initprobe):
+    for args in (("--init", "he", "--act", "relu"), ("--init", "normal:std=5", "--act", "tanh")):
+        table = initprobe("run", *args, "--layers", 30, "--width", 20, "--batch", 30, "--no-figures").out
+        rows = table.splitlines()[4:36]
+        assert max(map(len, rows)) <= 80
+
+
+def test_same_command_same_bytes(initprobe, tmp_path):
+    initprobe(*RUN, "-o", "one", "--format", "png,svg,pdf")
+    initprobe(*RUN, "-o", "two", "--format", "png,svg,pdf")
+    for name in files_below(tmp_path / "one") - {"result.json"}:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def test_running_again_replaces_only_our_own_files(initprobe, tmp_path):
+    home = tmp_path / "here"
+    initprobe(*RUN, "-o", home, "--format", "svg")
+    (home / "notes.txt").write_text("mine")
+    initprobe(*RUN, "-o", home)
+    assert files_below(home) == PICTURES | {"result.json", "notes.txt"}
+
+
+def test_no_figures_writes_nothing_unless_told_where(initprobe, tmp_path):
+    assert initprobe(*RUN, "--no-figures").code == 0
+    assert files_below(tmp_path) == set()
+    initprobe(*RUN, "--no-figures", "-o", "kept")
+    assert files_below(tmp_path) == {"kept/result.json"}
+
+
+def test_json_to_standard_output_moves_the_table(initprobe):
+    outcome = initprobe(*RUN, "--no-figures", "--export-json", "-")
+    assert len(exported(outcome)["layers"]) == 2
+    assert "layer" in outcome.err
+
+
+def test_csv_to_standard_output_and_json_to_a_file(initprobe, tmp_path):
+    outcome = initprobe(*RUN, "--no-figures", "--export-csv", "-", "--export-json", "r.json")
+    rows = list(csv.DictReader(io.StringIO(outcome.out)))
+    saved = json.loads((tmp_path / "r.json").read_text())
+    assert float(rows[1]["output.variance"]) == saved["layers"][1]["output"]["variance"]
+
+
+@pytest.mark.parametrize(
+    ("args", "field", "value"),
+    [
+        (("--seed", 7), "seed", 7),
+        (("--dtype", "float64"), "dtype", "float64"),
+        (("--batches", 3), "batches", 3),
+        (("--bias-init", "normal:std=0.1"), "bias_init", "normal:std=0.1"),
+        (("--input", "uniform:low=0"), "input", "uniform:low=0.0"),
+        (("--input-width", 7), "input_width", 7),
+        (("--threads", 1), "draws", 2),
+    ],
+)
+def test_options_reach_the_experiment(initprobe, args, field, value):
+    data = exported(initprobe(*RUN, *args, "--no-figures", "--export-json", "-"))
+    assert data["config"][field] == value
+
+
+def test_widths(initprobe):
+    args = ("run", "--init", "he", "--act", "relu", "--input-width", 9, "--widths", "8,7,6", "--batch", 20)
+    outcome = initprobe(*args, "--no-figures")
+    assert "9 -> 8 -> 7 -> 6" in outcome.out
+
+
+def test_quiet_and_verbose(initprobe):
+    assert initprobe(*RUN, "--no-figures", "-q").out == ""
+    verbose = initprobe(*RUN, "--no-figures", "-v").out
+    for heading in ("weight W", "pre-activation z", "weight gradient dL/dW", "p99"):
+        assert heading in verbose
+    assert max(map(len, verbose.splitlines()[20:])) <= 80
+
+
+def test_saved_weights_redo_the_run(initprobe, tmp_path):
+    data = exported(initprobe(*RUN, "--no-figures", "--save-weights", "w.npz", "--export-json", "-"))
+    with np.load(tmp_path / "w.npz") as saved:
+        h = np.tanh(saved["x"] @ saved["W1"] + saved["b1"])
+        assert saved["g"].shape == (30, 20)
+    assert data["layers"][0]["output"]["variance_by_draw"][0] == pytest.approx(float(h.var()), rel=1e-5)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "csv", "npz"])
+def test_real_data_in_every_format(initprobe, tmp_path, suffix):
+    digits = pytest.importorskip("sklearn.datasets").load_digits().data
+    path = tmp_path / f"digits.{suffix}"
+    if suffix == "csv":
+        np.savetxt(path, digits, delimiter=",", fmt="%g")
+    else:
+        (np.save if suffix == "npy" else np.savez)(path, digits)
+    network = ("--init", "xavier", "--act", "tanh", "--width", 30, "--layers", 2)
+    data = exported(initprobe("run", *network, "--input", path, "--standardize", "--no-figures", "--export-json", "-"))
+    assert data["layers"][0]["fan_in"] == 64
+    assert data["layers"][0]["output"]["variance"] == pytest.approx(0.37, abs=0.1)
+
+
+REFUSED = {
+    "unknown initializer": (("--init", "xaver"), "Did you mean 'xavier'?"),
+    "unknown activation": (("--act", "tahn"), "Did you mean 'tanh'?"),
+    "unknown input": (("--input", "gausian"), "Did you mean 'gaussian'?"),
+    "unknown key": (("--init", "xavier:gian=2"), "Did you mean 'gain'?"),
+    "bad value": (("--init", "xavier:gain=big"), "not a number"),
+    "bad choice": (("--init", "he:mode=fan_inn"), "Did you mean 'fan_in'?"),
+    "bare normal": (("--init", "normal"), "needs std= or var="),
+    "std and var": (("--init", "normal:std=1,var=1"), "not both"),
+    "negative std": (("--init", "normal:std=-1"), "at least 0"),
+    "key twice": (("--init", "normal:std=1,std=2"), "given twice"),
+    "no layers": (("--layers", "0"), "--layers"),
+    "no width": (("--width", "0"), "--width"),
+    "not an integer": (("--layers", "ten"), "integer"),
+    "batch of one": (("--batch", "1"), "--batch"),
+    "no draws": (("--draws", "0"), "--draws"),
+    "no threads": (("--threads", "0"), "threads"),
+    "negative seed": (("--seed", "-1"), "--seed"),
+    "widths and layers": (("--widths", "3,4,5"), "drop one"),
+    "widths of words": (("--widths", "3,x"), "whole numbers"),
+    "identity on a rectangle": (("--init", "identity", "--input-width", "7"), "square"),
+    "fan rule for a bias": (("--bias-init", "he"), "layer's size"),
+    "dtype": (("--dtype", "float16"), "float32"),
+    "no such file": (("--input", "none.npy"), "no such file"),
+    "standardized noise": (("--standardize",), "file"),
+    "format": (("--format", "gif"), "png"),
+    "two dashes": (("--export-json", "-", "--export-csv", "-"), "standard output"),
+    "one file twice": (("--export-json", "a", "--export-csv", "a"), "same file"),
+    "no directory for a file": (("--export-json", "no/where.json"), "no directory"),
+    "directory as a file": (("--export-json", "."), "is a directory"),
+    "file as a directory": (("-o", "taken"), "is a file"),
+    "weights not npz": (("--save-weights", "w.bin"), ".npz"),
+    "memory": (("--width", "1000000"), "GB"),
+    "unknown option": (("--layer", "3"), "--layers"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_in_one_line_with_nothing_written(initprobe, tmp_path, case):
+    args, expected = REFUSED[case]
+    (tmp_path / "taken").write_text("")
+    outcome = initprobe(*RUN, *args)
+    last = outcome.err.strip().splitlines()[-1]
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert last.startswith("Error: ")
+    assert expected in last
+    assert "Traceback" not in outcome.err
+    assert files_below(tmp_path) == {"taken"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/version").exists(), reason="root may write everywhere")
+def test_unwritable_directory_is_refused_before_the_work(initprobe):
+    outcome = initprobe(*RUN, "-o", "/proc/initprobe")
+    assert outcome.code == 2
+    assert "cannot be written" in outcome.err
+
+
+def test_show_repeats_the_table_and_redraws(initprobe, tmp_path):
+    first = initprobe(*RUN, "-o", "a")
+    again = initprobe("show", "a/result.json", "-o", "b")
+    assert again.out.split("wrote")[0] == first.out.split("wrote")[0]
+    for name in PICTURES:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert initprobe("show", "a/result.json", "--export-csv", "-").out.startswith("layer,")
+    (tmp_path / "bad.json").write_text("{}")
+    for missing in ("bad.json", "none.json"):
+        outcome = initprobe("show", missing)
+        assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+
+
+@pytest.mark.parametrize("kind", ["initializers", "activations", "inputs"])
+def test_list_names_every_record(initprobe, kind):
+    registry = {"initializers": package.INITIALIZERS, "activations": package.ACTIVATIONS}.get(kind, {"gaussian": None})
+    text = initprobe("list", kind).out
+    assert all(name in text for name in registry)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", [record.example for record in package.INITIALIZERS.values()])
+def test_explain_every_initializer(initprobe, name):
+    outcome = initprobe("explain", name, "--fan-in", 784, "--fan-out", 256)
+    assert outcome.code == 0, outcome.err
+    for word in ("formula", "784 -> 256", "variance", "truncated", "source"):
+        assert word in outcome.out
+
+
+@pytest.mark.parametrize("name", package.ACTIVATIONS)
+def test_explain_every_activation_with_its_figure(initprobe, tmp_path, name):
+    outcome = initprobe("explain", name, "--figure", "curve.png")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_explain_says_what_frameworks_mean(initprobe):
+    assert "0.3333" in initprobe("explain", "torch_linear").out
+    assert "cut at 2 std" in initprobe("explain", "GlorotNormal").out
+    assert "yes" in initprobe("explain", "flax_dense").out
+    assert "unknown name" in initprobe("explain", "nothing-of-ours").err
+
+
+def test_help_has_an_example_for_every_command(initprobe):
+    assert all(name in initprobe("--help").out for name in COMMANDS)
+    for name in COMMANDS:
+        assert f"initprobe {name} " in initprobe(name, "--help").out
+    assert initprobe("--version").out.startswith("initprobe ")
+
+
+def test_a_bug_keeps_its_traceback_and_exits_70(initprobe, monkeypatch):
+    monkeypatch.setattr("initprobe.probe.measure", lambda *a, **k: 1 / 0)
+    outcome = initprobe(*RUN)
+    assert outcome.code == 70
+    assert "ZeroDivisionError" in outcome.err
+
+
+def program(*args, **settings):
+    return subprocess.Popen(
+        [sys.executable, "-m", "initprobe", *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **settings,
+    )
+
+
+def test_a_closed_pipe_ends_quietly(tmp_path):
+    process = program(*RUN, "--layers", 2000, "--no-figures", "-v", cwd=tmp_path)
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 0
+
+
+def test_ctrl_c_exits_130_and_leaves_nothing(tmp_path):
+    process = program("run", "--init", "xavier", "--act", "tanh", "--width", 2000, "--draws", 100, cwd=tmp_path)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert files_below(tmp_path) == set()
+
+
+def test_help_starts_without_numpy(tmp_path):
+    code = "import sys; from initprobe.cli.app import main\ntry: main(['run', '--help'])\nexcept SystemExit: pass\n"
+    code += "print({'numpy', 'pydantic', 'matplotlib', 'rich'} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "set()"
+
+
+def test_table_only_runs_draw_nothing(tmp_path):
+    code = "import sys; from initprobe.cli.app import main\n"
+    code += "try: main(['run','--init','he','--act','relu','--width','20','--batch','20','--no-figures'])\n"
+    code += "except SystemExit: pass\nprint('matplotlib' in sys.modules, 'scipy' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert out.splitlines()[-1] == "False False"

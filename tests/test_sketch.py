@@ -1,0 +1,149 @@
+"""Streaming statistics against NumPy on the whole array."""
+
+import math
+from functools import reduce
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from initprobe.engine.sketch import BINS, GRIDS, PERCENTS, Moments, Sketch, moments, tally, widen
+
+
+def sketch_of(*blocks: np.ndarray) -> Sketch:
+    """A sketch of one draw that saw `blocks` as the row blocks of one tensor."""
+    sketch = Sketch(blocks[0].dtype)
+    sketch.begin_draw()
+    add(sketch, *blocks)
+    return sketch
+
+
+def add(sketch: Sketch, *blocks: np.ndarray) -> None:
+    grid = GRIDS[sketch.dtype]
+    tallies = [tally(block, widen(block), sketch.centre or 0.0) for block in blocks]
+    sketch.add(tallies, lambda centre: [grid.count(block - block.dtype.type(centre)) for block in blocks])
+
+
+def normal(size: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(size).astype(dtype)
+
+
+finite = st.floats(min_value=-(2.0**100), max_value=2.0**100, width=32)
+
+
+@given(st.lists(st.lists(finite, min_size=1, max_size=40), min_size=1, max_size=5))
+def test_merged_moments_are_those_of_the_whole(parts):
+    whole = np.concatenate([np.asarray(part, np.float64) for part in parts])
+    merged = reduce(Moments.merged, [moments(widen(np.asarray(part, np.float64))) for part in parts])
+    scale = float(np.abs(whole).max()) or 1.0
+    assert merged.count == whole.size
+    assert merged.true_mean == pytest.approx(whole.mean(), abs=1e-12 * scale)
+    assert merged.variance == pytest.approx(whole.var(), rel=1e-9, abs=1e-12 * scale**2)
+
+
+@given(st.lists(st.lists(finite, min_size=1, max_size=40), min_size=1, max_size=5))
+def test_counts_merge_exactly(parts):
+    blocks = [np.asarray(part, np.float32) for part in parts]
+    whole = sketch_of(np.concatenate(blocks))
+    merged = sketch_of(*blocks)
+    assert merged.total == whole.total == sum(map(len, blocks))
+    assert (merged.zeros, merged.low, merged.high) == (whole.zeros, whole.low, whole.high)
+    if merged.centre == whole.centre:
+        assert np.array_equal(merged.histogram(), whole.histogram())
+
+
+@given(st.lists(finite, min_size=1, max_size=200))
+def test_histogram_counts_every_entry_once(values):
+    sketch = sketch_of(np.asarray(values, np.float32))
+    counts = sketch.histogram()
+    assert counts.sum() == len(values)
+    assert (counts >= 0).all()
+    assert len(counts) == (1 if sketch.low == sketch.high else BINS)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("scale", "shift"),
+    [(1, 0), (1e-30, 0), (1e30, 0), (0.01, 1), (1e-4, 1), (1e-3, -7), (3, 2)],
+)
+def test_percentiles_of_a_shifted_normal(dtype, scale, shift):
+    """Within 5 standard errors of the order statistics, plus the resolution of a bucket.
+
+    A normal percentile has standard error sqrt(p (1 - p) / n) / pdf; both sides use the same sample, so only the
+    bucket's width matters: interpolating the density inside a bucket of width w errs by at most w^2 |pdf'| / (8 pdf).
+    Widths are at most 2^-5 of a value, so at most 5/32 + 4/32 of a standard deviation at 5 and a centre 4 away.
+    """
+    x = (normal(200_000, "float64") * scale + shift).astype(dtype)
+    sketch = sketch_of(*np.array_split(x, 7))
+    exact = np.percentile(x.astype(np.float64), PERCENTS)
+    width = 9 / 32
+    slack = width**2 / 8 * 2.33 + 5 / math.sqrt(x.size)
+    rounding = 4 * np.finfo(dtype).eps * max(abs(shift), scale)
+    assert np.abs(np.array(sketch.percentiles()) - exact).max() < slack * scale + rounding
+
+
+def test_values_far_from_zero_are_counted_about_their_mean():
+    x = (normal(100_000, "float64") * 1e-3 + 100).astype(np.float32)
+    sketch = sketch_of(x)
+    assert sketch.centre == pytest.approx(100, abs=1e-3)
+    assert sketch_of(normal(1000)).centre == 0
+    spread = np.percentile(x, 75) - np.percentile(x, 25)
+    found = sketch.percentiles()
+    assert found[4] - found[2] == pytest.approx(float(spread), rel=0.02)
+
+
+def test_atoms_stay_where_they_are():
+    x = np.concatenate([np.full(600, -1), np.linspace(-0.5, 0.5, 200), np.full(600, 1)]).astype(np.float32)
+    sketch = sketch_of(x)
+    found = dict(zip(PERCENTS, sketch.percentiles(), strict=True))
+    assert found[1] == found[5] == found[25] == -1
+    assert found[75] == found[95] == found[99] == 1
+    counts = sketch.histogram()
+    assert counts[0] == counts[-1] == 600
+
+
+def test_zeros_are_an_atom_and_subnormals_are_not_zeros():
+    x = np.concatenate([np.zeros(500), np.linspace(0.1, 1, 400)]).astype(np.float32)
+    sketch = sketch_of(x)
+    assert sketch.zeros == 500
+    assert sketch.percentiles()[3] == 0
+    tiny = np.full(10, 1e-42, np.float32)
+    assert sketch_of(tiny).zeros == 0
+    assert sketch_of(tiny, np.zeros(3, np.float32)).zeros == 3
+
+
+def test_near_zero_is_a_share_of_the_rms():
+    x = normal(400_000)
+    share = sketch_of(x).near_zero(1.0)
+    exact = float(np.mean(np.abs(x) <= 0.01))
+    # The bucket holding 0.01 is 2^-5 wide, and interpolation inside it errs by far less than the whole of it.
+    assert share == pytest.approx(exact, rel=1 / 32)
+    assert sketch_of(np.zeros(5, np.float32)).near_zero(0.0) == 1
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-30, 1e-37, 1e30, 1e37])
+def test_variance_of_extreme_float32(scale):
+    x = (normal(10_000, "float64") * scale).astype(np.float32)
+    got = sketch_of(x).by_draw[0]
+    assert got.variance == pytest.approx(x.astype(np.float64).var(), rel=1e-12)
+
+
+@pytest.mark.parametrize("exponent", [-300, -200, 160, 290])
+def test_variance_of_extreme_float64_survives_as_a_logarithm(exponent):
+    unit = normal(10_000, "float64")
+    got = sketch_of(*np.array_split(unit * 10.0**exponent, 3)).by_draw[0]
+    assert got.log10_variance == pytest.approx(math.log10(unit.var()) + 2 * exponent, abs=1e-9)
+    assert got.variance in (0, math.inf)
+
+
+def test_variance_beside_a_large_mean():
+    """A float32 sum of squares would lose all of it: the variance is 1e-16 of the mean square."""
+    x = 1 + 1e-8 * normal(100_000, "float64")
+    assert sketch_of(x).by_draw[0].variance == pytest.approx(x.var(), rel=1e-7)
+
+
+def test_infinities_and_nan_are_counted_and_void_the_rest():
+    x = np.array([1, np.inf, -np.inf, np.nan], np.float32)
+    sketch = sketch_of(x)
+    assert (sketch.infinite, sketch.nan, sketch.nonfinite) == (2, 1, 3)
