@@ -228,7 +228,7 @@ def elu(alpha: float = 1.0) -> Activation:
         formula="x if x > 0 else alpha (exp(x) - 1)",
         reference="Clevert et al. 2016, arXiv:1511.07289",
         kinks=(0,),
-        saturation=Band(low=-alpha * (1 - SATURATED_SLOPE)),
+        saturation=Band(low=min(SATURATED_SLOPE * max(alpha, 1) - alpha, 0.0)),
         bounds=(-alpha, math.inf),
         params={"alpha": alpha},
         make=elu,
@@ -276,6 +276,7 @@ def gelu() -> Activation:
         slope=lambda z, h: _special().ndtr(z) + z * (density * np.exp(-z * z / 2)),
         formula="x Phi(x), Phi the normal distribution function",
         reference="Hendrycks & Gimpel 2016, arXiv:1606.08415",
+        bounds=(-0.16997120747990366, math.inf),
     )
 
 
@@ -296,6 +297,7 @@ def gelu_tanh() -> Activation:
         formula="x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))",
         reference="Hendrycks & Gimpel 2016, arXiv:1606.08415",
         aliases=("gelu_new", "gelu_approximate"),
+        bounds=(-0.1700407505712541, math.inf),
     )
 
 
@@ -314,6 +316,7 @@ def silu() -> Activation:
         formula="x / (1 + exp(-x))",
         reference="Elfwing et al. 2017, arXiv:1702.03118; Ramachandran et al. 2017, arXiv:1710.05941",
         aliases=("swish",),
+        bounds=(-0.27846454276107385, math.inf),
     )
 
 
@@ -331,6 +334,7 @@ def mish() -> Activation:
         slope=slope,
         formula="x tanh(log(1 + exp(x)))",
         reference="Misra 2019, arXiv:1908.08681",
+        bounds=(-0.30884341301725043, math.inf),
     )
 
 
@@ -343,6 +347,7 @@ def softplus(beta: float = 1.0) -> Activation:
         slope=lambda z, h: _sigmoid(beta * z),
         formula="log(1 + exp(beta x)) / beta",
         reference="Dugas et al. 2001, NIPS 13",
+        saturation=Band(low=-math.log(1 - SATURATED_SLOPE) / beta),
         bounds=(0, math.inf),
         params={"beta": beta},
         make=softplus,
@@ -374,6 +379,7 @@ def hardswish() -> Activation:
         reference="Howard et al. 2019, arXiv:1905.02244",
         kinks=(-3, 3),
         dead_below=-3,
+        bounds=(-0.375, math.inf),
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from initprobe.activations import ACTIVATIONS, Activation
 from initprobe.errors import ConfigError
-from initprobe.grammar import Spec, build, parse_spec
+from initprobe.grammar import Spec, Value, build, parse_spec, parse_value
 from initprobe.initializers import INITIALIZERS, Initializer
 from initprobe.inputs import INPUTS, SUFFIXES, Noise
 from initprobe.registry import Registry
@@ -41,13 +41,19 @@ def _as_spec(value: object) -> Spec:
     if isinstance(value, str):
         return parse_spec(value)
     if isinstance(value, dict) and isinstance(value.get("name"), str):
-        params = {key: _plain(v) for key, v in value.items() if key != "name"}
-        return Spec(parse_spec(value["name"]).name, params)
+        named = parse_spec(value["name"])
+        params = {key: _scalar(key, v) for key, v in value.items() if key != "name"}
+        if twice := named.params.keys() & params.keys():
+            raise ConfigError(f"{named.name}: {min(twice)} is given twice")
+        return Spec(named.name, {**named.params, **params})
     raise ConfigError(f"{value!r} is not a name, name:key=value,... or a mapping with a name")
 
 
-def _plain(value: Any) -> Any:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def _scalar(key: object, value: object) -> Value:
+    """A parameter of a mapping: a number, true, false, or text as on the command line."""
+    if isinstance(key, str) and isinstance(value, bool | int | float | str):
+        return value if isinstance(value, bool) else parse_value(str(value))
+    raise ConfigError(f"{key}: {value!r} is not a number, true, false or a word")
 
 
 def _initializer_spec(value: object) -> Spec | Initializer:

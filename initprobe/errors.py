@@ -17,6 +17,10 @@ class InitprobeError(Exception):
 
     exit_code = 2
 
+    def __init__(self, message: str) -> None:
+        # What a user typed may hold line breaks; what we answer is one line.
+        super().__init__(" ".join(message.splitlines()))
+
 
 class ConfigError(InitprobeError, ValueError):
     """The experiment, as asked for, cannot be run."""

@@ -6,6 +6,7 @@ import ast
 import inspect
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -23,6 +24,7 @@ _OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
     ast.Div: operator.truediv,
 }
 _LONGEST_NUMBER = 100
+_NUMBER_PARTS = re.compile(r"(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|sqrt|pi|[-+*/() ])+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,20 @@ def parse_number(text: str) -> float:
     Raises:
         ConfigError: anything else.
     """
-    try:
-        value = _evaluate(ast.parse(text.strip()[:_LONGEST_NUMBER], mode="eval").body)
-    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
-        value = math.nan
+    value = _value_of(text.strip())
     if not math.isfinite(value):
         raise ConfigError(f"{text!r} is not a finite number; write it like 0.01, 1e-2, 5/3 or sqrt(2)")
     return value
+
+
+def _value_of(text: str) -> float:
+    """The number, or NaN for what is none. Only what can be part of a number reaches Python's parser."""
+    if len(text) > _LONGEST_NUMBER or not _NUMBER_PARTS.fullmatch(text):
+        return math.nan
+    try:
+        return _evaluate(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError, ArithmeticError):
+        return math.nan
 
 
 def _evaluate(node: ast.expr) -> float:
@@ -124,7 +133,10 @@ def build(make: Callable[..., Made], spec: Spec) -> Made:
     missing = [key for key, p in known.items() if p.default is p.empty and key not in values]
     if missing:
         raise ConfigError(f"{spec.name} needs {missing[0]}=, as in {spec.name}:{missing[0]}=0.1")
-    return make(**values)
+    try:
+        return make(**values)
+    except OverflowError:
+        raise ConfigError(f"{spec}: a number is too large") from None
 
 
 def _checked(what: str, value: Value, hint: Any) -> Value:
@@ -137,6 +149,6 @@ def _checked(what: str, value: Value, hint: Any) -> Value:
     elif hint is bool:
         if not isinstance(value, bool):
             raise ConfigError(f"{what}={_text(value)} is not true or false")
-    elif isinstance(value, bool | str):
+    elif isinstance(value, bool | str) or not math.isfinite(value):
         raise ConfigError(f"{what}={_text(value)} is not a number; write it like 0.01, 1e-2, 5/3 or sqrt(2)")
     return value

@@ -284,7 +284,7 @@ def _spread(name: str, std: float | None, var: float | None) -> float:
     if std is not None and var is not None:
         raise ConfigError(f"{name} takes std= or var=, not both")
     given, value = ("std", std) if std is not None else ("var", var)
-    if value is None or value < 0:
+    if value is None or not 0 <= value < math.inf:
         raise ConfigError(f"{name}: {given} must be at least 0, not {value:g}")
     return value**2 if given == "std" else value
 
@@ -321,10 +321,13 @@ def ones() -> Initializer:
 
 def identity(gain: float = 1.0) -> Initializer:
     """The identity matrix times a gain; square layers only."""
+    scale = gain**2
     return Initializer(
         name="identity",
-        distribution=IDENTITY,
-        variance=lambda fan_in, fan_out: gain**2 / max(fan_in, fan_out),
+        distribution=replace(
+            IDENTITY, sample=lambda rng, shape, dtype: np.copysign(1, gain, dtype=dtype) * _eye(rng, shape, dtype)
+        ),
+        variance=lambda fan_in, fan_out: scale / max(fan_in, fan_out),
         formula="W = gain I; the mean square of its entries is gain^2 / fan_in",
         reference="Le et al. 2015, arXiv:1504.00941",
         aliases=("eye",),
@@ -559,10 +562,11 @@ def fan_in_heuristic(gain: float = 1.0) -> Initializer:
 
 def orthogonal(gain: float = 1.0) -> Initializer:
     """A random rotation times a gain; rows or columns are orthonormal where the layer is not square."""
+    scale = gain**2
     return Initializer(
         name="orthogonal",
         distribution=ORTHOGONAL,
-        variance=lambda fan_in, fan_out: gain**2 / max(fan_in, fan_out),
+        variance=lambda fan_in, fan_out: scale / max(fan_in, fan_out),
         formula="W'W = gain^2 I (or WW'), Haar-distributed; Var(W) = gain^2 / max(fan_in, fan_out)",
         reference="Saxe et al. 2014, arXiv:1312.6120",
         aliases=("orthonormal",),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +47,7 @@ class Noise:
 
 def gaussian(std: float = 1.0, mean: float = 0.0, correlation: float = 0.0) -> Noise:
     """Independent normal features; any two samples have the given correlation."""
-    if std < 0:
+    if not 0 <= std < math.inf:
         raise ConfigError(f"gaussian: std must be at least 0, not {std:g}")
     if not 0 <= correlation <= 1:
         raise ConfigError(f"gaussian: correlation must lie between 0 and 1, not {correlation:g}")
@@ -77,8 +76,8 @@ def gaussian(std: float = 1.0, mean: float = 0.0, correlation: float = 0.0) -> N
 
 def uniform(low: float = -1.0, high: float = 1.0) -> Noise:
     """Independent features, uniform between two bounds."""
-    if low > high:
-        raise ConfigError(f"uniform: low {low:g} is above high {high:g}")
+    if not -math.inf < low <= high < math.inf:
+        raise ConfigError(f"uniform: low {low:g} is above high {high:g}, or one of them is no number")
 
     def sample(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike, shared: Array) -> Array:
         rows: Array = rng.random(shape, dtype=dtype)  # type: ignore[arg-type]
@@ -133,18 +132,17 @@ def _read_numpy(path: Path) -> Array:
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: a file of input ends in {', '.join(SUFFIXES)}")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else _only_array(path, loaded)
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else _only_array(path, loaded)
     except InputError:
         raise
-    except ValueError as error:
+    except Exception as error:  # a damaged file raises anything from BadZipFile to tokenize.TokenError
         if "pickle" in str(error):
             raise InputError(
                 f"{path}: holds pickled Python objects, which are not read; save a plain array with numpy.save(path, x)"
             ) from None
-        raise InputError(f"{path}: not a NumPy file ({_one_line(error)})") from None
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read ({_one_line(error)})") from None
+        raise InputError(f"{path}: cannot be read as a NumPy file ({_one_line(error)})") from None
 
 
 def _only_array(path: Path, archive: Any) -> Array:
@@ -160,7 +158,7 @@ def _only_array(path: Path, archive: Any) -> Array:
 def _read_csv(path: Path) -> Array:
     try:
         with path.open(encoding="utf-8-sig") as lines:
-            if not lines.readline().strip():
+            if not any(line.strip() for line in lines):
                 raise InputError(f"{path}: is empty; {_LINES}")
         return np.loadtxt(path, delimiter=",", ndmin=2, comments=None, encoding="utf-8-sig")
     except InputError:

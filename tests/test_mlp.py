@@ -1,5 +1,6 @@
 """The backward pass against finite differences and autograd."""
 
+import itertools
 import math
 
 import numpy as np
@@ -18,7 +19,7 @@ BATCH = 7
 
 def network(rng):
     return [
-        Parameters(rng.standard_normal((a, b)), rng.standard_normal(b)) for a, b in zip(SIZES, SIZES[1:], strict=False)
+        Parameters(rng.standard_normal((a, b)), rng.standard_normal(b)) for a, b in itertools.pairwise(SIZES)
     ]
 
 

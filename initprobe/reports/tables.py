@@ -46,9 +46,8 @@ def console(file: IO[str], *, color: bool | None = None) -> Console:
     probe = Console(file=file)
     width = max(probe.width, 80) if probe.is_terminal else 80
     # Rich ignores a width without a height on a dumb terminal.
-    return Console(
-        file=file, width=width, height=probe.height, highlight=False, no_color=None if color is None else not color
-    )
+    plain = None if color is None else not color
+    return _Console(file=file, width=width, height=probe.height, highlight=False, no_color=plain)
 
 
 def plain_text(result: ProbeResult) -> str:
