@@ -69,9 +69,7 @@ def _slope(act: Activation, z: Array) -> Array:
 def test_slope_is_the_central_difference_of_the_value(act: Activation) -> None:
     step = 2.0**-17  # near eps^(1/3), where truncation and rounding balance
     z = _away_from_kinks(act, _grid(8, 2.0**-6) + 2.0**-9, 2 * step)
-    narrow, wide = (
-        (_value(act, z + h) - _value(act, z - h)) / (2 * h) for h in (step, 2 * step)
-    )
+    narrow, wide = ((_value(act, z + h) - _value(act, z - h)) / (2 * h) for h in (step, 2 * step))
     # |wide - narrow| is three times the truncation error of narrow; the rest is the rounding of two values over 2 h.
     rounding = ROUNDINGS * EPS * (1 + np.maximum(np.abs(z), np.abs(narrow))) / step
     assert np.all(np.abs(_slope(act, z) - narrow) <= np.abs(wide - narrow) + rounding)
@@ -81,7 +79,7 @@ def test_slope_is_the_central_difference_of_the_value(act: Activation) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(7,), (3, 4), (2, 3, 4), (0, 3)])
 def test_dtype_and_shape_are_kept(act: Activation, dtype: type, shape: tuple[int, ...]) -> None:
-    z = np.linspace(-7, 7, math.prod(shape), dtype=dtype).reshape(shape)
+    z: Array = np.linspace(-7, 7, math.prod(shape), dtype=dtype).reshape(shape)
     kept = z.copy()
     value, slope = _value(act, z), _slope(act, z)
     assert value.dtype == slope.dtype == dtype
@@ -171,7 +169,8 @@ def test_saturated_means_a_slope_below_5_9_percent_of_its_largest(act: Activatio
     value, slope = _value(act, z), _slope(act, z)
     share = slope / slope.max()
     in_band = (value <= band.low) | (value >= band.high)
-    # The largest slope is seen 1e-9 beside its kink, so the threshold is known to about 1e-9. Dead units are counted apart.
+    # The largest slope is seen 1e-9 beside its kink, so the threshold is known to about 1e-9.
+    # Dead units are counted apart.
     clear = (np.abs(share - SATURATED_SLOPE) > 1e-8) & (z > (-math.inf if act.dead_below is None else act.dead_below))
     assert in_band.any()
     assert not in_band.all()
@@ -196,12 +195,12 @@ def test_monotone_and_level_at_a_bound_means_saturated_or_dead_there(act: Activa
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dead_units_have_exactly_zero_value_and_slope(act: Activation, dtype: type) -> None:
     # Within +-4 nothing underflows, so what is exactly 0 there is 0 by definition.
-    z = _grid(4, 2.0**-8).astype(dtype)
+    z: Array = _grid(4, 2.0**-8).astype(dtype)
     both_zero = (_value(act, z) == 0) & (_slope(act, z) == 0)
     dead = np.zeros_like(both_zero) if act.dead_below is None else z <= act.dead_below
     assert np.array_equal(both_zero, dead)
     if act.dead_below is not None:
-        far = -np.logspace(1, 30, 30, dtype=dtype)
+        far: Array = -np.logspace(1, 30, 30, dtype=dtype)
         assert not _value(act, far).any()
         assert not _slope(act, far).any()
 

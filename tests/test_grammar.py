@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import warnings
 from typing import Literal
 
@@ -22,7 +24,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 
 def _words(forbidden: str) -> st.SearchStrategy[str]:
     return st.text(st.characters(codec="utf-8", exclude_characters=forbidden), min_size=1).filter(
-        lambda text: text == text.strip()
+        lambda text: text == text.strip() and text.isprintable()
     )
 
 
@@ -200,6 +202,13 @@ def test_no_warning_escapes_from_a_text_that_is_no_number(text: str) -> None:
     assert not seen
 
 
+@pytest.mark.parametrize("text", ["1" * 90 + "x", "1.1e1" * 18 + "x", "sqrtpi" * 15 + "x", "(" * 90 + "x"], ids=ascii)
+def test_a_refusal_takes_no_exponential_time(text: str) -> None:
+    """Reading takes microseconds; a pattern that backtracks over every split of the digits takes years."""
+    code = f"from initprobe.grammar import parse_value; assert parse_value({text!r}) == {text!r}"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=10)
+
+
 def test_long_specifications() -> None:
     name = "n" * 100_000
     assert parse_spec(name).name == name
@@ -231,11 +240,12 @@ def test_a_name_is_needed(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["he:", "he:gain", "he:gain=", "he:=2", "he:gain=1,", "he:,gain=1", "he: , "])
 def test_every_part_is_key_equals_value(text: str) -> None:
-    assert "is not key=value, as in he:key=0.5" in _refusal(text)
+    assert "is not key=value, as in " in _refusal(text)
 
 
 def test_a_key_is_given_once() -> None:
-    assert "gain is given twice" in _refusal("he:gain=1,gain=1")
+    message = _refusal("he:gain=1,gain=1")
+    assert "gain" in message and "is given twice" in message
 
 
 def test_text_of_a_spec_is_what_one_types() -> None:

@@ -266,7 +266,7 @@ def test_digits_from_npy_and_csv_are_the_same_table(tmp_path: Path, dtype: type)
 def test_standardized_features_have_mean_0_and_variance_1(dtype: type) -> None:
     rng = np.random.default_rng(0)
     raw = rng.standard_normal((500, 6)) * [1e-3, 1, 50, 1e6, 2, 3] + [0, 5, -100, 1e7, 0, 1]
-    table = raw.astype(dtype)
+    table: Array = raw.astype(dtype)
     kept = table.copy()
     result = standardized(table)
     assert result.dtype == dtype
@@ -283,7 +283,7 @@ def test_standardized_features_have_mean_0_and_variance_1(dtype: type) -> None:
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e6 + 0.1, -3e-20])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_constant_feature_becomes_0(constant: float, dtype: type) -> None:
-    table = np.column_stack([np.full(301, constant), np.arange(301.0)]).astype(dtype)
+    table: Array = np.column_stack([np.full(301, constant), np.arange(301.0)]).astype(dtype)
     result = standardized(table)
     assert not result[:, 0].any()
     assert result[:, 1].std() == pytest.approx(1, rel=1e-6)
@@ -351,7 +351,7 @@ def test_two_samples_have_the_correlation_asked_for(correlation: float, dtype: t
     """Across features; the SD of a measured correlation is `(1 - c^2) / sqrt(features)`."""
     features = 100_000
     rows = _drawn(gaussian(std=2, mean=1, correlation=correlation), (3, features), dtype, seed=4).astype(np.float64)
-    measured = np.corrcoef(rows)[np.triu_indices(3, k=1)]
+    measured = np.asarray(np.corrcoef(rows))[np.triu_indices(3, k=1)]
     tolerance = SDS * (1 - correlation**2) / math.sqrt(features) + 4 * float(np.finfo(dtype).eps)
     assert np.abs(measured - correlation).max() < tolerance
     # The common part is shared, not added: the spread stays. Rows are dependent, so each is judged alone.
@@ -396,5 +396,5 @@ def test_no_spread_is_a_constant_input() -> None:
     ids=["std", "anticorrelated", "correlation", "nan std", "nan correlation", "bounds", "nan low"],
 )
 def test_noise_that_makes_no_sense_is_refused(make: Callable[[], Noise]) -> None:
-    with pytest.raises(ConfigError, match="^(gaussian|uniform): "):
+    with pytest.raises(ConfigError, match=r"^(gaussian|uniform): "):
         make()

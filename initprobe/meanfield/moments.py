@@ -1,0 +1,211 @@
+"""Gaussian moments of an activation: by quadrature, or from a table in log q that is filled as needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.activations import Activation
+from initprobe.meanfield.quadrature import REACH, Array, Curve, Rule, curve_of, rules
+
+# A moment is analytic in log q for |Im log q| < pi/2, whatever the activation, because the normal density is. On a
+# segment of length log 4 the Bernstein ellipse that touches pi/2 has rho = 4.75, so 24 Chebyshev nodes leave 1e-16.
+_SEGMENT = math.log(4)
+_CHEBYSHEV = 24
+# Beyond these q even the variance is near the ends of the float range.
+_SMALLEST, _LARGEST = 1e-300, 1e300
+# Grid of the predicted histograms, in standard deviations.
+_CELLS = 4000
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of `h = phi(x)`, `x = mean + sqrt(q) Z`, `Z ~ N(0, 1)`; arrays of the shape of `q`.
+
+    Attributes:
+        mean: `E[phi]`.
+        square: `E[phi^2]`.
+        variance: `E[phi^2] - E[phi]^2`, taken about the mean so that nothing cancels.
+        slope: `E[phi']`.
+        slope_square: `E[phi'^2]`.
+        growth: `E[phi phi' sqrt(q) Z]`, which is `q dE[phi^2]/dq` (Stein).
+        kurtosis: `E[phi^4] / E[phi^2]^2`.
+        slope_kurtosis: `E[phi'^4] / E[phi'^2]^2`.
+    """
+
+    mean: Array
+    square: Array
+    variance: Array
+    slope: Array
+    slope_square: Array
+    growth: Array
+    kurtosis: Array
+    slope_kurtosis: Array
+
+
+_COUNT = len(fields(Moments))
+
+
+def moments(activation: Activation, q: npt.ArrayLike, mean: npt.ArrayLike = 0.0) -> Moments:
+    """Moments under `N(mean, q)` by quadrature: 1e-12 relative for q from 1e-6 to 1e6.
+
+    Args:
+        activation: any record; its kinks and period are all that is asked of it.
+        q: variances of the pre-activation, of any shape.
+        mean: means of the pre-activation, broadcast against `q`.
+    """
+    variances, means = np.broadcast_arrays(np.asarray(q, float), np.asarray(mean, float))
+    return _unpacked(_integrate(curve_of(activation), variances.ravel(), means.ravel()), variances.shape)
+
+
+def lookup(activation: Activation, q: npt.ArrayLike, mean: float = 0.0) -> Moments:
+    """Moments under `N(mean, q)` as `moments` gives them to 1e-12, from a table that grows where it is read."""
+    curve, variances = curve_of(activation), np.asarray(q, float)
+    flat = variances.ravel()
+    result = np.full((flat.size, _COUNT), np.nan)
+    inside = (flat >= _SMALLEST) & (flat <= _LARGEST)
+    segments = np.floor(np.log(flat, where=inside, out=np.zeros_like(flat)) / _SEGMENT)
+    for number in np.unique(segments[inside]):
+        rows = inside & (segments == number)
+        place = 2 * (np.log(flat[rows]) / _SEGMENT - number) - 1
+        result[rows] = _chebyshev(place) @ _table(curve, mean, int(number))
+    tiny = (flat >= 0) & (flat < _SMALLEST)
+    if tiny.any():
+        result[tiny] = _at_zero(curve, mean)
+    return _unpacked(result, variances.shape)
+
+
+def _unpacked(matrix: Array, shape: tuple[int, ...]) -> Moments:
+    return Moments(*(column.reshape(shape) for column in matrix.T))
+
+
+def _chebyshev(place: Array) -> Array:
+    """`T_k(place)`, `(points, order)`, for places in [-1, 1]."""
+    return np.asarray(np.cos(np.arccos(np.clip(place, -1, 1))[:, None] * np.arange(_CHEBYSHEV)))
+
+
+@lru_cache(maxsize=4096)
+def _table(curve: Curve, mean: float, segment: int) -> Array:
+    """Chebyshev coefficients `(order, moments)` in log q on `[4^segment, 4^(segment + 1)]`."""
+    place = np.cos((np.arange(_CHEBYSHEV) + 0.5) * math.pi / _CHEBYSHEV)
+    q = np.exp((segment + (place + 1) / 2) * _SEGMENT)
+    transform = _chebyshev(place).T * (2 / _CHEBYSHEV)
+    transform[0] /= 2
+    return np.asarray(transform @ _integrate(curve, q, np.full_like(q, mean)))
+
+
+@lru_cache(maxsize=256)
+def _at_zero(curve: Curve, mean: float) -> Array:
+    return _integrate(curve, np.zeros(1), np.full(1, mean))[0]
+
+
+def _integrate(curve: Curve, q: Array, mean: Array) -> Array:
+    """The moments of each `N(mean, q)`, `(rows, moments)`."""
+    result = np.empty((len(q), _COUNT))
+    with np.errstate(all="ignore"):
+        for rule in rules(curve, q, mean):
+            result[rule.rows] = _row_moments(curve, rule, np.sqrt(q[rule.rows])).T
+    return result
+
+
+def _row_moments(curve: Curve, rule: Rule, scale: Array) -> Array:
+    """All moments `(moments, rows)`, of phi in units of its largest value so that nothing overflows."""
+    h = curve.value(rule.x)
+    d = curve.slope(rule.x, h)
+    unit = np.maximum.reduceat(np.abs(h), rule.starts)
+    unit[unit == 0] = 1
+    r = h / rule.spread(unit)
+    mean = rule.expect(r)
+    squares, slopes = r * r, d * d
+    square, slope_square = rule.expect(squares), rule.expect(slopes)
+    return np.stack(
+        [
+            mean * unit,
+            square * unit**2,
+            rule.expect((r - rule.spread(mean)) ** 2) * unit**2,
+            rule.expect(d),
+            slope_square,
+            rule.expect(r * d * rule.z) * scale * unit,
+            rule.expect(squares * squares) / square**2,
+            rule.expect(slopes * slopes) / slope_square**2,
+        ]
+    )
+
+
+def histogram(
+    activation: Activation,
+    q: npt.ArrayLike,
+    edges: npt.ArrayLike,
+    mean: npt.ArrayLike = 0.0,
+    weights: npt.ArrayLike | None = None,
+) -> Array:
+    """Predicted share of outputs `h = phi(mean + sqrt(q) Z)` in each bin, `(bins,)`.
+
+    Bins are closed on the left, the last one on both sides, as numpy's are; atoms (ReLU at 0, hard tanh at its bounds)
+    fall where those rules put them.
+
+    Args:
+        activation: any record, monotone or not.
+        q: variances of the pre-activation over which to average, `(nodes,)` or a number.
+        edges: increasing bin edges, `(bins + 1,)`.
+        mean: means of the pre-activation, broadcast against `q`.
+        weights: of the nodes; None means equal.
+    """
+    variances, means = np.broadcast_arrays(np.atleast_1d(np.asarray(q, float)), np.asarray(mean, float))
+    shares = np.full(variances.shape, 1 / variances.size) if weights is None else np.asarray(weights, float)
+    bounds = np.asarray(edges, float)
+    # "Below the edge" rather than "at or below": only so does an atom on an edge belong to the bin that it opens.
+    below = np.append(np.nextafter(bounds[:-1], -math.inf), bounds[-1])
+    cumulative = sum(
+        share * _share_below(activation, a, b, below)
+        for a, b, share in zip(variances.flat, means.flat, shares.flat, strict=True)
+    )
+    return np.diff(cumulative)
+
+
+def _share_below(activation: Activation, q: float, mean: float, edges: Array) -> Array:
+    """Share of outputs at or below each edge: the sum over the monotone pieces of phi."""
+    scale = math.sqrt(q)
+    z, mass = _cells(tuple((k - mean) / scale for k in activation.kinks) if scale else ())
+    with np.errstate(all="ignore"):
+        h = activation.value(mean + scale * z)
+    direction = np.sign(np.diff(h))
+    # A flat piece goes on in the direction before it: it is an atom at one end of a piece, not a piece.
+    known = np.maximum.accumulate(np.where(direction != 0, np.arange(len(direction)), 0))
+    turns = np.flatnonzero(np.diff(direction[known])) + 1
+    total = np.zeros(len(edges))
+    for first, last in zip([0, *turns], [*turns, len(h) - 1], strict=True):
+        total += _piece_below(h[first : last + 1], mass[first : last + 1], edges)
+    return total
+
+
+def _piece_below(h: Array, mass: Array, edges: Array) -> Array:
+    """Share of one monotone piece at or below each edge."""
+    if h[-1] >= h[0]:
+        return np.interp(edges, h, mass - mass[0], left=0.0)
+    return np.interp(edges, h[::-1], mass[-1] - mass[::-1], left=0.0)
+
+
+@lru_cache
+def _normal_cdf_grid() -> tuple[Array, Array]:
+    z = np.linspace(-REACH, REACH, _CELLS + 1)
+    return z, _normal_cdf(z)
+
+
+def _normal_cdf(z: Array) -> Array:
+    # math.erfc rather than scipy.special, whose import costs more than a whole prediction.
+    cdf: Callable[[float], float] = lambda x: math.erfc(-x / math.sqrt(2)) / 2  # noqa: E731
+    return np.array([cdf(x) for x in z])
+
+
+def _cells(kinks: tuple[float, ...]) -> tuple[Array, Array]:
+    """Standard normal grid that holds the kinks, and the distribution function on it."""
+    z, cdf = _normal_cdf_grid()
+    extra = np.array([k for k in kinks if abs(k) < REACH])
+    place = np.searchsorted(z, extra)
+    return np.insert(z, place, extra), np.insert(cdf, place, _normal_cdf(extra))

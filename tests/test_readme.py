@@ -1,0 +1,73 @@
+"""The README does what it says: every command runs, every figure is there and shows what a run shows today."""
+
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from article_figures import FIGURES, ROOT, experiments
+from click.testing import CliRunner
+
+import initprobe
+from initprobe.cli.app import COMMANDS, cli
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)
+COMMAND_LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("initprobe ")]
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_every_command_runs(line, tmp_path):
+    sklearn = pytest.importorskip("sklearn.datasets")
+    np.save(tmp_path / "digits.npy", sklearn.load_digits().data)
+    initprobe.run(initprobe.ProbeConfig(init="he", act="relu", layers=2, width=9, batch=9)).to_json()
+    home = tmp_path / "initprobe-out" / "xavier-tanh-10x500"
+    home.mkdir(parents=True)
+    saved = initprobe.run(initprobe.ProbeConfig(init="he", act="relu", layers=2, width=9, batch=9))
+    (home / "result.json").write_text(saved.to_json())
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_python_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(compile(code, "README", "exec"), {})
+
+
+def test_every_command_and_run_option_is_documented():
+    assert all(f"initprobe {name}" in README for name in COMMANDS)
+    helped = CliRunner().invoke(cli, ["run", "--help"]).output
+    for option in re.findall(r"--[a-z][a-z-]+", helped):
+        assert option in README or option == "--help", f"README does not mention {option}"
+
+
+def test_every_picture_is_shown_and_kept():
+    shown = set(re.findall(r"\.github/figures/([\w.-]+)\.png", README))
+    assert shown == set(experiments()) == {path.stem for path in FIGURES.glob("*.png")}
+
+
+def plotted(result):
+    """The numbers behind the pictures: log variances, standard deviations and the quartiles of the outputs."""
+    for layer in result.layers:
+        for tensor in ("output", "output_gradient", "weight_gradient"):
+            stats = layer.tensor(tensor)
+            yield stats.variance_log10 * math.log(10)
+            yield from np.array(list(stats.percentiles.model_dump().values())) / stats.rms
+
+
+@pytest.mark.parametrize("name", experiments())
+def test_pictures_have_not_drifted(name):
+    """Processors differ in the last bits of a product, and a collapsed or saturated net amplifies that: 1e-3."""
+    kept = initprobe.ProbeResult.from_json((FIGURES / f"{name}.json").read_text())
+    now = initprobe.run(experiments()[name])
+    assert now.description == kept.description
+    np.testing.assert_allclose(list(plotted(now)), list(plotted(kept)), atol=1e-3)
