@@ -24,7 +24,7 @@ _OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
     ast.Div: operator.truediv,
 }
 _LONGEST_NUMBER = 100
-_NUMBER_PARTS = re.compile(r"(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|sqrt|pi|[-+*/() ])+", re.ASCII)
+_NUMBER_PARTS = re.compile(r"(?:[0-9.eE]|sqrt|pi|[-+*/() ])+", re.ASCII)
 
 
 @dataclass(frozen=True)
