@@ -163,15 +163,11 @@ def forward(
         if parameters.bias is not None:
             z[rows] += parameters.bias
         wide = widen(z[rows])
+        z_tally, directions = tally(z[rows], wide, record.preactivation.centre or 0.0), _directions(wide)
         h[rows] = activation.value(z[rows])
         highest = None if activation.dead_below is None else z[rows].max(axis=0)
-        return (
-            tally(z[rows], wide, record.preactivation.centre or 0.0),
-            _tally(h[rows], record.output),
-            _directions(wide),
-            _saturated(h[rows], activation.saturation),
-            highest,
-        )
+        saturated = _saturated(h[rows], activation.saturation)
+        return z_tally, _tally(h[rows], record.output), directions, saturated, highest
 
     parts = workers.map(work, row_blocks(*shape))
     _record(record.preactivation, z, [part[0] for part in parts], workers)

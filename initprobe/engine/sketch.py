@@ -9,6 +9,7 @@ at the end.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -97,10 +98,25 @@ class Wide:
     exponent: int = 0
 
 
+_scratch = threading.local()
+
+
+def _buffer(name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+    """An array of this thread's own to overwrite: fresh pages from the system cost more than the arithmetic in them."""
+    size = math.prod(shape)
+    held: Array | None = getattr(_scratch, name, None)
+    if held is None or held.size < size:
+        held = np.empty(size, dtype)
+        setattr(_scratch, name, held)
+    return held[:size].reshape(shape)
+
+
 def widen(block: Array) -> Wide:
-    """A copy of `block` in float64 (the block itself where it is float64 and in range)."""
+    """`block` in float64, good until the thread widens its next (the block itself where it is float64 and in range)."""
     if block.dtype == np.float32:
-        return Wide(block.astype(np.float64))
+        wide = _buffer("wide", block.shape, np.float64)
+        np.copyto(wide, block)
+        return Wide(wide)
     peak = max(-float(block.min()), float(block.max()))
     if _SAFE_LOW < peak < _SAFE_HIGH or peak == 0 or not math.isfinite(peak):
         return Wide(block)
@@ -131,7 +147,7 @@ class Grid:
 
     def count(self, block: Array) -> Array:
         """Occurrences of each bucket in `block`, int64 of shape `(size,)`."""
-        keys = np.empty(block.size, np.int64)
+        keys = _buffer("keys", (block.size,), np.int64)
         np.right_shift(block.view(self.pattern).reshape(-1), self.shift, out=keys, casting="unsafe")
         return np.bincount(keys, minlength=self.size)
 

@@ -38,26 +38,39 @@ def available_threads() -> int:
 class Workers:
     """Runs a function over blocks and gives the results in block order."""
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self._pool = pool
+    def __init__(self, pool: ThreadPoolExecutor | None, helpers: int) -> None:
+        self._pool, self._helpers = pool, helpers
 
     def map(self, work: Callable[[slice], Result], blocks: Sequence[slice]) -> list[Result]:
-        """`work` of every block, in order, computed in the threads."""
+        """`work` of every block, in order.
 
-        def quietly(block: slice) -> Result:
+        The calling thread takes blocks like the others: waking a sleeping thread costs as much as a small block.
+        """
+        results: dict[int, Result] = {}
+        queue = enumerate(blocks)  # shared: handing out the next block is atomic
+
+        def drain() -> None:
             # Overflow and NaN are what a probe looks for; they are counted, not warned of. Error states are per thread.
             with np.errstate(all="ignore"):
-                return work(block)
+                for number, block in queue:
+                    results[number] = work(block)
 
-        if len(blocks) == 1:
-            return [quietly(blocks[0])]
-        return list(self._pool.map(quietly, blocks))
+        helpers = min(self._helpers, len(blocks) - 1)
+        waiting = [self._pool.submit(drain) for _ in range(helpers)] if self._pool else []
+        drain()
+        for helper in waiting:
+            helper.result()
+        return [results[number] for number in range(len(blocks))]
 
 
 @contextmanager
 def workers(threads: int) -> Iterator[Workers]:
-    """Threads for the length of a probe, with BLAS held to one thread."""
+    """Threads for the length of a probe, the calling one among them, with BLAS held to one thread."""
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        yield Workers(pool)
+    with threadpool_limits(1, user_api="blas"):
+        if threads == 1:
+            yield Workers(None, 0)
+            return
+        with ThreadPoolExecutor(threads - 1) as pool:
+            yield Workers(pool, threads - 1)

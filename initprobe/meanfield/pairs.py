@@ -152,3 +152,23 @@ def _tail(stretch: float) -> tuple[Array, Array]:
     mass = start**-shape - end**-shape
     first = (start ** (1 - shape) - end ** (1 - shape)) * stretch
     return ORDER * first / mass, mass
+
+
+def pair_covariances(functions: Array, correlations: tuple[float, ...], second: float = 1.0) -> Array:
+    """`Cov(f_i(u), f_j(v))`, `(functions, functions)`, averaged over some correlations of the standard normal u, v.
+
+    Args:
+        functions: values at the Hermite grid, `(functions, nodes)`.
+        correlations: of u and v.
+        second: share of the second Hermite term to keep; 0 where the sum of u^2 over units is known.
+    """
+    grid = hermite_grid()
+    coefficients = functions @ grid.analysis.T
+    rest = (functions * grid.weights) @ functions.T - coefficients @ coefficients.T
+    exponents, shares = _tail(_KINKED_TAIL)
+    k = np.arange(1, ORDER)
+    powers = sum(c**k for c in correlations) / len(correlations)
+    powers[1] *= second
+    tail = sum(float(shares @ c**exponents) for c in correlations if c > 0) / len(correlations)
+    kept = coefficients[:, 1:]
+    return np.asarray((kept * powers) @ kept.T + rest * tail)

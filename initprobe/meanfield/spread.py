@@ -1,0 +1,244 @@
+"""How far one network of finite width strays from the infinitely wide one.
+
+To first order in 1/width. A layer's measured variance is a mean over units and samples; given the layer below, units
+are independent, so its noise has variance 1/n times what one unit contributes, and the samples' correlation decides how
+much of that a batch averages away: the weights are shared, so a bigger batch alone does not. What a layer's length
+deviates by is passed on through the length map, and shifts the slopes that gradients meet.
+
+Hanin & Nica 2020, arXiv:1812.05994 (products of random matrices are log-normal).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from initprobe.activations import Activation
+from initprobe.meanfield.maps import Layer, State
+from initprobe.meanfield.pairs import hermite_grid, pair_covariances
+from initprobe.meanfield.quadrature import Array
+
+# Rows of the functions whose layer means fluctuate together.
+_Z, _ZZ, _H, _HH, _SLOPE, _SLOPES = range(6)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The distribution of `log(measured / theory)` for a variance measured in one network: normal, to first order.
+
+    Attributes:
+        sd: its standard deviation.
+        bias: `E[measured] / theory - 1`.
+    """
+
+    sd: float
+    bias: float
+
+    @property
+    def log_mean(self) -> float:
+        """Its mean. A log-normal number has its mean log half a variance below the log of its mean."""
+        return self.bias - self.sd**2 / 2
+
+    def averaged(self, draws: int) -> Spread:
+        """The same for the average over independent networks."""
+        return Spread(math.sqrt(math.log1p(math.expm1(self.sd**2) / draws)), self.bias)
+
+
+@dataclass(frozen=True)
+class LayerSpread:
+    """The spreads of one layer's measured variances."""
+
+    preactivation: Spread
+    output: Spread
+    output_gradient: Spread
+    preactivation_gradient: Spread
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """How the layer means of z, z^2, phi, phi^2, phi', phi'^2 fluctuate given the layer below, `f` any of them.
+
+    Attributes:
+        mean: `E[f]`, `(functions,)`.
+        slope: `dE[f] / dlog q`.
+        curvature: `q^2 d^2 E[f] / dq^2`.
+        offset: what the weights add to `E[f]` at finite width.
+        batch: covariances of the means over units and samples, `(functions, functions)`.
+        single: the same for a single sample.
+        same: covariances of the functions themselves in one unit for one sample.
+        other: the same for two different samples.
+    """
+
+    mean: Array
+    slope: Array
+    curvature: Array
+    offset: Array
+    batch: Array
+    single: Array
+    same: Array
+    other: Array
+
+
+def _noise(activation: Activation, state: State, layer: Layer, batch: int) -> _Noise:
+    grid = hermite_grid()
+    h, d = state.on_grid(activation)
+    z = np.sqrt(state.variance)[:, None] * grid.z
+    each = np.stack([z, z * z, h, h * h, d, d * d])
+    pooled = np.einsum("a,fan->fn", state.shares, each)
+    coefficients = pooled @ grid.analysis[:5].T
+    free = _free_share(layer.n_out, layer)
+    means = each @ grid.weights
+    weighted = each * (state.shares[:, None] * grid.weights)
+    flat = (len(each), -1)
+    same = weighted.reshape(flat) @ each.reshape(flat).T - (means * state.shares) @ means.T
+    same -= (1 - free) * np.outer(coefficients[:, 2], coefficients[:, 2])
+    other = pair_covariances(pooled, state.correlation_nodes(), free)
+    curvature = coefficients[:, 4] * math.sqrt(6) / 2
+    return _Noise(
+        mean=coefficients[:, 0],
+        slope=coefficients[:, 2] / math.sqrt(2),
+        curvature=curvature,
+        # Orthogonal weights put z on a sphere: normal, but without the 2/n variance of its squared radius.
+        offset=-curvature / max(layer.n_in, layer.n_out) if layer.orthogonal else np.zeros(len(each)),
+        batch=(same / batch + other * (1 - 1 / batch)) / layer.n_out,
+        single=same / layer.n_out,
+        same=same,
+        other=other,
+    )
+
+
+def _free_share(units: int, layer: Layer) -> float:
+    """Share of the noise in a sum of squares that the weights leave: orthogonal ones fix it but for units cut off."""
+    return 1 - units / max(layer.n_in, layer.n_out) if layer.orthogonal else 1.0
+
+
+def spread(
+    activation: Activation, layers: Sequence[Layer], states: Sequence[State], batch: int
+) -> tuple[LayerSpread, ...]:
+    """Spread of the variances measured in one network, given its input, for every layer.
+
+    Weights with a mean are not covered (the layers' means then fluctuate too): their spreads are NaN.
+
+    Args:
+        activation: any record.
+        layers: as given to `propagate`.
+        states: from `propagate`, or of each `LayerTheory`.
+        batch: samples that the variances are taken over.
+    """
+    if any(layer.weight_mean != 0 for layer in layers):
+        unknown = Spread(math.nan, math.nan)
+        return (LayerSpread(unknown, unknown, unknown, unknown),) * len(layers)
+    with np.errstate(all="ignore"):
+        noises = [_noise(activation, s, layer, batch) for s, layer in zip(states, layers, strict=True)]
+        lengths = _lengths(layers, states, noises)
+        gradients = _gradient_spreads(layers, noises, lengths, batch)
+        return tuple(
+            LayerSpread(_forward(noise, _Z, _ZZ, lengths, k), _forward(noise, _H, _HH, lengths, k), *gradients[k])
+            for k, noise in enumerate(noises)
+        )
+
+
+@dataclass(frozen=True)
+class _Lengths:
+    """Relative deviations of each layer's q from theory.
+
+    Attributes:
+        influence: response of layer k's q to the relative noise in layer j's mean square output, `(k, j)`.
+        batch: variance, averaged over the samples, `(layers,)`.
+        single: variance for one sample, `(layers,)`.
+        bias: mean, `(layers,)`.
+    """
+
+    influence: Array
+    batch: Array
+    single: Array
+    bias: Array
+
+
+def _lengths(layers: Sequence[Layer], states: Sequence[State], noises: Sequence[_Noise]) -> _Lengths:
+    """Pass every layer's noise on through the length map: `x' = rho (noise + slope x)`, rho the weights' share of q."""
+    influence, bias, single = np.zeros((len(layers),) * 2), np.zeros(len(layers)), np.zeros(len(layers))
+    relative = [_relative(noise.single, noise) for noise in noises]
+    for k in range(1, len(layers)):
+        below = noises[k - 1]
+        square = below.mean[_HH]
+        rho = layers[k].n_in * layers[k].weight_variance * square / states[k].average(states[k].variance)
+        influence[k] = rho * below.slope[_HH] / square * influence[k - 1]
+        influence[k, k - 1] = rho
+        drift = below.offset[_HH] + below.curvature[_HH] * single[k - 1] / 2
+        bias[k] = rho * (below.slope[_HH] * bias[k - 1] + drift) / square
+        single[k] = influence[k] ** 2 @ relative
+    return _Lengths(influence, influence**2 @ [_relative(noise.batch, noise) for noise in noises], single, bias)
+
+
+def _relative(covariances: Array, noise: _Noise) -> float:
+    return float(covariances[_HH, _HH] / noise.mean[_HH] ** 2)
+
+
+def _forward(noise: _Noise, first: int, second: int, lengths: _Lengths, k: int) -> Spread:
+    """Spread of `mean of f^2 - (mean of f)^2` at layer k, for the rows of f and f^2."""
+    mean = noise.mean[first]
+    value = noise.mean[second] - mean**2
+    direction = np.zeros(len(noise.mean))
+    direction[[first, second]] = -2 * mean, 1
+    slope = direction @ noise.slope
+    variance = direction @ noise.batch @ direction / value**2 + (slope / value) ** 2 * lengths.batch[k]
+    of_mean = noise.batch[first, first] + noise.slope[first] ** 2 * lengths.batch[k]
+    drift = direction @ (noise.offset + noise.curvature * lengths.single[k] / 2)
+    bias = slope * lengths.bias[k] + drift - of_mean
+    return Spread(math.sqrt(variance), float(bias / value))
+
+
+def _gradient_spreads(
+    layers: Sequence[Layer], noises: Sequence[_Noise], lengths: _Lengths, batch: int
+) -> list[tuple[Spread, Spread]]:
+    """Spreads of dL/dh and dL/dz at each layer, first to last.
+
+    Three parts: slopes that differ from theory because q does, or by chance in these units (`coupled`: the noise of the
+    forward pass); weights that lengthen or shorten this gradient by chance (`chance`), which a batch averages away as far
+    as `overlap`, the mean squared cosine between the gradients of two samples, lets it.
+    """
+    found = []
+    above, overlap = 0.0, 0.0
+    for k in reversed(range(len(layers))):
+        units, noise = layers[k].n_out, noises[k]
+        free = _free_share(units, layers[k + 1]) if k + 1 < len(layers) else 1.0
+        square = noise.mean[_SLOPES]
+        same = noise.same[_SLOPES, _SLOPES] / square**2
+        other = noise.other[_SLOPES, _SLOPES] / square**2
+        agreement = ((noise.other[_SLOPE, _SLOPE] + noise.mean[_SLOPE] ** 2) / square) ** 2
+        shared = overlap * (1 - 1 / batch)
+        here = above + 2 * free / units * (1 / batch + shared)
+        above += 2 / units * ((same + free) / batch + (other + free) * shared)
+        found.append(
+            (
+                Spread(math.sqrt(here + _coupled(layers, noises, lengths, k + 1, k)), 0.0),
+                Spread(math.sqrt(above + _coupled(layers, noises, lengths, k, k)), 0.0),
+            )
+        )
+        gained = (1 + other) * (1 + 2 * overlap) - agreement * (overlap + (1 + overlap) * (1 - free))
+        overlap = agreement * overlap + gained / units
+    return found[::-1]
+
+
+def _coupled(
+    layers: Sequence[Layer], noises: Sequence[_Noise], lengths: _Lengths, start: int, at: int
+) -> float:
+    """Variance of what the forward pass does to the gradient that has passed the slopes of layers `start` and up.
+
+    The same weights lengthen z and the gradient: `Cov(|Wh|^2, |W'd|^2) = 2/(n_in n_out)`, relative, for any h and d.
+    """
+    slope = np.array([noise.slope[_SLOPES] / noise.mean[_SLOPES] for noise in noises[start:]])
+    response = slope @ lengths.influence[start:]
+    total = 0.0
+    for k, (layer, noise) in enumerate(zip(layers, noises, strict=True)):
+        direction = np.zeros(len(noise.mean))
+        direction[_HH] = response[k] / noise.mean[_HH]
+        direction[_SLOPES] = 1 / noise.mean[_SLOPES] if k >= start else 0.0
+        total += float(direction @ noise.batch @ direction)
+        if k > at and not layer.orthogonal:
+            total += 4 / (layer.n_in * layer.n_out) * float(direction @ noise.slope)
+    return total
