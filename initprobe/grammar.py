@@ -42,7 +42,10 @@ class Spec:
 def _text(value: Value) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return repr(value) if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return value
+    # As people write it: 1, not 1.0; but -0.0 must read back as itself.
+    return f"{value:.0f}" if value.is_integer() and 0 < abs(value) < 1e6 else repr(value)
 
 
 def parse_spec(text: str) -> Spec:

@@ -40,6 +40,7 @@ class Distribution:
         cdf: the distribution function of an entry, or None where entries are not identically distributed reals.
         whole: a matrix must be sampled in one piece, because its entries depend on each other.
         gaussian_limit: a wide layer under these weights has Gaussian pre-activations, so mean-field theory applies.
+        orthogonal: rows or columns are orthonormal, which leaves a finite net less room to stray from theory.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Distribution:
     cdf: Callable[[Array], Array] | None = None
     whole: bool = False
     gaussian_limit: bool = True
+    orthogonal: bool = False
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,11 @@ def _eye(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike)
 
 
 ORTHOGONAL = Distribution(
-    "orthogonal", _haar, lambda mean, std: f"Haar orthogonal, entries of std {_number(std)}", whole=True
+    "orthogonal",
+    _haar,
+    lambda mean, std: f"Haar orthogonal, entries of std {_number(std)}",
+    whole=True,
+    orthogonal=True,
 )
 IDENTITY = Distribution(
     "identity", _eye, lambda mean, std: f"diagonal, entries of rms {_number(std)}", whole=True, gaussian_limit=False

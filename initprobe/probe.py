@@ -21,8 +21,10 @@ from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.workers import Workers, available_threads, workers
 from initprobe.errors import ConfigError, MemoryLimitError
 from initprobe.inputs import read_table, standardized
+from initprobe.meanfield.maps import InputMoments
 from initprobe.results import Environment, ProbeResult
 from initprobe.summary import summarise
+from initprobe.theory import no_theory, pooled, with_theory
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
@@ -168,14 +170,17 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
     records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
     steps = _Steps(progress, config.draws * len(records) * (1 + 2 * config.batches))
     with workers(threads) as pool:
-        for draw in range(config.draws):
-            _probe_network(experiment, Streams(config.seed, draw), records, pool, steps)
-    layers = summarise(records, experiment.sizes, config.activation)
+        inputs = [
+            _probe_network(experiment, Streams(config.seed, draw), records, pool, steps) for draw in range(config.draws)
+        ]
+    measured = summarise(records, experiment.sizes, config.activation)
+    layers = with_theory(config, measured, inputs, experiment.batch * config.batches)
     return ProbeResult(
         config=config.model_dump(mode="json"),
         description=describe(config, experiment.sizes, experiment.batch),
         environment=_environment(threads),
         elapsed_s=time.perf_counter() - started,
+        theory_note=no_theory(config),
         layers=layers,
     )
 
@@ -194,19 +199,22 @@ class _Steps:
 
 def _probe_network(
     experiment: Experiment, streams: Streams, records: Sequence[LayerRecord], pool: Workers, steps: _Steps
-) -> None:
-    """Sample one network and send every batch through it and back."""
+) -> InputMoments:
+    """Sample one network and send every batch through it and back; what theory needs of the input is the answer."""
     network = _sample_network(experiment, streams, records, pool, steps)
     gradients = [np.zeros_like(layer.weight) for layer in network] if experiment.config.batches > 1 else []
+    inputs = []
     for number in range(experiment.config.batches):
         start = number * experiment.batch
         x = input_rows(experiment, streams, start, start + experiment.batch, pool)
         g = seed_gradient(experiment, streams, start, start + experiment.batch, pool)
+        inputs.append(InputMoments.measure(x))
         _probe_batch(experiment, network, x, g, records, gradients, pool, steps)
     for total, record in zip(gradients, records, strict=bool(gradients)):
         mlp.record_weight_gradient(total, record, pool)
     for record in records:
         record.end_draw(experiment.config.activation.dead_below)
+    return pooled(inputs)
 
 
 def _sample_network(

@@ -121,8 +121,39 @@ class OutputStats(TensorStats):
     dead_fraction: Share | None
 
 
+class LayerTheory(Record):
+    """What mean-field theory predicts for one layer, from the weights' variance and the input at hand.
+
+    A number beyond the float range is null.
+
+    Attributes:
+        preactivation_variance: variance of z.
+        output_variance: variance of h.
+        preactivation_gradient_variance: variance of dL/dz.
+        output_gradient_variance: variance of dL/dh.
+        weight_gradient_variance: variance of dL/dW, summed over the samples of all batches.
+        correlation: mean cosine between the z of two different inputs.
+        output_spread: standard deviation of `log(measured / theory)` for the output variance, averaged over the draws:
+            what a finite width allows it to differ by; null where it is not known.
+        output_gradient_spread: the same for the variance of dL/dh.
+        z: the measured output variance less the predicted one, both as logs, in SDs of their difference.
+        output_shares: predicted share of the outputs in each bin of the output histogram.
+    """
+
+    preactivation_variance: Finite | None
+    output_variance: Finite | None
+    preactivation_gradient_variance: Finite | None
+    output_gradient_variance: Finite | None
+    weight_gradient_variance: Finite | None
+    correlation: Finite | None
+    output_spread: Finite | None
+    output_gradient_spread: Finite | None
+    z: Finite | None
+    output_shares: tuple[Share, ...] | None
+
+
 class LayerStats(Record):
-    """Everything measured at one layer.
+    """Everything measured at one layer, and what theory makes of it.
 
     Attributes:
         layer: 1 for the first.
@@ -137,6 +168,7 @@ class LayerStats(Record):
         preactivation_gradient: dL/dz.
         output_gradient: dL/dh; N(0, 1) at the last layer by construction.
         weight_gradient: dL/dW, summed over the samples of all batches.
+        theory: the prediction; null where none holds, and `ProbeResult.theory_note` says why.
     """
 
     layer: Annotated[int, Field(ge=1)]
@@ -151,6 +183,7 @@ class LayerStats(Record):
     preactivation_gradient: TensorStats
     output_gradient: TensorStats
     weight_gradient: TensorStats
+    theory: LayerTheory | None = None
 
     def tensor(self, name: str) -> TensorStats:
         """The statistics of a tensor of `TENSORS` by name."""
@@ -200,7 +233,8 @@ class ProbeResult(Record):
         config: the experiment as asked for.
         description: the experiment in words.
         environment: versions and machine.
-        elapsed_s: seconds that sampling, propagation and statistics took.
+        elapsed_s: seconds that sampling, propagation, statistics and theory took.
+        theory_note: why there is no prediction, in words; null where there is one.
         layers: the layers, first to last.
     """
 
@@ -209,6 +243,7 @@ class ProbeResult(Record):
     description: Description
     environment: Environment
     elapsed_s: Annotated[float, Field(ge=0)]
+    theory_note: str | None = None
     layers: tuple[LayerStats, ...]
 
     @cached_property

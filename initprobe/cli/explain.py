@@ -158,5 +158,6 @@ def _draw(spec: Spec, path: Path) -> None:
     act = resolve(ACTIVATIONS, spec)
     x = np.linspace(-_CURVE_REACH, _CURVE_REACH, _CURVE_POINTS)
     h = act.value(x)
-    drawn = activation_figure(act.name, act.formula, x, h, act.slope(x, h), _CURVE_Q)
+    densities = [(f"N(0, {q:g})", np.exp(-x * x / (2 * q)) / math.sqrt(2 * math.pi * q)) for q in _CURVE_Q]
+    drawn = activation_figure(act.name, act.formula, x, h, act.slope(x, h), densities)
     write_whole(path, lambda file: file.write(render(drawn, path.suffix[1:])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -17,6 +17,7 @@ from initprobe.meanfield.quadrature import REACH, Array, Curve, Rule, curve_of, 
 # segment of length log 4 the Bernstein ellipse that touches pi/2 has rho = 4.75, so 24 Chebyshev nodes leave 1e-16.
 _SEGMENT = math.log(4)
 _CHEBYSHEV = 24
+_PLACES = np.cos((np.arange(_CHEBYSHEV) + 0.5) * math.pi / _CHEBYSHEV)
 # Beyond these q even the variance is near the ends of the float range.
 _SMALLEST, _LARGEST = 1e-300, 1e300
 # Grid of the predicted histograms, in standard deviations.
@@ -68,12 +69,8 @@ def lookup(activation: Activation, q: npt.ArrayLike, mean: float = 0.0) -> Momen
     curve, variances = curve_of(activation), np.asarray(q, float)
     flat = variances.ravel()
     result = np.full((flat.size, _COUNT), np.nan)
-    inside = (flat >= _SMALLEST) & (flat <= _LARGEST)
-    segments = np.floor(np.log(flat, where=inside, out=np.zeros_like(flat)) / _SEGMENT)
-    for number in np.unique(segments[inside]):
-        rows = inside & (segments == number)
-        place = 2 * (np.log(flat[rows]) / _SEGMENT - number) - 1
-        result[rows] = _chebyshev(place) @ _table(curve, mean, int(number))
+    for rows, number, basis in segments(flat):
+        result[rows] = basis @ _table(curve, mean, number)
     tiny = (flat >= 0) & (flat < _SMALLEST)
     if tiny.any():
         result[tiny] = _at_zero(curve, mean)
@@ -84,6 +81,28 @@ def _unpacked(matrix: Array, shape: tuple[int, ...]) -> Moments:
     return Moments(*(column.reshape(shape) for column in matrix.T))
 
 
+def segments(q: Array) -> Iterator[tuple[Array, int, Array]]:
+    """Split `q` `(rows,)` by segment: which rows, the segment's number, and the Chebyshev polynomials at their log q."""
+    usable = np.flatnonzero((q >= _SMALLEST) & (q <= _LARGEST))
+    position = np.log(q[usable]) / _SEGMENT
+    numbers = np.floor(position)
+    for number in np.unique(numbers):
+        chosen = numbers == number
+        yield usable[chosen], int(number), _chebyshev(2 * (position[chosen] - number) - 1)
+
+
+def segment_nodes(number: int) -> Array:
+    """The q at which a segment is tabulated, `(nodes,)`."""
+    return np.asarray(np.exp((number + (_PLACES + 1) / 2) * _SEGMENT))
+
+
+def segment_table(values: Array) -> Array:
+    """Chebyshev coefficients in log q of values `(nodes, functions)` at `segment_nodes`."""
+    transform = _chebyshev(_PLACES).T * (2 / _CHEBYSHEV)
+    transform[0] /= 2
+    return np.asarray(transform @ values)
+
+
 def _chebyshev(place: Array) -> Array:
     """`T_k(place)`, `(points, order)`, for places in [-1, 1]."""
     return np.asarray(np.cos(np.arccos(np.clip(place, -1, 1))[:, None] * np.arange(_CHEBYSHEV)))
@@ -91,12 +110,9 @@ def _chebyshev(place: Array) -> Array:
 
 @lru_cache(maxsize=4096)
 def _table(curve: Curve, mean: float, segment: int) -> Array:
-    """Chebyshev coefficients `(order, moments)` in log q on `[4^segment, 4^(segment + 1)]`."""
-    place = np.cos((np.arange(_CHEBYSHEV) + 0.5) * math.pi / _CHEBYSHEV)
-    q = np.exp((segment + (place + 1) / 2) * _SEGMENT)
-    transform = _chebyshev(place).T * (2 / _CHEBYSHEV)
-    transform[0] /= 2
-    return np.asarray(transform @ _integrate(curve, q, np.full_like(q, mean)))
+    """The moments' Chebyshev coefficients `(order, moments)` on one segment."""
+    q = segment_nodes(segment)
+    return segment_table(_integrate(curve, q, np.full_like(q, mean)))
 
 
 @lru_cache(maxsize=256)
@@ -199,8 +215,7 @@ def _normal_cdf_grid() -> tuple[Array, Array]:
 
 def _normal_cdf(z: Array) -> Array:
     # math.erfc rather than scipy.special, whose import costs more than a whole prediction.
-    cdf: Callable[[float], float] = lambda x: math.erfc(-x / math.sqrt(2)) / 2  # noqa: E731
-    return np.array([cdf(x) for x in z])
+    return np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in z])
 
 
 def _cells(kinks: tuple[float, ...]) -> tuple[Array, Array]:

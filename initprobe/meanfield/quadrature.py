@@ -77,9 +77,7 @@ def bends(curve: Curve) -> Array:
     edges = np.unique(np.concatenate([-doubling, [0.0], doubling, np.asarray(curve.kinks, float)]))
     near = edges[np.abs(edges) <= _REFINED]
     with np.errstate(all="ignore"):
-        halves = [
-            x for low, high in zip(near, near[1:], strict=False) for x in _halved(curve, low, high, _HALVINGS)
-        ]
+        halves = [x for low, high in zip(near, near[1:], strict=False) for x in _halved(curve, low, high, _HALVINGS)]
     return np.union1d(edges, halves)
 
 

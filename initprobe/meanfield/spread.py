@@ -81,6 +81,11 @@ class _Noise:
     same: Array
     other: Array
 
+    @property
+    def slope_product(self) -> float:
+        """`E[phi' phi']` over two different samples."""
+        return float(self.other[_SLOPE, _SLOPE] + self.mean[_SLOPE] ** 2)
+
 
 def _noise(activation: Activation, state: State, layer: Layer, batch: int) -> _Noise:
     grid = hermite_grid()
@@ -189,7 +194,7 @@ def _forward(noise: _Noise, first: int, second: int, lengths: _Lengths, k: int) 
     of_mean = noise.batch[first, first] + noise.slope[first] ** 2 * lengths.batch[k]
     drift = direction @ (noise.offset + noise.curvature * lengths.single[k] / 2)
     bias = slope * lengths.bias[k] + drift - of_mean
-    return Spread(math.sqrt(variance), float(bias / value))
+    return Spread(_root(float(variance)), float(bias / value))
 
 
 def _gradient_spreads(
@@ -197,48 +202,64 @@ def _gradient_spreads(
 ) -> list[tuple[Spread, Spread]]:
     """Spreads of dL/dh and dL/dz at each layer, first to last.
 
-    Three parts: slopes that differ from theory because q does, or by chance in these units (`coupled`: the noise of the
-    forward pass); weights that lengthen or shorten this gradient by chance (`chance`), which a batch averages away as far
-    as `overlap`, the mean squared cosine between the gradients of two samples, lets it.
+    Two parts: slopes that differ from theory because q does, or by chance in these units (`_coupled`); and weights that
+    lengthen or shorten this gradient by chance, which a batch averages away as far as `overlap`, the mean squared cosine
+    between the gradients of two samples, lets it. The bias is of order depth/width and is not derived: 0.
     """
     found = []
     above, overlap = 0.0, 0.0
+    after, before = _coupled(layers, noises, lengths)
     for k in reversed(range(len(layers))):
         units, noise = layers[k].n_out, noises[k]
         free = _free_share(units, layers[k + 1]) if k + 1 < len(layers) else 1.0
-        square = noise.mean[_SLOPES]
-        same = noise.same[_SLOPES, _SLOPES] / square**2
-        other = noise.other[_SLOPES, _SLOPES] / square**2
-        agreement = ((noise.other[_SLOPE, _SLOPE] + noise.mean[_SLOPE] ** 2) / square) ** 2
+        same = noise.same[_SLOPES, _SLOPES] / noise.mean[_SLOPES] ** 2
+        other = noise.other[_SLOPES, _SLOPES] / noise.mean[_SLOPES] ** 2
+        agreement = (noise.slope_product / noise.mean[_SLOPES]) ** 2
         shared = overlap * (1 - 1 / batch)
         here = above + 2 * free / units * (1 / batch + shared)
         above += 2 / units * ((same + free) / batch + (other + free) * shared)
-        found.append(
-            (
-                Spread(math.sqrt(here + _coupled(layers, noises, lengths, k + 1, k)), 0.0),
-                Spread(math.sqrt(above + _coupled(layers, noises, lengths, k, k)), 0.0),
-            )
-        )
+        found.append((Spread(_root(here + after[k]), 0.0), Spread(_root(above + before[k]), 0.0)))
         gained = (1 + other) * (1 + 2 * overlap) - agreement * (overlap + (1 + overlap) * (1 - free))
         overlap = agreement * overlap + gained / units
     return found[::-1]
 
 
-def _coupled(
-    layers: Sequence[Layer], noises: Sequence[_Noise], lengths: _Lengths, start: int, at: int
-) -> float:
-    """Variance of what the forward pass does to the gradient that has passed the slopes of layers `start` and up.
+def _root(variance: float) -> float:
+    return math.sqrt(variance) if variance >= 0 else math.nan
 
-    The same weights lengthen z and the gradient: `Cov(|Wh|^2, |W'd|^2) = 2/(n_in n_out)`, relative, for any h and d.
+
+def _coupled(layers: Sequence[Layer], noises: Sequence[_Noise], lengths: _Lengths) -> tuple[Array, Array]:
+    """Variance of what the forward pass does to dL/dh and to dL/dz at each layer, through the slopes they have met.
+
+    With it comes twice its covariance with the chance of the weights, which z and the gradient share.
     """
-    slope = np.array([noise.slope[_SLOPES] / noise.mean[_SLOPES] for noise in noises[start:]])
-    response = slope @ lengths.influence[start:]
-    total = 0.0
+    mean = np.array([noise.mean for noise in noises])
+    relative = np.array([noise.batch for noise in noises]) / (mean[:, :, None] * mean[:, None, :])
+    growth = np.array([noise.slope for noise in noises]) / mean
+    # Rows: the first layer whose slopes have been met; one more row for none. Columns: the layer that fluctuates.
+    met = np.triu(np.ones((len(layers) + 1, len(layers))))
+    response = met * growth[:, _SLOPES] @ lengths.influence
+    variance = response**2 @ relative[:, _HH, _HH]
+    variance += 2 * (response * met) @ relative[:, _HH, _SLOPES] + met @ relative[:, _SLOPES, _SLOPES]
+    to_length = response * growth[:, _HH] + met * growth[:, _SLOPES]
+    reused = 2 * _reused(layers, noises, lengths)
+    return variance[1:] + np.sum(reused * to_length[1:], axis=1), variance[:-1] + np.sum(reused * to_length[:-1], axis=1)
+
+
+def _reused(layers: Sequence[Layer], noises: Sequence[_Noise], lengths: _Lengths) -> Array:
+    """Covariance between the relative noise of `|z|^2` at layer k and that of the gradient on its way to layer `at`.
+
+    One matrix gives `Cov(|Wh|^2, |W'd|^2) = 2/(n_in n_out)`, relative, for any h and d; the product of several likewise,
+    less what the nonlinearities between them wash out of the overlaps of signals and of gradients. `(at, k)`.
+    """
+    count = len(layers)
+    found = np.zeros((count, count))
+    products = np.zeros(count)
     for k, (layer, noise) in enumerate(zip(layers, noises, strict=True)):
-        direction = np.zeros(len(noise.mean))
-        direction[_HH] = response[k] / noise.mean[_HH]
-        direction[_SLOPES] = 1 / noise.mean[_SLOPES] if k >= start else 0.0
-        total += float(direction @ noise.batch @ direction)
-        if k > at and not layer.orthogonal:
-            total += 4 / (layer.n_in * layer.n_out) * float(direction @ noise.slope)
-    return total
+        if not layer.orthogonal:
+            products += (np.arange(count) < k) / layer.n_in
+            found[:, k] = 2 / layer.n_out * products
+        if k + 1 < count:
+            passed = lengths.influence[k + 1, k] * noise.mean[_ZZ] / noise.mean[_HH] / noise.mean[_SLOPES]
+            products *= passed * noise.slope_product**2
+    return found

@@ -1,0 +1,80 @@
+"""Gains: what to multiply `1/sqrt(fan_in)` by so that a signal or its gradient keeps its variance, and at what price.
+
+A gain preserves one thing at one scale, q = 1. Whether that scale is stable is another question, and for every activation
+but the ReLU family the gain that serves the signal is not the one that serves its gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from initprobe.activations import Activation
+from initprobe.meanfield.moments import moments
+
+# A slope above 1 by less than rounding is 1.
+NEUTRAL = 1e-9
+
+# torch.nn.init.calculate_gain, by name. The table mixes origins: 1 for sigmoid is a placeholder, 5/3 for tanh and 3/4 for
+# SELU are empirical, the ReLU family is the forward gain.
+_TORCH: Mapping[str, Callable[[Activation], float]] = {
+    "linear": lambda activation: 1.0,
+    "sigmoid": lambda activation: 1.0,
+    "tanh": lambda activation: 5 / 3,
+    "relu": lambda activation: math.sqrt(2),
+    "leaky_relu": lambda activation: math.sqrt(2 / (1 + activation.params["slope"] ** 2)),
+    "selu": lambda activation: 3 / 4,
+}
+
+
+@dataclass(frozen=True)
+class GainRow:
+    """The gains of one activation, for square layers without bias and weights of std `gain / sqrt(fan_in)`.
+
+    Attributes:
+        activation: its name.
+        forward: `1/sqrt(E[phi^2])`: a pre-activation variance of 1 stays 1.
+        backward: `1/sqrt(E[phi'^2])`: where it is 1, the gradient's variance stays what it is.
+        mean_removed: `1/sqrt(Var(phi))`, the gain for weights that ignore the mean, as in NFNets (Brock et al. 2021,
+            arXiv:2101.08692) and timm.
+        chi_1: factor of the gradient's variance a layer, with the forward gain.
+        slope: derivative of the length map at q = 1, with the forward gain.
+        stable: that slope is at most 1; else no constant gain holds the scale with depth.
+        spectrum: `E[phi'^4] / E[phi'^2]^2`, what nonlinearity adds to the spread of the Jacobian's squared singular values.
+        torch: what `torch.nn.init.calculate_gain` gives, or None.
+    """
+
+    activation: str
+    forward: float
+    backward: float
+    mean_removed: float
+    chi_1: float
+    slope: float
+    stable: bool
+    spectrum: float
+    torch: float | None
+
+
+def gain_row(activation: Activation) -> GainRow:
+    """The gains of an activation at q = 1."""
+    found = moments(activation, 1.0)
+    square, slopes = float(found.square), float(found.slope_square)
+    slope = float(found.growth) / square
+    return GainRow(
+        activation=activation.name,
+        forward=1 / math.sqrt(square),
+        backward=1 / math.sqrt(slopes),
+        mean_removed=1 / math.sqrt(float(found.variance)),
+        chi_1=slopes / square,
+        slope=slope,
+        stable=slope <= 1 + NEUTRAL,
+        spectrum=float(found.slope_kurtosis),
+        torch=torch_gain(activation),
+    )
+
+
+def torch_gain(activation: Activation) -> float | None:
+    """What `torch.nn.init.calculate_gain` gives, or None where it knows none."""
+    gain = _TORCH.get(activation.name)
+    return gain(activation) if gain else None

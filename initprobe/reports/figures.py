@@ -1,0 +1,298 @@
+"""Results as pictures. Everything drawn comes from `strips`; nothing is computed here, and pyplot is not used."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.figure import Figure
+
+from initprobe.reports.numbers import percent, short
+from initprobe.reports.strips import Array, Panel, Profile, Strip, gradient_strip, output_strip, profiles
+from initprobe.results import ProbeResult
+
+KINDS = ("summary", "output", "gradient", "depth")
+DPI = 110
+MOST_PANELS = 12
+
+# Okabe & Ito 2008, told apart with any colour vision.
+BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#888888"
+_MARKERS = ("o", "s", "^")
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "svg.hashsalt": "initprobe",
+    "path.simplify": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_GAP = 0.12
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+}
+
+
+def draw(result: ProbeResult, kind: str) -> Figure:
+    """One of `KINDS` as a figure of its own.
+
+    Raises:
+        KeyError: another kind.
+    """
+    drawers: dict[str, Callable[[ProbeResult], Figure]] = {
+        "summary": _summary,
+        "output": lambda r: _strip_alone(r, output_strip(r), _OUTPUT, BLUE),
+        "gradient": lambda r: _strip_alone(r, gradient_strip(r), _GRADIENT, ORANGE),
+        "depth": _depth_alone,
+    }
+    with _style():
+        return drawers[kind](result)
+
+
+def render(figure: Figure, fmt: str) -> bytes:
+    """A figure as png, svg or pdf; the same figure gives the same bytes."""
+    out = io.BytesIO()
+    with _style():
+        # Level 2 takes a third of the default's time for files a tenth larger.
+        fast = {"compress_level": 2} if fmt == "png" else {}
+        figure.savefig(out, format=fmt, dpi=DPI, metadata=_METADATA[fmt], pil_kwargs=fast)
+    return out.getvalue()
+
+
+def notebook_html(result: ProbeResult) -> str:
+    """The table and the summary picture as HTML."""
+    from initprobe.reports.tables import plain_text
+
+    picture = base64.b64encode(render(draw(result, "summary"), "png")).decode()
+    return f'<pre>{html.escape(plain_text(result))}</pre><img src="data:image/png;base64,{picture}">'
+
+
+def activation_figure(
+    name: str, formula: str, x: Array, value: Array, slope: Array, densities: Sequence[tuple[str, Array]]
+) -> Figure:
+    """An activation and its slope over the density of its input; all arrays of the shape of `x`.
+
+    `densities` are labelled densities of the pre-activation, drawn to a height of their own.
+    """
+    with _style():
+        figure = _figure(7.5, 4.6)
+        axes = figure.add_axes((0.09, 0.12, 0.86, 0.76))
+        axes.plot(x, value, color=BLUE, lw=2.2, label=f"{name}(x)")
+        axes.plot(x, slope, color=ORANGE, lw=2.2, ls="--", label="slope")
+        low, high = axes.get_ylim()
+        for shade, (label, density) in zip((0.35, 0.22, 0.12), densities, strict=False):
+            top = low + 0.45 * (high - low) * density / max(float(d.max()) for _, d in densities)
+            axes.fill_between(x, low, top, color=BLACK, alpha=shade, lw=0, label=label)
+        axes.set_ylim(low, high)
+        axes.set_xlim(x[0], x[-1])
+        axes.axhline(0, color=GREY, lw=0.8)
+        axes.set_xlabel("pre-activation x")
+        axes.set_title(f"{name}: {formula}", fontsize=11)
+        axes.legend(frameon=False, fontsize=9, loc="upper left")
+        return figure
+
+
+_OUTPUT = "output h = phi(z); line: theory"
+_GRADIENT = "gradient dL/dh"
+
+
+def _style() -> Any:
+    """Our settings on top of matplotlib's own, whatever the user's matplotlibrc says."""
+    return mpl.rc_context({**mpl.rcParamsDefault, **_STYLE, "backend": "agg"})
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _titled(figure: Figure, result: ProbeResult) -> None:
+    words, height = result.description, figure.get_figheight()
+    figure.text(0.5, 1 - 0.28 / height, words.title, ha="center", va="center", fontsize=14, weight="bold")
+    line = f"{words.weights} | {words.setting}"
+    figure.text(0.5, 1 - 0.56 / height, line, ha="center", va="center", fontsize=10, color="#333333")
+
+
+def _summary(result: ProbeResult) -> Figure:
+    figure = _figure(13, 9.4)
+    _titled(figure, result)
+    _draw_strip(figure.add_axes((0.06, 0.685, 0.925, 0.195)), output_strip(result), _OUTPUT, BLUE)
+    _draw_strip(figure.add_axes((0.06, 0.39, 0.925, 0.195)), gradient_strip(result), _GRADIENT, ORANGE)
+    _draw_profiles(figure.add_axes((0.06, 0.065, 0.925, 0.245)), result)
+    return figure
+
+
+def _strip_alone(result: ProbeResult, strip: Strip, label: str, color: str) -> Figure:
+    figure = _figure(13, 3.8)
+    _titled(figure, result)
+    _draw_strip(figure.add_axes((0.06, 0.16, 0.925, 0.56)), strip, label, color)
+    return figure
+
+
+def _depth_alone(result: ProbeResult) -> Figure:
+    figure = _figure(9, 5.6)
+    _titled(figure, result)
+    _draw_profiles(figure.add_axes((0.1, 0.11, 0.87, 0.73)), result)
+    return figure
+
+
+def _draw_strip(axes: Axes, strip: Strip, label: str, color: str) -> None:
+    if len(strip.panels) <= MOST_PANELS:
+        _draw_panels(axes, strip, label, color)
+    else:
+        _draw_density(axes, strip, label)
+
+
+def _draw_panels(axes: Axes, strip: Strip, label: str, color: str) -> None:
+    """All panels in one Axes, side by side, as one collection each of bars, lines and frames.
+
+    An Axes a panel, or ticks of its own for each, would cost more than all the rest of the picture.
+    """
+    places = (strip.edges - strip.edges[0]) / (strip.edges[-1] - strip.edges[0])
+    ceiling, lefts = strip.ceiling, [index * (1 + _GAP) for index in range(len(strip.panels))]
+    bars, lines = [], []
+    for left, panel in zip(lefts, strip.panels, strict=True):
+        _label_panel(axes, panel, left, ceiling)
+        if panel.shares is not None:
+            bars.append(_outline(left + places, np.minimum(panel.shares, ceiling)))
+        if panel.predicted is not None:
+            lines.append(_outline(left + places, np.minimum(panel.predicted, ceiling)))
+    axes.add_collection(PolyCollection(bars, facecolor=color, alpha=0.85, lw=0), autolim=False)
+    axes.add_collection(LineCollection(lines, color=BLACK, lw=0.9), autolim=False)
+    frames = [[(x, 0), (x, ceiling), (x + 1, ceiling), (x + 1, 0), (x, 0)] for x in lefts]
+    axes.add_collection(LineCollection(frames, color="#BBBBBB", lw=0.8, clip_on=False), autolim=False)
+    _label_ends(axes, strip, lefts)
+    axes.set_xlim(-_GAP / 2, len(strip.panels) * (1 + _GAP) - _GAP / 2)
+    axes.set_ylim(0, ceiling)
+    axes.set_xticks([])
+    axes.spines["left"].set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+    axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+    axes.set_ylabel("share per bin")
+    axes.set_xlabel(label, labelpad=16)
+
+
+def _outline(edges: Array, heights: Array) -> Array:
+    """The corners of a step function that starts and ends at 0, `(2 bins + 2, 2)`."""
+    return np.column_stack((np.repeat(edges, 2), np.concatenate(([0], np.repeat(heights, 2), [0]))))
+
+
+def _label_ends(axes: Axes, strip: Strip, lefts: Sequence[float]) -> None:
+    """The values at both ends and in the middle of each panel, below it."""
+    low, width = strip.edges[0], strip.edges[-1] - strip.edges[0]
+    middle = sum(strip.ends) / 2
+    marks = [(strip.ends[0], "left"), (middle, "center"), (strip.ends[1], "right")]
+    if len(_tick(middle)) > 3:
+        del marks[1]
+    for left in lefts:
+        for value, side in marks:
+            place = left + (value - low) / width
+            axes.annotate(_tick(value), (place, 0), (0, -4), textcoords="offset points", ha=side, va="top", fontsize=9)
+
+
+def _tick(value: float) -> str:
+    return f"{value:.2g}" if abs(value) < 1000 else short(value)
+
+
+def _label_panel(axes: Axes, panel: Panel, left: float, ceiling: float) -> None:
+    heading = f"layer {panel.layer}\n{panel.std}"
+    axes.text(left + 0.5, 1.03 * ceiling, heading, ha="center", va="bottom", fontsize=9, linespacing=1.4)
+    if panel.shares is None:
+        axes.text(left + 0.5, 0.5 * ceiling, panel.std, ha="center", va="center", fontsize=11, color=ORANGE)
+        return
+    peak = float(panel.shares.max())
+    notes = [f"peak\n{percent(peak)}%"] if peak > ceiling else []
+    notes += [f"{percent(panel.outside)}%\noutside"] if panel.outside > 0.02 else []
+    if notes:
+        axes.text(left + 0.97, 0.95 * ceiling, "\n".join(notes), ha="right", va="top", fontsize=9)
+
+
+def _draw_density(axes: Axes, strip: Strip, label: str) -> None:
+    """Depth x value: the histogram of each layer as a column of colour, with +-1 std on top."""
+    empty = np.full(len(strip.edges) - 1, np.nan)
+    image = np.array([empty if panel.shares is None else panel.shares for panel in strip.panels]).T
+    layers = np.arange(1, len(strip.panels) + 1)
+    axes.imshow(
+        np.sqrt(image),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0.5, len(layers) + 0.5, float(strip.edges[0]), float(strip.edges[-1])),
+        cmap=mpl.colormaps["viridis"].with_extremes(bad="#DDDDDD"),
+        vmin=0,
+        vmax=math.sqrt(strip.ceiling),
+    )
+    stds = np.array(strip.stds)
+    for sign in (1, -1):
+        axes.plot(layers, sign * stds, color="white", lw=1.6, ls="--")
+    axes.set_ylim(strip.edges[0], strip.edges[-1])
+    axes.set_xlim(0.5, len(layers) + 0.5)
+    for panel in strip.panels[:: max(len(strip.panels) // 8, 1)]:
+        side = "left" if panel.layer == 1 else "right" if panel.layer > 0.95 * len(layers) else "center"
+        axes.text(panel.layer, strip.edges[-1], panel.std, ha=side, va="bottom", fontsize=9)
+    axes.set_xlabel("layer (colour: square root of the share per bin; dashed: +-1 std)", labelpad=2)
+    axes.set_ylabel(label)
+
+
+def _draw_profiles(axes: Axes, result: ProbeResult) -> None:
+    layers = np.arange(1, len(result.layers) + 1)
+    shown = profiles(result)
+    few = len(layers) <= 40
+    for profile, color, marker in zip(shown, (BLUE, ORANGE, GREEN), _MARKERS, strict=True):
+        _draw_profile(axes, layers, profile, color, marker if few else "")
+    if any(np.isfinite(profile.predicted).any() for profile in shown):
+        axes.plot([], [], color=BLACK, lw=1, ls=":", label="theory +-2 SD")
+    for tensor, where, in_order in (("output", "from", 1), ("output_gradient", "down from", -1)):
+        lost = next((layer for layer in result.layers[::in_order] if layer.tensor(tensor).status != "ok"), None)
+        if lost is not None:
+            label = f"{lost.tensor(tensor).status} {where} layer {lost.layer}"
+            axes.axvline(lost.layer, color=GREY, lw=1, ls="--" if in_order > 0 else "-.", label=label)
+    ticks = _log_ticks(*axes.get_ylim())
+    axes.set_yticks(ticks, [_power(tick) for tick in ticks])
+    axes.set_xlim(0.5, len(layers) + 0.5)
+    axes.set_xticks(_layer_ticks(len(layers)))
+    axes.grid(axis="y", color="#E5E5E5", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("layer")
+    axes.set_ylabel("variance")
+    axes.legend(frameon=False, fontsize=9, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+
+
+def _draw_profile(axes: Axes, layers: Array, profile: Profile, color: str, marker: str) -> None:
+    axes.plot(layers, profile.log10, color=color, lw=1.8, marker=marker, ms=5, label=f"Var({profile.label})")
+    axes.fill_between(layers, profile.low, profile.high, color=color, alpha=0.25, lw=0)
+    axes.plot(layers, profile.predicted, color=BLACK, lw=1, ls=":")
+    axes.fill_between(layers, profile.predicted_low, profile.predicted_high, color=BLACK, alpha=0.10, lw=0)
+
+
+def _layer_ticks(count: int) -> list[int]:
+    step = next(s * 10**e for e in range(9) for s in (1, 2, 5) if count / (s * 10**e) <= 20)
+    return sorted({1, count, *range(step, count - step // 2, step)}) if step > 1 else list(range(1, count + 1))
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Places on a log10 axis: 1-2-5 over few decades, whole powers at even steps over many."""
+    if high - low < 2.5:
+        places = [k + math.log10(m) for k in range(math.floor(low) - 1, math.ceil(high) + 1) for m in (1, 2, 5)]
+    else:
+        step = max(math.ceil((high - low) / 8), 1)
+        places = [float(k) for k in range(math.ceil(low), math.floor(high) + 1) if k % step == 0]
+    return [place for place in places if low <= place <= high]
+
+
+def _power(log10: float) -> str:
+    exponent = round(log10)
+    if abs(log10 - exponent) < 1e-9 and not -3 <= exponent <= 4:
+        return f"$10^{{{exponent}}}$"
+    return f"{10**log10:.4g}"
