@@ -21,10 +21,12 @@ from initprobe.meanfield.moments import Moments, lookup, moments
 from initprobe.meanfield.pairs import hermite_grid, series
 from initprobe.meanfield.quadrature import Array
 
-# Samples are gathered in groups of like length, more of them where lengths differ more: what a group hides is the
-# map's curvature over its own spread, about 1e-4 of the variance.
-_GROUPS_PER_SPREAD, _MOST_GROUPS = 40, 16
-# Under weights with a mean the samples' sums matter too: fewer groups of length, each cut by sum.
+# Lengths are averaged over by a Gauss rule of the samples' own distribution of log q, in which every moment is smooth. It
+# needs more nodes where lengths differ more. Samples this far below the mean count as equal: to them phi is its tangent.
+_NODES_PER_SPREAD, _MOST_NODES = 10, 12
+_SHORTEST = 1e-5
+_INDEPENDENT = 1e-6
+# Under weights with a mean the samples' sums matter too: groups of like length, each cut by sum.
 _SPLIT_GROUPS = (8, 8)
 # Rows whose pairwise cosines are measured: 32,640 pairs.
 _COSINE_ROWS = 256
@@ -168,24 +170,47 @@ def _states(activation: Activation, layers: Sequence[Layer], inputs: InputMoment
 
 
 def _groups(inputs: InputMoments, split: bool) -> tuple[Array, Array, Array]:
-    """Shares, mean squares and means of groups of like samples."""
-    count, parts = _SPLIT_GROUPS if split else (_group_count(inputs.mean_squares), 1)
+    """Shares, mean squares and means of groups of samples, by length, or if `split` by length and mean."""
+    if not split:
+        shares, squares = _gauss_rule(inputs.mean_squares)
+        return shares, squares, np.full_like(squares, np.mean(inputs.means))
+    count, parts = _SPLIT_GROUPS
     order = np.argsort(inputs.mean_squares, kind="stable")
-    groups = [rows for rows in np.array_split(order, count) if len(rows)]
-    shares, squares, means = [], [], []
-    for rows in groups:
-        by_mean = rows[np.argsort(inputs.means[rows], kind="stable")]
-        cut = [part for part in np.array_split(by_mean, parts) if len(part)]
-        shares += [len(part) / len(order) for part in cut]
-        squares += [float(np.mean(inputs.mean_squares[rows]))] * len(cut)
-        means += _stretched(inputs.means[rows], [inputs.means[part] for part in cut])
-    return np.array(shares), np.array(squares), np.array(means)
+    cuts = []
+    for rows in _parts(order, count):
+        cut = _parts(rows[np.argsort(inputs.means[rows], kind="stable")], parts)
+        means = _stretched(inputs.means[rows], [inputs.means[part] for part in cut])
+        cuts += [(len(part), np.mean(inputs.mean_squares[rows]), mean) for part, mean in zip(cut, means, strict=True)]
+    sizes, lengths, sums = np.array(cuts).T
+    return sizes / len(order), lengths, sums
 
 
-def _group_count(squares: Array) -> int:
-    mean = float(np.mean(squares))
-    relative = float(np.std(squares)) / mean if mean > 0 else 0.0
-    return min(1 + math.ceil(_GROUPS_PER_SPREAD * relative), _MOST_GROUPS)
+def _parts(rows: Array, count: int) -> list[Array]:
+    return [part for part in np.array_split(rows, count) if len(part)]
+
+
+def _gauss_rule(values: Array) -> tuple[Array, Array]:
+    """Shares and nodes of the Gauss rule of a sample in its logarithm, by Lanczos' method (Golub & Welsch 1969)."""
+    scale = float(np.mean(values))
+    if not 0 < scale < math.inf:
+        return np.ones(1), np.full(1, scale)
+    logs = np.log(np.maximum(values / scale, _SHORTEST))
+    count = min(2 + math.ceil(_NODES_PER_SPREAD * float(np.std(logs))), _MOST_NODES)
+    basis = [np.full(len(values), len(values) ** -0.5)]
+    diagonal, beside = [], []
+    while True:
+        image = logs * basis[-1]
+        diagonal.append(float(image @ basis[-1]))
+        for _ in range(2):  # orthogonal to rounding only the second time
+            image -= sum((image @ vector) * vector for vector in basis)
+        size = float(np.linalg.norm(image))
+        if len(basis) == count or size < _INDEPENDENT:
+            break
+        beside.append(size)
+        basis.append(image / size)
+    nodes, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
+    shares, nodes = vectors[0] ** 2, np.exp(nodes)
+    return shares, nodes * (scale / (shares @ nodes))
 
 
 def _stretched(values: Array, parts: Sequence[Array]) -> list[float]:

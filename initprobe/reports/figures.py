@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from initprobe.reports.numbers import percent, short
 from initprobe.reports.strips import Array, Panel, Profile, Strip, gradient_strip, output_strip, profiles
-from initprobe.results import ProbeResult
+from initprobe.results import LayerStats, ProbeResult
 
 KINDS = ("summary", "output", "gradient", "depth")
 DPI = 110
@@ -64,8 +64,8 @@ def render(figure: Figure, fmt: str) -> bytes:
     out = io.BytesIO()
     with _style():
         # Level 2 takes a third of the default's time for files a tenth larger.
-        fast = {"compress_level": 2} if fmt == "png" else {}
-        figure.savefig(out, format=fmt, dpi=DPI, metadata=_METADATA[fmt], pil_kwargs=fast)
+        fast = {"pil_kwargs": {"compress_level": 2}} if fmt == "png" else {}
+        figure.savefig(out, format=fmt, dpi=DPI, metadata=_METADATA[fmt], **fast)
     return out.getvalue()
 
 
@@ -253,11 +253,8 @@ def _draw_profiles(axes: Axes, result: ProbeResult) -> None:
         _draw_profile(axes, layers, profile, color, marker if few else "")
     if any(np.isfinite(profile.predicted).any() for profile in shown):
         axes.plot([], [], color=BLACK, lw=1, ls=":", label="theory +-2 SD")
-    for tensor, where, in_order in (("output", "from", 1), ("output_gradient", "down from", -1)):
-        lost = next((layer for layer in result.layers[::in_order] if layer.tensor(tensor).status != "ok"), None)
-        if lost is not None:
-            label = f"{lost.tensor(tensor).status} {where} layer {lost.layer}"
-            axes.axvline(lost.layer, color=GREY, lw=1, ls="--" if in_order > 0 else "-.", label=label)
+    _mark_loss(axes, result.layers, ("preactivation", "output"), "from", "--")
+    _mark_loss(axes, result.layers[::-1], ("output_gradient",), "down from", "-.")
     ticks = _log_ticks(*axes.get_ylim())
     axes.set_yticks(ticks, [_power(tick) for tick in ticks])
     axes.set_xlim(0.5, len(layers) + 0.5)
@@ -267,6 +264,15 @@ def _draw_profiles(axes: Axes, result: ProbeResult) -> None:
     axes.set_xlabel("layer")
     axes.set_ylabel("variance")
     axes.legend(frameon=False, fontsize=9, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+
+
+def _mark_loss(axes: Axes, layers: Sequence[LayerStats], tensors: Sequence[str], where: str, dashes: str) -> None:
+    """A vertical line where the dtype gave out, on the way through `layers`."""
+    for layer in layers:
+        lost = [layer.tensor(name).status for name in tensors if layer.tensor(name).status != "ok"]
+        if lost:
+            axes.axvline(layer.layer, color=GREY, lw=1, ls=dashes, label=f"{lost[0]} {where} layer {layer.layer}")
+            return
 
 
 def _draw_profile(axes: Axes, layers: Array, profile: Profile, color: str, marker: str) -> None:
