@@ -28,6 +28,8 @@ from initprobe.theory import no_theory, pooled, with_theory
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
+# z and h of every layer, reused by every batch and draw.
+Trace = Sequence[tuple[Array, Array]]
 
 # Rows of noise that share a random stream; part of a seed's meaning.
 _STREAM_ROWS = 256
@@ -168,10 +170,12 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
     config, threads = experiment.config, threads or available_threads()
     started = time.perf_counter()
     records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
+    trace = [_pair((experiment.batch, units), experiment.dtype) for units in experiment.sizes[1:]]
     steps = _Steps(progress, config.draws * len(records) * (1 + 2 * config.batches))
     with workers(threads) as pool:
         inputs = [
-            _probe_network(experiment, Streams(config.seed, draw), records, pool, steps) for draw in range(config.draws)
+            _probe_network(experiment, Streams(config.seed, draw), records, trace, pool, steps)
+            for draw in range(config.draws)
         ]
     measured = summarise(records, experiment.sizes, config.activation)
     layers = with_theory(config, measured, inputs, experiment.batch * config.batches)
@@ -183,6 +187,10 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         theory_note=no_theory(config),
         layers=layers,
     )
+
+
+def _pair(shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    return np.empty(shape, dtype), np.empty(shape, dtype)
 
 
 class _Steps:
@@ -198,7 +206,12 @@ class _Steps:
 
 
 def _probe_network(
-    experiment: Experiment, streams: Streams, records: Sequence[LayerRecord], pool: Workers, steps: _Steps
+    experiment: Experiment,
+    streams: Streams,
+    records: Sequence[LayerRecord],
+    trace: Trace,
+    pool: Workers,
+    steps: _Steps,
 ) -> InputMoments:
     """Sample one network and send every batch through it and back; what theory needs of the input is the answer."""
     network = _sample_network(experiment, streams, records, pool, steps)
@@ -209,7 +222,7 @@ def _probe_network(
         x = input_rows(experiment, streams, start, start + experiment.batch, pool)
         g = seed_gradient(experiment, streams, start, start + experiment.batch, pool)
         inputs.append(InputMoments.measure(x))
-        _probe_batch(experiment, network, x, g, records, gradients, pool, steps)
+        _probe_batch(experiment, network, x, g, records, gradients, trace, pool, steps)
     for total, record in zip(gradients, records, strict=bool(gradients)):
         mlp.record_weight_gradient(total, record, pool)
     for record in records:
@@ -245,19 +258,21 @@ def _probe_batch(
     g: Array,
     records: Sequence[LayerRecord],
     gradients: Sequence[Array],
+    trace: Trace,
     pool: Workers,
     steps: _Steps,
 ) -> None:
-    """One batch forward and back. `gradients` sums dL/dW over batches; empty where this batch is the only one."""
+    """One batch forward and back.
+
+    `gradients` sums dL/dW over batches; empty where this batch is the only one. `trace` is overwritten.
+    """
     activation = experiment.config.activation
-    h, trace = x, []
-    for layer, record in zip(network, records, strict=True):
-        h_in = h
-        z, h = mlp.forward(layer, activation, h_in, record, pool)
-        trace.append((h_in, z, h))
+    inputs = [x, *(h for _, h in trace[:-1])]
+    for layer, h_in, out, record in zip(network, inputs, trace, records, strict=True):
+        mlp.forward(layer, activation, h_in, out, record, pool)
         steps.advance()
     for index in reversed(range(len(network))):
-        h_in, z, h = trace.pop()
+        (z, h), h_in = trace[index], inputs[index]
         weight = network[index].weight
         delta, below = mlp.backward(weight if index else None, activation, z, h, g, records[index], pool)
         if gradients:

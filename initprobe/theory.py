@@ -34,12 +34,13 @@ def with_theory(
     if no_theory(config):
         return tuple(layers)
     rules = [_rule(config, layer) for layer in layers]
-    predicted = predict(config.activation, rules, pooled(inputs), samples)
-    spreads = spread(config.activation, rules, [theory.state for theory in predicted], samples)
-    return tuple(
-        layer.model_copy(update={"theory": _prediction(config, layer, theory, noise)})
-        for layer, theory, noise in zip(layers, predicted, spreads, strict=True)
-    )
+    with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
+        predicted = predict(config.activation, rules, pooled(inputs), samples)
+        spreads = spread(config.activation, rules, [theory.state for theory in predicted], samples)
+        return tuple(
+            layer.model_copy(update={"theory": _prediction(config, layer, theory, noise)})
+            for layer, theory, noise in zip(layers, predicted, spreads, strict=True)
+        )
 
 
 def pooled(inputs: Sequence[InputMoments]) -> InputMoments:

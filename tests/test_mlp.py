@@ -37,8 +37,9 @@ def engine_gradients(layers, activation, x, g):
         trace, h = [], x
         for layer, record in zip(layers, records, strict=True):
             record.begin_draw()
-            h_in = h
-            z, h = mlp.forward(layer, activation, h_in, record, pool)
+            h_in, z = h, np.empty((len(h), layer.weight.shape[1]))
+            h = np.empty_like(z)
+            mlp.forward(layer, activation, h_in, (z, h), record, pool)
             trace.append((h_in, z, h))
         gradients = []
         for index in reversed(range(len(layers))):

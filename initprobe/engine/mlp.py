@@ -152,11 +152,15 @@ def _saturated(h: Array, band: Band | None) -> int:
 
 
 def forward(
-    parameters: Parameters, activation: Activation, h_in: Array, record: LayerRecord, workers: Workers
-) -> tuple[Array, Array]:
-    """One layer forward: `(batch, fan_in)` to `z` and `h`, both `(batch, fan_out)`."""
-    shape = (len(h_in), parameters.weight.shape[1])
-    z, h = np.empty(shape, h_in.dtype), np.empty(shape, h_in.dtype)
+    parameters: Parameters,
+    activation: Activation,
+    h_in: Array,
+    out: tuple[Array, Array],
+    record: LayerRecord,
+    workers: Workers,
+) -> None:
+    """One layer forward: from `h_in`, `(batch, fan_in)`, to `out = (z, h)`, both `(batch, fan_out)`."""
+    z, h = out
 
     def work(rows: slice) -> tuple[Tally, Tally, tuple[Array, int], int, Array | None]:
         np.matmul(h_in[rows], parameters.weight, out=z[rows])
@@ -169,7 +173,7 @@ def forward(
         saturated = _saturated(h[rows], activation.saturation)
         return z_tally, _tally(h[rows], record.output), directions, saturated, highest
 
-    parts = workers.map(work, row_blocks(*shape))
+    parts = workers.map(work, row_blocks(*z.shape))
     _record(record.preactivation, z, [part[0] for part in parts], workers)
     _record(record.output, h, [part[1] for part in parts], workers)
     for _, _, directions, saturated, highest in parts:
@@ -177,7 +181,6 @@ def forward(
         record.saturated += saturated
         if highest is not None:
             record.highest = highest if record.highest is None else np.maximum(record.highest, highest)
-    return z, h
 
 
 def backward(
@@ -185,21 +188,27 @@ def backward(
 ) -> tuple[Array, Array | None]:
     """One layer back: `g = dL/dh_l` to `dL/dz_l` and `dL/dh_{l-1}`.
 
-    `weight` is None at the first layer, whose input needs no gradient. `dL/dz_l` takes the place of `z`.
+    `weight` is None at the first layer, whose input needs no gradient. `dL/dz_l` takes the place of `z`, and
+    `dL/dh_{l-1}` that of `h` where it fits: fresh memory costs more than the arithmetic in it.
     """
     delta = z
-    below = None if weight is None else np.empty((len(g), weight.shape[0]), g.dtype)
+    below = None if weight is None else _of_shape(h, (len(g), weight.shape[0]))
 
     def work(rows: slice) -> tuple[Tally, Tally]:
+        g_tally = _tally(g[rows], record.output_gradient)
         np.multiply(g[rows], activation.slope(z[rows], h[rows]), out=delta[rows])
         if weight is not None and below is not None:
             np.matmul(delta[rows], weight.T, out=below[rows])
-        return _tally(g[rows], record.output_gradient), _tally(delta[rows], record.preactivation_gradient)
+        return g_tally, _tally(delta[rows], record.preactivation_gradient)
 
     parts = workers.map(work, row_blocks(*g.shape))
     _record(record.output_gradient, g, [part[0] for part in parts], workers)
     _record(record.preactivation_gradient, delta, [part[1] for part in parts], workers)
     return delta, below
+
+
+def _of_shape(spare: Array, shape: tuple[int, int]) -> Array:
+    return spare if spare.shape == shape else np.empty(shape, spare.dtype)
 
 
 def add_weight_gradient(h_in: Array, delta: Array, total: Array, workers: Workers) -> None:

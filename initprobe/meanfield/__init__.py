@@ -1,1 +1,1 @@
-"""What infinitely wide networks do, and how far a finite one strays: theory that needs an `Activation` and a few numbers."""
+"""What infinitely wide networks do, and how far a finite one strays: theory for any `Activation` record."""

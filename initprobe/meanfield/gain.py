@@ -1,7 +1,7 @@
 """Gains: what to multiply `1/sqrt(fan_in)` by so that a signal or its gradient keeps its variance, and at what price.
 
-A gain preserves one thing at one scale, q = 1. Whether that scale is stable is another question, and for every activation
-but the ReLU family the gain that serves the signal is not the one that serves its gradient.
+A gain preserves one thing at one scale, q = 1. Whether that scale is stable is another question, and for every
+activation but the ReLU family the gain that serves the signal is not the one that serves its gradient.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from initprobe.meanfield.moments import moments
 # A slope above 1 by less than rounding is 1.
 NEUTRAL = 1e-9
 
-# torch.nn.init.calculate_gain, by name. The table mixes origins: 1 for sigmoid is a placeholder, 5/3 for tanh and 3/4 for
-# SELU are empirical, the ReLU family is the forward gain.
+# torch.nn.init.calculate_gain, by name. The table mixes origins: 1 for sigmoid is a placeholder, 5/3 for tanh and 3/4
+# for SELU are empirical, the ReLU family is the forward gain.
 _TORCH: Mapping[str, Callable[[Activation], float]] = {
     "linear": lambda activation: 1.0,
     "sigmoid": lambda activation: 1.0,
@@ -41,7 +41,8 @@ class GainRow:
         chi_1: factor of the gradient's variance a layer, with the forward gain.
         slope: derivative of the length map at q = 1, with the forward gain.
         stable: that slope is at most 1; else no constant gain holds the scale with depth.
-        spectrum: `E[phi'^4] / E[phi'^2]^2`, what nonlinearity adds to the spread of the Jacobian's squared singular values.
+        spectrum: `E[phi'^4] / E[phi'^2]^2`, what a layer adds to the spread of the Jacobian's squared singular values
+            (Pennington et al. 2017, arXiv:1711.04735).
         torch: what `torch.nn.init.calculate_gain` gives, or None.
     """
 

@@ -21,8 +21,9 @@ from initprobe.meanfield.moments import Moments, lookup, moments
 from initprobe.meanfield.pairs import hermite_grid, series
 from initprobe.meanfield.quadrature import Array
 
-# Lengths are averaged over by a Gauss rule of the samples' own distribution of log q, in which every moment is smooth. It
-# needs more nodes where lengths differ more. Samples this far below the mean count as equal: to them phi is its tangent.
+# Lengths are averaged over by a Gauss rule of the samples' own distribution of log q, in which every moment is smooth:
+# four nodes give five digits for a sample of chi^2_4. Samples this far below the mean all count as equal: phi is its
+# tangent there.
 _NODES_PER_SPREAD, _MOST_NODES = 10, 12
 _SHORTEST = 1e-5
 _INDEPENDENT = 1e-6
@@ -291,7 +292,8 @@ def predict(
     """Theory for every layer, first to last.
 
     Backward starts from `dL/dh_L ~ N(0, 1)`, independent of the forward pass. Values beyond the float range come out as
-    0, infinity or NaN.
+    0, infinity or NaN. Weights with a mean are treated to leading order in width: what chance adds to the sum of a
+    layer's outputs, `n mean^2 Var(h)` beside `(n mean E[h])^2`, is left out.
 
     Args:
         activation: any record.

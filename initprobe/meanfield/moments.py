@@ -82,7 +82,7 @@ def _unpacked(matrix: Array, shape: tuple[int, ...]) -> Moments:
 
 
 def segments(q: Array) -> Iterator[tuple[Array, int, Array]]:
-    """Split `q` `(rows,)` by segment: which rows, the segment's number, and the Chebyshev polynomials at their log q."""
+    """Split `q` `(rows,)` by segment: the rows, the segment's number, the Chebyshev polynomials at their log q."""
     usable = np.flatnonzero((q >= _SMALLEST) & (q <= _LARGEST))
     position = np.log(q[usable]) / _SEGMENT
     numbers = np.floor(position)
@@ -117,12 +117,16 @@ def _table(curve: Curve, mean: float, segment: int) -> Array:
 
 @lru_cache(maxsize=256)
 def _at_zero(curve: Curve, mean: float) -> Array:
-    return _integrate(curve, np.zeros(1), np.full(1, mean))[0]
+    """The moments of a constant, exactly: every variance is 0."""
+    x = np.full(1, mean)
+    h = curve.value(x)
+    value, slope = float(h[0]), float(curve.slope(x, h)[0])
+    return np.array([value, value**2, 0.0, slope, slope**2, 0.0, 1.0, 1.0])
 
 
 def _integrate(curve: Curve, q: Array, mean: Array) -> Array:
     """The moments of each `N(mean, q)`, `(rows, moments)`."""
-    result = np.empty((len(q), _COUNT))
+    result: Array = np.empty((len(q), _COUNT))
     with np.errstate(all="ignore"):
         for rule in rules(curve, q, mean):
             result[rule.rows] = _row_moments(curve, rule, np.sqrt(q[rule.rows])).T
@@ -181,7 +185,7 @@ def histogram(
         share * _share_below(activation, a, b, below)
         for a, b, share in zip(variances.flat, means.flat, shares.flat, strict=True)
     )
-    return np.diff(cumulative)
+    return np.diff(np.asarray(cumulative))
 
 
 def _share_below(activation: Activation, q: float, mean: float, edges: Array) -> Array:
@@ -203,8 +207,8 @@ def _share_below(activation: Activation, q: float, mean: float, edges: Array) ->
 def _piece_below(h: Array, mass: Array, edges: Array) -> Array:
     """Share of one monotone piece at or below each edge."""
     if h[-1] >= h[0]:
-        return np.interp(edges, h, mass - mass[0], left=0.0)
-    return np.interp(edges, h[::-1], mass[-1] - mass[::-1], left=0.0)
+        return np.asarray(np.interp(edges, h, mass - mass[0], left=0.0))
+    return np.asarray(np.interp(edges, h[::-1], mass[-1] - mass[::-1], left=0.0))
 
 
 @lru_cache

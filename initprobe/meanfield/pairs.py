@@ -1,4 +1,4 @@
-"""Expectations over two correlated pre-activations: exact by nested quadrature, or fast as a series in the correlation."""
+"""Expectations over two correlated pre-activations: exact by nested quadrature, or a fast series in the correlation."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from initprobe.meanfield.quadrature import REACH, Array, Curve, bends, curve_of,
 _SMEARED = np.array([0, 0.25, 0.5, 1, 2, 4, 6, 9, 12])
 _OUTER_ORDER = 24
 
-# Hermite polynomials of the series. He_k oscillates like cos(sqrt(k) z): half a unit of z holds 5 radians at most.
+# Terms of the series. He_k oscillates like cos(sqrt(k) z): a quarter of a unit of z holds 2.5 radians of it at most.
 ORDER = 96
 _SERIES_REACH = 8.0
-_COARSE = 0.5
-_PANEL_ORDER = 10
-_DOUBLINGS = 8
+_COARSE = 0.25
+_PANEL_ORDER = 8
+_DOUBLINGS = 7
 # The tail of a series is gathered in octaves of k; the last is open and resolves 1 - c down to 2e-6.
 _OCTAVES = 12
 _SMOOTH_TAIL, _KINKED_TAIL = 1.05, 3.0
@@ -32,8 +32,8 @@ _NEGLIGIBLE = 1e-12
 def pair_moments(activation: Activation, q_a: float, q_b: float, c: float) -> tuple[float, float]:
     """`E[phi(u) phi(v)]` and `E[phi'(u) phi'(v)]` for zero-mean normal u, v of variances q_a, q_b, correlation c.
 
-    Nested quadrature, both integrals split at the kinks: 1e-12 of the value at c = 1, in a tenth of a second. Poole et al. 2016,
-    arXiv:1606.05340.
+    Nested quadrature, both integrals split at the kinks: 1e-12 of the value at c = 1, in a few tenths of a second.
+    Poole et al. 2016, arXiv:1606.05340.
     """
     curve = curve_of(activation)
     low, high = _outer_panels(curve, math.sqrt(q_a), math.sqrt(q_b), c)
@@ -76,7 +76,7 @@ class HermiteGrid:
 
 @lru_cache
 def hermite_grid() -> HermiteGrid:
-    """The grid every series is taken on: kinks at 0 lie on a panel edge, others cost 1e-5."""
+    """The grid every series is taken on: kinks at 0 lie on a panel edge, others cost some 1e-5."""
     fine = _COARSE * 2.0 ** -np.arange(_DOUBLINGS, 0, -1)
     half = np.concatenate([[0], fine, np.arange(_COARSE, _SERIES_REACH + _COARSE, _COARSE)])
     edges = np.concatenate([-half[:0:-1], half])
@@ -167,7 +167,7 @@ def pair_covariances(functions: Array, correlations: tuple[float, ...], second: 
     rest = (functions * grid.weights) @ functions.T - coefficients @ coefficients.T
     exponents, shares = _tail(_KINKED_TAIL)
     k = np.arange(1, ORDER)
-    powers = sum(c**k for c in correlations) / len(correlations)
+    powers = np.mean([c**k for c in correlations], axis=0)
     powers[1] *= second
     tail = sum(float(shares @ c**exponents) for c in correlations if c > 0) / len(correlations)
     kept = coefficients[:, 1:]

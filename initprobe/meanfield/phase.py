@@ -165,7 +165,7 @@ def _root(activation: Activation, w: Array, b: Array, low: Array, high: Array) -
         found = lookup(activation, q)
         value = w[active] * found.square + b[active] - q
         right = (value > 0) == falls[active]
-        below[active], above[active] = np.where(right, t[active], below[active]), np.where(right, above[active], t[active])
+        below[active[right]], above[active[~right]] = t[active[right]], t[active[~right]]
         step = value / (w[active] * found.growth - q)
         new = t[active] - step
         inside = (new >= below[active]) & (new <= above[active])
@@ -207,7 +207,7 @@ def _correlations(activation: Activation, w: Array, b: Array, q: Array, found: M
 
 
 def _power_series(activation: Activation, q: Array) -> Iterator[tuple[Array, Array]]:
-    """Cells of like q, and their squared Hermite coefficients `(ORDER, cells)`, interpolated in log q as moments are."""
+    """Cells of like q and their squared Hermite coefficients `(ORDER, cells)`, interpolated in log q like moments."""
     grid = hermite_grid()
     for cells, number, basis in segments(q):
         h = activation.value(np.sqrt(segment_nodes(number))[:, None] * grid.z)

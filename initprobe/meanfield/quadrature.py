@@ -6,6 +6,7 @@ tanh at q = 500). Here every panel sees an analytic function.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def bends(curve: Curve) -> Array:
     edges = np.unique(np.concatenate([-doubling, [0.0], doubling, np.asarray(curve.kinks, float)]))
     near = edges[np.abs(edges) <= _REFINED]
     with np.errstate(all="ignore"):
-        halves = [x for low, high in zip(near, near[1:], strict=False) for x in _halved(curve, low, high, _HALVINGS)]
+        halves = [x for low, high in itertools.pairwise(near) for x in _halved(curve, low, high, _HALVINGS)]
     return np.union1d(edges, halves)
 
 
@@ -155,7 +156,8 @@ class Rule:
 
 def rules(curve: Curve, q: Array, mean: Array) -> Iterator[Rule]:
     """Rules for the Gaussians `N(mean, q)`, both `(rows,)`, in pieces that fit in cache."""
-    start, held, pending = 0, 0, []
+    start, held = 0, 0
+    pending: list[Array] = []
     for edges in (_edges(curve, float(a), float(b)) for a, b in zip(q, mean, strict=True)):
         if pending and held + len(edges) > _CHUNK_PANELS:
             yield _rule(pending, q, mean, start)

@@ -44,7 +44,9 @@ class Spread:
 
     def averaged(self, draws: int) -> Spread:
         """The same for the average over independent networks."""
-        return Spread(math.sqrt(math.log1p(math.expm1(self.sd**2) / draws)), self.bias)
+        # log(1 + (e^v - 1) / draws) without the overflow of e^v.
+        variance = np.logaddexp(math.log1p(-1 / draws), self.sd**2 - math.log(draws)) if draws > 1 else self.sd**2
+        return Spread(math.sqrt(variance), self.bias)
 
 
 @dataclass(frozen=True)
@@ -202,9 +204,9 @@ def _gradient_spreads(
 ) -> list[tuple[Spread, Spread]]:
     """Spreads of dL/dh and dL/dz at each layer, first to last.
 
-    Two parts: slopes that differ from theory because q does, or by chance in these units (`_coupled`); and weights that
-    lengthen or shorten this gradient by chance, which a batch averages away as far as `overlap`, the mean squared cosine
-    between the gradients of two samples, lets it. The bias is of order depth/width and is not derived: 0.
+    Two parts: slopes that differ from theory because q does, or by chance in these units (`_coupled`); and weights
+    that lengthen or shorten this gradient by chance, which a batch averages away as far as `overlap`, the mean squared
+    cosine between the gradients of two samples, lets it. The bias, of order depth/width, is not derived: 0.
     """
     found = []
     above, overlap = 0.0, 0.0
@@ -243,14 +245,15 @@ def _coupled(layers: Sequence[Layer], noises: Sequence[_Noise], lengths: _Length
     variance += 2 * (response * met) @ relative[:, _HH, _SLOPES] + met @ relative[:, _SLOPES, _SLOPES]
     to_length = response * growth[:, _HH] + met * growth[:, _SLOPES]
     reused = 2 * _reused(layers, noises, lengths)
-    return variance[1:] + np.sum(reused * to_length[1:], axis=1), variance[:-1] + np.sum(reused * to_length[:-1], axis=1)
+    after, before = (variance[rows] + np.sum(reused * to_length[rows], axis=1) for rows in (np.s_[1:], np.s_[:-1]))
+    return after, before
 
 
 def _reused(layers: Sequence[Layer], noises: Sequence[_Noise], lengths: _Lengths) -> Array:
     """Covariance between the relative noise of `|z|^2` at layer k and that of the gradient on its way to layer `at`.
 
-    One matrix gives `Cov(|Wh|^2, |W'd|^2) = 2/(n_in n_out)`, relative, for any h and d; the product of several likewise,
-    less what the nonlinearities between them wash out of the overlaps of signals and of gradients. `(at, k)`.
+    One matrix gives `Cov(|Wh|^2, |W'd|^2) = 2/(n_in n_out)`, relative, for any h and d; the product of several
+    likewise, less what the nonlinearities between them wash out of the overlaps of signals and gradients. `(at, k)`.
     """
     count = len(layers)
     found = np.zeros((count, count))

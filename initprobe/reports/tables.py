@@ -18,7 +18,7 @@ from initprobe.reports.numbers import NOTHING, factor, percent, short, sparkline
 from initprobe.results import TENSORS, LayerStats, ProbeResult, TensorStats
 
 _MOST_ROWS = 100
-_SPARK_BINS = 13
+_SPARK_BINS = 10
 _STATUS_STYLE = {"ok": "", "underflow": "yellow", "overflow": "red", "nonfinite": "red"}
 _SYMBOLS = {
     "weight": "weight W",
@@ -97,25 +97,49 @@ def _value(stats: TensorStats, value: float | None) -> str:
 
 
 def _columns(result: ProbeResult) -> list[Column]:
-    columns = [
-        Column("\nlayer", lambda layer: str(layer.layer)),
-        Column("output h\nstd", lambda layer: _value(layer.output, layer.output.std)),
-        Column("\nvar", lambda layer: _value(layer.output, layer.output.variance)),
-        Column("\n+-%", lambda layer: _relative_spread(layer.output)),
-    ]
-    if any(layer.output.saturated_fraction is not None for layer in result.layers):
-        columns.append(Column("\nsat%", lambda layer: percent(layer.output.saturated_fraction)))
-    if any(layer.output.dead_fraction is not None for layer in result.layers):
-        columns.append(Column("\ndead%", lambda layer: percent(layer.output.dead_fraction)))
     edges = _spark_edges(result)
     return [
-        *columns,
-        Column("z\ncos", lambda layer: NOTHING if layer.correlation is None else _cosine(layer.correlation)),
-        Column("dL/dh\nvar", lambda layer: _value(layer.output_gradient, layer.output_gradient.variance)),
-        Column("\n+-%", lambda layer: _relative_spread(layer.output_gradient)),
-        Column("dL/dW\nvar", lambda layer: _value(layer.weight_gradient, layer.weight_gradient.variance)),
+        Column("\nlayer", lambda layer: str(layer.layer)),
+        *_output_columns(result),
+        *_gradient_columns(result),
         Column(f"\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges)),
     ]
+
+
+def _output_columns(result: ProbeResult) -> Iterator[Column]:
+    yield Column("output h\nstd", lambda layer: _value(layer.output, layer.output.std))
+    if _has_theory(result):
+        yield Column("\ntheory", lambda layer: short(_predicted_std(layer)))
+    yield Column("\nvar", lambda layer: _value(layer.output, layer.output.variance))
+    if result.draws > 1:
+        yield Column("\n+-%", lambda layer: _relative_spread(layer.output))
+    if any(layer.output.saturated_fraction is not None for layer in result.layers):
+        yield Column("\nsat%", lambda layer: percent(layer.output.saturated_fraction))
+    if any(layer.output.dead_fraction is not None for layer in result.layers):
+        yield Column("\ndead%", lambda layer: percent(layer.output.dead_fraction))
+    yield Column("z\ncos", lambda layer: NOTHING if layer.correlation is None else _cosine(layer.correlation))
+
+
+def _gradient_columns(result: ProbeResult) -> Iterator[Column]:
+    yield Column("dL/dh\nvar", lambda layer: _value(layer.output_gradient, layer.output_gradient.variance))
+    if _has_theory(result):
+        yield Column("\ntheory", lambda layer: short(_predicted_gradient(layer)))
+    if result.draws > 1:
+        yield Column("\n+-%", lambda layer: _relative_spread(layer.output_gradient))
+    yield Column("dL/dW\nvar", lambda layer: _value(layer.weight_gradient, layer.weight_gradient.variance))
+
+
+def _has_theory(result: ProbeResult) -> bool:
+    return any(layer.theory is not None for layer in result.layers)
+
+
+def _predicted_std(layer: LayerStats) -> float | None:
+    variance = layer.theory.output_variance if layer.theory else None
+    return None if variance is None else math.sqrt(variance)
+
+
+def _predicted_gradient(layer: LayerStats) -> float | None:
+    return layer.theory.output_gradient_variance if layer.theory else None
 
 
 def _cosine(value: float) -> str:
@@ -133,7 +157,11 @@ def _spark_edges(result: ProbeResult) -> tuple[float, float]:
 
 
 def _spark_heading(edges: tuple[float, float]) -> str:
-    return f"h in [{edges[0]:.3g}, {edges[1]:.3g}]"
+    return f"h {_end(edges[0])}..{_end(edges[1])}"
+
+
+def _end(value: float) -> str:
+    return f"{value:.2g}" if abs(value) < 1000 else short(value)
 
 
 def _spark(layer: LayerStats, edges: tuple[float, float]) -> str:
@@ -170,6 +198,7 @@ def summary(result: ProbeResult) -> Text:
         *_line("gradient", _gradient_words(result)),
         *_line("weights", _weight_gradient_words(result)),
         *_line("inputs", _correlation_words(result)),
+        *_line("theory", result.theory_note or _theory_words(result)),
         *_line("lost", _loss_words(result)),
     ]
     return Text("\n").join(lines)
@@ -240,6 +269,23 @@ def _correlation_words(result: ProbeResult) -> str | None:
         return None
     (first, before), (last, after) = known[0], known[-1]
     return f"cosine between two inputs' z: {before} at layer {first} -> {after} at layer {last}"
+
+
+def _theory_words(result: ProbeResult) -> str | None:
+    """The largest disagreement between prediction and measurement, and whether chance explains it."""
+    gaps = [
+        (abs(layer.theory.z), layer)
+        for layer in result.layers
+        if layer.theory is not None and layer.theory.z is not None
+    ]
+    if not gaps:
+        return None
+    worst, layer = max(gaps, key=lambda gap: gap[0])
+    variance, predicted = layer.output.variance, layer.theory and layer.theory.output_variance
+    if not variance or not predicted:
+        return None
+    gap = f"{100 * (variance / predicted - 1):+.1f}%"
+    return f"output variance within {worst:.1f} SD of the prediction everywhere (furthest: layer {layer.layer}, {gap})"
 
 
 def _loss_words(result: ProbeResult) -> str | None:
