@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from initprobe.config import DEFAULT_BATCH, ProbeConfig
 from initprobe.describe import describe
+from initprobe.diagnosis import diagnose
 from initprobe.engine import mlp
 from initprobe.engine.mlp import LayerRecord, Parameters
 from initprobe.engine.streams import Purpose, Streams
@@ -22,6 +23,7 @@ from initprobe.engine.workers import Workers, available_threads, workers
 from initprobe.errors import ConfigError, MemoryLimitError
 from initprobe.inputs import read_table, standardized
 from initprobe.meanfield.maps import InputMoments
+from initprobe.remedy import fix_for
 from initprobe.results import Environment, ProbeResult
 from initprobe.summary import summarise
 from initprobe.theory import no_theory, pooled, with_theory
@@ -179,7 +181,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         ]
     measured = summarise(records, experiment.sizes, config.activation)
     layers = with_theory(config, measured, inputs, experiment.batch * config.batches)
-    return ProbeResult(
+    found = ProbeResult(
         config=config.model_dump(mode="json"),
         description=describe(config, experiment.sizes, experiment.batch),
         environment=_environment(threads),
@@ -187,6 +189,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         theory_note=no_theory(config),
         layers=layers,
     )
+    return diagnose(found, fix=lambda: fix_for(config, experiment.sizes, pooled(inputs)))
 
 
 def _pair(shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple[Array, Array]:

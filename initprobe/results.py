@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 SCHEMA_VERSION: Literal[1] = 1
 
 Status = Literal["ok", "underflow", "overflow", "nonfinite"]
+Severity = Literal["info", "warning", "error"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-SEVERITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
+_BY_GRAVITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
 TENSORS = (
     "weight",
     "preactivation",
@@ -36,7 +37,7 @@ TENSORS = (
 
 def worst(statuses: Iterator[Status]) -> Status:
     """The gravest of some statuses."""
-    return max(statuses, key=SEVERITY.index, default="ok")
+    return max(statuses, key=_BY_GRAVITY.index, default="ok")
 
 
 class Record(BaseModel):
@@ -191,6 +192,29 @@ class LayerStats(Record):
         return stats
 
 
+class Finding(Record):
+    """One thing that a rule of `diagnosis` saw in a result.
+
+    Attributes:
+        rule: the rule's id; `initprobe explain RULE` says more.
+        name: the same in words.
+        severity: `info`, `warning` or `error`.
+        layer: the layer where it begins.
+        evidence: the numbers, with the arithmetic.
+        cause: why, in a sentence.
+        fix: a command line that runs the same experiment with an initializer that does not have this fault; null where
+            no initializer here helps, and for what is no fault.
+    """
+
+    rule: str
+    name: str
+    severity: Severity
+    layer: Annotated[int, Field(ge=1)]
+    evidence: str
+    cause: str
+    fix: str | None
+
+
 class Description(Record):
     """The experiment in words, for titles and headings.
 
@@ -235,6 +259,8 @@ class ProbeResult(Record):
         environment: versions and machine.
         elapsed_s: seconds that sampling, propagation, statistics and theory took.
         theory_note: why there is no prediction, in words; null where there is one.
+        healthy: nothing above info was found; this speaks of initialization only.
+        diagnosis: what is wrong or worth knowing, gravest first; empty where nothing is.
         layers: the layers, first to last.
     """
 
@@ -244,6 +270,8 @@ class ProbeResult(Record):
     environment: Environment
     elapsed_s: Annotated[float, Field(ge=0)]
     theory_note: str | None = None
+    healthy: bool = True
+    diagnosis: tuple[Finding, ...] = ()
     layers: tuple[LayerStats, ...]
 
     @cached_property

@@ -33,7 +33,7 @@ def with_theory(
     """The layers with their predictions; `inputs` are the moments of each draw's input, `samples` its rows."""
     if no_theory(config):
         return tuple(layers)
-    rules = [_rule(config, layer) for layer in layers]
+    rules = [rule(config, (layer.fan_in, layer.fan_out)) for layer in layers]
     with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
         predicted = predict(config.activation, rules, pooled(inputs), samples)
         spreads = spread(config.activation, rules, [theory.state for theory in predicted], samples)
@@ -53,9 +53,8 @@ def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
     )
 
 
-def _rule(config: ProbeConfig, layer: LayerStats) -> Layer:
-    """What theory needs to know of a layer, from the rules that its weights were sampled by."""
-    fans = (layer.fan_in, layer.fan_out)
+def rule(config: ProbeConfig, fans: tuple[int, int]) -> Layer:
+    """What theory needs to know of a `fans = (fan_in, fan_out)` layer, from the rules its weights are sampled by."""
     init, bias = config.initializer, config.bias_initializer
     return Layer(
         *fans,

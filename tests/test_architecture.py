@@ -12,14 +12,14 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "registry", "grammar", "activations", "initializers", "inputs", "config", "meanfield", "engine",
-    "results", "diagnosis", "reports", "describe", "summary", "theory", "probe", "sweep", "cli", "__main__",
+    "errors", "numbers", "registry", "grammar", "activations", "initializers", "inputs", "config", "meanfield", "engine",
+    "results", "diagnosis", "reports", "describe", "summary", "theory", "remedy", "probe", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
 INSIDE = {
     "engine": ["streams", "workers", "sketch", "mlp"],
     "meanfield": ["quadrature", "moments", "pairs", "maps", "spread", "gain", "phase"],
-    "reports": ["numbers", "binning", "strips", "tables", "figures", "export"],
+    "reports": ["binning", "strips", "tables", "figures", "export"],
     "cli": ["outputs", "run", "show", "listing", "explain", "app"],
 }
 HOMES = {

@@ -73,7 +73,7 @@ def test_relu_under_he():
 
 def test_saturated_tanh_has_exploding_gradients():
     """Width 500, std 1: the slope's mean square is 0.0242, and 500 x 0.0242 = 12.1 is far above 1."""
-    theory = predict(ACTIVATIONS["tanh"], square_net(500, 500, 10), InputMoments.noise(500.0 / 500), 1000)
+    theory = predict(ACTIVATIONS["tanh"], square_net(500, 500, 10), InputMoments.noise(), 1000)
     grown = theory[0].output_gradient_variance / theory[-1].output_gradient_variance
     assert 1e9 < grown < 1e10
 

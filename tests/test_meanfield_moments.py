@@ -28,8 +28,8 @@ TOLERANCE = 1e-12
 ROUNDING = 1e-15
 LENGTHS = [1e-6, 1e-4, 1e-2, 0.3, 1.0, 7.0, 1e2, 1e4, 1e6]
 
-# E[phi], E[phi^2], Var(phi), E[phi^4], E[phi'], E[phi'^2], E[phi'^4], E[phi phi' z] at q = 1, computed with 40 digits in
-# mpmath, the integral split at the kinks.
+# E[phi], E[phi^2], Var(phi), E[phi^4], E[phi'], E[phi'^2], E[phi'^4], E[phi phi' z] at q = 1, computed with 40 digits
+# in mpmath, the integral split at the kinks.
 AT_ONE = {
     "linear": (0.0, 1.0, 1.0, 3.0, 1.0, 1.0, 1.0, 1.0),
     "sigmoid": (
@@ -354,7 +354,7 @@ def test_pair_moments_of_different_lengths():
 @pytest.mark.parametrize("c", [0.3, 0.95])
 @every
 def test_series_agrees_with_nested_quadrature(act, c):
-    """Up to what a kink off the grid's panel edges costs: gap^2/8 of the jump in the slope of phi^2, times the density."""
+    """Up to what a kink off the grid's panel edges costs: gap^2/8 of the jump in slope, times the density."""
     q, grid = 1.3, hermite_grid()
     h = act.value(math.sqrt(q) * grid.z)
     slope = math.sqrt(q) * act.slope(math.sqrt(q) * grid.z, h)

@@ -11,7 +11,7 @@ from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.errors import InputError
 from initprobe.reports.binning import shares
 from initprobe.reports.export import to_csv
-from initprobe.reports.numbers import factor, percent, short, sparkline
+from initprobe.numbers import factor, percent, short, sparkline
 from initprobe.results import TENSORS, Histogram
 
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from initprobe.activations import Activation
     from initprobe.grammar import Spec
     from initprobe.initializers import Initializer
-    from initprobe.inputs import Noise
     from initprobe.registry import Registry
 
 Line = tuple[str, str]
@@ -28,16 +27,17 @@ _CURVE_Q = (0.1, 1.0, 4.0)
 @click.option("--fan-out", type=click.IntRange(1), metavar="M", help="Units of the layer.  [default: fan-in]")
 @click.option("--figure", metavar="FILE", help="Draw an activation and its slope over N(0, q); png, svg or pdf.")
 def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> None:
-    """Explain an initializer, an activation or an input.
+    """Explain an initializer, an activation, an input or a rule of the verdict.
 
     For an initializer: the distribution its rule gives at a layer's size. For an activation: its formula, where it
-    saturates, whether its units can die.
+    saturates, whether its units can die. For a rule: what it means, what it measures and what helps.
 
     \b
     Examples:
       initprobe explain he --fan-in 784 --fan-out 256
       initprobe explain torch_linear
       initprobe explain gelu --figure gelu.png
+      initprobe explain rank-collapse
     """
     from initprobe.errors import UnknownNameError
     from initprobe.grammar import parse_spec
@@ -56,12 +56,13 @@ def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> 
         _draw(spec, Path(figure))
 
 
-def _registries() -> tuple[Registry[Initializer], Registry[Activation], Registry[Noise]]:
+def _registries() -> tuple[Registry[Any], ...]:
     from initprobe.activations import ACTIVATIONS
+    from initprobe.diagnosis import RULES
     from initprobe.initializers import INITIALIZERS
     from initprobe.inputs import INPUTS
 
-    return INITIALIZERS, ACTIVATIONS, INPUTS
+    return INITIALIZERS, ACTIVATIONS, INPUTS, RULES
 
 
 def _meanings(homes: Sequence[Registry[Any]], spec: Spec) -> list[tuple[str, Any]]:
@@ -88,19 +89,23 @@ def _nowhere(spec: Spec) -> str:
     return f"unknown name {spec.name!r}.{hint}"
 
 
-def _lines(record: Initializer | Activation | Noise, fans: tuple[int, int]) -> Iterator[Line]:
+def _lines(record: Any, fans: tuple[int, int]) -> Iterator[Line]:
     from initprobe.activations import Activation
+    from initprobe.diagnosis import Rule
     from initprobe.initializers import Initializer
 
     if record.aliases:
         yield "also", ", ".join(record.aliases)
-    yield "formula", record.formula
+    if isinstance(record, Rule):
+        yield from (("meaning", record.meaning), ("measured", record.measurement), ("remedy", record.remedy))
+    else:
+        yield "formula", record.formula
     if isinstance(record, Initializer):
         yield from _initializer_lines(record, fans)
     elif isinstance(record, Activation):
         yield from _activation_lines(record)
-    if record.params:
-        yield "parameters", ", ".join(f"{key}={value}" for key, value in record.params.items())
+    if params := getattr(record, "params", None):
+        yield "parameters", ", ".join(f"{key}={value}" for key, value in params.items())
     yield "source", record.reference
 
 

@@ -68,7 +68,12 @@ DEFAULT_OUT = "initprobe-out"
 @click.option("--export-json", metavar="FILE|-", help="Everything that was measured, as JSON.")
 @click.option("--export-csv", metavar="FILE|-", help="A row a layer, as CSV.")
 @click.option("--save-weights", metavar="FILE.npz", help="First network: W1.., b1.., input x, backward seed g.")
-@click.option("-q", "--quiet", is_flag=True, help="Print no table.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["warning", "error"]),
+    help="Exit with 1 if the verdict holds anything this grave or graver.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print the verdict alone.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every statistic of every tensor.")
 def command(
     input_: str, widths: str | None, formats: str, no_figures: bool, threads: int | None, **options: Any
@@ -105,8 +110,24 @@ def command(
         from initprobe.reports.export import to_csv
 
         outputs.write_text(options["export_csv"], to_csv(result))
-    if not options["quiet"]:
-        report(result, written, options["verbose"], sys.stderr if "-" in exports else sys.stdout)
+    table_to = sys.stderr if "-" in exports else sys.stdout
+    if options["quiet"]:
+        from initprobe.reports.tables import console, print_verdict
+
+        print_verdict(result, console(table_to))
+    else:
+        report(result, written, options["verbose"], table_to)
+    _check(result, options["fail_on"])
+
+
+def _check(result: ProbeResult, fail_on: str | None) -> None:
+    """Fail with one line if a finding is as grave as the user asked to fail on."""
+    from initprobe.errors import CheckFailed
+
+    failing = {"error"} if fail_on == "error" else {"error", "warning"} if fail_on else set()
+    names = [finding.name for finding in result.diagnosis if finding.severity in failing]
+    if names:
+        raise CheckFailed(f"--fail-on {fail_on}: {', '.join(names)}")
 
 
 _FIELDS = ("init", "act", "bias_init", "layers", "width", "input_width", "standardize")

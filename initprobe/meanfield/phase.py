@@ -201,8 +201,11 @@ def _correlations(activation: Activation, w: Array, b: Array, q: Array, found: M
             moved, c = np.max(np.abs(new - c)), new
             if moved <= _TOLERANCE:
                 break
-        correlation[cells] = np.where(w[cells] * q[cells] * found.slope_square[cells] <= size * (1 + NEUTRAL), 1.0, c)
-        passed[cells] = w[cells] * _evaluate(powers, rest, exponent, correlation[cells])[1] / q[cells]
+        chi_1 = w[cells] * found.slope_square[cells]
+        agrees = chi_1 * q[cells] <= size * (1 + NEUTRAL)
+        correlation[cells] = np.where(agrees, 1.0, c)
+        slope = _evaluate(powers, rest, exponent, c)[1]
+        passed[cells] = np.where(agrees, chi_1, w[cells] * slope / q[cells])
     return correlation, passed
 
 

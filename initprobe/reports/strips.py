@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from initprobe.numbers import short
 from initprobe.reports.binning import shares
-from initprobe.reports.numbers import short
 from initprobe.results import Histogram, LayerStats, ProbeResult, TensorStats
 
 Array = npt.NDArray[Any]

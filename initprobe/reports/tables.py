@@ -13,8 +13,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from initprobe.numbers import NOTHING, factor, percent, short, sparkline
 from initprobe.reports.binning import shares
-from initprobe.reports.numbers import NOTHING, factor, percent, short, sparkline
 from initprobe.results import TENSORS, LayerStats, ProbeResult, TensorStats
 
 _MOST_ROWS = 100
@@ -28,6 +28,9 @@ _SYMBOLS = {
     "output_gradient": "output gradient dL/dh",
     "weight_gradient": "weight gradient dL/dW",
 }
+_HEALTHY = "SIGNAL SURVIVES initialization (training is another matter)"
+_SEVERITY_STYLE = {"error": "bold red", "warning": "bold yellow", "info": "dim"}
+_NO_FIX = "no plain initializer keeps this signal at this depth; normalisation or residual branches would"
 _LOST = {"underflow": "under", "overflow": "over", "nonfinite": "NaN"}
 _LOSSES = {
     "underflow": "underflow, values below the normal range of the dtype,",
@@ -59,6 +62,7 @@ def plain_text(result: ProbeResult) -> str:
 
 def print_result(result: ProbeResult, to: Console, verbose: bool = False) -> None:
     """Print the heading, the table and the summary; every tensor's tables too if `verbose`."""
+    print_verdict(result, to)
     to.print(_heading(result), soft_wrap=True)
     to.print()
     to.print(_layer_table(result, every_row=verbose))
@@ -68,6 +72,24 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False) -> Non
         for tensor in TENSORS:
             to.print()
             to.print(_tensor_tables(result, tensor))
+
+
+def print_verdict(result: ProbeResult, to: Console) -> None:
+    """Print what was found, gravest first, and the command line that cures it."""
+    to.print(_verdict(result), soft_wrap=True)
+
+
+def _verdict(result: ProbeResult) -> Text:
+    lines = [Text(_HEALTHY, "bold green")] if result.healthy else []
+    for number, finding in enumerate(result.diagnosis):
+        style = _SEVERITY_STYLE[finding.severity]
+        name = finding.name.upper() if number == 0 and not result.healthy else finding.name
+        heading = f"{finding.severity:<10}{name} from layer {finding.layer}: "
+        lines.append(Text.assemble((heading, style), finding.evidence))
+    if not result.healthy:
+        fix = next((finding.fix for finding in result.diagnosis if finding.fix), _NO_FIX)
+        lines.append(Text.assemble((f"{'fix':<10}", "bold"), fix))
+    return Text("\n").join(lines)
 
 
 def _heading(result: ProbeResult) -> Text:

@@ -15,7 +15,7 @@ def short(value: float | None, log10: float | None = None) -> str:
     `log10` gives the magnitude of a value that no float can hold.
     """
     if value is None:
-        return NOTHING if log10 is None else _power(log10)
+        return NOTHING if log10 is None else power(log10)
     size = abs(value)
     if value == 0:
         return "0"
@@ -26,8 +26,8 @@ def short(value: float | None, log10: float | None = None) -> str:
     return text.replace("0.", ".", 1) if size < 1 and not text.lstrip("-").startswith("1") else text
 
 
-def _power(log10: float) -> str:
-    exponent = math.floor(log10)
+def power(log10: float) -> str:
+    exponent = math.floor(log10 + 0.02)  # .02: what rounds to 10.0 is 1.0 of the next power
     return f"{10 ** (log10 - exponent):.1f}e{exponent}"
 
 

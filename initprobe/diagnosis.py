@@ -1,0 +1,423 @@
+"""What a result means: findings as data, each with its evidence.
+
+Rates and trends are judged, not one ratio: a variance that falls as a power of depth (Xavier + tanh) is no collapse,
+and a net whose draws differ by a factor of ten (ReLU + He at depth) is not judged by one of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from initprobe.numbers import percent, power, short
+from initprobe.registry import Registry
+from initprobe.results import Finding, LayerStats, ProbeResult, Severity
+
+TensorProfile = list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """From where on a number is worth a word; each with its reason.
+
+    Attributes:
+        trend_decades: decades of variance that a net must gain or lose at its steady rate. One decade is a factor 3 in
+            scale, which an optimizer does not notice; below it nothing is said.
+        grave_decades: decades from which a trend is an error. Four are a factor 100 in scale: beyond what one learning
+            rate can serve.
+        spread_sds: standard deviations of the draws, as predicted, by which a trend must exceed chance.
+        saturated: share of saturated units. Half of them: the typical unit no longer passes a gradient.
+        dead: share of dead units. More than half: correlated inputs alone switch off at most half of all ReLUs.
+        indistinct: 1 less the cosine of two inputs, below which they count as one. At .05 nine tenths of what h says
+            about an input is the same for all.
+        decorrelated: share of the inputs' cosine that is left at the last layer, where it began above `.3`.
+        tail: rms over median of |dL/dz|. 1.5 for a normal distribution, 4 for a heavy exponential.
+    """
+
+    trend_decades: float = 1.0
+    grave_decades: float = 4.0
+    spread_sds: float = 3.0
+    saturated: float = 0.5
+    dead: float = 0.6
+    indistinct: float = 0.05
+    decorrelated: float = 0.5
+    tail: float = 30.0
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a rule saw: the layer where it begins, the numbers in words, and how grave they are."""
+
+    layer: int
+    evidence: str
+    severity: Severity
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that can be wrong.
+
+    Attributes:
+        name: stable id.
+        meaning: what it is, in a sentence.
+        measurement: which numbers it looks at.
+        remedy: what helps.
+        reference: where it is from.
+        look: a result to what was seen, or None.
+    """
+
+    name: str
+    meaning: str
+    measurement: str
+    remedy: str
+    reference: str
+    look: Callable[[ProbeResult, Thresholds], Observation | None]
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """A rule has one name."""
+        return ()
+
+    @property
+    def make(self) -> None:
+        """A rule has no parameters."""
+
+
+def diagnose(
+    result: ProbeResult, fix: Callable[[], str | None] = lambda: None, thresholds: Thresholds | None = None
+) -> ProbeResult:
+    """The result with its findings, gravest first, then by the layer where they begin.
+
+    `fix` finds a command line that has none of them; it is asked at most once, and only if something is wrong.
+    """
+    limits = thresholds or Thresholds()
+    seen = [(rule, saw) for rule in RULES.values() if (saw := rule.look(result, limits)) is not None]
+    healthy = all(saw.severity == "info" for _, saw in seen)
+    remedy = None if healthy else fix()
+    found = [_finding(rule, saw, remedy) for rule, saw in seen]
+    ordered = sorted(found, key=lambda finding: (-SEVERITIES.index(finding.severity), finding.layer))
+    return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(ordered)})
+
+
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
+
+
+def _finding(rule: Rule, saw: Observation, remedy: str | None) -> Finding:
+    return Finding(
+        rule=rule.name,
+        name=rule.name.replace("-", " "),
+        severity=saw.severity,
+        layer=saw.layer,
+        evidence=saw.evidence,
+        cause=rule.meaning,
+        fix=None if saw.severity == "info" else remedy,
+    )
+
+
+def sound(output: Sequence[float], gradient: Sequence[float], limits: Thresholds | None = None) -> bool:
+    """Whether predicted log10 variances of h and dL/dh, first layer to last, have no trend that a rule would report."""
+    least = (limits or Thresholds()).trend_decades
+    return all(math.isfinite(sum(profile)) and abs(trend(profile).decades) < least for profile in (output, gradient))
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How log10 of a variance moves with depth.
+
+    Attributes:
+        change: decades from the first layer to the last.
+        steady: decades a layer in the half of the net that moves less, 0 if the halves disagree in sign: what is left
+            of a power law at depth, and all of an exponential.
+        steps: layers between the two ends.
+    """
+
+    change: float
+    steady: float
+    steps: int
+
+    @property
+    def decades(self) -> float:
+        """Decades that the steady rate makes over the whole depth."""
+        return self.steady * self.steps
+
+
+def trend(profile: Sequence[float]) -> Trend:
+    """The trend of some log10 variances, first layer to last."""
+    steps = len(profile) - 1
+    if steps < 1:
+        return Trend(0.0, 0.0, 0)
+    middle = max(steps // 2, 1)
+    early = (profile[middle] - profile[0]) / middle
+    late = (profile[-1] - profile[middle]) / (steps - middle) if steps > middle else early
+    steady = math.copysign(min(abs(early), abs(late)), early) if early * late > 0 else 0.0
+    return Trend(profile[-1] - profile[0], steady, steps)
+
+
+def _profile(result: ProbeResult, tensor: str) -> TensorProfile:
+    """Layer and log10 variance, where it is known."""
+    known = ((layer.layer, layer.tensor(tensor).variance_log10) for layer in result.layers)
+    return [(layer, value) for layer, value in known if value is not None]
+
+
+def _chance(result: ProbeResult, name: str, limits: Thresholds) -> float:
+    """Decades that chance may move a variance of this net, as predicted."""
+    spreads = [getattr(layer.theory, name, None) or 0.0 for layer in result.layers]
+    return limits.spread_sds * max(spreads, default=0.0) / math.log(10)
+
+
+def _trending(result: ProbeResult, tensor: str, sign: int, limits: Thresholds) -> tuple[Trend, TensorProfile] | None:
+    """The trend of a tensor's variance on the signal's way, if it is steady, beyond chance, and of this sign."""
+    profile = _profile(result, tensor)
+    moved = trend([value for _, value in profile])
+    if tensor != "output":  # gradients travel the other way
+        moved = Trend(-moved.change, -moved.steady, moved.steps)
+    least = limits.trend_decades + _chance(result, f"{tensor.removeprefix('weight_')}_spread", limits)
+    return (moved, profile) if sign * moved.decades >= least else None
+
+
+def _gravity(decades: float, limits: Thresholds) -> Severity:
+    return "error" if abs(decades) >= limits.grave_decades else "warning"
+
+
+def _per_layer(moved: Trend) -> str:
+    rate = 10**moved.steady
+    return f"each layer keeps {short(100 * rate)}% of" if rate < 1 else f"each layer multiplies by {short(rate)}"
+
+
+def _arithmetic(result: ProbeResult) -> str:
+    """`500 x 0.01^2 = 0.05: `, the number that decides it, of a layer in the middle."""
+    layer = result.layers[len(result.layers) // 2]
+    if layer.weight.std is None or layer.weight.rms is None:
+        return ""
+    return f"{layer.fan_in} x {short(layer.weight.rms)}^2 = {short(layer.fan_in * layer.weight.rms**2)}: "
+
+
+def _variance(log10: float) -> str:
+    return short(10**log10) if abs(log10) < 300 else power(log10)
+
+
+def _trend_rule(tensor: str, sign: int, symbol: str) -> Callable[[ProbeResult, Thresholds], Observation | None]:
+    def look(result: ProbeResult, limits: Thresholds) -> Observation | None:
+        found = _trending(result, tensor, sign, limits)
+        if found is None:
+            return None
+        moved, profile = found
+        (first, a), (last, b) = profile[0], profile[-1]
+        course = f"{_variance(a)} at layer {first}, {_variance(b)} at layer {last}"
+        evidence = f"{_arithmetic(result)}{_per_layer(moved)} the variance of {symbol} ({course})"
+        begins = first if tensor == "output" else last
+        return Observation(begins, evidence, _gravity(moved.change, limits))
+
+    return look
+
+
+def _first(
+    result: ProbeResult, holds: Callable[[LayerStats], bool], words: Callable[[LayerStats], str], severity: Severity
+) -> Observation | None:
+    """An observation of the first layer where something holds."""
+    layer = next((layer for layer in result.layers if holds(layer)), None)
+    return None if layer is None else Observation(layer.layer, words(layer), severity)
+
+
+def _saturated(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    return _first(
+        result,
+        lambda layer: (layer.output.saturated_fraction or 0) > limits.saturated,
+        lambda layer: f"{percent(layer.output.saturated_fraction)}% of the outputs are saturated",
+        "warning",
+    )
+
+
+def _dead_units(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    return _first(
+        result,
+        lambda layer: limits.dead < (layer.output.dead_fraction or 0) < 1,
+        lambda layer: f"{percent(layer.output.dead_fraction)}% of the units are off for every input",
+        "warning",
+    )
+
+
+def _dead_layer(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    return _first(
+        result,
+        lambda layer: layer.output.zero_fraction == 1 or layer.output.dead_fraction == 1,
+        lambda layer: "every output is 0",
+        "error",
+    )
+
+
+def _symmetric(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    return _first(
+        result,
+        lambda layer: layer.weight.variance == 0 and layer.fan_out > 1,
+        lambda layer: f"every weight is {short(layer.weight.mean)}, so {layer.fan_out} units are one",
+        "error",
+    )
+
+
+def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    def words(layer: LayerStats) -> str:
+        cosine, second = layer.correlation or 0.0, (layer.preactivation.rms or 0.0) ** 2
+        last = result.layers[-1]
+        end = "" if last is layer or last.correlation is None else f", {last.correlation:.4f} at the last layer"
+        return f"cosine {cosine:.3f} between two inputs{end}; q(1 - c) = {short(second * (1 - cosine))}"
+
+    started = result.layers[0].correlation or 0.0
+    return _first(
+        result,
+        lambda layer: layer.correlation is not None and layer.correlation > 1 - limits.indistinct > started,
+        words,
+        "info",
+    )
+
+
+def _chaotic(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    known = [layer.correlation for layer in result.layers if layer.correlation is not None]
+    if len(known) < 2 or known[0] < 0.3 or known[-1] > limits.decorrelated * known[0]:
+        return None
+    evidence = f"the cosine between two inputs falls from {known[0]:.2f} at layer 1 to {known[-1]:.2f} at the last"
+    return Observation(1, evidence, "warning")
+
+
+def _tail(layer: LayerStats) -> float:
+    """rms over median of |dL/dz|, for a distribution symmetric about 0; 0 where units may be off."""
+    stats = layer.preactivation_gradient
+    if layer.output.dead_fraction is not None or not stats.percentiles or not stats.rms:
+        return 0.0
+    median = (stats.percentiles.p75 - stats.percentiles.p25) / 2
+    return stats.rms / median if median > 0 else math.inf
+
+
+def _heavy_tailed(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    def words(layer: LayerStats) -> str:
+        ratio = _tail(layer)
+        times = "no bounded multiple of" if math.isinf(ratio) else f"{short(ratio)} times"
+        return f"rms of dL/dz is {times} its median: few entries carry all of it"
+
+    return _first(result, lambda layer: _tail(layer) > limits.tail, words, "warning")
+
+
+def _status(status: str) -> Callable[[ProbeResult, Thresholds], Observation | None]:
+    def look(result: ProbeResult, limits: Thresholds) -> Observation | None:
+        forward = [layer.layer for layer in result.layers if layer.output.status == status]
+        back = [layer.layer for layer in result.layers if layer.output_gradient.status == status]
+        if forward:
+            return Observation(forward[0], "on the way forward; what is computed from it is void", "error")
+        return Observation(back[-1], "on the way back; what is computed from it is void", "error") if back else None
+
+    return look
+
+
+_GLOROT = "Glorot & Bengio 2010, AISTATS 9:249"
+_DEEP_INFORMATION = "Schoenholz et al. 2017, arXiv:1611.01232"
+
+RULES: Registry[Rule] = Registry(
+    "rule",
+    [
+        Rule(
+            name="vanishing-output",
+            meaning="the weights are too small for this activation, so the signal shrinks by a factor at every layer",
+            measurement="log variance of h over depth: steady rate times depth, beyond the predicted spread",
+            remedy="larger weights: the forward gain of the activation",
+            reference=_GLOROT,
+            look=_trend_rule("output", -1, "h"),
+        ),
+        Rule(
+            name="exploding-output",
+            meaning="the weights are too large for this activation, so the signal grows by a factor at every layer",
+            measurement="log variance of h over depth: steady rate times depth, beyond the predicted spread",
+            remedy="smaller weights: the forward gain of the activation",
+            reference="He et al. 2015, arXiv:1502.01852",
+            look=_trend_rule("output", 1, "h"),
+        ),
+        Rule(
+            name="vanishing-gradient",
+            meaning="width x Var(W) times the mean squared slope is below 1, so the gradient shrinks on its way back",
+            measurement="log variance of dL/dh over depth: steady rate times depth, beyond the predicted spread",
+            remedy="larger weights, or an activation with a larger slope where its inputs are",
+            reference=_GLOROT,
+            look=_trend_rule("output_gradient", -1, "dL/dh"),
+        ),
+        Rule(
+            name="exploding-gradient",
+            meaning="width x Var(W) times the mean squared slope is above 1, so the gradient grows on its way back",
+            measurement="log variance of dL/dh over depth: steady rate times depth, beyond the predicted spread",
+            remedy="smaller weights",
+            reference=_DEEP_INFORMATION,
+            look=_trend_rule("output_gradient", 1, "dL/dh"),
+        ),
+        Rule(
+            name="saturated",
+            meaning="most units sit on the flat ends of the activation",
+            measurement="share of outputs whose slope is below 5.9% of the largest (tanh beyond 0.97)",
+            remedy="smaller weights or biases",
+            reference="CS231n 2017, lecture 6",
+            look=_saturated,
+        ),
+        Rule(
+            name="dead-units",
+            meaning="most units are off for every input and will not learn",
+            measurement="share of units at exactly 0 for every sample of every batch",
+            remedy="no negative biases, smaller steps, or an activation with a slope on the negative side",
+            reference="Lu et al. 2019, arXiv:1903.06733",
+            look=_dead_units,
+        ),
+        Rule(
+            name="dead-layer",
+            meaning="a whole layer is 0, so nothing passes, forward or back",
+            measurement="a layer whose outputs are all exactly 0",
+            remedy="random weights, no large negative biases",
+            reference="Lu et al. 2019, arXiv:1903.06733",
+            look=_dead_layer,
+        ),
+        Rule(
+            name="symmetric",
+            meaning="identical units get identical gradients and stay identical for ever, whatever the data",
+            measurement="a layer whose weights are all equal",
+            remedy="random weights",
+            reference="Goodfellow et al. 2016, Deep Learning, section 8.4",
+            look=_symmetric,
+        ),
+        Rule(
+            name="rank-collapse",
+            meaning="different inputs become indistinguishable, which the variance does not show",
+            measurement="mean cosine c between two inputs' z, and q(1 - c), the part of z's mean square that differs",
+            remedy="no plain initializer of a ReLU-like net avoids it; normalisation or residual branches do",
+            reference="Poole et al. 2016, arXiv:1606.05340",
+            look=_rank_collapse,
+        ),
+        Rule(
+            name="chaotic",
+            meaning="like inputs become unlike, so what one example teaches says nothing of its neighbour",
+            measurement="mean cosine between two inputs' z, first layer against last",
+            remedy="smaller weights: the edge of chaos",
+            reference=_DEEP_INFORMATION,
+            look=_chaotic,
+        ),
+        Rule(
+            name="heavy-tailed-gradient",
+            meaning="a few units carry the whole gradient while the typical one gets next to none",
+            measurement="rms of dL/dz over the median of its magnitude",
+            remedy="smaller weights: saturated forward, such a net explodes backward",
+            reference="Hanin & Nica 2020, arXiv:1812.05994",
+            look=_heavy_tailed,
+        ),
+        Rule(
+            name="underflow",
+            meaning="numbers fell below the normal range of the dtype",
+            measurement="the status of each tensor",
+            remedy="weights that keep the variance; --dtype float64 only moves the layer where it begins",
+            reference="IEEE 754-2019",
+            look=_status("underflow"),
+        ),
+        Rule(
+            name="overflow",
+            meaning="numbers grew beyond the dtype and became infinite, then NaN",
+            measurement="the status of each tensor",
+            remedy="weights that keep the variance; --dtype float64 only moves the layer where it begins",
+            reference="IEEE 754-2019",
+            look=_status("overflow"),
+        ),
+    ],
+)

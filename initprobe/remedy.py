@@ -1,0 +1,84 @@
+"""The command line that cures: the same experiment under an initializer whose predicted variances stay level."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from initprobe.activations import Activation
+from initprobe.config import ProbeConfig
+from initprobe.diagnosis import sound
+from initprobe.grammar import Spec
+from initprobe.initializers import Initializer
+from initprobe.meanfield.maps import InputMoments, predict
+from initprobe.meanfield.phase import critical_line
+from initprobe.theory import rule
+
+
+def fix_for(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> str | None:
+    """A runnable `initprobe run` line, or None where theory knows no plain initializer that keeps the signal."""
+    if any(not isinstance(part, Spec) for part in (config.init, config.act)):
+        return None  # a record from Python has no name to type
+    for candidate in _candidates(config):
+        if _holds(candidate, sizes, inputs):
+            return command_line(candidate)
+    return None
+
+
+def _candidates(config: ProbeConfig) -> Iterator[ProbeConfig]:
+    """The same experiment with customary weights and zero biases."""
+    slope = config.activation.params.get("slope")
+    leaky = f"he:slope={slope:g}" if slope is not None else "he"
+    for init in ("xavier", leaky, "lecun", *_at_the_edge(config.activation)):
+        fields = {field: getattr(config, field) for field in ProbeConfig.model_fields}
+        changed = ProbeConfig(**(fields | {"init": init, "bias_init": None}))
+        if changed.init != config.init or config.bias_init is not None:
+            yield changed
+
+
+def _at_the_edge(activation: Activation) -> Iterator[str]:
+    """LeCun weights with the gain at which gradients neither grow nor shrink, where that is a stable point."""
+    point = critical_line(activation, 0.0)
+    if point is not None and point.stable:
+        yield f"lecun:gain={point.sigma_w:.4g}"
+
+
+def _holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> bool:
+    """Predicted variances of h and dL/dh have no trend."""
+    rules = [rule(config, fans) for fans in pairwise(sizes)]
+    with np.errstate(all="ignore"):
+        theory = predict(config.activation, rules, inputs, 1)
+        output, gradient = (
+            [math.log10(v) if v > 0 else -math.inf for v in values]
+            for values in ([t.output_variance for t in theory], [t.output_gradient_variance for t in theory])
+        )
+    return sound(output, gradient)
+
+
+_DEFAULTS = ("layers", "width", "input_width", "batch", "batches", "draws", "seed", "dtype")
+
+
+def command_line(config: ProbeConfig) -> str:
+    """The `initprobe run` line of an experiment: what differs from the defaults is named."""
+    words = ["initprobe", "run", "--init", str(config.init), "--act", str(config.act)]
+    if config.bias_init is not None:
+        words += ["--bias-init", _name(config.bias_init)]
+    if config.widths is not None:
+        words += ["--widths", ",".join(map(str, config.widths))]
+    for field in _DEFAULTS:
+        value = getattr(config, field)
+        if value != ProbeConfig.model_fields[field].default:
+            words += [f"--{field.replace('_', '-')}", str(value)]
+    if str(config.input) != "gaussian":
+        words += ["--input", str(config.input)]
+    if config.standardize:
+        words.append("--standardize")
+    return shlex.join(words)
+
+
+def _name(spec: Spec | Initializer) -> str:
+    return str(spec) if isinstance(spec, Spec) else spec.name

@@ -1,0 +1,150 @@
+"""The spread of one network about the theory, against exact laws and networks made here with plain NumPy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from initprobe.activations import ACTIVATIONS
+from initprobe.meanfield.maps import InputMoments, Layer, predict
+from initprobe.meanfield.spread import Spread, spread
+
+FIELDS = ("preactivation", "output", "output_gradient", "preactivation_gradient")
+
+
+def square_net(sigma_w_squared, width, depth, **more):
+    return [Layer(width, width, sigma_w_squared / width, **more)] * depth
+
+
+def spreads_of(name, layers, inputs, batch):
+    act = ACTIVATIONS[name]
+    theory = predict(act, layers, inputs, batch)
+    return spread(act, layers, [layer.state for layer in theory], batch)
+
+
+@pytest.mark.parametrize("name, per_layer", [("linear", 2), ("relu", 5)])
+def test_product_law_of_one_input(name, per_layer):
+    """`E[M^2]/E[M]^2 = prod (1 + 5/n)` for ReLU with He and one input, 2 in place of 5 for linear: to first order
+    the variance of log M is the sum of 5/n. z of layer L has passed L - 1 of them, and its own 2/n.
+    """
+    width, depth = 400, 12
+    layers = square_net(2.0 if name == "relu" else 1.0, width, depth)
+    got = spreads_of(name, layers, InputMoments.noise(), 1)[-1]
+    assert got.preactivation.sd**2 == pytest.approx((per_layer * (depth - 1) + 2) / width, rel=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 10, 1000])
+def test_a_bigger_batch_of_equal_samples_averages_nothing(batch):
+    layers = square_net(2.0, 300, 5)
+    one = spreads_of("relu", layers, InputMoments.noise(cosine=1.0), 1)
+    many = spreads_of("relu", layers, InputMoments.noise(cosine=1.0), batch)
+    for a, b in zip(one, many, strict=True):
+        assert b.output.sd == pytest.approx(a.output.sd, rel=1e-4)
+
+
+def test_spread_shrinks_with_width():
+    narrow, wide = (spreads_of("tanh", square_net(1.5, n, 6), InputMoments.noise(cosine=0.3), 100) for n in (100, 400))
+    for a, b in zip(narrow, wide, strict=True):
+        for field in FIELDS:
+            assert getattr(a, field).sd > 1.6 * getattr(b, field).sd
+
+
+@pytest.mark.parametrize(
+    "name, sigma_w_squared, percent", [("linear", 1.0, 2.2), ("tanh", 1.0, 1.4), ("relu", 2.0, 22.0)]
+)
+def test_published_spreads(name, sigma_w_squared, percent):
+    """One draw, width 500, 1000 samples, layer 10: two digits."""
+    inputs = InputMoments.noise(features=500)
+    got = spreads_of(name, square_net(sigma_w_squared, 500, 10), inputs, 1000)[-1].output.sd
+    assert 100 * got == pytest.approx(percent, rel=0.03)
+
+
+def test_log_normal_shift():
+    one = Spread(sd=1.01, bias=0.0)
+    assert one.log_mean == pytest.approx(-0.51, abs=5e-3)
+    # The mean of many is again what theory says; its variance is 1/draws of one's.
+    many = one.averaged(16)
+    assert math.expm1(many.sd**2) == pytest.approx(math.expm1(one.sd**2) / 16)
+
+
+def test_orthogonal_weights_keep_lengths():
+    """Linear and orthogonal: nothing is left to chance but where units are cut off."""
+    square = spreads_of("linear", square_net(1.0, 100, 5, orthogonal=True), InputMoments.noise(cosine=1.0), 1)
+    assert [layer.output.sd for layer in square] == pytest.approx([0] * 5, abs=1e-4)
+    half = [Layer(100, 50, 1 / 100, orthogonal=True)]
+    assert spreads_of("linear", half, InputMoments.noise(), 1)[0].output.sd == pytest.approx(math.sqrt(2 / 50 / 2))
+
+
+def test_weights_with_a_mean_are_not_covered():
+    layers = square_net(1.0, 50, 2, weight_mean=0.1)
+    assert math.isnan(spreads_of("tanh", layers, InputMoments.noise(), 10)[0].output.sd)
+
+
+def test_zero_weights_raise_no_warning():
+    assert len(spreads_of("relu", square_net(0.0, 50, 3), InputMoments.noise(), 10)) == 3
+
+
+def logs_of(name, layers, x, draws):
+    """log(measured/theory) of `FIELDS` in random networks, `(draws, layers, 4)`."""
+    act, rng = ACTIVATIONS[name], np.random.default_rng(21)
+    theory = predict(act, layers, InputMoments.measure(x), len(x))
+    found = np.empty((draws, len(layers), 4))
+    for draw in range(draws):
+        h, trace = x, []
+        for layer in layers:
+            weight = math.sqrt(layer.weight_variance) * rng.standard_normal((layer.n_in, layer.n_out))
+            z = h @ weight + math.sqrt(layer.bias_variance) * rng.standard_normal(layer.n_out)
+            h = act.value(z)
+            trace.append((weight, z, h))
+        g = rng.standard_normal(h.shape)
+        for index, (weight, z, h) in reversed(list(enumerate(trace))):
+            delta = g * act.slope(z, h)
+            found[draw, index] = z.var(), h.var(), g.var(), delta.var()
+            g = delta @ weight.T
+    want = [[getattr(layer, f"{field}_variance") for field in FIELDS] for layer in theory]
+    return np.log(found / np.array(want))
+
+
+NETS = {
+    "linear": ("linear", square_net(1.0, 100, 6), 40),
+    "tanh, ordered": ("tanh", square_net(1.0, 100, 6), 40),
+    "tanh, chaotic": ("tanh", square_net(2.25, 100, 6), 40),
+    "tanh with bias": ("tanh", square_net(1.7, 100, 6, bias_variance=0.05), 40),
+    "relu": ("relu", square_net(2.0, 100, 6), 40),
+    "selu": ("selu", square_net(1.0, 100, 6), 40),
+    "big batch": ("tanh", square_net(1.0, 60, 6), 300),
+    "one sample and its like": ("relu", square_net(2.0, 100, 6), 2),
+    "uneven": ("tanh", [Layer(100, 150, 0.01), Layer(150, 60, 1 / 150), Layer(60, 120, 1 / 60)], 40),
+}
+
+
+def check(name, layers, batch, draws):
+    """SDs and mean logs against theory, within 5 standard errors and what first order leaves out.
+
+    A sample SD has relative error `1/sqrt(2 draws)`, a mean has `sd/sqrt(draws)`. Beyond first order stands
+    depth/width: of the SD itself, and of the mean where bias is derived; for gradients it is that large itself.
+    """
+    x = np.random.default_rng(20).standard_normal((batch, layers[0].n_in))
+    logs, own = logs_of(name, layers, x, draws), spreads_of(name, layers, InputMoments.measure(x), batch)
+    order = len(layers) / min(layer.n_out for layer in layers)
+    for index, layer in enumerate(own):
+        for column, field in enumerate(FIELDS):
+            expected, sample = getattr(layer, field), logs[:, index, column]
+            ratio = math.log(np.std(sample, ddof=1) / expected.sd)
+            assert abs(ratio) < 5 / math.sqrt(2 * draws) + order, (field, index)
+            first_order = order if "gradient" in field else order * (expected.sd + abs(expected.bias))
+            assert abs(np.mean(sample) - expected.log_mean) < 5 * expected.sd / math.sqrt(draws) + first_order, field
+
+
+@pytest.mark.parametrize("name, layers, batch", NETS.values(), ids=list(NETS))
+def test_against_random_networks(name, layers, batch):
+    check(name, layers, batch, draws=100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [150, 400])
+@pytest.mark.parametrize("name, sigma_w_squared", [("tanh", 1.5), ("relu", 2.0), ("gelu", 2.3), ("linear", 1.0)])
+def test_against_many_random_networks(name, sigma_w_squared, width):
+    check(name, square_net(sigma_w_squared, width, 10), 60, draws=300)
