@@ -22,8 +22,8 @@ class Thresholds:
     """From where on a number is worth a word; each with its reason.
 
     Attributes:
-        trend_decades: decades of variance that a net must gain or lose at its steady rate. One decade is a factor 3 in
-            scale, which an optimizer does not notice; below it nothing is said.
+        trend_decades: decades of variance that a net must gain or lose at its steady rate. One and a half are a factor
+            of nearly 6 in scale, which a learning rate makes up for; below it nothing is said.
         grave_decades: decades from which a trend is an error. Four are a factor 100 in scale: beyond what one learning
             rate can serve.
         spread_sds: standard deviations of the draws, as predicted, by which a trend must exceed chance.
@@ -32,17 +32,17 @@ class Thresholds:
         indistinct: 1 less the cosine of two inputs, below which they count as one. At .05 nine tenths of what h says
             about an input is the same for all.
         decorrelated: share of the inputs' cosine that is left at the last layer, where it began above `.3`.
-        tail: rms over median of |dL/dz|. 1.5 for a normal distribution, 4 for a heavy exponential.
+        tail: rms over median of |dL/dz|. 1.5 for a normal distribution; leaky ReLU of slope 0.01 alone makes up to 100.
     """
 
-    trend_decades: float = 1.0
+    trend_decades: float = 1.5
     grave_decades: float = 4.0
     spread_sds: float = 3.0
     saturated: float = 0.5
     dead: float = 0.6
     indistinct: float = 0.05
     decorrelated: float = 0.5
-    tail: float = 30.0
+    tail: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,18 @@ def _finding(rule: Rule, saw: Observation, remedy: str | None) -> Finding:
     )
 
 
-def sound(output: Sequence[float], gradient: Sequence[float], limits: Thresholds | None = None) -> bool:
-    """Whether predicted log10 variances of h and dL/dh, first layer to last, have no trend that a rule would report."""
-    least = (limits or Thresholds()).trend_decades
-    return all(math.isfinite(sum(profile)) and abs(trend(profile).decades) < least for profile in (output, gradient))
+def sound(
+    output: Sequence[float], gradient: Sequence[float], saturated: float, limits: Thresholds | None = None
+) -> bool:
+    """Whether a net would pass, by its predicted log10 variances of h and dL/dh, first layer to last.
+
+    `saturated` is the largest predicted share of saturated units. With room to the limits, since a finite net strays.
+    """
+    limits = limits or Thresholds()
+    least = limits.trend_decades / 2
+    return saturated < 0.8 * limits.saturated and all(
+        math.isfinite(sum(profile)) and abs(trend(profile).decades) < least for profile in (output, gradient)
+    )
 
 
 @dataclass(frozen=True)
@@ -190,7 +198,7 @@ def _arithmetic(result: ProbeResult) -> str:
     layer = result.layers[len(result.layers) // 2]
     if layer.weight.std is None or layer.weight.rms is None:
         return ""
-    return f"{layer.fan_in} x {short(layer.weight.rms)}^2 = {short(layer.fan_in * layer.weight.rms**2)}: "
+    return f"{layer.fan_in} x {layer.weight.rms:.2g}^2 = {layer.fan_in * layer.weight.rms**2:.2g}: "
 
 
 def _variance(log10: float) -> str:

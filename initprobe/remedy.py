@@ -14,7 +14,9 @@ from initprobe.config import ProbeConfig
 from initprobe.diagnosis import sound
 from initprobe.grammar import Spec
 from initprobe.initializers import Initializer
-from initprobe.meanfield.maps import InputMoments, predict
+from initprobe.meanfield.gain import gain_row
+from initprobe.meanfield.maps import InputMoments, State, predict
+from initprobe.meanfield.moments import histogram
 from initprobe.meanfield.phase import critical_line
 from initprobe.theory import rule
 
@@ -33,22 +35,23 @@ def _candidates(config: ProbeConfig) -> Iterator[ProbeConfig]:
     """The same experiment with customary weights and zero biases."""
     slope = config.activation.params.get("slope")
     leaky = f"he:slope={slope:g}" if slope is not None else "he"
-    for init in ("xavier", leaky, "lecun", *_at_the_edge(config.activation)):
+    for init in ("xavier", leaky, "lecun", *_gains(config.activation)):
         fields = {field: getattr(config, field) for field in ProbeConfig.model_fields}
         changed = ProbeConfig(**(fields | {"init": init, "bias_init": None}))
         if changed.init != config.init or config.bias_init is not None:
             yield changed
 
 
-def _at_the_edge(activation: Activation) -> Iterator[str]:
-    """LeCun weights with the gain at which gradients neither grow nor shrink, where that is a stable point."""
+def _gains(activation: Activation) -> Iterator[str]:
+    """LeCun weights with the gain that keeps q = 1, and with the one at the edge of chaos where that is stable."""
+    yield f"lecun:gain={gain_row(activation).forward:.4g}"
     point = critical_line(activation, 0.0)
     if point is not None and point.stable:
         yield f"lecun:gain={point.sigma_w:.4g}"
 
 
 def _holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> bool:
-    """Predicted variances of h and dL/dh have no trend."""
+    """Predicted variances of h and dL/dh have no trend, and few units saturate."""
     rules = [rule(config, fans) for fans in pairwise(sizes)]
     with np.errstate(all="ignore"):
         theory = predict(config.activation, rules, inputs, 1)
@@ -56,7 +59,17 @@ def _holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> b
             [math.log10(v) if v > 0 else -math.inf for v in values]
             for values in ([t.output_variance for t in theory], [t.output_gradient_variance for t in theory])
         )
-    return sound(output, gradient)
+        saturated = max(_saturated(config.activation, t.state) for t in theory)
+    return sound(output, gradient, saturated)
+
+
+def _saturated(activation: Activation, state: State) -> float:
+    """Predicted share of outputs in the saturated band."""
+    band = activation.saturation
+    if band is None:
+        return 0.0
+    edges = [np.nextafter(band.low, math.inf), np.nextafter(band.high, -math.inf)]
+    return 1 - float(histogram(activation, state.variance, edges, state.mean, state.shares)[0])
 
 
 _DEFAULTS = ("layers", "width", "input_width", "batch", "batches", "draws", "seed", "dtype")

@@ -87,8 +87,13 @@ def test_published_fixed_points(act, sigma_w, q, chi_1):
     assert point.chi_1 == pytest.approx(chi_1, rel=5e-4)
 
 
-@pytest.mark.parametrize("sigma_w, sigma_b", [(0.8, 0.3), (1.5, 0.0), (2.5, 0.7), (1.2, 0.05)])
-@pytest.mark.parametrize("name", ["tanh", "erf", "hardtanh", "sigmoid", "sin"])
+SCALES = [(0.8, 0.3), (1.5, 0.0), (2.5, 0.7), (1.2, 0.05)]
+BOUNDED = ["tanh", "erf", "hardtanh", "sigmoid", "sin", "softsign"]
+# SELU close to its edge of chaos, where the correlation map all but touches the diagonal.
+CLOSE = [("selu", 0.75, 0.0), ("relu6", 1.43, 0.2)]
+
+
+@pytest.mark.parametrize("name, sigma_w, sigma_b", [*((n, *s) for n in BOUNDED for s in SCALES), *CLOSE])
 def test_fixed_points_satisfy_their_equations(name, sigma_w, sigma_b):
     """By independent quadrature: `q = w S + b`, `q c = w E[phi phi] + b`, and the depths from the slopes there."""
     act, w, b = ACTIVATIONS[name], sigma_w**2, sigma_b**2
@@ -103,10 +108,8 @@ def test_fixed_points_satisfy_their_equations(name, sigma_w, sigma_b):
         return
     assert point.chi_1 > 1
     product, slopes = pair_moments(act, point.q, point.q, point.correlation)
-    # Hard tanh's kinks lie off the edges of the grid that correlations are found on: 1e-4.
-    accuracy = 1e-4 if act.kinks else 1e-9
-    assert (w * product + b) / point.q == pytest.approx(point.correlation, abs=accuracy)
-    assert point.xi_c == pytest.approx(-1 / math.log(w * slopes), rel=1e2 * accuracy)
+    assert (w * product + b) / point.q == pytest.approx(point.correlation, abs=1e-12)
+    assert point.xi_c == pytest.approx(-1 / math.log(w * slopes), rel=1e-9)
 
 
 def test_lengths_that_vanish_or_diverge():
@@ -190,6 +193,15 @@ def test_phase_diagram_is_made_of_fixed_points():
             assert diagram.settling[row, column] == point.settling
             assert diagram.q[row, column] == pytest.approx(point.q, rel=1e-12)
             assert diagram.xi_c[row, column] == pytest.approx(point.xi_c, rel=1e-9)
+
+
+@pytest.mark.parametrize("name, sigma_w", [("selu", 0.8), ("elu", 1.2), ("softsign", 2.0), ("tanh", 3.0)])
+def test_phase_diagram_is_close_near_the_edge_too(name, sigma_w):
+    """Kinks at 0 leave 1e-4 of `1 - c` to the tail of the series; the distance to the diagonal amplifies it tenfold."""
+    act = ACTIVATIONS[name]
+    diagram, point = phase_diagram(act, [sigma_w], [0.0]), fixed_point(act, sigma_w)
+    assert 1 - diagram.correlation[0, 0] == pytest.approx(1 - point.correlation, rel=1e-3)
+    assert diagram.xi_c[0, 0] == pytest.approx(point.xi_c, rel=1e-3)
 
 
 def test_phase_diagram_changes_colour_on_the_critical_line():

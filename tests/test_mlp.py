@@ -18,9 +18,7 @@ BATCH = 7
 
 
 def network(rng):
-    return [
-        Parameters(rng.standard_normal((a, b)), rng.standard_normal(b)) for a, b in itertools.pairwise(SIZES)
-    ]
+    return [Parameters(rng.standard_normal((a, b)), rng.standard_normal(b)) for a, b in itertools.pairwise(SIZES)]
 
 
 def outputs(layers, activation, x):

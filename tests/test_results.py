@@ -38,7 +38,9 @@ def test_json_reads_back_and_holds_no_nan(which, request):
 
 def test_json_has_the_names_that_were_promised(healthy):
     data = json.loads(healthy.to_json())
-    assert {"schema", "config", "environment", "elapsed_s", "layers"} <= set(data)
+    assert {"schema", "config", "environment", "elapsed_s", "layers", "healthy", "diagnosis", "theory_note"} <= set(
+        data
+    )
     layer = data["layers"][0]
     assert {"layer", "fan_in", "fan_out", "status", "correlation", "gradient_to_weight_ratio", *TENSORS} <= set(layer)
     tensor = {"mean", "variance", "variance_sd", "variance_log10", "std", "rms", "min", "max", "percentiles"}
@@ -46,6 +48,8 @@ def test_json_has_the_names_that_were_promised(healthy):
     assert all(tensor <= set(layer[name]) for name in TENSORS)
     assert {"saturated_fraction", "dead_fraction"} <= set(layer["output"])
     assert set(layer["output"]["histogram"]) == {"low", "high", "counts"}
+    theory = {"preactivation_variance", "output_variance", "output_gradient_variance", "weight_gradient_variance"}
+    assert theory | {"preactivation_gradient_variance", "correlation", "z"} <= set(layer["theory"])
 
 
 @pytest.mark.parametrize("which", ["healthy", "sick"])

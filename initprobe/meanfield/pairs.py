@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from initprobe.activations import Activation
 from initprobe.meanfield.moments import moments
@@ -139,18 +140,22 @@ def series(f: Array, g: Array, f_slope: Array | None = None) -> Series:
     stretch = _KINKED_TAIL
     if f_slope is not None:
         steepness = float(grid.weights @ (f_slope * f_slope) - np.arange(ORDER) @ products)
-        stretch = max(steepness / (rest * ORDER), _SMOOTH_TAIL)
-    exponents, shares = _tail(stretch)
+        stretch = steepness / (rest * ORDER)
+    exponents, shares = tail(stretch)
     return Series(np.concatenate([np.arange(ORDER), exponents]), np.concatenate([products, rest * shares]))
 
 
-def _tail(stretch: float) -> tuple[Array, Array]:
-    """Mean exponent and share of each octave of a Pareto distribution on `[ORDER, inf)` of mean `stretch * ORDER`."""
-    shape = stretch / (stretch - 1)
+def tail(stretch: npt.ArrayLike) -> tuple[Array, Array]:
+    """Mean exponent and share of each octave of a Pareto distribution on `[ORDER, inf)` of mean `stretch * ORDER`.
+
+    Octaves come last: `(..., octaves)` for stretches of shape `(...)`, which are taken as 1.05 at least.
+    """
+    factor: Array = np.maximum(np.asarray(stretch, float), _SMOOTH_TAIL)[..., None]
+    shape = factor / (factor - 1)
     start = 2.0 ** np.arange(_OCTAVES)
     end = np.append(start[1:], math.inf)
     mass = start**-shape - end**-shape
-    first = (start ** (1 - shape) - end ** (1 - shape)) * stretch
+    first = (start ** (1 - shape) - end ** (1 - shape)) * factor
     return ORDER * first / mass, mass
 
 
@@ -165,10 +170,10 @@ def pair_covariances(functions: Array, correlations: tuple[float, ...], second: 
     grid = hermite_grid()
     coefficients = functions @ grid.analysis.T
     rest = (functions * grid.weights) @ functions.T - coefficients @ coefficients.T
-    exponents, shares = _tail(_KINKED_TAIL)
+    exponents, shares = tail(_KINKED_TAIL)
     k = np.arange(1, ORDER)
     powers = np.mean([c**k for c in correlations], axis=0)
     powers[1] *= second
-    tail = sum(float(shares @ c**exponents) for c in correlations if c > 0) / len(correlations)
+    beyond = sum(float(shares @ c**exponents) for c in correlations if c > 0) / len(correlations)
     kept = coefficients[:, 1:]
-    return np.asarray((kept * powers) @ kept.T + rest * tail)
+    return np.asarray((kept * powers) @ kept.T + rest * beyond)

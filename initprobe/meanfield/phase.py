@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from initprobe.activations import Activation
 from initprobe.meanfield.gain import NEUTRAL
 from initprobe.meanfield.moments import Moments, lookup, segment_nodes, segment_table, segments
-from initprobe.meanfield.pairs import ORDER, hermite_grid
+from initprobe.meanfield.pairs import ORDER, hermite_grid, pair_moments, tail
 from initprobe.meanfield.quadrature import Array
 
 Settling = Literal["converges", "vanishes", "diverges"]
@@ -26,6 +26,7 @@ _FLOOR, _CEILING = 1e-10, 1e10
 # Steps of the search for a fixed point: eight to a factor of 4 in q.
 _STEP = 4 ** (1 / 8)
 _ITERATIONS = 80
+_POLISHES = 8
 _TOLERANCE = 1e-13
 # Lengths at which a critical point is looked for, and one so small that phi is its tangent to rounding.
 _CRITICAL_CEILING = 1e4
@@ -96,7 +97,23 @@ def fixed_point(activation: Activation, sigma_w: float, sigma_b: float = 0.0) ->
     """Where a deep network settles, at one weight and bias scale."""
     cell = phase_diagram(activation, [sigma_w], [sigma_b])
     numbers = {f.name: float(getattr(cell, f.name)[0, 0]) for f in fields(FixedPoint) if f.name != "settling"}
-    return FixedPoint(settling=cell.settling[0, 0], **numbers)
+    point = FixedPoint(settling=cell.settling[0, 0], **numbers)
+    return _polished(activation, sigma_w**2, sigma_b**2, point) if point.correlation < 1 else point
+
+
+def _polished(activation: Activation, w: float, b: float, point: FixedPoint) -> FixedPoint:
+    """The point with its correlation found again by Newton's method on exact integrals.
+
+    Near the edge of chaos the correlation map all but touches the diagonal, and the series' 1e-6 is not enough.
+    """
+    c, passed = point.correlation, math.nan
+    for _ in range(_POLISHES):
+        product, slopes = pair_moments(activation, point.q, point.q, c)
+        passed, excess = w * slopes, (w * product + b) / point.q - c
+        if abs(excess) <= _TOLERANCE or passed >= 1:
+            break
+        c = min(max(c + excess / (1 - passed), 0.0), 1.0)
+    return replace(point, correlation=c, xi_c=float(_depth(np.asarray(passed))))
 
 
 def phase_diagram(activation: Activation, sigma_w: npt.ArrayLike, sigma_b: npt.ArrayLike) -> PhaseDiagram:
@@ -190,11 +207,12 @@ def _correlations(activation: Activation, w: Array, b: Array, q: Array, found: M
         powers *= np.minimum(total / powers.sum(axis=0), 1)
         rest = total - powers.sum(axis=0)
         steep = q[cells] * found.slope_square[cells] - np.arange(ORDER) @ powers
-        exponent = np.where(rest > NEUTRAL * total, np.maximum(steep / rest, ORDER), ORDER)
+        exponents, shares = tail(np.where(rest > NEUTRAL * total, steep / (rest * ORDER), 0.0))
+        beyond = (exponents, rest[:, None] * shares)
         size = w[cells] * total + b[cells]
         c = np.zeros(len(cells))
         for _ in range(_ITERATIONS):
-            value, slope = _evaluate(powers, rest, exponent, c)
+            value, slope = _evaluate(powers, beyond, c)
             excess = (w[cells] * value + b[cells]) / size - c
             fall = 1 - w[cells] * slope / size
             new = np.where(fall > 0, np.minimum(c + np.maximum(excess, 0) / fall, 1.0), 1.0)
@@ -204,7 +222,7 @@ def _correlations(activation: Activation, w: Array, b: Array, q: Array, found: M
         chi_1 = w[cells] * found.slope_square[cells]
         agrees = chi_1 * q[cells] <= size * (1 + NEUTRAL)
         correlation[cells] = np.where(agrees, 1.0, c)
-        slope = _evaluate(powers, rest, exponent, c)[1]
+        slope = _evaluate(powers, beyond, c)[1]
         passed[cells] = np.where(agrees, chi_1, w[cells] * slope / q[cells])
     return correlation, passed
 
@@ -218,13 +236,15 @@ def _power_series(activation: Activation, q: Array) -> Iterator[tuple[Array, Arr
         yield cells, np.ascontiguousarray(coefficients.T**2)
 
 
-def _evaluate(powers: Array, rest: Array, exponent: Array, c: Array) -> tuple[Array, Array]:
-    """`sum_k a_k^2 c^k` with its tail `rest c^exponent`, and its derivative, by Horner's rule."""
+def _evaluate(powers: Array, beyond: tuple[Array, Array], c: Array) -> tuple[Array, Array]:
+    """`sum_k a_k^2 c^k`, with the exponents and weights of its tail, and its derivative, by Horner's rule."""
     value, slope = np.zeros_like(c), np.zeros_like(c)
     for row in powers[::-1]:
         slope = slope * c + value
         value = value * c + row
-    return value + rest * c**exponent, slope + rest * exponent * c ** (exponent - 1)
+    exponents, weights = beyond
+    falling = weights * c[:, None] ** (exponents - 1)
+    return value + c * falling.sum(axis=1), slope + (falling * exponents).sum(axis=1)
 
 
 def critical_line(activation: Activation, sigma_b: float) -> CriticalPoint | None:

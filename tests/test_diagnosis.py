@@ -1,0 +1,207 @@
+"""The verdict on nets whose truth is known, and fixes that hold."""
+
+import math
+import shlex
+
+import pytest
+
+import initprobe
+from initprobe import ProbeConfig, run
+from initprobe.cli.run import command
+from initprobe.diagnosis import RULES, Thresholds, trend
+from initprobe.remedy import command_line
+
+SMALL = {"width": 120, "batch": 150, "draws": 2}
+
+# init, activation, layers, and the gravest rules above info that must be named; nothing for a net that is sound.
+PANEL = [
+    ("xavier", "tanh", 5, set()),
+    ("xavier", "tanh", 10, set()),
+    ("xavier", "tanh", 100, set()),
+    ("xavier_uniform", "tanh", 10, set()),
+    ("orthogonal", "tanh", 20, set()),
+    ("lecun", "tanh", 10, set()),
+    ("xavier:gain=5/3", "tanh", 5, set()),
+    ("xavier", "softsign", 10, set()),
+    ("xavier", "linear", 10, set()),
+    ("orthogonal", "linear", 100, set()),
+    ("identity", "linear", 10, set()),
+    ("identity", "relu", 10, set()),
+    ("he", "relu", 10, set()),
+    ("he_uniform", "relu", 30, set()),
+    ("he", "relu", 50, set()),
+    ("he", "relu6", 10, set()),
+    ("he:slope=0.2", "leaky_relu:slope=0.2", 30, set()),
+    ("lecun", "selu", 10, set()),
+    ("he", "gelu", 10, set()),
+    ("he", "elu", 10, set()),
+    ("keras_dense", "tanh", 10, set()),
+    ("flax_dense", "selu", 10, set()),
+    ("normal:std=0.01", "tanh", 10, {"vanishing-output", "vanishing-gradient"}),
+    ("normal:std=0.01", "relu", 10, {"vanishing-output", "vanishing-gradient"}),
+    ("normal:std=0.01", "linear", 10, {"vanishing-output", "vanishing-gradient"}),
+    ("normal:std=0.01", "sigmoid", 10, {"vanishing-gradient"}),
+    ("xavier", "relu", 10, {"vanishing-output", "vanishing-gradient"}),
+    ("xavier", "relu", 50, {"vanishing-output", "vanishing-gradient"}),
+    ("xavier", "sigmoid", 10, {"vanishing-gradient"}),
+    ("he", "sigmoid", 20, {"vanishing-gradient"}),
+    ("torch_linear", "relu", 10, {"vanishing-gradient"}),
+    ("torch_linear", "gelu", 50, {"vanishing-gradient"}),
+    ("torch_linear", "tanh", 20, {"vanishing-gradient"}),
+    ("fan_in_heuristic", "tanh", 20, {"vanishing-output", "vanishing-gradient"}),
+    ("normal:std=1", "tanh", 10, {"saturated", "exploding-gradient", "heavy-tailed-gradient"}),
+    ("normal:std=0.3", "tanh", 30, {"exploding-gradient"}),
+    ("normal:std=1", "relu", 10, {"exploding-output", "exploding-gradient"}),
+    ("normal:std=1", "linear", 10, {"exploding-output", "exploding-gradient"}),
+    ("he", "linear", 20, {"exploding-output", "exploding-gradient"}),
+    ("he", "selu", 50, {"exploding-gradient"}),
+    ("zeros", "tanh", 5, {"symmetric", "dead-layer"}),
+    ("zeros", "relu", 5, {"symmetric", "dead-layer"}),
+    ("zeros", "sigmoid", 5, {"symmetric"}),
+    ("constant:value=0.1", "tanh", 5, {"symmetric"}),
+    ("ones", "linear", 3, {"symmetric"}),
+    ("constant:value=-0.1", "sigmoid", 5, {"symmetric"}),
+    ("normal:std=0.001", "tanh", 60, {"underflow", "vanishing-output"}),
+    ("normal:std=10", "relu", 60, {"overflow", "exploding-output"}),
+]
+
+
+def named(result):
+    return {finding.rule for finding in result.diagnosis if finding.severity != "info"}
+
+
+@pytest.mark.parametrize(("init", "act", "layers", "truth"), PANEL)
+def test_panel(init, act, layers, truth):
+    """Precision: a sound net has nothing above info. Recall: a sick one has at least the faults that it is known for."""
+    result = run(ProbeConfig(init=init, act=act, layers=layers, **SMALL))
+    assert truth <= named(result), [finding.evidence for finding in result.diagnosis]
+    assert result.healthy is (not truth), [finding.evidence for finding in result.diagnosis]
+
+
+def test_saturation_by_bias_and_dead_units_by_bias():
+    saturated = run(ProbeConfig(init="xavier", act="tanh", bias_init="constant:value=5", layers=3, **SMALL))
+    assert "saturated" in named(saturated)
+    dead = run(ProbeConfig(init="he", act="relu", bias_init="constant:value=-6", layers=3, **SMALL))
+    assert {"dead-units", "dead-layer"} & named(dead)
+
+
+def test_rank_collapse_is_told_without_alarm():
+    result = run(ProbeConfig(init="he", act="relu", layers=50, **SMALL))
+    assert result.healthy
+    finding = next(f for f in result.diagnosis if f.rule == "rank-collapse")
+    assert (finding.severity, finding.fix) == ("info", None)
+    assert "q(1 - c)" in finding.evidence
+
+
+def test_chaotic_needs_inputs_that_were_alike():
+    settings = {"init": "normal:std=0.3", "act": "tanh", "layers": 10, **SMALL}
+    assert "chaotic" in named(run(ProbeConfig(input="gaussian:correlation=0.9", **settings)))
+    assert "chaotic" not in named(run(ProbeConfig(**settings)))
+
+
+def test_evidence_carries_the_arithmetic():
+    result = run(ProbeConfig(init="normal:std=0.01", act="tanh", layers=10, draws=2))
+    assert result.diagnosis[0].severity == "error"
+    assert result.diagnosis[0].evidence.startswith("500 x 0.01^2 = 0.05: each layer keeps 5.0")
+
+
+def test_findings_are_ordered_by_gravity():
+    result = run(ProbeConfig(init="normal:std=1", act="tanh", layers=10, **SMALL))
+    order = ["error", "warning", "info"]
+    assert [f.severity for f in result.diagnosis] == sorted((f.severity for f in result.diagnosis), key=order.index)
+
+
+@pytest.mark.parametrize(
+    ("profile", "decades"),
+    [
+        ([0, -1, -2, -3, -4], -4),
+        ([math.log10(1 / depth) for depth in range(1, 101)], -0.6),
+        ([0, 1, 0, -1, 0], 0),
+        ([5], 0),
+        ([], 0),
+        ([0, -3], -3),
+    ],
+)
+def test_trend_tells_an_exponential_from_a_power(profile, decades):
+    """1/depth loses two decades over a hundred layers, but its later half only 0.3 of them: 0.6 at that rate."""
+    assert trend(profile).decades == pytest.approx(decades, abs=0.02)
+
+
+def test_thresholds_can_be_overridden():
+    result = run(ProbeConfig(init="xavier", act="relu", layers=10, **SMALL))
+    lenient = initprobe.diagnosis.diagnose(result, thresholds=Thresholds(trend_decades=20))
+    assert lenient.healthy
+    assert not result.healthy
+
+
+def parsed(line):
+    """The experiment that a fix line runs."""
+    words = shlex.split(line)
+    assert words[:2] == ["initprobe", "run"]
+    options = command.make_context("run", words[2:]).params
+    widths = options.pop("widths")
+    fields = {name: value for name, value in options.items() if name in ProbeConfig.model_fields}
+    return ProbeConfig(
+        **fields, input=options["input_"], widths=widths and tuple(int(width) for width in widths.split(","))
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"layers": 3, "width": 7, "seed": 4, "draws": 2, "dtype": "float64", "batch": 9, "batches": 2},
+        {"widths": (5, 4, 3), "input_width": 8, "input": "uniform:low=0", "bias_init": "normal:std=0.1"},
+    ],
+)
+def test_command_line_reads_back_as_the_same_experiment(fields):
+    config = ProbeConfig(init="he:mode=fan_out", act="leaky_relu:slope=0.2", **fields)
+    assert parsed(command_line(config)) == config
+
+
+def offered(act, layers, width):
+    """The fixes offered to sick nets of this activation and depth."""
+    settings = {"act": act, "layers": layers, "width": width, "batch": 100, "draws": 2}
+    results = [run(ProbeConfig(init=init, **settings)) for init in ("normal:std=0.01", "normal:std=1")]
+    return {finding.fix for result in results for finding in result.diagnosis if finding.fix}
+
+
+@pytest.mark.parametrize("act", initprobe.ACTIVATIONS)
+def test_a_fix_is_clean_itself(act):
+    for fix in offered(act, 10, 60):
+        assert run(parsed(fix)).healthy, fix
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", [10, 50, 100])
+@pytest.mark.parametrize("act", initprobe.ACTIVATIONS)
+def test_a_fix_is_clean_itself_at_any_depth(act, layers):
+    for fix in offered(act, layers, 100):
+        assert run(parsed(fix)).healthy, fix
+
+
+@pytest.mark.parametrize("act", ["gelu", "silu", "mish", "softplus"])
+def test_where_no_initializer_helps_none_is_offered(act):
+    assert offered(act, 50, 60) == set()
+
+
+def test_verdict_on_the_command_line(initprobe):
+    sick = ("run", "--init", "normal:std=0.01", "--act", "tanh", "--width", 50, "--batch", 50, "--no-figures", "-q")
+    outcome = initprobe(*sick)
+    assert outcome.code == 0
+    assert outcome.out.startswith("error     VANISHING OUTPUT from layer 1: 50 x 0.01^2")
+    assert "fix       initprobe run --init xavier --act tanh" in outcome.out
+    failed = initprobe(*sick, "--fail-on", "warning")
+    assert failed.code == 1
+    assert failed.err.startswith("Error: --fail-on warning: vanishing output")
+    sound = initprobe(
+        "run", "--init", "xavier", "--act", "tanh", "--width", 50, "--no-figures", "-q", "--fail-on", "warning"
+    )
+    assert (sound.code, sound.out.split(" initialization")[0]) == (0, "SIGNAL SURVIVES")
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_is_explained(initprobe, name):
+    text = initprobe("explain", name).out
+    for word in ("meaning", "measured", "remedy", "source"):
+        assert word in text
