@@ -20,7 +20,7 @@ INSIDE = {
     "engine": ["streams", "workers", "sketch", "mlp"],
     "meanfield": ["quadrature", "moments", "pairs", "maps", "spread", "gain", "phase"],
     "reports": ["binning", "strips", "tables", "figures", "export"],
-    "cli": ["outputs", "run", "show", "listing", "explain", "app"],
+    "cli": ["outputs", "run", "show", "listing", "explain", "gain", "app"],
 }
 HOMES = {
     "click": ["cli/"],

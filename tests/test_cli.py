@@ -289,3 +289,24 @@ def test_table_only_runs_draw_nothing(tmp_path):
     code += "except SystemExit: pass\nprint('matplotlib' in sys.modules, 'scipy' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
     assert out.splitlines()[-1] == "False False"
+
+
+def test_gain_of_every_activation(initprobe):
+    text = initprobe("gain", "--all").out
+    assert all(name in text for name in package.ACTIVATIONS)
+    assert max(map(len, text.splitlines()[: len(package.ACTIVATIONS) + 2])) <= 80
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines()[2 : len(package.ACTIVATIONS) + 2]}
+    assert rows["relu"][:2] == ["1.4142", "1.4142"]  # sqrt(2): He et al. 2015
+    assert rows["linear"][:2] == ["1.0000", "1.0000"]
+    assert rows["tanh"][0] == "1.5925"
+    assert rows["gelu"][-1] == "!"
+    assert "gelu" in text.splitlines()[-1]
+
+
+def test_gain_with_biases(initprobe):
+    """sigma_w^2 / 2 + sigma_b^2 = 1 for ReLU."""
+    row = initprobe("gain", "relu", "--sigma-b", "0.6").out.splitlines()[2].split()
+    assert float(row[1]) == pytest.approx((2 * (1 - 0.36)) ** 0.5, abs=5e-5)
+    for refused in (("gain",), ("gain", "relu", "--all"), ("gain", "rleu"), ("gain", "relu", "--sigma-b", "2")):
+        outcome = initprobe(*refused)
+        assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)

@@ -22,6 +22,7 @@ COMMANDS = {
     "show": "initprobe.cli.show",
     "list": "initprobe.cli.listing",
     "explain": "initprobe.cli.explain",
+    "gain": "initprobe.cli.gain",
 }
 EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
 
