@@ -72,7 +72,7 @@ def named(result):
 
 @pytest.mark.parametrize(("init", "act", "layers", "truth"), PANEL)
 def test_panel(init, act, layers, truth):
-    """Precision: a sound net has nothing above info. Recall: a sick one has at least the faults that it is known for."""
+    """Precision: a sound net has nothing above info. Recall: a sick one has at least the faults it is known for."""
     result = run(ProbeConfig(init=init, act=act, layers=layers, **SMALL))
     assert truth <= named(result), [finding.evidence for finding in result.diagnosis]
     assert result.healthy is (not truth), [finding.evidence for finding in result.diagnosis]

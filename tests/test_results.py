@@ -9,9 +9,9 @@ import pytest
 
 from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.errors import InputError
+from initprobe.numbers import factor, percent, short, sparkline
 from initprobe.reports.binning import shares
 from initprobe.reports.export import to_csv
-from initprobe.numbers import factor, percent, short, sparkline
 from initprobe.results import TENSORS, Histogram
 
 
