@@ -98,7 +98,7 @@ def _notes(rows: list[GainRow], share: float) -> str:
     unstable = [row.activation for row in rows if share * row.slope > 1 + 1e-12]
     lines = [
         "",
-        "chi_1: factor of the gradient's variance a layer, at the forward gain; depth: layers in which it changes by e.",
+        "chi_1: factor of the gradient's variance a layer, at the forward gain; depth: layers for a change by e.",
         "torch: calculate_gain; sigmoid 1, tanh 5/3 and selu 3/4 there are custom, not a fixed point of either map.",
         "1/std: the gain where the mean of phi is removed (scaled weight standardisation).",
     ]
