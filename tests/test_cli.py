@@ -310,3 +310,30 @@ def test_gain_with_biases(initprobe):
     for refused in (("gain",), ("gain", "relu", "--all"), ("gain", "rleu"), ("gain", "relu", "--sigma-b", "2")):
         outcome = initprobe(*refused)
         assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+
+
+COMPARE = ("compare", "--act", "tanh", "--act", "relu", *TINY)
+
+
+def test_compare_is_a_cross_product_worst_first(initprobe, tmp_path):
+    outcome = initprobe(*COMPARE, "--init", "he", "--init", "zeros", "--layers", 5, "--figure", "c.png")
+    assert outcome.code == 0, outcome.err
+    rows = [line for line in outcome.out.splitlines() if " + " in line and "init + act" not in line]
+    assert len(rows) == 4
+    assert [row.split()[0] for row in rows] == ["zeros", "zeros", "he", "he"]
+    assert max(map(len, outcome.out.splitlines())) <= 80
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_gives_what_run_gives(initprobe):
+    both = json.loads(initprobe(*COMPARE, "--init", "he", "--export-json", "-").out)
+    alone = exported(initprobe("run", "--init", "he", "--act", "relu", *TINY, "--no-figures", "--export-json", "-"))
+    assert [one["layers"] for one in both if one["config"]["act"] == "relu"] == [alone["layers"]]
+
+
+@pytest.mark.parametrize("args", [("--init", "hee"), ("--init", "he", "--figure", "c.gif"), ()])
+def test_compare_refuses_in_one_line(initprobe, tmp_path, args):
+    outcome = initprobe(*COMPARE, *args)
+    assert outcome.code == 2
+    assert outcome.err.strip().splitlines()[-1].startswith("Error: ")
+    assert files_below(tmp_path) == set()

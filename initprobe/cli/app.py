@@ -19,6 +19,7 @@ from initprobe.errors import InitprobeError
 
 COMMANDS = {
     "run": "initprobe.cli.run",
+    "compare": "initprobe.cli.compare",
     "show": "initprobe.cli.show",
     "list": "initprobe.cli.listing",
     "explain": "initprobe.cli.explain",

@@ -150,19 +150,18 @@ def _draw(spec: Spec, path: Path) -> None:
     import numpy as np
 
     from initprobe.activations import ACTIVATIONS
-    from initprobe.cli.outputs import FORMATS, check_writable, write_whole
+    from initprobe.cli.outputs import check_writable, figure_format, write_whole
     from initprobe.config import resolve
     from initprobe.errors import ConfigError
     from initprobe.reports.figures import activation_figure, render
 
     if spec.name not in ACTIVATIONS:
         raise ConfigError(f"--figure draws an activation, and {spec.name} is none")
-    if path.suffix[1:] not in FORMATS:
-        raise ConfigError(f"--figure: {path} must end in .png, .svg or .pdf")
+    fmt = figure_format(str(path))
     check_writable(path)
     act = resolve(ACTIVATIONS, spec)
     x = np.linspace(-_CURVE_REACH, _CURVE_REACH, _CURVE_POINTS)
     h = act.value(x)
     densities = [(f"N(0, {q:g})", np.exp(-x * x / (2 * q)) / math.sqrt(2 * math.pi * q)) for q in _CURVE_Q]
     drawn = activation_figure(act.name, act.formula, x, h, act.slope(x, h), densities)
-    write_whole(path, lambda file: file.write(render(drawn, path.suffix[1:])))
+    write_whole(path, lambda file: file.write(render(drawn, fmt)))

@@ -81,6 +81,18 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return formats
 
 
+def figure_format(path: str) -> str:
+    """The format that a figure's file name asks for.
+
+    Raises:
+        ConfigError: none that figures come in.
+    """
+    fmt = Path(path).suffix[1:].lower()
+    if fmt not in FORMATS:
+        raise ConfigError(f"--figure: {path} must end in .png, .svg or .pdf")
+    return fmt
+
+
 def check_exports(targets: Iterable[str | None], directory: Path | None) -> None:
     """Check every output of a command before its work starts.
 

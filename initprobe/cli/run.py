@@ -8,8 +8,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from initprobe.cli.options import config_from, experiment_options
+
 if TYPE_CHECKING:
-    from initprobe.config import ProbeConfig
     from initprobe.probe import Experiment
     from initprobe.results import ProbeResult
 
@@ -30,38 +31,7 @@ DEFAULT_OUT = "initprobe-out"
     metavar="NAME[:key=value,...]",
     help="Activation: tanh, relu, sigmoid, gelu, leaky_relu:slope=0.2, ... `initprobe list activations` shows all.",
 )
-@click.option(
-    "--bias-init",
-    metavar="NAME[:key=value,...]",
-    help="Bias initializer, as in normal:std=0.1.  [default: zeros, or what comes with a framework's default]",
-)
-@click.option("--layers", type=int, metavar="N", help="Number of layers.  [default: 10]")
-@click.option("--width", type=int, metavar="N", help="Units in every layer.  [default: 500]")
-@click.option("--widths", metavar="N,N,...", help="Units in each layer, as in 750,700,650, in place of the two above.")
-@click.option("--input-width", type=int, metavar="N", help="Input features.  [default: the first width]")
-@click.option(
-    "--input",
-    "input_",
-    default="gaussian",
-    show_default=True,
-    metavar="SOURCE",
-    help="gaussian[:std=..,mean=..,correlation=..], uniform[:low=..,high=..], or a .npy, .npz or .csv file of real "
-    "data, (samples, features).",
-)
-@click.option("--standardize", is_flag=True, help="Shift and scale each feature of a file to mean 0, variance 1.")
-@click.option("--batch", type=int, metavar="N", help="Samples in a batch.  [default: 1000, or all rows of a file]")
-@click.option(
-    "--batches",
-    type=int,
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Batches through the same weights, measured as if they were one: memory for --batch, statistics for all.",
-)
-@click.option("--draws", type=int, default=4, show_default=True, metavar="N", help="Independent networks.")
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of everything random.")
-@click.option("--dtype", default="float32", show_default=True, metavar="float32|float64", help="Network precision.")
-@click.option("--threads", type=int, metavar="N", help="Threads; the numbers do not depend on it.  [default: all]")
+@experiment_options
 @click.option("-o", "--out", metavar="DIR", help=f"Where figures and result.json go.  [default: {DEFAULT_OUT}/NAME/]")
 @click.option("--format", "formats", default="png", show_default=True, metavar="png,svg,pdf", help="Figure formats.")
 @click.option("--no-figures", is_flag=True, help="Draw no figures and make no directory, unless -o names one.")
@@ -75,9 +45,7 @@ DEFAULT_OUT = "initprobe-out"
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict alone.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every statistic of every tensor.")
-def command(
-    input_: str, widths: str | None, formats: str, no_figures: bool, threads: int | None, **options: Any
-) -> None:
+def command(formats: str, no_figures: bool, threads: int | None, **options: Any) -> None:
     """Send random or real input through a network and back; report each layer's variance.
 
     Prints a table and writes summary.png, output.png, gradient.png, depth.png and result.json.
@@ -96,7 +64,7 @@ def command(
 
     exports = (options["export_json"], options["export_csv"])
     wanted = () if no_figures else outputs.parse_formats(formats)
-    experiment = prepare(_config(input=input_, widths=_widths(widths), **options))
+    experiment = prepare(config_from(options))
     directory = _directory(experiment, options["out"], no_figures)
     outputs.check_exports((*exports, _weights_file(options["save_weights"])), directory)
     with outputs.progress_bar("probing") as progress:
@@ -128,36 +96,6 @@ def _check(result: ProbeResult, fail_on: str | None) -> None:
     names = [finding.name for finding in result.diagnosis if finding.severity in failing]
     if names:
         raise CheckFailed(f"--fail-on {fail_on}: {', '.join(names)}")
-
-
-_FIELDS = ("init", "act", "bias_init", "layers", "width", "input_width", "standardize")
-_MORE_FIELDS = ("batch", "batches", "draws", "seed", "dtype")
-
-
-def _config(*, input: str, widths: tuple[int, ...] | None, **options: Any) -> ProbeConfig:
-    """The experiment from the options; its complaints name the option, not the field."""
-    from initprobe.config import ProbeConfig
-    from initprobe.errors import ConfigError
-
-    fields = {name: options[name] for name in (*_FIELDS, *_MORE_FIELDS)}
-    try:
-        return ProbeConfig(input=input, widths=widths, **fields)
-    except ConfigError as error:
-        field, colon, rest = str(error).partition(":")
-        if field not in ProbeConfig.model_fields:
-            raise
-        raise ConfigError(f"--{field.replace('_', '-')}{colon}{rest}") from None
-
-
-def _widths(text: str | None) -> tuple[int, ...] | None:
-    from initprobe.errors import ConfigError
-
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--widths: {text!r} is not a list of whole numbers like 750,700,650") from None
 
 
 def _directory(experiment: Experiment, out: str | None, no_figures: bool) -> Path | None:

@@ -26,6 +26,8 @@ MOST_PANELS = 12
 
 # Okabe & Ito 2008, told apart with any colour vision.
 BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#888888"
+_COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DASHES = ("-", "--", "-.")
 _MARKERS = ("o", "s", "^")
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -57,6 +59,33 @@ def draw(result: ProbeResult, kind: str) -> Figure:
     }
     with _style():
         return drawers[kind](result)
+
+
+def draw_comparison(results: Sequence[ProbeResult]) -> Figure:
+    """Depth profiles of the variances of h and dL/dh, a line a result, the prediction dotted over it."""
+    with _style():
+        figure = _figure(13, 5.2)
+        shared = results[0].description
+        figure.text(0.5, 0.95, f"{shared.shape} | {shared.setting}", ha="center", va="center", fontsize=12)
+        boxes = ((0.06, 0.3, 0.43, 0.56), (0.555, 0.3, 0.43, 0.56))
+        for index, box in enumerate(boxes):
+            axes = figure.add_axes(box)
+            _draw_overlaid(axes, results, index)
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, frameon=False, fontsize=9, ncols=4, loc="lower center")
+        return figure
+
+
+def _draw_overlaid(axes: Axes, results: Sequence[ProbeResult], index: int) -> None:
+    """The profile number `index` (h, then dL/dh) of every result."""
+    for number, result in enumerate(results):
+        profile = profiles(result)[index]
+        layers = np.arange(1, len(result.layers) + 1)
+        look: dict[str, Any] = {"color": _COLORS[number % len(_COLORS)], "ls": _DASHES[number // len(_COLORS) % len(_DASHES)]}
+        axes.plot(layers, profile.log10, lw=1.8, label=f"{result.config['init']} + {result.config['act']}", **look)
+        axes.plot(layers, profile.predicted, color=BLACK, lw=0.9, ls=":")
+    axes.set_title(f"Var({profile.label})", fontsize=11)
+    _finish_profile_axes(axes, max(len(result.layers) for result in results))
 
 
 def render(figure: Figure, fmt: str) -> bytes:
@@ -256,15 +285,20 @@ def _draw_profiles(axes: Axes, result: ProbeResult) -> None:
         axes.plot([], [], color=BLACK, lw=1, ls=":", label="theory +-2 SD")
     _mark_loss(axes, result.layers, ("preactivation", "output"), "from", "--")
     _mark_loss(axes, result.layers[::-1], ("output_gradient",), "down from", "-.")
+    _finish_profile_axes(axes, len(layers))
+    axes.legend(frameon=False, fontsize=9, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+
+
+def _finish_profile_axes(axes: Axes, layers: int) -> None:
+    """Ticks in powers of ten over a log10 axis, layers along the other."""
     ticks = _log_ticks(*axes.get_ylim())
     axes.set_yticks(ticks, [_power(tick) for tick in ticks])
-    axes.set_xlim(0.5, len(layers) + 0.5)
-    axes.set_xticks(_layer_ticks(len(layers)))
+    axes.set_xlim(0.5, layers + 0.5)
+    axes.set_xticks(_layer_ticks(layers))
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)
     axes.set_axisbelow(True)
     axes.set_xlabel("layer")
     axes.set_ylabel("variance")
-    axes.legend(frameon=False, fontsize=9, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
 
 
 def _mark_loss(axes: Axes, layers: Sequence[LayerStats], tensors: Sequence[str], where: str, dashes: str) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from initprobe.numbers import NOTHING, factor, percent, short, sparkline
+from initprobe.numbers import BLOCKS, NOTHING, factor, percent, short, sparkline
 from initprobe.reports.binning import shares
 from initprobe.results import TENSORS, LayerStats, ProbeResult, TensorStats
 
@@ -90,6 +90,67 @@ def _verdict(result: ProbeResult) -> Text:
         fix = next((finding.fix for finding in result.diagnosis if finding.fix), _NO_FIX)
         lines.append(Text.assemble((f"{'fix':<10}", "bold"), fix))
     return Text("\n").join(lines)
+
+
+def print_comparison(results: Sequence[ProbeResult], to: Console) -> None:
+    """Print a row a result, worst first: verdict, variances at both ends, and how the output's variance moves."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading, side in _COMPARISON:
+        table.add_column(heading, justify="right" if side == ">" else "left", no_wrap=True)
+    for result in sorted(results, key=_gravity, reverse=True):
+        table.add_row(*_compared(result), style="" if result.healthy else _SEVERITY_STYLE[result.diagnosis[0].severity])
+    shared = results[0].description
+    to.print(f"{shared.shape} | {shared.setting}", soft_wrap=True, markup=False)
+    to.print()
+    to.print(table)
+
+
+def _gravity(result: ProbeResult) -> tuple[int, float]:
+    """Worse is larger: the gravest severity, then the decades that output and gradient move."""
+    severities = ["info", "warning", "error"]
+    gravest = max((severities.index(finding.severity) for finding in result.diagnosis), default=0)
+    ends = [_ends(result, tensor) for tensor in ("output", "output_gradient")]
+    return gravest, sum(abs(b - a) for a, b in ends if math.isfinite(a) and math.isfinite(b))
+
+
+def _ends(result: ProbeResult, tensor: str) -> tuple[float, float]:
+    """log10 variance at the first and the last layer where it is known."""
+    known = [value for value in result.series(tensor, "variance_log10") if math.isfinite(value)]
+    return (known[0], known[-1]) if known else (math.nan, math.nan)
+
+
+_COMPARISON = (
+    ("init + act", "<"),
+    ("verdict", "<"),
+    ("var h\nfirst", ">"),
+    ("\nlast", ">"),
+    ("dL/dh\nfirst", ">"),
+    ("cos\nlast", ">"),
+    ("log var h\nby layer", "<"),
+)
+
+
+def _compared(result: ProbeResult) -> list[str]:
+    first, last = result.layers[0], result.layers[-1]
+    return [
+        f"{result.config['init']} + {result.config['act']}",
+        "survives" if result.healthy else result.diagnosis[0].name,
+        _value(first.output, first.output.variance),
+        _value(last.output, last.output.variance),
+        _value(first.output_gradient, first.output_gradient.variance),
+        NOTHING if last.correlation is None else _cosine(last.correlation),
+        _course(result.series("output", "variance_log10")),
+    ]
+
+
+def _course(logs: Sequence[float]) -> str:
+    """A log variance over depth as block characters, at most ten; blank where it was lost."""
+    shown = [logs[round(place)] for place in np.linspace(0, len(logs) - 1, min(len(logs), _SPARK_BINS))]
+    known = [value for value in shown if math.isfinite(value)]
+    if not known:
+        return ""
+    low, span = min(known), max(max(known) - min(known), 1.0)  # less than a decade is level
+    return "".join(BLOCKS[1 + round(7 * (v - low) / span)] if math.isfinite(v) else " " for v in shown)
 
 
 def _heading(result: ProbeResult) -> Text:

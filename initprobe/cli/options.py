@@ -1,0 +1,87 @@
+"""The options that describe an experiment, shared by the commands that run one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from initprobe.config import ProbeConfig
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--bias-init",
+        metavar="NAME[:key=value,...]",
+        help="Bias initializer, as in normal:std=0.1.  [default: zeros, or what comes with a framework's default]",
+    ),
+    click.option("--layers", type=int, metavar="N", help="Number of layers.  [default: 10]"),
+    click.option("--width", type=int, metavar="N", help="Units in every layer.  [default: 500]"),
+    click.option(
+        "--widths", metavar="N,N,...", help="Units in each layer, as in 750,700,650, in place of the two above."
+    ),
+    click.option("--input-width", type=int, metavar="N", help="Input features.  [default: the first width]"),
+    click.option(
+        "--input",
+        "input_",
+        default="gaussian",
+        show_default=True,
+        metavar="SOURCE",
+        help="gaussian[:std=..,mean=..,correlation=..], uniform[:low=..,high=..], or a .npy, .npz or .csv file of real "
+        "data, (samples, features).",
+    ),
+    click.option("--standardize", is_flag=True, help="Shift and scale each feature of a file to mean 0, variance 1."),
+    click.option("--batch", type=int, metavar="N", help="Samples in a batch.  [default: 1000, or all rows of a file]"),
+    click.option(
+        "--batches",
+        type=int,
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Batches through the same weights, measured as if they were one: memory for --batch, statistics for all.",
+    ),
+    click.option("--draws", type=int, default=4, show_default=True, metavar="N", help="Independent networks."),
+    click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of everything random."),
+    click.option("--dtype", default="float32", show_default=True, metavar="float32|float64", help="Network precision."),
+    click.option("--threads", type=int, metavar="N", help="Threads; the numbers do not depend on it.  [default: all]"),
+)
+
+
+def experiment_options(command: Command) -> Command:
+    """Give a command every option of an experiment but `--init` and `--act`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_FIELDS = ("init", "act", "bias_init", "layers", "width", "input_width", "standardize")
+_MORE_FIELDS = ("batch", "batches", "draws", "seed", "dtype")
+
+
+def config_from(options: Mapping[str, Any]) -> ProbeConfig:
+    """The experiment from the options; its complaints name the option, not the field."""
+    from initprobe.config import ProbeConfig
+    from initprobe.errors import ConfigError
+
+    fields = {name: options[name] for name in (*_FIELDS, *_MORE_FIELDS)}
+    try:
+        return ProbeConfig(input=options["input_"], widths=_widths(options["widths"]), **fields)
+    except ConfigError as error:
+        field, colon, rest = str(error).partition(":")
+        if field not in ProbeConfig.model_fields:
+            raise
+        raise ConfigError(f"--{field.replace('_', '-')}{colon}{rest}") from None
+
+
+def _widths(text: str | None) -> tuple[int, ...] | None:
+    from initprobe.errors import ConfigError
+
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--widths: {text!r} is not a list of whole numbers like 750,700,650") from None
