@@ -337,3 +337,14 @@ def test_compare_refuses_in_one_line(initprobe, tmp_path, args):
     assert outcome.code == 2
     assert outcome.err.strip().splitlines()[-1].startswith("Error: ")
     assert files_below(tmp_path) == set()
+
+
+def test_scales_of_the_papers_stand_for_initializers(initprobe):
+    quiet = (*TINY, "--act", "tanh", "--no-figures", "--export-json", "-")
+    papers = exported(initprobe("run", "--sigma-w", "3/2", "--sigma-b", "0.2", *quiet))
+    names = ("--init", "variance_scaling:scale=2.25", "--bias-init", "normal:std=0.2")
+    assert papers["layers"] == exported(initprobe("run", *names, *quiet))["layers"]
+    both = ("--sigma-b", 1, "--bias-init", "zeros")
+    for refused in (("--sigma-w", 1, "--init", "he"), (), ("--sigma-w", "-1"), ("--init", "he", *both)):
+        outcome = initprobe("run", "--act", "tanh", *refused)
+        assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from initprobe.cli.options import config_from, experiment_options
+from initprobe.cli.options import config_from, experiment_options, scales
 
 if TYPE_CHECKING:
     from initprobe.probe import Experiment
@@ -20,7 +20,6 @@ DEFAULT_OUT = "initprobe-out"
 @click.command("run")
 @click.option(
     "--init",
-    required=True,
     metavar="NAME[:key=value,...]",
     help="Weight initializer: xavier, he, lecun, orthogonal, normal:std=0.01, he:mode=fan_out, xavier:gain=5/3, "
     "torch_linear, ... `initprobe list initializers` shows all.",
@@ -31,6 +30,10 @@ DEFAULT_OUT = "initprobe-out"
     metavar="NAME[:key=value,...]",
     help="Activation: tanh, relu, sigmoid, gelu, leaky_relu:slope=0.2, ... `initprobe list activations` shows all.",
 )
+@click.option(
+    "--sigma-w", metavar="S", help="In place of --init: normal weights of std S / sqrt(fan_in), as papers have it."
+)
+@click.option("--sigma-b", metavar="S", help="In place of --bias-init: normal biases of std S.")
 @experiment_options
 @click.option("-o", "--out", metavar="DIR", help=f"Where figures and result.json go.  [default: {DEFAULT_OUT}/NAME/]")
 @click.option("--format", "formats", default="png", show_default=True, metavar="png,svg,pdf", help="Figure formats.")
@@ -57,6 +60,7 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
       initprobe run --init he --act relu --layers 50 --width 256
       initprobe run --init xavier --act tanh --input-width 800 --widths 750,700,650
       initprobe run --init torch_linear --act gelu --input digits.npy --standardize
+      initprobe run --sigma-w 1.5 --sigma-b 0.2 --act tanh --input gaussian:correlation=0.6
       initprobe run --init he --act relu --no-figures --export-json - | jq .layers[0].output
     """
     from initprobe.cli import outputs
@@ -64,7 +68,7 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
 
     exports = (options["export_json"], options["export_csv"])
     wanted = () if no_figures else outputs.parse_formats(formats)
-    experiment = prepare(config_from(options))
+    experiment = prepare(config_from(options | scales(options)))
     directory = _directory(experiment, options["out"], no_figures)
     outputs.check_exports((*exports, _weights_file(options["save_weights"])), directory)
     with outputs.progress_bar("probing") as progress:
