@@ -66,7 +66,7 @@ def scales(options: Mapping[str, Any]) -> dict[str, str]:
     from initprobe.errors import ConfigError
 
     if (options["init"] is None) == (options["sigma_w"] is None):
-        raise ConfigError("give --init NAME or --sigma-w S, one of the two; `initprobe list initializers` shows the names")
+        raise ConfigError("give one of --init NAME and --sigma-w S; `initprobe list initializers` shows the names")
     if options["bias_init"] is not None and options["sigma_b"] is not None:
         raise ConfigError("give --bias-init or --sigma-b, not both")
     found = {}
@@ -88,37 +88,7 @@ def _scale(option: str, text: str) -> float:
 
 
 _FIELDS = ("init", "act", "bias_init", "layers", "width", "input_width", "standardize")
-_MOREdef scales(options: Mapping[str, Any]) -> dict[str, str]:
-    """`--init` and `--bias-init` from the scales of the mean-field papers, `sigma_w^2 = fan_in Var(W)`.
-
-    Raises:
-        ConfigError: neither or both ways are used, or a scale is no number of at least 0.
-    """
-    from initprobe.errors import ConfigError
-
-    if (options["init"] is None) == (options["sigma_w"] is None):
-        raise ConfigError("give --init NAME or --sigma-w S, one of the two; `initprobe list initializers` shows the names")
-    if options["bias_init"] is not None and options["sigma_b"] is not None:
-        raise ConfigError("give --bias-init or --sigma-b, not both")
-    found = {}
-    if options["sigma_w"] is not None:
-        found["init"] = f"variance_scaling:scale={_scale('--sigma-w', options['sigma_w']) ** 2!r}"
-    if options["sigma_b"] is not None:
-        found["bias_init"] = f"normal:std={_scale('--sigma-b', options['sigma_b'])!r}"
-    return found
-
-
-def _scale(option: str, text: str) -> float:
-    from initprobe.errors import ConfigError
-    from initprobe.grammar import parse_number
-
-    value = parse_number(text)
-    if value < 0:
-        raise ConfigError(f"{option}: {value:g} must be at least 0")
-    return value
-
-
-_FIELDS = ("batch", "batches", "draws", "seed", "dtype")
+_MORE_FIELDS = ("batch", "batches", "draws", "seed", "dtype")
 
 
 def config_from(options: Mapping[str, Any]) -> ProbeConfig:
