@@ -21,7 +21,7 @@ INSIDE = {
     "engine": ["streams", "workers", "sketch", "mlp"],
     "meanfield": ["quadrature", "moments", "pairs", "maps", "spread", "gain", "phase"],
     "reports": ["binning", "strips", "tables", "figures", "export"],
-    "cli": ["options", "outputs", "run", "show", "listing", "explain", "gain", "compare", "app"],
+    "cli": ["options", "outputs", "run", "show", "listing", "explain", "gain", "phase", "compare", "app"],
 }
 HOMES = {
     "click": ["cli/"],

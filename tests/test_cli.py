@@ -348,3 +348,27 @@ def test_scales_of_the_papers_stand_for_initializers(initprobe):
     for refused in (("--sigma-w", 1, "--init", "he"), (), ("--sigma-w", "-1"), ("--init", "he", *both)):
         outcome = initprobe("run", "--act", "tanh", *refused)
         assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+
+
+def test_phase_finds_the_edge_and_places_initializers(initprobe, tmp_path):
+    marks = ("--mark", "xavier", "--mark", "normal:std=0.01", "--mark", "he")
+    outcome = initprobe("phase", "--act", "tanh", "--size", 30, *marks, "--figure", "p.png", "--export-json", "p.json")
+    assert outcome.code == 0, outcome.err
+    assert "sigma_b = 0: sigma_w = 1, q* = 0" in outcome.out
+    placed = {line.split()[0]: line for line in outcome.out.splitlines()[4:]}
+    assert "edge of chaos" in placed["xavier"]
+    assert "ordered" in placed["normal:std=0.01"]
+    assert "chaotic" in placed["he"]
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    data = json.loads((tmp_path / "p.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert np.shape(data["chi_1"]) == (30, 30)
+
+
+def test_phase_marks_cells_that_grow_without_bound(initprobe):
+    data = json.loads(initprobe("phase", "--act", "relu", "--size", 5, "--export-json", "-").out)
+    beyond = [w**2 / 2 > 1 for w in data["sigma_w"]]
+    assert [cell == "diverges" for cell in data["settling"][-1]] == beyond
+    assert [q is None for q in data["q"][-1]] == beyond
+    for refused in (("--sigma-w", "3"), ("--sigma-b", "2..1"), ("--act", "tahn"), ("--mark", "xaver")):
+        outcome = initprobe("phase", "--act", "relu", *refused)
+        assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)

@@ -24,6 +24,7 @@ COMMANDS = {
     "list": "initprobe.cli.listing",
     "explain": "initprobe.cli.explain",
     "gain": "initprobe.cli.gain",
+    "phase": "initprobe.cli.phase",
 }
 EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
 

@@ -132,6 +132,56 @@ def activation_figure(
         return figure
 
 
+def phase_figure(
+    name: str,
+    sigma_w: Array,
+    sigma_b: Array,
+    chi_1: Array,
+    xi_c: Array,
+    layers: int,
+    marks: Sequence[tuple[str, float, float]],
+) -> Figure:
+    """Order and chaos over `sigma_w` `(columns,)` and `sigma_b` `(rows,)`; `chi_1` and `xi_c` are `(rows, columns)`.
+
+    Colour is log chi_1, NaN grey; the black line is chi_1 = 1; contours are where the correlation's depth scale is half,
+    one and three times `layers`.
+    """
+    with _style():
+        figure = _figure(8.5, 6)
+        axes = figure.add_axes((0.1, 0.11, 0.74, 0.77))
+        image = np.clip(np.log(chi_1), -1, 1)
+        extent = (float(sigma_w[0]), float(sigma_w[-1]), float(sigma_b[0]), float(sigma_b[-1]))
+        colors = mpl.colormaps["PuOr_r"].with_extremes(bad="#BBBBBB")
+        drawn = axes.imshow(image, origin="lower", extent=extent, aspect="auto", cmap=colors, vmin=-1, vmax=1)
+        scale = figure.colorbar(drawn, cax=figure.add_axes((0.86, 0.11, 0.025, 0.77)))
+        scale.set_label("log chi_1: below 0 ordered, above 0 chaotic (clipped at +-1)")
+        if np.nanmin(image) < 0 < np.nanmax(image):
+            axes.contour(sigma_w, sigma_b, np.log(chi_1), levels=[0], colors=BLACK, linewidths=2)
+        _draw_depths(axes, sigma_w, sigma_b, xi_c, layers)
+        inside = [
+            mark for mark in marks if sigma_w[0] <= mark[1] <= sigma_w[-1] and sigma_b[0] <= mark[2] <= sigma_b[-1]
+        ]
+        for label, w, b in inside:
+            axes.plot([w], [b], "o", color=BLACK, mec="white", ms=8, clip_on=False)
+            axes.annotate(label, (w, b), (6, 6), textcoords="offset points", fontsize=9, weight="bold")
+        axes.set(xlabel="sigma_w = std(W) sqrt(fan_in)", ylabel="sigma_b = std(b)", xlim=extent[:2], ylim=extent[2:])
+        figure.text(0.47, 0.94, f"{name}: order and chaos at infinite depth", ha="center", fontsize=13, weight="bold")
+        note = f"dashed: correlations forget in {layers // 2 or 1}, {layers}, {3 * layers} layers; grey: q grows without bound"
+        figure.text(0.47, 0.9, note, ha="center", fontsize=9)
+        return figure
+
+
+def _draw_depths(axes: Axes, sigma_w: Array, sigma_b: Array, xi_c: Array, layers: int) -> None:
+    """Contours of the depth scale that belong to the user's depth, labelled in layers."""
+    depths = np.where(np.isfinite(xi_c), xi_c, np.nan)
+    levels = [
+        level for level in (layers // 2 or 1, layers, 3 * layers) if np.nanmin(depths) < level < np.nanmax(depths)
+    ]
+    if levels:
+        lines = axes.contour(sigma_w, sigma_b, depths, levels=levels, colors="#333333", linewidths=1, linestyles="--")
+        axes.clabel(lines, fmt="%g", fontsize=9)
+
+
 _OUTPUT = "output h = phi(z); line: theory"
 _GRADIENT = "gradient dL/dh"
 
