@@ -20,13 +20,13 @@ FLOORS = [
 INSIDE = {
     "engine": ["streams", "workers", "sketch", "mlp"],
     "meanfield": ["quadrature", "moments", "pairs", "maps", "spread", "gain", "phase"],
-    "reports": ["binning", "strips", "tables", "figures", "export"],
+    "reports": ["binning", "strips", "tables", "figures", "charts", "export"],
     "cli": ["options", "outputs", "run", "show", "listing", "explain", "gain", "phase", "compare", "app"],
 }
 HOMES = {
     "click": ["cli/"],
     "rich": ["cli/", "reports/tables.py"],
-    "matplotlib": ["reports/figures.py", "reports/strips.py"],
+    "matplotlib": ["reports/figures.py", "reports/charts.py"],
     "psutil": ["probe.py"],
 }
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if "configs" not in path.parts)

@@ -153,7 +153,8 @@ def _draw(spec: Spec, path: Path) -> None:
     from initprobe.cli.outputs import check_writable, figure_format, write_whole
     from initprobe.config import resolve
     from initprobe.errors import ConfigError
-    from initprobe.reports.figures import activation_figure, render
+    from initprobe.reports.charts import activation_figure
+    from initprobe.reports.figures import render
 
     if spec.name not in ACTIVATIONS:
         raise ConfigError(f"--figure draws an activation, and {spec.name} is none")

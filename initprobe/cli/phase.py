@@ -33,8 +33,8 @@ def command(
 ) -> None:
     """Where infinitely deep networks settle: in order, in chaos, or on the edge between.
 
-    In the ordered phase gradients vanish and inputs become alike; in the chaotic one gradients explode and inputs become
-    unlike. A cell whose variance grows without bound is marked so, not filled in.
+    In the ordered phase gradients vanish and inputs become alike; in the chaotic one gradients explode and inputs
+    become unlike. A cell whose variance grows without bound is marked so, not filled in.
 
     \b
     Examples:
@@ -56,7 +56,8 @@ def command(
     diagram = phase_diagram(activation, columns, rows)
     dots = [(mark, *_scales(config, width)) for mark, config in zip(marks, placed, strict=True)]
     if figure and fmt:
-        from initprobe.reports.figures import phase_figure, render
+        from initprobe.reports.charts import phase_figure
+        from initprobe.reports.figures import render
 
         drawn = phase_figure(activation.name, columns, rows, diagram.chi_1, diagram.xi_c, layers, dots)
         data = render(drawn, fmt)

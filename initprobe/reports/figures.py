@@ -57,14 +57,14 @@ def draw(result: ProbeResult, kind: str) -> Figure:
         "gradient": lambda r: _strip_alone(r, gradient_strip(r), _GRADIENT, ORANGE),
         "depth": _depth_alone,
     }
-    with _style():
+    with style():
         return drawers[kind](result)
 
 
 def draw_comparison(results: Sequence[ProbeResult]) -> Figure:
     """Depth profiles of the variances of h and dL/dh, a line a result, the prediction dotted over it."""
-    with _style():
-        figure = _figure(13, 5.2)
+    with style():
+        figure = blank_figure(13, 5.2)
         shared = results[0].description
         figure.text(0.5, 0.95, f"{shared.shape} | {shared.setting}", ha="center", va="center", fontsize=12)
         boxes = ((0.06, 0.3, 0.43, 0.56), (0.555, 0.3, 0.43, 0.56))
@@ -92,7 +92,7 @@ def _draw_overlaid(axes: Axes, results: Sequence[ProbeResult], index: int) -> No
 def render(figure: Figure, fmt: str) -> bytes:
     """A figure as png, svg or pdf; the same figure gives the same bytes."""
     out = io.BytesIO()
-    with _style():
+    with style():
         # Level 2 takes a third of the default's time for files a tenth larger.
         fast: dict[str, Any] = {"pil_kwargs": {"compress_level": 2}} if fmt == "png" else {}
         figure.savefig(out, format=fmt, dpi=DPI, metadata=_METADATA[fmt], **fast)
@@ -107,92 +107,18 @@ def notebook_html(result: ProbeResult) -> str:
     return f'<pre>{html.escape(plain_text(result))}</pre><img src="data:image/png;base64,{picture}">'
 
 
-def activation_figure(
-    name: str, formula: str, x: Array, value: Array, slope: Array, densities: Sequence[tuple[str, Array]]
-) -> Figure:
-    """An activation and its slope over the density of its input; all arrays of the shape of `x`.
-
-    `densities` are labelled densities of the pre-activation, drawn to a height of their own.
-    """
-    with _style():
-        figure = _figure(7.5, 4.6)
-        axes = figure.add_axes((0.09, 0.12, 0.86, 0.76))
-        axes.plot(x, value, color=BLUE, lw=2.2, label=f"{name}(x)")
-        axes.plot(x, slope, color=ORANGE, lw=2.2, ls="--", label="slope")
-        low, high = axes.get_ylim()
-        for shade, (label, density) in zip((0.35, 0.22, 0.12), densities, strict=False):
-            top = low + 0.45 * (high - low) * density / max(float(d.max()) for _, d in densities)
-            axes.fill_between(x, low, top, color=BLACK, alpha=shade, lw=0, label=label)
-        axes.set_ylim(low, high)
-        axes.set_xlim(x[0], x[-1])
-        axes.axhline(0, color=GREY, lw=0.8)
-        axes.set_xlabel("pre-activation x")
-        axes.set_title(f"{name}: {formula}", fontsize=11)
-        axes.legend(frameon=False, fontsize=9, loc="upper left")
-        return figure
-
-
-def phase_figure(
-    name: str,
-    sigma_w: Array,
-    sigma_b: Array,
-    chi_1: Array,
-    xi_c: Array,
-    layers: int,
-    marks: Sequence[tuple[str, float, float]],
-) -> Figure:
-    """Order and chaos over `sigma_w` `(columns,)` and `sigma_b` `(rows,)`; `chi_1` and `xi_c` are `(rows, columns)`.
-
-    Colour is log chi_1, NaN grey; the black line is chi_1 = 1; contours are where the correlation's depth scale is half,
-    one and three times `layers`.
-    """
-    with _style():
-        figure = _figure(8.5, 6)
-        axes = figure.add_axes((0.1, 0.11, 0.74, 0.77))
-        image = np.clip(np.log(chi_1), -1, 1)
-        extent = (float(sigma_w[0]), float(sigma_w[-1]), float(sigma_b[0]), float(sigma_b[-1]))
-        colors = mpl.colormaps["PuOr_r"].with_extremes(bad="#BBBBBB")
-        drawn = axes.imshow(image, origin="lower", extent=extent, aspect="auto", cmap=colors, vmin=-1, vmax=1)
-        scale = figure.colorbar(drawn, cax=figure.add_axes((0.86, 0.11, 0.025, 0.77)))
-        scale.set_label("log chi_1: below 0 ordered, above 0 chaotic (clipped at +-1)")
-        if np.nanmin(image) < 0 < np.nanmax(image):
-            axes.contour(sigma_w, sigma_b, np.log(chi_1), levels=[0], colors=BLACK, linewidths=2)
-        _draw_depths(axes, sigma_w, sigma_b, xi_c, layers)
-        inside = [
-            mark for mark in marks if sigma_w[0] <= mark[1] <= sigma_w[-1] and sigma_b[0] <= mark[2] <= sigma_b[-1]
-        ]
-        for label, w, b in inside:
-            axes.plot([w], [b], "o", color=BLACK, mec="white", ms=8, clip_on=False)
-            axes.annotate(label, (w, b), (6, 6), textcoords="offset points", fontsize=9, weight="bold")
-        axes.set(xlabel="sigma_w = std(W) sqrt(fan_in)", ylabel="sigma_b = std(b)", xlim=extent[:2], ylim=extent[2:])
-        figure.text(0.47, 0.94, f"{name}: order and chaos at infinite depth", ha="center", fontsize=13, weight="bold")
-        note = f"dashed: correlations forget in {layers // 2 or 1}, {layers}, {3 * layers} layers; grey: q grows without bound"
-        figure.text(0.47, 0.9, note, ha="center", fontsize=9)
-        return figure
-
-
-def _draw_depths(axes: Axes, sigma_w: Array, sigma_b: Array, xi_c: Array, layers: int) -> None:
-    """Contours of the depth scale that belong to the user's depth, labelled in layers."""
-    depths = np.where(np.isfinite(xi_c), xi_c, np.nan)
-    levels = [
-        level for level in (layers // 2 or 1, layers, 3 * layers) if np.nanmin(depths) < level < np.nanmax(depths)
-    ]
-    if levels:
-        lines = axes.contour(sigma_w, sigma_b, depths, levels=levels, colors="#333333", linewidths=1, linestyles="--")
-        axes.clabel(lines, fmt="%g", fontsize=9)
-
-
 _OUTPUT = "output h = phi(z); line: theory"
 _GRADIENT = "gradient dL/dh"
 
 
-def _style() -> Any:
-    """Our settings on top of matplotlib's own, whatever the user's matplotlibrc says."""
+def style() -> Any:
+    """A context with our settings on top of matplotlib's own, whatever the user's matplotlibrc says."""
     settings: dict[Any, Any] = dict(mpl.rcParamsDefault)
     return mpl.rc_context(settings | _STYLE | {"backend": "agg"})
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank_figure(width: float, height: float) -> Figure:
+    """An empty white sheet, in inches."""
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -206,7 +132,7 @@ def _titled(figure: Figure, result: ProbeResult) -> None:
 
 
 def _summary(result: ProbeResult) -> Figure:
-    figure = _figure(13, 9.4)
+    figure = blank_figure(13, 9.4)
     _titled(figure, result)
     _draw_strip(figure.add_axes((0.06, 0.685, 0.925, 0.195)), output_strip(result), _OUTPUT, BLUE)
     _draw_strip(figure.add_axes((0.06, 0.39, 0.925, 0.195)), gradient_strip(result), _GRADIENT, ORANGE)
@@ -215,14 +141,14 @@ def _summary(result: ProbeResult) -> Figure:
 
 
 def _strip_alone(result: ProbeResult, strip: Strip, label: str, color: str) -> Figure:
-    figure = _figure(13, 3.8)
+    figure = blank_figure(13, 3.8)
     _titled(figure, result)
     _draw_strip(figure.add_axes((0.06, 0.16, 0.925, 0.56)), strip, label, color)
     return figure
 
 
 def _depth_alone(result: ProbeResult) -> Figure:
-    figure = _figure(9, 5.6)
+    figure = blank_figure(9, 5.6)
     _titled(figure, result)
     _draw_profiles(figure.add_axes((0.1, 0.11, 0.87, 0.73)), result)
     return figure
