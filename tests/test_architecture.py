@@ -20,7 +20,7 @@ FLOORS = [
 INSIDE = {
     "engine": ["streams", "workers", "sketch", "mlp"],
     "meanfield": ["quadrature", "moments", "pairs", "maps", "spread", "gain", "phase"],
-    "reports": ["binning", "strips", "tables", "figures", "charts", "export"],
+    "reports": ["binning", "strips", "words", "tables", "figures", "charts", "export"],
     "cli": ["options", "outputs", "run", "show", "listing", "explain", "gain", "phase", "compare", "app"],
 }
 HOMES = {

@@ -13,30 +13,18 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from initprobe.numbers import BLOCKS, NOTHING, factor, percent, short, sparkline
+from initprobe.numbers import BLOCKS, NOTHING, percent, short, sparkline
 from initprobe.reports.binning import shares
+from initprobe.reports.words import SYMBOLS, cosine, course
 from initprobe.results import TENSORS, LayerStats, ProbeResult, TensorStats
 
 _MOST_ROWS = 100
 _SPARK_BINS = 10
 _STATUS_STYLE = {"ok": "", "underflow": "yellow", "overflow": "red", "nonfinite": "red"}
-_SYMBOLS = {
-    "weight": "weight W",
-    "preactivation": "pre-activation z",
-    "output": "output h",
-    "preactivation_gradient": "pre-activation gradient dL/dz",
-    "output_gradient": "output gradient dL/dh",
-    "weight_gradient": "weight gradient dL/dW",
-}
 _HEALTHY = "SIGNAL SURVIVES initialization (training is another matter)"
 _SEVERITY_STYLE = {"error": "bold red", "warning": "bold yellow", "info": "dim"}
 _NO_FIX = "no plain initializer keeps this signal at this depth; normalisation or residual branches would"
 _LOST = {"underflow": "under", "overflow": "over", "nonfinite": "NaN"}
-_LOSSES = {
-    "underflow": "underflow, values below the normal range of the dtype,",
-    "overflow": "overflow, values too large for the dtype,",
-    "nonfinite": "NaN, made of infinities,",
-}
 
 
 class _Console(Console):
@@ -138,7 +126,7 @@ def _compared(result: ProbeResult) -> list[str]:
         _value(first.output, first.output.variance),
         _value(last.output, last.output.variance),
         _value(first.output_gradient, first.output_gradient.variance),
-        NOTHING if last.correlation is None else _cosine(last.correlation),
+        NOTHING if last.correlation is None else cosine(last.correlation),
         _course(result.series("output", "variance_log10")),
     ]
 
@@ -200,7 +188,7 @@ def _output_columns(result: ProbeResult) -> Iterator[Column]:
         yield Column("\nsat%", lambda layer: percent(layer.output.saturated_fraction))
     if any(layer.output.dead_fraction is not None for layer in result.layers):
         yield Column("\ndead%", lambda layer: percent(layer.output.dead_fraction))
-    yield Column("z\ncos", lambda layer: NOTHING if layer.correlation is None else _cosine(layer.correlation))
+    yield Column("z\ncos", lambda layer: NOTHING if layer.correlation is None else cosine(layer.correlation))
 
 
 def _gradient_columns(result: ProbeResult) -> Iterator[Column]:
@@ -223,11 +211,6 @@ def _predicted_std(layer: LayerStats) -> float | None:
 
 def _predicted_gradient(layer: LayerStats) -> float | None:
     return layer.theory.output_gradient_variance if layer.theory else None
-
-
-def _cosine(value: float) -> str:
-    text = f"{value:.2f}".replace("-0.00", "0.00")
-    return text.replace("0.", ".", 1)
 
 
 def _spark_edges(result: ProbeResult) -> tuple[float, float]:
@@ -276,116 +259,7 @@ def _thinned(layers: Sequence[LayerStats]) -> Sequence[LayerStats]:
 
 def summary(result: ProbeResult) -> Text:
     """What happened between the first layer and the last."""
-    lines = [
-        *_line("output", _output_words(result)),
-        *_line("gradient", _gradient_words(result)),
-        *_line("weights", _weight_gradient_words(result)),
-        *_line("inputs", _correlation_words(result)),
-        *_line("theory", result.theory_note or _theory_words(result)),
-        *_line("lost", _loss_words(result)),
-    ]
-    return Text("\n").join(lines)
-
-
-def _line(label: str, words: str | None) -> Iterator[Text]:
-    if words:
-        yield Text.assemble((f"{label:<10}", "bold"), words)
-
-
-def _rate(change_log10: float, steps: int) -> str:
-    return f", {factor(10 ** (change_log10 / steps))} a layer" if steps > 1 else ""
-
-
-def _change(first: float, last: float, steps: int) -> str:
-    """The factor between two log10 values, end to end and per layer."""
-    change = last - first
-    end_to_end = factor(10**change) if abs(change) < 300 else f"x10^{change:.0f}"
-    return f"{end_to_end} over {steps} steps{_rate(change, steps)}"
-
-
-def _output_words(result: ProbeResult) -> str | None:
-    known = [layer for layer in result.layers if layer.output.variance_log10 is not None]
-    if len(known) < 2:
-        return None
-    first, last = known[0], known[-1]
-    a, b = first.output.variance_log10, last.output.variance_log10
-    if a is None or b is None:
-        return None
-    return (
-        f"var {short(first.output.variance, a)} at layer {first.layer} -> "
-        f"{short(last.output.variance, b)} at layer {last.layer} ({_change(a, b, last.layer - first.layer)})"
-    )
-
-
-def _gradient_words(result: ProbeResult) -> str | None:
-    known = [layer for layer in result.layers if layer.output_gradient.variance_log10 is not None]
-    if len(known) < 2:
-        return None
-    first, last = known[0], known[-1]
-    a, b = first.output_gradient.variance_log10, last.output_gradient.variance_log10
-    if a is None or b is None:
-        return None
-    return (
-        f"var dL/dh {short(last.output_gradient.variance, b)} at layer {last.layer} -> "
-        f"{short(first.output_gradient.variance, a)} at layer {first.layer} "
-        f"({_change(b, a, last.layer - first.layer)} going back)"
-    )
-
-
-def _weight_gradient_words(result: ProbeResult) -> str | None:
-    known = [layer for layer in result.layers if layer.weight_gradient.variance_log10 is not None]
-    if len(known) < 2:
-        return None
-    logs = [layer.weight_gradient.variance_log10 or 0.0 for layer in known]
-    low, high = known[int(np.argmin(logs))], known[int(np.argmax(logs))]
-    ratio = max(logs) - min(logs)
-    spread = f"largest/smallest {short(10**ratio)}" if ratio < 300 else f"largest/smallest 10^{ratio:.0f}"
-    return (
-        f"var dL/dW from {short(low.weight_gradient.variance, min(logs))} (layer {low.layer}) to "
-        f"{short(high.weight_gradient.variance, max(logs))} (layer {high.layer}), {spread}"
-    )
-
-
-def _correlation_words(result: ProbeResult) -> str | None:
-    known = [(layer.layer, _cosine(layer.correlation)) for layer in result.layers if layer.correlation is not None]
-    if not known:
-        return None
-    (first, before), (last, after) = known[0], known[-1]
-    return f"cosine between two inputs' z: {before} at layer {first} -> {after} at layer {last}"
-
-
-def _theory_words(result: ProbeResult) -> str | None:
-    """The largest disagreement between prediction and measurement, and whether chance explains it."""
-    gaps = [
-        (abs(layer.theory.z), layer)
-        for layer in result.layers
-        if layer.theory is not None and layer.theory.z is not None
-    ]
-    if not gaps:
-        return None
-    worst, layer = max(gaps, key=lambda gap: gap[0])
-    variance, predicted = layer.output.variance, layer.theory and layer.theory.output_variance
-    if not variance or not predicted:
-        return None
-    gap = f"{100 * (variance / predicted - 1):+.1f}%"
-    return f"output variance within {worst:.1f} SD of the prediction everywhere (furthest: layer {layer.layer}, {gap})"
-
-
-def _loss_words(result: ProbeResult) -> str | None:
-    """Where the dtype gave out, forward and backward, in the order in which it happened."""
-    forward = _first_loss(result.layers, ("weight", "preactivation", "output"))
-    backward = _first_loss(result.layers[::-1], ("output_gradient", "preactivation_gradient", "weight_gradient"))
-    words = [f"{way}: {text}" for way, text in (("forward", forward), ("back", backward)) if text]
-    return "; ".join(words) + " (--dtype float64 reaches further)" if words else None
-
-
-def _first_loss(layers: Sequence[LayerStats], tensors: Sequence[str]) -> str | None:
-    for layer in layers:
-        for tensor in tensors:
-            status = layer.tensor(tensor).status
-            if status != "ok":
-                return f"{_LOSSES[status]} from {_SYMBOLS[tensor]} of layer {layer.layer} on"
-    return None
+    return Text("\n").join(Text.assemble((f"{label:<10}", "bold"), words) for label, words in course(result))
 
 
 def _tensor_tables(result: ProbeResult, tensor: str) -> RenderableType:
@@ -413,7 +287,7 @@ def _tensor_tables(result: ProbeResult, tensor: str) -> RenderableType:
         ["p1", "p5", "p25", "p50", "p75", "p95", "p99"],
         lambda s: [short(p) for p in s.percentiles.model_dump().values()] if s.percentiles else [NOTHING] * 7,
     )
-    return Group(Text(_SYMBOLS[tensor], style="bold"), moments, percentiles)
+    return Group(Text(SYMBOLS[tensor], style="bold"), moments, percentiles)
 
 
 def _stacked(

@@ -1,0 +1,124 @@
+"""What happened between the first layer and the last, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from initprobe.numbers import factor, short
+from initprobe.results import LayerStats, ProbeResult
+
+SYMBOLS = {
+    "weight": "weight W",
+    "preactivation": "pre-activation z",
+    "output": "output h",
+    "preactivation_gradient": "pre-activation gradient dL/dz",
+    "output_gradient": "output gradient dL/dh",
+    "weight_gradient": "weight gradient dL/dW",
+}
+_LOSSES = {
+    "underflow": "underflow, values below the normal range of the dtype,",
+    "overflow": "overflow, values too large for the dtype,",
+    "nonfinite": "NaN, made of infinities,",
+}
+
+
+def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
+    """A label and a sentence for each thing worth saying."""
+    told = {
+        "output": _output_words(result),
+        "gradient": _gradient_words(result),
+        "weights": _weight_gradient_words(result),
+        "inputs": _correlation_words(result),
+        "theory": result.theory_note or _theory_words(result),
+        "lost": _loss_words(result),
+    }
+    yield from ((label, words) for label, words in told.items() if words)
+
+
+def _journey(tensor: str, known: Sequence[LayerStats]) -> str | None:
+    """The variance of a tensor from one end of its way to the other, as a factor in all and a layer."""
+    ends = [
+        (layer.layer, layer.tensor(tensor).variance, layer.tensor(tensor).variance_log10)
+        for layer in known
+        if layer.tensor(tensor).variance_log10 is not None
+    ]
+    if len(ends) < 2:
+        return None
+    (first, start, a), (last, end, b) = ends[0], ends[-1]
+    change, steps = (b or 0.0) - (a or 0.0), abs(last - first)
+    in_all = factor(10**change) if abs(change) < 300 else f"x10^{change:.0f}"
+    a_layer = f", {factor(10 ** (change / steps))} a layer" if steps > 1 else ""
+    return f"{short(start, a)} -> {short(end, b)} from layer {first} to {last}: {in_all}{a_layer}"
+
+
+def _output_words(result: ProbeResult) -> str | None:
+    journey = _journey("output", result.layers)
+    return journey and f"var h {journey}"
+
+
+def _gradient_words(result: ProbeResult) -> str | None:
+    journey = _journey("output_gradient", result.layers[::-1])
+    return journey and f"var dL/dh {journey}"
+
+
+def _weight_gradient_words(result: ProbeResult) -> str | None:
+    known = [layer for layer in result.layers if layer.weight_gradient.variance_log10 is not None]
+    if len(known) < 2:
+        return None
+    logs = [layer.weight_gradient.variance_log10 or 0.0 for layer in known]
+    low, high = known[int(np.argmin(logs))], known[int(np.argmax(logs))]
+    ratio = max(logs) - min(logs)
+    spread = f"largest/smallest {short(10**ratio)}" if ratio < 300 else f"largest/smallest 10^{ratio:.0f}"
+    return (
+        f"var dL/dW {short(low.weight_gradient.variance, min(logs))} (layer {low.layer}) to "
+        f"{short(high.weight_gradient.variance, max(logs))} (layer {high.layer}), {spread}"
+    )
+
+
+def _correlation_words(result: ProbeResult) -> str | None:
+    known = [(layer.layer, cosine(layer.correlation)) for layer in result.layers if layer.correlation is not None]
+    if not known:
+        return None
+    (first, before), (last, after) = known[0], known[-1]
+    return f"cosine of two inputs' z {before} -> {after} from layer {first} to {last}"
+
+
+def _theory_words(result: ProbeResult) -> str | None:
+    """The largest disagreement between prediction and measurement, and whether chance explains it."""
+    gaps = [
+        (abs(layer.theory.z), layer)
+        for layer in result.layers
+        if layer.theory is not None and layer.theory.z is not None
+    ]
+    if not gaps:
+        return None
+    worst, layer = max(gaps, key=lambda gap: gap[0])
+    variance, predicted = layer.output.variance, layer.theory and layer.theory.output_variance
+    if not variance or not predicted:
+        return None
+    gap = f"{100 * (variance / predicted - 1):+.1f}%"
+    return f"var h within {worst:.1f} SD of the prediction (furthest: layer {layer.layer}, {gap})"
+
+
+def _loss_words(result: ProbeResult) -> str | None:
+    """Where the dtype gave out, forward and backward, in the order in which it happened."""
+    forward = _first_loss(result.layers, ("weight", "preactivation", "output"))
+    backward = _first_loss(result.layers[::-1], ("output_gradient", "preactivation_gradient", "weight_gradient"))
+    words = [f"{way}: {text}" for way, text in (("forward", forward), ("back", backward)) if text]
+    return "; ".join(words) + " (--dtype float64 reaches further)" if words else None
+
+
+def _first_loss(layers: Sequence[LayerStats], tensors: Sequence[str]) -> str | None:
+    for layer in layers:
+        for tensor in tensors:
+            status = layer.tensor(tensor).status
+            if status != "ok":
+                return f"{_LOSSES[status]} from {SYMBOLS[tensor]} of layer {layer.layer} on"
+    return None
+
+
+def cosine(value: float) -> str:
+    text = f"{value:.2f}".replace("-0.00", "0.00")
+    return text.replace("0.", ".", 1)
