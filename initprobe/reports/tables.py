@@ -53,7 +53,7 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False) -> Non
     print_verdict(result, to)
     to.print(_heading(result), soft_wrap=True)
     to.print()
-    to.print(_layer_table(result, every_row=verbose))
+    to.print(_layer_table(result, verbose))
     to.print()
     to.print(summary(result), soft_wrap=True)
     if verbose:
@@ -167,12 +167,13 @@ def _value(stats: TensorStats, value: float | None) -> str:
     return _LOST[stats.status] if lost else short(value, stats.variance_log10)
 
 
-def _columns(result: ProbeResult) -> list[Column]:
+def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
     edges = _spark_edges(result)
     return [
         Column("\nlayer", lambda layer: str(layer.layer)),
         *_output_columns(result),
         *_gradient_columns(result),
+        *([Column("\ndW/W", lambda layer: short(layer.gradient_to_weight_ratio))] if verbose else []),
         Column(f"\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges)),
     ]
 
@@ -237,12 +238,12 @@ def _spark(layer: LayerStats, edges: tuple[float, float]) -> str:
     return sparkline([s if s > 1e-4 else 0 for s in shares(histogram, np.linspace(*edges, _SPARK_BINS + 1))])
 
 
-def _layer_table(result: ProbeResult, every_row: bool) -> RenderableType:
+def _layer_table(result: ProbeResult, verbose: bool) -> RenderableType:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    columns = _columns(result)
+    columns = _columns(result, verbose)
     for column in columns:
         table.add_column(column.heading, justify="right", no_wrap=True)
-    shown = result.layers if every_row else _thinned(result.layers)
+    shown = result.layers if verbose else _thinned(result.layers)
     for layer in shown:
         table.add_row(*(column.entry(layer) for column in columns), style=_STATUS_STYLE[layer.status])
     if len(shown) == len(result.layers):
