@@ -28,7 +28,7 @@ class Thresholds:
             rate can serve.
         spread_sds: standard deviations of the draws, as predicted, by which a trend must exceed chance.
         saturated: share of saturated units. Half of them: the typical unit no longer passes a gradient.
-        dead: share of dead units. More than half: correlated inputs alone switch off at most half of all ReLUs.
+        dead: share of dead units. Correlated inputs alone switch off half of all ReLUs, and chance a few more.
         indistinct: 1 less the cosine of two inputs, below which they count as one. At .05 nine tenths of what h says
             about an input is the same for all.
         decorrelated: share of the inputs' cosine that is left at the last layer, where it began above `.3`.
@@ -39,7 +39,7 @@ class Thresholds:
     grave_decades: float = 4.0
     spread_sds: float = 3.0
     saturated: float = 0.5
-    dead: float = 0.6
+    dead: float = 0.75
     indistinct: float = 0.05
     decorrelated: float = 0.5
     tail: float = 300.0

@@ -122,7 +122,8 @@ def _normal_words(mean: float, std: float) -> str:
 def _uniform_words(mean: float, std: float) -> str:
     half = math.sqrt(3) * std
     if mean:
-        return f"U({_number(mean - half)}, {_number(mean + half)})"
+        ends = (end if abs(end) > 1e-9 * half else 0.0 for end in (mean - half, mean + half))  # rounding is no bound
+        return f"U({', '.join(map(_number, ends))})"
     return f"U(+-{_number(half)}), std {_number(std)}"
 
 

@@ -38,8 +38,15 @@ def _candidates(config: ProbeConfig) -> Iterator[ProbeConfig]:
     for init in ("xavier", leaky, "lecun", *_gains(config.activation)):
         fields = {field: getattr(config, field) for field in ProbeConfig.model_fields}
         changed = ProbeConfig(**(fields | {"init": init, "bias_init": None}))
-        if changed.init != config.init or config.bias_init is not None:
+        if config.bias_init is not None or not _same(changed.initializer, config.initializer, config):
             yield changed
+
+
+def _same(one: Initializer, other: Initializer, config: ProbeConfig) -> bool:
+    """Two names for one distribution of the weights."""
+    fans = (config.layer_widths[0], config.layer_widths[-1])
+    alike = math.isclose(one.variance(*fans), other.variance(*fans), rel_tol=1e-3)
+    return alike and (one.distribution.name, one.mean) == (other.distribution.name, other.mean)
 
 
 def _gains(activation: Activation) -> Iterator[str]:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -372,3 +373,23 @@ def test_phase_marks_cells_that_grow_without_bound(initprobe):
     for refused in (("--sigma-w", "3"), ("--sigma-b", "2..1"), ("--act", "tahn"), ("--mark", "xaver")):
         outcome = initprobe("phase", "--act", "relu", *refused)
         assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--init", "normal:std=0.02", "--act", "relu", "--width", 32, "--layers", 40),
+        ("--init", "he", "--act", "relu", "--width", 32, "--layers", 300, "--batch", 64, "--draws", 2),
+    ],
+)
+def test_no_number_is_cropped_and_the_table_still_fits(initprobe, args):
+    """The widest numbers there are."""
+    rows = [line for line in initprobe("run", *args, "--no-figures").out.splitlines() if re.match(r" +\d+ ", line)]
+    assert len(rows) >= 40
+    assert not any("…" in row for row in rows)
+    assert max(map(len, rows)) <= 80
+
+
+def test_no_name_is_cropped_in_a_comparison(initprobe):
+    spec = "truncated_normal:std=0.012345,corrected=true"
+    assert spec in initprobe(*COMPARE, "--init", spec).out

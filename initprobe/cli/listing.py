@@ -37,6 +37,6 @@ def command(kind: str) -> None:
     for record in registry.values():
         also = f"\n[dim]{', '.join(record.aliases)}[/dim]" if record.aliases else ""
         table.add_row(f"[bold]{record.name}[/bold]{also}", escape(record.formula), escape(record.reference))
-    to = console(sys.stdout)
+    to = console(sys.stdout, wrap=True)
     to.print(table)
     to.print(f"\nMore on one: initprobe explain {next(iter(registry))}", highlight=False)

@@ -19,7 +19,8 @@ from initprobe.reports.words import SYMBOLS, cosine, course
 from initprobe.results import TENSORS, LayerStats, ProbeResult, TensorStats
 
 _MOST_ROWS = 100
-_SPARK_BINS = 10
+_WIDEST = 1000
+_SPARK_BINS = 7  # odd, so that a spike at 0 is one
 _STATUS_STYLE = {"ok": "", "underflow": "yellow", "overflow": "red", "nonfinite": "red"}
 _HEALTHY = "SIGNAL SURVIVES initialization (training is another matter)"
 _SEVERITY_STYLE = {"error": "bold red", "warning": "bold yellow", "info": "dim"}
@@ -32,12 +33,13 @@ class _Console(Console):
         raise BrokenPipeError  # Rich would exit with 1; what it means is for the program to say
 
 
-def console(file: IO[str], *, color: bool | None = None) -> Console:
-    """A console that never crops a number: at least 80 columns wide, wherever its lines go."""
+def console(file: IO[str], *, color: bool | None = None, wrap: bool = False) -> Console:
+    """A console that never crops a number: lines are as long as they are, unless `wrap` folds words into 80 columns."""
     probe = Console(file=file)
-    width = max(probe.width, 80) if probe.is_terminal else 80
-    # Rich ignores a width without a height on a dumb terminal.
+    folded = max(probe.width, 80) if probe.is_terminal else 80
     plain = None if color is None else not color
+    # Rich ignores a width without a height on a dumb terminal.
+    width = folded if wrap else _WIDEST
     return _Console(file=file, width=width, height=probe.height, highlight=False, no_color=plain)
 
 
@@ -174,7 +176,7 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
         *_output_columns(result),
         *_gradient_columns(result),
         *([Column("\ndW/W", lambda layer: short(layer.gradient_to_weight_ratio))] if verbose else []),
-        Column(f"\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges)),
+        Column(f"h in\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges)),
     ]
 
 
@@ -224,7 +226,7 @@ def _spark_edges(result: ProbeResult) -> tuple[float, float]:
 
 
 def _spark_heading(edges: tuple[float, float]) -> str:
-    return f"h {_end(edges[0])}..{_end(edges[1])}"
+    return f"{_end(edges[0])}..{_end(edges[1])}"
 
 
 def _end(value: float) -> str:
