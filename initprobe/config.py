@@ -14,6 +14,7 @@ from initprobe.grammar import Spec, Value, build, parse_spec, parse_value
 from initprobe.initializers import INITIALIZERS, Initializer
 from initprobe.inputs import INPUTS, SUFFIXES, Noise
 from initprobe.registry import Registry
+from initprobe.thresholds import Thresholds
 
 DEFAULT_LAYERS = 10
 DEFAULT_WIDTH = 500
@@ -116,6 +117,7 @@ class ProbeConfig(BaseModel):
         draws: independent networks, each with its own synthetic input.
         seed: seed of everything random.
         dtype: precision of the network; statistics are taken in float64 either way.
+        thresholds: limits of the verdict, by name: `{"saturated": 0.3}`.
 
     Raises:
         ConfigError: in one line, what is wrong and what to do.
@@ -137,6 +139,7 @@ class ProbeConfig(BaseModel):
     draws: Size = 4
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
     dtype: Literal["float32", "float64"] = "float32"
+    thresholds: Thresholds = Thresholds()
 
     def __init__(self, /, **data: Any) -> None:
         try:

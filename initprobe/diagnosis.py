@@ -7,42 +7,16 @@ and a net whose draws differ by a factor of ten (ReLU + He at depth) is not judg
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from initprobe.numbers import percent, power, short
+from initprobe.numbers import factor, percent, power, short
 from initprobe.registry import Registry
 from initprobe.results import Finding, LayerStats, ProbeResult, Severity
+from initprobe.thresholds import Thresholds
 
 TensorProfile = list[tuple[int, float]]
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """From where on a number is worth a word; each with its reason.
-
-    Attributes:
-        trend_decades: decades of variance that a net must gain or lose at its steady rate. One and a half are a factor
-            of nearly 6 in scale, which a learning rate makes up for; below it nothing is said.
-        grave_decades: decades from which a trend is an error. Four are a factor 100 in scale: beyond what one learning
-            rate can serve.
-        spread_sds: standard deviations of the draws, as predicted, by which a trend must exceed chance.
-        saturated: share of saturated units. Half of them: the typical unit no longer passes a gradient.
-        dead: share of dead units. Correlated inputs alone switch off half of all ReLUs, and chance a few more.
-        indistinct: 1 less the cosine of two inputs, below which they count as one. At .05 nine tenths of what h says
-            about an input is the same for all.
-        decorrelated: share of the inputs' cosine that is left at the last layer, where it began above `.3`.
-        tail: rms over median of |dL/dz|. 1.5 for a normal distribution; leaky ReLU of slope 0.01 alone makes up to 100.
-    """
-
-    trend_decades: float = 1.5
-    grave_decades: float = 4.0
-    spread_sds: float = 3.0
-    saturated: float = 0.5
-    dead: float = 0.75
-    indistinct: float = 0.05
-    decorrelated: float = 0.5
-    tail: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +26,9 @@ class Observation:
     layer: int
     evidence: str
     severity: Severity
+
+
+Look = Callable[[ProbeResult, Thresholds], Observation | None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +49,7 @@ class Rule:
     measurement: str
     remedy: str
     reference: str
-    look: Callable[[ProbeResult, Thresholds], Observation | None]
+    look: Look
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -168,9 +145,10 @@ def _profile(result: ProbeResult, tensor: str) -> TensorProfile:
     return [(layer, value) for layer, value in known if value is not None]
 
 
-def _chance(result: ProbeResult, name: str, limits: Thresholds) -> float:
+def _chance(result: ProbeResult, tensor: str, limits: Thresholds) -> float:
     """Decades that chance may move a variance of this net, as predicted."""
-    spreads = [getattr(layer.theory, name, None) or 0.0 for layer in result.layers]
+    names = ("output_spread", "output_gradient_spread") if tensor == "weight_gradient" else (f"{tensor}_spread",)
+    spreads = [math.hypot(*(getattr(layer.theory, name, None) or 0.0 for name in names)) for layer in result.layers]
     return limits.spread_sds * max(spreads, default=0.0) / math.log(10)
 
 
@@ -180,7 +158,7 @@ def _trending(result: ProbeResult, tensor: str, sign: int, limits: Thresholds) -
     moved = trend([value for _, value in profile])
     if tensor != "output":  # gradients travel the other way
         moved = Trend(-moved.change, -moved.steady, moved.steps)
-    least = limits.trend_decades + _chance(result, f"{tensor.removeprefix('weight_')}_spread", limits)
+    least = limits.trend_decades + _chance(result, tensor, limits)
     return (moved, profile) if sign * moved.decades >= least else None
 
 
@@ -205,19 +183,34 @@ def _variance(log10: float) -> str:
     return short(10**log10) if abs(log10) < 300 else power(log10)
 
 
-def _trend_rule(tensor: str, sign: int, symbol: str) -> Callable[[ProbeResult, Thresholds], Observation | None]:
+def _output_trend(sign: int) -> Look:
+    return lambda result, limits: _trend_seen(result, "output", sign, limits)
+
+
+def _gradient_trend(sign: int) -> Look:
+    """dL/dh, or else dL/dW, which also depends on h: where that has a trend of its own, dL/dW only repeats it."""
+
     def look(result: ProbeResult, limits: Thresholds) -> Observation | None:
-        found = _trending(result, tensor, sign, limits)
-        if found is None:
-            return None
-        moved, profile = found
-        (first, a), (last, b) = profile[0], profile[-1]
-        course = f"{_variance(a)} at layer {first}, {_variance(b)} at layer {last}"
-        evidence = f"{_arithmetic(result)}{_per_layer(moved)} the variance of {symbol} ({course})"
-        begins = first if tensor == "output" else last
-        return Observation(begins, evidence, _gravity(moved.change, limits))
+        seen = _trend_seen(result, "output_gradient", sign, limits)
+        if seen or any(_trending(result, "output", way, limits) for way in (-1, 1)):
+            return seen
+        return _trend_seen(result, "weight_gradient", sign, limits)
 
     return look
+
+
+_TREND_SYMBOLS = {"output": "h", "output_gradient": "dL/dh", "weight_gradient": "dL/dW"}
+
+
+def _trend_seen(result: ProbeResult, tensor: str, sign: int, limits: Thresholds) -> Observation | None:
+    found = _trending(result, tensor, sign, limits)
+    if found is None:
+        return None
+    moved, profile = found
+    (first, a), (last, b) = profile[0], profile[-1]
+    course = f"{_variance(a)} at layer {first}, {_variance(b)} at layer {last}"
+    evidence = f"{_arithmetic(result)}{_per_layer(moved)} the variance of {_TREND_SYMBOLS[tensor]} ({course})"
+    return Observation(first if tensor == "output" else last, evidence, _gravity(moved.change, limits))
 
 
 def _first(
@@ -306,7 +299,7 @@ def _heavy_tailed(result: ProbeResult, limits: Thresholds) -> Observation | None
     return _first(result, lambda layer: _tail(layer) > limits.tail, words, "warning")
 
 
-def _status(status: str) -> Callable[[ProbeResult, Thresholds], Observation | None]:
+def _status(status: str) -> Look:
     def look(result: ProbeResult, limits: Thresholds) -> Observation | None:
         forward = [layer.layer for layer in result.layers if layer.output.status == status]
         back = [layer.layer for layer in result.layers if layer.output_gradient.status == status]
@@ -315,6 +308,75 @@ def _status(status: str) -> Callable[[ProbeResult, Thresholds], Observation | No
         return Observation(back[-1], "on the way back; what is computed from it is void", "error") if back else None
 
     return look
+
+
+def _unstable_gain(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    """The steepest slope counts, not their product: a net that has slipped is where the map is level again."""
+    slopes = {layer.layer: layer.theory.length_slope for layer in result.layers if layer.theory}
+    known = {layer: slope for layer, slope in slopes.items() if slope is not None}
+    steepest = max(known, key=lambda layer: known[layer], default=0)
+    if not known or (growth := known[steepest] ** len(known)) < limits.unstable:
+        return None
+    slips = any(_trending(result, tensor, way, limits) for tensor in ("output", "output_gradient") for way in (-1, 1))
+    evidence = (
+        f"length-map slope {known[steepest]:.3f} at layer {steepest}: to the {len(known)}th power, "
+        f"deviations in scale grow {factor(growth)}"
+    )
+    return Observation(steepest, evidence, "warning" if slips else "info")
+
+
+def _scales(result: ProbeResult, side: Callable[[LayerStats], int]) -> list[float]:
+    """`fan x Var(W)` of every layer, by `side` fan_in or fan_out; empty where a variance is not known or 0."""
+    variances = [layer.weight.variance or 0.0 for layer in result.layers]
+    return [side(layer) * v for layer, v in zip(result.layers, variances, strict=True)] if all(variances) else []
+
+
+def _fan_mismatch(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    inward, outward = _scales(result, lambda layer: layer.fan_in), _scales(result, lambda layer: layer.fan_out)
+    if not inward or max(outward) > (1 + 2 * limits.recognised) * min(outward):
+        return None
+    ratio = max(inward) / min(inward)
+    if ratio < limits.mismatch:
+        return None
+    typical = statistics.median(inward)
+    layer = max(result.layers, key=lambda layer: abs(math.log(inward[layer.layer - 1] / typical)))
+    evidence = (
+        f"fan_out x Var(W) = {short(outward[0])} everywhere, but what the signal meets, fan_in x Var(W), is "
+        f"{short(inward[layer.layer - 1])} at layer {layer.layer} ({layer.fan_in} -> {layer.fan_out})"
+    )
+    return Observation(layer.layer, evidence, "warning" if math.log10(ratio) >= limits.trend_decades else "info")
+
+
+# fan_in Var(W) of the rules that everybody uses, and for what they were made.
+_CUSTOMARY = {
+    "torch.nn.Linear's": 1 / 3,
+    "Xavier's or LeCun's, for tanh and linear nets": 1.0,
+    "He's, for ReLU nets": 2.0,
+}
+
+
+def _customary(scale: float, tolerance: float) -> str | None:
+    """Whose rule has this `fan_in Var(W)`; `tolerance` is of its log."""
+    return next((name for name, at in _CUSTOMARY.items() if abs(math.log(scale / at)) <= tolerance), None)
+
+
+def _wrong_initializer(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    """A signal that decays or grows by exactly the factor between two customary rules."""
+    scales = _scales(result, lambda layer: layer.fan_in)
+    if not scales or max(scales) > (1 + 2 * limits.recognised) * min(scales):
+        return None
+    scale, tensors = statistics.fmean(scales), ("output", "output_gradient")
+    found = [(t, seen) for t in tensors for way in (-1, 1) if (seen := _trending(result, t, way, limits))]
+    if not found:
+        return None
+    tensor, (moved, _) = found[0]
+    needed = scale / 10**moved.steady
+    chance = _chance(result, tensor, limits) * math.log(10) / moved.steps
+    used, fitting = _customary(scale, limits.recognised), _customary(needed, limits.recognised + chance)
+    if used is None or fitting in (None, used):
+        return None
+    evidence = f"fan_in x Var(W) = {scale:.2g} is {used}; this net needs {needed:.2g}: {fitting}"
+    return Observation(1, evidence, "warning")
 
 
 _GLOROT = "Glorot & Bengio 2010, AISTATS 9:249"
@@ -329,7 +391,7 @@ RULES: Registry[Rule] = Registry(
             measurement="log variance of h over depth: steady rate times depth, beyond the predicted spread",
             remedy="larger weights: the forward gain of the activation",
             reference=_GLOROT,
-            look=_trend_rule("output", -1, "h"),
+            look=_output_trend(-1),
         ),
         Rule(
             name="exploding-output",
@@ -337,23 +399,23 @@ RULES: Registry[Rule] = Registry(
             measurement="log variance of h over depth: steady rate times depth, beyond the predicted spread",
             remedy="smaller weights: the forward gain of the activation",
             reference="He et al. 2015, arXiv:1502.01852",
-            look=_trend_rule("output", 1, "h"),
+            look=_output_trend(1),
         ),
         Rule(
             name="vanishing-gradient",
             meaning="width x Var(W) times the mean squared slope is below 1, so the gradient shrinks on its way back",
-            measurement="log variance of dL/dh over depth: steady rate times depth, beyond the predicted spread",
+            measurement="log variance of dL/dh, else dL/dW, over depth: steady rate times depth, beyond the predicted spread",
             remedy="larger weights, or an activation with a larger slope where its inputs are",
             reference=_GLOROT,
-            look=_trend_rule("output_gradient", -1, "dL/dh"),
+            look=_gradient_trend(-1),
         ),
         Rule(
             name="exploding-gradient",
             meaning="width x Var(W) times the mean squared slope is above 1, so the gradient grows on its way back",
-            measurement="log variance of dL/dh over depth: steady rate times depth, beyond the predicted spread",
+            measurement="log variance of dL/dh, else dL/dW, over depth: steady rate times depth, beyond the predicted spread",
             remedy="smaller weights",
             reference=_DEEP_INFORMATION,
-            look=_trend_rule("output_gradient", 1, "dL/dh"),
+            look=_gradient_trend(1),
         ),
         Rule(
             name="saturated",
@@ -410,6 +472,30 @@ RULES: Registry[Rule] = Registry(
             remedy="smaller weights: saturated forward, such a net explodes backward",
             reference="Hanin & Nica 2020, arXiv:1812.05994",
             look=_heavy_tailed,
+        ),
+        Rule(
+            name="unstable-gain",
+            meaning="the length map is steeper than 1 here, so no constant gain holds the scale at depth",
+            measurement="largest predicted d log q_l / d log q_(l-1), to the power of the depth",
+            remedy="normalisation or residual branches; a gain only moves the depth at which it slips",
+            reference="Poole et al. 2016, arXiv:1606.05340; Hayou et al. 2019, arXiv:1902.06853",
+            look=_unstable_gain,
+        ),
+        Rule(
+            name="fan-mismatch",
+            meaning="the weights are scaled by the units they lead to, not by the units they sum over",
+            measurement="fan_out Var(W) the same in every layer while fan_in Var(W) varies",
+            remedy="mode=fan_in; fan_out keeps the gradient's variance instead",
+            reference="He et al. 2015, arXiv:1502.01852",
+            look=_fan_mismatch,
+        ),
+        Rule(
+            name="wrong-initializer",
+            meaning="these weights are a customary rule's, but of one made for another activation",
+            measurement="fan_in Var(W) against the factor that the signal meets at every layer",
+            remedy="the rule made for this activation",
+            reference="He et al. 2015, arXiv:1502.01852",
+            look=_wrong_initializer,
         ),
         Rule(
             name="underflow",

@@ -189,7 +189,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         theory_note=no_theory(config),
         layers=layers,
     )
-    return diagnose(found, fix=lambda: fix_for(config, experiment.sizes, pooled(inputs)))
+    return diagnose(found, lambda: fix_for(config, experiment.sizes, pooled(inputs)), config.thresholds)
 
 
 def _pair(shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple[Array, Array]:

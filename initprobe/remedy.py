@@ -67,7 +67,7 @@ def _holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> b
             for values in ([t.output_variance for t in theory], [t.output_gradient_variance for t in theory])
         )
         saturated = max(_saturated(config.activation, t.state) for t in theory)
-    return sound(output, gradient, saturated)
+    return sound(output, gradient, saturated, config.thresholds)
 
 
 def _saturated(activation: Activation, state: State) -> float:
@@ -97,6 +97,8 @@ def command_line(config: ProbeConfig) -> str:
         words += ["--input", str(config.input)]
     if config.standardize:
         words.append("--standardize")
+    changed = config.thresholds.model_dump(exclude_defaults=True)
+    words += [word for name, value in changed.items() for word in ("--threshold", f"{name}={value:g}")]
     return shlex.join(words)
 
 

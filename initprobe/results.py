@@ -137,6 +137,8 @@ class LayerTheory(Record):
         output_spread: standard deviation of `log(measured / theory)` for the output variance, averaged over the draws:
             what a finite width allows it to differ by; null where it is not known.
         output_gradient_spread: the same for the variance of dL/dh.
+        length_slope: relative change of z's mean square for a relative change of it at the layer below, the slope of
+            the length map in logs; above 1, deviations in scale grow. Null at layer 1.
         z: the measured output variance less the predicted one, both as logs, in SDs of their difference.
         output_shares: predicted share of the outputs in each bin of the output histogram.
     """
@@ -149,6 +151,7 @@ class LayerTheory(Record):
     correlation: Finite | None
     output_spread: Finite | None
     output_gradient_spread: Finite | None
+    length_slope: Finite | None
     z: Finite | None
     output_shares: tuple[Share, ...] | None
 

@@ -37,10 +37,18 @@ def with_theory(
     with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
         predicted = predict(config.activation, rules, pooled(inputs), samples)
         spreads = spread(config.activation, rules, [theory.state for theory in predicted], samples)
+        slopes = [math.nan, *map(_length_slope, predicted, predicted[1:], rules[1:])]
         return tuple(
-            layer.model_copy(update={"theory": _prediction(config, layer, theory, noise)})
-            for layer, theory, noise in zip(layers, predicted, spreads, strict=True)
+            layer.model_copy(update={"theory": _prediction(config, layer, theory, noise, slope)})
+            for layer, theory, noise, slope in zip(layers, predicted, spreads, slopes, strict=True)
         )
+
+
+def _length_slope(below: LayerTheory, here: LayerTheory, layer: Layer) -> float:
+    """`d log q / d log q_below`, q being the mean square of z."""
+    found, state = below.state.moments, here.state
+    q = state.average(state.variance + state.mean**2)
+    return layer.n_in * layer.weight_variance * below.state.average(found.growth) / q
 
 
 def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
@@ -66,7 +74,9 @@ def rule(config: ProbeConfig, fans: tuple[int, int]) -> Layer:
     )
 
 
-def _prediction(config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread) -> Prediction:
+def _prediction(
+    config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread, slope: float
+) -> Prediction:
     return Prediction(
         preactivation_variance=_number(theory.preactivation_variance),
         output_variance=_number(theory.output_variance),
@@ -76,6 +86,7 @@ def _prediction(config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noi
         correlation=_finite(theory.correlation),
         output_spread=_finite(noise.output.averaged(config.draws).sd),
         output_gradient_spread=_finite(noise.output_gradient.averaged(config.draws).sd),
+        length_slope=_finite(slope),
         z=_z(layer, theory.output_variance, noise.output),
         output_shares=_shares(config, layer.output.histogram, theory.state),
     )

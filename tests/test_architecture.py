@@ -12,7 +12,8 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "numbers", "registry", "grammar", "activations", "initializers", "inputs", "config", "meanfield",
+    "errors", "numbers", "registry", "grammar", "activations", "initializers", "inputs", "thresholds", "config",
+    "meanfield",
     "engine", "results", "diagnosis", "reports", "describe", "summary", "theory", "remedy", "probe",
     "sweep", "cli", "__main__",
 ]  # fmt: skip

@@ -7,9 +7,11 @@ import pytest
 
 import initprobe
 from initprobe import ProbeConfig, run
+from initprobe.cli.options import config_from
 from initprobe.cli.run import command
-from initprobe.diagnosis import RULES, Thresholds, trend
+from initprobe.diagnosis import RULES, trend
 from initprobe.remedy import command_line
+from initprobe.thresholds import Thresholds
 
 SMALL = {"width": 120, "batch": 150, "draws": 2}
 
@@ -41,11 +43,11 @@ PANEL = [
     ("normal:std=0.01", "relu", 10, {"vanishing-output", "vanishing-gradient"}),
     ("normal:std=0.01", "linear", 10, {"vanishing-output", "vanishing-gradient"}),
     ("normal:std=0.01", "sigmoid", 10, {"vanishing-gradient"}),
-    ("xavier", "relu", 10, {"vanishing-output", "vanishing-gradient"}),
-    ("xavier", "relu", 50, {"vanishing-output", "vanishing-gradient"}),
+    ("xavier", "relu", 10, {"vanishing-output", "vanishing-gradient", "wrong-initializer"}),
+    ("xavier", "relu", 50, {"vanishing-output", "vanishing-gradient", "wrong-initializer"}),
     ("xavier", "sigmoid", 10, {"vanishing-gradient"}),
     ("he", "sigmoid", 20, {"vanishing-gradient"}),
-    ("torch_linear", "relu", 10, {"vanishing-gradient"}),
+    ("torch_linear", "relu", 10, {"vanishing-gradient", "wrong-initializer"}),
     ("torch_linear", "gelu", 50, {"vanishing-gradient"}),
     ("torch_linear", "tanh", 20, {"vanishing-gradient"}),
     ("fan_in_heuristic", "tanh", 20, {"vanishing-output", "vanishing-gradient"}),
@@ -53,7 +55,7 @@ PANEL = [
     ("normal:std=0.3", "tanh", 30, {"exploding-gradient"}),
     ("normal:std=1", "relu", 10, {"exploding-output", "exploding-gradient"}),
     ("normal:std=1", "linear", 10, {"exploding-output", "exploding-gradient"}),
-    ("he", "linear", 20, {"exploding-output", "exploding-gradient"}),
+    ("he", "linear", 20, {"exploding-output", "exploding-gradient", "wrong-initializer"}),
     ("he", "selu", 50, {"exploding-gradient"}),
     ("zeros", "tanh", 5, {"symmetric", "dead-layer"}),
     ("zeros", "relu", 5, {"symmetric", "dead-layer"}),
@@ -76,6 +78,41 @@ def test_panel(init, act, layers, truth):
     result = run(ProbeConfig(init=init, act=act, layers=layers, **SMALL))
     assert truth <= named(result), [finding.evidence for finding in result.diagnosis]
     assert result.healthy is (not truth), [finding.evidence for finding in result.diagnosis]
+
+
+def test_wrong_initializer_is_silent_where_weights_are_of_no_rule():
+    for init, act in (("normal:std=0.01", "tanh"), ("normal:std=1", "relu"), ("xavier", "sigmoid"), ("he", "selu")):
+        assert "wrong-initializer" not in named(run(ProbeConfig(init=init, act=act, layers=20, **SMALL)))
+
+
+SHRINKING = {"act": "relu", "widths": (400, 50, 40, 30), "input_width": 400, "batch": 100, "draws": 2}
+
+
+def test_fan_mismatch_only_where_fan_out_sets_the_scale():
+    found = run(ProbeConfig(init="he:mode=fan_out", **SHRINKING)).diagnosis
+    finding = next(f for f in found if f.rule == "fan-mismatch")
+    assert finding.layer == 2
+    assert "400 -> 50" in finding.evidence
+    square = {"act": "relu", "layers": 4, **SMALL}
+    for init, shape in (("he", SHRINKING), ("xavier", SHRINKING), ("he:mode=fan_out", square)):
+        assert "fan-mismatch" not in {f.rule for f in run(ProbeConfig(init=init, **shape)).diagnosis}
+
+
+def test_unstable_gain_of_gelu_at_depth():
+    """The length map of GELU is steeper than 1 wherever the gain could hold, by up to 14%."""
+    deep = {"init": "lecun:gain=1.5335", "act": "gelu", "width": 300, "batch": 100, "draws": 2}
+    result = run(ProbeConfig(layers=60, **deep))
+    finding = next(f for f in result.diagnosis if f.rule == "unstable-gain")
+    assert (finding.severity, finding.fix) == ("warning", None)
+    shallow, stable = run(ProbeConfig(layers=5, **deep)), run(ProbeConfig(init="he", act="relu", layers=60, **SMALL))
+    assert "unstable-gain" not in {f.rule for f in (*shallow.diagnosis, *stable.diagnosis)}
+
+
+def test_a_gradient_is_judged_by_the_weights_too():
+    """The gradient grows and the output falls, each too little to name; dL/dW grows by both."""
+    settings = {"init": "lecun:gain=1.2", "act": "tanh", "layers": 110, "width": 200, "batch": 100, "draws": 2}
+    finding = run(ProbeConfig(**settings)).diagnosis[0]
+    assert (finding.rule, "dL/dW" in finding.evidence) == ("exploding-gradient", True)
 
 
 def test_saturation_by_bias_and_dead_units_by_bias():
@@ -138,12 +175,7 @@ def parsed(line):
     """The experiment that a fix line runs."""
     words = shlex.split(line)
     assert words[:2] == ["initprobe", "run"]
-    options = command.make_context("run", words[2:]).params
-    widths = options.pop("widths")
-    fields = {name: value for name, value in options.items() if name in ProbeConfig.model_fields}
-    return ProbeConfig(
-        **fields, input=options["input_"], widths=widths and tuple(int(width) for width in widths.split(","))
-    )
+    return config_from(command.make_context("run", words[2:]).params)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +183,7 @@ def parsed(line):
     [
         {},
         {"layers": 3, "width": 7, "seed": 4, "draws": 2, "dtype": "float64", "batch": 9, "batches": 2},
+        {"thresholds": {"saturated": 0.3}},
         {"widths": (5, 4, 3), "input_width": 8, "input": "uniform:low=0", "bias_init": "normal:std=0.1"},
     ],
 )

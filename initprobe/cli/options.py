@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -46,6 +46,13 @@ _OPTIONS = (
     click.option("--draws", type=int, default=4, show_default=True, metavar="N", help="Independent networks."),
     click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of everything random."),
     click.option("--dtype", default="float32", show_default=True, metavar="float32|float64", help="Network precision."),
+    click.option(
+        "--threshold",
+        "thresholds",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A limit of the verdict, as in saturated=0.3; repeatable. `initprobe list thresholds` shows all.",
+    ),
     click.option("--threads", type=int, metavar="N", help="Threads; the numbers do not depend on it.  [default: all]"),
 )
 
@@ -98,7 +105,12 @@ def config_from(options: Mapping[str, Any]) -> ProbeConfig:
 
     fields = {name: options[name] for name in (*_FIELDS, *_MORE_FIELDS)}
     try:
-        return ProbeConfig(input=options["input_"], widths=_widths(options["widths"]), **fields)
+        return ProbeConfig(
+            input=options["input_"],
+            widths=_widths(options["widths"]),
+            thresholds=_thresholds(options["thresholds"]),
+            **fields,
+        )
     except ConfigError as error:
         field, colon, rest = str(error).partition(":")
         if field not in ProbeConfig.model_fields:
@@ -115,3 +127,21 @@ def _widths(text: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ConfigError(f"--widths: {text!r} is not a list of whole numbers like 750,700,650") from None
+
+
+def _thresholds(texts: Sequence[str]) -> dict[str, float]:
+    from initprobe.errors import ConfigError
+    from initprobe.grammar import parse_number
+    from initprobe.registry import suggestion
+    from initprobe.thresholds import Thresholds
+
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--threshold: {text!r} is not NAME=VALUE, as in saturated=0.3")
+        if name not in Thresholds.model_fields:
+            hint = suggestion(name, list(Thresholds.model_fields)) or " `initprobe list thresholds` shows all."
+            raise ConfigError(f"--threshold: unknown limit {name!r}.{hint}")
+        found[name] = parse_number(value)
+    return found

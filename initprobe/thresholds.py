@@ -1,0 +1,65 @@
+"""From where on a number is worth a word: the limits of the verdict, each with its reason."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Thresholds(BaseModel):
+    """The limits that `diagnosis` judges by; `initprobe list thresholds` prints them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trend_decades: Positive = Field(
+        1.5,
+        description="Decades of variance that a net must gain or lose at its steady rate. One and a half are a factor of "
+        "nearly 6 in scale, which a learning rate makes up for; below it nothing is said.",
+    )
+    grave_decades: Positive = Field(
+        4.0,
+        description="Decades from which a trend is an error. Four are a factor 100 in scale: beyond what one learning "
+        "rate can serve.",
+    )
+    spread_sds: Positive = Field(
+        3.0, description="Predicted standard deviations of the draws by which a trend must exceed chance."
+    )
+    saturated: Share = Field(
+        0.5, description="Share of saturated units. Half of them: the typical unit no longer passes a gradient."
+    )
+    dead: Share = Field(
+        0.75,
+        description="Share of dead units. Correlated inputs alone switch off half of all ReLUs, and chance a few more.",
+    )
+    indistinct: Share = Field(
+        0.05,
+        description="1 less the cosine of two inputs, below which they count as one. At .05 nine tenths of what h says "
+        "about an input is the same for all.",
+    )
+    decorrelated: Share = Field(
+        0.5, description="Share of the inputs' cosine left at the last layer, where it began above .3: half of it."
+    )
+    tail: Positive = Field(
+        300.0,
+        description="rms over median of |dL/dz|. It is 1.5 for a normal distribution, and leaky ReLU of slope 0.01 alone "
+        "makes up to 100.",
+    )
+    unstable: Positive = Field(
+        10.0,
+        description="Growth of a relative deviation in scale over the depth, at the steepest slope of the length map. Ten "
+        "turn the few percent that chance leaves in some hundred units into tens of percent.",
+    )
+    mismatch: Positive = Field(
+        3.0,
+        description="Largest over smallest fan_in Var(W) of a net whose fan_out Var(W) is constant. Three lie well beyond "
+        "what layers of similar size differ by.",
+    )
+    recognised: Share = Field(
+        0.05,
+        description="Relative error within which a weight variance is taken for a customary rule's: several standard "
+        "deviations of the variance of 100 x 100 weights.",
+    )
