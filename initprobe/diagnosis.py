@@ -404,7 +404,7 @@ RULES: Registry[Rule] = Registry(
         Rule(
             name="vanishing-gradient",
             meaning="width x Var(W) times the mean squared slope is below 1, so the gradient shrinks on its way back",
-            measurement="log variance of dL/dh, else dL/dW, over depth: steady rate times depth, beyond the predicted spread",
+            measurement="log variance of dL/dh, else dL/dW, over depth: steady rate times depth, beyond chance",
             remedy="larger weights, or an activation with a larger slope where its inputs are",
             reference=_GLOROT,
             look=_gradient_trend(-1),
@@ -412,7 +412,7 @@ RULES: Registry[Rule] = Registry(
         Rule(
             name="exploding-gradient",
             meaning="width x Var(W) times the mean squared slope is above 1, so the gradient grows on its way back",
-            measurement="log variance of dL/dh, else dL/dW, over depth: steady rate times depth, beyond the predicted spread",
+            measurement="log variance of dL/dh, else dL/dW, over depth: steady rate times depth, beyond chance",
             remedy="smaller weights",
             reference=_DEEP_INFORMATION,
             look=_gradient_trend(1),

@@ -17,8 +17,8 @@ class Thresholds(BaseModel):
 
     trend_decades: Positive = Field(
         1.5,
-        description="Decades of variance that a net must gain or lose at its steady rate. One and a half are a factor of "
-        "nearly 6 in scale, which a learning rate makes up for; below it nothing is said.",
+        description="Decades of variance that a net must gain or lose at its steady rate. One and a half are a factor "
+        "of nearly 6 in scale, which a learning rate makes up for; below it nothing is said.",
     )
     grave_decades: Positive = Field(
         4.0,
@@ -45,18 +45,18 @@ class Thresholds(BaseModel):
     )
     tail: Positive = Field(
         300.0,
-        description="rms over median of |dL/dz|. It is 1.5 for a normal distribution, and leaky ReLU of slope 0.01 alone "
-        "makes up to 100.",
+        description="rms over median of |dL/dz|. It is 1.5 for a normal distribution, and leaky ReLU of slope 0.01 "
+        "alone makes up to 100.",
     )
     unstable: Positive = Field(
         10.0,
-        description="Growth of a relative deviation in scale over the depth, at the steepest slope of the length map. Ten "
-        "turn the few percent that chance leaves in some hundred units into tens of percent.",
+        description="Growth of a relative deviation in scale over the depth, at the steepest slope of the length map. "
+        "Ten turn the few percent that chance leaves in some hundred units into tens of percent.",
     )
     mismatch: Positive = Field(
         3.0,
-        description="Largest over smallest fan_in Var(W) of a net whose fan_out Var(W) is constant. Three lie well beyond "
-        "what layers of similar size differ by.",
+        description="Largest over smallest fan_in Var(W) of a net whose fan_out Var(W) is constant. Three lie well "
+        "beyond what layers of similar size differ by.",
     )
     recognised: Share = Field(
         0.05,

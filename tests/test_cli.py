@@ -297,11 +297,13 @@ def test_gain_of_every_activation(initprobe):
     assert all(name in text for name in package.ACTIVATIONS)
     assert max(map(len, text.splitlines()[: len(package.ACTIVATIONS) + 2])) <= 80
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines()[2 : len(package.ACTIVATIONS) + 2]}
-    assert rows["relu"][:2] == ["1.4142", "1.4142"]  # sqrt(2): He et al. 2015
-    assert rows["linear"][:2] == ["1.0000", "1.0000"]
+    assert rows["relu"][:3] == ["1.4142", "1", "1.4142"]  # sqrt(2): He et al. 2015
+    assert rows["linear"][:3] == ["1.0000", "1", "1.0000"]
     assert rows["tanh"][0] == "1.5925"
-    assert rows["gelu"][-1] == "!"
-    assert "gelu" in text.splitlines()[-1]
+    assert rows["tanh"][6:8] == ["1.6667", "1.18"]  # torch's 5/3 settles at 1.178, not at 1
+    assert rows["selu"][6:8] == ["0.7500", ".0230"]
+    assert rows["gelu"][1] == "none"
+    assert "gelu" in text.splitlines()[-2]
 
 
 def test_gain_with_biases(initprobe):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,7 @@ _LEVEL = 1e6
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from initprobe.activations import Activation
     from initprobe.meanfield.gain import GainRow
 
 
@@ -38,7 +40,6 @@ def command(activations: tuple[str, ...], every: bool, sigma_b: str) -> None:
     from initprobe.config import resolve
     from initprobe.errors import ConfigError
     from initprobe.grammar import parse_number, parse_spec
-    from initprobe.meanfield.gain import gain_row
     from initprobe.reports.tables import console
 
     if bool(activations) == every:
@@ -47,45 +48,90 @@ def command(activations: tuple[str, ...], every: bool, sigma_b: str) -> None:
     if not 0 <= bias < 1:
         raise ConfigError(f"--sigma-b: {bias:g} must be at least 0 and below 1, or the biases alone exceed q = 1")
     names = list(ACTIVATIONS) if every else list(activations)
-    rows = [gain_row(resolve(ACTIVATIONS, parse_spec(name))) for name in names]
+    rows = [_row(resolve(ACTIVATIONS, parse_spec(name)), bias) for name in names]
     to = console(sys.stdout)
-    to.print(_table(rows, 1 - bias**2))
-    to.print(_notes(rows, 1 - bias**2), soft_wrap=True, markup=False)
+    to.print(_table(rows))
+    to.print(_notes(rows), soft_wrap=True, markup=False)
 
 
-def _table(rows: list[GainRow], share: float) -> Table:
-    """A row an activation; `share` is what the weights contribute to q = 1 beside the biases."""
+@dataclass(frozen=True)
+class Row:
+    """The gains of one activation beside biases, and what becomes of q under the customary ones.
+
+    Attributes:
+        gains: at q = 1.
+        share: what the weights contribute to q = 1 beside the biases.
+        torch_q: where q settles with torch's gain; None where torch knows none, NaN where it diverges.
+        mean_removed_q: where it settles with 1/std.
+    """
+
+    gains: GainRow
+    share: float
+    torch_q: float | None
+    mean_removed_q: float
+
+    @property
+    def stable(self) -> bool:
+        """The length map's slope at q = 1 is at most 1."""
+        return self.share * self.gains.slope <= 1 + 1e-9
+
+
+def _row(activation: Activation, sigma_b: float) -> Row:
+    from initprobe.meanfield.gain import gain_row
+    from initprobe.meanfield.phase import settled_lengths
+
+    gains = gain_row(activation)
+    scales = [gains.mean_removed, *([] if gains.torch is None else [gains.torch])]
+    settled = settled_lengths(activation, scales, sigma_b).tolist()
+    return Row(gains, 1 - sigma_b**2, settled[1] if len(settled) > 1 else None, settled[0])
+
+
+_HEADINGS = (
+    "forward\ngain",
+    "\nq*",
+    "backward\ngain",
+    "\nchi_1",
+    "gradient\ndepth",
+    "map\nslope",
+    "torch\ngain",
+    "\nq*",
+    "1/std\nNFNet",
+    "\nq*",
+)
+
+
+def _table(rows: list[Row]) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("\nactivation")
-    headings = (
-        "forward\ngain",
-        "backward\ngain",
-        "torch\ngain",
-        "1/std\n(NFNet)",
-        "\nchi_1",
-        "gradient\ndepth",
-        "map\nslope",
-    )
-    for heading in headings:
+    for heading in _HEADINGS:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(row.activation, *_numbers(row, share))
+        table.add_row(row.gains.activation, *_numbers(row))
     return table
 
 
-def _numbers(row: GainRow, share: float) -> list[str]:
-    chi = share * row.chi_1
+def _numbers(row: Row) -> list[str]:
+    gains, chi = row.gains, row.share * row.gains.chi_1
     return [
-        f"{math.sqrt(share) * row.forward:.4f}",
-        f"{row.backward:.4f}",
-        "-" if row.torch is None else f"{row.torch:.4f}",
-        f"{row.mean_removed:.4f}",
+        f"{math.sqrt(row.share) * gains.forward:.4f}",
+        "1" if row.stable else "none",
+        f"{gains.backward:.4f}",
         f"{chi:.4f}",
         _depth(chi),
-        f"{share * row.slope:.3f}" + ("" if share * row.slope <= 1 + 1e-12 else " !"),
+        f"{row.share * gains.slope:.3f}",
+        "-" if gains.torch is None else f"{gains.torch:.4f}",
+        _settled(row.torch_q),
+        f"{gains.mean_removed:.4f}",
+        _settled(row.mean_removed_q),
     ]
+
+
+def _settled(q: float | None) -> str:
+    from initprobe.numbers import short
+
+    return "none" if q is not None and math.isnan(q) else short(q)
 
 
 def _depth(chi: float) -> str:
@@ -94,17 +140,20 @@ def _depth(chi: float) -> str:
     return f"{depth:.1f}" if abs(depth) < _LEVEL else "level"
 
 
-def _notes(rows: list[GainRow], share: float) -> str:
-    unstable = [row.activation for row in rows if share * row.slope > 1 + 1e-12]
+def _notes(rows: list[Row]) -> str:
+    unstable = [row.gains.activation for row in rows if not row.stable]
     lines = [
         "",
-        "chi_1: factor of the gradient's variance a layer, at the forward gain; depth: layers for a change by e.",
-        "torch: calculate_gain; sigmoid 1, tanh 5/3 and selu 3/4 there are custom, not a fixed point of either map.",
-        "1/std: the gain where the mean of phi is removed (scaled weight standardisation).",
+        "forward gain: keeps q = 1; backward gain: keeps the gradient's variance where q is 1.",
+        "q*: where q settles with the gain before it; none where it is not stable and q drifts away.",
+        "chi_1, depth: factor of the gradient's variance a layer at the forward gain, layers for e.",
+        "torch: calculate_gain; sigmoid 1, tanh 5/3, selu 3/4 are custom, no fixed point at q = 1.",
+        "1/std: for weights that ignore phi's mean (scaled weight standardisation, timm).",
     ]
     if unstable:
-        lines.append(
-            f"! {', '.join(unstable)}: the slope exceeds 1, so no constant gain holds the scale with depth; normalise, "
-            "or add residual branches."
-        )
+        lines += [
+            "",
+            f"{', '.join(unstable)}: the length map's slope exceeds 1,",
+            "so no constant gain holds the scale with depth: normalise, or add residual branches.",
+        ]
     return "\n".join(lines)

@@ -28,7 +28,8 @@ _STEP = 4 ** (1 / 8)
 _ITERATIONS = 80
 _POLISHES = 8
 _TOLERANCE = 1e-13
-# Lengths at which a critical point is looked for, and one so small that phi is its tangent to rounding.
+# Lengths below which a critical point or a gain's fixed point is looked for, and one so small that phi is its tangent
+# to rounding.
 _CRITICAL_CEILING = 1e4
 _INFINITESIMAL = 1e-40
 # A length at which the length map shows whether it bends down or up from a critical point at 0.
@@ -136,14 +137,21 @@ def _depth(factor: Array) -> Array:
     return np.where(np.abs(factor - 1) <= NEUTRAL, math.inf, -1 / np.log(factor))
 
 
-def _lengths(activation: Activation, w: Array, b: Array) -> tuple[Array, Array]:
+def settled_lengths(activation: Activation, sigma_w: npt.ArrayLike, sigma_b: float = 0.0) -> Array:
+    """Where q settles, starting from 1, at weight scales `(scales,)`: 0 where it vanishes, NaN where it passes 1e4."""
+    w = np.asarray(sigma_w, float) ** 2
+    with np.errstate(all="ignore"):
+        return _lengths(activation, w, np.full_like(w, sigma_b**2), _CRITICAL_CEILING)[0]
+
+
+def _lengths(activation: Activation, w: Array, b: Array, ceiling: float = _CEILING) -> tuple[Array, Array]:
     """The fixed point of `w S(q) + b` next to q = 1 on the side the map moves to, and how that ended."""
     start = _excess(activation, w, b, np.ones_like(w))
     q = np.where(np.abs(start) <= NEUTRAL, 1.0, np.nan)
     settling = np.full(w.shape, "converges", dtype=object)
     for sign, word, end in ((1, "diverges", math.nan), (-1, "vanishes", 0.0)):
         cells = np.flatnonzero(np.isnan(q) & (np.sign(start) == sign))
-        low, high = _bracket(activation, w[cells], b[cells], sign)
+        low, high = _bracket(activation, w[cells], b[cells], sign, ceiling)
         settled = ~np.isnan(high)
         inside = cells[settled]
         q[inside] = _root(activation, w[inside], b[inside], low[settled], high[settled])
@@ -156,12 +164,12 @@ def _excess(activation: Activation, w: Array, b: Array, q: Array) -> Array:
     return np.asarray((w * lookup(activation, q).square + b) / q - 1)
 
 
-def _bracket(activation: Activation, w: Array, b: Array, sign: int) -> tuple[Array, Array]:
+def _bracket(activation: Activation, w: Array, b: Array, sign: int, ceiling: float) -> tuple[Array, Array]:
     """Where the excess, of that sign at q = 1, changes it: the ends of the interval in q; NaN for never."""
     low, high = np.full(w.shape, np.nan), np.full(w.shape, np.nan)
     active = np.arange(len(w))
     q = 1.0
-    while len(active) and _FLOOR < q < _CEILING:
+    while len(active) and _FLOOR < q < ceiling:
         before, q = q, q * _STEP**sign
         square = float(lookup(activation, q).square)
         changed = sign * (w[active] * square + b[active] - q) <= 0
