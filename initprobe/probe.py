@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.config import DEFAULT_BATCH, ProbeConfig
+from initprobe.depth import depth_scales
 from initprobe.describe import describe
 from initprobe.diagnosis import diagnose
 from initprobe.engine import mlp
@@ -181,12 +182,14 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         ]
     measured = summarise(records, experiment.sizes, config.activation)
     layers = with_theory(config, measured, inputs, experiment.batch * config.batches)
+    scales = depth_scales(config, layers)
     found = ProbeResult(
         config=config.model_dump(mode="json"),
         description=describe(config, experiment.sizes, experiment.batch),
         environment=_environment(threads),
         elapsed_s=time.perf_counter() - started,
         theory_note=no_theory(config),
+        depth_scales=scales,
         layers=layers,
     )
     return diagnose(found, lambda: fix_for(config, experiment.sizes, pooled(inputs)), config.thresholds)

@@ -195,6 +195,34 @@ class LayerStats(Record):
         return stats
 
 
+class DepthScale(Record):
+    """Layers over which something changes by a factor of e.
+
+    Attributes:
+        measured: of a straight line through the measured logs over depth.
+        predicted: of the same line through the predicted ones, at the same layers.
+        limit: at the fixed point of an infinitely deep net; null where there is none, or no exponential.
+    """
+
+    measured: Finite | None
+    predicted: Finite | None
+    limit: Finite | None
+
+
+class DepthScales(Record):
+    """Each null where too few layers show it above chance.
+
+    Attributes:
+        gradient: of the variance of dL/dh on its way back; negative where it grows.
+        correlation: of the distance of two inputs' cosine from its limit.
+        length: of the distance of the mean square of z from its limit.
+    """
+
+    gradient: DepthScale | None
+    correlation: DepthScale | None
+    length: DepthScale | None
+
+
 class Finding(Record):
     """One thing that a rule of `diagnosis` saw in a result.
 
@@ -262,6 +290,7 @@ class ProbeResult(Record):
         environment: versions and machine.
         elapsed_s: seconds that sampling, propagation, statistics and theory took.
         theory_note: why there is no prediction, in words; null where there is one.
+        depth_scales: over how many layers signals and gradients settle; null without a prediction.
         healthy: nothing above info was found; this speaks of initialization only.
         diagnosis: what is wrong or worth knowing, gravest first; empty where nothing is.
         layers: the layers, first to last.
@@ -273,6 +302,7 @@ class ProbeResult(Record):
     environment: Environment
     elapsed_s: Annotated[float, Field(ge=0)]
     theory_note: str | None = None
+    depth_scales: DepthScales | None = None
     healthy: bool = True
     diagnosis: tuple[Finding, ...] = ()
     layers: tuple[LayerStats, ...]

@@ -14,7 +14,7 @@ ROOT = Path(initprobe.__file__).parent
 FLOORS = [
     "errors", "numbers", "registry", "grammar", "activations", "initializers", "inputs", "thresholds", "config",
     "meanfield",
-    "engine", "results", "diagnosis", "reports", "describe", "summary", "theory", "remedy", "probe",
+    "engine", "results", "diagnosis", "reports", "describe", "summary", "theory", "depth", "remedy", "probe",
     "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from initprobe.numbers import factor, short
-from initprobe.results import LayerStats, ProbeResult
+from initprobe.results import DepthScale, LayerStats, ProbeResult
 
 SYMBOLS = {
     "weight": "weight W",
@@ -17,6 +17,8 @@ SYMBOLS = {
     "output_gradient": "output gradient dL/dh",
     "weight_gradient": "weight gradient dL/dW",
 }
+# What changes by e over this many depths of the net is level.
+_LEVEL = 10
 _LOSSES = {
     "underflow": "underflow, values below the normal range of the dtype,",
     "overflow": "overflow, values too large for the dtype,",
@@ -31,6 +33,7 @@ def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
         "gradient": _gradient_words(result),
         "weights": _weight_gradient_words(result),
         "inputs": _correlation_words(result),
+        "depth": _depth_words(result),
         "theory": result.theory_note or _theory_words(result),
         "lost": _loss_words(result),
     }
@@ -83,6 +86,25 @@ def _correlation_words(result: ProbeResult) -> str | None:
         return None
     (first, before), (last, after) = known[0], known[-1]
     return f"cosine of two inputs' z {before} -> {after} from layer {first} to {last}"
+
+
+def _depth_words(result: ProbeResult) -> str | None:
+    """Over how many layers the gradient and the distance of the cosine from its limit change by e."""
+    scales = result.depth_scales
+    if scales is None:
+        return None
+    named = {"gradient": scales.gradient, "cosine": scales.correlation}
+    reach = _LEVEL * len(result.layers)
+    told = [f"{name} {words}" for name, scale in named.items() if scale and (words := _scale_words(scale, reach))]
+    return f"layers per e-fold (theory): {', '.join(told)}" if told else None
+
+
+def _scale_words(scale: DepthScale, reach: float) -> str | None:
+    """`8.3 (8.4)`; None for what is level over any depth near this one."""
+    known = [value for value in (scale.measured, scale.predicted) if value is not None]
+    if len(known) < 2 or max(map(abs, known)) > reach:
+        return None
+    return f"{short(known[0])} ({short(known[1])})"
 
 
 def _theory_words(result: ProbeResult) -> str | None:

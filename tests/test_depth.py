@@ -1,0 +1,68 @@
+"""Depth scales fitted from a measurement, beside theory's fit of the same layers and its limit."""
+
+import math
+
+import pytest
+
+from initprobe import ProbeConfig, run
+
+
+def scales(**fields):
+    settings = {"act": "tanh", "width": 300, "batch": 200, "draws": 4}
+    return run(ProbeConfig(**(settings | fields))).depth_scales
+
+
+def scaled(sigma_w, sigma_b=0.0):
+    return {"init": f"variance_scaling:scale={sigma_w**2!r}", "bias_init": f"normal:std={sigma_b!r}"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "layers"),
+    [(scaled(0.9, 0.2), 30), (scaled(1.5, 0.3), 30), (scaled(0.5), 10)],
+)
+def test_measured_and_predicted_agree(fields, layers):
+    """The slope of a line through L logs of SD s, correlated as those of one net are, has an SD of about s/L."""
+    found = scales(layers=layers, **fields)
+    spread = math.sqrt(2 * layers / 300 / 4)  # of the last log, from 2/width a layer
+    gradient = found.gradient
+    assert abs(1 / gradient.measured - 1 / gradient.predicted) < 5 * spread / layers
+
+
+def test_far_from_the_edge_the_fit_is_the_limit():
+    """N(0, .01^2) and tanh: phi is its tangent from layer 2 on, so all scales are -1/log(sigma_w^2)."""
+    found = scales(init="normal:std=0.01", layers=10)
+    expected = -1 / math.log(300 * 0.01**2)
+    assert found.gradient.limit == pytest.approx(expected, rel=1e-6)
+    assert found.length.limit == pytest.approx(expected, rel=1e-6)
+    assert found.gradient.predicted == pytest.approx(expected, rel=0.01)
+    assert found.length.measured == pytest.approx(expected, rel=0.05)
+
+
+def test_inputs_become_alike_over_the_predicted_depth():
+    """What is left of 1 - c falls with the inputs' own noise, so the fit is within the finite width's few percent."""
+    found = scales(layers=20, **scaled(0.9, 0.2)).correlation
+    assert found.measured == pytest.approx(found.predicted, rel=0.1)
+    assert found.predicted == pytest.approx(found.limit, rel=0.2)
+
+
+def test_chaos_grows_back():
+    assert scales(layers=20, **scaled(2.0)).gradient.measured < 0
+
+
+def test_no_scale_where_there_is_none():
+    assert scales(init="constant:value=0.1", layers=5) is None
+    critical = scales(init="lecun", layers=20)
+    assert critical.gradient is None
+    assert critical.length is None
+    assert scales(init="lecun", layers=2).gradient is None
+    tapered = scales(init="lecun", widths=(300, 200, 100, 50), width=None, layers=None)
+    assert tapered.correlation is None
+
+
+def test_in_words(initprobe):
+    text = initprobe(
+        "run", "--sigma-w", "0.9", "--sigma-b", "0.2", "--act", "tanh", "--width", 200, "--layers", 20, "--no-figures"
+    ).out
+    line = next(line for line in text.splitlines() if line.startswith("depth"))
+    assert "gradient 2." in line
+    assert len(line) <= 80
