@@ -228,7 +228,8 @@ def elu(alpha: float = 1.0) -> Activation:
         formula="x if x > 0 else alpha (exp(x) - 1)",
         reference="Clevert et al. 2016, arXiv:1511.07289",
         kinks=(0,),
-        saturation=Band(low=min(SATURATED_SLOPE * max(alpha, 1) - alpha, 0.0)),
+        # A smaller alpha is a leaky ReLU in all but name: every slope below 0 is small, none is the flat end of it.
+        saturation=Band(low=SATURATED_SLOPE * max(alpha, 1) - alpha) if alpha > SATURATED_SLOPE else None,
         bounds=(-alpha, math.inf),
         params={"alpha": alpha},
         make=elu,

@@ -166,17 +166,27 @@ def _gravity(decades: float, limits: Thresholds) -> Severity:
     return "error" if abs(decades) >= limits.grave_decades else "warning"
 
 
-def _per_layer(moved: Trend) -> str:
+def _per_layer(moved: Trend, symbol: str) -> str:
     rate = 10**moved.steady
-    return f"each layer keeps {short(100 * rate)}% of" if rate < 1 else f"each layer multiplies by {short(rate)}"
+    if rate < 1:
+        return f"each layer keeps {short(100 * rate)}% of the variance of {symbol}"
+    return f"each layer multiplies the variance of {symbol} by {short(rate)}"
 
 
 def _arithmetic(result: ProbeResult) -> str:
     """`500 x 0.01^2 = 0.05: `, the number that decides it, of a layer in the middle."""
     layer = result.layers[len(result.layers) // 2]
-    if layer.weight.std is None or layer.weight.rms is None:
+    mean, variance = layer.weight.mean, layer.weight.variance
+    if mean is None or variance is None:
         return ""
-    return f"{layer.fan_in} x {layer.weight.rms:.2g}^2 = {layer.fan_in * layer.weight.rms**2:.2g}: "
+    if layer.fan_in * mean**2 > variance:  # the mean adds up over the inputs, chance only as its root
+        return f"({layer.fan_in} x {mean:.2g})^2 = {_plain((layer.fan_in * mean) ** 2)}: "
+    return f"{layer.fan_in} x {math.sqrt(variance):.2g}^2 = {_plain(layer.fan_in * variance)}: "
+
+
+def _plain(value: float) -> str:
+    """As in arithmetic: 0.05 and not .0500."""
+    return f"{value:.2g}" if 1e-3 < value < 99.5 else short(value)
 
 
 def _variance(log10: float) -> str:
@@ -209,7 +219,7 @@ def _trend_seen(result: ProbeResult, tensor: str, sign: int, limits: Thresholds)
     moved, profile = found
     (first, a), (last, b) = profile[0], profile[-1]
     course = f"{_variance(a)} at layer {first}, {_variance(b)} at layer {last}"
-    evidence = f"{_arithmetic(result)}{_per_layer(moved)} the variance of {_TREND_SYMBOLS[tensor]} ({course})"
+    evidence = f"{_arithmetic(result)}{_per_layer(moved, _TREND_SYMBOLS[tensor])} ({course})"
     return Observation(first if tensor == "output" else last, evidence, _gravity(moved.change, limits))
 
 
@@ -293,21 +303,31 @@ def _tail(layer: LayerStats) -> float:
 def _heavy_tailed(result: ProbeResult, limits: Thresholds) -> Observation | None:
     def words(layer: LayerStats) -> str:
         ratio = _tail(layer)
-        times = "no bounded multiple of" if math.isinf(ratio) else f"{short(ratio)} times"
-        return f"rms of dL/dz is {times} its median: few entries carry all of it"
+        median = (
+            "the median of |dL/dz| is 0" if math.isinf(ratio) else f"rms of dL/dz is {short(ratio)} times its median"
+        )
+        return f"{median}: few entries carry all of it"
 
     return _first(result, lambda layer: _tail(layer) > limits.tail, words, "warning")
 
 
-def _status(status: str) -> Look:
+def _status(*statuses: str) -> Look:
     def look(result: ProbeResult, limits: Thresholds) -> Observation | None:
-        forward = [layer.layer for layer in result.layers if layer.output.status == status]
-        back = [layer.layer for layer in result.layers if layer.output_gradient.status == status]
+        forward = [layer.layer for layer in result.layers if _any_status(layer, _FORWARD, statuses)]
+        back = [layer.layer for layer in result.layers if _any_status(layer, _BACKWARD, statuses)]
         if forward:
             return Observation(forward[0], "on the way forward; what is computed from it is void", "error")
         return Observation(back[-1], "on the way back; what is computed from it is void", "error") if back else None
 
     return look
+
+
+_FORWARD = ("weight", "preactivation", "output")
+_BACKWARD = ("output_gradient", "preactivation_gradient", "weight_gradient")
+
+
+def _any_status(layer: LayerStats, tensors: Sequence[str], statuses: Sequence[str]) -> bool:
+    return any(layer.tensor(tensor).status in statuses for tensor in tensors)
 
 
 def _unstable_gain(result: ProbeResult, limits: Thresholds) -> Observation | None:
@@ -511,7 +531,7 @@ RULES: Registry[Rule] = Registry(
             measurement="the status of each tensor",
             remedy="weights that keep the variance; --dtype float64 only moves the layer where it begins",
             reference="IEEE 754-2019",
-            look=_status("overflow"),
+            look=_status("overflow", "nonfinite"),
         ),
     ],
 )

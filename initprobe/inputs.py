@@ -182,7 +182,8 @@ def _first_fault(path: Path) -> str:
             columns = columns or len(cells)
             bad = next((cell for cell in cells if not _is_float(cell)), None)
             if bad is not None:
-                header = " (a header? delete that line)" if number == 1 else ""
+                no_number = not any(map(_is_float, cells))
+                header = " (a header? delete that line)" if number == 1 and no_number else ""
                 return f"{number}: {bad.strip()!r} is not a number{header}; {_LINES}"
             if len(cells) != columns:
                 return f"{number}: {len(cells)} values, but the lines before have {columns}"

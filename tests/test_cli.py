@@ -395,3 +395,48 @@ def test_no_number_is_cropped_and_the_table_still_fits(initprobe, args):
 def test_no_name_is_cropped_in_a_comparison(initprobe):
     spec = "truncated_normal:std=0.012345,corrected=true"
     assert spec in initprobe(*COMPARE, "--init", spec).out
+
+
+def test_a_link_is_followed_and_a_pipe_written_to(initprobe, tmp_path):
+    real, link, pipe = tmp_path / "real.json", tmp_path / "link.json", tmp_path / "pipe"
+    real.write_text("old")
+    link.symlink_to(real)
+    initprobe("run", "--init", "he", "--act", "relu", *TINY, "--no-figures", "--export-json", link)
+    assert link.is_symlink()
+    assert json.loads(real.read_text())["schema"] == 1
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        initprobe("run", "--init", "he", "--act", "relu", *TINY, "--no-figures", "--export-csv", pipe)
+        assert reader.communicate(timeout=20)[0].startswith("layer,")
+    assert pipe.is_fifo()
+
+
+def test_export_into_the_directory_that_the_run_makes(initprobe, tmp_path):
+    outcome = initprobe("run", "--init", "he", "--act", "relu", *TINY, "-o", "new", "--export-csv", "new/a.csv")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "new" / "a.csv").is_file()
+    assert initprobe("run", "--init", "he", "--act", "relu", *TINY, "-o", "").code == 2
+
+
+def test_an_ascii_terminal_gets_the_table_all_the_same(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "initprobe",
+        "run",
+        "--init",
+        "he",
+        "--act",
+        "relu",
+        *map(str, TINY),
+        "--no-figures",
+    ]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (done.returncode, "SIGNAL" in done.stdout) == (0, True), done.stderr
+
+
+def test_explain_shows_what_needs_parameters(initprobe):
+    text = initprobe("explain", "normal").out
+    assert "normal, initializer" in text
+    assert "std 0.01" in text

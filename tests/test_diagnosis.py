@@ -122,6 +122,20 @@ def test_saturation_by_bias_and_dead_units_by_bias():
     assert {"dead-units", "dead-layer"} & named(dead)
 
 
+@pytest.mark.parametrize(("init", "act"), [("normal:std=1e30", "linear"), ("normal:std=1e19", "relu")])
+def test_what_is_all_nan_does_not_survive(init, act):
+    result = run(ProbeConfig(init=init, act=act, layers=5, **SMALL))
+    assert (result.healthy, "overflow" in named(result)) == (False, True)
+
+
+def test_arithmetic_of_weights_with_a_mean():
+    """A sum of n equal weights is n times one, not sqrt(n) times."""
+    finding = next(
+        f for f in run(ProbeConfig(init="ones", act="relu", layers=5, **SMALL)).diagnosis if "^2" in f.evidence
+    )
+    assert finding.evidence.startswith("(120 x 1)^2 = 14400")
+
+
 def test_rank_collapse_is_told_without_alarm():
     result = run(ProbeConfig(init="he", act="relu", layers=50, **SMALL))
     assert result.healthy

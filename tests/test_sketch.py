@@ -8,21 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from initprobe.engine.sketch import BINS, GRIDS, PERCENTS, Moments, Sketch, moments, tally, widen
+from initprobe.engine.sketch import BINS, FINE, PERCENTS, Moments, Sketch, moments, tally, widen
 
 
-def sketch_of(*blocks: np.ndarray) -> Sketch:
+def sketch_of(*blocks: np.ndarray, **options) -> Sketch:
     """A sketch of one draw that saw `blocks` as the row blocks of one tensor."""
-    sketch = Sketch(blocks[0].dtype)
+    sketch = Sketch(blocks[0].dtype, **options)
     sketch.begin_draw()
     add(sketch, *blocks)
     return sketch
 
 
 def add(sketch: Sketch, *blocks: np.ndarray) -> None:
-    grid = GRIDS[sketch.dtype]
-    tallies = [tally(block, widen(block), sketch.centre or 0.0) for block in blocks]
-    sketch.add(tallies, lambda centre: [grid.count(block - block.dtype.type(centre)) for block in blocks])
+    tallies = [tally(block, widen(block), sketch.grid, sketch.centre or 0.0) for block in blocks]
+    sketch.add(tallies, lambda centre: [sketch.grid.count(block - block.dtype.type(centre)) for block in blocks])
 
 
 def normal(size: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
@@ -147,3 +146,12 @@ def test_infinities_and_nan_are_counted_and_void_the_rest():
     x = np.array([1, np.inf, -np.inf, np.nan], np.float32)
     sketch = sketch_of(x)
     assert (sketch.infinite, sketch.nan, sketch.nonfinite) == (2, 1, 3)
+
+
+def test_saturated_outputs_crowd_at_the_right_place():
+    """The last bucket below 1 is 2^-8 wide, less than half a bin: at most that much of a bin goes to its neighbour."""
+    h = np.tanh(6.7 * normal(400_000))
+    counts = sketch_of(h, bits=FINE).histogram()
+    exact = np.histogram(h, BINS, (h.min(), h.max()))[0]
+    assert np.abs(counts - exact).max() < 0.5 * 2**-8 / 0.01 * exact.max()
+    assert np.abs(np.cumsum(counts - exact)).max() < 0.01 * len(h)

@@ -67,18 +67,32 @@ def _registries() -> tuple[Registry[Any], ...]:
 
 def _meanings(homes: Sequence[Registry[Any]], spec: Spec) -> list[tuple[str, Any]]:
     """What `spec` names in each registry that takes its parameters."""
-    from initprobe.config import resolve
     from initprobe.errors import ConfigError
 
     found, refusal = [], None
     for registry in homes:
         try:
-            found.append((registry.kind, resolve(registry, spec)))
+            found.append((registry.kind, _meant(registry, spec)))
         except ConfigError as error:
             refusal = refusal or error
     if refusal and not found:
         raise refusal
     return found
+
+
+def _meant(registry: Registry[Any], spec: Spec) -> Any:
+    """The record; its example where it cannot be made without parameters."""
+    from initprobe.config import resolve
+    from initprobe.errors import ConfigError
+    from initprobe.grammar import parse_spec
+
+    try:
+        return resolve(registry, spec)
+    except ConfigError:
+        example = getattr(registry[spec.name], "example", "")
+        if spec.params or not example:
+            raise
+        return resolve(registry, parse_spec(example))
 
 
 def _nowhere(spec: Spec) -> str:

@@ -30,6 +30,8 @@ def check_writable(path: Path, directory: bool = False) -> None:
     """
     if not directory and path.is_dir():
         raise OutputError(f"{path} is a directory; name a file")
+    if not directory and _is_stream(path):
+        return
     if not directory and not path.parent.is_dir():
         raise OutputError(f"{path}: there is no directory {path.parent}; make it first")
     existing = next(p for p in (path, *path.absolute().parents) if p.exists()) if directory else path.parent
@@ -45,17 +47,32 @@ def check_writable(path: Path, directory: bool = False) -> None:
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file under a temporary name, then rename it: it is there whole, or as it was before.
 
+    A link is followed, and what is no regular file (a device, a pipe) is written to, not replaced.
+
     Raises:
         OutputError: names the path and the reason.
     """
+    try:
+        if _is_stream(path):
+            with path.open("wb") as file:
+                write(file)
+        else:
+            _replace(path.resolve(), write)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _is_stream(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             write(file)
         temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -107,7 +124,8 @@ def check_exports(targets: Iterable[str | None], directory: Path | None) -> None
     if len(set(files)) < len(files):
         raise ConfigError("two exports name the same file")
     for path in files:
-        check_writable(path)
+        if directory is None or path.parent != directory.absolute():  # which will be made
+            check_writable(path)
     if directory is not None:
         check_writable(directory, directory=True)
 

@@ -104,7 +104,10 @@ def _check(result: ProbeResult, fail_on: str | None) -> None:
 
 def _directory(experiment: Experiment, out: str | None, no_figures: bool) -> Path | None:
     from initprobe.describe import slug
+    from initprobe.errors import ConfigError
 
+    if out == "":
+        raise ConfigError("-o: the name of the directory is empty")
     if out is not None:
         return Path(out)
     return None if no_figures else Path(DEFAULT_OUT) / slug(experiment.config, experiment.sizes)

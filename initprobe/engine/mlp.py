@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.activations import Activation, Band
-from initprobe.engine.sketch import GRIDS, Sketch, Tally, Wide, tally, widen
+from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, Wide, tally, widen
 from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.workers import Workers, row_blocks
 from initprobe.initializers import Initializer
@@ -107,8 +107,10 @@ class LayerRecord:
     highest: Array | None = None
 
     def __post_init__(self, dtype: np.dtype[Any]) -> None:
+        # float64 has eight times the exponents: with finer mantissas too, clearing the counters would cost most.
+        fine = FINE if dtype == np.float32 else COARSE
         for name in TENSORS:
-            setattr(self, name, Sketch(dtype))
+            setattr(self, name, Sketch(dtype, fine if name == "output" else COARSE))
 
     def begin_draw(self) -> None:
         """What follows belongs to another network."""
@@ -126,17 +128,16 @@ class LayerRecord:
 
 def _record(sketch: Sketch, tensor: Array, tallies: list[Tally], workers: Workers) -> None:
     """Merge the tallies of a tensor's row blocks into its sketch."""
-    grid = GRIDS[sketch.dtype]
 
     def recount(centre: float) -> Iterable[Array]:
         shift = tensor.dtype.type(centre)
-        return workers.map(lambda rows: grid.count(tensor[rows] - shift), row_blocks(*tensor.shape))
+        return workers.map(lambda rows: sketch.grid.count(tensor[rows] - shift), row_blocks(*tensor.shape))
 
     sketch.add(tallies, recount)
 
 
 def _tally(block: Array, sketch: Sketch) -> Tally:
-    return tally(block, widen(block), sketch.centre or 0.0)
+    return tally(block, widen(block), sketch.grid, sketch.centre or 0.0)
 
 
 def record_weight(weight: Array, record: LayerRecord, workers: Workers) -> None:
@@ -167,7 +168,10 @@ def forward(
         if parameters.bias is not None:
             z[rows] += parameters.bias
         wide = widen(z[rows])
-        z_tally, directions = tally(z[rows], wide, record.preactivation.centre or 0.0), _directions(wide)
+        z_tally, directions = (
+            tally(z[rows], wide, record.preactivation.grid, record.preactivation.centre or 0.0),
+            _directions(wide),
+        )
         h[rows] = activation.value(z[rows])
         highest = None if activation.dead_below is None else z[rows].max(axis=0)
         saturated = _saturated(h[rows], activation.saturation)

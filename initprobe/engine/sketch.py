@@ -2,8 +2,8 @@
 
 A tensor arrives in blocks. Each block becomes a `Tally`, in whatever thread has it in cache; tallies are merged in
 block order into a `Sketch`, so that the result does not depend on the threads. Values are counted by the leading bits
-of their floating-point pattern (sign, exponent, 5 bits of mantissa: buckets 3% wide), which fits any range and re-bins
-at the end.
+of their floating-point pattern (sign, exponent, 5 bits of mantissa: buckets 3% wide; 7 for outputs in float32, which
+crowd at the bounds of their activation), which fits any range and re-bins at the end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 BINS = 200
 PERCENTS = (1, 5, 25, 50, 75, 95, 99)
 NEAR_ZERO = 0.01
-MANTISSA_BITS = 5
+COARSE, FINE = 5, 7
 
 # Beyond these, squares leave the range of float64 and the block is scaled by a power of two first.
 _SAFE_LOW, _SAFE_HIGH = 1e-120, 1e120
@@ -161,10 +161,10 @@ class Grid:
         return np.where(negative, -far, near), np.where(negative, -near, far)
 
 
-GRIDS = {
-    np.dtype(np.float32): Grid(np.uint32, 23 - MANTISSA_BITS, 1 << (9 + MANTISSA_BITS)),
-    np.dtype(np.float64): Grid(np.uint64, 52 - MANTISSA_BITS, 1 << (12 + MANTISSA_BITS)),
-}
+def grid_of(dtype: np.dtype[Any], bits: int) -> Grid:
+    """The grid with that many bits of mantissa."""
+    exponent, mantissa = (8, 23) if dtype == np.float32 else (11, 52)
+    return Grid(np.uint32 if dtype == np.float32 else np.uint64, mantissa - bits, 1 << (1 + exponent + bits))
 
 
 @dataclass(frozen=True)
@@ -180,13 +180,12 @@ class Tally:
     counts: Array | None
 
 
-def tally(block: Array, wide: Wide, centre: float = 0.0) -> Tally:
+def tally(block: Array, wide: Wide, grid: Grid, centre: float = 0.0) -> Tally:
     """Statistics of a contiguous `block`, of which `wide` is the float64 copy."""
     low, high = float(block.min()), float(block.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         infinite, nan = (int(np.count_nonzero(bad(block))) for bad in (np.isinf, np.isnan))
         return Tally(Moments(), 0, 0, 0, infinite, nan, None)
-    grid = GRIDS[block.dtype]
     counts = grid.count(block - block.dtype.type(centre) if centre else block)
     may_hold_zeros = bool(centre) or counts[0] or counts[grid.size // 2]
     zeros = block.size - int(np.count_nonzero(block)) if may_hold_zeros else 0
@@ -199,10 +198,12 @@ class Sketch:
 
     Attributes:
         dtype: float32 or float64.
+        bits: bits of mantissa that values are counted by.
         by_draw: moments of each finished or current draw.
     """
 
     dtype: np.dtype[Any]
+    bits: int = COARSE
     by_draw: list[Moments] = field(default_factory=list)
     centre: float | None = None
     low: float = math.inf
@@ -212,6 +213,9 @@ class Sketch:
     nan: int = 0
     _keys: Array = field(default_factory=lambda: np.empty(0, np.int64))
     _counts: Array = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def __post_init__(self) -> None:
+        self.grid = grid_of(self.dtype, self.bits)
 
     def begin_draw(self) -> None:
         """What follows belongs to another network."""
@@ -243,7 +247,7 @@ class Sketch:
         return float(self.dtype.type(total.true_mean)) if concentrated else 0.0
 
     def _add_counts(self, parts: Iterable[Array]) -> None:
-        table = np.zeros(GRIDS[self.dtype].size, np.int64)
+        table = np.zeros(self.grid.size, np.int64)
         table[self._keys] = self._counts
         for part in parts:
             table += part
@@ -267,9 +271,9 @@ class Sketch:
 
     def _distribution(self) -> tuple[Array, Array]:
         """Points and cumulative counts of the distribution, clamped to `[low, high]`."""
-        lows, highs = GRIDS[self.dtype].edges(self._keys, self.dtype)
+        lows, highs = self.grid.edges(self._keys, self.dtype)
         if self._zeros_only():
-            smallest = self._keys & (GRIDS[self.dtype].size // 2 - 1) == 0
+            smallest = self._keys & (self.grid.size // 2 - 1) == 0
             lows, highs = np.where(smallest, 0, lows), np.where(smallest, 0, highs)
         order = np.argsort(lows)
         points = np.column_stack((lows[order], highs[order])).reshape(-1) + (self.centre or 0.0)
@@ -279,7 +283,7 @@ class Sketch:
 
     def _zeros_only(self) -> bool:
         """The two buckets next to 0 hold exact zeros, an atom, and no subnormal numbers."""
-        smallest = self._keys & (GRIDS[self.dtype].size // 2 - 1) == 0
+        smallest = self._keys & (self.grid.size // 2 - 1) == 0
         return not self.centre and int(self._counts[smallest].sum()) == self.zeros
 
     def percentiles(self) -> list[float]:

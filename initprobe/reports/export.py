@@ -9,7 +9,7 @@ from typing import Any
 
 from initprobe.results import Percentiles, ProbeResult
 
-_ONLY_IN_JSON = ("histogram", "variance_by_draw")
+_ONLY_IN_JSON = ("histogram", "variance_by_draw", "output_shares")
 
 
 def to_csv(result: ProbeResult) -> str:

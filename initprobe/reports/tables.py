@@ -219,7 +219,7 @@ def _predicted_gradient(layer: LayerStats) -> float | None:
 def _spark_edges(result: ProbeResult) -> tuple[float, float]:
     """The axis of the small histograms: the activation's range, or what holds nearly all of layer 1."""
     words, first = result.description, result.layers[0].output.percentiles
-    reach = max(abs(first.p1), abs(first.p99), 1e-30) * 1.3 if first else 1.0
+    reach = (max(abs(first.p1), abs(first.p99)) if first else 0.0) * 1.3 or 1.0
     low = words.output_low if words.output_low is not None else -reach
     high = words.output_high if words.output_high is not None else reach
     return low, high

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from initprobe.numbers import factor, short
-from initprobe.results import DepthScale, LayerStats, ProbeResult
+from initprobe.results import DepthScale, LayerStats, ProbeResult, TensorStats
 
 SYMBOLS = {
     "weight": "weight W",
@@ -67,17 +68,23 @@ def _gradient_words(result: ProbeResult) -> str | None:
 
 
 def _weight_gradient_words(result: ProbeResult) -> str | None:
-    known = [layer for layer in result.layers if layer.weight_gradient.variance_log10 is not None]
+    known = [layer for layer in result.layers if layer.weight_gradient.variance is not None]
     if len(known) < 2:
         return None
-    logs = [layer.weight_gradient.variance_log10 or 0.0 for layer in known]
+    logs = [_log10(layer.weight_gradient) for layer in known]
     low, high = known[int(np.argmin(logs))], known[int(np.argmax(logs))]
-    ratio = max(logs) - min(logs)
-    spread = f"largest/smallest {short(10**ratio)}" if ratio < 300 else f"largest/smallest 10^{ratio:.0f}"
-    return (
-        f"var dL/dW {short(low.weight_gradient.variance, min(logs))} (layer {low.layer}) to "
-        f"{short(high.weight_gradient.variance, max(logs))} (layer {high.layer}), {spread}"
-    )
+    ratio = max(logs) - min(logs) if max(logs) > -math.inf else 0.0
+    times = "" if math.isinf(ratio) else f", {factor(10**ratio)}" if ratio < 300 else f", x10^{ratio:.0f}"
+    return f"var dL/dW {_lowest(low)} (layer {low.layer}) to {_lowest(high)} (layer {high.layer}){times}"
+
+
+def _log10(stats: TensorStats) -> float:
+    """log10 of the variance; -inf for none."""
+    return -math.inf if stats.variance_log10 is None else stats.variance_log10
+
+
+def _lowest(layer: LayerStats) -> str:
+    return short(layer.weight_gradient.variance, layer.weight_gradient.variance_log10)
 
 
 def _correlation_words(result: ProbeResult) -> str | None:
