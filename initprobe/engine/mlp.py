@@ -136,8 +136,8 @@ def _record(sketch: Sketch, tensor: Array, tallies: list[Tally], workers: Worker
     sketch.add(tallies, recount)
 
 
-def _tally(block: Array, sketch: Sketch) -> Tally:
-    return tally(block, widen(block), sketch.grid, sketch.centre or 0.0)
+def _tally(block: Array, sketch: Sketch, wide: Wide | None = None) -> Tally:
+    return tally(block, wide or widen(block), sketch.grid, sketch.centre or 0.0)
 
 
 def record_weight(weight: Array, record: LayerRecord, workers: Workers) -> None:
