@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
@@ -13,8 +16,11 @@ from initprobe.errors import ConfigError
 from initprobe.grammar import Spec, Value, build, parse_spec, parse_value
 from initprobe.initializers import INITIALIZERS, Initializer
 from initprobe.inputs import INPUTS, SUFFIXES, Noise
-from initprobe.registry import Registry
+from initprobe.registry import Registry, suggestion
 from initprobe.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 DEFAULT_LAYERS = 10
 DEFAULT_WIDTH = 500
@@ -35,8 +41,29 @@ def resolve(registry: Registry[Any], spec: Spec) -> Any:
     return build(record.make, spec)
 
 
-def _as_spec(value: object) -> Spec:
-    """A specification from text, from a mapping with a `name`, or as it is."""
+def scaled(sigma_w: float | None = None, sigma_b: float | None = None) -> dict[str, Spec]:
+    """`init` and `bias_init` from the scales of the mean-field papers: `sigma_w^2 = fan_in Var(W)`, `sigma_b = std(b)`.
+
+    Raises:
+        ConfigError: a scale is below 0, or its square beyond the float range.
+    """
+    for name, scale in (("sigma_w", sigma_w), ("sigma_b", sigma_b)):
+        if scale is not None and not (scale >= 0 and scale * scale < math.inf):
+            raise ConfigError(f"{name}: {scale:g} must be at least 0{'' if scale < 0 else ' and below 1e154'}")
+    found = {}
+    if sigma_w is not None:
+        found["init"] = Spec("variance_scaling", {"scale": float(sigma_w * sigma_w)})
+    if sigma_b is not None:
+        found["bias_init"] = Spec("normal", {"std": float(sigma_b)})
+    return found
+
+
+def as_spec(value: object) -> Spec:
+    """A specification from text, from a mapping with a `name`, or as it is.
+
+    Raises:
+        ConfigError: anything else, or text that is not of the grammar.
+    """
     if isinstance(value, Spec):
         return value
     if isinstance(value, str):
@@ -60,7 +87,7 @@ def _scalar(key: object, value: object) -> Value:
 def _initializer_spec(value: object) -> Spec | Initializer:
     if isinstance(value, Initializer):
         return value
-    spec = _as_spec(value)
+    spec = as_spec(value)
     resolve(INITIALIZERS, spec)
     return spec
 
@@ -68,18 +95,22 @@ def _initializer_spec(value: object) -> Spec | Initializer:
 def _activation_spec(value: object) -> Spec | Activation:
     if isinstance(value, Activation):
         return value
-    spec = _as_spec(value)
+    spec = as_spec(value)
     resolve(ACTIVATIONS, spec)
     return spec
 
 
-def _input_spec(value: object) -> Spec | Path:
-    """Noise by name, or the path of a file of data."""
+def as_input(value: object) -> Spec | Path:
+    """Noise by name, or the path of a file of data.
+
+    Raises:
+        ConfigError: neither of the two.
+    """
     if isinstance(value, Path):
         return value
     if isinstance(value, str) and _is_path(value):
         return Path(value)
-    spec = _as_spec(value)
+    spec = as_spec(value)
     resolve(INPUTS, spec)
     return spec
 
@@ -92,10 +123,26 @@ def _in_words(value: Spec | Initializer | Activation | Path) -> str:
     return value.name if isinstance(value, Initializer | Activation) else str(value)
 
 
+class _Named(BaseModel):
+    """`{name: normal, std: 0.01}`: a name and its parameters, in the JSON Schema."""
+
+    model_config = ConfigDict(extra="allow", title="Named")
+    __pydantic_extra__: dict[str, float | bool | str]
+
+    name: str
+
+
+def _validator(read: Any, examples: Sequence[str]) -> BeforeValidator:
+    """Reads text and mappings; the JSON Schema gives the known names as examples, since a name may have parameters."""
+    text = Annotated[str, Field(examples=list(examples))]
+    return BeforeValidator(read, json_schema_input_type=text | _Named)
+
+
 _WORDS = PlainSerializer(_in_words, return_type=str)
-InitializerSpec = Annotated[Spec | Initializer, BeforeValidator(_initializer_spec), _WORDS]
-ActivationSpec = Annotated[Spec | Activation, BeforeValidator(_activation_spec), _WORDS]
-InputSpec = Annotated[Spec | Path, BeforeValidator(_input_spec), _WORDS]
+_INITIALIZERS = [record.example for record in INITIALIZERS.values()]
+InitializerSpec = Annotated[Spec | Initializer, _validator(_initializer_spec, _INITIALIZERS), _WORDS]
+ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACTIVATIONS]), _WORDS]
+InputSpec = Annotated[Spec | Path, _validator(as_input, [*INPUTS, "data.npy"]), _WORDS]
 Size = Annotated[int, Field(ge=1, strict=True)]
 
 
@@ -161,6 +208,11 @@ class ProbeConfig(BaseModel):
             raise ConfigError("standardize is for data from a file; synthetic input takes std= and mean=")
         return self
 
+    def __getstate__(self) -> dict[Any, Any]:
+        # The records made from specifications hold functions, which do not travel; another process makes its own.
+        state = super().__getstate__()
+        return state | {"__dict__": {name: state["__dict__"][name] for name in ProbeConfig.model_fields}}
+
     @cached_property
     def initializer(self) -> Initializer:
         """The weight initializer."""
@@ -202,15 +254,18 @@ def _check_widths(widths: tuple[int, ...], layers: int | None, width: int | None
 def _first_fault(error: ValidationError) -> str:
     """pydantic's first complaint as one line that names the field and what it takes."""
     fault = error.errors()[0]
-    cause = fault.get("ctx", {}).get("error")
     field = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("function", "is-instance")))
+    return fault_text(fault, field, list(ProbeConfig.model_fields))
+
+
+def fault_text(fault: ErrorDetails, field: str, known: Sequence[str], kind: str = "field") -> str:
+    """A complaint of pydantic's in words that name the field and what it takes; `known` are the fields there are."""
+    cause = fault.get("ctx", {}).get("error")
     if isinstance(cause, ConfigError):
         text = str(cause)
         return text if not field or text.startswith(field) else f"{field}: {text}"
     if fault["type"] == "extra_forbidden":
-        from initprobe.registry import suggestion
-
-        return f"unknown field {field!r}.{suggestion(field, list(ProbeConfig.model_fields))}"
+        return f"unknown {kind} {field!r}.{suggestion(field, known)}"
     if fault["type"] == "missing":
         return f"{field} is missing"
-    return f"{field}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}"
+    return f"{field}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {reprlib.repr(fault['input'])}"

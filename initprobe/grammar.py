@@ -9,6 +9,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from initprobe.errors import ConfigError, UnknownNameError
@@ -33,6 +34,9 @@ class Spec:
 
     name: str
     params: Mapping[str, Value]
+
+    def __hash__(self) -> int:
+        return hash((self.name, frozenset(self.params.items())))
 
     def __str__(self) -> str:
         params = ",".join(f"{key}={_text(value)}" for key, value in self.params.items())
@@ -125,21 +129,35 @@ def build(make: Callable[..., Made], spec: Spec) -> Made:
     Raises:
         ConfigError: an unknown, missing or ill-typed parameter, or one that `make` refuses.
     """
-    hints = get_type_hints(make)
-    known = inspect.signature(make).parameters
+    known = _parameters(make)
     values = {}
     for key, value in spec.params.items():
         if key not in known:
             hint = suggestion(key, list(known)) or f" It takes {', '.join(known)}."
             raise UnknownNameError(f"{spec.name} has no parameter {key!r}.{hint}")
-        values[key] = _checked(f"{spec.name}: {key}", value, hints[key])
-    missing = [key for key, p in known.items() if p.default is p.empty and key not in values]
+        values[key] = _checked(f"{spec.name}: {key}", value, known[key].hint)
+    missing = [key for key, parameter in known.items() if parameter.required and key not in values]
     if missing:
         raise ConfigError(f"{spec.name} needs {missing[0]}=, as in {spec.name}:{missing[0]}=0.1")
     try:
         return make(**values)
     except OverflowError:
         raise ConfigError(f"{spec}: a number is too large") from None
+
+
+@dataclass(frozen=True)
+class _Parameter:
+    """One parameter of a function that makes a record."""
+
+    hint: Any
+    required: bool
+
+
+# A sweep builds tens of thousands of records from a handful of functions, and evaluating annotations is what costs.
+@lru_cache(maxsize=256)
+def _parameters(make: Callable[..., object]) -> Mapping[str, _Parameter]:
+    hints = get_type_hints(make)
+    return {key: _Parameter(hints[key], p.default is p.empty) for key, p in inspect.signature(make).parameters.items()}
 
 
 def _checked(what: str, value: Value, hint: Any) -> Value:

@@ -2,23 +2,29 @@
 
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 import initprobe
 from initprobe.describe import slug
 from initprobe.probe import prepare
 from initprobe.reports.figures import draw, render
+from initprobe.sweep.plan import load
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / ".github" / "figures"
 KIND = "summary"
+SHOWN = (
+    "xavier-tanh-10x500",
+    "normal-std0.01-tanh-10x500",
+    "normal-std1-tanh-10x500",
+    "he-relu-10x500",
+    "xavier-relu-10x500",
+)
 
 
 def experiments() -> dict[str, initprobe.ProbeConfig]:
-    """The experiments of configs/article_figures.yaml, by the name of their picture."""
-    document = YAML(typ="safe").load(ROOT / "configs" / "article_figures.yaml")
-    configs = [initprobe.ProbeConfig(**(document["defaults"] | one)) for one in document["include"]]
-    return {slug(config, prepare(config).sizes): config for config in configs}
+    """The experiments of configs/article_figures.yaml that the README shows, by the name of their picture."""
+    configs = [run.config for run in load(ROOT / "configs" / "article_figures.yaml").runs]
+    named = {slug(config, prepare(config).sizes): config for config in configs}
+    return {name: named[name] for name in SHOWN}
 
 
 def redraw() -> None:

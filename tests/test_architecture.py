@@ -22,13 +22,28 @@ INSIDE = {
     "engine": ["streams", "workers", "sketch", "mlp"],
     "meanfield": ["quadrature", "moments", "pairs", "maps", "spread", "gain", "phase"],
     "reports": ["binning", "strips", "words", "tables", "figures", "charts", "export"],
-    "cli": ["options", "outputs", "run", "show", "listing", "explain", "gain", "phase", "compare", "app"],
+    "sweep": ["runs", "fields", "checks", "document", "layout", "overrides", "expand", "plan"],
+    "cli": [
+        "options",
+        "outputs",
+        "run",
+        "show",
+        "listing",
+        "explain",
+        "gain",
+        "phase",
+        "compare",
+        "schema",
+        "validate",
+        "app",
+    ],
 }
 HOMES = {
     "click": ["cli/"],
     "rich": ["cli/", "reports/tables.py"],
     "matplotlib": ["reports/figures.py", "reports/charts.py"],
     "psutil": ["probe.py"],
+    "ruamel": ["sweep/document.py"],
 }
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if "configs" not in path.parts)
 

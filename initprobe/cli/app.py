@@ -6,6 +6,8 @@ Exit codes: 0 fine; 1 a check that was asked for failed; 2 usage or configuratio
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import traceback
@@ -25,6 +27,8 @@ COMMANDS = {
     "explain": "initprobe.cli.explain",
     "gain": "initprobe.cli.gain",
     "phase": "initprobe.cli.phase",
+    "validate": "initprobe.cli.validate",
+    "schema": "initprobe.cli.schema",
 }
 EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
 
@@ -73,6 +77,9 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the program and exit with the code that its outcome has."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII terminal shows ? for a block character
     sys.exit(_outcome(args))
 
 
@@ -88,7 +95,10 @@ def _outcome(args: Sequence[str] | None) -> int:
     except InitprobeError as error:
         click.echo(f"Error: {error}", err=True)
         return error.exit_code
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO):
+            click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+            return EXIT_USAGE
         traceback.print_exc()
         click.echo("This is a bug in initprobe, not in what you typed.", err=True)
         return EXIT_BUG

@@ -3,40 +3,76 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-KINDS = ("initializers", "activations", "inputs")
+if TYPE_CHECKING:
+    from rich.table import Table
+
+REGISTRIES = ("initializers", "activations", "inputs")
+CONFIGS = "configs"
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", type=click.Choice((*REGISTRIES, CONFIGS)))
 def command(kind: str) -> None:
-    """List the initializers, activations or inputs: name, aliases, formula and source.
+    """List the initializers, activations or inputs (name, aliases, formula, source), or the configs that ship.
 
     \b
     Examples:
       initprobe list initializers
       initprobe list activations
+      initprobe list configs
     """
-    from rich.markup import escape
+    from initprobe.reports.tables import console
+
+    table, more = _configs() if kind == CONFIGS else _records(kind)
+    to = console(sys.stdout, wrap=True)
+    to.print(table)
+    to.print(f"\n{more}", highlight=False)
+
+
+def _table(*headings: str) -> Table:
     from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _records(kind: str) -> tuple[Table, str]:
+    from rich.markup import escape
 
     from initprobe.activations import ACTIVATIONS
     from initprobe.initializers import INITIALIZERS
     from initprobe.inputs import INPUTS
     from initprobe.registry import Registry
-    from initprobe.reports.tables import console
 
     registries: tuple[Registry[Any], ...] = (INITIALIZERS, ACTIVATIONS, INPUTS)
-    registry = dict(zip(KINDS, registries, strict=True))[kind]
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("name (also)", "formula", "source"):
-        table.add_column(heading, overflow="fold")
+    registry = dict(zip(REGISTRIES, registries, strict=True))[kind]
+    table = _table("name (also)", "formula", "source")
     for record in registry.values():
         also = f"\n[dim]{', '.join(record.aliases)}[/dim]" if record.aliases else ""
         table.add_row(f"[bold]{record.name}[/bold]{also}", escape(record.formula), escape(record.reference))
-    to = console(sys.stdout, wrap=True)
-    to.print(table)
-    to.print(f"\nMore on one: initprobe explain {next(iter(registry))}", highlight=False)
+    return table, f"More on one: initprobe explain {next(iter(registry))}"
+
+
+def _configs() -> tuple[Table, str]:
+    from rich.markup import escape
+
+    from initprobe.sweep.plan import shipped
+
+    configs = shipped()
+    table = _table("name", "what it is")
+    for name, path in configs.items():
+        table.add_row(f"[bold]{name}[/bold]", escape(_first_comment(path)))
+    homes = {path.parent for path in configs.values()}
+    return table, "\n".join(f"They lie in {home}; copy one and change it." for home in homes)
+
+
+def _first_comment(path: Path) -> str:
+    """The first line of a file, which says what it is."""
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from initprobe.config import ProbeConfig
+    from initprobe.grammar import Spec
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -64,34 +66,37 @@ def experiment_options(command: Command) -> Command:
     return command
 
 
-def scales(options: Mapping[str, Any]) -> dict[str, str]:
+def scales(options: Mapping[str, Any]) -> dict[str, Spec]:
     """`--init` and `--bias-init` from the scales of the mean-field papers, `sigma_w^2 = fan_in Var(W)`.
 
     Raises:
         ConfigError: neither or both ways are used, or a scale is no number of at least 0.
     """
+    from initprobe.config import scaled
     from initprobe.errors import ConfigError
+    from initprobe.grammar import parse_number
 
     if (options["init"] is None) == (options["sigma_w"] is None):
         raise ConfigError("give one of --init NAME and --sigma-w S; `initprobe list initializers` shows the names")
     if options["bias_init"] is not None and options["sigma_b"] is not None:
         raise ConfigError("give --bias-init or --sigma-b, not both")
-    found = {}
-    if options["sigma_w"] is not None:
-        found["init"] = f"variance_scaling:scale={_scale('--sigma-w', options['sigma_w']) ** 2!r}"
-    if options["sigma_b"] is not None:
-        found["bias_init"] = f"normal:std={_scale('--sigma-b', options['sigma_b'])!r}"
-    return found
+    given = {name: options[name] for name in ("sigma_w", "sigma_b") if options[name] is not None}
+    with _named_as_options(given):
+        return scaled(**{name: parse_number(text) for name, text in given.items()})
 
 
-def _scale(option: str, text: str) -> float:
+@contextmanager
+def _named_as_options(fields: Container[str]) -> Iterator[None]:
+    """Complaints name the option that was typed, not the field behind it."""
     from initprobe.errors import ConfigError
-    from initprobe.grammar import parse_number
 
-    value = parse_number(text)
-    if value < 0:
-        raise ConfigError(f"{option}: {value:g} must be at least 0")
-    return value
+    try:
+        yield
+    except ConfigError as error:
+        field, colon, rest = str(error).partition(":")
+        if field not in fields:
+            raise
+        raise ConfigError(f"--{field.replace('_', '-')}{colon}{rest}") from None
 
 
 _FIELDS = ("init", "act", "bias_init", "layers", "width", "input_width", "standardize")
@@ -101,21 +106,15 @@ _MORE_FIELDS = ("batch", "batches", "draws", "seed", "dtype")
 def config_from(options: Mapping[str, Any]) -> ProbeConfig:
     """The experiment from the options; its complaints name the option, not the field."""
     from initprobe.config import ProbeConfig
-    from initprobe.errors import ConfigError
 
     fields = {name: options[name] for name in (*_FIELDS, *_MORE_FIELDS)}
-    try:
+    with _named_as_options(ProbeConfig.model_fields):
         return ProbeConfig(
             input=options["input_"],
             widths=_widths(options["widths"]),
             thresholds=_thresholds(options["thresholds"]),
             **fields,
         )
-    except ConfigError as error:
-        field, colon, rest = str(error).partition(":")
-        if field not in ProbeConfig.model_fields:
-            raise
-        raise ConfigError(f"--{field.replace('_', '-')}{colon}{rest}") from None
 
 
 def _widths(text: str | None) -> tuple[int, ...] | None:

@@ -1,0 +1,22 @@
+"""`initprobe schema`: the JSON Schema of a sweep's file."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("schema")
+def command() -> None:
+    """Print the JSON Schema (draft 2020-12) of a sweep's file; editors check and complete by it.
+
+    \b
+    Examples:
+      initprobe schema > initprobe.schema.json
+      # then, as the first line of a file, for editors that speak the YAML language server:
+      # yaml-language-server: $schema=initprobe.schema.json
+    """
+    import json
+
+    from initprobe.sweep.layout import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,33 @@
+"""`initprobe validate`: whether files of sweeps hold what they should."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("validate")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.pass_context
+def command(ctx: click.Context, files: tuple[str, ...]) -> None:
+    """Check the files of sweeps, or shipped configs by name, without running anything; a line for each.
+
+    Exits with 2 if one of them is wrong.
+
+    \b
+    Examples:
+      initprobe validate sweeps/*.yaml
+      initprobe validate article_figures
+    """
+    from initprobe.errors import ConfigError
+    from initprobe.sweep.plan import load
+
+    bad = 0
+    for file in files:
+        try:
+            count = len(load(file).runs)
+            click.echo(f"{file}: ok: {count:,} run{'s' if count > 1 else ''}")
+        except ConfigError as error:
+            bad += 1
+            click.echo(str(error))
+    if bad:
+        ctx.exit(ConfigError.exit_code)

@@ -1,0 +1,1 @@
+"""Many experiments from one file: planned, run in parallel, kept in one database, judged."""

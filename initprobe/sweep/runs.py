@@ -1,0 +1,58 @@
+"""`Run`: one experiment of a sweep, and the key by which its result is known for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from initprobe.config import ProbeConfig
+from initprobe.errors import InputError
+from initprobe.results import SCHEMA_VERSION
+
+Scalar = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment of a sweep.
+
+    Attributes:
+        config: the experiment.
+        axes: what sets it apart from the others of its sweep, by dotted name: `{"init": "he", "layers": 20}`; the seed
+            among them where a sweep runs several.
+    """
+
+    config: ProbeConfig
+    axes: Mapping[str, Scalar]
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of the whole configuration, the data it reads and the schema of results."""
+        return run_key(self.config)
+
+
+def run_key(config: ProbeConfig) -> str:
+    """A hash of everything that a result depends on but the versions of software.
+
+    Raises:
+        InputError: the config's data file cannot be read.
+    """
+    data = None
+    if isinstance(config.input, Path):
+        try:
+            seen = config.input.stat()
+            data = _digest(config.input, seen.st_size, seen.st_mtime_ns)
+        except OSError as error:
+            raise InputError(f"{config.input} cannot be read: {error.strerror or error}") from None
+    whole = {"schema": SCHEMA_VERSION, "data": data, "config": config.model_dump(mode="json")}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, size: int, changed_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
