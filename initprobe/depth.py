@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from initprobe.config import ProbeConfig
-from initprobe.meanfield.phase import FixedPoint, fixed_point
+from initprobe.meanfield.phase import FixedPoint, settling
 from initprobe.results import DepthScale, DepthScales, LayerStats
 from initprobe.theory import rule
 
@@ -47,7 +47,7 @@ def _limit(config: ProbeConfig, layers: Sequence[LayerStats]) -> FixedPoint | No
     if len(scales) != 1 or any(r.weight_mean or r.bias_mean for r in rules):
         return None
     weights, biases = scales.pop()
-    return fixed_point(config.activation, math.sqrt(weights), math.sqrt(biases))
+    return settling(config.activation, math.sqrt(weights), math.sqrt(biases))
 
 
 def _fitted(points: Iterator[Point], sign: int, limit: float | None) -> DepthScale | None:

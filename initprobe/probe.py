@@ -175,24 +175,25 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
     records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
     trace = [_pair((experiment.batch, units), experiment.dtype) for units in experiment.sizes[1:]]
     steps = _Steps(progress, config.draws * len(records) * (1 + 2 * config.batches))
+    # BLAS has one thread in here, for theory too: its own would spin for nothing, and take the processors of others.
     with workers(threads) as pool:
         inputs = [
             _probe_network(experiment, Streams(config.seed, draw), records, trace, pool, steps)
             for draw in range(config.draws)
         ]
-    measured = summarise(records, experiment.sizes, config.activation)
-    layers = with_theory(config, measured, inputs, experiment.batch * config.batches)
-    scales = depth_scales(config, layers)
-    found = ProbeResult(
-        config=config.model_dump(mode="json"),
-        description=describe(config, experiment.sizes, experiment.batch),
-        environment=_environment(threads),
-        elapsed_s=time.perf_counter() - started,
-        theory_note=no_theory(config),
-        depth_scales=scales,
-        layers=layers,
-    )
-    return diagnose(found, lambda: fix_for(config, experiment.sizes, pooled(inputs)), config.thresholds)
+        measured = summarise(records, experiment.sizes, config.activation)
+        layers = with_theory(config, measured, inputs, experiment.batch * config.batches)
+        scales = depth_scales(config, layers)
+        found = ProbeResult(
+            config=config.model_dump(mode="json"),
+            description=describe(config, experiment.sizes, experiment.batch),
+            environment=_environment(threads),
+            elapsed_s=time.perf_counter() - started,
+            theory_note=no_theory(config),
+            depth_scales=scales,
+            layers=layers,
+        )
+        return diagnose(found, lambda: fix_for(config, experiment.sizes, pooled(inputs)), config.thresholds)
 
 
 def _pair(shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ ROOT = Path(initprobe.__file__).parent
 FLOORS = [
     "errors", "numbers", "registry", "grammar", "activations", "initializers", "inputs", "thresholds", "config",
     "meanfield",
-    "engine", "results", "diagnosis", "reports", "describe", "summary", "theory", "depth", "remedy", "probe",
+    "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "probe",
     "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
@@ -22,7 +22,7 @@ INSIDE = {
     "engine": ["streams", "workers", "sketch", "mlp"],
     "meanfield": ["quadrature", "moments", "pairs", "maps", "spread", "gain", "phase"],
     "reports": ["binning", "strips", "words", "tables", "figures", "charts", "export"],
-    "sweep": ["runs", "fields", "checks", "document", "layout", "overrides", "expand", "plan"],
+    "sweep": ["runs", "fields", "checks", "document", "layout", "overrides", "expand", "plan", "store", "runner", "remote"],
     "cli": [
         "options",
         "outputs",

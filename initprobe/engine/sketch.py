@@ -213,6 +213,7 @@ class Sketch:
     nan: int = 0
     _keys: Array = field(default_factory=lambda: np.empty(0, np.int64))
     _counts: Array = field(default_factory=lambda: np.empty(0, np.int64))
+    _points: tuple[Array, Array] | None = None
 
     def __post_init__(self) -> None:
         self.grid = grid_of(self.dtype, self.bits)
@@ -253,6 +254,7 @@ class Sketch:
             table += part
         self._keys = np.flatnonzero(table)
         self._counts = table[self._keys]
+        self._points = None
 
     @property
     def nonfinite(self) -> int:
@@ -270,7 +272,12 @@ class Sketch:
         return max(-self.low, self.high)
 
     def _distribution(self) -> tuple[Array, Array]:
-        """Points and cumulative counts of the distribution, clamped to `[low, high]`."""
+        """Points and cumulative counts of the distribution, clamped to `[low, high]`; worked out once."""
+        if self._points is None:
+            self._points = self._work_out()
+        return self._points
+
+    def _work_out(self) -> tuple[Array, Array]:
         lows, highs = self.grid.edges(self._keys, self.dtype)
         if self._zeros_only():
             smallest = self._keys & (self.grid.size // 2 - 1) == 0

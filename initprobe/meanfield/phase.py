@@ -95,11 +95,16 @@ class CriticalPoint:
 
 
 def fixed_point(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -> FixedPoint:
-    """Where a deep network settles, at one weight and bias scale."""
+    """Where a deep network settles, at one weight and bias scale; the correlation to rounding."""
+    point = settling(activation, sigma_w, sigma_b)
+    return _polished(activation, sigma_w**2, sigma_b**2, point) if point.correlation < 1 else point
+
+
+def settling(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -> FixedPoint:
+    """The same ten times faster, the correlation to 1e-6."""
     cell = phase_diagram(activation, [sigma_w], [sigma_b])
     numbers = {f.name: float(getattr(cell, f.name)[0, 0]) for f in fields(FixedPoint) if f.name != "settling"}
-    point = FixedPoint(settling=cell.settling[0, 0], **numbers)
-    return _polished(activation, sigma_w**2, sigma_b**2, point) if point.correlation < 1 else point
+    return FixedPoint(settling=cell.settling[0, 0], **numbers)
 
 
 def _polished(activation: Activation, w: float, b: float, point: FixedPoint) -> FixedPoint:

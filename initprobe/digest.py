@@ -1,0 +1,81 @@
+"""`Digest`: a result in a few numbers, for tables and pictures of many."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from initprobe.results import LayerStats, ProbeResult, Severity
+
+Logs = tuple[float | None, ...]
+
+
+class Digest(BaseModel):
+    """What a table of many results shows of one.
+
+    Logs are base 10, first layer to last, null where a variance is 0, not known, or not predicted.
+
+    Attributes:
+        healthy: nothing above info was found.
+        rule: the gravest finding's rule; null for none, and for what is only info.
+        severity: of that finding.
+        layer: where that begins.
+        evidence: of that finding.
+        output: log10 variance of h.
+        output_theory: the prediction.
+        gradient: log10 variance of dL/dh.
+        gradient_theory: the prediction.
+        correlation: mean cosine between two inputs' z at the last layer.
+        saturated: largest share of saturated outputs.
+        dead: largest share of dead units.
+        z: `theory.z` of largest magnitude.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    healthy: bool
+    rule: str | None
+    severity: Severity | None
+    layer: int | None
+    evidence: str | None
+    output: Logs
+    output_theory: Logs
+    gradient: Logs
+    gradient_theory: Logs
+    correlation: float | None
+    saturated: float | None
+    dead: float | None
+    z: Annotated[float | None, Field(allow_inf_nan=False)]
+
+    @property
+    def verdict(self) -> str:
+        """The gravest rule above info, or `survives`."""
+        return self.rule or "survives"
+
+
+def digest(result: ProbeResult) -> Digest:
+    """The digest of a result."""
+    worst = None if result.healthy else result.diagnosis[0]
+    layers = result.layers
+    return Digest(
+        healthy=result.healthy,
+        rule=worst.rule if worst else None,
+        severity=worst.severity if worst else None,
+        layer=worst.layer if worst else None,
+        evidence=worst.evidence if worst else None,
+        output=tuple(layer.output.variance_log10 for layer in layers),
+        output_theory=tuple(_predicted(layer, "output_variance") for layer in layers),
+        gradient=tuple(layer.output_gradient.variance_log10 for layer in layers),
+        gradient_theory=tuple(_predicted(layer, "output_gradient_variance") for layer in layers),
+        correlation=layers[-1].correlation,
+        saturated=max((s for layer in layers if (s := layer.output.saturated_fraction) is not None), default=None),
+        dead=max((s for layer in layers if (s := layer.output.dead_fraction) is not None), default=None),
+        z=max((t.z for layer in layers if (t := layer.theory) and t.z is not None), key=abs, default=None),
+    )
+
+
+def _predicted(layer: LayerStats, name: str) -> float | None:
+    value = getattr(layer.theory, name, None)
+    return math.log10(value) if value else None
