@@ -9,22 +9,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from initprobe.cli.options import config_from, experiment_options
+from initprobe.cli.options import config_from, experiment_options, scales
 
 if TYPE_CHECKING:
     from initprobe.results import ProbeResult
 
 
 @click.command("compare")
+@click.option("--init", "inits", multiple=True, metavar="NAME[:...]", help="Initializer; may be repeated.")
 @click.option(
-    "--init", "inits", multiple=True, required=True, metavar="NAME[:...]", help="Initializer; may be repeated."
+    "--sigma-w", "sigma_ws", multiple=True, metavar="S", help="Normal weights of std S / sqrt(fan_in); may be repeated."
 )
+@click.option("--sigma-b", metavar="S", help="In place of --bias-init: normal biases of std S.")
 @click.option("--act", "acts", multiple=True, required=True, metavar="NAME[:...]", help="Activation; may be repeated.")
 @experiment_options
 @click.option("--figure", metavar="FILE", help="Draw the depth profiles over each other; png, svg or pdf.")
 @click.option("--export-json", metavar="FILE|-", help="A list of all results, as JSON.")
 def command(
-    inits: tuple[str, ...], acts: tuple[str, ...], figure: str | None, export_json: str | None, **options: Any
+    inits: tuple[str, ...],
+    sigma_ws: tuple[str, ...],
+    acts: tuple[str, ...],
+    figure: str | None,
+    export_json: str | None,
+    **options: Any,
 ) -> None:
     """Run every initializer with every activation; print a row for each, worst first.
 
@@ -33,16 +40,21 @@ def command(
       initprobe compare --init xavier --init he --init normal:std=0.01 --act tanh --act relu
       initprobe compare --init torch_linear --init keras_dense --init flax_dense --act gelu --layers 50
       initprobe compare --init he --init orthogonal --act relu --layers 30 --figure depth.png
+      initprobe compare --sigma-w 0.9 --sigma-w 1.5 --sigma-b 0.2 --act tanh --layers 30
     """
     from initprobe.cli import outputs
+    from initprobe.errors import ConfigError
     from initprobe.probe import measure, prepare
     from initprobe.reports.tables import console, print_comparison
 
     fmt = outputs.figure_format(figure) if figure else None
     outputs.check_exports([figure, export_json], None)
     threads = options.pop("threads")
-    pairs = list(product(inits, acts))
-    experiments = [prepare(config_from(options | {"init": init, "act": act})) for init, act in pairs]
+    if not (inits or sigma_ws):
+        raise ConfigError("give --init NAME or --sigma-w S, several of them to compare")
+    weights = [{"init": init, "sigma_w": None} for init in inits] + [{"init": None, "sigma_w": s} for s in sigma_ws]
+    asked = [options | weight | {"act": act} for weight, act in product(weights, acts)]
+    experiments = [prepare(config_from(one | scales(one))) for one in asked]
     results: list[ProbeResult] = []
     with outputs.progress_bar("comparing") as progress:
         for done, experiment in enumerate(experiments):

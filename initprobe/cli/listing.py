@@ -12,23 +12,25 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 REGISTRIES = ("initializers", "activations", "inputs")
-CONFIGS = "configs"
+OTHERS = ("rules", "thresholds", "configs")
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice((*REGISTRIES, CONFIGS)))
+@click.argument("kind", type=click.Choice((*REGISTRIES, *OTHERS)))
 def command(kind: str) -> None:
-    """List the initializers, activations or inputs (name, aliases, formula, source), or the configs that ship.
+    """List initializers, activations, inputs, the verdict's rules and thresholds, or the configs that ship.
 
     \b
     Examples:
       initprobe list initializers
       initprobe list activations
+      initprobe list thresholds
       initprobe list configs
     """
     from initprobe.reports.tables import console
 
-    table, more = _configs() if kind == CONFIGS else _records(kind)
+    others = {"rules": _rules, "thresholds": _thresholds, "configs": _configs}
+    table, more = others[kind]() if kind in others else _records(kind)
     to = console(sys.stdout, wrap=True)
     to.print(table)
     to.print(f"\n{more}", highlight=False)
@@ -58,6 +60,24 @@ def _records(kind: str) -> tuple[Table, str]:
         also = f"\n[dim]{', '.join(record.aliases)}[/dim]" if record.aliases else ""
         table.add_row(f"[bold]{record.name}[/bold]{also}", escape(record.formula), escape(record.reference))
     return table, f"More on one: initprobe explain {next(iter(registry))}"
+
+
+def _rules() -> tuple[Table, str]:
+    from initprobe.diagnosis import RULES
+
+    table = _table("name", "what it means")
+    for rule in RULES.values():
+        table.add_row(f"[bold]{rule.name}[/bold]", rule.meaning)
+    return table, f"More on one: initprobe explain {next(iter(RULES))}"
+
+
+def _thresholds() -> tuple[Table, str]:
+    from initprobe.thresholds import Thresholds
+
+    table = _table("name", "value", "what it is, and why so much")
+    for name, field in Thresholds.model_fields.items():
+        table.add_row(f"[bold]{name}[/bold]", f"{field.default:g}", field.description)
+    return table, "Change one: initprobe run --threshold saturated=0.3 ..."
 
 
 def _configs() -> tuple[Table, str]:
