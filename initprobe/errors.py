@@ -6,7 +6,9 @@
     │   ├── InputError        input data that cannot be read or is not numbers
     │   ├── OutputError       a file or directory that cannot be written
     │   └── MemoryLimitError  a run that would not fit
-    └── CheckFailed           a check that was asked for did not hold; exit code 1
+    ├── CheckFailed           a check that was asked for did not hold; exit code 1
+    ├── RunsFailed            some runs of a sweep failed; exit code 3, which beats 1
+    └── Interrupted           somebody stopped a sweep; exit code 130
 
 The message says what, where and what to do, in one line.
 """
@@ -50,3 +52,15 @@ class CheckFailed(InitprobeError):
     """A check that the user asked for did not hold."""
 
     exit_code = 1
+
+
+class RunsFailed(InitprobeError):
+    """Some runs of a sweep failed; the others are kept."""
+
+    exit_code = 3
+
+
+class Interrupted(InitprobeError):
+    """Somebody stopped a sweep; what was done is kept."""
+
+    exit_code = 130

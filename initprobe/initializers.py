@@ -41,6 +41,8 @@ class Distribution:
         whole: a matrix must be sampled in one piece, because its entries depend on each other.
         gaussian_limit: a wide layer under these weights has Gaussian pre-activations, so mean-field theory applies.
         orthogonal: rows or columns are orthonormal, which leaves a finite net less room to stray from theory.
+        fourth: fan_in to `E[w^4]` and to `E[w_i^2 w_j^2]` of two weights of one unit: (3, 1) if normal. They decide how
+            far a finite net strays.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Distribution:
     whole: bool = False
     gaussian_limit: bool = True
     orthogonal: bool = False
+    fourth: Callable[[int], tuple[float, float]] = lambda fan_in: (3.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ def _uniform_cdf(x: Array) -> Array:
 
 
 NORMAL = Distribution("normal", _sample_normal, _normal_words, _normal_cdf)
-UNIFORM = Distribution("uniform", _sample_uniform, _uniform_words, _uniform_cdf)
+UNIFORM = Distribution("uniform", _sample_uniform, _uniform_words, _uniform_cdf, fourth=lambda fan_in: (9 / 5, 1.0))
 
 
 def truncated_moments(low: float, high: float) -> tuple[float, float]:
@@ -160,6 +163,16 @@ def truncated_moments(low: float, high: float) -> tuple[float, float]:
     mass = _mass(low, high)
     mean = (_density(low) - _density(high)) / mass
     return mean, 1 + (low * _density(low) - high * _density(high)) / mass - mean**2
+
+
+def _truncated_kurtosis(low: float, high: float) -> float:
+    """`E[(x - m)^4] / v^2` of a standard normal cut to `[low, high]`: its raw moments follow by parts."""
+    raw = [1.0, truncated_moments(low, high)[0]]
+    for k in range(2, 5):
+        edge = low ** (k - 1) * _density(low) - high ** (k - 1) * _density(high)
+        raw.append((k - 1) * raw[k - 2] + edge / _mass(low, high))
+    m, variance = raw[1], raw[2] - raw[1] ** 2
+    return (raw[4] - 4 * m * raw[3] + 6 * m**2 * raw[2] - 3 * m**4) / variance**2
 
 
 def _density(x: float) -> float:
@@ -195,7 +208,8 @@ def _truncated(low: float, high: float) -> Distribution:
         bounds = f"[{_number(centre + low * before)}, {_number(centre + high * before)}]"
         return f"N({_number(centre)}, std {_number(before)}) cut to {bounds}, std {_number(std)} after the cut"
 
-    return Distribution("truncated_normal", sample, describe, cdf)
+    kurtosis = _truncated_kurtosis(low, high)
+    return Distribution("truncated_normal", sample, describe, cdf, fourth=lambda fan_in: (kurtosis, 1.0))
 
 
 # The cut that Keras and JAX use in their variance-scaling initializers.
@@ -257,9 +271,18 @@ def _sparse_distribution(sparsity: float) -> Distribution:
         # Nothing is left to scale where every connection is cut.
         return entries * math.sqrt(fan_in / (fan_in - cut)) if cut < fan_in else entries
 
+    def fourth(fan_in: int) -> tuple[float, float]:
+        kept = fan_in - _connections_cut(fan_in, sparsity)
+        # Their number is fixed, so that of two weights of a unit, the second is the rarer for the first's being there.
+        return (3 * fan_in / kept, fan_in * (kept - 1) / (kept * max(fan_in - 1, 1))) if kept else (3.0, 1.0)
+
     words = f"{_number(100 * sparsity)}% zeros in each column"
     return Distribution(
-        "sparse", sample, lambda mean, std: f"normal with {words}, std {_number(std)} overall", whole=True
+        "sparse",
+        sample,
+        lambda mean, std: f"normal with {words}, std {_number(std)} overall",
+        whole=True,
+        fourth=fourth,
     )
 
 

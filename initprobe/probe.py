@@ -125,6 +125,23 @@ def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tupl
     return weights * entry, activations * entry
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a run takes: floating-point operations in its matrix products, and bytes of memory at its peak."""
+
+    flops: float
+    peak_bytes: int
+
+
+def cost(config: ProbeConfig) -> Cost:
+    """The cost of a run on noise; one on real data is taken to be as wide as its first layer, if not told otherwise."""
+    sizes = (config.input_width or config.layer_widths[0], *config.layer_widths)
+    batch = config.batch or DEFAULT_BATCH
+    products = 3 * sum(a * b for a, b in itertools.pairwise(sizes))
+    flops = 2.0 * products * batch * config.batches * config.draws
+    return Cost(flops, sum(memory_needed(config, sizes, batch)) + _OVERHEAD_BYTES)
+
+
 def _check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: int) -> None:
     """Refuse a run that would not fit; `held` bytes of data are in memory already."""
     import psutil

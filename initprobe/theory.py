@@ -5,15 +5,23 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from initprobe.config import ProbeConfig
-from initprobe.meanfield.maps import InputMoments, Layer, LayerTheory, State, predict
+from initprobe.initializers import NORMAL, Distribution
+from initprobe.meanfield.maps import InputMoments, Layer, LayerTheory, State, gauss_rule, predict
 from initprobe.meanfield.moments import histogram
+from initprobe.meanfield.quadrature import Array
 from initprobe.meanfield.spread import LayerSpread, Spread, spread
 from initprobe.results import Histogram, LayerStats
 from initprobe.results import LayerTheory as Prediction
+
+_PAIR_STATISTICS = ("cosine", "cosine_variance", "kurtosis", "cokurtosis")
+# Biases that are not normal: nodes in each half of their distribution, more where phi may bend between them.
+_BASE_NODES, _NODES_PER_STD, _MOST_NODES = 3.0, 3.0, 16
+_QUANTILES, _BISECTIONS = 2000, 60
 
 
 def no_theory(config: ProbeConfig) -> str | None:
@@ -45,10 +53,14 @@ def with_theory(
 
 
 def _length_slope(below: LayerTheory, here: LayerTheory, layer: Layer) -> float:
-    """`d log q / d log q_below`, q being the mean square of z."""
-    found, state = below.state.moments, here.state
-    q = state.average(state.variance + state.mean**2)
-    return layer.n_in * layer.weight_variance * below.state.average(found.growth) / q
+    """`d log q / d log q_below`, q being the mean square of z; NaN where no weights reach z."""
+    state = below.state
+    length, q = (float(s.sample_shares @ s.lengths) for s in (state, here.state))
+    varying = float(state.average(state.variance))
+    if not (q > 0 and varying > 0):
+        return math.nan
+    # `growth` is per relative change of the variance about the mean, of which q has more.
+    return layer.n_in * layer.weight_variance * state.average(state.moments.growth) * (length / varying) / q
 
 
 def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
@@ -56,21 +68,55 @@ def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
     return InputMoments(
         np.concatenate([one.mean_squares for one in inputs]),
         np.concatenate([one.means for one in inputs]),
-        statistics.fmean(one.cosine for one in inputs),
-        statistics.fmean(one.cosine_variance for one in inputs),
+        *(statistics.fmean(getattr(one, name) for one in inputs) for name in _PAIR_STATISTICS),
     )
+
+
+def bias_nodes(distribution: Distribution, std: float) -> tuple[tuple[float, float], ...]:
+    """Shares and places, in standard deviations, of biases to average over; none where they are normal or constant."""
+    if std == 0 or distribution.cdf in (None, NORMAL.cdf):
+        return ()
+    return _nodes(distribution, min(math.ceil(_BASE_NODES + _NODES_PER_STD * std), _MOST_NODES))
+
+
+@lru_cache
+def _nodes(distribution: Distribution, count: int) -> tuple[tuple[float, float], ...]:
+    """A Gauss rule below the median and one above it, since phi may bend there; variance 1 whatever the rounding."""
+    found = [gauss_rule(half, count) for half in np.split(_quantiles(distribution), 2)]
+    shares, places = (np.concatenate(both) for both in zip(*found, strict=True))
+    shares = shares / shares.sum()
+    places = places - shares @ places
+    return tuple(zip(shares.tolist(), (places / math.sqrt(shares @ places**2)).tolist(), strict=True))
+
+
+def _quantiles(distribution: Distribution) -> Array:
+    """Evenly likely quantiles, by bisection of the distribution function."""
+    assert distribution.cdf is not None
+    wanted = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    # By Chebyshev's inequality no quantile of a unit variance lies farther out.
+    low, high = np.full(_QUANTILES, -math.sqrt(2 * _QUANTILES)), np.full(_QUANTILES, math.sqrt(2 * _QUANTILES))
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        below = distribution.cdf(middle) < wanted
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return low
 
 
 def rule(config: ProbeConfig, fans: tuple[int, int]) -> Layer:
     """What theory needs to know of a `fans = (fan_in, fan_out)` layer, from the rules its weights are sampled by."""
     init, bias = config.initializer, config.bias_initializer
+    bias_variance = bias.variance(*fans)
+    kurtosis, kinship = init.distribution.fourth(fans[0])
     return Layer(
         *fans,
         weight_variance=init.variance(*fans),
         weight_mean=init.mean,
-        bias_variance=bias.variance(*fans),
+        bias_variance=bias_variance,
         bias_mean=bias.mean,
         orthogonal=init.distribution.orthogonal,
+        kurtosis=kurtosis,
+        kinship=kinship,
+        bias_nodes=bias_nodes(bias.distribution, math.sqrt(bias_variance)),
     )
 
 

@@ -15,14 +15,14 @@ FLOORS = [
     "errors", "numbers", "registry", "grammar", "activations", "initializers", "inputs", "thresholds", "config",
     "meanfield",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "probe",
-    "sweep", "cli", "__main__",
+    "spectrum", "choice", "frameworks", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
 INSIDE = {
-    "engine": ["streams", "workers", "sketch", "mlp"],
-    "meanfield": ["quadrature", "moments", "pairs", "maps", "spread", "gain", "phase"],
-    "reports": ["binning", "strips", "words", "tables", "figures", "charts", "export"],
-    "sweep": ["runs", "fields", "checks", "document", "layout", "overrides", "expand", "plan", "store", "runner", "remote"],
+    "engine": ["streams", "workers", "sketch", "mlp", "jacobian"],
+    "meanfield": ["quadrature", "moments", "pairs", "maps", "spread", "gain", "phase", "spectrum"],
+    "reports": ["binning", "strips", "words", "tables", "figures", "charts", "spectra", "sweep_figures", "sweep_table", "export"],
+    "sweep": ["runs", "fields", "checks", "document", "layout", "overrides", "expand", "plan", "store", "pool", "runner", "remote"],
     "cli": [
         "options",
         "outputs",
@@ -40,8 +40,9 @@ INSIDE = {
 }
 HOMES = {
     "click": ["cli/"],
-    "rich": ["cli/", "reports/tables.py"],
-    "matplotlib": ["reports/figures.py", "reports/charts.py"],
+    "rich": ["cli/", "reports/tables.py", "reports/sweep_table.py"],
+    "matplotlib": ["reports/figures.py", "reports/charts.py", "reports/spectra.py", "reports/sweep_figures.py"],
+    "distributed": ["sweep/remote.py"],
     "psutil": ["probe.py"],
     "ruamel": ["sweep/document.py"],
 }

@@ -3,6 +3,7 @@
 import math
 import shlex
 
+import numpy as np
 import pytest
 
 import initprobe
@@ -10,7 +11,10 @@ from initprobe import ProbeConfig, run
 from initprobe.cli.options import config_from
 from initprobe.cli.run import command
 from initprobe.diagnosis import RULES, trend
-from initprobe.remedy import command_line
+from initprobe.grammar import Spec
+from initprobe.meanfield.maps import InputMoments
+from initprobe.probe import first_network, prepare
+from initprobe.remedy import Net, command_line
 from initprobe.thresholds import Thresholds
 
 SMALL = {"width": 120, "batch": 150, "draws": 2}
@@ -229,7 +233,46 @@ def test_a_fix_is_clean_itself_at_any_depth(act, layers):
 
 @pytest.mark.parametrize("act", ["gelu", "silu", "mish", "softplus"])
 def test_where_no_initializer_helps_none_is_offered(act):
+    """Gains that hold are unstable. Softplus's best, 1.45, moves h and dL/dh by a decade each, and dL/dW by both."""
     assert offered(act, 50, 60) == set()
+
+
+@pytest.mark.parametrize(
+    ("act", "layers", "width", "gain"),
+    [("softplus", 12, 150, 1.55), ("silu", 12, 60, 1.55), ("elu", 100, 60, 1.06)],
+)
+def test_a_gain_of_no_customary_rule_is_the_last_resort(act, layers, width, gain):
+    """The gains are where the largest predicted trend of h, dL/dh and dL/dW is smallest, to the third digit."""
+    (fix,) = offered(act, layers, width)
+    assert parsed(fix).init == Spec("lecun", {"gain": gain})
+    assert run(parsed(fix)).healthy
+
+
+@pytest.mark.parametrize(
+    ("act", "init", "widths", "features"),
+    [
+        ("gelu", "he", (30, 50, 40, 10), 20),
+        ("tanh", "xavier:gain=1.3", (150,) * 8, 150),
+        ("softplus", "lecun:gain=1.5", (100, 90, 80), 5),
+        ("relu", "he:mode=fan_out", (30, 60), 30),
+    ],
+)
+def test_the_forecast_of_a_fix_is_the_prediction_of_its_run(act, init, widths, features):
+    """The same integrals, so to rounding."""
+    config = ProbeConfig(init=init, act=act, widths=widths, input_width=features, batch=100, draws=1)
+    inputs = InputMoments.measure(first_network(prepare(config))["x"])
+    net = Net.of(config, (features, *widths), inputs)
+    found = net.forecast(net.variances(config.initializer))
+    theory = [layer.theory for layer in run(config).layers]
+    for profile, name in (
+        (found.output, "output"),
+        (found.gradient, "output_gradient"),
+        (found.weight_gradient, "weight_gradient"),
+    ):
+        expected = np.array([getattr(layer, f"{name}_variance") for layer in theory])
+        scale = config.batch if name == "weight_gradient" else 1  # which is summed over the samples
+        np.testing.assert_allclose(scale * 10 ** profile[0], expected, rtol=1e-12)
+    assert found.steepest[0] == pytest.approx(max(layer.length_slope for layer in theory[1:]), rel=1e-12)
 
 
 def test_verdict_on_the_command_line(initprobe):

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from initprobe.activations import ACTIVATIONS
+from initprobe.config import ProbeConfig
+from initprobe.initializers import INITIALIZERS, fan_in_heuristic, sparse
 from initprobe.meanfield.maps import InputMoments, Layer, predict
 from initprobe.meanfield.spread import Spread, spread
+from initprobe.probe import run
 
 FIELDS = ("preactivation", "output", "output_gradient", "preactivation_gradient")
 
@@ -86,8 +89,21 @@ def test_zero_weights_raise_no_warning():
     assert len(spreads_of("relu", square_net(0.0, 50, 3), InputMoments.noise(), 10)) == 3
 
 
+def net_of(initializer, width, depth):
+    """Layers with the fourth moments of an initializer's weights, and the initializer to sample them from."""
+    kurtosis, kinship = initializer.distribution.fourth(width)
+    layer = Layer(width, width, initializer.variance(width, width), kurtosis=kurtosis, kinship=kinship)
+    SAMPLERS[layer] = initializer
+    return [layer] * depth
+
+
+SAMPLERS = {}
+
+
 def unit_weights(layer, rng):
     """Independent weights, or a square Haar-orthogonal matrix, of mean square 1."""
+    if layer in SAMPLERS:
+        return SAMPLERS[layer].distribution.sample(rng, (layer.n_in, layer.n_out), np.float64)
     weight = rng.standard_normal((layer.n_in, layer.n_out))
     if not layer.orthogonal:
         return weight
@@ -125,6 +141,9 @@ NETS = {
     "selu": ("selu", square_net(1.0, 100, 6), 40),
     "big batch": ("tanh", square_net(1.0, 60, 6), 300),
     "one sample and its like": ("relu", square_net(2.0, 100, 6), 2),
+    "sparse, tanh": ("tanh", net_of(sparse(0.8, std=0.05**0.5), 100, 6), 300),
+    "sparse, relu": ("relu", net_of(sparse(0.8, std=0.1**0.5), 100, 4), 300),
+    "uniform weights": ("tanh", net_of(fan_in_heuristic(3**0.5), 60, 6), 300),
     "uneven": ("tanh", [Layer(100, 150, 0.01), Layer(150, 60, 1 / 150), Layer(60, 120, 1 / 60)], 40),
 }
 
@@ -179,3 +198,51 @@ def test_weights_are_shared_by_signal_and_gradient():
 @pytest.mark.parametrize("name, sigma_w_squared", [("tanh", 1.5), ("relu", 2.0), ("gelu", 2.3), ("linear", 1.0)])
 def test_against_many_random_networks(name, sigma_w_squared, width):
     check(name, square_net(sigma_w_squared, width, 10), 60, draws=300)
+
+
+INDEPENDENT = [
+    name
+    for name, record in INITIALIZERS.items()
+    if record.distribution.gaussian_limit and not record.distribution.orthogonal
+]
+
+
+@pytest.mark.parametrize("name", INDEPENDENT)
+def test_fourth_moments_of_the_weights(name):
+    """Those of 40,000 units of 10 weights within 5 standard errors."""
+    distribution = INITIALIZERS[name].distribution
+    squares = distribution.sample(np.random.default_rng(3), (10, 40_000), np.float64) ** 2
+    own = np.mean(squares**2, axis=0)
+    pairs = (np.sum(squares, axis=0) ** 2 - 10 * own) / 90
+    for sample, expected in zip((own, pairs), distribution.fourth(10), strict=True):
+        assert abs(np.mean(sample) - expected) <= 5 * np.std(sample) / math.sqrt(sample.size)
+
+
+@pytest.mark.parametrize("sparsity", [0.8, 0.9])
+def test_length_of_a_unit_of_sparse_weights(sparsity):
+    """Its mean square weight is chi^2 of the weights kept: relative variance `2/kept`."""
+    [layer] = net_of(sparse(sparsity, std=1.0), 100, 1)
+    assert layer.unit_noise + 2 / 100 == pytest.approx(2 / round(100 * (1 - sparsity)))
+
+
+def test_hardly_any_weights_left_are_not_covered():
+    for kept, known in ((20, True), (3, False)):
+        layers = net_of(sparse(1 - kept / 100, std=kept**-0.5), 100, 3)
+        got = spreads_of("tanh", layers, InputMoments.noise(), 10)
+        assert [math.isfinite(layer.output.sd) for layer in got] == [known] * 3
+
+
+def test_sparse_weights_by_measurement():
+    """z is a deviate of SD 1 at each layer, and 1 more is left to the second order; normal weights' theory gives 8."""
+    config = ProbeConfig(init="sparse:std=0.14", act="tanh", layers=3, width=500, batch=500, draws=8)
+    assert max(abs(layer.theory.z) for layer in run(config, threads=1).layers) < 5 + 1
+
+
+@pytest.mark.slow
+def test_units_of_long_weights_serve_signal_and_gradient():
+    """Where tanh shrinks what such a unit passes back, that takes a quarter off the gradient's spread."""
+    layers, draws = net_of(sparse(0.8, std=0.05**0.5), 100, 6), 500
+    x = np.random.default_rng(20).standard_normal((300, 100))
+    sample = logs_of("tanh", layers, x, draws)[:, 0, FIELDS.index("output_gradient")]
+    expected = spreads_of("tanh", layers, InputMoments.measure(x), 300)[0].output_gradient
+    assert abs(math.log(np.std(sample, ddof=1) / expected.sd)) < 5 / math.sqrt(2 * draws) + 6 / 100

@@ -22,11 +22,17 @@ from initprobe.errors import InitprobeError
 COMMANDS = {
     "run": "initprobe.cli.run",
     "compare": "initprobe.cli.compare",
+    "sweep": "initprobe.cli.sweep",
+    "results": "initprobe.cli.results",
+    "check": "initprobe.cli.check",
+    "merge": "initprobe.cli.merge",
     "show": "initprobe.cli.show",
     "list": "initprobe.cli.listing",
     "explain": "initprobe.cli.explain",
     "gain": "initprobe.cli.gain",
     "phase": "initprobe.cli.phase",
+    "recommend": "initprobe.cli.recommend",
+    "spectrum": "initprobe.cli.spectrum",
     "validate": "initprobe.cli.validate",
     "schema": "initprobe.cli.schema",
 }

@@ -20,8 +20,12 @@ _NUMBERS = ("q", "slope", "chi_1", "correlation", "xi_q", "xi_c", "xi_gradient")
 
 @click.command("phase")
 @click.option("--act", required=True, metavar="NAME[:key=value,...]", help="Activation.")
-@click.option("--sigma-w", default="0.5..3", show_default=True, metavar="A..B", help="std of weights x sqrt(fan_in).")
-@click.option("--sigma-b", default="0..1", show_default=True, metavar="A..B", help="std of biases.")
+@click.option(
+    "--sigma-w",
+    metavar="A..B",
+    help="std of weights x sqrt(fan_in).  [default: 0.5..3, and further if marks lie there]",
+)
+@click.option("--sigma-b", metavar="A..B", help="std of biases.  [default: 0..1, and further if marks lie there]")
 @click.option("--size", type=click.IntRange(2, 1000), default=150, show_default=True, metavar="N", help="Cells a side.")
 @click.option("--layers", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Depth of your net.")
 @click.option("--mark", "marks", multiple=True, metavar="NAME[:...]", help="Drop an initializer on it; repeatable.")
@@ -51,10 +55,13 @@ def command(
     outputs.check_exports([figure, export_json], None)
     placed = [_config(act, mark, width) for mark in marks]
     activation = _activation(act)
-    (w_low, w_high), (b_low, b_high) = _range("--sigma-w", grid["sigma_w"]), _range("--sigma-b", grid["sigma_b"])
+    dots = [(mark, *_scales(config, width)) for mark, config in zip(marks, placed, strict=True)]
+    (w_low, w_high), (b_low, b_high) = (
+        _range("--sigma-w", grid["sigma_w"], (0.5, 3.0), [dot[1] for dot in dots]),
+        _range("--sigma-b", grid["sigma_b"], (0.0, 1.0), [dot[2] for dot in dots]),
+    )
     columns, rows = np.linspace(w_low, w_high, grid["size"]), np.linspace(b_low, b_high, grid["size"])
     diagram = phase_diagram(activation, columns, rows)
-    dots = [(mark, *_scales(config, width)) for mark, config in zip(marks, placed, strict=True)]
     if figure and fmt:
         from initprobe.reports.charts import phase_figure
         from initprobe.reports.figures import render
@@ -62,6 +69,9 @@ def command(
         drawn = phase_figure(activation.name, columns, rows, diagram.chi_1, diagram.xi_c, layers, dots)
         data = render(drawn, fmt)
         outputs.write_whole(Path(figure), lambda file: file.write(data))
+        beyond = [mark for mark, w, b in dots if not (w_low <= w <= w_high and b_low <= b <= b_high)]
+        for mark in beyond:
+            click.echo(f"note: {mark} lies outside the picture", err=True)
     if export_json:
         outputs.write_text(export_json, _json(activation, diagram))
     _report(
@@ -80,8 +90,14 @@ def _activation(act: str) -> Activation:
 
 def _config(act: str, mark: str, width: int) -> ProbeConfig:
     from initprobe.config import ProbeConfig
+    from initprobe.errors import ConfigError
 
-    return ProbeConfig(init=mark, act=act, width=width)
+    config = ProbeConfig(init=mark, act=act, width=width)
+    init = config.initializer
+    if init.mean or not init.distribution.gaussian_limit:
+        why = f"its weights have a mean of {init.mean:g}" if init.mean else "its pre-activations are not Gaussian"
+        raise ConfigError(f"--mark {mark}: has no place in a phase diagram: {why}")
+    return config
 
 
 def _scales(config: ProbeConfig, width: int) -> tuple[float, float]:
@@ -90,10 +106,17 @@ def _scales(config: ProbeConfig, width: int) -> tuple[float, float]:
     return math.sqrt(width * weights), math.sqrt(bias)
 
 
-def _range(option: str, text: str) -> tuple[float, float]:
+_FURTHEST = 10.0
+
+
+def _range(option: str, text: str | None, default: tuple[float, float], marks: list[float]) -> tuple[float, float]:
+    """The range asked for, or the default one, stretched to what is to be marked (within reason)."""
     from initprobe.errors import ConfigError
     from initprobe.grammar import parse_number
 
+    if text is None:
+        near = [mark for mark in marks if mark <= _FURTHEST]
+        return min([default[0], *(0.9 * mark for mark in near)]), max([default[1], *(1.1 * mark for mark in near)])
     low, dots, high = text.partition("..")
     if not dots:
         raise ConfigError(f"{option}: {text!r} is not a range like 0.5..3")

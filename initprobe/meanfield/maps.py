@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +30,8 @@ _SHORTEST = 1e-5
 _INDEPENDENT = 1e-6
 # Under weights with a mean the samples' sums matter too: groups of like length, each cut by sum.
 _SPLIT_GROUPS = (8, 8)
-# Rows whose pairwise cosines are measured: 32,640 pairs.
-_COSINE_ROWS = 256
+# Rows whose pairs are measured one by one: 32,640 pairs.
+_SOME_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ class Layer:
         bias_variance: variance of a bias about its mean.
         bias_mean: mean of a bias.
         orthogonal: the weights are Haar-orthogonal, so their products keep lengths: only finite-width spread differs.
+        kurtosis: `E[w^4] / E[w^2]^2` of a weight about its mean; 3 if normal.
+        kinship: `E[w_i^2 w_j^2] / E[w^2]^2` of two weights of one unit; 1 if independent.
+        bias_nodes: `(share, place)` of the biases to average over, places in standard deviations from their mean;
+            none where they are normal, and so are part of a normal z.
     """
 
     n_in: int
@@ -54,6 +59,24 @@ class Layer:
     bias_variance: float = 0.0
     bias_mean: float = 0.0
     orthogonal: bool = False
+    kurtosis: float = 3.0
+    kinship: float = 1.0
+    bias_nodes: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def normal_bias_variance(self) -> float:
+        """What the biases add to the variance that z has about its mean at a bias node."""
+        return 0.0 if self.bias_nodes else self.bias_variance
+
+    def bias_rule(self) -> tuple[Array, Array]:
+        """Shares and deviations from the mean of the biases to average over: one of 0 where they are normal."""
+        shares, places = np.array(self.bias_nodes or [(1.0, 0.0)]).T
+        return shares, math.sqrt(self.bias_variance) * places
+
+    @property
+    def unit_noise(self) -> float:
+        """Variance of a unit's mean square weight, relative, beyond the 2/n_in that normal weights have."""
+        return (self.kurtosis - self.kinship - 2) / self.n_in + self.kinship - 1
 
 
 @dataclass(frozen=True)
@@ -65,52 +88,67 @@ class InputMoments:
         means: mean over features of `x`, of each sample `(samples,)`.
         cosine: mean over pairs of different samples of their cosine.
         cosine_variance: variance over those pairs.
+        kurtosis: mean over features of `x^4` over the squared mean of `x^2`, averaged over samples.
+        cokurtosis: the same of `x_a^2 x_b^2`, averaged over pairs.
     """
 
     mean_squares: Array
     means: Array
     cosine: float = 0.0
     cosine_variance: float = 0.0
+    kurtosis: float = 3.0
+    cokurtosis: float = 1.0
 
     @classmethod
     def measure(cls, x: npt.ArrayLike) -> InputMoments:
         """Moments of a batch `(samples, features)`, or of several stacked."""
         rows = np.asarray(x, float)
         squares = np.einsum("ij,ij->i", rows, rows)
-        return cls(squares / rows.shape[1], rows.mean(axis=1), *_cosines(rows, squares))
+        return cls(squares / rows.shape[1], rows.mean(axis=1), *_pair_statistics(rows, squares))
 
     @classmethod
     def noise(cls, mean_square: float = 1.0, cosine: float = 0.0, features: float = math.inf) -> InputMoments:
         """Samples of equal length; independent Gaussian features give a cosine variance of 1/features."""
-        return cls(np.full(1, mean_square), np.zeros(1), cosine, (1 - cosine**2) ** 2 / features)
+        pairs = cosine, (1 - cosine**2) ** 2 / features
+        return cls(np.full(1, mean_square), np.zeros(1), *pairs, cokurtosis=1 + 2 * cosine**2)
 
 
-def _cosines(rows: Array, squares: Array) -> tuple[float, float]:
-    """Mean cosine over all pairs, and its variance over the pairs of some rows."""
+def _pair_statistics(rows: Array, squares: Array) -> tuple[float, float, float, float]:
+    """Mean cosine over all pairs; its variance, kurtosis and cokurtosis over some rows. Zero rows are left out."""
     nonzero = squares > 0
     units = rows[nonzero] / np.sqrt(squares[nonzero])[:, None]
     n = len(units)
+    # Evenly spaced rows, since files are often sorted by class.
+    some = units[:: max(-(-n // _SOME_ROWS), 1)]
+    powers = some * some
+    fourth = float(np.sum(powers * powers)) * rows.shape[1]
     if n < 2:
-        return math.nan, math.nan
+        return math.nan, math.nan, fourth, fourth
     total = units.sum(axis=0)
     mean = (float(total @ total) - n) / (n * (n - 1))
-    # Evenly spaced rows, since files are often sorted by class.
-    some = units[:: -(-n // _COSINE_ROWS)]
-    gram = some @ some.T
-    return mean, float(np.var(gram[np.triu_indices(len(some), 1)])) if len(some) > 1 else 0.0
+    gram = (some @ some.T)[np.triu_indices(len(some), 1)]
+    common = float(np.sum(powers.sum(axis=0) ** 2)) * rows.shape[1]
+    pairs = (common - fourth) / (len(some) * (len(some) - 1)) if len(some) > 1 else 1.0
+    return mean, float(np.var(gram)) if len(gram) else 0.0, fourth / len(some), pairs
 
 
 @dataclass(frozen=True)
 class State:
     """The pre-activations of one layer in the limit of infinite width: groups of samples, each normal over the units.
 
+    Where biases are not normal, z is normal only over units of like bias: each group of samples then stands here once
+    for every bias node, side by side.
+
     Attributes:
         shares: share of the samples in each group, `(groups,)`; they sum to 1.
         mean: mean over units of z, `(groups,)`.
         variance: variance over units of z, `(groups,)`.
         moments: of `phi` under these.
-        correlation: mean correlation of z over units between two different samples.
+        correlation: mean correlation of z about `mean` over units between two different samples, of those that vary.
         correlation_variance: its variance over pairs: the input's own, and what finite width adds.
+        kurtosis: excess kurtosis of z over units for one sample, of first order in 1/width.
+        cokurtosis: the fourth cumulant of z of two samples, twice each, in units of their variances.
+        bias_shares: share of the units at each bias node, `(nodes,)`.
     """
 
     shares: Array
@@ -119,10 +157,31 @@ class State:
     moments: Moments
     correlation: float
     correlation_variance: float
+    kurtosis: float = 0.0
+    cokurtosis: float = 0.0
+    bias_shares: Array = field(default_factory=lambda: np.ones(1))
 
     def average(self, values: Array) -> float:
-        """Mean over samples of a number given for each group."""
+        """Mean over samples and units of a number given for each group."""
         return float(self.shares @ values)
+
+    def by_bias(self, values: Array) -> Array:
+        """Numbers given for each group, `(groups, ...)`, as `(samples, bias nodes, ...)`."""
+        return values.reshape(-1, len(self.bias_shares), *values.shape[1:])
+
+    def over_biases(self, values: Array) -> Array:
+        """Mean over units of a number given for each group, for each group of samples."""
+        return np.asarray(self.by_bias(values) @ self.bias_shares)
+
+    @property
+    def sample_shares(self) -> Array:
+        """Share of the samples in each group of samples."""
+        return np.asarray(self.by_bias(self.shares).sum(axis=1))
+
+    @property
+    def lengths(self) -> Array:
+        """Mean square of z over units, of each group of samples."""
+        return self.over_biases(self.variance + self.mean**2)
 
     def on_grid(self, activation: Activation) -> tuple[Array, Array]:
         """`phi` and `phi'` at the Hermite grid, each `(groups, nodes)`."""
@@ -132,15 +191,19 @@ class State:
 
     def correlation_nodes(self) -> tuple[float, float]:
         """Two correlations with the mean and variance that the pairs have."""
+        if not np.any(self.variance > 0):
+            return 1.0, 1.0  # of constants: any would do
         spread = math.sqrt(max(self.correlation_variance, 0.0))
         return max(self.correlation - spread, -1.0), min(self.correlation + spread, 1.0)
 
     @property
     def cosine(self) -> float:
-        """Mean cosine between the z of two different samples; the correlation, if z has no mean."""
-        length = np.sqrt(self.variance + self.mean**2)
-        deviation = self.average(np.sqrt(self.variance) / length)
-        return self.correlation * deviation**2 + self.average(self.mean / length) ** 2
+        """Mean cosine between the z of two different samples, zero ones left out; the correlation, if z has no mean."""
+        length = np.sqrt(self.lengths)
+        shares = _shares_of(self.sample_shares, length > 0) / np.where(length > 0, length, 1.0)
+        deviation, mean = (shares @ self.by_bias(values) for values in (np.sqrt(self.variance), self.mean))
+        varying = np.where(deviation == 0, 0.0, self.correlation)
+        return float(self.bias_shares @ (varying * deviation**2 + mean**2))
 
 
 def propagate(activation: Activation, layers: Sequence[Layer], inputs: InputMoments) -> tuple[State, ...]:
@@ -151,39 +214,94 @@ def propagate(activation: Activation, layers: Sequence[Layer], inputs: InputMome
 
 def _states(activation: Activation, layers: Sequence[Layer], inputs: InputMoments) -> Iterator[State]:
     shares, squares, means = _groups(inputs, split=any(layer.weight_mean != 0 for layer in layers))
-    first = layers[0]
-    gain = first.n_in * first.weight_variance
-    mean = first.n_in * first.weight_mean * means + first.bias_mean
-    variance = gain * squares + first.bias_variance
-    direct = float(shares @ np.sqrt(squares / variance))
-    common = float(shares @ (1 / np.sqrt(variance)))
-    correlation = gain * direct**2 * inputs.cosine + first.bias_variance * common**2
-    correlation_variance = (gain * direct**2) ** 2 * inputs.cosine_variance
+    pairs = _first_pairs(layers[0], inputs, shares, squares)
     for index, layer in enumerate(layers):
-        found = _moments(activation, variance, mean)
-        state = State(shares, mean, variance, found, correlation, correlation_variance)
+        state = _state(activation, layer, shares, squares, means, pairs)
         yield state
         if index + 1 < len(layers):
-            after = layers[index + 1]
-            mean = layer.n_out * after.weight_mean * found.mean + after.bias_mean
-            variance = layer.n_out * after.weight_variance * found.square + after.bias_variance
-            correlation, correlation_variance = _next_correlation(activation, state, after)
+            squares, means = state.over_biases(state.moments.square), state.over_biases(state.moments.mean)
+            pairs = _next_pairs(activation, state, layers[index + 1])
+
+
+class _Pairs(NamedTuple):
+    """What a `State` says of the pairs of samples."""
+
+    correlation: float
+    variance: float
+    kurtosis: float
+    cokurtosis: float
+
+
+def _state(activation: Activation, layer: Layer, shares: Array, squares: Array, means: Array, pairs: _Pairs) -> State:
+    """The state of a layer, from the mean squares and means of what it is given, `(groups of samples,)` each."""
+    bias_shares, deviations = layer.bias_rule()
+    mean = np.add.outer(layer.n_in * layer.weight_mean * means + layer.bias_mean, deviations)
+    variance = layer.n_in * layer.weight_variance * squares + layer.normal_bias_variance
+    variances = np.repeat(variance, len(deviations))
+    found = _moments(activation, variances.reshape(mean.shape), mean)
+    return State(np.outer(shares, bias_shares).ravel(), mean.ravel(), variances, found, *pairs, bias_shares)
+
+
+def _shares_of(shares: Array, chosen: Array) -> Array:
+    """Shares of the chosen groups among themselves, and 0 of the others."""
+    kept = np.where(chosen, shares, 0.0)
+    return np.asarray(kept / kept.sum())
+
+
+def _first_pairs(layer: Layer, inputs: InputMoments, shares: Array, squares: Array) -> _Pairs:
+    gain, own = layer.n_in * layer.weight_variance, layer.normal_bias_variance
+    variance = gain * squares + own
+    varying = _shares_of(shares, variance > 0)
+    direct = float(varying @ np.sqrt(np.where(variance > 0, gain * squares / variance, 0.0)))
+    common = float(varying @ np.sqrt(np.where(variance > 0, own / variance, 0.0)))
+    share = direct**2
+    correlation = (share * inputs.cosine if share else 0.0) + common**2
+    excess = _excess(layer, inputs.kurtosis * share**2, inputs.cokurtosis * share**2, inputs.cosine, share)
+    return _Pairs(correlation, share**2 * inputs.cosine_variance, *excess)
+
+
+def _excess(layer: Layer, same: float, other: float, cosine: float, share: float) -> tuple[float, float]:
+    """Fourth cumulants of z of one sample, and of two, under weights that are not normal or not independent.
+
+    Args:
+        layer: the weights' fourth moments.
+        same: `E[y^4]`, `y` the layer's inputs scaled to a unit variance of z.
+        other: `E[y_a^2 y_b^2]` for two samples.
+        cosine: of the inputs of two samples.
+        share: the weights' share of the variance of z.
+    """
+    own, kin = (layer.kurtosis - 3 * layer.kinship) / layer.n_in, (layer.kinship - 1) * share**2
+    if own == kin == 0:
+        return 0.0, 0.0  # normal weights, whatever the input
+    return own * same + 3 * kin, own * other + kin * (1 + 2 * cosine**2)
 
 
 def _groups(inputs: InputMoments, split: bool) -> tuple[Array, Array, Array]:
-    """Shares, mean squares and means of groups of samples, by length, or if `split` by length and mean."""
+    """Shares, mean squares and means of groups of samples, by length, or if `split` by length and mean.
+
+    Zero samples are a group of their own: no limit of small ones, since phi may bend at 0.
+    """
+    zero = inputs.mean_squares == 0
+    if zero.all() or not zero.any():
+        return _nonzero_groups(inputs.mean_squares, inputs.means, split)
+    shares, squares, means = _nonzero_groups(inputs.mean_squares[~zero], inputs.means[~zero], split)
+    share = float(np.mean(zero))
+    return np.append(shares * (1 - share), share), np.append(squares, 0.0), np.append(means, 0.0)
+
+
+def _nonzero_groups(mean_squares: Array, sums: Array, split: bool) -> tuple[Array, Array, Array]:
     if not split:
-        shares, squares = _gauss_rule(inputs.mean_squares)
-        return shares, squares, np.full_like(squares, np.mean(inputs.means))
+        shares, squares = _gauss_rule(mean_squares)
+        return shares, squares, np.full_like(squares, np.mean(sums))
     count, parts = _SPLIT_GROUPS
-    order = np.argsort(inputs.mean_squares, kind="stable")
+    order = np.argsort(mean_squares, kind="stable")
     cuts = []
     for rows in _parts(order, count):
-        cut = _parts(rows[np.argsort(inputs.means[rows], kind="stable")], parts)
-        means = _stretched(inputs.means[rows], [inputs.means[part] for part in cut])
-        cuts += [(len(part), np.mean(inputs.mean_squares[rows]), mean) for part, mean in zip(cut, means, strict=True)]
-    sizes, lengths, sums = np.array(cuts).T
-    return sizes / len(order), lengths, sums
+        cut = _parts(rows[np.argsort(sums[rows], kind="stable")], parts)
+        means = _stretched(sums[rows], [sums[part] for part in cut])
+        cuts += [(len(part), np.mean(mean_squares[rows]), mean) for part, mean in zip(cut, means, strict=True)]
+    sizes, lengths, centres = np.array(cuts).T
+    return sizes / len(order), lengths, centres
 
 
 def _parts(rows: Array, count: int) -> list[Array]:
@@ -191,16 +309,25 @@ def _parts(rows: Array, count: int) -> list[Array]:
 
 
 def _gauss_rule(values: Array) -> tuple[Array, Array]:
-    """Shares and nodes of the Gauss rule of a sample in its logarithm, by Lanczos' method (Golub & Welsch 1969)."""
+    """Shares and nodes of the Gauss rule of a positive sample in its logarithm."""
     scale = float(np.mean(values))
     if not 0 < scale < math.inf:
         return np.ones(1), np.full(1, scale)
     logs = np.log(np.maximum(values / scale, _SHORTEST))
-    count = min(2 + math.ceil(_NODES_PER_SPREAD * float(np.std(logs))), _MOST_NODES)
+    shares, nodes = gauss_rule(logs, min(2 + math.ceil(_NODES_PER_SPREAD * float(np.std(logs))), _MOST_NODES))
+    nodes = np.exp(nodes)
+    return shares, nodes * (scale / (shares @ nodes))
+
+
+def gauss_rule(values: Array, count: int) -> tuple[Array, Array]:
+    """Shares and nodes, `count` of each or fewer, of the Gauss rule of a sample, by Lanczos' method.
+
+    Golub & Welsch 1969, Mathematics of Computation 23:221.
+    """
     basis = [np.full(len(values), len(values) ** -0.5)]
     diagonal, beside = [], []
     while True:
-        image = logs * basis[-1]
+        image = values * basis[-1]
         diagonal.append(float(image @ basis[-1]))
         for _ in range(2):  # orthogonal to rounding only the second time
             image -= sum((image @ vector) * vector for vector in basis)
@@ -210,8 +337,7 @@ def _gauss_rule(values: Array) -> tuple[Array, Array]:
         beside.append(size)
         basis.append(image / size)
     nodes, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
-    shares, nodes = vectors[0] ** 2, np.exp(nodes)
-    return shares, nodes * (scale / (shares @ nodes))
+    return vectors[0] ** 2, nodes
 
 
 def _stretched(values: Array, parts: Sequence[Array]) -> list[float]:
@@ -223,14 +349,14 @@ def _stretched(values: Array, parts: Sequence[Array]) -> list[float]:
 
 
 def _moments(activation: Activation, variance: Array, mean: Array) -> Moments:
-    """From the table where all groups share their mean (a bias's, or none), else by quadrature."""
-    if np.all(mean == mean[0]):
-        return lookup(activation, variance, float(mean[0]))
-    return moments(activation, variance, mean)
+    """Of each group of samples (rows) at each bias node (columns), flat; from the table if all share one mean."""
+    if mean.shape[1] == 1 and np.all(mean == mean[0]):
+        return lookup(activation, variance.ravel(), float(mean[0, 0]))
+    return moments(activation, variance.ravel(), mean.ravel())
 
 
-def _next_correlation(activation: Activation, state: State, layer: Layer) -> tuple[float, float]:
-    """Mean and variance over pairs of the correlation at the next layer.
+def _next_pairs(activation: Activation, state: State, layer: Layer) -> _Pairs:
+    """Mean and variance over pairs of the correlation at the next layer, and the excess that its weights cause.
 
     The variance gains what n units add to a correlation measured on them, as for any sample correlation:
     `1/n Var(y_a y_b - c/2 (y_a^2 + y_b^2))`, `y` the outputs scaled to the next layer's unit variance.
@@ -238,25 +364,50 @@ def _next_correlation(activation: Activation, state: State, layer: Layer) -> tup
     h, slope = state.on_grid(activation)
     weights = hermite_grid().weights
     # The grid's own E[phi^2], so that a correlation of 1 stays 1 to rounding.
-    square = layer.n_in * layer.weight_variance * ((h * h) @ weights)
-    total = square + layer.bias_variance
-    scale = np.sqrt(layer.n_in * layer.weight_variance / total)[:, None]
+    gain = layer.n_in * layer.weight_variance
+    total = gain * state.over_biases((h * h) @ weights) + layer.normal_bias_variance
+    varying = _shares_of(state.sample_shares, total > 0)
+    scale = np.repeat(np.sqrt(np.where(total > 0, gain / total, 0.0)), len(state.bias_shares))[:, None]
     y = scale * h
     dy = scale * np.sqrt(state.variance)[:, None] * slope
     squares = y * y
-    first, second, third = (state.shares @ power for power in (y, squares, squares * y))
-    kernel = series(first, first, state.shares @ dy)
-    shared = layer.bias_variance * state.average(1 / np.sqrt(total)) ** 2
+    first, second, third, rise = (
+        np.einsum("a,akn->kn", varying, state.by_bias(power)) for power in (y, squares, squares * y, dy)
+    )
+    kernel = _Kernel(state.bias_shares, first, first, rise)
+    squared = _Kernel(state.bias_shares, second, second)
+    shared = float(varying @ np.sqrt(np.where(total > 0, layer.normal_bias_variance / total, 0.0))) ** 2
     low, high = (kernel.at(c) + shared for c in state.correlation_nodes())
     c = (low + high) / 2
-    at = state.correlation
+    at = sum(state.correlation_nodes()) / 2
+    same = float(varying @ state.over_biases((squares * squares) @ weights))
+    other = squared.at(at)
     noise = (
-        series(second, second).at(at) * (1 + c * c / 2)
-        - 2 * c * series(third, first).at(at)
-        + c * c / 2 * state.average((squares * squares) @ weights)
+        other * (1 + c * c / 2)
+        - 2 * c * _Kernel(state.bias_shares, third, first).at(at)
+        + c * c / 2 * same
         - (shared * (1 - c)) ** 2
     )
-    return min(max(c, -1.0), 1.0), (high - low) ** 2 / 4 + max(noise, 0.0) / layer.n_in
+    cosine = (c - shared) / (1 - shared) if shared < 1 else 0.0
+    return _Pairs(
+        min(max(c, -1.0), 1.0),
+        (high - low) ** 2 / 4 + max(noise, 0.0) / layer.n_in,
+        *_excess(layer, same, other, cosine, 1 - shared),
+    )
+
+
+class _Kernel:
+    """`E[f(u) g(v)]` over pairs of samples and over the biases that they share; functions `(bias nodes, nodes)`."""
+
+    def __init__(self, shares: Array, f: Array, g: Array, f_slope: Array | None = None) -> None:
+        slopes = [None] * len(f) if f_slope is None else list(f_slope)
+        rows = list(f)  # the same objects for g, if it is f: `series` then analyses them once
+        self._series = [series(*each) for each in zip(rows, rows if g is f else g, slopes, strict=True)]
+        self._shares = shares
+
+    def at(self, c: float) -> float:
+        """The expectation at correlation `c`."""
+        return float(self._shares @ np.array([one.at(c) for one in self._series]))
 
 
 @dataclass(frozen=True)
@@ -305,7 +456,7 @@ def predict(
     with np.errstate(all="ignore"):
         gradients = _gradients(layers, states)
         below = [_groups(inputs, split=any(layer.weight_mean != 0 for layer in layers))[1]]
-        below += [state.moments.square for state in states]
+        below += [state.over_biases(state.moments.square) for state in states]
         return tuple(
             _layer_theory(state, gradient, square, batch)
             for state, gradient, square in zip(states, gradients, below, strict=False)
@@ -313,25 +464,25 @@ def predict(
 
 
 def _gradients(layers: Sequence[Layer], states: Sequence[State]) -> list[tuple[Array, Array]]:
-    """Mean squares of dL/dh and dL/dz of each group of samples, first layer to last.
+    """Mean squares over units of dL/dh and dL/dz of each group of samples, first layer to last.
 
     Weights with a mean also pass on the products `E[g_i g_j]` of different units, which start at 0.
     """
     found = []
-    square = np.ones_like(states[-1].shares)
+    square = np.ones_like(states[-1].sample_shares)
     product = np.zeros_like(square)
     for layer, state in zip(reversed(layers), reversed(states), strict=True):
-        delta = square * state.moments.slope_square
+        delta = square * state.over_biases(state.moments.slope_square)
         found.append((square, delta))
-        units = layer.n_out
-        product = layer.weight_mean**2 * units * (delta + (units - 1) * product * state.moments.slope**2)
+        units, slope = layer.n_out, state.over_biases(state.moments.slope)
+        product = layer.weight_mean**2 * units * (delta + (units - 1) * product * slope**2)
         square = units * layer.weight_variance * delta + product
     return found[::-1]
 
 
 def _layer_theory(state: State, gradient: tuple[Array, Array], below: Array, batch: int) -> LayerTheory:
     square, delta = gradient
-    found, mean = state.moments, state.average(state.mean)
+    found, mean, samples = state.moments, state.average(state.mean), state.sample_shares
     output_mean = state.average(found.mean)
     return LayerTheory(
         preactivation_mean=mean,
@@ -339,8 +490,8 @@ def _layer_theory(state: State, gradient: tuple[Array, Array], below: Array, bat
         output_mean=output_mean,
         output_variance=state.average(found.variance + (found.mean - output_mean) ** 2),
         correlation=state.cosine,
-        output_gradient_variance=state.average(square),
-        preactivation_gradient_variance=state.average(delta),
-        weight_gradient_variance=batch * state.average(below * delta),
+        output_gradient_variance=float(samples @ square),
+        preactivation_gradient_variance=float(samples @ delta),
+        weight_gradient_variance=batch * float(samples @ (below * delta)),
         state=state,
     )

@@ -23,6 +23,8 @@ from initprobe.meanfield.quadrature import Array
 
 # Rows of the functions whose layer means fluctuate together.
 _Z, _ZZ, _H, _HH, _SLOPE, _SLOPES = range(6)
+# Excess kurtosis of z beyond which its square, the second order, is as large: five weights left to a unit.
+_MOST_EXCESS = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,30 +93,59 @@ class _Noise:
 
 def _noise(activation: Activation, state: State, layer: Layer, batch: int) -> _Noise:
     grid = hermite_grid()
-    h, d = state.on_grid(activation)
-    z = np.sqrt(state.variance)[:, None] * grid.z
-    each = np.stack([z, z * z, h, h * h, d, d * d])
-    pooled = np.einsum("a,fan->fn", state.shares, each)
+    each = _functions(activation, state)
+    by_bias = np.einsum("a,fakn->fkn", state.sample_shares, np.stack([state.by_bias(f) for f in each]))
+    pooled = state.bias_shares @ by_bias
     coefficients = pooled @ grid.analysis[:5].T
     free = _free_share(layer.n_out, layer)
-    means = each @ grid.weights
-    weighted = each * (state.shares[:, None] * grid.weights)
-    flat = (len(each), -1)
-    same = weighted.reshape(flat) @ each.reshape(flat).T - (means * state.shares) @ means.T
-    same -= (1 - free) * np.outer(coefficients[:, 2], coefficients[:, 2])
-    other = pair_covariances(pooled, state.correlation_nodes(), free)
-    curvature = coefficients[:, 4] * math.sqrt(6) / 2
+    slope, curvature = coefficients[:, 2] / math.sqrt(2), coefficients[:, 4] * math.sqrt(6) / 2
+    same = _same(each, state, coefficients) - (1 - free) * np.outer(coefficients[:, 2], coefficients[:, 2])
+    other = _other(by_bias, state, free) + state.cokurtosis * np.outer(slope, slope)
+    # Orthogonal weights put z on a sphere: normal, but without the 2/n variance of its squared radius.
+    excess = -1 / max(layer.n_in, layer.n_out) if layer.orthogonal else state.kurtosis / 6
     return _Noise(
         mean=coefficients[:, 0],
-        slope=coefficients[:, 2] / math.sqrt(2),
+        slope=slope,
         curvature=curvature,
-        # Orthogonal weights put z on a sphere: normal, but without the 2/n variance of its squared radius.
-        offset=-curvature / max(layer.n_in, layer.n_out) if layer.orthogonal else np.zeros(len(each)),
+        offset=excess * curvature,
         batch=(same / batch + other * (1 - 1 / batch)) / layer.n_out,
         single=same / layer.n_out,
         same=same,
         other=other,
     )
+
+
+def _functions(activation: Activation, state: State) -> Array:
+    """The six functions of z, about its mean, on the Hermite grid: `(functions, groups, nodes)`."""
+    h, d = state.on_grid(activation)
+    centre = np.repeat(state.over_biases(state.mean), len(state.bias_shares))
+    z = (state.mean - centre)[:, None] + np.sqrt(state.variance)[:, None] * hermite_grid().z
+    return np.stack([z, z * z, h, h * h, d, d * d])
+
+
+def _same(each: Array, state: State, coefficients: Array) -> Array:
+    """Covariances of the functions over the units of one sample, averaged over the samples."""
+    grid, flat = hermite_grid(), (len(each), -1)
+    means = np.stack([state.over_biases(f) for f in each @ grid.weights])
+    weighted = each * (state.shares[:, None] * grid.weights)
+    covariances = weighted.reshape(flat) @ each.reshape(flat).T - (means * state.sample_shares) @ means.T
+    if state.kurtosis:
+        # Gram and Charlier's density, `1 + kurtosis/24 He_4`; the analysis has He_4 over sqrt(24).
+        weighted = each * (state.shares[:, None] * grid.analysis[4])
+        crossed = np.outer(coefficients[:, 0], coefficients[:, 4])
+        excess = weighted.reshape(flat) @ each.reshape(flat).T - crossed - crossed.T
+        covariances += state.kurtosis / math.sqrt(24) * excess
+    return np.asarray(covariances)
+
+
+def _other(by_bias: Array, state: State, free: float) -> Array:
+    """Covariances of the functions over the units, between two samples; `by_bias` are `(functions, biases, nodes)`."""
+    shape, shares = by_bias.shape[:2], state.bias_shares
+    within = pair_covariances(by_bias.reshape(-1, by_bias.shape[-1]), state.correlation_nodes(), free)
+    means = by_bias @ hermite_grid().weights
+    mean = means @ shares
+    between = (means * shares) @ means.T - np.outer(mean, mean)
+    return np.asarray(np.einsum("fkgk,k->fg", within.reshape(shape + shape), shares) + between)
 
 
 def _free_share(units: int, layer: Layer) -> float:
@@ -127,7 +158,8 @@ def spread(
 ) -> tuple[LayerSpread, ...]:
     """Spread of the variances measured in one network, given its input, for every layer.
 
-    Weights with a mean are not covered (the layers' means then fluctuate too): their spreads are NaN.
+    Weights with a mean are not covered (the layers' means then fluctuate too), nor are those so sparse that z is far
+    from normal: their spreads are NaN. What the kurtosis of other weights shifts is in the bias.
 
     Args:
         activation: any record.
@@ -135,7 +167,8 @@ def spread(
         states: from `propagate`, or of each `LayerTheory`.
         batch: samples that the variances are taken over.
     """
-    if any(layer.weight_mean != 0 for layer in layers):
+    excess = max(abs(state.kurtosis) for state in states)
+    if any(layer.weight_mean != 0 for layer in layers) or excess > _MOST_EXCESS:
         unknown = Spread(math.nan, math.nan)
         return (LayerSpread(unknown, unknown, unknown, unknown),) * len(layers)
     with np.errstate(all="ignore"):
@@ -204,9 +237,10 @@ def _gradient_spreads(
 ) -> list[tuple[Spread, Spread]]:
     """Spreads of dL/dh and dL/dz at each layer, first to last.
 
-    Two parts: slopes that differ from theory because q does, or by chance in these units (`_coupled`); and weights
+    Three parts: slopes that differ from theory because q does, or by chance in these units (`_coupled`); and weights
     that lengthen or shorten this gradient by chance, which a batch averages away as far as `overlap`, the mean squared
-    cosine between the gradients of two samples, lets it. The bias, of order depth/width, is not derived: 0.
+    cosine between the gradients of two samples, lets it; and what units differ in by
+    the lengths of their own weights (`_units_noise`). The bias, of order depth/width, is not derived: 0.
     """
     found = []
     above, overlap = 0.0, 0.0
@@ -218,12 +252,22 @@ def _gradient_spreads(
         other = noise.other[_SLOPES, _SLOPES] / noise.mean[_SLOPES] ** 2
         agreement = (noise.slope_product / noise.mean[_SLOPES]) ** 2
         shared = overlap * (1 - 1 / batch)
-        here = above + 2 * free / units * (1 / batch + shared)
-        above += 2 / units * ((same + free) / batch + (other + free) * shared)
+        units_noise = _units_noise(layers, noises, k, overlap, batch)
+        here = above + 2 * free / units * (1 / batch + shared) + units_noise
+        above += 2 / units * ((same + free) / batch + (other + free) * shared) + units_noise
         found.append((Spread(_root(here + after[k]), 0.0), Spread(_root(above + before[k]), 0.0)))
         gained = (1 + other) * (1 + 2 * overlap) - agreement * (overlap + (1 + overlap) * (1 - free))
         overlap = agreement * overlap + gained / units
     return found[::-1]
+
+
+def _units_noise(layers: Sequence[Layer], noises: Sequence[_Noise], k: int, overlap: float, batch: int) -> float:
+    """Variance that weights which are not normal add to dL/dh at layer k: the units above then differ in theirs."""
+    if k + 1 == len(layers):
+        return 0.0
+    layer, noise = layers[k + 1], noises[k + 1]
+    same, other = (1 + m[_SLOPES, _SLOPES] / noise.mean[_SLOPES] ** 2 for m in (noise.same, noise.other))
+    return float(layer.unit_noise / layer.n_out * (3 * same / batch + other * (1 + 2 * overlap) * (1 - 1 / batch)))
 
 
 def _root(variance: float) -> float:
@@ -261,7 +305,7 @@ def _reused(layers: Sequence[Layer], noises: Sequence[_Noise], lengths: _Lengths
     for k, (layer, noise) in enumerate(zip(layers, noises, strict=True)):
         if not layer.orthogonal:
             products += (np.arange(count) < k) / layer.n_in
-            found[:, k] = 2 / layer.n_out * products
+            found[:, k] = (2 * products + (np.arange(count) < k) * layer.unit_noise) / layer.n_out
         if k + 1 < count:
             passed = lengths.influence[k + 1, k] * noise.mean[_ZZ] / noise.mean[_HH] / noise.mean[_SLOPES]
             products *= passed * noise.slope_product**2

@@ -55,25 +55,45 @@ def phase_figure(
     with style():
         sheet = blank_figure(8.5, 6)
         axes = sheet.add_axes((0.1, 0.11, 0.74, 0.77))
-        image = np.clip(np.log(chi_1), -1, 1)
-        extent = (float(sigma_w[0]), float(sigma_w[-1]), float(sigma_b[0]), float(sigma_b[-1]))
+        with np.errstate(divide="ignore"):
+            image = np.clip(np.log(chi_1), -1, 1)
+        extent = (*_cell_edges(sigma_w), *_cell_edges(sigma_b))
         colors = mpl.colormaps["PuOr_r"].with_extremes(bad="#BBBBBB")
         drawn = axes.imshow(image, origin="lower", extent=extent, aspect="auto", cmap=colors, vmin=-1, vmax=1)
         scale = sheet.colorbar(drawn, cax=sheet.add_axes((0.86, 0.11, 0.025, 0.77)))
         scale.set_label("log chi_1: below 0 ordered, above 0 chaotic (clipped at +-1)")
-        if np.nanmin(image) < 0 < np.nanmax(image):
-            axes.contour(sigma_w, sigma_b, np.log(chi_1), levels=[0], colors=BLACK, linewidths=2)
+        if np.isfinite(image).any() and np.nanmin(image) < 0 < np.nanmax(image):
+            axes.contour(sigma_w, sigma_b, image, levels=[0], colors=BLACK, linewidths=2)
         _draw_depths(axes, sigma_w, sigma_b, xi_c, layers)
-        inside = [(label, w, b) for label, w, b in marks if _within(sigma_w, w) and _within(sigma_b, b)]
-        for label, w, b in inside:
-            axes.plot([w], [b], "o", color=BLACK, mec="white", ms=8, clip_on=False)
-            axes.annotate(label, (w, b), (6, 6), textcoords="offset points", fontsize=9, weight="bold")
-        axes.set(xlabel="sigma_w = std(W) sqrt(fan_in)", ylabel="sigma_b = std(b)", xlim=extent[:2], ylim=extent[2:])
+        for (w, b), labels in _places(marks).items():
+            if _within(sigma_w, w) and _within(sigma_b, b):
+                axes.plot([w], [b], "o", color=BLACK, mec="white", ms=8, clip_on=False, zorder=9)
+                place = {"xytext": (6, 6), "textcoords": "offset points", "fontsize": 9, "weight": "bold"}
+                axes.annotate("\n".join(labels), (w, b), bbox=_PAPER, **place)
+        axes.set(xlabel="sigma_w = std(W) sqrt(fan_in)", ylabel="sigma_b = std(b)")
+        axes.set(xlim=(sigma_w[0], sigma_w[-1]), ylim=(sigma_b[0], sigma_b[-1]))
         sheet.text(0.47, 0.94, f"{name}: order and chaos at infinite depth", ha="center", fontsize=13, weight="bold")
         depths = ", ".join(str(depth) for depth in _depths(layers))
         note = f"dashed: correlations forget in {depths} layers; grey: q grows without bound"
         sheet.text(0.47, 0.9, note, ha="center", fontsize=9)
         return sheet
+
+
+_PAPER = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
+
+
+def _cell_edges(axis: Array) -> tuple[float, float]:
+    """The outer edges of cells whose centres these are."""
+    half = float(axis[1] - axis[0]) / 2
+    return float(axis[0]) - half, float(axis[-1]) + half
+
+
+def _places(marks: Sequence[tuple[str, float, float]]) -> dict[tuple[float, float], list[str]]:
+    """The labels at each point; several names may stand for one."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for label, w, b in marks:
+        found.setdefault((round(w, 6), round(b, 6)), []).append(label)
+    return found
 
 
 def _depths(layers: int) -> tuple[int, ...]:

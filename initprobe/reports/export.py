@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args
 
-from initprobe.results import Percentiles, ProbeResult
+from initprobe.results import LayerStats, ProbeResult, Record
 
 _ONLY_IN_JSON = ("histogram", "variance_by_draw", "output_shares")
 
@@ -17,21 +17,39 @@ def to_csv(result: ProbeResult) -> str:
 
     Histograms and per-draw values are left to JSON.
     """
-    rows = [dict(_leaves(layer.model_dump(mode="json"))) for layer in result.layers]
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(out, csv_names(), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(csv_rows(result))
     return out.getvalue()
 
 
-def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if key in _ONLY_IN_JSON:
+def csv_names() -> list[str]:
+    """The columns, the same for every result."""
+    return list(_names(LayerStats))
+
+
+def csv_rows(result: ProbeResult) -> Iterator[dict[str, Any]]:
+    """A row a layer."""
+    names = csv_names()
+    for layer in result.layers:
+        yield {name: _value(layer, name) for name in names}
+
+
+def _names(record: type[Record], prefix: str = "") -> Iterator[str]:
+    for name, info in record.model_fields.items():
+        parts = (info.annotation, *get_args(info.annotation))
+        inner = next((part for part in parts if isinstance(part, type) and issubclass(part, Record)), None)
+        if name in _ONLY_IN_JSON:
             continue
-        if key == "percentiles" and value is None:  # lost ones keep their columns
-            yield from _leaves(dict.fromkeys(Percentiles.model_fields), f"{prefix}{key}.")
-        elif isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
+        if inner is None:
+            yield f"{prefix}{name}"
         else:
-            yield f"{prefix}{key}", value
+            yield from _names(inner, f"{prefix}{name}.")
+
+
+def _value(layer: LayerStats, name: str) -> Any:
+    found: Any = layer
+    for part in name.split("."):
+        found = None if found is None else getattr(found, part)
+    return found

@@ -1,28 +1,48 @@
 """Runs on workers, results into the store. Any `concurrent.futures.Executor` will do.
 
-What a run finds does not depend on the executor, the number of workers or the order. A worker that dies takes the pool
-with it, as `concurrent.futures` has it: the pool is made anew and the runs that were in hand go through it one by one,
-so that the one that kills its worker is found out and fails alone.
+What a run finds does not depend on the executor, the number of workers or the order. A worker that dies takes others'
+runs with it, all that were in hand where it is one of a process pool: the pool is made anew and they go through it one
+by one, so that the one that kills its worker is found out and fails alone.
 """
 
 from __future__ import annotations
 
-import json
+import re
 import signal
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from initprobe.errors import ConfigError, InitprobeError
+from initprobe.errors import ConfigError
+from initprobe.sweep.pool import (
+    Deaf,
+    Failure,
+    Workers,
+    abandon,
+    failure_of,
+    get_ready,
+    lives,
+    local_workers,
+    sheltered,
+    work,
+)
 from initprobe.sweep.runs import Run
 from initprobe.sweep.store import Payload, Store
 
-_WORKER_DIED = "the worker died: killed, or out of memory; run it alone with -j 1, or with a smaller --batch"
+__all__ = ["Event", "Outcome", "Workers", "execute", "local_workers", "shard"]
+
+_WORKER_DIED = "the worker died, twice: killed, or out of memory; lower batch, width or layers"
+_NO_START = "the workers die before they have done anything; is there memory for them? Try a smaller -j"
+_MOST_STARTS = 3
+# A look at what was asked of us meanwhile: a signal's handler cannot safely wake whoever waits for a future.
+_LOOK_EVERY_S = 0.1
+# Runs shorter than this are handed out ahead of time, or workers would wait for us; longer ones are not: what a worker
+# holds cannot be taken back, and Ctrl-C would have to wait for it.
+_BRISK_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -63,69 +83,6 @@ class Outcome:
     interrupted: bool
 
 
-@dataclass(frozen=True)
-class Workers:
-    """Where runs are run.
-
-    Attributes:
-        make: makes an executor; called again when it breaks.
-        jobs: runs that it works on at a time.
-        threads: threads that each of them uses.
-    """
-
-    make: Callable[[], Executor]
-    jobs: int
-    threads: int
-
-
-def local_workers(jobs: int | None = None) -> Workers:
-    """Processes on this machine, no more of them with their threads than there are processors.
-
-    Raises:
-        ConfigError: fewer than one.
-    """
-    from initprobe.engine.workers import available_threads
-
-    processors = available_threads()
-    count = processors if jobs is None else jobs
-    if count < 1:
-        raise ConfigError(f"-j must be at least 1, not {count}")
-    return Workers(lambda: _process_pool(count), count, max(processors // count, 1))
-
-
-def _process_pool(jobs: int) -> Executor:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    # Forked workers would inherit the locks of our threads and of BLAS's.
-    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin_worker)
-
-
-def _begin_worker() -> None:
-    """Ctrl-C is for the parent to see, and a worker ends with its parent, however that ends."""
-    import multiprocessing
-    import os
-    from multiprocessing.connection import wait as wait_for
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            wait_for([parent.sentinel])
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def work(config: str, threads: int) -> Payload:
-    """Run one experiment, given as JSON, in a worker."""
-    from initprobe.config import ProbeConfig
-    from initprobe.probe import run
-
-    return Payload.of(run(ProbeConfig(**json.loads(config)), threads=threads))
-
-
 def execute(
     runs: Sequence[Run],
     store: Store,
@@ -145,12 +102,16 @@ def execute(
         fail_fast: stop at the first run that fails.
         on_event: told what happens, in this thread.
     """
-    store.enqueue(runs)
     done = store.done()
     job = _Job(store, workers, [run for run in runs if run.key not in done], len(runs), fail_fast, on_event)
     with _interruptible(job):
-        job.work()
-    return Outcome(job.done, job.kept, job.failed, len(job.waiting), job.interrupted)
+        try:
+            job.begin()  # first: workers take longer to start than runs to be queued
+            store.enqueue(runs)
+            job.work()
+        finally:
+            job.end()
+    return Outcome(job.done, job.kept, job.failed, job.left, job.interrupted)
 
 
 @contextmanager
@@ -172,7 +133,7 @@ def _interruptible(job: _Job) -> Iterator[None]:
 
 
 class _Job:
-    """The runs of one `execute`: waiting, in hand, over."""
+    """The runs of one `execute`: waiting, suspected of killing workers, in hand, over."""
 
     def __init__(
         self,
@@ -186,48 +147,85 @@ class _Job:
         self.store, self.workers, self.fail_fast, self.on_event = store, workers, fail_fast, on_event
         self.waiting, self.total, self.kept = deque(runs), total, total - len(runs)
         self.suspects: deque[Run] = deque()
-        self.in_hand: dict[Future[Payload], Run] = {}
+        self.in_hand: dict[Future[Payload | Failure], Run] = {}
+        self.executor: Executor | None = None
         self.done = self.failed = 0
-        self.interrupted = self.stopping = False
+        self.tried_alone: set[str] = set()
+        self.interrupted = self.stopping = self.broken = self.brisk = self.told = False
+
+    @property
+    def left(self) -> int:
+        """Runs that are still to be done."""
+        return len(self.waiting) + len(self.suspects)
 
     def interrupt(self) -> None:
+        """Ask it to stop; safe in a signal's handler."""
         self.interrupted = self.stopping = True
-        self._tell("stopping", None)
+
+    def begin(self) -> None:
+        """Start the workers, if there is work for them."""
+        if not self.left:
+            return
+        self.executor = self.workers.make()
+        with sheltered(), suppress(*self.workers.deaths):
+            for _ in range(min(self.workers.jobs(), self.left)):
+                self.executor.submit(get_ready)
 
     def work(self) -> None:
-        while (self.waiting or self.suspects) and not self.stopping:
+        """Feed executors until nothing is left, or somebody stops us."""
+        while self.executor is not None:
+            self._feed(self.executor)
+            self.executor.shutdown()
+            self.executor = None
+            if self.left and not self.stopping:
+                self.executor = self._opened()
+
+    def end(self) -> None:
+        """Leave nothing behind that is in hand, however it ended."""
+        if self.executor is not None:
+            abandon(self.executor)
+        with self.store.transaction():
+            self.store.requeue()
+
+    def _opened(self) -> Executor:
+        """An executor in place of the one that broke, whose workers live."""
+        for _ in range(_MOST_STARTS):
             executor = self.workers.make()
-            try:
-                self._feed(executor)
-                executor.shutdown()
-            except BaseException:
-                _abandon(executor)
-                raise
-            finally:
-                self._put_back()
+            if lives(executor, self.workers.deaths):
+                self.broken = False
+                return executor
+            abandon(executor)
+        raise ConfigError(_NO_START)
 
     def _feed(self, executor: Executor) -> None:
         """Keep the executor busy until nothing is left, it breaks, or somebody stops us."""
-        while True:
-            self._submit(executor)
-            if not self.in_hand:
-                return
-            over, _ = wait(self.in_hand, return_when=FIRST_COMPLETED)
-            died = [self.in_hand[future] for future in over if not self._settle(future)]
-            if died:
-                self._blame(died)
-                return
-            if self.stopping:
-                self._recall()
+        deaf = Deaf(executor)
+        self._submit(executor)
+        while self.in_hand:
+            over, _ = wait(self.in_hand, _LOOK_EVERY_S, FIRST_COMPLETED)
+            for future in over:
+                self._settle(future)
+            if over:
+                self._submit(executor)
+            if self.interrupted and not self.told:
+                self.told = True
+                self._tell("stopping", None)
+            if deaf.to(over):
+                self._give_up(executor)
 
     def _submit(self, executor: Executor) -> None:
-        """Fill the window: a run for each worker, and one for it to go on with. A suspect goes alone."""
-        window = 1 if self.suspects else 2 * self.workers.jobs
+        """Fill the window. A suspect goes alone."""
+        if self.stopping or self.broken:
+            return
+        alone = bool(self.suspects)
         queue = self.suspects or self.waiting
+        window = 1 if alone else self.workers.jobs() * (2 if self.brisk else 1)
         started = []
-        while queue and len(self.in_hand) < window and not self.stopping:
+        while queue and len(self.in_hand) < window:
+            future = self._handed(executor, queue[0])
+            if future is None:
+                break
             started.append(queue.popleft())
-            future = executor.submit(work, started[-1].config.model_dump_json(), self.workers.threads)
             self.in_hand[future] = started[-1]
         if started:
             with self.store.transaction():
@@ -236,80 +234,64 @@ class _Job:
             for run in started:
                 self._tell("started", run)
 
-    def _settle(self, future: Future[Payload]) -> bool:
-        """Keep what a run came to; False if its worker died, which may be another run's doing."""
-        run = self.in_hand[future]
+    def _handed(self, executor: Executor, run: Run) -> Future[Payload | Failure] | None:
+        """A run in the executor's hands; None where it turns out to be broken."""
         try:
-            payload = future.result()
-        except BrokenExecutor:
-            return False
-        except CancelledError:
-            self._take_back(future)
-        except Exception as error:
-            del self.in_hand[future]
-            self._fail(run, *_told(error))
-        else:
-            del self.in_hand[future]
-            with self.store.transaction():
-                self.store.finish(run.key, payload)
-            self.done += 1
-            self._tell("done", run)
-        return True
+            with sheltered():
+                return executor.submit(work, run.config.model_dump_json(), self.workers.threads, run.key)
+        except self.workers.deaths:
+            self.broken = True
+            return None
 
-    def _fail(self, run: Run, error: str, trace: str | None) -> None:
+    def _settle(self, future: Future[Payload | Failure]) -> None:
+        """Keep what a run came to."""
+        run = self.in_hand.pop(future)
+        try:
+            found = future.result()
+        except CancelledError:  # by a cluster that has gone; the next submission will find out
+            self.waiting.appendleft(run)
+        except self.workers.deaths:
+            self.broken = True
+            self._suspect(run)
+        except Exception as error:
+            self._fail(run, failure_of(error))
+        else:
+            if isinstance(found, Failure):
+                self._fail(run, found)
+            else:
+                self._finish(run, found)
+
+    def _finish(self, run: Run, payload: Payload) -> None:
         with self.store.transaction():
-            self.store.fail(run.key, error, trace)
+            self.store.finish(run.key, payload)
+        self.done += 1
+        self.brisk = payload.elapsed_s < _BRISK_S
+        self._tell("done", run)
+
+    def _fail(self, run: Run, failure: Failure) -> None:
+        with self.store.transaction():
+            self.store.fail(run.key, failure.error, failure.traceback)
         self.failed += 1
         self.stopping = self.stopping or self.fail_fast
         self._tell("failed", run)
 
-    def _blame(self, died: Sequence[Run]) -> None:
-        """The pool broke. A run that was alone in it did it; of several, each is tried alone."""
-        for future in [future for future in self.in_hand if future.done() and future.exception() is None]:
-            self._settle(future)
-        lost = list(self.in_hand.values())
-        self.in_hand.clear()
-        if len(lost) == 1:
-            self._fail(lost[0], _WORKER_DIED, None)
+    def _suspect(self, run: Run) -> None:
+        """A worker died that had this run, or shared a pool with one that had: it is tried alone, to find out."""
+        if run.key in self.tried_alone and not self.stopping:
+            self._fail(run, Failure(_WORKER_DIED, None))
         else:
-            self.suspects.extend(lost)
+            self.tried_alone.add(run.key)
+            self.suspects.append(run)
 
-    def _recall(self) -> None:
-        """Take back what no worker has begun."""
-        for future in [future for future in self.in_hand if future.cancel()]:
-            self._take_back(future)
-
-    def _take_back(self, future: Future[Payload]) -> None:
-        self.waiting.appendleft(self.in_hand.pop(future))
-
-    def _put_back(self) -> None:
-        """What was begun and did not end is queued again."""
-        self.waiting.extendleft(reversed(self.in_hand.values()))
-        self.in_hand.clear()
-        if self.stopping or not self.suspects:
-            self.waiting.extendleft(reversed(self.suspects))
-            self.suspects.clear()
-        with self.store.transaction():
-            self.store.requeue(run.key for run in (*self.waiting, *self.suspects))
+    def _give_up(self, executor: Executor) -> None:
+        """Take everything from an executor that no longer answers."""
+        abandon(executor)
+        self.broken = True
+        for future in list(self.in_hand):
+            self._suspect(self.in_hand.pop(future))
 
     def _tell(self, kind: Literal["started", "done", "failed", "stopping"], run: Run | None) -> None:
         self.on_event(Event(kind, run, self.kept + self.done, self.failed, self.total))
-
-
-def _told(error: Exception) -> tuple[str, str | None]:
-    """A failure in one line, and its traceback where it is no fault of the user's."""
-    if isinstance(error, InitprobeError):
-        return str(error), None
-    words = " ".join(f"{type(error).__name__}: {error}".split())
-    return words, "".join(traceback.format_exception(error))
-
-
-def _abandon(executor: Executor) -> None:
-    """Leave without waiting: what runs is killed."""
-    processes = list((getattr(executor, "_processes", None) or {}).values())
-    executor.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.kill()
 
 
 def shard(runs: Sequence[Run], text: str) -> tuple[Run, ...]:
@@ -318,10 +300,10 @@ def shard(runs: Sequence[Run], text: str) -> tuple[Run, ...]:
     Raises:
         ConfigError: not `I/N` with 1 <= I <= N.
     """
-    part, slash, parts = text.partition("/")
-    if not (slash and part.isascii() and part.isdigit() and parts.isascii() and parts.isdigit()):
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+    if not found:
         raise ConfigError(f"--shard: {text!r} is not a part like 3/16")
-    index, count = int(part), int(parts)
+    index, count = map(int, found.groups())
     if not 1 <= index <= count:
         raise ConfigError(f"--shard: {text}: the part must lie between 1 and {count}")
     return tuple(run for run in runs if int(run.key, 16) % count == index - 1)

@@ -36,14 +36,20 @@ CREATE TABLE runs (
     state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed')),
     error TEXT,                 -- one line, of a failed run
     traceback TEXT,
-    changed TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ')),
+    changed TEXT NOT NULL,      -- when the state did
     elapsed_s REAL,
-    digest TEXT,                -- JSON: what tables need
-    result BLOB                 -- zlib-compressed JSON: everything
-) WITHOUT ROWID;
+    digest TEXT                 -- JSON: what tables need
+);
+-- Apart from the runs, which are read and moved by the thousand.
+CREATE TABLE results (
+    key TEXT PRIMARY KEY REFERENCES runs,
+    result BLOB NOT NULL        -- zlib-compressed JSON: everything
+);
 CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), words TEXT NOT NULL);
 """
+_NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 _PAGE = 200
+_PATIENCE_S = 0.5
 _FASTEST = 1  # of zlib's levels: twice as fast as the usual one, 10% larger
 
 
@@ -95,13 +101,13 @@ class Store:
     def transaction(self) -> Iterator[None]:
         """All or nothing of what is written inside."""
         with _faults(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:  # SQLite rolls back by itself where the disk is full
+                    self._connection.execute("ROLLBACK")
 
     def enqueue(self, runs: Iterable[Run]) -> None:
         """Queue what is not done; a failed run, and one that was in hand when its process died, get another try."""
@@ -111,8 +117,9 @@ class Store:
         )
         with self.transaction():
             self._connection.executemany(
-                "INSERT INTO runs (key, position, axes, config, state) VALUES (?, ?, ?, ?, 'queued') ON CONFLICT DO "
-                "UPDATE SET position = excluded.position, axes = excluded.axes, error = NULL, traceback = NULL, "
+                "INSERT INTO runs (key, position, axes, config, state, changed) "
+                f"VALUES (?, ?, ?, ?, 'queued', {_NOW}) ON CONFLICT (key) DO UPDATE SET "
+                "position = excluded.position, axes = excluded.axes, error = NULL, traceback = NULL, "
                 "state = CASE state WHEN 'done' THEN 'done' ELSE 'queued' END",
                 rows,
             )
@@ -128,21 +135,20 @@ class Store:
 
     def finish(self, key: str, payload: Payload) -> None:
         """Keep a result; inside a transaction."""
-        packed = {"elapsed_s": payload.elapsed_s, "digest": payload.digest, "result": payload.result}
-        self._set(key, state="done", error=None, traceback=None, **packed)
+        self._set(key, state="done", elapsed_s=payload.elapsed_s, digest=payload.digest)
+        self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (key, payload.result))
 
     def fail(self, key: str, error: str, traceback: str | None) -> None:
         """Keep what went wrong; inside a transaction."""
         self._set(key, state="failed", error=error, traceback=traceback)
 
-    def requeue(self, keys: Iterable[str]) -> None:
-        """Put runs back that were in hand; inside a transaction."""
-        for key in keys:
-            self._set(key, state="queued")
+    def requeue(self) -> None:
+        """Put back what is in hand; inside a transaction."""
+        self._connection.execute(f"UPDATE runs SET state = 'queued', changed = {_NOW} WHERE state = 'running'")
 
     def _set(self, key: str, **values: Any) -> None:
         columns = ", ".join(f"{name} = ?" for name in values)
-        statement = f"UPDATE runs SET {columns}, changed = strftime('%Y-%m-%dT%H:%M:%fZ') WHERE key = ?"
+        statement = f"UPDATE runs SET {columns}, changed = {_NOW} WHERE key = ?"
         self._connection.execute(statement, (*values.values(), key))
 
     def rows(self, keys: Sequence[str] | None = None) -> Iterator[Row]:
@@ -164,15 +170,18 @@ class Store:
         Raises:
             InputError: there is no such run, or it is not done.
         """
-        with _faults(self.path):
-            found = self._connection.execute("SELECT result FROM runs WHERE key = ?", (key,)).fetchone()
-        if not found or found[0] is None:
+        packed = self._packed(key)
+        if packed is None:
             raise InputError(f"{self.path}: run {key} is not done")
-        return ProbeResult.from_json(zlib.decompress(found[0]), f"{self.path}, run {key}")
+        try:
+            return ProbeResult.from_json(zlib.decompress(packed), f"{self.path}, run {key}")
+        except zlib.error:
+            raise InputError(f"{self.path}: the result of run {key} is damaged") from None
 
     def traceback(self, key: str) -> str | None:
         """Where a failed run failed."""
-        found = self._connection.execute("SELECT traceback FROM runs WHERE key = ?", (key,)).fetchone()
+        with _faults(self.path):
+            found = self._connection.execute("SELECT traceback FROM runs WHERE key = ?", (key,)).fetchone()
         return found[0] if found else None
 
     def keys(self) -> list[str]:
@@ -196,15 +205,28 @@ class Store:
         taken = known = differing = 0
         with self.transaction():
             for values in other._select("*", None):
-                own = self._connection.execute("SELECT state, result FROM runs WHERE key = ?", values[:1]).fetchone()
-                if own and (own[0] == "done" or values[4] != "done"):
+                key, state = values[0], values[4]
+                own = self._connection.execute("SELECT state FROM runs WHERE key = ?", (key,)).fetchone()
+                if own and (own[0] == "done" or state != "done"):
                     known += 1
-                    differing += own[0] == values[4] == "done" and not _same(own[1], values[-1])
+                    differing += own[0] == state == "done" and not self._agrees(other, key)
                     continue
+                taken += 1
                 marks = ", ".join("?" * len(values))
                 self._connection.execute(f"INSERT OR REPLACE INTO runs VALUES ({marks})", values)
-                taken += 1
+                if state == "done":
+                    self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (key, other._packed(key)))
+            self.requeue()  # what another store's process has in hand, this one's has not
         return Merged(taken, known, differing)
+
+    def _packed(self, key: str) -> bytes | None:
+        with _faults(self.path):
+            found = self._connection.execute("SELECT result FROM results WHERE key = ?", (key,)).fetchone()
+        return found[0] if found else None
+
+    def _agrees(self, other: Store, key: str) -> bool:
+        """Two results of one run agree, whenever and wherever they were made."""
+        return self.result(key).layers == other.result(key).layers
 
 
 @dataclass(frozen=True)
@@ -214,12 +236,6 @@ class Merged:
     taken: int
     known: int
     differing: int
-
-
-def _same(one: bytes, other: bytes) -> bool:
-    """Two results of one run agree, whenever and wherever they were made."""
-    first, second = (json.loads(zlib.decompress(packed))["layers"] for packed in (one, other))
-    return bool(first == second)
 
 
 @contextmanager
@@ -239,14 +255,17 @@ def open_store(path: Path) -> Iterator[Store]:
         stack.enter_context(_lock(path))
         with _faults(path):
             connection = stack.enter_context(_connected(path, "rwc"))
+            _prepare(connection, path)
             # A rollback journal beside the file, not a write-ahead log: that needs shared memory, which network file
             # systems lack. Without a sync at every step a power cut may cost the last runs, a kill never does.
             connection.execute("PRAGMA journal_mode = TRUNCATE")
             connection.execute("PRAGMA synchronous = NORMAL")
-            _prepare(connection, path)
             words = f"process {os.getpid()} on {platform.node()}"
             connection.execute("INSERT OR REPLACE INTO owner VALUES (1, ?)", (words,))
-        yield Store(connection, path)
+        store = Store(connection, path)
+        with store.transaction():
+            store.requeue()  # nobody has anything in hand now: whoever had was killed
+        yield store
 
 
 @contextmanager
@@ -260,7 +279,9 @@ def read_store(path: Path) -> Iterator[Store]:
         raise InputError(f"{path}: no such file; `initprobe sweep` makes one")
     with ExitStack() as stack:
         with _faults(path):
-            connection = stack.enter_context(_connected(path, "ro"))
+            # Not read-only, where that can be: after a kill the reader may have to undo what was half-written.
+            connection = stack.enter_context(_connected(path, "rw"))
+            connection.execute("PRAGMA query_only = ON")
             _check_kind(connection, path)
         yield Store(connection, path)
 
@@ -278,9 +299,11 @@ def _connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     """Hold an exclusive transaction on a file of its own: the one lock of SQLite's that dies with its process."""
-    beside = path.with_name(f".{path.name}.lock")  # never removed: who waits for it must not wait for another
-    with _faults(beside):
-        connection = sqlite3.connect(beside, isolation_level=None, timeout=0)
+    real = path.resolve()  # a link to a store has the store's lock
+    beside = real.with_name(f".{real.name}.lock")  # never removed: who waits for it must not wait for another
+    with _faults(path):
+        # A moment's patience: of two that come at once, one must win.
+        connection = sqlite3.connect(beside, isolation_level=None, timeout=_PATIENCE_S)
         try:
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
@@ -328,6 +351,8 @@ def _faults(path: Path) -> Iterator[None]:
             raise InputError(f"{path}: not a store of initprobe's sweeps") from None
         if code == sqlite3.SQLITE_CORRUPT:
             raise InputError(f"{path}: the database is damaged; `sqlite3 {path} .recover` may save it") from None
+        if code == sqlite3.SQLITE_CANTOPEN:
+            raise OutputError(f"{path} cannot be opened; is it in a directory that can be written?") from None
         raise OutputError(f"{path}: {error}") from None
 
 

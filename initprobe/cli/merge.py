@@ -1,0 +1,54 @@
+"""`initprobe merge`: the stores of a job array in one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from initprobe.cli.sweep import STORE_FILE
+
+if TYPE_CHECKING:
+    from initprobe.sweep.store import Merged
+
+
+@click.command("merge")
+@click.argument("stores", metavar="STORE...", nargs=-1, required=True)
+@click.option("-o", "--out", metavar="STORE", required=True, help="The store to merge into; made if need be.")
+def command(stores: tuple[str, ...], out: str) -> None:
+    """Take what several STOREs hold, each a sweep.db or the directory it lies in, into one.
+
+    A run that is done beats one that is not. Where two stores hold results of one run, the first stays; if they differ,
+    as they may between versions and processor types, that is said.
+
+    \b
+    Examples:
+      initprobe merge part1 part2 part3 -o whole/sweep.db
+      initprobe merge part*/sweep.db -o whole/sweep.db && initprobe results whole
+    """
+    from initprobe.cli.outputs import relative
+    from initprobe.sweep.store import open_store, read_store
+
+    for source in stores:
+        with read_store(_path(source)):
+            pass  # what cannot be read is refused before anything is written
+    with open_store(_path(out)) as target:
+        for source in stores:
+            with read_store(_path(source)) as store:
+                click.echo(f"{source}: {_words(target.absorb(store))}", err=True)
+        states = Counter(row.state for row in target.rows())
+    counts = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
+    click.echo(f"{relative(target.path)}: {states.total():,} runs: {counts or 'nothing'}")
+
+
+def _path(text: str) -> Path:
+    path = Path(text)
+    return path / STORE_FILE if path.is_dir() else path
+
+
+def _words(merged: Merged) -> str:
+    taken = f"{merged.taken:,} runs taken"
+    known = f", {merged.known:,} there already" if merged.known else ""
+    return taken + known + (f", {merged.differing:,} of them with other numbers" if merged.differing else "")

@@ -1,0 +1,107 @@
+"""What a sweep leaves behind, whichever command shows it: table, exports."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from initprobe.reports.sweep_table import Layout
+    from initprobe.sweep.store import Row, Store
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--sort", metavar="COLUMN", help="An axis or a column; -COLUMN for the largest first."),
+    click.option("--columns", metavar="NAME,...", help="Columns, as in verdict,output.variance,theory.z,elapsed_s."),
+    click.option("--rows", default="50", show_default=True, metavar="N|all", help="Most rows of the table."),
+    click.option("--export-csv", metavar="FILE|-", help="A row a run and layer, tidy, for pandas, polars or DuckDB."),
+    click.option("--export-json", metavar="FILE|-", help="Every result in full."),
+    click.option("--markdown", metavar="FILE|-", help="The table as Markdown, as for a CI step summary."),
+)
+
+
+def table_options(command: Command) -> Command:
+    """Give a command the options of tables and exports."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def layout_from(axes: Sequence[str], options: dict[str, Any]) -> Layout:
+    """How the table is to look."""
+    from initprobe.errors import ConfigError
+    from initprobe.reports.sweep_table import layout
+
+    text = options["rows"]
+    if text != "all" and not (text.isascii() and text.isdigit()):
+        raise ConfigError(f"--rows: {text!r} is neither a whole number nor `all`")
+    columns = [name.strip() for name in options["columns"].split(",")] if options["columns"] else []
+    return layout(axes, columns, options["sort"], None if text == "all" else int(text))
+
+
+def axes_of(rows: Sequence[Row]) -> list[str]:
+    """The names of what varies, in order of appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row.axes))
+
+
+def show(store: Store, rows: Sequence[Row], how: Layout, options: dict[str, Any]) -> None:
+    """Print the table and write the exports that were asked for."""
+    from initprobe.cli.outputs import STDOUT, write_text
+    from initprobe.reports.sweep_table import markdown, print_sweep
+    from initprobe.reports.tables import console
+
+    targets = [options[name] for name in ("export_csv", "export_json", "markdown")]
+    print_sweep(rows, how, console(sys.stderr if STDOUT in targets else sys.stdout))
+    keys = [row.key for row in rows]
+    if options["markdown"]:
+        write_text(options["markdown"], markdown(rows, how))
+    if options["export_csv"]:
+        _write(options["export_csv"], lambda file: write_csv(store, keys, file))
+    if options["export_json"]:
+        _write(options["export_json"], lambda file: write_json(store, keys, file))
+
+
+def _write(target: str, write: Callable[[IO[str]], None]) -> None:
+    """Stream text to a file, or to standard output for `-`."""
+    from initprobe.cli.outputs import STDOUT, write_whole
+
+    if target == STDOUT:
+        write(sys.stdout)
+        return
+
+    def encoded(file: IO[bytes]) -> None:
+        wrapper = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        write(wrapper)
+        wrapper.detach()
+
+    write_whole(Path(target), encoded)
+
+
+def write_csv(store: Store, keys: Sequence[str], file: IO[str]) -> None:
+    """A row a run and layer: the run's key and axes, then every number by its dotted name."""
+    from initprobe.reports.export import csv_names, csv_rows
+
+    axes = axes_of(list(store.rows(keys)))
+    writer = csv.DictWriter(file, ["key", *axes, *csv_names()], lineterminator="\n")
+    writer.writeheader()
+    for row, result in store.results(keys):
+        for line in csv_rows(result):
+            writer.writerow({"key": row.key, **row.axes, **line})
+
+
+def write_json(store: Store, keys: Sequence[str], file: IO[str]) -> None:
+    """All runs, failed ones too, one at a time."""
+    file.write('{"schema":1,"runs":[')
+    for number, row in enumerate(store.rows(keys)):
+        about = {"key": row.key, "axes": dict(row.axes), "state": row.state, "error": row.error}
+        result = store.result(row.key).to_json() if row.state == "done" else "null"
+        file.write(f'{"," if number else ""}\n{json.dumps(about)[:-1]}, "result": {result}}}')
+    file.write("\n]}\n")

@@ -1,0 +1,305 @@
+"""Many results as one table: a row a setting, seeds together."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+from initprobe.digest import Digest
+from initprobe.errors import UnknownNameError
+from initprobe.numbers import NOTHING, percent, short
+from initprobe.registry import suggestion
+from initprobe.reports.words import cosine
+
+Scalar = str | int | float | bool
+
+SEED = "seed"
+MOST_ROWS = 50
+_LONG_NUMBER = re.compile(r"\d+\.\d{6,}(e[-+]?\d+)?")
+# What becomes of a net, by the gravest thing that was found.
+_FATES = {
+    "vanishing-output": "vanish",
+    "vanishing-gradient": "vanish",
+    "underflow": "vanish",
+    "exploding-output": "explode",
+    "exploding-gradient": "explode",
+    "overflow": "explode",
+    "unstable-gain": "drift",
+    "saturated": "saturate",
+    "heavy-tailed-gradient": "saturate",
+    "dead-units": "die",
+    "dead-layer": "die",
+    "symmetric": "stay symmetric",
+    "chaotic": "turn chaotic",
+}
+
+
+class Entry(Protocol):
+    """A run of a sweep, as a store has it."""
+
+    @property
+    def axes(self) -> Mapping[str, Scalar]:
+        """What sets it apart."""
+
+    @property
+    def state(self) -> str:
+        """`queued`, `running`, `done` or `failed`."""
+
+    @property
+    def error(self) -> str | None:
+        """Of a failed run."""
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """Of a done run."""
+
+    @property
+    def digest(self) -> Digest | None:
+        """Of a done run."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs that differ in nothing but their seed.
+
+    Attributes:
+        axes: what sets the group apart.
+        runs: its runs.
+    """
+
+    axes: Mapping[str, Scalar]
+    runs: tuple[Entry, ...]
+
+    @property
+    def digests(self) -> list[Digest]:
+        """Of those that are done."""
+        return [run.digest for run in self.runs if run.digest is not None]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A statistic of a group: its name, a heading, its text, and what to sort by."""
+
+    name: str
+    heading: str
+    text: Callable[[Group], str]
+    rank: Callable[[Group], float | str]
+
+
+def groups(entries: Iterable[Entry]) -> list[Group]:
+    """The runs by what sets them apart but the seed, in order."""
+    found: dict[tuple[tuple[str, Scalar], ...], list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(tuple((k, v) for k, v in entry.axes.items() if k != SEED), []).append(entry)
+    return [Group(dict(axes), tuple(runs)) for axes, runs in found.items()]
+
+
+def headline(entries: Sequence[Entry]) -> str:
+    """`120 runs: 84 survive, 30 vanish, 6 explode`."""
+    fates = Counter(_fate(entry) for entry in entries)
+    ordered = sorted(fates.items(), key=lambda fate: (fate[0] != "survive", -fate[1]))
+    runs = f"{len(entries):,} run{'s' if len(entries) != 1 else ''}"
+    return f"{runs}: {', '.join(f'{count:,} {_verb(word, count)}' for word, count in ordered)}"
+
+
+def _fate(entry: Entry) -> str:
+    if entry.digest is None:
+        return entry.state
+    return "survive" if entry.digest.healthy else _FATES.get(entry.digest.verdict, entry.digest.verdict)
+
+
+def _verb(fate: str, count: int) -> str:
+    """One run survives, two survive."""
+    if count != 1 or fate in ("failed", "queued", "running") or fate not in {*_FATES.values(), "survive"}:
+        return fate
+    first, *rest = fate.split()
+    return " ".join([f"{first}{'es' if first.endswith('sh') else 's'}", *rest])
+
+
+def _verdict(group: Group) -> str:
+    words = Counter(run.digest.verdict if run.digest else run.state for run in group.runs)
+    (word, count), *others = words.most_common()
+    return f"{word} {count}/{len(group.runs)}" if others else word
+
+
+def _logs(group: Group, of: Callable[[Digest], float | None]) -> list[float]:
+    return [log for digest in group.digests if (log := of(digest)) is not None]
+
+
+def _mean_log(logs: Sequence[float]) -> float:
+    """log10 of the mean of numbers given by theirs; NaN for none."""
+    if not logs:
+        return math.nan
+    top = max(logs)
+    return top + math.log10(statistics.fmean(10 ** (log - top) for log in logs))
+
+
+def _spread(logs: Sequence[float]) -> str:
+    """` +-3%`: the standard deviation of the numbers in percent of their mean; nothing for fewer than two."""
+    if len(logs) < 2:
+        return ""
+    mean = _mean_log(logs)
+    return f" +-{100 * statistics.stdev(10 ** (log - mean) for log in logs):.0f}%"
+
+
+def _variance_column(name: str, heading: str, of: Callable[[Digest], float | None], spread: bool) -> Column:
+    def text(group: Group) -> str:
+        logs = _logs(group, of)
+        if not logs:
+            return NOTHING
+        mean = _mean_log(logs)
+        value = 10**mean if abs(mean) < 300 else None
+        return short(value, mean) + (_spread(logs) if spread else "")
+
+    return Column(name, heading, text, lambda group: _mean_log(_logs(group, of)))
+
+
+def _number_column(
+    name: str, heading: str, of: Callable[[Digest], float | None], words: Callable[[float], str]
+) -> Column:
+    def mean(group: Group) -> float:
+        known = _logs(group, of)
+        return statistics.fmean(known) if known else math.nan
+
+    return Column(name, heading, lambda group: NOTHING if math.isnan(mean(group)) else words(mean(group)), mean)
+
+
+def _seconds(group: Group) -> float:
+    return math.fsum(run.elapsed_s or 0.0 for run in group.runs)
+
+
+COLUMNS = {
+    column.name: column
+    for column in (
+        Column("verdict", "verdict", _verdict, _verdict),
+        _variance_column("output.variance", "var h\nlast", lambda d: d.output[-1], True),
+        _variance_column("theory.output_variance", "\ntheory", lambda d: d.output_theory[-1], False),
+        _variance_column("output_gradient.variance", "dL/dh\nfirst", lambda d: d.gradient[0], True),
+        _variance_column("theory.output_gradient_variance", "\ntheory", lambda d: d.gradient_theory[0], False),
+        _number_column("correlation", "cos\nlast", lambda d: d.correlation, cosine),
+        _number_column("output.saturated_fraction", "\nsat%", lambda d: d.saturated, percent),
+        _number_column("output.dead_fraction", "\ndead%", lambda d: d.dead, percent),
+        _number_column("theory.z", "\nz", lambda d: d.z, lambda z: f"{z:.1f}"),
+        _number_column("layer", "from\nlayer", lambda d: d.layer, lambda layer: f"{layer:.0f}"),
+        Column("elapsed_s", "\nseconds", lambda group: f"{_seconds(group):.2f}", _seconds),
+    )
+}
+DEFAULT_COLUMNS = ("verdict", "output.variance", "theory.output_variance", "output_gradient.variance", "correlation")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a table shows.
+
+    Attributes:
+        axes: columns of what sets the runs apart, the seed left out.
+        columns: statistics.
+        sort: an axis or a statistic to sort by, `-` before it for the largest first; None for the sweep's order.
+        rows: most rows shown; None for all.
+    """
+
+    axes: tuple[str, ...]
+    columns: tuple[Column, ...]
+    sort: str | None = None
+    rows: int | None = MOST_ROWS
+
+
+def layout(
+    axes: Iterable[str], columns: Sequence[str] = (), sort: str | None = None, rows: int | None = MOST_ROWS
+) -> Layout:
+    """A layout with its names checked.
+
+    Raises:
+        UnknownNameError: neither an axis of this sweep nor a statistic.
+    """
+    shown = tuple(axis for axis in axes if axis != SEED)
+    for name in columns:
+        _check_name(name, list(COLUMNS), "column")
+    if sort is not None:
+        _check_name(sort.removeprefix("-"), [*shown, *COLUMNS], "column")
+    return Layout(shown, tuple(COLUMNS[name] for name in columns or DEFAULT_COLUMNS), sort, rows)
+
+
+def _check_name(name: str, known: list[str], kind: str) -> None:
+    if name not in known:
+        raise UnknownNameError(
+            f"unknown {kind} {name!r}.{suggestion(name, known) or ' It is one of ' + ', '.join(known)}"
+        )
+
+
+def _sorted(found: list[Group], how: Layout) -> list[Group]:
+    if how.sort is None:
+        return found
+    name, column = how.sort.removeprefix("-"), COLUMNS.get(how.sort.removeprefix("-"))
+
+    def rank(group: Group) -> tuple[bool, float, str]:
+        value = column.rank(group) if column and name not in how.axes else group.axes.get(name, "")
+        if isinstance(value, str):
+            return False, 0.0, value
+        return math.isnan(value), (-value if how.sort != name else value), ""
+
+    ordered = sorted(found, key=rank)
+    text = any(isinstance(group.axes.get(name, ""), str) for group in found) and (name in how.axes or name == "verdict")
+    return ordered[::-1] if text and how.sort != name else ordered
+
+
+def _cells(group: Group, how: Layout) -> Iterator[str]:
+    for axis in how.axes:
+        yield _plain(group.axes.get(axis, NOTHING))
+    for column in how.columns:
+        yield column.text(group)
+
+
+def _plain(value: Scalar) -> str:
+    """A value with its numbers to six digits."""
+    return _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.6g}", str(value))
+
+
+def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
+    """Print the headline, a row a group, and the failures."""
+    to.print(headline(entries), soft_wrap=True, markup=False, style="bold")
+    found = _sorted(groups(entries), how)
+    shown = found[: how.rows]
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for axis in how.axes:
+        numeric = all(isinstance(group.axes.get(axis, 0), int | float) for group in found)
+        table.add_column(f"\n{axis}", justify="right" if numeric else "left", no_wrap=True)
+    for column in how.columns:
+        table.add_column(column.heading, justify="left" if column.name == "verdict" else "right", no_wrap=True)
+    for group in shown:
+        table.add_row(*_cells(group, how), style=_style(group))
+    to.print()
+    to.print(table)
+    if len(shown) < len(found):
+        to.print(f"{len(shown)} of {len(found):,} rows; --rows all shows every one", style="dim")
+    for error, count in Counter(entry.error for entry in entries if entry.error).most_common(5):
+        times = f" ({count} runs)" if count > 1 else ""
+        to.print(f"failed{times}: {error}", soft_wrap=True, markup=False, style="red")
+
+
+def _style(group: Group) -> str:
+    gravest = {d.severity for d in group.digests if not d.healthy}
+    return "red" if "error" in gravest else "yellow" if gravest else ""
+
+
+def markdown(entries: Sequence[Entry], how: Layout) -> str:
+    """The same as a table of GitHub's Markdown."""
+    headings = [*how.axes, *(column.name for column in how.columns)]
+    lines = [f"**{headline(entries)}**", "", _markdown_row(headings), _markdown_row(["---"] * len(headings))]
+    found = _sorted(groups(entries), how)
+    lines += [_markdown_row(list(_cells(group, how))) for group in found[: how.rows]]
+    if how.rows is not None and len(found) > how.rows:
+        lines += ["", f"{how.rows} of {len(found):,} rows"]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
