@@ -50,7 +50,7 @@ class Weights:
         if self.rule == "xavier":
             return "2/(fan_in + fan_out)"
         if self.rule == "he":
-            return f"2/((1 + {self.slope}^2) {self.mode})" if self.slope else f"2/{self.mode}"
+            return f"2/((1 + {abs(self.slope)}^2) {self.mode})" if self.slope else f"2/{self.mode}"
         return f"{'1' if self.gain == 1 else f'{self.gain:g}^2'}/{self.mode}"
 
     @property

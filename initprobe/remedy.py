@@ -27,8 +27,8 @@ from initprobe.thresholds import Thresholds
 # Shares of the verdict's limit of a trend that a prediction may use up: half for customary weights, since a finite net
 # strays; more for the best that there is.
 CUSTOMARY_ROOM, LAST_ROOM = 0.5, 0.8
-# The last resort: gains from well below the forward and the backward gain to well above, first in steps
-# of 2%, then to three digits around the best.
+# The last resort: gains from well below the forward and the backward gain to well above, first in steps of 2%, then to
+# three digits around the best.
 _BELOW, _ABOVE, _STEP = 0.4, 2.0, 1.02
 _DIGITS = 3
 
@@ -133,8 +133,9 @@ class Net:
                 for square, one, below in zip(gradients, found, inputs, strict=False)
             ]
             outputs = [(one.variance + self._of_means(one.mean)) @ self.shares for one in found]
-            profiles = outputs, [square @ self.shares for square in gradients], weights
-            return Forecast(self, *(np.log10(profile).T for profile in profiles), lengths, steepest)
+            slopes = [square @ self.shares for square in gradients]
+            output, gradient, weight = (np.log10(profile).T for profile in (outputs, slopes, weights))
+            return Forecast(self, output, gradient, weight, lengths, steepest)
 
     def _of_means(self, mean: Array) -> Array:
         """Squared deviation of the groups' means from the mean over all samples, `(nets, groups)`."""
@@ -193,18 +194,18 @@ class Forecast:
             for profiles in zip(self.output, self.gradient, self.weight_gradient, strict=True)
         ]
 
-    def saturated(self, index: int = 0) -> float:
-        """The largest share of saturated outputs among the layers with the shortest and the longest z."""
-        lengths = np.array([length[index] for length in self.lengths])
+    def saturated(self) -> float:
+        """The first net's share of saturated outputs where z is shortest or longest, whichever is larger."""
+        lengths = np.array([length[0] for length in self.lengths])
         size = lengths @ self.net.shares
         return max(_saturated(self.net, lengths[layer]) for layer in {int(size.argmin()), int(size.argmax())})
 
-    def holds(self, room: float, index: int = 0) -> bool:
-        """A net would pass the verdict, with `room` of its limit used up by a trend."""
-        if not self.trends[index] < room * self.net.limits.trend_decades:
+    def holds(self, room: float) -> bool:
+        """The first net would pass the verdict, its trends within `room` of their limit."""
+        if not self.trends[0] < room * self.net.limits.trend_decades:
             return False
         # In a deep net inputs are all alike: then the units of one layer are the sample, and chance is theirs.
-        share, units = self.saturated(index), min(self.net.sizes[1:]) * self.net.draws
+        share, units = self.saturated(), min(self.net.sizes[1:]) * self.net.draws
         chance = math.sqrt(share * (1 - share) / units)
         return share + self.net.limits.spread_sds * chance < self.net.limits.saturated
 

@@ -21,7 +21,7 @@ DEADLY_SEED = 1
 def small(count: int, **fields: object) -> list[Run]:
     """Runs of a few milliseconds, apart by their seeds."""
     shape = {"init": "he", "act": "relu", "layers": 2, "width": 8, "batch": 16, "draws": 2} | fields
-    return [Run(ProbeConfig(**shape, seed=seed), {"seed": seed}) for seed in range(count)]
+    return [Run(ProbeConfig(**shape, seed=seed), {"seed": seed}, seed) for seed in range(count)]
 
 
 def swept(path: Path, runs: list[Run], workers: Workers | None = None, **options: object) -> Outcome:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from sweep_files import HEAD
@@ -62,11 +63,11 @@ def test_results_shows_the_same_and_exports(sweep, initprobe):
     first = sweep()
     shown = initprobe("results", "initprobe-out/test", "--export-csv", "a.csv", "--export-json", "a.json")
     assert shown.out == first.out
-    rows = list(csv.DictReader(io.StringIO(open("a.csv").read())))
+    rows = list(csv.DictReader(io.StringIO(Path("a.csv").read_text())))
     assert len(rows) == 4 * 3
     assert {row["init"] for row in rows} == {"xavier", "normal:std=0.001"}
     assert float(rows[0]["output.variance"]) > 0
-    whole = json.loads(open("a.json").read())
+    whole = json.loads(Path("a.json").read_text())
     assert [run["state"] for run in whole["runs"]] == ["done"] * 4
     assert whole["runs"][0]["result"]["layers"][0]["output"]["variance"] == float(rows[0]["output.variance"])
 

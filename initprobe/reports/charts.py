@@ -68,8 +68,8 @@ def phase_figure(
         for (w, b), labels in _places(marks).items():
             if _within(sigma_w, w) and _within(sigma_b, b):
                 axes.plot([w], [b], "o", color=BLACK, mec="white", ms=8, clip_on=False, zorder=9)
-                place = {"xytext": (6, 6), "textcoords": "offset points", "fontsize": 9, "weight": "bold"}
-                axes.annotate("\n".join(labels), (w, b), bbox=_PAPER, **place)
+                words = "\n".join(labels)
+                axes.annotate(words, (w, b), (6, 6), textcoords="offset points", fontsize=9, weight="bold", bbox=_PAPER)
         axes.set(xlabel="sigma_w = std(W) sqrt(fan_in)", ylabel="sigma_b = std(b)")
         axes.set(xlim=(sigma_w[0], sigma_w[-1]), ylim=(sigma_b[0], sigma_b[-1]))
         sheet.text(0.47, 0.94, f"{name}: order and chaos at infinite depth", ha="center", fontsize=13, weight="bold")

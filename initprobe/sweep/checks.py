@@ -230,9 +230,9 @@ def _power(log10: float) -> float:
 
 def _layer_verdicts(check: Check, result: ProbeResult) -> Iterator[Breach | None]:
     # Null where nothing went wrong: the number is not defined for this net, here or at any layer.
-    inapplicable = any(_value(one, check.name) is None and _status(one, check.name) == "ok" for one in result.layers)
+    inapplicable = any(value_of(one, check.name) is None and _status(one, check.name) == "ok" for one in result.layers)
     for layer in _chosen(check.bound.layers, result.layers):
-        value = _value(layer, check.name)
+        value = value_of(layer, check.name)
         if value is not None:
             held = check.bound.holds(abs(value) if check.name == _ABSOLUTE else value)
             yield None if held else Breach(check.name, layer.layer, value, str(check.bound))
@@ -247,7 +247,7 @@ def _chosen(which: str | int | tuple[int, ...], layers: Sequence[LayerStats]) ->
     return [layer for layer in layers if layer.layer in wanted]
 
 
-def _value(layer: LayerStats, name: str) -> float | None:
+def value_of(layer: LayerStats, name: str) -> float | None:
     """The number of that dotted name, None where it or what it belongs to is null."""
     found: Any = layer
     for part in name.split("."):

@@ -75,7 +75,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
         for name in axis_names(layout)
     }
     varying = [name for name, column in columns.items() if len(set(column)) > 1]
-    runs = [Run(config, _axes(columns, varying, index)) for index, config in enumerate(configs)]
+    runs = [Run(config, _axes(columns, varying, index), index) for index, config in enumerate(configs)]
     _check_distinct(runs, asked, columns)
     kept = _picked(asked, configs, where)
     return Plan(

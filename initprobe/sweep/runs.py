@@ -24,10 +24,12 @@ class Run:
         config: the experiment.
         axes: what sets it apart from the others of its sweep, by dotted name: `{"init": "he", "layers": 20}`; the seed
             among them where a sweep runs several.
+        position: its place in the whole sweep, whatever part of that is run here.
     """
 
     config: ProbeConfig
     axes: Mapping[str, Scalar]
+    position: int = 0
 
     @cached_property
     def key(self) -> str:

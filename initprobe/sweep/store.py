@@ -111,10 +111,7 @@ class Store:
 
     def enqueue(self, runs: Iterable[Run]) -> None:
         """Queue what is not done; a failed run, and one that was in hand when its process died, get another try."""
-        rows = (
-            (run.key, position, json.dumps(dict(run.axes)), run.config.model_dump_json())
-            for position, run in enumerate(runs)
-        )
+        rows = ((run.key, run.position, json.dumps(dict(run.axes)), run.config.model_dump_json()) for run in runs)
         with self.transaction():
             self._connection.executemany(
                 "INSERT INTO runs (key, position, axes, config, state, changed) "
