@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,6 +23,11 @@ def small(count: int, **fields: object) -> list[Run]:
     """Runs of a few milliseconds, apart by their seeds."""
     shape = {"init": "he", "act": "relu", "layers": 2, "width": 8, "batch": 16, "draws": 2} | fields
     return [Run(ProbeConfig(**shape, seed=seed), {"seed": seed}, seed) for seed in range(count)]
+
+
+def placed(runs: list[Run]) -> list[Run]:
+    """The same runs as a sweep that has them in this order."""
+    return [replace(run, position=position) for position, run in enumerate(runs)]
 
 
 def swept(path: Path, runs: list[Run], workers: Workers | None = None, **options: object) -> Outcome:

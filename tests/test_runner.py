@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from sweep_runs import DEADLY_SEED, DeadlyPool, numbers, small, states, swept
+from sweep_runs import DEADLY_SEED, DeadlyPool, numbers, placed, small, states, swept
 
 from initprobe.engine.workers import available_threads
 from initprobe.errors import ConfigError, OutputError
@@ -296,7 +296,7 @@ def test_data_that_changed_since_it_was_planned_is_not_taken_for_what_it_was(pat
 
 def test_a_run_beyond_memory_fails_alone(path):
     large = small(2, width=10**7)
-    outcome = swept(path, [large[1], *small(1)])
+    outcome = swept(path, placed([large[1], *small(1)]))
     assert (outcome.done, outcome.failed) == (1, 1)
     with read_store(path) as store:
         assert re.search("needs .* GB", next(store.rows()).error)
@@ -324,7 +324,9 @@ def test_fail_fast_stops_and_leaves_the_rest_queued(path):
 def test_a_changed_sweep_runs_only_what_is_new(path):
     swept(path, small(3))
     seen = []
-    outcome = swept(path, small(5)[::-1], on_event=lambda event: seen.append((event.kind, event.run.axes["seed"])))
+    outcome = swept(
+        path, placed(small(5)[::-1]), on_event=lambda event: seen.append((event.kind, event.run.axes["seed"]))
+    )
     assert (outcome.done, outcome.kept) == (2, 3)
     assert sorted(seed for kind, seed in seen if kind == "started") == [3, 4]
     assert list(states(path)) == [4, 3, 2, 1, 0]

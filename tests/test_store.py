@@ -7,7 +7,7 @@ import sys
 import zlib
 
 import pytest
-from sweep_runs import numbers, small, states, swept
+from sweep_runs import numbers, placed, small, states, swept
 
 from initprobe import ProbeConfig
 from initprobe.errors import ConfigError, InputError, OutputError
@@ -45,7 +45,7 @@ def line(error):
 
 
 def test_runs_come_back_in_order_with_what_was_found(path, payload):
-    runs = small(3)[::-1]
+    runs = placed(small(3)[::-1])
     filled(path, runs, payload, done=2)
     with read_store(path) as store:
         rows = list(store.rows())
@@ -80,7 +80,7 @@ def test_a_changed_sweep_keeps_what_is_done_and_moves_it(path, payload):
     filled(path, runs[:2], payload)
     with open_store(path) as store:
         renamed = dataclasses.replace(runs[0], axes={"seed": 0, "act": "relu"})
-        store.enqueue([runs[3], renamed, runs[1]])
+        store.enqueue(placed([runs[3], renamed, runs[1]]))
         assert [dict(row.axes) for row in store.rows()] == [{"seed": 3}, {"seed": 0, "act": "relu"}, {"seed": 1}]
         assert store.done() == {runs[0].key, runs[1].key}
 
