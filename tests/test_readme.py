@@ -14,9 +14,12 @@ from click.testing import CliRunner
 
 import initprobe
 from initprobe.cli.app import COMMANDS, cli
+from initprobe.sweep.plan import load
+from initprobe.sweep.store import open_store
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)
+MINE = next(block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "# mine.yaml" in block)
 COMMAND_LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("initprobe ")]
 
 
@@ -29,6 +32,11 @@ def test_every_command_runs(line, tmp_path):
     home.mkdir(parents=True)
     saved = initprobe.run(initprobe.ProbeConfig(init="he", act="relu", layers=2, width=9, batch=9))
     (home / "result.json").write_text(saved.to_json())
+    (tmp_path / "mine.yaml").write_text(MINE)
+    if "initprobe-out/mine" in line:
+        swept = load(tmp_path / "mine.yaml", ["layers=2", "width=9"])
+        with open_store(tmp_path / "initprobe-out" / "mine" / "sweep.db") as store:
+            store.enqueue(swept.runs)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", line], cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True
