@@ -92,20 +92,6 @@ def _finding(rule: Rule, saw: Observation, remedy: str | None) -> Finding:
     )
 
 
-def sound(
-    output: Sequence[float], gradient: Sequence[float], saturated: float, limits: Thresholds | None = None
-) -> bool:
-    """Whether a net would pass, by its predicted log10 variances of h and dL/dh, first layer to last.
-
-    `saturated` is the largest predicted share of saturated units. With room to the limits, since a finite net strays.
-    """
-    limits = limits or Thresholds()
-    least = limits.trend_decades / 2
-    return saturated < 0.8 * limits.saturated and all(
-        math.isfinite(sum(profile)) and abs(trend(profile).decades) < least for profile in (output, gradient)
-    )
-
-
 @dataclass(frozen=True)
 class Trend:
     """How log10 of a variance moves with depth.

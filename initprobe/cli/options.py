@@ -81,12 +81,12 @@ def scales(options: Mapping[str, Any]) -> dict[str, Spec]:
     if options["bias_init"] is not None and options["sigma_b"] is not None:
         raise ConfigError("give --bias-init or --sigma-b, not both")
     given = {name: options[name] for name in ("sigma_w", "sigma_b") if options[name] is not None}
-    with _named_as_options(given):
+    with named_as_options(given):
         return scaled(**{name: parse_number(text) for name, text in given.items()})
 
 
 @contextmanager
-def _named_as_options(fields: Container[str]) -> Iterator[None]:
+def named_as_options(fields: Container[str]) -> Iterator[None]:
     """Complaints name the option that was typed, not the field behind it."""
     from initprobe.errors import ConfigError
 
@@ -108,7 +108,7 @@ def config_from(options: Mapping[str, Any]) -> ProbeConfig:
     from initprobe.config import ProbeConfig
 
     fields = {name: options[name] for name in (*_FIELDS, *_MORE_FIELDS)}
-    with _named_as_options(ProbeConfig.model_fields):
+    with named_as_options(ProbeConfig.model_fields):
         return ProbeConfig(
             input=options["input_"],
             widths=_widths(options["widths"]),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from initprobe.cli.options import _named_as_options as named_as_options
+from initprobe.cli.options import named_as_options
 
 if TYPE_CHECKING:
     from rich.table import Table
