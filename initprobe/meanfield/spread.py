@@ -71,7 +71,7 @@ class _Noise:
         curvature: `q^2 d^2 E[f] / dq^2`.
         offset: what the weights add to `E[f]` at finite width.
         batch: covariances of the means over units and samples, `(functions, functions)`.
-        single: the same for a single sample.
+        single: relative variance of one sample's mean of phi^2, averaged with the samples' own phi^2 as shares.
         same: covariances of the functions themselves in one unit for one sample.
         other: the same for two different samples.
     """
@@ -81,7 +81,7 @@ class _Noise:
     curvature: Array
     offset: Array
     batch: Array
-    single: Array
+    single: float
     same: Array
     other: Array
 
@@ -94,12 +94,11 @@ class _Noise:
 def _noise(activation: Activation, state: State, layer: Layer, batch: int) -> _Noise:
     grid = hermite_grid()
     each = _functions(activation, state)
-    by_bias = np.einsum("a,fakn->fkn", state.sample_shares, np.stack([state.by_bias(f) for f in each]))
-    pooled = state.bias_shares @ by_bias
-    coefficients = pooled @ grid.analysis[:5].T
+    by_bias = _over_samples(each, state)
+    coefficients = state.bias_shares @ by_bias @ grid.analysis[:5].T
     free = _free_share(layer.n_out, layer)
     slope, curvature = coefficients[:, 2] / math.sqrt(2), coefficients[:, 4] * math.sqrt(6) / 2
-    same = _same(each, state, coefficients) - (1 - free) * np.outer(coefficients[:, 2], coefficients[:, 2])
+    same = _same(each, state, free)
     other = _other(by_bias, state, free) + state.cokurtosis * np.outer(slope, slope)
     # Orthogonal weights put z on a sphere: normal, but without the 2/n variance of its squared radius.
     excess = -1 / max(layer.n_in, layer.n_out) if layer.orthogonal else state.kurtosis / 6
@@ -109,7 +108,7 @@ def _noise(activation: Activation, state: State, layer: Layer, batch: int) -> _N
         curvature=curvature,
         offset=excess * curvature,
         batch=(same / batch + other * (1 - 1 / batch)) / layer.n_out,
-        single=same / layer.n_out,
+        single=_single(each[_HH], state, free) / layer.n_out,
         same=same,
         other=other,
     )
@@ -123,9 +122,15 @@ def _functions(activation: Activation, state: State) -> Array:
     return np.stack([z, z * z, h, h * h, d, d * d])
 
 
-def _same(each: Array, state: State, coefficients: Array) -> Array:
+def _over_samples(each: Array, state: State) -> Array:
+    """Means over samples, at every bias node: `(functions, bias nodes, nodes)`."""
+    return np.einsum("a,fakn->fkn", state.sample_shares, np.stack([state.by_bias(f) for f in each]))
+
+
+def _same(each: Array, state: State, free: float) -> Array:
     """Covariances of the functions over the units of one sample, averaged over the samples."""
     grid, flat = hermite_grid(), (len(each), -1)
+    coefficients = state.bias_shares @ _over_samples(each, state) @ grid.analysis[:5].T
     means = np.stack([state.over_biases(f) for f in each @ grid.weights])
     weighted = each * (state.shares[:, None] * grid.weights)
     covariances = weighted.reshape(flat) @ each.reshape(flat).T - (means * state.sample_shares) @ means.T
@@ -135,7 +140,18 @@ def _same(each: Array, state: State, coefficients: Array) -> Array:
         crossed = np.outer(coefficients[:, 0], coefficients[:, 4])
         excess = weighted.reshape(flat) @ each.reshape(flat).T - crossed - crossed.T
         covariances += state.kurtosis / math.sqrt(24) * excess
-    return np.asarray(covariances)
+    return np.asarray(covariances - (1 - free) * np.outer(coefficients[:, 2], coefficients[:, 2]))
+
+
+def _single(squares: Array, state: State, free: float) -> float:
+    """Mean over samples, weighted by their phi^2, of the relative variance of phi^2 over the units of one sample.
+
+    Not the relative variance of all samples together: long samples would count for their length twice.
+    """
+    means = state.over_biases(squares @ hermite_grid().weights)
+    scale = np.repeat(np.sqrt(np.where(means > 0, means, 1.0)), len(state.bias_shares))
+    covariance = _same((squares / scale[:, None])[None], state, free)
+    return float(covariance[0, 0] / (state.sample_shares @ means))
 
 
 def _other(by_bias: Array, state: State, free: float) -> Array:
@@ -201,7 +217,7 @@ class _Lengths:
 def _lengths(layers: Sequence[Layer], states: Sequence[State], noises: Sequence[_Noise]) -> _Lengths:
     """Pass every layer's noise on through the length map: `x' = rho (noise + slope x)`, rho the weights' share of q."""
     influence, bias, single = np.zeros((len(layers),) * 2), np.zeros(len(layers)), np.zeros(len(layers))
-    relative = [_relative(noise.single, noise) for noise in noises]
+    relative = [noise.single for noise in noises]
     for k in range(1, len(layers)):
         below = noises[k - 1]
         square = below.mean[_HH]
