@@ -124,7 +124,7 @@ def _functions(activation: Activation, state: State) -> Array:
 
 def _over_samples(each: Array, state: State) -> Array:
     """Means over samples, at every bias node: `(functions, bias nodes, nodes)`."""
-    return np.einsum("a,fakn->fkn", state.sample_shares, np.stack([state.by_bias(f) for f in each]))
+    return np.asarray(np.einsum("a,fakn->fkn", state.sample_shares, np.stack([state.by_bias(f) for f in each])))
 
 
 def _same(each: Array, state: State, free: float) -> Array:
