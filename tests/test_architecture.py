@@ -46,6 +46,8 @@ INSIDE = {
         "pool",
         "runner",
         "remote",
+        "sources",
+        "diff",
     ],
     "cli": [
         "options",
@@ -64,6 +66,7 @@ INSIDE = {
         "sweep",
         "results",
         "check",
+        "diff",
         "merge",
         "schema",
         "validate",

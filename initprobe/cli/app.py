@@ -25,6 +25,7 @@ COMMANDS = {
     "sweep": "initprobe.cli.sweep",
     "results": "initprobe.cli.results",
     "check": "initprobe.cli.check",
+    "diff": "initprobe.cli.diff",
     "merge": "initprobe.cli.merge",
     "show": "initprobe.cli.show",
     "list": "initprobe.cli.listing",

@@ -293,13 +293,14 @@ def _style(group: Group) -> str:
 def markdown(entries: Sequence[Entry], how: Layout) -> str:
     """The same as a table of GitHub's Markdown."""
     headings = [*how.axes, *(column.name for column in how.columns)]
-    lines = [f"**{headline(entries)}**", "", _markdown_row(headings), _markdown_row(["---"] * len(headings))]
+    lines = [f"**{headline(entries)}**", "", markdown_row(headings), markdown_row(["---"] * len(headings))]
     found = _sorted(groups(entries), how)
-    lines += [_markdown_row(list(_cells(group, how))) for group in found[: how.rows]]
+    lines += [markdown_row(list(_cells(group, how))) for group in found[: how.rows]]
     if how.rows is not None and len(found) > how.rows:
         lines += ["", f"{how.rows} of {len(found):,} rows"]
     return "\n".join(lines) + "\n"
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
+    """A row of a table of GitHub's Markdown."""
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -1,0 +1,244 @@
+"""Two sets of results compared run by run: what changed, by how much, and whether that is more than was allowed.
+
+Numbers have their names of the JSON, as in `output.variance`. `TENSOR.histogram` is how far the entries of a tensor
+have moved: the Wasserstein distance between the two histograms, as a share of the old rms, so that a shift in the last
+bits counts as one whatever bins it moves entries between.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.digest import digest
+from initprobe.errors import ConfigError, UnknownNameError
+from initprobe.grammar import parse_number
+from initprobe.registry import suggestion
+from initprobe.results import TENSORS, Histogram, LayerStats, ProbeResult, TensorStats
+from initprobe.sweep.checks import LAYER_NUMBERS, value_of
+from initprobe.sweep.sources import Kept
+
+Array = npt.NDArray[Any]
+VERDICT, MISSING, FIGURES = "verdict", "missing", "figures"
+HISTOGRAM = "histogram"
+HISTOGRAMS = tuple(f"{tensor}.{HISTOGRAM}" for tensor in TENSORS)
+# What the pictures of a run are drawn from.
+PLOTTED = (
+    *(f"{tensor}.variance" for tensor in TENSORS),
+    *HISTOGRAMS,
+    *(name for name in LAYER_NUMBERS if name.startswith("theory.") and name.endswith("_variance")),
+)
+NAMES = (VERDICT, MISSING, FIGURES, *HISTOGRAMS, *LAYER_NUMBERS)
+_DEFAULT_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What may not change, or by how much it may.
+
+    Attributes:
+        name: of `NAMES`.
+        tolerance: the largest change that passes.
+        relative: it is a share of the old number, not a distance.
+    """
+
+    name: str
+    tolerance: float = _DEFAULT_TOLERANCE
+    relative: bool = True
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The numbers that it speaks of."""
+        return PLOTTED if self.name == FIGURES else () if self.name in (VERDICT, MISSING) else (self.name,)
+
+    def allows(self, number: str, old: float | None, new: float | None) -> bool:
+        """Whether a number may change so; one that is there on one side only may not."""
+        return size_of(number, old, new, self.relative) <= self.tolerance
+
+
+def parse_rule(text: str) -> Rule:
+    """A rule from `NAME`, `NAME:10%` or `NAME:0.01`.
+
+    Raises:
+        ConfigError: an unknown name, or a tolerance that is none.
+    """
+    name, colon, allowed = (part.strip() for part in text.partition(":"))
+    if name not in NAMES:
+        hint = suggestion(name, NAMES) or " Names are verdict, missing, figures, or the JSON's, as in output.variance."
+        raise UnknownNameError(f"--fail-on: unknown number {name!r}.{hint}")
+    if not colon:
+        return Rule(name)
+    if name in (VERDICT, MISSING):
+        raise ConfigError(f"--fail-on {text}: {name} has no tolerance; write --fail-on {name}")
+    relative = allowed.endswith("%")
+    try:
+        value = parse_number(allowed.removesuffix("%"))
+    except ConfigError:
+        value = -1.0
+    if value < 0:
+        raise ConfigError(f"--fail-on {text}: give a tolerance of at least 0, as in {name}:10% or {name}:0.01")
+    if not relative and name in (FIGURES, *HISTOGRAMS):
+        raise ConfigError(f"--fail-on {text}: is judged relative to the old numbers; write a percentage, {name}:1%")
+    return Rule(name, value / 100 if relative else value, relative)
+
+
+DEFAULT_RULES = (Rule(VERDICT), Rule(FIGURES))
+
+
+@dataclass(frozen=True)
+class Change:
+    """What changed in one number of one run; of all layers the one where it changed most.
+
+    Attributes:
+        run: the run, in words.
+        name: the number, `verdict` or `missing`.
+        layer: the layer; None for what speaks of the whole run.
+        old: before, in words.
+        new: now, in words.
+        size: of the change, in words; empty where it has none.
+    """
+
+    run: str
+    name: str
+    layer: int | None
+    old: str
+    new: str
+    size: str = ""
+
+    def __str__(self) -> str:
+        at = f" at layer {self.layer}" if self.layer else ""
+        return f"{self.run}: {self.name}{at} was {self.old}, is {self.new}{f' ({self.size})' if self.size else ''}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A run and what it was before; None where one side does not have it."""
+
+    old: Kept | None
+    new: Kept | None
+
+    @property
+    def name(self) -> str:
+        """The run, in words."""
+        kept = self.new or self.old
+        return (kept.name if kept else "") or "the run"
+
+
+def paired(old: Sequence[Kept], new: Sequence[Kept]) -> list[Pair]:
+    """Runs of the same experiment, in the new order; a single run on both sides is a pair, whatever it is.
+
+    Of runs kept twice the first counts.
+    """
+    if len(old) == len(new) == 1:
+        return [Pair(old[0], new[0])]
+    before, now = ({one.config: one for one in reversed(runs)} for runs in (old, new))
+    order = dict.fromkeys([*(one.config for one in new), *(one.config for one in old)])
+    return [Pair(before.get(config), now.get(config)) for config in order]
+
+
+def config_changes(old: Kept, new: Kept) -> list[str]:
+    """What sets two experiments apart, as `init: he -> xavier`; nothing where one left no result to tell from."""
+    try:
+        before, now = json.loads(old.config), json.loads(new.config)
+    except ValueError:
+        return []
+    names = dict.fromkeys([*before, *now])
+    return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]
+
+
+def compare(pair: Pair, rules: Sequence[Rule]) -> tuple[Change, ...]:
+    """What the rules do not allow, in their order."""
+    if pair.old is None or pair.old.state != "done":
+        return ()  # a run that is new, or works at last, is no change for the worse
+    if pair.new is None or pair.new.state != "done":
+        gone = Change(pair.name, MISSING, None, "there", pair.new.state if pair.new else "missing")
+        return (gone,) if any(rule.name == MISSING for rule in rules) else ()
+    old, new = pair.old.load(), pair.new.load()
+    found = [change for rule in rules for change in _broken(pair.name, rule, old, new)]
+    return tuple(dict.fromkeys(found))
+
+
+def _broken(run: str, rule: Rule, old: ProbeResult, new: ProbeResult) -> Iterator[Change]:
+    if rule.name == VERDICT:
+        verdicts = digest(old).verdict, digest(new).verdict
+        if verdicts[0] != verdicts[1]:
+            yield Change(run, VERDICT, None, *verdicts)
+        return
+    if len(old.layers) != len(new.layers) and rule.numbers:
+        yield Change(run, "layers", None, str(len(old.layers)), str(len(new.layers)))
+        return
+    for number in rule.numbers:
+        worst = max(_layers(number, old, new), key=lambda seen: size_of(number, seen[1], seen[2], rule.relative))
+        if not rule.allows(number, worst[1], worst[2]):
+            yield _change(run, rule, number, *worst)
+
+
+def _layers(number: str, old: ProbeResult, new: ProbeResult) -> Iterator[tuple[int, float | None, float | None]]:
+    for before, now in zip(old.layers, new.layers, strict=True):
+        yield before.layer, *_values(number, before, now)
+
+
+def _values(number: str, old: LayerStats, new: LayerStats) -> tuple[float | None, float | None]:
+    """A number before and now; for a histogram 0 and how far the entries have moved."""
+    tensor, _, statistic = number.partition(".")
+    if statistic == HISTOGRAM:
+        return moved(old.tensor(tensor), new.tensor(tensor))
+    return value_of(old, number), value_of(new, number)
+
+
+def size_of(number: str, old: float | None, new: float | None, relative: bool) -> float:
+    """The size of a change, 0 for none; infinite where only one side has the number."""
+    if old is None or new is None:
+        return 0.0 if old is new else math.inf
+    distance = abs(new - old)
+    if not relative or number in HISTOGRAMS or distance == 0:
+        return distance
+    return distance / abs(old) if old else math.inf
+
+
+def _change(run: str, rule: Rule, number: str, layer: int, old: float | None, new: float | None) -> Change:
+    size = size_of(number, old, new, rule.relative)
+    words = "" if math.isinf(size) else f"{100 * size:.3g}%" if rule.relative else f"{size:.3g}"
+    if number in HISTOGRAMS and old is not None and new is not None:
+        return Change(run, number, layer, "here", f"{new:.3g} rms from there", words)
+    return Change(run, number, layer, _word(old), _word(new), words)
+
+
+def _word(value: float | None) -> str:
+    return "none" if value is None else f"{value:.6g}"
+
+
+def moved(old: TensorStats, new: TensorStats) -> tuple[float | None, float | None]:
+    """0 and the Wasserstein distance of two histograms over the old rms; None for a side without a histogram."""
+    if old.histogram is None or new.histogram is None:
+        return (None if old.histogram is None else 0.0), (None if new.histogram is None else 0.0)
+    distance = _wasserstein(old.histogram, new.histogram)
+    return 0.0, distance / old.rms if old.rms else math.inf if distance else 0.0
+
+
+def _wasserstein(one: Histogram, other: Histogram) -> float:
+    """The area between the two cumulative distributions, entries evenly spread within their bins."""
+    curves = [_cumulative(histogram) for histogram in (one, other)]
+    x = np.union1d(*(edges for edges, _ in curves))
+    first, second = (np.interp(x, *curve) for curve in curves)
+    gap = first - second
+    left, right = np.abs(gap[:-1]), np.abs(gap[1:])
+    total = left + right
+    # Between two edges the curves are straight; where they cross, two triangles take the place of a trapezium.
+    crossed = np.divide(left**2 + right**2, total, out=np.zeros_like(total), where=total > 0)
+    return float(np.sum(np.where(gap[:-1] * gap[1:] < 0, crossed, total) * np.diff(x)) / 2)
+
+
+def _cumulative(histogram: Histogram) -> tuple[Array, Array]:
+    """Edges of the bins, and the share of the entries below each."""
+    low, high, counts = histogram.low, histogram.high, np.array(histogram.counts)
+    if low == high:  # all in one place: a step
+        high, counts = math.nextafter(low, math.inf), np.array([1])
+    edges = np.linspace(low, high, len(counts) + 1)
+    return edges, np.concatenate([[0], np.cumsum(counts) / counts.sum()])

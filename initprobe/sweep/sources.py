@@ -1,0 +1,109 @@
+"""Results wherever they were kept: in a store, or in a JSON file of `run`, `compare` or `sweep`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from initprobe.config import ProbeConfig
+from initprobe.errors import ConfigError, InputError
+from initprobe.results import ProbeResult
+from initprobe.sweep.store import Row, Store, read_store
+
+_SQLITE = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run that somebody kept.
+
+    Attributes:
+        name: what sets it apart from those kept with it, in words.
+        state: `done`, or why there is no result.
+        config: its configuration as canonical JSON text: two runs with the same one are the same experiment.
+        load: reads its result; only of a done run.
+    """
+
+    name: str
+    state: str
+    config: str
+    load: Callable[[], ProbeResult]
+
+
+@contextmanager
+def kept_runs(files: Sequence[Path]) -> Iterator[list[Kept]]:
+    """The runs of some files; results of a store are read only when asked for.
+
+    Raises:
+        InputError: a file cannot be read, or holds no results.
+    """
+    with ExitStack() as stack:
+        found: list[Kept] = []
+        for file in files:
+            if _is_store(file):
+                store = stack.enter_context(read_store(file))
+                found += [_from_store(store, row) for row in store.rows()]
+            else:
+                found += _from_json(file)
+        yield found
+
+
+def _is_store(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(_SQLITE)) == _SQLITE
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from None
+
+
+def _from_store(store: Store, row: Row) -> Kept:
+    name = " ".join(f"{axis}={value}" for axis, value in row.axes.items())
+    state = f"failed: {row.error}" if row.state == "failed" else row.state
+    return Kept(name, state, _canonical(json.loads(row.config)), lambda: store.result(row.key))
+
+
+def _from_json(file: Path) -> Iterator[Kept]:
+    try:
+        text = file.read_bytes()
+        found = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: cannot be read as JSON: {error}") from None
+    runs = found.get("runs") if isinstance(found, dict) else found if isinstance(found, list) else None
+    if runs is None:
+        yield _of_result(text, f"{file}", "")
+        return
+    for number, run in enumerate(runs, start=1):
+        yield _of_entry(run, f"{file}, run {number}")
+
+
+def _of_entry(run: Any, source: str) -> Kept:
+    """A run of a sweep's export, or a result in the list that `compare` writes."""
+    if not isinstance(run, dict) or "state" not in run:
+        return _of_result(json.dumps(run), source, "")
+    name = " ".join(f"{axis}={value}" for axis, value in run.get("axes", {}).items())
+    if run.get("result") is not None:
+        return _of_result(json.dumps(run["result"]), source, name)
+    state = f"failed: {run.get('error')}" if run["state"] == "failed" else str(run["state"])
+    return Kept(name, state, f"{source}: no result", lambda: _none(source))
+
+
+def _none(source: str) -> ProbeResult:
+    raise InputError(f"{source}: has no result")
+
+
+def _of_result(text: str | bytes, source: str, name: str) -> Kept:
+    result = ProbeResult.from_json(text, source)
+    return Kept(name or result.description.title, "done", _canonical(result.config), lambda: result)
+
+
+def _canonical(config: dict[str, Any]) -> str:
+    """With the defaults of today, so that a field that came later does not set an old result apart."""
+    try:
+        whole = ProbeConfig(**config).model_dump(mode="json")
+    except ConfigError:  # somebody's own activation or initializer, known by its name alone
+        whole = config
+    return json.dumps(whole, sort_keys=True)

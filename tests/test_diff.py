@@ -1,0 +1,247 @@
+"""`initprobe diff`: two sets of results, run by run."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from initprobe import ProbeConfig, ProbeResult, run
+from initprobe.errors import ConfigError, InputError
+from initprobe.results import TENSORS, Histogram
+from initprobe.sweep.diff import NAMES, PLOTTED, compare, moved, paired, parse_rule, size_of
+from initprobe.sweep.sources import Kept, kept_runs
+
+SMALL = {"layers": 3, "width": 30, "batch": 40, "draws": 2}
+MINE = """
+version: 1
+name: mine
+defaults: {layers: 3, width: 30, batch: 40, draws: 2}
+grid: {act: [tanh, relu], init: [xavier, he]}
+"""
+
+
+@pytest.fixture
+def result():
+    return run(ProbeConfig(init="xavier", act="tanh", **SMALL))
+
+
+def kept(result, name="it", state="done"):
+    return Kept(name, state, json.dumps(result.config), lambda: result)
+
+
+def changed(result, layer, tensor, **values):
+    """The result with other statistics of one tensor of one layer."""
+    layers = list(result.layers)
+    stats = layers[layer - 1].tensor(tensor).model_copy(update=values)
+    layers[layer - 1] = layers[layer - 1].model_copy(update={tensor: stats})
+    return result.model_copy(update={"layers": tuple(layers)})
+
+
+def differences(old, new, *rules):
+    (pair,) = paired([kept(old)], [kept(new)])
+    return compare(pair, [parse_rule(rule) for rule in rules])
+
+
+def test_a_result_does_not_differ_from_itself(result):
+    assert differences(result, result, *(name for name in NAMES)) == ()
+    again = ProbeResult.from_json(result.to_json())
+    assert differences(result, again, *(f"{name}:0%" for name in PLOTTED)) == ()
+
+
+@pytest.mark.parametrize("rule", ["output.variance", "output.variance:9.9%", "figures:5%", "output.variance:0.001"])
+def test_a_change_beyond_the_tolerance_is_found_where_it_is(result, rule):
+    new = changed(result, 2, "output", variance=result.layers[1].output.variance * 1.1)
+    (found,) = differences(result, new, rule)
+    assert (found.name, found.layer) == ("output.variance", 2)
+    assert f"{result.layers[1].output.variance:.6g}" == found.old
+
+
+def test_a_change_within_the_tolerance_passes(result):
+    new = changed(result, 2, "output", variance=result.layers[1].output.variance * 1.1)
+    assert not differences(result, new, "output.variance:10.1%", "verdict", "missing", "output.mean:0")
+
+
+def test_of_all_layers_the_worst_is_named(result):
+    new = changed(result, 1, "output", variance=result.layers[0].output.variance * 1.1)
+    new = changed(new, 3, "output", variance=result.layers[2].output.variance * 1.5)
+    assert [one.layer for one in differences(result, new, "output.variance:1%")] == [3]
+
+
+def test_a_lost_number_is_a_change(result):
+    new = changed(result, 3, "output", variance=None)
+    (found,) = differences(result, new, "output.variance:1e300%")
+    assert (found.old != "none", found.new) == (True, "none")
+
+
+def test_verdicts_are_compared():
+    collapsed = run(ProbeConfig(init="normal:std=0.01", act="tanh", **SMALL))
+    fine = run(ProbeConfig(init="xavier", act="tanh", **SMALL))
+    (found,) = differences(fine, collapsed, "verdict")
+    assert (found.old, found.new) == ("survives", "vanishing-output")
+
+
+def test_a_run_that_is_gone_or_failed_is_missing_and_a_new_one_is_not(result):
+    missing = [parse_rule("missing")]
+    other = run(ProbeConfig(init="he", act="tanh", **SMALL))
+    pairs = paired([kept(result), kept(other)], [kept(other)])
+    assert [len(compare(pair, missing)) for pair in pairs] == [0, 1]
+    assert not any(compare(pair, missing) for pair in paired([], [kept(other)]))
+    (pair,) = paired([kept(result)], [kept(result, state="failed: no memory")])
+    assert compare(pair, missing)[0].new == "failed: no memory"
+    assert not compare(pair, [parse_rule("verdict")])
+
+
+def histogram(low, high, counts):
+    return Histogram(low=low, high=high, counts=counts)
+
+
+def test_histograms_are_compared_by_how_far_entries_moved(result):
+    stats = result.layers[0].output
+    for shift in (1e-9, 0.01, 3.0):
+        h = stats.histogram
+        new = stats.model_copy(update={"histogram": histogram(h.low + shift, h.high + shift, h.counts)})
+        # A shift of every entry is the distance itself, up to the rounding of 200 edges.
+        assert moved(stats, new)[1] == pytest.approx(shift / stats.rms, rel=1e-6)
+
+
+def test_a_spike_that_moves_in_the_last_bit_has_hardly_moved(result):
+    stats = result.layers[0].output
+    one, other = (
+        stats.model_copy(update={"histogram": histogram(at, at, (5,)), "rms": 0.7}) for at in (0.7, 0.7000001)
+    )
+    assert moved(one, other)[1] == pytest.approx(1e-7 / 0.7, rel=1e-4)
+    assert moved(one, one) == (0.0, 0.0)
+
+
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=30),
+    st.lists(st.integers(1, 50), min_size=1, max_size=30),
+    st.floats(-3, 3),
+    st.floats(0.01, 5),
+)
+def test_the_distance_of_histograms_is_wassersteins(first, second, low, width):
+    """Against the area between the curves on a grid of 100,000 steps: steep rises of 1 are off by half a step each."""
+    stats = _STATS.model_copy(update={"rms": 1.0})
+    sides = [
+        stats.model_copy(update={"histogram": histogram(0.0, 1.0, tuple(first))}),
+        stats.model_copy(update={"histogram": histogram(low, low + width, tuple(second))}),
+    ]
+    curves = []
+    x = np.linspace(min(0, low), max(1, low + width), 100_001)
+    for side in sides:
+        h = side.histogram
+        edges = np.linspace(h.low, h.high, len(h.counts) + 1)
+        curves.append(np.interp(x, edges, np.append(0, np.cumsum(h.counts)) / sum(h.counts)))
+    exact = np.trapezoid(np.abs(curves[0] - curves[1]), x)
+    assert moved(*sides)[1] == pytest.approx(exact, abs=1e-4 * max(1, x[-1] - x[0]))
+
+
+_STATS = run(ProbeConfig(init="xavier", act="tanh", layers=1, width=2, batch=2, draws=1)).layers[0].output
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("output.varianc", "Did you mean 'output.variance'?"),
+        ("nothing", "Names are verdict, missing, figures"),
+        ("output.variance:", "tolerance of at least 0"),
+        ("output.variance:-1%", "tolerance of at least 0"),
+        ("output.variance:nan", "tolerance of at least 0"),
+        ("output.variance:x", "tolerance of at least 0"),
+        ("verdict:1%", "has no tolerance"),
+        ("figures:0.1", "write a percentage"),
+        ("output.histogram:0.1", "write a percentage"),
+    ],
+)
+def test_bad_rules_are_refused_in_words(text, words):
+    with pytest.raises(ConfigError, match=words.replace("?", r"\?")):
+        parse_rule(text)
+
+
+def test_sizes():
+    assert size_of("output.variance", 2.0, 3.0, relative=True) == 0.5
+    assert size_of("output.variance", 2.0, 3.0, relative=False) == 1.0
+    assert size_of("output.variance", 0.0, 3.0, relative=True) == np.inf
+    assert size_of("output.variance", None, None, relative=True) == 0
+    assert size_of("output.variance", None, 0.0, relative=False) == np.inf
+    assert {f"{tensor}.variance" for tensor in TENSORS} < set(PLOTTED) < set(NAMES)
+
+
+@pytest.fixture
+def swept(initprobe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(MINE)
+    for out in ("old", "new"):
+        done = initprobe("sweep", "mine.yaml", "-j", "1", "--no-figures", "-o", out, "--export-json", f"{out}.json")
+        assert done.code == 0, done.out
+    return tmp_path
+
+
+def test_stores_directories_and_exports_say_the_same(initprobe, swept):
+    for old in ("old", "old/sweep.db", "old.json"):
+        done = initprobe("diff", old, "new.json", "--fail-on", "figures:0%", "--fail-on", "verdict")
+        assert done.code == 0, done.out
+        assert "4 runs in both: 4 agree, 0 differ" in done.out
+
+
+def test_a_gate_exits_with_1_and_names_the_run(initprobe, swept):
+    done = initprobe("sweep", "mine.yaml", "-j", "1", "--no-figures", "-o", "less", "--where", "act=tanh")
+    assert done.code == 0
+    gone = initprobe("diff", "old", "less", "--fail-on", "missing")
+    assert gone.code == 1
+    assert "2 only in OLD" in gone.out and "act=relu init=he" in gone.out
+    assert initprobe("diff", "less", "old", "--fail-on", "missing").code == 0
+
+
+def test_no_baseline_yet_is_no_error(initprobe, swept):
+    done = initprobe("diff", "nowhere", "new", "--fail-on", "missing")
+    assert done.code == 0 and "no baseline yet" in done.out
+    assert initprobe("diff", "old", "nowhere").code == 2
+
+
+def test_single_results_are_compared_whatever_they_are(initprobe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for init in ("xavier", "normal:std=0.01"):
+        args = ["--act", "tanh", "--layers", "3", "--width", "30", "--batch", "40", "--no-figures", "-o", init[:6]]
+        assert initprobe("run", "--init", init, *args).code == 0
+    done = initprobe("diff", "xavier", "normal", "--fail-on", "verdict", "--markdown", "summary.md")
+    assert done.code == 1
+    assert "not the same experiment: init: xavier -> normal:std=0.01" in done.out
+    summary = (tmp_path / "summary.md").read_text()
+    assert summary.startswith("**1 run in both: 0 agree, 1 differs**") or "1 differ" in summary
+    assert "| verdict |  | survives | vanishing-output |" in summary
+
+
+def test_strangers_are_told_apart(initprobe, swept):
+    done = initprobe("sweep", "mine.yaml", "-j", "1", "--no-figures", "-o", "wide", "--set", "width=31")
+    assert done.code == 0
+    assert "the first two differ in: width: 30 -> 31" in initprobe("diff", "old", "wide").out
+
+
+def test_files_of_other_kinds_are_refused_in_one_line(tmp_path):
+    for name, content in {"a.json": "{", "b.json": "{}", "c.json": "[1]", "d.db": "x", "e.json": "[" * 10**5}.items():
+        path = tmp_path / name
+        path.write_text(content)
+        with pytest.raises(InputError), kept_runs([path]):
+            pass
+
+
+def test_a_field_that_came_later_does_not_set_an_old_result_apart(result, tmp_path):
+    old = json.loads(result.to_json())
+    del old["config"]["thresholds"]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    (tmp_path / "new.json").write_text(result.to_json())
+    with kept_runs([tmp_path / "old.json"]) as before, kept_runs([tmp_path / "new.json"]) as now:
+        assert before[0].config == now[0].config
+
+
+def test_exported_failures_have_no_result(initprobe, tmp_path):
+    entry = {"key": "k", "axes": {"act": "tanh"}, "state": "failed", "error": "no memory", "result": None}
+    (tmp_path / "x.json").write_text(json.dumps({"schema": 1, "runs": [entry]}))
+    with kept_runs([tmp_path / "x.json"]) as runs:
+        assert (runs[0].name, runs[0].state) == ("act=tanh", "failed: no memory")
+        with pytest.raises(InputError, match="has no result"):
+            runs[0].load()
+    assert initprobe("diff", str(tmp_path / "x.json"), str(tmp_path / "x.json")).code == 0
