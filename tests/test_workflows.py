@@ -1,0 +1,68 @@
+"""The project's own workflows: they parse, and what the one for figures does is done here step by step."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from article_figures import ROOT
+from ruamel.yaml import YAML
+
+WORKFLOWS = ROOT / ".github" / "workflows"
+
+
+def workflow(name):
+    return YAML(typ="safe", pure=True).load((WORKFLOWS / f"{name}.yml").read_text())
+
+
+def steps(name, job):
+    """The commands of a job, by what GitHub would show them as."""
+    return {
+        step.get("name", step["run"]): step["run"] for step in workflow(name)["jobs"][job]["steps"] if "run" in step
+    }
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """As much of a clean checkout as the figures take."""
+    home = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(ROOT / ".github" / "figures", home / ".github" / "figures")
+    shutil.copytree(ROOT / "configs", home / "configs")
+    (home / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "article_figures.py", home / "tests")
+    return home
+
+
+def do(command, home):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = os.environ | {"PATH": path, "GITHUB_STEP_SUMMARY": str(home / "summary.md"), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(["bash", "-ec", command], cwd=home, env=env, capture_output=True, text=True)
+
+
+def test_the_test_workflow_does_what_ci_does():
+    assert steps("test", "test") == {".ci/run": ".ci/run"}
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    pythons = workflow("test")["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert "3.11" in pythons and all(isinstance(version, str) for version in pythons)  # 3.10 is no 3.1
+
+
+def test_figures_are_redrawn_and_drift_fails(checkout):
+    todo = steps("figures", "figures")
+    assert list(todo) == ["pip install .", "redraw", "article", "drift"]
+    for name in ("redraw", "article", "drift"):
+        done = do(todo[name], checkout)
+        assert done.returncode == 0, (name, done.stdout, done.stderr)
+    assert "5 agree, 0 differ" in done.stdout
+    assert "5 agree" in (checkout / "summary.md").read_text()
+    drifted = checkout / "kept" / "he-relu-10x500.json"
+    result = json.loads(drifted.read_text())
+    result["layers"][4]["output"]["variance"] *= 1.02
+    drifted.write_text(json.dumps(result))
+    done = do(todo["drift"], checkout)
+    assert done.returncode == 1
+    assert "output.variance" in done.stdout and "5 " in done.stdout
+    (checkout / ".github" / "figures" / "xavier-relu-10x500.json").unlink()
+    assert "missing" in do(todo["drift"], checkout).stdout
