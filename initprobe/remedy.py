@@ -240,7 +240,7 @@ def _rounded(low: float, high: float) -> Array:
     return np.round(np.arange(math.ceil(low / unit), high / unit) * unit, 12)
 
 
-_DEFAULTS = ("layers", "width", "input_width", "batch", "batches", "draws", "seed", "dtype")
+_DEFAULTS = ("layers", "width", "input_width", "norm", "branch_scale", "batch", "batches", "draws", "seed", "dtype")
 
 
 def command_line(config: ProbeConfig) -> str:
@@ -253,11 +253,12 @@ def command_line(config: ProbeConfig) -> str:
     for field in _DEFAULTS:
         value = getattr(config, field)
         if value != ProbeConfig.model_fields[field].default:
-            words += [f"--{field.replace('_', '-')}", str(value)]
+            words += [f"--{field.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
     if str(config.input) != "gaussian":
         words += ["--input", str(config.input)]
-    if config.standardize:
-        words.append("--standardize")
+    words += [
+        f"--{flag.replace('_', '-')}" for flag in ("standardize", "residual", "zero_init_last") if getattr(config, flag)
+    ]
     changed = config.thresholds.model_dump(exclude_defaults=True)
     words += [word for name, value in changed.items() for word in ("--threshold", f"{name}={value:g}")]
     return shlex.join(words)

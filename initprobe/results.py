@@ -113,7 +113,7 @@ class OutputStats(TensorStats):
     """Statistics of a layer's output h.
 
     Attributes:
-        saturated_fraction: share of entries in the activation's saturated band; null where it has none.
+        saturated_fraction: share of entries of phi(z) in the activation's saturated band; null where it has none.
         dead_fraction: share of units that are exactly off for every sample of every batch, averaged over draws; null
             for an activation whose units cannot die.
     """
@@ -167,9 +167,9 @@ class LayerStats(Record):
         correlation: mean cosine between the pre-activations z of two different inputs; null where undefined.
         gradient_to_weight_ratio: rms(dL/dW) / rms(W); null for all-zero weights.
         weight: W.
-        preactivation: z = h W + b.
-        output: h = phi(z).
-        preactivation_gradient: dL/dz.
+        preactivation: z, what phi is given: h W + b, after the norm where there is one.
+        output: h = phi(z); in a residual net the sum of the layer's input and its scaled branch.
+        preactivation_gradient: dL/dz, before it goes back through the norm.
         output_gradient: dL/dh; N(0, 1) at the last layer by construction.
         weight_gradient: dL/dW, summed over the samples of all batches.
         theory: the prediction; null where none holds, and `ProbeResult.theory_note` says why.

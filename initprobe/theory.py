@@ -27,6 +27,8 @@ _QUANTILES, _BISECTIONS = 2000, 60
 def no_theory(config: ProbeConfig) -> str | None:
     """Why mean-field theory says nothing about these weights, in words; None where it does."""
     init = config.initializer
+    if not config.is_plain:
+        return "no mean-field prediction of normalised and residual nets"
     if init.distribution.gaussian_limit:
         return None
     return (
