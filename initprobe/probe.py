@@ -24,7 +24,7 @@ from initprobe.engine.workers import Workers, available_threads, workers
 from initprobe.errors import ConfigError, MemoryLimitError
 from initprobe.initializers import INITIALIZERS
 from initprobe.inputs import read_table, standardized
-from initprobe.meanfield.maps import InputMoments
+from initprobe.meanfield.samples import InputMoments
 from initprobe.remedy import fix_for
 from initprobe.results import Environment, ProbeResult
 from initprobe.summary import summarise

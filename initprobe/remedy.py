@@ -17,10 +17,11 @@ from initprobe.diagnosis import trend
 from initprobe.grammar import Spec
 from initprobe.initializers import Initializer
 from initprobe.meanfield.gain import gain_row
-from initprobe.meanfield.maps import InputMoments, propagate
+from initprobe.meanfield.maps import propagate
 from initprobe.meanfield.moments import Moments, histogram, lookup
 from initprobe.meanfield.phase import critical_line
 from initprobe.meanfield.quadrature import Array
+from initprobe.meanfield.samples import InputMoments
 from initprobe.theory import rule
 from initprobe.thresholds import Thresholds
 

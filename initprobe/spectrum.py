@@ -23,7 +23,8 @@ from initprobe.engine.mlp import Parameters
 from initprobe.engine.streams import Streams
 from initprobe.engine.workers import Workers, available_threads, workers
 from initprobe.errors import ConfigError
-from initprobe.meanfield.maps import InputMoments, propagate
+from initprobe.meanfield.maps import propagate
+from initprobe.meanfield.samples import InputMoments
 from initprobe.meanfield.spectrum import SpectrumMoments, layer_moments, product_moments
 from initprobe.numbers import factor, percent, short
 from initprobe.probe import Experiment, input_rows, parameters

@@ -11,9 +11,10 @@ import numpy as np
 
 from initprobe.config import ProbeConfig
 from initprobe.initializers import NORMAL, Distribution
-from initprobe.meanfield.maps import InputMoments, Layer, LayerTheory, State, gauss_rule, predict
+from initprobe.meanfield.maps import Layer, LayerTheory, State, predict
 from initprobe.meanfield.moments import histogram
 from initprobe.meanfield.quadrature import Array
+from initprobe.meanfield.samples import InputMoments, gauss_rule
 from initprobe.meanfield.spread import LayerSpread, Spread, spread
 from initprobe.results import Histogram, LayerStats
 from initprobe.results import LayerTheory as Prediction

@@ -20,7 +20,7 @@ FLOORS = [
 # Inside a package, imports follow this order.
 INSIDE = {
     "engine": ["streams", "workers", "sketch", "mlp", "jacobian"],
-    "meanfield": ["quadrature", "moments", "pairs", "maps", "spread", "gain", "phase", "spectrum"],
+    "meanfield": ["quadrature", "moments", "pairs", "samples", "maps", "wired", "spread", "gain", "phase", "spectrum"],
     "reports": [
         "binning",
         "strips",

@@ -12,7 +12,7 @@ from initprobe.cli.options import config_from
 from initprobe.cli.run import command
 from initprobe.diagnosis import RULES, trend
 from initprobe.grammar import Spec
-from initprobe.meanfield.maps import InputMoments
+from initprobe.meanfield.samples import InputMoments
 from initprobe.probe import first_network, prepare
 from initprobe.remedy import Net, command_line
 from initprobe.thresholds import Thresholds

@@ -19,8 +19,8 @@ from initprobe.errors import ConfigError
 from initprobe.frameworks import Weights, weights_of
 from initprobe.grammar import parse_spec
 from initprobe.initializers import INITIALIZERS
-from initprobe.meanfield.maps import InputMoments
 from initprobe.meanfield.moments import moments
+from initprobe.meanfield.samples import InputMoments
 from initprobe.recommend import Recommendation, recommend
 from initprobe.remedy import LAST_ROOM, Net
 from initprobe.thresholds import Thresholds
