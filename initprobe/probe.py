@@ -18,7 +18,7 @@ from initprobe.depth import depth_scales
 from initprobe.describe import describe
 from initprobe.diagnosis import diagnose
 from initprobe.engine import mlp
-from initprobe.engine.mlp import LayerRecord, Parameters, Wiring
+from initprobe.engine.mlp import LayerRecord, Parameters
 from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.workers import Workers, available_threads, workers
 from initprobe.errors import ConfigError, MemoryLimitError
@@ -29,7 +29,7 @@ from initprobe.remedy import fix_for
 from initprobe.results import Environment, ProbeResult
 from initprobe.summary import summarise
 from initprobe.theory import no_theory, pooled, with_theory
-from initprobe.wiring import wirings
+from initprobe.wiring import Wiring, wirings
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]

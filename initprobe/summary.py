@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from initprobe.activations import Activation
-from initprobe.engine.mlp import LayerRecord, Wiring
+from initprobe.engine.mlp import LayerRecord
 from initprobe.engine.sketch import PERCENTS, Moments, Sketch
 from initprobe.results import Histogram, LayerStats, OutputStats, Percentiles, Status, TensorStats, worst
+from initprobe.wiring import Wiring
 
 Sources = Sequence[tuple[Sketch, Status]]
 

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from initprobe.config import ProbeConfig
-from initprobe.engine.mlp import PLAIN, Wiring
-from initprobe.norms import NORMS
+from initprobe.norms import NORMS, Norm
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What surrounds a layer's activation.
+
+    Attributes:
+        norm: of z; None for none.
+        skip: what `phi(z)` is multiplied by before the layer's input is added to it; None where nothing is added.
+        zero: the weights start at 0.
+    """
+
+    norm: Norm | None = None
+    skip: float | None = None
+    zero: bool = False
+
+
+PLAIN = Wiring()
 
 
 def wirings(config: ProbeConfig, sizes: Sequence[int]) -> list[Wiring]:

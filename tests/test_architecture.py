@@ -12,9 +12,9 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "numbers", "registry", "grammar", "activations", "initializers", "inputs", "norms", "thresholds", "config",
-    "meanfield",
-    "engine", "wiring", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "probe",
+    "errors", "numbers", "registry", "grammar", "activations", "initializers", "inputs", "norms", "thresholds",
+    "config", "wiring", "meanfield",
+    "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "probe",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.

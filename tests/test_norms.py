@@ -8,12 +8,12 @@ import pytest
 from initprobe.activations import ACTIVATIONS
 from initprobe.config import ProbeConfig
 from initprobe.engine import mlp
-from initprobe.engine.mlp import LayerRecord, Parameters, Wiring
+from initprobe.engine.mlp import LayerRecord, Parameters
 from initprobe.engine.workers import workers
 from initprobe.errors import ConfigError
 from initprobe.norms import EPSILON, NORMS
 from initprobe.probe import cost, first_network, prepare, run
-from initprobe.wiring import wirings
+from initprobe.wiring import Wiring, wirings
 
 # The second and the fourth layer have a skip.
 SIZES = (4, 5, 5, 3, 3)

@@ -23,6 +23,7 @@ from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.workers import Workers, row_blocks
 from initprobe.initializers import Initializer
 from initprobe.norms import Norm
+from initprobe.wiring import PLAIN, Wiring
 
 Array = npt.NDArray[Any]
 TENSORS = ("weight", "preactivation", "output", "preactivation_gradient", "output_gradient", "weight_gradient")
@@ -34,24 +35,6 @@ class Parameters:
 
     weight: Array
     bias: Array | None
-
-
-@dataclass(frozen=True)
-class Wiring:
-    """What surrounds a layer's activation.
-
-    Attributes:
-        norm: of z; None for none.
-        skip: what `phi(z)` is multiplied by before the layer's input is added to it; None where nothing is added.
-        zero: the weights start at 0.
-    """
-
-    norm: Norm | None = None
-    skip: float | None = None
-    zero: bool = False
-
-
-PLAIN = Wiring()
 
 
 def sample_weight(

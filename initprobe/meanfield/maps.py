@@ -136,7 +136,7 @@ class State:
     def cosine(self) -> float:
         """Mean cosine between the z of two different samples, zero ones left out; the correlation, if z has no mean."""
         length = np.sqrt(self.lengths)
-        shares = _shares_of(self.sample_shares, length > 0) / np.where(length > 0, length, 1.0)
+        shares = shares_of(self.sample_shares, length > 0) / np.where(length > 0, length, 1.0)
         deviation, mean = (shares @ self.by_bias(values) for values in (np.sqrt(self.variance), self.mean))
         varying = np.where(deviation == 0, 0.0, self.correlation)
         return float(self.bias_shares @ (varying * deviation**2 + mean**2))
@@ -150,7 +150,7 @@ def propagate(activation: Activation, layers: Sequence[Layer], inputs: InputMome
 
 def _states(activation: Activation, layers: Sequence[Layer], inputs: InputMoments) -> Iterator[State]:
     shares, squares, means = sample_groups(inputs, split=any(layer.weight_mean != 0 for layer in layers))
-    pairs = _first_pairs(layers[0], inputs, shares, squares)
+    pairs = first_pairs(layers[0], inputs, shares, squares)
     for index, layer in enumerate(layers):
         state = _state(activation, layer, shares, squares, means, pairs)
         yield state
@@ -159,7 +159,7 @@ def _states(activation: Activation, layers: Sequence[Layer], inputs: InputMoment
             pairs = _next_pairs(activation, state, layers[index + 1])
 
 
-class _Pairs(NamedTuple):
+class Pairs(NamedTuple):
     """What a `State` says of the pairs of samples."""
 
     correlation: float
@@ -168,32 +168,32 @@ class _Pairs(NamedTuple):
     cokurtosis: float
 
 
-def _state(activation: Activation, layer: Layer, shares: Array, squares: Array, means: Array, pairs: _Pairs) -> State:
+def _state(activation: Activation, layer: Layer, shares: Array, squares: Array, means: Array, pairs: Pairs) -> State:
     """The state of a layer, from the mean squares and means of what it is given, `(groups of samples,)` each."""
     bias_shares, deviations = layer.bias_rule()
     mean = np.add.outer(layer.n_in * layer.weight_mean * means + layer.bias_mean, deviations)
     variance = layer.n_in * layer.weight_variance * squares + layer.normal_bias_variance
     variances = np.repeat(variance, len(deviations))
-    found = _moments(activation, variances.reshape(mean.shape), mean)
+    found = group_moments(activation, variances.reshape(mean.shape), mean)
     return State(np.outer(shares, bias_shares).ravel(), mean.ravel(), variances, found, *pairs, bias_shares)
 
 
-def _shares_of(shares: Array, chosen: Array) -> Array:
+def shares_of(shares: Array, chosen: Array) -> Array:
     """Shares of the chosen groups among themselves, and 0 of the others."""
     kept = np.where(chosen, shares, 0.0)
     return np.asarray(kept / kept.sum())
 
 
-def _first_pairs(layer: Layer, inputs: InputMoments, shares: Array, squares: Array) -> _Pairs:
+def first_pairs(layer: Layer, inputs: InputMoments, shares: Array, squares: Array) -> Pairs:
     gain, own = layer.n_in * layer.weight_variance, layer.normal_bias_variance
     variance = gain * squares + own
-    varying = _shares_of(shares, variance > 0)
+    varying = shares_of(shares, variance > 0)
     direct = float(varying @ np.sqrt(np.where(variance > 0, gain * squares / variance, 0.0)))
     common = float(varying @ np.sqrt(np.where(variance > 0, own / variance, 0.0)))
     share = direct**2
     correlation = (share * inputs.cosine if share else 0.0) + common**2
     excess = _excess(layer, inputs.kurtosis * share**2, inputs.cokurtosis * share**2, inputs.cosine, share)
-    return _Pairs(correlation, share**2 * inputs.cosine_variance, *excess)
+    return Pairs(correlation, share**2 * inputs.cosine_variance, *excess)
 
 
 def _excess(layer: Layer, same: float, other: float, cosine: float, share: float) -> tuple[float, float]:
@@ -212,14 +212,14 @@ def _excess(layer: Layer, same: float, other: float, cosine: float, share: float
     return own * same + 3 * kin, own * other + kin * (1 + 2 * cosine**2)
 
 
-def _moments(activation: Activation, variance: Array, mean: Array) -> Moments:
+def group_moments(activation: Activation, variance: Array, mean: Array) -> Moments:
     """Of each group of samples (rows) at each bias node (columns), flat; from the table if all share one mean."""
     if mean.shape[1] == 1 and np.all(mean == mean[0]):
         return lookup(activation, variance.ravel(), float(mean[0, 0]))
     return moments(activation, variance.ravel(), mean.ravel())
 
 
-def _next_pairs(activation: Activation, state: State, layer: Layer) -> _Pairs:
+def _next_pairs(activation: Activation, state: State, layer: Layer) -> Pairs:
     """Mean and variance over pairs of the correlation at the next layer, and the excess that its weights cause.
 
     The variance gains what n units add to a correlation measured on them, as for any sample correlation:
@@ -230,7 +230,7 @@ def _next_pairs(activation: Activation, state: State, layer: Layer) -> _Pairs:
     # The grid's own E[phi^2], so that a correlation of 1 stays 1 to rounding.
     gain = layer.n_in * layer.weight_variance
     total = gain * state.over_biases((h * h) @ weights) + layer.normal_bias_variance
-    varying = _shares_of(state.sample_shares, total > 0)
+    varying = shares_of(state.sample_shares, total > 0)
     scale = np.repeat(np.sqrt(np.where(total > 0, gain / total, 0.0)), len(state.bias_shares))[:, None]
     y = scale * h
     dy = scale * np.sqrt(state.variance)[:, None] * slope
@@ -238,8 +238,8 @@ def _next_pairs(activation: Activation, state: State, layer: Layer) -> _Pairs:
     first, second, third, rise = (
         np.einsum("a,akn->kn", varying, state.by_bias(power)) for power in (y, squares, squares * y, dy)
     )
-    kernel = _Kernel(state.bias_shares, first, first, rise)
-    squared = _Kernel(state.bias_shares, second, second)
+    kernel = Kernel(state.bias_shares, first, first, rise)
+    squared = Kernel(state.bias_shares, second, second)
     shared = float(varying @ np.sqrt(np.where(total > 0, layer.normal_bias_variance / total, 0.0))) ** 2
     low, high = (kernel.at(c) + shared for c in state.correlation_nodes())
     c = (low + high) / 2
@@ -248,19 +248,19 @@ def _next_pairs(activation: Activation, state: State, layer: Layer) -> _Pairs:
     other = squared.at(at)
     noise = (
         other * (1 + c * c / 2)
-        - 2 * c * _Kernel(state.bias_shares, third, first).at(at)
+        - 2 * c * Kernel(state.bias_shares, third, first).at(at)
         + c * c / 2 * same
         - (shared * (1 - c)) ** 2
     )
     cosine = (c - shared) / (1 - shared) if shared < 1 else 0.0
-    return _Pairs(
+    return Pairs(
         min(max(c, -1.0), 1.0),
         (high - low) ** 2 / 4 + max(noise, 0.0) / layer.n_in,
         *_excess(layer, same, other, cosine, 1 - shared),
     )
 
 
-class _Kernel:
+class Kernel:
     """`E[f(u) g(v)]` over pairs of samples and over the biases that they share; functions `(bias nodes, nodes)`."""
 
     def __init__(self, shares: Array, f: Array, g: Array, f_slope: Array | None = None) -> None:
