@@ -135,12 +135,14 @@ class LayerTheory(Record):
         weight_gradient_variance: variance of dL/dW, summed over the samples of all batches.
         correlation: mean cosine between the z of two different inputs.
         output_spread: standard deviation of `log(measured / theory)` for the output variance, averaged over the draws:
-            what a finite width allows it to differ by; null where it is not known.
+            what a finite width allows it to differ by; null where it is not known, as in normalised and residual nets.
         output_gradient_spread: the same for the variance of dL/dh.
         length_slope: relative change of z's mean square for a relative change of it at the layer below, the slope of
-            the length map in logs; above 1, deviations in scale grow. Null at layer 1.
-        z: the measured output variance less the predicted one, both as logs, in SDs of their difference.
-        output_shares: predicted share of the outputs in each bin of the output histogram.
+            the length map in logs; above 1, deviations in scale grow. Null at layer 1, and in normalised and residual
+            nets.
+        z: the measured output variance less the predicted one, both as logs, in SDs of their difference; null where
+            those are not known.
+        output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
     """
 
     preactivation_variance: Finite | None

@@ -51,15 +51,15 @@ class Signal:
     cosine: float
     cosine_variance: float
 
-    @property
-    def sizes(self) -> Array:
-        """Root mean square of h of each group."""
-        return np.sqrt(self.squares)
-
     def centred(self, batch: int) -> Array:
-        """Mean square of h less its mean over a batch, of each group of samples."""
-        typical = float(self.shares @ self.sizes)
-        apart = self.squares - 2 * self.cosine * self.sizes * typical + self.cosine * typical**2
+        """Mean square of h less its mean over a batch, of each group of samples.
+
+        Two samples have in common what their means over units give, and the same share of the rest in every pair.
+        """
+        rest = np.sqrt(np.maximum(self.squares - self.means**2, 0.0))
+        mean, size, typical = (float(self.shares @ values) for values in (self.means, np.sqrt(self.squares), rest))
+        common = (self.cosine * size**2 - mean**2) / typical**2 if typical > 0 else 0.0
+        apart = (self.means - mean) ** 2 + rest**2 - 2 * common * rest * typical + common * typical**2
         return np.asarray(np.maximum(apart, 0.0) * (1 - 1 / batch))
 
 
