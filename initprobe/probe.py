@@ -25,8 +25,8 @@ from initprobe.errors import ConfigError, MemoryLimitError
 from initprobe.initializers import INITIALIZERS
 from initprobe.inputs import read_table, standardized
 from initprobe.meanfield.samples import InputMoments
-from initprobe.remedy import fix_for
 from initprobe.results import Environment, ProbeResult
+from initprobe.rewire import apart_for, fix_for
 from initprobe.summary import summarise
 from initprobe.theory import no_theory, pooled, with_theory
 from initprobe.wiring import Wiring, wirings
@@ -220,7 +220,12 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
             depth_scales=scales,
             layers=layers,
         )
-        return diagnose(found, lambda: fix_for(config, experiment.sizes, pooled(inputs)), config.thresholds)
+        return diagnose(
+            found,
+            lambda: fix_for(config, experiment.sizes, pooled(inputs)),
+            config.thresholds,
+            apart=lambda: apart_for(config, experiment.sizes, pooled(inputs)),
+        )
 
 
 def _pair(shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple[Array, Array]:

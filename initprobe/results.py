@@ -235,8 +235,9 @@ class Finding(Record):
         layer: the layer where it begins.
         evidence: the numbers, with the arithmetic.
         cause: why, in a sentence.
-        fix: a command line that runs the same experiment with an initializer that does not have this fault; null where
-            no initializer here helps, and for what is no fault.
+        fix: a command line that runs the same experiment without this fault: with another initializer, or where none
+            helps, with a norm or residual branches; null where nothing is predicted to help, and for what is no fault.
+            Rank collapse, if there is nothing graver, has one under which inputs stay apart.
     """
 
     rule: str
