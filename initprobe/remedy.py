@@ -69,11 +69,8 @@ def _others(config: ProbeConfig, inits: Sequence[str], sick: ProbeConfig) -> Ite
     for init in inits:
         fields = {field: getattr(config, field) for field in ProbeConfig.model_fields}
         changed = ProbeConfig(**(fields | {"init": init, "bias_init": None}))
-        if (
-            not sick.is_plain
-            or config.bias_init is not None
-            or not _same(changed.initializer, config.initializer, config)
-        ):
+        other = not sick.is_plain or config.bias_init is not None
+        if other or not _same(changed.initializer, config.initializer, config):
             yield changed
 
 
@@ -254,7 +251,8 @@ def _rounded(low: float, high: float) -> Array:
     return np.round(np.arange(math.ceil(low / unit), high / unit) * unit, 12)
 
 
-_DEFAULTS = ("layers", "width", "input_width", "norm", "branch_scale", "batch", "batches", "draws", "seed", "dtype")
+_DEFAULTS = ("layers", "width", "input_width", "batch", "batches", "draws", "seed", "dtype", "norm", "branch_scale")
+_FLAGS = ("residual", "zero_init_last", "standardize")
 
 
 def command_line(config: ProbeConfig) -> str:
@@ -270,9 +268,7 @@ def command_line(config: ProbeConfig) -> str:
             words += [f"--{field.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
     if str(config.input) != "gaussian":
         words += ["--input", str(config.input)]
-    words += [
-        f"--{flag.replace('_', '-')}" for flag in ("standardize", "residual", "zero_init_last") if getattr(config, flag)
-    ]
+    words += [f"--{flag.replace('_', '-')}" for flag in _FLAGS if getattr(config, flag)]
     changed = config.thresholds.model_dump(exclude_defaults=True)
     words += [word for name, value in changed.items() for word in ("--threshold", f"{name}={value:g}")]
     return shlex.join(words)

@@ -14,8 +14,8 @@ ROOT = Path(initprobe.__file__).parent
 FLOORS = [
     "errors", "numbers", "registry", "grammar", "activations", "initializers", "inputs", "norms", "thresholds",
     "config", "wiring", "meanfield",
-    "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire", "probe",
-    "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
+    "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
+    "probe", "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
 INSIDE = {
