@@ -265,7 +265,7 @@ def command_line(config: ProbeConfig) -> str:
     for field in _DEFAULTS:
         value = getattr(config, field)
         if value != ProbeConfig.model_fields[field].default:
-            words += [f"--{field.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+            words += [f"--{field.replace('_', '-')}", str(value)]
     if str(config.input) != "gaussian":
         words += ["--input", str(config.input)]
     words += [f"--{flag.replace('_', '-')}" for flag in _FLAGS if getattr(config, flag)]

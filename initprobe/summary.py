@@ -50,7 +50,8 @@ def _statuses(
     above: Sources = []
     for index in reversed(range(len(records))):
         record, status, wiring = records[index], found[index], wirings[index]
-        status["output_gradient"] = _status(record.output_gradient, above)
+        normed = any(by.norm is not None for by in wirings[index + 1 : index + 2])
+        status["output_gradient"] = _status(record.output_gradient, above, zero_is_true=normed)
         g = (record.output_gradient, status["output_gradient"])
         flat = _all_dead(record, activation) or _all_saturated(record)
         z = (record.preactivation, status["preactivation"])

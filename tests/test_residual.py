@@ -124,12 +124,13 @@ def test_the_cosine_of_two_inputs_under_a_skip():
 
 
 def test_branches_of_zero_are_predicted_exactly():
+    """But for chance: the squared mean of an input of 40 x 50 is 1 / 2000 on average, and 5 times that is rare."""
     config = ProbeConfig(
         init="he", act="tanh", layers=4, width=50, batch=40, draws=2, residual=True, zero_init_last=True
     )
     for layer in run(config).layers:
-        assert layer.output.variance == pytest.approx(layer.theory.output_variance, rel=1e-5)
-        assert layer.theory.output_gradient_variance == 1
+        assert layer.output.variance == pytest.approx(layer.theory.output_variance, abs=5 / 2000)
+        assert layer.theory.output_gradient_variance == pytest.approx(1, rel=1e-12)
 
 
 def test_what_is_not_derived_is_null_and_said():
@@ -164,7 +165,10 @@ def named(**fields):
         ({"init": "he", "act": "relu", "layers": 40, "residual": True}, {"exploding-output", "exploding-gradient"}),
         ({"init": "xavier", "act": "tanh", "layers": 50, "residual": True, "zero_init_last": True}, set()),
         ({"init": "he", "act": "relu", "layers": 9, "residual": True, "zero_init_last": True}, {"dead-layer"}),
-        ({"init": "ones", "act": "tanh", "layers": 5, "norm": "layer"}, {"symmetric"}),
+        (
+            {"init": "ones", "act": "tanh", "layers": 5, "norm": "layer"},
+            {"symmetric", "dead-layer", "vanishing-gradient"},
+        ),
     ],
 )
 def test_the_verdict(fields, truth):
