@@ -248,3 +248,16 @@ def test_norms_count_in_the_memory():
     sizes = {"layers": 5, "width": 20, "batch": 30, "init": "he", "act": "relu"}
     plain, layer, batch = (cost(ProbeConfig(norm=norm, **sizes)).peak_bytes for norm in ("none", *NORMS))
     assert (layer - plain, batch - plain) == (8 * 30 * 5, 8 * 20 * 5)
+
+
+def test_a_sweep_takes_them_as_fields(tmp_path, initprobe):
+    text = "version: 1\nname: s\ndefaults: {init: he, act: relu, width: 20, batch: 20, draws: 1, residual: true}\n"
+    axes = "grid: {norm: [none, layer], branch_scale: [0.5, 1/sqrt(2L)]}\n"
+    (tmp_path / "s.yaml").write_text(text + axes)
+    outcome = initprobe("sweep", tmp_path / "s.yaml", "-o", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    assert "1/sqrt(2L)" in outcome.out
+    (tmp_path / "t.yaml").write_text(text + axes.replace("layer", "lair"))
+    refused = initprobe("sweep", tmp_path / "t.yaml", "-o", tmp_path / "out")
+    assert refused.code == 2
+    assert "t.yaml:4: norm: 'lair' is not one of none, layer, batch. Did you mean 'layer'?" in refused.err
