@@ -192,3 +192,10 @@ def test_orthogonal_weights_and_uniform_biases_have_a_theory_too():
             inverse = 1 / WIDTH + 1 / BATCH
             last = run(config).layers[-1]
             assert close(last.output, last.theory.output_variance, FIRST_ORDER * 4 * inverse)
+
+
+def test_the_text_says_what_theory_leaves_open():
+    result = run(ProbeConfig(init="xavier", act="tanh", layers=3, width=60, batch=50, draws=2, norm="layer"))
+    (line,) = [line for line in result.table().splitlines() if line.startswith("theory")]
+    assert line.endswith("no theory of what chance allows here")
+    assert "% of the prediction (layer " in line
