@@ -213,7 +213,8 @@ class ProbeConfig(BaseModel):
         branch_scale: of the branches of a residual net: a number, or text in which L is the number of layers, as in
             `1/sqrt(2L)`.
         zero_init_last: start a residual net with weights of 0 in its branches, one layer each, as Fixup and ReZero do.
-            Then every such layer hands on its input, and its gradient, unchanged.
+            Where phi(0) = 0 every such layer hands on its input unchanged, and its gradient always; its own weights get
+            `h' dL/dh phi'(b)`, which for ReLU without biases is 0, so that such branches never learn.
         dtype: precision of the network; statistics are taken in float64 either way.
         thresholds: limits of the verdict, by name: `{"saturated": 0.3}`.
 
