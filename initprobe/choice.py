@@ -102,7 +102,7 @@ def _balanced(net: Net) -> Choice:
     shallow = _found(_at_depth(net, reach))
     assert shallow is not None  # one layer always holds
     best = steadiest_gain(replace(net, limits=_PATIENT)) or shallow.weights.gain
-    remedy = "what would hold: normalisation (batch or layer norm), or residual branches"
+    remedy = "what would hold: weak residual branches, --residual --branch-scale 1/L"
     return replace(shallow, reasons=(_obstacle(net, best), remedy), holds=False, reach=reach)
 
 

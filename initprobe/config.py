@@ -9,13 +9,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from initprobe.activations import ACTIVATIONS, Activation
 from initprobe.errors import ConfigError
-from initprobe.grammar import Spec, Value, build, parse_spec, parse_value
+from initprobe.grammar import Spec, Value, build, of_depth, parse_spec, parse_value
 from initprobe.initializers import INITIALIZERS, Initializer
 from initprobe.inputs import INPUTS, SUFFIXES, Noise
+from initprobe.norms import NORMS
 from initprobe.registry import Registry, suggestion
 from initprobe.thresholds import Thresholds
 
@@ -123,6 +134,33 @@ def _in_words(value: Spec | Initializer | Activation | Path) -> str:
     return value.name if isinstance(value, Initializer | Activation) else str(value)
 
 
+_NORM_NAMES = ["none", *NORMS]
+
+
+def _norm_name(value: str) -> str:
+    """A norm by name, in any case.
+
+    Raises:
+        ConfigError: there is no such norm.
+    """
+    if value.lower() == "none" or value in NORMS:
+        return NORMS[value].name if value in NORMS else "none"
+    raise ConfigError(f"{value!r} is not one of {', '.join(_NORM_NAMES)}.{suggestion(value, _NORM_NAMES)}")
+
+
+def _branch_scale(value: object) -> float | str:
+    """A number, or text with L in it as it is typed, which is read when L is known.
+
+    Raises:
+        ConfigError: neither of the two.
+    """
+    if isinstance(value, str):
+        return value.strip() if "L" in value else of_depth(value, 1)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{value!r} is not a finite number or text like 1/sqrt(2L)")
+    return float(value)
+
+
 class _Named(BaseModel):
     """`{name: normal, std: 0.01}`: a name and its parameters, in the JSON Schema."""
 
@@ -143,6 +181,11 @@ _INITIALIZERS = [record.example for record in INITIALIZERS.values()]
 InitializerSpec = Annotated[Spec | Initializer, _validator(_initializer_spec, _INITIALIZERS), _WORDS]
 ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACTIVATIONS]), _WORDS]
 InputSpec = Annotated[Spec | Path, _validator(as_input, [*INPUTS, "data.npy"]), _WORDS]
+NormName = Annotated[str, AfterValidator(_norm_name), WithJsonSchema({"enum": _NORM_NAMES, "type": "string"})]
+BranchScale = Annotated[
+    float | str,
+    BeforeValidator(_branch_scale, json_schema_input_type=float | Annotated[str, Field(examples=["1/sqrt(2L)"])]),
+]
 Size = Annotated[int, Field(ge=1, strict=True)]
 
 
@@ -163,6 +206,15 @@ class ProbeConfig(BaseModel):
         batches: batches sent through the same weights, merged as if they were one.
         draws: independent networks, each with its own synthetic input.
         seed: seed of everything random.
+        norm: what brings z to mean 0 and variance 1 before the activation: `layer`, over the units of each sample,
+            or `batch`, over the samples of each unit; its learnable scale and shift are at their start, 1 and 0.
+        residual: add a layer's input to its output, `h + branch_scale phi(z)`, in layers as wide as what they are
+            given.
+        branch_scale: of the branches of a residual net: a number, or text in which L is the number of layers, as in
+            `1/sqrt(2L)`.
+        zero_init_last: start a residual net with weights of 0 in its branches, one layer each, as Fixup and ReZero do.
+            Where phi(0) = 0 every such layer hands on its input unchanged, and its gradient always; its own weights get
+            `h' dL/dh phi'(b)`, which for ReLU without biases is 0, so that such branches never learn.
         dtype: precision of the network; statistics are taken in float64 either way.
         thresholds: limits of the verdict, by name: `{"saturated": 0.3}`.
 
@@ -185,6 +237,10 @@ class ProbeConfig(BaseModel):
     batches: Size = 1
     draws: Size = 4
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
+    norm: NormName = "none"
+    residual: bool = False
+    branch_scale: BranchScale = 1.0
+    zero_init_last: bool = False
     dtype: Literal["float32", "float64"] = "float32"
     thresholds: Thresholds = Thresholds()
 
@@ -206,6 +262,10 @@ class ProbeConfig(BaseModel):
             )
         if self.standardize and not isinstance(self.input, Path):
             raise ConfigError("standardize is for data from a file; synthetic input takes std= and mean=")
+        for name in ("branch_scale", "zero_init_last"):
+            if not self.residual and getattr(self, name) != type(self).model_fields[name].default:
+                raise ConfigError(f"{name} is for the branches of a residual net; give residual too")
+        _ = self.branch_factor  # complains where it is no number at this depth
         return self
 
     def __getstate__(self) -> dict[Any, Any]:
@@ -235,6 +295,21 @@ class ProbeConfig(BaseModel):
     def noise(self) -> Noise | None:
         """The synthetic input, or None where it comes from a file."""
         return None if isinstance(self.input, Path) else resolve(INPUTS, self.input)
+
+    @property
+    def branch_factor(self) -> float:
+        """`branch_scale` as a number, for this number of layers."""
+        if isinstance(self.branch_scale, str):
+            try:
+                return of_depth(self.branch_scale, len(self.layer_widths))
+            except ConfigError as error:
+                raise ConfigError(f"branch_scale: {error}") from None
+        return self.branch_scale
+
+    @property
+    def is_plain(self) -> bool:
+        """Neither normalised nor residual."""
+        return self.norm == "none" and not self.residual
 
     @property
     def layer_widths(self) -> tuple[int, ...]:

@@ -41,7 +41,9 @@ def depth_scales(config: ProbeConfig, layers: Sequence[LayerStats]) -> DepthScal
 
 
 def _limit(config: ProbeConfig, layers: Sequence[LayerStats]) -> FixedPoint | None:
-    """Where a deeper net of the same layers would settle; None where its layers are not alike or have a mean."""
+    """Where a deeper net of the same layers would settle; None where they are not alike, not plain or have a mean."""
+    if not config.is_plain:
+        return None
     rules = [rule(config, (layer.fan_in, layer.fan_out)) for layer in layers[1:]]
     scales = {(r.n_in * r.weight_variance, r.bias_variance) for r in rules}
     if len(scales) != 1 or any(r.weight_mean or r.bias_mean for r in rules):

@@ -13,6 +13,7 @@ from initprobe.config import ProbeConfig
 from initprobe.grammar import Spec, Value
 from initprobe.initializers import Initializer
 from initprobe.results import Description
+from initprobe.wiring import skips
 
 
 def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Description:
@@ -22,15 +23,34 @@ def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Descripti
     count = f"{len(widths)} layer{'s' if len(widths) > 1 else ''}"
     span = f"of {widths[0]:,}" if len(set(widths)) == 1 else f"{widths[0]:,} .. {widths[-1]:,}"
     init, act = _words(config.initializer.name, config.init), _words(config.activation.name, config.act, capital=False)
+    if config.residual:
+        low, high = -math.inf, math.inf  # a sum of branches
     return Description(
-        title=f"{init} + {act}, {count} {span}",
-        weights=_weights(config, sizes),
+        title=f"{init} + {act}{_surroundings(config)}, {count} {span}",
+        weights=_weights(config, sizes) + _branches(config, sizes),
         setting=_setting(config, batch),
         shape=shape_words(sizes),
         slug=slug(config, sizes),
         output_low=low if math.isfinite(low) else None,
         output_high=high if math.isfinite(high) else None,
     )
+
+
+def _surroundings(config: ProbeConfig) -> str:
+    """` + layer norm, residual`; nothing for a plain net."""
+    norm = "" if config.norm == "none" else f" + {config.norm} norm"
+    return f"{norm} + residual" if config.residual else norm
+
+
+def _branches(config: ProbeConfig, sizes: Sequence[int]) -> str:
+    """The formula of a residual layer, and which layers have it if not all."""
+    if not config.residual:
+        return ""
+    scale, skipped = config.branch_factor, skips(sizes)
+    text = f"; h + {'' if scale == 1 else f'{scale:.3g} '}phi(z)" + (" from W = 0" if config.zero_init_last else "")
+    if len(skipped) == len(sizes) - 1:
+        return text
+    return f"{text} in {len(skipped)} of {len(sizes) - 1} layers, where widths agree"
 
 
 def _words(name: str, spec: Spec | Initializer | Activation, capital: bool = True) -> str:
@@ -84,6 +104,11 @@ def slug(config: ProbeConfig, sizes: Sequence[int]) -> str:
         parts.append(f"in{sizes[0]}")
     if config.bias_init is not None:
         parts.append(f"bias-{config.bias_init if isinstance(config.bias_init, Spec) else config.bias_init.name}")
+    if config.norm != "none":
+        parts.append(f"{config.norm}-norm")
+    if config.residual:
+        scale = "" if config.branch_scale == 1 else f"-{_value(config.branch_scale)}"
+        parts.append(f"residual{scale}" + ("-zero" if config.zero_init_last else ""))
     if str(config.input) != "gaussian":
         parts.append(Path(config.input).stem if isinstance(config.input, Path) else str(config.input))
     return re.sub(r"[^A-Za-z0-9.-]+", "-", "-".join(parts).replace("=", "")).strip("-.")[:120]

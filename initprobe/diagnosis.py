@@ -21,11 +21,12 @@ TensorProfile = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Observation:
-    """What a rule saw: the layer where it begins, the numbers in words, and how grave they are."""
+    """What a rule saw: the layer where it begins, the numbers in words, how grave they are, and why if not as ever."""
 
     layer: int
     evidence: str
     severity: Severity
+    cause: str = ""
 
 
 Look = Callable[[ProbeResult, Thresholds], Observation | None]
@@ -62,17 +63,24 @@ class Rule:
 
 
 def diagnose(
-    result: ProbeResult, fix: Callable[[], str | None] = lambda: None, thresholds: Thresholds | None = None
+    result: ProbeResult,
+    fix: Callable[[], str | None] = lambda: None,
+    thresholds: Thresholds | None = None,
+    *,
+    apart: Callable[[], str | None] = lambda: None,
 ) -> ProbeResult:
     """The result with its findings, gravest first, then by the layer where they begin.
 
-    `fix` finds a command line that has none of them; it is asked at most once, and only if something is wrong.
+    `fix` finds a command line that has none of them; it is asked at most once, and only if something is wrong. `apart`
+    finds one under which inputs stay different, asked if nothing else is to be said.
     """
     limits = thresholds or Thresholds()
     seen = [(rule, saw) for rule in RULES.values() if (saw := rule.look(result, limits)) is not None]
     healthy = all(saw.severity == "info" for _, saw in seen)
     remedy = None if healthy else fix()
-    found = [_finding(rule, saw, remedy) for rule, saw in seen]
+    found = [_finding(rule, saw, None if saw.severity == "info" else remedy) for rule, saw in seen]
+    if healthy:
+        found = [one.model_copy(update={"fix": apart()}) if one.rule == "rank-collapse" else one for one in found]
     ordered = sorted(found, key=lambda finding: (-SEVERITIES.index(finding.severity), finding.layer))
     return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(ordered)})
 
@@ -87,8 +95,8 @@ def _finding(rule: Rule, saw: Observation, remedy: str | None) -> Finding:
         severity=saw.severity,
         layer=saw.layer,
         evidence=saw.evidence,
-        cause=rule.meaning,
-        fix=None if saw.severity == "info" else remedy,
+        cause=saw.cause or rule.meaning,
+        fix=remedy,
     )
 
 
@@ -159,8 +167,22 @@ def _per_layer(moved: Trend, symbol: str) -> str:
     return f"each layer multiplies the variance of {symbol} by {short(rate)}"
 
 
+def _norm(result: ProbeResult) -> str:
+    return str(result.config.get("norm", "none"))
+
+
+def _is_residual(result: ProbeResult) -> bool:
+    return bool(result.config.get("residual"))
+
+
+def _is_plain(result: ProbeResult) -> bool:
+    return _norm(result) == "none" and not _is_residual(result)
+
+
 def _arithmetic(result: ProbeResult) -> str:
-    """`500 x 0.01^2 = 0.05: `, the number that decides it, of a layer in the middle."""
+    """`500 x 0.01^2 = 0.05: `, the number that decides it in a plain net, of a layer in the middle."""
+    if not _is_plain(result):
+        return ""
     layer = result.layers[len(result.layers) // 2]
     mean, variance = layer.weight.mean, layer.weight.variance
     if mean is None or variance is None:
@@ -206,7 +228,20 @@ def _trend_seen(result: ProbeResult, tensor: str, sign: int, limits: Thresholds)
     (first, a), (last, b) = profile[0], profile[-1]
     course = f"{_variance(a)} at layer {first}, {_variance(b)} at layer {last}"
     evidence = f"{_arithmetic(result)}{_per_layer(moved, _TREND_SYMBOLS[tensor])} ({course})"
-    return Observation(first if tensor == "output" else last, evidence, _gravity(moved.change, limits))
+    cause = _cause_of_wiring(result, tensor)
+    return Observation(first if tensor == "output" else last, evidence, _gravity(moved.change, limits), cause)
+
+
+def _cause_of_wiring(result: ProbeResult, tensor: str) -> str:
+    """Why a variance moves in a net that is not plain, where weights alone do not decide it."""
+    if _is_residual(result):
+        return f"every branch adds to the variance of {_TREND_SYMBOLS[tensor]}, in proportion to branch_scale^2"
+    if _norm(result) != "none" and tensor != "output":
+        return (
+            f"{_norm(result)} norm divides gradients by the standard deviation of h W, which the slopes of the "
+            "activation do not make up for, whatever the weights"
+        )
+    return ""
 
 
 def _first(
@@ -239,7 +274,9 @@ def _dead_layer(result: ProbeResult, limits: Thresholds) -> Observation | None:
     return _first(
         result,
         lambda layer: layer.output.zero_fraction == 1 or layer.output.dead_fraction == 1,
-        lambda layer: "every output is 0",
+        lambda layer: (
+            "every output is 0" if layer.output.zero_fraction == 1 else "every unit's branch is off, and learns nothing"
+        ),
         "error",
     )
 
@@ -247,7 +284,8 @@ def _dead_layer(result: ProbeResult, limits: Thresholds) -> Observation | None:
 def _symmetric(result: ProbeResult, limits: Thresholds) -> Observation | None:
     return _first(
         result,
-        lambda layer: layer.weight.variance == 0 and layer.fan_out > 1,
+        # What a skip adds tells units apart.
+        lambda layer: layer.weight.variance == 0 and 1 < layer.fan_out != layer.fan_in * _is_residual(result),
         lambda layer: f"every weight is {short(layer.weight.mean)}, so {layer.fan_out} units are one",
         "error",
     )
@@ -338,6 +376,8 @@ def _scales(result: ProbeResult, side: Callable[[LayerStats], int]) -> list[floa
 
 
 def _fan_mismatch(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    if not _is_plain(result):
+        return None  # a norm divides by the scale, and a skip goes round it
     inward, outward = _scales(result, lambda layer: layer.fan_in), _scales(result, lambda layer: layer.fan_out)
     if not inward or max(outward) > (1 + 2 * limits.recognised) * min(outward):
         return None
@@ -369,7 +409,7 @@ def _customary(scale: float, tolerance: float) -> str | None:
 def _wrong_initializer(result: ProbeResult, limits: Thresholds) -> Observation | None:
     """A signal that decays or grows by exactly the factor between two customary rules."""
     scales = _scales(result, lambda layer: layer.fan_in)
-    if not scales or max(scales) > (1 + 2 * limits.recognised) * min(scales):
+    if not _is_plain(result) or not scales or max(scales) > (1 + 2 * limits.recognised) * min(scales):
         return None
     scale, tensors = statistics.fmean(scales), ("output", "output_gradient")
     found = [(t, seen) for t in tensors for way in (-1, 1) if (seen := _trending(result, t, way, limits))]
@@ -459,7 +499,7 @@ RULES: Registry[Rule] = Registry(
             name="rank-collapse",
             meaning="different inputs become indistinguishable, which the variance does not show",
             measurement="mean cosine c between two inputs' z, and q(1 - c), the part of z's mean square that differs",
-            remedy="no plain initializer of a ReLU-like net avoids it; normalisation or residual branches do",
+            remedy="no plain initializer of a ReLU-like net avoids it; weak residual branches do, --branch-scale 1/L",
             reference="Poole et al. 2016, arXiv:1606.05340",
             look=_rank_collapse,
         ),
@@ -483,7 +523,7 @@ RULES: Registry[Rule] = Registry(
             name="unstable-gain",
             meaning="the length map is steeper than 1 here, so no constant gain holds the scale at depth",
             measurement="largest predicted d log q_l / d log q_(l-1), to the power of the depth",
-            remedy="normalisation or residual branches; a gain only moves the depth at which it slips",
+            remedy="--norm layer or --residual; a gain only moves the depth at which it slips",
             reference="Poole et al. 2016, arXiv:1606.05340; Hayou et al. 2019, arXiv:1902.06853",
             look=_unstable_gain,
         ),

@@ -25,6 +25,7 @@ _OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
     ast.Div: operator.truediv,
 }
 _LONGEST_NUMBER = 100
+_DEPTH = re.compile(r"((?<=[0-9.)])\s*)?L", re.ASCII)
 _NUMBER_PARTS = re.compile(r"(?:[0-9.eE]|sqrt|pi|[-+*/() ])+", re.ASCII)
 
 
@@ -93,6 +94,18 @@ def parse_number(text: str) -> float:
     value = _value_of(text.strip())
     if not math.isfinite(value):
         raise ConfigError(f"{text!r} is not a finite number; write it like 0.01, 1e-2, 5/3 or sqrt(2)")
+    return value
+
+
+def of_depth(text: str, layers: int) -> float:
+    """A number as `parse_number` reads it, in which L stands for the number of layers: `1/sqrt(2L)`.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    value = _value_of(_DEPTH.sub(lambda found: f"{'' if found[1] is None else '*'}({layers})", text.strip()))
+    if not math.isfinite(value):
+        raise ConfigError(f"{text!r} is not a finite number; write it like 0.1, 1/L or 1/sqrt(2L)")
     return value
 
 

@@ -22,12 +22,14 @@ from initprobe.engine.mlp import LayerRecord, Parameters
 from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.workers import Workers, available_threads, workers
 from initprobe.errors import ConfigError, MemoryLimitError
+from initprobe.initializers import INITIALIZERS
 from initprobe.inputs import read_table, standardized
-from initprobe.meanfield.maps import InputMoments
-from initprobe.remedy import fix_for
+from initprobe.meanfield.samples import InputMoments
 from initprobe.results import Environment, ProbeResult
+from initprobe.rewire import apart_for, fix_for
 from initprobe.summary import summarise
 from initprobe.theory import no_theory, pooled, with_theory
+from initprobe.wiring import Wiring, wirings
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
@@ -64,6 +66,11 @@ class Experiment:
         return np.dtype(self.config.dtype)
 
     @property
+    def wirings(self) -> list[Wiring]:
+        """What surrounds the activation of each layer."""
+        return wirings(self.config, self.sizes)
+
+    @property
     def fans(self) -> list[tuple[int, int]]:
         """`(fan_in, fan_out)` of each layer."""
         return list(zip(self.sizes, self.sizes[1:], strict=False))
@@ -89,6 +96,8 @@ def prepare(config: ProbeConfig) -> Experiment:
         raise ConfigError(
             "init: identity needs every layer square; make input_width and widths equal, or use orthogonal"
         )
+    if config.residual and all(a != b for a, b in itertools.pairwise(sizes)):
+        raise ConfigError("residual: no layer is as wide as what it is given, so none has a skip; repeat a width")
     _check_memory(config, sizes, batch, 0 if table is None else table.nbytes)
     return Experiment(config, _chosen_rows(config, table, batch), sizes, batch)
 
@@ -122,7 +131,8 @@ def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tupl
     matrices = [a * b for a, b in itertools.pairwise(sizes)]
     weights = sum(matrices) * (2 if config.batches > 1 else 1) + 2 * max(matrices)
     activations = batch * (sizes[0] + 2 * sum(sizes[1:]) + 3 * max(sizes))
-    return weights * entry, activations * entry
+    deviations = {"none": 0, "layer": batch * (len(sizes) - 1), "batch": sum(sizes[1:])}[config.norm]
+    return weights * entry, activations * entry + deviations * np.dtype(float).itemsize
 
 
 @dataclass(frozen=True)
@@ -198,7 +208,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
             _probe_network(experiment, Streams(config.seed, draw), records, trace, pool, steps)
             for draw in range(config.draws)
         ]
-        measured = summarise(records, experiment.sizes, config.activation)
+        measured = summarise(records, experiment.sizes, config.activation, experiment.wirings)
         layers = with_theory(config, measured, inputs, experiment.batch * config.batches)
         scales = depth_scales(config, layers)
         found = ProbeResult(
@@ -210,7 +220,12 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
             depth_scales=scales,
             layers=layers,
         )
-        return diagnose(found, lambda: fix_for(config, experiment.sizes, pooled(inputs)), config.thresholds)
+        return diagnose(
+            found,
+            lambda: fix_for(config, experiment.sizes, pooled(inputs)),
+            config.thresholds,
+            apart=lambda: apart_for(config, experiment.sizes, pooled(inputs)),
+        )
 
 
 def _pair(shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple[Array, Array]:
@@ -269,8 +284,9 @@ def _sample_network(
 def parameters(experiment: Experiment, streams: Streams, layer: int, pool: Workers) -> Parameters:
     """The weights and bias of one layer; the same streams give the same numbers."""
     config, fans = experiment.config, experiment.fans[layer - 1]
+    init = INITIALIZERS["zeros"] if experiment.wirings[layer - 1].zero else config.initializer
     return Parameters(
-        mlp.sample_weight(config.initializer, streams, layer, fans, experiment.dtype, pool),
+        mlp.sample_weight(init, streams, layer, fans, experiment.dtype, pool),
         mlp.sample_bias(config.bias_initializer, streams, layer, fans, experiment.dtype),
     )
 
@@ -292,13 +308,16 @@ def _probe_batch(
     """
     activation = experiment.config.activation
     inputs = [x, *(h for _, h in trace[:-1])]
-    for layer, h_in, out, record in zip(network, inputs, trace, records, strict=True):
-        mlp.forward(layer, activation, h_in, out, record, pool)
+    wirings, inverses = experiment.wirings, []
+    for layer, h_in, out, record, wiring in zip(network, inputs, trace, records, wirings, strict=True):
+        inverses.append(mlp.forward(layer, activation, h_in, out, record, pool, wiring))
         steps.advance()
     for index in reversed(range(len(network))):
         (z, h), h_in = trace[index], inputs[index]
         weight = network[index].weight
-        delta, below = mlp.backward(weight if index else None, activation, z, h, g, records[index], pool)
+        delta, below = mlp.backward(
+            weight if index else None, activation, z, h, g, records[index], pool, wirings[index], inverses[index]
+        )
         if gradients:
             mlp.add_weight_gradient(h_in, delta, gradients[index], pool)
         else:

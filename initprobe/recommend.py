@@ -12,7 +12,7 @@ from initprobe.choice import Choice, Goal, choose
 from initprobe.config import DEFAULT_WIDTH, ProbeConfig
 from initprobe.grammar import Spec
 from initprobe.initializers import Mode
-from initprobe.meanfield.maps import InputMoments
+from initprobe.meanfield.samples import InputMoments
 from initprobe.numbers import short
 from initprobe.probe import Progress, run
 from initprobe.remedy import Net, command_line

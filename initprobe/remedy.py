@@ -17,10 +17,11 @@ from initprobe.diagnosis import trend
 from initprobe.grammar import Spec
 from initprobe.initializers import Initializer
 from initprobe.meanfield.gain import gain_row
-from initprobe.meanfield.maps import InputMoments, propagate
+from initprobe.meanfield.maps import propagate
 from initprobe.meanfield.moments import Moments, histogram, lookup
 from initprobe.meanfield.phase import critical_line
 from initprobe.meanfield.quadrature import Array
+from initprobe.meanfield.samples import InputMoments
 from initprobe.theory import rule
 from initprobe.thresholds import Thresholds
 
@@ -33,33 +34,43 @@ _BELOW, _ABOVE, _STEP = 0.4, 2.0, 1.02
 _DIGITS = 3
 
 
-def fix_for(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> str | None:
-    """A runnable `initprobe run` line, or None where theory knows no plain initializer that keeps the signal."""
-    if any(not isinstance(part, Spec) for part in (config.init, config.act)):
-        return None  # a record from Python has no name to type
+def plain_fix(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, sick: ProbeConfig) -> str | None:
+    """A runnable `initprobe run` line, or None where theory knows no plain initializer that keeps the signal.
+
+    Args:
+        config: a plain net whose initializer and activation have names.
+        sizes: features of the input, then units of each layer.
+        inputs: moments of the samples.
+        sick: the experiment that needs it, which is not offered again.
+    """
     net = Net.of(config, sizes, inputs)
-    for candidate in _candidates(config):
+    for candidate in _candidates(config, sick):
         if net.forecast(net.variances(candidate.initializer)).holds(CUSTOMARY_ROOM):
             return command_line(candidate)
     gain = steadiest_gain(net)
     if gain is None or not net.scaled(gain).holds(LAST_ROOM):
         return None
-    return next(map(command_line, _others(config, [f"lecun:gain={gain:g}"])), None)
+    return next(map(command_line, _others(config, [f"lecun:gain={gain:g}"], sick)), None)
 
 
-def _candidates(config: ProbeConfig) -> Iterator[ProbeConfig]:
+def customary(activation: Activation) -> tuple[str, ...]:
+    """The initializers that everybody uses, as fits the activation."""
+    slope = activation.params.get("slope")
+    return "xavier", f"he:slope={slope:g}" if slope is not None else "he", "lecun"
+
+
+def _candidates(config: ProbeConfig, sick: ProbeConfig) -> Iterator[ProbeConfig]:
     """The same experiment with customary weights and zero biases."""
-    slope = config.activation.params.get("slope")
-    leaky = f"he:slope={slope:g}" if slope is not None else "he"
-    yield from _others(config, ("xavier", leaky, "lecun", *_gains(config.activation)))
+    yield from _others(config, (*customary(config.activation), *_gains(config.activation)), sick)
 
 
-def _others(config: ProbeConfig, inits: Sequence[str]) -> Iterator[ProbeConfig]:
-    """The same experiment with zero biases and each of these weights, less those that it has already."""
+def _others(config: ProbeConfig, inits: Sequence[str], sick: ProbeConfig) -> Iterator[ProbeConfig]:
+    """The same experiment with zero biases and each of these weights, less those that the sick one has already."""
     for init in inits:
         fields = {field: getattr(config, field) for field in ProbeConfig.model_fields}
         changed = ProbeConfig(**(fields | {"init": init, "bias_init": None}))
-        if config.bias_init is not None or not _same(changed.initializer, config.initializer, config):
+        other = not sick.is_plain or config.bias_init is not None
+        if other or not _same(changed.initializer, config.initializer, config):
             yield changed
 
 
@@ -240,7 +251,8 @@ def _rounded(low: float, high: float) -> Array:
     return np.round(np.arange(math.ceil(low / unit), high / unit) * unit, 12)
 
 
-_DEFAULTS = ("layers", "width", "input_width", "batch", "batches", "draws", "seed", "dtype")
+_DEFAULTS = ("layers", "width", "input_width", "batch", "batches", "draws", "seed", "dtype", "norm", "branch_scale")
+_FLAGS = ("residual", "zero_init_last", "standardize")
 
 
 def command_line(config: ProbeConfig) -> str:
@@ -256,8 +268,7 @@ def command_line(config: ProbeConfig) -> str:
             words += [f"--{field.replace('_', '-')}", str(value)]
     if str(config.input) != "gaussian":
         words += ["--input", str(config.input)]
-    if config.standardize:
-        words.append("--standardize")
+    words += [f"--{flag.replace('_', '-')}" for flag in _FLAGS if getattr(config, flag)]
     changed = config.thresholds.model_dump(exclude_defaults=True)
     words += [word for name, value in changed.items() for word in ("--threshold", f"{name}={value:g}")]
     return shlex.join(words)

@@ -113,7 +113,7 @@ class OutputStats(TensorStats):
     """Statistics of a layer's output h.
 
     Attributes:
-        saturated_fraction: share of entries in the activation's saturated band; null where it has none.
+        saturated_fraction: share of entries of phi(z) in the activation's saturated band; null where it has none.
         dead_fraction: share of units that are exactly off for every sample of every batch, averaged over draws; null
             for an activation whose units cannot die.
     """
@@ -135,12 +135,14 @@ class LayerTheory(Record):
         weight_gradient_variance: variance of dL/dW, summed over the samples of all batches.
         correlation: mean cosine between the z of two different inputs.
         output_spread: standard deviation of `log(measured / theory)` for the output variance, averaged over the draws:
-            what a finite width allows it to differ by; null where it is not known.
+            what a finite width allows it to differ by; null where it is not known, as in normalised and residual nets.
         output_gradient_spread: the same for the variance of dL/dh.
         length_slope: relative change of z's mean square for a relative change of it at the layer below, the slope of
-            the length map in logs; above 1, deviations in scale grow. Null at layer 1.
-        z: the measured output variance less the predicted one, both as logs, in SDs of their difference.
-        output_shares: predicted share of the outputs in each bin of the output histogram.
+            the length map in logs; above 1, deviations in scale grow. Null at layer 1, and in normalised and residual
+            nets.
+        z: the measured output variance less the predicted one, both as logs, in SDs of their difference; null where
+            those are not known.
+        output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
     """
 
     preactivation_variance: Finite | None
@@ -167,9 +169,9 @@ class LayerStats(Record):
         correlation: mean cosine between the pre-activations z of two different inputs; null where undefined.
         gradient_to_weight_ratio: rms(dL/dW) / rms(W); null for all-zero weights.
         weight: W.
-        preactivation: z = h W + b.
-        output: h = phi(z).
-        preactivation_gradient: dL/dz.
+        preactivation: z, what phi is given: h W + b, after the norm where there is one.
+        output: h = phi(z); in a residual net the sum of the layer's input and its scaled branch.
+        preactivation_gradient: dL/dz, before it goes back through the norm.
         output_gradient: dL/dh; N(0, 1) at the last layer by construction.
         weight_gradient: dL/dW, summed over the samples of all batches.
         theory: the prediction; null where none holds, and `ProbeResult.theory_note` says why.
@@ -233,8 +235,9 @@ class Finding(Record):
         layer: the layer where it begins.
         evidence: the numbers, with the arithmetic.
         cause: why, in a sentence.
-        fix: a command line that runs the same experiment with an initializer that does not have this fault; null where
-            no initializer here helps, and for what is no fault.
+        fix: a command line that runs the same experiment without this fault: with another initializer, or where none
+            helps, with a norm or residual branches; null where nothing is predicted to help, and for what is no fault.
+            Rank collapse, if there is nothing graver, has one under which inputs stay apart.
     """
 
     rule: str

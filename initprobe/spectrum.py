@@ -23,12 +23,14 @@ from initprobe.engine.mlp import Parameters
 from initprobe.engine.streams import Streams
 from initprobe.engine.workers import Workers, available_threads, workers
 from initprobe.errors import ConfigError
-from initprobe.meanfield.maps import InputMoments, propagate
+from initprobe.meanfield.maps import propagate
+from initprobe.meanfield.samples import InputMoments
 from initprobe.meanfield.spectrum import SpectrumMoments, layer_moments, product_moments
 from initprobe.numbers import factor, percent, short
 from initprobe.probe import Experiment, input_rows, parameters
 from initprobe.results import SCHEMA_VERSION, Description, Finite, Histogram, Percentiles, Record, Share, Status
 from initprobe.theory import no_theory, rule
+from initprobe.wiring import Wiring
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
@@ -178,6 +180,8 @@ def measure(
         ConfigError: `samples` or `threads` is below 1.
     """
     check_samples(samples)
+    if experiment.config.norm == "batch":
+        raise ConfigError("norm: batch norm mixes the samples, so none has a Jacobian of its own; use layer or none")
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, not {threads}")
     config, total = experiment.config, experiment.config.draws * len(experiment.fans)
@@ -223,16 +227,22 @@ def _measure_network(
     found.means.append(np.mean(wide, axis=1))
     products = [Product.identity(experiment.sizes[0])] * samples
     for layer in range(1, len(experiment.fans) + 1):
-        own = parameters(experiment, streams, layer, pool)
+        own, wiring = parameters(experiment, streams, layer, pool), experiment.wirings[layer - 1]
         with np.errstate(all="ignore"):
             z = h @ own.weight + (0 if own.bias is None else own.bias)
-            below, h = h, activation.value(z)
-            slopes = activation.slope(z, h)
+            inverse = None if wiring.norm is None else wiring.norm.forward(z)
+            value = activation.value(z)
+            slopes = activation.slope(z, value)
+            below, h = h, value if wiring.skip is None else h + z.dtype.type(wiring.skip) * value
         status = _status(own, below, z, slopes)
         if status != "ok":
             found.lose(layer, status)
             return
-        products = _add_layer(own.weight, slopes, products, layer, found, pool)
+        jacobians = [
+            _jacobian(own.weight, wiring, z[row], slopes[row], None if inverse is None else inverse[row])
+            for row in range(samples)
+        ]
+        products = _add_layer(jacobians, products, layer, found, pool)
         yield layer
 
 
@@ -244,18 +254,29 @@ def _status(own: Parameters, below: Array, z: Array, slopes: Array) -> Status:
     return "underflow" if np.any(cause & (np.abs(z).max(axis=1) < np.finfo(z.dtype).tiny)) else "ok"
 
 
+def _jacobian(weight: Array, wiring: Wiring, z: Array, slope: Array, inverse: Array | None) -> tuple[Array, Array]:
+    """`dh_l/dh_{l-1}` of one sample as a matrix `(fan_in, fan_out)` and what its columns are multiplied by."""
+    if wiring.norm is not None and inverse is not None:
+        # Symmetric, so that what takes gradients back takes rows of weights forward.
+        weight = weight.astype(float)
+        wiring.norm.backward(weight, np.broadcast_to(z, weight.shape), inverse)
+    if wiring.skip is None:
+        return weight, slope
+    return np.eye(len(weight)) + wiring.skip * weight.astype(float) * slope, np.ones(len(slope))
+
+
 def _add_layer(
-    weight: Array, slopes: Array, products: Sequence[Product], layer: int, found: _Found, pool: Workers
+    jacobians: Sequence[tuple[Array, Array]], products: Sequence[Product], layer: int, found: _Found, pool: Workers
 ) -> list[Product]:
     """Record the Jacobians of one layer at every sample, and give the products with it."""
 
     def work(row: slice) -> tuple[Product, SingularValues, SingularValues | None]:
-        slope = slopes[row.start]
+        weight, slope = jacobians[row.start]
         product = products[row.start].times(weight, slope)
         own = product if layer == 1 else Product.identity(len(weight)).times(weight, slope)
         return product, own.singular_values(), product.singular_values() if layer in found.products else None
 
-    parts = pool.map(work, [slice(row, row + 1) for row in range(len(slopes))])
+    parts = pool.map(work, [slice(row, row + 1) for row in range(len(jacobians))])
     for _, own, whole in parts:
         found.layers[layer].append(own)
         if whole is not None:
@@ -292,6 +313,8 @@ def _result(experiment: Experiment, samples: int, found: _Found) -> Spectrum:
 
 def _no_theory(config: ProbeConfig) -> str | None:
     """Why there is no prediction for these weights, in words; None where there is one."""
+    if not config.is_plain:
+        return "no prediction: free probability is worked out here for nets without norm and skips"
     if config.initializer.mean and config.initializer.distribution.gaussian_limit:
         return "no prediction: weights with a mean add a singular value that stands apart from all others"
     return no_theory(config)

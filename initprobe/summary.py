@@ -13,42 +13,53 @@ from initprobe.activations import Activation
 from initprobe.engine.mlp import LayerRecord
 from initprobe.engine.sketch import PERCENTS, Moments, Sketch
 from initprobe.results import Histogram, LayerStats, OutputStats, Percentiles, Status, TensorStats, worst
+from initprobe.wiring import Wiring
 
 Sources = Sequence[tuple[Sketch, Status]]
 
 
-def summarise(records: Sequence[LayerRecord], widths: Sequence[int], activation: Activation) -> tuple[LayerStats, ...]:
+def summarise(
+    records: Sequence[LayerRecord], widths: Sequence[int], activation: Activation, wirings: Sequence[Wiring]
+) -> tuple[LayerStats, ...]:
     """Statistics of all layers; `widths` starts with the input's."""
-    statuses = _statuses(records, activation)
+    statuses = _statuses(records, activation, wirings)
     return tuple(
         _layer(number, record, (widths[number - 1], widths[number]), status, activation)
         for number, (record, status) in enumerate(zip(records, statuses, strict=True), start=1)
     )
 
 
-def _statuses(records: Sequence[LayerRecord], activation: Activation) -> list[dict[str, Status]]:
-    """The status of every tensor, each judged by the tensors it was computed from."""
+def _statuses(
+    records: Sequence[LayerRecord], activation: Activation, wirings: Sequence[Wiring]
+) -> list[dict[str, Status]]:
+    """The status of every tensor, each judged by the tensors it was computed from.
+
+    A norm takes what all its entries share, so a z or a gradient of 0 may be true.
+    """
     found: list[dict[str, Status]] = [{} for _ in records]
     below: Sources = []
-    for record, status in zip(records, found, strict=True):
+    for record, status, wiring in zip(records, found, wirings, strict=True):
+        normed = wiring.norm is not None
         weight = (record.weight, _status(record.weight, []))
         status["weight"] = weight[1]
-        status["preactivation"] = _status(record.preactivation, [*below, weight])
+        status["preactivation"] = _status(record.preactivation, [*below, weight], zero_is_true=normed)
         z = (record.preactivation, status["preactivation"])
-        status["output"] = _status(record.output, [z], zero_is_true=_all_dead(record, activation), affine=False)
+        sources = [z] if wiring.skip is None else [z, *below]
+        status["output"] = _status(record.output, sources, zero_is_true=_all_dead(record, activation), affine=False)
         below = [(record.output, status["output"])]
     above: Sources = []
     for index in reversed(range(len(records))):
-        record, status = records[index], found[index]
-        status["output_gradient"] = _status(record.output_gradient, above)
+        record, status, wiring = records[index], found[index], wirings[index]
+        normed = any(by.norm is not None for by in wirings[index + 1 : index + 2])
+        status["output_gradient"] = _status(record.output_gradient, above, zero_is_true=normed)
         g = (record.output_gradient, status["output_gradient"])
         flat = _all_dead(record, activation) or _all_saturated(record)
         z = (record.preactivation, status["preactivation"])
         status["preactivation_gradient"] = _status(record.preactivation_gradient, [g, z], zero_is_true=flat)
         delta = (record.preactivation_gradient, status["preactivation_gradient"])
         h = [(records[index - 1].output, found[index - 1]["output"])] if index else []
-        status["weight_gradient"] = _status(record.weight_gradient, [*h, delta])
-        above = [delta, (record.weight, status["weight"])]
+        status["weight_gradient"] = _status(record.weight_gradient, [*h, delta], zero_is_true=wiring.norm is not None)
+        above = [delta, (record.weight, status["weight"])] if wiring.skip is None else [g, delta]
     return found
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from initprobe.config import ProbeConfig
 from initprobe.initializers import NORMAL, Distribution
-from initprobe.meanfield.maps import InputMoments, Layer, LayerTheory, State, gauss_rule, predict
+from initprobe.meanfield.maps import Layer, LayerTheory, State, predict
 from initprobe.meanfield.moments import histogram
 from initprobe.meanfield.quadrature import Array
-from initprobe.meanfield.spread import LayerSpread, Spread, spread
+from initprobe.meanfield.samples import InputMoments, gauss_rule
+from initprobe.meanfield.spread import UNKNOWN, LayerSpread, Spread, spread
+from initprobe.meanfield.wired import predict_wired
 from initprobe.results import Histogram, LayerStats
 from initprobe.results import LayerTheory as Prediction
+from initprobe.wiring import wirings
 
 _PAIR_STATISTICS = ("cosine", "cosine_variance", "kurtosis", "cokurtosis")
 # Biases that are not normal: nodes in each half of their distribution, more where phi may bend between them.
@@ -27,6 +32,11 @@ _QUANTILES, _BISECTIONS = 2000, 60
 def no_theory(config: ProbeConfig) -> str | None:
     """Why mean-field theory says nothing about these weights, in words; None where it does."""
     init = config.initializer
+    if not config.is_plain and init.mean:
+        return (
+            f"no mean-field prediction: {init.name} weights have a mean, and of normalised and residual nets theory "
+            "knows those without"
+        )
     if init.distribution.gaussian_limit:
         return None
     return (
@@ -41,6 +51,8 @@ def with_theory(
     """The layers with their predictions; `inputs` are the moments of each draw's input, `samples` its rows."""
     if no_theory(config):
         return tuple(layers)
+    if not config.is_plain:
+        return _with_wired(config, layers, inputs, samples)
     rules = [rule(config, (layer.fan_in, layer.fan_out)) for layer in layers]
     with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
         predicted = predict(config.activation, rules, pooled(inputs), samples)
@@ -50,6 +62,32 @@ def with_theory(
             layer.model_copy(update={"theory": _prediction(config, layer, theory, noise, slope)})
             for layer, theory, noise, slope in zip(layers, predicted, spreads, slopes, strict=True)
         )
+
+
+def _with_wired(
+    config: ProbeConfig, layers: Sequence[LayerStats], inputs: Sequence[InputMoments], samples: int
+) -> tuple[LayerStats, ...]:
+    """The same for normalised and residual nets, whose finite-width spread and length slope are not derived."""
+    sizes = (layers[0].fan_in, *(layer.fan_out for layer in layers))
+    predicted = wired_theory(config, sizes, pooled(inputs), samples // config.batches)
+    found = []
+    for layer, theory, wiring in zip(layers, predicted, wirings(config, sizes), strict=True):
+        total = replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance)
+        prediction = _prediction(config, layer, total, UNKNOWN, math.nan)
+        if wiring.skip is not None:  # h is a sum of branches, and of no distribution that z alone decides
+            prediction = prediction.model_copy(update={"output_shares": None})
+        found.append(layer.model_copy(update={"theory": prediction}))
+    return tuple(found)
+
+
+def wired_theory(
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, batch: int
+) -> tuple[LayerTheory, ...]:
+    """What theory says of each layer of a normalised or residual net; weight gradients are of one sample."""
+    around = wirings(config, sizes)
+    rules = [rule(config, fans) for fans in itertools.pairwise(sizes)]
+    known = [replace(one, weight_variance=0.0) if by.zero else one for one, by in zip(rules, around, strict=True)]
+    return predict_wired(config.activation, known, around, inputs, batch)
 
 
 def _length_slope(below: LayerTheory, here: LayerTheory, layer: Layer) -> float:

@@ -12,15 +12,15 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "numbers", "registry", "grammar", "activations", "initializers", "inputs", "thresholds", "config",
-    "meanfield",
-    "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "probe",
-    "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
+    "errors", "numbers", "registry", "grammar", "activations", "initializers", "inputs", "norms", "thresholds",
+    "config", "wiring", "meanfield",
+    "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
+    "probe", "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
 INSIDE = {
     "engine": ["streams", "workers", "sketch", "mlp", "jacobian"],
-    "meanfield": ["quadrature", "moments", "pairs", "maps", "spread", "gain", "phase", "spectrum"],
+    "meanfield": ["quadrature", "moments", "pairs", "samples", "maps", "wired", "spread", "gain", "phase", "spectrum"],
     "reports": [
         "binning",
         "strips",

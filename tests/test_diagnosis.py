@@ -12,7 +12,7 @@ from initprobe.cli.options import config_from
 from initprobe.cli.run import command
 from initprobe.diagnosis import RULES, trend
 from initprobe.grammar import Spec
-from initprobe.meanfield.maps import InputMoments
+from initprobe.meanfield.samples import InputMoments
 from initprobe.probe import first_network, prepare
 from initprobe.remedy import Net, command_line
 from initprobe.thresholds import Thresholds
@@ -107,7 +107,7 @@ def test_unstable_gain_of_gelu_at_depth():
     deep = {"init": "lecun:gain=1.5335", "act": "gelu", "width": 300, "batch": 100, "draws": 2}
     result = run(ProbeConfig(layers=60, **deep))
     finding = next(f for f in result.diagnosis if f.rule == "unstable-gain")
-    assert (finding.severity, finding.fix) == ("warning", None)
+    assert (finding.severity, parsed(finding.fix).residual) == ("warning", True)
     shallow, stable = run(ProbeConfig(layers=5, **deep)), run(ProbeConfig(init="he", act="relu", layers=60, **SMALL))
     assert "unstable-gain" not in {f.rule for f in (*shallow.diagnosis, *stable.diagnosis)}
 
@@ -144,8 +144,18 @@ def test_rank_collapse_is_told_without_alarm():
     result = run(ProbeConfig(init="he", act="relu", layers=50, **SMALL))
     assert result.healthy
     finding = next(f for f in result.diagnosis if f.rule == "rank-collapse")
-    assert (finding.severity, finding.fix) == ("info", None)
+    assert finding.severity == "info"
     assert "q(1 - c)" in finding.evidence
+
+
+@pytest.mark.parametrize("layers", [50, 100])
+@pytest.mark.parametrize("init", ["he", "he_uniform", "orthogonal:gain=sqrt(2)"])
+def test_rank_collapse_has_a_line_under_which_inputs_stay_apart(init, layers):
+    sick = ProbeConfig(init=init, act="relu", layers=layers, **SMALL)
+    (finding,) = run(sick).diagnosis
+    config = parsed(finding.fix)
+    assert (config.init, config.residual) == (sick.init, True)
+    assert run(config).diagnosis == ()
 
 
 def test_chaotic_needs_inputs_that_were_alike():
@@ -203,6 +213,8 @@ def parsed(line):
         {"layers": 3, "width": 7, "seed": 4, "draws": 2, "dtype": "float64", "batch": 9, "batches": 2},
         {"thresholds": {"saturated": 0.3}},
         {"widths": (5, 4, 3), "input_width": 8, "input": "uniform:low=0", "bias_init": "normal:std=0.1"},
+        {"norm": "batch", "residual": True, "branch_scale": "1/sqrt(2L)", "zero_init_last": True},
+        {"norm": "layer", "residual": True, "branch_scale": 0.123456789},
     ],
 )
 def test_command_line_reads_back_as_the_same_experiment(fields):
@@ -231,10 +243,18 @@ def test_a_fix_is_clean_itself_at_any_depth(act, layers):
         assert run(parsed(fix)).healthy, fix
 
 
-@pytest.mark.parametrize("act", ["gelu", "silu", "mish", "softplus"])
-def test_where_no_initializer_helps_none_is_offered(act):
+@pytest.mark.parametrize("layers", [50, 100])
+@pytest.mark.parametrize("act", ["gelu", "silu", "mish", "softplus", "sigmoid"])
+def test_where_no_initializer_helps_residual_branches_do(act, layers):
     """Gains that hold are unstable. Softplus's best, 1.45, moves h and dL/dh by a decade each, and dL/dW by both."""
-    assert offered(act, 50, 60) == set()
+    (fix,) = offered(act, layers, 60)
+    assert parsed(fix).residual
+    assert run(parsed(fix)).diagnosis == ()
+
+
+@pytest.mark.parametrize("act", ["tanh", "relu", "selu", "elu", "leaky_relu:slope=0.2", "softsign"])
+def test_a_plain_initializer_is_preferred(act):
+    assert all(parsed(fix).is_plain for fix in offered(act, 50, 60))
 
 
 @pytest.mark.parametrize(

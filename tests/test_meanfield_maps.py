@@ -13,7 +13,8 @@ import pytest
 from initprobe.activations import ACTIVATIONS, leaky_relu
 from initprobe.config import ProbeConfig
 from initprobe.initializers import INITIALIZERS, NORMAL, SHAPES
-from initprobe.meanfield.maps import InputMoments, Layer, predict, propagate
+from initprobe.meanfield.maps import Layer, predict, propagate
+from initprobe.meanfield.samples import InputMoments
 from initprobe.meanfield.spread import spread
 from initprobe.probe import run
 from initprobe.theory import _length_slope as length_slope

@@ -10,7 +10,8 @@ import pytest
 from initprobe.activations import ACTIVATIONS
 from initprobe.config import ProbeConfig
 from initprobe.initializers import INITIALIZERS, fan_in_heuristic, sparse
-from initprobe.meanfield.maps import InputMoments, Layer, predict
+from initprobe.meanfield.maps import Layer, predict
+from initprobe.meanfield.samples import InputMoments
 from initprobe.meanfield.spread import Spread, spread
 from initprobe.probe import run
 

@@ -19,8 +19,8 @@ from initprobe.errors import ConfigError
 from initprobe.frameworks import Weights, weights_of
 from initprobe.grammar import parse_spec
 from initprobe.initializers import INITIALIZERS
-from initprobe.meanfield.maps import InputMoments
 from initprobe.meanfield.moments import moments
+from initprobe.meanfield.samples import InputMoments
 from initprobe.recommend import Recommendation, recommend
 from initprobe.remedy import LAST_ROOM, Net
 from initprobe.thresholds import Thresholds
@@ -98,7 +98,7 @@ def test_a_single_layer_is_served_too():
 @pytest.mark.parametrize("act", ["gelu", "silu", "mish", "hardswish", "softplus", "sigmoid"])
 def test_where_none_holds_the_reach_is_told(act):
     choice = chosen(act, 60)
-    assert (choice.holds, "normalisation" in choice.reasons[-1]) == (False, True)
+    assert (choice.holds, "residual" in choice.reasons[-1]) == (False, True)
     assert chosen(act, choice.reach).weights == choice.weights
     assert chosen(act, choice.reach).holds
     assert not chosen(act, choice.reach + 1).holds

@@ -15,8 +15,9 @@ from initprobe.activations import ACTIVATIONS
 from initprobe.config import ProbeConfig
 from initprobe.engine.jacobian import Product
 from initprobe.errors import ConfigError
-from initprobe.meanfield.maps import InputMoments, Layer, propagate
+from initprobe.meanfield.maps import Layer, propagate
 from initprobe.meanfield.moments import moments
+from initprobe.meanfield.samples import InputMoments
 from initprobe.meanfield.spectrum import layer_moments, product_moments
 from initprobe.probe import first_network, prepare
 from initprobe.reports.figures import render

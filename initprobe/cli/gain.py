@@ -154,6 +154,6 @@ def _notes(rows: list[Row]) -> str:
         lines += [
             "",
             f"{', '.join(unstable)}: the length map's slope exceeds 1,",
-            "so no constant gain holds the scale with depth: normalise, or add residual branches.",
+            "so no constant gain holds the scale with depth: --norm layer or --residual of `initprobe run` may.",
         ]
     return "\n".join(lines)

@@ -36,6 +36,24 @@ _OPTIONS = (
         "data, (samples, features).",
     ),
     click.option("--standardize", is_flag=True, help="Shift and scale each feature of a file to mean 0, variance 1."),
+    click.option(
+        "--norm",
+        default="none",
+        show_default=True,
+        metavar="none|layer|batch",
+        help="Normalise z before the activation: over the units of each sample, or over the batch.",
+    ),
+    click.option(
+        "--residual", is_flag=True, help="Add a layer's input to its output, where the widths agree: h + s phi(z)."
+    ),
+    click.option(
+        "--branch-scale",
+        default="1",
+        show_default=True,
+        metavar="S",
+        help="s of --residual: a number, or 1/L or 1/sqrt(2L) with L the number of layers.",
+    ),
+    click.option("--zero-init-last", is_flag=True, help="Start the branches of --residual with weights of 0."),
     click.option("--batch", type=int, metavar="N", help="Samples in a batch.  [default: 1000, or all rows of a file]"),
     click.option(
         "--batches",
@@ -100,7 +118,7 @@ def named_as_options(fields: Container[str]) -> Iterator[None]:
 
 
 _FIELDS = ("init", "act", "bias_init", "layers", "width", "input_width", "standardize")
-_MORE_FIELDS = ("batch", "batches", "draws", "seed", "dtype")
+_MORE_FIELDS = ("norm", "residual", "branch_scale", "zero_init_last", "batch", "batches", "draws", "seed", "dtype")
 
 
 def config_from(options: Mapping[str, Any]) -> ProbeConfig:

@@ -2,12 +2,15 @@
 
 Rows are samples: `z_l = h_{l-1} W_l + b_l`, `h_l = phi(z_l)`, `W_l` of shape `(fan_in, fan_out)`. Going back,
 `dL/dz_l = dL/dh_l phi'(z_l)`, `dL/dh_{l-1} = dL/dz_l W_l'` and `dL/dW_l = h_{l-1}' dL/dz_l`, summed over samples.
+
+`Wiring` adds a norm, `z_l = norm(y_l)` of `y_l = h_{l-1} W_l + b_l`, and a skip, `h_l = h_{l-1} + s phi(z_l)`. Then
+`dL/dz_l = s dL/dh_l phi'(z_l)`, `dL/dy_l` takes its place in the other two, and `dL/dh_{l-1}` has `dL/dh_l` added.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
@@ -19,6 +22,8 @@ from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, Wide, tally, wi
 from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.workers import Workers, row_blocks
 from initprobe.initializers import Initializer
+from initprobe.norms import Norm
+from initprobe.wiring import PLAIN, Wiring
 
 Array = npt.NDArray[Any]
 TENSORS = ("weight", "preactivation", "output", "preactivation_gradient", "output_gradient", "weight_gradient")
@@ -159,14 +164,22 @@ def forward(
     out: tuple[Array, Array],
     record: LayerRecord,
     workers: Workers,
-) -> None:
-    """One layer forward: from `h_in`, `(batch, fan_in)`, to `out = (z, h)`, both `(batch, fan_out)`."""
+    wiring: Wiring = PLAIN,
+) -> Array | None:
+    """One layer forward: from `h_in`, `(batch, fan_in)`, to `out = (z, h)`, both `(batch, fan_out)`.
+
+    What `backward` needs of the norm is the answer: its inverse standard deviations, or None without one.
+    """
     z, h = out
 
-    def work(rows: slice) -> tuple[Tally, Tally, tuple[Array, int], int, Array | None]:
+    def multiply(rows: slice) -> None:
         np.matmul(h_in[rows], parameters.weight, out=z[rows])
         if parameters.bias is not None:
             z[rows] += parameters.bias
+
+    def work(rows: slice) -> tuple[Tally, Tally, tuple[Array, int], int, Array | None]:
+        if wiring.norm is None:
+            multiply(rows)
         wide = widen(z[rows])
         z_tally, directions = (
             tally(z[rows], wide, record.preactivation.grid, record.preactivation.centre or 0.0),
@@ -175,8 +188,12 @@ def forward(
         h[rows] = activation.value(z[rows])
         highest = None if activation.dead_below is None else z[rows].max(axis=0)
         saturated = _saturated(h[rows], activation.saturation)
+        if wiring.skip is not None:
+            h[rows] *= wiring.skip
+            h[rows] += h_in[rows]
         return z_tally, _tally(h[rows], record.output), directions, saturated, highest
 
+    inverse = None if wiring.norm is None else _normalised(wiring.norm, multiply, z, workers)
     parts = workers.map(work, row_blocks(*z.shape))
     _record(record.preactivation, z, [part[0] for part in parts], workers)
     _record(record.output, h, [part[1] for part in parts], workers)
@@ -185,30 +202,77 @@ def forward(
         record.saturated += saturated
         if highest is not None:
             record.highest = highest if record.highest is None else np.maximum(record.highest, highest)
+    return inverse
+
+
+def _normalised(norm: Norm, fill: Callable[[slice], None], z: Array, workers: Workers) -> Array:
+    """Fill z by row blocks and normalise it; the inverse standard deviations."""
+    workers.map(fill, row_blocks(*z.shape))
+    parts = workers.map(lambda part: norm.forward(_part(z, norm, part)), _parts(z, norm))
+    return np.concatenate(parts, axis=1 - norm.axis)
+
+
+def _parts(z: Array, norm: Norm) -> list[slice]:
+    """Blocks that a norm treats one by one: rows where it works along rows, else columns."""
+    return row_blocks(*z.shape) if norm.axis else row_blocks(*z.shape[::-1])
+
+
+def _part(array: Array, norm: Norm, part: slice) -> Array:
+    return array[part] if norm.axis else array[:, part]
 
 
 def backward(
-    weight: Array | None, activation: Activation, z: Array, h: Array, g: Array, record: LayerRecord, workers: Workers
+    weight: Array | None,
+    activation: Activation,
+    z: Array,
+    h: Array,
+    g: Array,
+    record: LayerRecord,
+    workers: Workers,
+    wiring: Wiring = PLAIN,
+    inverse: Array | None = None,
 ) -> tuple[Array, Array | None]:
-    """One layer back: `g = dL/dh_l` to `dL/dz_l` and `dL/dh_{l-1}`.
+    """One layer back: `g = dL/dh_l` to `dL/dy_l`, which is `dL/dz_l` without a norm, and to `dL/dh_{l-1}`.
 
-    `weight` is None at the first layer, whose input needs no gradient. `dL/dz_l` takes the place of `z`, and
-    `dL/dh_{l-1}` that of `h` where it fits: fresh memory costs more than the arithmetic in it.
+    `weight` is None at the first layer, whose input needs no gradient; `inverse` is what `forward` gave. `dL/dy_l`
+    takes the place of `z`, and `dL/dh_{l-1}` that of `h` where it fits: fresh memory costs more than the arithmetic in
+    it. Under a norm, which needs z to the end, they change places.
     """
-    delta = z
-    below = None if weight is None else _of_shape(h, (len(g), weight.shape[0]))
+    delta, spare = (z, h) if wiring.norm is None else (h, z)
+    below = None if weight is None else _of_shape(spare, (len(g), weight.shape[0]))
+
+    def pass_on(rows: slice) -> None:
+        if weight is not None and below is not None:
+            np.matmul(delta[rows], weight.T, out=below[rows])
+            if wiring.skip is not None:
+                below[rows] += g[rows]
 
     def work(rows: slice) -> tuple[Tally, Tally]:
         g_tally = _tally(g[rows], record.output_gradient)
-        np.multiply(g[rows], activation.slope(z[rows], h[rows]), out=delta[rows])
-        if weight is not None and below is not None:
-            np.matmul(delta[rows], weight.T, out=below[rows])
+        value = h[rows] if wiring.skip is None else activation.value(z[rows])
+        np.multiply(g[rows], activation.slope(z[rows], value), out=delta[rows])
+        if wiring.skip is not None:
+            delta[rows] *= wiring.skip
+        if wiring.norm is None:
+            pass_on(rows)
         return g_tally, _tally(delta[rows], record.preactivation_gradient)
 
     parts = workers.map(work, row_blocks(*g.shape))
     _record(record.output_gradient, g, [part[0] for part in parts], workers)
     _record(record.preactivation_gradient, delta, [part[1] for part in parts], workers)
+    if wiring.norm is not None and inverse is not None:
+        _denormalise(wiring.norm, delta, z, inverse, workers)
+        workers.map(pass_on, row_blocks(*g.shape))
     return delta, below
+
+
+def _denormalise(norm: Norm, delta: Array, z: Array, inverse: Array, workers: Workers) -> None:
+    """`dL/dz` to `dL/dy` in place."""
+
+    def work(part: slice) -> None:
+        norm.backward(*(_part(array, norm, part) for array in (delta, z, inverse)))
+
+    workers.map(work, _parts(z, norm))
 
 
 def _of_shape(spare: Array, shape: tuple[int, int]) -> Array:

@@ -15,23 +15,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from initprobe.activations import Activation
 from initprobe.meanfield.moments import Moments, lookup, moments
 from initprobe.meanfield.pairs import hermite_grid, series
 from initprobe.meanfield.quadrature import Array
-
-# Lengths are averaged over by a Gauss rule of the samples' own distribution of log q, in which every moment is smooth:
-# four nodes give five digits for a sample of chi^2_4. Samples this far below the mean all count as equal: phi is its
-# tangent there.
-_NODES_PER_SPREAD, _MOST_NODES = 10, 12
-_SHORTEST = 1e-5
-_INDEPENDENT = 1e-6
-# Under weights with a mean the samples' sums matter too: groups of like length, each cut by sum.
-_SPLIT_GROUPS = (8, 8)
-# Rows whose pairs are measured one by one: 32,640 pairs.
-_SOME_ROWS = 256
+from initprobe.meanfield.samples import InputMoments, sample_groups
 
 
 @dataclass(frozen=True)
@@ -77,59 +66,6 @@ class Layer:
     def unit_noise(self) -> float:
         """Variance of a unit's mean square weight, relative, beyond the 2/n_in that normal weights have."""
         return (self.kurtosis - self.kinship - 2) / self.n_in + self.kinship - 1
-
-
-@dataclass(frozen=True)
-class InputMoments:
-    """What theory needs to know of the input; all of it measured, so that the prediction is for the batch at hand.
-
-    Attributes:
-        mean_squares: mean over features of `x^2`, of each sample `(samples,)`.
-        means: mean over features of `x`, of each sample `(samples,)`.
-        cosine: mean over pairs of different samples of their cosine.
-        cosine_variance: variance over those pairs.
-        kurtosis: mean over features of `x^4` over the squared mean of `x^2`, averaged over samples.
-        cokurtosis: the same of `x_a^2 x_b^2`, averaged over pairs.
-    """
-
-    mean_squares: Array
-    means: Array
-    cosine: float = 0.0
-    cosine_variance: float = 0.0
-    kurtosis: float = 3.0
-    cokurtosis: float = 1.0
-
-    @classmethod
-    def measure(cls, x: npt.ArrayLike) -> InputMoments:
-        """Moments of a batch `(samples, features)`, or of several stacked."""
-        rows = np.asarray(x, float)
-        squares = np.einsum("ij,ij->i", rows, rows)
-        return cls(squares / rows.shape[1], rows.mean(axis=1), *_pair_statistics(rows, squares))
-
-    @classmethod
-    def noise(cls, mean_square: float = 1.0, cosine: float = 0.0, features: float = math.inf) -> InputMoments:
-        """Samples of equal length; independent Gaussian features give a cosine variance of 1/features."""
-        pairs = cosine, (1 - cosine**2) ** 2 / features
-        return cls(np.full(1, mean_square), np.zeros(1), *pairs, cokurtosis=1 + 2 * cosine**2)
-
-
-def _pair_statistics(rows: Array, squares: Array) -> tuple[float, float, float, float]:
-    """Mean cosine over all pairs; its variance, kurtosis and cokurtosis over some rows. Zero rows are left out."""
-    nonzero = squares > 0
-    units = rows[nonzero] / np.sqrt(squares[nonzero])[:, None]
-    n = len(units)
-    # Evenly spaced rows, since files are often sorted by class.
-    some = units[:: max(-(-n // _SOME_ROWS), 1)]
-    powers = some * some
-    fourth = float(np.sum(powers * powers)) * rows.shape[1]
-    if n < 2:
-        return math.nan, math.nan, fourth, fourth
-    total = units.sum(axis=0)
-    mean = (float(total @ total) - n) / (n * (n - 1))
-    gram = (some @ some.T)[np.triu_indices(len(some), 1)]
-    common = float(np.sum(powers.sum(axis=0) ** 2)) * rows.shape[1]
-    pairs = (common - fourth) / (len(some) * (len(some) - 1)) if len(some) > 1 else 1.0
-    return mean, float(np.var(gram)) if len(gram) else 0.0, fourth / len(some), pairs
 
 
 @dataclass(frozen=True)
@@ -200,7 +136,7 @@ class State:
     def cosine(self) -> float:
         """Mean cosine between the z of two different samples, zero ones left out; the correlation, if z has no mean."""
         length = np.sqrt(self.lengths)
-        shares = _shares_of(self.sample_shares, length > 0) / np.where(length > 0, length, 1.0)
+        shares = shares_of(self.sample_shares, length > 0) / np.where(length > 0, length, 1.0)
         deviation, mean = (shares @ self.by_bias(values) for values in (np.sqrt(self.variance), self.mean))
         varying = np.where(deviation == 0, 0.0, self.correlation)
         return float(self.bias_shares @ (varying * deviation**2 + mean**2))
@@ -213,8 +149,8 @@ def propagate(activation: Activation, layers: Sequence[Layer], inputs: InputMome
 
 
 def _states(activation: Activation, layers: Sequence[Layer], inputs: InputMoments) -> Iterator[State]:
-    shares, squares, means = _groups(inputs, split=any(layer.weight_mean != 0 for layer in layers))
-    pairs = _first_pairs(layers[0], inputs, shares, squares)
+    shares, squares, means = sample_groups(inputs, split=any(layer.weight_mean != 0 for layer in layers))
+    pairs = first_pairs(layers[0], inputs, shares, squares)
     for index, layer in enumerate(layers):
         state = _state(activation, layer, shares, squares, means, pairs)
         yield state
@@ -223,7 +159,7 @@ def _states(activation: Activation, layers: Sequence[Layer], inputs: InputMoment
             pairs = _next_pairs(activation, state, layers[index + 1])
 
 
-class _Pairs(NamedTuple):
+class Pairs(NamedTuple):
     """What a `State` says of the pairs of samples."""
 
     correlation: float
@@ -232,32 +168,32 @@ class _Pairs(NamedTuple):
     cokurtosis: float
 
 
-def _state(activation: Activation, layer: Layer, shares: Array, squares: Array, means: Array, pairs: _Pairs) -> State:
+def _state(activation: Activation, layer: Layer, shares: Array, squares: Array, means: Array, pairs: Pairs) -> State:
     """The state of a layer, from the mean squares and means of what it is given, `(groups of samples,)` each."""
     bias_shares, deviations = layer.bias_rule()
     mean = np.add.outer(layer.n_in * layer.weight_mean * means + layer.bias_mean, deviations)
     variance = layer.n_in * layer.weight_variance * squares + layer.normal_bias_variance
     variances = np.repeat(variance, len(deviations))
-    found = _moments(activation, variances.reshape(mean.shape), mean)
+    found = group_moments(activation, variances.reshape(mean.shape), mean)
     return State(np.outer(shares, bias_shares).ravel(), mean.ravel(), variances, found, *pairs, bias_shares)
 
 
-def _shares_of(shares: Array, chosen: Array) -> Array:
+def shares_of(shares: Array, chosen: Array) -> Array:
     """Shares of the chosen groups among themselves, and 0 of the others."""
     kept = np.where(chosen, shares, 0.0)
     return np.asarray(kept / kept.sum())
 
 
-def _first_pairs(layer: Layer, inputs: InputMoments, shares: Array, squares: Array) -> _Pairs:
+def first_pairs(layer: Layer, inputs: InputMoments, shares: Array, squares: Array) -> Pairs:
     gain, own = layer.n_in * layer.weight_variance, layer.normal_bias_variance
     variance = gain * squares + own
-    varying = _shares_of(shares, variance > 0)
+    varying = shares_of(shares, variance > 0)
     direct = float(varying @ np.sqrt(np.where(variance > 0, gain * squares / variance, 0.0)))
     common = float(varying @ np.sqrt(np.where(variance > 0, own / variance, 0.0)))
     share = direct**2
     correlation = (share * inputs.cosine if share else 0.0) + common**2
     excess = _excess(layer, inputs.kurtosis * share**2, inputs.cokurtosis * share**2, inputs.cosine, share)
-    return _Pairs(correlation, share**2 * inputs.cosine_variance, *excess)
+    return Pairs(correlation, share**2 * inputs.cosine_variance, *excess)
 
 
 def _excess(layer: Layer, same: float, other: float, cosine: float, share: float) -> tuple[float, float]:
@@ -276,86 +212,14 @@ def _excess(layer: Layer, same: float, other: float, cosine: float, share: float
     return own * same + 3 * kin, own * other + kin * (1 + 2 * cosine**2)
 
 
-def _groups(inputs: InputMoments, split: bool) -> tuple[Array, Array, Array]:
-    """Shares, mean squares and means of groups of samples, by length, or if `split` by length and mean.
-
-    Zero samples are a group of their own: no limit of small ones, since phi may bend at 0.
-    """
-    zero = inputs.mean_squares == 0
-    if zero.all() or not zero.any():
-        return _nonzero_groups(inputs.mean_squares, inputs.means, split)
-    shares, squares, means = _nonzero_groups(inputs.mean_squares[~zero], inputs.means[~zero], split)
-    share = float(np.mean(zero))
-    return np.append(shares * (1 - share), share), np.append(squares, 0.0), np.append(means, 0.0)
-
-
-def _nonzero_groups(mean_squares: Array, sums: Array, split: bool) -> tuple[Array, Array, Array]:
-    if not split:
-        shares, squares = _gauss_rule(mean_squares)
-        return shares, squares, np.full_like(squares, np.mean(sums))
-    count, parts = _SPLIT_GROUPS
-    order = np.argsort(mean_squares, kind="stable")
-    cuts = []
-    for rows in _parts(order, count):
-        cut = _parts(rows[np.argsort(sums[rows], kind="stable")], parts)
-        means = _stretched(sums[rows], [sums[part] for part in cut])
-        cuts += [(len(part), np.mean(mean_squares[rows]), mean) for part, mean in zip(cut, means, strict=True)]
-    sizes, lengths, centres = np.array(cuts).T
-    return sizes / len(order), lengths, centres
-
-
-def _parts(rows: Array, count: int) -> list[Array]:
-    return [part for part in np.array_split(rows, count) if len(part)]
-
-
-def _gauss_rule(values: Array) -> tuple[Array, Array]:
-    """Shares and nodes of the Gauss rule of a positive sample in its logarithm."""
-    scale = float(np.mean(values))
-    if not 0 < scale < math.inf:
-        return np.ones(1), np.full(1, scale)
-    logs = np.log(np.maximum(values / scale, _SHORTEST))
-    shares, nodes = gauss_rule(logs, min(2 + math.ceil(_NODES_PER_SPREAD * float(np.std(logs))), _MOST_NODES))
-    nodes = np.exp(nodes)
-    return shares, nodes * (scale / (shares @ nodes))
-
-
-def gauss_rule(values: Array, count: int) -> tuple[Array, Array]:
-    """Shares and nodes, `count` of each or fewer, of the Gauss rule of a sample, by Lanczos' method.
-
-    Golub & Welsch 1969, Mathematics of Computation 23:221.
-    """
-    basis = [np.full(len(values), len(values) ** -0.5)]
-    diagonal, beside = [], []
-    while True:
-        image = values * basis[-1]
-        diagonal.append(float(image @ basis[-1]))
-        for _ in range(2):  # orthogonal to rounding only the second time
-            image -= sum((image @ vector) * vector for vector in basis)
-        size = float(np.linalg.norm(image))
-        if len(basis) == count or size < _INDEPENDENT:
-            break
-        beside.append(size)
-        basis.append(image / size)
-    nodes, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
-    return vectors[0] ** 2, nodes
-
-
-def _stretched(values: Array, parts: Sequence[Array]) -> list[float]:
-    """Means of the parts, moved away from their centre until they have the variance that `values` has."""
-    centre, means = float(np.mean(values)), [float(np.mean(part)) for part in parts]
-    between = sum(len(part) * (mean - centre) ** 2 for part, mean in zip(parts, means, strict=True)) / len(values)
-    factor = math.sqrt(float(np.var(values)) / between) if between > 0 else 1.0
-    return [centre + factor * (mean - centre) for mean in means]
-
-
-def _moments(activation: Activation, variance: Array, mean: Array) -> Moments:
+def group_moments(activation: Activation, variance: Array, mean: Array) -> Moments:
     """Of each group of samples (rows) at each bias node (columns), flat; from the table if all share one mean."""
     if mean.shape[1] == 1 and np.all(mean == mean[0]):
         return lookup(activation, variance.ravel(), float(mean[0, 0]))
     return moments(activation, variance.ravel(), mean.ravel())
 
 
-def _next_pairs(activation: Activation, state: State, layer: Layer) -> _Pairs:
+def _next_pairs(activation: Activation, state: State, layer: Layer) -> Pairs:
     """Mean and variance over pairs of the correlation at the next layer, and the excess that its weights cause.
 
     The variance gains what n units add to a correlation measured on them, as for any sample correlation:
@@ -366,7 +230,7 @@ def _next_pairs(activation: Activation, state: State, layer: Layer) -> _Pairs:
     # The grid's own E[phi^2], so that a correlation of 1 stays 1 to rounding.
     gain = layer.n_in * layer.weight_variance
     total = gain * state.over_biases((h * h) @ weights) + layer.normal_bias_variance
-    varying = _shares_of(state.sample_shares, total > 0)
+    varying = shares_of(state.sample_shares, total > 0)
     scale = np.repeat(np.sqrt(np.where(total > 0, gain / total, 0.0)), len(state.bias_shares))[:, None]
     y = scale * h
     dy = scale * np.sqrt(state.variance)[:, None] * slope
@@ -374,8 +238,8 @@ def _next_pairs(activation: Activation, state: State, layer: Layer) -> _Pairs:
     first, second, third, rise = (
         np.einsum("a,akn->kn", varying, state.by_bias(power)) for power in (y, squares, squares * y, dy)
     )
-    kernel = _Kernel(state.bias_shares, first, first, rise)
-    squared = _Kernel(state.bias_shares, second, second)
+    kernel = Kernel(state.bias_shares, first, first, rise)
+    squared = Kernel(state.bias_shares, second, second)
     shared = float(varying @ np.sqrt(np.where(total > 0, layer.normal_bias_variance / total, 0.0))) ** 2
     low, high = (kernel.at(c) + shared for c in state.correlation_nodes())
     c = (low + high) / 2
@@ -384,19 +248,19 @@ def _next_pairs(activation: Activation, state: State, layer: Layer) -> _Pairs:
     other = squared.at(at)
     noise = (
         other * (1 + c * c / 2)
-        - 2 * c * _Kernel(state.bias_shares, third, first).at(at)
+        - 2 * c * Kernel(state.bias_shares, third, first).at(at)
         + c * c / 2 * same
         - (shared * (1 - c)) ** 2
     )
     cosine = (c - shared) / (1 - shared) if shared < 1 else 0.0
-    return _Pairs(
+    return Pairs(
         min(max(c, -1.0), 1.0),
         (high - low) ** 2 / 4 + max(noise, 0.0) / layer.n_in,
         *_excess(layer, same, other, cosine, 1 - shared),
     )
 
 
-class _Kernel:
+class Kernel:
     """`E[f(u) g(v)]` over pairs of samples and over the biases that they share; functions `(bias nodes, nodes)`."""
 
     def __init__(self, shares: Array, f: Array, g: Array, f_slope: Array | None = None) -> None:
@@ -455,7 +319,7 @@ def predict(
     states = propagate(activation, layers, inputs)
     with np.errstate(all="ignore"):
         gradients = _gradients(layers, states)
-        below = [_groups(inputs, split=any(layer.weight_mean != 0 for layer in layers))[1]]
+        below = [sample_groups(inputs, split=any(layer.weight_mean != 0 for layer in layers))[1]]
         below += [state.over_biases(state.moments.square) for state in states]
         return tuple(
             _layer_theory(state, gradient, square, batch)

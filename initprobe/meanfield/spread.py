@@ -46,6 +46,8 @@ class Spread:
 
     def averaged(self, draws: int) -> Spread:
         """The same for the average over independent networks."""
+        if math.isnan(self.sd):
+            return self
         # log(1 + (e^v - 1) / draws) without the overflow of e^v.
         variance = np.logaddexp(math.log1p(-1 / draws), self.sd**2 - math.log(draws)) if draws > 1 else self.sd**2
         return Spread(math.sqrt(variance), self.bias)
@@ -59,6 +61,9 @@ class LayerSpread:
     output: Spread
     output_gradient: Spread
     preactivation_gradient: Spread
+
+
+UNKNOWN = LayerSpread(*[Spread(math.nan, math.nan)] * 4)
 
 
 @dataclass(frozen=True)
@@ -185,8 +190,7 @@ def spread(
     """
     excess = max(abs(state.kurtosis) for state in states)
     if any(layer.weight_mean != 0 for layer in layers) or excess > _MOST_EXCESS:
-        unknown = Spread(math.nan, math.nan)
-        return (LayerSpread(unknown, unknown, unknown, unknown),) * len(layers)
+        return (UNKNOWN,) * len(layers)
     with np.errstate(all="ignore"):
         noises = [_noise(activation, s, layer, batch) for s, layer in zip(states, layers, strict=True)]
         lengths = _lengths(layers, states, noises)

@@ -24,7 +24,7 @@ _SPARK_BINS = 7  # odd, so that a spike at 0 is one
 _STATUS_STYLE = {"ok": "", "underflow": "yellow", "overflow": "red", "nonfinite": "red"}
 _HEALTHY = "SIGNAL SURVIVES initialization (training is another matter)"
 _SEVERITY_STYLE = {"error": "bold red", "warning": "bold yellow", "info": "dim"}
-_NO_FIX = "no plain initializer keeps this signal at this depth; normalisation or residual branches would"
+_NO_FIX = "no initializer, norm or residual branch is predicted to keep this signal at this depth"
 _LOST = {"underflow": "under", "overflow": "over", "nonfinite": "NaN"}
 
 
@@ -76,8 +76,8 @@ def _verdict(result: ProbeResult) -> Text:
         name = finding.name.upper() if number == 0 and not result.healthy else finding.name
         heading = f"{finding.severity:<10}{name} from layer {finding.layer}: "
         lines.append(Text.assemble((heading, style), finding.evidence))
-    if not result.healthy:
-        fix = next((finding.fix for finding in result.diagnosis if finding.fix), _NO_FIX)
+    fix = next((finding.fix for finding in result.diagnosis if finding.fix), None if result.healthy else _NO_FIX)
+    if fix:
         lines.append(Text.assemble((f"{'fix':<10}", "bold"), fix))
     return Text("\n").join(lines)
 

@@ -122,13 +122,28 @@ def _theory_words(result: ProbeResult) -> str | None:
         if layer.theory is not None and layer.theory.z is not None
     ]
     if not gaps:
-        return None
+        return _bare_theory_words(result)
     worst, layer = max(gaps, key=lambda gap: gap[0])
     variance, predicted = layer.output.variance, layer.theory and layer.theory.output_variance
     if not variance or not predicted:
         return None
     gap = f"{100 * (variance / predicted - 1):+.1f}%"
     return f"var h within {worst:.1f} SD of the prediction (furthest: layer {layer.layer}, {gap})"
+
+
+def _bare_theory_words(result: ProbeResult) -> str | None:
+    """The largest disagreement where theory does not say what chance allows a finite width."""
+    if any(layer.theory is None or layer.theory.output_spread is not None for layer in result.layers):
+        return None
+    gaps = [
+        (layer.output.variance / layer.theory.output_variance - 1, layer.layer)
+        for layer in result.layers
+        if layer.output.variance and layer.theory and layer.theory.output_variance
+    ]
+    if not gaps:
+        return None
+    worst, number = max(gaps, key=lambda gap: abs(gap[0]))
+    return f"var h within {100 * worst:+.1f}% of the prediction (layer {number}); no theory of what chance allows here"
 
 
 def _loss_words(result: ProbeResult) -> str | None:
