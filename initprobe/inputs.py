@@ -16,6 +16,7 @@ from initprobe.registry import Registry
 
 Array = npt.NDArray[Any]
 SUFFIXES = (".npy", ".npz", ".csv")
+_MOST_CLASSES = 100_000
 _LINES = "one line a sample, numbers separated by commas"
 
 
@@ -114,6 +115,25 @@ def read_table(path: Path, dtype: npt.DTypeLike) -> Array:
         table = np.ascontiguousarray(raw, dtype=dtype)
     _check_finite(path, raw, table)
     return table
+
+
+def read_labels(path: Path, rows: int) -> Array:
+    """A class for every one of `rows` rows of data, whole numbers from 0 on, `(rows,)` int64.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else; says what.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    raw = np.squeeze(_read_csv(path) if path.suffix.lower() == ".csv" else _read_numpy(path))
+    if raw.dtype.kind not in "fiub" or raw.ndim != 1:
+        raise InputError(f"{path}: holds {raw.dtype} entries of shape {raw.shape}, not one whole number a sample")
+    if len(raw) != rows:
+        raise InputError(f"{path}: has {len(raw)} labels, but the input has {rows} rows")
+    wrong = np.flatnonzero(~((raw >= 0) & (raw == np.floor(raw)) & (raw < _MOST_CLASSES)))
+    if len(wrong):
+        raise InputError(f"{path}: row {wrong[0] + 1}: {raw[wrong[0]]} is not a class; classes are 0, 1, 2, ...")
+    return raw.astype(np.int64)
 
 
 def standardized(table: Array) -> Array:
