@@ -12,7 +12,7 @@ import numpy as np
 from initprobe.numbers import short
 from initprobe.reports.binning import shares
 from initprobe.reports.readings import E, is_log, is_number, label, series, text, thinned, varying
-from initprobe.reports.strips import BINS, Array, _predicted
+from initprobe.reports.strips import BINS, Array, predicted_shares
 from initprobe.results import LayerStats, ProbeResult, TensorStats
 
 MOST_LINES = 1000
@@ -239,15 +239,18 @@ def _samples(
 def _edges(stats: Sequence[TensorStats]) -> Array:
     """Bins that hold the histograms of natural scale, within 10 of the one nearest to 1; others are spikes, or run off.
 
-    Whole bins of margin: an atom at a bound is not cut in two.
+    Whole bins of margin, and 0 in the middle of one: an atom at a bound or at 0 is not cut in two.
     """
-    known = [one.percentiles for one in stats if one.percentiles]
-    reaches = [reach for one in known if (reach := max(abs(one.p1), abs(one.p99))) > 0]
+    known = [(one.percentiles.p1, one.percentiles.p99) for one in stats if one.percentiles]
+    reaches = [reach for low, high in known if (reach := max(abs(low), abs(high))) > 0]
     anchor = min(reaches, key=lambda reach: abs(math.log10(reach)), default=1.0)
-    reach = _STRETCH * max((reach for reach in reaches if reach <= 10 * anchor), default=1.0)
-    low = 0.0 if known and all(one.p1 >= 0 for one in known) else -reach
-    width = (reach - low) / (BINS - 2 * _MARGIN_BINS)
-    return np.asarray(low + width * (np.arange(BINS + 1) - _MARGIN_BINS))
+    shown = [(low, high) for low, high in known if 0 < max(abs(low), abs(high)) <= 10 * anchor] or [(-1.0, 1.0)]
+    low, high = (
+        _STRETCH * end for end in (min(0.0, *(low for low, _ in shown)), max(0.0, *(high for _, high in shown)))
+    )
+    width = (high - low) / (BINS - 2 * _MARGIN_BINS)
+    first = round(low / width) - _MARGIN_BINS
+    return np.asarray(width * (first + np.arange(BINS + 1) - 0.5))
 
 
 def _panel(title: str, entries: Sequence[E], samples: Sequence[_Sample], edges: Array, tensor: str) -> HistogramPanel:
@@ -277,7 +280,7 @@ def _size(std: tuple[float, str]) -> float:
 def _curve(name: str, samples: Sequence[_Sample], edges: Array, tensor: str) -> Curve:
     inside = [shares(sample.stats.histogram, edges) for sample in samples if sample.stats.histogram is not None]
     measured = np.mean(inside, axis=0)
-    predicted = [_predicted(sample.layer, edges) for sample in samples] if tensor == "output" else []
+    predicted = [predicted_shares(sample.layer, edges) for sample in samples] if tensor == "output" else []
     known = [one for one in predicted if one is not None]
     theory = np.mean(known, axis=0) if known and len(known) == len(samples) else None
     return Curve(name, measured, theory, max(1 - float(measured.sum()), 0.0))

@@ -7,8 +7,6 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,10 +14,8 @@ from initprobe.activations import Activation
 from initprobe.meanfield.phase import CriticalPoint, critical_line
 from initprobe.reports.readings import HEALTHY, RATE, VERDICT, E, is_log, is_number, label, rate, series, varying
 from initprobe.reports.strips import Array
+from initprobe.reports.sweep_table import Entry
 from initprobe.results import ProbeResult
-
-if TYPE_CHECKING:
-    from initprobe.reports.sweep_table import Entry
 
 MOST_FACETS = 12
 FAILED, NOT_RUN, DISAGREE = "failed", "not run", "runs disagree"
@@ -29,6 +25,8 @@ _CURVE_POINTS = 25
 # Mesh cells a run from which they are drawn as squares: of a mesh that is all but empty, nothing would be seen.
 _SPARSE = 4
 _FINE = 12
+# Neighbouring gaps of an axis that differ by more than this are drawn alike: the narrow cells could not be read.
+_UNEVEN = 1.5
 
 
 @dataclass(frozen=True)
@@ -38,14 +36,22 @@ class Scale:
     Attributes:
         name: of the axis.
         values: that runs have, ascending.
-        log: whether they are spaced by ratios rather than by differences.
-        edges: of the cells, half way between the values, `(values + 1,)`.
+        places: where they are drawn: the values themselves, or 0, 1, 2 .. for a few that are spaced unevenly.
+        log: whether places are spaced by ratios rather than by differences.
+        edges: of the cells, half way between the places, `(values + 1,)`.
+        constant: the runs do not say what the value is, since it is the same in all; a stand-in is drawn.
     """
 
     name: str
     values: tuple[float, ...]
+    places: tuple[float, ...]
     log: bool
     edges: tuple[float, ...]
+    constant: bool = False
+
+    def indices(self, values: Sequence[float]) -> Array:
+        """The cells, from 0 on, that these values stand for."""
+        return np.searchsorted(self.values, values)
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,12 @@ class HeatMap:
         return [cell for panel in self.panels for cell in panel.cells]
 
     @property
+    def missing(self) -> int:
+        """Cells that no run stands for, of panels that show cells."""
+        mesh = len(self.x.values) * len(self.y.values)
+        return 0 if self.sparse else sum(mesh - len(panel.cells) for panel in self.panels)
+
+    @property
     def sparse(self) -> bool:
         """Far fewer runs than the mesh has cells, as where both axes run side by side."""
         sides = len(self.x.values), len(self.y.values)
@@ -145,13 +157,14 @@ def heat_map(
     known = {name for entry in entries for name in entry.axes}
     placed = [entry for entry in entries if all(is_number(entry.axes.get(name)) for name in known & {x, y})]
     facets, averaged = _facets(placed, x, y)
-    across, upwards = (_scale(name, sorted({_along(entry, name) for entry in placed})) for name in (x, y))
+    sigmas = {x, y} == set(SIGMAS)
+    across, upwards = (_scale(name, placed, name not in known, true_to_scale=sigmas) for name in (x, y))
     number = _number(value, layer, read)
     panels = []
     for title, runs in facets:
         cells = tuple(_cell(place, here, value, number) for place, here in _by_place(runs, x, y).items())
         fixed = runs and "act" not in {name.partition(".")[0] for name in averaged}
-        line = _critical(activation(runs[0]), across, upwards) if fixed and {x, y} == set(SIGMAS) else None
+        line = _critical(activation(runs[0]), across, upwards) if fixed and sigmas and set(SIGMAS) <= known else None
         panels.append(HeatPanel(title, cells, line))
     left_out = len(entries) - len(placed)
     notes = (*_averages(panels, value, averaged), *([f"{left_out} runs have no {x} or {y}"] if left_out else []))
@@ -232,15 +245,22 @@ def _averages(panels: Sequence[HeatPanel], value: str, averaged: Sequence[str]) 
     return [f"{how} of up to {most} runs a cell{over}"]
 
 
-def _scale(name: str, values: Sequence[float]) -> Scale:
+def _scale(name: str, entries: Sequence[Entry], constant: bool, true_to_scale: bool) -> Scale:
+    values = sorted({_along(entry, name) for entry in entries})
     log = by_ratio(values)
-    places = np.log(values) if log else np.asarray(values, float)
-    gaps = np.diff(places)
-    if not len(gaps):
-        gaps = np.ones(1)
-    middles = (places[1:] + places[:-1]) / 2
-    edges = np.concatenate((places[:1] - gaps[0] / 2, middles, places[-1:] + gaps[-1] / 2))
-    return Scale(name, tuple(values), log, tuple(float(edge) for edge in (np.exp(edges) if log else edges)))
+    gaps = np.diff(np.log(values) if log else values)
+    if not true_to_scale and 1 < len(gaps) < _FINE and gaps.max() > _UNEVEN * gaps.min():
+        return Scale(name, tuple(values), tuple(range(len(values))), False, _edges(range(len(values)), False))
+    return Scale(name, tuple(values), tuple(values), log, _edges(values, log), constant)
+
+
+def _edges(places: Sequence[float], log: bool) -> tuple[float, ...]:
+    """Half way between places, and as far beyond the outer ones."""
+    found = np.log(places) if log else np.asarray(places or [0.0], float)
+    gaps = np.diff(found) if len(found) > 1 else np.ones(1)
+    middles = (found[1:] + found[:-1]) / 2
+    edges = np.concatenate((found[:1] - gaps[0] / 2, middles, found[-1:] + gaps[-1] / 2))
+    return tuple(float(edge) for edge in (np.exp(edges) if log else edges))
 
 
 def by_ratio(values: Sequence[float]) -> bool:
@@ -257,14 +277,15 @@ def _critical(activation: Activation, across: Scale, upwards: Scale) -> tuple[Ar
     return critical_curve(activation, max(bias.edges[0], 0.0), bias.edges[-1], bias.log)
 
 
-@lru_cache(maxsize=64)
 def critical_curve(activation: Activation, low: float, high: float, log: bool = False) -> tuple[Array, Array] | None:
     """The edge of chaos as `(sigma_w, sigma_b)`, `(points,)` each, over a range of bias scales; None where it has none.
 
     NaN where there is no critical point, or none that networks stay at. For a scale-free activation (ReLU), lengths
     grow there as soon as there is any bias, but the line at which gradients do not is the same.
     """
-    sigma_b = np.geomspace(low, high, _CURVE_POINTS) if log else np.linspace(low, high, _CURVE_POINTS)
+    # Denser at small scales, where the line starts like a root.
+    steps = np.linspace(0, 1, _CURVE_POINTS)
+    sigma_b = np.geomspace(low, high, _CURVE_POINTS) if log else low + (high - low) * steps**2
     start = critical_line(activation, 0.0)
     if start is not None and start.stable and math.isnan(start.q):
         return np.full(_CURVE_POINTS, start.sigma_w), sigma_b

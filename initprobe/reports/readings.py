@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from initprobe.digest import Digest, Logs
+from initprobe.numbers import trimmed
 from initprobe.reports.strips import Array
+from initprobe.reports.sweep_table import SEED, Entry, Scalar
 from initprobe.results import TENSORS, LayerStats, ProbeResult
 
-if TYPE_CHECKING:
-    from initprobe.reports.sweep_table import Entry, Scalar
+E = TypeVar("E", bound=Entry)
 
-E = TypeVar("E", bound="Entry")
-
-SEED = "seed"
 VERDICT, HEALTHY = "verdict", "healthy"
 RATE = "variance_per_layer"
 _VARIANCE = ("variance", "variance_log10", "std")
@@ -109,7 +106,7 @@ def _pair(name: str, value: Scalar) -> str:
 
 def text(value: Scalar) -> str:
     """A value in short."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else trimmed(value, digits=4)
 
 
 def is_number(value: object) -> bool:
@@ -122,14 +119,3 @@ def thinned(entries: Sequence[E], most: int) -> list[E]:
     if len(entries) <= most:
         return list(entries)
     return [entries[index * len(entries) // most] for index in range(most)]
-
-
-def plain(plot: Any) -> Any:
-    """What is drawn as values that JSON has: mappings, lists, text and numbers, null where there is none."""
-    if dataclasses.is_dataclass(plot):
-        return {field.name: plain(getattr(plot, field.name)) for field in dataclasses.fields(plot)}
-    if isinstance(plot, np.ndarray | tuple | list):
-        return [plain(part) for part in plot]
-    if isinstance(plot, float):
-        return float(plot) if math.isfinite(plot) else None
-    return plot

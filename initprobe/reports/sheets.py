@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
-from initprobe.reports.figures import BLACK, BLUE, GREEN, ORANGE, _log_ticks, _power, blank_figure
+from initprobe.reports.figures import BLACK, BLUE, GREEN, GREY, ORANGE, blank_figure, log_ticks, power_text
 from initprobe.reports.strips import Array
 
 Key = tuple[Artist, str]
 
-CYCLE = (BLUE, ORANGE, "#CC79A7", "#E69F00", "#56B4E9", BLACK, "#F0E442")
-_DARKER = ("#003F63", "#7A3400", "#7D3F63", "#8A5F00", "#1F6F9E", "#666666", "#A89C00")
-_GOOD = ("survives", "healthy")
+CYCLE = (BLUE, ORANGE, "#CC79A7", "#E69F00", "#56B4E9", BLACK, GREY)
+# What vanishes is blue, what explodes orange, the gravest darkest.
+VERDICTS = {
+    "survives": GREEN,
+    "healthy": GREEN,
+    "not healthy": ORANGE,
+    "vanishing-gradient": "#56B4E9",
+    "vanishing-output": BLUE,
+    "underflow": "#003F63",
+    "exploding-gradient": "#E69F00",
+    "exploding-output": ORANGE,
+    "overflow": "#7A3400",
+    "unstable-gain": "#F0E442",
+    "chaotic": "#999933",
+    "rank-collapse": "#332288",
+    "saturated": "#CC79A7",
+    "heavy-tailed-gradient": "#7D3F63",
+    "symmetric": "#882255",
+    "dead-units": GREY,
+    "dead-layer": BLACK,
+    "fan-mismatch": "#DDCC77",
+    "wrong-initializer": "#AA4499",
+}
 # How many times the width of the middle nine tenths an axis reaches beyond them, and its least extent.
 _FAR = 3.0
 _LEAST_DECADES = 1.0
@@ -31,7 +52,7 @@ _NARROWEST = 7.5
 _LINE = 0.2
 _CHARACTER = 0.078
 _HANDLE = 0.65
-_LONGEST = 70
+_LONGEST = 44
 
 
 @dataclass(frozen=True)
@@ -72,7 +93,7 @@ def make_sheet(title: str, notes: Sequence[str], panels: Panels, keys: Sequence[
     columns = max(min(panels.count, panels.columns), 1)
     rows = max(math.ceil(panels.count / columns), 1)
     inner = columns * panels.width + (columns - 1) * panels.across
-    right = 1.15 if bar else _RIGHT
+    right = 1.2 if bar else _RIGHT
     width = max(_LEFT + inner + right, _NARROWEST)
     labels = [clipped(label) for _, label in keys]
     fit = max(int((width - 0.3) / (_HANDLE + _CHARACTER * max(map(len, labels), default=0))), 1)
@@ -112,14 +133,14 @@ def title_of(name: str, value: str, layer: str = "") -> str:
 
 
 def columns_of(panels: int) -> int:
-    """How many panels to put in a row."""
-    return 2 if panels == 4 else 3 if panels <= 9 else 4
+    """How many panels to put in a row, so that the sheet is no wider than a page."""
+    return 2 if panels <= 4 else 3
 
 
-def palette(words: Iterable[str]) -> dict[str, str]:
-    """A colour a word; the same ones for the same words."""
-    bad = sorted({word for word in words if word and word not in _GOOD})
-    return dict.fromkeys(_GOOD, GREEN) | dict(zip(bad, itertools.cycle((*CYCLE, *_DARKER)), strict=False))
+def shades(low: float, high: float) -> ScalarMappable:
+    """Colours from dark to light, the palest left out: it cannot be seen on white."""
+    dark = mpl.colormaps["viridis"](np.linspace(0, 0.93, 256))
+    return ScalarMappable(Normalize(low, high), ListedColormap(dark).with_extremes(bad=GREY))
 
 
 def limits(numbers: Array, log: bool) -> tuple[float, float]:
@@ -142,5 +163,5 @@ def draw_bar(axes: Axes, mappable: ScalarMappable, label: str, log: bool, extend
     bar = sheet.colorbar(mappable, cax=axes, extend=extend)
     bar.set_label(label)
     if log:
-        ticks = _log_ticks(*mappable.get_clim())
-        bar.set_ticks(ticks, labels=[_power(tick) for tick in ticks])
+        ticks = log_ticks(*mappable.get_clim())
+        bar.set_ticks(ticks, labels=[power_text(tick) for tick in ticks])

@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import LogNorm, Normalize, to_rgba_array
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -20,10 +19,11 @@ from matplotlib.ticker import MaxNLocator
 
 from initprobe.numbers import percent
 from initprobe.reports.curves import LABEL, VERDICT, DepthLine, DepthPlot, HistogramPanel, HistogramPlot
-from initprobe.reports.figures import BLACK, GREY, _log_ticks, _power, style
+from initprobe.reports.figures import BLACK, log_ticks, power_text, style
 from initprobe.reports.grids import by_ratio
 from initprobe.reports.sheets import (
     CYCLE,
+    VERDICTS,
     Key,
     Panels,
     clipped,
@@ -31,7 +31,7 @@ from initprobe.reports.sheets import (
     draw_bar,
     limits,
     make_sheet,
-    palette,
+    shades,
     title_of,
 )
 from initprobe.reports.strips import Array
@@ -44,7 +44,7 @@ def depth_figure(plot: DepthPlot, title: str = "") -> Figure:
     """Profiles over each other, theory dashed; few by name, many by colour."""
     with style():
         looks = _looks(plot)
-        size = (8.6, 4.4) if len(plot.panels) <= 1 else (3.7, 2.9)
+        size = (7.4, 4.2) if len(plot.panels) <= 1 else (3.6, 2.6) if len(plot.panels) <= 4 else (2.4, 2.0)
         panels = Panels(max(len(plot.panels), 1), columns_of(len(plot.panels)), *size)
         name = title_of(title, plot.value)
         sheet = make_sheet(name, plot.notes, panels, list(_depth_keys(plot, looks)), bar=looks.scale is not None)
@@ -55,7 +55,7 @@ def depth_figure(plot: DepthPlot, title: str = "") -> Figure:
         for index, axes in enumerate(sheet.axes):
             _finish_depth(axes, plot, ends, *sheet.outer(index))
         if sheet.bar is not None and looks.scale is not None:
-            draw_bar(sheet.bar, looks.scale, plot.color, log=False)
+            draw_bar(sheet.bar, looks.scale, plot.color, looks.log)
         return sheet.figure
 
 
@@ -65,15 +65,16 @@ class _Looks:
 
     colors: Mapping[str, str]
     marked: frozenset[str]
-    scale: ScalarMappable | None
-    by_verdict: bool
+    scale: ScalarMappable | None = None
+    log: bool = False
+    by_verdict: bool = False
 
     def of(self, lines: Sequence[DepthLine]) -> Array:
         """Red, green, blue and opacity of lines, `(lines, 4)`; grey where one has no place on the scale."""
         if self.scale is None:
             return to_rgba_array([self.colors[self.word(line)] for line in lines])
-        shades = np.ma.masked_invalid([np.nan if line.shade is None else line.shade for line in lines])
-        return self.scale.to_rgba(shades)
+        found = np.array([np.nan if line.shade is None else line.shade for line in lines])
+        return self.scale.to_rgba(np.ma.masked_invalid(np.log10(found) if self.log else found))
 
     def word(self, line: DepthLine) -> str:
         """What a legend calls it."""
@@ -82,16 +83,15 @@ class _Looks:
 
 def _looks(plot: DepthPlot) -> _Looks:
     if plot.color == VERDICT:
-        return _Looks(palette(line.verdict for line in plot.lines), frozenset(), None, by_verdict=True)
+        return _Looks(VERDICTS, frozenset(), by_verdict=True)
     if plot.color == LABEL:
         labels = list(dict.fromkeys(line.label for line in plot.lines))
         colors = dict(zip(labels, itertools.cycle(CYCLE), strict=False))
-        return _Looks(colors, frozenset(labels[len(CYCLE) :]), None, by_verdict=False)
-    shades = sorted({line.shade for line in plot.lines if line.shade is not None})
-    norm = (LogNorm if by_ratio(shades) else Normalize)(shades[0], shades[-1])
-    return _Looks(
-        {}, frozenset(), ScalarMappable(norm, mpl.colormaps["viridis"].with_extremes(bad=GREY)), by_verdict=False
-    )
+        return _Looks(colors, frozenset(labels[len(CYCLE) :]))
+    found = sorted({line.shade for line in plot.lines if line.shade is not None})
+    log = by_ratio(found)
+    ends = np.log10([found[0], found[-1]]) if log else (found[0], found[-1])
+    return _Looks({}, frozenset(), shades(*ends), log)
 
 
 def _depth_keys(plot: DepthPlot, looks: _Looks) -> Iterator[Key]:
@@ -143,8 +143,8 @@ def _finish_depth(axes: Axes, plot: DepthPlot, ends: tuple[float, float], first:
     axes.set(xlim=(0.5, layers + 0.5), ylim=(low - room, high + room))
     axes.xaxis.set_major_locator(MaxNLocator(20 if len(plot.panels) <= 1 else 8, integer=True))
     if plot.log:
-        ticks = _log_ticks(low - room, high + room)
-        axes.set_yticks(ticks, [_power(tick) for tick in ticks])
+        ticks = log_ticks(low - room, high + room)
+        axes.set_yticks(ticks, [power_text(tick) for tick in ticks])
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelleft=first, labelbottom=lowest)
@@ -155,8 +155,7 @@ def histogram_figure(plot: HistogramPlot, title: str = "") -> Figure:
     """Small multiples of histograms on one axis, theory as a black line."""
     with style():
         count = len(plot.panels)
-        columns = min(count, 4) if count <= 12 else 6
-        size = (2.6, 2.0) if columns <= 4 else (1.9, 1.4)
+        columns, *size = (3, 2.5, 1.9) if count <= 6 else (4, 1.9, 1.5) if count <= 12 else (6, 1.25, 1.1)
         colors = dict(zip(plot.labels or ("",), CYCLE, strict=False))
         name = title_of(title, plot.tensor, plot.layer)
         sheet = make_sheet(name, plot.notes, Panels(count, columns, *size), list(_histogram_keys(plot, colors)))

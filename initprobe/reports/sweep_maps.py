@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,19 +22,21 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullLocator
 
 from initprobe.numbers import short
-from initprobe.reports.figures import BLACK, GREY, style
+from initprobe.reports.figures import BLACK, GREY, log_ticks, power_text, style
 from initprobe.reports.grids import DISAGREE, FAILED, NOT_RUN, SIGMAS, Cell, HeatMap, HeatPanel, Scale
 from initprobe.reports.readings import RATE, text
-from initprobe.reports.sheets import Key, Panels, clipped, columns_of, draw_bar, limits, make_sheet, palette, title_of
+from initprobe.reports.sheets import VERDICTS, Key, Panels, clipped, columns_of, draw_bar, limits, make_sheet, title_of
 from initprobe.reports.strips import Array
 
 _HATCHES = {FAILED: "xxx", NOT_RUN: "...", DISAGREE: "\\\\\\"}
 _LOST = "///"
-_LACKING, _HATCHING = "#DDDDDD", "#777777"
+_NOWHERE, _LACKING, _HATCHING = "#BBBBBB", "#DDDDDD", "#777777"
 _SIGNED = ("z", "mean")
 _HALF_A_DECADE = 0.5
-_MOST_WRITTEN = 40
 _FEW_PLACES = 13
+# Inches that a cell needs for a number in it, and that text takes at font size 10: a character across, a line upwards.
+_ROOM = 0.46
+_CHARACTER, _LINE = 0.09, 0.2
 _FLOAT_DECADES = 300
 _BRIGHT = 0.55
 # Rec. 601: what red, green and blue add to brightness.
@@ -44,24 +47,24 @@ _OUTLINE = [withStroke(linewidth=3.5, foreground="white")]
 def heat_map_figure(plot: HeatMap, title: str = "") -> Figure:
     """Colour a cell; grey and hatched where nothing is known; the edge of chaos where there is one."""
     with style():
-        colors = palette(cell.word for cell in plot.cells)
-        size = (6.2, 4.4) if len(plot.panels) == 1 else (3.3, 2.6)
-        panels = Panels(len(plot.panels), columns_of(len(plot.panels)), *size)
-        keys = [*_word_keys(plot, colors), *_lacking_keys(plot), *_line_keys(plot)]
+        count = len(plot.panels)
+        size = (6.2, 4.4) if count == 1 else (3.5, 2.6) if count <= 4 else (2.2, 1.9)
+        panels = Panels(count, columns_of(count), *size)
+        keys = [*_word_keys(plot), *_lacking_keys(plot), *_line_keys(plot)]
         sheet = make_sheet(title_of(title, plot.value, plot.layer), plot.notes, panels, keys, bar=not plot.categorical)
         shade = _shade(plot)
         for index, (axes, panel) in enumerate(zip(sheet.axes, plot.panels, strict=True)):
-            _draw_panel(axes, plot, panel, colors, shade)
-            _finish_map(axes, plot, panel, *sheet.outer(index))
+            _draw_panel(axes, plot, panel, shade, written=size[0] / len(plot.x.values) > _ROOM)
+            _finish_map(axes, plot, panel, size, *sheet.outer(index))
         if sheet.bar is not None:
             draw_bar(sheet.bar, shade.mappable, plot.value, plot.log, shade.extend)
         return sheet.figure
 
 
-def _word_keys(plot: HeatMap, colors: Mapping[str, str]) -> Iterator[Key]:
+def _word_keys(plot: HeatMap) -> Iterator[Key]:
     counts = Counter(cell.word for cell in plot.cells if cell.word)
     for word, count in counts.most_common():
-        yield Patch(facecolor=colors[word]), f"{word} ({count})"
+        yield Patch(facecolor=VERDICTS[word]), f"{word} ({count})"
 
 
 def _lacking_keys(plot: HeatMap) -> Iterator[Key]:
@@ -69,6 +72,8 @@ def _lacking_keys(plot: HeatMap) -> Iterator[Key]:
     for (empty, lacking), count in sorted(counts.items(), reverse=True):
         some = "" if empty or lacking == DISAGREE else "some "
         yield Patch(**_hatching(empty, lacking)), f"{some}{lacking} ({count})"
+    if plot.missing:
+        yield Patch(facecolor=_NOWHERE), f"not in the sweep ({plot.missing})"
 
 
 def _hatching(empty: bool, lacking: str) -> dict[str, Any]:
@@ -106,13 +111,15 @@ def _shade(plot: HeatMap) -> _Shade:
     return _Shade(ScalarMappable(Normalize(low, high), mpl.colormaps[colors]), extend)
 
 
-def _draw_panel(axes: Axes, plot: HeatMap, panel: HeatPanel, colors: Mapping[str, str], shade: _Shade) -> None:
-    """The cells of a panel, the line over them and, where they are few, their numbers in them."""
+def _draw_panel(axes: Axes, plot: HeatMap, panel: HeatPanel, shade: _Shade, written: bool) -> None:
+    """The cells of a panel, the line over them and, where there is room, their numbers in them."""
     known = [cell for cell in panel.cells if not cell.empty]
-    fills = _fills(known, colors, shade)
+    fills = _fills(known, shade)
+    axes.set_facecolor(_NOWHERE if plot.missing else "white")
     if plot.sparse:
-        xs, ys = [cell.x for cell in known], [cell.y for cell in known]
-        axes.scatter(xs, ys, c=fills, marker="s", s=30, lw=0.4, edgecolors=GREY)
+        axes.scatter(
+            [cell.x for cell in known], [cell.y for cell in known], c=fills, marker="s", s=30, lw=0.4, edgecolors=GREY
+        )
     else:
         axes.add_collection(_boxes(plot, known, facecolor=fills, lw=0, antialiased=False))
     for key in dict.fromkeys((cell.empty, cell.lacking) for cell in panel.cells if cell.lacking):
@@ -121,15 +128,15 @@ def _draw_panel(axes: Axes, plot: HeatMap, panel: HeatPanel, colors: Mapping[str
     if panel.critical is not None:
         ends = dict(zip(SIGMAS, panel.critical, strict=True))
         axes.plot(ends[plot.x.name], ends[plot.y.name], color=BLACK, lw=2, path_effects=_OUTLINE)
-    if not plot.categorical and len(plot.cells) <= _MOST_WRITTEN and not plot.sparse:
+    if written and not plot.categorical:
         for cell, fill in zip(known, fills, strict=True):
             _write(axes, plot, cell, fill)
 
 
-def _fills(cells: Sequence[Cell], colors: Mapping[str, str], shade: _Shade) -> Array:
+def _fills(cells: Sequence[Cell], shade: _Shade) -> Array:
     """Red, green, blue and opacity of cells of which something is known, `(cells, 4)`."""
     if any(cell.word for cell in cells):
-        return to_rgba_array([colors[cell.word] for cell in cells])
+        return to_rgba_array([VERDICTS[cell.word] for cell in cells])
     return shade.mappable.to_rgba(np.array([cell.number for cell in cells], float))
 
 
@@ -142,8 +149,7 @@ def _boxes(plot: HeatMap, cells: Sequence[Cell], **look: Any) -> PolyCollection:
 
 def _ends(scale: Scale, values: Sequence[float]) -> tuple[Array, Array]:
     """Lower and upper edges of the cells at these values."""
-    index = np.searchsorted(scale.values, values)
-    edges = np.array(scale.edges)
+    index, edges = scale.indices(values), np.array(scale.edges)
     return edges[index], edges[index + 1]
 
 
@@ -152,7 +158,8 @@ def _write(axes: Axes, plot: HeatMap, cell: Cell, fill: Array) -> None:
     assert cell.number is not None
     bright = float(np.dot(fill[:3], _LUMA)) > _BRIGHT
     words = _decades(cell.number) if plot.log else short(cell.number)
-    axes.text(cell.x, cell.y, words, ha="center", va="center", fontsize=8, color=BLACK if bright else "white")
+    x, y = (scale.places[scale.indices([at])[0]] for scale, at in ((plot.x, cell.x), (plot.y, cell.y)))
+    axes.text(x, y, words, ha="center", va="center", fontsize=8, color=BLACK if bright else "white")
 
 
 def _decades(log10: float) -> str:
@@ -160,23 +167,32 @@ def _decades(log10: float) -> str:
     return short(10**log10 if abs(log10) < _FLOAT_DECADES else None, log10)
 
 
-def _finish_map(axes: Axes, plot: HeatMap, panel: HeatPanel, first: bool, lowest: bool) -> None:
+def _finish_map(
+    axes: Axes, plot: HeatMap, panel: HeatPanel, size: tuple[float, float], first: bool, lowest: bool
+) -> None:
     axes.set_title(clipped(panel.title), fontsize=9)
     if plot.x.log:
         axes.set_xscale("log")
     if plot.y.log:
         axes.set_yscale("log")
     axes.set(xlim=(plot.x.edges[0], plot.x.edges[-1]), ylim=(plot.y.edges[0], plot.y.edges[-1]))
-    _tick(axes.xaxis, plot.x, lowest)
-    _tick(axes.yaxis, plot.y, first)
+    widest = max((len(text(value)) for value in plot.x.values), default=0)
+    _tick(axes.xaxis, plot.x, int(size[0] / (_CHARACTER * (widest + 1))), lowest)
+    _tick(axes.yaxis, plot.y, int(size[1] / _LINE), first)
 
 
-def _tick(axis: Axis, scale: Scale, labelled: bool) -> None:
-    """Ticks at the values themselves where these are few."""
-    if len(scale.values) <= _FEW_PLACES:
-        axis.set_minor_locator(NullLocator())
-        axis.set_ticks(scale.values, [text(value) for value in scale.values])
+def _tick(axis: Axis, scale: Scale, most: int, labelled: bool) -> None:
+    """Ticks at the values themselves where these are few, at every second or third where they would run together."""
+    axis.set_minor_locator(NullLocator())
+    if scale.constant:
+        axis.set_ticks([])
+    elif len(scale.values) <= _FEW_PLACES:
+        step = math.ceil(len(scale.values) / max(most, 1))
+        axis.set_ticks(scale.places[::step], [text(value) for value in scale.values[::step]])
+    elif scale.log:
+        ticks = log_ticks(*np.log10([scale.edges[0], scale.edges[-1]]))
+        axis.set_ticks([10**tick for tick in ticks], [power_text(tick) for tick in ticks])
     if labelled:
-        axis.set_label_text(scale.name)
+        axis.set_label_text(f"{scale.name} (the same in all runs)" if scale.constant else scale.name)
     else:
         axis.set_tick_params(labelbottom=False, labelleft=False)
