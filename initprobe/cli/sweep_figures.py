@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from initprobe.activations import Activation
     from initprobe.results import ProbeResult
-    from initprobe.sweep.layout import Figure
+    from initprobe.sweep.layout import Depth, Figure, Heatmap, Histograms
     from initprobe.sweep.plan import Plan
     from initprobe.sweep.store import Row, Store
 
@@ -50,7 +50,7 @@ def _drawings(plan: Plan, store: Store, rows: Sequence[Row]) -> Iterator[tuple[s
             yield f"{figure.kind}{again}", _drawing(figure, plan.name, store, rows)
 
 
-def _drawing(figure: Figure, title: str, store: Store, rows: Sequence[Row]) -> Drawing:
+def _drawing(figure: Depth | Heatmap | Histograms, title: str, store: Store, rows: Sequence[Row]) -> Drawing:
     """One picture of all runs."""
     from initprobe.reports.curves import depth_plot, histogram_plot
     from initprobe.reports.grids import heat_map
@@ -94,7 +94,8 @@ def _activation(row: Row) -> Activation:
     from initprobe.config import resolve
     from initprobe.grammar import parse_spec
 
-    return resolve(ACTIVATIONS, parse_spec(json.loads(row.config)["act"]))
+    found: Activation = resolve(ACTIVATIONS, parse_spec(json.loads(row.config)["act"]))
+    return found
 
 
 def _slug(row: Row) -> str:

@@ -32,7 +32,7 @@ VERDICTS = {
     "exploding-output": ORANGE,
     "overflow": "#7A3400",
     "unstable-gain": "#F0E442",
-    "chaotic": "#999933",
+    "chaotic": "#AA4499",
     "rank-collapse": "#332288",
     "saturated": "#CC79A7",
     "heavy-tailed-gradient": "#7D3F63",
@@ -40,7 +40,7 @@ VERDICTS = {
     "dead-units": GREY,
     "dead-layer": BLACK,
     "fan-mismatch": "#DDCC77",
-    "wrong-initializer": "#AA4499",
+    "wrong-initializer": "#999933",
 }
 # How many times the width of the middle nine tenths an axis reaches beyond them, and its least extent.
 _FAR = 3.0

@@ -34,9 +34,9 @@ _NOWHERE, _LACKING, _HATCHING = "#BBBBBB", "#DDDDDD", "#777777"
 _SIGNED = ("z", "mean")
 _HALF_A_DECADE = 0.5
 _FEW_PLACES = 13
-# Inches that a cell needs for a number in it, and that text takes at font size 10: a character across, a line upwards.
-_ROOM = 0.46
-_CHARACTER, _LINE = 0.09, 0.2
+# Inches that a character and a line take at font size 1, and the longest number in a cell.
+_CHARACTER, _LINE = 0.0085, 0.02
+_LONGEST = 6
 _FLOAT_DECADES = 300
 _BRIGHT = 0.55
 # Rec. 601: what red, green and blue add to brightness.
@@ -49,13 +49,13 @@ def heat_map_figure(plot: HeatMap, title: str = "") -> Figure:
     with style():
         count = len(plot.panels)
         size = (6.2, 4.4) if count == 1 else (3.5, 2.6) if count <= 4 else (2.2, 1.9)
-        panels = Panels(count, columns_of(count), *size)
+        panels, font = Panels(count, columns_of(count), *size), 10 if count == 1 else 8
         keys = [*_word_keys(plot), *_lacking_keys(plot), *_line_keys(plot)]
         sheet = make_sheet(title_of(title, plot.value, plot.layer), plot.notes, panels, keys, bar=not plot.categorical)
         shade = _shade(plot)
         for index, (axes, panel) in enumerate(zip(sheet.axes, plot.panels, strict=True)):
-            _draw_panel(axes, plot, panel, shade, written=size[0] / len(plot.x.values) > _ROOM)
-            _finish_map(axes, plot, panel, size, *sheet.outer(index))
+            _draw_panel(axes, plot, panel, shade, _font_in_cells(plot, size))
+            _finish_map(axes, plot, panel, size, font, *sheet.outer(index))
         if sheet.bar is not None:
             draw_bar(sheet.bar, shade.mappable, plot.value, plot.log, shade.extend)
         return sheet.figure
@@ -111,7 +111,7 @@ def _shade(plot: HeatMap) -> _Shade:
     return _Shade(ScalarMappable(Normalize(low, high), mpl.colormaps[colors]), extend)
 
 
-def _draw_panel(axes: Axes, plot: HeatMap, panel: HeatPanel, shade: _Shade, written: bool) -> None:
+def _draw_panel(axes: Axes, plot: HeatMap, panel: HeatPanel, shade: _Shade, font: int) -> None:
     """The cells of a panel, the line over them and, where there is room, their numbers in them."""
     known = [cell for cell in panel.cells if not cell.empty]
     fills = _fills(known, shade)
@@ -128,9 +128,9 @@ def _draw_panel(axes: Axes, plot: HeatMap, panel: HeatPanel, shade: _Shade, writ
     if panel.critical is not None:
         ends = dict(zip(SIGMAS, panel.critical, strict=True))
         axes.plot(ends[plot.x.name], ends[plot.y.name], color=BLACK, lw=2, path_effects=_OUTLINE)
-    if written and not plot.categorical:
-        for cell, fill in zip(known, fills, strict=True):
-            _write(axes, plot, cell, fill)
+    if font:
+        for x, y, cell, fill in zip(*_places(plot, known), known, fills, strict=True):
+            _write(axes, (x, y), _decades(cell.number) if plot.log else short(cell.number), fill, font)
 
 
 def _fills(cells: Sequence[Cell], shade: _Shade) -> Array:
@@ -153,22 +153,34 @@ def _ends(scale: Scale, values: Sequence[float]) -> tuple[Array, Array]:
     return edges[index], edges[index + 1]
 
 
-def _write(axes: Axes, plot: HeatMap, cell: Cell, fill: Array) -> None:
+def _font_in_cells(plot: HeatMap, size: tuple[float, float]) -> int:
+    """Size of the numbers in cells; 0 where there are none, or no room for them in a panel of this size (inches)."""
+    widths, heights = len(plot.x.values) * _CHARACTER * _LONGEST, len(plot.y.values) * _LINE
+    fitting = int(min(size[0] / max(widths, _LINE), size[1] / max(heights, _LINE), 8))
+    return 0 if plot.categorical or plot.sparse or fitting < 7 else fitting
+
+
+def _places(plot: HeatMap, cells: Sequence[Cell]) -> tuple[Array, Array]:
+    """Where cells are drawn, `(cells,)` across and upwards."""
+    index = plot.x.indices([cell.x for cell in cells]), plot.y.indices([cell.y for cell in cells])
+    return np.array(plot.x.places)[index[0]], np.array(plot.y.places)[index[1]]
+
+
+def _write(axes: Axes, place: tuple[float, float], words: str, fill: Array, font: int) -> None:
     """A cell's number in it, in whatever can be read on its colour."""
-    assert cell.number is not None
     bright = float(np.dot(fill[:3], _LUMA)) > _BRIGHT
-    words = _decades(cell.number) if plot.log else short(cell.number)
-    x, y = (scale.places[scale.indices([at])[0]] for scale, at in ((plot.x, cell.x), (plot.y, cell.y)))
-    axes.text(x, y, words, ha="center", va="center", fontsize=8, color=BLACK if bright else "white")
+    axes.text(*place, words, ha="center", va="center", fontsize=font, color=BLACK if bright else "white")
 
 
-def _decades(log10: float) -> str:
+def _decades(log10: float | None) -> str:
     """A number by its log10, in short."""
+    if log10 is None:
+        return ""
     return short(10**log10 if abs(log10) < _FLOAT_DECADES else None, log10)
 
 
 def _finish_map(
-    axes: Axes, plot: HeatMap, panel: HeatPanel, size: tuple[float, float], first: bool, lowest: bool
+    axes: Axes, plot: HeatMap, panel: HeatPanel, size: tuple[float, float], font: int, first: bool, lowest: bool
 ) -> None:
     axes.set_title(clipped(panel.title), fontsize=9)
     if plot.x.log:
@@ -177,8 +189,9 @@ def _finish_map(
         axes.set_yscale("log")
     axes.set(xlim=(plot.x.edges[0], plot.x.edges[-1]), ylim=(plot.y.edges[0], plot.y.edges[-1]))
     widest = max((len(text(value)) for value in plot.x.values), default=0)
-    _tick(axes.xaxis, plot.x, int(size[0] / (_CHARACTER * (widest + 1))), lowest)
-    _tick(axes.yaxis, plot.y, int(size[1] / _LINE), first)
+    axes.tick_params(labelsize=font)
+    _tick(axes.xaxis, plot.x, int(size[0] / (_CHARACTER * font * (widest + 1))), lowest)
+    _tick(axes.yaxis, plot.y, int(size[1] / (_LINE * font)), first)
 
 
 def _tick(axis: Axis, scale: Scale, most: int, labelled: bool) -> None:
