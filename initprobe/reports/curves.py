@@ -22,7 +22,7 @@ MOST_PANELS = 24
 MOST_CURVES = 7
 MOST_POOLED = 20
 LABEL, VERDICT = "label", "verdict"
-_MOST_FACETS = 6
+_MOST_FACETS = 9
 _FEWEST_SHADES = 3
 _MARGIN_BINS = 3
 _STRETCH = 1.3
@@ -155,7 +155,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class HistogramPanel:
-    """The histograms at one value of the axis; `note` says how wide they are, or why there are none."""
+    """The histograms at one value of the axis; `note` says how wide they are, and how many are lost, failed or not run."""
 
     title: str
     curves: tuple[Curve, ...]
@@ -259,13 +259,14 @@ def _panel(title: str, entries: Sequence[E], samples: Sequence[_Sample], edges: 
         if sample.stats.histogram is not None:
             found.setdefault(sample.label, []).append(sample)
     curves = tuple(_curve(name, listed, edges, tensor) for name, listed in found.items())
-    if not samples:
-        return HistogramPanel(title, (), "failed" if any(entry.state == "failed" for entry in entries) else "not run")
+    lost = Counter(sample.stats.status for sample in samples if sample.stats.histogram is None)
+    without = [*(f"{count} {status}" for status, count in lost.items()), *_missing(entries)]
     if not curves:
-        return HistogramPanel(title, (), samples[0].stats.status)
+        return HistogramPanel(title, (), "\n".join(without))
     stds = [_std(sample.stats) for sample in samples if sample.stats.histogram is not None]
     low, high = min(stds, key=_size), max(stds, key=_size)
-    return HistogramPanel(title, curves, f"std {low[1]}" + (f" to {high[1]}" if high[1] != low[1] else ""))
+    spread = f"std {low[1]}" + (f" to {high[1]}" if high[1] != low[1] else "")
+    return HistogramPanel(title, curves, "\n".join((spread, *without)))
 
 
 def _std(stats: TensorStats) -> tuple[float, str]:

@@ -314,4 +314,4 @@ def power_text(log10: float) -> str:
     exponent = round(log10)
     if abs(log10 - exponent) < 1e-9 and not -3 <= exponent <= 4:
         return f"$10^{{{exponent}}}$"
-    return f"{10**log10:.4g}"
+    return f"{10**log10:.5g}"

@@ -38,6 +38,7 @@ from initprobe.reports.strips import Array
 
 _FEW_LINES = 40
 _MOST_UNSAID = 0.01
+_STEPS = (1, 2, 5, 10)
 
 
 def depth_figure(plot: DepthPlot, title: str = "") -> Figure:
@@ -155,7 +156,7 @@ def histogram_figure(plot: HistogramPlot, title: str = "") -> Figure:
     """Small multiples of histograms on one axis, theory as a black line."""
     with style():
         count = len(plot.panels)
-        columns, *size = (3, 2.5, 1.9) if count <= 6 else (4, 1.9, 1.5) if count <= 12 else (6, 1.25, 1.1)
+        columns, *size = (3, 2.5, 1.9) if count <= 6 else (4, 1.9, 1.5) if count <= 12 else (6, 1.2, 1.1)
         colors = dict(zip(plot.labels or ("",), CYCLE, strict=False))
         name = title_of(title, plot.tensor, plot.layer)
         sheet = make_sheet(name, plot.notes, Panels(count, columns, *size), list(_histogram_keys(plot, colors)))
@@ -204,7 +205,7 @@ def _beyond(panel: HistogramPanel, ceiling: float) -> Iterator[str]:
 def _finish_histogram(axes: Axes, plot: HistogramPlot, first: bool, lowest: bool) -> None:
     axes.set(xlim=(plot.edges[0], plot.edges[-1]), ylim=(0, plot.ceiling))
     axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
     axes.tick_params(labelleft=first, labelbottom=lowest, labelsize=8)
     axes.set(xlabel=plot.tensor if lowest else "", ylabel="share per bin" if first else "")

@@ -200,7 +200,7 @@ def _tick(axis: Axis, scale: Scale, most: int, labelled: bool) -> None:
     if scale.constant:
         axis.set_ticks([])
     elif len(scale.values) <= _FEW_PLACES:
-        step = math.ceil(len(scale.values) / max(most, 1))
+        step = max(math.ceil(len(scale.values) / max(most, 1)), 1)
         axis.set_ticks(scale.places[::step], [text(value) for value in scale.values[::step]])
     elif scale.log:
         ticks = log_ticks(*np.log10([scale.edges[0], scale.edges[-1]]))
