@@ -155,7 +155,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class HistogramPanel:
-    """The histograms at one value of the axis; `note` says how wide they are, and how many are lost, failed or not run."""
+    """The histograms at one value of the axis; `note` says how wide they are and what is not there."""
 
     title: str
     curves: tuple[Curve, ...]

@@ -312,6 +312,6 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 def power_text(log10: float) -> str:
     exponent = round(log10)
-    if abs(log10 - exponent) < 1e-9 and not -3 <= exponent <= 4:
+    if abs(log10 - exponent) < 1e-9 and not -3 <= exponent <= 3:
         return f"$10^{{{exponent}}}$"
     return f"{10**log10:.5g}"

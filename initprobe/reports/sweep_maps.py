@@ -36,7 +36,7 @@ _HALF_A_DECADE = 0.5
 _FEW_PLACES = 13
 # Inches that a character and a line take at font size 1, and the longest number in a cell.
 _CHARACTER, _LINE = 0.0085, 0.02
-_LONGEST = 6
+_LONGEST = 7
 _FLOAT_DECADES = 300
 _BRIGHT = 0.55
 # Rec. 601: what red, green and blue add to brightness.
@@ -154,10 +154,11 @@ def _ends(scale: Scale, values: Sequence[float]) -> tuple[Array, Array]:
 
 
 def _font_in_cells(plot: HeatMap, size: tuple[float, float]) -> int:
-    """Size of the numbers in cells; 0 where there are none, or no room for them in a panel of this size (inches)."""
+    """Size of the numbers in cells; 0 where there are none, a line runs over them, or they do not fit a panel of this size (inches)."""
     widths, heights = len(plot.x.values) * _CHARACTER * _LONGEST, len(plot.y.values) * _LINE
     fitting = int(min(size[0] / max(widths, _LINE), size[1] / max(heights, _LINE), 8))
-    return 0 if plot.categorical or plot.sparse or fitting < 7 else fitting
+    crossed = any(panel.critical for panel in plot.panels)
+    return 0 if plot.categorical or plot.sparse or crossed or fitting < 7 else fitting
 
 
 def _places(plot: HeatMap, cells: Sequence[Cell]) -> tuple[Array, Array]:
