@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from initprobe.reports.curves import MOST_NAMED, MOST_PANELS, VERDICT, depth_plo
 from initprobe.reports.figures import DPI, render
 from initprobe.reports.grids import DISAGREE, FAILED, NOT_RUN, ZERO_OR_LOST, critical_curve, heat_map
 from initprobe.reports.readings import is_log, series
-from initprobe.reports.sheets import VERDICTS
+from initprobe.reports.sheets import CYCLE, VERDICTS
 from initprobe.reports.strips import BINS
 from initprobe.reports.sweep_figures import depth_figure, histogram_figure
 from initprobe.reports.sweep_maps import heat_map_figure
@@ -202,9 +202,33 @@ def test_verdicts_are_words_with_colours_of_their_own():
     assert len({tuple(color) for color in drawn_rows(figure)[1]}) == 3
 
 
-def test_every_verdict_has_a_colour_of_its_own():
-    words = [*RULES, "survives"]
-    assert len({VERDICTS[word] for word in words}) == len(words)
+# Machado, Oliveira & Fernandes 2009, doi:10.1109/TVCG.2009.113: linear RGB as seen without red and without green cones.
+BLIND = {
+    "none": np.eye(3),
+    "protanopia": np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]),
+    "deuteranopia": np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]),
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+NOTICEABLE = 2.3  # CIE 1976 colour difference that half of all people see
+
+
+def lab(color, seen):
+    """CIE L*a*b* of an sRGB colour."""
+    from matplotlib.colors import to_rgb
+
+    rgb = np.array(to_rgb(color))
+    linear = np.clip(seen @ np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4), 0, 1)
+    white = XYZ.sum(axis=1)
+    f = np.array([np.cbrt(t) if t > (6 / 29) ** 3 else t * (29 / 6) ** 2 / 3 + 4 / 29 for t in XYZ @ linear / white])
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("vision", BLIND)
+def test_colours_are_told_apart(vision):
+    """Every verdict and every line of the cycle, five times what is just noticeable."""
+    for colors in ([VERDICTS[word] for word in (*RULES, "survives")], CYCLE):
+        seen = [lab(color, BLIND[vision]) for color in colors]
+        assert min(np.linalg.norm(one - other) for one, other in combinations(seen, 2)) > 5 * NOTICEABLE
 
 
 def test_critical_line_lies_where_theory_has_it():
@@ -390,7 +414,7 @@ def test_histograms_of_every_value_of_the_axis(entries, read):
             assert curve.shares.sum() + curve.outside == pytest.approx(1)
     he = {panel.title: panel.curves[0] for panel in plot.panels}
     half = plot.edges[:-1] < 0
-    # Half of the outputs lie below 0, that is in the middle of a bin; five standard deviations of the signs of 60 units.
+    # Half of the outputs lie below 0, which is amid a bin; five standard deviations of the signs of 60 units.
     below = he["tanh"].shares[half]
     assert below.sum() - below[-1] / 2 == pytest.approx(0.5, abs=5 * 0.5 / math.sqrt(60))
     assert he["relu"].shares[plot.edges[1:] < 0].sum() == 0

@@ -19,8 +19,8 @@ from initprobe.reports.strips import Array
 
 Key = tuple[Artist, str]
 
-CYCLE = (BLUE, ORANGE, "#CC79A7", "#E69F00", "#56B4E9", BLACK, GREY)
-# What vanishes is blue, what explodes orange, the gravest darkest.
+CYCLE = (BLUE, ORANGE, "#CC79A7", "#E69F00", "#56B4E9", BLACK, "#8C00FC")
+# What vanishes is blue, what explodes orange, the gravest darkest; all of them told apart with any colour vision.
 VERDICTS = {
     "survives": GREEN,
     "healthy": GREEN,
@@ -32,15 +32,15 @@ VERDICTS = {
     "exploding-output": ORANGE,
     "overflow": "#7A3400",
     "unstable-gain": "#F0E442",
-    "chaotic": "#AA4499",
-    "rank-collapse": "#332288",
+    "chaotic": "#8C00FC",
+    "rank-collapse": "#8C70FC",
     "saturated": "#CC79A7",
-    "heavy-tailed-gradient": "#7D3F63",
-    "symmetric": "#882255",
-    "dead-units": GREY,
+    "heavy-tailed-gradient": "#543838",
+    "symmetric": "#38008C",
+    "dead-units": "#381C00",
     "dead-layer": BLACK,
-    "fan-mismatch": "#DDCC77",
-    "wrong-initializer": "#999933",
+    "fan-mismatch": "#C4FC00",
+    "wrong-initializer": "#A8FC8C",
 }
 # How many times the width of the middle nine tenths an axis reaches beyond them, and its least extent.
 _FAR = 3.0

@@ -154,7 +154,10 @@ def _ends(scale: Scale, values: Sequence[float]) -> tuple[Array, Array]:
 
 
 def _font_in_cells(plot: HeatMap, size: tuple[float, float]) -> int:
-    """Size of the numbers in cells; 0 where there are none, a line runs over them, or they do not fit a panel of this size (inches)."""
+    """Size of the numbers in cells; 0 where there are none, or they do not fit a panel of this size (inches).
+
+    Nor are there any where a line would run over them.
+    """
     widths, heights = len(plot.x.values) * _CHARACTER * _LONGEST, len(plot.y.values) * _LINE
     fitting = int(min(size[0] / max(widths, _LINE), size[1] / max(heights, _LINE), 8))
     crossed = any(panel.critical for panel in plot.panels)
