@@ -39,7 +39,7 @@ VERDICTS = {
     "symmetric": "#38008C",
     "dead-units": "#381C00",
     "dead-layer": BLACK,
-    "fan-mismatch": "#C4FC00",
+    "fan-mismatch": "#8CA854",
     "wrong-initializer": "#A8FC8C",
 }
 # How many times the width of the middle nine tenths an axis reaches beyond them, and its least extent.
