@@ -159,7 +159,7 @@ def _font_in_cells(plot: HeatMap, size: tuple[float, float]) -> int:
     Nor are there any where a line would run over them.
     """
     widths, heights = len(plot.x.values) * _CHARACTER * _LONGEST, len(plot.y.values) * _LINE
-    fitting = int(min(size[0] / max(widths, _LINE), size[1] / max(heights, _LINE), 8))
+    fitting = int(min(size[0] / max(widths, _LINE), size[1] / max(heights, _LINE), 10))
     crossed = any(panel.critical for panel in plot.panels)
     return 0 if plot.categorical or plot.sparse or crossed or fitting < 7 else fitting
 
