@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 NOTHING = "-"
+_LONG_NUMBER = re.compile(r"\d+\.\d{6,}(e[-+]?\d+)?")
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -29,6 +31,11 @@ def short(value: float | None, log10: float | None = None) -> str:
 def power(log10: float) -> str:
     exponent = math.floor(log10 + 0.02)  # .02: what rounds to 10.0 is 1.0 of the next power
     return f"{10 ** (log10 - exponent):.1f}e{exponent}"
+
+
+def trimmed(value: object, digits: int = 6) -> str:
+    """A value as text, the long numbers in it to so many digits."""
+    return _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.{digits}g}", str(value))
 
 
 def percent(share: float | None) -> str:

@@ -269,8 +269,8 @@ def _draw_profiles(axes: Axes, result: ProbeResult) -> None:
 
 def _finish_profile_axes(axes: Axes, layers: int) -> None:
     """Ticks in powers of ten over a log10 axis, layers along the other."""
-    ticks = _log_ticks(*axes.get_ylim())
-    axes.set_yticks(ticks, [_power(tick) for tick in ticks])
+    ticks = log_ticks(*axes.get_ylim())
+    axes.set_yticks(ticks, [power_text(tick) for tick in ticks])
     axes.set_xlim(0.5, layers + 0.5)
     axes.set_xticks(_layer_ticks(layers))
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)
@@ -300,7 +300,7 @@ def _layer_ticks(count: int) -> list[int]:
     return sorted({1, count, *range(step, count - step // 2, step)}) if step > 1 else list(range(1, count + 1))
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
     """Places on a log10 axis: 1-2-5 over few decades, whole powers at even steps over many."""
     if high - low < 2.5:
         places = [k + math.log10(m) for k in range(math.floor(low) - 1, math.ceil(high) + 1) for m in (1, 2, 5)]
@@ -310,8 +310,8 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return [place for place in places if low <= place <= high]
 
 
-def _power(log10: float) -> str:
+def power_text(log10: float) -> str:
     exponent = round(log10)
-    if abs(log10 - exponent) < 1e-9 and not -3 <= exponent <= 4:
+    if abs(log10 - exponent) < 1e-9 and not -3 <= exponent <= 3:
         return f"$10^{{{exponent}}}$"
-    return f"{10**log10:.4g}"
+    return f"{10**log10:.5g}"

@@ -114,13 +114,14 @@ def _panel(layer: LayerStats, tensor: str, edges: Array) -> Panel:
     return Panel(
         layer=layer.layer,
         shares=inside,
-        predicted=_predicted(layer, edges) if tensor == "output" else None,
+        predicted=predicted_shares(layer, edges) if tensor == "output" else None,
         outside=max(1 - float(inside.sum()), 0.0),
         std=f"std {short(stats.std, None if stats.variance_log10 is None else stats.variance_log10 / 2)}",
     )
 
 
-def _predicted(layer: LayerStats, edges: Array) -> Array | None:
+def predicted_shares(layer: LayerStats, edges: Array) -> Array | None:
+    """Share of the outputs that theory puts into each bin, `(bins,)`; None where it says nothing."""
     measured = layer.output.histogram
     if layer.theory is None or layer.theory.output_shares is None or measured is None:
         return None

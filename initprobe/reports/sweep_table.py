@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from initprobe.digest import Digest
 from initprobe.errors import UnknownNameError
-from initprobe.numbers import NOTHING, percent, short
+from initprobe.numbers import NOTHING, percent, short, trimmed
 from initprobe.registry import suggestion
 from initprobe.reports.words import cosine
 
@@ -23,7 +22,6 @@ Scalar = str | int | float | bool
 
 SEED = "seed"
 MOST_ROWS = 50
-_LONG_NUMBER = re.compile(r"\d+\.\d{6,}(e[-+]?\d+)?")
 # What becomes of a net, by the gravest thing that was found.
 _FATES = {
     "vanishing-output": "vanish",
@@ -253,14 +251,9 @@ def _sorted(found: list[Group], how: Layout) -> list[Group]:
 
 def _cells(group: Group, how: Layout) -> Iterator[str]:
     for axis in how.axes:
-        yield _plain(group.axes.get(axis, NOTHING))
+        yield trimmed(group.axes.get(axis, NOTHING))
     for column in how.columns:
         yield column.text(group)
-
-
-def _plain(value: Scalar) -> str:
-    """A value with its numbers to six digits."""
-    return _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.6g}", str(value))
 
 
 def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
