@@ -125,7 +125,7 @@ def read_labels(path: Path, rows: int) -> Array:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    raw = np.squeeze(_read_csv(path) if path.suffix.lower() == ".csv" else _read_numpy(path))
+    raw = np.squeeze(_read_csv(path) if path.suffix.lower() == ".csv" else _read_numpy(path, "y"))
     if raw.dtype.kind not in "fiub" or raw.ndim != 1:
         raise InputError(f"{path}: holds {raw.dtype} entries of shape {raw.shape}, not one whole number a sample")
     if len(raw) != rows:
@@ -148,13 +148,13 @@ def standardized(table: Array) -> Array:
     return wide.astype(table.dtype)
 
 
-def _read_numpy(path: Path) -> Array:
+def _read_numpy(path: Path, name: str = "x") -> Array:
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: a file of input ends in {', '.join(SUFFIXES)}")
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
-            return loaded if isinstance(loaded, np.ndarray) else _only_array(path, loaded)
+            return loaded if isinstance(loaded, np.ndarray) else _array_of(path, loaded, name)
     except InputError:
         raise
     except Exception as error:  # a damaged file raises anything from BadZipFile to tokenize.TokenError
@@ -165,14 +165,15 @@ def _read_numpy(path: Path) -> Array:
         raise InputError(f"{path}: cannot be read as a NumPy file ({_one_line(error)})") from None
 
 
-def _only_array(path: Path, archive: Any) -> Array:
+def _array_of(path: Path, archive: Any, name: str) -> Array:
+    """The array of that name, or the only one."""
     with archive:
         names = list(archive.files)
-        if "x" not in names and len(names) != 1:
-            raise InputError(
-                f"{path}: holds {', '.join(names) or 'nothing'}; name the array of inputs x, or save it alone"
-            )
-        return np.asarray(archive["x" if "x" in names else names[0]])
+        if name not in names and len(names) != 1:
+            what = {"x": "inputs", "y": "labels"}[name]
+            held = ", ".join(names) or "nothing"
+            raise InputError(f"{path}: holds {held}; name the array of {what} {name}, or save it alone")
+        return np.asarray(archive[name if name in names else names[0]])
 
 
 def _read_csv(path: Path) -> Array:

@@ -394,7 +394,7 @@ class ProbeResult(Record):
             ) from None
 
     def figure(self, kind: str = "summary") -> Figure:
-        """A matplotlib figure: `summary`, `output`, `gradient` or `depth`."""
+        """A matplotlib figure: `summary`, `output`, `gradient`, `depth`, or `training` of a net that was trained."""
         from initprobe.reports.figures import draw
 
         return draw(self, kind)

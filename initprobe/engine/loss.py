@@ -1,7 +1,7 @@
 """Losses at the end of a linear read-out: each a record with its value, its gradient and what chance achieves.
 
-A read-out `logits = h_L V` with `V ~ N(0, 1/fan_in)` and no bias stands behind the last layer. Losses are means over the
-samples of a batch, as frameworks have them, so their gradients shrink as a batch grows.
+A read-out `logits = h_L V` with `V ~ N(0, 1/fan_in)` and no bias stands behind the last layer. Losses are means over
+the samples of a batch, as frameworks have them, so their gradients shrink as a batch grows.
 """
 
 from __future__ import annotations
