@@ -22,11 +22,11 @@ from pydantic import (
 )
 
 from initprobe.activations import ACTIVATIONS, Activation
-from initprobe.engine.loss import LOSSES, Loss
 from initprobe.errors import ConfigError
 from initprobe.grammar import Spec, Value, build, of_depth, parse_spec, parse_value
 from initprobe.initializers import INITIALIZERS, Initializer
 from initprobe.inputs import INPUTS, SUFFIXES, Noise
+from initprobe.losses import LOSSES, Loss
 from initprobe.norms import NORMS
 from initprobe.registry import Registry, suggestion
 from initprobe.thresholds import Thresholds

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.config import ProbeConfig
-from initprobe.engine.loss import Loss
 from initprobe.engine.mlp import Parameters
 from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.training import Learner, broken_at, gradients, step
 from initprobe.engine.workers import Workers
+from initprobe.losses import Loss
 from initprobe.results import LayerStats, LossStats
 from initprobe.wiring import Wiring
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.activations import Activation
-from initprobe.engine.loss import Loss
 from initprobe.engine.mlp import Parameters, denormalised, normalised
 from initprobe.engine.workers import Workers, row_blocks
+from initprobe.losses import Loss
 from initprobe.wiring import Wiring
 
 Array = npt.NDArray[Any]

@@ -182,7 +182,7 @@ def _draw_losses(axes: Axes, result: ProbeResult) -> None:
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
-    axes.set_xlabel(f"step of plain SGD, rate {short(result.training.learning_rate)}")
+    axes.set_xlabel(f"step of plain SGD, rate {result.training.learning_rate:g}")
     axes.set_ylabel("loss")
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)
     _legend_above(axes)
@@ -193,7 +193,9 @@ def _draw_change(axes: Axes, result: ProbeResult) -> None:
     assert result.training is not None
     layers = np.arange(1, len(result.layers) + 1)
     for tensor, symbol, color in (("output", "h", BLUE), ("output_gradient", "dL/dh", ORANGE)):
-        axes.plot(layers, result.series(tensor, "variance_log10"), color=color, lw=1.5, ls="--", label=f"{symbol}, new")
+        axes.plot(
+            layers, result.series(tensor, "variance_log10"), color=color, lw=1.5, ls="--", label=f"Var({symbol}), new"
+        )
         if result.training.layers is not None:
             after = [_finite_or_nan(one.tensor(tensor).variance_log10) for one in result.training.layers]
             axes.plot(layers, after, color=color, lw=1.8, label=f"Var({symbol}), trained")

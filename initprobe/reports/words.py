@@ -179,7 +179,7 @@ def _training_words(result: ProbeResult) -> str | None:
     training = result.training
     if training is None:
         return None
-    rate = f"{training.steps} steps of SGD, rate {short(training.learning_rate)}"
+    rate = f"{training.steps} steps of SGD, rate {training.learning_rate:g}"
     if training.final_loss is None or training.layers is None:
         return f"{rate}: diverged after {_steps(training.diverged_at)}, {_broken(training, len(result.layers))}"
     seen = resampled(training.losses, _CURVE)
