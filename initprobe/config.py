@@ -293,10 +293,11 @@ class ProbeConfig(BaseModel):
         for name in ("branch_scale", "zero_init_last"):
             if not self.residual and getattr(self, name) != type(self).model_fields[name].default:
                 raise ConfigError(f"{name} is for the branches of a residual net; give residual too")
-        if self.objective is None and (self.classes is not None or self.labels is not None):
-            raise ConfigError("classes and labels are for a loss; give loss cross-entropy or mse, or train_steps")
+        for name in ("classes", "labels"):
+            if self.objective is None and getattr(self, name) is not None:
+                raise ConfigError(f"{name}: is for a loss; give loss cross-entropy or mse, or train_steps")
         if self.labels is not None and not isinstance(self.input, Path):
-            raise ConfigError("labels are for data from a file; synthetic input is labelled by a random linear teacher")
+            raise ConfigError("labels: are for input from a file; a random linear teacher labels synthetic input")
         _ = self.branch_factor  # complains where it is no number at this depth
         return self
 

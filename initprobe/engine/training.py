@@ -147,7 +147,10 @@ def _backward(learner: Learner, index: int, passed: Pass, g: Array) -> tuple[Lay
 
 
 def step(learner: Learner, found: Gradients, learning_rate: float) -> None:
-    """Plain SGD: every parameter less `learning_rate` times its gradient, in place. Biases of zeros learn too."""
+    """Plain SGD: every parameter less `learning_rate` times its gradient, in place, which uses up the gradients.
+
+    Biases that start as zeros learn too.
+    """
     rate = learner.readout.dtype.type(learning_rate)
     with np.errstate(all="ignore"):
         learner.readout[...] -= rate * found.readout

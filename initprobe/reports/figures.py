@@ -65,6 +65,8 @@ def draw(result: ProbeResult, kind: str) -> Figure:
         "depth": _depth_alone,
         "training": _training,
     }
+    if kind not in kinds(result):
+        raise KeyError(kind)
     with style():
         return drawers[kind](result)
 
