@@ -26,6 +26,7 @@ from initprobe.errors import ConfigError
 from initprobe.grammar import Spec, Value, build, of_depth, parse_spec, parse_value
 from initprobe.initializers import INITIALIZERS, Initializer
 from initprobe.inputs import INPUTS, SUFFIXES, Noise
+from initprobe.losses import LOSSES, Loss
 from initprobe.norms import NORMS
 from initprobe.registry import Registry, suggestion
 from initprobe.thresholds import Thresholds
@@ -148,6 +149,21 @@ def _norm_name(value: str) -> str:
     raise ConfigError(f"{value!r} is not one of {', '.join(_NORM_NAMES)}.{suggestion(value, _NORM_NAMES)}")
 
 
+_RANDOM = "random"
+_LOSS_NAMES = [_RANDOM, *LOSSES]
+
+
+def _loss_name(value: str) -> str:
+    """A loss by name, in any case.
+
+    Raises:
+        ConfigError: there is no such loss.
+    """
+    if value.lower() == _RANDOM or value in LOSSES:
+        return LOSSES[value].name if value in LOSSES else _RANDOM
+    raise ConfigError(f"{value!r} is not one of {', '.join(_LOSS_NAMES)}.{suggestion(value, _LOSS_NAMES)}")
+
+
 def _branch_scale(value: object) -> float | str:
     """A number, or text with L in it as it is typed, which is read when L is known.
 
@@ -186,6 +202,7 @@ BranchScale = Annotated[
     float | str,
     BeforeValidator(_branch_scale, json_schema_input_type=float | Annotated[str, Field(examples=["1/sqrt(2L)"])]),
 ]
+LossName = Annotated[str, AfterValidator(_loss_name), WithJsonSchema({"enum": _LOSS_NAMES, "type": "string"})]
 Size = Annotated[int, Field(ge=1, strict=True)]
 
 
@@ -215,6 +232,12 @@ class ProbeConfig(BaseModel):
         zero_init_last: start a residual net with weights of 0 in its branches, one layer each, as Fixup and ReZero do.
             Where phi(0) = 0 every such layer hands on its input unchanged, and its gradient always; its own weights get
             `h' dL/dh phi'(b)`, which for ReLU without biases is 0, so that such branches never learn.
+        loss: what else starts a backward pass: `random` for N(0, 1) alone, or `cross-entropy` or `mse` behind a linear
+            read-out, whose gradients then stand beside those of the random start.
+        classes: classes of the loss; None means those of `labels`, or 10.
+        labels: file of a whole number from 0 on for every row of `input`; None means labels of a random linear teacher.
+        train_steps: steps of plain SGD after the probe, on the first network; cross-entropy if `loss` is `random`.
+        learning_rate: of these steps.
         dtype: precision of the network; statistics are taken in float64 either way.
         thresholds: limits of the verdict, by name: `{"saturated": 0.3}`.
 
@@ -241,6 +264,11 @@ class ProbeConfig(BaseModel):
     residual: bool = False
     branch_scale: BranchScale = 1.0
     zero_init_last: bool = False
+    loss: LossName = _RANDOM
+    classes: Annotated[int, Field(ge=2, strict=True)] | None = None
+    labels: Path | None = None
+    train_steps: Annotated[int, Field(ge=0, strict=True)] = 0
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     dtype: Literal["float32", "float64"] = "float32"
     thresholds: Thresholds = Thresholds()
 
@@ -265,6 +293,11 @@ class ProbeConfig(BaseModel):
         for name in ("branch_scale", "zero_init_last"):
             if not self.residual and getattr(self, name) != type(self).model_fields[name].default:
                 raise ConfigError(f"{name} is for the branches of a residual net; give residual too")
+        for name in ("classes", "labels"):
+            if self.objective is None and getattr(self, name) is not None:
+                raise ConfigError(f"{name}: is for a loss; give loss cross-entropy or mse, or train_steps")
+        if self.labels is not None and not isinstance(self.input, Path):
+            raise ConfigError("labels: are for input from a file; a random linear teacher labels synthetic input")
         _ = self.branch_factor  # complains where it is no number at this depth
         return self
 
@@ -305,6 +338,13 @@ class ProbeConfig(BaseModel):
             except ConfigError as error:
                 raise ConfigError(f"branch_scale: {error}") from None
         return self.branch_scale
+
+    @property
+    def objective(self) -> Loss | None:
+        """The loss to be reported and trained, or None."""
+        if self.loss != _RANDOM:
+            return LOSSES[self.loss]
+        return LOSSES["cross-entropy"] if self.train_steps else None
 
     @property
     def is_plain(self) -> bool:

@@ -109,6 +109,8 @@ def slug(config: ProbeConfig, sizes: Sequence[int]) -> str:
     if config.residual:
         scale = "" if config.branch_scale == 1 else f"-{_value(config.branch_scale)}"
         parts.append(f"residual{scale}" + ("-zero" if config.zero_init_last else ""))
+    if config.objective is not None:
+        parts.append(config.objective.name + (f"-{config.train_steps}-steps" if config.train_steps else ""))
     if str(config.input) != "gaussian":
         parts.append(Path(config.input).stem if isinstance(config.input, Path) else str(config.input))
     return re.sub(r"[^A-Za-z0-9.-]+", "-", "-".join(parts).replace("=", "")).strip("-.")[:120]

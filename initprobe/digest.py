@@ -31,6 +31,8 @@ class Digest(BaseModel):
         saturated: largest share of saturated outputs.
         dead: largest share of dead units.
         z: `theory.z` of largest magnitude.
+        loss: at the start; null without one, and where it left the float range.
+        final_loss: after training; null for a net that was not trained or diverged.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,6 +50,8 @@ class Digest(BaseModel):
     saturated: float | None
     dead: float | None
     z: Annotated[float | None, Field(allow_inf_nan=False)]
+    loss: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    final_loss: Annotated[float | None, Field(allow_inf_nan=False)] = None
 
     @property
     def verdict(self) -> str:
@@ -73,6 +77,8 @@ def digest(result: ProbeResult) -> Digest:
         saturated=max((s for layer in layers if (s := layer.output.saturated_fraction) is not None), default=None),
         dead=max((s for layer in layers if (s := layer.output.dead_fraction) is not None), default=None),
         z=max((t.z for layer in layers if (t := layer.theory) and t.z is not None), key=abs, default=None),
+        loss=result.loss.start if result.loss else None,
+        final_loss=result.training.final_loss if result.training else None,
     )
 
 

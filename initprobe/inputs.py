@@ -16,6 +16,7 @@ from initprobe.registry import Registry
 
 Array = npt.NDArray[Any]
 SUFFIXES = (".npy", ".npz", ".csv")
+_MOST_CLASSES = 100_000
 _LINES = "one line a sample, numbers separated by commas"
 
 
@@ -116,6 +117,25 @@ def read_table(path: Path, dtype: npt.DTypeLike) -> Array:
     return table
 
 
+def read_labels(path: Path, rows: int) -> Array:
+    """A class for every one of `rows` rows of data, whole numbers from 0 on, `(rows,)` int64.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else; says what.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    raw = np.squeeze(_read_csv(path) if path.suffix.lower() == ".csv" else _read_numpy(path, "y"))
+    if raw.dtype.kind not in "fiub" or raw.ndim != 1:
+        raise InputError(f"{path}: holds {raw.dtype} entries of shape {raw.shape}, not one whole number a sample")
+    if len(raw) != rows:
+        raise InputError(f"{path}: has {len(raw)} labels, but the input has {rows} rows")
+    wrong = np.flatnonzero(~((raw >= 0) & (raw == np.floor(raw)) & (raw < _MOST_CLASSES)))
+    if len(wrong):
+        raise InputError(f"{path}: row {wrong[0] + 1}: {raw[wrong[0]]} is not a class; classes are 0, 1, 2, ...")
+    return raw.astype(np.int64)
+
+
 def standardized(table: Array) -> Array:
     """Every feature shifted to mean 0 and scaled to variance 1; a constant feature becomes 0."""
     wide = table.astype(np.float64)
@@ -128,13 +148,13 @@ def standardized(table: Array) -> Array:
     return wide.astype(table.dtype)
 
 
-def _read_numpy(path: Path) -> Array:
+def _read_numpy(path: Path, name: str = "x") -> Array:
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: a file of input ends in {', '.join(SUFFIXES)}")
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
-            return loaded if isinstance(loaded, np.ndarray) else _only_array(path, loaded)
+            return loaded if isinstance(loaded, np.ndarray) else _array_of(path, loaded, name)
     except InputError:
         raise
     except Exception as error:  # a damaged file raises anything from BadZipFile to tokenize.TokenError
@@ -145,14 +165,15 @@ def _read_numpy(path: Path) -> Array:
         raise InputError(f"{path}: cannot be read as a NumPy file ({_one_line(error)})") from None
 
 
-def _only_array(path: Path, archive: Any) -> Array:
+def _array_of(path: Path, archive: Any, name: str) -> Array:
+    """The array of that name, or the only one."""
     with archive:
         names = list(archive.files)
-        if "x" not in names and len(names) != 1:
-            raise InputError(
-                f"{path}: holds {', '.join(names) or 'nothing'}; name the array of inputs x, or save it alone"
-            )
-        return np.asarray(archive["x" if "x" in names else names[0]])
+        if name not in names and len(names) != 1:
+            what = {"x": "inputs", "y": "labels"}[name]
+            held = ", ".join(names) or "nothing"
+            raise InputError(f"{path}: holds {held}; name the array of {what} {name}, or save it alone")
+        return np.asarray(archive[name if name in names else names[0]])
 
 
 def _read_csv(path: Path) -> Array:

@@ -23,9 +23,10 @@ from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.workers import Workers, available_threads, workers
 from initprobe.errors import ConfigError, MemoryLimitError
 from initprobe.initializers import INITIALIZERS
-from initprobe.inputs import read_table, standardized
+from initprobe.inputs import read_labels, read_table, standardized
 from initprobe.meanfield.samples import InputMoments
-from initprobe.results import Environment, ProbeResult
+from initprobe.objective import Start, Task, learner_of, start_of, task_of, train, with_loss
+from initprobe.results import Environment, LayerStats, ProbeResult, Training
 from initprobe.rewire import apart_for, fix_for
 from initprobe.summary import summarise
 from initprobe.theory import no_theory, pooled, with_theory
@@ -53,12 +54,14 @@ class Experiment:
         table: real input, `(batch * batches, features)`, or None for noise.
         sizes: features of the input, then units of each layer.
         batch: samples in a batch.
+        task: what a loss is taken of; None without one.
     """
 
     config: ProbeConfig
     table: Array | None
     sizes: tuple[int, ...]
     batch: int
+    task: Task | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -99,7 +102,26 @@ def prepare(config: ProbeConfig) -> Experiment:
     if config.residual and all(a != b for a, b in itertools.pairwise(sizes)):
         raise ConfigError("residual: no layer is as wide as what it is given, so none has a skip; repeat a width")
     _check_memory(config, sizes, batch, 0 if table is None else table.nbytes)
-    return Experiment(config, _chosen_rows(config, table, batch), sizes, batch)
+    chosen = _chosen_rows(config, table, batch)
+    return Experiment(
+        config, _rows_of(table, chosen), sizes, batch, task_of(config, _read_labels(config, table, chosen))
+    )
+
+
+def _rows_of(table: Array | None, chosen: Array | None) -> Array | None:
+    return table if table is None or chosen is None else np.ascontiguousarray(table[chosen])
+
+
+def _read_labels(config: ProbeConfig, table: Array | None, chosen: Array | None) -> Array | None:
+    """The labels of the chosen rows; None where there is no file of them."""
+    if config.labels is None or table is None:
+        return None
+    labels = read_labels(config.labels, len(table))
+    if config.classes is not None and labels.max() >= config.classes:
+        raise ConfigError(f"classes is {config.classes}, but {config.labels} has a class {labels.max()}; drop classes")
+    if labels.max() == 0:
+        raise ConfigError(f"{config.labels}: has a single class; a loss needs two or more")
+    return labels if chosen is None else labels[chosen]
 
 
 def _read_input(config: ProbeConfig) -> Array | None:
@@ -110,7 +132,7 @@ def _read_input(config: ProbeConfig) -> Array | None:
 
 
 def _chosen_rows(config: ProbeConfig, table: Array | None, batch: int) -> Array | None:
-    """All rows, or as many as the batches take, drawn without replacement and kept in order."""
+    """The rows that the batches take, drawn without replacement and kept in order; None for all there are."""
     if table is None:
         return None
     wanted = batch * config.batches
@@ -120,9 +142,9 @@ def _chosen_rows(config: ProbeConfig, table: Array | None, batch: int) -> Array 
             "that batch x batches takes; lower one"
         )
     if wanted == len(table):
-        return table
+        return None
     order = Streams(config.seed, 0).generator(Purpose.ROWS).permutation(len(table))
-    return np.ascontiguousarray(table[np.sort(order[:wanted])])
+    return np.asarray(np.sort(order[:wanted]))
 
 
 def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tuple[int, int]:
@@ -131,6 +153,9 @@ def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tupl
     matrices = [a * b for a, b in itertools.pairwise(sizes)]
     weights = sum(matrices) * (2 if config.batches > 1 else 1) + 2 * max(matrices)
     activations = batch * (sizes[0] + 2 * sum(sizes[1:]) + 3 * max(sizes))
+    if config.objective is not None:  # all gradients at once, and every z, h and dL/dh anew
+        weights += 2 * sum(matrices)
+        activations += batch * 3 * sum(sizes[1:])
     deviations = {"none": 0, "layer": batch * (len(sizes) - 1), "batch": sum(sizes[1:])}[config.norm]
     return weights * entry, activations * entry + deviations * np.dtype(float).itemsize
 
@@ -148,7 +173,8 @@ def cost(config: ProbeConfig) -> Cost:
     sizes = (config.input_width or config.layer_widths[0], *config.layer_widths)
     batch = config.batch or DEFAULT_BATCH
     products = 3 * sum(a * b for a, b in itertools.pairwise(sizes))
-    flops = 2.0 * products * batch * config.batches * config.draws
+    passes = config.batches * config.draws + (config.draws if config.objective else 0) + config.train_steps
+    flops = 2.0 * products * batch * passes
     return Cost(flops, sum(memory_needed(config, sizes, batch)) + _OVERHEAD_BYTES)
 
 
@@ -201,16 +227,21 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
     started = time.perf_counter()
     records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
     trace = [_pair((experiment.batch, units), experiment.dtype) for units in experiment.sizes[1:]]
-    steps = _Steps(progress, config.draws * len(records) * (1 + 2 * config.batches))
+    steps = _Steps(progress, config.draws * len(records) * (1 + 2 * config.batches) + config.train_steps)
     # BLAS has one thread in here, for theory too: its own would spin for nothing, and take the processors of others.
     with workers(threads) as pool:
-        inputs = [
+        seen = [
             _probe_network(experiment, Streams(config.seed, draw), records, trace, pool, steps)
             for draw in range(config.draws)
         ]
+        inputs, starts = [one[0] for one in seen], [one[1] for one in seen if one[1] is not None]
         measured = summarise(records, experiment.sizes, config.activation, experiment.wirings)
         layers = with_theory(config, measured, inputs, experiment.batch * config.batches)
         scales = depth_scales(config, layers)
+        loss = None
+        if experiment.task is not None:
+            loss, layers = with_loss(experiment.task, layers, starts)
+        training = _trained(experiment, trace, pool, steps) if config.train_steps else None
         found = ProbeResult(
             config=config.model_dump(mode="json"),
             description=describe(config, experiment.sizes, experiment.batch),
@@ -219,6 +250,8 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
             theory_note=no_theory(config),
             depth_scales=scales,
             layers=layers,
+            loss=loss,
+            training=training,
         )
         return diagnose(
             found,
@@ -251,22 +284,73 @@ def _probe_network(
     trace: Trace,
     pool: Workers,
     steps: _Steps,
-) -> InputMoments:
-    """Sample one network and send every batch through it and back; what theory needs of the input is the answer."""
+) -> tuple[InputMoments, Start | None]:
+    """Sample one network and send every batch through it and back.
+
+    What theory needs of the input is the answer, and what a loss says of the first batch.
+    """
     network = _sample_network(experiment, streams, records, pool, steps)
     gradients = [np.zeros_like(layer.weight) for layer in network] if experiment.config.batches > 1 else []
-    inputs = []
+    inputs, start_of_loss = [], None
     for number in range(experiment.config.batches):
         start = number * experiment.batch
         x = input_rows(experiment, streams, start, start + experiment.batch, pool)
         g = seed_gradient(experiment, streams, start, start + experiment.batch, pool)
         inputs.append(InputMoments.measure(x))
+        if number == 0 and experiment.task is not None:
+            learner = learner_of(experiment.task, experiment.config, network, experiment.wirings, streams, pool)
+            start_of_loss = start_of(experiment.task, learner, x, experiment.task.of(x, 0, streams))
         _probe_batch(experiment, network, x, g, records, gradients, trace, pool, steps)
     for total, record in zip(gradients, records, strict=bool(gradients)):
         mlp.record_weight_gradient(total, record, pool)
     for record in records:
         record.end_draw(experiment.config.activation.dead_below)
-    return pooled(inputs)
+    return pooled(inputs), start_of_loss
+
+
+def _trained(experiment: Experiment, trace: Trace, pool: Workers, steps: _Steps) -> Training:
+    """Train the first network, and measure it again as it was measured when new."""
+    config, task, streams = experiment.config, experiment.task, Streams(experiment.config.seed, 0)
+    assert task is not None
+    layers = range(1, len(experiment.fans) + 1)
+    network = [parameters(experiment, streams, layer, pool) for layer in layers]
+    learner = learner_of(task, config, network, experiment.wirings, streams, pool)
+
+    def batch_at(number: int) -> tuple[Array, Array]:
+        """Fresh noise for every step; data comes round again."""
+        start = (number if experiment.table is None else number % config.batches) * experiment.batch
+        x = input_rows(experiment, streams, start, start + experiment.batch, pool)
+        return x, task.of(x, start, streams)
+
+    course = train(learner, batch_at, config.train_steps, config.learning_rate, steps.advance)
+    after = None
+    if course.diverged_at is None:
+        after = _measured_again(experiment, learner.layers, streams, trace, pool)
+    return Training(
+        steps=config.train_steps,
+        learning_rate=config.learning_rate,
+        losses=course.losses,
+        final_loss=course.final,
+        diverged_at=course.diverged_at,
+        diverged_layer=course.diverged_layer,
+        layers=after,
+    )
+
+
+def _measured_again(
+    experiment: Experiment, network: Sequence[Parameters], streams: Streams, trace: Trace, pool: Workers
+) -> tuple[LayerStats, ...]:
+    """The statistics of a network on its first batch, with the random start of the backward pass."""
+    records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
+    for layer, record in zip(network, records, strict=True):
+        record.begin_draw()
+        mlp.record_weight(layer.weight, record, pool)
+    x = input_rows(experiment, streams, 0, experiment.batch, pool)
+    g = seed_gradient(experiment, streams, 0, experiment.batch, pool)
+    _probe_batch(experiment, network, x, g, records, [], trace, pool, _Steps(None, 0))
+    for record in records:
+        record.end_draw(experiment.config.activation.dead_below)
+    return summarise(records, experiment.sizes, experiment.config.activation, experiment.wirings)
 
 
 def _sample_network(

@@ -175,6 +175,9 @@ class LayerStats(Record):
         output_gradient: dL/dh; N(0, 1) at the last layer by construction.
         weight_gradient: dL/dW, summed over the samples of all batches.
         theory: the prediction; null where none holds, and `ProbeResult.theory_note` says why.
+        loss_output_gradient_variance: variance of dL/dh where L is the loss, a mean over the first batch, averaged over
+            draws; null without a loss.
+        loss_weight_gradient_variance: the same of dL/dW.
     """
 
     layer: Annotated[int, Field(ge=1)]
@@ -190,6 +193,8 @@ class LayerStats(Record):
     output_gradient: TensorStats
     weight_gradient: TensorStats
     theory: LayerTheory | None = None
+    loss_output_gradient_variance: Finite | None = None
+    loss_weight_gradient_variance: Finite | None = None
 
     def tensor(self, name: str) -> TensorStats:
         """The statistics of a tensor of `TENSORS` by name."""
@@ -223,6 +228,50 @@ class DepthScales(Record):
     gradient: DepthScale | None
     correlation: DepthScale | None
     length: DepthScale | None
+
+
+class LossStats(Record):
+    """The loss behind a linear read-out before anything is learned, on the first batch of each draw.
+
+    Attributes:
+        name: `cross-entropy` or `mse`.
+        task: where the labels come from.
+        classes: how many there are.
+        start: mean over draws; null where it left the float range.
+        start_by_draw: the loss of each draw.
+        chance: the loss of knowing nothing of a sample.
+        chance_words: how chance comes about: `ln 10`.
+    """
+
+    name: str
+    task: str
+    classes: Annotated[int, Field(ge=2)]
+    start: Finite | None
+    start_by_draw: tuple[Finite | None, ...]
+    chance: Finite
+    chance_words: str
+
+
+class Training(Record):
+    """What plain SGD made of the first network.
+
+    Attributes:
+        steps: steps asked for.
+        learning_rate: of each.
+        losses: before each step and after the last, each on the batch of its step; up to where the net diverged.
+        final_loss: mean of the last tenth of `losses`; null for a net that diverged.
+        diverged_at: steps after which the loss was infinite or NaN; null where it never was.
+        diverged_layer: the first layer without a finite output then; one more than there are means the read-out.
+        layers: statistics of the trained network, measured like those of the new one; null for a net that diverged.
+    """
+
+    steps: Annotated[int, Field(ge=1)]
+    learning_rate: Finite
+    losses: tuple[Finite, ...]
+    final_loss: Finite | None
+    diverged_at: int | None
+    diverged_layer: int | None
+    layers: tuple[LayerStats, ...] | None
 
 
 class Finding(Record):
@@ -297,6 +346,8 @@ class ProbeResult(Record):
         healthy: nothing above info was found; this speaks of initialization only.
         diagnosis: what is wrong or worth knowing, gravest first; empty where nothing is.
         layers: the layers, first to last.
+        loss: the starting loss; null where none was asked for.
+        training: what became of the network; null where it was not trained.
     """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
@@ -309,6 +360,8 @@ class ProbeResult(Record):
     healthy: bool = True
     diagnosis: tuple[Finding, ...] = ()
     layers: tuple[LayerStats, ...]
+    loss: LossStats | None = None
+    training: Training | None = None
 
     @cached_property
     def draws(self) -> int:
@@ -341,7 +394,7 @@ class ProbeResult(Record):
             ) from None
 
     def figure(self, kind: str = "summary") -> Figure:
-        """A matplotlib figure: `summary`, `output`, `gradient` or `depth`."""
+        """A matplotlib figure: `summary`, `output`, `gradient`, `depth`, or `training` of a net that was trained."""
         from initprobe.reports.figures import draw
 
         return draw(self, kind)

@@ -17,6 +17,7 @@ from initprobe.sweep.plan import Plan, load, shipped
 TINY = ["width=10", "batch=10"]
 SMALLER = {
     "article_figures": TINY,
+    "does_it_train": [*TINY, "layers=2", "draws=1", "train_steps=2"],
     "framework_defaults": [*TINY, "layers=3", "draws=1"],
     "gain_study": [*TINY, "grid.layers=[2, 3]", "grid.act=[selu, relu]", "grid.init.gain=[sqrt(2), 3]", "seeds=1"],
     "phase_diagram": [*TINY, "layers=3", "draws=1", "grid.sigma_w=[1, 2]", "grid.sigma_b=[0, 0.5]"],

@@ -5,6 +5,7 @@ import shlex
 
 import numpy as np
 import pytest
+from panel import PANEL
 
 import initprobe
 from initprobe import ProbeConfig, run
@@ -18,58 +19,6 @@ from initprobe.remedy import Net, command_line
 from initprobe.thresholds import Thresholds
 
 SMALL = {"width": 120, "batch": 150, "draws": 2}
-
-# init, activation, layers, and the gravest rules above info that must be named; nothing for a net that is sound.
-PANEL = [
-    ("xavier", "tanh", 5, set()),
-    ("xavier", "tanh", 10, set()),
-    ("xavier", "tanh", 100, set()),
-    ("xavier_uniform", "tanh", 10, set()),
-    ("orthogonal", "tanh", 20, set()),
-    ("lecun", "tanh", 10, set()),
-    ("xavier:gain=5/3", "tanh", 5, set()),
-    ("xavier", "softsign", 10, set()),
-    ("xavier", "linear", 10, set()),
-    ("orthogonal", "linear", 100, set()),
-    ("identity", "linear", 10, set()),
-    ("identity", "relu", 10, set()),
-    ("he", "relu", 10, set()),
-    ("he_uniform", "relu", 30, set()),
-    ("he", "relu", 50, set()),
-    ("he", "relu6", 10, set()),
-    ("he:slope=0.2", "leaky_relu:slope=0.2", 30, set()),
-    ("lecun", "selu", 10, set()),
-    ("he", "gelu", 10, set()),
-    ("he", "elu", 10, set()),
-    ("keras_dense", "tanh", 10, set()),
-    ("flax_dense", "selu", 10, set()),
-    ("normal:std=0.01", "tanh", 10, {"vanishing-output", "vanishing-gradient"}),
-    ("normal:std=0.01", "relu", 10, {"vanishing-output", "vanishing-gradient"}),
-    ("normal:std=0.01", "linear", 10, {"vanishing-output", "vanishing-gradient"}),
-    ("normal:std=0.01", "sigmoid", 10, {"vanishing-gradient"}),
-    ("xavier", "relu", 10, {"vanishing-output", "vanishing-gradient", "wrong-initializer"}),
-    ("xavier", "relu", 50, {"vanishing-output", "vanishing-gradient", "wrong-initializer"}),
-    ("xavier", "sigmoid", 10, {"vanishing-gradient"}),
-    ("he", "sigmoid", 20, {"vanishing-gradient"}),
-    ("torch_linear", "relu", 10, {"vanishing-gradient", "wrong-initializer"}),
-    ("torch_linear", "gelu", 50, {"vanishing-gradient"}),
-    ("torch_linear", "tanh", 20, {"vanishing-gradient"}),
-    ("fan_in_heuristic", "tanh", 20, {"vanishing-output", "vanishing-gradient"}),
-    ("normal:std=1", "tanh", 10, {"saturated", "exploding-gradient", "heavy-tailed-gradient"}),
-    ("normal:std=0.3", "tanh", 30, {"exploding-gradient"}),
-    ("normal:std=1", "relu", 10, {"exploding-output", "exploding-gradient"}),
-    ("normal:std=1", "linear", 10, {"exploding-output", "exploding-gradient"}),
-    ("he", "linear", 20, {"exploding-output", "exploding-gradient", "wrong-initializer"}),
-    ("he", "selu", 50, {"exploding-gradient"}),
-    ("zeros", "tanh", 5, {"symmetric", "dead-layer"}),
-    ("zeros", "relu", 5, {"symmetric", "dead-layer"}),
-    ("zeros", "sigmoid", 5, {"symmetric"}),
-    ("constant:value=0.1", "tanh", 5, {"symmetric"}),
-    ("ones", "linear", 3, {"symmetric"}),
-    ("constant:value=-0.1", "sigmoid", 5, {"symmetric"}),
-    ("normal:std=0.001", "tanh", 60, {"underflow", "vanishing-output"}),
-    ("normal:std=10", "relu", 60, {"overflow", "exploding-output"}),
-]
 
 
 def named(result):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from initprobe import ProbeConfig, run
-from initprobe.reports.figures import KINDS, MOST_PANELS, draw, render
+from initprobe.reports.figures import KINDS, MOST_PANELS, draw, kinds, render
 from initprobe.reports.strips import BINS, gradient_strip, output_strip, profiles
 
 CASES = {
@@ -19,6 +19,8 @@ CASES = {
     "one layer": {"init": "he", "act": "relu", "layers": 1},
     "many layers": {"init": "he", "act": "gelu", "layers": 60},
     "one draw": {"init": "he", "act": "relu", "draws": 1},
+    "trained": {"init": "he", "act": "relu", "train_steps": 30},
+    "diverged": {"init": "he", "act": "relu", "train_steps": 30, "learning_rate": 1e6},
 }
 
 
@@ -31,11 +33,23 @@ def results():
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_picture_of_every_case(results, case, kind):
-    data = render(draw(results[case], kind), "png")
-    assert data.startswith(b"\x89PNG")
-    assert len(data) > 5_000
+def test_every_picture_of_every_case(results, case):
+    shown = kinds(results[case])
+    assert ("training" in shown) == (case in ("trained", "diverged"))
+    for kind in shown:
+        data = render(draw(results[case], kind), "png")
+        assert data.startswith(b"\x89PNG")
+        assert len(data) > 5_000
+
+
+def test_training_shows_the_loss_chance_and_where_it_diverged(results):
+    axes, _ = draw(results["trained"], "training").axes
+    curve, chance = axes.lines
+    assert list(curve.get_ydata()) == list(results["trained"].training.losses)
+    assert chance.get_ydata()[0] == results["trained"].loss.chance
+    assert [line.get_label() for line in draw(results["diverged"], "training").axes[0].lines][-1] == "diverged"
+    with pytest.raises(KeyError, match="training"):
+        draw(results["healthy"], "training")
 
 
 @pytest.mark.parametrize("fmt", ["png", "svg", "pdf"])
@@ -103,8 +117,8 @@ def test_panels_for_few_layers_and_a_density_for_many(results):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_title_and_axes_are_labelled(results, kind):
-    figure = draw(results["healthy"], kind)
-    assert figure.texts[0].get_text() == results["healthy"].description.title
+    figure = draw(results["trained"], kind)
+    assert figure.texts[0].get_text() == results["trained"].description.title
     for axes in figure.axes:
         assert axes.get_xlabel()
         assert axes.get_ylabel()

@@ -77,9 +77,44 @@ _OPTIONS = (
 )
 
 
+_LOSS_OPTIONS = (
+    click.option(
+        "--loss",
+        default="random",
+        show_default=True,
+        metavar="random|cross-entropy|mse",
+        help="Start a backward pass from a loss behind a linear read-out too, and set it beside chance.",
+    ),
+    click.option("--classes", type=int, metavar="K", help="Classes of the loss.  [default: those of --labels, or 10]"),
+    click.option(
+        "--labels",
+        metavar="FILE",
+        help="A class, 0 to K-1, for each row of --input: .npy, .npz or .csv.  [default: a random linear teacher's]",
+    ),
+    click.option(
+        "--train-steps",
+        type=int,
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Train the first network by N steps of plain SGD after the probe.",
+    ),
+    click.option("--learning-rate", type=float, default=0.1, show_default=True, metavar="R", help="Of --train-steps."),
+)
+
+
 def experiment_options(command: Command) -> Command:
-    """Give a command every option of an experiment but `--init` and `--act`."""
-    for option in reversed(_OPTIONS):
+    """Give a command every option of an experiment but `--init` and `--act`, and those of `loss_options`."""
+    return _with_options(command, _OPTIONS)
+
+
+def loss_options(command: Command) -> Command:
+    """Give a command the options of a real loss and of training."""
+    return _with_options(command, _LOSS_OPTIONS)
+
+
+def _with_options(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -119,6 +154,7 @@ def named_as_options(fields: Container[str]) -> Iterator[None]:
 
 _FIELDS = ("init", "act", "bias_init", "layers", "width", "input_width", "standardize")
 _MORE_FIELDS = ("norm", "residual", "branch_scale", "zero_init_last", "batch", "batches", "draws", "seed", "dtype")
+_LOSS_FIELDS = ("loss", "classes", "labels", "train_steps", "learning_rate")
 
 
 def config_from(options: Mapping[str, Any]) -> ProbeConfig:
@@ -126,6 +162,7 @@ def config_from(options: Mapping[str, Any]) -> ProbeConfig:
     from initprobe.config import ProbeConfig
 
     fields = {name: options[name] for name in (*_FIELDS, *_MORE_FIELDS)}
+    fields |= {name: options[name] for name in _LOSS_FIELDS if name in options}
     with named_as_options(ProbeConfig.model_fields):
         return ProbeConfig(
             input=options["input_"],

@@ -151,14 +151,18 @@ def _own_figures(directory: Path) -> list[Path]:
     """Where an earlier run into `directory` put its figures; nothing where no run of ours left its result."""
     if not (directory / RESULT_FILE).is_file():
         return []
-    return [directory / f"{kind}.{fmt}" for kind in ("summary", "output", "gradient", "depth") for fmt in FORMATS]
+    return [
+        directory / f"{kind}.{fmt}"
+        for kind in ("summary", "output", "gradient", "depth", "training")
+        for fmt in FORMATS
+    ]
 
 
 def _rendered(result: ProbeResult, formats: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
     if formats:
-        from initprobe.reports.figures import KINDS, draw, render
+        from initprobe.reports.figures import draw, kinds, render
 
-        for kind in KINDS:
+        for kind in kinds(result):
             figure = draw(result, kind)
             for fmt in formats:
                 yield kind, fmt, render(figure, fmt)

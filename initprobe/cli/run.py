@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from initprobe.cli.options import config_from, experiment_options, scales
+from initprobe.cli.options import config_from, experiment_options, loss_options, scales
 
 if TYPE_CHECKING:
     from initprobe.probe import Experiment
@@ -35,6 +35,7 @@ DEFAULT_OUT = "initprobe-out"
 )
 @click.option("--sigma-b", metavar="S", help="In place of --bias-init: normal biases of std S.")
 @experiment_options
+@loss_options
 @click.option("-o", "--out", metavar="DIR", help=f"Where figures and result.json go.  [default: {DEFAULT_OUT}/NAME/]")
 @click.option("--format", "formats", default="png", show_default=True, metavar="png,svg,pdf", help="Figure formats.")
 @click.option("--no-figures", is_flag=True, help="Draw no figures and make no directory, unless -o names one.")
@@ -60,6 +61,7 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
       initprobe run --init he --act relu --layers 50 --width 256
       initprobe run --init xavier --act tanh --input-width 800 --widths 750,700,650
       initprobe run --init torch_linear --act gelu --input digits.npy --standardize
+      initprobe run --init he --act relu --loss cross-entropy --train-steps 200
       initprobe run --sigma-w 1.5 --sigma-b 0.2 --act tanh --input gaussian:correlation=0.6
       initprobe run --init he --act relu --no-figures --export-json - | jq .layers[0].output
     """

@@ -10,7 +10,7 @@ Rows are samples: `z_l = h_{l-1} W_l + b_l`, `h_l = phi(z_l)`, `W_l` of shape `(
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
@@ -193,7 +193,10 @@ def forward(
             h[rows] += h_in[rows]
         return z_tally, _tally(h[rows], record.output), directions, saturated, highest
 
-    inverse = None if wiring.norm is None else _normalised(wiring.norm, multiply, z, workers)
+    inverse = None
+    if wiring.norm is not None:
+        workers.map(multiply, row_blocks(*z.shape))
+        inverse = normalised(wiring.norm, z, workers)
     parts = workers.map(work, row_blocks(*z.shape))
     _record(record.preactivation, z, [part[0] for part in parts], workers)
     _record(record.output, h, [part[1] for part in parts], workers)
@@ -205,9 +208,8 @@ def forward(
     return inverse
 
 
-def _normalised(norm: Norm, fill: Callable[[slice], None], z: Array, workers: Workers) -> Array:
-    """Fill z by row blocks and normalise it; the inverse standard deviations."""
-    workers.map(fill, row_blocks(*z.shape))
+def normalised(norm: Norm, z: Array, workers: Workers) -> Array:
+    """Normalise z in place; the inverse standard deviations."""
     parts = workers.map(lambda part: norm.forward(_part(z, norm, part)), _parts(z, norm))
     return np.concatenate(parts, axis=1 - norm.axis)
 
@@ -261,12 +263,12 @@ def backward(
     _record(record.output_gradient, g, [part[0] for part in parts], workers)
     _record(record.preactivation_gradient, delta, [part[1] for part in parts], workers)
     if wiring.norm is not None and inverse is not None:
-        _denormalise(wiring.norm, delta, z, inverse, workers)
+        denormalised(wiring.norm, delta, z, inverse, workers)
         workers.map(pass_on, row_blocks(*g.shape))
     return delta, below
 
 
-def _denormalise(norm: Norm, delta: Array, z: Array, inverse: Array, workers: Workers) -> None:
+def denormalised(norm: Norm, delta: Array, z: Array, inverse: Array, workers: Workers) -> None:
     """`dL/dz` to `dL/dy` in place."""
 
     def work(part: slice) -> None:

@@ -17,6 +17,8 @@ class Purpose(IntEnum):
     SHARED_INPUT = 3
     GRADIENT = 4
     ROWS = 5
+    READOUT = 6
+    TEACHER = 7
 
 
 @dataclass(frozen=True)

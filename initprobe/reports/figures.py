@@ -20,9 +20,10 @@ from initprobe.numbers import percent, short
 from initprobe.reports.strips import Array, Panel, Profile, Strip, gradient_strip, output_strip, profiles
 from initprobe.results import LayerStats, ProbeResult
 
-KINDS = ("summary", "output", "gradient", "depth")
+KINDS = ("summary", "output", "gradient", "depth", "training")
 DPI = 100
 MOST_PANELS = 12
+_LOG_BEYOND = 10  # times chance
 
 # Okabe & Ito 2008, told apart with any colour vision.
 BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#888888"
@@ -46,8 +47,13 @@ _METADATA: dict[str, dict[str, Any]] = {
 }
 
 
+def kinds(result: ProbeResult) -> tuple[str, ...]:
+    """Those of `KINDS` that a result has something for."""
+    return KINDS if result.training else tuple(kind for kind in KINDS if kind != "training")
+
+
 def draw(result: ProbeResult, kind: str) -> Figure:
-    """One of `KINDS` as a figure of its own.
+    """One of the result's `kinds` as a figure of its own.
 
     Raises:
         KeyError: another kind.
@@ -57,7 +63,10 @@ def draw(result: ProbeResult, kind: str) -> Figure:
         "output": lambda r: _strip_alone(r, output_strip(r), _OUTPUT, BLUE),
         "gradient": lambda r: _strip_alone(r, gradient_strip(r), _GRADIENT, ORANGE),
         "depth": _depth_alone,
+        "training": _training,
     }
+    if kind not in kinds(result):
+        raise KeyError(kind)
     with style():
         return drawers[kind](result)
 
@@ -153,6 +162,55 @@ def _depth_alone(result: ProbeResult) -> Figure:
     _titled(figure, result)
     _draw_profiles(figure.add_axes((0.1, 0.11, 0.87, 0.73)), result)
     return figure
+
+
+def _training(result: ProbeResult) -> Figure:
+    """The loss by step, and the variances by layer before and after."""
+    figure = blank_figure(13, 4.8)
+    _titled(figure, result)
+    _draw_losses(figure.add_axes((0.06, 0.13, 0.42, 0.66)), result)
+    _draw_change(figure.add_axes((0.56, 0.13, 0.425, 0.66)), result)
+    return figure
+
+
+def _draw_losses(axes: Axes, result: ProbeResult) -> None:
+    assert result.training is not None and result.loss is not None
+    losses, loss = result.training.losses, result.loss
+    axes.plot(losses, color=BLUE, lw=1.5, label=f"{loss.name} of the step's batch")
+    axes.axhline(loss.chance, color=BLACK, lw=1, ls=":", label=f"chance: {loss.chance_words} = {loss.chance:.4g}")
+    if result.training.diverged_at is not None:
+        axes.axvline(result.training.diverged_at, color=ORANGE, lw=1.5, ls="--", label="diverged")
+    if max(losses, default=1.0) > _LOG_BEYOND * loss.chance:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_xlabel(f"step of plain SGD, rate {result.training.learning_rate:g}")
+    axes.set_ylabel("loss")
+    axes.grid(axis="y", color="#E5E5E5", lw=0.8)
+    _legend_above(axes)
+
+
+def _draw_change(axes: Axes, result: ProbeResult) -> None:
+    """Profiles of the new and of the trained network; dashed where new."""
+    assert result.training is not None
+    layers = np.arange(1, len(result.layers) + 1)
+    for tensor, symbol, color in (("output", "h", BLUE), ("output_gradient", "dL/dh", ORANGE)):
+        axes.plot(
+            layers, result.series(tensor, "variance_log10"), color=color, lw=1.5, ls="--", label=f"Var({symbol}), new"
+        )
+        if result.training.layers is not None:
+            after = [_finite_or_nan(one.tensor(tensor).variance_log10) for one in result.training.layers]
+            axes.plot(layers, after, color=color, lw=1.8, label=f"Var({symbol}), trained")
+    _finish_profile_axes(axes, len(layers))
+    _legend_above(axes)
+
+
+def _finite_or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _legend_above(axes: Axes) -> None:
+    axes.legend(frameon=False, fontsize=9, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
 
 
 def _draw_strip(axes: Axes, strip: Strip, label: str, color: str) -> None:
@@ -264,7 +322,7 @@ def _draw_profiles(axes: Axes, result: ProbeResult) -> None:
     _mark_loss(axes, result.layers, ("preactivation", "output"), "from", "--")
     _mark_loss(axes, result.layers[::-1], ("output_gradient",), "down from", "-.")
     _finish_profile_axes(axes, len(layers))
-    axes.legend(frameon=False, fontsize=9, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+    _legend_above(axes)
 
 
 def _finish_profile_axes(axes: Axes, layers: int) -> None:

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rich.console import Console
@@ -186,11 +186,14 @@ COLUMNS = {
         _number_column("output.saturated_fraction", "\nsat%", lambda d: d.saturated, percent),
         _number_column("output.dead_fraction", "\ndead%", lambda d: d.dead, percent),
         _number_column("theory.z", "\nz", lambda d: d.z, lambda z: f"{z:.1f}"),
+        _number_column("loss.start", "loss\nstart", lambda d: d.loss, lambda loss: f"{loss:.4g}"),
+        _number_column("training.final_loss", "\nend", lambda d: d.final_loss, lambda loss: f"{loss:.4g}"),
         _number_column("layer", "from\nlayer", lambda d: d.layer, lambda layer: f"{layer:.0f}"),
         Column("elapsed_s", "\nseconds", lambda group: f"{_seconds(group):.2f}", _seconds),
     )
 }
 DEFAULT_COLUMNS = ("verdict", "output.variance", "theory.output_variance", "output_gradient.variance", "correlation")
+_LOSS_COLUMNS = {"loss.start": "loss", "training.final_loss": "final_loss"}
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,7 @@ class Layout:
 
     Attributes:
         axes: columns of what sets the runs apart, the seed left out.
-        columns: statistics.
+        columns: statistics; none means the default ones, and those of losses where there are any.
         sort: an axis or a statistic to sort by, `-` before it for the largest first; None for the sweep's order.
         rows: most rows shown; None for all.
     """
@@ -223,7 +226,7 @@ def layout(
         _check_name(name, list(COLUMNS), "column")
     if sort is not None:
         _check_name(sort.removeprefix("-"), [*shown, *COLUMNS], "column")
-    return Layout(shown, tuple(COLUMNS[name] for name in columns or DEFAULT_COLUMNS), sort, rows)
+    return Layout(shown, tuple(COLUMNS[name] for name in columns), sort, rows)
 
 
 def _check_name(name: str, known: list[str], kind: str) -> None:
@@ -249,6 +252,15 @@ def _sorted(found: list[Group], how: Layout) -> list[Group]:
     return ordered[::-1] if text and how.sort != name else ordered
 
 
+def _filled(how: Layout, found: Sequence[Group]) -> Layout:
+    """The layout with the columns that it leaves open."""
+    if how.columns:
+        return how
+    digests = [digest for group in found for digest in group.digests]
+    losses = [name for name, field in _LOSS_COLUMNS.items() if any(getattr(d, field) is not None for d in digests)]
+    return replace(how, columns=tuple(COLUMNS[name] for name in (*DEFAULT_COLUMNS, *losses)))
+
+
 def _cells(group: Group, how: Layout) -> Iterator[str]:
     for axis in how.axes:
         yield trimmed(group.axes.get(axis, NOTHING))
@@ -260,6 +272,7 @@ def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
     """Print the headline, a row a group, and the failures."""
     to.print(headline(entries), soft_wrap=True, markup=False, style="bold")
     found = _sorted(groups(entries), how)
+    how = _filled(how, found)
     shown = found[: how.rows]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for axis in how.axes:
@@ -285,9 +298,10 @@ def _style(group: Group) -> str:
 
 def markdown(entries: Sequence[Entry], how: Layout) -> str:
     """The same as a table of GitHub's Markdown."""
+    found = _sorted(groups(entries), how)
+    how = _filled(how, found)
     headings = [*how.axes, *(column.name for column in how.columns)]
     lines = [f"**{headline(entries)}**", "", markdown_row(headings), markdown_row(["---"] * len(headings))]
-    found = _sorted(groups(entries), how)
     lines += [markdown_row(list(_cells(group, how))) for group in found[: how.rows]]
     if how.rows is not None and len(found) > how.rows:
         lines += ["", f"{how.rows} of {len(found):,} rows"]

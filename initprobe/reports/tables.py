@@ -185,7 +185,7 @@ def _output_columns(result: ProbeResult) -> Iterator[Column]:
     if _has_theory(result):
         yield Column("\ntheory", lambda layer: short(_predicted_std(layer)))
     yield Column("\nvar", lambda layer: _value(layer.output, layer.output.variance))
-    if result.draws > 1:
+    if result.draws > 1 and result.loss is None:  # whose columns take the room
         yield Column("\n+-%", lambda layer: _relative_spread(layer.output))
     if any(layer.output.saturated_fraction is not None for layer in result.layers):
         yield Column("\nsat%", lambda layer: percent(layer.output.saturated_fraction))
@@ -198,9 +198,12 @@ def _gradient_columns(result: ProbeResult) -> Iterator[Column]:
     yield Column("dL/dh\nvar", lambda layer: _value(layer.output_gradient, layer.output_gradient.variance))
     if _has_theory(result):
         yield Column("\ntheory", lambda layer: short(_predicted_gradient(layer)))
-    if result.draws > 1:
+    if result.draws > 1 and result.loss is None:
         yield Column("\n+-%", lambda layer: _relative_spread(layer.output_gradient))
     yield Column("dL/dW\nvar", lambda layer: _value(layer.weight_gradient, layer.weight_gradient.variance))
+    if result.loss is not None:
+        yield Column("loss by\nh var", lambda layer: short(layer.loss_output_gradient_variance))
+        yield Column("W\nvar", lambda layer: short(layer.loss_weight_gradient_variance))
 
 
 def _has_theory(result: ProbeResult) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from initprobe.numbers import factor, short
-from initprobe.results import DepthScale, LayerStats, ProbeResult, TensorStats
+from initprobe.numbers import factor, short, sparkline
+from initprobe.results import DepthScale, LayerStats, LossStats, ProbeResult, TensorStats, Training
 
 SYMBOLS = {
     "weight": "weight W",
@@ -20,7 +20,8 @@ SYMBOLS = {
 }
 # What changes by e over this many depths of the net is level.
 _LEVEL = 10
-_LOSSES = {
+_CURVE = 20
+_LOST_WORDS = {
     "underflow": "underflow, values below the normal range of the dtype,",
     "overflow": "overflow, values too large for the dtype,",
     "nonfinite": "NaN, made of infinities,",
@@ -36,7 +37,9 @@ def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
         "inputs": _correlation_words(result),
         "depth": _depth_words(result),
         "theory": result.theory_note or _theory_words(result),
-        "lost": _loss_words(result),
+        "lost": _lost_words(result),
+        "loss": _start_words(result.loss),
+        "trained": _training_words(result),
     }
     yield from ((label, words) for label, words in told.items() if words)
 
@@ -146,21 +149,67 @@ def _bare_theory_words(result: ProbeResult) -> str | None:
     return f"var h within {100 * worst:+.1f}% of the prediction (layer {number}); no theory of what chance allows here"
 
 
-def _loss_words(result: ProbeResult) -> str | None:
+def _lost_words(result: ProbeResult) -> str | None:
     """Where the dtype gave out, forward and backward, in the order in which it happened."""
-    forward = _first_loss(result.layers, ("weight", "preactivation", "output"))
-    backward = _first_loss(result.layers[::-1], ("output_gradient", "preactivation_gradient", "weight_gradient"))
+    forward = _first_lost(result.layers, ("weight", "preactivation", "output"))
+    backward = _first_lost(result.layers[::-1], ("output_gradient", "preactivation_gradient", "weight_gradient"))
     words = [f"{way}: {text}" for way, text in (("forward", forward), ("back", backward)) if text]
     return "; ".join(words) + " (--dtype float64 reaches further)" if words else None
 
 
-def _first_loss(layers: Sequence[LayerStats], tensors: Sequence[str]) -> str | None:
+def _first_lost(layers: Sequence[LayerStats], tensors: Sequence[str]) -> str | None:
     for layer in layers:
         for tensor in tensors:
             status = layer.tensor(tensor).status
             if status != "ok":
-                return f"{_LOSSES[status]} from {SYMBOLS[tensor]} of layer {layer.layer} on"
+                return f"{_LOST_WORDS[status]} from {SYMBOLS[tensor]} of layer {layer.layer} on"
     return None
+
+
+def _start_words(loss: LossStats | None) -> str | None:
+    """The starting loss beside what chance achieves."""
+    if loss is None:
+        return None
+    start = "beyond the float range" if loss.start is None else f"{loss.start:.4g}"
+    return f"{loss.name} {start} at the start, chance {loss.chance_words} = {loss.chance:.4g} ({loss.task})"
+
+
+def _training_words(result: ProbeResult) -> str | None:
+    """How far the loss came, and what became of the variances at both ends."""
+    training = result.training
+    if training is None:
+        return None
+    rate = f"{training.steps} steps of SGD, rate {training.learning_rate:g}"
+    if training.final_loss is None or training.layers is None:
+        return f"{rate}: diverged after {_steps(training.diverged_at)}, {_broken(training, len(result.layers))}"
+    seen = resampled(training.losses, _CURVE)
+    curve = sparkline([loss / max(seen) if max(seen) else 0 for loss in seen])
+    first, last = result.layers[0], result.layers[-1]
+    changes = (
+        ("h", last.layer, last.output, training.layers[-1].output),
+        ("dL/dh", first.layer, first.output_gradient, training.layers[0].output_gradient),
+    )
+    moved = ", ".join(
+        f"var {name} of layer {layer} {short(a.variance, a.variance_log10)} -> {short(b.variance, b.variance_log10)}"
+        for name, layer, a, b in changes
+    )
+    return f"{rate}: loss {training.losses[0]:.4g} -> {training.final_loss:.4g} {curve}\n{'':<10}{moved}"
+
+
+def _steps(count: int | None) -> str:
+    return f"{count} step{'' if count == 1 else 's'}"
+
+
+def _broken(training: Training, layers: int) -> str:
+    """Where the trained net broke."""
+    at = training.diverged_layer
+    where = "the read-out" if at is None or at > layers else f"layer {at}"
+    return f"where {where} left the float range; lower --learning-rate"
+
+
+def resampled(values: Sequence[float], count: int) -> list[float]:
+    """At most `count` means of equal parts of a series, in order."""
+    return [float(part.mean()) for part in np.array_split(np.asarray(values), min(count, len(values)))]
 
 
 def cosine(value: float) -> str:

@@ -2,7 +2,8 @@
 
 Every number of `LayerStats` can be bounded at every layer, as `output.dead_fraction`. `TENSOR.variance_per_layer` is
 the geometric rate at which a tensor's variance changes from one layer to the next, first layer to last (for gradients
-too, although they travel the other way). `theory.z` is bounded in size: |z|. Bounds are inclusive.
+too, although they travel the other way). `theory.z` is bounded in size: |z|. Bounds are inclusive. `RUN_NUMBERS` are of
+the whole net, and so is `healthy`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def _numbers_of(record: type[Record], prefix: str = "") -> Iterator[str]:
 
 LAYER_NUMBERS = tuple(name for name in _numbers_of(LayerStats) if name != "layer")
 RATES = tuple(f"{tensor}.{RATE}" for tensor in TENSORS)
-CHECKED = (HEALTHY, *RATES, *LAYER_NUMBERS)
+# What speaks of the whole net.
+RUN_NUMBERS = ("loss.start", "loss.chance", "training.final_loss")
+CHECKED = (HEALTHY, *RATES, *RUN_NUMBERS, *LAYER_NUMBERS)
 
 
 def check_name(name: str) -> str:
@@ -130,7 +133,7 @@ class Check:
     def __post_init__(self) -> None:
         if (self.name == HEALTHY) != (self.bound.is_ is not None):
             raise ConfigError(f"{self.name}: {'takes true or false' if self.name == HEALTHY else 'takes min and max'}")
-        if self.bound.layers != "all" and self.name in (HEALTHY, *RATES):
+        if self.bound.layers != "all" and self.name in (HEALTHY, *RATES, *RUN_NUMBERS):
             raise ConfigError(f"{self.name}: speaks of all layers at once; drop `layers`")
 
     def __str__(self) -> str:
@@ -204,6 +207,8 @@ def _verdicts(check: Check, result: ProbeResult) -> Iterator[Breach | None]:
         yield None if held else Breach(HEALTHY, None, result.healthy, str(check.bound))
     elif check.name in RATES:
         yield from _rate_verdict(check, result)
+    elif check.name in RUN_NUMBERS:
+        yield from _run_verdict(check, result)
     else:
         yield from _layer_verdicts(check, result)
 
@@ -222,6 +227,21 @@ def _rate_verdict(check: Check, result: ProbeResult) -> Iterator[Breach | None]:
     layer, stats = ends[known.index(False)], tensors[known.index(False)]
     why = "undefined, the variance is 0" if stats.variance == 0 else f"lost ({stats.status})"
     yield Breach(check.name, None, None, str(check.bound), f"{why} at layer {layer.layer}")
+
+
+def _run_verdict(check: Check, result: ProbeResult) -> Iterator[Breach | None]:
+    value = number_of(result, check.name)
+    if value is not None:
+        yield None if check.bound.holds(value) else Breach(check.name, None, value, str(check.bound))
+    elif getattr(result, check.name.partition(".")[0]) is not None:
+        step = result.training.diverged_at if result.training else None
+        why = "beyond the float range" if step is None else f"lost (diverged after step {step})"
+        yield Breach(check.name, None, None, str(check.bound), why)
+
+
+def number_of(result: ProbeResult, name: str) -> float | None:
+    """One of `RUN_NUMBERS`; None where it, or what it belongs to, is null."""
+    return _at(result, name)
 
 
 def _power(log10: float) -> float:
@@ -249,7 +269,11 @@ def _chosen(which: str | int | tuple[int, ...], layers: Sequence[LayerStats]) ->
 
 def value_of(layer: LayerStats, name: str) -> float | None:
     """The number of that dotted name, None where it or what it belongs to is null."""
-    found: Any = layer
+    return _at(layer, name)
+
+
+def _at(record: Record, name: str) -> float | None:
+    found: Any = record
     for part in name.split("."):
         found = None if found is None else getattr(found, part)
     return None if found is None else float(found)

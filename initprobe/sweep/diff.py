@@ -21,7 +21,7 @@ from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.grammar import parse_number
 from initprobe.registry import suggestion
 from initprobe.results import TENSORS, Histogram, LayerStats, ProbeResult, TensorStats
-from initprobe.sweep.checks import LAYER_NUMBERS, value_of
+from initprobe.sweep.checks import LAYER_NUMBERS, RUN_NUMBERS, number_of, value_of
 from initprobe.sweep.sources import Kept
 
 Array = npt.NDArray[Any]
@@ -34,7 +34,7 @@ PLOTTED = (
     *HISTOGRAMS,
     *(name for name in LAYER_NUMBERS if name.startswith("theory.") and name.endswith("_variance")),
 )
-NAMES = (VERDICT, MISSING, FIGURES, *HISTOGRAMS, *LAYER_NUMBERS)
+NAMES = (VERDICT, MISSING, FIGURES, *HISTOGRAMS, *RUN_NUMBERS, *LAYER_NUMBERS)
 _DEFAULT_TOLERANCE = 0.01
 
 
@@ -170,6 +170,11 @@ def _broken(run: str, rule: Rule, old: ProbeResult, new: ProbeResult) -> Iterato
         if verdicts[0] != verdicts[1]:
             yield Change(run, VERDICT, None, *verdicts)
         return
+    if rule.name in RUN_NUMBERS:
+        values = number_of(old, rule.name), number_of(new, rule.name)
+        if not rule.allows(rule.name, *values):
+            yield _change(run, rule, rule.name, None, *values)
+        return
     if len(old.layers) != len(new.layers) and rule.numbers:
         yield Change(run, "layers", None, str(len(old.layers)), str(len(new.layers)))
         return
@@ -202,7 +207,7 @@ def size_of(number: str, old: float | None, new: float | None, relative: bool) -
     return distance / abs(old) if old else math.inf
 
 
-def _change(run: str, rule: Rule, number: str, layer: int, old: float | None, new: float | None) -> Change:
+def _change(run: str, rule: Rule, number: str, layer: int | None, old: float | None, new: float | None) -> Change:
     size = size_of(number, old, new, rule.relative)
     words = "" if math.isinf(size) else f"{100 * size:.3g}%" if rule.relative else f"{size:.3g}"
     if number in HISTOGRAMS and old is not None and new is not None:

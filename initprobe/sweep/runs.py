@@ -41,17 +41,19 @@ def run_key(config: ProbeConfig) -> str:
     """A hash of everything that a result depends on but the versions of software.
 
     Raises:
-        InputError: the config's data file cannot be read.
+        InputError: a data file of the config cannot be read.
     """
-    data = None
-    if isinstance(config.input, Path):
-        try:
-            seen = config.input.stat()
-            data = _digest(config.input, seen.st_size, seen.st_mtime_ns)
-        except OSError as error:
-            raise InputError(f"{config.input} cannot be read: {error.strerror or error}") from None
+    data = [_content(path) for path in (config.input, config.labels) if isinstance(path, Path)]
     whole = {"schema": SCHEMA_VERSION, "data": data, "config": config.model_dump(mode="json")}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _content(path: Path) -> str:
+    try:
+        seen = path.stat()
+        return _digest(path, seen.st_size, seen.st_mtime_ns)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 @lru_cache(maxsize=64)
