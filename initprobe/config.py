@@ -375,15 +375,22 @@ def _check_fit(config: ProbeConfig) -> None:
         return
     if not config.is_plain:
         raise ConfigError(f"init: {init.name} fits the layers of a plain net; drop norm and residual")
-    if isinstance(init.fit, Autoencoder) and config.batch is not None and config.batch < init.fit.batch:
-        raise ConfigError(_too_few(config.batch, init.fit.batch))
+    if config.batch is not None:
+        check_fit_samples(config, config.batch)
 
 
-def _too_few(samples: int, batch: int) -> str:
-    return (
-        f"init: autoencoder learns from the first batch, whose {samples} samples are fewer than the {batch} of a step; "
-        f"raise batch, or write autoencoder:batch={samples}"
-    )
+def check_fit_samples(config: ProbeConfig, samples: int) -> None:
+    """Make sure that the first batch has the samples that its initializer learns from.
+
+    Raises:
+        ConfigError: it has fewer than a step of SGD takes.
+    """
+    fit = config.initializer.fit
+    if isinstance(fit, Autoencoder) and samples < fit.batch:
+        raise ConfigError(
+            f"init: autoencoder learns from the first batch, whose {samples} samples are fewer than the {fit.batch} of "
+            f"a step; raise batch, or write autoencoder:batch={samples}"
+        )
 
 
 def _check_widths(widths: tuple[int, ...], layers: int | None, width: int | None) -> None:

@@ -19,7 +19,7 @@ FLOORS = [
 ]  # fmt: skip
 # Inside a package, imports follow this order.
 INSIDE = {
-    "engine": ["streams", "workers", "sketch", "mlp", "training", "jacobian"],
+    "engine": ["streams", "workers", "sketch", "mlp", "fitting", "training", "jacobian"],
     "meanfield": ["quadrature", "moments", "pairs", "samples", "maps", "wired", "spread", "gain", "phase", "spectrum"],
     "reports": [
         "binning",

@@ -1,0 +1,235 @@
+"""Weights that look at data: a layer is fitted to its own input, then hands its output to the next.
+
+An autoencoder encodes by `h = phi(x W + b)`, decodes by `x' = h V + c`, and lowers `|x' - x|^2`, summed over features
+and averaged over the samples of a step, by plain SGD. Its rate is in units of 1 / the steepest curvature, since the
+scale of a layer's input would otherwise decide whether it learns or diverges.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.activations import Activation
+from initprobe.engine.mlp import Parameters
+from initprobe.engine.streams import Purpose, Streams
+from initprobe.engine.workers import Workers, row_blocks
+from initprobe.errors import ConfigError
+from initprobe.fits import Autoencoder, Fit, UnitVariance
+
+Array = npt.NDArray[Any]
+_POWER_STEPS = 10
+# A step's samples are shared among threads in parts of this many.
+_PART = 32
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What became of one layer.
+
+    Attributes:
+        before: the reconstruction loss, or the variance, of the weights as drawn.
+        after: the same of the fitted weights.
+        baseline: the loss of the best constant reconstruction, which is the variance of the input; None for a variance.
+        iterations: steps of SGD, or times that the layer was scaled.
+        converged: it came as close as it should; None where no such aim is set.
+    """
+
+    before: float
+    after: float
+    baseline: float | None
+    iterations: int
+    converged: bool | None
+
+
+def fit_layer(
+    fit: Fit,
+    layer: Parameters,
+    activation: Activation,
+    x: Array,
+    streams: Streams,
+    number: int,
+    pool: Workers,
+    advance: Callable[[], None],
+) -> tuple[Parameters, Fitted]:
+    """Fit the drawn `layer`, the `number`-th of its net, to its input `x` `(samples, fan_in)`; weights change in place.
+
+    Raises:
+        ConfigError: the autoencoder diverges; names the layer and the step.
+    """
+    bias = np.zeros(layer.weight.shape[1], layer.weight.dtype) if layer.bias is None else layer.bias
+    if isinstance(fit, UnitVariance):
+        found = _scaled(fit, layer.weight, bias, activation, x, pool)
+        advance()
+        return Parameters(layer.weight, bias if fit.center else layer.bias), found
+    coder = _Coder(fit, layer.weight, bias, activation, x, streams.generator(Purpose.FIT, number), pool)
+    return Parameters(layer.weight, bias), coder.learn(number, advance)
+
+
+def outputs(layer: Parameters, activation: Activation, x: Array, pool: Workers) -> Array:
+    """`h` of a plain layer, `(samples, fan_out)`."""
+    h = np.empty((len(x), layer.weight.shape[1]), x.dtype)
+
+    def work(rows: slice) -> None:
+        z = x[rows] @ layer.weight
+        if layer.bias is not None:
+            z += layer.bias
+        h[rows] = activation.value(z)
+
+    pool.map(work, row_blocks(*h.shape))
+    return h
+
+
+def _scaled(fit: UnitVariance, weight: Array, bias: Array, activation: Activation, x: Array, pool: Workers) -> Fitted:
+    """Divide the weights by the standard deviation of what is measured, until its variance is 1."""
+    measured = activation if fit.of == "output" else None
+    scaled = 0
+    first = mean, variance = _moments(weight, bias, measured, x, pool)
+    while not _is_unit(fit, mean, variance) and scaled < fit.max_iterations and 0 < variance < math.inf:
+        if fit.center:
+            bias -= weight.dtype.type(mean)
+        weight /= weight.dtype.type(math.sqrt(variance))
+        scaled += 1
+        mean, variance = _moments(weight, bias, measured, x, pool)
+    return Fitted(first[1], variance, None, scaled, _is_unit(fit, mean, variance))
+
+
+def _is_unit(fit: UnitVariance, mean: float, variance: float) -> bool:
+    return abs(variance - 1) < fit.tol and (not fit.center or abs(mean) < fit.tol)
+
+
+def _moments(weight: Array, bias: Array, activation: Activation | None, x: Array, pool: Workers) -> tuple[float, float]:
+    """Mean and variance of z, or of h, over units and samples."""
+
+    def work(rows: slice) -> tuple[float, float]:
+        z = x[rows] @ weight + bias
+        wide = (z if activation is None else activation.value(z)).astype(np.float64)
+        return float(wide.sum()), float(np.vdot(wide, wide))
+
+    sums = pool.map(work, row_blocks(len(x), weight.shape[1]))
+    entries = len(x) * weight.shape[1]
+    mean = sum(part[0] for part in sums) / entries
+    return mean, max(sum(part[1] for part in sums) / entries - mean * mean, 0.0)
+
+
+class _Coder:
+    """An autoencoder of one layer, its parameters changed in place."""
+
+    def __init__(
+        self,
+        fit: Autoencoder,
+        weight: Array,
+        bias: Array,
+        activation: Activation,
+        x: Array,
+        generator: np.random.Generator,
+        pool: Workers,
+    ) -> None:
+        self.fit, self.weight, self.bias, self.activation = fit, weight, bias, activation
+        self.x, self.generator, self.pool = x, generator, pool
+        self.decoder = weight.T if fit.tied else np.ascontiguousarray(weight.T)
+        h = outputs(Parameters(weight, bias), activation, x, pool)
+        self.offset = x.mean(axis=0) - h.mean(axis=0) @ self.decoder  # so that its mean is right from the start
+
+    def learn(self, number: int, advance: Callable[[], None]) -> Fitted:
+        """Train for all epochs."""
+        before, rate, step = self.loss(), self.rate(), 0
+        samples, size = len(self.x), min(self.fit.batch, len(self.x))
+        for _ in range(self.fit.epochs):
+            order = self.generator.permutation(samples)
+            for start in range(0, samples - size + 1, size):
+                step += 1
+                if not self.step(self.x[order[start : start + size]], rate):
+                    raise ConfigError(
+                        f"init: the autoencoder of layer {number} diverged at step {step}; "
+                        f"lower its learning_rate, now {self.fit.learning_rate:g}"
+                    )
+            advance()
+        return Fitted(before, self.loss(), float(np.var(self.x, axis=0, dtype=np.float64).mean()), step, None)
+
+    def step(self, clean: Array, rate: float) -> bool:
+        """One step of SGD on some samples; whether everything stayed finite."""
+        noisy = self._masked(clean)
+        h = np.empty((len(clean), self.weight.shape[1]), clean.dtype)
+        error, delta = np.empty_like(clean), np.empty_like(h)
+
+        def code(rows: slice) -> float:
+            z = noisy[rows] @ self.weight
+            z += self.bias
+            h[rows] = self.activation.value(z)
+            np.matmul(h[rows], self.decoder, out=error[rows])
+            error[rows] += self.offset
+            error[rows] -= clean[rows]
+            np.matmul(error[rows], self.decoder.T, out=delta[rows])
+            delta[rows] *= self.activation.slope(z, h[rows])
+            return float(np.vdot(error[rows], error[rows]))
+
+        scale = clean.dtype.type(2 * rate / len(clean))
+
+        def learn(rows: slice) -> None:
+            change = noisy[:, rows].T @ delta
+            if self.fit.tied:
+                change += error[:, rows].T @ h
+            else:
+                self.decoder[:, rows] -= scale * (h.T @ error[:, rows])
+            change *= scale
+            self.weight[rows] -= change
+
+        parts = [slice(start, start + _PART) for start in range(0, len(clean), _PART)]
+        if not math.isfinite(sum(self.pool.map(code, parts))):
+            return False
+        self.pool.map(learn, row_blocks(*self.weight.shape))
+        self.bias -= scale * delta.sum(axis=0)
+        self.offset -= scale * error.sum(axis=0)
+        return True
+
+    def _masked(self, clean: Array) -> Array:
+        if not self.fit.noise:
+            return clean
+        return np.where(self.generator.random(clean.shape, dtype=np.float32) < self.fit.noise, 0, clean)
+
+    def rate(self) -> float:
+        """The rate of SGD: `learning_rate` over the steepest curvature of the loss on the samples of a step.
+
+        The loss is quadratic in V, with curvature `2 h'h / n`, and nearly so in W, with `2 x'x / n` times `V V'` and
+        the mean square slope; that of both together is at most the sum.
+        """
+        x = self.x[: self.fit.batch]
+        z = x @ self.weight + self.bias
+        h = self.activation.value(z)
+        slopes = float(np.mean(np.square(self.activation.slope(z, h), dtype=np.float64)))
+        by_decoder = _largest(h)
+        by_encoder = _largest(x) * _largest(self.decoder) * slopes * len(self.decoder)
+        steepest = 2 * (by_decoder + by_encoder)
+        return self.fit.learning_rate / steepest if 0 < steepest < math.inf else 0.0
+
+    def loss(self) -> float:
+        """Mean squared error over samples and features, of clean input."""
+
+        def work(rows: slice) -> float:
+            z = self.x[rows] @ self.weight
+            z += self.bias
+            error = self.activation.value(z) @ self.decoder
+            error += self.offset
+            error -= self.x[rows]
+            return float(np.sum(np.square(error, dtype=np.float64)))
+
+        return sum(self.pool.map(work, row_blocks(*self.x.shape))) / self.x.size
+
+
+def _largest(matrix: Array) -> float:
+    """The largest eigenvalue of `m'm / rows`, from below, by the power method."""
+    with np.errstate(all="ignore"):
+        vector, value = matrix.sum(axis=0, dtype=matrix.dtype) + 1, 0.0
+        for _ in range(_POWER_STEPS):
+            length = float(np.linalg.norm(vector))
+            if not 0 < length < math.inf:
+                return value
+            vector = matrix.T @ (matrix @ (vector / matrix.dtype.type(length)))
+            value = float(np.linalg.norm(vector)) / len(matrix)
+        return value
