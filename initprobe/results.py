@@ -416,7 +416,7 @@ class ProbeResult(Record):
             ) from None
 
     def figure(self, kind: str = "summary") -> Figure:
-        """A matplotlib figure: `summary`, `output`, `gradient`, `depth`; `fitting` or `training` where there was any."""
+        """A matplotlib figure: `summary`, `output`, `gradient`, `depth`; `fitting` or `training` if there was any."""
         from initprobe.reports.figures import draw
 
         return draw(self, kind)

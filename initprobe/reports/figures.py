@@ -174,6 +174,7 @@ def _fitting(result: ProbeResult) -> Figure:
     fitted = [layer.fitting for layer in result.layers]
     layers = np.arange(1, len(fitted) + 1)
     words = {"before": "as drawn", "after": "fitted", "baseline": "best constant"}
+    marker = "o" if len(layers) <= 40 else ""
     for (name, label), color, dashes in zip(words.items(), (GREY, BLUE, BLACK), ("--", "-", ":"), strict=True):
         values = [_log10_or_nan(getattr(one, name) if one else None) for one in fitted]
         if np.isfinite(values).any():

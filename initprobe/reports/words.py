@@ -178,7 +178,7 @@ def _fitting_words(result: ProbeResult) -> str | None:
     if not short_of:
         return f"{a.quantity} {ends}"
     where = f"layer {short_of[0]}" if len(short_of) == 1 else f"{len(short_of)} layers, the first {short_of[0]}"
-    return f"{a.quantity} {ends}; NOT within the tolerance of 1 in {where}"
+    return f"{a.quantity} {ends}; NOT converged in {where}"
 
 
 def _fit_words(one: Fitting) -> str:
