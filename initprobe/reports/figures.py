@@ -178,9 +178,7 @@ def _fitting(result: ProbeResult) -> Figure:
     for (name, label), color, dashes in zip(words.items(), (GREY, BLUE, BLACK), ("--", "-", ":"), strict=True):
         values = [_log10_or_nan(getattr(one, name) if one else None) for one in fitted]
         if np.isfinite(values).any():
-            axes.plot(
-                layers, values, color=color, ls=dashes, lw=1.8, marker="o" if len(layers) <= 40 else "", label=label
-            )
+            axes.plot(layers, values, color=color, ls=dashes, lw=1.8, marker=marker, label=label)
     _finish_profile_axes(axes, len(layers))
     axes.set_ylabel(next((one.quantity for one in fitted if one), ""))
     _legend_above(axes)
