@@ -386,7 +386,7 @@ def check_fit_samples(config: ProbeConfig, samples: int) -> None:
         ConfigError: it has fewer than a step of SGD takes.
     """
     fit = config.initializer.fit
-    if isinstance(fit, Autoencoder) and samples < fit.batch:
+    if isinstance(fit, Autoencoder) and fit.samples_of(samples) < (fit.batch or 0):
         raise ConfigError(
             f"init: autoencoder learns from the first batch, whose {samples} samples are fewer than the {fit.batch} of "
             f"a step; raise batch, or write autoencoder:batch={samples}"

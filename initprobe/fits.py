@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+_DEFAULT_BATCH = 100
 Measured = Literal["preactivation", "output"]
 
 
@@ -15,16 +16,20 @@ class Autoencoder:
     Attributes:
         epochs: times through the samples.
         learning_rate: of plain SGD, in units of 1 / the steepest curvature at the start: beyond 2 a quadratic diverges.
-        batch: samples of a step.
+        batch: samples of a step; None for 100, or all where there are fewer.
         noise: share of the input that is set to 0 before it is encoded; the clean input is what is to be decoded.
         tied: the decoder is the transpose of the encoder.
     """
 
     epochs: int
     learning_rate: float
-    batch: int
+    batch: int | None
     noise: float
     tied: bool
+
+    def samples_of(self, available: int) -> int:
+        """Samples of a step where so many are available."""
+        return min(_DEFAULT_BATCH if self.batch is None else self.batch, available)
 
     @property
     def products(self) -> int:

@@ -710,7 +710,7 @@ RULES = Registry(
 def autoencoder(
     epochs: float = 10,
     learning_rate: float = 0.5,
-    batch: float = 100,
+    batch: float | None = None,
     noise: float = 0.0,
     tied: bool = True,
     base: str = "xavier",
@@ -718,14 +718,15 @@ def autoencoder(
     """Greedy layer-wise pretraining: each layer learns to encode its own input, then hands its output to the next.
 
     `learning_rate` is in units of 1 / the steepest curvature of the loss at the start, so that it suits any layer;
-    `noise` is the share of the input that is masked (Vincent et al.'s denoising form).
+    `noise` is the share of the input that is masked (Vincent et al.'s denoising form); a step takes `batch` samples, or
+    100 if there are as many.
     """
     drawn = _base("autoencoder", base)
     if not learning_rate > 0:
         raise ConfigError(f"autoencoder: learning_rate must be above 0, not {learning_rate:g}")
     if not 0 <= noise < 1:
         raise ConfigError(f"autoencoder: noise is a share of the input and lies in [0, 1), not {noise:g}")
-    whole = _whole("autoencoder", epochs=epochs, batch=batch)
+    whole = _whole("autoencoder", epochs=epochs, **({} if batch is None else {"batch": batch}))
     return replace(
         drawn,
         name="autoencoder",
@@ -734,7 +735,7 @@ def autoencoder(
         aliases=("pretraining", "pretrained", "denoising_autoencoder"),
         example="autoencoder",
         used_by="deep nets before Glorot & Bengio's and He's rules",
-        fit=Autoencoder(whole["epochs"], learning_rate, whole["batch"], noise, tied),
+        fit=Autoencoder(whole["epochs"], learning_rate, whole.get("batch"), noise, tied),
         params={**whole, "learning_rate": learning_rate, "noise": noise, "tied": tied, "base": base},
         make=autoencoder,
     )

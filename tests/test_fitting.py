@@ -245,7 +245,7 @@ def test_what_is_saved_is_what_was_fitted():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"init": "autoencoder", "batch": 50}, "autoencoder:batch=50"),
+        ({"init": "autoencoder:batch=100", "batch": 50}, "autoencoder:batch=50"),
         ({"init": "autoencoder:epochs=0"}, "epochs must be a whole number"),
         ({"init": "autoencoder:epochs=1.5"}, "epochs must be a whole number"),
         ({"init": "autoencoder:noise=1"}, "noise"),
@@ -269,7 +269,8 @@ def test_what_makes_no_sense_is_refused(fields, words):
 def test_too_few_rows_of_data_are_refused_before_anything_runs(tmp_path):
     np.save(tmp_path / "few.npy", np.ones((20, 4)))
     with pytest.raises(ConfigError, match="20 samples are fewer than the 100"):
-        prepare(ProbeConfig(init="autoencoder", act="tanh", input=tmp_path / "few.npy"))
+        prepare(ProbeConfig(init="autoencoder:batch=100", act="tanh", input=tmp_path / "few.npy"))
+    assert prepare(ProbeConfig(init="autoencoder", act="tanh", input=tmp_path / "few.npy")).batch == 20
 
 
 def test_fitted_weights_train_sweep_and_are_checked(initprobe, tmp_path):

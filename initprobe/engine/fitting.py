@@ -161,7 +161,7 @@ class _Coder:
     def learn(self, number: int, advance: Callable[[], None]) -> Fitted:
         """Train for all epochs."""
         before, step = self.loss(), 0
-        samples, size = len(self.x), min(self.fit.batch, len(self.x))
+        samples, size = len(self.x), self.fit.samples_of(len(self.x))
         for _ in range(self.fit.epochs):
             order = self.generator.permutation(samples)
             for start in range(0, samples - size + 1, size):
