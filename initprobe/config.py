@@ -23,6 +23,7 @@ from pydantic import (
 
 from initprobe.activations import ACTIVATIONS, Activation
 from initprobe.errors import ConfigError
+from initprobe.fits import Autoencoder
 from initprobe.grammar import Spec, Value, build, of_depth, parse_spec, parse_value
 from initprobe.initializers import INITIALIZERS, Initializer
 from initprobe.inputs import INPUTS, SUFFIXES, Noise
@@ -282,6 +283,7 @@ class ProbeConfig(BaseModel):
     def _consistent(self) -> Self:
         if self.widths is not None:
             _check_widths(self.widths, self.layers, self.width)
+        _check_fit(self)
         bias = self.bias_initializer
         if self.bias_init is not None and bias.needs_fan:
             raise ConfigError(
@@ -308,8 +310,17 @@ class ProbeConfig(BaseModel):
 
     @cached_property
     def initializer(self) -> Initializer:
-        """The weight initializer."""
-        return self.init if isinstance(self.init, Initializer) else resolve(INITIALIZERS, self.init)
+        """The weight initializer, fitted to the activation where it asks for that.
+
+        Raises:
+            ConfigError: it cannot be fitted to this activation.
+        """
+        found: Initializer = self.init if isinstance(self.init, Initializer) else resolve(INITIALIZERS, self.init)
+        if found.tuning is None:
+            return found
+        from initprobe.tuning import tuned  # brings the mean-field maps, which only these names need here
+
+        return tuned(found, self.activation)
 
     @cached_property
     def bias_initializer(self) -> Initializer:
@@ -355,6 +366,31 @@ class ProbeConfig(BaseModel):
     def layer_widths(self) -> tuple[int, ...]:
         """Units of each layer, first to last."""
         return self.widths or (self.width or DEFAULT_WIDTH,) * (self.layers or DEFAULT_LAYERS)
+
+
+def _check_fit(config: ProbeConfig) -> None:
+    """Weights that are fitted to the data take a plain net, and as many samples as a step of theirs."""
+    init = config.initializer
+    if init.fit is None:
+        return
+    if not config.is_plain:
+        raise ConfigError(f"init: {init.name} fits the layers of a plain net; drop norm and residual")
+    if config.batch is not None:
+        check_fit_samples(config, config.batch)
+
+
+def check_fit_samples(config: ProbeConfig, samples: int) -> None:
+    """Make sure that the first batch has the samples that its initializer learns from.
+
+    Raises:
+        ConfigError: it has fewer than a step of SGD takes.
+    """
+    fit = config.initializer.fit
+    if isinstance(fit, Autoencoder) and fit.samples_of(samples) < (fit.batch or 0):
+        raise ConfigError(
+            f"init: autoencoder learns from the first batch, whose {samples} samples are fewer than the {fit.batch} of "
+            f"a step; raise batch, or write autoencoder:batch={samples}"
+        )
 
 
 def _check_widths(widths: tuple[int, ...], layers: int | None, width: int | None) -> None:

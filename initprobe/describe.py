@@ -69,6 +69,8 @@ def _weights(config: ProbeConfig, sizes: Sequence[int]) -> str:
     init, fans = config.initializer, (sizes[0], sizes[1])
     where = "" if len(set(sizes)) == 1 else " at layer 1"
     text = f"W ~ {init.describe(*fans)}{where}, fan_in x Var(W) = {fans[0] * init.variance(*fans):.3g}"
+    if init.fit is not None:
+        text += f", then fitted to the data by {init.name}"
     bias = config.bias_initializer
     return f"{text}; b ~ {bias.describe(*fans)}" if bias.mean or bias.variance(*fans) else text
 

@@ -183,6 +183,9 @@ def _checked(what: str, value: Value, hint: Any) -> Value:
     elif hint is bool:
         if not isinstance(value, bool):
             raise ConfigError(f"{what}={_text(value)} is not true or false")
+    elif hint is str:
+        if not isinstance(value, str):
+            raise ConfigError(f"{what}={_text(value)} is not a name")
     elif isinstance(value, bool | str) or not math.isfinite(value):
         raise ConfigError(f"{what}={_text(value)} is not a number; write it like 0.01, 1e-2, 5/3 or sqrt(2)")
     return value

@@ -15,12 +15,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from initprobe.errors import ConfigError
+from initprobe.errors import ConfigError, UnknownNameError
+from initprobe.fits import Autoencoder, Fit, Measured, UnitVariance
 from initprobe.registry import Registry
 
 Array = npt.NDArray[Any]
 Mode = Literal["fan_in", "fan_out", "fan_avg"]
 Shape = Literal["normal", "uniform", "truncated_normal"]
+Tuning = Literal["critical", "forward", "backward"]
 VarianceRule = Callable[[int, int], float]
 
 GLOROT = "Glorot & Bengio 2010, AISTATS 9:249"
@@ -71,6 +73,8 @@ class Initializer:
         mean: the mean of an entry.
         needs_fan: the rule depends on the layer's size, so it cannot serve a bias.
         bias: the bias initializer that comes with it, or None for zeros.
+        fit: what is done to the drawn weights with the layer's input; None for nothing, and then theory applies.
+        tuning: what the scale is fitted to the activation for; the record itself is the one of a linear net.
         params: the parameters this record was made with.
         make: makes the record again with other parameters, or None.
     """
@@ -86,6 +90,8 @@ class Initializer:
     mean: float = 0.0
     needs_fan: bool = True
     bias: Initializer | None = None
+    fit: Fit | None = None
+    tuning: Tuning | None = None
     params: Mapping[str, float | bool | str] = field(default_factory=dict)
     make: Callable[..., Initializer] | None = None
 
@@ -673,7 +679,8 @@ def flax_dense() -> Initializer:
     )
 
 
-INITIALIZERS = Registry(
+# Rules that weights are drawn by, whatever the activation and the data.
+RULES = Registry(
     "initializer",
     [
         zeros(),
@@ -698,3 +705,121 @@ INITIALIZERS = Registry(
         flax_dense(),
     ],
 )
+
+
+def autoencoder(
+    epochs: float = 10,
+    learning_rate: float = 0.5,
+    batch: float | None = None,
+    noise: float = 0.0,
+    tied: bool = True,
+    base: str = "xavier",
+) -> Initializer:
+    """Greedy layer-wise pretraining: each layer learns to encode its own input, then hands its output to the next.
+
+    `learning_rate` is in units of 1 / the steepest curvature of the loss at the start, so that it suits any layer;
+    `noise` is the share of the input that is masked (Vincent et al.'s denoising form); a step takes `batch` samples, or
+    100 if there are as many.
+    """
+    drawn = _base("autoencoder", base)
+    if not learning_rate > 0:
+        raise ConfigError(f"autoencoder: learning_rate must be above 0, not {learning_rate:g}")
+    if not 0 <= noise < 1:
+        raise ConfigError(f"autoencoder: noise is a share of the input and lies in [0, 1), not {noise:g}")
+    whole = _whole("autoencoder", epochs=epochs, **({} if batch is None else {"batch": batch}))
+    return replace(
+        drawn,
+        name="autoencoder",
+        formula="drawn by base, then trained to decode the layer's input: x' = phi(x W + b) W' + c, squared error, SGD",
+        reference="Bengio et al. 2007, NIPS 19:153; with noise: Vincent et al. 2010, JMLR 11:3371",
+        aliases=("pretraining", "pretrained", "denoising_autoencoder"),
+        example="autoencoder",
+        used_by="deep nets before Glorot & Bengio's and He's rules",
+        fit=Autoencoder(whole["epochs"], learning_rate, whole.get("batch"), noise, tied),
+        params={**whole, "learning_rate": learning_rate, "noise": noise, "tied": tied, "base": base},
+        make=autoencoder,
+    )
+
+
+def lsuv(
+    tol: float = 0.1, max_iterations: float = 10, of: Measured = "preactivation", center: bool = False
+) -> Initializer:
+    """Orthonormal weights, each layer then scaled on the data until its variance is 1.
+
+    `of=preactivation` is the paper's (its layer is the linear one); `of=output` measures after the activation, as
+    fastai does. `center=true` shifts the bias too, until the mean is 0.
+    """
+    if not 0 < tol < 1:
+        raise ConfigError(f"lsuv: tol must lie between 0 and 1, not {tol:g}")
+    whole = _whole("lsuv", max_iterations=max_iterations)
+    return replace(
+        orthogonal(),
+        name="lsuv",
+        formula="orthonormal, then W / std of the layer's z (or h) on the data, until |variance - 1| < tol",
+        reference="Mishkin & Matas 2016, arXiv:1511.06422",
+        aliases=("layer_sequential_unit_variance",),
+        example="lsuv",
+        used_by="fastai, with of=output and center=true",
+        fit=UnitVariance(tol, whole["max_iterations"], of, center),
+        params={"tol": tol, **whole, "of": of, "center": center},
+        make=lsuv,
+    )
+
+
+def _whole(name: str, **counts: float) -> dict[str, int]:
+    """Counts of at least 1.
+
+    Raises:
+        ConfigError: one is no such number.
+    """
+    for key, value in counts.items():
+        if value < 1 or value != int(value):
+            raise ConfigError(f"{name}: {key} must be a whole number of at least 1, not {value:g}")
+    return {key: int(value) for key, value in counts.items()}
+
+
+def _base(name: str, base: str) -> Initializer:
+    """What the weights are drawn by before they are fitted."""
+    try:
+        return RULES[base]
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{name}: base: {error}") from None
+
+
+def _tuned(
+    name: Tuning, make: Callable[..., Initializer], formula: str, reference: str, mode: Mode = "fan_in"
+) -> Initializer:
+    return Initializer(
+        name=name,
+        distribution=NORMAL,
+        variance=_scaled_variance(1.0, mode),
+        formula=formula,
+        reference=reference,
+        tuning=name,
+        make=make,
+    )
+
+
+def critical(sigma_b: float = 0.0) -> Initializer:
+    """The edge of chaos of the activation: small differences between inputs neither grow nor fade."""
+    if not sigma_b >= 0:
+        raise ConfigError(f"critical: sigma_b must be at least 0, not {sigma_b:g}")
+    formula = "N(0, sigma_w^2 / fan_in), b ~ N(0, sigma_b^2), chi_1 = sigma_w^2 E[phi'^2] = 1 where q settles"
+    found = _tuned("critical", critical, formula, "Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017")
+    bias = replace(normal(std=sigma_b), name="critical") if sigma_b else None
+    return replace(found, aliases=("edge_of_chaos", "eoc"), bias=bias, params={"sigma_b": sigma_b})
+
+
+def forward() -> Initializer:
+    """The gain that keeps the signal's variance at 1 for this very activation."""
+    return _tuned("forward", forward, "N(0, gain^2 / fan_in), gain = 1 / sqrt(E[phi(z)^2]), z ~ N(0, 1)", HE)
+
+
+def backward() -> Initializer:
+    """The gain that keeps the gradient's variance where z has variance 1, for this very activation."""
+    return _tuned(
+        "backward", backward, "N(0, gain^2 / fan_out), gain = 1 / sqrt(E[phi'(z)^2]), z ~ N(0, 1)", HE, "fan_out"
+    )
+
+
+INITIALIZERS = Registry("initializer", [*RULES.values(), critical(), forward(), backward(), lsuv(), autoencoder()])

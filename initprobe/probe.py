@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from initprobe.config import DEFAULT_BATCH, ProbeConfig
+from initprobe.config import DEFAULT_BATCH, ProbeConfig, check_fit_samples
 from initprobe.depth import depth_scales
 from initprobe.describe import describe
 from initprobe.diagnosis import diagnose
 from initprobe.engine import mlp
+from initprobe.engine.fitting import Fitted, fit_layer, outputs
 from initprobe.engine.mlp import LayerRecord, Parameters
 from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.workers import Workers, available_threads, workers
@@ -28,7 +29,7 @@ from initprobe.meanfield.samples import InputMoments
 from initprobe.objective import Start, Task, learner_of, start_of, task_of, train, with_loss
 from initprobe.results import Environment, LayerStats, ProbeResult, Training
 from initprobe.rewire import apart_for, fix_for
-from initprobe.summary import summarise
+from initprobe.summary import summarise, with_fitting
 from initprobe.theory import no_theory, pooled, with_theory
 from initprobe.wiring import Wiring, wirings
 
@@ -101,6 +102,7 @@ def prepare(config: ProbeConfig) -> Experiment:
         )
     if config.residual and all(a != b for a, b in itertools.pairwise(sizes)):
         raise ConfigError("residual: no layer is as wide as what it is given, so none has a skip; repeat a width")
+    check_fit_samples(config, batch)
     _check_memory(config, sizes, batch, 0 if table is None else table.nbytes)
     chosen = _chosen_rows(config, table, batch)
     return Experiment(
@@ -153,6 +155,9 @@ def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tupl
     matrices = [a * b for a, b in itertools.pairwise(sizes)]
     weights = sum(matrices) * (2 if config.batches > 1 else 1) + 2 * max(matrices)
     activations = batch * (sizes[0] + 2 * sum(sizes[1:]) + 3 * max(sizes))
+    if config.initializer.fit is not None:  # a decoder and a change of the weights; two layers' outputs
+        weights += 2 * max(matrices)
+        activations += 2 * batch * max(sizes)
     if config.objective is not None:  # all gradients at once, and every z, h and dL/dh anew
         weights += 2 * sum(matrices)
         activations += batch * 3 * sum(sizes[1:])
@@ -174,7 +179,8 @@ def cost(config: ProbeConfig) -> Cost:
     batch = config.batch or DEFAULT_BATCH
     products = 3 * sum(a * b for a, b in itertools.pairwise(sizes))
     passes = config.batches * config.draws + (config.draws if config.objective else 0) + config.train_steps
-    flops = 2.0 * products * batch * passes
+    fitted = (config.draws + bool(config.train_steps)) * (fit.products / 3 if (fit := config.initializer.fit) else 0)
+    flops = 2.0 * products * batch * (passes + fitted)
     return Cost(flops, sum(memory_needed(config, sizes, batch)) + _OVERHEAD_BYTES)
 
 
@@ -227,15 +233,16 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
     started = time.perf_counter()
     records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
     trace = [_pair((experiment.batch, units), experiment.dtype) for units in experiment.sizes[1:]]
-    steps = _Steps(progress, config.draws * len(records) * (1 + 2 * config.batches) + config.train_steps)
+    steps = _Steps(progress, _layers_to_do(config, len(records)))
     # BLAS has one thread in here, for theory too: its own would spin for nothing, and take the processors of others.
     with workers(threads) as pool:
         seen = [
             _probe_network(experiment, Streams(config.seed, draw), records, trace, pool, steps)
             for draw in range(config.draws)
         ]
-        inputs, starts = [one[0] for one in seen], [one[1] for one in seen if one[1] is not None]
+        inputs, starts = [one.inputs for one in seen], [one.start for one in seen if one.start is not None]
         measured = summarise(records, experiment.sizes, config.activation, experiment.wirings)
+        measured = with_fitting(config.initializer.fit, measured, [one.fitted for one in seen])
         layers = with_theory(config, measured, inputs, experiment.batch * config.batches)
         scales = depth_scales(config, layers)
         loss = None
@@ -265,6 +272,13 @@ def _pair(shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple[Array, Array]:
     return np.empty(shape, dtype), np.empty(shape, dtype)
 
 
+def _layers_to_do(config: ProbeConfig, layers: int) -> int:
+    """What a progress bar counts: layers drawn, fitted, passed forward and back; and steps of training."""
+    fit = config.initializer.fit
+    fitted = (config.draws + bool(config.train_steps)) * layers * (fit.steps if fit else 0)
+    return fitted + config.draws * layers * (1 + 2 * config.batches) + config.train_steps
+
+
 class _Steps:
     """Counts layers done, for a progress bar."""
 
@@ -277,6 +291,15 @@ class _Steps:
             self._progress(self._done, self._total)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What one network told beside its records: moments of its input, how its layers were fitted, the loss."""
+
+    inputs: InputMoments
+    fitted: Sequence[Fitted]
+    start: Start | None
+
+
 def _probe_network(
     experiment: Experiment,
     streams: Streams,
@@ -284,12 +307,12 @@ def _probe_network(
     trace: Trace,
     pool: Workers,
     steps: _Steps,
-) -> tuple[InputMoments, Start | None]:
-    """Sample one network and send every batch through it and back.
-
-    What theory needs of the input is the answer, and what a loss says of the first batch.
-    """
-    network = _sample_network(experiment, streams, records, pool, steps)
+) -> _Seen:
+    """Sample one network and send every batch through it and back."""
+    network, fitted = _network(experiment, streams, pool, steps)
+    for layer, record in zip(network, records, strict=True):
+        record.begin_draw()
+        mlp.record_weight(layer.weight, record, pool)
     gradients = [np.zeros_like(layer.weight) for layer in network] if experiment.config.batches > 1 else []
     inputs, start_of_loss = [], None
     for number in range(experiment.config.batches):
@@ -305,15 +328,14 @@ def _probe_network(
         mlp.record_weight_gradient(total, record, pool)
     for record in records:
         record.end_draw(experiment.config.activation.dead_below)
-    return pooled(inputs), start_of_loss
+    return _Seen(pooled(inputs), fitted, start_of_loss)
 
 
 def _trained(experiment: Experiment, trace: Trace, pool: Workers, steps: _Steps) -> Training:
     """Train the first network, and measure it again as it was measured when new."""
     config, task, streams = experiment.config, experiment.task, Streams(experiment.config.seed, 0)
     assert task is not None
-    layers = range(1, len(experiment.fans) + 1)
-    network = [parameters(experiment, streams, layer, pool) for layer in layers]
+    network, _ = _network(experiment, streams, pool, steps)
     learner = learner_of(task, config, network, experiment.wirings, streams, pool)
 
     def batch_at(number: int) -> tuple[Array, Array]:
@@ -353,20 +375,32 @@ def _measured_again(
     return summarise(records, experiment.sizes, experiment.config.activation, experiment.wirings)
 
 
-def _sample_network(
-    experiment: Experiment, streams: Streams, records: Sequence[LayerRecord], pool: Workers, steps: _Steps
-) -> list[Parameters]:
-    network = []
-    for layer, record in enumerate(records, start=1):
-        record.begin_draw()
-        network.append(parameters(experiment, streams, layer, pool))
-        mlp.record_weight(network[-1].weight, record, pool)
+def _network(
+    experiment: Experiment, streams: Streams, pool: Workers, steps: _Steps
+) -> tuple[list[Parameters], list[Fitted]]:
+    """The layers of one network, each fitted to what the ones before it make of the first batch, if it is fitted."""
+    fit, activation = experiment.config.initializer.fit, experiment.config.activation
+    layers = range(1, len(experiment.fans) + 1)
+    network, fitted = [], []
+    h = input_rows(experiment, streams, 0, experiment.batch, pool) if fit else None
+    for number in layers:
+        layer = parameters(experiment, streams, number, pool)
+        if fit is not None and h is not None:
+            layer, found = fit_layer(fit, layer, activation, h, streams, number, pool, steps.advance)
+            fitted.append(found)
+            h = outputs(layer, activation, h, pool)
+        network.append(layer)
         steps.advance()
-    return network
+    return network, fitted
+
+
+def network_of(experiment: Experiment, streams: Streams, pool: Workers) -> list[Parameters]:
+    """The layers of one network; the same streams give the same numbers."""
+    return _network(experiment, streams, pool, _Steps(None, 0))[0]
 
 
 def parameters(experiment: Experiment, streams: Streams, layer: int, pool: Workers) -> Parameters:
-    """The weights and bias of one layer; the same streams give the same numbers."""
+    """The weights and bias of one layer as they are drawn; the same streams give the same numbers."""
     config, fans = experiment.config, experiment.fans[layer - 1]
     init = INITIALIZERS["zeros"] if experiment.wirings[layer - 1].zero else config.initializer
     return Parameters(
@@ -462,10 +496,11 @@ def first_network(experiment: Experiment) -> dict[str, Array]:
     with workers(available_threads()) as pool:
         arrays["x"] = input_rows(experiment, streams, 0, experiment.batch, pool)
         arrays["g"] = seed_gradient(experiment, streams, 0, experiment.batch, pool)
-        for layer, fans in enumerate(experiment.fans, start=1):
-            drawn = parameters(experiment, streams, layer, pool)
-            arrays[f"W{layer}"] = drawn.weight
-            arrays[f"b{layer}"] = np.zeros(fans[1], experiment.dtype) if drawn.bias is None else drawn.bias
+        for number, layer in enumerate(network_of(experiment, streams, pool), start=1):
+            arrays[f"W{number}"] = layer.weight
+            arrays[f"b{number}"] = (
+                np.zeros(layer.weight.shape[1], layer.weight.dtype) if layer.bias is None else layer.bias
+            )
     return arrays
 
 

@@ -252,6 +252,7 @@ def _rounded(low: float, high: float) -> Array:
 
 
 _DEFAULTS = ("layers", "width", "input_width", "batch", "batches", "draws", "seed", "dtype", "norm", "branch_scale")
+_LOSS_FIELDS = ("loss", "classes", "labels", "train_steps", "learning_rate")
 _FLAGS = ("residual", "zero_init_last", "standardize")
 
 
@@ -262,7 +263,7 @@ def command_line(config: ProbeConfig) -> str:
         words += ["--bias-init", _name(config.bias_init)]
     if config.widths is not None:
         words += ["--widths", ",".join(map(str, config.widths))]
-    for field in _DEFAULTS:
+    for field in (*_DEFAULTS, *_LOSS_FIELDS):
         value = getattr(config, field)
         if value != ProbeConfig.model_fields[field].default:
             words += [f"--{field.replace('_', '-')}", str(value)]

@@ -158,6 +158,26 @@ class LayerTheory(Record):
     output_shares: tuple[Share, ...] | None
 
 
+class Fitting(Record):
+    """How a layer was fitted to its own input before anything was measured; means over draws.
+
+    Attributes:
+        quantity: what was to become small, or 1, in words.
+        before: of the weights as drawn.
+        after: of the fitted weights.
+        baseline: of the best constant in place of a reconstruction; null where nothing is reconstructed.
+        iterations: steps of SGD, or how often the layer was scaled.
+        converged: within the tolerance in every draw; null where there is none.
+    """
+
+    quantity: str
+    before: Finite | None
+    after: Finite | None
+    baseline: Finite | None
+    iterations: Finite
+    converged: bool | None
+
+
 class LayerStats(Record):
     """Everything measured at one layer, and what theory makes of it.
 
@@ -175,6 +195,7 @@ class LayerStats(Record):
         output_gradient: dL/dh; N(0, 1) at the last layer by construction.
         weight_gradient: dL/dW, summed over the samples of all batches.
         theory: the prediction; null where none holds, and `ProbeResult.theory_note` says why.
+        fitting: how its weights were fitted to the data; null where they were only drawn.
         loss_output_gradient_variance: variance of dL/dh where L is the loss, a mean over the first batch, averaged over
             draws; null without a loss.
         loss_weight_gradient_variance: the same of dL/dW.
@@ -193,6 +214,7 @@ class LayerStats(Record):
     output_gradient: TensorStats
     weight_gradient: TensorStats
     theory: LayerTheory | None = None
+    fitting: Fitting | None = None
     loss_output_gradient_variance: Finite | None = None
     loss_weight_gradient_variance: Finite | None = None
 
@@ -394,7 +416,7 @@ class ProbeResult(Record):
             ) from None
 
     def figure(self, kind: str = "summary") -> Figure:
-        """A matplotlib figure: `summary`, `output`, `gradient`, `depth`, or `training` of a net that was trained."""
+        """A matplotlib figure: `summary`, `output`, `gradient`, `depth`; `fitting` or `training` if there was any."""
         from initprobe.reports.figures import draw
 
         return draw(self, kind)

@@ -43,7 +43,9 @@ def apart_for(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -
     if not _is_typed(config):
         return None
     same = {"init": config.init, "bias_init": config.bias_init}
-    candidates = (_with(config, around | same) for around in _SURROUNDINGS if around.get("residual"))
+    fitted = config.initializer.fit is not None  # which takes a plain net
+    skipped = [around for around in _SURROUNDINGS if around.get("residual") and not fitted]
+    candidates = (_with(config, around | same) for around in skipped)
     return _first_held(candidates, sizes, inputs) or _first_held(_rewired(config), sizes, inputs)
 
 

@@ -27,7 +27,7 @@ from initprobe.meanfield.maps import propagate
 from initprobe.meanfield.samples import InputMoments
 from initprobe.meanfield.spectrum import SpectrumMoments, layer_moments, product_moments
 from initprobe.numbers import factor, percent, short
-from initprobe.probe import Experiment, input_rows, parameters
+from initprobe.probe import Experiment, input_rows, network_of, parameters
 from initprobe.results import SCHEMA_VERSION, Description, Finite, Histogram, Percentiles, Record, Share, Status
 from initprobe.theory import no_theory, rule
 from initprobe.wiring import Wiring
@@ -216,6 +216,14 @@ class _Found:
                 self.statuses.setdefault(later, status)
 
 
+def _layers(experiment: Experiment, streams: Streams, pool: Workers) -> Iterator[tuple[Parameters, Wiring]]:
+    """The layers of one network, one at a time where the data does not decide them."""
+    numbers = range(1, len(experiment.fans) + 1)
+    drawn = (parameters(experiment, streams, number, pool) for number in numbers)
+    network = network_of(experiment, streams, pool) if experiment.config.initializer.fit else drawn
+    return zip(network, experiment.wirings, strict=True)
+
+
 def _measure_network(
     experiment: Experiment, streams: Streams, samples: int, found: _Found, pool: Workers
 ) -> Iterator[int]:
@@ -226,8 +234,7 @@ def _measure_network(
     found.mean_squares.append(np.mean(wide * wide, axis=1))
     found.means.append(np.mean(wide, axis=1))
     products = [Product.identity(experiment.sizes[0])] * samples
-    for layer in range(1, len(experiment.fans) + 1):
-        own, wiring = parameters(experiment, streams, layer, pool), experiment.wirings[layer - 1]
+    for layer, (own, wiring) in enumerate(_layers(experiment, streams, pool), start=1):
         with np.errstate(all="ignore"):
             z = h @ own.weight + (0 if own.bias is None else own.bias)
             inverse = None if wiring.norm is None else wiring.norm.forward(z)

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from initprobe.activations import Activation
+from initprobe.engine.fitting import Fitted
 from initprobe.engine.mlp import LayerRecord
 from initprobe.engine.sketch import PERCENTS, Moments, Sketch
-from initprobe.results import Histogram, LayerStats, OutputStats, Percentiles, Status, TensorStats, worst
+from initprobe.fits import Autoencoder, Fit
+from initprobe.results import Fitting, Histogram, LayerStats, OutputStats, Percentiles, Status, TensorStats, worst
 from initprobe.wiring import Wiring
 
+_SYMBOLS = {"preactivation": "z", "output": "h"}
 Sources = Sequence[tuple[Sketch, Status]]
 
 
@@ -27,6 +30,37 @@ def summarise(
         _layer(number, record, (widths[number - 1], widths[number]), status, activation)
         for number, (record, status) in enumerate(zip(records, statuses, strict=True), start=1)
     )
+
+
+def with_fitting(
+    fit: Fit | None, layers: Sequence[LayerStats], fitted: Sequence[Sequence[Fitted]]
+) -> tuple[LayerStats, ...]:
+    """The layers with what fitting made of them, averaged over the draws in `fitted`; as they are without a fit."""
+    if fit is None:
+        return tuple(layers)
+    quantity = "reconstruction loss" if isinstance(fit, Autoencoder) else f"variance of {_SYMBOLS[fit.of]}"
+    return tuple(
+        layer.model_copy(update={"fitting": _fitting(quantity, draws)})
+        for layer, draws in zip(layers, zip(*fitted, strict=True), strict=True)
+    )
+
+
+def _fitting(quantity: str, draws: Sequence[Fitted]) -> Fitting:
+    baselines = [one.baseline for one in draws if one.baseline is not None]
+    aims = [one.converged for one in draws if one.converged is not None]
+    return Fitting(
+        quantity=quantity,
+        before=_finite_mean([one.before for one in draws]),
+        after=_finite_mean([one.after for one in draws]),
+        baseline=_finite_mean(baselines) if baselines else None,
+        iterations=statistics.fmean(one.iterations for one in draws),
+        converged=all(aims) if aims else None,
+    )
+
+
+def _finite_mean(values: Sequence[float]) -> float | None:
+    mean = statistics.fmean(values)
+    return mean if math.isfinite(mean) else None
 
 
 def _statuses(

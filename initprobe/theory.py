@@ -32,6 +32,8 @@ _QUANTILES, _BISECTIONS = 2000, 60
 def no_theory(config: ProbeConfig) -> str | None:
     """Why mean-field theory says nothing about these weights, in words; None where it does."""
     init = config.initializer
+    if init.fit is not None:
+        return f"no mean-field prediction: {init.name} weights depend on the data"
     if not config.is_plain and init.mean:
         return (
             f"no mean-field prediction: {init.name} weights have a mean, and of normalised and residual nets theory "

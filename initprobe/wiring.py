@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from initprobe.config import ProbeConfig
 from initprobe.norms import NORMS, Norm
+
+if TYPE_CHECKING:
+    from initprobe.config import ProbeConfig
 
 
 @dataclass(frozen=True)

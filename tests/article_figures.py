@@ -1,46 +1,104 @@
 """The README's figures: `python tests/article_figures.py` redraws them into .github/figures/."""
 
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
 
 import initprobe
 from initprobe.describe import slug
 from initprobe.probe import prepare
-from initprobe.reports.figures import draw, render
+from initprobe.reports.figures import draw, draw_comparison, render
+from initprobe.results import ProbeResult
 from initprobe.sweep.plan import load
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / ".github" / "figures"
-# By the config that they are from: a picture of each of these experiments.
-SHOWN = {
-    "article_figures": {
-        "xavier-tanh-10x500": "summary",
-        "normal-std0.01-tanh-10x500": "summary",
-        "normal-std1-tanh-10x500": "summary",
-        "he-relu-10x500": "summary",
-        "xavier-relu-10x500": "summary",
-    },
-    "does_it_train": {"xavier-tanh-10x100-cross-entropy-300-steps": "training"},
-}
-KINDS = {name: kind for pictures in SHOWN.values() for name, kind in pictures.items()}
+DIGITS = "digits.npy"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the README: experiments of a shipped config, and what is drawn of them."""
+
+    name: str
+    config: str
+    experiments: tuple[str, ...]
+    kind: str
+    overrides: tuple[str, ...] = ()
+
+    def configs(self) -> dict[str, initprobe.ProbeConfig]:
+        """Its experiments by slug, which is also the name of what is kept of each."""
+        configs = [run.config for run in load(ROOT / "configs" / f"{self.config}.yaml", self.overrides).runs]
+        named = {slug(config, prepare(config).sizes): config for config in configs}
+        return {name: named[name] for name in self.experiments}
+
+    def draw(self, results: Sequence[ProbeResult]) -> Figure:
+        """The picture."""
+        return draw_comparison(results) if self.kind == "comparison" else draw(results[0], self.kind)
+
+
+def _alone(name: str, config: str, kind: str) -> Picture:
+    return Picture(name, config, (name,), kind)
+
+
+PICTURES = (
+    *(
+        _alone(name, "article_figures", "summary")
+        for name in (
+            "xavier-tanh-10x500",
+            "normal-std0.01-tanh-10x500",
+            "normal-std1-tanh-10x500",
+            "he-relu-10x500",
+            "xavier-relu-10x500",
+        )
+    ),
+    _alone("xavier-tanh-10x100-cross-entropy-300-steps", "does_it_train", "training"),
+    Picture(
+        "pretraining-digits",
+        "pretraining",
+        tuple(f"{init}-{act}-10x100-digits" for act in ("sigmoid", "tanh") for init in ("xavier", "autoencoder")),
+        "comparison",
+        (f"input={DIGITS}", "standardize=true"),
+    ),
+)
+
+
+@contextmanager
+def digits() -> Iterator[None]:
+    """A working directory that has the digits of scikit-learn (Alpaydin & Kaynak 1998, UCI) as a file."""
+    from sklearn.datasets import load_digits
+
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            np.save(DIGITS, load_digits().data)
+            yield
+        finally:
+            os.chdir(before)
 
 
 def experiments() -> dict[str, initprobe.ProbeConfig]:
-    """The experiments of the shipped configs that the README shows, by the name of their picture."""
-    found = {}
-    for config_name, pictures in SHOWN.items():
-        configs = [run.config for run in load(ROOT / "configs" / f"{config_name}.yaml").runs]
-        named = {slug(config, prepare(config).sizes): config for config in configs}
-        found |= {name: named[name] for name in pictures}
-    return found
+    """The experiments that the README shows, by name; to be run among the `digits`."""
+    with digits():
+        return {name: config for picture in PICTURES for name, config in picture.configs().items()}
 
 
 def redraw() -> None:
-    """Run every experiment and keep its picture and its numbers."""
+    """Run every experiment and keep its numbers, and draw every picture."""
     FIGURES.mkdir(parents=True, exist_ok=True)
-    for name, config in experiments().items():
-        result = initprobe.run(config)
-        (FIGURES / f"{name}.png").write_bytes(render(draw(result, KINDS[name]), "png"))
-        (FIGURES / f"{name}.json").write_text(result.to_json())
+    with digits():
+        for picture in PICTURES:
+            results = {name: initprobe.run(config) for name, config in picture.configs().items()}
+            (FIGURES / f"{picture.name}.png").write_bytes(render(picture.draw(list(results.values())), "png"))
+            for name, result in results.items():
+                (FIGURES / f"{name}.json").write_text(result.to_json())
 
 
 if __name__ == "__main__":

@@ -12,15 +12,14 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "numbers", "registry", "grammar", "activations", "initializers", "inputs", "norms", "losses",
-    "thresholds",
-    "config", "wiring", "meanfield",
+    "errors", "numbers", "registry", "grammar", "activations", "fits", "initializers", "inputs", "norms", "losses",
+    "thresholds", "wiring", "meanfield", "tuning", "config",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
     "objective", "probe", "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
 INSIDE = {
-    "engine": ["streams", "workers", "sketch", "mlp", "training", "jacobian"],
+    "engine": ["streams", "workers", "sketch", "mlp", "fitting", "training", "jacobian"],
     "meanfield": ["quadrature", "moments", "pairs", "samples", "maps", "wired", "spread", "gain", "phase", "spectrum"],
     "reports": [
         "binning",

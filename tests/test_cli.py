@@ -250,10 +250,12 @@ def test_a_bug_keeps_its_traceback_and_exits_70(initprobe, monkeypatch):
 
 
 def program(*args, **settings):
+    """The program as a process of its own; a background job would have it ignore Ctrl-C."""
     return subprocess.Popen(
         [sys.executable, "-m", "initprobe", *map(str, args)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **settings,
     )
 

@@ -20,6 +20,7 @@ SMALLER = {
     "does_it_train": [*TINY, "layers=2", "draws=1", "train_steps=2"],
     "framework_defaults": [*TINY, "layers=3", "draws=1"],
     "gain_study": [*TINY, "grid.layers=[2, 3]", "grid.act=[selu, relu]", "grid.init.gain=[sqrt(2), 3]", "seeds=1"],
+    "pretraining": ["width=30", "batch=100", "layers=2", "draws=1", "input=gaussian:correlation=0.9"],
     "phase_diagram": [*TINY, "layers=3", "draws=1", "grid.sigma_w=[1, 2]", "grid.sigma_b=[0, 0.5]"],
 }
 

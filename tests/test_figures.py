@@ -20,6 +20,7 @@ CASES = {
     "many layers": {"init": "he", "act": "gelu", "layers": 60},
     "one draw": {"init": "he", "act": "relu", "draws": 1},
     "trained": {"init": "he", "act": "relu", "train_steps": 30},
+    "fitted": {"init": "autoencoder", "act": "relu", "train_steps": 30},
     "diverged": {"init": "he", "act": "relu", "train_steps": 30, "learning_rate": 1e6},
 }
 
@@ -35,7 +36,8 @@ def results():
 @pytest.mark.parametrize("case", CASES)
 def test_every_picture_of_every_case(results, case):
     shown = kinds(results[case])
-    assert ("training" in shown) == (case in ("trained", "diverged"))
+    assert ("training" in shown) == (case in ("trained", "fitted", "diverged"))
+    assert ("fitting" in shown) == (case == "fitted")
     for kind in shown:
         data = render(draw(results[case], kind), "png")
         assert data.startswith(b"\x89PNG")
@@ -117,8 +119,8 @@ def test_panels_for_few_layers_and_a_density_for_many(results):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_title_and_axes_are_labelled(results, kind):
-    figure = draw(results["trained"], kind)
-    assert figure.texts[0].get_text() == results["trained"].description.title
+    figure = draw(results["fitted"], kind)
+    assert figure.texts[0].get_text() == results["fitted"].description.title
     for axes in figure.axes:
         assert axes.get_xlabel()
         assert axes.get_ylabel()

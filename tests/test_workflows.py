@@ -51,18 +51,18 @@ def test_the_test_workflow_does_what_ci_does():
 
 def test_figures_are_redrawn_and_drift_fails(checkout):
     todo = steps("figures", "figures")
-    assert list(todo) == ["pip install .", "redraw", "article", "drift"]
+    assert list(todo) == ["pip install . scikit-learn", "redraw", "article", "drift"]
     for name in ("redraw", "article", "drift"):
         done = do(todo[name], checkout)
         assert done.returncode == 0, (name, done.stdout, done.stderr)
-    assert "6 agree, 0 differ" in done.stdout
-    assert "6 agree" in (checkout / "summary.md").read_text()
+    assert "10 agree, 0 differ" in done.stdout
+    assert "10 agree" in (checkout / "summary.md").read_text()
     drifted = checkout / "kept" / "he-relu-10x500.json"
     result = json.loads(drifted.read_text())
     result["layers"][4]["output"]["variance"] *= 1.02
     drifted.write_text(json.dumps(result))
     done = do(todo["drift"], checkout)
     assert done.returncode == 1
-    assert "output.variance" in done.stdout and "5 agree" in done.stdout
+    assert "output.variance" in done.stdout and "9 agree" in done.stdout
     (checkout / ".github" / "figures" / "xavier-relu-10x500.json").unlink()
     assert "missing" in do(todo["drift"], checkout).stdout

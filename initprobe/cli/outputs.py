@@ -153,7 +153,7 @@ def _own_figures(directory: Path) -> list[Path]:
         return []
     return [
         directory / f"{kind}.{fmt}"
-        for kind in ("summary", "output", "gradient", "depth", "training")
+        for kind in ("summary", "output", "gradient", "depth", "fitting", "training")
         for fmt in FORMATS
     ]
 

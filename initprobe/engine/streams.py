@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     ROWS = 5
     READOUT = 6
     TEACHER = 7
+    FIT = 8
 
 
 @dataclass(frozen=True)

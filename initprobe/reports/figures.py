@@ -20,7 +20,7 @@ from initprobe.numbers import percent, short
 from initprobe.reports.strips import Array, Panel, Profile, Strip, gradient_strip, output_strip, profiles
 from initprobe.results import LayerStats, ProbeResult
 
-KINDS = ("summary", "output", "gradient", "depth", "training")
+KINDS = ("summary", "output", "gradient", "depth", "fitting", "training")
 DPI = 100
 MOST_PANELS = 12
 _LOG_BEYOND = 10  # times chance
@@ -49,7 +49,8 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 def kinds(result: ProbeResult) -> tuple[str, ...]:
     """Those of `KINDS` that a result has something for."""
-    return KINDS if result.training else tuple(kind for kind in KINDS if kind != "training")
+    there = {"training": result.training is not None, "fitting": any(layer.fitting for layer in result.layers)}
+    return tuple(kind for kind in KINDS if there.get(kind, True))
 
 
 def draw(result: ProbeResult, kind: str) -> Figure:
@@ -63,6 +64,7 @@ def draw(result: ProbeResult, kind: str) -> Figure:
         "output": lambda r: _strip_alone(r, output_strip(r), _OUTPUT, BLUE),
         "gradient": lambda r: _strip_alone(r, gradient_strip(r), _GRADIENT, ORANGE),
         "depth": _depth_alone,
+        "fitting": _fitting,
         "training": _training,
     }
     if kind not in kinds(result):
@@ -162,6 +164,29 @@ def _depth_alone(result: ProbeResult) -> Figure:
     _titled(figure, result)
     _draw_profiles(figure.add_axes((0.1, 0.11, 0.87, 0.73)), result)
     return figure
+
+
+def _fitting(result: ProbeResult) -> Figure:
+    """What each layer's weights were fitted to, before and after."""
+    figure = blank_figure(9, 4.8)
+    _titled(figure, result)
+    axes = figure.add_axes((0.1, 0.13, 0.87, 0.66))
+    fitted = [layer.fitting for layer in result.layers]
+    layers = np.arange(1, len(fitted) + 1)
+    words = {"before": "as drawn", "after": "fitted", "baseline": "best constant"}
+    marker = "o" if len(layers) <= 40 else ""
+    for (name, label), color, dashes in zip(words.items(), (GREY, BLUE, BLACK), ("--", "-", ":"), strict=True):
+        values = [_log10_or_nan(getattr(one, name) if one else None) for one in fitted]
+        if np.isfinite(values).any():
+            axes.plot(layers, values, color=color, ls=dashes, lw=1.8, marker=marker, label=label)
+    _finish_profile_axes(axes, len(layers))
+    axes.set_ylabel(next((one.quantity for one in fitted if one), ""))
+    _legend_above(axes)
+    return figure
+
+
+def _log10_or_nan(value: float | None) -> float:
+    return math.log10(value) if value else math.nan
 
 
 def _training(result: ProbeResult) -> Figure:

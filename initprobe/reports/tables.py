@@ -175,6 +175,7 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
         Column("\nlayer", lambda layer: str(layer.layer)),
         *_output_columns(result),
         *_gradient_columns(result),
+        *_fitting_columns(result),
         *([Column("\ndW/W", lambda layer: short(layer.gradient_to_weight_ratio))] if verbose else []),
         Column(f"h in\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges)),
     ]
@@ -204,6 +205,13 @@ def _gradient_columns(result: ProbeResult) -> Iterator[Column]:
     if result.loss is not None:
         yield Column("loss by\nh var", lambda layer: short(layer.loss_output_gradient_variance))
         yield Column("W\nvar", lambda layer: short(layer.loss_weight_gradient_variance))
+
+
+def _fitting_columns(result: ProbeResult) -> Iterator[Column]:
+    """They take the room of theory, which has nothing to say of weights that are fitted to the data."""
+    if any(layer.fitting is not None for layer in result.layers):
+        yield Column("fit\nbefore", lambda layer: short(layer.fitting.before) if layer.fitting else NOTHING)
+        yield Column("\nafter", lambda layer: short(layer.fitting.after) if layer.fitting else NOTHING)
 
 
 def _has_theory(result: ProbeResult) -> bool:

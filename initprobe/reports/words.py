@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from initprobe.numbers import factor, short, sparkline
-from initprobe.results import DepthScale, LayerStats, LossStats, ProbeResult, TensorStats, Training
+from initprobe.results import DepthScale, Fitting, LayerStats, LossStats, ProbeResult, TensorStats, Training
 
 SYMBOLS = {
     "weight": "weight W",
@@ -38,6 +38,7 @@ def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
         "depth": _depth_words(result),
         "theory": result.theory_note or _theory_words(result),
         "lost": _lost_words(result),
+        "fitted": _fitting_words(result),
         "loss": _start_words(result.loss),
         "trained": _training_words(result),
     }
@@ -164,6 +165,26 @@ def _first_lost(layers: Sequence[LayerStats], tensors: Sequence[str]) -> str | N
             if status != "ok":
                 return f"{_LOST_WORDS[status]} from {SYMBOLS[tensor]} of layer {layer.layer} on"
     return None
+
+
+def _fitting_words(result: ProbeResult) -> str | None:
+    """What fitting the weights to the data did at both ends of the net, and where it fell short."""
+    fitted = [(layer.layer, layer.fitting) for layer in result.layers if layer.fitting is not None]
+    if not fitted:
+        return None
+    (first, a), (last, b) = fitted[0], fitted[-1]
+    ends = f"{_fit_words(a)} at layer {first}" + (f", {_fit_words(b)} at layer {last}" if last != first else "")
+    short_of = [layer for layer, one in fitted if one.converged is False]
+    if not short_of:
+        return f"{a.quantity} {ends}"
+    where = f"layer {short_of[0]}" if len(short_of) == 1 else f"{len(short_of)} layers, the first {short_of[0]}"
+    return f"{a.quantity} {ends}; NOT converged in {where}"
+
+
+def _fit_words(one: Fitting) -> str:
+    baseline = "" if one.baseline is None else f" (the best constant: {short(one.baseline)})"
+    steps = f" in {one.iterations:g} step{'' if one.iterations == 1 else 's'}"
+    return f"{short(one.before)} -> {short(one.after)}{steps}{baseline}"
 
 
 def _start_words(loss: LossStats | None) -> str | None:
