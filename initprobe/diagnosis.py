@@ -341,9 +341,16 @@ def _status(*statuses: str) -> Look:
         back = [layer.layer for layer in result.layers if _any_status(layer, _BACKWARD, statuses)]
         if forward:
             return Observation(forward[0], "on the way forward; what is computed from it is void", "error")
-        return Observation(back[-1], "on the way back; what is computed from it is void", "error") if back else None
+        return Observation(back[-1], _lost_back(result.layers[back[-1] - 1]), "error") if back else None
 
     return look
+
+
+def _lost_back(layer: LayerStats) -> str:
+    """A gradient can be carried in another unit, which training does not do."""
+    carried = layer.output_gradient.variance_log10 is not None
+    rest = "training would lose it; its variance is known in another unit" if carried else "what follows is void"
+    return f"on the way back; {rest}"
 
 
 _FORWARD = ("weight", "preactivation", "output")

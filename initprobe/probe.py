@@ -315,6 +315,7 @@ def _probe_network(
         mlp.record_weight(layer.weight, record, pool)
     gradients = [np.zeros_like(layer.weight) for layer in network] if experiment.config.batches > 1 else []
     inputs, start_of_loss = [], None
+    exponents: list[int] = []
     for number in range(experiment.config.batches):
         start = number * experiment.batch
         x = input_rows(experiment, streams, start, start + experiment.batch, pool)
@@ -323,9 +324,9 @@ def _probe_network(
         if number == 0 and experiment.task is not None:
             learner = learner_of(experiment.task, experiment.config, network, experiment.wirings, streams, pool)
             start_of_loss = start_of(experiment.task, learner, x, experiment.task.of(x, 0, streams))
-        _probe_batch(experiment, network, x, g, records, gradients, trace, pool, steps)
-    for total, record in zip(gradients, records, strict=bool(gradients)):
-        mlp.record_weight_gradient(total, record, pool)
+        exponents = _probe_batch(experiment, network, x, g, records, gradients, trace, pool, steps, exponents)
+    for index, total in enumerate(gradients):
+        mlp.record_weight_gradient(total, records[index], pool, exponents[index])
     for record in records:
         record.end_draw(experiment.config.activation.dead_below)
     return _Seen(pooled(inputs), fitted, start_of_loss)
@@ -419,10 +420,13 @@ def _probe_batch(
     trace: Trace,
     pool: Workers,
     steps: _Steps,
-) -> None:
+    exponents: Sequence[int] = (),
+) -> list[int]:
     """One batch forward and back.
 
-    `gradients` sums dL/dW over batches; empty where this batch is the only one. `trace` is overwritten.
+    `gradients` sums dL/dW over batches; empty where this batch is the only one. `trace` is overwritten. A gradient that
+    nears the limits of its dtype is carried on in another unit; the answer is the binary exponent of each layer's,
+    which the next batch is given as `exponents`, so that their gradients add up.
     """
     activation = experiment.config.activation
     inputs = [x, *(h for _, h in trace[:-1])]
@@ -430,18 +434,25 @@ def _probe_batch(
     for layer, h_in, out, record, wiring in zip(network, inputs, trace, records, wirings, strict=True):
         inverses.append(mlp.forward(layer, activation, h_in, out, record, pool, wiring))
         steps.advance()
+    exponent, found = 0, [0] * len(network)
     for index in reversed(range(len(network))):
+        step = exponents[index] - exponent if exponents else mlp.growth(g, pool)
+        if step:
+            mlp.rescale(g, step, pool)
+        exponent += step
+        found[index] = exponent
         (z, h), h_in = trace[index], inputs[index]
-        weight = network[index].weight
+        weight, record = network[index].weight if index else None, records[index]
         delta, below = mlp.backward(
-            weight if index else None, activation, z, h, g, records[index], pool, wirings[index], inverses[index]
+            weight, activation, z, h, g, record, pool, wirings[index], inverses[index], exponent
         )
         if gradients:
             mlp.add_weight_gradient(h_in, delta, gradients[index], pool)
         else:
-            mlp.weight_gradient(h_in, delta, records[index], pool)
+            mlp.weight_gradient(h_in, delta, record, pool, exponent)
         g = g if below is None else below
         steps.advance()
+    return found
 
 
 def _noise_rows(

@@ -117,6 +117,8 @@ def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine
     if sketch.nonfinite:
         begins_here = affine and not any(source.nonfinite for source, _ in sources)
         return "overflow" if begins_here or not sketch.nan else "nonfinite"
+    if sketch.huge or sketch.faint:
+        return "overflow" if sketch.huge else "underflow"
     if sketch.peak > 0:
         return "underflow" if sketch.peak < np.finfo(sketch.dtype).tiny else "ok"
     lost = any(status == "underflow" for _, status in sources)
@@ -126,7 +128,7 @@ def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine
 
 def _is_lost(sketch: Sketch, status: Status) -> bool:
     """Nothing of the tensor's numbers is left to report."""
-    return bool(sketch.nonfinite) or status == "nonfinite" or (status == "underflow" and sketch.peak == 0)
+    return bool(sketch.nonfinite) or status == "nonfinite" or (status == "underflow" and sketch.is_zero)
 
 
 def _layer(
@@ -162,6 +164,8 @@ def tensor_stats(sketch: Sketch, status: Status) -> TensorStats:
             **_no_moments(len(sketch.by_draw)), **_no_shape(), status=status, nonfinite_count=sketch.nonfinite
         )
     moments = _moments(sketch.by_draw)
+    if sketch.faint or sketch.huge:
+        return TensorStats(**moments, **_no_shape(), status=status, nonfinite_count=0)
     return TensorStats(**moments, **_shape(sketch, moments["rms"]), status=status, nonfinite_count=0)
 
 

@@ -26,6 +26,8 @@ from initprobe.norms import Norm
 from initprobe.wiring import PLAIN, Wiring
 
 Array = npt.NDArray[Any]
+# Share of the exponents of a dtype that a gradient may use up before it is rescaled.
+_ROOM = 0.35
 TENSORS = ("weight", "preactivation", "output", "preactivation_gradient", "output_gradient", "weight_gradient")
 
 
@@ -131,18 +133,18 @@ class LayerRecord:
             self.dead_fractions.append(float(np.mean(self.highest <= dead_below)))
 
 
-def _record(sketch: Sketch, tensor: Array, tallies: list[Tally], workers: Workers) -> None:
-    """Merge the tallies of a tensor's row blocks into its sketch."""
+def _record(sketch: Sketch, tensor: Array, tallies: list[Tally], workers: Workers, exponent: int = 0) -> None:
+    """Merge the tallies of a tensor's row blocks into its sketch; the tensor is carried as `2^-exponent` of itself."""
 
     def recount(centre: float) -> Iterable[Array]:
         shift = tensor.dtype.type(centre)
         return workers.map(lambda rows: sketch.grid.count(tensor[rows] - shift), row_blocks(*tensor.shape))
 
-    sketch.add(tallies, recount)
+    sketch.add(tallies, recount, exponent)
 
 
-def _tally(block: Array, sketch: Sketch, wide: Wide | None = None) -> Tally:
-    return tally(block, wide or widen(block), sketch.grid, sketch.centre or 0.0)
+def _tally(block: Array, sketch: Sketch, exponent: int = 0) -> Tally:
+    return tally(block, widen(block), sketch.grid, math.ldexp(sketch.centre or 0.0, -exponent))
 
 
 def record_weight(weight: Array, record: LayerRecord, workers: Workers) -> None:
@@ -233,10 +235,12 @@ def backward(
     workers: Workers,
     wiring: Wiring = PLAIN,
     inverse: Array | None = None,
+    exponent: int = 0,
 ) -> tuple[Array, Array | None]:
     """One layer back: `g = dL/dh_l` to `dL/dy_l`, which is `dL/dz_l` without a norm, and to `dL/dh_{l-1}`.
 
-    `weight` is None at the first layer, whose input needs no gradient; `inverse` is what `forward` gave. `dL/dy_l`
+    `weight` is None at the first layer, whose input needs no gradient; `inverse` is what `forward` gave; `g` is
+    `2^-exponent` of the gradient, and so is what it becomes. `dL/dy_l`
     takes the place of `z`, and `dL/dh_{l-1}` that of `h` where it fits: fresh memory costs more than the arithmetic in
     it. Under a norm, which needs z to the end, they change places.
     """
@@ -250,18 +254,18 @@ def backward(
                 below[rows] += g[rows]
 
     def work(rows: slice) -> tuple[Tally, Tally]:
-        g_tally = _tally(g[rows], record.output_gradient)
+        g_tally = _tally(g[rows], record.output_gradient, exponent)
         value = h[rows] if wiring.skip is None else activation.value(z[rows])
         np.multiply(g[rows], activation.slope(z[rows], value), out=delta[rows])
         if wiring.skip is not None:
             delta[rows] *= wiring.skip
         if wiring.norm is None:
             pass_on(rows)
-        return g_tally, _tally(delta[rows], record.preactivation_gradient)
+        return g_tally, _tally(delta[rows], record.preactivation_gradient, exponent)
 
     parts = workers.map(work, row_blocks(*g.shape))
-    _record(record.output_gradient, g, [part[0] for part in parts], workers)
-    _record(record.preactivation_gradient, delta, [part[1] for part in parts], workers)
+    _record(record.output_gradient, g, [part[0] for part in parts], workers, exponent)
+    _record(record.preactivation_gradient, delta, [part[1] for part in parts], workers, exponent)
     if wiring.norm is not None and inverse is not None:
         denormalised(wiring.norm, delta, z, inverse, workers)
         workers.map(pass_on, row_blocks(*g.shape))
@@ -290,19 +294,40 @@ def add_weight_gradient(h_in: Array, delta: Array, total: Array, workers: Worker
     workers.map(work, row_blocks(*total.shape))
 
 
-def record_weight_gradient(total: Array, record: LayerRecord, workers: Workers) -> None:
-    """Take the statistics of a `dL/dW_l` summed over batches."""
-    tallies = workers.map(lambda rows: _tally(total[rows], record.weight_gradient), row_blocks(*total.shape))
-    _record(record.weight_gradient, total, tallies, workers)
+def record_weight_gradient(total: Array, record: LayerRecord, workers: Workers, exponent: int = 0) -> None:
+    """Take the statistics of a `dL/dW_l` summed over batches, carried as `2^-exponent` of itself."""
+    tallies = workers.map(lambda rows: _tally(total[rows], record.weight_gradient, exponent), row_blocks(*total.shape))
+    _record(record.weight_gradient, total, tallies, workers, exponent)
 
 
-def weight_gradient(h_in: Array, delta: Array, record: LayerRecord, workers: Workers) -> None:
-    """Compute `dL/dW_l = h_{l-1}' dL/dz_l` of a single batch and take its statistics while it is in cache."""
+def weight_gradient(h_in: Array, delta: Array, record: LayerRecord, workers: Workers, exponent: int = 0) -> None:
+    """Compute `dL/dW_l = h_{l-1}' dL/dz_l` of a single batch and take its statistics while it is in cache.
+
+    `delta` is `2^-exponent` of dL/dz.
+    """
     gradient = np.empty((h_in.shape[1], delta.shape[1]), delta.dtype)
 
     def work(rows: slice) -> Tally:
         np.matmul(h_in[:, rows].T, delta, out=gradient[rows])
-        return _tally(gradient[rows], record.weight_gradient)
+        return _tally(gradient[rows], record.weight_gradient, exponent)
 
     tallies = workers.map(work, row_blocks(*gradient.shape))
-    _record(record.weight_gradient, gradient, tallies, workers)
+    _record(record.weight_gradient, gradient, tallies, workers, exponent)
+
+
+def growth(gradient: Array, workers: Workers) -> int:
+    """The power of two by which a gradient has come near the limits of its dtype, to be divided by; else 0.
+
+    Backpropagation is linear in the gradient, so that it may be carried in any unit.
+    """
+    blocks = row_blocks(*gradient.shape)
+    peak = max(workers.map(lambda rows: max(-float(gradient[rows].min()), float(gradient[rows].max())), blocks))
+    if not 0 < peak < math.inf:
+        return 0
+    exponent = math.frexp(peak)[1]
+    return exponent if abs(exponent) > _ROOM * np.finfo(gradient.dtype).maxexp else 0
+
+
+def rescale(gradient: Array, exponent: int, workers: Workers) -> None:
+    """Divide by `2^exponent`, in place."""
+    workers.map(lambda rows: np.ldexp(gradient[rows], -exponent, out=gradient[rows]), row_blocks(*gradient.shape))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
@@ -59,6 +59,10 @@ class Moments:
     def _in_units(self, exponent: int) -> tuple[float, float]:
         shift = self.exponent - exponent
         return math.ldexp(self.mean, shift), math.ldexp(self.squares, 2 * shift)
+
+    def scaled(self, exponent: int) -> Moments:
+        """The moments of all entries times `2^exponent`."""
+        return replace(self, exponent=self.exponent + exponent) if exponent else self
 
     @property
     def true_mean(self) -> float:
@@ -137,6 +141,9 @@ def moments(wide: Wide) -> Moments:
     return Moments(count, mean + slip, max(float(centred @ centred) - count * slip * slip, 0.0), wide.exponent)
 
 
+_FLOAT_OF: dict[Any, Any] = {np.uint32: np.float32, np.uint64: np.float64}
+
+
 @dataclass(frozen=True)
 class Grid:
     """How values of a dtype are counted: the unsigned view of their pattern, shifted right."""
@@ -150,6 +157,16 @@ class Grid:
         keys = _buffer("keys", (block.size,), np.int64)
         np.right_shift(block.view(self.pattern).reshape(-1), self.shift, out=keys, casting="unsafe")
         return np.bincount(keys, minlength=self.size)
+
+    def moved(self, counts: Array, exponent: int) -> Array:
+        """Counts of the same values times `2^exponent`; what becomes subnormal is counted next to 0."""
+        keys = np.flatnonzero(counts)
+        octave = 1 << (np.finfo(_FLOAT_OF[self.pattern]).nmant - self.shift)
+        magnitude = keys & (self.size // 2 - 1)
+        goal = np.where(magnitude >= octave, np.clip(magnitude + exponent * octave, 0, self.size // 2 - 1), magnitude)
+        found = np.zeros_like(counts)
+        np.add.at(found, goal | (keys & (self.size // 2)), counts[keys])
+        return found
 
     def edges(self, keys: Array, dtype: npt.DTypeLike) -> tuple[Array, Array]:
         """Lowest and highest value of each bucket, float64."""
@@ -200,6 +217,8 @@ class Sketch:
         dtype: float32 or float64.
         bits: bits of mantissa that values are counted by.
         by_draw: moments of each finished or current draw.
+        faint: the entries of some draw were carried scaled, and are truly all below the normal range of the dtype.
+        huge: the same, and some are beyond its largest number.
     """
 
     dtype: np.dtype[Any]
@@ -211,6 +230,8 @@ class Sketch:
     zeros: int = 0
     infinite: int = 0
     nan: int = 0
+    faint: bool = False
+    huge: bool = False
     _keys: Array = field(default_factory=lambda: np.empty(0, np.int64))
     _counts: Array = field(default_factory=lambda: np.empty(0, np.int64))
     _points: tuple[Array, Array] | None = None
@@ -222,8 +243,8 @@ class Sketch:
         """What follows belongs to another network."""
         self.by_draw.append(Moments())
 
-    def add(self, tallies: Sequence[Tally], recount: Callable[[float], Iterable[Array]]) -> None:
-        """Merge the tallies of a tensor's blocks, in block order.
+    def add(self, tallies: Sequence[Tally], recount: Callable[[float], Iterable[Array]], exponent: int = 0) -> None:
+        """Merge the tallies of a tensor's blocks, in block order; the tensor is what they saw times `2^exponent`.
 
         `recount` counts the tensor's blocks anew about a centre; it is called once in a sketch's life, and only for
         values whose mean is far from 0 beside their spread.
@@ -233,13 +254,24 @@ class Sketch:
         if self.nonfinite:
             return
         total = reduce(Moments.merged, (t.moments for t in tallies))
-        self.by_draw[-1] = self.by_draw[-1].merged(total)
-        self.low = min(self.low, *(t.low for t in tallies))
-        self.high = max(self.high, *(t.high for t in tallies))
+        self.by_draw[-1] = self.by_draw[-1].merged(total.scaled(exponent))
+        self._note_range(min(t.low for t in tallies), max(t.high for t in tallies), exponent)
         self.zeros += sum(t.zeros for t in tallies)
-        first, self.centre = self.centre is None, self._chosen_centre(total)
         counted = [t.counts for t in tallies if t.counts is not None]
+        if exponent:
+            self.centre = self.centre or 0.0
+            self._add_counts([self.grid.moved(part, exponent) for part in counted])
+            return
+        first, self.centre = self.centre is None, self._chosen_centre(total)
         self._add_counts(recount(self.centre) if first and self.centre else counted)
+
+    def _note_range(self, low: float, high: float, exponent: int) -> None:
+        self.low, self.high = min(self.low, _ldexp(low, exponent)), max(self.high, _ldexp(high, exponent))
+        peak = max(-low, high)
+        if exponent and peak > 0:
+            octave, limits = math.frexp(peak)[1] + exponent, np.finfo(self.dtype)
+            self.faint |= octave <= limits.minexp
+            self.huge |= octave > limits.maxexp
 
     def _chosen_centre(self, total: Moments) -> float:
         if self.centre is not None:
@@ -260,6 +292,11 @@ class Sketch:
     def nonfinite(self) -> int:
         """Entries that are infinite or NaN; with any, the other statistics are void."""
         return self.infinite + self.nan
+
+    @property
+    def is_zero(self) -> bool:
+        """Every entry was 0."""
+        return self.peak == 0 and not self.faint
 
     @property
     def total(self) -> int:

@@ -165,7 +165,7 @@ def _relative_spread(stats: TensorStats) -> str:
 
 def _value(stats: TensorStats, value: float | None) -> str:
     """A number, or in its place what became of it."""
-    lost = value is None and stats.status != "ok"
+    lost = value is None and stats.variance_log10 is None and stats.status != "ok"
     return _LOST[stats.status] if lost else short(value, stats.variance_log10)
 
 
