@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -22,10 +23,11 @@ from initprobe.engine.fitting import Fitted, fit_layer, outputs
 from initprobe.engine.mlp import LayerRecord, Parameters
 from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.workers import Workers, available_threads, workers
-from initprobe.errors import ConfigError, MemoryLimitError
+from initprobe.errors import ConfigError
 from initprobe.initializers import INITIALIZERS
 from initprobe.inputs import read_labels, read_table, standardized
 from initprobe.meanfield.samples import InputMoments
+from initprobe.memory import check_memory, segments
 from initprobe.objective import Start, Task, learner_of, start_of, task_of, train, with_loss
 from initprobe.results import Environment, LayerStats, ProbeResult, Training
 from initprobe.rewire import apart_for, fix_for
@@ -35,15 +37,9 @@ from initprobe.wiring import Wiring, wirings
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
-# z and h of every layer, reused by every batch and draw.
-Trace = Sequence[tuple[Array, Array]]
 
 # Rows of noise that share a random stream; part of a seed's meaning.
 _STREAM_ROWS = 256
-# What Python, its threads' scratch blocks and the figures take besides the network.
-_OVERHEAD_BYTES = 150_000_000
-_SKETCH_BYTES = 20_000
-_MEMORY_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ def prepare(config: ProbeConfig) -> Experiment:
     if config.residual and all(a != b for a, b in itertools.pairwise(sizes)):
         raise ConfigError("residual: no layer is as wide as what it is given, so none has a skip; repeat a width")
     check_fit_samples(config, batch)
-    _check_memory(config, sizes, batch, 0 if table is None else table.nbytes)
+    check_memory(config, sizes, batch, 0 if table is None else table.nbytes)
     chosen = _chosen_rows(config, table, batch)
     return Experiment(
         config, _rows_of(table, chosen), sizes, batch, task_of(config, _read_labels(config, table, chosen))
@@ -149,61 +145,6 @@ def _chosen_rows(config: ProbeConfig, table: Array | None, batch: int) -> Array 
     return np.asarray(np.sort(order[:wanted]))
 
 
-def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tuple[int, int]:
-    """Bytes that the weights and the activations of a run take at their peak."""
-    entry = np.dtype(config.dtype).itemsize
-    matrices = [a * b for a, b in itertools.pairwise(sizes)]
-    weights = sum(matrices) * (2 if config.batches > 1 else 1) + 2 * max(matrices)
-    activations = batch * (sizes[0] + 2 * sum(sizes[1:]) + 3 * max(sizes))
-    if config.initializer.fit is not None:  # a decoder and a change of the weights; two layers' outputs
-        weights += 2 * max(matrices)
-        activations += 2 * batch * max(sizes)
-    if config.objective is not None:  # all gradients at once, and every z, h and dL/dh anew
-        weights += 2 * sum(matrices)
-        activations += batch * 3 * sum(sizes[1:])
-    deviations = {"none": 0, "layer": batch * (len(sizes) - 1), "batch": sum(sizes[1:])}[config.norm]
-    return weights * entry, activations * entry + deviations * np.dtype(float).itemsize
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a run takes: floating-point operations in its matrix products, and bytes of memory at its peak."""
-
-    flops: float
-    peak_bytes: int
-
-
-def cost(config: ProbeConfig) -> Cost:
-    """The cost of a run on noise; one on real data is taken to be as wide as its first layer, if not told otherwise."""
-    sizes = (config.input_width or config.layer_widths[0], *config.layer_widths)
-    batch = config.batch or DEFAULT_BATCH
-    products = 3 * sum(a * b for a, b in itertools.pairwise(sizes))
-    passes = config.batches * config.draws + (config.draws if config.objective else 0) + config.train_steps
-    fitted = (config.draws + bool(config.train_steps)) * (fit.products / 3 if (fit := config.initializer.fit) else 0)
-    flops = 2.0 * products * batch * (passes + fitted)
-    return Cost(flops, sum(memory_needed(config, sizes, batch)) + _OVERHEAD_BYTES)
-
-
-def _check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: int) -> None:
-    """Refuse a run that would not fit; `held` bytes of data are in memory already."""
-    import psutil
-
-    weights, activations = memory_needed(config, sizes, batch)
-    needed = weights + activations + 6 * _SKETCH_BYTES * len(sizes) + _OVERHEAD_BYTES + held
-    available = psutil.virtual_memory().available
-    if needed <= _MEMORY_SHARE * available:
-        return
-    fix = (
-        "lower --width or --layers"
-        if weights > activations
-        else f"lower --batch: --batch {max(batch // 10, 2)} --batches {10 * config.batches} measures as many samples"
-    )
-    raise MemoryLimitError(
-        f"this run needs {needed / 1e9:,.1f} GB (weights {weights / 1e9:,.1f}, activations {activations / 1e9:,.1f}), "
-        f"and {available / 1e9:,.1f} GB is free; {fix}"
-    )
-
-
 def run(config: ProbeConfig, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
     """Prepare and measure one experiment: `measure(prepare(config))`.
 
@@ -232,7 +173,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
     config, threads = experiment.config, threads or available_threads()
     started = time.perf_counter()
     records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
-    trace = [_pair((experiment.batch, units), experiment.dtype) for units in experiment.sizes[1:]]
+    trace = _Trace(experiment)
     steps = _Steps(progress, _layers_to_do(config, len(records)))
     # BLAS has one thread in here, for theory too: its own would spin for nothing, and take the processors of others.
     with workers(threads) as pool:
@@ -268,7 +209,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         )
 
 
-def _pair(shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple[Array, Array]:
+def _pair(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, Array]:
     return np.empty(shape, dtype), np.empty(shape, dtype)
 
 
@@ -277,6 +218,41 @@ def _layers_to_do(config: ProbeConfig, layers: int) -> int:
     fit = config.initializer.fit
     fitted = (config.draws + bool(config.train_steps)) * layers * (fit.steps if fit else 0)
     return fitted + config.draws * layers * (1 + 2 * config.batches) + config.train_steps
+
+
+class _Trace:
+    """Room for z and h of the layers of a segment, reused by every segment, batch and draw.
+
+    Attributes:
+        segments: the layers, from 0 on, that are held at a time.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.segments = segments(experiment.config, experiment.sizes, experiment.batch)
+        self._rows, self._widths = experiment.batch, experiment.sizes[1:]
+        # By place in a segment, as wide as the widest layer that comes there.
+        places = itertools.zip_longest(*([self._widths[i] for i in segment] for segment in self.segments), fillvalue=0)
+        self._room = [_pair((self._rows * max(widths),), experiment.dtype) for widths in places]
+
+    def of(self, layer: int) -> tuple[Array, Array]:
+        """z and h of a layer, `(batch, units)`, to be overwritten."""
+        place = layer % len(self.segments[0])
+        shape = (self._rows, self._widths[layer])
+        z, h = (room[: math.prod(shape)].reshape(shape) for room in self._room[place])
+        return z, h
+
+
+class _Remade(Sequence[Parameters]):
+    """The layers of a network that is not held, each made again from its seed when it is asked for."""
+
+    def __init__(self, make: Callable[[int], Parameters], layers: int) -> None:
+        self._make, self._layers = make, layers
+
+    def __len__(self) -> int:
+        return self._layers
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._make(index)
 
 
 class _Steps:
@@ -304,15 +280,14 @@ def _probe_network(
     experiment: Experiment,
     streams: Streams,
     records: Sequence[LayerRecord],
-    trace: Trace,
+    trace: _Trace,
     pool: Workers,
     steps: _Steps,
 ) -> _Seen:
     """Sample one network and send every batch through it and back."""
-    network, fitted = _network(experiment, streams, pool, steps)
-    for layer, record in zip(network, records, strict=True):
+    network, fitted = _held(experiment, streams, trace, pool, steps)
+    for record in records:
         record.begin_draw()
-        mlp.record_weight(layer.weight, record, pool)
     gradients = [np.zeros_like(layer.weight) for layer in network] if experiment.config.batches > 1 else []
     inputs, start_of_loss = [], None
     exponents: list[int] = []
@@ -332,7 +307,7 @@ def _probe_network(
     return _Seen(pooled(inputs), fitted, start_of_loss)
 
 
-def _trained(experiment: Experiment, trace: Trace, pool: Workers, steps: _Steps) -> Training:
+def _trained(experiment: Experiment, trace: _Trace, pool: Workers, steps: _Steps) -> Training:
     """Train the first network, and measure it again as it was measured when new."""
     config, task, streams = experiment.config, experiment.task, Streams(experiment.config.seed, 0)
     assert task is not None
@@ -361,19 +336,27 @@ def _trained(experiment: Experiment, trace: Trace, pool: Workers, steps: _Steps)
 
 
 def _measured_again(
-    experiment: Experiment, network: Sequence[Parameters], streams: Streams, trace: Trace, pool: Workers
+    experiment: Experiment, network: Sequence[Parameters], streams: Streams, trace: _Trace, pool: Workers
 ) -> tuple[LayerStats, ...]:
     """The statistics of a network on its first batch, with the random start of the backward pass."""
     records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
-    for layer, record in zip(network, records, strict=True):
+    for record in records:
         record.begin_draw()
-        mlp.record_weight(layer.weight, record, pool)
     x = input_rows(experiment, streams, 0, experiment.batch, pool)
     g = seed_gradient(experiment, streams, 0, experiment.batch, pool)
     _probe_batch(experiment, network, x, g, records, [], trace, pool, _Steps(None, 0))
     for record in records:
         record.end_draw(experiment.config.activation.dead_below)
     return summarise(records, experiment.sizes, experiment.config.activation, experiment.wirings)
+
+
+def _held(
+    experiment: Experiment, streams: Streams, trace: _Trace, pool: Workers, steps: _Steps
+) -> tuple[Sequence[Parameters], list[Fitted]]:
+    """The layers of one network, in memory where all of them are held at a time."""
+    if len(trace.segments) == 1:
+        return _network(experiment, streams, pool, steps)
+    return _Remade(lambda index: parameters(experiment, streams, index + 1, pool), len(experiment.fans)), []
 
 
 def _network(
@@ -417,7 +400,7 @@ def _probe_batch(
     g: Array,
     records: Sequence[LayerRecord],
     gradients: Sequence[Array],
-    trace: Trace,
+    trace: _Trace,
     pool: Workers,
     steps: _Steps,
     exponents: Sequence[int] = (),
@@ -428,31 +411,109 @@ def _probe_batch(
     nears the limits of its dtype is carried on in another unit; the answer is the binary exponent of each layer's,
     which the next batch is given as `exponents`, so that their gradients add up.
     """
-    activation = experiment.config.activation
-    inputs = [x, *(h for _, h in trace[:-1])]
-    wirings, inverses = experiment.wirings, []
-    for layer, h_in, out, record, wiring in zip(network, inputs, trace, records, wirings, strict=True):
-        inverses.append(mlp.forward(layer, activation, h_in, out, record, pool, wiring))
-        steps.advance()
-    exponent, found = 0, [0] * len(network)
-    for index in reversed(range(len(network))):
-        step = exponents[index] - exponent if exponents else mlp.growth(g, pool)
-        if step:
-            mlp.rescale(g, step, pool)
-        exponent += step
-        found[index] = exponent
-        (z, h), h_in = trace[index], inputs[index]
-        weight, record = network[index].weight if index else None, records[index]
-        delta, below = mlp.backward(
-            weight, activation, z, h, g, record, pool, wirings[index], inverses[index], exponent
+    *others, last = trace.segments
+    inputs = [x]
+    for segment in others:
+        _forward(experiment, network, segment, inputs[-1], records, trace, pool, steps, new=not exponents)
+        inputs.append(trace.of(segment[-1])[1].copy())
+    held = _forward(experiment, network, last, inputs[-1], records, trace, pool, steps, new=not exponents)
+    back = _Back(experiment, g, records, gradients, trace, pool, steps, exponents)
+    back.through(last, held, inputs.pop())
+    for segment in reversed(others):
+        held = _replayed(experiment, network, segment, inputs[-1], trace, pool)
+        back.through(segment, held, inputs.pop())
+    return back.exponents
+
+
+# The layers of a segment, and what their norms leave for the way back.
+_Held = tuple[Sequence[Parameters], Sequence[Array | None]]
+
+
+def _forward(
+    experiment: Experiment,
+    network: Sequence[Parameters],
+    segment: range,
+    h: Array,
+    records: Sequence[LayerRecord],
+    trace: _Trace,
+    pool: Workers,
+    steps: _Steps,
+    new: bool,
+) -> _Held:
+    """Take `h` through the layers of a segment, with statistics; of `new` layers, of their weights too."""
+    layers, inverses = [], []
+    for index in segment:
+        layer, record, out = network[index], records[index], trace.of(index)
+        if new:
+            mlp.record_weight(layer.weight, record, pool)
+        inverses.append(
+            mlp.forward(layer, experiment.config.activation, h, out, record, pool, experiment.wirings[index])
         )
-        if gradients:
-            mlp.add_weight_gradient(h_in, delta, gradients[index], pool)
-        else:
-            mlp.weight_gradient(h_in, delta, record, pool, exponent)
-        g = g if below is None else below
+        layers.append(layer)
+        h = out[1]
         steps.advance()
-    return found
+    return layers, inverses
+
+
+def _replayed(
+    experiment: Experiment, network: Sequence[Parameters], segment: range, h: Array, trace: _Trace, pool: Workers
+) -> _Held:
+    """The same again, for what it leaves in the trace."""
+    layers, inverses, activation = [network[index] for index in segment], [], experiment.config.activation
+    for index, layer in zip(segment, layers, strict=True):
+        out = trace.of(index)
+        inverses.append(mlp.replay(layer, activation, h, out, pool, experiment.wirings[index]))
+        h = out[1]
+    return layers, inverses
+
+
+class _Back:
+    """The way back of one batch, segment by segment."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        g: Array,
+        records: Sequence[LayerRecord],
+        gradients: Sequence[Array],
+        trace: _Trace,
+        pool: Workers,
+        steps: _Steps,
+        wanted: Sequence[int],
+    ) -> None:
+        self._experiment, self._g, self._records, self._gradients = experiment, g, records, gradients
+        self._trace, self._pool, self._steps, self._wanted = trace, pool, steps, wanted
+        self.exponents = [0] * len(records)
+        self._exponent = 0
+
+    def through(self, segment: range, held: _Held, x: Array) -> None:
+        """Go back through the layers of a segment, whose input was `x`."""
+        for index in reversed(segment):
+            self._rescale(index)
+            place = index - segment.start
+            h_in = self._trace.of(index - 1)[1] if place else x
+            self._layer(index, held[0][place], held[1][place], h_in)
+            self._steps.advance()
+        if segment.start:
+            self._g = self._g.copy()  # it lies in the trace, which the next segment is about to overwrite
+
+    def _rescale(self, index: int) -> None:
+        step = self._wanted[index] - self._exponent if self._wanted else mlp.growth(self._g, self._pool)
+        if step:
+            mlp.rescale(self._g, step, self._pool)
+        self._exponent += step
+        self.exponents[index] = self._exponent
+
+    def _layer(self, index: int, layer: Parameters, inverse: Array | None, h_in: Array) -> None:
+        (z, h), record, pool = self._trace.of(index), self._records[index], self._pool
+        weight, wiring = layer.weight if index else None, self._experiment.wirings[index]
+        activation = self._experiment.config.activation
+        delta, below = mlp.backward(weight, activation, z, h, self._g, record, pool, wiring, inverse, self._exponent)
+        if self._gradients:
+            mlp.add_weight_gradient(h_in, delta, self._gradients[index], pool)
+        else:
+            mlp.weight_gradient(h_in, delta, record, pool, self._exponent)
+        self._g = self._g if below is None else below
 
 
 def _noise_rows(

@@ -216,12 +216,14 @@ def _shape(sketch: Sketch, rms: float | None) -> dict[str, Any]:
     """What is taken over all draws pooled, as fields of `TensorStats`."""
     counts = sketch.histogram()
     percentiles = dict(zip((f"p{p}" for p in PERCENTS), sketch.percentiles(), strict=True))
+    near_zero = None if rms is None else sketch.near_zero(rms)
+    sketch.forget()
     return {
         "min": sketch.low,
         "max": sketch.high,
         "percentiles": Percentiles(**percentiles),
         "zero_fraction": sketch.zeros / sketch.total,
-        "near_zero_fraction": None if rms is None else sketch.near_zero(rms),
+        "near_zero_fraction": near_zero,
         "histogram": Histogram(low=sketch.low, high=sketch.high, counts=tuple(counts.tolist())),
         "coverage": 1.0,
     }

@@ -13,7 +13,7 @@ ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
     "errors", "numbers", "registry", "grammar", "activations", "fits", "initializers", "inputs", "norms", "losses",
-    "thresholds", "wiring", "meanfield", "tuning", "config",
+    "thresholds", "wiring", "meanfield", "tuning", "config", "memory",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
     "objective", "probe", "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
@@ -90,7 +90,7 @@ HOMES = {
         "reports/sweep_figures.py",
     ],
     "distributed": ["sweep/remote.py"],
-    "psutil": ["probe.py"],
+    "psutil": ["memory.py"],
     "ruamel": ["sweep/document.py"],
 }
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if "configs" not in path.parts)

@@ -11,8 +11,9 @@ from initprobe.engine import mlp
 from initprobe.engine.mlp import LayerRecord, Parameters
 from initprobe.engine.workers import workers
 from initprobe.errors import ConfigError
+from initprobe.memory import cost
 from initprobe.norms import EPSILON, NORMS
-from initprobe.probe import cost, first_network, prepare, run
+from initprobe.probe import first_network, prepare, run
 from initprobe.spectrum import measure
 from initprobe.wiring import Wiring, wirings
 

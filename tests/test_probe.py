@@ -9,7 +9,8 @@ import pytest
 import initprobe
 from initprobe import ProbeConfig
 from initprobe.errors import ConfigError, MemoryLimitError
-from initprobe.probe import first_network, memory_needed, prepare, run
+from initprobe.memory import memory_needed
+from initprobe.probe import first_network, prepare, run
 
 
 def small(**changes):

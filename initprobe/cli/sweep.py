@@ -202,8 +202,8 @@ def print_costs(runs: Sequence[Run]) -> None:
     """A row a run: what varies, the matrix products in it, and the memory it takes at its peak."""
     from rich.table import Table
 
+    from initprobe.memory import cost
     from initprobe.numbers import short
-    from initprobe.probe import cost
     from initprobe.reports.sweep_table import MOST_ROWS
     from initprobe.reports.tables import console
 

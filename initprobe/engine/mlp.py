@@ -210,6 +210,38 @@ def forward(
     return inverse
 
 
+def replay(
+    parameters: Parameters,
+    activation: Activation,
+    h_in: Array,
+    out: tuple[Array, Array],
+    workers: Workers,
+    wiring: Wiring = PLAIN,
+) -> Array | None:
+    """`forward` without statistics; the same bits."""
+    z, h = out
+
+    def multiply(rows: slice) -> None:
+        np.matmul(h_in[rows], parameters.weight, out=z[rows])
+        if parameters.bias is not None:
+            z[rows] += parameters.bias
+
+    def activate(rows: slice) -> None:
+        if wiring.norm is None:
+            multiply(rows)
+        h[rows] = activation.value(z[rows])
+        if wiring.skip is not None:
+            h[rows] *= wiring.skip
+            h[rows] += h_in[rows]
+
+    blocks, inverse = row_blocks(*z.shape), None
+    if wiring.norm is not None:
+        workers.map(multiply, blocks)
+        inverse = normalised(wiring.norm, z, workers)
+    workers.map(activate, blocks)
+    return inverse
+
+
 def normalised(norm: Norm, z: Array, workers: Workers) -> Array:
     """Normalise z in place; the inverse standard deviations."""
     parts = workers.map(lambda part: norm.forward(_part(z, norm, part)), _parts(z, norm))

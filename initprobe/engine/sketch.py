@@ -284,8 +284,14 @@ class Sketch:
         table[self._keys] = self._counts
         for part in parts:
             table += part
-        self._keys = np.flatnonzero(table)
-        self._counts = table[self._keys]
+        keys = np.flatnonzero(table)
+        # Of thousands of layers there are tens of thousands of sketches, so both are as narrow as they can be.
+        self._keys, counts = keys.astype(np.uint32), table[keys]
+        self._counts = counts.astype(np.min_scalar_type(counts.max(initial=0)))
+        self._points = None
+
+    def forget(self) -> None:
+        """Drop what was worked out for percentiles and histograms; it is worked out again when asked for."""
         self._points = None
 
     @property
@@ -301,7 +307,7 @@ class Sketch:
     @property
     def total(self) -> int:
         """Entries counted."""
-        return int(self._counts.sum())
+        return int(self._counts.sum(dtype=np.int64))
 
     @property
     def peak(self) -> float:
@@ -315,20 +321,20 @@ class Sketch:
         return self._points
 
     def _work_out(self) -> tuple[Array, Array]:
-        lows, highs = self.grid.edges(self._keys, self.dtype)
+        lows, highs = self.grid.edges(self._keys.astype(np.int64), self.dtype)
         if self._zeros_only():
             smallest = self._keys & (self.grid.size // 2 - 1) == 0
             lows, highs = np.where(smallest, 0, lows), np.where(smallest, 0, highs)
         order = np.argsort(lows)
         points = np.column_stack((lows[order], highs[order])).reshape(-1) + (self.centre or 0.0)
-        upto = np.cumsum(self._counts[order])
+        upto = np.cumsum(self._counts[order], dtype=np.int64)
         cumulative = np.column_stack((upto - self._counts[order], upto)).reshape(-1)
         return np.clip(points, self.low, self.high), cumulative
 
     def _zeros_only(self) -> bool:
         """The two buckets next to 0 hold exact zeros, an atom, and no subnormal numbers."""
         smallest = self._keys & (self.grid.size // 2 - 1) == 0
-        return not self.centre and int(self._counts[smallest].sum()) == self.zeros
+        return not self.centre and int(self._counts[smallest].sum(dtype=np.int64)) == self.zeros
 
     def percentiles(self) -> list[float]:
         """The `PERCENTS` of all entries."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.activations import Activation
-from initprobe.engine.mlp import Parameters, denormalised, normalised
+from initprobe.engine.mlp import Parameters, denormalised, replay
 from initprobe.engine.workers import Workers, row_blocks
 from initprobe.losses import Loss
 from initprobe.wiring import Wiring
@@ -81,23 +81,7 @@ def forward(learner: Learner, x: Array) -> list[Pass]:
 def _forward(learner: Learner, parameters: Parameters, wiring: Wiring, h_in: Array) -> Pass:
     z = np.empty((len(h_in), parameters.weight.shape[1]), h_in.dtype)
     h = np.empty_like(z)
-
-    def multiply(rows: slice) -> None:
-        np.matmul(h_in[rows], parameters.weight, out=z[rows])
-        if parameters.bias is not None:
-            z[rows] += parameters.bias
-
-    def activate(rows: slice) -> None:
-        h[rows] = learner.activation.value(z[rows])
-        if wiring.skip is not None:
-            h[rows] *= wiring.skip
-            h[rows] += h_in[rows]
-
-    blocks, inverse = row_blocks(*z.shape), None
-    learner.pool.map(multiply, blocks)
-    if wiring.norm is not None:
-        inverse = normalised(wiring.norm, z, learner.pool)
-    learner.pool.map(activate, blocks)
+    inverse = replay(parameters, learner.activation, h_in, (z, h), learner.pool, wiring)
     return Pass(h_in, z, h, inverse)
 
 
