@@ -12,20 +12,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import InitVar, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from initprobe.activations import Activation, Band
 from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, Wide, tally, widen
-from initprobe.engine.streams import Purpose, Streams
-from initprobe.engine.workers import Workers, row_blocks
+from initprobe.engine.streams import Purpose, Streams, stream_blocks
+from initprobe.engine.workers import Workers, cached, row_blocks
 from initprobe.initializers import Initializer
 from initprobe.norms import Norm
 from initprobe.wiring import PLAIN, Wiring
 
 Array = npt.NDArray[Any]
+Part = TypeVar("Part")
 # Share of the exponents of a dtype that a gradient may use up before it is rescaled.
 _ROOM = 0.35
 TENSORS = ("weight", "preactivation", "output", "preactivation_gradient", "output_gradient", "weight_gradient")
@@ -46,7 +47,7 @@ def sample_weight(
     if init.distribution.whole:
         return init.sample(streams.generator(Purpose.WEIGHT, layer), fans, fans, dtype)
     weight = np.empty(fans, dtype)
-    blocks = row_blocks(*fans)
+    blocks = stream_blocks(*fans)
 
     def fill(rows: slice) -> None:
         rng = streams.generator(Purpose.WEIGHT, layer, rows.start)
@@ -147,10 +148,23 @@ def _tally(block: Array, sketch: Sketch, exponent: int = 0) -> Tally:
     return tally(block, widen(block), sketch.grid, math.ldexp(sketch.centre or 0.0, -exponent))
 
 
+def _tallies(tensor: Array, sketch: Sketch, workers: Workers, exponent: int = 0) -> list[Tally]:
+    """The tallies of a tensor, part by part."""
+    return _joined(
+        workers.map(
+            lambda rows: [_tally(tensor[part], sketch, exponent) for part in cached(rows, tensor.shape[1])],
+            row_blocks(*tensor.shape),
+        )
+    )
+
+
+def _joined(blocks: list[list[Part]]) -> list[Part]:
+    return [part for block in blocks for part in block]
+
+
 def record_weight(weight: Array, record: LayerRecord, workers: Workers) -> None:
     """Take the statistics of `W_l`."""
-    tallies = workers.map(lambda rows: _tally(weight[rows], record.weight), row_blocks(*weight.shape))
-    _record(record.weight, weight, tallies, workers)
+    _record(record.weight, weight, _tallies(weight, record.weight, workers), workers)
 
 
 def _saturated(h: Array, band: Band | None) -> int:
@@ -179,9 +193,12 @@ def forward(
         if parameters.bias is not None:
             z[rows] += parameters.bias
 
-    def work(rows: slice) -> tuple[Tally, Tally, tuple[Array, int], int, Array | None]:
+    def work(rows: slice) -> list[tuple[Tally, Tally, tuple[Array, int], int, Array | None]]:
         if wiring.norm is None:
             multiply(rows)
+        return [activate(part) for part in cached(rows, z.shape[1])]
+
+    def activate(rows: slice) -> tuple[Tally, Tally, tuple[Array, int], int, Array | None]:
         wide = widen(z[rows])
         z_tally, directions = (
             tally(z[rows], wide, record.preactivation.grid, record.preactivation.centre or 0.0),
@@ -199,7 +216,7 @@ def forward(
     if wiring.norm is not None:
         workers.map(multiply, row_blocks(*z.shape))
         inverse = normalised(wiring.norm, z, workers)
-    parts = workers.map(work, row_blocks(*z.shape))
+    parts = _joined(workers.map(work, row_blocks(*z.shape)))
     _record(record.preactivation, z, [part[0] for part in parts], workers)
     _record(record.output, h, [part[1] for part in parts], workers)
     for _, _, directions, saturated, highest in parts:
@@ -285,17 +302,21 @@ def backward(
             if wiring.skip is not None:
                 below[rows] += g[rows]
 
-    def work(rows: slice) -> tuple[Tally, Tally]:
+    def work(rows: slice) -> list[tuple[Tally, Tally]]:
+        found = [differentiate(part) for part in cached(rows, g.shape[1])]
+        if wiring.norm is None:
+            pass_on(rows)
+        return found
+
+    def differentiate(rows: slice) -> tuple[Tally, Tally]:
         g_tally = _tally(g[rows], record.output_gradient, exponent)
         value = h[rows] if wiring.skip is None else activation.value(z[rows])
         np.multiply(g[rows], activation.slope(z[rows], value), out=delta[rows])
         if wiring.skip is not None:
             delta[rows] *= wiring.skip
-        if wiring.norm is None:
-            pass_on(rows)
         return g_tally, _tally(delta[rows], record.preactivation_gradient, exponent)
 
-    parts = workers.map(work, row_blocks(*g.shape))
+    parts = _joined(workers.map(work, row_blocks(*g.shape)))
     _record(record.output_gradient, g, [part[0] for part in parts], workers, exponent)
     _record(record.preactivation_gradient, delta, [part[1] for part in parts], workers, exponent)
     if wiring.norm is not None and inverse is not None:
@@ -328,7 +349,7 @@ def add_weight_gradient(h_in: Array, delta: Array, total: Array, workers: Worker
 
 def record_weight_gradient(total: Array, record: LayerRecord, workers: Workers, exponent: int = 0) -> None:
     """Take the statistics of a `dL/dW_l` summed over batches, carried as `2^-exponent` of itself."""
-    tallies = workers.map(lambda rows: _tally(total[rows], record.weight_gradient, exponent), row_blocks(*total.shape))
+    tallies = _tallies(total, record.weight_gradient, workers, exponent)
     _record(record.weight_gradient, total, tallies, workers, exponent)
 
 
@@ -339,11 +360,11 @@ def weight_gradient(h_in: Array, delta: Array, record: LayerRecord, workers: Wor
     """
     gradient = np.empty((h_in.shape[1], delta.shape[1]), delta.dtype)
 
-    def work(rows: slice) -> Tally:
+    def work(rows: slice) -> list[Tally]:
         np.matmul(h_in[:, rows].T, delta, out=gradient[rows])
-        return _tally(gradient[rows], record.weight_gradient, exponent)
+        return [_tally(gradient[part], record.weight_gradient, exponent) for part in cached(rows, gradient.shape[1])]
 
-    tallies = workers.map(work, row_blocks(*gradient.shape))
+    tallies = _joined(workers.map(work, row_blocks(*gradient.shape)))
     _record(record.weight_gradient, gradient, tallies, workers, exponent)
 
 

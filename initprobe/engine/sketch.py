@@ -325,11 +325,16 @@ class Sketch:
         if self._zeros_only():
             smallest = self._keys & (self.grid.size // 2 - 1) == 0
             lows, highs = np.where(smallest, 0, lows), np.where(smallest, 0, highs)
-        order = np.argsort(lows)
-        points = np.column_stack((lows[order], highs[order])).reshape(-1) + (self.centre or 0.0)
-        upto = np.cumsum(self._counts[order], dtype=np.int64)
-        cumulative = np.column_stack((upto - self._counts[order], upto)).reshape(-1)
-        return np.clip(points, self.low, self.high), cumulative
+        # Keys are in ascending order: the negative numbers come last, and the largest of them first.
+        first_negative = int(np.searchsorted(self._keys, self.grid.size // 2))
+        order = np.concatenate((np.arange(len(self._keys) - 1, first_negative - 1, -1), np.arange(first_negative)))
+        counts = self._counts[order].astype(np.int64)
+        points, cumulative = np.empty(2 * len(order)), np.empty(2 * len(order), np.int64)
+        points[::2], points[1::2] = lows[order], highs[order]
+        points += self.centre or 0.0
+        np.cumsum(counts, out=cumulative[1::2])
+        np.subtract(cumulative[1::2], counts, out=cumulative[::2])
+        return np.clip(points, self.low, self.high, out=points), cumulative
 
     def _zeros_only(self) -> bool:
         """The two buckets next to 0 hold exact zeros, an atom, and no subnormal numbers."""
@@ -357,5 +362,7 @@ class Sketch:
             return np.array([self.total])
         points, cumulative = self._distribution()
         inner = self.low + (self.high - self.low) * (np.arange(1, bins) / bins)
-        upto = np.rint(np.interp(inner, points, cumulative))
-        return np.diff(upto, prepend=0, append=self.total).astype(np.int64)
+        upto = np.empty(bins + 1)
+        upto[0], upto[-1] = 0, cumulative[-1]
+        np.rint(np.interp(inner, points, cumulative), out=upto[1:-1])
+        return np.diff(upto).astype(np.int64)

@@ -22,6 +22,12 @@ class Purpose(IntEnum):
     FIT = 8
 
 
+def stream_blocks(rows: int, columns: int) -> list[slice]:
+    """The rows of a matrix that share a stream; part of a seed's meaning, like the numbers above."""
+    step = min(max((1 << 17) // columns, 64), 512)
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
 @dataclass(frozen=True)
 class Streams:
     """The random streams of one network: `(seed, draw)`."""

@@ -6,6 +6,7 @@ alone, so every number is the same at any thread count.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +18,28 @@ import numpy as np
 Result = TypeVar("Result")
 
 # About the number of entries that stays in a core's cache beside its float64 copy.
-_BLOCK_ENTRIES = 1 << 17
-_FEWEST_ROWS, _MOST_ROWS = 64, 512
+_CACHED_ENTRIES = 1 << 17
+# Waking a thread takes as long as a block of so many entries.
+_WORTH_A_THREAD = 1 << 16
+# A product of fewer rows repacks its other factor too often; of more, it leaves threads without work.
+_FEWEST_ROWS, _ENOUGH_ROWS, _MOST_ROWS = 64, 256, 512
 
 
 def row_blocks(rows: int, columns: int) -> list[slice]:
-    """Consecutive blocks of rows for a `(rows, columns)` matrix, of a size fixed by `columns`."""
-    step = min(max(_BLOCK_ENTRIES // columns, _FEWEST_ROWS), _MOST_ROWS)
-    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+    """Consecutive blocks of rows for a `(rows, columns)` matrix, the unit of work of a thread, fixed by the shape."""
+    wanted = max(_CACHED_ENTRIES // columns, _ENOUGH_ROWS)
+    half = max(math.ceil(rows / 2), _WORTH_A_THREAD // columns)
+    step = max(min(wanted, _MOST_ROWS, half), _FEWEST_ROWS)
+    return _slices(0, rows, step)
+
+
+def cached(block: slice, columns: int) -> list[slice]:
+    """The parts of a block that stay in cache while statistics are taken."""
+    return _slices(block.start, block.stop, max(_CACHED_ENTRIES // columns, 1))
+
+
+def _slices(start: int, stop: int, step: int) -> list[slice]:
+    return [slice(first, min(first + step, stop)) for first in range(start, stop, step)]
 
 
 def available_threads() -> int:
