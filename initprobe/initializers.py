@@ -795,6 +795,7 @@ def _tuned(
         variance=_scaled_variance(1.0, mode),
         formula=formula,
         reference=reference,
+        used_by="the activation decides the gain (`initprobe gain --act NAME`); what is shown here is for linear",
         tuning=name,
         make=make,
     )
