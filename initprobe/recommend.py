@@ -14,7 +14,8 @@ from initprobe.grammar import Spec
 from initprobe.initializers import Mode
 from initprobe.meanfield.samples import InputMoments
 from initprobe.numbers import short
-from initprobe.probe import Progress, run
+from initprobe.passes import Progress
+from initprobe.probe import run
 from initprobe.remedy import Net, command_line
 from initprobe.results import SCHEMA_VERSION, Finding, Finite, LayerStats, ProbeResult, Record
 

@@ -23,11 +23,12 @@ from initprobe.engine.mlp import Parameters
 from initprobe.engine.streams import Streams
 from initprobe.engine.workers import Workers, available_threads, workers
 from initprobe.errors import ConfigError
+from initprobe.experiment import Experiment, input_rows
 from initprobe.meanfield.maps import propagate
 from initprobe.meanfield.samples import InputMoments
 from initprobe.meanfield.spectrum import SpectrumMoments, layer_moments, product_moments
+from initprobe.networks import network_of, parameters
 from initprobe.numbers import factor, percent, short
-from initprobe.probe import Experiment, input_rows, network_of, parameters
 from initprobe.results import SCHEMA_VERSION, Description, Finite, Histogram, Percentiles, Record, Share, Status
 from initprobe.theory import no_theory, rule
 from initprobe.wiring import Wiring

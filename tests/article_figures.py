@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 import initprobe
 from initprobe.describe import slug
-from initprobe.probe import prepare
+from initprobe.experiment import prepare
 from initprobe.reports.figures import draw, draw_comparison, render
 from initprobe.results import ProbeResult
 from initprobe.sweep.plan import load

@@ -15,7 +15,8 @@ FLOORS = [
     "errors", "numbers", "registry", "grammar", "activations", "fits", "initializers", "inputs", "norms", "losses",
     "thresholds", "wiring", "meanfield", "tuning", "config", "memory",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
-    "objective", "probe", "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
+    "objective", "experiment", "passes", "networks", "probe",
+    "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
 INSIDE = {

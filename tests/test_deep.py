@@ -7,7 +7,9 @@ import pytest
 
 from initprobe.config import ProbeConfig
 from initprobe.engine.sketch import COARSE, Moments, grid_of
-from initprobe.probe import first_network, prepare, run
+from initprobe.experiment import prepare
+from initprobe.networks import first_network
+from initprobe.probe import run
 
 
 def log10_variances(arrays, layers):

@@ -12,9 +12,10 @@ from initprobe import ProbeConfig, run
 from initprobe.cli.options import config_from
 from initprobe.cli.run import command
 from initprobe.diagnosis import RULES, trend
+from initprobe.experiment import prepare
 from initprobe.grammar import Spec
 from initprobe.meanfield.samples import InputMoments
-from initprobe.probe import first_network, prepare
+from initprobe.networks import first_network
 from initprobe.remedy import Net, command_line
 from initprobe.thresholds import Thresholds
 

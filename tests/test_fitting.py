@@ -17,10 +17,12 @@ from initprobe.engine.mlp import Parameters
 from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.workers import workers
 from initprobe.errors import ConfigError
+from initprobe.experiment import prepare
 from initprobe.initializers import INITIALIZERS, RULES, autoencoder, lsuv
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.phase import critical_line
-from initprobe.probe import first_network, prepare, run
+from initprobe.networks import first_network
+from initprobe.probe import run
 
 DIGITS = {"layers": 5, "width": 64, "draws": 2}
 

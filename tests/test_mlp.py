@@ -11,7 +11,9 @@ from initprobe.config import ProbeConfig
 from initprobe.engine import mlp
 from initprobe.engine.mlp import LayerRecord, Parameters
 from initprobe.engine.workers import row_blocks, workers
-from initprobe.probe import first_network, prepare, run
+from initprobe.experiment import prepare
+from initprobe.networks import first_network
+from initprobe.probe import run
 
 SIZES = (4, 5, 3, 6)
 BATCH = 7

@@ -11,9 +11,11 @@ from initprobe.engine import mlp
 from initprobe.engine.mlp import LayerRecord, Parameters
 from initprobe.engine.workers import workers
 from initprobe.errors import ConfigError
+from initprobe.experiment import prepare
 from initprobe.memory import cost
+from initprobe.networks import first_network
 from initprobe.norms import EPSILON, NORMS
-from initprobe.probe import first_network, prepare, run
+from initprobe.probe import run
 from initprobe.spectrum import measure
 from initprobe.wiring import Wiring, wirings
 

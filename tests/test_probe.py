@@ -9,8 +9,10 @@ import pytest
 import initprobe
 from initprobe import ProbeConfig
 from initprobe.errors import ConfigError, MemoryLimitError
+from initprobe.experiment import prepare
 from initprobe.memory import memory_needed
-from initprobe.probe import first_network, prepare, run
+from initprobe.networks import first_network
+from initprobe.probe import run
 
 
 def small(**changes):

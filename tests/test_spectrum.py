@@ -15,11 +15,12 @@ from initprobe.activations import ACTIVATIONS
 from initprobe.config import ProbeConfig
 from initprobe.engine.jacobian import Product
 from initprobe.errors import ConfigError
+from initprobe.experiment import prepare
 from initprobe.meanfield.maps import Layer, propagate
 from initprobe.meanfield.moments import moments
 from initprobe.meanfield.samples import InputMoments
 from initprobe.meanfield.spectrum import layer_moments, product_moments
-from initprobe.probe import first_network, prepare
+from initprobe.networks import first_network
 from initprobe.reports.figures import render
 from initprobe.reports.spectra import SpectrumLine, spectrum_figure
 from initprobe.spectrum import depths, measure, seconds_needed

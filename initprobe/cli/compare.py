@@ -44,7 +44,8 @@ def command(
     """
     from initprobe.cli import outputs
     from initprobe.errors import ConfigError
-    from initprobe.probe import measure, prepare
+    from initprobe.experiment import prepare
+    from initprobe.probe import measure
     from initprobe.reports.tables import console, print_comparison
 
     fmt = outputs.figure_format(figure) if figure else None

@@ -11,7 +11,7 @@ import click
 from initprobe.cli.options import config_from, experiment_options, loss_options, scales
 
 if TYPE_CHECKING:
-    from initprobe.probe import Experiment
+    from initprobe.experiment import Experiment
     from initprobe.results import ProbeResult
 
 DEFAULT_OUT = "initprobe-out"
@@ -66,7 +66,8 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
       initprobe run --init he --act relu --no-figures --export-json - | jq .layers[0].output
     """
     from initprobe.cli import outputs
-    from initprobe.probe import measure, prepare
+    from initprobe.experiment import prepare
+    from initprobe.probe import measure
 
     exports = (options["export_json"], options["export_csv"])
     wanted = () if no_figures else outputs.parse_formats(formats)
@@ -127,7 +128,7 @@ def _save_weights(experiment: Experiment, path: Path) -> None:
     import numpy as np
 
     from initprobe.cli.outputs import write_whole
-    from initprobe.probe import first_network
+    from initprobe.networks import first_network
 
     arrays = first_network(experiment)
     write_whole(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from initprobe.probe import Experiment
+    from initprobe.experiment import Experiment
     from initprobe.spectrum import Spectrum, SpectrumStats
 
 # A Jacobian is taken at one input: there is no batch, and no verdict with thresholds.
@@ -100,7 +100,7 @@ def _asked(inits: Sequence[str], sigma_ws: Sequence[str], options: dict[str, Any
 
 
 def _prepared(options: dict[str, Any], samples: int) -> Experiment:
-    from initprobe.probe import prepare
+    from initprobe.experiment import prepare
 
     return prepare(config_from(options | {"batch": max(samples, 2), "batches": 1, "thresholds": ()}))
 

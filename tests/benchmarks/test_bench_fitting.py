@@ -9,7 +9,8 @@ import pytest
 from initprobe.config import ProbeConfig
 from initprobe.engine.streams import Streams
 from initprobe.engine.workers import available_threads, workers
-from initprobe.probe import network_of, prepare
+from initprobe.experiment import prepare
+from initprobe.networks import network_of
 
 LAYERS, WIDTH, SAMPLES, EPOCHS, STEP, REPEATS = 10, 500, 1000, 10, 100, 5
 MOST = 3.0

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from initprobe import ProbeConfig
-from initprobe.probe import measure, prepare
+from initprobe.experiment import prepare
+from initprobe.probe import measure
 
 BINS = 200
 

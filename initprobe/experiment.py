@@ -1,0 +1,174 @@
+"""`Experiment`: a config with its data read, its sizes settled, its memory checked; and the rows it feeds a network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.config import DEFAULT_BATCH, ProbeConfig, check_fit_samples
+from initprobe.engine.streams import Purpose, Streams
+from initprobe.engine.workers import Workers
+from initprobe.errors import ConfigError
+from initprobe.inputs import read_labels, read_table, standardized
+from initprobe.memory import check_memory
+from initprobe.objective import Task, task_of
+from initprobe.wiring import Wiring, wirings
+
+Array = npt.NDArray[Any]
+
+# Rows of noise that share a random stream; part of a seed's meaning.
+_STREAM_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A config with its data read and its sizes settled.
+
+    Attributes:
+        config: what was asked for.
+        table: real input, `(batch * batches, features)`, or None for noise.
+        sizes: features of the input, then units of each layer.
+        batch: samples in a batch.
+        task: what a loss is taken of; None without one.
+    """
+
+    config: ProbeConfig
+    table: Array | None
+    sizes: tuple[int, ...]
+    batch: int
+    task: Task | None = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Precision of the network."""
+        return np.dtype(self.config.dtype)
+
+    @property
+    def wirings(self) -> list[Wiring]:
+        """What surrounds the activation of each layer."""
+        return wirings(self.config, self.sizes)
+
+    @property
+    def fans(self) -> list[tuple[int, int]]:
+        """`(fan_in, fan_out)` of each layer."""
+        return list(zip(self.sizes, self.sizes[1:], strict=False))
+
+
+def prepare(config: ProbeConfig) -> Experiment:
+    """Read the data and settle the sizes.
+
+    Raises:
+        InputError: the data cannot be used.
+        ConfigError: the data does not fit the shape asked for.
+        MemoryLimitError: the run would not fit in memory.
+    """
+    table = _read_input(config)
+    features = config.input_width or config.layer_widths[0] if table is None else table.shape[1]
+    if config.input_width not in (None, features):
+        raise ConfigError(
+            f"input_width is {config.input_width}, but {config.input} has {features} features; drop input_width"
+        )
+    batch = config.batch or (DEFAULT_BATCH if table is None else len(table) // config.batches)
+    sizes = (features, *config.layer_widths)
+    if config.initializer.distribution.name == "identity" and len(set(sizes)) > 1:
+        raise ConfigError(
+            "init: identity needs every layer square; make input_width and widths equal, or use orthogonal"
+        )
+    if config.residual and all(a != b for a, b in itertools.pairwise(sizes)):
+        raise ConfigError("residual: no layer is as wide as what it is given, so none has a skip; repeat a width")
+    check_fit_samples(config, batch)
+    check_memory(config, sizes, batch, 0 if table is None else table.nbytes)
+    chosen = _chosen_rows(config, table, batch)
+    return Experiment(
+        config, _rows_of(table, chosen), sizes, batch, task_of(config, _read_labels(config, table, chosen))
+    )
+
+
+def _rows_of(table: Array | None, chosen: Array | None) -> Array | None:
+    return table if table is None or chosen is None else np.ascontiguousarray(table[chosen])
+
+
+def _read_labels(config: ProbeConfig, table: Array | None, chosen: Array | None) -> Array | None:
+    """The labels of the chosen rows; None where there is no file of them."""
+    if config.labels is None or table is None:
+        return None
+    labels = read_labels(config.labels, len(table))
+    if config.classes is not None and labels.max() >= config.classes:
+        raise ConfigError(f"classes is {config.classes}, but {config.labels} has a class {labels.max()}; drop classes")
+    if labels.max() == 0:
+        raise ConfigError(f"{config.labels}: has a single class; a loss needs two or more")
+    return labels if chosen is None else labels[chosen]
+
+
+def _read_input(config: ProbeConfig) -> Array | None:
+    if not isinstance(config.input, Path):
+        return None
+    table = read_table(config.input, config.dtype)
+    return standardized(table) if config.standardize else table
+
+
+def _chosen_rows(config: ProbeConfig, table: Array | None, batch: int) -> Array | None:
+    """The rows that the batches take, drawn without replacement and kept in order; None for all there are."""
+    if table is None:
+        return None
+    wanted = batch * config.batches
+    if wanted > len(table) or batch < 2:
+        raise ConfigError(
+            f"{config.input} has {len(table)} rows, not the {max(batch, 2)} x {config.batches} "
+            "that batch x batches takes; lower one"
+        )
+    if wanted == len(table):
+        return None
+    order = Streams(config.seed, 0).generator(Purpose.ROWS).permutation(len(table))
+    return np.asarray(np.sort(order[:wanted]))
+
+
+def _noise_rows(
+    sample: Callable[[np.random.Generator, tuple[int, int]], Array],
+    streams: Streams,
+    purpose: Purpose,
+    start: int,
+    stop: int,
+    pool: Workers,
+) -> Array:
+    """Rows `start` to `stop` of an endless table of noise, whose rows do not depend on how it is cut into batches."""
+    first = start - start % _STREAM_ROWS
+    blocks = [slice(row, min(row + _STREAM_ROWS, stop)) for row in range(first, stop, _STREAM_ROWS)]
+
+    def fill(rows: slice) -> Array:
+        rng = streams.generator(purpose, block=rows.start)
+        return sample(rng, (rows.stop - rows.start, 0))
+
+    return np.concatenate(pool.map(fill, blocks))[start - first :]
+
+
+def input_rows(experiment: Experiment, streams: Streams, start: int, stop: int, pool: Workers) -> Array:
+    """Input rows `start` to `stop`, `(stop - start, features)`: of the file, or of this network's noise."""
+    noise, features = experiment.config.noise, experiment.sizes[0]
+    if noise is None:
+        assert experiment.table is not None
+        return experiment.table[start:stop]
+    shared = streams.generator(Purpose.SHARED_INPUT).standard_normal(features)
+    make, dtype = noise.sample, experiment.dtype
+    return _noise_rows(
+        lambda rng, shape: make(rng, (shape[0], features), dtype, shared), streams, Purpose.INPUT, start, stop, pool
+    )
+
+
+def seed_gradient(experiment: Experiment, streams: Streams, start: int, stop: int, pool: Workers) -> Array:
+    """dL/dh_L of rows `start` to `stop`: N(0, 1), independent of the forward pass."""
+    units, dtype = experiment.sizes[-1], experiment.config.dtype
+    return _noise_rows(
+        lambda rng, shape: rng.standard_normal((shape[0], units), dtype=np.dtype(dtype).type),
+        streams,
+        Purpose.GRADIENT,
+        start,
+        stop,
+        pool,
+    )

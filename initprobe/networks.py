@@ -1,0 +1,91 @@
+"""The networks of an experiment: drawn, fitted to the data where their initializer asks for it, held or made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.engine import mlp
+from initprobe.engine.fitting import Fitted, fit_layer, outputs
+from initprobe.engine.mlp import Parameters
+from initprobe.engine.streams import Streams
+from initprobe.engine.workers import Workers, available_threads, workers
+from initprobe.experiment import Experiment, input_rows, seed_gradient
+from initprobe.initializers import INITIALIZERS
+from initprobe.passes import Steps, Trace
+
+Array = npt.NDArray[Any]
+
+
+class _Remade(Sequence[Parameters]):
+    """The layers of a network that is not held, each made again from its seed when it is asked for."""
+
+    def __init__(self, make: Callable[[int], Parameters], layers: int) -> None:
+        self._make, self._layers = make, layers
+
+    def __len__(self) -> int:
+        return self._layers
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._make(index)
+
+
+def hold_network(
+    experiment: Experiment, streams: Streams, trace: Trace, pool: Workers, steps: Steps
+) -> tuple[Sequence[Parameters], list[Fitted]]:
+    """The layers of one network, in memory where all of them are held at a time."""
+    if len(trace.segments) == 1:
+        return draw_network(experiment, streams, pool, steps)
+    return _Remade(lambda index: parameters(experiment, streams, index + 1, pool), len(experiment.fans)), []
+
+
+def draw_network(
+    experiment: Experiment, streams: Streams, pool: Workers, steps: Steps
+) -> tuple[list[Parameters], list[Fitted]]:
+    """The layers of one network, each fitted to what the ones before it make of the first batch, if it is fitted."""
+    fit, activation = experiment.config.initializer.fit, experiment.config.activation
+    layers = range(1, len(experiment.fans) + 1)
+    network, fitted = [], []
+    h = input_rows(experiment, streams, 0, experiment.batch, pool) if fit else None
+    for number in layers:
+        layer = parameters(experiment, streams, number, pool)
+        if fit is not None and h is not None:
+            layer, found = fit_layer(fit, layer, activation, h, streams, number, pool, steps.advance)
+            fitted.append(found)
+            h = outputs(layer, activation, h, pool)
+        network.append(layer)
+        steps.advance()
+    return network, fitted
+
+
+def network_of(experiment: Experiment, streams: Streams, pool: Workers) -> list[Parameters]:
+    """The layers of one network; the same streams give the same numbers."""
+    return draw_network(experiment, streams, pool, Steps(None, 0))[0]
+
+
+def parameters(experiment: Experiment, streams: Streams, layer: int, pool: Workers) -> Parameters:
+    """The weights and bias of one layer as they are drawn; the same streams give the same numbers."""
+    config, fans = experiment.config, experiment.fans[layer - 1]
+    init = INITIALIZERS["zeros"] if experiment.wirings[layer - 1].zero else config.initializer
+    return Parameters(
+        mlp.sample_weight(init, streams, layer, fans, experiment.dtype, pool),
+        mlp.sample_bias(config.bias_initializer, streams, layer, fans, experiment.dtype),
+    )
+
+
+def first_network(experiment: Experiment) -> dict[str, Array]:
+    """The arrays of the first draw, to redo the run elsewhere: `W1..`, `b1..`, first batch `x`, backward seed `g`."""
+    streams = Streams(experiment.config.seed, 0)
+    arrays: dict[str, Array] = {}
+    with workers(available_threads()) as pool:
+        arrays["x"] = input_rows(experiment, streams, 0, experiment.batch, pool)
+        arrays["g"] = seed_gradient(experiment, streams, 0, experiment.batch, pool)
+        for number, layer in enumerate(network_of(experiment, streams, pool), start=1):
+            arrays[f"W{number}"] = layer.weight
+            arrays[f"b{number}"] = (
+                np.zeros(layer.weight.shape[1], layer.weight.dtype) if layer.bias is None else layer.bias
+            )
+    return arrays
