@@ -228,7 +228,8 @@ def _saturated(net: Net, lengths: Array) -> float:
         return 0.0
     edges = [np.nextafter(band.low, math.inf), np.nextafter(band.high, -math.inf)]
     with np.errstate(all="ignore"):  # a one-sided band has its other edge at the end of the float range
-        return 1 - float(histogram(net.activation, lengths, edges, weights=net.shares)[0])
+        inside = float(histogram(net.activation, lengths, edges, weights=net.shares)[0])
+        return min(max(1 - inside, 0.0), 1.0)  # rounding is no share
 
 
 def steadiest_gain(net: Net) -> float | None:

@@ -23,6 +23,7 @@ from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.phase import critical_line
 from initprobe.networks import first_network
 from initprobe.probe import run
+from initprobe.reports.figures import draw, kinds, render
 
 DIGITS = {"layers": 5, "width": 64, "draws": 2}
 
@@ -182,6 +183,25 @@ def test_lsuv_brings_z_to_variance_1(act):
         # What was fitted is what is measured: the same batch, summed in another order in float32.
         assert layer.preactivation.variance == pytest.approx(layer.fitting.after, rel=1e-4)
         assert layer.fitting.iterations <= 2  # z is linear in W
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"init": "autoencoder:learning_rate=30", "act": "linear", "layers": 30, "bias_init": "constant:value=-5"},
+        {"init": "autoencoder:base=zeros", "act": "relu6", "train_steps": 3, "learning_rate": 10},
+        {"init": "lsuv:of=output,center=true", "act": "relu6", "layers": 5, "input": "gaussian:std=1e-30"},
+    ],
+)
+def test_odd_nets_are_reported_or_refused_and_drawn(fields):
+    """Found by chance: constant input and tiny input, where warnings were raised and lines had nothing to show."""
+    try:
+        result = run(ProbeConfig(**{"layers": 1, "width": 3, "batch": 3, "input": "gaussian:std=0"} | fields))
+    except ConfigError as error:
+        assert "diverged at step" in str(error)
+        return
+    for kind in kinds(result):
+        render(draw(result, kind), "png")
 
 
 def test_lsuv_keeps_rows_orthogonal():

@@ -67,9 +67,10 @@ def fit_layer(
         found = _scaled(fit, layer.weight, bias, activation, x, pool)
         advance()
         return Parameters(layer.weight, bias if fit.center else layer.bias), found
-    coder = _Coder(fit, layer, activation, x, streams.generator(Purpose.FIT, number), pool)
-    found = coder.learn(number, advance)
-    return coder.layer(), found
+    with np.errstate(all="ignore"):  # what diverges is reported with its step
+        coder = _Coder(fit, layer, activation, x, streams.generator(Purpose.FIT, number), pool)
+        found = coder.learn(number, advance)
+        return coder.layer(), found
 
 
 def outputs(layer: Parameters, activation: Activation, x: Array, pool: Workers) -> Array:

@@ -235,6 +235,8 @@ def _finite_or_nan(value: float | None) -> float:
 
 
 def _legend_above(axes: Axes) -> None:
+    if not axes.get_legend_handles_labels()[0]:
+        return  # every line was lost
     axes.legend(frameon=False, fontsize=9, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
 
 
