@@ -366,12 +366,15 @@ def _unstable_gain(result: ProbeResult, limits: Thresholds) -> Observation | Non
     slopes = {layer.layer: layer.theory.length_slope for layer in result.layers if layer.theory}
     known = {layer: slope for layer, slope in slopes.items() if slope is not None}
     steepest = max(known, key=lambda layer: known[layer], default=0)
-    if not known or (growth := known[steepest] ** len(known)) < limits.unstable:
+    if not known or not known[steepest] > 0:
+        return None
+    growth = len(known) * math.log10(known[steepest])
+    if growth < math.log10(limits.unstable):
         return None
     slips = any(_trending(result, tensor, way, limits) for tensor in ("output", "output_gradient") for way in (-1, 1))
     evidence = (
         f"length-map slope {known[steepest]:.3f} at layer {steepest}: to the {len(known)}th power, "
-        f"deviations in scale grow {factor(growth)}"
+        f"deviations in scale grow {factor(10**growth) if growth < 300 else f'x10^{growth:.0f}'}"
     )
     return Observation(steepest, evidence, "warning" if slips else "info")
 

@@ -62,12 +62,12 @@ def fit_layer(
     Raises:
         ConfigError: the autoencoder diverges; names the layer and the step.
     """
-    if isinstance(fit, UnitVariance):
-        bias = np.zeros(layer.weight.shape[1], layer.weight.dtype) if layer.bias is None else layer.bias
-        found = _scaled(fit, layer.weight, bias, activation, x, pool)
-        advance()
-        return Parameters(layer.weight, bias if fit.center else layer.bias), found
-    with np.errstate(all="ignore"):  # what diverges is reported with its step
+    with np.errstate(all="ignore"):  # what overflows or diverges is reported with its layer
+        if isinstance(fit, UnitVariance):
+            bias = np.zeros(layer.weight.shape[1], layer.weight.dtype) if layer.bias is None else layer.bias
+            found = _scaled(fit, layer.weight, bias, activation, x, pool)
+            advance()
+            return Parameters(layer.weight, bias if fit.center else layer.bias), found
         coder = _Coder(fit, layer, activation, x, streams.generator(Purpose.FIT, number), pool)
         found = coder.learn(number, advance)
         return coder.layer(), found

@@ -193,7 +193,7 @@ def histogram(
 
 def _share_below(activation: Activation, q: float, mean: float, edges: Array, cells: int) -> Array:
     """Share of outputs at or below each edge: the sum over the monotone pieces of phi."""
-    scale = math.sqrt(q)
+    scale = math.sqrt(max(q, 0.0))  # a difference of squares may come out below 0 by rounding
     z, mass = _cells(tuple((k - mean) / scale for k in activation.kinks) if scale else (), cells)
     with np.errstate(all="ignore"):
         h = activation.value(mean + scale * z)

@@ -221,7 +221,7 @@ def _theory(passage: _Passage, out: Signal, gradients: tuple[Array, Array, Array
         moments = state.moments
         variance = state.average(moments.variance + (moments.mean - output_mean) ** 2)
     else:
-        variance = float(shares @ out.squares) - output_mean**2
+        variance = float(shares @ out.squares) - output_mean * output_mean  # `**` raises where `*` is infinite
     return LayerTheory(
         preactivation_mean=mean,
         preactivation_variance=state.average(state.variance + (state.mean - mean) ** 2),

@@ -128,6 +128,8 @@ def predicted_shares(layer: LayerStats, edges: Array) -> Array | None:
     scale = 10**9  # shares as counts
     counts = tuple(round(scale * share) for share in layer.theory.output_shares)
     inside = sum(layer.theory.output_shares)
+    if not any(counts):  # theory has all of them elsewhere
+        return np.zeros(len(edges) - 1)
     return shares(Histogram(low=measured.low, high=measured.high, counts=counts), edges) * inside
 
 
