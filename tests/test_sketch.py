@@ -155,3 +155,12 @@ def test_saturated_outputs_crowd_at_the_right_place():
     exact = np.histogram(h, BINS, (h.min(), h.max()))[0]
     assert np.abs(counts - exact).max() < 0.5 * 2**-8 / 0.01 * exact.max()
     assert np.abs(np.cumsum(counts - exact)).max() < 0.01 * len(h)
+
+
+def test_histogram_from_end_to_end_of_the_float_range():
+    sketch = Sketch(np.dtype(np.float64))
+    sketch.begin_draw()
+    block = np.array([[-1.5e308, 1.5e308, 0.5e308, -1.0]])
+    sketch.add([tally(block, widen(block), sketch.grid)], lambda centre: [])
+    counts = sketch.histogram(4)
+    assert (counts.sum(), counts[0], counts[-1]) == (4, 1, 1)

@@ -361,7 +361,10 @@ class Sketch:
         if self.low == self.high:
             return np.array([self.total])
         points, cumulative = self._distribution()
-        inner = self.low + (self.high - self.low) * (np.arange(1, bins) / bins)
+        inner = np.arange(1, bins) / bins
+        span = self.high - self.low
+        # Nothing is as wide as the distance between the ends of the float range.
+        inner = self.low + span * inner if math.isfinite(span) else self.low * (1 - inner) + self.high * inner
         upto = np.empty(bins + 1)
         upto[0], upto[-1] = 0, cumulative[-1]
         np.rint(np.interp(inner, points, cumulative), out=upto[1:-1])
