@@ -63,6 +63,6 @@ def test_any_net(fields):
 
 @pytest.mark.slow
 @given(fields=FIELDS)
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_many_nets(fields):
     report(fields, drawn=True)

@@ -24,6 +24,7 @@ KINDS = ("summary", "output", "gradient", "depth", "fitting", "training")
 DPI = 100
 MOST_PANELS = 12
 _LOG_BEYOND = 10  # times chance
+_LOWEST_LOSS = 1e-12  # lowest on a log axis
 
 # Okabe & Ito 2008, told apart with any colour vision.
 BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#888888"
@@ -201,12 +202,15 @@ def _training(result: ProbeResult) -> Figure:
 def _draw_losses(axes: Axes, result: ProbeResult) -> None:
     assert result.training is not None and result.loss is not None
     losses, loss = result.training.losses, result.loss
-    axes.plot(losses, color=BLUE, lw=1.5, label=f"{loss.name} of the step's batch")
-    axes.axhline(loss.chance, color=BLACK, lw=1, ls=":", label=f"chance: {loss.chance_words} = {loss.chance:.4g}")
+    wild = max(losses, default=1.0) > _LOG_BEYOND * loss.chance
+    curve, chance = (np.log10(np.maximum(v, _LOWEST_LOSS)) if wild else np.asarray(v) for v in (losses, loss.chance))
+    axes.plot(curve, color=BLUE, lw=1.5, label=f"{loss.name} of the step's batch")
+    axes.axhline(float(chance), color=BLACK, lw=1, ls=":", label=f"chance: {loss.chance_words} = {loss.chance:.4g}")
     if result.training.diverged_at is not None:
         axes.axvline(result.training.diverged_at, color=ORANGE, lw=1.5, ls="--", label="diverged")
-    if max(losses, default=1.0) > _LOG_BEYOND * loss.chance:
-        axes.set_yscale("log")
+    if wild:  # matplotlib's own log scale overflows near the ends of the float range
+        ticks = log_ticks(*axes.get_ylim())
+        axes.set_yticks(ticks, [power_text(tick) for tick in ticks])
     else:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(f"step of plain SGD, rate {result.training.learning_rate:g}")
