@@ -15,9 +15,9 @@ from initprobe.config import ProbeConfig
 from initprobe.depth import depth_scales
 from initprobe.describe import describe
 from initprobe.diagnosis import diagnose
-from initprobe.engine import mlp
 from initprobe.engine.fitting import Fitted
-from initprobe.engine.mlp import LayerRecord, Parameters
+from initprobe.engine.mlp import Parameters
+from initprobe.engine.record import LayerRecord, take
 from initprobe.engine.streams import Streams
 from initprobe.engine.workers import Workers, available_threads, workers
 from initprobe.errors import ConfigError
@@ -139,7 +139,8 @@ def _probe_network(
             start_of_loss = start_of(experiment.task, learner, x, experiment.task.of(x, 0, streams))
         exponents = probe_batch(experiment, network, x, g, records, gradients, trace, pool, steps, exponents)
     for index, total in enumerate(gradients):
-        mlp.record_weight_gradient(total, records[index], pool, exponents[index])
+        take(records[index].weight_gradient, total, pool, exponents[index])
+    pool.finish()
     for record in records:
         record.end_draw(experiment.config.activation.dead_below)
     return _Seen(pooled(inputs), fitted, start_of_loss)

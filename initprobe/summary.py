@@ -11,7 +11,7 @@ import numpy as np
 
 from initprobe.activations import Activation
 from initprobe.engine.fitting import Fitted
-from initprobe.engine.mlp import LayerRecord
+from initprobe.engine.record import LayerRecord
 from initprobe.engine.sketch import PERCENTS, Moments, Sketch
 from initprobe.fits import Autoencoder, Fit
 from initprobe.results import Fitting, Histogram, LayerStats, OutputStats, Percentiles, Status, TensorStats, worst
@@ -225,7 +225,7 @@ def _shape(sketch: Sketch, rms: float | None) -> dict[str, Any]:
         "zero_fraction": sketch.zeros / sketch.total,
         "near_zero_fraction": near_zero,
         "histogram": Histogram(low=sketch.low, high=sketch.high, counts=tuple(counts.tolist())),
-        "coverage": 1.0,
+        "coverage": sketch.coverage,
     }
 
 

@@ -243,17 +243,24 @@ class Sketch:
         """What follows belongs to another network."""
         self.by_draw.append(Moments())
 
-    def add(self, tallies: Sequence[Tally], recount: Callable[[float], Iterable[Array]], exponent: int = 0) -> None:
+    def add(
+        self,
+        tallies: Sequence[Tally],
+        recount: Callable[[float], Iterable[Array]],
+        exponent: int = 0,
+        moments: Moments | None = None,
+    ) -> None:
         """Merge the tallies of a tensor's blocks, in block order; the tensor is what they saw times `2^exponent`.
 
         `recount` counts the tensor's blocks anew about a centre; it is called once in a sketch's life, and only for
-        values whose mean is far from 0 beside their spread.
+        values whose mean is far from 0 beside their spread. Given the `moments` of a tensor, the tallies are of a
+        sample of it.
         """
         self.infinite += sum(t.infinite for t in tallies)
         self.nan += sum(t.nan for t in tallies)
         if self.nonfinite:
             return
-        total = reduce(Moments.merged, (t.moments for t in tallies))
+        total = moments or reduce(Moments.merged, (t.moments for t in tallies))
         self.by_draw[-1] = self.by_draw[-1].merged(total.scaled(exponent))
         self._note_range(min(t.low for t in tallies), max(t.high for t in tallies), exponent)
         self.zeros += sum(t.zeros for t in tallies)
@@ -308,6 +315,11 @@ class Sketch:
     def total(self) -> int:
         """Entries counted."""
         return int(self._counts.sum(dtype=np.int64))
+
+    @property
+    def coverage(self) -> float:
+        """Share of the entries that were counted."""
+        return self.total / sum(m.count for m in self.by_draw)
 
     @property
     def peak(self) -> float:
