@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from initprobe.activations import Activation, Band
+from initprobe.activations import Activation
 from initprobe.engine.record import LayerRecord, record_forward, take
 from initprobe.engine.streams import Purpose, Streams, stream_blocks
 from initprobe.engine.workers import Workers, cached, row_blocks
@@ -74,9 +74,8 @@ def forward(
     The statistics of z and h are put off. What `backward` needs of the norm is the answer: its inverse standard
     deviations, or None without one.
     """
-    inverse, saturated = _through(parameters, activation, h_in, out, workers, wiring)
-    record.saturated += saturated
-    record_forward(record, activation, *out, workers)
+    inverse = replay(parameters, activation, h_in, out, workers, wiring)
+    record_forward(record, activation, *out, workers, wiring.skip is None)
     return inverse
 
 
@@ -89,18 +88,6 @@ def replay(
     wiring: Wiring = PLAIN,
 ) -> Array | None:
     """`forward` without statistics; the same bits."""
-    return _through(parameters, activation, h_in, out, workers, wiring)[0]
-
-
-def _through(
-    parameters: Parameters,
-    activation: Activation,
-    h_in: Array,
-    out: tuple[Array, Array],
-    workers: Workers,
-    wiring: Wiring,
-) -> tuple[Array | None, int]:
-    """Fill z and h; the norm's inverse standard deviations, and how many outputs are saturated."""
     z, h = out
 
     def multiply(rows: slice) -> None:
@@ -108,30 +95,28 @@ def _through(
         if parameters.bias is not None:
             z[rows] += parameters.bias
 
-    def work(rows: slice) -> int:
+    def work(rows: slice) -> None:
         if wiring.norm is None:
             multiply(rows)
-        return sum(activate(part) for part in cached(rows, z.shape[1]))
-
-    def activate(part: slice) -> int:
-        h[part] = activation.value(z[part])
-        saturated = _saturated(h[part], activation.saturation)
-        if wiring.skip is not None:
-            h[part] *= wiring.skip
-            h[part] += h_in[part]
-        return saturated
+        for part in cached(rows, z.shape[1]):
+            _apply(activation, z[part], h[part])
+            if wiring.skip is not None:
+                h[part] *= wiring.skip
+                h[part] += h_in[part]
 
     inverse, blocks = None, row_blocks(*z.shape)
     if wiring.norm is not None:
         workers.map(multiply, blocks)
         inverse = normalised(wiring.norm, z, workers)
-    return inverse, sum(workers.map(work, blocks))
+    workers.map(work, blocks)
+    return inverse
 
 
-def _saturated(h: Array, band: Band | None) -> int:
-    if band is None:
-        return 0
-    return int(np.count_nonzero(h <= band.low) + np.count_nonzero(h >= band.high))
+def _apply(activation: Activation, z: Array, out: Array) -> None:
+    if isinstance(activation.value, np.ufunc):
+        activation.value(z, out=out)
+    else:
+        out[...] = activation.value(z)
 
 
 def normalised(norm: Norm, z: Array, workers: Workers) -> Array:

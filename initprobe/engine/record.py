@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from initprobe.activations import Activation
+from initprobe.activations import Activation, Band
 from initprobe.engine.sketch import COARSE, FINE, Moments, Sketch, Tally, Wide, tally, widen
 from initprobe.engine.workers import Workers, cached, row_blocks
 
@@ -90,6 +90,7 @@ class _Seen(NamedTuple):
     """What a part of z tells beside its tally."""
 
     directions: tuple[Array, int]
+    saturated: int
     highest: Array | None
 
 
@@ -102,14 +103,17 @@ def take(sketch: Sketch, tensor: Array, workers: Workers, exponent: int = 0) -> 
     )
 
 
-def record_forward(record: LayerRecord, activation: Activation, z: Array, h: Array, workers: Workers) -> None:
-    """Put off the statistics of a layer's z and h."""
+def record_forward(
+    record: LayerRecord, activation: Activation, z: Array, h: Array, workers: Workers, plain: bool
+) -> None:
+    """Put off the statistics of a layer's z and h; in a `plain` layer, h is phi(z)."""
 
     def look(part: slice) -> tuple[Tally, Tally, _Seen]:
         wide = widen(z[part])
         z_tally = _tally(z[part], wide, record.preactivation)
         highest = None if activation.dead_below is None else z[part].max(axis=0)
-        seen = _Seen(directions(wide), highest)
+        value = h[part] if plain else activation.value(z[part])
+        seen = _Seen(directions(wide), _saturated(value, activation.saturation), highest)
         return z_tally, _tally(h[part], widen(h[part]), record.output), seen
 
     def add(blocks: list[list[tuple[Tally, Tally, _Seen]]]) -> None:
@@ -124,8 +128,15 @@ def record_forward(record: LayerRecord, activation: Activation, z: Array, h: Arr
 
 def _note(record: LayerRecord, seen: _Seen) -> None:
     record.directions.add(seen.directions)
+    record.saturated += seen.saturated
     if seen.highest is not None:
         record.highest = seen.highest if record.highest is None else np.maximum(record.highest, seen.highest)
+
+
+def _saturated(value: Array, band: Band | None) -> int:
+    if band is None:
+        return 0
+    return int(np.count_nonzero(value <= band.low) + np.count_nonzero(value >= band.high))
 
 
 def tallied(tensor: Array, rows: slice, sketch: Sketch, exponent: int = 0) -> list[Tally]:

@@ -10,12 +10,15 @@ stand still, so that a layer of one block keeps two of them busy too.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
@@ -31,6 +34,9 @@ _CACHED_ENTRIES = 1 << 17
 _WORTH_A_THREAD = 1 << 16
 # A product of fewer rows repacks its other factor too often; of more, it leaves threads without work.
 _FEWEST_ROWS, _ENOUGH_ROWS, _MOST_ROWS = 64, 256, 512
+# Options of mallopt(3), and bytes: blocks from which on memory comes from the system and goes back (M_MMAP_THRESHOLD, at
+# its largest), and free memory at the end of the heap that is kept (M_TRIM_THRESHOLD).
+_MALLOC_LIMITS = ((-3, 1 << 25), (-1, 1 << 28))
 # Tasks that may be put off: each holds what it reads.
 MOST_WAITING = 24
 
@@ -72,7 +78,10 @@ class Workers:
         self._tokens: SimpleQueue[bool] = SimpleQueue()  # True for every task in the two; False ends a helper
         self._over: SimpleQueue[Exception | None] = SimpleQueue()
         self._unfinished = 0
-        self._helpers = [threading.Thread(target=self._serve, daemon=True) for _ in range(helpers)]
+        # Counting holds Python's lock, so that two threads are not twice as fast at it: one of them takes up first what
+        # was put off, while the others multiply.
+        queues = [(self._waiting, self._urgent)] + (helpers - 1) * [(self._urgent, self._waiting)]
+        self._helpers = [threading.Thread(target=self._serve, args=each, daemon=True) for each in queues[:helpers]]
         for helper in self._helpers:
             helper.start()
 
@@ -145,19 +154,20 @@ class Workers:
             self._tokens.get_nowait()
         except Empty:
             return False
-        self._next()()
+        _next(self._urgent, self._waiting)()
         return True
 
-    def _serve(self) -> None:
+    def _serve(self, *queues: deque[Task]) -> None:
         with _quiet():
             while self._tokens.get():
-                self._next()()
+                _next(*queues)()
 
-    def _next(self) -> Task:
-        try:
-            return self._urgent.popleft()
-        except IndexError:
-            return self._waiting.popleft()
+
+def _next(first: deque[Task], second: deque[Task]) -> Task:
+    try:
+        return first.popleft()
+    except IndexError:
+        return second.popleft()
 
 
 class _Batch:
@@ -198,11 +208,21 @@ def _quiet() -> np.errstate:
     return np.errstate(all="ignore")
 
 
+@cache
+def _keep_freed_memory() -> None:
+    """Have glibc hand freed memory out again, not back to the system: fresh pages cost more than arithmetic in them."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(library, "mallopt"):
+        for option, limit in _MALLOC_LIMITS:
+            library.mallopt(option, limit)
+
+
 @contextmanager
 def workers(threads: int) -> Iterator[Workers]:
     """Threads for the length of a probe, the calling one among them, with BLAS held to one thread."""
     from threadpoolctl import threadpool_limits
 
+    _keep_freed_memory()
     with threadpool_limits(1, user_api="blas"):
         pool = Workers(threads - 1)
         try:
