@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from initprobe.activations import Activation
-from initprobe.engine.fitting import Fitted
 from initprobe.engine.distribution import PERCENTS, distributions
+from initprobe.engine.fitting import Fitted
 from initprobe.engine.record import LayerRecord
 from initprobe.engine.sketch import Moments, Sketch
 from initprobe.fits import Autoencoder, Fit

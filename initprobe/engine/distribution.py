@@ -87,7 +87,7 @@ class _Curves:
     def values(self, shares: Array) -> Array:
         """Values below which these shares of the entries lie, `(sketches, shares)`."""
         ranks = self._before[:, None] + self.totals[:, None] * shares
-        return np.interp(ranks, self._cumulative, self._points)
+        return np.asarray(np.interp(ranks, self._cumulative, self._points))
 
     def below(self, values: Array) -> Array:
         """Entries at or below a value of each sketch's own, `(sketches,)`."""
@@ -116,7 +116,8 @@ def _edges(sketches: Sequence[Sketch], buckets: Array, counts: Array) -> tuple[A
     """Lowest and highest value of each bucket, those beside 0 at 0 where they hold exact zeros and nothing else."""
     grids = [sketch.grid for sketch in sketches]
     keys = np.concatenate([s.keys for s in sketches])
-    half, shift = (np.repeat(np.array(each, keys.dtype), buckets) for each in zip(*((g.size // 2, g.shift) for g in grids)))
+    by_sketch = np.array([(grid.size // 2, grid.shift) for grid in grids], keys.dtype)
+    half, shift = (np.repeat(column, buckets) for column in by_sketch.T)
     negative = keys >= half
     magnitude = (keys - half * negative).astype(grids[0].pattern)
     near, far = (_floats(m << shift, sketches[0].dtype) for m in (magnitude, magnitude + 1))

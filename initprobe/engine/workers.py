@@ -18,9 +18,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from queue import Empty, SimpleQueue
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -34,8 +34,8 @@ _CACHED_ENTRIES = 1 << 17
 _WORTH_A_THREAD = 1 << 16
 # A product of fewer rows repacks its other factor too often; of more, it leaves threads without work.
 _FEWEST_ROWS, _ENOUGH_ROWS, _MOST_ROWS = 64, 256, 512
-# Options of mallopt(3), and bytes: blocks from which on memory comes from the system and goes back (M_MMAP_THRESHOLD, at
-# its largest), and free memory at the end of the heap that is kept (M_TRIM_THRESHOLD).
+# Options of mallopt(3), and bytes: blocks from which on memory comes from the system and goes back to it
+# (M_MMAP_THRESHOLD, at its largest), and free memory at the end of the heap that is kept (M_TRIM_THRESHOLD).
 _MALLOC_LIMITS = ((-3, 1 << 25), (-1, 1 << 28))
 # Tasks that may be put off: each holds what it reads.
 MOST_WAITING = 24
@@ -121,7 +121,7 @@ class Workers:
         batch = _Batch(work, len(blocks), then)
         self._unfinished += len(blocks)
         for number, block in enumerate(blocks):
-            self._waiting.append(lambda number=number, block=block: self._over.put(batch.run(number, block)))
+            self._waiting.append(partial(self._do, batch, number, block))
             self._tokens.put(True)
         with _quiet():
             while len(self._waiting) > MOST_WAITING and self._help():
@@ -148,6 +148,9 @@ class Workers:
         for helper in self._helpers:
             helper.join()
 
+    def _do(self, batch: _Batch[Block, Result], number: int, block: Block) -> None:
+        self._over.put(batch.run(number, block))
+
     def _help(self) -> bool:
         """Take up one task; whether there was one."""
         try:
@@ -170,23 +173,22 @@ def _next(first: deque[Task], second: deque[Task]) -> Task:
         return second.popleft()
 
 
-class _Batch:
+class _Batch(Generic[Block, Result]):
     """Blocks that any thread may do; the one that does the last goes on with the results."""
 
     def __init__(self, work: Callable[[Block], Result], size: int, then: Callable[[list[Result]], None]) -> None:
         self._work, self._then = work, then
-        self._results: list[Result | None] = [None] * size
+        self._results: dict[int, Result] = {}
         self._left = iter(range(size - 1, -1, -1))  # shared: counting down is atomic
 
     def run(self, number: int, block: Block) -> Exception | None:
         """Do a block; what went wrong, if anything did."""
-        return _outcome(self._run, (number, block))
+        return _outcome(partial(self._run, number), block)
 
-    def _run(self, numbered: tuple[int, Block]) -> None:
-        number, block = numbered
+    def _run(self, number: int, block: Block) -> None:
         self._results[number] = self._work(block)
         if next(self._left) == 0:
-            self._then(self._results)
+            self._then([self._results[number] for number in range(len(self._results))])
 
 
 def _outcome(work: Callable[[Block], Result], block: Block) -> Result | Exception:
@@ -211,8 +213,7 @@ def _quiet() -> np.errstate:
 @cache
 def _keep_freed_memory() -> None:
     """Have glibc hand freed memory out again, not back to the system: fresh pages cost more than arithmetic in them."""
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(library, "mallopt"):
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         for option, limit in _MALLOC_LIMITS:
             library.mallopt(option, limit)
 

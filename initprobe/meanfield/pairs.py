@@ -178,7 +178,7 @@ def pair_covariances(functions: Array, correlations: tuple[float, ...], second: 
     coefficients = functions @ grid.analysis.T
     rest = (functions * grid.weights) @ functions.T - coefficients @ coefficients.T
     exponents, shares = _kinked_tail()
-    powers = sum(c**_ORDERS for c in correlations) / len(correlations)
+    powers = np.mean([c**_ORDERS for c in correlations], axis=0)
     powers[1] *= second
     beyond = sum(float(shares @ c**exponents) for c in correlations if c > 0) / len(correlations)
     kept = coefficients[:, 1:]
