@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -24,6 +24,7 @@ from pydantic import (
 from initprobe.activations import ACTIVATIONS, Activation
 from initprobe.errors import ConfigError
 from initprobe.fits import Autoencoder
+from initprobe.functions import imported, own, reference
 from initprobe.grammar import Spec, Value, build, of_depth, parse_spec, parse_value
 from initprobe.initializers import INITIALIZERS, Initializer
 from initprobe.inputs import INPUTS, SUFFIXES, Noise
@@ -71,7 +72,7 @@ def scaled(sigma_w: float | None = None, sigma_b: float | None = None) -> dict[s
     return found
 
 
-def as_spec(value: object) -> Spec:
+def as_spec(value: object, parse: Callable[[str], Spec] = parse_spec) -> Spec:
     """A specification from text, from a mapping with a `name`, or as it is.
 
     Raises:
@@ -80,9 +81,9 @@ def as_spec(value: object) -> Spec:
     if isinstance(value, Spec):
         return value
     if isinstance(value, str):
-        return parse_spec(value)
+        return parse(value)
     if isinstance(value, dict) and isinstance(value.get("name"), str):
-        named = parse_spec(value["name"])
+        named = parse(value["name"])
         params = {key: _scalar(key, v) for key, v in value.items() if key != "name"}
         if twice := named.params.keys() & params.keys():
             raise ConfigError(f"{named.name}: {min(twice)} is given twice")
@@ -97,6 +98,23 @@ def _scalar(key: object, value: object) -> Value:
     raise ConfigError(f"{key}: {value!r} is not a number, true, false or a word")
 
 
+def as_activation(value: object) -> Spec:
+    """As `as_spec`, and `package.module:name` of a function or record of one's own."""
+    return as_spec(value, lambda text: reference(text) or parse_spec(text))
+
+
+def activation_of(spec: Spec) -> Activation:
+    """The activation that `spec` names: one that ships, or one's own.
+
+    Raises:
+        ConfigError: there is no such activation, or it cannot serve as one.
+    """
+    if ":" in spec.name:
+        return imported(spec)
+    found: Activation = resolve(ACTIVATIONS, spec)
+    return found
+
+
 def _initializer_spec(value: object) -> Spec | Initializer:
     if isinstance(value, Initializer):
         return value
@@ -108,8 +126,10 @@ def _initializer_spec(value: object) -> Spec | Initializer:
 def _activation_spec(value: object) -> Spec | Activation:
     if isinstance(value, Activation):
         return value
-    spec = as_spec(value)
-    resolve(ACTIVATIONS, spec)
+    if callable(value):
+        return own(value)
+    spec = as_activation(value)
+    activation_of(spec)
     return spec
 
 
@@ -196,7 +216,7 @@ def _validator(read: Any, examples: Sequence[str]) -> BeforeValidator:
 _WORDS = PlainSerializer(_in_words, return_type=str)
 _INITIALIZERS = [record.example for record in INITIALIZERS.values()]
 InitializerSpec = Annotated[Spec | Initializer, _validator(_initializer_spec, _INITIALIZERS), _WORDS]
-ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACTIVATIONS]), _WORDS]
+ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACTIVATIONS, "my.module:name"]), _WORDS]
 InputSpec = Annotated[Spec | Path, _validator(as_input, [*INPUTS, "data.npy"]), _WORDS]
 NormName = Annotated[str, AfterValidator(_norm_name), WithJsonSchema({"enum": _NORM_NAMES, "type": "string"})]
 BranchScale = Annotated[
@@ -212,7 +232,8 @@ class ProbeConfig(BaseModel):
 
     Args:
         init: weight initializer: a name, `name:key=value,...`, or an `Initializer` of your own.
-        act: activation: the same, or an `Activation` of your own.
+        act: activation: a name, `name:key=value,...`, `package.module:name` of a vectorised function or an `Activation`
+            of your own, or such a function or record itself.
         bias_init: bias initializer; None means zeros, or the one that comes with `init`.
         layers: number of layers; None means the length of `widths`, or 10.
         width: units of every layer, where `widths` is not given.
@@ -333,7 +354,7 @@ class ProbeConfig(BaseModel):
     @cached_property
     def activation(self) -> Activation:
         """The activation."""
-        return self.act if isinstance(self.act, Activation) else resolve(ACTIVATIONS, self.act)
+        return self.act if isinstance(self.act, Activation) else activation_of(self.act)
 
     @cached_property
     def noise(self) -> Noise | None:

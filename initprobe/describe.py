@@ -27,13 +27,18 @@ def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Descripti
         low, high = -math.inf, math.inf  # a sum of branches
     return Description(
         title=f"{init} + {act}{_surroundings(config)}, {count} {span}",
-        weights=_weights(config, sizes) + _branches(config, sizes),
+        weights=_weights(config, sizes) + _branches(config, sizes) + _difference(config.activation),
         setting=_setting(config, batch),
         shape=shape_words(sizes),
         slug=slug(config, sizes),
         output_low=low if math.isfinite(low) else None,
         output_high=high if math.isfinite(high) else None,
     )
+
+
+def _difference(activation: Activation) -> str:
+    """How the slope comes about where no formula gives it."""
+    return "; phi' by central difference" if activation.slope_noise else ""
 
 
 def _surroundings(config: ProbeConfig) -> str:
@@ -54,7 +59,7 @@ def _branches(config: ProbeConfig, sizes: Sequence[int]) -> str:
 
 
 def _words(name: str, spec: Spec | Initializer | Activation, capital: bool = True) -> str:
-    text = name.replace("_", " ")
+    text = name if ":" in name else name.replace("_", " ")  # of one's own, as it is typed
     text = text[0].upper() + text[1:] if capital else text
     params = [f"{key} {_value(value)}" for key, value in spec.params.items()] if isinstance(spec, Spec) else []
     return f"{text} ({', '.join(params)})" if params else text

@@ -28,7 +28,8 @@ DEFAULT_OUT = "initprobe-out"
     "--act",
     required=True,
     metavar="NAME[:key=value,...]",
-    help="Activation: tanh, relu, sigmoid, gelu, leaky_relu:slope=0.2, ... `initprobe list activations` shows all.",
+    help="Activation: tanh, relu, gelu, leaky_relu:slope=0.2, ... `initprobe list activations` shows all; "
+    "package.module:name for a function of your own.",
 )
 @click.option(
     "--sigma-w", metavar="S", help="In place of --init: normal weights of std S / sqrt(fan_in), as papers have it."

@@ -104,7 +104,8 @@ def work(config: str, threads: int, key: str) -> Payload | Failure:
         _hold_blas()
         asked = ProbeConfig(**json.loads(config))
         if run_key(asked) != key:
-            return Failure(f"{asked.input} is not what it was when the sweep began; start it again", None)
+            changed = asked.act if asked.noise else asked.input
+            return Failure(f"{changed} is not what it was when the sweep began; start it again", None)
         return Payload.of(run(asked, threads=threads))
     except Exception as error:
         # As text: an exception of any other kind may not survive the way to another process.
