@@ -16,8 +16,10 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     ValidationError,
     WithJsonSchema,
+    model_serializer,
     model_validator,
 )
 
@@ -32,6 +34,7 @@ from initprobe.losses import LOSSES, Loss
 from initprobe.norms import NORMS
 from initprobe.registry import Registry, suggestion
 from initprobe.thresholds import Thresholds
+from initprobe.weights import Network, read_weights
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -231,9 +234,12 @@ class ProbeConfig(BaseModel):
     """One experiment: a network, its input, and how often it is drawn.
 
     Args:
-        init: weight initializer: a name, `name:key=value,...`, or an `Initializer` of your own.
+        init: weight initializer: a name, `name:key=value,...`, or an `Initializer` of your own; absent where there are
+            `weights`.
         act: activation: a name, `name:key=value,...`, `package.module:name` of a vectorised function or an `Activation`
             of your own, or such a function or record itself.
+        weights: .npz of a network, W1.., b1.., as `--save-weights` writes it, in place of `init` and of the shape. It
+            is one network, so `draws` is 1; its dtype and its input x count where `dtype` and `input` are not given.
         bias_init: bias initializer; None means zeros, or the one that comes with `init`.
         layers: number of layers; None means the length of `widths`, or 10.
         width: units of every layer, where `widths` is not given.
@@ -269,8 +275,9 @@ class ProbeConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    init: InitializerSpec
+    init: InitializerSpec | None = None
     act: ActivationSpec
+    weights: Path | None = None
     bias_init: InitializerSpec | None = None
     layers: Size | None = None
     width: Size | None = None
@@ -300,8 +307,20 @@ class ProbeConfig(BaseModel):
         except ValidationError as error:
             raise ConfigError(_first_fault(error)) from None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, given: Any) -> Any:
+        """What a file of weights decides unless it is given: one draw, its dtype, its input."""
+        if not isinstance(given, dict) or not isinstance(given.get("weights"), str | Path):
+            return given
+        path = Path(given["weights"])
+        network = read_weights(path)
+        source = {"input": path} if network.x else {}
+        return {"draws": 1, "dtype": network.dtype, **source, **given}
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        _check_weights(self)
         if self.widths is not None:
             _check_widths(self.widths, self.layers, self.width)
         _check_fit(self)
@@ -324,18 +343,36 @@ class ProbeConfig(BaseModel):
         _ = self.branch_factor  # complains where it is no number at this depth
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `weights` where there are none, so that the text of a config, and its key, are what they were."""
+        whole: dict[str, Any] = dump(self)
+        return {name: value for name, value in whole.items() if name != "weights" or value is not None}
+
     def __getstate__(self) -> dict[Any, Any]:
         # The records made from specifications hold functions, which do not travel; another process makes its own.
         state = super().__getstate__()
         return state | {"__dict__": {name: state["__dict__"][name] for name in ProbeConfig.model_fields}}
 
     @cached_property
+    def network(self) -> Network | None:
+        """The network in the file of weights; None where weights are drawn.
+
+        Raises:
+            InputError: the file cannot be read as one.
+        """
+        return None if self.weights is None else read_weights(self.weights, self.dtype)
+
+    @cached_property
     def initializer(self) -> Initializer:
-        """The weight initializer, fitted to the activation where it asks for that.
+        """The weight initializer, fitted to the activation where it asks for that; a stand-in for weights from a file.
 
         Raises:
             ConfigError: it cannot be fitted to this activation.
         """
+        if self.network is not None:
+            return self.network.initializer
+        assert self.init is not None
         found: Initializer = self.init if isinstance(self.init, Initializer) else resolve(INITIALIZERS, self.init)
         if found.tuning is None:
             return found
@@ -384,9 +421,36 @@ class ProbeConfig(BaseModel):
         return self.norm == "none" and not self.residual
 
     @property
+    def features(self) -> int | None:
+        """Input features, where it is not the data that decides them."""
+        return self.input_width if self.network is None else self.network.sizes[0]
+
+    @property
     def layer_widths(self) -> tuple[int, ...]:
         """Units of each layer, first to last."""
+        if self.network is not None:
+            return self.network.sizes[1:]
         return self.widths or (self.width or DEFAULT_WIDTH,) * (self.layers or DEFAULT_LAYERS)
+
+
+# What a file of weights decides.
+_OF_THE_FILE = ("init", "bias_init", "layers", "width", "widths", "input_width")
+
+
+def _check_weights(config: ProbeConfig) -> None:
+    """Weights are either drawn or read, and what is read is one network of one shape."""
+    if config.weights is None:
+        if config.init is None:
+            raise ConfigError("init is missing; name an initializer, or give weights")
+        return
+    _ = config.network  # complains of a file that cannot be read
+    for name in _OF_THE_FILE:
+        if getattr(config, name) is not None:
+            raise ConfigError(f"{name}: {config.weights} has the weights, the biases and their shape; drop {name}")
+    if config.zero_init_last:
+        raise ConfigError(f"zero_init_last: {config.weights} has the weights; drop zero_init_last")
+    if config.draws > 1:
+        raise ConfigError(f"draws: {config.weights} is one network, and there is nothing to draw; drop draws")
 
 
 def _check_fit(config: ProbeConfig) -> None:

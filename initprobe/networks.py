@@ -67,8 +67,14 @@ def network_of(experiment: Experiment, streams: Streams, pool: Workers) -> list[
 
 
 def parameters(experiment: Experiment, streams: Streams, layer: int, pool: Workers) -> Parameters:
-    """The weights and bias of one layer as they are drawn; the same streams give the same numbers."""
+    """The weights and bias of one layer as they are drawn, or read; the same streams give the same numbers."""
     config, fans = experiment.config, experiment.fans[layer - 1]
+    if config.network is not None:
+        given = config.network.layers[layer - 1]
+        # A copy, for training works in place.
+        return Parameters(
+            given.weight.astype(experiment.dtype), None if given.bias is None else given.bias.astype(experiment.dtype)
+        )
     init = INITIALIZERS["zeros"] if experiment.wirings[layer - 1].zero else config.initializer
     return Parameters(
         mlp.sample_weight(init, streams, layer, fans, experiment.dtype, pool),

@@ -13,7 +13,8 @@ ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
     "errors", "numbers", "registry", "grammar", "activations", "functions", "fits", "initializers", "inputs", "norms",
-    "losses", "thresholds", "wiring", "meanfield", "tuning", "config", "memory",
+    "losses", "thresholds", "wiring", "independence", "weights", "recognition",
+    "meanfield", "tuning", "config", "memory",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
     "objective", "experiment", "passes", "networks", "probe",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",

@@ -42,8 +42,9 @@ _SPECS: Mapping[str, Registry[Any]] = {
 DOTTED = (*_SPECS, "thresholds")
 # What a field does away with, where it overrides a lower level: they say the same thing in another way.
 _RIVALS = {
-    "init": ("sigma_w",),
-    "sigma_w": ("init",),
+    "init": ("sigma_w", "weights"),
+    "sigma_w": ("init", "weights"),
+    "weights": ("init", "sigma_w", "bias_init", "sigma_b", "layers", "width", "widths", "input_width"),
     "bias_init": ("sigma_b",),
     "sigma_b": ("bias_init",),
     "width": ("widths",),

@@ -47,7 +47,12 @@ def run_key(config: ProbeConfig) -> str:
     Raises:
         InputError: a data file of the config cannot be read.
     """
-    files = [config.input, config.labels, source_file(config.act) if isinstance(config.act, Spec) else None]
+    files = [
+        config.input,
+        config.labels,
+        config.weights,
+        source_file(config.act) if isinstance(config.act, Spec) else None,
+    ]
     data = [_content(path) for path in files if isinstance(path, Path)]
     whole = {"schema": SCHEMA_VERSION, "data": data, "config": config.model_dump(mode="json")}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:32]
