@@ -446,11 +446,11 @@ def _check_weights(config: ProbeConfig) -> None:
     _ = config.network  # complains of a file that cannot be read
     for name in _OF_THE_FILE:
         if getattr(config, name) is not None:
-            raise ConfigError(f"{name}: {config.weights} has the weights, the biases and their shape; drop {name}")
+            raise ConfigError(f"{name}: {config.weights} has the weights, the biases and their shape; drop it")
     if config.zero_init_last:
-        raise ConfigError(f"zero_init_last: {config.weights} has the weights; drop zero_init_last")
+        raise ConfigError(f"zero_init_last: {config.weights} has the weights; drop it")
     if config.draws > 1:
-        raise ConfigError(f"draws: {config.weights} is one network, and there is nothing to draw; drop draws")
+        raise ConfigError(f"draws: {config.weights} is one network, and there is nothing to draw; drop it")
 
 
 def _check_fit(config: ProbeConfig) -> None:

@@ -36,6 +36,7 @@ def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Descripti
         setting=_setting(config, batch),
         shape=shape_words(sizes),
         slug=slug(config, sizes),
+        rules=None if config.network is None else recognised(config.network),
         output_low=low if math.isfinite(low) else None,
         output_high=high if math.isfinite(high) else None,
     )
@@ -88,13 +89,13 @@ def _weights(config: ProbeConfig, sizes: Sequence[int]) -> str:
 
 
 def _given_weights(network: Network) -> str:
-    """The scale of weights from a file, what they may have been drawn by, and how large their biases are."""
+    """The scale of weights from a file, and how large their biases are."""
     scales = [layer.weight.shape[0] * layer.judged.variance for layer in network.layers]
     low, high = f"{min(scales):.3g}", f"{max(scales):.3g}"
     span = low if low == high else f"{low} .. {high}"
     spreads = [0.0 if layer.bias is None else float(np.std(layer.bias, dtype=float)) for layer in network.layers]
     bias = f"; b of std {min(spreads):.3g} .. {max(spreads):.3g}" if any(spreads) else ""
-    return f"W from {network.path.name}, fan_in x Var(W) = {span}{bias}; drawn by {recognised(network)}"
+    return f"W from {network.path.name}, fan_in x Var(W) = {span}{bias}"
 
 
 def _setting(config: ProbeConfig, batch: int) -> str:

@@ -71,10 +71,9 @@ def prepare(config: ProbeConfig) -> Experiment:
     table = _read_input(config)
     features = config.features or config.layer_widths[0] if table is None else table.shape[1]
     if config.network is not None and features != config.network.sizes[0]:
-        first = config.network.layers[0].name
-        raise ConfigError(
-            f"{config.input} has {features} features, but {first} of {config.weights} takes {config.network.sizes[0]}"
-        )
+        whose = "x" if config.input == config.weights else str(config.input)
+        takes = f"{config.network.layers[0].name} takes {config.network.sizes[0]}"
+        raise ConfigError(f"{config.weights}: {takes}, but {whose} has {features} features; give --input such data")
     if config.input_width not in (None, features):
         raise ConfigError(
             f"input_width is {config.input_width}, but {config.input} has {features} features; drop input_width"

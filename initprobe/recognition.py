@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import groupby
 from typing import Any
 
@@ -44,28 +45,46 @@ def recognised(network: Network) -> str:
     matches = [match(layer) for layer in network.layers]
     common = [name for name in matches[0].names if all(name in one.names for one in matches)]
     if common:
-        return _words([(one, common) for one in matches], RULES[common[0]])
+        return _words(matches, common)
     parts = []
     for names, run in groupby(enumerate(matches, start=1), key=lambda pair: pair[1].names):
         numbered = list(run)
         first, last = numbered[0][0], numbered[-1][0]
         which = f"layer {first}" if first == last else f"layers {first}-{last}"
-        parts.append(f"{which}: {', '.join(names) or _unknown([one for _, one in numbered])}")
+        rules = f"variance {variance_words(RULES[names[0]])}, {', '.join(names)}" if names else ""
+        parts.append(f"{which}: {rules or _unknown([one for _, one in numbered])}")
     return "; ".join(parts)
 
 
-def _words(found: Sequence[tuple[Match, Sequence[str]]], rule: Initializer) -> str:
-    """One set of rules for all layers, and how near."""
-    ratios, chance = [one.ratio for one, _ in found], max(one.chance for one, _ in found)
-    furthest = max(ratios, key=lambda ratio: abs(ratio - 1))
-    near = f"variance {100 * (furthest - 1):+.2g}% off at most, chance allows {percent(chance)}%"
-    return f"{', '.join(found[0][1])} ({rule.formula}): {near}"
+def _words(matches: Sequence[Match], names: Sequence[str]) -> str:
+    """The rules of all layers, and how near the one that is furthest comes."""
+    furthest = max(matches, key=lambda one: abs(one.ratio - 1) / one.chance)
+    near = f"{100 * (furthest.ratio - 1):+.2g}% at most, chance allows {percent(furthest.chance)}%"
+    return f"variance {variance_words(RULES[names[0]])}: {', '.join(names)} ({near})"
+
+
+_FANS: Mapping[str, Callable[[int, int], float]] = {
+    "fan_in": lambda fan_in, fan_out: fan_in,
+    "fan_out": lambda fan_in, fan_out: fan_out,
+    "(fan_in + fan_out)": lambda fan_in, fan_out: fan_in + fan_out,
+    "max(fan_in, fan_out)": max,
+}
+
+
+def variance_words(rule: Initializer) -> str:
+    """A variance rule as a formula, `1/(3 fan_in)`: that of which a multiple is the same at every size."""
+    for fan, size in _FANS.items():
+        scales = [rule.variance(*fans) * size(*fans) for fans in ((3, 5), (7, 4))]
+        if math.isclose(*scales, rel_tol=1e-9):
+            scale = Fraction(scales[0]).limit_denominator(1000)
+            return f"{scale.numerator}/{fan if scale.denominator == 1 else f'({scale.denominator} {fan})'}"
+    return rule.formula
 
 
 def _unknown(found: Sequence[Match]) -> str:
     low, high = min(one.scale for one in found), max(one.scale for one in found)
     span = f"{low:.3g}" if math.isclose(low, high, rel_tol=1e-2) else f"{low:.3g} .. {high:.3g}"
-    return f"no known rule, fan_in x Var(W) = {span}"
+    return f"no known rule ({span})"
 
 
 def match(layer: Layer) -> Match:

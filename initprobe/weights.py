@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -26,6 +27,7 @@ Precision = Literal["float32", "float64"]
 
 _OURS = re.compile(r"([Wb])([1-9][0-9]*)", re.ASCII)
 _TORCHS = re.compile(r"((?:.*\.)?)([0-9]+)\.(weight|bias)", re.ASCII)
+_NPY = b"\x93NUMPY"
 _BESIDE = ("x", "g", "y")
 _SAVE = "save them with numpy.savez(path, W1=..., b1=..., W2=...)"
 
@@ -142,6 +144,8 @@ def _read(path: Path, place: Path, size: int, changed_ns: int) -> Network:
 def _arrays(path: Path) -> dict[str, Array]:
     """Everything in the file but what nobody asks for; nothing is ever unpickled."""
     try:
+        if not (zipfile.is_zipfile(path) or path.read_bytes()[:6] == _NPY):
+            raise InputError(f"{path}: is no .npz file; {_SAVE}")
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):

@@ -150,7 +150,7 @@ def _no_scales(options: Mapping[str, Any]) -> dict[str, Spec]:
     for name in ("sigma_w", "sigma_b"):
         if options[name] is not None:
             option = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{option}: {options['weights']} has the weights and the biases; drop {option}")
+            raise ConfigError(f"{option}: {options['weights']} has the weights and the biases; drop it")
     return {}
 
 
