@@ -21,6 +21,8 @@ SDS = 5.0
 _SOME = 256
 # Entries of W'W, in units of its diagonal, that rounding leaves of orthonormal float32 columns.
 _ORTHOGONAL = 1e-5
+# Excess kurtosis of z that theory bears: a tenth of 55 weights.
+_HEAVY = 0.5
 # The largest eigenvalue under independence has a Tracy-Widom distribution: its mean and standard deviation.
 _TRACY_WIDOM = (-1.2065, 1.2680)
 _LANCZOS = 40
@@ -59,9 +61,25 @@ def judge(weight: Array) -> Judged:
     spread = float(np.sqrt(np.mean(unit * unit)))
     unit /= spread
     fourth = float(np.mean((unit * unit) ** 2))
-    orthogonal = _is_orthogonal(unit)
-    fault = None if orthogonal else next(_faults(unit, fourth), None)
+    few = _few(wide, fourth)
+    orthogonal = few is None and _is_orthogonal(unit)
+    fault = few or (None if orthogonal else next(_faults(unit, fourth), None))
     return Judged(centre * scale, (spread * scale) ** 2, fourth, orthogonal, fault)
+
+
+def _few(weight: Array, fourth: float) -> str | None:
+    """Why a unit's z is not the sum of many terms, which is what makes it normal; None where it is.
+
+    Of n independent weights, `(E[w^4]/E[w^2]^2 - 3)/n` is the excess kurtosis that they leave in it; of N entries that
+    are normal the kurtosis has SD `sqrt(24/N)`.
+    """
+    fan_in = len(weight)
+    if fan_in > 1 and np.count_nonzero(weight, axis=0).max() == 1:
+        return "every unit has a single input, so nothing is mixed"
+    excess = (fourth - 3 - SDS * math.sqrt(24 / weight.size)) / fan_in
+    if excess > _HEAVY:
+        return f"a few large entries are all that count (kurtosis {fourth:.3g} for {fan_in} inputs)"
+    return None
 
 
 def related(one: Array, other: Array) -> str | None:

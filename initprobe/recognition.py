@@ -4,63 +4,58 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import groupby
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from initprobe.independence import SDS
-from initprobe.initializers import RULES, Initializer
+from initprobe.initializers import RULES, Distribution, Initializer
 from initprobe.numbers import percent
 from initprobe.weights import Layer, Network
 
-Array = npt.NDArray[Any]
-
-# A spread known to less than this tells no rule from another.
-_WIDEST = 0.5
-
-
-@dataclass(frozen=True)
-class Match:
-    """The rules that one layer agrees with.
-
-    Attributes:
-        names: of the rules; none where no rule agrees.
-        ratio: measured variance over that of the rule; of the nearest rule of this shape where none agrees.
-        chance: how far chance lets the ratio lie from 1: 5 SD of the estimator.
-        scale: measured `fan_in Var(W)`.
-    """
-
-    names: tuple[str, ...]
-    ratio: float
-    chance: float
-    scale: float
+# Of fewer weights the variance is known to no better than a half (5 SD, if normal), which tells no rules apart.
+_FEWEST = 200
+# What float32 leaves of the variance of an orthonormal matrix, relative.
+_ROUNDING = 1e-5
+_SAMPLE = 200_000
 
 
 def recognised(network: Network) -> str:
     """The rules that all layers, or runs of them, agree with, in words."""
-    matches = [match(layer) for layer in network.layers]
-    common = [name for name in matches[0].names if all(name in one.names for one in matches)]
+    telling = [layer for layer in network.layers if _tells(layer)]
+    if not telling:
+        return f"too few weights to tell by which rule (fewer than {_FEWEST} a layer)"
+    found = [matches(layer) for layer in telling]
+    common = [name for name in found[0] if all(name in names for names in found)]
     if common:
-        return _words(matches, common)
-    parts = []
-    for names, run in groupby(enumerate(matches, start=1), key=lambda pair: pair[1].names):
-        numbered = list(run)
-        first, last = numbered[0][0], numbered[-1][0]
-        which = f"layer {first}" if first == last else f"layers {first}-{last}"
-        rules = f"variance {variance_words(RULES[names[0]])}, {', '.join(names)}" if names else ""
-        parts.append(f"{which}: {rules or _unknown([one for _, one in numbered])}")
-    return "; ".join(parts)
+        return f"variance {variance_words(RULES[common[0]])}: {', '.join(common)} ({_nearness(telling, common[0])})"
+    numbered = enumerate(network.layers, start=1)
+    return "; ".join(_run_words(list(run)) for _, run in groupby(numbered, key=lambda pair: _layer_words(pair[1])))
 
 
-def _words(matches: Sequence[Match], names: Sequence[str]) -> str:
-    """The rules of all layers, and how near the one that is furthest comes."""
-    furthest = max(matches, key=lambda one: abs(one.ratio - 1) / one.chance)
-    near = f"{100 * (furthest.ratio - 1):+.2g}% at most, chance allows {percent(furthest.chance)}%"
-    return f"variance {variance_words(RULES[names[0]])}: {', '.join(names)} ({near})"
+def _run_words(run: Sequence[tuple[int, Layer]]) -> str:
+    """Of neighbours that agree with the same rules."""
+    first, last = run[0][0], run[-1][0]
+    which = f"layer {first}" if first == last else f"layers {first}-{last}"
+    scales = [layer.weight.shape[0] * layer.judged.variance for _, layer in run]
+    low, high = f"{min(scales):.3g}", f"{max(scales):.3g}"
+    return f"{which}: {_layer_words(run[0][1])} (fan_in x Var(W) = {low if low == high else f'{low} .. {high}'})"
+
+
+def _layer_words(layer: Layer) -> str:
+    if not _tells(layer):
+        return "too few weights to tell"
+    names = matches(layer)
+    return f"variance {variance_words(RULES[names[0]])}, {', '.join(names)}" if names else "no known rule"
+
+
+def _nearness(layers: Sequence[Layer], name: str) -> str:
+    """How near the layer comes that is furthest from a rule, in units of chance."""
+    rule = RULES[name]
+    gaps = [(_gap(rule, layer), _chance(rule, layer)) for layer in layers]
+    gap, chance = max(gaps, key=lambda pair: abs(pair[0]) / pair[1])
+    return f"{100 * gap:+.2g}% at most, chance allows {percent(chance)}%"
 
 
 _FANS: Mapping[str, Callable[[int, int], float]] = {
@@ -84,18 +79,18 @@ def variance_words(rule: Initializer) -> str:
 def _unknown(found: Sequence[Match]) -> str:
     low, high = min(one.scale for one in found), max(one.scale for one in found)
     span = f"{low:.3g}" if math.isclose(low, high, rel_tol=1e-2) else f"{low:.3g} .. {high:.3g}"
-    return f"no known rule ({span})"
+    return f"no known rule (fan_in x Var(W) = {span})"
 
 
-def match(layer: Layer) -> Match:
-    """The rules that a layer agrees with, in the order of the registry."""
-    fans = (layer.weight.shape[0], layer.weight.shape[1])
-    found, room = layer.judged, _chance(layer)
-    scale = fans[0] * found.variance
-    if found.mean or not found.variance or room > _WIDEST:
-        return Match((), math.nan, room, scale)
-    ratios = {rule.name: found.variance / rule.variance(*fans) for rule in _rules() if _agrees(rule, layer, fans, room)}
-    return Match(tuple(ratios), next(iter(ratios.values()), math.nan), room, scale)
+def _tells(layer: Layer) -> bool:
+    return layer.weight.size >= _FEWEST
+
+
+def matches(layer: Layer) -> tuple[str, ...]:
+    """The rules that a layer agrees with, in the order of the registry; none of weights with a mean, or constant."""
+    if layer.judged.mean or not layer.judged.variance:
+        return ()
+    return tuple(rule.name for rule in _rules() if _agrees(rule, layer))
 
 
 def _rules() -> Iterator[Initializer]:
@@ -106,39 +101,51 @@ def _rules() -> Iterator[Initializer]:
             yield rule
 
 
-def _agrees(rule: Initializer, layer: Layer, fans: tuple[int, int], room: float) -> bool:
+def _agrees(rule: Initializer, layer: Layer) -> bool:
     found = layer.judged
-    if rule.distribution.orthogonal != found.orthogonal:
+    if rule.distribution.orthogonal != found.orthogonal or abs(_gap(rule, layer)) > _chance(rule, layer):
         return False
-    if abs(found.variance / rule.variance(*fans) - 1) > room:
-        return False
-    return (found.orthogonal or _is_shape(rule, layer)) and _has_bias(rule, layer, fans)
+    return (found.orthogonal or _is_shape(rule.distribution, layer)) and _has_bias(rule, layer)
 
 
-def _chance(layer: Layer) -> float:
-    """5 SD of the relative variance: `sqrt((E[w^4]/E[w^2]^2 - 1)/entries)`; nothing but rounding if orthonormal."""
-    if layer.judged.orthogonal:
-        return 1e-5
-    return SDS * math.sqrt(max(layer.judged.kurtosis - 1, 0.0) / layer.weight.size)
+def _gap(rule: Initializer, layer: Layer) -> float:
+    """Measured variance over that of the rule, less 1."""
+    return layer.judged.variance / rule.variance(*_fans(layer)) - 1
 
 
-def _is_shape(rule: Initializer, layer: Layer) -> bool:
-    """The kurtosis lies within 5 SD of that of the rule's distribution.
+def _fans(layer: Layer) -> tuple[int, int]:
+    fan_in, fan_out = layer.weight.shape
+    return fan_in, fan_out
 
-    Of a kurtosis k the estimator has variance `E[(u^4 - 2 k u^2 + k)^2]/entries`, u of mean 0 and variance 1, the
-    error of the variance among it.
+
+def _chance(rule: Initializer, layer: Layer) -> float:
+    """5 SD of the relative variance, `sqrt((E[w^4]/E[w^2]^2 - 1)/entries)`; rounding alone if orthonormal."""
+    if rule.distribution.orthogonal:
+        return _ROUNDING
+    return SDS * math.sqrt((rule.distribution.fourth(layer.weight.shape[0])[0] - 1) / layer.weight.size)
+
+
+def _is_shape(distribution: Distribution, layer: Layer) -> bool:
+    """The kurtosis lies within 5 SD of that of the distribution."""
+    expected = distribution.fourth(layer.weight.shape[0])[0]
+    return abs(layer.judged.kurtosis - expected) <= SDS * _kurtosis_sd(distribution) / math.sqrt(layer.weight.size)
+
+
+@lru_cache(maxsize=16)
+def _kurtosis_sd(distribution: Distribution) -> float:
+    """SD of the kurtosis k of one entry, so to say: of N it is that of `u^4 - 2 k u^2 + k` over `sqrt(N)`.
+
+    The error of the variance is among it; taken from a sample of the distribution itself.
     """
-    found = layer.judged
-    expected = rule.distribution.fourth(layer.weight.shape[0])[0]
-    squares = (np.asarray(layer.weight, float) - found.mean) ** 2 / found.variance
-    influence = squares * squares - 2 * found.kurtosis * squares + found.kurtosis
-    return abs(found.kurtosis - expected) <= SDS * float(np.std(influence)) / math.sqrt(layer.weight.size)
+    squares = distribution.sample(np.random.default_rng(0), (_SAMPLE, 1), np.float64) ** 2
+    kurtosis = float(np.mean(squares * squares))
+    return float(np.std(squares * squares - 2 * kurtosis * squares + kurtosis))
 
 
-def _has_bias(rule: Initializer, layer: Layer, fans: tuple[int, int]) -> bool:
+def _has_bias(rule: Initializer, layer: Layer) -> bool:
     """Zeros, or entries of the variance that comes with the rule."""
     if rule.bias is None or layer.bias is None:
         return rule.bias is None and layer.bias is None
-    squares = np.asarray(layer.bias, float) ** 2 / rule.bias.variance(*fans)
-    fourth = rule.bias.distribution.fourth(fans[0])[0]
+    squares = np.asarray(layer.bias, float) ** 2 / rule.bias.variance(*_fans(layer))
+    fourth = rule.bias.distribution.fourth(len(layer.weight))[0]
     return abs(float(np.mean(squares)) - 1) <= SDS * math.sqrt((fourth - 1) / len(squares))
