@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import groupby
+
 import numpy as np
 
 from initprobe.independence import SDS
@@ -74,12 +75,6 @@ def variance_words(rule: Initializer) -> str:
             scale = Fraction(scales[0]).limit_denominator(1000)
             return f"{scale.numerator}/{fan if scale.denominator == 1 else f'({scale.denominator} {fan})'}"
     return rule.formula
-
-
-def _unknown(found: Sequence[Match]) -> str:
-    low, high = min(one.scale for one in found), max(one.scale for one in found)
-    span = f"{low:.3g}" if math.isclose(low, high, rel_tol=1e-2) else f"{low:.3g} .. {high:.3g}"
-    return f"no known rule (fan_in x Var(W) = {span})"
 
 
 def _tells(layer: Layer) -> bool:
