@@ -126,7 +126,7 @@ def activation(
     label = name or _name(function)
     if not callable(function):
         raise ConfigError(f"{label}: is {type(function).__name__}, not a function of an array")
-    value = _Value(function)
+    value = _Value(label, function)
     _try(label, function)
     given = slope or getattr(function, "slope", None)
     bends = _declared(label, function, kinks)
@@ -139,7 +139,7 @@ def activation(
     record = Activation(
         name=label,
         value=value,
-        slope=_Difference(value, bends) if given is None else _Slope(_Value(given)),
+        slope=_Difference(value, bends) if given is None else _Slope(_Value(label, given)),
         formula=f"{label.rpartition(':')[2]}(x)",
         reference=f"your own {label}",
         kinks=bends,
@@ -278,11 +278,11 @@ def _declared(label: str, function: Function, kinks: tuple[float, ...] | None) -
 class _Value:
     """A function in the dtype of its argument, and never a view of it."""
 
+    label: str
     function: Function
 
     def __call__(self, z: Array) -> Array:
-        with np.errstate(all="ignore"):
-            h: Array = np.asarray(self.function(z)).astype(z.dtype, copy=False)
+        h: Array = np.asarray(_called(self.label, self.function, z)).astype(z.dtype, copy=False)
         return h.copy() if np.may_share_memory(h, z) else h
 
 

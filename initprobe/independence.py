@@ -1,8 +1,8 @@
 """Whether a matrix of weights looks as if its entries had been drawn independently, by which mean-field theory stands.
 
 Each statistic has a mean and a standard deviation under independence; one that lies 5 of them beyond speaks against it.
-Only what is too large counts: rows of equal length or orthonormal columns are no obstacle to theory. Whether weights are
-aligned with the data cannot be seen here; it shows as a gap between what theory predicts and what is measured.
+Only what is too large counts: rows of equal length or orthonormal columns are no obstacle to theory. Whether weights
+are aligned with the data cannot be seen here; it shows as a gap between what theory predicts and what is measured.
 """
 
 from __future__ import annotations

@@ -154,7 +154,10 @@ def rules_of(config: ProbeConfig, sizes: Sequence[int]) -> list[Layer]:
 
 
 def _measured_rule(layer: Given) -> Layer:
-    """Of weights from a file: the mean, variance and fourth moment that they have, and their very biases."""
+    """Of weights from a file: the mean, variance and fourth moment that they have, and their very biases.
+
+    The spread is that of drawn weights, a little wider than that of these, whose variance is known.
+    """
     found, bias = layer.judged, np.zeros(1) if layer.bias is None else layer.bias.astype(float)
     mean, variance = float(bias.mean()), float(bias.var())
     return Layer(

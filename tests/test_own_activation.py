@@ -358,3 +358,13 @@ def test_a_sweep_names_the_line_of_a_wrong_one(tmp_path, initprobe):
 def test_parameters_of_a_reference_are_no_parameters(home):
     with pytest.raises(ConfigError, match="takes no parameters"):
         imported(Spec("ownacts:swish", {"beta": 1.0}))
+
+
+def test_a_function_that_fails_in_the_middle_is_no_bug_of_ours():
+    def fails(z):
+        if z.ndim == 2 and z.shape[1] == 41:
+            raise ValueError("no 41")
+        return np.tanh(z)
+
+    with pytest.raises(ConfigError, match=r"^fails: fails on an array \(ValueError: no 41\)"):
+        run(ProbeConfig(init="he", act=fails, layers=2, width=41, batch=20))

@@ -13,7 +13,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import click
@@ -81,10 +80,9 @@ def cli() -> None:
     initprobe list initializers
     initprobe explain he --fan-in 784 --fan-out 256
     """
-    # For `--act package.module:name`; last, so that no file here hides a library.
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    # The current directory, for `--act package.module:name`; last, so that no file here hides a library.
+    if "" not in sys.path:
+        sys.path.append("")
 
 
 def main(args: Sequence[str] | None = None) -> None:
