@@ -50,21 +50,25 @@ class Judged:
 
 def judge(weight: Array) -> Judged:
     """Judge `W` of shape `(fan_in, fan_out)`."""
-    wide = np.asarray(weight, float)
-    mean, scale = float(wide.mean()), float(np.abs(wide).max())
-    if np.ptp(wide) == 0:
-        return Judged(mean, 0.0, 1.0, False, f"every entry is {mean:.4g}")
-    unit = wide / scale
-    centre = mean / scale
-    if abs(centre) < SDS * float(unit.std()) / math.sqrt(unit.size):
+    low, high = float(weight.min()), float(weight.max())
+    if low == high:
+        return Judged(low, 0.0, 1.0, False, f"every entry is {low:.4g}")
+    scale = max(-low, high)
+    unit = weight.astype(float)
+    unit /= scale  # so that no square leaves the float range
+    centre = float(unit.mean())
+    spread = math.sqrt(max(float(np.vdot(unit, unit)) / unit.size - centre**2, 0.0))
+    if abs(centre) < SDS * spread / math.sqrt(unit.size):
         centre = 0.0
-    unit = unit - centre
-    spread = float(np.sqrt(np.mean(unit * unit)))
+    else:
+        unit -= centre
+    spread = math.sqrt(float(np.vdot(unit, unit)) / unit.size)
     unit /= spread
-    fourth = float(np.mean((unit * unit) ** 2))
-    few = _few(wide, fourth)
+    squares = unit * unit
+    fourth = float(np.vdot(squares, squares)) / unit.size
+    few = _few(weight, fourth)
     orthogonal = few is None and _is_orthogonal(unit)
-    fault = few or (None if orthogonal else next(_faults(unit, fourth), None))
+    fault = few or (None if orthogonal else next(_faults(unit, squares, fourth), None))
     return Judged(centre * scale, (spread * scale) ** 2, fourth, orthogonal, fault)
 
 
@@ -112,18 +116,20 @@ def _some(rows: Array) -> Array:
     return rows[:: max(-(-len(rows) // _SOME), 1)]
 
 
-def _faults(unit: Array, fourth: float) -> Iterator[str]:
+def _faults(unit: Array, squares: Array, fourth: float) -> Iterator[str]:
     """What speaks against independent entries of mean 0 and variance 1, in words."""
-    sides = {"rows": unit, "columns": unit.T}
-    for name, vectors in sides.items():
-        excess = _uneven(vectors, fourth)
+    excess_square = squares - 1
+    excess_square *= excess_square
+    tail = float(np.vdot(excess_square, excess_square)) / unit.size
+    for axis, name in ((1, "rows"), (0, "columns")):
+        sizes = squares.mean(axis=axis)
+        excess = _uneven(sizes, unit.shape[axis], fourth, tail)
         if excess > SDS:
-            sizes = np.mean(vectors**2, axis=1)
             yield (
                 f"the variance of its {name} goes from {sizes.min():.2g} to {sizes.max():.2g} times the mean, "
                 f"{excess:.0f} SD more than chance allows"
             )
-    for name, vectors in sides.items():
+    for name, vectors in (("rows", unit), ("columns", unit.T)):
         excess = _aligned(_some(vectors), fourth)
         if excess > SDS:
             yield f"its {name} are correlated, {excess:.0f} SD beyond chance"
@@ -132,20 +138,18 @@ def _faults(unit: Array, fourth: float) -> Iterator[str]:
         yield f"its largest singular value is {share:.3g} times that of chance, {excess:.0f} SD beyond it"
 
 
-def _uneven(vectors: Array, fourth: float) -> float:
+def _uneven(sizes: Array, length: int, fourth: float, tail: float) -> float:
     """How unequal the mean squares of some vectors are, in SDS of what chance makes of them.
 
     A mean square `s` of `n` entries has `Var(s) = (E[w^4] - 1)/n`; the mean of `(s - 1)^2` over m vectors has SD
-    `Var(s) sqrt((2 + k/n)/m)`, `k` the excess kurtosis of `w^2`.
+    `Var(s) sqrt((2 + k/n)/m)`, `k` the excess kurtosis of `w^2`, from `tail = E[(w^2 - 1)^4]`.
     """
-    squares = vectors * vectors
-    count, length = vectors.shape
     variance = (fourth - 1) / length
-    if count < 2 or variance < 1e-12:  # signs alone: every mean square is 1
+    if len(sizes) < 2 or variance < 1e-12:  # signs alone: every mean square is 1
         return 0.0
-    tail = float(np.mean(((squares - 1) ** 2) ** 2)) / (fourth - 1) ** 2 - 3
-    spread = math.sqrt(max(2 + tail / length, 0.0) / count)
-    return _sds(float(np.mean((squares.mean(axis=1) - 1) ** 2)) / variance, spread)
+    kurtosis = tail / (fourth - 1) ** 2 - 3
+    spread = math.sqrt(max(2 + kurtosis / length, 0.0) / len(sizes))
+    return _sds(float(np.mean((sizes - 1) ** 2)) / variance, spread)
 
 
 def _sds(square: float, spread: float) -> float:
@@ -182,13 +186,13 @@ def _spiked(unit: Array, fourth: float) -> tuple[float, float]:
     width = root * (1 / math.sqrt(max(rows - 1, 1)) + 1 / math.sqrt(columns)) ** (1 / 3)
     mean, sd = _TRACY_WIDOM
     expected = (root**2 + mean * width) * (1 + max(fourth - 3, 0.0) / min(rows, columns))
-    found = _largest_eigenvalue(unit)
+    found = _largest_eigenvalue(unit.astype(np.float32))
     return (found - expected) / (sd * width), math.sqrt(found / max(expected, 1e-12))
 
 
 def _largest_eigenvalue(unit: Array) -> float:
     """Of `W'W`, by Lanczos' method; from below."""
-    start = np.random.default_rng(0).standard_normal(unit.shape[1])
+    start = np.random.default_rng(0).standard_normal(unit.shape[1], dtype=np.float32)
     vector: Array = np.asarray(start / np.linalg.norm(start))
     before: Array = np.zeros_like(vector)
     beside = 0.0
