@@ -14,12 +14,15 @@ from click.testing import CliRunner
 
 import initprobe
 from initprobe.cli.app import COMMANDS, cli
+from initprobe.experiment import prepare
+from initprobe.networks import first_network
 from initprobe.sweep.plan import load
 from initprobe.sweep.store import open_store
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)
 MINE = next(block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "# mine.yaml" in block)
+MODULE = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "# mine.py" in block)
 COMMAND_LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("initprobe ")]
 
 
@@ -33,6 +36,9 @@ def test_every_command_runs(line, tmp_path):
     saved = initprobe.run(initprobe.ProbeConfig(init="he", act="relu", layers=2, width=9, batch=9))
     (home / "result.json").write_text(saved.to_json())
     (tmp_path / "mine.yaml").write_text(MINE)
+    (tmp_path / "mine.py").write_text(MODULE)
+    if "--weights" in line:
+        np.savez(tmp_path / "w.npz", **first_network(prepare(initprobe.ProbeConfig(init="he", act="relu", width=50))))
     if "initprobe-out/mine" in line:
         swept = load(tmp_path / "mine.yaml", ["layers=2", "width=9"])
         with open_store(tmp_path / "initprobe-out" / "mine" / "sweep.db") as store:
