@@ -125,7 +125,7 @@ def test_mean_cosine_is_that_of_all_pairs():
     config = ProbeConfig(init="identity", act="linear", layers=1, width=6, batch=40, draws=1, dtype="float64")
     directions = record.Directions()
     for rows in (slice(0, 13), slice(13, 40)):
-        directions.add(record.directions(record.widen(z[rows])))
+        directions.add(record.directions(z[rows]))
     assert directions.mean_cosine() == pytest.approx(pairs.mean(), rel=1e-12)
     assert run(config).layers[0].correlation is not None
     assert record.Directions().mean_cosine() is None

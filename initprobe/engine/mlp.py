@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.activations import Activation
-from initprobe.engine.record import LayerRecord, record_forward, take
+from initprobe.engine.record import LayerRecord, record_backward, record_forward
 from initprobe.engine.streams import Purpose, Streams, stream_blocks
 from initprobe.engine.workers import Workers, cached, row_blocks
 from initprobe.initializers import Initializer
@@ -175,8 +175,7 @@ def backward(
 
     blocks = row_blocks(*g.shape)
     workers.map(work, blocks)
-    take(record.output_gradient, g, workers, exponent)
-    take(record.preactivation_gradient, delta, workers, exponent)
+    record_backward(record, g, delta, workers, exponent)
     if wiring.norm is not None and inverse is not None:
         workers.finish()  # the statistics are of dL/dz, whose place dL/dy takes
         denormalised(wiring.norm, delta, z, inverse, workers)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.engine.record import LayerRecord, merge, tallied
-from initprobe.engine.sketch import Moments, Tally
+from initprobe.engine.sketch import Moments, Sketch, Tally
 from initprobe.engine.workers import Workers, row_blocks
 
 Array = npt.NDArray[Any]
@@ -65,9 +65,12 @@ def _in_full(h_in: Array, delta: Array, record: LayerRecord, workers: Workers, e
 
     def work(rows: slice) -> list[Tally]:
         np.matmul(h_in[:, rows].T, delta, out=gradient[rows])
-        return tallied(gradient, rows, sketch, exponent)
+        return _tallied(gradient, rows, sketch, exponent)
 
-    workers.later(work, row_blocks(*gradient.shape), lambda blocks: merge(sketch, gradient, blocks, exponent))
+    def add(blocks: list[list[Tally]]) -> None:
+        merge(sketch, gradient, [part for block in blocks for part in block], exponent)
+
+    workers.later(work, row_blocks(*gradient.shape), add)
 
 
 def _by_rows(h_in: Array, delta: Array, record: LayerRecord, workers: Workers, exponent: int, rows: Array) -> None:
@@ -75,7 +78,7 @@ def _by_rows(h_in: Array, delta: Array, record: LayerRecord, workers: Workers, e
 
     def multiply() -> list[Tally]:
         np.matmul(h_in[:, rows].T, delta, out=some)
-        return tallied(some, slice(0, len(some)), sketch, exponent)
+        return _tallied(some, slice(0, len(some)), sketch, exponent)
 
     def work(block: slice | None) -> _Sums | list[Tally]:
         return multiply() if block is None else _sums(h_in, delta, block)
@@ -87,10 +90,14 @@ def _by_rows(h_in: Array, delta: Array, record: LayerRecord, workers: Workers, e
         if moments is None:
             _in_full(h_in, delta, record, Workers(0), exponent)
         else:
-            merge(sketch, some, [tallies], exponent, moments)
+            merge(sketch, some, tallies, exponent, moments)
 
     starts = range(0, len(delta), _GRAM_ROWS)
     workers.later(work, [None, *(slice(start, min(start + _GRAM_ROWS, len(delta))) for start in starts)], add)
+
+
+def _tallied(gradient: Array, rows: slice, sketch: Sketch, exponent: int) -> list[Tally]:
+    return [part for (part,) in tallied([gradient], rows, [sketch], exponent)]
 
 
 class _Sums(NamedTuple):

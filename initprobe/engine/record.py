@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.activations import Activation, Band
-from initprobe.engine.sketch import COARSE, FINE, Moments, Sketch, Tally, Wide, tally, widen
+from initprobe.engine.sketch import COARSE, FINE, Moments, Sketch, Tally, Wide, count, tally, widen
 from initprobe.engine.workers import Workers, cached, row_blocks
 
 Array = npt.NDArray[Any]
@@ -41,12 +41,12 @@ class Directions:
         return min(max((squared - self.rows) / (self.rows * (self.rows - 1.0)), -1.0), 1.0)
 
 
-def directions(wide: Wide) -> tuple[Array, int]:
-    """Sum of the rows' unit vectors, and how many rows are not zero."""
-    norms = np.sqrt(np.einsum("ij,ij->i", wide.array, wide.array))
+def directions(rows: Array) -> tuple[Array, int]:
+    """Sum of the unit vectors along float64 rows, and how many rows are not zero."""
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     has_direction = norms > 0
     inverse = np.divide(1, norms, out=np.zeros_like(norms), where=has_direction)
-    return inverse @ wide.array, int(np.count_nonzero(has_direction))
+    return inverse @ rows, int(np.count_nonzero(has_direction))
 
 
 @dataclass
@@ -87,7 +87,7 @@ class LayerRecord:
 
 
 class _Seen(NamedTuple):
-    """What a part of z tells beside its tally."""
+    """What a part of z and h tells beside its tallies."""
 
     directions: tuple[Array, int]
     saturated: int
@@ -97,9 +97,9 @@ class _Seen(NamedTuple):
 def take(sketch: Sketch, tensor: Array, workers: Workers, exponent: int = 0) -> None:
     """Put off the statistics of a tensor that is `2^-exponent` of what it stands for."""
     workers.later(
-        lambda rows: tallied(tensor, rows, sketch, exponent),
+        lambda rows: tallied([tensor], rows, [sketch], exponent),
         row_blocks(*tensor.shape),
-        lambda blocks: merge(sketch, tensor, blocks, exponent),
+        lambda blocks: merge(sketch, tensor, [part for block in blocks for (part,) in block], exponent),
     )
 
 
@@ -107,23 +107,38 @@ def record_forward(
     record: LayerRecord, activation: Activation, z: Array, h: Array, workers: Workers, plain: bool
 ) -> None:
     """Put off the statistics of a layer's z and h; in a `plain` layer, h is phi(z)."""
+    sketches = record.preactivation, record.output
 
-    def look(part: slice) -> tuple[Tally, Tally, _Seen]:
-        wide = widen(z[part])
-        z_tally = _tally(z[part], wide, record.preactivation)
-        highest = None if activation.dead_below is None else z[part].max(axis=0)
-        value = h[part] if plain else activation.value(z[part])
-        seen = _Seen(directions(wide), _saturated(value, activation.saturation), highest)
-        return z_tally, _tally(h[part], widen(h[part]), record.output), seen
+    def look(part: slice) -> tuple[list[Tally], _Seen]:
+        blocks = [z[part], h[part]]
+        wide = widen(blocks)
+        value = blocks[1] if plain else activation.value(blocks[0])
+        highest = None if activation.dead_below is None else blocks[0].max(axis=0)
+        seen = _Seen(
+            directions(wide.rows[0].reshape(blocks[0].shape)), _saturated(value, activation.saturation), highest
+        )
+        return _tally(blocks, wide, sketches), seen
 
-    def add(blocks: list[list[tuple[Tally, Tally, _Seen]]]) -> None:
+    def add(blocks: list[list[tuple[list[Tally], _Seen]]]) -> None:
         parts = [part for block in blocks for part in block]
-        merge(record.preactivation, z, [[part[0] for part in parts]])
-        merge(record.output, h, [[part[1] for part in parts]])
-        for _, _, seen in parts:
+        for sketch, tensor, tallies in zip(sketches, (z, h), zip(*(part[0] for part in parts), strict=True), strict=True):
+            merge(sketch, tensor, tallies)
+        for _, seen in parts:
             _note(record, seen)
 
     workers.later(lambda rows: [look(part) for part in cached(rows, z.shape[1])], row_blocks(*z.shape), add)
+
+
+def record_backward(record: LayerRecord, g: Array, delta: Array, workers: Workers, exponent: int) -> None:
+    """Put off the statistics of dL/dh and dL/dz, of which `g` and `delta` are `2^-exponent`."""
+    sketches = record.output_gradient, record.preactivation_gradient
+
+    def add(blocks: list[list[list[Tally]]]) -> None:
+        parts = [part for block in blocks for part in block]
+        for sketch, tensor, tallies in zip(sketches, (g, delta), zip(*parts, strict=True), strict=True):
+            merge(sketch, tensor, tallies, exponent)
+
+    workers.later(lambda rows: tallied([g, delta], rows, sketches, exponent), row_blocks(*g.shape), add)
 
 
 def _note(record: LayerRecord, seen: _Seen) -> None:
@@ -139,30 +154,29 @@ def _saturated(value: Array, band: Band | None) -> int:
     return int(np.count_nonzero(value <= band.low) + np.count_nonzero(value >= band.high))
 
 
-def tallied(tensor: Array, rows: slice, sketch: Sketch, exponent: int = 0) -> list[Tally]:
-    """The tallies of a block of a tensor's rows, part by part."""
-    parts = (tensor[part] for part in cached(rows, tensor.shape[1]))
-    return [_tally(part, widen(part), sketch, exponent) for part in parts]
+def tallied(
+    tensors: Sequence[Array], rows: slice, sketches: Sequence[Sketch], exponent: int = 0
+) -> list[list[Tally]]:
+    """The tallies of a block of rows of tensors of one shape, part by part, in each part one a tensor."""
+    parts = ([tensor[part] for tensor in tensors] for part in cached(rows, tensors[0].shape[1]))
+    return [_tally(blocks, widen(blocks), sketches, exponent) for blocks in parts]
 
 
-def _tally(part: Array, wide: Wide, sketch: Sketch, exponent: int = 0) -> Tally:
-    return tally(part, wide, sketch.grid, math.ldexp(sketch.centre or 0.0, -exponent))
+def _tally(blocks: Sequence[Array], wide: Wide, sketches: Sequence[Sketch], exponent: int = 0) -> list[Tally]:
+    centres = [math.ldexp(sketch.centre or 0.0, -exponent) for sketch in sketches]
+    return tally(blocks, wide, [sketch.grid for sketch in sketches], centres)
 
 
 def merge(
-    sketch: Sketch,
-    tensor: Array,
-    blocks: Sequence[Sequence[Tally]],
-    exponent: int = 0,
-    moments: Moments | None = None,
+    sketch: Sketch, tensor: Array, tallies: Sequence[Tally], exponent: int = 0, moments: Moments | None = None
 ) -> None:
-    """Add the tallies of all blocks of a tensor, in block order, to its sketch.
+    """Add the tallies of all parts of a tensor, in order, to its sketch; it is `2^-exponent` of what it stands for.
 
     Given the `moments` of a larger tensor, what is tallied is a sample of that.
     """
 
     def recount(centre: float) -> Iterable[Array]:
         shift = tensor.dtype.type(centre)
-        return (sketch.grid.count(tensor[rows] - shift) for rows in row_blocks(*tensor.shape))
+        return (count([tensor[rows] - shift], [sketch.grid])[0] for rows in row_blocks(*tensor.shape))
 
-    sketch.add([part for block in blocks for part in block], recount, exponent, moments)
+    sketch.add(tallies, recount, exponent, moments)

@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -93,10 +94,15 @@ def _ldexp(value: float, exponent: int) -> float:
 
 @dataclass(frozen=True)
 class Wide:
-    """A block in float64, `block = array * 2^exponent`, scaled so that squares stay in range."""
+    """Blocks of one size in float64, a row each, scaled so that squares stay in range.
 
-    array: Array
-    exponent: int = 0
+    Attributes:
+        rows: `(blocks, entries)`, good until the thread widens its next.
+        exponents: block k is row k times `2^exponents[k]`.
+    """
+
+    rows: Array
+    exponents: Sequence[int]
 
 
 _scratch = threading.local()
@@ -112,30 +118,38 @@ def _buffer(name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     return held[:size].reshape(shape)
 
 
-def widen(block: Array) -> Wide:
-    """`block` in float64, good until the thread widens its next (the block itself where it is float64 and in range)."""
-    if block.dtype == np.float32:
-        wide = _buffer("wide", block.shape, np.float64)
-        np.copyto(wide, block)
-        return Wide(wide)
-    peak = max(-float(block.min()), float(block.max()))
-    if _SAFE_LOW < peak < _SAFE_HIGH or peak == 0 or not math.isfinite(peak):
-        return Wide(block)
-    exponent = math.frexp(peak)[1]
-    return Wide(np.ldexp(block, -exponent), exponent)
+def widen(blocks: Sequence[Array]) -> Wide:
+    """Some blocks of one size in float64."""
+    rows = _buffer("wide", (len(blocks), blocks[0].size), np.float64)
+    return Wide(rows, [_widen(block, row.reshape(block.shape)) for block, row in zip(blocks, rows, strict=True)])
 
 
-def moments(wide: Wide) -> Moments:
-    """Moments of a block, two passes where one would cancel."""
-    entries = wide.array.reshape(-1)
+def _widen(block: Array, row: Array) -> int:
+    """Copy a block, scaled by a power of two if its squares would leave the range of float64; the exponent."""
+    if block.dtype == np.float64:
+        peak = max(-float(block.min()), float(block.max()))
+        if not (_SAFE_LOW < peak < _SAFE_HIGH or peak == 0 or not math.isfinite(peak)):
+            exponent = math.frexp(peak)[1]
+            np.ldexp(block, -exponent, out=row)
+            return exponent
+    np.copyto(row, block)
+    return 0
+
+
+def moments(wide: Wide) -> list[Moments]:
+    """Moments of some blocks, two passes where one would cancel."""
+    sums, squares = wide.rows.sum(axis=1).tolist(), np.einsum("ij,ij->i", wide.rows, wide.rows).tolist()
+    return [_moments(*each) for each in zip(wide.rows, wide.exponents, sums, squares, strict=True)]
+
+
+def _moments(entries: Array, exponent: int, total: float, squares: float) -> Moments:
     count = entries.size
-    mean = float(entries.sum()) / count
-    squares = float(entries @ entries)
+    mean = total / count
     if count * mean * mean < squares / 2:
-        return Moments(count, mean, squares - count * mean * mean, wide.exponent)
+        return Moments(count, mean, squares - count * mean * mean, exponent)
     centred = entries - mean
     slip = float(centred.sum()) / count
-    return Moments(count, mean + slip, max(float(centred @ centred) - count * slip * slip, 0.0), wide.exponent)
+    return Moments(count, mean + slip, max(float(centred @ centred) - count * slip * slip, 0.0), exponent)
 
 
 _FLOAT_OF: dict[Any, Any] = {np.uint32: np.float32, np.uint64: np.float64}
@@ -148,12 +162,6 @@ class Grid:
     pattern: type[np.unsignedinteger[Any]]
     shift: int
     size: int
-
-    def count(self, block: Array) -> Array:
-        """Occurrences of each bucket in `block`, int64 of shape `(size,)`."""
-        keys = _buffer("keys", (block.size,), np.int64)
-        np.right_shift(block.view(self.pattern).reshape(-1), self.shift, out=keys, casting="unsafe")
-        return np.bincount(keys, minlength=self.size)
 
     def moved(self, counts: Array, exponent: int) -> Array:
         """Counts of the same values times `2^exponent`; what becomes subnormal is counted next to 0."""
@@ -172,9 +180,19 @@ def grid_of(dtype: np.dtype[Any], bits: int) -> Grid:
     return Grid(np.uint32 if dtype == np.float32 else np.uint64, mantissa - bits, 1 << (1 + exponent + bits))
 
 
-@dataclass(frozen=True)
-class Tally:
-    """Partial statistics of one block; `counts` are of `block - centre`."""
+def count(blocks: Sequence[Array], grids: Sequence[Grid]) -> list[Array]:
+    """Occurrences of each bucket in blocks of one size, int64 of shape `(grid.size,)` each."""
+    keys = _buffer("keys", (len(blocks), blocks[0].size), np.int64)
+    ends = list(accumulate(grid.size for grid in grids))
+    for row, block, grid, end in zip(keys, blocks, grids, ends, strict=True):
+        np.right_shift(block.view(grid.pattern).reshape(-1), grid.shift, out=row, casting="unsafe")
+        if end > grid.size:
+            row += end - grid.size
+    return np.split(np.bincount(keys.reshape(-1), minlength=ends[-1]), ends[:-1])
+
+
+class Tally(NamedTuple):
+    """Partial statistics of one block; `counts` are of `block - centre`, and None where an entry is not finite."""
 
     moments: Moments
     low: float
@@ -185,16 +203,34 @@ class Tally:
     counts: Array | None
 
 
-def tally(block: Array, wide: Wide, grid: Grid, centre: float = 0.0) -> Tally:
-    """Statistics of a contiguous `block`, of which `wide` is the float64 copy."""
-    low, high = float(block.min()), float(block.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        infinite, nan = (int(np.count_nonzero(bad(block))) for bad in (np.isinf, np.isnan))
-        return Tally(Moments(), 0, 0, 0, infinite, nan, None)
-    counts = grid.count(block - block.dtype.type(centre) if centre else block)
-    may_hold_zeros = bool(centre) or counts[0] or counts[grid.size // 2]
-    zeros = block.size - int(np.count_nonzero(block)) if may_hold_zeros else 0
-    return Tally(moments(wide), low, high, zeros, 0, 0, counts)
+def tally(blocks: Sequence[Array], wide: Wide, grids: Sequence[Grid], centres: Sequence[float]) -> list[Tally]:
+    """Statistics of contiguous blocks of one size, of which `wide` is the float64 copy.
+
+    Several at a time: a call costs as much as a small block, and Python's lock changes hands at every one.
+    """
+    ends = zip(wide.rows.min(axis=1).tolist(), wide.rows.max(axis=1).tolist(), wide.exponents, strict=True)
+    ranges = [(_ldexp(low, exponent), _ldexp(high, exponent)) for low, high, exponent in ends]
+    if not all(math.isfinite(end) for each in ranges for end in each):
+        return [_alone(*each) for each in zip(blocks, grids, centres, strict=True)]
+    about = [block - block.dtype.type(at) if at else block for block, at in zip(blocks, centres, strict=True)]
+    seen = zip(blocks, moments(wide), ranges, count(about, grids), centres, strict=True)
+    return [Tally(own, *ends, _zeros(block, counts, at), 0, 0, counts) for block, own, ends, counts, at in seen]
+
+
+def _alone(block: Array, grid: Grid, centre: float) -> Tally:
+    """The tally of a block that may hold what is not finite."""
+    return tally([block], widen([block]), [grid], [centre])[0] if np.isfinite(block).all() else _void(block)
+
+
+def _void(block: Array) -> Tally:
+    infinite, nan = (int(np.count_nonzero(bad(block))) for bad in (np.isinf, np.isnan))
+    return Tally(Moments(), 0, 0, 0, infinite, nan, None)
+
+
+def _zeros(block: Array, counts: Array, centre: float) -> int:
+    """Entries that are 0, looked for only where the buckets beside it are not empty."""
+    may_hold_zeros = bool(centre) or counts[0] or counts[len(counts) // 2]
+    return block.size - int(np.count_nonzero(block)) if may_hold_zeros else 0
 
 
 @dataclass
