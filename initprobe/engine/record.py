@@ -126,7 +126,7 @@ def record_forward(
         for _, seen in parts:
             _note(record, seen)
 
-    workers.later(lambda rows: [look(part) for part in cached(rows, z.shape[1])], row_blocks(*z.shape), add)
+    workers.later(lambda rows: [look(part) for part in cached(rows, z.shape[1], len(sketches))], row_blocks(*z.shape), add)
 
 
 def record_backward(record: LayerRecord, g: Array, delta: Array, workers: Workers, exponent: int) -> None:
@@ -158,7 +158,7 @@ def tallied(
     tensors: Sequence[Array], rows: slice, sketches: Sequence[Sketch], exponent: int = 0
 ) -> list[list[Tally]]:
     """The tallies of a block of rows of tensors of one shape, part by part, in each part one a tensor."""
-    parts = ([tensor[part] for tensor in tensors] for part in cached(rows, tensors[0].shape[1]))
+    parts = ([tensor[part] for tensor in tensors] for part in cached(rows, tensors[0].shape[1], len(tensors)))
     return [_tally(blocks, widen(blocks), sketches, exponent) for blocks in parts]
 
 

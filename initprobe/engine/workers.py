@@ -28,8 +28,10 @@ Block = TypeVar("Block")
 Result = TypeVar("Result")
 Task = Callable[[], None]
 
-# About the number of entries that stays in a core's cache beside its float64 copy.
-_CACHED_ENTRIES = 1 << 17
+# Of fewer entries a pass over them is over before the next has got Python's lock; of more, they leave the caches.
+_PART_ENTRIES = 1 << 19
+# Narrow layers have longer blocks, up to so many entries.
+_BLOCK_ENTRIES = 1 << 17
 # Handing a block to a sleeping thread takes as long as a block of so many entries.
 _WORTH_A_THREAD = 1 << 16
 # A product of fewer rows repacks its other factor too often; of more, it leaves threads without work.
@@ -43,15 +45,15 @@ MOST_WAITING = 24
 
 def row_blocks(rows: int, columns: int) -> list[slice]:
     """Consecutive blocks of rows for a `(rows, columns)` matrix, the unit of work of a thread, fixed by the shape."""
-    wanted = max(_CACHED_ENTRIES // columns, _ENOUGH_ROWS)
+    wanted = max(_BLOCK_ENTRIES // columns, _ENOUGH_ROWS)
     half = max(math.ceil(rows / 2), _WORTH_A_THREAD // columns)
     step = max(min(wanted, _MOST_ROWS, half), _FEWEST_ROWS)
     return _slices(0, rows, step)
 
 
-def cached(block: slice, columns: int) -> list[slice]:
-    """The parts of a block that stay in cache while statistics are taken."""
-    return _slices(block.start, block.stop, max(_CACHED_ENTRIES // columns, 1))
+def cached(block: slice, columns: int, tensors: int = 1) -> list[slice]:
+    """The parts of a block that stay in cache, of some tensors at once, while statistics are taken."""
+    return _slices(block.start, block.stop, max(_PART_ENTRIES // (tensors * columns), 1))
 
 
 def _slices(start: int, stop: int, step: int) -> list[slice]:
@@ -78,10 +80,7 @@ class Workers:
         self._tokens: SimpleQueue[bool] = SimpleQueue()  # True for every task in the two; False ends a helper
         self._over: SimpleQueue[Exception | None] = SimpleQueue()
         self._unfinished = 0
-        # Counting holds Python's lock, so that two threads are not twice as fast at it: one of them takes up first what
-        # was put off, while the others multiply.
-        queues = [(self._waiting, self._urgent)] + (helpers - 1) * [(self._urgent, self._waiting)]
-        self._helpers = [threading.Thread(target=self._serve, args=each, daemon=True) for each in queues[:helpers]]
+        self._helpers = [threading.Thread(target=self._serve, daemon=True) for _ in range(helpers)]
         for helper in self._helpers:
             helper.start()
 
@@ -157,20 +156,19 @@ class Workers:
             self._tokens.get_nowait()
         except Empty:
             return False
-        _next(self._urgent, self._waiting)()
+        self._next()()
         return True
 
-    def _serve(self, *queues: deque[Task]) -> None:
+    def _serve(self) -> None:
         with _quiet():
             while self._tokens.get():
-                _next(*queues)()
+                self._next()()
 
-
-def _next(first: deque[Task], second: deque[Task]) -> Task:
-    try:
-        return first.popleft()
-    except IndexError:
-        return second.popleft()
+    def _next(self) -> Task:
+        try:
+            return self._urgent.popleft()
+        except IndexError:
+            return self._waiting.popleft()
 
 
 class _Batch(Generic[Block, Result]):
