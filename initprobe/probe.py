@@ -29,7 +29,7 @@ from initprobe.passes import Progress, Steps, Trace, probe_batch
 from initprobe.results import Environment, LayerStats, ProbeResult, Training
 from initprobe.rewire import apart_for, fix_for
 from initprobe.summary import summarise, with_fitting
-from initprobe.theory import Foresight, foresee, no_theory, pooled, with_theory
+from initprobe.theory import foresee, no_theory, pooled, with_theory
 
 Array = npt.NDArray[Any]
 
@@ -62,18 +62,19 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
     config, threads = experiment.config, threads or available_threads()
     started = time.perf_counter()
     records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
-    trace, forecast = Trace(experiment), _Forecast(experiment)
+    trace, inputs = Trace(experiment), list[InputMoments]()
     steps = Steps(progress, _layers_to_do(config, len(records)))
     # BLAS has one thread in here, for theory too: its own would spin for nothing, and take the processors of others.
     with workers(threads) as pool:
         seen = [
-            _probe_network(experiment, Streams(config.seed, draw), records, trace, forecast, pool, steps)
+            _probe_network(experiment, Streams(config.seed, draw), records, trace, inputs, pool, steps)
             for draw in range(config.draws)
         ]
         starts = [one.start for one in seen if one.start is not None]
         measured = summarise(records, experiment.sizes, config.activation, experiment.wirings)
         measured = with_fitting(config.initializer.fit, measured, [one.fitted for one in seen])
-        layers = with_theory(config, measured, forecast.foresight)
+        samples = experiment.batch * config.batches
+        layers = with_theory(config, measured, foresee(config, experiment.sizes, pooled(inputs), samples))
         scales = depth_scales(config, layers)
         loss = None
         if experiment.task is not None:
@@ -92,9 +93,9 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         )
         return diagnose(
             found,
-            lambda: fix_for(config, experiment.sizes, forecast.pooled),
+            lambda: fix_for(config, experiment.sizes, pooled(inputs)),
             config.thresholds,
-            apart=lambda: apart_for(config, experiment.sizes, forecast.pooled),
+            apart=lambda: apart_for(config, experiment.sizes, pooled(inputs)),
         )
 
 
@@ -103,31 +104,6 @@ def _layers_to_do(config: ProbeConfig, layers: int) -> int:
     fit = config.initializer.fit
     fitted = (config.draws + bool(config.train_steps)) * layers * (fit.steps if fit else 0)
     return fitted + config.draws * layers * (1 + 2 * config.batches) + config.train_steps
-
-
-class _Forecast:
-    """Theory, worked out while the last network is measured: all it needs is the inputs."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        self._experiment = experiment
-        self._inputs: list[InputMoments] = []
-        self.foresight: Foresight | None = None
-
-    def look(self, x: Array, pool: Workers) -> None:
-        """Put off the moments of a batch, and after the last one the prediction."""
-        pool.later(InputMoments.measure, [x], self._add)
-
-    def _add(self, moments: list[InputMoments]) -> None:
-        config, experiment = self._experiment.config, self._experiment
-        self._inputs += moments
-        if len(self._inputs) == config.draws * config.batches:
-            samples = experiment.batch * config.batches
-            self.foresight = foresee(config, experiment.sizes, self.pooled, samples)
-
-    @property
-    def pooled(self) -> InputMoments:
-        """The moments of all inputs."""
-        return pooled(self._inputs)
 
 
 @dataclass(frozen=True)
@@ -143,11 +119,11 @@ def _probe_network(
     streams: Streams,
     records: Sequence[LayerRecord],
     trace: Trace,
-    forecast: _Forecast,
+    inputs: list[InputMoments],
     pool: Workers,
     steps: Steps,
 ) -> _Seen:
-    """Sample one network and send every batch through it and back."""
+    """Sample one network and send every batch through it and back; the moments of its `inputs` are added to those."""
     network, fitted = hold_network(experiment, streams, trace, pool, steps)
     for record in records:
         record.begin_draw()
@@ -158,7 +134,7 @@ def _probe_network(
         start = number * experiment.batch
         x = input_rows(experiment, streams, start, start + experiment.batch, pool)
         g = seed_gradient(experiment, streams, start, start + experiment.batch, pool)
-        forecast.look(x, pool)
+        pool.later(InputMoments.measure, [x], inputs.extend)
         if number == 0 and experiment.task is not None:
             learner = learner_of(experiment.task, experiment.config, network, experiment.wirings, streams, pool)
             start_of_loss = start_of(experiment.task, learner, x, experiment.task.of(x, 0, streams))

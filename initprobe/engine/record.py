@@ -43,7 +43,7 @@ class Directions:
 
 def directions(rows: Array) -> tuple[Array, int]:
     """Sum of the unit vectors along float64 rows, and how many rows are not zero."""
-    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    norms = np.sqrt(np.vecdot(rows, rows))
     has_direction = norms > 0
     inverse = np.divide(1, norms, out=np.zeros_like(norms), where=has_direction)
     return inverse @ rows, int(np.count_nonzero(has_direction))

@@ -138,7 +138,7 @@ def _widen(block: Array, row: Array) -> int:
 
 def moments(wide: Wide) -> list[Moments]:
     """Moments of some blocks, two passes where one would cancel."""
-    sums, squares = wide.rows.sum(axis=1).tolist(), np.einsum("ij,ij->i", wide.rows, wide.rows).tolist()
+    sums, squares = wide.rows.sum(axis=1).tolist(), np.vecdot(wide.rows, wide.rows).tolist()
     return [_moments(*each) for each in zip(wide.rows, wide.exponents, sums, squares, strict=True)]
 
 
@@ -208,8 +208,7 @@ def tally(blocks: Sequence[Array], wide: Wide, grids: Sequence[Grid], centres: S
 
     Several at a time: a call costs as much as a small block, and Python's lock changes hands at every one.
     """
-    ends = zip(wide.rows.min(axis=1).tolist(), wide.rows.max(axis=1).tolist(), wide.exponents, strict=True)
-    ranges = [(_ldexp(low, exponent), _ldexp(high, exponent)) for low, high, exponent in ends]
+    ranges = [(float(block.min()), float(block.max())) for block in blocks]
     if not all(math.isfinite(end) for each in ranges for end in each):
         return [_alone(*each) for each in zip(blocks, grids, centres, strict=True)]
     about = [block - block.dtype.type(at) if at else block for block, at in zip(blocks, centres, strict=True)]
