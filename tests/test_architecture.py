@@ -15,7 +15,7 @@ FLOORS = [
     "errors", "numbers", "registry", "grammar", "activations", "fits", "initializers", "inputs", "norms", "losses",
     "thresholds", "wiring", "meanfield", "tuning", "config", "memory",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
-    "objective", "experiment", "passes", "networks", "probe",
+    "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
@@ -39,6 +39,7 @@ INSIDE = {
         "sweep_figures",
         "export",
     ],
+    "torch": ["kinds", "measure", "guard", "watch", "grouping", "words", "telling", "remedies", "bridge", "loading"],
     "sweep": [
         "runs",
         "fields",
@@ -61,6 +62,7 @@ INSIDE = {
         "sweep_output",
         "sweep_figures",
         "run",
+        "torch",
         "show",
         "listing",
         "explain",
@@ -92,6 +94,7 @@ HOMES = {
     ],
     "distributed": ["sweep/remote.py"],
     "psutil": ["memory.py"],
+    "torch": ["torch/"],
     "ruamel": ["sweep/document.py"],
 }
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if "configs" not in path.parts)
