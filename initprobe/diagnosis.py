@@ -290,7 +290,11 @@ def _dead_units(result: ProbeResult, limits: Thresholds) -> Observation | None:
 def _dead_layer(result: ProbeResult, limits: Thresholds) -> Observation | None:
     return _first(
         result,
-        lambda layer: (layer.output.zero_fraction == 1 or layer.output.dead_fraction == 1) and not _will_move(layer),
+        lambda layer: (
+            (layer.output.zero_fraction == 1 or layer.output.dead_fraction == 1)
+            and not _will_move(layer)
+            and (_is_chain(result) or layer.preactivation.zero_fraction != 1)  # a branch may start at 0
+        ),
         lambda layer: (
             "every output is 0" if layer.output.zero_fraction == 1 else "every unit's branch is off, and learns nothing"
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from initprobe.torch.guard import left_as_found, seed_everything
 from initprobe.torch.measure import is_measured
 from initprobe.torch.remedies import with_fixes
 from initprobe.torch.telling import Teller
-from initprobe.torch.watch import Watch, tensors
+from initprobe.torch.watch import Call, Watch, tensors
 
 Loss = Callable[[Any], Any]
 _SEED_STEP = 1_000_003  # draws of neighbouring seeds start apart
@@ -73,7 +73,7 @@ def probe(
         layers = _layers(watch)
         teller = Teller(watch, draws)
         told = tuple(teller.layer(number, layer) for number, layer in enumerate(layers, start=1))
-        owners = {id(part): number for number, layer in enumerate(layers, start=1) for part in layer.parts}
+        owners = _owners(layers, watch.uncalled)
         modules = tuple(teller.module(call, owners.get(id(call))) for call in (*watch.calls, *watch.uncalled))
     shapes = words.input_words(list(_inputs((given, kwargs))))
     setting = words.setting_words(model, shapes, draws, seed)
@@ -201,6 +201,18 @@ def _layers(watch: Watch) -> list[Layer]:
             "speak of; F.linear and its like are not seen"
         )
     return found
+
+
+def _owners(layers: Sequence[Layer], uncalled: Sequence[Call]) -> dict[int, int]:
+    """The number of the layer that a call is a part of, by the call's id; weights below a module are its layer's."""
+    numbered = list(enumerate(layers, start=1))
+    below = {
+        id(call): number
+        for number, layer in reversed(numbered)
+        for call in uncalled
+        if call.name.startswith(f"{layer.call.name}.".lstrip("."))
+    }
+    return below | {id(part): number for number, layer in numbered for part in layer.parts}
 
 
 def _config(model: Any, shapes: str, loss: Loss | None, draws: int, seed: int) -> dict[str, Any]:

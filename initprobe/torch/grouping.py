@@ -39,9 +39,9 @@ class Layer:
 def layers_of(calls: Sequence[Call], results: Sequence[Track]) -> list[Layer]:
     """The layers, in the order in which the weighted modules are called."""
     starts = [index for index, call in enumerate(calls) if call.is_layer]
-    ends = [*starts[1:], len(calls)]
+    ends = [*starts[1:], len(calls)][: len(starts)]
     # What the model gives comes after the last layer; after any other it says nothing.
-    given = [*([] for _ in starts[1:]), results]
+    given = [*([] for _ in starts[1:]), results][: len(starts)]
     return [_layer(calls[a], calls[a + 1 : b + 1], ends) for a, b, ends in zip(starts, ends, given, strict=True)]
 
 

@@ -68,7 +68,8 @@ class _Known:
     track: Track
 
     def is_of(self, tensor: Any) -> bool:
-        return self.tensor() is tensor and bool(self.version == tensor._version)
+        held = self.tensor()
+        return held is not None and held is tensor and bool(self.version == held._version)
 
 
 def tensors(held: object) -> Iterator[Any]:
@@ -261,4 +262,4 @@ def _dead_fraction(z: Any, axis: int, dead_below: float) -> float:
     axis = min(axis, z.ndim - 1) % z.ndim
     others = [place for place in range(z.ndim) if place != axis]
     highest = z.detach().amax(others) if others else z.detach()
-    return float((highest <= dead_below).float().mean())
+    return float((highest <= dead_below).double().mean())
