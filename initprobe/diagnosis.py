@@ -139,9 +139,19 @@ def trend(profile: Sequence[float]) -> Trend:
 
 
 def _profile(result: ProbeResult, tensor: str) -> TensorProfile:
-    """Layer and log10 variance, where it is known."""
-    known = ((layer.layer, layer.tensor(tensor).variance_log10) for layer in result.layers)
+    """Layer and log10 variance, where it is known.
+
+    The read-out of a model of somebody's own is left out: by having fewer units it takes a factor from the gradient
+    once, at any depth.
+    """
+    layers = result.layers[:-1] if _has_readout(result) else result.layers
+    known = ((layer.layer, layer.tensor(tensor).variance_log10) for layer in layers)
     return [(layer, value) for layer, value in known if value is not None]
+
+
+def _has_readout(result: ProbeResult) -> bool:
+    last = result.layers[-1]
+    return last.name is not None and last.activation is None and last.fan_out < last.fan_in
 
 
 def _chance(result: ProbeResult, tensor: str, limits: Thresholds) -> float:

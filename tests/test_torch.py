@@ -23,7 +23,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch_nets import Functional, ResNet, Tagger, encoder, mlp  # noqa: E402
 
-from initprobe.torch import probe  # noqa: E402
+from initprobe.torch import probe, traced  # noqa: E402
 
 
 def seeded(make, *args, **options):
@@ -204,10 +204,33 @@ def test_functional_activations_and_what_is_said_of_them():
     assert note in result.table()
 
 
-def test_torch_fx_lists_the_functions():
-    """What the note advises: the graph names every function that is called between modules."""
-    graph = torch.fx.symbolic_trace(seeded(Functional)).graph
-    assert [node.target for node in graph.nodes if node.op == "call_function"] == [torch.nn.functional.relu] * 6
+def test_traced_functions_are_seen():
+    """What the note advises, and that it changes neither the numbers nor the model."""
+    model = seeded(Functional)
+    before, names = probe(model, rows()), list(dict(model.named_modules()))
+    after = probe(traced(model), rows())
+    for tensor in TENSORS:
+        assert after.series(tensor) == before.series(tensor)
+    assert [layer.activation for layer in after.layers] == ["ReLU"] * 6 and after.notes == ()
+    assert [layer.name for layer in after.layers] == [layer.name for layer in before.layers]
+    assert after.config["chain"] and not before.config["chain"]
+    assert list(dict(model.named_modules())) == names
+    result = probe(traced(Varied()), rows(20, 10))
+    assert [layer.activation for layer in result.layers] == ["GELU", "Tanh", "LeakyReLU", "Sigmoid"]
+    assert result.layers[3].output.saturated_fraction is not None
+
+
+class Varied(nn.Module):
+    """Functions, methods, arguments by place and by name, and a submodule with the name of a function."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.d = (nn.Linear(10, 10) for _ in range(4))
+        self.tanh = nn.Identity()
+
+    def forward(self, x):
+        x = self.tanh(self.b(torch.nn.functional.gelu(self.a(x), approximate="tanh"))).tanh()
+        return torch.sigmoid(self.d(torch.nn.functional.leaky_relu(self.c(x), 0.3)))
 
 
 def test_tuples_whole_numbers_recurrence_and_tied_weights():

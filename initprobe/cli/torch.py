@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 )
 @click.option("--checkpoint", metavar="FILE", help="A saved model.state_dict() to load first; tensors alone, no code.")
 @click.option("--eval", "evaluation", is_flag=True, help="In evaluation mode.  [default: as the factory makes it]")
+@click.option(
+    "--trace", is_flag=True, help="Make modules of functional activations by torch.fx, so that they are seen."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
 @click.option("--threads", type=int, metavar="N", help="Threads that take statistics.  [default: all]")
 @click.option("-o", "--out", metavar="DIR", help=f"Where figures and result.json go.  [default: {DEFAULT_OUT}/NAME/]")
@@ -96,6 +99,7 @@ def _measured(options: dict[str, Any]) -> ProbeResult:
         dtype=options["dtype"],
         checkpoint=None if options["checkpoint"] is None else Path(options["checkpoint"]),
         evaluation=options["evaluation"],
+        trace=options["trace"],
         seed=options["seed"],
     )
     return probe_request(request, options["threads"])

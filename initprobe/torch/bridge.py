@@ -219,7 +219,7 @@ def _config(model: Any, shapes: str, loss: Loss | None, draws: int, seed: int) -
     parameter = next(model.parameters(), None)
     return {
         "source": "torch",
-        "model": f"{type(model).__module__}.{type(model).__qualname__}",
+        "model": f"{type(model).__module__}.{type(model).__name__}",
         "input": shapes,
         "dtype": None if parameter is None else words.dtype_name(parameter.dtype),
         "training": model.training,

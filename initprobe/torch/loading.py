@@ -21,6 +21,7 @@ from initprobe.registry import suggestion
 from initprobe.results import ProbeResult
 from initprobe.torch import words
 from initprobe.torch.bridge import probe
+from initprobe.torch.functions import traced
 from initprobe.torch.guard import left_as_found, seed_everything
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -37,6 +38,7 @@ class Request:
         dtype: of `DTYPES`, of the model and of its input; None for the model's own.
         checkpoint: a state dict to load into the model.
         evaluation: put the model into evaluation mode.
+        trace: make modules of its functional activations first.
         seed: of everything random.
     """
 
@@ -46,6 +48,7 @@ class Request:
     dtype: str | None = None
     checkpoint: Path | None = None
     evaluation: bool = False
+    trace: bool = False
     seed: int = 0
 
 
@@ -65,7 +68,7 @@ def prepare(request: Request) -> tuple[Any, Any]:
         model.eval()
     x = _input(request, next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32))
     _try(request.target, model, x)
-    return model, x
+    return (traced(model) if request.trace else model), x
 
 
 def probe_request(request: Request, threads: int | None = None) -> ProbeResult:
@@ -125,7 +128,9 @@ def _imported(name: str) -> Any:
 def _made(target: str, found: Any) -> Any:
     if not isinstance(found, nn.Module):
         if not callable(found):
-            raise ConfigError(f"{target} is a {type(found).__name__}; name a function that makes a model, or a class")
+            raise ConfigError(
+                f"{target} is of type {type(found).__name__}; name a function that makes a model, or a class"
+            )
         with _theirs(f"{target}() cannot make a model"):
             found = found()
     if not isinstance(found, nn.Module):

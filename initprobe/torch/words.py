@@ -83,7 +83,7 @@ def notes(layers: Sequence[Layer], uncalled: Sequence[Call], differentiated: boo
     if unseen:
         yield (
             f"no activation module follows {listed(unseen)}: h there is what the next module is given. Functional "
-            "calls (F.relu, x + y) are not seen; make them modules, or list them by torch.fx.symbolic_trace(model)"
+            "calls (F.relu, x + y) are not seen; torch.fx can make modules of activations: --trace, or traced(model)"
         )
     if uncalled:
         names = [call.name for call in uncalled]
