@@ -338,7 +338,9 @@ def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Observation | Non
         end = "" if last is layer or last.correlation is None else f", {last.correlation:.4f} at the last layer"
         return f"cosine {cosine:.3f} between two inputs{end}; q(1 - c) = {short(second * (1 - cosine))}"
 
-    started = result.layers[0].correlation or 0.0
+    started, ends = (layer.correlation or 0.0 for layer in (result.layers[0], result.layers[-1]))
+    if not _is_chain(result) and ends <= 1 - limits.indistinct:
+        return None  # a branch in which inputs look alike says nothing of what goes round it
     return _first(
         result,
         lambda layer: layer.correlation is not None and layer.correlation > 1 - limits.indistinct > started,

@@ -24,6 +24,7 @@ from torch import nn  # noqa: E402
 from torch_nets import Functional, ResNet, Tagger, encoder, mlp  # noqa: E402
 
 from initprobe.torch import probe, traced  # noqa: E402
+from initprobe.torch.kinds import fans, path  # noqa: E402
 
 
 def seeded(make, *args, **options):
@@ -491,6 +492,19 @@ def test_everything_else_works_on_it(tmp_path):
     assert changes["verdict"].new == "odd-layer" and changes["weight.variance"].layer == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("blocks.3.fc", "model.blocks[3].fc"),
+        ("0", "model[0]"),
+        ("", "model"),
+        ("heads.a-b.fc", 'model.get_submodule("heads.a-b.fc")'),
+    ],
+)
+def test_names_as_python_finds_them(name, expected):
+    assert path(name) == expected
+
+
 def test_a_net_of_run_has_no_modules():
     result = initprobe.run(ProbeConfig(init="he", act="relu", layers=2, width=20, batch=20))
     assert result.modules == () and result.notes == () and result.layers[0].name is None
@@ -509,6 +523,62 @@ def test_assert_healthy():
     assert not assert_healthy(model, rows(), allow="odd-layer").healthy
     with pytest.raises(UnknownNameError, match="Did you mean 'odd-layer'"):
         assert_healthy(model, rows(), allow=("odd-layr",))
+
+
+def test_a_layer_used_twice_is_numbered():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(10, 10)
+
+        def forward(self, x):
+            return self.fc(self.fc(x).relu())
+
+    result = probe(seeded(Twice), rows(20, 10))
+    assert [layer.name for layer in result.layers] == [module.label for module in result.modules] == ["fc", "fc#2"]
+    assert result.layers[0].weight_gradient == result.layers[1].weight_gradient  # it has one
+
+
+def test_any_mode_that_the_caller_is_in():
+    """Also with input that knows no gradient, overwritten by the first module."""
+    model = seeded(lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 3)))
+    model[1].requires_grad_(False)
+    expected = probe(model, rows(20, 10))
+    assert expected.modules[0].input_gradient.variance > 0
+    with torch.inference_mode():
+        x = rows(20, 10).clone()
+        assert probe(model, x).layers == expected.layers
+        assert torch.equal(x, rows(20, 10))
+    with torch.no_grad():
+        assert probe(model, rows(20, 10)).layers == expected.layers
+
+
+def test_a_loss_is_told():
+    labels = torch.arange(20) % 10
+    result = probe(seeded(nn.Linear, 10, 10), rows(20, 10), loss=lambda y: nn.functional.cross_entropy(y, labels))
+    assert result.notes[0].startswith("loss at the start: 2.") and result.layers[0].output_gradient.rms < 0.1
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: nn.Conv2d(8, 16, 3), (72, 144)),
+        (lambda: nn.Conv2d(8, 16, 3, groups=8), (9, 18)),
+        (lambda: nn.ConvTranspose2d(8, 16, 4, 2), (32, 64)),
+        (lambda: nn.Conv1d(8, 16, 5), (40, 80)),
+        (lambda: nn.Linear(7, 9), (7, 9)),
+    ],
+)
+def test_fan_in_keeps_the_variance(make, expected):
+    """What it is for: with Var(W) = 1 / fan_in and no bias, the output has the variance of the input."""
+    module = seeded(make)
+    assert fans(module) == expected
+    nn.init.normal_(module.weight, std=expected[0] ** -0.5)
+    nn.init.zeros_(module.bias)
+    shape = {"Linear": (4000, 7), "Conv1d": (64, 8, 50)}.get(type(module).__name__, (16, 8, 40, 40))
+    layer = probe(module, torch.randn(shape, generator=torch.Generator().manual_seed(1))).layers[0]
+    # The weights' own mean square has a relative SD of sqrt(2 / entries), and edges see fewer of them.
+    assert layer.output.variance == pytest.approx(1, abs=5 * math.sqrt(2 / module.weight.numel()) + 0.1)
 
 
 def test_compiled_models_are_looked_into():

@@ -69,7 +69,7 @@ def probe(
     given, kwargs = _arguments(model, x)
     with left_as_found(model, parameters=reinit is not None), workers(count) as pool, Watch(model, pool) as watch:
         seed_everything(seed)
-        asks = [_one_draw(model, watch, (given, kwargs), loss, reinit, (seed, draw)) for draw in range(draws)]
+        courses = [_one_draw(model, watch, (given, kwargs), loss, reinit, (seed, draw)) for draw in range(draws)]
         layers = _layers(watch)
         teller = Teller(watch, draws)
         told = tuple(teller.layer(number, layer) for number, layer in enumerate(layers, start=1))
@@ -85,7 +85,7 @@ def probe(
         theory_note=words.THEORY_NOTE,
         layers=told,
         modules=modules,
-        notes=tuple(words.notes(layers, watch.uncalled, all(asks))),
+        notes=tuple(words.notes(layers, watch.uncalled, courses)),
     )
     return with_fixes(diagnose(found, thresholds=thresholds), layers, watch.uncalled)
 
@@ -134,7 +134,8 @@ def _arguments(model: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     def own(tensor: Any) -> Any:
         if not isinstance(tensor, torch.Tensor):
             return tensor
-        leaf = tensor.detach()
+        with torch.inference_mode(False):
+            leaf = tensor.detach().clone()
         return leaf.requires_grad_(is_measured(leaf) and (learns or tensor.requires_grad))
 
     if isinstance(x, Mapping):
@@ -156,8 +157,8 @@ def _one_draw(
     loss: Loss | None,
     reinit: Callable[[Any], object] | None,
     key: tuple[int, int],
-) -> bool:
-    """One network forward and back; whether there was a way back."""
+) -> words.Course:
+    """One network forward and back."""
     if reinit is not None:
         reinit(model)
     given, kwargs = arguments
@@ -165,12 +166,14 @@ def _one_draw(
         args, named = tuple(map(_copy, given)), {name: _copy(value) for name, value in kwargs.items()}
         output = watch.forward(lambda: model(*args, **named))
         ends, starts = _starts(output, loss, key)
+        value = None if loss is None else float(ends[0].detach())
+        ends = [end for end in ends if end.requires_grad]
         sources = [one for one in (*model.parameters(), *given, *kwargs.values()) if _asks(one)]
         if not ends or not sources:
-            return False
+            return words.Course(False, value)
         gradients = torch.autograd.grad(ends, sources, starts, allow_unused=True)
     watch.add_weight_gradients({id(one): grad for one, grad in zip(sources, gradients, strict=True)})
-    return True
+    return words.Course(True, value)
 
 
 def _copy(value: Any) -> Any:
@@ -187,7 +190,7 @@ def _starts(output: Any, loss: Loss | None, key: tuple[int, int]) -> tuple[list[
         value = loss(output)
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise ConfigError("loss must give one number, a tensor that depends on the model's output")
-        return ([value] if value.requires_grad else []), None
+        return [value], None
     ends = [tensor for tensor in tensors(output) if tensor.requires_grad]
     rng = torch.Generator().manual_seed(key[0] * _SEED_STEP + key[1])
     return ends, [torch.randn(end.shape, generator=rng).to(end.device, end.dtype) for end in ends]

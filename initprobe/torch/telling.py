@@ -52,7 +52,7 @@ class Teller:
             correlation=_mean_or_none(layer.z.correlations),
             gradient_to_weight_ratio=gradient.rms / weight.rms if weight.rms and gradient.rms is not None else None,
             output=output,
-            name=call.name,
+            name=call.label,
             kind=call.kind,
             activation=type(layer.activation.module).__name__ if layer.activation else None,
             **tensors,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -54,6 +54,11 @@ class Call:
     dead_fractions: list[float] = field(default_factory=list)
 
     @property
+    def label(self) -> str:
+        """The name, numbered from the second call on."""
+        return f"{self.name}#{self.number}" if self.number > 1 else self.name
+
+    @property
     def is_layer(self) -> bool:
         """It holds weights that entries are summed over."""
         return self.kind in WEIGHTED and self.weight is not None and bool(self.outputs)
@@ -73,7 +78,7 @@ class _Known:
 
 
 def tensors(held: object) -> Iterator[Any]:
-    """The measured tensors in some nest of tuples, lists and mappings, in order, each once."""
+    """The measured tensors in some nest of tuples, lists, mappings and dataclasses, in order, each once."""
     seen: set[int] = set()
     for tensor in _all_tensors(held):
         if is_measured(tensor) and id(tensor) not in seen:
@@ -87,6 +92,8 @@ def _all_tensors(held: object) -> Iterator[Any]:
     elif isinstance(held, Mapping):
         for value in held.values():
             yield from _all_tensors(value)
+    elif is_dataclass(held):
+        yield from _all_tensors(vars(held))
     elif isinstance(held, Sequence) and not isinstance(held, str | bytes):
         for value in held:
             yield from _all_tensors(value)

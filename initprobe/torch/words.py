@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -77,9 +79,20 @@ def input_words(given: Sequence[Any]) -> str:
     return ", ".join(" x ".join(map(str, tensor.shape)) or "1 number" for tensor in given)
 
 
-def notes(layers: Sequence[Layer], uncalled: Sequence[Call], differentiated: bool) -> Iterator[str]:
-    """What could not be seen, and what to do."""
-    unseen = [layer.call.name for layer in layers if layer.unseen]
+@dataclass(frozen=True)
+class Course:
+    """How one draw went: whether there was a way back, and the loss, where one was given."""
+
+    differentiated: bool
+    loss: float | None
+
+
+def notes(layers: Sequence[Layer], uncalled: Sequence[Call], courses: Sequence[Course]) -> Iterator[str]:
+    """The loss, what could not be seen, and what to do."""
+    losses = [course.loss for course in courses if course.loss is not None]
+    if losses:
+        yield f"loss at the start: {statistics.fmean(losses):.4g}"
+    unseen = [layer.call.label for layer in layers if layer.unseen]
     if unseen:
         yield (
             f"no activation module follows {listed(unseen)}: h there is what the next module is given. Functional "
@@ -88,7 +101,7 @@ def notes(layers: Sequence[Layer], uncalled: Sequence[Call], differentiated: boo
     if uncalled:
         names = [call.name for call in uncalled]
         yield f"never called as a module, so only the weights are known: {listed(names)}"
-    if not differentiated:
+    if not all(course.differentiated for course in courses):
         yield "nothing that the output is computed from asks for a gradient, so there are none"
 
 
