@@ -259,6 +259,26 @@ def test_frozen_parameters():
     assert probe(model, rows()).layers[0].output_gradient.variance > 0
 
 
+def test_a_parameter_that_a_module_is_given():
+    """As with learned queries: its gradient is taken too, and no hook stays on it. What is never called is named."""
+
+    class Learned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.query = nn.Parameter(torch.randn(20, 10))
+            self.fc, self.spare, self.drop = nn.Linear(10, 10), nn.Linear(10, 10), nn.Dropout()
+
+        def forward(self, x):
+            return self.fc(self.query) * x
+
+    model = seeded(Learned)
+    for draws in (1, 2):
+        result = probe(model, rows(20, 10), draws=draws, reinit=lambda model: None)
+        assert result.modules[0].input_gradient.variance > 0
+        assert not model.query._backward_hooks
+    assert result.notes[-1].endswith("only the weights are known: spare")
+
+
 def test_without_any_gradient_it_says_so():
     model = seeded(Tagger)
     for parameter in model.parameters():

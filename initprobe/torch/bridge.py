@@ -15,7 +15,7 @@ from initprobe.diagnosis import diagnose
 from initprobe.engine.workers import available_threads, workers
 from initprobe.environment import environment
 from initprobe.errors import ConfigError
-from initprobe.results import ProbeResult
+from initprobe.results import LayerStats, ModuleStats, ProbeResult
 from initprobe.thresholds import Thresholds
 from initprobe.torch import words
 from initprobe.torch.grouping import Layer, is_chain, layers_of
@@ -64,22 +64,17 @@ def probe(
         ConfigError: the model or the arguments are not fit for this; in one line, what is wrong and what to do.
     """
     model = _checked(model, draws, reinit, threads)
-    started = time.perf_counter()
-    count = threads or available_threads()
-    given, kwargs = _arguments(model, x)
+    started, count = time.perf_counter(), threads or available_threads()
+    own = _own(model, x)
     with left_as_found(model, parameters=reinit is not None), workers(count) as pool, Watch(model, pool) as watch:
         seed_everything(seed)
-        courses = [_one_draw(model, watch, (given, kwargs), loss, reinit, (seed, draw)) for draw in range(draws)]
+        courses = [_one_draw(model, watch, own, loss, reinit, (seed, draw)) for draw in range(draws)]
         layers = _layers(watch)
-        teller = Teller(watch, draws)
-        told = tuple(teller.layer(number, layer) for number, layer in enumerate(layers, start=1))
-        owners = _owners(layers, watch.uncalled)
-        modules = tuple(teller.module(call, owners.get(id(call))) for call in (*watch.calls, *watch.uncalled))
-    shapes = words.input_words(list(_inputs((given, kwargs))))
-    setting = words.setting_words(model, shapes, draws, seed)
+        told, modules = _told(watch, layers, draws)
+    shapes = words.input_words(list(_inputs(x)))
     found = ProbeResult(
         config=_config(model, shapes, loss, draws, seed) | {"chain": is_chain(watch.calls, watch.results)},
-        description=words.describe(model, setting, layers, told),
+        description=words.describe(model, words.setting_words(model, shapes, draws, seed), layers, told),
         environment=environment(count, words.torch_version()),
         elapsed_s=time.perf_counter() - started,
         theory_note=words.THEORY_NOTE,
@@ -88,6 +83,13 @@ def probe(
         notes=tuple(words.notes(layers, watch.uncalled, courses)),
     )
     return with_fixes(diagnose(found, thresholds=thresholds), layers, watch.uncalled)
+
+
+def _told(watch: Watch, layers: Sequence[Layer], draws: int) -> tuple[tuple[LayerStats, ...], tuple[ModuleStats, ...]]:
+    """The records of the layers, and of every call."""
+    teller, owners = Teller(watch, draws), _owners(layers, watch.uncalled)
+    told = tuple(teller.layer(number, layer) for number, layer in enumerate(layers, start=1))
+    return told, tuple(teller.module(call, owners.get(id(call))) for call in (*watch.calls, *watch.uncalled))
 
 
 def _checked(model: Any, draws: int, reinit: object, threads: int | None) -> Any:
@@ -124,23 +126,41 @@ def _inputs(x: Any) -> Iterator[Any]:
             yield from _inputs(value)
 
 
-def _arguments(model: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What to call the model with, as copies: in-place modules must not write to what is somebody's own.
+def _mapped(change: Callable[[Any], Any], x: Any) -> Any:
+    """The same nest of tuples, lists and mappings with every tensor changed."""
+    if isinstance(x, torch.Tensor):
+        return change(x)
+    if isinstance(x, Mapping):
+        return {name: _mapped(change, value) for name, value in x.items()}
+    if type(x) in (tuple, list):
+        return type(x)(_mapped(change, value) for value in x)
+    return x
+
+
+def _own(model: Any, x: Any) -> Any:
+    """Copies of the input: modules that overwrite theirs must not write to what is somebody's own.
 
     They ask for a gradient where a frozen parameter would otherwise keep it from flowing.
     """
-    learns = any(not parameter.requires_grad for parameter in model.parameters())
+    frozen = any(not parameter.requires_grad for parameter in model.parameters())
 
     def own(tensor: Any) -> Any:
-        if not isinstance(tensor, torch.Tensor):
-            return tensor
         with torch.inference_mode(False):
             leaf = tensor.detach().clone()
-        return leaf.requires_grad_(is_measured(leaf) and (learns or tensor.requires_grad))
+        return leaf.requires_grad_(is_measured(leaf) and (frozen or tensor.requires_grad))
 
-    if isinstance(x, Mapping):
-        return (), {name: own(value) for name, value in x.items()}
-    return (tuple(own(value) for value in x) if isinstance(x, tuple | list) else (own(x),)), {}
+    return _mapped(own, x)
+
+
+def _called(model: Any, x: Any) -> Any:
+    """What the model gives for a tensor, a tuple of arguments or a mapping of keyword arguments, copied once more.
+
+    What asks for a gradient must not be overwritten, but a copy may.
+    """
+    given = _mapped(lambda tensor: tensor.clone(), x)
+    if isinstance(given, Mapping):
+        return model(**given)
+    return model(*given) if isinstance(given, tuple | list) else model(given)
 
 
 @contextmanager
@@ -153,7 +173,7 @@ def _recording() -> Iterator[None]:
 def _one_draw(
     model: Any,
     watch: Watch,
-    arguments: tuple[tuple[Any, ...], dict[str, Any]],
+    x: Any,
     loss: Loss | None,
     reinit: Callable[[Any], object] | None,
     key: tuple[int, int],
@@ -161,27 +181,17 @@ def _one_draw(
     """One network forward and back."""
     if reinit is not None:
         reinit(model)
-    given, kwargs = arguments
     with _recording():
-        args, named = tuple(map(_copy, given)), {name: _copy(value) for name, value in kwargs.items()}
-        output = watch.forward(lambda: model(*args, **named))
+        output = watch.forward(lambda: _called(model, x))
         ends, starts = _starts(output, loss, key)
         value = None if loss is None else float(ends[0].detach())
         ends = [end for end in ends if end.requires_grad]
-        sources = [one for one in (*model.parameters(), *given, *kwargs.values()) if _asks(one)]
+        sources = [one for one in (*model.parameters(), *_inputs(x)) if one.requires_grad]
         if not ends or not sources:
             return words.Course(False, value)
         gradients = torch.autograd.grad(ends, sources, starts, allow_unused=True)
     watch.add_weight_gradients({id(one): grad for one, grad in zip(sources, gradients, strict=True)})
     return words.Course(True, value)
-
-
-def _copy(value: Any) -> Any:
-    return value.clone() if isinstance(value, torch.Tensor) else value
-
-
-def _asks(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.requires_grad
 
 
 def _starts(output: Any, loss: Loss | None, key: tuple[int, int]) -> tuple[list[Any], list[Any] | None]:

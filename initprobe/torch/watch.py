@@ -218,8 +218,14 @@ class Watch:
         track.add(tensor, self._workers, cosines)
         self._known[id(tensor)] = _Known(weakref.ref(tensor), tensor._version, track)
         if tensor.requires_grad:
-            tensor.register_hook(lambda gradient: track.add_gradient(gradient, self._workers))
+            self._listen_back(tensor, track)
         return track
+
+    def _listen_back(self, tensor: Any, track: Track) -> None:
+        """Hooks of what a pass made go with it; somebody's own parameter must be rid of them."""
+        handle = tensor.register_hook(lambda gradient: track.add_gradient(gradient, self._workers))
+        if tensor.is_leaf:
+            self._handles.append(handle)
 
     def _next_track(self, tensor: Any) -> Track:
         if self._track_place == len(self._tracks):
@@ -244,7 +250,8 @@ class Watch:
         """Weights that a parent uses without a call of the module that holds them."""
         if self._draw == 1:
             called = {id(call.module) for call in self.calls}
-            held = [(name, module) for name, module in self._holders() if id(module) not in called]
+            unknown = [(name, module) for name, module in self._holders() if id(module) not in called]
+            held = [(name, module) for name, module in unknown if weight_of(module) is not None]
             self.uncalled = [Call(name, 0, module, kind_of(module)) for name, module in held]
         for call in self.uncalled:
             call.weight = self._weight(call.module, call.weight)
