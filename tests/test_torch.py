@@ -21,7 +21,7 @@ from initprobe.testing import assert_healthy
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
-from torch_nets import Functional, ResNet, Tagger, encoder, mlp  # noqa: E402
+from torch_nets import Functional, Language, ResNet, Tagger, bottleneck, encoder, generator, mlp, normed  # noqa: E402
 
 from initprobe.torch import probe, traced  # noqa: E402
 from initprobe.torch.kinds import fans, path  # noqa: E402
@@ -194,6 +194,21 @@ def test_transformer_encoder(training, norm_first):
     assert [module.name for module in uncalled] == [f"layers.{n}.self_attn.out_proj" for n in range(3)]
     assert all(module.output is None and module.weight_gradient.variance > 0 for module in uncalled)
     assert result.layers[1].output.zero_fraction > 0.3  # h is what dropout is given, after a functional ReLU
+
+
+SOUND = {
+    "language model": (Language, lambda rng: torch.randint(100, (4, 32), generator=rng)),
+    "layer norm": (normed, lambda rng: torch.randn(64, 100, generator=rng)),
+    "transposed convolutions": (generator, lambda rng: torch.randn(8, 100, 1, 1, generator=rng)),
+    "bottleneck": (bottleneck, lambda rng: torch.rand(32, 784, generator=rng)),
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_models_that_train_well_have_nothing_above_info(name):
+    make, given = SOUND[name]
+    result = probe(seeded(make), given(torch.Generator().manual_seed(1)))
+    assert result.healthy, result.table()
 
 
 def test_functional_activations_and_what_is_said_of_them():

@@ -1,5 +1,7 @@
 """Models that the tests of the PyTorch bridge share, each with what makes it awkward to watch."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -62,6 +64,69 @@ def encoder(**options):
     """Three layers of a transformer."""
     layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True, **options)
     return nn.TransformerEncoder(layer, 3, enable_nested_tensor=not options.get("norm_first", False))
+
+
+class CausalBlock(nn.Module):
+    """Attention by a function, a pre-norm, and sums that no module sees."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.heads = heads
+
+    def forward(self, x):
+        batch, length, width = x.shape
+        parts = self.qkv(self.norm1(x)).chunk(3, -1)
+        q, k, v = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in parts)
+        seen = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(seen.transpose(1, 2).reshape(batch, length, width))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
+class Language(nn.Module):
+    """A small language model, drawn as such models are: std .02, branches smaller with depth, a tied read-out."""
+
+    def __init__(self, layers=6, width=64):
+        super().__init__()
+        self.embed = nn.Embedding(100, width)
+        self.blocks = nn.ModuleList(CausalBlock(width, 4) for _ in range(layers))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 100, bias=False)
+        self.head.weight = self.embed.weight
+        for name, parameter in self.named_parameters():
+            if parameter.ndim > 1:
+                last = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(parameter, std=0.02 / (2 * layers) ** 0.5 if last else 0.02)
+
+    def forward(self, tokens):
+        x = self.embed(tokens)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+
+def normed():
+    """A deep net that a norm holds together, whatever the weights."""
+    parts = [part for _ in range(8) for part in (nn.Linear(100, 100), nn.LayerNorm(100), nn.GELU())]
+    return nn.Sequential(*parts, nn.Linear(100, 3))
+
+
+def generator():
+    """From noise to images."""
+    return nn.Sequential(
+        nn.ConvTranspose2d(100, 32, 4), nn.BatchNorm2d(32), nn.ReLU(True), nn.ConvTranspose2d(32, 16, 4, 2, 1),
+        nn.BatchNorm2d(16), nn.ReLU(True), nn.ConvTranspose2d(16, 3, 4, 2, 1), nn.Tanh(),
+    )  # fmt: skip
+
+
+def bottleneck():
+    """From wide to narrow and back."""
+    sizes = [784, 128, 16, 128, 784]
+    pairs = [(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(sizes)]
+    for linear, _ in pairs:
+        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+    return nn.Sequential(*[part for pair in pairs for part in pair][:-1], nn.Sigmoid())
 
 
 class Tagger(nn.Module):

@@ -81,3 +81,4 @@ def test_beside_hooks_by_hand(name):
     print(f"\n{name}, medians of 9 interleaved repeats; aim at most {MOST} x the hooks")
     for rival, median in found.items():
         print(f"{rival:34}{median * 1e3:8.0f} ms{median / found[hand]:8.2f} x the hooks")
+    assert found[ours] < MOST * found[hand]
