@@ -240,6 +240,8 @@ class ProbeConfig(BaseModel):
         train_steps: steps of plain SGD after the probe, on the first network; cross-entropy if `loss` is `random`.
         learning_rate: of these steps.
         dtype: precision of the network; statistics are taken in float64 either way.
+        full_weight_gradient: make dL/dW whole where its mean and variance can be had for less, and percentiles,
+            extremes and histogram from some of its rows.
         thresholds: limits of the verdict, by name: `{"saturated": 0.3}`.
 
     Raises:
@@ -271,6 +273,7 @@ class ProbeConfig(BaseModel):
     train_steps: Annotated[int, Field(ge=0, strict=True)] = 0
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     dtype: Literal["float32", "float64"] = "float32"
+    full_weight_gradient: bool = False
     thresholds: Thresholds = Thresholds()
 
     def __init__(self, /, **data: Any) -> None:

@@ -17,6 +17,7 @@ from initprobe.engine.workers import Workers
 from initprobe.errors import ConfigError
 from initprobe.inputs import read_labels, read_table, standardized
 from initprobe.memory import check_memory
+from initprobe.normals import standard_normal
 from initprobe.objective import Task, task_of
 from initprobe.wiring import Wiring, wirings
 
@@ -139,13 +140,12 @@ def _noise_rows(
 ) -> Array:
     """Rows `start` to `stop` of an endless table of noise, whose rows do not depend on how it is cut into batches."""
     first = start - start % _STREAM_ROWS
-    blocks = [slice(row, min(row + _STREAM_ROWS, stop)) for row in range(first, stop, _STREAM_ROWS)]
 
-    def fill(rows: slice) -> Array:
-        rng = streams.generator(purpose, block=rows.start)
-        return sample(rng, (rows.stop - rows.start, 0))
+    def fill(row: int) -> Array:
+        """All rows of a stream: those that are wanted depend on how many are made."""
+        return sample(streams.generator(purpose, block=row), (_STREAM_ROWS, 0))
 
-    return np.concatenate(pool.map(fill, blocks))[start - first :]
+    return np.concatenate(pool.map(fill, range(first, stop, _STREAM_ROWS)))[start - first : stop - first]
 
 
 def input_rows(experiment: Experiment, streams: Streams, start: int, stop: int, pool: Workers) -> Array:
@@ -165,7 +165,7 @@ def seed_gradient(experiment: Experiment, streams: Streams, start: int, stop: in
     """dL/dh_L of rows `start` to `stop`: N(0, 1), independent of the forward pass."""
     units, dtype = experiment.sizes[-1], experiment.config.dtype
     return _noise_rows(
-        lambda rng, shape: rng.standard_normal((shape[0], units), dtype=np.dtype(dtype).type),
+        lambda rng, shape: standard_normal(rng, (shape[0], units), dtype),
         streams,
         Purpose.GRADIENT,
         start,

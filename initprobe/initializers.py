@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.fits import Autoencoder, Fit, Measured, UnitVariance
+from initprobe.normals import standard_normal
 from initprobe.registry import Registry
 
 Array = npt.NDArray[Any]
@@ -136,10 +137,6 @@ def _uniform_words(mean: float, std: float) -> str:
     return f"U(+-{_number(half)}), std {_number(std)}"
 
 
-def _sample_normal(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
-    return rng.standard_normal(shape, dtype=dtype)  # type: ignore[arg-type]
-
-
 def _sample_uniform(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
     entries = rng.random(shape, dtype=dtype)  # type: ignore[arg-type]
     entries -= 0.5
@@ -157,7 +154,7 @@ def _uniform_cdf(x: Array) -> Array:
     return np.clip((x / math.sqrt(3) + 1) / 2, 0, 1)
 
 
-NORMAL = Distribution("normal", _sample_normal, _normal_words, _normal_cdf)
+NORMAL = Distribution("normal", standard_normal, _normal_words, _normal_cdf)
 UNIFORM = Distribution("uniform", _sample_uniform, _uniform_words, _uniform_cdf, fourth=lambda fan_in: (9 / 5, 1.0))
 
 
@@ -195,10 +192,10 @@ def _truncated(low: float, high: float) -> Distribution:
     scale = math.sqrt(variance)
 
     def sample(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
-        entries = _sample_normal(rng, shape, dtype)
+        entries = standard_normal(rng, shape, dtype)
         outside = (entries < low) | (entries > high)
         while count := int(np.count_nonzero(outside)):
-            entries[outside] = _sample_normal(rng, (1, count), dtype)[0]
+            entries[outside] = standard_normal(rng, (1, count), dtype)[0]
             outside = (entries < low) | (entries > high)
         entries -= mean
         entries /= scale
@@ -272,7 +269,7 @@ def _sparse_distribution(sparsity: float) -> Distribution:
     def sample(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
         fan_in = shape[0]
         cut = _connections_cut(fan_in, sparsity)
-        entries = _sample_normal(rng, shape, dtype)
+        entries = standard_normal(rng, shape, dtype)
         entries[rng.permuted(np.tile(np.arange(fan_in)[:, None] < cut, shape[1]), axis=0)] = 0
         # Nothing is left to scale where every connection is cut.
         return entries * math.sqrt(fan_in / (fan_in - cut)) if cut < fan_in else entries

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.errors import ConfigError, InputError
+from initprobe.normals import standard_normal
 from initprobe.registry import Registry
 
 Array = npt.NDArray[Any]
@@ -54,7 +55,7 @@ def gaussian(std: float = 1.0, mean: float = 0.0, correlation: float = 0.0) -> N
         raise ConfigError(f"gaussian: correlation must lie between 0 and 1, not {correlation:g}")
 
     def sample(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike, shared: Array) -> Array:
-        rows: Array = rng.standard_normal(shape, dtype=dtype)  # type: ignore[arg-type]
+        rows = standard_normal(rng, shape, dtype)
         if correlation:
             rows *= math.sqrt(1 - correlation)
             rows += (math.sqrt(correlation) * shared).astype(dtype)

@@ -47,16 +47,14 @@ def draw_network(
 ) -> tuple[list[Parameters], list[Fitted]]:
     """The layers of one network, each fitted to what the ones before it make of the first batch, if it is fitted."""
     fit, activation = experiment.config.initializer.fit, experiment.config.activation
-    layers = range(1, len(experiment.fans) + 1)
-    network, fitted = [], []
+    network = _drawn(experiment, streams, range(1, len(experiment.fans) + 1), pool)
+    fitted = []
     h = input_rows(experiment, streams, 0, experiment.batch, pool) if fit else None
-    for number in layers:
-        layer = parameters(experiment, streams, number, pool)
+    for index, layer in enumerate(network):
         if fit is not None and h is not None:
-            layer, found = fit_layer(fit, layer, activation, h, streams, number, pool, steps.advance)
+            network[index], found = fit_layer(fit, layer, activation, h, streams, index + 1, pool, steps.advance)
             fitted.append(found)
-            h = outputs(layer, activation, h, pool)
-        network.append(layer)
+            h = outputs(network[index], activation, h, pool)
         steps.advance()
     return network, fitted
 
@@ -68,12 +66,21 @@ def network_of(experiment: Experiment, streams: Streams, pool: Workers) -> list[
 
 def parameters(experiment: Experiment, streams: Streams, layer: int, pool: Workers) -> Parameters:
     """The weights and bias of one layer as they are drawn; the same streams give the same numbers."""
-    config, fans = experiment.config, experiment.fans[layer - 1]
-    init = INITIALIZERS["zeros"] if experiment.wirings[layer - 1].zero else config.initializer
-    return Parameters(
-        mlp.sample_weight(init, streams, layer, fans, experiment.dtype, pool),
-        mlp.sample_bias(config.bias_initializer, streams, layer, fans, experiment.dtype),
-    )
+    return _drawn(experiment, streams, [layer], pool)[0]
+
+
+def _drawn(experiment: Experiment, streams: Streams, layers: Sequence[int], pool: Workers) -> list[Parameters]:
+    """Weights and biases of some layers, the blocks of all of them shared among the threads."""
+    config, found, fillings = experiment.config, [], []
+    for layer in layers:
+        fans = experiment.fans[layer - 1]
+        init = INITIALIZERS["zeros"] if experiment.wirings[layer - 1].zero else config.initializer
+        weight = np.empty(fans, experiment.dtype)
+        fillings += mlp.fillings(init, streams, layer, weight)
+        bias = mlp.sample_bias(config.bias_initializer, streams, layer, fans, experiment.dtype)
+        found.append(Parameters(weight, bias))
+    pool.map(lambda fill: fill(), fillings)
+    return found
 
 
 def first_network(experiment: Experiment) -> dict[str, Array]:

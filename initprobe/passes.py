@@ -11,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.engine import mlp
-from initprobe.engine.mlp import LayerRecord, Parameters
+from initprobe.engine.mlp import Parameters
+from initprobe.engine.outer import SAMPLED_ROWS, add_weight_gradient, is_sampled, weight_gradient
+from initprobe.engine.record import LayerRecord, take
+from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.workers import Workers
 from initprobe.experiment import Experiment
 from initprobe.memory import segments
@@ -110,13 +113,14 @@ def _forward(
     for index in segment:
         layer, record, out = network[index], records[index], trace.of(index)
         if new:
-            mlp.record_weight(layer.weight, record, pool)
+            take(record.weight, layer.weight, pool)
         inverses.append(
             mlp.forward(layer, experiment.config.activation, h, out, record, pool, experiment.wirings[index])
         )
         layers.append(layer)
         h = out[1]
         steps.advance()
+    pool.finish()
     return layers, inverses
 
 
@@ -159,8 +163,7 @@ class _Back:
             h_in = self._trace.of(index - 1)[1] if place else x
             self._layer(index, held[0][place], held[1][place], h_in)
             self._steps.advance()
-        if segment.start:
-            self._g = self._g.copy()  # it lies in the trace, which the next segment is about to overwrite
+        self._pool.finish()
 
     def _rescale(self, index: int) -> None:
         step = self._wanted[index] - self._exponent if self._wanted else mlp.growth(self._g, self._pool)
@@ -175,7 +178,17 @@ class _Back:
         activation = self._experiment.config.activation
         delta, below = mlp.backward(weight, activation, z, h, self._g, record, pool, wiring, inverse, self._exponent)
         if self._gradients:
-            mlp.add_weight_gradient(h_in, delta, self._gradients[index], pool)
+            add_weight_gradient(h_in, delta, self._gradients[index], pool)
         else:
-            mlp.weight_gradient(h_in, delta, record, pool, self._exponent)
+            rows = _sampled_rows(self._experiment, index)
+            weight_gradient(h_in, delta, record, pool, self._exponent, rows)
         self._g = self._g if below is None else below
+
+
+def _sampled_rows(experiment: Experiment, index: int) -> Array | None:
+    """The rows of a layer's dL/dW that stand for all, by the seed alone; None where it is made in full."""
+    fan_in, fan_out = experiment.fans[index]
+    if experiment.config.full_weight_gradient or not is_sampled(experiment.batch, fan_in, fan_out):
+        return None
+    generator = Streams(experiment.config.seed, 0).generator(Purpose.SAMPLE, index + 1)
+    return np.asarray(np.sort(generator.choice(fan_in, SAMPLED_ROWS, replace=False)))

@@ -14,9 +14,9 @@ from initprobe.config import ProbeConfig
 from initprobe.depth import depth_scales
 from initprobe.describe import describe
 from initprobe.diagnosis import diagnose
-from initprobe.engine import mlp
 from initprobe.engine.fitting import Fitted
-from initprobe.engine.mlp import LayerRecord, Parameters
+from initprobe.engine.mlp import Parameters
+from initprobe.engine.record import LayerRecord, take
 from initprobe.engine.streams import Streams
 from initprobe.engine.workers import Workers, available_threads, workers
 from initprobe.environment import environment
@@ -29,7 +29,7 @@ from initprobe.passes import Progress, Steps, Trace, probe_batch
 from initprobe.results import LayerStats, ProbeResult, Training
 from initprobe.rewire import apart_for, fix_for
 from initprobe.summary import summarise, with_fitting
-from initprobe.theory import no_theory, pooled, with_theory
+from initprobe.theory import Foresight, foresee, no_theory, pooled, with_theory
 
 Array = npt.NDArray[Any]
 
@@ -62,18 +62,18 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
     config, threads = experiment.config, threads or available_threads()
     started = time.perf_counter()
     records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
-    trace = Trace(experiment)
+    trace, forecast = Trace(experiment), _Forecast(experiment)
     steps = Steps(progress, _layers_to_do(config, len(records)))
     # BLAS has one thread in here, for theory too: its own would spin for nothing, and take the processors of others.
     with workers(threads) as pool:
         seen = [
-            _probe_network(experiment, Streams(config.seed, draw), records, trace, pool, steps)
+            _probe_network(experiment, Streams(config.seed, draw), records, trace, forecast, pool, steps)
             for draw in range(config.draws)
         ]
-        inputs, starts = [one.inputs for one in seen], [one.start for one in seen if one.start is not None]
+        starts = [one.start for one in seen if one.start is not None]
         measured = summarise(records, experiment.sizes, config.activation, experiment.wirings)
         measured = with_fitting(config.initializer.fit, measured, [one.fitted for one in seen])
-        layers = with_theory(config, measured, inputs, experiment.batch * config.batches)
+        layers = with_theory(config, measured, forecast.foresight)
         scales = depth_scales(config, layers)
         loss = None
         if experiment.task is not None:
@@ -92,9 +92,9 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         )
         return diagnose(
             found,
-            lambda: fix_for(config, experiment.sizes, pooled(inputs)),
+            lambda: fix_for(config, experiment.sizes, forecast.pooled),
             config.thresholds,
-            apart=lambda: apart_for(config, experiment.sizes, pooled(inputs)),
+            apart=lambda: apart_for(config, experiment.sizes, forecast.pooled),
         )
 
 
@@ -105,11 +105,35 @@ def _layers_to_do(config: ProbeConfig, layers: int) -> int:
     return fitted + config.draws * layers * (1 + 2 * config.batches) + config.train_steps
 
 
+class _Forecast:
+    """Theory, worked out while the last network is measured: all it needs is the inputs."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._experiment = experiment
+        self._inputs: list[InputMoments] = []
+        self.foresight: Foresight | None = None
+
+    def look(self, x: Array, pool: Workers) -> None:
+        """Put off the moments of a batch, and after the last one the prediction."""
+        pool.later(InputMoments.measure, [x], self._add)
+
+    def _add(self, moments: list[InputMoments]) -> None:
+        config, experiment = self._experiment.config, self._experiment
+        self._inputs += moments
+        if len(self._inputs) == config.draws * config.batches:
+            samples = experiment.batch * config.batches
+            self.foresight = foresee(config, experiment.sizes, self.pooled, samples)
+
+    @property
+    def pooled(self) -> InputMoments:
+        """The moments of all inputs."""
+        return pooled(self._inputs)
+
+
 @dataclass(frozen=True)
 class _Seen:
-    """What one network told beside its records: moments of its input, how its layers were fitted, the loss."""
+    """What one network told beside its records: how its layers were fitted, the loss."""
 
-    inputs: InputMoments
     fitted: Sequence[Fitted]
     start: Start | None
 
@@ -119,6 +143,7 @@ def _probe_network(
     streams: Streams,
     records: Sequence[LayerRecord],
     trace: Trace,
+    forecast: _Forecast,
     pool: Workers,
     steps: Steps,
 ) -> _Seen:
@@ -127,22 +152,23 @@ def _probe_network(
     for record in records:
         record.begin_draw()
     gradients = [np.zeros_like(layer.weight) for layer in network] if experiment.config.batches > 1 else []
-    inputs, start_of_loss = [], None
+    start_of_loss = None
     exponents: list[int] = []
     for number in range(experiment.config.batches):
         start = number * experiment.batch
         x = input_rows(experiment, streams, start, start + experiment.batch, pool)
         g = seed_gradient(experiment, streams, start, start + experiment.batch, pool)
-        inputs.append(InputMoments.measure(x))
+        forecast.look(x, pool)
         if number == 0 and experiment.task is not None:
             learner = learner_of(experiment.task, experiment.config, network, experiment.wirings, streams, pool)
             start_of_loss = start_of(experiment.task, learner, x, experiment.task.of(x, 0, streams))
         exponents = probe_batch(experiment, network, x, g, records, gradients, trace, pool, steps, exponents)
     for index, total in enumerate(gradients):
-        mlp.record_weight_gradient(total, records[index], pool, exponents[index])
+        take(records[index].weight_gradient, total, pool, exponents[index])
+    pool.finish()
     for record in records:
         record.end_draw(experiment.config.activation.dead_below)
-    return _Seen(pooled(inputs), fitted, start_of_loss)
+    return _Seen(fitted, start_of_loss)
 
 
 def _trained(experiment: Experiment, trace: Trace, pool: Workers, steps: Steps) -> Training:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from initprobe.activations import Activation
+from initprobe.engine.distribution import PERCENTS, distributions
 from initprobe.engine.fitting import Fitted
-from initprobe.engine.mlp import LayerRecord
-from initprobe.engine.sketch import PERCENTS, Moments, Sketch
+from initprobe.engine.record import LayerRecord
+from initprobe.engine.sketch import Moments, Sketch
 from initprobe.fits import Autoencoder, Fit
 from initprobe.results import Fitting, Histogram, LayerStats, OutputStats, Percentiles, Status, TensorStats, worst
 from initprobe.wiring import Wiring
@@ -26,10 +27,20 @@ def summarise(
 ) -> tuple[LayerStats, ...]:
     """Statistics of all layers; `widths` starts with the input's."""
     statuses = _statuses(records, activation, wirings)
+    tensors = _tensors(records, statuses)
     return tuple(
-        _layer(number, record, (widths[number - 1], widths[number]), status, activation)
-        for number, (record, status) in enumerate(zip(records, statuses, strict=True), start=1)
+        _layer(number, record, (widths[number - 1], widths[number]), status, found, activation)
+        for number, (record, status, found) in enumerate(zip(records, statuses, tensors, strict=True), start=1)
     )
+
+
+def _tensors(
+    records: Sequence[LayerRecord], statuses: Sequence[dict[str, Status]]
+) -> list[dict[str, TensorStats]]:
+    """The statistics of every tensor of every layer, worked out together."""
+    sketches = [getattr(record, name) for record, status in zip(records, statuses, strict=True) for name in status]
+    found = iter(all_stats(sketches, [status for by_name in statuses for status in by_name.values()]))
+    return [{name: next(found) for name in status} for status in statuses]
 
 
 def with_fitting(
@@ -132,9 +143,13 @@ def _is_lost(sketch: Sketch, status: Status) -> bool:
 
 
 def _layer(
-    number: int, record: LayerRecord, fans: tuple[int, int], status: dict[str, Status], activation: Activation
+    number: int,
+    record: LayerRecord,
+    fans: tuple[int, int],
+    status: dict[str, Status],
+    tensors: dict[str, TensorStats],
+    activation: Activation,
 ) -> LayerStats:
-    tensors = {name: tensor_stats(getattr(record, name), status[name]) for name in status if name != "output"}
     weight, gradient = tensors["weight"].rms, tensors["weight_gradient"].rms
     return LayerStats(
         layer=number,
@@ -143,30 +158,40 @@ def _layer(
         status=worst(iter(status.values())),
         correlation=_mean_or_none(record.correlations),
         gradient_to_weight_ratio=gradient / weight if weight and gradient is not None else None,
-        output=_output_stats(record, status["output"], activation),
-        **tensors,
+        **tensors | {"output": _output_stats(record, tensors["output"], activation)},
     )
 
 
-def _output_stats(record: LayerRecord, status: Status, activation: Activation) -> OutputStats:
-    total, lost = record.output.total, _is_lost(record.output, status)
+def _output_stats(record: LayerRecord, stats: TensorStats, activation: Activation) -> OutputStats:
+    lost = _is_lost(record.output, stats.status)
     return OutputStats(
-        **dict(tensor_stats(record.output, status)),
-        saturated_fraction=None if activation.saturation is None or lost else record.saturated / total,
+        **dict(stats),
+        saturated_fraction=None if activation.saturation is None or lost else record.saturated / record.output.total,
         dead_fraction=None if activation.dead_below is None or lost else statistics.fmean(record.dead_fractions),
     )
 
 
-def tensor_stats(sketch: Sketch, status: Status) -> TensorStats:
-    """The statistics of one tensor; null where the dtype lost them."""
-    if _is_lost(sketch, status):
-        return TensorStats(
-            **_no_moments(len(sketch.by_draw)), **_no_shape(), status=status, nonfinite_count=sketch.nonfinite
+def all_stats(sketches: Sequence[Sketch], statuses: Sequence[Status]) -> list[TensorStats]:
+    """The statistics of tensors; null where the dtype lost them."""
+    lost = [_is_lost(sketch, status) for sketch, status in zip(sketches, statuses, strict=True)]
+    moments = [
+        _no_moments(len(sketch.by_draw)) if gone else _moments(sketch.by_draw)
+        for sketch, gone in zip(sketches, lost, strict=True)
+    ]
+    shaped = [not (gone or sketch.faint or sketch.huge) for sketch, gone in zip(sketches, lost, strict=True)]
+    shapes = iter(
+        _shapes([s for s, has in zip(sketches, shaped, strict=True) if has],
+                [m["rms"] for m, has in zip(moments, shaped, strict=True) if has])
+    )
+    return [
+        TensorStats(
+            **own,
+            **(next(shapes) if has else _NO_SHAPE),
+            status=status,
+            nonfinite_count=sketch.nonfinite if gone else 0,
         )
-    moments = _moments(sketch.by_draw)
-    if sketch.faint or sketch.huge:
-        return TensorStats(**moments, **_no_shape(), status=status, nonfinite_count=0)
-    return TensorStats(**moments, **_shape(sketch, moments["rms"]), status=status, nonfinite_count=0)
+        for sketch, status, own, gone, has in zip(sketches, statuses, moments, lost, shaped, strict=True)
+    ]
 
 
 def _no_moments(draws: int) -> dict[str, Any]:
@@ -174,9 +199,9 @@ def _no_moments(draws: int) -> dict[str, Any]:
     return dict.fromkeys(names, None) | {"variance_by_draw": (None,) * draws}
 
 
-def _no_shape() -> dict[str, Any]:
-    names = ("min", "max", "percentiles", "zero_fraction", "near_zero_fraction", "histogram")
-    return dict.fromkeys(names, None) | {"coverage": 0.0}
+_NO_SHAPE: dict[str, Any] = dict.fromkeys(
+    ("min", "max", "percentiles", "zero_fraction", "near_zero_fraction", "histogram")
+) | {"coverage": 0.0}
 
 
 def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
@@ -184,10 +209,10 @@ def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
     by_draw_variance = [_representable(m.variance, m.squares) for m in by_draw]
     variances = [v for v in by_draw_variance if v is not None]
     complete = len(variances) == len(by_draw)
-    variance = statistics.fmean(variances) if complete else None
-    square = statistics.fmean(m.mean_square for m in by_draw)
+    variance = _mean(variances) if complete else None
+    square = _mean([m.mean_square for m in by_draw])
     return {
-        "mean": _finite(statistics.fmean(m.true_mean for m in by_draw)),
+        "mean": _finite(_mean([m.true_mean for m in by_draw])),
         "variance": variance,
         "variance_sd": statistics.stdev(variances) if complete and len(variances) > 1 else None,
         "variance_log10": _log10_mean([m.log10_variance for m in by_draw]),
@@ -195,6 +220,11 @@ def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
         "std": None if variance is None else math.sqrt(variance),
         "rms": _representable(math.sqrt(square), max(abs(m.mean) + m.squares for m in by_draw)),
     }
+
+
+def _mean(values: Sequence[float]) -> float:
+    """As `statistics.fmean`, which takes ten times as long to count its values; sums beyond the range are infinite."""
+    return sum(values) / len(values)
 
 
 def _representable(value: float, evidence: float) -> float | None:
@@ -209,24 +239,25 @@ def _finite(value: float) -> float | None:
 def _log10_mean(logs: Sequence[float]) -> float | None:
     """log10 of the mean of numbers given by their log10; None for a mean of 0."""
     top = max(logs)
-    return None if top == -math.inf else top + math.log10(statistics.fmean(10 ** (log - top) for log in logs))
+    return None if top == -math.inf else top + math.log10(_mean([10 ** (log - top) for log in logs]))
 
 
-def _shape(sketch: Sketch, rms: float | None) -> dict[str, Any]:
-    """What is taken over all draws pooled, as fields of `TensorStats`."""
-    counts = sketch.histogram()
-    percentiles = dict(zip((f"p{p}" for p in PERCENTS), sketch.percentiles(), strict=True))
-    near_zero = None if rms is None else sketch.near_zero(rms)
-    sketch.forget()
-    return {
-        "min": sketch.low,
-        "max": sketch.high,
-        "percentiles": Percentiles(**percentiles),
-        "zero_fraction": sketch.zeros / sketch.total,
-        "near_zero_fraction": near_zero,
-        "histogram": Histogram(low=sketch.low, high=sketch.high, counts=tuple(counts.tolist())),
-        "coverage": 1.0,
-    }
+_PERCENT_NAMES = [f"p{p}" for p in PERCENTS]
+
+
+def _shapes(sketches: Sequence[Sketch], sizes: Sequence[float | None]) -> Iterator[dict[str, Any]]:
+    """What is taken over all draws pooled, as fields of `TensorStats`; `sizes` are the rms."""
+    found = distributions(sketches, [math.nan if size is None else size for size in sizes])
+    for sketch, size, own in zip(sketches, sizes, found, strict=True):
+        yield {
+            "min": sketch.low,
+            "max": sketch.high,
+            "percentiles": Percentiles(**dict(zip(_PERCENT_NAMES, own.percentiles.tolist(), strict=True))),
+            "zero_fraction": sketch.zeros / sketch.total,
+            "near_zero_fraction": None if size is None else own.near_zero,
+            "histogram": Histogram(low=sketch.low, high=sketch.high, counts=tuple(own.counts.tolist())),
+            "coverage": sketch.coverage,
+        }
 
 
 def _mean_or_none(values: Sequence[float | None]) -> float | None:

@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -21,7 +21,7 @@ from initprobe.meanfield.spread import UNKNOWN, LayerSpread, Spread, spread
 from initprobe.meanfield.wired import predict_wired
 from initprobe.results import Histogram, LayerStats
 from initprobe.results import LayerTheory as Prediction
-from initprobe.wiring import wirings
+from initprobe.wiring import Wiring, wirings
 
 _PAIR_STATISTICS = ("cosine", "cosine_variance", "kurtosis", "cokurtosis")
 # Biases that are not normal: nodes in each half of their distribution, more where phi may bend between them.
@@ -47,39 +47,59 @@ def no_theory(config: ProbeConfig) -> str | None:
     )
 
 
-def with_theory(
-    config: ProbeConfig, layers: Sequence[LayerStats], inputs: Sequence[InputMoments], samples: int
-) -> tuple[LayerStats, ...]:
-    """The layers with their predictions; `inputs` are the moments of each draw's input, `samples` its rows."""
+@dataclass(frozen=True)
+class Foresight:
+    """What theory says of each layer before anything is measured but the input.
+
+    Attributes:
+        layers: the infinitely wide ones.
+        spreads: how far those of this width stray from them; unknown in normalised and residual nets.
+        slopes: of the length map, in logs; NaN where there is none.
+    """
+
+    layers: Sequence[LayerTheory]
+    spreads: Sequence[LayerSpread]
+    slopes: Sequence[float]
+
+
+def foresee(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int) -> Foresight | None:
+    """Predict every layer of a net on inputs like these, `samples` of them in a draw; None where theory is silent.
+
+    `sizes` are the input's features and the units of each layer.
+    """
     if no_theory(config):
-        return tuple(layers)
-    if not config.is_plain:
-        return _with_wired(config, layers, inputs, samples)
-    rules = [rule(config, (layer.fan_in, layer.fan_out)) for layer in layers]
+        return None
     with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
-        predicted = predict(config.activation, rules, pooled(inputs), samples)
-        spreads = spread(config.activation, rules, [theory.state for theory in predicted], samples)
-        slopes = [math.nan, *map(_length_slope, predicted, predicted[1:], rules[1:])]
-        return tuple(
-            layer.model_copy(update={"theory": _prediction(config, layer, theory, noise, slope)})
-            for layer, theory, noise, slope in zip(layers, predicted, spreads, slopes, strict=True)
-        )
+        if not config.is_plain:
+            return _foresee_wired(config, sizes, inputs, samples)
+        rules = [rule(config, fans) for fans in itertools.pairwise(sizes)]
+        found = predict(config.activation, rules, inputs, samples)
+        spreads = spread(config.activation, rules, [theory.state for theory in found], samples)
+        return Foresight(found, spreads, [math.nan, *map(_length_slope, found, found[1:], rules[1:])])
 
 
-def _with_wired(
-    config: ProbeConfig, layers: Sequence[LayerStats], inputs: Sequence[InputMoments], samples: int
-) -> tuple[LayerStats, ...]:
+def _foresee_wired(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int) -> Foresight:
     """The same for normalised and residual nets, whose finite-width spread and length slope are not derived."""
+    found = [
+        replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance)
+        for theory in wired_theory(config, sizes, inputs, samples // config.batches)
+    ]
+    return Foresight(found, [UNKNOWN] * len(found), [math.nan] * len(found))
+
+
+def with_theory(
+    config: ProbeConfig, layers: Sequence[LayerStats], foresight: Foresight | None
+) -> tuple[LayerStats, ...]:
+    """The layers, each with what was foreseen of it."""
+    if foresight is None:
+        return tuple(layers)
     sizes = (layers[0].fan_in, *(layer.fan_out for layer in layers))
-    predicted = wired_theory(config, sizes, pooled(inputs), samples // config.batches)
-    found = []
-    for layer, theory, wiring in zip(layers, predicted, wirings(config, sizes), strict=True):
-        total = replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance)
-        prediction = _prediction(config, layer, total, UNKNOWN, math.nan)
-        if wiring.skip is not None:  # h is a sum of branches, and of no distribution that z alone decides
-            prediction = prediction.model_copy(update={"output_shares": None})
-        found.append(layer.model_copy(update={"theory": prediction}))
-    return tuple(found)
+    seen = zip(layers, foresight.layers, foresight.spreads, foresight.slopes, wirings(config, sizes), strict=True)
+    with np.errstate(all="ignore"):
+        return tuple(
+            layer.model_copy(update={"theory": _prediction(config, layer, theory, noise, slope, wiring)})
+            for layer, theory, noise, slope, wiring in seen
+        )
 
 
 def wired_theory(
@@ -161,7 +181,7 @@ def rule(config: ProbeConfig, fans: tuple[int, int]) -> Layer:
 
 
 def _prediction(
-    config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread, slope: float
+    config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread, slope: float, wiring: Wiring
 ) -> Prediction:
     return Prediction(
         preactivation_variance=_number(theory.preactivation_variance),
@@ -174,7 +194,8 @@ def _prediction(
         output_gradient_spread=_finite(noise.output_gradient.averaged(config.draws).sd),
         length_slope=_finite(slope),
         z=_z(layer, theory.output_variance, noise.output),
-        output_shares=_shares(config, layer.output.histogram, theory.state),
+        # After a skip h is a sum of branches, and of no distribution that z alone decides.
+        output_shares=None if wiring.skip is not None else _shares(config, layer.output.histogram, theory.state),
     )
 
 

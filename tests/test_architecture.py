@@ -12,15 +12,26 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "numbers", "registry", "grammar", "activations", "fits", "initializers", "inputs", "norms", "losses",
-    "thresholds", "wiring", "meanfield", "tuning", "config", "memory",
+    "errors", "numbers", "normals", "registry", "grammar", "activations", "fits", "initializers", "inputs", "norms",
+    "losses", "thresholds", "wiring", "meanfield", "tuning", "config", "memory",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
     "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
 INSIDE = {
-    "engine": ["streams", "workers", "sketch", "mlp", "fitting", "training", "jacobian"],
+    "engine": [
+        "streams",
+        "workers",
+        "sketch",
+        "distribution",
+        "record",
+        "outer",
+        "mlp",
+        "fitting",
+        "training",
+        "jacobian",
+    ],
     "meanfield": ["quadrature", "moments", "pairs", "samples", "maps", "wired", "spread", "gain", "phase", "spectrum"],
     "reports": [
         "binning",

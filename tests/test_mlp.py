@@ -8,8 +8,9 @@ import pytest
 
 from initprobe.activations import ACTIVATIONS
 from initprobe.config import ProbeConfig
-from initprobe.engine import mlp
-from initprobe.engine.mlp import LayerRecord, Parameters
+from initprobe.engine import mlp, outer, record
+from initprobe.engine.mlp import Parameters
+from initprobe.engine.record import LayerRecord
 from initprobe.engine.workers import row_blocks, workers
 from initprobe.experiment import prepare
 from initprobe.networks import first_network
@@ -47,7 +48,8 @@ def engine_gradients(layers, activation, x, g):
             weight = layers[index].weight
             delta, below = mlp.backward(weight if index else None, activation, z, h, g, records[index], pool)
             total = np.zeros_like(weight)
-            mlp.add_weight_gradient(h_in, delta, total, pool)
+            outer.add_weight_gradient(h_in, delta, total, pool)
+            pool.finish()
             gradients.append(total)
             g = below
     return gradients[::-1]
@@ -121,12 +123,12 @@ def test_mean_cosine_is_that_of_all_pairs():
     unit = z / np.linalg.norm(z, axis=1, keepdims=True)
     pairs = (unit @ unit.T)[~np.eye(40, dtype=bool)]
     config = ProbeConfig(init="identity", act="linear", layers=1, width=6, batch=40, draws=1, dtype="float64")
-    directions = mlp.Directions()
+    directions = record.Directions()
     for rows in (slice(0, 13), slice(13, 40)):
-        directions.add(mlp._directions(mlp.widen(z[rows])))
+        directions.add(record.directions(record.widen(z[rows])))
     assert directions.mean_cosine() == pytest.approx(pairs.mean(), rel=1e-12)
     assert run(config).layers[0].correlation is not None
-    assert mlp.Directions().mean_cosine() is None
+    assert record.Directions().mean_cosine() is None
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1000, 500), (4096, 4096), (513, 3), (64, 100_000)])

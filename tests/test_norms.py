@@ -7,8 +7,9 @@ import pytest
 
 from initprobe.activations import ACTIVATIONS
 from initprobe.config import ProbeConfig
-from initprobe.engine import mlp
-from initprobe.engine.mlp import LayerRecord, Parameters
+from initprobe.engine import mlp, outer
+from initprobe.engine.mlp import Parameters
+from initprobe.engine.record import LayerRecord
 from initprobe.engine.workers import workers
 from initprobe.errors import ConfigError
 from initprobe.experiment import prepare
@@ -66,7 +67,8 @@ def engine_gradients(layers, activation, wired, x, g, threads=2):
                 weight if index else None, activation, z, h, g, records[index], pool, wired[index], inverse
             )
             total = np.zeros_like(weight)
-            mlp.add_weight_gradient(h_in, delta, total, pool)
+            outer.add_weight_gradient(h_in, delta, total, pool)
+            pool.finish()
             gradients.append(total)
             g = below
     return gradients[::-1], last

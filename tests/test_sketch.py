@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from initprobe.engine.sketch import BINS, FINE, PERCENTS, Moments, Sketch, moments, tally, widen
+from initprobe.engine.distribution import BINS, PERCENTS, distributions
+from initprobe.engine.sketch import FINE, Moments, Sketch, moments, tally, widen
 
 
 def sketch_of(*blocks: np.ndarray, **options) -> Sketch:
@@ -22,6 +23,14 @@ def sketch_of(*blocks: np.ndarray, **options) -> Sketch:
 def add(sketch: Sketch, *blocks: np.ndarray) -> None:
     tallies = [tally(block, widen(block), sketch.grid, sketch.centre or 0.0) for block in blocks]
     sketch.add(tallies, lambda centre: [sketch.grid.count(block - block.dtype.type(centre)) for block in blocks])
+
+
+def histogram(sketch: Sketch, bins: int = BINS) -> np.ndarray:
+    return distributions([sketch], [1.0], bins)[0].counts
+
+
+def percentiles(sketch: Sketch) -> list[float]:
+    return distributions([sketch], [1.0])[0].percentiles.tolist()
 
 
 def normal(size: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
@@ -49,13 +58,13 @@ def test_counts_merge_exactly(parts):
     assert merged.total == whole.total == sum(map(len, blocks))
     assert (merged.zeros, merged.low, merged.high) == (whole.zeros, whole.low, whole.high)
     if merged.centre == whole.centre:
-        assert np.array_equal(merged.histogram(), whole.histogram())
+        assert np.array_equal(histogram(merged), histogram(whole))
 
 
 @given(st.lists(finite, min_size=1, max_size=200))
 def test_histogram_counts_every_entry_once(values):
     sketch = sketch_of(np.asarray(values, np.float32))
-    counts = sketch.histogram()
+    counts = histogram(sketch)
     assert counts.sum() == len(values)
     assert (counts >= 0).all()
     assert len(counts) == (1 if sketch.low == sketch.high else BINS)
@@ -79,7 +88,7 @@ def test_percentiles_of_a_shifted_normal(dtype, scale, shift):
     width = 9 / 32
     slack = width**2 / 8 * 2.33 + 5 / math.sqrt(x.size)
     rounding = 4 * np.finfo(dtype).eps * max(abs(shift), scale)
-    assert np.abs(np.array(sketch.percentiles()) - exact).max() < slack * scale + rounding
+    assert np.abs(np.array(percentiles(sketch)) - exact).max() < slack * scale + rounding
 
 
 def test_values_far_from_zero_are_counted_about_their_mean():
@@ -88,17 +97,17 @@ def test_values_far_from_zero_are_counted_about_their_mean():
     assert sketch.centre == pytest.approx(100, abs=1e-3)
     assert sketch_of(normal(1000)).centre == 0
     spread = np.percentile(x, 75) - np.percentile(x, 25)
-    found = sketch.percentiles()
+    found = percentiles(sketch)
     assert found[4] - found[2] == pytest.approx(float(spread), rel=0.02)
 
 
 def test_atoms_stay_where_they_are():
     x = np.concatenate([np.full(600, -1), np.linspace(-0.5, 0.5, 200), np.full(600, 1)]).astype(np.float32)
     sketch = sketch_of(x)
-    found = dict(zip(PERCENTS, sketch.percentiles(), strict=True))
+    found = dict(zip(PERCENTS, percentiles(sketch), strict=True))
     assert found[1] == found[5] == found[25] == -1
     assert found[75] == found[95] == found[99] == 1
-    counts = sketch.histogram()
+    counts = histogram(sketch)
     assert counts[0] == counts[-1] == 600
 
 
@@ -106,7 +115,7 @@ def test_zeros_are_an_atom_and_subnormals_are_not_zeros():
     x = np.concatenate([np.zeros(500), np.linspace(0.1, 1, 400)]).astype(np.float32)
     sketch = sketch_of(x)
     assert sketch.zeros == 500
-    assert sketch.percentiles()[3] == 0
+    assert percentiles(sketch)[3] == 0
     tiny = np.full(10, 1e-42, np.float32)
     assert sketch_of(tiny).zeros == 0
     assert sketch_of(tiny, np.zeros(3, np.float32)).zeros == 3
@@ -114,11 +123,11 @@ def test_zeros_are_an_atom_and_subnormals_are_not_zeros():
 
 def test_near_zero_is_a_share_of_the_rms():
     x = normal(400_000)
-    share = sketch_of(x).near_zero(1.0)
+    share = distributions([sketch_of(x)], [1.0])[0].near_zero
     exact = float(np.mean(np.abs(x) <= 0.01))
     # The bucket holding 0.01 is 2^-5 wide, and interpolation inside it errs by far less than the whole of it.
     assert share == pytest.approx(exact, rel=1 / 32)
-    assert sketch_of(np.zeros(5, np.float32)).near_zero(0.0) == 1
+    assert distributions([sketch_of(np.zeros(5, np.float32))], [0.0])[0].near_zero == 1
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e-30, 1e-37, 1e30, 1e37])
@@ -151,7 +160,7 @@ def test_infinities_and_nan_are_counted_and_void_the_rest():
 def test_saturated_outputs_crowd_at_the_right_place():
     """The last bucket below 1 is 2^-8 wide, less than half a bin: at most that much of a bin goes to its neighbour."""
     h = np.tanh(6.7 * normal(400_000))
-    counts = sketch_of(h, bits=FINE).histogram()
+    counts = histogram(sketch_of(h, bits=FINE))
     exact = np.histogram(h, BINS, (h.min(), h.max()))[0]
     assert np.abs(counts - exact).max() < 0.5 * 2**-8 / 0.01 * exact.max()
     assert np.abs(np.cumsum(counts - exact)).max() < 0.01 * len(h)
@@ -162,5 +171,5 @@ def test_histogram_from_end_to_end_of_the_float_range():
     sketch.begin_draw()
     block = np.array([[-1.5e308, 1.5e308, 0.5e308, -1.0]])
     sketch.add([tally(block, widen(block), sketch.grid)], lambda centre: [])
-    counts = sketch.histogram(4)
+    counts = histogram(sketch, 4)
     assert (counts.sum(), counts[0], counts[-1]) == (4, 1, 1)

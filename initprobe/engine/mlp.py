@@ -1,4 +1,4 @@
-"""The network itself: sampling, forward and backward passes, with statistics taken block by block.
+"""The network itself: sampling, forward and backward passes.
 
 Rows are samples: `z_l = h_{l-1} W_l + b_l`, `h_l = phi(z_l)`, `W_l` of shape `(fan_in, fan_out)`. Going back,
 `dL/dz_l = dL/dh_l phi'(z_l)`, `dL/dh_{l-1} = dL/dz_l W_l'` and `dL/dW_l = h_{l-1}' dL/dz_l`, summed over samples.
@@ -10,15 +10,16 @@ Rows are samples: `z_l = h_{l-1} W_l + b_l`, `h_l = phi(z_l)`, `W_l` of shape `(
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import InitVar, dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from initprobe.activations import Activation, Band
-from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, Wide, tally, widen
+from initprobe.activations import Activation
+from initprobe.engine.record import LayerRecord, record_forward, take
 from initprobe.engine.streams import Purpose, Streams, stream_blocks
 from initprobe.engine.workers import Workers, cached, row_blocks
 from initprobe.initializers import Initializer
@@ -26,10 +27,8 @@ from initprobe.norms import Norm
 from initprobe.wiring import PLAIN, Wiring
 
 Array = npt.NDArray[Any]
-Part = TypeVar("Part")
 # Share of the exponents of a dtype that a gradient may use up before it is rescaled.
 _ROOM = 0.35
-TENSORS = ("weight", "preactivation", "output", "preactivation_gradient", "output_gradient", "weight_gradient")
 
 
 @dataclass(frozen=True)
@@ -40,21 +39,16 @@ class Parameters:
     bias: Array | None
 
 
-def sample_weight(
-    init: Initializer, streams: Streams, layer: int, fans: tuple[int, int], dtype: np.dtype[Any], workers: Workers
-) -> Array:
-    """`W_l` of shape `fans = (fan_in, fan_out)`, in blocks of rows with a stream each."""
-    if init.distribution.whole:
-        return init.sample(streams.generator(Purpose.WEIGHT, layer), fans, fans, dtype)
-    weight = np.empty(fans, dtype)
-    blocks = stream_blocks(*fans)
+def fillings(init: Initializer, streams: Streams, layer: int, weight: Array) -> list[Callable[[], None]]:
+    """What fills `W_l` of shape `(fan_in, fan_out)` when called, in any order: blocks of rows with a stream each."""
+    fans = weight.shape
+    blocks = [slice(0, fans[0])] if init.distribution.whole else stream_blocks(*fans)
 
     def fill(rows: slice) -> None:
         rng = streams.generator(Purpose.WEIGHT, layer, rows.start)
-        weight[rows] = init.sample(rng, (rows.stop - rows.start, fans[1]), fans, dtype)
+        weight[rows] = init.sample(rng, (rows.stop - rows.start, fans[1]), fans, weight.dtype)
 
-    workers.map(fill, blocks)
-    return weight
+    return [partial(fill, rows) for rows in blocks]
 
 
 def sample_bias(
@@ -64,113 +58,6 @@ def sample_bias(
     if not (init.mean or init.std(*fans)):
         return None
     return init.sample(streams.generator(Purpose.BIAS, layer), (1, fans[1]), fans, dtype).reshape(-1)
-
-
-@dataclass
-class Directions:
-    """Sum of the unit vectors along the rows of z, from which the mean cosine of two rows follows."""
-
-    total: Array | float = 0.0
-    rows: int = 0
-
-    def add(self, part: tuple[Array, int]) -> None:
-        """Add the unit vectors of a block."""
-        self.total = self.total + part[0]
-        self.rows += part[1]
-
-    def mean_cosine(self) -> float | None:
-        """Mean cosine over all pairs of different rows; None with fewer than two rows that have a direction."""
-        if self.rows < 2:
-            return None
-        squared = float(np.dot(self.total, self.total))
-        if not math.isfinite(squared):
-            return None
-        # Rounding may carry identical rows a few units in the last place past 1.
-        return min(max((squared - self.rows) / (self.rows * (self.rows - 1.0)), -1.0), 1.0)
-
-
-def _directions(wide: Wide) -> tuple[Array, int]:
-    """Sum of the rows' unit vectors, and how many rows are not zero."""
-    norms = np.sqrt(np.einsum("ij,ij->i", wide.array, wide.array))
-    has_direction = norms > 0
-    inverse = np.divide(1, norms, out=np.zeros_like(norms), where=has_direction)
-    return inverse @ wide.array, int(np.count_nonzero(has_direction))
-
-
-@dataclass
-class LayerRecord:
-    """The statistics of one layer as they accumulate over blocks, batches and draws."""
-
-    dtype: InitVar[np.dtype[Any]]
-    weight: Sketch = field(init=False)
-    preactivation: Sketch = field(init=False)
-    output: Sketch = field(init=False)
-    preactivation_gradient: Sketch = field(init=False)
-    output_gradient: Sketch = field(init=False)
-    weight_gradient: Sketch = field(init=False)
-    saturated: int = 0
-    correlations: list[float | None] = field(default_factory=list)
-    dead_fractions: list[float] = field(default_factory=list)
-    directions: Directions = field(default_factory=Directions)
-    highest: Array | None = None
-
-    def __post_init__(self, dtype: np.dtype[Any]) -> None:
-        # float64 has eight times the exponents: with finer mantissas too, clearing the counters would cost most.
-        fine = FINE if dtype == np.float32 else COARSE
-        for name in TENSORS:
-            setattr(self, name, Sketch(dtype, fine if name == "output" else COARSE))
-
-    def begin_draw(self) -> None:
-        """What follows belongs to another network."""
-        self.directions, self.highest = Directions(), None
-        for name in TENSORS:
-            sketch: Sketch = getattr(self, name)
-            sketch.begin_draw()
-
-    def end_draw(self, dead_below: float | None) -> None:
-        """Close the statistics that need every batch of a network."""
-        self.correlations.append(self.directions.mean_cosine())
-        if dead_below is not None and self.highest is not None:
-            self.dead_fractions.append(float(np.mean(self.highest <= dead_below)))
-
-
-def _record(sketch: Sketch, tensor: Array, tallies: list[Tally], workers: Workers, exponent: int = 0) -> None:
-    """Merge the tallies of a tensor's row blocks into its sketch; the tensor is carried as `2^-exponent` of itself."""
-
-    def recount(centre: float) -> Iterable[Array]:
-        shift = tensor.dtype.type(centre)
-        return workers.map(lambda rows: sketch.grid.count(tensor[rows] - shift), row_blocks(*tensor.shape))
-
-    sketch.add(tallies, recount, exponent)
-
-
-def _tally(block: Array, sketch: Sketch, exponent: int = 0) -> Tally:
-    return tally(block, widen(block), sketch.grid, math.ldexp(sketch.centre or 0.0, -exponent))
-
-
-def _tallies(tensor: Array, sketch: Sketch, workers: Workers, exponent: int = 0) -> list[Tally]:
-    """The tallies of a tensor, part by part."""
-    return _joined(
-        workers.map(
-            lambda rows: [_tally(tensor[part], sketch, exponent) for part in cached(rows, tensor.shape[1])],
-            row_blocks(*tensor.shape),
-        )
-    )
-
-
-def _joined(blocks: list[list[Part]]) -> list[Part]:
-    return [part for block in blocks for part in block]
-
-
-def record_weight(weight: Array, record: LayerRecord, workers: Workers) -> None:
-    """Take the statistics of `W_l`."""
-    _record(record.weight, weight, _tallies(weight, record.weight, workers), workers)
-
-
-def _saturated(h: Array, band: Band | None) -> int:
-    if band is None:
-        return 0
-    return int(np.count_nonzero(h <= band.low) + np.count_nonzero(h >= band.high))
 
 
 def forward(
@@ -184,46 +71,11 @@ def forward(
 ) -> Array | None:
     """One layer forward: from `h_in`, `(batch, fan_in)`, to `out = (z, h)`, both `(batch, fan_out)`.
 
-    What `backward` needs of the norm is the answer: its inverse standard deviations, or None without one.
+    The statistics of z and h are put off. What `backward` needs of the norm is the answer: its inverse standard
+    deviations, or None without one.
     """
-    z, h = out
-
-    def multiply(rows: slice) -> None:
-        np.matmul(h_in[rows], parameters.weight, out=z[rows])
-        if parameters.bias is not None:
-            z[rows] += parameters.bias
-
-    def work(rows: slice) -> list[tuple[Tally, Tally, tuple[Array, int], int, Array | None]]:
-        if wiring.norm is None:
-            multiply(rows)
-        return [activate(part) for part in cached(rows, z.shape[1])]
-
-    def activate(rows: slice) -> tuple[Tally, Tally, tuple[Array, int], int, Array | None]:
-        wide = widen(z[rows])
-        z_tally, directions = (
-            tally(z[rows], wide, record.preactivation.grid, record.preactivation.centre or 0.0),
-            _directions(wide),
-        )
-        h[rows] = activation.value(z[rows])
-        highest = None if activation.dead_below is None else z[rows].max(axis=0)
-        saturated = _saturated(h[rows], activation.saturation)
-        if wiring.skip is not None:
-            h[rows] *= wiring.skip
-            h[rows] += h_in[rows]
-        return z_tally, _tally(h[rows], record.output), directions, saturated, highest
-
-    inverse = None
-    if wiring.norm is not None:
-        workers.map(multiply, row_blocks(*z.shape))
-        inverse = normalised(wiring.norm, z, workers)
-    parts = _joined(workers.map(work, row_blocks(*z.shape)))
-    _record(record.preactivation, z, [part[0] for part in parts], workers)
-    _record(record.output, h, [part[1] for part in parts], workers)
-    for _, _, directions, saturated, highest in parts:
-        record.directions.add(directions)
-        record.saturated += saturated
-        if highest is not None:
-            record.highest = highest if record.highest is None else np.maximum(record.highest, highest)
+    inverse = replay(parameters, activation, h_in, out, workers, wiring)
+    record_forward(record, activation, *out, workers, wiring.skip is None)
     return inverse
 
 
@@ -243,20 +95,28 @@ def replay(
         if parameters.bias is not None:
             z[rows] += parameters.bias
 
-    def activate(rows: slice) -> None:
+    def work(rows: slice) -> None:
         if wiring.norm is None:
             multiply(rows)
-        h[rows] = activation.value(z[rows])
-        if wiring.skip is not None:
-            h[rows] *= wiring.skip
-            h[rows] += h_in[rows]
+        for part in cached(rows, z.shape[1]):
+            _apply(activation, z[part], h[part])
+            if wiring.skip is not None:
+                h[part] *= wiring.skip
+                h[part] += h_in[part]
 
-    blocks, inverse = row_blocks(*z.shape), None
+    inverse, blocks = None, row_blocks(*z.shape)
     if wiring.norm is not None:
         workers.map(multiply, blocks)
         inverse = normalised(wiring.norm, z, workers)
-    workers.map(activate, blocks)
+    workers.map(work, blocks)
     return inverse
+
+
+def _apply(activation: Activation, z: Array, out: Array) -> None:
+    if isinstance(activation.value, np.ufunc):
+        activation.value(z, out=out)
+    else:
+        out[...] = activation.value(z)
 
 
 def normalised(norm: Norm, z: Array, workers: Workers) -> Array:
@@ -289,12 +149,11 @@ def backward(
     """One layer back: `g = dL/dh_l` to `dL/dy_l`, which is `dL/dz_l` without a norm, and to `dL/dh_{l-1}`.
 
     `weight` is None at the first layer, whose input needs no gradient; `inverse` is what `forward` gave; `g` is
-    `2^-exponent` of the gradient, and so is what it becomes. `dL/dy_l`
-    takes the place of `z`, and `dL/dh_{l-1}` that of `h` where it fits: fresh memory costs more than the arithmetic in
-    it. Under a norm, which needs z to the end, they change places.
+    `2^-exponent` of the gradient, and so is what it becomes. Without a norm, which needs z to the end, `dL/dy_l` takes
+    the place of `z`: fresh memory costs more than the arithmetic in it. The statistics of both gradients are put off.
     """
-    delta, spare = (z, h) if wiring.norm is None else (h, z)
-    below = None if weight is None else _of_shape(spare, (len(g), weight.shape[0]))
+    delta = z if wiring.norm is None else np.empty_like(z)
+    below = None if weight is None else np.empty((len(g), weight.shape[0]), g.dtype)
 
     def pass_on(rows: slice) -> None:
         if weight is not None and below is not None:
@@ -302,26 +161,26 @@ def backward(
             if wiring.skip is not None:
                 below[rows] += g[rows]
 
-    def work(rows: slice) -> list[tuple[Tally, Tally]]:
-        found = [differentiate(part) for part in cached(rows, g.shape[1])]
+    def work(rows: slice) -> None:
+        for part in cached(rows, g.shape[1]):
+            differentiate(part)
         if wiring.norm is None:
             pass_on(rows)
-        return found
 
-    def differentiate(rows: slice) -> tuple[Tally, Tally]:
-        g_tally = _tally(g[rows], record.output_gradient, exponent)
-        value = h[rows] if wiring.skip is None else activation.value(z[rows])
-        np.multiply(g[rows], activation.slope(z[rows], value), out=delta[rows])
+    def differentiate(part: slice) -> None:
+        value = h[part] if wiring.skip is None else activation.value(z[part])
+        np.multiply(g[part], activation.slope(z[part], value), out=delta[part])
         if wiring.skip is not None:
-            delta[rows] *= wiring.skip
-        return g_tally, _tally(delta[rows], record.preactivation_gradient, exponent)
+            delta[part] *= wiring.skip
 
-    parts = _joined(workers.map(work, row_blocks(*g.shape)))
-    _record(record.output_gradient, g, [part[0] for part in parts], workers, exponent)
-    _record(record.preactivation_gradient, delta, [part[1] for part in parts], workers, exponent)
+    blocks = row_blocks(*g.shape)
+    workers.map(work, blocks)
+    take(record.output_gradient, g, workers, exponent)
+    take(record.preactivation_gradient, delta, workers, exponent)
     if wiring.norm is not None and inverse is not None:
+        workers.finish()  # the statistics are of dL/dz, whose place dL/dy takes
         denormalised(wiring.norm, delta, z, inverse, workers)
-        workers.map(pass_on, row_blocks(*g.shape))
+        workers.map(pass_on, blocks)
     return delta, below
 
 
@@ -332,40 +191,6 @@ def denormalised(norm: Norm, delta: Array, z: Array, inverse: Array, workers: Wo
         norm.backward(*(_part(array, norm, part) for array in (delta, z, inverse)))
 
     workers.map(work, _parts(z, norm))
-
-
-def _of_shape(spare: Array, shape: tuple[int, int]) -> Array:
-    return spare if spare.shape == shape else np.empty(shape, spare.dtype)
-
-
-def add_weight_gradient(h_in: Array, delta: Array, total: Array, workers: Workers) -> None:
-    """Add `h_{l-1}' dL/dz_l` to `total`, of the shape of `W_l`."""
-
-    def work(rows: slice) -> None:
-        total[rows] += h_in[:, rows].T @ delta
-
-    workers.map(work, row_blocks(*total.shape))
-
-
-def record_weight_gradient(total: Array, record: LayerRecord, workers: Workers, exponent: int = 0) -> None:
-    """Take the statistics of a `dL/dW_l` summed over batches, carried as `2^-exponent` of itself."""
-    tallies = _tallies(total, record.weight_gradient, workers, exponent)
-    _record(record.weight_gradient, total, tallies, workers, exponent)
-
-
-def weight_gradient(h_in: Array, delta: Array, record: LayerRecord, workers: Workers, exponent: int = 0) -> None:
-    """Compute `dL/dW_l = h_{l-1}' dL/dz_l` of a single batch and take its statistics while it is in cache.
-
-    `delta` is `2^-exponent` of dL/dz.
-    """
-    gradient = np.empty((h_in.shape[1], delta.shape[1]), delta.dtype)
-
-    def work(rows: slice) -> list[Tally]:
-        np.matmul(h_in[:, rows].T, delta, out=gradient[rows])
-        return [_tally(gradient[part], record.weight_gradient, exponent) for part in cached(rows, gradient.shape[1])]
-
-    tallies = _joined(workers.map(work, row_blocks(*gradient.shape)))
-    _record(record.weight_gradient, gradient, tallies, workers, exponent)
 
 
 def growth(gradient: Array, workers: Workers) -> int:

@@ -20,9 +20,6 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-BINS = 200
-PERCENTS = (1, 5, 25, 50, 75, 95, 99)
-NEAR_ZERO = 0.01
 COARSE, FINE = 5, 7
 
 # Beyond these, squares leave the range of float64 and the block is scaled by a power of two first.
@@ -168,15 +165,6 @@ class Grid:
         np.add.at(found, goal | (keys & (self.size // 2)), counts[keys])
         return found
 
-    def edges(self, keys: Array, dtype: npt.DTypeLike) -> tuple[Array, Array]:
-        """Lowest and highest value of each bucket, float64."""
-        sign_bit = self.size // 2
-        magnitude = (keys & (sign_bit - 1)).astype(self.pattern)
-        near = (magnitude << self.shift).view(dtype).astype(np.float64)
-        far = ((magnitude + 1) << self.shift).view(dtype).astype(np.float64)
-        negative = keys >= sign_bit
-        return np.where(negative, -far, near), np.where(negative, -near, far)
-
 
 def grid_of(dtype: np.dtype[Any], bits: int) -> Grid:
     """The grid with that many bits of mantissa."""
@@ -219,6 +207,8 @@ class Sketch:
         by_draw: moments of each finished or current draw.
         faint: the entries of some draw were carried scaled, and are truly all below the normal range of the dtype.
         huge: the same, and some are beyond its largest number.
+        keys: the occupied buckets of the grid, in order of their values.
+        counts: how many entries each of them holds.
     """
 
     dtype: np.dtype[Any]
@@ -232,9 +222,8 @@ class Sketch:
     nan: int = 0
     faint: bool = False
     huge: bool = False
-    _keys: Array = field(default_factory=lambda: np.empty(0, np.int64))
-    _counts: Array = field(default_factory=lambda: np.empty(0, np.int64))
-    _points: tuple[Array, Array] | None = None
+    keys: Array = field(default_factory=lambda: np.empty(0, np.uint32))
+    counts: Array = field(default_factory=lambda: np.empty(0, np.uint8))
 
     def __post_init__(self) -> None:
         self.grid = grid_of(self.dtype, self.bits)
@@ -243,17 +232,24 @@ class Sketch:
         """What follows belongs to another network."""
         self.by_draw.append(Moments())
 
-    def add(self, tallies: Sequence[Tally], recount: Callable[[float], Iterable[Array]], exponent: int = 0) -> None:
+    def add(
+        self,
+        tallies: Sequence[Tally],
+        recount: Callable[[float], Iterable[Array]],
+        exponent: int = 0,
+        moments: Moments | None = None,
+    ) -> None:
         """Merge the tallies of a tensor's blocks, in block order; the tensor is what they saw times `2^exponent`.
 
         `recount` counts the tensor's blocks anew about a centre; it is called once in a sketch's life, and only for
-        values whose mean is far from 0 beside their spread.
+        values whose mean is far from 0 beside their spread. Given the `moments` of a tensor, the tallies are of a
+        sample of it.
         """
         self.infinite += sum(t.infinite for t in tallies)
         self.nan += sum(t.nan for t in tallies)
         if self.nonfinite:
             return
-        total = reduce(Moments.merged, (t.moments for t in tallies))
+        total = moments or reduce(Moments.merged, (t.moments for t in tallies))
         self.by_draw[-1] = self.by_draw[-1].merged(total.scaled(exponent))
         self._note_range(min(t.low for t in tallies), max(t.high for t in tallies), exponent)
         self.zeros += sum(t.zeros for t in tallies)
@@ -280,19 +276,16 @@ class Sketch:
         return float(self.dtype.type(total.true_mean)) if concentrated else 0.0
 
     def _add_counts(self, parts: Iterable[Array]) -> None:
-        table = np.zeros(self.grid.size, np.int64)
-        table[self._keys] = self._counts
-        for part in parts:
-            table += part
-        keys = np.flatnonzero(table)
+        table = reduce(lambda total, part: np.add(total, part, out=total), parts)
+        if len(self.keys):
+            table[self.keys] += self.counts
+        keys = np.flatnonzero(table.astype(bool))
+        # By value: the negative numbers, whose keys are the larger ones and in order of magnitude, come first.
+        first = int(np.searchsorted(keys, self.grid.size // 2))
         # Of thousands of layers there are tens of thousands of sketches, so both are as narrow as they can be.
-        self._keys, counts = keys.astype(np.uint32), table[keys]
-        self._counts = counts.astype(np.min_scalar_type(counts.max(initial=0)))
-        self._points = None
-
-    def forget(self) -> None:
-        """Drop what was worked out for percentiles and histograms; it is worked out again when asked for."""
-        self._points = None
+        self.keys = np.concatenate((keys[first:][::-1], keys[:first])).astype(np.uint32)
+        counts = table[self.keys]
+        self.counts = counts.astype(np.min_scalar_type(counts.max(initial=0)))
 
     @property
     def nonfinite(self) -> int:
@@ -307,65 +300,14 @@ class Sketch:
     @property
     def total(self) -> int:
         """Entries counted."""
-        return int(self._counts.sum(dtype=np.int64))
+        return int(self.counts.sum(dtype=np.int64))
+
+    @property
+    def coverage(self) -> float:
+        """Share of the entries that were counted."""
+        return self.total / sum(m.count for m in self.by_draw)
 
     @property
     def peak(self) -> float:
         """The largest magnitude."""
         return max(-self.low, self.high)
-
-    def _distribution(self) -> tuple[Array, Array]:
-        """Points and cumulative counts of the distribution, clamped to `[low, high]`; worked out once."""
-        if self._points is None:
-            self._points = self._work_out()
-        return self._points
-
-    def _work_out(self) -> tuple[Array, Array]:
-        lows, highs = self.grid.edges(self._keys.astype(np.int64), self.dtype)
-        if self._zeros_only():
-            smallest = self._keys & (self.grid.size // 2 - 1) == 0
-            lows, highs = np.where(smallest, 0, lows), np.where(smallest, 0, highs)
-        # Keys are in ascending order: the negative numbers come last, and the largest of them first.
-        first_negative = int(np.searchsorted(self._keys, self.grid.size // 2))
-        order = np.concatenate((np.arange(len(self._keys) - 1, first_negative - 1, -1), np.arange(first_negative)))
-        counts = self._counts[order].astype(np.int64)
-        points, cumulative = np.empty(2 * len(order)), np.empty(2 * len(order), np.int64)
-        points[::2], points[1::2] = lows[order], highs[order]
-        points += self.centre or 0.0
-        np.cumsum(counts, out=cumulative[1::2])
-        np.subtract(cumulative[1::2], counts, out=cumulative[::2])
-        return np.clip(points, self.low, self.high, out=points), cumulative
-
-    def _zeros_only(self) -> bool:
-        """The two buckets next to 0 hold exact zeros, an atom, and no subnormal numbers."""
-        smallest = self._keys & (self.grid.size // 2 - 1) == 0
-        return not self.centre and int(self._counts[smallest].sum(dtype=np.int64)) == self.zeros
-
-    def percentiles(self) -> list[float]:
-        """The `PERCENTS` of all entries."""
-        points, cumulative = self._distribution()
-        ranks = np.array(PERCENTS) / 100 * cumulative[-1]
-        return [float(p) for p in np.interp(ranks, cumulative, points)]
-
-    def near_zero(self, rms: float) -> float:
-        """Share of entries within `NEAR_ZERO * rms` of 0."""
-        points, cumulative = self._distribution()
-        below, upto = np.interp([-NEAR_ZERO * rms, NEAR_ZERO * rms], points, cumulative, left=0)
-        return max(float(upto - below), self.zeros) / float(cumulative[-1])
-
-    def histogram(self, bins: int = BINS) -> Array:
-        """Counts in equal bins from `low` to `high`; one bin where all entries are equal.
-
-        Differences of rounded cumulative counts: integers with an exact total, and no comb.
-        """
-        if self.low == self.high:
-            return np.array([self.total])
-        points, cumulative = self._distribution()
-        inner = np.arange(1, bins) / bins
-        span = self.high - self.low
-        # Nothing is as wide as the distance between the ends of the float range.
-        inner = self.low + span * inner if math.isfinite(span) else self.low * (1 - inner) + self.high * inner
-        upto = np.empty(bins + 1)
-        upto[0], upto[-1] = 0, cumulative[-1]
-        np.rint(np.interp(inner, points, cumulative), out=upto[1:-1])
-        return np.diff(upto).astype(np.int64)

@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     READOUT = 6
     TEACHER = 7
     FIT = 8
+    SAMPLE = 9
 
 
 def stream_blocks(rows: int, columns: int) -> list[slice]:

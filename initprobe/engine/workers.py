@@ -2,27 +2,43 @@
 
 BLAS gives other last bits with other thread counts, and its threads fight with ours. The blocks are fixed by the shapes
 alone, so every number is the same at any thread count.
+
+Work comes in two kinds. What the next layer waits for is mapped: all threads take blocks of it, and it is over when the
+call returns. What nothing waits for (statistics, weight gradients) is put off: threads take it up whenever they would
+stand still, so that a layer of one block keeps two of them busy too.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import sys
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import contextmanager, suppress
+from functools import cache, partial
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
 
 import numpy as np
 
+Block = TypeVar("Block")
 Result = TypeVar("Result")
+Task = Callable[[], None]
 
 # About the number of entries that stays in a core's cache beside its float64 copy.
 _CACHED_ENTRIES = 1 << 17
-# Waking a thread takes as long as a block of so many entries.
+# Handing a block to a sleeping thread takes as long as a block of so many entries.
 _WORTH_A_THREAD = 1 << 16
 # A product of fewer rows repacks its other factor too often; of more, it leaves threads without work.
 _FEWEST_ROWS, _ENOUGH_ROWS, _MOST_ROWS = 64, 256, 512
+# Options of mallopt(3), and bytes: blocks from which on memory comes from the system and goes back to it
+# (M_MMAP_THRESHOLD, at its largest), and free memory at the end of the heap that is kept (M_TRIM_THRESHOLD).
+_MALLOC_LIMITS = ((-3, 1 << 25), (-1, 1 << 28))
+# Tasks that may be put off: each holds what it reads.
+MOST_WAITING = 24
 
 
 def row_blocks(rows: int, columns: int) -> list[slice]:
@@ -51,31 +67,155 @@ def available_threads() -> int:
 
 
 class Workers:
-    """Runs a function over blocks and gives the results in block order."""
+    """Threads that share the blocks of what is to be done; the calling thread is one of them.
 
-    def __init__(self, pool: ThreadPoolExecutor | None, helpers: int) -> None:
-        self._pool, self._helpers = pool, helpers
+    `map`, `later` and `finish` are for the calling thread alone.
+    """
 
-    def map(self, work: Callable[[slice], Result], blocks: Sequence[slice]) -> list[Result]:
-        """`work` of every block, in order.
+    def __init__(self, helpers: int) -> None:
+        self._urgent: deque[Task] = deque()
+        self._waiting: deque[Task] = deque()
+        self._tokens: SimpleQueue[bool] = SimpleQueue()  # True for every task in the two; False ends a helper
+        self._over: SimpleQueue[Exception | None] = SimpleQueue()
+        self._unfinished = 0
+        # Counting holds Python's lock, so that two threads are not twice as fast at it: one of them takes up first what
+        # was put off, while the others multiply.
+        queues = [(self._waiting, self._urgent)] + (helpers - 1) * [(self._urgent, self._waiting)]
+        self._helpers = [threading.Thread(target=self._serve, args=each, daemon=True) for each in queues[:helpers]]
+        for helper in self._helpers:
+            helper.start()
 
-        The calling thread takes blocks like the others: waking a sleeping thread costs as much as a small block.
-        """
-        results: dict[int, Result] = {}
+    def map(self, work: Callable[[Block], Result], blocks: Sequence[Block]) -> list[Result]:
+        """`work` of every block, in order, before anything that was put off."""
+        if not self._helpers or len(blocks) == 1:
+            with _quiet():
+                return [work(block) for block in blocks]
+        results: SimpleQueue[tuple[int, Result | Exception]] = SimpleQueue()
         queue = enumerate(blocks)  # shared: handing out the next block is atomic
 
         def drain() -> None:
-            # Overflow and NaN are what a probe looks for; they are counted, not warned of. Error states are per thread.
-            with np.errstate(all="ignore"):
-                for number, block in queue:
-                    results[number] = work(block)
+            for number, block in queue:
+                results.put((number, _outcome(work, block)))
 
-        helpers = min(self._helpers, len(blocks) - 1)
-        waiting = [self._pool.submit(drain) for _ in range(helpers)] if self._pool else []
-        drain()
-        for helper in waiting:
-            helper.result()
-        return [results[number] for number in range(len(blocks))]
+        for _ in range(min(len(self._helpers), len(blocks) - 1)):
+            self._urgent.append(drain)
+            self._tokens.put(True)
+        with _quiet():
+            drain()
+            while results.qsize() < len(blocks) and self._help():
+                pass
+        found = dict(results.get() for _ in blocks)
+        return [_value(found[number]) for number in range(len(blocks))]
+
+    def later(
+        self, work: Callable[[Block], Result], blocks: Sequence[Block], then: Callable[[list[Result]], None]
+    ) -> None:
+        """Put off `work` of every block, and `then` of the results in block order; `finish` waits for it.
+
+        What `work` reads must not change until then.
+        """
+        if not self._helpers:
+            with _quiet():
+                then([work(block) for block in blocks])
+            return
+        batch = _Batch(work, len(blocks), then)
+        self._unfinished += len(blocks)
+        for number, block in enumerate(blocks):
+            self._waiting.append(partial(self._do, batch, number, block))
+            self._tokens.put(True)
+        with _quiet():
+            while len(self._waiting) > MOST_WAITING and self._help():
+                pass
+
+    def finish(self) -> None:
+        """Do all that was put off."""
+        with _quiet():
+            while self._help():
+                pass
+        while self._unfinished:
+            self._unfinished -= 1
+            error = self._over.get()
+            if error is not None:
+                raise error
+
+    def close(self) -> None:
+        """End the helpers, and drop what they have not begun."""
+        with suppress(Empty):
+            while True:
+                self._tokens.get_nowait()
+        for _ in self._helpers:
+            self._tokens.put(False)
+        for helper in self._helpers:
+            helper.join()
+
+    def _do(self, batch: _Batch[Block, Result], number: int, block: Block) -> None:
+        self._over.put(batch.run(number, block))
+
+    def _help(self) -> bool:
+        """Take up one task; whether there was one."""
+        try:
+            self._tokens.get_nowait()
+        except Empty:
+            return False
+        _next(self._urgent, self._waiting)()
+        return True
+
+    def _serve(self, *queues: deque[Task]) -> None:
+        with _quiet():
+            while self._tokens.get():
+                _next(*queues)()
+
+
+def _next(first: deque[Task], second: deque[Task]) -> Task:
+    try:
+        return first.popleft()
+    except IndexError:
+        return second.popleft()
+
+
+class _Batch(Generic[Block, Result]):
+    """Blocks that any thread may do; the one that does the last goes on with the results."""
+
+    def __init__(self, work: Callable[[Block], Result], size: int, then: Callable[[list[Result]], None]) -> None:
+        self._work, self._then = work, then
+        self._results: dict[int, Result] = {}
+        self._left = iter(range(size - 1, -1, -1))  # shared: counting down is atomic
+
+    def run(self, number: int, block: Block) -> Exception | None:
+        """Do a block; what went wrong, if anything did."""
+        return _outcome(partial(self._run, number), block)
+
+    def _run(self, number: int, block: Block) -> None:
+        self._results[number] = self._work(block)
+        if next(self._left) == 0:
+            self._then([self._results[number] for number in range(len(self._results))])
+
+
+def _outcome(work: Callable[[Block], Result], block: Block) -> Result | Exception:
+    """What `work` gives, or raises: an exception of a helper is for the calling thread."""
+    try:
+        return work(block)
+    except Exception as error:
+        return error
+
+
+def _value(outcome: Result | Exception) -> Result:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def _quiet() -> np.errstate:
+    """Overflow and NaN are what a probe looks for; they are counted, not warned of. Error states are per thread."""
+    return np.errstate(all="ignore")
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Have glibc hand freed memory out again, not back to the system: fresh pages cost more than arithmetic in them."""
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        for option, limit in _MALLOC_LIMITS:
+            library.mallopt(option, limit)
 
 
 @contextmanager
@@ -83,9 +223,10 @@ def workers(threads: int) -> Iterator[Workers]:
     """Threads for the length of a probe, the calling one among them, with BLAS held to one thread."""
     from threadpoolctl import threadpool_limits
 
+    _keep_freed_memory()
     with threadpool_limits(1, user_api="blas"):
-        if threads == 1:
-            yield Workers(None, 0)
-            return
-        with ThreadPoolExecutor(threads - 1) as pool:
-            yield Workers(pool, threads - 1)
+        pool = Workers(threads - 1)
+        try:
+            yield pool
+        finally:
+            pool.close()

@@ -20,10 +20,9 @@ _CHEBYSHEV = 24
 _PLACES = np.cos((np.arange(_CHEBYSHEV) + 0.5) * math.pi / _CHEBYSHEV)
 # Beyond these q even the variance is near the ends of the float range.
 _SMALLEST, _LARGEST = 1e-300, 1e300
-# Cells of the predicted histograms' grid: linear between them, a distribution function is 1e-6 off, or where many are
-# averaged 2e-5.
-_CELLS, _FEW_CELLS = 4000, 1000
-_MANY = 8
+# The predicted histograms' grid, fine where the normal density bends: linear in its cells, a distribution function is
+# `width^2 / 8 max |density'|` off, 1e-6.
+_FINE_CELLS, _FINE_REACH, _COARSE_CELLS = 1500, 4.5, 75
 
 
 @dataclass(frozen=True)
@@ -183,21 +182,23 @@ def histogram(
     bounds = np.asarray(edges, float)
     # "Below the edge" rather than "at or below": only so does an atom on an edge belong to the bin that it opens.
     below = np.append(np.nextafter(bounds[:-1], -math.inf), bounds[-1])
-    count = _CELLS if variances.size < _MANY else _FEW_CELLS
     cumulative = sum(
-        share * _share_below(activation, a, b, below, count)
+        share * _share_below(activation, a, b, below)
         for a, b, share in zip(variances.flat, means.flat, shares.flat, strict=True)
     )
     return np.diff(np.asarray(cumulative))
 
 
-def _share_below(activation: Activation, q: float, mean: float, edges: Array, cells: int) -> Array:
+def _share_below(activation: Activation, q: float, mean: float, edges: Array) -> Array:
     """Share of outputs at or below each edge: the sum over the monotone pieces of phi."""
     scale = math.sqrt(max(q, 0.0))  # a difference of squares may come out below 0 by rounding
-    z, mass = _cells(tuple((k - mean) / scale for k in activation.kinks) if scale else (), cells)
+    z, mass = _cells(tuple((k - mean) / scale for k in activation.kinks) if scale else ())
     with np.errstate(all="ignore"):
         h = activation.value(mean + scale * z)
-    direction = np.sign(np.diff(h))
+    steps = np.diff(h)
+    if steps.min() >= 0:
+        return _piece_below(h, mass, edges)
+    direction = np.sign(steps)
     # A flat piece goes on in the direction before it: it is an atom at one end of a piece, not a piece.
     known = np.maximum.accumulate(np.where(direction != 0, np.arange(len(direction)), 0))
     turns = np.flatnonzero(np.diff(direction[known])) + 1
@@ -215,8 +216,9 @@ def _piece_below(h: Array, mass: Array, edges: Array) -> Array:
 
 
 @lru_cache
-def _normal_cdf_grid(cells: int) -> tuple[Array, Array]:
-    z = np.linspace(-REACH, REACH, cells + 1)
+def _normal_cdf_grid() -> tuple[Array, Array]:
+    tail = np.linspace(_FINE_REACH, REACH, _COARSE_CELLS + 1)[1:]
+    z = np.concatenate([-tail[::-1], np.linspace(-_FINE_REACH, _FINE_REACH, _FINE_CELLS + 1), tail])
     return z, _normal_cdf(z)
 
 
@@ -225,9 +227,9 @@ def _normal_cdf(z: Array) -> Array:
     return np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in z])
 
 
-def _cells(kinks: tuple[float, ...], cells: int) -> tuple[Array, Array]:
+def _cells(kinks: tuple[float, ...]) -> tuple[Array, Array]:
     """Standard normal grid that holds the kinks, and the distribution function on it."""
-    z, cdf = _normal_cdf_grid(cells)
+    z, cdf = _normal_cdf_grid()
     extra = np.array([k for k in kinks if abs(k) < REACH])
     if not len(extra):
         return z, cdf

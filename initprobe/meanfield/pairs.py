@@ -28,6 +28,7 @@ _DOUBLINGS = 7
 _OCTAVES = 12
 _SMOOTH_TAIL, _KINKED_TAIL = 1.05, 3.0
 _NEGLIGIBLE = 1e-12
+_ORDERS = np.arange(1, ORDER)
 
 
 def pair_moments(activation: Activation, q_a: float, q_b: float, c: float) -> tuple[float, float]:
@@ -132,7 +133,8 @@ def series(f: Array, g: Array, f_slope: Array | None = None) -> Series:
         f_slope: df/dz, if f is g and the slope of the series at c = 1 matters.
     """
     grid = hermite_grid()
-    products = (grid.analysis @ f) * (grid.analysis @ g if g is not f else grid.analysis @ f)
+    analysed = grid.analysis @ f
+    products = analysed * (analysed if g is f else grid.analysis @ g)
     rest = float(grid.weights @ (f * g) - products.sum())
     size = float(grid.weights @ np.abs(f * g))
     if abs(rest) <= _NEGLIGIBLE * size:
@@ -159,6 +161,11 @@ def tail(stretch: npt.ArrayLike) -> tuple[Array, Array]:
     return ORDER * first / mass, mass
 
 
+@lru_cache
+def _kinked_tail() -> tuple[Array, Array]:
+    return tail(_KINKED_TAIL)
+
+
 def pair_covariances(functions: Array, correlations: tuple[float, ...], second: float = 1.0) -> Array:
     """`Cov(f_i(u), f_j(v))`, `(functions, functions)`, averaged over some correlations of the standard normal u, v.
 
@@ -170,9 +177,8 @@ def pair_covariances(functions: Array, correlations: tuple[float, ...], second: 
     grid = hermite_grid()
     coefficients = functions @ grid.analysis.T
     rest = (functions * grid.weights) @ functions.T - coefficients @ coefficients.T
-    exponents, shares = tail(_KINKED_TAIL)
-    k = np.arange(1, ORDER)
-    powers = np.mean([c**k for c in correlations], axis=0)
+    exponents, shares = _kinked_tail()
+    powers = np.mean([c**_ORDERS for c in correlations], axis=0)
     powers[1] *= second
     beyond = sum(float(shares @ c**exponents) for c in correlations if c > 0) / len(correlations)
     kept = coefficients[:, 1:]

@@ -103,7 +103,7 @@ def _noise(activation: Activation, state: State, layer: Layer, batch: int) -> _N
     coefficients = state.bias_shares @ by_bias @ grid.analysis[:5].T
     free = _free_share(layer.n_out, layer)
     slope, curvature = coefficients[:, 2] / math.sqrt(2), coefficients[:, 4] * math.sqrt(6) / 2
-    same = _same(each, state, free)
+    same = _same(each, coefficients, state, free)
     other = _other(by_bias, state, free) + state.cokurtosis * np.outer(slope, slope)
     # Orthogonal weights put z on a sphere: normal, but without the 2/n variance of its squared radius.
     excess = -1 / max(layer.n_in, layer.n_out) if layer.orthogonal else state.kurtosis / 6
@@ -129,13 +129,17 @@ def _functions(activation: Activation, state: State) -> Array:
 
 def _over_samples(each: Array, state: State) -> Array:
     """Means over samples, at every bias node: `(functions, bias nodes, nodes)`."""
-    return np.asarray(np.einsum("a,fakn->fkn", state.sample_shares, np.stack([state.by_bias(f) for f in each])))
+    samples, biases = len(state.sample_shares), len(state.bias_shares)
+    by_sample = each.reshape(len(each), samples, -1)
+    return np.asarray((state.sample_shares @ by_sample).reshape(len(each), biases, -1))
 
 
-def _same(each: Array, state: State, free: float) -> Array:
-    """Covariances of the functions over the units of one sample, averaged over the samples."""
+def _same(each: Array, coefficients: Array, state: State, free: float) -> Array:
+    """Covariances of the functions over the units of one sample, averaged over the samples.
+
+    `coefficients` are of the functions' means over samples and biases, `(functions, orders)`.
+    """
     grid, flat = hermite_grid(), (len(each), -1)
-    coefficients = state.bias_shares @ _over_samples(each, state) @ grid.analysis[:5].T
     means = np.stack([state.over_biases(f) for f in each @ grid.weights])
     weighted = each * (state.shares[:, None] * grid.weights)
     covariances = weighted.reshape(flat) @ each.reshape(flat).T - (means * state.sample_shares) @ means.T
@@ -155,7 +159,9 @@ def _single(squares: Array, state: State, free: float) -> float:
     """
     means = state.over_biases(squares @ hermite_grid().weights)
     scale = np.repeat(np.sqrt(np.where(means > 0, means, 1.0)), len(state.bias_shares))
-    covariance = _same((squares / scale[:, None])[None], state, free)
+    scaled = (squares / scale[:, None])[None]
+    coefficients = state.bias_shares @ _over_samples(scaled, state) @ hermite_grid().analysis[:5].T
+    covariance = _same(scaled, coefficients, state, free)
     return float(covariance[0, 0] / (state.sample_shares @ means))
 
 

@@ -1,0 +1,122 @@
+"""The weight gradient `dL/dW = h' delta` of a batch, and its statistics.
+
+Where the batch is smaller than the layer is wide, mean and variance need no product of that size:
+`|h' delta|^2 = sum((h h') * (delta delta'))`, and the sum of all entries is the product of row sums. Percentiles,
+extremes and the histogram are then of some rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.engine.record import LayerRecord, merge, tallied
+from initprobe.engine.sketch import Moments, Tally
+from initprobe.engine.workers import Workers, row_blocks
+
+Array = npt.NDArray[Any]
+
+# Rows of dL/dW that stand for all of it: those of so many input units.
+SAMPLED_ROWS = 128
+# Rows of h h' made at a time; of those beside the diagonal, one of each pair.
+_GRAM_ROWS = 256
+# Share of the full product's operations from which the shorter way is not worth its loss of detail.
+_WORTHWHILE = 0.75
+# Beyond these the products of products leave the range of float32.
+_SAFE_LOW, _SAFE_HIGH = 2.0**-40, 2.0**40
+# Digits, as a factor, that may cancel in the sum of products before it is taken the long way.
+_MOST_CANCELLED = 2.0**10
+
+
+def is_sampled(batch: int, fan_in: int, fan_out: int) -> bool:
+    """The shorter way is worth while for a batch of so many samples."""
+    grams = (batch + _GRAM_ROWS) / 2 * (fan_in + fan_out) / (fan_in * fan_out)
+    return grams + SAMPLED_ROWS / fan_in <= _WORTHWHILE
+
+
+def add_weight_gradient(h_in: Array, delta: Array, total: Array, workers: Workers) -> None:
+    """Put off adding `h_{l-1}' dL/dz_l` to `total`, of the shape of `W_l`."""
+
+    def work(rows: slice) -> None:
+        total[rows] += h_in[:, rows].T @ delta
+
+    workers.later(work, row_blocks(*total.shape), lambda _: None)
+
+
+def weight_gradient(
+    h_in: Array, delta: Array, record: LayerRecord, workers: Workers, exponent: int = 0, rows: Array | None = None
+) -> None:
+    """Put off `dL/dW_l = h_{l-1}' dL/dz_l` of a single batch and its statistics.
+
+    `delta` is `2^-exponent` of dL/dz. Given the `rows` of dL/dW that stand for all, it is not made whole.
+    """
+    if rows is None:
+        _in_full(h_in, delta, record, workers, exponent)
+    else:
+        _by_rows(h_in, delta, record, workers, exponent, rows)
+
+
+def _in_full(h_in: Array, delta: Array, record: LayerRecord, workers: Workers, exponent: int) -> None:
+    gradient, sketch = np.empty((h_in.shape[1], delta.shape[1]), delta.dtype), record.weight_gradient
+
+    def work(rows: slice) -> list[Tally]:
+        np.matmul(h_in[:, rows].T, delta, out=gradient[rows])
+        return tallied(gradient, rows, sketch, exponent)
+
+    workers.later(work, row_blocks(*gradient.shape), lambda blocks: merge(sketch, gradient, blocks, exponent))
+
+
+def _by_rows(h_in: Array, delta: Array, record: LayerRecord, workers: Workers, exponent: int, rows: Array) -> None:
+    some, sketch = np.empty((len(rows), delta.shape[1]), delta.dtype), record.weight_gradient
+
+    def multiply() -> list[Tally]:
+        np.matmul(h_in[:, rows].T, delta, out=some)
+        return tallied(some, slice(0, len(some)), sketch, exponent)
+
+    def work(block: slice | None) -> _Sums | list[Tally]:
+        return multiply() if block is None else _sums(h_in, delta, block)
+
+    def add(results: list[_Sums | list[Tally]]) -> None:
+        tallies, sums = results[0], [part for part in results if isinstance(part, _Sums)]
+        moments = _moments(h_in, delta, sums)
+        assert isinstance(tallies, list)
+        if moments is None:
+            _in_full(h_in, delta, record, Workers(0), exponent)
+        else:
+            merge(sketch, some, [tallies], exponent, moments)
+
+    starts = range(0, len(delta), _GRAM_ROWS)
+    workers.later(work, [None, *(slice(start, min(start + _GRAM_ROWS, len(delta))) for start in starts)], add)
+
+
+class _Sums(NamedTuple):
+    """What a block of samples adds to sums over the entries of dL/dW."""
+
+    entries: float
+    squares: float
+    magnitudes: float
+
+
+def _sums(h: Array, delta: Array, block: slice) -> _Sums:
+    """Of the pairs of samples of which the first is in `block` and the other is not before it."""
+    products = np.multiply(h[block] @ h[block.start :].T, delta[block] @ delta[block.start :].T, dtype=np.float64)
+    size = block.stop - block.start
+    own, others = products[:, :size], products[:, size:]
+    entries = h[block].sum(axis=1, dtype=np.float64) @ delta[block].sum(axis=1, dtype=np.float64)
+    squares = float(own.sum()) + 2 * float(others.sum())
+    return _Sums(float(entries), squares, float(np.abs(own).sum()) + 2 * float(np.abs(others).sum()))
+
+
+def _moments(h: Array, delta: Array, sums: Sequence[_Sums]) -> Moments | None:
+    """Moments of all entries of dL/dW; None where float32 or cancellation would spoil them."""
+    entries, squares, magnitudes = (math.fsum(column) for column in zip(*sums, strict=True))
+    peaks = [max(-float(array.min()), float(array.max())) for array in (h, delta)]
+    count = h.shape[1] * delta.shape[1]
+    mean = entries / count
+    centred = squares - count * mean * mean
+    safe = all(_SAFE_LOW < peak < _SAFE_HIGH for peak in peaks)
+    return Moments(count, mean, centred) if safe and centred * _MOST_CANCELLED > magnitudes else None
