@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from initprobe.engine.mlp import Directions
-from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, Wide, tally, widen
+from initprobe.engine.record import Directions, directions
+from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, tally, widen
 from initprobe.engine.workers import Workers, cached, row_blocks
 
 Array = npt.NDArray[Any]
@@ -97,17 +97,17 @@ class Track:
         blocks = row_blocks(*rows.shape)
         found = [part for parts in workers.map(work, blocks) for part in parts]
         self._merge(rows, blocks, [part[0] for part in found], workers)
-        directions = Directions()
+        summed = Directions()
         for _, total, count in found:
-            directions.add((total, count))
-        self.correlations.append(directions.mean_cosine())
+            summed.add((total, count))
+        self.correlations.append(summed.mean_cosine())
 
     def _tally(self, block: Array) -> Tally:
         return tally(block, widen(block), self.sketch.grid, self.sketch.centre or 0.0)
 
     def _tally_rows(self, block: Array) -> tuple[Tally, Array, int]:
         wide = widen(block)
-        return (tally(block, wide, self.sketch.grid, self.sketch.centre or 0.0), *_unit_sum(wide))
+        return (tally(block, wide, self.sketch.grid, self.sketch.centre or 0.0), *directions(wide))
 
     def _merge(self, array: Array, blocks: list[slice], tallies: list[Tally], workers: Workers) -> None:
         def recount(centre: float) -> Iterator[Array]:
@@ -125,11 +125,3 @@ class Track:
     def entries(self) -> int:
         """Entries of the tensor in one draw."""
         return math.prod(self.shape)
-
-
-def _unit_sum(wide: Wide) -> tuple[Array, int]:
-    """Sum of the rows' unit vectors, and how many rows are not zero."""
-    norms = np.sqrt(np.einsum("ij,ij->i", wide.array, wide.array))
-    has_direction = norms > 0
-    inverse = np.divide(1, norms, out=np.zeros_like(norms), where=has_direction)
-    return inverse @ wide.array, int(np.count_nonzero(has_direction))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from initprobe.results import LayerStats, ModuleStats, OutputStats, Status, TensorStats, worst
-from initprobe.summary import tensor_stats
+from initprobe.summary import all_stats
 from initprobe.torch.grouping import Layer
 from initprobe.torch.kinds import fans
 from initprobe.torch.measure import Track
@@ -15,20 +15,18 @@ from initprobe.torch.watch import Call, Watch
 
 
 class Teller:
-    """Works out statistics once for each tensor, however many modules it belongs to."""
+    """Works out statistics once for each tensor, however many modules it belongs to, and all of them together."""
 
     def __init__(self, watch: Watch, draws: int) -> None:
         self._draws = draws
-        self._statuses = _statuses(watch)
-        self._told: dict[int, TensorStats] = {}
+        statuses = _statuses(watch)
+        whole = [track for track in statuses if track.draws == draws]
+        told = all_stats([track.sketch for track in whole], [statuses[track] for track in whole])
+        self._told = dict(zip(whole, told, strict=True))
 
     def stats(self, track: Track | None) -> TensorStats | None:
         """The statistics of a tensor; None for none, or one that was not there in every draw."""
-        if track is None or track.draws < self._draws:
-            return None
-        if id(track) not in self._told:
-            self._told[id(track)] = tensor_stats(track.sketch, self._statuses.get(id(track), "ok"))
-        return self._told[id(track)]
+        return None if track is None else self._told.get(track)
 
     def layer(self, number: int, layer: Layer) -> LayerStats:
         """The record of a layer."""
@@ -115,41 +113,41 @@ def _absent(draws: int) -> TensorStats:
     )
 
 
-def _statuses(watch: Watch) -> dict[int, Status]:
-    """What became of every tensor, in the order in which they came to be, by the id of its track."""
-    found: dict[int, Status] = {}
+def _statuses(watch: Watch) -> dict[Track, Status]:
+    """What became of every tensor, in the order in which they came to be."""
+    found: dict[Track, Status] = {}
     calls = [*watch.calls, *watch.uncalled]
     for call in calls:
         if call.weight is not None:
-            found[id(call.weight)] = _status(call.weight)
+            found[call.weight] = _status(call.weight)
     forward = _unique([*(track for call in calls for track in (*call.inputs, *call.outputs)), *watch.results])
-    makers = {id(track): call for call in calls if call.is_layer for track in call.outputs}
+    makers = {track: call for call in calls if call.is_layer for track in call.outputs}
     found |= _course(forward, makers)
     back = [track.gradient for track in reversed(forward) if track.gradient is not None]
     back += [call.weight.gradient for call in reversed(calls) if call.weight and call.weight.gradient]
     return found | _course(back, {})
 
 
-def _course(way: Sequence[Track], makers: Mapping[int, Call]) -> dict[int, Status]:
+def _course(way: Sequence[Track], makers: Mapping[Track, Call]) -> dict[Track, Status]:
     """The statuses of tensors on the way from the first to the last."""
-    found: dict[int, Status] = {}
+    found: dict[Track, Status] = {}
     before: set[Status] = set()
     last: Status = "ok"
     for track in way:
         lost = last == "underflow" or _is_lost(track, makers)
-        last = found[id(track)] = _status(track, before, lost)
+        last = found[track] = _status(track, before, lost)
         before.add(last)
     return found
 
 
 def _unique(tracks: Iterable[Track]) -> list[Track]:
     """Each once, by number."""
-    return sorted({id(track): track for track in tracks}.values(), key=lambda track: track.number)
+    return sorted(set(tracks), key=lambda track: track.number)
 
 
-def _is_lost(track: Track, makers: Mapping[int, Call]) -> bool:
+def _is_lost(track: Track, makers: Mapping[Track, Call]) -> bool:
     """The product of a weight and an input, neither of them 0, is 0."""
-    call = makers.get(id(track))
+    call = makers.get(track)
     if call is None or not call.inputs or call.weight is None or track.sketch.peak != 0:
         return False
     return call.inputs[0].sketch.peak > 0 and call.weight.sketch.peak > 0

@@ -116,11 +116,15 @@ class Watch:
         self._leaves = list(leaves(model))
         self._tracks: list[Track] = []
         self._handles: list[Any] = []
+        self._lent: list[Any] = []
         self._draw = 0
         self._forget()
 
     def _forget(self) -> None:
         """Nothing of a pass that is over is known to the next."""
+        for handle in self._lent:
+            handle.remove()
+        self._lent.clear()
         self._known: dict[int, _Known] = {}
         self._weights: dict[int, tuple[Any, Track]] = {}
         self._open: list[Call] = []
@@ -225,7 +229,7 @@ class Watch:
         """Hooks of what a pass made go with it; somebody's own parameter must be rid of them."""
         handle = tensor.register_hook(lambda gradient: track.add_gradient(gradient, self._workers))
         if tensor.is_leaf:
-            self._handles.append(handle)
+            self._lent.append(handle)
 
     def _next_track(self, tensor: Any) -> Track:
         if self._track_place == len(self._tracks):
