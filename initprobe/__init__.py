@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from initprobe.activations import ACTIVATIONS, Activation, Band
     from initprobe.config import ProbeConfig
     from initprobe.errors import ConfigError, InitprobeError
+    from initprobe.functions import activation
     from initprobe.initializers import INITIALIZERS, Distribution, Initializer
     from initprobe.probe import run
     from initprobe.results import ProbeResult
@@ -25,6 +26,7 @@ _HOMES = {
     "Initializer": "initializers",
     "ProbeConfig": "config",
     "ProbeResult": "results",
+    "activation": "functions",
     "run": "probe",
 }
 
@@ -39,6 +41,7 @@ __all__ = [
     "InitprobeError",
     "ProbeConfig",
     "ProbeResult",
+    "activation",
     "run",
 ]
 

@@ -52,6 +52,7 @@ class Activation:
         dead_below: a pre-activation at or below which output and slope are exactly 0, or None if units cannot die.
         bounds: the closed range of phi, infinite where unbounded; histograms use it as their axis.
         period: the period of a periodic function, else None; quadrature panels must not be wider.
+        slope_noise: rounding error of `slope` beside a phi of 1 where it is a central difference; 0 for a formula.
         params: the parameters this record was made with.
         make: makes the record again with other parameters, or None.
     """
@@ -67,6 +68,7 @@ class Activation:
     dead_below: float | None = None
     bounds: tuple[float, float] = (-math.inf, math.inf)
     period: float | None = None
+    slope_noise: float = 0.0
     params: Mapping[str, float] = field(default_factory=dict)
     make: Callable[..., Activation] | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -16,14 +16,17 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     ValidationError,
     WithJsonSchema,
+    model_serializer,
     model_validator,
 )
 
 from initprobe.activations import ACTIVATIONS, Activation
 from initprobe.errors import ConfigError
 from initprobe.fits import Autoencoder
+from initprobe.functions import imported, own, reference
 from initprobe.grammar import Spec, Value, build, of_depth, parse_spec, parse_value
 from initprobe.initializers import INITIALIZERS, Initializer
 from initprobe.inputs import INPUTS, SUFFIXES, Noise
@@ -31,6 +34,7 @@ from initprobe.losses import LOSSES, Loss
 from initprobe.norms import NORMS
 from initprobe.registry import Registry, suggestion
 from initprobe.thresholds import Thresholds
+from initprobe.weights import Network, read_weights
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -71,7 +75,7 @@ def scaled(sigma_w: float | None = None, sigma_b: float | None = None) -> dict[s
     return found
 
 
-def as_spec(value: object) -> Spec:
+def as_spec(value: object, parse: Callable[[str], Spec] = parse_spec) -> Spec:
     """A specification from text, from a mapping with a `name`, or as it is.
 
     Raises:
@@ -80,9 +84,9 @@ def as_spec(value: object) -> Spec:
     if isinstance(value, Spec):
         return value
     if isinstance(value, str):
-        return parse_spec(value)
+        return parse(value)
     if isinstance(value, dict) and isinstance(value.get("name"), str):
-        named = parse_spec(value["name"])
+        named = parse(value["name"])
         params = {key: _scalar(key, v) for key, v in value.items() if key != "name"}
         if twice := named.params.keys() & params.keys():
             raise ConfigError(f"{named.name}: {min(twice)} is given twice")
@@ -97,6 +101,23 @@ def _scalar(key: object, value: object) -> Value:
     raise ConfigError(f"{key}: {value!r} is not a number, true, false or a word")
 
 
+def as_activation(value: object) -> Spec:
+    """As `as_spec`, and `package.module:name` of a function or record of one's own."""
+    return as_spec(value, lambda text: reference(text) or parse_spec(text))
+
+
+def activation_of(spec: Spec) -> Activation:
+    """The activation that `spec` names: one that ships, or one's own.
+
+    Raises:
+        ConfigError: there is no such activation, or it cannot serve as one.
+    """
+    if ":" in spec.name:
+        return imported(spec)
+    found: Activation = resolve(ACTIVATIONS, spec)
+    return found
+
+
 def _initializer_spec(value: object) -> Spec | Initializer:
     if isinstance(value, Initializer):
         return value
@@ -108,8 +129,10 @@ def _initializer_spec(value: object) -> Spec | Initializer:
 def _activation_spec(value: object) -> Spec | Activation:
     if isinstance(value, Activation):
         return value
-    spec = as_spec(value)
-    resolve(ACTIVATIONS, spec)
+    if callable(value):
+        return own(value)
+    spec = as_activation(value)
+    activation_of(spec)
     return spec
 
 
@@ -196,7 +219,7 @@ def _validator(read: Any, examples: Sequence[str]) -> BeforeValidator:
 _WORDS = PlainSerializer(_in_words, return_type=str)
 _INITIALIZERS = [record.example for record in INITIALIZERS.values()]
 InitializerSpec = Annotated[Spec | Initializer, _validator(_initializer_spec, _INITIALIZERS), _WORDS]
-ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACTIVATIONS]), _WORDS]
+ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACTIVATIONS, "my.module:name"]), _WORDS]
 InputSpec = Annotated[Spec | Path, _validator(as_input, [*INPUTS, "data.npy"]), _WORDS]
 NormName = Annotated[str, AfterValidator(_norm_name), WithJsonSchema({"enum": _NORM_NAMES, "type": "string"})]
 BranchScale = Annotated[
@@ -211,8 +234,12 @@ class ProbeConfig(BaseModel):
     """One experiment: a network, its input, and how often it is drawn.
 
     Args:
-        init: weight initializer: a name, `name:key=value,...`, or an `Initializer` of your own.
-        act: activation: the same, or an `Activation` of your own.
+        init: weight initializer: a name, `name:key=value,...`, or an `Initializer` of your own; absent where there are
+            `weights`.
+        act: activation: a name, `name:key=value,...`, `package.module:name` of a vectorised function or an `Activation`
+            of your own, or such a function or record itself.
+        weights: .npz of a network, W1.., b1.., as `--save-weights` writes it, in place of `init` and of the shape. It
+            is one network, so `draws` is 1; its dtype and its input x count where `dtype` and `input` are not given.
         bias_init: bias initializer; None means zeros, or the one that comes with `init`.
         layers: number of layers; None means the length of `widths`, or 10.
         width: units of every layer, where `widths` is not given.
@@ -250,8 +277,9 @@ class ProbeConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    init: InitializerSpec
+    init: InitializerSpec | None = None
     act: ActivationSpec
+    weights: Path | None = None
     bias_init: InitializerSpec | None = None
     layers: Size | None = None
     width: Size | None = None
@@ -282,8 +310,20 @@ class ProbeConfig(BaseModel):
         except ValidationError as error:
             raise ConfigError(_first_fault(error)) from None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, given: Any) -> Any:
+        """What a file of weights decides unless it is given: one draw, its dtype, its input."""
+        if not isinstance(given, dict) or not isinstance(given.get("weights"), str | Path):
+            return given
+        path = Path(given["weights"])
+        network = read_weights(path)
+        source = {"input": path} if network.x else {}
+        return {"draws": 1, "dtype": network.dtype, **source, **given}
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        _check_weights(self)
         if self.widths is not None:
             _check_widths(self.widths, self.layers, self.width)
         _check_fit(self)
@@ -306,18 +346,36 @@ class ProbeConfig(BaseModel):
         _ = self.branch_factor  # complains where it is no number at this depth
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `weights` where there are none, so that the text of a config, and its key, are what they were."""
+        whole: dict[str, Any] = dump(self)
+        return {name: value for name, value in whole.items() if name != "weights" or value is not None}
+
     def __getstate__(self) -> dict[Any, Any]:
         # The records made from specifications hold functions, which do not travel; another process makes its own.
         state = super().__getstate__()
         return state | {"__dict__": {name: state["__dict__"][name] for name in ProbeConfig.model_fields}}
 
     @cached_property
+    def network(self) -> Network | None:
+        """The network in the file of weights; None where weights are drawn.
+
+        Raises:
+            InputError: the file cannot be read as one.
+        """
+        return None if self.weights is None else read_weights(self.weights, self.dtype)
+
+    @cached_property
     def initializer(self) -> Initializer:
-        """The weight initializer, fitted to the activation where it asks for that.
+        """The weight initializer, fitted to the activation where it asks for that; a stand-in for weights from a file.
 
         Raises:
             ConfigError: it cannot be fitted to this activation.
         """
+        if self.network is not None:
+            return self.network.initializer
+        assert self.init is not None
         found: Initializer = self.init if isinstance(self.init, Initializer) else resolve(INITIALIZERS, self.init)
         if found.tuning is None:
             return found
@@ -336,7 +394,7 @@ class ProbeConfig(BaseModel):
     @cached_property
     def activation(self) -> Activation:
         """The activation."""
-        return self.act if isinstance(self.act, Activation) else resolve(ACTIVATIONS, self.act)
+        return self.act if isinstance(self.act, Activation) else activation_of(self.act)
 
     @cached_property
     def noise(self) -> Noise | None:
@@ -366,9 +424,36 @@ class ProbeConfig(BaseModel):
         return self.norm == "none" and not self.residual
 
     @property
+    def features(self) -> int | None:
+        """Input features, where it is not the data that decides them."""
+        return self.input_width if self.network is None else self.network.sizes[0]
+
+    @property
     def layer_widths(self) -> tuple[int, ...]:
         """Units of each layer, first to last."""
+        if self.network is not None:
+            return self.network.sizes[1:]
         return self.widths or (self.width or DEFAULT_WIDTH,) * (self.layers or DEFAULT_LAYERS)
+
+
+# What a file of weights decides.
+_OF_THE_FILE = ("init", "bias_init", "layers", "width", "widths", "input_width")
+
+
+def _check_weights(config: ProbeConfig) -> None:
+    """Weights are either drawn or read, and what is read is one network of one shape."""
+    if config.weights is None:
+        if config.init is None:
+            raise ConfigError("init is missing; name an initializer, or give weights")
+        return
+    _ = config.network  # complains of a file that cannot be read
+    for name in _OF_THE_FILE:
+        if getattr(config, name) is not None:
+            raise ConfigError(f"{name}: {config.weights} has the weights, the biases and their shape; drop it")
+    if config.zero_init_last:
+        raise ConfigError(f"zero_init_last: {config.weights} has the weights; drop it")
+    if config.draws > 1:
+        raise ConfigError(f"draws: {config.weights} is one network, and there is nothing to draw; drop it")
 
 
 def _check_fit(config: ProbeConfig) -> None:

@@ -41,8 +41,8 @@ def depth_scales(config: ProbeConfig, layers: Sequence[LayerStats]) -> DepthScal
 
 
 def _limit(config: ProbeConfig, layers: Sequence[LayerStats]) -> FixedPoint | None:
-    """Where a deeper net of the same layers would settle; None where they are not alike, not plain or have a mean."""
-    if not config.is_plain:
+    """Where a deeper net of the same layers would settle; None where there is no such net, or no theory of it."""
+    if not config.is_plain or config.network is not None:  # whose layers are never quite alike
         return None
     rules = [rule(config, (layer.fan_in, layer.fan_out)) for layer in layers[1:]]
     scales = {(r.n_in * r.weight_variance, r.bias_variance) for r in rules}

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+
 from initprobe.activations import Activation
 from initprobe.config import ProbeConfig
 from initprobe.grammar import Spec, Value
 from initprobe.initializers import Initializer
+from initprobe.recognition import recognised
 from initprobe.results import Description
+from initprobe.weights import Network
 from initprobe.wiring import skips
 
 
@@ -22,18 +26,25 @@ def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Descripti
     widths = sizes[1:]
     count = f"{len(widths)} layer{'s' if len(widths) > 1 else ''}"
     span = f"of {widths[0]:,}" if len(set(widths)) == 1 else f"{widths[0]:,} .. {widths[-1]:,}"
-    init, act = _words(config.initializer.name, config.init), _words(config.activation.name, config.act, capital=False)
+    init = f"Weights {config.weights.name}" if config.weights else _words(config.initializer.name, config.init)
+    act = _words(config.activation.name, config.act, capital=False)
     if config.residual:
         low, high = -math.inf, math.inf  # a sum of branches
     return Description(
         title=f"{init} + {act}{_surroundings(config)}, {count} {span}",
-        weights=_weights(config, sizes) + _branches(config, sizes),
+        weights=_weights(config, sizes) + _branches(config, sizes) + _difference(config.activation),
         setting=_setting(config, batch),
         shape=shape_words(sizes),
         slug=slug(config, sizes),
+        rules=None if config.network is None else recognised(config.network),
         output_low=low if math.isfinite(low) else None,
         output_high=high if math.isfinite(high) else None,
     )
+
+
+def _difference(activation: Activation) -> str:
+    """How the slope comes about where no formula gives it."""
+    return "; phi' by central difference" if activation.slope_noise else ""
 
 
 def _surroundings(config: ProbeConfig) -> str:
@@ -53,8 +64,8 @@ def _branches(config: ProbeConfig, sizes: Sequence[int]) -> str:
     return f"{text} in {len(skipped)} of {len(sizes) - 1} layers, where widths agree"
 
 
-def _words(name: str, spec: Spec | Initializer | Activation, capital: bool = True) -> str:
-    text = name.replace("_", " ")
+def _words(name: str, spec: Spec | Initializer | Activation | None, capital: bool = True) -> str:
+    text = name if ":" in name else name.replace("_", " ")  # of one's own, as it is typed
     text = text[0].upper() + text[1:] if capital else text
     params = [f"{key} {_value(value)}" for key, value in spec.params.items()] if isinstance(spec, Spec) else []
     return f"{text} ({', '.join(params)})" if params else text
@@ -66,6 +77,8 @@ def _value(value: Value) -> str:
 
 def _weights(config: ProbeConfig, sizes: Sequence[int]) -> str:
     """The distribution of the first layer's weights, and of the biases where there are any."""
+    if config.network is not None:
+        return _given_weights(config.network)
     init, fans = config.initializer, (sizes[0], sizes[1])
     where = "" if len(set(sizes)) == 1 else " at layer 1"
     text = f"W ~ {init.describe(*fans)}{where}, fan_in x Var(W) = {fans[0] * init.variance(*fans):.3g}"
@@ -75,8 +88,19 @@ def _weights(config: ProbeConfig, sizes: Sequence[int]) -> str:
     return f"{text}; b ~ {bias.describe(*fans)}" if bias.mean or bias.variance(*fans) else text
 
 
+def _given_weights(network: Network) -> str:
+    """The scale of weights from a file, and how large their biases are."""
+    scales = [layer.weight.shape[0] * layer.judged.variance for layer in network.layers]
+    low, high = f"{min(scales):.3g}", f"{max(scales):.3g}"
+    span = low if low == high else f"{low} .. {high}"
+    spreads = [0.0 if layer.bias is None else float(np.std(layer.bias, dtype=float)) for layer in network.layers]
+    bias = f"; b of std {min(spreads):.3g} .. {max(spreads):.3g}" if any(spreads) else ""
+    return f"W from {network.path.name}, fan_in x Var(W) = {span}{bias}"
+
+
 def _setting(config: ProbeConfig, batch: int) -> str:
     source = config.noise.describe if config.noise else Path(str(config.input)).name
+    source = "its own input x" if config.weights is not None and config.input == config.weights else source
     samples = f"batch {batch}" + (f" x {config.batches}" if config.batches > 1 else "")
     draws = f"{config.draws} draw{'s' if config.draws > 1 else ''}"
     precision = "" if config.dtype == "float32" else f", {config.dtype}"
@@ -93,12 +117,18 @@ def shape_words(sizes: Sequence[int]) -> str:
     return " -> ".join(parts)
 
 
+def _init_slug(config: ProbeConfig) -> str:
+    if config.weights is not None:
+        return config.weights.stem
+    return str(config.init) if isinstance(config.init, Spec) else config.initializer.name
+
+
 def slug(config: ProbeConfig, sizes: Sequence[int]) -> str:
     """A directory name that tells experiments apart, safe on any file system."""
     widths = sizes[1:]
     square = len(set(widths)) == 1
     parts = [
-        str(config.init if isinstance(config.init, Spec) else config.init.name),
+        _init_slug(config),
         str(config.act if isinstance(config.act, Spec) else config.act.name),
         f"{len(widths)}x{widths[0]}" if square else f"{len(widths)}x{widths[0]}-{widths[-1]}",
     ]
@@ -113,6 +143,6 @@ def slug(config: ProbeConfig, sizes: Sequence[int]) -> str:
         parts.append(f"residual{scale}" + ("-zero" if config.zero_init_last else ""))
     if config.objective is not None:
         parts.append(config.objective.name + (f"-{config.train_steps}-steps" if config.train_steps else ""))
-    if str(config.input) != "gaussian":
+    if str(config.input) != "gaussian" and config.input != config.weights:
         parts.append(Path(config.input).stem if isinstance(config.input, Path) else str(config.input))
     return re.sub(r"[^A-Za-z0-9.-]+", "-", "-".join(parts).replace("=", "")).strip("-.")[:120]

@@ -70,7 +70,11 @@ def prepare(config: ProbeConfig) -> Experiment:
         MemoryLimitError: the run would not fit in memory.
     """
     table = _read_input(config)
-    features = config.input_width or config.layer_widths[0] if table is None else table.shape[1]
+    features = config.features or config.layer_widths[0] if table is None else table.shape[1]
+    if config.network is not None and features != config.network.sizes[0]:
+        whose = "x" if config.input == config.weights else str(config.input)
+        takes = f"{config.network.layers[0].name} takes {config.network.sizes[0]}"
+        raise ConfigError(f"{config.weights}: {takes}, but {whose} has {features} features; give --input such data")
     if config.input_width not in (None, features):
         raise ConfigError(
             f"input_width is {config.input_width}, but {config.input} has {features} features; drop input_width"
@@ -161,8 +165,17 @@ def input_rows(experiment: Experiment, streams: Streams, start: int, stop: int, 
     )
 
 
+def _saved_gradient(experiment: Experiment) -> Array | None:
+    """The start of the backward pass that was saved with the input, if every row of that is used."""
+    config = experiment.config
+    gradient = None if config.network is None or config.input != config.weights else config.network.gradient
+    return gradient if gradient is not None and len(gradient) == experiment.batch * config.batches else None
+
+
 def seed_gradient(experiment: Experiment, streams: Streams, start: int, stop: int, pool: Workers) -> Array:
-    """dL/dh_L of rows `start` to `stop`: N(0, 1), independent of the forward pass."""
+    """dL/dh_L of rows `start` to `stop`: N(0, 1), independent of the forward pass; the saved one of a saved input."""
+    if (saved := _saved_gradient(experiment)) is not None:
+        return saved[start:stop].astype(experiment.dtype)
     units, dtype = experiment.sizes[-1], experiment.config.dtype
     return _noise_rows(
         lambda rng, shape: standard_normal(rng, (shape[0], units), dtype),

@@ -37,6 +37,7 @@ def segments(config: ProbeConfig, sizes: Sequence[int], batch: int) -> list[rang
 def _is_remade(config: ProbeConfig, sizes: Sequence[int], batch: int) -> bool:
     """It would not fit, and nothing needs all of it at once."""
     whole = config.batches > 1 or config.initializer.fit is not None or config.objective is not None
+    whole = whole or config.network is not None  # which is in memory as it is
     return not whole and sum(_kept(config, sizes, batch)) > _KEPT_BYTES
 
 
@@ -70,6 +71,8 @@ def _kept(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tuple[int, i
         weights += 2 * sum(matrices)
         activations += batch * 3 * sum(sizes[1:])
     deviations = {"none": 0, "layer": batch * (len(sizes) - 1), "batch": sum(sizes[1:])}[config.norm]
+    if config.network is not None:  # as they were read
+        weights += sum(matrices)
     return weights * entry, activations * entry + deviations * np.dtype(float).itemsize
 
 
@@ -83,7 +86,7 @@ class Cost:
 
 def cost(config: ProbeConfig) -> Cost:
     """The cost of a run on noise; one on real data is taken to be as wide as its first layer, if not told otherwise."""
-    sizes = (config.input_width or config.layer_widths[0], *config.layer_widths)
+    sizes = (config.features or config.layer_widths[0], *config.layer_widths)
     batch = config.batch or DEFAULT_BATCH
     products = sum(a * b for a, b in itertools.pairwise(sizes))
     each = 4 if _is_remade(config, sizes, batch) else 3

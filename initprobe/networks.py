@@ -16,6 +16,7 @@ from initprobe.engine.workers import Workers, available_threads, workers
 from initprobe.experiment import Experiment, input_rows, seed_gradient
 from initprobe.initializers import INITIALIZERS
 from initprobe.passes import Steps, Trace
+from initprobe.weights import Layer as Given
 
 Array = npt.NDArray[Any]
 
@@ -65,12 +66,14 @@ def network_of(experiment: Experiment, streams: Streams, pool: Workers) -> list[
 
 
 def parameters(experiment: Experiment, streams: Streams, layer: int, pool: Workers) -> Parameters:
-    """The weights and bias of one layer as they are drawn; the same streams give the same numbers."""
+    """The weights and bias of one layer as they are drawn, or read; the same streams give the same numbers."""
     return _drawn(experiment, streams, [layer], pool)[0]
 
 
 def _drawn(experiment: Experiment, streams: Streams, layers: Sequence[int], pool: Workers) -> list[Parameters]:
-    """Weights and biases of some layers, the blocks of all of them shared among the threads."""
+    """Weights and biases of some layers, read, or drawn with the blocks of all of them shared among the threads."""
+    if experiment.config.network is not None:
+        return [_copied(experiment.config.network.layers[layer - 1], experiment.dtype) for layer in layers]
     config, found, fillings = experiment.config, [], []
     for layer in layers:
         fans = experiment.fans[layer - 1]
@@ -81,6 +84,11 @@ def _drawn(experiment: Experiment, streams: Streams, layers: Sequence[int], pool
         found.append(Parameters(weight, bias))
     pool.map(lambda fill: fill(), fillings)
     return found
+
+
+def _copied(given: Given, dtype: np.dtype[Any]) -> Parameters:
+    """A layer that was read; a copy, for training works in place."""
+    return Parameters(given.weight.astype(dtype), None if given.bias is None else given.bias.astype(dtype))
 
 
 def first_network(experiment: Experiment) -> dict[str, Array]:

@@ -404,6 +404,7 @@ class Description(Record):
         setting: e.g. `N(0,1) input, batch 1000, 4 draws, seed 0`.
         shape: e.g. `500 -> 500 x 10`.
         slug: a file name for it, e.g. `xavier-tanh-10x500`.
+        rules: which known rules weights from a file agree with; null for drawn ones.
         output_low: the smallest value an output can take; null if unbounded.
         output_high: the largest.
     """
@@ -413,6 +414,7 @@ class Description(Record):
     setting: str
     shape: str
     slug: str
+    rules: str | None = None
     output_low: Finite | None
     output_high: Finite | None
 

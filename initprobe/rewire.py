@@ -17,6 +17,8 @@ from initprobe.theory import no_theory, wired_theory
 _PLAIN: dict[str, Any] = {
     name: ProbeConfig.model_fields[name].default for name in ("norm", "residual", "branch_scale", "zero_init_last")
 }
+# Of no variance that any candidate has.
+_PLACEHOLDER = "zeros"
 # Simplest first. The weaker branch is for activations whose mean would add up over the layers.
 _SURROUNDINGS: tuple[dict[str, Any], ...] = (
     {"norm": "layer"},
@@ -33,6 +35,7 @@ def fix_for(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> 
     """
     if not _is_typed(config):
         return None
+    config = _drawn(config)
     if not config.is_plain and (line := _first_held(_kept(config), sizes, inputs)):
         return line
     return plain_fix(_with(config, {}), sizes, inputs, config) or _first_held(_rewired(config), sizes, inputs)
@@ -42,6 +45,7 @@ def apart_for(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -
     """A line under which different inputs stay different, for a net that is sound but for that; None for none."""
     if not _is_typed(config):
         return None
+    config = _drawn(config)
     same = {"init": config.init, "bias_init": config.bias_init}
     fitted = config.initializer.fit is not None  # which takes a plain net
     skipped = [around for around in _SURROUNDINGS if around.get("residual") and not fitted]
@@ -51,7 +55,22 @@ def apart_for(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -
 
 def _is_typed(config: ProbeConfig) -> bool:
     """A record from Python has no name to type."""
-    return isinstance(config.init, Spec) and isinstance(config.act, Spec)
+    named = isinstance(config.init, Spec) or config.weights is not None
+    return named and isinstance(config.act, Spec)
+
+
+def _drawn(config: ProbeConfig) -> ProbeConfig:
+    """The same experiment with drawn weights in place of those of a file, to be replaced by others in turn."""
+    network = config.network
+    if network is None:
+        return config
+    features, *widths = network.sizes
+    level = len(set(widths)) == 1
+    shape: dict[str, Any] = {"layers": len(widths), "width": widths[0]} if level else {"widths": tuple(widths)}
+    if config.noise is not None and features != widths[0]:
+        shape["input_width"] = features
+    fields = {field: getattr(config, field) for field in ProbeConfig.model_fields}
+    return ProbeConfig(**(fields | {"weights": None, "init": _PLACEHOLDER} | shape))
 
 
 def _with(config: ProbeConfig, changes: dict[str, Any]) -> ProbeConfig:

@@ -30,7 +30,7 @@ from initprobe.meanfield.spectrum import SpectrumMoments, layer_moments, product
 from initprobe.networks import network_of, parameters
 from initprobe.numbers import factor, percent, short
 from initprobe.results import SCHEMA_VERSION, Description, Finite, Histogram, Percentiles, Record, Share, Status
-from initprobe.theory import no_theory, rule
+from initprobe.theory import no_theory, rules_of
 from initprobe.wiring import Wiring
 
 Array = npt.NDArray[Any]
@@ -332,7 +332,7 @@ def _predictions(
     experiment: Experiment, inputs: InputMoments
 ) -> tuple[dict[int, SpectrumTheory], dict[int, SpectrumTheory]]:
     """Of every layer alone, and of the products up to each."""
-    rules = [rule(experiment.config, fans) for fans in experiment.fans]
+    rules = rules_of(experiment.config, experiment.sizes)
     with np.errstate(all="ignore"):
         states = propagate(experiment.config.activation, rules, inputs)
         alone = [_theory(layer_moments(*pair)) for pair in zip(rules, states, strict=True)]

@@ -21,17 +21,21 @@ from initprobe.meanfield.spread import UNKNOWN, LayerSpread, Spread, spread
 from initprobe.meanfield.wired import predict_wired
 from initprobe.results import Histogram, LayerStats
 from initprobe.results import LayerTheory as Prediction
+from initprobe.weights import Layer as Given
 from initprobe.wiring import Wiring, wirings
 
 _PAIR_STATISTICS = ("cosine", "cosine_variance", "kurtosis", "cokurtosis")
 # Biases that are not normal: nodes in each half of their distribution, more where phi may bend between them.
 _BASE_NODES, _NODES_PER_STD, _MOST_NODES = 3.0, 3.0, 16
+_GIVEN_NODES = 12
 _QUANTILES, _BISECTIONS = 2000, 60
 
 
 def no_theory(config: ProbeConfig) -> str | None:
     """Why mean-field theory says nothing about these weights, in words; None where it does."""
     init = config.initializer
+    if config.network is not None and config.network.fault is not None:
+        return f"no mean-field prediction: {config.network.fault}"
     if init.fit is not None:
         return f"no mean-field prediction: {init.name} weights depend on the data"
     if not config.is_plain and init.mean:
@@ -72,7 +76,7 @@ def foresee(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, sam
     with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
         if not config.is_plain:
             return _foresee_wired(config, sizes, inputs, samples)
-        rules = [rule(config, fans) for fans in itertools.pairwise(sizes)]
+        rules = rules_of(config, sizes)
         found = predict(config.activation, rules, inputs, samples)
         spreads = spread(config.activation, rules, [theory.state for theory in found], samples)
         return Foresight(found, spreads, [math.nan, *map(_length_slope, found, found[1:], rules[1:])])
@@ -107,7 +111,7 @@ def wired_theory(
 ) -> tuple[LayerTheory, ...]:
     """What theory says of each layer of a normalised or residual net; weight gradients are of one sample."""
     around = wirings(config, sizes)
-    rules = [rule(config, fans) for fans in itertools.pairwise(sizes)]
+    rules = rules_of(config, sizes)
     known = [replace(one, weight_variance=0.0) if by.zero else one for one, by in zip(rules, around, strict=True)]
     return predict_wired(config.activation, known, around, inputs, batch)
 
@@ -160,6 +164,39 @@ def _quantiles(distribution: Distribution) -> Array:
         below = distribution.cdf(middle) < wanted
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return low
+
+
+def rules_of(config: ProbeConfig, sizes: Sequence[int]) -> list[Layer]:
+    """What theory needs to know of every layer; `sizes` are the input's features and the layers' widths."""
+    if config.network is not None:
+        return [_measured_rule(layer) for layer in config.network.layers]
+    return [rule(config, fans) for fans in itertools.pairwise(sizes)]
+
+
+def _measured_rule(layer: Given) -> Layer:
+    """Of weights from a file: the mean, variance and fourth moment that they have, and their very biases.
+
+    The spread is that of drawn weights, a little wider than that of these, whose variance is known.
+    """
+    found, bias = layer.judged, np.zeros(1) if layer.bias is None else layer.bias.astype(float)
+    mean, variance = float(bias.mean()), float(bias.var())
+    return Layer(
+        n_in=layer.weight.shape[0],
+        n_out=layer.weight.shape[1],
+        weight_variance=found.variance,
+        weight_mean=found.mean,
+        bias_variance=variance,
+        bias_mean=mean,
+        orthogonal=found.orthogonal,
+        kurtosis=found.kurtosis,
+        bias_nodes=_given_nodes((bias - mean) / math.sqrt(variance)) if variance else (),
+    )
+
+
+def _given_nodes(places: Array) -> tuple[tuple[float, float], ...]:
+    """The Gauss rule of the biases at hand."""
+    shares, nodes = gauss_rule(places, _GIVEN_NODES)
+    return tuple(zip(shares.tolist(), nodes.tolist(), strict=True))
 
 
 def rule(config: ProbeConfig, fans: tuple[int, int]) -> Layer:

@@ -113,7 +113,8 @@ WHOLE_FILES = [
     ("name: a\ndefaults: {init: he, act: relu}\n", "a.yaml:1: version is missing"),
     ("version: 1\ndefaults: {init: he, act: relu}\n", "a.yaml:1: name is missing"),
     ("version: 2\nname: a\n", "a.yaml:1: version: input should be 1, not 2"),
-    (HEAD, "a.yaml:1: init is missing; give it in defaults or as an axis"),
+    (HEAD, "a.yaml:1: act is missing; give it in defaults or as an axis"),
+    (HEAD + "defaults: {act: relu}\n", "a.yaml:3: init is missing; give it in defaults or as an axis"),
     (HEAD + "defaults: {init: he, sigma_w: 1, act: relu}\n", "a.yaml:3: give init or sigma_w, not both"),
     (HEAD + "defaults: {init: normal, act: relu}\n", "a.yaml:3: init: normal needs std= or var="),
     (

@@ -14,6 +14,8 @@ from click.testing import CliRunner
 
 import initprobe
 from initprobe.cli.app import COMMANDS, cli
+from initprobe.experiment import prepare
+from initprobe.networks import first_network
 from initprobe.sweep.plan import load
 from initprobe.sweep.store import open_store
 
@@ -43,7 +45,9 @@ def test_every_command_runs(line, tmp_path):
     (tmp_path / "mine.yaml").write_text(MINE)
     if line.startswith("initprobe torch"):
         pytest.importorskip("torch")
-        write_files(tmp_path)
+    write_files(tmp_path)
+    if "--weights" in line:
+        np.savez(tmp_path / "w.npz", **first_network(prepare(initprobe.ProbeConfig(init="he", act="relu", width=50))))
     if "initprobe-out/mine" in line:
         swept = load(tmp_path / "mine.yaml", ["layers=2", "width=9"])
         with open_store(tmp_path / "initprobe-out" / "mine" / "sweep.db") as store:

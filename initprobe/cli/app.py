@@ -12,7 +12,9 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -81,6 +83,10 @@ def cli() -> None:
     initprobe list initializers
     initprobe explain he --fan-in 784 --fan-out 256
     """
+    # For `--act package.module:name`; last, so that no file here hides a library, and in full, for worker processes.
+    with suppress(OSError):  # somebody may have removed it under our feet
+        if (here := str(Path.cwd())) not in sys.path:
+            sys.path.append(here)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -37,23 +37,35 @@ def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> 
       initprobe explain he --fan-in 784 --fan-out 256
       initprobe explain torch_linear
       initprobe explain gelu --figure gelu.png
+      initprobe explain mymodule:swish
       initprobe explain rank-collapse
     """
+    from initprobe.config import as_activation
     from initprobe.errors import UnknownNameError
-    from initprobe.grammar import parse_spec
     from initprobe.reports.tables import console
 
-    spec = parse_spec(name)
+    spec = as_activation(name)
     homes = [registry for registry in _registries() if spec.name in registry]
-    if not homes:
+    if not homes and not _is_own(spec):
         raise UnknownNameError(_nowhere(spec))
     to = console(sys.stdout)
-    for kind, record in _meanings(homes, spec):
+    for kind, record in _own(spec) if _is_own(spec) else _meanings(homes, spec):
         to.print(f"[bold]{record.name}[/bold], {kind}")
         for label, text in _lines(record, (fan_in, fan_out or fan_in)):
             to.print(f"  {label:<18}{text}", soft_wrap=True, markup=False)
     if figure:
         _draw(spec, Path(figure))
+
+
+def _is_own(spec: Spec) -> bool:
+    """It is a `package.module:name`."""
+    return ":" in spec.name
+
+
+def _own(spec: Spec) -> list[tuple[str, Any]]:
+    from initprobe.config import activation_of
+
+    return [("activation", activation_of(spec))]
 
 
 def _registries() -> tuple[Registry[Any], ...]:
@@ -145,6 +157,8 @@ def _truncation(init: Initializer) -> str:
 def _activation_lines(act: Activation) -> Iterator[Line]:
     yield "range", f"{act.bounds[0]:.4g} to {act.bounds[1]:.4g}"
     yield "kinks", ", ".join(f"{kink:g}" for kink in act.kinks) or "none"
+    if act.slope_noise:
+        yield "slope", "central difference, in float64"
     yield "saturated", _band(act)
     dead = act.dead_below
     yield (
@@ -165,16 +179,16 @@ def _draw(spec: Spec, path: Path) -> None:
 
     from initprobe.activations import ACTIVATIONS
     from initprobe.cli.outputs import check_writable, figure_format, write_whole
-    from initprobe.config import resolve
+    from initprobe.config import activation_of
     from initprobe.errors import ConfigError
     from initprobe.reports.charts import activation_figure
     from initprobe.reports.figures import render
 
-    if spec.name not in ACTIVATIONS:
+    if not _is_own(spec) and spec.name not in ACTIVATIONS:
         raise ConfigError(f"--figure draws an activation, and {spec.name} is none")
     fmt = figure_format(str(path))
     check_writable(path)
-    act = resolve(ACTIVATIONS, spec)
+    act = activation_of(spec)
     x = np.linspace(-_CURVE_REACH, _CURVE_REACH, _CURVE_POINTS)
     h = act.value(x)
     densities = [(f"N(0, {q:g})", np.exp(-x * x / (2 * q)) / math.sqrt(2 * math.pi * q)) for q in _CURVE_Q]

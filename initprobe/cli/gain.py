@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 @click.command("gain")
 @click.argument("activations", nargs=-1, metavar="[ACT...]")
+@click.option("--act", "acts", multiple=True, metavar="ACT", help="The same as an argument; repeatable.")
 @click.option("--all", "every", is_flag=True, help="Every activation there is.")
 @click.option("--sigma-b", default="0", show_default=True, metavar="S", help="Standard deviation of the biases.")
-def command(activations: tuple[str, ...], every: bool, sigma_b: str) -> None:
+def command(activations: tuple[str, ...], acts: tuple[str, ...], every: bool, sigma_b: str) -> None:
     """Print the gains of activations: weights of std gain / sqrt(fan_in), square layers.
 
     The forward gain keeps a pre-activation variance of q = 1, the backward gain the variance of the gradient where q is
@@ -35,20 +36,22 @@ def command(activations: tuple[str, ...], every: bool, sigma_b: str) -> None:
       initprobe gain relu tanh gelu
       initprobe gain --all
       initprobe gain tanh --sigma-b 0.2
+      initprobe gain --act mymodule:swish
     """
     from initprobe.activations import ACTIVATIONS
-    from initprobe.config import resolve
+    from initprobe.config import activation_of, as_activation
     from initprobe.errors import ConfigError
-    from initprobe.grammar import parse_number, parse_spec
+    from initprobe.grammar import parse_number
     from initprobe.reports.tables import console
 
-    if bool(activations) == every:
+    asked = [*activations, *acts]
+    if bool(asked) == every:
         raise ConfigError("name activations, as in `initprobe gain relu tanh`, or give --all")
     bias = parse_number(sigma_b)
     if not 0 <= bias < 1:
         raise ConfigError(f"--sigma-b: {bias:g} must be at least 0 and below 1, or the biases alone exceed q = 1")
-    names = list(ACTIVATIONS) if every else list(activations)
-    rows = [_row(resolve(ACTIVATIONS, parse_spec(name)), bias) for name in names]
+    names = list(ACTIVATIONS) if every else asked
+    rows = [_row(activation_of(as_activation(name)), bias) for name in names]
     to = console(sys.stdout)
     to.print(_table(rows))
     to.print(_notes(rows), soft_wrap=True, markup=False)

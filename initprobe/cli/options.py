@@ -29,11 +29,9 @@ _OPTIONS = (
     click.option(
         "--input",
         "input_",
-        default="gaussian",
-        show_default=True,
         metavar="SOURCE",
         help="gaussian[:std=..,mean=..,correlation=..], uniform[:low=..,high=..], or a .npy, .npz or .csv file of real "
-        "data, (samples, features).",
+        "data, (samples, features).  [default: gaussian]",
     ),
     click.option("--standardize", is_flag=True, help="Shift and scale each feature of a file to mean 0, variance 1."),
     click.option(
@@ -63,9 +61,9 @@ _OPTIONS = (
         metavar="N",
         help="Batches through the same weights, measured as if they were one: memory for --batch, statistics for all.",
     ),
-    click.option("--draws", type=int, default=4, show_default=True, metavar="N", help="Independent networks."),
+    click.option("--draws", type=int, metavar="N", help="Independent networks.  [default: 4]"),
     click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of everything random."),
-    click.option("--dtype", default="float32", show_default=True, metavar="float32|float64", help="Network precision."),
+    click.option("--dtype", metavar="float32|float64", help="Network precision.  [default: float32]"),
     click.option(
         "--threshold",
         "thresholds",
@@ -129,13 +127,31 @@ def scales(options: Mapping[str, Any]) -> dict[str, Spec]:
     from initprobe.errors import ConfigError
     from initprobe.grammar import parse_number
 
+    if options.get("weights") is not None:
+        return _no_scales(options)
     if (options["init"] is None) == (options["sigma_w"] is None):
-        raise ConfigError("give one of --init NAME and --sigma-w S; `initprobe list initializers` shows the names")
+        other = ", or --weights FILE" if "weights" in options else ""
+        raise ConfigError(f"give one of --init NAME and --sigma-w S{other}; `initprobe list initializers` shows names")
     if options["bias_init"] is not None and options["sigma_b"] is not None:
         raise ConfigError("give --bias-init or --sigma-b, not both")
     given = {name: options[name] for name in ("sigma_w", "sigma_b") if options[name] is not None}
     with named_as_options(given):
         return scaled(**{name: parse_number(text) for name, text in given.items()})
+
+
+def _no_scales(options: Mapping[str, Any]) -> dict[str, Spec]:
+    """Nothing, for weights from a file, which have a scale of their own.
+
+    Raises:
+        ConfigError: one is given.
+    """
+    from initprobe.errors import ConfigError
+
+    for name in ("sigma_w", "sigma_b"):
+        if options[name] is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option}: {options['weights']} has the weights and the biases; drop it")
+    return {}
 
 
 @contextmanager
@@ -153,7 +169,9 @@ def named_as_options(fields: Container[str]) -> Iterator[None]:
 
 
 _FIELDS = ("init", "act", "bias_init", "layers", "width", "input_width", "standardize")
-_MORE_FIELDS = ("norm", "residual", "branch_scale", "zero_init_last", "batch", "batches", "draws", "seed", "dtype")
+_MORE_FIELDS = ("norm", "residual", "branch_scale", "zero_init_last", "batch", "batches", "seed")
+# Where they are not given, a file of weights decides them.
+_LEFT_OPEN = {"input_": "input", "draws": "draws", "dtype": "dtype", "weights": "weights"}
 _LOSS_FIELDS = ("loss", "classes", "labels", "train_steps", "learning_rate")
 
 
@@ -163,9 +181,9 @@ def config_from(options: Mapping[str, Any]) -> ProbeConfig:
 
     fields = {name: options[name] for name in (*_FIELDS, *_MORE_FIELDS)}
     fields |= {name: options[name] for name in _LOSS_FIELDS if name in options}
+    fields |= {field: options[name] for name, field in _LEFT_OPEN.items() if options.get(name) is not None}
     with named_as_options(ProbeConfig.model_fields):
         return ProbeConfig(
-            input=options["input_"],
             widths=_widths(options["widths"]),
             thresholds=_thresholds(options["thresholds"]),
             **fields,

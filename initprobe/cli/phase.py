@@ -19,7 +19,9 @@ _NUMBERS = ("q", "slope", "chi_1", "correlation", "xi_q", "xi_c", "xi_gradient")
 
 
 @click.command("phase")
-@click.option("--act", required=True, metavar="NAME[:key=value,...]", help="Activation.")
+@click.option(
+    "--act", required=True, metavar="NAME[:key=value,...]", help="Activation; package.module:name for your own."
+)
 @click.option(
     "--sigma-w",
     metavar="A..B",
@@ -45,6 +47,7 @@ def command(
       initprobe phase --act tanh --figure phase.png
       initprobe phase --act tanh --mark xavier --mark normal:std=0.01 --mark torch_linear --width 500
       initprobe phase --act relu --sigma-w 1..2 --sigma-b 0..0.5 --export-json phase.json
+      initprobe phase --act mymodule:swish
     """
     import numpy as np
 
@@ -80,12 +83,9 @@ def command(
 
 
 def _activation(act: str) -> Activation:
-    from initprobe.activations import ACTIVATIONS
-    from initprobe.config import resolve
-    from initprobe.grammar import parse_spec
+    from initprobe.config import activation_of, as_activation
 
-    found: Activation = resolve(ACTIVATIONS, parse_spec(act))
-    return found
+    return activation_of(as_activation(act))
 
 
 def _config(act: str, mark: str, width: int) -> ProbeConfig:

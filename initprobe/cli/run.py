@@ -28,12 +28,19 @@ DEFAULT_OUT = "initprobe-out"
     "--act",
     required=True,
     metavar="NAME[:key=value,...]",
-    help="Activation: tanh, relu, sigmoid, gelu, leaky_relu:slope=0.2, ... `initprobe list activations` shows all.",
+    help="Activation: tanh, relu, gelu, leaky_relu:slope=0.2, ... `initprobe list activations` shows all; "
+    "package.module:name for a function of your own.",
 )
 @click.option(
     "--sigma-w", metavar="S", help="In place of --init: normal weights of std S / sqrt(fan_in), as papers have it."
 )
 @click.option("--sigma-b", metavar="S", help="In place of --bias-init: normal biases of std S.")
+@click.option(
+    "--weights",
+    metavar="FILE.npz",
+    help="In place of --init and the shape: a network's W1, b1, W2, ..., as --save-weights writes them, with its input "
+    "x unless --input names one; or the state_dict of an nn.Sequential of PyTorch, saved by numpy.savez.",
+)
 @experiment_options
 @loss_options
 @click.option("-o", "--out", metavar="DIR", help=f"Where figures and result.json go.  [default: {DEFAULT_OUT}/NAME/]")
@@ -63,6 +70,7 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
       initprobe run --init torch_linear --act gelu --input digits.npy --standardize
       initprobe run --init he --act relu --loss cross-entropy --train-steps 200
       initprobe run --sigma-w 1.5 --sigma-b 0.2 --act tanh --input gaussian:correlation=0.6
+      initprobe run --weights w.npz --act tanh
       initprobe run --init he --act relu --no-figures --export-json - | jq .layers[0].output
     """
     from initprobe.cli import outputs

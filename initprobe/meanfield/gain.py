@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from initprobe.activations import Activation
+from initprobe.activations import ACTIVATIONS, Activation
 from initprobe.meanfield.moments import moments
 
 # A slope above 1 by less than rounding is 1.
@@ -78,4 +78,6 @@ def gain_row(activation: Activation) -> GainRow:
 def torch_gain(activation: Activation) -> float | None:
     """What `torch.nn.init.calculate_gain` gives, or None where it knows none."""
     gain = _TORCH.get(activation.name)
-    return gain(activation) if gain else None
+    if gain is None or activation.reference != ACTIVATIONS[activation.name].reference:
+        return None  # one's own function may have any name
+    return gain(activation)

@@ -96,7 +96,7 @@ def _draw_overlaid(axes: Axes, results: Sequence[ProbeResult], index: int) -> No
         layers = np.arange(1, len(result.layers) + 1)
         dashes, color = divmod(number, len(_COLORS))
         (line,) = axes.plot(layers, profile.log10, color=_COLORS[color], ls=_DASHES[dashes % len(_DASHES)], lw=1.8)
-        line.set_label(f"{result.config['init']} + {result.config['act']}")
+        line.set_label(f"{result.config.get('weights') or result.config['init']} + {result.config['act']}")
         axes.plot(layers, profile.predicted, color=BLACK, lw=0.9, ls=":")
     axes.set_title(f"Var({profile.label})", fontsize=11)
     _finish_profile_axes(axes, max(len(result.layers) for result in results))

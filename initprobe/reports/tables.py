@@ -131,7 +131,7 @@ _COMPARISON = (
 def _compared(result: ProbeResult) -> list[str]:
     first, last = result.layers[0], result.layers[-1]
     return [
-        f"{result.config['init']} + {result.config['act']}",
+        f"{result.config.get('weights') or result.config['init']} + {result.config['act']}",
         "survives" if result.healthy else result.diagnosis[0].name,
         _value(first.output, first.output.variance),
         _value(last.output, last.output.variance),

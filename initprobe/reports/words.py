@@ -31,6 +31,7 @@ _LOST_WORDS = {
 def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
     """A label and a sentence for each thing worth saying."""
     told = {
+        "drawn by": result.description.rules,
         "output": _output_words(result),
         "gradient": _gradient_words(result),
         "weights": _weight_gradient_words(result),

@@ -22,7 +22,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from initprobe.activations import ACTIVATIONS
-from initprobe.config import ProbeConfig, as_input, as_spec, fault_text, scaled
+from initprobe.config import ProbeConfig, activation_of, as_activation, as_input, as_spec, fault_text, scaled
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.grammar import Spec, Value, parse_number, parse_value
 from initprobe.initializers import INITIALIZERS
@@ -42,8 +42,9 @@ _SPECS: Mapping[str, Registry[Any]] = {
 DOTTED = (*_SPECS, "thresholds")
 # What a field does away with, where it overrides a lower level: they say the same thing in another way.
 _RIVALS = {
-    "init": ("sigma_w",),
-    "sigma_w": ("init",),
+    "init": ("sigma_w", "weights"),
+    "sigma_w": ("init", "weights"),
+    "weights": ("init", "sigma_w", "bias_init", "sigma_b", "layers", "width", "widths", "input_width"),
     "bias_init": ("sigma_b",),
     "sigma_b": ("bias_init",),
     "width": ("widths",),
@@ -159,7 +160,11 @@ def recorded(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Setti
 def _recorded(name: str, value: Any) -> Setting:
     # A record of the user's own has a name that no registry knows.
     is_spec = name in _SPECS and isinstance(value, str)
-    return Setting(name, as_spec(value), value, "") if is_spec else read(name, value)
+    return Setting(name, _spec(name, value), value, "") if is_spec else read(name, value)
+
+
+def _spec(field: str, value: object) -> Spec:
+    return as_activation(value) if field == "act" else as_spec(value)
 
 
 def _value_and_text(name: str, value: object) -> tuple[Any, Scalar]:
@@ -202,8 +207,10 @@ def _parameter(value: object) -> tuple[Value, Scalar]:
 
 def _named(field: str, value: object) -> Spec | Path:
     """A specification whose name is known; whether its parameters fit is seen when all of them are there."""
-    found = as_input(value) if field == "input" else as_spec(value)
-    if isinstance(found, Spec):
+    found = as_input(value) if field == "input" else _spec(field, value)
+    if field == "act" and isinstance(found, Spec) and ":" in found.name:
+        activation_of(Spec(found.name, {}))
+    elif isinstance(found, Spec):
         _ = _SPECS[field][found.name]
     return found
 
@@ -217,6 +224,8 @@ def _plain(name: str, value: object) -> tuple[Any, Scalar]:
         raise ConfigError(fault_text(fault, field, [f"{name}.{limit}" for limit in Thresholds.model_fields])) from None
     if isinstance(value, Mapping):
         return value, ",".join(f"{key}={limit}" for key, limit in value.items())
+    if isinstance(found, Path):
+        return found, str(found)
     return found, ",".join(map(str, found)) if isinstance(found, tuple) else found
 
 

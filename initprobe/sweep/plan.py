@@ -117,7 +117,7 @@ def _config(draft: Draft) -> ProbeConfig:
     try:
         return ProbeConfig(**assemble(draft.settings))
     except ConfigError as error:
-        text = re.sub(r"is missing$", "is missing; give it in defaults or as an axis", str(error))
+        text = re.sub(r"is missing(; name an .*)?$", "is missing; give it in defaults or as an axis", str(error))
         # The place says which field it was; an unknown name speaks for itself.
         raise ConfigError(f"{_blamed(draft, text)}: {re.sub(r'^[a-z_]+: (?=unknown )', '', text)}") from None
 
@@ -137,6 +137,8 @@ def _shown(settings: Settings, config: ProbeConfig, name: str) -> Scalar | None:
 
 
 def _used(config: ProbeConfig, name: str) -> Scalar | None:
+    if config.network is not None and name in ("layers", "width"):
+        return len(config.layer_widths) if name == "layers" else None
     if name == "layers":
         return len(config.widths or ()) or DEFAULT_LAYERS
     if name == "width":

@@ -104,7 +104,7 @@ def work(config: str, threads: int, key: str) -> Payload | Failure:
         _hold_blas()
         asked = ProbeConfig(**json.loads(config))
         if run_key(asked) != key:
-            return Failure(f"{asked.input} is not what it was when the sweep began; start it again", None)
+            return Failure("a file that it reads is not what it was when the sweep began; start it again", None)
         return Payload.of(run(asked, threads=threads))
     except Exception as error:
         # As text: an exception of any other kind may not survive the way to another process.

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from initprobe.config import ProbeConfig
 from initprobe.errors import InputError
+from initprobe.functions import source_file
+from initprobe.grammar import Spec
 from initprobe.results import SCHEMA_VERSION
 
 Scalar = str | int | float | bool
@@ -40,10 +42,18 @@ class Run:
 def run_key(config: ProbeConfig) -> str:
     """A hash of everything that a result depends on but the versions of software.
 
+    Of an activation of one's own the file that it stands in counts, not what that file imports.
+
     Raises:
         InputError: a data file of the config cannot be read.
     """
-    data = [_content(path) for path in (config.input, config.labels) if isinstance(path, Path)]
+    files = [
+        config.input,
+        config.labels,
+        config.weights,
+        source_file(config.act) if isinstance(config.act, Spec) else None,
+    ]
+    data = [_content(path) for path in files if isinstance(path, Path)]
     whole = {"schema": SCHEMA_VERSION, "data": data, "config": config.model_dump(mode="json")}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:32]
 
