@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from initprobe.numbers import factor, percent, power, short
 from initprobe.registry import Registry
-from initprobe.results import Finding, LayerStats, ProbeResult, Severity
+from initprobe.results import Finding, LayerStats, ModuleStats, ProbeResult, Severity
 from initprobe.thresholds import Thresholds
 
 TensorProfile = list[tuple[int, float]]
@@ -21,12 +21,16 @@ TensorProfile = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Observation:
-    """What a rule saw: the layer where it begins, the numbers in words, how grave they are, and why if not as ever."""
+    """What a rule saw: the layer where it begins, the numbers in words, how grave they are, and why if not as ever.
+
+    `module` is at fault where it is another one than that which holds the layer's weights.
+    """
 
     layer: int
     evidence: str
     severity: Severity
     cause: str = ""
+    module: str | None = None
 
 
 Look = Callable[[ProbeResult, Thresholds], Observation | None]
@@ -78,7 +82,7 @@ def diagnose(
     seen = [(rule, saw) for rule in RULES.values() if (saw := rule.look(result, limits)) is not None]
     healthy = all(saw.severity == "info" for _, saw in seen)
     remedy = None if healthy else fix()
-    found = [_finding(rule, saw, None if saw.severity == "info" else remedy) for rule, saw in seen]
+    found = [_finding(result, rule, saw, None if saw.severity == "info" else remedy) for rule, saw in seen]
     if healthy:
         found = [one.model_copy(update={"fix": apart()}) if one.rule == "rank-collapse" else one for one in found]
     ordered = sorted(found, key=lambda finding: (-SEVERITIES.index(finding.severity), finding.layer))
@@ -88,7 +92,7 @@ def diagnose(
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 
 
-def _finding(rule: Rule, saw: Observation, remedy: str | None) -> Finding:
+def _finding(result: ProbeResult, rule: Rule, saw: Observation, remedy: str | None) -> Finding:
     return Finding(
         rule=rule.name,
         name=rule.name.replace("-", " "),
@@ -97,6 +101,7 @@ def _finding(rule: Rule, saw: Observation, remedy: str | None) -> Finding:
         evidence=saw.evidence,
         cause=saw.cause or rule.meaning,
         fix=remedy,
+        module=saw.module or result.layers[saw.layer - 1].name,
     )
 
 
@@ -134,9 +139,19 @@ def trend(profile: Sequence[float]) -> Trend:
 
 
 def _profile(result: ProbeResult, tensor: str) -> TensorProfile:
-    """Layer and log10 variance, where it is known."""
-    known = ((layer.layer, layer.tensor(tensor).variance_log10) for layer in result.layers)
+    """Layer and log10 variance, where it is known.
+
+    The read-out of a model of somebody's own is left out: by having fewer units it takes a factor from the gradient
+    once, at any depth.
+    """
+    layers = result.layers[:-1] if _has_readout(result) else result.layers
+    known = ((layer.layer, layer.tensor(tensor).variance_log10) for layer in layers)
     return [(layer, value) for layer, value in known if value is not None]
+
+
+def _has_readout(result: ProbeResult) -> bool:
+    last = result.layers[-1]
+    return last.name is not None and last.activation is None and last.fan_out < last.fan_in
 
 
 def _chance(result: ProbeResult, tensor: str, limits: Thresholds) -> float:
@@ -176,7 +191,18 @@ def _is_residual(result: ProbeResult) -> bool:
 
 
 def _is_plain(result: ProbeResult) -> bool:
-    return _norm(result) == "none" and not _is_residual(result)
+    """Products and activations, one after the other, and nothing else between them."""
+    return _norm(result) == "none" and not _is_residual(result) and _is_chain(result)
+
+
+def _is_chain(result: ProbeResult) -> bool:
+    """Every layer takes what the layer before it gave; of a model of somebody's own the probe has to say so."""
+    return bool(result.config.get("chain", True))
+
+
+def _is_dense_chain(result: ProbeResult) -> bool:
+    """A chain whose every entry is a unit's: no position shares weights with another, none is pooled away."""
+    return _is_chain(result) and all(layer.kind in (None, "linear") for layer in result.layers)
 
 
 def _arithmetic(result: ProbeResult) -> str:
@@ -210,7 +236,8 @@ def _gradient_trend(sign: int) -> Look:
 
     def look(result: ProbeResult, limits: Thresholds) -> Observation | None:
         seen = _trend_seen(result, "output_gradient", sign, limits)
-        if seen or any(_trending(result, "output", way, limits) for way in (-1, 1)):
+        # A convolution's dL/dW is a sum over positions, of which there are fewer from layer to layer.
+        if seen or not _is_dense_chain(result) or any(_trending(result, "output", way, limits) for way in (-1, 1)):
             return seen
         return _trend_seen(result, "weight_gradient", sign, limits)
 
@@ -273,7 +300,11 @@ def _dead_units(result: ProbeResult, limits: Thresholds) -> Observation | None:
 def _dead_layer(result: ProbeResult, limits: Thresholds) -> Observation | None:
     return _first(
         result,
-        lambda layer: layer.output.zero_fraction == 1 or layer.output.dead_fraction == 1,
+        lambda layer: (
+            (layer.output.zero_fraction == 1 or layer.output.dead_fraction == 1)
+            and not _will_move(layer)
+            and (_is_chain(result) or layer.preactivation.zero_fraction != 1)  # a branch may start at 0
+        ),
         lambda layer: (
             "every output is 0" if layer.output.zero_fraction == 1 else "every unit's branch is off, and learns nothing"
         ),
@@ -281,11 +312,20 @@ def _dead_layer(result: ProbeResult, limits: Thresholds) -> Observation | None:
     )
 
 
+def _will_move(layer: LayerStats) -> bool:
+    """Weights that somebody set to 0, as in the last layer of a branch, and that the first step changes."""
+    return layer.name is not None and layer.weight.rms == 0 and bool(layer.weight_gradient.rms)
+
+
 def _symmetric(result: ProbeResult, limits: Thresholds) -> Observation | None:
     return _first(
         result,
         # What a skip adds tells units apart.
-        lambda layer: layer.weight.variance == 0 and 1 < layer.fan_out != layer.fan_in * _is_residual(result),
+        lambda layer: (
+            layer.weight.variance == 0
+            and 1 < layer.fan_out != layer.fan_in * _is_residual(result)
+            and not _will_move(layer)
+        ),
         lambda layer: f"every weight is {short(layer.weight.mean)}, so {layer.fan_out} units are one",
         "error",
     )
@@ -298,7 +338,9 @@ def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Observation | Non
         end = "" if last is layer or last.correlation is None else f", {last.correlation:.4f} at the last layer"
         return f"cosine {cosine:.3f} between two inputs{end}; q(1 - c) = {short(second * (1 - cosine))}"
 
-    started = result.layers[0].correlation or 0.0
+    started, ends = (layer.correlation or 0.0 for layer in (result.layers[0], result.layers[-1]))
+    if not _is_chain(result) and ends <= 1 - limits.indistinct:
+        return None  # a branch in which inputs look alike says nothing of what goes round it
     return _first(
         result,
         lambda layer: layer.correlation is not None and layer.correlation > 1 - limits.indistinct > started,
@@ -309,7 +351,7 @@ def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Observation | Non
 
 def _chaotic(result: ProbeResult, limits: Thresholds) -> Observation | None:
     known = [layer.correlation for layer in result.layers if layer.correlation is not None]
-    if len(known) < 2 or known[0] < 0.3 or known[-1] > limits.decorrelated * known[0]:
+    if not _is_chain(result) or len(known) < 2 or known[0] < 0.3 or known[-1] > limits.decorrelated * known[0]:
         return None
     evidence = f"the cosine between two inputs falls from {known[0]:.2f} at layer 1 to {known[-1]:.2f} at the last"
     return Observation(1, evidence, "warning")
@@ -317,8 +359,8 @@ def _chaotic(result: ProbeResult, limits: Thresholds) -> Observation | None:
 
 def _tail(layer: LayerStats) -> float:
     """rms over median of |dL/dz|, for a distribution symmetric about 0; 0 where units may be off."""
-    stats = layer.preactivation_gradient
-    if layer.output.dead_fraction is not None or not stats.percentiles or not stats.rms:
+    stats, unseen = layer.preactivation_gradient, layer.name is not None and layer.activation is None
+    if unseen or layer.output.dead_fraction is not None or not stats.percentiles or not stats.rms:
         return 0.0
     median = (stats.percentiles.p75 - stats.percentiles.p25) / 2
     return stats.rms / median if median > 0 else math.inf
@@ -332,6 +374,8 @@ def _heavy_tailed(result: ProbeResult, limits: Thresholds) -> Observation | None
         )
         return f"{median}: few entries carry all of it"
 
+    if not _is_dense_chain(result):
+        return None  # a pooling, a skipped position or a function between two layers makes zeros of its own
     return _first(result, lambda layer: _tail(layer) > limits.tail, words, "warning")
 
 
@@ -433,6 +477,47 @@ def _wrong_initializer(result: ProbeResult, limits: Thresholds) -> Observation |
         return None
     evidence = f"fan_in x Var(W) = {scale:.2g} is {used}; this net needs {needed:.2g}: {fitting}"
     return Observation(1, evidence, "warning")
+
+
+def _gains(result: ProbeResult) -> dict[str, tuple[float, ModuleStats]]:
+    """`sqrt(fan_in E[W^2])` of every module whose weights are not all 0, by name."""
+    return {
+        one.name: (math.sqrt(one.fan_in) * one.weight.rms, one)
+        for one in result.modules
+        if one.fan_in is not None and one.weight is not None and one.weight.rms
+    }
+
+
+def _odd_layer(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    """The module furthest from the others; smaller ones are often so on purpose, and a norm undoes it."""
+    gains = _gains(result)
+    if len(gains) < 3:
+        return None
+    typical = statistics.median(gain for gain, _ in gains.values())
+    gain, module = max(gains.values(), key=lambda one: abs(math.log(one[0] / typical)))
+    ratio = gain / typical
+    if not (ratio > limits.odd or ratio < 1 / limits.odd**2):
+        return None
+    evidence = (
+        f"sqrt({module.fan_in} x E[W^2]) = {short(gain)} where the median of {len(gains)} modules is "
+        f"{short(typical)}: {factor(ratio)}"
+    )
+    undone = _is_normalised(result, module)
+    harmless = undone or (ratio < 1 and not _is_chain(result))
+    severity: Severity = "info" if harmless else _gravity(2 * math.log10(ratio), limits)
+    cause = "the norm after it makes up for that, though not for the learning rate that it needs" if undone else ""
+    return Observation(_layer_of(result, module), evidence, severity, cause, module.name)
+
+
+def _is_normalised(result: ProbeResult, module: ModuleStats) -> bool:
+    own = [one for one in result.modules if one.layer is not None and one.layer == module.layer]
+    return any(one.kind == "normalisation" for one in own)
+
+
+def _layer_of(result: ProbeResult, module: ModuleStats) -> int:
+    """The layer a module is a part of, else the last that came before it, else the first."""
+    before = result.modules[: result.modules.index(module) + 1]
+    return module.layer or next((one.layer for one in reversed(before) if one.layer), 1)
 
 
 _GLOROT = "Glorot & Bengio 2010, AISTATS 9:249"
@@ -544,6 +629,14 @@ RULES: Registry[Rule] = Registry(
             remedy="mode=fan_in; fan_out keeps the gradient's variance instead",
             reference="He et al. 2015, arXiv:1502.01852",
             look=_fan_mismatch,
+        ),
+        Rule(
+            name="odd-layer",
+            meaning="one layer's weights are drawn on another scale than all others, which is mostly a mistake",
+            measurement="sqrt(fan_in E[W^2]) of a module against the median of a model's; not judged in nets of `run`",
+            remedy="the initializer of the other layers",
+            reference=_GLOROT,
+            look=_odd_layer,
         ),
         Rule(
             name="wrong-initializer",

@@ -5,7 +5,8 @@
     │   ├── UnknownNameError  a name no registry holds, with the nearest one         (also a KeyError)
     │   ├── InputError        input data that cannot be read or is not numbers
     │   ├── OutputError       a file or directory that cannot be written
-    │   └── MemoryLimitError  a run that would not fit
+    │   ├── MemoryLimitError  a run that would not fit
+    │   └── MissingLibraryError  an extra that is not installed                  (also an ImportError)
     ├── CheckFailed           a check that was asked for did not hold; exit code 1
     ├── RunsFailed            some runs of a sweep failed; exit code 3, which beats 1
     └── Interrupted           somebody stopped a sweep; exit code 130
@@ -46,6 +47,10 @@ class OutputError(ConfigError):
 
 class MemoryLimitError(ConfigError):
     """A run that needs more memory than there is."""
+
+
+class MissingLibraryError(ConfigError, ImportError):
+    """Something needs a library that is not installed. An `ImportError` too, as whoever imports expects."""
 
 
 class CheckFailed(InitprobeError):

@@ -110,7 +110,7 @@ def read_table(path: Path, dtype: npt.DTypeLike) -> Array:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    raw = _read_csv(path) if path.suffix.lower() == ".csv" else _read_numpy(path)
+    raw = _read_csv(path) if path.suffix.lower() == ".csv" else read_array(path)
     _check_shape(path, raw)
     with np.errstate(over="ignore"):
         table = np.ascontiguousarray(raw, dtype=dtype)
@@ -126,7 +126,7 @@ def read_labels(path: Path, rows: int) -> Array:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    raw = np.squeeze(_read_csv(path) if path.suffix.lower() == ".csv" else _read_numpy(path, "y"))
+    raw = np.squeeze(_read_csv(path) if path.suffix.lower() == ".csv" else read_array(path, "y"))
     if raw.dtype.kind not in "fiub" or raw.ndim != 1:
         raise InputError(f"{path}: holds {raw.dtype} entries of shape {raw.shape}, not one whole number a sample")
     if len(raw) != rows:
@@ -149,7 +149,12 @@ def standardized(table: Array) -> Array:
     return wide.astype(table.dtype)
 
 
-def _read_numpy(path: Path, name: str = "x") -> Array:
+def read_array(path: Path, name: str = "x") -> Array:
+    """The array in a .npy or .npz file, of any shape; of several the one called `name`.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else; says what.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: a file of input ends in {', '.join(SUFFIXES)}")
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,13 +19,14 @@ from initprobe.engine.mlp import Parameters
 from initprobe.engine.record import LayerRecord, take
 from initprobe.engine.streams import Streams
 from initprobe.engine.workers import Workers, available_threads, workers
+from initprobe.environment import environment
 from initprobe.errors import ConfigError
 from initprobe.experiment import Experiment, input_rows, prepare, seed_gradient
 from initprobe.meanfield.samples import InputMoments
 from initprobe.networks import draw_network, hold_network
 from initprobe.objective import Start, learner_of, start_of, train, with_loss
 from initprobe.passes import Progress, Steps, Trace, probe_batch
-from initprobe.results import Environment, LayerStats, ProbeResult, Training
+from initprobe.results import LayerStats, ProbeResult, Training
 from initprobe.rewire import apart_for, fix_for
 from initprobe.summary import summarise, with_fitting
 from initprobe.theory import foresee, no_theory, pooled, with_theory
@@ -83,7 +83,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         found = ProbeResult(
             config=config.model_dump(mode="json"),
             description=describe(config, experiment.sizes, experiment.batch),
-            environment=_environment(threads),
+            environment=environment(threads),
             elapsed_s=time.perf_counter() - started,
             theory_note=no_theory(config),
             depth_scales=scales,
@@ -188,20 +188,3 @@ def _measured_again(
     for record in records:
         record.end_draw(experiment.config.activation.dead_below)
     return summarise(records, experiment.sizes, experiment.config.activation, experiment.wirings)
-
-
-def _environment(threads: int) -> Environment:
-    from importlib.metadata import version
-
-    from threadpoolctl import threadpool_info
-
-    blas = [f"{lib['internal_api']} {lib['version']}" for lib in threadpool_info() if lib["user_api"] == "blas"]
-    return Environment(
-        initprobe=version("initprobe"),
-        python=platform.python_version(),
-        numpy=np.__version__,
-        blas=", ".join(blas) or "unknown",
-        processor=platform.processor() or platform.machine(),
-        platform=platform.platform(),
-        threads=threads,
-    )

@@ -22,6 +22,7 @@ SCHEMA_VERSION: Literal[1] = 1
 
 Status = Literal["ok", "underflow", "overflow", "nonfinite"]
 Severity = Literal["info", "warning", "error"]
+ModuleKind = Literal["linear", "convolution", "activation", "normalisation", "attention", "other"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _BY_GRAVITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
@@ -199,6 +200,9 @@ class LayerStats(Record):
         loss_output_gradient_variance: variance of dL/dh where L is the loss, a mean over the first batch, averaged over
             draws; null without a loss.
         loss_weight_gradient_variance: the same of dL/dW.
+        name: qualified name of the module that holds W, in a model of somebody's own; null in a net of `initprobe run`.
+        kind: what kind of module that is; null where there is no name.
+        activation: class of the module that made h of z; null where none was seen, and where there is no name.
     """
 
     layer: Annotated[int, Field(ge=1)]
@@ -217,11 +221,79 @@ class LayerStats(Record):
     fitting: Fitting | None = None
     loss_output_gradient_variance: Finite | None = None
     loss_weight_gradient_variance: Finite | None = None
+    name: str | None = None
+    kind: ModuleKind | None = None
+    activation: str | None = None
 
     def tensor(self, name: str) -> TensorStats:
         """The statistics of a tensor of `TENSORS` by name."""
         stats: TensorStats = getattr(self, name)
         return stats
+
+
+class ModuleStats(Record):
+    """One call of one leaf module of somebody's own model.
+
+    A module may take and give several tensors, in the order in which they are passed; one without gradient has null in
+    its place, and what is no floating-point number is left out.
+
+    Attributes:
+        name: qualified name, as `named_modules` has it.
+        call: 1 for its first call; 0 for a module that holds weights and was never called, so that somebody else must
+            use them.
+        kind: what kind of module it is.
+        type: its class.
+        layer: the layer of `ProbeResult.layers` that it is a part of; null for none.
+        fan_in: entries that an output entry sums over; null where that means nothing.
+        fan_out: output entries that an input entry goes to.
+        status: the gravest status of its tensors.
+        inputs: the tensors it was given, before it may have overwritten them.
+        outputs: the tensors it gave.
+        input_gradients: of the loss with respect to `inputs`, summed over all who use these.
+        output_gradients: of the loss with respect to `outputs`.
+        weight: its weight; null without one.
+        weight_gradient: summed over the samples and over all uses of the weight; null for a frozen one.
+    """
+
+    name: str
+    call: Annotated[int, Field(ge=0)]
+    kind: ModuleKind
+    type: str
+    layer: Annotated[int, Field(ge=1)] | None
+    fan_in: Annotated[int, Field(ge=1)] | None
+    fan_out: Annotated[int, Field(ge=1)] | None
+    status: Status
+    inputs: tuple[TensorStats, ...]
+    outputs: tuple[TensorStats, ...]
+    input_gradients: tuple[TensorStats | None, ...]
+    output_gradients: tuple[TensorStats | None, ...]
+    weight: TensorStats | None
+    weight_gradient: TensorStats | None
+
+    @property
+    def label(self) -> str:
+        """The name, numbered from the second call on: `act#2`."""
+        return f"{self.name}#{self.call}" if self.call > 1 else self.name
+
+    @property
+    def input(self) -> TensorStats | None:
+        """The first tensor it was given."""
+        return self.inputs[0] if self.inputs else None
+
+    @property
+    def output(self) -> TensorStats | None:
+        """The first tensor it gave."""
+        return self.outputs[0] if self.outputs else None
+
+    @property
+    def input_gradient(self) -> TensorStats | None:
+        """Of the first tensor it was given."""
+        return self.input_gradients[0] if self.input_gradients else None
+
+    @property
+    def output_gradient(self) -> TensorStats | None:
+        """Of the first tensor it gave."""
+        return self.output_gradients[0] if self.output_gradients else None
 
 
 class DepthScale(Record):
@@ -308,7 +380,9 @@ class Finding(Record):
         cause: why, in a sentence.
         fix: a command line that runs the same experiment without this fault: with another initializer, or where none
             helps, with a norm or residual branches; null where nothing is predicted to help, and for what is no fault.
-            Rank collapse, if there is nothing graver, has one under which inputs stay apart.
+            Rank collapse, if there is nothing graver, has one under which inputs stay apart. For a model of somebody's
+            own it is a line of PyTorch.
+        module: qualified name of the module at fault; null in a net of `initprobe run`.
     """
 
     rule: str
@@ -318,6 +392,7 @@ class Finding(Record):
     evidence: str
     cause: str
     fix: str | None
+    module: str | None = None
 
 
 class Description(Record):
@@ -345,7 +420,7 @@ class Description(Record):
 
 
 class Environment(Record):
-    """Where a result was made."""
+    """Where a result was made; `torch` is null where it had no part in it."""
 
     initprobe: str
     python: str
@@ -354,10 +429,11 @@ class Environment(Record):
     processor: str
     platform: str
     threads: int
+    torch: str | None = None
 
 
 class ProbeResult(Record):
-    """What `initprobe.run` returns: one experiment, measured.
+    """What `initprobe.run` and `initprobe.torch.probe` return: one experiment, measured.
 
     Attributes:
         schema_version: version of this layout; `schema` in JSON.
@@ -372,6 +448,8 @@ class ProbeResult(Record):
         layers: the layers, first to last.
         loss: the starting loss; null where none was asked for.
         training: what became of the network; null where it was not trained.
+        modules: every call of every leaf module, in order, of a model of somebody's own; empty for a net of `run`.
+        notes: what else to know of how it was measured.
     """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
@@ -386,6 +464,8 @@ class ProbeResult(Record):
     layers: tuple[LayerStats, ...]
     loss: LossStats | None = None
     training: Training | None = None
+    modules: tuple[ModuleStats, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def draws(self) -> int:

@@ -34,9 +34,7 @@ def summarise(
     )
 
 
-def _tensors(
-    records: Sequence[LayerRecord], statuses: Sequence[dict[str, Status]]
-) -> list[dict[str, TensorStats]]:
+def _tensors(records: Sequence[LayerRecord], statuses: Sequence[dict[str, Status]]) -> list[dict[str, TensorStats]]:
     """The statistics of every tensor of every layer, worked out together."""
     sketches = [getattr(record, name) for record, status in zip(records, statuses, strict=True) for name in status]
     found = iter(all_stats(sketches, [status for by_name in statuses for status in by_name.values()]))
@@ -180,8 +178,10 @@ def all_stats(sketches: Sequence[Sketch], statuses: Sequence[Status]) -> list[Te
     ]
     shaped = [not (gone or sketch.faint or sketch.huge) for sketch, gone in zip(sketches, lost, strict=True)]
     shapes = iter(
-        _shapes([s for s, has in zip(sketches, shaped, strict=True) if has],
-                [m["rms"] for m, has in zip(moments, shaped, strict=True) if has])
+        _shapes(
+            [s for s, has in zip(sketches, shaped, strict=True) if has],
+            [m["rms"] for m, has in zip(moments, shaped, strict=True) if has],
+        )
     )
     return [
         TensorStats(

@@ -58,6 +58,11 @@ class Thresholds(BaseModel):
         description="Largest over smallest fan_in Var(W) of a net whose fan_out Var(W) is constant. Three lie well "
         "beyond what layers of similar size differ by.",
     )
+    odd: Annotated[float, Field(gt=1, allow_inf_nan=False)] = Field(
+        5.0,
+        description="sqrt(fan_in E[W^2]) of one module over the median of a model's. The rules in use lie within 2.5 "
+        "of each other; a module below the median is named from the square of this on.",
+    )
     recognised: Share = Field(
         0.05,
         description="Relative error within which a weight variance is taken for a customary rule's: several standard "

@@ -16,7 +16,7 @@ FLOORS = [
     "norms", "losses", "thresholds", "wiring", "independence", "weights", "recognition",
     "meanfield", "tuning", "config", "memory",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
-    "objective", "experiment", "passes", "networks", "probe",
+    "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
@@ -51,6 +51,19 @@ INSIDE = {
         "sweep_figures",
         "export",
     ],
+    "torch": [
+        "kinds",
+        "measure",
+        "guard",
+        "watch",
+        "grouping",
+        "words",
+        "telling",
+        "remedies",
+        "functions",
+        "bridge",
+        "loading",
+    ],
     "sweep": [
         "runs",
         "fields",
@@ -73,6 +86,7 @@ INSIDE = {
         "sweep_output",
         "sweep_figures",
         "run",
+        "torch",
         "show",
         "listing",
         "explain",
@@ -104,6 +118,7 @@ HOMES = {
     ],
     "distributed": ["sweep/remote.py"],
     "psutil": ["memory.py"],
+    "torch": ["torch/"],
     "ruamel": ["sweep/document.py"],
 }
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if "configs" not in path.parts)

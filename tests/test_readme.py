@@ -22,8 +22,15 @@ from initprobe.sweep.store import open_store
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)
 MINE = next(block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "# mine.yaml" in block)
-MODULE = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "# mine.py" in block)
+# Python that names its file, as in `# mynet.py`, is a file that other examples import.
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+FILES = {named[1]: code for code in PYTHON if (named := re.match(r"# (\w+\.py)\n", code))}
 COMMAND_LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("initprobe ")]
+
+
+def write_files(directory):
+    for name, code in FILES.items():
+        (directory / name).write_text(code)
 
 
 @pytest.mark.parametrize("line", COMMAND_LINES)
@@ -36,7 +43,9 @@ def test_every_command_runs(line, tmp_path):
     saved = initprobe.run(initprobe.ProbeConfig(init="he", act="relu", layers=2, width=9, batch=9))
     (home / "result.json").write_text(saved.to_json())
     (tmp_path / "mine.yaml").write_text(MINE)
-    (tmp_path / "mine.py").write_text(MODULE)
+    if line.startswith("initprobe torch"):
+        pytest.importorskip("torch")
+    write_files(tmp_path)
     if "--weights" in line:
         np.savez(tmp_path / "w.npz", **first_network(prepare(initprobe.ProbeConfig(init="he", act="relu", width=50))))
     if "initprobe-out/mine" in line:
@@ -51,10 +60,21 @@ def test_every_command_runs(line, tmp_path):
     assert done.stdout
 
 
-def test_python_example_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", PYTHON)
+def test_python_example_runs(code, tmp_path, monkeypatch):
+    """What it defines as a test is run too."""
+    if "torch" in code:
+        pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
-        exec(compile(code, "README", "exec"), {})
+    monkeypatch.syspath_prepend(tmp_path)
+    write_files(tmp_path)
+    names = {}
+    exec(compile(code, "README", "exec"), names)
+    for name in names:
+        if name.startswith("test_"):
+            names[name]()
+    for name in FILES:
+        sys.modules.pop(name.removesuffix(".py"), None)
 
 
 def test_every_command_and_run_option_is_documented():

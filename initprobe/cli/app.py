@@ -23,6 +23,7 @@ from initprobe.errors import InitprobeError
 
 COMMANDS = {
     "run": "initprobe.cli.run",
+    "torch": "initprobe.cli.torch",
     "compare": "initprobe.cli.compare",
     "sweep": "initprobe.cli.sweep",
     "results": "initprobe.cli.results",

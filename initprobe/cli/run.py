@@ -100,10 +100,10 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
         print_verdict(result, console(table_to))
     else:
         report(result, written, options["verbose"], table_to)
-    _check(result, options["fail_on"])
+    check_verdict(result, options["fail_on"])
 
 
-def _check(result: ProbeResult, fail_on: str | None) -> None:
+def check_verdict(result: ProbeResult, fail_on: str | None) -> None:
     """Fail with one line if a finding is as grave as the user asked to fail on."""
     from initprobe.errors import CheckFailed
 

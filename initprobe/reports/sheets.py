@@ -41,6 +41,7 @@ VERDICTS = {
     "dead-layer": BLACK,
     "fan-mismatch": "#8CA854",
     "wrong-initializer": "#A8FC8C",
+    "odd-layer": "#FCC4C4",
 }
 # How many times the width of the middle nine tenths an axis reaches beyond them, and its least extent.
 _FAR = 3.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
@@ -16,7 +16,7 @@ from rich.text import Text
 from initprobe.numbers import BLOCKS, NOTHING, percent, short, sparkline
 from initprobe.reports.binning import shares
 from initprobe.reports.words import SYMBOLS, cosine, course
-from initprobe.results import TENSORS, LayerStats, ProbeResult, TensorStats
+from initprobe.results import TENSORS, Finding, LayerStats, ModuleStats, ProbeResult, TensorStats
 
 _MOST_ROWS = 100
 _WIDEST = 1000
@@ -59,6 +59,9 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False) -> Non
     to.print()
     to.print(summary(result), soft_wrap=True)
     if verbose:
+        if result.modules:
+            to.print()
+            to.print(_module_table(result.modules))
         for tensor in TENSORS:
             to.print()
             to.print(_tensor_tables(result, tensor))
@@ -74,12 +77,17 @@ def _verdict(result: ProbeResult) -> Text:
     for number, finding in enumerate(result.diagnosis):
         style = _SEVERITY_STYLE[finding.severity]
         name = finding.name.upper() if number == 0 and not result.healthy else finding.name
-        heading = f"{finding.severity:<10}{name} from layer {finding.layer}: "
+        heading = f"{finding.severity:<10}{name} from layer {finding.layer}{_module_words(finding)}: "
         lines.append(Text.assemble((heading, style), finding.evidence))
-    fix = next((finding.fix for finding in result.diagnosis if finding.fix), None if result.healthy else _NO_FIX)
+    none = None if result.healthy or result.modules else _NO_FIX
+    fix = next((finding.fix for finding in result.diagnosis if finding.fix), none)
     if fix:
         lines.append(Text.assemble((f"{'fix':<10}", "bold"), fix))
     return Text("\n").join(lines)
+
+
+def _module_words(finding: Finding) -> str:
+    return f" ({finding.module})" if finding.module else ""
 
 
 def print_comparison(results: Sequence[ProbeResult], to: Console) -> None:
@@ -173,6 +181,7 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
     edges = _spark_edges(result)
     return [
         Column("\nlayer", lambda layer: str(layer.layer)),
+        *([Column("\nmodule", lambda layer: layer.name or NOTHING)] if result.modules else []),
         *_output_columns(result),
         *_gradient_columns(result),
         *_fitting_columns(result),
@@ -269,6 +278,35 @@ def _thinned(layers: Sequence[LayerStats]) -> Sequence[LayerStats]:
     """All layers, or about `_MOST_ROWS` of them at even steps, the last one always."""
     step = math.ceil(len(layers) / _MOST_ROWS)
     return [layer for layer in layers if (layer.layer - 1) % step == 0 or layer.layer == len(layers)]
+
+
+_MODULE_COLUMNS: Mapping[str, Callable[[ModuleStats], str]] = {
+    "module": lambda one: one.label or one.type,
+    "class": lambda one: one.type,
+    "\nlayer": lambda one: NOTHING if one.layer is None else str(one.layer),
+    "input\nvar": lambda one: _variance(one.input),
+    "output\nvar": lambda one: _variance(one.output),
+    "\nmean": lambda one: NOTHING if one.output is None else short(one.output.mean),
+    "dL/din\nvar": lambda one: _variance(one.input_gradient),
+    "dL/dout\nvar": lambda one: _variance(one.output_gradient),
+    "W\nstd": lambda one: NOTHING if one.weight is None else short(one.weight.std),
+    "dL/dW\nvar": lambda one: _variance(one.weight_gradient),
+}
+
+
+def _variance(stats: TensorStats | None) -> str:
+    return NOTHING if stats is None else _value(stats, stats.variance)
+
+
+def _module_table(modules: Sequence[ModuleStats]) -> Table:
+    """A row a call of a leaf module."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in _MODULE_COLUMNS:
+        justify: Literal["left", "right"] = "left" if heading in ("module", "class") else "right"
+        table.add_column(heading, justify=justify, no_wrap=True, vertical="bottom")
+    for one in modules:
+        table.add_row(*(entry(one) for entry in _MODULE_COLUMNS.values()), style=_STATUS_STYLE[one.status])
+    return table
 
 
 def summary(result: ProbeResult) -> Text:

@@ -44,6 +44,7 @@ def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
         "trained": _training_words(result),
     }
     yield from ((label, words) for label, words in told.items() if words)
+    yield from (("note", words) for words in result.notes)
 
 
 def _journey(tensor: str, known: Sequence[LayerStats]) -> str | None:
@@ -156,7 +157,8 @@ def _lost_words(result: ProbeResult) -> str | None:
     forward = _first_lost(result.layers, ("weight", "preactivation", "output"))
     backward = _first_lost(result.layers[::-1], ("output_gradient", "preactivation_gradient", "weight_gradient"))
     words = [f"{way}: {text}" for way, text in (("forward", forward), ("back", backward)) if text]
-    return "; ".join(words) + " (--dtype float64 reaches further)" if words else None
+    further = "a wider dtype" if result.modules else "--dtype float64"
+    return "; ".join(words) + f" ({further} reaches further)" if words else None
 
 
 def _first_lost(layers: Sequence[LayerStats], tensors: Sequence[str]) -> str | None:

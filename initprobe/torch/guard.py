@@ -1,0 +1,99 @@
+"""A model is left exactly as it was found, also after an exception."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def left_as_found(model: Any, *, parameters: bool) -> Iterator[None]:
+    """Put everything back that a forward and backward pass may change, and with `parameters` what `reinit` changes."""
+    with ExitStack() as stack:
+        for restore in (*_states(model, parameters), *_generators(), _fast_path()):
+            stack.callback(restore)
+        yield
+
+
+def _states(model: Any, parameters: bool) -> Iterator[Callable[[], None]]:
+    """What puts back mode, buffers, gradients and parameters of every module."""
+    for module in model.modules():
+        yield _mode(module)
+        yield _tensors(module._buffers, copied=True)
+        yield _tensors(module._parameters, copied=parameters)
+    for parameter in model.parameters():
+        yield _flags(parameter)
+
+
+def _mode(module: Any) -> Callable[[], None]:
+    training = module.training
+
+    def restore() -> None:
+        module.training = training
+
+    return restore
+
+
+def _tensors(held: dict[str, Any], copied: bool) -> Callable[[], None]:
+    """The same tensors under the same names, with the same entries if they were `copied`."""
+    before = dict(held)
+    entries = {name: tensor.detach().clone() for name, tensor in before.items() if copied and tensor is not None}
+
+    def restore() -> None:
+        held.clear()
+        held.update(before)
+        with torch.no_grad():
+            for name, values in entries.items():
+                if not torch.equal(before[name], values):
+                    before[name].copy_(values)
+
+    return restore
+
+
+def _flags(parameter: Any) -> Callable[[], None]:
+    """A gradient that somebody has is his, and so is what he froze."""
+    gradient, learns = parameter.grad, parameter.requires_grad
+
+    def restore() -> None:
+        parameter.requires_grad_(learns)
+        parameter.grad = gradient
+
+    return restore
+
+
+def _generators() -> Iterator[Callable[[], None]]:
+    """What puts back every global random state."""
+    ours = torch.get_rng_state()
+    yield lambda: torch.set_rng_state(ours)
+    if torch.cuda.is_initialized():
+        cuda = torch.cuda.get_rng_state_all()
+        yield lambda: torch.cuda.set_rng_state_all(cuda)
+    if torch.backends.mps.is_available():
+        mps = torch.mps.get_rng_state()
+        yield lambda: torch.mps.set_rng_state(mps)
+    python, numpy = random.getstate(), np.random.get_state()
+    yield lambda: random.setstate(python)
+    yield lambda: np.random.set_state(numpy)
+
+
+def _fast_path() -> Callable[[], None]:
+    """Forbid the fused attention of evaluation mode, which goes round the modules; what puts it back."""
+    allowed = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    return lambda: torch.backends.mha.set_fastpath_enabled(allowed)
+
+
+def seed_everything(seed: int) -> None:
+    """Start the global generators, as for dropout and `reinit`; on a device only where it is in use already."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)

@@ -1,0 +1,127 @@
+"""From a tensor of PyTorch's to the statistics that every result has: the only file here that knows the engine.
+
+A tensor goes through the same tallies as a NumPy layer, block by block, while it is still there; nothing of it is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from initprobe.engine.record import Directions, directions
+from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, tally, widen
+from initprobe.engine.workers import Workers, cached, row_blocks
+
+Array = npt.NDArray[Any]
+_CACHED_ENTRIES = 1 << 17
+
+
+def is_measured(tensor: Any) -> bool:
+    """Floating-point numbers, at least one of them."""
+    return isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.numel() > 0
+
+
+def array_of(tensor: Any) -> Array:
+    """The entries as a contiguous array of float32 or float64, of the tensor's shape; a copy only where it must be."""
+    plain = tensor.detach()
+    if plain.layout is not torch.strided:
+        plain = plain.to_dense()
+    if plain.dtype not in (torch.float32, torch.float64):
+        plain = plain.float()  # which holds every half and bfloat16 exactly
+    array: Array = plain.cpu().contiguous().numpy()
+    return array
+
+
+def flat_blocks(entries: int) -> list[slice]:
+    """Parts of a flat array that stay in cache while statistics are taken."""
+    return [slice(start, start + _CACHED_ENTRIES) for start in range(0, entries, _CACHED_ENTRIES)]
+
+
+@dataclass(eq=False)
+class Track:
+    """The statistics of one tensor of a model over the draws; mutable.
+
+    Attributes:
+        number: tensors are numbered in the order in which they come to be.
+        shape: in the latest draw.
+        tiny: smallest normal number of the tensor's own dtype.
+        sketch: the statistics.
+        correlations: mean cosine between two samples (rows along the first dimension) in each draw, where asked for.
+        gradient: the same of the loss's gradient with respect to this tensor; None until there is one.
+    """
+
+    number: int
+    shape: tuple[int, ...]
+    tiny: float
+    sketch: Sketch
+    correlations: list[float | None] = field(default_factory=list)
+    gradient: Track | None = None
+
+    @classmethod
+    def like(cls, tensor: Any, number: int, fine: bool) -> Track:
+        """Room for a tensor such as this one; `fine` for outputs, which crowd at the bounds of activations."""
+        dtype = np.dtype(np.float64 if tensor.dtype == torch.float64 else np.float32)
+        bits = FINE if fine and dtype == np.float32 else COARSE
+        return cls(number, tuple(tensor.shape), torch.finfo(tensor.dtype).tiny, Sketch(dtype, bits))
+
+    def add(self, tensor: Any, workers: Workers, cosines: bool = False) -> None:
+        """Take the statistics of the tensor of one more draw."""
+        array = array_of(tensor)
+        self.shape = array.shape
+        self.sketch.begin_draw()
+        if cosines and array.ndim > 1:
+            self._add_rows(array.reshape(len(array), -1), workers)
+        else:
+            self._add_flat(array.reshape(-1), workers)
+
+    def add_gradient(self, gradient: Any, workers: Workers) -> None:
+        """Take the statistics of the gradient of one more draw."""
+        if self.gradient is None:
+            self.gradient = Track.like(gradient, self.number, fine=False)
+        self.gradient.add(gradient, workers)
+
+    def _add_flat(self, entries: Array, workers: Workers) -> None:
+        blocks = flat_blocks(entries.size)
+        self._merge(entries, blocks, workers.map(lambda part: self._tally(entries[part]), blocks), workers)
+
+    def _add_rows(self, rows: Array, workers: Workers) -> None:
+        def work(block: slice) -> list[tuple[Tally, Array, int]]:
+            return [self._tally_rows(rows[part]) for part in cached(block, rows.shape[1])]
+
+        blocks = row_blocks(*rows.shape)
+        found = [part for parts in workers.map(work, blocks) for part in parts]
+        self._merge(rows, blocks, [part[0] for part in found], workers)
+        summed = Directions()
+        for _, total, count in found:
+            summed.add((total, count))
+        self.correlations.append(summed.mean_cosine())
+
+    def _tally(self, block: Array) -> Tally:
+        return tally(block, widen(block), self.sketch.grid, self.sketch.centre or 0.0)
+
+    def _tally_rows(self, block: Array) -> tuple[Tally, Array, int]:
+        wide = widen(block)
+        return (tally(block, wide, self.sketch.grid, self.sketch.centre or 0.0), *directions(wide))
+
+    def _merge(self, array: Array, blocks: list[slice], tallies: list[Tally], workers: Workers) -> None:
+        def recount(centre: float) -> Iterator[Array]:
+            shift = array.dtype.type(centre)
+            yield from workers.map(lambda part: self.sketch.grid.count(array[part] - shift), blocks)
+
+        self.sketch.add(tallies, recount)
+
+    @property
+    def draws(self) -> int:
+        """How many draws it has seen."""
+        return len(self.sketch.by_draw)
+
+    @property
+    def entries(self) -> int:
+        """Entries of the tensor in one draw."""
+        return math.prod(self.shape)

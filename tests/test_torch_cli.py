@@ -1,0 +1,208 @@
+"""`initprobe torch`: somebody's model from the shell, and one line for whatever goes wrong."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+NET = """
+import torch
+from torch import nn
+
+
+def make():
+    return nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 5))
+
+
+def odd():
+    model = make()
+    model.append(nn.ReLU()).append(nn.Linear(5, 5))
+    nn.init.normal_(model[2].weight, std=10)
+    return model
+
+
+def embedding():
+    return nn.Sequential(nn.Embedding(9, 20), nn.Linear(20, 5), nn.BatchNorm1d(7))
+
+
+def broken():
+    raise RuntimeError("no such thing\\nand more")
+
+
+def functional():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(20, 30)
+
+        def forward(self, x):
+            return torch.relu(self.fc(x))
+
+    return Net()
+
+
+def branching():
+    class Net(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) if x.sum() > 0 else x.relu()
+
+    return Net(20, 30)
+
+
+def lazy():
+    import helper
+
+    return helper.make()
+
+
+class Picky(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+
+
+number = 3
+"""
+
+
+@pytest.fixture
+def net(tmp_path, monkeypatch):
+    """A module of models in the working directory, and PyTorch."""
+    torch = pytest.importorskip("torch")
+    (tmp_path / "cli_net.py").write_text(NET)
+    (tmp_path / "helper.py").write_text("from cli_net import make\n")
+    yield torch
+    for name in ("cli_net", "helper"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.usefixtures("net")
+def test_table_figures_and_exports(initprobe, tmp_path):
+    done = initprobe("torch", "cli_net:make", "--input-shape", "16,20", "--export-csv", "-", "--export-json", "r.json")
+    assert done.code == 0, done.err
+    assert done.out.startswith("layer,") and len(done.out.splitlines()) == 3
+    assert "20 -> 30 -> 5" in done.err and "fan_in x E[W^2]" in done.err
+    home = tmp_path / "initprobe-out" / "torch-Sequential-2"
+    names = {path.name for path in home.iterdir()}
+    assert names == {"summary.png", "output.png", "gradient.png", "depth.png", "result.json"}
+    kept = json.loads((tmp_path / "r.json").read_text())
+    assert kept["layers"][1]["name"] == "2" and kept["config"]["source"] == "torch"
+    shown = initprobe("show", home / "result.json", "-v")
+    assert "class" in shown.out and "ReLU" in shown.out
+    again = initprobe("torch", "cli_net:make", "--input-shape", "16,20", "-o", "out", "--format", "svg", "-v")
+    assert "pre-activation gradient dL/dz" in again.out and (tmp_path / "out" / "depth.svg").exists()
+    same = initprobe("diff", home, "out", "--fail-on", "figures:0%", "--fail-on", "verdict")
+    assert (same.code, "1 agree" in same.out) == (0, True)
+
+
+@pytest.mark.usefixtures("net")
+def test_seed_quiet_and_fail_on(initprobe):
+    arguments = ("torch", "cli_net:odd", "--input-shape", "16,20", "--no-figures", "-q")
+    done = initprobe(*arguments, "--fail-on", "warning")
+    assert done.code == 1 and done.err.startswith("Error: --fail-on warning: odd layer")
+    assert "ODD LAYER from layer 2 (2)" in done.out and "nn.init.kaiming_normal_(model[2].weight" in done.out
+    other = [initprobe(*arguments[:4], "--no-figures", "--seed", seed).out for seed in (0, 0, 1)]
+    assert other[0] == other[1] != other[2]
+
+
+def test_data_dtype_mode_and_checkpoint(initprobe, net, tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(9, 20)))
+    np.savetxt(tmp_path / "x.csv", np.ones((3, 20)), delimiter=",")
+    np.save(tmp_path / "tokens.npy", np.zeros((4, 7), np.int32))
+    for file, target in (("x.npy", "make"), ("x.csv", "make"), ("tokens.npy", "embedding"), ("x.npy", "lazy")):
+        done = initprobe("torch", f"cli_net:{target}", "--input", file, "--no-figures")
+        assert done.code == 0, done.err
+    half = initprobe(
+        "torch", "cli_net:make", "--input", "x.npy", "--dtype", "bfloat16", "--eval", "--no-figures", "--threads", 1
+    )
+    assert "evaluation mode, bfloat16 on cpu" in half.out
+    sys.path.insert(0, str(tmp_path))
+    import cli_net
+
+    sys.path.remove(str(tmp_path))
+    model = cli_net.make()
+    net.nn.init.constant_(model[0].weight, 0.25)
+    for held in (model.state_dict(), {"state_dict": model.state_dict()}):
+        net.save(held, tmp_path / "model.pt")
+        done = initprobe(
+            "torch",
+            "cli_net:make",
+            "--input",
+            "x.npy",
+            "--checkpoint",
+            "model.pt",
+            "--no-figures",
+            "--export-json",
+            "-",
+        )
+        assert json.loads(done.out)["layers"][0]["weight"]["mean"] == 0.25
+
+
+@pytest.mark.usefixtures("net")
+def test_functional_activations_are_traced(initprobe):
+    plain = initprobe("torch", "cli_net:functional", "--input-shape", "16,20", "--no-figures")
+    assert "--trace" in plain.out and "dead%" not in plain.out
+    seen = initprobe("torch", "cli_net:functional", "--input-shape", "16,20", "--no-figures", "--trace")
+    assert "note" not in seen.out and "dead%" in seen.out
+
+
+FAULTS = [
+    (["cli_net:branching", "--input-shape", "16,20", "--trace"], "torch.fx cannot follow Net: TraceError"),
+    (["cli_net"], "not PACKAGE.MODULE:FACTORY"),
+    (["absent.module:make"], "absent.module: no such module"),
+    (["cli_net:mak"], "cli_net has no 'mak'. Did you mean 'make'?"),
+    (["cli_net:number"], "cli_net:number is of type int"),
+    (["cli_net:broken"], "cli_net:broken() cannot make a model: RuntimeError: no such thing (cli_net.py:"),
+    (["cli_net:Picky"], "cli_net:Picky() cannot make a model: TypeError"),
+    (["cli_net:torch.randint"], "cannot make a model"),
+    (["cli_net:make"], "give one of --input-shape 64,784 and --input FILE"),
+    (["cli_net:make", "--input-shape", "16,21"], "cli_net:make: fails on an input of shape 16 x 21 and float32"),
+    (["cli_net:make", "--input-shape", "16,x"], "--input-shape: '16,x' is not a list"),
+    (["cli_net:make", "--input-shape", "16,0"], "--input-shape: '16,0' is not a list"),
+    (["cli_net:make", "--input", "absent.npy"], "absent.npy: no such file"),
+    (["cli_net:make", "--input-shape", "4,20", "--checkpoint", "absent.pt"], "absent.pt: no such file"),
+    (["cli_net:make", "--input-shape", "4,20", "--checkpoint", "cli_net.py"], "cli_net.py:"),
+    (["cli_net:make", "--input-shape", "4,20", "--checkpoint", "code.pt"], "holds more than tensors"),
+    (["cli_net:make", "--input-shape", "4,20", "--checkpoint", "list.pt"], "holds a list"),
+    (
+        ["cli_net:make", "--input-shape", "4,20", "--checkpoint", "other.pt"],
+        "does not fit the model: it lacks 0.bias, 2.bias; it has 9.weight; 0.weight is 3, not 30 x 20",
+    ),
+    (["cli_net:make", "--input-shape", "4,20", "--threads", "0"], "threads must be at least 1"),
+    (["cli_net:make", "--input-shape", "4,20", "-o", ""], "the directory is empty"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), FAULTS, ids=[" ".join(a) for a, _ in FAULTS])
+def test_every_fault_is_one_line(initprobe, net, tmp_path, arguments, words):
+    import pathlib
+
+    net.save({"code": pathlib.Path("x")}, tmp_path / "code.pt")
+    net.save([net.ones(3)], tmp_path / "list.pt")
+    other = {"9.weight": net.ones(3), "0.weight": net.ones(3), "2.weight": net.ones(5, 30)}
+    net.save(other, tmp_path / "other.pt")
+    done = initprobe("torch", *arguments, "--no-figures")
+    assert done.code == 2, done.out
+    assert words in done.err and len(done.err.splitlines()) == 1, done.err
+
+
+def test_without_torch_it_says_what_to_install(tmp_path):
+    """In a process of its own, where torch cannot be imported."""
+    command = "import sys; sys.modules['torch'] = None; from initprobe.cli.app import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "torch", "x:y", "--input-shape", "2,3"], capture_output=True, text=True,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.strip() == "Error: initprobe.torch needs PyTorch: pip install 'initprobe[torch]'"
+
+
+def test_torch_is_imported_by_nothing_else():
+    code = (
+        "import sys; from initprobe.cli.app import cli; import initprobe.testing; "
+        "[cli.get_command(None, name) for name in cli.list_commands(None)]; "
+        "import initprobe; initprobe.run(initprobe.ProbeConfig(init='he', act='relu', layers=2, width=9)).table(); "
+        "print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
