@@ -114,19 +114,20 @@ def record_forward(
         wide = widen(blocks)
         value = blocks[1] if plain else activation.value(blocks[0])
         highest = None if activation.dead_below is None else blocks[0].max(axis=0)
-        seen = _Seen(
-            directions(wide.rows[0].reshape(blocks[0].shape)), _saturated(value, activation.saturation), highest
-        )
+        along = directions(wide.rows[0].reshape(blocks[0].shape))
+        seen = _Seen(along, _saturated(value, activation.saturation), highest)
         return _tally(blocks, wide, sketches), seen
 
     def add(blocks: list[list[tuple[list[Tally], _Seen]]]) -> None:
         parts = [part for block in blocks for part in block]
-        for sketch, tensor, tallies in zip(sketches, (z, h), zip(*(part[0] for part in parts), strict=True), strict=True):
-            merge(sketch, tensor, tallies)
+        _merge_each(sketches, (z, h), [tallies for tallies, _ in parts])
         for _, seen in parts:
             _note(record, seen)
 
-    workers.later(lambda rows: [look(part) for part in cached(rows, z.shape[1], len(sketches))], row_blocks(*z.shape), add)
+    def work(rows: slice) -> list[tuple[list[Tally], _Seen]]:
+        return [look(part) for part in cached(rows, z.shape[1], len(sketches))]
+
+    workers.later(work, row_blocks(*z.shape), add)
 
 
 def record_backward(record: LayerRecord, g: Array, delta: Array, workers: Workers, exponent: int) -> None:
@@ -134,9 +135,7 @@ def record_backward(record: LayerRecord, g: Array, delta: Array, workers: Worker
     sketches = record.output_gradient, record.preactivation_gradient
 
     def add(blocks: list[list[list[Tally]]]) -> None:
-        parts = [part for block in blocks for part in block]
-        for sketch, tensor, tallies in zip(sketches, (g, delta), zip(*parts, strict=True), strict=True):
-            merge(sketch, tensor, tallies, exponent)
+        _merge_each(sketches, (g, delta), [part for block in blocks for part in block], exponent)
 
     workers.later(lambda rows: tallied([g, delta], rows, sketches, exponent), row_blocks(*g.shape), add)
 
@@ -165,6 +164,14 @@ def tallied(
 def _tally(blocks: Sequence[Array], wide: Wide, sketches: Sequence[Sketch], exponent: int = 0) -> list[Tally]:
     centres = [math.ldexp(sketch.centre or 0.0, -exponent) for sketch in sketches]
     return tally(blocks, wide, [sketch.grid for sketch in sketches], centres)
+
+
+def _merge_each(
+    sketches: Sequence[Sketch], tensors: Sequence[Array], parts: Sequence[Sequence[Tally]], exponent: int = 0
+) -> None:
+    """Add parts that hold a tally of each tensor."""
+    for sketch, tensor, tallies in zip(sketches, tensors, zip(*parts, strict=True), strict=True):
+        merge(sketch, tensor, tallies, exponent)
 
 
 def merge(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from initprobe.engine.record import Directions, directions
-from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, tally, widen
+from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, Wide, count, tally, widen
 from initprobe.engine.workers import Workers, cached, row_blocks
 
 Array = npt.NDArray[Any]
@@ -98,21 +98,24 @@ class Track:
         found = [part for parts in workers.map(work, blocks) for part in parts]
         self._merge(rows, blocks, [part[0] for part in found], workers)
         summed = Directions()
-        for _, total, count in found:
-            summed.add((total, count))
+        for _, total, nonzero in found:
+            summed.add((total, nonzero))
         self.correlations.append(summed.mean_cosine())
 
     def _tally(self, block: Array) -> Tally:
-        return tally(block, widen(block), self.sketch.grid, self.sketch.centre or 0.0)
+        return self._tally_wide(block, widen([block]))
 
     def _tally_rows(self, block: Array) -> tuple[Tally, Array, int]:
-        wide = widen(block)
-        return (tally(block, wide, self.sketch.grid, self.sketch.centre or 0.0), *directions(wide))
+        wide = widen([block])
+        return (self._tally_wide(block, wide), *directions(wide.rows.reshape(block.shape)))
+
+    def _tally_wide(self, block: Array, wide: Wide) -> Tally:
+        return tally([block], wide, [self.sketch.grid], [self.sketch.centre or 0.0])[0]
 
     def _merge(self, array: Array, blocks: list[slice], tallies: list[Tally], workers: Workers) -> None:
         def recount(centre: float) -> Iterator[Array]:
             shift = array.dtype.type(centre)
-            yield from workers.map(lambda part: self.sketch.grid.count(array[part] - shift), blocks)
+            yield from workers.map(lambda part: count([array[part] - shift], [self.sketch.grid])[0], blocks)
 
         self.sketch.add(tallies, recount)
 
