@@ -47,7 +47,7 @@ class InputMoments:
     def measure(cls, x: npt.ArrayLike) -> InputMoments:
         """Moments of a batch `(samples, features)`, or of several stacked."""
         rows = np.asarray(x, float)
-        squares = np.einsum("ij,ij->i", rows, rows)
+        squares = np.vecdot(rows, rows)
         return cls(squares / rows.shape[1], rows.mean(axis=1), *_pair_statistics(rows, squares))
 
     @classmethod
@@ -59,18 +59,20 @@ class InputMoments:
 
 def _pair_statistics(rows: Array, squares: Array) -> tuple[float, float, float, float]:
     """Mean cosine over all pairs; its variance, kurtosis and cokurtosis over some rows. Zero rows are left out."""
-    nonzero = squares > 0
-    units = rows[nonzero] / np.sqrt(squares[nonzero])[:, None]
-    n = len(units)
+    nonzero = np.flatnonzero(squares > 0)
+    n, lengths = len(nonzero), np.sqrt(squares[nonzero])
     # Evenly spaced rows, since files are often sorted by class.
-    some = units[:: max(-(-n // _SOME_ROWS), 1)]
+    chosen = slice(None, None, max(-(-n // _SOME_ROWS), 1))
+    some = rows[nonzero[chosen]] / lengths[chosen, None]
     powers = some * some
     fourth = float(np.sum(powers * powers)) * rows.shape[1]
     if n < 2:
         return math.nan, math.nan, fourth, fourth
-    total = units.sum(axis=0)
+    inverse = np.zeros(len(rows))
+    inverse[nonzero] = 1 / lengths
+    total = inverse @ rows
     mean = (float(total @ total) - n) / (n * (n - 1))
-    gram = (some @ some.T)[np.triu_indices(len(some), 1)]
+    gram = (some @ some.T)[np.tri(len(some), k=-1, dtype=bool)]
     common = float(np.sum(powers.sum(axis=0) ** 2)) * rows.shape[1]
     pairs = (common - fourth) / (len(some) * (len(some) - 1)) if len(some) > 1 else 1.0
     return mean, float(np.var(gram)) if len(gram) else 0.0, fourth / len(some), pairs
