@@ -106,7 +106,8 @@ def test_predicted_density_lies_on_the_measured_one(results):
     for panel in strip.panels:
         error = np.sqrt(panel.predicted * (1 - panel.predicted) / (40 * 2))
         assert np.all(np.abs(panel.shares - panel.predicted) < 5 * error + 0.01)
-        assert panel.predicted.sum() == pytest.approx(1, abs=1e-3)
+        # What lies beyond the extremes of n independent outputs has a mean of 2/n, and each end an exponential law.
+        assert 0 <= 1 - panel.predicted.sum() < 2 * 5 / (40 * 2)
 
 
 def test_panels_for_few_layers_and_a_density_for_many(results):

@@ -152,9 +152,8 @@ def data(tmp_path):
 
 def labelled(folder, labels, **fields):
     np.savetxt(folder / "y.csv", labels, fmt="%g")
-    return ProbeConfig(
-        init="he", act="relu", layers=2, width=10, input=folder / "x.csv", labels=folder / "y.csv", loss="ce", **fields
-    )
+    usual = {"init": "he", "act": "relu", "layers": 2, "width": 10, "loss": "ce"}
+    return ProbeConfig(**usual | fields, input=folder / "x.csv", labels=folder / "y.csv")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +175,7 @@ def test_labels_decide_the_classes_and_follow_the_rows_that_are_chosen(data):
     """A linear net on x = label: the labels of a random half of the rows still fit it."""
     labels = np.arange(30) % 3
     np.savetxt(data / "x.csv", np.eye(3)[labels], delimiter=",")
-    config = labelled(data, labels, batch=15, train_steps=300, learning_rate=0.5, draws=1)
+    config = labelled(data, labels, act="linear", batch=15, train_steps=300, learning_rate=0.5, draws=1)
     result = run(config)
     assert (result.loss.classes, result.loss.chance_words) == (3, "ln 3")
     assert result.training.final_loss < 0.05

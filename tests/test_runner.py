@@ -72,6 +72,18 @@ def sweeping(tmp_path, monkeypatch):
         process.communicate()
 
 
+
+def spawned_by(process):
+    """The living worker processes of a process; None means this one."""
+    return [child for child in psutil.Process(process).children() if "spawn_main" in command_of(child)]
+
+
+def command_of(process):
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # over, or a zombie
+        return ""
+
 def members(session):
     """The living processes of a session."""
     found = []
@@ -178,7 +190,7 @@ def test_killed_fifty_times_it_goes_on(tmp_path, sweeping, undisturbed):
 
 def kill_one(process):
     """Kill a worker of a process as the kernel does that needs its memory."""
-    workers = [child for child in psutil.Process(process).children() if "spawn_main" in " ".join(child.cmdline())]
+    workers = spawned_by(process)
     workers[0].kill()
 
 
@@ -427,7 +439,7 @@ def test_a_store_that_cannot_be_written_ends_the_sweep_in_a_line(path):
         store._connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(OutputError, match="full"):
             execute(small(RUNS), store, local_workers(1))
-    assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+    assert not spawned_by(None)
     assert swept(path, small(RUNS)).left == 0
 
 
