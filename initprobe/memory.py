@@ -21,6 +21,8 @@ from initprobe.errors import MemoryLimitError
 _OVERHEAD_BYTES = 150_000_000
 _SKETCH_BYTES = 20_000
 _MEMORY_SHARE = 0.9
+# Layers whose dL/dW and dL/dh wait for their statistics, at most, where layers are so wide that it matters.
+_GRADIENTS_HELD, _OUTPUT_GRADIENTS_HELD = 4, 8
 # A network that fits in this much is kept whole, which saves making it twice.
 _KEPT_BYTES = 3 << 29
 
@@ -53,8 +55,8 @@ def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tupl
     if not _is_remade(config, sizes, batch):
         return _kept(config, sizes, batch)
     entry, layers, length = np.dtype(config.dtype).itemsize, len(sizes) - 1, _length(config, sizes, batch)
-    weights = (length + 3) * max(a * b for a, b in itertools.pairwise(sizes))
-    activations = batch * max(sizes) * (layers // length + 2 * length + 4)
+    weights = (length + 1 + _GRADIENTS_HELD) * max(a * b for a, b in itertools.pairwise(sizes))
+    activations = batch * max(sizes) * (layers // length + 2 * length + _OUTPUT_GRADIENTS_HELD)
     return weights * entry, activations * entry
 
 
@@ -62,8 +64,8 @@ def _kept(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tuple[int, i
     """Bytes of weights and activations where the whole network is held."""
     entry = np.dtype(config.dtype).itemsize
     matrices = [a * b for a, b in itertools.pairwise(sizes)]
-    weights = sum(matrices) * (2 if config.batches > 1 else 1) + 2 * max(matrices)
-    activations = batch * (sizes[0] + 2 * sum(sizes[1:]) + 3 * max(sizes))
+    weights = sum(matrices) * (2 if config.batches > 1 else 1) + _GRADIENTS_HELD * max(matrices)
+    activations = batch * (sizes[0] + 2 * sum(sizes[1:]) + _OUTPUT_GRADIENTS_HELD * max(sizes))
     if config.initializer.fit is not None:  # a decoder and a change of the weights; two layers' outputs
         weights += 2 * max(matrices)
         activations += 2 * batch * max(sizes)

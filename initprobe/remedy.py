@@ -254,7 +254,7 @@ def _rounded(low: float, high: float) -> Array:
 
 _DEFAULTS = ("layers", "width", "input_width", "batch", "batches", "draws", "seed", "dtype", "norm", "branch_scale")
 _LOSS_FIELDS = ("loss", "classes", "labels", "train_steps", "learning_rate")
-_FLAGS = ("residual", "zero_init_last", "standardize")
+_FLAGS = ("residual", "zero_init_last", "standardize", "full_weight_gradient")
 
 
 def command_line(config: ProbeConfig) -> str:

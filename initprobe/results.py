@@ -88,7 +88,8 @@ class TensorStats(Record):
         zero_fraction: share of entries that are exactly 0.
         near_zero_fraction: share of entries within 1% of `rms` of 0.
         nonfinite_count: entries that are infinite or NaN.
-        coverage: share of the entries that percentiles, fractions and histogram were taken from.
+        coverage: share of the entries that extremes, percentiles, fractions and histogram were taken from; moments are
+            of all.
         histogram: 200 equal bins from `min` to `max`.
     """
 

@@ -61,6 +61,18 @@ _OPTIONS = (
         metavar="N",
         help="Batches through the same weights, measured as if they were one: memory for --batch, statistics for all.",
     ),
+    click.option(
+        "--full-weight-gradient",
+        is_flag=True,
+        help="Make dL/dW whole where a batch is smaller than a layer is wide, not 128 of its rows for percentiles, "
+        "extremes and histogram. Its mean and variance are of all entries either way.",
+    ),
+    click.option(
+        "--full-weight-gradient",
+        is_flag=True,
+        help="Make dL/dW whole also where the batch is smaller than the layers are wide; else its percentiles, extremes"
+        " and histogram are there of 128 rows. Mean and variance are of all entries either way.",
+    ),
     click.option("--draws", type=int, metavar="N", help="Independent networks.  [default: 4]"),
     click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of everything random."),
     click.option("--dtype", metavar="float32|float64", help="Network precision.  [default: float32]"),
@@ -172,7 +184,8 @@ _FIELDS = ("init", "act", "bias_init", "layers", "width", "input_width", "standa
 _MORE_FIELDS = ("norm", "residual", "branch_scale", "zero_init_last", "batch", "batches", "seed")
 # Where they are not given, a file of weights decides them.
 _LEFT_OPEN = {"input_": "input", "draws": "draws", "dtype": "dtype", "weights": "weights"}
-_LOSS_FIELDS = ("loss", "classes", "labels", "train_steps", "learning_rate")
+# Not every command that runs experiments offers these.
+_OFFERED_FIELDS = ("loss", "classes", "labels", "train_steps", "learning_rate", "full_weight_gradient")
 
 
 def config_from(options: Mapping[str, Any]) -> ProbeConfig:
@@ -180,7 +193,7 @@ def config_from(options: Mapping[str, Any]) -> ProbeConfig:
     from initprobe.config import ProbeConfig
 
     fields = {name: options[name] for name in (*_FIELDS, *_MORE_FIELDS)}
-    fields |= {name: options[name] for name in _LOSS_FIELDS if name in options}
+    fields |= {name: options[name] for name in _OFFERED_FIELDS if name in options}
     fields |= {field: options[name] for name, field in _LEFT_OPEN.items() if options.get(name) is not None}
     with named_as_options(ProbeConfig.model_fields):
         return ProbeConfig(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from initprobe.numbers import factor, short, sparkline
+from initprobe.numbers import factor, percent, short, sparkline
 from initprobe.results import DepthScale, Fitting, LayerStats, LossStats, ProbeResult, TensorStats, Training
 
 SYMBOLS = {
@@ -35,6 +35,7 @@ def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
         "output": _output_words(result),
         "gradient": _gradient_words(result),
         "weights": _weight_gradient_words(result),
+        "sampled": _sample_words(result),
         "inputs": _correlation_words(result),
         "depth": _depth_words(result),
         "theory": result.theory_note or _theory_words(result),
@@ -82,6 +83,16 @@ def _weight_gradient_words(result: ProbeResult) -> str | None:
     ratio = max(logs) - min(logs) if max(logs) > -math.inf else 0.0
     times = "" if math.isinf(ratio) else f", {factor(10**ratio)}" if ratio < 300 else f", x10^{ratio:.0f}"
     return f"var dL/dW {_lowest(low)} (layer {low.layer}) to {_lowest(high)} (layer {high.layer}){times}"
+
+
+def _sample_words(result: ProbeResult) -> str | None:
+    """Which layers' dL/dW are shown by a sample of their rows."""
+    some = [layer for layer in result.layers if 0 < layer.weight_gradient.coverage < 1]
+    if not some:
+        return None
+    shares = sorted({percent(layer.weight_gradient.coverage) for layer in some})
+    layers = "" if len(some) == len(result.layers) else f" of {len(some)} layers"
+    return f"percentiles, extremes and histogram of dL/dW{layers} by {shares[0]}% of its rows (--full-weight-gradient)"
 
 
 def _log10(stats: TensorStats) -> float:
