@@ -64,12 +64,6 @@ _OPTIONS = (
     click.option(
         "--full-weight-gradient",
         is_flag=True,
-        help="Make dL/dW whole where a batch is smaller than a layer is wide, not 128 of its rows for percentiles, "
-        "extremes and histogram. Its mean and variance are of all entries either way.",
-    ),
-    click.option(
-        "--full-weight-gradient",
-        is_flag=True,
         help="Make dL/dW whole also where the batch is smaller than the layers are wide; else its percentiles, extremes"
         " and histogram are there of 128 rows. Mean and variance are of all entries either way.",
     ),
