@@ -41,6 +41,8 @@ _FEWEST_ROWS, _ENOUGH_ROWS, _MOST_ROWS = 64, 256, 512
 _MALLOC_LIMITS = ((-3, 1 << 25), (-1, 1 << 28))
 # Tasks that may be put off: each holds what it reads.
 MOST_WAITING = 24
+# Of them, those that are left for whoever would stand still.
+_RESERVE = 8
 
 
 def row_blocks(rows: int, columns: int) -> list[slice]:
@@ -165,10 +167,14 @@ class Workers:
                 self._next()()
 
     def _next(self) -> Task:
+        """What others wait for, unless much has been put off: all but a reserve for whoever would stand still."""
+        first, second = self._urgent, self._waiting
+        if len(self._waiting) > _RESERVE:
+            first, second = second, first
         try:
-            return self._urgent.popleft()
+            return first.popleft()
         except IndexError:
-            return self._waiting.popleft()
+            return second.popleft()
 
 
 class _Batch(Generic[Block, Result]):
