@@ -72,6 +72,7 @@ def _kept(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tuple[int, i
     if config.objective is not None:  # all gradients at once, and every z, h and dL/dh anew
         weights += 2 * sum(matrices)
         activations += batch * 3 * sum(sizes[1:])
+    activations += 2 * batch * sizes[0] * np.dtype(float).itemsize // entry  # for the moments of the input
     deviations = {"none": 0, "layer": batch * (len(sizes) - 1), "batch": sum(sizes[1:])}[config.norm]
     if config.network is not None:  # as they were read
         weights += sum(matrices)

@@ -102,3 +102,18 @@ def test_a_run_says_what_it_sampled_and_can_be_told_not_to():
         assert a.percentiles.p75 == pytest.approx(b.percentiles.p75, abs=5 * 1.25 * b.std / SAMPLED_ROWS**0.5)
     assert "16.0% of its rows (--full-weight-gradient)" in some.table()
     assert "full-weight-gradient" not in whole.table()
+
+
+def test_rows_that_are_no_picture_of_all_are_not_taken_for_it():
+    """Three live inputs of 700: the rows that are picked are all 0, and the matrix is not."""
+    h, delta = pair("normal", "float32")
+    h[:, 3:] = 0
+    sketch = recorded(h, delta, np.arange(10, FAN_IN, 7))
+    assert sketch.coverage == 1
+    assert sketch.peak > 0
+
+
+def test_a_gradient_of_zeros_is_one():
+    h, delta = pair("normal", "float32")
+    sketch = recorded(h, np.zeros_like(delta), np.arange(0, FAN_IN, 7))
+    assert (sketch.is_zero, sketch.by_draw[0].variance) == (True, 0)

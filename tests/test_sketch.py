@@ -193,3 +193,20 @@ def test_blocks_tallied_together_are_those_tallied_alone(dtype):
             assert found[1:6] == alone[1:6]
             assert found.moments == alone.moments
             assert np.array_equal(found.counts, alone.counts)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_distribution_does_not_depend_on_its_neighbours(dtype):
+    """Be they subnormal, at the ends of the range, or all equal; a count on the edge of a bin may go either way."""
+    largest, smallest = float(np.finfo(dtype).max), float(np.finfo(dtype).smallest_subnormal)
+    unit = normal(4000, "float64")
+    tensors = [unit, unit * (largest / 8), unit * smallest * 9, np.zeros(9), np.full(9, smallest), unit + 9]
+    sketches = [sketch_of(tensor.astype(dtype)) for tensor in tensors]
+    sizes = [1.0, largest / 8, smallest * 9, 0.0, smallest, 9.0]
+    for sketch, size, found in zip(sketches, sizes, distributions(sketches, sizes), strict=True):
+        (alone,) = distributions([sketch], [size])
+        assert found.counts.sum() == sketch.total
+        assert np.abs(np.cumsum(found.counts - alone.counts)).max() <= 2
+        assert found.near_zero == pytest.approx(alone.near_zero, abs=1e-9)
+        assert 0 <= found.near_zero <= 1
+        np.testing.assert_allclose(found.percentiles, alone.percentiles, rtol=1e-9)

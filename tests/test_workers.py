@@ -1,5 +1,6 @@
 """Threads that share blocks: every block once, in order, whatever fails, and nothing put off is lost."""
 
+import os
 import threading
 import time
 from functools import partial
@@ -98,6 +99,8 @@ def test_overflow_is_no_warning_in_any_thread(threads):
 def test_freed_memory_is_kept_where_the_library_can(monkeypatch):
     """Of glibc; elsewhere nothing is set."""
     calls = []
+    for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
+        monkeypatch.delenv(name)
 
     class Library:
         @staticmethod
@@ -106,8 +109,24 @@ def test_freed_memory_is_kept_where_the_library_can(monkeypatch):
 
     monkeypatch.setattr(engine.sys, "platform", "linux")
     monkeypatch.setattr(engine.ctypes, "CDLL", lambda _: Library)
+    monkeypatch.setattr(engine, "_glibc", engine._glibc.__wrapped__)
     engine._keep_freed_memory.__wrapped__()
     assert [option for option, _ in calls] == [-3, -1]  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
     monkeypatch.setattr(engine.ctypes, "CDLL", lambda _: object())
     engine._keep_freed_memory.__wrapped__()
+    monkeypatch.setattr(engine.ctypes, "CDLL", lambda _: Library)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
+    engine._keep_freed_memory.__wrapped__()
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_even_an_exit_reaches_the_caller(threads):
+    def leave(block):
+        raise SystemExit(4)
+
+    with pytest.raises(SystemExit), workers(threads) as pool:
+        pool.map(leave, range(9))
+    with pytest.raises(SystemExit), workers(threads) as pool:
+        pool.later(leave, range(9), lambda _: None)
+        pool.finish()

@@ -76,11 +76,12 @@ class _Curves:
 
     def _placed(self, values: Array, owner: Array) -> Array:
         """Values, within the range of their sketches, on the common axis."""
-        # Nothing is as wide as the distance between the ends of the float range: halves are.
-        low, span = self._low / 2, self._high / 2 - self._low / 2
-        inverse = np.divide(1, span, out=np.zeros_like(span), where=span > 0)
-        place = values / 2 - low[owner]
-        place *= inverse[owner]
+        # Each in a unit of its own: the distance between the ends of the float range is beyond it, and what one
+        # subnormal number is divided by another is no number.
+        unit = -np.frexp(np.maximum(np.abs(self._low), np.abs(self._high)))[1] - 1
+        low, span = np.ldexp(self._low, unit), np.ldexp(self._high, unit) - np.ldexp(self._low, unit)
+        place: Array = np.ldexp(values, unit[owner]) - low[owner]
+        np.divide(place, span[owner], out=place, where=span[owner] > 0)
         place += 2 * owner
         return place
 

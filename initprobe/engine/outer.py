@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,8 @@ _WORTHWHILE = 0.75
 _SAFE_LOW, _SAFE_HIGH = 2.0**-40, 2.0**40
 # Digits, as a factor, that may cancel in the sum of products before it is taken the long way.
 _MOST_CANCELLED = 2.0**10
+# How far, as a factor, the mean square of the sampled rows may lie from that of all.
+_MOST_UNLIKE = 2.0
 
 
 def is_sampled(batch: int, fan_in: int, fan_out: int) -> bool:
@@ -87,7 +90,7 @@ def _by_rows(h_in: Array, delta: Array, record: LayerRecord, workers: Workers, e
         tallies, sums = results[0], [part for part in results if isinstance(part, _Sums)]
         moments = _moments(h_in, delta, sums)
         assert isinstance(tallies, list)
-        if moments is None:
+        if moments is None or _is_unlike(tallies, moments):
             _in_full(h_in, delta, record, Workers(0), exponent)
         else:
             merge(sketch, some, tallies, exponent, moments)
@@ -98,6 +101,12 @@ def _by_rows(h_in: Array, delta: Array, record: LayerRecord, workers: Workers, e
 
 def _tallied(gradient: Array, rows: slice, sketch: Sketch, exponent: int) -> list[Tally]:
     return [part for (part,) in tallied([gradient], rows, [sketch], exponent)]
+
+
+def _is_unlike(tallies: Sequence[Tally], whole: Moments) -> bool:
+    """The rows that were picked are no picture of all: few inputs of an otherwise silent layer are."""
+    sample = reduce(Moments.merged, (part.moments for part in tallies))
+    return not whole.mean_square / _MOST_UNLIKE <= sample.mean_square <= _MOST_UNLIKE * whole.mean_square
 
 
 class _Sums(NamedTuple):
@@ -125,5 +134,7 @@ def _moments(h: Array, delta: Array, sums: Sequence[_Sums]) -> Moments | None:
     count = h.shape[1] * delta.shape[1]
     mean = entries / count
     centred = squares - count * mean * mean
+    if min(peaks) == 0:
+        return Moments(count)  # as it should be: nothing comes in, or nothing goes back
     safe = all(_SAFE_LOW < peak < _SAFE_HIGH for peak in peaks)
     return Moments(count, mean, centred) if safe and centred * _MOST_CANCELLED > magnitudes else None

@@ -37,8 +37,9 @@ _WORTH_A_THREAD = 1 << 16
 # A product of fewer rows repacks its other factor too often; of more, it leaves threads without work.
 _FEWEST_ROWS, _ENOUGH_ROWS, _MOST_ROWS = 64, 256, 512
 # Options of mallopt(3), and bytes: blocks from which on memory comes from the system and goes back to it
-# (M_MMAP_THRESHOLD, at its largest), and free memory at the end of the heap that is kept (M_TRIM_THRESHOLD).
-_MALLOC_LIMITS = ((-3, 1 << 25), (-1, 1 << 28))
+# (M_MMAP_THRESHOLD), and free memory at the end of the heap that is kept (M_TRIM_THRESHOLD). Larger blocks in the heap
+# would leave gaps that small ones, which stay, make too small for the next: at 32 MB a net of 8 GB peaked at 6.
+_MALLOC_LIMITS = ((-3, 1 << 20), (-1, 1 << 28))
 # Tasks that may be put off: each holds what it reads.
 MOST_WAITING = 24
 # Of them, those that are left for whoever would stand still.
@@ -80,7 +81,7 @@ class Workers:
         self._urgent: deque[Task] = deque()
         self._waiting: deque[Task] = deque()
         self._tokens: SimpleQueue[bool] = SimpleQueue()  # True for every task in the two; False ends a helper
-        self._over: SimpleQueue[Exception | None] = SimpleQueue()
+        self._over: SimpleQueue[BaseException | None] = SimpleQueue()
         self._unfinished = 0
         self._helpers = [threading.Thread(target=self._serve, daemon=True) for _ in range(helpers)]
         for helper in self._helpers:
@@ -91,7 +92,7 @@ class Workers:
         if not self._helpers or len(blocks) == 1:
             with _quiet():
                 return [work(block) for block in blocks]
-        results: SimpleQueue[tuple[int, Result | Exception]] = SimpleQueue()
+        results: SimpleQueue[tuple[int, Result | BaseException]] = SimpleQueue()
         queue = enumerate(blocks)  # shared: handing out the next block is atomic
 
         def drain() -> None:
@@ -185,7 +186,7 @@ class _Batch(Generic[Block, Result]):
         self._results: dict[int, Result] = {}
         self._left = iter(range(size - 1, -1, -1))  # shared: counting down is atomic
 
-    def run(self, number: int, block: Block) -> Exception | None:
+    def run(self, number: int, block: Block) -> BaseException | None:
         """Do a block; what went wrong, if anything did."""
         return _outcome(partial(self._run, number), block)
 
@@ -195,16 +196,18 @@ class _Batch(Generic[Block, Result]):
             self._then([self._results[number] for number in range(len(self._results))])
 
 
-def _outcome(work: Callable[[Block], Result], block: Block) -> Result | Exception:
-    """What `work` gives, or raises: an exception of a helper is for the calling thread."""
+def _outcome(work: Callable[[Block], Result], block: Block) -> Result | BaseException:
+    """What `work` gives, or raises: what ends a helper's work, be it `sys.exit`, is for the calling thread."""
     try:
         return work(block)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise  # only the calling thread is interrupted
+    except BaseException as error:
         return error
 
 
-def _value(outcome: Result | Exception) -> Result:
-    if isinstance(outcome, Exception):
+def _value(outcome: Result | BaseException) -> Result:
+    if isinstance(outcome, BaseException):
         raise outcome
     return outcome
 
@@ -215,16 +218,29 @@ def _quiet() -> np.errstate:
 
 
 @cache
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, where it is GNU's and nobody has told it how to handle memory."""
+    told = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
+    if told or sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
+        return None
+    return library
+
+
+@cache
 def _keep_freed_memory() -> None:
     """Have glibc hand freed memory out again, not back to the system: fresh pages cost more than arithmetic in them."""
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+    if (library := _glibc()) is not None:
         for option, limit in _MALLOC_LIMITS:
             library.mallopt(option, limit)
 
 
 @contextmanager
 def workers(threads: int) -> Iterator[Workers]:
-    """Threads for the length of a probe, the calling one among them, with BLAS held to one thread."""
+    """Threads for the length of a probe, the calling one among them, with BLAS held to one thread.
+
+    From the first time on, glibc keeps freed memory (`mallopt`), which is given back where this ends (`malloc_trim`);
+    where environment variables say how it should, it is left alone.
+    """
     from threadpoolctl import threadpool_limits
 
     _keep_freed_memory()
@@ -234,3 +250,5 @@ def workers(threads: int) -> Iterator[Workers]:
             yield pool
         finally:
             pool.close()
+            if (library := _glibc()) is not None:
+                library.malloc_trim(0)  # what was kept
