@@ -16,7 +16,7 @@ from initprobe.errors import ConfigError
 from initprobe.functions import activation, imported, own, reference
 from initprobe.grammar import Spec
 from initprobe.meanfield.gain import gain_row
-from initprobe.meanfield.moments import moments
+from initprobe.meanfield.moments import lookup, moments
 from initprobe.probe import run
 from initprobe.sweep.runs import run_key
 
@@ -47,6 +47,8 @@ class nested:
 cube = initprobe.Activation(
     name="cube", value=lambda z: z**3, slope=lambda z, h: 3 * z**2, formula="x^3", reference="mine"
 )
+exp = np.exp
+relu = lambda z: np.maximum(z, 0)
 scalar = math.tanh
 vectorised = np.vectorize(math.tanh)
 flattened = lambda z: z.ravel()
@@ -54,6 +56,9 @@ total = lambda z: z.sum()
 number = 3
 log = lambda z: np.log(np.abs(z))
 softmax = lambda z: np.exp(z) / np.exp(z).sum()
+softmax_of_rows = lambda z: np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True)
+softmax_of_columns = lambda z: np.exp(z) / np.exp(z).sum(axis=0, keepdims=True)
+alternating = lambda z: np.tanh(z) * (1 + np.arange(z.size).reshape(z.shape) % 2)
 normed = lambda z: z - z.mean()
 narrow = lambda z: np.tanh(z.astype(np.float32))
 wrong = lambda z: z * 1j
@@ -124,6 +129,9 @@ REFUSED = {
     "ownacts:number": "is int, not a function of an array",
     "ownacts:log": "gives -inf at z = 0",
     "ownacts:softmax": "is not entry by entry",
+    "ownacts:softmax_of_rows": "is not entry by entry",
+    "ownacts:softmax_of_columns": "is not entry by entry",
+    "ownacts:alternating": "is not entry by entry",
     "ownacts:normed": "is not entry by entry",
     "ownacts:narrow": "gives float32 for float64, too coarse",
     "ownacts:wrong": "gives complex128 entries",
@@ -368,3 +376,30 @@ def test_a_function_that_fails_in_the_middle_is_no_bug_of_ours():
 
     with pytest.raises(ConfigError, match=r"^fails: fails on an array \(ValueError: no 41\)"):
         run(ProbeConfig(init="he", act=fails, layers=2, width=41, batch=20))
+
+
+@pytest.mark.parametrize("init", ["he", "lecun", "normal:std=5"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_theory_that_leaves_the_float_range_ends_nothing(init, dtype):
+    result = run(ProbeConfig(init=init, act=np.exp, layers=4, width=50, batch=100, draws=3, dtype=dtype))
+    assert {"overflow", "exploding-output"} & {finding.rule for finding in result.diagnosis}
+    assert result.layers[-1].theory.output_variance is None
+
+
+def test_the_table_of_moments_keeps_its_digits_where_they_are_steep():
+    """An exponential's E[phi^2] = e^2q grows by e^6q over a segment of the table, and no polynomial does so for long."""
+    record = activation(np.exp, name="mine", slope=np.exp)
+    q = np.geomspace(0.01, 200, 40)
+    found, expected = lookup(record, q), moments(record, q)
+    np.testing.assert_allclose(found.square, expected.square, rtol=1e-11)
+    np.testing.assert_allclose(found.slope_square, expected.slope_square, rtol=1e-11)
+    small = q < 1
+    np.testing.assert_allclose(found.square[small], np.exp(2 * q[small]), rtol=1e-11)
+
+
+def test_the_edge_of_chaos_of_what_leaves_the_float_range(initprobe, home):
+    """At q = 1 and sigma_w = e^-1, since E[phi^2] = E[phi'^2] = e^2q."""
+    told = initprobe("phase", "--act", "ownacts:exp", "--size", 5)
+    assert told.code == 0, told.err
+    assert "sigma_w = 0.367879441, q* = 1 (unstable" in told.out
+    assert "Warning" not in told.err
