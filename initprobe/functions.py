@@ -2,8 +2,8 @@
 
 A function needs nothing but to map an array to one of its shape, entry by entry. It may carry two attributes:
 `kinks`, the points where it or one of its first two derivatives jumps, and `slope`, its derivative as a function of z.
-Without them the slope is a central difference and jumps of the slope are looked for. An `Activation` record says
-everything else: saturation, bounds, a period.
+Without them the slope is a central difference and jumps of the slope are looked for, as are ends where it is exactly
+constant (`flats`). An `Activation` record says everything else: saturation, bounds, a period.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ import numpy.typing as npt
 
 from initprobe.activations import ACTIVATIONS, Activation
 from initprobe.errors import ConfigError
+from initprobe.flats import flats
 from initprobe.grammar import Spec, parse_spec
 
 Array = npt.NDArray[Any]
 Function = Callable[[Array], Any]
+Slope = Callable[[Array, Array], Array]
 
 _WRITTEN = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*:\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*(?::(.*))?")
 _EPS = float(np.finfo(float).eps)
@@ -138,17 +140,26 @@ def activation(
         _require_precision(label, function)
     else:
         _try(f"{label}: its slope", given)
-    record = Activation(
+    taken: Slope = _Difference(value, bends) if given is None else _Slope(_Value(label, given))
+    _require_signal(label, value, taken)
+    ends = flats(value, taken)
+    return Activation(
         name=label,
         value=value,
-        slope=_Difference(value, bends) if given is None else _Slope(_Value(label, given)),
+        slope=taken,
         formula=f"{label.rpartition(':')[2]}(x)",
         reference=f"your own {label}",
         kinks=bends,
+        saturation=ends.saturation,
+        dead_below=ends.dead_below,
+        bounds=ends.bounds,
         slope_noise=_EPS / _step(0.0) if given is None else 0.0,
     )
-    _require_signal(record)
-    return record
+
+
+def is_probed(record: Activation) -> bool:
+    """What the record does not hold of saturation, dead units and range is not known, rather than not there."""
+    return isinstance(record.value, _Value)
 
 
 def own(function: Function) -> Activation:
@@ -254,14 +265,14 @@ def _require_precision(label: str, function: Function) -> None:
         )
 
 
-def _require_signal(act: Activation) -> None:
+def _require_signal(label: str, value: Function, slope: Slope) -> None:
     with np.errstate(all="ignore"):
-        h = act.value(_TRIED)
-        flat = not np.any(act.slope(_TRIED, h))
+        h = value(_TRIED)
+        flat = not np.any(slope(_TRIED, h))
     if np.ptp(h) == 0:
-        raise ConfigError(f"{act.name}: gives {h.flat[0]:g} whatever z is; no signal passes")
+        raise ConfigError(f"{label}: gives {h.flat[0]:g} whatever z is; no signal passes")
     if flat:
-        raise ConfigError(f"{act.name}: has slope 0 everywhere, so no gradient passes; give it a slope of its own")
+        raise ConfigError(f"{label}: has slope 0 everywhere, so no gradient passes; give it a slope of its own")
 
 
 def _declared(label: str, function: Function, kinks: tuple[float, ...] | None) -> tuple[float, ...] | None:

@@ -387,7 +387,7 @@ def test_theory_that_leaves_the_float_range_ends_nothing(init, dtype):
 
 
 def test_the_table_of_moments_keeps_its_digits_where_they_are_steep():
-    """An exponential's E[phi^2] = e^2q grows by e^6q over a segment of the table, and no polynomial does so for long."""
+    """An exponential's E[phi^2] = e^2q grows by e^6q over a segment of the table; no polynomial does so for long."""
     record = activation(np.exp, name="mine", slope=np.exp)
     q = np.geomspace(0.01, 200, 40)
     found, expected = lookup(record, q), moments(record, q)
@@ -403,3 +403,70 @@ def test_the_edge_of_chaos_of_what_leaves_the_float_range(initprobe, home):
     assert told.code == 0, told.err
     assert "sigma_w = 0.367879441, q* = 1 (unstable" in told.out
     assert "Warning" not in told.err
+
+
+@pytest.mark.parametrize("name", ["relu", "relu6", "hardtanh", "leaky_relu", "linear"])
+def test_flat_ends_say_what_the_record_says(name):
+    record = ACTIVATIONS[name]
+    mine = activation(lambda z: record.value(z), name="mine")
+    assert (mine.dead_below, mine.saturation, mine.bounds) == (record.dead_below, record.saturation, record.bounds)
+
+
+@pytest.mark.parametrize("name", [name for name, act in ACTIVATIONS.items() if act.dead_below is not None])
+def test_dead_units_are_found(name):
+    assert activation(lambda z: ACTIVATIONS[name].value(z), name="mine").dead_below == ACTIVATIONS[name].dead_below
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda z: np.tanh(3 * z),  # -1 to rounding from z = -6.3 on
+        lambda z: np.exp(-z * z),
+        lambda z: 0.5 * z * (1 + ACTIVATIONS["erf"].value(z)),
+        lambda z: np.maximum(-z, 0),
+        lambda z: np.log1p(np.exp(z)),
+    ],
+)
+def test_what_only_rounding_makes_flat_does_not_die(function):
+    assert activation(function, name="mine").dead_below is None
+
+
+@pytest.mark.parametrize(
+    ("function", "dead", "bounds"),
+    [
+        (lambda z: np.maximum(z, 0) - 0.4, 0, (-0.4, math.inf)),
+        (lambda z: np.maximum(z, 0) ** 2, 0, (0, math.inf)),
+        (lambda z: np.maximum(z - 0.25, 0), 0.25, (0, math.inf)),
+        (lambda z: -np.clip(z, 0, 6), 0, (-6, 0)),
+        (lambda z: np.maximum(1 - np.abs(z), 0), -1, (-math.inf, math.inf)),  # it turns, and may be higher between
+    ],
+)
+def test_where_units_of_another_function_die(function, dead, bounds):
+    mine = activation(function, name="mine")
+    assert (mine.dead_below, mine.bounds) == (dead, bounds)
+
+
+def test_a_slope_that_passes_a_gradient_keeps_units_alive():
+    assert activation(lambda z: np.maximum(z, 0), slope=lambda z: np.ones_like(z), name="mine").dead_below is None
+
+
+@pytest.mark.parametrize("init", ["he", "lecun", "normal:std=0.01", "normal:std=1,mean=-0.1", "normal:std=0.5"])
+def test_a_relu_of_ones_own_has_the_verdict_of_relu(init):
+    mine, shipped = (
+        run(ProbeConfig(init=init, act=act, layers=8, width=50, batch=60))
+        for act in (lambda z: np.maximum(z, 0), "relu")
+    )
+    assert [finding.rule for finding in mine.diagnosis] == [finding.rule for finding in shipped.diagnosis]
+    assert [layer.output.dead_fraction for layer in mine.layers] == [
+        layer.output.dead_fraction for layer in shipped.layers
+    ]
+
+
+def test_explain_tells_what_is_not_known(home, initprobe):
+    told = initprobe("explain", "ownacts:swish").out
+    for label in ("range", "saturated", "units can die"):
+        assert f"  {label:<18}not known\n" in told
+    told = initprobe("explain", "ownacts:relu").out
+    assert f"  {'range':<18}0 to not known\n" in told
+    assert f"  {'units can die':<18}yes: off for every input whose pre-activation is at most 0\n" in told
+    assert f"  {'units can die':<18}no\n" in initprobe("explain", "ownacts:cube").out

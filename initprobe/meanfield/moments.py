@@ -18,8 +18,8 @@ from initprobe.meanfield.quadrature import REACH, Array, Curve, Rule, curve_of, 
 _SEGMENT = math.log(4)
 _CHEBYSHEV = 24
 _PLACES = np.cos((np.arange(_CHEBYSHEV) + 0.5) * math.pi / _CHEBYSHEV)
-# What grows more than that over a segment is no power law up to the fourth degree, 4^4: of an exponential, E[phi^2] = e^2q,
-# a polynomial in log q keeps ever fewer digits and in the end none.
+# What grows more than that over a segment is no power law up to the fourth degree, 4^4: of an exponential,
+# E[phi^2] = e^2q, a polynomial in log q keeps ever fewer digits and in the end none.
 _STEEPEST = 320
 # Beyond these q even the variance is near the ends of the float range.
 _SMALLEST, _LARGEST = 1e-300, 1e300
@@ -120,7 +120,7 @@ def _chebyshev(place: Array) -> Array:
 
 @lru_cache(maxsize=4096)
 def _table(curve: Curve, mean: float, segment: int) -> Array | None:
-    """The moments' Chebyshev coefficients `(order, moments)` on one segment; None where they are too steep for those."""
+    """The moments' Chebyshev coefficients `(order, moments)` on one segment; None where they are too steep."""
     q = segment_nodes(segment)
     found = _integrate(curve, q, np.full_like(q, mean))
     squares = found[:, _SQUARES]
