@@ -87,11 +87,12 @@ def found_at(name: str) -> Any:
         raise ConfigError(f"{name}: there is no module {missing}; {fix}") from None
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{name}: {module} cannot be imported ({_words(error)})") from None
+    within = module
     for part in path.split("."):
         if not hasattr(found, part):
-            home = getattr(found, "__file__", None) or module
+            home = getattr(found, "__file__", None) or within
             raise ConfigError(f"{name}: {home} has no {part!r}; name a function in it, or an Activation")
-        found = getattr(found, part)
+        found, within = getattr(found, part), part
     return found
 
 
@@ -234,7 +235,7 @@ def _called(label: str, function: Function, z: Array) -> Any:
     try:
         with np.errstate(all="ignore"):
             return function(z)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit in there is theirs, and would end us without a word
         raise ConfigError(
             f"{label}: fails on an array ({_words(error)}); write it with NumPy functions and np.where, "
             "or wrap a function of one number in numpy.vectorize"

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import json
 import math
 import sys
 
@@ -18,6 +19,7 @@ from initprobe.grammar import Spec
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.moments import lookup, moments
 from initprobe.probe import run
+from initprobe.reports.words import course
 from initprobe.sweep.runs import run_key
 
 SMALL = {"layers": 3, "width": 40, "batch": 50, "draws": 2}
@@ -27,6 +29,7 @@ STEP = math.cbrt(3 * EPS)
 ERROR = STEP**2 / 6 + EPS / STEP
 MODULE = """
 import math
+import sys
 import numpy as np
 import initprobe
 
@@ -68,6 +71,21 @@ bad_kinks = lambda z: np.tanh(z)
 bad_kinks.kinks = ("a",)
 bad_slope = lambda z: np.tanh(z)
 bad_slope.slope = lambda z: 1.0
+
+def quits(z):
+    if z.shape[-1] == 41:
+        sys.exit(0)
+    return np.tanh(z)
+
+def fails(z):
+    if z.shape[-1] == 41:
+        raise ValueError("no 41")
+    return np.tanh(z)
+
+quitting = initprobe.Activation(
+    name="quitting", value=quits, slope=lambda z, h: 1 - h * h, formula="?", reference="mine"
+)
+quits_at_once = lambda z: sys.exit(3)
 
 def inplace(z):
     z[z < 0] = 0
@@ -124,6 +142,8 @@ REFUSED = {
     "ownbroken:f": "ownbroken cannot be imported (ZeroDivisionError: division by zero)",
     "ownneeds:f": "there is no module no_such_library_at_all; which ownneeds imports; install it",
     "ownacts:scalar": "fails on an array (TypeError",
+    "ownacts:quits_at_once": "fails on an array (SystemExit: 3)",
+    "ownacts:nested.other": "ownacts:nested.other: nested has no 'other'; name a function in it",
     "ownacts:flattened": "gives shape (321,) for an array of shape (3, 107)",
     "ownacts:total": "gives float64 for an array",
     "ownacts:number": "is int, not a function of an array",
@@ -470,3 +490,47 @@ def test_explain_tells_what_is_not_known(home, initprobe):
     assert f"  {'range':<18}0 to not known\n" in told
     assert f"  {'units can die':<18}yes: off for every input whose pre-activation is at most 0\n" in told
     assert f"  {'units can die':<18}no\n" in initprobe("explain", "ownacts:cube").out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ownacts:quits", "Error: ownacts:quits: fails on an array (SystemExit: 0); write it with NumPy functions"),
+        ("ownacts:quitting", "Error: your own code calls sys.exit(0); let it raise an error instead"),
+    ],
+)
+def test_sys_exit_in_an_activation_is_told(home, initprobe, text, said):
+    told = initprobe("run", "--init", "he", "--act", text, "--layers", 2, "--width", 41, "--batch", 20)
+    assert told.code == 2
+    assert told.err.startswith(said)
+    assert len(told.err.splitlines()) == 1
+
+
+def test_a_sweep_names_the_run_that_failed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ownfailing.py").write_text(MODULE)
+    (tmp_path / "a.yaml").write_text(
+        "version: 1\nname: own\ndefaults: {init: he, layers: 2, width: 41, batch: 9}\n"
+        "grid: {act: [tanh, 'ownfailing:quits', 'ownfailing:fails', 'ownfailing:quitting']}\n"
+    )
+    with pytest.raises(SystemExit) as stop:
+        main(["sweep", "a.yaml", "-j", "1", "--no-figures", "--export-json", "all.json"])
+    assert stop.value.code == 3
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("Error: 3 runs failed; the same command tries them again. The first: act=ownfailing:quits: ")
+    failed = [run["error"] for run in json.loads((tmp_path / "all.json").read_text())["runs"]]
+    assert failed[0] is None
+    assert "(SystemExit: 0)" in failed[1]
+    assert "(ValueError: no 41)" in failed[2]
+    assert failed[3] == "SystemExit: 0"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"), [(1.25, "+25.0%"), (0.5, "-50.0%"), (9.9, "+890.0%"), (39.2e15, "x3.9e16"), (1e-3, "/1000")]
+)
+def test_what_no_percentage_tells_is_told_by_a_factor(ratio, words):
+    result = run(ProbeConfig(init="he", act="relu", **SMALL))
+    layer = result.layers[-1]
+    theory = layer.theory.model_copy(update={"output_variance": layer.output.variance / ratio, "z": 1e3})
+    changed = result.model_copy(update={"layers": (*result.layers[:-1], layer.model_copy(update={"theory": theory}))})
+    assert f"(furthest: layer {layer.layer}, {words})" in dict(course(changed))["theory"]
