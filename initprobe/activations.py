@@ -49,7 +49,8 @@ class Activation:
         aliases: other names people type.
         kinks: points where phi or one of its first two derivatives jumps; quadrature splits there.
         saturation: the outputs that count as saturated (slope below 5.9% of its largest), or None.
-        dead_below: a pre-activation at or below which output and slope are exactly 0, or None if units cannot die.
+        dead_below: a pre-activation at or below which output and slope are exactly 0, or None if units cannot die; for
+            a function of the user's own the output may be another constant.
         bounds: the closed range of phi, infinite where unbounded; histograms use it as their axis.
         period: the period of a periodic function, else None; quadrature panels must not be wider.
         slope_noise: rounding error of `slope` beside a phi of 1 where it is a central difference; 0 for a formula.

@@ -2,8 +2,8 @@
 
 A function needs nothing but to map an array to one of its shape, entry by entry. It may carry two attributes:
 `kinks`, the points where it or one of its first two derivatives jumps, and `slope`, its derivative as a function of z.
-Without them the slope is a central difference and jumps of the slope are looked for. An `Activation` record says
-everything else: saturation, bounds, a period.
+Without them the slope is a central difference and jumps of the slope are looked for, as are ends where it is exactly
+constant (`flats`). An `Activation` record says everything else: saturation, bounds, a period.
 """
 
 from __future__ import annotations
@@ -23,16 +23,20 @@ import numpy.typing as npt
 
 from initprobe.activations import ACTIVATIONS, Activation
 from initprobe.errors import ConfigError
+from initprobe.flats import flats
 from initprobe.grammar import Spec, parse_spec
 
 Array = npt.NDArray[Any]
 Function = Callable[[Array], Any]
+Slope = Callable[[Array, Array], Array]
 
 _WRITTEN = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*:\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*(?::(.*))?")
 _EPS = float(np.finfo(float).eps)
 # A function is tried where the pre-activations of any sound net lie. The shape shows one that flattens its argument.
 _TRIED = (np.arange(-160, 161) / 16).reshape(3, 107)
 _ULPS = 64
+# It is tried again on a row, on each half of the rows, and on single entries.
+_PARTS = (np.s_[:1], np.s_[:, :53], np.s_[:, 53:], np.s_[:1, :1], np.s_[1:2, 60:61], np.s_[2:, 106:])
 # Kinks are looked for cell by cell; no cell's edge is a round number, as kinks are.
 _REACH, _CELLS, _BISECTIONS = 8.0, 512, 34
 _PLACES = 9
@@ -83,11 +87,12 @@ def found_at(name: str) -> Any:
         raise ConfigError(f"{name}: there is no module {missing}; {fix}") from None
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{name}: {module} cannot be imported ({_words(error)})") from None
+    within = module
     for part in path.split("."):
         if not hasattr(found, part):
-            home = getattr(found, "__file__", None) or module
+            home = getattr(found, "__file__", None) or within
             raise ConfigError(f"{name}: {home} has no {part!r}; name a function in it, or an Activation")
-        found = getattr(found, part)
+        found, within = getattr(found, part), part
     return found
 
 
@@ -136,17 +141,26 @@ def activation(
         _require_precision(label, function)
     else:
         _try(f"{label}: its slope", given)
-    record = Activation(
+    taken: Slope = _Difference(value, bends) if given is None else _Slope(_Value(label, given))
+    _require_signal(label, value, taken)
+    ends = flats(value, taken)
+    return Activation(
         name=label,
         value=value,
-        slope=_Difference(value, bends) if given is None else _Slope(_Value(label, given)),
+        slope=taken,
         formula=f"{label.rpartition(':')[2]}(x)",
         reference=f"your own {label}",
         kinks=bends,
+        saturation=ends.saturation,
+        dead_below=ends.dead_below,
+        bounds=ends.bounds,
         slope_noise=_EPS / _step(0.0) if given is None else 0.0,
     )
-    _require_signal(record)
-    return record
+
+
+def is_probed(record: Activation) -> bool:
+    """What the record does not hold of saturation, dead units and range is not known, rather than not there."""
+    return isinstance(record.value, _Value)
 
 
 def own(function: Function) -> Activation:
@@ -212,14 +226,16 @@ def _try(label: str, function: Function) -> None:
         _called(label, function, given)
         if not np.array_equal(given, z):
             raise ConfigError(f"{label}: changes the array it is given; begin with z = z.copy()")
-        _require_entrywise(label, h, _called(label, function, z[:1].copy()))
+        for part in _PARTS:
+            _require_entrywise(label, h, h[part], _called(label, function, z[part].copy()))
+        _require_entrywise(label, h, h.ravel(), _called(label, function, z.ravel()))
 
 
 def _called(label: str, function: Function, z: Array) -> Any:
     try:
         with np.errstate(all="ignore"):
             return function(z)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit in there is theirs, and would end us without a word
         raise ConfigError(
             f"{label}: fails on an array ({_words(error)}); write it with NumPy functions and np.where, "
             "or wrap a function of one number in numpy.vectorize"
@@ -234,10 +250,10 @@ def _require_array(label: str, h: Any) -> None:
         raise ConfigError(f"{label}: gives {h.dtype} entries; give real numbers")
 
 
-def _require_entrywise(label: str, whole: Array, part: Any) -> None:
+def _require_entrywise(label: str, whole: Array, expected: Array, found: Any) -> None:
     """A norm, a softmax or a dropout is no activation: theory and backward pass take phi'(z) entry by entry."""
     room = _ULPS * np.finfo(whole.dtype).eps * np.abs(whole).max() if whole.dtype.kind == "f" else 0
-    if np.shape(part) != whole[:1].shape or np.any(np.abs(part - whole[:1].astype(float)) > room):
+    if np.shape(found) != expected.shape or np.any(np.abs(found - expected.astype(float)) > room):
         raise ConfigError(f"{label}: is not entry by entry: its value at one z depends on the others, or on chance")
 
 
@@ -250,14 +266,14 @@ def _require_precision(label: str, function: Function) -> None:
         )
 
 
-def _require_signal(act: Activation) -> None:
+def _require_signal(label: str, value: Function, slope: Slope) -> None:
     with np.errstate(all="ignore"):
-        h = act.value(_TRIED)
-        flat = not np.any(act.slope(_TRIED, h))
+        h = value(_TRIED)
+        flat = not np.any(slope(_TRIED, h))
     if np.ptp(h) == 0:
-        raise ConfigError(f"{act.name}: gives {h.flat[0]:g} whatever z is; no signal passes")
+        raise ConfigError(f"{label}: gives {h.flat[0]:g} whatever z is; no signal passes")
     if flat:
-        raise ConfigError(f"{act.name}: has slope 0 everywhere, so no gradient passes; give it a slope of its own")
+        raise ConfigError(f"{label}: has slope 0 everywhere, so no gradient passes; give it a slope of its own")
 
 
 def _declared(label: str, function: Function, kinks: tuple[float, ...] | None) -> tuple[float, ...] | None:

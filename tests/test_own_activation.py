@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import json
 import math
 import sys
 
@@ -16,8 +17,9 @@ from initprobe.errors import ConfigError
 from initprobe.functions import activation, imported, own, reference
 from initprobe.grammar import Spec
 from initprobe.meanfield.gain import gain_row
-from initprobe.meanfield.moments import moments
+from initprobe.meanfield.moments import lookup, moments
 from initprobe.probe import run
+from initprobe.reports.words import course
 from initprobe.sweep.runs import run_key
 
 SMALL = {"layers": 3, "width": 40, "batch": 50, "draws": 2}
@@ -27,6 +29,7 @@ STEP = math.cbrt(3 * EPS)
 ERROR = STEP**2 / 6 + EPS / STEP
 MODULE = """
 import math
+import sys
 import numpy as np
 import initprobe
 
@@ -47,6 +50,8 @@ class nested:
 cube = initprobe.Activation(
     name="cube", value=lambda z: z**3, slope=lambda z, h: 3 * z**2, formula="x^3", reference="mine"
 )
+exp = np.exp
+relu = lambda z: np.maximum(z, 0)
 scalar = math.tanh
 vectorised = np.vectorize(math.tanh)
 flattened = lambda z: z.ravel()
@@ -54,6 +59,9 @@ total = lambda z: z.sum()
 number = 3
 log = lambda z: np.log(np.abs(z))
 softmax = lambda z: np.exp(z) / np.exp(z).sum()
+softmax_of_rows = lambda z: np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True)
+softmax_of_columns = lambda z: np.exp(z) / np.exp(z).sum(axis=0, keepdims=True)
+alternating = lambda z: np.tanh(z) * (1 + np.arange(z.size).reshape(z.shape) % 2)
 normed = lambda z: z - z.mean()
 narrow = lambda z: np.tanh(z.astype(np.float32))
 wrong = lambda z: z * 1j
@@ -63,6 +71,21 @@ bad_kinks = lambda z: np.tanh(z)
 bad_kinks.kinks = ("a",)
 bad_slope = lambda z: np.tanh(z)
 bad_slope.slope = lambda z: 1.0
+
+def quits(z):
+    if z.shape[-1] == 41:
+        sys.exit(0)
+    return np.tanh(z)
+
+def fails(z):
+    if z.shape[-1] == 41:
+        raise ValueError("no 41")
+    return np.tanh(z)
+
+quitting = initprobe.Activation(
+    name="quitting", value=quits, slope=lambda z, h: 1 - h * h, formula="?", reference="mine"
+)
+quits_at_once = lambda z: sys.exit(3)
 
 def inplace(z):
     z[z < 0] = 0
@@ -119,11 +142,16 @@ REFUSED = {
     "ownbroken:f": "ownbroken cannot be imported (ZeroDivisionError: division by zero)",
     "ownneeds:f": "there is no module no_such_library_at_all; which ownneeds imports; install it",
     "ownacts:scalar": "fails on an array (TypeError",
+    "ownacts:quits_at_once": "fails on an array (SystemExit: 3)",
+    "ownacts:nested.other": "ownacts:nested.other: nested has no 'other'; name a function in it",
     "ownacts:flattened": "gives shape (321,) for an array of shape (3, 107)",
     "ownacts:total": "gives float64 for an array",
     "ownacts:number": "is int, not a function of an array",
     "ownacts:log": "gives -inf at z = 0",
     "ownacts:softmax": "is not entry by entry",
+    "ownacts:softmax_of_rows": "is not entry by entry",
+    "ownacts:softmax_of_columns": "is not entry by entry",
+    "ownacts:alternating": "is not entry by entry",
     "ownacts:normed": "is not entry by entry",
     "ownacts:narrow": "gives float32 for float64, too coarse",
     "ownacts:wrong": "gives complex128 entries",
@@ -368,3 +396,141 @@ def test_a_function_that_fails_in_the_middle_is_no_bug_of_ours():
 
     with pytest.raises(ConfigError, match=r"^fails: fails on an array \(ValueError: no 41\)"):
         run(ProbeConfig(init="he", act=fails, layers=2, width=41, batch=20))
+
+
+@pytest.mark.parametrize("init", ["he", "lecun", "normal:std=5"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_theory_that_leaves_the_float_range_ends_nothing(init, dtype):
+    result = run(ProbeConfig(init=init, act=np.exp, layers=4, width=50, batch=100, draws=3, dtype=dtype))
+    assert {"overflow", "exploding-output"} & {finding.rule for finding in result.diagnosis}
+    assert result.layers[-1].theory.output_variance is None
+
+
+def test_the_table_of_moments_keeps_its_digits_where_they_are_steep():
+    """An exponential's E[phi^2] = e^2q grows by e^6q over a segment of the table; no polynomial does so for long."""
+    record = activation(np.exp, name="mine", slope=np.exp)
+    q = np.geomspace(0.01, 200, 40)
+    found, expected = lookup(record, q), moments(record, q)
+    np.testing.assert_allclose(found.square, expected.square, rtol=1e-11)
+    np.testing.assert_allclose(found.slope_square, expected.slope_square, rtol=1e-11)
+    small = q < 1
+    np.testing.assert_allclose(found.square[small], np.exp(2 * q[small]), rtol=1e-11)
+
+
+def test_the_edge_of_chaos_of_what_leaves_the_float_range(initprobe, home):
+    """At q = 1 and sigma_w = e^-1, since E[phi^2] = E[phi'^2] = e^2q."""
+    told = initprobe("phase", "--act", "ownacts:exp", "--size", 5)
+    assert told.code == 0, told.err
+    assert "sigma_w = 0.367879441, q* = 1 (unstable" in told.out
+    assert "Warning" not in told.err
+
+
+@pytest.mark.parametrize("name", ["relu", "relu6", "hardtanh", "leaky_relu", "linear"])
+def test_flat_ends_say_what_the_record_says(name):
+    record = ACTIVATIONS[name]
+    mine = activation(lambda z: record.value(z), name="mine")
+    assert (mine.dead_below, mine.saturation, mine.bounds) == (record.dead_below, record.saturation, record.bounds)
+
+
+@pytest.mark.parametrize("name", [name for name, act in ACTIVATIONS.items() if act.dead_below is not None])
+def test_dead_units_are_found(name):
+    assert activation(lambda z: ACTIVATIONS[name].value(z), name="mine").dead_below == ACTIVATIONS[name].dead_below
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda z: np.tanh(3 * z),  # -1 to rounding from z = -6.3 on
+        lambda z: np.exp(-z * z),
+        lambda z: 0.5 * z * (1 + ACTIVATIONS["erf"].value(z)),
+        lambda z: np.maximum(-z, 0),
+        lambda z: np.log1p(np.exp(z)),
+    ],
+)
+def test_what_only_rounding_makes_flat_does_not_die(function):
+    assert activation(function, name="mine").dead_below is None
+
+
+@pytest.mark.parametrize(
+    ("function", "dead", "bounds"),
+    [
+        (lambda z: np.maximum(z, 0) - 0.4, 0, (-0.4, math.inf)),
+        (lambda z: np.maximum(z, 0) ** 2, 0, (0, math.inf)),
+        (lambda z: np.maximum(z - 0.25, 0), 0.25, (0, math.inf)),
+        (lambda z: -np.clip(z, 0, 6), 0, (-6, 0)),
+        (lambda z: np.maximum(1 - np.abs(z), 0), -1, (-math.inf, math.inf)),  # it turns, and may be higher between
+    ],
+)
+def test_where_units_of_another_function_die(function, dead, bounds):
+    mine = activation(function, name="mine")
+    assert (mine.dead_below, mine.bounds) == (dead, bounds)
+
+
+def test_a_slope_that_passes_a_gradient_keeps_units_alive():
+    assert activation(lambda z: np.maximum(z, 0), slope=lambda z: np.ones_like(z), name="mine").dead_below is None
+
+
+@pytest.mark.parametrize("init", ["he", "lecun", "normal:std=0.01", "normal:std=1,mean=-0.1", "normal:std=0.5"])
+def test_a_relu_of_ones_own_has_the_verdict_of_relu(init):
+    mine, shipped = (
+        run(ProbeConfig(init=init, act=act, layers=8, width=50, batch=60))
+        for act in (lambda z: np.maximum(z, 0), "relu")
+    )
+    assert [finding.rule for finding in mine.diagnosis] == [finding.rule for finding in shipped.diagnosis]
+    assert [layer.output.dead_fraction for layer in mine.layers] == [
+        layer.output.dead_fraction for layer in shipped.layers
+    ]
+
+
+def test_explain_tells_what_is_not_known(home, initprobe):
+    told = initprobe("explain", "ownacts:swish").out
+    for label in ("range", "saturated", "units can die"):
+        assert f"  {label:<18}not known\n" in told
+    told = initprobe("explain", "ownacts:relu").out
+    assert f"  {'range':<18}0 to not known\n" in told
+    assert f"  {'units can die':<18}yes: off for every input whose pre-activation is at most 0\n" in told
+    assert f"  {'units can die':<18}no\n" in initprobe("explain", "ownacts:cube").out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ownacts:quits", "Error: ownacts:quits: fails on an array (SystemExit: 0); write it with NumPy functions"),
+        ("ownacts:quitting", "Error: your own code calls sys.exit(0); let it raise an error instead"),
+    ],
+)
+def test_sys_exit_in_an_activation_is_told(home, initprobe, text, said):
+    told = initprobe("run", "--init", "he", "--act", text, "--layers", 2, "--width", 41, "--batch", 20)
+    assert told.code == 2
+    assert told.err.startswith(said)
+    assert len(told.err.splitlines()) == 1
+
+
+def test_a_sweep_names_the_run_that_failed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ownfailing.py").write_text(MODULE)
+    (tmp_path / "a.yaml").write_text(
+        "version: 1\nname: own\ndefaults: {init: he, layers: 2, width: 41, batch: 9}\n"
+        "grid: {act: [tanh, 'ownfailing:quits', 'ownfailing:fails', 'ownfailing:quitting']}\n"
+    )
+    with pytest.raises(SystemExit) as stop:
+        main(["sweep", "a.yaml", "-j", "1", "--no-figures", "--export-json", "all.json"])
+    assert stop.value.code == 3
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("Error: 3 runs failed; the same command tries them again. The first: act=ownfailing:quits: ")
+    failed = [run["error"] for run in json.loads((tmp_path / "all.json").read_text())["runs"]]
+    assert failed[0] is None
+    assert "(SystemExit: 0)" in failed[1]
+    assert "(ValueError: no 41)" in failed[2]
+    assert failed[3] == "SystemExit: 0"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"), [(1.25, "+25.0%"), (0.5, "-50.0%"), (9.9, "+890.0%"), (39.2e15, "x3.9e16"), (1e-3, "/1000")]
+)
+def test_what_no_percentage_tells_is_told_by_a_factor(ratio, words):
+    result = run(ProbeConfig(init="he", act="relu", **SMALL))
+    layer = result.layers[-1]
+    theory = layer.theory.model_copy(update={"output_variance": layer.output.variance / ratio, "z": 1e3})
+    changed = result.model_copy(update={"layers": (*result.layers[:-1], layer.model_copy(update={"theory": theory}))})
+    assert f"(furthest: layer {layer.layer}, {words})" in dict(course(changed))["theory"]

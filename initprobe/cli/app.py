@@ -114,6 +114,9 @@ def _outcome(args: Sequence[str] | None) -> int:
     except InitprobeError as error:
         click.echo(f"Error: {error}", err=True)
         return error.exit_code
+    except SystemExit as error:  # nothing of ours raises it: an `Activation` of somebody's did, or what it calls
+        click.echo(f"Error: your own code calls sys.exit({error.code!r}); let it raise an error instead", err=True)
+        return EXIT_USAGE
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO):
             click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)

@@ -155,21 +155,29 @@ def _truncation(init: Initializer) -> str:
 
 
 def _activation_lines(act: Activation) -> Iterator[Line]:
-    yield "range", f"{act.bounds[0]:.4g} to {act.bounds[1]:.4g}"
+    from initprobe.functions import is_probed
+
+    unknown = "not known" if is_probed(act) else None
+    yield "range", _range(act.bounds, unknown)
     yield "kinks", ", ".join(f"{kink:g}" for kink in act.kinks) or "none"
     if act.slope_noise:
         yield "slope", "central difference, in float64"
-    yield "saturated", _band(act)
+    yield "saturated", _band(act) or unknown or "no band"
     dead = act.dead_below
     yield (
         "units can die",
-        "no" if dead is None else f"yes: off for every input whose pre-activation is at most {dead:g}",
+        unknown or "no" if dead is None else f"yes: off for every input whose pre-activation is at most {dead:g}",
     )
 
 
-def _band(act: Activation) -> str:
+def _range(bounds: tuple[float, float], unknown: str | None) -> str:
+    low, high = (unknown if unknown and math.isinf(end) else f"{end:.4g}" for end in bounds)
+    return low if low == high else f"{low} to {high}"
+
+
+def _band(act: Activation) -> str | None:
     if act.saturation is None:
-        return "no band"
+        return None
     ends = ((act.saturation.low, "<="), (act.saturation.high, ">="))
     return "h " + " or h ".join(f"{sign} {end:.4g}" for end, sign in ends if math.isfinite(end))
 

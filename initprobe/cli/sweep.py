@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from initprobe.sweep.plan import Plan
     from initprobe.sweep.runner import Event, Outcome, Workers
     from initprobe.sweep.runs import Run
+    from initprobe.sweep.store import Row
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -111,7 +112,13 @@ def run_plan(plan: Plan, options: dict[str, Any]) -> tuple[Outcome, list[str]]:
 
             for path in draw_all(plan, store, rows, directory, formats):
                 click.echo(f"wrote     {outputs.relative(path)}", err=True)
-    return outcome, [row.error for row in rows if row.error]
+    return outcome, [_failure_words(row) for row in rows if row.error]
+
+
+def _failure_words(row: Row) -> str:
+    """What sets the run apart, and why it failed."""
+    axes = " ".join(f"{name}={value}" for name, value in row.axes.items())
+    return f"{axes}: {row.error}" if axes else str(row.error)
 
 
 def finish(outcome: Outcome, failed: Sequence[str]) -> None:

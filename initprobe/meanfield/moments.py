@@ -18,6 +18,9 @@ from initprobe.meanfield.quadrature import REACH, Array, Curve, Rule, curve_of, 
 _SEGMENT = math.log(4)
 _CHEBYSHEV = 24
 _PLACES = np.cos((np.arange(_CHEBYSHEV) + 0.5) * math.pi / _CHEBYSHEV)
+# What grows more than that over a segment is no power law up to the fourth degree, 4^4: of an exponential,
+# E[phi^2] = e^2q, a polynomial in log q keeps ever fewer digits and in the end none.
+_STEEPEST = 320
 # Beyond these q even the variance is near the ends of the float range.
 _SMALLEST, _LARGEST = 1e-300, 1e300
 # The predicted histograms' grid, fine where the normal density bends: linear in its cells, a distribution function is
@@ -50,7 +53,9 @@ class Moments:
     slope_kurtosis: Array
 
 
-_COUNT = len(fields(Moments))
+_NAMES = [field.name for field in fields(Moments)]
+_COUNT = len(_NAMES)
+_SQUARES = [_NAMES.index("square"), _NAMES.index("slope_square")]
 
 
 def moments(activation: Activation, q: npt.ArrayLike, mean: npt.ArrayLike = 0.0) -> Moments:
@@ -70,8 +75,11 @@ def lookup(activation: Activation, q: npt.ArrayLike, mean: float = 0.0) -> Momen
     curve, variances = curve_of(activation), np.asarray(q, float)
     flat = variances.ravel()
     result = np.full((flat.size, _COUNT), np.nan)
-    for rows, number, basis in segments(flat):
-        result[rows] = basis @ _table(curve, mean, number)
+    with np.errstate(all="ignore"):  # moments beyond the float range are infinite, and what is made of those NaN
+        for rows, number, basis in segments(flat):
+            table = _table(curve, mean, number)
+            few = flat[rows]
+            result[rows] = _integrate(curve, few, np.full_like(few, mean)) if table is None else basis @ table
     tiny = (flat >= 0) & (flat < _SMALLEST)
     if tiny.any():
         result[tiny] = _at_zero(curve, mean)
@@ -101,7 +109,8 @@ def segment_table(values: Array) -> Array:
     """Chebyshev coefficients in log q of values `(nodes, functions)` at `segment_nodes`."""
     transform = _chebyshev(_PLACES).T * (2 / _CHEBYSHEV)
     transform[0] /= 2
-    return np.asarray(transform @ values)
+    with np.errstate(all="ignore"):
+        return np.asarray(transform @ values)
 
 
 def _chebyshev(place: Array) -> Array:
@@ -110,10 +119,13 @@ def _chebyshev(place: Array) -> Array:
 
 
 @lru_cache(maxsize=4096)
-def _table(curve: Curve, mean: float, segment: int) -> Array:
-    """The moments' Chebyshev coefficients `(order, moments)` on one segment."""
+def _table(curve: Curve, mean: float, segment: int) -> Array | None:
+    """The moments' Chebyshev coefficients `(order, moments)` on one segment; None where they are too steep."""
     q = segment_nodes(segment)
-    return segment_table(_integrate(curve, q, np.full_like(q, mean)))
+    found = _integrate(curve, q, np.full_like(q, mean))
+    squares = found[:, _SQUARES]
+    steep = np.any(squares.max(axis=0) > _STEEPEST * squares.min(axis=0))
+    return None if steep or not np.isfinite(squares).all() else segment_table(found)
 
 
 @lru_cache(maxsize=256)

@@ -270,7 +270,7 @@ def critical_line(activation: Activation, sigma_b: float) -> CriticalPoint | Non
         return _critical_at_zero(activation)
     q = np.exp(np.arange(math.log(_FLOOR), math.log(_CRITICAL_CEILING), math.log(_STEP)))
     gap = _gap(activation, q, sigma_b)
-    crossings = np.flatnonzero(np.diff(np.sign(gap)))
+    crossings = np.flatnonzero(np.nan_to_num(np.diff(np.sign(gap))))  # beyond the float range there is none
     if not len(crossings):
         return None
     low, high = q[crossings[0]], q[crossings[0] + 1]
@@ -287,7 +287,8 @@ def critical_line(activation: Activation, sigma_b: float) -> CriticalPoint | Non
 def _gap(activation: Activation, q: Array, sigma_b: float) -> Array:
     """`1 - E[phi^2]/(q E[phi'^2]) - sigma_b^2/q`."""
     found = lookup(activation, q)
-    return np.asarray(1 - (found.square / found.slope_square + sigma_b**2) / q)
+    with np.errstate(all="ignore"):
+        return np.asarray(1 - (found.square / found.slope_square + sigma_b**2) / q)
 
 
 def _critical_at(activation: Activation, q: float) -> CriticalPoint:

@@ -42,14 +42,21 @@ class Spread:
     @property
     def log_mean(self) -> float:
         """Its mean. A log-normal number has its mean log half a variance below the log of its mean."""
-        return self.bias - self.sd**2 / 2
+        return self.bias - self._square / 2
+
+    @property
+    def _square(self) -> float:
+        """Its variance. A product leaves the float range as infinity, where a power of a float is an error."""
+        return self.sd * self.sd
 
     def averaged(self, draws: int) -> Spread:
         """The same for the average over independent networks."""
         if math.isnan(self.sd):
             return self
         # log(1 + (e^v - 1) / draws) without the overflow of e^v.
-        variance = np.logaddexp(math.log1p(-1 / draws), self.sd**2 - math.log(draws)) if draws > 1 else self.sd**2
+        variance = self._square
+        if draws > 1:
+            variance = float(np.logaddexp(math.log1p(-1 / draws), variance - math.log(draws)))
         return Spread(math.sqrt(variance), self.bias)
 
 
@@ -91,9 +98,9 @@ class _Noise:
     other: Array
 
     @property
-    def slope_product(self) -> float:
-        """`E[phi' phi']` over two different samples."""
-        return float(self.other[_SLOPE, _SLOPE] + self.mean[_SLOPE] ** 2)
+    def slope_product(self) -> np.float64:
+        """`E[phi' phi']` over two different samples; NumPy's float, whose square may be infinite."""
+        return np.float64(self.other[_SLOPE, _SLOPE] + self.mean[_SLOPE] ** 2)
 
 
 def _noise(activation: Activation, state: State, layer: Layer, batch: int) -> _Noise:

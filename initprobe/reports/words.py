@@ -21,6 +21,8 @@ SYMBOLS = {
 # What changes by e over this many depths of the net is level.
 _LEVEL = 10
 _CURVE = 20
+# A measurement below this share of its prediction, or as far above it, is told by a factor.
+_TELLING = 0.1
 _LOST_WORDS = {
     "underflow": "underflow, values below the normal range of the dtype,",
     "overflow": "overflow, values too large for the dtype,",
@@ -144,8 +146,15 @@ def _theory_words(result: ProbeResult) -> str | None:
     variance, predicted = layer.output.variance, layer.theory and layer.theory.output_variance
     if not variance or not predicted:
         return None
-    gap = f"{100 * (variance / predicted - 1):+.1f}%"
+    gap = _gap_words(variance, predicted)
     return f"var h within {worst:.1f} SD of the prediction (furthest: layer {layer.layer}, {gap})"
+
+
+def _gap_words(measured: float, predicted: float) -> str:
+    """A disagreement as a percentage, or as a factor where that is beyond what a percentage tells."""
+    if _TELLING * predicted < measured < predicted / _TELLING:
+        return f"{100 * (measured / predicted - 1):+.1f}%"
+    return factor(measured / predicted) if measured > predicted else f"/{short(predicted / measured)}"
 
 
 def _bare_theory_words(result: ProbeResult) -> str | None:
@@ -153,14 +162,15 @@ def _bare_theory_words(result: ProbeResult) -> str | None:
     if any(layer.theory is None or layer.theory.output_spread is not None for layer in result.layers):
         return None
     gaps = [
-        (layer.output.variance / layer.theory.output_variance - 1, layer.layer)
+        (layer.output.variance, layer.theory.output_variance, layer.layer)
         for layer in result.layers
         if layer.output.variance and layer.theory and layer.theory.output_variance
     ]
     if not gaps:
         return None
-    worst, number = max(gaps, key=lambda gap: abs(gap[0]))
-    return f"var h within {100 * worst:+.1f}% of the prediction (layer {number}); no theory of what chance allows here"
+    variance, predicted, number = max(gaps, key=lambda gap: abs(math.log(gap[0]) - math.log(gap[1])))
+    gap = _gap_words(variance, predicted)
+    return f"var h within {gap} of the prediction (layer {number}); no theory of what chance allows here"
 
 
 def _lost_words(result: ProbeResult) -> str | None:

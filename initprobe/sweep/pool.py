@@ -106,7 +106,7 @@ def work(config: str, threads: int, key: str) -> Payload | Failure:
         if run_key(asked) != key:
             return Failure("a file that it reads is not what it was when the sweep began; start it again", None)
         return Payload.of(run(asked, threads=threads))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit in an activation of one's own would end the worker
         # As text: an exception of any other kind may not survive the way to another process.
         return failure_of(error)
 
@@ -119,7 +119,7 @@ def _hold_blas() -> None:
     threadpool_limits(1, user_api="blas")
 
 
-def failure_of(error: Exception) -> Failure:
+def failure_of(error: BaseException) -> Failure:
     """An exception as text, with its traceback where it was not raised on purpose."""
     if isinstance(error, InitprobeError):
         return Failure(str(error), None)
