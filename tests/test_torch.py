@@ -21,7 +21,21 @@ from initprobe.testing import assert_healthy
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
-from torch_nets import Functional, Language, ResNet, Tagger, bottleneck, encoder, generator, mlp, normed  # noqa: E402
+from torch_nets import (  # noqa: E402
+    Attending,
+    Autoencoder,
+    Detached,
+    Functional,
+    Language,
+    ResNet,
+    Silenced,
+    Tagger,
+    bottleneck,
+    encoder,
+    generator,
+    mlp,
+    normed,
+)
 
 from initprobe.torch import probe, traced  # noqa: E402
 from initprobe.torch.kinds import fans, path  # noqa: E402
@@ -635,3 +649,24 @@ def test_variances_agree_with_hooks_by_hand():
         if module.label in seen and not module.name.endswith("relu"):  # which is called twice
             assert module.output.variance == pytest.approx(seen[module.name], rel=1e-6)
     assert math.isfinite(seen["fc"])
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("length", [20, 32])  # with 32, its matrix of weights has as many entries as its output
+def test_the_output_of_attention_is_not_its_matrix_of_weights(whole, length):
+    result = probe(seeded(Attending, whole), torch.randn(8, length, 32, generator=torch.Generator().manual_seed(1)))
+    assert "error" not in {finding.severity for finding in result.diagnosis}, result.table()
+    assert result.layers[1].output.variance == result.layers[1].preactivation.variance
+
+
+def test_a_tensor_of_another_width_is_not_the_output_of_a_linear_layer():
+    class Apart(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.drop = nn.Linear(32, 16), nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.fc(x), self.drop(x.repeat(1, 1, 2))
+
+    layer = probe(seeded(Apart), torch.randn(8, 20, 32)).layers[0]
+    assert layer.output.variance == layer.preactivation.variance
