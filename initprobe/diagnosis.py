@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from initprobe.numbers import factor, percent, power, short
@@ -73,23 +73,30 @@ def diagnose(
     *,
     apart: Callable[[], str | None] = lambda: None,
 ) -> ProbeResult:
-    """The result with its findings, gravest first, then by the layer where they begin.
+    """The result with its findings, gravest first, then an odd layer, then by the layer where they begin.
 
     `fix` finds a command line that has none of them; it is asked at most once, and only if something is wrong. `apart`
     finds one under which inputs stay different, asked if nothing else is to be said.
     """
     limits = thresholds or Thresholds()
     seen = [(rule, saw) for rule in RULES.values() if (saw := rule.look(result, limits)) is not None]
+    if any(rule.name == _VOID for rule, _ in seen):  # every other number was computed from it
+        seen = [(rule, saw) for rule, saw in seen if rule.name == _VOID]
     healthy = all(saw.severity == "info" for _, saw in seen)
     remedy = None if healthy else fix()
     found = [_finding(result, rule, saw, None if saw.severity == "info" else remedy) for rule, saw in seen]
     if healthy:
         found = [one.model_copy(update={"fix": apart()}) if one.rule == "rank-collapse" else one for one in found]
-    ordered = sorted(found, key=lambda finding: (-SEVERITIES.index(finding.severity), finding.layer))
-    return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(ordered)})
+    return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(sorted(found, key=_place))})
 
 
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
+_VOID = "void-parameter"
+
+
+def _place(finding: Finding) -> tuple[int, bool, int]:
+    """Gravest first; of those as grave, one layer drawn wrongly, which is the cause of what else is seen; by layer."""
+    return -SEVERITIES.index(finding.severity), finding.rule != "odd-layer", finding.layer
 
 
 def _finding(result: ProbeResult, rule: Rule, saw: Observation, remedy: str | None) -> Finding:
@@ -142,11 +149,19 @@ def _profile(result: ProbeResult, tensor: str) -> TensorProfile:
     """Layer and log10 variance, where it is known.
 
     The read-out of a model of somebody's own is left out: by having fewer units it takes a factor from the gradient
-    once, at any depth.
+    once, at any depth. So are layers beside another: from one head to the next there is no way that a signal takes.
     """
-    layers = result.layers[:-1] if _has_readout(result) else result.layers
+    beside = _names(result, "beside")
+    layers = [layer for layer in result.layers if layer.name not in beside]
+    layers = layers[:-1] if layers[-1:] == list(result.layers[-1:]) and _has_readout(result) else layers
     known = ((layer.layer, layer.tensor(tensor).variance_log10) for layer in layers)
     return [(layer, value) for layer, value in known if value is not None]
+
+
+def _names(result: ProbeResult, key: str) -> Collection[str | None]:
+    """Layers that the probe of somebody's own model names under a key of its configuration."""
+    named = result.config.get(key)
+    return [str(name) for name in named] if isinstance(named, list) else []
 
 
 def _has_readout(result: ProbeResult) -> bool:
@@ -315,6 +330,45 @@ def _dead_layer(result: ProbeResult, limits: Thresholds) -> Observation | None:
 def _will_move(layer: LayerStats) -> bool:
     """Weights that somebody set to 0, as in the last layer of a branch, and that the first step changes."""
     return layer.name is not None and layer.weight.rms == 0 and bool(layer.weight_gradient.rms)
+
+
+def _no_gradient(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    """Judged in somebody's own model, and the last such layer named: on the way back it is the first.
+
+    Nothing is said where a layer is dead, which is why. Zeros above a weight that is 0 on purpose end with the first
+    step.
+    """
+    if not result.modules or _dead_layer(result, limits):
+        return None
+    cut = _names(result, "cut_off")
+    absent = [layer for layer in result.layers if layer.name in cut]
+    still = [] if _has_gate(result) else [layer for layer in result.layers if _is_still(layer)]
+    if not (absent or still):
+        return None
+    what, found = ("dL/dW is absent, though W asks for it", absent) if absent else ("every entry of dL/dW is 0", still)
+    others = f", as in {len(found) - 1} more of {len(result.layers)} layers" if len(found) > 1 else ""
+    return Observation(found[-1].layer, f"{what}{others}", "error")
+
+
+def _is_still(layer: LayerStats) -> bool:
+    return layer.weight_gradient.rms == 0 and layer.weight_gradient.status == "ok"
+
+
+def _has_gate(result: ProbeResult) -> bool:
+    """A weight that somebody set to 0, as the last of a branch, and that the first step opens."""
+    opening = (one for one in result.modules if one.weight is not None and one.weight.rms == 0)
+    return bool(result.config.get("gated")) or any(one.weight_gradient and one.weight_gradient.rms for one in opening)
+
+
+def _void(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    """The probe of somebody's own model names modules whose parameters hold no numbers, with what is wrong."""
+    named = result.config.get("void")
+    if not isinstance(named, dict) or not named:
+        return None
+    module, words = next(iter(named.items()))
+    layer = next((one.layer for one in result.layers if one.name == module), 1)
+    others = f"; {len(named) - 1} more like it" if len(named) > 1 else ""
+    return Observation(layer, f"{words}{others}: whatever is computed from it is void", "error", module=module or None)
 
 
 def _symmetric(result: ProbeResult, limits: Thresholds) -> Observation | None:
@@ -581,6 +635,22 @@ RULES: Registry[Rule] = Registry(
             remedy="random weights, no large negative biases",
             reference="Lu et al. 2019, arXiv:1903.06733",
             look=_dead_layer,
+        ),
+        Rule(
+            name="no-gradient",
+            meaning="nothing comes back from the output to this weight, so it will never learn",
+            measurement="a layer whose dL/dW is 0 everywhere, or absent though asked for; not judged in nets of `run`",
+            remedy="no detach, no_grad or product with 0 between the layer and the loss, and a loss that depends on it",
+            reference="PyTorch documentation, autograd mechanics",
+            look=_no_gradient,
+        ),
+        Rule(
+            name=_VOID,
+            meaning="one NaN or infinity in a parameter makes all that is computed from it NaN",
+            measurement="every entry of every parameter and buffer; not judged in nets of `run`",
+            remedy="a checkpoint from before the parameter was lost, or the parameter drawn anew",
+            reference="IEEE 754-2019",
+            look=_void,
         ),
         Rule(
             name="symmetric",

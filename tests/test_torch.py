@@ -3,13 +3,14 @@
 import copy
 import math
 import random
+import re
 
 import numpy as np
 import pytest
 
 import initprobe
 from initprobe.config import ProbeConfig
-from initprobe.errors import ConfigError, UnknownNameError
+from initprobe.errors import ConfigError, InputError, UnknownNameError
 from initprobe.experiment import prepare
 from initprobe.networks import first_network
 from initprobe.reports.export import to_csv
@@ -670,3 +671,139 @@ def test_a_tensor_of_another_width_is_not_the_output_of_a_linear_layer():
 
     layer = probe(seeded(Apart), torch.randn(8, 20, 32)).layers[0]
     assert layer.output.variance == layer.preactivation.variance
+
+
+@pytest.mark.parametrize(
+    ("make", "loss", "layer"),
+    [
+        (Detached, None, 1),
+        (Silenced, None, 2),  # whose input is 0
+        (lambda: mlp(nn.Tanh, layers=2, width=10), lambda y: (y * 0).sum(), 2),
+        (lambda: mlp(nn.Tanh, layers=2, width=10), lambda y: y.detach().sum(), 2),
+    ],
+)
+def test_a_weight_without_a_gradient_is_an_error(make, loss, layer):
+    result = probe(seeded(make), rows(20, 10), loss=loss)
+    finding = next(one for one in result.diagnosis if one.rule == "no-gradient")
+    assert (finding.severity, finding.layer, finding.fix) == ("error", layer, None), result.table()
+
+
+def test_a_silent_recurrence_before_a_layer_is_an_error():
+    model = seeded(Tagger)
+    for parameter in model.rnn.parameters():
+        nn.init.zeros_(parameter)
+    assert "no-gradient" in rules(probe(model, torch.randint(50, (4, 7))))
+
+
+def test_gates_at_zero_are_no_fault():
+    class Rezero(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.scale = nn.Linear(10, 10), nn.Linear(10, 3), nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            return self.b(x + self.scale * self.a(x))
+
+    model = seeded(Rezero)
+    assert probe(model, rows(20, 10)).healthy
+    model.scale.requires_grad_(False)  # it stays closed
+    assert "no-gradient" in rules(probe(model, rows(20, 10)))
+
+
+@pytest.mark.parametrize(("value", "what"), [(math.nan, "NaN"), (math.inf, "infinities")])
+def test_a_parameter_that_is_no_number_is_named_and_nothing_else(value, what):
+    model = seeded(mlp, nn.Tanh, layers=5)
+    with torch.no_grad():
+        model[6].weight[3, 4] = value
+    (finding,) = probe(model, rows()).diagnosis
+    assert (finding.rule, finding.layer, finding.module) == ("void-parameter", 4, "6")
+    assert finding.evidence.startswith(f"weight of model[6] holds {what}:")
+    normed_ = seeded(normed)
+    normed_[1].bias.data[0] = value
+    (finding,) = probe(normed_, rows()).diagnosis
+    assert finding.module == "1" and "bias of model[1]" in finding.evidence
+
+
+def test_an_odd_head_leads_and_heads_are_no_chain():
+    model = seeded(Autoencoder)
+    assert probe(model, rows()).healthy
+    with torch.no_grad():
+        model.lv.weight *= 100
+    result = probe(model, rows())
+    assert result.config["beside"] == ["mu", "lv"]
+    assert (result.diagnosis[0].rule, result.diagnosis[0].module) == ("odd-layer", "lv"), result.table()
+    assert "exploding-gradient" not in rules(result)
+
+
+def test_an_input_that_is_no_number_is_refused_by_its_place():
+    x = rows(9, 5)
+    x[2, 3] = math.nan
+    with pytest.raises(InputError, match="row 3, column 4: nan"):
+        probe(nn.Linear(5, 5), x)
+    with pytest.raises(InputError, match=r"entry \[0, 2, 3\]: -inf"):
+        probe(nn.Linear(5, 5), torch.where(x.isnan(), -math.inf, x)[None])
+    mask = nn.Transformer.generate_square_subsequent_mask(10)  # whose infinities mean something else
+    assert probe(seeded(encoder), {"src": torch.randn(8, 10, 32), "mask": mask}).healthy
+
+
+def fixes(result):
+    return [finding.fix for finding in result.diagnosis if finding.fix]
+
+
+def mend(model, result):
+    """Do as the first fix says, to every layer if it says so."""
+    line, _, rest = fixes(result)[0].partition(", and so for")
+    places = re.findall(r"model\[\d+\]", line) if not rest else [
+        f"model[{place}]" for place, module in enumerate(model) if isinstance(module, nn.Linear)
+    ]  # fmt: skip
+    for place in places:
+        exec(re.sub(r"model\[\d+\]", place, line), {"nn": nn, "model": model})
+
+
+def test_a_norm_at_fault_is_named_and_no_weights_before_it():
+    model = seeded(lambda: nn.Sequential(*[
+        part for _ in range(2) for part in (nn.Linear(100, 100), nn.BatchNorm1d(100), nn.ReLU())
+    ], nn.Linear(100, 10)))  # fmt: skip
+    with torch.no_grad():
+        model[4].weight *= 1000
+    result = probe(model, rows())
+    assert set(fixes(result)) == {"nn.init.ones_(model[4].weight)"}, result.table()
+    mend(model, result)
+    assert probe(model, rows()).healthy
+    model[4].running_var.fill_(1e6)
+    result = probe(model.eval(), rows())
+    assert rules(result) and not fixes(result), result.table()
+
+
+def test_a_layer_dead_through_its_bias_gets_another_bias():
+    model = seeded(mlp, nn.ReLU, layers=4)
+    nn.init.constant_(model[2].bias, -5)
+    result = probe(model, rows())
+    finding = next(one for one in result.diagnosis if one.rule == "dead-layer")
+    assert finding.fix == "nn.init.zeros_(model[2].bias)"
+    mend(model, result)
+    assert "dead-layer" not in rules(probe(model, rows()))
+
+
+def tiny(act):
+    model = seeded(mlp, act, layers=12)
+    for module in model:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)
+    return model
+
+
+@pytest.mark.parametrize("act", [nn.Sigmoid, nn.Softplus, nn.Hardsigmoid, nn.Hardswish])
+def test_no_fix_where_no_constant_gain_holds(act):
+    result = probe(tiny(act), rows())
+    assert rules(result) and not fixes(result), result.table()
+
+
+@pytest.mark.parametrize("act", [nn.PReLU, nn.GELU, nn.Mish, nn.ELU, nn.SELU, nn.ReLU6, nn.Softsign])
+def test_a_fix_that_is_offered_holds(act):
+    model = tiny(act)
+    result = probe(model, rows())
+    assert (act is not nn.PReLU) or "a=0.25" in fixes(result)[0]
+    mend(model, result)
+    assert probe(model, rows()).healthy

@@ -18,9 +18,10 @@ from initprobe.errors import ConfigError
 from initprobe.results import LayerStats, ModuleStats, ProbeResult
 from initprobe.thresholds import Thresholds
 from initprobe.torch import words
-from initprobe.torch.grouping import Layer, is_chain, layers_of
+from initprobe.torch.grouping import Layer, beside, cut_off, is_chain, layers_of
 from initprobe.torch.guard import left_as_found, seed_everything
 from initprobe.torch.measure import is_measured
+from initprobe.torch.parameters import check_input, has_gate, void_parameters
 from initprobe.torch.remedies import with_fixes
 from initprobe.torch.telling import Teller
 from initprobe.torch.watch import Call, Watch, tensors
@@ -64,6 +65,7 @@ def probe(
         ConfigError: the model or the arguments are not fit for this; in one line, what is wrong and what to do.
     """
     model = _checked(model, draws, reinit, threads)
+    check_input(list(_inputs(x)))
     started, count = time.perf_counter(), threads or available_threads()
     own = _own(model, x)
     with left_as_found(model, parameters=reinit is not None), workers(count) as pool, Watch(model, pool) as watch:
@@ -73,7 +75,7 @@ def probe(
         told, modules = _told(watch, layers, draws)
     shapes = words.input_words(list(_inputs(x)))
     found = ProbeResult(
-        config=_config(model, shapes, loss, draws, seed) | {"chain": is_chain(watch.calls, watch.results)},
+        config=_config(model, shapes, loss, draws, seed) | _wiring(watch, layers, courses),
         description=words.describe(model, words.setting_words(model, shapes, draws, seed), layers, told),
         environment=environment(count, words.torch_version()),
         elapsed_s=time.perf_counter() - started,
@@ -82,7 +84,18 @@ def probe(
         modules=modules,
         notes=tuple(words.notes(layers, watch.uncalled, courses)),
     )
-    return with_fixes(diagnose(found, thresholds=thresholds), layers, watch.uncalled)
+    return with_fixes(diagnose(found, thresholds=thresholds), layers, watch)
+
+
+def _wiring(watch: Watch, layers: Sequence[Layer], courses: Sequence[words.Course]) -> dict[str, Any]:
+    """What the verdict has to know of the model beside the numbers."""
+    return {
+        "chain": is_chain(watch.calls, watch.results),
+        "beside": [layer.call.label for layer in beside(layers)],
+        "cut_off": [layer.call.label for layer in cut_off(layers)],
+        "gated": any(course.gated for course in courses),
+        "void": courses[0].void,
+    }
 
 
 def _told(watch: Watch, layers: Sequence[Layer], draws: int) -> tuple[tuple[LayerStats, ...], tuple[ModuleStats, ...]]:
@@ -181,6 +194,7 @@ def _one_draw(
     """One network forward and back."""
     if reinit is not None:
         reinit(model)
+    void = void_parameters(model)
     with _recording():
         output = watch.forward(lambda: _called(model, x))
         ends, starts = _starts(output, loss, key)
@@ -188,10 +202,11 @@ def _one_draw(
         ends = [end for end in ends if end.requires_grad]
         sources = [one for one in (*model.parameters(), *_inputs(x)) if one.requires_grad]
         if not ends or not sources:
-            return words.Course(False, value)
+            return words.Course(False, value, void=void)
         gradients = torch.autograd.grad(ends, sources, starts, allow_unused=True)
-    watch.add_weight_gradients({id(one): grad for one, grad in zip(sources, gradients, strict=True)})
-    return words.Course(True, value)
+    found = {id(one): grad for one, grad in zip(sources, gradients, strict=True)}
+    watch.add_weight_gradients(found)
+    return words.Course(True, value, has_gate(model, found), void)
 
 
 def _starts(output: Any, loss: Loss | None, key: tuple[int, int]) -> tuple[list[Any], list[Any] | None]:

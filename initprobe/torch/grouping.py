@@ -73,3 +73,21 @@ def is_chain(calls: Sequence[Call], results: Sequence[Track]) -> bool:
         return False
     given = [*(call.inputs for call in calls[1:]), list(results)]
     return all(call.outputs[:1] == inputs and len(inputs) == 1 for call, inputs in zip(calls, given, strict=True))
+
+
+def beside(layers: Sequence[Layer]) -> list[Layer]:
+    """Layers that are given what an earlier one is given, as heads are, and queries, keys and values.
+
+    The first is no more on the way than the others where the net ends with them.
+    """
+    groups: dict[Track, list[Layer]] = {}
+    for layer in layers:
+        for track in layer.call.inputs[:1]:
+            groups.setdefault(track, []).append(layer)
+    several = [group for group in groups.values() if len(group) > 1]
+    return [layer for group in several for layer in group[0 if group[-1] is layers[-1] else 1 :]]
+
+
+def cut_off(layers: Sequence[Layer]) -> list[Layer]:
+    """Layers whose weight asks for a gradient and gets none."""
+    return [layer for layer in layers if layer.call.learns and layer.call.weight and not layer.call.weight.gradient]

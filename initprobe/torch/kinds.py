@@ -64,8 +64,17 @@ def kind_of(module: Any) -> ModuleKind:
 
 def activation_of(module: Any) -> Activation | None:
     """Our record of an activation module; None for one that we have none of."""
+    if type(module) is nn.PReLU:
+        return _prelu(module)
     make = _KNOWN.get(type(module))
     return None if make is None else make(module)
+
+
+def _prelu(module: Any) -> Activation | None:
+    """As leaky ReLU, where every channel has the same slope, as at the start."""
+    slopes = module.weight.detach()
+    low, high = float(slopes.min()), float(slopes.max())
+    return _with("leaky_relu", slope=low) if low == high and 0 <= low <= 1 else None
 
 
 def leaves(model: Any) -> Iterator[tuple[str, Any]]:

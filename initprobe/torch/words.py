@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -81,10 +81,19 @@ def input_words(given: Sequence[Any]) -> str:
 
 @dataclass(frozen=True)
 class Course:
-    """How one draw went: whether there was a way back, and the loss, where one was given."""
+    """How one draw went.
+
+    Attributes:
+        differentiated: there was a way back.
+        loss: where one was given.
+        gated: a parameter of the model's own is 0 and the first step changes it.
+        void: what is wrong with parameters that hold no numbers, by the name of their module.
+    """
 
     differentiated: bool
     loss: float | None
+    gated: bool = False
+    void: Mapping[str, str] = field(default_factory=dict)
 
 
 def notes(layers: Sequence[Layer], uncalled: Sequence[Call], courses: Sequence[Course]) -> Iterator[str]:
