@@ -533,39 +533,80 @@ def _wrong_initializer(result: ProbeResult, limits: Thresholds) -> Observation |
     return Observation(1, evidence, "warning")
 
 
-def _gains(result: ProbeResult) -> dict[str, tuple[float, ModuleStats]]:
-    """`sqrt(fan_in E[W^2])` of every module whose weights are not all 0, by name."""
-    return {
-        one.name: (math.sqrt(one.fan_in) * one.weight.rms, one)
+@dataclass(frozen=True)
+class _Weights:
+    """A module's weights, or in a net of `run` a layer's: whose, how large, and between how many units."""
+
+    name: str | None
+    layer: int
+    rms: float
+    fan_in: int
+    fan_out: int
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """What initializers hold constant: `sqrt(fan_in E[W^2])` first, then by fan_out, then as it is."""
+        return math.sqrt(self.fan_in) * self.rms, math.sqrt(self.fan_out) * self.rms, self.rms
+
+
+def _all_weights(result: ProbeResult) -> list[_Weights]:
+    """Every module's weights by name, or every layer's where they were given, unless they are all 0.
+
+    Weights that `run` draws by one rule are not asked about.
+    """
+    if result.config.get("weights"):
+        return [
+            _Weights(None, one.layer, one.weight.rms, one.fan_in, one.fan_out)
+            for one in result.layers
+            if one.weight.rms
+        ]
+    found = {
+        one.name: _Weights(one.name, _layer_of(result, one), one.weight.rms, one.fan_in, one.fan_out or 1)
         for one in result.modules
         if one.fan_in is not None and one.weight is not None and one.weight.rms
     }
+    return list(found.values())
 
 
 def _odd_layer(result: ProbeResult, limits: Thresholds) -> Observation | None:
-    """The module furthest from the others; smaller ones are often so on purpose, and a norm undoes it."""
-    gains = _gains(result)
-    if len(gains) < 3:
+    """The weights furthest from the others; smaller ones are often so on purpose, and a norm undoes it.
+
+    Given weights of nets of `run` were drawn by a rule that nobody knows, so they have to be odd by every rule.
+    """
+    every = _all_weights(result)
+    if len(every) < 3:
         return None
-    typical = statistics.median(gain for gain, _ in gains.values())
-    gain, module = max(gains.values(), key=lambda one: abs(math.log(one[0] / typical)))
-    ratio = gain / typical
-    if not (ratio > limits.odd or ratio < 1 / limits.odd**2):
+    odd = max(every, key=lambda one: abs(math.log(_ratios(one, every)[0])))
+    ratios = _ratios(odd, every) if odd.name is None else _ratios(odd, every)[:1]
+    if not (min(ratios) > limits.odd or max(ratios) < 1 / limits.odd**2):
         return None
+    ratio, what = ratios[0], "layers" if odd.name is None else "modules"
     evidence = (
-        f"sqrt({module.fan_in} x E[W^2]) = {short(gain)} where the median of {len(gains)} modules is "
-        f"{short(typical)}: {factor(ratio)}"
+        f"sqrt({odd.fan_in} x E[W^2]) = {short(odd.scales[0])} where the median of {len(every)} {what} is "
+        f"{short(odd.scales[0] / ratio)}: {factor(ratio)}"
     )
-    undone = _is_normalised(result, module)
+    undone = _is_normalised(result, odd)
     harmless = undone or (ratio < 1 and not _is_chain(result))
     severity: Severity = "info" if harmless else _gravity(2 * math.log10(ratio), limits)
     cause = "the norm after it makes up for that, though not for the learning rate that it needs" if undone else ""
-    return Observation(_layer_of(result, module), evidence, severity, cause, module.name)
+    return Observation(odd.layer, evidence, severity, cause, odd.name)
 
 
-def _is_normalised(result: ProbeResult, module: ModuleStats) -> bool:
-    own = [one for one in result.modules if one.layer is not None and one.layer == module.layer]
+def _ratios(one: _Weights, every: Sequence[_Weights]) -> list[float]:
+    """A layer's scales over the median of all."""
+    medians = [statistics.median(scales) for scales in zip(*(other.scales for other in every), strict=True)]
+    return [scale / median for scale, median in zip(one.scales, medians, strict=True)]
+
+
+def _is_normalised(result: ProbeResult, odd: _Weights) -> bool:
+    if odd.name is None:
+        return _norm(result) != "none"
+    own = [one for one in result.modules if one.layer is not None and one.layer == _own_layer(result, odd.name)]
     return any(one.kind == "normalisation" for one in own)
+
+
+def _own_layer(result: ProbeResult, name: str) -> int | None:
+    return next(one.layer for one in reversed(result.modules) if one.name == name)
 
 
 def _layer_of(result: ProbeResult, module: ModuleStats) -> int:
@@ -703,7 +744,7 @@ RULES: Registry[Rule] = Registry(
         Rule(
             name="odd-layer",
             meaning="one layer's weights are drawn on another scale than all others, which is mostly a mistake",
-            measurement="sqrt(fan_in E[W^2]) of a module against the median of a model's; not judged in nets of `run`",
+            measurement="sqrt(fan_in E[W^2]) of a module, or of a layer of --weights, against the median",
             remedy="the initializer of the other layers",
             reference=_GLOROT,
             look=_odd_layer,
