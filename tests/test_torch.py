@@ -1,6 +1,7 @@
 """Somebody else's PyTorch model gets the same table, figures, verdict and gates as a net of `run`."""
 
 import copy
+import io
 import math
 import random
 import re
@@ -14,6 +15,7 @@ from initprobe.errors import ConfigError, InputError, UnknownNameError
 from initprobe.experiment import prepare
 from initprobe.networks import first_network
 from initprobe.reports.export import to_csv
+from initprobe.reports.tables import console, print_result
 from initprobe.results import TENSORS, ProbeResult
 from initprobe.sweep.diff import compare, paired, parse_rule
 from initprobe.sweep.sources import kept_runs
@@ -472,6 +474,10 @@ def test_what_it_refuses():
         ({"draws": 0}, "at least 1"),
         ({"threads": 0}, "at least 1"),
         ({"loss": lambda y: y}, "one number"),
+        ({"loss": "mse"}, "loss must be a function, not 'mse'"),
+        ({"reinit": 3}, "reinit must be a function, not 3"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"seed": 2**63}, "seed must be at least 0"),
     ):
         with pytest.raises(ConfigError, match=words):
             probe(model, rows(9, 5), **arguments)
@@ -479,6 +485,16 @@ def test_what_it_refuses():
         probe(lambda x: x, rows())
     with pytest.raises(ConfigError, match="no module that holds weights"):
         probe(nn.ReLU(), rows())
+    with pytest.raises(ConfigError, match=r"not ndarray; torch.as_tensor\(x\)"):
+        probe(model, np.zeros((9, 5)))
+    with pytest.raises(ConfigError, match="x is empty: its shape is 0 x 5"):
+        probe(model, rows(0, 5))
+    with pytest.raises(ConfigError, match="weight: is on the meta device"):
+        probe(nn.Linear(5, 5, device="meta"), rows(9, 5))
+    with pytest.raises(ConfigError, match=r"the model \(LSTM\): not judged"):
+        probe(nn.LSTM(5, 5), rows(9, 5))
+    with pytest.raises(ConfigError, match=r"the model \(Linear\): not judged; only real"):
+        probe(nn.Linear(5, 5, dtype=torch.complex64), rows(9, 5).to(torch.complex64))
     with pytest.raises(ConfigError, match="not initialized yet"):
         probe(nn.LazyLinear(5), rows())
 
@@ -807,3 +823,37 @@ def test_a_fix_that_is_offered_holds(act):
     assert (act is not nn.PReLU) or "a=0.25" in fixes(result)[0]
     mend(model, result)
     assert probe(model, rows()).healthy
+
+
+def test_what_is_not_judged_is_said():
+    result = probe(seeded(Tagger), torch.randint(50, (4, 7)))
+    assert "not judged: embed (Embedding), rnn (LSTM)" in result.notes
+    attention = nn.MultiheadAttention(32, 4, batch_first=True)
+    for note in probe(attention, (torch.randn(8, 5, 32),) * 3).notes:
+        assert "follows :" not in note and "known: ." not in note
+    told = probe(seeded(lambda: nn.Sequential(nn.Linear(9, 9), nn.LogSoftmax(-1))), rows(20, 9))
+    assert not any("--trace" in note for note in told.notes)
+
+
+def test_lines_are_folded_on_a_terminal_alone(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    result, shown = probe(seeded(Functional), rows()), Terminal()
+    print_result(result, console(shown, color=False))
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown.getvalue())
+    assert max(map(len, plain.splitlines())) <= 80 < max(map(len, result.table().splitlines()))
+    assert plain.split() == result.table().split()
+
+
+def test_long_names_leave_room_for_the_numbers():
+    model = seeded(nn.Sequential)
+    for number in range(3):
+        model.add_module(f"a_stage_with_a_very_long_name_{number}_and_a_projection_{number}", nn.Linear(10, 10))
+        model.add_module(f"act{number}", nn.ReLU())
+    table = probe(model, rows(20, 10)).table()
+    shown = [line for line in table.splitlines() if "…" in line]
+    assert len(shown) == 3 and max(map(len, shown)) <= 80 and all("ojection_" in line for line in shown)

@@ -28,7 +28,8 @@ _KINDS: Mapping[ModuleKind, tuple[type, ...]] = {
 WEIGHTED: tuple[ModuleKind, ...] = ("linear", "convolution", "attention")
 
 # Those whose value is a distribution over entries or a pair of halves are no map of single entries.
-_NOT_ELEMENTWISE = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.AdaptiveLogSoftmaxWithLoss)
+SOFTMAXES = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
+_NOT_ELEMENTWISE = (*SOFTMAXES, nn.AdaptiveLogSoftmaxWithLoss)
 _KNOWN: Mapping[type, Callable[[Any], Activation]] = {
     nn.ReLU: lambda _: ACTIVATIONS["relu"],
     nn.ReLU6: lambda _: ACTIVATIONS["relu6"],

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from initprobe.errors import InputError
+from initprobe.errors import ConfigError, InputError
 from initprobe.torch.kinds import path
 
 
@@ -47,6 +47,17 @@ def _void(model: Any) -> Iterator[tuple[str, str]]:
             yield name, "NaN"
 
 
+def check_tensors(model: Any) -> None:
+    """Refuse a model on the meta device, which holds shapes and no numbers.
+
+    Raises:
+        ConfigError: names a parameter.
+    """
+    held = (*model.named_parameters(), *model.named_buffers())
+    if meta := next((name for name, tensor in held if tensor.is_meta), None):
+        raise ConfigError(f"{meta}: is on the meta device, without numbers; model.to_empty(device='cpu') and init it")
+
+
 def check_input(given: Sequence[Any]) -> None:
     """Refuse an input that makes every number void.
 
@@ -54,6 +65,8 @@ def check_input(given: Sequence[Any]) -> None:
         InputError: an entry is NaN or infinite, but for the -inf of a mask beside the input proper; names its place.
     """
     for tensor in given:
+        if tensor.is_meta:
+            raise InputError("the input: is on the meta device, without numbers; give a tensor that has some")
         if tensor.is_floating_point() or tensor.is_complex():
             masked = torch.isneginf(tensor) if len(given) > 1 and not tensor.is_complex() else False
             places = (~(torch.isfinite(tensor) | masked)).nonzero()
