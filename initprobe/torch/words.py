@@ -114,7 +114,7 @@ def notes(layers: Sequence[Layer], watch: Watch, courses: Sequence[Course]) -> I
         names = [call.name for call in watch.uncalled]
         yield f"never called as a module, so only the weights are known: {listed(names)}"
     if not all(course.differentiated for course in courses):
-        yield "nothing that the output is computed from asks for a gradient, so there are none"
+        yield "no way leads back from the output to what asks for a gradient, so there are none"
 
 
 def _called(call: Call) -> str:
