@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from initprobe.numbers import factor, percent, power, short
@@ -73,23 +73,30 @@ def diagnose(
     *,
     apart: Callable[[], str | None] = lambda: None,
 ) -> ProbeResult:
-    """The result with its findings, gravest first, then by the layer where they begin.
+    """The result with its findings, gravest first, then an odd layer, then by the layer where they begin.
 
     `fix` finds a command line that has none of them; it is asked at most once, and only if something is wrong. `apart`
     finds one under which inputs stay different, asked if nothing else is to be said.
     """
     limits = thresholds or Thresholds()
     seen = [(rule, saw) for rule in RULES.values() if (saw := rule.look(result, limits)) is not None]
+    if any(rule.name == _VOID for rule, _ in seen):  # every other number was computed from it
+        seen = [(rule, saw) for rule, saw in seen if rule.name == _VOID]
     healthy = all(saw.severity == "info" for _, saw in seen)
     remedy = None if healthy else fix()
     found = [_finding(result, rule, saw, None if saw.severity == "info" else remedy) for rule, saw in seen]
     if healthy:
         found = [one.model_copy(update={"fix": apart()}) if one.rule == "rank-collapse" else one for one in found]
-    ordered = sorted(found, key=lambda finding: (-SEVERITIES.index(finding.severity), finding.layer))
-    return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(ordered)})
+    return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(sorted(found, key=_place))})
 
 
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
+_VOID = "void-parameter"
+
+
+def _place(finding: Finding) -> tuple[int, bool, int]:
+    """Gravest first; of those as grave, one layer drawn wrongly, which is the cause of what else is seen; by layer."""
+    return -SEVERITIES.index(finding.severity), finding.rule != "odd-layer", finding.layer
 
 
 def _finding(result: ProbeResult, rule: Rule, saw: Observation, remedy: str | None) -> Finding:
@@ -142,11 +149,19 @@ def _profile(result: ProbeResult, tensor: str) -> TensorProfile:
     """Layer and log10 variance, where it is known.
 
     The read-out of a model of somebody's own is left out: by having fewer units it takes a factor from the gradient
-    once, at any depth.
+    once, at any depth. So are layers beside another: from one head to the next there is no way that a signal takes.
     """
-    layers = result.layers[:-1] if _has_readout(result) else result.layers
+    beside = _names(result, "beside")
+    layers = [layer for layer in result.layers if layer.name not in beside]
+    layers = layers[:-1] if layers[-1:] == list(result.layers[-1:]) and _has_readout(result) else layers
     known = ((layer.layer, layer.tensor(tensor).variance_log10) for layer in layers)
     return [(layer, value) for layer, value in known if value is not None]
+
+
+def _names(result: ProbeResult, key: str) -> Collection[str | None]:
+    """Layers that the probe of somebody's own model names under a key of its configuration."""
+    named = result.config.get(key)
+    return [str(name) for name in named] if isinstance(named, list) else []
 
 
 def _has_readout(result: ProbeResult) -> bool:
@@ -317,6 +332,45 @@ def _will_move(layer: LayerStats) -> bool:
     return layer.name is not None and layer.weight.rms == 0 and bool(layer.weight_gradient.rms)
 
 
+def _no_gradient(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    """Judged in somebody's own model, and the last such layer named: on the way back it is the first.
+
+    Nothing is said where a layer is dead, which is why. Zeros above a weight that is 0 on purpose end with the first
+    step.
+    """
+    if not result.modules or _dead_layer(result, limits):
+        return None
+    cut = _names(result, "cut_off")
+    absent = [layer for layer in result.layers if layer.name in cut]
+    still = [] if _has_gate(result) else [layer for layer in result.layers if _is_still(layer)]
+    if not (absent or still):
+        return None
+    what, found = ("dL/dW is absent, though W asks for it", absent) if absent else ("every entry of dL/dW is 0", still)
+    others = f", as in {len(found) - 1} more of {len(result.layers)} layers" if len(found) > 1 else ""
+    return Observation(found[-1].layer, f"{what}{others}", "error")
+
+
+def _is_still(layer: LayerStats) -> bool:
+    return layer.weight_gradient.rms == 0 and layer.weight_gradient.status == "ok"
+
+
+def _has_gate(result: ProbeResult) -> bool:
+    """A weight that somebody set to 0, as the last of a branch, and that the first step opens."""
+    opening = (one for one in result.modules if one.weight is not None and one.weight.rms == 0)
+    return bool(result.config.get("gated")) or any(one.weight_gradient and one.weight_gradient.rms for one in opening)
+
+
+def _void(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    """The probe of somebody's own model names modules whose parameters hold no numbers, with what is wrong."""
+    named = result.config.get("void")
+    if not isinstance(named, dict) or not named:
+        return None
+    module, words = next(iter(named.items()))
+    layer = next((one.layer for one in result.layers if one.name == module), 1)
+    others = f"; {len(named) - 1} more like it" if len(named) > 1 else ""
+    return Observation(layer, f"{words}{others}: whatever is computed from it is void", "error", module=module or None)
+
+
 def _symmetric(result: ProbeResult, limits: Thresholds) -> Observation | None:
     return _first(
         result,
@@ -479,39 +533,80 @@ def _wrong_initializer(result: ProbeResult, limits: Thresholds) -> Observation |
     return Observation(1, evidence, "warning")
 
 
-def _gains(result: ProbeResult) -> dict[str, tuple[float, ModuleStats]]:
-    """`sqrt(fan_in E[W^2])` of every module whose weights are not all 0, by name."""
-    return {
-        one.name: (math.sqrt(one.fan_in) * one.weight.rms, one)
+@dataclass(frozen=True)
+class _Weights:
+    """A module's weights, or in a net of `run` a layer's: whose, how large, and between how many units."""
+
+    name: str | None
+    layer: int
+    rms: float
+    fan_in: int
+    fan_out: int
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """What initializers hold constant: `sqrt(fan_in E[W^2])` first, then by fan_out, then as it is."""
+        return math.sqrt(self.fan_in) * self.rms, math.sqrt(self.fan_out) * self.rms, self.rms
+
+
+def _all_weights(result: ProbeResult) -> list[_Weights]:
+    """Every module's weights by name, or every layer's where they were given, unless they are all 0.
+
+    Weights that `run` draws by one rule are not asked about.
+    """
+    if result.config.get("weights"):
+        return [
+            _Weights(None, one.layer, one.weight.rms, one.fan_in, one.fan_out)
+            for one in result.layers
+            if one.weight.rms
+        ]
+    found = {
+        one.name: _Weights(one.name, _layer_of(result, one), one.weight.rms, one.fan_in, one.fan_out or 1)
         for one in result.modules
         if one.fan_in is not None and one.weight is not None and one.weight.rms
     }
+    return list(found.values())
 
 
 def _odd_layer(result: ProbeResult, limits: Thresholds) -> Observation | None:
-    """The module furthest from the others; smaller ones are often so on purpose, and a norm undoes it."""
-    gains = _gains(result)
-    if len(gains) < 3:
+    """The weights furthest from the others; smaller ones are often so on purpose, and a norm undoes it.
+
+    Given weights of nets of `run` were drawn by a rule that nobody knows, so they have to be odd by every rule.
+    """
+    every = _all_weights(result)
+    if len(every) < 3:
         return None
-    typical = statistics.median(gain for gain, _ in gains.values())
-    gain, module = max(gains.values(), key=lambda one: abs(math.log(one[0] / typical)))
-    ratio = gain / typical
-    if not (ratio > limits.odd or ratio < 1 / limits.odd**2):
+    odd = max(every, key=lambda one: abs(math.log(_ratios(one, every)[0])))
+    ratios = _ratios(odd, every) if odd.name is None else _ratios(odd, every)[:1]
+    if not (min(ratios) > limits.odd or max(ratios) < 1 / limits.odd**2):
         return None
+    ratio, what = ratios[0], "layers" if odd.name is None else "modules"
     evidence = (
-        f"sqrt({module.fan_in} x E[W^2]) = {short(gain)} where the median of {len(gains)} modules is "
-        f"{short(typical)}: {factor(ratio)}"
+        f"sqrt({odd.fan_in} x E[W^2]) = {short(odd.scales[0])} where the median of {len(every)} {what} is "
+        f"{short(odd.scales[0] / ratio)}: {factor(ratio)}"
     )
-    undone = _is_normalised(result, module)
+    undone = _is_normalised(result, odd)
     harmless = undone or (ratio < 1 and not _is_chain(result))
     severity: Severity = "info" if harmless else _gravity(2 * math.log10(ratio), limits)
     cause = "the norm after it makes up for that, though not for the learning rate that it needs" if undone else ""
-    return Observation(_layer_of(result, module), evidence, severity, cause, module.name)
+    return Observation(odd.layer, evidence, severity, cause, odd.name)
 
 
-def _is_normalised(result: ProbeResult, module: ModuleStats) -> bool:
-    own = [one for one in result.modules if one.layer is not None and one.layer == module.layer]
+def _ratios(one: _Weights, every: Sequence[_Weights]) -> list[float]:
+    """A layer's scales over the median of all."""
+    medians = [statistics.median(scales) for scales in zip(*(other.scales for other in every), strict=True)]
+    return [scale / median for scale, median in zip(one.scales, medians, strict=True)]
+
+
+def _is_normalised(result: ProbeResult, odd: _Weights) -> bool:
+    if odd.name is None:
+        return _norm(result) != "none"
+    own = [one for one in result.modules if one.layer is not None and one.layer == _own_layer(result, odd.name)]
     return any(one.kind == "normalisation" for one in own)
+
+
+def _own_layer(result: ProbeResult, name: str) -> int | None:
+    return next(one.layer for one in reversed(result.modules) if one.name == name)
 
 
 def _layer_of(result: ProbeResult, module: ModuleStats) -> int:
@@ -583,6 +678,22 @@ RULES: Registry[Rule] = Registry(
             look=_dead_layer,
         ),
         Rule(
+            name="no-gradient",
+            meaning="nothing comes back from the output to this weight, so it will never learn",
+            measurement="a layer whose dL/dW is 0 everywhere, or absent though asked for; not judged in nets of `run`",
+            remedy="no detach, no_grad or product with 0 between the layer and the loss, and a loss that depends on it",
+            reference="PyTorch documentation, autograd mechanics",
+            look=_no_gradient,
+        ),
+        Rule(
+            name=_VOID,
+            meaning="one NaN or infinity in a parameter makes all that is computed from it NaN",
+            measurement="every entry of every parameter and buffer; not judged in nets of `run`",
+            remedy="a checkpoint from before the parameter was lost, or the parameter drawn anew",
+            reference="IEEE 754-2019",
+            look=_void,
+        ),
+        Rule(
             name="symmetric",
             meaning="identical units get identical gradients and stay identical for ever, whatever the data",
             measurement="a layer whose weights are all equal",
@@ -633,7 +744,7 @@ RULES: Registry[Rule] = Registry(
         Rule(
             name="odd-layer",
             meaning="one layer's weights are drawn on another scale than all others, which is mostly a mistake",
-            measurement="sqrt(fan_in E[W^2]) of a module against the median of a model's; not judged in nets of `run`",
+            measurement="sqrt(fan_in E[W^2]) of a module, or of a layer of --weights, against the median",
             remedy="the initializer of the other layers",
             reference=_GLOROT,
             look=_odd_layer,

@@ -99,17 +99,22 @@ def cost(config: ProbeConfig) -> Cost:
     return Cost(2.0 * products * batch * (passes + fitted), sum(memory_needed(config, sizes, batch)) + _OVERHEAD_BYTES)
 
 
+def available_bytes() -> int:
+    """Memory that is free, or would be if caches gave theirs up."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
 def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: int) -> None:
     """Make sure that a run fits; `held` bytes of data are in memory already.
 
     Raises:
         MemoryLimitError: it would not; says by how much, and what to lower.
     """
-    import psutil
-
     weights, activations = memory_needed(config, sizes, batch)
     needed = weights + activations + 6 * _SKETCH_BYTES * len(sizes) + _OVERHEAD_BYTES + held
-    available = psutil.virtual_memory().available
+    available = available_bytes()
     if needed <= _MEMORY_SHARE * available:
         return
     fix = (

@@ -56,6 +56,7 @@ INSIDE = {
         "measure",
         "guard",
         "watch",
+        "parameters",
         "grouping",
         "words",
         "telling",

@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -428,3 +429,26 @@ def test_sweeps_take_files_beside_initializers(initprobe, tmp_path, two):
     assert told.code == 0, told.err
     assert "two.npz" in told.out
     assert "xavier" in told.out
+
+
+def chained(path, scales, sizes=(100,) * 9):
+    """A net whose weights have std 0.1 times a scale of their own."""
+    pairs = ((a, b, k) for (a, b), k in zip(pairwise(sizes), scales, strict=True))
+    made = {f"W{n}": 0.1 * k * np.random.default_rng(n).standard_normal((a, b)) for n, (a, b, k) in enumerate(pairs, 1)}
+    return saved(path, **made)
+
+
+def test_one_odd_layer_of_a_file_is_named(initprobe, tmp_path):
+    chained(tmp_path / "lay.npz", [1, 1, 1, 50, 1, 1, 1, 1])
+    done = initprobe("run", "--weights", "lay.npz", "--act", "relu", "--no-figures", "-q")
+    assert "odd layer from layer 4: sqrt(100 x E[W^2]) = 49.7" in done.out.replace("ODD LAYER", "odd layer"), done.out
+    assert "SURVIVES" not in done.out
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 1])
+def test_no_width_makes_a_layer_odd(tmp_path, power):
+    """Whether one standard deviation was used throughout, or one that goes with the fans."""
+    sizes = (100, 1000, 5, 800, 20, 900, 10)
+    scales = [(100 / a) ** (power / 2) * 0.1 for a in sizes[:-1]]
+    config = ProbeConfig(weights=chained(tmp_path / "w.npz", scales, sizes), act="relu", batch=50)
+    assert "odd-layer" not in {finding.rule for finding in run(config).diagnosis}

@@ -1,18 +1,21 @@
 """Somebody else's PyTorch model gets the same table, figures, verdict and gates as a net of `run`."""
 
 import copy
+import io
 import math
 import random
+import re
 
 import numpy as np
 import pytest
 
 import initprobe
 from initprobe.config import ProbeConfig
-from initprobe.errors import ConfigError, UnknownNameError
+from initprobe.errors import ConfigError, InputError, UnknownNameError
 from initprobe.experiment import prepare
 from initprobe.networks import first_network
 from initprobe.reports.export import to_csv
+from initprobe.reports.tables import console, print_result
 from initprobe.results import TENSORS, ProbeResult
 from initprobe.sweep.diff import compare, paired, parse_rule
 from initprobe.sweep.sources import kept_runs
@@ -21,7 +24,21 @@ from initprobe.testing import assert_healthy
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
-from torch_nets import Functional, Language, ResNet, Tagger, bottleneck, encoder, generator, mlp, normed  # noqa: E402
+from torch_nets import (  # noqa: E402
+    Attending,
+    Autoencoder,
+    Detached,
+    Functional,
+    Language,
+    ResNet,
+    Silenced,
+    Tagger,
+    bottleneck,
+    encoder,
+    generator,
+    mlp,
+    normed,
+)
 
 from initprobe.torch import probe, traced  # noqa: E402
 from initprobe.torch.kinds import fans, path  # noqa: E402
@@ -457,6 +474,10 @@ def test_what_it_refuses():
         ({"draws": 0}, "at least 1"),
         ({"threads": 0}, "at least 1"),
         ({"loss": lambda y: y}, "one number"),
+        ({"loss": "mse"}, "loss must be a function, not 'mse'"),
+        ({"reinit": 3}, "reinit must be a function, not 3"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"seed": 2**63}, "seed must be at least 0"),
     ):
         with pytest.raises(ConfigError, match=words):
             probe(model, rows(9, 5), **arguments)
@@ -464,6 +485,16 @@ def test_what_it_refuses():
         probe(lambda x: x, rows())
     with pytest.raises(ConfigError, match="no module that holds weights"):
         probe(nn.ReLU(), rows())
+    with pytest.raises(ConfigError, match=r"not ndarray; torch.as_tensor\(x\)"):
+        probe(model, np.zeros((9, 5)))
+    with pytest.raises(ConfigError, match="x is empty: its shape is 0 x 5"):
+        probe(model, rows(0, 5))
+    with pytest.raises(ConfigError, match="weight: is on the meta device"):
+        probe(nn.Linear(5, 5, device="meta"), rows(9, 5))
+    with pytest.raises(ConfigError, match=r"the model \(LSTM\): not judged"):
+        probe(nn.LSTM(5, 5), rows(9, 5))
+    with pytest.raises(ConfigError, match=r"the model \(Linear\): not judged; only real"):
+        probe(nn.Linear(5, 5, dtype=torch.complex64), rows(9, 5).to(torch.complex64))
     with pytest.raises(ConfigError, match="not initialized yet"):
         probe(nn.LazyLinear(5), rows())
 
@@ -635,3 +666,194 @@ def test_variances_agree_with_hooks_by_hand():
         if module.label in seen and not module.name.endswith("relu"):  # which is called twice
             assert module.output.variance == pytest.approx(seen[module.name], rel=1e-6)
     assert math.isfinite(seen["fc"])
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("length", [20, 32])  # with 32, its matrix of weights has as many entries as its output
+def test_the_output_of_attention_is_not_its_matrix_of_weights(whole, length):
+    result = probe(seeded(Attending, whole), torch.randn(8, length, 32, generator=torch.Generator().manual_seed(1)))
+    assert "error" not in {finding.severity for finding in result.diagnosis}, result.table()
+    assert result.layers[1].output.variance == result.layers[1].preactivation.variance
+
+
+def test_a_tensor_of_another_width_is_not_the_output_of_a_linear_layer():
+    class Apart(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.drop = nn.Linear(32, 16), nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.fc(x), self.drop(x.repeat(1, 1, 2))
+
+    layer = probe(seeded(Apart), torch.randn(8, 20, 32)).layers[0]
+    assert layer.output.variance == layer.preactivation.variance
+
+
+@pytest.mark.parametrize(
+    ("make", "loss", "layer"),
+    [
+        (Detached, None, 1),
+        (Silenced, None, 2),  # whose input is 0
+        (lambda: mlp(nn.Tanh, layers=2, width=10), lambda y: (y * 0).sum(), 2),
+        (lambda: mlp(nn.Tanh, layers=2, width=10), lambda y: y.detach().sum(), 2),
+    ],
+)
+def test_a_weight_without_a_gradient_is_an_error(make, loss, layer):
+    result = probe(seeded(make), rows(20, 10), loss=loss)
+    finding = next(one for one in result.diagnosis if one.rule == "no-gradient")
+    assert (finding.severity, finding.layer, finding.fix) == ("error", layer, None), result.table()
+
+
+def test_a_silent_recurrence_before_a_layer_is_an_error():
+    model = seeded(Tagger)
+    for parameter in model.rnn.parameters():
+        nn.init.zeros_(parameter)
+    assert "no-gradient" in rules(probe(model, torch.randint(50, (4, 7))))
+
+
+def test_gates_at_zero_are_no_fault():
+    class Rezero(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.scale = nn.Linear(10, 10), nn.Linear(10, 3), nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            return self.b(x + self.scale * self.a(x))
+
+    model = seeded(Rezero)
+    assert probe(model, rows(20, 10)).healthy
+    model.scale.requires_grad_(False)  # it stays closed
+    assert "no-gradient" in rules(probe(model, rows(20, 10)))
+
+
+@pytest.mark.parametrize(("value", "what"), [(math.nan, "NaN"), (math.inf, "infinities")])
+def test_a_parameter_that_is_no_number_is_named_and_nothing_else(value, what):
+    model = seeded(mlp, nn.Tanh, layers=5)
+    with torch.no_grad():
+        model[6].weight[3, 4] = value
+    (finding,) = probe(model, rows()).diagnosis
+    assert (finding.rule, finding.layer, finding.module) == ("void-parameter", 4, "6")
+    assert finding.evidence.startswith(f"weight of model[6] holds {what}:")
+    normed_ = seeded(normed)
+    normed_[1].bias.data[0] = value
+    (finding,) = probe(normed_, rows()).diagnosis
+    assert finding.module == "1" and "bias of model[1]" in finding.evidence
+
+
+def test_an_odd_head_leads_and_heads_are_no_chain():
+    model = seeded(Autoencoder)
+    assert probe(model, rows()).healthy
+    with torch.no_grad():
+        model.lv.weight *= 100
+    result = probe(model, rows())
+    assert result.config["beside"] == ["mu", "lv"]
+    assert (result.diagnosis[0].rule, result.diagnosis[0].module) == ("odd-layer", "lv"), result.table()
+    assert "exploding-gradient" not in rules(result)
+
+
+def test_an_input_that_is_no_number_is_refused_by_its_place():
+    x = rows(9, 5)
+    x[2, 3] = math.nan
+    with pytest.raises(InputError, match="row 3, column 4: nan"):
+        probe(nn.Linear(5, 5), x)
+    with pytest.raises(InputError, match=r"entry \[0, 2, 3\]: -inf"):
+        probe(nn.Linear(5, 5), torch.where(x.isnan(), -math.inf, x)[None])
+    mask = nn.Transformer.generate_square_subsequent_mask(10)  # whose infinities mean something else
+    assert probe(seeded(encoder), {"src": torch.randn(8, 10, 32), "mask": mask}).healthy
+
+
+def fixes(result):
+    return [finding.fix for finding in result.diagnosis if finding.fix]
+
+
+def mend(model, result):
+    """Do as the first fix says, to every layer if it says so."""
+    line, _, rest = fixes(result)[0].partition(", and so for")
+    places = re.findall(r"model\[\d+\]", line) if not rest else [
+        f"model[{place}]" for place, module in enumerate(model) if isinstance(module, nn.Linear)
+    ]  # fmt: skip
+    for place in places:
+        exec(re.sub(r"model\[\d+\]", place, line), {"nn": nn, "model": model})
+
+
+def test_a_norm_at_fault_is_named_and_no_weights_before_it():
+    model = seeded(lambda: nn.Sequential(*[
+        part for _ in range(2) for part in (nn.Linear(100, 100), nn.BatchNorm1d(100), nn.ReLU())
+    ], nn.Linear(100, 10)))  # fmt: skip
+    with torch.no_grad():
+        model[4].weight *= 1000
+    result = probe(model, rows())
+    assert set(fixes(result)) == {"nn.init.ones_(model[4].weight)"}, result.table()
+    mend(model, result)
+    assert probe(model, rows()).healthy
+    model[4].running_var.fill_(1e6)
+    result = probe(model.eval(), rows())
+    assert rules(result) and not fixes(result), result.table()
+
+
+def test_a_layer_dead_through_its_bias_gets_another_bias():
+    model = seeded(mlp, nn.ReLU, layers=4)
+    nn.init.constant_(model[2].bias, -5)
+    result = probe(model, rows())
+    finding = next(one for one in result.diagnosis if one.rule == "dead-layer")
+    assert finding.fix == "nn.init.zeros_(model[2].bias)"
+    mend(model, result)
+    assert "dead-layer" not in rules(probe(model, rows()))
+
+
+def tiny(act):
+    model = seeded(mlp, act, layers=12)
+    for module in model:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)
+    return model
+
+
+@pytest.mark.parametrize("act", [nn.Sigmoid, nn.Softplus, nn.Hardsigmoid, nn.Hardswish])
+def test_no_fix_where_no_constant_gain_holds(act):
+    result = probe(tiny(act), rows())
+    assert rules(result) and not fixes(result), result.table()
+
+
+@pytest.mark.parametrize("act", [nn.PReLU, nn.GELU, nn.Mish, nn.ELU, nn.SELU, nn.ReLU6, nn.Softsign])
+def test_a_fix_that_is_offered_holds(act):
+    model = tiny(act)
+    result = probe(model, rows())
+    assert (act is not nn.PReLU) or "a=0.25" in fixes(result)[0]
+    mend(model, result)
+    assert probe(model, rows()).healthy
+
+
+def test_what_is_not_judged_is_said():
+    result = probe(seeded(Tagger), torch.randint(50, (4, 7)))
+    assert "not judged: embed (Embedding), rnn (LSTM)" in result.notes
+    attention = nn.MultiheadAttention(32, 4, batch_first=True)
+    for note in probe(attention, (torch.randn(8, 5, 32),) * 3).notes:
+        assert "follows :" not in note and "known: ." not in note
+    told = probe(seeded(lambda: nn.Sequential(nn.Linear(9, 9), nn.LogSoftmax(-1))), rows(20, 9))
+    assert not any("--trace" in note for note in told.notes)
+
+
+def test_lines_are_folded_on_a_terminal_alone(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    result, shown = probe(seeded(Functional), rows()), Terminal()
+    print_result(result, console(shown, color=False))
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown.getvalue())
+    assert max(map(len, plain.splitlines())) <= 80 < max(map(len, result.table().splitlines()))
+    assert plain.split() == result.table().split()
+
+
+def test_long_names_leave_room_for_the_numbers():
+    model = seeded(nn.Sequential)
+    for number in range(3):
+        model.add_module(f"a_stage_with_a_very_long_name_{number}_and_a_projection_{number}", nn.Linear(10, 10))
+        model.add_module(f"act{number}", nn.ReLU())
+    table = probe(model, rows(20, 10)).table()
+    shown = [line for line in table.splitlines() if "…" in line]
+    assert len(shown) == 3 and max(map(len, shown)) <= 80 and all("ojection_" in line for line in shown)

@@ -62,6 +62,46 @@ class Picky(nn.Module):
         super().__init__()
 
 
+class Back(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise ValueError("no way back")
+
+
+class Oneway(nn.Linear):
+    def __init__(self):
+        super().__init__(20, 20)
+
+    def forward(self, x):
+        return Back.apply(super().forward(x))
+
+
+class Leaving(nn.Linear):
+    def __init__(self):
+        super().__init__(20, 20)
+
+    def forward(self, x):
+        raise SystemExit(0)
+
+
+def leave():
+    raise SystemExit(0)
+
+
+def meta():
+    return nn.Linear(20, 20, device="meta")
+
+
+def marked():
+    model = make()
+    model.add_module("[/foo]", nn.Linear(5, 5))
+    return model
+
+
 number = 3
 """
 
@@ -169,6 +209,16 @@ FAULTS = [
         ["cli_net:make", "--input-shape", "4,20", "--checkpoint", "other.pt"],
         "does not fit the model: it lacks 0.bias, 2.bias; it has 9.weight; 0.weight is 3, not 30 x 20",
     ),
+    (
+        ["cli_net:Oneway", "--input-shape", "4,20"],
+        "cli_net:Oneway: fails on the way back from an input of shape 4 x 20",
+    ),
+    (["cli_net:Leaving", "--input-shape", "4,20"], "fails on an input of shape 4 x 20 and float32: SystemExit: 0"),
+    (["cli_net:leave", "--input-shape", "4,20"], "cli_net:leave() cannot make a model: SystemExit: 0"),
+    (["leaving:make", "--input-shape", "4,20"], "leaving cannot be imported: SystemExit: 3"),
+    (["cli_net:meta", "--input-shape", "4,20"], "weight: is on the meta device, without numbers"),
+    (["cli_net:make", "--input-shape", "1000000,1000000"], "--input-shape: 1000000 x 1000000 and its copies need"),
+    (["cli_net:make", "--input", "xnan.npy"], "the input: row 2, column 3: nan is no finite number"),
     (["cli_net:make", "--input-shape", "4,20", "--threads", "0"], "threads must be at least 1"),
     (["cli_net:make", "--input-shape", "4,20", "-o", ""], "the directory is empty"),
 ]
@@ -182,9 +232,23 @@ def test_every_fault_is_one_line(initprobe, net, tmp_path, arguments, words):
     net.save([net.ones(3)], tmp_path / "list.pt")
     other = {"9.weight": net.ones(3), "0.weight": net.ones(3), "2.weight": net.ones(5, 30)}
     net.save(other, tmp_path / "other.pt")
+    (tmp_path / "leaving.py").write_text("import sys; sys.exit(3)")
+    numbers = np.ones((4, 20))
+    numbers[1, 2] = np.nan
+    np.save(tmp_path / "xnan.npy", numbers)
     done = initprobe("torch", *arguments, "--no-figures")
     assert done.code == 2, done.out
     assert words in done.err and len(done.err.splitlines()) == 1, done.err
+
+
+@pytest.mark.usefixtures("net")
+def test_names_that_look_like_markup_and_seeds_beyond_torch(initprobe):
+    done = initprobe("torch", "cli_net:marked", "--input-shape", "4,20", "--no-figures", "-v")
+    assert done.code == 0 and done.out.count("[/foo]") == 3, done.out + done.err
+    far = initprobe("torch", "cli_net:make", "--input-shape", "4,20", "--no-figures", "--seed", 10**22)
+    assert far.code == 2 and "Traceback" not in far.err
+    last = initprobe("torch", "cli_net:make", "--input-shape", "4,20", "--no-figures", "--seed", 2**63 - 1)
+    assert last.code == 0, last.err
 
 
 def test_without_torch_it_says_what_to_install(tmp_path):

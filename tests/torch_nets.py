@@ -144,3 +144,48 @@ class Tagger(nn.Module):
         self.seen += 1
         states, (last, _) = self.rnn(self.embed(tokens))
         return self.head(states), last
+
+
+class Attending(nn.Module):
+    """A linear layer, then attention on what it gives."""
+
+    def __init__(self, whole):
+        super().__init__()
+        self.q, self.a = nn.Linear(32, 32), nn.MultiheadAttention(32, 4, batch_first=True)
+        self.whole = whole
+
+    def forward(self, x):
+        h = self.q(x)
+        found = self.a(h, h, h)
+        return found if self.whole else found[0]
+
+
+class Detached(nn.Module):
+    """No way back from the second layer to the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.act, self.b = nn.Linear(10, 10), nn.Tanh(), nn.Linear(10, 10)
+
+    def forward(self, x):
+        return self.b(self.act(self.a(x)).detach())
+
+
+class Silenced(Detached):
+    """Nothing gets from the first layer to the second."""
+
+    def forward(self, x):
+        return self.b(self.act(self.a(x)) * 0)
+
+
+class Autoencoder(nn.Module):
+    """A trunk with two heads beside each other."""
+
+    def __init__(self):
+        super().__init__()
+        self.e, self.act = nn.Linear(100, 100), nn.ReLU()
+        self.mu, self.lv = nn.Linear(100, 20), nn.Linear(100, 20)
+
+    def forward(self, x):
+        h = self.act(self.e(x))
+        return self.mu(h), self.lv(h)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--trace", is_flag=True, help="Make modules of functional activations by torch.fx, so that they are seen."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of everything random.")
 @click.option("--threads", type=int, metavar="N", help="Threads that take statistics.  [default: all]")
 @click.option("-o", "--out", metavar="DIR", help=f"Where figures and result.json go.  [default: {DEFAULT_OUT}/NAME/]")
 @click.option("--format", "formats", default="png", show_default=True, metavar="png,svg,pdf", help="Figure formats.")

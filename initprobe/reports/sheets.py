@@ -42,6 +42,8 @@ VERDICTS = {
     "fan-mismatch": "#8CA854",
     "wrong-initializer": "#A8FC8C",
     "odd-layer": "#FCC4C4",
+    "no-gradient": "#000038",
+    "void-parameter": "#C4E0FC",
 }
 # How many times the width of the middle nine tenths an axis reaches beyond them, and its least extent.
 _FAR = 3.0

@@ -20,6 +20,8 @@ from initprobe.results import TENSORS, Finding, LayerStats, ModuleStats, ProbeRe
 
 _MOST_ROWS = 100
 _WIDEST = 1000
+_LONGEST_NAME = 22
+_LABEL = 10  # columns of the word that a line begins with
 _SPARK_BINS = 7  # odd, so that a spike at 0 is one
 _STATUS_STYLE = {"ok": "", "underflow": "yellow", "overflow": "red", "nonfinite": "red"}
 _HEALTHY = "SIGNAL SURVIVES initialization (training is another matter)"
@@ -53,11 +55,11 @@ def plain_text(result: ProbeResult) -> str:
 def print_result(result: ProbeResult, to: Console, verbose: bool = False) -> None:
     """Print the heading, the table and the summary; every tensor's tables too if `verbose`."""
     print_verdict(result, to)
-    to.print(_heading(result), soft_wrap=True)
+    _say(_heading(result), to)
     to.print()
     to.print(_layer_table(result, verbose))
     to.print()
-    to.print(summary(result), soft_wrap=True)
+    _say(summary(result), to)
     if verbose:
         if result.modules:
             to.print()
@@ -69,7 +71,19 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False) -> Non
 
 def print_verdict(result: ProbeResult, to: Console) -> None:
     """Print what was found, gravest first, and the command line that cures it."""
-    to.print(_verdict(result), soft_wrap=True)
+    _say(_verdict(result), to)
+
+
+def _say(text: Text, to: Console) -> None:
+    """Print lines as they are, as who reads a pipe expects; on a terminal fold them below their own text.
+
+    A fix is left whole, for whoever copies it.
+    """
+    width = Console(file=to.file).width - _LABEL
+    for line in text.split("\n", allow_blank=True):
+        folded = to.is_terminal and width > _LABEL and not line.plain.startswith("fix ")
+        for number, part in enumerate(line.wrap(to, width) if folded else [line]):
+            to.print(Text(" " * _LABEL * (number > 0)) + part, soft_wrap=True)
 
 
 def _verdict(result: ProbeResult) -> Text:
@@ -181,13 +195,19 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
     edges = _spark_edges(result)
     return [
         Column("\nlayer", lambda layer: str(layer.layer)),
-        *([Column("\nmodule", lambda layer: layer.name or NOTHING)] if result.modules else []),
+        *([Column("\nmodule", lambda layer: _short_name(layer.name or NOTHING))] if result.modules else []),
         *_output_columns(result),
         *_gradient_columns(result),
         *_fitting_columns(result),
         *([Column("\ndW/W", lambda layer: short(layer.gradient_to_weight_ratio))] if verbose else []),
         Column(f"h in\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges)),
     ]
+
+
+def _short_name(name: str) -> str:
+    """A name that leaves room for the numbers in 80 columns: both ends of a long one."""
+    half = (_LONGEST_NAME - 1) // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1 - half]}…{name[-half:]}"
 
 
 def _output_columns(result: ProbeResult) -> Iterator[Column]:
@@ -267,7 +287,8 @@ def _layer_table(result: ProbeResult, verbose: bool) -> RenderableType:
         table.add_column(column.heading, justify="right", no_wrap=True)
     shown = result.layers if verbose else _thinned(result.layers)
     for layer in shown:
-        table.add_row(*(column.entry(layer) for column in columns), style=_STATUS_STYLE[layer.status])
+        # As text: a module's name may look like markup.
+        table.add_row(*(Text(column.entry(layer)) for column in columns), style=_STATUS_STYLE[layer.status])
     if len(shown) == len(result.layers):
         return table
     note = Text(f"{len(shown)} of {len(result.layers)} layers shown; -v shows every one", style="dim")
@@ -305,7 +326,7 @@ def _module_table(modules: Sequence[ModuleStats]) -> Table:
         justify: Literal["left", "right"] = "left" if heading in ("module", "class") else "right"
         table.add_column(heading, justify=justify, no_wrap=True, vertical="bottom")
     for one in modules:
-        table.add_row(*(entry(one) for entry in _MODULE_COLUMNS.values()), style=_STATUS_STYLE[one.status])
+        table.add_row(*(Text(entry(one)) for entry in _MODULE_COLUMNS.values()), style=_STATUS_STYLE[one.status])
     return table
 
 

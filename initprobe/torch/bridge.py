@@ -18,15 +18,17 @@ from initprobe.errors import ConfigError
 from initprobe.results import LayerStats, ModuleStats, ProbeResult
 from initprobe.thresholds import Thresholds
 from initprobe.torch import words
-from initprobe.torch.grouping import Layer, is_chain, layers_of
+from initprobe.torch.grouping import Layer, beside, cut_off, is_chain, layers_of
 from initprobe.torch.guard import left_as_found, seed_everything
 from initprobe.torch.measure import is_measured
+from initprobe.torch.parameters import check_input, check_tensors, has_gate, void_parameters
 from initprobe.torch.remedies import with_fixes
 from initprobe.torch.telling import Teller
 from initprobe.torch.watch import Call, Watch, tensors
 
 Loss = Callable[[Any], Any]
 _SEED_STEP = 1_000_003  # draws of neighbouring seeds start apart
+_SEEDS = 2**63  # that torch has
 
 
 def probe(
@@ -64,6 +66,8 @@ def probe(
         ConfigError: the model or the arguments are not fit for this; in one line, what is wrong and what to do.
     """
     model = _checked(model, draws, reinit, threads)
+    _check_arguments(x, loss, reinit, seed)
+    check_tensors(model)
     started, count = time.perf_counter(), threads or available_threads()
     own = _own(model, x)
     with left_as_found(model, parameters=reinit is not None), workers(count) as pool, Watch(model, pool) as watch:
@@ -73,16 +77,27 @@ def probe(
         told, modules = _told(watch, layers, draws)
     shapes = words.input_words(list(_inputs(x)))
     found = ProbeResult(
-        config=_config(model, shapes, loss, draws, seed) | {"chain": is_chain(watch.calls, watch.results)},
+        config=_config(model, shapes, loss, draws, seed) | _wiring(watch, layers, courses),
         description=words.describe(model, words.setting_words(model, shapes, draws, seed), layers, told),
         environment=environment(count, words.torch_version()),
         elapsed_s=time.perf_counter() - started,
         theory_note=words.THEORY_NOTE,
         layers=told,
         modules=modules,
-        notes=tuple(words.notes(layers, watch.uncalled, courses)),
+        notes=tuple(words.notes(layers, watch, courses)),
     )
-    return with_fixes(diagnose(found, thresholds=thresholds), layers, watch.uncalled)
+    return with_fixes(diagnose(found, thresholds=thresholds), layers, watch)
+
+
+def _wiring(watch: Watch, layers: Sequence[Layer], courses: Sequence[words.Course]) -> dict[str, Any]:
+    """What the verdict has to know of the model beside the numbers."""
+    return {
+        "chain": is_chain(watch.calls, watch.results),
+        "beside": [layer.call.label for layer in beside(layers)],
+        "cut_off": [layer.call.label for layer in cut_off(layers)],
+        "gated": any(course.gated for course in courses),
+        "void": courses[0].void,
+    }
 
 
 def _told(watch: Watch, layers: Sequence[Layer], draws: int) -> tuple[tuple[LayerStats, ...], tuple[ModuleStats, ...]]:
@@ -112,6 +127,24 @@ def _checked(model: Any, draws: int, reinit: object, threads: int | None) -> Any
     if lazy:
         raise ConfigError(f"{words.listed(lazy)}: not initialized yet; run the model once on such an input, then probe")
     return inside
+
+
+def _check_arguments(x: Any, loss: object, reinit: object, seed: int) -> None:
+    for name, given in (("loss", loss), ("reinit", reinit)):
+        if given is not None and not callable(given):
+            raise ConfigError(f"{name} must be a function, not {given!r}")
+    if not 0 <= seed < _SEEDS:
+        raise ConfigError(f"seed must be at least 0 and less than 2^63, not {seed}")
+    given = list(_inputs(x))
+    if not given:
+        raise ConfigError(
+            f"x must be a tensor, a tuple of arguments or a mapping of keyword arguments, with a tensor in it, not "
+            f"{type(x).__name__}; torch.as_tensor(x) makes one of an array"
+        )
+    empty = next((tensor for tensor in given if tensor.numel() == 0), None)
+    if empty is not None:
+        raise ConfigError(f"x is empty: its shape is {words.input_words([empty])}; give at least one sample")
+    check_input(given)
 
 
 def _inputs(x: Any) -> Iterator[Any]:
@@ -181,6 +214,7 @@ def _one_draw(
     """One network forward and back."""
     if reinit is not None:
         reinit(model)
+    void = void_parameters(model)
     with _recording():
         output = watch.forward(lambda: _called(model, x))
         ends, starts = _starts(output, loss, key)
@@ -188,10 +222,11 @@ def _one_draw(
         ends = [end for end in ends if end.requires_grad]
         sources = [one for one in (*model.parameters(), *_inputs(x)) if one.requires_grad]
         if not ends or not sources:
-            return words.Course(False, value)
+            return words.Course(False, value, void=void)
         gradients = torch.autograd.grad(ends, sources, starts, allow_unused=True)
-    watch.add_weight_gradients({id(one): grad for one, grad in zip(sources, gradients, strict=True)})
-    return words.Course(True, value)
+    found = {id(one): grad for one, grad in zip(sources, gradients, strict=True)}
+    watch.add_weight_gradients(found)
+    return words.Course(True, value, has_gate(model, found), void)
 
 
 def _starts(output: Any, loss: Loss | None, key: tuple[int, int]) -> tuple[list[Any], list[Any] | None]:
@@ -202,18 +237,24 @@ def _starts(output: Any, loss: Loss | None, key: tuple[int, int]) -> tuple[list[
             raise ConfigError("loss must give one number, a tensor that depends on the model's output")
         return [value], None
     ends = [tensor for tensor in tensors(output) if tensor.requires_grad]
-    rng = torch.Generator().manual_seed(key[0] * _SEED_STEP + key[1])
+    rng = torch.Generator().manual_seed((key[0] * _SEED_STEP + key[1]) % _SEEDS)
     return ends, [torch.randn(end.shape, generator=rng).to(end.device, end.dtype) for end in ends]
 
 
 def _layers(watch: Watch) -> list[Layer]:
     found = layers_of(watch.calls, watch.results)
-    if not found:
+    if found:
+        return found
+    held = words.unjudged(watch.calls)
+    if held:
         raise ConfigError(
-            "the model calls no module that holds weights (linear, convolution, attention), so there is no layer to "
-            "speak of; F.linear and its like are not seen"
+            f"{words.listed(held)}: not judged; only real linear, convolution and attention modules are, and the "
+            "model calls none"
         )
-    return found
+    raise ConfigError(
+        "the model calls no module that holds weights (linear, convolution, attention), so there is no layer to "
+        "speak of; F.linear and its like are not seen"
+    )
 
 
 def _owners(layers: Sequence[Layer], uncalled: Sequence[Call]) -> dict[int, int]:

@@ -17,7 +17,7 @@ class Layer:
         call: of the module that holds W.
         z: what it gives; what the norm gives that takes exactly this.
         h: what the activation module gives that comes before the next layer; without one, the first new tensor that a
-            later module is given; else z.
+            later module is given; else z. Never another output of the same call, as attention's weights.
         norm: the call of that norm.
         activation: the call of that activation.
         unseen: between z and h stands something that is no module.
@@ -55,15 +55,16 @@ def _layer(call: Call, after: Sequence[Call], results: Sequence[Track]) -> Layer
     if activation is not None:
         return Layer(call, z, activation.outputs[0], norm, activation)
     given = [*(track for one in after for track in one.inputs[:1]), *results]
-    h = next((track for track in given if track.number > z.number and _alike(track, z)), z)
+    new = [track for track in given if track.number > z.number and track not in call.outputs]
+    h = next((track for track in new if _alike(track, z, call.axis)), z)
     return Layer(call, z, h, norm, unseen=h is not z)
 
 
-def _alike(one: Track, other: Track) -> bool:
-    """As many entries, or as many channels at other positions."""
-    if one.entries == other.entries:
+def _alike(one: Track, z: Track, axis: int) -> bool:
+    """As many entries, or after a convolution, whose channels have an axis of their own, as many at other positions."""
+    if one.entries == z.entries:
         return True
-    return len(one.shape) == len(other.shape) > 2 and one.shape[1] == other.shape[1]
+    return axis == 1 and len(one.shape) == len(z.shape) > 2 and one.shape[1] == z.shape[1]
 
 
 def is_chain(calls: Sequence[Call], results: Sequence[Track]) -> bool:
@@ -72,3 +73,21 @@ def is_chain(calls: Sequence[Call], results: Sequence[Track]) -> bool:
         return False
     given = [*(call.inputs for call in calls[1:]), list(results)]
     return all(call.outputs[:1] == inputs and len(inputs) == 1 for call, inputs in zip(calls, given, strict=True))
+
+
+def beside(layers: Sequence[Layer]) -> list[Layer]:
+    """Layers that are given what an earlier one is given, as heads are, and queries, keys and values.
+
+    The first is no more on the way than the others where the net ends with them.
+    """
+    groups: dict[Track, list[Layer]] = {}
+    for layer in layers:
+        for track in layer.call.inputs[:1]:
+            groups.setdefault(track, []).append(layer)
+    several = [group for group in groups.values() if len(group) > 1]
+    return [layer for group in several for layer in group[0 if group[-1] is layers[-1] else 1 :]]
+
+
+def cut_off(layers: Sequence[Layer]) -> list[Layer]:
+    """Layers whose weight asks for a gradient and gets none."""
+    return [layer for layer in layers if layer.call.learns and layer.call.weight and not layer.call.weight.gradient]

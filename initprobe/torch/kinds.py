@@ -28,7 +28,8 @@ _KINDS: Mapping[ModuleKind, tuple[type, ...]] = {
 WEIGHTED: tuple[ModuleKind, ...] = ("linear", "convolution", "attention")
 
 # Those whose value is a distribution over entries or a pair of halves are no map of single entries.
-_NOT_ELEMENTWISE = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.AdaptiveLogSoftmaxWithLoss)
+SOFTMAXES = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
+_NOT_ELEMENTWISE = (*SOFTMAXES, nn.AdaptiveLogSoftmaxWithLoss)
 _KNOWN: Mapping[type, Callable[[Any], Activation]] = {
     nn.ReLU: lambda _: ACTIVATIONS["relu"],
     nn.ReLU6: lambda _: ACTIVATIONS["relu6"],
@@ -64,8 +65,17 @@ def kind_of(module: Any) -> ModuleKind:
 
 def activation_of(module: Any) -> Activation | None:
     """Our record of an activation module; None for one that we have none of."""
+    if type(module) is nn.PReLU:
+        return _prelu(module)
     make = _KNOWN.get(type(module))
     return None if make is None else make(module)
+
+
+def _prelu(module: Any) -> Activation | None:
+    """As leaky ReLU, where every channel has the same slope, as at the start."""
+    slopes = module.weight.detach()
+    low, high = float(slopes.min()), float(slopes.max())
+    return _with("leaky_relu", slope=low) if low == high and 0 <= low <= 1 else None
 
 
 def leaves(model: Any) -> Iterator[tuple[str, Any]]:

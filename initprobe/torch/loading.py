@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import sys
 import traceback
@@ -15,14 +16,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from initprobe.errors import ConfigError, InitprobeError, InputError
+from initprobe.errors import ConfigError, InitprobeError, InputError, MemoryLimitError
 from initprobe.inputs import read_array, read_table
+from initprobe.memory import available_bytes
 from initprobe.registry import suggestion
 from initprobe.results import ProbeResult
 from initprobe.torch import words
 from initprobe.torch.bridge import probe
 from initprobe.torch.functions import traced
 from initprobe.torch.guard import left_as_found, seed_everything
+from initprobe.torch.parameters import check_input, check_tensors
+from initprobe.torch.watch import tensors
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
@@ -66,7 +70,9 @@ def prepare(request: Request) -> tuple[Any, Any]:
         model.to(getattr(torch, request.dtype))
     if request.evaluation:
         model.eval()
+    check_tensors(model)
     x = _input(request, next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32))
+    check_input([x])
     _try(request.target, model, x)
     return (traced(model) if request.trace else model), x
 
@@ -85,7 +91,7 @@ def _theirs(what: str) -> Iterator[None]:
         yield
     except InitprobeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # code that is imported may end the program, as a script does
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"
         text = next(iter(str(error).splitlines()), "")
@@ -189,10 +195,20 @@ def _input(request: Request, dtype: Any) -> Any:
     if (request.shape is None) == (request.file is None):
         raise ConfigError("give one of --input-shape 64,784 and --input FILE")
     if request.shape is not None:
-        rng = torch.Generator().manual_seed(request.seed)
-        return torch.randn(request.shape, generator=rng).to(dtype)
+        return _drawn(request.shape, request.seed).to(dtype)
     assert request.file is not None
     return _from_file(request.file, dtype)
+
+
+def _drawn(shape: tuple[int, ...], seed: int) -> Any:
+    """N(0, 1), if it fits: the trial and the probe each take a copy."""
+    needed, available = 3 * 4 * math.prod(shape), available_bytes()
+    if needed > available:
+        raise MemoryLimitError(
+            f"--input-shape: {' x '.join(map(str, shape))} and its copies need {needed / 1e9:,.1f} GB and "
+            f"{available / 1e9:,.1f} GB is free; take fewer samples"
+        )
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _from_file(file: Path, dtype: Any) -> Any:
@@ -210,7 +226,12 @@ def _from_file(file: Path, dtype: Any) -> Any:
 
 
 def _try(target: str, model: Any, x: Any) -> None:
-    """One pass forward: what fails in it is a fault of the model or of the input, not ours."""
+    """One pass forward and back: what fails in it is a fault of the model or of the input, not ours."""
     given = f"input of shape {words.input_words([x])} and {words.dtype_name(x.dtype)}"
-    with left_as_found(model, parameters=False), torch.no_grad(), _theirs(f"{target}: fails on an {given}"):
-        model(x.clone())
+    with left_as_found(model, parameters=False):
+        with _theirs(f"{target}: fails on an {given}"):
+            ends = [tensor for tensor in tensors(model(x.clone())) if tensor.requires_grad]
+        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if ends and learning:
+            with _theirs(f"{target}: fails on the way back from an {given}"):
+                torch.autograd.grad([end.sum() for end in ends], learning, allow_unused=True)

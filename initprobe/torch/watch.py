@@ -39,6 +39,7 @@ class Call:
         weight: its weight.
         saturated: entries of its output in the saturated band, all draws together.
         dead_fractions: share of the units that are off for every sample, in each draw.
+        learns: its weight asks for a gradient.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Call:
     weight: Track | None = None
     saturated: int = 0
     dead_fractions: list[float] = field(default_factory=list)
+    learns: bool = False
 
     @property
     def label(self) -> str:
@@ -182,6 +184,7 @@ class Watch:
         given = list(tensors((args, kwargs)))[: 3 if call.kind == "attention" else None]
         self._note(call.inputs, [self._track(tensor) for tensor in given])
         call.weight = self._weight(module, call.weight)
+        call.learns = call.weight is not None and weight_of(module).requires_grad
         if call.activation is not None and call.activation.dead_below is not None and given:
             call.dead_fractions.append(_dead_fraction(given[0], call.axis, call.activation.dead_below))
         self._open.append(call)

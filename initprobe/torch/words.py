@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +15,8 @@ from initprobe.describe import shape_words
 from initprobe.numbers import short
 from initprobe.results import Description, LayerStats
 from initprobe.torch.grouping import Layer
-from initprobe.torch.watch import Call
+from initprobe.torch.kinds import SOFTMAXES
+from initprobe.torch.watch import Call, Watch
 
 THEORY_NOTE = "none: what an infinitely wide net would do is known of the nets of `initprobe run`, not of this model"
 _MOST_NAMES = 4
@@ -81,28 +82,61 @@ def input_words(given: Sequence[Any]) -> str:
 
 @dataclass(frozen=True)
 class Course:
-    """How one draw went: whether there was a way back, and the loss, where one was given."""
+    """How one draw went.
+
+    Attributes:
+        differentiated: there was a way back.
+        loss: where one was given.
+        gated: a parameter of the model's own is 0 and the first step changes it.
+        void: what is wrong with parameters that hold no numbers, by the name of their module.
+    """
 
     differentiated: bool
     loss: float | None
+    gated: bool = False
+    void: Mapping[str, str] = field(default_factory=dict)
 
 
-def notes(layers: Sequence[Layer], uncalled: Sequence[Call], courses: Sequence[Course]) -> Iterator[str]:
+def notes(layers: Sequence[Layer], watch: Watch, courses: Sequence[Course]) -> Iterator[str]:
     """The loss, what could not be seen, and what to do."""
     losses = [course.loss for course in courses if course.loss is not None]
     if losses:
         yield f"loss at the start: {statistics.fmean(losses):.4g}"
-    unseen = [layer.call.label for layer in layers if layer.unseen]
+    unseen = [_called(layer.call) for layer in layers if layer.unseen and not _meets_softmax(layer, watch.calls)]
     if unseen:
         yield (
             f"no activation module follows {listed(unseen)}: h there is what the next module is given. Functional "
             "calls (F.relu, x + y) are not seen; torch.fx can make modules of activations: --trace, or traced(model)"
         )
-    if uncalled:
-        names = [call.name for call in uncalled]
+    if held := unjudged(watch.calls):
+        yield f"not judged: {listed(held)}"
+    if watch.uncalled:
+        names = [call.name for call in watch.uncalled]
         yield f"never called as a module, so only the weights are known: {listed(names)}"
     if not all(course.differentiated for course in courses):
-        yield "nothing that the output is computed from asks for a gradient, so there are none"
+        yield "no way leads back from the output to what asks for a gradient, so there are none"
+
+
+def _called(call: Call) -> str:
+    """A module's name; that of its class for a model that is one module."""
+    return call.label or type(call.module).__name__
+
+
+def _meets_softmax(layer: Layer, calls: Sequence[Call]) -> bool:
+    """What makes h of z is a module, though none that works entry by entry: no tracing shows more."""
+    makers = (call for call in calls if layer.h in call.outputs)
+    return any(layer.z in call.inputs and isinstance(call.module, SOFTMAXES) for call in makers)
+
+
+def unjudged(calls: Sequence[Call]) -> list[str]:
+    """Modules that hold weights and are no layers, as recurrences, embeddings and products of complex numbers are."""
+    held = [
+        call
+        for call in calls
+        if not call.is_layer and call.kind != "normalisation" and call.kind != "activation"
+        if any(parameter.ndim > 1 for parameter in call.module.parameters())
+    ]
+    return list(dict.fromkeys(f"{call.name or 'the model'} ({type(call.module).__name__})" for call in held))
 
 
 def listed(names: Sequence[str]) -> str:

@@ -1,0 +1,81 @@
+"""Entries that decide what the numbers mean: gates at 0, and what is no number, in parameters and in the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from initprobe.errors import ConfigError, InputError
+from initprobe.torch.kinds import path
+
+
+def has_gate(model: Any, gradients: Mapping[int, Any]) -> bool:
+    """A parameter that is 0 and has a gradient, as the scale of a branch (ReZero, LoRA's B).
+
+    `gradients` by the id of the parameter. A bias opens nothing, and nobody sets a recurrence to 0 on purpose.
+    """
+    return any(
+        "bias" not in name and not bool(parameter.any()) and _moves(gradients.get(id(parameter)))
+        for module in model.modules()
+        if not isinstance(module, nn.RNNBase | nn.RNNCellBase)
+        for name, parameter in module.named_parameters(recurse=False)
+    )
+
+
+def _moves(gradient: Any) -> bool:
+    return gradient is not None and bool(gradient.any())
+
+
+def void_parameters(model: Any) -> dict[str, str]:
+    """What is wrong with parameters and buffers that hold NaN, or infinities where none belong, by their module."""
+    found: dict[str, str] = {}
+    for name, what in _void(model):
+        module, _, own = name.rpartition(".")
+        found.setdefault(module, f"{own} of {path(module)} holds {what}")
+    return found
+
+
+def _void(model: Any) -> Iterator[tuple[str, str]]:
+    for name, tensor in model.named_parameters():
+        if not bool(torch.isfinite(tensor).all()):
+            yield name, "NaN" if bool(torch.isnan(tensor).any()) else "infinities"
+    for name, tensor in model.named_buffers():
+        if bool(torch.isnan(tensor).any()):  # a mask is made of infinities
+            yield name, "NaN"
+
+
+def check_tensors(model: Any) -> None:
+    """Refuse a model on the meta device, which holds shapes and no numbers.
+
+    Raises:
+        ConfigError: names a parameter.
+    """
+    held = (*model.named_parameters(), *model.named_buffers())
+    if meta := next((name for name, tensor in held if tensor.is_meta), None):
+        raise ConfigError(f"{meta}: is on the meta device, without numbers; model.to_empty(device='cpu') and init it")
+
+
+def check_input(given: Sequence[Any]) -> None:
+    """Refuse an input that makes every number void.
+
+    Raises:
+        InputError: an entry is NaN or infinite, but for the -inf of a mask beside the input proper; names its place.
+    """
+    for tensor in given:
+        if tensor.is_meta:
+            raise InputError("the input: is on the meta device, without numbers; give a tensor that has some")
+        if tensor.is_floating_point() or tensor.is_complex():
+            masked = torch.isneginf(tensor) if len(given) > 1 and not tensor.is_complex() else False
+            places = (~(torch.isfinite(tensor) | masked)).nonzero()
+            if len(places):
+                raise InputError(_place_words(tensor, places[0].tolist()))
+
+
+def _place_words(tensor: Any, place: Sequence[int]) -> str:
+    """`the input: row 1, column 3: nan is no finite number`, counted as in a file; by its index in more dimensions."""
+    entry = tensor[tuple(place)].item()
+    at = f"row {place[0] + 1}, column {place[1] + 1}" if len(place) == 2 else f"entry {list(place)}"
+    return f"the input: {at}: {entry} is no finite number"
