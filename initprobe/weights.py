@@ -121,6 +121,8 @@ def read_weights(path: Path, dtype: str | None = None) -> Network:
         InputError: no such file, another format, pickled objects, a layer missing, shapes that do not follow each
             other, or an entry that is not finite; in one line, what and where.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory; give the .npz file in it")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     seen = path.stat()

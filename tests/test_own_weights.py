@@ -372,6 +372,17 @@ def test_a_single_array_and_a_missing_file_are_refused(tmp_path):
         read_weights(tmp_path / "w.npy")
     with pytest.raises(ConfigError, match=r"none\.npz: no such file"):
         ProbeConfig(weights=tmp_path / "none.npz", act="tanh")
+    with pytest.raises(ConfigError, match=r": is a directory; give the \.npz file in it"):
+        ProbeConfig(weights=tmp_path, act="tanh")
+
+
+def test_saved_weights_are_those_of_the_first_draw(tmp_path):
+    """Whatever the number of draws; theory alone may differ, for it takes the variance that the weights have."""
+    fields = {"init": "he", "act": "relu", "layers": 2, "width": 20, "batch": 20}
+    saved(tmp_path / "w.npz", **first_network(prepare(ProbeConfig(**fields, draws=3))))
+    again, one = run(ProbeConfig(weights=tmp_path / "w.npz", act="relu")), run(ProbeConfig(**fields, draws=1))
+    assert again.series("output", "variance") == one.series("output", "variance")
+    assert again.layers[0].theory.output_variance != one.layers[0].theory.output_variance
 
 
 def test_data_of_another_width_is_refused(tmp_path, two):
