@@ -167,6 +167,18 @@ def sheltered() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def end(executor: Executor) -> None:
+    """End a pool that has nothing in hand.
+
+    A worker that was killed may have held the lock by which the others would learn that it is over: they are not waited
+    for.
+    """
+    if all(process.is_alive() for process in _processes(executor)):
+        executor.shutdown()
+    else:
+        abandon(executor)
+
+
 def abandon(executor: Executor) -> None:
     """Leave without waiting: what runs is killed."""
     processes = _processes(executor)

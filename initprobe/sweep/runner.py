@@ -23,6 +23,7 @@ from initprobe.sweep.pool import (
     Failure,
     Workers,
     abandon,
+    end,
     failure_of,
     get_ready,
     lives,
@@ -175,7 +176,7 @@ class _Job:
         """Feed executors until nothing is left, or somebody stops us."""
         while self.executor is not None:
             self._feed(self.executor)
-            self.executor.shutdown()
+            end(self.executor)
             self.executor = None
             if self.left and not self.stopping:
                 self.executor = self._opened()
