@@ -65,7 +65,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
     trace, inputs = Trace(experiment), list[InputMoments]()
     steps = Steps(progress, _layers_to_do(config, len(records)))
     # BLAS has one thread in here, for theory too: its own would spin for nothing, and take the processors of others.
-    with workers(threads) as pool:
+    with workers(threads, whole=len(trace.segments) == 1) as pool:
         seen = [
             _probe_network(experiment, Streams(config.seed, draw), records, trace, inputs, pool, steps)
             for draw in range(config.draws)

@@ -110,13 +110,13 @@ def test_freed_memory_is_kept_where_the_library_can(monkeypatch):
     monkeypatch.setattr(engine.sys, "platform", "linux")
     monkeypatch.setattr(engine.ctypes, "CDLL", lambda _: Library)
     monkeypatch.setattr(engine, "_glibc", engine._glibc.__wrapped__)
-    engine._keep_freed_memory.__wrapped__()
-    assert [option for option, _ in calls] == [-3, -1]  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
+    engine._keep_freed_memory(True)
+    assert [option for option, _ in calls] == [-1, -3]  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
     monkeypatch.setattr(engine.ctypes, "CDLL", lambda _: object())
-    engine._keep_freed_memory.__wrapped__()
+    engine._keep_freed_memory(True)
     monkeypatch.setattr(engine.ctypes, "CDLL", lambda _: Library)
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
-    engine._keep_freed_memory.__wrapped__()
+    engine._keep_freed_memory(True)
     assert len(calls) == 2
 
 

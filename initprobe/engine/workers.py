@@ -36,10 +36,11 @@ _BLOCK_ENTRIES = 1 << 17
 _WORTH_A_THREAD = 1 << 16
 # A product of fewer rows repacks its other factor too often; of more, it leaves threads without work.
 _FEWEST_ROWS, _ENOUGH_ROWS, _MOST_ROWS = 64, 256, 512
-# Options of mallopt(3), and bytes: blocks from which on memory comes from the system and goes back to it
-# (M_MMAP_THRESHOLD), and free memory at the end of the heap that is kept (M_TRIM_THRESHOLD). Larger blocks in the heap
-# would leave gaps that small ones, which stay, make too small for the next: at 32 MB a net of 8 GB peaked at 6.
-_MALLOC_LIMITS = ((-3, 1 << 20), (-1, 1 << 28))
+# Options of mallopt(3), and bytes: free memory at the end of the heap that is kept, and blocks from which on memory
+# comes from the system and goes back to it. Blocks in the heap leave gaps that small ones, which stay, may make too small for
+# the next: of thousands of layers whose weights come and go, all weights would be kept in the end.
+_M_TRIM_THRESHOLD, _KEPT = -1, 1 << 27
+_M_MMAP_THRESHOLD, _LARGEST, _LARGEST_OF_MANY = -3, 1 << 25, 1 << 20
 # Tasks that may be put off: each holds what it reads.
 MOST_WAITING = 24
 # Of them, those that are left for whoever would stand still.
@@ -226,29 +227,26 @@ def _glibc() -> ctypes.CDLL | None:
     return library
 
 
-@cache
-def _keep_freed_memory() -> None:
+def _keep_freed_memory(whole: bool) -> None:
     """Have glibc hand freed memory out again, not back to the system: fresh pages cost more than arithmetic in them."""
     if (library := _glibc()) is not None:
-        for option, limit in _MALLOC_LIMITS:
-            library.mallopt(option, limit)
+        library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGEST if whole else _LARGEST_OF_MANY)
 
 
 @contextmanager
-def workers(threads: int) -> Iterator[Workers]:
+def workers(threads: int, whole: bool = True) -> Iterator[Workers]:
     """Threads for the length of a probe, the calling one among them, with BLAS held to one thread.
 
-    From the first time on, glibc keeps freed memory (`mallopt`), which is given back where this ends (`malloc_trim`);
-    where environment variables say how it should, it is left alone.
+    From the first time on, glibc keeps up to 128 MB of freed memory (`mallopt`); where environment variables say what
+    it should keep, it is left alone. `whole` is a network that is held whole.
     """
     from threadpoolctl import threadpool_limits
 
-    _keep_freed_memory()
+    _keep_freed_memory(whole)
     with threadpool_limits(1, user_api="blas"):
         pool = Workers(threads - 1)
         try:
             yield pool
         finally:
             pool.close()
-            if (library := _glibc()) is not None:
-                library.malloc_trim(0)  # what was kept
