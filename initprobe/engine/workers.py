@@ -37,8 +37,8 @@ _WORTH_A_THREAD = 1 << 16
 # A product of fewer rows repacks its other factor too often; of more, it leaves threads without work.
 _FEWEST_ROWS, _ENOUGH_ROWS, _MOST_ROWS = 64, 256, 512
 # Options of mallopt(3), and bytes: free memory at the end of the heap that is kept, and blocks from which on memory
-# comes from the system and goes back to it. Blocks in the heap leave gaps that small ones, which stay, may make too small for
-# the next: of thousands of layers whose weights come and go, all weights would be kept in the end.
+# comes from the system and goes back to it. Blocks in the heap leave gaps that small ones, which stay, may make too
+# small for the next: of thousands of layers whose weights come and go, all weights would be kept in the end.
 _M_TRIM_THRESHOLD, _KEPT = -1, 1 << 27
 _M_MMAP_THRESHOLD, _LARGEST, _LARGEST_OF_MANY = -3, 1 << 25, 1 << 20
 # Tasks that may be put off: each holds what it reads.
