@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Long after a worker's death, in which its pool reports it.
 _DEAF_AFTER_S = 5.0
+_LOOK_EVERY_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -170,13 +171,16 @@ def sheltered() -> Iterator[None]:
 def end(executor: Executor) -> None:
     """End a pool that has nothing in hand.
 
-    A worker that was killed may have held the lock by which the others would learn that it is over: they are not waited
-    for.
+    A worker that was killed may have held the lock by which the others would learn that it is over: they are killed,
+    too.
     """
-    if all(process.is_alive() for process in _processes(executor)):
-        executor.shutdown()
-    else:
-        abandon(executor)
+    processes = _processes(executor)
+    executor.shutdown(wait=not processes)
+    while alive := [process for process in processes if process.is_alive()]:
+        if any(process.exitcode for process in processes):
+            for process in alive:
+                process.kill()
+        time.sleep(_LOOK_EVERY_S)
 
 
 def abandon(executor: Executor) -> None:
