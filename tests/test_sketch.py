@@ -24,7 +24,7 @@ def add(sketch: Sketch, *blocks: np.ndarray) -> None:
     tallies = [tally([block], widen([block]), [sketch.grid], [sketch.centre or 0.0])[0] for block in blocks]
 
     def recount(centre: float) -> list[np.ndarray]:
-        return [count([block - block.dtype.type(centre)], [sketch.grid])[0] for block in blocks]
+        return [count(block - block.dtype.type(centre), sketch.grid) for block in blocks]
 
     sketch.add(tallies, recount)
 

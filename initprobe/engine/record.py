@@ -46,7 +46,7 @@ def directions(rows: Array) -> tuple[Array, int]:
     norms = np.sqrt(np.vecdot(rows, rows))
     has_direction = norms > 0
     inverse = np.divide(1, norms, out=np.zeros_like(norms), where=has_direction)
-    return inverse @ rows, int(np.count_nonzero(has_direction))
+    return np.dot(inverse, rows), int(np.count_nonzero(has_direction))
 
 
 @dataclass
@@ -184,6 +184,6 @@ def merge(
 
     def recount(centre: float) -> Iterable[Array]:
         shift = tensor.dtype.type(centre)
-        return (count([tensor[rows] - shift], [sketch.grid])[0] for rows in row_blocks(*tensor.shape))
+        return (count(tensor[rows] - shift, sketch.grid) for rows in row_blocks(*tensor.shape))
 
     sketch.add(tallies, recount, exponent, moments)

@@ -12,12 +12,12 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
-from itertools import accumulate
+from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
 
 Array = npt.NDArray[Any]
 
@@ -25,6 +25,9 @@ COARSE, FINE = 5, 7
 
 # Beyond these, squares leave the range of float64 and the block is scaled by a power of two first.
 _SAFE_LOW, _SAFE_HIGH = 1e-120, 1e120
+
+# Sizes of blocks that are kept ready for: those of weights and of samples, whole ones and the last.
+_SIZES = 8
 
 # Buckets are at most 2^-5 of their value wide. Where the mean is further from 0 than this many standard deviations,
 # they would be too coarse beside the spread, and values are counted about the mean instead.
@@ -105,22 +108,39 @@ class Wide:
     exponents: Sequence[int]
 
 
-_scratch = threading.local()
+class _Scratch(threading.local):
+    """What a thread has to itself to overwrite: fresh pages from the system cost more than the arithmetic in them."""
+
+    def __init__(self) -> None:
+        self._held: dict[npt.DTypeLike, Array] = {}
+        self.counter = lru_cache(_SIZES)(self._counter)
+
+    def array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """The thread's one array of a dtype, in some shape."""
+        size = math.prod(shape)
+        if dtype not in self._held or self._held[dtype].size < size:
+            self._held[dtype] = np.empty(size, dtype)
+        return self._held[dtype][:size].reshape(shape)
+
+    def _counter(self, entries: int, buckets: int) -> Any:
+        """A row of ones in columns that are to be overwritten: made dense, it counts them."""
+        zeros, ones = _constants(entries)
+        keys = self.array((entries,), np.int32)
+        keys[:] = 0
+        return coo_array((ones, (zeros, keys)), shape=(1, buckets), copy=False)
 
 
-def _buffer(name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-    """An array of this thread's own to overwrite: fresh pages from the system cost more than the arithmetic in them."""
-    size = math.prod(shape)
-    held: Array | None = getattr(_scratch, name, None)
-    if held is None or held.size < size:
-        held = np.empty(size, dtype)
-        setattr(_scratch, name, held)
-    return held[:size].reshape(shape)
+@lru_cache(_SIZES)
+def _constants(entries: int) -> tuple[Array, Array]:
+    return np.zeros(entries, np.int32), np.ones(entries, np.int64)
+
+
+_scratch = _Scratch()
 
 
 def widen(blocks: Sequence[Array]) -> Wide:
     """Some blocks of one size in float64."""
-    rows = _buffer("wide", (len(blocks), blocks[0].size), np.float64)
+    rows = _scratch.array((len(blocks), blocks[0].size), np.float64)
     return Wide(rows, [_widen(block, row.reshape(block.shape)) for block, row in zip(blocks, rows, strict=True)])
 
 
@@ -138,7 +158,8 @@ def _widen(block: Array, row: Array) -> int:
 
 def moments(wide: Wide) -> list[Moments]:
     """Moments of some blocks, two passes where one would cancel."""
-    sums, squares = wide.rows.sum(axis=1).tolist(), np.vecdot(wide.rows, wide.rows).tolist()
+    # `dot` lets go of Python's lock, where `@` and `vecdot` do not.
+    sums, squares = wide.rows.sum(axis=1).tolist(), [float(np.dot(row, row)) for row in wide.rows]
     return [_moments(*each) for each in zip(wide.rows, wide.exponents, sums, squares, strict=True)]
 
 
@@ -149,7 +170,7 @@ def _moments(entries: Array, exponent: int, total: float, squares: float) -> Mom
         return Moments(count, mean, squares - count * mean * mean, exponent)
     centred = entries - mean
     slip = float(centred.sum()) / count
-    return Moments(count, mean + slip, max(float(centred @ centred) - count * slip * slip, 0.0), exponent)
+    return Moments(count, mean + slip, max(float(np.dot(centred, centred)) - count * slip * slip, 0.0), exponent)
 
 
 _FLOAT_OF: dict[Any, Any] = {np.uint32: np.float32, np.uint64: np.float64}
@@ -180,15 +201,15 @@ def grid_of(dtype: np.dtype[Any], bits: int) -> Grid:
     return Grid(np.uint32 if dtype == np.float32 else np.uint64, mantissa - bits, 1 << (1 + exponent + bits))
 
 
-def count(blocks: Sequence[Array], grids: Sequence[Grid]) -> list[Array]:
-    """Occurrences of each bucket in blocks of one size, int64 of shape `(grid.size,)` each."""
-    keys = _buffer("keys", (len(blocks), blocks[0].size), np.int64)
-    ends = list(accumulate(grid.size for grid in grids))
-    for row, block, grid, end in zip(keys, blocks, grids, ends, strict=True):
-        np.right_shift(block.view(grid.pattern).reshape(-1), grid.shift, out=row, casting="unsafe")
-        if end > grid.size:
-            row += end - grid.size
-    return np.split(np.bincount(keys.reshape(-1), minlength=ends[-1]), ends[:-1])
+def count(block: Array, grid: Grid) -> Array:
+    """Occurrences of each bucket in a block, int64 of shape `(grid.size,)`.
+
+    By SciPy, which lets go of Python's lock meanwhile; `numpy.bincount` keeps the other threads waiting for it.
+    """
+    counter = _scratch.counter(block.size, grid.size)
+    np.right_shift(block.view(grid.pattern).reshape(-1), grid.shift, out=counter.col.view(np.uint32), casting="unsafe")
+    counts: Array = counter.toarray(out=np.empty(counter.shape, np.int64))[0]
+    return counts
 
 
 class Tally(NamedTuple):
@@ -212,7 +233,7 @@ def tally(blocks: Sequence[Array], wide: Wide, grids: Sequence[Grid], centres: S
     if not all(math.isfinite(end) for each in ranges for end in each):
         return [_alone(*each) for each in zip(blocks, grids, centres, strict=True)]
     about = [block - block.dtype.type(at) if at else block for block, at in zip(blocks, centres, strict=True)]
-    seen = zip(blocks, moments(wide), ranges, count(about, grids), centres, strict=True)
+    seen = zip(blocks, moments(wide), ranges, map(count, about, grids), centres, strict=True)
     return [Tally(own, *ends, _zeros(block, counts, at), 0, 0, counts) for block, own, ends, counts, at in seen]
 
 
@@ -229,7 +250,7 @@ def _void(block: Array) -> Tally:
 def _zeros(block: Array, counts: Array, centre: float) -> int:
     """Entries that are 0, looked for only where the buckets beside it are not empty."""
     may_hold_zeros = bool(centre) or counts[0] or counts[len(counts) // 2]
-    return block.size - int(np.count_nonzero(block)) if may_hold_zeros else 0
+    return int(np.count_nonzero(block == 0)) if may_hold_zeros else 0
 
 
 @dataclass

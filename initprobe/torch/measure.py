@@ -115,7 +115,7 @@ class Track:
     def _merge(self, array: Array, blocks: list[slice], tallies: list[Tally], workers: Workers) -> None:
         def recount(centre: float) -> Iterator[Array]:
             shift = array.dtype.type(centre)
-            yield from workers.map(lambda part: count([array[part] - shift], [self.sketch.grid])[0], blocks)
+            yield from workers.map(lambda part: count(array[part] - shift, self.sketch.grid), blocks)
 
         self.sketch.add(tallies, recount)
 

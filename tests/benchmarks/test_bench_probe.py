@@ -176,7 +176,7 @@ def test_what_a_statistic_costs():
         "extremes": lambda: (z.min(), z.max()),
         "float64 copy": lambda: widen([z]),
         "mean and variance": lambda: moments(wide),
-        "count": lambda: count([z], [grid]),
+        "count": lambda: count(z, grid),
         "cosine of two inputs": lambda: directions(wide.rows.reshape(z.shape)),
     }
     with workers(1):
