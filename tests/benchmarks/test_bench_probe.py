@@ -41,14 +41,14 @@ CELLS = [Cell(10, 500, 1000, 7, 1.9), Cell(10, 2048, 1024, 5, 1.25), Cell(10, 40
 
 
 def floor(cell):
-    """Three products a layer, nothing else."""
+    """Three products a layer, nothing else; of three matrices, for NumPy spares half the work of `x.T @ x`."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((cell.batch, cell.width), dtype=np.float32)
+    x, d = (rng.standard_normal((cell.batch, cell.width), dtype=np.float32) for _ in range(2))
     w = rng.standard_normal((cell.width, cell.width), dtype=np.float32)
 
     def work():
         for _ in range(cell.layers):
-            x @ w, x @ w.T, x.T @ x
+            x @ w, d @ w.T, x.T @ d
 
     return work
 
