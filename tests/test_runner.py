@@ -72,7 +72,6 @@ def sweeping(tmp_path, monkeypatch):
         process.communicate()
 
 
-
 def spawned_by(process):
     """The living worker processes of a process; None means this one."""
     return [child for child in psutil.Process(process).children() if "spawn_main" in command_of(child)]
@@ -83,6 +82,7 @@ def command_of(process):
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:  # over, or a zombie
         return ""
+
 
 def members(session):
     """The living processes of a session."""

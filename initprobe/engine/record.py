@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.activations import Activation, Band
-from initprobe.engine.sketch import COARSE, FINE, Moments, Sketch, Tally, Wide, count, tally, widen
+from initprobe.engine.sketch import COARSE, FINE, Moments, Sketch, Tally, count, tally, widen
 from initprobe.engine.workers import Workers, cached, row_blocks
 
 Array = npt.NDArray[Any]
@@ -41,8 +41,9 @@ class Directions:
         return min(max((squared - self.rows) / (self.rows * (self.rows - 1.0)), -1.0), 1.0)
 
 
-def directions(rows: Array) -> tuple[Array, int]:
-    """Sum of the unit vectors along float64 rows, and how many rows are not zero."""
+def directions(block: Array) -> tuple[Array, int]:
+    """Sum of the unit vectors along the rows of a block, and how many rows are not zero."""
+    rows, _ = widen(block)
     norms = np.sqrt(np.vecdot(rows, rows))
     has_direction = norms > 0
     inverse = np.divide(1, norms, out=np.zeros_like(norms), where=has_direction)
@@ -111,12 +112,10 @@ def record_forward(
 
     def look(part: slice) -> tuple[list[Tally], _Seen]:
         blocks = [z[part], h[part]]
-        wide = widen(blocks)
         value = blocks[1] if plain else activation.value(blocks[0])
         highest = None if activation.dead_below is None else blocks[0].max(axis=0)
-        along = directions(wide.rows[0].reshape(blocks[0].shape))
-        seen = _Seen(along, _saturated(value, activation.saturation), highest)
-        return _tally(blocks, wide, sketches), seen
+        seen = _Seen(directions(blocks[0]), _saturated(value, activation.saturation), highest)
+        return _tally(blocks, sketches), seen
 
     def add(blocks: list[list[tuple[list[Tally], _Seen]]]) -> None:
         parts = [part for block in blocks for part in block]
@@ -153,17 +152,17 @@ def _saturated(value: Array, band: Band | None) -> int:
     return int(np.count_nonzero(value <= band.low) + np.count_nonzero(value >= band.high))
 
 
-def tallied(
-    tensors: Sequence[Array], rows: slice, sketches: Sequence[Sketch], exponent: int = 0
-) -> list[list[Tally]]:
+def tallied(tensors: Sequence[Array], rows: slice, sketches: Sequence[Sketch], exponent: int = 0) -> list[list[Tally]]:
     """The tallies of a block of rows of tensors of one shape, part by part, in each part one a tensor."""
     parts = ([tensor[part] for tensor in tensors] for part in cached(rows, tensors[0].shape[1], len(tensors)))
-    return [_tally(blocks, widen(blocks), sketches, exponent) for blocks in parts]
+    return [_tally(blocks, sketches, exponent) for blocks in parts]
 
 
-def _tally(blocks: Sequence[Array], wide: Wide, sketches: Sequence[Sketch], exponent: int = 0) -> list[Tally]:
-    centres = [math.ldexp(sketch.centre or 0.0, -exponent) for sketch in sketches]
-    return tally(blocks, wide, [sketch.grid for sketch in sketches], centres)
+def _tally(blocks: Sequence[Array], sketches: Sequence[Sketch], exponent: int = 0) -> list[Tally]:
+    return [
+        tally(block, sketch.grid, math.ldexp(sketch.centre or 0.0, -exponent))
+        for block, sketch in zip(blocks, sketches, strict=True)
+    ]
 
 
 def _merge_each(

@@ -26,6 +26,11 @@ COARSE, FINE = 5, 7
 # Beyond these, squares leave the range of float64 and the block is scaled by a power of two first.
 _SAFE_LOW, _SAFE_HIGH = 1e-120, 1e120
 
+# Entries of float32 that are summed in float32, and the magnitudes between which their squares are then in range.
+_RUN = 512
+_RUN_OF_ONES = np.ones(_RUN, np.float32)
+_SHORT_LOW, _SHORT_HIGH = 2.0**-40, 2.0**50
+
 # Sizes of blocks that are kept ready for: those of weights and of samples, whole ones and the last.
 _SIZES = 8
 
@@ -95,19 +100,6 @@ def _ldexp(value: float, exponent: int) -> float:
         return math.copysign(math.inf, value)
 
 
-@dataclass(frozen=True)
-class Wide:
-    """Blocks of one size in float64, a row each, scaled so that squares stay in range.
-
-    Attributes:
-        rows: `(blocks, entries)`, good until the thread widens its next.
-        exponents: block k is row k times `2^exponents[k]`.
-    """
-
-    rows: Array
-    exponents: Sequence[int]
-
-
 class _Scratch(threading.local):
     """What a thread has to itself to overwrite: fresh pages from the system cost more than the arithmetic in them."""
 
@@ -132,45 +124,66 @@ class _Scratch(threading.local):
 
 @lru_cache(_SIZES)
 def _constants(entries: int) -> tuple[Array, Array]:
-    return np.zeros(entries, np.int32), np.ones(entries, np.int64)
+    return np.zeros(entries, np.int32), np.ones(entries, np.int32)
 
 
 _scratch = _Scratch()
 
 
-def widen(blocks: Sequence[Array]) -> Wide:
-    """Some blocks of one size in float64."""
-    rows = _scratch.array((len(blocks), blocks[0].size), np.float64)
-    return Wide(rows, [_widen(block, row.reshape(block.shape)) for block, row in zip(blocks, rows, strict=True)])
-
-
-def _widen(block: Array, row: Array) -> int:
-    """Copy a block, scaled by a power of two if its squares would leave the range of float64; the exponent."""
+def widen(block: Array) -> tuple[Array, int]:
+    """A block in float64 and units of `2^exponent`, in which squares stay in range; good until the thread's next."""
+    wide = _scratch.array(block.shape, np.float64)
     if block.dtype == np.float64:
         peak = max(-float(block.min()), float(block.max()))
         if not (_SAFE_LOW < peak < _SAFE_HIGH or peak == 0 or not math.isfinite(peak)):
             exponent = math.frexp(peak)[1]
-            np.ldexp(block, -exponent, out=row)
-            return exponent
-    np.copyto(row, block)
-    return 0
+            return np.ldexp(block, -exponent, out=wide), exponent
+    np.copyto(wide, block)
+    return wide, 0
 
 
-def moments(wide: Wide) -> list[Moments]:
-    """Moments of some blocks, two passes where one would cancel."""
-    # `dot` lets go of Python's lock, where `@` and `vecdot` do not.
-    sums, squares = wide.rows.sum(axis=1).tolist(), [float(np.dot(row, row)) for row in wide.rows]
-    return [_moments(*each) for each in zip(wide.rows, wide.exponents, sums, squares, strict=True)]
+def moments(block: Array, peak: float) -> Moments:
+    """Moments of finite entries up to `peak` in magnitude: of float32 to some 1e-7, of float64 to some 1e-15."""
+    if block.dtype == np.float32 and _SHORT_LOW < peak < _SHORT_HIGH:
+        total, squares = _sums(block.reshape(-1))
+        if not _cancels(block.size, total, squares):
+            return _one_pass(block.size, total, squares, 0)
+    wide, exponent = widen(block)
+    entries = wide.reshape(-1)
+    # `dot` lets go of Python's lock, where `@` and `vecdot` of one row do not.
+    total, squares = float(entries.sum()), float(np.dot(entries, entries))
+    if _cancels(entries.size, total, squares):
+        return _two_passes(entries, total / entries.size, exponent)
+    return _one_pass(entries.size, total, squares, exponent)
 
 
-def _moments(entries: Array, exponent: int, total: float, squares: float) -> Moments:
-    count = entries.size
+def _sums(entries: Array) -> tuple[float, float]:
+    """Sums of float32 entries and of their squares: over each run in float32, which rounds little there; then wider."""
+    cut = len(entries) - len(entries) % _RUN
+    runs, rest = entries[:cut].reshape(-1, _RUN), entries[cut:].astype(np.float64)
+    total, squares = np.dot(runs, _RUN_OF_ONES), np.vecdot(runs, runs)
+    return (
+        float(total.sum(dtype=np.float64) + rest.sum()),
+        float(squares.sum(dtype=np.float64) + np.dot(rest, rest)),
+    )
+
+
+def _cancels(count: int, total: float, squares: float) -> bool:
+    """Most of the sum of squares is the mean's."""
     mean = total / count
-    if count * mean * mean < squares / 2:
-        return Moments(count, mean, squares - count * mean * mean, exponent)
-    centred = entries - mean
-    slip = float(centred.sum()) / count
-    return Moments(count, mean + slip, max(float(np.dot(centred, centred)) - count * slip * slip, 0.0), exponent)
+    return not count * mean * mean < squares / 2
+
+
+def _one_pass(count: int, total: float, squares: float, exponent: int) -> Moments:
+    mean = total / count
+    return Moments(count, mean, squares - count * mean * mean, exponent)
+
+
+def _two_passes(entries: Array, mean: float, exponent: int) -> Moments:
+    centred = np.subtract(entries, mean, out=entries)
+    slip = float(centred.sum()) / centred.size
+    squares = float(np.dot(centred, centred)) - centred.size * slip * slip
+    return Moments(centred.size, mean + slip, max(squares, 0.0), exponent)
 
 
 _FLOAT_OF: dict[Any, Any] = {np.uint32: np.float32, np.uint64: np.float64}
@@ -202,13 +215,13 @@ def grid_of(dtype: np.dtype[Any], bits: int) -> Grid:
 
 
 def count(block: Array, grid: Grid) -> Array:
-    """Occurrences of each bucket in a block, int64 of shape `(grid.size,)`.
+    """Occurrences of each bucket in a block, int32 of shape `(grid.size,)`.
 
     By SciPy, which lets go of Python's lock meanwhile; `numpy.bincount` keeps the other threads waiting for it.
     """
     counter = _scratch.counter(block.size, grid.size)
     np.right_shift(block.view(grid.pattern).reshape(-1), grid.shift, out=counter.col.view(np.uint32), casting="unsafe")
-    counts: Array = counter.toarray(out=np.empty(counter.shape, np.int64))[0]
+    counts: Array = counter.toarray(out=np.empty(counter.shape, np.int32))[0]
     return counts
 
 
@@ -224,22 +237,13 @@ class Tally(NamedTuple):
     counts: Array | None
 
 
-def tally(blocks: Sequence[Array], wide: Wide, grids: Sequence[Grid], centres: Sequence[float]) -> list[Tally]:
-    """Statistics of contiguous blocks of one size, of which `wide` is the float64 copy.
-
-    Several at a time: a call costs as much as a small block, and Python's lock changes hands at every one.
-    """
-    ranges = [(float(block.min()), float(block.max())) for block in blocks]
-    if not all(math.isfinite(end) for each in ranges for end in each):
-        return [_alone(*each) for each in zip(blocks, grids, centres, strict=True)]
-    about = [block - block.dtype.type(at) if at else block for block, at in zip(blocks, centres, strict=True)]
-    seen = zip(blocks, moments(wide), ranges, map(count, about, grids), centres, strict=True)
-    return [Tally(own, *ends, _zeros(block, counts, at), 0, 0, counts) for block, own, ends, counts, at in seen]
-
-
-def _alone(block: Array, grid: Grid, centre: float) -> Tally:
-    """The tally of a block that may hold what is not finite."""
-    return tally([block], widen([block]), [grid], [centre])[0] if np.isfinite(block).all() else _void(block)
+def tally(block: Array, grid: Grid, centre: float) -> Tally:
+    """Statistics of a contiguous block."""
+    low, high = float(block.min()), float(block.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return _void(block)
+    counts = count(block - block.dtype.type(centre) if centre else block, grid)
+    return Tally(moments(block, max(-low, high)), low, high, _zeros(block, counts, centre), 0, 0, counts)
 
 
 def _void(block: Array) -> Tally:
@@ -332,16 +336,17 @@ class Sketch:
         return float(self.dtype.type(total.true_mean)) if concentrated else 0.0
 
     def _add_counts(self, parts: Iterable[Array]) -> None:
-        table = reduce(lambda total, part: np.add(total, part, out=total), parts)
-        if len(self.keys):
+        table, *others = parts
+        if others or len(self.keys):
+            table = reduce(lambda total, part: np.add(total, part, out=total), others, table.astype(np.int64))
             table[self.keys] += self.counts
-        keys = np.flatnonzero(table.astype(bool))
+        keys = np.flatnonzero(table != 0)
         # By value: the negative numbers, whose keys are the larger ones and in order of magnitude, come first.
         first = int(np.searchsorted(keys, self.grid.size // 2))
         # Of thousands of layers there are tens of thousands of sketches, so both are as narrow as they can be.
-        self.keys = np.concatenate((keys[first:][::-1], keys[:first])).astype(np.uint32)
-        counts = table[self.keys]
-        self.counts = counts.astype(np.min_scalar_type(counts.max(initial=0)))
+        keys = np.concatenate((keys[first:][::-1], keys[:first]))
+        counts = table[keys]
+        self.keys, self.counts = keys.astype(np.uint32), counts.astype(np.min_scalar_type(counts.max(initial=0)))
 
     @property
     def nonfinite(self) -> int:

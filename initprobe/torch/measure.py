@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from initprobe.engine.record import Directions, directions
-from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, Wide, count, tally, widen
+from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, count, tally
 from initprobe.engine.workers import Workers, cached, row_blocks
 
 Array = npt.NDArray[Any]
@@ -103,14 +103,10 @@ class Track:
         self.correlations.append(summed.mean_cosine())
 
     def _tally(self, block: Array) -> Tally:
-        return self._tally_wide(block, widen([block]))
+        return tally(block, self.sketch.grid, self.sketch.centre or 0.0)
 
     def _tally_rows(self, block: Array) -> tuple[Tally, Array, int]:
-        wide = widen([block])
-        return (self._tally_wide(block, wide), *directions(wide.rows.reshape(block.shape)))
-
-    def _tally_wide(self, block: Array, wide: Wide) -> Tally:
-        return tally([block], wide, [self.sketch.grid], [self.sketch.centre or 0.0])[0]
+        return (self._tally(block), *directions(block))
 
     def _merge(self, array: Array, blocks: list[slice], tallies: list[Tally], workers: Workers) -> None:
         def recount(centre: float) -> Iterator[Array]:
