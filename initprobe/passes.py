@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,27 @@ import numpy.typing as npt
 
 from initprobe.engine import mlp
 from initprobe.engine.mlp import Parameters
-from initprobe.engine.outer import SAMPLED_ROWS, add_weight_gradient, is_sampled, weight_gradient
-from initprobe.engine.record import LayerRecord, take
+from initprobe.engine.outer import (
+    SAMPLED_ROWS,
+    add_weight_gradient,
+    is_sampled,
+    sampled_weight_gradient,
+    weight_gradients,
+)
+from initprobe.engine.record import LayerRecord, record_backward, record_forward, take
 from initprobe.engine.streams import Purpose, Streams
-from initprobe.engine.workers import Workers
+from initprobe.engine.workers import SMALL, Workers
 from initprobe.experiment import Experiment
 from initprobe.memory import segments
+from initprobe.wiring import Wiring
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
+
+
+# Small tensors of several layers are tallied together, up to so many entries and layers: a call costs as much as some
+# thousands of entries, and a table of counters for every layer has to stay in cache.
+_TALLIED_ENTRIES, _MOST_TALLIED = 2 * SMALL, 16
 
 
 class Steps:
@@ -35,10 +47,6 @@ class Steps:
             self._progress(self._done, self._total)
 
 
-def _pair(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    return np.empty(shape, dtype), np.empty(shape, dtype)
-
-
 class Trace:
     """Room for z and h of the layers of a segment, reused by every segment, batch and draw.
 
@@ -49,16 +57,47 @@ class Trace:
     def __init__(self, experiment: Experiment) -> None:
         self.segments = segments(experiment.config, experiment.sizes, experiment.batch)
         self._rows, self._widths = experiment.batch, experiment.sizes[1:]
-        # By place in a segment, as wide as the widest layer that comes there.
-        places = itertools.zip_longest(*([self._widths[i] for i in segment] for segment in self.segments), fillvalue=0)
-        self._room = [_pair((self._rows * max(widths),), experiment.dtype) for widths in places]
+        kinds = list(zip(experiment.fans, experiment.wirings, strict=True))
+        # Of every layer, the layers that its statistics are taken with.
+        self._groups = [group for one in self.segments for group in _alike(one, kinds, self._rows) for _ in group]
+        # One layer after the other, so that those of one width are a stack.
+        self._starts = [start for segment in self.segments for start in self._places(segment)]
+        room = max(self._rows * sum(self._widths[i] for i in segment) for segment in self.segments)
+        self._z, self._h = np.empty(room, experiment.dtype), np.empty(room, experiment.dtype)
+
+    def _places(self, segment: range) -> Iterator[int]:
+        widths = [self._rows * self._widths[i] for i in segment]
+        return itertools.accumulate(widths[:-1], initial=0)
+
+    def group(self, layer: int) -> range:
+        """The layers that a layer's statistics are taken with, itself among them."""
+        return self._groups[layer]
+
+    def groups(self, segment: range) -> list[range]:
+        """The same of all layers of a segment, first to last."""
+        return [self._groups[layer] for layer in segment if layer == self._groups[layer].start]
+
+    def stack(self, group: range) -> tuple[Array, Array]:
+        """z and h of layers of one width, `(layers, batch, units)`, to be overwritten."""
+        shape = (len(group), self._rows, self._widths[group.start])
+        start = self._starts[group.start]
+        z, h = (room[start : start + math.prod(shape)].reshape(shape) for room in (self._z, self._h))
+        return z, h
 
     def of(self, layer: int) -> tuple[Array, Array]:
         """z and h of a layer, `(batch, units)`, to be overwritten."""
-        place = layer % len(self.segments[0])
-        shape = (self._rows, self._widths[layer])
-        z, h = (room[: math.prod(shape)].reshape(shape) for room in self._room[place])
+        (z,), (h,) = self.stack(range(layer, layer + 1))
         return z, h
+
+
+def _alike(segment: range, kinds: Sequence[tuple[tuple[int, int], Wiring]], batch: int) -> list[range]:
+    """Runs of layers of one kind, `(fans, wiring)`, whose tensors are small enough to be tallied together."""
+    found = []
+    for (fans, _), run in itertools.groupby(segment, key=kinds.__getitem__):
+        layers = list(run)
+        size = min(max(_TALLIED_ENTRIES // max(math.prod(fans), batch * fans[1]), 1), _MOST_TALLIED)
+        found += [range(first, min(first + size, layers[-1] + 1)) for first in layers[::size]]
+    return found
 
 
 def probe_batch(
@@ -109,30 +148,42 @@ def _forward(
     new: bool,
 ) -> _Held:
     """Take `h` through the layers of a segment, with statistics; of `new` layers, of their weights too."""
-    layers, inverses = [], []
-    for index in segment:
-        layer, record, out = network[index], records[index], trace.of(index)
+    layers: list[Parameters] = []
+    inverses: list[Array | None] = []
+    for group in trace.groups(segment):
+        for index in group:
+            layers.append(network[index])
+            inverses.append(_one_forward(experiment, layers[-1], index, h, trace, pool))
+            h = trace.of(index)[1]
+            steps.advance()
+        some = [records[index] for index in group]
         if new:
-            take(record.weight, layer.weight, pool)
-        inverses.append(
-            mlp.forward(layer, experiment.config.activation, h, out, record, pool, experiment.wirings[index])
-        )
-        layers.append(layer)
-        h = out[1]
-        steps.advance()
+            take([record.weight for record in some], _stacked(layers[-len(group) :]), pool)
+        plain = experiment.wirings[group.start].skip is None
+        record_forward(some, experiment.config.activation, *trace.stack(group), pool, plain)
     pool.finish()
     return layers, inverses
+
+
+def _stacked(layers: Sequence[Parameters]) -> Array:
+    """The weights of layers of one shape, `(layers, fan_in, fan_out)`."""
+    return layers[0].weight[None] if len(layers) == 1 else np.stack([layer.weight for layer in layers])
+
+
+def _one_forward(
+    experiment: Experiment, layer: Parameters, index: int, h: Array, trace: Trace, pool: Workers
+) -> Array | None:
+    return mlp.forward(layer, experiment.config.activation, h, trace.of(index), pool, experiment.wirings[index])
 
 
 def _replayed(
     experiment: Experiment, network: Sequence[Parameters], segment: range, h: Array, trace: Trace, pool: Workers
 ) -> _Held:
     """The same again, for what it leaves in the trace."""
-    layers, inverses, activation = [network[index] for index in segment], [], experiment.config.activation
+    layers, inverses = [network[index] for index in segment], []
     for index, layer in zip(segment, layers, strict=True):
-        out = trace.of(index)
-        inverses.append(mlp.replay(layer, activation, h, out, pool, experiment.wirings[index]))
-        h = out[1]
+        inverses.append(_one_forward(experiment, layer, index, h, trace, pool))
+        h = trace.of(index)[1]
     return layers, inverses
 
 
@@ -150,45 +201,85 @@ class _Back:
         steps: Steps,
         wanted: Sequence[int],
     ) -> None:
-        self._experiment, self._g, self._records, self._gradients = experiment, g, records, gradients
+        self._experiment, self._records, self._gradients = experiment, records, gradients
         self._trace, self._pool, self._steps, self._wanted = trace, pool, steps, wanted
         self.exponents = [0] * len(records)
         self._exponent = 0
+        self._g = self._room(len(records) - 1)
+        self._g[-1] = g
+
+    def _room(self, layer: int) -> Array:
+        """Room for dL/dh of a layer and those before it whose statistics are taken with it."""
+        shape = self._trace.stack(self._trace.group(layer))[0].shape
+        return np.empty(shape, self._experiment.dtype)
 
     def through(self, segment: range, held: _Held, x: Array) -> None:
         """Go back through the layers of a segment, whose input was `x`."""
-        for index in reversed(segment):
-            self._rescale(index)
-            place = index - segment.start
-            h_in = self._trace.of(index - 1)[1] if place else x
-            self._layer(index, held[0][place], held[1][place], h_in)
-            self._steps.advance()
+        for group in reversed(self._trace.groups(segment)):
+            own = slice(group.start - segment.start, group.stop - segment.start)
+            h_in = [x if index == segment.start else self._trace.of(index - 1)[1] for index in group]
+            self._through(group, held[0][own], held[1][own], h_in)
         self._pool.finish()
 
-    def _rescale(self, index: int) -> None:
-        step = self._wanted[index] - self._exponent if self._wanted else mlp.growth(self._g, self._pool)
+    def _through(
+        self, group: range, layers: Sequence[Parameters], inverses: Sequence[Array | None], h_in: Sequence[Array]
+    ) -> None:
+        (z, h), g, wiring = self._trace.stack(group), self._g, self._experiment.wirings[group.start]
+        below = self._room(group.start - 1) if group.start else None
+        delta = z if wiring.norm is None else np.empty_like(z)
+        inner = []
+        for place in reversed(range(len(group))):
+            self._rescale(group[place], g[place])
+            weight = layers[place].weight if group[place] else None
+            under = g[place - 1] if place else None if below is None else below[-1]
+            passed, out = (z[place], h[place]), (delta[place], under)
+            inner.append(
+                mlp.backward(
+                    weight,
+                    self._experiment.config.activation,
+                    passed,
+                    g[place],
+                    out,
+                    self._pool,
+                    wiring,
+                    inverses[place],
+                )
+            )
+            self._steps.advance()
+        self._record(group, g, delta, h_in, inner[::-1])
+        if below is not None:
+            self._g = below
+
+    def _rescale(self, index: int, g: Array) -> None:
+        step = self._wanted[index] - self._exponent if self._wanted else mlp.growth(g, self._pool)
         if step:
-            mlp.rescale(self._g, step, self._pool)
+            mlp.rescale(g, step, self._pool)
         self._exponent += step
         self.exponents[index] = self._exponent
 
-    def _layer(self, index: int, layer: Parameters, inverse: Array | None, h_in: Array) -> None:
-        (z, h), record, pool = self._trace.of(index), self._records[index], self._pool
-        weight, wiring = layer.weight if index else None, self._experiment.wirings[index]
-        activation = self._experiment.config.activation
-        delta, below = mlp.backward(weight, activation, z, h, self._g, record, pool, wiring, inverse, self._exponent)
+    def _record(self, group: range, g: Array, delta: Array, h_in: Sequence[Array], inner: Sequence[Array]) -> None:
+        """Put off the statistics of the gradients of a group; `inner` are dL/dy."""
+        records = [self._records[index] for index in group]
+        exponents = [self.exponents[index] for index in group]
+        record_backward(records, g, delta, self._pool, exponents)
+        sketches = [record.weight_gradient for record in records]
         if self._gradients:
-            add_weight_gradient(h_in, delta, self._gradients[index], pool)
+            for index, h, d in zip(group, h_in, inner, strict=True):
+                add_weight_gradient(h, d, self._gradients[index], self._pool)
+        elif _is_sampled(self._experiment, group.start):
+            for index, h, d, sketch, exponent in zip(group, h_in, inner, sketches, exponents, strict=True):
+                rows = _sampled_rows(self._experiment, index)
+                sampled_weight_gradient(h, d, sketch, self._pool, exponent, rows)
         else:
-            rows = _sampled_rows(self._experiment, index)
-            weight_gradient(h_in, delta, record, pool, self._exponent, rows)
-        self._g = self._g if below is None else below
+            weight_gradients(h_in, inner, sketches, self._pool, exponents)
 
 
-def _sampled_rows(experiment: Experiment, index: int) -> Array | None:
-    """The rows of a layer's dL/dW that stand for all, by the seed alone; None where it is made in full."""
-    fan_in, fan_out = experiment.fans[index]
-    if experiment.config.full_weight_gradient or not is_sampled(experiment.batch, fan_in, fan_out):
-        return None
+def _is_sampled(experiment: Experiment, index: int) -> bool:
+    """dL/dW of a layer, and of those like it, is not made in full."""
+    return not experiment.config.full_weight_gradient and is_sampled(experiment.batch, *experiment.fans[index])
+
+
+def _sampled_rows(experiment: Experiment, index: int) -> Array:
+    """The rows of a layer's dL/dW that stand for all, by the seed alone."""
     generator = Streams(experiment.config.seed, 0).generator(Purpose.SAMPLE, index + 1)
-    return np.asarray(np.sort(generator.choice(fan_in, SAMPLED_ROWS, replace=False)))
+    return np.asarray(np.sort(generator.choice(experiment.fans[index][0], SAMPLED_ROWS, replace=False)))

@@ -140,7 +140,7 @@ def _probe_network(
             start_of_loss = start_of(experiment.task, learner, x, experiment.task.of(x, 0, streams))
         exponents = probe_batch(experiment, network, x, g, records, gradients, trace, pool, steps, exponents)
     for index, total in enumerate(gradients):
-        take(records[index].weight_gradient, total, pool, exponents[index])
+        take([records[index].weight_gradient], total[None], pool, [exponents[index]])
     pool.finish()
     for record in records:
         record.end_draw(experiment.config.activation.dead_below)

@@ -10,7 +10,6 @@ from initprobe.activations import ACTIVATIONS
 from initprobe.config import ProbeConfig
 from initprobe.engine import mlp, outer, record
 from initprobe.engine.mlp import Parameters
-from initprobe.engine.record import LayerRecord
 from initprobe.engine.workers import row_blocks, workers
 from initprobe.experiment import prepare
 from initprobe.networks import first_network
@@ -34,19 +33,17 @@ def outputs(layers, activation, x):
 def engine_gradients(layers, activation, x, g):
     """dL/dW of every layer, as the engine computes it."""
     with workers(2) as pool:
-        records = [LayerRecord(np.dtype(np.float64)) for _ in layers]
         trace, h = [], x
-        for layer, record in zip(layers, records, strict=True):
-            record.begin_draw()
+        for layer in layers:
             h_in, z = h, np.empty((len(h), layer.weight.shape[1]))
             h = np.empty_like(z)
-            mlp.forward(layer, activation, h_in, (z, h), record, pool)
+            mlp.forward(layer, activation, h_in, (z, h), pool)
             trace.append((h_in, z, h))
         gradients = []
         for index in reversed(range(len(layers))):
             h_in, z, h = trace[index]
-            weight = layers[index].weight
-            delta, below = mlp.backward(weight if index else None, activation, z, h, g, records[index], pool)
+            weight, below = layers[index].weight, np.empty_like(h_in) if index else None
+            delta = mlp.backward(weight if index else None, activation, (z, h), g, (z, below), pool)
             total = np.zeros_like(weight)
             outer.add_weight_gradient(h_in, delta, total, pool)
             pool.finish()

@@ -9,7 +9,6 @@ from initprobe.activations import ACTIVATIONS
 from initprobe.config import ProbeConfig
 from initprobe.engine import mlp, outer
 from initprobe.engine.mlp import Parameters
-from initprobe.engine.record import LayerRecord
 from initprobe.engine.workers import workers
 from initprobe.errors import ConfigError
 from initprobe.experiment import prepare
@@ -51,22 +50,19 @@ def outputs(layers, activation, wired, x):
 def engine_gradients(layers, activation, wired, x, g, threads=2):
     """dL/dW of every layer and h_L, as the engine computes them."""
     with workers(threads) as pool:
-        records = [LayerRecord(np.dtype(np.float64)) for _ in layers]
         trace, h = [], x
-        for layer, record, wiring in zip(layers, records, wired, strict=True):
-            record.begin_draw()
+        for layer, wiring in zip(layers, wired, strict=True):
             h_in, z = h, np.empty((len(h), layer.weight.shape[1]))
             h = np.empty_like(z)
-            inverse = mlp.forward(layer, activation, h_in, (z, h), record, pool, wiring)
+            inverse = mlp.forward(layer, activation, h_in, (z, h), pool, wiring)
             trace.append((h_in, z, h, inverse))
         last, gradients = h.copy(), []
         for index in reversed(range(len(layers))):
             h_in, z, h, inverse = trace[index]
-            weight = layers[index].weight
-            delta, below = mlp.backward(
-                weight if index else None, activation, z, h, g, records[index], pool, wired[index], inverse
-            )
-            total = np.zeros_like(weight)
+            weight, below = layers[index].weight if index else None, np.empty_like(h_in) if index else None
+            out = (np.empty_like(z), below)
+            delta = mlp.backward(weight, activation, (z, h), g, out, pool, wired[index], inverse)
+            total = np.zeros_like(layers[index].weight)
             outer.add_weight_gradient(h_in, delta, total, pool)
             pool.finish()
             gradients.append(total)

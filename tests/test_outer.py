@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from initprobe.config import ProbeConfig
-from initprobe.engine.outer import SAMPLED_ROWS, is_sampled, weight_gradient
+from initprobe.engine.outer import SAMPLED_ROWS, is_sampled, sampled_weight_gradient, weight_gradients
 from initprobe.engine.record import LayerRecord
 from initprobe.engine.workers import workers
 from initprobe.probe import run
@@ -32,7 +32,10 @@ def recorded(h, delta, rows, threads=2, exponent=0):
     record = LayerRecord(h.dtype)
     record.begin_draw()
     with workers(threads) as pool:
-        weight_gradient(h, delta, record, pool, exponent, rows)
+        if rows is None:
+            weight_gradients([h], [delta], [record.weight_gradient], pool, [exponent])
+        else:
+            sampled_weight_gradient(h, delta, record.weight_gradient, pool, exponent, rows)
         pool.finish()
     return record.weight_gradient
 

@@ -21,10 +21,10 @@ def sketch_of(*blocks: np.ndarray, **options) -> Sketch:
 
 
 def add(sketch: Sketch, *blocks: np.ndarray) -> None:
-    tallies = [tally(block, sketch.grid, sketch.centre or 0.0) for block in blocks]
+    tallies = [tally(block[None], sketch.grid, [sketch.centre or 0.0])[0] for block in blocks]
 
     def recount(centre: float) -> list[np.ndarray]:
-        return [count(block - block.dtype.type(centre), sketch.grid) for block in blocks]
+        return [count((block - block.dtype.type(centre))[None], sketch.grid)[0] for block in blocks]
 
     sketch.add(tallies, recount)
 
@@ -47,7 +47,9 @@ finite = st.floats(min_value=-(2.0**100), max_value=2.0**100, width=32)
 @given(st.lists(st.lists(finite, min_size=1, max_size=40), min_size=1, max_size=5))
 def test_merged_moments_are_those_of_the_whole(parts):
     whole = np.concatenate([np.asarray(part, np.float64) for part in parts])
-    merged = reduce(Moments.merged, [moments(np.asarray(part, np.float64), np.abs(part).max()) for part in parts])
+    merged = reduce(
+        Moments.merged, [moments(np.asarray([part], np.float64), [np.abs(part).max()])[0] for part in parts]
+    )
     scale = float(np.abs(whole).max()) or 1.0
     assert merged.count == whole.size
     assert merged.true_mean == pytest.approx(whole.mean(), abs=1e-12 * scale)
@@ -72,7 +74,7 @@ FLOAT32_BLOCKS = {
 @pytest.mark.parametrize("kind", FLOAT32_BLOCKS)
 def test_moments_of_float32_are_those_of_float64(kind, size):
     block = FLOAT32_BLOCKS[kind](normal(size)).astype(np.float32)
-    found, wide = moments(block, float(np.abs(block).max())), block.astype(np.float64)
+    (found,), wide = moments(block[None], [float(np.abs(block).max())]), block.astype(np.float64)
     # A run of 512 is summed in float32 by 16 lanes or more, so that no sum has more than 32 + 4 terms to round, by
     # half a unit in the last place (2^-24) each; where the mean does not cancel, it is less than half the squares.
     rounding = 36 * 2.0**-24
@@ -200,7 +202,7 @@ def test_histogram_from_end_to_end_of_the_float_range():
     sketch = Sketch(np.dtype(np.float64))
     sketch.begin_draw()
     block = np.array([[-1.5e308, 1.5e308, 0.5e308, -1.0]])
-    sketch.add([tally(block, sketch.grid, 0.0)], lambda centre: [])
+    sketch.add([tally(block[None], sketch.grid, [0.0])[0]], lambda centre: [])
     counts = histogram(sketch, 4)
     assert (counts.sum(), counts[0], counts[-1]) == (4, 1, 1)
 

@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.activations import Activation
-from initprobe.engine.record import LayerRecord, record_backward, record_forward
 from initprobe.engine.streams import Purpose, Streams, stream_blocks
 from initprobe.engine.workers import Workers, cached, row_blocks
 from initprobe.initializers import Initializer
@@ -65,29 +64,13 @@ def forward(
     activation: Activation,
     h_in: Array,
     out: tuple[Array, Array],
-    record: LayerRecord,
     workers: Workers,
     wiring: Wiring = PLAIN,
 ) -> Array | None:
     """One layer forward: from `h_in`, `(batch, fan_in)`, to `out = (z, h)`, both `(batch, fan_out)`.
 
-    The statistics of z and h are put off. What `backward` needs of the norm is the answer: its inverse standard
-    deviations, or None without one.
+    What `backward` needs of the norm is the answer: its inverse standard deviations, or None without one.
     """
-    inverse = replay(parameters, activation, h_in, out, workers, wiring)
-    record_forward(record, activation, *out, workers, wiring.skip is None)
-    return inverse
-
-
-def replay(
-    parameters: Parameters,
-    activation: Activation,
-    h_in: Array,
-    out: tuple[Array, Array],
-    workers: Workers,
-    wiring: Wiring = PLAIN,
-) -> Array | None:
-    """`forward` without statistics; the same bits."""
     z, h = out
 
     def multiply(rows: slice) -> None:
@@ -137,50 +120,46 @@ def _part(array: Array, norm: Norm, part: slice) -> Array:
 def backward(
     weight: Array | None,
     activation: Activation,
-    z: Array,
-    h: Array,
+    passed: tuple[Array, Array],
     g: Array,
-    record: LayerRecord,
+    out: tuple[Array, Array | None],
     workers: Workers,
     wiring: Wiring = PLAIN,
     inverse: Array | None = None,
-    exponent: int = 0,
-) -> tuple[Array, Array | None]:
-    """One layer back: `g = dL/dh_l` to `dL/dy_l`, which is `dL/dz_l` without a norm, and to `dL/dh_{l-1}`.
+) -> Array:
+    """One layer back: from `g = dL/dh_l` to `out = (dL/dz_l, dL/dh_{l-1})`; dL/dy_l, which is dL/dz_l without a norm.
 
-    `weight` is None at the first layer, whose input needs no gradient; `inverse` is what `forward` gave; `g` is
-    `2^-exponent` of the gradient, and so is what it becomes. Without a norm, which needs z to the end, `dL/dy_l` takes
-    the place of `z`: fresh memory costs more than the arithmetic in it. The statistics of both gradients are put off.
+    `passed` are z and h, and `inverse` is what `forward` gave. Without a norm dL/dz_l may take the place of z. At the
+    first layer, whose input needs no gradient, `weight` and the place of dL/dh_{l-1} are None.
     """
-    delta = z if wiring.norm is None else np.empty_like(z)
-    below = None if weight is None else np.empty((len(g), weight.shape[0]), g.dtype)
+    (z, h), (delta, below) = passed, out
+
+    def differentiate(rows: slice) -> None:
+        for part in cached(rows, g.shape[1]):
+            value = h[part] if wiring.skip is None else activation.value(z[part])
+            np.multiply(g[part], activation.slope(z[part], value), out=delta[part])
+            if wiring.skip is not None:
+                delta[part] *= wiring.skip
 
     def pass_on(rows: slice) -> None:
         if weight is not None and below is not None:
-            np.matmul(delta[rows], weight.T, out=below[rows])
+            np.matmul(inner[rows], weight.T, out=below[rows])
             if wiring.skip is not None:
                 below[rows] += g[rows]
 
-    def work(rows: slice) -> None:
-        for part in cached(rows, g.shape[1]):
-            differentiate(part)
-        if wiring.norm is None:
-            pass_on(rows)
+    def both(rows: slice) -> None:
+        differentiate(rows)
+        pass_on(rows)
 
-    def differentiate(part: slice) -> None:
-        value = h[part] if wiring.skip is None else activation.value(z[part])
-        np.multiply(g[part], activation.slope(z[part], value), out=delta[part])
-        if wiring.skip is not None:
-            delta[part] *= wiring.skip
-
-    blocks = row_blocks(*g.shape)
-    workers.map(work, blocks)
-    record_backward(record, g, delta, workers, exponent)
-    if wiring.norm is not None and inverse is not None:
-        workers.finish()  # the statistics are of dL/dz, whose place dL/dy takes
-        denormalised(wiring.norm, delta, z, inverse, workers)
-        workers.map(pass_on, blocks)
-    return delta, below
+    inner, blocks = delta, row_blocks(*g.shape)
+    if wiring.norm is None or inverse is None:
+        workers.map(both, blocks)
+        return delta
+    workers.map(differentiate, blocks)
+    inner = delta.copy()
+    denormalised(wiring.norm, inner, z, inverse, workers)
+    workers.map(pass_on, blocks)
+    return inner
 
 
 def denormalised(norm: Norm, delta: Array, z: Array, inverse: Array, workers: Workers) -> None:

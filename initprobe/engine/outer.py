@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from initprobe.engine.record import LayerRecord, merge, tallied
+from initprobe.engine.record import blocks_of, merge, merge_each, tallied
 from initprobe.engine.sketch import Moments, Sketch, Tally
 from initprobe.engine.workers import Workers, row_blocks
 
@@ -50,57 +50,53 @@ def add_weight_gradient(h_in: Array, delta: Array, total: Array, workers: Worker
     workers.later(work, row_blocks(*total.shape), lambda _: None)
 
 
-def weight_gradient(
-    h_in: Array, delta: Array, record: LayerRecord, workers: Workers, exponent: int = 0, rows: Array | None = None
+def weight_gradients(
+    h_in: Sequence[Array],
+    delta: Sequence[Array],
+    sketches: Sequence[Sketch],
+    workers: Workers,
+    exponents: Sequence[int],
 ) -> None:
-    """Put off `dL/dW_l = h_{l-1}' dL/dz_l` of a single batch and its statistics.
+    """Put off `dL/dW_l = h_{l-1}' dL/dz_l` of a single batch and its statistics, of some layers of one shape.
 
-    `delta` is `2^-exponent` of dL/dz. Given the `rows` of dL/dW that stand for all, it is not made whole.
+    Each `delta` is `2^-exponent` of dL/dz.
     """
-    if rows is None:
-        _in_full(h_in, delta, record, workers, exponent)
-    else:
-        _by_rows(h_in, delta, record, workers, exponent, rows)
+    gradients = np.empty((len(delta), h_in[0].shape[1], delta[0].shape[1]), delta[0].dtype)
+
+    def work(rows: slice) -> list[list[Tally]]:
+        for h, d, gradient in zip(h_in, delta, gradients, strict=True):
+            np.matmul(h[:, rows].T, d, out=gradient[rows])
+        return tallied(gradients, rows, sketches, exponents)
+
+    def add(blocks: list[list[list[Tally]]]) -> None:
+        merge_each(sketches, gradients, [part for block in blocks for part in block], exponents)
+
+    workers.later(work, blocks_of(gradients), add)
 
 
-def _in_full(h_in: Array, delta: Array, record: LayerRecord, workers: Workers, exponent: int) -> None:
-    gradient, sketch = np.empty((h_in.shape[1], delta.shape[1]), delta.dtype), record.weight_gradient
+def sampled_weight_gradient(
+    h_in: Array, delta: Array, sketch: Sketch, workers: Workers, exponent: int, rows: Array
+) -> None:
+    """The same of one layer, not made whole: the `rows` of dL/dW stand for all but mean and variance."""
+    some = np.empty((len(rows), delta.shape[1]), delta.dtype)
+    tallies: list[Tally] = []
 
-    def work(rows: slice) -> list[Tally]:
-        np.matmul(h_in[:, rows].T, delta, out=gradient[rows])
-        return _tallied(gradient, rows, sketch, exponent)
-
-    def add(blocks: list[list[Tally]]) -> None:
-        merge(sketch, gradient, [part for block in blocks for part in block], exponent)
-
-    workers.later(work, row_blocks(*gradient.shape), add)
-
-
-def _by_rows(h_in: Array, delta: Array, record: LayerRecord, workers: Workers, exponent: int, rows: Array) -> None:
-    some, sketch = np.empty((len(rows), delta.shape[1]), delta.dtype), record.weight_gradient
-
-    def multiply() -> list[Tally]:
+    def work(block: slice | None) -> _Sums | None:
+        if block is not None:
+            return _sums(h_in, delta, block)
         np.matmul(h_in[:, rows].T, delta, out=some)
-        return _tallied(some, slice(0, len(some)), sketch, exponent)
+        tallies.extend(part for (part,) in tallied(some[None], slice(0, len(some)), [sketch], [exponent]))
+        return None
 
-    def work(block: slice | None) -> _Sums | list[Tally]:
-        return multiply() if block is None else _sums(h_in, delta, block)
-
-    def add(results: list[_Sums | list[Tally]]) -> None:
-        tallies, sums = results[0], [part for part in results if isinstance(part, _Sums)]
-        moments = _moments(h_in, delta, sums)
-        assert isinstance(tallies, list)
+    def add(sums: list[_Sums | None]) -> None:
+        moments = _moments(h_in, delta, [part for part in sums if part is not None])
         if moments is None or _is_unlike(tallies, moments):
-            _in_full(h_in, delta, record, Workers(0), exponent)
+            weight_gradients([h_in], [delta], [sketch], Workers(0), [exponent])
         else:
             merge(sketch, some, tallies, exponent, moments)
 
     starts = range(0, len(delta), _GRAM_ROWS)
     workers.later(work, [None, *(slice(start, min(start + _GRAM_ROWS, len(delta))) for start in starts)], add)
-
-
-def _tallied(gradient: Array, rows: slice, sketch: Sketch, exponent: int) -> list[Tally]:
-    return [part for (part,) in tallied([gradient], rows, [sketch], exponent)]
 
 
 def _is_unlike(tallies: Sequence[Tally], whole: Moments) -> bool:

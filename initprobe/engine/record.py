@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from initprobe.activations import Activation, Band
 from initprobe.engine.sketch import COARSE, FINE, Moments, Sketch, Tally, count, tally, widen
-from initprobe.engine.workers import Workers, cached, row_blocks
+from initprobe.engine.workers import SMALL, Workers, cached, row_blocks
 
 Array = npt.NDArray[Any]
 TENSORS = ("weight", "preactivation", "output", "preactivation_gradient", "output_gradient", "weight_gradient")
@@ -88,55 +88,69 @@ class LayerRecord:
 
 
 class _Seen(NamedTuple):
-    """What a part of z and h tells beside its tallies."""
+    """What a part of z and h of one layer tells beside its tallies."""
 
     directions: tuple[Array, int]
     saturated: int
     highest: Array | None
 
 
-def take(sketch: Sketch, tensor: Array, workers: Workers, exponent: int = 0) -> None:
-    """Put off the statistics of a tensor that is `2^-exponent` of what it stands for."""
-    workers.later(
-        lambda rows: tallied([tensor], rows, [sketch], exponent),
-        row_blocks(*tensor.shape),
-        lambda blocks: merge(sketch, tensor, [part for block in blocks for (part,) in block], exponent),
-    )
+def take(sketches: Sequence[Sketch], stack: Array, workers: Workers, exponents: Sequence[int] | None = None) -> None:
+    """Put off the statistics of a tensor of each of some layers, `(layers, rows, columns)`.
+
+    They are `2^-exponent` of what they stand for, in each layer its own.
+    """
+    units = exponents or [0] * len(sketches)
+
+    def add(blocks: list[list[list[Tally]]]) -> None:
+        merge_each(sketches, stack, [part for block in blocks for part in block], units)
+
+    workers.later(lambda rows: tallied(stack, rows, sketches, units), blocks_of(stack), add)
+
+
+def blocks_of(stack: Array) -> list[slice]:
+    """The rows of every layer's tensor that are one task: of a small one all, be it alone or among others."""
+    rows, columns = stack.shape[1:]
+    return [slice(0, rows)] if rows * columns <= SMALL else row_blocks(rows, columns)
 
 
 def record_forward(
-    record: LayerRecord, activation: Activation, z: Array, h: Array, workers: Workers, plain: bool
+    records: Sequence[LayerRecord], activation: Activation, z: Array, h: Array, workers: Workers, plain: bool
 ) -> None:
-    """Put off the statistics of a layer's z and h; in a `plain` layer, h is phi(z)."""
-    sketches = record.preactivation, record.output
+    """Put off the statistics of z and h of some layers, `(layers, batch, units)`; in `plain` ones h is phi(z)."""
+    take([record.output for record in records], h, workers)
+    sketches = [record.preactivation for record in records]
 
-    def look(part: slice) -> tuple[list[Tally], _Seen]:
-        blocks = [z[part], h[part]]
-        value = blocks[1] if plain else activation.value(blocks[0])
-        highest = None if activation.dead_below is None else blocks[0].max(axis=0)
-        seen = _Seen(directions(blocks[0]), _saturated(value, activation.saturation), highest)
-        return _tally(blocks, sketches), seen
+    def look(part: slice) -> tuple[list[Tally], list[_Seen]]:
+        some = z[:, part]
+        value = h[:, part] if plain else activation.value(some)
+        return _tally(some, sketches, [0] * len(sketches)), _seen(activation, some, value)
 
-    def add(blocks: list[list[tuple[list[Tally], _Seen]]]) -> None:
+    def work(rows: slice) -> list[tuple[list[Tally], list[_Seen]]]:
+        return [look(part) for part in cached(rows, z.shape[2])]
+
+    def add(blocks: list[list[tuple[list[Tally], list[_Seen]]]]) -> None:
         parts = [part for block in blocks for part in block]
-        _merge_each(sketches, (z, h), [tallies for tallies, _ in parts])
+        merge_each(sketches, z, [tallies for tallies, _ in parts], [0] * len(sketches))
         for _, seen in parts:
-            _note(record, seen)
+            for record, one in zip(records, seen, strict=True):
+                _note(record, one)
 
-    def work(rows: slice) -> list[tuple[list[Tally], _Seen]]:
-        return [look(part) for part in cached(rows, z.shape[1], len(sketches))]
-
-    workers.later(work, row_blocks(*z.shape), add)
+    workers.later(work, blocks_of(z), add)
 
 
-def record_backward(record: LayerRecord, g: Array, delta: Array, workers: Workers, exponent: int) -> None:
-    """Put off the statistics of dL/dh and dL/dz, of which `g` and `delta` are `2^-exponent`."""
-    sketches = record.output_gradient, record.preactivation_gradient
+def record_backward(
+    records: Sequence[LayerRecord], g: Array, delta: Array, workers: Workers, exponents: Sequence[int]
+) -> None:
+    """Put off the statistics of dL/dh and dL/dz of some layers, of which `g` and `delta` are `2^-exponent`."""
+    take([record.output_gradient for record in records], g, workers, exponents)
+    take([record.preactivation_gradient for record in records], delta, workers, exponents)
 
-    def add(blocks: list[list[list[Tally]]]) -> None:
-        _merge_each(sketches, (g, delta), [part for block in blocks for part in block], exponent)
 
-    workers.later(lambda rows: tallied([g, delta], rows, sketches, exponent), row_blocks(*g.shape), add)
+def _seen(activation: Activation, z: Array, value: Array) -> list[_Seen]:
+    highest = [None] * len(z) if activation.dead_below is None else z.max(axis=1)
+    saturated = _saturated(value, activation.saturation)
+    return [_Seen(*each) for each in zip(map(directions, z), saturated, highest, strict=True)]
 
 
 def _note(record: LayerRecord, seen: _Seen) -> None:
@@ -146,30 +160,31 @@ def _note(record: LayerRecord, seen: _Seen) -> None:
         record.highest = seen.highest if record.highest is None else np.maximum(record.highest, seen.highest)
 
 
-def _saturated(value: Array, band: Band | None) -> int:
+def _saturated(value: Array, band: Band | None) -> list[int]:
+    """Entries of each layer beyond the band."""
     if band is None:
-        return 0
-    return int(np.count_nonzero(value <= band.low) + np.count_nonzero(value >= band.high))
+        return [0] * len(value)
+    outside = (value <= band.low) | (value >= band.high)
+    return [int(np.count_nonzero(layer)) for layer in outside]
 
 
-def tallied(tensors: Sequence[Array], rows: slice, sketches: Sequence[Sketch], exponent: int = 0) -> list[list[Tally]]:
-    """The tallies of a block of rows of tensors of one shape, part by part, in each part one a tensor."""
-    parts = ([tensor[part] for tensor in tensors] for part in cached(rows, tensors[0].shape[1], len(tensors)))
-    return [_tally(blocks, sketches, exponent) for blocks in parts]
+def tallied(stack: Array, rows: slice, sketches: Sequence[Sketch], exponents: Sequence[int]) -> list[list[Tally]]:
+    """The tallies of a block of rows of every layer's tensor, part by part, in each part one a layer."""
+    return [_tally(stack[:, part], sketches, exponents) for part in cached(rows, stack.shape[2])]
 
 
-def _tally(blocks: Sequence[Array], sketches: Sequence[Sketch], exponent: int = 0) -> list[Tally]:
-    return [
-        tally(block, sketch.grid, math.ldexp(sketch.centre or 0.0, -exponent))
-        for block, sketch in zip(blocks, sketches, strict=True)
+def _tally(stack: Array, sketches: Sequence[Sketch], exponents: Sequence[int]) -> list[Tally]:
+    centres = [
+        math.ldexp(sketch.centre or 0.0, -exponent) for sketch, exponent in zip(sketches, exponents, strict=True)
     ]
+    return tally(stack, sketches[0].grid, centres)
 
 
-def _merge_each(
-    sketches: Sequence[Sketch], tensors: Sequence[Array], parts: Sequence[Sequence[Tally]], exponent: int = 0
+def merge_each(
+    sketches: Sequence[Sketch], stack: Array, parts: Sequence[Sequence[Tally]], exponents: Sequence[int]
 ) -> None:
-    """Add parts that hold a tally of each tensor."""
-    for sketch, tensor, tallies in zip(sketches, tensors, zip(*parts, strict=True), strict=True):
+    """Add parts that hold a tally of each layer."""
+    for sketch, tensor, tallies, exponent in zip(sketches, stack, zip(*parts, strict=True), exponents, strict=True):
         merge(sketch, tensor, tallies, exponent)
 
 
@@ -183,6 +198,6 @@ def merge(
 
     def recount(centre: float) -> Iterable[Array]:
         shift = tensor.dtype.type(centre)
-        return (count(tensor[rows] - shift, sketch.grid) for rows in row_blocks(*tensor.shape))
+        return (count(tensor[None, rows] - shift, sketch.grid)[0] for rows in row_blocks(*tensor.shape))
 
     sketch.add(tallies, recount, exponent, moments)

@@ -114,17 +114,17 @@ class _Scratch(threading.local):
             self._held[dtype] = np.empty(size, dtype)
         return self._held[dtype][:size].reshape(shape)
 
-    def _counter(self, entries: int, buckets: int) -> Any:
-        """A row of ones in columns that are to be overwritten: made dense, it counts them."""
-        zeros, ones = _constants(entries)
-        keys = self.array((entries,), np.int32)
+    def _counter(self, tensors: int, entries: int, buckets: int) -> Any:
+        """A matrix of ones in columns that are to be overwritten, a row each tensor: made dense, it counts them."""
+        rows, ones = _constants(tensors, entries)
+        keys = self.array((tensors * entries,), np.int32)
         keys[:] = 0
-        return coo_array((ones, (zeros, keys)), shape=(1, buckets), copy=False)
+        return coo_array((ones, (rows, keys)), shape=(tensors, buckets), copy=False)
 
 
 @lru_cache(_SIZES)
-def _constants(entries: int) -> tuple[Array, Array]:
-    return np.zeros(entries, np.int32), np.ones(entries, np.int32)
+def _constants(tensors: int, entries: int) -> tuple[Array, Array]:
+    return np.repeat(np.arange(tensors, dtype=np.int32), entries), np.ones(tensors * entries, np.int32)
 
 
 _scratch = _Scratch()
@@ -142,30 +142,37 @@ def widen(block: Array) -> tuple[Array, int]:
     return wide, 0
 
 
-def moments(block: Array, peak: float) -> Moments:
-    """Moments of finite entries up to `peak` in magnitude: of float32 to some 1e-7, of float64 to some 1e-15."""
-    if block.dtype == np.float32 and _SHORT_LOW < peak < _SHORT_HIGH:
-        total, squares = _sums(block.reshape(-1))
-        if not _cancels(block.size, total, squares):
-            return _one_pass(block.size, total, squares, 0)
-    wide, exponent = widen(block)
-    entries = wide.reshape(-1)
+def moments(rows: Array, peaks: Sequence[float]) -> list[Moments]:
+    """Moments of each row of finite entries, up to its peak in magnitude: of float32 to some 1e-7, else to 1e-15."""
+    short = [rows.dtype == np.float32 and _SHORT_LOW < peak < _SHORT_HIGH for peak in peaks]
+    if not any(short):
+        return [_wide_moments(row) for row in rows]
+    return [
+        _one_pass(row.size, *sums) if fits and not _cancels(row.size, *sums) else _wide_moments(row)
+        for row, fits, sums in zip(rows, short, _sums(rows), strict=True)
+    ]
+
+
+def _sums(rows: Array) -> list[tuple[float, float]]:
+    """Sums of float32 rows and of their squares: over each run in float32, which rounds little there; then wider."""
+    cut = rows.shape[1] - rows.shape[1] % _RUN
+    runs, rest = rows[:, :cut].reshape(-1, _RUN), rows[:, cut:].astype(np.float64)
+    # By dot products, which are the same wherever a run lies.
+    totals, squares = (
+        np.vecdot(runs, other).reshape(len(rows), cut // _RUN).sum(axis=1, dtype=np.float64)
+        for other in (_RUN_OF_ONES, runs)
+    )
+    return list(zip((totals + rest.sum(axis=1)).tolist(), (squares + np.vecdot(rest, rest)).tolist(), strict=True))
+
+
+def _wide_moments(row: Array) -> Moments:
+    """Moments in float64, in two passes where one would cancel."""
+    entries, exponent = widen(row)
     # `dot` lets go of Python's lock, where `@` and `vecdot` of one row do not.
     total, squares = float(entries.sum()), float(np.dot(entries, entries))
     if _cancels(entries.size, total, squares):
         return _two_passes(entries, total / entries.size, exponent)
     return _one_pass(entries.size, total, squares, exponent)
-
-
-def _sums(entries: Array) -> tuple[float, float]:
-    """Sums of float32 entries and of their squares: over each run in float32, which rounds little there; then wider."""
-    cut = len(entries) - len(entries) % _RUN
-    runs, rest = entries[:cut].reshape(-1, _RUN), entries[cut:].astype(np.float64)
-    total, squares = np.dot(runs, _RUN_OF_ONES), np.vecdot(runs, runs)
-    return (
-        float(total.sum(dtype=np.float64) + rest.sum()),
-        float(squares.sum(dtype=np.float64) + np.dot(rest, rest)),
-    )
 
 
 def _cancels(count: int, total: float, squares: float) -> bool:
@@ -174,7 +181,7 @@ def _cancels(count: int, total: float, squares: float) -> bool:
     return not count * mean * mean < squares / 2
 
 
-def _one_pass(count: int, total: float, squares: float, exponent: int) -> Moments:
+def _one_pass(count: int, total: float, squares: float, exponent: int = 0) -> Moments:
     mean = total / count
     return Moments(count, mean, squares - count * mean * mean, exponent)
 
@@ -214,14 +221,14 @@ def grid_of(dtype: np.dtype[Any], bits: int) -> Grid:
     return Grid(np.uint32 if dtype == np.float32 else np.uint64, mantissa - bits, 1 << (1 + exponent + bits))
 
 
-def count(block: Array, grid: Grid) -> Array:
-    """Occurrences of each bucket in a block, int32 of shape `(grid.size,)`.
+def count(stack: Array, grid: Grid) -> Array:
+    """Occurrences of each bucket in each tensor of a stack, int32 of shape `(tensors, grid.size)`.
 
     By SciPy, which lets go of Python's lock meanwhile; `numpy.bincount` keeps the other threads waiting for it.
     """
-    counter = _scratch.counter(block.size, grid.size)
-    np.right_shift(block.view(grid.pattern).reshape(-1), grid.shift, out=counter.col.view(np.uint32), casting="unsafe")
-    counts: Array = counter.toarray(out=np.empty(counter.shape, np.int32))[0]
+    counter = _scratch.counter(len(stack), stack[0].size, grid.size)
+    np.right_shift(stack.view(grid.pattern).reshape(-1), grid.shift, out=counter.col.view(np.uint32), casting="unsafe")
+    counts: Array = counter.toarray(out=np.empty(counter.shape, np.int32))
     return counts
 
 
@@ -237,13 +244,24 @@ class Tally(NamedTuple):
     counts: Array | None
 
 
-def tally(block: Array, grid: Grid, centre: float) -> Tally:
-    """Statistics of a contiguous block."""
-    low, high = float(block.min()), float(block.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return _void(block)
-    counts = count(block - block.dtype.type(centre) if centre else block, grid)
-    return Tally(moments(block, max(-low, high)), low, high, _zeros(block, counts, centre), 0, 0, counts)
+def tally(stack: Array, grid: Grid, centres: Sequence[float]) -> list[Tally]:
+    """Statistics of each of some blocks of one shape, `(blocks, ...)`, contiguous.
+
+    Several at a time where they are small: a call costs as much, and Python's lock changes hands at every one.
+    """
+    rows = stack.reshape(len(stack), -1)
+    lows, highs = rows.min(axis=1).tolist(), rows.max(axis=1).tolist()
+    if not all(map(math.isfinite, lows + highs)):
+        return [_alone(row, grid, centre) for row, centre in zip(rows, centres, strict=True)]
+    about = rows - np.array(centres, rows.dtype)[:, None] if any(centres) else rows
+    peaks = [max(-low, high) for low, high in zip(lows, highs, strict=True)]
+    seen = zip(rows, moments(rows, peaks), lows, highs, count(about, grid), centres, strict=True)
+    return [Tally(own, low, high, _zeros(row, counts, at), 0, 0, counts) for row, own, low, high, counts, at in seen]
+
+
+def _alone(row: Array, grid: Grid, centre: float) -> Tally:
+    """The tally of a block that may hold what is not finite."""
+    return tally(row[None], grid, [centre])[0] if np.isfinite(row).all() else _void(row)
 
 
 def _void(block: Array) -> Tally:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.activations import Activation
-from initprobe.engine.mlp import Parameters, denormalised, replay
+from initprobe.engine import mlp
+from initprobe.engine.mlp import Parameters
 from initprobe.engine.workers import Workers, row_blocks
 from initprobe.losses import Loss
 from initprobe.wiring import Wiring
@@ -81,7 +82,7 @@ def forward(learner: Learner, x: Array) -> list[Pass]:
 def _forward(learner: Learner, parameters: Parameters, wiring: Wiring, h_in: Array) -> Pass:
     z = np.empty((len(h_in), parameters.weight.shape[1]), h_in.dtype)
     h = np.empty_like(z)
-    inverse = replay(parameters, learner.activation, h_in, (z, h), learner.pool, wiring)
+    inverse = mlp.forward(parameters, learner.activation, h_in, (z, h), learner.pool, wiring)
     return Pass(h_in, z, h, inverse)
 
 
@@ -103,31 +104,15 @@ def gradients(learner: Learner, x: Array, labels: Array) -> Gradients:
 def _backward(learner: Learner, index: int, passed: Pass, g: Array) -> tuple[LayerGradients, Array]:
     """The gradients of layer `index` from `g = dL/dh`, and dL/dh of the layer below."""
     wiring, weight, activation = learner.wirings[index], learner.layers[index].weight, learner.activation
-    delta, below = np.empty_like(passed.z), np.empty_like(passed.h_in)
-
-    def differentiate(rows: slice) -> None:
-        value = passed.h[rows] if wiring.skip is None else activation.value(passed.z[rows])
-        np.multiply(g[rows], activation.slope(passed.z[rows], value), out=delta[rows])
-        if wiring.skip is not None:
-            delta[rows] *= wiring.skip
-
-    def pass_on(rows: slice) -> None:
-        np.matmul(delta[rows], weight.T, out=below[rows])
-        if wiring.skip is not None:
-            below[rows] += g[rows]
-
-    blocks = row_blocks(*delta.shape)
-    learner.pool.map(differentiate, blocks)
-    if wiring.norm is not None and passed.inverse is not None:
-        denormalised(wiring.norm, delta, passed.z, passed.inverse, learner.pool)
-    learner.pool.map(pass_on, blocks)
+    out = np.empty_like(passed.z), np.empty_like(passed.h_in)
+    delta = mlp.backward(weight, activation, (passed.z, passed.h), g, out, learner.pool, wiring, passed.inverse)
     gradient = np.empty_like(weight)
 
     def accumulate(rows: slice) -> None:
         np.matmul(passed.h_in[:, rows].T, delta, out=gradient[rows])
 
     learner.pool.map(accumulate, row_blocks(*gradient.shape))
-    return LayerGradients(g, gradient, delta.sum(axis=0)), below
+    return LayerGradients(g, gradient, delta.sum(axis=0)), out[1]
 
 
 def step(learner: Learner, found: Gradients, learning_rate: float) -> None:

@@ -30,8 +30,8 @@ Task = Callable[[], None]
 
 # Of fewer entries a pass over them is over before the next has got Python's lock; of more, they leave the caches.
 _PART_ENTRIES = 1 << 19
-# Narrow layers have longer blocks, up to so many entries.
-_BLOCK_ENTRIES = 1 << 17
+# Narrow layers have longer blocks, up to so many entries; a tensor of no more than that is small.
+SMALL = 1 << 17
 # Handing a block to a sleeping thread takes as long as a block of so many entries.
 _WORTH_A_THREAD = 1 << 16
 # A product of fewer rows repacks its other factor too often; of more, it leaves threads without work.
@@ -49,7 +49,7 @@ _RESERVE = 8
 
 def row_blocks(rows: int, columns: int) -> list[slice]:
     """Consecutive blocks of rows for a `(rows, columns)` matrix, the unit of work of a thread, fixed by the shape."""
-    wanted = max(_BLOCK_ENTRIES // columns, _ENOUGH_ROWS)
+    wanted = max(SMALL // columns, _ENOUGH_ROWS)
     half = max(math.ceil(rows / 2), _WORTH_A_THREAD // columns)
     step = max(min(wanted, _MOST_ROWS, half), _FEWEST_ROWS)
     return _slices(0, rows, step)

@@ -103,7 +103,7 @@ class Track:
         self.correlations.append(summed.mean_cosine())
 
     def _tally(self, block: Array) -> Tally:
-        return tally(block, self.sketch.grid, self.sketch.centre or 0.0)
+        return tally(block[None], self.sketch.grid, [self.sketch.centre or 0.0])[0]
 
     def _tally_rows(self, block: Array) -> tuple[Tally, Array, int]:
         return (self._tally(block), *directions(block))
@@ -111,7 +111,7 @@ class Track:
     def _merge(self, array: Array, blocks: list[slice], tallies: list[Tally], workers: Workers) -> None:
         def recount(centre: float) -> Iterator[Array]:
             shift = array.dtype.type(centre)
-            yield from workers.map(lambda part: count(array[part] - shift, self.sketch.grid), blocks)
+            yield from workers.map(lambda part: count(array[None, part] - shift, self.sketch.grid)[0], blocks)
 
         self.sketch.add(tallies, recount)
 
