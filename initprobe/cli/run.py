@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -78,6 +79,8 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
 
     exports = (options["export_json"], options["export_csv"])
     wanted = () if no_figures else outputs.parse_formats(formats)
+    # A probe uses one thread of BLAS's; as many as there are processors would spin while Python imports its modules.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with drawer(wanted) as ready:  # before NumPy is there: that also takes its time
         from initprobe.experiment import prepare
         from initprobe.probe import measure
