@@ -40,6 +40,7 @@ INSIDE = {
         "words",
         "tables",
         "figures",
+        "drawer",
         "charts",
         "spectra",
         "sweep_table",

@@ -6,6 +6,7 @@ Exit codes: 0 fine; 1 a check that was asked for failed; 2 usage or configuratio
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import io
@@ -96,6 +97,7 @@ def main(args: Sequence[str] | None = None) -> None:
     # Imports and pictures make objects by the hundred thousand, hardly any of them garbage: looking through them all
     # again and again is a tenth of a run.
     gc.set_threshold(_OBJECTS_TO_COLLECT_AT)
+    atexit.register(gc.freeze)  # then to take them apart one by one, a sixteenth of a run, is no use to anybody
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal shows ? for a block character

@@ -13,8 +13,10 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from initprobe.errors import ConfigError, OutputError
+from initprobe.reports.drawer import pictures
 
 if TYPE_CHECKING:
+    from initprobe.reports.drawer import Process
     from initprobe.results import ProbeResult
 
 STDOUT = "-"
@@ -130,13 +132,16 @@ def check_exports(targets: Iterable[str | None], directory: Path | None) -> None
         check_writable(directory, directory=True)
 
 
-def save_result(result: ProbeResult, directory: Path, formats: Sequence[str]) -> list[Path]:
+def save_result(
+    result: ProbeResult, directory: Path, formats: Sequence[str], process: Process | None = None
+) -> list[Path]:
     """Write the figures (none for no formats) and the result itself to `directory`; give the paths, figures first.
 
+    A `process` that is ready to draw figures in these formats does so.
     A figure of an earlier run in a format that was not asked for now would show another experiment: it is removed.
     """
     written = []
-    for kind, fmt, data in _rendered(result, formats):
+    for kind, fmt, data in pictures(result, formats, process) if formats else ():
         written.append(directory / f"{kind}.{fmt}")
         write_whole(written[-1], lambda file, data=data: file.write(data))  # type: ignore[misc]
     for stale in _own_figures(directory):
@@ -156,16 +161,6 @@ def _own_figures(directory: Path) -> list[Path]:
         for kind in ("summary", "output", "gradient", "depth", "fitting", "training")
         for fmt in FORMATS
     ]
-
-
-def _rendered(result: ProbeResult, formats: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
-    if formats:
-        from initprobe.reports.figures import draw, kinds, render
-
-        for kind in kinds(result):
-            figure = draw(result, kind)
-            for fmt in formats:
-                yield kind, fmt, render(figure, fmt)
 
 
 def relative(path: Path) -> str:

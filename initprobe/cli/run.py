@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -74,17 +75,22 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
       initprobe run --init he --act relu --no-figures --export-json - | jq .layers[0].output
     """
     from initprobe.cli import outputs
-    from initprobe.experiment import prepare
-    from initprobe.probe import measure
+    from initprobe.reports.drawer import drawer
 
     exports = (options["export_json"], options["export_csv"])
     wanted = () if no_figures else outputs.parse_formats(formats)
-    experiment = prepare(config_from(options | scales(options)))
-    directory = _directory(experiment, options["out"], no_figures)
-    outputs.check_exports((*exports, _weights_file(options["save_weights"])), directory)
-    with outputs.progress_bar("probing") as progress:
-        result = measure(experiment, threads=threads, progress=progress)
-    written = outputs.save_result(result, directory, wanted) if directory else []
+    # A probe uses one thread of BLAS's; as many as there are processors would spin while Python imports its modules.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with drawer(wanted) as ready:  # before NumPy is there: that also takes its time
+        from initprobe.experiment import prepare
+        from initprobe.probe import measure
+
+        experiment = prepare(config_from(options | scales(options)))
+        directory = _directory(experiment, options["out"], no_figures)
+        outputs.check_exports((*exports, _weights_file(options["save_weights"])), directory)
+        with outputs.progress_bar("probing") as progress:
+            result = measure(experiment, threads=threads, progress=progress)
+        written = outputs.save_result(result, directory, wanted, ready) if directory else []
     if options["save_weights"]:
         _save_weights(experiment, Path(options["save_weights"]))
     if options["export_json"]:

@@ -1,0 +1,93 @@
+"""The process that draws while another measures: the same pictures, and nothing is lost with it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import initprobe.reports.figures  # noqa: F401, loaded as in a process that has drawn
+from initprobe import ProbeConfig, run
+from initprobe.reports import drawer
+from initprobe.results import ProbeResult
+
+CASES = {
+    "plain": {"init": "xavier", "act": "tanh", "layers": 3},
+    "lost": {"init": "normal:std=100", "act": "relu", "layers": 25},
+    "trained": {"init": "lsuv", "act": "relu", "layers": 3, "train_steps": 5},
+}
+
+
+@pytest.fixture
+def helpful(monkeypatch):
+    """As in a process that has drawn nothing yet, where there is more than one processor."""
+    monkeypatch.setattr(drawer, "_helps", lambda: True)
+
+
+def here(result, formats):
+    """What this process draws."""
+    return list(drawer.pictures(result, formats))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pictures_are_those_that_this_process_draws(case, helpful):
+    result = run(ProbeConfig(width=30, batch=40, draws=2, **CASES[case]))
+    with drawer.drawer(["png", "svg"]) as process:
+        there = drawer.pictures(result, ["png", "svg"], process)
+    assert process.returncode == 0
+    assert there == here(result, ["png", "svg"])
+
+
+def test_no_process_for_no_pictures(helpful):
+    with drawer.drawer([]) as process:
+        assert process is None
+
+
+def test_no_process_once_matplotlib_is_loaded():
+    with drawer.drawer(["png"]) as process:
+        assert process is None
+
+
+def test_it_ends_with_what_it_was_started_for(helpful):
+    with pytest.raises(ZeroDivisionError), drawer.drawer(["png"]) as process:
+        _ = 1 / 0
+    assert process.returncode is not None
+    assert process.stdin.closed and process.stdout.closed
+
+
+def test_an_error_over_there_is_met_here_again(helpful):
+    result = run(ProbeConfig(init="xavier", act="tanh", width=20, batch=20))
+    with drawer.drawer(["tiff"]) as process, pytest.raises(KeyError, match="tiff"):
+        list(drawer.pictures(result, ["tiff"], process))
+
+
+PROGRAM = """
+import sys
+from initprobe.cli.app import main
+from initprobe.reports import drawer
+drawer._helps = lambda: True
+sys.executable = sys.argv.pop(1)
+try:
+    main()
+finally:
+    print('here' if 'matplotlib' in sys.modules else 'elsewhere')
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs programs that fail and talk")
+@pytest.mark.parametrize(
+    ("python", "place"), [(sys.executable, "elsewhere"), ("/nowhere", "here"), ("false", "here"), ("echo", "here")]
+)
+def test_without_that_process_this_one_draws(python, place, tmp_path):
+    words = ["run", "--init", "xavier", "--act", "tanh", "--width", "30", "--batch", "40", "-o", "out", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, python, *words], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == place
+    text = (tmp_path / "out" / "result.json").read_text()
+    pictures = here(ProbeResult.from_json(text), ["png"])
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")} == {
+        f"{kind}.{fmt}": data for kind, fmt, data in pictures
+    }
+    assert len(pictures) == 4
