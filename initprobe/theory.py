@@ -58,12 +58,10 @@ class Foresight:
     Attributes:
         layers: the infinitely wide ones.
         spreads: how far those of this width stray from them; unknown in normalised and residual nets.
-        slopes: of the length map, in logs; NaN where there is none.
     """
 
     layers: Sequence[LayerTheory]
     spreads: Sequence[LayerSpread]
-    slopes: Sequence[float]
 
 
 def foresee(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int) -> Foresight | None:
@@ -78,17 +76,16 @@ def foresee(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, sam
             return _foresee_wired(config, sizes, inputs, samples)
         rules = rules_of(config, sizes)
         found = predict(config.activation, rules, inputs, samples)
-        spreads = spread(config.activation, rules, [theory.state for theory in found], samples)
-        return Foresight(found, spreads, [math.nan, *map(_length_slope, found, found[1:], rules[1:])])
+        return Foresight(found, spread(config.activation, rules, [theory.state for theory in found], samples))
 
 
 def _foresee_wired(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int) -> Foresight:
-    """The same for normalised and residual nets, whose finite-width spread and length slope are not derived."""
+    """The same for normalised and residual nets, whose finite-width spread is not derived."""
     found = [
         replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance)
         for theory in wired_theory(config, sizes, inputs, samples // config.batches)
     ]
-    return Foresight(found, [UNKNOWN] * len(found), [math.nan] * len(found))
+    return Foresight(found, [UNKNOWN] * len(found))
 
 
 def with_theory(
@@ -98,11 +95,11 @@ def with_theory(
     if foresight is None:
         return tuple(layers)
     sizes = (layers[0].fan_in, *(layer.fan_out for layer in layers))
-    seen = zip(layers, foresight.layers, foresight.spreads, foresight.slopes, wirings(config, sizes), strict=True)
+    seen = zip(layers, foresight.layers, foresight.spreads, wirings(config, sizes), strict=True)
     with np.errstate(all="ignore"):
         return tuple(
-            layer.model_copy(update={"theory": _prediction(config, layer, theory, noise, slope, wiring)})
-            for layer, theory, noise, slope, wiring in seen
+            layer.model_copy(update={"theory": _prediction(config, layer, theory, noise, wiring)})
+            for layer, theory, noise, wiring in seen
         )
 
 
@@ -114,17 +111,6 @@ def wired_theory(
     rules = rules_of(config, sizes)
     known = [replace(one, weight_variance=0.0) if by.zero else one for one, by in zip(rules, around, strict=True)]
     return predict_wired(config.activation, known, around, inputs, batch)
-
-
-def _length_slope(below: LayerTheory, here: LayerTheory, layer: Layer) -> float:
-    """`d log q / d log q_below`, q being the mean square of z; NaN where no weights reach z."""
-    state = below.state
-    length, q = (float(s.sample_shares @ s.lengths) for s in (state, here.state))
-    varying = float(state.average(state.variance))
-    if not (q > 0 and varying > 0):
-        return math.nan
-    # `growth` is per relative change of the variance about the mean, of which q has more.
-    return layer.n_in * layer.weight_variance * state.average(state.moments.growth) * (length / varying) / q
 
 
 def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
@@ -218,7 +204,7 @@ def rule(config: ProbeConfig, fans: tuple[int, int]) -> Layer:
 
 
 def _prediction(
-    config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread, slope: float, wiring: Wiring
+    config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread, wiring: Wiring
 ) -> Prediction:
     return Prediction(
         preactivation_variance=_number(theory.preactivation_variance),
@@ -229,7 +215,7 @@ def _prediction(
         correlation=_finite(theory.correlation),
         output_spread=_finite(noise.output.averaged(config.draws).sd),
         output_gradient_spread=_finite(noise.output_gradient.averaged(config.draws).sd),
-        length_slope=_finite(slope),
+        length_slope=_finite(theory.length_slope),
         z=_z(layer, theory.output_variance, noise.output),
         # After a skip h is a sum of branches, and of no distribution that z alone decides.
         output_shares=None if wiring.skip is not None else _shares(config, layer.output.histogram, theory.state),

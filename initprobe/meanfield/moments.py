@@ -17,6 +17,7 @@ from initprobe.meanfield.quadrature import REACH, Array, Curve, Rule, curve_of, 
 # segment of length log 4 the Bernstein ellipse that touches pi/2 has rho = 4.75, so 24 Chebyshev nodes leave 1e-16.
 _SEGMENT = math.log(4)
 _CHEBYSHEV = 24
+_ORDERS = np.arange(_CHEBYSHEV)
 _PLACES = np.cos((np.arange(_CHEBYSHEV) + 0.5) * math.pi / _CHEBYSHEV)
 # What grows more than that over a segment is no power law up to the fourth degree, 4^4: of an exponential,
 # E[phi^2] = e^2q, a polynomial in log q keeps ever fewer digits and in the end none.
@@ -95,7 +96,7 @@ def segments(q: Array) -> Iterator[tuple[Array, int, Array]]:
     usable = np.flatnonzero((q >= _SMALLEST) & (q <= _LARGEST))
     position = np.log(q[usable]) / _SEGMENT
     numbers = np.floor(position)
-    for number in np.unique(numbers):
+    for number in sorted(set(numbers.tolist())):
         chosen = numbers == number
         yield usable[chosen], int(number), _chebyshev(2 * (position[chosen] - number) - 1)
 
@@ -115,7 +116,7 @@ def segment_table(values: Array) -> Array:
 
 def _chebyshev(place: Array) -> Array:
     """`T_k(place)`, `(points, order)`, for places in [-1, 1]."""
-    return np.asarray(np.cos(np.arccos(np.clip(place, -1, 1))[:, None] * np.arange(_CHEBYSHEV)))
+    return np.asarray(np.cos(np.arccos(place)[:, None] * _ORDERS))
 
 
 @lru_cache(maxsize=4096)
