@@ -250,4 +250,4 @@ def _shares(config: ProbeConfig, measured: Histogram | None, state: State) -> tu
         return None
     edges = np.linspace(measured.low, measured.high, len(measured.counts) + 1)
     shares = histogram(config.activation, state.variance, edges, state.mean, state.shares)
-    return tuple(np.clip(shares, 0, 1).tolist()) if np.isfinite(shares).all() else None
+    return tuple(shares.clip(0, 1).tolist()) if np.isfinite(shares).all() else None

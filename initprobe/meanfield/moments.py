@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -187,31 +188,38 @@ def histogram(
         activation: any record, monotone or not.
         q: variances of the pre-activation over which to average, `(nodes,)` or a number.
         edges: increasing bin edges, `(bins + 1,)`.
-        mean: means of the pre-activation, broadcast against `q`.
+        mean: means of the pre-activation, broadcast to the shape of `q`.
         weights: of the nodes; None means equal.
     """
-    variances, means = np.broadcast_arrays(np.atleast_1d(np.asarray(q, float)), np.asarray(mean, float))
+    variances = np.atleast_1d(np.asarray(q, float))
+    means = np.broadcast_to(np.asarray(mean, float), variances.shape)
     shares = np.full(variances.shape, 1 / variances.size) if weights is None else np.asarray(weights, float)
-    bounds = np.asarray(edges, float)
+    scales = np.sqrt(np.maximum(variances, 0.0))  # a difference of squares may come out below 0 by rounding
     # "Below the edge" rather than "at or below": only so does an atom on an edge belong to the bin that it opens.
-    below = np.append(np.nextafter(bounds[:-1], -math.inf), bounds[-1])
-    cumulative = sum(
-        share * _share_below(activation, a, b, below)
-        for a, b, share in zip(variances.flat, means.flat, shares.flat, strict=True)
-    )
-    return np.diff(np.asarray(cumulative))
+    below = np.array(edges, float)
+    below[:-1] = np.nextafter(below[:-1], -math.inf)
+    cumulative = np.zeros(len(below))
+    for kinks, rows in _alike(activation.kinks, means, scales).items():
+        z, mass = _cells(kinks)
+        with np.errstate(all="ignore"):
+            h = activation.value(means[rows, None] + scales[rows, None] * z)
+            rises = np.all(h[:, 1:] >= h[:, :-1], axis=1).tolist()
+        for share, values, rising in zip(shares[rows], h, rises, strict=True):
+            cumulative += share * (_piece_below if rising else _pieces_below)(values, mass, below)
+    return np.diff(cumulative)
 
 
-def _share_below(activation: Activation, q: float, mean: float, edges: Array) -> Array:
+def _alike(kinks: Sequence[float], means: Array, scales: Array) -> dict[tuple[float, ...], list[int]]:
+    """Rows by where their kinks lie in units of the standard normal; nowhere for a constant."""
+    found: dict[tuple[float, ...], list[int]] = defaultdict(list)
+    for row, (mean, scale) in enumerate(zip(means.tolist(), scales.tolist(), strict=True)):
+        found[tuple((kink - mean) / scale for kink in kinks) if scale else ()].append(row)
+    return found
+
+
+def _pieces_below(h: Array, mass: Array, edges: Array) -> Array:
     """Share of outputs at or below each edge: the sum over the monotone pieces of phi."""
-    scale = math.sqrt(max(q, 0.0))  # a difference of squares may come out below 0 by rounding
-    z, mass = _cells(tuple((k - mean) / scale for k in activation.kinks) if scale else ())
-    with np.errstate(all="ignore"):
-        h = activation.value(mean + scale * z)
-    steps = np.diff(h)
-    if steps.min() >= 0:
-        return _piece_below(h, mass, edges)
-    direction = np.sign(steps)
+    direction = np.sign(np.diff(h))
     # A flat piece goes on in the direction before it: it is an atom at one end of a piece, not a piece.
     known = np.maximum.accumulate(np.where(direction != 0, np.arange(len(direction)), 0))
     turns = np.flatnonzero(np.diff(direction[known])) + 1
@@ -240,6 +248,7 @@ def _normal_cdf(z: Array) -> Array:
     return np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in z])
 
 
+@lru_cache(maxsize=16)
 def _cells(kinks: tuple[float, ...]) -> tuple[Array, Array]:
     """Standard normal grid that holds the kinks, and the distribution function on it."""
     z, cdf = _normal_cdf_grid()
