@@ -28,6 +28,8 @@ _SMALLEST, _LARGEST = 1e-300, 1e300
 # The predicted histograms' grid, fine where the normal density bends: linear in its cells, a distribution function is
 # `width^2 / 8 max |density'|` off, 1e-6.
 _FINE_CELLS, _FINE_REACH, _COARSE_CELLS = 1500, 4.5, 75
+# Distributions on that grid at a time.
+_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -194,27 +196,37 @@ def histogram(
     variances = np.atleast_1d(np.asarray(q, float))
     means = np.broadcast_to(np.asarray(mean, float), variances.shape)
     shares = np.full(variances.shape, 1 / variances.size) if weights is None else np.asarray(weights, float)
-    scales = np.sqrt(np.maximum(variances, 0.0))  # a difference of squares may come out below 0 by rounding
+    alone = (each[None] for each in (variances, np.asarray(edges, float), means, shares))
+    return np.asarray(histograms(activation, *alone)[0])
+
+
+def histograms(activation: Activation, q: Array, edges: Array, mean: Array, weights: Array) -> Array:
+    """The same of several outputs, `(outputs, bins)`: `q`, `mean` and `weights` are `(outputs, nodes)`."""
+    below, owner = edges.copy(), np.repeat(np.arange(len(q)), q.shape[1]).tolist()
     # "Below the edge" rather than "at or below": only so does an atom on an edge belong to the bin that it opens.
-    below = np.array(edges, float)
-    below[:-1] = np.nextafter(below[:-1], -math.inf)
-    cumulative = np.zeros(len(below))
-    for kinks, rows in _alike(activation.kinks, means, scales).items():
+    below[:, :-1] = np.nextafter(below[:, :-1], -math.inf)
+    cumulative = np.zeros(below.shape)
+    means, shares = mean.ravel(), weights.ravel().tolist()
+    scales = np.sqrt(np.maximum(q.ravel(), 0.0))  # a difference of squares may come out below 0 by rounding
+    for kinks, rows in _alike(activation.kinks, means, scales):
         z, mass = _cells(kinks)
         with np.errstate(all="ignore"):
             h = activation.value(means[rows, None] + scales[rows, None] * z)
             rises = np.all(h[:, 1:] >= h[:, :-1], axis=1).tolist()
-        for share, values, rising in zip(shares[rows], h, rises, strict=True):
-            cumulative += share * (_piece_below if rising else _pieces_below)(values, mass, below)
+        for row, values, rising in zip(rows, h, rises, strict=True):
+            share_below = _piece_below if rising else _pieces_below
+            cumulative[owner[row]] += shares[row] * share_below(values, mass, below[owner[row]])
     return np.diff(cumulative)
 
 
-def _alike(kinks: Sequence[float], means: Array, scales: Array) -> dict[tuple[float, ...], list[int]]:
-    """Rows by where their kinks lie in units of the standard normal; nowhere for a constant."""
+def _alike(kinks: Sequence[float], means: Array, scales: Array) -> Iterator[tuple[tuple[float, ...], list[int]]]:
+    """Rows whose kinks lie alike in units of the standard normal, and where; nowhere for a constant."""
     found: dict[tuple[float, ...], list[int]] = defaultdict(list)
     for row, (mean, scale) in enumerate(zip(means.tolist(), scales.tolist(), strict=True)):
         found[tuple((kink - mean) / scale for kink in kinks) if scale else ()].append(row)
-    return found
+    for places, rows in found.items():
+        for start in range(0, len(rows), _ROWS):
+            yield places, rows[start : start + _ROWS]
 
 
 def _pieces_below(h: Array, mass: Array, edges: Array) -> Array:
