@@ -316,8 +316,8 @@ def _gradient_spreads(
 
     Three parts: slopes that differ from theory because q does, or by chance in these units (`_coupled`); and weights
     that lengthen or shorten this gradient by chance, which a batch averages away as far as `overlap`, the mean squared
-    cosine between the gradients of two samples, lets it; and what units differ in by
-    the lengths of their own weights (`_units_noise`). The bias, of order depth/width, is not derived: 0.
+    cosine between the gradients of two samples, lets it; and what units differ in by the lengths of their own weights
+    (`units_noise`), which are not normal. The bias, of order depth/width, is not derived: 0.
     """
     same, other = (noise.relative(each, _SLOPES, _SLOPES).tolist() for each in (noise.same, noise.other))
     agreements = ((noise.slope_product / noise.mean[:, _SLOPES]) ** 2).tolist()
@@ -352,9 +352,9 @@ def _coupled(layers: Sequence[Layer], noise: _Noise, lengths: _Lengths) -> tuple
     With it comes twice its covariance with the chance of the weights, which z and the gradient share.
     """
     growth = noise.slope / noise.mean
-    # By the first layer whose slopes have been met, the last entry standing for none: response to that layer's q.
+    # How all slopes from a layer on respond to its q; the last entry stands for no slopes.
     to_length = _passed_back(growth[:, _SLOPES], lengths.response)
-    # To the chance of each layer's phi^2, if its slopes have been met; q was then off before by no more than its own.
+    # How they respond to the chance of its phi^2, which moves the q above it.
     to_noise = np.append(lengths.share * to_length[1:-1], 0.0)
     chance = to_noise**2 * noise.relative(noise.batch, _HH, _HH)
     chance += 2 * to_noise * noise.relative(noise.batch, _HH, _SLOPES) + noise.relative(noise.batch, _SLOPES, _SLOPES)
