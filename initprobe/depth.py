@@ -44,7 +44,7 @@ def _limit(config: ProbeConfig, layers: Sequence[LayerStats]) -> FixedPoint | No
     """Where a deeper net of the same layers would settle; None where there is no such net, or no theory of it."""
     if not config.is_plain or config.network is not None:  # whose layers are never quite alike
         return None
-    rules = [rule(config, (layer.fan_in, layer.fan_out)) for layer in layers[1:]]
+    rules = [rule(config, fans) for fans in {(layer.fan_in, layer.fan_out) for layer in layers[1:]}]
     scales = {(r.n_in * r.weight_variance, r.bias_variance) for r in rules}
     if len(scales) != 1 or any(r.weight_mean or r.bias_mean for r in rules):
         return None

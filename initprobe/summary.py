@@ -15,7 +15,7 @@ from initprobe.engine.fitting import Fitted
 from initprobe.engine.record import LayerRecord
 from initprobe.engine.sketch import Moments, Sketch
 from initprobe.fits import Autoencoder, Fit
-from initprobe.results import Fitting, Histogram, LayerStats, OutputStats, Percentiles, Status, TensorStats, worst
+from initprobe.results import Fitting, LayerStats, OutputStats, Status, TensorStats, worst
 from initprobe.wiring import Wiring
 
 _SYMBOLS = {"preactivation": "z", "output": "h"}
@@ -252,11 +252,11 @@ def _shapes(sketches: Sequence[Sketch], sizes: Sequence[float | None]) -> Iterat
         yield {
             "min": sketch.low,
             "max": sketch.high,
-            "percentiles": Percentiles(**dict(zip(_PERCENT_NAMES, own.percentiles.tolist(), strict=True))),
-            "zero_fraction": sketch.zeros / sketch.total,
+            "percentiles": dict(zip(_PERCENT_NAMES, own.percentiles.tolist(), strict=True)),
+            "zero_fraction": sketch.zeros / own.total,
             "near_zero_fraction": None if size is None else own.near_zero,
-            "histogram": Histogram(low=sketch.low, high=sketch.high, counts=tuple(own.counts.tolist())),
-            "coverage": sketch.coverage,
+            "histogram": {"low": sketch.low, "high": sketch.high, "counts": own.counts.tolist()},
+            "coverage": own.total / sum(draw.count for draw in sketch.by_draw),
         }
 
 

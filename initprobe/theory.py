@@ -13,8 +13,8 @@ import numpy as np
 
 from initprobe.config import ProbeConfig
 from initprobe.initializers import NORMAL, Distribution
-from initprobe.meanfield.maps import Layer, LayerTheory, State, predict
-from initprobe.meanfield.moments import histogram
+from initprobe.meanfield.maps import Layer, LayerTheory, State, predict, runs
+from initprobe.meanfield.moments import histograms
 from initprobe.meanfield.quadrature import Array
 from initprobe.meanfield.samples import InputMoments, gauss_rule
 from initprobe.meanfield.spread import UNKNOWN, LayerSpread, Spread, spread
@@ -22,7 +22,7 @@ from initprobe.meanfield.wired import predict_wired
 from initprobe.results import Histogram, LayerStats
 from initprobe.results import LayerTheory as Prediction
 from initprobe.weights import Layer as Given
-from initprobe.wiring import Wiring, wirings
+from initprobe.wiring import wirings
 
 _PAIR_STATISTICS = ("cosine", "cosine_variance", "kurtosis", "cokurtosis")
 # Biases that are not normal: nodes in each half of their distribution, more where phi may bend between them.
@@ -58,12 +58,10 @@ class Foresight:
     Attributes:
         layers: the infinitely wide ones.
         spreads: how far those of this width stray from them; unknown in normalised and residual nets.
-        slopes: of the length map, in logs; NaN where there is none.
     """
 
     layers: Sequence[LayerTheory]
     spreads: Sequence[LayerSpread]
-    slopes: Sequence[float]
 
 
 def foresee(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int) -> Foresight | None:
@@ -78,17 +76,16 @@ def foresee(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, sam
             return _foresee_wired(config, sizes, inputs, samples)
         rules = rules_of(config, sizes)
         found = predict(config.activation, rules, inputs, samples)
-        spreads = spread(config.activation, rules, [theory.state for theory in found], samples)
-        return Foresight(found, spreads, [math.nan, *map(_length_slope, found, found[1:], rules[1:])])
+        return Foresight(found, spread(config.activation, rules, [theory.state for theory in found], samples))
 
 
 def _foresee_wired(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int) -> Foresight:
-    """The same for normalised and residual nets, whose finite-width spread and length slope are not derived."""
+    """The same for normalised and residual nets, whose finite-width spread is not derived."""
     found = [
         replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance)
         for theory in wired_theory(config, sizes, inputs, samples // config.batches)
     ]
-    return Foresight(found, [UNKNOWN] * len(found), [math.nan] * len(found))
+    return Foresight(found, [UNKNOWN] * len(found))
 
 
 def with_theory(
@@ -98,11 +95,17 @@ def with_theory(
     if foresight is None:
         return tuple(layers)
     sizes = (layers[0].fan_in, *(layer.fan_out for layer in layers))
-    seen = zip(layers, foresight.layers, foresight.spreads, foresight.slopes, wirings(config, sizes), strict=True)
+    # After a skip h is a sum of branches, and of no distribution that z alone decides.
+    measured = [
+        layer.output.histogram if by.skip is None else None
+        for layer, by in zip(layers, wirings(config, sizes), strict=True)
+    ]
     with np.errstate(all="ignore"):
+        shares = _shares(config, measured, [theory.state for theory in foresight.layers])
+        seen = zip(layers, foresight.layers, foresight.spreads, shares, strict=True)
         return tuple(
-            layer.model_copy(update={"theory": _prediction(config, layer, theory, noise, slope, wiring)})
-            for layer, theory, noise, slope, wiring in seen
+            layer.model_copy(update={"theory": _prediction(config, layer, theory, noise, found)})
+            for layer, theory, noise, found in seen
         )
 
 
@@ -114,17 +117,6 @@ def wired_theory(
     rules = rules_of(config, sizes)
     known = [replace(one, weight_variance=0.0) if by.zero else one for one, by in zip(rules, around, strict=True)]
     return predict_wired(config.activation, known, around, inputs, batch)
-
-
-def _length_slope(below: LayerTheory, here: LayerTheory, layer: Layer) -> float:
-    """`d log q / d log q_below`, q being the mean square of z; NaN where no weights reach z."""
-    state = below.state
-    length, q = (float(s.sample_shares @ s.lengths) for s in (state, here.state))
-    varying = float(state.average(state.variance))
-    if not (q > 0 and varying > 0):
-        return math.nan
-    # `growth` is per relative change of the variance about the mean, of which q has more.
-    return layer.n_in * layer.weight_variance * state.average(state.moments.growth) * (length / varying) / q
 
 
 def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
@@ -218,7 +210,7 @@ def rule(config: ProbeConfig, fans: tuple[int, int]) -> Layer:
 
 
 def _prediction(
-    config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread, slope: float, wiring: Wiring
+    config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread, shares: tuple[float, ...] | None
 ) -> Prediction:
     return Prediction(
         preactivation_variance=_number(theory.preactivation_variance),
@@ -229,10 +221,9 @@ def _prediction(
         correlation=_finite(theory.correlation),
         output_spread=_finite(noise.output.averaged(config.draws).sd),
         output_gradient_spread=_finite(noise.output_gradient.averaged(config.draws).sd),
-        length_slope=_finite(slope),
+        length_slope=_finite(theory.length_slope),
         z=_z(layer, theory.output_variance, noise.output),
-        # After a skip h is a sum of branches, and of no distribution that z alone decides.
-        output_shares=None if wiring.skip is not None else _shares(config, layer.output.histogram, theory.state),
+        output_shares=shares,
     )
 
 
@@ -258,10 +249,18 @@ def _z(layer: LayerStats, predicted: float, noise: Spread) -> float | None:
     return _finite(gap / (noise.sd / math.sqrt(len(measured))))
 
 
-def _shares(config: ProbeConfig, measured: Histogram | None, state: State) -> tuple[float, ...] | None:
-    """The predicted distribution of h in the bins of the measured histogram."""
-    if measured is None or measured.low == measured.high:
-        return None
-    edges = np.linspace(measured.low, measured.high, len(measured.counts) + 1)
-    shares = histogram(config.activation, state.variance, edges, state.mean, state.shares)
-    return tuple(np.clip(shares, 0, 1).tolist()) if np.isfinite(shares).all() else None
+def _shares(
+    config: ProbeConfig, measured: Sequence[Histogram | None], states: Sequence[State]
+) -> list[tuple[float, ...] | None]:
+    """The predicted distribution of each layer's h in the bins of its measured histogram; None without bins."""
+    found: list[tuple[float, ...] | None] = [None] * len(states)
+    known = {index: one for index, one in enumerate(measured) if one is not None and one.low != one.high}
+    indices = iter(known)
+    for run in runs([states[index] for index in known]):
+        places = list(itertools.islice(indices, len(run)))
+        low, high, bins = zip(*((known[i].low, known[i].high, len(known[i].counts)) for i in places), strict=True)
+        q, mean, weights = (np.array([getattr(one, name) for one in run]) for name in ("variance", "mean", "shares"))
+        shares = histograms(config.activation, q, np.linspace(low, high, bins[0] + 1, axis=1), mean, weights)
+        for index, row in zip(places, shares, strict=True):
+            found[index] = tuple(row.clip(0, 1).tolist()) if np.isfinite(row).all() else None
+    return found

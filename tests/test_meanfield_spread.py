@@ -10,6 +10,7 @@ import pytest
 from initprobe.activations import ACTIVATIONS
 from initprobe.config import ProbeConfig
 from initprobe.initializers import INITIALIZERS, fan_in_heuristic, sparse
+from initprobe.meanfield import maps
 from initprobe.meanfield.maps import Layer, predict
 from initprobe.meanfield.samples import InputMoments
 from initprobe.meanfield.spread import Spread, spread
@@ -46,6 +47,34 @@ def test_a_bigger_batch_of_equal_samples_averages_nothing(batch):
     many = spreads_of("relu", layers, InputMoments.noise(cosine=1.0), batch)
     for a, b in zip(one, many, strict=True):
         assert b.output.sd == pytest.approx(a.output.sd, rel=1e-4)
+
+
+def test_layers_together_are_as_alone(monkeypatch):
+    """Whatever their weights and biases are, and however many are worked out at a time."""
+    bias = {"bias_variance": 0.2, "bias_nodes": ((0.5, -1.0), (0.5, 1.0))}
+    layers = [Layer(40, 40, 0.03, **more) for more in ({}, {"kurtosis": 5.0}, {"orthogonal": True}, bias, bias, {})]
+    inputs = InputMoments.measure(np.random.default_rng(0).standard_normal((20, 4)))
+
+    def numbers():
+        found = spreads_of("gelu", layers, inputs, 20)
+        return [(spread.sd, spread.bias) for one in found for spread in (getattr(one, field) for field in FIELDS)]
+
+    together = numbers()
+    monkeypatch.setattr(maps, "_TOGETHER", 1)
+    assert np.array(numbers()) == pytest.approx(np.array(together), rel=1e-9)
+
+
+def test_what_is_lost_at_depth_is_known_before():
+    """Where a signal ends, spreads do: of outputs from there on, and of gradients before it."""
+    layers = square_net(1.5, 100, 6)
+    layers[3] = Layer(100, 100, 0.0)
+    found = spreads_of("tanh", layers, InputMoments.noise(), 10)
+    short = spreads_of("tanh", layers[:3], InputMoments.noise(), 10)
+    assert [one.output.sd for one in found[:3]] == [one.output.sd for one in short]
+    assert all(math.isnan(one.output.sd) for one in found[3:])
+    # dL/dh of the last layer is given: N(0, 1) for every unit and sample.
+    assert found[-1].output_gradient.sd == pytest.approx(math.sqrt(2 / (100 * 10)))
+    assert all(math.isnan(one.output_gradient.sd) for one in found[:3])
 
 
 def test_spread_shrinks_with_width():

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from initprobe.engine.sketch import Sketch
+from initprobe.engine.sketch import Grid, Sketch
 
 Array = npt.NDArray[Any]
 
@@ -19,6 +20,8 @@ PERCENTS = (1, 5, 25, 50, 75, 95, 99)
 NEAR_ZERO = 0.01
 # Sketches at a time: their points stay in cache.
 _TOGETHER = 32
+# Octaves from 1 beyond which a power of 2 or its inverse may leave the float range.
+_FARTHEST = 1000
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,13 @@ class Distribution:
     Attributes:
         percentiles: the `PERCENTS` of all entries, `(7,)`.
         near_zero: share of entries within `NEAR_ZERO` of the given size of 0.
+        total: entries.
         counts: in equal bins from the smallest entry to the largest; in one bin where all entries are equal.
     """
 
     percentiles: Array
     near_zero: float
+    total: int
     counts: Array
 
 
@@ -44,92 +49,77 @@ def distributions(sketches: Sequence[Sketch], sizes: Sequence[float], bins: int 
 
 def _chunk(sketches: Sequence[Sketch], sizes: Array, bins: int) -> Iterator[Distribution]:
     curves = _Curves(sketches)
-    percentiles = curves.values(np.array(PERCENTS) / 100)
-    near = NEAR_ZERO * sizes
+    near, place = NEAR_ZERO * sizes[:, None], np.arange(bins + 1) / bins
+    edges = curves.low * (1 - place) + curves.high * place
+    below, percentiles = curves.read(np.hstack([-near, near, edges]), np.array(PERCENTS) / 100)
     zeros = np.array([sketch.zeros for sketch in sketches])
-    close = np.maximum(curves.below(near) - curves.below(-near), zeros) / curves.totals
-    counts = curves.histograms(bins)
+    close = np.maximum(below[:, 1] - below[:, 0], zeros) / curves.totals
+    # Differences of rounded cumulative counts: integers with an exact total, and no comb.
+    upto = np.rint(below[:, 2:]).astype(np.int64)
+    upto[:, 0], upto[:, -1] = 0, curves.totals
+    counts = np.diff(upto, axis=1)
     for index, sketch in enumerate(sketches):
-        own = np.array([sketch.total]) if sketch.low == sketch.high else counts[index]
-        yield Distribution(percentiles[index], float(close[index]), own)
+        own = upto[index, -1:] if sketch.low == sketch.high else counts[index]
+        yield Distribution(percentiles[index], float(close[index]), int(upto[index, -1]), own)
 
 
 class _Curves:
-    """The cumulative counts of sketches over their values, linear within a bucket, one behind the other.
+    """The cumulative counts of sketches over their values, linear within a bucket.
 
-    Both axes rise from sketch to sketch, so that one interpolation serves all: counts go on from those of the last,
-    and the values of sketch k lie between 2k, the smallest, and 2k + 1.
+    Attributes:
+        low: smallest values, `(sketches, 1)`.
+        high: largest values, `(sketches, 1)`.
+        totals: entries, `(sketches,)`.
     """
 
     def __init__(self, sketches: Sequence[Sketch]) -> None:
-        self._low, self._high = (np.array([getattr(s, name) for s in sketches]) for name in ("low", "high"))
-        buckets = np.array([len(s.keys) for s in sketches])
-        counts = np.concatenate([s.counts for s in sketches]).astype(np.int64)
-        self.totals = np.add.reduceat(counts, np.cumsum(buckets) - buckets)
-        self._before = np.cumsum(self.totals) - self.totals
-        ends = np.cumsum(counts)
-        self._cumulative = _alternating(ends - counts, ends)
-        self._owner = np.repeat(np.arange(len(sketches)), 2 * buckets)
-        points = _alternating(*_edges(sketches, buckets, counts))
-        self._points = np.clip(points, self._low[self._owner], self._high[self._owner], out=points)
-        self._places = self._placed(points, self._owner)
-
-    def _placed(self, values: Array, owner: Array) -> Array:
-        """Values, within the range of their sketches, on the common axis."""
-        # Each in a unit of its own: the distance between the ends of the float range is beyond it, and what one
+        self.low, self.high = np.array([(sketch.low, sketch.high) for sketch in sketches]).T[:, :, None]
+        # Each in units of its own size: the distance between the ends of the float range is beyond it, and what one
         # subnormal number is divided by another is no number.
-        unit = -np.frexp(np.maximum(np.abs(self._low), np.abs(self._high)))[1] - 1
-        low, span = np.ldexp(self._low, unit), np.ldexp(self._high, unit) - np.ldexp(self._low, unit)
-        place: Array = np.ldexp(values, unit[owner]) - low[owner]
-        np.divide(place, span[owner], out=place, where=span[owner] > 0)
-        place += 2 * owner
-        return place
+        octave = np.frexp(np.maximum(-self.low, self.high))[1]
+        self._unit = np.ldexp(1.0, np.clip(octave, -_FARTHEST, _FARTHEST))
+        self._points = [_points(*each) for each in zip(sketches, self._unit[:, 0].tolist(), strict=True)]
+        # Counts go on from sketch to sketch.
+        upto = np.cumsum(np.concatenate([sketch.counts for sketch in sketches]), dtype=np.int64)
+        cumulative = np.zeros(2 * len(upto))
+        cumulative[1::2], cumulative[2::2] = upto, upto[:-1]
+        self._counts = np.split(cumulative, np.cumsum([len(own) for own in self._points])[:-1])
+        self._before, ends = np.array([(counts[0], counts[-1]) for counts in self._counts]).T
+        self.totals = ends - self._before
 
-    def values(self, shares: Array) -> Array:
-        """Values below which these shares of the entries lie, `(sketches, shares)`."""
+    def read(self, values: Array, shares: Array) -> tuple[Array, Array]:
+        """Entries at or below values of each sketch's own, `(sketches, values)`; and values below which shares lie."""
         ranks = self._before[:, None] + self.totals[:, None] * shares
-        return np.asarray(np.interp(ranks, self._cumulative, self._points))
-
-    def below(self, values: Array) -> Array:
-        """Entries at or below a value of each sketch's own, `(sketches,)`."""
-        place = self._placed(np.clip(values, self._low, self._high), np.arange(len(values)))
-        return np.where(values < self._low, 0.0, np.interp(place, self._places, self._cumulative) - self._before)
-
-    def histograms(self, bins: int) -> Array:
-        """Counts in equal bins, `(sketches, bins)`.
-
-        Differences of rounded cumulative counts: integers with an exact total, and no comb.
-        """
-        upto = np.empty((len(self.totals), bins + 1))
-        inner = np.arange(1, bins) / bins + 2 * np.arange(len(self.totals))[:, None]
-        upto[:, 1:-1] = np.interp(inner, self._places, self._cumulative)
-        upto[:, 0], upto[:, -1] = self._before, self._before + self.totals
-        return np.diff(np.rint(upto), axis=1).astype(np.int64)
+        below, reached = np.empty_like(values), np.empty_like(ranks)
+        rows = zip(values / self._unit, ranks, self._points, self._counts, strict=True)
+        for index, (places, own_ranks, points, counts) in enumerate(rows):
+            below[index] = np.interp(places, points, counts)
+            reached[index] = np.interp(own_ranks, counts, points)
+        return below - self._before[:, None], reached * self._unit
 
 
-def _alternating(first: Array, second: Array) -> Array:
-    found = np.empty(2 * len(first), first.dtype)
-    found[::2], found[1::2] = first, second
-    return found
+def _points(sketch: Sketch, unit: float) -> Array:
+    """Lowest and highest value of each occupied bucket, one after the other, within the range of the sketch.
+
+    Those beside 0 are at 0 where they hold exact zeros and nothing else.
+    """
+    points = _edges(sketch.grid).take(sketch.keys, axis=0)
+    if sketch.centre:
+        points += sketch.centre
+    elif sketch.zeros:
+        beside = sketch.keys % (sketch.grid.size // 2) == 0
+        if sketch.counts[beside].sum() == sketch.zeros:
+            points[beside] = 0.0
+    points.clip(sketch.low, sketch.high, out=points)
+    points /= unit
+    return points.ravel()
 
 
-def _edges(sketches: Sequence[Sketch], buckets: Array, counts: Array) -> tuple[Array, Array]:
-    """Lowest and highest value of each bucket, those beside 0 at 0 where they hold exact zeros and nothing else."""
-    grids = [sketch.grid for sketch in sketches]
-    keys = np.concatenate([s.keys for s in sketches])
-    by_sketch = np.array([(grid.size // 2, grid.shift) for grid in grids], keys.dtype)
-    half, shift = (np.repeat(column, buckets) for column in by_sketch.T)
-    negative = keys >= half
-    magnitude = (keys - half * negative).astype(grids[0].pattern)
-    near, far = (_floats(m << shift, sketches[0].dtype) for m in (magnitude, magnitude + 1))
-    owner = np.repeat(np.arange(len(sketches)), buckets)
-    smallest = magnitude == 0
-    beside = np.bincount(owner[smallest], counts[smallest], len(sketches))
-    atom = (beside == [s.zeros for s in sketches]) & [not s.centre for s in sketches]
-    far[smallest & atom[owner]] = 0
-    centre = np.array([s.centre or 0.0 for s in sketches])[owner]
-    return np.where(negative, -far, near) + centre, np.where(negative, -near, far) + centre
-
-
-def _floats(patterns: Array, dtype: np.dtype[Any]) -> Array:
-    return patterns.view(dtype).astype(np.float64)
+@lru_cache
+def _edges(grid: Grid) -> Array:
+    """Lowest and highest value of every bucket, `(grid.size, 2)`."""
+    patterns = np.arange(grid.size // 2 + 1, dtype=grid.pattern) << grid.shift
+    with np.errstate(invalid="ignore"):  # among the patterns beyond infinity
+        edges = patterns.view(np.float32 if grid.pattern is np.uint32 else np.float64).astype(np.float64)
+    positive = np.stack([edges[:-1], edges[1:]], axis=1)
+    return np.concatenate([positive, -positive[:, ::-1]])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -17,6 +18,7 @@ from initprobe.meanfield.quadrature import REACH, Array, Curve, Rule, curve_of, 
 # segment of length log 4 the Bernstein ellipse that touches pi/2 has rho = 4.75, so 24 Chebyshev nodes leave 1e-16.
 _SEGMENT = math.log(4)
 _CHEBYSHEV = 24
+_ORDERS = np.arange(_CHEBYSHEV)
 _PLACES = np.cos((np.arange(_CHEBYSHEV) + 0.5) * math.pi / _CHEBYSHEV)
 # What grows more than that over a segment is no power law up to the fourth degree, 4^4: of an exponential,
 # E[phi^2] = e^2q, a polynomial in log q keeps ever fewer digits and in the end none.
@@ -26,6 +28,8 @@ _SMALLEST, _LARGEST = 1e-300, 1e300
 # The predicted histograms' grid, fine where the normal density bends: linear in its cells, a distribution function is
 # `width^2 / 8 max |density'|` off, 1e-6.
 _FINE_CELLS, _FINE_REACH, _COARSE_CELLS = 1500, 4.5, 75
+# Distributions on that grid at a time.
+_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def segments(q: Array) -> Iterator[tuple[Array, int, Array]]:
     usable = np.flatnonzero((q >= _SMALLEST) & (q <= _LARGEST))
     position = np.log(q[usable]) / _SEGMENT
     numbers = np.floor(position)
-    for number in np.unique(numbers):
+    for number in sorted(set(numbers.tolist())):
         chosen = numbers == number
         yield usable[chosen], int(number), _chebyshev(2 * (position[chosen] - number) - 1)
 
@@ -115,7 +119,7 @@ def segment_table(values: Array) -> Array:
 
 def _chebyshev(place: Array) -> Array:
     """`T_k(place)`, `(points, order)`, for places in [-1, 1]."""
-    return np.asarray(np.cos(np.arccos(np.clip(place, -1, 1))[:, None] * np.arange(_CHEBYSHEV)))
+    return np.asarray(np.cos(np.arccos(place)[:, None] * _ORDERS))
 
 
 @lru_cache(maxsize=4096)
@@ -186,31 +190,48 @@ def histogram(
         activation: any record, monotone or not.
         q: variances of the pre-activation over which to average, `(nodes,)` or a number.
         edges: increasing bin edges, `(bins + 1,)`.
-        mean: means of the pre-activation, broadcast against `q`.
+        mean: means of the pre-activation, broadcast to the shape of `q`.
         weights: of the nodes; None means equal.
     """
-    variances, means = np.broadcast_arrays(np.atleast_1d(np.asarray(q, float)), np.asarray(mean, float))
+    variances = np.atleast_1d(np.asarray(q, float))
+    means = np.broadcast_to(np.asarray(mean, float), variances.shape)
     shares = np.full(variances.shape, 1 / variances.size) if weights is None else np.asarray(weights, float)
-    bounds = np.asarray(edges, float)
+    alone = (each[None] for each in (variances, np.asarray(edges, float), means, shares))
+    return np.asarray(histograms(activation, *alone)[0])
+
+
+def histograms(activation: Activation, q: Array, edges: Array, mean: Array, weights: Array) -> Array:
+    """The same of several outputs, `(outputs, bins)`: `q`, `mean` and `weights` are `(outputs, nodes)`."""
+    below, owner = edges.copy(), np.repeat(np.arange(len(q)), q.shape[1]).tolist()
     # "Below the edge" rather than "at or below": only so does an atom on an edge belong to the bin that it opens.
-    below = np.append(np.nextafter(bounds[:-1], -math.inf), bounds[-1])
-    cumulative = sum(
-        share * _share_below(activation, a, b, below)
-        for a, b, share in zip(variances.flat, means.flat, shares.flat, strict=True)
-    )
-    return np.diff(np.asarray(cumulative))
+    below[:, :-1] = np.nextafter(below[:, :-1], -math.inf)
+    cumulative = np.zeros(below.shape)
+    means, shares = mean.ravel(), weights.ravel().tolist()
+    scales = np.sqrt(np.maximum(q.ravel(), 0.0))  # a difference of squares may come out below 0 by rounding
+    for kinks, rows in _alike(activation.kinks, means, scales):
+        z, mass = _cells(kinks)
+        with np.errstate(all="ignore"):
+            h = activation.value(means[rows, None] + scales[rows, None] * z)
+            rises = np.all(h[:, 1:] >= h[:, :-1], axis=1).tolist()
+        for row, values, rising in zip(rows, h, rises, strict=True):
+            share_below = _piece_below if rising else _pieces_below
+            cumulative[owner[row]] += shares[row] * share_below(values, mass, below[owner[row]])
+    return np.diff(cumulative)
 
 
-def _share_below(activation: Activation, q: float, mean: float, edges: Array) -> Array:
+def _alike(kinks: Sequence[float], means: Array, scales: Array) -> Iterator[tuple[tuple[float, ...], list[int]]]:
+    """Rows whose kinks lie alike in units of the standard normal, and where; nowhere for a constant."""
+    found: dict[tuple[float, ...], list[int]] = defaultdict(list)
+    for row, (mean, scale) in enumerate(zip(means.tolist(), scales.tolist(), strict=True)):
+        found[tuple((kink - mean) / scale for kink in kinks) if scale else ()].append(row)
+    for places, rows in found.items():
+        for start in range(0, len(rows), _ROWS):
+            yield places, rows[start : start + _ROWS]
+
+
+def _pieces_below(h: Array, mass: Array, edges: Array) -> Array:
     """Share of outputs at or below each edge: the sum over the monotone pieces of phi."""
-    scale = math.sqrt(max(q, 0.0))  # a difference of squares may come out below 0 by rounding
-    z, mass = _cells(tuple((k - mean) / scale for k in activation.kinks) if scale else ())
-    with np.errstate(all="ignore"):
-        h = activation.value(mean + scale * z)
-    steps = np.diff(h)
-    if steps.min() >= 0:
-        return _piece_below(h, mass, edges)
-    direction = np.sign(steps)
+    direction = np.sign(np.diff(h))
     # A flat piece goes on in the direction before it: it is an atom at one end of a piece, not a piece.
     known = np.maximum.accumulate(np.where(direction != 0, np.arange(len(direction)), 0))
     turns = np.flatnonzero(np.diff(direction[known])) + 1
@@ -239,6 +260,7 @@ def _normal_cdf(z: Array) -> Array:
     return np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in z])
 
 
+@lru_cache(maxsize=16)
 def _cells(kinks: tuple[float, ...]) -> tuple[Array, Array]:
     """Standard normal grid that holds the kinks, and the distribution function on it."""
     z, cdf = _normal_cdf_grid()

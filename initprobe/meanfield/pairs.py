@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -28,7 +29,6 @@ _DOUBLINGS = 7
 _OCTAVES = 12
 _SMOOTH_TAIL, _KINKED_TAIL = 1.05, 3.0
 _NEGLIGIBLE = 1e-12
-_ORDERS = np.arange(1, ORDER)
 
 
 def pair_moments(activation: Activation, q_a: float, q_b: float, c: float) -> tuple[float, float]:
@@ -75,6 +75,15 @@ class HermiteGrid:
     weights: Array
     analysis: Array
 
+    def mean(self, f: Array) -> Array:
+        """`E[f]` of functions `(..., nodes)`."""
+        return np.asarray(np.vecdot(f, self.weights))
+
+    def coefficients(self, f: Array, orders: int = ORDER) -> Array:
+        """Of functions `(..., nodes)`, `(..., orders)`: all in one product of matrices."""
+        flat = f.reshape(-1, f.shape[-1]) @ self.analysis[:orders].T
+        return np.asarray(flat.reshape(*f.shape[:-1], orders))
+
 
 @lru_cache
 def hermite_grid() -> HermiteGrid:
@@ -98,53 +107,45 @@ class Series:
     have: a kink gives k^(-5/2) exactly so. It carries the `(1 - c)^(3/2)` that deep ReLU networks live on.
 
     Attributes:
-        exponents: k, `(terms,)`; not whole in the tail.
-        coefficients: `f_k g_k`, `(terms,)`.
+        exponents: k, `(..., terms)`; not whole in the tail.
+        coefficients: `f_k g_k`, `(..., terms)`.
     """
 
     exponents: Array
     coefficients: Array
 
     def at(self, c: float) -> float:
-        """The expectation at correlation `c`."""
+        """The expectation at correlation `c`, summed over what comes before the terms."""
         if c >= 0:
-            return float(self.coefficients @ c**self.exponents)
+            return float(np.vdot(self.coefficients, c**self.exponents))
         # The parity of the tail is unknown; where -c is not close to 1 it is nothing.
-        return float(self.coefficients[:ORDER] @ c ** self.exponents[:ORDER])
+        return float(np.vdot(self.coefficients[..., :ORDER], c ** self.exponents[..., :ORDER]))
 
-    def slope_at(self, c: float) -> float:
-        """The derivative in `c`, for `0 <= c <= 1`."""
-        k = self.exponents[1:]
-        return float((k * self.coefficients[1:]) @ c ** (k - 1))
-
-    def without(self, order: int, share: float) -> Series:
-        """The series with only `share` of its term of that order left."""
-        coefficients = self.coefficients.copy()
-        coefficients[order] *= share
-        return Series(self.exponents, coefficients)
+    def weighted(self, shares: Array) -> Iterator[Series]:
+        """The series `(layers, ..., terms)` of each layer, to be summed with shares `(layers, ...)`."""
+        return map(Series, self.exponents, self.coefficients * shares[..., None])
 
 
 def series(f: Array, g: Array, f_slope: Array | None = None) -> Series:
-    """The series of two functions on the Hermite grid.
+    """The series of pairs of functions on the Hermite grid.
 
     Args:
-        f: values at the grid's nodes.
-        g: values at the grid's nodes.
+        f: values at the grid's nodes, `(..., nodes)`.
+        g: values at the grid's nodes, `(..., nodes)`.
         f_slope: df/dz, if f is g and the slope of the series at c = 1 matters.
     """
     grid = hermite_grid()
-    analysed = grid.analysis @ f
-    products = analysed * (analysed if g is f else grid.analysis @ g)
-    rest = float(grid.weights @ (f * g) - products.sum())
-    size = float(grid.weights @ np.abs(f * g))
-    if abs(rest) <= _NEGLIGIBLE * size:
-        return Series(np.arange(ORDER, dtype=float), products)
-    stretch = _KINKED_TAIL
+    analysed = grid.coefficients(f)
+    products = analysed * (analysed if g is f else grid.coefficients(g))
+    rest, size = grid.mean(f * g) - products.sum(axis=-1), grid.mean(np.abs(f * g))
+    rest = np.where(np.abs(rest) <= _NEGLIGIBLE * size, 0.0, rest)
+    stretch = np.full_like(rest, _KINKED_TAIL)
     if f_slope is not None:
-        steepness = float(grid.weights @ (f_slope * f_slope) - np.arange(ORDER) @ products)
-        stretch = steepness / (rest * ORDER)
+        steepness = grid.mean(f_slope * f_slope) - products @ np.arange(ORDER)
+        np.divide(steepness, rest * ORDER, out=stretch, where=rest != 0)
     exponents, shares = tail(stretch)
-    return Series(np.concatenate([np.arange(ORDER), exponents]), np.concatenate([products, rest * shares]))
+    whole = np.broadcast_to(np.arange(float(ORDER)), products.shape)
+    return Series(np.concatenate([whole, exponents], -1), np.concatenate([products, rest[..., None] * shares], -1))
 
 
 def tail(stretch: npt.ArrayLike) -> tuple[Array, Array]:
@@ -166,20 +167,20 @@ def _kinked_tail() -> tuple[Array, Array]:
     return tail(_KINKED_TAIL)
 
 
-def pair_covariances(functions: Array, correlations: tuple[float, ...], second: float = 1.0) -> Array:
-    """`Cov(f_i(u), f_j(v))`, `(functions, functions)`, averaged over some correlations of the standard normal u, v.
+def pair_covariances(functions: Array, correlations: npt.ArrayLike, second: npt.ArrayLike = 1.0) -> Array:
+    """`Cov(f_i(u), f_j(v))`, `(..., functions, functions)`, averaged over some correlations of standard normal u, v.
 
     Args:
-        functions: values at the Hermite grid, `(functions, nodes)`.
-        correlations: of u and v.
-        second: share of the second Hermite term to keep; 0 where the sum of u^2 over units is known.
+        functions: values at the Hermite grid, `(..., functions, nodes)`.
+        correlations: of u and v, `(..., correlations)`.
+        second: share of the second Hermite term to keep, `(...)`; 0 where the sum of u^2 over units is known.
     """
-    grid = hermite_grid()
-    coefficients = functions @ grid.analysis.T
-    rest = (functions * grid.weights) @ functions.T - coefficients @ coefficients.T
+    grid, c = hermite_grid(), np.asarray(correlations, float)[..., None]
+    coefficients = grid.coefficients(functions)
+    rest = (functions * grid.weights) @ functions.mT - coefficients @ coefficients.mT
     exponents, shares = _kinked_tail()
-    powers = np.mean([c**_ORDERS for c in correlations], axis=0)
-    powers[1] *= second
-    beyond = sum(float(shares @ c**exponents) for c in correlations if c > 0) / len(correlations)
-    kept = coefficients[:, 1:]
-    return np.asarray((kept * powers) @ kept.T + rest * beyond)
+    powers = np.mean(np.cumprod(np.repeat(c, ORDER - 1, axis=-1), axis=-1), axis=-2)
+    powers[..., 1] *= second
+    beyond = np.mean(np.where(c > 0, c, 0.0) ** exponents @ shares, axis=-1)
+    kept = coefficients[..., 1:]
+    return np.asarray((kept * powers[..., None, :]) @ kept.mT + rest * beyond[..., None, None])

@@ -23,8 +23,9 @@ Settling = Literal["converges", "vanishes", "diverges"]
 
 # Lengths beyond these count as 0 and as infinite.
 _FLOOR, _CEILING = 1e-10, 1e10
-# Steps of the search for a fixed point: eight to a factor of 4 in q.
-_STEP = 4 ** (1 / 8)
+# Steps of the search for a fixed point: eight to a factor of 4 in q, a segment of the table of moments.
+_STEPS = 8
+_STEP = 4 ** (1 / _STEPS)
 _ITERATIONS = 80
 _POLISHES = 8
 _TOLERANCE = 1e-13
@@ -173,13 +174,19 @@ def _bracket(activation: Activation, w: Array, b: Array, sign: int, ceiling: flo
     """Where the excess, of that sign at q = 1, changes it: the ends of the interval in q; NaN for never."""
     low, high = np.full(w.shape, np.nan), np.full(w.shape, np.nan)
     active = np.arange(len(w))
-    q = 1.0
-    while len(active) and _FLOOR < q < ceiling:
-        before, q = q, q * _STEP**sign
-        square = float(lookup(activation, q).square)
-        changed = sign * (w[active] * square + b[active] - q) <= 0
-        low[active[changed]], high[active[changed]] = min(before, q), max(before, q)
-        active = active[~changed]
+    steps = math.ceil(abs(math.log(ceiling if sign > 0 else _FLOOR)) / math.log(_STEP))
+    q = np.cumprod([1.0, *[_STEP**sign] * steps])
+    for first in range(0, len(q), _STEPS):
+        if not len(active):
+            break
+        some = q[first : first + _STEPS]
+        square = lookup(activation, some).square
+        changed = sign * (w[active, None] * square + b[active, None] - some) <= 0
+        found = changed.any(axis=1)
+        at = first + changed[found].argmax(axis=1)
+        ends = np.sort([q[at - 1], q[at]], axis=0)
+        low[active[found]], high[active[found]] = ends
+        active = active[~found]
     return low, high
 
 

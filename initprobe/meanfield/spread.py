@@ -10,18 +10,19 @@ Hanin & Nica 2020, arXiv:1812.05994 (products of random matrices are log-normal)
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from initprobe.activations import Activation
-from initprobe.meanfield.maps import Layer, State
+from initprobe.meanfield.maps import Layer, State, runs, stacked
 from initprobe.meanfield.pairs import hermite_grid, pair_covariances
 from initprobe.meanfield.quadrature import Array
 
-# Rows of the functions whose layer means fluctuate together.
+# Rows of the functions whose layer means fluctuate together: each with its square.
 _Z, _ZZ, _H, _HH, _SLOPE, _SLOPES = range(6)
 # Excess kurtosis of z beyond which its square, the second order, is as large: five weights left to a unit.
 _MOST_EXCESS = 1.0
@@ -78,11 +79,11 @@ class _Noise:
     """How the layer means of z, z^2, phi, phi^2, phi', phi'^2 fluctuate given the layer below, `f` any of them.
 
     Attributes:
-        mean: `E[f]`, `(functions,)`.
+        mean: `E[f]`, `(layers, functions)`.
         slope: `dE[f] / dlog q`.
         curvature: `q^2 d^2 E[f] / dq^2`.
         offset: what the weights add to `E[f]` at finite width.
-        batch: covariances of the means over units and samples, `(functions, functions)`.
+        batch: covariances of the means over units and samples, `(layers, functions, functions)`.
         single: relative variance of one sample's mean of phi^2, averaged with the samples' own phi^2 as shares.
         same: covariances of the functions themselves in one unit for one sample.
         other: the same for two different samples.
@@ -93,93 +94,122 @@ class _Noise:
     curvature: Array
     offset: Array
     batch: Array
-    single: float
+    single: Array
     same: Array
     other: Array
 
+    def relative(self, covariances: Array, first: int, second: int) -> Array:
+        """Covariance of two functions in units of their means, `(layers,)`."""
+        return np.asarray(covariances[:, first, second] / (self.mean[:, first] * self.mean[:, second]))
+
     @property
-    def slope_product(self) -> np.float64:
-        """`E[phi' phi']` over two different samples; NumPy's float, whose square may be infinite."""
-        return np.float64(self.other[_SLOPE, _SLOPE] + self.mean[_SLOPE] ** 2)
+    def slope_product(self) -> Array:
+        """`E[phi' phi']` over two different samples, `(layers,)`."""
+        return np.asarray(self.other[:, _SLOPE, _SLOPE] + self.mean[:, _SLOPE] ** 2)
 
 
-def _noise(activation: Activation, state: State, layer: Layer, batch: int) -> _Noise:
-    grid = hermite_grid()
+def _noise(activation: Activation, layers: Sequence[Layer], states: Sequence[State], batch: int) -> _Noise:
+    """Of layers with equally many groups."""
+    state = stacked(states)
+    n_in, n_out = np.array([(layer.n_in, layer.n_out) for layer in layers]).T
+    orthogonal = np.array([layer.orthogonal for layer in layers])
+    free = np.array([_free_share(layer.n_out, layer) for layer in layers])
     each = _functions(activation, state)
-    by_bias = _over_samples(each, state)
-    coefficients = state.bias_shares @ by_bias @ grid.analysis[:5].T
-    free = _free_share(layer.n_out, layer)
-    slope, curvature = coefficients[:, 2] / math.sqrt(2), coefficients[:, 4] * math.sqrt(6) / 2
+    by_bias = state.over_samples(each, state.sample_shares)
+    coefficients = _coefficients(by_bias, state)
+    scales = (0, 1.0), (2, 1 / math.sqrt(2)), (4, math.sqrt(6) / 2)
+    mean, slope, curvature = (scale * coefficients[..., order].T for order, scale in scales)
     same = _same(each, coefficients, state, free)
-    other = _other(by_bias, state, free) + state.cokurtosis * np.outer(slope, slope)
+    correlations = np.array([one.correlation_nodes() for one in states])
+    both = slope[:, :, None] * slope[:, None, :]
+    other = _other(by_bias, state, correlations, free) + state.cokurtosis[:, None, None] * both
     # Orthogonal weights put z on a sphere: normal, but without the 2/n variance of its squared radius.
-    excess = -1 / max(layer.n_in, layer.n_out) if layer.orthogonal else state.kurtosis / 6
+    excess = np.where(orthogonal, -1 / np.maximum(n_in, n_out), state.kurtosis / 6)
     return _Noise(
-        mean=coefficients[:, 0],
+        mean=mean,
         slope=slope,
         curvature=curvature,
-        offset=excess * curvature,
-        batch=(same / batch + other * (1 - 1 / batch)) / layer.n_out,
-        single=_single(each[_HH], state, free) / layer.n_out,
+        offset=excess[:, None] * curvature,
+        batch=(same / batch + other * (1 - 1 / batch)) / n_out[:, None, None],
+        single=_single(each[_HH], state, free) / n_out,
         same=same,
         other=other,
     )
 
 
 def _functions(activation: Activation, state: State) -> Array:
-    """The six functions of z, about its mean, on the Hermite grid: `(functions, groups, nodes)`."""
+    """The six functions of z, about its mean, on the Hermite grid: `(functions, layers, groups, nodes)`."""
     h, d = state.on_grid(activation)
-    centre = np.repeat(state.over_biases(state.mean), len(state.bias_shares))
-    z = (state.mean - centre)[:, None] + np.sqrt(state.variance)[:, None] * hermite_grid().z
-    return np.stack([z, z * z, h, h * h, d, d * d])
+    each = np.empty((6, *h.shape))
+    centre = state.for_biases(state.over_biases(state.mean))
+    each[_Z] = (state.mean - centre)[..., None] + np.sqrt(state.variance)[..., None] * hermite_grid().z
+    each[_H], each[_SLOPE] = h, d
+    np.square(each[::2], out=each[1::2])
+    return each
 
 
-def _over_samples(each: Array, state: State) -> Array:
-    """Means over samples, at every bias node: `(functions, bias nodes, nodes)`."""
-    samples, biases = len(state.sample_shares), len(state.bias_shares)
-    by_sample = each.reshape(len(each), samples, -1)
-    return np.asarray((state.sample_shares @ by_sample).reshape(len(each), biases, -1))
+def _coefficients(by_bias: Array, state: State) -> Array:
+    """The first Hermite coefficients of the functions' means, `(functions, layers, 5)`."""
+    found = hermite_grid().coefficients(by_bias, 5)
+    return np.asarray(np.vecdot(found.mT, state.bias_shares[:, None, :]))
 
 
-def _same(each: Array, coefficients: Array, state: State, free: float) -> Array:
-    """Covariances of the functions over the units of one sample, averaged over the samples.
+def _same(each: Array, coefficients: Array, state: State, free: Array) -> Array:
+    """Covariances of the functions over the units of one sample, averaged over the samples: `(layers, f, f)`.
 
-    `coefficients` are of the functions' means over samples and biases, `(functions, orders)`.
+    Args:
+        each: functions on the Hermite grid, `(functions, layers, groups, nodes)`.
+        coefficients: of their means over samples and biases, `(functions, layers, orders)`.
+        state: z at these layers.
+        free: share of the second Hermite term to keep, `(layers,)`.
     """
-    grid, flat = hermite_grid(), (len(each), -1)
-    means = np.stack([state.over_biases(f) for f in each @ grid.weights])
-    weighted = each * (state.shares[:, None] * grid.weights)
-    covariances = weighted.reshape(flat) @ each.reshape(flat).T - (means * state.sample_shares) @ means.T
-    if state.kurtosis:
+    grid, shares = hermite_grid(), state.shares[:, :, None]
+    means = state.over_biases(grid.mean(each))
+    found = _products(each * (shares * grid.weights), each) - _products(means * state.sample_shares, means)
+    kurtosis = np.asarray(state.kurtosis)[:, None, None]
+    if kurtosis.any():
         # Gram and Charlier's density, `1 + kurtosis/24 He_4`; the analysis has He_4 over sqrt(24).
-        weighted = each * (state.shares[:, None] * grid.analysis[4])
-        crossed = np.outer(coefficients[:, 0], coefficients[:, 4])
-        excess = weighted.reshape(flat) @ each.reshape(flat).T - crossed - crossed.T
-        covariances += state.kurtosis / math.sqrt(24) * excess
-    return np.asarray(covariances - (1 - free) * np.outer(coefficients[:, 2], coefficients[:, 2]))
+        crossed = _outer(coefficients[..., 0], coefficients[..., 4])
+        excess = _products(each * (shares * grid.analysis[4]), each) - crossed - crossed.mT
+        found += kurtosis / math.sqrt(24) * excess
+    return np.asarray(found - (1 - free)[:, None, None] * _outer(coefficients[..., 2], coefficients[..., 2]))
 
 
-def _single(squares: Array, state: State, free: float) -> float:
+def _products(f: Array, g: Array) -> Array:
+    """Sums of products at each layer, `(layers, functions, functions)`, of arrays `(functions, layers, ...)`."""
+    left, right = (np.moveaxis(each.reshape(*each.shape[:2], -1), 0, 1) for each in (f, g))
+    return np.asarray(left @ right.mT)
+
+
+def _outer(f: Array, g: Array) -> Array:
+    return _products(f[..., None], g[..., None])
+
+
+def _single(squares: Array, state: State, free: Array) -> Array:
     """Mean over samples, weighted by their phi^2, of the relative variance of phi^2 over the units of one sample.
 
-    Not the relative variance of all samples together: long samples would count for their length twice.
+    Not the relative variance of all samples together: long samples would count for their length twice. Of every layer,
+    `(layers,)`.
     """
-    means = state.over_biases(squares @ hermite_grid().weights)
-    scale = np.repeat(np.sqrt(np.where(means > 0, means, 1.0)), len(state.bias_shares))
-    scaled = (squares / scale[:, None])[None]
-    coefficients = state.bias_shares @ _over_samples(scaled, state) @ hermite_grid().analysis[:5].T
-    covariance = _same(scaled, coefficients, state, free)
-    return float(covariance[0, 0] / (state.sample_shares @ means))
+    means = state.over_biases(hermite_grid().mean(squares))
+    scale = state.for_biases(np.sqrt(np.where(means > 0, means, 1.0)))
+    scaled = (squares / scale[..., None])[None]
+    coefficients = _coefficients(state.over_samples(scaled, state.sample_shares), state)
+    covariance = _same(scaled, coefficients, state, free)[:, 0, 0]
+    return np.asarray(covariance / np.vecdot(state.sample_shares, means))
 
 
-def _other(by_bias: Array, state: State, free: float) -> Array:
-    """Covariances of the functions over the units, between two samples; `by_bias` are `(functions, biases, nodes)`."""
-    shape, shares = by_bias.shape[:2], state.bias_shares
-    within = pair_covariances(by_bias.reshape(-1, by_bias.shape[-1]), state.correlation_nodes(), free)
-    means = by_bias @ hermite_grid().weights
-    mean = means @ shares
-    between = (means * shares) @ means.T - np.outer(mean, mean)
-    return np.asarray(np.einsum("fkgk,k->fg", within.reshape(shape + shape), shares) + between)
+def _other(by_bias: Array, state: State, correlations: Array, free: Array) -> Array:
+    """Covariances of the functions over the units, between two samples, `(layers, functions, functions)`.
+
+    `by_bias` are `(functions, layers, bias nodes, nodes)`, `correlations` `(layers, 2)`.
+    """
+    shares = state.bias_shares
+    within = pair_covariances(np.moveaxis(by_bias, 0, 2), correlations[:, None, :], free[:, None])
+    means = hermite_grid().mean(by_bias)
+    mean = np.vecdot(means, shares)
+    between = _products(means * shares, means) - _outer(mean, mean)
+    return np.asarray(np.einsum("lkfg,lk->lfg", within, shares) + between)
 
 
 def _free_share(units: int, layer: Layer) -> float:
@@ -205,141 +235,155 @@ def spread(
     if any(layer.weight_mean != 0 for layer in layers) or excess > _MOST_EXCESS:
         return (UNKNOWN,) * len(layers)
     with np.errstate(all="ignore"):
-        noises = [_noise(activation, s, layer, batch) for s, layer in zip(states, layers, strict=True)]
-        lengths = _lengths(layers, states, noises)
-        gradients = _gradient_spreads(layers, noises, lengths, batch)
+        noise = _noises(activation, layers, states, batch)
+        lengths = _lengths(layers, states, noise)
         return tuple(
-            LayerSpread(_forward(noise, _Z, _ZZ, lengths, k), _forward(noise, _H, _HH, lengths, k), *gradients[k])
-            for k, noise in enumerate(noises)
+            map(
+                LayerSpread,
+                _forward(noise, _Z, _ZZ, lengths),
+                _forward(noise, _H, _HH, lengths),
+                *_gradient_spreads(layers, noise, lengths, batch),
+            )
         )
+
+
+def _noises(activation: Activation, layers: Sequence[Layer], states: Sequence[State], batch: int) -> _Noise:
+    """Of all layers."""
+    rules, nodes = iter(layers), len(hermite_grid().z)
+    found = [
+        vars(_noise(activation, list(itertools.islice(rules, len(run))), run, batch)) for run in runs(states, nodes)
+    ]
+    return _Noise(**{name: np.concatenate([some[name] for some in found]) for name in found[0]})
 
 
 @dataclass(frozen=True)
 class _Lengths:
-    """Relative deviations of each layer's q from theory.
+    """Relative deviations of each layer's q from theory, `(layers,)`.
 
     Attributes:
-        influence: response of layer k's q to the relative noise in layer j's mean square output, `(k, j)`.
-        batch: variance, averaged over the samples, `(layers,)`.
-        single: variance for one sample, `(layers,)`.
-        bias: mean, `(layers,)`.
+        share: the weights' share of each q but the first: what the noise of the layer below adds to it.
+        response: of each q but the first to the deviation of that below.
+        batch: variance, averaged over the samples.
+        single: variance for one sample.
+        bias: mean.
     """
 
-    influence: Array
+    share: Array
+    response: Array
     batch: Array
     single: Array
     bias: Array
 
 
-def _lengths(layers: Sequence[Layer], states: Sequence[State], noises: Sequence[_Noise]) -> _Lengths:
+def _lengths(layers: Sequence[Layer], states: Sequence[State], noise: _Noise) -> _Lengths:
     """Pass every layer's noise on through the length map: `x' = rho (noise + slope x)`, rho the weights' share of q."""
-    influence, bias, single = np.zeros((len(layers),) * 2), np.zeros(len(layers)), np.zeros(len(layers))
-    relative = [noise.single for noise in noises]
-    for k in range(1, len(layers)):
-        below = noises[k - 1]
-        square = below.mean[_HH]
-        rho = layers[k].n_in * layers[k].weight_variance * square / states[k].average(states[k].variance)
-        influence[k] = rho * below.slope[_HH] / square * influence[k - 1]
-        influence[k, k - 1] = rho
-        drift = below.offset[_HH] + below.curvature[_HH] * single[k - 1] / 2
-        bias[k] = rho * (below.slope[_HH] * bias[k - 1] + drift) / square
-        single[k] = influence[k] ** 2 @ relative
-    return _Lengths(influence, influence**2 @ [_relative(noise.batch, noise) for noise in noises], single, bias)
+    square, below = noise.mean[:, _HH], np.s_[:-1]
+    gain = np.array([layer.n_in * layer.weight_variance for layer in layers])
+    variance = np.array([state.average(state.variance) for state in states])
+    share = gain[1:] * square[below] / variance[1:]
+    response = share * (noise.slope[:, _HH] / square)[below]
+    single = _passed_on(share**2 * noise.single[below], response**2)
+    batch = _passed_on(share**2 * noise.relative(noise.batch, _HH, _HH)[below], response**2)
+    drift = (noise.offset[:, _HH] + noise.curvature[:, _HH] * single / 2) / square
+    return _Lengths(share, response, batch, single, _passed_on(share * drift[below], response))
 
 
-def _relative(covariances: Array, noise: _Noise) -> float:
-    return float(covariances[_HH, _HH] / noise.mean[_HH] ** 2)
+def _passed_on(added: Array, factor: Array) -> Array:
+    """`x = added + factor x_before`, from the 0 that the first starts with: one number more than were added."""
+    steps = zip(added.tolist(), factor.tolist(), strict=True)
+    return np.array([*itertools.accumulate(steps, lambda x, step: step[0] + step[1] * x, initial=0.0)])
 
 
-def _forward(noise: _Noise, first: int, second: int, lengths: _Lengths, k: int) -> Spread:
-    """Spread of `mean of f^2 - (mean of f)^2` at layer k, for the rows of f and f^2."""
-    mean = noise.mean[first]
-    value = noise.mean[second] - mean**2
-    direction = np.zeros(len(noise.mean))
-    direction[[first, second]] = -2 * mean, 1
-    slope = direction @ noise.slope
-    variance = direction @ noise.batch @ direction / value**2 + (slope / value) ** 2 * lengths.batch[k]
-    of_mean = noise.batch[first, first] + noise.slope[first] ** 2 * lengths.batch[k]
-    drift = direction @ (noise.offset + noise.curvature * lengths.single[k] / 2)
-    bias = slope * lengths.bias[k] + drift - of_mean
-    return Spread(_root(float(variance)), float(bias / value))
+def _forward(noise: _Noise, first: int, second: int, lengths: _Lengths) -> Iterator[Spread]:
+    """Spread of `mean of f^2 - (mean of f)^2` at every layer, for the rows of f and f^2."""
+    mean = noise.mean[:, first]
+    value = noise.mean[:, second] - mean**2
+    direction = np.zeros_like(noise.mean)
+    direction[:, first], direction[:, second] = -2 * mean, 1
+    slope = np.vecdot(direction, noise.slope)
+    within = np.vecdot(np.vecdot(noise.batch, direction[:, None]), direction)
+    variance = within / value**2 + (slope / value) ** 2 * lengths.batch
+    of_mean = noise.batch[:, first, first] + noise.slope[:, first] ** 2 * lengths.batch
+    drift = np.vecdot(direction, noise.offset + noise.curvature * lengths.single[:, None] / 2)
+    bias = slope * lengths.bias + drift - of_mean
+    return map(Spread, _roots(variance), (bias / value).tolist())
 
 
 def _gradient_spreads(
-    layers: Sequence[Layer], noises: Sequence[_Noise], lengths: _Lengths, batch: int
-) -> list[tuple[Spread, Spread]]:
+    layers: Sequence[Layer], noise: _Noise, lengths: _Lengths, batch: int
+) -> tuple[list[Spread], list[Spread]]:
     """Spreads of dL/dh and dL/dz at each layer, first to last.
 
     Three parts: slopes that differ from theory because q does, or by chance in these units (`_coupled`); and weights
     that lengthen or shorten this gradient by chance, which a batch averages away as far as `overlap`, the mean squared
-    cosine between the gradients of two samples, lets it; and what units differ in by
-    the lengths of their own weights (`_units_noise`). The bias, of order depth/width, is not derived: 0.
+    cosine between the gradients of two samples, lets it; and what units differ in by the lengths of their own weights
+    (`units_noise`), which are not normal. The bias, of order depth/width, is not derived: 0.
     """
-    found = []
-    above, overlap = 0.0, 0.0
-    after, before = _coupled(layers, noises, lengths)
+    same, other = (noise.relative(each, _SLOPES, _SLOPES).tolist() for each in (noise.same, noise.other))
+    agreements = ((noise.slope_product / noise.mean[:, _SLOPES]) ** 2).tolist()
+    after, before = np.zeros((2, len(layers)))
+    above, overlap, free, units_noise = 0.0, 0.0, 1.0, 0.0
     for k in reversed(range(len(layers))):
-        units, noise = layers[k].n_out, noises[k]
-        free = _free_share(units, layers[k + 1]) if k + 1 < len(layers) else 1.0
-        same = noise.same[_SLOPES, _SLOPES] / noise.mean[_SLOPES] ** 2
-        other = noise.other[_SLOPES, _SLOPES] / noise.mean[_SLOPES] ** 2
-        agreement = (noise.slope_product / noise.mean[_SLOPES]) ** 2
-        shared = overlap * (1 - 1 / batch)
-        units_noise = _units_noise(layers, noises, k, overlap, batch)
-        here = above + 2 * free / units * (1 / batch + shared) + units_noise
-        above += 2 / units * ((same + free) / batch + (other + free) * shared) + units_noise
-        found.append((Spread(_root(here + after[k]), 0.0), Spread(_root(above + before[k]), 0.0)))
-        gained = (1 + other) * (1 + 2 * overlap) - agreement * (overlap + (1 + overlap) * (1 - free))
+        units, agreement, shared = layers[k].n_out, agreements[k], overlap * (1 - 1 / batch)
+        after[k] = above + 2 * free / units * (1 / batch + shared) + units_noise
+        above += 2 / units * ((same[k] + free) / batch + (other[k] + free) * shared) + units_noise
+        before[k] = above
+        gained = (1 + other[k]) * (1 + 2 * overlap) - agreement * (overlap + (1 + overlap) * (1 - free))
         overlap = agreement * overlap + gained / units
-    return found[::-1]
+        # What the layer below meets.
+        free = _free_share(layers[k].n_in, layers[k])
+        alone, together = 3 * (1 + same[k]) / batch, (1 + other[k]) * (1 + 2 * overlap) * (1 - 1 / batch)
+        units_noise = layers[k].unit_noise / units * (alone + together)
+    after_slopes, before_slopes = _coupled(layers, noise, lengths)
+    found = (after + after_slopes, before + before_slopes)
+    output, preactivation = ([Spread(sd, 0.0) for sd in _roots(variance)] for variance in found)
+    return output, preactivation
 
 
-def _units_noise(layers: Sequence[Layer], noises: Sequence[_Noise], k: int, overlap: float, batch: int) -> float:
-    """Variance that weights which are not normal add to dL/dh at layer k: the units above then differ in theirs."""
-    if k + 1 == len(layers):
-        return 0.0
-    layer, noise = layers[k + 1], noises[k + 1]
-    same, other = (1 + m[_SLOPES, _SLOPES] / noise.mean[_SLOPES] ** 2 for m in (noise.same, noise.other))
-    return float(layer.unit_noise / layer.n_out * (3 * same / batch + other * (1 + 2 * overlap) * (1 - 1 / batch)))
+def _roots(variances: Array) -> list[float]:
+    """Square roots; NaN of what rounding left below 0."""
+    found: list[float] = np.sqrt(variances).tolist()
+    return found
 
 
-def _root(variance: float) -> float:
-    return math.sqrt(variance) if variance >= 0 else math.nan
-
-
-def _coupled(layers: Sequence[Layer], noises: Sequence[_Noise], lengths: _Lengths) -> tuple[Array, Array]:
+def _coupled(layers: Sequence[Layer], noise: _Noise, lengths: _Lengths) -> tuple[Array, Array]:
     """Variance of what the forward pass does to dL/dh and to dL/dz at each layer, through the slopes they have met.
 
     With it comes twice its covariance with the chance of the weights, which z and the gradient share.
     """
-    mean = np.array([noise.mean for noise in noises])
-    relative = np.array([noise.batch for noise in noises]) / (mean[:, :, None] * mean[:, None, :])
-    growth = np.array([noise.slope for noise in noises]) / mean
-    # Rows: the first layer whose slopes have been met; one more row for none. Columns: the layer that fluctuates.
-    met = np.triu(np.ones((len(layers) + 1, len(layers))))
-    response = met * growth[:, _SLOPES] @ lengths.influence
-    variance = response**2 @ relative[:, _HH, _HH]
-    variance += 2 * (response * met) @ relative[:, _HH, _SLOPES] + met @ relative[:, _SLOPES, _SLOPES]
-    to_length = response * growth[:, _HH] + met * growth[:, _SLOPES]
-    reused = 2 * _reused(layers, noises, lengths)
-    after, before = (variance[rows] + np.sum(reused * to_length[rows], axis=1) for rows in (np.s_[1:], np.s_[:-1]))
-    return after, before
+    growth = noise.slope / noise.mean
+    # How all slopes from a layer on respond to its q; the last entry stands for no slopes.
+    to_length = _passed_back(growth[:, _SLOPES], lengths.response)
+    # How they respond to the chance of its phi^2, which moves the q above it.
+    to_noise = np.append(lengths.share * to_length[1:-1], 0.0)
+    chance = to_noise**2 * noise.relative(noise.batch, _HH, _HH)
+    chance += 2 * to_noise * noise.relative(noise.batch, _HH, _SLOPES) + noise.relative(noise.batch, _SLOPES, _SLOPES)
+    variance = to_length**2 * np.append(lengths.batch, 0.0) + _sums(chance)
+    reused = 2 * _reused(layers, noise, lengths, to_noise * growth[:, _HH] + growth[:, _SLOPES])
+    return variance[1:] + reused, variance[:-1] + reused
 
 
-def _reused(layers: Sequence[Layer], noises: Sequence[_Noise], lengths: _Lengths) -> Array:
-    """Covariance between the relative noise of `|z|^2` at layer k and that of the gradient on its way to layer `at`.
+def _reused(layers: Sequence[Layer], noise: _Noise, lengths: _Lengths, response: Array) -> Array:
+    """Covariance of the gradient's relative noise on its way to each layer with the slopes that it has met.
 
-    One matrix gives `Cov(|Wh|^2, |W'd|^2) = 2/(n_in n_out)`, relative, for any h and d; the product of several
-    likewise, less what the nonlinearities between them wash out of the overlaps of signals and gradients. `(at, k)`.
+    These meet the relative noise of `|z|^2` at each layer with `response`. One matrix gives
+    `Cov(|Wh|^2, |W'd|^2) = 2/(n_in n_out)`, relative, for any h and d; the product of several likewise, less what the
+    nonlinearities between them wash out of the overlaps of signals and gradients. Orthogonal ones keep lengths.
     """
-    count = len(layers)
-    found = np.zeros((count, count))
-    products = np.zeros(count)
-    for k, (layer, noise) in enumerate(zip(layers, noises, strict=True)):
-        if not layer.orthogonal:
-            products += (np.arange(count) < k) / layer.n_in
-            found[:, k] = (2 * products + (np.arange(count) < k) * layer.unit_noise) / layer.n_out
-        if k + 1 < count:
-            passed = lengths.influence[k + 1, k] * noise.mean[_ZZ] / noise.mean[_HH] / noise.mean[_SLOPES]
-            products *= passed * noise.slope_product**2
-    return found
+    n_in, n_out, units = np.array([(layer.n_in, layer.n_out, layer.unit_noise) for layer in layers]).T
+    drawn = np.array([0.0 if layer.orthogonal else 1.0 for layer in layers])
+    each = drawn * response / n_out
+    mean = noise.mean[:-1]
+    kept = mean[:, _ZZ] / mean[:, _HH] / mean[:, _SLOPES] * noise.slope_product[:-1] ** 2
+    together = _passed_back(each, lengths.share * kept)[:-1]
+    return _sums(2 * drawn / n_in * together + units * each)[1:]
+
+
+def _passed_back(added: Array, factor: Array) -> Array:
+    """`x = added + factor x_after`, to the 0 that follows the last: one number more than were added."""
+    return _passed_on(added[::-1], np.append(factor, 0.0)[::-1])[::-1]
+
+
+def _sums(values: Array) -> Array:
+    """Of those from each to the last, and of none."""
+    return np.append(np.cumsum(values[::-1])[::-1], 0.0)

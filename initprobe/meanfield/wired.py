@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from initprobe.activations import Activation
-from initprobe.meanfield.maps import Kernel, Layer, LayerTheory, Pairs, State, first_pairs, group_moments, shares_of
-from initprobe.meanfield.pairs import hermite_grid
+from initprobe.meanfield.maps import Layer, LayerTheory, Pairs, State, first_pairs, group_moments, shares_of
+from initprobe.meanfield.pairs import hermite_grid, series
 from initprobe.meanfield.quadrature import Array
 from initprobe.meanfield.samples import InputMoments, sample_groups
 from initprobe.norms import EPSILON, Norm
@@ -106,7 +106,7 @@ def predict_wired(
 
 
 def _passage(activation: Activation, layer: Layer, norm: Norm | None, signal: Signal, batch: int) -> _Passage:
-    gain, (bias_shares, deviations) = layer.n_in * layer.weight_variance, layer.bias_rule()
+    gain, (bias_shares, deviations) = layer.n_in * layer.weight_variance, layer.bias_rule
     own, mean = layer.normal_bias_variance, layer.bias_mean
     squares, weighted, chance = signal.squares, signal.squares, 0.0
     pairs = first_pairs(layer, _as_inputs(signal), signal.shares, signal.squares)
@@ -118,12 +118,12 @@ def _passage(activation: Activation, layer: Layer, norm: Norm | None, signal: Si
         own, mean, deviations = 0.0, 0.0, np.zeros_like(deviations)  # the same for all samples
         inverse = np.full_like(squares, 1 / (gain * float(signal.shares @ squares) + EPSILON))
         pairs = _apart(signal, batch)
-        chance = 1 / batch + pairs.variance
+        chance = 1 / batch + pairs.correlation_variance
     means = mean + np.sqrt(inverse)[:, None] * deviations
     variances = np.repeat((gain * squares + own) * inverse, len(deviations))
     found = group_moments(activation, variances.reshape(means.shape), means)
     shares = np.outer(signal.shares, bias_shares).ravel()
-    state = State(shares, means.ravel(), variances, found, *pairs, bias_shares=bias_shares)
+    state = State(shares, means.ravel(), variances, found, bias_shares, *pairs)
     return _Passage(signal, state, inverse, weighted, chance)
 
 
@@ -167,11 +167,9 @@ def _cosine_nodes(signal: Signal) -> tuple[float, float]:
 def _branch_nodes(activation: Activation, state: State, shares: Array, scale: Array) -> list[float]:
     """`E[f_a f_b]` over pairs of samples, `f = scale phi(z)`, at the two correlations that stand for all."""
     h, slope = state.on_grid(activation)
-    each = np.repeat(scale, len(state.bias_shares))[:, None]
-    value, rise = (
-        np.einsum("a,akn->kn", shares, state.by_bias(each * f)) for f in (h, np.sqrt(state.variance)[:, None] * slope)
-    )
-    kernel = Kernel(state.bias_shares, value, value, rise)
+    each = state.for_biases(scale)[:, None]
+    value, rise = (state.over_samples(each * f, shares) for f in (h, np.sqrt(state.variance)[:, None] * slope))
+    (kernel,) = series(value[None], value[None], rise[None]).weighted(state.bias_shares[None])
     return [kernel.at(c) for c in state.correlation_nodes()]
 
 
@@ -207,29 +205,30 @@ def _batch_share(activation: Activation, passage: _Passage, batch: int, first: b
     z = np.sqrt(state.variance)[:, None] * hermite_grid().z
     lost = 0.0
     for f in (slope, slope * z):
-        mean = 0.0 if first else state.average(f @ weights) ** 2
-        lost += state.average((f * f) @ weights) - mean
-    of = state.average((slope * slope) @ weights)
+        mean = 0.0 if first else float(state.average(f @ weights)) ** 2
+        lost += float(state.average((f * f) @ weights)) - mean
+    of = float(state.average((slope * slope) @ weights))
     return (1 + 2 * passage.chance) * (1 - lost / of / batch) if of > 0 else 1.0
 
 
 def _theory(passage: _Passage, out: Signal, gradients: tuple[Array, Array, Array], wiring: Wiring) -> LayerTheory:
     square, delta, inner = gradients
     state, shares = passage.state, out.shares
-    mean, output_mean = state.average(state.mean), float(shares @ out.means)
+    mean, output_mean = float(state.average(state.mean)), float(shares @ out.means)
     if wiring.skip is None:
         moments = state.moments
-        variance = state.average(moments.variance + (moments.mean - output_mean) ** 2)
+        variance = float(state.average(moments.variance + (moments.mean - output_mean) ** 2))
     else:
         variance = float(shares @ out.squares) - output_mean * output_mean  # `**` raises where `*` is infinite
     return LayerTheory(
         preactivation_mean=mean,
-        preactivation_variance=state.average(state.variance + (state.mean - mean) ** 2),
+        preactivation_variance=float(state.average(state.variance + (state.mean - mean) ** 2)),
         output_mean=output_mean,
         output_variance=variance,
-        correlation=state.cosine,
+        correlation=float(state.cosine),
         output_gradient_variance=float(shares @ square),
         preactivation_gradient_variance=float(shares @ delta),
         weight_gradient_variance=float(shares @ (passage.weighted * inner)),
+        length_slope=math.nan,
         state=state,
     )
