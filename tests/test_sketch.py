@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from initprobe.engine.distribution import BINS, PERCENTS, distributions
-from initprobe.engine.sketch import FINE, Moments, Sketch, count, moments, tally
+from initprobe.engine.sketch import COARSE, FINE, Moments, Sketch, count, grid_of, moments, tally
 
 
 def sketch_of(*blocks: np.ndarray, **options) -> Sketch:
@@ -222,3 +222,30 @@ def test_a_distribution_does_not_depend_on_its_neighbours(dtype):
         assert found.near_zero == pytest.approx(alone.near_zero, abs=1e-9)
         assert 0 <= found.near_zero <= 1
         np.testing.assert_allclose(found.percentiles, alone.percentiles, rtol=1e-9)
+
+
+@pytest.mark.parametrize("bits", [COARSE, FINE])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [100, 20_000])
+def test_counts_are_those_of_the_leading_bits(size, dtype, bits):
+    """Of small and of large stacks, which are counted in two ways."""
+    stack = normal(3 * size, dtype).reshape(3, size)
+    grid = grid_of(stack.dtype, bits)
+    expected = [np.bincount((row.view(grid.pattern) >> grid.shift).astype(int), minlength=grid.size) for row in stack]
+    np.testing.assert_array_equal(count(stack, grid), expected)
+    np.testing.assert_array_equal(count(stack[1:2], grid), expected[1:2])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_blocks_tallied_together_are_those_tallied_alone(dtype):
+    """Of any scale, about a centre or not, one with an entry that is not finite."""
+    x = normal(6000, dtype).reshape(4, 30, 50)
+    x[1] *= 1e-30
+    x[2] += 100
+    grid, centres = grid_of(x.dtype, COARSE), [0.0, 0.0, 100.0, 0.0]
+    for broken in (False, True):
+        x[3, 5, 7] = np.nan if broken else 1
+        for together, block, centre in zip(tally(x, grid, centres), x, centres, strict=True):
+            (alone,) = tally(block[None], grid, [centre])
+            assert together[:-1] == alone[:-1]
+            np.testing.assert_array_equal(together.counts, alone.counts)

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
 
 Array = npt.NDArray[Any]
 
@@ -30,6 +29,9 @@ _SAFE_LOW, _SAFE_HIGH = 1e-120, 1e120
 _RUN = 512
 _RUN_OF_ONES = np.ones(_RUN, np.float32)
 _SHORT_LOW, _SHORT_HIGH = 2.0**-40, 2.0**50
+
+# Entries that `numpy.bincount` counts so fast that nobody minds its keeping Python's lock meanwhile.
+_SOON_COUNTED = 1 << 14
 
 # Sizes of blocks that are kept ready for: those of weights and of samples, whole ones and the last.
 _SIZES = 8
@@ -119,6 +121,8 @@ class _Scratch(threading.local):
         rows, ones = _constants(tensors, entries)
         keys = self.array((tensors * entries,), np.int32)
         keys[:] = 0
+        from scipy.sparse import coo_array
+
         return coo_array((ones, (rows, keys)), shape=(tensors, buckets), copy=False)
 
 
@@ -222,12 +226,20 @@ def grid_of(dtype: np.dtype[Any], bits: int) -> Grid:
 
 
 def count(stack: Array, grid: Grid) -> Array:
-    """Occurrences of each bucket in each tensor of a stack, int32 of shape `(tensors, grid.size)`.
+    """Occurrences of each bucket in each tensor of a stack, integers of shape `(tensors, grid.size)`."""
+    counted = _counted_small if stack.size < _SOON_COUNTED else _counted
+    return counted(stack.view(grid.pattern).reshape(len(stack), -1), grid)
 
-    By SciPy, which lets go of Python's lock meanwhile; `numpy.bincount` keeps the other threads waiting for it.
-    """
-    counter = _scratch.counter(len(stack), stack[0].size, grid.size)
-    np.right_shift(stack.view(grid.pattern).reshape(-1), grid.shift, out=counter.col.view(np.uint32), casting="unsafe")
+
+def _counted_small(patterns: Array, grid: Grid) -> Array:
+    keys = (patterns >> grid.shift).astype(np.int64)
+    return np.array([np.bincount(row, minlength=grid.size) for row in keys])
+
+
+def _counted(patterns: Array, grid: Grid) -> Array:
+    """By SciPy, which lets go of Python's lock meanwhile, and is faster; but it takes a tenth of a second to load."""
+    counter = _scratch.counter(*patterns.shape, grid.size)
+    np.right_shift(patterns.reshape(-1), grid.shift, out=counter.col.view(np.uint32), casting="unsafe")
     counts: Array = counter.toarray(out=np.empty(counter.shape, np.int32))
     return counts
 
