@@ -219,6 +219,7 @@ class Grid:
         return found
 
 
+@lru_cache
 def grid_of(dtype: np.dtype[Any], bits: int) -> Grid:
     """The grid with that many bits of mantissa."""
     exponent, mantissa = (8, 23) if dtype == np.float32 else (11, 52)
