@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from initprobe.engine.record import blocks_of, merge, merge_each, tallied
+from initprobe.engine.record import merge, merge_each, tallied
 from initprobe.engine.sketch import Moments, Sketch, Tally
-from initprobe.engine.workers import Workers, row_blocks
+from initprobe.engine.workers import Workers, row_blocks, tallied_blocks
 
 Array = npt.NDArray[Any]
 
@@ -71,7 +71,7 @@ def weight_gradients(
     def add(blocks: list[list[list[Tally]]]) -> None:
         merge_each(sketches, gradients, [part for block in blocks for part in block], exponents)
 
-    workers.later(work, blocks_of(gradients), add)
+    workers.later(work, tallied_blocks(*gradients.shape[1:]), add)
 
 
 def sampled_weight_gradient(

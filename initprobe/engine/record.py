@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from initprobe.activations import Activation, Band
 from initprobe.engine.sketch import COARSE, FINE, Moments, Sketch, Tally, count, tally, widen
-from initprobe.engine.workers import SMALL, Workers, cached, row_blocks
+from initprobe.engine.workers import Workers, cached, row_blocks, tallied_blocks
 
 Array = npt.NDArray[Any]
 TENSORS = ("weight", "preactivation", "output", "preactivation_gradient", "output_gradient", "weight_gradient")
@@ -105,13 +105,7 @@ def take(sketches: Sequence[Sketch], stack: Array, workers: Workers, exponents: 
     def add(blocks: list[list[list[Tally]]]) -> None:
         merge_each(sketches, stack, [part for block in blocks for part in block], units)
 
-    workers.later(lambda rows: tallied(stack, rows, sketches, units), blocks_of(stack), add)
-
-
-def blocks_of(stack: Array) -> list[slice]:
-    """The rows of every layer's tensor that are one task: of a small one all, be it alone or among others."""
-    rows, columns = stack.shape[1:]
-    return [slice(0, rows)] if rows * columns <= SMALL else row_blocks(rows, columns)
+    workers.later(lambda rows: tallied(stack, rows, sketches, units), tallied_blocks(*stack.shape[1:]), add)
 
 
 def record_forward(
@@ -136,7 +130,7 @@ def record_forward(
             for record, one in zip(records, seen, strict=True):
                 _note(record, one)
 
-    workers.later(work, blocks_of(z), add)
+    workers.later(work, tallied_blocks(*z.shape[1:]), add)
 
 
 def record_backward(

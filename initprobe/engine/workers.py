@@ -55,6 +55,11 @@ def row_blocks(rows: int, columns: int) -> list[slice]:
     return _slices(0, rows, step)
 
 
+def tallied_blocks(rows: int, columns: int) -> list[slice]:
+    """The same for statistics alone, which do not mind how many rows there are: of a small matrix, all."""
+    return _slices(0, rows, max(SMALL // columns, _ENOUGH_ROWS))
+
+
 def cached(block: slice, columns: int, tensors: int = 1) -> list[slice]:
     """The parts of a block that stay in cache, of some tensors at once, while statistics are taken."""
     return _slices(block.start, block.stop, max(_PART_ENTRIES // (tensors * columns), 1))
