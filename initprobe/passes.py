@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 # Small tensors of several layers are tallied together, up to so many entries and layers: a call costs as much as some
 # thousands of entries, and a table of counters for every layer has to stay in cache.
-_TALLIED_ENTRIES, _MOST_TALLIED = 2 * SMALL, 16
+_TALLIED_ENTRIES, _MOST_TALLIED = 4 * SMALL, 16
 
 
 class Steps:
