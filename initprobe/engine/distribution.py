@@ -110,7 +110,8 @@ def _points(sketch: Sketch, unit: float) -> Array:
         beside = sketch.keys % (sketch.grid.size // 2) == 0
         if sketch.counts[beside].sum() == sketch.zeros:
             points[beside] = 0.0
-    points.clip(sketch.low, sketch.high, out=points)
+    for bucket in (points[0], points[-1]):  # they ascend, so that no other reaches beyond the range
+        bucket.clip(sketch.low, sketch.high, out=bucket)
     points /= unit
     return points.ravel()
 

@@ -118,17 +118,17 @@ class _Scratch(threading.local):
 
     def _counter(self, tensors: int, entries: int, buckets: int) -> Any:
         """A matrix of ones in columns that are to be overwritten, a row each tensor: made dense, it counts them."""
-        rows, ones = _constants(tensors, entries)
+        from scipy.sparse import csr_array
+
         keys = self.array((tensors * entries,), np.int32)
         keys[:] = 0
-        from scipy.sparse import coo_array
-
-        return coo_array((ones, (rows, keys)), shape=(tensors, buckets), copy=False)
+        ends = entries * np.arange(tensors + 1, dtype=np.int32)
+        return csr_array((_ones(tensors * entries), keys, ends), shape=(tensors, buckets), copy=False)
 
 
 @lru_cache(_SIZES)
-def _constants(tensors: int, entries: int) -> tuple[Array, Array]:
-    return np.repeat(np.arange(tensors, dtype=np.int32), entries), np.ones(tensors * entries, np.int32)
+def _ones(entries: int) -> Array:
+    return np.ones(entries, np.int32)
 
 
 _scratch = _Scratch()
@@ -240,7 +240,7 @@ def _counted_small(patterns: Array, grid: Grid) -> Array:
 def _counted(patterns: Array, grid: Grid) -> Array:
     """By SciPy, which lets go of Python's lock meanwhile, and is faster; but it takes a tenth of a second to load."""
     counter = _scratch.counter(*patterns.shape, grid.size)
-    np.right_shift(patterns.reshape(-1), grid.shift, out=counter.col.view(np.uint32), casting="unsafe")
+    np.right_shift(patterns.reshape(-1), grid.shift, out=counter.indices.view(np.uint32), casting="unsafe")
     counts: Array = counter.toarray(out=np.empty(counter.shape, np.int32))
     return counts
 
