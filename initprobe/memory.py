@@ -64,8 +64,9 @@ def _kept(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tuple[int, i
     """Bytes of weights and activations where the whole network is held."""
     entry = np.dtype(config.dtype).itemsize
     matrices = [a * b for a, b in itertools.pairwise(sizes)]
-    weights = sum(matrices) * (2 if config.batches > 1 else 1) + _GRADIENTS_HELD * max(matrices)
-    activations = batch * (sizes[0] + 2 * sum(sizes[1:]) + _OUTPUT_GRADIENTS_HELD * max(sizes))
+    layers = len(matrices)
+    weights = sum(matrices) * (2 if config.batches > 1 else 1) + min(_GRADIENTS_HELD, layers) * max(matrices)
+    activations = batch * (sizes[0] + 2 * sum(sizes[1:]) + min(_OUTPUT_GRADIENTS_HELD, layers) * max(sizes))
     if config.initializer.fit is not None:  # a decoder and a change of the weights; two layers' outputs
         weights += 2 * max(matrices)
         activations += 2 * batch * max(sizes)
@@ -73,7 +74,9 @@ def _kept(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tuple[int, i
         weights += 2 * sum(matrices)
         activations += batch * 3 * sum(sizes[1:])
     activations += 2 * batch * sizes[0] * np.dtype(float).itemsize // entry  # for the moments of the input
-    deviations = {"none": 0, "layer": batch * (len(sizes) - 1), "batch": sum(sizes[1:])}[config.norm]
+    if config.norm != "none":  # dL/dz and dL/dy, which do not take the place of z
+        activations += 2 * batch * min(_GRADIENTS_HELD, layers) * max(sizes)
+    deviations = {"none": 0, "layer": batch * layers, "batch": sum(sizes[1:])}[config.norm]
     if config.network is not None:  # as they were read
         weights += sum(matrices)
     return weights * entry, activations * entry + deviations * np.dtype(float).itemsize
@@ -96,7 +99,13 @@ def cost(config: ProbeConfig) -> Cost:
     fit = config.initializer.fit.products if config.initializer.fit else 0
     passes = each * config.batches * config.draws + 3 * (config.draws * bool(config.objective) + config.train_steps)
     fitted = fit * (config.draws + bool(config.train_steps))
-    return Cost(2.0 * products * batch * (passes + fitted), sum(memory_needed(config, sizes, batch)) + _OVERHEAD_BYTES)
+    memory = sum(memory_needed(config, sizes, batch)) + _beside(len(sizes) - 1)
+    return Cost(2.0 * products * batch * (passes + fitted), memory)
+
+
+def _beside(layers: int) -> int:
+    """Bytes beside weights and activations: Python, what it has loaded, and statistics of six tensors a layer."""
+    return 6 * _SKETCH_BYTES * layers + _OVERHEAD_BYTES
 
 
 def available_bytes() -> int:
@@ -113,7 +122,7 @@ def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: in
         MemoryLimitError: it would not; says by how much, and what to lower.
     """
     weights, activations = memory_needed(config, sizes, batch)
-    needed = weights + activations + 6 * _SKETCH_BYTES * len(sizes) + _OVERHEAD_BYTES + held
+    needed = weights + activations + _beside(len(sizes) - 1) + held
     available = available_bytes()
     if needed <= _MEMORY_SHARE * available:
         return
