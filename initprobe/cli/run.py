@@ -93,6 +93,14 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
         written = outputs.save_result(result, directory, wanted, ready) if directory else []
     if options["save_weights"]:
         _save_weights(experiment, Path(options["save_weights"]))
+    tell(result, written, options)
+
+
+def tell(result: ProbeResult, written: list[Path], options: dict[str, Any]) -> None:
+    """Export and print a result as the options ask; fail if its verdict is as grave as they fail on."""
+    from initprobe.cli import outputs
+
+    exports = (options["export_json"], options["export_csv"])
     if options["export_json"]:
         outputs.write_text(options["export_json"], result.to_json() + "\n")
     if options["export_csv"]:
@@ -106,10 +114,10 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
         print_verdict(result, console(table_to))
     else:
         report(result, written, options["verbose"], table_to)
-    check_verdict(result, options["fail_on"])
+    _check_verdict(result, options["fail_on"])
 
 
-def check_verdict(result: ProbeResult, fail_on: str | None) -> None:
+def _check_verdict(result: ProbeResult, fail_on: str | None) -> None:
     """Fail with one line if a finding is as grave as the user asked to fail on."""
     from initprobe.errors import CheckFailed
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from initprobe.cli.run import DEFAULT_OUT
+from initprobe.cli.run import DEFAULT_OUT, tell
 
 if TYPE_CHECKING:
     from initprobe.results import ProbeResult
@@ -55,29 +54,16 @@ def command(formats: str, no_figures: bool, **options: Any) -> None:
       initprobe torch mynet:make --input-shape 64,784 --quiet --fail-on warning
     """
     from initprobe.cli import outputs
-    from initprobe.cli.run import check_verdict, report
+    from initprobe.reports.drawer import drawer
 
-    exports = (options["export_json"], options["export_csv"])
     wanted = () if no_figures else outputs.parse_formats(formats)
     given = None if options["out"] is None else Path(_named(options["out"]))
-    outputs.check_exports(exports, given)
-    result = _measured(options)
-    directory = given or (None if no_figures else Path(DEFAULT_OUT) / result.description.slug)
-    written = outputs.save_result(result, directory, wanted) if directory else []
-    if options["export_json"]:
-        outputs.write_text(options["export_json"], result.to_json() + "\n")
-    if options["export_csv"]:
-        from initprobe.reports.export import to_csv
-
-        outputs.write_text(options["export_csv"], to_csv(result))
-    table_to = sys.stderr if "-" in exports else sys.stdout
-    if options["quiet"]:
-        from initprobe.reports.tables import console, print_verdict
-
-        print_verdict(result, console(table_to))
-    else:
-        report(result, written, options["verbose"], table_to)
-    check_verdict(result, options["fail_on"])
+    outputs.check_exports((options["export_json"], options["export_csv"]), given)
+    with drawer(wanted) as ready:
+        result = _measured(options)
+        directory = given or (None if no_figures else Path(DEFAULT_OUT) / result.description.slug)
+        written = outputs.save_result(result, directory, wanted, ready) if directory else []
+    tell(result, written, options)
 
 
 def _named(out: str) -> str:
