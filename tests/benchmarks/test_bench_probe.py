@@ -5,10 +5,14 @@
 
 import importlib.util
 import multiprocessing
+import os
 import statistics
+import subprocess
+import sys
 import time
 import timeit
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -72,9 +76,9 @@ def bare_products(cell):
     return work
 
 
-def ours(cell):
+def ours(cell, act="tanh"):
     """Everything that `run` reports, one draw."""
-    config = ProbeConfig(init="xavier", act="tanh", layers=cell.layers, width=cell.width, batch=cell.batch, draws=1)
+    config = ProbeConfig(init="xavier", act=act, layers=cell.layers, width=cell.width, batch=cell.batch, draws=1)
     experiment = prepare(config)
     return lambda: measure(experiment)
 
@@ -203,6 +207,39 @@ def test_side_by_side(cell):
     for name, median in found.items():
         print(f"{name:32}{median * 1e3:8.0f} ms{median / found[PRODUCTS]:8.2f} x products")
     assert found[OURS] < found.get(FULL, 2 * found[NOTEBOOK])
+
+
+@pytest.mark.benchmark
+def test_activations_side_by_side():
+    found = medians({act: partial(ours, act=act) for act in ("tanh", "gelu", "erf", "selu")}, CELLS[0])
+    print(f"\n{CELLS[0]}, one draw, medians of {CELLS[0].repeats} interleaved repeats; aim at most 1.3")
+    for act, median in found.items():
+        print(f"{act:8}{median * 1e3:8.0f} ms{median / found['tanh']:8.2f} x tanh")
+    assert max(found.values()) < 2 * found["tanh"]
+
+
+PROCESSES = {
+    "import numpy, matplotlib.figure": ["-c", "import numpy, matplotlib.figure"],
+    "initprobe run, four draws, four pictures": ["-m", "initprobe", "run", "--init", "xavier", "--act", "tanh", "--layers", "10"],
+}
+
+
+@pytest.mark.benchmark
+def test_whole_process(tmp_path):
+    """As a user has it: with bytecode on the disk."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    times = {name: [] for name in PROCESSES}
+    for repeat in range(8):
+        for name, words in PROCESSES.items():
+            started = time.perf_counter()
+            subprocess.run([sys.executable, *words], check=True, capture_output=True, cwd=tmp_path, env=environment)
+            if repeat:
+                times[name].append(time.perf_counter() - started)
+    base, *_ = found = [statistics.median(values) for values in times.values()]
+    print("\nwhole processes, medians of 7 interleaved repeats; aim at most 3.5")
+    for name, median in zip(times, found, strict=True):
+        print(f"{name:42}{median * 1e3:8.0f} ms{median / base:8.2f} x imports")
+    assert (tmp_path / "initprobe-out").is_dir()
 
 
 ROWS, COLUMNS = 256, 512
