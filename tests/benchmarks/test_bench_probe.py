@@ -218,9 +218,10 @@ def test_activations_side_by_side():
     assert max(found.values()) < 2 * found["tanh"]
 
 
+RUN = ("run", "--init", "xavier", "--act", "tanh", "--layers", "10")
 PROCESSES = {
     "import numpy, matplotlib.figure": ["-c", "import numpy, matplotlib.figure"],
-    "initprobe run, four draws, four pictures": ["-m", "initprobe", "run", "--init", "xavier", "--act", "tanh", "--layers", "10"],
+    "initprobe run, four draws, four pictures": ["-m", "initprobe", *RUN],
 }
 
 
