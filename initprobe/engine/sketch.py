@@ -258,7 +258,7 @@ class Tally(NamedTuple):
 
 
 def tally(stack: Array, grid: Grid, centres: Sequence[float]) -> list[Tally]:
-    """Statistics of each of some blocks of one shape, `(blocks, ...)`, contiguous.
+    """Statistics of each of some blocks of one shape, `(blocks, ...)`.
 
     Several at a time where they are small: a call costs as much, and Python's lock changes hands at every one.
     """
