@@ -17,6 +17,7 @@ from conftest import files_below
 
 import initprobe as package
 from initprobe.cli.app import COMMANDS
+from initprobe.cli.outputs import progress_bar
 
 TINY = ("--layers", 2, "--width", 20, "--batch", 30, "--draws", 2)
 RUN = ("run", "--init", "xavier", "--act", "tanh", *TINY)
@@ -267,6 +268,13 @@ def test_a_closed_pipe_ends_quietly(tmp_path):
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(60) == 0
+
+
+def test_without_standard_error_there_is_no_progress_to_show(monkeypatch):
+    """As for a program that is started with it closed."""
+    monkeypatch.setattr(sys, "stderr", None)
+    with progress_bar("probing") as progress:
+        assert progress is None
 
 
 def test_ctrl_c_exits_130_and_leaves_nothing(tmp_path):

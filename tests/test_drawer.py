@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +61,50 @@ def test_an_error_over_there_is_met_here_again(helpful):
     result = run(ProbeConfig(init="xavier", act="tanh", width=20, batch=20))
     with drawer.drawer(["tiff"]) as process, pytest.raises(KeyError, match="tiff"):
         list(drawer.pictures(result, ["tiff"], process))
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """Where matplotlib makes itself a place for its cache, as it does where it may not write to the user's."""
+    (tmp_path / "file").touch()
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "file" / "none"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    return tmp_path / "scratch"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a process is ended without a word")
+@pytest.mark.parametrize("wanted", [True, False])
+def test_no_temporary_file_is_left(wanted, helpful, scratch):
+    result = run(ProbeConfig(init="xavier", act="tanh", width=20, batch=20))
+    with drawer.drawer(["png"]) as process:
+        for _ in range(3000):
+            if made := list(scratch.iterdir()):
+                break
+            time.sleep(0.01)
+        if wanted:
+            assert len(drawer.pictures(result, ["png"], process)) == 4
+    assert made
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize("program", [None, ""])
+def test_no_process_without_a_program_to_run(program, monkeypatch):
+    """As where Python is embedded in another program."""
+    monkeypatch.setattr(sys, "executable", program)
+    monkeypatch.delitem(sys.modules, "matplotlib")
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    with drawer.drawer(["png"]) as process:
+        assert process is None
+
+
+def test_places_that_imports_skip_are_skipped(helpful, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, Path("nowhere")])
+    result = run(ProbeConfig(init="xavier", act="tanh", width=20, batch=20))
+    with drawer.drawer(["png"]) as process:
+        assert len(drawer.pictures(result, ["png"], process)) == 4
+    assert process.returncode == 0
 
 
 PROGRAM = """

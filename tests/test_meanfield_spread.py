@@ -102,6 +102,12 @@ def test_log_normal_shift():
     assert math.expm1(many.sd**2) == pytest.approx(math.expm1(one.sd**2) / 16)
 
 
+def test_what_does_not_vary_has_a_spread_of_zero():
+    """Up to rounding, which for three draws leaves a variance below 0."""
+    for draws in range(1, 100):
+        assert Spread(sd=0.0, bias=0.0).averaged(draws).sd == pytest.approx(0, abs=1e-7)
+
+
 def test_orthogonal_weights_keep_lengths():
     """Linear and orthogonal: nothing is left to chance but where units are cut off."""
     square = spreads_of("linear", square_net(1.0, 100, 5, orthogonal=True), InputMoments.noise(cosine=1.0), 1)

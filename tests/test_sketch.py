@@ -56,6 +56,18 @@ def test_merged_moments_are_those_of_the_whole(parts):
     assert merged.variance == pytest.approx(whole.var(), rel=1e-9, abs=1e-12 * scale**2)
 
 
+def test_buckets_hold_more_than_32_bits_count():
+    """As of the zeros of a ReLU, over thousands of batches."""
+    sketch, many = Sketch(np.dtype(np.float32)), 2**31 - 1
+    sketch.begin_draw()
+    (zero,) = tally(np.zeros((1, 1), np.float32), sketch.grid, [0.0])
+    block = zero._replace(moments=Moments(many), zeros=many, counts=zero.counts * np.int32(many))
+    for _ in range(3):
+        sketch.add([block, block], lambda _: ())
+    assert sketch.total == sketch.by_draw[0].count == 6 * many
+    assert distributions([sketch], [1.0])[0].counts.tolist() == [6 * many]
+
+
 FLOAT32_BLOCKS = {
     "normal": lambda x: x,
     "two values": lambda x: np.where(x > 0, 0.3, -0.3),

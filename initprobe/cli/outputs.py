@@ -174,7 +174,7 @@ def relative(path: Path) -> str:
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
     """A callback that draws a bar on standard error, from the second second on; None where that is no terminal."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     import time

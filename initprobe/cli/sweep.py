@@ -155,7 +155,7 @@ def _workers(options: dict[str, Any]) -> Workers:
 @contextmanager
 def _progress() -> Iterator[Callable[[Event], None]]:
     """A bar on a terminal, else a line now and then."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield _Lines()
         return
     from rich.console import Console

@@ -258,7 +258,7 @@ class Tally(NamedTuple):
 
 
 def tally(stack: Array, grid: Grid, centres: Sequence[float]) -> list[Tally]:
-    """Statistics of each of some blocks of one shape, `(blocks, ...)`, contiguous.
+    """Statistics of each of some blocks of one shape, `(blocks, ...)`.
 
     Several at a time where they are small: a call costs as much, and Python's lock changes hands at every one.
     """
@@ -370,7 +370,7 @@ class Sketch:
         table, *others = parts
         if others or len(self.keys):
             table = reduce(lambda total, part: np.add(total, part, out=total), others, table.astype(np.int64))
-            table[self.keys] += self.counts
+            table[self.keys] += self.counts.astype(np.int64)
         keys = np.flatnonzero(table != 0)
         # By value: the negative numbers, whose keys are the larger ones and in order of magnitude, come first.
         first = int(np.searchsorted(keys, self.grid.size // 2))

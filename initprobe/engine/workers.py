@@ -60,9 +60,9 @@ def tallied_blocks(rows: int, columns: int) -> list[slice]:
     return _slices(0, rows, max(SMALL // columns, _ENOUGH_ROWS))
 
 
-def cached(block: slice, columns: int, tensors: int = 1) -> list[slice]:
-    """The parts of a block that stay in cache, of some tensors at once, while statistics are taken."""
-    return _slices(block.start, block.stop, max(_PART_ENTRIES // (tensors * columns), 1))
+def cached(block: slice, columns: int) -> list[slice]:
+    """The parts of a block that stay in cache while statistics are taken."""
+    return _slices(block.start, block.stop, max(_PART_ENTRIES // columns, 1))
 
 
 def _slices(start: int, stop: int, step: int) -> list[slice]:

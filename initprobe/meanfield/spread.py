@@ -57,7 +57,8 @@ class Spread:
         # log(1 + (e^v - 1) / draws) without the overflow of e^v.
         variance = self._square
         if draws > 1:
-            variance = float(np.logaddexp(math.log1p(-1 / draws), variance - math.log(draws)))
+            # Of next to no variance, rounding may leave less than none.
+            variance = max(float(np.logaddexp(math.log1p(-1 / draws), variance - math.log(draws))), 0.0)
         return Spread(math.sqrt(variance), self.bias)
 
 

@@ -6,15 +6,17 @@ then draws the same pictures itself, and meets the same error if there is one.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import io
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from initprobe.results import ProbeResult
@@ -34,7 +36,7 @@ def drawer(formats: Sequence[str]) -> Iterator[Process | None]:
         try:
             yield process
         finally:
-            process.kill()
+            process.terminate()
 
 
 def pictures(result: ProbeResult, formats: Sequence[str], process: Process | None = None) -> Iterable[Picture]:
@@ -46,12 +48,13 @@ def pictures(result: ProbeResult, formats: Sequence[str], process: Process | Non
 def _helps() -> bool:
     """It has a processor to itself for part of the time, and this process has not loaded matplotlib already."""
     processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    return processors != 1 and "matplotlib" not in sys.modules
+    return processors != 1 and "matplotlib" not in sys.modules and bool(sys.executable)  # an embedded Python has none
 
 
 def _start(formats: Sequence[str]) -> Process | None:
     # It finds modules where we do. It is to have one thread, for it forks; NumPy's BLAS would start others.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
+    places = os.pathsep.join(place for place in sys.path if isinstance(place, str))  # imports skip all else, too
+    environment = os.environ | {"PYTHONPATH": places, "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-P", "-c", f"from {__name__} import main; main()", *formats]
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
     try:
@@ -84,17 +87,26 @@ def _drawn(result: ProbeResult, formats: Sequence[str], chosen: slice = slice(No
 def main() -> None:
     """Draw the result from standard input in the formats of the command line; pictures go to standard output."""
     gc.disable()
+    signal.signal(signal.SIGTERM, lambda *_: _end(1))
     import initprobe.reports.figures  # noqa: F401, so that it is there when the result comes
     from initprobe.results import ProbeResult
 
     result = ProbeResult.from_json(sys.stdin.buffer.read())
-    chosen, helper = slice(None), 0
+    chosen, helper = slice(None), None
     if sys.platform == "linux":  # elsewhere there is no fork, or none that the system's libraries put up with
         helper = os.fork()
         chosen = slice(1, None) if helper else slice(1)  # the summary takes as long as the others together
     mine = list(_drawn(result, sys.argv[1:], chosen))
-    failed = helper and os.waitpid(helper, 0)[1]
+    failed = bool(helper) and os.waitpid(helper, 0)[1] != 0
     for picture in mine:
         pickle.dump(picture, sys.stdout.buffer)
     sys.stdout.flush()
-    os._exit(1 if failed else 0)  # somebody waits: no time to take matplotlib apart
+    if helper == 0:
+        os._exit(0)  # what is to be done at the end, the other process does
+    _end(int(failed))
+
+
+def _end(code: int) -> NoReturn:
+    """End at once, for somebody waits: time to remove temporary files of matplotlib's, but not to take it apart."""
+    atexit._run_exitfuncs()
+    os._exit(code)
