@@ -3,6 +3,7 @@
 `python -m pytest -m benchmark -s tests/benchmarks` prints the tables. They never fail on an absolute time.
 """
 
+import gc
 import importlib.util
 import multiprocessing
 import os
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 from initprobe import ProbeConfig
+from initprobe.cli.app import _OBJECTS_TO_COLLECT_AT
 from initprobe.engine.record import directions
 from initprobe.engine.sketch import COARSE, count, grid_of, moments
 from initprobe.engine.workers import workers
@@ -80,6 +82,7 @@ def ours(cell, act="tanh"):
     """Everything that `run` reports, one draw."""
     config = ProbeConfig(init="xavier", act=act, layers=cell.layers, width=cell.width, batch=cell.batch, draws=1)
     experiment = prepare(config)
+    gc.set_threshold(_OBJECTS_TO_COLLECT_AT)  # as the command does
     return lambda: measure(experiment)
 
 
