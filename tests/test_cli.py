@@ -450,3 +450,26 @@ def test_explain_shows_what_needs_parameters(initprobe):
     text = initprobe("explain", "normal").out
     assert "normal, initializer" in text
     assert "std 0.01" in text
+
+
+def test_the_backend_of_a_notebook_is_no_matter(tmp_path):
+    words = [
+        sys.executable,
+        "-m",
+        "initprobe",
+        "run",
+        "--init",
+        "he",
+        "--act",
+        "relu",
+        "--width",
+        "20",
+        "--batch",
+        "20",
+    ]
+    environment = os.environ | {"MPLBACKEND": "module://not_installed_here"}
+    done = subprocess.run(
+        [*words, "-o", "o"], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "o" / "summary.png").is_file()

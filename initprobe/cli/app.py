@@ -98,6 +98,8 @@ def main(args: Sequence[str] | None = None) -> None:
     # again and again is a tenth of a run.
     gc.set_threshold(_OBJECTS_TO_COLLECT_AT)
     atexit.register(gc.freeze)  # then to take them apart one by one, a sixteenth of a run, is no use to anybody
+    # Files are all that is drawn; a notebook's own backend, which its variable names, need not be installed here.
+    os.environ["MPLBACKEND"] = "agg"
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal shows ? for a block character

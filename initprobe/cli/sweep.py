@@ -216,7 +216,7 @@ def print_costs(runs: Sequence[Run]) -> None:
 
     to = console(sys.stdout)
     costs = [cost(run.config) for run in runs]
-    flops, most = sum(one.flops for one in costs), max(one.peak_bytes for one in costs)
+    flops, most = sum(one.flops for one in costs), max((one.peak_bytes for one in costs), default=0)
     to.print(f"{len(runs):,} runs, {short(flops / 1e9)} GFLOP in all, at most {most / 1e6:,.0f} MB at a time each")
     axes = axes_of(runs)  # type: ignore[arg-type]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
