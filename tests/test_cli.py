@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from conftest import files_below
 import initprobe as package
 from initprobe.cli.app import COMMANDS
 from initprobe.cli.outputs import progress_bar
+from initprobe.reports.tables import console, print_verdict
 
 TINY = ("--layers", 2, "--width", 20, "--batch", 30, "--draws", 2)
 RUN = ("run", "--init", "xavier", "--act", "tanh", *TINY)
@@ -429,21 +431,16 @@ def test_export_into_the_directory_that_the_run_makes(initprobe, tmp_path):
 
 
 def test_an_ascii_terminal_gets_the_table_all_the_same(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "initprobe",
-        "run",
-        "--init",
-        "he",
-        "--act",
-        "relu",
-        *map(str, TINY),
-        "--no-figures",
-    ]
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert (done.returncode, "SIGNAL" in done.stdout) == (0, True), done.stderr
+    process = program(*RUN, "--no-figures", cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    out, err = process.communicate()
+    assert (process.returncode, b"SIGNAL" in out) == (0, True), err
+
+
+def test_the_backend_of_a_notebook_is_no_matter(tmp_path):
+    process = program(*RUN, "-o", "out", cwd=tmp_path, env=os.environ | {"MPLBACKEND": "module://not_installed_here"})
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert (tmp_path / "out" / "summary.png").is_file()
 
 
 def test_explain_shows_what_needs_parameters(initprobe):
@@ -452,24 +449,25 @@ def test_explain_shows_what_needs_parameters(initprobe):
     assert "std 0.01" in text
 
 
-def test_the_backend_of_a_notebook_is_no_matter(tmp_path):
-    words = [
-        sys.executable,
-        "-m",
-        "initprobe",
-        "run",
-        "--init",
-        "he",
-        "--act",
-        "relu",
-        "--width",
-        "20",
-        "--batch",
-        "20",
-    ]
-    environment = os.environ | {"MPLBACKEND": "module://not_installed_here"}
-    done = subprocess.run(
-        [*words, "-o", "o"], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "o" / "summary.png").is_file()
+class Terminal(io.StringIO):
+    """A terminal of 80 columns that draws no colours."""
+
+    def isatty(self):
+        return True
+
+
+def test_sentences_fill_a_terminal_before_they_fold(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    result = package.run(package.ProbeConfig(init="normal:std=0.01", act="tanh", layers=4, width=40, batch=40))
+    there = Terminal()
+    print_verdict(result, console(there, color=False))
+    lines = there.getvalue().splitlines()
+    plain = io.StringIO()
+    print_verdict(result, console(plain, color=False))
+    assert " ".join(" ".join(lines).split()) == " ".join(plain.getvalue().split())
+    told = [line for line in lines if not line.startswith("fix ")]
+    assert max(map(len, told)) <= 80
+    # No line ends where the next one's first word would still have had room.
+    for line, after in itertools.pairwise(told):
+        assert not after.startswith(" ") or len(line.rstrip()) + 1 + len(after.split()[0]) > 80

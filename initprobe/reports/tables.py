@@ -79,11 +79,19 @@ def _say(text: Text, to: Console) -> None:
 
     A fix is left whole, for whoever copies it.
     """
-    width = Console(file=to.file).width - _LABEL
+    width = Console(file=to.file).width
     for line in text.split("\n", allow_blank=True):
-        folded = to.is_terminal and width > _LABEL and not line.plain.startswith("fix ")
-        for number, part in enumerate(line.wrap(to, width) if folded else [line]):
-            to.print(Text(" " * _LABEL * (number > 0)) + part, soft_wrap=True)
+        folded = to.is_terminal and width > 2 * _LABEL and not line.plain.startswith("fix ")
+        for part in _folded(line, width, to) if folded else [line]:
+            to.print(part, soft_wrap=True)
+
+
+def _folded(line: Text, width: int, to: Console) -> Iterator[Text]:
+    """A line in lines of that width at most, those after the first indented."""
+    first = line.wrap(to, width)[0]
+    yield first
+    for part in line[len(first) :].wrap(to, width - _LABEL):
+        yield Text(" " * _LABEL) + part
 
 
 def _verdict(result: ProbeResult) -> Text:
