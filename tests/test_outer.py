@@ -62,13 +62,13 @@ def test_what_is_sampled_is_of_those_rows(kind):
     sketch = recorded(h, delta, rows)
     assert (sketch.low, sketch.high) == (some.min(), some.max())
     assert sketch.total == some.size
-    assert sketch.coverage == pytest.approx(len(rows) / FAN_IN)
+    assert sketch.by_draw[0].count == FAN_IN * FAN_OUT
 
 
 @pytest.mark.parametrize("kind", ["cancelling", "tiny", "huge"])
 def test_where_float32_would_spoil_the_sums_the_product_is_made_whole(kind):
     h, delta = pair(kind, "float32")
-    assert recorded(h, delta, np.arange(0, FAN_IN, 7)).coverage == 1
+    assert recorded(h, delta, np.arange(0, FAN_IN, 7)).total == FAN_IN * FAN_OUT
 
 
 def test_infinities_and_nan_are_counted_in_the_whole_product():
@@ -112,7 +112,7 @@ def test_rows_that_are_no_picture_of_all_are_not_taken_for_it():
     h, delta = pair("normal", "float32")
     h[:, 3:] = 0
     sketch = recorded(h, delta, np.arange(10, FAN_IN, 7))
-    assert sketch.coverage == 1
+    assert sketch.total == FAN_IN * FAN_OUT
     assert sketch.peak > 0
 
 

@@ -152,9 +152,10 @@ def backward(
         pass_on(rows)
 
     inner, blocks = delta, row_blocks(*g.shape)
-    if wiring.norm is None or inverse is None:
+    if wiring.norm is None:
         workers.map(both, blocks)
         return delta
+    assert inverse is not None
     workers.map(differentiate, blocks)
     inner = delta.copy()
     denormalised(wiring.norm, inner, z, inverse, workers)

@@ -395,11 +395,6 @@ class Sketch:
         return int(self.counts.sum(dtype=np.int64))
 
     @property
-    def coverage(self) -> float:
-        """Share of the entries that were counted."""
-        return self.total / sum(m.count for m in self.by_draw)
-
-    @property
     def peak(self) -> float:
         """The largest magnitude."""
         return max(-self.low, self.high)
