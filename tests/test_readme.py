@@ -60,6 +60,12 @@ def test_every_command_runs(line, tmp_path):
     assert done.stdout
 
 
+def test_verdict_is_what_a_run_says():
+    (verdict,) = re.findall(r"```\n(error .*?)```", README, re.DOTALL)
+    words = ["run", "--init", "normal:std=0.01", "--act", "tanh", "--no-figures", "-q"]
+    assert CliRunner().invoke(cli, words).output == verdict
+
+
 @pytest.mark.parametrize("code", PYTHON)
 def test_python_example_runs(code, tmp_path, monkeypatch):
     """What it defines as a test is run too."""

@@ -99,6 +99,12 @@ def test_dry_run_lists_runs_and_cost(sweep, tmp_path):
     assert not (tmp_path / "initprobe-out").exists()
 
 
+def test_dry_run_of_a_part_without_runs(sweep):
+    told = [sweep("sweep", "--dry-run", "--shard", f"{part}/64") for part in range(1, 65)]
+    assert [one.code for one in told] == [0] * 64
+    assert any(one.out.startswith("0 runs, 0 GFLOP") for one in told)
+
+
 def test_check_fails_with_what_broke(sweep):
     outcome = sweep("check", "--annotate", "github")
     assert outcome.code == 1

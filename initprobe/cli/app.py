@@ -43,7 +43,7 @@ COMMANDS = {
     "schema": "initprobe.cli.schema",
 }
 EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
-_OBJECTS_TO_COLLECT_AT = 50_000
+OBJECTS_TO_COLLECT_AT = 50_000
 
 
 class LazyGroup(click.Group):
@@ -96,7 +96,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the program and exit with the code that its outcome has."""
     # Imports and pictures make objects by the hundred thousand, hardly any of them garbage: looking through them all
     # again and again is a tenth of a run.
-    gc.set_threshold(_OBJECTS_TO_COLLECT_AT)
+    gc.set_threshold(OBJECTS_TO_COLLECT_AT)
     atexit.register(gc.freeze)  # then to take them apart one by one, a sixteenth of a run, is no use to anybody
     # Files are all that is drawn; a notebook's own backend, which its variable names, need not be installed here.
     os.environ["MPLBACKEND"] = "agg"

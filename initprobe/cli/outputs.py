@@ -171,10 +171,15 @@ def relative(path: Path) -> str:
         return str(path)
 
 
+def is_watched() -> bool:
+    """Standard error is a terminal; it may be closed."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
     """A callback that draws a bar on standard error, from the second second on; None where that is no terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not is_watched():
         yield None
         return
     import time

@@ -155,7 +155,9 @@ def _workers(options: dict[str, Any]) -> Workers:
 @contextmanager
 def _progress() -> Iterator[Callable[[Event], None]]:
     """A bar on a terminal, else a line now and then."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    from initprobe.cli import outputs
+
+    if not outputs.is_watched():
         yield _Lines()
         return
     from rich.console import Console

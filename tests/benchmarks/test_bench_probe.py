@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from initprobe import ProbeConfig
-from initprobe.cli.app import _OBJECTS_TO_COLLECT_AT
+from initprobe.cli.app import OBJECTS_TO_COLLECT_AT
 from initprobe.engine.record import directions
 from initprobe.engine.sketch import COARSE, count, grid_of, moments
 from initprobe.engine.workers import workers
@@ -82,7 +82,7 @@ def ours(cell, act="tanh"):
     """Everything that `run` reports, one draw."""
     config = ProbeConfig(init="xavier", act=act, layers=cell.layers, width=cell.width, batch=cell.batch, draws=1)
     experiment = prepare(config)
-    gc.set_threshold(_OBJECTS_TO_COLLECT_AT)  # as the command does
+    gc.set_threshold(OBJECTS_TO_COLLECT_AT)  # as the command does
     return lambda: measure(experiment)
 
 
