@@ -456,10 +456,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_sentences_fill_a_terminal_before_they_fold(monkeypatch):
+@pytest.mark.parametrize("init", ["normal:std=0.01", "xavier"])
+def test_sentences_fill_a_terminal_before_they_fold(init, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "dumb")
-    result = package.run(package.ProbeConfig(init="normal:std=0.01", act="tanh", layers=4, width=40, batch=40))
+    result = package.run(package.ProbeConfig(init=init, act="tanh", layers=4, width=40, batch=40))
     there = Terminal()
     print_verdict(result, console(there, color=False))
     lines = there.getvalue().splitlines()
@@ -467,7 +468,7 @@ def test_sentences_fill_a_terminal_before_they_fold(monkeypatch):
     print_verdict(result, console(plain, color=False))
     assert " ".join(" ".join(lines).split()) == " ".join(plain.getvalue().split())
     told = [line for line in lines if not line.startswith("fix ")]
-    assert max(map(len, told)) <= 80
+    assert all(line.strip() for line in told) and max(map(len, told)) <= 80
     # No line ends where the next one's first word would still have had room.
     for line, after in itertools.pairwise(told):
         assert not after.startswith(" ") or len(line.rstrip()) + 1 + len(after.split()[0]) > 80

@@ -88,10 +88,11 @@ def _say(text: Text, to: Console) -> None:
 
 def _folded(line: Text, width: int, to: Console) -> Iterator[Text]:
     """A line in lines of that width at most, those after the first indented."""
-    first = line.wrap(to, width)[0]
+    first, *others = line.wrap(to, width)
     yield first
-    for part in line[len(first) :].wrap(to, width - _LABEL):
-        yield Text(" " * _LABEL) + part
+    if others:
+        for part in line[len(first) :].wrap(to, width - _LABEL):
+            yield Text(" " * _LABEL) + part
 
 
 def _verdict(result: ProbeResult) -> Text:
