@@ -23,10 +23,9 @@ from initprobe.registry import suggestion
 from initprobe.results import ProbeResult
 from initprobe.torch import words
 from initprobe.torch.bridge import probe
-from initprobe.torch.functions import traced
 from initprobe.torch.guard import left_as_found, seed_everything
 from initprobe.torch.parameters import check_input, check_tensors
-from initprobe.torch.watch import tensors
+from initprobe.torch.graph import tensors_in
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
@@ -42,7 +41,6 @@ class Request:
         dtype: of `DTYPES`, of the model and of its input; None for the model's own.
         checkpoint: a state dict to load into the model.
         evaluation: put the model into evaluation mode.
-        trace: make modules of its functional activations first.
         seed: of everything random.
     """
 
@@ -52,7 +50,6 @@ class Request:
     dtype: str | None = None
     checkpoint: Path | None = None
     evaluation: bool = False
-    trace: bool = False
     seed: int = 0
 
 
@@ -74,7 +71,7 @@ def prepare(request: Request) -> tuple[Any, Any]:
     x = _input(request, next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32))
     check_input([x])
     _try(request.target, model, x)
-    return (traced(model) if request.trace else model), x
+    return model, x
 
 
 def probe_request(request: Request, threads: int | None = None) -> ProbeResult:
@@ -230,7 +227,7 @@ def _try(target: str, model: Any, x: Any) -> None:
     given = f"input of shape {words.input_words([x])} and {words.dtype_name(x.dtype)}"
     with left_as_found(model, parameters=False):
         with _theirs(f"{target}: fails on an {given}"):
-            ends = [tensor for tensor in tensors(model(x.clone())) if tensor.requires_grad]
+            ends = [tensor for tensor in tensors_in(model(x.clone())) if tensor.requires_grad]
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if ends and learning:
             with _theirs(f"{target}: fails on the way back from an {given}"):
