@@ -72,11 +72,7 @@ class Report:
 def entries(only: Sequence[str] = (), homes: Iterable[str] = HOMES) -> list[Entry]:
     """The zoo, or those whose name or source holds one of the words."""
     found = [entry for home in homes for entry in import_module(home).entries()]
-    return [one for one in found if not only or any(word in (*_words(one),) or word in one.name for word in only)]
-
-
-def _words(entry: Entry) -> list[str]:
-    return [entry.source, *entry.name.split()]
+    return [one for one in found if not only or any(word in f"{one.source} {one.name}" for word in only)]
 
 
 def examine(entry: Entry, seed: int = 0, limit: int = 180) -> Report:
