@@ -53,6 +53,7 @@ INSIDE = {
         "export",
     ],
     "torch": [
+        "theirs",
         "kinds",
         "measure",
         "guard",
@@ -64,6 +65,10 @@ INSIDE = {
         "remedies",
         "functions",
         "bridge",
+        "checkpoints",
+        "given",
+        "losses",
+        "libraries",
         "loading",
     ],
     "sweep": [

@@ -10,8 +10,6 @@ except ImportError as error:
     raise MissingLibraryError("initprobe.torch needs PyTorch: pip install 'initprobe[torch]'") from error
 
 
-
-
 from initprobe.torch.bridge import probe
 
 __all__ = ["probe"]

@@ -21,7 +21,7 @@ from initprobe.torch import words
 from initprobe.torch.case import Case, Observation
 from initprobe.torch.coverage import coverage
 from initprobe.torch.fixes import Trials
-from initprobe.torch.graph import tensors_in
+from initprobe.torch.graph import tensors
 from initprobe.torch.guard import left_as_found, seed_everything
 from initprobe.torch.judging import finding, judged
 from initprobe.torch.measure import is_measured
@@ -92,16 +92,16 @@ def probe(
     started, count = time.perf_counter(), threads or available_threads()
     request = _Request(inside, _own(inside, x), loss, draws, reinit, seed, limits)
     with workers(count) as pool:
-        recorder, case, result = _measured(request, pool, x)
+        observed, result = _measured(request, pool, x)
         result = result.model_copy(
             update={"environment": environment(count, words.torch_version()), "min_judged": limits.judged}
         )
         if try_fixes and reinit is None:
             findings = Trials(inside, x, lambda given: _again(replace(request, x=_own(inside, given)), pool)).findings(
-                case.observations
+                observed
             )
         else:
-            findings = [finding(one, None, None) for one in case.observations]
+            findings = [finding(one, None, None) for one in observed]
     return result.model_copy(
         update={
             "elapsed_s": time.perf_counter() - started,
@@ -111,55 +111,44 @@ def probe(
     )
 
 
-@dataclass
-class _Judged:
-    """What the rules saw."""
-
-    observations: list[Observation]
-
-
-def _measured(request: _Request, pool: Workers, x: Any) -> tuple[Recorder, _Judged, ProbeResult]:
+def _measured(request: _Request, pool: Workers, x: Any) -> tuple[list[Observation], ProbeResult]:
     """One probe without its fixes."""
-    recorder, course = _recorded(request, pool)
-    structure = structure_of(recorder.operations, recorder.results)
-    model = request.model
-    if not structure.layers:
-        raise ConfigError(words.no_layers(recorder))
-    teller = Teller(recorder, structure.layers, request.draws)
-    told = tuple(teller.layer(layer) for layer in structure.layers)
-    case = _case(request, recorder, course, told)
-    observations = judged(case)
+    case, teller = _case(request, pool)
+    model, recorder, observations = request.model, case.recorder, judged(case)
     shapes = words.input_words(list(_inputs(x)))
     setting = words.setting_words(model, shapes, request.draws, request.seed)
     share = coverage(model, recorder.roles)
     result = ProbeResult(
         config=_config(request, shapes, case),
-        description=words.describe(model, setting, structure.layers, told, share),
+        description=words.describe(model, setting, case.layers, case.shown),
         environment=environment(1, words.torch_version()),
         elapsed_s=0,
         theory_note=words.THEORY_NOTE,
-        layers=told,
+        layers=tuple(case.shown),
         modules=tuple(teller.module(call) for call in recorder.modules.calls),
         notes=tuple(words.notes(case)),
         coverage=share,
     )
-    return recorder, _Judged(observations), result
+    return observations, result
 
 
 def _again(request: _Request, pool: Workers) -> list[Observation]:
     """What the rules see in the model as it is now."""
+    return judged(_case(request, pool)[0])
+
+
+def _case(request: _Request, pool: Workers) -> tuple[Case, Teller]:
+    """The model as it is now, recorded, and the statistics of it."""
     recorder, course = _recorded(request, pool)
-    layers = structure_of(recorder.operations, recorder.results).layers
-    teller = Teller(recorder, layers, request.draws)
-    return judged(_case(request, recorder, course, tuple(teller.layer(layer) for layer in layers)))
-
-
-def _case(request: _Request, recorder: Recorder, course: words.Course, told: Sequence[Any]) -> Case:
+    structure = structure_of(recorder.operations)
+    if not structure.layers:
+        raise ConfigError(words.no_layers(recorder))
+    teller = Teller(recorder, structure.layers, request.draws)
     parameter = next(request.model.parameters(), None)
-    return Case(
+    case = Case(
         model=request.model,
         recorder=recorder,
-        structure=structure_of(recorder.operations, recorder.results),
+        structure=structure,
         limits=request.limits,
         moved=course.moved,
         differentiated=course.differentiated,
@@ -167,8 +156,9 @@ def _case(request: _Request, recorder: Recorder, course: words.Course, told: Seq
         loss=course.loss,
         training=request.model.training,
         dtype=None if parameter is None else words.dtype_name(parameter.dtype),
-        shown=told,
+        shown=[teller.layer(layer) for layer in structure.layers],
     )
+    return case, teller
 
 
 def _recorded(request: _Request, pool: Workers) -> tuple[Recorder, words.Course]:
@@ -327,29 +317,20 @@ def _forward(
         recorder.module = ""
         if request.loss is not None:
             value = request.loss(output)
-    held = [one for one in tensors_in(_plain(output)) if is_measured(one)]
+    held = list(tensors(output))
     recorder.finish(held)
     if request.loss is not None:
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise ConfigError("loss must give one number, a tensor that depends on the model's output")
         return [value], None, float(value.detach())
-    ends = [tensor for tensor in dict.fromkeys(held) if tensor.requires_grad]
+    ends = [tensor for tensor in held if tensor.requires_grad]
     rng = torch.Generator().manual_seed((request.seed * _SEED_STEP + draw) % _SEEDS)
     return ends, [torch.randn(end.shape, generator=rng).to(end.device, end.dtype) for end in ends], None
 
 
-def _plain(output: Any) -> Any:
-    """The output's tensors in a nest of tuples and dicts, as dataclasses and named outputs may hold them."""
-    if isinstance(output, torch.Tensor | tuple | list):
-        return output
-    if isinstance(output, Mapping):
-        return dict(output)
-    return vars(output) if hasattr(output, "__dict__") else output
-
-
 def _gradients(ends: Sequence[Any], sources: Sequence[Any], starts: Sequence[Any] | None) -> Sequence[Any]:
     try:
-        return torch.autograd.grad(ends, sources, starts, allow_unused=True)
+        return list(torch.autograd.grad(ends, sources, starts, allow_unused=True))
     except RuntimeError as error:
         if "use_reentrant" in str(error) or "checkpoint" in str(error).lower():
             raise ConfigError(

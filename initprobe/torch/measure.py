@@ -123,7 +123,9 @@ class Track:
     def _add_there(self, tensor: Any, cosines: bool) -> None:
         """The same on the tensor's own device, of which only counts and sums come back."""
         rows = on_device.entries(tensor)
-        self.sketch.add([on_device.tally(rows, self.sketch)], lambda centre: [on_device.counts(rows - centre, self.sketch)])
+        self.sketch.add(
+            [on_device.tally(rows, self.sketch)], lambda centre: [on_device.counts(rows - centre, self.sketch)]
+        )
         if cosines and tensor.ndim > 1:
             self.correlations.append(on_device.mean_cosine(rows.reshape(len(tensor), -1)))
 

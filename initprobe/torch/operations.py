@@ -23,6 +23,7 @@ from initprobe.torch import kinds
 from initprobe.torch.attention import attended, logits_of
 from initprobe.torch.fans import fans_of
 from initprobe.torch.graph import Operation, OperationKind, Signal, Value, tensors_in
+from initprobe.torch.graph import tensors as held
 from initprobe.torch.measure import Track, is_measured
 from initprobe.torch.recurrence import gates_of
 from initprobe.torch.units import axis_after, axis_of, dead_share, saturated_entries
@@ -59,7 +60,7 @@ class ModuleCall:
         return f"{self.name}#{self.number}" if self.number > 1 else self.name
 
 
-class Recorder(TorchFunctionMode):
+class Recorder(TorchFunctionMode):  # type: ignore[misc]
     """Sees the calls of a pass while it listens, one draw after the other.
 
     Attributes:
@@ -249,7 +250,7 @@ class Recorder(TorchFunctionMode):
     def value(self, tensor: Any) -> Value:
         """What a tensor is a value of."""
         known = self._known.get(id(tensor))
-        if known is not None and known.tensor() is tensor:
+        if tensor is not None and known is not None and known.tensor() is tensor:
             same = known.version == tensor._version
             return known.value if same else Value(known.value.signal, known.value.names, axis=known.value.axis)
         name = self._names.get(id(tensor))
@@ -490,13 +491,14 @@ class Modules:
         self.calls: list[ModuleCall] = []
         self._recorder = recorder
         self._handles: list[Any] = []
-        self._open: list[tuple[str, list[Any]]] = []
         self._leaves: set[str] = set()
         self.begin()
 
     def begin(self) -> None:
         """Nothing has been called."""
-        self._open, self._counts, self._place = [], {}, 0
+        self._open: list[tuple[str, list[Signal]]] = []
+        self._counts: dict[str, int] = {}
+        self._place = 0
 
     def watch(self, model: Any) -> None:
         """Hook every module."""
@@ -562,13 +564,9 @@ class Modules:
         label, _ = self._open.pop()
         if leaf and output is not None:
             call = next(one for one in reversed(self.calls[: self._place]) if one.label == label)
-            call.outputs = [recorder.measured(t) for t in _each_once(tensors_in(_plain(output))) if is_measured(t)]
+            call.outputs = [recorder.measured(tensor) for tensor in held(output)]
         recorder.module = self._open[-1][0] if self._open else ""
         recorder.listening = True
-
-
-def _plain(output: Any) -> Any:
-    return dict(output) if isinstance(output, Mapping) else output
 
 
 def _each_once(tensors: Any) -> Iterator[Any]:

@@ -31,7 +31,6 @@ def gates_of(name: str, args: tuple[Any, ...]) -> dict[str, float]:
     return _kept(kind, x[:_STEPS, :_SAMPLES], weights, None, len(x))
 
 
-@torch.no_grad()
 def _kept(kind: str, x: Any, weights: list[Any], hidden: Any, steps: int) -> dict[str, float]:
     inner, recurrent = (one.detach().to(x.dtype) for one in weights[:2])
     size = recurrent.shape[1]
@@ -40,7 +39,7 @@ def _kept(kind: str, x: Any, weights: list[Any], hidden: Any, steps: int) -> dic
     bias = [one.detach().to(x.dtype) for one in weights[2:4] if one is not None and one.ndim == 1]
     first, second = [*bias, None, None][:2] if len(bias) == 2 else (None, None)
     state = x.new_zeros(x.shape[1], size) if hidden is None else hidden.to(x.dtype)
-    cell, total = torch.zeros_like(state), 0.0
+    cell, total = torch.zeros_like(state), 0.0  # all is detached, so nothing is kept for a way back
     for step in x:
         a = torch.nn.functional.linear(step, inner, first)
         b = torch.nn.functional.linear(state, recurrent, second)

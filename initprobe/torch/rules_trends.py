@@ -18,6 +18,7 @@ _LEAST = 4  # steps from which a steady change is a trend
 _SHORT_BRANCH = 5  # layers of a branch from which it is judged as a chain; shorter ones by what they add
 _OUTPUT, _GRADIENT = "output", "gradient"
 _SYMBOLS = {_OUTPUT: "mean square of h", _GRADIENT: "squared norm of dL/dh per sample"}
+_BUILT_IN = "a smaller initial scale of the branches, or a norm in each, has to be built in"
 _CAUSES = {
     "vanishing-output": "the weights are too small for this activation, so the signal shrinks by a factor at every",
     "exploding-output": "the weights are too large for this activation, so the signal grows by a factor at every",
@@ -152,7 +153,7 @@ def _told(case: Case, way: Way, found: Trend) -> Observation:
         cause=f"{reason}{_CAUSES[rule]} {way.unit}",
         module=way.modules[first],
         cures=for_layers(case, layers) if layers else (),
-        no_fix=_spectral(layers) if layers else "a smaller initial scale of the branches, or a norm in each, has to be built in",
+        no_fix=_spectral(layers) if layers else _BUILT_IN,
     )
 
 

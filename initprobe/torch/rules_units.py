@@ -70,10 +70,8 @@ def _dead(case: Case, layer: Layer) -> Observation | None:
     if not share > case.limits.dead:
         return None
     whole = share >= _ALL_BUT_A_FEW
-    evidence = (
-        "every unit's branch is off, and learns nothing" if share == 1 else f"{percent(share)}% of the units are off for "
-        "every input"
-    )
+    off = f"{percent(share)}% of the units are off for every input"
+    evidence = "every unit's branch is off, and learns nothing" if share == 1 else off
     cause, cure = _bias_or_weight(case, layer)
     return Observation(
         "dead-layer" if whole else "dead-units",

@@ -10,7 +10,7 @@ from functools import cached_property
 from initprobe.torch.graph import Operation, Signal, back_from
 from initprobe.torch.measure import Track
 
-_NUMBER = r'(?<![^.])[0-9]+(?![^.])'  # of a block, not that in fc1
+_NUMBER = r"(?<![^.])[0-9]+(?![^.])"  # of a block, not that in fc1
 _FARTHEST_SHORTCUT = 4  # a projection on a shortcut: a product, its norm, a pooling
 
 
@@ -114,7 +114,7 @@ class Structure:
         return {id(one) for join in self.joins for one in join.branch}
 
 
-def structure_of(operations: Sequence[Operation], results: Sequence[Signal]) -> Structure:
+def structure_of(operations: Sequence[Operation]) -> Structure:
     """Layers, chains and streams of the operations of a pass."""
     found = Structure(_layers(operations), _joins(operations), operations)
     leading = _leading(found.layers)
@@ -130,7 +130,7 @@ def structure_of(operations: Sequence[Operation], results: Sequence[Signal]) -> 
 
 def _layers(operations: Sequence[Operation]) -> list[Layer]:
     counts: dict[str, int] = {}
-    found = []
+    found: list[Layer] = []
     for op in operations:
         if op.kind in ("layer", "recurrence") and op.output is not None and op.weight is not None:
             count = counts[op.label] = counts.get(op.label, 0) + 1

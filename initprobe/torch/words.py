@@ -13,7 +13,7 @@ import torch
 
 from initprobe.describe import shape_words
 from initprobe.numbers import short
-from initprobe.results import Coverage, Description, LayerStats
+from initprobe.results import Description, LayerStats
 from initprobe.torch.case import Case
 from initprobe.torch.operations import Recorder
 from initprobe.torch.structure import Layer
@@ -22,9 +22,7 @@ THEORY_NOTE = "none: what an infinitely wide net would do is known of the nets o
 _MOST_NAMES = 4
 
 
-def describe(
-    model: Any, setting: str, layers: Sequence[Layer], told: Sequence[LayerStats], share: Coverage
-) -> Description:
+def describe(model: Any, setting: str, layers: Sequence[Layer], told: Sequence[LayerStats]) -> Description:
     """The words for a model that was measured."""
     name, count = type(model).__name__, len(layers)
     scales = [layer.fan_in * layer.weight.rms**2 for layer in told if layer.weight.rms is not None]
