@@ -52,7 +52,8 @@ def _with_causes(found: Sequence[Observation]) -> list[Observation]:
         without = ("dead-layer", "dead-units", "no-gradient", "rank-collapse")
     elif "dead-layer" in rules:
         without = ("no-gradient", "underflow", "rank-collapse")
-    return [one for one in found if one.rule not in without]
+    odd = {one.module for one in found if one.rule == "odd-layer" and one.severity != "info"}
+    return [one for one in found if one.rule not in without and not (one.alone and one.module in odd)]
 
 
 def finding(one: Observation, fix: str | None, no_fix: str | None) -> Finding:

@@ -189,6 +189,8 @@ def _single(case: Case) -> Iterator[Observation]:
     for layer in case.layers:
         scale, given = layer.own_scale, layer.op.given
         plain = layer.op.kind == "layer" and layer.norm is None and not layer.is_embedding
+        if plain and given is not None and not layer.beside and not layer.head and not case.is_explained(layer):
+            yield from _lost(case, layer, given)
         if not plain or given is None or not scale >= case.limits.single:
             continue
         if given.square > 0 and layer.z.square > case.limits.single**0.5 * given.square:
@@ -200,7 +202,24 @@ def _single(case: Case) -> Iterator[Observation]:
                 cause="the weights of this layer are too large",
                 module=layer.label,
                 cures=for_layers(case, [layer]),
+                alone=True,
             )
+
+
+def _lost(case: Case, layer: Layer, given: Track) -> Iterator[Observation]:
+    """One layer that all but ends the signal, without units that are off."""
+    kept = layer.h.square / given.square if given.square > 0 else 1.0
+    if 0 < kept < case.limits.lost and not (layer.activation and any(layer.activation.dead)):
+        yield Observation(
+            rule="vanishing-output",
+            severity="warning",
+            layer=layer.number,
+            evidence=f"{_arithmetic([layer])}mean square {short(given.square)} becomes {short(layer.h.square)}",
+            cause="this layer, or the stored statistics of its batch norm, all but ends the signal",
+            module=layer.label,
+            cures=for_layers(case, [layer]),
+            alone=True,
+        )
 
 
 __all__ = ["Operation", "trends"]
