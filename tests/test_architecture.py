@@ -15,8 +15,8 @@ FLOORS = [
     "errors", "numbers", "normals", "registry", "grammar", "activations", "flats", "functions", "fits",
     "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights", "recognition",
     "meanfield", "tuning", "config", "memory",
-    "engine", "results", "diagnosis", "rulebook", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
-    "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
+    "engine", "results", "diagnosis", "rulebook", "digest", "reports", "describe", "summary", "theory", "depth",
+    "remedy", "rewire", "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.

@@ -475,7 +475,7 @@ def test_what_it_refuses():
         probe(model, rows(0, 5))
     with pytest.raises(ConfigError, match="weight: is on the meta device"):
         probe(nn.Linear(5, 5, device="meta"), rows(9, 5))
-    with pytest.raises(ConfigError, match="weight .*: not judged; no product of real weights"):
+    with pytest.raises(ConfigError, match=r"weight .*: not judged; no product of real weights"):
         probe(nn.Linear(5, 5, dtype=torch.complex64), rows(9, 5).to(torch.complex64))
     with pytest.raises(ConfigError, match="not initialized yet"):
         probe(nn.LazyLinear(5), rows())
@@ -764,7 +764,7 @@ def test_a_norm_at_fault_is_named_and_no_weights_before_it():
     assert probe(model, rows()).healthy
     model[4].running_var.fill_(1e6)
     result = probe(model.eval(), rows())
-    assert rules(result) and not fixes(result), result.table()
+    assert rules(result) and set(fixes(result)) == {"model.train()"}, result.table()
 
 
 def test_a_layer_dead_through_its_bias_gets_another_bias():
@@ -772,9 +772,10 @@ def test_a_layer_dead_through_its_bias_gets_another_bias():
     nn.init.constant_(model[2].bias, -5)
     result = probe(model, rows())
     finding = next(one for one in result.diagnosis if one.rule == "dead-layer")
-    assert finding.fix == "nn.init.zeros_(model[2].bias)"
+    first, second = finding.fix.split("\n")  # zeros have hidden that torch's default vanishes
+    assert first == "nn.init.zeros_(model[2].bias)" and second.startswith("for i in range(0, 7, 2): nn.init.kaiming")
     mend(model, result)
-    assert "dead-layer" not in rules(probe(model, rows()))
+    assert probe(model, rows()).healthy
 
 
 def tiny(act):
@@ -803,7 +804,8 @@ def test_a_fix_that_is_offered_holds(act):
 
 def test_what_is_judged_is_said():
     result = probe(seeded(Tagger), torch.randint(50, (4, 7)))
-    assert result.coverage.share == 1 and result.notes == ("one parameter under several names: embed.weight = head.weight",)
+    assert result.coverage.share == 1
+    assert result.notes == ("one parameter under several names: embed.weight = head.weight",)
     assert [(layer.name, layer.kind) for layer in result.layers] == [
         ("embed", "embedding"), ("rnn", "recurrence"), ("head", "linear"),
     ]  # fmt: skip
