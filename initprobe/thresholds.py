@@ -79,14 +79,25 @@ class ModelThresholds(Thresholds):
         "torch's default with ReLU loses 6, and three such layers train.",
     )
     normed_decades: Positive = Field(
-        4.0,
+        6.0,
         description="Decades of a gradient across layers with a norm each. ReLU with batch norm has 1.46 per layer "
-        "(Yang et al. 2019, arXiv:1902.08129): VGG-19 trains at 2.6 decades, 50 such layers do not.",
+        "(Yang et al. 2019, arXiv:1902.08129): VGG-19 trains at 2.6 decades and MobileOne at 5.3, 50 such layers do "
+        "not at 8.",
+    )
+    stream_decades: Positive = Field(
+        3.0,
+        description="Decades along a residual stream without norms. NF-RegNet has 2.1 over 10 blocks and MaxViT 1.7 "
+        "over 43, and both train; branches drawn by He double it at every block.",
     )
     single: Positive = Field(
         1e3,
         description="fan_in E[W^2] of one layer. Rules in use lie between 0.05 and 2; a thousand is a factor of 30 in "
         "scale at one layer.",
+    )
+    killed: Share = Field(
+        0.25,
+        description="Share of units that their own bias alone switches off, by four standard deviations of what W "
+        "makes: chance does that to 1 in 30,000.",
     )
     lost: Share = Field(
         1e-5,

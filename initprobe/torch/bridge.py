@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -265,7 +266,9 @@ def _recording() -> Iterator[None]:
     with ExitStack() as stack:
         for mode in (torch.inference_mode(False), torch.enable_grad(), parametrize.cached()):
             stack.enter_context(mode)
-        if hasattr(torch.compiler, "set_stance"):  # parts that are compiled run as they are written
+        if "torch._dynamo" in sys.modules and hasattr(
+            torch.compiler, "set_stance"
+        ):  # parts that are compiled run as they are written
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 

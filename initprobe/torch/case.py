@@ -171,6 +171,8 @@ class Case:
         for name in names:
             for op in users[name]:
                 waiting += [op.signal] if op.kind == "scale" and op.signal else op.inputs
+                waiting += _partners(op.signal)
+        waiting += [op.signal for op in self.operations if op.chance and op.signal]
         while waiting:
             signal = waiting.pop()
             if id(signal) not in found:
@@ -178,9 +180,33 @@ class Case:
                 waiting += signal.inputs
         return found
 
+    @cached_property
+    def used(self) -> set[int]:
+        """Ids of signals that the output or the loss is made of."""
+        ends = [*self.recorder.results, *(one for op in self.operations if op.kind == "loss" for one in op.inputs)]
+        found: set[int] = set()
+        while ends:
+            signal = ends.pop()
+            if id(signal) not in found:
+                found.add(id(signal))
+                ends += signal.inputs
+        return found
+
     def is_explained(self, layer: Layer) -> bool:
         """What is 0 at a layer is so until a parameter of 0 has moved."""
         return id(layer.signal) in self.opening or bool(layer.op.names & self.opened)
+
+
+def _partners(signal: Signal | None, depth: int = 4) -> list[Signal]:
+    """What is multiplied with a signal of 0, and gets no gradient for that."""
+    if signal is None or not depth:
+        return []
+    found: list[Signal] = []
+    for op in signal.consumers:
+        found += op.inputs if op.kind in ("gate", "product") else []
+        if op.kind in ("norm", "part", "other", "gate", "layer", "softmax"):
+            found += _partners(op.signal, depth - 1)
+    return found
 
 
 def _is_fed(op: Operation) -> bool:

@@ -158,6 +158,11 @@ def divided(name: str, factor: float) -> Cure:
     return _cure(f"{path(name)}.data.div_({factor:.4g})", [name])
 
 
+def scaled(names: Sequence[str], factor: float) -> Cure:
+    """Parameters multiplied by a number."""
+    return _cure(over(f"{{}}.data.mul_({factor:.4g})", [path(name) for name in names]), names)
+
+
 def drawn(name: str, std: float) -> Cure:
     """A parameter drawn anew with a standard deviation."""
     return _cure(f"nn.init.normal_({path(name)}, std={std:.4g})", [name])

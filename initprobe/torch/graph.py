@@ -72,6 +72,7 @@ class Value:
         axis: of its units.
         reduced: fewer entries than its signal has, by a mean, a sum or the like.
         leaf: the one parameter whose entries it has, in some arrangement.
+        chance: a constant drawn while the model runs.
     """
 
     signal: Signal | None = None
@@ -80,6 +81,7 @@ class Value:
     axis: int = -1
     reduced: bool = False
     leaf: str | None = None
+    chance: bool = False
 
 
 @dataclass(eq=False)
@@ -105,6 +107,7 @@ class Operation:
         saturated: entries in the saturated band, all draws together.
         facts: further numbers by name, as the standard deviation of logits or the means of gates.
         label: whose name a layer goes by.
+        chance: whole samples were left out by chance, as in stochastic depth.
     """
 
     number: int
@@ -126,6 +129,7 @@ class Operation:
     saturated: int = 0
     facts: dict[str, float] = field(default_factory=dict)
     label: str = ""
+    chance: bool = False
     axis: int = -1
 
 

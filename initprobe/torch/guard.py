@@ -100,11 +100,18 @@ def seed_everything(seed: int) -> None:
 
 
 def mapped(change: Callable[[Any], Any], x: Any) -> Any:
-    """The same nest of tuples, lists and mappings with every tensor changed."""
-    if isinstance(x, torch.Tensor):
-        return change(x)
-    if isinstance(x, Mapping):
-        return {name: mapped(change, value) for name, value in x.items()}
-    if type(x) in (tuple, list):
-        return type(x)(mapped(change, value) for value in x)
-    return x
+    """The same nest of tuples, lists and mappings with every tensor changed; what is one tensor stays one."""
+    done: dict[int, Any] = {}
+
+    def inside(held: Any) -> Any:
+        if isinstance(held, torch.Tensor):
+            if id(held) not in done:
+                done[id(held)] = change(held)
+            return done[id(held)]
+        if isinstance(held, Mapping):
+            return {name: inside(value) for name, value in held.items()}
+        if type(held) in (tuple, list):
+            return type(held)(inside(value) for value in held)
+        return held
+
+    return inside(x)

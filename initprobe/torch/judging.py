@@ -55,8 +55,11 @@ def _with_causes(found: Sequence[Observation]) -> list[Observation]:
         without = ("no-gradient", "underflow", "rank-collapse")
     odd = {one.module for one in found if one.rule == "odd-layer" and one.severity != "info"}
     kept = [one for one in found if one.rule not in without and not (one.alone and one.module in odd)]
-    fresh = next((one.cures for one in found if one.rule == "fresh-batch-norm"), ())
-    return [replace(one, cures=(*fresh, *one.cures)) if one.severity != "info" else one for one in kept]
+    fresh = next((one for one in kept if one.rule == "fresh-batch-norm"), None)
+    if fresh is None or all(one.severity == "info" for one in kept):
+        return kept
+    rest = [replace(one, cures=(*fresh.cures, *one.cures)) if one.severity != "info" else one for one in kept]
+    return [replace(one, severity="warning") if one.rule == fresh.rule else one for one in rest]
 
 
 def finding(one: Observation, fix: str | None, no_fix: str | None) -> Finding:

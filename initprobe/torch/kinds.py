@@ -97,6 +97,8 @@ CONSTANTS = _names(
     "nonzero one_hot bincount searchsorted bucketize any all multinomial randperm triu_indices tril_indices "
     "uniform_ empty_strided isin histc unique numel"
 )
+# Of them, what is drawn.
+CHANCE = _names("rand randn bernoulli rand_like randn_like normal uniform")
 # Python code whose inside is seen.
 COMPOSITE = _names("multi_head_attention_forward")
 # Calls that give no tensor, or change none.

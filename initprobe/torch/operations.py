@@ -146,7 +146,10 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
     def _note(self, call: Call, made: list[Any]) -> None:
         """Give each tensor that a call made its value."""
         if call.name in kinds.CONSTANTS or not (call.signals or call.names):
-            return  # what is not known is a constant
+            if call.name in kinds.CHANCE or any(one.chance for one in call.values):
+                for tensor in made:
+                    self._keep(tensor, Value(chance=True))
+            return  # what else is not known is a constant
         kind, inputs = _kind(call)
         for number, tensor in enumerate(made):
             if isinstance(tensor, torch.nn.Parameter) and id(tensor) in self._names:
@@ -160,6 +163,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         first = next((one for one in call.values if one.signal is not None), _CONSTANT)
         if kind == "view":
             return Value(first.signal, track=first.track, axis=axis_after(call, first.axis), reduced=first.reduced)
+        if kind == "same" and any(one.chance for one in call.values) and first.signal is not None:
+            first.signal.op.chance = True
         if kind == "same":
             return Value(first.signal, axis=axis_after(call, first.axis), reduced=_is_reduced(call, tensor))
         if kind == "activation" and (_is_reduced(call, tensor) or not is_measured(tensor)):
@@ -209,6 +214,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         holder, _, own = name.rpartition(".")
         if own == "weight":
             return holder
+        if len(value.names) == 1 and "parametrizations" not in name and not own.endswith("_orig"):
+            return name
         return self.module.partition("#")[0] if value.leaf is None else name
 
     def _weight(self, tensor: Any, value: Value) -> Track | None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from initprobe.numbers import power, short
 from initprobe.results import Severity
-from initprobe.torch.case import Case, Observation, Trend, decades, sustained
-from initprobe.torch.cures import for_layers, is_spectral
+from initprobe.torch.case import Case, Cure, Observation, Trend, decades, sustained
+from initprobe.torch.cures import for_layers, is_spectral, scaled
 from initprobe.torch.graph import Operation
 from initprobe.torch.measure import Track
 from initprobe.torch.structure import Join, Layer
@@ -74,7 +74,7 @@ def _ways(case: Case) -> Iterator[Way]:
             yield from (way for way in _of_chain(chain, limits.normed_decades) if way.tensor == _GRADIENT)
     for stream in case.structure.streams:
         normed = any(join.normed for join in stream)
-        yield from _of_stream(case, stream, limits.normed_decades if normed else limits.trend_decades)
+        yield from _of_stream(case, stream, limits.normed_decades if normed else limits.stream_decades)
 
 
 def _plain_parts(chain: Sequence[Layer]) -> Iterator[list[Layer]]:
@@ -114,8 +114,8 @@ def _of_stream(case: Case, stream: Sequence[Join], least: float) -> Iterator[Way
     numbers, modules = [case.layer_of(op) for op in ops], [op.module for op in ops]
     squares = [decades(op.output.square) if op.output else math.nan for op in ops]
     norms = [_norm(op.output) if op.output else math.nan for op in ops]
-    yield Way(_OUTPUT, squares, numbers, modules, [], case.limits.trend_decades, "block")
-    yield Way(_GRADIENT, norms, numbers, modules, [], least, "block")
+    yield Way(_OUTPUT, squares, numbers, modules, [], case.limits.stream_decades, "block", stream)
+    yield Way(_GRADIENT, norms, numbers, modules, [], least, "block", stream)
 
 
 def _judged(case: Case, way: Way, sign: int) -> Trend | None:
@@ -159,9 +159,24 @@ def _told(case: Case, way: Way, found: Trend, guilty: Sequence[Layer]) -> Observ
         evidence=f"{_arithmetic(layers)}{what} ({course}, {_span(way, first, found.end)})",
         cause=f"{reason}{_CAUSES[rule]} {way.unit}",
         module=way.modules[first],
-        cures=for_layers(case, guilty) if layers else (),
+        cures=for_layers(case, guilty) if layers else _of_branches(case, way, rule),
         no_fix=_spectral(layers) if layers else _BUILT_IN,
     )
+
+
+def _of_branches(case: Case, way: Way, rule: str) -> tuple[Cure, ...]:
+    """The last weight of every branch divided by the root of their number, which makes them add as much as one."""
+    if not rule.startswith("exploding") or not isinstance(way.chain, list):
+        return ()
+    leaves = [name for join in way.chain for name in _last_weights(join)]
+    return (scaled(leaves, 1 / math.sqrt(len(leaves))),) if leaves else ()
+
+
+def _last_weights(join: Join) -> list[str]:
+    """The weights of the layers that end the branch."""
+    inside = {id(one) for one in join.branch}
+    ends = [one.op for one in join.op.inputs if id(one) in inside and one.op.kind == "layer" and one.op.leaf]
+    return [op.leaf for op in ends if op.leaf is not None]
 
 
 def _spectral(layers: Sequence[Layer]) -> str:
@@ -195,8 +210,8 @@ def _single(case: Case) -> Iterator[Observation]:
     """A layer whose weights alone multiply the mean square by a thousand."""
     for layer in case.layers:
         scale, given = layer.own_scale, layer.op.given
-        plain = layer.op.kind == "layer" and layer.norm is None and not layer.is_embedding
-        if plain and given is not None and not layer.beside and not layer.head and not case.is_explained(layer):
+        plain = layer.op.kind == "layer" and layer.norm is None and not (layer.is_embedding or layer.beside)
+        if plain and given is not None and not layer.head and not case.is_explained(layer):
             yield from _lost(case, layer, given)
         if not plain or given is None or not scale >= case.limits.single:
             continue

@@ -14,22 +14,23 @@ from initprobe.torch.kinds import path
 from initprobe.torch.structure import Layer
 
 _MOST_NAMES = 4
+_FAR = 4  # standard deviations of what W makes
 _ALL_BUT_A_FEW = 0.95  # of the units off: what is left of 64 are three, which chance has left
 _FEWEST_ENTRIES = 16  # of a weight whose equality to another is no chance
 
 
 def units(case: Case) -> Iterator[Observation]:
     """What each layer's units do."""
-    dead = False
+    seen: set[str] = set()
     for layer in case.layers:
         found = _zero(case, layer) or _dead(case, layer)
-        if found is not None and not dead:  # what comes after it is 0 because of it
-            yield found
-            dead |= found.rule == "dead-layer"
-    saturated = next((seen for layer in case.layers if (seen := _saturated(case, layer)) is not None), None)
+        if found is not None and found.rule not in seen and "dead-layer" not in seen:
+            yield found  # what comes after a dead layer is 0 because of it
+            seen.add(found.rule)
+    saturated = next((one for layer in case.layers if (one := _saturated(case, layer)) is not None), None)
     if saturated is not None:
         yield saturated
-    if not dead:
+    if "dead-layer" not in seen:
         yield from _no_gradient(case)
     yield from _equal_units(case)
     yield from _copies(case)
@@ -67,7 +68,7 @@ def _dead(case: Case, layer: Layer) -> Observation | None:
     share = sum(act.dead) / len(act.dead)
     if share == 1 and case.is_explained(layer):
         return None
-    if not share > case.limits.dead:
+    if not share > case.limits.dead and not _killed(case, layer) > case.limits.killed:
         return None
     whole = share >= _ALL_BUT_A_FEW
     off = f"{percent(share)}% of the units are off for every input"
@@ -82,6 +83,15 @@ def _dead(case: Case, layer: Layer) -> Observation | None:
         layer.label,
         cure,
     )
+
+
+def _killed(case: Case, layer: Layer) -> float:
+    """Share of the units that their own bias switches off."""
+    bias, given = case.bias_of(layer), layer.op.given
+    if bias is None or given is None or layer.norm is not None or not layer.own_scale > 0:
+        return 0.0
+    spread = max(layer.own_scale * given.square, 1 / layer.op.fans[0]) ** 0.5  # customary biases are within the latter
+    return float((case.parameters[bias].detach() < -_FAR * spread).double().mean())
 
 
 def _saturated(case: Case, layer: Layer) -> Observation | None:
@@ -109,7 +119,10 @@ def _saturated(case: Case, layer: Layer) -> Observation | None:
 def _bias_or_weight(case: Case, layer: Layer) -> tuple[str, tuple[Cure, ...]]:
     """What carries z to where it is: a norm's weight, a bias, or W; with what may heal it."""
     bias = case.bias_of(layer)
+    chain = next((chain for chain in case.structure.chains if layer in chain), [layer])
     weight = cures.for_layers(case, [layer]) if layer.norm is None else ()
+    if len(chain) > 1 and not any(one.norm for one in chain):
+        weight += cures.for_layers(case, chain)
     norm = layer.norm.leaf if layer.norm is not None else None
     by_norm = (cures.ones([norm]),) if norm is not None else ()
     shifted = abs(layer.z.mean) > layer.z.variance**0.5
@@ -127,6 +140,17 @@ def _no_gradient(case: Case) -> Iterator[Observation]:
         for layer in case.layers
         if _gradient(case, layer) is False and _learns(case, layer) and not case.is_explained(layer)
     ]
+    useless = [layer for layer in absent if id(layer.signal) not in case.used]
+    absent = [layer for layer in absent if id(layer.signal) in case.used]
+    if useless:
+        yield Observation(
+            "no-gradient",
+            "info",
+            useless[0].number,
+            f"the output of {useless[0].label} is not used, so it will not learn",
+            "nothing that the model gives, or that the loss is made of, depends on it",
+            useless[0].label,
+        )
     found = absent or still
     if found:
         what = "dL/dW is absent, though W asks for it" if absent else "every entry of dL/dW is 0"
