@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -92,7 +93,7 @@ def probe(
     limits = _limits(thresholds, min_judged)
     started, count = time.perf_counter(), threads or available_threads()
     request = _Request(inside, _own(inside, x), loss, draws, reinit, seed, limits)
-    with workers(count) as pool:
+    with workers(count) as pool, _uncollected():
         observed, result = _measured(request, pool, x)
         result = result.model_copy(
             update={"environment": environment(count, words.torch_version()), "min_judged": limits.judged}
@@ -180,6 +181,18 @@ def _watching(recorder: Recorder) -> Iterator[None]:
         yield
     finally:
         recorder.close()
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Put off the search for cycles: it would go through thousands of records that are kept, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _limits(thresholds: Thresholds | None, min_judged: float | None) -> ModelThresholds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -108,7 +109,11 @@ class Case:
 
     def layer_of(self, op: Operation) -> int:
         """The number of the layer that an operation belongs to, or that came last before it."""
-        return max((layer.number for layer in self.layers if layer.op.number <= op.number), default=1)
+        return max(bisect_right(self._starts, op.number), 1)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [layer.op.number for layer in self.layers]
 
     def bias_of(self, layer: Layer) -> str | None:
         """The bias of a layer, or of the norm that z comes from."""

@@ -16,12 +16,13 @@ import numpy.typing as npt
 import torch
 
 from initprobe.engine.record import Directions, directions
-from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, count, tally
+from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, add_few, count, tally
 from initprobe.engine.workers import Workers, cached, row_blocks
 from initprobe.torch import on_device
 
 Array = npt.NDArray[Any]
 _CACHED_ENTRIES = 1 << 17
+_FEW_ENTRIES = 1 << 12  # that are sorted sooner than counted in a table of every bucket
 
 
 def is_measured(tensor: Any) -> bool:
@@ -92,10 +93,18 @@ class Track:
         self.gradient.add(gradient, workers)
 
     def _add_flat(self, entries: Array, workers: Workers) -> None:
+        if entries.size <= _FEW_ENTRIES and add_few(self.sketch, entries):
+            return
         blocks = flat_blocks(entries.size)
         self._merge(entries, blocks, workers.map(lambda part: self._tally(entries[part]), blocks), workers)
 
     def _add_rows(self, rows: Array, workers: Workers) -> None:
+        if rows.size <= _FEW_ENTRIES and add_few(self.sketch, rows.reshape(-1)):
+            summed = Directions()
+            summed.add(directions(rows))
+            self.correlations.append(summed.mean_cosine())
+            return
+
         def work(block: slice) -> list[tuple[Tally, Array, int]]:
             return [self._tally_rows(rows[part]) for part in cached(block, rows.shape[1])]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 
 from initprobe.numbers import factor, short
 from initprobe.results import Severity
@@ -14,6 +14,7 @@ from initprobe.torch.graph import Operation
 from initprobe.torch.kinds import path
 from initprobe.torch.structure import Layer
 
+Families = dict[tuple[str, tuple[int, int]], list[Layer]]
 _FEWEST = 3  # siblings, the layer itself among them, that are a scale
 _DEFAULT_EPS = 1e-5
 
@@ -38,7 +39,12 @@ def _odd(case: Case) -> Observation | None:
     every = [layer for layer in _each_weight(case) if layer.own_scale > 0]
     if len(every) < _FEWEST:
         return None
-    found = [(layer, *_ratio(case, layer, every)) for layer in every]
+    families: Families = {}
+    for layer in every:
+        families.setdefault((layer.role, layer.op.fans), []).append(layer)
+    middle = _Median(every)
+    medians = {key: _Median(family) for key, family in families.items() if len(family) >= _FEWEST}
+    found = [(layer, *_ratio(case, layer, families, medians, middle)) for layer in every]
     odd = [one for one in found if one[1] > one[2] or one[1] < 1 / case.limits.odd**2]
     if not odd:
         return None
@@ -57,15 +63,33 @@ def _each_weight(case: Case) -> list[Layer]:
     return list(found.values())
 
 
-def _ratio(case: Case, layer: Layer, every: Sequence[Layer]) -> tuple[float, float, list[Layer]]:
+class _Median:
+    """The median size of some layers but one, for each of them in turn."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._sizes = sorted(map(_size, layers))
+
+    def without(self, layer: Layer) -> float:
+        """The median of the others."""
+        place, count = bisect_left(self._sizes, _size(layer)), len(self._sizes) - 1
+        low, high = (count - 1) // 2, count // 2
+        picked = [self._sizes[k + (k >= place)] for k in (low, high)]
+        return sum(picked) / 2
+
+
+def _ratio(
+    case: Case,
+    layer: Layer,
+    families: Families,
+    medians: Mapping[tuple[str, tuple[int, int]], _Median],
+    middle: _Median,
+) -> tuple[float, float, list[Layer]]:
     """Its scale over the median of its siblings, the limit of that, and the siblings."""
-    siblings = [one for one in every if one.role == layer.role and one.op.fans == layer.op.fans]
-    if len(siblings) >= _FEWEST:
-        others = [_size(one) for one in siblings if one is not layer]
-        return _size(layer) / statistics.median(others), case.limits.odd, siblings
-    others = [_size(one) for one in every if one is not layer]
+    key = layer.role, layer.op.fans
+    if key in medians:
+        return _size(layer) / medians[key].without(layer), case.limits.odd, families[key]
     limit = case.limits.odd_head if layer.head else case.limits.odd_alone
-    return _size(layer) / statistics.median(others), limit, []
+    return _size(layer) / middle.without(layer), limit, []
 
 
 def _odd_words(case: Case, layer: Layer, ratio: float, group: Sequence[Layer], siblings: bool) -> Observation:

@@ -63,12 +63,12 @@ class Layer:
         shapes = self.op.given.shape, self.op.output.shape
         return any(len(shape) < 2 for shape in shapes) or shapes[0][axis] != shapes[1][axis]
 
-    @property
+    @cached_property
     def role(self) -> str:
         """The same for the same place in another block."""
         return f"{re.sub(_NUMBER, '*', self.label.partition('#')[0])}/{self.op.name}"
 
-    @property
+    @cached_property
     def own_scale(self) -> float:
         """`fan_in E[W^2]`: what the product makes of the mean square of independent entries of mean 0."""
         return self.op.fans[0] * self.op.weight.square if self.op.weight else float("nan")

@@ -22,6 +22,7 @@ class Teller:
         self._layers = {layer.op.module: layer for layer in reversed(layers)}
         parts = [(op.module, layer) for layer in reversed(layers) for op in (layer.activation, layer.norm) if op]
         self._parts = dict(parts)
+        self._held = dict(recorder.model.named_modules())
         statuses = _statuses(recorder)
         wanted = _wanted(recorder.modules.calls, layers)
         whole = [track for track in wanted if track.draws == draws]
@@ -63,8 +64,7 @@ class Teller:
         """The class of the module that made h, or the function that did."""
         if layer.activation is None:
             return None
-        held = dict(self._recorder.model.named_modules())
-        module = held.get(layer.activation.module.partition("#")[0])
+        module = self._held.get(layer.activation.module.partition("#")[0])
         is_one = module is not None and kinds.kind_of(module) == "activation"
         return type(module).__name__ if is_one else layer.activation.name
 
