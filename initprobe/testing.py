@@ -22,19 +22,25 @@ def assert_healthy(model: Any, x: Any, allow: Collection[str] = (), **options: A
         What was measured.
 
     Raises:
-        AssertionError: something above info was found; the message is the finding and the table.
+        AssertionError: something above info was found, or too little was judged; the message is the finding and the
+            table.
         UnknownNameError: `allow` names no rule.
     """
     __tracebackhide__ = True  # pytest shows the line of the test, not this one
-    from initprobe.diagnosis import RULES
+    from initprobe.rulebook import RULEBOOK
     from initprobe.torch import probe
 
-    allowed = {RULES[name].name for name in ((allow,) if isinstance(allow, str) else allow)}
+    allowed = {RULEBOOK[name].name for name in ((allow,) if isinstance(allow, str) else allow)}
     result = probe(model, x, **options)
     found = [one for one in result.diagnosis if one.severity != "info" and one.rule not in allowed]
-    if found:
-        raise AssertionError("\n".join([*map(_words, found), "", result.table()]))
+    said = [*map(_words, found), *([_partly(result)] if result.is_partial else [])]
+    if said:
+        raise AssertionError("\n".join([*said, "", result.table()]))
     return result
+
+
+def _partly(result: ProbeResult) -> str:
+    return f"too little was judged: {result.coverage.words if result.coverage else 0}"
 
 
 def _words(finding: Finding) -> str:

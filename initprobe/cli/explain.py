@@ -70,11 +70,11 @@ def _own(spec: Spec) -> list[tuple[str, Any]]:
 
 def _registries() -> tuple[Registry[Any], ...]:
     from initprobe.activations import ACTIVATIONS
-    from initprobe.diagnosis import RULES
     from initprobe.initializers import INITIALIZERS
     from initprobe.inputs import INPUTS
+    from initprobe.rulebook import RULEBOOK
 
-    return INITIALIZERS, ACTIVATIONS, INPUTS, RULES
+    return INITIALIZERS, ACTIVATIONS, INPUTS, RULEBOOK
 
 
 def _meanings(homes: Sequence[Registry[Any]], spec: Spec) -> list[tuple[str, Any]]:

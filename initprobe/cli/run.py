@@ -125,6 +125,8 @@ def _check_verdict(result: ProbeResult, fail_on: str | None) -> None:
     names = [finding.name for finding in result.diagnosis if finding.severity in failing]
     if names:
         raise CheckFailed(f"--fail-on {fail_on}: {', '.join(names)}")
+    if fail_on and result.is_partial and result.coverage is not None:
+        raise CheckFailed(f"--fail-on {fail_on}: only {result.coverage.words}")
 
 
 def _directory(experiment: Experiment, out: str | None, no_figures: bool) -> Path | None:

@@ -49,11 +49,21 @@ if TYPE_CHECKING:
     help="A saved model.state_dict() to load first, also below model_state_dict and the like; no code.",
 )
 @click.option("--eval", "evaluation", is_flag=True, help="In evaluation mode.  [default: as the factory makes it]")
-@click.option(
-    "--trace", is_flag=True, help="Make modules of functional activations by torch.fx, so that they are seen."
-)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of everything random.")
 @click.option("--threads", type=int, metavar="N", help="Threads that take statistics.  [default: all]")
+@click.option(
+    "--try-fixes/--no-try-fixes",
+    default=True,
+    help="Apply a fix in place, probe again and undo it before it is offered, at most three times.  [default: on]",
+)
+@click.option(
+    "--min-judged",
+    metavar="SHARE",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.95,
+    show_default=True,
+    help="Share of the parameters below which the verdict speaks of a part only, and --fail-on fails.",
+)
 @click.option("-o", "--out", metavar="DIR", help=f"Where figures and result.json go.  [default: {DEFAULT_OUT}/NAME/]")
 @click.option("--format", "formats", default="png", show_default=True, metavar="png,svg,pdf", help="Figure formats.")
 @click.option("--no-figures", is_flag=True, help="Draw no figures and make no directory, unless -o names one.")
@@ -120,7 +130,8 @@ def _measured(options: dict[str, Any]) -> ProbeResult:
         dtype=options["dtype"],
         checkpoint=None if options["checkpoint"] is None else Path(options["checkpoint"]),
         evaluation=options["evaluation"],
-        trace=options["trace"],
         seed=options["seed"],
+        try_fixes=options["try_fixes"],
+        min_judged=options["min_judged"],
     )
     return probe_request(request, options["threads"])

@@ -96,7 +96,9 @@ def _folded(line: Text, width: int, to: Console) -> Iterator[Text]:
 
 
 def _verdict(result: ProbeResult) -> Text:
-    lines = [Text(_HEALTHY, "bold green")] if result.healthy else []
+    lines = [Text(_healthy(result), "bold green" if not result.is_partial else "bold yellow")] if result.healthy else []
+    if result.coverage is not None:
+        lines.append(Text.assemble((f"{'judged':<{_LABEL}}", "bold"), result.coverage.words))
     for number, finding in enumerate(result.diagnosis):
         style = _SEVERITY_STYLE[finding.severity]
         name = finding.name.upper() if number == 0 and not result.healthy else finding.name
@@ -105,8 +107,17 @@ def _verdict(result: ProbeResult) -> Text:
     none = None if result.healthy or result.modules else _NO_FIX
     fix = next((finding.fix for finding in result.diagnosis if finding.fix), none)
     if fix:
-        lines.append(Text.assemble((f"{'fix':<10}", "bold"), fix))
+        lines += [Text.assemble((f"{'fix':<10}", "bold"), line) for line in fix.split("\n")]
+    elif reason := next((one.no_fix for one in result.diagnosis if one.no_fix and one.severity != "info"), None):
+        lines.append(Text.assemble((f"{'no fix':<10}", "bold"), reason))
     return Text("\n").join(lines)
+
+
+def _healthy(result: ProbeResult) -> str:
+    """The verdict of a healthy net; of the part that was judged where that is too little."""
+    if not result.is_partial or result.coverage is None:
+        return _HEALTHY
+    return f"SIGNAL SURVIVES in the {percent(result.coverage.share)}% that was judged"
 
 
 def _module_words(finding: Finding) -> str:

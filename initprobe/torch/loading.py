@@ -17,13 +17,12 @@ from initprobe.results import ProbeResult
 from initprobe.torch import libraries, words
 from initprobe.torch.bridge import probe
 from initprobe.torch.checkpoints import load_checkpoint
-from initprobe.torch.functions import traced
 from initprobe.torch.given import given_inputs
+from initprobe.torch.graph import tensors
 from initprobe.torch.guard import left_as_found, seed_everything
 from initprobe.torch.losses import named_loss
 from initprobe.torch.parameters import check_input, check_tensors
 from initprobe.torch.theirs import found, theirs
-from initprobe.torch.watch import tensors
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
@@ -42,8 +41,9 @@ class Request:
         dtype: of `DTYPES`, of the model and of its input; None for the model's own.
         checkpoint: a state dict to load into the model.
         evaluation: put the model into evaluation mode.
-        trace: make modules of its functional activations first.
         seed: of everything random.
+        try_fixes: try the fixes before they are offered.
+        min_judged: share of the parameters below which the verdict speaks of a part.
     """
 
     target: str
@@ -54,8 +54,9 @@ class Request:
     dtype: str | None = None
     checkpoint: Path | None = None
     evaluation: bool = False
-    trace: bool = False
     seed: int = 0
+    try_fixes: bool = True
+    min_judged: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,22 @@ def prepare(request: Request) -> Prepared:
     check_input(list(_given(x)))
     loss = named_loss(request.loss, request.labels, request.seed)
     _try(request.target, model, x, loss)
-    return Prepared(traced(model) if request.trace else model, x, loss, tuple(notes))
+    return Prepared(model, x, loss, tuple(notes))
 
 
 def probe_request(request: Request, threads: int | None = None) -> ProbeResult:
     """Prepare and probe, with the working directory importable: an installed program does not look there."""
     with _first_on_path(str(Path.cwd())):
         ready = prepare(request)
-        result = probe(ready.model, ready.x, loss=ready.loss, seed=request.seed, threads=threads)
+        result = probe(
+            ready.model,
+            ready.x,
+            loss=ready.loss,
+            seed=request.seed,
+            threads=threads,
+            try_fixes=request.try_fixes,
+            min_judged=request.min_judged,
+        )
     return result.model_copy(update={"notes": (*ready.notes, *result.notes)})
 
 

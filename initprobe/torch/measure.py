@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from initprobe.engine.record import Directions, directions
 from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, count, tally
 from initprobe.engine.workers import Workers, cached, row_blocks
+from initprobe.torch import on_device
 
 Array = npt.NDArray[Any]
 _CACHED_ENTRIES = 1 << 17
@@ -72,9 +74,12 @@ class Track:
 
     def add(self, tensor: Any, workers: Workers, cosines: bool = False) -> None:
         """Take the statistics of the tensor of one more draw."""
-        array = array_of(tensor)
-        self.shape = array.shape
+        self.shape = tuple(tensor.shape)
         self.sketch.begin_draw()
+        if tensor.is_cuda:
+            self._add_there(tensor.detach(), cosines)
+            return
+        array = array_of(tensor)
         if cosines and array.ndim > 1:
             self._add_rows(array.reshape(len(array), -1), workers)
         else:
@@ -114,6 +119,30 @@ class Track:
             yield from workers.map(lambda part: count(array[None, part] - shift, self.sketch.grid)[0], blocks)
 
         self.sketch.add(tallies, recount)
+
+    def _add_there(self, tensor: Any, cosines: bool) -> None:
+        """The same on the tensor's own device, of which only counts and sums come back."""
+        rows = on_device.entries(tensor)
+        self.sketch.add(
+            [on_device.tally(rows, self.sketch)], lambda centre: [on_device.counts(rows - centre, self.sketch)]
+        )
+        if cosines and tensor.ndim > 1:
+            self.correlations.append(on_device.mean_cosine(rows.reshape(len(tensor), -1)))
+
+    @property
+    def square(self) -> float:
+        """Mean square of the entries, the mean over draws; NaN where an entry is not finite."""
+        return math.nan if self.sketch.nonfinite else fmean([draw.mean_square for draw in self.sketch.by_draw])
+
+    @property
+    def variance(self) -> float:
+        """Variance of the entries, the mean over draws; NaN where an entry is not finite."""
+        return math.nan if self.sketch.nonfinite else fmean([draw.variance for draw in self.sketch.by_draw])
+
+    @property
+    def mean(self) -> float:
+        """Mean of the entries, the mean over draws."""
+        return fmean([draw.true_mean for draw in self.sketch.by_draw])
 
     @property
     def draws(self) -> int:

@@ -1,0 +1,590 @@
+"""Every operation of a model, seen as it is called: `torch.overrides.TorchFunctionMode` is handed each public call.
+
+Whatever the model's code does, nothing is traced and nothing in the model is changed. Module hooks only give names.
+Gradients come from hooks on the tensors, so they are those of the whole tensor, summed over all who use it. Calls that
+are opaque are opened (attention in Python) or redone from their weights and inputs (recurrences, fused attention).
+"""
+
+from __future__ import annotations
+
+import types
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from initprobe.engine.workers import Workers
+from initprobe.errors import ConfigError
+from initprobe.torch import kinds
+from initprobe.torch.attention import attended, logits_of
+from initprobe.torch.fans import fans_of
+from initprobe.torch.graph import Operation, OperationKind, Signal, Value, tensors_in
+from initprobe.torch.graph import tensors as held
+from initprobe.torch.measure import Track, is_measured
+from initprobe.torch.recurrence import gates_of
+from initprobe.torch.units import axis_after, axis_of, dead_share, saturated_entries
+
+_CONSTANT = Value()
+# Kinds whose output is worth statistics; of the others a view or a part has those of where it is from, or none.
+_MEASURED = frozenset(
+    ("layer", "recurrence", "norm", "attention", "sum", "gate", "cat", "activation", "shift", "scale", "pool", "unseen")
+)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A tensor of this pass, as long as it is there, and how often it had been written to by then."""
+
+    tensor: weakref.ref[Any]
+    version: int
+    value: Value
+
+
+@dataclass
+class ModuleCall:
+    """One call of a module: its name, what it was given and what it gave, as tracks."""
+
+    name: str
+    number: int
+    module: Any
+    inputs: list[Track]
+    outputs: list[Track]
+
+    @property
+    def label(self) -> str:
+        """The name, numbered from the second call on."""
+        return f"{self.name}#{self.number}" if self.number > 1 else self.name
+
+
+class Recorder(TorchFunctionMode):  # type: ignore[misc]
+    """Sees the calls of a pass while it listens, one draw after the other.
+
+    Attributes:
+        operations: of the first draw, in order; further draws add to their statistics.
+        roles: what each parameter was used for, by name.
+        parameters: statistics of parameters that were used, by name.
+        results: signals that the model gave.
+        losses: what the loss was told: the value, and the number of classes where there are any.
+    """
+
+    def __init__(self, model: Any, workers: Workers) -> None:
+        super().__init__()
+        self.operations: list[Operation] = []
+        self.roles: dict[str, set[str]] = {}
+        self.parameters: dict[str, Track] = {}
+        self.results: list[Signal] = []
+        self.tracks: list[Track] = []
+        self.model, self.workers = model, workers
+        self._names = {id(one): name for name, one in reversed(list(model.named_parameters(remove_duplicate=False)))}
+        self._lent: list[Any] = []
+        self._draw = 0
+        self.module, self.modules = "", Modules(self)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nothing of a pass that is over is known to the next."""
+        for handle in self._lent:
+            handle.remove()
+        self._lent.clear()
+        self._known: dict[int, _Known] = {}
+        self._held: list[tuple[str, Any]] = []
+        self._place = self._track_place = 0
+        self.listening = False
+
+    def begin(self, given: Sequence[Any]) -> None:
+        """One more draw, whose model is given these tensors."""
+        self._forget()
+        self._draw += 1
+        self._names = {
+            id(one): name for name, one in reversed(list(self.model.named_parameters(remove_duplicate=False)))
+        }
+        self.modules.begin()
+        for tensor in given:
+            signal = self._signal(self._operation("input", "input"), [])
+            signal.op.output = self._track(tensor) if is_measured(tensor) else None
+            self._keep(tensor, Value(signal, track=signal.op.output, axis=-1))
+        self.listening = True
+
+    def finish(self, given: Sequence[Any]) -> None:
+        """The model gave these tensors."""
+        self.listening = False
+        if self._place != len(self.operations):
+            self._is_other()
+        found = [self.value(tensor).signal for tensor in given]
+        self.results = [signal for signal in found if signal is not None]
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self._forget()
+        self.modules.close()
+
+    # ---- what is called
+
+    def __torch_function__(
+        self, func: Any, kinds_: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = kinds.name_of(func)
+        if not self.listening or name in kinds.IGNORED:
+            return func(*args, **kwargs)
+        if name in kinds.COMPOSITE:
+            with self:
+                return _opened(func)(*args, **kwargs)
+        tensors = list(tensors_in((args, kwargs)))
+        values = [self.value(tensor) for tensor in tensors]
+        output = func(*args, **kwargs)
+        call = Call(name, args, kwargs, tensors, values)
+        made = [args[0]] if name == "setitem" else list(tensors_in(output))
+        if made:
+            self._note(call, made)
+        return output
+
+    def _note(self, call: Call, made: list[Any]) -> None:
+        """Give each tensor that a call made its value."""
+        if call.name in kinds.CONSTANTS or not (call.signals or call.names):
+            return  # what is not known is a constant
+        kind, inputs = _kind(call)
+        for number, tensor in enumerate(made):
+            if isinstance(tensor, torch.nn.Parameter) and id(tensor) in self._names:
+                continue
+            self._keep(tensor, self._value(call, kind, inputs, tensor, number))
+
+    def _value(self, call: Call, kind: str, inputs: list[Signal], tensor: Any, number: int) -> Value:
+        if kind == "parameters":
+            only = call.values[0] if len(call.values) == 1 and call.name in kinds.VIEWS else _CONSTANT
+            return Value(names=call.names, leaf=only.leaf)
+        first = next((one for one in call.values if one.signal is not None), _CONSTANT)
+        if kind == "view":
+            return Value(first.signal, track=first.track, axis=axis_after(call, first.axis), reduced=first.reduced)
+        if kind == "same":
+            return Value(first.signal, axis=axis_after(call, first.axis), reduced=_is_reduced(call, tensor))
+        if kind == "activation" and (_is_reduced(call, tensor) or not is_measured(tensor)):
+            return Value(first.signal, axis=first.axis, reduced=True)
+        if number and kind != "part":
+            kind = "other"  # what a call gives beside its output, as places of a maximum, or a state
+        op = self._operation(call.name, kind)  # type: ignore[arg-type]
+        op.given = op.given or first.track
+        axis = axis_of(call, kind, first.axis, tensor)
+        if kind != "other" or not number:
+            self._use(op, call)
+        if kind in _MEASURED and is_measured(tensor) and number == 0 and call.name not in kinds.STEPS:
+            op.output = self._track(tensor, cosines=kind in ("layer", "norm", "shift"))
+        op.axis = axis
+        if kind in ("activation", "shift", "scale", "pool"):
+            assert first.signal is not None
+            if self._draw == 1:
+                first.signal.steps.append(op)
+            op.signal = first.signal
+            self._look(op, call, tensor)
+            return Value(first.signal, track=op.output, axis=axis, reduced=_is_reduced(call, tensor))
+        signal = self._signal(op, inputs)
+        signal.parent = inputs[0] if kind == "part" else None
+        self._look(op, call, tensor)
+        return Value(signal, track=op.output, axis=axis)
+
+    def _use(self, op: Operation, call: Call) -> None:
+        """What parameters an operation uses, and for what."""
+        role = call.role or op.kind
+        for name in call.names:
+            self.roles.setdefault(name, set()).add(role)
+        op.names = call.names
+        weight = call.weight()
+        if weight is not None:
+            tensor, value = weight
+            op.leaf = value.leaf
+            op.weight = self._weight(tensor, value)
+            op.label = self._label(value, call)
+            if op.kind == "layer":
+                op.fans = fans_of(call.name, call.args, call.kwargs, tensor)
+
+    def _label(self, value: Value, call: Call) -> str:
+        """The module that holds the weight, where it is called so; else the parameter's own name."""
+        name = value.leaf or min(value.names, default="")
+        if call.name in kinds.RECURRENCES:
+            return name.rpartition(".")[0]
+        holder, _, own = name.rpartition(".")
+        if own == "weight":
+            return holder
+        return self.module.partition("#")[0] if value.leaf is None else name
+
+    def _weight(self, tensor: Any, value: Value) -> Track | None:
+        if value.leaf is None:
+            return self._track(tensor) if is_measured(tensor) else None
+        return self.parameter(value.leaf)
+
+    def parameter(self, name: str) -> Track | None:
+        """The statistics of a parameter, taken once a draw."""
+        tensor = self.model.get_parameter(name)
+        if not is_measured(tensor):
+            return None
+        track = self.parameters.get(name)
+        if track is None:
+            track = self.parameters[name] = Track.like(tensor, -1, fine=False)
+        if track.draws < self._draw:
+            track.add(tensor, self.workers)
+        return track
+
+    def _look(self, op: Operation, call: Call, tensor: Any) -> None:
+        """What else there is to know of an operation, while its tensors are there."""
+        if op.kind == "activation":
+            op.activation = op.activation or kinds.activation_of(call.name, call.rest, call.kwargs)
+            op.dead += dead_share(op, call.tensors[0], tensor)
+            op.saturated += saturated_entries(op, tensor)
+        elif op.kind == "norm":
+            op.eps, op.training = call.eps(), call.training()
+        elif op.kind == "softmax":
+            op.facts.update(logits_of(call.tensors[0]))
+        elif op.kind == "attention":
+            op.facts.update(attended(call.args, call.kwargs))
+        elif op.kind == "recurrence":
+            op.facts.update(gates_of(call.name, call.args))
+        elif op.kind == "loss":
+            op.facts.update(call.loss(tensor))
+
+    # ---- what a tensor is
+
+    def value(self, tensor: Any) -> Value:
+        """What a tensor is a value of."""
+        known = self._known.get(id(tensor))
+        if tensor is not None and known is not None and known.tensor() is tensor:
+            same = known.version == tensor._version
+            return known.value if same else Value(known.value.signal, known.value.names, axis=known.value.axis)
+        name = self._names.get(id(tensor))
+        if name is not None:
+            return Value(names=frozenset((name,)), leaf=name)
+        if not tensor.requires_grad or tensor.is_leaf:
+            return _CONSTANT
+        return self._unseen(tensor)
+
+    def _unseen(self, tensor: Any) -> Value:
+        """What code beside all public calls made, as `autograd.Function`: of what the module at hand was given."""
+        op = self._operation("unseen", "unseen")
+        op.output = self._track(tensor) if is_measured(tensor) else None
+        value = Value(self._signal(op, self.modules.given()), track=op.output)
+        self._keep(tensor, value)
+        return value
+
+    def _keep(self, tensor: Any, value: Value) -> None:
+        self._known[id(tensor)] = _Known(weakref.ref(tensor), tensor._version, value)
+
+    def measured(self, tensor: Any) -> Track:
+        """The statistics of a tensor that a module is given or gives, taken now unless they have been."""
+        value = self.value(tensor)
+        if value.track is None:
+            value = replace(value, track=self._track(tensor))
+            self._keep(tensor, value)
+        assert value.track is not None
+        return value.track
+
+    def _track(self, tensor: Any, cosines: bool = False) -> Track:
+        if self._track_place == len(self.tracks):
+            self.tracks.append(Track.like(tensor, len(self.tracks), fine=True))
+        self._track_place += 1
+        track = self.tracks[self._track_place - 1]
+        if track.draws >= self._draw:
+            self._is_other()
+        track.add(tensor, self.workers, cosines)
+        if tensor.requires_grad:
+            handle = tensor.register_hook(lambda gradient: track.add_gradient(gradient, self.workers))
+            if tensor.is_leaf:  # hooks of what a pass made go with it
+                self._lent.append(handle)
+        return track
+
+    def _operation(self, name: str, kind: OperationKind) -> Operation:
+        """The operation at this place, which another draw may have made before."""
+        if self._draw == 1:
+            self.operations.append(Operation(len(self.operations) + 1, name, kind, self.module))
+        self._place += 1
+        if self._place > len(self.operations):
+            self._is_other()
+        op = self.operations[self._place - 1]
+        if (op.name, op.kind, op.module) != (name, kind, self.module):
+            self._is_other()
+        return op
+
+    def _signal(self, op: Operation, inputs: list[Signal]) -> Signal:
+        if op.signal is None:
+            op.inputs = inputs
+            op.signal = Signal(op, inputs)
+            for one in inputs:
+                one.consumers.append(op)
+        return op.signal
+
+    def _is_other(self) -> None:
+        raise ConfigError(f"draw {self._draw} calls other modules than draw 1, so nothing can be averaged; use draws=1")
+
+    def add_weight_gradients(self, gradients: Mapping[str, Any]) -> None:
+        """Take the statistics of the gradients of parameters, given by name."""
+        for name, track in self.parameters.items():
+            gradient = gradients.get(name)
+            if gradient is not None:
+                track.add_gradient(gradient, self.workers)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function with its arguments, and what the tensors among them are."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    tensors: list[Any]
+    values: list[Value]
+
+    @property
+    def signals(self) -> list[Signal]:
+        """The signals among its arguments, each once."""
+        return list(dict.fromkeys(one.signal for one in self.values if one.signal is not None))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The parameters among its arguments."""
+        return frozenset().union(*(one.names for one in self.values if one.signal is None))
+
+    @property
+    def rest(self) -> tuple[Any, ...]:
+        """The arguments after the first."""
+        return self.args[1:]
+
+    @property
+    def role(self) -> str | None:
+        """What its parameters are for, where the kind of the operation does not say."""
+        return "embedding" if self.name in ("embedding", "embedding_bag") else None
+
+    def weight(self) -> tuple[Any, Value] | None:
+        """The largest tensor that is made of parameters; of the recurrences the first."""
+        held = [(t, v) for t, v in zip(self.tensors, self.values, strict=True) if v.signal is None and v.names]
+        if self.name in kinds.RECURRENCES or not held:
+            return next((one for one in held if one[0].ndim > 1), None)
+        if self.name in ("linear", "bilinear") or self.name.startswith("conv"):
+            named = [one for one in held if one[0].ndim > 1]
+            return named[-1] if named else held[-1]
+        if self.name in kinds.NORMS:
+            given = self.kwargs.get("weight", self._norm_weight())
+            return next((one for one in held if one[0] is given), None)
+        return max(held, key=lambda one: one[0].numel())
+
+    def _norm_weight(self) -> Any:
+        place = {"batch_norm": 3, "instance_norm": 3}.get(self.name, 2)
+        return self.args[place] if len(self.args) > place else None
+
+    def eps(self) -> float | None:
+        """Of a norm, as the function takes it."""
+        place = {"layer_norm": 4, "batch_norm": 7, "group_norm": 4, "instance_norm": 7, "rms_norm": 3}.get(self.name)
+        given = self.kwargs.get("eps", self.args[place] if place and len(self.args) > place else None)
+        if given is None and self.name == "rms_norm":
+            return float(torch.finfo(self.tensors[0].dtype).eps)
+        return float(given) if isinstance(given, float | int) else None
+
+    def training(self) -> bool:
+        """Whether a batch norm takes the statistics of the batch; any other norm those of what it is given."""
+        if self.name != "batch_norm":
+            return True
+        return bool(self.kwargs.get("training", self.args[5] if len(self.args) > 5 else False))
+
+    def loss(self, tensor: Any) -> dict[str, float]:
+        """The value of a loss, and of how many classes it tells apart."""
+        logits = self.tensors[0]
+        classes = logits.shape[1 if logits.ndim > 1 else 0] if self.name in ("cross_entropy", "nll_loss") else 0
+        return {"value": float(tensor.detach().double().mean()), "classes": float(classes)}
+
+
+def _kind(call: Call) -> tuple[str, list[Signal]]:
+    """What a call does to signals, and which of them it makes another of."""
+    name, signals = call.name, call.signals
+    if not signals and not (name in ("linear", "embedding") or name.startswith("conv") or name in kinds.RECURRENCES):
+        return "parameters", []
+    if name in kinds.PRODUCTS:
+        return _product(call)
+    for names, kind in _KINDS:
+        if name in names:
+            return kind, signals
+    if name in kinds.VIEWS:
+        return "view", signals
+    if name in kinds.SAME or name in kinds.REDUCTIONS:
+        return ("same", signals) if len(signals) == 1 else ("other", signals)
+    if name in kinds.PARTS:
+        return "part", signals
+    if name in kinds.JOINS or name == "setitem":
+        return _join(signals)
+    if name in kinds.BINARY and len(call.tensors) > 1:
+        return _binary(call)
+    if name in kinds.CURVED:
+        return "activation", signals
+    if name in kinds.BINARY:  # with a number
+        return "same", signals
+    return "other", signals
+
+
+_KINDS: tuple[tuple[frozenset[str], OperationKind], ...] = (
+    (kinds.NORMS, "norm"),
+    (kinds.SOFTMAXES, "softmax"),
+    (kinds.ATTENTION, "attention"),
+    (kinds.RECURRENCES, "recurrence"),
+    (kinds.POOLS, "pool"),
+    (kinds.LOSSES, "loss"),
+)
+
+
+def _product(call: Call) -> tuple[str, list[Signal]]:
+    weights = [one for one in call.values if one.signal is None and one.names]
+    if call.name == "embedding" and not call.signals:
+        return "parameters", []
+    if weights and (len(call.signals) <= 1 or call.name in ("bilinear",)):
+        return "layer", call.signals
+    if weights and call.name in ("addmm", "baddbmm", "addbmm", "einsum"):
+        return "layer", call.signals
+    return ("product", call.signals) if len(call.signals) > 1 or _same_twice(call) else ("same", call.signals)
+
+
+def _same_twice(call: Call) -> bool:
+    return sum(one.signal is not None for one in call.values) > 1
+
+
+def _join(signals: list[Signal]) -> tuple[str, list[Signal]]:
+    """Parts of one signal that are put together again are that signal."""
+    wholes = list(dict.fromkeys(one.parent or one for one in signals))
+    if len(signals) > 1 and len(wholes) == 1:
+        return "other", wholes
+    return ("cat", signals) if len(signals) > 1 else ("same", signals)
+
+
+def _binary(call: Call) -> tuple[str, list[Signal]]:
+    """Sums and products of signals, parameters and constants."""
+    signals = call.signals
+    factor = call.name in ("mul", "multiply", "div", "divide", "true_divide", "truediv", "rdiv", "rtruediv", "addcdiv")
+    if len(signals) == 1 and _same_twice(call):
+        reduced = [one.reduced for one in call.values if one.signal is not None]
+        return ("norm" if factor and any(reduced) and not all(reduced) else "activation"), signals
+    if len(signals) == 1:
+        if call.names:
+            return ("scale" if factor else "shift"), signals
+        return "same", signals
+    if call.name in ("where", "maximum", "minimum"):
+        return "other", signals
+    return ("gate" if factor else "sum"), signals
+
+
+def _is_reduced(call: Call, tensor: Any) -> bool:
+    """Made of fewer numbers than the signal has, by a mean or the like, now or before."""
+    given = [(t, one) for t, one in zip(call.tensors, call.values, strict=True) if one.signal is not None]
+    if call.name in kinds.REDUCTIONS:
+        return True
+    return bool(given) and all(one.reduced for _, one in given)
+
+
+@lru_cache(maxsize=32)
+def _opened(function: Any) -> Callable[..., Any]:
+    """A function of torch's own Python code that does not ask for overrides: the calls in it are seen."""
+    code = {**function.__globals__, "has_torch_function": lambda *_: False}
+    return types.FunctionType(function.__code__, code, function.__name__, function.__defaults__, function.__closure__)
+
+
+class Modules:
+    """Hooks that say which module is at work, and what the leaves among them are given and give."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.calls: list[ModuleCall] = []
+        self._recorder = recorder
+        self._handles: list[Any] = []
+        self._leaves: set[str] = set()
+        self.begin()
+
+    def begin(self) -> None:
+        """Nothing has been called."""
+        self._open: list[tuple[str, list[Signal]]] = []
+        self._counts: dict[str, int] = {}
+        self._place = 0
+
+    def watch(self, model: Any) -> None:
+        """Hook every module."""
+        self._leaves = set(leaves(model))
+        for name, module in model.named_modules():
+            before, after = self._hooks(name)
+            self._handles += [
+                module.register_forward_pre_hook(before, with_kwargs=True),
+                module.register_forward_hook(after, with_kwargs=True, always_call=True),
+            ]
+
+    def close(self) -> None:
+        """Take every hook away."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def given(self) -> list[Signal]:
+        """The signals that the innermost module was given."""
+        for _, inputs in reversed(self._open):
+            if inputs:
+                return list(dict.fromkeys(inputs))
+        return []
+
+    def _hooks(self, name: str) -> tuple[Callable[..., None], Callable[..., None]]:
+        leaf = name in self._leaves
+
+        def before(module: Any, args: Any, kwargs: Any) -> None:
+            if self._recorder.listening:
+                self._enter(name, module, list(tensors_in((args, kwargs))), leaf)
+
+        def after(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+            if self._recorder.listening and self._open:
+                self._leave(output, leaf)
+
+        return before, after
+
+    def _enter(self, name: str, module: Any, tensors: list[Any], leaf: bool) -> None:
+        recorder = self._recorder
+        recorder.listening = False
+        number = self._counts[name] = self._counts.get(name, 0) + 1
+        label = f"{name}#{number}" if number > 1 else name
+        known = [recorder.value(tensor).signal for tensor in tensors] if tensors else []
+        self._open.append((label, [one for one in known if one is not None]))
+        recorder.module = label
+        if leaf:
+            self._note(name, number, module, tensors)
+        recorder.listening = True
+
+    def _note(self, name: str, number: int, module: Any, tensors: list[Any]) -> None:
+        measured = [tensor for tensor in tensors if is_measured(tensor)]
+        if kinds.kind_of(module) == "attention":
+            measured = measured[:3]  # further ones are masks, whose infinities mean something else
+        tracks = [self._recorder.measured(tensor) for tensor in _each_once(measured)]
+        if self._place == len(self.calls):
+            self.calls.append(ModuleCall(name, number, module, tracks, []))
+        self._place += 1
+        self._waiting = self.calls[self._place - 1]
+
+    def _leave(self, output: Any, leaf: bool) -> None:
+        recorder = self._recorder
+        recorder.listening = False
+        label, _ = self._open.pop()
+        if leaf and output is not None:
+            call = next(one for one in reversed(self.calls[: self._place]) if one.label == label)
+            call.outputs = [recorder.measured(tensor) for tensor in held(output)]
+        recorder.module = self._open[-1][0] if self._open else ""
+        recorder.listening = True
+
+
+def _each_once(tensors: Any) -> Iterator[Any]:
+    seen: set[int] = set()
+    for tensor in tensors:
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            yield tensor
+
+
+def leaves(model: Any) -> Iterator[str]:
+    """Names of modules without children, and of those of a kind whose children are parts of it."""
+    hidden: set[int] = set()
+    for name, module in model.named_modules():
+        if id(module) in hidden or "parametrizations" in name.split("."):
+            continue
+        whole = kinds.kind_of(module) not in ("other", "activation")
+        if whole:
+            hidden.update(id(inner) for inner in module.modules())
+        if whole or next(module.children(), None) is None:
+            yield name
