@@ -57,41 +57,39 @@ def _place(module: str | None) -> str:
 def _healed(bug: Bug, model: Any, x: Any, fix: str | None) -> tuple[bool | None, list[str]]:
     if fix is None:
         return None, ["no fix"]
+    held = {"model": model, "torch": torch, "nn": nn, "x": x}
     try:
-        exec(fix, {"model": model, "torch": torch, "nn": nn, "x": x})
+        exec(fix, held)
     except Exception as error:  # a line that cannot be run heals nothing
         return False, [f"fix: {fix}", f"fix fails: {error!r}"]
-    left = [
-        f"left: {one.severity} {one.rule} {one.module}: {one.evidence}"
-        for one in alarms(probe(model, x, **bug.options))
-    ]
+    again = probe(held["model"], held["x"], threads=1, **bug.options)
+    left = [f"left: {one.severity} {one.rule} {one.module}: {one.evidence}" for one in alarms(again)]
     return not left, [f"fix: {fix}", *left]
 
 
 def main(word: str = "") -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    chosen = [bug for bug in BUGS if word in bug.name]
-    held = []
-    for bug in chosen:
-        started = time.perf_counter()
-        try:
-            held.append(examine(bug))
-        except Exception as error:
-            held.append(Outcome(False, False, None, f"{type(error).__name__}: {error}"))
-        one = held[-1]
-        print(
-            f"located {one.located!s:5} caused {one.caused!s:5} healed {one.healed!s:5} {time.perf_counter() - started:5.1f} s  {bug.name}"
-        )
-        print("\n".join(f"      {line}" for line in one.words.splitlines()), flush=True)
-    print(
-        f"{len(held)} bugs: {sum(one.located and one.caused for one in held)} with layer and cause, {sum(bool(one.healed) for one in held)} healed"
-    )
+    held = [_told(bug) for bug in BUGS if word in bug.name]
+    whole = sum(one.located and one.caused for one in held)
+    print(f"{len(held)} bugs: {whole} with layer and cause, {sum(bool(one.healed) for one in held)} healed")
     for name, make in SICK.items():
         if word in name:
             torch.manual_seed(0)
             rules = [f"{one.severity} {one.rule} {one.module}" for one in alarms(probe(*make(), threads=1))]
             print(f"{'found ' if rules else 'MISSED'} sick {name}: {', '.join(rules)}", flush=True)
+
+
+def _told(bug: Bug) -> Outcome:
+    started = time.perf_counter()
+    try:
+        one = examine(bug)
+    except Exception as error:
+        one = Outcome(False, False, None, f"{type(error).__name__}: {error}")
+    marks = f"located {one.located!s:5} caused {one.caused!s:5} healed {one.healed!s:5}"
+    print(f"{marks} {time.perf_counter() - started:5.1f} s  {bug.name}")
+    print("\n".join(f"      {line}" for line in one.words.splitlines()), flush=True)
+    return one
 
 
 if __name__ == "__main__":
