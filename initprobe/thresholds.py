@@ -88,10 +88,15 @@ class ModelThresholds(Thresholds):
         description="fan_in E[W^2] of one layer. Rules in use lie between 0.05 and 2; a thousand is a factor of 30 in "
         "scale at one layer.",
     )
+    lost: Share = Field(
+        1e-5,
+        description="Mean square that one layer keeps of what it is given. A layer of one input drawn with .02 keeps "
+        "4e-4 and trains.",
+    )
     odd_alone: Positive = Field(
-        10.0,
+        30.0,
         description="sqrt(fan_in E[W^2]) over the median of a model for a layer without siblings of its shape. SIREN's "
-        "first layer has 8.7.",
+        "first layer has 8.7, and squeezes drawn by fan_out have 14.",
     )
     odd_head: Positive = Field(
         50.0, description="The same for a head; that of T5 v1.1, of width 2048, has 45 and trains."
@@ -99,7 +104,11 @@ class ModelThresholds(Thresholds):
     odd_norm: Positive = Field(
         10.0, description="Weight of a norm over 1, or below it. Norms are made with 1, and zeros end a branch."
     )
-    norm_depth: Positive = Field(1.0, description="eps of a norm over the variance of its input: half is then eps.")
+    norm_depth: Positive = Field(
+        10.0,
+        description="eps of a norm over the variance of its input. EfficientNets have up to 6 after depthwise "
+        "convolutions and train; at ten a norm passes on a quarter of the scale that it should.",
+    )
     logits: Positive = Field(
         4.0, description="Standard deviation of attention logits. Published nets start at 1 or less; sqrt(64) is 8."
     )

@@ -22,7 +22,7 @@ from initprobe.torch.case import Case, Observation
 from initprobe.torch.coverage import coverage
 from initprobe.torch.fixes import Trials
 from initprobe.torch.graph import tensors
-from initprobe.torch.guard import left_as_found, seed_everything
+from initprobe.torch.guard import left_as_found, mapped, seed_everything
 from initprobe.torch.judging import finding, judged
 from initprobe.torch.measure import is_measured
 from initprobe.torch.operations import Recorder
@@ -244,17 +244,6 @@ def _inputs(x: Any) -> Iterator[Any]:
             yield from _inputs(value)
 
 
-def _mapped(change: Callable[[Any], Any], x: Any) -> Any:
-    """The same nest of tuples, lists and mappings with every tensor changed."""
-    if isinstance(x, torch.Tensor):
-        return change(x)
-    if isinstance(x, Mapping):
-        return {name: _mapped(change, value) for name, value in x.items()}
-    if type(x) in (tuple, list):
-        return type(x)(_mapped(change, value) for value in x)
-    return x
-
-
 def _own(model: Any, x: Any) -> Any:
     """Copies of the input: modules that overwrite theirs must not write to what is somebody's own.
 
@@ -267,7 +256,7 @@ def _own(model: Any, x: Any) -> Any:
             leaf = tensor.detach().clone()
         return leaf.requires_grad_(is_measured(leaf) and (frozen or tensor.requires_grad))
 
-    return _mapped(own, x)
+    return mapped(own, x)
 
 
 @contextmanager
@@ -289,7 +278,7 @@ def _one_draw(request: _Request, recorder: Recorder, draw: int) -> words.Course:
     void = void_parameters(model)
     with _recording():
         # What asks for a gradient must not be overwritten, but a copy may.
-        given = _mapped(lambda tensor: tensor.clone(), request.x)
+        given = mapped(lambda tensor: tensor.clone(), request.x)
         ends, starts, value = _forward(request, recorder, given, draw)
         ends = [end for end in ends if end.requires_grad]
         learning = {name: one for name, one in model.named_parameters() if one.requires_grad}

@@ -16,6 +16,8 @@ from initprobe.torch.graph import Operation, Signal, back_from
 from initprobe.torch.operations import Recorder
 from initprobe.torch.structure import Layer, Structure
 
+TO_BFLOAT16 = "model.to(torch.bfloat16)"
+
 
 @dataclass(frozen=True)
 class Cure:
@@ -46,6 +48,7 @@ class Observation:
         cures: what may heal it, the likeliest first.
         no_fix: why nothing does, where that is known.
         shuts: it lets nothing pass, so that zeros elsewhere are its consequence.
+        alone: it speaks of the scale of one layer, which may be odd beside others.
     """
 
     rule: str
@@ -57,6 +60,7 @@ class Observation:
     cures: tuple[Cure, ...] = ()
     no_fix: str = ""
     shuts: bool = False
+    alone: bool = False
 
 
 @dataclass

@@ -67,27 +67,30 @@ def _group(case: Case, layers: Sequence[Layer], stds: Sequence[float], named: bo
 
 
 def over(template: str, targets: Sequence[str]) -> str:
-    """A line for one target, or a loop over several."""
+    """A line for one target, or a loop over several: by a range where only one number differs and runs evenly."""
     if len(targets) == 1:
         return template.replace("{}", targets[0])
-    return f"for m in {_listed(targets)}: {template.replace('{}', 'm')}"
+    runs = _running(targets)
+    if runs is not None:
+        return f"for i in {runs[0]}: {template.replace('{}', runs[1])}"
+    return f"for m in [{', '.join(targets)}]: {template.replace('{}', 'm')}"
 
 
-def _listed(targets: Sequence[str]) -> str:
-    """`[model[0], model[2]]`, or by a range where only one number differs and runs evenly."""
+def _running(targets: Sequence[str]) -> tuple[str, str] | None:
+    """`range(0, 8, 2)` and `model[i].fc`; no comprehension, which would not see names where a line is executed."""
     pieces = [re.split(r"\[(\d+)\]", target) for target in targets]
     first = pieces[0]
-    varied = [k for k in range(1, len(first), 2) if len({piece[k] for piece in pieces if len(piece) == len(first)}) > 1]
-    alike = all(len(p) == len(first) and p[::2] == first[::2] for p in pieces)
-    if len(targets) < 4 or not alike or len(varied) != 1:
-        return f"[{', '.join(targets)}]"
+    alike = all(len(piece) == len(first) and piece[::2] == first[::2] for piece in pieces)
+    varied = [k for k in range(1, len(first), 2) if alike and len({piece[k] for piece in pieces}) > 1]
+    if len(targets) < 3 or len(varied) != 1:
+        return None
     places = [int(piece[varied[0]]) for piece in pieces]
     step = places[1] - places[0]
     if step < 1 or places != list(range(places[0], places[-1] + 1, step)):
-        return f"[{', '.join(targets)}]"
+        return None
     parts = [piece if k % 2 == 0 else "[i]" if k == varied[0] else f"[{piece}]" for k, piece in enumerate(first)]
     by = f", {step}" if step > 1 else ""
-    return f"[{''.join(parts)} for i in range({places[0]}, {places[-1] + 1}{by})]"
+    return f"range({places[0]}, {places[-1] + 1}{by})", "".join(parts)
 
 
 def _written(case: Case, layer: Layer, std: float, named: bool) -> tuple[str, str]:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from initprobe.results import Finding
-from initprobe.torch.case import Cure, Observation
-from initprobe.torch.guard import left_as_found
+from initprobe.torch.case import TO_BFLOAT16, Cure, Observation
+from initprobe.torch.guard import left_as_found, mapped
 from initprobe.torch.judging import finding
 
 MOST_TRIALS = 3
@@ -55,10 +55,26 @@ class Trials:
                 reasons.append(outcome)
                 continue
             reason = _why_not(one, observed, outcome)
+            if reason is not None and (both := self._with_next(one, cure, observed, outcome)) is not None:
+                cure, reason = both, None
             if reason is None:
                 return finding(one, cure.line, None)
             reasons.append(reason)
         return finding(one, None, one.no_fix or reasons[0])
+
+    def _with_next(
+        self, one: Observation, cure: Cure, observed: Sequence[Observation], after: Sequence[Observation]
+    ) -> Cure | None:
+        """The line together with that for what it has uncovered, if both heal: zeros hide what comes after them."""
+        if any(other.rule == one.rule and other.severity != "info" for other in after):
+            return None
+        more = next((other.cures[0] for other in after if other.severity != "info" and other.cures), None)
+        if more is None or cure.standardize or more.standardize:
+            return None
+        both = Cure(f"{cure.line}\n{more.line}", (*cure.touches, *more.touches))
+        outcome = self._outcome(both)
+        healed = isinstance(outcome, list) and _why_not(one, observed, outcome) is None
+        return both if healed else None
 
     def _outcome(self, cure: Cure) -> list[Observation] | str | None:
         if cure.line not in self.seen:
@@ -77,6 +93,8 @@ class Trials:
                     if cure.standardize is None:
                         exec(cure.line, reach)  # a line of ours, with names of the model's own modules in it
                 given = self.x if cure.standardize is None else standardized(self.x, *cure.standardize)
+                if cure.line == TO_BFLOAT16:
+                    given = mapped(lambda one: one.to(torch.bfloat16) if one.is_floating_point() else one, given)
                 return list(self.probe(given))
             except Exception as error:
                 text = next(iter(str(error).splitlines()), "")
@@ -85,11 +103,7 @@ class Trials:
 
 def standardized(x: Any, mean: float, std: float) -> Any:
     """The same nest with every floating-point tensor of that mean and std made mean 0 and std 1."""
-    if isinstance(x, torch.Tensor):
-        return (x - mean) / std if x.is_floating_point() else x
-    if isinstance(x, dict):
-        return {name: standardized(value, mean, std) for name, value in x.items()}
-    return type(x)(standardized(value, mean, std) for value in x) if isinstance(x, tuple | list) else x
+    return mapped(lambda one: (one - mean) / std if one.is_floating_point() else one, x)
 
 
 def _why_not(one: Observation, before: Sequence[Observation], after: Sequence[Observation]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -97,3 +97,14 @@ def seed_everything(seed: int) -> None:
         torch.mps.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
+
+
+def mapped(change: Callable[[Any], Any], x: Any) -> Any:
+    """The same nest of tuples, lists and mappings with every tensor changed."""
+    if isinstance(x, torch.Tensor):
+        return change(x)
+    if isinstance(x, Mapping):
+        return {name: mapped(change, value) for name, value in x.items()}
+    if type(x) in (tuple, list):
+        return type(x)(mapped(change, value) for value in x)
+    return x

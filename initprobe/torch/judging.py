@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from initprobe.diagnosis import SEVERITIES
 from initprobe.results import Finding
@@ -52,7 +53,10 @@ def _with_causes(found: Sequence[Observation]) -> list[Observation]:
         without = ("dead-layer", "dead-units", "no-gradient", "rank-collapse")
     elif "dead-layer" in rules:
         without = ("no-gradient", "underflow", "rank-collapse")
-    return [one for one in found if one.rule not in without]
+    odd = {one.module for one in found if one.rule == "odd-layer" and one.severity != "info"}
+    kept = [one for one in found if one.rule not in without and not (one.alone and one.module in odd)]
+    fresh = next((one.cures for one in found if one.rule == "fresh-batch-norm"), ())
+    return [replace(one, cures=(*fresh, *one.cures)) if one.severity != "info" else one for one in kept]
 
 
 def finding(one: Observation, fix: str | None, no_fix: str | None) -> Finding:

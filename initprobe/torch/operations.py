@@ -250,8 +250,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
     def value(self, tensor: Any) -> Value:
         """What a tensor is a value of."""
         known = self._known.get(id(tensor))
-        if tensor is not None and known is not None and known.tensor() is tensor:
-            same = known.version == tensor._version
+        if known is not None and known.tensor() is tensor:
+            same = known.version == version_of(tensor)
             return known.value if same else Value(known.value.signal, known.value.names, axis=known.value.axis)
         name = self._names.get(id(tensor))
         if name is not None:
@@ -269,7 +269,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         return value
 
     def _keep(self, tensor: Any, value: Value) -> None:
-        self._known[id(tensor)] = _Known(weakref.ref(tensor), tensor._version, value)
+        self._known[id(tensor)] = _Known(weakref.ref(tensor), version_of(tensor), value)
 
     def measured(self, tensor: Any) -> Track:
         """The statistics of a tensor that a module is given or gives, taken now unless they have been."""
@@ -393,6 +393,11 @@ class Call:
         return {"value": float(tensor.detach().double().mean()), "classes": float(classes)}
 
 
+def version_of(tensor: Any) -> int:
+    """How often a tensor has been written to."""
+    return int(tensor._version)
+
+
 def _kind(call: Call) -> tuple[str, list[Signal]]:
     """What a call does to signals, and which of them it makes another of."""
     name, signals = call.name, call.signals
@@ -400,6 +405,8 @@ def _kind(call: Call) -> tuple[str, list[Signal]]:
         return "parameters", []
     if name in kinds.PRODUCTS:
         return _product(call)
+    if name == "batch_norm" and not call.training():
+        return "scale", signals  # by the statistics that it has stored, whatever it is given
     for names, kind in _KINDS:
         if name in names:
             return kind, signals
@@ -434,6 +441,9 @@ def _product(call: Call) -> tuple[str, list[Signal]]:
     weights = [one for one in call.values if one.signal is None and one.names]
     if call.name == "embedding" and not call.signals:
         return "parameters", []
+    fixed = call.name == "linear" or call.name.startswith("conv")
+    if fixed and len(call.values) > 1 and call.values[1].signal is not None:
+        return "product", call.signals  # the weight is made of a signal, as of a style
     if weights and (len(call.signals) <= 1 or call.name in ("bilinear",)):
         return "layer", call.signals
     if weights and call.name in ("addmm", "baddbmm", "addbmm", "einsum"):

@@ -23,7 +23,7 @@ def gates_of(name: str, args: tuple[Any, ...]) -> dict[str, float]:
         x, weights, states = args[0], list(args[2:]), args[1]
         hidden = states[0] if isinstance(states, tuple | list) else states
         return _kept(kind, x.detach()[None, :_SAMPLES], weights, hidden.detach()[:_SAMPLES], 1)
-    if isinstance(args[1], torch.Tensor):  # packed: samples of other lengths in one row
+    if isinstance(args[3], tuple | list):  # packed: samples of other lengths in one row
         return _kept(kind, args[0].detach()[None, :_SAMPLES], list(args[3]), None, 1)
     x, weights, batch_first = args[0].detach(), list(args[2]), bool(args[8])
     x = x.unsqueeze(int(not batch_first)) if x.ndim == 2 else x

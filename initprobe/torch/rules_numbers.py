@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from initprobe.numbers import short
 from initprobe.results import LayerStats
 from initprobe.torch import cures
-from initprobe.torch.case import Case, Cure, Observation
+from initprobe.torch.case import TO_BFLOAT16, Case, Cure, Observation
 from initprobe.torch.structure import Layer
 
 _FORWARD = ("weight", "preactivation", "output")
@@ -52,7 +52,7 @@ def _lost(case: Case, rule: str, statuses: Sequence[str]) -> Observation | None:
     number = forward[0] if forward else back[-1]
     way = "forward" if forward else "back"
     layer = case.layers[number - 1]
-    cure = (Cure("model.to(torch.bfloat16)"),) if case.dtype == "float16" else cures.for_layers(case, [layer])
+    cure = (Cure(TO_BFLOAT16),) if case.dtype == "float16" else cures.for_layers(case, [layer])
     kind = "fell below the normal range of" if rule == "underflow" else "grew beyond"
     return Observation(
         rule, "error", number, f"on the way {way}; what is computed from it is void", f"numbers {kind} the dtype",

@@ -38,7 +38,8 @@ class Way:
         modules: name of the layer or block at each place.
         layers: the layers that decide it; none for a stream.
         least: decades that are worth a word.
-        reset: norms lie between.
+        unit: what a step is.
+        chain: what the way is a part of.
     """
 
     tensor: str
@@ -48,15 +49,17 @@ class Way:
     layers: Sequence[Layer]
     least: float
     unit: str = "layer"
+    chain: object = None
 
 
 def trends(case: Case) -> Iterator[Observation]:
     """Chains and streams whose signal or gradient changes by a factor at every step; and one layer that explodes."""
-    for way in _ways(case):
-        for sign in (-1, 1):
-            found = _judged(case, way, sign)
-            if found is not None:
-                yield _told(case, way, found)
+    found = [(way, seen) for way in _ways(case) for sign in (-1, 1) if (seen := _judged(case, way, sign)) is not None]
+    for way, seen in found:
+        # One line for all that is wrong with a chain, which its other findings share.
+        chain = {layer for other, _ in found if other.layers and other.chain is way.chain for layer in other.layers}
+        guilty = {one for other, trend in found if other.chain is way.chain for one in _at_fault(other, trend)}
+        yield _told(case, way, seen, sorted(chain & guilty, key=lambda layer: layer.number))
     yield from _single(case)
 
 
@@ -93,11 +96,9 @@ def _of_chain(chain: Sequence[Layer], least: float) -> Iterator[Way]:
     given = inner[0].op.given
     squares = [decades(given.square) if given else math.nan, *(decades(layer.h.square) for layer in inner)]
     numbers, labels = [layer.number for layer in inner], [layer.label for layer in inner]
-    yield Way(_OUTPUT, squares, [numbers[0], *numbers], [labels[0], *labels], inner, least)
-    # What comes back through layer k is seen at the output of layer k - 1.
-    through = inner[1:]
+    yield Way(_OUTPUT, squares, [numbers[0], *numbers], [labels[0], *labels], inner, least, chain=chain)
     norms = [_norm(layer.h) for layer in inner]
-    yield Way(_GRADIENT, norms, numbers, labels, through, least)
+    yield Way(_GRADIENT, norms, numbers, labels, inner, least, chain=chain)
 
 
 def _norm(track: Track) -> float:
@@ -129,7 +130,13 @@ def _judged(case: Case, way: Way, sign: int) -> Trend | None:
     return None
 
 
-def _told(case: Case, way: Way, found: Trend) -> Observation:
+def _at_fault(way: Way, found: Trend) -> list[Layer]:
+    """The layers of the part; what comes back through layer k is seen at the output of layer k - 1."""
+    first = found.start + (way.tensor == _OUTPUT)
+    return [layer for layer in way.layers if way.numbers[first] <= layer.number <= way.numbers[found.end]]
+
+
+def _told(case: Case, way: Way, found: Trend, guilty: Sequence[Layer]) -> Observation:
     falls = found.decades < 0 if way.tensor == _OUTPUT else found.decades > 0
     rule = f"{'vanishing' if falls else 'exploding'}-{way.tensor}"
     first = found.start + 1  # the step to a place is by the layer there
@@ -152,7 +159,7 @@ def _told(case: Case, way: Way, found: Trend) -> Observation:
         evidence=f"{_arithmetic(layers)}{what} ({course}, {_span(way, first, found.end)})",
         cause=f"{reason}{_CAUSES[rule]} {way.unit}",
         module=way.modules[first],
-        cures=for_layers(case, layers) if layers else (),
+        cures=for_layers(case, guilty) if layers else (),
         no_fix=_spectral(layers) if layers else _BUILT_IN,
     )
 
@@ -189,6 +196,8 @@ def _single(case: Case) -> Iterator[Observation]:
     for layer in case.layers:
         scale, given = layer.own_scale, layer.op.given
         plain = layer.op.kind == "layer" and layer.norm is None and not layer.is_embedding
+        if plain and given is not None and not layer.beside and not layer.head and not case.is_explained(layer):
+            yield from _lost(case, layer, given)
         if not plain or given is None or not scale >= case.limits.single:
             continue
         if given.square > 0 and layer.z.square > case.limits.single**0.5 * given.square:
@@ -200,7 +209,24 @@ def _single(case: Case) -> Iterator[Observation]:
                 cause="the weights of this layer are too large",
                 module=layer.label,
                 cures=for_layers(case, [layer]),
+                alone=True,
             )
+
+
+def _lost(case: Case, layer: Layer, given: Track) -> Iterator[Observation]:
+    """One layer that all but ends the signal, without units that are off."""
+    kept = layer.h.square / given.square if given.square > 0 else 1.0
+    if 0 < kept < case.limits.lost and not (layer.activation and any(layer.activation.dead)):
+        yield Observation(
+            rule="vanishing-output",
+            severity="warning",
+            layer=layer.number,
+            evidence=f"{_arithmetic([layer])}mean square {short(given.square)} becomes {short(layer.h.square)}",
+            cause="this layer, or the stored statistics of its batch norm, all but ends the signal",
+            module=layer.label,
+            cures=for_layers(case, [layer]),
+            alone=True,
+        )
 
 
 __all__ = ["Operation", "trends"]

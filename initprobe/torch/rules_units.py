@@ -121,8 +121,6 @@ def _bias_or_weight(case: Case, layer: Layer) -> tuple[str, tuple[Cure, ...]]:
 
 def _no_gradient(case: Case) -> Iterator[Observation]:
     """The last layer whose weight learns nothing: on the way back it is the first."""
-    if not case.differentiated:
-        return
     absent = [layer for layer in case.layers if _gradient(case, layer) is None and _learns(case, layer)]
     still = [
         layer
@@ -263,11 +261,10 @@ def _redrawn(copies: Sequence[str]) -> Cure:
     """The copies drawn anew, each with the spread that it has."""
     blocks = list(dict.fromkeys(_block(name) for name in copies))
     if all(blocks) and len(copies) > len(blocks):
-        targets = cures._listed([path(block) for block in blocks])
-        body = "[nn.init.normal_(p, std=float(p.detach().std())) for p in m.parameters() if p.ndim > 1]"
-        return Cure(f"for m in {targets}: {body}", tuple(f"{block}." for block in blocks))
-    targets = cures._listed([path(name) for name in copies])
-    return Cure(f"for p in {targets}: nn.init.normal_(p, std=float(p.detach().std()))", tuple(copies))
+        body = "[nn.init.normal_(p, std=float(p.detach().std())) for p in {}.parameters() if p.ndim > 1]"
+        return Cure(cures.over(body, [path(block) for block in blocks]), tuple(f"{block}." for block in blocks))
+    line = cures.over("nn.init.normal_({0}, std=float({0}.detach().std()))".replace("{0}", "{}"), [*map(path, copies)])
+    return Cure(line, tuple(copies))
 
 
 def _weights(case: Case) -> dict[str, str]:

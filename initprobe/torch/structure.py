@@ -151,7 +151,8 @@ def _layer(number: int, op: Operation, label: str) -> Layer:
     if norm is not None and activation is None and norm.signal is not None and norm.output is not None:
         scaled = [step.output for step in norm.signal.steps if step.kind in ("scale", "shift") and step.output]
         z, activation = (scaled[-1] if scaled and norm.name in ("mul", "div") else norm.output), norm.signal.activation
-    h = activation.output if activation is not None and activation.output is not None else z
+    stored = [step.output for step in signal.steps if step.name == "batch_norm" and step.output is not None]
+    h = activation.output if activation is not None and activation.output is not None else (stored or [z])[-1]
     return Layer(number, op, label, z, h, activation, norm)
 
 

@@ -20,6 +20,8 @@ class Teller:
     def __init__(self, recorder: Recorder, layers: Sequence[Layer], draws: int) -> None:
         self._draws, self._recorder = draws, recorder
         self._layers = {layer.op.module: layer for layer in reversed(layers)}
+        parts = [(op.module, layer) for layer in reversed(layers) for op in (layer.activation, layer.norm) if op]
+        self._parts = dict(parts)
         statuses = _statuses(recorder)
         wanted = _wanted(recorder.modules.calls, layers)
         whole = [track for track in wanted if track.draws == draws]
@@ -81,6 +83,7 @@ class Teller:
         """The record of a call of a module."""
         given, made = self._known(call.inputs), self._known(call.outputs)
         layer = self._layers.get(call.label)
+        owner = layer or self._parts.get(call.label)
         weight = self.stats(self._weight(call))
         gradient = self.stats(getattr(self._weight(call), "gradient", None))
         told = {
@@ -95,7 +98,7 @@ class Teller:
             call=call.number,
             kind=kinds.kind_of(call.module),
             type=type(call.module).__name__,
-            layer=layer.number if layer else None,
+            layer=owner.number if owner else None,
             fan_in=layer.op.fans[0] if layer else None,
             fan_out=layer.op.fans[1] if layer else None,
             status=worst(one.status for one in there if one is not None),
