@@ -29,12 +29,17 @@ FILES = {named[1]: code for code in PYTHON if (named := re.match(r"# (\w+\.py)\n
 COMMAND_LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("initprobe ")]
 
 
+def marked(examples, sign):
+    """The examples; those in which the sign stands need PyTorch."""
+    return [pytest.param(text, marks=[pytest.mark.torch] if sign in text else []) for text in examples]
+
+
 def write_files(directory):
     for name, code in FILES.items():
         (directory / name).write_text(code)
 
 
-@pytest.mark.parametrize("line", COMMAND_LINES)
+@pytest.mark.parametrize("line", marked(COMMAND_LINES, "initprobe torch"))
 def test_every_command_runs(line, tmp_path):
     sklearn = pytest.importorskip("sklearn.datasets")
     np.save(tmp_path / "digits.npy", sklearn.load_digits().data)
@@ -44,8 +49,6 @@ def test_every_command_runs(line, tmp_path):
     saved = initprobe.run(initprobe.ProbeConfig(init="he", act="relu", layers=2, width=9, batch=9))
     (home / "result.json").write_text(saved.to_json())
     (tmp_path / "mine.yaml").write_text(MINE)
-    if line.startswith("initprobe torch"):
-        pytest.importorskip("torch")
     write_files(tmp_path)
     if "--weights" in line:
         np.savez(tmp_path / "w.npz", **first_network(prepare(initprobe.ProbeConfig(init="he", act="relu", width=50))))
@@ -67,11 +70,9 @@ def test_verdict_is_what_a_run_says():
     assert CliRunner().invoke(cli, words).output == verdict
 
 
-@pytest.mark.parametrize("code", PYTHON)
+@pytest.mark.parametrize("code", marked(PYTHON, "torch"))
 def test_python_example_runs(code, tmp_path, monkeypatch):
     """What it defines as a test is run too."""
-    if "torch" in code:
-        pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     write_files(tmp_path)
