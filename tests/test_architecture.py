@@ -24,6 +24,7 @@ INSIDE = {
     "engine": [
         "streams",
         "workers",
+        "products",
         "sketch",
         "distribution",
         "record",
@@ -84,6 +85,7 @@ INSIDE = {
         "runner",
         "remote",
         "sources",
+        "rounding",
         "diff",
     ],
     "cli": [
