@@ -268,7 +268,8 @@ def test_functions_from_python(home):
     )
     assert "phi' by central difference" in result.table()
     assert result.config["act"] == "numpy:tanh"
-    assert run(ProbeConfig(init="lecun", act=lambda z: z * np.tanh(z), **SMALL)).description.slug == "lecun-lambda-3x40-batch50-draws2"
+    unnamed = run(ProbeConfig(init="lecun", act=lambda z: z * np.tanh(z), **SMALL))
+    assert unnamed.description.slug == "lecun-lambda-3x40-batch50-draws2"
     assert ProbeConfig(init="he", act=ownacts.leaky).activation.name == "leaky"
     assert ProbeConfig(init="he", act=ownacts.swish).activation.name == "ownacts:swish"  # silu is called swish too
     partial = functools.partial(np.clip, a_min=-1, a_max=2)
