@@ -11,6 +11,7 @@ import click
 
 from initprobe.cli.outputs import RESULT_FILE
 from initprobe.cli.sweep import STORE_FILE
+from initprobe.plain import visible
 
 if TYPE_CHECKING:
     from initprobe.sweep.diff import Change, Pair
@@ -46,6 +47,7 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
     """
     from initprobe.cli import outputs
     from initprobe.errors import CheckFailed
+    from initprobe.files import kind_of
     from initprobe.reports.tables import console
     from initprobe.sweep.diff import DEFAULT_RULES, compare, paired, parse_rule
     from initprobe.sweep.sources import kept_runs
@@ -53,8 +55,8 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
     rules = tuple(map(parse_rule, asked)) or DEFAULT_RULES
     outputs.check_exports([markdown], None)
     now = _files(new)
-    if not Path(old).exists():
-        click.echo(f"{old}: no baseline yet, nothing to compare; keep {new} as one")
+    if kind_of(Path(old)) == "nothing":
+        click.echo(f"{visible(old)}: no baseline yet, nothing to compare; keep {visible(new)} as one")
         return
     with kept_runs(_files(old)) as before, kept_runs(now) as after:
         pairs = paired(before, after)
@@ -79,13 +81,16 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
 def _files(text: str) -> list[Path]:
     """The file itself; of a directory its store, its result, or every JSON file in it."""
     from initprobe.errors import InputError
+    from initprobe.files import is_directory, is_file, reading
 
     path = Path(text)
-    if not path.is_dir():
+    if not is_directory(path):
         return [path]
     for name in (STORE_FILE, RESULT_FILE):
-        if (path / name).is_file():
+        if is_file(path / name):
             return [path / name]
+    with reading(path):
+        next(path.iterdir(), None)  # `glob` finds nothing where it may not look
     if found := sorted(path.glob("*.json")):
         return found
     raise InputError(f"{path}: holds no {STORE_FILE}, {RESULT_FILE} or other .json; name a file")
@@ -128,7 +133,7 @@ def _table(found: Sequence[Change]) -> object:
 
 
 def _markdown(headline: str, found: Sequence[Change]) -> str:
-    from initprobe.reports.sweep_table import markdown_row
+    from initprobe.reports.sweep_table import markdown_row, markdown_text
 
     rows = [_HEADINGS, ("---",) * len(_HEADINGS), *map(_cells, found)] if found else []
-    return "\n".join([f"**{headline}**", "", *map(markdown_row, rows)]) + "\n"
+    return "\n".join([f"**{markdown_text(headline)}**", "", *map(markdown_row, rows)]) + "\n"

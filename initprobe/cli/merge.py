@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from initprobe.cli.sweep import STORE_FILE
+from initprobe.plain import visible
 
 if TYPE_CHECKING:
     from initprobe.sweep.store import Merged
@@ -28,24 +29,27 @@ def command(stores: tuple[str, ...], out: str) -> None:
       initprobe merge part1 part2 part3 -o whole/sweep.db
       initprobe merge part*/sweep.db -o whole/sweep.db && initprobe results whole
     """
-    from initprobe.cli.outputs import relative
+    from initprobe.cli.outputs import check_writable, relative
     from initprobe.sweep.store import open_store, read_store
 
     for source in stores:
         with read_store(_path(source)):
             pass  # what cannot be read is refused before anything is written
+    check_writable(_path(out).parent, directory=True)
     with open_store(_path(out)) as target:
         for source in stores:
             with read_store(_path(source)) as store:
-                click.echo(f"{source}: {_words(target.absorb(store))}", err=True)
+                click.echo(f"{visible(source)}: {_words(target.absorb(store))}", err=True)
         states = Counter(row.state for row in target.rows())
     counts = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
     click.echo(f"{relative(target.path)}: {states.total():,} runs: {counts or 'nothing'}")
 
 
 def _path(text: str) -> Path:
+    from initprobe.files import is_directory
+
     path = Path(text)
-    return path / STORE_FILE if path.is_dir() else path
+    return path / STORE_FILE if is_directory(path) else path
 
 
 def _words(merged: Merged) -> str:

@@ -19,13 +19,14 @@ def command(ctx: click.Context, files: tuple[str, ...]) -> None:
       initprobe validate article_figures
     """
     from initprobe.errors import ConfigError
+    from initprobe.plain import visible
     from initprobe.sweep.plan import load
 
     bad = 0
     for file in files:
         try:
             count = len(load(file).runs)
-            click.echo(f"{file}: ok: {count:,} run{'s' if count > 1 else ''}")
+            click.echo(f"{visible(file)}: ok: {count:,} run{'s' if count > 1 else ''}")
         except ConfigError as error:
             bad += 1
             click.echo(str(error))

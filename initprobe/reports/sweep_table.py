@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from rich.table import Table
 from initprobe.digest import Digest
 from initprobe.errors import UnknownNameError
 from initprobe.numbers import NOTHING, percent, short, trimmed
+from initprobe.plain import visible
 from initprobe.registry import suggestion
 from initprobe.reports.words import cosine
 
@@ -301,13 +303,22 @@ def markdown(entries: Sequence[Entry], how: Layout) -> str:
     found = _sorted(groups(entries), how)
     how = _filled(how, found)
     headings = [*how.axes, *(column.name for column in how.columns)]
-    lines = [f"**{headline(entries)}**", "", markdown_row(headings), markdown_row(["---"] * len(headings))]
+    title = f"**{markdown_text(headline(entries))}**"
+    lines = [title, "", markdown_row(headings), markdown_row(["---"] * len(headings))]
     lines += [markdown_row(list(_cells(group, how))) for group in found[: how.rows]]
     if how.rows is not None and len(found) > how.rows:
         lines += ["", f"{how.rows} of {len(found):,} rows"]
     return "\n".join(lines) + "\n"
 
 
+_MARKDOWN_SIGNS = re.compile(r"[\\`*\[\]<|@]")
+
+
 def markdown_row(cells: Sequence[str]) -> str:
     """A row of a table of GitHub's Markdown."""
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(map(markdown_text, cells))} |"
+
+
+def markdown_text(text: str) -> str:
+    """Text as such in GitHub's Markdown: no markup of its own, no end of a cell or of a line."""
+    return _MARKDOWN_SIGNS.sub(lambda found: f"\\{found[0]}", visible(text))

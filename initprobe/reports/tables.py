@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import IO, Literal
 
 import numpy as np
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderableType, RenderHook
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from initprobe.numbers import BLOCKS, NOTHING, percent, short, sparkline
+from initprobe.plain import visible
 from initprobe.reports.binning import shares
 from initprobe.reports.words import SYMBOLS, cosine, course
 from initprobe.results import TENSORS, Finding, LayerStats, ModuleStats, ProbeResult, TensorStats
@@ -30,19 +32,42 @@ _NO_FIX = "no initializer, norm or residual branch is predicted to keep this sig
 _LOST = {"underflow": "under", "overflow": "over", "nonfinite": "NaN"}
 
 
+class _Visible:
+    """Something that is drawn with the control characters of its text as escapes; those of styles are Rich's own."""
+
+    def __init__(self, inner: RenderableType) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, to: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for part in to.render(self._inner, options):
+            yield part if part.control else Segment(visible(part.text, breaks=True), part.style)
+
+
+class _EscapesControls(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Visible(one) for one in renderables]
+
+
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError  # Rich would exit with 1; what it means is for the program to say
 
 
-def console(file: IO[str], *, color: bool | None = None, wrap: bool = False) -> Console:
-    """A console that never crops a number: lines are as long as they are, unless `wrap` folds words into 80 columns."""
+def console(file: IO[str], *, color: bool | None = None, wrap: bool = False, markup: bool = False) -> Console:
+    """A console that never crops a number: lines are as long as they are, unless `wrap` folds words into 80 columns.
+
+    Text is printed as it is, without a meaning for brackets unless `markup`, and with control characters as escapes.
+    """
     probe = Console(file=file)
     folded = max(probe.width, 80) if probe.is_terminal else 80
     plain = None if color is None else not color
     # Rich ignores a width without a height on a dumb terminal.
     width = folded if wrap else _WIDEST
-    return _Console(file=file, width=width, height=probe.height, highlight=False, no_color=plain)
+    to = _Console(
+        file=file, width=width, height=probe.height, highlight=False, no_color=plain, markup=markup, emoji=False
+    )
+    to.push_render_hook(_EscapesControls())
+    return to
 
 
 def plain_text(result: ProbeResult) -> str:

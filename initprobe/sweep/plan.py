@@ -14,6 +14,7 @@ from pathlib import Path
 import initprobe
 from initprobe.config import DEFAULT_BATCH, DEFAULT_LAYERS, DEFAULT_WIDTH, ProbeConfig
 from initprobe.errors import ConfigError, InputError
+from initprobe.files import kind_of
 from initprobe.grammar import Spec
 from initprobe.registry import suggestion
 from initprobe.sweep.checks import Check, make_check
@@ -104,12 +105,14 @@ def find(source: str | Path) -> Path:
         InputError: there is neither.
     """
     path = Path(source)
-    if path.is_file():
+    if kind_of(path) not in ("nothing", "directory"):
         return path
     names = shipped()
     if str(source) in names:
         return names[str(source)]
     hint = suggestion(str(source), list(names)) or " `initprobe list configs` shows those that ship with initprobe."
+    if kind_of(path) == "directory":
+        raise InputError(f"{source}: is a directory; name a file in it")
     raise InputError(f"{source}: no such file.{hint}")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from initprobe.config import ProbeConfig
 from initprobe.errors import ConfigError, InputError
+from initprobe.files import check_file, read_bytes, reading
 from initprobe.results import ProbeResult
 from initprobe.sweep.store import Row, Store, read_store
 
@@ -53,11 +54,9 @@ def kept_runs(files: Sequence[Path]) -> Iterator[list[Kept]]:
 
 
 def _is_store(file: Path) -> bool:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(len(_SQLITE)) == _SQLITE
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror or error}") from None
+    check_file(file)
+    with reading(file), file.open("rb") as opened:
+        return opened.read(len(_SQLITE)) == _SQLITE
 
 
 def _from_store(store: Store, row: Row) -> Kept:
@@ -67,10 +66,10 @@ def _from_store(store: Store, row: Row) -> Kept:
 
 
 def _from_json(file: Path) -> Iterator[Kept]:
+    text = read_bytes(file)
     try:
-        text = file.read_bytes()
         found = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON: {error}") from None
     runs = found.get("runs") if isinstance(found, dict) else found if isinstance(found, list) else None
     if runs is None:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from initprobe.config import ProbeConfig
 from initprobe.digest import Digest, digest
 from initprobe.errors import ConfigError, InputError, OutputError
+from initprobe.files import check_file, kind_of, reason
 from initprobe.results import SCHEMA_VERSION, ProbeResult
 from initprobe.sweep.runs import Run, Scalar
 
@@ -247,8 +248,10 @@ def open_store(path: Path) -> Iterator[Store]:
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{path.parent} cannot be made: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{path.parent} cannot be made: {reason(error)}") from None
+        if kind_of(path) not in ("file", "nothing"):
+            raise OutputError(f"{path}: is a {kind_of(path)}; name a file for the store")
         stack.enter_context(_lock(path))
         with _faults(path):
             connection = stack.enter_context(_connected(path, "rwc"))
@@ -272,8 +275,7 @@ def read_store(path: Path) -> Iterator[Store]:
     Raises:
         InputError: there is no store of this version.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; `initprobe sweep` makes one")
+    check_file(path, missing="; `initprobe sweep` makes one")
     with ExitStack() as stack:
         with _faults(path):
             # Not read-only, where that can be: after a kill the reader may have to undo what was half-written.
