@@ -12,19 +12,21 @@ from numpy.lib import format as npy
 from initprobe.errors import InputError
 from initprobe.files import check_file, check_growth, check_room
 
+_PICKLE = b"\x80"
 _NPY = b"\x93NUMPY"
 
 
-def check_arrays(path: Path, fix: str = "name a file in it") -> None:
-    """Make sure that what a .npy or .npz file says that it holds is there and fits into memory.
+def check_arrays(path: Path) -> bool:
+    """Whether this is a .npy or .npz file, or perhaps a pickle; what it says that it holds is there and fits.
 
     Raises:
         InputError: there is no such file, it declares more than it holds, or would grow out of all proportion.
         MemoryLimitError: its arrays do not fit into memory.
     """
-    size = check_file(path, fix)
+    size = check_file(path)
     with path.open("rb") as file:
-        if file.read(len(_NPY)) == _NPY:
+        head = file.read(len(_NPY))
+        if head == _NPY:
             file.seek(0)
             declared, start = _declared(file), file.tell()
             if declared > size - start:
@@ -32,6 +34,9 @@ def check_arrays(path: Path, fix: str = "name a file in it") -> None:
             check_room(path, declared)
         elif zipfile.is_zipfile(file):
             check_growth(path, size, _unpacked(file))
+        else:
+            return head.startswith(_PICKLE)
+    return True
 
 
 def _declared(file: IO[bytes]) -> int:

@@ -19,7 +19,7 @@ Kind = Literal["file", "directory", "pipe", "device", "socket", "nothing"]
 
 # Results as JSON: 5,000 layers take about 100 MB, and a parser ten times as much as the text.
 MOST_JSON_BYTES = 1_000_000_000
-_JSON_ROOM = 10
+_JSON_ROOM, _START = 10, 1 << 20
 # Numbers as text take more than a byte a digit while they are read.
 CSV_ROOM = 4
 _SHARE = 0.9
@@ -106,24 +106,23 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"{path} cannot be read: {reason(error)}") from None
 
 
-def read_bytes(path: Path, most: int = MOST_JSON_BYTES, room: int = _JSON_ROOM) -> bytes:
-    """All of a file.
-
-    Args:
-        path: the file.
-        most: bytes that it may have.
-        room: bytes of memory that each of its bytes takes in the end.
+def read_json(path: Path) -> bytes:
+    """The text of a JSON file, which its reader is still to make sense of.
 
     Raises:
-        InputError: there is no such file, or a larger one.
+        InputError: there is no such file, a larger one, or a large one of something else.
         MemoryLimitError: what becomes of it does not fit into memory.
     """
     size = check_file(path)
-    if size > most:
-        raise InputError(f"{path}: has {_size(size)}, and no more than {_size(most)} are read")
-    check_room(path, room * size)
-    with reading(path):
-        return path.read_bytes()
+    if size > MOST_JSON_BYTES:
+        most = _size(MOST_JSON_BYTES)
+        raise InputError(f"{path}: has {_size(size)}, and at most {most} of JSON are read; a sweep.db may be larger")
+    check_room(path, _JSON_ROOM * size)
+    with reading(path), path.open("rb") as file:
+        start = file.read(_START)
+        if size > len(start) and not start.lstrip().startswith((b"{", b"[")):
+            raise InputError(f"{path}: cannot be read as JSON: it begins with neither {{ nor [")
+        return start + file.read()
 
 
 def check_room(path: Path, needed: int) -> None:

@@ -160,7 +160,8 @@ def read_array(path: Path, name: str = "x") -> Array:
     if path.suffix.lower() == ".csv":
         return _read_csv(path)
     try:
-        check_arrays(path)
+        if not check_arrays(path):
+            raise InputError(f"{path}: cannot be read as a NumPy file; write it by numpy.save(path, x)")
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             return loaded if isinstance(loaded, np.ndarray) else _array_of(path, loaded, name)

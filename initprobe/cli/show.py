@@ -41,7 +41,7 @@ def command(file: str, out: str | None, formats: str, export_csv: str | None, ve
 
 
 def _read(path: Path) -> ProbeResult:
-    from initprobe.files import read_bytes
+    from initprobe.files import read_json
     from initprobe.results import ProbeResult
 
-    return ProbeResult.from_json(read_bytes(path), str(path))
+    return ProbeResult.from_json(read_json(path), str(path))

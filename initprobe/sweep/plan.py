@@ -69,6 +69,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
     for text in overrides:
         document = apply_override(document, text)
     layout = read_layout(document)
+    checks = _checks(document, layout)  # cheap, so that a fault in them is said before all runs are made
     asked = drafts(document, layout)
     configs = [_config(draft) for draft in asked]
     columns = {
@@ -84,7 +85,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
         path=path,
         runs=tuple(runs[index] for index in kept),
         axes=tuple(name for name in varying if len({columns[name][index] for index in kept}) > 1),
-        checks=_checks(document, layout),
+        checks=checks,
         figures=_figures(document, layout, columns, varying),
         export=layout.export,
     )

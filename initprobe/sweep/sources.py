@@ -11,7 +11,7 @@ from typing import Any
 
 from initprobe.config import ProbeConfig
 from initprobe.errors import ConfigError, InputError
-from initprobe.files import check_file, read_bytes, reading
+from initprobe.files import check_file, read_json, reading
 from initprobe.results import ProbeResult
 from initprobe.sweep.store import Row, Store, read_store
 
@@ -66,7 +66,7 @@ def _from_store(store: Store, row: Row) -> Kept:
 
 
 def _from_json(file: Path) -> Iterator[Kept]:
-    text = read_bytes(file)
+    text = read_json(file)
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
