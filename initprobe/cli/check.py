@@ -84,7 +84,7 @@ def _report(plan: Plan, found: Sequence[tuple[Row, Breach]], idle: Sequence[str]
 
 
 def _name(row: Row) -> str:
-    return " ".join(f"{name}={value}" for name, value in row.axes.items()) or row.key[:8]
+    return visible(" ".join(f"{name}={value}" for name, value in row.axes.items())) or row.key[:8]
 
 
 def _escaped(text: str) -> str:

@@ -47,7 +47,7 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
     """
     from initprobe.cli import outputs
     from initprobe.errors import CheckFailed
-    from initprobe.files import kind_of
+    from initprobe.files import check_file, kind_of
     from initprobe.reports.tables import console
     from initprobe.sweep.diff import DEFAULT_RULES, compare, paired, parse_rule
     from initprobe.sweep.sources import kept_runs
@@ -55,6 +55,8 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
     rules = tuple(map(parse_rule, asked)) or DEFAULT_RULES
     outputs.check_exports([markdown], None)
     now = _files(new)
+    for path in now:
+        check_file(path)
     if kind_of(Path(old)) == "nothing":
         click.echo(f"{visible(old)}: no baseline yet, nothing to compare; keep {visible(new)} as one")
         return
@@ -67,7 +69,7 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
     to = console(sys.stderr if markdown == outputs.STDOUT else sys.stdout)
     to.print(headline, style="bold", markup=False, soft_wrap=True)
     for note in notes:
-        to.print(note, markup=False, soft_wrap=True)
+        to.print(visible(note), markup=False, soft_wrap=True)
     if found:
         to.print(_table(found[:_MOST_ROWS]))
     if len(found) > _MOST_ROWS:
@@ -117,7 +119,7 @@ def _strangers(before: Sequence[Kept], after: Sequence[Kept], pairs: Sequence[Pa
 
 
 def _cells(change: Change) -> tuple[str, ...]:
-    return change.run, change.name, str(change.layer or ""), change.old, change.new, change.size
+    return tuple(map(visible, (change.run, change.name, str(change.layer or ""), change.old, change.new, change.size)))
 
 
 def _table(found: Sequence[Change]) -> object:

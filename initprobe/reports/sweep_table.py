@@ -265,21 +265,21 @@ def _filled(how: Layout, found: Sequence[Group]) -> Layout:
 
 def _cells(group: Group, how: Layout) -> Iterator[str]:
     for axis in how.axes:
-        yield trimmed(group.axes.get(axis, NOTHING))
+        yield visible(trimmed(group.axes.get(axis, NOTHING)))
     for column in how.columns:
         yield column.text(group)
 
 
 def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
     """Print the headline, a row a group, and the failures."""
-    to.print(headline(entries), soft_wrap=True, markup=False, style="bold")
+    to.print(visible(headline(entries)), soft_wrap=True, markup=False, style="bold")
     found = _sorted(groups(entries), how)
     how = _filled(how, found)
     shown = found[: how.rows]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for axis in how.axes:
         numeric = all(isinstance(group.axes.get(axis, 0), int | float) for group in found)
-        table.add_column(f"\n{axis}", justify="right" if numeric else "left", no_wrap=True)
+        table.add_column(f"\n{visible(axis)}", justify="right" if numeric else "left", no_wrap=True)
     for column in how.columns:
         table.add_column(column.heading, justify="left" if column.name == "verdict" else "right", no_wrap=True)
     for group in shown:
@@ -290,7 +290,7 @@ def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
         to.print(f"{len(shown)} of {len(found):,} rows; --rows all shows every one", style="dim")
     for error, count in Counter(entry.error for entry in entries if entry.error).most_common(5):
         times = f" ({count} runs)" if count > 1 else ""
-        to.print(f"failed{times}: {error}", soft_wrap=True, markup=False, style="red")
+        to.print(f"failed{times}: {visible(str(error))}", soft_wrap=True, markup=False, style="red")
 
 
 def _style(group: Group) -> str:
