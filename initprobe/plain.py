@@ -8,14 +8,20 @@ import re
 # surrogate pairs, which stand for bytes of a path that are not UTF-8, cannot be written.
 _UNSEEN = "\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff"
 _CONTROL = re.compile(f"[{_UNSEEN}]")
+# A line that begins with `::`, or holds `##[`, is a command to GitHub's runners.
+_COMMAND = re.compile(r"\A\s*:(?=:)|#(?=#\[)")
 _CONTROL_BUT_BREAKS = re.compile(f"(?!\n)[{_UNSEEN}]")
 MOST = 80
 _LONGEST_WORD, _LONGEST_MESSAGE = 256, 800
 
 
 def visible(text: str, breaks: bool = False) -> str:
-    """The text with control characters as escapes such as `\\x1b`; line breaks stay if `breaks`."""
-    return (_CONTROL_BUT_BREAKS if breaks else _CONTROL).sub(_escape, text)
+    """The text with control characters as escapes such as `\\x1b`; line breaks stay if `breaks`.
+
+    What a CI service would take for a command to it is escaped too.
+    """
+    seen = (_CONTROL_BUT_BREAKS if breaks else _CONTROL).sub(_escape, text)
+    return _COMMAND.sub(lambda found: f"{found[0][:-1]}\\x{ord(found[0][-1]):02x}", seen)
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -29,11 +35,6 @@ def shown(text: object, most: int = MOST) -> str:
         return visible(whole)
     end = most // 4
     return f"{visible(whole[: most - end])}...{visible(whole[-end:])} ({len(whole):,} characters)"
-
-
-def quoted(value: object) -> str:
-    """As `repr` shows it, in about `MOST` characters."""
-    return shown(value if isinstance(value, str) and len(value) > 4 * MOST else repr(value))
 
 
 def message(text: str) -> str:

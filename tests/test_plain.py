@@ -23,6 +23,10 @@ EVIL = "\x1b]0;title\x07\x1b[31m[/red][link=x]\x9b2J\u202e::error::\r$x^"
 def test_control_characters_become_escapes():
     assert visible("a\x1b[31m\x07\x9b\n\u202e\udcff") == "a\\x1b[31m\\x07\\x9b\\n\\u202e\\udcff"
     assert visible("a\nb\tc", breaks=True) == "a\nb\\tc"
+    assert visible("::error::x") == "\\x3a:error::x"
+    assert visible(" ::error::x", breaks=True) == " \\x3a:error::x"
+    assert visible("a ##[group]b") == "a \\x23#[group]b"
+    assert visible("he:mode=fan_in a::b # c") == "he:mode=fan_in a::b # c"
     assert visible("naïve ▃▅ 日本 🙂 x²") == "naïve ▃▅ 日本 🙂 x²"
 
 
@@ -90,7 +94,9 @@ def test_a_store_cannot_either(initprobe, tmp_path):
     (tmp_path / "a.yaml").write_text(text)
     assert initprobe("sweep", "a.yaml", "-j", 1, "--no-figures").code == 0
     with sqlite3.connect(tmp_path / "initprobe-out/t/sweep.db") as store:
-        store.execute("UPDATE runs SET axes = ?", (json.dumps({EVIL: EVIL, "b": "a|b\n::error::c"}),))
+        store.execute(
+            "UPDATE runs SET axes = ?", (json.dumps({"x": "::error::a", EVIL: EVIL, "b": "a|b\n::error::c"}),)
+        )
     store.close()
     for args in ((), ("--markdown", "-"), ("--sort", "b"), ("--where", "b=1")):
         outcome = initprobe("results", "initprobe-out/t", *args)
@@ -108,7 +114,7 @@ def test_annotations_and_markdown_hold_one_value_each():
 
 
 @pytest.mark.parametrize("stream", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full"])
-@pytest.mark.parametrize("args", ["list rules", "gain tanh", "schema", "explain he --fan-in 3", "--version"])
+@pytest.mark.parametrize("args", ["list rules", "schema", "--version"])
 def test_closed_and_full_streams_end_in_words(stream, args):
     command = f'"{sys.executable}" -m initprobe {args} {stream}'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)

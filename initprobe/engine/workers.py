@@ -180,8 +180,12 @@ class Workers:
         """Have a helper for each of so many tasks, as far as threads were asked for."""
         while len(self._helpers) < min(self._most, tasks):
             helper = threading.Thread(target=self._serve, daemon=True)
-            self._helpers.append(helper)
-            helper.start()
+            try:
+                helper.start()
+            except RuntimeError:  # the system gives no more; those that there are do the work
+                self._most = len(self._helpers)
+            else:
+                self._helpers.append(helper)
 
     def _do(self, batch: _Batch[Block, Result], number: int, block: Block) -> None:
         self._over.put(batch.run(number, block))
