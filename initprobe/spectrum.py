@@ -21,7 +21,7 @@ from initprobe.describe import describe
 from initprobe.engine.jacobian import Product, SingularValues
 from initprobe.engine.mlp import Parameters
 from initprobe.engine.streams import Streams
-from initprobe.engine.workers import Workers, available_threads, workers
+from initprobe.engine.workers import Workers, available_threads, checked_threads, workers
 from initprobe.errors import ConfigError
 from initprobe.experiment import Experiment, input_rows
 from initprobe.meanfield.maps import propagate
@@ -183,11 +183,10 @@ def measure(
     check_samples(samples)
     if experiment.config.norm == "batch":
         raise ConfigError("norm: batch norm mixes the samples, so none has a Jacobian of its own; use layer or none")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads must be at least 1, not {threads}")
+    threads = checked_threads(threads)
     config, total = experiment.config, experiment.config.draws * len(experiment.fans)
     found = _Found(experiment)
-    with workers(threads or available_threads()) as pool:
+    with workers(threads) as pool:
         for draw in range(config.draws):
             for layer in _measure_network(experiment, Streams(config.seed, draw), samples, found, pool):
                 if progress is not None:

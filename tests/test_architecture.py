@@ -12,7 +12,8 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "numbers", "normals", "registry", "grammar", "importing", "activations", "flats", "functions", "fits",
+    "plain", "errors", "files", "archives",
+    "numbers", "normals", "registry", "grammar", "importing", "activations", "flats", "functions", "fits",
     "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights", "recognition",
     "meanfield", "tuning", "config", "memory",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
@@ -125,7 +126,7 @@ HOMES = {
         "reports/sweep_figures.py",
     ],
     "distributed": ["sweep/remote.py"],
-    "psutil": ["memory.py"],
+    "psutil": ["memory.py", "files.py"],
     "torch": ["torch/"],
     "ruamel": ["sweep/document.py"],
 }
