@@ -11,11 +11,13 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from initprobe.config import DEFAULT_BATCH, ProbeConfig
 from initprobe.errors import MemoryLimitError
+from initprobe.machine import memory_left
 
 # What Python, its threads' scratch blocks and the figures take besides the network.
 _OVERHEAD_BYTES = 150_000_000
@@ -108,11 +110,16 @@ def _beside(layers: int) -> int:
     return 6 * _SKETCH_BYTES * layers + _OVERHEAD_BYTES
 
 
-def available_bytes() -> int:
-    """Memory that is free, or would be if caches gave theirs up."""
+def available_bytes(root: Path = Path("/")) -> int:
+    """Memory that is free, or would be if caches gave theirs up, within the limits of the groups this process is in.
+
+    Args:
+        root: the directory that holds `proc` and `sys`, for those limits.
+    """
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    free, left = int(psutil.virtual_memory().available), memory_left(root)
+    return free if left is None else min(free, left)
 
 
 def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: int) -> None:
