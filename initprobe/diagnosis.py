@@ -479,9 +479,9 @@ def _unstable_gain(result: ProbeResult, limits: Thresholds) -> Observation | Non
 
 
 def _scales(result: ProbeResult, side: Callable[[LayerStats], int]) -> list[float]:
-    """`fan x Var(W)` of every layer, by `side` fan_in or fan_out; empty where a variance is not known or 0."""
-    variances = [layer.weight.variance or 0.0 for layer in result.layers]
-    return [side(layer) * v for layer, v in zip(result.layers, variances, strict=True)] if all(variances) else []
+    """`fan x Var(W)` of every layer, by `side` fan_in or fan_out; empty where one is not known, 0 or infinite."""
+    scales = [side(layer) * (layer.weight.variance or 0.0) for layer in result.layers]
+    return scales if all(0 < scale < math.inf for scale in scales) else []
 
 
 def _fan_mismatch(result: ProbeResult, limits: Thresholds) -> Observation | None:
@@ -494,7 +494,7 @@ def _fan_mismatch(result: ProbeResult, limits: Thresholds) -> Observation | None
     if ratio < limits.mismatch:
         return None
     typical = statistics.median(inward)
-    layer = max(result.layers, key=lambda layer: abs(math.log(inward[layer.layer - 1] / typical)))
+    layer = max(result.layers, key=lambda layer: abs(math.log(inward[layer.layer - 1]) - math.log(typical)))
     evidence = (
         f"fan_out x Var(W) = {short(outward[0])} everywhere, but what the signal meets, fan_in x Var(W), is "
         f"{short(inward[layer.layer - 1])} at layer {layer.layer} ({layer.fan_in} -> {layer.fan_out})"

@@ -207,7 +207,8 @@ class Forecast:
 
     def saturated(self) -> float:
         """The first net's share of saturated outputs where z is shortest or longest, whichever is larger."""
-        lengths = np.array([length[0] for length in self.lengths])
+        # One length stands for all groups where they can no longer be told apart.
+        lengths = np.array([np.broadcast_to(length[0], self.net.shares.shape) for length in self.lengths])
         size = lengths @ self.net.shares
         return max(_saturated(self.net, lengths[layer]) for layer in {int(size.argmin()), int(size.argmax())})
 

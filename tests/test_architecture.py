@@ -12,9 +12,9 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "averages", "numbers", "machine", "normals", "registry", "grammar", "activations", "flats", "functions", "fits",
-    "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights", "recognition",
-    "meanfield", "tuning", "config", "memory",
+    "errors", "averages", "numbers", "machine", "normals", "registry", "grammar", "activations", "flats", "functions",
+    "fits", "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights",
+    "recognition", "meanfield", "tuning", "config", "memory",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
     "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
