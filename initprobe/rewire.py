@@ -117,4 +117,5 @@ def _forecast(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -
         )
     # These maps have groups of samples of their own, in each layer others.
     lengths, shares = [layer.state.variance[None] for layer in layers], [layer.state.shares for layer in layers]
-    return Forecast(net, output, gradient, weight, lengths, np.zeros(1), shares), [layer.correlation for layer in layers]
+    forecast = Forecast(net, output, gradient, weight, lengths, np.zeros(1), shares)
+    return forecast, [layer.correlation for layer in layers]

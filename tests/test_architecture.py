@@ -14,9 +14,9 @@ ROOT = Path(initprobe.__file__).parent
 FLOORS = [
     "errors", "averages", "numbers", "machine", "normals", "registry", "grammar", "activations", "flats", "functions",
     "fits", "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights",
-    "recognition", "meanfield", "tuning", "config", "memory",
-    "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
-    "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
+    "recognition", "meanfield", "tuning", "config",
+    "engine", "memory", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy",
+    "rewire", "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
