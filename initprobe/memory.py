@@ -19,12 +19,13 @@ from initprobe.config import DEFAULT_BATCH, ProbeConfig
 from initprobe.engine.outer import SAMPLED_ROWS, is_sampled
 from initprobe.engine.workers import MOST_WAITING
 from initprobe.errors import MemoryLimitError
+from initprobe.fits import Autoencoder
 from initprobe.machine import memory_left, processors
 
 # Python with NumPy, SciPy and what else a run loads.
 _BASE_BYTES = 68_000_000
 # What summing, counting and activations take beside an entry of a tensor, of at most so many entries at a time.
-_SCRATCH_BYTES, _SCRATCH_ENTRIES = 32, 1 << 19
+_SCRATCH_BYTES, _SCRATCH_ENTRIES = 28, 1 << 19
 # Statistics of the six tensors of a layer; and what every draw adds: six sets of moments, and numbers per sample.
 _LAYER_BYTES, _DRAW_BYTES, _SAMPLE_BYTES = 115_000, 2_300, 48
 # Parts that are at least this share of the whole are said; of so few layers nobody would drop one.
@@ -122,7 +123,7 @@ def _held(config: ProbeConfig, shape: _Shape) -> tuple[int, int]:
     activations = 2 * shape.tensors + shape.input
     if config.network is not None:  # as they were read
         weights += shape.matrices
-    if config.initializer.fit is not None:  # a decoder and a change of the weights; input and output, centred too
+    if isinstance(config.initializer.fit, Autoencoder):  # a decoder and a change of the weights; input and output, centred too
         weights += 2 * shape.matrix
         activations += 4 * shape.tensor
     if config.train_steps:  # the gradients of this step and of the last one; z and h anew, dL/dh of both
@@ -163,7 +164,7 @@ def _sampled_whole(config: ProbeConfig, shape: _Shape, threads: int) -> int:
     """Bytes beside the weights of matrices that are sampled in one piece, as many at a time as there are threads."""
     if not config.initializer.distribution.whole or config.network is not None:
         return 0
-    each = 5 * np.dtype(float).itemsize  # of a decomposition in float64: the matrix, its factors, and room
+    each = 4 * np.dtype(float).itemsize  # of a decomposition in float64: the matrix, its factors, and room
     return each * shape.matrix * min(threads, shape.layers)
 
 
@@ -268,8 +269,7 @@ def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: in
         return
     fixes = {
         "weights": "lower --width" if len(sizes) < _MANY_LAYERS else "lower --width or --layers",
-        "activations": f"lower --batch: --batch {max(batch // 10, 2)} --batches {10 * config.batches} "
-        "measures as many samples",
+        "activations": _smaller_batch(config, batch),
         "layers": "lower --layers",
         "draws": "lower --draws",
         "data": "give a smaller --input",
@@ -281,6 +281,12 @@ def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: in
     raise MemoryLimitError(
         f"this run needs {_gigabytes(needed.total)} ({words}), and {_gigabytes(available)} is free; {fix}"
     )
+
+
+def _smaller_batch(config: ProbeConfig, batch: int) -> str:
+    if batch > _BEYOND:
+        return "lower --batch"
+    return f"lower --batch: --batch {max(batch // 10, 2)} --batches {10 * config.batches} measures as many samples"
 
 
 def _gigabytes(size: int) -> str:
