@@ -24,6 +24,7 @@ INSIDE = {
     "engine": [
         "streams",
         "workers",
+        "products",
         "sketch",
         "distribution",
         "record",
@@ -80,6 +81,7 @@ INSIDE = {
         "runner",
         "remote",
         "sources",
+        "rounding",
         "diff",
     ],
     "cli": [
