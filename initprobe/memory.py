@@ -123,7 +123,7 @@ def _held(config: ProbeConfig, shape: _Shape) -> tuple[int, int]:
     activations = 2 * shape.tensors + shape.input
     if config.network is not None:  # as they were read
         weights += shape.matrices
-    if isinstance(config.initializer.fit, Autoencoder):  # a decoder and a change of the weights; input and output, centred too
+    if isinstance(config.initializer.fit, Autoencoder):  # a decoder, a change of the weights; codes and input, centred
         weights += 2 * shape.matrix
         activations += 4 * shape.tensor
     if config.train_steps:  # the gradients of this step and of the last one; z and h anew, dL/dh of both
