@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 SATURATED_SLOPE = 1 - 0.97**2
 
 # Of the parameters of an activation: fourth powers of what it gives stay in the range of float64.
-_LARGEST = 1e75
+_LARGEST, _SMALLEST = 1e75, 1e-75
 
 SELU_SCALE = 1.0507009873554804934
 SELU_ALPHA = 1.6732632423543772848
@@ -262,7 +262,7 @@ def selu() -> Activation:
 def celu(alpha: float = 1.0) -> Activation:
     """ELU with a continuous slope for every alpha."""
     _require_positive("celu", "alpha", alpha)
-    _require_within("celu", "alpha", alpha, 1 / _LARGEST)
+    _require_within("celu", "alpha", alpha, _SMALLEST)
     return Activation(
         name="celu",
         value=lambda z: np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0) / alpha)),
@@ -358,7 +358,7 @@ def mish() -> Activation:
 def softplus(beta: float = 1.0) -> Activation:
     """A smooth ReLU."""
     _require_positive("softplus", "beta", beta)
-    _require_within("softplus", "beta", beta, 1 / _LARGEST)
+    _require_within("softplus", "beta", beta, _SMALLEST)
     return Activation(
         name="softplus",
         value=lambda z: np.logaddexp(0, beta * z) / beta,
