@@ -434,7 +434,7 @@ class ProbeConfig(BaseModel):
         """`branch_scale` as a number, for this number of layers."""
         if isinstance(self.branch_scale, str):
             try:
-                return of_depth(self.branch_scale, len(self.layer_widths))
+                return of_depth(self.branch_scale, self.depth)
             except ConfigError as error:
                 raise ConfigError(f"branch_scale: {error}") from None
         return self.branch_scale
@@ -455,6 +455,12 @@ class ProbeConfig(BaseModel):
     def features(self) -> int | None:
         """Input features, where it is not the data that decides them."""
         return self.input_width if self.network is None else self.network.sizes[0]
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        given = self.network.layers if self.network is not None else self.widths
+        return len(given) if given else self.layers or DEFAULT_LAYERS
 
     @property
     def layer_widths(self) -> tuple[int, ...]:

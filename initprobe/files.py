@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from initprobe.errors import InputError, MemoryLimitError
+from initprobe.machine import available_bytes
 
 Kind = Literal["file", "directory", "pipe", "device", "socket", "nothing"]
 
@@ -131,7 +132,7 @@ def check_room(path: Path, needed: int) -> None:
     Raises:
         MemoryLimitError: it does not; says how much it is, and how much there is.
     """
-    free = _free_bytes()
+    free = available_bytes()
     if needed > _SHARE * free:
         raise MemoryLimitError(f"{path}: takes {_size(needed)} of memory, and {_size(free)} are free; keep less in it")
 
@@ -157,9 +158,3 @@ def _size(count: int) -> str:
         if count >= unit:
             return f"{count / unit:,.1f} {name}".replace(".0 ", " ")
     return f"{count} bytes"
-
-
-def _free_bytes() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().available)

@@ -28,7 +28,7 @@ from initprobe.meanfield.maps import propagate
 from initprobe.meanfield.samples import InputMoments
 from initprobe.meanfield.spectrum import SpectrumMoments, layer_moments, product_moments
 from initprobe.networks import network_of, parameters
-from initprobe.numbers import factor, percent, short
+from initprobe.numbers import factor_of, percent, short
 from initprobe.results import SCHEMA_VERSION, Description, Finite, Histogram, Percentiles, Record, Share, Status
 from initprobe.theory import no_theory, rules_of
 from initprobe.wiring import Wiring
@@ -471,7 +471,7 @@ def _growth(end_to_end: Sequence[SpectrumStats]) -> str:
     ends = short(first.largest, first.largest_log10), short(last.largest, last.largest_log10)
     if first is last:
         return f"largest {ends[1]}"
-    rate = factor(10 ** ((last.largest_log10 - first.largest_log10) / (last.layer - 1)))
+    rate = factor_of((last.largest_log10 - first.largest_log10) / (last.layer - 1))
     return f"largest {ends[0]} after 1 layer, {ends[1]} after {last.layer} ({rate} a layer)"
 
 

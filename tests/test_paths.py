@@ -210,7 +210,7 @@ def test_sizes_are_looked_at_first(initprobe, place, monkeypatch):
     header = Path("good.npy").read_bytes()[:128].replace(b"(8, 3)", b"(8" + b"0" * 9 + b", 3)")[:128]
     Path("cut.npy").write_bytes(header + bytes(99))
     assert "declares 192,000,000,000 bytes and holds" in _refused(initprobe("run", *QUICK, "--input", "cut.npy"))
-    monkeypatch.setattr(files, "_free_bytes", lambda: 200)
+    monkeypatch.setattr(files, "available_bytes", lambda: 200)
     for name in ("good.npy", "good.csv"):
         np.savetxt("good.csv", np.zeros((9, 9)), delimiter=",")
         assert "of memory, and 200 bytes are free" in _refused(initprobe("run", *QUICK, "--input", name))

@@ -25,6 +25,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from initprobe.errors import ConfigError
+from initprobe.machine import processors
 from initprobe.plain import shown
 
 Block = TypeVar("Block")
@@ -76,10 +77,7 @@ def _slices(start: int, stop: int, step: int) -> list[slice]:
 
 def available_threads() -> int:
     """Processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
+    return processors()
 
 
 def checked_threads(threads: int | None) -> int:
@@ -280,7 +278,7 @@ def workers(threads: int, whole: bool = True) -> Iterator[Workers]:
     from threadpoolctl import threadpool_limits
 
     _keep_freed_memory(whole)
-    with threadpool_limits(1, user_api="blas"):
+    with threadpool_limits(1, user_api="blas"), _quiet():  # for theory and the verdict, too
         pool = Workers(threads - 1)
         try:
             yield pool

@@ -13,6 +13,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.table import Table
 
+from initprobe import averages
 from initprobe.digest import Digest
 from initprobe.errors import UnknownNameError
 from initprobe.numbers import NOTHING, percent, short, trimmed
@@ -167,7 +168,7 @@ def _number_column(
 ) -> Column:
     def mean(group: Group) -> float:
         known = _logs(group, of)
-        return statistics.fmean(known) if known else math.nan
+        return averages.mean(known) if known else math.nan
 
     return Column(name, heading, lambda group: NOTHING if math.isnan(mean(group)) else words(mean(group)), mean)
 

@@ -145,7 +145,7 @@ def _shown(settings: Settings, config: ProbeConfig, name: str) -> Scalar | None:
 
 def _used(config: ProbeConfig, name: str) -> Scalar | None:
     if config.network is not None and name in ("layers", "width"):
-        return len(config.layer_widths) if name == "layers" else None
+        return config.depth if name == "layers" else None
     if name == "layers":
         return len(config.widths or ()) or DEFAULT_LAYERS
     if name == "width":

@@ -19,7 +19,7 @@ from torch import nn
 from initprobe.errors import ConfigError, InitprobeError, InputError, MemoryLimitError
 from initprobe.files import check_file, check_room
 from initprobe.inputs import read_array, read_table
-from initprobe.memory import available_bytes
+from initprobe.machine import available_bytes
 from initprobe.registry import suggestion
 from initprobe.results import ProbeResult
 from initprobe.torch import words
