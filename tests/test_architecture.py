@@ -12,11 +12,12 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "numbers", "normals", "registry", "grammar", "activations", "flats", "functions", "fits",
-    "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights", "recognition",
-    "meanfield", "tuning", "config", "memory",
-    "engine", "results", "diagnosis", "rulebook", "digest", "reports", "describe", "summary", "theory", "depth",
-    "remedy", "rewire", "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
+    "plain", "errors", "averages", "numbers", "machine", "files", "archives",
+    "normals", "registry", "grammar", "importing", "activations", "flats", "functions",
+    "fits", "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights",
+    "recognition", "meanfield", "tuning", "config",
+    "engine", "memory", "results", "diagnosis", "rulebook", "digest", "reports", "describe", "summary", "theory",
+    "depth", "remedy", "rewire", "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
@@ -24,6 +25,7 @@ INSIDE = {
     "engine": [
         "streams",
         "workers",
+        "products",
         "sketch",
         "distribution",
         "record",
@@ -93,12 +95,17 @@ INSIDE = {
         "layout",
         "overrides",
         "expand",
+        "wishes",
         "plan",
+        "database",
+        "lock",
+        "rows",
         "store",
         "pool",
         "runner",
         "remote",
         "sources",
+        "rounding",
         "diff",
     ],
     "cli": [
@@ -138,7 +145,7 @@ HOMES = {
         "reports/sweep_figures.py",
     ],
     "distributed": ["sweep/remote.py"],
-    "psutil": ["memory.py"],
+    "psutil": ["machine.py"],
     "torch": ["torch/"],
     "ruamel": ["sweep/document.py"],
 }
