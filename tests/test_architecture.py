@@ -12,12 +12,11 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "plain", "errors", "averages", "numbers", "machine", "files", "archives",
-    "normals", "registry", "grammar", "importing", "activations", "flats", "functions",
-    "fits", "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights",
-    "recognition", "meanfield", "tuning", "config",
-    "engine", "memory", "results", "diagnosis", "rulebook", "digest", "reports", "describe", "summary", "theory",
-    "depth", "remedy", "rewire", "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
+    "plain", "errors", "averages", "numbers", "machine", "files", "archives", "normals", "registry", "grammar",
+    "importing", "activations", "flats", "functions", "fits", "initializers", "inputs", "norms", "losses",
+    "thresholds", "wiring", "independence", "weights", "recognition", "meanfield", "tuning", "config", "engine",
+    "memory", "results", "diagnosis", "rulebook", "digest", "reports", "describe", "summary", "theory", "depth",
+    "remedy", "rewire", "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
