@@ -28,6 +28,7 @@ ModuleKind = Literal[
 ]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _BY_GRAVITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
 _MOST_NAMES = 4
 TENSORS = (
@@ -56,7 +57,7 @@ class Histogram(Record):
 
     low: Finite
     high: Finite
-    counts: tuple[int, ...]
+    counts: Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
 class Percentiles(Record):
@@ -77,8 +78,8 @@ class TensorStats(Record):
     Moments are taken in each draw and averaged over draws; the rest is taken over all draws pooled.
 
     Attributes:
-        status: `ok`; `underflow` where values fell below the normal range of the dtype; `overflow` where they became
-            infinite; `nonfinite` where they became NaN.
+        status: `ok`; `underflow` where values fell below the normal range of the dtype; `overflow` where they left it
+            (as infinity or NaN, which differs between processors); `nonfinite` where they were computed from such.
         mean: mean.
         variance: population variance about the mean.
         variance_sd: standard deviation (ddof 1) of the draws' variances; null for one draw.
@@ -505,7 +506,7 @@ class ProbeResult(Record):
     depth_scales: DepthScales | None = None
     healthy: bool = True
     diagnosis: tuple[Finding, ...] = ()
-    layers: tuple[LayerStats, ...]
+    layers: Annotated[tuple[LayerStats, ...], Field(min_length=1)]
     loss: LossStats | None = None
     training: Training | None = None
     modules: tuple[ModuleStats, ...] = ()

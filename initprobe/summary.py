@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.activations import Activation
+from initprobe.averages import mean
 from initprobe.engine.distribution import PERCENTS, distributions
 from initprobe.engine.fitting import Fitted
 from initprobe.engine.record import LayerRecord
@@ -68,8 +69,7 @@ def _fitting(quantity: str, draws: Sequence[Fitted]) -> Fitting:
 
 
 def _finite_mean(values: Sequence[float]) -> float | None:
-    mean = statistics.fmean(values)
-    return mean if math.isfinite(mean) else None
+    return _finite(mean(values))
 
 
 def _statuses(
@@ -117,15 +117,17 @@ def _all_saturated(record: LayerRecord) -> bool:
 def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine: bool = True) -> Status:
     """What became of a tensor, given the tensors it was computed from.
 
-    NaN in a source voids what is computed from it, also where a comparison (the slope of ReLU) hides it. NaN that an
-    affine map makes of finite numbers is an overflow of its partial sums. Zeros are a loss where no source is zero or
-    a source is itself lost, and the truth where a source is truly zero.
+    Whether a sum that leaves the range ends as infinity or as NaN depends on the order of its terms, which differs
+    between processors. So the place decides, not the value: an affine map of finite numbers that gives others has
+    overflowed, and so has what the activation makes of it entry by entry. All that is computed from those is
+    `nonfinite`, also where a comparison (the slope of ReLU) or a flat end (tanh) hides it. Zeros are a loss where no
+    source is zero or a source is itself lost, and the truth where a source is truly zero.
     """
-    if any(source.nan or status == "nonfinite" for source, status in sources):
-        return "nonfinite"
+    beyond = [status for source, status in sources if source.nonfinite or status == "nonfinite"]
+    if beyond:
+        return "nonfinite" if affine or "nonfinite" in beyond else "overflow"
     if sketch.nonfinite:
-        begins_here = affine and not any(source.nonfinite for source, _ in sources)
-        return "overflow" if begins_here or not sketch.nan else "nonfinite"
+        return "overflow"
     if sketch.huge or sketch.faint:
         return "overflow" if sketch.huge else "underflow"
     if sketch.peak > 0:
@@ -137,7 +139,8 @@ def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine
 
 def _is_lost(sketch: Sketch, status: Status) -> bool:
     """Nothing of the tensor's numbers is left to report."""
-    return bool(sketch.nonfinite) or status == "nonfinite" or (status == "underflow" and sketch.is_zero)
+    beyond = status == "nonfinite" or (status == "overflow" and not sketch.huge)
+    return beyond or bool(sketch.nonfinite) or (status == "underflow" and sketch.is_zero)
 
 
 def _layer(
@@ -209,10 +212,10 @@ def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
     by_draw_variance = [_representable(m.variance, m.squares) for m in by_draw]
     variances = [v for v in by_draw_variance if v is not None]
     complete = len(variances) == len(by_draw)
-    variance = _mean(variances) if complete else None
-    square = _mean([m.mean_square for m in by_draw])
+    variance = mean(variances) if complete else None
+    square = mean([m.mean_square for m in by_draw])
     return {
-        "mean": _finite(_mean([m.true_mean for m in by_draw])),
+        "mean": _finite(mean([m.true_mean for m in by_draw])),
         "variance": variance,
         "variance_sd": statistics.stdev(variances) if complete and len(variances) > 1 else None,
         "variance_log10": _log10_mean([m.log10_variance for m in by_draw]),
@@ -220,11 +223,6 @@ def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
         "std": None if variance is None else math.sqrt(variance),
         "rms": _representable(math.sqrt(square), max(abs(m.mean) + m.squares for m in by_draw)),
     }
-
-
-def _mean(values: Sequence[float]) -> float:
-    """As `statistics.fmean`, which takes ten times as long to count its values; sums beyond the range are infinite."""
-    return sum(values) / len(values)
 
 
 def _representable(value: float, evidence: float) -> float | None:
@@ -239,7 +237,7 @@ def _finite(value: float) -> float | None:
 def _log10_mean(logs: Sequence[float]) -> float | None:
     """log10 of the mean of numbers given by their log10; None for a mean of 0."""
     top = max(logs)
-    return None if top == -math.inf else top + math.log10(_mean([10 ** (log - top) for log in logs]))
+    return None if top == -math.inf else top + math.log10(mean([10 ** (log - top) for log in logs]))
 
 
 _PERCENT_NAMES = [f"p{p}" for p in PERCENTS]

@@ -12,10 +12,10 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "numbers", "normals", "registry", "grammar", "activations", "flats", "functions", "fits",
-    "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights", "recognition",
-    "meanfield", "tuning", "config", "memory",
-    "engine", "results", "diagnosis", "rulebook", "digest", "reports", "describe", "summary", "theory", "depth",
+    "plain", "errors", "averages", "numbers", "machine", "files", "archives", "normals", "registry", "grammar",
+    "importing", "activations", "flats", "functions", "fits", "initializers", "inputs", "norms", "losses",
+    "thresholds", "wiring", "independence", "weights", "recognition", "meanfield", "tuning", "config", "engine",
+    "memory", "results", "diagnosis", "rulebook", "digest", "reports", "describe", "summary", "theory", "depth",
     "remedy", "rewire", "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
@@ -24,6 +24,7 @@ INSIDE = {
     "engine": [
         "streams",
         "workers",
+        "products",
         "sketch",
         "distribution",
         "record",
@@ -93,12 +94,17 @@ INSIDE = {
         "layout",
         "overrides",
         "expand",
+        "wishes",
         "plan",
+        "database",
+        "lock",
+        "rows",
         "store",
         "pool",
         "runner",
         "remote",
         "sources",
+        "rounding",
         "diff",
     ],
     "cli": [
@@ -138,7 +144,7 @@ HOMES = {
         "reports/sweep_figures.py",
     ],
     "distributed": ["sweep/remote.py"],
-    "psutil": ["memory.py"],
+    "psutil": ["machine.py"],
     "torch": ["torch/"],
     "ruamel": ["sweep/document.py"],
 }

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 import types
 
@@ -146,7 +147,9 @@ def test_functions_make_inputs(say):
 def test_cross_entropy_starts_near_chance(say, tmp_path):
     result = say("shell_net:Tagger", "--input-shape", "64,6:0..49", "--loss", "cross-entropy")
     assert result["config"]["loss"] == "cross-entropy"
-    start = float(next(note for note in result["notes"] if "loss at the start" in note).split(": ")[1].split()[0])
+    start = next(
+        float(found[1]) for note in result["notes"] if (found := re.match(r"loss at the start: ([\d.]+\d)", note))
+    )
     assert start == pytest.approx(math.log(7), abs=0.5)
     labels = np.arange(8) % 5
     for name, held in (("y.npy", labels), ("y.csv", labels[:, None])):

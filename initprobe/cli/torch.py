@@ -105,7 +105,7 @@ def command(formats: str, no_figures: bool, **options: Any) -> None:
     outputs.check_exports((options["export_json"], options["export_csv"]), given)
     with drawer(wanted) as ready:
         result = _measured(options)
-        directory = given or (None if no_figures else Path(DEFAULT_OUT) / result.description.slug)
+        directory = given or (None if no_figures else Path(DEFAULT_OUT) / _directory(result.description.slug, options))
         written = outputs.save_result(result, directory, wanted, ready) if directory else []
     tell(result, written, options)
 
@@ -116,6 +116,18 @@ def _named(out: str) -> str:
     if not out:
         raise ConfigError("-o: the name of the directory is empty")
     return out
+
+
+def _directory(slug: str, options: dict[str, Any]) -> str:
+    """A name that tells models and options apart; what cannot be said in letters and digits, by a hash of it."""
+    from initprobe.describe import safe_name
+
+    files = [name for name in (*options["input_"], options["checkpoint"], options["labels"]) if name is not None]
+    target, shapes = options["target"].replace(":", "."), [one.replace(",", "x") for one in options["input_shape"]]
+    words = [slug, target, *shapes, options["dtype"] or "", options["loss"] or ""]
+    words += ["eval"] if options["evaluation"] else []
+    words += [f"seed{options['seed']}"] if options["seed"] else []
+    return safe_name([word for word in words if word], files)
 
 
 def _measured(options: dict[str, Any]) -> ProbeResult:

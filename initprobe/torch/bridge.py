@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from initprobe.engine.workers import Workers, available_threads, workers
+from initprobe.engine.workers import Workers, checked_threads, workers
 from initprobe.environment import environment
 from initprobe.errors import ConfigError
 from initprobe.results import ProbeResult
@@ -91,7 +91,7 @@ def probe(
     _check_arguments(x, loss, reinit, seed)
     check_tensors(inside)
     limits = _limits(thresholds, min_judged)
-    started, count = time.perf_counter(), threads or available_threads()
+    started, count = time.perf_counter(), checked_threads(threads)
     request = _Request(inside, _own(inside, x), loss, draws, reinit, seed, limits)
     with workers(count) as pool, _uncollected():
         observed, result = _measured(request, pool, x)
@@ -208,8 +208,6 @@ def _checked(model: Any, draws: int, reinit: object, threads: int | None) -> Any
     """The module to watch; that inside, where it was compiled."""
     if not isinstance(model, nn.Module):
         raise ConfigError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads must be at least 1, not {threads}")
     if draws < 1:
         raise ConfigError(f"draws must be at least 1, not {draws}")
     if draws > 1 and reinit is None:

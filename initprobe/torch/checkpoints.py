@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from initprobe.errors import InputError
+from initprobe.files import check_file, check_room
 from initprobe.torch import words
 
 # Under which a training script keeps the state dict, beside the optimizer's and others.
@@ -71,10 +72,9 @@ def _without(name: Any, prefix: str) -> Any:
 
 
 def _read(file: Path) -> Any:
+    check_room(file, check_file(file))
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
     except pickle.UnpicklingError:
         raise InputError(
             f"{file}: is no checkpoint, or holds more than tensors, which is not loaded; save model.state_dict()"

@@ -20,7 +20,7 @@ import torch
 
 from initprobe.errors import ConfigError, InputError, MemoryLimitError
 from initprobe.inputs import SUFFIXES, read_array, read_arrays, read_table
-from initprobe.memory import available_bytes
+from initprobe.machine import available_bytes
 from initprobe.registry import suggestion
 from initprobe.torch.theirs import found, theirs
 
@@ -143,8 +143,6 @@ def _from_text(model: Any, text: str, dtype: Any) -> list[Given]:
     file = Path(rest)
     if file.suffix.lower() not in SUFFIXES and ":" in rest and not file.is_file():
         return [Given(name, _made(rest, dtype))]
-    if not file.is_file():
-        raise InputError(f"{rest}: no such file")
     if file.suffix.lower() == ".npz" and name is None:
         return _from_archive(model, file, dtype)
     table = read_table(file, "float64") if file.suffix.lower() == ".csv" else read_array(file)

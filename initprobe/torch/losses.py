@@ -123,8 +123,6 @@ def _labels(text: str, name: str) -> Any:
         if shape.bounds is None:
             raise ConfigError(f"--labels: {text!r} has no range; write {text}:0..9, or name a file")
         return shape.drawn(torch.Generator().manual_seed(1), torch.float32)
-    if not file.is_file():
-        raise InputError(f"{text}: no such file")
     table = read_table(file, "float64") if file.suffix.lower() == ".csv" else read_array(file, "y")
     held = as_tensor(text, table, torch.float32, named=False)
     if name == "mse":

@@ -206,7 +206,7 @@ class Translator(nn.Module):
             nn.Transformer(64, 4, 3, 3, 128, 0.0, batch_first=True),
             nn.Linear(64, WORDS),
         )
-        for p in self.net.parameters():
+        for p in self.parameters():
             if p.ndim > 1:
                 nn.init.xavier_uniform_(p)
 
