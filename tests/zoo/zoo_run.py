@@ -76,7 +76,7 @@ def entries(only: Sequence[str] = (), homes: Iterable[str] = HOMES) -> list[Entr
     return [one for one in found if not only or any(word in f"{one.source} {one.name}" for word in only)]
 
 
-def examine(entry: Entry, seed: int = 0, limit: int = 60) -> Report:
+def examine(entry: Entry, seed: int = 0, limit: int = 240) -> Report:
     """Probe one network in a process of its own, for at most `limit` seconds."""
     reading, writing = os.pipe()
     child = os.fork()
