@@ -41,7 +41,7 @@ from zoo_hand_transformers import Language, Llama
 from zoo_parts import conv, lecun, normal, seq, xavier
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bug:
     """A fault that was planted.
 

@@ -49,4 +49,4 @@ def test_every_net():
 @pytest.mark.parametrize("name", SICK)
 def test_sick_nets(name):
     torch.manual_seed(0)
-    assert alarms(probe(*SICK[name]())), name
+    assert alarms(probe(*SICK[name](), try_fixes=False)), name

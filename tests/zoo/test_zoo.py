@@ -15,11 +15,10 @@ from zoo_run import COPIES, entries, examine, import_all, summary  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
 
 SMALL = [
-    "MLP He ReLU x8", "MLP LeCun SELU x12", "residual MLP x12", "highway x10", "VAE", "SIREN", "NeRF",
-    "DeepSets max", "GAT", "EGNN", "DLRM", "PPO actor-critic", "RealNVP", "LeNet tanh", "VGG pooled",
-    "ResNet-20 before", "ResNet-20 fixup", "NF-ResNet", "DenseNet", "U-Net group norm", "DCGAN generator",
-    "StyleGAN2 generator", "DETR", "LSTM forget 1", "GPT pre-LN x12", "BERT post-LN", "Llama",
-    "mixture of experts", "deep equilibrium", "WaveNet",
+    "MLP He ReLU x8", "MLP LeCun SELU x12", "highway x10", "VAE", "SIREN", "NeRF", "DeepSets max", "GAT",
+    "RealNVP", "LeNet tanh", "VGG pooled", "ResNet-20 fixup", "U-Net group norm", "StyleGAN2 generator", "DETR",
+    "LSTM forget 1", "GPT pre-LN x12", "BERT post-LN", "Llama", "mixture of experts", "deep equilibrium",
+    "WaveNet",
 ]  # fmt: skip
 SEEDED = [
     "MLP He ReLU x8", "MLP Xavier tanh x5", "MLP LeCun SELU x12", "residual MLP x12", "SIREN",
@@ -34,7 +33,11 @@ def alarms(entry, seed=0):
     """Rules broken above info."""
     torch.manual_seed(seed)
     model, x = entry.make(), entry.given()
-    return [one.rule for one in probe(model, x, seed=seed).diagnosis if one.severity != "info" and one.rule != COPIES]
+    return [
+        one.rule
+        for one in probe(model, x, seed=seed, try_fixes=False).diagnosis
+        if one.severity != "info" and one.rule != COPIES
+    ]
 
 
 @pytest.mark.parametrize("name", SMALL)
