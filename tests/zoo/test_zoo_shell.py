@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
-from zoo_libraries import timm, torchvision, transformers
+from zoo_libraries import timm, torchvision, transformers  # noqa: E402
 
 pytestmark = pytest.mark.slow
 TOWER = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2}

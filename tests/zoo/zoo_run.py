@@ -171,10 +171,18 @@ def summary(reports: Sequence[Report]) -> str:
             if one.judged is not None and one.judged < 0.95
         ),
     ]
-    for source in sorted({one.source for one in reports}):
-        own = [one for one in reports if one.source == source]
-        lines.append(f"  {source}: {len(own)} networks, {sum(one.alarms for one in own)} false alarms")
     return "\n".join(lines)
+
+
+def table(reports: Sequence[Report]) -> str:
+    """The table of the README."""
+    rows = ["| networks of | how many | false alarms | refused | median share judged |", "|---|---|---|---|---|"]
+    for source in (*dict.fromkeys(one.source for one in reports), "all"):
+        own = [one for one in reports if source in (one.source, "all")]
+        refused, judged = sum(one.verdict == "refused" for one in own), [one.judged or 0.0 for one in own]
+        share = f"{100 * statistics.median(judged):.4g}%"
+        rows.append(f"| {source} | {len(own)} | {sum(one.alarms for one in own)} | {refused} | {share} |")
+    return "\n".join(rows)
 
 
 def import_all(package: str) -> None:
@@ -204,6 +212,7 @@ def main(words: Sequence[str] | None = None) -> None:
         reports.append(examine(entry, options.seed))
         print(reports[-1], flush=True)
     print(summary(reports))
+    print(table(reports))
     if options.json:
         options.json.write_text(json.dumps([asdict(one) for one in reports], indent=1))
 
