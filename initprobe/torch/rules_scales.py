@@ -10,7 +10,7 @@ from initprobe.numbers import factor, short
 from initprobe.results import Severity
 from initprobe.torch import cures
 from initprobe.torch.case import Case, Cure, Observation, back_path
-from initprobe.torch.graph import Operation
+from initprobe.torch.graph import Operation, Signal
 from initprobe.torch.kinds import path
 from initprobe.torch.structure import Layer
 
@@ -133,7 +133,7 @@ def _norms(case: Case) -> Iterator[tuple[Operation, str, float]]:
 def _norm_weights(case: Case) -> Iterator[Observation]:
     odd = []
     for op, name, size in _norms(case):
-        ends = op.signal is not None and any(one.kind in ("sum", "scale", "gate") for one in op.signal.consumers)
+        ends = op.signal is not None and _ends(op.signal)
         if size > case.limits.odd_norm or (size < 1 / case.limits.odd_norm and not ends):
             odd.append((op, name, size))
     if not odd:
@@ -153,6 +153,15 @@ def _norm_weights(case: Case) -> Iterator[Observation]:
         holder,
         tuple(_ones(case, names)),
         shuts=size == 0,
+    )
+
+
+def _ends(signal: Signal, depth: int = 6) -> bool:
+    """A sum or a product with another signal takes it, possibly in another arrangement or in part."""
+    return any(
+        op.kind in ("sum", "gate")
+        or (depth > 0 and op.kind in ("part", "other", "cat") and op.signal is not None and _ends(op.signal, depth - 1))
+        for op in signal.consumers
     )
 
 
