@@ -37,6 +37,7 @@ INSIDE = {
     "meanfield": ["quadrature", "moments", "pairs", "samples", "maps", "wired", "spread", "gain", "phase", "spectrum"],
     "reports": [
         "binning",
+        "blocks",
         "strips",
         "words",
         "tables",

@@ -74,6 +74,12 @@ if TYPE_CHECKING:
     type=click.Choice(["warning", "error"]),
     help="Exit with 1 if the verdict holds anything this grave or graver.",
 )
+@click.option(
+    "--depth",
+    type=click.IntRange(1),
+    metavar="N",
+    help="A row per block, by the first N parts of the names of modules.  [default: above 100 layers, as fits]",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict alone.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every module, and every statistic of every tensor.")
 def command(formats: str, no_figures: bool, **options: Any) -> None:

@@ -32,6 +32,7 @@ class Panel:
         predicted: the same by theory, or None.
         outside: share of the entries beyond the axis.
         std: standard deviation in short, or what became of it.
+        name: of the module, in a model of one's own.
     """
 
     layer: int
@@ -39,6 +40,7 @@ class Panel:
     predicted: Array | None
     outside: float
     std: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,10 @@ class Strip:
 
 @dataclass(frozen=True)
 class Profile:
-    """log10 variance of one tensor over the layers, NaN where it was lost; `low` and `high` are one SD over draws."""
+    """log10 variance of one tensor over the layers, NaN where it was lost; `low` and `high` are one SD over draws.
+
+    `zeros` says where it is 0, `(layers,)`.
+    """
 
     label: str
     log10: Array
@@ -68,6 +73,7 @@ class Profile:
     predicted: Array
     predicted_low: Array
     predicted_high: Array
+    zeros: Array
 
 
 def output_strip(result: ProbeResult) -> Strip:
@@ -109,7 +115,7 @@ def _strip(result: ProbeResult, tensor: str, low: float, high: float) -> Strip:
 def _panel(layer: LayerStats, tensor: str, edges: Array) -> Panel:
     stats = layer.tensor(tensor)
     if stats.histogram is None:
-        return Panel(layer.layer, None, None, 0.0, stats.status)
+        return Panel(layer.layer, None, None, 0.0, stats.status, layer.name or "")
     inside = shares(stats.histogram, edges)
     return Panel(
         layer=layer.layer,
@@ -117,6 +123,7 @@ def _panel(layer: LayerStats, tensor: str, edges: Array) -> Panel:
         predicted=predicted_shares(layer, edges) if tensor == "output" else None,
         outside=max(1 - float(inside.sum()), 0.0),
         std=f"std {short(stats.std, None if stats.variance_log10 is None else stats.variance_log10 / 2)}",
+        name=layer.name or "",
     )
 
 
@@ -144,8 +151,9 @@ def _profiles(result: ProbeResult) -> Iterator[Profile]:
         with np.errstate(invalid="ignore"):  # a variance of 0 has no relative spread
             spread = np.array(result.series(tensor, "variance_sd")) / np.array(result.series(tensor, "variance"))
         half = np.log10(1 + np.nan_to_num(spread))
+        zeros = np.array(result.series(tensor, "variance")) == 0
         predicted, band = _predicted_profile(result, tensor)
-        yield Profile(label, log10, log10 - half, log10 + half, predicted, predicted - band, predicted + band)
+        yield Profile(label, log10, log10 - half, log10 + half, predicted, predicted - band, predicted + band, zeros)
 
 
 def _predicted_profile(result: ProbeResult, tensor: str) -> tuple[Array, Array]:

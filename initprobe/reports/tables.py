@@ -18,12 +18,12 @@ from rich.text import Text
 from initprobe.numbers import BLOCKS, NOTHING, percent, short, sparkline
 from initprobe.plain import visible
 from initprobe.reports.binning import shares
+from initprobe.reports.blocks import MOST_ROWS, blocks, columns, fitting_depth, short_name
 from initprobe.reports.words import SYMBOLS, cosine, course
-from initprobe.results import TENSORS, Finding, LayerStats, ModuleStats, ProbeResult, TensorStats
+from initprobe.results import TENSORS, Finding, LayerStats, ModuleStats, ProbeResult, TensorStats, worst
 
 _MOST_ROWS = 100
 _WIDEST = 1000
-_LONGEST_NAME = 22
 _LABEL = 10  # columns of the word that a line begins with
 _SPARK_BINS = 7  # odd, so that a spike at 0 is one
 _STATUS_STYLE = {"ok": "", "underflow": "yellow", "overflow": "red", "nonfinite": "red"}
@@ -78,12 +78,16 @@ def plain_text(result: ProbeResult) -> str:
     return out.getvalue()
 
 
-def print_result(result: ProbeResult, to: Console, verbose: bool = False) -> None:
-    """Print the heading, the table and the summary; every tensor's tables too if `verbose`."""
+def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth: int | None = None) -> None:
+    """Print the heading, the table and the summary; every tensor's tables too if `verbose`.
+
+    `depth` asks for a row per block, by so many parts of the names of a model's own modules; without it a model of
+    more than a hundred layers has them too.
+    """
     print_verdict(result, to)
     _say(_heading(result), to)
     to.print()
-    to.print(_layer_table(result, verbose))
+    to.print(_layer_table(result, verbose, depth))
     to.print()
     _say(summary(result), to)
     if verbose:
@@ -242,19 +246,13 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
     edges = _spark_edges(result)
     return [
         Column("\nlayer", lambda layer: str(layer.layer)),
-        *([Column("\nmodule", lambda layer: _short_name(layer.name or NOTHING))] if result.modules else []),
+        *([Column("\nmodule", lambda layer: short_name(layer.name or NOTHING))] if result.modules else []),
         *_output_columns(result),
         *_gradient_columns(result),
         *_fitting_columns(result),
         *([Column("\ndW/W", lambda layer: short(layer.gradient_to_weight_ratio))] if verbose else []),
         Column(f"h in\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges)),
     ]
-
-
-def _short_name(name: str) -> str:
-    """A name that leaves room for the numbers in 80 columns: both ends of a long one."""
-    half = (_LONGEST_NAME - 1) // 2
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1 - half]}…{name[-half:]}"
 
 
 def _output_columns(result: ProbeResult) -> Iterator[Column]:
@@ -328,7 +326,31 @@ def _spark(layer: LayerStats, edges: tuple[float, float]) -> str:
     return sparkline([s if s > 1e-4 else 0 for s in shares(histogram, np.linspace(*edges, _SPARK_BINS + 1))])
 
 
-def _layer_table(result: ProbeResult, verbose: bool) -> RenderableType:
+def _block_depth(result: ProbeResult, verbose: bool, depth: int | None) -> int | None:
+    """The depth of the blocks to show; None for a row per layer."""
+    if not result.modules:
+        return None
+    return depth or (None if verbose or len(result.layers) <= MOST_ROWS else fitting_depth(result.layers))
+
+
+def _block_table(result: ProbeResult, depth: int) -> RenderableType:
+    """A row per block: the lowest and the highest of its layers."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    entries = list(columns())
+    for heading, _ in entries:
+        table.add_column(heading, justify="right", no_wrap=True)
+    shown = blocks(result.layers, depth)
+    for block in shown:
+        style = _STATUS_STYLE[worst(layer.status for layer in block.layers)]
+        table.add_row(*(Text(entry(block)) for _, entry in entries), style=style)
+    note = f"{len(result.layers)} layers in {len(shown)} blocks (--depth {depth}); -v shows every layer"
+    return Group(table, Text(note, style="dim"))
+
+
+def _layer_table(result: ProbeResult, verbose: bool, depth: int | None = None) -> RenderableType:
+    by_block = _block_depth(result, verbose, depth)
+    if by_block is not None:
+        return _block_table(result, by_block)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     columns = _columns(result, verbose)
     for column in columns:
