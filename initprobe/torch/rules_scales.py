@@ -177,7 +177,7 @@ def _eps(case: Case) -> Iterator[Observation]:
         if op.kind != "norm" or op.eps is None or op.given is None or not op.training or op.name == "normalize":
             continue
         spread = op.given.square if op.name == "rms_norm" else op.given.variance
-        if spread > 1e-30 and op.eps > case.limits.norm_depth * spread:
+        if spread > 1e-30 and op.eps > case.limits.norm_depth * spread and not _is_looked_up(op):
             found.append((op, spread))
     if not found:
         return
@@ -196,6 +196,11 @@ def _eps(case: Case) -> Iterator[Observation]:
         modules[0] if op.module.partition("#")[0] not in modules else op.module.partition("#")[0],
         (Cure(line),) if line else (),
     )
+
+
+def _is_looked_up(op: Operation) -> bool:
+    """Its input comes straight from an embedding, which is drawn small on purpose (RWKV) and learns at once."""
+    return len(op.inputs) == 1 and op.inputs[0].op.name in ("embedding", "embedding_bag")
 
 
 def _inactive(case: Case) -> Iterator[Observation]:
