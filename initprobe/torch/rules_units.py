@@ -15,7 +15,7 @@ from initprobe.torch.kinds import path
 from initprobe.torch.structure import Layer
 
 _MOST_NAMES = 4
-_READERS = ("layer", "recurrence", "attention", "sum", "norm")
+_READERS = ("layer", "recurrence", "attention", "norm")
 _FAR = 4  # standard deviations of what W makes
 _ALL_BUT_A_FEW = 0.95  # of the units off: what is left of 64 are three, which chance has left
 _FEWEST_ENTRIES = 16  # of a weight whose equality to another is no chance
@@ -103,7 +103,9 @@ def _saturated(case: Case, layer: Layer) -> Observation | None:
         return None
     signal = act.signal
     share = act.saturated / layer.h.sketch.total if layer.h.sketch.total else 0.0
-    if not share > case.limits.saturated or signal is None or not _feeds_layers(signal):
+    if not share > case.limits.saturated or signal is None:
+        return None
+    if not (_feeds_layers(signal) or any(op.kind == "sum" for op in signal.consumers)):
         return None
     cause, cure = _bias_or_weight(case, layer)
     return Observation(
@@ -119,7 +121,7 @@ def _saturated(case: Case, layer: Layer) -> Observation | None:
 
 
 def _feeds_layers(signal: Signal, depth: int = 6) -> bool:
-    """A layer or the stream is given it: what is only a factor of other signals, as a step size, may be flat."""
+    """A layer is given it: what is only a factor of other signals, as a step size, may be flat."""
     return any(
         op.kind in _READERS
         or (depth > 0 and op.kind in ("part", "other", "cat") and op.signal and _feeds_layers(op.signal, depth - 1))
