@@ -253,13 +253,15 @@ class ProbeConfig(BaseModel):
         seed: seed of everything random.
         norm: what brings z to mean 0 and variance 1 before the activation: `layer`, over the units of each sample,
             or `batch`, over the samples of each unit; its learnable scale and shift are at their start, 1 and 0.
-        residual: add a layer's input to its output, `h + branch_scale phi(z)`, in layers as wide as what they are
-            given.
+        residual: add a branch to what it is given, `h + branch_scale phi(z)`, where it is as wide as that.
+        block: layers of a branch. One of several has no activation, and so no norm, after its last: for 2 it is
+            `h + branch_scale (phi(h W1 + b1) W2 + b2)`. `layers` must be a multiple of it.
         branch_scale: of the branches of a residual net: a number, or text in which L is the number of layers, as in
             `1/sqrt(2L)`.
-        zero_init_last: start a residual net with weights of 0 in its branches, one layer each, as Fixup and ReZero do.
-            Where phi(0) = 0 every such layer hands on its input unchanged, and its gradient always; its own weights get
-            `h' dL/dh phi'(b)`, which for ReLU without biases is 0, so that such branches never learn.
+        zero_init_last: start with weights of 0 in the last layer of each branch, so that the gradient passes unchanged,
+            and the signal where `phi(0) = 0` or `block` is above 1. Branches of several layers open in training, as in
+            Fixup: the last layer learns at once, from `phi(z1)' dL/dh`, and the others from the second step on. A
+            branch of one layer gets `h' dL/dh phi'(b)`, which for ReLU without biases is 0, so that it never learns.
         loss: what else starts a backward pass: `random` for N(0, 1) alone, or `cross-entropy` or `mse` behind a linear
             read-out, whose gradients then stand beside those of the random start.
         classes: classes of the loss; None means those of `labels`, or 10.
@@ -293,6 +295,7 @@ class ProbeConfig(BaseModel):
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
     norm: NormName = "none"
     residual: bool = False
+    block: Size = 1
     branch_scale: BranchScale = 1.0
     zero_init_last: bool = False
     loss: LossName = _RANDOM
@@ -335,7 +338,7 @@ class ProbeConfig(BaseModel):
             )
         if self.standardize and not isinstance(self.input, Path):
             raise ConfigError("standardize is for data from a file; synthetic input takes std= and mean=")
-        for name in ("branch_scale", "zero_init_last"):
+        for name in ("block", "branch_scale", "zero_init_last"):
             if not self.residual and getattr(self, name) != type(self).model_fields[name].default:
                 raise ConfigError(f"{name} is for the branches of a residual net; give residual too")
         for name in ("classes", "labels"):
@@ -343,14 +346,16 @@ class ProbeConfig(BaseModel):
                 raise ConfigError(f"{name}: is for a loss; give loss cross-entropy or mse, or train_steps")
         if self.labels is not None and not isinstance(self.input, Path):
             raise ConfigError("labels: are for input from a file; a random linear teacher labels synthetic input")
+        _check_block(self)
         _ = self.branch_factor  # complains where it is no number at this depth
         return self
 
     @model_serializer(mode="wrap")
     def _without_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `weights` where there are none, so that the text of a config, and its key, are what they were."""
+        """Without later fields at their defaults, so that the text of a config, and its key, are what they were."""
         whole: dict[str, Any] = dump(self)
-        return {name: value for name, value in whole.items() if name != "weights" or value is not None}
+        fields = type(self).model_fields
+        return {name: value for name, value in whole.items() if name not in _LATER or value != fields[name].default}
 
     def __getstate__(self) -> dict[Any, Any]:
         # The records made from specifications hold functions, which do not travel; another process makes its own.
@@ -436,6 +441,8 @@ class ProbeConfig(BaseModel):
         return self.widths or (self.width or DEFAULT_WIDTH,) * (self.layers or DEFAULT_LAYERS)
 
 
+# Fields that configs in older stores and results do not have.
+_LATER = ("weights", "block")
 # What a file of weights decides.
 _OF_THE_FILE = ("init", "bias_init", "layers", "width", "widths", "input_width")
 
@@ -478,6 +485,17 @@ def check_fit_samples(config: ProbeConfig, samples: int) -> None:
         raise ConfigError(
             f"init: autoencoder learns from the first batch, whose {samples} samples are fewer than the {fit.batch} of "
             f"a step; raise batch, or write autoencoder:batch={samples}"
+        )
+
+
+def _check_block(config: ProbeConfig) -> None:
+    """Every layer is in a block, so that one more layer is never a branch of another kind."""
+    layers = len(config.layer_widths)
+    if layers % config.block:
+        near = max(layers - layers % config.block, config.block)
+        raise ConfigError(
+            f"block: {layers} layers cannot be cut into blocks of {config.block}; "
+            f"give a multiple of {config.block} layers, such as {near}"
         )
 
 

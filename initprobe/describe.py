@@ -17,7 +17,7 @@ from initprobe.initializers import Initializer
 from initprobe.recognition import recognised
 from initprobe.results import Description
 from initprobe.weights import Network
-from initprobe.wiring import skips
+from initprobe.wiring import branches
 
 
 def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Description:
@@ -50,18 +50,29 @@ def _difference(activation: Activation) -> str:
 def _surroundings(config: ProbeConfig) -> str:
     """` + layer norm, residual`; nothing for a plain net."""
     norm = "" if config.norm == "none" else f" + {config.norm} norm"
-    return f"{norm} + residual" if config.residual else norm
+    if not config.residual:
+        return norm
+    return f"{norm} + residual" + (f" blocks of {config.block}" if config.block > 1 else "")
 
 
 def _branches(config: ProbeConfig, sizes: Sequence[int]) -> str:
     """The formula of a residual layer, and which layers have it if not all."""
     if not config.residual:
         return ""
-    scale, skipped = config.branch_factor, skips(sizes)
-    text = f"; h + {'' if scale == 1 else f'{scale:.3g} '}phi(z)" + (" from W = 0" if config.zero_init_last else "")
-    if len(skipped) == len(sizes) - 1:
-        return text
-    return f"{text} in {len(skipped)} of {len(sizes) - 1} layers, where widths agree"
+    scale, block, layers = config.branch_factor, config.block, len(sizes) - 1
+    text = f"; h + {'' if scale == 1 else f'{scale:.3g} '}{_branch(block)}"
+    if config.zero_init_last:
+        text += f" from W{'' if block == 1 else block} = 0"
+    found, of, whole = len(branches(sizes, block)), layers // block, "layers" if block == 1 else "blocks"
+    return text if found == of else f"{text} in {found} of {of} {whole}, where widths agree"
+
+
+def _branch(block: int) -> str:
+    """What is added: `phi(z)`, or for two layers `z2, z2 = phi(h W1) W2`."""
+    if block == 1:
+        return "phi(z)"
+    rest = "".join(f") W{number}" for number in range(2, block + 1))
+    return f"z{block}, z{block} = {'phi(' * (block - 1)}h W1{rest}"
 
 
 def _words(name: str, spec: Spec | Initializer | Activation | None, capital: bool = True) -> str:
@@ -140,7 +151,8 @@ def slug(config: ProbeConfig, sizes: Sequence[int]) -> str:
         parts.append(f"{config.norm}-norm")
     if config.residual:
         scale = "" if config.branch_scale == 1 else f"-{_value(config.branch_scale)}"
-        parts.append(f"residual{scale}" + ("-zero" if config.zero_init_last else ""))
+        block = f"-block{config.block}" if config.block > 1 else ""
+        parts.append(f"residual{block}{scale}" + ("-zero" if config.zero_init_last else ""))
     if config.objective is not None:
         parts.append(config.objective.name + (f"-{config.train_steps}-steps" if config.train_steps else ""))
     if str(config.input) != "gaussian" and config.input != config.weights:

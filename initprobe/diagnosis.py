@@ -15,6 +15,7 @@ from initprobe.numbers import factor, percent, power, short
 from initprobe.registry import Registry
 from initprobe.results import Finding, LayerStats, ModuleStats, ProbeResult, Severity
 from initprobe.thresholds import Thresholds
+from initprobe.wiring import branches
 
 TensorProfile = list[tuple[int, float]]
 
@@ -148,11 +149,12 @@ def trend(profile: Sequence[float]) -> Trend:
 def _profile(result: ProbeResult, tensor: str) -> TensorProfile:
     """Layer and log10 variance, where it is known.
 
-    The read-out of a model of somebody's own is left out: by having fewer units it takes a factor from the gradient
-    once, at any depth. So are layers beside another: from one head to the next there is no way that a signal takes.
+    What is inside of a branch is judged by what the branch adds. The read-out of a model of somebody's own is left out:
+    by having fewer units it takes a factor from the gradient once, at any depth. So are layers beside another: from one
+    head to the next there is no way that a signal takes.
     """
     beside = _names(result, "beside")
-    layers = [layer for layer in result.layers if layer.name not in beside]
+    layers = [layer for layer in result.stream if layer.name not in beside]
     layers = layers[:-1] if layers[-1:] == list(result.layers[-1:]) and _has_readout(result) else layers
     known = ((layer.layer, layer.tensor(tensor).variance_log10) for layer in layers)
     return [(layer, value) for layer, value in known if value is not None]
@@ -190,11 +192,11 @@ def _gravity(decades: float, limits: Thresholds) -> Severity:
     return "error" if abs(decades) >= limits.grave_decades else "warning"
 
 
-def _per_layer(moved: Trend, symbol: str) -> str:
+def _per_layer(moved: Trend, symbol: str, step: str) -> str:
     rate = 10**moved.steady
     if rate < 1:
-        return f"each layer keeps {short(100 * rate)}% of the variance of {symbol}"
-    return f"each layer multiplies the variance of {symbol} by {short(rate)}"
+        return f"each {step} keeps {short(100 * rate)}% of the variance of {symbol}"
+    return f"each {step} multiplies the variance of {symbol} by {short(rate)}"
 
 
 def _norm(result: ProbeResult) -> str:
@@ -203,6 +205,21 @@ def _norm(result: ProbeResult) -> str:
 
 def _is_residual(result: ProbeResult) -> bool:
     return bool(result.config.get("residual"))
+
+
+def _added(result: ProbeResult) -> Collection[int]:
+    """The layers at whose end a branch is added to what it was given."""
+    block = result.config.get("block", 1)
+    if not _is_residual(result) or not isinstance(block, int):
+        return []
+    sizes = [result.layers[0].fan_in, *(layer.fan_out for layer in result.layers)]
+    return [branch[-1] + 1 for branch in branches(sizes, block)]
+
+
+def _on_stream(result: ProbeResult) -> Sequence[LayerStats]:
+    """The layers that are given the signal itself, and not what a branch has made of it."""
+    inside = {layer.layer for layer in result.layers if layer.inside_branch}
+    return [layer for layer in result.layers if layer.layer - 1 not in inside]
 
 
 def _is_plain(result: ProbeResult) -> bool:
@@ -269,7 +286,8 @@ def _trend_seen(result: ProbeResult, tensor: str, sign: int, limits: Thresholds)
     moved, profile = found
     (first, a), (last, b) = profile[0], profile[-1]
     course = f"{_variance(a)} at layer {first}, {_variance(b)} at layer {last}"
-    evidence = f"{_arithmetic(result)}{_per_layer(moved, _TREND_SYMBOLS[tensor])} ({course})"
+    step = "layer" if len(result.stream) == len(result.layers) else "branch"
+    evidence = f"{_arithmetic(result)}{_per_layer(moved, _TREND_SYMBOLS[tensor], step)} ({course})"
     cause = _cause_of_wiring(result, tensor)
     return Observation(first if tensor == "output" else last, evidence, _gravity(moved.change, limits), cause)
 
@@ -372,12 +390,14 @@ def _void(result: ProbeResult, limits: Thresholds) -> Observation | None:
 
 
 def _symmetric(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    added = _added(result)
     return _first(
         result,
         # What a skip adds tells units apart.
         lambda layer: (
             layer.weight.variance == 0
-            and 1 < layer.fan_out != layer.fan_in * _is_residual(result)
+            and layer.fan_out > 1
+            and layer.layer not in added
             and not _will_move(layer)
         ),
         lambda layer: f"every weight is {short(layer.weight.mean)}, so {layer.fan_out} units are one",
@@ -388,23 +408,28 @@ def _symmetric(result: ProbeResult, limits: Thresholds) -> Observation | None:
 def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Observation | None:
     def words(layer: LayerStats) -> str:
         cosine, second = layer.correlation or 0.0, (layer.preactivation.rms or 0.0) ** 2
-        last = result.layers[-1]
-        end = "" if last is layer or last.correlation is None else f", {last.correlation:.4f} at the last layer"
+        last = stream[-1]
+        name = "the last layer" if last is result.layers[-1] else f"layer {last.layer}"
+        end = "" if last is layer or last.correlation is None else f", {last.correlation:.4f} at {name}"
         return f"cosine {cosine:.3f} between two inputs{end}; q(1 - c) = {short(second * (1 - cosine))}"
 
-    started, ends = (layer.correlation or 0.0 for layer in (result.layers[0], result.layers[-1]))
+    stream = _on_stream(result)
+    fed = {layer.layer for layer in stream}
+    started, ends = (layer.correlation or 0.0 for layer in (stream[0], stream[-1]))
     if not _is_chain(result) and ends <= 1 - limits.indistinct:
         return None  # a branch in which inputs look alike says nothing of what goes round it
     return _first(
         result,
-        lambda layer: layer.correlation is not None and layer.correlation > 1 - limits.indistinct > started,
+        lambda layer: (
+            layer.correlation is not None and layer.correlation > 1 - limits.indistinct > started and layer.layer in fed
+        ),
         words,
         "info",
     )
 
 
 def _chaotic(result: ProbeResult, limits: Thresholds) -> Observation | None:
-    known = [layer.correlation for layer in result.layers if layer.correlation is not None]
+    known = [layer.correlation for layer in _on_stream(result) if layer.correlation is not None]
     if not _is_chain(result) or len(known) < 2 or known[0] < 0.3 or known[-1] > limits.decorrelated * known[0]:
         return None
     evidence = f"the cosine between two inputs falls from {known[0]:.2f} at layer 1 to {known[-1]:.2f} at the last"

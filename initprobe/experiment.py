@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from initprobe.inputs import read_labels, read_table, standardized
 from initprobe.memory import check_memory
 from initprobe.normals import standard_normal
 from initprobe.objective import Task, task_of
-from initprobe.wiring import Wiring, wirings
+from initprobe.wiring import Wiring, branches, wirings
 
 Array = npt.NDArray[Any]
 
@@ -85,8 +84,9 @@ def prepare(config: ProbeConfig) -> Experiment:
         raise ConfigError(
             "init: identity needs every layer square; make input_width and widths equal, or use orthogonal"
         )
-    if config.residual and all(a != b for a, b in itertools.pairwise(sizes)):
-        raise ConfigError("residual: no layer is as wide as what it is given, so none has a skip; repeat a width")
+    if config.residual and not branches(sizes, config.block):
+        whole = "layer" if config.block == 1 else f"block of {config.block} layers"
+        raise ConfigError(f"residual: no {whole} is as wide as what it is given, so none has a skip; repeat a width")
     check_fit_samples(config, batch)
     check_memory(config, sizes, batch, 0 if table is None else table.nbytes)
     chosen = _chosen_rows(config, table, batch)

@@ -47,7 +47,8 @@ def _length(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:
     """Layers L, an input kept for each of L / s segments, and s layers' z, h and W at a time: least at this s."""
     layers, kept = len(sizes) - 1, batch * sum(sizes)
     held = 2 * batch * sum(sizes[1:]) + sum(a * b for a, b in itertools.pairwise(sizes))
-    return max(round(math.sqrt(layers * kept / held)), 1)
+    # A branch is in one segment, so that what it is added to is at hand.
+    return config.block * max(round(math.sqrt(layers * kept / held) / config.block), 1)
 
 
 def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tuple[int, int]:

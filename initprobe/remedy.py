@@ -252,7 +252,10 @@ def _rounded(low: float, high: float) -> Array:
     return np.round(np.arange(math.ceil(low / unit), high / unit) * unit, 12)
 
 
-_DEFAULTS = ("layers", "width", "input_width", "batch", "batches", "draws", "seed", "dtype", "norm", "branch_scale")
+_DEFAULTS = (
+    *("layers", "width", "input_width", "batch", "batches", "draws", "seed", "dtype"),
+    *("norm", "block", "branch_scale"),
+)
 _LOSS_FIELDS = ("loss", "classes", "labels", "train_steps", "learning_rate")
 _FLAGS = ("residual", "zero_init_last", "standardize", "full_weight_gradient")
 

@@ -192,7 +192,7 @@ class LayerStats(Record):
         gradient_to_weight_ratio: rms(dL/dW) / rms(W); null for all-zero weights.
         weight: W.
         preactivation: z, what phi is given: h W + b, after the norm where there is one.
-        output: h = phi(z); in a residual net the sum of the layer's input and its scaled branch.
+        output: h = phi(z); where a residual branch ends, the sum of what it was given and s times its own end.
         preactivation_gradient: dL/dz, before it goes back through the norm.
         output_gradient: dL/dh; N(0, 1) at the last layer by construction.
         weight_gradient: dL/dW, summed over the samples of all batches.
@@ -204,6 +204,7 @@ class LayerStats(Record):
         name: qualified name of the module that holds W, in a model of somebody's own; null in a net of `initprobe run`.
         kind: what kind of module that is; null where there is no name.
         activation: class of the module that made h of z; null where none was seen, and where there is no name.
+        inside_branch: the layer is in a residual branch of several layers, and not its last: its h is no sum yet.
     """
 
     layer: Annotated[int, Field(ge=1)]
@@ -225,6 +226,7 @@ class LayerStats(Record):
     name: str | None = None
     kind: ModuleKind | None = None
     activation: str | None = None
+    inside_branch: bool = False
 
     def tensor(self, name: str) -> TensorStats:
         """The statistics of a tensor of `TENSORS` by name."""
@@ -472,6 +474,11 @@ class ProbeResult(Record):
     def draws(self) -> int:
         """Number of independent networks behind each average."""
         return len(self.layers[0].output.variance_by_draw)
+
+    @cached_property
+    def stream(self) -> tuple[LayerStats, ...]:
+        """The layers but those inside of residual branches: their h, and its gradient, are the signal's own."""
+        return tuple(layer for layer in self.layers if not layer.inside_branch)
 
     def series(self, tensor: str, statistic: str = "variance") -> list[float]:
         """A statistic of a tensor over the layers, NaN where it is null: `series("output", "std")`."""

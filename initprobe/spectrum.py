@@ -183,6 +183,8 @@ def measure(
     check_samples(samples)
     if experiment.config.norm == "batch":
         raise ConfigError("norm: batch norm mixes the samples, so none has a Jacobian of its own; use layer or none")
+    if experiment.config.block > 1:
+        raise ConfigError("block: Jacobians are taken layer by layer, and a skip over several has none; use block 1")
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, not {threads}")
     config, total = experiment.config, experiment.config.draws * len(experiment.fans)

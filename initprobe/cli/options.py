@@ -45,13 +45,25 @@ _OPTIONS = (
         "--residual", is_flag=True, help="Add a layer's input to its output, where the widths agree: h + s phi(z)."
     ),
     click.option(
+        "--block",
+        type=int,
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Layers in a branch of --residual; one of several has no activation, and no norm, after its last layer.",
+    ),
+    click.option(
         "--branch-scale",
         default="1",
         show_default=True,
         metavar="S",
         help="s of --residual: a number, or 1/L or 1/sqrt(2L) with L the number of layers.",
     ),
-    click.option("--zero-init-last", is_flag=True, help="Start the branches of --residual with weights of 0."),
+    click.option(
+        "--zero-init-last",
+        is_flag=True,
+        help="Start the last layer of each branch with weights of 0; as in Fixup with --block 2.",
+    ),
     click.option("--batch", type=int, metavar="N", help="Samples in a batch.  [default: 1000, or all rows of a file]"),
     click.option(
         "--batches",
@@ -175,7 +187,7 @@ def named_as_options(fields: Container[str]) -> Iterator[None]:
 
 
 _FIELDS = ("init", "act", "bias_init", "layers", "width", "input_width", "standardize")
-_MORE_FIELDS = ("norm", "residual", "branch_scale", "zero_init_last", "batch", "batches", "seed")
+_MORE_FIELDS = ("norm", "residual", "block", "branch_scale", "zero_init_last", "batch", "batches", "seed")
 # Where they are not given, a file of weights decides them.
 _LEFT_OPEN = {"input_": "input", "draws": "draws", "dtype": "dtype", "weights": "weights"}
 # Not every command that runs experiments offers these.

@@ -74,15 +74,18 @@ class Gradients:
 def forward(learner: Learner, x: Array) -> list[Pass]:
     """Every layer of a batch, first to last."""
     found: list[Pass] = []
+    h = stream = x
     for parameters, wiring in zip(learner.layers, learner.wirings, strict=True):
-        found.append(_forward(learner, parameters, wiring, found[-1].h if found else x))
+        stream = h if wiring.opens else stream
+        found.append(_forward(learner, parameters, wiring, h, stream))
+        h = found[-1].h
     return found
 
 
-def _forward(learner: Learner, parameters: Parameters, wiring: Wiring, h_in: Array) -> Pass:
+def _forward(learner: Learner, parameters: Parameters, wiring: Wiring, h_in: Array, stream: Array) -> Pass:
     z = np.empty((len(h_in), parameters.weight.shape[1]), h_in.dtype)
     h = np.empty_like(z)
-    inverse = mlp.forward(parameters, learner.activation, h_in, (z, h), learner.pool, wiring)
+    inverse = mlp.forward(parameters, learner.activation, h_in, (z, h), learner.pool, wiring, stream)
     return Pass(h_in, z, h, inverse)
 
 
@@ -94,18 +97,25 @@ def gradients(learner: Learner, x: Array, labels: Array) -> Gradients:
         loss, logits = learner.loss.value_and_gradient(last @ learner.readout, labels)
         start = logits.astype(x.dtype)
         g = start @ learner.readout.T
-        found = []
+        found, stream = [], g
         for index in reversed(range(len(passes))):
-            here, g = _backward(learner, index, passes[index], g)
+            stream = g if learner.wirings[index].skip is not None else stream
+            here, g = _backward(learner, index, passes[index], g, stream)
             found.append(here)
         return Gradients(loss, last.T @ start, tuple(found[::-1]))
 
 
-def _backward(learner: Learner, index: int, passed: Pass, g: Array) -> tuple[LayerGradients, Array]:
-    """The gradients of layer `index` from `g = dL/dh`, and dL/dh of the layer below."""
+def _backward(
+    learner: Learner, index: int, passed: Pass, g: Array, stream: Array
+) -> tuple[LayerGradients, Array]:
+    """The gradients of layer `index` from `g = dL/dh`, and dL/dh of the layer below.
+
+    `stream` is dL/dh at the end of the branch that the layer is of, if it is of any.
+    """
     wiring, weight, activation = learner.wirings[index], learner.layers[index].weight, learner.activation
     out = np.empty_like(passed.z), np.empty_like(passed.h_in)
-    delta = mlp.backward(weight, activation, (passed.z, passed.h), g, out, learner.pool, wiring, passed.inverse)
+    both = passed.z, passed.h
+    delta = mlp.backward(weight, activation, both, g, out, learner.pool, wiring, passed.inverse, stream)
     gradient = np.empty_like(weight)
 
     def accumulate(rows: slice) -> None:

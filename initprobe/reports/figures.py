@@ -93,11 +93,11 @@ def _draw_overlaid(axes: Axes, results: Sequence[ProbeResult], index: int) -> No
     """The profile number `index` (h, then dL/dh) of every result."""
     for number, result in enumerate(results):
         profile = profiles(result)[index]
-        layers = np.arange(1, len(result.layers) + 1)
         dashes, color = divmod(number, len(_COLORS))
-        (line,) = axes.plot(layers, profile.log10, color=_COLORS[color], ls=_DASHES[dashes % len(_DASHES)], lw=1.8)
+        pattern = _DASHES[dashes % len(_DASHES)]
+        (line,) = axes.plot(profile.layers, profile.log10, color=_COLORS[color], ls=pattern, lw=1.8)
         line.set_label(f"{result.config.get('weights') or result.config['init']} + {result.config['act']}")
-        axes.plot(layers, profile.predicted, color=BLACK, lw=0.9, ls=":")
+        axes.plot(profile.layers, profile.predicted, color=BLACK, lw=0.9, ls=":")
     axes.set_title(f"Var({profile.label})", fontsize=11)
     _finish_profile_axes(axes, max(len(result.layers) for result in results))
 
@@ -222,15 +222,13 @@ def _draw_losses(axes: Axes, result: ProbeResult) -> None:
 def _draw_change(axes: Axes, result: ProbeResult) -> None:
     """Profiles of the new and of the trained network; dashed where new."""
     assert result.training is not None
-    layers = np.arange(1, len(result.layers) + 1)
+    layers = [layer.layer for layer in result.stream]
     for tensor, symbol, color in (("output", "h", BLUE), ("output_gradient", "dL/dh", ORANGE)):
-        axes.plot(
-            layers, result.series(tensor, "variance_log10"), color=color, lw=1.5, ls="--", label=f"Var({symbol}), new"
-        )
-        if result.training.layers is not None:
-            after = [_finite_or_nan(one.tensor(tensor).variance_log10) for one in result.training.layers]
-            axes.plot(layers, after, color=color, lw=1.8, label=f"Var({symbol}), trained")
-    _finish_profile_axes(axes, len(layers))
+        for when, shown, pattern in (("new", result.layers, "--"), ("trained", result.training.layers, "-")):
+            if shown is not None:
+                logs = [_finite_or_nan(shown[number - 1].tensor(tensor).variance_log10) for number in layers]
+                axes.plot(layers, logs, color=color, lw=1.5, ls=pattern, label=f"Var({symbol}), {when}")
+    _finish_profile_axes(axes, len(result.layers))
     _legend_above(axes)
 
 
@@ -343,16 +341,15 @@ def _draw_density(axes: Axes, strip: Strip, label: str) -> None:
 
 
 def _draw_profiles(axes: Axes, result: ProbeResult) -> None:
-    layers = np.arange(1, len(result.layers) + 1)
     shown = profiles(result)
-    few = len(layers) <= 40
+    few = len(result.layers) <= 40
     for profile, color, marker in zip(shown, (BLUE, ORANGE, GREEN), _MARKERS, strict=True):
-        _draw_profile(axes, layers, profile, color, marker if few else "")
+        _draw_profile(axes, profile, color, marker if few else "")
     if any(np.isfinite(profile.predicted).any() for profile in shown):
         axes.plot([], [], color=BLACK, lw=1, ls=":", label="theory +-2 SD")
     _mark_loss(axes, result.layers, ("preactivation", "output"), "from", "--")
     _mark_loss(axes, result.layers[::-1], ("output_gradient",), "down from", "-.")
-    _finish_profile_axes(axes, len(layers))
+    _finish_profile_axes(axes, len(result.layers))
     _legend_above(axes)
 
 
@@ -377,7 +374,8 @@ def _mark_loss(axes: Axes, layers: Sequence[LayerStats], tensors: Sequence[str],
             return
 
 
-def _draw_profile(axes: Axes, layers: Array, profile: Profile, color: str, marker: str) -> None:
+def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None:
+    layers = profile.layers
     axes.plot(layers, profile.log10, color=color, lw=1.8, marker=marker, ms=5, label=f"Var({profile.label})")
     axes.fill_between(layers, profile.low, profile.high, color=color, alpha=0.25, lw=0)
     axes.plot(layers, profile.predicted, color=BLACK, lw=1, ls=":")

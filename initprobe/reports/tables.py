@@ -136,8 +136,12 @@ def _gravity(result: ProbeResult) -> tuple[int, float]:
 
 def _ends(result: ProbeResult, tensor: str) -> tuple[float, float]:
     """log10 variance at the first and the last layer where it is known."""
-    known = [value for value in result.series(tensor, "variance_log10") if math.isfinite(value)]
+    known = [value for layer in result.stream if math.isfinite(value := _log10(layer.tensor(tensor)))]
     return (known[0], known[-1]) if known else (math.nan, math.nan)
+
+
+def _log10(stats: TensorStats) -> float:
+    return math.nan if stats.variance_log10 is None else stats.variance_log10
 
 
 _COMPARISON = (
@@ -152,7 +156,7 @@ _COMPARISON = (
 
 
 def _compared(result: ProbeResult) -> list[str]:
-    first, last = result.layers[0], result.layers[-1]
+    first, last = result.stream[0], result.stream[-1]
     return [
         f"{result.config.get('weights') or result.config['init']} + {result.config['act']}",
         "survives" if result.healthy else result.diagnosis[0].name,
@@ -160,7 +164,7 @@ def _compared(result: ProbeResult) -> list[str]:
         _value(last.output, last.output.variance),
         _value(first.output_gradient, first.output_gradient.variance),
         NOTHING if last.correlation is None else cosine(last.correlation),
-        _course(result.series("output", "variance_log10")),
+        _course([_log10(layer.output) for layer in result.stream]),
     ]
 
 
@@ -203,7 +207,7 @@ def _value(stats: TensorStats, value: float | None) -> str:
 def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
     edges = _spark_edges(result)
     return [
-        Column("\nlayer", lambda layer: str(layer.layer)),
+        _number_column(result),
         *([Column("\nmodule", lambda layer: _short_name(layer.name or NOTHING))] if result.modules else []),
         *_output_columns(result),
         *_gradient_columns(result),
@@ -211,6 +215,12 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
         *([Column("\ndW/W", lambda layer: short(layer.gradient_to_weight_ratio))] if verbose else []),
         Column(f"h in\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges)),
     ]
+
+
+def _number_column(result: ProbeResult) -> Column:
+    """The layers' numbers, those inside of residual branches in brackets."""
+    heading = "\nlayer" if len(result.stream) == len(result.layers) else "(branch)\nlayer"
+    return Column(heading, lambda layer: f"({layer.layer})" if layer.inside_branch else str(layer.layer))
 
 
 def _short_name(name: str) -> str:

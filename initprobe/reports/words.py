@@ -67,12 +67,12 @@ def _journey(tensor: str, known: Sequence[LayerStats]) -> str | None:
 
 
 def _output_words(result: ProbeResult) -> str | None:
-    journey = _journey("output", result.layers)
+    journey = _journey("output", result.stream)
     return journey and f"var h {journey}"
 
 
 def _gradient_words(result: ProbeResult) -> str | None:
-    journey = _journey("output_gradient", result.layers[::-1])
+    journey = _journey("output_gradient", result.stream[::-1])
     return journey and f"var dL/dh {journey}"
 
 

@@ -2,8 +2,8 @@
 
 Every number of `LayerStats` can be bounded at every layer, as `output.dead_fraction`. `TENSOR.variance_per_layer` is
 the geometric rate at which a tensor's variance changes from one layer to the next, first layer to last (for gradients
-too, although they travel the other way). `theory.z` is bounded in size: |z|. Bounds are inclusive. `RUN_NUMBERS` are of
-the whole net, and so is `healthy`.
+too, although they travel the other way), from end to end of branches where a residual net has several layers in each.
+`theory.z` is bounded in size: |z|. Bounds are inclusive. `RUN_NUMBERS` are of the whole net, and so is `healthy`.
 """
 
 from __future__ import annotations
@@ -214,13 +214,13 @@ def _verdicts(check: Check, result: ProbeResult) -> Iterator[Breach | None]:
 
 
 def _rate_verdict(check: Check, result: ProbeResult) -> Iterator[Breach | None]:
-    ends = (result.layers[0], result.layers[-1])
+    ends = (result.stream[0], result.stream[-1])
     if ends[0] is ends[1]:
         return
     tensors = [layer.tensor(check.name.partition(".")[0]) for layer in ends]
     first, last = (stats.variance_log10 for stats in tensors)
     if first is not None and last is not None:
-        rate = _power((last - first) / (len(result.layers) - 1))
+        rate = _power((last - first) / (ends[1].layer - ends[0].layer))
         yield None if check.bound.holds(rate) else Breach(check.name, None, rate, str(check.bound))
         return
     known = [first is not None, last is not None]
