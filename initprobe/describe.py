@@ -71,8 +71,8 @@ def _branch(block: int) -> str:
     """What is added: `phi(z)`, or for two layers `z2, z2 = phi(h W1) W2`."""
     if block == 1:
         return "phi(z)"
-    rest = "".join(f") W{number}" for number in range(2, block + 1))
-    return f"z{block}, z{block} = {'phi(' * (block - 1)}h W1{rest}"
+    inner = "phi(h W1)" if block == 2 else "phi(phi(h W1) W2)" if block == 3 else "phi(.. phi(h W1) ..)"
+    return f"z{block}, z{block} = {inner} W{block}"
 
 
 def _words(name: str, spec: Spec | Initializer | Activation | None, capital: bool = True) -> str:

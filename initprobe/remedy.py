@@ -61,7 +61,7 @@ def customary(activation: Activation) -> tuple[str, ...]:
 
 def _candidates(config: ProbeConfig, sick: ProbeConfig) -> Iterator[ProbeConfig]:
     """The same experiment with customary weights and zero biases."""
-    yield from _others(config, (*customary(config.activation), *_gains(config.activation)), sick)
+    yield from _others(config, (*customary(config.activation), *level_gains(config.activation)), sick)
 
 
 def _others(config: ProbeConfig, inits: Sequence[str], sick: ProbeConfig) -> Iterator[ProbeConfig]:
@@ -81,7 +81,7 @@ def _same(one: Initializer, other: Initializer, config: ProbeConfig) -> bool:
     return alike and (one.distribution.name, one.mean) == (other.distribution.name, other.mean)
 
 
-def _gains(activation: Activation) -> Iterator[str]:
+def level_gains(activation: Activation) -> Iterator[str]:
     """LeCun weights with the gain that keeps q = 1, and with the one at the edge of chaos where that is stable."""
     yield f"lecun:gain={gain_row(activation).forward:.4g}"
     point = critical_line(activation, 0.0)

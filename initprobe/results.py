@@ -475,7 +475,7 @@ class ProbeResult(Record):
         """Number of independent networks behind each average."""
         return len(self.layers[0].output.variance_by_draw)
 
-    @cached_property
+    @property
     def stream(self) -> tuple[LayerStats, ...]:
         """The layers but those inside of residual branches: their h, and its gradient, are the signal's own."""
         return tuple(layer for layer in self.layers if not layer.inside_branch)

@@ -154,7 +154,8 @@ def read(name: str, value: object, place: str = "") -> Setting:
 def recorded(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Setting]:
     """The fields that `names` are of, dotted or not, from the config of a result."""
     heads = {name.partition(".")[0] for name in names}
-    return {name: _recorded(name, config[name]) for name in heads}
+    # A field that came later, at its default, is in no config (`ProbeConfig._without_absent`).
+    return {name: _recorded(name, config.get(name, ProbeConfig.model_fields[name].default)) for name in heads}
 
 
 def _recorded(name: str, value: Any) -> Setting:
