@@ -26,7 +26,7 @@ from pydantic import (
 from initprobe.activations import ACTIVATIONS, Activation
 from initprobe.errors import ConfigError
 from initprobe.fits import Autoencoder
-from initprobe.functions import imported, own, reference
+from initprobe.functions import imported, is_unseen, own, reference
 from initprobe.grammar import Spec, Value, build, of_depth, parse_spec, parse_value
 from initprobe.initializers import INITIALIZERS, Initializer
 from initprobe.inputs import INPUTS, SUFFIXES, Noise
@@ -152,7 +152,9 @@ def as_input(value: object) -> Spec | Path:
 
 
 def _is_path(text: str) -> bool:
-    return text.lower().endswith(SUFFIXES) or "/" in text.partition(":")[0] or Path(text).is_file()
+    """A suffix or a slash makes a path; the name of an input is one whatever lies in the directory."""
+    name = text.partition(":")[0]
+    return text.lower().endswith(SUFFIXES) or "/" in name or (name.strip() not in INPUTS and Path(text).is_file())
 
 
 def _in_words(value: Spec | Initializer | Activation | Path) -> str:
@@ -382,7 +384,7 @@ class ProbeConfig(BaseModel):
             return self.network.initializer
         assert self.init is not None
         found: Initializer = self.init if isinstance(self.init, Initializer) else resolve(INITIALIZERS, self.init)
-        if found.tuning is None:
+        if found.tuning is None or is_unseen(self.activation):
             return found
         from initprobe.tuning import tuned  # brings the mean-field maps, which only these names need here
 

@@ -12,7 +12,7 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "numbers", "normals", "registry", "grammar", "activations", "flats", "functions", "fits",
+    "errors", "numbers", "normals", "registry", "grammar", "importing", "activations", "flats", "functions", "fits",
     "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights", "recognition",
     "meanfield", "tuning", "config", "memory",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
@@ -74,6 +74,7 @@ INSIDE = {
         "layout",
         "overrides",
         "expand",
+        "wishes",
         "plan",
         "store",
         "pool",

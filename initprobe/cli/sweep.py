@@ -70,12 +70,23 @@ def command(dry_run: bool, **options: Any) -> None:
     """
     from initprobe.sweep.plan import load
 
-    plan = load(options["config"], options["overrides"], options["where"])
     if dry_run:
-        print_costs(chosen(plan, options["shard"]))
+        _rehearse(options)
         return
+    plan = load(options["config"], options["overrides"], options["where"])
     outcome, failed = run_plan(plan, options)
     finish(outcome, failed)
+
+
+def _rehearse(options: dict[str, Any]) -> None:
+    """List the runs; a function that the file names is neither imported nor called."""
+    from initprobe.importing import without_importing
+    from initprobe.sweep.plan import load
+
+    with without_importing() as unseen:
+        print_costs(chosen(load(options["config"], options["overrides"], options["where"]), options["shard"]))
+    if unseen:
+        click.echo(f"note: not looked at, so as to run no code: {', '.join(unseen)}", err=True)
 
 
 def chosen(plan: Plan, part: str | None) -> tuple[Run, ...]:

@@ -17,12 +17,13 @@ from initprobe.errors import ConfigError, InputError
 from initprobe.grammar import Spec
 from initprobe.registry import suggestion
 from initprobe.sweep.checks import Check, make_check
-from initprobe.sweep.document import Document, parse, read_file
+from initprobe.sweep.document import Document, read_file
 from initprobe.sweep.expand import Draft, axis_names, drafts
-from initprobe.sweep.fields import SCALES, Setting, Settings, assemble, at, field_name, look, read, same
+from initprobe.sweep.fields import SCALES, Settings, assemble, at, look
 from initprobe.sweep.layout import Figure, Format, Heatmap, Histograms, SweepFile, read_layout
 from initprobe.sweep.overrides import apply_override
 from initprobe.sweep.runs import Run, Scalar
+from initprobe.sweep.wishes import granted, wish
 
 SUFFIX = ".yaml"
 
@@ -98,17 +99,19 @@ def shipped() -> dict[str, Path]:
 
 
 def find(source: str | Path) -> Path:
-    """The file that a path or a shipped config's name stands for; a file of that name comes first.
+    """The file that a path or a shipped config's name stands for.
+
+    A name that ships means what ships, whatever lies in the directory: a file of that name needs `./` or its suffix.
 
     Raises:
         InputError: there is neither.
     """
+    names = shipped()
+    if isinstance(source, str) and source in names:
+        return names[source]
     path = Path(source)
     if path.is_file():
         return path
-    names = shipped()
-    if str(source) in names:
-        return names[str(source)]
     hint = suggestion(str(source), list(names)) or " `initprobe list configs` shows those that ship with initprobe."
     raise InputError(f"{source}: no such file.{hint}")
 
@@ -172,26 +175,10 @@ def _picked(asked: Sequence[Draft], configs: Sequence[ProbeConfig], where: Itera
     """The runs, by number, that have every value asked for."""
     kept = list(range(len(asked)))
     for text in where:
-        wanted = _wanted(text)
+        wanted = wish(text)
         values = {index: _shown(asked[index].settings, configs[index], wanted.name) for index in kept}
-        kept = [index for index, value in values.items() if same(value, wanted.text)]
-        if not kept:
-            there = ", ".join(map(str, list(dict.fromkeys(v for v in values.values() if v is not None))[:_SHOWN]))
-            raise ConfigError(f"--where {text}: no run has it; {wanted.name} is {there or 'not set'}")
+        kept = granted(text, wanted, values)
     return kept
-
-
-_SHOWN = 8
-
-
-def _wanted(text: str) -> Setting:
-    name, equals, value = (part.strip() for part in text.partition("="))
-    if not (name and equals):
-        raise ConfigError(f"--where {text}: write FIELD=VALUE, as in act=relu")
-    option = f"--where {name}"
-    values = parse(value, option, lambda line: option).values
-    with at(option):
-        return read(field_name(name), values)
 
 
 def _checks(document: Document, layout: SweepFile) -> tuple[Check, ...]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from initprobe.config import ProbeConfig
 from initprobe.errors import InputError
-from initprobe.functions import source_file
 from initprobe.grammar import Spec
+from initprobe.importing import source_file
 from initprobe.results import SCHEMA_VERSION
 
 Scalar = str | int | float | bool
@@ -51,7 +51,7 @@ def run_key(config: ProbeConfig) -> str:
         config.input,
         config.labels,
         config.weights,
-        source_file(config.act) if isinstance(config.act, Spec) else None,
+        source_file(config.act.name) if isinstance(config.act, Spec) and ":" in config.act.name else None,
     ]
     data = [_content(path) for path in files if isinstance(path, Path)]
     whole = {"schema": SCHEMA_VERSION, "data": data, "config": config.model_dump(mode="json")}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from initprobe.config import ProbeConfig
-from initprobe.errors import ConfigError, InputError
+from initprobe.errors import InputError
 from initprobe.results import ProbeResult
 from initprobe.sweep.store import Row, Store, read_store
 
@@ -100,10 +101,28 @@ def _of_result(text: str | bytes, source: str, name: str) -> Kept:
     return Kept(name or result.description.title, "done", _canonical(result.config), lambda: result)
 
 
-def _canonical(config: dict[str, Any]) -> str:
-    """With the defaults of today, so that a field that came later does not set an old result apart."""
-    try:
-        whole = ProbeConfig(**config).model_dump(mode="json")
-    except ConfigError:  # somebody's own activation or initializer, known by its name alone
-        whole = config
-    return json.dumps(whole, sort_keys=True)
+def _canonical(config: Mapping[str, Any]) -> str:
+    """With the defaults of today, so that a field that came later does not set an old result apart.
+
+    As text: a config is not made of what a stranger wrote, which would import modules and read files.
+    """
+    return json.dumps(_filled(_defaults(), config), sort_keys=True)
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """What a config says of every field that is not given."""
+    found = ProbeConfig(init="he", act="relu").model_dump(mode="json")
+    return {name: value for name, value in found.items() if name not in ("init", "act")}
+
+
+def _filled(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults overridden, without what is null, and whole numbers written as such."""
+    whole: dict[str, Any] = {}
+    for name, value in {**defaults, **given}.items():
+        if isinstance(value, Mapping):
+            default = defaults.get(name)
+            whole[name] = _filled(default if isinstance(default, Mapping) else {}, value)
+        elif value is not None:
+            whole[name] = int(value) if isinstance(value, float) and value.is_integer() else value
+    return whole
