@@ -32,6 +32,7 @@ from initprobe.initializers import INITIALIZERS, Initializer
 from initprobe.inputs import INPUTS, SUFFIXES, Noise
 from initprobe.losses import LOSSES, Loss
 from initprobe.norms import NORMS
+from initprobe.own_init import imported_initializer, own_initializer
 from initprobe.registry import Registry, suggestion
 from initprobe.thresholds import Thresholds
 from initprobe.weights import Network, read_weights
@@ -118,11 +119,30 @@ def activation_of(spec: Spec) -> Activation:
     return found
 
 
+def as_initializer(value: object) -> Spec:
+    """As `as_spec`, and `package.module:name` of a function or record of one's own."""
+    return as_spec(value, lambda text: reference(text, INITIALIZERS) or parse_spec(text))
+
+
+def initializer_of(spec: Spec) -> Initializer:
+    """The initializer that `spec` names: one that ships, or one's own.
+
+    Raises:
+        ConfigError: there is no such initializer, or it cannot serve as one.
+    """
+    if ":" in spec.name:
+        return imported_initializer(spec)
+    found: Initializer = resolve(INITIALIZERS, spec)
+    return found
+
+
 def _initializer_spec(value: object) -> Spec | Initializer:
     if isinstance(value, Initializer):
         return value
-    spec = as_spec(value)
-    resolve(INITIALIZERS, spec)
+    if callable(value):
+        return own_initializer(value)
+    spec = as_initializer(value)
+    initializer_of(spec)
     return spec
 
 
@@ -219,7 +239,7 @@ def _validator(read: Any, examples: Sequence[str]) -> BeforeValidator:
 
 
 _WORDS = PlainSerializer(_in_words, return_type=str)
-_INITIALIZERS = [record.example for record in INITIALIZERS.values()]
+_INITIALIZERS = [*(record.example for record in INITIALIZERS.values()), "my.module:name"]
 InitializerSpec = Annotated[Spec | Initializer, _validator(_initializer_spec, _INITIALIZERS), _WORDS]
 ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACTIVATIONS, "my.module:name"]), _WORDS]
 InputSpec = Annotated[Spec | Path, _validator(as_input, [*INPUTS, "data.npy"]), _WORDS]
@@ -236,8 +256,9 @@ class ProbeConfig(BaseModel):
     """One experiment: a network, its input, and how often it is drawn.
 
     Args:
-        init: weight initializer: a name, `name:key=value,...`, or an `Initializer` of your own; absent where there are
-            `weights`.
+        init: weight initializer: a name, `name:key=value,...`, `package.module:name` of a function
+            `f(rng, fan_in, fan_out, shape)` or an `Initializer` of your own, or such a function or record itself;
+            absent where there are `weights`.
         act: activation: a name, `name:key=value,...`, `package.module:name` of a vectorised function or an `Activation`
             of your own, or such a function or record itself.
         weights: .npz of a network, W1.., b1.., as `--save-weights` writes it, in place of `init` and of the shape. It
@@ -383,7 +404,7 @@ class ProbeConfig(BaseModel):
         if self.network is not None:
             return self.network.initializer
         assert self.init is not None
-        found: Initializer = self.init if isinstance(self.init, Initializer) else resolve(INITIALIZERS, self.init)
+        found = self.init if isinstance(self.init, Initializer) else initializer_of(self.init)
         if found.tuning is None or is_unseen(self.activation):
             return found
         from initprobe.tuning import tuned  # brings the mean-field maps, which only these names need here
@@ -394,8 +415,7 @@ class ProbeConfig(BaseModel):
     def bias_initializer(self) -> Initializer:
         """The bias initializer: the one asked for, the one that comes with the weights, or zeros."""
         if isinstance(self.bias_init, Spec):
-            bias: Initializer = resolve(INITIALIZERS, self.bias_init)
-            return bias
+            return initializer_of(self.bias_init)
         return self.bias_init or self.initializer.bias or INITIALIZERS["zeros"]
 
     @cached_property

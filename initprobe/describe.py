@@ -82,7 +82,7 @@ def _branch(block: int) -> str:
 
 def _words(name: str, spec: Spec | Initializer | Activation | None, capital: bool = True) -> str:
     text = name if ":" in name else name.replace("_", " ")  # of one's own, as it is typed
-    text = text[0].upper() + text[1:] if capital else text
+    text = text[0].upper() + text[1:] if capital and ":" not in name else text
     params = [f"{key} {_value(value)}" for key, value in spec.params.items()] if isinstance(spec, Spec) else []
     return f"{text} ({', '.join(params)})" if params else text
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from initprobe.inputs import read_labels, read_table, standardized
 from initprobe.memory import check_memory
 from initprobe.normals import standard_normal
 from initprobe.objective import Task, task_of
+from initprobe.own_init import OwnInitializer
 from initprobe.wiring import Wiring, branches, wirings
 
 Array = npt.NDArray[Any]
@@ -88,11 +90,19 @@ def prepare(config: ProbeConfig) -> Experiment:
         whole = "layer" if config.block == 1 else f"block of {config.block} layers"
         raise ConfigError(f"residual: no {whole} is as wide as what it is given, so none has a skip; repeat a width")
     check_fit_samples(config, batch)
+    _try_own(config, sizes)
     check_memory(config, sizes, batch, 0 if table is None else table.nbytes)
     chosen = _chosen_rows(config, table, batch)
     return Experiment(
         config, _rows_of(table, chosen), sizes, batch, task_of(config, _read_labels(config, table, chosen))
     )
+
+
+def _try_own(config: ProbeConfig, sizes: Sequence[int]) -> None:
+    """Draw weights of every size with an initializer of one's own, so that it complains before any work is done."""
+    if isinstance(config.initializer, OwnInitializer):
+        for fans in dict.fromkeys(pairwise(sizes)):
+            config.initializer.law(*fans)
 
 
 def _rows_of(table: Array | None, chosen: Array | None) -> Array | None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from initprobe.config import DEFAULT_BATCH, ProbeConfig
 from initprobe.errors import MemoryLimitError
+from initprobe.own_init import OwnInitializer
 
 # What Python, its threads' scratch blocks and the figures take besides the network.
 _OVERHEAD_BYTES = 150_000_000
@@ -78,6 +79,8 @@ def _kept(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tuple[int, i
     if config.norm != "none":  # dL/dz and dL/dy, which do not take the place of z
         activations += 2 * batch * min(_GRADIENTS_HELD, layers) * max(sizes)
     deviations = {"none": 0, "layer": batch * layers, "batch": sum(sizes[1:])}[config.norm]
+    if isinstance(config.initializer, OwnInitializer):  # drawn and judged in float64
+        weights += 5 * max(matrices) * np.dtype(float).itemsize // entry
     if config.network is not None:  # as they were read
         weights += sum(matrices)
     return weights * entry, activations * entry + deviations * np.dtype(float).itemsize

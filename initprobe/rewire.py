@@ -154,7 +154,7 @@ def _first_held(candidates: Iterable[ProbeConfig], sizes: Sequence[int], inputs:
 
 def _holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> bool:
     """The verdict would find nothing, nor, where norm and skips can be chosen, inputs that become one."""
-    if no_theory(config) or (config.residual and not branches(sizes, config.block)):
+    if no_theory(config, sizes) or (config.residual and not branches(sizes, config.block)):
         return False
     with np.errstate(all="ignore"):
         layers = _theory(config, sizes, inputs)

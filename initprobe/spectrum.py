@@ -296,7 +296,7 @@ def _add_layer(
 
 def _result(experiment: Experiment, samples: int, found: _Found) -> Spectrum:
     config = experiment.config
-    note = _no_theory(config)
+    note = _no_theory(config, experiment.sizes)
     alone, together = ({}, {}) if note else _predictions(experiment, found.inputs())
     sizes = experiment.sizes
     layers = tuple(
@@ -321,13 +321,14 @@ def _result(experiment: Experiment, samples: int, found: _Found) -> Spectrum:
     )
 
 
-def _no_theory(config: ProbeConfig) -> str | None:
+def _no_theory(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
     """Why there is no prediction for these weights, in words; None where there is one."""
     if not config.is_plain:
         return "no prediction: free probability is worked out here for nets without norm and skips"
-    if config.initializer.mean and config.initializer.distribution.gaussian_limit:
+    gaussian = config.initializer.distribution.gaussian_limit
+    if gaussian and any(rule.weight_mean for rule in rules_of(config, sizes)):
         return "no prediction: weights with a mean add a singular value that stands apart from all others"
-    return no_theory(config)
+    return no_theory(config, sizes)
 
 
 def _predictions(

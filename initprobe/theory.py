@@ -19,6 +19,7 @@ from initprobe.meanfield.quadrature import Array
 from initprobe.meanfield.samples import InputMoments, gauss_rule
 from initprobe.meanfield.spread import UNKNOWN, LayerSpread, Spread, spread
 from initprobe.meanfield.wired import predict_wired
+from initprobe.own_init import OwnInitializer
 from initprobe.results import Histogram, LayerStats
 from initprobe.results import LayerTheory as Prediction
 from initprobe.weights import Layer as Given
@@ -31,14 +32,19 @@ _GIVEN_NODES = 12
 _QUANTILES, _BISECTIONS = 2000, 60
 
 
-def no_theory(config: ProbeConfig) -> str | None:
-    """Why mean-field theory says nothing about these weights, in words; None where it does."""
+def no_theory(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
+    """Why mean-field theory says nothing about these weights, in words; None where it does.
+
+    `sizes` are the input's features and the units of each layer.
+    """
     init = config.initializer
+    if isinstance(init, OwnInitializer) and (fault := _own_fault(init, sizes)):
+        return f"no mean-field prediction: {fault}"
     if config.network is not None and config.network.fault is not None:
         return f"no mean-field prediction: {config.network.fault}"
     if init.fit is not None:
         return f"no mean-field prediction: {init.name} weights depend on the data"
-    if not config.is_plain and init.mean:
+    if not config.is_plain and any(one.weight_mean for one in rules_of(config, sizes)):
         return (
             f"no mean-field prediction: {init.name} weights have a mean, and of normalised and residual nets theory "
             "knows those without"
@@ -49,6 +55,14 @@ def no_theory(config: ProbeConfig) -> str | None:
         f"no mean-field prediction: {init.name} weights do not make a wide layer's pre-activations Gaussian and "
         "independent from unit to unit"
     )
+
+
+def _own_fault(init: OwnInitializer, sizes: Sequence[int]) -> str | None:
+    """Which layers' weights do not look independent, and why; None where all do."""
+    for fans in dict.fromkeys(itertools.pairwise(sizes)):
+        if fault := init.law(*fans).fault:
+            return f"{init.name} at {fans[0]} -> {fans[1]} does not look independent: {fault}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,7 @@ def foresee(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, sam
 
     `sizes` are the input's features and the units of each layer.
     """
-    if no_theory(config):
+    if no_theory(config, sizes):
         return None
     with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
         if not config.is_plain:
@@ -195,14 +209,17 @@ def rule(config: ProbeConfig, fans: tuple[int, int]) -> Layer:
     """What theory needs to know of a `fans = (fan_in, fan_out)` layer, from the rules its weights are sampled by."""
     init, bias = config.initializer, config.bias_initializer
     bias_variance = bias.variance(*fans)
-    kurtosis, kinship = init.distribution.fourth(fans[0])
+    mean, orthogonal, (kurtosis, kinship) = init.mean, init.distribution.orthogonal, init.distribution.fourth(fans[0])
+    if isinstance(init, OwnInitializer):
+        law = init.law(*fans)
+        mean, orthogonal, kurtosis = law.mean, law.orthogonal, law.kurtosis
     return Layer(
         *fans,
         weight_variance=init.variance(*fans),
-        weight_mean=init.mean,
+        weight_mean=mean,
         bias_variance=bias_variance,
         bias_mean=bias.mean,
-        orthogonal=init.distribution.orthogonal,
+        orthogonal=orthogonal,
         kurtosis=kurtosis,
         kinship=kinship,
         bias_nodes=bias_nodes(bias.distribution, math.sqrt(bias_variance)),

@@ -13,7 +13,9 @@ import click
 if TYPE_CHECKING:
     from initprobe.activations import Activation
     from initprobe.grammar import Spec
+    from initprobe.independence import Judged
     from initprobe.initializers import Initializer
+    from initprobe.own_init import OwnInitializer
     from initprobe.registry import Registry
 
 Line = tuple[str, str]
@@ -38,13 +40,15 @@ def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> 
       initprobe explain torch_linear
       initprobe explain gelu --figure gelu.png
       initprobe explain mymodule:swish
+      initprobe explain mymodule:draw_weights --fan-in 300
       initprobe explain rank-collapse
     """
-    from initprobe.config import as_activation
     from initprobe.errors import UnknownNameError
+    from initprobe.functions import reference
+    from initprobe.grammar import parse_spec
     from initprobe.reports.tables import console
 
-    spec = as_activation(name)
+    spec = reference(name, *_registries()) or parse_spec(name)
     homes = [registry for registry in _registries() if spec.name in registry]
     if not homes and not _is_own(spec):
         raise UnknownNameError(_nowhere(spec))
@@ -63,8 +67,15 @@ def _is_own(spec: Spec) -> bool:
 
 
 def _own(spec: Spec) -> list[tuple[str, Any]]:
-    from initprobe.config import activation_of
+    """An initializer if it is such a record or takes the four arguments of one, or else an activation."""
+    from initprobe.config import activation_of, initializer_of
+    from initprobe.importing import found_at
+    from initprobe.initializers import Initializer
+    from initprobe.own_init import takes_fans
 
+    found = None if spec.params else found_at(spec.name)
+    if isinstance(found, Initializer) or (callable(found) and takes_fans(found)):
+        return [("initializer", initializer_of(spec))]
     return [("activation", activation_of(spec))]
 
 
@@ -119,6 +130,7 @@ def _lines(record: Any, fans: tuple[int, int]) -> Iterator[Line]:
     from initprobe.activations import Activation
     from initprobe.diagnosis import Rule
     from initprobe.initializers import Initializer
+    from initprobe.own_init import OwnInitializer
 
     if record.aliases:
         yield "also", ", ".join(record.aliases)
@@ -126,13 +138,37 @@ def _lines(record: Any, fans: tuple[int, int]) -> Iterator[Line]:
         yield from (("meaning", record.meaning), ("measured", record.measurement), ("remedy", record.remedy))
     else:
         yield "formula", record.formula
-    if isinstance(record, Initializer):
+    if isinstance(record, OwnInitializer):
+        yield from _own_lines(record, fans)
+    elif isinstance(record, Initializer):
         yield from _initializer_lines(record, fans)
     elif isinstance(record, Activation):
         yield from _activation_lines(record)
     if params := getattr(record, "params", None):
         yield "parameters", ", ".join(f"{key}={value}" for key, value in params.items())
     yield "source", record.reference
+
+
+def _own_lines(init: OwnInitializer, fans: tuple[int, int]) -> Iterator[Line]:
+    """The variance as measured, at three sizes, so that it shows which fan it goes by."""
+    from initprobe.errors import ConfigError
+
+    for fan_in, fan_out in (fans, (2 * fans[0], fans[1]), (fans[0], 2 * fans[1])):
+        try:
+            law = init.law(fan_in, fan_out)
+        except ConfigError as error:
+            if (fan_in, fan_out) == fans:
+                raise
+            yield f"at {fan_in} -> {fan_out}", str(error)
+            continue
+        products = f"{fan_in * law.variance:.4g} / fan_in, {fan_out * law.variance:.4g} / fan_out"
+        mean = f"mean {law.mean:.4g}, " if law.mean else ""
+        yield f"at {fan_in} -> {fan_out}", f"{mean}variance {law.variance:.4g} = {products} (measured)"
+    yield "independent", _independence(init.law(*fans))
+
+
+def _independence(law: Judged) -> str:
+    return f"no, so there is no theory: {law.fault}" if law.fault else "yes, as far as it shows; theory applies"
 
 
 def _initializer_lines(init: Initializer, fans: tuple[int, int]) -> Iterator[Line]:

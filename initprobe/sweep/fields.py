@@ -10,7 +10,7 @@ import inspect
 import math
 import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +22,17 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from initprobe.activations import ACTIVATIONS
-from initprobe.config import ProbeConfig, activation_of, as_activation, as_input, as_spec, fault_text, scaled
+from initprobe.config import (
+    ProbeConfig,
+    activation_of,
+    as_activation,
+    as_initializer,
+    as_input,
+    as_spec,
+    fault_text,
+    initializer_of,
+    scaled,
+)
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.grammar import Spec, Value, parse_number, parse_value
 from initprobe.initializers import INITIALIZERS
@@ -167,7 +177,14 @@ def _recorded(name: str, value: Any) -> Setting:
 
 
 def _spec(field: str, value: object) -> Spec:
-    return as_activation(value) if field == "act" else as_spec(value)
+    return _AS_SPECS.get(field, as_spec)(value)
+
+
+_AS_SPECS: Mapping[str, Callable[[object], Spec]] = {
+    "act": as_activation,
+    "init": as_initializer,
+    "bias_init": as_initializer,
+}
 
 
 def _value_and_text(name: str, value: object) -> tuple[Any, Scalar]:
@@ -211,8 +228,8 @@ def _parameter(value: object) -> tuple[Value, Scalar]:
 def _named(field: str, value: object) -> Spec | Path:
     """A specification whose name is known; whether its parameters fit is seen when all of them are there."""
     found = as_input(value) if field == "input" else _spec(field, value)
-    if field == "act" and isinstance(found, Spec) and ":" in found.name:
-        activation_of(Spec(found.name, {}))
+    if field in _AS_SPECS and isinstance(found, Spec) and ":" in found.name:
+        (activation_of if field == "act" else initializer_of)(Spec(found.name, {}))
     elif isinstance(found, Spec):
         _ = _SPECS[field][found.name]
     return found
