@@ -280,7 +280,7 @@ class ProbeConfig(BaseModel):
         block: layers of a branch. One of several has no activation, and so no norm, after its last: for 2 it is
             `h + branch_scale (phi(h W1 + b1) W2 + b2)`. `layers` must be a multiple of it.
         branch_scale: of the branches of a residual net: a number, or text in which L is the number of layers, as in
-            `1/sqrt(2L)`.
+            `1/sqrt(2L)`. Training learns a scale of 0, as in ReZero, and no other.
         zero_init_last: start with weights of 0 in the last layer of each branch, so that the gradient passes unchanged,
             and the signal where `phi(0) = 0` or `block` is above 1. Branches of several layers open in training, as in
             Fixup: the last layer learns at once, from `phi(z1)' dL/dh`, and the others from the second step on. A
@@ -370,7 +370,8 @@ class ProbeConfig(BaseModel):
         if self.labels is not None and not isinstance(self.input, Path):
             raise ConfigError("labels: are for input from a file; a random linear teacher labels synthetic input")
         _check_block(self)
-        _ = self.branch_factor  # complains where it is no number at this depth
+        if self.branch_factor == 0 and self.zero_init_last:  # complains too where it is no number at this depth
+            raise ConfigError("zero_init_last: with a branch_scale of 0 neither would ever learn; give one of the two")
         return self
 
     @model_serializer(mode="wrap")

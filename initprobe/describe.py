@@ -66,6 +66,8 @@ def _branches(config: ProbeConfig, sizes: Sequence[int]) -> str:
         return ""
     scale, block, layers = config.branch_factor, config.block, len(sizes) - 1
     text = f"; h + {'' if scale == 1 else f'{scale:.3g} '}{_branch(block)}"
+    if scale == 0:
+        text += ", its scale learned in training"
     if config.zero_init_last:
         text += f" from W{'' if block == 1 else block} = 0"
     found, of, whole = len(branches(sizes, block)), layers // block, "layers" if block == 1 else "blocks"

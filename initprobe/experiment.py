@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Experiment:
         sizes: features of the input, then units of each layer.
         batch: samples in a batch.
         task: what a loss is taken of; None without one.
+        learned: what surrounds the activations after training; None for what the config says.
     """
 
     config: ProbeConfig
@@ -45,16 +47,17 @@ class Experiment:
     sizes: tuple[int, ...]
     batch: int
     task: Task | None = None
+    learned: tuple[Wiring, ...] | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Precision of the network."""
         return np.dtype(self.config.dtype)
 
-    @property
-    def wirings(self) -> list[Wiring]:
+    @cached_property
+    def wirings(self) -> Sequence[Wiring]:
         """What surrounds the activation of each layer."""
-        return wirings(self.config, self.sizes)
+        return self.learned or wirings(self.config, self.sizes)
 
     @property
     def fans(self) -> list[tuple[int, int]]:

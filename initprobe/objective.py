@@ -92,7 +92,8 @@ def learner_of(
         Parameters(one.weight, np.zeros(one.weight.shape[1], dtype) if one.bias is None else one.bias)
         for one in network
     ]
-    return Learner(layers, readout.astype(dtype), wirings, config.activation, task.loss, pool)
+    rescaled = frozenset(index for index, wiring in enumerate(wirings) if wiring.skip == 0)
+    return Learner(layers, readout.astype(dtype), list(wirings), config.activation, task.loss, pool, rescaled)
 
 
 def start_of(task: Task, learner: Learner, x: Array, labels: Array) -> Start:

@@ -232,11 +232,12 @@ class _Back:
     def _through(
         self, group: range, layers: Sequence[Parameters], inverses: Sequence[Array | None], h_in: Sequence[Array]
     ) -> None:
-        (z, h), g, wiring = self._trace.stack(group), self._g, self._experiment.wirings[group.start]
+        (z, h), g = self._trace.stack(group), self._g
         below = self._room(group.start - 1) if group.start else None
-        delta = z if wiring.norm is None else np.empty_like(z)
+        delta = z if self._experiment.wirings[group.start].norm is None else np.empty_like(z)
         inner = []
         for place in reversed(range(len(group))):
+            wiring = self._experiment.wirings[group[place]]  # alike but for scales that were learned
             self._rescale(group[place], g[place])
             if wiring.skip is not None:
                 self._stream = g[place]

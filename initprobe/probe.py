@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -163,7 +163,9 @@ def _trained(experiment: Experiment, trace: Trace, pool: Workers, steps: Steps) 
     course = train(learner, batch_at, config.train_steps, config.learning_rate, steps.advance)
     after = None
     if course.diverged_at is None:
-        after = _measured_again(experiment, learner.layers, streams, trace, pool)
+        after = _measured_again(
+            replace(experiment, learned=tuple(learner.wirings)), learner.layers, streams, trace, pool
+        )
     return Training(
         steps=config.train_steps,
         learning_rate=config.learning_rate,

@@ -102,7 +102,7 @@ def _statuses(
         status["output_gradient"] = _status(record.output_gradient, above, zero_is_true=normed)
         g = (record.output_gradient, status["output_gradient"])
         around = [g] if wiring.skip is not None else around
-        flat = _all_dead(record, own) or _all_saturated(record)
+        flat = _all_dead(record, own) or _all_saturated(record) or wiring.skip == 0
         z = (record.preactivation, status["preactivation"])
         status["preactivation_gradient"] = _status(record.preactivation_gradient, [g, z], zero_is_true=flat)
         delta = (record.preactivation_gradient, status["preactivation_gradient"])

@@ -20,7 +20,7 @@ from initprobe.meanfield.samples import InputMoments, gauss_rule
 from initprobe.meanfield.spread import UNKNOWN, LayerSpread, Spread, spread
 from initprobe.meanfield.wired import predict_wired
 from initprobe.own_init import OwnInitializer
-from initprobe.results import Histogram, LayerStats
+from initprobe.results import TENSORS, Histogram, LayerStats
 from initprobe.results import LayerTheory as Prediction
 from initprobe.weights import Layer as Given
 from initprobe.wiring import wirings
@@ -230,11 +230,10 @@ def _prediction(
     config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread, shares: tuple[float, ...] | None
 ) -> Prediction:
     return Prediction(
-        preactivation_variance=_number(theory.preactivation_variance),
-        output_variance=_number(theory.output_variance),
-        preactivation_gradient_variance=_number(theory.preactivation_gradient_variance),
-        output_gradient_variance=_number(theory.output_gradient_variance),
-        weight_gradient_variance=_number(theory.weight_gradient_variance),
+        **{
+            name: _number(getattr(theory, name), zero_is_true=config.zero_init_last or config.branch_factor == 0)
+            for name in (f"{tensor}_variance" for tensor in TENSORS if tensor != "weight")
+        },
         correlation=_finite(theory.correlation),
         output_spread=_finite(noise.output.averaged(config.draws).sd),
         output_gradient_spread=_finite(noise.output_gradient.averaged(config.draws).sd),
@@ -248,9 +247,9 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _number(variance: float) -> float | None:
-    """A variance, or None where it left the float range."""
-    return float(variance) if math.isfinite(variance) and variance > 0 else None
+def _number(variance: float, zero_is_true: bool) -> float | None:
+    """A variance, or None where it left the float range; one of 0 may be that of a branch that starts at 0."""
+    return float(variance) if math.isfinite(variance) and (variance > 0 or (zero_is_true and variance == 0)) else None
 
 
 def _z(layer: LayerStats, predicted: float, noise: Spread) -> float | None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -208,6 +209,50 @@ def test_zero_initialised_branches_pass_all_on_and_then_open(act, norm):
     assert all(layer.weight.rms > 0 for layer in after)
     assert all(new.weight_gradient.rms > 0 for new in after)
     assert result.training.final_loss < 0.9 * result.loss.chance
+
+
+@pytest.mark.parametrize("fields", [{"block": 1}, {"block": 2}, {"block": 2, "norm": "layer"}, {"block": 3}], ids=str)
+def test_scales_of_zero_are_learned(fields):
+    """ReZero, arXiv:2003.04887: an identity at the start, whose scales get a gradient at once, and all else from it."""
+    config = config_of(layers=6, width=40, branch_scale=0, draws=1, train_steps=80, classes=3, **fields)
+    result = run(config)
+    assert result.healthy and "its scale learned in training" in result.description.weights
+    assert len({layer.output.variance for layer in result.stream}) == 1
+    assert len({layer.output_gradient.variance for layer in result.stream}) == 1
+    assert all(layer.weight_gradient.rms == 0 for layer in result.layers)
+    after = result.training.layers
+    assert all(layer.weight_gradient.rms > 0 for layer in after)
+    stream = [layer.output.variance for layer in after if not layer.inside_branch]
+    assert len(set(stream)) == len(stream)
+    assert result.training.final_loss < 0.9 * result.loss.chance
+
+
+def test_the_gradient_of_a_scale_against_finite_differences():
+    rng = np.random.default_rng(5)
+    config = config_of(act="tanh", layers=4, width=6, batch=8, dtype="float64", branch_scale=0)
+    experiment = prepare(config)
+    arrays = first_network(experiment)
+    layers = [Parameters(arrays[f"W{n}"], arrays[f"b{n}"]) for n in range(1, 5)]
+    readout, labels, loss = rng.standard_normal((6, 3)), rng.integers(0, 3, 8), LOSSES["cross-entropy"]
+
+    def found(*scales):
+        around = list(experiment.wirings)
+        for index, scale in zip((1, 3), scales, strict=True):
+            around[index] = replace(around[index], skip=scale)
+        with workers(1) as pool:
+            learner = Learner(layers, readout, around, config.activation, loss, pool, frozenset({1, 3}))
+            return training.gradients(learner, arrays["x"], labels)
+
+    for scales in ((0.0, 0.0), (0.3, -0.2)):
+        (_, first, _, second), step = found(*scales).layers, 1e-6
+        for slope, ends in ((first.scale, (step, 0)), (second.scale, (0, step))):
+            above, below = (found(*(s + sign * e for s, e in zip(scales, ends, strict=True))).loss for sign in (1, -1))
+            assert slope == pytest.approx((above - below) / (2 * step), rel=1e-6, abs=1e-8)
+
+
+def test_two_ways_to_shut_a_branch_are_one_too_many():
+    with pytest.raises(ConfigError, match="neither would ever learn; give one of the two"):
+        config_of(branch_scale=0, zero_init_last=True, layers=2)
 
 
 def test_branches_of_one_layer_and_relu_stay_shut_and_get_the_fix():

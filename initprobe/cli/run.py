@@ -23,7 +23,7 @@ DEFAULT_OUT = "initprobe-out"
     "--init",
     metavar="NAME[:key=value,...]",
     help="Weight initializer: xavier, he, lecun, orthogonal, normal:std=0.01, he:mode=fan_out, xavier:gain=5/3, "
-    "torch_linear, ... `initprobe list initializers` shows all.",
+    "torch_linear, ... `initprobe list initializers` shows all; or package.module:name of a function of your own.",
 )
 @click.option(
     "--act",

@@ -6,7 +6,7 @@ The sums are those of `engine.mlp`, in blocks fixed by the shapes, so that a los
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,14 @@ Array = npt.NDArray[Any]
 class Learner:
     """A network with a read-out behind it; its parameters are changed in place by `step`.
 
+    A branch that starts with a scale of 0 learns it (ReZero, Bachlechner et al. 2020, arXiv:2003.04887): with it fixed,
+    nothing in the branch would.
+
     Attributes:
         layers: weights and biases, first to last.
         readout: `(units of the last layer, classes)`.
-        wirings: what surrounds each activation.
+        wirings: what surrounds each activation; a list, in which `step` puts those with a scale that was learned.
+        rescaled: the layers, from 0 on, whose scale is learned.
         activation: of every layer.
         loss: at the end.
         pool: threads.
@@ -37,10 +41,11 @@ class Learner:
 
     layers: Sequence[Parameters]
     readout: Array
-    wirings: Sequence[Wiring]
+    wirings: list[Wiring]
     activation: Activation
     loss: Loss
     pool: Workers
+    rescaled: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,15 @@ class Pass:
 
 @dataclass(frozen=True)
 class LayerGradients:
-    """What comes back to one layer: dL/dh, dL/dW, and the sum over samples of dL/dy, which is dL/db."""
+    """What comes back to one layer: dL/dh, dL/dW, and the sum over samples of dL/dy, which is dL/db.
+
+    `scale` is dL/ds, the sum over samples and units of dL/dh times what s multiplies; 0 where s is not learned.
+    """
 
     output: Array
     weight: Array
     bias: Array
+    scale: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,8 @@ def _backward(
     """
     wiring, weight, activation = learner.wirings[index], learner.layers[index].weight, learner.activation
     out = np.empty_like(passed.z), np.empty_like(passed.h_in)
+    branch = wiring.acting(activation).value(passed.z) if index in learner.rescaled else None
+    scale = 0.0 if branch is None else float(np.vdot(g.astype(float), branch.astype(float)))
     both = passed.z, passed.h
     delta = mlp.backward(weight, activation, both, g, out, learner.pool, wiring, passed.inverse, stream)
     gradient = np.empty_like(weight)
@@ -122,7 +133,7 @@ def _backward(
         np.matmul(passed.h_in[:, rows].T, delta, out=gradient[rows])
 
     learner.pool.map(accumulate, row_blocks(*gradient.shape))
-    return LayerGradients(g, gradient, delta.sum(axis=0)), out[1]
+    return LayerGradients(g, gradient, delta.sum(axis=0), scale), out[1]
 
 
 def step(learner: Learner, found: Gradients, learning_rate: float) -> None:
@@ -138,6 +149,10 @@ def step(learner: Learner, found: Gradients, learning_rate: float) -> None:
             np.subtract(parameters.weight, gradient.weight, out=parameters.weight)
             if parameters.bias is not None:
                 parameters.bias[...] -= rate * gradient.bias
+    for index in learner.rescaled:
+        wiring = learner.wirings[index]
+        assert wiring.skip is not None
+        learner.wirings[index] = replace(wiring, skip=wiring.skip - learning_rate * found.layers[index].scale)
 
 
 def broken_at(learner: Learner, x: Array) -> int:

@@ -161,6 +161,6 @@ def _predicted_profile(result: ProbeResult, tensor: str) -> tuple[Array, Array]:
     for layer in result.layers:
         theory = layer.theory
         variance = getattr(theory, f"{tensor}_variance", None)
-        values.append(math.nan if variance is None else math.log10(variance))
+        values.append(math.log10(variance) if variance else math.nan)
         spreads.append(2 * (getattr(theory, f"{tensor}_spread", None) or 0.0) / _LN10)
     return np.array(values), np.array(spreads)
