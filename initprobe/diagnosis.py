@@ -698,7 +698,7 @@ RULES: Registry[Rule] = Registry(
             name="dead-layer",
             meaning="a whole layer is 0, so nothing passes, forward or back",
             measurement="a layer whose outputs are all exactly 0",
-            remedy="random weights, no large negative biases; --block 2 where --zero-init-last shuts branches of one layer",
+            remedy="random weights, no large negative biases; --block 2 for branches that --zero-init-last shuts",
             reference="Lu et al. 2019, arXiv:1903.06733",
             look=_dead_layer,
         ),

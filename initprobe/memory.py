@@ -58,7 +58,7 @@ def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tupl
         return _kept(config, sizes, batch)
     entry, layers, length = np.dtype(config.dtype).itemsize, len(sizes) - 1, _length(config, sizes, batch)
     weights = (length + 1 + _GRADIENTS_HELD) * max(a * b for a, b in itertools.pairwise(sizes))
-    activations = batch * max(sizes) * (layers // length + 2 * length + _OUTPUT_GRADIENTS_HELD)
+    activations = batch * max(sizes) * (layers // length + 2 * length + _OUTPUT_GRADIENTS_HELD + (config.block > 1))
     return weights * entry, activations * entry
 
 
@@ -76,6 +76,8 @@ def _kept(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tuple[int, i
         weights += 2 * sum(matrices)
         activations += batch * 3 * sum(sizes[1:])
     activations += 2 * batch * sizes[0] * np.dtype(float).itemsize // entry  # for the moments of the input
+    if config.block > 1:  # dL/dh at the end of the branch that the way back is in
+        activations += batch * max(sizes)
     if config.norm != "none":  # dL/dz and dL/dy, which do not take the place of z
         activations += 2 * batch * min(_GRADIENTS_HELD, layers) * max(sizes)
     deviations = {"none": 0, "layer": batch * layers, "batch": sum(sizes[1:])}[config.norm]

@@ -57,7 +57,7 @@ _OPTIONS = (
         default="1",
         show_default=True,
         metavar="S",
-        help="s of --residual: a number, or 1/L or 1/sqrt(2L) with L the number of layers; training learns a scale of 0.",
+        help="s of --residual: a number, or 1/L or 1/sqrt(2L), L the number of layers; training learns a scale of 0.",
     ),
     click.option(
         "--zero-init-last",

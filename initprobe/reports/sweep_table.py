@@ -181,7 +181,9 @@ COLUMNS = {
         _variance_column("output.variance", "var h\nlast", lambda d: d.output[-1], True),
         _variance_column("theory.output_variance", "\ntheory", lambda d: d.output_theory[-1], False),
         _variance_column("output_gradient.variance", "dL/dh\nfirst", lambda d: d.gradient[d.start - 1], True),
-        _variance_column("theory.output_gradient_variance", "\ntheory", lambda d: d.gradient_theory[d.start - 1], False),
+        _variance_column(
+            "theory.output_gradient_variance", "\ntheory", lambda d: d.gradient_theory[d.start - 1], False
+        ),
         _number_column("correlation", "cos\nlast", lambda d: d.correlation, cosine),
         _number_column("output.saturated_fraction", "\nsat%", lambda d: d.saturated, percent),
         _number_column("output.dead_fraction", "\ndead%", lambda d: d.dead, percent),
