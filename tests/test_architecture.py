@@ -24,6 +24,7 @@ INSIDE = {
     "engine": [
         "streams",
         "workers",
+        "products",
         "sketch",
         "distribution",
         "record",
@@ -81,6 +82,7 @@ INSIDE = {
         "runner",
         "remote",
         "sources",
+        "rounding",
         "diff",
     ],
     "cli": [

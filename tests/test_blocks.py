@@ -99,9 +99,8 @@ def test_gradients_against_finite_differences(fields, act):
 @pytest.mark.parametrize("zero", [False, True])
 @pytest.mark.parametrize("norm", ["none", *NORMS])
 @pytest.mark.parametrize("widths", [(50, 50, 50, 50), (50, 30, 50, 20, 60, 20), (40, 50, 30, 50)])
-def test_statistics_against_autograd(widths, norm, zero):
+def test_statistics_against_autograd(torch, widths, norm, zero):
     """The saved network redone in torch, with torch's own norms: every variance to 1e-6 relative in float64."""
-    torch = pytest.importorskip("torch")
     config = config_of(
         act="gelu", bias_init="normal:std=0.1", widths=widths, batch=90, draws=1, norm=norm, dtype="float64",
         branch_scale=0.4, zero_init_last=zero, input_width=50,

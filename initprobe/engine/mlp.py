@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.activations import Activation
+from initprobe.engine.products import has_equal_columns, multiplier
 from initprobe.engine.streams import Purpose, Streams, stream_blocks
 from initprobe.engine.workers import Workers, cached, row_blocks
 from initprobe.initializers import Initializer
@@ -77,9 +78,10 @@ def forward(
     """
     z, h = out
     activation, given = wiring.acting(activation), h_in if stream is None else stream
+    write_product = multiplier(parameters.weight, has_equal_columns(h_in.T))
 
     def multiply(rows: slice) -> None:
-        np.matmul(h_in[rows], parameters.weight, out=z[rows])
+        write_product(h_in[rows], z[rows])
         if parameters.bias is not None:
             z[rows] += parameters.bias
 
@@ -141,6 +143,7 @@ def backward(
     """
     (z, h), (delta, below) = passed, out
     activation, around = wiring.acting(activation), g if stream is None else stream
+    write_product = None if weight is None else multiplier(weight.T)
 
     def differentiate(rows: slice) -> None:
         for part in cached(rows, g.shape[1]):
@@ -150,8 +153,8 @@ def backward(
                 delta[part] *= wiring.skip
 
     def pass_on(rows: slice) -> None:
-        if weight is not None and below is not None:
-            np.matmul(inner[rows], weight.T, out=below[rows])
+        if write_product is not None and below is not None:
+            write_product(inner[rows], below[rows])
             if wiring.opens:
                 below[rows] += around[rows]
 
