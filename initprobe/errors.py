@@ -4,6 +4,7 @@
     ├── ConfigError           a wrong option, value or file; one line, exit code 2   (also a ValueError)
     │   ├── UnknownNameError  a name no registry holds, with the nearest one         (also a KeyError)
     │   ├── InputError        input data that cannot be read or is not numbers
+    │   │   └── DamagedRun    one run of a store; the others can be read
     │   ├── OutputError       a file or directory that cannot be written
     │   ├── MemoryLimitError  a run that would not fit
     │   └── MissingLibraryError  an extra that is not installed                  (also an ImportError)
@@ -39,6 +40,10 @@ class UnknownNameError(ConfigError, KeyError):
 
 class InputError(ConfigError):
     """Input data that cannot be read, or is not a table of finite numbers."""
+
+
+class DamagedRun(InputError):
+    """What a store holds of one run cannot be read; the other runs are not touched by that."""
 
 
 class OutputError(ConfigError):

@@ -59,8 +59,10 @@ def found_at(name: str) -> Any:
     except ModuleNotFoundError as error:
         missing = error.name or module
         here = module == missing or module.startswith(f"{missing}.")
-        raise _absent(name, missing) if here else ConfigError(
-            f"{name}: there is no module {missing}; which {module} imports; install it"
+        raise (
+            _absent(name, missing)
+            if here
+            else ConfigError(f"{name}: there is no module {missing}; which {module} imports; install it")
         ) from None
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{name}: {module} cannot be imported ({in_words(error)})") from None

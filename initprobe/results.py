@@ -52,7 +52,7 @@ class Histogram(Record):
 
     low: Finite
     high: Finite
-    counts: tuple[int, ...]
+    counts: Annotated[tuple[int, ...], Field(min_length=1)]
 
 
 class Percentiles(Record):
@@ -464,7 +464,7 @@ class ProbeResult(Record):
     depth_scales: DepthScales | None = None
     healthy: bool = True
     diagnosis: tuple[Finding, ...] = ()
-    layers: tuple[LayerStats, ...]
+    layers: Annotated[tuple[LayerStats, ...], Field(min_length=1)]
     loss: LossStats | None = None
     training: Training | None = None
     modules: tuple[ModuleStats, ...] = ()

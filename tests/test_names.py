@@ -69,10 +69,11 @@ def test_what_is_at_its_default_is_left_out():
 
 
 def test_names_that_are_too_long_differ_where_they_are_cut():
-    long = [f"leaky_relu:slope=0.{'1' * 17}" for _ in range(2)]
+    long = f"leaky_relu:slope=0.{'1' * 17}"
     widths = tuple(range(100, 40, -1)), (*range(100, 42, -1), 41, 42)
-    names = [named(act=long[0], width=None, layers=None, widths=one, bias_init="uniform:low=-0.123456789012,high=0.1",
-                   residual=True, branch_scale=0.12345678901234, loss="mse", train_steps=3) for one in widths]  # fmt: skip
+    bias = "uniform:low=-0.123456789012,high=0.1"
+    shared = {"act": long, "width": None, "layers": None, "bias_init": bias, "residual": True, "loss": "mse"}
+    names = [named(**shared, branch_scale=0.12345678901234, train_steps=3, widths=one) for one in widths]
     assert len(set(names)) == 2 and all(len(name) <= 120 for name in names)
 
 

@@ -16,7 +16,7 @@ from initprobe.cli.sweep_output import table_options
 if TYPE_CHECKING:
     from initprobe.sweep.checks import Breach
     from initprobe.sweep.plan import Plan
-    from initprobe.sweep.store import Row
+    from initprobe.sweep.rows import Row
 
 
 @click.command("check")
@@ -38,7 +38,7 @@ def command(annotate: str | None, **options: Any) -> None:
     if not plan.checks:
         raise ConfigError(f"{plan.path}: no checks; write for example `checks: {{healthy: true}}`, or use `sweep`")
     outcome, failed = run_plan(plan, options)
-    found, idle = _judged(plan, Path(options["out"] or f"{DEFAULT_OUT}/{plan.name}") / STORE_FILE)
+    found, idle = _judged(plan, Path(options["out"] or f"{DEFAULT_OUT}/{plan.name}") / STORE_FILE, failed)
     _report(plan, found, idle)
     if annotate:
         for row, breach in found:
@@ -48,8 +48,8 @@ def command(annotate: str | None, **options: Any) -> None:
         raise CheckFailed(f"{len(found)} checks do not hold; the first: {_name(found[0][0])}: {found[0][1]}")
 
 
-def _judged(plan: Plan, path: Path) -> tuple[list[tuple[Row, Breach]], list[str]]:
-    """What breaks the checks, and the checks that spoke of nothing."""
+def _judged(plan: Plan, path: Path, failed: list[str]) -> tuple[list[tuple[Row, Breach]], list[str]]:
+    """What breaks the checks, and the checks that spoke of nothing; runs that cannot be read join the failed ones."""
     from initprobe.sweep.checks import applied, judge
     from initprobe.sweep.store import read_store
 
@@ -59,6 +59,7 @@ def _judged(plan: Plan, path: Path) -> tuple[list[tuple[Row, Breach]], list[str]
         for row, result in store.results([run.key for run in plan.runs]):
             found += [(row, breach) for breach in judge(plan.checks, result)]
             spoke |= applied(plan.checks, result)
+        failed += store.damage.values()
     return found, [str(check) for check in plan.checks if str(check) not in spoke]
 
 

@@ -11,9 +11,10 @@ import click
 
 from initprobe.cli.outputs import RESULT_FILE
 from initprobe.cli.sweep import STORE_FILE
+from initprobe.cli.sweep_output import tell_damage
 
 if TYPE_CHECKING:
-    from initprobe.sweep.diff import Change, Pair
+    from initprobe.sweep.diff import Change, Pair, Rule
     from initprobe.sweep.sources import Kept
 
 _MOST_ROWS = 50
@@ -37,7 +38,7 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
     Runs of the same configuration belong together; two single results are compared whatever they are. A tolerance in
     percent is relative to the old number, any other is a distance; 1% without one. `figures` is all that pictures are
     drawn from, with histograms compared by how far entries have moved, in percent of their rms. OLD need not exist
-    yet: nothing is compared then, and all is well.
+    yet: nothing is compared then, and all is well. Exits with 3 if a store is damaged at some runs.
 
     \b
     Examples:
@@ -47,7 +48,7 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
     from initprobe.cli import outputs
     from initprobe.errors import CheckFailed
     from initprobe.reports.tables import console
-    from initprobe.sweep.diff import DEFAULT_RULES, compare, paired, parse_rule
+    from initprobe.sweep.diff import DEFAULT_RULES, paired, parse_rule
     from initprobe.sweep.sources import kept_runs
 
     rules = tuple(map(parse_rule, asked)) or DEFAULT_RULES
@@ -57,8 +58,9 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
         click.echo(f"{old}: no baseline yet, nothing to compare; keep {new} as one")
         return
     with kept_runs(_files(old)) as before, kept_runs(now) as after:
-        pairs = paired(before, after)
-        changes = [compare(pair, rules) for pair in pairs]
+        damage = [kept.damage for kept in (*before, *after) if kept.damage]
+        before, after = ([kept for kept in runs if not kept.damage] for runs in (before, after))
+        pairs, changes = _compared(paired(before, after), rules, damage)
         headline = _headline(pairs, changes)
         notes = _strangers(before, after, pairs)
     found = [change for each in changes for change in each]
@@ -72,8 +74,26 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
         to.print(f"{_MOST_ROWS} of {len(found):,} changes", style="dim")
     if markdown:
         outputs.write_text(markdown, _markdown(headline, found[:_MOST_ROWS]))
+    tell_damage(damage)
     if asked and found:
         raise CheckFailed(f"{len(found):,} changes are more than was allowed; the first: {found[0]}")
+
+
+def _compared(
+    pairs: Sequence[Pair], rules: Sequence[Rule], damage: list[str]
+) -> tuple[list[Pair], list[tuple[Change, ...]]]:
+    """The pairs that can be compared, and what changed in each; a line joins `damage` for every one that cannot."""
+    from initprobe.errors import DamagedRun
+    from initprobe.sweep.diff import compare
+
+    whole, changes = [], []
+    for pair in pairs:
+        try:
+            changes.append(compare(pair, rules))
+            whole.append(pair)
+        except DamagedRun as error:
+            damage.append(str(error))
+    return whole, changes
 
 
 def _files(text: str) -> list[Path]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from initprobe.cli.sweep import STORE_FILE
-from initprobe.cli.sweep_output import axes_of, layout_from, show, table_options
+from initprobe.cli.sweep_output import axes_of, layout_from, show, table_options, tell_damage
 
 if TYPE_CHECKING:
-    from initprobe.sweep.store import Row
+    from initprobe.sweep.rows import Row
 
 
 @click.command("results")
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @table_options
 def command(store: str, where: tuple[str, ...], **options: Any) -> None:
     """Print the table of STORE, a sweep.db or the directory it lies in; also while the sweep is running.
+
+    Exits with 3 if the store is damaged at some runs; the others are shown.
 
     \b
     Examples:
@@ -39,6 +41,7 @@ def command(store: str, where: tuple[str, ...], **options: Any) -> None:
         for text in where:
             rows = _having(rows, text, axes)
         show(opened, rows, layout_from(axes, options), options)
+        tell_damage(opened.damage.values())
 
 
 def _having(rows: Sequence[Row], text: str, axes: Sequence[str]) -> list[Row]:

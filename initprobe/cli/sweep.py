@@ -16,9 +16,9 @@ from initprobe.cli.sweep_output import axes_of, layout_from, show, table_options
 
 if TYPE_CHECKING:
     from initprobe.sweep.plan import Plan
+    from initprobe.sweep.rows import Row
     from initprobe.sweep.runner import Event, Outcome, Workers
     from initprobe.sweep.runs import Run
-    from initprobe.sweep.store import Row
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -58,7 +58,7 @@ def command(dry_run: bool, **options: Any) -> None:
     """Run the experiments of CONFIG, a YAML file or a config that ships with initprobe.
 
     What is done is kept: start the same command again to go on after a crash or Ctrl-C, or to run what is new in the
-    file. Exits with 3 if a run failed; the others go on.
+    file; a run at which the store is damaged is run again. Exits with 3 if a run failed; the others go on.
 
     \b
     Examples:
@@ -110,7 +110,10 @@ def run_plan(plan: Plan, options: dict[str, Any]) -> tuple[Outcome, list[str]]:
     outputs.check_exports([options[name] for name in ("export_csv", "export_json", "markdown")], directory)
     workers = _workers(options)
     with open_store(directory / STORE_FILE) as store:
+        for line in store.drop_damaged([run.key for run in runs]):
+            click.echo(line, err=True)
         known = store.done()
+        _tell_outdated(runs, known)
         kept = sum(run.key in known for run in runs)
         again = f", {kept:,} of them done" if kept else ""
         click.echo(f"{plan.name}: {len(runs):,} runs{again}; {outputs.relative(store.path)}", err=True)
@@ -124,6 +127,19 @@ def run_plan(plan: Plan, options: dict[str, Any]) -> tuple[Outcome, list[str]]:
             for path in draw_all(plan, store, rows, directory, formats):
                 click.echo(f"wrote     {outputs.relative(path)}", err=True)
     return outcome, [_failure_words(row) for row in rows if row.error]
+
+
+def _tell_outdated(runs: Sequence[Run], known: frozenset[str]) -> None:
+    """Say that runs are done again whose numbers are those of an earlier revision of initprobe."""
+    from initprobe.sweep.runs import REVISION
+
+    count = sum(run.key not in known and not known.isdisjoint(run.former_keys) for run in runs)
+    if count:
+        click.echo(
+            f"{count:,} runs are of an earlier initprobe, whose numbers differ (results are of revision {REVISION} "
+            "now): they are run again and replaced; to keep them, give another -o",
+            err=True,
+        )
 
 
 def _failure_words(row: Row) -> str:

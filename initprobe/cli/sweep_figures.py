@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from initprobe.results import ProbeResult
     from initprobe.sweep.layout import Depth, Figure, Heatmap, Histograms
     from initprobe.sweep.plan import Plan
-    from initprobe.sweep.store import Row, Store
+    from initprobe.sweep.rows import Row
+    from initprobe.sweep.store import Store
 
 _SIGMAS = ["sigma_w", "sigma_b"]
 _GRADIENT = "output_gradient.variance"

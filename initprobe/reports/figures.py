@@ -36,6 +36,7 @@ _STYLE: dict[str, Any] = {
     "font.size": 10,
     "svg.hashsalt": "initprobe",
     "path.simplify": True,
+    "text.parse_math": False,  # a $ in a name or a file's is a $
     "text.hinting": "none",  # glyphs are a quarter of the drawing time, hinted ones more
     "axes.spines.top": False,
     "axes.spines.right": False,

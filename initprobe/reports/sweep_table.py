@@ -49,7 +49,7 @@ class Entry(Protocol):
 
     @property
     def state(self) -> str:
-        """`queued`, `running`, `done` or `failed`."""
+        """`queued`, `running`, `done`, `failed` or `damaged`."""
 
     @property
     def error(self) -> str | None:
@@ -288,7 +288,9 @@ def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
     to.print(table)
     if len(shown) < len(found):
         to.print(f"{len(shown)} of {len(found):,} rows; --rows all shows every one", style="dim")
-    for error, count in Counter(entry.error for entry in entries if entry.error).most_common(5):
+    for error, count in Counter(
+        entry.error for entry in entries if entry.error and entry.state == "failed"
+    ).most_common(5):
         times = f" ({count} runs)" if count > 1 else ""
         to.print(f"failed{times}: {error}", soft_wrap=True, markup=False, style="red")
 

@@ -16,6 +16,9 @@ from initprobe.importing import source_file
 from initprobe.results import SCHEMA_VERSION
 
 Scalar = str | int | float | bool
+# Raise it when a change of ours makes results other than they were: numbers, statistics or verdicts. What a store holds
+# of an earlier revision is then run again. tests/test_revision.py fails when it is forgotten.
+REVISION = 1
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,19 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """A hash of the whole configuration, the data it reads and the schema of results."""
+        """A hash of the whole configuration, the data it reads, and the schema and revision of results."""
         return run_key(self.config)
 
+    @property
+    def former_keys(self) -> tuple[str, ...]:
+        """The keys that it had in earlier revisions, the latest first."""
+        return tuple(run_key(self.config, revision) for revision in range(REVISION - 1, 0, -1))
 
-def run_key(config: ProbeConfig) -> str:
-    """A hash of everything that a result depends on but the versions of software.
+
+def run_key(config: ProbeConfig, revision: int | None = None) -> str:
+    """A hash of everything that a result depends on: configuration, data, and the revision of results (None: today's).
+
+    Versions of other software are not in it: NumPy's move the last digits, and streams of numbers seldom.
 
     Of a function of one's own the file that it stands in counts, not what that file imports.
 
@@ -59,6 +69,9 @@ def run_key(config: ProbeConfig) -> str:
     ]
     data = [_content(path) for path in files if isinstance(path, Path)]
     whole = {"schema": SCHEMA_VERSION, "data": data, "config": config.model_dump(mode="json")}
+    revision = REVISION if revision is None else revision
+    if revision > 1:  # the first is not written down, so that stores from before there were revisions are read
+        whole["revision"] = revision
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from initprobe.config import ProbeConfig
 from initprobe.errors import InputError
 from initprobe.results import ProbeResult
-from initprobe.sweep.store import Row, Store, read_store
+from initprobe.sweep.rows import Row
+from initprobe.sweep.store import Store, read_store
 
 _SQLITE = b"SQLite format 3\0"
 
@@ -27,12 +28,14 @@ class Kept:
         state: `done`, or why there is no result.
         config: its configuration as canonical JSON text: two runs with the same one are the same experiment.
         load: reads its result; only of a done run.
+        damage: the line that says that its store is damaged there; empty where it is not.
     """
 
     name: str
     state: str
     config: str
     load: Callable[[], ProbeResult]
+    damage: str = ""
 
 
 @contextmanager
@@ -63,6 +66,9 @@ def _is_store(file: Path) -> bool:
 
 def _from_store(store: Store, row: Row) -> Kept:
     name = " ".join(f"{axis}={value}" for axis, value in row.axes.items())
+    if row.state == "damaged":
+        fault = store.damage[row.key]
+        return Kept(name, f"damaged: {row.error}", fault, lambda: _none(fault), fault)
     state = f"failed: {row.error}" if row.state == "failed" else row.state
     return Kept(name, state, _canonical(json.loads(row.config)), lambda: store.result(row.key))
 
