@@ -262,7 +262,8 @@ _FLAGS = ("residual", "zero_init_last", "standardize", "full_weight_gradient")
 
 def command_line(config: ProbeConfig) -> str:
     """The `initprobe run` line of an experiment: what differs from the defaults is named."""
-    words = ["initprobe", "run", "--init", str(config.init), "--act", str(config.act)]
+    source = ["--init", str(config.init)] if config.weights is None else ["--weights", str(config.weights)]
+    words = ["initprobe", "run", *source, "--act", str(config.act)]
     if config.bias_init is not None:
         words += ["--bias-init", _name(config.bias_init)]
     if config.widths is not None:
@@ -271,7 +272,7 @@ def command_line(config: ProbeConfig) -> str:
         value = getattr(config, field)
         if value != ProbeConfig.model_fields[field].default:
             words += [f"--{field.replace('_', '-')}", str(value)]
-    if str(config.input) != "gaussian":
+    if str(config.input) != "gaussian" and config.input != config.weights:
         words += ["--input", str(config.input)]
     words += [f"--{flag.replace('_', '-')}" for flag in _FLAGS if getattr(config, flag)]
     changed = config.thresholds.model_dump(exclude_defaults=True)

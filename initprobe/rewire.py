@@ -45,9 +45,11 @@ def fix_for(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> 
     """
     if not _is_typed(config):
         return None
+    if config.network is not None and (line := _first_held(_softer(config), sizes, inputs)):
+        return line
     config = _drawn(config)
     bare = _changed(config, bias_init=None)
-    kept = [config, bare] if config.bias_init is not None else [bare]
+    kept = [config, bare] if isinstance(config.bias_init, Spec) else [bare]
     for one in kept:
         if line := _kept(one, config, sizes, inputs):
             return line
@@ -93,9 +95,9 @@ def _grown(config: ProbeConfig) -> Iterator[ProbeConfig]:
     for added in _ADDED:
         if (config.norm != "none" and "norm" in added) or (config.residual and "residual" in added):
             continue
-        grown = _changed(config, **added)
-        yield from [] if config.is_plain else [grown]
-        yield from _reweighted(grown)
+        yield from [] if config.is_plain else [_changed(config, **added)]
+        # At once, for weights that are fitted to the data take no norm and no skips.
+        yield from (_changed(config, init=init, **added) for init in customary(config.activation))
 
 
 def apart_for(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> str | None:
@@ -181,9 +183,11 @@ def _forecast(
     """The forecast of one net, and the cosine of two inputs at each of its layers that is given the signal itself."""
     around = wirings(config, sizes)
     stream = [layer for layer, wiring in zip(layers, around, strict=True) if not wiring.inside]
+    # Behind a scale of 0, which is what learns first, dL/dW is 0.
+    last = "weight_gradient" if config.branch_factor else "output_gradient"
     output, gradient, weight = (
         np.log10([[getattr(layer, f"{name}_variance") for layer in stream]])
-        for name in ("output", "output_gradient", "weight_gradient")
+        for name in ("output", "output_gradient", last)
     )
     # These maps have groups of samples of their own.
     net = replace(Net.of(config, sizes, inputs), shares=layers[0].state.shares)

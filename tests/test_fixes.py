@@ -1,12 +1,17 @@
 """The fix of a run keeps every option that was given, the weights apart, and is healthy when it is run."""
 
 import shlex
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from initprobe.cli.options import config_from
 from initprobe.cli.run import command
 from initprobe.config import ProbeConfig
+from initprobe.experiment import prepare
+from initprobe.initializers import INITIALIZERS
+from initprobe.networks import first_network
 from initprobe.probe import run
 
 SMALL = {"width": 80, "batch": 100, "draws": 2}
@@ -14,7 +19,7 @@ SMALL = {"width": 80, "batch": 100, "draws": 2}
 
 def fix_of(fields):
     settings = {name: value for name, value in SMALL.items() if name != "width" or "widths" not in fields}
-    result = run(ProbeConfig(**settings, **fields))
+    result = run(ProbeConfig(**settings | fields))
     assert not result.healthy
     (line,) = {finding.fix for finding in result.diagnosis if finding.severity != "info"}
     words = shlex.split(line)
@@ -59,6 +64,31 @@ def test_a_scale_that_was_given_is_kept_if_other_weights_hold():
 def test_weights_that_were_given_stay_where_weaker_branches_are_the_cure():
     fixed = fix_of({"init": "he:mode=fan_out", "act": "relu", "layers": 20, "residual": True})
     assert (str(fixed.init), fixed.branch_scale) == ("he:mode=fan_out", "1/sqrt(2L)")
+
+
+def test_fitted_weights_get_a_fix_too():
+    """They take no norm and no skips, so that a candidate with both would be refused."""
+    assert fix_of({"init": "autoencoder:epochs=1", "act": "gelu", "layers": 50, "width": 30}).init != "autoencoder"
+
+
+def test_a_scale_of_zero_is_kept():
+    wild = {"init": "normal:std=1", "act": "tanh", "layers": 6}
+    fixed = fix_of(wild | {"residual": True, "branch_scale": 0, "block": 2})
+    assert (fixed.residual, fixed.branch_scale, fixed.block) == (True, 0, 2)
+    assert run(fixed).healthy
+
+
+def test_weights_from_a_file_are_kept_where_weaker_branches_are_the_cure(tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez(path, **first_network(prepare(ProbeConfig(init="he", act="relu", layers=20, width=80, batch=100))))
+    fixed = fix_of({"weights": path, "act": "relu", "residual": True, "width": None, "draws": 1})
+    assert (fixed.weights, fixed.residual, fixed.branch_scale, fixed.input) == (path, True, "1/sqrt(2L)", path)
+    assert run(fixed).healthy
+
+
+def test_biases_that_have_no_name_to_type_are_not_typed():
+    record = replace(INITIALIZERS["zeros"], name="mine", mean=0.1)
+    assert fix_of({"init": "normal:std=0.01", "act": "tanh", "layers": 12, "bias_init": record}).bias_init is None
 
 
 def test_what_cannot_be_kept_is_dropped_last():
