@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from initprobe.results import LayerStats, ProbeResult, Severity
 
-Logs = Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)] | None, ...], Field(min_length=1)]
+Logs = tuple[Annotated[float, Field(allow_inf_nan=False)] | None, ...]
 
 
 class Digest(BaseModel):
@@ -54,12 +54,6 @@ class Digest(BaseModel):
     loss: Annotated[float | None, Field(allow_inf_nan=False)] = None
     final_loss: Annotated[float | None, Field(allow_inf_nan=False)] = None
     start: int = 1
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if len({len(logs) for logs in (self.output, self.output_theory, self.gradient, self.gradient_theory)}) > 1:
-            raise ValueError("not all of its logs have a number for every layer")
-        return self
 
     @property
     def verdict(self) -> str:

@@ -15,6 +15,8 @@
 The message says what, where and what to do, in one line.
 """
 
+from initprobe import plain
+
 
 class InitprobeError(Exception):
     """Base of every error that initprobe raises on purpose."""
@@ -22,8 +24,8 @@ class InitprobeError(Exception):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        # What a user typed may hold line breaks; what we answer is one line.
-        super().__init__(" ".join(message.splitlines()))
+        # What a user typed may hold anything at any length; what we answer is one line.
+        super().__init__(plain.message(message))
 
 
 class ConfigError(InitprobeError, ValueError):

@@ -7,7 +7,6 @@ of how much they change, and the first that theory expects to hold is offered.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -189,13 +188,14 @@ def _forecast(
         np.log10([[getattr(layer, f"{name}_variance") for layer in stream]])
         for name in ("output", "output_gradient", last)
     )
-    # These maps have groups of samples of their own.
-    net = replace(Net.of(config, sizes, inputs), shares=layers[0].state.shares)
-    lengths = [
-        layer.state.variance[None]
+    # These maps have groups of samples of their own, in each layer others.
+    acting = [
+        layer.state
         for layer, wiring in zip(layers, around, strict=True)
         if wiring.acting(config.activation) is config.activation
     ]
+    lengths, shares = [state.variance[None] for state in acting], [state.shares for state in acting]
     before = (PLAIN, *around)
     cosines = [layer.correlation for layer, below in zip(layers, before, strict=False) if not below.inside]
-    return Forecast(net, output, gradient, weight, lengths, np.zeros(1)), cosines
+    net = Net.of(config, sizes, inputs)
+    return Forecast(net, output, gradient, weight, lengths, np.zeros(1), shares), cosines

@@ -12,11 +12,12 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "numbers", "normals", "registry", "grammar", "importing", "activations", "flats", "functions", "fits",
-    "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "own_init", "weights",
-    "recognition", "meanfield", "tuning", "config", "memory",
-    "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
-    "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
+    "plain", "errors", "averages", "numbers", "machine", "files", "archives",
+    "normals", "registry", "grammar", "importing", "activations", "flats", "functions",
+    "fits", "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "own_init",
+    "weights", "recognition", "meanfield", "tuning", "config",
+    "engine", "memory", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy",
+    "rewire", "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
@@ -125,7 +126,7 @@ HOMES = {
         "reports/sweep_figures.py",
     ],
     "distributed": ["sweep/remote.py"],
-    "psutil": ["memory.py"],
+    "psutil": ["machine.py"],
     "torch": ["torch/"],
     "ruamel": ["sweep/document.py"],
 }

@@ -188,17 +188,3 @@ def test_a_row_of_the_store_is_not_what_figures_call(home, initprobe, tmp_path):
     assert (tmp_path / "initprobe-out" / "map" / "heatmap-1.png").exists()
     with read_store(Path("initprobe-out/map/sweep.db")) as store:
         assert all("evil:f" in row.config for row in store.rows())
-
-
-def test_text_from_data_is_drawn_as_it_is(home, initprobe, result):
-    """matplotlib would read what stands between two dollars as a formula, and fail on one that is none."""
-    whole = json.loads(result.to_json())
-    odd = r"$\frac{$ \x $$ $"
-    whole["description"] |= {"title": odd, "weights": odd, "setting": odd}
-    Path("odd.json").write_text(json.dumps(whole))
-    said = initprobe("show", "odd.json", "-o", "drawn", "--format", "svg,png")
-    assert said.code == 0, said.err
-    np.save("a$b$c.npy", np.random.default_rng(0).standard_normal((9, 9)))
-    text = "version: 1\nname: odd\ndefaults: {layers: 2, width: 9, draws: 1, act: tanh, init: he}\n"
-    Path("odd.yaml").write_text(text + "grid: {input: [a$b$c.npy, gaussian]}\nfigures: [depth, histograms, summary]\n")
-    assert initprobe("sweep", "odd.yaml", "-j", 1).code == 0

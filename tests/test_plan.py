@@ -225,7 +225,7 @@ def test_ten_thousand_runs_load_quickly(tmp_path):
 @pytest.mark.parametrize("source", ["nowhere.yaml", "article_figure", "", ".", "a\x00b", "../etc/passwd"])
 def test_a_file_that_is_not_there(tmp_path, monkeypatch, source):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="no such file") as caught:
+    with pytest.raises(ConfigError, match=r"no such file|is a directory|NUL") as caught:
         load(source)
     assert source != "article_figure" or "Did you mean 'article_figures'?" in str(caught.value)
 

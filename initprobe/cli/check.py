@@ -12,6 +12,7 @@ import click
 from initprobe.cli.run import DEFAULT_OUT
 from initprobe.cli.sweep import STORE_FILE, finish, run_plan, sweep_options
 from initprobe.cli.sweep_output import table_options
+from initprobe.plain import visible
 
 if TYPE_CHECKING:
     from initprobe.sweep.checks import Breach
@@ -42,7 +43,8 @@ def command(annotate: str | None, **options: Any) -> None:
     _report(plan, found, idle)
     if annotate:
         for row, breach in found:
-            click.echo(f"::error title=initprobe check,file={plan.path}::{_escaped(f'{_name(row)}: {breach}')}")
+            place = f"title=initprobe check,file={_property(str(plan.path))}"
+            click.echo(f"::error {place}::{_escaped(f'{_name(row)}: {breach}')}")
     finish(outcome, failed)
     if found:
         raise CheckFailed(f"{len(found)} checks do not hold; the first: {_name(found[0][0])}: {found[0][1]}")
@@ -83,9 +85,15 @@ def _report(plan: Plan, found: Sequence[tuple[Row, Breach]], idle: Sequence[str]
 
 
 def _name(row: Row) -> str:
-    return " ".join(f"{name}={value}" for name, value in row.axes.items()) or row.key[:8]
+    return visible(" ".join(f"{name}={value}" for name, value in row.axes.items())) or row.key[:8]
 
 
 def _escaped(text: str) -> str:
     """As GitHub's workflow commands want it."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    broken = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible(broken)
+
+
+def _property(text: str) -> str:
+    """The same for what stands before the message, where `:` and `,` end a value."""
+    return _escaped(text).replace(":", "%3A").replace(",", "%2C")

@@ -12,6 +12,7 @@ import click
 from initprobe.cli.outputs import RESULT_FILE
 from initprobe.cli.sweep import STORE_FILE
 from initprobe.cli.sweep_output import tell_damage
+from initprobe.plain import visible
 
 if TYPE_CHECKING:
     from initprobe.sweep.diff import Change, Pair, Rule
@@ -47,6 +48,7 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
     """
     from initprobe.cli import outputs
     from initprobe.errors import CheckFailed
+    from initprobe.files import check_file, kind_of
     from initprobe.reports.tables import console
     from initprobe.sweep.diff import DEFAULT_RULES, paired, parse_rule
     from initprobe.sweep.sources import kept_runs
@@ -54,8 +56,10 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
     rules = tuple(map(parse_rule, asked)) or DEFAULT_RULES
     outputs.check_exports([markdown], None)
     now = _files(new)
-    if not Path(old).exists():
-        click.echo(f"{old}: no baseline yet, nothing to compare; keep {new} as one")
+    for path in now:
+        check_file(path)
+    if kind_of(Path(old)) == "nothing":
+        click.echo(f"{visible(old)}: no baseline yet, nothing to compare; keep {visible(new)} as one")
         return
     with kept_runs(_files(old)) as before, kept_runs(now) as after:
         damage = [kept.damage for kept in (*before, *after) if kept.damage]
@@ -67,7 +71,7 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
     to = console(sys.stderr if markdown == outputs.STDOUT else sys.stdout)
     to.print(headline, style="bold", markup=False, soft_wrap=True)
     for note in notes:
-        to.print(note, markup=False, soft_wrap=True)
+        to.print(visible(note), markup=False, soft_wrap=True)
     if found:
         to.print(_table(found[:_MOST_ROWS]))
     if len(found) > _MOST_ROWS:
@@ -99,13 +103,16 @@ def _compared(
 def _files(text: str) -> list[Path]:
     """The file itself; of a directory its store, its result, or every JSON file in it."""
     from initprobe.errors import InputError
+    from initprobe.files import is_directory, is_file, reading
 
     path = Path(text)
-    if not path.is_dir():
+    if not is_directory(path):
         return [path]
     for name in (STORE_FILE, RESULT_FILE):
-        if (path / name).is_file():
+        if is_file(path / name):
             return [path / name]
+    with reading(path):
+        next(path.iterdir(), None)  # `glob` finds nothing where it may not look
     if found := sorted(path.glob("*.json")):
         return found
     raise InputError(f"{path}: holds no {STORE_FILE}, {RESULT_FILE} or other .json; name a file")
@@ -132,7 +139,7 @@ def _strangers(before: Sequence[Kept], after: Sequence[Kept], pairs: Sequence[Pa
 
 
 def _cells(change: Change) -> tuple[str, ...]:
-    return change.run, change.name, str(change.layer or ""), change.old, change.new, change.size
+    return tuple(map(visible, (change.run, change.name, str(change.layer or ""), change.old, change.new, change.size)))
 
 
 def _table(found: Sequence[Change]) -> object:
@@ -148,7 +155,7 @@ def _table(found: Sequence[Change]) -> object:
 
 
 def _markdown(headline: str, found: Sequence[Change]) -> str:
-    from initprobe.reports.sweep_table import markdown_row
+    from initprobe.reports.sweep_table import markdown_row, markdown_text
 
     rows = [_HEADINGS, ("---",) * len(_HEADINGS), *map(_cells, found)] if found else []
-    return "\n".join([f"**{headline}**", "", *map(markdown_row, rows)]) + "\n"
+    return "\n".join([f"**{markdown_text(headline)}**", "", *map(markdown_row, rows)]) + "\n"

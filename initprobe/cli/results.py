@@ -31,9 +31,10 @@ def command(store: str, where: tuple[str, ...], **options: Any) -> None:
       initprobe results sweep.db --export-csv results.csv
     """
     from initprobe.cli import outputs
+    from initprobe.files import is_directory
     from initprobe.sweep.store import read_store
 
-    path = Path(store) / STORE_FILE if Path(store).is_dir() else Path(store)
+    path = Path(store) / STORE_FILE if is_directory(Path(store)) else Path(store)
     outputs.check_exports([options[name] for name in ("export_csv", "export_json", "markdown")], None)
     with read_store(path) as opened:
         rows = list(opened.rows())

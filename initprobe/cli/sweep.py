@@ -13,6 +13,7 @@ import click
 
 from initprobe.cli.run import DEFAULT_OUT
 from initprobe.cli.sweep_output import axes_of, layout_from, show, table_options
+from initprobe.plain import visible
 
 if TYPE_CHECKING:
     from initprobe.sweep.plan import Plan
@@ -108,7 +109,7 @@ def run_plan(plan: Plan, options: dict[str, Any]) -> tuple[Outcome, list[str]]:
     formats = () if options["no_figures"] else outputs.parse_formats(options["formats"])
     _fill_exports(plan, directory, options)
     outputs.check_exports([options[name] for name in ("export_csv", "export_json", "markdown")], directory)
-    workers = _workers(options)
+    workers = _workers(options, len(runs))
     with open_store(directory / STORE_FILE) as store:
         for line in store.drop_damaged([run.key for run in runs]):
             click.echo(line, err=True)
@@ -166,12 +167,12 @@ def _fill_exports(plan: Plan, directory: Path, options: dict[str, Any]) -> None:
             options[option] = str(directory / name)
 
 
-def _workers(options: dict[str, Any]) -> Workers:
+def _workers(options: dict[str, Any], runs: int) -> Workers:
     from initprobe.errors import ConfigError
     from initprobe.sweep.runner import local_workers
 
     if not options["scheduler"]:
-        return local_workers(options["jobs"])
+        return local_workers(options["jobs"], runs)
     if options["jobs"] is not None:
         raise ConfigError("-j is for this machine; a Dask cluster has as many workers as it has")
     from initprobe.sweep.remote import dask_workers
@@ -191,7 +192,7 @@ def _progress() -> Iterator[Callable[[Event], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.fields[words]}"),
+        TextColumn("{task.fields[words]}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -231,7 +232,7 @@ def words_of(event: Event) -> str:
     if event.run is None:
         return "finishing what is in hand; Ctrl-C again to stop at once"
     axes = " ".join(f"{name}={value}" for name, value in event.run.axes.items())
-    return f"{event.kind} {axes}".strip()
+    return visible(f"{event.kind} {axes}".strip())
 
 
 def print_costs(runs: Sequence[Run]) -> None:

@@ -76,7 +76,7 @@ def _write(target: str, write: Callable[[IO[str]], None]) -> None:
     from initprobe.cli.outputs import STDOUT, write_whole
 
     if target == STDOUT:
-        write(sys.stdout)
+        _write_out(write)
         return
 
     def encoded(file: IO[bytes]) -> None:
@@ -85,6 +85,18 @@ def _write(target: str, write: Callable[[IO[str]], None]) -> None:
         wrapper.detach()
 
     write_whole(Path(target), encoded)
+
+
+def _write_out(write: Callable[[IO[str]], None]) -> None:
+    """Stream to standard output; what people read on a terminal has its control characters as escapes."""
+    from initprobe.plain import visible
+
+    if not sys.stdout.isatty():
+        write(sys.stdout)
+        return
+    text = io.StringIO()
+    write(text)
+    click.echo(visible(text.getvalue(), breaks=True), nl=False)
 
 
 def write_csv(store: Store, keys: Sequence[str], file: IO[str]) -> None:

@@ -20,6 +20,7 @@ def command(ctx: click.Context, files: tuple[str, ...]) -> None:
     """
     from initprobe.errors import ConfigError
     from initprobe.importing import without_importing
+    from initprobe.plain import visible
     from initprobe.sweep.plan import load
 
     bad = 0
@@ -28,7 +29,7 @@ def command(ctx: click.Context, files: tuple[str, ...]) -> None:
             with without_importing() as unseen:
                 count = len(load(file).runs)
             unread = f"; not looked at, so as to run no code: {', '.join(unseen)}" if unseen else ""
-            click.echo(f"{file}: ok: {count:,} run{'s' if count > 1 else ''}{unread}")
+            click.echo(f"{visible(file)}: ok: {count:,} run{'s' if count > 1 else ''}{visible(unread)}")
         except ConfigError as error:
             bad += 1
             click.echo(str(error))

@@ -170,10 +170,9 @@ def recorded(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Setti
 
 def _recorded(name: str, value: Any) -> Setting:
     # As text: a record of the user's own has a name that no registry knows, and a result must not import it.
-    if name in _SPECS:
-        text = value if isinstance(value, str) else str(value)
-        return Setting(name, _spec(name, value) if isinstance(value, str) else value, text, "")
-    return read(name, value)
+    if name not in _SPECS or value is None:
+        return read(name, value)
+    return Setting(name, _spec(name, value) if isinstance(value, str) else value, str(value), "")
 
 
 def _spec(field: str, value: object) -> Spec:

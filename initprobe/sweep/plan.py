@@ -14,6 +14,7 @@ from pathlib import Path
 import initprobe
 from initprobe.config import DEFAULT_BATCH, DEFAULT_LAYERS, DEFAULT_WIDTH, ProbeConfig
 from initprobe.errors import ConfigError, InputError
+from initprobe.files import kind_of
 from initprobe.grammar import Spec
 from initprobe.registry import suggestion
 from initprobe.sweep.checks import Check, make_check
@@ -69,6 +70,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
     for text in overrides:
         document = apply_override(document, text)
     layout = read_layout(document)
+    checks = _checks(document, layout)  # cheap, so that a fault in them is said before all runs are made
     asked = drafts(document, layout)
     configs = [_config(draft) for draft in asked]
     columns = {
@@ -84,7 +86,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
         path=path,
         runs=tuple(runs[index] for index in kept),
         axes=tuple(name for name in varying if len({columns[name][index] for index in kept}) > 1),
-        checks=_checks(document, layout),
+        checks=checks,
         figures=_figures(document, layout, columns, varying),
         export=layout.export,
     )
@@ -110,9 +112,11 @@ def find(source: str | Path) -> Path:
     if isinstance(source, str) and source in names:
         return names[source]
     path = Path(source)
-    if path.is_file():
+    if kind_of(path) not in ("nothing", "directory"):
         return path
     hint = suggestion(str(source), list(names)) or " `initprobe list configs` shows those that ship with initprobe."
+    if kind_of(path) == "directory":
+        raise InputError(f"{source}: is a directory; name a file in it")
     raise InputError(f"{source}: no such file.{hint}")
 
 
@@ -141,7 +145,7 @@ def _shown(settings: Settings, config: ProbeConfig, name: str) -> Scalar | None:
 
 def _used(config: ProbeConfig, name: str) -> Scalar | None:
     if config.network is not None and name in ("layers", "width"):
-        return len(config.layer_widths) if name == "layers" else None
+        return config.depth if name == "layers" else None
     if name == "layers":
         return len(config.widths or ()) or DEFAULT_LAYERS
     if name == "width":

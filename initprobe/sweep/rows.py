@@ -97,7 +97,10 @@ def _short(value: object) -> str:
 def _summary(elapsed_s: object, found: object, has_result: object) -> Digest:
     _require(bool(has_result), "its result is missing")
     _require(isinstance(elapsed_s, int | float) and math.isfinite(elapsed_s), "its elapsed_s is no number")
-    return Digest.model_validate_json(_text("digest", found))
+    summary = Digest.model_validate_json(_text("digest", found))
+    logs = (summary.output, summary.output_theory, summary.gradient, summary.gradient_theory)
+    _require(len({len(log) for log in logs}) == 1 and bool(logs[0]), "its digest has not a number for every layer")
+    return summary
 
 
 def _reason(fault: ValidationError) -> str:

@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from initprobe.config import ProbeConfig
-from initprobe.errors import InputError
+from initprobe.files import check_file, reading
 from initprobe.grammar import Spec
 from initprobe.importing import source_file
 from initprobe.results import SCHEMA_VERSION
@@ -76,11 +76,10 @@ def run_key(config: ProbeConfig, revision: int | None = None) -> str:
 
 
 def _content(path: Path) -> str:
-    try:
+    check_file(path)
+    with reading(path):
         seen = path.stat()
         return _digest(path, seen.st_size, seen.st_mtime_ns)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 @lru_cache(maxsize=64)

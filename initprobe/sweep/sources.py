@@ -12,6 +12,7 @@ from typing import Any
 
 from initprobe.config import ProbeConfig
 from initprobe.errors import InputError
+from initprobe.files import check_file, read_json, reading
 from initprobe.results import ProbeResult
 from initprobe.sweep.rows import Row
 from initprobe.sweep.store import Store, read_store
@@ -57,11 +58,9 @@ def kept_runs(files: Sequence[Path]) -> Iterator[list[Kept]]:
 
 
 def _is_store(file: Path) -> bool:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(len(_SQLITE)) == _SQLITE
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror or error}") from None
+    check_file(file)
+    with reading(file), file.open("rb") as opened:
+        return opened.read(len(_SQLITE)) == _SQLITE
 
 
 def _from_store(store: Store, row: Row) -> Kept:
@@ -74,10 +73,10 @@ def _from_store(store: Store, row: Row) -> Kept:
 
 
 def _from_json(file: Path) -> Iterator[Kept]:
+    text = read_json(file)
     try:
-        text = file.read_bytes()
         found = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON: {error}") from None
     runs = found.get("runs") if isinstance(found, dict) else found if isinstance(found, list) else None
     if runs is None:

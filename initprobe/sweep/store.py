@@ -17,6 +17,7 @@ from typing import Any
 
 from initprobe.digest import digest
 from initprobe.errors import DamagedRun, InputError, OutputError
+from initprobe.files import check_file, kind_of, reason
 from initprobe.results import SCHEMA_VERSION, ProbeResult
 from initprobe.sweep.database import connected, faults
 from initprobe.sweep.lock import claim, locked
@@ -289,8 +290,10 @@ def open_store(path: Path) -> Iterator[Store]:
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{path.parent} cannot be made: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{path.parent} cannot be made: {reason(error)}") from None
+        if kind_of(path) not in ("file", "nothing"):
+            raise OutputError(f"{path}: is a {kind_of(path)}; name a file for the store")
         _refuse_others(path)
         with faults(path):
             beside = stack.enter_context(locked(path))
@@ -314,8 +317,7 @@ def read_store(path: Path) -> Iterator[Store]:
     Raises:
         InputError: there is no store of this version.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; `initprobe sweep` makes one")
+    check_file(path, missing="; `initprobe sweep` makes one")
     with ExitStack() as stack:
         with faults(path):
             # Not read-only, where that can be: after a kill the reader may have to undo what was half-written.
