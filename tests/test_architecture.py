@@ -75,6 +75,7 @@ INSIDE = {
         "overrides",
         "expand",
         "plan",
+        "packing",
         "store",
         "pool",
         "runner",

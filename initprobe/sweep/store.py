@@ -21,12 +21,14 @@ from initprobe.config import ProbeConfig
 from initprobe.digest import Digest, digest
 from initprobe.errors import ConfigError, InputError, OutputError
 from initprobe.results import SCHEMA_VERSION, ProbeResult
+from initprobe.sweep.packing import pack, unpack
 from initprobe.sweep.runs import Run, Scalar
 
 State = Literal["queued", "running", "done", "failed"]
 
 # "iprb", so that `file` and we can tell a store from any other database; and the layout of its tables.
-_APPLICATION_ID, _LAYOUT = 0x69707262, 1
+_APPLICATION_ID, _LAYOUT = 0x69707262, 2
+_READ = (1, _LAYOUT)  # in layout 1, results are plain zlib
 _TABLES = """
 CREATE TABLE runs (
     key TEXT PRIMARY KEY,       -- hash of the configuration, its data and the schema of results
@@ -43,14 +45,13 @@ CREATE TABLE runs (
 -- Apart from the runs, which are read and moved by the thousand.
 CREATE TABLE results (
     key TEXT PRIMARY KEY REFERENCES runs,
-    result BLOB NOT NULL        -- zlib-compressed JSON: everything
+    result BLOB NOT NULL        -- JSON as `packing` packs it: everything
 );
 CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), words TEXT NOT NULL);
 """
 _NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 _PAGE = 200
 _PATIENCE_S = 0.5
-_FASTEST = 1  # of zlib's levels: twice as fast as the usual one, 10% larger
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Payload:
     @classmethod
     def of(cls, result: ProbeResult) -> Payload:
         """Packed where the work was done, so that the process that writes need not."""
-        whole = zlib.compress(result.to_json().encode(), _FASTEST)
+        whole = pack(result.to_json().encode())
         return cls(result.elapsed_s, digest(result).model_dump_json(), whole)
 
 
@@ -171,7 +172,7 @@ class Store:
         if packed is None:
             raise InputError(f"{self.path}: run {key} is not done")
         try:
-            return ProbeResult.from_json(zlib.decompress(packed), f"{self.path}, run {key}")
+            return ProbeResult.from_json(unpack(packed), f"{self.path}, run {key}")
         except zlib.error:
             raise InputError(f"{self.path}: the result of run {key} is damaged") from None
 
@@ -325,15 +326,20 @@ def _owner(path: Path) -> str:
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
         connection.executescript(f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};"
-                                 f"PRAGMA user_version = {_LAYOUT * 1000 + SCHEMA_VERSION}; COMMIT;")  # fmt: skip
+                                 f"PRAGMA user_version = {_version(_LAYOUT)}; COMMIT;")  # fmt: skip
     _check_kind(connection, path)
+    connection.execute(f"PRAGMA user_version = {_version(_LAYOUT)}")  # what is added an older version cannot read
+
+
+def _version(layout: int) -> int:
+    return layout * 1000 + SCHEMA_VERSION
 
 
 def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
     kind, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     if kind != _APPLICATION_ID:
         raise InputError(f"{path}: a database, but not of initprobe's sweeps")
-    if version != _LAYOUT * 1000 + SCHEMA_VERSION:
+    if version not in map(_version, _READ):
         raise InputError(f"{path}: written by another version of initprobe; run the sweep anew with another -o")
 
 
