@@ -90,6 +90,29 @@ def diagnose(
     return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(sorted(found, key=_place))})
 
 
+# Rules that name the first layer at which something holds, whatever the other layers are like; and those that name one
+# layer or module of several, each for itself. All others speak of the whole net.
+FROM_LAYER_ON = ("saturated", "dead-units", "dead-layer", "symmetric", "heavy-tailed-gradient")
+LAYER_BY_LAYER = ("no-gradient", "odd-layer", "void-parameter")
+
+
+def elsewhere(
+    result: ProbeResult, finding: Finding, spared: Callable[[int | None, str | None], bool], thresholds: Thresholds
+) -> Finding | None:
+    """What the finding's rule sees beside the layers and modules that are `spared`, by number and name."""
+    void = result.config.get("void")
+    names = {name: words for name, words in void.items() if not spared(None, name)} if isinstance(void, dict) else {}
+    left = result.model_copy(
+        update={
+            "layers": tuple(one for one in result.layers if not spared(one.layer, one.name)),
+            "modules": tuple(one for one in result.modules if not spared(one.layer, one.name)),
+            "config": result.config | ({"void": names} if names or void else {}),
+        }
+    )
+    saw = RULES[finding.rule].look(left, thresholds) if left.layers else None
+    return None if saw is None else _finding(result, RULES[finding.rule], saw, finding.fix)
+
+
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 _VOID = "void-parameter"
 

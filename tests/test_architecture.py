@@ -15,9 +15,10 @@ FLOORS = [
     "errors", "numbers", "normals", "registry", "grammar", "activations", "flats", "functions", "fits",
     "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights", "recognition",
     "meanfield", "tuning", "config", "memory",
-    "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
-    "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
-    "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
+    "engine", "results", "vocabulary", "diagnosis", "digest", "ignores", "reports", "describe", "summary", "theory",
+    "depth", "remedy", "rewire",
+    "objective", "experiment", "passes", "networks", "environment", "probe", "torch",
+    "spectrum", "frameworks", "choice", "recommend", "sweep", "testing", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
 INSIDE = {
@@ -51,6 +52,7 @@ INSIDE = {
         "sweep_maps",
         "sweep_figures",
         "export",
+        "junit",
     ],
     "torch": [
         "kinds",
@@ -75,17 +77,21 @@ INSIDE = {
         "overrides",
         "expand",
         "plan",
+        "known",
         "packing",
         "store",
         "pool",
         "runner",
         "remote",
         "sources",
+        "judging",
         "diff",
     ],
     "cli": [
         "options",
         "outputs",
+        "annotations",
+        "gate",
         "sweep_output",
         "sweep_figures",
         "run",

@@ -11,7 +11,8 @@ from sweep_files import SMALL, loaded
 import initprobe
 from initprobe.errors import ConfigError
 from initprobe.results import LayerStats, ProbeResult
-from initprobe.sweep.checks import CHECKED, LAYER_NUMBERS, RATES, Breach, Check, applied, check_name, judge
+from initprobe.sweep.checks import Breach, Check, applied, judge
+from initprobe.vocabulary import LAYER_NUMBERS, NAMES, RATES, check_name
 
 LAYERS = 4
 
@@ -51,10 +52,10 @@ def test_every_checked_name_is_one_of_a_result(relu):
         for part in name.split("."):
             node = None if node is None else node[part]
         assert node is None or isinstance(node, int | float), name
-    leaves = {name for name in LayerStats.model_fields if isinstance(dumped[name], int | float)} - {"layer"}
-    assert leaves <= set(CHECKED)
-    assert "output.percentiles.p50" in CHECKED and "theory.z" in CHECKED and len(RATES) == 6
-    assert not {"output.status", "output.histogram", "output.variance_by_draw", "layer"} & set(CHECKED)
+    leaves = {name for name in LayerStats.model_fields if isinstance(dumped[name], int | float)}
+    assert leaves <= set(NAMES)
+    assert "output.percentiles.p50" in NAMES and "theory.z" in NAMES and len(RATES) == 6
+    assert not {"output.status", "output.histogram", "output.variance_by_draw"} & set(NAMES)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():

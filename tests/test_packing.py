@@ -53,7 +53,7 @@ def test_any_json_comes_back_to_the_byte(value):
         b'["x:0.50,y","1,2.0]"]',
         b'{"counts":[4294967296]}',
         b'{"counts":[4294967295,0]}',
-        b'[-0.0,1e-7,1.5e-7,5e-324,1.7976931348623157e308,0.1]',
+        b"[-0.0,1e-7,1.5e-7,5e-324,1.7976931348623157e308,0.1]",
     ],
 )
 def test_odd_texts_come_back_to_the_byte(text):

@@ -13,6 +13,7 @@ from initprobe.cli.outputs import RESULT_FILE
 from initprobe.cli.sweep import STORE_FILE
 
 if TYPE_CHECKING:
+    from initprobe.reports.junit import Case
     from initprobe.sweep.diff import Change, Pair
     from initprobe.sweep.sources import Kept
 
@@ -30,14 +31,15 @@ _HEADINGS = ("run", "number", "layer", "was", "is", "change")
     metavar="NAME[:TOL]",
     help="Exit with 1 where it changed: verdict, missing, figures:1%, output.variance:10%, theory.z:0.5; repeatable.",
 )
+@click.option("--junit", metavar="FILE|-", help="A case for each run as JUnit XML, for CI; needs --fail-on.")
 @click.option("--markdown", metavar="FILE|-", help="The table as Markdown, as for a CI step summary.")
-def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) -> None:
+def command(old: str, new: str, asked: tuple[str, ...], junit: str | None, markdown: str | None) -> None:
     """Compare two sets of results run by run: each a sweep.db, JSON of `run`, `compare` or `sweep`, or a directory.
 
     Runs of the same configuration belong together; two single results are compared whatever they are. A tolerance in
     percent is relative to the old number, any other is a distance; 1% without one. `figures` is all that pictures are
     drawn from, with histograms compared by how far entries have moved, in percent of their rms. OLD need not exist
-    yet: nothing is compared then, and all is well.
+    yet: nothing is compared then, and all is well. If it does, a --fail-on that finds nothing to compare fails.
 
     \b
     Examples:
@@ -45,24 +47,30 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
       initprobe diff baseline.json initprobe-out/xavier-tanh-10x500 --fail-on output.variance:10%
     """
     from initprobe.cli import outputs
-    from initprobe.errors import CheckFailed
+    from initprobe.errors import CheckFailed, ConfigError
     from initprobe.reports.tables import console
-    from initprobe.sweep.diff import DEFAULT_RULES, compare, paired, parse_rule
+    from initprobe.sweep.diff import DEFAULT_RULES, Comparison, paired, parse_rule
     from initprobe.sweep.sources import kept_runs
 
     rules = tuple(map(parse_rule, asked)) or DEFAULT_RULES
-    outputs.check_exports([markdown], None)
+    if junit and not asked:
+        raise ConfigError("--junit: give --fail-on too; without it nothing can fail")
+    outputs.check_exports([markdown, junit], None)
     now = _files(new)
     if not Path(old).exists():
-        click.echo(f"{old}: no baseline yet, nothing to compare; keep {new} as one")
+        click.echo(f"{old}: no baseline yet, nothing to compare; keep {new} as one", err=junit == outputs.STDOUT)
+        if junit:
+            _write_junit(junit, [], [])
         return
     with kept_runs(_files(old)) as before, kept_runs(now) as after:
         pairs = paired(before, after)
-        changes = [compare(pair, rules) for pair in pairs]
+        comparison = Comparison(rules)
+        changes = [comparison.add(pair) for pair in pairs]
         headline = _headline(pairs, changes)
         notes = _strangers(before, after, pairs)
     found = [change for each in changes for change in each]
-    to = console(sys.stderr if markdown == outputs.STDOUT else sys.stdout)
+    idle = comparison.idle() if asked else []
+    to = console(sys.stderr if outputs.STDOUT in (markdown, junit) else sys.stdout)
     to.print(headline, style="bold", markup=False, soft_wrap=True)
     for note in notes:
         to.print(note, markup=False, soft_wrap=True)
@@ -72,8 +80,12 @@ def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) ->
         to.print(f"{_MOST_ROWS} of {len(found):,} changes", style="dim")
     if markdown:
         outputs.write_text(markdown, _markdown(headline, found[:_MOST_ROWS]))
+    if junit:
+        _write_junit(junit, list(zip(pairs, changes, strict=True)), idle)
     if asked and found:
         raise CheckFailed(f"{len(found):,} changes are more than was allowed; the first: {found[0]}")
+    if idle:
+        raise CheckFailed(idle[0])
 
 
 def _files(text: str) -> list[Path]:
@@ -132,3 +144,25 @@ def _markdown(headline: str, found: Sequence[Change]) -> str:
 
     rows = [_HEADINGS, ("---",) * len(_HEADINGS), *map(_cells, found)] if found else []
     return "\n".join([f"**{headline}**", "", *map(markdown_row, rows)]) + "\n"
+
+
+def _write_junit(target: str, compared: Sequence[tuple[Pair, Sequence[Change]]], idle: Sequence[str]) -> None:
+    from initprobe.cli.outputs import write_text
+    from initprobe.reports.junit import Case, junit
+
+    cases = [_case(pair, changes) for pair, changes in compared]
+    cases += [Case("something to compare", "failure", line) for line in idle]
+    write_text(target, junit("initprobe diff", cases))
+
+
+def _case(pair: Pair, changes: Sequence[Change]) -> Case:
+    from initprobe.reports.junit import Case
+
+    if changes:
+        return Case(pair.name, "failure", "\n".join(map(str, changes)))
+    if pair.old is None or pair.new is None:
+        return Case(pair.name, "skipped", f"only in {'NEW' if pair.old is None else 'OLD'}")
+    if pair.new.state.startswith("failed"):
+        return Case(pair.name, "error", pair.new.state)
+    both = pair.old.state == pair.new.state == "done"
+    return Case(pair.name) if both else Case(pair.name, "skipped", f"was {pair.old.state}, is {pair.new.state}")

@@ -17,6 +17,7 @@ from initprobe.errors import UnknownNameError
 from initprobe.numbers import NOTHING, percent, short, trimmed
 from initprobe.registry import suggestion
 from initprobe.reports.words import cosine
+from initprobe.vocabulary import NAMES, WHOLE
 
 Scalar = str | int | float | bool
 
@@ -192,6 +193,39 @@ COLUMNS = {
         Column("elapsed_s", "\nseconds", lambda group: f"{_seconds(group):.2f}", _seconds),
     )
 }
+# Read at the layer where a gradient has come furthest; any other number at the last.
+_AT_FIRST = ("preactivation_gradient", "output_gradient", "weight_gradient", "theory.preactivation_gradient_variance",
+             "theory.weight_gradient_variance", "loss_output_gradient", "loss_weight_gradient")  # fmt: skip
+
+
+def layer_of(name: str) -> int:
+    """The layer, from 0 on or -1, at which a table shows a number of a layer."""
+    return 0 if name.startswith(_AT_FIRST) else -1
+
+
+def _other_column(name: str) -> Column:
+    """A column of what only the whole result has: the mean over seeds of a number, or the commonest word."""
+    whole = name in WHOLE
+    where = "" if whole else "first" if layer_of(name) == 0 else "last"
+
+    def values(group: Group) -> list[str | float]:
+        found = [getattr(run, "numbers", {}).get(name) for run in group.runs]
+        return [str(one).lower() if isinstance(one, bool | str) else one for one in found if one is not None]
+
+    def mean(group: Group) -> float | str:
+        known = values(group)
+        numbers = [one for one in known if not isinstance(one, str)]
+        if not known or numbers:
+            return statistics.fmean(numbers) if numbers else math.nan
+        return Counter(known).most_common(1)[0][0]
+
+    def text(group: Group) -> str:
+        value = mean(group)
+        return value if isinstance(value, str) else NOTHING if math.isnan(value) else f"{value:.4g}"
+
+    return Column(name, f"{name}\n{where}" if where else f"\n{name}", text, mean)
+
+
 DEFAULT_COLUMNS = ("verdict", "output.variance", "theory.output_variance", "output_gradient.variance", "correlation")
 _LOSS_COLUMNS = {"loss.start": "loss", "training.final_loss": "final_loss"}
 
@@ -223,26 +257,39 @@ def layout(
     """
     shown = tuple(axis for axis in axes if axis != SEED)
     for name in columns:
-        _check_name(name, list(COLUMNS), "column")
+        _check_name(name, [], "column")
     if sort is not None:
-        _check_name(sort.removeprefix("-"), [*shown, *COLUMNS], "column")
-    return Layout(shown, tuple(COLUMNS[name] for name in columns), sort, rows)
+        _check_name(sort.removeprefix("-"), shown, "column")
+    return Layout(shown, tuple(map(_column, columns)), sort, rows)
 
 
-def _check_name(name: str, known: list[str], kind: str) -> None:
-    if name not in known:
-        raise UnknownNameError(
-            f"unknown {kind} {name!r}.{suggestion(name, known) or ' It is one of ' + ', '.join(known)}"
-        )
+def _column(name: str) -> Column:
+    return COLUMNS[name] if name in COLUMNS else _other_column(name)
+
+
+def _check_name(name: str, axes: Sequence[str], kind: str) -> None:
+    shown = [*axes, *COLUMNS]
+    if name not in shown and name not in NAMES:
+        hint = suggestion(name, [*shown, *NAMES])
+        hint = hint or f" It is one of {', '.join(shown)}, or any other number of the JSON, as in output.mean"
+        raise UnknownNameError(f"unknown {kind} {name!r}.{hint}")
+
+
+def others(how: Layout) -> list[str]:
+    """The names in a layout that only the whole result has."""
+    sort = [] if how.sort is None else [how.sort.removeprefix("-")]
+    named = [*(column.name for column in how.columns), *sort]
+    return [name for name in named if name not in COLUMNS and name not in how.axes]
 
 
 def _sorted(found: list[Group], how: Layout) -> list[Group]:
     if how.sort is None:
         return found
-    name, column = how.sort.removeprefix("-"), COLUMNS.get(how.sort.removeprefix("-"))
+    name = how.sort.removeprefix("-")
+    column = None if name in how.axes else _column(name)
 
     def rank(group: Group) -> tuple[bool, float, str]:
-        value = column.rank(group) if column and name not in how.axes else group.axes.get(name, "")
+        value = column.rank(group) if column else group.axes.get(name, "")
         if isinstance(value, str):
             return False, 0.0, value
         return math.isnan(value), (-value if how.sort != name else value), ""

@@ -196,7 +196,7 @@ def _wanted(text: str) -> Setting:
 
 def _checks(document: Document, layout: SweepFile) -> tuple[Check, ...]:
     return tuple(
-        make_check(name, bound, document.place(("checks", name, index)))
+        make_check(name, bound, document.place(("checks", name, index)), document.line(("checks", name, index)))
         for name, bounds in layout.checks.items()
         for index, bound in enumerate(bounds)
     )
