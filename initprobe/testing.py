@@ -62,7 +62,9 @@ def _asked(ignore: Mapping[str, Reason]) -> list[Ignore]:
     from initprobe.ignores import make_ignore, parse_target
 
     parts = {text: (given, None) if isinstance(given, str) else given for text, given in ignore.items()}
-    return [make_ignore(*parse_target(text), *given, f"ignore {text!r}") for text, given in parts.items()]
+    return [
+        make_ignore(*parse_target(text), reason, until, f"ignore {text!r}") for text, (reason, until) in parts.items()
+    ]
 
 
 def _read(known: str | Path | None) -> list[Ignore]:

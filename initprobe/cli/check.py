@@ -15,7 +15,7 @@ from initprobe.cli.sweep_output import Beside, table_options
 
 if TYPE_CHECKING:
     from initprobe.reports.junit import Case
-    from initprobe.results import ProbeResult
+    from initprobe.results import Ignored, ProbeResult
     from initprobe.sweep.checks import Breach
     from initprobe.sweep.judging import Judged, JudgedRun
     from initprobe.sweep.plan import Plan
@@ -53,7 +53,7 @@ def command(annotate: str | None, **options: Any) -> None:
     bench = _Bench(plan, gate_from(options, NAMES))
     outcome, failed = run_plan(plan, options, bench.look)
     _report(bench)
-    bench.gate.tell()
+    bench.gate.tell(fails=True, whole=not (options["where"] or options["shard"]))
     if annotate:
         _annotate(bench, "-" in (options["markdown"], options["export_csv"], options["export_json"], options["junit"]))
     if options["junit"]:
@@ -69,26 +69,32 @@ class _Bench:
         self.plan, self.gate = plan, gate
         self.rows: Sequence[Row] = ()
         self.judged: list[Judged] = []
+        self.ignored: Counter[tuple[str, str]] = Counter()
 
     def look(self, store: Store, rows: Sequence[Row]) -> Beside:
         """Judge the runs, one in memory at a time."""
         self.rows = rows
         for row, result in store.results([row.key for row in rows]):
-            self.judged += self._run(row, result, self.gate.ignores).checks
+            run = self._run(row, result, self.gate.ignores)
+            self.judged += run.checks
+            self.ignored.update(_ignored(run))
         return Beside(self.markdown(), self._marked)
 
     def _run(self, row: Row, result: ProbeResult, ignores: Sequence[Any]) -> JudgedRun:
         """Judged; where what is found is to be written as known, then it is ignored at once."""
-        from initprobe.sweep.judging import judge_run, known_in
+        from initprobe.sweep.judging import judge_run, known_breaches, known_findings
 
         gate = self.gate
         run = judge_run(self.plan.checks, row, result, ignores)
         gate.used |= run.used
         if gate.write_to is None:
             return run
-        known = list(known_in(run, gate.reason, gate.until))
-        gate.written += known
-        return judge_run(self.plan.checks, row, result, [*ignores, *gate.as_ignores(known)])
+        for known in (known_findings, known_breaches):  # with the findings ignored, less may be broken
+            entries = list(known(run, gate.reason, gate.until))
+            gate.written += entries
+            ignores = [*ignores, *gate.as_ignores(entries)]
+            run = judge_run(self.plan.checks, row, result, ignores)
+        return run
 
     def _marked(self, row: Row, result: ProbeResult) -> ProbeResult:
         from initprobe.ignores import apply
@@ -101,10 +107,13 @@ class _Bench:
         return [(one, breach) for one in self.judged for breach in one.breaches]
 
     @property
-    def excused(self) -> Counter[tuple[str, str]]:
-        """What is ignored, and the reason; how often."""
-        return Counter(
-            (f"{one.check.name} by {ignore.source}", ignore.reason) for one in self.judged for _, ignore in one.excused
+    def headline(self) -> str:
+        """How many checks hold, each counted once for each run."""
+        broken = sum(bool(one.breaches) for one in self.judged)
+        return (
+            f"{broken:,} of {len(self.judged):,} checks do not hold"
+            if broken
+            else f"all {len(self.plan.checks)} checks hold"
         )
 
     @property
@@ -118,7 +127,7 @@ class _Bench:
         from initprobe.reports.sweep_table import markdown_row
 
         found = [(one.run, *_cells(breach)) for one, breach in self.breaches]
-        lines = [f"**{_headline(len(self.plan.checks), len(found))}**", ""]
+        lines = [f"**{self.headline}**", ""]
         if found:
             lines += map(markdown_row, (_HEADINGS, ("---",) * len(_HEADINGS), *found[:_MOST_ROWS]))
             lines += ["", f"{_MOST_ROWS} of {len(found):,} breaches", ""] if len(found) > _MOST_ROWS else [""]
@@ -146,10 +155,6 @@ def _name(row: Row) -> str:
     return run_name(row)
 
 
-def _headline(checks: int, breaches: int) -> str:
-    return f"{breaches:,} checks do not hold" if breaches else f"all {checks} checks hold"
-
-
 def _cells(breach: Breach) -> tuple[str, ...]:
     return str(breach.layer or ""), breach.name, breach.found, breach.bound
 
@@ -165,9 +170,21 @@ def _case(one: Judged) -> Case:
     return Case(name)
 
 
+def _ignored(run: JudgedRun) -> Iterator[tuple[str, str]]:
+    """What is ignored in a run, findings and breaches, with the reason and the last day."""
+    yield from ((one.rule, _words(one.ignored)) for one in run.result.diagnosis if one.ignored)
+    for one in run.checks:
+        yield from ((breach.name, _words(ignore.mark)) for breach, ignore in one.excused)
+
+
+def _words(mark: Ignored) -> str:
+    return f"{mark.reason}; until {mark.until}" if mark.until else mark.reason
+
+
 def _ignored_lines(bench: _Bench) -> list[str]:
-    """What is ignored, a line for each reason."""
-    return [f"ignored: {what}, {count:,} times: {reason}" for (what, reason), count in bench.excused.items()]
+    """What is ignored, a line for each name and reason."""
+    times = {name: f", {count:,} times" if count > 1 else "" for name, count in bench.ignored.items()}
+    return [f"ignored: {name}{times[name, words]} ({words})" for name, words in bench.ignored]
 
 
 def _report(bench: _Bench) -> None:
@@ -182,7 +199,7 @@ def _report(bench: _Bench) -> None:
         to.print(line, markup=False, soft_wrap=True)
     if not bench.breaches:
         if bench.judged:
-            to.print(_headline(len(bench.plan.checks), 0), style="green")
+            to.print(bench.headline, style="green")
         return
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("run", "what broke"):
@@ -208,7 +225,7 @@ def _fail(bench: _Bench) -> None:
     over = bench.gate.expired()
     if bench.breaches:
         one, breach = bench.breaches[0]
-        raise CheckFailed(f"{len(bench.breaches)} checks do not hold; the first: {one.run}: {breach}")
+        raise CheckFailed(f"{bench.headline}; the first: {one.run}: {breach}")
     if over:
         more = f"; and {len(over) - 1:,} more" if len(over) > 1 else ""
         raise CheckFailed(f"{over[0]}{more}")

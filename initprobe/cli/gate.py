@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SEVERITIES = ("warning", "error")
+OPTION = "--ignore "
 _MOST_NOTES = 5
 
 _OPTIONS = (
@@ -88,18 +89,35 @@ class Gate:
 
         return expired(self.ignores)
 
-    def tell(self) -> None:
-        """Write the file of known findings; say which ignores found nothing, and which are over, on standard error."""
+    def tell(self, fails: bool, whole: bool = True) -> None:
+        """Write the file of known findings; say on standard error which ignores found nothing, and which are over.
+
+        Where something `fails`, the error says what is over. Of a sweep that is not there as a `whole`, nothing is said
+        of a file's entries that found nothing.
+        """
         from initprobe.cli.outputs import relative, write_text
-        from initprobe.ignores import living
         from initprobe.sweep.known import known_text
 
         if self.write_to is not None:
             write_text(str(self.write_to), known_text(self.write_to, self.written))
             click.echo(f"wrote     {relative(self.write_to)}: {len(self.written):,} known findings", err=True)
-        idle = [f"{one.source}: matches nothing; drop it" for one in living(self.ignores) if one not in self.used]
-        for line in _shortened([*idle, *self.expired()]):
+        for line in [*self._idle(whole), *([] if fails else _shortened(self.expired()))]:
             click.echo(f"note: {line}", err=True)
+
+    def _idle(self, whole: bool) -> list[str]:
+        """A line for each option that found nothing to ignore, and one for all such entries of a file."""
+        from initprobe.ignores import living
+
+        idle = [one for one in living(self.ignores) if one not in self.used]
+        lines = [f"{one.source}: matches nothing; drop it" for one in idle if one.source.startswith(OPTION)]
+        entries = [one.source for one in idle if not one.source.startswith(OPTION)]
+        if entries and whole:
+            lines.append(f"{entries[0]}: matches nothing here{_and_more(len(entries) - 1, 'entry', 'entries')}")
+        return lines
+
+
+def _and_more(count: int, one: str, several: str) -> str:
+    return f", nor does {count:,} more {one}" if count == 1 else f", nor do {count:,} more {several}" if count else ""
 
 
 def _shortened(lines: Sequence[str]) -> list[str]:
@@ -151,7 +169,7 @@ def _ignores(options: Mapping[str, Any], numbers: Sequence[str], writing: bool) 
         raise ConfigError(f"--ignore {targets[0]}: give --reason TEXT, so that others know why it is ignored")
     reasons, days = (_spread(options[name], len(targets)) for name in ("reason", "until"))
     return [
-        make_ignore(*parse_target(text), reason, day, f"--ignore {text}", numbers)
+        make_ignore(*parse_target(text), reason, day, f"{OPTION}{text}", numbers)
         for text, reason, day in zip(targets, reasons, days, strict=True)
     ]
 
@@ -166,8 +184,8 @@ def check_verdict(result: ProbeResult, gate: Gate, options: Mapping[str, Any]) -
     from initprobe.errors import CheckFailed
     from initprobe.vocabulary import counted
 
-    gate.tell()
     fail_on = options["fail_on"]
+    gate.tell(fails=bool(fail_on))
     failing = SEVERITIES[SEVERITIES.index(fail_on) :] if fail_on else ()
     names = [finding.name for finding in counted(result) if finding.severity in failing]
     over = gate.expired() if fail_on else []

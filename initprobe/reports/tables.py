@@ -70,6 +70,9 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False) -> Non
             to.print(_tensor_tables(result, tensor))
 
 
+_KNOWN = "NOTHING NEW: every finding is ignored"
+
+
 def print_verdict(result: ProbeResult, to: Console) -> None:
     """Print what was found, gravest first, and the command line that cures it."""
     _say(_verdict(result), to)
@@ -98,6 +101,8 @@ def _folded(line: Text, width: int, to: Console) -> Iterator[Text]:
 
 def _verdict(result: ProbeResult) -> Text:
     lines = [Text(_HEALTHY, "bold green")] if result.healthy else []
+    if survives(result) and not result.healthy:
+        lines = [Text(_KNOWN, "bold green")]
     for number, finding in enumerate(result.diagnosis):
         if finding.ignored:
             lines.append(_ignored(finding))

@@ -58,12 +58,11 @@ def _rule_name(value: object) -> str:
     return RULES[str(value)].name
 
 
-_SEE_RULES = " `initprobe explain vanishing-output` and its like say what there is."
+_SEE_RULES = " `initprobe list rules` shows them all."
 Is = Annotated[bool | str, BeforeValidator(_verdict_name, json_schema_input_type=bool | Literal[(SURVIVES, *RULES)])]
-Rules = Annotated[
-    tuple[Annotated[str, BeforeValidator(_rule_name, json_schema_input_type=Literal[tuple(RULES)])], ...],
-    Field(min_length=1),
-]
+Rule = Annotated[str, BeforeValidator(_rule_name, json_schema_input_type=Literal[tuple(RULES)])]
+Rules = Annotated[tuple[Rule, ...], Field(min_length=1)]
+Pair = tuple[Number | None, Number | None]
 
 
 class Bound(BaseModel):
@@ -116,15 +115,26 @@ class Bound(BaseModel):
 
 def _as_bounds(value: object) -> object:
     """A list of mappings, from one, from `[low, high]`, from true and false, or from the names of rules."""
-    if isinstance(value, bool) or (isinstance(value, str) and not _is_number(value)):
+    if isinstance(value, bool) or _is_word(value):
         return [{"is": value}]
-    if isinstance(value, list) and value and all(isinstance(part, str) and not _is_number(part) for part in value):
-        return [{"not": [name]} for name in value]  # each a check of its own, with its line
-    if isinstance(value, list) and len(value) == 2 and not any(isinstance(part, dict) for part in value):
-        return [{"min": value[0], "max": value[1]}]
+    if isinstance(value, list) and len(value) == 2 and not any(isinstance(part, dict | list) for part in value):
+        return [_as_bound(part) for part in value] if all(map(_is_word, value)) else [_as_bound(value)]
     if not isinstance(value, dict | list):
-        raise ConfigError("a check is [low, high], {min: .., max: ..}, a list of these mappings, or true for healthy")
-    return [value] if isinstance(value, dict) else value
+        raise ConfigError(
+            "a check is [low, high], {min: .., max: ..}, a list of these, true for healthy, or rules for verdict"
+        )
+    return [value] if isinstance(value, dict) else [_as_bound(part) for part in value]
+
+
+def _as_bound(part: object) -> object:
+    """A mapping from `[low, high]`, or from the name of a rule: each of these is a check of its own, with its line."""
+    if isinstance(part, list) and len(part) == 2:
+        return {"min": part[0], "max": part[1]}
+    return {"not": [part]} if _is_word(part) else part
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and not _is_number(value)
 
 
 def _is_number(text: str) -> bool:
@@ -138,9 +148,7 @@ def _is_number(text: str) -> bool:
 Bounds = Annotated[
     tuple[Bound, ...],
     Field(min_length=1),
-    BeforeValidator(
-        _as_bounds, json_schema_input_type=Is | tuple[Number | None, Number | None] | Rules | Bound | list[Bound]
-    ),
+    BeforeValidator(_as_bounds, json_schema_input_type=Is | Pair | Bound | list[Bound | Pair | Rule]),
 ]
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from initprobe.ignores import Ignore, apply, living
 from initprobe.reports.sweep_table import layer_of
-from initprobe.results import ProbeResult
+from initprobe.results import Finding, ProbeResult
 from initprobe.sweep.checks import Breach, Check, verdicts
 from initprobe.sweep.known import Known, known_of
 from initprobe.sweep.store import Row, Store
-from initprobe.vocabulary import HEALTHY, SURVIVES, VERDICT, WHOLE, value_of, whole_of
+from initprobe.vocabulary import FROM_LAYER, HEALTHY, VERDICT, WHOLE, value_of, whole_of
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def run_name(row: Row) -> str:
 
 def judge_run(checks: Iterable[Check], row: Row, result: ProbeResult, ignores: Sequence[Ignore]) -> JudgedRun:
     """A run before the checks; what is ignored does not count."""
-    marked, used = apply(result, ignores)
     mine = [one for one in living(ignores) if one.run(result)]
+    marked, used = apply(result, mine)
     found = tuple(_judged(check, run_name(row), marked, mine) for check in checks)
     applying = tuple(one for one in found if one is not None)
     used |= {ignore for one in applying for _, ignore in one.excused}
@@ -96,28 +96,33 @@ def _judged(check: Check, run: str, result: ProbeResult, ignores: Sequence[Ignor
     return Judged(run, check, counting, excused) if seen else None
 
 
-def known_in(run: JudgedRun, reason: str, until: str | None) -> Iterator[Known]:
-    """Entries by which all that does not hold in a run would be ignored."""
-    where = _where(run.row)
-    broken = [one for one in run.checks if one.breaches]
-    if any(one.check.name in (HEALTHY, VERDICT) for one in broken) or any(one.ignored for one in run.result.diagnosis):
-        rules = {rule for one in broken for rule in one.check.bound.not_ or ()}
-        yield from known_of(run.result, where, reason, until, rules)
+def known_findings(run: JudgedRun, reason: str, until: str | None) -> Iterator[Known]:
+    """Entries for the findings that break its checks, and for those that are ignored already."""
+    broken = [one.check for one in run.checks if one.breaches]
+    every = any(check.name in (HEALTHY, FROM_LAYER) for check in broken)
+    every = every or any(check.name == VERDICT and not check.bound.not_ for check in broken)
+    rules = {rule for check in broken for rule in check.bound.not_ or ()}
+
+    def is_asked(finding: Finding) -> bool:
+        return bool(finding.ignored) or finding.rule in rules or (every and finding.severity != "info")
+
+    yield from known_of(run.result, _where(run.row), reason, until, is_asked)
+
+
+def known_breaches(run: JudgedRun, reason: str, until: str | None) -> Iterator[Known]:
+    """Entries for what does not hold in a run once its findings are ignored, and for what is ignored already."""
+    found: dict[tuple[str, str, str | None], dict[int, None]] = {}
     for one in run.checks:
-        for (why, end), breaches in _by_words(one, reason, until).items():
-            if one.check.name not in (HEALTHY, VERDICT) or one.check.bound.is_ not in (True, SURVIVES, None):
-                places = tuple(breach.layer for breach in breaches if breach.layer and one.check.name != VERDICT)
-                yield Known(one.check.name, places, where, why, end)
+        for breach in one.breaches:
+            found.setdefault((breach.name, reason, until), {}).update(_place(breach))
+        for breach, ignore in one.excused:
+            found.setdefault((breach.name, ignore.reason, ignore.mark.until), {}).update(_place(breach))
+    for (name, why, end), places in found.items():
+        yield Known(name, tuple(places), _where(run.row), why, end)
 
 
-def _by_words(one: Judged, reason: str, until: str | None) -> Mapping[tuple[str, str | None], list[Breach]]:
-    """What does not hold, by why and until when it is ignored."""
-    found: dict[tuple[str, str | None], list[Breach]] = {}
-    for breach in one.breaches:
-        found.setdefault((reason, until), []).append(breach)
-    for breach, ignore in one.excused:
-        found.setdefault((ignore.reason, ignore.mark.until), []).append(breach)
-    return found
+def _place(breach: Breach) -> dict[int, None]:
+    return {} if breach.layer is None else {breach.layer: None}
 
 
 def _where(row: Row) -> dict[str, Any]:

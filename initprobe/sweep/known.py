@@ -8,8 +8,9 @@ their experiment, as in its file.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,23 @@ def _where(document: Document, where: Any, loc: tuple[str | int, ...]) -> tuple[
 
 
 def _picks(wanted: tuple[Setting, ...]) -> Callable[[ProbeResult], bool]:
-    names = [one.name for one in wanted]
+    """Whether a run has all that is wanted; the last first, which is the seed where it is one of several."""
 
     def picks(result: ProbeResult) -> bool:
-        there = [name for name in names if name.partition(".")[0] in result.config]
-        return len(there) == len(names) and matches(recorded(result.config, names), wanted)
+        return all(_has(result.config, one) for one in reversed(wanted))
 
     return picks
+
+
+def _has(config: Mapping[str, Any], wanted: Setting) -> bool:
+    head = wanted.name.partition(".")[0]
+    return head in config and matches(_recorded(head, json.dumps(config[head])), (wanted,))
+
+
+@lru_cache(maxsize=100_000)
+def _recorded(name: str, value: str) -> Mapping[str, Setting]:
+    """A field of a result's configuration: thousands of entries ask for the same few values."""
+    return recorded({name: json.loads(value)}, [name])
 
 
 @dataclass(frozen=True)
@@ -119,12 +130,16 @@ class Known:
 
 
 def known_of(
-    result: ProbeResult, where: Mapping[str, Any], reason: str, until: str | None, rules: Container[str] = ()
+    result: ProbeResult,
+    where: Mapping[str, Any],
+    reason: str,
+    until: str | None,
+    is_asked: Callable[[Finding], bool] = lambda finding: finding.severity != "info",
 ) -> Iterator[Known]:
-    """What was found above info or by one of `rules`, ignored or not; what is ignored keeps its reason and day."""
+    """The findings that are asked for, an entry for each rule; what is ignored keeps its reason and day."""
     merged: dict[tuple[str, str, str | None], list[int | str]] = {}
     for finding in result.diagnosis:
-        if finding.severity != "info" or finding.rule in rules:
+        if is_asked(finding):
             words = (finding.ignored.reason, finding.ignored.until) if finding.ignored else (reason, until)
             found = _places(result, finding, thresholds_of(result))
             merged.setdefault((finding.rule, *words), []).extend(found)
