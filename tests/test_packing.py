@@ -28,7 +28,7 @@ def test_a_result_comes_back_to_the_byte(fields):
     packed = pack(text)
     assert unpack(packed) == text
     # Zeros are no digits to save: for them, what says where numbers stood is all that counts.
-    most = 1.1 if fields["init"] == "zeros" else 0.8
+    most = 1.2 if fields["init"] == "zeros" else 0.8
     assert not packed.startswith(b"\x78") and len(packed) < most * len(zlib.compress(text, 1))
 
 

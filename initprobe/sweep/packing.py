@@ -42,8 +42,14 @@ def pack(text: bytes) -> bytes:
         return zlib.compress(text, _FASTEST)
     lengths = np.array([part.count(b",") + 1 for part in lists], "<u4")
     numbers = np.concatenate([lengths, counts.astype("<u4")])
-    body = skeleton + _planes(numbers) + _planes(floats)
-    return _HEAD.pack(_MAGIC, len(skeleton), len(lists), len(numbers)) + zlib.compress(body, _FASTEST)
+    words, planes = zlib.compress(skeleton, _FASTEST), _without_matches(_planes(numbers) + _planes(floats))
+    return _HEAD.pack(_MAGIC, len(words), len(lists), len(numbers)) + words + planes
+
+
+def _without_matches(planes: bytes) -> bytes:
+    """Compressed without a search for what stands there twice: digits do not, and runs of zeros are found anyway."""
+    compressor = zlib.compressobj(_FASTEST, strategy=zlib.Z_RLE)
+    return compressor.compress(planes) + compressor.flush()
 
 
 def _taken(text: bytes, what: re.Pattern[bytes], mark: bytes) -> tuple[bytes, list[bytes]]:
@@ -67,10 +73,9 @@ def unpack(packed: bytes) -> bytes:
     if len(packed) < _HEAD.size:
         raise zlib.error("incomplete")
     _, length, lists, whole = _HEAD.unpack_from(packed)
-    body = zlib.decompress(memoryview(packed)[_HEAD.size :])
-    numbers = _whole(body[length : length + 4 * whole], "<u4")
-    floats = _whole(body[length + 4 * whole :], "<f8")
-    rest = _filled(body[:length], _FLOAT, _texts(floats))
+    words, planes = (zlib.decompress(part) for part in (packed[_HEAD.size :][:length], packed[_HEAD.size + length :]))
+    numbers, floats = _whole(planes[: 4 * whole], "<u4"), _whole(planes[4 * whole :], "<f8")
+    rest = _filled(words, _FLOAT, _texts(floats))
     return _filled(rest, _COUNTS, _lists(numbers[:lists], numbers[lists:]))
 
 
