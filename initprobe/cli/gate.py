@@ -137,7 +137,7 @@ def gate_from(options: Mapping[str, Any], numbers: Sequence[str] = ()) -> Gate:
     ignores = _ignores(options, numbers, write_to is not None)
     known = None if options["known"] is None else Path(options["known"])
     if known is not None and (known != write_to or known.exists()):  # the first time there is none to begin with
-        ignores += read_known(known, numbers)
+        ignores += read_known(known)
     reason, until = (_only(options[name]) for name in ("reason", "until"))
     return Gate(ignores) if write_to is None else _writing(ignores, write_to, reason, until)
 

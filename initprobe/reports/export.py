@@ -10,7 +10,7 @@ from typing import Any, get_args
 from initprobe.results import LayerStats, ProbeResult, Record
 from initprobe.vocabulary import ELAPSED, FROM_LAYER, WHOLE, whole_of
 
-_ONLY_IN_JSON = ("histogram", "variance_by_draw", "output_shares")
+_ONLY_IN_JSON = ("counts", "variance_by_draw", "output_shares")
 # Of the whole net, and so the same in every row. The time is no result; `layer` is the row's own.
 _WHOLE = tuple(name for name in WHOLE if name not in (ELAPSED, FROM_LAYER))
 
@@ -18,7 +18,7 @@ _WHOLE = tuple(name for name in WHOLE if name not in (ELAPSED, FROM_LAYER))
 def to_csv(result: ProbeResult) -> str:
     """A row a layer, the columns named as in JSON with dots; empty where a number does not apply or was lost.
 
-    Histograms and per-draw values are left to JSON. What is of the whole net stands in every row.
+    Counts of histograms and per-draw values are left to JSON. What is of the whole net stands in every row.
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, csv_names(), lineterminator="\n")

@@ -126,6 +126,7 @@ def _place(breach: Breach) -> dict[int, None]:
 
 
 def _where(row: Row) -> dict[str, Any]:
-    """What sets a run apart, as `where` has it: lists as lists."""
+    """What sets a run apart, as `where` has it: a list or null as such, which a table shows as text."""
     config = json.loads(row.config)
-    return {name: config[name] if isinstance(config.get(name), list) else value for name, value in row.axes.items()}
+    plain = {name: config[name] for name in row.axes if isinstance(config.get(name, ""), list | None)}
+    return dict(row.axes) | plain

@@ -15,20 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from initprobe.errors import ConfigError, InputError, OutputError
-from initprobe.ignores import Ignore, as_pattern, following, make_ignore, thresholds_of
+from initprobe.ignores import Ignore, as_pattern, following, make_ignore, parse_target, thresholds_of
 from initprobe.registry import suggestion
 from initprobe.results import Finding, ProbeResult
 from initprobe.sweep.checks import recordable
 from initprobe.sweep.document import MAX_BYTES, Document, read_file
 from initprobe.sweep.fields import Setting, at, field_name, matches, recorded
 from initprobe.thresholds import Thresholds
+from initprobe.vocabulary import NAMES
 
 _KEYS = ("rule", "at", "where", "reason", "until")
 VERSION = 1
 
 
-def read_known(path: Path, numbers: Sequence[str] = ()) -> list[Ignore]:
-    """The ignores in a file; `numbers` are names that they may have beside those of rules.
+def read_known(path: Path) -> list[Ignore]:
+    """The ignores in a file, of rules and of the numbers that a sweep's checks speak of.
 
     Raises:
         InputError: there is no such file, or it cannot be read.
@@ -44,7 +45,7 @@ def read_known(path: Path, numbers: Sequence[str] = ()) -> list[Ignore]:
     entries = values.get("known")
     if not isinstance(entries, list):
         raise ConfigError(f"{document.place(('known',))}: `known` is a list of mappings")
-    return [_entry(document, entry, ("known", index), numbers) for index, entry in enumerate(entries)]
+    return [_entry(document, entry, ("known", index)) for index, entry in enumerate(entries)]
 
 
 def _from_json(path: Path) -> Document:
@@ -69,7 +70,7 @@ def _check_keys(document: Document, values: Any, loc: tuple[str | int, ...], key
             raise ConfigError(f"{document.place((*loc, key))}: unknown key {key!r}.{hint}")
 
 
-def _entry(document: Document, entry: Any, loc: tuple[str | int, ...], numbers: Sequence[str]) -> Ignore:
+def _entry(document: Document, entry: Any, loc: tuple[str | int, ...]) -> Ignore:
     _check_keys(document, entry, loc, _KEYS)
     place = document.place(loc)
     for key in ("rule", "reason", "until"):
@@ -79,7 +80,8 @@ def _entry(document: Document, entry: Any, loc: tuple[str | int, ...], numbers: 
         raise ConfigError(f"{place}: names no rule")
     places = entry.get("at", [])
     listed = [str(part) for part in places] if isinstance(places, list) else str(places).split(",")
-    ignore = make_ignore(entry["rule"], listed, entry.get("reason"), entry.get("until"), place, numbers)
+    rule, inside = parse_target(entry["rule"])
+    ignore = make_ignore(rule, [*inside, *listed], entry.get("reason"), entry.get("until"), place, NAMES)
     wanted = _where(document, entry.get("where", {}), (*loc, "where"))
     return replace(ignore, run=_picks(wanted)) if wanted else ignore
 
