@@ -25,6 +25,7 @@ INSIDE = {
     "engine": [
         "streams",
         "workers",
+        "products",
         "sketch",
         "distribution",
         "record",
@@ -85,6 +86,7 @@ INSIDE = {
         "remote",
         "sources",
         "judging",
+        "rounding",
         "diff",
     ],
     "cli": [
