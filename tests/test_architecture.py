@@ -45,6 +45,7 @@ INSIDE = {
         "drawer",
         "charts",
         "spectra",
+        "seedwise",
         "sweep_table",
         "readings",
         "sheets",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from initprobe.cli.sweep import STORE_FILE
 
 if TYPE_CHECKING:
     from initprobe.reports.junit import Case
-    from initprobe.sweep.diff import Change, Pair
+    from initprobe.sweep.diff import Change, Pair, Rule
     from initprobe.sweep.sources import Kept
 
 _MOST_ROWS = 50
@@ -46,46 +47,85 @@ def command(old: str, new: str, asked: tuple[str, ...], junit: str | None, markd
       initprobe diff baseline/sweep.db initprobe-out/mine --fail-on verdict --fail-on missing
       initprobe diff baseline.json initprobe-out/xavier-tanh-10x500 --fail-on output.variance:10%
     """
-    from initprobe.cli import outputs
-    from initprobe.errors import CheckFailed, ConfigError
-    from initprobe.reports.tables import console
-    from initprobe.sweep.diff import DEFAULT_RULES, Comparison, paired, parse_rule
-    from initprobe.sweep.sources import kept_runs
+    from initprobe.cli.outputs import STDOUT, check_exports
+    from initprobe.errors import ConfigError
 
-    rules = tuple(map(parse_rule, asked)) or DEFAULT_RULES
     if junit and not asked:
         raise ConfigError("--junit: give --fail-on too; without it nothing can fail")
-    outputs.check_exports([markdown, junit], None)
+    rules = _rules(asked)
+    check_exports([markdown, junit], None)
     now = _files(new)
     if not Path(old).exists():
-        click.echo(f"{old}: no baseline yet, nothing to compare; keep {new} as one", err=junit == outputs.STDOUT)
+        click.echo(f"{old}: no baseline yet, nothing to compare; keep {new} as one", err=junit == STDOUT)
         if junit:
-            _write_junit(junit, [], [])
+            _write_junit(junit, _Seen([], [], "", [], []))
         return
-    with kept_runs(_files(old)) as before, kept_runs(now) as after:
+    seen = _compared(_files(old), now, rules)
+    _tell(seen, markdown, junit)
+    if asked:
+        _fail(seen)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Pairs of runs with their changes, what is said of them, and what was asked for and found nothing to compare."""
+
+    pairs: Sequence[Pair]
+    changes: Sequence[Sequence[Change]]
+    headline: str
+    notes: Sequence[str]
+    idle: Sequence[str]
+
+    @property
+    def found(self) -> list[Change]:
+        """All changes, run by run."""
+        return [change for each in self.changes for change in each]
+
+
+def _rules(asked: Sequence[str]) -> tuple[Rule, ...]:
+    from initprobe.sweep.diff import DEFAULT_RULES, parse_rule
+
+    return tuple(map(parse_rule, asked)) or DEFAULT_RULES
+
+
+def _compared(old: Sequence[Path], new: Sequence[Path], rules: Sequence[Rule]) -> _Seen:
+    from initprobe.sweep.diff import Comparison, paired
+    from initprobe.sweep.sources import kept_runs
+
+    with kept_runs(old) as before, kept_runs(new) as after:
         pairs = paired(before, after)
         comparison = Comparison(rules)
         changes = [comparison.add(pair) for pair in pairs]
-        headline = _headline(pairs, changes)
-        notes = _strangers(before, after, pairs)
-    found = [change for each in changes for change in each]
-    idle = comparison.idle() if asked else []
+        return _Seen(pairs, changes, _headline(pairs, changes), _strangers(before, after, pairs), comparison.idle())
+
+
+def _tell(seen: _Seen, markdown: str | None, junit: str | None) -> None:
+    from initprobe.cli import outputs
+    from initprobe.reports.tables import console
+
+    found = seen.found
     to = console(sys.stderr if outputs.STDOUT in (markdown, junit) else sys.stdout)
-    to.print(headline, style="bold", markup=False, soft_wrap=True)
-    for note in notes:
+    to.print(seen.headline, style="bold", markup=False, soft_wrap=True)
+    for note in seen.notes:
         to.print(note, markup=False, soft_wrap=True)
     if found:
         to.print(_table(found[:_MOST_ROWS]))
     if len(found) > _MOST_ROWS:
         to.print(f"{_MOST_ROWS} of {len(found):,} changes", style="dim")
     if markdown:
-        outputs.write_text(markdown, _markdown(headline, found[:_MOST_ROWS]))
+        outputs.write_text(markdown, _markdown(seen.headline, found[:_MOST_ROWS]))
     if junit:
-        _write_junit(junit, list(zip(pairs, changes, strict=True)), idle)
-    if asked and found:
+        _write_junit(junit, seen)
+
+
+def _fail(seen: _Seen) -> None:
+    """One line for changes that were not allowed, or for what could not be compared."""
+    from initprobe.errors import CheckFailed
+
+    if found := seen.found:
         raise CheckFailed(f"{len(found):,} changes are more than was allowed; the first: {found[0]}")
-    if idle:
-        raise CheckFailed(idle[0])
+    if seen.idle:
+        raise CheckFailed(seen.idle[0])
 
 
 def _files(text: str) -> list[Path]:
@@ -146,12 +186,12 @@ def _markdown(headline: str, found: Sequence[Change]) -> str:
     return "\n".join([f"**{headline}**", "", *map(markdown_row, rows)]) + "\n"
 
 
-def _write_junit(target: str, compared: Sequence[tuple[Pair, Sequence[Change]]], idle: Sequence[str]) -> None:
+def _write_junit(target: str, seen: _Seen) -> None:
     from initprobe.cli.outputs import write_text
     from initprobe.reports.junit import Case, junit
 
-    cases = [_case(pair, changes) for pair, changes in compared]
-    cases += [Case("something to compare", "failure", line) for line in idle]
+    cases = [_case(pair, changes) for pair, changes in zip(seen.pairs, seen.changes, strict=True)]
+    cases += [Case("something to compare", "failure", line) for line in seen.idle]
     write_text(target, junit("initprobe diff", cases))
 
 

@@ -16,8 +16,9 @@ from initprobe.digest import Digest
 from initprobe.errors import UnknownNameError
 from initprobe.numbers import NOTHING, percent, short, trimmed
 from initprobe.registry import suggestion
+from initprobe.reports import seedwise
 from initprobe.reports.words import cosine
-from initprobe.vocabulary import NAMES, WHOLE
+from initprobe.vocabulary import NAMES
 
 Scalar = str | int | float | bool
 
@@ -193,39 +194,6 @@ COLUMNS = {
         Column("elapsed_s", "\nseconds", lambda group: f"{_seconds(group):.2f}", _seconds),
     )
 }
-# Read at the layer where a gradient has come furthest; any other number at the last.
-_AT_FIRST = ("preactivation_gradient", "output_gradient", "weight_gradient", "theory.preactivation_gradient_variance",
-             "theory.weight_gradient_variance", "loss_output_gradient", "loss_weight_gradient")  # fmt: skip
-
-
-def layer_of(name: str) -> int:
-    """The layer, from 0 on or -1, at which a table shows a number of a layer."""
-    return 0 if name.startswith(_AT_FIRST) else -1
-
-
-def _other_column(name: str) -> Column:
-    """A column of what only the whole result has: the mean over seeds of a number, or the commonest word."""
-    whole = name in WHOLE
-    where = "" if whole else "first" if layer_of(name) == 0 else "last"
-
-    def values(group: Group) -> list[str | float]:
-        found = [getattr(run, "numbers", {}).get(name) for run in group.runs]
-        return [str(one).lower() if isinstance(one, bool | str) else one for one in found if one is not None]
-
-    def mean(group: Group) -> float | str:
-        known = values(group)
-        numbers = [one for one in known if not isinstance(one, str)]
-        if not known or numbers:
-            return statistics.fmean(numbers) if numbers else math.nan
-        return Counter(known).most_common(1)[0][0]
-
-    def text(group: Group) -> str:
-        value = mean(group)
-        return value if isinstance(value, str) else NOTHING if math.isnan(value) else f"{value:.4g}"
-
-    return Column(name, f"{name}\n{where}" if where else f"\n{name}", text, mean)
-
-
 DEFAULT_COLUMNS = ("verdict", "output.variance", "theory.output_variance", "output_gradient.variance", "correlation")
 _LOSS_COLUMNS = {"loss.start": "loss", "training.final_loss": "final_loss"}
 
@@ -264,7 +232,14 @@ def layout(
 
 
 def _column(name: str) -> Column:
-    return COLUMNS[name] if name in COLUMNS else _other_column(name)
+    """A statistic; what the digest does not have is in the `numbers` of each run, if it is there at all."""
+    if name in COLUMNS:
+        return COLUMNS[name]
+
+    def mean(group: Group) -> float | str:
+        return seedwise.mean(getattr(run, "numbers", {}).get(name) for run in group.runs)
+
+    return Column(name, seedwise.heading(name), lambda group: seedwise.text(mean(group)), mean)
 
 
 def _check_name(name: str, axes: Sequence[str], kind: str) -> None:
@@ -288,15 +263,18 @@ def _sorted(found: list[Group], how: Layout) -> list[Group]:
     name = how.sort.removeprefix("-")
     column = None if name in how.axes else _column(name)
 
+    def value_of(group: Group) -> Scalar:
+        return column.rank(group) if column else group.axes.get(name, "")
+
     def rank(group: Group) -> tuple[bool, float, str]:
-        value = column.rank(group) if column else group.axes.get(name, "")
+        value = value_of(group)
         if isinstance(value, str):
             return False, 0.0, value
         return math.isnan(value), (-value if how.sort != name else value), ""
 
     ordered = sorted(found, key=rank)
-    text = any(isinstance(group.axes.get(name, ""), str) for group in found) and (name in how.axes or name == "verdict")
-    return ordered[::-1] if text and how.sort != name else ordered
+    words = any(isinstance(value_of(group), str) for group in found)
+    return ordered[::-1] if words and how.sort != name else ordered
 
 
 def _filled(how: Layout, found: Sequence[Group]) -> Layout:

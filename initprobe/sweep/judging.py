@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from initprobe.ignores import Ignore, apply, living
-from initprobe.reports.sweep_table import layer_of
+from initprobe.reports.seedwise import layer_of
 from initprobe.results import Finding, ProbeResult
 from initprobe.sweep.checks import Breach, Check, verdicts
 from initprobe.sweep.known import Known, known_of
