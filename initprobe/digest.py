@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from initprobe.results import LayerStats, ProbeResult, Severity
 from initprobe.vocabulary import SURVIVES, survives, verdict_of
 
-Logs = tuple[float | None, ...]
+Logs = tuple[Annotated[float, Field(allow_inf_nan=False)] | None, ...]
 
 
 class Digest(BaseModel):

@@ -12,13 +12,13 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "numbers", "normals", "registry", "grammar", "activations", "flats", "functions", "fits",
-    "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights", "recognition",
-    "meanfield", "tuning", "config", "memory",
-    "engine", "results", "vocabulary", "diagnosis", "digest", "ignores", "reports", "describe", "summary", "theory",
-    "depth", "remedy", "rewire",
-    "objective", "experiment", "passes", "networks", "environment", "probe", "torch",
-    "spectrum", "frameworks", "choice", "recommend", "sweep", "testing", "cli", "__main__",
+    "plain", "errors", "averages", "numbers", "machine", "files", "archives",
+    "normals", "registry", "grammar", "importing", "activations", "flats", "functions",
+    "fits", "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights",
+    "recognition", "meanfield", "tuning", "config",
+    "engine", "memory", "results", "vocabulary", "diagnosis", "digest", "ignores", "reports", "describe", "summary",
+    "theory", "depth", "remedy", "rewire", "objective", "experiment", "passes", "networks", "environment", "probe",
+    "torch", "spectrum", "frameworks", "choice", "recommend", "sweep", "testing", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
 INSIDE = {
@@ -78,9 +78,13 @@ INSIDE = {
         "layout",
         "overrides",
         "expand",
+        "wishes",
         "plan",
         "known",
         "packing",
+        "database",
+        "lock",
+        "rows",
         "store",
         "pool",
         "runner",
@@ -129,7 +133,7 @@ HOMES = {
         "reports/sweep_figures.py",
     ],
     "distributed": ["sweep/remote.py"],
-    "psutil": ["memory.py"],
+    "psutil": ["machine.py"],
     "torch": ["torch/"],
     "ruamel": ["sweep/document.py"],
 }

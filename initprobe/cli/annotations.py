@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from initprobe.plain import visible
+
 
 def error_annotation(title: str, message: str, file: Path, line: int | None) -> str:
     """`::error ...`, with the file as the repository has it."""
@@ -22,7 +24,7 @@ def _in_repository(file: Path) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
 def _property(text: str) -> str:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from initprobe.sweep.checks import Breach
     from initprobe.sweep.judging import Judged, JudgedRun
     from initprobe.sweep.plan import Plan
-    from initprobe.sweep.store import Row, Store
+    from initprobe.sweep.rows import Row
+    from initprobe.sweep.store import Store
 
 _MOST_ROWS = 50
 _HEADINGS = ("run", "layer", "number", "is", "limit")
@@ -58,7 +59,7 @@ def command(annotate: str | None, **options: Any) -> None:
         _annotate(bench, "-" in (options["markdown"], options["export_csv"], options["export_json"], options["junit"]))
     if options["junit"]:
         write_text(options["junit"], junit(f"initprobe check {plan.name}", list(bench.cases())))
-    finish(outcome, failed)
+    finish(outcome, [*failed, *bench.damage.values()])
     _fail(bench)
 
 
@@ -70,6 +71,7 @@ class _Bench:
         self.rows: Sequence[Row] = ()
         self.judged: list[Judged] = []
         self.ignored: Counter[tuple[str, str]] = Counter()
+        self.damage: dict[str, str] = {}
 
     def look(self, store: Store, rows: Sequence[Row]) -> Beside:
         """Judge the runs, one in memory at a time."""
@@ -78,6 +80,7 @@ class _Bench:
             run = self._run(row, result, self.gate.ignores)
             self.judged += run.checks
             self.ignored.update(_ignored(run))
+        self.damage = dict(store.damage)
         return Beside(self.markdown(), self._marked)
 
     def _run(self, row: Row, result: ProbeResult, ignores: Sequence[Any]) -> JudgedRun:
@@ -140,8 +143,8 @@ class _Bench:
         from initprobe.reports.junit import Case
 
         for row in self.rows:
-            if row.state == "failed":
-                yield Case(_name(row), "error", row.error or "failed")
+            if row.state == "failed" or row.key in self.damage:
+                yield Case(_name(row), "error", self.damage.get(row.key) or row.error or "failed")
             elif row.state != "done":
                 yield Case(_name(row), "skipped", "not run")
         yield from map(_case, self.judged)

@@ -12,6 +12,8 @@ import click
 
 from initprobe.cli.outputs import RESULT_FILE
 from initprobe.cli.sweep import STORE_FILE
+from initprobe.cli.sweep_output import tell_damage
+from initprobe.plain import visible
 
 if TYPE_CHECKING:
     from initprobe.reports.junit import Case
@@ -40,7 +42,8 @@ def command(old: str, new: str, asked: tuple[str, ...], junit: str | None, markd
     Runs of the same configuration belong together; two single results are compared whatever they are. A tolerance in
     percent is relative to the old number, any other is a distance; 1% without one. `figures` is all that pictures are
     drawn from, with histograms compared by how far entries have moved, in percent of their rms. OLD need not exist
-    yet: nothing is compared then, and all is well. If it does, a --fail-on that finds nothing to compare fails.
+    yet: nothing is compared then, and all is well. If it does, a --fail-on that finds nothing to compare fails. Exits
+    with 3 if a store is damaged at some runs.
 
     \b
     Examples:
@@ -49,32 +52,38 @@ def command(old: str, new: str, asked: tuple[str, ...], junit: str | None, markd
     """
     from initprobe.cli.outputs import STDOUT, check_exports
     from initprobe.errors import ConfigError
+    from initprobe.files import check_file, kind_of
 
     if junit and not asked:
         raise ConfigError("--junit: give --fail-on too; without it nothing can fail")
     rules = _rules(asked)
     check_exports([markdown, junit], None)
     now = _files(new)
-    if not Path(old).exists():
-        click.echo(f"{old}: no baseline yet, nothing to compare; keep {new} as one", err=junit == STDOUT)
+    for path in now:
+        check_file(path)
+    if kind_of(Path(old)) == "nothing":
+        words = f"{visible(old)}: no baseline yet, nothing to compare; keep {visible(new)} as one"
+        click.echo(words, err=junit == STDOUT)
         if junit:
-            _write_junit(junit, _Seen([], [], "", [], []))
+            _write_junit(junit, _Seen([], [], "", [], [], []))
         return
     seen = _compared(_files(old), now, rules)
     _tell(seen, markdown, junit)
+    tell_damage(seen.damage)
     if asked:
         _fail(seen)
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """Pairs of runs with their changes, what is said of them, and what was asked for and found nothing to compare."""
+    """Pairs of runs with their changes, what is said of them, what could not be compared, and damaged runs."""
 
     pairs: Sequence[Pair]
     changes: Sequence[Sequence[Change]]
     headline: str
     notes: Sequence[str]
     idle: Sequence[str]
+    damage: Sequence[str]
 
     @property
     def found(self) -> list[Change]:
@@ -89,14 +98,22 @@ def _rules(asked: Sequence[str]) -> tuple[Rule, ...]:
 
 
 def _compared(old: Sequence[Path], new: Sequence[Path], rules: Sequence[Rule]) -> _Seen:
+    from initprobe.errors import DamagedRun
     from initprobe.sweep.diff import Comparison, paired
     from initprobe.sweep.sources import kept_runs
 
+    comparison, pairs, changes = Comparison(rules), [], []
     with kept_runs(old) as before, kept_runs(new) as after:
-        pairs = paired(before, after)
-        comparison = Comparison(rules)
-        changes = [comparison.add(pair) for pair in pairs]
-        return _Seen(pairs, changes, _headline(pairs, changes), _strangers(before, after, pairs), comparison.idle())
+        damage = [kept.damage for kept in (*before, *after) if kept.damage]
+        before, after = ([kept for kept in runs if not kept.damage] for runs in (before, after))
+        for pair in paired(before, after):
+            try:
+                changes.append(comparison.add(pair))
+                pairs.append(pair)
+            except DamagedRun as error:
+                damage.append(str(error))
+        notes = _strangers(before, after, pairs)
+    return _Seen(pairs, changes, _headline(pairs, changes), notes, comparison.idle(), damage)
 
 
 def _tell(seen: _Seen, markdown: str | None, junit: str | None) -> None:
@@ -107,7 +124,7 @@ def _tell(seen: _Seen, markdown: str | None, junit: str | None) -> None:
     to = console(sys.stderr if outputs.STDOUT in (markdown, junit) else sys.stdout)
     to.print(seen.headline, style="bold", markup=False, soft_wrap=True)
     for note in seen.notes:
-        to.print(note, markup=False, soft_wrap=True)
+        to.print(visible(note), markup=False, soft_wrap=True)
     if found:
         to.print(_table(found[:_MOST_ROWS]))
     if len(found) > _MOST_ROWS:
@@ -131,13 +148,16 @@ def _fail(seen: _Seen) -> None:
 def _files(text: str) -> list[Path]:
     """The file itself; of a directory its store, its result, or every JSON file in it."""
     from initprobe.errors import InputError
+    from initprobe.files import is_directory, is_file, reading
 
     path = Path(text)
-    if not path.is_dir():
+    if not is_directory(path):
         return [path]
     for name in (STORE_FILE, RESULT_FILE):
-        if (path / name).is_file():
+        if is_file(path / name):
             return [path / name]
+    with reading(path):
+        next(path.iterdir(), None)  # `glob` finds nothing where it may not look
     if found := sorted(path.glob("*.json")):
         return found
     raise InputError(f"{path}: holds no {STORE_FILE}, {RESULT_FILE} or other .json; name a file")
@@ -164,7 +184,7 @@ def _strangers(before: Sequence[Kept], after: Sequence[Kept], pairs: Sequence[Pa
 
 
 def _cells(change: Change) -> tuple[str, ...]:
-    return change.run, change.name, str(change.layer or ""), change.old, change.new, change.size
+    return tuple(map(visible, (change.run, change.name, str(change.layer or ""), change.old, change.new, change.size)))
 
 
 def _table(found: Sequence[Change]) -> object:
@@ -180,10 +200,10 @@ def _table(found: Sequence[Change]) -> object:
 
 
 def _markdown(headline: str, found: Sequence[Change]) -> str:
-    from initprobe.reports.sweep_table import markdown_row
+    from initprobe.reports.sweep_table import markdown_row, markdown_text
 
     rows = [_HEADINGS, ("---",) * len(_HEADINGS), *map(_cells, found)] if found else []
-    return "\n".join([f"**{headline}**", "", *map(markdown_row, rows)]) + "\n"
+    return "\n".join([f"**{markdown_text(headline)}**", "", *map(markdown_row, rows)]) + "\n"
 
 
 def _write_junit(target: str, seen: _Seen) -> None:
@@ -192,6 +212,7 @@ def _write_junit(target: str, seen: _Seen) -> None:
 
     cases = [_case(pair, changes) for pair, changes in zip(seen.pairs, seen.changes, strict=True)]
     cases += [Case("something to compare", "failure", line) for line in seen.idle]
+    cases += [Case("damaged", "error", line) for line in seen.damage]
     write_text(target, junit("initprobe diff", cases))
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Literal
 
 import numpy as np
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderableType, RenderHook
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from initprobe.numbers import BLOCKS, NOTHING, percent, short, sparkline
+from initprobe.plain import visible
 from initprobe.reports.binning import shares
 from initprobe.reports.words import SYMBOLS, cosine, course
 from initprobe.results import TENSORS, Finding, LayerStats, ModuleStats, ProbeResult, TensorStats
@@ -31,19 +34,42 @@ _NO_FIX = "no initializer, norm or residual branch is predicted to keep this sig
 _LOST = {"underflow": "under", "overflow": "over", "nonfinite": "NaN"}
 
 
+class _Visible:
+    """Something that is drawn with the control characters of its text as escapes; those of styles are Rich's own."""
+
+    def __init__(self, inner: RenderableType) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, to: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for part in to.render(self._inner, options):
+            yield part if part.control else Segment(visible(part.text, breaks=True), part.style)
+
+
+class _EscapesControls(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Visible(one) for one in renderables]
+
+
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError  # Rich would exit with 1; what it means is for the program to say
 
 
-def console(file: IO[str], *, color: bool | None = None, wrap: bool = False) -> Console:
-    """A console that never crops a number: lines are as long as they are, unless `wrap` folds words into 80 columns."""
+def console(file: IO[str], *, color: bool | None = None, wrap: bool = False, markup: bool = False) -> Console:
+    """A console that never crops a number: lines are as long as they are, unless `wrap` folds words into 80 columns.
+
+    Text is printed as it is, without a meaning for brackets unless `markup`, and with control characters as escapes.
+    """
     probe = Console(file=file)
     folded = max(probe.width, 80) if probe.is_terminal else 80
     plain = None if color is None else not color
     # Rich ignores a width without a height on a dumb terminal.
     width = folded if wrap else _WIDEST
-    return _Console(file=file, width=width, height=probe.height, highlight=False, no_color=plain)
+    to = _Console(
+        file=file, width=width, height=probe.height, highlight=False, no_color=plain, markup=markup, emoji=False
+    )
+    to.push_render_hook(_EscapesControls())
+    return to
 
 
 def plain_text(result: ProbeResult) -> str:
@@ -110,11 +136,11 @@ def _verdict(result: ProbeResult) -> Text:
         style = _SEVERITY_STYLE[finding.severity]
         name = finding.name.upper() if number == 0 and not result.healthy else finding.name
         heading = f"{finding.severity:<10}{name} from layer {finding.layer}{_module_words(finding)}: "
-        lines.append(Text.assemble((heading, style), finding.evidence))
+        lines.append(Text.assemble((visible(heading), style), visible(finding.evidence)))
     none = None if survives(result) or result.modules else _NO_FIX
     fix = next((finding.fix for finding in counted(result) if finding.fix), none)
     if fix:
-        lines.append(Text.assemble((f"{'fix':<10}", "bold"), fix))
+        lines.append(Text.assemble((f"{'fix':<10}", "bold"), visible(fix)))
     return Text("\n").join(lines)
 
 
@@ -123,7 +149,7 @@ def _ignored(finding: Finding) -> Text:
     until = f"; until {finding.ignored.until}" if finding.ignored and finding.ignored.until else ""
     heading = f"{'ignored':<10}{finding.name} from layer {finding.layer}{_module_words(finding)}: "
     reason = f" ({finding.ignored.reason}{until})" if finding.ignored else ""
-    return Text.assemble((heading, "dim"), finding.evidence, (reason, "dim"))
+    return Text.assemble((visible(heading), "dim"), visible(finding.evidence), (visible(reason), "dim"))
 
 
 def _module_words(finding: Finding) -> str:
@@ -138,7 +164,7 @@ def print_comparison(results: Sequence[ProbeResult], to: Console) -> None:
     for result in sorted(results, key=_gravity, reverse=True):
         table.add_row(*_compared(result), style="" if result.healthy else _SEVERITY_STYLE[result.diagnosis[0].severity])
     shared = results[0].description
-    to.print(f"{shared.shape} | {shared.setting}", soft_wrap=True, markup=False)
+    to.print(visible(f"{shared.shape} | {shared.setting}"), soft_wrap=True, markup=False)
     to.print()
     to.print(table)
 
@@ -171,7 +197,7 @@ _COMPARISON = (
 def _compared(result: ProbeResult) -> list[str]:
     first, last = result.layers[0], result.layers[-1]
     return [
-        f"{result.config.get('weights') or result.config['init']} + {result.config['act']}",
+        visible(f"{result.config.get('weights') or result.config['init']} + {result.config['act']}"),
         "survives" if result.healthy else result.diagnosis[0].name,
         _value(first.output, first.output.variance),
         _value(last.output, last.output.variance),
@@ -193,7 +219,8 @@ def _course(logs: Sequence[float]) -> str:
 
 def _heading(result: ProbeResult) -> Text:
     words = result.description
-    return Text.assemble((words.title, "bold"), f"\n{words.weights}\n{words.shape} | {words.setting}")
+    setting = f"{words.shape} | {words.setting}"
+    return Text.assemble((visible(words.title), "bold"), "\n", visible(words.weights), "\n", visible(setting))
 
 
 @dataclass(frozen=True)
@@ -286,6 +313,7 @@ def _spark_edges(result: ProbeResult) -> tuple[float, float]:
     """The axis of the small histograms: the activation's range, or what holds nearly all of layer 1."""
     words, first = result.description, result.layers[0].output.percentiles
     reach = (max(abs(first.p1), abs(first.p99)) if first else 0.0) * 1.3 or 1.0
+    reach = min(reach, sys.float_info.max / 2)  # the width of the axis is a number too
     low = words.output_low if words.output_low is not None else -reach
     high = words.output_high if words.output_high is not None else reach
     return low, high
@@ -314,7 +342,7 @@ def _layer_table(result: ProbeResult, verbose: bool) -> RenderableType:
     shown = result.layers if verbose else _thinned(result.layers)
     for layer in shown:
         # As text: a module's name may look like markup.
-        table.add_row(*(Text(column.entry(layer)) for column in columns), style=_STATUS_STYLE[layer.status])
+        table.add_row(*(Text(visible(column.entry(layer))) for column in columns), style=_STATUS_STYLE[layer.status])
     if len(shown) == len(result.layers):
         return table
     note = Text(f"{len(shown)} of {len(result.layers)} layers shown; -v shows every one", style="dim")
@@ -352,7 +380,9 @@ def _module_table(modules: Sequence[ModuleStats]) -> Table:
         justify: Literal["left", "right"] = "left" if heading in ("module", "class") else "right"
         table.add_column(heading, justify=justify, no_wrap=True, vertical="bottom")
     for one in modules:
-        table.add_row(*(Text(entry(one)) for entry in _MODULE_COLUMNS.values()), style=_STATUS_STYLE[one.status])
+        table.add_row(
+            *(Text(visible(entry(one))) for entry in _MODULE_COLUMNS.values()), style=_STATUS_STYLE[one.status]
+        )
     return table
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from initprobe.errors import DamagedRun
 from initprobe.ignores import Ignore, apply, living
+from initprobe.plain import visible
 from initprobe.reports.seedwise import layer_of
 from initprobe.results import Finding, ProbeResult
 from initprobe.sweep.checks import Breach, Check, verdicts
 from initprobe.sweep.known import Known, known_of
-from initprobe.sweep.store import Row, Store
+from initprobe.sweep.rows import Row
+from initprobe.sweep.store import Store
 from initprobe.vocabulary import FROM_LAYER, HEALTHY, VERDICT, WHOLE, value_of, whole_of
 
 
@@ -59,8 +63,11 @@ class NumberedRow(Row):
 
 def with_numbers(row: Row, names: Sequence[str], store: Store) -> NumberedRow:
     """A row with these numbers, of a layer where a table shows them; none for a run without a result."""
-    result = store.result(row.key) if row.state == "done" and row.digest else None
-    found = {} if result is None else {name: _shown(result, name) for name in names}
+    found: dict[str, str | bool | float | None] = {}
+    if row.state == "done":
+        with suppress(DamagedRun):  # which is said at the end
+            result = store.result(row.key)
+            found = {name: _shown(result, name) for name in names}
     return NumberedRow(**vars(row), numbers=found)
 
 
@@ -70,7 +77,7 @@ def _shown(result: ProbeResult, name: str) -> str | bool | float | None:
 
 def run_name(row: Row) -> str:
     """What sets a run apart, in words."""
-    return " ".join(f"{name}={value}" for name, value in row.axes.items()) or row.key[:8]
+    return visible(" ".join(f"{name}={value}" for name, value in row.axes.items())) or row.key[:8]
 
 
 def judge_run(checks: Iterable[Check], row: Row, result: ProbeResult, ignores: Sequence[Ignore]) -> JudgedRun:

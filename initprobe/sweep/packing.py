@@ -62,18 +62,32 @@ def _array(tokens: list[bytes]) -> Numbers:
     return np.array(from_json(b"[" + b",".join(tokens) + b"]"), "<f8")
 
 
-def unpack(packed: bytes) -> bytes:
+def unpack(packed: bytes, most: int = 1 << 30) -> bytes:
     """The text again, also one that plain zlib has compressed.
 
     Raises:
-        zlib.error: the bytes are damaged.
+        zlib.error: the bytes are damaged, or stand for more than `most` bytes.
     """
     if not packed.startswith(_MAGIC):
-        return zlib.decompress(packed)
-    if len(packed) < _HEAD.size:
-        raise zlib.error("incomplete")
-    _, length, lists, whole = _HEAD.unpack_from(packed)
-    words, planes = (zlib.decompress(part) for part in (packed[_HEAD.size :][:length], packed[_HEAD.size + length :]))
+        return _inflated(packed, most)
+    try:
+        _, length, lists, whole = _HEAD.unpack_from(packed)
+        words, planes = packed[_HEAD.size :][:length], packed[_HEAD.size + length :]
+        return _joined(_inflated(words, most), _inflated(planes, most), lists, whole)
+    except (struct.error, ValueError) as error:
+        raise zlib.error(str(error)) from None
+
+
+def _inflated(packed: bytes, most: int) -> bytes:
+    """What zlib has compressed; a few bytes of it can stand for more than there is memory."""
+    inflating = zlib.decompressobj()
+    found = inflating.decompress(packed, most)
+    if not inflating.eof:
+        raise zlib.error("incomplete, or too large")
+    return found
+
+
+def _joined(words: bytes, planes: bytes, lists: int, whole: int) -> bytes:
     numbers, floats = _whole(planes[: 4 * whole], "<u4"), _whole(planes[4 * whole :], "<f8")
     rest = _filled(words, _FLOAT, _texts(floats))
     return _filled(rest, _COUNTS, _lists(numbers[:lists], numbers[lists:]))
