@@ -87,7 +87,7 @@ def diagnose(
     found = [_finding(result, rule, saw, None if saw.severity == "info" else remedy) for rule, saw in seen]
     if healthy:
         found = [one.model_copy(update={"fix": apart()}) if one.rule == "rank-collapse" else one for one in found]
-    return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(sorted(found, key=_place))})
+    return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(sorted(found, key=place_of))})
 
 
 # Rules that name the first layer at which something holds, whatever the other layers are like; and those that name one
@@ -119,7 +119,7 @@ _VOID = "void-parameter"
 _FLOAT_DECADES = 300
 
 
-def _place(finding: Finding) -> tuple[int, bool, int]:
+def place_of(finding: Finding) -> tuple[int, bool, int]:
     """Gravest first; of those as grave, one layer drawn wrongly, which is the cause of what else is seen; by layer."""
     return -SEVERITIES.index(finding.severity), finding.rule != "odd-layer", finding.layer
 

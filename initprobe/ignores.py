@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 
-from initprobe.diagnosis import FROM_LAYER_ON, LAYER_BY_LAYER, RULES, elsewhere
+from initprobe.diagnosis import FROM_LAYER_ON, LAYER_BY_LAYER, RULES, elsewhere, place_of
 from initprobe.errors import ConfigError, UnknownNameError
+from initprobe.plain import visible
 from initprobe.registry import suggestion
 from initprobe.results import Finding, Ignored, ProbeResult
 from initprobe.thresholds import Thresholds
@@ -79,7 +80,7 @@ def make_ignore(rule: str, at: Iterable[str], reason: str | None, until: str | N
     found = [(part, _LAYERS.fullmatch(part)) for part in places]
     layers = tuple(_range(part, numbered, source) for part, numbered in found if numbered)
     modules = tuple(part for part, numbered in found if not numbered)
-    return Ignore(_rule(rule, numbers, source), layers, modules, reason.strip(), _day(until, source), source)
+    return Ignore(_rule(rule, numbers, source), layers, modules, visible(reason.strip()), _day(until, source), source)
 
 
 def as_pattern(module: str) -> str:
@@ -150,7 +151,7 @@ def apply(
     mine = [one for one in living(ignores) if one.run(result)]
     used: set[Ignore] = set()
     found = [marked for finding in result.diagnosis for marked in _marked(result, finding, mine, limits, used)]
-    ordered = sorted(found, key=lambda finding: finding.ignored is not None)
+    ordered = sorted(found, key=lambda finding: (finding.ignored is not None, place_of(finding)))
     return result.model_copy(update={"diagnosis": tuple(ordered)}), used
 
 

@@ -180,6 +180,17 @@ def test_json_that_is_wrong_is_refused_in_a_line(initprobe, tmp_path, text):
     assert (done.code, len(done.err.splitlines())) == (2, 1) and "k.json" in done.err
 
 
+def test_thousands_are_for_json(initprobe, tmp_path):
+    (tmp_path / "k.yaml").write_text("version: 1\nknown:\n" + "  - {rule: saturated, reason: x}\n" * 3000)
+    done = initprobe(*GATE, "--known", "k.yaml")
+    assert (done.code, len(done.err.splitlines())) == (2, 1) and "ends in .json" in done.err
+    entries = [{"rule": "saturated", "reason": "x"}] * 3000 + [{"rule": "vanishing-output", "reason": "a\ud800\n\x1b"}]
+    (tmp_path / "k.json").write_text(json.dumps({"version": 1, "known": entries}))
+    done = initprobe(*GATE, "--known", "k.json", "--export-json", "a.json", "--write-known", "k2.yaml")
+    assert done.code == 0 and "\\ud800" in done.out and "\x1b" not in done.out
+    assert initprobe(*GATE, "--known", "k2.yaml").out == done.out
+
+
 def test_junit_of_a_run(initprobe):
     assert initprobe(*QUIET, "--junit", "-").err == "Error: --junit: give --fail-on too; without it nothing can fail\n"
     done = initprobe(*GATE, "--junit", "-", "--ignore", "vanishing-output", "--reason", "by design")

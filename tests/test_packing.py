@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import zlib
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -91,3 +92,20 @@ def test_a_damaged_header_is_said_in_a_line(tmp_path):
     connection.close()
     with pytest.raises(InputError, match="damaged"), read_store(path) as store:
         store.result(runs[0].key)
+
+
+_PACKED = pack(b'{"counts":[1,2,300],"mean":0.125,"std":1.5e-7,"x":[0.1,-2.5]}')
+
+
+@given(st.integers(0, len(_PACKED) - 1), st.integers(0, 255), st.integers(0, 3))
+def test_a_changed_byte_is_damage_or_text(place, byte, cut):
+    """Whatever a file holds, it is read or refused; checksums find every change but those of the header's numbers."""
+    changed = (_PACKED[:place] + bytes([byte]) + _PACKED[place + 1 :])[: len(_PACKED) - cut]
+    with suppress(zlib.error):
+        assert isinstance(unpack(changed), bytes)
+
+
+def test_what_stands_for_too_much_is_refused():
+    for bomb in (zlib.compress(bytes(10**7)), pack(b'{"counts":[' + b"0," * 10**6 + b"0]}")):
+        with pytest.raises(zlib.error):
+            unpack(bomb, most=10**6)

@@ -37,7 +37,12 @@ def read_known(path: Path) -> list[Ignore]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; `--write-known {path}` makes one of what is found")
-    document = _from_json(path) if path.suffix.lower() == ".json" else read_file(path)
+    is_json = path.suffix.lower() == ".json"
+    if not is_json and path.stat().st_size > MAX_BYTES:
+        raise InputError(
+            f"{path} is larger than {MAX_BYTES // 1024} kB; as JSON, in a file that ends in .json, it may be"
+        )
+    document = _from_json(path) if is_json else read_file(path)
     values = document.values
     if values.get("version") != VERSION:
         raise ConfigError(f"{document.place(('version',))}: begin with `version: {VERSION}`")
