@@ -16,9 +16,9 @@ FLOORS = [
     "normals", "registry", "grammar", "importing", "activations", "flats", "functions",
     "fits", "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "own_init",
     "weights", "recognition", "meanfield", "tuning", "config",
-    "engine", "memory", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy",
-    "rewire", "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
-    "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
+    "engine", "memory", "results", "vocabulary", "diagnosis", "digest", "ignores", "reports", "describe", "summary",
+    "theory", "depth", "remedy", "rewire", "objective", "experiment", "passes", "networks", "environment", "probe",
+    "torch", "spectrum", "frameworks", "choice", "recommend", "sweep", "testing", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
 INSIDE = {
@@ -45,6 +45,7 @@ INSIDE = {
         "drawer",
         "charts",
         "spectra",
+        "seedwise",
         "sweep_table",
         "readings",
         "sheets",
@@ -53,6 +54,7 @@ INSIDE = {
         "sweep_maps",
         "sweep_figures",
         "export",
+        "junit",
     ],
     "torch": [
         "kinds",
@@ -78,6 +80,8 @@ INSIDE = {
         "expand",
         "wishes",
         "plan",
+        "known",
+        "packing",
         "database",
         "lock",
         "rows",
@@ -86,12 +90,15 @@ INSIDE = {
         "runner",
         "remote",
         "sources",
+        "judging",
         "rounding",
         "diff",
     ],
     "cli": [
         "options",
         "outputs",
+        "annotations",
+        "gate",
         "sweep_output",
         "sweep_figures",
         "run",

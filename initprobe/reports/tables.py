@@ -20,6 +20,7 @@ from initprobe.plain import visible
 from initprobe.reports.binning import shares
 from initprobe.reports.words import SYMBOLS, cosine, course
 from initprobe.results import TENSORS, Finding, LayerStats, ModuleStats, ProbeResult, TensorStats
+from initprobe.vocabulary import counted, survives
 
 _MOST_ROWS = 100
 _WIDEST = 1000
@@ -95,6 +96,9 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False) -> Non
             to.print(_tensor_tables(result, tensor))
 
 
+_KNOWN = "NOTHING NEW: every finding is ignored"
+
+
 def print_verdict(result: ProbeResult, to: Console) -> None:
     """Print what was found, gravest first, and the command line that cures it."""
     _say(_verdict(result), to)
@@ -123,16 +127,29 @@ def _folded(line: Text, width: int, to: Console) -> Iterator[Text]:
 
 def _verdict(result: ProbeResult) -> Text:
     lines = [Text(_HEALTHY, "bold green")] if result.healthy else []
+    if survives(result) and not result.healthy:
+        lines = [Text(_KNOWN, "bold green")]
     for number, finding in enumerate(result.diagnosis):
+        if finding.ignored:
+            lines.append(_ignored(finding))
+            continue
         style = _SEVERITY_STYLE[finding.severity]
         name = finding.name.upper() if number == 0 and not result.healthy else finding.name
         heading = f"{finding.severity:<10}{name} from layer {finding.layer}{_module_words(finding)}: "
         lines.append(Text.assemble((visible(heading), style), visible(finding.evidence)))
-    none = None if result.healthy or result.modules else _NO_FIX
-    fix = next((finding.fix for finding in result.diagnosis if finding.fix), none)
+    none = None if survives(result) or result.modules else _NO_FIX
+    fix = next((finding.fix for finding in counted(result) if finding.fix), none)
     if fix:
         lines.append(Text.assemble((f"{'fix':<10}", "bold"), visible(fix)))
     return Text("\n").join(lines)
+
+
+def _ignored(finding: Finding) -> Text:
+    """What does not count, and why."""
+    until = f"; until {finding.ignored.until}" if finding.ignored and finding.ignored.until else ""
+    heading = f"{'ignored':<10}{finding.name} from layer {finding.layer}{_module_words(finding)}: "
+    reason = f" ({finding.ignored.reason}{until})" if finding.ignored else ""
+    return Text.assemble((visible(heading), "dim"), visible(finding.evidence), (visible(reason), "dim"))
 
 
 def _module_words(finding: Finding) -> str:
