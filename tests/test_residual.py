@@ -170,7 +170,10 @@ def named(**fields):
             {"symmetric", "dead-layer", "vanishing-gradient"},
         ),
         ({"init": "constant:value=0.3", "act": "relu", "layers": 5, "norm": "layer"}, {"symmetric", "dead-layer"}),
-        ({"init": "ones", "act": "tanh", "layers": 5, "norm": "batch"}, {"symmetric"}),
+        (
+            {"init": "ones", "act": "tanh", "layers": 5, "norm": "batch"},
+            {"symmetric", "exploding-gradient"},
+        ),
     ],
 )
 @pytest.mark.any_processor
