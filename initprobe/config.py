@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -24,12 +24,13 @@ from pydantic import (
 )
 
 from initprobe.activations import ACTIVATIONS, Activation
+from initprobe.datasets import Dataset
 from initprobe.errors import ConfigError
 from initprobe.fits import Autoencoder
 from initprobe.functions import imported, own, reference
 from initprobe.grammar import Spec, Value, build, of_depth, parse_spec, parse_value
 from initprobe.initializers import INITIALIZERS, Initializer
-from initprobe.inputs import INPUTS, SUFFIXES, Noise
+from initprobe.inputs import DATASETS, INPUTS, SUFFIXES, Noise
 from initprobe.losses import LOSSES, Loss
 from initprobe.norms import NORMS
 from initprobe.registry import Registry, suggestion
@@ -137,22 +138,41 @@ def _activation_spec(value: object) -> Spec | Activation:
 
 
 def as_input(value: object) -> Spec | Path:
-    """Noise by name, or the path of a file of data.
+    """Noise or a data set that ships by name, or the path of a file of data.
 
     Raises:
         ConfigError: neither of the two.
     """
     if isinstance(value, Path):
         return value
-    if isinstance(value, str) and _is_path(value):
+    if isinstance(value, str) and _is_path(value, INPUTS):
         return Path(value)
     spec = as_spec(value)
     resolve(INPUTS, spec)
     return spec
 
 
-def _is_path(text: str) -> bool:
-    return text.lower().endswith(SUFFIXES) or "/" in text.partition(":")[0] or Path(text).is_file()
+def _is_path(text: str, names: Container[str]) -> bool:
+    """A file of data; one without a suffix cannot be read, and does not hide a name that ships."""
+    named = text.lower().endswith(SUFFIXES) or "/" in text.partition(":")[0]
+    return named or (text not in names and Path(text).is_file())
+
+
+def _labels(value: object) -> Spec | Path:
+    """The labels of a data set that ships, by its name, or the path of a file.
+
+    Raises:
+        ConfigError: neither of the two.
+    """
+    if isinstance(value, Spec) or (isinstance(value, str) and not _is_path(value, DATASETS)):
+        spec = as_spec(value)
+        if spec.name not in DATASETS:
+            raise ConfigError(f"{spec} is neither a file of labels nor one of {', '.join(DATASETS)}")
+        resolve(DATASETS, spec)
+        return spec
+    if isinstance(value, str | Path):
+        return Path(value)
+    raise ConfigError(f"{value!r} is not a file of labels or one of {', '.join(DATASETS)}")
 
 
 def _in_words(value: Spec | Initializer | Activation | Path) -> str:
@@ -221,6 +241,7 @@ _INITIALIZERS = [record.example for record in INITIALIZERS.values()]
 InitializerSpec = Annotated[Spec | Initializer, _validator(_initializer_spec, _INITIALIZERS), _WORDS]
 ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACTIVATIONS, "my.module:name"]), _WORDS]
 InputSpec = Annotated[Spec | Path, _validator(as_input, [*INPUTS, "data.npy"]), _WORDS]
+LabelsSpec = Annotated[Spec | Path, _validator(_labels, [*DATASETS, "labels.npy"]), _WORDS]
 NormName = Annotated[str, AfterValidator(_norm_name), WithJsonSchema({"enum": _NORM_NAMES, "type": "string"})]
 BranchScale = Annotated[
     float | str,
@@ -245,9 +266,10 @@ class ProbeConfig(BaseModel):
         width: units of every layer, where `widths` is not given.
         widths: units of each layer.
         input_width: input features; None means those of the data, or the first layer's width.
-        input: `gaussian[:std=..,mean=..,correlation=..]`, `uniform[:low=..,high=..]` or a .npy, .npz or .csv file.
-        standardize: shift and scale every feature of a file to mean 0 and variance 1.
-        batch: samples in a batch; None means 1000, or all rows of a file.
+        input: `gaussian[:std=..,mean=..,correlation=..]`, `uniform[:low=..,high=..]`, `digits`, which ships, or a .npy,
+            .npz or .csv file.
+        standardize: shift and scale every feature of real data to mean 0 and variance 1.
+        batch: samples in a batch; None means 1000, or all rows of real data.
         batches: batches sent through the same weights, merged as if they were one.
         draws: independent networks, each with its own synthetic input.
         seed: seed of everything random.
@@ -263,7 +285,8 @@ class ProbeConfig(BaseModel):
         loss: what else starts a backward pass: `random` for N(0, 1) alone, or `cross-entropy` or `mse` behind a linear
             read-out, whose gradients then stand beside those of the random start.
         classes: classes of the loss; None means those of `labels`, or 10.
-        labels: file of a whole number from 0 on for every row of `input`; None means labels of a random linear teacher.
+        labels: file of a whole number from 0 on for every row of `input`, or `digits`; None means the labels that come
+            with `input: digits`, or those of a random linear teacher.
         train_steps: steps of plain SGD after the probe, on the first network; cross-entropy if `loss` is `random`.
         learning_rate: of these steps.
         dtype: precision of the network; statistics are taken in float64 either way.
@@ -297,7 +320,7 @@ class ProbeConfig(BaseModel):
     zero_init_last: bool = False
     loss: LossName = _RANDOM
     classes: Annotated[int, Field(ge=2, strict=True)] | None = None
-    labels: Path | None = None
+    labels: LabelsSpec | None = None
     train_steps: Annotated[int, Field(ge=0, strict=True)] = 0
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     dtype: Literal["float32", "float64"] = "float32"
@@ -333,16 +356,15 @@ class ProbeConfig(BaseModel):
                 f"bias_init: {bias.name} depends on the layer's size, which a bias does not have; "
                 "use zeros, normal:std=0.1 or constant:value=0.1"
             )
-        if self.standardize and not isinstance(self.input, Path):
-            raise ConfigError("standardize is for data from a file; synthetic input takes std= and mean=")
+        if self.standardize and self.noise is not None:
+            raise ConfigError("standardize is for real data, digits or a file; synthetic input takes std= and mean=")
         for name in ("branch_scale", "zero_init_last"):
             if not self.residual and getattr(self, name) != type(self).model_fields[name].default:
                 raise ConfigError(f"{name} is for the branches of a residual net; give residual too")
         for name in ("classes", "labels"):
             if self.objective is None and getattr(self, name) is not None:
                 raise ConfigError(f"{name}: is for a loss; give loss cross-entropy or mse, or train_steps")
-        if self.labels is not None and not isinstance(self.input, Path):
-            raise ConfigError("labels: are for input from a file; a random linear teacher labels synthetic input")
+        _check_labels(self)
         _ = self.branch_factor  # complains where it is no number at this depth
         return self
 
@@ -398,8 +420,21 @@ class ProbeConfig(BaseModel):
 
     @cached_property
     def noise(self) -> Noise | None:
-        """The synthetic input, or None where it comes from a file."""
-        return None if isinstance(self.input, Path) else resolve(INPUTS, self.input)
+        """The synthetic input, or None where it is real data."""
+        found = None if isinstance(self.input, Path) else resolve(INPUTS, self.input)
+        return found if isinstance(found, Noise) else None
+
+    @cached_property
+    def dataset(self) -> Dataset | None:
+        """The input, where it is a data set that ships."""
+        return None if isinstance(self.input, Path) or self.noise is not None else DATASETS[self.input.name]
+
+    @property
+    def labels_source(self) -> Dataset | Path | None:
+        """Where the labels of a loss come from; None means a random linear teacher."""
+        if isinstance(self.labels, Spec):
+            return DATASETS[self.labels.name]
+        return self.labels or self.dataset
 
     @property
     def branch_factor(self) -> float:
@@ -454,6 +489,17 @@ def _check_weights(config: ProbeConfig) -> None:
         raise ConfigError(f"zero_init_last: {config.weights} has the weights; drop it")
     if config.draws > 1:
         raise ConfigError(f"draws: {config.weights} is one network, and there is nothing to draw; drop it")
+
+
+def _check_labels(config: ProbeConfig) -> None:
+    """Labels belong to rows of real data, and those of a data set that ships to that one."""
+    if config.labels is None:
+        return
+    if config.noise is not None:
+        raise ConfigError("labels: are for real data; a random linear teacher labels synthetic input")
+    source = config.labels_source
+    if isinstance(source, Dataset) and source is not config.dataset:
+        raise ConfigError(f"labels: {source.name} labels the input {source.name}, not {config.input}; give a file")
 
 
 def _check_fit(config: ProbeConfig) -> None:

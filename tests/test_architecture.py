@@ -13,8 +13,8 @@ ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
     "errors", "numbers", "normals", "registry", "grammar", "activations", "flats", "functions", "fits",
-    "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights", "recognition",
-    "meanfield", "tuning", "config", "memory",
+    "initializers", "datasets", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights",
+    "recognition", "meanfield", "tuning", "config", "memory",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
     "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from article_figures import FIGURES, PICTURES, ROOT, digits, experiments
+from article_figures import FIGURES, PICTURES, ROOT, experiments
 from click.testing import CliRunner
 
 import initprobe
@@ -35,8 +35,6 @@ def write_files(directory):
 
 @pytest.mark.parametrize("line", COMMAND_LINES)
 def test_every_command_runs(line, tmp_path):
-    sklearn = pytest.importorskip("sklearn.datasets")
-    np.save(tmp_path / "digits.npy", sklearn.load_digits().data)
     initprobe.run(initprobe.ProbeConfig(init="he", act="relu", layers=2, width=9, batch=9)).to_json()
     home = tmp_path / "initprobe-out" / "xavier-tanh-10x500"
     home.mkdir(parents=True)
@@ -109,7 +107,6 @@ def plotted(result):
 def test_pictures_have_not_drifted(name):
     """Processors differ in the last bits of a product, and a collapsed or saturated net amplifies that: 1e-3."""
     kept = initprobe.ProbeResult.from_json((FIGURES / f"{name}.json").read_text())
-    with digits():
-        now = initprobe.run(experiments()[name])
+    now = initprobe.run(experiments()[name])
     assert now.description == kept.description
     np.testing.assert_allclose(list(plotted(now)), list(plotted(kept)), atol=1e-3)

@@ -30,10 +30,10 @@ _OPTIONS = (
         "--input",
         "input_",
         metavar="SOURCE",
-        help="gaussian[:std=..,mean=..,correlation=..], uniform[:low=..,high=..], or a .npy, .npz or .csv file of real "
-        "data, (samples, features).  [default: gaussian]",
+        help="gaussian[:std=..,mean=..,correlation=..], uniform[:low=..,high=..], digits (1797 pictures that ship), or "
+        "a .npy, .npz or .csv file of real data, (samples, features).  [default: gaussian]",
     ),
-    click.option("--standardize", is_flag=True, help="Shift and scale each feature of a file to mean 0, variance 1."),
+    click.option("--standardize", is_flag=True, help="Bring each feature of real data to mean 0, variance 1."),
     click.option(
         "--norm",
         default="none",
@@ -52,7 +52,7 @@ _OPTIONS = (
         help="s of --residual: a number, or 1/L or 1/sqrt(2L) with L the number of layers.",
     ),
     click.option("--zero-init-last", is_flag=True, help="Start the branches of --residual with weights of 0."),
-    click.option("--batch", type=int, metavar="N", help="Samples in a batch.  [default: 1000, or all rows of a file]"),
+    click.option("--batch", type=int, metavar="N", help="Samples in a batch.  [default: 1000, or all real ones]"),
     click.option(
         "--batches",
         type=int,
@@ -93,7 +93,8 @@ _LOSS_OPTIONS = (
     click.option(
         "--labels",
         metavar="FILE",
-        help="A class, 0 to K-1, for each row of --input: .npy, .npz or .csv.  [default: a random linear teacher's]",
+        help="A class, 0 to K-1, for each row of --input: .npy, .npz or .csv.  [default: those of --input digits, or a "
+        "random linear teacher's]",
     ),
     click.option(
         "--train-steps",

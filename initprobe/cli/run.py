@@ -68,7 +68,7 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
       initprobe run --init normal:std=0.01 --act tanh
       initprobe run --init he --act relu --layers 50 --width 256
       initprobe run --init xavier --act tanh --input-width 800 --widths 750,700,650
-      initprobe run --init torch_linear --act gelu --input digits.npy --standardize
+      initprobe run --init torch_linear --act gelu --input digits --standardize
       initprobe run --init he --act relu --loss cross-entropy --train-steps 200
       initprobe run --sigma-w 1.5 --sigma-b 0.2 --act tanh --input gaussian:correlation=0.6
       initprobe run --weights w.npz --act tanh
