@@ -74,6 +74,7 @@ INSIDE = {
         "layout",
         "overrides",
         "expand",
+        "configs",
         "plan",
         "store",
         "pool",
@@ -104,6 +105,7 @@ INSIDE = {
         "merge",
         "schema",
         "validate",
+        "completion",
         "app",
     ],
 }  # fmt: skip

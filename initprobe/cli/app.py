@@ -42,6 +42,7 @@ COMMANDS = {
     "validate": "initprobe.cli.validate",
     "schema": "initprobe.cli.schema",
 }
+PROGRAM = "initprobe"
 EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
 OBJECTS_TO_COLLECT_AT = 50_000
 
@@ -94,6 +95,10 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the program and exit with the code that its outcome has."""
+    if (instruction := os.environ.get(f"_{PROGRAM.upper()}_COMPLETE")) is not None:
+        from initprobe.cli.completion import complete
+
+        sys.exit(complete(cli, instruction))
     # Imports and pictures make objects by the hundred thousand, hardly any of them garbage: looking through them all
     # again and again is a tenth of a run.
     gc.set_threshold(OBJECTS_TO_COLLECT_AT)
@@ -108,7 +113,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _outcome(args: Sequence[str] | None) -> int:
     try:
-        return int(cli.main(args, prog_name="initprobe", standalone_mode=False) or 0)
+        return int(cli.main(args, prog_name=PROGRAM, standalone_mode=False) or 0)
     except click.Abort:
         click.echo("Interrupted; no file is half-written.", err=True)
         return EXIT_INTERRUPTED

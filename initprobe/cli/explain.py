@@ -45,7 +45,7 @@ def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> 
     from initprobe.reports.tables import console
 
     spec = as_activation(name)
-    homes = [registry for registry in _registries() if spec.name in registry]
+    homes = [registry for registry in registries() if spec.name in registry]
     if not homes and not _is_own(spec):
         raise UnknownNameError(_nowhere(spec))
     to = console(sys.stdout)
@@ -68,7 +68,8 @@ def _own(spec: Spec) -> list[tuple[str, Any]]:
     return [("activation", activation_of(spec))]
 
 
-def _registries() -> tuple[Registry[Any], ...]:
+def registries() -> tuple[Registry[Any], ...]:
+    """The tables of everything that has a name to explain."""
     from initprobe.activations import ACTIVATIONS
     from initprobe.diagnosis import RULES
     from initprobe.initializers import INITIALIZERS
@@ -110,7 +111,7 @@ def _meant(registry: Registry[Any], spec: Spec) -> Any:
 def _nowhere(spec: Spec) -> str:
     from initprobe.registry import suggestion
 
-    known = [n for registry in _registries() for r in registry.values() for n in (r.name, *r.aliases)]
+    known = [n for registry in registries() for r in registry.values() for n in (r.name, *r.aliases)]
     hint = suggestion(spec.name, known) or " `initprobe list initializers` and `initprobe list activations` show all."
     return f"unknown name {spec.name!r}.{hint}"
 

@@ -92,9 +92,9 @@ _LOSS_OPTIONS = (
     click.option("--classes", type=int, metavar="K", help="Classes of the loss.  [default: those of --labels, or 10]"),
     click.option(
         "--labels",
-        metavar="FILE",
-        help="A class, 0 to K-1, for each row of --input: .npy, .npz or .csv.  [default: those of --input digits, or a "
-        "random linear teacher's]",
+        metavar="SOURCE",
+        help="A class, 0 to K-1, for each row of --input: digits, or a .npy, .npz or .csv.  [default: those of --input "
+        "digits, or a random linear teacher's]",
     ),
     click.option(
         "--train-steps",

@@ -11,20 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import initprobe
 from initprobe.config import DEFAULT_BATCH, DEFAULT_LAYERS, DEFAULT_WIDTH, ProbeConfig
 from initprobe.errors import ConfigError, InputError
 from initprobe.grammar import Spec
 from initprobe.registry import suggestion
 from initprobe.sweep.checks import Check, make_check
+from initprobe.sweep.configs import shipped
 from initprobe.sweep.document import Document, parse, read_file
 from initprobe.sweep.expand import Draft, axis_names, drafts
 from initprobe.sweep.fields import SCALES, Setting, Settings, assemble, at, field_name, look, read, same
 from initprobe.sweep.layout import Figure, Format, Heatmap, Histograms, SweepFile, read_layout
 from initprobe.sweep.overrides import apply_override
 from initprobe.sweep.runs import Run, Scalar
-
-SUFFIX = ".yaml"
 
 
 @dataclass(frozen=True)
@@ -87,14 +85,6 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
         figures=_figures(document, layout, columns, varying),
         export=layout.export,
     )
-
-
-def shipped() -> dict[str, Path]:
-    """The configs that ship with initprobe, by name."""
-    package = Path(initprobe.__file__).parent
-    # In a wheel they lie inside the package, in a checkout beside it.
-    home = next((home for home in (package / "configs", package.parent / "configs") if home.is_dir()), package)
-    return {path.stem: path for path in sorted(home.glob(f"*{SUFFIX}"))}
 
 
 def find(source: str | Path) -> Path:
