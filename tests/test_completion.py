@@ -83,7 +83,7 @@ def test_every_name_is_offered_as_it_can_be_used(offered, words, names):
 @pytest.mark.parametrize("registry", [INITIALIZERS, ACTIVATIONS, INPUTS], ids=lambda registry: registry.kind)
 def test_every_parameter_is_offered_with_a_value_that_works(offered, registry):
     from initprobe.config import resolve
-    from initprobe.grammar import parse_spec
+    from initprobe.grammar import Spec, parse_spec
 
     option = {"initializer": "--init", "activation": "--act", "input": "--input"}[registry.kind]
     for record in registry.values():
@@ -92,7 +92,8 @@ def test_every_parameter_is_offered_with_a_value_that_works(offered, registry):
         for spec in found:
             # A parameter that may be absent has no value to offer, and two make sense together only.
             if not spec.endswith("=") and "low=" not in spec and "high=" not in spec:
-                resolve(registry, parse_spec(spec))
+                asked, example = parse_spec(spec), parse_spec(getattr(record, "example", record.name))
+                resolve(registry, Spec(asked.name, {**example.params, **asked.params}))
 
 
 @pytest.mark.parametrize(
