@@ -96,6 +96,10 @@ class Recommendation(Record):
     verdict: tuple[Finding, ...]
     command: str | None
 
+    def in_a_line(self) -> str:
+        """The recommendation in a sentence."""
+        return self.summary
+
 
 def recommend(
     act: str | Spec | Activation,

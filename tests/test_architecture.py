@@ -12,7 +12,7 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "numbers", "normals", "registry", "grammar", "activations", "flats", "functions", "fits",
+    "errors", "numbers", "characters", "normals", "registry", "grammar", "activations", "flats", "functions", "fits",
     "initializers", "datasets", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights",
     "recognition", "meanfield", "tuning", "config", "memory",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
@@ -38,8 +38,11 @@ INSIDE = {
         "binning",
         "strips",
         "words",
+        "console",
+        "elision",
         "tables",
         "figures",
+        "notebook",
         "drawer",
         "charts",
         "spectra",
@@ -111,7 +114,7 @@ INSIDE = {
 }  # fmt: skip
 HOMES = {
     "click": ["cli/"],
-    "rich": ["cli/", "reports/tables.py", "reports/sweep_table.py"],
+    "rich": ["cli/", "reports/console.py", "reports/elision.py", "reports/tables.py", "reports/sweep_table.py"],
     "matplotlib": [
         "reports/figures.py",
         "reports/charts.py",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import errno
 import gc
-import io
 import os
 import sys
 import traceback
@@ -21,6 +20,7 @@ from typing import Any
 
 import click
 
+from initprobe.characters import adapt
 from initprobe.errors import InitprobeError
 
 COMMANDS = {
@@ -106,8 +106,7 @@ def main(args: Sequence[str] | None = None) -> None:
     # Files are all that is drawn; a notebook's own backend, which its variable names, need not be installed here.
     os.environ["MPLBACKEND"] = "agg"
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an ASCII terminal shows ? for a block character
+        adapt(stream)
     sys.exit(_outcome(args))
 
 
