@@ -14,7 +14,7 @@ ROOT = Path(initprobe.__file__).parent
 FLOORS = [
     "errors", "numbers", "characters", "normals", "registry", "grammar", "activations", "flats", "functions", "fits",
     "initializers", "datasets", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights",
-    "recognition", "meanfield", "tuning", "config", "memory",
+    "recognition", "glossary", "meanfield", "tuning", "config", "memory",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
     "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
@@ -38,6 +38,7 @@ INSIDE = {
         "binning",
         "strips",
         "words",
+        "names",
         "console",
         "elision",
         "tables",

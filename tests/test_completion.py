@@ -14,6 +14,7 @@ from initprobe.activations import ACTIVATIONS
 from initprobe.cli.app import COMMANDS, cli
 from initprobe.cli.completion import complete, offer_of
 from initprobe.diagnosis import RULES
+from initprobe.glossary import WORDS
 from initprobe.initializers import INITIALIZERS
 from initprobe.inputs import DATASETS, INPUTS
 from initprobe.sweep.configs import shipped
@@ -64,7 +65,7 @@ NAMES = [
     ("recommend --act", ACTIVATIONS),
     ("run --input", INPUTS),
     ("run --labels", DATASETS),
-    ("explain", {**INITIALIZERS, **ACTIVATIONS, **INPUTS, **RULES}),
+    ("explain", {**INITIALIZERS, **ACTIVATIONS, **INPUTS, **RULES, **{n: w for n, w in WORDS.items() if " " not in n}}),
     ("sweep", shipped()),
     ("check", shipped()),
     ("validate a.yaml", shipped()),

@@ -22,6 +22,7 @@ import click
 
 from initprobe.characters import adapt
 from initprobe.errors import InitprobeError
+from initprobe.registry import suggestion
 
 COMMANDS = {
     "run": "initprobe.cli.run",
@@ -56,6 +57,15 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         home = COMMANDS.get(cmd_name)
         return None if home is None else import_module(home).command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named first; one that does not exist is told with the nearest that does."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {name!r}.{suggestion(name, list(COMMANDS)) or ' `initprobe -h` shows all.'}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

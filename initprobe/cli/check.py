@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from initprobe.cli.options import Choice
 from initprobe.cli.run import DEFAULT_OUT
 from initprobe.cli.sweep import STORE_FILE, finish, run_plan, sweep_options
 from initprobe.cli.sweep_output import table_options
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 @click.command("check")
 @sweep_options
 @table_options
-@click.option("--annotate", type=click.Choice(["github"]), help="Mark each breach where the CI service shows it.")
+@click.option("--annotate", type=Choice(["github"]), help="Mark each breach where the CI service shows it.")
 def command(annotate: str | None, **options: Any) -> None:
-    """Run CONFIG and exit with 1 if one of its `checks` does not hold, 3 if a run failed.
+    """Run CONFIG and exit with 1 if one of its checks fails.
+
+    The exit code is 3 if a run failed.
 
     \b
     Examples:

@@ -181,7 +181,7 @@ def _specs(registry: Registry[Any], incomplete: str) -> Iterator[Item]:
     for record in registry.values():
         about = getattr(record, "formula", None) or record.meaning
         names = (getattr(record, "example", "") or record.name, *(record.aliases if incomplete else ()))
-        yield from _matching((Item(one, help=about) for one in names), incomplete)
+        yield from _matching((Item(one, help=about) for one in names if " " not in one), incomplete)
 
 
 def _with_parameters(record: Any, name: str, rest: str) -> Iterator[Item]:

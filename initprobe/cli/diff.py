@@ -32,10 +32,10 @@ _HEADINGS = ("run", "number", "layer", "was", "is", "change")
 )
 @click.option("--markdown", metavar="FILE|-", help="The table as Markdown, as for a CI step summary.")
 def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) -> None:
-    """Compare two sets of results run by run: each a sweep.db, JSON of `run`, `compare` or `sweep`, or a directory.
+    """Compare two sets of results run by run.
 
-    Runs of the same configuration belong together; two single results are compared whatever they are. A tolerance in
-    percent is relative to the old number, any other is a distance; 1% without one. `figures` is all that pictures are
+    OLD and NEW are each a sweep.db, JSON of `run`, `compare` or `sweep`, or a directory. Runs of
+    the same configuration belong together; two single results are compared whatever they are. A tolerance in percent is relative to the old number, any other is a distance; 1% without one. `figures` is all that pictures are
     drawn from, with histograms compared by how far entries have moved, in percent of their rms. OLD need not exist
     yet: nothing is compared then, and all is well.
 

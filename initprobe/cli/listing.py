@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from initprobe.cli.options import Choice
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -15,9 +17,9 @@ OTHERS = ("rules", "thresholds", "configs")
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice((*REGISTRIES, *OTHERS)))
+@click.argument("kind", type=Choice((*REGISTRIES, *OTHERS)))
 def command(kind: str) -> None:
-    """List initializers, activations, inputs, the verdict's rules and thresholds, or the configs that ship.
+    """List initializers, activations, inputs, rules, configs.
 
     \b
     Examples:

@@ -12,6 +12,19 @@ if TYPE_CHECKING:
     from initprobe.config import ProbeConfig
     from initprobe.grammar import Spec
 
+
+
+class Choice(click.Choice[str]):
+    """One of some words; a misspelt one is told with the nearest."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """As click has it, and which word may be meant."""
+        from initprobe.registry import suggestion
+
+        hint = suggestion(str(value), [str(choice) for choice in self.choices])
+        return f"{super().get_invalid_choice_message(value, ctx).rstrip('.')}{hint and f'.{hint}'}"
+
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _OPTIONS = (

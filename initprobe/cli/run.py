@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from initprobe.cli.options import config_from, experiment_options, loss_options, scales
+from initprobe.cli.options import Choice, config_from, experiment_options, loss_options, scales
 
 if TYPE_CHECKING:
     from initprobe.experiment import Experiment
@@ -52,15 +52,15 @@ DEFAULT_OUT = "initprobe-out"
 @click.option("--save-weights", metavar="FILE.npz", help="First network: W1.., b1.., input x, backward seed g.")
 @click.option(
     "--fail-on",
-    type=click.Choice(["warning", "error"]),
+    type=Choice(["warning", "error"]),
     help="Exit with 1 if the verdict holds anything this grave or graver.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict alone.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every statistic of every tensor.")
 def command(formats: str, no_figures: bool, threads: int | None, **options: Any) -> None:
-    """Send random or real input through a network and back; report each layer's variance.
+    """Send data through a network and back, layer by layer.
 
-    Prints a table and writes summary.png, output.png, gradient.png, depth.png and result.json.
+    Reports each layer's variance. Prints a table and writes summary.png, output.png, gradient.png, depth.png and result.json.
 
     \b
     Examples:
