@@ -34,10 +34,11 @@ _HEADINGS = ("run", "number", "layer", "was", "is", "change")
 def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) -> None:
     """Compare two sets of results run by run.
 
-    OLD and NEW are each a sweep.db, JSON of `run`, `compare` or `sweep`, or a directory. Runs of
-    the same configuration belong together; two single results are compared whatever they are. A tolerance in percent is relative to the old number, any other is a distance; 1% without one. `figures` is all that pictures are
-    drawn from, with histograms compared by how far entries have moved, in percent of their rms. OLD need not exist
-    yet: nothing is compared then, and all is well.
+    OLD and NEW are each a sweep.db, JSON of `run`, `compare` or `sweep`, or a directory. Runs of the same configuration
+    belong together; two single results are compared whatever they are. A tolerance in percent is relative to the old
+    number, any other is a distance; 1% without one. `figures` is all that pictures are drawn from, with histograms
+    compared by how far entries have moved, in percent of their rms. OLD need not exist yet: nothing is compared then,
+    and all is well.
 
     \b
     Examples:

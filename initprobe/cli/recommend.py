@@ -42,8 +42,8 @@ def command(
 ) -> None:
     """Find the initializer for an activation at a depth.
 
-    It is predicted to hold, then measured, for square layers without bias and inputs of mean square 1. Where no plain initializer holds, as for GELU at 50
-    layers, it says why, what would, and which is best for fewer.
+    It is predicted to hold, then measured, for square layers without bias and inputs of mean square 1. Where no plain
+    initializer holds, as for GELU at 50 layers, it says why, what would, and which is best for fewer.
 
     \b
     Examples:

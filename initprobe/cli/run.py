@@ -60,7 +60,8 @@ DEFAULT_OUT = "initprobe-out"
 def command(formats: str, no_figures: bool, threads: int | None, **options: Any) -> None:
     """Send data through a network and back, layer by layer.
 
-    Reports each layer's variance. Prints a table and writes summary.png, output.png, gradient.png, depth.png and result.json.
+    Reports each layer's variance. Prints a table and writes summary.png, output.png, gradient.png, depth.png and
+    result.json.
 
     \b
     Examples:

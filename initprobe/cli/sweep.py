@@ -57,8 +57,8 @@ def sweep_options(command: Command) -> Command:
 def command(dry_run: bool, **options: Any) -> None:
     """Run the experiments of CONFIG, in parallel.
 
-    CONFIG is a YAML file or the name of a config that ships. What is done is kept: start the same command again to go on after a crash or Ctrl-C, or to run what is new in the
-    file. Exits with 3 if a run failed; the others go on.
+    CONFIG is a YAML file or the name of a config that ships. What is done is kept: start the same command again to go
+    on after a crash or Ctrl-C, or to run what is new in the file. Exits with 3 if a run failed; the others go on.
 
     \b
     Examples:
