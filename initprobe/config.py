@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Callable, Container, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Unpack
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from initprobe.activations import ACTIVATIONS, Activation
+from initprobe.config_fields import ConfigFields
 from initprobe.datasets import Dataset
 from initprobe.errors import ConfigError
 from initprobe.fits import Autoencoder
@@ -327,7 +328,7 @@ class ProbeConfig(BaseModel):
     full_weight_gradient: bool = False
     thresholds: Thresholds = Thresholds()
 
-    def __init__(self, /, **data: Any) -> None:
+    def __init__(self, /, **data: Unpack[ConfigFields]) -> None:
         try:
             super().__init__(**data)
         except ValidationError as error:

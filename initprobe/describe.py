@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
 
@@ -12,12 +14,16 @@ import numpy as np
 
 from initprobe.activations import Activation
 from initprobe.config import ProbeConfig
-from initprobe.grammar import Spec, Value
+from initprobe.grammar import Spec, Value, value_text
 from initprobe.initializers import Initializer
 from initprobe.recognition import recognised
 from initprobe.results import Description
 from initprobe.weights import Network
 from initprobe.wiring import skips
+
+_LONG_NUMBER = re.compile(r"\d+\.\d{5,}(?:e[-+]?\d+)?")
+_LARGEST_DENOMINATOR = 99
+_LONGEST_NAME, _DIGEST = 120, 8
 
 
 def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Description:
@@ -139,10 +145,47 @@ def slug(config: ProbeConfig, sizes: Sequence[int]) -> str:
     if config.norm != "none":
         parts.append(f"{config.norm}-norm")
     if config.residual:
-        scale = "" if config.branch_scale == 1 else f"-{_value(config.branch_scale)}"
+        scale = "" if config.branch_scale == 1 else f"-{_as_typed(config.branch_scale)}"
         parts.append(f"residual{scale}" + ("-zero" if config.zero_init_last else ""))
     if config.objective is not None:
         parts.append(config.objective.name + (f"-{config.train_steps}-steps" if config.train_steps else ""))
     if str(config.input) != "gaussian" and config.input != config.weights:
         parts.append(Path(config.input).stem if isinstance(config.input, Path) else str(config.input))
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", "-".join(parts).replace("=", "")).strip("-.")[:120]
+    return file_name("-".join(parts))
+
+
+def _as_typed(scale: float | str) -> str:
+    return scale if isinstance(scale, str) else value_text(float(scale))
+
+
+def file_name(text: str) -> str:
+    """Words as a name that is safe on any file system, and another for other words.
+
+    Long numbers are fractions, as in `gain5-3`, or have four digits. Where digits or words are left out, a digest of
+    the whole text ends the name.
+    """
+    safe = re.sub(r"[^A-Za-z0-9.-]+", "-", shortened(text).replace("=", "")).strip("-.")
+    lost = any(float(found[0]) != _exact(_few_digits(found[0])) for found in _LONG_NUMBER.finditer(text))
+    if len(safe) <= _LONGEST_NAME and not lost:
+        return safe
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:_DIGEST]
+    return f"{safe[: _LONGEST_NAME - _DIGEST - 1].rstrip('-.')}-{digest}"
+
+
+def shortened(text: str) -> str:
+    """Words with long numbers as fractions or in four digits."""
+    return _LONG_NUMBER.sub(lambda found: _few_digits(found[0]), text)
+
+
+def _few_digits(number: str) -> str:
+    """`5-3` for 1.6666666666666667, and four digits of what is no such fraction."""
+    value = float(number)
+    fraction = Fraction(value).limit_denominator(_LARGEST_DENOMINATOR)
+    exact = fraction.numerator / fraction.denominator == value and fraction.denominator > 1
+    return f"{fraction.numerator}-{fraction.denominator}" if exact else f"{value:.4g}"
+
+
+def _exact(text: str) -> float:
+    """The number that few digits stand for."""
+    above, dash, below = text.rpartition("-")
+    return float(above) / float(below) if dash and not above.endswith("e") else float(text)

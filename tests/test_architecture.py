@@ -14,7 +14,8 @@ ROOT = Path(initprobe.__file__).parent
 FLOORS = [
     "errors", "numbers", "characters", "normals", "registry", "grammar", "activations", "flats", "functions", "fits",
     "initializers", "datasets", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights",
-    "recognition", "glossary", "meanfield", "tuning", "config", "memory",
+    "recognition", "glossary", "meanfield", "tuning", "config_fields", "config",
+    "memory",
     "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
     "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",

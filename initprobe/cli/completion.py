@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 VARIABLE = "_INITPROBE_COMPLETE"
 Item = CompletionItem[str]
 Offer = Callable[[str], Iterable[Item]]
+_TYPED = re.compile(r"[\w.,:=%+/^-]+")  # what no shell takes for more than it is
 _BREAKS = ":="  # where bash splits a word, and what it replaces begins after the last of them
 
 
@@ -181,7 +182,7 @@ def _specs(registry: Registry[Any], incomplete: str) -> Iterator[Item]:
     for record in registry.values():
         about = getattr(record, "formula", None) or record.meaning
         names = (getattr(record, "example", "") or record.name, *(record.aliases if incomplete else ()))
-        yield from _matching((Item(one, help=about) for one in names if " " not in one), incomplete)
+        yield from _matching((Item(one, help=about) for one in names if _TYPED.fullmatch(one)), incomplete)
 
 
 def _with_parameters(record: Any, name: str, rest: str) -> Iterator[Item]:
