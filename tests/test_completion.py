@@ -56,6 +56,7 @@ def test_commands_and_options(offered):
 
 
 SPECIAL = set(" '*?[]~")  # to a shell, so that they are not offered
+TYPED = [name for name in WORDS if not set(name) & SPECIAL]
 NAMES = [
     ("run --init", INITIALIZERS),
     ("run --bias-init", INITIALIZERS),
@@ -66,7 +67,7 @@ NAMES = [
     ("recommend --act", ACTIVATIONS),
     ("run --input", INPUTS),
     ("run --labels", DATASETS),
-    ("explain", {**INITIALIZERS, **ACTIVATIONS, **INPUTS, **RULES, **{n: w for n, w in WORDS.items() if not set(n) & SPECIAL}}),
+    ("explain", {**INITIALIZERS, **ACTIVATIONS, **INPUTS, **RULES, **dict.fromkeys(TYPED)}),
     ("sweep", shipped()),
     ("check", shipped()),
     ("validate a.yaml", shipped()),

@@ -68,7 +68,8 @@ def test_a_topic_that_is_not_there(name, words):
 TOPICS = [
     "dead relu", "dead ReLUs", "dying relu", "collapse", "rank collapse", "vanishing gradients", "exploding", "q", "q*",
     "chi_1", "chi1", "z", "h", "phi", "xi", "cosine", "edge of chaos", "saturation", "signal", "gradient", "unit",
-    "draw", "finding", "verdict", "branch", "fan_in", "sigma_w", "length map", "mean field", "depth scale", "update ratio",
+    "draw", "finding", "verdict", "branch", "fan_in", "sigma_w", "length map", "mean field",
+    "depth scale", "update ratio",
 ]  # fmt: skip
 
 
