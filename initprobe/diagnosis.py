@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from initprobe.arithmetic import arithmetic
 from initprobe.numbers import factor, percent, power, short
 from initprobe.registry import Registry
 from initprobe.results import Finding, LayerStats, ModuleStats, ProbeResult, Severity
@@ -220,24 +221,6 @@ def _is_dense_chain(result: ProbeResult) -> bool:
     return _is_chain(result) and all(layer.kind in (None, "linear") for layer in result.layers)
 
 
-def _arithmetic(result: ProbeResult) -> str:
-    """`500 x 0.01^2 = 0.05: `, the number that decides it in a plain net, of a layer in the middle."""
-    if not _is_plain(result):
-        return ""
-    layer = result.layers[len(result.layers) // 2]
-    mean, variance = layer.weight.mean, layer.weight.variance
-    if mean is None or variance is None:
-        return ""
-    if layer.fan_in * mean**2 > variance:  # the mean adds up over the inputs, chance only as its root
-        return f"({layer.fan_in} x {mean:.2g})^2 = {_plain((layer.fan_in * mean) ** 2)}: "
-    return f"{layer.fan_in} x {math.sqrt(variance):.2g}^2 = {_plain(layer.fan_in * variance)}: "
-
-
-def _plain(value: float) -> str:
-    """As in arithmetic: 0.05 and not .0500."""
-    return f"{value:.2g}" if 1e-3 < value < 99.5 else short(value)
-
-
 def _variance(log10: float) -> str:
     return short(10**log10) if abs(log10) < 300 else power(log10)
 
@@ -269,7 +252,8 @@ def _trend_seen(result: ProbeResult, tensor: str, sign: int, limits: Thresholds)
     moved, profile = found
     (first, a), (last, b) = profile[0], profile[-1]
     course = f"{_variance(a)} at layer {first}, {_variance(b)} at layer {last}"
-    evidence = f"{_arithmetic(result)}{_per_layer(moved, _TREND_SYMBOLS[tensor])} ({course})"
+    product = arithmetic(result, tensor, profile, moved.steady) if _is_plain(result) else ""
+    evidence = f"{product}{_per_layer(moved, _TREND_SYMBOLS[tensor])} ({course})"
     cause = _cause_of_wiring(result, tensor)
     return Observation(first if tensor == "output" else last, evidence, _gravity(moved.change, limits), cause)
 

@@ -15,9 +15,9 @@ FLOORS = [
     "errors", "numbers", "characters", "normals", "registry", "grammar", "activations", "flats", "functions", "fits",
     "initializers", "datasets", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights",
     "recognition", "glossary", "meanfield", "tuning", "config_fields", "config",
-    "memory",
-    "engine", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy", "rewire",
-    "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
+    "memory", "engine",
+    "results", "arithmetic", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy",
+    "rewire", "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
