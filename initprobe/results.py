@@ -86,8 +86,8 @@ class TensorStats(Record):
     Moments are taken in each draw and averaged over draws; the rest is taken over all draws pooled.
 
     Attributes:
-        status: `ok`; `underflow` where values fell below the normal range of the dtype; `overflow` where they became
-            infinite; `nonfinite` where they became NaN.
+        status: `ok`; `underflow` where values fell below the normal range of the dtype; `overflow` where they left it
+            (as infinity or NaN, which differs between processors); `nonfinite` where they were computed from such.
         mean: mean.
         variance: population variance about the mean.
         variance_sd: standard deviation (ddof 1) of the draws' variances; null for one draw.

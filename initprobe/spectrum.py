@@ -241,7 +241,7 @@ def _measure_network(
     products = [Product.identity(experiment.sizes[0])] * samples
     for layer, (own, wiring) in enumerate(_layers(experiment, streams, pool), start=1):
         with np.errstate(all="ignore"):
-            z = h @ own.weight + (0 if own.bias is None else own.bias)
+            z = np.matmul(h, own.weight) + (0 if own.bias is None else own.bias)
             inverse = None if wiring.norm is None else wiring.norm.forward(z)
             value = activation.value(z)
             slopes = activation.slope(z, value)

@@ -117,15 +117,17 @@ def _all_saturated(record: LayerRecord) -> bool:
 def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine: bool = True) -> Status:
     """What became of a tensor, given the tensors it was computed from.
 
-    NaN in a source voids what is computed from it, also where a comparison (the slope of ReLU) hides it. NaN that an
-    affine map makes of finite numbers is an overflow of its partial sums. Zeros are a loss where no source is zero or
-    a source is itself lost, and the truth where a source is truly zero.
+    Whether a sum that leaves the range ends as infinity or as NaN depends on the order of its terms, which differs
+    between processors. So the place decides, not the value: an affine map of finite numbers that gives others has
+    overflowed, and so has what the activation makes of it entry by entry. All that is computed from those is
+    `nonfinite`, also where a comparison (the slope of ReLU) or a flat end (tanh) hides it. Zeros are a loss where no
+    source is zero or a source is itself lost, and the truth where a source is truly zero.
     """
-    if any(source.nan or status == "nonfinite" for source, status in sources):
-        return "nonfinite"
+    beyond = [status for source, status in sources if source.nonfinite or status == "nonfinite"]
+    if beyond:
+        return "nonfinite" if affine or "nonfinite" in beyond else "overflow"
     if sketch.nonfinite:
-        begins_here = affine and not any(source.nonfinite for source, _ in sources)
-        return "overflow" if begins_here or not sketch.nan else "nonfinite"
+        return "overflow"
     if sketch.huge or sketch.faint:
         return "overflow" if sketch.huge else "underflow"
     if sketch.peak > 0:
@@ -137,7 +139,8 @@ def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine
 
 def _is_lost(sketch: Sketch, status: Status) -> bool:
     """Nothing of the tensor's numbers is left to report."""
-    return bool(sketch.nonfinite) or status == "nonfinite" or (status == "underflow" and sketch.is_zero)
+    beyond = status == "nonfinite" or (status == "overflow" and not sketch.huge)
+    return beyond or bool(sketch.nonfinite) or (status == "underflow" and sketch.is_zero)
 
 
 def _layer(

@@ -1,11 +1,50 @@
 """What several test files share."""
 
+import importlib
+from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from rounding import rounded
 
 from initprobe.cli.app import main
+
+OTHER_PROCESSORS = (None, 1, 2)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--rounded", type=int, metavar="SEED", help="round every product as another processor might")
+
+
+def pytest_generate_tests(metafunc):
+    """A test marked `any_processor` runs on this one and, by rounding, on two others."""
+    if metafunc.definition.get_closest_marker("any_processor"):
+        metafunc.parametrize("processor", OTHER_PROCESSORS, ids=["here", "rounded-1", "rounded-2"], indirect=True)
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that need PyTorch are marked `torch`: by their fixture, their own mark, or what their file imports."""
+    for item in items:
+        if "torch" in item.fixturenames or hasattr(item.module, "torch"):
+            item.add_marker("torch")
+        if item.get_closest_marker("torch") and find_spec("torch") is None:
+            item.add_marker(pytest.mark.skip(reason="PyTorch is not installed"))
+
+
+@pytest.fixture
+def torch():
+    """PyTorch."""
+    return importlib.import_module("torch")
+
+
+@pytest.fixture(autouse=True)
+def processor(request):
+    """Products rounded by a seed; None for this machine's own."""
+    seed = getattr(request, "param", None) or request.config.getoption("--rounded")
+    with nullcontext() if seed is None else rounded(seed):
+        yield seed
 
 
 @dataclass(frozen=True)

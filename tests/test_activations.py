@@ -309,8 +309,7 @@ def _made(name: str, params: dict[str, float]) -> Activation:
     + [(_made(name, params), oracle) for name, params, oracle in MADE_ORACLES],
     ids=lambda item: str(Spec(item.name, item.params)) if isinstance(item, Activation) else "",
 )
-def test_value_and_slope_are_those_of_torch(act: Activation, oracle: Oracle) -> None:
-    torch = pytest.importorskip("torch")
+def test_value_and_slope_are_those_of_torch(act: Activation, oracle: Oracle, torch: Any) -> None:
     z = np.concatenate([_grid(50, 2.0**-4), act.kinks])
     leaf = torch.tensor(z, requires_grad=True)
     out = oracle(torch, torch.nn.functional, leaf)

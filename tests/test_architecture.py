@@ -25,6 +25,7 @@ INSIDE = {
     "engine": [
         "streams",
         "workers",
+        "products",
         "sketch",
         "distribution",
         "record",
@@ -86,6 +87,7 @@ INSIDE = {
         "runner",
         "remote",
         "sources",
+        "rounding",
         "diff",
     ],
     "cli": [

@@ -159,6 +159,7 @@ def test_what_was_lost_is_a_breach_with_its_status(relu, checks):
     assert str(found[0]) == "output.variance at layer 3 is lost (overflow), not at least 0"
 
 
+@pytest.mark.any_processor
 def test_a_net_that_really_overflows(checks):
     """float32 ends at 3.4e38, which z passes at the fourth layer of std 1e12."""
     result = _run(init="normal:std=1e12", act="relu")

@@ -71,14 +71,21 @@ def test_explosion_beyond_the_dtype_is_overflow_with_a_size():
     assert first.variance_log10 > 2 * 128 * math.log10(2)
 
 
+@pytest.mark.any_processor
 def test_batches_add_up_in_one_unit():
-    """Two half batches are the whole one, also where the gradient is carried in another unit."""
+    """Two half batches are the whole one, also where the gradient is carried in another unit.
+
+    Products of other sizes are summed in another order: each layer rounds by some 2^-23. An input of the layer that is
+    subnormal is rounded to a multiple of 2^-149, and its product with it.
+    """
     fields = {"init": "normal:std=0.01", "act": "tanh", "layers": 40, "width": 64, "draws": 2}
     whole, halves = run(ProbeConfig(**fields, batch=128)), run(ProbeConfig(**fields, batch=64, batches=2))
-    for one, two in zip(whole.layers, halves.layers, strict=True):
-        for tensor in ("output_gradient", "weight_gradient"):
+    sizes = [1.0, *(layer.output.rms for layer in whole.layers)]
+    for one, two, size in zip(whole.layers, halves.layers, sizes, strict=False):
+        for tensor, steps in (("output_gradient", 0.0), ("weight_gradient", 2.0**-149 / size)):
             a, b = one.tensor(tensor), two.tensor(tensor)
-            assert a.variance_log10 == pytest.approx(b.variance_log10, abs=1e-5)
+            allowed = 2 * (fields["layers"] * 2.0**-23 + steps) / math.log(10)
+            assert a.variance_log10 == pytest.approx(b.variance_log10, abs=allowed)
             assert a.status == b.status
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
 from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.errors import ConfigError, InputError
@@ -98,12 +99,23 @@ def histogram(low, high, counts):
 
 
 def test_histograms_are_compared_by_how_far_entries_moved(result):
+    """A shift of every entry is the distance itself, less a bin at most, within which entries may lie anywhere."""
     stats = result.layers[0].output
+    bin_width = (stats.histogram.high - stats.histogram.low) / len(stats.histogram.counts)
     for shift in (1e-9, 0.01, 3.0):
         h = stats.histogram
         new = stats.model_copy(update={"histogram": histogram(h.low + shift, h.high + shift, h.counts)})
-        # A shift of every entry is the distance itself, up to the rounding of 200 edges.
-        assert moved(stats, new)[1] == pytest.approx(shift / stats.rms, rel=1e-6)
+        assert max(shift - bin_width, 0) <= moved(stats, new)[1] * stats.rms <= shift
+
+
+def test_bins_that_split_a_spike_otherwise_have_not_moved_it(result):
+    """A heavy tail widens the bins: nearly all entries lie in one of them, whose edges a single outlier decides."""
+    stats = result.layers[0].output
+    one, other = (
+        stats.model_copy(update={"histogram": histogram(-10.0, high, counts), "rms": 0.1})
+        for high, counts in ((10.0, (1, 10**6, 1)), (12.0, (1, 10**6, 1)))
+    )
+    assert moved(one, other)[1] <= 1e-4
 
 
 def test_a_spike_that_moves_in_the_last_bit_has_hardly_moved(result):
@@ -116,26 +128,27 @@ def test_a_spike_that_moves_in_the_last_bit_has_hardly_moved(result):
 
 
 @given(
-    st.lists(st.integers(1, 50), min_size=1, max_size=30),
-    st.lists(st.integers(1, 50), min_size=1, max_size=30),
+    st.lists(st.integers(1, 50), min_size=1, max_size=6),
+    st.lists(st.integers(1, 50), min_size=1, max_size=6),
     st.floats(-3, 3),
     st.floats(0.01, 5),
 )
-def test_the_distance_of_histograms_is_wassersteins(first, second, low, width):
-    """Against the area between the curves on a grid of 100,000 steps: steep rises of 1 are off by half a step each."""
+def test_the_distance_of_histograms_is_that_of_the_cheapest_transport(first, second, low, width):
+    """Against a linear program: what it costs to bring the entries of each bin to the other side's, bin to bin."""
     stats = _STATS.model_copy(update={"rms": 1.0})
     sides = [
         stats.model_copy(update={"histogram": histogram(0.0, 1.0, tuple(first))}),
         stats.model_copy(update={"histogram": histogram(low, low + width, tuple(second))}),
     ]
-    curves = []
-    x = np.linspace(min(0, low), max(1, low + width), 100_001)
-    for side in sides:
-        h = side.histogram
-        edges = np.linspace(h.low, h.high, len(h.counts) + 1)
-        curves.append(np.interp(x, edges, np.append(0, np.cumsum(h.counts)) / sum(h.counts)))
-    exact = np.trapezoid(np.abs(curves[0] - curves[1]), x)
-    assert moved(*sides)[1] == pytest.approx(exact, abs=1e-4 * max(1, x[-1] - x[0]))
+    (a, from_bins), (b, to_bins) = (
+        (np.array(h.counts) / sum(h.counts), np.linspace(h.low, h.high, len(h.counts) + 1))
+        for h in (side.histogram for side in sides)
+    )
+    gaps = np.maximum(from_bins[:-1, None] - to_bins[None, 1:], to_bins[None, :-1] - from_bins[1:, None])
+    leaving = np.kron(np.eye(len(a)), np.ones(len(b)))
+    arriving = np.kron(np.ones(len(a)), np.eye(len(b)))
+    plan = linprog(np.maximum(gaps, 0).ravel(), A_eq=np.vstack([leaving, arriving]), b_eq=np.concatenate([a, b]))
+    assert moved(*sides)[1] == pytest.approx(plan.fun, abs=1e-7)
 
 
 _STATS = run(ProbeConfig(init="xavier", act="tanh", layers=1, width=2, batch=2, draws=1)).layers[0].output

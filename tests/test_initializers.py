@@ -363,8 +363,7 @@ TORCH: dict[str, Callable[[Any, Any], object]] = {
 
 @pytest.mark.parametrize("spec", list(TORCH))
 @pytest.mark.parametrize("fans", [(300, 200), (150, 400)])
-def test_torch_has_the_same_mean_and_variance(spec: str, fans: tuple[int, int]) -> None:
-    torch = pytest.importorskip("torch")
+def test_torch_has_the_same_mean_and_variance(spec: str, fans: tuple[int, int], torch: Any) -> None:
     torch.manual_seed(9)
     weight = torch.empty(fans[1], fans[0], dtype=torch.float64)
     with torch.no_grad():

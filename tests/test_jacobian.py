@@ -169,8 +169,7 @@ def test_every_activation_agrees_with_finite_differences(act):
 
 
 @pytest.mark.parametrize("act", ["tanh", "relu", "gelu", "softplus"])
-def test_singular_values_are_those_of_autograd(act):
-    torch = pytest.importorskip("torch")
+def test_singular_values_are_those_of_autograd(act, torch):
     functions = {"tanh": torch.tanh, "relu": torch.relu, "gelu": torch.nn.functional.gelu}
     function = functions.get(act, torch.nn.functional.softplus)
     activation, sizes = ACTIVATIONS[act], (20, 25, 15, 20)

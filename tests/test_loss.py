@@ -65,8 +65,7 @@ def test_huge_logits_neither_overflow_nor_lose_the_loss():
 @pytest.mark.parametrize(
     ("name", "theirs"), [("cross-entropy", "cross_entropy"), ("mse", "mse_loss")], ids=["cross-entropy", "mse"]
 )
-def test_same_as_torch(name, theirs):
-    torch = pytest.importorskip("torch")
+def test_same_as_torch(name, theirs, torch):
     logits, labels = batch(3, samples=20, classes=5)
     value, gradient = LOSSES[name].value_and_gradient(logits, labels)
     x = torch.tensor(logits, requires_grad=True)

@@ -84,9 +84,8 @@ TORCH_NAMES = {
 
 
 @pytest.mark.parametrize("name", TORCH_NAMES)
-def test_statistics_against_autograd(name):
+def test_statistics_against_autograd(name, torch):
     """The saved network redone in torch: every variance to 1e-6 relative in float64."""
-    torch = pytest.importorskip("torch")
     config = ProbeConfig(
         init="he", act=name, bias_init="normal:std=0.1", layers=4, width=60, batch=90, draws=1, dtype="float64"
     )

@@ -94,9 +94,8 @@ def test_weight_gradient_against_finite_differences(act, name, skip):
 
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("norm", ["none", *NORMS])
-def test_statistics_against_autograd(norm, residual):
+def test_statistics_against_autograd(norm, residual, torch):
     """The saved network redone in torch, with torch's own norms: every variance to 1e-6 relative in float64."""
-    torch = pytest.importorskip("torch")
     fields = {"residual": residual, "branch_scale": "1/sqrt(2L)"} if residual else {}
     config = ProbeConfig(
         init="he", act="gelu", bias_init="normal:std=0.1", widths=(50, 50, 60, 60), batch=90, draws=1, norm=norm,

@@ -209,9 +209,8 @@ def test_the_formula_is_the_rule(weights):
 
 
 @pytest.mark.parametrize("weights", EVERY, ids=lambda weights: weights.name)
-def test_the_pytorch_line_gives_that_variance(weights):
+def test_the_pytorch_line_gives_that_variance(weights, torch):
     """To 5 standard deviations of the variance of so many normal numbers, sqrt(2 / count)."""
-    torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     layer = torch.nn.Linear(*FANS)
     eval(weights.pytorch, {"nn": torch.nn, "math": math, "layer": layer})

@@ -169,8 +169,11 @@ def named(**fields):
             {"init": "ones", "act": "tanh", "layers": 5, "norm": "layer"},
             {"symmetric", "dead-layer", "vanishing-gradient"},
         ),
+        ({"init": "constant:value=0.3", "act": "relu", "layers": 5, "norm": "layer"}, {"symmetric", "dead-layer"}),
+        ({"init": "ones", "act": "tanh", "layers": 5, "norm": "batch"}, {"symmetric"}),
     ],
 )
+@pytest.mark.any_processor
 def test_the_verdict(fields, truth):
     """Precision and recall: growth as a power of depth is none, and what a norm does not mend is told."""
     assert named(**fields) == truth

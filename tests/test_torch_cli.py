@@ -107,9 +107,8 @@ number = 3
 
 
 @pytest.fixture
-def net(tmp_path, monkeypatch):
+def net(tmp_path, monkeypatch, torch):
     """A module of models in the working directory, and PyTorch."""
-    torch = pytest.importorskip("torch")
     (tmp_path / "cli_net.py").write_text(NET)
     (tmp_path / "helper.py").write_text("from cli_net import make\n")
     yield torch

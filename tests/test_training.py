@@ -81,8 +81,7 @@ def test_every_gradient_is_the_slope_of_the_loss(pool, around, act, loss):
 
 
 @pytest.mark.parametrize("around", SURROUNDINGS)
-def test_same_gradients_as_autograd(pool, around):
-    torch = pytest.importorskip("torch")
+def test_same_gradients_as_autograd(pool, around, torch):
     wiring = SURROUNDINGS[around]
     net, x, labels = learner(pool, wiring)
     found = gradients(net, x, labels)

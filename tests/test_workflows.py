@@ -25,20 +25,23 @@ def steps(name, job):
     }
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
+@pytest.fixture
+def checkout(tmp_path):
     """As much of a clean checkout as the figures take."""
-    home = tmp_path_factory.mktemp("checkout")
+    home = tmp_path / "checkout"
     shutil.copytree(ROOT / ".github" / "figures", home / ".github" / "figures")
     shutil.copytree(ROOT / "configs", home / "configs")
-    (home / "tests").mkdir()
+    (home / "tests").mkdir(parents=True)
     shutil.copy(ROOT / "tests" / "article_figures.py", home / "tests")
     return home
 
 
-def do(command, home):
+def do(command, home, seed=None):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = os.environ | {"PATH": path, "GITHUB_STEP_SUMMARY": str(home / "summary.md"), "PYTHONPATH": str(ROOT)}
+    libraries = os.pathsep.join(map(str, (home, ROOT, ROOT / "tests")))
+    env = os.environ | {"PATH": path, "GITHUB_STEP_SUMMARY": str(home / "summary.md"), "PYTHONPATH": libraries}
+    rounding = "" if seed is None else f"import rounding\nkept = rounding.rounded({seed})\nkept.__enter__()\n"
+    (home / "sitecustomize.py").write_text(rounding)  # Python runs it at every start
     return subprocess.run(["bash", "-ec", command], cwd=home, env=env, capture_output=True, text=True)
 
 
@@ -49,11 +52,12 @@ def test_the_test_workflow_does_what_ci_does():
     assert "3.11" in pythons and all(isinstance(version, str) for version in pythons)  # 3.10 is no 3.1
 
 
-def test_figures_are_redrawn_and_drift_fails(checkout):
+@pytest.mark.parametrize("processor", [None, 1], ids=["here", "rounded"], indirect=True)
+def test_figures_are_redrawn_and_drift_fails(checkout, processor):
     todo = steps("figures", "figures")
     assert list(todo) == ["pip install . scikit-learn", "redraw", "article", "drift"]
     for name in ("redraw", "article", "drift"):
-        done = do(todo[name], checkout)
+        done = do(todo[name], checkout, processor)
         assert done.returncode == 0, (name, done.stdout, done.stderr)
     assert "10 agree, 0 differ" in done.stdout
     assert "10 agree" in (checkout / "summary.md").read_text()

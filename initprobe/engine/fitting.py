@@ -78,7 +78,7 @@ def outputs(layer: Parameters, activation: Activation, x: Array, pool: Workers) 
     h = np.empty((len(x), layer.weight.shape[1]), x.dtype)
 
     def work(rows: slice) -> None:
-        z = x[rows] @ layer.weight
+        z = np.matmul(x[rows], layer.weight)
         if layer.bias is not None:
             z += layer.bias
         h[rows] = activation.value(z)
@@ -109,7 +109,7 @@ def _moments(weight: Array, bias: Array, activation: Activation | None, x: Array
     """Mean and variance of z, or of h, over units and samples."""
 
     def work(rows: slice) -> tuple[float, float]:
-        z = x[rows] @ weight + bias
+        z = np.matmul(x[rows], weight) + bias
         wide = (z if activation is None else activation.value(z)).astype(np.float64)
         return float(wide.sum()), float(np.vdot(wide, wide))
 
@@ -149,7 +149,7 @@ class _Coder:
         self.generator, self.pool = generator, pool
         self.mean = x.mean(axis=0)
         self.x = x - self.mean
-        self.bias = self.mean @ self.weight + (0 if layer.bias is None else layer.bias)
+        self.bias = np.matmul(self.mean, self.weight) + (0 if layer.bias is None else layer.bias)
         self.decoder = self.weight.T if fit.tied else np.ascontiguousarray(self.weight.T)
         h = outputs(Parameters(self.weight, self.bias), activation, self.x, pool)
         self.code_mean, self.offset = h.mean(axis=0), np.zeros_like(self.mean)
@@ -157,7 +157,7 @@ class _Coder:
 
     def layer(self) -> Parameters:
         """The encoder as a layer of uncentred input."""
-        return Parameters(self.weight, self.bias - self.mean @ self.weight)
+        return Parameters(self.weight, self.bias - np.matmul(self.mean, self.weight))
 
     def learn(self, number: int, advance: Callable[[], None]) -> Fitted:
         """Train for all epochs."""
@@ -192,11 +192,11 @@ class _Coder:
             return float(np.vdot(error[rows], error[rows]))
 
         def learn(rows: slice) -> None:
-            change = noisy[:, rows].T @ delta
+            change = np.matmul(noisy[:, rows].T, delta)
             if self.fit.tied:
-                change += error[:, rows].T @ h
+                change += np.matmul(error[:, rows].T, h)
             else:
-                self.decoder[:, rows] -= scale * (h.T @ error[:, rows])
+                self.decoder[:, rows] -= scale * np.matmul(h.T, error[:, rows])
             change *= scale
             self.weight[rows] -= change
 
@@ -211,7 +211,7 @@ class _Coder:
         return True
 
     def _coded(self, x: Array) -> tuple[Array, Array]:
-        z = x @ self.weight
+        z = np.matmul(x, self.weight)
         z += self.bias
         return z, self.activation.value(z)
 
@@ -237,7 +237,7 @@ class _Coder:
         """Mean squared error over samples and features, of clean input."""
 
         def work(rows: slice) -> float:
-            error = (self._coded(self.x[rows])[1] - self.code_mean) @ self.decoder
+            error = np.matmul(self._coded(self.x[rows])[1] - self.code_mean, self.decoder)
             error += self.offset
             error -= self.x[rows]
             return float(np.sum(np.square(error, dtype=np.float64)))
@@ -262,7 +262,7 @@ class _Steepest:
             length = float(np.linalg.norm(vector))
             if not 0 < length < math.inf:
                 return length
-            vector = matrix.T @ (matrix @ (vector / matrix.dtype.type(length)))
+            vector = np.matmul(matrix.T, np.matmul(matrix, vector / matrix.dtype.type(length)))
             value = float(np.linalg.norm(vector)) / len(matrix)
         self.vector = vector
         return value

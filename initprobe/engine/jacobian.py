@@ -102,7 +102,7 @@ class Product:
         """
         active = np.flatnonzero(slope)
         matrix, power = _unit_scale(weight[:, active].astype(float) * slope[active])
-        even = matrix.T if self.left is None else matrix.T @ self.left
+        even = matrix.T if self.left is None else np.matmul(matrix.T, self.left)
         scales = np.ones(even.shape[1]) if self.left is None else self.scales
         # Scaled afterwards, since the square of a column may be below the float range.
         sizes = np.linalg.norm(even, axis=0) * scales
@@ -113,7 +113,7 @@ class Product:
         q, diagonal, r = _graded_qr(even * scales, sizes)
         left = np.zeros((after.units, len(diagonal)))
         left[active] = q
-        return after._with(left, diagonal, r if self.right is None else r @ self.right, power)
+        return after._with(left, diagonal, r if self.right is None else np.matmul(r, self.right), power)
 
     def _with(self, left: Array, scales: Array, right: Array, power: int) -> Product:
         """Other factors, the scales brought near 1."""

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.activations import Activation
+from initprobe.engine.products import has_equal_columns, multiplier
 from initprobe.engine.streams import Purpose, Streams, stream_blocks
 from initprobe.engine.workers import Workers, cached, row_blocks
 from initprobe.initializers import Initializer
@@ -72,9 +73,10 @@ def forward(
     What `backward` needs of the norm is the answer: its inverse standard deviations, or None without one.
     """
     z, h = out
+    write_product = multiplier(parameters.weight, has_equal_columns(h_in.T))
 
     def multiply(rows: slice) -> None:
-        np.matmul(h_in[rows], parameters.weight, out=z[rows])
+        write_product(h_in[rows], z[rows])
         if parameters.bias is not None:
             z[rows] += parameters.bias
 
@@ -133,6 +135,7 @@ def backward(
     first layer, whose input needs no gradient, `weight` and the place of dL/dh_{l-1} are None.
     """
     (z, h), (delta, below) = passed, out
+    write_product = None if weight is None else multiplier(weight.T)
 
     def differentiate(rows: slice) -> None:
         for part in cached(rows, g.shape[1]):
@@ -142,8 +145,8 @@ def backward(
                 delta[part] *= wiring.skip
 
     def pass_on(rows: slice) -> None:
-        if weight is not None and below is not None:
-            np.matmul(inner[rows], weight.T, out=below[rows])
+        if write_product is not None and below is not None:
+            write_product(inner[rows], below[rows])
             if wiring.skip is not None:
                 below[rows] += g[rows]
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from initprobe.engine.products import has_equal_columns, multiplier
 from initprobe.engine.record import merge, merge_each, tallied
 from initprobe.engine.sketch import Moments, Sketch, Tally
 from initprobe.engine.workers import Workers, row_blocks, tallied_blocks
@@ -44,8 +45,12 @@ def is_sampled(batch: int, fan_in: int, fan_out: int) -> bool:
 def add_weight_gradient(h_in: Array, delta: Array, total: Array, workers: Workers) -> None:
     """Put off adding `h_{l-1}' dL/dz_l` to `total`, of the shape of `W_l`."""
 
+    write_product = multiplier(delta, has_equal_columns(h_in))
+
     def work(rows: slice) -> None:
-        total[rows] += h_in[:, rows].T @ delta
+        part = np.empty_like(total[rows])
+        write_product(h_in[:, rows].T, part)
+        total[rows] += part
 
     workers.later(work, row_blocks(*total.shape), lambda _: None)
 
@@ -62,10 +67,11 @@ def weight_gradients(
     Each `delta` is `2^-exponent` of dL/dz.
     """
     gradients = np.empty((len(delta), h_in[0].shape[1], delta[0].shape[1]), delta[0].dtype)
+    write_products = [multiplier(d, has_equal_columns(h)) for h, d in zip(h_in, delta, strict=True)]
 
     def work(rows: slice) -> list[list[Tally]]:
-        for h, d, gradient in zip(h_in, delta, gradients, strict=True):
-            np.matmul(h[:, rows].T, d, out=gradient[rows])
+        for h, write_product, gradient in zip(h_in, write_products, gradients, strict=True):
+            write_product(h[:, rows].T, gradient[rows])
         return tallied(gradients, rows, sketches, exponents)
 
     def add(blocks: list[list[list[Tally]]]) -> None:
@@ -115,7 +121,7 @@ class _Sums(NamedTuple):
 
 def _sums(h: Array, delta: Array, block: slice) -> _Sums:
     """Of the pairs of samples of which the first is in `block` and the other is not before it."""
-    products = np.multiply(h[block] @ h[block.start :].T, delta[block] @ delta[block.start :].T, dtype=np.float64)
+    products = np.multiply(*(np.matmul(a[block], a[block.start :].T) for a in (h, delta)), dtype=np.float64)
     size = block.stop - block.start
     own, others = products[:, :size], products[:, size:]
     entries = h[block].sum(axis=1, dtype=np.float64) @ delta[block].sum(axis=1, dtype=np.float64)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from initprobe.activations import Activation
 from initprobe.engine import mlp
 from initprobe.engine.mlp import Parameters
+from initprobe.engine.products import has_equal_columns, multiplier
 from initprobe.engine.workers import Workers, row_blocks
 from initprobe.losses import Loss
 from initprobe.wiring import Wiring
@@ -91,14 +92,14 @@ def gradients(learner: Learner, x: Array, labels: Array) -> Gradients:
     passes = forward(learner, x)
     last = passes[-1].h
     with np.errstate(all="ignore"):
-        loss, logits = learner.loss.value_and_gradient(last @ learner.readout, labels)
+        loss, logits = learner.loss.value_and_gradient(np.matmul(last, learner.readout), labels)
         start = logits.astype(x.dtype)
-        g = start @ learner.readout.T
+        g = np.matmul(start, learner.readout.T)
         found = []
         for index in reversed(range(len(passes))):
             here, g = _backward(learner, index, passes[index], g)
             found.append(here)
-        return Gradients(loss, last.T @ start, tuple(found[::-1]))
+        return Gradients(loss, np.matmul(last.T, start), tuple(found[::-1]))
 
 
 def _backward(learner: Learner, index: int, passed: Pass, g: Array) -> tuple[LayerGradients, Array]:
@@ -107,9 +108,10 @@ def _backward(learner: Learner, index: int, passed: Pass, g: Array) -> tuple[Lay
     out = np.empty_like(passed.z), np.empty_like(passed.h_in)
     delta = mlp.backward(weight, activation, (passed.z, passed.h), g, out, learner.pool, wiring, passed.inverse)
     gradient = np.empty_like(weight)
+    write_product = multiplier(delta, has_equal_columns(passed.h_in))
 
     def accumulate(rows: slice) -> None:
-        np.matmul(passed.h_in[:, rows].T, delta, out=gradient[rows])
+        write_product(passed.h_in[:, rows].T, gradient[rows])
 
     learner.pool.map(accumulate, row_blocks(*gradient.shape))
     return LayerGradients(g, gradient, delta.sum(axis=0)), out[1]

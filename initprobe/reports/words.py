@@ -26,7 +26,7 @@ _TELLING = 0.1
 _LOST_WORDS = {
     "underflow": "underflow, values below the normal range of the dtype,",
     "overflow": "overflow, values too large for the dtype,",
-    "nonfinite": "NaN, made of infinities,",
+    "nonfinite": "no number, computed from values too large for the dtype,",
 }
 
 

@@ -1,8 +1,9 @@
 """Two sets of results compared run by run: what changed, by how much, and whether that is more than was allowed.
 
 Numbers have their names of the JSON, as in `output.variance`. `TENSOR.histogram` is how far the entries of a tensor
-have moved: the Wasserstein distance between the two histograms, as a share of the old rms, so that a shift in the last
-bits counts as one whatever bins it moves entries between.
+have moved: the Wasserstein distance between the two histograms, as a share of the old rms. Within a bin entries may lie
+anywhere, so only the distance that the counts prove counts. `figures` allows what rounding on another processor may do
+to a run on top of the tolerance; a number asked for by name has its tolerance alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from initprobe.grammar import parse_number
 from initprobe.registry import suggestion
 from initprobe.results import TENSORS, Histogram, LayerStats, ProbeResult, TensorStats
 from initprobe.sweep.checks import LAYER_NUMBERS, RUN_NUMBERS, number_of, value_of
+from initprobe.sweep.rounding import NONE, Allowance, allowance
 from initprobe.sweep.sources import Kept
 
 Array = npt.NDArray[Any]
@@ -160,11 +163,12 @@ def compare(pair: Pair, rules: Sequence[Rule]) -> tuple[Change, ...]:
         gone = Change(pair.name, MISSING, None, "there", pair.new.state if pair.new else "missing")
         return (gone,) if any(rule.name == MISSING for rule in rules) else ()
     old, new = pair.old.load(), pair.new.load()
-    found = [change for rule in rules for change in _broken(pair.name, rule, old, new)]
+    found = [change for rule in rules for change in broken(pair.name, rule, old, new)]
     return tuple(dict.fromkeys(found))
 
 
-def _broken(run: str, rule: Rule, old: ProbeResult, new: ProbeResult) -> Iterator[Change]:
+def broken(run: str, rule: Rule, old: ProbeResult, new: ProbeResult) -> Iterator[Change]:
+    """What one rule does not allow between two results of `run`."""
     if rule.name == VERDICT:
         verdicts = digest(old).verdict, digest(new).verdict
         if verdicts[0] != verdicts[1]:
@@ -178,10 +182,20 @@ def _broken(run: str, rule: Rule, old: ProbeResult, new: ProbeResult) -> Iterato
     if len(old.layers) != len(new.layers) and rule.numbers:
         yield Change(run, "layers", None, str(len(old.layers)), str(len(new.layers)))
         return
+    rounding = allowance(old) if rule.name == FIGURES else NONE
     for number in rule.numbers:
-        worst = max(_layers(number, old, new), key=lambda seen: size_of(number, seen[1], seen[2], rule.relative))
-        if not rule.allows(number, worst[1], worst[2]):
-            yield _change(run, rule, number, *worst)
+        excess, layer, before, now = max(_excesses(rule, number, old, new, rounding), key=itemgetter(0))
+        if excess > rule.tolerance:
+            yield _change(run, rule, number, layer, before, now)
+
+
+def _excesses(
+    rule: Rule, number: str, old: ProbeResult, new: ProbeResult, rounding: Allowance
+) -> Iterator[tuple[float, int, float | None, float | None]]:
+    """Of each layer the size of its change beyond what rounding may do, the layer, and the number before and now."""
+    for layer, before, now in _layers(number, old, new):
+        size, allowed = size_of(number, before, now, rule.relative), rounding.of(number, layer)
+        yield 0.0 if math.isinf(allowed) else size - allowed, layer, before, now
 
 
 def _layers(number: str, old: ProbeResult, new: ProbeResult) -> Iterator[tuple[int, float | None, float | None]]:
@@ -228,16 +242,18 @@ def moved(old: TensorStats, new: TensorStats) -> tuple[float | None, float | Non
 
 
 def _wasserstein(one: Histogram, other: Histogram) -> float:
-    """The area between the two cumulative distributions, entries evenly spread within their bins."""
+    """The least area between two cumulative distributions of these counts, wherever entries lie within their bins."""
     curves = [_cumulative(histogram) for histogram in (one, other)]
     x = np.union1d(*(edges for edges, _ in curves))
-    first, second = (np.interp(x, *curve) for curve in curves)
-    gap = first - second
-    left, right = np.abs(gap[:-1]), np.abs(gap[1:])
-    total = left + right
-    # Between two edges the curves are straight; where they cross, two triangles take the place of a trapezium.
-    crossed = np.divide(left**2 + right**2, total, out=np.zeros_like(total), where=total > 0)
-    return float(np.sum(np.where(gap[:-1] * gap[1:] < 0, crossed, total) * np.diff(x)) / 2)
+    (low, high), (other_low, other_high) = (_bounds(x, *curve) for curve in curves)
+    gap = np.maximum(np.maximum(low - other_high, other_low - high), 0.0)
+    return float(np.sum(gap * np.diff(x)))
+
+
+def _bounds(x: Array, edges: Array, shares: Array) -> tuple[Array, Array]:
+    """Of each interval of `x` the least and the most share of the entries that may lie below a point of it."""
+    bins = np.searchsorted(edges, (x[:-1] + x[1:]) / 2)
+    return shares[np.maximum(bins - 1, 0)] * (bins > 0), shares[np.minimum(bins, len(shares) - 1)]
 
 
 def _cumulative(histogram: Histogram) -> tuple[Array, Array]:
