@@ -521,11 +521,11 @@ class ProbeResult(Record):
 
         return draw(self, kind)
 
-    def table(self) -> str:
-        """The table that `initprobe run` prints, as plain text of 80 columns where the numbers fit."""
+    def table(self, width: int | None = None) -> str:
+        """The table that `initprobe run` prints, as plain text; sentences are folded into `width` columns, if given."""
         from initprobe.reports.tables import plain_text
 
-        return plain_text(self)
+        return plain_text(self, width)
 
     def _repr_html_(self) -> str:
         """A notebook shows the table and the summary picture."""

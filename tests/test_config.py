@@ -155,7 +155,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"input": "gaussian:correlation=2"}, "input: gaussian: correlation must lie between 0 and 1", ""),
     ({"input": "uniform:low=2,high=1"}, "input: uniform: low 2 is above high 1", ""),
     ({"input": 3}, "input: ", "3 is not a name"),
-    ({"standardize": True}, "standardize is for real data", "std= and mean="),
+    ({"standardize": True}, "standardize is for data from a file", "std= and mean="),
     ({"standardize": "perhaps"}, "standardize: ", "boolean"),
     ({"layers": 0}, "layers: ", "greater than or equal to 1, not 0"),
     ({"layers": 2.5}, "layers: ", "integer"),

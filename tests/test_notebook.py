@@ -25,6 +25,7 @@ CELLS = {
     ),
     "result": "r",
     "table": "print(r.table())",
+    "narrow": "print(r.table(width=80))",
     "figure": "r.figure('depth')",
     "words": "repr(r), str(r), r.layers[0], r.diagnosis",
     "pyplot": "print('matplotlib.pyplot' in sys.modules)",
@@ -65,7 +66,8 @@ def test_a_result_is_one_block(shown):
 
 
 def test_text_is_text(shown):
-    text = text_of(shown["table"])
+    text = text_of(shown["narrow"])
+    assert text_of(shown["table"]).split() == text.split()
     assert "VANISHING OUTPUT" in text and "dL/dW" in text
     assert max(len(line) for line in text.splitlines() if not line.startswith("fix ")) <= 80
 
@@ -151,9 +153,11 @@ def test_figures_draw_themselves_the_same_each_time(result):
     assert figure._repr_png_() == figure._repr_png_() == result.figure("depth")._repr_png_()
 
 
-def test_the_table_fills_eighty_columns_and_loses_no_word(result):
-    text = result.table()
-    assert max(len(line) for line in text.splitlines() if not line.startswith("fix ")) <= 80
+@pytest.mark.parametrize("width", [72, 80, 120])
+def test_the_table_folds_and_loses_no_word(result, width):
+    text = result.table(width)
+    assert max(len(line) for line in text.splitlines() if not line.startswith("fix ")) <= max(width, 80)
+    assert result.table().split() == text.split()
     there = io.StringIO()
     from initprobe.reports.tables import print_result
 

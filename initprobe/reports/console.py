@@ -55,12 +55,13 @@ def console(file: IO[str], *, color: bool | None = None, wrap: bool = False) -> 
     return found
 
 
-def text_console() -> tuple[Console, io.StringIO]:
-    """A console whose text is kept, without colour, sentences folded into 80 columns."""
+def text_console(width: int | None) -> tuple[Console, io.StringIO]:
+    """A console whose text is kept, without colour; sentences are folded into so many columns, if any."""
     out = io.StringIO()
     plain: dict[str, Any] = {"color_system": None, "force_terminal": False, "force_jupyter": False}
     found = Console(file=out, width=_WIDEST, height=_MOST_ROWS, highlight=False, **plain)
-    found.fold, found.most_rows = _NARROWEST, _MOST_ROWS
+    found.fold = None if width is None else max(width, 2 * LABEL)
+    found.most_rows = _MOST_ROWS
     return found, out
 
 

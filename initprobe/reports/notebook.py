@@ -14,6 +14,7 @@ from initprobe.results import ProbeResult
 
 _PATIENCE_S = 1.0  # what takes no longer needs no bar
 _BETWEEN_S = 0.1
+_COLUMNS = 100  # of a page
 
 
 def block(result: ProbeResult) -> str:
@@ -22,11 +23,11 @@ def block(result: ProbeResult) -> str:
     from initprobe.reports.tables import plain_text
 
     picture = base64.b64encode(render(draw(result, "summary"), "png")).decode()
-    text = html.escape(plain_text(result))
+    text = html.escape(plain_text(result, _COLUMNS))
     words = html.escape(result.description.title, quote=True)
     return (
-        f'<div style="overflow-x: auto"><pre>{text}</pre>'
-        f'<img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{picture}"></div>'
+        f"<pre>{text}</pre>"
+        f'<img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{picture}">'
     )
 
 

@@ -32,9 +32,9 @@ _NO_FIX = "no initializer, norm or residual branch is predicted to keep this sig
 _LOST = {"underflow": "under", "overflow": "over", "nonfinite": "NaN"}
 
 
-def plain_text(result: ProbeResult) -> str:
+def plain_text(result: ProbeResult, width: int | None = None) -> str:
     """What `print_result` prints, without colour, in characters that standard output can show."""
-    to, out = text_console()
+    to, out = text_console(width)
     print_result(result, to)
     return showable(out.getvalue(), getattr(sys.stdout, "encoding", None))
 
