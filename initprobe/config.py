@@ -358,7 +358,7 @@ class ProbeConfig(BaseModel):
                 "use zeros, normal:std=0.1 or constant:value=0.1"
             )
         if self.standardize and self.noise is not None:
-            raise ConfigError("standardize is for data from a file, and for digits; synthetic input takes std= and mean=")
+            raise ConfigError("standardize is for data from a file, or digits; synthetic input takes std= and mean=")
         for name in ("branch_scale", "zero_init_last"):
             if not self.residual and getattr(self, name) != type(self).model_fields[name].default:
                 raise ConfigError(f"{name} is for the branches of a residual net; give residual too")

@@ -53,7 +53,7 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False) -> Non
     if verbose:
         _print_tensors(result, to)
         count += len(TENSORS) * 2 * len(numbers)
-    if to.file.isatty() and count >= to.height:
+    if to.file.isatty() and count > to.height:
         to.print()
         print_verdict(result, to)
 
