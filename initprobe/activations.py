@@ -23,6 +23,9 @@ Array = npt.NDArray[Any]
 # the same share of the slope marks the band of every other activation.
 SATURATED_SLOPE = 1 - 0.97**2
 
+# Of the parameters of an activation: fourth powers of what it gives stay in the range of float64.
+_LARGEST, _SMALLEST = 1e75, 1e-75
+
 SELU_SCALE = 1.0507009873554804934
 SELU_ALPHA = 1.6732632423543772848
 
@@ -208,6 +211,7 @@ def relu6() -> Activation:
 
 def leaky_relu(slope: float = 0.01) -> Activation:
     """ReLU with a small slope on the negative side."""
+    _require_within("leaky_relu", "slope", slope, -_LARGEST)
     return Activation(
         name="leaky_relu",
         value=lambda z: np.where(z > 0, z, slope * z),
@@ -224,6 +228,7 @@ def leaky_relu(slope: float = 0.01) -> Activation:
 def elu(alpha: float = 1.0) -> Activation:
     """The exponential linear unit."""
     _require_positive("elu", "alpha", alpha)
+    _require_within("elu", "alpha", alpha, 0)
     return Activation(
         name="elu",
         value=lambda z: np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0))),
@@ -257,6 +262,7 @@ def selu() -> Activation:
 def celu(alpha: float = 1.0) -> Activation:
     """ELU with a continuous slope for every alpha."""
     _require_positive("celu", "alpha", alpha)
+    _require_within("celu", "alpha", alpha, _SMALLEST)
     return Activation(
         name="celu",
         value=lambda z: np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0) / alpha)),
@@ -352,6 +358,7 @@ def mish() -> Activation:
 def softplus(beta: float = 1.0) -> Activation:
     """A smooth ReLU."""
     _require_positive("softplus", "beta", beta)
+    _require_within("softplus", "beta", beta, _SMALLEST)
     return Activation(
         name="softplus",
         value=lambda z: np.logaddexp(0, beta * z) / beta,
@@ -412,6 +419,14 @@ def hardsigmoid() -> Activation:
 def _require_positive(name: str, parameter: str, value: float) -> None:
     if not value > 0:
         raise ConfigError(f"{name}: {parameter} must be above 0, not {value:g}")
+
+
+def _require_within(name: str, parameter: str, value: float, low: float) -> None:
+    if not low <= value <= _LARGEST:
+        raise ConfigError(
+            f"{name}: {parameter} must lie between {low:g} and {_LARGEST:g}, not {value:g}: "
+            "theory takes fourth powers of phi, which leave the float range beyond"
+        )
 
 
 ACTIVATIONS = Registry(

@@ -21,7 +21,7 @@ from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.moments import lookup
 from initprobe.meanfield.phase import critical_line
 from initprobe.meanfield.quadrature import Array
-from initprobe.numbers import factor, percent
+from initprobe.numbers import factor, factor_of, percent
 from initprobe.remedy import CUSTOMARY_ROOM, LAST_ROOM, Net, steadiest_gain
 from initprobe.thresholds import Thresholds
 
@@ -125,7 +125,7 @@ def _compromise(net: Net) -> Choice | None:
         return None
     words = (
         "no gain keeps all of Var(h), Var(dL/dh) and Var(dL/dW) level; with this one none trends by more than "
-        f"{factor(10 ** forecast.trends[0])} over {net.layers} layers"
+        f"{factor_of(forecast.trends[0])} over {net.layers} layers"
     )
     return Choice(weights_of(gain, _slope(net)), (words,))
 
@@ -196,7 +196,7 @@ def _change(profile: Array) -> str:
     decades = float(profile[-1] - profile[0])
     if not math.isfinite(decades):
         return "beyond the float range"
-    return factor(10**decades) if abs(decades) < 300 else f"x10^{decades:.0f}"
+    return factor_of(decades)
 
 
 def _level_gain(activation: Activation) -> float | None:

@@ -27,8 +27,9 @@ from initprobe.activations import ACTIVATIONS, Activation
 from initprobe.config_fields import ConfigFields
 from initprobe.datasets import Dataset
 from initprobe.errors import ConfigError
+from initprobe.files import is_file
 from initprobe.fits import Autoencoder
-from initprobe.functions import imported, own, reference
+from initprobe.functions import imported, is_unseen, own, reference
 from initprobe.grammar import Spec, Value, build, of_depth, parse_spec, parse_value
 from initprobe.initializers import INITIALIZERS, Initializer
 from initprobe.inputs import DATASETS, INPUTS, SUFFIXES, Noise
@@ -144,19 +145,17 @@ def as_input(value: object) -> Spec | Path:
     Raises:
         ConfigError: neither of the two.
     """
-    if isinstance(value, Path):
-        return value
-    if isinstance(value, str) and _is_path(value, INPUTS):
-        return Path(value)
+    if isinstance(value, Path) or (isinstance(value, str) and _is_path(value, INPUTS)):
+        return _writable_in_json(Path(value))
     spec = as_spec(value)
     resolve(INPUTS, spec)
     return spec
 
 
 def _is_path(text: str, names: Container[str]) -> bool:
-    """A file of data; one without a suffix cannot be read, and does not hide a name that ships."""
-    named = text.lower().endswith(SUFFIXES) or "/" in text.partition(":")[0]
-    return named or (text not in names and Path(text).is_file())
+    """A suffix or a slash makes a path; a name that ships is one whatever lies in the directory."""
+    name = text.partition(":")[0]
+    return text.lower().endswith(SUFFIXES) or "/" in name or (name.strip() not in names and _is_file(text))
 
 
 def _labels(value: object) -> Spec | Path:
@@ -172,8 +171,32 @@ def _labels(value: object) -> Spec | Path:
         resolve(DATASETS, spec)
         return spec
     if isinstance(value, str | Path):
-        return Path(value)
+        return _writable_in_json(Path(value))
     raise ConfigError(f"{value!r} is not a file of labels or one of {', '.join(DATASETS)}")
+
+
+def _writable_in_json(path: Path) -> Path:
+    """The path, if a result can say it.
+
+    Raises:
+        ConfigError: it holds bytes that are not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{path}: the name is not UTF-8, and no result could say it; rename the file") from None
+    return path
+
+
+DataFile = Annotated[Path, AfterValidator(_writable_in_json)]
+
+
+def _is_file(text: str) -> bool:
+    """A file of that name is here; a name that cannot be a file's is another thing's."""
+    try:
+        return is_file(Path(text))
+    except ConfigError:
+        return False
 
 
 def _in_words(value: Spec | Initializer | Activation | Path) -> str:
@@ -249,7 +272,10 @@ BranchScale = Annotated[
     BeforeValidator(_branch_scale, json_schema_input_type=float | Annotated[str, Field(examples=["1/sqrt(2L)"])]),
 ]
 LossName = Annotated[str, AfterValidator(_loss_name), WithJsonSchema({"enum": _LOSS_NAMES, "type": "string"})]
-Size = Annotated[int, Field(ge=1, strict=True)]
+# Far beyond what any machine measures; more is a slip of the hand.
+MOST_LAYERS, MOST_UNITS, MOST_SAMPLES, MOST_REPEATS, MOST_CLASSES = 100_000, 10**7, 10**9, 10**6, 100_000
+Units = Annotated[int, Field(ge=1, le=MOST_UNITS, strict=True)]
+Repeats = Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True)]
 
 
 class ProbeConfig(BaseModel):
@@ -303,26 +329,26 @@ class ProbeConfig(BaseModel):
 
     init: InitializerSpec | None = None
     act: ActivationSpec
-    weights: Path | None = None
+    weights: DataFile | None = None
     bias_init: InitializerSpec | None = None
-    layers: Size | None = None
-    width: Size | None = None
-    widths: tuple[Size, ...] | None = None
-    input_width: Size | None = None
+    layers: Annotated[int, Field(ge=1, le=MOST_LAYERS, strict=True)] | None = None
+    width: Units | None = None
+    widths: Annotated[tuple[Units, ...], Field(max_length=MOST_LAYERS)] | None = None
+    input_width: Units | None = None
     input: InputSpec = Spec("gaussian", {})
     standardize: bool = False
-    batch: Annotated[int, Field(ge=2, strict=True)] | None = None
-    batches: Size = 1
-    draws: Size = 4
+    batch: Annotated[int, Field(ge=2, le=MOST_SAMPLES, strict=True)] | None = None
+    batches: Repeats = 1
+    draws: Repeats = 4
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
     norm: NormName = "none"
     residual: bool = False
     branch_scale: BranchScale = 1.0
     zero_init_last: bool = False
     loss: LossName = _RANDOM
-    classes: Annotated[int, Field(ge=2, strict=True)] | None = None
+    classes: Annotated[int, Field(ge=2, le=MOST_CLASSES, strict=True)] | None = None
     labels: LabelsSpec | None = None
-    train_steps: Annotated[int, Field(ge=0, strict=True)] = 0
+    train_steps: Annotated[int, Field(ge=0, le=MOST_SAMPLES, strict=True)] = 0
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     dtype: Literal["float32", "float64"] = "float32"
     full_weight_gradient: bool = False
@@ -400,7 +426,7 @@ class ProbeConfig(BaseModel):
             return self.network.initializer
         assert self.init is not None
         found: Initializer = self.init if isinstance(self.init, Initializer) else resolve(INITIALIZERS, self.init)
-        if found.tuning is None:
+        if found.tuning is None or is_unseen(self.activation):
             return found
         from initprobe.tuning import tuned  # brings the mean-field maps, which only these names need here
 
@@ -442,7 +468,7 @@ class ProbeConfig(BaseModel):
         """`branch_scale` as a number, for this number of layers."""
         if isinstance(self.branch_scale, str):
             try:
-                return of_depth(self.branch_scale, len(self.layer_widths))
+                return of_depth(self.branch_scale, self.depth)
             except ConfigError as error:
                 raise ConfigError(f"branch_scale: {error}") from None
         return self.branch_scale
@@ -463,6 +489,12 @@ class ProbeConfig(BaseModel):
     def features(self) -> int | None:
         """Input features, where it is not the data that decides them."""
         return self.input_width if self.network is None else self.network.sizes[0]
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        given = self.network.layers if self.network is not None else self.widths
+        return len(given) if given else self.layers or DEFAULT_LAYERS
 
     @property
     def layer_widths(self) -> tuple[int, ...]:

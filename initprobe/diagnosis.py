@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from initprobe.arithmetic import arithmetic
-from initprobe.numbers import factor, percent, power, short
+from initprobe.numbers import factor, factor_of, percent, power, short
 from initprobe.registry import Registry
 from initprobe.results import Finding, LayerStats, ModuleStats, ProbeResult, Severity
 from initprobe.thresholds import Thresholds
@@ -93,6 +93,8 @@ def diagnose(
 
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 _VOID = "void-parameter"
+# Powers of ten beyond this are said by their logarithm: a float holds few more.
+_FLOAT_DECADES = 300
 
 
 def _place(finding: Finding) -> tuple[int, bool, int]:
@@ -192,10 +194,9 @@ def _gravity(decades: float, limits: Thresholds) -> Severity:
 
 
 def _per_layer(moved: Trend, symbol: str) -> str:
-    rate = 10**moved.steady
-    if rate < 1:
-        return f"each layer keeps {short(100 * rate)}% of the variance of {symbol}"
-    return f"each layer multiplies the variance of {symbol} by {short(rate)}"
+    if moved.steady < 0:
+        return f"each layer keeps {_variance(moved.steady + 2)}% of the variance of {symbol}"
+    return f"each layer multiplies the variance of {symbol} by {_variance(moved.steady)}"
 
 
 def _norm(result: ProbeResult) -> str:
@@ -222,7 +223,7 @@ def _is_dense_chain(result: ProbeResult) -> bool:
 
 
 def _variance(log10: float) -> str:
-    return short(10**log10) if abs(log10) < 300 else power(log10)
+    return short(10**log10) if abs(log10) < _FLOAT_DECADES else power(log10)
 
 
 def _output_trend(sign: int) -> Look:
@@ -456,15 +457,15 @@ def _unstable_gain(result: ProbeResult, limits: Thresholds) -> Observation | Non
     slips = any(_trending(result, tensor, way, limits) for tensor in ("output", "output_gradient") for way in (-1, 1))
     evidence = (
         f"length-map slope {known[steepest]:.3f} at layer {steepest}: to the {len(known)}th power, "
-        f"deviations in scale grow {factor(10**growth) if growth < 300 else f'x10^{growth:.0f}'}"
+        f"deviations in scale grow {factor_of(growth)}"
     )
     return Observation(steepest, evidence, "warning" if slips else "info")
 
 
 def _scales(result: ProbeResult, side: Callable[[LayerStats], int]) -> list[float]:
-    """`fan x Var(W)` of every layer, by `side` fan_in or fan_out; empty where a variance is not known or 0."""
-    variances = [layer.weight.variance or 0.0 for layer in result.layers]
-    return [side(layer) * v for layer, v in zip(result.layers, variances, strict=True)] if all(variances) else []
+    """`fan x Var(W)` of every layer, by `side` fan_in or fan_out; empty where one is not known, 0 or infinite."""
+    scales = [side(layer) * (layer.weight.variance or 0.0) for layer in result.layers]
+    return scales if all(0 < scale < math.inf for scale in scales) else []
 
 
 def _fan_mismatch(result: ProbeResult, limits: Thresholds) -> Observation | None:
@@ -477,7 +478,7 @@ def _fan_mismatch(result: ProbeResult, limits: Thresholds) -> Observation | None
     if ratio < limits.mismatch:
         return None
     typical = statistics.median(inward)
-    layer = max(result.layers, key=lambda layer: abs(math.log(inward[layer.layer - 1] / typical)))
+    layer = max(result.layers, key=lambda layer: abs(math.log(inward[layer.layer - 1]) - math.log(typical)))
     evidence = (
         f"fan_out x Var(W) = {short(outward[0])} everywhere, but what the signal meets, fan_in x Var(W), is "
         f"{short(inward[layer.layer - 1])} at layer {layer.layer} ({layer.fan_in} -> {layer.fan_out})"
@@ -508,6 +509,8 @@ def _wrong_initializer(result: ProbeResult, limits: Thresholds) -> Observation |
     if not found:
         return None
     tensor, (moved, _) = found[0]
+    if abs(moved.steady) > _FLOAT_DECADES:
+        return None  # no customary rule is that far from another
     needed = scale / 10**moved.steady
     chance = _chance(result, tensor, limits) * math.log(10) / moved.steps
     used, fitting = _customary(scale, limits.recognised), _customary(needed, limits.recognised + chance)

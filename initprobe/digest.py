@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from initprobe.results import LayerStats, ProbeResult, Severity
 
-Logs = tuple[float | None, ...]
+Logs = tuple[Annotated[float, Field(allow_inf_nan=False)] | None, ...]
 
 
 class Digest(BaseModel):

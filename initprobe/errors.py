@@ -4,6 +4,7 @@
     ├── ConfigError           a wrong option, value or file; one line, exit code 2   (also a ValueError)
     │   ├── UnknownNameError  a name no registry holds, with the nearest one         (also a KeyError)
     │   ├── InputError        input data that cannot be read or is not numbers
+    │   │   └── DamagedRun    one run of a store; the others can be read
     │   ├── OutputError       a file or directory that cannot be written
     │   ├── MemoryLimitError  a run that would not fit
     │   └── MissingLibraryError  an extra that is not installed                  (also an ImportError)
@@ -14,6 +15,8 @@
 The message says what, where and what to do, in one line.
 """
 
+from initprobe import plain
+
 
 class InitprobeError(Exception):
     """Base of every error that initprobe raises on purpose."""
@@ -21,8 +24,8 @@ class InitprobeError(Exception):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        # What a user typed may hold line breaks; what we answer is one line.
-        super().__init__(" ".join(message.splitlines()))
+        # What a user typed may hold anything at any length; what we answer is one line.
+        super().__init__(plain.message(message))
 
 
 class ConfigError(InitprobeError, ValueError):
@@ -39,6 +42,10 @@ class UnknownNameError(ConfigError, KeyError):
 
 class InputError(ConfigError):
     """Input data that cannot be read, or is not a table of finite numbers."""
+
+
+class DamagedRun(InputError):
+    """What a store holds of one run cannot be read; the other runs are not touched by that."""
 
 
 class OutputError(ConfigError):

@@ -17,7 +17,7 @@ from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.workers import Workers
 from initprobe.errors import ConfigError
 from initprobe.inputs import read_labels, read_table, standardized
-from initprobe.memory import check_memory
+from initprobe.memory import check_layers, check_memory
 from initprobe.normals import standard_normal
 from initprobe.objective import Task, task_of
 from initprobe.wiring import Wiring, wirings
@@ -70,6 +70,7 @@ def prepare(config: ProbeConfig) -> Experiment:
         ConfigError: the data does not fit the shape asked for.
         MemoryLimitError: the run would not fit in memory.
     """
+    check_layers(config.depth)
     table = _read_input(config)
     features = config.features or config.layer_widths[0] if table is None else table.shape[1]
     if config.network is not None and features != config.network.sizes[0]:

@@ -8,14 +8,11 @@ constant (`flats`). An `Activation` record says everything else: saturation, bou
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +22,7 @@ from initprobe.activations import ACTIVATIONS, Activation
 from initprobe.errors import ConfigError
 from initprobe.flats import flats
 from initprobe.grammar import Spec, parse_spec
+from initprobe.importing import found_at, in_words, passed_over
 
 Array = npt.NDArray[Any]
 Function = Callable[[Array], Any]
@@ -62,51 +60,25 @@ def reference(text: str) -> Spec | None:
 def imported(spec: Spec) -> Activation:
     """The activation that `package.module:name` names: a vectorised function, or an `Activation` record.
 
+    Inside `without_importing`, a record that has the name alone.
+
     Raises:
         ConfigError: no such module, no such name in it, or nothing that serves as an activation.
     """
     if spec.params:
         raise ConfigError(f"{spec.name} takes no parameters, but {', '.join(spec.params)} is given")
+    if passed_over(spec.name):
+        return replace(ACTIVATIONS["linear"], name=spec.name, value=_unseen)
     return _made(_Same(found_at(spec.name)), spec.name)
 
 
-def found_at(name: str) -> Any:
-    """What `package.module:name` names.
-
-    Raises:
-        ConfigError: no such module, a module that fails, or no such name in it.
-    """
-    module, _, path = name.partition(":")
-    importlib.invalidate_caches()  # a file that is a moment old counts
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        missing = error.name or module
-        here = module == missing or module.startswith(f"{missing}.")
-        fix = "write package.module:name, importable from here" if here else f"which {module} imports; install it"
-        raise ConfigError(f"{name}: there is no module {missing}; {fix}") from None
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"{name}: {module} cannot be imported ({_words(error)})") from None
-    within = module
-    for part in path.split("."):
-        if not hasattr(found, part):
-            home = getattr(found, "__file__", None) or within
-            raise ConfigError(f"{name}: {home} has no {part!r}; name a function in it, or an Activation")
-        found, within = getattr(found, part), part
-    return found
+def _unseen(z: Array) -> Array:
+    raise ConfigError("a function that was not looked at cannot be called")
 
 
-def source_file(spec: Spec) -> Path | None:
-    """The file of the module that a `package.module:name` is in; None for any other, and where there is no such file.
-
-    Raises:
-        ConfigError: there is no such module.
-    """
-    if ":" not in spec.name:
-        return None
-    found_at(spec.name)
-    home = getattr(sys.modules[spec.name.partition(":")[0]], "__file__", None)
-    return None if home is None else Path(home)
+def is_unseen(record: Activation) -> bool:
+    """The record only stands for one that may not be imported here; its name alone is known."""
+    return record.value is _unseen
 
 
 def activation(
@@ -205,10 +177,6 @@ def _name(function: object) -> str:
     return f"{module}:{word}"
 
 
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-
-
 def _try(label: str, function: Function) -> None:
     """Make sure that a function can be given what a network gives it.
 
@@ -237,7 +205,7 @@ def _called(label: str, function: Function, z: Array) -> Any:
             return function(z)
     except (Exception, SystemExit) as error:  # sys.exit in there is theirs, and would end us without a word
         raise ConfigError(
-            f"{label}: fails on an array ({_words(error)}); write it with NumPy functions and np.where, "
+            f"{label}: fails on an array ({in_words(error)}); write it with NumPy functions and np.where, "
             "or wrap a function of one number in numpy.vectorize"
         ) from None
 

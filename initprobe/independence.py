@@ -69,7 +69,7 @@ def judge(weight: Array) -> Judged:
     few = _few(weight, fourth)
     orthogonal = few is None and _is_orthogonal(unit)
     fault = few or (None if orthogonal else next(_faults(unit, squares, fourth), None))
-    return Judged(centre * scale, (spread * scale) ** 2, fourth, orthogonal, fault)
+    return Judged(centre * scale, (spread * scale) * (spread * scale), fourth, orthogonal, fault)
 
 
 def _few(weight: Array, fourth: float) -> str | None:
@@ -100,9 +100,15 @@ def related(one: Array, other: Array) -> str | None:
 
 def _correlation(one: Array, other: Array) -> float:
     """In SDS of what chance makes of it, whatever its sign."""
-    a, b = (np.asarray(each, float) - each.mean(dtype=float) for each in (one, other))
+    a, b = (_centred(each) for each in (one, other))
     size = math.sqrt(float(np.sum(a * a)) * float(np.sum(b * b)))
     return abs(float(np.sum(a * b))) / size * math.sqrt(one.size) if size else 0.0
+
+
+def _centred(weight: Array) -> Array:
+    """In units of the largest entry, so that no square leaves the float range."""
+    unit = np.asarray(weight, float) / (float(np.abs(weight).max()) or 1.0)
+    return np.asarray(unit - unit.mean())
 
 
 def _is_orthogonal(unit: Array) -> bool:

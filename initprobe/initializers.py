@@ -26,6 +26,9 @@ Shape = Literal["normal", "uniform", "truncated_normal"]
 Tuning = Literal["critical", "forward", "backward"]
 VarianceRule = Callable[[int, int], float]
 
+# Of epochs and iterations: more would not end in a lifetime.
+_MOST_REPEATS = 1_000_000
+
 GLOROT = "Glorot & Bengio 2010, AISTATS 9:249"
 HE = "He et al. 2015, arXiv:1502.01852"
 LECUN = "LeCun et al. 1998, Efficient BackProp"
@@ -764,14 +767,14 @@ def lsuv(
 
 
 def _whole(name: str, **counts: float) -> dict[str, int]:
-    """Counts of at least 1.
+    """Counts from 1 to a million.
 
     Raises:
         ConfigError: one is no such number.
     """
     for key, value in counts.items():
-        if value < 1 or value != int(value):
-            raise ConfigError(f"{name}: {key} must be a whole number of at least 1, not {value:g}")
+        if not 1 <= value <= _MOST_REPEATS or value != int(value):
+            raise ConfigError(f"{name}: {key} must be a whole number from 1 to {_MOST_REPEATS:,}, not {value:g}")
     return {key: int(value) for key, value in counts.items()}
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from initprobe.archives import check_arrays
 from initprobe.datasets import DIGITS, Dataset
-from initprobe.errors import ConfigError, InputError
+from initprobe.errors import ConfigError, InitprobeError, InputError
+from initprobe.files import CSV_ROOM, check_file, check_room
 from initprobe.normals import standard_normal
 from initprobe.registry import Registry
 
@@ -111,9 +113,7 @@ def read_table(path: Path, dtype: npt.DTypeLike) -> Array:
         InputError: no such file, another format, pickled or empty data, another shape, or an entry that is not a finite
             number of `dtype`, with file and row.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    raw = _read_csv(path) if path.suffix.lower() == ".csv" else read_array(path)
+    raw = read_array(path)
     _check_shape(path, raw)
     with np.errstate(over="ignore"):
         table = np.ascontiguousarray(raw, dtype=dtype)
@@ -127,9 +127,7 @@ def read_labels(path: Path, rows: int) -> Array:
     Raises:
         InputError: the file cannot be read, or holds something else; says what.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    raw = np.squeeze(_read_csv(path) if path.suffix.lower() == ".csv" else read_array(path, "y"))
+    raw = np.squeeze(read_array(path, "y"))
     if raw.dtype.kind not in "fiub" or raw.ndim != 1:
         raise InputError(f"{path}: holds {raw.dtype} entries of shape {raw.shape}, not one whole number a sample")
     if len(raw) != rows:
@@ -153,18 +151,24 @@ def standardized(table: Array) -> Array:
 
 
 def read_array(path: Path, name: str = "x") -> Array:
-    """The array in a .npy or .npz file, of any shape; of several the one called `name`.
+    """The array in a .npy or .npz file, of any shape, of several the one called `name`; or the table of a .csv file.
 
     Raises:
         InputError: the file cannot be read, or holds something else; says what.
+        MemoryLimitError: it does not fit into memory.
     """
+    check_file(path)
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: a file of input ends in {', '.join(SUFFIXES)}")
+    if path.suffix.lower() == ".csv":
+        return _read_csv(path)
     try:
+        if not check_arrays(path):
+            raise InputError(f"{path}: cannot be read as a NumPy file; write it by numpy.save(path, x)")
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             return loaded if isinstance(loaded, np.ndarray) else _array_of(path, loaded, name)
-    except InputError:
+    except InitprobeError:
         raise
     except Exception as error:  # a damaged file raises anything from BadZipFile to tokenize.TokenError
         if "pickle" in str(error):
@@ -186,6 +190,7 @@ def _array_of(path: Path, archive: Any, name: str) -> Array:
 
 
 def _read_csv(path: Path) -> Array:
+    check_room(path, CSV_ROOM * path.stat().st_size)
     try:
         with path.open(encoding="utf-8-sig") as lines:
             if not any(line.strip() for line in lines):

@@ -15,14 +15,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from initprobe.config import DEFAULT_BATCH, ProbeConfig
+from initprobe.engine.outer import SAMPLED_ROWS, is_sampled
+from initprobe.engine.workers import MOST_WAITING
 from initprobe.errors import MemoryLimitError
+from initprobe.fits import Autoencoder
+from initprobe.machine import available_bytes, processors
 
-# What Python, its threads' scratch blocks and the figures take besides the network.
-_OVERHEAD_BYTES = 150_000_000
-_SKETCH_BYTES = 20_000
+# Python with NumPy, SciPy and what else a run loads.
+_BASE_BYTES = 68_000_000
+# What summing, counting and activations take beside an entry of a tensor, of at most so many entries at a time.
+_SCRATCH_BYTES, _SCRATCH_ENTRIES = 28, 1 << 19
+# Statistics of the six tensors of a layer; and what every draw adds: six sets of moments, and numbers per sample.
+_LAYER_BYTES, _DRAW_BYTES, _SAMPLE_BYTES = 115_000, 2_300, 48
+# Parts that are at least this share of the whole are said; of so few layers nobody would drop one.
+_TELLING, _MANY_LAYERS = 0.005, 5
+# Rows whose pairs are measured (`meanfield.samples`).
+_PAIRED_ROWS = 256
+# No machine holds so many of anything; larger numbers leave the float range when they are multiplied.
+_BEYOND = 10**18
+# Allocators leave gaps.
+_GAPS = 1.08
 _MEMORY_SHARE = 0.9
-# Layers whose dL/dW and dL/dh wait for their statistics, at most, where layers are so wide that it matters.
-_GRADIENTS_HELD, _OUTPUT_GRADIENTS_HELD = 4, 8
+# Of a block of rows whose statistics are taken: rows at least, and entries in a narrow layer.
+_BLOCK_ROWS, _BLOCK_ENTRIES = 256, 1 << 17
 # A network that fits in this much is kept whole, which saves making it twice.
 _KEPT_BYTES = 3 << 29
 
@@ -40,7 +55,8 @@ def _is_remade(config: ProbeConfig, sizes: Sequence[int], batch: int) -> bool:
     """It would not fit, and nothing needs all of it at once."""
     whole = config.batches > 1 or config.initializer.fit is not None or config.objective is not None
     whole = whole or config.network is not None  # which is in memory as it is
-    return not whole and sum(_kept(config, sizes, batch)) > _KEPT_BYTES
+    shape = _Shape.of(config, sizes, batch)
+    return not whole and sum(_held(config, shape)) * shape.entry > _KEPT_BYTES
 
 
 def _length(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:
@@ -50,36 +66,105 @@ def _length(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:
     return max(round(math.sqrt(layers * kept / held)), 1)
 
 
-def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tuple[int, int]:
-    """Bytes that the weights and the activations of a run take at their peak."""
-    if not _is_remade(config, sizes, batch):
-        return _kept(config, sizes, batch)
-    entry, layers, length = np.dtype(config.dtype).itemsize, len(sizes) - 1, _length(config, sizes, batch)
-    weights = (length + 1 + _GRADIENTS_HELD) * max(a * b for a, b in itertools.pairwise(sizes))
-    activations = batch * max(sizes) * (layers // length + 2 * length + _OUTPUT_GRADIENTS_HELD)
-    return weights * entry, activations * entry
+def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int = 1) -> tuple[int, int]:
+    """Bytes that the weights and the activations of a run take at its peak, which `threads` raise a little."""
+    shape = _Shape.of(config, sizes, batch)
+    if _is_remade(config, sizes, batch):
+        length = _length(config, sizes, batch)
+        weights, activations = (length + 1) * shape.matrix, shape.tensor * (shape.layers // length + 2 * length)
+    else:
+        weights, activations = _held(config, shape)
+    more = _waiting(config, shape, threads)
+    # Weights are drawn before there are gradients.
+    beside = max(more[0] * shape.entry, _sampled_whole(config, shape, threads))
+    return weights * shape.entry + beside, (activations + more[1]) * shape.entry
 
 
-def _kept(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tuple[int, int]:
-    """Bytes of weights and activations where the whole network is held."""
-    entry = np.dtype(config.dtype).itemsize
-    matrices = [a * b for a, b in itertools.pairwise(sizes)]
-    layers = len(matrices)
-    weights = sum(matrices) * (2 if config.batches > 1 else 1) + min(_GRADIENTS_HELD, layers) * max(matrices)
-    activations = batch * (sizes[0] + 2 * sum(sizes[1:]) + min(_OUTPUT_GRADIENTS_HELD, layers) * max(sizes))
-    if config.initializer.fit is not None:  # a decoder and a change of the weights; two layers' outputs
-        weights += 2 * max(matrices)
-        activations += 2 * batch * max(sizes)
-    if config.objective is not None:  # all gradients at once, and every z, h and dL/dh anew
-        weights += 2 * sum(matrices)
-        activations += batch * 3 * sum(sizes[1:])
-    activations += 2 * batch * sizes[0] * np.dtype(float).itemsize // entry  # for the moments of the input
-    if config.norm != "none":  # dL/dz and dL/dy, which do not take the place of z
-        activations += 2 * batch * min(_GRADIENTS_HELD, layers) * max(sizes)
-    deviations = {"none": 0, "layer": batch * layers, "batch": sum(sizes[1:])}[config.norm]
+@dataclass(frozen=True)
+class _Shape:
+    """Entries of a network's tensors: in all layers together, and in the largest of them.
+
+    Attributes:
+        entry: bytes of one.
+        layers: how many there are.
+        matrices: of the weights.
+        matrix: of the largest of them.
+        tensors: of the outputs.
+        tensor: of the largest of them, the input included.
+        input: of the input.
+        batch: samples.
+        fans: `(fan_in, fan_out)` of the largest matrix.
+    """
+
+    entry: int
+    layers: int
+    matrices: int
+    matrix: int
+    tensors: int
+    tensor: int
+    input: int
+    batch: int
+    fans: tuple[int, int]
+
+    @classmethod
+    def of(cls, config: ProbeConfig, sizes: Sequence[int], batch: int) -> _Shape:
+        matrices = [a * b for a, b in itertools.pairwise(sizes)]
+        return cls(
+            np.dtype(config.dtype).itemsize, len(matrices), sum(matrices), max(matrices),
+            batch * sum(sizes[1:]), batch * max(sizes[1:]), batch * sizes[0], batch,
+            max(itertools.pairwise(sizes), key=math.prod),
+        )  # fmt: skip
+
+
+def _held(config: ProbeConfig, shape: _Shape) -> tuple[int, int]:
+    """Entries of weights and activations where the whole network is held: W, dL/dW in sum; z, h, and the input."""
+    weights = shape.matrices * (2 if config.batches > 1 else 1)
+    activations = 2 * shape.tensors + shape.input
     if config.network is not None:  # as they were read
-        weights += sum(matrices)
-    return weights * entry, activations * entry + deviations * np.dtype(float).itemsize
+        weights += shape.matrices
+    if isinstance(config.initializer.fit, Autoencoder):  # a decoder, a change of the weights; codes and input, centred
+        weights += 2 * shape.matrix
+        activations += 4 * shape.tensor
+    if config.train_steps:  # the gradients of this step and of the last one; z and h anew, dL/dh of both
+        weights += 2 * shape.matrices
+        activations += 4 * shape.tensors
+    elif config.objective is not None:  # the same of a single step
+        weights += shape.matrices
+        activations += 3 * shape.tensors
+    return weights, activations
+
+
+def _waiting(config: ProbeConfig, shape: _Shape, threads: int) -> tuple[int, int]:
+    """Entries of dL/dW, and of dL/dh and the like, that are there until their statistics have been taken.
+
+    With one thread they are taken at once; others work on what the first has left, which is so many blocks.
+    """
+    rows = max(_BLOCK_ENTRIES // (shape.tensor // shape.batch), _BLOCK_ROWS)
+    blocks = 3 * math.ceil(shape.batch / rows)
+    layers = 1 if threads == 1 else min(shape.layers, math.ceil((MOST_WAITING + threads) / blocks) + 1)
+    normed = 3 if config.norm != "none" else 1  # dL/dz and dL/dy, which do not take the place of z
+    # Noise is made in parts; its moments are taken in float64, and those of pairs from some rows.
+    some = 3 * np.dtype(float).itemsize // shape.entry * min(shape.batch, _PAIRED_ROWS)
+    making = max(2 * shape.tensor, 2 * shape.input + some * (shape.input // shape.batch))
+    gradients = shape.matrix + min((layers - 1) * _gradient(config, shape), shape.matrices - shape.matrix)
+    return gradients, normed * min(layers * shape.tensor, shape.tensors) + making
+
+
+def _gradient(config: ProbeConfig, shape: _Shape) -> int:
+    """Entries of dL/dW of a layer that wait: none where batches add up to one, some rows where it is not made whole."""
+    if config.batches > 1:
+        return 0
+    fan_in, fan_out = shape.fans
+    sampled = not config.full_weight_gradient and is_sampled(shape.batch, fan_in, fan_out)
+    return SAMPLED_ROWS * fan_out if sampled else shape.matrix
+
+
+def _sampled_whole(config: ProbeConfig, shape: _Shape, threads: int) -> int:
+    """Bytes beside the weights of matrices that are sampled in one piece, as many at a time as there are threads."""
+    if not config.initializer.distribution.whole or config.network is not None:
+        return 0
+    each = 4 * np.dtype(float).itemsize  # of a decomposition in float64: the matrix, its factors, and room
+    return each * shape.matrix * min(threads, shape.layers)
 
 
 @dataclass(frozen=True)
@@ -90,8 +175,9 @@ class Cost:
     peak_bytes: int
 
 
-def cost(config: ProbeConfig) -> Cost:
+def cost(config: ProbeConfig, threads: int | None = None) -> Cost:
     """The cost of a run on noise; one on real data is taken to be as wide as its first layer, if not told otherwise."""
+    check_layers(config.depth)
     sizes = (config.features or config.layer_widths[0], *config.layer_widths)
     batch = config.batch or DEFAULT_BATCH
     products = sum(a * b for a, b in itertools.pairwise(sizes))
@@ -99,39 +185,98 @@ def cost(config: ProbeConfig) -> Cost:
     fit = config.initializer.fit.products if config.initializer.fit else 0
     passes = each * config.batches * config.draws + 3 * (config.draws * bool(config.objective) + config.train_steps)
     fitted = fit * (config.draws + bool(config.train_steps))
-    memory = sum(memory_needed(config, sizes, batch)) + _beside(len(sizes) - 1)
-    return Cost(2.0 * products * batch * (passes + fitted), memory)
+    return Cost(2.0 * products * batch * (passes + fitted), parts(config, sizes, batch, threads).total)
 
 
-def _beside(layers: int) -> int:
-    """Bytes beside weights and activations: Python, what it has loaded, and statistics of six tensors a layer."""
-    return 6 * _SKETCH_BYTES * layers + _OVERHEAD_BYTES
+@dataclass(frozen=True)
+class Parts:
+    """What takes the memory of a run, in bytes at its peak.
+
+    Attributes:
+        weights: the network, and gradients of its weights.
+        activations: z, h and their gradients, for a batch.
+        layers: statistics of every layer.
+        draws: what every draw adds to them.
+        data: input that was read.
+        program: Python, libraries, and what every thread has to itself.
+    """
+
+    weights: int
+    activations: int
+    layers: int
+    draws: int
+    data: int
+    program: int
+
+    @property
+    def total(self) -> int:
+        return sum(vars(self).values())
 
 
-def available_bytes() -> int:
-    """Memory that is free, or would be if caches gave theirs up."""
-    import psutil
+def parts(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int | None = None, data: int = 0) -> Parts:
+    """What a run takes with so many threads; None means every processor available."""
+    threads, layers = threads or processors(), len(sizes) - 1
+    sizes, batch = [min(size, _BEYOND) for size in sizes], min(batch, _BEYOND)
+    samples, draws = batch * min(config.batches, _BEYOND), min(config.draws, _BEYOND)
+    weights, activations = memory_needed(config, sizes, batch, threads)
+    largest = max(batch * max(sizes), max(a * b for a, b in itertools.pairwise(sizes)))
+    scratch = threads * _SCRATCH_BYTES * min(largest, _SCRATCH_ENTRIES)
+    return Parts(
+        weights=round(_GAPS * weights),
+        activations=round(_GAPS * activations),
+        layers=_LAYER_BYTES * layers,
+        draws=draws * (_DRAW_BYTES * layers + _SAMPLE_BYTES * samples),
+        data=data,
+        program=_BASE_BYTES + scratch,
+    )
 
-    return int(psutil.virtual_memory().available)
+
+def check_layers(layers: int) -> None:
+    """Make sure that the statistics of so many layers fit, before anything as long as the network is made.
+
+    Raises:
+        MemoryLimitError: they would not.
+    """
+    available = available_bytes()
+    if (needed := _LAYER_BYTES * layers) > _MEMORY_SHARE * available:
+        raise MemoryLimitError(
+            f"the statistics of {layers:,} layers alone need {_gigabytes(needed)}, and {_gigabytes(available)} is "
+            "free; lower --layers"
+        )
 
 
 def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: int) -> None:
     """Make sure that a run fits; `held` bytes of data are in memory already.
 
     Raises:
-        MemoryLimitError: it would not; says by how much, and what to lower.
+        MemoryLimitError: it would not; says by how much, of what, and what to lower.
     """
-    weights, activations = memory_needed(config, sizes, batch)
-    needed = weights + activations + _beside(len(sizes) - 1) + held
-    available = available_bytes()
-    if needed <= _MEMORY_SHARE * available:
+    needed, available = parts(config, sizes, batch, data=held), available_bytes()
+    if needed.total <= _MEMORY_SHARE * available:
         return
-    fix = (
-        "lower --width or --layers"
-        if weights > activations
-        else f"lower --batch: --batch {max(batch // 10, 2)} --batches {10 * config.batches} measures as many samples"
-    )
+    fixes = {
+        "weights": "lower --width" if len(sizes) < _MANY_LAYERS else "lower --width or --layers",
+        "activations": _smaller_batch(config, batch),
+        "layers": "lower --layers",
+        "draws": "lower --draws",
+        "data": "give a smaller --input",
+        "program": "free some memory, or lower --threads",
+    }
+    by_size = sorted(vars(needed).items(), key=lambda part: -part[1])
+    words = ", ".join(f"{name} {_gigabytes(size)}" for name, size in by_size if size >= _TELLING * needed.total)
+    fix = fixes[by_size[0][0]]
     raise MemoryLimitError(
-        f"this run needs {needed / 1e9:,.1f} GB (weights {weights / 1e9:,.1f}, activations {activations / 1e9:,.1f}), "
-        f"and {available / 1e9:,.1f} GB is free; {fix}"
+        f"this run needs {_gigabytes(needed.total)} ({words}), and {_gigabytes(available)} is free; {fix}"
     )
+
+
+def _smaller_batch(config: ProbeConfig, batch: int) -> str:
+    if batch > _BEYOND:
+        return "lower --batch"
+    return f"lower --batch: --batch {max(batch // 10, 2)} --batches {10 * config.batches} measures as many samples"
+
+
+def _gigabytes(size: int) -> str:
+    if size < 5e7:
+        return f"{size / 1e6:,.1f} MB"
+    return f"{size / 1e9:,.1f} GB" if size < 1e18 else f"{min(size, 10**300) / 1e9:.1e} GB"

@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 
 
 class _Remade(Sequence[Parameters]):
-    """The layers of a network that is not held, each made again from its seed when it is asked for."""
+    """The layers of a network that is not held, each made again from its seed when it is asked for, as of a list."""
 
     def __init__(self, make: Callable[[int], Parameters], layers: int) -> None:
         self._make, self._layers = make, layers
@@ -31,7 +31,9 @@ class _Remade(Sequence[Parameters]):
         return self._layers
 
     def __getitem__(self, index: Any) -> Any:
-        return self._make(index)
+        if isinstance(index, slice):
+            return [self._make(layer) for layer in range(self._layers)[index]]
+        return self._make(range(self._layers)[index])
 
 
 def hold_network(

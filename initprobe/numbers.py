@@ -12,25 +12,28 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def short(value: float | None, log10: float | None = None) -> str:
-    """Three significant digits in at most 8 characters: `.0517`, `72.2`, `1.8e-13`; `-` for None.
+    """Three significant digits, four or five from 1,000 on: `.0517`, `72.2`, `1.8e-13`; `-` for None.
 
-    `log10` gives the magnitude of a value that no float can hold.
+    At most 8 characters, and a sign. `log10` gives the magnitude of a value that no float can hold.
     """
     if value is None:
         return NOTHING if log10 is None else power(log10)
     size = abs(value)
     if value == 0:
         return "0"
-    if not 9.995e-4 <= size < 99_950:
+    # The exponent is that of the rounded number: .9995 is 1.00.
+    exponent = int(f"{size:.2e}".partition("e")[2]) if math.isfinite(size) else 0
+    if exponent < -3 or not size < 99_950:
         return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
-    decimals = max(2 - math.floor(math.log10(size * (1 + 5e-4))), 0)
-    text = f"{value:.{decimals}f}"
-    return text.replace("0.", ".", 1) if size < 1 and not text.lstrip("-").startswith("1") else text
+    text = f"{value:.{max(2 - exponent, 0)}f}"
+    return text.replace("0.", ".", 1) if exponent < 0 else text
 
 
 def power(log10: float) -> str:
-    exponent = math.floor(log10 + 0.02)  # .02: what rounds to 10.0 is 1.0 of the next power
-    return f"{10 ** (log10 - exponent):.1f}e{exponent}"
+    """Two significant digits of the number with this log10, also where no float can hold it: `9.6e-400`."""
+    exponent = math.floor(log10)
+    digits = f"{10 ** (log10 - exponent):.1f}"
+    return f"1.0e{exponent + 1}" if digits == "10.0" else f"{digits}e{exponent}"
 
 
 def trimmed(value: object, digits: int = 6) -> str:
@@ -46,8 +49,15 @@ def percent(share: float | None) -> str:
 
 
 def factor(ratio: float) -> str:
-    """How a quantity changed: `x 3.1` or `/ 7.6`."""
+    """How a quantity changed: `x3.10` or `/7.60`."""
+    if ratio == 0:
+        return "x0"
     return f"x{short(ratio)}" if ratio >= 1 else f"/{short(1 / ratio)}"
+
+
+def factor_of(log10: float) -> str:
+    """The same of a ratio with this log10, also where no float can hold it: `x10^400`."""
+    return factor(10**log10) if abs(log10) < 300 else f"x10^{log10:.0f}"
 
 
 def sparkline(shares: Sequence[float]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from initprobe.averages import mean
 from initprobe.config import ProbeConfig
 from initprobe.datasets import Dataset
 from initprobe.engine.mlp import Parameters
@@ -121,7 +121,7 @@ def with_loss(
         classes=task.classes,
         start=_mean([one.loss for one in starts]),
         start_by_draw=by_draw,
-        chance=statistics.fmean(one.chance for one in starts),
+        chance=mean([one.chance for one in starts]),
         chance_words=task.loss.chance_words(task.classes),
     )
     beside = tuple(
@@ -137,7 +137,7 @@ def with_loss(
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    return _finite(statistics.fmean(values))
+    return _finite(mean(values))
 
 
 def _finite(value: float) -> float | None:
@@ -162,7 +162,7 @@ class Course:
     def final(self) -> float | None:
         """Mean of the last tenth of the losses, which a single batch may miss; None for a net that diverged."""
         last = self.losses[-max(len(self.losses) // 10, 1) :]
-        return None if self.diverged_at is not None else statistics.fmean(last)
+        return None if self.diverged_at is not None else mean(last)
 
 
 def train(learner: Learner, batches: Batches, steps: int, learning_rate: float, advance: Callable[[], None]) -> Course:

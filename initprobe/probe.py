@@ -18,9 +18,8 @@ from initprobe.engine.fitting import Fitted
 from initprobe.engine.mlp import Parameters
 from initprobe.engine.record import LayerRecord, take
 from initprobe.engine.streams import Streams
-from initprobe.engine.workers import Workers, available_threads, workers
+from initprobe.engine.workers import Workers, checked_threads, workers
 from initprobe.environment import environment
-from initprobe.errors import ConfigError
 from initprobe.experiment import Experiment, input_rows, prepare, seed_gradient
 from initprobe.meanfield.samples import InputMoments
 from initprobe.networks import draw_network, hold_network
@@ -59,9 +58,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
     Raises:
         ConfigError: `threads` is below 1.
     """
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads must be at least 1, not {threads}")
-    config, threads = experiment.config, threads or available_threads()
+    config, threads = experiment.config, checked_threads(threads)
     started = time.perf_counter()
     records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
     trace, inputs = Trace(experiment), list[InputMoments]()

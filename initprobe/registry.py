@@ -8,6 +8,8 @@ from typing import Protocol, TypeVar
 
 from initprobe.errors import UnknownNameError
 
+_LONGEST_NAME = 100
+
 
 class Named(Protocol):
     """What a record needs to stand in a registry."""
@@ -28,6 +30,8 @@ def fold(name: str) -> str:
 
 def suggestion(name: str, known: Sequence[str]) -> str:
     """` Did you mean 'x'?`, or nothing when no known name is near."""
+    if len(name) > _LONGEST_NAME:  # which is compared with every known one, letter by letter
+        return ""
     near = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(name.lower(), known, n=1)
     return f" Did you mean '{near[0]}'?" if near else ""
 

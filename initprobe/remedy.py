@@ -186,6 +186,7 @@ class Forecast:
         weight_gradient: log10 Var(dL/dW) of one sample, `(nets, layers)`.
         lengths: variance of z of each layer, `(nets, groups of samples)` each.
         steepest: the steepest slope of the length map on the way, `d log q_l / d log q_(l-1)`, `(nets,)`.
+        shares: of the groups of samples of each layer; none means those of `net`.
     """
 
     net: Net
@@ -194,6 +195,7 @@ class Forecast:
     weight_gradient: Array
     lengths: Sequence[Array]
     steepest: Array
+    shares: Sequence[Array] = ()
 
     @cached_property
     def trends(self) -> list[float]:
@@ -207,9 +209,12 @@ class Forecast:
 
     def saturated(self) -> float:
         """The first net's share of saturated outputs where z is shortest or longest, whichever is larger."""
-        lengths = np.array([length[0] for length in self.lengths])
-        size = lengths @ self.net.shares
-        return max(_saturated(self.net, lengths[layer]) for layer in {int(size.argmin()), int(size.argmax())})
+        groups = [(length[0], shares) for length, shares in zip(self.lengths, self._shares(), strict=True)]
+        size = np.array([length @ shares for length, shares in groups])
+        return max(_saturated(self.net, *groups[layer]) for layer in {int(size.argmin()), int(size.argmax())})
+
+    def _shares(self) -> Sequence[Array]:
+        return self.shares or [self.net.shares] * len(self.lengths)
 
     def holds(self, room: float) -> bool:
         """The first net would pass the verdict, its trends within `room` of their limit."""
@@ -221,14 +226,14 @@ class Forecast:
         return share + self.net.limits.spread_sds * chance < self.net.limits.saturated
 
 
-def _saturated(net: Net, lengths: Array) -> float:
+def _saturated(net: Net, lengths: Array, shares: Array) -> float:
     """Predicted share of outputs in the saturated band at a layer."""
     band = net.activation.saturation
     if band is None:
         return 0.0
     edges = [np.nextafter(band.low, math.inf), np.nextafter(band.high, -math.inf)]
     with np.errstate(all="ignore"):  # a one-sided band has its other edge at the end of the float range
-        inside = float(histogram(net.activation, lengths, edges, weights=net.shares)[0])
+        inside = float(histogram(net.activation, lengths, edges, weights=shares)[0])
         return min(max(1 - inside, 0.0), 1.0)  # rounding is no share
 
 

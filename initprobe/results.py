@@ -26,6 +26,7 @@ ModuleKind = Literal["linear", "convolution", "activation", "normalisation", "at
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _LONGEST_LINE = 120  # characters of a part in a line
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _BY_GRAVITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
 TENSORS = (
     "weight",
@@ -65,7 +66,7 @@ class Histogram(Record):
 
     low: Finite
     high: Finite
-    counts: tuple[int, ...]
+    counts: Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
 class Percentiles(Record):
@@ -475,7 +476,7 @@ class ProbeResult(Record):
     depth_scales: DepthScales | None = None
     healthy: bool = True
     diagnosis: tuple[Finding, ...] = ()
-    layers: tuple[LayerStats, ...]
+    layers: Annotated[tuple[LayerStats, ...], Field(min_length=1)]
     loss: LossStats | None = None
     training: Training | None = None
     modules: tuple[ModuleStats, ...] = ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -116,7 +115,7 @@ def _forecast(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -
             np.log10([[getattr(layer, f"{name}_variance") for layer in layers]])
             for name in ("output", "output_gradient", "weight_gradient")
         )
-    # These maps have groups of samples of their own.
-    net = replace(net, shares=layers[0].state.shares)
-    lengths = [layer.state.variance[None] for layer in layers]
-    return Forecast(net, output, gradient, weight, lengths, np.zeros(1)), [layer.correlation for layer in layers]
+    # These maps have groups of samples of their own, in each layer others.
+    lengths, shares = [layer.state.variance[None] for layer in layers], [layer.state.shares for layer in layers]
+    forecast = Forecast(net, output, gradient, weight, lengths, np.zeros(1), shares)
+    return forecast, [layer.correlation for layer in layers]

@@ -21,14 +21,14 @@ from initprobe.describe import describe
 from initprobe.engine.jacobian import Product, SingularValues
 from initprobe.engine.mlp import Parameters
 from initprobe.engine.streams import Streams
-from initprobe.engine.workers import Workers, available_threads, workers
+from initprobe.engine.workers import Workers, available_threads, checked_threads, workers
 from initprobe.errors import ConfigError
 from initprobe.experiment import Experiment, input_rows
 from initprobe.meanfield.maps import propagate
 from initprobe.meanfield.samples import InputMoments
 from initprobe.meanfield.spectrum import SpectrumMoments, layer_moments, product_moments
 from initprobe.networks import network_of, parameters
-from initprobe.numbers import factor, percent, short
+from initprobe.numbers import factor_of, percent, short
 from initprobe.results import SCHEMA_VERSION, Description, Finite, Histogram, Percentiles, Record, Share, Status
 from initprobe.theory import no_theory, rules_of
 from initprobe.wiring import Wiring
@@ -187,11 +187,10 @@ def measure(
     check_samples(samples)
     if experiment.config.norm == "batch":
         raise ConfigError("norm: batch norm mixes the samples, so none has a Jacobian of its own; use layer or none")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads must be at least 1, not {threads}")
+    threads = checked_threads(threads)
     config, total = experiment.config, experiment.config.draws * len(experiment.fans)
     found = _Found(experiment)
-    with workers(threads or available_threads()) as pool:
+    with workers(threads) as pool:
         for draw in range(config.draws):
             for layer in _measure_network(experiment, Streams(config.seed, draw), samples, found, pool):
                 if progress is not None:
@@ -476,7 +475,7 @@ def _growth(end_to_end: Sequence[SpectrumStats]) -> str:
     ends = short(first.largest, first.largest_log10), short(last.largest, last.largest_log10)
     if first is last:
         return f"largest {ends[1]}"
-    rate = factor(10 ** ((last.largest_log10 - first.largest_log10) / (last.layer - 1)))
+    rate = factor_of((last.largest_log10 - first.largest_log10) / (last.layer - 1))
     return f"largest {ends[0]} after 1 layer, {ends[1]} after {last.layer} ({rate} a layer)"
 
 

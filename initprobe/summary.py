@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.activations import Activation
+from initprobe.averages import mean
 from initprobe.engine.distribution import PERCENTS, distributions
 from initprobe.engine.fitting import Fitted
 from initprobe.engine.record import LayerRecord
@@ -68,8 +69,7 @@ def _fitting(quantity: str, draws: Sequence[Fitted]) -> Fitting:
 
 
 def _finite_mean(values: Sequence[float]) -> float | None:
-    mean = statistics.fmean(values)
-    return mean if math.isfinite(mean) else None
+    return _finite(mean(values))
 
 
 def _statuses(
@@ -212,10 +212,10 @@ def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
     by_draw_variance = [_representable(m.variance, m.squares) for m in by_draw]
     variances = [v for v in by_draw_variance if v is not None]
     complete = len(variances) == len(by_draw)
-    variance = _mean(variances) if complete else None
-    square = _mean([m.mean_square for m in by_draw])
+    variance = mean(variances) if complete else None
+    square = mean([m.mean_square for m in by_draw])
     return {
-        "mean": _finite(_mean([m.true_mean for m in by_draw])),
+        "mean": _finite(mean([m.true_mean for m in by_draw])),
         "variance": variance,
         "variance_sd": statistics.stdev(variances) if complete and len(variances) > 1 else None,
         "variance_log10": _log10_mean([m.log10_variance for m in by_draw]),
@@ -223,11 +223,6 @@ def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
         "std": None if variance is None else math.sqrt(variance),
         "rms": _representable(math.sqrt(square), max(abs(m.mean) + m.squares for m in by_draw)),
     }
-
-
-def _mean(values: Sequence[float]) -> float:
-    """As `statistics.fmean`, which takes ten times as long to count its values; sums beyond the range are infinite."""
-    return sum(values) / len(values)
 
 
 def _representable(value: float, evidence: float) -> float | None:
@@ -242,7 +237,7 @@ def _finite(value: float) -> float | None:
 def _log10_mean(logs: Sequence[float]) -> float | None:
     """log10 of the mean of numbers given by their log10; None for a mean of 0."""
     top = max(logs)
-    return None if top == -math.inf else top + math.log10(_mean([10 ** (log - top) for log in logs]))
+    return None if top == -math.inf else top + math.log10(mean([10 ** (log - top) for log in logs]))
 
 
 _PERCENT_NAMES = [f"p{p}" for p in PERCENTS]

@@ -13,12 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from initprobe.errors import InputError
+from initprobe.archives import check_arrays
+from initprobe.errors import InitprobeError, InputError
+from initprobe.files import check_file
 from initprobe.independence import Judged, judge, related
 from initprobe.initializers import Distribution, Initializer
 
@@ -121,10 +123,7 @@ def read_weights(path: Path, dtype: str | None = None) -> Network:
         InputError: no such file, another format, pickled objects, a layer missing, shapes that do not follow each
             other, or an entry that is not finite; in one line, what and where.
     """
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory; give the .npz file in it")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    check_file(path, "give the .npz file in it")
     seen = path.stat()
     network = _read(path, path.absolute(), seen.st_size, seen.st_mtime_ns)
     if dtype is not None:
@@ -146,21 +145,28 @@ def _read(path: Path, place: Path, size: int, changed_ns: int) -> Network:
 def _arrays(path: Path) -> dict[str, Array]:
     """Everything in the file but what nobody asks for; nothing is ever unpickled."""
     try:
-        if not (zipfile.is_zipfile(path) or path.read_bytes()[:6] == _NPY):
-            raise InputError(f"{path}: is no .npz file; {_SAVE}")
+        check_arrays(path)
         with path.open("rb") as file:
+            if not (zipfile.is_zipfile(file) or _begins(file, _NPY)):
+                raise InputError(f"{path}: is no .npz file; {_SAVE}")
+            file.seek(0)
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 raise InputError(f"{path}: holds a single array, not W1, b1, ...; {_SAVE}")
             with loaded:
                 _check_names(path, loaded.files)
                 return {name: loaded[name] for name in loaded.files}
-    except InputError:
+    except InitprobeError:
         raise
     except Exception as error:  # a damaged file raises anything from BadZipFile to tokenize.TokenError
         if "pickle" in str(error):
             raise InputError(f"{path}: holds pickled Python objects, which are not read; {_SAVE}") from None
         raise InputError(f"{path}: cannot be read as .npz ({' '.join(str(error).split())[:200]})") from None
+
+
+def _begins(file: IO[bytes], start: bytes) -> bool:
+    file.seek(0)
+    return file.read(len(start)) == start
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:

@@ -28,14 +28,18 @@ class Picture:
     overrides: tuple[str, ...] = ()
 
     def configs(self) -> dict[str, initprobe.ProbeConfig]:
-        """Its experiments by slug, which is also the name of what is kept of each."""
+        """Its experiments by name, with which the slug of each begins; what is kept of each has that name too."""
         configs = [run.config for run in load(ROOT / "configs" / f"{self.config}.yaml", self.overrides).runs]
         named = {slug(config, prepare(config).sizes): config for config in configs}
-        return {name: named[name] for name in self.experiments}
+        return {name: _named(name, named) for name in self.experiments}
 
     def draw(self, results: Sequence[ProbeResult]) -> Figure:
         """The picture."""
         return draw_comparison(results) if self.kind == "comparison" else draw(results[0], self.kind)
+
+
+def _named(name: str, configs: dict[str, initprobe.ProbeConfig]) -> initprobe.ProbeConfig:
+    return configs[min((slug for slug in configs if slug == name or slug.startswith(f"{name}-")), key=len)]
 
 
 def _alone(name: str, config: str, kind: str) -> Picture:

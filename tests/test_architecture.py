@@ -12,11 +12,12 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "errors", "numbers", "characters", "normals", "registry", "grammar", "activations", "flats", "functions", "fits",
-    "initializers", "datasets", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights",
+    "plain", "errors", "averages", "numbers", "characters", "machine", "files", "archives",
+    "normals", "registry", "grammar", "importing", "activations", "flats", "functions",
+    "fits", "initializers", "datasets", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights",
     "recognition", "glossary", "meanfield", "tuning", "config_fields", "config",
-    "memory", "engine",
-    "results", "arithmetic", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy",
+    "engine", "memory", "results", "arithmetic", "diagnosis", "digest", "reports", "describe", "summary", "theory",
+    "depth", "remedy",
     "rewire", "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
     "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
 ]  # fmt: skip
@@ -81,7 +82,11 @@ INSIDE = {
         "overrides",
         "expand",
         "configs",
+        "wishes",
         "plan",
+        "database",
+        "lock",
+        "rows",
         "store",
         "pool",
         "runner",
@@ -128,7 +133,7 @@ HOMES = {
         "reports/sweep_figures.py",
     ],
     "distributed": ["sweep/remote.py"],
-    "psutil": ["memory.py"],
+    "psutil": ["machine.py"],
     "torch": ["torch/"],
     "ruamel": ["sweep/document.py"],
 }

@@ -36,7 +36,7 @@ def test_default_files_and_table(initprobe, tmp_path):
     assert outcome.code == 0, outcome.err
     assert "Xavier normal + tanh, 2 layers of 20" in outcome.out
     assert "20 -> 20 x 2" in outcome.out
-    home = "initprobe-out/xavier-tanh-2x20"
+    home = "initprobe-out/xavier-tanh-2x20-batch30-draws2"
     assert files_below(tmp_path) == {f"{home}/{name}" for name in PICTURES | {"result.json"}}
     assert f"wrote     {home}/summary.png (+4)" in outcome.out
 

@@ -229,10 +229,11 @@ def test_the_first_worker_is_waited_for_and_the_scheduler_missed_when_it_goes(tm
 
         def say(words):
             said.append(words)
-            workers_there.__enter__()
+            if "no workers yet" in words:
+                workers_there.__enter__()
 
         workers = remote.dask_workers(address, say)
-        assert len(said) == 1 and "no workers yet" in said[0]
+        assert ["no TLS" in words for words in said] == [True, False] and "no workers yet" in said[1]
 
         def watch(event):
             if event.kind == "done" and event.done == 3:
@@ -246,3 +247,83 @@ def test_the_first_worker_is_waited_for_and_the_scheduler_missed_when_it_goes(tm
     line(error)
     found = Counter(states(path).values())
     assert found["done"] >= 3 and found["done"] + found["queued"] == RUNS
+
+
+# Where Python looks first, an initprobe of another version: what is older knows nothing of what we send.
+OTHER = """Metadata-Version: 2.1
+Name: initprobe
+Version: {}
+"""
+
+
+@contextmanager
+def working_with(version, address, directory):
+    """A worker that has this version of initprobe, or none that could be used."""
+    home = directory / f"site-{version}"
+    (home / f"initprobe-{version}.dist-info").mkdir(parents=True)
+    (home / f"initprobe-{version}.dist-info" / "METADATA").write_text(OTHER.format(version))
+    (home / "initprobe").mkdir()
+    (home / "initprobe" / "__init__.py").write_text("")
+    before = SETTINGS["PYTHONPATH"]
+    SETTINGS["PYTHONPATH"] = f"{home}{os.pathsep}{before}"
+    try:
+        with working(address, directory, "--no-nanny"):
+            SETTINGS["PYTHONPATH"] = before
+            yield
+    finally:
+        SETTINGS["PYTHONPATH"] = before
+
+
+def test_a_worker_of_another_version_that_joins_midway_gets_no_runs(tmp_path, path, local):
+    said = []
+    with scheduling(tmp_path) as (_, address), working(address, tmp_path, "--no-nanny"):
+        workers = remote.dask_workers(address, said.append)
+        with working_with("0.0.1", address, tmp_path), asking(address) as client:
+            client.wait_for_workers(2, timeout=60)
+            outcome = swept(path, small(RUNS), workers)
+        assert (outcome.done, outcome.failed, outcome.left) == (RUNS, 0, 0)
+        assert numbers(path) == local
+        refusals = [words for words in said if "it gets no runs" in words]
+        assert len(refusals) == 1 and "has initprobe 0.0.1, here it is" in refusals[0], said
+
+
+def test_workers_that_all_have_another_version_fail_the_runs_in_words(tmp_path, path):
+    with scheduling(tmp_path) as (_, address):
+        with working(address, tmp_path, "--no-nanny"):
+            workers = remote.dask_workers(address, lambda words: None)
+        with working_with("0.0.1", address, tmp_path), asking(address) as client:
+            while len(client.nthreads()) != 1:
+                time.sleep(0.1)
+            assert swept(path, small(2), workers).failed == 2
+    with read_store(path) as store:
+        for row in store.rows():
+            assert "has initprobe 0.0.1, here it is" in row.error and len(row.error.splitlines()) == 1
+            assert store.traceback(row.key) is None
+
+
+def test_a_worker_with_results_of_another_revision_is_refused(monkeypatch):
+    monkeypatch.setattr(distributed, "get_worker", lambda: type("Here", (), {"address": "tcp://here:1"}))
+    own, revision = remote._release()
+    guarded = remote._guard(own, revision + 1)
+    refusal, worker, theirs = guarded("no", "os", "getpid")
+    assert (refusal, worker) == ("no", "tcp://here:1")
+    assert theirs == f"{own} with results of revision {revision}, not {revision + 1}"
+    assert remote._guard(own, revision)("no", "os", "getpid") == os.getpid()
+
+
+@pytest.mark.parametrize(("address", "warned"), [("tls://h:1", 0), ("TLS://h:1", 0), ("tcp://h:1", 1), ("h:1", 1)])
+def test_a_cluster_without_tls_is_warned_of_once(monkeypatch, address, warned):
+    class Client:
+        def nthreads(self):
+            return {"tcp://w:1": 1}
+
+        def run(self, *args, **kwargs):
+            return {}
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(remote, "_connected", lambda address: Client())
+    said = []
+    remote.dask_workers(address, said.append)
+    assert len(said) == warned and all("can run code" in words and len(words) < 200 for words in said)

@@ -258,3 +258,19 @@ def test_exported_failures_have_no_result(initprobe, tmp_path):
         with pytest.raises(InputError, match="has no result"):
             runs[0].load()
     assert initprobe("diff", str(tmp_path / "x.json"), str(tmp_path / "x.json")).code == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "weird", None, [1], 3])
+def test_every_dtype_that_a_result_names_is_compared(initprobe, result, tmp_path, dtype):
+    """Those of PyTorch among them."""
+    whole = json.loads(result.to_json())
+    (tmp_path / "old.json").write_text(json.dumps(whole | {"config": whole["config"] | {"dtype": dtype}}))
+    done = initprobe("diff", tmp_path / "old.json", tmp_path / "old.json")
+    assert (done.code, "1 agree" in done.out) == (0, True), done.err
+
+
+def test_results_without_layers_are_none(initprobe, result, tmp_path):
+    (tmp_path / "old.json").write_text(json.dumps(json.loads(result.to_json()) | {"layers": []}))
+    for args in (("diff", tmp_path / "old.json", tmp_path / "old.json"), ("show", tmp_path / "old.json")):
+        done = initprobe(*args)
+        assert (done.code, len(done.err.splitlines())) == (2, 1)

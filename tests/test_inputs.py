@@ -181,7 +181,7 @@ def test_pickled_objects_in_an_archive_are_not_loaded(tmp_path: Path) -> None:
 
 def test_no_such_file_and_no_such_format(tmp_path: Path) -> None:
     assert _refusal(tmp_path / "none.npy") == ": no such file"
-    assert _refusal(tmp_path) == ": no such file"
+    assert _refusal(tmp_path) == ": is a directory; name a file in it"
     assert "ends in .npy, .npz, .csv" in _refusal(_written(tmp_path, "1,2\n3,4\n", "x.txt"))
 
 

@@ -51,7 +51,7 @@ FAULTS = [
     ("grid:\n  bias_init.std: [1]\n", 5, "bias_init.std needs a bias_init"),
     ("grid:\n  bias_init: [he]\n", 5, "bias_init: he_normal depends on the layer's size"),
     ("grid:\n  standardize: [true]\n", 5, "standardize is for data from a file"),
-    ("grid:\n  input: [nowhere.npy]\n", 5, "nowhere.npy cannot be read"),
+    ("grid:\n  input: [nowhere.npy]\n", 5, "nowhere.npy: no such file"),
     ("grid:\n  width: [3]\n  widths: [[4, 5]]\n", 5, "give width (every layer) or widths (each layer), not both"),
     ("grid:\n  act: [normal:std=1,mean=2]\n", 5, 'quote it: "normal:std=1,mean=2"'),
     ("include:\n- {init: normal:std=1,mean=2, act: tanh}\n", 5, 'quote it: "normal:std=1,mean=2"'),

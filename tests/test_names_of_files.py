@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from initprobe import ProbeConfig
-from initprobe.describe import file_name, slug
+from initprobe.describe import safe_name, slug
+
+
+def file_name(text):
+    return safe_name([text])
 
 
 def named(**fields):

@@ -268,7 +268,8 @@ def test_functions_from_python(home):
     )
     assert "phi' by central difference" in result.table()
     assert result.config["act"] == "numpy:tanh"
-    assert run(ProbeConfig(init="lecun", act=lambda z: z * np.tanh(z), **SMALL)).description.slug == "lecun-lambda-3x40"
+    unnamed = run(ProbeConfig(init="lecun", act=lambda z: z * np.tanh(z), **SMALL))
+    assert unnamed.description.slug == "lecun-lambda-3x40-batch50-draws2"
     assert ProbeConfig(init="he", act=ownacts.leaky).activation.name == "leaky"
     assert ProbeConfig(init="he", act=ownacts.swish).activation.name == "ownacts:swish"  # silu is called swish too
     partial = functools.partial(np.clip, a_min=-1, a_max=2)
@@ -321,7 +322,7 @@ def test_the_current_directory_can_be_imported_from_on_the_command_line(initprob
     assert told.code == 0, told.err
     assert "Lecun normal + ownhere:swish, 2 layers of 20" in told.out
     assert "phi' by central difference" in told.out
-    assert (tmp_path / "initprobe-out" / "lecun-ownhere-swish-2x20" / "summary.png").is_file()
+    assert (tmp_path / "initprobe-out" / "lecun-ownhere-swish-2x20-batch20" / "summary.png").is_file()
 
 
 @pytest.mark.parametrize(

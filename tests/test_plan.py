@@ -226,13 +226,14 @@ def test_ten_thousand_runs_load_quickly(tmp_path):
 @pytest.mark.parametrize("source", ["nowhere.yaml", "article_figure", "", ".", "a\x00b", "../etc/passwd"])
 def test_a_file_that_is_not_there(tmp_path, monkeypatch, source):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="no such file") as caught:
+    with pytest.raises(ConfigError, match=r"no such file|is a directory|NUL") as caught:
         load(source)
     assert source != "article_figure" or "Did you mean 'article_figures'?" in str(caught.value)
 
 
-def test_a_file_comes_before_a_shipped_config_of_that_name(tmp_path, monkeypatch):
+def test_a_shipped_config_comes_before_a_file_of_its_name(tmp_path, monkeypatch):
+    """Else a file that happens to lie there would change what a command of the README does."""
     monkeypatch.chdir(tmp_path)
-    assert load("article_figures").path == shipped()["article_figures"]
     Path("article_figures").write_text(SMALL)
-    assert load("article_figures").name == "test"
+    assert load("article_figures").path == shipped()["article_figures"]
+    assert load("./article_figures").name == load(Path("article_figures")).name == "test"

@@ -17,7 +17,7 @@ from sweep_runs import DEADLY_SEED, DeadlyPool, numbers, placed, small, states, 
 
 from initprobe.engine.workers import available_threads
 from initprobe.errors import ConfigError, OutputError
-from initprobe.sweep import pool
+from initprobe.sweep import pool, runner
 from initprobe.sweep.pool import Workers
 from initprobe.sweep.runner import execute, local_workers, shard
 from initprobe.sweep.store import open_store, read_store
@@ -162,17 +162,59 @@ def measured(sweeping, path):
     return time.monotonic() - started
 
 
-def test_killed_at_any_moment_it_goes_on(path, sweeping, undisturbed):
-    process = sweeping(path)
-    until(process, "done", 3)
+# Runs that take long enough for a kill to land in the middle of one.
+STEADY = {"layers": 8, "width": 150, "batch": 300, "draws": 8}
+
+
+def killed_while_it_works(path, sweeping, rng, jobs=1):
+    """Start, wait until a run is done and the next is being worked on, kill -9; whether that left a run in hand."""
+    process = sweeping(path, RUNS, jobs, **STEADY)
+    until(process, "done")
+    time.sleep(rng.uniform(0, 0.05))
     process.kill()
+    process.wait()
     assert_nobody_left(process.pid)
+    return "running" in states(path).values()
+
+
+def table_of(initprobe, path):
+    """What a user sees of a store: the table, and every number as CSV."""
+    return initprobe("results", path, "--rows", "all").out, initprobe("results", path, "--export-csv", "-").out
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory):
+    """A store that nothing happened to, of `STEADY` runs."""
+    path = tmp_path_factory.mktemp("steady") / "sweep.db"
+    swept(path, small(RUNS, **STEADY), Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1))
+    return path
+
+
+def resumed(initprobe, path, steady):
+    """Finish what is left; the same bytes come out as if nothing had happened."""
+    before = Counter(states(path).values())["done"]
+    outcome = swept(path, small(RUNS, **STEADY), Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1))
+    assert outcome.kept == before and outcome.kept + outcome.done == RUNS
+    assert numbers(path) == numbers(steady)
+    assert table_of(initprobe, path) == table_of(initprobe, steady)
+
+
+def test_killed_three_times_while_it_works_it_goes_on(path, sweeping, initprobe, steady):
+    rng = random.Random(1)
+    assert [killed_while_it_works(path, sweeping, rng) for _ in range(3)].count(True) >= 2
     assert 3 <= Counter(states(path).values())["done"] < RUNS
-    reached = killed_at_random(path, sweeping, 2, random.Random(1), 2.0)
-    assert reached == sorted(reached)
-    outcome = swept(path, small(RUNS), local_workers(2))
-    assert outcome.kept == reached[-1] and outcome.kept + outcome.done == RUNS
-    assert_whole(path, undisturbed)
+    resumed(initprobe, path, steady)
+
+
+@pytest.mark.slow
+def test_killed_fifty_times_while_it_works_it_goes_on(tmp_path, sweeping, initprobe, steady):
+    rng, landed, deaths = random.Random(2), 0, 0
+    while landed < 50:
+        path = tmp_path / f"killed{deaths}.db"
+        for _ in range(4):
+            landed, deaths = landed + killed_while_it_works(path, sweeping, rng, jobs=rng.choice((1, 2))), deaths + 1
+        resumed(initprobe, path, steady)
+    print(f"{landed} of {deaths} kills landed while a run was in hand")
 
 
 @pytest.mark.slow
@@ -395,25 +437,19 @@ def test_a_second_ctrl_c_ends_at_once(path, sweeping):
     assert_nobody_left(process.pid)
 
 
-def test_long_runs_are_not_handed_out_ahead(path):
-    """Else Ctrl-C would wait for runs that nobody has begun."""
-    in_hand = []
+@pytest.mark.parametrize(("brisk_s", "most"), [(0.0, 1), (float("inf"), 2)])
+def test_only_short_runs_are_handed_out_ahead(path, monkeypatch, brisk_s, most):
+    """Else Ctrl-C would wait for runs that nobody has begun. What is short is set here, whatever the load."""
+    in_hand, settle = [], runner._Job._settle
 
-    class Watched(ThreadPoolExecutor):
-        def submit(self, fn, /, *args, **kwargs):
-            future = super().submit(fn, *args, **kwargs)
-            if fn is not pool.work:
-                return future
-            in_hand.append(args[2])
-            most.append(len(in_hand))
-            future.add_done_callback(lambda _: in_hand.remove(args[2]))
-            return future
+    def counted(job, future):
+        in_hand.append(len(job.in_hand))
+        settle(job, future)
 
-    most = []
-    swept(path, small(4, layers=20, width=300, batch=500), Workers(lambda: Watched(1), lambda: 1, 1))
-    with read_store(path) as store:
-        assert min(row.elapsed_s for row in store.rows()) > 0.2, "runs too short to tell"
-    assert max(most) == 1
+    monkeypatch.setattr(runner._Job, "_settle", counted)
+    monkeypatch.setattr(runner, "_BRISK_S", brisk_s)
+    swept(path, small(6), Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1))
+    assert max(in_hand) == most
 
 
 def test_the_window_is_bounded(path):

@@ -13,7 +13,7 @@ from initprobe import ProbeConfig
 from initprobe.errors import ConfigError, InputError, OutputError
 from initprobe.grammar import Spec
 from initprobe.sweep.runs import run_key
-from initprobe.sweep.store import Payload, config_of, open_store, read_store
+from initprobe.sweep.store import Payload, open_store, read_store
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_runs_come_back_in_order_with_what_was_found(path, payload):
         assert [row.key for row in rows] == store.keys() == [run.key for run in runs]
         assert [row.state for row in rows] == ["done", "done", "queued"]
         assert [dict(row.axes) for row in rows] == [{"seed": 2}, {"seed": 1}, {"seed": 0}]
-        assert [config_of(row) for row in rows] == [run.config for run in runs]
+        assert [ProbeConfig.model_validate_json(row.config) for row in rows] == [run.config for run in runs]
         assert rows[0].elapsed_s == payload.elapsed_s and rows[2].elapsed_s is None
         assert rows[0].digest.model_dump_json() == payload.digest and rows[2].digest is None
         assert store.result(runs[0].key).to_json().encode() == zlib.decompress(payload.result)

@@ -122,7 +122,7 @@ def test_table_figures_and_exports(initprobe, tmp_path):
     assert done.code == 0, done.err
     assert done.out.startswith("layer,") and len(done.out.splitlines()) == 3
     assert "20 -> 30 -> 5" in done.err and "fan_in x E[W^2]" in done.err
-    home = tmp_path / "initprobe-out" / "torch-Sequential-2"
+    home = tmp_path / "initprobe-out" / "torch-Sequential-2-cli-net.make-16x20"
     names = {path.name for path in home.iterdir()}
     assert names == {"summary.png", "output.png", "gradient.png", "depth.png", "result.json"}
     kept = json.loads((tmp_path / "r.json").read_text())

@@ -47,6 +47,25 @@ def test_no_more_waits_than_is_said():
         assert sorted(begun) == [*range(4 * MOST_WAITING)]
 
 
+@pytest.mark.parametrize("there_are", [0, 2])
+def test_where_the_system_gives_no_more_threads(monkeypatch, there_are):
+    start, started = threading.Thread.start, []
+
+    def grudging(thread):
+        if len(started) == there_are:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    with monkeypatch.context() as patch, workers(50) as pool:
+        patch.setattr(threading.Thread, "start", grudging)
+        found = {}
+        pool.later(lambda block: block, range(9), partial(found.__setitem__, 0))
+        assert pool.map(lambda block: block + 1, range(20)) == [*range(1, 21)]
+        pool.finish()
+        assert found == {0: [*range(9)]}
+
+
 class OneFaultError(Exception):
     pass
 

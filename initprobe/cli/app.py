@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import errno
 import gc
+import io
 import os
 import sys
 import traceback
@@ -22,6 +23,7 @@ import click
 
 from initprobe.characters import adapt
 from initprobe.errors import InitprobeError
+from initprobe.plain import message
 from initprobe.registry import suggestion
 
 COMMANDS = {
@@ -45,6 +47,7 @@ COMMANDS = {
 }
 PROGRAM = "initprobe"
 EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
+_LAST_STREAM, _ERROR = 2, "Error: "
 OBJECTS_TO_COLLECT_AT = 50_000
 
 
@@ -115,9 +118,21 @@ def main(args: Sequence[str] | None = None) -> None:
     atexit.register(gc.freeze)  # then to take them apart one by one, a sixteenth of a run, is no use to anybody
     # Files are all that is drawn; a notebook's own backend, which its variable names, need not be installed here.
     os.environ["MPLBACKEND"] = "agg"
+    _fill_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         adapt(stream)
     sys.exit(_outcome(args))
+
+
+def _fill_closed_streams() -> None:
+    """Where a standard stream is closed, what is written to it goes nowhere; no file of ours may take its number."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        while (number := os.open(os.devnull, os.O_RDWR)) <= _LAST_STREAM:
+            pass
+        os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _outcome(args: Sequence[str] | None) -> int:
@@ -127,7 +142,7 @@ def _outcome(args: Sequence[str] | None) -> int:
         click.echo("Interrupted; no file is half-written.", err=True)
         return EXIT_INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return EXIT_USAGE
     except InitprobeError as error:
         click.echo(f"Error: {error}", err=True)
@@ -136,9 +151,34 @@ def _outcome(args: Sequence[str] | None) -> int:
         click.echo(f"Error: your own code calls sys.exit({error.code!r}); let it raise an error instead", err=True)
         return EXIT_USAGE
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO):
-            click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+        if isinstance(error, OSError) and (fault := _fault_of_system(error)):
+            click.echo(f"Error: {message(fault)}", err=True)
             return EXIT_USAGE
         traceback.print_exc()
         click.echo("This is a bug in initprobe, not in what you typed.", err=True)
         return EXIT_BUG
+
+
+def _show(error: click.ClickException) -> None:
+    """Click's complaint, short and without control characters, below the usage of the command."""
+    said = io.StringIO()
+    error.show(said)
+    usage, start, fault = said.getvalue().partition(_ERROR)
+    click.echo(usage + start + message(fault or error.format_message()), err=True)
+
+
+def _fault_of_system(error: OSError) -> str | None:
+    """What the system refuses and a user can mend, in words; None for a bug: no path of the user's is in it."""
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EIO):
+        return f"the output cannot be written: {error.strerror}"
+    if isinstance(error, FileNotFoundError) and not _is_here():
+        return "the working directory is gone; go to another one"
+    return None
+
+
+def _is_here() -> bool:
+    with suppress(OSError):
+        return Path.cwd().is_dir()
+    return False

@@ -13,11 +13,12 @@ from initprobe.cli.options import Choice
 from initprobe.cli.run import DEFAULT_OUT
 from initprobe.cli.sweep import STORE_FILE, finish, run_plan, sweep_options
 from initprobe.cli.sweep_output import table_options
+from initprobe.plain import visible
 
 if TYPE_CHECKING:
     from initprobe.sweep.checks import Breach
     from initprobe.sweep.plan import Plan
-    from initprobe.sweep.store import Row
+    from initprobe.sweep.rows import Row
 
 
 @click.command("check")
@@ -41,18 +42,19 @@ def command(annotate: str | None, **options: Any) -> None:
     if not plan.checks:
         raise ConfigError(f"{plan.path}: no checks; write for example `checks: {{healthy: true}}`, or use `sweep`")
     outcome, failed = run_plan(plan, options)
-    found, idle = _judged(plan, Path(options["out"] or f"{DEFAULT_OUT}/{plan.name}") / STORE_FILE)
+    found, idle = _judged(plan, Path(options["out"] or f"{DEFAULT_OUT}/{plan.name}") / STORE_FILE, failed)
     _report(plan, found, idle)
     if annotate:
         for row, breach in found:
-            click.echo(f"::error title=initprobe check,file={plan.path}::{_escaped(f'{_name(row)}: {breach}')}")
+            place = f"title=initprobe check,file={_property(str(plan.path))}"
+            click.echo(f"::error {place}::{_escaped(f'{_name(row)}: {breach}')}")
     finish(outcome, failed)
     if found:
         raise CheckFailed(f"{len(found)} checks do not hold; the first: {_name(found[0][0])}: {found[0][1]}")
 
 
-def _judged(plan: Plan, path: Path) -> tuple[list[tuple[Row, Breach]], list[str]]:
-    """What breaks the checks, and the checks that spoke of nothing."""
+def _judged(plan: Plan, path: Path, failed: list[str]) -> tuple[list[tuple[Row, Breach]], list[str]]:
+    """What breaks the checks, and the checks that spoke of nothing; runs that cannot be read join the failed ones."""
     from initprobe.sweep.checks import applied, judge
     from initprobe.sweep.store import read_store
 
@@ -62,6 +64,7 @@ def _judged(plan: Plan, path: Path) -> tuple[list[tuple[Row, Breach]], list[str]
         for row, result in store.results([run.key for run in plan.runs]):
             found += [(row, breach) for breach in judge(plan.checks, result)]
             spoke |= applied(plan.checks, result)
+        failed += store.damage.values()
     return found, [str(check) for check in plan.checks if str(check) not in spoke]
 
 
@@ -85,9 +88,15 @@ def _report(plan: Plan, found: Sequence[tuple[Row, Breach]], idle: Sequence[str]
 
 
 def _name(row: Row) -> str:
-    return " ".join(f"{name}={value}" for name, value in row.axes.items()) or row.key[:8]
+    return visible(" ".join(f"{name}={value}" for name, value in row.axes.items())) or row.key[:8]
 
 
 def _escaped(text: str) -> str:
     """As GitHub's workflow commands want it."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    broken = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible(broken)
+
+
+def _property(text: str) -> str:
+    """The same for what stands before the message, where `:` and `,` end a value."""
+    return _escaped(text).replace(":", "%3A").replace(",", "%2C")

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 Line = tuple[str, str]
 _CURVE_REACH, _CURVE_POINTS = 4.0, 801
 _MOST_NAMES = 8
+_UNITS = click.IntRange(1, 1_000_000_000)
 _CURVE_Q = (0.1, 1.0, 4.0)
 
 
 @click.command("explain")
 @click.argument("name", metavar="NAME[:key=value,...]")
-@click.option("--fan-in", type=click.IntRange(1), default=500, show_default=True, metavar="N", help="Inputs of a unit.")
-@click.option("--fan-out", type=click.IntRange(1), metavar="M", help="Units of the layer.  [default: fan-in]")
+@click.option("--fan-in", type=_UNITS, default=500, show_default=True, metavar="N", help="Inputs of a unit.")
+@click.option("--fan-out", type=_UNITS, metavar="M", help="Units of the layer.  [default: fan-in]")
 @click.option("--figure", metavar="FILE", help="Draw an activation and its slope over N(0, q); png, svg or pdf.")
 def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> None:
     """Explain a name: of a rule, an initializer, a column, ...
@@ -47,10 +48,14 @@ def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> 
     """
     from rich.text import Text
 
+    from initprobe.cli import outputs
     from initprobe.config import as_activation
     from initprobe.errors import UnknownNameError
     from initprobe.reports.tables import console
 
+    if figure:
+        outputs.figure_format(figure)
+        outputs.check_exports([figure], None)
     spec = as_activation(name)
     homes = [registry for registry in registries() if spec.name in registry]
     numbers = _numbers(name.strip(), bool(homes))

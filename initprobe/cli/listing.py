@@ -32,7 +32,7 @@ def command(kind: str) -> None:
 
     others = {"rules": _rules, "thresholds": _thresholds, "configs": _configs}
     table, more = others[kind]() if kind in others else _records(kind)
-    to = console(sys.stdout, wrap=True)
+    to = console(sys.stdout, wrap=True, markup=True)
     to.print(table)
     to.print(f"\n{more}", highlight=False)
 

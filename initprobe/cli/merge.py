@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from initprobe.cli.sweep import STORE_FILE
+from initprobe.cli.sweep_output import tell_damage
+from initprobe.plain import visible
 
 if TYPE_CHECKING:
     from initprobe.sweep.store import Merged
@@ -23,31 +25,39 @@ def command(stores: tuple[str, ...], out: str) -> None:
     A STORE is a sweep.db or the directory it lies in.
 
     A run that is done beats one that is not. Where two stores hold results of one run, the first stays; if they differ,
-    as they may between versions and processor types, that is said.
+    as they may between versions and processor types, that is said. Runs at which a store is damaged are left out.
 
     \b
     Examples:
       initprobe merge part1 part2 part3 -o whole/sweep.db
       initprobe merge part*/sweep.db -o whole/sweep.db && initprobe results whole
     """
-    from initprobe.cli.outputs import relative
+    from initprobe.cli.outputs import check_writable, relative
     from initprobe.sweep.store import open_store, read_store
 
     for source in stores:
-        with read_store(_path(source)):
-            pass  # what cannot be read is refused before anything is written
+        with read_store(_path(source)) as store:
+            for _ in store.rows():
+                pass  # what cannot be read is refused before anything is written
+    check_writable(_path(out).parent, directory=True)
+    damage: list[str] = []
     with open_store(_path(out)) as target:
         for source in stores:
             with read_store(_path(source)) as store:
-                click.echo(f"{source}: {_words(target.absorb(store))}", err=True)
+                click.echo(f"{visible(source)}: {_words(target.absorb(store))}", err=True)
+                damage += store.damage.values()
         states = Counter(row.state for row in target.rows())
+        damage += target.damage.values()
     counts = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
     click.echo(f"{relative(target.path)}: {states.total():,} runs: {counts or 'nothing'}")
+    tell_damage(damage)
 
 
 def _path(text: str) -> Path:
+    from initprobe.files import is_directory
+
     path = Path(text)
-    return path / STORE_FILE if path.is_dir() else path
+    return path / STORE_FILE if is_directory(path) else path
 
 
 def _words(merged: Merged) -> str:

@@ -13,6 +13,8 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from initprobe.errors import ConfigError, OutputError
+from initprobe.files import is_directory, is_file, kind_of, reason
+from initprobe.plain import visible
 from initprobe.reports.drawer import pictures
 
 if TYPE_CHECKING:
@@ -30,20 +32,17 @@ def check_writable(path: Path, directory: bool = False) -> None:
     Raises:
         OutputError: names the path and the reason.
     """
-    if not directory and path.is_dir():
+    if not directory and is_directory(path):
         raise OutputError(f"{path} is a directory; name a file")
     if not directory and _is_stream(path):
         return
-    if not directory and not path.parent.is_dir():
+    if not directory and not is_directory(path.parent):
         raise OutputError(f"{path}: there is no directory {path.parent}; make it first")
-    existing = next(p for p in (path, *path.absolute().parents) if p.exists()) if directory else path.parent
-    if not existing.is_dir():
-        raise OutputError(f"{existing} is a file, so {path} cannot be a directory")
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
+    home = next(p for p in (path, *path.absolute().parents) if kind_of(p) != "nothing") if directory else path.parent
+    if not is_directory(home):
+        raise OutputError(f"{home} is a {kind_of(home)}, so {path} cannot be a directory")
+    with _writing(path), tempfile.TemporaryFile(dir=home):
+        pass
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -54,18 +53,34 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         OutputError: names the path and the reason.
     """
-    try:
+    with _writing(path):
         if _is_stream(path):
-            with path.open("wb") as file:
+            with _stream(path) as file:
                 write(file)
         else:
             _replace(path.resolve(), write)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What the system says against writing is one line; a pipe whose reader has left ends the program quietly."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # the last for links that go round in a circle
+        raise OutputError(f"{path} cannot be written: {reason(error)}") from None
+
+
+def _stream(path: Path) -> IO[bytes]:
+    """A device or a pipe, open to write; a pipe that nobody reads would be waited for, and is refused."""
+    number = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+    os.set_blocking(number, True)
+    return os.fdopen(number, "wb")
 
 
 def _is_stream(path: Path) -> bool:
-    return path.exists() and not path.is_file() and not path.is_dir()
+    return kind_of(path) not in ("file", "directory", "nothing")
 
 
 def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -82,7 +97,8 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def write_text(target: str, text: str) -> None:
     """Write text to a file, or to standard output for `-`."""
     if target == STDOUT:
-        click.echo(text, nl=False)
+        # What a terminal is shown is read by people, what a pipe is given by programs.
+        click.echo(visible(text, breaks=True) if sys.stdout.isatty() else text, nl=False)
     else:
         write_whole(Path(target), lambda file: file.write(text.encode()))
 
@@ -154,7 +170,7 @@ def save_result(
 
 def _own_figures(directory: Path) -> list[Path]:
     """Where an earlier run into `directory` put its figures; nothing where no run of ours left its result."""
-    if not (directory / RESULT_FILE).is_file():
+    if not is_file(directory / RESULT_FILE):
         return []
     return [
         directory / f"{kind}.{fmt}"
@@ -166,9 +182,9 @@ def _own_figures(directory: Path) -> list[Path]:
 def relative(path: Path) -> str:
     """A path as short as it can be said from here."""
     try:
-        return str(path.absolute().relative_to(Path.cwd()))
+        return visible(str(path.absolute().relative_to(Path.cwd())))
     except ValueError:
-        return str(path)
+        return visible(str(path))
 
 
 def is_watched() -> bool:

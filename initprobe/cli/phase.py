@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from initprobe.config import ProbeConfig
     from initprobe.meanfield.phase import FixedPoint, PhaseDiagram
 
+_LAYERS, _UNITS = click.IntRange(1, 100_000), click.IntRange(1, 10_000_000)
 _NUMBERS = ("q", "slope", "chi_1", "correlation", "xi_q", "xi_c", "xi_gradient")
 
 
@@ -29,9 +30,9 @@ _NUMBERS = ("q", "slope", "chi_1", "correlation", "xi_q", "xi_c", "xi_gradient")
 )
 @click.option("--sigma-b", metavar="A..B", help="std of biases.  [default: 0..1, and further if marks lie there]")
 @click.option("--size", type=click.IntRange(2, 1000), default=150, show_default=True, metavar="N", help="Cells a side.")
-@click.option("--layers", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Depth of your net.")
+@click.option("--layers", type=_LAYERS, default=10, show_default=True, metavar="N", help="Depth of your net.")
 @click.option("--mark", "marks", multiple=True, metavar="NAME[:...]", help="Drop an initializer on it; repeatable.")
-@click.option("--width", type=click.IntRange(1), default=500, show_default=True, metavar="N", help="Width for --mark.")
+@click.option("--width", type=_UNITS, default=500, show_default=True, metavar="N", help="Width for --mark.")
 @click.option("--figure", metavar="FILE", help="Draw it; png, svg or pdf.")
 @click.option("--export-json", metavar="FILE|-", help="The numbers of every cell, as JSON.")
 def command(

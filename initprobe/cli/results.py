@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from initprobe.cli.sweep import STORE_FILE
-from initprobe.cli.sweep_output import axes_of, layout_from, show, table_options
+from initprobe.cli.sweep_output import axes_of, layout_from, show, table_options, tell_damage
+
+if TYPE_CHECKING:
+    from initprobe.sweep.rows import Row
 
 
 @click.command("results")
@@ -20,6 +24,8 @@ def command(store: str, where: tuple[str, ...], **options: Any) -> None:
 
     STORE is a sweep.db or the directory it lies in.
 
+    Exits with 3 if the store is damaged at some runs; the others are shown.
+
     \b
     Examples:
       initprobe results initprobe-out/article_figures
@@ -27,24 +33,35 @@ def command(store: str, where: tuple[str, ...], **options: Any) -> None:
       initprobe results sweep.db --export-csv results.csv
     """
     from initprobe.cli import outputs
+    from initprobe.files import is_directory
     from initprobe.sweep.store import read_store
 
-    path = Path(store) / STORE_FILE if Path(store).is_dir() else Path(store)
+    path = Path(store) / STORE_FILE if is_directory(Path(store)) else Path(store)
     outputs.check_exports([options[name] for name in ("export_csv", "export_json", "markdown")], None)
     with read_store(path) as opened:
         rows = list(opened.rows())
         axes = axes_of(rows)
         for text in where:
-            rows = [row for row in rows if _matches(row.axes, text, axes)]
+            rows = _having(rows, text, axes)
         show(opened, rows, layout_from(axes, options), options)
+        tell_damage(opened.damage.values())
 
 
-def _matches(axes: Any, text: str, known: list[str]) -> bool:
+def _having(rows: Sequence[Row], text: str, axes: Sequence[str]) -> list[Row]:
+    """The rows with a value, written as in the sweep's file.
+
+    Raises:
+        ConfigError: no such axis, or no row has the value; names those that there are.
+    """
     from initprobe.errors import ConfigError
+    from initprobe.importing import without_importing
     from initprobe.registry import suggestion
+    from initprobe.sweep.wishes import granted, wish
 
-    name, equals, value = text.partition("=")
-    if not equals or name not in known:
-        hint = suggestion(name, known) or f" The axes are {', '.join(known) or 'none'}."
+    name = text.partition("=")[0].strip()
+    if "=" not in text or name not in axes:
+        hint = suggestion(name, axes) or f" The axes are {', '.join(axes) or 'none'}."
         raise ConfigError(f"--where {text}: write AXIS=VALUE.{hint}")
-    return str(axes.get(name, "")) == value
+    with without_importing():  # a store says what was run, and is not to run it
+        kept = granted(text, wish(text), {index: row.axes.get(name) for index, row in enumerate(rows)})
+    return [rows[index] for index in kept]

@@ -159,6 +159,8 @@ def _save_weights(experiment: Experiment, path: Path) -> None:
 
 def report(result: ProbeResult, written: list[Path], verbose: bool, file: IO[str]) -> None:
     """Print the tables, and which files there are now."""
+    from rich.text import Text
+
     from initprobe.cli.outputs import relative
     from initprobe.reports.tables import console, print_result
 
@@ -166,4 +168,4 @@ def report(result: ProbeResult, written: list[Path], verbose: bool, file: IO[str
     print_result(result, to, verbose)
     if written:
         more = f" (+{len(written) - 1})" if len(written) > 1 else ""
-        to.print(f"[bold]{'wrote':<10}[/bold]{relative(written[0])}{more}", soft_wrap=True)
+        to.print(Text.assemble((f"{'wrote':<10}", "bold"), f"{relative(written[0])}{more}"), soft_wrap=True)

@@ -41,11 +41,7 @@ def command(file: str, out: str | None, formats: str, export_csv: str | None, ve
 
 
 def _read(path: Path) -> ProbeResult:
-    from initprobe.errors import InputError
+    from initprobe.files import read_json
     from initprobe.results import ProbeResult
 
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
-    return ProbeResult.from_json(text, str(path))
+    return ProbeResult.from_json(read_json(path), str(path))

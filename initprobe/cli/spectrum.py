@@ -38,7 +38,7 @@ _MOST_ROWS = 100
 @click.option("--act", required=True, metavar="NAME[:...]", help="Activation.")
 @click.option(
     "--samples",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 100_000),
     default=2,
     show_default=True,
     metavar="N",

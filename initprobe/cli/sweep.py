@@ -13,12 +13,13 @@ import click
 
 from initprobe.cli.run import DEFAULT_OUT
 from initprobe.cli.sweep_output import axes_of, layout_from, show, table_options
+from initprobe.plain import visible
 
 if TYPE_CHECKING:
     from initprobe.sweep.plan import Plan
+    from initprobe.sweep.rows import Row
     from initprobe.sweep.runner import Event, Outcome, Workers
     from initprobe.sweep.runs import Run
-    from initprobe.sweep.store import Row
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -58,7 +59,8 @@ def command(dry_run: bool, **options: Any) -> None:
     """Run the experiments of CONFIG, in parallel.
 
     CONFIG is a YAML file or the name of a config that ships. What is done is kept: start the same command again to go
-    on after a crash or Ctrl-C, or to run what is new in the file. Exits with 3 if a run failed; the others go on.
+    on after a crash or Ctrl-C, or to run what is new in the file; a run at which the store is damaged is run again.
+    Exits with 3 if a run failed; the others go on.
 
     \b
     Examples:
@@ -70,12 +72,23 @@ def command(dry_run: bool, **options: Any) -> None:
     """
     from initprobe.sweep.plan import load
 
-    plan = load(options["config"], options["overrides"], options["where"])
     if dry_run:
-        print_costs(chosen(plan, options["shard"]))
+        _rehearse(options)
         return
+    plan = load(options["config"], options["overrides"], options["where"])
     outcome, failed = run_plan(plan, options)
     finish(outcome, failed)
+
+
+def _rehearse(options: dict[str, Any]) -> None:
+    """List the runs; a function that the file names is neither imported nor called."""
+    from initprobe.importing import without_importing
+    from initprobe.sweep.plan import load
+
+    with without_importing() as unseen:
+        print_costs(chosen(load(options["config"], options["overrides"], options["where"]), options["shard"]))
+    if unseen:
+        click.echo(f"note: not looked at, so as to run no code: {', '.join(unseen)}", err=True)
 
 
 def chosen(plan: Plan, part: str | None) -> tuple[Run, ...]:
@@ -97,9 +110,12 @@ def run_plan(plan: Plan, options: dict[str, Any]) -> tuple[Outcome, list[str]]:
     formats = () if options["no_figures"] else outputs.parse_formats(options["formats"])
     _fill_exports(plan, directory, options)
     outputs.check_exports([options[name] for name in ("export_csv", "export_json", "markdown")], directory)
-    workers = _workers(options)
+    workers = _workers(options, len(runs))
     with open_store(directory / STORE_FILE) as store:
+        for line in store.drop_damaged([run.key for run in runs]):
+            click.echo(line, err=True)
         known = store.done()
+        _tell_outdated(runs, known)
         kept = sum(run.key in known for run in runs)
         again = f", {kept:,} of them done" if kept else ""
         click.echo(f"{plan.name}: {len(runs):,} runs{again}; {outputs.relative(store.path)}", err=True)
@@ -113,6 +129,19 @@ def run_plan(plan: Plan, options: dict[str, Any]) -> tuple[Outcome, list[str]]:
             for path in draw_all(plan, store, rows, directory, formats):
                 click.echo(f"wrote     {outputs.relative(path)}", err=True)
     return outcome, [_failure_words(row) for row in rows if row.error]
+
+
+def _tell_outdated(runs: Sequence[Run], known: frozenset[str]) -> None:
+    """Say that runs are done again whose numbers are those of an earlier revision of initprobe."""
+    from initprobe.sweep.runs import REVISION
+
+    count = sum(run.key not in known and not known.isdisjoint(run.former_keys) for run in runs)
+    if count:
+        click.echo(
+            f"{count:,} runs are of an earlier initprobe, whose numbers differ (results are of revision {REVISION} "
+            "now): they are run again and replaced; to keep them, give another -o",
+            err=True,
+        )
 
 
 def _failure_words(row: Row) -> str:
@@ -139,12 +168,12 @@ def _fill_exports(plan: Plan, directory: Path, options: dict[str, Any]) -> None:
             options[option] = str(directory / name)
 
 
-def _workers(options: dict[str, Any]) -> Workers:
+def _workers(options: dict[str, Any], runs: int) -> Workers:
     from initprobe.errors import ConfigError
     from initprobe.sweep.runner import local_workers
 
     if not options["scheduler"]:
-        return local_workers(options["jobs"])
+        return local_workers(options["jobs"], runs)
     if options["jobs"] is not None:
         raise ConfigError("-j is for this machine; a Dask cluster has as many workers as it has")
     from initprobe.sweep.remote import dask_workers
@@ -164,7 +193,7 @@ def _progress() -> Iterator[Callable[[Event], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.fields[words]}"),
+        TextColumn("{task.fields[words]}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -204,7 +233,7 @@ def words_of(event: Event) -> str:
     if event.run is None:
         return "finishing what is in hand; Ctrl-C again to stop at once"
     axes = " ".join(f"{name}={value}" for name, value in event.run.axes.items())
-    return f"{event.kind} {axes}".strip()
+    return visible(f"{event.kind} {axes}".strip())
 
 
 def print_costs(runs: Sequence[Run]) -> None:

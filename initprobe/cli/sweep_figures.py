@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,28 +14,42 @@ if TYPE_CHECKING:
     from initprobe.results import ProbeResult
     from initprobe.sweep.layout import Depth, Figure, Heatmap, Histograms
     from initprobe.sweep.plan import Plan
-    from initprobe.sweep.store import Row, Store
+    from initprobe.sweep.rows import Row
+    from initprobe.sweep.store import Store
 
 _SIGMAS = ["sigma_w", "sigma_b"]
 _GRADIENT = "output_gradient.variance"
 
 
 def draw_all(plan: Plan, store: Store, rows: Sequence[Row], directory: Path, formats: Sequence[str]) -> list[Path]:
-    """Draw what the file asks for, or what suits its axes; where the pictures are."""
-    from initprobe.cli.outputs import write_whole
+    """Draw what the file asks for, or what suits its axes; where the pictures are.
+
+    Raises:
+        ConfigError: a picture cannot be drawn; the others are, and the results are kept.
+        OutputError: one cannot be written.
+    """
+    from initprobe.cli.outputs import relative, write_whole
+    from initprobe.errors import ConfigError
     from initprobe.reports.figures import render
 
-    written = []
-    for name, figure in _drawings(plan, store, rows):
+    written, faults = [], []
+    for name, make in _drawings(plan, store, rows):
+        try:
+            figure = make()
+        except ConfigError as error:
+            faults.append(f"{name} is not drawn, and the results are kept in {relative(store.path)}: {error}")
+            continue
         for fmt in formats:
             data = render(figure, fmt)
             written.append(directory / f"{name}.{fmt}")
             write_whole(written[-1], lambda file, data=data: file.write(data))  # type: ignore[misc]
+    if faults:
+        raise ConfigError(faults[0] + (f" ({len(faults) - 1} more are not drawn)" if len(faults) > 1 else ""))
     return written
 
 
-def _drawings(plan: Plan, store: Store, rows: Sequence[Row]) -> Iterator[tuple[str, Drawing]]:
-    """A name and a picture each; none where no run is done."""
+def _drawings(plan: Plan, store: Store, rows: Sequence[Row]) -> Iterator[tuple[str, Callable[[], Drawing]]]:
+    """A name and what makes the picture each; none where no run is done."""
     from initprobe.reports.figures import draw
     from initprobe.sweep.layout import Summary
 
@@ -44,13 +57,14 @@ def _drawings(plan: Plan, store: Store, rows: Sequence[Row]) -> Iterator[tuple[s
     asked = default_figures(rows) if plan.figures is None else plan.figures
     for number, figure in enumerate(asked if done else ()):
         if isinstance(figure, Summary):
-            yield from ((f"summary-{_slug(row)}", draw(store.result(row.key), "summary")) for row in done)
+            for row in done:
+                yield f"summary-{_slug(row)}", lambda row=row: draw(store.result(row.key), "summary")  # type: ignore[misc]
         else:
             again = f"-{number + 1}" if [one.kind for one in asked].count(figure.kind) > 1 else ""
-            yield f"{figure.kind}{again}", _drawing(figure, plan.name, store, rows)
+            yield f"{figure.kind}{again}", lambda figure=figure: _drawing(figure, plan, store, rows)  # type: ignore[misc]
 
 
-def _drawing(figure: Depth | Heatmap | Histograms, title: str, store: Store, rows: Sequence[Row]) -> Drawing:
+def _drawing(figure: Depth | Heatmap | Histograms, plan: Plan, store: Store, rows: Sequence[Row]) -> Drawing:
     """One picture of all runs."""
     from initprobe.reports.curves import depth_plot, histogram_plot
     from initprobe.reports.grids import heat_map
@@ -58,15 +72,20 @@ def _drawing(figure: Depth | Heatmap | Histograms, title: str, store: Store, row
     from initprobe.reports.sweep_maps import heat_map_figure
     from initprobe.sweep.layout import Depth, Heatmap
 
+    configs = {run.key: run.config for run in plan.runs}
+
     def read(row: Row) -> ProbeResult:
         return store.result(row.key)
 
+    def activation(row: Row) -> Activation:
+        return configs[row.key].activation  # of the file, not of the store, in which anyone may have written
+
     if isinstance(figure, Heatmap):
         x, y = str(figure.x), str(figure.y)
-        return heat_map_figure(heat_map(rows, x, y, figure.value, figure.layer, read, _activation), title)
+        return heat_map_figure(heat_map(rows, x, y, figure.value, figure.layer, read, activation), plan.name)
     if isinstance(figure, Depth):
-        return depth_figure(depth_plot(rows, figure.value, read), title)
-    return histogram_figure(histogram_plot(rows, str(figure.over), figure.tensor, read), title)
+        return depth_figure(depth_plot(rows, figure.value, read), plan.name)
+    return histogram_figure(histogram_plot(rows, str(figure.over), figure.tensor, read), plan.name)
 
 
 def default_figures(rows: Sequence[Row]) -> tuple[Figure, ...]:
@@ -87,15 +106,6 @@ def default_figures(rows: Sequence[Row]) -> tuple[Figure, ...]:
     worded = [name for name in values if name not in numeric and len(values[name]) <= MOST_PANELS]
     profiles = (Depth(kind="depth"), Depth(kind="depth", value=_GRADIENT))
     return (*profiles, *(Histograms(kind="histograms", over=name) for name in worded[:1]))
-
-
-def _activation(row: Row) -> Activation:
-    from initprobe.activations import ACTIVATIONS
-    from initprobe.config import resolve
-    from initprobe.grammar import parse_spec
-
-    found: Activation = resolve(ACTIVATIONS, parse_spec(json.loads(row.config)["act"]))
-    return found
 
 
 def _slug(row: Row) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -14,9 +14,11 @@ import click
 
 if TYPE_CHECKING:
     from initprobe.reports.sweep_table import Layout
-    from initprobe.sweep.store import Row, Store
+    from initprobe.sweep.rows import Row
+    from initprobe.sweep.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+_MOST_TOLD = 20
 
 _OPTIONS = (
     click.option("--sort", metavar="COLUMN", help="An axis or a column; -COLUMN for the largest first."),
@@ -74,7 +76,7 @@ def _write(target: str, write: Callable[[IO[str]], None]) -> None:
     from initprobe.cli.outputs import STDOUT, write_whole
 
     if target == STDOUT:
-        write(sys.stdout)
+        _write_out(write)
         return
 
     def encoded(file: IO[bytes]) -> None:
@@ -83,6 +85,18 @@ def _write(target: str, write: Callable[[IO[str]], None]) -> None:
         wrapper.detach()
 
     write_whole(Path(target), encoded)
+
+
+def _write_out(write: Callable[[IO[str]], None]) -> None:
+    """Stream to standard output; what people read on a terminal has its control characters as escapes."""
+    from initprobe.plain import visible
+
+    if not sys.stdout.isatty():
+        write(sys.stdout)
+        return
+    text = io.StringIO()
+    write(text)
+    click.echo(visible(text.getvalue(), breaks=True), nl=False)
 
 
 def write_csv(store: Store, keys: Sequence[str], file: IO[str]) -> None:
@@ -101,7 +115,35 @@ def write_json(store: Store, keys: Sequence[str], file: IO[str]) -> None:
     """All runs, failed ones too, one at a time."""
     file.write('{"schema":1,"runs":[')
     for number, row in enumerate(store.rows(keys)):
-        about = {"key": row.key, "axes": dict(row.axes), "state": row.state, "error": row.error}
-        result = store.result(row.key).to_json() if row.state == "done" else "null"
+        result, fault = _result_of(store, row)
+        state = "damaged" if fault else row.state
+        about = {"key": row.key, "axes": dict(row.axes), "state": state, "error": fault or row.error}
         file.write(f'{"," if number else ""}\n{json.dumps(about)[:-1]}, "result": {result}}}')
     file.write("\n]}\n")
+
+
+def _result_of(store: Store, row: Row) -> tuple[str, str]:
+    """A result as JSON, and what is wrong with it; `null` for a run without one."""
+    from initprobe.errors import DamagedRun
+
+    try:
+        return (store.result(row.key).to_json() if row.state == "done" else "null"), ""
+    except DamagedRun as error:
+        return "null", str(error)
+
+
+def tell_damage(lines: Iterable[str]) -> None:
+    """Say which runs could not be read, after all others were shown.
+
+    Raises:
+        RunsFailed: there are some.
+    """
+    from initprobe.errors import RunsFailed
+
+    listed = list(dict.fromkeys(lines))
+    for line in listed[:_MOST_TOLD]:
+        click.echo(line, err=True)
+    if listed:
+        more = f", {_MOST_TOLD} of them named" if len(listed) > _MOST_TOLD else ""
+        count = f"{len(listed):,} run{'s are' if len(listed) > 1 else ' is'}"
+        raise RunsFailed(f"{count} damaged{more}; `initprobe sweep` with the same file runs what is damaged again")

@@ -62,7 +62,7 @@ def command(formats: str, no_figures: bool, **options: Any) -> None:
     outputs.check_exports((options["export_json"], options["export_csv"]), given)
     with drawer(wanted) as ready:
         result = _measured(options)
-        directory = given or (None if no_figures else Path(DEFAULT_OUT) / result.description.slug)
+        directory = given or (None if no_figures else Path(DEFAULT_OUT) / _directory(result.description.slug, options))
         written = outputs.save_result(result, directory, wanted, ready) if directory else []
     tell(result, written, options)
 
@@ -73,6 +73,18 @@ def _named(out: str) -> str:
     if not out:
         raise ConfigError("-o: the name of the directory is empty")
     return out
+
+
+def _directory(slug: str, options: dict[str, Any]) -> str:
+    """A name that tells models and options apart; what cannot be said in letters and digits, by a hash of it."""
+    from initprobe.describe import safe_name
+
+    files = [options[name] for name in ("input_", "checkpoint") if options[name] is not None]
+    target = options["target"].replace(":", ".")
+    words = [slug, target, (options["input_shape"] or "").replace(",", "x"), options["dtype"] or ""]
+    words += [name for name, key in (("eval", "evaluation"), ("trace", "trace")) if options[key]]
+    words += [f"seed{options['seed']}"] if options["seed"] else []
+    return safe_name([word for word in words if word], files)
 
 
 def _measured(options: dict[str, Any]) -> ProbeResult:

@@ -13,7 +13,7 @@ def command(ctx: click.Context, files: tuple[str, ...]) -> None:
 
     A file is a path or the name of a config that ships; each gets a line.
 
-    Exits with 2 if one of them is wrong.
+    Exits with 2 if one of them is wrong. A function that a file names as package.module:name is not imported.
 
     \b
     Examples:
@@ -21,13 +21,17 @@ def command(ctx: click.Context, files: tuple[str, ...]) -> None:
       initprobe validate article_figures
     """
     from initprobe.errors import ConfigError
+    from initprobe.importing import without_importing
+    from initprobe.plain import visible
     from initprobe.sweep.plan import load
 
     bad = 0
     for file in files:
         try:
-            count = len(load(file).runs)
-            click.echo(f"{file}: ok: {count:,} run{'s' if count > 1 else ''}")
+            with without_importing() as unseen:
+                count = len(load(file).runs)
+            unread = f"; not looked at, so as to run no code: {', '.join(unseen)}" if unseen else ""
+            click.echo(f"{visible(file)}: ok: {count:,} run{'s' if count > 1 else ''}{visible(unread)}")
         except ConfigError as error:
             bad += 1
             click.echo(str(error))

@@ -24,9 +24,15 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from initprobe.errors import ConfigError
+from initprobe.machine import processors
+from initprobe.plain import shown
+
 Block = TypeVar("Block")
 Result = TypeVar("Result")
 Task = Callable[[], None]
+
+MOST_THREADS = 1024
 
 # Of fewer entries a pass over them is over before the next has got Python's lock; of more, they leave the caches.
 _PART_ENTRIES = 1 << 19
@@ -71,10 +77,21 @@ def _slices(start: int, stop: int, step: int) -> list[slice]:
 
 def available_threads() -> int:
     """Processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
+    return processors()
+
+
+def checked_threads(threads: int | None) -> int:
+    """So many threads, or as many as there are processors for None.
+
+    Raises:
+        ConfigError: fewer than one, or more than any machine has use for.
+    """
+    if threads is None:
+        return available_threads()
+    if not 1 <= threads <= MOST_THREADS:
+        bound = "at least 1" if threads < 1 else f"at most {MOST_THREADS:,}"
+        raise ConfigError(f"threads must be {bound}, not {shown(threads)}")
+    return threads
 
 
 class Workers:
@@ -89,13 +106,12 @@ class Workers:
         self._tokens: SimpleQueue[bool] = SimpleQueue()  # True for every task in the two; False ends a helper
         self._over: SimpleQueue[BaseException | None] = SimpleQueue()
         self._unfinished = 0
-        self._helpers = [threading.Thread(target=self._serve, daemon=True) for _ in range(helpers)]
-        for helper in self._helpers:
-            helper.start()
+        self._most = helpers
+        self._helpers: list[threading.Thread] = []  # no more than there has been work for at a time
 
     def map(self, work: Callable[[Block], Result], blocks: Sequence[Block]) -> list[Result]:
         """`work` of every block, in order, before anything that was put off."""
-        if not self._helpers or len(blocks) == 1:
+        if not self._most or len(blocks) == 1:
             with _quiet():
                 return [work(block) for block in blocks]
         results: SimpleQueue[tuple[int, Result | BaseException]] = SimpleQueue()
@@ -105,6 +121,7 @@ class Workers:
             for number, block in queue:
                 results.put((number, _outcome(work, block)))
 
+        self._start(len(blocks) - 1)
         for _ in range(min(len(self._helpers), len(blocks) - 1)):
             self._urgent.append(drain)
             self._tokens.put(True)
@@ -122,12 +139,13 @@ class Workers:
 
         What `work` reads must not change until then.
         """
-        if not self._helpers:
+        if not self._most:
             with _quiet():
                 then([work(block) for block in blocks])
             return
         batch = _Batch(work, len(blocks), then)
         self._unfinished += len(blocks)
+        self._start(len(self._waiting) + len(blocks))
         for number, block in enumerate(blocks):
             self._waiting.append(partial(self._do, batch, number, block))
             self._tokens.put(True)
@@ -155,6 +173,17 @@ class Workers:
             self._tokens.put(False)
         for helper in self._helpers:
             helper.join()
+
+    def _start(self, tasks: int) -> None:
+        """Have a helper for each of so many tasks, as far as threads were asked for."""
+        while len(self._helpers) < min(self._most, tasks):
+            helper = threading.Thread(target=self._serve, daemon=True)
+            try:
+                helper.start()
+            except RuntimeError:  # the system gives no more; those that there are do the work
+                self._most = len(self._helpers)
+            else:
+                self._helpers.append(helper)
 
     def _do(self, batch: _Batch[Block, Result], number: int, block: Block) -> None:
         self._over.put(batch.run(number, block))
@@ -249,7 +278,7 @@ def workers(threads: int, whole: bool = True) -> Iterator[Workers]:
     from threadpoolctl import threadpool_limits
 
     _keep_freed_memory(whole)
-    with threadpool_limits(1, user_api="blas"):
+    with threadpool_limits(1, user_api="blas"), _quiet():  # for theory and the verdict, too
         pool = Workers(threads - 1)
         try:
             yield pool

@@ -456,7 +456,7 @@ def _gradients(layers: Sequence[Layer], known: _Averages) -> tuple[Array, Array]
     for k, layer in reversed(list(enumerate(layers))):
         units, delta = layer.n_out, squares[k] * known.slope_squares[k]
         deltas[k] = delta
-        product = layer.weight_mean**2 * units * (delta + (units - 1) * product * known.slopes[k] ** 2)
+        product = layer.weight_mean * layer.weight_mean * units * (delta + (units - 1) * product * known.slopes[k] ** 2)
         if k:
             squares[k - 1] = units * layer.weight_variance * delta + product
     return squares, deltas

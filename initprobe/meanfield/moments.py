@@ -136,9 +136,10 @@ def _table(curve: Curve, mean: float, segment: int) -> Array | None:
 def _at_zero(curve: Curve, mean: float) -> Array:
     """The moments of a constant, exactly: every variance is 0."""
     x = np.full(1, mean)
-    h = curve.value(x)
-    value, slope = float(h[0]), float(curve.slope(x, h)[0])
-    return np.array([value, value**2, 0.0, slope, slope**2, 0.0, 1.0, 1.0])
+    with np.errstate(all="ignore"):
+        h = curve.value(x)
+        value, slope = float(h[0]), float(curve.slope(x, h)[0])
+    return np.array([value, value * value, 0.0, slope, slope * slope, 0.0, 1.0, 1.0])
 
 
 def _integrate(curve: Curve, q: Array, mean: Array) -> Array:

@@ -121,7 +121,7 @@ def _is_resolved(curve: Curve, low: float, middle: float, high: float) -> bool:
 def _edges(curve: Curve, q: float, mean: float) -> Array:
     """Panel edges in `z`, for integrands of `mean + sqrt(q) z`."""
     scale = math.sqrt(q)
-    if scale == 0:
+    if scale == 0 or math.isnan(scale):  # of no known variance the integrals are NaN over any panels
         return _FIXED
     with np.errstate(over="ignore"):
         inner = (bends(curve) - mean) / scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,10 @@ def shares(histogram: Histogram, edges: Array) -> Array:
     if histogram.low == histogram.high:
         inside, _ = np.histogram([histogram.low], edges)
         return inside.astype(np.float64)
-    own = np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1)
+    # In units of a power of two, so that no difference or quotient leaves the float range.
+    unit = -math.frexp(max(abs(histogram.low), abs(histogram.high)))[1]
+    own = np.linspace(math.ldexp(histogram.low, unit), math.ldexp(histogram.high, unit), len(histogram.counts) + 1)
+    with np.errstate(over="ignore", under="ignore"):
+        edges = np.ldexp(edges, unit)
     upto = np.concatenate(([0], np.cumsum(histogram.counts))) / total
     return np.diff(np.interp(edges, own, upto))

@@ -107,7 +107,8 @@ def _within(axis: Array, value: float) -> bool:
 def _draw_depths(axes: Axes, sigma_w: Array, sigma_b: Array, xi_c: Array, layers: int) -> None:
     """Contours of the depth scale that belong to the user's depth, labelled in layers."""
     depths = np.where(np.isfinite(xi_c), xi_c, np.nan)
-    levels = [level for level in _depths(layers) if np.nanmin(depths) < level < np.nanmax(depths)]
+    known = depths[~np.isnan(depths)]
+    levels = [level for level in sorted(set(_depths(layers))) if known.size and known.min() < level < known.max()]
     if levels:
         lines = axes.contour(sigma_w, sigma_b, depths, levels=levels, colors="#333333", linewidths=1, linestyles="--")
         axes.clabel(lines, fmt="%g", fontsize=9)

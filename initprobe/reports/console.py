@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
+from rich.segment import Segment
 from rich.text import Text
+
+from initprobe.plain import visible
 
 _WIDEST = 1000
 _NARROWEST = 80
@@ -15,6 +19,22 @@ _AROUND = 16  # lines that stand above and below a table
 _FEWEST_ROWS = 20  # however low a terminal is
 _MOST_ROWS = 100  # of a text that no terminal limits
 LABEL = 10  # columns of the word that a line begins with
+
+
+class _Visible:
+    """Something that is drawn with the control characters of its text as escapes; those of styles are Rich's own."""
+
+    def __init__(self, inner: RenderableType) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, to: RichConsole, options: ConsoleOptions) -> Iterator[Segment]:
+        for part in to.render(self._inner, options):
+            yield part if part.control else Segment(visible(part.text, breaks=True), part.style)
+
+
+class _EscapesControls(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Visible(one) for one in renderables]
 
 
 class Console(RichConsole):
@@ -33,8 +53,11 @@ class Console(RichConsole):
         raise BrokenPipeError
 
 
-def console(file: IO[str], *, color: bool | None = None, wrap: bool = False) -> Console:
-    """A console for a file; `wrap` folds words into 80 columns, or as many as a terminal has."""
+def console(file: IO[str], *, color: bool | None = None, wrap: bool = False, markup: bool = False) -> Console:
+    """A console for a file; `wrap` folds words into 80 columns, or as many as a terminal has.
+
+    Text is printed as it is, without a meaning for brackets unless `markup`, and with control characters as escapes.
+    """
     probe = RichConsole(file=file, force_jupyter=False)
     folded = max(probe.width, _NARROWEST) if probe.is_terminal else _NARROWEST
     plain = None if color is None else not color
@@ -46,7 +69,10 @@ def console(file: IO[str], *, color: bool | None = None, wrap: bool = False) -> 
         highlight=False,
         no_color=plain,
         force_jupyter=False,
+        markup=markup,
+        emoji=False,
     )
+    found.push_render_hook(_EscapesControls())
     if not file.isatty():  # a pipe into which colours are forced is a pipe
         return found
     if probe.width > 2 * LABEL:
@@ -58,8 +84,9 @@ def console(file: IO[str], *, color: bool | None = None, wrap: bool = False) -> 
 def text_console(width: int | None) -> tuple[Console, io.StringIO]:
     """A console whose text is kept, without colour; sentences are folded into so many columns, if any."""
     out = io.StringIO()
-    plain: dict[str, Any] = {"color_system": None, "force_terminal": False, "force_jupyter": False}
-    found = Console(file=out, width=_WIDEST, height=_MOST_ROWS, highlight=False, **plain)
+    plain: dict[str, Any] = {"color_system": None, "force_terminal": False, "force_jupyter": False, "markup": False}
+    found = Console(file=out, width=_WIDEST, height=_MOST_ROWS, highlight=False, emoji=False, **plain)
+    found.push_render_hook(_EscapesControls())
     found.fold = None if width is None else max(width, 2 * LABEL)
     found.most_rows = _MOST_ROWS
     return found, out

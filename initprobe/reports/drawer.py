@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
+from initprobe.machine import processors
+
 if TYPE_CHECKING:
     from initprobe.results import ProbeResult
 
@@ -47,8 +49,7 @@ def pictures(result: ProbeResult, formats: Sequence[str], process: Process | Non
 
 def _helps() -> bool:
     """It has a processor to itself for part of the time, and this process has not loaded matplotlib already."""
-    processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    return processors != 1 and "matplotlib" not in sys.modules and bool(sys.executable)  # an embedded Python has none
+    return processors() > 1 and "matplotlib" not in sys.modules and bool(sys.executable)  # an embedded Python has none
 
 
 def _start(formats: Sequence[str]) -> Process | None:

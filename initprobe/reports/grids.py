@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from initprobe.activations import Activation
+from initprobe.averages import mean
 from initprobe.meanfield.phase import CriticalPoint, critical_line
 from initprobe.reports.readings import HEALTHY, RATE, VERDICT, E, is_log, is_number, label, rate, series, varying
 from initprobe.reports.strips import Array
@@ -226,7 +226,7 @@ def _cell(place: tuple[float, float], entries: Sequence[E], value: str, number: 
     known = [one for one in numbers if not math.isnan(one)]
     if len(known) < len(numbers):
         lacking = lacking or (ZERO_OR_LOST if is_log(value) else NO_VALUE)
-    return Cell(*place, statistics.fmean(known) if known else None, "", len(entries), lacking)
+    return Cell(*place, mean(known) if known else None, "", len(entries), lacking)
 
 
 def _word(entry: Entry, value: str) -> str:

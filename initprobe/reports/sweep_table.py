@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,9 +13,11 @@ from typing import Protocol
 from rich.console import Console
 from rich.table import Table
 
+from initprobe import averages
 from initprobe.digest import Digest
 from initprobe.errors import UnknownNameError
 from initprobe.numbers import NOTHING, percent, short, trimmed
+from initprobe.plain import visible
 from initprobe.registry import suggestion
 from initprobe.reports.words import cosine
 
@@ -49,7 +52,7 @@ class Entry(Protocol):
 
     @property
     def state(self) -> str:
-        """`queued`, `running`, `done` or `failed`."""
+        """`queued`, `running`, `done`, `failed` or `damaged`."""
 
     @property
     def error(self) -> str | None:
@@ -165,7 +168,7 @@ def _number_column(
 ) -> Column:
     def mean(group: Group) -> float:
         known = _logs(group, of)
-        return statistics.fmean(known) if known else math.nan
+        return averages.mean(known) if known else math.nan
 
     return Column(name, heading, lambda group: NOTHING if math.isnan(mean(group)) else words(mean(group)), mean)
 
@@ -263,21 +266,21 @@ def _filled(how: Layout, found: Sequence[Group]) -> Layout:
 
 def _cells(group: Group, how: Layout) -> Iterator[str]:
     for axis in how.axes:
-        yield trimmed(group.axes.get(axis, NOTHING))
+        yield visible(trimmed(group.axes.get(axis, NOTHING)))
     for column in how.columns:
         yield column.text(group)
 
 
 def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
     """Print the headline, a row a group, and the failures."""
-    to.print(headline(entries), soft_wrap=True, markup=False, style="bold")
+    to.print(visible(headline(entries)), soft_wrap=True, markup=False, style="bold")
     found = _sorted(groups(entries), how)
     how = _filled(how, found)
     shown = found[: how.rows]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for axis in how.axes:
         numeric = all(isinstance(group.axes.get(axis, 0), int | float) for group in found)
-        table.add_column(f"\n{axis}", justify="right" if numeric else "left", no_wrap=True)
+        table.add_column(f"\n{visible(axis)}", justify="right" if numeric else "left", no_wrap=True)
     for column in how.columns:
         table.add_column(column.heading, justify="left" if column.name == "verdict" else "right", no_wrap=True)
     for group in shown:
@@ -286,9 +289,11 @@ def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
     to.print(table)
     if len(shown) < len(found):
         to.print(f"{len(shown)} of {len(found):,} rows; --rows all shows every one", style="dim")
-    for error, count in Counter(entry.error for entry in entries if entry.error).most_common(5):
+    for error, count in Counter(
+        entry.error for entry in entries if entry.error and entry.state == "failed"
+    ).most_common(5):
         times = f" ({count} runs)" if count > 1 else ""
-        to.print(f"failed{times}: {error}", soft_wrap=True, markup=False, style="red")
+        to.print(f"failed{times}: {visible(str(error))}", soft_wrap=True, markup=False, style="red")
 
 
 def _style(group: Group) -> str:
@@ -301,13 +306,22 @@ def markdown(entries: Sequence[Entry], how: Layout) -> str:
     found = _sorted(groups(entries), how)
     how = _filled(how, found)
     headings = [*how.axes, *(column.name for column in how.columns)]
-    lines = [f"**{headline(entries)}**", "", markdown_row(headings), markdown_row(["---"] * len(headings))]
+    title = f"**{markdown_text(headline(entries))}**"
+    lines = [title, "", markdown_row(headings), markdown_row(["---"] * len(headings))]
     lines += [markdown_row(list(_cells(group, how))) for group in found[: how.rows]]
     if how.rows is not None and len(found) > how.rows:
         lines += ["", f"{how.rows} of {len(found):,} rows"]
     return "\n".join(lines) + "\n"
 
 
+_MARKDOWN_SIGNS = re.compile(r"[\\`*\[\]<|@]")
+
+
 def markdown_row(cells: Sequence[str]) -> str:
     """A row of a table of GitHub's Markdown."""
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(map(markdown_text, cells))} |"
+
+
+def markdown_text(text: str) -> str:
+    """Text as such in GitHub's Markdown: no markup of its own, no end of a cell or of a line."""
+    return _MARKDOWN_SIGNS.sub(lambda found: f"\\{found[0]}", visible(text))

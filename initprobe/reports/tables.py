@@ -15,6 +15,7 @@ from rich.text import Text
 
 from initprobe.characters import showable
 from initprobe.numbers import BLOCKS, NOTHING, percent, short, sparkline
+from initprobe.plain import visible
 from initprobe.reports.binning import shares
 from initprobe.reports.console import Console, say, text_console
 from initprobe.reports.console import console as console
@@ -79,11 +80,11 @@ def _verdict(result: ProbeResult) -> Text:
         style = _SEVERITY_STYLE[finding.severity]
         name = finding.name.upper() if number == 0 and not result.healthy else finding.name
         heading = f"{finding.severity:<10}{name} from layer {finding.layer}{_module_words(finding)}: "
-        lines.append(Text.assemble((heading, style), finding.evidence))
+        lines.append(Text.assemble((visible(heading), style), visible(finding.evidence)))
     none = None if result.healthy or result.modules else _NO_FIX
     fix = next((finding.fix for finding in result.diagnosis if finding.fix), none)
     if fix:
-        lines.append(Text.assemble((f"{'fix':<10}", "bold"), fix))
+        lines.append(Text.assemble((f"{'fix':<10}", "bold"), visible(fix)))
     return Text("\n").join(lines)
 
 
@@ -99,7 +100,7 @@ def print_comparison(results: Sequence[ProbeResult], to: Console) -> None:
     for result in sorted(results, key=_gravity, reverse=True):
         table.add_row(*_compared(result), style="" if result.healthy else _SEVERITY_STYLE[result.diagnosis[0].severity])
     shared = results[0].description
-    to.print(f"{shared.shape} | {shared.setting}", soft_wrap=True, markup=False)
+    to.print(visible(f"{shared.shape} | {shared.setting}"), soft_wrap=True, markup=False)
     to.print()
     to.print(table)
 
@@ -132,7 +133,7 @@ _COMPARISON = (
 def _compared(result: ProbeResult) -> list[str]:
     first, last = result.layers[0], result.layers[-1]
     return [
-        f"{result.config.get('weights') or result.config['init']} + {result.config['act']}",
+        visible(f"{result.config.get('weights') or result.config['init']} + {result.config['act']}"),
         "survives" if result.healthy else result.diagnosis[0].name,
         _value(first.output, first.output.variance),
         _value(last.output, last.output.variance),
@@ -154,7 +155,8 @@ def _course(logs: Sequence[float]) -> str:
 
 def _heading(result: ProbeResult) -> Text:
     words = result.description
-    return Text.assemble((words.title, "bold"), f"\n{words.weights}\n{words.shape} | {words.setting}")
+    setting = f"{words.shape} | {words.setting}"
+    return Text.assemble((visible(words.title), "bold"), "\n", visible(words.weights), "\n", visible(setting))
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,7 @@ def _spark_edges(result: ProbeResult) -> tuple[float, float]:
     """The axis of the small histograms: the activation's range, or what holds nearly all of layer 1."""
     words, first = result.description, result.layers[0].output.percentiles
     reach = (max(abs(first.p1), abs(first.p99)) if first else 0.0) * 1.3 or 1.0
+    reach = min(reach, sys.float_info.max / 2)  # the width of the axis is a number too
     low = words.output_low if words.output_low is not None else -reach
     high = words.output_high if words.output_high is not None else reach
     return low, high
@@ -275,7 +278,7 @@ def _layer_table(result: ProbeResult, numbers: Sequence[int], verbose: bool) -> 
         table.add_column(column.heading, justify="right", no_wrap=True)
     for layer in (result.layers[number - 1] for number in numbers):
         # As text: a module's name may look like markup.
-        table.add_row(*(Text(column.entry(layer)) for column in columns), style=_STATUS_STYLE[layer.status])
+        table.add_row(*(Text(visible(column.entry(layer))) for column in columns), style=_STATUS_STYLE[layer.status])
     return Elided(table, numbers)
 
 
@@ -304,7 +307,9 @@ def _module_table(modules: Sequence[ModuleStats]) -> Table:
         justify: Literal["left", "right"] = "left" if heading in ("module", "class") else "right"
         table.add_column(heading, justify=justify, no_wrap=True, vertical="bottom")
     for one in modules:
-        table.add_row(*(Text(entry(one)) for entry in _MODULE_COLUMNS.values()), style=_STATUS_STYLE[one.status])
+        table.add_row(
+            *(Text(visible(entry(one))) for entry in _MODULE_COLUMNS.values()), style=_STATUS_STYLE[one.status]
+        )
     return table
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from initprobe.numbers import factor, percent, short, sparkline
+from initprobe.numbers import factor, factor_of, percent, short, sparkline
 from initprobe.results import DepthScale, Fitting, LayerStats, LossStats, ProbeResult, TensorStats, Training
 
 SYMBOLS = {
@@ -61,8 +61,8 @@ def _journey(tensor: str, known: Sequence[LayerStats]) -> str | None:
         return None
     (first, start, a), (last, end, b) = ends[0], ends[-1]
     change, steps = (b or 0.0) - (a or 0.0), abs(last - first)
-    in_all = factor(10**change) if abs(change) < 300 else f"x10^{change:.0f}"
-    a_layer = f", {factor(10 ** (change / steps))} a layer" if steps > 1 else ""
+    in_all = factor_of(change)
+    a_layer = f", {factor_of(change / steps)} a layer" if steps > 1 else ""
     return f"{short(start, a)} -> {short(end, b)} from layer {first} to {last}: {in_all}{a_layer}"
 
 
@@ -83,7 +83,7 @@ def _weight_gradient_words(result: ProbeResult) -> str | None:
     logs = [_log10(layer.weight_gradient) for layer in known]
     low, high = known[int(np.argmin(logs))], known[int(np.argmax(logs))]
     ratio = max(logs) - min(logs) if max(logs) > -math.inf else 0.0
-    times = "" if math.isinf(ratio) else f", {factor(10**ratio)}" if ratio < 300 else f", x10^{ratio:.0f}"
+    times = "" if math.isinf(ratio) else f", {factor_of(ratio)}"
     return f"var dL/dW {_lowest(low)} (layer {low.layer}) to {_lowest(high)} (layer {high.layer}){times}"
 
 

@@ -17,11 +17,13 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from initprobe.errors import ConfigError, InputError
+from initprobe.files import check_file, reading
 
-# A file this large takes the parser a second or two, and its values fit in a few megabytes.
-MAX_BYTES = 256 * 1024
+# A file this large takes the parser half a second, and its values fit in a few megabytes.
+MAX_BYTES = 64 * 1024
 MAX_DEPTH = 20
-MAX_VALUES = 100_000
+MAX_VALUES = 50_000
+MAX_KEYS = 300
 MAX_TEXT = 1000
 MAX_WHOLE = 2**63 - 1
 
@@ -65,11 +67,9 @@ def read_file(path: Path) -> Document:
         InputError: the file cannot be read, is too large or is not UTF-8.
         ConfigError: it is not a YAML mapping; file and line are named.
     """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    check_file(path)
+    with reading(path), path.open("rb") as file:
+        raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
         raise InputError(f"{path} is larger than {MAX_BYTES // 1024} kB; a grid says much in few words")
     try:
@@ -88,6 +88,8 @@ def parse(text: str, file: str, place: Callable[[int], str]) -> Document:
     Raises:
         ConfigError: not YAML, or more than a file of experiments needs.
     """
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"{place(1)}: more than {MAX_BYTES // 1024} kB")
     reader = _Reader(place)
     return Document(file, reader.read(text), reader.places)
 
@@ -130,6 +132,8 @@ class _Reader:
 
     def _mapping(self, node: MappingNode, loc: Loc) -> dict[str, Any]:
         self._expect_tag(node, "map")
+        if len(node.value) > MAX_KEYS:  # each unknown one is looked up among those that there are
+            raise self._fault(node, f"more than {MAX_KEYS} keys in one mapping")
         if node.flow_style:
             self._refuse_split([entry for pair in node.value for entry in pair if entry.value != ""])
         found: dict[str, Any] = {}

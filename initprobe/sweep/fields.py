@@ -158,9 +158,10 @@ def recorded(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Setti
 
 
 def _recorded(name: str, value: Any) -> Setting:
-    # A record of the user's own has a name that no registry knows.
-    is_spec = name in _SPECS and isinstance(value, str)
-    return Setting(name, _spec(name, value), value, "") if is_spec else read(name, value)
+    # As text: a record of the user's own has a name that no registry knows, and a result must not import it.
+    if name not in _SPECS or value is None:
+        return read(name, value)
+    return Setting(name, _spec(name, value) if isinstance(value, str) else value, str(value), "")
 
 
 def _spec(field: str, value: object) -> Spec:

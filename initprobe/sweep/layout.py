@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Discriminator,
+    FailFast,
     Field,
     GetJsonSchemaHandler,
     Tag,
@@ -227,12 +228,12 @@ class SweepFile(Part):
         default_factory=dict,
         description="Fields with equally many values, taken side by side; together they are one more axis.",
     )
-    exclude: tuple[Annotated[Fields, Field(min_length=1)], ...] = Field(
+    exclude: Annotated[tuple[Annotated[Fields, Field(min_length=1)], ...], FailFast()] = Field(
         (),
         max_length=MAX_EXCLUDES,
         description="Combinations to leave out: a run goes that has every value of one of these.",
     )
-    include: tuple[Fields, ...] = Field(
+    include: Annotated[tuple[Fields, ...], FailFast()] = Field(
         (), description="More runs, each on top of the defaults; they are appended and change no other run."
     )
     seeds: Seeds | None = Field(

@@ -13,16 +13,18 @@ from pathlib import Path
 
 from initprobe.config import DEFAULT_BATCH, DEFAULT_LAYERS, DEFAULT_WIDTH, ProbeConfig
 from initprobe.errors import ConfigError, InputError
+from initprobe.files import kind_of
 from initprobe.grammar import Spec
 from initprobe.registry import suggestion
 from initprobe.sweep.checks import Check, make_check
 from initprobe.sweep.configs import shipped
-from initprobe.sweep.document import Document, parse, read_file
+from initprobe.sweep.document import Document, read_file
 from initprobe.sweep.expand import Draft, axis_names, drafts
-from initprobe.sweep.fields import SCALES, Setting, Settings, assemble, at, field_name, look, read, same
+from initprobe.sweep.fields import SCALES, Settings, assemble, at, look
 from initprobe.sweep.layout import Figure, Format, Heatmap, Histograms, SweepFile, read_layout
 from initprobe.sweep.overrides import apply_override
 from initprobe.sweep.runs import Run, Scalar
+from initprobe.sweep.wishes import granted, wish
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
     for text in overrides:
         document = apply_override(document, text)
     layout = read_layout(document)
+    checks = _checks(document, layout)  # cheap, so that a fault in them is said before all runs are made
     asked = drafts(document, layout)
     configs = [_config(draft) for draft in asked]
     columns = {
@@ -81,25 +84,29 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
         path=path,
         runs=tuple(runs[index] for index in kept),
         axes=tuple(name for name in varying if len({columns[name][index] for index in kept}) > 1),
-        checks=_checks(document, layout),
+        checks=checks,
         figures=_figures(document, layout, columns, varying),
         export=layout.export,
     )
 
 
 def find(source: str | Path) -> Path:
-    """The file that a path or a shipped config's name stands for; a file of that name comes first.
+    """The file that a path or a shipped config's name stands for.
+
+    A name that ships means what ships, whatever lies in the directory: a file of that name needs `./` or its suffix.
 
     Raises:
         InputError: there is neither.
     """
-    path = Path(source)
-    if path.is_file():
-        return path
     names = shipped()
-    if str(source) in names:
-        return names[str(source)]
+    if isinstance(source, str) and source in names:
+        return names[source]
+    path = Path(source)
+    if kind_of(path) not in ("nothing", "directory"):
+        return path
     hint = suggestion(str(source), list(names)) or " `initprobe list configs` shows those that ship with initprobe."
+    if kind_of(path) == "directory":
+        raise InputError(f"{source}: is a directory; name a file in it")
     raise InputError(f"{source}: no such file.{hint}")
 
 
@@ -128,7 +135,7 @@ def _shown(settings: Settings, config: ProbeConfig, name: str) -> Scalar | None:
 
 def _used(config: ProbeConfig, name: str) -> Scalar | None:
     if config.network is not None and name in ("layers", "width"):
-        return len(config.layer_widths) if name == "layers" else None
+        return config.depth if name == "layers" else None
     if name == "layers":
         return len(config.widths or ()) or DEFAULT_LAYERS
     if name == "width":
@@ -162,26 +169,10 @@ def _picked(asked: Sequence[Draft], configs: Sequence[ProbeConfig], where: Itera
     """The runs, by number, that have every value asked for."""
     kept = list(range(len(asked)))
     for text in where:
-        wanted = _wanted(text)
+        wanted = wish(text)
         values = {index: _shown(asked[index].settings, configs[index], wanted.name) for index in kept}
-        kept = [index for index, value in values.items() if same(value, wanted.text)]
-        if not kept:
-            there = ", ".join(map(str, list(dict.fromkeys(v for v in values.values() if v is not None))[:_SHOWN]))
-            raise ConfigError(f"--where {text}: no run has it; {wanted.name} is {there or 'not set'}")
+        kept = granted(text, wanted, values)
     return kept
-
-
-_SHOWN = 8
-
-
-def _wanted(text: str) -> Setting:
-    name, equals, value = (part.strip() for part in text.partition("="))
-    if not (name and equals):
-        raise ConfigError(f"--where {text}: write FIELD=VALUE, as in act=relu")
-    option = f"--where {name}"
-    values = parse(value, option, lambda line: option).values
-    with at(option):
-        return read(field_name(name), values)
 
 
 def _checks(document: Document, layout: SweepFile) -> tuple[Check, ...]:

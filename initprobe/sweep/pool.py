@@ -16,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from initprobe.errors import ConfigError, InitprobeError
+from initprobe.plain import shown
 from initprobe.sweep.runs import run_key
 from initprobe.sweep.store import Payload
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # Long after a worker's death, in which its pool reports it.
 _DEAF_AFTER_S = 5.0
 _LOOK_EVERY_S = 0.005
+MOST_JOBS = 1024
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,24 @@ class Failure:
     traceback: str | None
 
 
-def local_workers(jobs: int | None = None) -> Workers:
+def local_workers(jobs: int | None = None, runs: int | None = None) -> Workers:
     """Processes on this machine, no more of them with their threads than there are processors.
 
+    Args:
+        jobs: runs at a time; None for as many as there are processors.
+        runs: that there are, where this is known: no more processes are of use.
+
     Raises:
-        ConfigError: fewer than one.
+        ConfigError: fewer than one, or more than any machine has use for.
     """
     from initprobe.engine.workers import available_threads
 
     processors = available_threads()
     count = processors if jobs is None else jobs
-    if count < 1:
-        raise ConfigError(f"-j must be at least 1, not {count}")
+    if not 1 <= count <= MOST_JOBS:
+        bound = "at least 1" if count < 1 else f"at most {MOST_JOBS:,}"
+        raise ConfigError(f"-j must be {bound}, not {shown(count)}")
+    count = min(count, max(runs or count, 1))
     return Workers(lambda: _process_pool(count), lambda: count, max(processors // count, 1))
 
 

@@ -26,8 +26,11 @@ _CHANCE = 2.9e-7
 _MOST_SDS = 5 * math.sqrt(2)  # each of the two strays
 _FORWARD = ("preactivation", "output")
 _BACKWARD = ("preactivation_gradient", "output_gradient", "weight_gradient")
-# Log of the smallest number of a dtype, by which what is below its normal range is rounded.
-_SUBNORMAL = {"float32": -149 * math.log(2), "float64": -1074 * math.log(2)}
+# Of a dtype: how far the next number is from 1, and the log of its smallest number, by which what is below its normal
+# range is rounded.
+_EPS = {"float32": 2.0**-23, "float64": 2.0**-52, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+_SUBNORMAL = {name: power * math.log(2) for name, power in
+              {"float32": -149, "float64": -1074, "float16": -24, "bfloat16": -133}.items()}  # fmt: skip
 # The largest exponent of a float.
 _MOST_LOG = 700.0
 
@@ -72,7 +75,7 @@ def allowance(result: ProbeResult) -> Allowance:
 
 def _relative_changes(result: ProbeResult) -> tuple[Array, Array]:
     """Rms change of the entries of z and of the gradients of each layer, as a share of their rms."""
-    eps = float(np.finfo(_dtype(result)).eps)
+    eps = _EPS[_dtype(result)]
     size = np.array([_log_square(layer) for layer in result.layers])
     delta = np.array([_log_of(layer.preactivation_gradient.variance_log10) for layer in result.layers])
     carried = np.log([layer.fan_out for layer in result.layers]) + delta
@@ -88,7 +91,9 @@ def _relative_changes(result: ProbeResult) -> tuple[Array, Array]:
 
 
 def _dtype(result: ProbeResult) -> str:
-    return str(result.config.get("dtype", "float32"))
+    """The precision of the run; that of nearly all where the config names none that is known."""
+    name = result.config.get("dtype")
+    return name if isinstance(name, str) and name in _EPS else "float32"
 
 
 def _has_kinks(result: ProbeResult) -> bool:

@@ -265,6 +265,7 @@ class _Job:
     def _finish(self, run: Run, payload: Payload) -> None:
         with self.store.transaction():
             self.store.finish(run.key, payload)
+            self.store.drop(run.former_keys)  # what it was in an earlier revision must not be counted beside it
         self.done += 1
         self.brisk = payload.elapsed_s < _BRISK_S
         self._tell("done", run)

@@ -10,12 +10,15 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from initprobe.config import ProbeConfig
-from initprobe.errors import InputError
-from initprobe.functions import source_file
+from initprobe.files import check_file, reading
 from initprobe.grammar import Spec
+from initprobe.importing import source_file
 from initprobe.results import SCHEMA_VERSION
 
 Scalar = str | int | float | bool
+# Raise it when a change of ours makes results other than they were: numbers, statistics or verdicts. What a store holds
+# of an earlier revision is then run again. tests/test_revision.py fails when it is forgotten.
+REVISION = 1
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,19 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """A hash of the whole configuration, the data it reads and the schema of results."""
+        """A hash of the whole configuration, the data it reads, and the schema and revision of results."""
         return run_key(self.config)
 
+    @property
+    def former_keys(self) -> tuple[str, ...]:
+        """The keys that it had in earlier revisions, the latest first."""
+        return tuple(run_key(self.config, revision) for revision in range(REVISION - 1, 0, -1))
 
-def run_key(config: ProbeConfig) -> str:
-    """A hash of everything that a result depends on but the versions of software.
+
+def run_key(config: ProbeConfig, revision: int | None = None) -> str:
+    """A hash of everything that a result depends on: configuration, data, and the revision of results (None: today's).
+
+    Versions of other software are not in it: NumPy's move the last digits, and streams of numbers seldom.
 
     Of an activation of one's own the file that it stands in counts, not what that file imports.
 
@@ -51,19 +61,21 @@ def run_key(config: ProbeConfig) -> str:
         config.input,
         config.labels,
         config.weights,
-        source_file(config.act) if isinstance(config.act, Spec) else None,
+        source_file(config.act.name) if isinstance(config.act, Spec) and ":" in config.act.name else None,
     ]
     data = [_content(path) for path in files if isinstance(path, Path)]
     whole = {"schema": SCHEMA_VERSION, "data": data, "config": config.model_dump(mode="json")}
+    revision = REVISION if revision is None else revision
+    if revision > 1:  # the first is not written down, so that stores from before there were revisions are read
+        whole["revision"] = revision
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _content(path: Path) -> str:
-    try:
+    check_file(path)
+    with reading(path):
         seen = path.stat()
         return _digest(path, seen.st_size, seen.st_mtime_ns)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 @lru_cache(maxsize=64)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from initprobe.config import ProbeConfig
-from initprobe.errors import ConfigError, InputError
+from initprobe.errors import InputError
+from initprobe.files import check_file, read_json, reading
 from initprobe.results import ProbeResult
-from initprobe.sweep.store import Row, Store, read_store
+from initprobe.sweep.rows import Row
+from initprobe.sweep.store import Store, read_store
 
 _SQLITE = b"SQLite format 3\0"
 
@@ -26,12 +29,14 @@ class Kept:
         state: `done`, or why there is no result.
         config: its configuration as canonical JSON text: two runs with the same one are the same experiment.
         load: reads its result; only of a done run.
+        damage: the line that says that its store is damaged there; empty where it is not.
     """
 
     name: str
     state: str
     config: str
     load: Callable[[], ProbeResult]
+    damage: str = ""
 
 
 @contextmanager
@@ -53,24 +58,25 @@ def kept_runs(files: Sequence[Path]) -> Iterator[list[Kept]]:
 
 
 def _is_store(file: Path) -> bool:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(len(_SQLITE)) == _SQLITE
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror or error}") from None
+    check_file(file)
+    with reading(file), file.open("rb") as opened:
+        return opened.read(len(_SQLITE)) == _SQLITE
 
 
 def _from_store(store: Store, row: Row) -> Kept:
     name = " ".join(f"{axis}={value}" for axis, value in row.axes.items())
+    if row.state == "damaged":
+        fault = store.damage[row.key]
+        return Kept(name, f"damaged: {row.error}", fault, lambda: _none(fault), fault)
     state = f"failed: {row.error}" if row.state == "failed" else row.state
     return Kept(name, state, _canonical(json.loads(row.config)), lambda: store.result(row.key))
 
 
 def _from_json(file: Path) -> Iterator[Kept]:
+    text = read_json(file)
     try:
-        text = file.read_bytes()
         found = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON: {error}") from None
     runs = found.get("runs") if isinstance(found, dict) else found if isinstance(found, list) else None
     if runs is None:
@@ -100,10 +106,28 @@ def _of_result(text: str | bytes, source: str, name: str) -> Kept:
     return Kept(name or result.description.title, "done", _canonical(result.config), lambda: result)
 
 
-def _canonical(config: dict[str, Any]) -> str:
-    """With the defaults of today, so that a field that came later does not set an old result apart."""
-    try:
-        whole = ProbeConfig(**config).model_dump(mode="json")
-    except ConfigError:  # somebody's own activation or initializer, known by its name alone
-        whole = config
-    return json.dumps(whole, sort_keys=True)
+def _canonical(config: Mapping[str, Any]) -> str:
+    """With the defaults of today, so that a field that came later does not set an old result apart.
+
+    As text: a config is not made of what a stranger wrote, which would import modules and read files.
+    """
+    return json.dumps(_filled(_defaults(), config), sort_keys=True)
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """What a config says of every field that is not given."""
+    found = ProbeConfig(init="he", act="relu").model_dump(mode="json")
+    return {name: value for name, value in found.items() if name not in ("init", "act")}
+
+
+def _filled(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults overridden, without what is null, and whole numbers written as such."""
+    whole: dict[str, Any] = {}
+    for name, value in {**defaults, **given}.items():
+        if isinstance(value, Mapping):
+            default = defaults.get(name)
+            whole[name] = _filled(default if isinstance(default, Mapping) else {}, value)
+        elif value is not None:
+            whole[name] = int(value) if isinstance(value, float) and value.is_integer() else value
+    return whole

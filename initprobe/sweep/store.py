@@ -7,23 +7,22 @@ time writes, guarded by a lock that dies with it; anybody may read meanwhile.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from initprobe.config import ProbeConfig
-from initprobe.digest import Digest, digest
-from initprobe.errors import ConfigError, InputError, OutputError
+from initprobe.digest import digest
+from initprobe.errors import DamagedRun, InputError, OutputError
+from initprobe.files import check_file, kind_of, reason
 from initprobe.results import SCHEMA_VERSION, ProbeResult
-from initprobe.sweep.runs import Run, Scalar
-
-State = Literal["queued", "running", "done", "failed"]
+from initprobe.sweep.database import connected, faults
+from initprobe.sweep.lock import claim, locked
+from initprobe.sweep.rows import COLUMNS, Row, damage, read_row, unpacked
+from initprobe.sweep.runs import Run
 
 # "iprb", so that `file` and we can tell a store from any other database; and the layout of its tables.
 _APPLICATION_ID, _LAYOUT = 0x69707262, 1
@@ -48,32 +47,9 @@ CREATE TABLE results (
 CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), words TEXT NOT NULL);
 """
 _NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+_NO_KEY = "typeof(key) != 'text' OR length(key) != 32 OR key GLOB '*[^0-9a-f]*'"
 _PAGE = 200
-_PATIENCE_S = 0.5
 _FASTEST = 1  # of zlib's levels: twice as fast as the usual one, 10% larger
-
-
-@dataclass(frozen=True)
-class Row:
-    """A run in a store, without its full result.
-
-    Attributes:
-        key: hash of the configuration.
-        axes: what sets it apart in its sweep.
-        config: the configuration as JSON text.
-        state: of the run.
-        error: one line, of a failed run.
-        elapsed_s: seconds that it took.
-        digest: of the result of a done run.
-    """
-
-    key: str
-    axes: Mapping[str, Scalar]
-    config: str
-    state: State
-    error: str | None
-    elapsed_s: float | None
-    digest: Digest | None
 
 
 @dataclass(frozen=True)
@@ -92,15 +68,21 @@ class Payload:
 
 
 class Store:
-    """An open store; made by `open_store` and `read_store`."""
+    """An open store; made by `open_store` and `read_store`.
+
+    Attributes:
+        path: of the file.
+        damage: of the runs that turned out to be damaged, a line each, by key; it grows as they are read.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection, self.path = connection, path
+        self.damage: dict[str, str] = {}
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing of what is written inside."""
-        with _faults(self.path):
+        with faults(self.path):
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield
@@ -123,8 +105,35 @@ class Store:
 
     def done(self) -> frozenset[str]:
         """Keys of the runs that need not be run."""
-        with _faults(self.path):
-            return frozenset(key for (key,) in self._connection.execute("SELECT key FROM runs WHERE state = 'done'"))
+        query = "SELECT key FROM runs WHERE state = 'done' AND key IN (SELECT key FROM results)"
+        with faults(self.path):
+            return frozenset(key for (key,) in self._connection.execute(query))
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Forget runs; inside a transaction."""
+        for key in keys:
+            for table in ("results", "runs"):
+                self._connection.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
+
+    def drop_damaged(self, keys: Sequence[str]) -> list[str]:
+        """Forget those of these runs that are damaged, and rows that are of no run; a line for each, what it is.
+
+        Everything of the runs is read, also what no table shows.
+        """
+        for row in self.rows(keys):
+            with suppress(DamagedRun):
+                if row.state == "done":
+                    self.result(row.key)
+        dropped = [key for key in keys if key in self.damage]
+        lines = [f"{self.damage.pop(key)}; it is run again" for key in dropped]
+        with faults(self.path):
+            nameless = self._connection.execute(f"SELECT rowid FROM runs WHERE {_NO_KEY}").fetchall()
+        lines += [f"{damage(self.path, f'row {number}', 'its key is no key')}; dropped" for (number,) in nameless]
+        if lines:
+            with self.transaction():
+                self.drop(dropped)
+                self._connection.execute(f"DELETE FROM runs WHERE {_NO_KEY}")
+        return lines
 
     def start(self, key: str) -> None:
         """Mark a run as in hand; inside a transaction."""
@@ -150,80 +159,114 @@ class Store:
 
     def rows(self, keys: Sequence[str] | None = None) -> Iterator[Row]:
         """The runs in order, or those with these keys in theirs; read as they are asked for."""
-        for values in self._select("key, axes, config, state, error, elapsed_s, digest", keys):
-            key, axes, config, state, error, elapsed_s, found = values
-            summary = Digest.model_validate_json(found) if found else None
-            yield Row(key, json.loads(axes), config, state, error, elapsed_s, summary)
+        for number, *values in self._select(COLUMNS, keys):
+            row = read_row(number, values)
+            if row.state == "damaged":
+                self.damage[row.key] = damage(self.path, row.key, row.error or "")
+            yield row
 
     def results(self, keys: Sequence[str] | None = None) -> Iterator[tuple[Row, ProbeResult]]:
-        """The done runs in order with everything that was measured, one at a time."""
+        """The done runs in order with everything that was measured, one at a time, without the damaged ones."""
         for row in self.rows(keys):
             if row.state == "done":
-                yield row, self.result(row.key)
+                try:
+                    result = self.result(row.key)
+                except DamagedRun:
+                    continue
+                yield row, result
 
     def result(self, key: str) -> ProbeResult:
         """Everything that was measured in one done run.
 
         Raises:
             InputError: there is no such run, or it is not done.
+            DamagedRun: what the store holds of it cannot be read.
         """
-        packed = self._packed(key)
-        if packed is None:
-            raise InputError(f"{self.path}: run {key} is not done")
         try:
-            return ProbeResult.from_json(zlib.decompress(packed), f"{self.path}, run {key}")
-        except zlib.error:
-            raise InputError(f"{self.path}: the result of run {key} is damaged") from None
+            packed = self._packed(key)
+            if packed is None:
+                raise InputError(f"{self.path}: run {key} is not done")
+            return unpacked(packed, self.path, key)
+        except DamagedRun as error:
+            self.damage[key] = str(error)
+            raise
 
     def traceback(self, key: str) -> str | None:
         """Where a failed run failed."""
-        with _faults(self.path):
+        with faults(self.path):
             found = self._connection.execute("SELECT traceback FROM runs WHERE key = ?", (key,)).fetchone()
         return found[0] if found else None
 
     def keys(self) -> list[str]:
         """Keys of all runs, in order."""
-        with _faults(self.path):
-            return [key for (key,) in self._connection.execute("SELECT key FROM runs ORDER BY position, key")]
+        with faults(self.path):
+            found = self._connection.execute("SELECT key FROM runs ORDER BY position, key").fetchall()
+        return [key for (key,) in found if isinstance(key, str)]
 
     def _select(self, columns: str, keys: Sequence[str] | None) -> Iterator[tuple[Any, ...]]:
-        """`key` and `columns`, in pages: whoever reads slowly must not keep the one who writes from it."""
-        wanted = self.keys() if keys is None else keys
+        """A row's number and `columns`, in pages: whoever reads slowly must not keep the one who writes from it."""
+        name = "rowid" if keys is None else "key"  # a damaged row may have no key
+        if keys is None:
+            with faults(self.path):
+                listed = self._connection.execute("SELECT rowid FROM runs ORDER BY position, key").fetchall()
+        wanted: Sequence[Any] = [number for (number,) in listed] if keys is None else keys
         for start in range(0, len(wanted), _PAGE):
             page = wanted[start : start + _PAGE]
-            marks = ", ".join("?" * len(page))
-            with _faults(self.path):
-                found = self._connection.execute(f"SELECT {columns} FROM runs WHERE key IN ({marks})", page).fetchall()
-            by_key = {values[0]: values for values in found}
-            yield from (by_key[key] for key in page if key in by_key)
+            query = f"SELECT {name}, rowid, {columns} FROM runs WHERE {name} IN ({', '.join('?' * len(page))})"
+            with faults(self.path):
+                found = {key: values for key, *values in self._connection.execute(query, page)}
+            yield from (tuple(found[key]) for key in page if key in found)
 
     def absorb(self, other: Store) -> Merged:
-        """Take over what another store holds: a done run beats any other, and the first of two results stays."""
-        taken = known = differing = 0
+        """Take over what another store holds: a done run beats any other, and the first of two results stays.
+
+        What is damaged is left where it is, and beaten by what is not.
+        """
+        counts = {"taken": 0, "known": 0, "differing": 0}
         with self.transaction():
-            for values in other._select("*", None):
-                key, state = values[0], values[4]
-                own = self._connection.execute("SELECT state FROM runs WHERE key = ?", (key,)).fetchone()
-                if own and (own[0] == "done" or state != "done"):
-                    known += 1
-                    differing += own[0] == state == "done" and not self._agrees(other, key)
+            for row in other.rows():
+                if row.state == "damaged":
                     continue
-                taken += 1
-                marks = ", ".join("?" * len(values))
-                self._connection.execute(f"INSERT OR REPLACE INTO runs VALUES ({marks})", values)
-                if state == "done":
-                    self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (key, other._packed(key)))
+                try:
+                    theirs = other.result(row.key) if row.state == "done" else None
+                except DamagedRun:
+                    continue
+                counts[self._absorbed(other, row, theirs)] += 1
             self.requeue()  # what another store's process has in hand, this one's has not
-        return Merged(taken, known, differing)
+        return Merged(counts["taken"], counts["known"] + counts["differing"], counts["differing"])
 
-    def _packed(self, key: str) -> bytes | None:
-        with _faults(self.path):
-            found = self._connection.execute("SELECT result FROM results WHERE key = ?", (key,)).fetchone()
+    def _absorbed(self, other: Store, row: Row, theirs: ProbeResult | None) -> str:
+        """Take a run if there is none, or none that is done; what became of it."""
+        own = next(self.rows([row.key]), None)
+        if own and own.state != "damaged" and (own.state == "done" or theirs is None):
+            try:
+                agrees = own.state != "done" or theirs is None or self.result(row.key).layers == theirs.layers
+                return "known" if agrees else "differing"
+            except DamagedRun:
+                pass
+        self.damage.pop(row.key, None)
+        if own and theirs is None and own.state == "damaged":
+            self.drop([row.key])
+        self._copy(other, row)
+        return "taken"
+
+    def _copy(self, other: Store, row: Row) -> None:
+        columns = "position, axes, config, state, error, traceback, changed, elapsed_s, digest"
+        _, position, *values = next(other._select(columns, [row.key]))
+        place = position if isinstance(position, int) else 0
+        self._connection.execute(
+            f"INSERT OR REPLACE INTO runs (key, {columns}) VALUES ({', '.join('?' * 10)})", (row.key, place, *values)
+        )
+        if row.state == "done":
+            self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (row.key, other._packed(row.key)))
+
+    def _packed(self, key: str) -> Any:
+        try:
+            with faults(self.path):
+                found = self._connection.execute("SELECT result FROM results WHERE key = ?", (key,)).fetchone()
+        except InputError as error:
+            raise DamagedRun(damage(self.path, key, str(error).partition(": ")[2])) from None
         return found[0] if found else None
-
-    def _agrees(self, other: Store, key: str) -> bool:
-        """Two results of one run agree, whenever and wherever they were made."""
-        return self.result(key).layers == other.result(key).layers
 
 
 @dataclass(frozen=True)
@@ -247,18 +290,20 @@ def open_store(path: Path) -> Iterator[Store]:
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{path.parent} cannot be made: {error.strerror or error}") from None
-        stack.enter_context(_lock(path))
-        with _faults(path):
-            connection = stack.enter_context(_connected(path, "rwc"))
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{path.parent} cannot be made: {reason(error)}") from None
+        if kind_of(path) not in ("file", "nothing"):
+            raise OutputError(f"{path}: is a {kind_of(path)}; name a file for the store")
+        _refuse_others(path)
+        with faults(path):
+            beside = stack.enter_context(locked(path))
+            connection = stack.enter_context(connected(path, "rwc"))
             _prepare(connection, path)
             # A rollback journal beside the file, not a write-ahead log: that needs shared memory, which network file
             # systems lack. Without a sync at every step a power cut may cost the last runs, a kill never does.
             connection.execute("PRAGMA journal_mode = TRUNCATE")
             connection.execute("PRAGMA synchronous = NORMAL")
-            words = f"process {os.getpid()} on {platform.node()}"
-            connection.execute("INSERT OR REPLACE INTO owner VALUES (1, ?)", (words,))
+            claim(connection, path, beside)
         store = Store(connection, path)
         with store.transaction():
             store.requeue()  # nobody has anything in hand now: whoever had was killed
@@ -272,54 +317,25 @@ def read_store(path: Path) -> Iterator[Store]:
     Raises:
         InputError: there is no store of this version.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; `initprobe sweep` makes one")
+    check_file(path, missing="; `initprobe sweep` makes one")
     with ExitStack() as stack:
-        with _faults(path):
+        with faults(path):
             # Not read-only, where that can be: after a kill the reader may have to undo what was half-written.
-            connection = stack.enter_context(_connected(path, "rw"))
+            connection = stack.enter_context(connected(path, "rw"))
             connection.execute("PRAGMA query_only = ON")
             _check_kind(connection, path)
         yield Store(connection, path)
 
 
-@contextmanager
-def _connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive transaction on a file of its own: the one lock of SQLite's that dies with its process."""
-    real = path.resolve()  # a link to a store has the store's lock
-    beside = real.with_name(f".{real.name}.lock")  # never removed: who waits for it must not wait for another
-    with _faults(path):
-        # A moment's patience: of two that come at once, one must win.
-        connection = sqlite3.connect(beside, isolation_level=None, timeout=_PATIENCE_S)
-        try:
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            connection.close()
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                raise
-            raise ConfigError(f"{path}: {_owner(path)} writes to it; wait for it, or give another -o") from None
-    try:
-        yield
-    finally:
-        connection.close()
-
-
-def _owner(path: Path) -> str:
-    try:
-        with _connected(path, "ro") as connection:
-            return str(connection.execute("SELECT words FROM owner").fetchone()[0])
-    except (sqlite3.Error, TypeError):
-        return "another process"
+def _refuse_others(path: Path) -> None:
+    """Before anything is made beside it: a file that is there must be a store."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a directory; name a file")
+    if not path.is_file():
+        return
+    with faults(path), connected(path, "rw") as connection:
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            _check_kind(connection, path)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -333,26 +349,12 @@ def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
     kind, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     if kind != _APPLICATION_ID:
         raise InputError(f"{path}: a database, but not of initprobe's sweeps")
-    if version != _LAYOUT * 1000 + SCHEMA_VERSION:
+    own = _LAYOUT * 1000 + SCHEMA_VERSION
+    if version > own:
+        raise InputError(f"{path}: written by a later version of initprobe; install that, or give another -o")
+    if version != own:
         raise InputError(f"{path}: written by another version of initprobe; run the sweep anew with another -o")
-
-
-@contextmanager
-def _faults(path: Path) -> Iterator[None]:
-    """SQLite's complaints in one line."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code == sqlite3.SQLITE_NOTADB:
-            raise InputError(f"{path}: not a store of initprobe's sweeps") from None
-        if code == sqlite3.SQLITE_CORRUPT:
-            raise InputError(f"{path}: the database is damaged; `sqlite3 {path} .recover` may save it") from None
-        if code == sqlite3.SQLITE_CANTOPEN:
-            raise OutputError(f"{path} cannot be opened; is it in a directory that can be written?") from None
-        raise OutputError(f"{path}: {error}") from None
-
-
-def config_of(row: Row) -> ProbeConfig:
-    """The experiment of a row, to run it again."""
-    return ProbeConfig(**json.loads(row.config))
+    held = connection.execute("SELECT type, name FROM sqlite_master WHERE type != 'index'").fetchall()
+    # Views and triggers are code that a stranger may have put there.
+    if any(sort != "table" for sort, _ in held) or not {"runs", "results", "owner"} <= {name for _, name in held}:
+        raise InputError(f"{path}: not a store of initprobe's sweeps: its tables are others")

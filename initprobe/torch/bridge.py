@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from initprobe.diagnosis import diagnose
-from initprobe.engine.workers import available_threads, workers
+from initprobe.engine.workers import checked_threads, workers
 from initprobe.environment import environment
 from initprobe.errors import ConfigError
 from initprobe.results import LayerStats, ModuleStats, ProbeResult
@@ -68,7 +68,7 @@ def probe(
     model = _checked(model, draws, reinit, threads)
     _check_arguments(x, loss, reinit, seed)
     check_tensors(model)
-    started, count = time.perf_counter(), threads or available_threads()
+    started, count = time.perf_counter(), checked_threads(threads)
     own = _own(model, x)
     with left_as_found(model, parameters=reinit is not None), workers(count) as pool, Watch(model, pool) as watch:
         seed_everything(seed)
@@ -111,8 +111,6 @@ def _checked(model: Any, draws: int, reinit: object, threads: int | None) -> Any
     """The module to watch; that inside, where it was compiled."""
     if not isinstance(model, nn.Module):
         raise ConfigError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads must be at least 1, not {threads}")
     if draws < 1:
         raise ConfigError(f"draws must be at least 1, not {draws}")
     if draws > 1 and reinit is None:

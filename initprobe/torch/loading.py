@@ -17,8 +17,9 @@ import torch
 from torch import nn
 
 from initprobe.errors import ConfigError, InitprobeError, InputError, MemoryLimitError
+from initprobe.files import check_file, check_room
 from initprobe.inputs import read_array, read_table
-from initprobe.memory import available_bytes
+from initprobe.machine import available_bytes
 from initprobe.registry import suggestion
 from initprobe.results import ProbeResult
 from initprobe.torch import words
@@ -162,10 +163,9 @@ def load_checkpoint(model: Any, file: Path) -> None:
 
 
 def _read_checkpoint(file: Path) -> Any:
+    check_room(file, check_file(file))
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
     except pickle.UnpicklingError:
         raise InputError(
             f"{file}: is no checkpoint, or holds more than tensors, which is not loaded; save model.state_dict()"
@@ -213,8 +213,6 @@ def _drawn(shape: tuple[int, ...], seed: int) -> Any:
 
 def _from_file(file: Path, dtype: Any) -> Any:
     """Numbers of a file as a tensor; whole numbers as int64."""
-    if not file.is_file():
-        raise InputError(f"{file}: no such file")
     table = read_table(file, "float64") if file.suffix.lower() == ".csv" else read_array(file)
     if table.dtype.kind not in "fiub":
         raise InputError(f"{file}: holds {table.dtype} entries, not real numbers")

@@ -1,0 +1,111 @@
+"""What this process may use of the machine: processors and memory, within the limits that containers set.
+
+A container or a batch system limits a process by control groups of Linux, of version 2 (`cpu.max`, `memory.max`) or 1
+(`cpu.cfs_quota_us`, `memory.limit_in_bytes`). Groups are nested, and the tightest limit holds. What cannot be read
+limits nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+_ROOT = Path("/")
+# File caches of a group, which give way when it needs memory: in version 2, and in 1 those of the groups below too.
+_CACHES = ("active_file", "inactive_file"), ("total_active_file", "total_inactive_file")
+
+
+def processors(root: Path = _ROOT) -> int:
+    """Whole processors that this process may use, at least 1: by its affinity, and by the quota of its groups.
+
+    Args:
+        root: the directory that holds `proc` and `sys`.
+    """
+    quotas = [quota for group in _groups(root, "cpu") if (quota := _quota(group)) is not None]
+    return max(int(min([_affinity(), *quotas])), 1)
+
+
+def memory_left(root: Path = _ROOT) -> int | None:
+    """Bytes that this process may still take within the limits of its groups, at least 0; None without limits."""
+    left = [bytes_left for group in _groups(root, "memory") if (bytes_left := _left(group)) is not None]
+    return max(min(left), 0) if left else None
+
+
+def available_bytes(root: Path = _ROOT) -> int:
+    """Memory that is free, or would be if caches gave theirs up, within the limits of the groups this process is in.
+
+    Args:
+        root: the directory that holds `proc` and `sys`, for those limits.
+    """
+    import psutil
+
+    free, left = int(psutil.virtual_memory().available), memory_left(root)
+    return free if left is None else min(free, left)
+
+
+def _affinity() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """Directories of the groups that this process is in, innermost first, of both versions."""
+    mount = root / "sys/fs/cgroup"
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        number, _, rest = line.partition(":")
+        names, _, place = rest.partition(":")
+        if number == "0" and not names:
+            tops = [mount, mount / "unified"]
+        elif controller in names.split(","):
+            tops = [mount / name for name in dict.fromkeys((names, *names.split(",")))]
+        else:
+            continue
+        for top in tops:
+            yield from _upwards(top, place)
+
+
+def _upwards(top: Path, place: str) -> Iterator[Path]:
+    """A group and those it is in. In a container the place may be the host's; its own group is then at the top."""
+    parts = [part for part in place.split("/") if part not in ("", ".", "..")]
+    for length in range(len(parts), -1, -1):
+        yield top.joinpath(*parts[:length])
+
+
+def _quota(group: Path) -> float | None:
+    """Processors that a group may keep busy; None where nothing limits it."""
+    quota, _, period = (_text(group / "cpu.max") or _first_version_quota(group)).partition(" ")
+    with suppress(ValueError):
+        if int(quota) > 0 and int(period) > 0:
+            return int(quota) / int(period)
+    return None
+
+
+def _first_version_quota(group: Path) -> str:
+    return f"{_text(group / 'cpu.cfs_quota_us')} {_text(group / 'cpu.cfs_period_us')}"
+
+
+def _left(group: Path) -> int | None:
+    """Bytes between the usage of a group and its limit; file caches, which give way, do not count as used."""
+    for limit, usage, caches in zip(
+        ("memory.max", "memory.limit_in_bytes"), ("memory.current", "memory.usage_in_bytes"), _CACHES, strict=True
+    ):
+        with suppress(ValueError):
+            return int(_text(group / limit)) - int(_text(group / usage)) + _cached(group, caches)
+    return None
+
+
+def _cached(group: Path, names: tuple[str, ...]) -> int:
+    lines = [line.split() for line in _text(group / "memory.stat").splitlines()]
+    return sum(int(line[1]) for line in lines if len(line) == 2 and line[0] in names and line[1].isdecimal())
+
+
+def _text(path: Path) -> str:
+    """A small file, stripped; empty where it is not there or cannot be read."""
+    try:
+        return path.read_text().strip()
+    except (OSError, ValueError):
+        return ""
