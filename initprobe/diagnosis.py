@@ -88,7 +88,30 @@ def diagnose(
     found = [_finding(result, rule, saw, None if saw.severity == "info" else remedy) for rule, saw in seen]
     if healthy:
         found = [one.model_copy(update={"fix": apart()}) if one.rule == "rank-collapse" else one for one in found]
-    return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(sorted(found, key=_place))})
+    return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(sorted(found, key=place_of))})
+
+
+# Rules that name the first layer at which something holds, whatever the other layers are like; and those that name one
+# layer or module of several, each for itself. All others speak of the whole net.
+FROM_LAYER_ON = ("saturated", "dead-units", "dead-layer", "symmetric", "heavy-tailed-gradient")
+LAYER_BY_LAYER = ("no-gradient", "odd-layer", "void-parameter")
+
+
+def elsewhere(
+    result: ProbeResult, finding: Finding, spared: Callable[[int | None, str | None], bool], thresholds: Thresholds
+) -> Finding | None:
+    """What the finding's rule sees beside the layers and modules that are `spared`, by number and name."""
+    void = result.config.get("void")
+    names = {name: words for name, words in void.items() if not spared(None, name)} if isinstance(void, dict) else {}
+    left = result.model_copy(
+        update={
+            "layers": tuple(one for one in result.layers if not spared(one.layer, one.name)),
+            "modules": tuple(one for one in result.modules if not spared(one.layer, one.name)),
+            "config": result.config | ({"void": names} if names or void else {}),
+        }
+    )
+    saw = RULES[finding.rule].look(left, thresholds) if left.layers else None
+    return None if saw is None else _finding(result, RULES[finding.rule], saw, finding.fix)
 
 
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
@@ -97,7 +120,7 @@ _VOID = "void-parameter"
 _FLOAT_DECADES = 300
 
 
-def _place(finding: Finding) -> tuple[int, bool, int]:
+def place_of(finding: Finding) -> tuple[int, bool, int]:
     """Gravest first; of those as grave, one layer drawn wrongly, which is the cause of what else is seen; by layer."""
     return -SEVERITIES.index(finding.severity), finding.rule != "odd-layer", finding.layer
 

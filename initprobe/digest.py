@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from initprobe.results import LayerStats, ProbeResult, Severity
+from initprobe.vocabulary import SURVIVES, survives, verdict_of
 
 Logs = tuple[Annotated[float, Field(allow_inf_nan=False)] | None, ...]
 
@@ -18,7 +19,7 @@ class Digest(BaseModel):
     Logs are base 10, first layer to last, null where a variance is 0, not known, or not predicted.
 
     Attributes:
-        healthy: nothing above info was found.
+        healthy: nothing above info was found that counts.
         rule: the gravest finding's rule; null for none, and for what is only info.
         severity: of that finding.
         layer: where that begins.
@@ -56,15 +57,15 @@ class Digest(BaseModel):
     @property
     def verdict(self) -> str:
         """The gravest rule above info, or `survives`."""
-        return self.rule or "survives"
+        return self.rule or SURVIVES
 
 
 def digest(result: ProbeResult) -> Digest:
     """The digest of a result."""
-    worst = None if result.healthy else result.diagnosis[0]
+    worst = verdict_of(result)
     layers = result.layers
     return Digest(
-        healthy=result.healthy,
+        healthy=survives(result),
         rule=worst.rule if worst else None,
         severity=worst.severity if worst else None,
         layer=worst.layer if worst else None,

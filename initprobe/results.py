@@ -383,6 +383,18 @@ class Training(Record):
     layers: tuple[LayerStats, ...] | None
 
 
+class Ignored(Record):
+    """Why a finding does not count: somebody has said so.
+
+    Attributes:
+        reason: in their words.
+        until: the last day of it, as 2027-03-01; null for no end.
+    """
+
+    reason: str
+    until: str | None
+
+
 class Finding(Record):
     """One thing that a rule of `diagnosis` saw in a result.
 
@@ -398,6 +410,7 @@ class Finding(Record):
             Rank collapse, if there is nothing graver, has one under which inputs stay apart. For a model of somebody's
             own it is a line of PyTorch.
         module: qualified name of the module at fault; null in a net of `initprobe run`.
+        ignored: why it does not count; null for one that does.
     """
 
     rule: str
@@ -408,6 +421,7 @@ class Finding(Record):
     cause: str
     fix: str | None
     module: str | None = None
+    ignored: Ignored | None = None
 
 
 class Description(Record):

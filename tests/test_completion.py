@@ -156,7 +156,7 @@ def test_zsh_and_fish_show_what_a_name_means(offered):
 # Free text, numbers in text, and what the machine names itself.
 FREE = {
     "sigma_w", "sigma_ws", "sigma_b", "widths", "branch_scale", "input_shape", "target", "overrides", "where",
-    "scheduler", "shard", "rows", "formats", "out",
+    "scheduler", "shard", "rows", "formats", "out", "reason", "until",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from initprobe.experiment import prepare
 from initprobe.networks import first_network
 from initprobe.sweep.diff import FIGURES as DRAWN
 from initprobe.sweep.diff import Rule, broken
+from initprobe.sweep.known import read_known
 from initprobe.sweep.plan import load
 from initprobe.sweep.store import open_store
 
@@ -104,3 +105,10 @@ def test_pictures_have_not_drifted(name):
     now = initprobe.run(experiments()[name])
     assert now.description == kept.description
     assert not list(broken(name, Rule(DRAWN, 1e-3), kept, now))
+
+
+def test_the_file_of_known_findings_is_one(tmp_path):
+    (text,) = (block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "# known.yaml" in block)
+    (tmp_path / "known.yaml").write_text(text)
+    (known,) = read_known(tmp_path / "known.yaml")
+    assert (known.rule, known.layers, known.reason) == ("dead-units", ((3, 3),), "narrow on purpose")

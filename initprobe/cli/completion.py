@@ -81,6 +81,12 @@ def _topics(incomplete: str) -> Iterator[Item]:
         yield from _specs(registry, incomplete)
 
 
+def _rules(incomplete: str) -> Iterator[Item]:
+    from initprobe.diagnosis import RULES
+
+    return _specs(RULES, incomplete)
+
+
 def _configs(incomplete: str) -> Iterator[Item]:
     from initprobe.sweep.configs import SUFFIXES, first_comment, shipped
 
@@ -100,7 +106,7 @@ def _columns(incomplete: str) -> Iterator[Item]:
     from initprobe.reports.export import csv_names
 
     head, comma, _ = incomplete.rpartition(",")
-    return _matching((Item(f"{head}{comma}{name}") for name in ("verdict", *csv_names())), incomplete)
+    return _matching((Item(f"{head}{comma}{name}") for name in dict.fromkeys(("verdict", *csv_names()))), incomplete)
 
 
 def _changes(incomplete: str) -> Iterator[Item]:
@@ -126,6 +132,7 @@ _BY_OPTION: dict[str, Offer] = {
     "--input": _inputs,
     "--labels": _labels,
     "--threshold": _limits,
+    "--ignore": _rules,
     "--columns": _columns,
     "--sort": _columns,
     "--fail-on": _changes,

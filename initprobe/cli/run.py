@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from initprobe.cli.gate import Gate, check_junit, check_verdict, gate_from, gate_options
 from initprobe.cli.options import Choice, config_from, experiment_options, loss_options, scales
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ DEFAULT_OUT = "initprobe-out"
     type=Choice(["warning", "error"]),
     help="Exit with 1 if the verdict holds anything this grave or graver.",
 )
+@gate_options
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict alone.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every statistic of every tensor.")
 def command(formats: str, no_figures: bool, threads: int | None, **options: Any) -> None:
@@ -78,7 +80,8 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
     from initprobe.cli import outputs
     from initprobe.reports.drawer import drawer
 
-    exports = (options["export_json"], options["export_csv"])
+    exports = [options[name] for name in ("export_json", "export_csv", "junit", "write_known")]
+    check_junit(options)
     wanted = () if no_figures else outputs.parse_formats(formats)
     # A probe uses one thread of BLAS's; as many as there are processors would spin while Python imports its modules.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -86,22 +89,23 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
         from initprobe.experiment import prepare
         from initprobe.probe import measure
 
+        gate = gate_from(options)
         experiment = prepare(config_from(options | scales(options)))
         directory = _directory(experiment, options["out"], no_figures)
         outputs.check_exports((*exports, _weights_file(options["save_weights"])), directory)
         with outputs.progress_bar("probing") as progress:
-            result = measure(experiment, threads=threads, progress=progress)
+            result = gate.applied(measure(experiment, threads=threads, progress=progress))
         written = outputs.save_result(result, directory, wanted, ready) if directory else []
     if options["save_weights"]:
         _save_weights(experiment, Path(options["save_weights"]))
-    tell(result, written, options)
+    tell(result, written, options, gate)
 
 
-def tell(result: ProbeResult, written: list[Path], options: dict[str, Any]) -> None:
+def tell(result: ProbeResult, written: list[Path], options: dict[str, Any], gate: Gate) -> None:
     """Export and print a result as the options ask; fail if its verdict is as grave as they fail on."""
     from initprobe.cli import outputs
 
-    exports = (options["export_json"], options["export_csv"])
+    exports = [options[name] for name in ("export_json", "export_csv", "junit")]
     if options["export_json"]:
         outputs.write_text(options["export_json"], result.to_json() + "\n")
     if options["export_csv"]:
@@ -115,17 +119,7 @@ def tell(result: ProbeResult, written: list[Path], options: dict[str, Any]) -> N
         print_verdict(result, console(table_to))
     else:
         report(result, written, options["verbose"], table_to)
-    _check_verdict(result, options["fail_on"])
-
-
-def _check_verdict(result: ProbeResult, fail_on: str | None) -> None:
-    """Fail with one line if a finding is as grave as the user asked to fail on."""
-    from initprobe.errors import CheckFailed
-
-    failing = {"error"} if fail_on == "error" else {"error", "warning"} if fail_on else set()
-    names = [finding.name for finding in result.diagnosis if finding.severity in failing]
-    if names:
-        raise CheckFailed(f"--fail-on {fail_on}: {', '.join(names)}")
+    check_verdict(result, gate, options)
 
 
 def _directory(experiment: Experiment, out: str | None, no_figures: bool) -> Path | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from initprobe.cli.gate import check_junit, gate_from, gate_options
 from initprobe.cli.options import Choice
 from initprobe.cli.run import DEFAULT_OUT, tell
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     type=Choice(["warning", "error"]),
     help="Exit with 1 if the verdict holds anything this grave or graver.",
 )
+@gate_options
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict alone.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every module, and every statistic of every tensor.")
 def command(formats: str, no_figures: bool, **options: Any) -> None:
@@ -59,12 +61,14 @@ def command(formats: str, no_figures: bool, **options: Any) -> None:
 
     wanted = () if no_figures else outputs.parse_formats(formats)
     given = None if options["out"] is None else Path(_named(options["out"]))
-    outputs.check_exports((options["export_json"], options["export_csv"]), given)
+    check_junit(options)
+    outputs.check_exports([options[name] for name in ("export_json", "export_csv", "junit", "write_known")], given)
     with drawer(wanted) as ready:
-        result = _measured(options)
+        gate = gate_from(options)
+        result = gate.applied(_measured(options))
         directory = given or (None if no_figures else Path(DEFAULT_OUT) / _directory(result.description.slug, options))
         written = outputs.save_result(result, directory, wanted, ready) if directory else []
-    tell(result, written, options)
+    tell(result, written, options, gate)
 
 
 def _named(out: str) -> str:

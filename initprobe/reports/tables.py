@@ -22,12 +22,14 @@ from initprobe.reports.console import console as console
 from initprobe.reports.elision import Elided, shown_layers
 from initprobe.reports.words import SYMBOLS, cosine, course
 from initprobe.results import TENSORS, Finding, LayerStats, ModuleStats, ProbeResult, TensorStats
+from initprobe.vocabulary import counted, survives
 
 _BLANK = 4  # lines: before and after the table, and its heading
 _LONGEST_NAME = 22
 _SPARK_BINS = 7  # odd, so that a spike at 0 is one
 _STATUS_STYLE = {"ok": "", "underflow": "yellow", "overflow": "red", "nonfinite": "red"}
 _HEALTHY = "SIGNAL SURVIVES initialization (training is another matter)"
+_KNOWN = "NOTHING NEW: every finding is ignored"
 _SEVERITY_STYLE = {"error": "bold red", "warning": "bold yellow", "info": "dim"}
 _NO_FIX = "no initializer, norm or residual branch is predicted to keep this signal at this depth"
 _LOST = {"underflow": "under", "overflow": "over", "nonfinite": "NaN"}
@@ -76,16 +78,29 @@ def print_verdict(result: ProbeResult, to: Console) -> int:
 
 def _verdict(result: ProbeResult) -> Text:
     lines = [Text(_HEALTHY, "bold green")] if result.healthy else []
+    if survives(result) and not result.healthy:
+        lines = [Text(_KNOWN, "bold green")]
     for number, finding in enumerate(result.diagnosis):
+        if finding.ignored:
+            lines.append(_ignored(finding))
+            continue
         style = _SEVERITY_STYLE[finding.severity]
         name = finding.name.upper() if number == 0 and not result.healthy else finding.name
         heading = f"{finding.severity:<10}{name} from layer {finding.layer}{_module_words(finding)}: "
         lines.append(Text.assemble((visible(heading), style), visible(finding.evidence)))
-    none = None if result.healthy or result.modules else _NO_FIX
-    fix = next((finding.fix for finding in result.diagnosis if finding.fix), none)
+    none = None if survives(result) or result.modules else _NO_FIX
+    fix = next((finding.fix for finding in counted(result) if finding.fix), none)
     if fix:
         lines.append(Text.assemble((f"{'fix':<10}", "bold"), visible(fix)))
     return Text("\n").join(lines)
+
+
+def _ignored(finding: Finding) -> Text:
+    """What does not count, and why."""
+    until = f"; until {finding.ignored.until}" if finding.ignored and finding.ignored.until else ""
+    heading = f"{'ignored':<10}{finding.name} from layer {finding.layer}{_module_words(finding)}: "
+    reason = f" ({finding.ignored.reason}{until})" if finding.ignored else ""
+    return Text.assemble((visible(heading), "dim"), visible(finding.evidence), (visible(reason), "dim"))
 
 
 def _module_words(finding: Finding) -> str:

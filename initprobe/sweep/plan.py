@@ -177,7 +177,7 @@ def _picked(asked: Sequence[Draft], configs: Sequence[ProbeConfig], where: Itera
 
 def _checks(document: Document, layout: SweepFile) -> tuple[Check, ...]:
     return tuple(
-        make_check(name, bound, document.place(("checks", name, index)))
+        make_check(name, bound, document.place(("checks", name, index)), document.line(("checks", name, index)))
         for name, bounds in layout.checks.items()
         for index, bound in enumerate(bounds)
     )
