@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Unpack
 
 from pydantic import (
     AfterValidator,
@@ -24,13 +24,15 @@ from pydantic import (
 )
 
 from initprobe.activations import ACTIVATIONS, Activation
+from initprobe.config_fields import ConfigFields
+from initprobe.datasets import Dataset
 from initprobe.errors import ConfigError
 from initprobe.files import is_file
 from initprobe.fits import Autoencoder
 from initprobe.functions import imported, is_unseen, own, reference
 from initprobe.grammar import Spec, Value, build, of_depth, parse_spec, parse_value
 from initprobe.initializers import INITIALIZERS, Initializer
-from initprobe.inputs import INPUTS, SUFFIXES, Noise
+from initprobe.inputs import DATASETS, INPUTS, SUFFIXES, Noise
 from initprobe.losses import LOSSES, Loss
 from initprobe.norms import NORMS
 from initprobe.own_init import imported_initializer, own_initializer
@@ -158,16 +160,39 @@ def _activation_spec(value: object) -> Spec | Activation:
 
 
 def as_input(value: object) -> Spec | Path:
-    """Noise by name, or the path of a file of data.
+    """Noise or a data set that ships by name, or the path of a file of data.
 
     Raises:
         ConfigError: neither of the two.
     """
-    if isinstance(value, Path) or (isinstance(value, str) and _is_path(value)):
+    if isinstance(value, Path) or (isinstance(value, str) and _is_path(value, INPUTS)):
         return _writable_in_json(Path(value))
     spec = as_spec(value)
     resolve(INPUTS, spec)
     return spec
+
+
+def _is_path(text: str, names: Container[str]) -> bool:
+    """A suffix or a slash makes a path; a name that ships is one whatever lies in the directory."""
+    name = text.partition(":")[0]
+    return text.lower().endswith(SUFFIXES) or "/" in name or (name.strip() not in names and _is_file(text))
+
+
+def _labels(value: object) -> Spec | Path:
+    """The labels of a data set that ships, by its name, or the path of a file.
+
+    Raises:
+        ConfigError: neither of the two.
+    """
+    if isinstance(value, Spec) or (isinstance(value, str) and not _is_path(value, DATASETS)):
+        spec = as_spec(value)
+        if spec.name not in DATASETS:
+            raise ConfigError(f"{spec} is neither a file of labels nor one of {', '.join(DATASETS)}")
+        resolve(DATASETS, spec)
+        return spec
+    if isinstance(value, str | Path):
+        return _writable_in_json(Path(value))
+    raise ConfigError(f"{value!r} is not a file of labels or one of {', '.join(DATASETS)}")
 
 
 def _writable_in_json(path: Path) -> Path:
@@ -184,12 +209,6 @@ def _writable_in_json(path: Path) -> Path:
 
 
 DataFile = Annotated[Path, AfterValidator(_writable_in_json)]
-
-
-def _is_path(text: str) -> bool:
-    """A suffix or a slash makes a path; the name of an input is one whatever lies in the directory."""
-    name = text.partition(":")[0]
-    return text.lower().endswith(SUFFIXES) or "/" in name or (name.strip() not in INPUTS and _is_file(text))
 
 
 def _is_file(text: str) -> bool:
@@ -266,6 +285,7 @@ _INITIALIZERS = [*(record.example for record in INITIALIZERS.values()), "my.modu
 InitializerSpec = Annotated[Spec | Initializer, _validator(_initializer_spec, _INITIALIZERS), _WORDS]
 ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACTIVATIONS, "my.module:name"]), _WORDS]
 InputSpec = Annotated[Spec | Path, _validator(as_input, [*INPUTS, "data.npy"]), _WORDS]
+LabelsSpec = Annotated[Spec | Path, _validator(_labels, [*DATASETS, "labels.npy"]), _WORDS]
 NormName = Annotated[str, AfterValidator(_norm_name), WithJsonSchema({"enum": _NORM_NAMES, "type": "string"})]
 BranchScale = Annotated[
     float | str,
@@ -294,9 +314,10 @@ class ProbeConfig(BaseModel):
         width: units of every layer, where `widths` is not given.
         widths: units of each layer.
         input_width: input features; None means those of the data, or the first layer's width.
-        input: `gaussian[:std=..,mean=..,correlation=..]`, `uniform[:low=..,high=..]` or a .npy, .npz or .csv file.
-        standardize: shift and scale every feature of a file to mean 0 and variance 1.
-        batch: samples in a batch; None means 1000, or all rows of a file.
+        input: `gaussian[:std=..,mean=..,correlation=..]`, `uniform[:low=..,high=..]`, `digits`, which ships, or a .npy,
+            .npz or .csv file.
+        standardize: shift and scale every feature of real data to mean 0 and variance 1.
+        batch: samples in a batch; None means 1000, or all rows of real data.
         batches: batches sent through the same weights, merged as if they were one.
         draws: independent networks, each with its own synthetic input.
         seed: seed of everything random.
@@ -314,7 +335,8 @@ class ProbeConfig(BaseModel):
         loss: what else starts a backward pass: `random` for N(0, 1) alone, or `cross-entropy` or `mse` behind a linear
             read-out, whose gradients then stand beside those of the random start.
         classes: classes of the loss; None means those of `labels`, or 10.
-        labels: file of a whole number from 0 on for every row of `input`; None means labels of a random linear teacher.
+        labels: file of a whole number from 0 on for every row of `input`, or `digits`; None means the labels that come
+            with `input: digits`, or those of a random linear teacher.
         train_steps: steps of plain SGD after the probe, on the first network; cross-entropy if `loss` is `random`.
         learning_rate: of these steps.
         dtype: precision of the network; statistics are taken in float64 either way.
@@ -349,14 +371,14 @@ class ProbeConfig(BaseModel):
     zero_init_last: bool = False
     loss: LossName = _RANDOM
     classes: Annotated[int, Field(ge=2, le=MOST_CLASSES, strict=True)] | None = None
-    labels: DataFile | None = None
+    labels: LabelsSpec | None = None
     train_steps: Annotated[int, Field(ge=0, le=MOST_SAMPLES, strict=True)] = 0
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     dtype: Literal["float32", "float64"] = "float32"
     full_weight_gradient: bool = False
     thresholds: Thresholds = Thresholds()
 
-    def __init__(self, /, **data: Any) -> None:
+    def __init__(self, /, **data: Unpack[ConfigFields]) -> None:
         try:
             super().__init__(**data)
         except ValidationError as error:
@@ -385,16 +407,15 @@ class ProbeConfig(BaseModel):
                 f"bias_init: {bias.name} depends on the layer's size, which a bias does not have; "
                 "use zeros, normal:std=0.1 or constant:value=0.1"
             )
-        if self.standardize and not isinstance(self.input, Path):
-            raise ConfigError("standardize is for data from a file; synthetic input takes std= and mean=")
+        if self.standardize and self.noise is not None:
+            raise ConfigError("standardize is for data from a file, or digits; synthetic input takes std= and mean=")
         for name in ("block", "branch_scale", "zero_init_last"):
             if not self.residual and getattr(self, name) != type(self).model_fields[name].default:
                 raise ConfigError(f"{name} is for the branches of a residual net; give residual too")
         for name in ("classes", "labels"):
             if self.objective is None and getattr(self, name) is not None:
                 raise ConfigError(f"{name}: is for a loss; give loss cross-entropy or mse, or train_steps")
-        if self.labels is not None and not isinstance(self.input, Path):
-            raise ConfigError("labels: are for input from a file; a random linear teacher labels synthetic input")
+        _check_labels(self)
         _check_block(self)
         if self.branch_factor == 0 and self.zero_init_last:  # complains too where it is no number at this depth
             raise ConfigError("zero_init_last: with a branch_scale of 0 neither would ever learn; give one of the two")
@@ -452,8 +473,21 @@ class ProbeConfig(BaseModel):
 
     @cached_property
     def noise(self) -> Noise | None:
-        """The synthetic input, or None where it comes from a file."""
-        return None if isinstance(self.input, Path) else resolve(INPUTS, self.input)
+        """The synthetic input, or None where it is real data."""
+        found = None if isinstance(self.input, Path) else resolve(INPUTS, self.input)
+        return found if isinstance(found, Noise) else None
+
+    @cached_property
+    def dataset(self) -> Dataset | None:
+        """The input, where it is a data set that ships."""
+        return None if isinstance(self.input, Path) or self.noise is not None else DATASETS[self.input.name]
+
+    @property
+    def labels_source(self) -> Dataset | Path | None:
+        """Where the labels of a loss come from; None means a random linear teacher."""
+        if isinstance(self.labels, Spec):
+            return DATASETS[self.labels.name]
+        return self.labels or self.dataset
 
     @property
     def branch_factor(self) -> float:
@@ -516,6 +550,17 @@ def _check_weights(config: ProbeConfig) -> None:
         raise ConfigError(f"zero_init_last: {config.weights} has the weights; drop it")
     if config.draws > 1:
         raise ConfigError(f"draws: {config.weights} is one network, and there is nothing to draw; drop it")
+
+
+def _check_labels(config: ProbeConfig) -> None:
+    """Labels belong to rows of real data, and those of a data set that ships to that one."""
+    if config.labels is None:
+        return
+    if config.noise is not None:
+        raise ConfigError("labels: are for real data; a random linear teacher labels synthetic input")
+    source = config.labels_source
+    if isinstance(source, Dataset) and source is not config.dataset:
+        raise ConfigError(f"labels: {source.name} labels the input {source.name}, not {config.input}; give a file")
 
 
 def _check_fit(config: ProbeConfig) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from initprobe.results import Description
 from initprobe.thresholds import Thresholds
 from initprobe.weights import Network, read_weights
 from initprobe.wiring import branches
+
+_LONG_NUMBER = re.compile(r"\d+\.\d{5,}(?:e[-+]?\d+)?")
+_LARGEST_DENOMINATOR = 99
 
 
 def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Description:
@@ -146,9 +150,30 @@ def slug(config: ProbeConfig, sizes: Sequence[int]) -> str:
 
 def safe_name(words: Sequence[str], hidden: Sequence[str] = ()) -> str:
     """A file name of these words, and a hash of what they hide or of what is cut off."""
-    name = _UNSAFE.sub("-", "-".join(words).replace("=", "")).strip("-.")
-    untold = [*hidden, *([name] if len(name) > _LONGEST else [])]
+    text = "-".join(words)
+    name = _UNSAFE.sub("-", shortened(text).replace("=", "")).strip("-.")
+    lost = any(float(found[0]) != _exact(_few_digits(found[0])) for found in _LONG_NUMBER.finditer(text))
+    untold = [*hidden, *([text] if lost or len(name) > _LONGEST else [])]
     return f"{name[:_LONGEST]}-{_hash(untold)}" if untold else name
+
+
+def shortened(text: str) -> str:
+    """Words with long numbers as fractions, as in `gain5-3`, or in four digits."""
+    return _LONG_NUMBER.sub(lambda found: _few_digits(found[0]), text)
+
+
+def _few_digits(number: str) -> str:
+    """`5-3` for 1.6666666666666667, and four digits of what is no such fraction."""
+    value = float(number)
+    fraction = Fraction(value).limit_denominator(_LARGEST_DENOMINATOR)
+    exact = fraction.numerator / fraction.denominator == value and fraction.denominator > 1
+    return f"{fraction.numerator}-{fraction.denominator}" if exact else f"{value:.4g}"
+
+
+def _exact(text: str) -> float:
+    """The number that few digits stand for."""
+    above, dash, below = text.rpartition("-")
+    return float(above) / float(below) if dash and not above.endswith("e") else float(text)
 
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
@@ -224,7 +249,7 @@ def _data_words(config: ProbeConfig) -> Iterator[str]:
     if config.classes is not None:
         yield f"classes{config.classes}"
     if config.labels is not None:
-        yield f"labels-{config.labels.stem}"
+        yield f"labels-{config.labels.stem if isinstance(config.labels, Path) else config.labels}"
 
 
 def _precision_words(config: ProbeConfig) -> Iterator[str]:

@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from initprobe.arithmetic import arithmetic
 from initprobe.numbers import factor, factor_of, percent, power, short
 from initprobe.registry import Registry
 from initprobe.results import Finding, LayerStats, ModuleStats, ProbeResult, Severity
@@ -261,24 +262,6 @@ def _is_dense_chain(result: ProbeResult) -> bool:
     return _is_chain(result) and all(layer.kind in (None, "linear") for layer in result.layers)
 
 
-def _arithmetic(result: ProbeResult) -> str:
-    """`500 x 0.01^2 = 0.05: `, the number that decides it in a plain net, of a layer in the middle."""
-    if not _is_plain(result):
-        return ""
-    layer = result.layers[len(result.layers) // 2]
-    mean, variance = layer.weight.mean, layer.weight.variance
-    if mean is None or variance is None:
-        return ""
-    if layer.fan_in * mean * mean > variance:  # the mean adds up over the inputs, chance only as its root
-        return f"({layer.fan_in} x {mean:.2g})^2 = {_plain((layer.fan_in * mean) * (layer.fan_in * mean))}: "
-    return f"{layer.fan_in} x {math.sqrt(variance):.2g}^2 = {_plain(layer.fan_in * variance)}: "
-
-
-def _plain(value: float) -> str:
-    """As in arithmetic: 0.05 and not .0500."""
-    return f"{value:.2g}" if 1e-3 < value < 99.5 else short(value)
-
-
 def _variance(log10: float) -> str:
     return short(10**log10) if abs(log10) < _FLOAT_DECADES else power(log10)
 
@@ -311,7 +294,8 @@ def _trend_seen(result: ProbeResult, tensor: str, sign: int, limits: Thresholds)
     (first, a), (last, b) = profile[0], profile[-1]
     course = f"{_variance(a)} at layer {first}, {_variance(b)} at layer {last}"
     step = "layer" if len(result.stream) == len(result.layers) else "branch"
-    evidence = f"{_arithmetic(result)}{_per_layer(moved, _TREND_SYMBOLS[tensor], step)} ({course})"
+    product = arithmetic(result, tensor, profile, moved.steady) if _is_plain(result) else ""
+    evidence = f"{product}{_per_layer(moved, _TREND_SYMBOLS[tensor], step)} ({course})"
     cause = _cause_of_wiring(result, tensor)
     return Observation(first if tensor == "output" else last, evidence, _gravity(moved.change, limits), cause)
 
@@ -419,10 +403,7 @@ def _symmetric(result: ProbeResult, limits: Thresholds) -> Observation | None:
         result,
         # What a skip adds tells units apart.
         lambda layer: (
-            layer.weight.variance == 0
-            and layer.fan_out > 1
-            and layer.layer not in added
-            and not _will_move(layer)
+            layer.weight.variance == 0 and layer.fan_out > 1 and layer.layer not in added and not _will_move(layer)
         ),
         lambda layer: f"every weight is {short(layer.weight.mean)}, so {layer.fan_out} units are one",
         "error",

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.config import DEFAULT_BATCH, ProbeConfig, check_fit_samples
+from initprobe.datasets import Dataset
 from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.workers import Workers
 from initprobe.errors import ConfigError
@@ -115,20 +116,31 @@ def _rows_of(table: Array | None, chosen: Array | None) -> Array | None:
 
 def _read_labels(config: ProbeConfig, table: Array | None, chosen: Array | None) -> Array | None:
     """The labels of the chosen rows; None where there is no file of them."""
-    if config.labels is None or table is None:
+    source = config.labels_source
+    if source is None or table is None or config.objective is None:
         return None
-    labels = read_labels(config.labels, len(table))
+    name, labels = _labels_in(source, len(table))
     if config.classes is not None and labels.max() >= config.classes:
-        raise ConfigError(f"classes is {config.classes}, but {config.labels} has a class {labels.max()}; drop classes")
+        raise ConfigError(f"classes is {config.classes}, but {name} has a class {labels.max()}; drop classes")
     if labels.max() == 0:
-        raise ConfigError(f"{config.labels}: has a single class; a loss needs two or more")
+        raise ConfigError(f"{name}: has a single class; a loss needs two or more")
     return labels if chosen is None else labels[chosen]
 
 
+def _labels_in(source: Dataset | Path, rows: int) -> tuple[str, Array]:
+    """The name of what holds them, and the labels."""
+    if isinstance(source, Dataset):
+        return source.name, source.classes().astype(np.int64)
+    return str(source), read_labels(source, rows)
+
+
 def _read_input(config: ProbeConfig) -> Array | None:
-    if not isinstance(config.input, Path):
+    if config.dataset is not None:
+        table = config.dataset.table().astype(config.dtype)
+    elif isinstance(config.input, Path):
+        table = read_table(config.input, config.dtype)
+    else:
         return None
-    table = read_table(config.input, config.dtype)
     return standardized(table) if config.standardize else table
 
 

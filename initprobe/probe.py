@@ -25,6 +25,7 @@ from initprobe.meanfield.samples import InputMoments
 from initprobe.networks import draw_network, hold_network
 from initprobe.objective import Start, learner_of, start_of, train, with_loss
 from initprobe.passes import Progress, Steps, Trace, probe_batch
+from initprobe.reports.notebook import progress_bar
 from initprobe.results import LayerStats, ProbeResult, Training
 from initprobe.rewire import apart_for, fix_for
 from initprobe.summary import summarise, with_fitting
@@ -34,12 +35,13 @@ Array = npt.NDArray[Any]
 
 
 def run(config: ProbeConfig, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
-    """Prepare and measure one experiment: `measure(prepare(config))`.
+    """Prepare and measure one experiment: `measure(prepare(config))`, with a bar in a notebook.
 
     Raises:
         ConfigError: the experiment cannot be run; in one line, what is wrong and what to do.
     """
-    return measure(prepare(config), threads=threads, progress=progress)
+    with progress_bar("probing") as bar:
+        return measure(prepare(config), threads=threads, progress=progress or bar)
 
 
 def measure(experiment: Experiment, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:

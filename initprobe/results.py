@@ -25,6 +25,7 @@ Severity = Literal["info", "warning", "error"]
 ModuleKind = Literal["linear", "convolution", "activation", "normalisation", "attention", "other"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_LONGEST_LINE = 120  # characters of a part in a line
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _BY_GRAVITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
 TENSORS = (
@@ -46,6 +47,18 @@ class Record(BaseModel):
     """A frozen part of a result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null", serialize_by_alias=True)
+
+    def __repr__(self) -> str:
+        line = self.in_a_line()
+        return f"<{type(self).__name__}: {line if len(line) <= _LONGEST_LINE else f'{line[:_LONGEST_LINE]} ...'}>"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def in_a_line(self) -> str:
+        """What it says in short: its numbers and words, but no lists and no parts."""
+        plain = ((name, value) for name, value in self if isinstance(value, bool | int | float | str))
+        return ", ".join(f"{name} {f'{value:.4g}' if isinstance(value, float) else value}" for name, value in plain)
 
 
 class Histogram(Record):
@@ -521,19 +534,29 @@ class ProbeResult(Record):
             ) from None
 
     def figure(self, kind: str = "summary") -> Figure:
-        """A matplotlib figure: `summary`, `output`, `gradient`, `depth`; `fitting` or `training` if there was any."""
+        """A matplotlib figure: `summary`, `output`, `gradient`, `depth`; `fitting` or `training` if there was any.
+
+        Raises:
+            UnknownNameError: another kind; says which there are. A `KeyError` too.
+        """
         from initprobe.reports.figures import draw
 
         return draw(self, kind)
 
-    def table(self) -> str:
-        """The table that `initprobe run` prints, as plain text."""
+    def table(self, width: int | None = None) -> str:
+        """The table that `initprobe run` prints, as plain text; sentences are folded into `width` columns, if given."""
         from initprobe.reports.tables import plain_text
 
-        return plain_text(self)
+        return plain_text(self, width)
 
     def _repr_html_(self) -> str:
         """A notebook shows the table and the summary picture."""
-        from initprobe.reports.figures import notebook_html
+        from initprobe.reports.notebook import block
 
-        return notebook_html(self)
+        return block(self)
+
+    def in_a_line(self) -> str:
+        """The verdict and the network."""
+        gravest = self.diagnosis[0] if self.diagnosis and not self.healthy else None
+        verdict = "signal survives" if gravest is None else f"{gravest.name} from layer {gravest.layer}"
+        return f"{verdict}; {self.description.title}; {self.description.shape}"

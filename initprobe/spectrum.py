@@ -138,6 +138,10 @@ class Spectrum(Record):
     layers: tuple[SpectrumStats, ...]
     end_to_end: tuple[SpectrumStats, ...]
 
+    def in_a_line(self) -> str:
+        """The verdict and the network."""
+        return f"{self.verdict}; {self.description.title}"
+
 
 def check_samples(samples: int) -> None:
     """Refuse a number of inputs that is none.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from article_figures import FIGURES, PICTURES, ROOT, digits, experiments
+from article_figures import FIGURES, PICTURES, ROOT, experiments
 from click.testing import CliRunner
 
 import initprobe
@@ -42,8 +42,6 @@ def write_files(directory):
 
 @pytest.mark.parametrize("line", marked(COMMAND_LINES, "initprobe torch"))
 def test_every_command_runs(line, tmp_path):
-    sklearn = pytest.importorskip("sklearn.datasets")
-    np.save(tmp_path / "digits.npy", sklearn.load_digits().data)
     initprobe.run(initprobe.ProbeConfig(init="he", act="relu", layers=2, width=9, batch=9)).to_json()
     home = tmp_path / "initprobe-out" / "xavier-tanh-10x500"
     home.mkdir(parents=True)
@@ -104,8 +102,7 @@ def test_every_picture_is_shown_and_kept():
 def test_pictures_have_not_drifted(name):
     """A thousandth of what is drawn, and what rounding on another processor does to it."""
     kept = initprobe.ProbeResult.from_json((FIGURES / f"{name}.json").read_text())
-    with digits():
-        now = initprobe.run(experiments()[name])
+    now = initprobe.run(experiments()[name])
     assert now.description == kept.description
     assert not list(broken(name, Rule(DRAWN, 1e-3), kept, now))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from initprobe.cli.gate import Gate, expired_cases, gate_from, gate_options
+from initprobe.cli.options import Choice
 from initprobe.cli.sweep import finish, run_plan, sweep_options
 from initprobe.cli.sweep_output import Beside, table_options
 
@@ -30,9 +31,11 @@ _HEADINGS = ("run", "layer", "number", "is", "limit")
 @sweep_options
 @table_options
 @gate_options
-@click.option("--annotate", type=click.Choice(["github"]), help="Mark each breach where the CI service shows it.")
+@click.option("--annotate", type=Choice(["github"]), help="Mark each breach where the CI service shows it.")
 def command(annotate: str | None, **options: Any) -> None:
-    """Run CONFIG and exit with 1 if one of its `checks` does not hold, 3 if a run failed.
+    """Run CONFIG and exit with 1 if one of its checks fails.
+
+    The exit code is 3 if a run failed.
 
     --ignore and --known take names of numbers too: output.variance@1.
 

@@ -37,7 +37,9 @@ _HEADINGS = ("run", "number", "layer", "was", "is", "change")
 @click.option("--junit", metavar="FILE|-", help="A case for each run as JUnit XML, for CI; needs --fail-on.")
 @click.option("--markdown", metavar="FILE|-", help="The table as Markdown, as for a CI step summary.")
 def command(old: str, new: str, asked: tuple[str, ...], junit: str | None, markdown: str | None) -> None:
-    """Compare two sets of results run by run: each a sweep.db, JSON of `run`, `compare` or `sweep`, or a directory.
+    """Compare two sets of results run by run.
+
+    OLD and NEW are each a sweep.db, JSON of `run`, `compare` or `sweep`, or a directory.
 
     Runs of the same configuration belong together; two single results are compared whatever they are. A tolerance in
     percent is relative to the old number, any other is a distance; 1% without one. `figures` is all that pictures are

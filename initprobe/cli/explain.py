@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from initprobe.activations import Activation
+    from initprobe.glossary import Word
     from initprobe.grammar import Spec
     from initprobe.independence import Judged
     from initprobe.initializers import Initializer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Line = tuple[str, str]
 _CURVE_REACH, _CURVE_POINTS = 4.0, 801
+_MOST_NAMES = 8
 _UNITS = click.IntRange(1, 1_000_000_000)
 _CURVE_Q = (0.1, 1.0, 4.0)
 
@@ -30,10 +32,11 @@ _CURVE_Q = (0.1, 1.0, 4.0)
 @click.option("--fan-out", type=_UNITS, metavar="M", help="Units of the layer.  [default: fan-in]")
 @click.option("--figure", metavar="FILE", help="Draw an activation and its slope over N(0, q); png, svg or pdf.")
 def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> None:
-    """Explain an initializer, an activation, an input or a rule of the verdict.
+    """Explain a name: of a rule, an initializer, a column, ...
 
     For an initializer: the distribution its rule gives at a layer's size. For an activation: its formula, where it
-    saturates, whether its units can die. For a rule: what it means, what it measures and what helps.
+    saturates, whether its units can die. For a rule: what it means, what it measures and what helps. For a column, a
+    symbol or a number of JSON and CSV: what it is.
 
     \b
     Examples:
@@ -43,6 +46,8 @@ def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> 
       initprobe explain mymodule:swish
       initprobe explain mymodule:draw_weights --fan-in 300
       initprobe explain rank-collapse
+      initprobe explain chi_1
+      initprobe explain output.variance
     """
     from rich.text import Text
 
@@ -55,14 +60,17 @@ def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> 
     if figure:
         outputs.figure_format(figure)
         outputs.check_exports([figure], None)
-    spec = reference(name, *_registries()) or parse_spec(name)
-    homes = [registry for registry in _registries() if spec.name in registry]
-    if not homes and not _is_own(spec):
+    spec = reference(name, *registries()) or parse_spec(name)
+    homes = [registry for registry in registries() if spec.name in registry]
+    numbers = _numbers(name.strip(), bool(homes))
+    if not homes and not numbers and not _is_own(spec):
         raise UnknownNameError(_nowhere(spec))
     to = console(sys.stdout)
-    for kind, record in _own(spec) if _is_own(spec) else _meanings(homes, spec):
-        to.print(Text.assemble((record.name, "bold"), f", {kind}"), soft_wrap=True)
-        for label, text in _lines(record, (fan_in, fan_out or fan_in)):
+    records = _own(spec) if _is_own(spec) else _meanings(homes, spec) if homes else []
+    told = [(record.name, kind, list(_lines(record, (fan_in, fan_out or fan_in)))) for kind, record in records]
+    for title, kind, lines in (*told, *numbers):
+        to.print(Text.assemble((title, "bold"), f", {kind}"), soft_wrap=True)
+        for label, text in lines:
             to.print(f"  {label:<18}{text}", soft_wrap=True, markup=False)
     if figure:
         _draw(spec, Path(figure))
@@ -86,13 +94,28 @@ def _own(spec: Spec) -> list[tuple[str, Any]]:
     return [("activation", activation_of(spec))]
 
 
-def _registries() -> tuple[Registry[Any], ...]:
+def registries() -> tuple[Registry[Any], ...]:
+    """The tables of everything that has a name to explain."""
     from initprobe.activations import ACTIVATIONS
     from initprobe.diagnosis import RULES
+    from initprobe.glossary import WORDS
     from initprobe.initializers import INITIALIZERS
     from initprobe.inputs import INPUTS
 
-    return INITIALIZERS, ACTIVATIONS, INPUTS, RULES
+    return INITIALIZERS, ACTIVATIONS, INPUTS, RULES, WORDS
+
+
+def _numbers(name: str, is_known: bool) -> list[tuple[str, str, list[Line]]]:
+    """What a name of JSON means; of the last part of several, unless `is_known` by another meaning."""
+    from initprobe.reports.names import json_names, short_names
+
+    names, ending = json_names(), short_names().get(name, [])
+    if name not in names and (is_known or not ending):
+        return []
+    words = names[name if name in names else ending[0]]
+    of = [("of", part) for part in words[:-1]] if name in names else []
+    where = [] if name in names else [("as in", ", ".join(ending))]
+    return [(name, "name in JSON and CSV", [*of, ("meaning", words[-1]), *where])]
 
 
 def _meanings(homes: Sequence[Registry[Any]], spec: Spec) -> list[tuple[str, Any]]:
@@ -127,20 +150,34 @@ def _meant(registry: Registry[Any], spec: Spec) -> Any:
 
 def _nowhere(spec: Spec) -> str:
     from initprobe.registry import suggestion
+    from initprobe.reports.names import json_names
 
-    known = [n for registry in _registries() for r in registry.values() for n in (r.name, *r.aliases)]
-    hint = suggestion(spec.name, known) or " `initprobe list initializers` and `initprobe list activations` show all."
-    return f"unknown name {spec.name!r}.{hint}"
+    records = [record for registry in registries() for record in registry.values()]
+    known = [n for record in records for n in (record.name, *record.aliases)]
+    hint = suggestion(spec.name, [*known, *json_names()]) or _mentioned(spec.name, records)
+    return f"unknown name {spec.name!r}.{hint or ' `initprobe list initializers` and the like show all.'}"
+
+
+def _mentioned(text: str, records: Sequence[Any]) -> str:
+    """The names whose meaning has all of these words."""
+    words = text.lower().split()
+    texts = {record.name: f"{record.name} {getattr(record, 'meaning', '')}".lower() for record in records}
+    found = [name for name, about in texts.items() if words and all(word in about for word in words)]
+    return f" It is in what these mean: {', '.join(found[:_MOST_NAMES])}." if found else ""
 
 
 def _lines(record: Any, fans: tuple[int, int]) -> Iterator[Line]:
     from initprobe.activations import Activation
     from initprobe.diagnosis import Rule
+    from initprobe.glossary import Word
     from initprobe.initializers import Initializer
     from initprobe.own_init import OwnInitializer
 
     if record.aliases:
         yield "also", ", ".join(record.aliases)
+    if isinstance(record, Word):
+        yield from _word_lines(record)
+        return
     if isinstance(record, Rule):
         yield from (("meaning", record.meaning), ("measured", record.measurement), ("remedy", record.remedy))
     else:
@@ -176,6 +213,16 @@ def _own_lines(init: OwnInitializer, fans: tuple[int, int]) -> Iterator[Line]:
 
 def _independence(law: Judged) -> str:
     return f"no, so there is no theory: {law.fault}" if law.fault else "yes, as far as it shows; theory applies"
+
+
+def _word_lines(word: Word) -> Iterator[Line]:
+    yield "meaning", word.meaning
+    if word.json:
+        yield "in JSON", word.json
+    if word.see:
+        yield "see", ", ".join(f"initprobe explain '{name}'" if " " in name else name for name in word.see)
+    if word.reference:
+        yield "source", word.reference
 
 
 def _initializer_lines(init: Initializer, fans: tuple[int, int]) -> Iterator[Line]:

@@ -38,7 +38,7 @@ _NUMBERS = ("q", "slope", "chi_1", "correlation", "xi_q", "xi_c", "xi_gradient")
 def command(
     act: str, marks: tuple[str, ...], width: int, layers: int, figure: str | None, export_json: str | None, **grid: Any
 ) -> None:
-    """Where infinitely deep networks settle: in order, in chaos, or on the edge between.
+    """Show where very deep networks settle: order or chaos.
 
     In the ordered phase gradients vanish and inputs become alike; in the chaotic one gradients explode and inputs
     become unlike. A cell whose variance grows without bound is marked so, not filled in.

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from initprobe.cli.gate import Gate, check_junit, check_verdict, gate_from, gate_options
-from initprobe.cli.options import config_from, experiment_options, loss_options, scales
+from initprobe.cli.options import Choice, config_from, experiment_options, loss_options, scales
 
 if TYPE_CHECKING:
     from initprobe.experiment import Experiment
@@ -53,16 +53,17 @@ DEFAULT_OUT = "initprobe-out"
 @click.option("--save-weights", metavar="FILE.npz", help="First network: W1.., b1.., input x, backward seed g.")
 @click.option(
     "--fail-on",
-    type=click.Choice(["warning", "error"]),
+    type=Choice(["warning", "error"]),
     help="Exit with 1 if the verdict holds anything this grave or graver.",
 )
 @gate_options
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict alone.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every statistic of every tensor.")
 def command(formats: str, no_figures: bool, threads: int | None, **options: Any) -> None:
-    """Send random or real input through a network and back; report each layer's variance.
+    """Send data through a network and back, layer by layer.
 
-    Prints a table and writes summary.png, output.png, gradient.png, depth.png and result.json.
+    Reports each layer's variance. Prints a table and writes summary.png, output.png, gradient.png, depth.png and
+    result.json.
 
     \b
     Examples:
@@ -70,7 +71,7 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
       initprobe run --init normal:std=0.01 --act tanh
       initprobe run --init he --act relu --layers 50 --width 256
       initprobe run --init xavier --act tanh --input-width 800 --widths 750,700,650
-      initprobe run --init torch_linear --act gelu --input digits.npy --standardize
+      initprobe run --init torch_linear --act gelu --input digits --standardize
       initprobe run --init he --act relu --loss cross-entropy --train-steps 200
       initprobe run --sigma-w 1.5 --sigma-b 0.2 --act tanh --input gaussian:correlation=0.6
       initprobe run --weights w.npz --act tanh

@@ -57,10 +57,11 @@ def sweep_options(command: Command) -> Command:
 @table_options
 @click.option("--dry-run", is_flag=True, help="List the runs and what they would cost.")
 def command(dry_run: bool, **options: Any) -> None:
-    """Run the experiments of CONFIG, a YAML file or a config that ships with initprobe.
+    """Run the experiments of CONFIG, in parallel.
 
-    What is done is kept: start the same command again to go on after a crash or Ctrl-C, or to run what is new in the
-    file; a run at which the store is damaged is run again. Exits with 3 if a run failed; the others go on.
+    CONFIG is a YAML file or the name of a config that ships. What is done is kept: start the same command again to go
+    on after a crash or Ctrl-C, or to run what is new in the file; a run at which the store is damaged is run again.
+    Exits with 3 if a run failed; the others go on.
 
     \b
     Examples:

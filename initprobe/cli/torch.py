@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from initprobe.cli.gate import check_junit, gate_from, gate_options
+from initprobe.cli.options import Choice
 from initprobe.cli.run import DEFAULT_OUT, tell
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--input", "input_", metavar="FILE", help="Your data in its place: .npy, .npz or .csv, samples first.")
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "float64", "float16", "bfloat16"]),
+    type=Choice(["float32", "float64", "float16", "bfloat16"]),
     help="Of the model and its input.  [default: the model's own]",
 )
 @click.option("--checkpoint", metavar="FILE", help="A saved model.state_dict() to load first; tensors alone, no code.")
@@ -37,14 +38,14 @@ if TYPE_CHECKING:
 @click.option("--export-csv", metavar="FILE|-", help="A row a layer, as CSV.")
 @click.option(
     "--fail-on",
-    type=click.Choice(["warning", "error"]),
+    type=Choice(["warning", "error"]),
     help="Exit with 1 if the verdict holds anything this grave or graver.",
 )
 @gate_options
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict alone.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every module, and every statistic of every tensor.")
 def command(formats: str, no_figures: bool, **options: Any) -> None:
-    """Send a batch through your own PyTorch model and back; report each layer's variance.
+    """Do the same as `run` with a PyTorch model of your own.
 
     FACTORY is a function without arguments, or a class, in a module that Python finds from here. Its weights are
     measured as they are; nothing is trained.

@@ -115,9 +115,7 @@ def gradients(learner: Learner, x: Array, labels: Array) -> Gradients:
         return Gradients(loss, np.matmul(last.T, start), tuple(found[::-1]))
 
 
-def _backward(
-    learner: Learner, index: int, passed: Pass, g: Array, stream: Array
-) -> tuple[LayerGradients, Array]:
+def _backward(learner: Learner, index: int, passed: Pass, g: Array, stream: Array) -> tuple[LayerGradients, Array]:
     """The gradients of layer `index` from `g = dL/dh`, and dL/dh of the layer below.
 
     `stream` is dL/dh at the end of the branch that the layer is of, if it is of any.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import math
 import re
@@ -19,8 +17,10 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from initprobe.errors import UnknownNameError
 from initprobe.numbers import percent, short
 from initprobe.plain import visible
+from initprobe.registry import suggestion
 from initprobe.reports.strips import Array, Panel, Profile, Strip, gradient_strip, output_strip, profiles
 from initprobe.results import LayerStats, ProbeResult
 
@@ -62,7 +62,7 @@ def draw(result: ProbeResult, kind: str) -> Figure:
     """One of the result's `kinds` as a figure of its own.
 
     Raises:
-        KeyError: another kind.
+        UnknownNameError: another kind; a `KeyError` too.
     """
     drawers: dict[str, Callable[[ProbeResult], Figure]] = {
         "summary": _summary,
@@ -72,10 +72,17 @@ def draw(result: ProbeResult, kind: str) -> Figure:
         "fitting": _fitting,
         "training": _training,
     }
-    if kind not in kinds(result):
-        raise KeyError(kind)
+    if kind not in (there := kinds(result)):
+        raise UnknownNameError(_no_figure(kind, there))
     with style():
         return drawers[kind](result)
+
+
+def _no_figure(kind: str, there: Sequence[str]) -> str:
+    """Why there is no such figure, and which there are."""
+    why = {"fitting": "; no weights were fitted to the data", "training": "; give train_steps"}
+    known = f"this result has no figure {kind!r}{why[kind]}" if kind in why else f"unknown figure {kind!r}"
+    return f"{known}.{suggestion(str(kind), there)} There are {', '.join(there)}."
 
 
 def draw_comparison(results: Sequence[ProbeResult]) -> Figure:
@@ -131,14 +138,6 @@ def render(figure: Figure, fmt: str) -> bytes:
     return out.getvalue()
 
 
-def notebook_html(result: ProbeResult) -> str:
-    """The table and the summary picture as HTML."""
-    from initprobe.reports.tables import plain_text
-
-    picture = base64.b64encode(render(draw(result, "summary"), "png")).decode()
-    return f'<pre>{html.escape(plain_text(result))}</pre><img src="data:image/png;base64,{picture}">'
-
-
 _OUTPUT = "output h = phi(z); line: theory"
 _GRADIENT = "gradient dL/dh"
 
@@ -149,9 +148,16 @@ def style() -> Any:
     return mpl.rc_context(settings | _STYLE | {"backend": "agg"})
 
 
-def blank_figure(width: float, height: float) -> Figure:
+class Picture(Figure):
+    """A figure that a notebook shows as the last value of a cell, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return render(self, "png")
+
+
+def blank_figure(width: float, height: float) -> Picture:
     """An empty white sheet, in inches."""
-    figure = Figure(figsize=(width, height), facecolor="white")
+    figure = Picture(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

@@ -2,127 +2,78 @@
 
 from __future__ import annotations
 
-import io
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Literal
+from typing import Literal
 
 import numpy as np
-from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderableType, RenderHook
-from rich.segment import Segment
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from initprobe.characters import showable
 from initprobe.numbers import BLOCKS, NOTHING, percent, short, sparkline
 from initprobe.plain import visible
 from initprobe.reports.binning import shares
+from initprobe.reports.console import Console, say, text_console
+from initprobe.reports.console import console as console
+from initprobe.reports.elision import Elided, shown_layers
 from initprobe.reports.words import SYMBOLS, cosine, course
 from initprobe.results import TENSORS, Finding, LayerStats, ModuleStats, ProbeResult, TensorStats
 from initprobe.vocabulary import counted, survives
 
-_MOST_ROWS = 100
-_WIDEST = 1000
+_BLANK = 4  # lines: before and after the table, and its heading
 _LONGEST_NAME = 22
-_LABEL = 10  # columns of the word that a line begins with
 _SPARK_BINS = 7  # odd, so that a spike at 0 is one
 _STATUS_STYLE = {"ok": "", "underflow": "yellow", "overflow": "red", "nonfinite": "red"}
 _HEALTHY = "SIGNAL SURVIVES initialization (training is another matter)"
+_KNOWN = "NOTHING NEW: every finding is ignored"
 _SEVERITY_STYLE = {"error": "bold red", "warning": "bold yellow", "info": "dim"}
 _NO_FIX = "no initializer, norm or residual branch is predicted to keep this signal at this depth"
 _LOST = {"underflow": "under", "overflow": "over", "nonfinite": "NaN"}
 
 
-class _Visible:
-    """Something that is drawn with the control characters of its text as escapes; those of styles are Rich's own."""
-
-    def __init__(self, inner: RenderableType) -> None:
-        self._inner = inner
-
-    def __rich_console__(self, to: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        for part in to.render(self._inner, options):
-            yield part if part.control else Segment(visible(part.text, breaks=True), part.style)
-
-
-class _EscapesControls(RenderHook):
-    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        return [_Visible(one) for one in renderables]
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # Rich would exit with 1; what it means is for the program to say
-
-
-def console(file: IO[str], *, color: bool | None = None, wrap: bool = False, markup: bool = False) -> Console:
-    """A console that never crops a number: lines are as long as they are, unless `wrap` folds words into 80 columns.
-
-    Text is printed as it is, without a meaning for brackets unless `markup`, and with control characters as escapes.
-    """
-    probe = Console(file=file)
-    folded = max(probe.width, 80) if probe.is_terminal else 80
-    plain = None if color is None else not color
-    # Rich ignores a width without a height on a dumb terminal.
-    width = folded if wrap else _WIDEST
-    to = _Console(
-        file=file, width=width, height=probe.height, highlight=False, no_color=plain, markup=markup, emoji=False
-    )
-    to.push_render_hook(_EscapesControls())
-    return to
-
-
-def plain_text(result: ProbeResult) -> str:
-    """What `print_result` prints, without colour."""
-    out = io.StringIO()
-    print_result(result, console(out, color=False))
-    return out.getvalue()
+def plain_text(result: ProbeResult, width: int | None = None) -> str:
+    """What `print_result` prints, without colour, in characters that standard output can show."""
+    to, out = text_console(width)
+    print_result(result, to)
+    return showable(out.getvalue(), getattr(sys.stdout, "encoding", None))
 
 
 def print_result(result: ProbeResult, to: Console, verbose: bool = False) -> None:
-    """Print the heading, the table and the summary; every tensor's tables too if `verbose`."""
-    print_verdict(result, to)
-    _say(_heading(result), to)
-    to.print()
-    to.print(_layer_table(result, verbose))
-    to.print()
-    _say(summary(result), to)
-    if verbose:
-        if result.modules:
-            to.print()
-            to.print(_module_table(result.modules))
-        for tensor in TENSORS:
-            to.print()
-            to.print(_tensor_tables(result, tensor))
+    """Print the heading, the table and the summary; every tensor's tables too if `verbose`.
 
-
-_KNOWN = "NOTHING NEW: every finding is ignored"
-
-
-def print_verdict(result: ProbeResult, to: Console) -> None:
-    """Print what was found, gravest first, and the command line that cures it."""
-    _say(_verdict(result), to)
-
-
-def _say(text: Text, to: Console) -> None:
-    """Print lines as they are, as who reads a pipe expects; on a terminal fold them below their own text.
-
-    A fix is left whole, for whoever copies it.
+    The verdict, which comes first, is repeated at the end of what scrolls away on a terminal.
     """
-    width = Console(file=to.file).width
-    for line in text.split("\n", allow_blank=True):
-        folded = to.is_terminal and width > 2 * _LABEL and not line.plain.startswith("fix ")
-        for part in _folded(line, width, to) if folded else [line]:
-            to.print(part, soft_wrap=True)
+    numbers = shown_layers(result, None if verbose else to.most_rows)
+    count = print_verdict(result, to) + say(_heading(result), to)
+    to.print()
+    to.print(_layer_table(result, numbers, verbose))
+    to.print()
+    count += len(numbers) + _BLANK + say(summary(result), to)
+    if verbose:
+        _print_tensors(result, to)
+        count += len(TENSORS) * 2 * len(numbers)
+    if to.file.isatty() and count > to.height:
+        to.print()
+        print_verdict(result, to)
 
 
-def _folded(line: Text, width: int, to: Console) -> Iterator[Text]:
-    """A line in lines of that width at most, those after the first indented."""
-    first, *others = line.wrap(to, width)
-    yield first
-    if others:
-        for part in line[len(first) :].wrap(to, width - _LABEL):
-            yield Text(" " * _LABEL) + part
+def _print_tensors(result: ProbeResult, to: Console) -> None:
+    """Every statistic of every tensor."""
+    if result.modules:
+        to.print()
+        to.print(_module_table(result.modules))
+    for tensor in TENSORS:
+        to.print()
+        to.print(_tensor_tables(result, tensor))
+
+
+def print_verdict(result: ProbeResult, to: Console) -> int:
+    """Print what was found, gravest first, and the command line that cures it; give the lines that it took."""
+    return say(_verdict(result), to)
 
 
 def _verdict(result: ProbeResult) -> Text:
@@ -344,25 +295,16 @@ def _spark(layer: LayerStats, edges: tuple[float, float]) -> str:
     return sparkline([s if s > 1e-4 else 0 for s in shares(histogram, np.linspace(*edges, _SPARK_BINS + 1))])
 
 
-def _layer_table(result: ProbeResult, verbose: bool) -> RenderableType:
+def _layer_table(result: ProbeResult, numbers: Sequence[int], verbose: bool) -> Elided:
+    """A row for each layer of these numbers."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     columns = _columns(result, verbose)
     for column in columns:
         table.add_column(column.heading, justify="right", no_wrap=True)
-    shown = result.layers if verbose else _thinned(result.layers)
-    for layer in shown:
+    for layer in (result.layers[number - 1] for number in numbers):
         # As text: a module's name may look like markup.
         table.add_row(*(Text(visible(column.entry(layer))) for column in columns), style=_STATUS_STYLE[layer.status])
-    if len(shown) == len(result.layers):
-        return table
-    note = Text(f"{len(shown)} of {len(result.layers)} layers shown; -v shows every one", style="dim")
-    return Group(table, note)
-
-
-def _thinned(layers: Sequence[LayerStats]) -> Sequence[LayerStats]:
-    """All layers, or about `_MOST_ROWS` of them at even steps, the last one always."""
-    step = math.ceil(len(layers) / _MOST_ROWS)
-    return [layer for layer in layers if (layer.layer - 1) % step == 0 or layer.layer == len(layers)]
+    return Elided(table, numbers)
 
 
 _MODULE_COLUMNS: Mapping[str, Callable[[ModuleStats], str]] = {

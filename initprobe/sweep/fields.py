@@ -243,7 +243,7 @@ def _plain(name: str, value: object) -> tuple[Any, Scalar]:
         raise ConfigError(fault_text(fault, field, [f"{name}.{limit}" for limit in Thresholds.model_fields])) from None
     if isinstance(value, Mapping):
         return value, ",".join(f"{key}={limit}" for key, limit in value.items())
-    if isinstance(found, Path):
+    if isinstance(found, Path | Spec):
         return found, str(found)
     return found, ",".join(map(str, found)) if isinstance(found, tuple) else found
 
