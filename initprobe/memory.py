@@ -20,6 +20,7 @@ from initprobe.engine.workers import MOST_WAITING
 from initprobe.errors import MemoryLimitError
 from initprobe.fits import Autoencoder
 from initprobe.machine import available_bytes, processors
+from initprobe.own_init import OwnInitializer
 
 # Python with NumPy, SciPy and what else a run loads.
 _BASE_BYTES = 68_000_000
@@ -63,7 +64,8 @@ def _length(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:
     """Layers L, an input kept for each of L / s segments, and s layers' z, h and W at a time: least at this s."""
     layers, kept = len(sizes) - 1, batch * sum(sizes)
     held = 2 * batch * sum(sizes[1:]) + sum(a * b for a, b in itertools.pairwise(sizes))
-    return max(round(math.sqrt(layers * kept / held)), 1)
+    # A branch is in one segment, so that what it is added to is at hand.
+    return config.block * max(round(math.sqrt(layers * kept / held) / config.block), 1)
 
 
 def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int = 1) -> tuple[int, int]:
@@ -74,6 +76,8 @@ def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int, threads
         weights, activations = (length + 1) * shape.matrix, shape.tensor * (shape.layers // length + 2 * length)
     else:
         weights, activations = _held(config, shape)
+    if config.block > 1:  # dL/dh at the end of the branch that the way back is in
+        activations += shape.tensor
     more = _waiting(config, shape, threads)
     # Weights are drawn before there are gradients.
     beside = max(more[0] * shape.entry, _sampled_whole(config, shape, threads))
@@ -164,7 +168,8 @@ def _sampled_whole(config: ProbeConfig, shape: _Shape, threads: int) -> int:
     if not config.initializer.distribution.whole or config.network is not None:
         return 0
     each = 4 * np.dtype(float).itemsize  # of a decomposition in float64: the matrix, its factors, and room
-    return each * shape.matrix * min(threads, shape.layers)
+    own = isinstance(config.initializer, OwnInitializer)  # two of which are judged at once, beside that
+    return each * shape.matrix * max(min(threads, shape.layers), 2 if own else 1)
 
 
 @dataclass(frozen=True)

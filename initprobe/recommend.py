@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -96,6 +96,10 @@ class Recommendation(Record):
     verdict: tuple[Finding, ...]
     command: str | None
 
+    def in_a_line(self) -> str:
+        """The recommendation in a sentence."""
+        return self.summary
+
 
 def recommend(
     act: str | Spec | Activation,
@@ -122,7 +126,8 @@ def recommend(
         ConfigError: an unknown activation, or sizes that no network has.
     """
     # What is the default is not named in the command line.
-    fields = {"act": act, "layers": layers, "width": None if width == DEFAULT_WIDTH else width, "seed": seed}
+    shown_width = None if width == DEFAULT_WIDTH else width
+    fields: dict[str, Any] = {"act": act, "layers": layers, "width": shown_width, "seed": seed}
     net = Net.of(ProbeConfig(init="lecun", **fields), (width,) * (layers + 1), InputMoments.noise())
     choice = choose(net, goal)
     config = ProbeConfig(init=choice.weights.name, batch=BATCH, **fields)

@@ -73,6 +73,11 @@ class Thresholds(BaseModel):
 class ModelThresholds(Thresholds):
     """The limits for models of one's own, which know norms, branches, heads and attention; `run` has none of these."""
 
+    chain_decades: Positive = Field(
+        2.0,
+        description="Decades along a chain of layers without norms. VGG-16 drawn by fan_out has 1.6 over 14 layers and "
+        "trains; torch's default loses 0.8 per layer with ReLU.",
+    )
     step_decades: Positive = Field(
         1.5,
         description="Decades at each of two or three steps that are no trend yet: each layer a factor of 30 where "

@@ -152,7 +152,7 @@ def test_seed_quiet_and_fail_on(initprobe):
     arguments = ("torch", "cli_net:odd", "--input-shape", "16,20", "--no-figures", "-q")
     done = initprobe(*arguments, "--fail-on", "warning")
     assert done.code == 1 and done.err.startswith("Error: --fail-on warning: odd layer")
-    assert "ODD LAYER from layer 2 (2)" in done.out and "nn.init.normal_(model[2].weight, std=" in done.out
+    assert "ODD LAYER from layer 2 (2)" in done.out and "nn.init.kaiming_normal_(model[2].weight" in done.out
     other = [initprobe(*arguments[:4], "--no-figures", "--seed", seed).out for seed in (0, 0, 1)]
     assert other[0] == other[1] != other[2]
 

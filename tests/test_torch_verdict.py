@@ -10,7 +10,9 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch_cases import HEALTHY, SICK, Attention, attending, normed_branch, rows  # noqa: E402
 
+from initprobe.engine.workers import workers  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
+from initprobe.torch.measure import Track  # noqa: E402
 
 
 def grave(result):
@@ -180,6 +182,21 @@ def test_attention_of_torch_is_seen_inside():
         result = probe(model, {"query": x, "key": x, "value": x, "need_weights": weights}, threads=1)
         assert [layer.name for layer in result.layers] == ["in_proj_weight", "out_proj"]
         assert "attention-logits" in {one.rule for one in grave(result)}, result.table()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_statistics_on_a_device_are_those_of_numpy(dtype):
+    """By the same code, on the processor: zeros, extremes, buckets, and a mean far from 0."""
+    torch.manual_seed(0)
+    for tensor in (torch.randn(40, 300), 100 + torch.randn(40, 300), torch.randn(40, 300).relu()):
+        one, other = Track.like(tensor.to(dtype), 0, True), Track.like(tensor.to(dtype), 0, True)
+        with workers(1) as pool:
+            one.add(tensor.to(dtype), pool, cosines=True)
+        other.sketch.begin_draw()
+        other._add_there(tensor.to(dtype), cosines=True)
+        assert other.sketch.counts.tolist() == one.sketch.counts.tolist()
+        assert other.variance == pytest.approx(one.variance, rel=1e-6) and other.sketch.zeros == one.sketch.zeros
+        assert other.correlations == [pytest.approx(one.correlations[0], abs=1e-6)]
 
 
 def test_without_trials_there_is_no_fix():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -19,8 +18,11 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from initprobe.errors import UnknownNameError
 from initprobe.numbers import percent, short
 from initprobe.plain import visible
+from initprobe.registry import suggestion
+from initprobe.reports.blocks import roles, short_name
 from initprobe.reports.strips import Array, Panel, Profile, Strip, gradient_strip, output_strip, profiles
 from initprobe.results import LayerStats, ProbeResult
 
@@ -62,20 +64,27 @@ def draw(result: ProbeResult, kind: str) -> Figure:
     """One of the result's `kinds` as a figure of its own.
 
     Raises:
-        KeyError: another kind.
+        UnknownNameError: another kind; a `KeyError` too.
     """
     drawers: dict[str, Callable[[ProbeResult], Figure]] = {
         "summary": _summary,
-        "output": lambda r: _strip_alone(r, output_strip(r), _OUTPUT, BLUE),
+        "output": lambda r: _strip_alone(r, output_strip(r), _output_label(r), BLUE),
         "gradient": lambda r: _strip_alone(r, gradient_strip(r), _GRADIENT, ORANGE),
         "depth": _depth_alone,
         "fitting": _fitting,
         "training": _training,
     }
-    if kind not in kinds(result):
-        raise KeyError(kind)
+    if kind not in (there := kinds(result)):
+        raise UnknownNameError(_no_figure(kind, there))
     with style():
         return drawers[kind](result)
+
+
+def _no_figure(kind: str, there: Sequence[str]) -> str:
+    """Why there is no such figure, and which there are."""
+    why = {"fitting": "; no weights were fitted to the data", "training": "; give train_steps"}
+    known = f"this result has no figure {kind!r}{why[kind]}" if kind in why else f"unknown figure {kind!r}"
+    return f"{known}.{suggestion(str(kind), there)} There are {', '.join(there)}."
 
 
 def draw_comparison(results: Sequence[ProbeResult]) -> Figure:
@@ -97,11 +106,11 @@ def _draw_overlaid(axes: Axes, results: Sequence[ProbeResult], index: int) -> No
     """The profile number `index` (h, then dL/dh) of every result."""
     for number, result in enumerate(results):
         profile = profiles(result)[index]
-        layers = np.arange(1, len(result.layers) + 1)
         dashes, color = divmod(number, len(_COLORS))
-        (line,) = axes.plot(layers, profile.log10, color=_COLORS[color], ls=_DASHES[dashes % len(_DASHES)], lw=1.8)
+        pattern = _DASHES[dashes % len(_DASHES)]
+        (line,) = axes.plot(profile.layers, profile.log10, color=_COLORS[color], ls=pattern, lw=1.8)
         line.set_label(f"{result.config.get('weights') or result.config['init']} + {result.config['act']}")
-        axes.plot(layers, profile.predicted, color=BLACK, lw=0.9, ls=":")
+        axes.plot(profile.layers, profile.predicted, color=BLACK, lw=0.9, ls=":")
     axes.set_title(f"Var({profile.label})", fontsize=11)
     _finish_profile_axes(axes, max(len(result.layers) for result in results))
 
@@ -131,15 +140,9 @@ def render(figure: Figure, fmt: str) -> bytes:
     return out.getvalue()
 
 
-def notebook_html(result: ProbeResult) -> str:
-    """The table and the summary picture as HTML."""
-    from initprobe.reports.tables import plain_text
-
-    picture = base64.b64encode(render(draw(result, "summary"), "png")).decode()
-    return f'<pre>{html.escape(plain_text(result))}</pre><img src="data:image/png;base64,{picture}">'
-
-
-_OUTPUT = "output h = phi(z); line: theory"
+_OUTPUT = "output h = phi(z)"
+_FEW_LAYERS = 40
+_MOST_ROLES = 8  # lines that are told apart
 _GRADIENT = "gradient dL/dh"
 
 
@@ -149,11 +152,23 @@ def style() -> Any:
     return mpl.rc_context(settings | _STYLE | {"backend": "agg"})
 
 
-def blank_figure(width: float, height: float) -> Figure:
+class Picture(Figure):
+    """A figure that a notebook shows as the last value of a cell, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return render(self, "png")
+
+
+def blank_figure(width: float, height: float) -> Picture:
     """An empty white sheet, in inches."""
-    figure = Figure(figsize=(width, height), facecolor="white")
+    figure = Picture(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _output_label(result: ProbeResult) -> str:
+    has_theory = any(layer.theory is not None for layer in result.layers)
+    return f"{_OUTPUT}; line: theory" if has_theory else _OUTPUT
 
 
 def _titled(figure: Figure, result: ProbeResult) -> None:
@@ -166,7 +181,7 @@ def _titled(figure: Figure, result: ProbeResult) -> None:
 def _summary(result: ProbeResult) -> Figure:
     figure = blank_figure(13, 9.4)
     _titled(figure, result)
-    _draw_strip(figure.add_axes((0.06, 0.685, 0.925, 0.195)), output_strip(result), _OUTPUT, BLUE)
+    _draw_strip(figure.add_axes((0.06, 0.685, 0.925, 0.195)), output_strip(result), _output_label(result), BLUE)
     _draw_strip(figure.add_axes((0.06, 0.39, 0.925, 0.195)), gradient_strip(result), _GRADIENT, ORANGE)
     _draw_profiles(figure.add_axes((0.06, 0.065, 0.925, 0.245)), result)
     return figure
@@ -241,15 +256,13 @@ def _draw_losses(axes: Axes, result: ProbeResult) -> None:
 def _draw_change(axes: Axes, result: ProbeResult) -> None:
     """Profiles of the new and of the trained network; dashed where new."""
     assert result.training is not None
-    layers = np.arange(1, len(result.layers) + 1)
+    layers = [layer.layer for layer in result.stream]
     for tensor, symbol, color in (("output", "h", BLUE), ("output_gradient", "dL/dh", ORANGE)):
-        axes.plot(
-            layers, result.series(tensor, "variance_log10"), color=color, lw=1.5, ls="--", label=f"Var({symbol}), new"
-        )
-        if result.training.layers is not None:
-            after = [_finite_or_nan(one.tensor(tensor).variance_log10) for one in result.training.layers]
-            axes.plot(layers, after, color=color, lw=1.8, label=f"Var({symbol}), trained")
-    _finish_profile_axes(axes, len(layers))
+        for when, shown, pattern in (("new", result.layers, "--"), ("trained", result.training.layers, "-")):
+            if shown is not None:
+                logs = [_finite_or_nan(shown[number - 1].tensor(tensor).variance_log10) for number in layers]
+                axes.plot(layers, logs, color=color, lw=1.5, ls=pattern, label=f"Var({symbol}), {when}")
+    _finish_profile_axes(axes, len(result.layers))
     _legend_above(axes)
 
 
@@ -322,7 +335,7 @@ def _tick(value: float) -> str:
 
 
 def _label_panel(axes: Axes, panel: Panel, left: float, ceiling: float) -> None:
-    heading = f"layer {panel.layer}\n{panel.std}"
+    heading = f"layer {panel.layer}{f' {short_name(panel.name, 12)}' if panel.name else ''}\n{panel.std}"
     axes.text(left + 0.5, 1.03 * ceiling, heading, ha="center", va="bottom", fontsize=9, linespacing=1.4)
     if panel.shares is None:
         axes.text(left + 0.5, 0.5 * ceiling, panel.std, ha="center", va="center", fontsize=11, color=ORANGE)
@@ -361,17 +374,38 @@ def _draw_density(axes: Axes, strip: Strip, label: str) -> None:
     axes.set_ylabel(label)
 
 
+def _draw_roles(axes: Axes, result: ProbeResult) -> bool:
+    """A line per role of a model of many blocks: solid for h, dashed for dL/dh; whether there are such roles."""
+    found = sorted(roles(result.layers).items(), key=lambda one: -len(one[1]))
+    if not result.modules or len(result.layers) <= _FEW_LAYERS or len(found) < 2 or len(found[0][1]) < 3:
+        return False
+    for (name, group), color in zip(found[:_MOST_ROLES], cycle(_COLORS)):
+        label = short_name(name, 40) if name else "others"
+        places = [layer.layer for layer in group]
+        for tensor, dashes in (("output", "-"), ("output_gradient", "--")):
+            values = [getattr(layer, tensor).variance_log10 for layer in group]
+            known = [math.nan if value is None else value for value in values]
+            axes.plot(
+                places, known, color=color, ls=dashes, lw=1.3, marker=".", ms=4, label=label if dashes == "-" else None
+            )
+    _finish_profile_axes(axes, len(result.layers))
+    axes.set_xlabel("layer (solid: h, dashed: dL/dh; a line per place in a block)")
+    _legend_above(axes)
+    return True
+
+
 def _draw_profiles(axes: Axes, result: ProbeResult) -> None:
-    layers = np.arange(1, len(result.layers) + 1)
+    if _draw_roles(axes, result):
+        return
     shown = profiles(result)
-    few = len(layers) <= 40
+    few = len(result.layers) <= _FEW_LAYERS
     for profile, color, marker in zip(shown, (BLUE, ORANGE, GREEN), _MARKERS, strict=True):
-        _draw_profile(axes, layers, profile, color, marker if few else "")
+        _draw_profile(axes, profile, color, marker if few else "")
     if any(np.isfinite(profile.predicted).any() for profile in shown):
         axes.plot([], [], color=BLACK, lw=1, ls=":", label="theory +-2 SD")
     _mark_loss(axes, result.layers, ("preactivation", "output"), "from", "--")
     _mark_loss(axes, result.layers[::-1], ("output_gradient",), "down from", "-.")
-    _finish_profile_axes(axes, len(layers))
+    _finish_profile_axes(axes, len(result.layers))
     _legend_above(axes)
 
 
@@ -396,9 +430,15 @@ def _mark_loss(axes: Axes, layers: Sequence[LayerStats], tensors: Sequence[str],
             return
 
 
-def _draw_profile(axes: Axes, layers: Array, profile: Profile, color: str, marker: str) -> None:
+def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None:
+    layers = profile.layers
     axes.plot(layers, profile.log10, color=color, lw=1.8, marker=marker, ms=5, label=f"Var({profile.label})")
     axes.fill_between(layers, profile.low, profile.high, color=color, alpha=0.25, lw=0)
+    zeros = layers[profile.zeros]
+    if len(zeros):  # which a log axis has no place for
+        bottom = axes.get_xaxis_transform()
+        label = f"Var({profile.label}) = 0"
+        axes.plot(zeros, np.full(len(zeros), 0.02), color=color, marker="x", ls="", transform=bottom, label=label)
     axes.plot(layers, profile.predicted, color=BLACK, lw=1, ls=":")
     axes.fill_between(layers, profile.predicted_low, profile.predicted_high, color=BLACK, alpha=0.10, lw=0)
 

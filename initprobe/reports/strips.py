@@ -32,6 +32,7 @@ class Panel:
         predicted: the same by theory, or None.
         outside: share of the entries beyond the axis.
         std: standard deviation in short, or what became of it.
+        name: of the module, in a model of one's own.
     """
 
     layer: int
@@ -39,6 +40,7 @@ class Panel:
     predicted: Array | None
     outside: float
     std: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,21 @@ class Strip:
 
 @dataclass(frozen=True)
 class Profile:
-    """log10 variance of one tensor over the layers, NaN where it was lost; `low` and `high` are one SD over draws."""
+    """log10 variance of one tensor over the layers, NaN where it was lost; `low` and `high` are one SD over draws.
+
+    `layers` are their numbers: all but those inside of residual branches.
+    `zeros` says where it is 0, `(layers,)`.
+    """
 
     label: str
+    layers: Array
     log10: Array
     low: Array
     high: Array
     predicted: Array
     predicted_low: Array
     predicted_high: Array
+    zeros: Array
 
 
 def output_strip(result: ProbeResult) -> Strip:
@@ -109,7 +117,7 @@ def _strip(result: ProbeResult, tensor: str, low: float, high: float) -> Strip:
 def _panel(layer: LayerStats, tensor: str, edges: Array) -> Panel:
     stats = layer.tensor(tensor)
     if stats.histogram is None:
-        return Panel(layer.layer, None, None, 0.0, stats.status)
+        return Panel(layer.layer, None, None, 0.0, stats.status, layer.name or "")
     inside = shares(stats.histogram, edges)
     return Panel(
         layer=layer.layer,
@@ -117,6 +125,7 @@ def _panel(layer: LayerStats, tensor: str, edges: Array) -> Panel:
         predicted=predicted_shares(layer, edges) if tensor == "output" else None,
         outside=max(1 - float(inside.sum()), 0.0),
         std=f"std {short(stats.std, None if stats.variance_log10 is None else stats.variance_log10 / 2)}",
+        name=layer.name or "",
     )
 
 
@@ -140,12 +149,17 @@ def profiles(result: ProbeResult) -> tuple[Profile, ...]:
 
 def _profiles(result: ProbeResult) -> Iterator[Profile]:
     for tensor, label in (("output", "h"), ("output_gradient", "dL/dh"), ("weight_gradient", "dL/dW")):
-        log10 = np.array(result.series(tensor, "variance_log10"))
+        shown = np.array([layer.layer for layer in result.stream])
+        log10, sd, variance = (
+            np.array(result.series(tensor, f"variance{what}"))[shown - 1] for what in ("_log10", "_sd", "")
+        )
         with np.errstate(invalid="ignore"):  # a variance of 0 has no relative spread
-            spread = np.array(result.series(tensor, "variance_sd")) / np.array(result.series(tensor, "variance"))
+            spread = sd / variance
         half = np.log10(1 + np.nan_to_num(spread))
-        predicted, band = _predicted_profile(result, tensor)
-        yield Profile(label, log10, log10 - half, log10 + half, predicted, predicted - band, predicted + band)
+        zeros = variance == 0
+        predicted, band = (values[shown - 1] for values in _predicted_profile(result, tensor))
+        low, high = predicted - band, predicted + band
+        yield Profile(label, shown, log10, log10 - half, log10 + half, predicted, low, high, zeros)
 
 
 def _predicted_profile(result: ProbeResult, tensor: str) -> tuple[Array, Array]:
@@ -154,6 +168,6 @@ def _predicted_profile(result: ProbeResult, tensor: str) -> tuple[Array, Array]:
     for layer in result.layers:
         theory = layer.theory
         variance = getattr(theory, f"{tensor}_variance", None)
-        values.append(math.nan if variance is None else math.log10(variance))
+        values.append(math.log10(variance) if variance else math.nan)
         spreads.append(2 * (getattr(theory, f"{tensor}_spread", None) or 0.0) / _LN10)
     return np.array(values), np.array(spreads)

@@ -199,7 +199,21 @@ class Case:
 
     def is_explained(self, layer: Layer) -> bool:
         """What is 0 at a layer is so until a parameter of 0 has moved."""
-        return id(layer.signal) in self.opening or bool(layer.op.names & self.opened)
+        return id(layer.signal) in self.opening | self.silenced or bool(layer.op.names & self.opened)
+
+    @cached_property
+    def silenced(self) -> set[int]:
+        """Ids of signals that are given nothing but zeros until such a parameter has moved."""
+        users, found = self._zero_users(), set[int]()
+        waiting = [op.signal for name in self.opened for op in users[name] if op.signal]
+        while waiting:
+            for op in waiting.pop().consumers:
+                silent = op.output is None or op.output.sketch.peak == 0
+                fed = op.given is not None and op.given.sketch.peak == 0
+                if op.signal is not None and id(op.signal) not in found and (silent or fed) and op.kind != "sum":
+                    found.add(id(op.signal))
+                    waiting += [op.signal] if silent else []
+        return found
 
 
 def _partners(signal: Signal | None, depth: int = 4) -> list[Signal]:

@@ -22,6 +22,7 @@ from initprobe.torch import on_device
 
 Array = npt.NDArray[Any]
 _CACHED_ENTRIES = 1 << 17
+_TOGETHER = 64
 _FEW_ENTRIES = 1 << 12  # that are sorted sooner than counted in a table of every bucket
 
 
@@ -96,7 +97,9 @@ class Track:
         if entries.size <= _FEW_ENTRIES and add_few(self.sketch, entries):
             return
         blocks = flat_blocks(entries.size)
-        self._merge(entries, blocks, workers.map(lambda part: self._tally(entries[part]), blocks), workers)
+        for first in range(0, len(blocks), _TOGETHER):  # the tables of a large weight's blocks would take as much as it
+            some = blocks[first : first + _TOGETHER]
+            self._merge(entries, some, workers.map(lambda part: self._tally(entries[part]), some), workers)
 
     def _add_rows(self, rows: Array, workers: Workers) -> None:
         if rows.size <= _FEW_ENTRIES and add_few(self.sketch, rows.reshape(-1)):

@@ -9,6 +9,7 @@ import torch
 
 from initprobe.engine.sketch import Moments, Sketch, Tally
 
+_TOGETHER = 1 << 24  # entries that are widened at a time
 _SIGNED = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
@@ -31,7 +32,7 @@ def tally(rows: Any, sketch: Sketch) -> Tally:
     if not (math.isfinite(low) and math.isfinite(high)):
         return Tally(Moments(), 0, 0, 0, int(torch.isinf(rows).sum()), int(torch.isnan(rows).sum()), None)
     mean = float(rows.mean(dtype=torch.float64))
-    squares = float(torch.sum((rows.double() - mean) ** 2))
+    squares = sum(float(torch.sum((part.double() - mean) ** 2)) for part in rows.split(_TOGETHER))
     seen = counts(rows - (sketch.centre or 0.0) if sketch.centre else rows, sketch)
     return Tally(Moments(rows.numel(), mean, squares), low, high, int((rows == 0).sum()), 0, 0, seen)
 

@@ -79,7 +79,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         self.results: list[Signal] = []
         self.tracks: list[Track] = []
         self.model, self.workers = model, workers
-        self._names = {id(one): name for name, one in reversed(list(model.named_parameters(remove_duplicate=False)))}
+        self._names: dict[int, str] = {}
+        self._aliases: dict[str, list[str]] = {}
         self._lent: list[Any] = []
         self._draw = 0
         self.module, self.modules = "", Modules(self)
@@ -99,9 +100,11 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         """One more draw, whose model is given these tensors."""
         self._forget()
         self._draw += 1
-        self._names = {
-            id(one): name for name, one in reversed(list(self.model.named_parameters(remove_duplicate=False)))
-        }
+        named = list(self.model.named_parameters(remove_duplicate=False))
+        self._names = {id(one): name for name, one in reversed(named)}
+        self._aliases = {}
+        for name, one in named:
+            self._aliases.setdefault(self._names[id(one)], []).append(name)
         self.modules.begin()
         for tensor in given:
             signal = self._signal(self._operation("input", "input"), [])
@@ -212,8 +215,9 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         if call.name in kinds.RECURRENCES:
             return name.rpartition(".")[0]
         holder, _, own = name.rpartition(".")
-        if own == "weight":
-            return holder
+        here = self.module.partition("#")[0]
+        if own == "weight":  # a tied one goes by the module that uses it
+            return here if f"{here}.weight".lstrip(".") in self._aliases.get(name, ()) else holder
         if len(value.names) == 1 and "parametrizations" not in name and not own.endswith("_orig"):
             return name
         return self.module.partition("#")[0] if value.leaf is None else name

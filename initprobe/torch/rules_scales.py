@@ -10,7 +10,7 @@ from initprobe.numbers import factor, short
 from initprobe.results import Severity
 from initprobe.torch import cures
 from initprobe.torch.case import Case, Cure, Observation, back_path
-from initprobe.torch.graph import Operation
+from initprobe.torch.graph import Operation, Signal
 from initprobe.torch.kinds import path
 from initprobe.torch.structure import Layer
 
@@ -133,7 +133,7 @@ def _norms(case: Case) -> Iterator[tuple[Operation, str, float]]:
 def _norm_weights(case: Case) -> Iterator[Observation]:
     odd = []
     for op, name, size in _norms(case):
-        ends = op.signal is not None and any(one.kind in ("sum", "scale", "gate") for one in op.signal.consumers)
+        ends = op.signal is not None and _ends(op.signal)
         if size > case.limits.odd_norm or (size < 1 / case.limits.odd_norm and not ends):
             odd.append((op, name, size))
     if not odd:
@@ -156,6 +156,15 @@ def _norm_weights(case: Case) -> Iterator[Observation]:
     )
 
 
+def _ends(signal: Signal, depth: int = 6) -> bool:
+    """A sum or a product with another signal takes it, possibly in another arrangement or in part."""
+    return any(
+        op.kind in ("sum", "gate")
+        or (depth > 0 and op.kind in ("part", "other", "cat") and op.signal is not None and _ends(op.signal, depth - 1))
+        for op in signal.consumers
+    )
+
+
 def _ones(case: Case, names: Sequence[str]) -> Iterator[Cure]:
     plain = [name for name in names if name.endswith("weight") or "." not in name]
     if plain:
@@ -168,7 +177,7 @@ def _eps(case: Case) -> Iterator[Observation]:
         if op.kind != "norm" or op.eps is None or op.given is None or not op.training or op.name == "normalize":
             continue
         spread = op.given.square if op.name == "rms_norm" else op.given.variance
-        if spread > 1e-30 and op.eps > case.limits.norm_depth * spread:
+        if spread > 1e-30 and op.eps > case.limits.norm_depth * spread and not _is_looked_up(op):
             found.append((op, spread))
     if not found:
         return
@@ -187,6 +196,11 @@ def _eps(case: Case) -> Iterator[Observation]:
         modules[0] if op.module.partition("#")[0] not in modules else op.module.partition("#")[0],
         (Cure(line),) if line else (),
     )
+
+
+def _is_looked_up(op: Operation) -> bool:
+    """Its input comes straight from an embedding, which is drawn small on purpose (RWKV) and learns at once."""
+    return len(op.inputs) == 1 and op.inputs[0].op.name in ("embedding", "embedding_bag")
 
 
 def _inactive(case: Case) -> Iterator[Observation]:

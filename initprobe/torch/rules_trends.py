@@ -69,7 +69,7 @@ def _ways(case: Case) -> Iterator[Way]:
         if chain[0].beside and len(chain) < _SHORT_BRANCH:
             continue
         for part in _plain_parts(chain):
-            yield from _of_chain(part, limits.trend_decades)
+            yield from _of_chain(part, limits.chain_decades)
         if any(layer.reset for layer in chain[1:]):
             yield from (way for way in _of_chain(chain, limits.normed_decades) if way.tensor == _GRADIENT)
     for stream in case.structure.streams:
@@ -124,7 +124,7 @@ def _judged(case: Case, way: Way, sign: int) -> Trend | None:
     found = sustained(way.places, along, _LEAST)
     if found is not None and abs(found.decades) >= way.least:
         return found
-    short_part = sustained(way.places, along, 2) if way.layers and way.least == case.limits.trend_decades else None
+    short_part = sustained(way.places, along, 2) if way.layers and way.least == case.limits.chain_decades else None
     if short_part is not None and abs(short_part.decades) >= case.limits.step_decades * short_part.steps:
         return short_part
     return None
@@ -202,7 +202,7 @@ def _arithmetic(layers: Sequence[Layer]) -> str:
 
 
 def _gravity(case: Case, moved: float, least: float) -> Severity:
-    grave = case.limits.grave_decades * least / case.limits.trend_decades
+    grave = case.limits.grave_decades * least / case.limits.chain_decades
     return "error" if abs(moved) >= grave else "warning"
 
 

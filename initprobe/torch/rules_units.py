@@ -10,10 +10,12 @@ import torch
 from initprobe.numbers import percent, short
 from initprobe.torch import cures
 from initprobe.torch.case import Case, Cure, Observation
+from initprobe.torch.graph import Signal
 from initprobe.torch.kinds import path
 from initprobe.torch.structure import Layer
 
 _MOST_NAMES = 4
+_READERS = ("layer", "recurrence", "attention", "norm")
 _FAR = 4  # standard deviations of what W makes
 _ALL_BUT_A_FEW = 0.95  # of the units off: what is left of 64 are three, which chance has left
 _FEWEST_ENTRIES = 16  # of a weight whose equality to another is no chance
@@ -101,7 +103,9 @@ def _saturated(case: Case, layer: Layer) -> Observation | None:
         return None
     signal = act.signal
     share = act.saturated / layer.h.sketch.total if layer.h.sketch.total else 0.0
-    if not share > case.limits.saturated or signal is None or any(op.kind == "gate" for op in signal.consumers):
+    if not share > case.limits.saturated or signal is None:
+        return None
+    if not (_feeds_layers(signal) or any(op.kind == "sum" for op in signal.consumers)):
         return None
     cause, cure = _bias_or_weight(case, layer)
     return Observation(
@@ -113,6 +117,15 @@ def _saturated(case: Case, layer: Layer) -> Observation | None:
         cause,
         layer.label,
         cure,
+    )
+
+
+def _feeds_layers(signal: Signal, depth: int = 6) -> bool:
+    """A layer is given it: what is only a factor of other signals, as a step size, may be flat."""
+    return any(
+        op.kind in _READERS
+        or (depth > 0 and op.kind in ("part", "other", "cat") and op.signal and _feeds_layers(op.signal, depth - 1))
+        for op in signal.consumers
     )
 
 
