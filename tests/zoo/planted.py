@@ -79,7 +79,7 @@ FAST = [
         ("8",),
         ("odd-layer", *VANISHING),
     ),
-    Bug("torch default ReLU x14", lambda: (plain(14, draw=lambda layer: layer), rows()), ("0",), VANISHING),
+    Bug("torch default ReLU x14", lambda: (plain(14, draw=lambda layer: layer), rows()), ("0", "2", "4"), VANISHING),
     Bug("Xavier for ReLU x24", lambda: (plain(24, draw=xavier), rows()), ("0",), VANISHING),
     Bug(
         "std .3 in a plain net x10",
