@@ -4,7 +4,7 @@
 absolute time.
 """
 
-import os
+import multiprocessing
 import resource
 import statistics
 import time
@@ -114,32 +114,30 @@ def peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def added_mb(make, given):
-    """Peak memory of a probe above that of the passes, in a process of its own; both have loaded their code before."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        torch.manual_seed(0)
-        small = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
-        passes(small, torch.randn(4, 4))
-        probe(small, torch.randn(4, 4), try_fixes=False)
-        model, x = make(), given()
-        for _ in range(2):
-            passes(model, x)
-        before = peak_mb()
-        probe(model, x, try_fixes=False)
-        os.write(writing, str(peak_mb() - before).encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        return float(pipe.read())
+def added_mb(name, told):
+    """Peak memory of a probe above that of the passes; both have loaded their code before."""
+    make, given, _ = NETS[name]
+    small = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    passes(small, torch.randn(4, 4))
+    probe(small, torch.randn(4, 4), try_fixes=False)
+    torch.manual_seed(0)
+    model, x = make(), given()
+    for _ in range(2):
+        passes(model, x)
+    before = peak_mb()
+    probe(model, x, try_fixes=False)
+    told.send(peak_mb() - before)
 
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", NETS)
 def test_memory_above_the_passes(name):
-    make, given, _ = NETS[name]
-    added = added_mb(make, given)
+    """In a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=added_mb, args=(name, theirs))
+    process.start()
+    process.join()
+    added = ours.recv()
     print(f"\n{name}: {added:.0f} MB above forward and backward; aim at most {MEMORY_MB} MB")
     assert added < MEMORY_MB
