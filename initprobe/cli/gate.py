@@ -191,7 +191,8 @@ def check_verdict(result: ProbeResult, gate: Gate, options: Mapping[str, Any]) -
     over = gate.expired() if fail_on else []
     if options["junit"]:
         _write_junit(result, failing, over, options["junit"])
-    partly = [f"--fail-on {fail_on}: only {result.coverage.words}"] if fail_on and result.coverage and result.is_partial else []
+    judged = result.coverage if fail_on and result.is_partial else None
+    partly = [f"--fail-on {fail_on}: only {judged.words}"] if judged else []
     if names or over or partly:
         faults = [f"--fail-on {fail_on}: {', '.join(names)}"] if names else partly
         raise CheckFailed("; ".join([*faults, *_shortened(over)]))

@@ -66,7 +66,7 @@ class Trials:
         self, one: Observation, cure: Cure, observed: Sequence[Observation], after: Sequence[Observation]
     ) -> Cure | None:
         """The line together with that for what it has uncovered, if both heal: zeros hide what comes after them."""
-        if any(other.rule == one.rule and other.severity != "info" for other in after):
+        if any(_key(other) == _key(one) and other.severity != "info" for other in after):
             return None
         more = next((other.cures[0] for other in after if other.severity != "info" and other.cures), None)
         if more is None or cure.standardize or more.standardize:
@@ -106,14 +106,19 @@ def standardized(x: Any, mean: float, std: float) -> Any:
     return mapped(lambda one: (one - mean) / std if one.is_floating_point() else one, x)
 
 
+def _key(one: Observation) -> tuple[str, str | None]:
+    """What makes two observations the same: dead layers are each for themselves, a trend may begin elsewhere."""
+    return one.rule, one.module if one.rule in ("dead-layer", "dead-units") else None
+
+
 def _why_not(one: Observation, before: Sequence[Observation], after: Sequence[Observation]) -> str | None:
     """None where the finding is gone and none above info is new."""
-    if any(other.rule == one.rule and other.severity != "info" for other in after):
+    if any(_key(other) == _key(one) and other.severity != "info" for other in after):
         return "tried, and the finding stayed"
     if one.rule == "fresh-batch-norm" and any(other.rule == one.rule for other in after):
         return "tried, and the finding stayed"
-    old = {other.rule for other in before if other.severity != "info"}
-    new = [other for other in after if other.severity != "info" and other.rule not in old]
+    old = {_key(other) for other in before if other.severity != "info"}
+    new = [other for other in after if other.severity != "info" and _key(other) not in old]
     return f"tried, and made the model {new[0].rule.replace('-', ' ')}" if new else None
 
 

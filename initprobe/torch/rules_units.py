@@ -26,8 +26,10 @@ def units(case: Case) -> Iterator[Observation]:
     seen: set[str] = set()
     for layer in case.layers:
         found = _zero(case, layer) or _dead(case, layer)
-        if found is not None and found.rule not in seen and "dead-layer" not in seen:
-            yield found  # what comes after a dead layer is 0 because of it
+        # What comes after a dead layer is 0 because of it, unless its own bias sees to that.
+        own = not seen or ("dead-layer" in seen and _killed(case, layer) > case.limits.killed)
+        if found is not None and (own or (found.rule not in seen and "dead-layer" not in seen)):
+            yield found
             seen.add(found.rule)
     saturated = next((one for layer in case.layers if (one := _saturated(case, layer)) is not None), None)
     if saturated is not None:
