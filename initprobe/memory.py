@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from initprobe.config import DEFAULT_BATCH, ProbeConfig
+from initprobe.config import DEFAULT_BATCH, DEFAULT_LAYERS, ProbeConfig
 from initprobe.engine.outer import SAMPLED_ROWS, is_sampled
 from initprobe.engine.workers import MOST_WAITING
 from initprobe.errors import MemoryLimitError
@@ -29,10 +29,10 @@ _SCRATCH_BYTES, _SCRATCH_ENTRIES = 28, 1 << 19
 _LAYER_BYTES, _DRAW_BYTES, _SAMPLE_BYTES = 115_000, 2_300, 48
 # Parts that are at least this share of the whole are said; of so few layers nobody would drop one.
 _TELLING, _MANY_LAYERS = 0.005, 5
+# An input so many times wider than all layers is what makes a network large; of so few samples none can be left out.
+_WIDER, _FEW_SAMPLES = 4, 20
 # Rows whose pairs are measured (`meanfield.samples`).
 _PAIRED_ROWS = 256
-# No machine holds so many of anything; larger numbers leave the float range when they are multiplied.
-_BEYOND = 10**18
 # Allocators leave gaps.
 _GAPS = 1.08
 _MEMORY_SHARE = 0.9
@@ -216,8 +216,7 @@ class Parts:
 def parts(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int | None = None, data: int = 0) -> Parts:
     """What a run takes with so many threads; None means every processor available."""
     threads, layers = threads or processors(), len(sizes) - 1
-    sizes, batch = [min(size, _BEYOND) for size in sizes], min(batch, _BEYOND)
-    samples, draws = batch * min(config.batches, _BEYOND), min(config.draws, _BEYOND)
+    samples, draws = batch * config.batches, config.draws
     weights, activations = memory_needed(config, sizes, batch, threads)
     largest = max(batch * max(sizes), max(a * b for a, b in itertools.pairwise(sizes)))
     scratch = threads * _SCRATCH_BYTES * min(largest, _SCRATCH_ENTRIES)
@@ -255,10 +254,10 @@ def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: in
     if needed.total <= _MEMORY_SHARE * available:
         return
     fixes = {
-        "weights": "lower --width" if len(sizes) < _MANY_LAYERS else "lower --width or --layers",
-        "activations": _smaller_batch(config, batch),
+        "weights": _smaller_network(config, sizes),
+        "activations": _smaller_batch(config, sizes, batch),
         "layers": "lower --layers",
-        "draws": "lower --draws",
+        "draws": _fewer_samples(config, sizes, batch),
         "data": "give a smaller --input",
         "program": "free some memory, or lower --threads",
     }
@@ -270,13 +269,34 @@ def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: in
     )
 
 
-def _smaller_batch(config: ProbeConfig, batch: int) -> str:
-    if batch > _BEYOND:
-        return "lower --batch"
+def _smaller_network(config: ProbeConfig, sizes: Sequence[int]) -> str:
+    """The option that sets the size of the largest matrices."""
+    if config.network is not None:
+        return "give a smaller network as --weights"
+    if sizes[0] >= _WIDER * max(sizes[1:]):
+        return "lower --input-width" if config.features else "give an --input with fewer features"
+    if config.widths is not None:
+        return "lower --widths"
+    return "lower --width" if len(sizes) < _MANY_LAYERS else "lower --width or --layers"
+
+
+def _fewer_samples(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str:
+    """The option, of those whose product is the number of statistics, that is furthest above its default."""
+    counts: dict[str, float] = {"draws": config.draws / ProbeConfig.model_fields["draws"].default}
+    if _SAMPLE_BYTES * batch * config.batches > _DRAW_BYTES * (len(sizes) - 1):
+        counts |= {"batches": config.batches, "batch": batch / DEFAULT_BATCH}
+    else:
+        counts["layers"] = (len(sizes) - 1) / DEFAULT_LAYERS
+    return f"lower --{max(counts, key=lambda name: counts[name])}"
+
+
+def _smaller_batch(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str:
+    if batch < _FEW_SAMPLES:
+        return _smaller_network(config, sizes)
     return f"lower --batch: --batch {max(batch // 10, 2)} --batches {10 * config.batches} measures as many samples"
 
 
 def _gigabytes(size: int) -> str:
     if size < 5e7:
         return f"{size / 1e6:,.1f} MB"
-    return f"{size / 1e9:,.1f} GB" if size < 1e18 else f"{min(size, 10**300) / 1e9:.1e} GB"
+    return f"{size / 1e9:,.1f} GB" if size < 1e18 else f"{size / 1e9:.1e} GB"

@@ -35,14 +35,18 @@ Progress = Callable[[int, int], None]
 _TALLIED_ENTRIES, _MOST_TALLIED = 4 * SMALL, 16
 
 
+# Products of a layer on the way back, beside the one on the way forward.
+BACK = 2
+
+
 class Steps:
-    """Counts layers done, for a progress bar."""
+    """Counts steps done, for a progress bar: a step is about as long as one layer of one batch takes forward."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
 
-    def advance(self) -> None:
-        self._done += 1
+    def advance(self, count: int = 1) -> None:
+        self._done += count
         if self._progress is not None:
             self._progress(self._done, self._total)
 
@@ -245,7 +249,7 @@ class _Back:
                     inverses[place],
                 )
             )
-            self._steps.advance()
+            self._steps.advance(BACK)
         self._record(group, g, delta, h_in, inner[::-1])
         if below is not None:
             self._g = below

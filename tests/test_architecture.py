@@ -92,6 +92,7 @@ INSIDE = {
     "cli": [
         "options",
         "outputs",
+        "progress",
         "sweep_output",
         "sweep_figures",
         "run",

@@ -13,6 +13,7 @@ import click
 
 from initprobe.cli.run import DEFAULT_OUT
 from initprobe.cli.sweep_output import axes_of, layout_from, show, table_options
+from initprobe.numbers import duration
 from initprobe.plain import visible
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ class _Lines:
             return
         self._last = now
         pace = (now - self._started) / max(over - self._first, 1)
-        left = f", about {pace * (event.total - over):.0f} s left" if over > self._first else ""
+        left = f", about {duration(pace * (event.total - over))} left" if over > self._first else ""
         failed = f", {event.failed} failed" if event.failed else ""
         click.echo(f"{over}/{event.total}{failed}{left}: {words_of(event)}", err=True)
 
