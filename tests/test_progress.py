@@ -32,13 +32,13 @@ def work(clock, steps, seconds, before=0.0):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(150, "2 min"), (2400, "40 min"), (36_000, "10 h"), (86_400 * 9, "9 days"), (90, "89 s")]
+    ("seconds", "words"), [(150, "2 min"), (2400, "40 min"), (36_000, "10 h"), (86_400 * 9, "9 days"), (90, "88 s")]
 )
 def test_long_work_is_announced(clock, capsys, seconds, words):
     work(clock, 30_000, seconds, before=500)
     first, *others = capsys.readouterr().err.splitlines()
     assert first == f"expected: about {words}"
-    assert [int(line.partition("%")[0]) for line in others] == pytest.approx([10, 20, 30, 40, 50, 60, 70, 80, 90], abs=2)
+    assert [int(line.partition("%")[0]) for line in others] == pytest.approx([*range(10, 100, 10)], abs=2)
     assert all(re.fullmatch(r"\d+% done, about [\d,]+ (s|min|h|days) left", line) for line in others)
 
 
@@ -46,6 +46,17 @@ def test_long_work_is_announced(clock, capsys, seconds, words):
 def test_short_work_says_nothing(clock, capsys, steps):
     work(clock, steps, 55)
     assert capsys.readouterr().err == ""
+
+
+def test_a_pace_that_changes_is_announced_again(clock, capsys):
+    with progress_bar("working") as advance:
+        for done in range(1, 30_001):
+            clock.now += 1 if done < 5 else 0.1
+            advance(done, 30_000)
+    lines = capsys.readouterr().err.splitlines()
+    hours = [float(re.search(r"about (\d+)", line)[1]) for line in lines if line.startswith("expected")]
+    assert hours[0] == 8
+    assert 1 < len(hours) < 5
 
 
 def test_work_that_turns_out_long_is_announced_late(clock, capsys):
@@ -98,7 +109,7 @@ def test_recommend_refuses_more_layers_than_it_can_try(initprobe):
 
 
 @pytest.mark.parametrize("option", ["--sigma-w", "--sigma-b"])
-@pytest.mark.parametrize("act", ["tanh", "gelu", "relu", "sin"])
+@pytest.mark.parametrize("act", ["tanh", "gelu", "relu"])
 def test_phase_diagrams_end_at_the_float_range(initprobe, act, option):
     refused = initprobe("phase", "--act", act, option, "0..1e300", "--size", 4)
     assert refused.code == 2

@@ -15,7 +15,7 @@ from initprobe.numbers import duration
 Advance = Callable[[int, int], None]
 
 # A run that takes longer than this is announced. The pace is known after some time of steady work.
-PATIENCE_S, _SETTLED_S = 60.0, 1.0
+PATIENCE_S, _SETTLED_S = 60.0, 2.0
 # Where no bar is seen, a line says how far a long run is each time that this share of it is done.
 _SHARE = 0.1
 
@@ -60,12 +60,16 @@ def _bar(label: str) -> Iterator[Advance]:
 
 
 class _Pace:
-    """Announces long work once its pace is known; with `lines`, it then says now and then how far the work is."""
+    """Announces long work once its pace is known, and again where it turns out twice as long or half as long.
+
+    With `lines`, it then says now and then how far the work is.
+    """
 
     def __init__(self, lines: bool) -> None:
         self._lines = lines
         self._first: tuple[float, int] | None = None
-        self._announced, self._said = False, 0.0
+        self._expected: float | None = None
+        self._said = 0.0
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
@@ -74,9 +78,12 @@ class _Pace:
         if now - since < _SETTLED_S or not before < done < total:
             return
         left = (now - since) / (done - before) * (total - done)
-        if not self._announced and left > PATIENCE_S:
-            self._announced, self._said = True, done / total
+        if left > PATIENCE_S and self._is_news(now - since + left):
+            self._expected, self._said = now - since + left, done / total
             click.echo(f"expected: about {duration(left)}", err=True)
-        elif self._announced and self._lines and done / total >= self._said + _SHARE:
+        elif self._lines and self._expected is not None and done / total >= self._said + _SHARE:
             self._said = done / total
             click.echo(f"{100 * done // total}% done, about {duration(left)} left", err=True)
+
+    def _is_news(self, seconds: float) -> bool:
+        return self._expected is None or not self._expected / 2 < seconds < self._expected * 2
