@@ -20,8 +20,9 @@ from initprobe.engine.outer import (
     weight_gradients,
 )
 from initprobe.engine.record import LayerRecord, record_backward, record_forward, take
+from initprobe.engine.sketch import tallied_together
 from initprobe.engine.streams import Purpose, Streams
-from initprobe.engine.workers import SMALL, Workers
+from initprobe.engine.workers import Workers
 from initprobe.experiment import Experiment
 from initprobe.memory import segments
 from initprobe.wiring import Wiring
@@ -29,10 +30,6 @@ from initprobe.wiring import Wiring
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
 
-
-# Small tensors of several layers are tallied together, up to so many entries and layers: a call costs as much as some
-# thousands of entries, and a table of counters for every layer has to stay in cache.
-_TALLIED_ENTRIES, _MOST_TALLIED = 4 * SMALL, 16
 
 
 # Products of a layer on the way back, beside the one on the way forward.
@@ -99,7 +96,7 @@ def _alike(segment: range, kinds: Sequence[tuple[tuple[int, int], Wiring]], batc
     found = []
     for (fans, _), run in itertools.groupby(segment, key=kinds.__getitem__):
         layers = list(run)
-        size = min(max(_TALLIED_ENTRIES // max(math.prod(fans), batch * fans[1]), 1), _MOST_TALLIED)
+        size = tallied_together(max(math.prod(fans), batch * fans[1]))
         found += [range(first, min(first + size, layers[-1] + 1)) for first in layers[::size]]
     return found
 
