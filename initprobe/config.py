@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Unpack
 
 from pydantic import (
     AfterValidator,
@@ -24,15 +24,18 @@ from pydantic import (
 )
 
 from initprobe.activations import ACTIVATIONS, Activation
+from initprobe.config_fields import ConfigFields
+from initprobe.datasets import Dataset
 from initprobe.errors import ConfigError
 from initprobe.files import is_file
 from initprobe.fits import Autoencoder
 from initprobe.functions import imported, is_unseen, own, reference
 from initprobe.grammar import Spec, Value, build, of_depth, parse_spec, parse_value
 from initprobe.initializers import INITIALIZERS, Initializer
-from initprobe.inputs import INPUTS, SUFFIXES, Noise
+from initprobe.inputs import DATASETS, INPUTS, SUFFIXES, Noise
 from initprobe.losses import LOSSES, Loss
 from initprobe.norms import NORMS
+from initprobe.own_init import imported_initializer, own_initializer
 from initprobe.registry import Registry, suggestion
 from initprobe.thresholds import Thresholds
 from initprobe.weights import Network, read_weights
@@ -119,11 +122,30 @@ def activation_of(spec: Spec) -> Activation:
     return found
 
 
+def as_initializer(value: object) -> Spec:
+    """As `as_spec`, and `package.module:name` of a function or record of one's own."""
+    return as_spec(value, lambda text: reference(text, INITIALIZERS) or parse_spec(text))
+
+
+def initializer_of(spec: Spec) -> Initializer:
+    """The initializer that `spec` names: one that ships, or one's own.
+
+    Raises:
+        ConfigError: there is no such initializer, or it cannot serve as one.
+    """
+    if ":" in spec.name:
+        return imported_initializer(spec)
+    found: Initializer = resolve(INITIALIZERS, spec)
+    return found
+
+
 def _initializer_spec(value: object) -> Spec | Initializer:
     if isinstance(value, Initializer):
         return value
-    spec = as_spec(value)
-    resolve(INITIALIZERS, spec)
+    if callable(value):
+        return own_initializer(value)
+    spec = as_initializer(value)
+    initializer_of(spec)
     return spec
 
 
@@ -138,16 +160,39 @@ def _activation_spec(value: object) -> Spec | Activation:
 
 
 def as_input(value: object) -> Spec | Path:
-    """Noise by name, or the path of a file of data.
+    """Noise or a data set that ships by name, or the path of a file of data.
 
     Raises:
         ConfigError: neither of the two.
     """
-    if isinstance(value, Path) or (isinstance(value, str) and _is_path(value)):
+    if isinstance(value, Path) or (isinstance(value, str) and _is_path(value, INPUTS)):
         return _writable_in_json(Path(value))
     spec = as_spec(value)
     resolve(INPUTS, spec)
     return spec
+
+
+def _is_path(text: str, names: Container[str]) -> bool:
+    """A suffix or a slash makes a path; a name that ships is one whatever lies in the directory."""
+    name = text.partition(":")[0]
+    return text.lower().endswith(SUFFIXES) or "/" in name or (name.strip() not in names and _is_file(text))
+
+
+def _labels(value: object) -> Spec | Path:
+    """The labels of a data set that ships, by its name, or the path of a file.
+
+    Raises:
+        ConfigError: neither of the two.
+    """
+    if isinstance(value, Spec) or (isinstance(value, str) and not _is_path(value, DATASETS)):
+        spec = as_spec(value)
+        if spec.name not in DATASETS:
+            raise ConfigError(f"{spec} is neither a file of labels nor one of {', '.join(DATASETS)}")
+        resolve(DATASETS, spec)
+        return spec
+    if isinstance(value, str | Path):
+        return _writable_in_json(Path(value))
+    raise ConfigError(f"{value!r} is not a file of labels or one of {', '.join(DATASETS)}")
 
 
 def _writable_in_json(path: Path) -> Path:
@@ -164,12 +209,6 @@ def _writable_in_json(path: Path) -> Path:
 
 
 DataFile = Annotated[Path, AfterValidator(_writable_in_json)]
-
-
-def _is_path(text: str) -> bool:
-    """A suffix or a slash makes a path; the name of an input is one whatever lies in the directory."""
-    name = text.partition(":")[0]
-    return text.lower().endswith(SUFFIXES) or "/" in name or (name.strip() not in INPUTS and _is_file(text))
 
 
 def _is_file(text: str) -> bool:
@@ -242,10 +281,11 @@ def _validator(read: Any, examples: Sequence[str]) -> BeforeValidator:
 
 
 _WORDS = PlainSerializer(_in_words, return_type=str)
-_INITIALIZERS = [record.example for record in INITIALIZERS.values()]
+_INITIALIZERS = [*(record.example for record in INITIALIZERS.values()), "my.module:name"]
 InitializerSpec = Annotated[Spec | Initializer, _validator(_initializer_spec, _INITIALIZERS), _WORDS]
 ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACTIVATIONS, "my.module:name"]), _WORDS]
 InputSpec = Annotated[Spec | Path, _validator(as_input, [*INPUTS, "data.npy"]), _WORDS]
+LabelsSpec = Annotated[Spec | Path, _validator(_labels, [*DATASETS, "labels.npy"]), _WORDS]
 NormName = Annotated[str, AfterValidator(_norm_name), WithJsonSchema({"enum": _NORM_NAMES, "type": "string"})]
 BranchScale = Annotated[
     float | str,
@@ -262,8 +302,9 @@ class ProbeConfig(BaseModel):
     """One experiment: a network, its input, and how often it is drawn.
 
     Args:
-        init: weight initializer: a name, `name:key=value,...`, or an `Initializer` of your own; absent where there are
-            `weights`.
+        init: weight initializer: a name, `name:key=value,...`, `package.module:name` of a function
+            `f(rng, fan_in, fan_out, shape)` or an `Initializer` of your own, or such a function or record itself;
+            absent where there are `weights`.
         act: activation: a name, `name:key=value,...`, `package.module:name` of a vectorised function or an `Activation`
             of your own, or such a function or record itself.
         weights: .npz of a network, W1.., b1.., as `--save-weights` writes it, in place of `init` and of the shape. It
@@ -273,25 +314,29 @@ class ProbeConfig(BaseModel):
         width: units of every layer, where `widths` is not given.
         widths: units of each layer.
         input_width: input features; None means those of the data, or the first layer's width.
-        input: `gaussian[:std=..,mean=..,correlation=..]`, `uniform[:low=..,high=..]` or a .npy, .npz or .csv file.
-        standardize: shift and scale every feature of a file to mean 0 and variance 1.
-        batch: samples in a batch; None means 1000, or all rows of a file.
+        input: `gaussian[:std=..,mean=..,correlation=..]`, `uniform[:low=..,high=..]`, `digits`, which ships, or a .npy,
+            .npz or .csv file.
+        standardize: shift and scale every feature of real data to mean 0 and variance 1.
+        batch: samples in a batch; None means 1000, or all rows of real data.
         batches: batches sent through the same weights, merged as if they were one.
         draws: independent networks, each with its own synthetic input.
         seed: seed of everything random.
         norm: what brings z to mean 0 and variance 1 before the activation: `layer`, over the units of each sample,
             or `batch`, over the samples of each unit; its learnable scale and shift are at their start, 1 and 0.
-        residual: add a layer's input to its output, `h + branch_scale phi(z)`, in layers as wide as what they are
-            given.
+        residual: add a branch to what it is given, `h + branch_scale phi(z)`, where it is as wide as that.
+        block: layers of a branch. One of several has no activation, and so no norm, after its last: for 2 it is
+            `h + branch_scale (phi(h W1 + b1) W2 + b2)`. `layers` must be a multiple of it.
         branch_scale: of the branches of a residual net: a number, or text in which L is the number of layers, as in
-            `1/sqrt(2L)`.
-        zero_init_last: start a residual net with weights of 0 in its branches, one layer each, as Fixup and ReZero do.
-            Where phi(0) = 0 every such layer hands on its input unchanged, and its gradient always; its own weights get
-            `h' dL/dh phi'(b)`, which for ReLU without biases is 0, so that such branches never learn.
+            `1/sqrt(2L)`. Training learns a scale of 0, as in ReZero, and no other.
+        zero_init_last: start with weights of 0 in the last layer of each branch, so that the gradient passes unchanged,
+            and the signal where `phi(0) = 0` or `block` is above 1. Branches of several layers open in training, as in
+            Fixup: the last layer learns at once, from `phi(z1)' dL/dh`, and the others from the second step on. A
+            branch of one layer gets `h' dL/dh phi'(b)`, which for ReLU without biases is 0, so that it never learns.
         loss: what else starts a backward pass: `random` for N(0, 1) alone, or `cross-entropy` or `mse` behind a linear
             read-out, whose gradients then stand beside those of the random start.
         classes: classes of the loss; None means those of `labels`, or 10.
-        labels: file of a whole number from 0 on for every row of `input`; None means labels of a random linear teacher.
+        labels: file of a whole number from 0 on for every row of `input`, or `digits`; None means the labels that come
+            with `input: digits`, or those of a random linear teacher.
         train_steps: steps of plain SGD after the probe, on the first network; cross-entropy if `loss` is `random`.
         learning_rate: of these steps.
         dtype: precision of the network; statistics are taken in float64 either way.
@@ -321,18 +366,19 @@ class ProbeConfig(BaseModel):
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
     norm: NormName = "none"
     residual: bool = False
+    block: Annotated[int, Field(ge=1, le=MOST_LAYERS, strict=True)] = 1
     branch_scale: BranchScale = 1.0
     zero_init_last: bool = False
     loss: LossName = _RANDOM
     classes: Annotated[int, Field(ge=2, le=MOST_CLASSES, strict=True)] | None = None
-    labels: DataFile | None = None
+    labels: LabelsSpec | None = None
     train_steps: Annotated[int, Field(ge=0, le=MOST_SAMPLES, strict=True)] = 0
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     dtype: Literal["float32", "float64"] = "float32"
     full_weight_gradient: bool = False
     thresholds: Thresholds = Thresholds()
 
-    def __init__(self, /, **data: Any) -> None:
+    def __init__(self, /, **data: Unpack[ConfigFields]) -> None:
         try:
             super().__init__(**data)
         except ValidationError as error:
@@ -361,24 +407,26 @@ class ProbeConfig(BaseModel):
                 f"bias_init: {bias.name} depends on the layer's size, which a bias does not have; "
                 "use zeros, normal:std=0.1 or constant:value=0.1"
             )
-        if self.standardize and not isinstance(self.input, Path):
-            raise ConfigError("standardize is for data from a file; synthetic input takes std= and mean=")
-        for name in ("branch_scale", "zero_init_last"):
+        if self.standardize and self.noise is not None:
+            raise ConfigError("standardize is for data from a file, or digits; synthetic input takes std= and mean=")
+        for name in ("block", "branch_scale", "zero_init_last"):
             if not self.residual and getattr(self, name) != type(self).model_fields[name].default:
                 raise ConfigError(f"{name} is for the branches of a residual net; give residual too")
         for name in ("classes", "labels"):
             if self.objective is None and getattr(self, name) is not None:
                 raise ConfigError(f"{name}: is for a loss; give loss cross-entropy or mse, or train_steps")
-        if self.labels is not None and not isinstance(self.input, Path):
-            raise ConfigError("labels: are for input from a file; a random linear teacher labels synthetic input")
-        _ = self.branch_factor  # complains where it is no number at this depth
+        _check_labels(self)
+        _check_block(self)
+        if self.branch_factor == 0 and self.zero_init_last:  # complains too where it is no number at this depth
+            raise ConfigError("zero_init_last: with a branch_scale of 0 neither would ever learn; give one of the two")
         return self
 
     @model_serializer(mode="wrap")
     def _without_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `weights` where there are none, so that the text of a config, and its key, are what they were."""
+        """Without later fields at their defaults, so that the text of a config, and its key, are what they were."""
         whole: dict[str, Any] = dump(self)
-        return {name: value for name, value in whole.items() if name != "weights" or value is not None}
+        fields = type(self).model_fields
+        return {name: value for name, value in whole.items() if name not in _LATER or value != fields[name].default}
 
     def __getstate__(self) -> dict[Any, Any]:
         # The records made from specifications hold functions, which do not travel; another process makes its own.
@@ -404,7 +452,7 @@ class ProbeConfig(BaseModel):
         if self.network is not None:
             return self.network.initializer
         assert self.init is not None
-        found: Initializer = self.init if isinstance(self.init, Initializer) else resolve(INITIALIZERS, self.init)
+        found = self.init if isinstance(self.init, Initializer) else initializer_of(self.init)
         if found.tuning is None or is_unseen(self.activation):
             return found
         from initprobe.tuning import tuned  # brings the mean-field maps, which only these names need here
@@ -415,8 +463,7 @@ class ProbeConfig(BaseModel):
     def bias_initializer(self) -> Initializer:
         """The bias initializer: the one asked for, the one that comes with the weights, or zeros."""
         if isinstance(self.bias_init, Spec):
-            bias: Initializer = resolve(INITIALIZERS, self.bias_init)
-            return bias
+            return initializer_of(self.bias_init)
         return self.bias_init or self.initializer.bias or INITIALIZERS["zeros"]
 
     @cached_property
@@ -426,8 +473,21 @@ class ProbeConfig(BaseModel):
 
     @cached_property
     def noise(self) -> Noise | None:
-        """The synthetic input, or None where it comes from a file."""
-        return None if isinstance(self.input, Path) else resolve(INPUTS, self.input)
+        """The synthetic input, or None where it is real data."""
+        found = None if isinstance(self.input, Path) else resolve(INPUTS, self.input)
+        return found if isinstance(found, Noise) else None
+
+    @cached_property
+    def dataset(self) -> Dataset | None:
+        """The input, where it is a data set that ships."""
+        return None if isinstance(self.input, Path) or self.noise is not None else DATASETS[self.input.name]
+
+    @property
+    def labels_source(self) -> Dataset | Path | None:
+        """Where the labels of a loss come from; None means a random linear teacher."""
+        if isinstance(self.labels, Spec):
+            return DATASETS[self.labels.name]
+        return self.labels or self.dataset
 
     @property
     def branch_factor(self) -> float:
@@ -470,6 +530,8 @@ class ProbeConfig(BaseModel):
         return self.widths or (self.width or DEFAULT_WIDTH,) * (self.layers or DEFAULT_LAYERS)
 
 
+# Fields that configs in older stores and results do not have.
+_LATER = ("weights", "block")
 # What a file of weights decides.
 _OF_THE_FILE = ("init", "bias_init", "layers", "width", "widths", "input_width")
 
@@ -488,6 +550,17 @@ def _check_weights(config: ProbeConfig) -> None:
         raise ConfigError(f"zero_init_last: {config.weights} has the weights; drop it")
     if config.draws > 1:
         raise ConfigError(f"draws: {config.weights} is one network, and there is nothing to draw; drop it")
+
+
+def _check_labels(config: ProbeConfig) -> None:
+    """Labels belong to rows of real data, and those of a data set that ships to that one."""
+    if config.labels is None:
+        return
+    if config.noise is not None:
+        raise ConfigError("labels: are for real data; a random linear teacher labels synthetic input")
+    source = config.labels_source
+    if isinstance(source, Dataset) and source is not config.dataset:
+        raise ConfigError(f"labels: {source.name} labels the input {source.name}, not {config.input}; give a file")
 
 
 def _check_fit(config: ProbeConfig) -> None:
@@ -512,6 +585,17 @@ def check_fit_samples(config: ProbeConfig, samples: int) -> None:
         raise ConfigError(
             f"init: autoencoder learns from the first batch, whose {samples} samples are fewer than the {fit.batch} of "
             f"a step; raise batch, or write autoencoder:batch={samples}"
+        )
+
+
+def _check_block(config: ProbeConfig) -> None:
+    """Every layer is in a block, so that one more layer is never a branch of another kind."""
+    layers = len(config.layer_widths)
+    if layers % config.block:
+        near = max(layers - layers % config.block, config.block)
+        raise ConfigError(
+            f"block: {layers} layers cannot be cut into blocks of {config.block}; "
+            f"give a multiple of {config.block} layers, such as {near}"
         )
 
 

@@ -69,6 +69,8 @@ def _finite(value: float) -> float | None:
 
 def _gradients(layers: Sequence[LayerStats]) -> Iterator[Point]:
     for layer in layers:
+        if layer.inside_branch:
+            continue
         measured, predicted = layer.output_gradient.variance_log10, _predicted(layer, "output_gradient_variance")
         if measured is not None and predicted:
             yield layer.layer, measured * math.log(10), math.log(predicted)

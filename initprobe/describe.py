@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -22,7 +23,10 @@ from initprobe.recognition import recognised
 from initprobe.results import Description
 from initprobe.thresholds import Thresholds
 from initprobe.weights import Network, read_weights
-from initprobe.wiring import skips
+from initprobe.wiring import branches
+
+_LONG_NUMBER = re.compile(r"\d+\.\d{5,}(?:e[-+]?\d+)?")
+_LARGEST_DENOMINATOR = 99
 
 
 def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Description:
@@ -55,23 +59,36 @@ def _difference(activation: Activation) -> str:
 def _surroundings(config: ProbeConfig) -> str:
     """` + layer norm, residual`; nothing for a plain net."""
     norm = "" if config.norm == "none" else f" + {config.norm} norm"
-    return f"{norm} + residual" if config.residual else norm
+    if not config.residual:
+        return norm
+    return f"{norm} + residual" + (f" blocks of {config.block}" if config.block > 1 else "")
 
 
 def _branches(config: ProbeConfig, sizes: Sequence[int]) -> str:
     """The formula of a residual layer, and which layers have it if not all."""
     if not config.residual:
         return ""
-    scale, skipped = config.branch_factor, skips(sizes)
-    text = f"; h + {'' if scale == 1 else f'{scale:.3g} '}phi(z)" + (" from W = 0" if config.zero_init_last else "")
-    if len(skipped) == len(sizes) - 1:
-        return text
-    return f"{text} in {len(skipped)} of {len(sizes) - 1} layers, where widths agree"
+    scale, block, layers = config.branch_factor, config.block, len(sizes) - 1
+    text = f"; h + {'' if scale == 1 else f'{scale:.3g} '}{_branch(block)}"
+    if scale == 0:
+        text += ", its scale learned in training"
+    if config.zero_init_last:
+        text += f" from W{'' if block == 1 else block} = 0"
+    found, of, whole = len(branches(sizes, block)), layers // block, "layers" if block == 1 else "blocks"
+    return text if found == of else f"{text} in {found} of {of} {whole}, where widths agree"
+
+
+def _branch(block: int) -> str:
+    """What is added: `phi(z)`, or for two layers `z2, z2 = phi(h W1) W2`."""
+    if block == 1:
+        return "phi(z)"
+    inner = "phi(h W1)" if block == 2 else "phi(phi(h W1) W2)" if block == 3 else "phi(.. phi(h W1) ..)"
+    return f"z{block}, z{block} = {inner} W{block}"
 
 
 def _words(name: str, spec: Spec | Initializer | Activation | None, capital: bool = True) -> str:
     text = name if ":" in name else name.replace("_", " ")  # of one's own, as it is typed
-    text = text[0].upper() + text[1:] if capital else text
+    text = text[0].upper() + text[1:] if capital and ":" not in name else text
     params = [f"{key} {_value(value)}" for key, value in spec.params.items()] if isinstance(spec, Spec) else []
     return f"{text} ({', '.join(params)})" if params else text
 
@@ -133,9 +150,30 @@ def slug(config: ProbeConfig, sizes: Sequence[int]) -> str:
 
 def safe_name(words: Sequence[str], hidden: Sequence[str] = ()) -> str:
     """A file name of these words, and a hash of what they hide or of what is cut off."""
-    name = _UNSAFE.sub("-", "-".join(words).replace("=", "")).strip("-.")
-    untold = [*hidden, *([name] if len(name) > _LONGEST else [])]
+    text = "-".join(words)
+    name = _UNSAFE.sub("-", shortened(text).replace("=", "")).strip("-.")
+    lost = any(float(found[0]) != _exact(_few_digits(found[0])) for found in _LONG_NUMBER.finditer(text))
+    untold = [*hidden, *([text] if lost or len(name) > _LONGEST else [])]
     return f"{name[:_LONGEST]}-{_hash(untold)}" if untold else name
+
+
+def shortened(text: str) -> str:
+    """Words with long numbers as fractions, as in `gain5-3`, or in four digits."""
+    return _LONG_NUMBER.sub(lambda found: _few_digits(found[0]), text)
+
+
+def _few_digits(number: str) -> str:
+    """`5-3` for 1.6666666666666667, and four digits of what is no such fraction."""
+    value = float(number)
+    fraction = Fraction(value).limit_denominator(_LARGEST_DENOMINATOR)
+    exact = fraction.numerator / fraction.denominator == value and fraction.denominator > 1
+    return f"{fraction.numerator}-{fraction.denominator}" if exact else f"{value:.4g}"
+
+
+def _exact(text: str) -> float:
+    """The number that few digits stand for."""
+    above, dash, below = text.rpartition("-")
+    return float(above) / float(below) if dash and not above.endswith("e") else float(text)
 
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
@@ -188,7 +226,8 @@ def _net_words(config: ProbeConfig, sizes: Sequence[int]) -> Iterator[str]:
         yield f"{config.norm}-norm"
     if config.residual:
         scale = "" if config.branch_scale == 1 else f"-{config.branch_scale}"
-        yield f"residual{scale}" + ("-zero" if config.zero_init_last else "")
+        block = f"-block{config.block}" if config.block > 1 else ""
+        yield f"residual{block}{scale}" + ("-zero" if config.zero_init_last else "")
 
 
 def _init_words(config: ProbeConfig) -> str:
@@ -210,7 +249,7 @@ def _data_words(config: ProbeConfig) -> Iterator[str]:
     if config.classes is not None:
         yield f"classes{config.classes}"
     if config.labels is not None:
-        yield f"labels-{config.labels.stem}"
+        yield f"labels-{config.labels.stem if isinstance(config.labels, Path) else config.labels}"
 
 
 def _precision_words(config: ProbeConfig) -> Iterator[str]:

@@ -11,10 +11,12 @@ import statistics
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from initprobe.arithmetic import arithmetic
 from initprobe.numbers import factor, factor_of, fixed, percent, power, short
 from initprobe.registry import Registry
 from initprobe.results import Finding, LayerStats, ModuleStats, ProbeResult, Severity
 from initprobe.thresholds import Thresholds
+from initprobe.wiring import branches
 
 TensorProfile = list[tuple[int, float]]
 
@@ -87,7 +89,30 @@ def diagnose(
     found = [_finding(result, rule, saw, None if saw.severity == "info" else remedy) for rule, saw in seen]
     if healthy:
         found = [one.model_copy(update={"fix": apart()}) if one.rule == "rank-collapse" else one for one in found]
-    return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(sorted(found, key=_place))})
+    return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(sorted(found, key=place_of))})
+
+
+# Rules that name the first layer at which something holds, whatever the other layers are like; and those that name one
+# layer or module of several, each for itself. All others speak of the whole net.
+FROM_LAYER_ON = ("saturated", "dead-units", "dead-layer", "symmetric", "heavy-tailed-gradient")
+LAYER_BY_LAYER = ("no-gradient", "odd-layer", "void-parameter")
+
+
+def elsewhere(
+    result: ProbeResult, finding: Finding, spared: Callable[[int | None, str | None], bool], thresholds: Thresholds
+) -> Finding | None:
+    """What the finding's rule sees beside the layers and modules that are `spared`, by number and name."""
+    void = result.config.get("void")
+    names = {name: words for name, words in void.items() if not spared(None, name)} if isinstance(void, dict) else {}
+    left = result.model_copy(
+        update={
+            "layers": tuple(one for one in result.layers if not spared(one.layer, one.name)),
+            "modules": tuple(one for one in result.modules if not spared(one.layer, one.name)),
+            "config": result.config | ({"void": names} if names or void else {}),
+        }
+    )
+    saw = RULES[finding.rule].look(left, thresholds) if left.layers else None
+    return None if saw is None else _finding(result, RULES[finding.rule], saw, finding.fix)
 
 
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
@@ -96,7 +121,7 @@ _VOID = "void-parameter"
 _FLOAT_DECADES = 300
 
 
-def _place(finding: Finding) -> tuple[int, bool, int]:
+def place_of(finding: Finding) -> tuple[int, bool, int]:
     """Gravest first; of those as grave, one layer drawn wrongly, which is the cause of what else is seen; by layer."""
     return -SEVERITIES.index(finding.severity), finding.rule != "odd-layer", finding.layer
 
@@ -150,11 +175,12 @@ def trend(profile: Sequence[float]) -> Trend:
 def _profile(result: ProbeResult, tensor: str) -> TensorProfile:
     """Layer and log10 variance, where it is known.
 
-    The read-out of a model of somebody's own is left out: by having fewer units it takes a factor from the gradient
-    once, at any depth. So are layers beside another: from one head to the next there is no way that a signal takes.
+    What is inside of a branch is judged by what the branch adds. The read-out of a model of somebody's own is left out:
+    by having fewer units it takes a factor from the gradient once, at any depth. So are layers beside another: from one
+    head to the next there is no way that a signal takes.
     """
     beside = _names(result, "beside")
-    layers = [layer for layer in result.layers if layer.name not in beside]
+    layers = [layer for layer in result.stream if layer.name not in beside]
     layers = layers[:-1] if layers[-1:] == list(result.layers[-1:]) and _has_readout(result) else layers
     known = ((layer.layer, layer.tensor(tensor).variance_log10) for layer in layers)
     return [(layer, value) for layer, value in known if value is not None]
@@ -192,10 +218,10 @@ def _gravity(decades: float, limits: Thresholds) -> Severity:
     return "error" if abs(decades) >= limits.grave_decades else "warning"
 
 
-def _per_layer(moved: Trend, symbol: str) -> str:
+def _per_layer(moved: Trend, symbol: str, step: str) -> str:
     if moved.steady < 0:
-        return f"each layer keeps {_variance(moved.steady + 2)}% of the variance of {symbol}"
-    return f"each layer multiplies the variance of {symbol} by {_variance(moved.steady)}"
+        return f"each {step} keeps {_variance(moved.steady + 2)}% of the variance of {symbol}"
+    return f"each {step} multiplies the variance of {symbol} by {_variance(moved.steady)}"
 
 
 def _norm(result: ProbeResult) -> str:
@@ -204,6 +230,21 @@ def _norm(result: ProbeResult) -> str:
 
 def _is_residual(result: ProbeResult) -> bool:
     return bool(result.config.get("residual"))
+
+
+def _added(result: ProbeResult) -> Collection[int]:
+    """The layers at whose end a branch is added to what it was given."""
+    block = result.config.get("block", 1)
+    if not _is_residual(result) or not isinstance(block, int):
+        return []
+    sizes = [result.layers[0].fan_in, *(layer.fan_out for layer in result.layers)]
+    return [branch[-1] + 1 for branch in branches(sizes, block)]
+
+
+def _on_stream(result: ProbeResult) -> Sequence[LayerStats]:
+    """The layers that are given the signal itself, and not what a branch has made of it."""
+    inside = {layer.layer for layer in result.layers if layer.inside_branch}
+    return [layer for layer in result.layers if layer.layer - 1 not in inside]
 
 
 def _is_plain(result: ProbeResult) -> bool:
@@ -219,24 +260,6 @@ def _is_chain(result: ProbeResult) -> bool:
 def _is_dense_chain(result: ProbeResult) -> bool:
     """A chain whose every entry is a unit's: no position shares weights with another, none is pooled away."""
     return _is_chain(result) and all(layer.kind in (None, "linear") for layer in result.layers)
-
-
-def _arithmetic(result: ProbeResult) -> str:
-    """`500 x 0.01^2 = 0.05: `, the number that decides it in a plain net, of a layer in the middle."""
-    if not _is_plain(result):
-        return ""
-    layer = result.layers[len(result.layers) // 2]
-    mean, variance = layer.weight.mean, layer.weight.variance
-    if mean is None or variance is None:
-        return ""
-    if layer.fan_in * mean * mean > variance:  # the mean adds up over the inputs, chance only as its root
-        return f"({layer.fan_in} x {mean:.2g})^2 = {_plain((layer.fan_in * mean) * (layer.fan_in * mean))}: "
-    return f"{layer.fan_in} x {math.sqrt(variance):.2g}^2 = {_plain(layer.fan_in * variance)}: "
-
-
-def _plain(value: float) -> str:
-    """As in arithmetic: 0.05 and not .0500."""
-    return f"{value:.2g}" if 1e-3 < value < 99.5 else short(value)
 
 
 def _variance(log10: float) -> str:
@@ -270,7 +293,9 @@ def _trend_seen(result: ProbeResult, tensor: str, sign: int, limits: Thresholds)
     moved, profile = found
     (first, a), (last, b) = profile[0], profile[-1]
     course = f"{_variance(a)} at layer {first}, {_variance(b)} at layer {last}"
-    evidence = f"{_arithmetic(result)}{_per_layer(moved, _TREND_SYMBOLS[tensor])} ({course})"
+    step = "layer" if len(result.stream) == len(result.layers) else "branch"
+    product = arithmetic(result, tensor, profile, moved.steady) if _is_plain(result) else ""
+    evidence = f"{product}{_per_layer(moved, _TREND_SYMBOLS[tensor], step)} ({course})"
     cause = _cause_of_wiring(result, tensor)
     return Observation(first if tensor == "output" else last, evidence, _gravity(moved.change, limits), cause)
 
@@ -373,13 +398,12 @@ def _void(result: ProbeResult, limits: Thresholds) -> Observation | None:
 
 
 def _symmetric(result: ProbeResult, limits: Thresholds) -> Observation | None:
+    added = _added(result)
     return _first(
         result,
         # What a skip adds tells units apart.
         lambda layer: (
-            layer.weight.variance == 0
-            and 1 < layer.fan_out != layer.fan_in * _is_residual(result)
-            and not _will_move(layer)
+            layer.weight.variance == 0 and layer.fan_out > 1 and layer.layer not in added and not _will_move(layer)
         ),
         lambda layer: f"every weight is {short(layer.weight.mean)}, so {layer.fan_out} units are one",
         "error",
@@ -389,23 +413,28 @@ def _symmetric(result: ProbeResult, limits: Thresholds) -> Observation | None:
 def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Observation | None:
     def words(layer: LayerStats) -> str:
         cosine, second = layer.correlation or 0.0, (layer.preactivation.rms or 0.0) ** 2
-        last = result.layers[-1]
-        end = "" if last is layer or last.correlation is None else f", {last.correlation:.4f} at the last layer"
+        last = stream[-1]
+        name = "the last layer" if last is result.layers[-1] else f"layer {last.layer}"
+        end = "" if last is layer or last.correlation is None else f", {last.correlation:.4f} at {name}"
         return f"cosine {cosine:.3f} between two inputs{end}; q(1 - c) = {short(second * (1 - cosine))}"
 
-    started, ends = (layer.correlation or 0.0 for layer in (result.layers[0], result.layers[-1]))
+    stream = _on_stream(result)
+    fed = {layer.layer for layer in stream}
+    started, ends = (layer.correlation or 0.0 for layer in (stream[0], stream[-1]))
     if not _is_chain(result) and ends <= 1 - limits.indistinct:
         return None  # a branch in which inputs look alike says nothing of what goes round it
     return _first(
         result,
-        lambda layer: layer.correlation is not None and layer.correlation > 1 - limits.indistinct > started,
+        lambda layer: (
+            layer.correlation is not None and layer.correlation > 1 - limits.indistinct > started and layer.layer in fed
+        ),
         words,
         "info",
     )
 
 
 def _chaotic(result: ProbeResult, limits: Thresholds) -> Observation | None:
-    known = [layer.correlation for layer in result.layers if layer.correlation is not None]
+    known = [layer.correlation for layer in _on_stream(result) if layer.correlation is not None]
     if not _is_chain(result) or len(known) < 2 or known[0] < 0.3 or known[-1] > limits.decorrelated * known[0]:
         return None
     evidence = f"the cosine between two inputs falls from {known[0]:.2f} at layer 1 to {known[-1]:.2f} at the last"
@@ -636,7 +665,7 @@ RULES: Registry[Rule] = Registry(
             name="exploding-output",
             meaning="the weights are too large for this activation, so the signal grows by a factor at every layer",
             measurement="log variance of h over depth: steady rate times depth, beyond the predicted spread",
-            remedy="smaller weights: the forward gain of the activation",
+            remedy="smaller weights: the forward gain of the activation; in a residual net --branch-scale 1/sqrt(2L)",
             reference="He et al. 2015, arXiv:1502.01852",
             look=_output_trend(1),
         ),
@@ -652,7 +681,7 @@ RULES: Registry[Rule] = Registry(
             name="exploding-gradient",
             meaning="width x Var(W) times the mean squared slope is above 1, so the gradient grows on its way back",
             measurement="log variance of dL/dh, else dL/dW, over depth: steady rate times depth, beyond chance",
-            remedy="smaller weights",
+            remedy="smaller weights; in a residual net --branch-scale 1/sqrt(2L)",
             reference=_DEEP_INFORMATION,
             look=_gradient_trend(1),
         ),
@@ -676,7 +705,7 @@ RULES: Registry[Rule] = Registry(
             name="dead-layer",
             meaning="a whole layer is 0, so nothing passes, forward or back",
             measurement="a layer whose outputs are all exactly 0",
-            remedy="random weights, no large negative biases",
+            remedy="random weights, no large negative biases; --block 2 for branches that --zero-init-last shuts",
             reference="Lu et al. 2019, arXiv:1903.06733",
             look=_dead_layer,
         ),

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from initprobe.results import LayerStats, ProbeResult, Severity
+from initprobe.vocabulary import SURVIVES, survives, verdict_of
 
 Logs = tuple[Annotated[float, Field(allow_inf_nan=False)] | None, ...]
 
@@ -18,7 +19,7 @@ class Digest(BaseModel):
     Logs are base 10, first layer to last, null where a variance is 0, not known, or not predicted.
 
     Attributes:
-        healthy: nothing above info was found.
+        healthy: nothing above info was found that counts.
         rule: the gravest finding's rule; null for none, and for what is only info.
         severity: of that finding.
         layer: where that begins.
@@ -27,12 +28,13 @@ class Digest(BaseModel):
         output_theory: the prediction.
         gradient: log10 variance of dL/dh.
         gradient_theory: the prediction.
-        correlation: mean cosine between two inputs' z at the last layer.
+        correlation: mean cosine between two inputs' z at the last layer; of a residual branch at its first.
         saturated: largest share of saturated outputs.
         dead: largest share of dead units.
         z: `theory.z` of largest magnitude.
         loss: at the start; null without one, and where it left the float range.
         final_loss: after training; null for a net that was not trained or diverged.
+        start: the first layer that is not inside of a residual branch.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,19 +54,20 @@ class Digest(BaseModel):
     z: Annotated[float | None, Field(allow_inf_nan=False)]
     loss: Annotated[float | None, Field(allow_inf_nan=False)] = None
     final_loss: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    start: int = 1
 
     @property
     def verdict(self) -> str:
         """The gravest rule above info, or `survives`."""
-        return self.rule or "survives"
+        return self.rule or SURVIVES
 
 
 def digest(result: ProbeResult) -> Digest:
     """The digest of a result."""
-    worst = None if result.healthy else result.diagnosis[0]
+    worst = verdict_of(result)
     layers = result.layers
     return Digest(
-        healthy=result.healthy,
+        healthy=survives(result),
         rule=worst.rule if worst else None,
         severity=worst.severity if worst else None,
         layer=worst.layer if worst else None,
@@ -73,13 +76,21 @@ def digest(result: ProbeResult) -> Digest:
         output_theory=tuple(_predicted(layer, "output_variance") for layer in layers),
         gradient=tuple(layer.output_gradient.variance_log10 for layer in layers),
         gradient_theory=tuple(_predicted(layer, "output_gradient_variance") for layer in layers),
-        correlation=layers[-1].correlation,
+        correlation=_stream_correlation(result),
         saturated=max((s for layer in layers if (s := layer.output.saturated_fraction) is not None), default=None),
         dead=max((s for layer in layers if (s := layer.output.dead_fraction) is not None), default=None),
         z=max((t.z for layer in layers if (t := layer.theory) and t.z is not None), key=abs, default=None),
         loss=result.loss.start if result.loss else None,
         final_loss=result.training.final_loss if result.training else None,
+        start=result.stream[0].layer,
     )
+
+
+def _stream_correlation(result: ProbeResult) -> float | None:
+    """At the last layer that is given the signal itself, and not what a branch has made of it."""
+    before = (None, *result.layers)
+    fed = [layer for below, layer in zip(before, result.layers, strict=False) if not (below and below.inside_branch)]
+    return fed[-1].correlation
 
 
 def _predicted(layer: LayerStats, name: str) -> float | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.config import DEFAULT_BATCH, ProbeConfig, check_fit_samples
+from initprobe.datasets import Dataset
 from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.workers import Workers
 from initprobe.errors import ConfigError
@@ -19,7 +21,8 @@ from initprobe.inputs import read_labels, read_table, standardized
 from initprobe.memory import check_layers, check_memory
 from initprobe.normals import standard_normal
 from initprobe.objective import Task, task_of
-from initprobe.wiring import Wiring, wirings
+from initprobe.own_init import OwnInitializer
+from initprobe.wiring import Wiring, branches, wirings
 
 Array = npt.NDArray[Any]
 
@@ -37,6 +40,7 @@ class Experiment:
         sizes: features of the input, then units of each layer.
         batch: samples in a batch.
         task: what a loss is taken of; None without one.
+        learned: what surrounds the activations after training; None for what the config says.
     """
 
     config: ProbeConfig
@@ -44,16 +48,17 @@ class Experiment:
     sizes: tuple[int, ...]
     batch: int
     task: Task | None = None
+    learned: tuple[Wiring, ...] | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Precision of the network."""
         return np.dtype(self.config.dtype)
 
-    @property
-    def wirings(self) -> list[Wiring]:
+    @cached_property
+    def wirings(self) -> Sequence[Wiring]:
         """What surrounds the activation of each layer."""
-        return wirings(self.config, self.sizes)
+        return self.learned or wirings(self.config, self.sizes)
 
     @property
     def fans(self) -> list[tuple[int, int]]:
@@ -86,14 +91,23 @@ def prepare(config: ProbeConfig) -> Experiment:
         raise ConfigError(
             "init: identity needs every layer square; make input_width and widths equal, or use orthogonal"
         )
-    if config.residual and all(a != b for a, b in itertools.pairwise(sizes)):
-        raise ConfigError("residual: no layer is as wide as what it is given, so none has a skip; repeat a width")
+    if config.residual and not branches(sizes, config.block):
+        whole = "layer" if config.block == 1 else f"block of {config.block} layers"
+        raise ConfigError(f"residual: no {whole} is as wide as what it is given, so none has a skip; repeat a width")
     check_fit_samples(config, batch)
+    _try_own(config, sizes)
     check_memory(config, sizes, batch, 0 if table is None else table.nbytes)
     chosen = _chosen_rows(config, table, batch)
     return Experiment(
         config, _rows_of(table, chosen), sizes, batch, task_of(config, _read_labels(config, table, chosen))
     )
+
+
+def _try_own(config: ProbeConfig, sizes: Sequence[int]) -> None:
+    """Draw weights of every size with an initializer of one's own, so that it complains before any work is done."""
+    if isinstance(config.initializer, OwnInitializer):
+        for fans in dict.fromkeys(pairwise(sizes)):
+            config.initializer.law(*fans)
 
 
 def _rows_of(table: Array | None, chosen: Array | None) -> Array | None:
@@ -102,20 +116,31 @@ def _rows_of(table: Array | None, chosen: Array | None) -> Array | None:
 
 def _read_labels(config: ProbeConfig, table: Array | None, chosen: Array | None) -> Array | None:
     """The labels of the chosen rows; None where there is no file of them."""
-    if config.labels is None or table is None:
+    source = config.labels_source
+    if source is None or table is None or config.objective is None:
         return None
-    labels = read_labels(config.labels, len(table))
+    name, labels = _labels_in(source, len(table))
     if config.classes is not None and labels.max() >= config.classes:
-        raise ConfigError(f"classes is {config.classes}, but {config.labels} has a class {labels.max()}; drop classes")
+        raise ConfigError(f"classes is {config.classes}, but {name} has a class {labels.max()}; drop classes")
     if labels.max() == 0:
-        raise ConfigError(f"{config.labels}: has a single class; a loss needs two or more")
+        raise ConfigError(f"{name}: has a single class; a loss needs two or more")
     return labels if chosen is None else labels[chosen]
 
 
+def _labels_in(source: Dataset | Path, rows: int) -> tuple[str, Array]:
+    """The name of what holds them, and the labels."""
+    if isinstance(source, Dataset):
+        return source.name, source.classes().astype(np.int64)
+    return str(source), read_labels(source, rows)
+
+
 def _read_input(config: ProbeConfig) -> Array | None:
-    if not isinstance(config.input, Path):
+    if config.dataset is not None:
+        table = config.dataset.table().astype(config.dtype)
+    elif isinstance(config.input, Path):
+        table = read_table(config.input, config.dtype)
+    else:
         return None
-    table = read_table(config.input, config.dtype)
     return standardized(table) if config.standardize else table
 
 

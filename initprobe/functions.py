@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -45,13 +45,14 @@ _LEAP = 10
 _MOST_KINKS = 32
 
 
-def reference(text: str) -> Spec | None:
+def reference(text: str, *registries: Container[str]) -> Spec | None:
     """`package.module:name` as a specification of that name; None for what is no such thing.
 
-    `name:key=value` is none, since it has an `=`, nor is a name of `ACTIVATIONS` with something behind it.
+    `name:key=value` is none, since it has an `=`, nor is a name of `registries` (by default that of the activations)
+    with something behind it.
     """
     found = _WRITTEN.fullmatch(text)
-    if found is None or found[1] in ACTIVATIONS:
+    if found is None or any(found[1] in registry for registry in registries or (ACTIVATIONS,)):
         return None
     params = parse_spec(f"{found[2]}:{found[3]}").params if found[3] is not None else {}
     return Spec(f"{found[1]}:{found[2]}", params)
@@ -69,7 +70,7 @@ def imported(spec: Spec) -> Activation:
         raise ConfigError(f"{spec.name} takes no parameters, but {', '.join(spec.params)} is given")
     if passed_over(spec.name):
         return replace(ACTIVATIONS["linear"], name=spec.name, value=_unseen)
-    return _made(_Same(found_at(spec.name)), spec.name)
+    return _made(Same(found_at(spec.name)), spec.name)
 
 
 def _unseen(z: Array) -> Array:
@@ -141,17 +142,17 @@ def own(function: Function) -> Activation:
     Raises:
         ConfigError: it cannot serve as an activation.
     """
-    return _made(_Same(function), _name(function))
+    return _made(Same(function), _name(function))
 
 
 @dataclass(frozen=True, eq=False)
-class _Same:
+class Same:
     """Equal to what holds the very same object: a reloaded function is another, and one need not be hashable."""
 
     held: Any
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.held is other.held
+        return isinstance(other, Same) and self.held is other.held
 
     def __hash__(self) -> int:
         return id(self.held)
@@ -159,7 +160,7 @@ class _Same:
 
 # A sweep makes tens of thousands of configs with a handful of functions, and theory keeps its tables by the record.
 @lru_cache(maxsize=256)
-def _made(found: _Same, name: str) -> Activation:
+def _made(found: Same, name: str) -> Activation:
     if not isinstance(found.held, Activation):
         return activation(found.held, name=name)
     _try(name, found.held.value)

@@ -40,11 +40,12 @@ class Spec:
         return hash((self.name, frozenset(self.params.items())))
 
     def __str__(self) -> str:
-        params = ",".join(f"{key}={_text(value)}" for key, value in self.params.items())
+        params = ",".join(f"{key}={value_text(value)}" for key, value in self.params.items())
         return f"{self.name}:{params}" if params else self.name
 
 
-def _text(value: Value) -> str:
+def value_text(value: Value) -> str:
+    """A parameter's value as people write it, which reads back as itself."""
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, float):
@@ -173,19 +174,24 @@ def _parameters(make: Callable[..., object]) -> Mapping[str, _Parameter]:
     return {key: _Parameter(hints[key], p.default is p.empty) for key, p in inspect.signature(make).parameters.items()}
 
 
+def parameter_hints(make: Callable[..., object]) -> dict[str, Any]:
+    """The parameters that a specification can give to `make`, each with its type."""
+    return {key: parameter.hint for key, parameter in _parameters(make).items()}
+
+
 def _checked(what: str, value: Value, hint: Any) -> Value:
     if get_origin(hint) is Literal:
         choices = get_args(hint)
         if value not in choices:
             raise ConfigError(
-                f"{what}={_text(value)} is not one of {', '.join(choices)}.{suggestion(str(value), choices)}"
+                f"{what}={value_text(value)} is not one of {', '.join(choices)}.{suggestion(str(value), choices)}"
             )
     elif hint is bool:
         if not isinstance(value, bool):
-            raise ConfigError(f"{what}={_text(value)} is not true or false")
+            raise ConfigError(f"{what}={value_text(value)} is not true or false")
     elif hint is str:
         if not isinstance(value, str):
-            raise ConfigError(f"{what}={_text(value)} is not a name")
+            raise ConfigError(f"{what}={value_text(value)} is not a name")
     elif isinstance(value, bool | str) or not math.isfinite(value):
-        raise ConfigError(f"{what}={_text(value)} is not a number; write it like 0.01, 1e-2, 5/3 or sqrt(2)")
+        raise ConfigError(f"{what}={value_text(value)} is not a number; write it like 0.01, 1e-2, 5/3 or sqrt(2)")
     return value

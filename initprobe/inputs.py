@@ -1,4 +1,4 @@
-"""Where a batch comes from: Gaussian or uniform noise, or a file of real data."""
+"""Where a batch comes from: Gaussian or uniform noise, a data set that ships, or a file of real data."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.archives import check_arrays
+from initprobe.datasets import DIGITS, Dataset
 from initprobe.errors import ConfigError, InitprobeError, InputError
 from initprobe.files import CSV_ROOM, check_file, check_room
 from initprobe.normals import standard_normal
@@ -100,7 +101,9 @@ def uniform(low: float = -1.0, high: float = 1.0) -> Noise:
     )
 
 
-INPUTS = Registry("input", [gaussian(), uniform()])
+NOISES = (gaussian(), uniform())
+DATASETS = Registry("dataset", [DIGITS])
+INPUTS: Registry[Noise | Dataset] = Registry("input", [*NOISES, *DATASETS.values()])
 
 
 def read_table(path: Path, dtype: npt.DTypeLike) -> Array:

@@ -23,6 +23,7 @@ from initprobe.errors import MemoryLimitError
 from initprobe.fits import Autoencoder
 from initprobe.machine import available_bytes, processors
 from initprobe.meanfield.samples import rule_nodes
+from initprobe.own_init import OwnInitializer
 
 # Python with NumPy, SciPy and what else a run loads.
 _BASE_BYTES = 75_000_000
@@ -72,7 +73,8 @@ def _length(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:
     """Layers L, an input kept for each of L / s segments, and s layers' z, h and W at a time: least at this s."""
     layers, kept = len(sizes) - 1, batch * sum(sizes)
     held = 2 * batch * sum(sizes[1:]) + sum(a * b for a, b in itertools.pairwise(sizes))
-    return max(round(math.sqrt(layers * kept / held)), 1)
+    # A branch is in one segment, so that what it is added to is at hand.
+    return config.block * max(round(math.sqrt(layers * kept / held) / config.block), 1)
 
 
 def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int = 1) -> tuple[int, int]:
@@ -83,11 +85,14 @@ def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int, threads
         weights, activations = (length + 2) * shape.matrix, shape.tensor * (shape.layers // length + 2 * length)
     else:
         weights, activations = _held(config, shape)
+    if config.block > 1:  # dL/dh at the end of the branch that the way back is in
+        activations += shape.tensor
     more = _waiting(config, shape, threads, length)
     passed = (activations + more[1]) * shape.entry
     # Weights are drawn before there are gradients; those of the first network before there are activations.
     sampled = _sampled_whole(config, shape, threads)
-    if config.draws == 1 and not config.initializer.distribution.orthogonal:
+    own = isinstance(config.initializer, OwnInitializer)
+    if config.draws == 1 and not (own or config.initializer.distribution.orthogonal):
         sampled -= passed
     return weights * shape.entry + max(more[0] * shape.entry, sampled), passed
 
@@ -182,10 +187,11 @@ def _sampled_whole(config: ProbeConfig, shape: _Shape, threads: int) -> int:
     if not config.initializer.distribution.whole or config.network is not None:
         return 0
     # Of a decomposition in float64: the matrix, its factors, and room. Others: a scaled copy and a mask.
-    decomposed = config.initializer.distribution.orthogonal
-    each = 4.0 * np.dtype(float).itemsize if decomposed else 2.0 * shape.entry + 1
+    own = isinstance(config.initializer, OwnInitializer)  # two matrices of which are judged at once, beside that
+    large = own or config.initializer.distribution.orthogonal
+    each = 4.0 * np.dtype(float).itemsize if large else 2.0 * shape.entry + 1
     each *= _LARGE_GAPS / _GAPS  # these come from the system, without gaps
-    return round(each * shape.matrix * min(threads, shape.layers))
+    return round(each * shape.matrix * max(min(threads, shape.layers), 2 if own else 1))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from initprobe.averages import mean
 from initprobe.config import ProbeConfig
+from initprobe.datasets import Dataset
 from initprobe.engine.mlp import Parameters
 from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.training import Learner, broken_at, gradients, step
@@ -58,7 +59,9 @@ def task_of(config: ProbeConfig, labels: Array | None) -> Task | None:
         return None
     if labels is not None:
         classes = config.classes or int(labels.max()) + 1
-        return Task(loss, classes, labels, f"labels of {config.labels}, {classes} classes")
+        source = config.labels_source
+        name = source.name if isinstance(source, Dataset) else source
+        return Task(loss, classes, labels, f"labels of {name}, {classes} classes")
     classes = config.classes or DEFAULT_CLASSES
     return Task(loss, classes, None, f"labels of a random linear teacher, {classes} classes")
 
@@ -92,7 +95,8 @@ def learner_of(
         Parameters(one.weight, np.zeros(one.weight.shape[1], dtype) if one.bias is None else one.bias)
         for one in network
     ]
-    return Learner(layers, readout.astype(dtype), wirings, config.activation, task.loss, pool)
+    rescaled = frozenset(index for index, wiring in enumerate(wirings) if wiring.skip == 0)
+    return Learner(layers, readout.astype(dtype), list(wirings), config.activation, task.loss, pool, rescaled)
 
 
 def start_of(task: Task, learner: Learner, x: Array, labels: Array) -> Start:

@@ -31,7 +31,6 @@ Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
 
 
-
 # Products of a layer on the way back, beside the one on the way forward.
 BACK = 2
 
@@ -151,17 +150,20 @@ def _forward(
     """Take `h` through the layers of a segment, with statistics; of `new` layers, of their weights too."""
     layers: list[Parameters] = []
     inverses: list[Array | None] = []
+    stream = h
     for group in trace.groups(segment):
         for index in group:
             layers.append(network[index])
-            inverses.append(_one_forward(experiment, layers[-1], index, h, trace, pool))
+            stream = h if experiment.wirings[index].opens else stream
+            inverses.append(_one_forward(experiment, layers[-1], index, h, stream, trace, pool))
             h = trace.of(index)[1]
             steps.advance()
         some = [records[index] for index in group]
         if new:
             take([record.weight for record in some], _stacked(layers[-len(group) :]), pool)
-        plain = experiment.wirings[group.start].skip is None
-        record_forward(some, experiment.config.activation, *trace.stack(group), pool, plain)
+        wiring = experiment.wirings[group.start]
+        activation = wiring.acting(experiment.config.activation)
+        record_forward(some, activation, *trace.stack(group), pool, plain=wiring.skip is None)
     pool.finish()
     return layers, inverses
 
@@ -172,18 +174,21 @@ def _stacked(layers: Sequence[Parameters]) -> Array:
 
 
 def _one_forward(
-    experiment: Experiment, layer: Parameters, index: int, h: Array, trace: Trace, pool: Workers
+    experiment: Experiment, layer: Parameters, index: int, h: Array, stream: Array, trace: Trace, pool: Workers
 ) -> Array | None:
-    return mlp.forward(layer, experiment.config.activation, h, trace.of(index), pool, experiment.wirings[index])
+    """`stream` is what the branch that the layer is of was given, if it is of any."""
+    wiring = experiment.wirings[index]
+    return mlp.forward(layer, experiment.config.activation, h, trace.of(index), pool, wiring, stream)
 
 
 def _replayed(
     experiment: Experiment, network: Sequence[Parameters], segment: range, h: Array, trace: Trace, pool: Workers
 ) -> _Held:
     """The same again, for what it leaves in the trace."""
-    layers, inverses = [network[index] for index in segment], []
+    layers, inverses, stream = [network[index] for index in segment], [], h
     for index, layer in zip(segment, layers, strict=True):
-        inverses.append(_one_forward(experiment, layer, index, h, trace, pool))
+        stream = h if experiment.wirings[index].opens else stream
+        inverses.append(_one_forward(experiment, layer, index, h, stream, trace, pool))
         h = trace.of(index)[1]
     return layers, inverses
 
@@ -208,6 +213,8 @@ class _Back:
         self._exponent = 0
         self._g = self._room(len(records) - 1)
         self._g[-1] = g
+        # dL/dh at the end of the branch that the way back is in.
+        self._stream: Array | None = None
 
     def _room(self, layer: int) -> Array:
         """Room for dL/dh of a layer and those before it whose statistics are taken with it."""
@@ -225,12 +232,15 @@ class _Back:
     def _through(
         self, group: range, layers: Sequence[Parameters], inverses: Sequence[Array | None], h_in: Sequence[Array]
     ) -> None:
-        (z, h), g, wiring = self._trace.stack(group), self._g, self._experiment.wirings[group.start]
+        (z, h), g = self._trace.stack(group), self._g
         below = self._room(group.start - 1) if group.start else None
-        delta = z if wiring.norm is None else np.empty_like(z)
+        delta = z if self._experiment.wirings[group.start].norm is None else np.empty_like(z)
         inner = []
         for place in reversed(range(len(group))):
+            wiring = self._experiment.wirings[group[place]]  # alike but for scales that were learned
             self._rescale(group[place], g[place])
+            if wiring.skip is not None:
+                self._stream = g[place]
             weight = layers[place].weight if group[place] else None
             under = g[place - 1] if place else None if below is None else below[-1]
             passed, out = (z[place], h[place]), (delta[place], under)
@@ -244,17 +254,23 @@ class _Back:
                     self._pool,
                     wiring,
                     inverses[place],
+                    self._stream,
                 )
             )
+            self._stream = None if wiring.opens else self._stream
             self._steps.advance(BACK)
         self._record(group, g, delta, h_in, inner[::-1])
         if below is not None:
             self._g = below
 
     def _rescale(self, index: int, g: Array) -> None:
-        step = self._wanted[index] - self._exponent if self._wanted else mlp.growth(g, self._pool)
+        carried = [g] if self._stream is None else [g, self._stream]
+        step = self._wanted[index] - self._exponent if self._wanted else mlp.growth(carried, self._pool)
         if step:
             mlp.rescale(g, step, self._pool)
+        if step and self._stream is not None:
+            self._stream = self._stream.copy()  # its statistics are still to be taken, in the unit that it had
+            mlp.rescale(self._stream, step, self._pool)
         self._exponent += step
         self.exponents[index] = self._exponent
 

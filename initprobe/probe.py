@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from initprobe.meanfield.samples import InputMoments
 from initprobe.networks import draw_network, fit_share, hold_network
 from initprobe.objective import Start, learner_of, start_of, train, with_loss
 from initprobe.passes import BACK, Progress, Steps, Trace, probe_batch
+from initprobe.reports.notebook import progress_bar
 from initprobe.results import LayerStats, ProbeResult, Training
 from initprobe.rewire import apart_for, fix_for
 from initprobe.summary import summarise, with_fitting
@@ -34,12 +35,13 @@ Array = npt.NDArray[Any]
 
 
 def run(config: ProbeConfig, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
-    """Prepare and measure one experiment: `measure(prepare(config))`.
+    """Prepare and measure one experiment: `measure(prepare(config))`, with a bar in a notebook.
 
     Raises:
         ConfigError: the experiment cannot be run; in one line, what is wrong and what to do.
     """
-    return measure(prepare(config), threads=threads, progress=progress)
+    with progress_bar("probing") as bar:
+        return measure(prepare(config), threads=threads, progress=progress or bar)
 
 
 def measure(experiment: Experiment, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
@@ -82,7 +84,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
             description=describe(config, experiment.sizes, experiment.batch),
             environment=environment(threads),
             elapsed_s=time.perf_counter() - started,
-            theory_note=no_theory(config),
+            theory_note=no_theory(config, experiment.sizes),
             depth_scales=scales,
             layers=layers,
             loss=loss,
@@ -161,7 +163,9 @@ def _trained(experiment: Experiment, trace: Trace, pool: Workers, steps: Steps) 
     course = train(learner, batch_at, config.train_steps, config.learning_rate, lambda: steps.advance(step))
     after = None
     if course.diverged_at is None:
-        after = _measured_again(experiment, learner.layers, streams, trace, pool)
+        after = _measured_again(
+            replace(experiment, learned=tuple(learner.wirings)), learner.layers, streams, trace, pool
+        )
     return Training(
         steps=config.train_steps,
         learning_rate=config.learning_rate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -100,6 +100,10 @@ class Recommendation(Record):
     verdict: tuple[Finding, ...]
     command: str | None
 
+    def in_a_line(self) -> str:
+        """The recommendation in a sentence."""
+        return self.summary
+
 
 def recommend(
     act: str | Spec | Activation,
@@ -128,7 +132,8 @@ def recommend(
     if layers > MOST_LAYERS:
         raise ConfigError(f"layers: must be at most {MOST_LAYERS:,} here, not {shown(layers)}; ask for fewer layers")
     # What is the default is not named in the command line.
-    fields = {"act": act, "layers": layers, "width": None if width == DEFAULT_WIDTH else width, "seed": seed}
+    shown_width = None if width == DEFAULT_WIDTH else width
+    fields: dict[str, Any] = {"act": act, "layers": layers, "width": shown_width, "seed": seed}
     net = Net.of(ProbeConfig(init="lecun", **fields), (width,) * (layers + 1), InputMoments.noise())
     choice = choose(net, goal)
     config = ProbeConfig(init=choice.weights.name, batch=BATCH, **fields)

@@ -61,7 +61,7 @@ def customary(activation: Activation) -> tuple[str, ...]:
 
 def _candidates(config: ProbeConfig, sick: ProbeConfig) -> Iterator[ProbeConfig]:
     """The same experiment with customary weights and zero biases."""
-    yield from _others(config, (*customary(config.activation), *_gains(config.activation)), sick)
+    yield from _others(config, (*customary(config.activation), *level_gains(config.activation)), sick)
 
 
 def _others(config: ProbeConfig, inits: Sequence[str], sick: ProbeConfig) -> Iterator[ProbeConfig]:
@@ -81,7 +81,7 @@ def _same(one: Initializer, other: Initializer, config: ProbeConfig) -> bool:
     return alike and (one.distribution.name, one.mean) == (other.distribution.name, other.mean)
 
 
-def _gains(activation: Activation) -> Iterator[str]:
+def level_gains(activation: Activation) -> Iterator[str]:
     """LeCun weights with the gain that keeps q = 1, and with the one at the edge of chaos where that is stable."""
     yield f"lecun:gain={gain_row(activation).forward:.4g}"
     point = critical_line(activation, 0.0)
@@ -257,14 +257,18 @@ def _rounded(low: float, high: float) -> Array:
     return np.round(np.arange(math.ceil(low / unit), high / unit) * unit, 12)
 
 
-_DEFAULTS = ("layers", "width", "input_width", "batch", "batches", "draws", "seed", "dtype", "norm", "branch_scale")
+_DEFAULTS = (
+    *("layers", "width", "input_width", "batch", "batches", "draws", "seed", "dtype"),
+    *("norm", "block", "branch_scale"),
+)
 _LOSS_FIELDS = ("loss", "classes", "labels", "train_steps", "learning_rate")
 _FLAGS = ("residual", "zero_init_last", "standardize", "full_weight_gradient")
 
 
 def command_line(config: ProbeConfig) -> str:
     """The `initprobe run` line of an experiment: what differs from the defaults is named."""
-    words = ["initprobe", "run", "--init", str(config.init), "--act", str(config.act)]
+    source = ["--init", str(config.init)] if config.weights is None else ["--weights", str(config.weights)]
+    words = ["initprobe", "run", *source, "--act", str(config.act)]
     if config.bias_init is not None:
         words += ["--bias-init", _name(config.bias_init)]
     if config.widths is not None:
@@ -273,7 +277,7 @@ def command_line(config: ProbeConfig) -> str:
         value = getattr(config, field)
         if value != ProbeConfig.model_fields[field].default:
             words += [f"--{field.replace('_', '-')}", str(value)]
-    if str(config.input) != "gaussian":
+    if str(config.input) != "gaussian" and config.input != config.weights:
         words += ["--input", str(config.input)]
     words += [f"--{flag.replace('_', '-')}" for flag in _FLAGS if getattr(config, flag)]
     changed = config.thresholds.model_dump(exclude_defaults=True)

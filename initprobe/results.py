@@ -25,6 +25,7 @@ Severity = Literal["info", "warning", "error"]
 ModuleKind = Literal["linear", "convolution", "activation", "normalisation", "attention", "other"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_LONGEST_LINE = 120  # characters of a part in a line
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _BY_GRAVITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
 TENSORS = (
@@ -46,6 +47,18 @@ class Record(BaseModel):
     """A frozen part of a result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null", serialize_by_alias=True)
+
+    def __repr__(self) -> str:
+        line = self.in_a_line()
+        return f"<{type(self).__name__}: {line if len(line) <= _LONGEST_LINE else f'{line[:_LONGEST_LINE]} ...'}>"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def in_a_line(self) -> str:
+        """What it says in short: its numbers and words, but no lists and no parts."""
+        plain = ((name, value) for name, value in self if isinstance(value, bool | int | float | str))
+        return ", ".join(f"{name} {f'{value:.4g}' if isinstance(value, float) else value}" for name, value in plain)
 
 
 class Histogram(Record):
@@ -193,7 +206,7 @@ class LayerStats(Record):
         gradient_to_weight_ratio: rms(dL/dW) / rms(W); null for all-zero weights.
         weight: W.
         preactivation: z, what phi is given: h W + b, after the norm where there is one.
-        output: h = phi(z); in a residual net the sum of the layer's input and its scaled branch.
+        output: h = phi(z); where a residual branch ends, the sum of what it was given and s times its own end.
         preactivation_gradient: dL/dz, before it goes back through the norm.
         output_gradient: dL/dh; N(0, 1) at the last layer by construction.
         weight_gradient: dL/dW, summed over the samples of all batches.
@@ -205,6 +218,7 @@ class LayerStats(Record):
         name: qualified name of the module that holds W, in a model of somebody's own; null in a net of `initprobe run`.
         kind: what kind of module that is; null where there is no name.
         activation: class of the module that made h of z; null where none was seen, and where there is no name.
+        inside_branch: the layer is in a residual branch of several layers, and not its last: its h is no sum yet.
     """
 
     layer: Annotated[int, Field(ge=1)]
@@ -226,6 +240,7 @@ class LayerStats(Record):
     name: str | None = None
     kind: ModuleKind | None = None
     activation: str | None = None
+    inside_branch: bool = False
 
     def tensor(self, name: str) -> TensorStats:
         """The statistics of a tensor of `TENSORS` by name."""
@@ -370,6 +385,18 @@ class Training(Record):
     layers: tuple[LayerStats, ...] | None
 
 
+class Ignored(Record):
+    """Why a finding does not count: somebody has said so.
+
+    Attributes:
+        reason: in their words.
+        until: the last day of it, as 2027-03-01; null for no end.
+    """
+
+    reason: str
+    until: str | None
+
+
 class Finding(Record):
     """One thing that a rule of `diagnosis` saw in a result.
 
@@ -385,6 +412,7 @@ class Finding(Record):
             Rank collapse, if there is nothing graver, has one under which inputs stay apart. For a model of somebody's
             own it is a line of PyTorch.
         module: qualified name of the module at fault; null in a net of `initprobe run`.
+        ignored: why it does not count; null for one that does.
     """
 
     rule: str
@@ -395,6 +423,7 @@ class Finding(Record):
     cause: str
     fix: str | None
     module: str | None = None
+    ignored: Ignored | None = None
 
 
 class Description(Record):
@@ -474,6 +503,11 @@ class ProbeResult(Record):
         """Number of independent networks behind each average."""
         return len(self.layers[0].output.variance_by_draw)
 
+    @property
+    def stream(self) -> tuple[LayerStats, ...]:
+        """The layers but those inside of residual branches: their h, and its gradient, are the signal's own."""
+        return tuple(layer for layer in self.layers if not layer.inside_branch)
+
     def series(self, tensor: str, statistic: str = "variance") -> list[float]:
         """A statistic of a tensor over the layers, NaN where it is null: `series("output", "std")`."""
         values = (getattr(layer.tensor(tensor), statistic) for layer in self.layers)
@@ -500,19 +534,29 @@ class ProbeResult(Record):
             ) from None
 
     def figure(self, kind: str = "summary") -> Figure:
-        """A matplotlib figure: `summary`, `output`, `gradient`, `depth`; `fitting` or `training` if there was any."""
+        """A matplotlib figure: `summary`, `output`, `gradient`, `depth`; `fitting` or `training` if there was any.
+
+        Raises:
+            UnknownNameError: another kind; says which there are. A `KeyError` too.
+        """
         from initprobe.reports.figures import draw
 
         return draw(self, kind)
 
-    def table(self) -> str:
-        """The table that `initprobe run` prints, as plain text."""
+    def table(self, width: int | None = None) -> str:
+        """The table that `initprobe run` prints, as plain text; sentences are folded into `width` columns, if given."""
         from initprobe.reports.tables import plain_text
 
-        return plain_text(self)
+        return plain_text(self, width)
 
     def _repr_html_(self) -> str:
         """A notebook shows the table and the summary picture."""
-        from initprobe.reports.figures import notebook_html
+        from initprobe.reports.notebook import block
 
-        return notebook_html(self)
+        return block(self)
+
+    def in_a_line(self) -> str:
+        """The verdict and the network."""
+        gravest = self.diagnosis[0] if self.diagnosis and not self.healthy else None
+        verdict = "signal survives" if gravest is None else f"{gravest.name} from layer {gravest.layer}"
+        return f"{verdict}; {self.description.title}; {self.description.shape}"

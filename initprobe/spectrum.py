@@ -138,6 +138,10 @@ class Spectrum(Record):
     layers: tuple[SpectrumStats, ...]
     end_to_end: tuple[SpectrumStats, ...]
 
+    def in_a_line(self) -> str:
+        """The verdict and the network."""
+        return f"{self.verdict}; {self.description.title}"
+
 
 def check_samples(samples: int) -> None:
     """Refuse a number of inputs that is none.
@@ -183,6 +187,8 @@ def measure(
     check_samples(samples)
     if experiment.config.norm == "batch":
         raise ConfigError("norm: batch norm mixes the samples, so none has a Jacobian of its own; use layer or none")
+    if experiment.config.block > 1:
+        raise ConfigError("block: Jacobians are taken layer by layer, and a skip over several has none; use block 1")
     threads = checked_threads(threads)
     config, total = experiment.config, experiment.config.draws * len(experiment.fans)
     found = _Found(experiment)
@@ -293,7 +299,7 @@ def _add_layer(
 
 def _result(experiment: Experiment, samples: int, found: _Found) -> Spectrum:
     config = experiment.config
-    note = _no_theory(config)
+    note = _no_theory(config, experiment.sizes)
     alone, together = ({}, {}) if note else _predictions(experiment, found.inputs())
     sizes = experiment.sizes
     layers = tuple(
@@ -318,13 +324,14 @@ def _result(experiment: Experiment, samples: int, found: _Found) -> Spectrum:
     )
 
 
-def _no_theory(config: ProbeConfig) -> str | None:
+def _no_theory(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
     """Why there is no prediction for these weights, in words; None where there is one."""
     if not config.is_plain:
         return "no prediction: free probability is worked out here for nets without norm and skips"
-    if config.initializer.mean and config.initializer.distribution.gaussian_limit:
+    gaussian = config.initializer.distribution.gaussian_limit
+    if gaussian and any(rule.weight_mean for rule in rules_of(config, sizes)):
         return "no prediction: weights with a mean add a singular value that stands apart from all others"
-    return no_theory(config)
+    return no_theory(config, sizes)
 
 
 def _predictions(

@@ -29,9 +29,10 @@ def summarise(
     """Statistics of all layers; `widths` starts with the input's."""
     statuses = _statuses(records, activation, wirings)
     tensors = _tensors(records, statuses)
+    seen = zip(records, statuses, tensors, wirings, strict=True)
     return tuple(
-        _layer(number, record, (widths[number - 1], widths[number]), status, found, activation)
-        for number, (record, status, found) in enumerate(zip(records, statuses, tensors, strict=True), start=1)
+        _layer(number, record, (widths[number - 1], widths[number]), status, found, wiring, activation)
+        for number, (record, status, found, wiring) in enumerate(seen, start=1)
     )
 
 
@@ -81,28 +82,33 @@ def _statuses(
     """
     found: list[dict[str, Status]] = [{} for _ in records]
     below: Sources = []
+    stream: Sources = []
     for record, status, wiring in zip(records, found, wirings, strict=True):
-        normed = wiring.norm is not None
+        normed, own = wiring.norm is not None, wiring.acting(activation)
+        stream = below if wiring.opens else stream
         weight = (record.weight, _status(record.weight, []))
         status["weight"] = weight[1]
         status["preactivation"] = _status(record.preactivation, [*below, weight], zero_is_true=normed)
         z = (record.preactivation, status["preactivation"])
-        sources = [z] if wiring.skip is None else [z, *below]
-        status["output"] = _status(record.output, sources, zero_is_true=_all_dead(record, activation), affine=False)
+        sources = [z] if wiring.skip is None else [z, *stream]
+        status["output"] = _status(record.output, sources, zero_is_true=_all_dead(record, own), affine=False)
         below = [(record.output, status["output"])]
     above: Sources = []
+    around: Sources = []
     for index in reversed(range(len(records))):
         record, status, wiring = records[index], found[index], wirings[index]
+        own = wiring.acting(activation)
         normed = any(by.norm is not None for by in wirings[index + 1 : index + 2])
         status["output_gradient"] = _status(record.output_gradient, above, zero_is_true=normed)
         g = (record.output_gradient, status["output_gradient"])
-        flat = _all_dead(record, activation) or _all_saturated(record)
+        around = [g] if wiring.skip is not None else around
+        flat = _all_dead(record, own) or _all_saturated(record) or wiring.skip == 0
         z = (record.preactivation, status["preactivation"])
         status["preactivation_gradient"] = _status(record.preactivation_gradient, [g, z], zero_is_true=flat)
         delta = (record.preactivation_gradient, status["preactivation_gradient"])
         h = [(records[index - 1].output, found[index - 1]["output"])] if index else []
         status["weight_gradient"] = _status(record.weight_gradient, [*h, delta], zero_is_true=wiring.norm is not None)
-        above = [delta, (record.weight, status["weight"])] if wiring.skip is None else [g, delta]
+        above = [*around, delta] if wiring.opens else [delta, (record.weight, status["weight"])]
     return found
 
 
@@ -149,6 +155,7 @@ def _layer(
     fans: tuple[int, int],
     status: dict[str, Status],
     tensors: dict[str, TensorStats],
+    wiring: Wiring,
     activation: Activation,
 ) -> LayerStats:
     weight, gradient = tensors["weight"].rms, tensors["weight_gradient"].rms
@@ -159,7 +166,8 @@ def _layer(
         status=worst(iter(status.values())),
         correlation=_mean_or_none(record.correlations),
         gradient_to_weight_ratio=gradient / weight if weight and gradient is not None else None,
-        **tensors | {"output": _output_stats(record, tensors["output"], activation)},
+        inside_branch=wiring.inside,
+        **tensors | {"output": _output_stats(record, tensors["output"], wiring.acting(activation))},
     )
 
 

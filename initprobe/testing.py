@@ -2,39 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from initprobe.ignores import Ignore
     from initprobe.results import Finding, ProbeResult
 
+Reason = str | tuple[str, str]
 
-def assert_healthy(model: Any, x: Any, allow: Collection[str] = (), **options: Any) -> ProbeResult:
+
+def assert_healthy(
+    model: Any,
+    x: Any,
+    allow: Collection[str] = (),
+    *,
+    ignore: Mapping[str, Reason] | None = None,
+    known: str | Path | None = None,
+    **options: Any,
+) -> ProbeResult:
     """Fail unless the signal and its gradient survive in a PyTorch model, as `initprobe.torch.probe` sees them.
 
     Args:
         model: any `torch.nn.Module`; left exactly as found.
         x: what it is called with.
         allow: rules that may be broken: `("dead-units",)`. What is only info, as `rank-collapse` is, never fails.
+        ignore: what does not count, with the reason, and perhaps the last day of it:
+            `{"saturated@3": "by design", "dead-units@encoder.*": ("narrow on purpose", "2027-03-01")}`.
+        known: a file of known findings, as `initprobe torch --write-known FILE` makes one.
         options: further arguments of `initprobe.torch.probe`.
 
     Returns:
-        What was measured.
+        What was measured; findings that do not count say why, and `notes` says which of `ignore` found nothing.
 
     Raises:
-        AssertionError: something above info was found; the message is the finding and the table.
-        UnknownNameError: `allow` names no rule.
+        AssertionError: something above info was found, or the last day of what is ignored is over; the message is the
+            finding and the table.
+        ConfigError: `allow` or `ignore` names no rule, a reason is missing, or the file is wrong.
     """
     __tracebackhide__ = True  # pytest shows the line of the test, not this one
     from initprobe.diagnosis import RULES
+    from initprobe.ignores import apply, expired, living
     from initprobe.torch import probe
+    from initprobe.vocabulary import counted
 
     allowed = {RULES[name].name for name in ((allow,) if isinstance(allow, str) else allow)}
-    result = probe(model, x, **options)
-    found = [one for one in result.diagnosis if one.severity != "info" and one.rule not in allowed]
-    if found:
-        raise AssertionError("\n".join([*map(_words, found), "", result.table()]))
-    return result
+    asked = _asked(ignore or {})
+    ignores = asked + _read(known)
+    result, used = apply(probe(model, x, **options), ignores, options.get("thresholds"))
+    found = [one for one in counted(result) if one.severity != "info" and one.rule not in allowed]
+    if faults := [*map(_words, found), *expired(ignores)]:
+        raise AssertionError("\n".join([*faults, "", result.table()]))
+    idle = tuple(f"{one.source}: matches nothing; drop it" for one in living(asked) if one not in used)
+    return result.model_copy(update={"notes": result.notes + idle})
+
+
+def _asked(ignore: Mapping[str, Reason]) -> list[Ignore]:
+    from initprobe.ignores import make_ignore, parse_target
+
+    parts = {text: (given, None) if isinstance(given, str) else given for text, given in ignore.items()}
+    return [
+        make_ignore(*parse_target(text), reason, until, f"ignore {text!r}") for text, (reason, until) in parts.items()
+    ]
+
+
+def _read(known: str | Path | None) -> list[Ignore]:
+    if known is None:
+        return []
+    from initprobe.sweep.known import read_known
+
+    return read_known(Path(known))
 
 
 def _words(finding: Finding) -> str:

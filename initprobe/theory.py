@@ -19,7 +19,8 @@ from initprobe.meanfield.quadrature import Array
 from initprobe.meanfield.samples import InputMoments, gauss_rule
 from initprobe.meanfield.spread import UNKNOWN, LayerSpread, Spread, spread
 from initprobe.meanfield.wired import predict_wired
-from initprobe.results import Histogram, LayerStats
+from initprobe.own_init import OwnInitializer
+from initprobe.results import TENSORS, Histogram, LayerStats
 from initprobe.results import LayerTheory as Prediction
 from initprobe.weights import Layer as Given
 from initprobe.wiring import wirings
@@ -31,14 +32,19 @@ _GIVEN_NODES = 12
 _QUANTILES, _BISECTIONS = 2000, 60
 
 
-def no_theory(config: ProbeConfig) -> str | None:
-    """Why mean-field theory says nothing about these weights, in words; None where it does."""
+def no_theory(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
+    """Why mean-field theory says nothing about these weights, in words; None where it does.
+
+    `sizes` are the input's features and the units of each layer.
+    """
     init = config.initializer
+    if isinstance(init, OwnInitializer) and (fault := _own_fault(init, sizes)):
+        return f"no mean-field prediction: {fault}"
     if config.network is not None and config.network.fault is not None:
         return f"no mean-field prediction: {config.network.fault}"
     if init.fit is not None:
         return f"no mean-field prediction: {init.name} weights depend on the data"
-    if not config.is_plain and init.mean:
+    if not config.is_plain and any(one.weight_mean for one in rules_of(config, sizes)):
         return (
             f"no mean-field prediction: {init.name} weights have a mean, and of normalised and residual nets theory "
             "knows those without"
@@ -49,6 +55,14 @@ def no_theory(config: ProbeConfig) -> str | None:
         f"no mean-field prediction: {init.name} weights do not make a wide layer's pre-activations Gaussian and "
         "independent from unit to unit"
     )
+
+
+def _own_fault(init: OwnInitializer, sizes: Sequence[int]) -> str | None:
+    """Which layers' weights do not look independent, and why; None where all do."""
+    for fans in dict.fromkeys(itertools.pairwise(sizes)):
+        if fault := init.law(*fans).fault:
+            return f"{init.name} at {fans[0]} -> {fans[1]} does not look independent: {fault}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,7 @@ def foresee(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, sam
 
     `sizes` are the input's features and the units of each layer.
     """
-    if no_theory(config):
+    if no_theory(config, sizes):
         return None
     with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
         if not config.is_plain:
@@ -195,14 +209,17 @@ def rule(config: ProbeConfig, fans: tuple[int, int]) -> Layer:
     """What theory needs to know of a `fans = (fan_in, fan_out)` layer, from the rules its weights are sampled by."""
     init, bias = config.initializer, config.bias_initializer
     bias_variance = bias.variance(*fans)
-    kurtosis, kinship = init.distribution.fourth(fans[0])
+    mean, orthogonal, (kurtosis, kinship) = init.mean, init.distribution.orthogonal, init.distribution.fourth(fans[0])
+    if isinstance(init, OwnInitializer):
+        law = init.law(*fans)
+        mean, orthogonal, kurtosis = law.mean, law.orthogonal, law.kurtosis
     return Layer(
         *fans,
         weight_variance=init.variance(*fans),
-        weight_mean=init.mean,
+        weight_mean=mean,
         bias_variance=bias_variance,
         bias_mean=bias.mean,
-        orthogonal=init.distribution.orthogonal,
+        orthogonal=orthogonal,
         kurtosis=kurtosis,
         kinship=kinship,
         bias_nodes=bias_nodes(bias.distribution, math.sqrt(bias_variance)),
@@ -213,11 +230,10 @@ def _prediction(
     config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread, shares: tuple[float, ...] | None
 ) -> Prediction:
     return Prediction(
-        preactivation_variance=_number(theory.preactivation_variance),
-        output_variance=_number(theory.output_variance),
-        preactivation_gradient_variance=_number(theory.preactivation_gradient_variance),
-        output_gradient_variance=_number(theory.output_gradient_variance),
-        weight_gradient_variance=_number(theory.weight_gradient_variance),
+        **{
+            name: _number(getattr(theory, name), zero_is_true=config.zero_init_last or config.branch_factor == 0)
+            for name in (f"{tensor}_variance" for tensor in TENSORS if tensor != "weight")
+        },
         correlation=_finite(theory.correlation),
         output_spread=_finite(noise.output.averaged(config.draws).sd),
         output_gradient_spread=_finite(noise.output_gradient.averaged(config.draws).sd),
@@ -231,9 +247,9 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _number(variance: float) -> float | None:
-    """A variance, or None where it left the float range."""
-    return float(variance) if math.isfinite(variance) and variance > 0 else None
+def _number(variance: float, zero_is_true: bool) -> float | None:
+    """A variance, or None where it left the float range; one of 0 may be that of a branch that starts at 0."""
+    return float(variance) if math.isfinite(variance) and (variance > 0 or (zero_is_true and variance == 0)) else None
 
 
 def _z(layer: LayerStats, predicted: float, noise: Spread) -> float | None:

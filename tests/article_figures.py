@@ -1,13 +1,9 @@
 """The README's figures: `python tests/article_figures.py` redraws them into .github/figures/."""
 
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 import initprobe
@@ -19,7 +15,6 @@ from initprobe.sweep.plan import load
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / ".github" / "figures"
-DIGITS = "digits.npy"
 
 
 @dataclass(frozen=True)
@@ -68,41 +63,24 @@ PICTURES = (
         "pretraining",
         tuple(f"{init}-{act}-10x100-digits" for act in ("sigmoid", "tanh") for init in ("xavier", "autoencoder")),
         "comparison",
-        (f"input={DIGITS}", "standardize=true"),
+        ("input=digits", "standardize=true"),
     ),
 )
 
 
-@contextmanager
-def digits() -> Iterator[None]:
-    """A working directory that has the digits of scikit-learn (Alpaydin & Kaynak 1998, UCI) as a file."""
-    from sklearn.datasets import load_digits
-
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            np.save(DIGITS, load_digits().data)
-            yield
-        finally:
-            os.chdir(before)
-
-
 def experiments() -> dict[str, initprobe.ProbeConfig]:
-    """The experiments that the README shows, by name; to be run among the `digits`."""
-    with digits():
-        return {name: config for picture in PICTURES for name, config in picture.configs().items()}
+    """The experiments that the README shows, by name."""
+    return {name: config for picture in PICTURES for name, config in picture.configs().items()}
 
 
 def redraw() -> None:
     """Run every experiment and keep its numbers, and draw every picture."""
     FIGURES.mkdir(parents=True, exist_ok=True)
-    with digits():
-        for picture in PICTURES:
-            results = {name: initprobe.run(config) for name, config in picture.configs().items()}
-            (FIGURES / f"{picture.name}.png").write_bytes(render(picture.draw(list(results.values())), "png"))
-            for name, result in results.items():
-                (FIGURES / f"{name}.json").write_text(result.to_json())
+    for picture in PICTURES:
+        results = {name: initprobe.run(config) for name, config in picture.configs().items()}
+        (FIGURES / f"{picture.name}.png").write_bytes(render(picture.draw(list(results.values())), "png"))
+        for name, result in results.items():
+            (FIGURES / f"{name}.json").write_text(result.to_json())
 
 
 if __name__ == "__main__":

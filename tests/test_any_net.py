@@ -33,6 +33,9 @@ FIELDS = st.fixed_dictionaries(
     optional={
         "norm": st.sampled_from(["layer", "batch"]),
         "residual": st.just(True),
+        "block": st.sampled_from([2, 5]),
+        "branch_scale": st.sampled_from([0, 1e30, "1/L"]),
+        "zero_init_last": st.just(True),
         "bias_init": st.sampled_from(["normal:std=1", "constant:value=-5"]),
         "batches": st.just(2),
         "loss": st.sampled_from(["mse", "cross-entropy"]),

@@ -12,13 +12,13 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "plain", "errors", "averages", "numbers", "machine", "files", "archives",
+    "plain", "errors", "averages", "numbers", "characters", "machine", "files", "archives",
     "normals", "registry", "grammar", "importing", "activations", "flats", "functions",
-    "fits", "initializers", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "weights",
-    "recognition", "meanfield", "tuning", "config",
-    "engine", "memory", "results", "diagnosis", "digest", "reports", "describe", "summary", "theory", "depth", "remedy",
-    "rewire", "objective", "experiment", "passes", "networks", "environment", "probe", "torch", "testing",
-    "spectrum", "frameworks", "choice", "recommend", "sweep", "cli", "__main__",
+    "fits", "initializers", "datasets", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "own_init",
+    "weights", "recognition", "glossary", "meanfield", "tuning", "config_fields", "config",
+    "engine", "memory", "results", "vocabulary", "arithmetic", "diagnosis", "digest", "ignores", "reports", "describe",
+    "summary", "theory", "depth", "remedy", "rewire", "objective", "experiment", "passes", "networks", "environment",
+    "probe", "torch", "spectrum", "frameworks", "choice", "recommend", "sweep", "testing", "cli", "__main__",
 ]  # fmt: skip
 # Inside a package, imports follow this order.
 INSIDE = {
@@ -40,11 +40,16 @@ INSIDE = {
         "binning",
         "strips",
         "words",
+        "names",
+        "console",
+        "elision",
         "tables",
         "figures",
+        "notebook",
         "drawer",
         "charts",
         "spectra",
+        "seedwise",
         "sweep_table",
         "readings",
         "sheets",
@@ -53,6 +58,7 @@ INSIDE = {
         "sweep_maps",
         "sweep_figures",
         "export",
+        "junit",
     ],
     "torch": [
         "kinds",
@@ -76,8 +82,11 @@ INSIDE = {
         "layout",
         "overrides",
         "expand",
+        "configs",
         "wishes",
         "plan",
+        "known",
+        "packing",
         "database",
         "lock",
         "rows",
@@ -86,6 +95,7 @@ INSIDE = {
         "runner",
         "remote",
         "sources",
+        "judging",
         "rounding",
         "diff",
     ],
@@ -93,6 +103,8 @@ INSIDE = {
         "options",
         "outputs",
         "progress",
+        "annotations",
+        "gate",
         "sweep_output",
         "sweep_figures",
         "run",
@@ -112,12 +124,13 @@ INSIDE = {
         "merge",
         "schema",
         "validate",
+        "completion",
         "app",
     ],
 }  # fmt: skip
 HOMES = {
     "click": ["cli/"],
-    "rich": ["cli/", "reports/tables.py", "reports/sweep_table.py"],
+    "rich": ["cli/", "reports/console.py", "reports/elision.py", "reports/tables.py", "reports/sweep_table.py"],
     "matplotlib": [
         "reports/figures.py",
         "reports/charts.py",

@@ -6,12 +6,14 @@ import math
 from typing import Any
 
 import pytest
-from sweep_files import SMALL, loaded
+from sweep_files import SMALL, loaded, refusal
 
 import initprobe
 from initprobe.errors import ConfigError
+from initprobe.ignores import apply, make_ignore
 from initprobe.results import LayerStats, ProbeResult
-from initprobe.sweep.checks import CHECKED, LAYER_NUMBERS, RATES, Breach, Check, applied, check_name, judge
+from initprobe.sweep.checks import Breach, Check, applied, judge
+from initprobe.vocabulary import LAYER_NUMBERS, NAMES, RATES, check_name
 
 LAYERS = 4
 
@@ -51,10 +53,11 @@ def test_every_checked_name_is_one_of_a_result(relu):
         for part in name.split("."):
             node = None if node is None else node[part]
         assert node is None or isinstance(node, int | float), name
-    leaves = {name for name in LayerStats.model_fields if isinstance(dumped[name], int | float)} - {"layer"}
-    assert leaves <= set(CHECKED)
-    assert "output.percentiles.p50" in CHECKED and "theory.z" in CHECKED and len(RATES) == 6
-    assert not {"output.status", "output.histogram", "output.variance_by_draw", "layer"} & set(CHECKED)
+    leaves = {name for name in LayerStats.model_fields if isinstance(dumped[name], int | float)}
+    leaves -= {"layer", "inside_branch"}
+    assert leaves <= set(NAMES)
+    assert "output.percentiles.p50" in NAMES and "theory.z" in NAMES and len(RATES) == 6
+    assert not {"output.status", "output.histogram", "output.variance_by_draw"} & set(NAMES)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
@@ -230,6 +233,93 @@ def test_a_check_says_itself(checks):
         "output.mean at layer 1, 3: at most 2.5 where act=relu, layers=4",
         "healthy: true",
     ]
+
+
+VERDICTS = [
+    ("survives", None),
+    ("vanishing-output", None),  # a verdict that is expected
+    ("[vanishing-output]", "vanishing-output"),
+    ("[dead-units, VANISHING_gradient]", "vanishing-gradient"),
+    ("[dead-units, saturated]", None),
+    ("{not: [saturated, vanishing-output]}", "vanishing-output"),
+    ("{max_severity: info}", "vanishing-output (error)"),
+    ("{max_severity: note}", "vanishing-output (error)"),
+    ("{max_severity: warning}", "vanishing-output (error)"),
+    ("{max_severity: note, where: {act: relu}}", None),
+    ("[{is: survives, where: {act: tanh}}, dead-units]", "vanishing-output"),
+]
+
+
+@pytest.fixture(scope="module")
+def collapsed() -> ProbeResult:
+    return _run(init="normal:std=0.01", act="tanh")
+
+
+@pytest.mark.parametrize(("asked", "found"), VERDICTS)
+def test_the_verdict_can_be_checked(collapsed, checks, asked, found):
+    expected = {"survives": "vanishing-output"}.get(asked, found)
+    breaches = judge(checks(f"{{verdict: {asked}}}"), collapsed)
+    assert [breach.value for breach in breaches] == ([expected] if expected else [])
+    fine = _run(init="xavier", act="tanh")
+    assert fine.healthy
+    expects_a_fault = asked == "vanishing-output"
+    assert bool(judge(checks(f"{{verdict: {asked}}}"), fine)) is expects_a_fault
+
+
+def test_a_broken_verdict_says_where_and_what_was_asked(collapsed, checks):
+    (first, second) = judge(checks("{verdict: [vanishing-output, vanishing-gradient]}"), collapsed)
+    assert str(first) == "verdict at layer 1 is vanishing-output, not free of vanishing-output"
+    assert str(second) == "verdict at layer 4 is vanishing-gradient, not free of vanishing-gradient"
+    (breach,) = judge(checks("{verdict: dead-units}"), _run(init="xavier", act="tanh"))
+    assert str(breach) == "verdict is survives, not dead-units"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "\n  verdict:\n    - dead-units\n    - vanishing-outptu",
+            "a.yaml:7: unknown rule 'vanishing-outptu'. Did you mean",
+        ),
+        ("\n  verdict: surviv", "a.yaml:5: unknown verdict 'surviv'. Did you mean 'survives'?"),
+        ("\n  verdict: true", "a.yaml:5: verdict: takes survives, a rule"),
+        ("\n  verdict: [0.1, 2]", "a.yaml:5: verdict: takes survives, a rule"),
+        ("\n  verdict:\n    max_severity: grave", "a.yaml:6: checks.verdict.max_severity: input should be"),
+        ("\n  verdict:\n    not: [saturated]\n    layers: 2", "a.yaml:5: verdict: speaks of all layers at once"),
+        ("\n  verdict: {is: survives, max_severity: info}", "a.yaml:5: checks.verdict: give one of is, not"),
+        ("\n  healthy: survives", "a.yaml:5: healthy: takes true or false"),
+        ("\n  output.mean: {max_severity: info}", "a.yaml:5: output.mean: takes min and max"),
+        ("\n  output.mean: [saturated]", "a.yaml:5: output.mean: takes min and max"),
+    ],
+)
+def test_verdicts_that_are_none_are_refused_with_their_line(tmp_path, text, words):
+    assert refusal(tmp_path, f"{SMALL}checks:{text}\n").startswith(words)
+
+
+def test_a_check_knows_its_line(tmp_path):
+    verdicts, bounds = "\n    - saturated\n    - dead-units", "\n    - [0, 1]\n    - {max: 2}"
+    text = f"{SMALL}checks:\n  verdict:{verdicts}\n  output.mean:{bounds}\n"
+    assert [check.line for check in loaded(tmp_path, text).checks] == [6, 7, 9, 10]
+    by_option = loaded(tmp_path, text, "checks.output.mean=[0, 1]").checks
+    assert [check.line for check in by_option] == [6, 7, None]
+    assert [check.line for check in loaded(tmp_path, text, "checks={verdict: survives}").checks] == [None]
+
+
+def test_what_is_of_the_whole_run_can_be_bounded(collapsed, relu, checks):
+    assert [breach.value for breach in judge(checks("{layer: {min: 2}}"), collapsed)] == [1.0]
+    fine = _run(init="xavier", act="tanh")
+    assert (judge(checks("{layer: {min: 2}}"), fine), applied(checks("{layer: {min: 2}}"), fine)) == ((), frozenset())
+    (breach,) = judge(checks("{elapsed_s: {max: 0}}"), relu)
+    assert breach.value == relu.elapsed_s
+
+
+def test_ignored_findings_do_not_count(collapsed, checks):
+    ignored = [make_ignore(rule, (), "by design", None, "it") for rule in ("vanishing-output", "vanishing-gradient")]
+    for number, left in ((2, []), (1, ["vanishing-gradient"])):
+        marked, used = apply(collapsed, ignored[:number])
+        assert used == set(ignored[:number])
+        assert [breach.value for breach in judge(checks("{verdict: survives}"), marked)] == left
+        assert bool(judge(checks("{healthy: true}"), marked)) is bool(left)
 
 
 def test_a_record_of_ones_own_can_be_judged(checks):

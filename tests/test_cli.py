@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from conftest import files_below
 
@@ -281,7 +282,8 @@ def test_without_standard_error_there_is_no_progress_to_show(monkeypatch):
 
 def test_ctrl_c_exits_130_and_leaves_nothing(tmp_path):
     process = program("run", "--init", "xavier", "--act", "tanh", "--width", 2000, "--draws", 100, cwd=tmp_path)
-    time.sleep(2)
+    while psutil.Process(process.pid).num_threads() < 2 and process.poll() is None:
+        time.sleep(0.05)  # NumPy starts threads, and is loaded by the command itself
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130

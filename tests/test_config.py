@@ -17,7 +17,7 @@ from initprobe.config import ProbeConfig
 from initprobe.errors import ConfigError
 from initprobe.grammar import Spec
 from initprobe.initializers import INITIALIZERS
-from initprobe.inputs import INPUTS
+from initprobe.inputs import DATASETS, INPUTS
 
 
 def _config(**fields: Any) -> ProbeConfig:
@@ -63,9 +63,11 @@ def test_every_activation_is_accepted_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(INPUTS))
-def test_every_noise_is_accepted_by_name(name: str) -> None:
-    noise = _config(input=name).noise
-    assert noise is not None and noise.name == name
+def test_every_input_is_accepted_by_name(name: str) -> None:
+    config = _config(input=name)
+    source = config.noise or config.dataset
+    assert source is INPUTS[name] or (source is not None and source.name == name)
+    assert (config.noise is None) == (name in DATASETS)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,7 @@ DUMPED: list[dict[str, Any]] = [
 def test_a_dump_is_json_and_makes_the_same_experiment(fields: dict[str, Any]) -> None:
     config = _config(**fields)
     dumped = json.loads(json.dumps(config.model_dump(mode="json"), allow_nan=False))
-    assert set(dumped) == set(ProbeConfig.model_fields) - {"weights"}  # there are none
+    assert set(dumped) == set(ProbeConfig.model_fields) - {"weights", "block"}  # as in older stores
     assert ProbeConfig(**dumped) == config
     assert json.loads(config.model_dump_json()) == dumped
 

@@ -117,7 +117,7 @@ def spoilt(path, key, value, payloads):
 def here(monkeypatch):
     """Sweeps work in this process: what is tested is what they do before and after."""
     here = Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1)
-    monkeypatch.setattr("initprobe.sweep.runner.local_workers", lambda jobs: here)
+    monkeypatch.setattr("initprobe.sweep.runner.local_workers", lambda *_: here)
 
 
 @pytest.fixture(params=[*DAMAGE, *HIDDEN])

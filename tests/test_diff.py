@@ -1,6 +1,7 @@
 """`initprobe diff`: two sets of results, run by run."""
 
 import json
+import xml.etree.ElementTree as xml
 
 import numpy as np
 import pytest
@@ -231,6 +232,51 @@ def test_strangers_are_told_apart(initprobe, swept):
     done = initprobe("sweep", "mine.yaml", "-j", "1", "--no-figures", "-o", "wide", "--set", "width=31")
     assert done.code == 0
     assert "the first two differ in: width: 30 -> 31" in initprobe("diff", "old", "wide").out
+
+
+def test_a_gate_that_compared_nothing_fails(initprobe, swept):
+    assert initprobe("sweep", "mine.yaml", "-j", "1", "--no-figures", "-o", "wide", "--set", "width=31").code == 0
+    for rule in ("verdict", "missing", "figures", "output.variance:10%", "output.variance_per_layer"):
+        done = initprobe("diff", "old", "wide", "--fail-on", rule, "--junit", "x.xml")
+        assert (done.code, len(done.err.splitlines())) == (1, 1), rule
+        assert xml.parse(swept / "x.xml").find("testsuite").get("failures") != "0"
+    assert "nothing was compared" in initprobe("diff", "old", "wide", "--fail-on", "verdict").err
+    assert initprobe("diff", "old", "wide").code == 0  # no gate
+    (swept / "none.json").write_text('{"schema": 1, "runs": []}')
+    assert initprobe("diff", "none.json", "new", "--fail-on", "verdict").code == 1
+
+
+def test_a_number_that_no_run_has_is_no_gate(initprobe, swept):
+    done = initprobe("diff", "old", "new", "--fail-on", "verdict", "--fail-on", "training.final_loss")
+    assert (done.code, done.err) == (
+        1, "Error: --fail-on training.final_loss: no run has this number, so nothing was compared\n"
+    )  # fmt: skip
+    assert initprobe("diff", "old", "new", "--fail-on", "output.dead_fraction").code == 0  # half of the runs have it
+    assert initprobe("sweep", "mine.yaml", "-j", "1", "--no-figures", "-o", "t", "--where", "act=tanh").code == 0
+    assert initprobe("diff", "t", "t", "--fail-on", "output.dead_fraction").code == 1
+
+
+def test_rates_are_compared(initprobe, swept):
+    assert initprobe("diff", "old", "new", "--fail-on", "output.variance_per_layer:0%").code == 0
+    result, rates = run(ProbeConfig(init="he", act="relu", **SMALL)), [0.0, 0.2]
+    sides = [changed(result, 3, "output", variance_log10=result.layers[0].output.variance_log10 + r) for r in rates]
+    (found,) = differences(*sides, "output.variance_per_layer:20%")
+    # Over two steps: 10^0.1 is 1.2589.
+    assert (found.old, found.new, found.layer) == ("1", "1.25893", None)
+
+
+def test_junit_of_a_gate(initprobe, swept):
+    assert initprobe("sweep", "mine.yaml", "-j", "1", "--no-figures", "-o", "less", "--where", "act=tanh").code == 0
+    done = initprobe("diff", "old", "less", "--fail-on", "missing", "--junit", "-")
+    assert done.code == 1
+    suite = xml.fromstring(done.out).find("testsuite")
+    assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "4", "failures": "2", "errors": "0", "skipped": "0"
+    }  # fmt: skip
+    assert "missing" in suite.find("testcase/failure").get("message")
+    assert initprobe("diff", "old", "less", "--junit", "x.xml").code == 2
+    assert initprobe("diff", "nowhere", "less", "--fail-on", "missing", "--junit", "x.xml").code == 0
+    assert xml.parse(swept / "x.xml").find("testsuite").get("tests") == "0"
 
 
 def test_files_of_other_kinds_are_refused_in_one_line(tmp_path):

@@ -14,7 +14,8 @@ import pytest
 from scipy import stats
 
 from initprobe.errors import ConfigError, InputError
-from initprobe.inputs import INPUTS, Noise, gaussian, read_table, standardized, uniform
+from initprobe.inputs import NOISES as SHIPPED
+from initprobe.inputs import Noise, gaussian, read_table, standardized, uniform
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DTYPES = (np.float32, np.float64)
@@ -301,7 +302,7 @@ def _drawn(noise: Noise, shape: tuple[int, int], dtype: type = np.float64, seed:
 
 
 NOISES = [
-    *INPUTS.values(),
+    *SHIPPED,
     gaussian(std=0.5, mean=-3),
     gaussian(correlation=0.5),
     gaussian(std=2, correlation=0.9, mean=1),

@@ -15,8 +15,9 @@ from sweep_files import HEAD, SMALL, loaded
 
 from initprobe.config import ProbeConfig
 from initprobe.errors import ConfigError
+from initprobe.sweep.configs import shipped
 from initprobe.sweep.layout import Range
-from initprobe.sweep.plan import Plan, load, shipped
+from initprobe.sweep.plan import Plan, load
 from initprobe.sweep.runs import Run
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from article_figures import FIGURES, PICTURES, ROOT, digits, experiments
+from article_figures import FIGURES, PICTURES, ROOT, experiments
 from click.testing import CliRunner
 
 import initprobe
@@ -17,6 +17,7 @@ from initprobe.experiment import prepare
 from initprobe.networks import first_network
 from initprobe.sweep.diff import FIGURES as DRAWN
 from initprobe.sweep.diff import Rule, broken
+from initprobe.sweep.known import read_known
 from initprobe.sweep.plan import load
 from initprobe.sweep.store import open_store
 
@@ -41,8 +42,6 @@ def write_files(directory):
 
 @pytest.mark.parametrize("line", marked(COMMAND_LINES, "initprobe torch"))
 def test_every_command_runs(line, tmp_path):
-    sklearn = pytest.importorskip("sklearn.datasets")
-    np.save(tmp_path / "digits.npy", sklearn.load_digits().data)
     initprobe.run(initprobe.ProbeConfig(init="he", act="relu", layers=2, width=9, batch=9)).to_json()
     home = tmp_path / "initprobe-out" / "xavier-tanh-10x500"
     home.mkdir(parents=True)
@@ -103,7 +102,13 @@ def test_every_picture_is_shown_and_kept():
 def test_pictures_have_not_drifted(name):
     """A thousandth of what is drawn, and what rounding on another processor does to it."""
     kept = initprobe.ProbeResult.from_json((FIGURES / f"{name}.json").read_text())
-    with digits():
-        now = initprobe.run(experiments()[name])
+    now = initprobe.run(experiments()[name])
     assert now.description == kept.description
     assert not list(broken(name, Rule(DRAWN, 1e-3), kept, now))
+
+
+def test_the_file_of_known_findings_is_one(tmp_path):
+    (text,) = (block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "# known.yaml" in block)
+    (tmp_path / "known.yaml").write_text(text)
+    (known,) = read_known(tmp_path / "known.yaml")
+    assert (known.rule, known.layers, known.reason) == ("dead-units", ((3, 3),), "narrow on purpose")

@@ -170,7 +170,10 @@ def named(**fields):
             {"symmetric", "dead-layer", "vanishing-gradient"},
         ),
         ({"init": "constant:value=0.3", "act": "relu", "layers": 5, "norm": "layer"}, {"symmetric", "dead-layer"}),
-        ({"init": "ones", "act": "tanh", "layers": 5, "norm": "batch"}, {"symmetric"}),
+        (
+            {"init": "ones", "act": "tanh", "layers": 5, "norm": "batch"},
+            {"symmetric", "exploding-gradient"},
+        ),
     ],
 )
 @pytest.mark.any_processor
@@ -180,11 +183,12 @@ def test_the_verdict(fields, truth):
 
 
 def test_the_verdict_names_the_norm_and_not_the_weights():
+    """And the fix keeps it: skips round it are what holds."""
     result = run(ProbeConfig(init="he", act="relu", layers=40, norm="batch", **SMALL))
     finding = result.diagnosis[0]
     assert finding.evidence.startswith("each layer multiplies the variance of dL/dh by 1.")
     assert "batch norm divides gradients" in finding.cause
-    assert "--norm" not in finding.fix
+    assert "--norm batch" in finding.fix and "--residual" in finding.fix
 
 
 def test_orthogonal_weights_and_uniform_biases_have_a_theory_too():

@@ -17,6 +17,7 @@ from sweep_runs import DEADLY_SEED, DeadlyPool, numbers, placed, small, states, 
 
 from initprobe.engine.workers import available_threads
 from initprobe.errors import ConfigError, OutputError
+from initprobe.memory import cost
 from initprobe.sweep import pool, runner
 from initprobe.sweep.pool import Workers
 from initprobe.sweep.runner import execute, local_workers, shard
@@ -483,9 +484,27 @@ def test_shards_part_the_runs():
     runs = small(40)
     parts = [shard(runs, f"{part}/3") for part in (1, 2, 3)]
     assert sorted(run.key for part in parts for run in part) == sorted(run.key for run in runs)
-    assert all(parts)
-    more = small(60)
-    assert {run.key for run in parts[0]} <= {run.key for run in shard(more, "1/3")}
+    assert [[run.position for run in part] for part in parts] == [
+        sorted(run.position for run in part) for part in parts
+    ]
+
+
+@pytest.mark.parametrize(("count", "parts"), [(10, 2), (10, 4), (10, 3), (7, 7), (3, 5), (1, 1), (40, 16)])
+def test_shards_are_even_whatever_the_order(count, parts):
+    """Whole runs cannot be dealt out more evenly than to within one."""
+    runs = small(count)
+    dealt = [shard(runs, f"{part}/{parts}") for part in range(1, parts + 1)]
+    assert sum(map(len, dealt)) == len({run.key for part in dealt for run in part}) == count
+    assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
+    turned = [shard(runs[::-1], f"{part}/{parts}") for part in range(1, parts + 1)]
+    assert [{run.key for run in part} for part in turned] == [{run.key for run in part} for part in dealt]
+
+
+def test_shards_cost_about_the_same():
+    """Dealt by cost, two parts differ by no more than the dearest run."""
+    runs = [*small(9), *small(9, layers=20), *small(9, layers=200)]
+    costs = [sum(cost(run.config).flops for run in shard(runs, f"{part}/2")) for part in (1, 2)]
+    assert abs(costs[0] - costs[1]) <= max(cost(run.config).flops for run in runs)
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3", "1/²", "1/" + "9" * 5000, "1/3\n"])

@@ -4,7 +4,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import zlib
 
 import pytest
 from sweep_runs import numbers, placed, small, states, swept
@@ -12,6 +11,7 @@ from sweep_runs import numbers, placed, small, states, swept
 from initprobe import ProbeConfig
 from initprobe.errors import ConfigError, InputError, OutputError
 from initprobe.grammar import Spec
+from initprobe.sweep.packing import unpack
 from initprobe.sweep.runs import run_key
 from initprobe.sweep.store import Payload, open_store, read_store
 
@@ -55,7 +55,7 @@ def test_runs_come_back_in_order_with_what_was_found(path, payload):
         assert [ProbeConfig.model_validate_json(row.config) for row in rows] == [run.config for run in runs]
         assert rows[0].elapsed_s == payload.elapsed_s and rows[2].elapsed_s is None
         assert rows[0].digest.model_dump_json() == payload.digest and rows[2].digest is None
-        assert store.result(runs[0].key).to_json().encode() == zlib.decompress(payload.result)
+        assert store.result(runs[0].key).to_json().encode() == unpack(payload.result)
         assert [row.key for row, _ in store.results()] == [run.key for run in runs[:2]]
         assert [row.key for row in store.rows([runs[2].key, "no such", runs[0].key])] == [runs[2].key, runs[0].key]
         with pytest.raises(InputError, match="not done"):
@@ -360,7 +360,7 @@ def test_merging_counts_results_that_differ(tmp_path, payload):
     with open_store(one) as store, read_store(two) as more:
         merged = store.absorb(more)
         assert (merged.taken, merged.known, merged.differing) == (0, 2, 2)
-        assert store.result(runs[0].key).to_json().encode() == zlib.decompress(payload.result)
+        assert store.result(runs[0].key).to_json().encode() == unpack(payload.result)
 
 
 def test_merge_command(initprobe, tmp_path, payload):

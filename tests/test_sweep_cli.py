@@ -110,7 +110,7 @@ def test_check_fails_with_what_broke(sweep):
     assert outcome.code == 1
     assert "init=normal:std=0.001 seed=0" in outcome.err
     assert "output.variance at layer 1 is" in outcome.err
-    assert "::error title=initprobe check,file=a.yaml::init=normal" in outcome.out
+    assert "::error title=initprobe check,file=a.yaml,line=10::init=normal" in outcome.out
     sound = sweep("check", "--where", "init=xavier")
     assert sound.code == 0, sound.err
     assert "all 1 checks hold" in sound.err

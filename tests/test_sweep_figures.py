@@ -502,9 +502,10 @@ def test_shipped_sweep_is_drawn_whole_and_again_the_same(initprobe, tmp_path):
 
 
 def test_a_failed_run_costs_no_picture(initprobe, tmp_path):
+    """A run that needs 10^7 x 10^7 weights is refused for its memory."""
     text = (
-        "version: 1\nname: t\ndefaults: {act: relu, init: he, width: 9, batch: 9, draws: 1}\n"
-        "grid: {layers: [1, 2], input_width: [9, 10000000000]}\n"
+        "version: 1\nname: t\ndefaults: {act: relu, init: he, batch: 9, draws: 1, input_width: 9}\n"
+        "grid: {layers: [2, 3], width: [9, 10000000]}\n"
     )
     (tmp_path / "t.yaml").write_text(text)
     outcome = initprobe("sweep", "t.yaml", "-j", "1", "--out", "o")

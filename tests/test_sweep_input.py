@@ -29,7 +29,7 @@ def sweep(initprobe, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "textmine.py").write_text(MINE)
     monkeypatch.setattr(
-        "initprobe.sweep.runner.local_workers", lambda jobs: Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1)
+        "initprobe.sweep.runner.local_workers", lambda *_: Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1)
     )
 
     def call(text, *args, command="sweep"):

@@ -21,8 +21,10 @@ from typing import Any
 
 import click
 
+from initprobe.characters import adapt
 from initprobe.errors import InitprobeError
 from initprobe.plain import message
+from initprobe.registry import suggestion
 
 COMMANDS = {
     "run": "initprobe.cli.run",
@@ -43,6 +45,7 @@ COMMANDS = {
     "validate": "initprobe.cli.validate",
     "schema": "initprobe.cli.schema",
 }
+PROGRAM = "initprobe"
 EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
 _LAST_STREAM, _ERROR = 2, "Error: "
 OBJECTS_TO_COLLECT_AT = 50_000
@@ -57,6 +60,15 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         home = COMMANDS.get(cmd_name)
         return None if home is None else import_module(home).command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named first; one that does not exist is told with the nearest that does."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {name!r}.{suggestion(name, list(COMMANDS)) or ' `initprobe -h` shows all.'}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -96,6 +108,10 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the program and exit with the code that its outcome has."""
+    if (instruction := os.environ.get(f"_{PROGRAM.upper()}_COMPLETE")) is not None:
+        from initprobe.cli.completion import complete
+
+        sys.exit(complete(cli, instruction))
     # Imports and pictures make objects by the hundred thousand, hardly any of them garbage: looking through them all
     # again and again is a tenth of a run.
     gc.set_threshold(OBJECTS_TO_COLLECT_AT)
@@ -104,8 +120,7 @@ def main(args: Sequence[str] | None = None) -> None:
     os.environ["MPLBACKEND"] = "agg"
     _fill_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an ASCII terminal shows ? for a block character
+        adapt(stream)
     sys.exit(_outcome(args))
 
 
@@ -122,7 +137,7 @@ def _fill_closed_streams() -> None:
 
 def _outcome(args: Sequence[str] | None) -> int:
     try:
-        return int(cli.main(args, prog_name="initprobe", standalone_mode=False) or 0)
+        return int(cli.main(args, prog_name=PROGRAM, standalone_mode=False) or 0)
     except click.Abort:
         click.echo("Interrupted; no file is half-written.", err=True)
         return EXIT_INTERRUPTED

@@ -3,97 +3,237 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from initprobe.cli.run import DEFAULT_OUT
-from initprobe.cli.sweep import STORE_FILE, finish, run_plan, sweep_options
-from initprobe.cli.sweep_output import table_options
-from initprobe.plain import visible
+from initprobe.cli.gate import Gate, expired_cases, gate_from, gate_options
+from initprobe.cli.options import Choice
+from initprobe.cli.sweep import finish, run_plan, sweep_options
+from initprobe.cli.sweep_output import Beside, table_options
 
 if TYPE_CHECKING:
+    from initprobe.reports.junit import Case
+    from initprobe.results import Ignored, ProbeResult
     from initprobe.sweep.checks import Breach
+    from initprobe.sweep.judging import Judged, JudgedRun
     from initprobe.sweep.plan import Plan
     from initprobe.sweep.rows import Row
+    from initprobe.sweep.store import Store
+
+_MOST_ROWS = 50
+_HEADINGS = ("run", "layer", "number", "is", "limit")
 
 
 @click.command("check")
 @sweep_options
 @table_options
-@click.option("--annotate", type=click.Choice(["github"]), help="Mark each breach where the CI service shows it.")
+@gate_options
+@click.option("--annotate", type=Choice(["github"]), help="Mark each breach where the CI service shows it.")
 def command(annotate: str | None, **options: Any) -> None:
-    """Run CONFIG and exit with 1 if one of its `checks` does not hold, 3 if a run failed.
+    """Run CONFIG and exit with 1 if one of its checks fails.
+
+    The exit code is 3 if a run failed.
+
+    --ignore and --known take names of numbers too: output.variance@1.
 
     \b
     Examples:
       initprobe check mine.yaml
       initprobe check mine.yaml --no-figures --annotate github --markdown - >> "$GITHUB_STEP_SUMMARY"
+      initprobe check mine.yaml --junit report.xml --known known.yaml
     """
-    from initprobe.errors import CheckFailed, ConfigError
+    from initprobe.cli.outputs import write_text
+    from initprobe.errors import ConfigError
+    from initprobe.reports.junit import junit
     from initprobe.sweep.plan import load
+    from initprobe.vocabulary import NAMES
 
     plan = load(options["config"], options["overrides"], options["where"])
     if not plan.checks:
         raise ConfigError(f"{plan.path}: no checks; write for example `checks: {{healthy: true}}`, or use `sweep`")
-    outcome, failed = run_plan(plan, options)
-    found, idle = _judged(plan, Path(options["out"] or f"{DEFAULT_OUT}/{plan.name}") / STORE_FILE, failed)
-    _report(plan, found, idle)
+    bench = _Bench(plan, gate_from(options, NAMES))
+    outcome, failed = run_plan(plan, options, bench.look)
+    _report(bench)
+    bench.gate.tell(fails=True, whole=not (options["where"] or options["shard"]))
     if annotate:
-        for row, breach in found:
-            place = f"title=initprobe check,file={_property(str(plan.path))}"
-            click.echo(f"::error {place}::{_escaped(f'{_name(row)}: {breach}')}")
-    finish(outcome, failed)
-    if found:
-        raise CheckFailed(f"{len(found)} checks do not hold; the first: {_name(found[0][0])}: {found[0][1]}")
+        _annotate(bench, "-" in (options["markdown"], options["export_csv"], options["export_json"], options["junit"]))
+    if options["junit"]:
+        write_text(options["junit"], junit(f"initprobe check {plan.name}", list(bench.cases())))
+    finish(outcome, [*failed, *bench.damage.values()])
+    _fail(bench)
 
 
-def _judged(plan: Plan, path: Path, failed: list[str]) -> tuple[list[tuple[Row, Breach]], list[str]]:
-    """What breaks the checks, and the checks that spoke of nothing; runs that cannot be read join the failed ones."""
-    from initprobe.sweep.checks import applied, judge
-    from initprobe.sweep.store import read_store
+class _Bench:
+    """The checks of a plan, and what they made of its runs."""
 
-    found: list[tuple[Row, Breach]] = []
-    spoke: set[str] = set()
-    with read_store(path) as store:
-        for row, result in store.results([run.key for run in plan.runs]):
-            found += [(row, breach) for breach in judge(plan.checks, result)]
-            spoke |= applied(plan.checks, result)
-        failed += store.damage.values()
-    return found, [str(check) for check in plan.checks if str(check) not in spoke]
+    def __init__(self, plan: Plan, gate: Gate) -> None:
+        self.plan, self.gate = plan, gate
+        self.rows: Sequence[Row] = ()
+        self.judged: list[Judged] = []
+        self.ignored: Counter[tuple[str, str]] = Counter()
+        self.damage: dict[str, str] = {}
+
+    def look(self, store: Store, rows: Sequence[Row]) -> Beside:
+        """Judge the runs, one in memory at a time."""
+        self.rows = rows
+        for row, result in store.results([row.key for row in rows]):
+            run = self._run(row, result, self.gate.ignores)
+            self.judged += run.checks
+            self.ignored.update(_ignored(run))
+        self.damage = dict(store.damage)
+        return Beside(self.markdown(), self._marked)
+
+    def _run(self, row: Row, result: ProbeResult, ignores: Sequence[Any]) -> JudgedRun:
+        """Judged; where what is found is to be written as known, then it is ignored at once."""
+        from initprobe.sweep.judging import judge_run, known_breaches, known_findings
+
+        gate = self.gate
+        run = judge_run(self.plan.checks, row, result, ignores)
+        gate.used |= run.used
+        if gate.write_to is None:
+            return run
+        for known in (known_findings, known_breaches):  # with the findings ignored, less may be broken
+            entries = list(known(run, gate.reason, gate.until))
+            gate.written += entries
+            ignores = [*ignores, *gate.as_ignores(entries)]
+            run = judge_run(self.plan.checks, row, result, ignores)
+        return run
+
+    def _marked(self, row: Row, result: ProbeResult) -> ProbeResult:
+        from initprobe.ignores import apply
+
+        return apply(result, self.gate.ignores)[0]
+
+    @property
+    def breaches(self) -> list[tuple[Judged, Breach]]:
+        """What does not hold and counts, run by run."""
+        return [(one, breach) for one in self.judged for breach in one.breaches]
+
+    @property
+    def headline(self) -> str:
+        """How many checks hold, each counted once for each run."""
+        broken = sum(bool(one.breaches) for one in self.judged)
+        return (
+            f"{broken:,} of {len(self.judged):,} checks do not hold"
+            if broken
+            else f"all {len(self.plan.checks)} checks hold"
+        )
+
+    @property
+    def idle(self) -> list[str]:
+        """The checks that spoke of nothing."""
+        spoke = {str(one.check) for one in self.judged}
+        return [str(check) for check in self.plan.checks if str(check) not in spoke]
+
+    def markdown(self) -> str:
+        """What does not hold, then what failed and what is ignored."""
+        from initprobe.reports.sweep_table import markdown_row
+
+        found = [(one.run, *_cells(breach)) for one, breach in self.breaches]
+        lines = [f"**{self.headline}**", ""]
+        if found:
+            lines += map(markdown_row, (_HEADINGS, ("---",) * len(_HEADINGS), *found[:_MOST_ROWS]))
+            lines += ["", f"{_MOST_ROWS} of {len(found):,} breaches", ""] if len(found) > _MOST_ROWS else [""]
+        lines += [f"- failed: {_name(row)}: {row.error}" for row in self.rows if row.error]
+        lines += [f"- {line}" for line in _ignored_lines(self)]
+        return "\n".join(lines).rstrip("\n") + "\n\n"
+
+    def cases(self) -> Iterator[Case]:
+        """One for each run and check, for each run that failed, and for what was never judged."""
+        from initprobe.reports.junit import Case
+
+        for row in self.rows:
+            if row.state == "failed" or row.key in self.damage:
+                yield Case(_name(row), "error", self.damage.get(row.key) or row.error or "failed")
+            elif row.state != "done":
+                yield Case(_name(row), "skipped", "not run")
+        yield from map(_case, self.judged)
+        yield from (Case(check, "skipped", "applies to no layer of any run") for check in self.idle)
+        yield from expired_cases(self.gate.expired())
 
 
-def _report(plan: Plan, found: Sequence[tuple[Row, Breach]], idle: Sequence[str]) -> None:
+def _name(row: Row) -> str:
+    from initprobe.sweep.judging import run_name
+
+    return run_name(row)
+
+
+def _cells(breach: Breach) -> tuple[str, ...]:
+    return str(breach.layer or ""), breach.name, breach.found, breach.bound
+
+
+def _case(one: Judged) -> Case:
+    from initprobe.reports.junit import Case
+
+    name = f"{one.run}: {one.check}"
+    if one.breaches:
+        return Case(name, "failure", "\n".join(map(str, one.breaches)))
+    if one.excused:
+        return Case(name, "skipped", "\n".join(f"ignored: {breach} ({why.reason})" for breach, why in one.excused))
+    return Case(name)
+
+
+def _ignored(run: JudgedRun) -> Iterator[tuple[str, str]]:
+    """What is ignored in a run, findings and breaches, with the reason and the last day."""
+    yield from ((one.rule, _words(one.ignored)) for one in run.result.diagnosis if one.ignored)
+    for one in run.checks:
+        yield from ((breach.name, _words(ignore.mark)) for breach, ignore in one.excused)
+
+
+def _words(mark: Ignored) -> str:
+    return f"{mark.reason}; until {mark.until}" if mark.until else mark.reason
+
+
+def _ignored_lines(bench: _Bench) -> list[str]:
+    """What is ignored, a line for each name and reason."""
+    times = {name: f", {count:,} times" if count > 1 else "" for name, count in bench.ignored.items()}
+    return [f"ignored: {name}{times[name, words]} ({words})" for name, words in bench.ignored]
+
+
+def _report(bench: _Bench) -> None:
     from rich.table import Table
 
     from initprobe.reports.tables import console
 
     to = console(sys.stderr)
-    for text in idle:
+    for text in bench.idle:
         to.print(f"note: the check {text} applies to no layer of any run", markup=False, soft_wrap=True)
-    if not found:
-        to.print(f"all {len(plan.checks)} checks hold", style="green")
+    for line in _ignored_lines(bench):
+        to.print(line, markup=False, soft_wrap=True)
+    if not bench.breaches:
+        if bench.judged:
+            to.print(bench.headline, style="green")
         return
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("run", "what broke"):
         table.add_column(heading, no_wrap=True)
-    for row, breach in found:
-        table.add_row(_name(row), str(breach))
+    for one, breach in bench.breaches:
+        table.add_row(one.run, str(breach))
     to.print(table)
 
 
-def _name(row: Row) -> str:
-    return visible(" ".join(f"{name}={value}" for name, value in row.axes.items())) or row.key[:8]
+def _annotate(bench: _Bench, piped: bool) -> None:
+    """On standard output, unless an export goes there; the service reads both."""
+    from initprobe.cli.annotations import error_annotation
+
+    for one, breach in bench.breaches:
+        text = error_annotation("initprobe check", f"{one.run}: {breach}", bench.plan.path, one.check.line)
+        click.echo(text, err=piped)
 
 
-def _escaped(text: str) -> str:
-    """As GitHub's workflow commands want it."""
-    broken = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    return visible(broken)
+def _fail(bench: _Bench) -> None:
+    """What the exit code should say of the checks."""
+    from initprobe.errors import CheckFailed
 
-
-def _property(text: str) -> str:
-    """The same for what stands before the message, where `:` and `,` end a value."""
-    return _escaped(text).replace(":", "%3A").replace(",", "%2C")
+    over = bench.gate.expired()
+    if bench.breaches:
+        one, breach = bench.breaches[0]
+        raise CheckFailed(f"{bench.headline}; the first: {one.run}: {breach}")
+    if over:
+        more = f"; and {len(over) - 1:,} more" if len(over) > 1 else ""
+        raise CheckFailed(f"{over[0]}{more}")
+    if bench.rows and not bench.judged:
+        raise CheckFailed("no check applies to any run, so nothing was checked; see `where` and the names of numbers")

@@ -33,7 +33,7 @@ def command(
     export_json: str | None,
     **options: Any,
 ) -> None:
-    """Run every initializer with every activation; print a row for each, worst first.
+    """Run initializers and activations side by side, worst first.
 
     \b
     Examples:

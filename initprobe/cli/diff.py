@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from initprobe.cli.sweep_output import tell_damage
 from initprobe.plain import visible
 
 if TYPE_CHECKING:
+    from initprobe.reports.junit import Case
     from initprobe.sweep.diff import Change, Pair, Rule
     from initprobe.sweep.sources import Kept
 
@@ -32,72 +34,117 @@ _HEADINGS = ("run", "number", "layer", "was", "is", "change")
     metavar="NAME[:TOL]",
     help="Exit with 1 where it changed: verdict, missing, figures:1%, output.variance:10%, theory.z:0.5; repeatable.",
 )
+@click.option("--junit", metavar="FILE|-", help="A case for each run as JUnit XML, for CI; needs --fail-on.")
 @click.option("--markdown", metavar="FILE|-", help="The table as Markdown, as for a CI step summary.")
-def command(old: str, new: str, asked: tuple[str, ...], markdown: str | None) -> None:
-    """Compare two sets of results run by run: each a sweep.db, JSON of `run`, `compare` or `sweep`, or a directory.
+def command(old: str, new: str, asked: tuple[str, ...], junit: str | None, markdown: str | None) -> None:
+    """Compare two sets of results run by run.
+
+    OLD and NEW are each a sweep.db, JSON of `run`, `compare` or `sweep`, or a directory.
 
     Runs of the same configuration belong together; two single results are compared whatever they are. A tolerance in
     percent is relative to the old number, any other is a distance; 1% without one. `figures` is all that pictures are
     drawn from, with histograms compared by how far entries have moved, in percent of their rms. OLD need not exist
-    yet: nothing is compared then, and all is well. Exits with 3 if a store is damaged at some runs.
+    yet: nothing is compared then, and all is well. If it does, a --fail-on that finds nothing to compare fails. Exits
+    with 3 if a store is damaged at some runs.
 
     \b
     Examples:
       initprobe diff baseline/sweep.db initprobe-out/mine --fail-on verdict --fail-on missing
       initprobe diff baseline.json initprobe-out/xavier-tanh-10x500 --fail-on output.variance:10%
     """
-    from initprobe.cli import outputs
-    from initprobe.errors import CheckFailed
+    from initprobe.cli.outputs import STDOUT, check_exports
+    from initprobe.errors import ConfigError
     from initprobe.files import check_file, kind_of
-    from initprobe.reports.tables import console
-    from initprobe.sweep.diff import DEFAULT_RULES, paired, parse_rule
-    from initprobe.sweep.sources import kept_runs
 
-    rules = tuple(map(parse_rule, asked)) or DEFAULT_RULES
-    outputs.check_exports([markdown], None)
+    if junit and not asked:
+        raise ConfigError("--junit: give --fail-on too; without it nothing can fail")
+    rules = _rules(asked)
+    check_exports([markdown, junit], None)
     now = _files(new)
     for path in now:
         check_file(path)
     if kind_of(Path(old)) == "nothing":
-        click.echo(f"{visible(old)}: no baseline yet, nothing to compare; keep {visible(new)} as one")
+        words = f"{visible(old)}: no baseline yet, nothing to compare; keep {visible(new)} as one"
+        click.echo(words, err=junit == STDOUT)
+        if junit:
+            _write_junit(junit, _Seen([], [], "", [], [], []))
         return
-    with kept_runs(_files(old)) as before, kept_runs(now) as after:
+    seen = _compared(_files(old), now, rules)
+    _tell(seen, markdown, junit)
+    tell_damage(seen.damage)
+    if asked:
+        _fail(seen)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Pairs of runs with their changes, what is said of them, what could not be compared, and damaged runs."""
+
+    pairs: Sequence[Pair]
+    changes: Sequence[Sequence[Change]]
+    headline: str
+    notes: Sequence[str]
+    idle: Sequence[str]
+    damage: Sequence[str]
+
+    @property
+    def found(self) -> list[Change]:
+        """All changes, run by run."""
+        return [change for each in self.changes for change in each]
+
+
+def _rules(asked: Sequence[str]) -> tuple[Rule, ...]:
+    from initprobe.sweep.diff import DEFAULT_RULES, parse_rule
+
+    return tuple(map(parse_rule, asked)) or DEFAULT_RULES
+
+
+def _compared(old: Sequence[Path], new: Sequence[Path], rules: Sequence[Rule]) -> _Seen:
+    from initprobe.errors import DamagedRun
+    from initprobe.sweep.diff import Comparison, paired
+    from initprobe.sweep.sources import kept_runs
+
+    comparison, pairs, changes = Comparison(rules), [], []
+    with kept_runs(old) as before, kept_runs(new) as after:
         damage = [kept.damage for kept in (*before, *after) if kept.damage]
         before, after = ([kept for kept in runs if not kept.damage] for runs in (before, after))
-        pairs, changes = _compared(paired(before, after), rules, damage)
-        headline = _headline(pairs, changes)
+        for pair in paired(before, after):
+            try:
+                changes.append(comparison.add(pair))
+                pairs.append(pair)
+            except DamagedRun as error:
+                damage.append(str(error))
         notes = _strangers(before, after, pairs)
-    found = [change for each in changes for change in each]
-    to = console(sys.stderr if markdown == outputs.STDOUT else sys.stdout)
-    to.print(headline, style="bold", markup=False, soft_wrap=True)
-    for note in notes:
+    return _Seen(pairs, changes, _headline(pairs, changes), notes, comparison.idle(), damage)
+
+
+def _tell(seen: _Seen, markdown: str | None, junit: str | None) -> None:
+    from initprobe.cli import outputs
+    from initprobe.reports.tables import console
+
+    found = seen.found
+    to = console(sys.stderr if outputs.STDOUT in (markdown, junit) else sys.stdout)
+    to.print(seen.headline, style="bold", markup=False, soft_wrap=True)
+    for note in seen.notes:
         to.print(visible(note), markup=False, soft_wrap=True)
     if found:
         to.print(_table(found[:_MOST_ROWS]))
     if len(found) > _MOST_ROWS:
         to.print(f"{_MOST_ROWS} of {len(found):,} changes", style="dim")
     if markdown:
-        outputs.write_text(markdown, _markdown(headline, found[:_MOST_ROWS]))
-    tell_damage(damage)
-    if asked and found:
+        outputs.write_text(markdown, _markdown(seen.headline, found[:_MOST_ROWS]))
+    if junit:
+        _write_junit(junit, seen)
+
+
+def _fail(seen: _Seen) -> None:
+    """One line for changes that were not allowed, or for what could not be compared."""
+    from initprobe.errors import CheckFailed
+
+    if found := seen.found:
         raise CheckFailed(f"{len(found):,} changes are more than was allowed; the first: {found[0]}")
-
-
-def _compared(
-    pairs: Sequence[Pair], rules: Sequence[Rule], damage: list[str]
-) -> tuple[list[Pair], list[tuple[Change, ...]]]:
-    """The pairs that can be compared, and what changed in each; a line joins `damage` for every one that cannot."""
-    from initprobe.errors import DamagedRun
-    from initprobe.sweep.diff import compare
-
-    whole, changes = [], []
-    for pair in pairs:
-        try:
-            changes.append(compare(pair, rules))
-            whole.append(pair)
-        except DamagedRun as error:
-            damage.append(str(error))
-    return whole, changes
+    if seen.idle:
+        raise CheckFailed(seen.idle[0])
 
 
 def _files(text: str) -> list[Path]:
@@ -159,3 +206,26 @@ def _markdown(headline: str, found: Sequence[Change]) -> str:
 
     rows = [_HEADINGS, ("---",) * len(_HEADINGS), *map(_cells, found)] if found else []
     return "\n".join([f"**{markdown_text(headline)}**", "", *map(markdown_row, rows)]) + "\n"
+
+
+def _write_junit(target: str, seen: _Seen) -> None:
+    from initprobe.cli.outputs import write_text
+    from initprobe.reports.junit import Case, junit
+
+    cases = [_case(pair, changes) for pair, changes in zip(seen.pairs, seen.changes, strict=True)]
+    cases += [Case("something to compare", "failure", line) for line in seen.idle]
+    cases += [Case("damaged", "error", line) for line in seen.damage]
+    write_text(target, junit("initprobe diff", cases))
+
+
+def _case(pair: Pair, changes: Sequence[Change]) -> Case:
+    from initprobe.reports.junit import Case
+
+    if changes:
+        return Case(pair.name, "failure", "\n".join(map(str, changes)))
+    if pair.old is None or pair.new is None:
+        return Case(pair.name, "skipped", f"only in {'NEW' if pair.old is None else 'OLD'}")
+    if pair.new.state.startswith("failed"):
+        return Case(pair.name, "error", pair.new.state)
+    both = pair.old.state == pair.new.state == "done"
+    return Case(pair.name) if both else Case(pair.name, "skipped", f"was {pair.old.state}, is {pair.new.state}")

@@ -12,12 +12,16 @@ import click
 
 if TYPE_CHECKING:
     from initprobe.activations import Activation
+    from initprobe.glossary import Word
     from initprobe.grammar import Spec
+    from initprobe.independence import Judged
     from initprobe.initializers import Initializer
+    from initprobe.own_init import OwnInitializer
     from initprobe.registry import Registry
 
 Line = tuple[str, str]
 _CURVE_REACH, _CURVE_POINTS = 4.0, 801
+_MOST_NAMES = 8
 _UNITS = click.IntRange(1, 1_000_000_000)
 _CURVE_Q = (0.1, 1.0, 4.0)
 
@@ -28,10 +32,11 @@ _CURVE_Q = (0.1, 1.0, 4.0)
 @click.option("--fan-out", type=_UNITS, metavar="M", help="Units of the layer.  [default: fan-in]")
 @click.option("--figure", metavar="FILE", help="Draw an activation and its slope over N(0, q); png, svg or pdf.")
 def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> None:
-    """Explain an initializer, an activation, an input or a rule of the verdict.
+    """Explain a name: of a rule, an initializer, a column, ...
 
     For an initializer: the distribution its rule gives at a layer's size. For an activation: its formula, where it
-    saturates, whether its units can die. For a rule: what it means, what it measures and what helps.
+    saturates, whether its units can die. For a rule: what it means, what it measures and what helps. For a column, a
+    symbol or a number of JSON and CSV: what it is.
 
     \b
     Examples:
@@ -39,26 +44,33 @@ def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> 
       initprobe explain torch_linear
       initprobe explain gelu --figure gelu.png
       initprobe explain mymodule:swish
+      initprobe explain mymodule:draw_weights --fan-in 300
       initprobe explain rank-collapse
+      initprobe explain chi_1
+      initprobe explain output.variance
     """
     from rich.text import Text
 
     from initprobe.cli import outputs
-    from initprobe.config import as_activation
     from initprobe.errors import UnknownNameError
+    from initprobe.functions import reference
+    from initprobe.grammar import parse_spec
     from initprobe.reports.tables import console
 
     if figure:
         outputs.figure_format(figure)
         outputs.check_exports([figure], None)
-    spec = as_activation(name)
-    homes = [registry for registry in _registries() if spec.name in registry]
-    if not homes and not _is_own(spec):
+    spec = reference(name, *registries()) or parse_spec(name)
+    homes = [registry for registry in registries() if spec.name in registry]
+    numbers = _numbers(name.strip(), bool(homes))
+    if not homes and not numbers and not _is_own(spec):
         raise UnknownNameError(_nowhere(spec))
     to = console(sys.stdout)
-    for kind, record in _own(spec) if _is_own(spec) else _meanings(homes, spec):
-        to.print(Text.assemble((record.name, "bold"), f", {kind}"), soft_wrap=True)
-        for label, text in _lines(record, (fan_in, fan_out or fan_in)):
+    records = _own(spec) if _is_own(spec) else _meanings(homes, spec) if homes else []
+    told = [(record.name, kind, list(_lines(record, (fan_in, fan_out or fan_in)))) for kind, record in records]
+    for title, kind, lines in (*told, *numbers):
+        to.print(Text.assemble((title, "bold"), f", {kind}"), soft_wrap=True)
+        for label, text in lines:
             to.print(f"  {label:<18}{text}", soft_wrap=True, markup=False)
     if figure:
         _draw(spec, Path(figure))
@@ -70,18 +82,40 @@ def _is_own(spec: Spec) -> bool:
 
 
 def _own(spec: Spec) -> list[tuple[str, Any]]:
-    from initprobe.config import activation_of
+    """An initializer if it is such a record or takes the four arguments of one, or else an activation."""
+    from initprobe.config import activation_of, initializer_of
+    from initprobe.importing import found_at
+    from initprobe.initializers import Initializer
+    from initprobe.own_init import takes_fans
 
+    found = None if spec.params else found_at(spec.name)
+    if isinstance(found, Initializer) or (callable(found) and takes_fans(found)):
+        return [("initializer", initializer_of(spec))]
     return [("activation", activation_of(spec))]
 
 
-def _registries() -> tuple[Registry[Any], ...]:
+def registries() -> tuple[Registry[Any], ...]:
+    """The tables of everything that has a name to explain."""
     from initprobe.activations import ACTIVATIONS
     from initprobe.diagnosis import RULES
+    from initprobe.glossary import WORDS
     from initprobe.initializers import INITIALIZERS
     from initprobe.inputs import INPUTS
 
-    return INITIALIZERS, ACTIVATIONS, INPUTS, RULES
+    return INITIALIZERS, ACTIVATIONS, INPUTS, RULES, WORDS
+
+
+def _numbers(name: str, is_known: bool) -> list[tuple[str, str, list[Line]]]:
+    """What a name of JSON means; of the last part of several, unless `is_known` by another meaning."""
+    from initprobe.reports.names import json_names, short_names
+
+    names, ending = json_names(), short_names().get(name, [])
+    if name not in names and (is_known or not ending):
+        return []
+    words = names[name if name in names else ending[0]]
+    of = [("of", part) for part in words[:-1]] if name in names else []
+    where = [] if name in names else [("as in", ", ".join(ending))]
+    return [(name, "name in JSON and CSV", [*of, ("meaning", words[-1]), *where])]
 
 
 def _meanings(homes: Sequence[Registry[Any]], spec: Spec) -> list[tuple[str, Any]]:
@@ -116,30 +150,79 @@ def _meant(registry: Registry[Any], spec: Spec) -> Any:
 
 def _nowhere(spec: Spec) -> str:
     from initprobe.registry import suggestion
+    from initprobe.reports.names import json_names
 
-    known = [n for registry in _registries() for r in registry.values() for n in (r.name, *r.aliases)]
-    hint = suggestion(spec.name, known) or " `initprobe list initializers` and `initprobe list activations` show all."
-    return f"unknown name {spec.name!r}.{hint}"
+    records = [record for registry in registries() for record in registry.values()]
+    known = [n for record in records for n in (record.name, *record.aliases)]
+    hint = suggestion(spec.name, [*known, *json_names()]) or _mentioned(spec.name, records)
+    return f"unknown name {spec.name!r}.{hint or ' `initprobe list initializers` and the like show all.'}"
+
+
+def _mentioned(text: str, records: Sequence[Any]) -> str:
+    """The names whose meaning has all of these words."""
+    words = text.lower().split()
+    texts = {record.name: f"{record.name} {getattr(record, 'meaning', '')}".lower() for record in records}
+    found = [name for name, about in texts.items() if words and all(word in about for word in words)]
+    return f" It is in what these mean: {', '.join(found[:_MOST_NAMES])}." if found else ""
 
 
 def _lines(record: Any, fans: tuple[int, int]) -> Iterator[Line]:
     from initprobe.activations import Activation
     from initprobe.diagnosis import Rule
+    from initprobe.glossary import Word
     from initprobe.initializers import Initializer
+    from initprobe.own_init import OwnInitializer
 
     if record.aliases:
         yield "also", ", ".join(record.aliases)
+    if isinstance(record, Word):
+        yield from _word_lines(record)
+        return
     if isinstance(record, Rule):
         yield from (("meaning", record.meaning), ("measured", record.measurement), ("remedy", record.remedy))
     else:
         yield "formula", record.formula
-    if isinstance(record, Initializer):
+    if isinstance(record, OwnInitializer):
+        yield from _own_lines(record, fans)
+    elif isinstance(record, Initializer):
         yield from _initializer_lines(record, fans)
     elif isinstance(record, Activation):
         yield from _activation_lines(record)
     if params := getattr(record, "params", None):
         yield "parameters", ", ".join(f"{key}={value}" for key, value in params.items())
     yield "source", record.reference
+
+
+def _own_lines(init: OwnInitializer, fans: tuple[int, int]) -> Iterator[Line]:
+    """The variance as measured, at three sizes, so that it shows which fan it goes by."""
+    from initprobe.errors import ConfigError
+
+    for fan_in, fan_out in (fans, (2 * fans[0], fans[1]), (fans[0], 2 * fans[1])):
+        try:
+            law = init.law(fan_in, fan_out)
+        except ConfigError as error:
+            if (fan_in, fan_out) == fans:
+                raise
+            yield f"at {fan_in} -> {fan_out}", str(error)
+            continue
+        products = f"{fan_in * law.variance:.4g} / fan_in, {fan_out * law.variance:.4g} / fan_out"
+        mean = f"mean {law.mean:.4g}, " if law.mean else ""
+        yield f"at {fan_in} -> {fan_out}", f"{mean}variance {law.variance:.4g} = {products} (measured)"
+    yield "independent", _independence(init.law(*fans))
+
+
+def _independence(law: Judged) -> str:
+    return f"no, so there is no theory: {law.fault}" if law.fault else "yes, as far as it shows; theory applies"
+
+
+def _word_lines(word: Word) -> Iterator[Line]:
+    yield "meaning", word.meaning
+    if word.json:
+        yield "in JSON", word.json
+    if word.see:
+        yield "see", ", ".join(f"initprobe explain '{name}'" if " " in name else name for name in word.see)
+    if word.reference:
+        yield "source", word.reference
 
 
 def _initializer_lines(init: Initializer, fans: tuple[int, int]) -> Iterator[Line]:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @click.option("--all", "every", is_flag=True, help="Every activation there is.")
 @click.option("--sigma-b", default="0", show_default=True, metavar="S", help="Standard deviation of the biases.")
 def command(activations: tuple[str, ...], acts: tuple[str, ...], every: bool, sigma_b: str) -> None:
-    """Print the gains of activations: weights of std gain / sqrt(fan_in), square layers.
+    """Print the gains of activations.
+
+    Weights have std gain / sqrt(fan_in), and layers are square.
 
     The forward gain keeps a pre-activation variance of q = 1, the backward gain the variance of the gradient where q is
     1; only for ReLU and its like are they the same. Where the length map's slope exceeds 1, q = 1 is unstable and no

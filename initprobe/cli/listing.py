@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from initprobe.cli.options import Choice
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,9 +17,9 @@ OTHERS = ("rules", "thresholds", "configs")
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice((*REGISTRIES, *OTHERS)))
+@click.argument("kind", type=Choice((*REGISTRIES, *OTHERS)))
 def command(kind: str) -> None:
-    """List initializers, activations, inputs, the verdict's rules and thresholds, or the configs that ship.
+    """List initializers, activations, inputs, rules, configs.
 
     \b
     Examples:
@@ -83,16 +84,11 @@ def _thresholds() -> tuple[Table, str]:
 def _configs() -> tuple[Table, str]:
     from rich.markup import escape
 
-    from initprobe.sweep.plan import shipped
+    from initprobe.sweep.configs import first_comment, shipped
 
     configs = shipped()
     table = _table("name", "what it is")
     for name, path in configs.items():
-        table.add_row(f"[bold]{name}[/bold]", escape(_first_comment(path)))
+        table.add_row(f"[bold]{name}[/bold]", escape(first_comment(path)))
     homes = {path.parent for path in configs.values()}
     return table, "\n".join(f"They lie in {home}; copy one and change it." for home in homes)
-
-
-def _first_comment(path: Path) -> str:
-    """The first line of a file, which says what it is."""
-    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")

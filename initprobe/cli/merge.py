@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.argument("stores", metavar="STORE...", nargs=-1, required=True)
 @click.option("-o", "--out", metavar="STORE", required=True, help="The store to merge into; made if need be.")
 def command(stores: tuple[str, ...], out: str) -> None:
-    """Take what several STOREs hold, each a sweep.db or the directory it lies in, into one.
+    """Take what several STOREs hold into one.
+
+    A STORE is a sweep.db or the directory it lies in.
 
     A run that is done beats one that is not. Where two stores hold results of one run, the first stays; if they differ,
     as they may between versions and processor types, that is said. Runs at which a store is damaged are left out.

@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from initprobe.config import ProbeConfig
     from initprobe.grammar import Spec
 
+
+class Choice(click.Choice[str]):
+    """One of some words; a misspelt one is told with the nearest."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """As click has it, and which word may be meant."""
+        from initprobe.registry import suggestion
+
+        hint = suggestion(str(value), [str(choice) for choice in self.choices])
+        return f"{super().get_invalid_choice_message(value, ctx).rstrip('.')}{hint and f'.{hint}'}"
+
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _OPTIONS = (
@@ -30,10 +42,10 @@ _OPTIONS = (
         "--input",
         "input_",
         metavar="SOURCE",
-        help="gaussian[:std=..,mean=..,correlation=..], uniform[:low=..,high=..], or a .npy, .npz or .csv file of real "
-        "data, (samples, features).  [default: gaussian]",
+        help="gaussian[:std=..,mean=..,correlation=..], uniform[:low=..,high=..], digits (1797 pictures that ship), or "
+        "a .npy, .npz or .csv file of real data, (samples, features).  [default: gaussian]",
     ),
-    click.option("--standardize", is_flag=True, help="Shift and scale each feature of a file to mean 0, variance 1."),
+    click.option("--standardize", is_flag=True, help="Bring each feature of real data to mean 0, variance 1."),
     click.option(
         "--norm",
         default="none",
@@ -45,14 +57,26 @@ _OPTIONS = (
         "--residual", is_flag=True, help="Add a layer's input to its output, where the widths agree: h + s phi(z)."
     ),
     click.option(
+        "--block",
+        type=int,
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Layers in a branch of --residual; one of several has no activation, and no norm, after its last layer.",
+    ),
+    click.option(
         "--branch-scale",
         default="1",
         show_default=True,
         metavar="S",
-        help="s of --residual: a number, or 1/L or 1/sqrt(2L) with L the number of layers.",
+        help="s of --residual: a number, or 1/L or 1/sqrt(2L), L the number of layers; training learns a scale of 0.",
     ),
-    click.option("--zero-init-last", is_flag=True, help="Start the branches of --residual with weights of 0."),
-    click.option("--batch", type=int, metavar="N", help="Samples in a batch.  [default: 1000, or all rows of a file]"),
+    click.option(
+        "--zero-init-last",
+        is_flag=True,
+        help="Start the last layer of each branch with weights of 0; as in Fixup with --block 2.",
+    ),
+    click.option("--batch", type=int, metavar="N", help="Samples in a batch.  [default: 1000, or all real ones]"),
     click.option(
         "--batches",
         type=int,
@@ -92,8 +116,9 @@ _LOSS_OPTIONS = (
     click.option("--classes", type=int, metavar="K", help="Classes of the loss.  [default: those of --labels, or 10]"),
     click.option(
         "--labels",
-        metavar="FILE",
-        help="A class, 0 to K-1, for each row of --input: .npy, .npz or .csv.  [default: a random linear teacher's]",
+        metavar="SOURCE",
+        help="A class, 0 to K-1, for each row of --input: digits, or a .npy, .npz or .csv.  [default: those of --input "
+        "digits, or a random linear teacher's]",
     ),
     click.option(
         "--train-steps",
@@ -175,7 +200,7 @@ def named_as_options(fields: Container[str]) -> Iterator[None]:
 
 
 _FIELDS = ("init", "act", "bias_init", "layers", "width", "input_width", "standardize")
-_MORE_FIELDS = ("norm", "residual", "branch_scale", "zero_init_last", "batch", "batches", "seed")
+_MORE_FIELDS = ("norm", "residual", "block", "branch_scale", "zero_init_last", "batch", "batches", "seed")
 # Where they are not given, a file of weights decides them.
 _LEFT_OPEN = {"input_": "input", "draws": "draws", "dtype": "dtype", "weights": "weights"}
 # Not every command that runs experiments offers these.

@@ -38,7 +38,7 @@ _NUMBERS = ("q", "slope", "chi_1", "correlation", "xi_q", "xi_c", "xi_gradient")
 def command(
     act: str, marks: tuple[str, ...], width: int, layers: int, figure: str | None, export_json: str | None, **grid: Any
 ) -> None:
-    """Where infinitely deep networks settle: in order, in chaos, or on the edge between.
+    """Show where very deep networks settle: order or chaos.
 
     In the ordered phase gradients vanish and inputs become alike; in the chaotic one gradients explode and inputs
     become unlike. A cell whose variance grows without bound is marked so, not filled in.
@@ -92,11 +92,12 @@ def _activation(act: str) -> Activation:
 def _config(act: str, mark: str, width: int) -> ProbeConfig:
     from initprobe.config import ProbeConfig
     from initprobe.errors import ConfigError
+    from initprobe.theory import no_theory, rule
 
     config = ProbeConfig(init=mark, act=act, width=width)
-    init = config.initializer
-    if init.mean or not init.distribution.gaussian_limit:
-        why = f"its weights have a mean of {init.mean:g}" if init.mean else "its pre-activations are not Gaussian"
+    mean = rule(config, (width, width)).weight_mean
+    if mean or (config.initializer.fit is None and no_theory(config, (width, width))):
+        why = f"its weights have a mean of {mean:.4g}" if mean else "its pre-activations are not Gaussian"
         raise ConfigError(f"--mark {mark}: has no place in a phase diagram: {why}")
     return config
 

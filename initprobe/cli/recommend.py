@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from initprobe.cli.options import named_as_options
+from initprobe.cli.options import Choice, named_as_options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,7 +29,7 @@ _UNBROKEN = "\N{NO-BREAK SPACE}"
 @click.option("--width", type=int, default=500, show_default=True, metavar="N", help="Units in every layer.")
 @click.option(
     "--goal",
-    type=click.Choice(["forward", "backward", "balanced"]),
+    type=Choice(["forward", "backward", "balanced"]),
     default="balanced",
     show_default=True,
     help="Keep Var(h), Var(dL/dh), or both as well as one gain can.",
@@ -40,10 +40,10 @@ _UNBROKEN = "\N{NO-BREAK SPACE}"
 def command(
     act: str, layers: int, width: int, goal: Goal, seed: int, threads: int | None, export_json: str | None
 ) -> None:
-    """Find the initializer for an activation at a depth; predict, then measure that it holds.
+    """Find the initializer for an activation at a depth.
 
-    For square layers without bias and inputs of mean square 1. Where no plain initializer holds, as for GELU at 50
-    layers, it says why, what would, and which is best for fewer.
+    It is predicted to hold, then measured, for square layers without bias and inputs of mean square 1. Where no plain
+    initializer holds, as for GELU at 50 layers, it says why, what would, and which is best for fewer.
 
     \b
     Examples:

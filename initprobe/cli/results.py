@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.option("--where", multiple=True, metavar="AXIS=VALUE", help="Only runs that have it: act=relu; repeatable.")
 @table_options
 def command(store: str, where: tuple[str, ...], **options: Any) -> None:
-    """Print the table of STORE, a sweep.db or the directory it lies in; also while the sweep is running.
+    """Print the table of a sweep, also while it is running.
+
+    STORE is a sweep.db or the directory it lies in.
 
     Exits with 3 if the store is damaged at some runs; the others are shown.
 

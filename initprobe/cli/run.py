@@ -9,7 +9,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from initprobe.cli.options import config_from, experiment_options, loss_options, scales
+from initprobe.cli.gate import Gate, check_junit, check_verdict, gate_from, gate_options
+from initprobe.cli.options import Choice, config_from, experiment_options, loss_options, scales
 
 if TYPE_CHECKING:
     from initprobe.experiment import Experiment
@@ -23,7 +24,7 @@ DEFAULT_OUT = "initprobe-out"
     "--init",
     metavar="NAME[:key=value,...]",
     help="Weight initializer: xavier, he, lecun, orthogonal, normal:std=0.01, he:mode=fan_out, xavier:gain=5/3, "
-    "torch_linear, ... `initprobe list initializers` shows all.",
+    "torch_linear, ... `initprobe list initializers` shows all; or package.module:name of a function of your own.",
 )
 @click.option(
     "--act",
@@ -52,15 +53,17 @@ DEFAULT_OUT = "initprobe-out"
 @click.option("--save-weights", metavar="FILE.npz", help="First network: W1.., b1.., input x, backward seed g.")
 @click.option(
     "--fail-on",
-    type=click.Choice(["warning", "error"]),
+    type=Choice(["warning", "error"]),
     help="Exit with 1 if the verdict holds anything this grave or graver.",
 )
+@gate_options
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict alone.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every statistic of every tensor.")
 def command(formats: str, no_figures: bool, threads: int | None, **options: Any) -> None:
-    """Send random or real input through a network and back; report each layer's variance.
+    """Send data through a network and back, layer by layer.
 
-    Prints a table and writes summary.png, output.png, gradient.png, depth.png and result.json.
+    Reports each layer's variance. Prints a table and writes summary.png, output.png, gradient.png, depth.png and
+    result.json.
 
     \b
     Examples:
@@ -68,7 +71,7 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
       initprobe run --init normal:std=0.01 --act tanh
       initprobe run --init he --act relu --layers 50 --width 256
       initprobe run --init xavier --act tanh --input-width 800 --widths 750,700,650
-      initprobe run --init torch_linear --act gelu --input digits.npy --standardize
+      initprobe run --init torch_linear --act gelu --input digits --standardize
       initprobe run --init he --act relu --loss cross-entropy --train-steps 200
       initprobe run --sigma-w 1.5 --sigma-b 0.2 --act tanh --input gaussian:correlation=0.6
       initprobe run --weights w.npz --act tanh
@@ -78,7 +81,8 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
     from initprobe.cli.progress import progress_bar
     from initprobe.reports.drawer import drawer
 
-    exports = (options["export_json"], options["export_csv"])
+    exports = [options[name] for name in ("export_json", "export_csv", "junit", "write_known")]
+    check_junit(options)
     wanted = () if no_figures else outputs.parse_formats(formats)
     # A probe uses one thread of BLAS's; as many as there are processors would spin while Python imports its modules.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -86,22 +90,23 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
         from initprobe.experiment import prepare
         from initprobe.probe import measure
 
+        gate = gate_from(options)
         experiment = prepare(config_from(options | scales(options)))
         directory = _directory(experiment, options["out"], no_figures)
         outputs.check_exports((*exports, _weights_file(options["save_weights"])), directory)
         with progress_bar("probing") as progress:
-            result = measure(experiment, threads=threads, progress=progress)
+            result = gate.applied(measure(experiment, threads=threads, progress=progress))
         written = outputs.save_result(result, directory, wanted, ready) if directory else []
     if options["save_weights"]:
         _save_weights(experiment, Path(options["save_weights"]))
-    tell(result, written, options)
+    tell(result, written, options, gate)
 
 
-def tell(result: ProbeResult, written: list[Path], options: dict[str, Any]) -> None:
+def tell(result: ProbeResult, written: list[Path], options: dict[str, Any], gate: Gate) -> None:
     """Export and print a result as the options ask; fail if its verdict is as grave as they fail on."""
     from initprobe.cli import outputs
 
-    exports = (options["export_json"], options["export_csv"])
+    exports = [options[name] for name in ("export_json", "export_csv", "junit")]
     if options["export_json"]:
         outputs.write_text(options["export_json"], result.to_json() + "\n")
     if options["export_csv"]:
@@ -115,17 +120,7 @@ def tell(result: ProbeResult, written: list[Path], options: dict[str, Any]) -> N
         print_verdict(result, console(table_to))
     else:
         report(result, written, options["verbose"], table_to)
-    _check_verdict(result, options["fail_on"])
-
-
-def _check_verdict(result: ProbeResult, fail_on: str | None) -> None:
-    """Fail with one line if a finding is as grave as the user asked to fail on."""
-    from initprobe.errors import CheckFailed
-
-    failing = {"error"} if fail_on == "error" else {"error", "warning"} if fail_on else set()
-    names = [finding.name for finding in result.diagnosis if finding.severity in failing]
-    if names:
-        raise CheckFailed(f"--fail-on {fail_on}: {', '.join(names)}")
+    check_verdict(result, gate, options)
 
 
 def _directory(experiment: Experiment, out: str | None, no_figures: bool) -> Path | None:

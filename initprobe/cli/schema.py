@@ -7,7 +7,9 @@ import click
 
 @click.command("schema")
 def command() -> None:
-    """Print the JSON Schema (draft 2020-12) of a sweep's file; editors check and complete by it.
+    """Print the JSON Schema of a sweep's file, for editors.
+
+    It is of draft 2020-12; editors check and complete by it.
 
     \b
     Examples:

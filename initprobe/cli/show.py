@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--export-csv", metavar="FILE|-", help="A row a layer, as CSV.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every statistic of every tensor.")
 def command(file: str, out: str | None, formats: str, export_csv: str | None, verbose: bool) -> None:
-    """Print a saved result again, and redraw its figures, without running anything.
+    """Print a saved result again and redraw its figures.
 
     \b
     Examples:

@@ -58,7 +58,9 @@ def command(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Singular values s of the Jacobians dh_l/dh_l-1 of each layer and dh_L/dh_0 of them all, beside theory.
+    """Show the singular values of Jacobians, beside theory.
+
+    They are those of dh_l/dh_l-1 of each layer and of dh_L/dh_0 of them all.
 
     A network is dynamically isometric where all s end to end are near 1. The networks are those of `initprobe run` with
     the same seed and --dtype.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from initprobe.cli.run import DEFAULT_OUT
-from initprobe.cli.sweep_output import axes_of, layout_from, show, table_options
+from initprobe.cli.sweep_output import Beside, axes_of, layout_from, show, table_options
 from initprobe.numbers import duration
 from initprobe.plain import visible
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from initprobe.sweep.rows import Row
     from initprobe.sweep.runner import Event, Outcome, Workers
     from initprobe.sweep.runs import Run
+    from initprobe.sweep.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -57,10 +58,11 @@ def sweep_options(command: Command) -> Command:
 @table_options
 @click.option("--dry-run", is_flag=True, help="List the runs and what they would cost.")
 def command(dry_run: bool, **options: Any) -> None:
-    """Run the experiments of CONFIG, a YAML file or a config that ships with initprobe.
+    """Run the experiments of CONFIG, in parallel.
 
-    What is done is kept: start the same command again to go on after a crash or Ctrl-C, or to run what is new in the
-    file; a run at which the store is damaged is run again. Exits with 3 if a run failed; the others go on.
+    CONFIG is a YAML file or the name of a config that ships. What is done is kept: start the same command again to go
+    on after a crash or Ctrl-C, or to run what is new in the file; a run at which the store is damaged is run again.
+    Exits with 3 if a run failed; the others go on.
 
     \b
     Examples:
@@ -98,8 +100,10 @@ def chosen(plan: Plan, part: str | None) -> tuple[Run, ...]:
     return shard(plan.runs, part) if part else plan.runs
 
 
-def run_plan(plan: Plan, options: dict[str, Any]) -> tuple[Outcome, list[str]]:
-    """Run, print and draw; how it went, and the failures in words."""
+def run_plan(
+    plan: Plan, options: dict[str, Any], look: Callable[[Store, Sequence[Row]], Beside] | None = None
+) -> tuple[Outcome, list[str]]:
+    """Run, print and draw; how it went, and the failures in words. `look` is given the runs before they are shown."""
     from initprobe.cli import outputs
     from initprobe.sweep.runner import execute
     from initprobe.sweep.store import open_store
@@ -109,7 +113,8 @@ def run_plan(plan: Plan, options: dict[str, Any]) -> tuple[Outcome, list[str]]:
     how = layout_from(plan.axes, options)
     formats = () if options["no_figures"] else outputs.parse_formats(options["formats"])
     _fill_exports(plan, directory, options)
-    outputs.check_exports([options[name] for name in ("export_csv", "export_json", "markdown")], directory)
+    named = ("export_csv", "export_json", "markdown", "junit", "write_known")
+    outputs.check_exports([options.get(name) for name in named], directory)
     workers = _workers(options, len(runs))
     with open_store(directory / STORE_FILE) as store:
         for line in store.drop_damaged([run.key for run in runs]):
@@ -122,7 +127,7 @@ def run_plan(plan: Plan, options: dict[str, Any]) -> tuple[Outcome, list[str]]:
         with _progress() as on_event:
             outcome = execute(runs, store, workers, fail_fast=options["fail_fast"], on_event=on_event)
         rows = list(store.rows([run.key for run in runs]))
-        show(store, rows, how, options)
+        show(store, rows, how, options, look(store, rows) if look else Beside())
         if formats:
             from initprobe.cli.sweep_figures import draw_all
 
@@ -145,7 +150,7 @@ def _tell_outdated(runs: Sequence[Run], known: frozenset[str]) -> None:
 
 
 def _failure_words(row: Row) -> str:
-    """What sets the run apart, and why it failed."""
+    """What sets a run apart, and why it failed."""
     axes = " ".join(f"{name}={value}" for name, value in row.axes.items())
     return f"{axes}: {row.error}" if axes else str(row.error)
 

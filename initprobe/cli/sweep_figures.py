@@ -109,5 +109,7 @@ def default_figures(rows: Sequence[Row]) -> tuple[Figure, ...]:
 
 
 def _slug(row: Row) -> str:
-    words = " ".join(f"{name}={value}" for name, value in row.axes.items()) or "all"
+    from initprobe.describe import shortened
+
+    words = shortened(" ".join(f"{name}={value}" for name, value in row.axes.items())) or "all"
     return f"{re.sub(r'[^A-Za-z0-9.-]+', '-', words).strip('-')[:80]}-{row.key[:6]}"

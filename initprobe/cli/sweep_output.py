@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +15,7 @@ import click
 
 if TYPE_CHECKING:
     from initprobe.reports.sweep_table import Layout
+    from initprobe.results import ProbeResult
     from initprobe.sweep.rows import Row
     from initprobe.sweep.store import Store
 
@@ -54,21 +56,46 @@ def axes_of(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.axes))
 
 
-def show(store: Store, rows: Sequence[Row], how: Layout, options: dict[str, Any]) -> None:
+def numbered(store: Store, rows: Sequence[Row], how: Layout) -> Sequence[Row]:
+    """The rows, with the numbers of columns that only the whole result has."""
+    from initprobe.reports.sweep_table import others
+    from initprobe.sweep.judging import with_numbers
+
+    names = others(how)
+    return [with_numbers(row, names, store) for row in rows] if names else rows
+
+
+Change = Callable[["Row", "ProbeResult"], "ProbeResult"]
+
+
+def _as_it_is(row: Row, result: ProbeResult) -> ProbeResult:
+    return result
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a command adds to the table and the exports: Markdown to begin with, and a change to each run's result."""
+
+    markdown: str = ""
+    change: Change = _as_it_is
+
+
+def show(store: Store, rows: Sequence[Row], how: Layout, options: dict[str, Any], beside: Beside = Beside()) -> None:
     """Print the table and write the exports that were asked for."""
     from initprobe.cli.outputs import STDOUT, write_text
     from initprobe.reports.sweep_table import markdown, print_sweep
     from initprobe.reports.tables import console
 
-    targets = [options[name] for name in ("export_csv", "export_json", "markdown")]
+    targets = [options.get(name) for name in ("export_csv", "export_json", "markdown", "junit")]
+    rows = numbered(store, rows, how)
     print_sweep(rows, how, console(sys.stderr if STDOUT in targets else sys.stdout))
     keys = [row.key for row in rows]
     if options["markdown"]:
-        write_text(options["markdown"], markdown(rows, how))
+        write_text(options["markdown"], beside.markdown + markdown(rows, how))
     if options["export_csv"]:
-        _write(options["export_csv"], lambda file: write_csv(store, keys, file))
+        _write(options["export_csv"], lambda file: write_csv(store, keys, file, beside.change))
     if options["export_json"]:
-        _write(options["export_json"], lambda file: write_json(store, keys, file))
+        _write(options["export_json"], lambda file: write_json(store, keys, file, beside.change))
 
 
 def _write(target: str, write: Callable[[IO[str]], None]) -> None:
@@ -99,7 +126,7 @@ def _write_out(write: Callable[[IO[str]], None]) -> None:
     click.echo(visible(text.getvalue(), breaks=True), nl=False)
 
 
-def write_csv(store: Store, keys: Sequence[str], file: IO[str]) -> None:
+def write_csv(store: Store, keys: Sequence[str], file: IO[str], change: Change = _as_it_is) -> None:
     """A row a run and layer: the run's key and axes, then every number by its dotted name."""
     from initprobe.reports.export import csv_names, csv_rows
 
@@ -107,27 +134,27 @@ def write_csv(store: Store, keys: Sequence[str], file: IO[str]) -> None:
     writer = csv.DictWriter(file, ["key", *axes, *csv_names()], lineterminator="\n")
     writer.writeheader()
     for row, result in store.results(keys):
-        for line in csv_rows(result):
+        for line in csv_rows(change(row, result)):
             writer.writerow({"key": row.key, **row.axes, **line})
 
 
-def write_json(store: Store, keys: Sequence[str], file: IO[str]) -> None:
+def write_json(store: Store, keys: Sequence[str], file: IO[str], change: Change = _as_it_is) -> None:
     """All runs, failed ones too, one at a time."""
     file.write('{"schema":1,"runs":[')
     for number, row in enumerate(store.rows(keys)):
-        result, fault = _result_of(store, row)
+        result, fault = _result_of(store, row, change)
         state = "damaged" if fault else row.state
         about = {"key": row.key, "axes": dict(row.axes), "state": state, "error": fault or row.error}
         file.write(f'{"," if number else ""}\n{json.dumps(about)[:-1]}, "result": {result}}}')
     file.write("\n]}\n")
 
 
-def _result_of(store: Store, row: Row) -> tuple[str, str]:
+def _result_of(store: Store, row: Row, change: Change) -> tuple[str, str]:
     """A result as JSON, and what is wrong with it; `null` for a run without one."""
     from initprobe.errors import DamagedRun
 
     try:
-        return (store.result(row.key).to_json() if row.state == "done" else "null"), ""
+        return (change(row, store.result(row.key)).to_json() if row.state == "done" else "null"), ""
     except DamagedRun as error:
         return "null", str(error)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from initprobe.cli.gate import check_junit, gate_from, gate_options
+from initprobe.cli.options import Choice
 from initprobe.cli.run import DEFAULT_OUT, tell
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--input", "input_", metavar="FILE", help="Your data in its place: .npy, .npz or .csv, samples first.")
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "float64", "float16", "bfloat16"]),
+    type=Choice(["float32", "float64", "float16", "bfloat16"]),
     help="Of the model and its input.  [default: the model's own]",
 )
 @click.option("--checkpoint", metavar="FILE", help="A saved model.state_dict() to load first; tensors alone, no code.")
@@ -36,13 +38,14 @@ if TYPE_CHECKING:
 @click.option("--export-csv", metavar="FILE|-", help="A row a layer, as CSV.")
 @click.option(
     "--fail-on",
-    type=click.Choice(["warning", "error"]),
+    type=Choice(["warning", "error"]),
     help="Exit with 1 if the verdict holds anything this grave or graver.",
 )
+@gate_options
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict alone.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every module, and every statistic of every tensor.")
 def command(formats: str, no_figures: bool, **options: Any) -> None:
-    """Send a batch through your own PyTorch model and back; report each layer's variance.
+    """Do the same as `run` with a PyTorch model of your own.
 
     FACTORY is a function without arguments, or a class, in a module that Python finds from here. Its weights are
     measured as they are; nothing is trained.
@@ -58,12 +61,14 @@ def command(formats: str, no_figures: bool, **options: Any) -> None:
 
     wanted = () if no_figures else outputs.parse_formats(formats)
     given = None if options["out"] is None else Path(_named(options["out"]))
-    outputs.check_exports((options["export_json"], options["export_csv"]), given)
+    check_junit(options)
+    outputs.check_exports([options[name] for name in ("export_json", "export_csv", "junit", "write_known")], given)
     with drawer(wanted) as ready:
-        result = _measured(options)
+        gate = gate_from(options)
+        result = gate.applied(_measured(options))
         directory = given or (None if no_figures else Path(DEFAULT_OUT) / _directory(result.description.slug, options))
         written = outputs.save_result(result, directory, wanted, ready) if directory else []
-    tell(result, written, options)
+    tell(result, written, options, gate)
 
 
 def _named(out: str) -> str:

@@ -9,7 +9,9 @@ import click
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.pass_context
 def command(ctx: click.Context, files: tuple[str, ...]) -> None:
-    """Check the files of sweeps, or shipped configs by name, without running anything; a line for each.
+    """Check the files of sweeps without running anything.
+
+    A file is a path or the name of a config that ships; each gets a line.
 
     Exits with 2 if one of them is wrong. A function that a file names as package.module:name is not imported.
 

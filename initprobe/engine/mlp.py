@@ -4,13 +4,15 @@ Rows are samples: `z_l = h_{l-1} W_l + b_l`, `h_l = phi(z_l)`, `W_l` of shape `(
 `dL/dz_l = dL/dh_l phi'(z_l)`, `dL/dh_{l-1} = dL/dz_l W_l'` and `dL/dW_l = h_{l-1}' dL/dz_l`, summed over samples.
 
 `Wiring` adds a norm, `z_l = norm(y_l)` of `y_l = h_{l-1} W_l + b_l`, and a skip, `h_l = h_{l-1} + s phi(z_l)`. Then
-`dL/dz_l = s dL/dh_l phi'(z_l)`, `dL/dy_l` takes its place in the other two, and `dL/dh_{l-1}` has `dL/dh_l` added.
+`dL/dz_l = s dL/dh_l phi'(z_l)`, `dL/dy_l` takes its place in the other two, and `dL/dh_{l-1}` has `dL/dh_l` added. A
+branch of several layers is added at its last, `h_l = h_k + s z_l`, to the input `h_k` of its first, whose gradient
+`dL/dh_k` has `dL/dh_l` added: the `stream` that both ways are given.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -67,12 +69,15 @@ def forward(
     out: tuple[Array, Array],
     workers: Workers,
     wiring: Wiring = PLAIN,
+    stream: Array | None = None,
 ) -> Array | None:
     """One layer forward: from `h_in`, `(batch, fan_in)`, to `out = (z, h)`, both `(batch, fan_out)`.
 
-    What `backward` needs of the norm is the answer: its inverse standard deviations, or None without one.
+    `stream` is what a branch that ends here is added to; None for `h_in`, that of a branch of one layer. What
+    `backward` needs of the norm is the answer: its inverse standard deviations, or None without one.
     """
     z, h = out
+    activation, given = wiring.acting(activation), h_in if stream is None else stream
     write_product = multiplier(parameters.weight, has_equal_columns(h_in.T))
 
     def multiply(rows: slice) -> None:
@@ -87,7 +92,7 @@ def forward(
             _apply(activation, z[part], h[part])
             if wiring.skip is not None:
                 h[part] *= wiring.skip
-                h[part] += h_in[part]
+                h[part] += given[part]
 
     inverse, blocks = None, row_blocks(*z.shape)
     if wiring.norm is not None:
@@ -128,13 +133,16 @@ def backward(
     workers: Workers,
     wiring: Wiring = PLAIN,
     inverse: Array | None = None,
+    stream: Array | None = None,
 ) -> Array:
     """One layer back: from `g = dL/dh_l` to `out = (dL/dz_l, dL/dh_{l-1})`; dL/dy_l, which is dL/dz_l without a norm.
 
     `passed` are z and h, and `inverse` is what `forward` gave. Without a norm dL/dz_l may take the place of z. At the
-    first layer, whose input needs no gradient, `weight` and the place of dL/dh_{l-1} are None.
+    first layer, whose input needs no gradient, `weight` and the place of dL/dh_{l-1} are None. `stream` is dL/dh where
+    the branch ends that begins here; None for `g`, that of a branch of one layer.
     """
     (z, h), (delta, below) = passed, out
+    activation, around = wiring.acting(activation), g if stream is None else stream
     write_product = None if weight is None else multiplier(weight.T)
 
     def differentiate(rows: slice) -> None:
@@ -147,8 +155,8 @@ def backward(
     def pass_on(rows: slice) -> None:
         if write_product is not None and below is not None:
             write_product(inner[rows], below[rows])
-            if wiring.skip is not None:
-                below[rows] += g[rows]
+            if wiring.opens:
+                below[rows] += around[rows]
 
     def both(rows: slice) -> None:
         differentiate(rows)
@@ -175,17 +183,21 @@ def denormalised(norm: Norm, delta: Array, z: Array, inverse: Array, workers: Wo
     workers.map(work, _parts(z, norm))
 
 
-def growth(gradient: Array, workers: Workers) -> int:
-    """The power of two by which a gradient has come near the limits of its dtype, to be divided by; else 0.
+def growth(gradients: Sequence[Array], workers: Workers) -> int:
+    """The power of two by which gradients have come near the limits of their dtype, to be divided by; else 0.
 
-    Backpropagation is linear in the gradient, so that it may be carried in any unit.
+    Backpropagation is linear in the gradient, so that it may be carried in any unit: one for all of `gradients`.
     """
-    blocks = row_blocks(*gradient.shape)
-    peak = max(workers.map(lambda rows: max(-float(gradient[rows].min()), float(gradient[rows].max())), blocks))
+    peak = max(_peak(gradient, workers) for gradient in gradients)
     if not 0 < peak < math.inf:
         return 0
     exponent = math.frexp(peak)[1]
-    return exponent if abs(exponent) > _ROOM * np.finfo(gradient.dtype).maxexp else 0
+    return exponent if abs(exponent) > _ROOM * np.finfo(gradients[0].dtype).maxexp else 0
+
+
+def _peak(gradient: Array, workers: Workers) -> float:
+    blocks = row_blocks(*gradient.shape)
+    return max(workers.map(lambda rows: max(-float(gradient[rows].min()), float(gradient[rows].max())), blocks))
 
 
 def rescale(gradient: Array, exponent: int, workers: Workers) -> None:

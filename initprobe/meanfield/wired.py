@@ -14,6 +14,9 @@ is projected out of a gradient. Yang et al. 2019, arXiv:1902.08129.
 A skip adds lengths, `S_l = S_{l-1} + 2 s m_{l-1} E[phi] + s^2 E[phi^2]` with m the mean over units, since new weights
 know nothing of `h_{l-1}`; the products of two samples likewise, and gradients, `g_{l-1} = g_l (1 + s^2 chi)`. An
 activation with a mean so adds up to one that every sample shares. Yang & Schoenholz 2017, arXiv:1712.08969.
+
+A branch of several layers ends in z, not in phi(z), and is added to the input of its first: `S + s^2 q` with q the mean
+square of that z, of mean 0 but for a mean of the biases. The gradient that goes round it is added there too.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from initprobe.meanfield.maps import Layer, LayerTheory, Pairs, State, first_pai
 from initprobe.meanfield.pairs import hermite_grid, series
 from initprobe.meanfield.quadrature import Array
 from initprobe.meanfield.samples import InputMoments, sample_groups
-from initprobe.norms import EPSILON, Norm
+from initprobe.norms import EPSILON
 from initprobe.wiring import Wiring
 
 
@@ -71,7 +74,8 @@ class _Passage:
         signal: what the layer is given.
         state: z.
         inverse_square: what the norm multiplies the mean square of a gradient by, `(groups,)`.
-        weighted: mean square of h that weight gradients see, `(groups,)`.
+        weighted: mean square of h that weight gradients see, `(groups,)`, where the gradient has its mean over a batch.
+        apart: the same where a batch norm has taken that mean.
         chance: `1/batch` and the mean squared correlation of samples: over how few the norm takes its variance.
     """
 
@@ -79,6 +83,7 @@ class _Passage:
     state: State
     inverse_square: Array
     weighted: Array
+    apart: Array
     chance: float
 
 
@@ -96,16 +101,20 @@ def predict_wired(
     """
     with np.errstate(all="ignore"):
         signal = Signal(*sample_groups(inputs, split=False), inputs.cosine, inputs.cosine_variance)
+        stream = signal
         passages, outputs = [], []
         for layer, wiring in zip(layers, wirings, strict=True):
-            passages.append(_passage(activation, layer, wiring.norm, signal, batch))
-            signal = _next(activation, passages[-1].state, signal, wiring.skip)
+            stream = signal if wiring.opens else stream
+            own = wiring.acting(activation)
+            passages.append(_passage(own, layer, wiring, signal, batch))
+            signal = _next(own, passages[-1].state, signal if wiring.skip is None else stream, wiring.skip)
             outputs.append(signal)
         gradients = _gradients(activation, layers, wirings, passages, batch)
         return tuple(map(_theory, passages, outputs, gradients, wirings))
 
 
-def _passage(activation: Activation, layer: Layer, norm: Norm | None, signal: Signal, batch: int) -> _Passage:
+def _passage(activation: Activation, layer: Layer, wiring: Wiring, signal: Signal, batch: int) -> _Passage:
+    norm = wiring.norm
     gain, (bias_shares, deviations) = layer.n_in * layer.weight_variance, layer.bias_rule
     own, mean = layer.normal_bias_variance, layer.bias_mean
     squares, weighted, chance = signal.squares, signal.squares, 0.0
@@ -124,7 +133,8 @@ def _passage(activation: Activation, layer: Layer, norm: Norm | None, signal: Si
     found = group_moments(activation, variances.reshape(means.shape), means)
     shares = np.outer(signal.shares, bias_shares).ravel()
     state = State(shares, means.ravel(), variances, found, bias_shares, *pairs)
-    return _Passage(signal, state, inverse, weighted, chance)
+    apart = signal.centred(batch) if wiring.span > 1 and norm is None else weighted
+    return _Passage(signal, state, inverse, weighted, apart, chance)
 
 
 def _as_inputs(signal: Signal) -> InputMoments:
@@ -138,7 +148,7 @@ def _apart(signal: Signal, batch: int) -> Pairs:
 
 
 def _next(activation: Activation, state: State, signal: Signal, skip: float | None) -> Signal:
-    """What a layer hands on, its branch being `phi(z)` times `skip`."""
+    """What a layer hands on: `phi(z)`, or `phi(z)` times `skip` and the `signal` that its branch was given."""
     scale = 1.0 if skip is None else skip
     mean, square = (state.over_biases(values) for values in (state.moments.mean, state.moments.square))
     kept, kept_mean = (0.0 * signal.squares, 0.0 * signal.means) if skip is None else (signal.squares, signal.means)
@@ -180,18 +190,36 @@ def _gradients(
     passages: Sequence[_Passage],
     batch: int,
 ) -> Iterator[tuple[Array, Array, Array]]:
-    """Mean squares of dL/dh, dL/dz and dL/dy of each group of samples, first layer to last."""
+    """Mean squares of dL/dh and dL/dz of each group of samples, and of dL/dW of one sample, first layer to last.
+
+    Of dL/dh a part, `mean`, has not gone through a batch norm, which takes its mean over the batch.
+    """
     found: list[tuple[Array, Array, Array]] = []
-    square = np.ones_like(passages[-1].signal.squares)
+    square = around = mean = mean_around = np.ones_like(passages[-1].signal.squares)
     for layer, wiring, passage in zip(reversed(layers), reversed(wirings), reversed(passages), strict=True):
         scale = 1.0 if wiring.skip is None else wiring.skip
+        if wiring.skip is not None:
+            around, mean_around = square, mean
+        share = np.where(square > 0, mean / square, 1.0)
         delta = scale**2 * square * passage.state.over_biases(passage.state.moments.slope_square)
         inner = delta * passage.inverse_square
+        weight = passage.weighted * inner if np.all(share == 1) else _mixed(passage, share) * inner
         if wiring.norm is not None and wiring.norm.axis == 0:
-            inner = inner * _batch_share(activation, passage, batch, first=not found)
-        found.append((square, delta, inner))
-        square = layer.n_out * layer.weight_variance * inner + (0.0 if wiring.skip is None else square)
+            share = np.zeros_like(share)
+            # Above the last norm of a branch of several layers is the stream, whose gradient has its mean.
+            inner = inner * _batch_share(activation, passage, batch, first=not found or wiring.place == wiring.span - 2)
+            weight = passage.weighted * inner
+        found.append((square, delta, weight))
+        square = layer.n_out * layer.weight_variance * inner
+        mean = share * square
+        if wiring.opens:
+            square, mean = square + around, mean + mean_around
     return reversed(found)
+
+
+def _mixed(passage: _Passage, share: Array) -> Array:
+    """Mean square of h that a weight gradient sees, of which a share has its mean over the batch."""
+    return np.asarray(share * passage.weighted + (1 - share) * passage.apart)
 
 
 def _batch_share(activation: Activation, passage: _Passage, batch: int, first: bool) -> float:
@@ -212,7 +240,7 @@ def _batch_share(activation: Activation, passage: _Passage, batch: int, first: b
 
 
 def _theory(passage: _Passage, out: Signal, gradients: tuple[Array, Array, Array], wiring: Wiring) -> LayerTheory:
-    square, delta, inner = gradients
+    square, delta, weight = gradients
     state, shares = passage.state, out.shares
     mean, output_mean = float(state.average(state.mean)), float(shares @ out.means)
     if wiring.skip is None:
@@ -228,7 +256,7 @@ def _theory(passage: _Passage, out: Signal, gradients: tuple[Array, Array, Array
         correlation=float(state.cosine),
         output_gradient_variance=float(shares @ square),
         preactivation_gradient_variance=float(shares @ delta),
-        weight_gradient_variance=float(shares @ (passage.weighted * inner)),
+        weight_gradient_variance=float(shares @ weight),
         length_slope=math.nan,
         state=state,
     )

@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 from initprobe.results import LayerStats, ProbeResult, Record
+from initprobe.vocabulary import ELAPSED, FROM_LAYER, WHOLE, whole_of
 
-_ONLY_IN_JSON = ("histogram", "variance_by_draw", "output_shares")
+_ONLY_IN_JSON = ("counts", "variance_by_draw", "output_shares")
+# Of the whole net, and so the same in every row. The time is no result; `layer` is the row's own.
+_WHOLE = tuple(name for name in WHOLE if name not in (ELAPSED, FROM_LAYER))
 
 
 def to_csv(result: ProbeResult) -> str:
     """A row a layer, the columns named as in JSON with dots; empty where a number does not apply or was lost.
 
-    Histograms and per-draw values are left to JSON.
+    Counts of histograms and per-draw values are left to JSON. What is of the whole net stands in every row.
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, csv_names(), lineterminator="\n")
@@ -26,14 +29,15 @@ def to_csv(result: ProbeResult) -> str:
 
 def csv_names() -> list[str]:
     """The columns, the same for every result."""
-    return list(_names(LayerStats))
+    return [*_names(LayerStats), *_WHOLE]
 
 
 def csv_rows(result: ProbeResult) -> Iterator[dict[str, Any]]:
     """A row a layer."""
-    names = csv_names()
+    names = list(_names(LayerStats))
+    whole = {name: whole_of(result, name) for name in _WHOLE}
     for layer in result.layers:
-        yield {name: _value(layer, name) for name in names}
+        yield {name: _value(layer, name) for name in names} | whole
 
 
 def _names(record: type[Record], prefix: str = "") -> Iterator[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import math
 import re
@@ -20,8 +18,10 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from initprobe.errors import UnknownNameError
 from initprobe.numbers import percent, short
 from initprobe.plain import visible
+from initprobe.registry import suggestion
 from initprobe.reports.strips import Array, Panel, Profile, Strip, gradient_strip, output_strip, profiles
 from initprobe.results import LayerStats, ProbeResult
 
@@ -63,7 +63,7 @@ def draw(result: ProbeResult, kind: str) -> Figure:
     """One of the result's `kinds` as a figure of its own.
 
     Raises:
-        KeyError: another kind.
+        UnknownNameError: another kind; a `KeyError` too.
     """
     drawers: dict[str, Callable[[ProbeResult], Figure]] = {
         "summary": _summary,
@@ -73,10 +73,17 @@ def draw(result: ProbeResult, kind: str) -> Figure:
         "fitting": _fitting,
         "training": _training,
     }
-    if kind not in kinds(result):
-        raise KeyError(kind)
+    if kind not in (there := kinds(result)):
+        raise UnknownNameError(_no_figure(kind, there))
     with style():
         return drawers[kind](result)
+
+
+def _no_figure(kind: str, there: Sequence[str]) -> str:
+    """Why there is no such figure, and which there are."""
+    why = {"fitting": "; no weights were fitted to the data", "training": "; give train_steps"}
+    known = f"this result has no figure {kind!r}{why[kind]}" if kind in why else f"unknown figure {kind!r}"
+    return f"{known}.{suggestion(str(kind), there)} There are {', '.join(there)}."
 
 
 def draw_comparison(results: Sequence[ProbeResult]) -> Figure:
@@ -98,11 +105,11 @@ def _draw_overlaid(axes: Axes, results: Sequence[ProbeResult], index: int) -> No
     """The profile number `index` (h, then dL/dh) of every result."""
     for number, result in enumerate(results):
         profile = profiles(result)[index]
-        layers = np.arange(1, len(result.layers) + 1)
         dashes, color = divmod(number, len(_COLORS))
-        (line,) = axes.plot(layers, profile.log10, color=_COLORS[color], ls=_DASHES[dashes % len(_DASHES)], lw=1.8)
+        pattern = _DASHES[dashes % len(_DASHES)]
+        (line,) = axes.plot(profile.layers, profile.log10, color=_COLORS[color], ls=pattern, lw=1.8)
         line.set_label(f"{result.config.get('weights') or result.config['init']} + {result.config['act']}")
-        axes.plot(layers, profile.predicted, color=BLACK, lw=0.9, ls=":")
+        axes.plot(profile.layers, profile.predicted, color=BLACK, lw=0.9, ls=":")
     axes.set_title(f"Var({profile.label})", fontsize=11)
     _finish_profile_axes(axes, max(len(result.layers) for result in results))
 
@@ -130,14 +137,6 @@ def render(figure: Figure, fmt: str) -> bytes:
     return out.getvalue()
 
 
-def notebook_html(result: ProbeResult) -> str:
-    """The table and the summary picture as HTML."""
-    from initprobe.reports.tables import plain_text
-
-    picture = base64.b64encode(render(draw(result, "summary"), "png")).decode()
-    return f'<pre>{html.escape(plain_text(result))}</pre><img src="data:image/png;base64,{picture}">'
-
-
 _OUTPUT = "output h = phi(z); line: theory"
 _GRADIENT = "gradient dL/dh"
 
@@ -148,18 +147,24 @@ def style() -> Any:
     return mpl.rc_context(settings | _STYLE | {"backend": "agg"})
 
 
-class _Sheet(Figure):
-    """A figure that shows its words as they are, whoever saves it: a notebook, a user's own code, or `render`."""
+class Picture(Figure):
+    """A figure that a notebook shows as the last value of a cell, without pyplot.
+
+    It shows its words as they are, whoever saves it: a notebook, a user's own code, or `render`.
+    """
 
     def draw(self, renderer: RendererBase) -> None:
         for text in self.findobj(Text):
             _show_as_it_is(text)
         super().draw(renderer)
 
+    def _repr_png_(self) -> bytes:
+        return render(self, "png")
 
-def blank_figure(width: float, height: float) -> Figure:
+
+def blank_figure(width: float, height: float) -> Picture:
     """An empty white sheet, in inches."""
-    figure = _Sheet(figsize=(width, height), facecolor="white")
+    figure = Picture(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
@@ -249,15 +254,13 @@ def _draw_losses(axes: Axes, result: ProbeResult) -> None:
 def _draw_change(axes: Axes, result: ProbeResult) -> None:
     """Profiles of the new and of the trained network; dashed where new."""
     assert result.training is not None
-    layers = np.arange(1, len(result.layers) + 1)
+    layers = [layer.layer for layer in result.stream]
     for tensor, symbol, color in (("output", "h", BLUE), ("output_gradient", "dL/dh", ORANGE)):
-        axes.plot(
-            layers, result.series(tensor, "variance_log10"), color=color, lw=1.5, ls="--", label=f"Var({symbol}), new"
-        )
-        if result.training.layers is not None:
-            after = [_finite_or_nan(one.tensor(tensor).variance_log10) for one in result.training.layers]
-            axes.plot(layers, after, color=color, lw=1.8, label=f"Var({symbol}), trained")
-    _finish_profile_axes(axes, len(layers))
+        for when, shown, pattern in (("new", result.layers, "--"), ("trained", result.training.layers, "-")):
+            if shown is not None:
+                logs = [_finite_or_nan(shown[number - 1].tensor(tensor).variance_log10) for number in layers]
+                axes.plot(layers, logs, color=color, lw=1.5, ls=pattern, label=f"Var({symbol}), {when}")
+    _finish_profile_axes(axes, len(result.layers))
     _legend_above(axes)
 
 
@@ -370,16 +373,15 @@ def _draw_density(axes: Axes, strip: Strip, label: str) -> None:
 
 
 def _draw_profiles(axes: Axes, result: ProbeResult) -> None:
-    layers = np.arange(1, len(result.layers) + 1)
     shown = profiles(result)
-    few = len(layers) <= 40
+    few = len(result.layers) <= 40
     for profile, color, marker in zip(shown, (BLUE, ORANGE, GREEN), _MARKERS, strict=True):
-        _draw_profile(axes, layers, profile, color, marker if few else "")
+        _draw_profile(axes, profile, color, marker if few else "")
     if any(np.isfinite(profile.predicted).any() for profile in shown):
         axes.plot([], [], color=BLACK, lw=1, ls=":", label="theory +-2 SD")
     _mark_loss(axes, result.layers, ("preactivation", "output"), "from", "--")
     _mark_loss(axes, result.layers[::-1], ("output_gradient",), "down from", "-.")
-    _finish_profile_axes(axes, len(layers))
+    _finish_profile_axes(axes, len(result.layers))
     _legend_above(axes)
 
 
@@ -404,7 +406,8 @@ def _mark_loss(axes: Axes, layers: Sequence[LayerStats], tensors: Sequence[str],
             return
 
 
-def _draw_profile(axes: Axes, layers: Array, profile: Profile, color: str, marker: str) -> None:
+def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None:
+    layers = profile.layers
     axes.plot(layers, profile.log10, color=color, lw=1.8, marker=marker, ms=5, label=f"Var({profile.label})")
     axes.fill_between(layers, profile.low, profile.high, color=color, alpha=0.25, lw=0)
     axes.plot(layers, profile.predicted, color=BLACK, lw=1, ls=":")

@@ -12,7 +12,7 @@ import numpy as np
 from initprobe.activations import Activation
 from initprobe.averages import mean
 from initprobe.meanfield.phase import CriticalPoint, critical_line
-from initprobe.reports.readings import HEALTHY, RATE, VERDICT, E, is_log, is_number, label, rate, series, varying
+from initprobe.reports.readings import HEALTHY, RATE, VERDICT, E, is_log, is_number, label, series, varying
 from initprobe.reports.strips import Array
 from initprobe.reports.sweep_table import Entry
 from initprobe.results import ProbeResult
@@ -205,7 +205,7 @@ def _number(value: str, layer: str | int, read: Callable[[E], ProbeResult]) -> C
     """What reads the number off a done run; NaN where it has none."""
     tensor, _, last = value.rpartition(".")
     if last == RATE:
-        return lambda entry: rate(series(f"{tensor}.variance", entry, read).measured)
+        return lambda entry: series(f"{tensor}.variance", entry, read).rate
 
     def number(entry: E) -> float:
         numbers = series(value, entry, read).measured

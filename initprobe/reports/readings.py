@@ -25,10 +25,20 @@ _LOGS = (*_VARIANCE, RATE, "variance_sd", "rms", "gradient_to_weight_ratio")
 
 @dataclass(frozen=True)
 class Series:
-    """A number at every layer of a run, `(layers,)`, NaN where it is not known; log10 where `is_log` says so."""
+    """A number at every layer of a run, `(layers,)`, NaN where it is not known; log10 where `is_log` says so.
+
+    `start` is the first layer that is not inside of a residual branch.
+    """
 
     measured: Array
     predicted: Array
+    start: int = 1
+
+    @property
+    def rate(self) -> float:
+        """log10 of the factor from one layer to the next, first to last; NaN for a single layer."""
+        numbers = self.measured[self.start - 1 :]
+        return float(numbers[-1] - numbers[0]) / (len(numbers) - 1) if len(numbers) > 1 else math.nan
 
 
 def is_log(name: str) -> bool:
@@ -40,11 +50,13 @@ def is_log(name: str) -> bool:
 def series(name: str, entry: E, read: Callable[[E], ProbeResult]) -> Series:
     """A number of a done run at every layer; the whole result is read only if the digest does not have it."""
     if entry.digest is not None and name in _IN_DIGEST:
-        return Series(*(np.array([_nan(log) for log in logs]) for logs in _IN_DIGEST[name](entry.digest)))
-    layers = read(entry).layers
-    return Series(
-        np.array([_measured(layer, name) for layer in layers]), np.array([_predicted(layer, name) for layer in layers])
+        measured, predicted = (np.array([_nan(log) for log in logs]) for logs in _IN_DIGEST[name](entry.digest))
+        return Series(measured, predicted, entry.digest.start)
+    result = read(entry)
+    measured, predicted = (
+        np.array([read_off(layer, name) for layer in result.layers]) for read_off in (_measured, _predicted)
     )
+    return Series(measured, predicted, result.stream[0].layer)
 
 
 _IN_DIGEST: dict[str, Callable[[Digest], tuple[Logs, Logs]]] = {
@@ -80,11 +92,6 @@ def _predicted(layer: LayerStats, name: str) -> float:
     if last not in _VARIANCE:
         return math.nan
     return _log(getattr(layer.theory, f"{tensor}_variance", None)) / (2 if last == "std" else 1)
-
-
-def rate(numbers: Array) -> float:
-    """log10 of the factor from one layer to the next, first to last; NaN for a single layer."""
-    return float(numbers[-1] - numbers[0]) / (len(numbers) - 1) if len(numbers) > 1 else math.nan
 
 
 def varying(entries: Iterable[Entry], fixed: Sequence[str] = ()) -> list[str]:

@@ -59,9 +59,13 @@ class Strip:
 
 @dataclass(frozen=True)
 class Profile:
-    """log10 variance of one tensor over the layers, NaN where it was lost; `low` and `high` are one SD over draws."""
+    """log10 variance of one tensor over the layers, NaN where it was lost; `low` and `high` are one SD over draws.
+
+    `layers` are their numbers: all but those inside of residual branches.
+    """
 
     label: str
+    layers: Array
     log10: Array
     low: Array
     high: Array
@@ -140,12 +144,15 @@ def profiles(result: ProbeResult) -> tuple[Profile, ...]:
 
 def _profiles(result: ProbeResult) -> Iterator[Profile]:
     for tensor, label in (("output", "h"), ("output_gradient", "dL/dh"), ("weight_gradient", "dL/dW")):
-        log10 = np.array(result.series(tensor, "variance_log10"))
+        shown = np.array([layer.layer for layer in result.stream])
+        log10, sd, variance = (
+            np.array(result.series(tensor, f"variance{what}"))[shown - 1] for what in ("_log10", "_sd", "")
+        )
         with np.errstate(invalid="ignore"):  # a variance of 0 has no relative spread
-            spread = np.array(result.series(tensor, "variance_sd")) / np.array(result.series(tensor, "variance"))
+            spread = sd / variance
         half = np.log10(1 + np.nan_to_num(spread))
-        predicted, band = _predicted_profile(result, tensor)
-        yield Profile(label, log10, log10 - half, log10 + half, predicted, predicted - band, predicted + band)
+        predicted, band = (values[shown - 1] for values in _predicted_profile(result, tensor))
+        yield Profile(label, shown, log10, log10 - half, log10 + half, predicted, predicted - band, predicted + band)
 
 
 def _predicted_profile(result: ProbeResult, tensor: str) -> tuple[Array, Array]:
@@ -154,6 +161,6 @@ def _predicted_profile(result: ProbeResult, tensor: str) -> tuple[Array, Array]:
     for layer in result.layers:
         theory = layer.theory
         variance = getattr(theory, f"{tensor}_variance", None)
-        values.append(math.nan if variance is None else math.log10(variance))
+        values.append(math.log10(variance) if variance else math.nan)
         spreads.append(2 * (getattr(theory, f"{tensor}_spread", None) or 0.0) / _LN10)
     return np.array(values), np.array(spreads)

@@ -19,7 +19,9 @@ from initprobe.errors import UnknownNameError
 from initprobe.numbers import NOTHING, fixed, percent, short, trimmed
 from initprobe.plain import visible
 from initprobe.registry import suggestion
+from initprobe.reports import seedwise
 from initprobe.reports.words import cosine
+from initprobe.vocabulary import NAMES
 
 Scalar = str | int | float | bool
 
@@ -183,8 +185,10 @@ COLUMNS = {
         Column("verdict", "verdict", _verdict, _verdict),
         _variance_column("output.variance", "var h\nlast", lambda d: d.output[-1], True),
         _variance_column("theory.output_variance", "\ntheory", lambda d: d.output_theory[-1], False),
-        _variance_column("output_gradient.variance", "dL/dh\nfirst", lambda d: d.gradient[0], True),
-        _variance_column("theory.output_gradient_variance", "\ntheory", lambda d: d.gradient_theory[0], False),
+        _variance_column("output_gradient.variance", "dL/dh\nfirst", lambda d: d.gradient[d.start - 1], True),
+        _variance_column(
+            "theory.output_gradient_variance", "\ntheory", lambda d: d.gradient_theory[d.start - 1], False
+        ),
         _number_column("correlation", "cos\nlast", lambda d: d.correlation, cosine),
         _number_column("output.saturated_fraction", "\nsat%", lambda d: d.saturated, percent),
         _number_column("output.dead_fraction", "\ndead%", lambda d: d.dead, percent),
@@ -226,33 +230,56 @@ def layout(
     """
     shown = tuple(axis for axis in axes if axis != SEED)
     for name in columns:
-        _check_name(name, list(COLUMNS), "column")
+        _check_name(name, [], "column")
     if sort is not None:
-        _check_name(sort.removeprefix("-"), [*shown, *COLUMNS], "column")
-    return Layout(shown, tuple(COLUMNS[name] for name in columns), sort, rows)
+        _check_name(sort.removeprefix("-"), shown, "column")
+    return Layout(shown, tuple(map(_column, columns)), sort, rows)
 
 
-def _check_name(name: str, known: list[str], kind: str) -> None:
-    if name not in known:
-        raise UnknownNameError(
-            f"unknown {kind} {name!r}.{suggestion(name, known) or ' It is one of ' + ', '.join(known)}"
-        )
+def _column(name: str) -> Column:
+    """A statistic; what the digest does not have is in the `numbers` of each run, if it is there at all."""
+    if name in COLUMNS:
+        return COLUMNS[name]
+
+    def mean(group: Group) -> float | str:
+        return seedwise.mean(getattr(run, "numbers", {}).get(name) for run in group.runs)
+
+    return Column(name, seedwise.heading(name), lambda group: seedwise.text(mean(group)), mean)
+
+
+def _check_name(name: str, axes: Sequence[str], kind: str) -> None:
+    shown = [*axes, *COLUMNS]
+    if name not in shown and name not in NAMES:
+        hint = suggestion(name, [*shown, *NAMES])
+        hint = hint or f" It is one of {', '.join(shown)}, or any other number of the JSON, as in output.mean"
+        raise UnknownNameError(f"unknown {kind} {name!r}.{hint}")
+
+
+def others(how: Layout) -> list[str]:
+    """The names in a layout that only the whole result has."""
+    sort = [] if how.sort is None else [how.sort.removeprefix("-")]
+    named = [*(column.name for column in how.columns), *sort]
+    return [name for name in named if name not in COLUMNS and name not in how.axes]
 
 
 def _sorted(found: list[Group], how: Layout) -> list[Group]:
     if how.sort is None:
         return found
-    name, column = how.sort.removeprefix("-"), COLUMNS.get(how.sort.removeprefix("-"))
+    name = how.sort.removeprefix("-")
+    column = None if name in how.axes else _column(name)
+
+    def value_of(group: Group) -> Scalar:
+        return column.rank(group) if column else group.axes.get(name, "")
 
     def rank(group: Group) -> tuple[bool, float, str]:
-        value = column.rank(group) if column and name not in how.axes else group.axes.get(name, "")
+        value = value_of(group)
         if isinstance(value, str):
             return False, 0.0, value
         return math.isnan(value), (-value if how.sort != name else value), ""
 
     ordered = sorted(found, key=rank)
-    text = any(isinstance(group.axes.get(name, ""), str) for group in found) and (name in how.axes or name == "verdict")
-    return ordered[::-1] if text and how.sort != name else ordered
+    words = any(isinstance(value_of(group), str) for group in found)
+    return ordered[::-1] if words and how.sort != name else ordered
 
 
 def _filled(how: Layout, found: Sequence[Group]) -> Layout:

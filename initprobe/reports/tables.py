@@ -2,137 +2,105 @@
 
 from __future__ import annotations
 
-import io
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Literal
+from typing import Literal
 
 import numpy as np
-from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderableType, RenderHook
-from rich.segment import Segment
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from initprobe.characters import showable
 from initprobe.numbers import BLOCKS, NOTHING, fixed, percent, short, sparkline
 from initprobe.plain import visible
 from initprobe.reports.binning import shares
+from initprobe.reports.console import Console, say, text_console
+from initprobe.reports.console import console as console
+from initprobe.reports.elision import Elided, shown_layers
 from initprobe.reports.words import SYMBOLS, cosine, course
 from initprobe.results import TENSORS, Finding, LayerStats, ModuleStats, ProbeResult, TensorStats
+from initprobe.vocabulary import counted, survives
 
-_MOST_ROWS = 100
-_WIDEST = 1000
+_BLANK = 4  # lines: before and after the table, and its heading
 _LONGEST_NAME = 22
-_LABEL = 10  # columns of the word that a line begins with
 _SPARK_BINS = 7  # odd, so that a spike at 0 is one
 _STATUS_STYLE = {"ok": "", "underflow": "yellow", "overflow": "red", "nonfinite": "red"}
 _HEALTHY = "SIGNAL SURVIVES initialization (training is another matter)"
+_KNOWN = "NOTHING NEW: every finding is ignored"
 _SEVERITY_STYLE = {"error": "bold red", "warning": "bold yellow", "info": "dim"}
 _NO_FIX = "no initializer, norm or residual branch is predicted to keep this signal at this depth"
 _LOST = {"underflow": "under", "overflow": "over", "nonfinite": "NaN"}
 
 
-class _Visible:
-    """Something that is drawn with the control characters of its text as escapes; those of styles are Rich's own."""
-
-    def __init__(self, inner: RenderableType) -> None:
-        self._inner = inner
-
-    def __rich_console__(self, to: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        for part in to.render(self._inner, options):
-            yield part if part.control else Segment(visible(part.text, breaks=True), part.style)
-
-
-class _EscapesControls(RenderHook):
-    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        return [_Visible(one) for one in renderables]
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # Rich would exit with 1; what it means is for the program to say
-
-
-def console(file: IO[str], *, color: bool | None = None, wrap: bool = False, markup: bool = False) -> Console:
-    """A console that never crops a number: lines are as long as they are, unless `wrap` folds words into 80 columns.
-
-    Text is printed as it is, without a meaning for brackets unless `markup`, and with control characters as escapes.
-    """
-    probe = Console(file=file)
-    folded = max(probe.width, 80) if probe.is_terminal else 80
-    plain = None if color is None else not color
-    # Rich ignores a width without a height on a dumb terminal.
-    width = folded if wrap else _WIDEST
-    to = _Console(
-        file=file, width=width, height=probe.height, highlight=False, no_color=plain, markup=markup, emoji=False
-    )
-    to.push_render_hook(_EscapesControls())
-    return to
-
-
-def plain_text(result: ProbeResult) -> str:
-    """What `print_result` prints, without colour."""
-    out = io.StringIO()
-    print_result(result, console(out, color=False))
-    return out.getvalue()
+def plain_text(result: ProbeResult, width: int | None = None) -> str:
+    """What `print_result` prints, without colour, in characters that standard output can show."""
+    to, out = text_console(width)
+    print_result(result, to)
+    return showable(out.getvalue(), getattr(sys.stdout, "encoding", None))
 
 
 def print_result(result: ProbeResult, to: Console, verbose: bool = False) -> None:
-    """Print the heading, the table and the summary; every tensor's tables too if `verbose`."""
-    print_verdict(result, to)
-    _say(_heading(result), to)
-    to.print()
-    to.print(_layer_table(result, verbose))
-    to.print()
-    _say(summary(result), to)
-    if verbose:
-        if result.modules:
-            to.print()
-            to.print(_module_table(result.modules))
-        for tensor in TENSORS:
-            to.print()
-            to.print(_tensor_tables(result, tensor))
+    """Print the heading, the table and the summary; every tensor's tables too if `verbose`.
 
-
-def print_verdict(result: ProbeResult, to: Console) -> None:
-    """Print what was found, gravest first, and the command line that cures it."""
-    _say(_verdict(result), to)
-
-
-def _say(text: Text, to: Console) -> None:
-    """Print lines as they are, as who reads a pipe expects; on a terminal fold them below their own text.
-
-    A fix is left whole, for whoever copies it.
+    The verdict, which comes first, is repeated at the end of what scrolls away on a terminal.
     """
-    width = Console(file=to.file).width
-    for line in text.split("\n", allow_blank=True):
-        folded = to.is_terminal and width > 2 * _LABEL and not line.plain.startswith("fix ")
-        for part in _folded(line, width, to) if folded else [line]:
-            to.print(part, soft_wrap=True)
+    numbers = shown_layers(result, None if verbose else to.most_rows)
+    count = print_verdict(result, to) + say(_heading(result), to)
+    to.print()
+    to.print(_layer_table(result, numbers, verbose))
+    to.print()
+    count += len(numbers) + _BLANK + say(summary(result), to)
+    if verbose:
+        _print_tensors(result, to)
+        count += len(TENSORS) * 2 * len(numbers)
+    if to.file.isatty() and count > to.height:
+        to.print()
+        print_verdict(result, to)
 
 
-def _folded(line: Text, width: int, to: Console) -> Iterator[Text]:
-    """A line in lines of that width at most, those after the first indented."""
-    first, *others = line.wrap(to, width)
-    yield first
-    if others:
-        for part in line[len(first) :].wrap(to, width - _LABEL):
-            yield Text(" " * _LABEL) + part
+def _print_tensors(result: ProbeResult, to: Console) -> None:
+    """Every statistic of every tensor."""
+    if result.modules:
+        to.print()
+        to.print(_module_table(result.modules))
+    for tensor in TENSORS:
+        to.print()
+        to.print(_tensor_tables(result, tensor))
+
+
+def print_verdict(result: ProbeResult, to: Console) -> int:
+    """Print what was found, gravest first, and the command line that cures it; give the lines that it took."""
+    return say(_verdict(result), to)
 
 
 def _verdict(result: ProbeResult) -> Text:
     lines = [Text(_HEALTHY, "bold green")] if result.healthy else []
+    if survives(result) and not result.healthy:
+        lines = [Text(_KNOWN, "bold green")]
     for number, finding in enumerate(result.diagnosis):
+        if finding.ignored:
+            lines.append(_ignored(finding))
+            continue
         style = _SEVERITY_STYLE[finding.severity]
         name = finding.name.upper() if number == 0 and not result.healthy else finding.name
         heading = f"{finding.severity:<10}{name} from layer {finding.layer}{_module_words(finding)}: "
         lines.append(Text.assemble((visible(heading), style), visible(finding.evidence)))
-    none = None if result.healthy or result.modules else _NO_FIX
-    fix = next((finding.fix for finding in result.diagnosis if finding.fix), none)
+    none = None if survives(result) or result.modules else _NO_FIX
+    fix = next((finding.fix for finding in counted(result) if finding.fix), none)
     if fix:
         lines.append(Text.assemble((f"{'fix':<10}", "bold"), visible(fix)))
     return Text("\n").join(lines)
+
+
+def _ignored(finding: Finding) -> Text:
+    """What does not count, and why."""
+    until = f"; until {finding.ignored.until}" if finding.ignored and finding.ignored.until else ""
+    heading = f"{'ignored':<10}{finding.name} from layer {finding.layer}{_module_words(finding)}: "
+    reason = f" ({finding.ignored.reason}{until})" if finding.ignored else ""
+    return Text.assemble((visible(heading), "dim"), visible(finding.evidence), (visible(reason), "dim"))
 
 
 def _module_words(finding: Finding) -> str:
@@ -162,8 +130,12 @@ def _gravity(result: ProbeResult) -> tuple[int, float]:
 
 def _ends(result: ProbeResult, tensor: str) -> tuple[float, float]:
     """log10 variance at the first and the last layer where it is known."""
-    known = [value for value in result.series(tensor, "variance_log10") if math.isfinite(value)]
+    known = [value for layer in result.stream if math.isfinite(value := _log10(layer.tensor(tensor)))]
     return (known[0], known[-1]) if known else (math.nan, math.nan)
+
+
+def _log10(stats: TensorStats) -> float:
+    return math.nan if stats.variance_log10 is None else stats.variance_log10
 
 
 _COMPARISON = (
@@ -178,7 +150,7 @@ _COMPARISON = (
 
 
 def _compared(result: ProbeResult) -> list[str]:
-    first, last = result.layers[0], result.layers[-1]
+    first, last = result.stream[0], result.stream[-1]
     return [
         visible(f"{result.config.get('weights') or result.config['init']} + {result.config['act']}"),
         "survives" if result.healthy else result.diagnosis[0].name,
@@ -186,7 +158,7 @@ def _compared(result: ProbeResult) -> list[str]:
         _value(last.output, last.output.variance),
         _value(first.output_gradient, first.output_gradient.variance),
         NOTHING if last.correlation is None else cosine(last.correlation),
-        _course(result.series("output", "variance_log10")),
+        _course([_log10(layer.output) for layer in result.stream]),
     ]
 
 
@@ -230,7 +202,7 @@ def _value(stats: TensorStats, value: float | None) -> str:
 def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
     edges = _spark_edges(result)
     return [
-        Column("\nlayer", lambda layer: str(layer.layer)),
+        _number_column(result),
         *([Column("\nmodule", lambda layer: _short_name(layer.name or NOTHING))] if result.modules else []),
         *_output_columns(result),
         *_gradient_columns(result),
@@ -238,6 +210,12 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
         *([Column("\ndW/W", lambda layer: short(layer.gradient_to_weight_ratio))] if verbose else []),
         Column(f"h in\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges)),
     ]
+
+
+def _number_column(result: ProbeResult) -> Column:
+    """The layers' numbers, those inside of residual branches in brackets."""
+    heading = "\nlayer" if len(result.stream) == len(result.layers) else "(branch)\nlayer"
+    return Column(heading, lambda layer: f"({layer.layer})" if layer.inside_branch else str(layer.layer))
 
 
 def _short_name(name: str) -> str:
@@ -317,25 +295,16 @@ def _spark(layer: LayerStats, edges: tuple[float, float]) -> str:
     return sparkline([s if s > 1e-4 else 0 for s in shares(histogram, np.linspace(*edges, _SPARK_BINS + 1))])
 
 
-def _layer_table(result: ProbeResult, verbose: bool) -> RenderableType:
+def _layer_table(result: ProbeResult, numbers: Sequence[int], verbose: bool) -> Elided:
+    """A row for each layer of these numbers."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     columns = _columns(result, verbose)
     for column in columns:
         table.add_column(column.heading, justify="right", no_wrap=True)
-    shown = result.layers if verbose else _thinned(result.layers)
-    for layer in shown:
+    for layer in (result.layers[number - 1] for number in numbers):
         # As text: a module's name may look like markup.
         table.add_row(*(Text(visible(column.entry(layer))) for column in columns), style=_STATUS_STYLE[layer.status])
-    if len(shown) == len(result.layers):
-        return table
-    note = Text(f"{len(shown)} of {len(result.layers)} layers shown; -v shows every one", style="dim")
-    return Group(table, note)
-
-
-def _thinned(layers: Sequence[LayerStats]) -> Sequence[LayerStats]:
-    """All layers, or about `_MOST_ROWS` of them at even steps, the last one always."""
-    step = math.ceil(len(layers) / _MOST_ROWS)
-    return [layer for layer in layers if (layer.layer - 1) % step == 0 or layer.layer == len(layers)]
+    return Elided(table, numbers)
 
 
 _MODULE_COLUMNS: Mapping[str, Callable[[ModuleStats], str]] = {

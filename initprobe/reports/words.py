@@ -67,12 +67,12 @@ def _journey(tensor: str, known: Sequence[LayerStats]) -> str | None:
 
 
 def _output_words(result: ProbeResult) -> str | None:
-    journey = _journey("output", result.layers)
+    journey = _journey("output", result.stream)
     return journey and f"var h {journey}"
 
 
 def _gradient_words(result: ProbeResult) -> str | None:
-    journey = _journey("output_gradient", result.layers[::-1])
+    journey = _journey("output_gradient", result.stream[::-1])
     return journey and f"var dL/dh {journey}"
 
 
@@ -231,10 +231,10 @@ def _training_words(result: ProbeResult) -> str | None:
         return f"{rate}: diverged after {_steps(training.diverged_at)}, {_broken(training, len(result.layers))}"
     seen = resampled(training.losses, _CURVE)
     curve = sparkline([loss / max(seen) if max(seen) else 0 for loss in seen])
-    first, last = result.layers[0], result.layers[-1]
+    first, last = result.stream[0], result.stream[-1]
     changes = (
         ("h", last.layer, last.output, training.layers[-1].output),
-        ("dL/dh", first.layer, first.output_gradient, training.layers[0].output_gradient),
+        ("dL/dh", first.layer, first.output_gradient, training.layers[first.layer - 1].output_gradient),
     )
     moved = ", ".join(
         f"var {name} of layer {layer} {short(a.variance, a.variance_log10)} -> {short(b.variance, b.variance_log10)}"

@@ -1,63 +1,68 @@
-"""Checks: bounds on a result's own numbers, by their dotted names, and what breaks them.
+"""Checks: bounds on a result's own numbers, by the names of `vocabulary`, and what breaks them.
 
-Every number of `LayerStats` can be bounded at every layer, as `output.dead_fraction`. `TENSOR.variance_per_layer` is
-the geometric rate at which a tensor's variance changes from one layer to the next, first layer to last (for gradients
-too, although they travel the other way). `theory.z` is bounded in size: |z|. Bounds are inclusive. `RUN_NUMBERS` are of
-the whole net, and so is `healthy`.
+Every number of a layer can be bounded at every layer, others in the whole net. `theory.z` is bounded in size: |z|.
+Bounds are inclusive. `healthy` and `verdict` are judged by the findings that are not ignored.
 """
 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, Self, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from initprobe.diagnosis import RULES
+from initprobe.diagnosis import SEVERITIES as _GRAVITY
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.registry import suggestion
-from initprobe.results import TENSORS, LayerStats, ProbeResult, Record, Status, worst
+from initprobe.results import TENSORS, LayerStats, ProbeResult, Severity, Status, worst
 from initprobe.sweep.fields import SCALES, Fields, Setting, at, matches, number, read, recorded
+from initprobe.vocabulary import (
+    HEALTHY,
+    LOSSES,
+    RATES,
+    RUN_NUMBERS,
+    SURVIVES,
+    VERDICT,
+    WHOLE,
+    counted,
+    number_of,
+    rate_of,
+    survives,
+    value_of,
+    verdict_of,
+)
 
-HEALTHY = "healthy"
-RATE = "variance_per_layer"
 _ABSOLUTE = "theory.z"
-
-
-def _numbers_of(record: type[Record], prefix: str = "") -> Iterator[str]:
-    """The dotted names of a record's numbers."""
-    for name, info in record.model_fields.items():
-        kinds = {part for kind in (info.annotation, *get_args(info.annotation)) for part in (kind, *get_args(kind))}
-        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Record)), None)
-        if inner is not None:
-            yield from _numbers_of(inner, f"{prefix}{name}.")
-        elif kinds & {int, float} and not any(getattr(kind, "__origin__", kind) is tuple for kind in kinds):
-            yield f"{prefix}{name}"
-
-
-LAYER_NUMBERS = tuple(name for name in _numbers_of(LayerStats) if name != "layer")
-RATES = tuple(f"{tensor}.{RATE}" for tensor in TENSORS)
-# What speaks of the whole net.
-RUN_NUMBERS = ("loss.start", "loss.chance", "training.final_loss")
-CHECKED = (HEALTHY, *RATES, *RUN_NUMBERS, *LAYER_NUMBERS)
-
-
-def check_name(name: str) -> str:
-    """The name of something that can be checked, as it is.
-
-    Raises:
-        UnknownNameError: there is no such number in a result.
-    """
-    if name not in CHECKED:
-        hint = suggestion(name, CHECKED) or " The names are those of the JSON, as in output.variance."
-        raise UnknownNameError(f"unknown result {name!r}.{hint}")
-    return name
+SEVERITIES: Mapping[str, Severity] = {"info": "info", "note": "info", "warning": "warning"}
 
 
 Number = Annotated[int | float, BeforeValidator(number, json_schema_input_type=float | str)]
 Layer = Annotated[int, Field(ge=1, strict=True)]
+
+
+def _verdict_name(value: object) -> bool | str:
+    if isinstance(value, bool) or value == SURVIVES:
+        return value
+    if not isinstance(value, str):
+        raise ConfigError("is true or false for healthy; for verdict, survives or the name of a rule")
+    with suppress(UnknownNameError):
+        return RULES[value].name
+    raise UnknownNameError(f"unknown verdict {value!r}.{suggestion(value, (SURVIVES, *RULES)) or _SEE_RULES}")
+
+
+def _rule_name(value: object) -> str:
+    return RULES[str(value)].name
+
+
+_SEE_RULES = " `initprobe list rules` shows them all."
+Is = Annotated[bool | str, BeforeValidator(_verdict_name, json_schema_input_type=bool | Literal[(SURVIVES, *RULES)])]
+Rule = Annotated[str, BeforeValidator(_rule_name, json_schema_input_type=Literal[tuple(RULES)])]
+Rules = Annotated[tuple[Rule, ...], Field(min_length=1)]
+Pair = tuple[Number | None, Number | None]
 
 
 class Bound(BaseModel):
@@ -67,7 +72,13 @@ class Bound(BaseModel):
 
     min: Number | None = Field(None, description="The smallest value that passes.")
     max: Number | None = Field(None, description="The largest value that passes. `theory.z` is judged by its size.")
-    is_: bool | None = Field(None, alias="is", strict=True, description="For `healthy` alone: what it must be.")
+    is_: Is | None = Field(
+        None, alias="is", description="What `healthy` must be, true or false; or the verdict: survives, or a rule."
+    )
+    not_: Rules | None = Field(None, alias="not", description="For `verdict`: rules of which none may be broken.")
+    max_severity: Literal["info", "note", "warning"] | None = Field(
+        None, description="For `verdict`: the gravest finding that passes; a note is info."
+    )
     layers: Literal["all", "first", "last"] | Layer | tuple[Layer, ...] = Field(
         "all", description="The layers it speaks of: all, first, last, a number or a list of numbers from 1 on."
     )
@@ -77,7 +88,11 @@ class Bound(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.is_ is None and self.min is None and self.max is None:
+        given = [self.is_ is not None, self.not_ is not None, self.max_severity is not None]
+        numeric = self.min is not None or self.max is not None
+        if sum(given) + numeric > 1:
+            raise ConfigError("give one of is, not, max_severity, or min and max")
+        if not any(given) and not numeric:
             raise ConfigError("give min or max, as in {max: 0.2} or [0.1, 10]")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ConfigError(f"min {self.min:g} is above max {self.max:g}")
@@ -91,28 +106,49 @@ class Bound(BaseModel):
     def __str__(self) -> str:
         if self.is_ is not None:
             return str(self.is_).lower()
+        if self.not_ or self.max_severity:
+            return f"free of {', '.join(self.not_)}" if self.not_ else f"at most {self.max_severity}"
         if self.min is None or self.max is None:
             return f"at most {self.max:g}" if self.min is None else f"at least {self.min:g}"
         return f"between {self.min:g} and {self.max:g}"
 
 
 def _as_bounds(value: object) -> object:
-    """A list of mappings, from one, from `[low, high]` or from true and false."""
-    if isinstance(value, bool):
+    """A list of mappings, from one, from `[low, high]`, from true and false, or from the names of rules."""
+    if isinstance(value, bool) or _is_word(value):
         return [{"is": value}]
-    if isinstance(value, list) and len(value) == 2 and not any(isinstance(part, dict) for part in value):
-        return [{"min": value[0], "max": value[1]}]
+    if isinstance(value, list) and len(value) == 2 and not any(isinstance(part, dict | list) for part in value):
+        return [_as_bound(part) for part in value] if all(map(_is_word, value)) else [_as_bound(value)]
     if not isinstance(value, dict | list):
-        raise ConfigError("a check is [low, high], {min: .., max: ..}, a list of these mappings, or true for healthy")
-    return [value] if isinstance(value, dict) else value
+        raise ConfigError(
+            "a check is [low, high], {min: .., max: ..}, a list of these, true for healthy, or rules for verdict"
+        )
+    return [value] if isinstance(value, dict) else [_as_bound(part) for part in value]
+
+
+def _as_bound(part: object) -> object:
+    """A mapping from `[low, high]`, or from the name of a rule: each of these is a check of its own, with its line."""
+    if isinstance(part, list) and len(part) == 2:
+        return {"min": part[0], "max": part[1]}
+    return {"not": [part]} if _is_word(part) else part
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and not _is_number(value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        number(text)
+    except ConfigError:
+        return False
+    return True
 
 
 Bounds = Annotated[
     tuple[Bound, ...],
     Field(min_length=1),
-    BeforeValidator(
-        _as_bounds, json_schema_input_type=bool | tuple[Number | None, Number | None] | Bound | list[Bound]
-    ),
+    BeforeValidator(_as_bounds, json_schema_input_type=Is | Pair | Bound | list[Bound | Pair | Rule]),
 ]
 
 
@@ -124,17 +160,26 @@ class Check:
         name: the number's dotted name, `healthy`, or `TENSOR.variance_per_layer`.
         bound: what it must be.
         where: the runs it speaks of; all, where this is empty.
+        line: of the file, where it stands there and not in an option.
     """
 
     name: str
     bound: Bound
     where: tuple[Setting, ...] = ()
+    line: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if (self.name == HEALTHY) != (self.bound.is_ is not None):
-            raise ConfigError(f"{self.name}: {'takes true or false' if self.name == HEALTHY else 'takes min and max'}")
-        if self.bound.layers != "all" and self.name in (HEALTHY, *RATES, *RUN_NUMBERS):
+        if not self._fits():
+            raise ConfigError(f"{self.name}: takes {_TAKES.get(self.name, 'min and max')}")
+        if self.bound.layers != "all" and self.name in WHOLE:
             raise ConfigError(f"{self.name}: speaks of all layers at once; drop `layers`")
+
+    def _fits(self) -> bool:
+        """What is asked is of the kind that the name stands for."""
+        bound = self.bound
+        if self.name == VERDICT:
+            return isinstance(bound.is_, str) or bool(bound.not_ or bound.max_severity)
+        return isinstance(bound.is_, bool) if self.name == HEALTHY else bound.min is not None or bound.max is not None
 
     def __str__(self) -> str:
         layers = self.bound.layers
@@ -144,18 +189,24 @@ class Check:
         return f"{self.name}{at}: {self.bound}{f' where {where}' if where else ''}"
 
 
-def make_check(name: str, bound: Bound, place: str) -> Check:
+_TAKES = {
+    HEALTHY: "true or false",
+    VERDICT: "survives, a rule, a list of rules that may not be broken, or {max_severity: info}",
+}
+
+
+def make_check(name: str, bound: Bound, place: str, line: int | None = None) -> Check:
     """A check from its name and bound; `place` is where the file has it.
 
     Raises:
         ConfigError: name and bound do not go together, or `where` wants what no field can be.
     """
     with at(place):
-        return Check(name, bound, tuple(_recordable(field, value) for field, value in bound.where.items()))
+        return Check(name, bound, tuple(recordable(name, value) for name, value in bound.where.items()), line)
 
 
-def _recordable(field: str, value: object) -> Setting:
-    """A result knows the papers' scales by the initializers that they stand for."""
+def recordable(field: str, value: object) -> Setting:
+    """A field's value as a result has it, which knows the papers' scales by the initializers that they stand for."""
     wanted = read(field, value)
     return replace(wanted, name=SCALES[field], text=str(wanted.value)) if field in SCALES else wanted
 
@@ -174,14 +225,18 @@ class Breach:
 
     name: str
     layer: int | None
-    value: float | bool | None
+    value: float | bool | str | None
     bound: str
     reason: str = ""
 
     def __str__(self) -> str:
         at = f" at layer {self.layer}" if self.layer else ""
-        value = self.reason or (f"{self.value:.4g}" if isinstance(self.value, float) else str(self.value).lower())
-        return f"{self.name}{at} is {value}, not {self.bound}"
+        return f"{self.name}{at} is {self.found}, not {self.bound}"
+
+    @property
+    def found(self) -> str:
+        """The value in words, or why there is none."""
+        return self.reason or (f"{self.value:.4g}" if isinstance(self.value, float) else str(self.value).lower())
 
 
 def judge(checks: Sequence[Check], result: ProbeResult) -> tuple[Breach, ...]:
@@ -190,21 +245,23 @@ def judge(checks: Sequence[Check], result: ProbeResult) -> tuple[Breach, ...]:
     A number that was lost (null beside a status that is not ok) breaks its check; one that does not apply (the dead
     units of tanh) does not.
     """
-    return tuple(seen for check in checks for seen in _verdicts(check, result) if seen is not None)
+    return tuple(seen for check in checks for seen in verdicts(check, result) if seen is not None)
 
 
 def applied(checks: Sequence[Check], result: ProbeResult) -> frozenset[str]:
     """The checks, as text, that found something to judge; one that finds nothing in any run is worth a word."""
-    return frozenset(str(check) for check in checks if any(True for _ in _verdicts(check, result)))
+    return frozenset(str(check) for check in checks if any(True for _ in verdicts(check, result)))
 
 
-def _verdicts(check: Check, result: ProbeResult) -> Iterator[Breach | None]:
+def verdicts(check: Check, result: ProbeResult) -> Iterator[Breach | None]:
     """A breach, or None for what holds, for every number that the check applies to."""
     if not matches(recorded(result.config, [one.name for one in check.where]), check.where):
         return
     if check.name == HEALTHY:
-        held = result.healthy == check.bound.is_
-        yield None if held else Breach(HEALTHY, None, result.healthy, str(check.bound))
+        healthy = survives(result)
+        yield None if healthy == check.bound.is_ else Breach(HEALTHY, None, healthy, str(check.bound))
+    elif check.name == VERDICT:
+        yield _wrong_finding(check.bound, result)
     elif check.name in RATES:
         yield from _rate_verdict(check, result)
     elif check.name in RUN_NUMBERS:
@@ -213,18 +270,33 @@ def _verdicts(check: Check, result: ProbeResult) -> Iterator[Breach | None]:
         yield from _layer_verdicts(check, result)
 
 
+def _wrong_finding(bound: Bound, result: ProbeResult) -> Breach | None:
+    """What the verdict should not say, the gravest of it first; ignored findings do not count."""
+    findings, worst = counted(result), verdict_of(result)
+    if bound.is_ is not None:
+        if bound.is_ == (worst.rule if worst else SURVIVES):
+            return None
+        wrong = worst
+    elif bound.not_:
+        wrong = next((finding for finding in findings if finding.rule in bound.not_), None)
+    else:
+        most = _GRAVITY.index(SEVERITIES[str(bound.max_severity)])
+        wrong = next((finding for finding in findings if _GRAVITY.index(finding.severity) > most), None)
+    if wrong is None:
+        return Breach(VERDICT, None, SURVIVES, str(bound)) if bound.is_ is not None else None
+    severity = f" ({wrong.severity})" if bound.max_severity else ""
+    return Breach(VERDICT, wrong.layer, f"{wrong.rule}{severity}", str(bound))
+
+
 def _rate_verdict(check: Check, result: ProbeResult) -> Iterator[Breach | None]:
-    ends = (result.layers[0], result.layers[-1])
-    if ends[0] is ends[1]:
+    if len(result.stream) < 2:
         return
-    tensors = [layer.tensor(check.name.partition(".")[0]) for layer in ends]
-    first, last = (stats.variance_log10 for stats in tensors)
-    if first is not None and last is not None:
-        rate = _power((last - first) / (len(result.layers) - 1))
+    rate = rate_of(result, check.name)
+    if rate is not None:
         yield None if check.bound.holds(rate) else Breach(check.name, None, rate, str(check.bound))
         return
-    known = [first is not None, last is not None]
-    layer, stats = ends[known.index(False)], tensors[known.index(False)]
+    ends = [(layer, layer.tensor(check.name.partition(".")[0])) for layer in (result.stream[0], result.stream[-1])]
+    layer, stats = next((layer, stats) for layer, stats in ends if stats.variance_log10 is None)
     why = "undefined, the variance is 0" if stats.variance == 0 else f"lost ({stats.status})"
     yield Breach(check.name, None, None, str(check.bound), f"{why} at layer {layer.layer}")
 
@@ -233,19 +305,10 @@ def _run_verdict(check: Check, result: ProbeResult) -> Iterator[Breach | None]:
     value = number_of(result, check.name)
     if value is not None:
         yield None if check.bound.holds(value) else Breach(check.name, None, value, str(check.bound))
-    elif getattr(result, check.name.partition(".")[0]) is not None:
+    elif check.name in LOSSES and getattr(result, check.name.partition(".")[0]) is not None:
         step = result.training.diverged_at if result.training else None
         why = "beyond the float range" if step is None else f"lost (diverged after step {step})"
         yield Breach(check.name, None, None, str(check.bound), why)
-
-
-def number_of(result: ProbeResult, name: str) -> float | None:
-    """One of `RUN_NUMBERS`; None where it, or what it belongs to, is null."""
-    return _at(result, name)
-
-
-def _power(log10: float) -> float:
-    return 10**log10 if log10 < sys.float_info.max_10_exp else math.inf
 
 
 def _layer_verdicts(check: Check, result: ProbeResult) -> Iterator[Breach | None]:
@@ -265,18 +328,6 @@ def _chosen(which: str | int | tuple[int, ...], layers: Sequence[LayerStats]) ->
         return list({"all": layers, "first": layers[:1], "last": layers[-1:]}[which])
     wanted = (which,) if isinstance(which, int) else which
     return [layer for layer in layers if layer.layer in wanted]
-
-
-def value_of(layer: LayerStats, name: str) -> float | None:
-    """The number of that dotted name, None where it or what it belongs to is null."""
-    return _at(layer, name)
-
-
-def _at(record: Record, name: str) -> float | None:
-    found: Any = record
-    for part in name.split("."):
-        found = None if found is None else getattr(found, part)
-    return None if found is None else float(found)
 
 
 def _status(layer: LayerStats, name: str) -> Status:

@@ -23,9 +23,9 @@ from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.grammar import parse_number
 from initprobe.registry import suggestion
 from initprobe.results import TENSORS, Histogram, LayerStats, ProbeResult, TensorStats
-from initprobe.sweep.checks import LAYER_NUMBERS, RUN_NUMBERS, number_of, value_of
 from initprobe.sweep.rounding import NONE, Allowance, allowance
 from initprobe.sweep.sources import Kept
+from initprobe.vocabulary import LAYER_NUMBERS, LOSSES, RATES, number_of, value_of
 
 Array = npt.NDArray[Any]
 VERDICT, MISSING, FIGURES = "verdict", "missing", "figures"
@@ -37,7 +37,7 @@ PLOTTED = (
     *HISTOGRAMS,
     *(name for name in LAYER_NUMBERS if name.startswith("theory.") and name.endswith("_variance")),
 )
-NAMES = (VERDICT, MISSING, FIGURES, *HISTOGRAMS, *RUN_NUMBERS, *LAYER_NUMBERS)
+NAMES = (VERDICT, MISSING, FIGURES, *HISTOGRAMS, *RATES, *LOSSES, *LAYER_NUMBERS)
 _DEFAULT_TOLERANCE = 0.01
 
 
@@ -157,14 +157,55 @@ def config_changes(old: Kept, new: Kept) -> list[str]:
 
 def compare(pair: Pair, rules: Sequence[Rule]) -> tuple[Change, ...]:
     """What the rules do not allow, in their order."""
-    if pair.old is None or pair.old.state != "done":
-        return ()  # a run that is new, or works at last, is no change for the worse
-    if pair.new is None or pair.new.state != "done":
-        gone = Change(pair.name, MISSING, None, "there", pair.new.state if pair.new else "missing")
-        return (gone,) if any(rule.name == MISSING for rule in rules) else ()
-    old, new = pair.old.load(), pair.new.load()
-    found = [change for rule in rules for change in broken(pair.name, rule, old, new)]
-    return tuple(dict.fromkeys(found))
+    return Comparison(rules).add(pair)
+
+
+class Comparison:
+    """Pairs of runs before some rules, and what the rules found to compare."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = rules
+        self._idle = [rule for rule in rules if rule.name != MISSING]
+        self._met = self._compared = False
+
+    def add(self, pair: Pair) -> tuple[Change, ...]:
+        """What the rules do not allow in a pair, in their order."""
+        self._met = self._met or (pair.old is not None and pair.new is not None)
+        if pair.old is None or pair.old.state != "done":
+            return ()  # a run that is new, or works at last, is no change for the worse
+        if pair.new is None or pair.new.state != "done":
+            gone = Change(pair.name, MISSING, None, "there", pair.new.state if pair.new else "missing")
+            return (gone,) if any(rule.name == MISSING for rule in self._rules) else ()
+        self._compared = True
+        old, new = pair.old.load(), pair.new.load()
+        self._idle = [rule for rule in self._idle if not _speaks(rule, old, new)]
+        found = [change for rule in self._rules for change in broken(pair.name, rule, old, new)]
+        return tuple(dict.fromkeys(found))
+
+    def idle(self) -> list[str]:
+        """What was asked for and found nothing to compare, a line for each."""
+        if not self._met:
+            return ["no run is in both OLD and NEW, so nothing was compared; keep NEW as the baseline if it is one"]
+        if not self._compared and self._idle:
+            return ["no run is done in both OLD and NEW, so nothing was compared"]
+        return [f"--fail-on {rule.name}: no run has this number, so nothing was compared" for rule in self._idle]
+
+
+def _speaks(rule: Rule, old: ProbeResult, new: ProbeResult) -> bool:
+    """Whether there is something to compare: a number that one side has at least."""
+    if rule.name == VERDICT:
+        return True
+    if rule.name in (*RATES, *LOSSES):
+        return any(number_of(result, rule.name) is not None for result in (old, new))
+    layers = (layer for result in (old, new) for layer in result.layers)
+    return any(_has(layer, number) for layer in layers for number in rule.numbers)
+
+
+def _has(layer: LayerStats, number: str) -> bool:
+    tensor, _, statistic = number.partition(".")
+    if statistic == HISTOGRAM:
+        return layer.tensor(tensor).histogram is not None
+    return value_of(layer, number) is not None
 
 
 def broken(run: str, rule: Rule, old: ProbeResult, new: ProbeResult) -> Iterator[Change]:
@@ -174,7 +215,7 @@ def broken(run: str, rule: Rule, old: ProbeResult, new: ProbeResult) -> Iterator
         if verdicts[0] != verdicts[1]:
             yield Change(run, VERDICT, None, *verdicts)
         return
-    if rule.name in RUN_NUMBERS:
+    if rule.name in (*RATES, *LOSSES):
         values = number_of(old, rule.name), number_of(new, rule.name)
         if not rule.allows(rule.name, *values):
             yield _change(run, rule, rule.name, None, *values)

@@ -41,11 +41,13 @@ class Document:
         file: its name, as shown.
         values: mappings, lists, text, numbers, booleans and None.
         places: the place of every value, as shown: file and line of an entry or of its key.
+        lines: the line of every value that stands in the file.
     """
 
     file: str
     values: Any
     places: Mapping[Loc, str]
+    lines: Mapping[Loc, int] = field(default_factory=dict)
 
     def way(self, loc: Loc) -> Loc:
         """`loc` without the parts that no value has."""
@@ -58,6 +60,10 @@ class Document:
     def place(self, loc: Loc) -> str:
         """The place of the innermost value on the way to `loc`."""
         return self.places.get(self.way(loc), self.file)
+
+    def line(self, loc: Loc) -> int | None:
+        """The line of that value; None where an option gave it."""
+        return self.lines.get(self.way(loc))
 
 
 def read_file(path: Path) -> Document:
@@ -91,7 +97,7 @@ def parse(text: str, file: str, place: Callable[[int], str]) -> Document:
     if len(text) > MAX_BYTES:
         raise ConfigError(f"{place(1)}: more than {MAX_BYTES // 1024} kB")
     reader = _Reader(place)
-    return Document(file, reader.read(text), reader.places)
+    return Document(file, reader.read(text), reader.places, reader.lines)
 
 
 def _loader() -> YAML:
@@ -107,6 +113,7 @@ class _Reader:
 
     place: Callable[[int], str]
     places: dict[Loc, str] = field(default_factory=dict)
+    lines: dict[Loc, int] = field(default_factory=dict)
     loader: YAML = field(default_factory=_loader)
 
     def read(self, text: str) -> Any:
@@ -121,7 +128,7 @@ class _Reader:
 
     def _value(self, node: Node, loc: Loc, line: int) -> Any:
         # Counted as they are expanded: a few nested aliases can stand for billions of values.
-        self.places[loc] = self.place(line + 1)
+        self.places[loc], self.lines[loc] = self.place(line + 1), line + 1
         if len(self.places) > MAX_VALUES or len(loc) > MAX_DEPTH:
             raise self._fault(node, f"more than {MAX_VALUES:,} values, or nested deeper than {MAX_DEPTH}")
         if isinstance(node, MappingNode):

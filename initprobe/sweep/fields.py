@@ -10,7 +10,7 @@ import inspect
 import math
 import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +22,17 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from initprobe.activations import ACTIVATIONS
-from initprobe.config import ProbeConfig, activation_of, as_activation, as_input, as_spec, fault_text, scaled
+from initprobe.config import (
+    ProbeConfig,
+    activation_of,
+    as_activation,
+    as_initializer,
+    as_input,
+    as_spec,
+    fault_text,
+    initializer_of,
+    scaled,
+)
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.grammar import Spec, Value, parse_number, parse_value
 from initprobe.initializers import INITIALIZERS
@@ -154,7 +164,8 @@ def read(name: str, value: object, place: str = "") -> Setting:
 def recorded(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Setting]:
     """The fields that `names` are of, dotted or not, from the config of a result."""
     heads = {name.partition(".")[0] for name in names}
-    return {name: _recorded(name, config[name]) for name in heads}
+    # A field that came later, at its default, is in no config (`ProbeConfig._without_absent`).
+    return {name: _recorded(name, config.get(name, ProbeConfig.model_fields[name].default)) for name in heads}
 
 
 def _recorded(name: str, value: Any) -> Setting:
@@ -165,7 +176,14 @@ def _recorded(name: str, value: Any) -> Setting:
 
 
 def _spec(field: str, value: object) -> Spec:
-    return as_activation(value) if field == "act" else as_spec(value)
+    return _AS_SPECS.get(field, as_spec)(value)
+
+
+_AS_SPECS: Mapping[str, Callable[[object], Spec]] = {
+    "act": as_activation,
+    "init": as_initializer,
+    "bias_init": as_initializer,
+}
 
 
 def _value_and_text(name: str, value: object) -> tuple[Any, Scalar]:
@@ -209,8 +227,8 @@ def _parameter(value: object) -> tuple[Value, Scalar]:
 def _named(field: str, value: object) -> Spec | Path:
     """A specification whose name is known; whether its parameters fit is seen when all of them are there."""
     found = as_input(value) if field == "input" else _spec(field, value)
-    if field == "act" and isinstance(found, Spec) and ":" in found.name:
-        activation_of(Spec(found.name, {}))
+    if field in _AS_SPECS and isinstance(found, Spec) and ":" in found.name:
+        (activation_of if field == "act" else initializer_of)(Spec(found.name, {}))
     elif isinstance(found, Spec):
         _ = _SPECS[field][found.name]
     return found
@@ -225,7 +243,7 @@ def _plain(name: str, value: object) -> tuple[Any, Scalar]:
         raise ConfigError(fault_text(fault, field, [f"{name}.{limit}" for limit in Thresholds.model_fields])) from None
     if isinstance(value, Mapping):
         return value, ",".join(f"{key}={limit}" for key, limit in value.items())
-    if isinstance(found, Path):
+    if isinstance(found, Path | Spec):
         return found, str(found)
     return found, ",".join(map(str, found)) if isinstance(found, tuple) else found
 

@@ -29,9 +29,10 @@ from initprobe.config import fault_text
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.registry import suggestion
 from initprobe.results import TENSORS
-from initprobe.sweep.checks import HEALTHY, LAYER_NUMBERS, RATES, Bound, Bounds, check_name
+from initprobe.sweep.checks import Bound, Bounds
 from initprobe.sweep.document import Document
 from initprobe.sweep.fields import Fields, FieldsSchema, field_name, number
+from initprobe.vocabulary import HEALTHY, LAYER_NUMBERS, RATES, check_name
 
 MAX_RUNS = 100_000
 MAX_EXCLUDES = 1000
@@ -245,7 +246,7 @@ class SweepFile(Part):
     checks: dict[Annotated[str, AfterValidator(check_name)], Bounds] = Field(
         default_factory=dict,
         description="Bounds by a result's own names: output.variance: [0.1, 10], output.dead_fraction: {max: 0.2}, "
-        "output.variance_per_layer: [0.8, 1.25], healthy: true.",
+        "output.variance_per_layer: [0.8, 1.25], healthy: true, verdict: [dead-units, vanishing-gradient].",
     )
     figures: tuple[FigureOrName, ...] | None = Field(
         None, description="The pictures to draw; chosen by the axes if not given."

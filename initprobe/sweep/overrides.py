@@ -27,8 +27,10 @@ def apply_override(document: Document, text: str) -> Document:
     way = _way(key, option)
     given = parse(value, option, lambda line: option)
     values = _with(document.values, way, given.values, option)
-    places = {**document.places, **{(*way, *loc): option for loc in given.places}}
-    return Document(document.file, values, {(*way[:1],): option, **places})
+    kept = {loc: place for loc, place in document.places.items() if loc[: len(way)] != way}
+    places = kept | {(*way, *loc): option for loc in given.places}
+    lines = {loc: line for loc, line in document.lines.items() if loc in kept}
+    return Document(document.file, values, {(*way[:1],): option, **places}, lines)
 
 
 def _way(key: str, option: str) -> Loc:

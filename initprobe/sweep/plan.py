@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import initprobe
 from initprobe.config import DEFAULT_BATCH, DEFAULT_LAYERS, DEFAULT_WIDTH, ProbeConfig
 from initprobe.errors import ConfigError, InputError
 from initprobe.files import kind_of
 from initprobe.grammar import Spec
 from initprobe.registry import suggestion
 from initprobe.sweep.checks import Check, make_check
+from initprobe.sweep.configs import shipped
 from initprobe.sweep.document import Document, read_file
 from initprobe.sweep.expand import Draft, axis_names, drafts
 from initprobe.sweep.fields import SCALES, Settings, assemble, at, look
@@ -25,8 +25,6 @@ from initprobe.sweep.layout import Figure, Format, Heatmap, Histograms, SweepFil
 from initprobe.sweep.overrides import apply_override
 from initprobe.sweep.runs import Run, Scalar
 from initprobe.sweep.wishes import granted, wish
-
-SUFFIX = ".yaml"
 
 
 @dataclass(frozen=True)
@@ -90,14 +88,6 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
         figures=_figures(document, layout, columns, varying),
         export=layout.export,
     )
-
-
-def shipped() -> dict[str, Path]:
-    """The configs that ship with initprobe, by name."""
-    package = Path(initprobe.__file__).parent
-    # In a wheel they lie inside the package, in a checkout beside it.
-    home = next((home for home in (package / "configs", package.parent / "configs") if home.is_dir()), package)
-    return {path.stem: path for path in sorted(home.glob(f"*{SUFFIX}"))}
 
 
 def find(source: str | Path) -> Path:
@@ -187,7 +177,7 @@ def _picked(asked: Sequence[Draft], configs: Sequence[ProbeConfig], where: Itera
 
 def _checks(document: Document, layout: SweepFile) -> tuple[Check, ...]:
     return tuple(
-        make_check(name, bound, document.place(("checks", name, index)))
+        make_check(name, bound, document.place(("checks", name, index)), document.line(("checks", name, index)))
         for name, bounds in layout.checks.items()
         for index, bound in enumerate(bounds)
     )

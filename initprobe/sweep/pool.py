@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # Long after a worker's death, in which its pool reports it.
 _DEAF_AFTER_S = 5.0
 _LOOK_EVERY_S = 0.005
+# Results are objects by the ten thousand, none of them garbage: to look through them all again and again takes time.
+_COLLECT_AT = 50_000
 MOST_JOBS = 1024
 
 
@@ -89,6 +92,7 @@ def _begin_worker() -> None:
     from multiprocessing.connection import wait as wait_for
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.set_threshold(_COLLECT_AT)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

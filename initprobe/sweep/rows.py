@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from initprobe.digest import Digest
 from initprobe.errors import DamagedRun, InputError
 from initprobe.results import ProbeResult
+from initprobe.sweep.packing import unpack
 from initprobe.sweep.runs import Scalar
 
 State = Literal["queued", "running", "done", "failed", "damaged"]
@@ -122,13 +123,10 @@ def unpacked(packed: object, store: object, key: str) -> ProbeResult:
     """
     if not isinstance(packed, bytes):
         raise DamagedRun(damage(store, key, f"its result is {_short(packed)}"))
-    unpacking = zlib.decompressobj()
     try:
-        text = unpacking.decompress(packed, MAX_RESULT_BYTES)
+        text = unpack(packed, MAX_RESULT_BYTES)
     except zlib.error:
-        text = b""
-    if not unpacking.eof:
-        raise DamagedRun(damage(store, key, "its result cannot be unpacked"))
+        raise DamagedRun(damage(store, key, "its result cannot be unpacked")) from None
     try:
         return ProbeResult.from_json(text, f"{store}, run {key}")
     except InputError as error:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from initprobe.errors import ConfigError
+from initprobe.memory import cost
 from initprobe.sweep.pool import (
     Deaf,
     Failure,
@@ -297,7 +298,11 @@ class _Job:
 
 
 def shard(runs: Sequence[Run], text: str) -> tuple[Run, ...]:
-    """Part `I` of `N` of the runs, by their keys: what is added to a sweep moves no run to another part.
+    """Part `I` of `N` of the runs, in the order of all: as many in each part as in another, or one more.
+
+    They are dealt out by what they cost and then by their keys, so that parts take about as long as each other; the
+    order of the file's axes does not matter. What is added to a sweep may move a run to another part: a part that has
+    done it already does no harm, as `initprobe merge` keeps the first of two results.
 
     Raises:
         ConfigError: not `I/N` with 1 <= I <= N.
@@ -308,4 +313,6 @@ def shard(runs: Sequence[Run], text: str) -> tuple[Run, ...]:
     index, count = map(int, found.groups())
     if not 1 <= index <= count:
         raise ConfigError(f"--shard: {text}: the part must lie between 1 and {count}")
-    return tuple(run for run in runs if int(run.key, 16) % count == index - 1)
+    dealt = sorted(runs, key=lambda run: (-cost(run.config).flops, run.key))
+    mine = {run.key for run in dealt[index - 1 :: count]}
+    return tuple(run for run in runs if run.key in mine)

@@ -52,7 +52,7 @@ def run_key(config: ProbeConfig, revision: int | None = None) -> str:
 
     Versions of other software are not in it: NumPy's move the last digits, and streams of numbers seldom.
 
-    Of an activation of one's own the file that it stands in counts, not what that file imports.
+    Of a function of one's own the file that it stands in counts, not what that file imports.
 
     Raises:
         InputError: a data file of the config cannot be read.
@@ -61,7 +61,11 @@ def run_key(config: ProbeConfig, revision: int | None = None) -> str:
         config.input,
         config.labels,
         config.weights,
-        source_file(config.act.name) if isinstance(config.act, Spec) and ":" in config.act.name else None,
+        *(
+            source_file(spec.name)
+            for spec in (config.act, config.init, config.bias_init)
+            if isinstance(spec, Spec) and ":" in spec.name
+        ),
     ]
     data = [_content(path) for path in files if isinstance(path, Path)]
     whole = {"schema": SCHEMA_VERSION, "data": data, "config": config.model_dump(mode="json")}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,11 +20,13 @@ from initprobe.files import check_file, kind_of, reason
 from initprobe.results import SCHEMA_VERSION, ProbeResult
 from initprobe.sweep.database import connected, faults
 from initprobe.sweep.lock import claim, locked
+from initprobe.sweep.packing import pack
 from initprobe.sweep.rows import COLUMNS, Row, damage, read_row, unpacked
 from initprobe.sweep.runs import Run
 
 # "iprb", so that `file` and we can tell a store from any other database; and the layout of its tables.
-_APPLICATION_ID, _LAYOUT = 0x69707262, 1
+_APPLICATION_ID, _LAYOUT = 0x69707262, 2
+_READ = (1, _LAYOUT)  # in layout 1, results are plain zlib
 _TABLES = """
 CREATE TABLE runs (
     key TEXT PRIMARY KEY,       -- hash of the configuration, its data and the schema of results
@@ -42,14 +43,13 @@ CREATE TABLE runs (
 -- Apart from the runs, which are read and moved by the thousand.
 CREATE TABLE results (
     key TEXT PRIMARY KEY REFERENCES runs,
-    result BLOB NOT NULL        -- zlib-compressed JSON: everything
+    result BLOB NOT NULL        -- JSON as `packing` packs it: everything
 );
 CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), words TEXT NOT NULL);
 """
 _NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 _NO_KEY = "typeof(key) != 'text' OR length(key) != 32 OR key GLOB '*[^0-9a-f]*'"
 _PAGE = 200
-_FASTEST = 1  # of zlib's levels: twice as fast as the usual one, 10% larger
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Payload:
     @classmethod
     def of(cls, result: ProbeResult) -> Payload:
         """Packed where the work was done, so that the process that writes need not."""
-        whole = zlib.compress(result.to_json().encode(), _FASTEST)
+        whole = pack(result.to_json().encode())
         return cls(result.elapsed_s, digest(result).model_dump_json(), whole)
 
 
@@ -341,18 +341,22 @@ def _refuse_others(path: Path) -> None:
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
         connection.executescript(f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};"
-                                 f"PRAGMA user_version = {_LAYOUT * 1000 + SCHEMA_VERSION}; COMMIT;")  # fmt: skip
+                                 f"PRAGMA user_version = {_version(_LAYOUT)}; COMMIT;")  # fmt: skip
     _check_kind(connection, path)
+    connection.execute(f"PRAGMA user_version = {_version(_LAYOUT)}")  # what is added an older version cannot read
+
+
+def _version(layout: int) -> int:
+    return layout * 1000 + SCHEMA_VERSION
 
 
 def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
     kind, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     if kind != _APPLICATION_ID:
         raise InputError(f"{path}: a database, but not of initprobe's sweeps")
-    own = _LAYOUT * 1000 + SCHEMA_VERSION
-    if version > own:
+    if version > _version(_LAYOUT):
         raise InputError(f"{path}: written by a later version of initprobe; install that, or give another -o")
-    if version != own:
+    if version not in map(_version, _READ):
         raise InputError(f"{path}: written by another version of initprobe; run the sweep anew with another -o")
     held = connection.execute("SELECT type, name FROM sqlite_master WHERE type != 'index'").fetchall()
     # Views and triggers are code that a stranger may have put there.

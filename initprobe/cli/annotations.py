@@ -1,0 +1,31 @@
+"""Workflow commands of GitHub: what marks a line of a file in a pull request."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from initprobe.plain import visible
+
+
+def error_annotation(title: str, message: str, file: Path, line: int | None) -> str:
+    """`::error ...`, with the file as the repository has it."""
+    properties = {"title": title, "file": _in_repository(file), "line": line}
+    given = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items() if value is not None)
+    return f"::error {given}::{_data(message)}"
+
+
+def _in_repository(file: Path) -> str:
+    """Relative to the checkout, where GitHub says which that is and the file lies in it; else as it was given."""
+    home = os.environ.get("GITHUB_WORKSPACE")
+    if home and file.resolve().is_relative_to(Path(home).resolve()):
+        return file.resolve().relative_to(Path(home).resolve()).as_posix()
+    return file.as_posix()
+
+
+def _data(text: str) -> str:
+    return visible(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

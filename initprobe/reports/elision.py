@@ -1,0 +1,73 @@
+"""Which rows of a long table are shown, and the table with a line in place of those that are not."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
+from rich.style import Style
+from rich.table import Table
+
+from initprobe.results import LayerStats, ProbeResult, Status
+
+_ENDS = 6  # layers shown at each end
+_FEWEST = 3  # layers that are worth a line in their place
+
+
+def shown_layers(result: ProbeResult, most: int | None) -> list[int]:
+    """The layers, by number, to show of a result where more than `most` are too many; None for any number.
+
+    Both ends, the layers where a finding begins, and those where the dtype gives out or recovers.
+    """
+    layers = result.layers
+    if most is None or len(layers) <= most:
+        return [layer.layer for layer in layers]
+    kept = {1, len(layers)} | {finding.layer for finding in result.diagnosis}
+    kept |= {*range(1, _ENDS + 1), *range(len(layers) - _ENDS + 1, len(layers) + 1)}
+    kept |= {b.layer for a, b in itertools.pairwise(layers) if _statuses(a) != _statuses(b)}
+    return _without_small_gaps(sorted(kept))
+
+
+def _statuses(layer: LayerStats) -> list[Status]:
+    """What became of the tensors that the table shows."""
+    return [layer.tensor(name).status for name in ("output", "output_gradient", "weight_gradient")]
+
+
+def _without_small_gaps(kept: Sequence[int]) -> list[int]:
+    filled = [kept[0]]
+    for number in kept[1:]:
+        start = filled[-1] + 1
+        filled += [number] if number - start >= _FEWEST else range(start, number + 1)
+    return filled
+
+
+class Elided:
+    """A table of some layers, with a line wherever others are left out.
+
+    Attributes:
+        table: a row for each of `layers`.
+        layers: their numbers, in order.
+    """
+
+    def __init__(self, table: Table, layers: Sequence[int]) -> None:
+        self.table, self.layers = table, layers
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines of the table, and one for each gap."""
+        lines = console.render_lines(self.table, options, pad=False)
+        heading = len(lines) - len(self.layers)
+        yield from _joined(lines[:heading])
+        last = self.layers[0] - 1
+        for number, line in zip(self.layers, lines[heading:], strict=True):
+            if missing := number - last - 1:
+                yield Segment(f"  ... {missing:,} layers like these: -v shows all", Style(dim=True))
+                yield Segment.line()
+            yield from _joined([line])
+            last = number
+
+
+def _joined(lines: Iterable[Sequence[Segment]]) -> Iterable[Segment]:
+    for line in lines:
+        yield from (*line, Segment.line())

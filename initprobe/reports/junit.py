@@ -1,0 +1,81 @@
+"""JUnit XML, as CI services read it: a case for each thing that was judged.
+
+Valid both for the schema of Ant's JUnit task and for that of Jenkins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+from xml.etree import ElementTree
+
+# What XML 1.0 cannot hold, not even escaped.
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+Outcome = Literal["passed", "failure", "error", "skipped"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing that was judged.
+
+    Attributes:
+        name: what it is.
+        outcome: how it went; an error is a run that failed, not a check that did not hold.
+        message: why it is not fine, a line for each fault.
+        time_s: seconds that it took.
+    """
+
+    name: str
+    outcome: Outcome = "passed"
+    message: str = ""
+    time_s: float = 0.0
+
+
+def junit(suite: str, cases: Sequence[Case]) -> str:
+    """The file: one suite of all cases."""
+    root = ElementTree.Element("testsuites")
+    tests = ElementTree.SubElement(root, "testsuite", _totals(suite, cases))
+    ElementTree.SubElement(tests, "properties")
+    for case in cases:
+        _add(tests, suite, case)
+    ElementTree.SubElement(tests, "system-out")
+    ElementTree.SubElement(tests, "system-err")
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=False).join(
+        ("<?xml version='1.0' encoding='UTF-8'?>\n", "\n")
+    )
+
+
+def _totals(suite: str, cases: Sequence[Case]) -> dict[str, str]:
+    outcomes = [case.outcome for case in cases]
+    return {
+        "name": _clean(suite),
+        "package": "initprobe",
+        "id": "0",
+        "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+        "hostname": "localhost",
+        "tests": str(len(cases)),
+        "failures": str(outcomes.count("failure")),
+        "errors": str(outcomes.count("error")),
+        "skipped": str(outcomes.count("skipped")),
+        "time": f"{sum(case.time_s for case in cases):.3f}",
+    }
+
+
+def _add(tests: ElementTree.Element, suite: str, case: Case) -> None:
+    about = {"classname": _clean(suite), "name": _clean(case.name), "time": f"{case.time_s:.3f}"}
+    node = ElementTree.SubElement(tests, "testcase", about)
+    if case.outcome == "skipped":
+        ElementTree.SubElement(node, "skipped", {"message": _clean(case.message)})
+    elif case.outcome != "passed":
+        first = case.message.partition("\n")[0]
+        fault = ElementTree.SubElement(node, case.outcome, {"type": case.outcome, "message": _clean(first)})
+        fault.text = _clean(case.message)
+
+
+def _clean(text: str) -> str:
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,0 +1,79 @@
+"""What a Jupyter notebook shows: a result as one block of HTML, and a bar while something is measured."""
+
+from __future__ import annotations
+
+import base64
+import html
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from initprobe.results import ProbeResult
+
+_PATIENCE_S = 1.0  # what takes no longer needs no bar
+_BETWEEN_S = 0.1
+_COLUMNS = 100  # of a page
+
+
+def block(result: ProbeResult) -> str:
+    """The verdict, the table and the summary picture as one block of HTML."""
+    from initprobe.reports.figures import draw, render
+    from initprobe.reports.tables import plain_text
+
+    picture = base64.b64encode(render(draw(result, "summary"), "png")).decode()
+    text = html.escape(plain_text(result, _COLUMNS))
+    words = html.escape(result.description.title, quote=True)
+    return f'<pre>{text}</pre><img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{picture}">'
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A callback that draws a bar in the output of a notebook's cell, from the second second on; else None."""
+    if not _in_notebook():
+        yield None
+        return
+    bar = _Bar(label)
+    try:
+        yield bar
+    finally:
+        bar.remove()
+
+
+def _in_notebook() -> bool:
+    """A Jupyter kernel runs this; nothing is imported to find out."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+class _Bar:
+    """A bar in a place of its own, which is empty again at the end."""
+
+    def __init__(self, label: str) -> None:
+        self._label, self._started, self._last = label, time.monotonic(), 0.0
+        self._place: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._started > _PATIENCE_S and now - self._last > _BETWEEN_S:
+            self._last = now
+            share = f"{100 * done / max(total, 1):.0f}%"
+            self._show(
+                f'{html.escape(self._label)} <progress value="{done}" max="{total}"></progress> {share}',
+                f"{self._label} {share}",
+            )
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        if self._place is not None:
+            self._show("", "")
+
+    def _show(self, markup: str, text: str) -> None:
+        from IPython.display import display
+
+        data = {"text/html": markup, "text/plain": text}
+        if self._place is None:
+            self._place = display(data, raw=True, display_id=True)
+        else:
+            self._place.update(data, raw=True)
