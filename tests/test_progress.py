@@ -128,3 +128,10 @@ def test_lines_hold_no_number_of_many_digits(initprobe, slope):
         done = initprobe(*command, *(("--width", 10) if command[0] != "gain" else ()))
         assert done.code == 0, done.err
         assert not re.search(r"\d{13}", done.out)
+
+
+def test_a_rehearsal_says_what_all_workers_take(initprobe):
+    alone, two = (initprobe("sweep", "article_figures", "--dry-run", "-j", jobs).out for jobs in (1, 2))
+    assert "at a time each\n" in alone
+    each, together = re.search(r"at most (\d+) MB at a time each, (\d+) MB for 2 at a time\n", two).groups()
+    assert int(together) == pytest.approx(2 * int(each), abs=1)
