@@ -123,6 +123,7 @@ INSIDE = {
     "cli": [
         "options",
         "outputs",
+        "progress",
         "annotations",
         "gate",
         "sweep_output",
