@@ -74,6 +74,8 @@ INSIDE = {
         "recurrence",
         "units",
         "parameters",
+        "calls",
+        "modules",
         "operations",
         "structure",
         "case",

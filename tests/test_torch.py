@@ -1,6 +1,7 @@
 """Somebody else's PyTorch model gets the same table, figures, verdict and gates as a net of `run`."""
 
 import copy
+import csv
 import io
 import math
 import random
@@ -527,7 +528,8 @@ def test_everything_else_works_on_it(tmp_path):
     for kind in ("output", "gradient", "depth"):
         assert result.figure(kind).axes
     assert result._repr_html_().startswith("<pre>")
-    assert [line.split(",")[-3:] for line in to_csv(result).splitlines()[1:]] == [
+    rows_of = csv.DictReader(to_csv(result).splitlines())
+    assert [[row[name] for name in ("name", "kind", "activation")] for row in rows_of] == [
         [str(place), "linear", "ReLU"] for place in (0, 2, 4)
     ]
     worse = seeded(mlp, nn.ReLU, layers=3)

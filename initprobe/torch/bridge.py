@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from initprobe.torch.case import Case, Observation
 from initprobe.torch.coverage import coverage
 from initprobe.torch.fixes import Trials
 from initprobe.torch.graph import tensors
-from initprobe.torch.guard import left_as_found, mapped, seed_everything
+from initprobe.torch.guard import left_as_found, mapped, seed_everything, uncollected
 from initprobe.torch.judging import finding, judged
 from initprobe.torch.measure import is_measured
 from initprobe.torch.operations import Recorder
@@ -93,7 +92,7 @@ def probe(
     limits = _limits(thresholds, min_judged)
     started, count = time.perf_counter(), checked_threads(threads)
     request = _Request(inside, _own(inside, x), loss, draws, reinit, seed, limits)
-    with workers(count) as pool, _uncollected():
+    with workers(count) as pool, uncollected():
         observed, result = _measured(request, pool, x)
         result = result.model_copy(
             update={"environment": environment(count, words.torch_version()), "min_judged": limits.judged}
@@ -181,18 +180,6 @@ def _watching(recorder: Recorder) -> Iterator[None]:
         yield
     finally:
         recorder.close()
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Put off the search for cycles: it would go through thousands of records that are kept, again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _limits(thresholds: Thresholds | None, min_judged: float | None) -> ModelThresholds:

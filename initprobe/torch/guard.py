@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -115,3 +116,15 @@ def mapped(change: Callable[[Any], Any], x: Any) -> Any:
         return held
 
     return inside(x)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Put off the search for cycles: it would go through thousands of records that are kept, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -21,10 +21,11 @@ from initprobe.engine.workers import Workers
 from initprobe.errors import ConfigError
 from initprobe.torch import kinds
 from initprobe.torch.attention import attended, logits_of
+from initprobe.torch.calls import Call, is_reduced, kind_of_call, version_of
 from initprobe.torch.fans import fans_of
 from initprobe.torch.graph import Operation, OperationKind, Signal, Value, tensors_in
-from initprobe.torch.graph import tensors as held
 from initprobe.torch.measure import Track, is_measured
+from initprobe.torch.modules import Modules
 from initprobe.torch.recurrence import gates_of
 from initprobe.torch.units import axis_after, axis_of, dead_share, saturated_entries
 
@@ -42,22 +43,6 @@ class _Known:
     tensor: weakref.ref[Any]
     version: int
     value: Value
-
-
-@dataclass
-class ModuleCall:
-    """One call of a module: its name, what it was given and what it gave, as tracks."""
-
-    name: str
-    number: int
-    module: Any
-    inputs: list[Track]
-    outputs: list[Track]
-
-    @property
-    def label(self) -> str:
-        """The name, numbered from the second call on."""
-        return f"{self.name}#{self.number}" if self.number > 1 else self.name
 
 
 class Recorder(TorchFunctionMode):  # type: ignore[misc]
@@ -153,7 +138,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
                 for tensor in made:
                     self._keep(tensor, Value(chance=True))
             return  # what else is not known is a constant
-        kind, inputs = _kind(call)
+        kind, inputs = kind_of_call(call)
         for number, tensor in enumerate(made):
             if isinstance(tensor, torch.nn.Parameter) and id(tensor) in self._names:
                 continue
@@ -169,8 +154,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         if kind == "same" and any(one.chance for one in call.values) and first.signal is not None:
             first.signal.op.chance = True
         if kind == "same":
-            return Value(first.signal, axis=axis_after(call, first.axis), reduced=_is_reduced(call, tensor))
-        if kind == "activation" and (_is_reduced(call, tensor) or not is_measured(tensor)):
+            return Value(first.signal, axis=axis_after(call, first.axis), reduced=is_reduced(call, tensor))
+        if kind == "activation" and (is_reduced(call, tensor) or not is_measured(tensor)):
             return Value(first.signal, axis=first.axis, reduced=True)
         if number and kind != "part":
             kind = "other"  # what a call gives beside its output, as places of a maximum, or a state
@@ -188,7 +173,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
                 first.signal.steps.append(op)
             op.signal = first.signal
             self._look(op, call, tensor)
-            return Value(first.signal, track=op.output, axis=axis, reduced=_is_reduced(call, tensor))
+            return Value(first.signal, track=op.output, axis=axis, reduced=is_reduced(call, tensor))
         signal = self._signal(op, inputs)
         signal.parent = inputs[0] if kind == "part" else None
         self._look(op, call, tensor)
@@ -336,276 +321,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
                 track.add_gradient(gradient, self.workers)
 
 
-@dataclass(frozen=True)
-class Call:
-    """A function with its arguments, and what the tensors among them are."""
-
-    name: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    tensors: list[Any]
-    values: list[Value]
-
-    @property
-    def signals(self) -> list[Signal]:
-        """The signals among its arguments, each once."""
-        return list(dict.fromkeys(one.signal for one in self.values if one.signal is not None))
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The parameters among its arguments."""
-        return frozenset().union(*(one.names for one in self.values if one.signal is None))
-
-    @property
-    def rest(self) -> tuple[Any, ...]:
-        """The arguments after the first."""
-        return self.args[1:]
-
-    @property
-    def role(self) -> str | None:
-        """What its parameters are for, where the kind of the operation does not say."""
-        return "embedding" if self.name in ("embedding", "embedding_bag") else None
-
-    def weight(self) -> tuple[Any, Value] | None:
-        """The largest tensor that is made of parameters; of the recurrences the first."""
-        held = [(t, v) for t, v in zip(self.tensors, self.values, strict=True) if v.signal is None and v.names]
-        if self.name in kinds.RECURRENCES or not held:
-            return next((one for one in held if one[0].ndim > 1), None)
-        if self.name in ("linear", "bilinear") or self.name.startswith("conv"):
-            named = [one for one in held if one[0].ndim > 1]
-            return named[-1] if named else held[-1]
-        if self.name in kinds.NORMS:
-            given = self.kwargs.get("weight", self._norm_weight())
-            return next((one for one in held if one[0] is given), None)
-        return max(held, key=lambda one: one[0].numel())
-
-    def _norm_weight(self) -> Any:
-        place = {"batch_norm": 3, "instance_norm": 3}.get(self.name, 2)
-        return self.args[place] if len(self.args) > place else None
-
-    def eps(self) -> float | None:
-        """Of a norm, as the function takes it."""
-        place = {"layer_norm": 4, "batch_norm": 7, "group_norm": 4, "instance_norm": 7, "rms_norm": 3}.get(self.name)
-        given = self.kwargs.get("eps", self.args[place] if place and len(self.args) > place else None)
-        if given is None and self.name == "rms_norm":
-            return float(torch.finfo(self.tensors[0].dtype).eps)
-        return float(given) if isinstance(given, float | int) else None
-
-    def training(self) -> bool:
-        """Whether a batch norm takes the statistics of the batch; any other norm those of what it is given."""
-        if self.name != "batch_norm":
-            return True
-        return bool(self.kwargs.get("training", self.args[5] if len(self.args) > 5 else False))
-
-    def loss(self, tensor: Any) -> dict[str, float]:
-        """The value of a loss, and of how many classes it tells apart."""
-        logits = self.tensors[0]
-        classes = logits.shape[1 if logits.ndim > 1 else 0] if self.name in ("cross_entropy", "nll_loss") else 0
-        return {"value": float(tensor.detach().double().mean()), "classes": float(classes)}
-
-
-def version_of(tensor: Any) -> int:
-    """How often a tensor has been written to."""
-    return int(tensor._version)
-
-
-def _kind(call: Call) -> tuple[str, list[Signal]]:
-    """What a call does to signals, and which of them it makes another of."""
-    name, signals = call.name, call.signals
-    if not signals and not (name in ("linear", "embedding") or name.startswith("conv") or name in kinds.RECURRENCES):
-        return "parameters", []
-    if name in kinds.PRODUCTS:
-        return _product(call)
-    if name == "batch_norm" and not call.training():
-        return "scale", signals  # by the statistics that it has stored, whatever it is given
-    for names, kind in _KINDS:
-        if name in names:
-            return kind, signals
-    if name in kinds.VIEWS:
-        return "view", signals
-    if name in kinds.SAME or name in kinds.REDUCTIONS:
-        return ("same", signals) if len(signals) == 1 else ("other", signals)
-    if name in kinds.PARTS:
-        return "part", signals
-    if name in kinds.JOINS or name == "setitem":
-        return _join(signals)
-    if name in kinds.BINARY and len(call.tensors) > 1:
-        return _binary(call)
-    if name in kinds.CURVED:
-        return "activation", signals
-    if name in kinds.BINARY:  # with a number
-        return "same", signals
-    return "other", signals
-
-
-_KINDS: tuple[tuple[frozenset[str], OperationKind], ...] = (
-    (kinds.NORMS, "norm"),
-    (kinds.SOFTMAXES, "softmax"),
-    (kinds.ATTENTION, "attention"),
-    (kinds.RECURRENCES, "recurrence"),
-    (kinds.POOLS, "pool"),
-    (kinds.LOSSES, "loss"),
-)
-
-
-def _product(call: Call) -> tuple[str, list[Signal]]:
-    weights = [one for one in call.values if one.signal is None and one.names]
-    if call.name == "embedding" and not call.signals:
-        return "parameters", []
-    fixed = call.name == "linear" or call.name.startswith("conv")
-    if fixed and len(call.values) > 1 and call.values[1].signal is not None:
-        return "product", call.signals  # the weight is made of a signal, as of a style
-    if weights and (len(call.signals) <= 1 or call.name in ("bilinear",)):
-        return "layer", call.signals
-    if weights and call.name in ("addmm", "baddbmm", "addbmm", "einsum"):
-        return "layer", call.signals
-    return ("product", call.signals) if len(call.signals) > 1 or _same_twice(call) else ("same", call.signals)
-
-
-def _same_twice(call: Call) -> bool:
-    return sum(one.signal is not None for one in call.values) > 1
-
-
-def _join(signals: list[Signal]) -> tuple[str, list[Signal]]:
-    """Parts of one signal that are put together again are that signal."""
-    wholes = list(dict.fromkeys(one.parent or one for one in signals))
-    if len(signals) > 1 and len(wholes) == 1:
-        return "other", wholes
-    return ("cat", signals) if len(signals) > 1 else ("same", signals)
-
-
-def _binary(call: Call) -> tuple[str, list[Signal]]:
-    """Sums and products of signals, parameters and constants."""
-    signals = call.signals
-    factor = call.name in ("mul", "multiply", "div", "divide", "true_divide", "truediv", "rdiv", "rtruediv", "addcdiv")
-    if len(signals) == 1 and _same_twice(call):
-        reduced = [one.reduced for one in call.values if one.signal is not None]
-        return ("norm" if factor and any(reduced) and not all(reduced) else "activation"), signals
-    if len(signals) == 1:
-        if call.names:
-            return ("scale" if factor else "shift"), signals
-        return "same", signals
-    if call.name in ("where", "maximum", "minimum"):
-        return "other", signals
-    return ("gate" if factor else "sum"), signals
-
-
-def _is_reduced(call: Call, tensor: Any) -> bool:
-    """Made of fewer numbers than the signal has, by a mean or the like, now or before."""
-    given = [(t, one) for t, one in zip(call.tensors, call.values, strict=True) if one.signal is not None]
-    if call.name in kinds.REDUCTIONS:
-        return True
-    return bool(given) and all(one.reduced for _, one in given)
-
-
 @lru_cache(maxsize=32)
 def _opened(function: Any) -> Callable[..., Any]:
     """A function of torch's own Python code that does not ask for overrides: the calls in it are seen."""
     code = {**function.__globals__, "has_torch_function": lambda *_: False}
     return types.FunctionType(function.__code__, code, function.__name__, function.__defaults__, function.__closure__)
-
-
-class Modules:
-    """Hooks that say which module is at work, and what the leaves among them are given and give."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self.calls: list[ModuleCall] = []
-        self._recorder = recorder
-        self._handles: list[Any] = []
-        self._leaves: set[str] = set()
-        self.begin()
-
-    def begin(self) -> None:
-        """Nothing has been called."""
-        self._open: list[tuple[str, list[Signal]]] = []
-        self._counts: dict[str, int] = {}
-        self._place = 0
-
-    def watch(self, model: Any) -> None:
-        """Hook every module."""
-        self._leaves = set(leaves(model))
-        for name, module in model.named_modules():
-            before, after = self._hooks(name)
-            self._handles += [
-                module.register_forward_pre_hook(before, with_kwargs=True),
-                module.register_forward_hook(after, with_kwargs=True, always_call=True),
-            ]
-
-    def close(self) -> None:
-        """Take every hook away."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-
-    def given(self) -> list[Signal]:
-        """The signals that the innermost module was given."""
-        for _, inputs in reversed(self._open):
-            if inputs:
-                return list(dict.fromkeys(inputs))
-        return []
-
-    def _hooks(self, name: str) -> tuple[Callable[..., None], Callable[..., None]]:
-        leaf = name in self._leaves
-
-        def before(module: Any, args: Any, kwargs: Any) -> None:
-            if self._recorder.listening:
-                self._enter(name, module, list(tensors_in((args, kwargs))), leaf)
-
-        def after(module: Any, args: Any, kwargs: Any, output: Any) -> None:
-            if self._recorder.listening and self._open:
-                self._leave(output, leaf)
-
-        return before, after
-
-    def _enter(self, name: str, module: Any, tensors: list[Any], leaf: bool) -> None:
-        recorder = self._recorder
-        recorder.listening = False
-        number = self._counts[name] = self._counts.get(name, 0) + 1
-        label = f"{name}#{number}" if number > 1 else name
-        known = [recorder.value(tensor).signal for tensor in tensors] if tensors else []
-        self._open.append((label, [one for one in known if one is not None]))
-        recorder.module = label
-        if leaf:
-            self._note(name, number, module, tensors)
-        recorder.listening = True
-
-    def _note(self, name: str, number: int, module: Any, tensors: list[Any]) -> None:
-        measured = [tensor for tensor in tensors if is_measured(tensor)]
-        if kinds.kind_of(module) == "attention":
-            measured = measured[:3]  # further ones are masks, whose infinities mean something else
-        tracks = [self._recorder.measured(tensor) for tensor in _each_once(measured)]
-        if self._place == len(self.calls):
-            self.calls.append(ModuleCall(name, number, module, tracks, []))
-        self._place += 1
-        self._waiting = self.calls[self._place - 1]
-
-    def _leave(self, output: Any, leaf: bool) -> None:
-        recorder = self._recorder
-        recorder.listening = False
-        label, _ = self._open.pop()
-        if leaf and output is not None:
-            call = next(one for one in reversed(self.calls[: self._place]) if one.label == label)
-            call.outputs = [recorder.measured(tensor) for tensor in held(output)]
-        recorder.module = self._open[-1][0] if self._open else ""
-        recorder.listening = True
-
-
-def _each_once(tensors: Any) -> Iterator[Any]:
-    seen: set[int] = set()
-    for tensor in tensors:
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            yield tensor
-
-
-def leaves(model: Any) -> Iterator[str]:
-    """Names of modules without children, and of those of a kind whose children are parts of it."""
-    hidden: set[int] = set()
-    for name, module in model.named_modules():
-        if id(module) in hidden or "parametrizations" in name.split("."):
-            continue
-        whole = kinds.kind_of(module) not in ("other", "activation")
-        if whole:
-            hidden.update(id(inner) for inner in module.modules())
-        if whole or next(module.children(), None) is None:
-            yield name

@@ -10,7 +10,6 @@ from initprobe.numbers import power, short
 from initprobe.results import Severity
 from initprobe.torch.case import Case, Cure, Observation, Trend, decades, sustained
 from initprobe.torch.cures import for_layers, is_spectral, scaled
-from initprobe.torch.graph import Operation
 from initprobe.torch.measure import Track
 from initprobe.torch.structure import Join, Layer
 
@@ -242,6 +241,3 @@ def _lost(case: Case, layer: Layer, given: Track) -> Iterator[Observation]:
             cures=for_layers(case, [layer]),
             alone=True,
         )
-
-
-__all__ = ["Operation", "trends"]

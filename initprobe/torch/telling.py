@@ -10,7 +10,8 @@ from initprobe.results import LayerStats, ModuleKind, ModuleStats, OutputStats, 
 from initprobe.summary import all_stats
 from initprobe.torch import kinds
 from initprobe.torch.measure import Track
-from initprobe.torch.operations import ModuleCall, Recorder
+from initprobe.torch.modules import ModuleCall
+from initprobe.torch.operations import Recorder
 from initprobe.torch.structure import Layer
 
 
