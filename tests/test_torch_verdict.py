@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch_cases import HEALTHY, SICK, Attention, attending, normed_branch, rows  # noqa: E402
 
-from initprobe.engine.workers import workers  # noqa: E402
+from initprobe.engine.workers import Workers, workers  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
 from initprobe.torch.measure import Track  # noqa: E402
 
@@ -257,3 +257,10 @@ def test_fused_attention_counts_as_attention():
 
     torch.manual_seed(0)
     assert {one.rule for one in grave(probe(Fused(128, 2, True), torch.randn(4, 24, 128)))} == {"attention-logits"}
+
+
+def test_a_gradient_that_a_fused_operation_leaves_undefined_is_no_gradient():
+    """On a CUDA device the hook of an LSTM's unused output is called with None."""
+    track = Track.like(torch.ones(3, 4), 1, fine=False)
+    track.add_gradient(None, Workers(0))
+    assert track.gradient is None

@@ -88,7 +88,9 @@ class Track:
             self._add_flat(array.reshape(-1), workers)
 
     def add_gradient(self, gradient: Any, workers: Workers) -> None:
-        """Take the statistics of the gradient of one more draw."""
+        """Take the statistics of the gradient of one more draw; a fused operation may leave it undefined, None."""
+        if gradient is None:
+            return
         if self.gradient is None:
             self.gradient = Track.like(gradient, self.number, fine=False)
         self.gradient.add(gradient, workers)
