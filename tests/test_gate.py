@@ -91,6 +91,8 @@ def test_each_ignore_has_a_reason_of_its_own_or_all_have_one(initprobe):
         (("--ignore", "saturated@0", "--reason", "x"), "no range of layers"),
         (("--ignore", "saturated", "--reason", "x", "--until", "soon"), "is no day"),
         (("--known", "none.yaml"), "no such file; `--write-known none.yaml` makes one"),
+        (("--known", "."), "is a directory"),
+        (("--known", "/dev/zero"), "is a device"),
         (("--write-known", "no/such.yaml"), "there is no directory"),
         (("--write-known", "k.yaml", "--until", "soon"), "is no day"),
         (("--junit", "a.xml", "--export-json", "a.xml"), "two exports name the same file"),
