@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from initprobe.arithmetic import arithmetic
+from initprobe.averages import mean
 from initprobe.numbers import factor, factor_of, fixed, percent, power, short
 from initprobe.registry import Registry
 from initprobe.results import Finding, LayerStats, ModuleStats, ProbeResult, Severity
@@ -549,7 +550,7 @@ def _wrong_initializer(result: ProbeResult, limits: Thresholds) -> Observation |
     scales = _scales(result, lambda layer: layer.fan_in)
     if not _is_plain(result) or not scales or max(scales) > (1 + 2 * limits.recognised) * min(scales):
         return None
-    scale, tensors = statistics.fmean(scales), ("output", "output_gradient")
+    scale, tensors = mean(scales), ("output", "output_gradient")
     found = [(t, seen) for t in tensors for way in (-1, 1) if (seen := _trending(result, t, way, limits))]
     if not found:
         return None

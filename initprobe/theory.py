@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from initprobe.averages import mean as average
 from initprobe.config import ProbeConfig
 from initprobe.initializers import NORMAL, Distribution
 from initprobe.meanfield.maps import Layer, LayerTheory, State, predict, runs
@@ -138,7 +139,7 @@ def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
     return InputMoments(
         np.concatenate([one.mean_squares for one in inputs]),
         np.concatenate([one.means for one in inputs]),
-        *(statistics.fmean(getattr(one, name) for one in inputs) for name in _PAIR_STATISTICS),
+        *(average([getattr(one, name) for one in inputs]) for name in _PAIR_STATISTICS),
     )
 
 

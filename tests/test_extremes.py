@@ -158,6 +158,8 @@ def test_the_smallest_nets(init, shape):
         "spectrum --init normal:std=1e150 --act linear --layers 3 --width 4 --samples 2 --dtype float64 --figure s.png",
         "compare --init uniform:limit=1e153 --init he --act relu --layers 1 --width 1 --batch 2 --figure c.png",
         "run --init normal:std=3e153 --act relu --layers 2 --width 5 --batch 4 --draws 8 --dtype float64 -o out",
+        "run --init normal:std=3e153 --act relu --layers 3 --width 9 --draws 8 --dtype float64 --no-figures -q",
+        "run --init lecun --input gaussian:std=3e153 --act linear --layers 2 --width 9 --draws 8 --dtype float64 -q",
         "run --init constant:value=1e-320 --act relu --layers 1 --width 1 --batch 2 --draws 1 --dtype float64 -o out",
     ],
 )
@@ -165,3 +167,10 @@ def test_commands(command, initprobe):
     found = initprobe(*command.split())
     assert found.code == 0
     assert all(line.startswith("note: ") for line in found.err.splitlines())
+
+
+def test_a_mean_over_seeds_whose_sum_leaves_the_range():
+    from initprobe.reports.seedwise import mean
+
+    assert mean([1.5e308, 1.7e308, 1.6e308]) == pytest.approx(1.6e308)
+    assert mean([2, 4.0, None]) == 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from initprobe import ProbeConfig, run
-from initprobe.reports.figures import KINDS, MOST_PANELS, draw, kinds, render
+from initprobe.reports.figures import KINDS, MOST_PANELS, draw, draw_comparison, kinds, render
 from initprobe.reports.strips import BINS, gradient_strip, output_strip, profiles
 
 CASES = {
@@ -42,6 +42,44 @@ def test_every_picture_of_every_case(results, case):
         data = render(draw(results[case], kind), "png")
         assert data.startswith(b"\x89PNG")
         assert len(data) > 5_000
+
+
+def _runs_over(figure):
+    """The words of a figure that its edges cut off."""
+    keys = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    shown = [*figure.texts, *figure.legends, *keys]
+    boxes = [(artist, artist.get_window_extent()) for artist in shown]
+    return [artist for artist, box in boxes if box.x0 < 0 or box.x1 > figure.bbox.x1]
+
+
+LONG = {"init": "autoencoder:tied=false,noise=0.25", "act": "leaky_relu:slope=0.013579", "standardize": True}
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    path = tmp_path_factory.mktemp("long") / f"${'a name as long as some are ' * 7}.npy"
+    np.save(path, np.random.default_rng(3).normal(size=(90, 12)))
+    shape = {"layers": 3, "width": 12, "batch": 90, "draws": 2, "input": str(path)}
+    return run(ProbeConfig(**shape, **LONG, train_steps=20, classes=3))
+
+
+def test_no_line_of_words_and_no_key_leaves_its_figure(results, long):
+    for result in (*results.values(), long):
+        for kind in kinds(result):
+            assert _runs_over(draw(result, kind)) == [], kind
+    assert _runs_over(draw_comparison([long, long])) == []
+    sizes = {kind: draw(long, kind).texts[1].get_fontsize() for kind in ("depth", "summary")}
+    assert 7 == sizes["depth"] <= sizes["summary"] < 10
+    assert draw(long, "depth").texts[1].get_text().endswith("...")  # which 7 points could not hold
+    assert draw(results["healthy"], "depth").texts[1].get_fontsize() == 10  # what fits stays
+
+
+@pytest.mark.parametrize(
+    ("case", "drawn"), [("healthy", True), ("fitted", False), ("constant", False), ("many layers", False)]
+)
+def test_a_line_of_theory_is_named_where_there_is_one(results, case, drawn):
+    axes = draw(results[case], "output").axes[0]
+    assert ("line: theory" in axes.get_xlabel() + axes.get_ylabel()) == drawn
 
 
 def test_training_shows_the_loss_chance_and_where_it_diverged(results):

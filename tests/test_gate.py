@@ -91,6 +91,8 @@ def test_each_ignore_has_a_reason_of_its_own_or_all_have_one(initprobe):
         (("--ignore", "saturated@0", "--reason", "x"), "no range of layers"),
         (("--ignore", "saturated", "--reason", "x", "--until", "soon"), "is no day"),
         (("--known", "none.yaml"), "no such file; `--write-known none.yaml` makes one"),
+        (("--known", "."), "is a directory"),
+        (("--known", "/dev/zero"), "is a device"),
         (("--write-known", "no/such.yaml"), "there is no directory"),
         (("--write-known", "k.yaml", "--until", "soon"), "is no day"),
         (("--junit", "a.xml", "--export-json", "a.xml"), "two exports name the same file"),
@@ -154,7 +156,7 @@ KNOWN = [
     ("version: 1\nknown:\n  - {reason: x}", "k.yaml:3: names no rule"),
     ("version: 1\nknown:\n  - {rule: dead-unit, reason: x}", "k.yaml:3: unknown rule 'dead-unit'. Did you mean"),
     ("version: 1\nknown:\n  - rule: saturated\n    reason: x\n    unti: y", "k.yaml:5: unknown key 'unti'"),
-    ("version: 1\nknown:\n  - rule: saturated\n    reason: 3", "k.yaml:4: reason is text"),
+    ("version: 1\nknown:\n  - rule: saturated\n    reason: 3", "k.yaml:4: reason must be text"),
     ("version: 1\nknown:\n  - {rule: saturated, reason: x, until: 2027-13-01}", "k.yaml:3: '2027-13-01' is no day"),
     ("version: 1\nknown:\n  - {rule: saturated, reason: x, at: [0]}", "k.yaml:3: 0 is no range of layers"),
     ("version: 1\nknown:\n  - rule: saturated\n    reason: x\n    where: {atc: x}", "k.yaml:5: unknown field 'atc'"),
@@ -241,7 +243,7 @@ def test_breaches_come_first_in_the_summary(check, tmp_path):
 def test_the_summary_says_so_where_all_hold(check):
     done = check("--markdown", "-", "--annotate", "github", "--where", "init=xavier")
     assert done.code == 0
-    assert done.out.startswith("**all 3 checks hold**\n\n**2 runs: 2 survive**\n")
+    assert done.out.startswith("**all 6 checks hold**\n\n**2 runs: 2 survive**\n")
 
 
 def test_annotations_leave_a_piped_summary_alone(check):
@@ -341,3 +343,19 @@ def test_every_name_is_a_column_and_every_column_a_name(check, initprobe):
     assert shown.out.splitlines()[4].split()[1:3] == [f"{mean:.4g}", "true"]
     unknown = initprobe("results", "initprobe-out/test", "--columns", "output.variance_per_layr")
     assert (unknown.code, "Did you mean 'output.variance_per_layer'?" in unknown.err) == (2, True)
+
+
+@pytest.mark.parametrize("entry", [{"rule": "saturated", "reason": 3}, {"reason": "x"}, {"rule": "sat", "reason": "x"}])
+def test_a_wrong_entry_of_json_is_named_by_its_number(initprobe, entry):
+    known = {"version": 1, "known": [{"rule": "saturated", "reason": "x"}, entry]}
+    Path("k.json").write_text(json.dumps(known))
+    done = initprobe(*GATE, "--known", "k.json")
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert done.err.startswith("Error: k.json, entry 2: ")
+
+
+def test_the_summary_says_that_nothing_was_checked(check):
+    text = "version: 1\nname: a\ndefaults: {init: he, act: tanh, layers: 2, width: 9, batch: 9}\n"
+    done = check("--markdown", "-", text=f"{text}checks: {{output.variance: [{{max: 9, where: {{act: relu}}}}]}}\n")
+    assert done.code == 1
+    assert done.out.startswith("**no check applies to any run**\n\n**1 run: 1 survives**\n")

@@ -115,11 +115,13 @@ class _Bench:
     @property
     def headline(self) -> str:
         """How many checks hold, each counted once for each run."""
+        if not self.judged:
+            return "no check applies to any run"
         broken = sum(bool(one.breaches) for one in self.judged)
         return (
             f"{broken:,} of {len(self.judged):,} checks do not hold"
             if broken
-            else f"all {len(self.plan.checks)} checks hold"
+            else f"all {len(self.judged):,} checks hold"
         )
 
     @property

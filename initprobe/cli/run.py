@@ -152,9 +152,7 @@ def _save_weights(experiment: Experiment, path: Path) -> None:
     write_whole(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
-def report(
-    result: ProbeResult, written: list[Path], verbose: bool, file: IO[str], depth: int | None = None
-) -> None:
+def report(result: ProbeResult, written: list[Path], verbose: bool, file: IO[str], depth: int | None = None) -> None:
     """Print the tables, and which files there are now."""
     from rich.text import Text
 

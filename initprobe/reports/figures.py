@@ -24,6 +24,7 @@ from initprobe.numbers import percent, short
 from initprobe.plain import visible
 from initprobe.registry import suggestion
 from initprobe.reports.blocks import roles, short_name
+from initprobe.reports.captions import centred, legend_above
 from initprobe.reports.strips import Array, Panel, Profile, Strip, gradient_strip, output_strip, profiles
 from initprobe.results import LayerStats, ProbeResult
 
@@ -93,7 +94,7 @@ def draw_comparison(results: Sequence[ProbeResult]) -> Figure:
     with style():
         figure = blank_figure(13, 5.2)
         shared = results[0].description
-        figure.text(0.5, 0.95, f"{shared.shape} | {shared.setting}", ha="center", va="center", fontsize=12)
+        centred(figure, 0.26, f"{shared.shape} | {shared.setting}", fontsize=12)
         boxes = ((0.06, 0.3, 0.43, 0.56), (0.555, 0.3, 0.43, 0.56))
         for index, box in enumerate(boxes):
             axes = figure.add_axes(box)
@@ -179,10 +180,9 @@ def _output_label(result: ProbeResult) -> str:
 
 
 def _titled(figure: Figure, result: ProbeResult) -> None:
-    words, height = result.description, figure.get_figheight()
-    figure.text(0.5, 1 - 0.28 / height, words.title, ha="center", va="center", fontsize=14, weight="bold")
-    line = f"{words.weights} | {words.setting}"
-    figure.text(0.5, 1 - 0.56 / height, line, ha="center", va="center", fontsize=10, color="#333333")
+    words = result.description
+    centred(figure, 0.28, words.title, fontsize=14, weight="bold")
+    centred(figure, 0.56, f"{words.weights} | {words.setting}", fontsize=10, color="#333333")
 
 
 def _summary(result: ProbeResult) -> Figure:
@@ -223,7 +223,7 @@ def _fitting(result: ProbeResult) -> Figure:
             axes.plot(layers, values, color=color, ls=dashes, lw=1.8, marker=marker, label=label)
     _finish_profile_axes(axes, len(layers))
     axes.set_ylabel(next((one.quantity for one in fitted if one), ""))
-    _legend_above(axes)
+    legend_above(axes)
     return figure
 
 
@@ -257,7 +257,7 @@ def _draw_losses(axes: Axes, result: ProbeResult) -> None:
     axes.set_xlabel(f"step of plain SGD, rate {result.training.learning_rate:g}")
     axes.set_ylabel("loss")
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)
-    _legend_above(axes)
+    legend_above(axes)
 
 
 def _draw_change(axes: Axes, result: ProbeResult) -> None:
@@ -270,17 +270,11 @@ def _draw_change(axes: Axes, result: ProbeResult) -> None:
                 logs = [_finite_or_nan(shown[number - 1].tensor(tensor).variance_log10) for number in layers]
                 axes.plot(layers, logs, color=color, lw=1.5, ls=pattern, label=f"Var({symbol}), {when}")
     _finish_profile_axes(axes, len(result.layers))
-    _legend_above(axes)
+    legend_above(axes)
 
 
 def _finite_or_nan(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def _legend_above(axes: Axes) -> None:
-    if not axes.get_legend_handles_labels()[0]:
-        return  # every line was lost
-    axes.legend(frameon=False, fontsize=9, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
 
 
 def _draw_strip(axes: Axes, strip: Strip, label: str, color: str) -> None:
@@ -316,7 +310,7 @@ def _draw_panels(axes: Axes, strip: Strip, label: str, color: str) -> None:
     axes.spines["bottom"].set_visible(False)
     axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
     axes.set_ylabel("share per bin")
-    axes.set_xlabel(label, labelpad=16)
+    axes.set_xlabel(f"{label}; line: theory" if lines else label, labelpad=16)
 
 
 def _outline(edges: Array, heights: Array) -> Array:
@@ -397,7 +391,7 @@ def _draw_roles(axes: Axes, result: ProbeResult) -> bool:
             )
     _finish_profile_axes(axes, len(result.layers))
     axes.set_xlabel("layer (solid: h, dashed: dL/dh; a line per place in a block)")
-    _legend_above(axes)
+    legend_above(axes)
     return True
 
 
@@ -413,7 +407,7 @@ def _draw_profiles(axes: Axes, result: ProbeResult) -> None:
     _mark_loss(axes, result.layers, ("preactivation", "output"), "from", "--")
     _mark_loss(axes, result.layers[::-1], ("output_gradient",), "down from", "-.")
     _finish_profile_axes(axes, len(result.layers))
-    _legend_above(axes)
+    legend_above(axes)
 
 
 def _finish_profile_axes(axes: Axes, layers: int) -> None:

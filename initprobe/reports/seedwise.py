@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable
 
+from initprobe import averages
 from initprobe.numbers import NOTHING
 from initprobe.vocabulary import WHOLE
 
@@ -30,7 +30,7 @@ def mean(values: Iterable[str | bool | float | None]) -> float | str:
     known = [str(one).lower() if isinstance(one, bool | str) else one for one in values if one is not None]
     numbers = [one for one in known if not isinstance(one, str)]
     if numbers or not known:
-        return statistics.fmean(numbers) if numbers else math.nan
+        return averages.mean(numbers) if numbers else math.nan
     return Counter(map(str, known)).most_common(1)[0][0]
 
 

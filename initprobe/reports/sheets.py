@@ -14,6 +14,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
+from initprobe.reports.captions import centred
 from initprobe.reports.figures import BLACK, BLUE, GREEN, GREY, ORANGE, blank_figure, log_ticks, power_text
 from initprobe.reports.strips import Array
 
@@ -116,8 +117,8 @@ def make_sheet(title: str, notes: Sequence[str], panels: Panels, keys: Sequence[
     if bar:
         place = ((left + inner + 0.15) / width, foot / height, 0.18 / width, 1 - (foot + _TOP) / height)
         scale = figure.add_axes(place)
-    figure.text(0.5, 1 - 0.25 / height, title, ha="center", va="center", fontsize=13, weight="bold")
-    figure.text(0.5, 1 - 0.5 / height, "; ".join(notes), ha="center", va="center", fontsize=9, color="#333333")
+    centred(figure, 0.25, title, fontsize=13, weight="bold")
+    centred(figure, 0.5, "; ".join(notes), fontsize=9, color="#333333")
     if labels:
         handles = [handle for handle, _ in keys]
         figure.legend(handles, labels, frameon=False, fontsize=9, ncols=min(fit, len(labels)), loc="lower center")

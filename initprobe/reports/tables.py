@@ -109,6 +109,8 @@ def _healthy(result: ProbeResult) -> str:
     if not result.is_partial or result.coverage is None:
         return _HEALTHY
     return f"SIGNAL SURVIVES in the {percent(result.coverage.share)}% that was judged"
+
+
 def _ignored(finding: Finding) -> Text:
     """What does not count, and why."""
     until = f"; until {finding.ignored.until}" if finding.ignored and finding.ignored.until else ""

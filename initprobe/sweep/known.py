@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from initprobe.errors import ConfigError, InputError, OutputError
+from initprobe.files import check_file
 from initprobe.ignores import Ignore, as_pattern, following, make_ignore, parse_target, thresholds_of
 from initprobe.registry import suggestion
 from initprobe.results import Finding, ProbeResult
 from initprobe.sweep.checks import recordable
-from initprobe.sweep.document import MAX_BYTES, Document, read_file
+from initprobe.sweep.document import MAX_BYTES, Document, Loc, read_file
 from initprobe.sweep.fields import Setting, at, field_name, matches, recorded
 from initprobe.thresholds import Thresholds
 from initprobe.vocabulary import NAMES
@@ -35,10 +36,9 @@ def read_known(path: Path) -> list[Ignore]:
         InputError: there is no such file, or it cannot be read.
         ConfigError: what it holds is no list of known findings; names the place.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; `--write-known {path}` makes one of what is found")
+    size = check_file(path, missing=f"; `--write-known {path}` makes one of what is found")
     is_json = path.suffix.lower() == ".json"
-    if not is_json and path.stat().st_size > MAX_BYTES:
+    if not is_json and size > MAX_BYTES:
         raise InputError(
             f"{path} is larger than {MAX_BYTES // 1024} kB; as JSON, in a file that ends in .json, it may be"
         )
@@ -63,7 +63,8 @@ def _from_json(path: Path) -> Document:
         raise ConfigError(f"{path}: holds no mapping; begin with version and known")
     listed = values.get("known")
     count = len(listed) if isinstance(listed, list) else 0
-    return Document(str(path), values, {("known", index): f"{path}, entry {index + 1}" for index in range(count)})
+    places: dict[Loc, str] = {("known", index): f"{path}, entry {index + 1}" for index in range(count)}
+    return Document(str(path), values, {("known",): str(path), **places})
 
 
 def _check_keys(document: Document, values: Any, loc: tuple[str | int, ...], keys: Sequence[str]) -> None:
@@ -80,7 +81,7 @@ def _entry(document: Document, entry: Any, loc: tuple[str | int, ...]) -> Ignore
     place = document.place(loc)
     for key in ("rule", "reason", "until"):
         if not isinstance(entry.get(key, ""), str):
-            raise ConfigError(f"{document.place((*loc, key))}: {key} is text")
+            raise ConfigError(f"{document.place((*loc, key))}: {key} must be text")
     if not entry.get("rule"):
         raise ConfigError(f"{place}: names no rule")
     places = entry.get("at", [])
