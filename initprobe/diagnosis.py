@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from initprobe.arithmetic import arithmetic
+from initprobe.averages import mean
 from initprobe.numbers import factor, factor_of, percent, power, short
 from initprobe.registry import Registry
 from initprobe.results import Finding, LayerStats, ModuleStats, ProbeResult, Severity
@@ -108,7 +109,8 @@ def elsewhere(
         update={
             "layers": tuple(one for one in result.layers if not spared(one.layer, one.name)),
             "modules": tuple(one for one in result.modules if not spared(one.layer, one.name)),
-            "config": result.config | ({"void": names} if names or void else {}),
+            # Where branches end shows in the whole net alone.
+            "config": result.config | {_ADDED: list(_added(result))} | ({"void": names} if names or void else {}),
         }
     )
     saw = RULES[finding.rule].look(left, thresholds) if left.layers else None
@@ -117,6 +119,7 @@ def elsewhere(
 
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 _VOID = "void-parameter"
+_ADDED = "added"  # in the config of a part of a result
 # Powers of ten beyond this are said by their logarithm: a float holds few more.
 _FLOAT_DECADES = 300
 
@@ -234,17 +237,13 @@ def _is_residual(result: ProbeResult) -> bool:
 
 def _added(result: ProbeResult) -> Collection[int]:
     """The layers at whose end a branch is added to what it was given."""
-    block = result.config.get("block", 1)
+    block, known = result.config.get("block", 1), result.config.get(_ADDED)
+    if isinstance(known, list):
+        return [layer for layer in known if isinstance(layer, int)]
     if not _is_residual(result) or not isinstance(block, int):
         return []
     sizes = [result.layers[0].fan_in, *(layer.fan_out for layer in result.layers)]
     return [branch[-1] + 1 for branch in branches(sizes, block)]
-
-
-def _on_stream(result: ProbeResult) -> Sequence[LayerStats]:
-    """The layers that are given the signal itself, and not what a branch has made of it."""
-    inside = {layer.layer for layer in result.layers if layer.inside_branch}
-    return [layer for layer in result.layers if layer.layer - 1 not in inside]
 
 
 def _is_plain(result: ProbeResult) -> bool:
@@ -418,7 +417,7 @@ def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Observation | Non
         end = "" if last is layer or last.correlation is None else f", {last.correlation:.4f} at {name}"
         return f"cosine {cosine:.3f} between two inputs{end}; q(1 - c) = {short(second * (1 - cosine))}"
 
-    stream = _on_stream(result)
+    stream = result.fed_by_stream
     fed = {layer.layer for layer in stream}
     started, ends = (layer.correlation or 0.0 for layer in (stream[0], stream[-1]))
     if not _is_chain(result) and ends <= 1 - limits.indistinct:
@@ -434,7 +433,7 @@ def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Observation | Non
 
 
 def _chaotic(result: ProbeResult, limits: Thresholds) -> Observation | None:
-    known = [layer.correlation for layer in _on_stream(result) if layer.correlation is not None]
+    known = [layer.correlation for layer in result.fed_by_stream if layer.correlation is not None]
     if not _is_chain(result) or len(known) < 2 or known[0] < 0.3 or known[-1] > limits.decorrelated * known[0]:
         return None
     evidence = f"the cosine between two inputs falls from {known[0]:.2f} at layer 1 to {known[-1]:.2f} at the last"
@@ -549,7 +548,7 @@ def _wrong_initializer(result: ProbeResult, limits: Thresholds) -> Observation |
     scales = _scales(result, lambda layer: layer.fan_in)
     if not _is_plain(result) or not scales or max(scales) > (1 + 2 * limits.recognised) * min(scales):
         return None
-    scale, tensors = statistics.fmean(scales), ("output", "output_gradient")
+    scale, tensors = mean(scales), ("output", "output_gradient")
     found = [(t, seen) for t in tensors for way in (-1, 1) if (seen := _trending(result, t, way, limits))]
     if not found:
         return None

@@ -508,6 +508,12 @@ class ProbeResult(Record):
         """The layers but those inside of residual branches: their h, and its gradient, are the signal's own."""
         return tuple(layer for layer in self.layers if not layer.inside_branch)
 
+    @property
+    def fed_by_stream(self) -> tuple[LayerStats, ...]:
+        """The layers whose input is the signal itself, and not what a residual branch has made of it so far."""
+        inside = {layer.layer for layer in self.layers if layer.inside_branch}
+        return tuple(layer for layer in self.layers if layer.layer - 1 not in inside)
+
     def series(self, tensor: str, statistic: str = "variance") -> list[float]:
         """A statistic of a tensor over the layers, NaN where it is null: `series("output", "std")`."""
         values = (getattr(layer.tensor(tensor), statistic) for layer in self.layers)
@@ -557,6 +563,7 @@ class ProbeResult(Record):
 
     def in_a_line(self) -> str:
         """The verdict and the network."""
-        gravest = self.diagnosis[0] if self.diagnosis and not self.healthy else None
+        counting = (one for one in self.diagnosis if one.severity != "info" and one.ignored is None)
+        gravest = next(counting, None)
         verdict = "signal survives" if gravest is None else f"{gravest.name} from layer {gravest.layer}"
         return f"{verdict}; {self.description.title}; {self.description.shape}"

@@ -324,6 +324,18 @@ def test_runs_are_known_by_any_axis(check, fields):
     assert check("--known", "k.yaml", text=text).code == 0
 
 
+def test_runs_are_known_by_a_field_that_is_at_its_default(check):
+    text = (
+        f"{HEAD}defaults: {{init: he, act: tanh, layers: 4, width: 9, batch: 9, residual: true}}\n"
+        "grid: {block: [1, 2]}\nchecks: {output.rms: {min: 1000}}\n"
+    )
+    assert check("--write-known", "k.yaml", text=text).code == 0
+    assert check("--known", "k.yaml", text=text).code == 0
+    Path("k.yaml").write_text(Path("k.yaml").read_text().replace('"block": 1', '"block": 4'))
+    done = check("--known", "k.yaml", text=text)
+    assert done.code == 1 and "block=1: output.rms" in done.err and "block=2: output.rms" not in done.err
+
+
 def test_every_name_is_a_column_and_every_column_a_name(check, initprobe):
     assert set(COLUMNS) <= set(NAMES)
     check("--export-csv", "a.csv")

@@ -20,7 +20,7 @@ from initprobe.registry import suggestion
 from initprobe.results import Finding, ProbeResult
 from initprobe.sweep.checks import recordable
 from initprobe.sweep.document import MAX_BYTES, Document, read_file
-from initprobe.sweep.fields import Setting, at, field_name, matches, recorded
+from initprobe.sweep.fields import Setting, at, field_name, kept_value, matches, recorded
 from initprobe.thresholds import Thresholds
 from initprobe.vocabulary import NAMES
 
@@ -109,7 +109,9 @@ def _picks(wanted: tuple[Setting, ...]) -> Callable[[ProbeResult], bool]:
 
 def _has(config: Mapping[str, Any], wanted: Setting) -> bool:
     head = wanted.name.partition(".")[0]
-    return head in config and matches(_recorded(head, json.dumps(config[head])), (wanted,))
+    if head not in config and "act" not in config:  # a PyTorch model has few of an experiment's fields
+        return False
+    return matches(_recorded(head, json.dumps(kept_value(config, head))), (wanted,))
 
 
 @lru_cache(maxsize=100_000)
