@@ -40,6 +40,10 @@ LOSSES = ("loss.start", "loss.chance", "training.final_loss")
 RUN_NUMBERS = (*LOSSES, FROM_LAYER, ELAPSED)
 WHOLE = (VERDICT, HEALTHY, *RATES, *RUN_NUMBERS)
 NAMES = (*WHOLE, *LAYER_NUMBERS)
+# What `diff` compares beside numbers: whether a run is there, what pictures are drawn from, and histograms.
+MISSING, FIGURES, HISTOGRAM = "missing", "figures", "histogram"
+HISTOGRAMS = tuple(f"{tensor}.{HISTOGRAM}" for tensor in TENSORS)
+COMPARED = (VERDICT, MISSING, FIGURES, *HISTOGRAMS, *RATES, *LOSSES, *LAYER_NUMBERS)
 
 
 def check_name(name: str) -> str:

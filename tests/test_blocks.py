@@ -378,7 +378,8 @@ def test_every_column_of_a_table_is_of_the_stream(initprobe, tmp_path):
         "defaults: {init: he, act: relu, width: 20, batch: 20, draws: 1, layers: 4, residual: true, block: 2}\n"
         "grid: {branch_scale: [0.01]}\n"
     )
-    initprobe("sweep", tmp_path / "s.yaml", "-o", tmp_path / "out", "--no-figures", "--export-json", tmp_path / "r.json")
+    where = "-o", tmp_path / "out", "--no-figures", "--export-json", tmp_path / "r.json"
+    initprobe("sweep", tmp_path / "s.yaml", *where)
     stream = json.loads((tmp_path / "r.json").read_text())["runs"][0]["result"]["layers"][1::2]
     names = "output_gradient.variance", "output_gradient.std", "output.std"
     row = initprobe("results", tmp_path / "out", "--columns", ",".join(names)).out.splitlines()[-1].split()
