@@ -50,6 +50,7 @@ INSIDE = {
         "charts",
         "spectra",
         "seedwise",
+        "markdown",
         "sweep_table",
         "readings",
         "sheets",

@@ -244,6 +244,21 @@ def test_the_summary_says_so_where_all_hold(check):
     assert done.out.startswith("**all 3 checks hold**\n\n**2 runs: 2 survive**\n")
 
 
+def test_the_summary_takes_reasons_and_errors_as_text(check, tmp_path):
+    reason = "<img src=x> [a](b) @all"
+    done = check("--ignore", "output.variance", "--ignore", "vanishing-output", "--reason", reason, "--markdown", "-")
+    assert done.code == 0
+    assert "- ignored: output.variance, 6 times (\\<img src=x> \\[a\\](b) \\@all)\n" in done.out
+    (tmp_path / "broken.py").write_text(
+        "def act(z):\n    if len(z) == 20:\n        raise ValueError('<b> @all')\n    return z\n"
+    )
+    fields = "{init: he, act: 'broken:act', layers: 2, width: 20, batch: 20}"
+    done = check("--markdown", "-", text=f"{HEAD}defaults: {fields}\nchecks: {{healthy: true}}\n")
+    assert done.code == 3
+    (line,) = [line for line in done.out.splitlines() if line.startswith("- failed: ")]
+    assert line.count("\\<b> \\@all") == line.count("<b>") == 1
+
+
 def test_annotations_leave_a_piped_summary_alone(check):
     done = check("--markdown", "-", "--annotate", "github")
     assert "::error" not in done.out and done.err.count("::error ") == 8
@@ -298,8 +313,12 @@ def test_an_ignore_that_is_over_fails_a_check_that_holds(check):
 
 
 def test_a_check_that_judged_nothing_fails(check):
-    done = check("--set", "checks={training.final_loss: {max: 1}}")
+    none = "--set", "checks={training.final_loss: {max: 1}}"
+    done = check(*none, "--markdown", "-")
     assert done.code == 1 and "nothing was checked" in done.err
+    assert done.out.startswith("**nothing was checked**\n")
+    both = check("--set", "checks={training.final_loss: {max: 1}, output.rms: {min: 0}}", "--markdown", "-")
+    assert both.code == 0 and both.out.startswith("**1 check holds; 1 applied to no run**\n")
     assert check("--shard", "9/9").code == 0  # a part without runs has nothing to check
 
 

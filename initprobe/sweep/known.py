@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from initprobe.errors import ConfigError, InputError, OutputError
+from initprobe.files import check_file, read_json
 from initprobe.ignores import Ignore, as_pattern, following, make_ignore, parse_target, thresholds_of
 from initprobe.registry import suggestion
 from initprobe.results import Finding, ProbeResult
@@ -35,10 +36,9 @@ def read_known(path: Path) -> list[Ignore]:
         InputError: there is no such file, or it cannot be read.
         ConfigError: what it holds is no list of known findings; names the place.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; `--write-known {path}` makes one of what is found")
+    size = check_file(path, missing=f"; `--write-known {path}` makes one of what is found")
     is_json = path.suffix.lower() == ".json"
-    if not is_json and path.stat().st_size > MAX_BYTES:
+    if not is_json and size > MAX_BYTES:
         raise InputError(
             f"{path} is larger than {MAX_BYTES // 1024} kB; as JSON, in a file that ends in .json, it may be"
         )
@@ -55,9 +55,10 @@ def read_known(path: Path) -> list[Ignore]:
 
 def _from_json(path: Path) -> Document:
     """Read by the fast reader: a list of thousands; places are entries, not lines."""
+    text = read_json(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no mapping; begin with version and known")

@@ -183,6 +183,9 @@ class _Remote(Executor):
         self._refusal = secrets.token_hex(16)  # so that no result is taken for one
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        """Only positional arguments: Dask takes those by name for its own."""
+        if kwargs:
+            raise TypeError(f"give {', '.join(kwargs)} by position")
         if self._client.status != "running":
             address = self._cluster.address
             raise ConfigError(f"--scheduler {address}: it is gone; the same command goes on where this one ended")

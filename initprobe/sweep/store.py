@@ -329,9 +329,7 @@ def read_store(path: Path) -> Iterator[Store]:
 
 def _refuse_others(path: Path) -> None:
     """Before anything is made beside it: a file that is there must be a store."""
-    if path.is_dir():
-        raise OutputError(f"{path} is a directory; name a file")
-    if not path.is_file():
+    if kind_of(path) == "nothing":
         return
     with faults(path), connected(path, "rw") as connection:
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
