@@ -103,6 +103,7 @@ INSIDE = {
     "cli": [
         "options",
         "outputs",
+        "progress",
         "annotations",
         "gate",
         "sweep_output",

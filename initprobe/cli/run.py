@@ -78,6 +78,7 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
       initprobe run --init he --act relu --no-figures --export-json - | jq .layers[0].output
     """
     from initprobe.cli import outputs
+    from initprobe.cli.progress import progress_bar
     from initprobe.reports.drawer import drawer
 
     exports = [options[name] for name in ("export_json", "export_csv", "junit", "write_known")]
@@ -93,7 +94,7 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
         experiment = prepare(config_from(options | scales(options)))
         directory = _directory(experiment, options["out"], no_figures)
         outputs.check_exports((*exports, _weights_file(options["save_weights"])), directory)
-        with outputs.progress_bar("probing") as progress:
+        with progress_bar("probing") as progress:
             result = gate.applied(measure(experiment, threads=threads, progress=progress))
         written = outputs.save_result(result, directory, wanted, ready) if directory else []
     if options["save_weights"]:

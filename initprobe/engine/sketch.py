@@ -31,7 +31,11 @@ _RUN_OF_ONES = np.ones(_RUN, np.float32)
 _SHORT_LOW, _SHORT_HIGH = 2.0**-40, 2.0**50
 
 # Entries that `numpy.bincount` counts so fast that nobody minds its keeping Python's lock meanwhile.
-_SOON_COUNTED = 1 << 14
+SOON_COUNTED = 1 << 14
+
+# Small tensors of several layers are tallied together, up to so many entries and layers: a call costs as much as some
+# thousands of entries, and a table of counters for every layer has to stay in cache.
+_TALLIED_ENTRIES, _MOST_TALLIED = 1 << 19, 16
 
 # Sizes of blocks that are kept ready for: those of weights and of samples, whole ones and the last.
 _SIZES = 8
@@ -226,9 +230,14 @@ def grid_of(dtype: np.dtype[Any], bits: int) -> Grid:
     return Grid(np.uint32 if dtype == np.float32 else np.uint64, mantissa - bits, 1 << (1 + exponent + bits))
 
 
+def tallied_together(entries: int) -> int:
+    """How many tensors of so many entries are tallied at a time."""
+    return min(max(_TALLIED_ENTRIES // entries, 1), _MOST_TALLIED)
+
+
 def count(stack: Array, grid: Grid) -> Array:
     """Occurrences of each bucket in each tensor of a stack, integers of shape `(tensors, grid.size)`."""
-    counted = _counted_small if stack.size < _SOON_COUNTED else _counted
+    counted = _counted_small if stack.size < SOON_COUNTED else _counted
     return counted(stack.view(grid.pattern).reshape(len(stack), -1), grid)
 
 

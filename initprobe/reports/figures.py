@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
@@ -128,8 +129,6 @@ def _show_as_it_is(text: Any) -> None:
 def render(figure: Figure, fmt: str) -> bytes:
     """A figure as png, svg or pdf; the same figure gives the same bytes."""
     out = io.BytesIO()
-    for text in figure.findobj(Text):
-        _show_as_it_is(text)
     with style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a box stands in its place
         # Level 2 takes a third of the default's time for files a tenth larger.
@@ -149,7 +148,15 @@ def style() -> Any:
 
 
 class Picture(Figure):
-    """A figure that a notebook shows as the last value of a cell, without pyplot."""
+    """A figure that a notebook shows as the last value of a cell, without pyplot.
+
+    It shows its words as they are, whoever saves it: a notebook, a user's own code, or `render`.
+    """
+
+    def draw(self, renderer: RendererBase) -> None:
+        for text in self.findobj(Text):
+            _show_as_it_is(text)
+        super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         return render(self, "png")

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from initprobe.characters import showable
-from initprobe.numbers import BLOCKS, NOTHING, percent, short, sparkline
+from initprobe.numbers import BLOCKS, NOTHING, fixed, percent, short, sparkline
 from initprobe.plain import visible
 from initprobe.reports.binning import shares
 from initprobe.reports.console import Console, say, text_console
@@ -190,7 +190,7 @@ def _relative_spread(stats: TensorStats) -> str:
     if not stats.variance or stats.variance_sd is None:
         return NOTHING
     spread = 100 * stats.variance_sd / stats.variance
-    return f"{spread:.1f}" if spread < 9.95 else f"{spread:.0f}"
+    return f"{spread:.1f}" if spread < 9.95 else fixed(spread, 0)
 
 
 def _value(stats: TensorStats, value: float | None) -> str:
