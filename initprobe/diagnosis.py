@@ -24,7 +24,7 @@ TensorProfile = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Observation:
-    """What a rule saw: the layer where it begins, the numbers in words, how grave they are, and why if not as ever.
+    """What a rule saw: the layer where it begins, the numbers in words, how severe they are, and why if not as ever.
 
     `module` is at fault where it is another one than that which holds the layer's weights.
     """
@@ -76,7 +76,7 @@ def diagnose(
     *,
     apart: Callable[[], str | None] = lambda: None,
 ) -> ProbeResult:
-    """The result with its findings, gravest first, then an odd layer, then by the layer where they begin.
+    """The result with its findings, most severe first, then an odd layer, then by the layer where they begin.
 
     `fix` finds a command line that has none of them; it is asked at most once, and only if something is wrong. `apart`
     finds one under which inputs stay different, asked if nothing else is to be said.
@@ -125,7 +125,7 @@ _FLOAT_DECADES = 300
 
 
 def place_of(finding: Finding) -> tuple[int, bool, int]:
-    """Gravest first; of those as grave, one layer drawn wrongly, which is the cause of what else is seen; by layer."""
+    """Most severe first; of equal ones, one layer drawn wrongly, which is the cause of what else is seen; by layer."""
     return -SEVERITIES.index(finding.severity), finding.rule != "odd-layer", finding.layer
 
 
@@ -178,7 +178,7 @@ def trend(profile: Sequence[float]) -> Trend:
 def _profile(result: ProbeResult, tensor: str) -> TensorProfile:
     """Layer and log10 variance, where it is known.
 
-    What is inside of a branch is judged by what the branch adds. The read-out of a model of somebody's own is left out:
+    What is inside of a branch is judged by what the branch adds. The read-out of a user's own model is left out:
     by having fewer units it takes a factor from the gradient once, at any depth. So are layers beside another: from one
     head to the next there is no way that a signal takes.
     """

@@ -20,7 +20,7 @@ class Digest(BaseModel):
 
     Attributes:
         healthy: nothing above info was found that counts.
-        rule: the gravest finding's rule; null for none, and for what is only info.
+        rule: the most severe finding's rule; null for none, and for what is only info.
         severity: of that finding.
         layer: where that begins.
         evidence: of that finding.
@@ -58,7 +58,7 @@ class Digest(BaseModel):
 
     @property
     def verdict(self) -> str:
-        """The gravest rule above info, or `survives`."""
+        """The most severe rule above info, or `survives`."""
         return self.rule or SURVIVES
 
 

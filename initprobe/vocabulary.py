@@ -35,7 +35,7 @@ def _numbers_of(record: type[Record], prefix: str = "") -> Iterator[str]:
 
 LAYER_NUMBERS = tuple(name for name in _numbers_of(LayerStats) if name != "layer")
 RATES = tuple(f"{tensor}.{RATE}" for tensor in TENSORS)
-# What speaks of the whole net: of its loss; the layer where the gravest finding begins; and how long it took.
+# What speaks of the whole net: of its loss; the layer where the most severe finding begins; and how long it took.
 LOSSES = ("loss.start", "loss.chance", "training.final_loss")
 RUN_NUMBERS = (*LOSSES, FROM_LAYER, ELAPSED)
 WHOLE = (VERDICT, HEALTHY, *RATES, *RUN_NUMBERS)
@@ -59,12 +59,12 @@ def check_name(name: str) -> str:
 
 
 def counted(result: ProbeResult) -> list[Finding]:
-    """The findings that nobody has said to ignore, gravest first."""
+    """The findings that are not ignored, most severe first."""
     return [finding for finding in result.diagnosis if finding.ignored is None]
 
 
 def verdict_of(result: ProbeResult) -> Finding | None:
-    """The gravest finding above info that is not ignored; None for a net that survives."""
+    """The most severe finding above info that is not ignored; None for a net that survives."""
     return next((finding for finding in counted(result) if finding.severity != "info"), None)
 
 

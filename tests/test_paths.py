@@ -41,6 +41,8 @@ READS = [
     ("run", "--act", "relu", "--no-figures", "--weights", "{}"),
     ("compare", *NET, "--input", "{}"),
     ("spectrum", *SPECTRUM, "--input", "{}"),
+    ("run", *QUICK, "--known", "{}"),
+    ("check", "a.yaml", "--known", "{}"),
 ]
 WRITES = [
     ("run", *NET, "-o", "{}"),
@@ -61,6 +63,11 @@ WRITES = [
     ("diff", "result.json", "result.json", "--markdown", "{}"),
     ("show", "result.json", "--export-csv", "{}"),
     ("show", "result.json", "-o", "{}"),
+    ("run", *QUICK, "--fail-on", "error", "--junit", "{}"),
+    ("run", *QUICK, "--write-known", "{}"),
+    ("check", "a.yaml", "--junit", "{}"),
+    ("check", "a.yaml", "--write-known", "{}"),
+    ("diff", "result.json", "result.json", "--fail-on", "verdict", "--junit", "{}"),
 ]
 # Without the loop of links, which is a name that can be replaced where a file is written.
 PATHS = ["n" * 300, "d/" * 3000 + "x", "a\x00b", "file.txt/x", "file.txt/x/y"]
@@ -178,7 +185,7 @@ def test_a_directory_that_is_gone(tmp_path, args, code):
     command = [sys.executable, "-c", f"{script}; from initprobe.cli.app import main; main()", "run", *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stderr
-    assert done.stderr == ("Error: the working directory is gone; go to another one\n" if code else "")
+    assert done.stderr == ("Error: the working directory no longer exists; change to another one\n" if code else "")
 
 
 def test_a_name_that_no_result_could_say(initprobe, place):

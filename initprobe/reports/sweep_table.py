@@ -27,7 +27,7 @@ Scalar = str | int | float | bool
 
 SEED = "seed"
 MOST_ROWS = 50
-# What becomes of a net, by the gravest thing that was found.
+# What becomes of a net, by its most severe finding.
 _FATES = {
     "vanishing-output": "vanish",
     "vanishing-gradient": "vanish",
@@ -324,8 +324,8 @@ def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
 
 
 def _style(group: Group) -> str:
-    gravest = {d.severity for d in group.digests if not d.healthy}
-    return "red" if "error" in gravest else "yellow" if gravest else ""
+    severities = {d.severity for d in group.digests if not d.healthy}
+    return "red" if "error" in severities else "yellow" if severities else ""
 
 
 def markdown(entries: Sequence[Entry], how: Layout) -> str:

@@ -52,7 +52,7 @@ def dask_workers(address: str, say: Callable[[str], None] = _to_stderr) -> Worke
     _hush()
     client = _connected(address)
     if not address.lower().startswith(_ENCRYPTED):
-        say(f"{address}: no TLS, so whoever reaches this cluster can run code on it and here; {_TLS_HELP}")
+        say(f"{address}: no TLS, so anyone who reaches this cluster can run code on it and here; {_TLS_HELP}")
     try:
         if not client.nthreads():
             say(f"{address}: no workers yet; waiting for the first")

@@ -204,7 +204,7 @@ class Store:
         return [key for (key,) in found if isinstance(key, str)]
 
     def _select(self, columns: str, keys: Sequence[str] | None) -> Iterator[tuple[Any, ...]]:
-        """A row's number and `columns`, in pages: whoever reads slowly must not keep the one who writes from it."""
+        """A row's number and `columns`, in pages: a slow reader must not block the writer."""
         name = "rowid" if keys is None else "key"  # a damaged row may have no key
         if keys is None:
             with faults(self.path):
