@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from waiting import wait_until
 
 import initprobe as initprobe_package
 from initprobe import files
@@ -171,10 +172,9 @@ def test_a_socket_and_a_pipe_with_a_reader(initprobe, place):
     read = []
     reader = threading.Thread(target=lambda: read.append((place / "pipe").read_bytes()))
     reader.start()
-    while not read:
-        outcome = initprobe("show", "result.json", "--export-csv", "pipe")
-        if outcome.code == 0:  # the reader has opened it
-            reader.join()
+    # Refused until the reader has opened it.
+    wait_until(lambda: initprobe("show", "result.json", "--export-csv", "pipe").code == 0)
+    reader.join(timeout=60)
     assert read[0].startswith(b"layer,")
 
 
