@@ -119,7 +119,7 @@ def tell(result: ProbeResult, written: list[Path], options: dict[str, Any], gate
 
         print_verdict(result, console(table_to))
     else:
-        report(result, written, options["verbose"], table_to)
+        report(result, written, options["verbose"], table_to, options.get("depth"))
     check_verdict(result, gate, options)
 
 
@@ -152,7 +152,9 @@ def _save_weights(experiment: Experiment, path: Path) -> None:
     write_whole(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
-def report(result: ProbeResult, written: list[Path], verbose: bool, file: IO[str]) -> None:
+def report(
+    result: ProbeResult, written: list[Path], verbose: bool, file: IO[str], depth: int | None = None
+) -> None:
     """Print the tables, and which files there are now."""
     from rich.text import Text
 
@@ -160,7 +162,7 @@ def report(result: ProbeResult, written: list[Path], verbose: bool, file: IO[str
     from initprobe.reports.tables import console, print_result
 
     to = console(file)
-    print_result(result, to, verbose)
+    print_result(result, to, verbose, depth)
     if written:
         more = f" (+{len(written) - 1})" if len(written) > 1 else ""
         to.print(Text.assemble((f"{'wrote':<10}", "bold"), f"{relative(written[0])}{more}"), soft_wrap=True)

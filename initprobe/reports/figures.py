@@ -7,6 +7,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -22,6 +23,7 @@ from initprobe.errors import UnknownNameError
 from initprobe.numbers import percent, short
 from initprobe.plain import visible
 from initprobe.registry import suggestion
+from initprobe.reports.blocks import roles, short_name
 from initprobe.reports.strips import Array, Panel, Profile, Strip, gradient_strip, output_strip, profiles
 from initprobe.results import LayerStats, ProbeResult
 
@@ -67,7 +69,7 @@ def draw(result: ProbeResult, kind: str) -> Figure:
     """
     drawers: dict[str, Callable[[ProbeResult], Figure]] = {
         "summary": _summary,
-        "output": lambda r: _strip_alone(r, output_strip(r), _OUTPUT, BLUE),
+        "output": lambda r: _strip_alone(r, output_strip(r), _output_label(r), BLUE),
         "gradient": lambda r: _strip_alone(r, gradient_strip(r), _GRADIENT, ORANGE),
         "depth": _depth_alone,
         "fitting": _fitting,
@@ -137,7 +139,9 @@ def render(figure: Figure, fmt: str) -> bytes:
     return out.getvalue()
 
 
-_OUTPUT = "output h = phi(z); line: theory"
+_OUTPUT = "output h = phi(z)"
+_FEW_LAYERS = 40
+_MOST_ROLES = 8  # lines that are told apart
 _GRADIENT = "gradient dL/dh"
 
 
@@ -169,6 +173,11 @@ def blank_figure(width: float, height: float) -> Picture:
     return figure
 
 
+def _output_label(result: ProbeResult) -> str:
+    has_theory = any(layer.theory is not None for layer in result.layers)
+    return f"{_OUTPUT}; line: theory" if has_theory else _OUTPUT
+
+
 def _titled(figure: Figure, result: ProbeResult) -> None:
     words, height = result.description, figure.get_figheight()
     figure.text(0.5, 1 - 0.28 / height, words.title, ha="center", va="center", fontsize=14, weight="bold")
@@ -179,7 +188,7 @@ def _titled(figure: Figure, result: ProbeResult) -> None:
 def _summary(result: ProbeResult) -> Figure:
     figure = blank_figure(13, 9.4)
     _titled(figure, result)
-    _draw_strip(figure.add_axes((0.06, 0.685, 0.925, 0.195)), output_strip(result), _OUTPUT, BLUE)
+    _draw_strip(figure.add_axes((0.06, 0.685, 0.925, 0.195)), output_strip(result), _output_label(result), BLUE)
     _draw_strip(figure.add_axes((0.06, 0.39, 0.925, 0.195)), gradient_strip(result), _GRADIENT, ORANGE)
     _draw_profiles(figure.add_axes((0.06, 0.065, 0.925, 0.245)), result)
     return figure
@@ -333,7 +342,7 @@ def _tick(value: float) -> str:
 
 
 def _label_panel(axes: Axes, panel: Panel, left: float, ceiling: float) -> None:
-    heading = f"layer {panel.layer}\n{panel.std}"
+    heading = f"layer {panel.layer}{f' {short_name(panel.name, 12)}' if panel.name else ''}\n{panel.std}"
     axes.text(left + 0.5, 1.03 * ceiling, heading, ha="center", va="bottom", fontsize=9, linespacing=1.4)
     if panel.shares is None:
         axes.text(left + 0.5, 0.5 * ceiling, panel.std, ha="center", va="center", fontsize=11, color=ORANGE)
@@ -372,9 +381,31 @@ def _draw_density(axes: Axes, strip: Strip, label: str) -> None:
     axes.set_ylabel(label)
 
 
+def _draw_roles(axes: Axes, result: ProbeResult) -> bool:
+    """A line per role of a model of many blocks: solid for h, dashed for dL/dh; whether there are such roles."""
+    found = sorted(roles(result.layers).items(), key=lambda one: -len(one[1]))
+    if not result.modules or len(result.layers) <= _FEW_LAYERS or len(found) < 2 or len(found[0][1]) < 3:
+        return False
+    for (name, group), color in zip(found[:_MOST_ROLES], cycle(_COLORS)):
+        label = short_name(name, 40) if name else "others"
+        places = [layer.layer for layer in group]
+        for tensor, dashes in (("output", "-"), ("output_gradient", "--")):
+            values = [getattr(layer, tensor).variance_log10 for layer in group]
+            known = [math.nan if value is None else value for value in values]
+            axes.plot(
+                places, known, color=color, ls=dashes, lw=1.3, marker=".", ms=4, label=label if dashes == "-" else None
+            )
+    _finish_profile_axes(axes, len(result.layers))
+    axes.set_xlabel("layer (solid: h, dashed: dL/dh; a line per place in a block)")
+    _legend_above(axes)
+    return True
+
+
 def _draw_profiles(axes: Axes, result: ProbeResult) -> None:
+    if _draw_roles(axes, result):
+        return
     shown = profiles(result)
-    few = len(result.layers) <= 40
+    few = len(result.layers) <= _FEW_LAYERS
     for profile, color, marker in zip(shown, (BLUE, ORANGE, GREEN), _MARKERS, strict=True):
         _draw_profile(axes, profile, color, marker if few else "")
     if any(np.isfinite(profile.predicted).any() for profile in shown):
@@ -410,6 +441,11 @@ def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None
     layers = profile.layers
     axes.plot(layers, profile.log10, color=color, lw=1.8, marker=marker, ms=5, label=f"Var({profile.label})")
     axes.fill_between(layers, profile.low, profile.high, color=color, alpha=0.25, lw=0)
+    zeros = layers[profile.zeros]
+    if len(zeros):  # which a log axis has no place for
+        bottom = axes.get_xaxis_transform()
+        label = f"Var({profile.label}) = 0"
+        axes.plot(zeros, np.full(len(zeros), 0.02), color=color, marker="x", ls="", transform=bottom, label=label)
     axes.plot(layers, profile.predicted, color=BLACK, lw=1, ls=":")
     axes.fill_between(layers, profile.predicted_low, profile.predicted_high, color=BLACK, alpha=0.10, lw=0)
 
