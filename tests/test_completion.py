@@ -86,7 +86,7 @@ def test_every_name_is_offered_as_it_can_be_used(offered, words, names):
 
 NUMBERS = [("results x --columns verdict,", vocabulary.NAMES), ("check x --sort ", vocabulary.NAMES),
            ("diff a b --fail-on ", vocabulary.COMPARED),
-           ("check x --ignore ", (*RULES, *vocabulary.NAMES))]  # fmt: skip
+           ("check x --ignore ", (*RULEBOOK, *vocabulary.NAMES))]  # fmt: skip
 
 
 @pytest.mark.parametrize(("words", "names"), NUMBERS, ids=[words for words, _ in NUMBERS])

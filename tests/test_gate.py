@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 from sweep_files import HEAD
 
+from initprobe import ProbeConfig, run
 from initprobe.cli.annotations import error_annotation
+from initprobe.cli.gate import _write_junit
+from initprobe.diagnosis import RULES
 from initprobe.reports.junit import Case, junit
 from initprobe.reports.sweep_table import COLUMNS
+from initprobe.results import Coverage, ProbeResult
 from initprobe.sweep.known import read_known
 from initprobe.vocabulary import NAMES
 
@@ -199,6 +203,15 @@ def test_junit_of_a_run(initprobe):
     assert (found["vanishing-output"], found["vanishing-gradient"]) == ("skipped", "failure")
     assert set(found.values()) == {"passed", "skipped", "failure"}
     assert "failure" not in cases(initprobe(*QUIET, "--fail-on", "error", *BOTH, "--reason", "x", "--junit", "-").out)
+
+
+def test_junit_has_the_rules_that_judge_a_net_and_no_other(initprobe, monkeypatch):
+    assert set(cases(initprobe(*GATE, "--junit", "-").out)) == set(RULES)
+    monkeypatch.setattr(ProbeResult, "is_partial", True)
+    part = Coverage(parameters=10, judged=5, not_judged=("rnn",))
+    result = run(ProbeConfig(init="he", act="relu", layers=2, width=5, batch=5, draws=1))
+    _write_junit(result.model_copy(update={"coverage": part}), ("error",), (), "a.xml")
+    assert cases(Path("a.xml").read_text())["coverage"] == "failure"
 
 
 def test_junit_holds_whatever_names_hold():

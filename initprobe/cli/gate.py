@@ -214,10 +214,14 @@ def check_junit(options: Mapping[str, Any]) -> None:
 
 def _write_junit(result: ProbeResult, failing: Sequence[str], over: Sequence[str], target: str) -> None:
     from initprobe.cli.outputs import write_text
-    from initprobe.reports.junit import junit
+    from initprobe.diagnosis import RULES
+    from initprobe.reports.junit import Case, junit
     from initprobe.rulebook import RULEBOOK
 
-    cases = [_case(rule, result, failing) for rule in RULEBOOK] + expired_cases(over)
+    # Rules for models of one's own judge no net of `run`.
+    cases = [_case(rule, result, failing) for rule in (RULEBOOK if result.modules else RULES)] + expired_cases(over)
+    if result.is_partial and result.coverage:
+        cases.append(Case("coverage", "failure", f"only {result.coverage.words}"))
     write_text(target, junit(f"initprobe {result.description.title}", cases))
 
 
