@@ -24,7 +24,7 @@ TensorProfile = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Observation:
-    """What a rule saw: the layer where it begins, the numbers in words, how grave they are, and why if not as ever.
+    """What a rule saw: the layer where it begins, the numbers in words, how severe they are, and why if not as ever.
 
     `module` is at fault where it is another one than that which holds the layer's weights.
     """
@@ -76,7 +76,7 @@ def diagnose(
     *,
     apart: Callable[[], str | None] = lambda: None,
 ) -> ProbeResult:
-    """The result with its findings, gravest first, then an odd layer, then by the layer where they begin.
+    """The result with its findings, most severe first, then an odd layer, then by the layer where they begin.
 
     `fix` finds a command line that has none of them; it is asked at most once, and only if something is wrong. `apart`
     finds one under which inputs stay different, asked if nothing else is to be said.
@@ -109,7 +109,8 @@ def elsewhere(
         update={
             "layers": tuple(one for one in result.layers if not spared(one.layer, one.name)),
             "modules": tuple(one for one in result.modules if not spared(one.layer, one.name)),
-            "config": result.config | ({"void": names} if names or void else {}),
+            # Where branches end shows in the whole net alone.
+            "config": result.config | {_ADDED: list(_added(result))} | ({"void": names} if names or void else {}),
         }
     )
     saw = RULES[finding.rule].look(left, thresholds) if left.layers else None
@@ -118,12 +119,13 @@ def elsewhere(
 
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 _VOID = "void-parameter"
+_ADDED = "added"  # in the config of a part of a result
 # Powers of ten beyond this are said by their logarithm: a float holds few more.
 _FLOAT_DECADES = 300
 
 
 def place_of(finding: Finding) -> tuple[int, bool, int]:
-    """Gravest first; of those as grave, one layer drawn wrongly, which is the cause of what else is seen; by layer."""
+    """Most severe first; of equal ones, one layer drawn wrongly, which is the cause of what else is seen; by layer."""
     return -SEVERITIES.index(finding.severity), finding.rule != "odd-layer", finding.layer
 
 
@@ -176,7 +178,7 @@ def trend(profile: Sequence[float]) -> Trend:
 def _profile(result: ProbeResult, tensor: str) -> TensorProfile:
     """Layer and log10 variance, where it is known.
 
-    What is inside of a branch is judged by what the branch adds. The read-out of a model of somebody's own is left out:
+    What is inside of a branch is judged by what the branch adds. The read-out of a user's own model is left out:
     by having fewer units it takes a factor from the gradient once, at any depth. So are layers beside another: from one
     head to the next there is no way that a signal takes.
     """
@@ -235,17 +237,13 @@ def _is_residual(result: ProbeResult) -> bool:
 
 def _added(result: ProbeResult) -> Collection[int]:
     """The layers at whose end a branch is added to what it was given."""
-    block = result.config.get("block", 1)
+    block, known = result.config.get("block", 1), result.config.get(_ADDED)
+    if isinstance(known, list):
+        return [layer for layer in known if isinstance(layer, int)]
     if not _is_residual(result) or not isinstance(block, int):
         return []
     sizes = [result.layers[0].fan_in, *(layer.fan_out for layer in result.layers)]
     return [branch[-1] + 1 for branch in branches(sizes, block)]
-
-
-def _on_stream(result: ProbeResult) -> Sequence[LayerStats]:
-    """The layers that are given the signal itself, and not what a branch has made of it."""
-    inside = {layer.layer for layer in result.layers if layer.inside_branch}
-    return [layer for layer in result.layers if layer.layer - 1 not in inside]
 
 
 def _is_plain(result: ProbeResult) -> bool:
@@ -419,7 +417,7 @@ def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Observation | Non
         end = "" if last is layer or last.correlation is None else f", {last.correlation:.4f} at {name}"
         return f"cosine {cosine:.3f} between two inputs{end}; q(1 - c) = {short(second * (1 - cosine))}"
 
-    stream = _on_stream(result)
+    stream = result.fed_by_stream
     fed = {layer.layer for layer in stream}
     started, ends = (layer.correlation or 0.0 for layer in (stream[0], stream[-1]))
     if not _is_chain(result) and ends <= 1 - limits.indistinct:
@@ -435,7 +433,7 @@ def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Observation | Non
 
 
 def _chaotic(result: ProbeResult, limits: Thresholds) -> Observation | None:
-    known = [layer.correlation for layer in _on_stream(result) if layer.correlation is not None]
+    known = [layer.correlation for layer in result.fed_by_stream if layer.correlation is not None]
     if not _is_chain(result) or len(known) < 2 or known[0] < 0.3 or known[-1] > limits.decorrelated * known[0]:
         return None
     evidence = f"the cosine between two inputs falls from {known[0]:.2f} at layer 1 to {known[-1]:.2f} at the last"

@@ -20,7 +20,7 @@ class Digest(BaseModel):
 
     Attributes:
         healthy: nothing above info was found that counts.
-        rule: the gravest finding's rule; null for none, and for what is only info.
+        rule: the most severe finding's rule; null for none, and for what is only info.
         severity: of that finding.
         layer: where that begins.
         evidence: of that finding.
@@ -58,7 +58,7 @@ class Digest(BaseModel):
 
     @property
     def verdict(self) -> str:
-        """The gravest rule above info, or `survives`."""
+        """The most severe rule above info, or `survives`."""
         return self.rule or SURVIVES
 
 
@@ -76,7 +76,7 @@ def digest(result: ProbeResult) -> Digest:
         output_theory=tuple(_predicted(layer, "output_variance") for layer in layers),
         gradient=tuple(layer.output_gradient.variance_log10 for layer in layers),
         gradient_theory=tuple(_predicted(layer, "output_gradient_variance") for layer in layers),
-        correlation=_stream_correlation(result),
+        correlation=result.fed_by_stream[-1].correlation,
         saturated=max((s for layer in layers if (s := layer.output.saturated_fraction) is not None), default=None),
         dead=max((s for layer in layers if (s := layer.output.dead_fraction) is not None), default=None),
         z=max((t.z for layer in layers if (t := layer.theory) and t.z is not None), key=abs, default=None),
@@ -84,13 +84,6 @@ def digest(result: ProbeResult) -> Digest:
         final_loss=result.training.final_loss if result.training else None,
         start=result.stream[0].layer,
     )
-
-
-def _stream_correlation(result: ProbeResult) -> float | None:
-    """At the last layer that is given the signal itself, and not what a branch has made of it."""
-    before = (None, *result.layers)
-    fed = [layer for below, layer in zip(before, result.layers, strict=False) if not (below and below.inside_branch)]
-    return fed[-1].correlation
 
 
 def _predicted(layer: LayerStats, name: str) -> float | None:

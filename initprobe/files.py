@@ -60,7 +60,7 @@ def is_file(path: Path) -> bool:
     """There is a regular file.
 
     Raises:
-        InputError: that cannot be told; says why.
+        InputError: it cannot be looked at; says why.
     """
     return kind_of(path) == "file"
 
@@ -69,7 +69,7 @@ def is_directory(path: Path) -> bool:
     """There is a directory.
 
     Raises:
-        InputError: that cannot be told; says why.
+        InputError: it cannot be looked at; says why.
     """
     return kind_of(path) == "directory"
 
@@ -91,7 +91,7 @@ def check_file(path: Path, fix: str = "name a file in it", missing: str = "") ->
     if found == "directory":
         raise InputError(f"{path}: is a directory; {fix}")
     if found != "file":
-        raise InputError(f"{path}: is a {found}, whose size nobody knows; save what it gives to a file first")
+        raise InputError(f"{path}: is a {found}, whose size is unknown; save its content to a file first")
     with reading(path):
         if not os.access(path, os.R_OK):
             raise PermissionError(0, "Permission denied", str(path))

@@ -157,7 +157,7 @@ def apply(
 
 
 def thresholds_of(result: ProbeResult) -> Thresholds:
-    """The limits that a net of `run` was judged by; of a model of somebody's own, the usual ones."""
+    """The limits that a net of `run` was judged by; of a user's own model, the usual ones."""
     given = result.config.get("thresholds")
     return Thresholds(**given) if isinstance(given, dict) else Thresholds()
 

@@ -62,7 +62,7 @@ def found_at(name: str) -> Any:
         raise (
             _absent(name, missing)
             if here
-            else ConfigError(f"{name}: there is no module {missing}; which {module} imports; install it")
+            else ConfigError(f"{name}: there is no module {missing}, which {module} imports; install it")
         ) from None
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{name}: {module} cannot be imported ({in_words(error)})") from None
@@ -70,7 +70,7 @@ def found_at(name: str) -> Any:
     for part in path.split("."):
         if not hasattr(found, part):
             home = getattr(found, "__file__", None) or within
-            raise ConfigError(f"{name}: {home} has no {part!r}; name a function in it, or an Activation")
+            raise ConfigError(f"{name}: {home} has no {part!r}; name a function or a record in it")
         found, within = getattr(found, part), part
     return found
 

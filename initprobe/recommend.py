@@ -72,7 +72,7 @@ class Recommendation(Record):
         jax: a kernel initializer for a kernel of shape `(fan_in, fan_out)`; biases are 0 by default in Flax.
         predicted: at infinite width.
         measured: averaged over `draws` networks.
-        verdict: findings above info of the networks measured, gravest first.
+        verdict: findings above info of the networks measured, most severe first.
         command: measures this again; null where the activation is a record from Python.
     """
 

@@ -43,7 +43,7 @@ TENSORS = (
 
 
 def worst(statuses: Iterator[Status]) -> Status:
-    """The gravest of some statuses."""
+    """The most severe of some statuses."""
     return max(statuses, key=_BY_GRAVITY.index, default="ok")
 
 
@@ -205,7 +205,7 @@ class LayerStats(Record):
         layer: 1 for the first.
         fan_in: inputs of a unit.
         fan_out: units.
-        status: the gravest status of its tensors.
+        status: the most severe status of its tensors.
         correlation: mean cosine between the pre-activations z of two different inputs; null where undefined.
         gradient_to_weight_ratio: rms(dL/dW) / rms(W); null for all-zero weights.
         weight: W.
@@ -267,7 +267,7 @@ class ModuleStats(Record):
         layer: the layer of `ProbeResult.layers` that it is a part of; null for none.
         fan_in: entries that an output entry sums over; null where that means nothing.
         fan_out: output entries that an input entry goes to.
-        status: the gravest status of its tensors.
+        status: the most severe status of its tensors.
         inputs: the tensors it was given, before it may have overwritten them.
         outputs: the tensors it gave.
         input_gradients: of the loss with respect to `inputs`, summed over all who use these.
@@ -390,7 +390,7 @@ class Training(Record):
 
 
 class Ignored(Record):
-    """Why a finding does not count: somebody has said so.
+    """Why a finding does not count, as the user says.
 
     Attributes:
         reason: in their words.
@@ -413,8 +413,8 @@ class Finding(Record):
         cause: why, in a sentence.
         fix: a command line that runs the same experiment without this fault: with another initializer, or where none
             helps, with a norm or residual branches; null where nothing is predicted to help, and for what is no fault.
-            Rank collapse, if there is nothing graver, has one under which inputs stay apart. For a model of somebody's
-            own it is a line of PyTorch.
+            Rank collapse, if there is nothing more severe, has one under which inputs stay apart. For a user's own
+            model it is a line of PyTorch.
         module: qualified name of the module at fault; null in a net of `initprobe run`.
         ignored: why it does not count; null for one that does.
         no_fix: why there is no fix, for a model of one's own whose fixes were tried.
@@ -516,7 +516,7 @@ class ProbeResult(Record):
         theory_note: why there is no prediction, in words; null where there is one.
         depth_scales: over how many layers signals and gradients settle; null without a prediction.
         healthy: nothing above info was found; this speaks of initialization only.
-        diagnosis: what is wrong or worth knowing, gravest first; empty where nothing is.
+        diagnosis: what is wrong or worth knowing, most severe first; empty where nothing is.
         layers: the layers, first to last.
         loss: the starting loss; null where none was asked for.
         training: what became of the network; null where it was not trained.
@@ -557,6 +557,12 @@ class ProbeResult(Record):
     def stream(self) -> tuple[LayerStats, ...]:
         """The layers but those inside of residual branches: their h, and its gradient, are the signal's own."""
         return tuple(layer for layer in self.layers if not layer.inside_branch)
+
+    @property
+    def fed_by_stream(self) -> tuple[LayerStats, ...]:
+        """The layers whose input is the signal itself, and not what a residual branch has made of it so far."""
+        inside = {layer.layer for layer in self.layers if layer.inside_branch}
+        return tuple(layer for layer in self.layers if layer.layer - 1 not in inside)
 
     def series(self, tensor: str, statistic: str = "variance") -> list[float]:
         """A statistic of a tensor over the layers, NaN where it is null: `series("output", "std")`."""
@@ -607,6 +613,7 @@ class ProbeResult(Record):
 
     def in_a_line(self) -> str:
         """The verdict and the network."""
-        gravest = self.diagnosis[0] if self.diagnosis and not self.healthy else None
-        verdict = "signal survives" if gravest is None else f"{gravest.name} from layer {gravest.layer}"
+        counting = (one for one in self.diagnosis if one.severity != "info" and one.ignored is None)
+        worst = next(counting, None)
+        verdict = "signal survives" if worst is None else f"{worst.name} from layer {worst.layer}"
         return f"{verdict}; {self.description.title}; {self.description.shape}"

@@ -35,11 +35,15 @@ def _numbers_of(record: type[Record], prefix: str = "") -> Iterator[str]:
 
 LAYER_NUMBERS = tuple(name for name in _numbers_of(LayerStats) if name != "layer")
 RATES = tuple(f"{tensor}.{RATE}" for tensor in TENSORS)
-# What speaks of the whole net: of its loss; the layer where the gravest finding begins; and how long it took.
+# What speaks of the whole net: of its loss; the layer where the most severe finding begins; and how long it took.
 LOSSES = ("loss.start", "loss.chance", "training.final_loss")
 RUN_NUMBERS = (*LOSSES, FROM_LAYER, ELAPSED)
 WHOLE = (VERDICT, HEALTHY, *RATES, *RUN_NUMBERS)
 NAMES = (*WHOLE, *LAYER_NUMBERS)
+# What `diff` compares beside numbers: whether a run is there, what pictures are drawn from, and histograms.
+MISSING, FIGURES, HISTOGRAM = "missing", "figures", "histogram"
+HISTOGRAMS = tuple(f"{tensor}.{HISTOGRAM}" for tensor in TENSORS)
+COMPARED = (VERDICT, MISSING, FIGURES, *HISTOGRAMS, *RATES, *LOSSES, *LAYER_NUMBERS)
 
 
 def check_name(name: str) -> str:
@@ -55,12 +59,12 @@ def check_name(name: str) -> str:
 
 
 def counted(result: ProbeResult) -> list[Finding]:
-    """The findings that nobody has said to ignore, gravest first."""
+    """The findings that are not ignored, most severe first."""
     return [finding for finding in result.diagnosis if finding.ignored is None]
 
 
 def verdict_of(result: ProbeResult) -> Finding | None:
-    """The gravest finding above info that is not ignored; None for a net that survives."""
+    """The most severe finding above info that is not ignored; None for a net that survives."""
     return next((finding for finding in counted(result) if finding.severity != "info"), None)
 
 

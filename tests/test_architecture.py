@@ -52,6 +52,7 @@ INSIDE = {
         "charts",
         "spectra",
         "seedwise",
+        "markdown",
         "sweep_table",
         "readings",
         "sheets",

@@ -23,6 +23,7 @@ from initprobe.meanfield.samples import InputMoments
 from initprobe.meanfield.wired import predict_wired
 from initprobe.networks import first_network
 from initprobe.norms import EPSILON, NORMS
+from initprobe.numbers import short
 from initprobe.probe import run
 from initprobe.results import ProbeResult
 from initprobe.spectrum import measure
@@ -363,11 +364,28 @@ def test_a_sweep_takes_it_as_a_field(initprobe, tmp_path):
     outcome = initprobe("sweep", tmp_path / "s.yaml", "-o", tmp_path / "out")
     assert outcome.code == 0, outcome.err
     checked = initprobe("check", tmp_path / "s.yaml", "-o", tmp_path / "out", "--no-figures")
-    assert checked.code in (0, 1), checked.err
+    assert checked.code == 1, checked.err
+    assert "1 of 2 checks do not hold; the first: block=1: output.variance_per_layer is" in checked.err
     (tmp_path / "t.yaml").write_text((tmp_path / "s.yaml").read_text().replace("[1, 2, 3]", "[1, 4]"))
     refused = initprobe("sweep", tmp_path / "t.yaml", "-o", tmp_path / "out")
     assert refused.code == 2
     assert "block: 6 layers cannot be cut into blocks of 4" in refused.err
+
+
+def test_every_column_of_a_table_is_of_the_stream(initprobe, tmp_path):
+    (tmp_path / "s.yaml").write_text(
+        "version: 1\nname: s\n"
+        "defaults: {init: he, act: relu, width: 20, batch: 20, draws: 1, layers: 4, residual: true, block: 2}\n"
+        "grid: {branch_scale: [0.01]}\n"
+    )
+    where = "-o", tmp_path / "out", "--no-figures", "--export-json", tmp_path / "r.json"
+    initprobe("sweep", tmp_path / "s.yaml", *where)
+    stream = json.loads((tmp_path / "r.json").read_text())["runs"][0]["result"]["layers"][1::2]
+    names = "output_gradient.variance", "output_gradient.std", "output.std"
+    row = initprobe("results", tmp_path / "out", "--columns", ",".join(names)).out.splitlines()[-1].split()
+    first, last = stream[0], stream[-1]
+    variance, stds = first["output_gradient"]["variance"], (first["output_gradient"]["std"], last["output"]["std"])
+    assert row == [short(variance), *(f"{std:.4g}" for std in stds)]
 
 
 def test_weights_saved_measure_the_same(initprobe, tmp_path):

@@ -9,13 +9,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from conftest import files_below
+from waiting import wait_until
 
 import initprobe as package
 from initprobe.cli.app import COMMANDS
@@ -282,8 +282,8 @@ def test_without_standard_error_there_is_no_progress_to_show(monkeypatch):
 
 def test_ctrl_c_exits_130_and_leaves_nothing(tmp_path):
     process = program("run", "--init", "xavier", "--act", "tanh", "--width", 2000, "--draws", 100, cwd=tmp_path)
-    while psutil.Process(process.pid).num_threads() < 2 and process.poll() is None:
-        time.sleep(0.05)  # NumPy starts threads, and is loaded by the command itself
+    # NumPy and what it is used for take as much, and are loaded by the command itself.
+    wait_until(lambda: psutil.Process(process.pid).memory_info().rss > 60_000_000)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
+from initprobe import vocabulary
 from initprobe.activations import ACTIVATIONS
 from initprobe.cli.app import COMMANDS, cli
 from initprobe.cli.completion import complete, offer_of
@@ -81,6 +82,17 @@ def test_every_name_is_offered_as_it_can_be_used(offered, words, names):
     assert {one.partition(":")[0].partition("=")[0] for one in found} == set(names)
     for name in names:
         assert any(one.startswith(name) for one in plain(offered(f"initprobe {words} {name[:-1]}")))
+
+
+NUMBERS = [("results x --columns verdict,", vocabulary.NAMES), ("check x --sort ", vocabulary.NAMES),
+           ("diff a b --fail-on ", vocabulary.COMPARED),
+           ("check x --ignore ", (*RULEBOOK, *vocabulary.NAMES))]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "names"), NUMBERS, ids=[words for words, _ in NUMBERS])
+def test_the_numbers_that_are_offered_are_those_that_are_taken(offered, words, names):
+    found = plain(offered(f"initprobe {words}"))
+    assert sorted(one.rpartition(",")[2] for one in found) == sorted(names)
 
 
 @pytest.mark.parametrize("registry", [INITIALIZERS, ACTIVATIONS, INPUTS], ids=lambda registry: registry.kind)

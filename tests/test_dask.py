@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from sweep_runs import DEADLY_SEED, deadly, numbers, small, states, swept
+from waiting import wait_until
 
 from initprobe.errors import ConfigError
 from initprobe.sweep import pool
@@ -21,6 +22,7 @@ from initprobe.sweep.runner import local_workers
 from initprobe.sweep.store import read_store
 
 distributed = pytest.importorskip("distributed")
+
 
 from initprobe.sweep import remote  # noqa: E402
 
@@ -292,8 +294,7 @@ def test_workers_that_all_have_another_version_fail_the_runs_in_words(tmp_path, 
         with working(address, tmp_path, "--no-nanny"):
             workers = remote.dask_workers(address, lambda words: None)
         with working_with("0.0.1", address, tmp_path), asking(address) as client:
-            while len(client.nthreads()) != 1:
-                time.sleep(0.1)
+            wait_until(lambda: len(client.nthreads()) == 1)
             assert swept(path, small(2), workers).failed == 2
     with read_store(path) as store:
         for row in store.rows():

@@ -12,8 +12,9 @@ from scipy.optimize import linprog
 from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.errors import ConfigError, InputError
 from initprobe.results import TENSORS, Histogram
-from initprobe.sweep.diff import NAMES, PLOTTED, compare, moved, paired, parse_rule, size_of
+from initprobe.sweep.diff import PLOTTED, compare, moved, paired, parse_rule, size_of
 from initprobe.sweep.sources import Kept, kept_runs
+from initprobe.vocabulary import COMPARED
 
 SMALL = {"layers": 3, "width": 30, "batch": 40, "draws": 2}
 MINE = """
@@ -47,7 +48,7 @@ def differences(old, new, *rules):
 
 
 def test_a_result_does_not_differ_from_itself(result):
-    assert differences(result, result, *(name for name in NAMES)) == ()
+    assert differences(result, result, *COMPARED) == ()
     again = ProbeResult.from_json(result.to_json())
     assert differences(result, again, *(f"{name}:0%" for name in PLOTTED)) == ()
 
@@ -180,7 +181,7 @@ def test_sizes():
     assert size_of("output.variance", 0.0, 3.0, relative=True) == np.inf
     assert size_of("output.variance", None, None, relative=True) == 0
     assert size_of("output.variance", None, 0.0, relative=False) == np.inf
-    assert {f"{tensor}.variance" for tensor in TENSORS} < set(PLOTTED) < set(NAMES)
+    assert {f"{tensor}.variance" for tensor in TENSORS} < set(PLOTTED) < set(COMPARED)
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from initprobe.initializers import INITIALIZERS
 from initprobe.inputs import INPUTS
 from initprobe.meanfield.gain import gain_row
 from initprobe.probe import run
+from initprobe.reports import seedwise
+from initprobe.vocabulary import LAYER_NUMBERS
 
 VALUES = ("1e-320", "1e-160", "1e150", "1e308", "-1e200", "0")
 NET = {"layers": 3, "width": 5, "batch": 6, "draws": 2}
@@ -169,8 +171,22 @@ def test_commands(command, initprobe):
     assert all(line.startswith("note: ") for line in found.err.splitlines())
 
 
-def test_a_mean_over_seeds_whose_sum_leaves_the_range():
-    from initprobe.reports.seedwise import mean
+def test_a_mean_over_layers_whose_sum_leaves_the_range():
+    assert check(init="normal:std=5e153", act="linear", dtype="float64")  # fan_in Var(W) = 1.25e308, three times
 
-    assert mean([1.5e308, 1.7e308, 1.6e308]) == pytest.approx(1.6e308)
-    assert mean([2, 4.0, None]) == 3
+
+def test_a_mean_over_seeds_whose_sum_leaves_the_range():
+    assert seedwise.mean([1.5e308, 1.7e308, None]) == 1.6e308
+    assert seedwise.mean(["ok", None, "ok", "underflow"]) == "ok"
+    assert math.isnan(seedwise.mean([None]))
+
+
+def test_gradients_and_their_predictions_are_shown_where_they_have_come_furthest():
+    first = {name for name in LAYER_NUMBERS if seedwise.layer_of(name) == 0}
+    gradients = [f"{tensor}_gradient" for tensor in ("preactivation", "output", "weight")]
+    assert first == {
+        name
+        for name in LAYER_NUMBERS
+        for part in gradients
+        if name.startswith((f"{part}.", f"theory.{part}_", f"loss_{part}_"))
+    }

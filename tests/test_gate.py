@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 from sweep_files import HEAD
 
+from initprobe import ProbeConfig, run
 from initprobe.cli.annotations import error_annotation
+from initprobe.cli.gate import _write_junit
+from initprobe.diagnosis import RULES
 from initprobe.reports.junit import Case, junit
 from initprobe.reports.sweep_table import COLUMNS
+from initprobe.results import Coverage, ProbeResult
 from initprobe.sweep.known import read_known
 from initprobe.vocabulary import NAMES
 
@@ -203,6 +207,15 @@ def test_junit_of_a_run(initprobe):
     assert "failure" not in cases(initprobe(*QUIET, "--fail-on", "error", *BOTH, "--reason", "x", "--junit", "-").out)
 
 
+def test_junit_has_the_rules_that_judge_a_net_and_no_other(initprobe, monkeypatch):
+    assert set(cases(initprobe(*GATE, "--junit", "-").out)) == set(RULES)
+    monkeypatch.setattr(ProbeResult, "is_partial", True)
+    part = Coverage(parameters=10, judged=5, not_judged=("rnn",))
+    result = run(ProbeConfig(init="he", act="relu", layers=2, width=5, batch=5, draws=1))
+    _write_junit(result.model_copy(update={"coverage": part}), ("error",), (), "a.xml")
+    assert cases(Path("a.xml").read_text())["coverage"] == "failure"
+
+
 def test_junit_holds_whatever_names_hold():
     odd = "a<b>&\"'\x00\x1b\ud800\U0001f600 \n"
     text = junit(odd, [Case(odd, "failure", odd), Case("b", "error", "x"), Case("c", "skipped", odd), Case("d")])
@@ -244,6 +257,21 @@ def test_the_summary_says_so_where_all_hold(check):
     done = check("--markdown", "-", "--annotate", "github", "--where", "init=xavier")
     assert done.code == 0
     assert done.out.startswith("**all 6 checks hold**\n\n**2 runs: 2 survive**\n")
+
+
+def test_the_summary_takes_reasons_and_errors_as_text(check, tmp_path):
+    reason = "<img src=x> [a](b) @all"
+    done = check("--ignore", "output.variance", "--ignore", "vanishing-output", "--reason", reason, "--markdown", "-")
+    assert done.code == 0
+    assert "- ignored: output.variance, 6 times (\\<img src=x> \\[a\\](b) \\@all)\n" in done.out
+    (tmp_path / "broken.py").write_text(
+        "def act(z):\n    if len(z) == 20:\n        raise ValueError('<b> @all')\n    return z\n"
+    )
+    fields = "{init: he, act: 'broken:act', layers: 2, width: 20, batch: 20}"
+    done = check("--markdown", "-", text=f"{HEAD}defaults: {fields}\nchecks: {{healthy: true}}\n")
+    assert done.code == 3
+    (line,) = [line for line in done.out.splitlines() if line.startswith("- failed: ")]
+    assert line.count("\\<b> \\@all") == line.count("<b>") == 1
 
 
 def test_annotations_leave_a_piped_summary_alone(check):
@@ -300,8 +328,12 @@ def test_an_ignore_that_is_over_fails_a_check_that_holds(check):
 
 
 def test_a_check_that_judged_nothing_fails(check):
-    done = check("--set", "checks={training.final_loss: {max: 1}}")
+    none = "--set", "checks={training.final_loss: {max: 1}}"
+    done = check(*none, "--markdown", "-")
     assert done.code == 1 and "nothing was checked" in done.err
+    assert done.out.startswith("**no check applies to any run**\n")
+    both = check("--set", "checks={training.final_loss: {max: 1}, output.rms: {min: 0}}", "--markdown", "-")
+    assert both.code == 0 and both.out.startswith("**1 check holds; 1 applied to no run**\n")
     assert check("--shard", "9/9").code == 0  # a part without runs has nothing to check
 
 
@@ -324,6 +356,18 @@ def test_runs_are_known_by_any_axis(check, fields):
     assert check(text=text).code == 1
     assert check("--write-known", "k.yaml", text=text).code == 0
     assert check("--known", "k.yaml", text=text).code == 0
+
+
+def test_runs_are_known_by_a_field_that_is_at_its_default(check):
+    text = (
+        f"{HEAD}defaults: {{init: he, act: tanh, layers: 4, width: 9, batch: 9, residual: true}}\n"
+        "grid: {block: [1, 2]}\nchecks: {output.rms: {min: 1000}}\n"
+    )
+    assert check("--write-known", "k.yaml", text=text).code == 0
+    assert check("--known", "k.yaml", text=text).code == 0
+    Path("k.yaml").write_text(Path("k.yaml").read_text().replace('"block": 1', '"block": 4'))
+    done = check("--known", "k.yaml", text=text)
+    assert done.code == 1 and "block=1: output.rms" in done.err and "block=2: output.rms" not in done.err
 
 
 def test_every_name_is_a_column_and_every_column_a_name(check, initprobe):

@@ -169,3 +169,28 @@ def test_many_layers_and_many_ignores_are_no_burden(sound):
 
 def counting_of(result: ProbeResult, rule: str) -> list[int]:
     return [one.layer for one in result.diagnosis if one.rule == rule and one.ignored is None]
+
+
+@pytest.mark.parametrize(
+    ("fields", "found", "left"),
+    [
+        # The first has no skip; where others end, what was given tells their units apart.
+        ({"input_width": 5, "widths": (8, 8, 8, 8)}, 1, []),
+        ({"input_width": 5, "widths": (8, 8, 8, 8), "block": 2}, 1, []),  # 2 and 3 belong to it
+        ({"input_width": 8, "widths": (8, 8, 8, 8), "block": 2}, 1, [3]),
+    ],
+    ids=str,
+)
+def test_a_known_layer_moves_no_end_of_a_branch(fields, found, left):
+    result = run(ProbeConfig(init="zeros", act="tanh", residual=True, batch=20, draws=1, **fields))
+    assert ("symmetric", found) in counting(result)
+    assert [place for place in counting(result, f"symmetric@{found}") if place[0] == "symmetric"] == [
+        ("symmetric", layer) for layer in left
+    ]
+
+
+def test_a_result_whose_findings_are_all_known_says_so_in_a_line():
+    result = run(ProbeConfig(init="normal:std=1", act="tanh", layers=3, width=20, batch=20, draws=1))
+    assert "saturated from layer 1" in repr(result)
+    marked, _ = apply(result, [ignore(one.rule) for one in result.diagnosis])
+    assert "signal survives" in repr(marked)

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from waiting import wait_until
 
 import initprobe as initprobe_package
 from initprobe import files
@@ -41,6 +42,8 @@ READS = [
     ("run", "--act", "relu", "--no-figures", "--weights", "{}"),
     ("compare", *NET, "--input", "{}"),
     ("spectrum", *SPECTRUM, "--input", "{}"),
+    ("run", *QUICK, "--known", "{}"),
+    ("check", "a.yaml", "--known", "{}"),
 ]
 WRITES = [
     ("run", *NET, "-o", "{}"),
@@ -61,6 +64,11 @@ WRITES = [
     ("diff", "result.json", "result.json", "--markdown", "{}"),
     ("show", "result.json", "--export-csv", "{}"),
     ("show", "result.json", "-o", "{}"),
+    ("run", *QUICK, "--fail-on", "error", "--junit", "{}"),
+    ("run", *QUICK, "--write-known", "{}"),
+    ("check", "a.yaml", "--junit", "{}"),
+    ("check", "a.yaml", "--write-known", "{}"),
+    ("diff", "result.json", "result.json", "--fail-on", "verdict", "--junit", "{}"),
 ]
 # Without the loop of links, which is a name that can be replaced where a file is written.
 PATHS = ["n" * 300, "d/" * 3000 + "x", "a\x00b", "file.txt/x", "file.txt/x/y"]
@@ -164,10 +172,9 @@ def test_a_socket_and_a_pipe_with_a_reader(initprobe, place):
     read = []
     reader = threading.Thread(target=lambda: read.append((place / "pipe").read_bytes()))
     reader.start()
-    while not read:
-        outcome = initprobe("show", "result.json", "--export-csv", "pipe")
-        if outcome.code == 0:  # the reader has opened it
-            reader.join()
+    # Refused until the reader has opened it.
+    wait_until(lambda: initprobe("show", "result.json", "--export-csv", "pipe").code == 0)
+    reader.join(timeout=60)
     assert read[0].startswith(b"layer,")
 
 
@@ -178,7 +185,7 @@ def test_a_directory_that_is_gone(tmp_path, args, code):
     command = [sys.executable, "-c", f"{script}; from initprobe.cli.app import main; main()", "run", *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stderr
-    assert done.stderr == ("Error: the working directory is gone; go to another one\n" if code else "")
+    assert done.stderr == ("Error: the working directory no longer exists; change to another one\n" if code else "")
 
 
 def test_a_name_that_no_result_could_say(initprobe, place):

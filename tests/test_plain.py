@@ -7,14 +7,15 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from initprobe.cli.check import _escaped, _property
+from initprobe.cli.annotations import error_annotation
 from initprobe.engine.workers import MOST_THREADS, workers
 from initprobe.errors import ConfigError
 from initprobe.plain import message, shown, visible
-from initprobe.reports.sweep_table import markdown_row
+from initprobe.reports.markdown import markdown_row
 
 NET = ("--act", "relu", "--layers", 2, "--width", 4, "--batch", 8, "--draws", 1, "--no-figures")
 FULL = ("list rules", "--version")
@@ -107,8 +108,9 @@ def test_a_store_cannot_either(initprobe, tmp_path):
 
 
 def test_annotations_and_markdown_hold_one_value_each():
-    assert _property("a,b:c%\r\n.yaml") == "a%2Cb%3Ac%25%0D%0A.yaml"
-    assert _escaped("50%\n::add-mask::x, y\x1b") == "50%25%0A::add-mask::x, y\\x1b"
+    assert error_annotation("t", "50%\n::add-mask::x, y\x1b", Path("a,b:c%\r\n.yaml"), None) == (
+        "::error title=t,file=a%2Cb%3Ac%25%0D%0A.yaml::50%25%0A::add-mask::x, y\\x1b"
+    )
     assert markdown_row(["a|b", "c\n::error::d", "`e` <b> [f](g)"]) == (
         "| a\\|b | c\\\\n::error::d | \\`e\\` \\<b> \\[f\\](g) |"
     )

@@ -15,11 +15,11 @@ import initprobe
 from initprobe.cli.app import COMMANDS, cli
 from initprobe.experiment import prepare
 from initprobe.networks import first_network
-from initprobe.sweep.diff import FIGURES as DRAWN
 from initprobe.sweep.diff import Rule, broken
 from initprobe.sweep.known import read_known
 from initprobe.sweep.plan import load
 from initprobe.sweep.store import open_store
+from initprobe.vocabulary import FIGURES as DRAWN
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)

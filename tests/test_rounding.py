@@ -13,8 +13,9 @@ from initprobe.engine.mlp import Parameters, backward, forward
 from initprobe.engine.outer import add_weight_gradient
 from initprobe.engine.workers import Workers
 from initprobe.norms import NORMS
-from initprobe.sweep.diff import FIGURES, VERDICT, Rule, broken
+from initprobe.sweep.diff import Rule, broken
 from initprobe.sweep.rounding import allowance
+from initprobe.vocabulary import FIGURES, VERDICT
 from initprobe.wiring import Wiring
 
 SMALL = {"width": 60, "batch": 64, "draws": 2}

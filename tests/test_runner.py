@@ -211,6 +211,7 @@ def test_killed_three_times_while_it_works_it_goes_on(path, sweeping, initprobe,
 def test_killed_fifty_times_while_it_works_it_goes_on(tmp_path, sweeping, initprobe, steady):
     rng, landed, deaths = random.Random(2), 0, 0
     while landed < 50:
+        assert deaths < 1000, "hardly any kill lands while a run is in hand"
         path = tmp_path / f"killed{deaths}.db"
         for _ in range(4):
             landed, deaths = landed + killed_while_it_works(path, sweeping, rng, jobs=rng.choice((1, 2))), deaths + 1

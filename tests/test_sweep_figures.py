@@ -15,7 +15,7 @@ from initprobe.activations import ACTIVATIONS
 from initprobe.cli.sweep_figures import default_figures
 from initprobe.diagnosis import RULES
 from initprobe.digest import Digest, digest
-from initprobe.reports.curves import MOST_NAMED, MOST_PANELS, VERDICT, depth_plot, histogram_plot
+from initprobe.reports.curves import MOST_NAMED, MOST_PANELS, depth_plot, histogram_plot
 from initprobe.reports.figures import DPI, render
 from initprobe.reports.grids import DISAGREE, FAILED, NOT_RUN, ZERO_OR_LOST, critical_curve, heat_map
 from initprobe.reports.readings import is_log, series
@@ -24,6 +24,7 @@ from initprobe.reports.strips import BINS
 from initprobe.reports.sweep_figures import depth_figure, histogram_figure
 from initprobe.reports.sweep_maps import heat_map_figure
 from initprobe.sweep.layout import Depth
+from initprobe.vocabulary import VERDICT
 
 LAYERS = 5
 BLANK = Digest(

@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is named first; one that does not exist is told with the nearest that does."""
+        """The command that is named first; the error for an unknown one names the nearest."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             ctx.fail(f"No such command {name!r}.{suggestion(name, list(COMMANDS)) or ' `initprobe -h` shows all.'}")
@@ -168,13 +168,13 @@ def _show(error: click.ClickException) -> None:
 
 
 def _fault_of_system(error: OSError) -> str | None:
-    """What the system refuses and a user can mend, in words; None for a bug: no path of the user's is in it."""
+    """What the system refuses and a user can correct, in words; None for a bug: no path of the user's is in it."""
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EIO):
         return f"the output cannot be written: {error.strerror}"
     if isinstance(error, FileNotFoundError) and not _is_here():
-        return "the working directory is gone; go to another one"
+        return "the working directory no longer exists; change to another one"
     return None
 
 

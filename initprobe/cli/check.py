@@ -114,33 +114,32 @@ class _Bench:
 
     @property
     def headline(self) -> str:
-        """How many checks hold, each counted once for each run."""
+        """How many checks do not hold, each counted once for each run, or that all do."""
         if not self.judged:
             return "no check applies to any run"
-        broken = sum(bool(one.breaches) for one in self.judged)
-        return (
-            f"{broken:,} of {len(self.judged):,} checks do not hold"
-            if broken
-            else f"all {len(self.judged):,} checks hold"
-        )
+        if broken := sum(bool(one.breaches) for one in self.judged):
+            return f"{broken:,} of {len(self.judged):,} checks do not hold"
+        count = len(self.judged)
+        held = f"all {count:,} checks hold" if count > 1 else "1 check holds"
+        return f"{held}; {len(self.idle):,} applied to no run" if self.idle else held
 
     @property
     def idle(self) -> list[str]:
-        """The checks that spoke of nothing."""
+        """The checks that apply to no run."""
         spoke = {str(one.check) for one in self.judged}
         return [str(check) for check in self.plan.checks if str(check) not in spoke]
 
     def markdown(self) -> str:
         """What does not hold, then what failed and what is ignored."""
-        from initprobe.reports.sweep_table import markdown_row
+        from initprobe.reports.markdown import markdown_row, markdown_text
 
         found = [(one.run, *_cells(breach)) for one, breach in self.breaches]
         lines = [f"**{self.headline}**", ""]
         if found:
             lines += map(markdown_row, (_HEADINGS, ("---",) * len(_HEADINGS), *found[:_MOST_ROWS]))
             lines += ["", f"{_MOST_ROWS} of {len(found):,} breaches", ""] if len(found) > _MOST_ROWS else [""]
-        lines += [f"- failed: {_name(row)}: {row.error}" for row in self.rows if row.error]
-        lines += [f"- {line}" for line in _ignored_lines(self)]
+        failed = [f"failed: {_name(row)}: {row.error}" for row in self.rows if row.error]
+        lines += [f"- {markdown_text(line)}" for line in (*failed, *_ignored_lines(self))]
         return "\n".join(lines).rstrip("\n") + "\n\n"
 
     def cases(self) -> Iterator[Case]:

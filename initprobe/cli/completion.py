@@ -1,7 +1,7 @@
 """What TAB offers: commands and options, which click knows, and the names of everything that has one.
 
 A candidate is a whole value wherever it can be: `he:mode=fan_out`, `leaky_relu:slope=0.01`, `saturated=0.5`. Only what
-holds the names is imported, since somebody waits at a prompt: neither SciPy nor matplotlib, and pydantic for the
+holds the names is imported, since the user waits at a prompt: neither SciPy nor matplotlib, and pydantic for the
 verdict's rules, limits and columns alone.
 """
 
@@ -103,16 +103,25 @@ def _limits(incomplete: str) -> Iterator[Item]:
 
 def _columns(incomplete: str) -> Iterator[Item]:
     """Names after the last comma."""
-    from initprobe.reports.export import csv_names
+    from initprobe.vocabulary import NAMES
 
     head, comma, _ = incomplete.rpartition(",")
-    return _matching((Item(f"{head}{comma}{name}") for name in dict.fromkeys(("verdict", *csv_names()))), incomplete)
+    return _matching((Item(f"{head}{comma}{name}") for name in NAMES), incomplete)
 
 
 def _changes(incomplete: str) -> Iterator[Item]:
     """What `diff --fail-on` takes."""
-    yield from _matching(map(Item, ("missing", "figures")), incomplete)
-    yield from _columns(incomplete)
+    from initprobe.vocabulary import COMPARED
+
+    return _matching(map(Item, COMPARED), incomplete)
+
+
+def _judged(incomplete: str) -> Iterator[Item]:
+    """What `check --ignore` takes: rules, and the numbers that are checked."""
+    from initprobe.vocabulary import NAMES
+
+    yield from _rules(incomplete)
+    yield from _matching(map(Item, NAMES), incomplete)
 
 
 def _files(incomplete: str) -> Iterator[Item]:
@@ -123,7 +132,7 @@ def _directories(incomplete: str) -> Iterator[Item]:
     yield Item(incomplete, type="dir")
 
 
-# By what is typed before the value, and by command and argument.
+# By what is typed before the value, and by command and parameter.
 _BY_OPTION: dict[str, Offer] = {
     "--init": _initializers,
     "--bias-init": _initializers,
@@ -137,7 +146,7 @@ _BY_OPTION: dict[str, Offer] = {
     "--sort": _columns,
     "--fail-on": _changes,
 }
-_BY_ARGUMENT: dict[tuple[str, str], Offer] = {
+_BY_PARAMETER: dict[tuple[str, str], Offer] = {
     ("explain", "name"): _topics,
     ("gain", "activations"): _activations,
     ("sweep", "config"): _configs,
@@ -148,6 +157,7 @@ _BY_ARGUMENT: dict[tuple[str, str], Offer] = {
     ("show", "file"): _files,
     ("diff", "old"): _files,
     ("diff", "new"): _files,
+    ("check", "ignore"): _judged,
 }
 
 
@@ -155,8 +165,9 @@ def offer_of(command: str | None, parameter: click.Parameter) -> Offer | None:
     """What completes the values of a parameter; None where click knows or nothing can be offered."""
     if isinstance(parameter.type, click.Choice):
         return None
-    if isinstance(parameter, click.Argument):
-        return _BY_ARGUMENT.get((command or "", parameter.name or ""))
+    offer = _BY_PARAMETER.get((command or "", parameter.name or ""))
+    if offer is not None or isinstance(parameter, click.Argument):
+        return offer
     metavar = parameter.metavar or ""
     if metavar.startswith("FILE"):
         return _files

@@ -202,7 +202,7 @@ def _table(found: Sequence[Change]) -> object:
 
 
 def _markdown(headline: str, found: Sequence[Change]) -> str:
-    from initprobe.reports.sweep_table import markdown_row, markdown_text
+    from initprobe.reports.markdown import markdown_row, markdown_text
 
     rows = [_HEADINGS, ("---",) * len(_HEADINGS), *map(_cells, found)] if found else []
     return "\n".join([f"**{markdown_text(headline)}**", "", *map(markdown_row, rows)]) + "\n"

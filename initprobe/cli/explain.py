@@ -67,8 +67,8 @@ def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> 
         raise UnknownNameError(_nowhere(spec))
     to = console(sys.stdout)
     records = _own(spec) if _is_own(spec) else _meanings(homes, spec) if homes else []
-    told = [(record.name, kind, list(_lines(record, (fan_in, fan_out or fan_in)))) for kind, record in records]
-    for title, kind, lines in (*told, *numbers):
+    sections = [(record.name, kind, list(_lines(record, (fan_in, fan_out or fan_in)))) for kind, record in records]
+    for title, kind, lines in (*sections, *numbers):
         to.print(Text.assemble((title, "bold"), f", {kind}"), soft_wrap=True)
         for label, text in lines:
             to.print(f"  {label:<18}{text}", soft_wrap=True, markup=False)

@@ -131,12 +131,14 @@ def gate_from(options: Mapping[str, Any], numbers: Sequence[str] = ()) -> Gate:
     Raises:
         ConfigError: an unknown rule, a place or day that is none, no reason, or a file that is wrong.
     """
+    from initprobe.files import kind_of
     from initprobe.sweep.known import read_known
 
     write_to = None if options["write_known"] is None else Path(options["write_known"])
     ignores = _ignores(options, numbers, write_to is not None)
     known = None if options["known"] is None else Path(options["known"])
-    if known is not None and (known != write_to or known.exists()):  # the first time there is none to begin with
+    # The first time there is no file to begin with.
+    if known is not None and (known != write_to or kind_of(known) != "nothing"):
         ignores += read_known(known)
     reason, until = (_only(options[name]) for name in ("reason", "until"))
     return Gate(ignores) if write_to is None else _writing(ignores, write_to, reason, until)
@@ -212,10 +214,14 @@ def check_junit(options: Mapping[str, Any]) -> None:
 
 def _write_junit(result: ProbeResult, failing: Sequence[str], over: Sequence[str], target: str) -> None:
     from initprobe.cli.outputs import write_text
-    from initprobe.reports.junit import junit
+    from initprobe.diagnosis import RULES
+    from initprobe.reports.junit import Case, junit
     from initprobe.rulebook import RULEBOOK
 
-    cases = [_case(rule, result, failing) for rule in RULEBOOK] + expired_cases(over)
+    # Rules for models of one's own judge no net of `run`.
+    cases = [_case(rule, result, failing) for rule in (RULEBOOK if result.modules else RULES)] + expired_cases(over)
+    if result.is_partial and result.coverage:
+        cases.append(Case("coverage", "failure", f"only {result.coverage.words}"))
     write_text(target, junit(f"initprobe {result.description.title}", cases))
 
 

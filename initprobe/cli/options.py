@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Choice(click.Choice[str]):
-    """One of some words; a misspelt one is told with the nearest."""
+    """One of some words; the error for a misspelt one names the nearest."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """As click has it, and which word may be meant."""

@@ -73,7 +73,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _stream(path: Path) -> IO[bytes]:
-    """A device or a pipe, open to write; a pipe that nobody reads would be waited for, and is refused."""
+    """A device or a pipe, open to write; a pipe without a reader would block, and is refused."""
     number = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
     os.set_blocking(number, True)
     return os.fdopen(number, "wb")

@@ -54,7 +54,7 @@ DEFAULT_OUT = "initprobe-out"
 @click.option(
     "--fail-on",
     type=Choice(["warning", "error"]),
-    help="Exit with 1 if the verdict holds anything this grave or graver.",
+    help="Exit with 1 if a finding has this severity or a higher one.",
 )
 @gate_options
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict alone.")
@@ -103,7 +103,7 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
 
 
 def tell(result: ProbeResult, written: list[Path], options: dict[str, Any], gate: Gate) -> None:
-    """Export and print a result as the options ask; fail if its verdict is as grave as they fail on."""
+    """Export and print a result as the options ask; fail if a finding has the severity that they fail on."""
     from initprobe.cli import outputs
 
     exports = [options[name] for name in ("export_json", "export_csv", "junit")]

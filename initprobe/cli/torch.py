@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 @click.option(
     "--fail-on",
     type=Choice(["warning", "error"]),
-    help="Exit with 1 if the verdict holds anything this grave or graver.",
+    help="Exit with 1 if a finding has this severity or a higher one.",
 )
 @click.option(
     "--depth",

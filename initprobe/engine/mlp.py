@@ -124,6 +124,18 @@ def _part(array: Array, norm: Norm, part: slice) -> Array:
     return array[part] if norm.axis else array[:, part]
 
 
+def _differentiate(
+    rows: slice, activation: Activation, skip: float | None, passed: tuple[Array, Array], g: Array, delta: Array
+) -> None:
+    """Write `dL/dz = s dL/dh phi'(z)` of some rows to `delta`."""
+    z, h = passed
+    for part in cached(rows, g.shape[1]):
+        value = h[part] if skip is None else activation.value(z[part])
+        np.multiply(g[part], activation.slope(z[part], value), out=delta[part])
+        if skip is not None:
+            delta[part] *= skip
+
+
 def backward(
     weight: Array | None,
     activation: Activation,
@@ -146,11 +158,7 @@ def backward(
     write_product = None if weight is None else multiplier(weight.T)
 
     def differentiate(rows: slice) -> None:
-        for part in cached(rows, g.shape[1]):
-            value = h[part] if wiring.skip is None else activation.value(z[part])
-            np.multiply(g[part], activation.slope(z[part], value), out=delta[part])
-            if wiring.skip is not None:
-                delta[part] *= wiring.skip
+        _differentiate(rows, activation, wiring.skip, (z, h), g, delta)
 
     def pass_on(rows: slice) -> None:
         if write_product is not None and below is not None:

@@ -192,7 +192,7 @@ def _gradients(
 ) -> Iterator[tuple[Array, Array, Array]]:
     """Mean squares of dL/dh and dL/dz of each group of samples, and of dL/dW of one sample, first layer to last.
 
-    Of dL/dh a part, `mean`, has not gone through a batch norm, which takes its mean over the batch.
+    Of dL/dh a part, `mean`, has not passed a batch norm, which takes its mean over the batch.
     """
     found: list[tuple[Array, Array, Array]] = []
     square = around = mean = mean_around = np.ones_like(passages[-1].signal.squares)

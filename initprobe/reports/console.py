@@ -95,7 +95,7 @@ def text_console(width: int | None) -> tuple[Console, io.StringIO]:
 def say(text: Text, to: Console) -> int:
     """Print lines as they are, or folded below their own text; give how many there were.
 
-    A fix is left whole, for whoever copies it.
+    A fix is left whole, so that it can be copied.
     """
     count = 0
     for line in text.split("\n", allow_blank=True):

@@ -14,6 +14,7 @@ from initprobe.reports.binning import shares
 from initprobe.reports.readings import E, is_log, is_number, label, series, text, thinned, varying
 from initprobe.reports.strips import BINS, Array, predicted_shares
 from initprobe.results import LayerStats, ProbeResult, TensorStats
+from initprobe.vocabulary import VERDICT
 
 MOST_LINES = 1000
 MOST_NAMED = 14
@@ -21,7 +22,7 @@ MOST_DASHED = 40
 MOST_PANELS = 24
 MOST_CURVES = 7
 MOST_POOLED = 20
-LABEL, VERDICT = "label", "verdict"
+LABEL = "label"
 _MOST_FACETS = 9
 _FEWEST_SHADES = 3
 _MARGIN_BINS = 3

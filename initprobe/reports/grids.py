@@ -12,10 +12,11 @@ import numpy as np
 from initprobe.activations import Activation
 from initprobe.averages import mean
 from initprobe.meanfield.phase import CriticalPoint, critical_line
-from initprobe.reports.readings import HEALTHY, RATE, VERDICT, E, is_log, is_number, label, series, varying
+from initprobe.reports.readings import E, is_log, is_number, label, series, varying
 from initprobe.reports.strips import Array
 from initprobe.reports.sweep_table import Entry
 from initprobe.results import ProbeResult
+from initprobe.vocabulary import HEALTHY, RATE, VERDICT
 
 MOST_FACETS = 12
 FAILED, NOT_RUN, DISAGREE = "failed", "not run", "runs disagree"

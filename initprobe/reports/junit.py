@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 # What XML 1.0 cannot hold, not even escaped.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NO_TIME = "0.000"  # which the schemas ask for; judging takes none worth a word
 
 Outcome = Literal["passed", "failure", "error", "skipped"]
 
@@ -26,13 +27,11 @@ class Case:
         name: what it is.
         outcome: how it went; an error is a run that failed, not a check that did not hold.
         message: why it is not fine, a line for each fault.
-        time_s: seconds that it took.
     """
 
     name: str
     outcome: Outcome = "passed"
     message: str = ""
-    time_s: float = 0.0
 
 
 def junit(suite: str, cases: Sequence[Case]) -> str:
@@ -62,12 +61,12 @@ def _totals(suite: str, cases: Sequence[Case]) -> dict[str, str]:
         "failures": str(outcomes.count("failure")),
         "errors": str(outcomes.count("error")),
         "skipped": str(outcomes.count("skipped")),
-        "time": f"{sum(case.time_s for case in cases):.3f}",
+        "time": _NO_TIME,
     }
 
 
 def _add(tests: ElementTree.Element, suite: str, case: Case) -> None:
-    about = {"classname": _clean(suite), "name": _clean(case.name), "time": f"{case.time_s:.3f}"}
+    about = {"classname": _clean(suite), "name": _clean(case.name), "time": _NO_TIME}
     node = ElementTree.SubElement(tests, "testcase", about)
     if case.outcome == "skipped":
         ElementTree.SubElement(node, "skipped", {"message": _clean(case.message)})

@@ -9,8 +9,8 @@ from functools import cache
 from typing import get_args
 
 from initprobe.results import TENSORS, LayerStats, ProbeResult, Record
+from initprobe.vocabulary import RATE
 
-_RATE = "variance_per_layer"
 _ENTRY = re.compile(r"^(\w+): (.*(?:\n {4,}.*)*)", re.MULTILINE)
 
 
@@ -22,7 +22,7 @@ def json_names() -> Mapping[str, tuple[str, ...]]:
     """
     found = dict(_names(LayerStats)) | {name: words for name, words in _names(ProbeResult) if name != "layers"}
     rate = "factor by which this variance changes per layer, the geometric mean from the first layer to the last"
-    return found | {f"{tensor}.{_RATE}": (*found[tensor], rate) for tensor in TENSORS}
+    return found | {f"{tensor}.{RATE}": (*found[tensor], rate) for tensor in TENSORS}
 
 
 def short_names() -> Mapping[str, list[str]]:

@@ -14,11 +14,10 @@ from initprobe.numbers import trimmed
 from initprobe.reports.strips import Array
 from initprobe.reports.sweep_table import SEED, Entry, Scalar
 from initprobe.results import TENSORS, LayerStats, ProbeResult
+from initprobe.vocabulary import RATE
 
 E = TypeVar("E", bound=Entry)
 
-VERDICT, HEALTHY = "verdict", "healthy"
-RATE = "variance_per_layer"
 _VARIANCE = ("variance", "variance_log10", "std")
 _LOGS = (*_VARIANCE, RATE, "variance_sd", "rms", "gradient_to_weight_ratio")
 

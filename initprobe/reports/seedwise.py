@@ -10,14 +10,13 @@ from initprobe import averages
 from initprobe.numbers import NOTHING
 from initprobe.vocabulary import WHOLE
 
-# Read at the layer where a gradient has come furthest; any other number at the last.
-_AT_FIRST = ("preactivation_gradient", "output_gradient", "weight_gradient", "theory.preactivation_gradient_variance",
-             "theory.weight_gradient_variance", "loss_output_gradient", "loss_weight_gradient")  # fmt: skip
+# Read at the layer where a gradient has come furthest, as are their predictions; any other number at the last.
+_AT_FIRST = ("preactivation_gradient", "output_gradient", "weight_gradient")
 
 
 def layer_of(name: str) -> int:
-    """The layer, from 0 on or -1, at which a table shows a number of a layer."""
-    return 0 if name.startswith(_AT_FIRST) else -1
+    """The place in `ProbeResult.stream`, 0 or -1, at which a table shows a number of a layer."""
+    return 0 if name.removeprefix("theory.").removeprefix("loss_").startswith(_AT_FIRST) else -1
 
 
 def heading(name: str) -> str:

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from initprobe.numbers import percent
-from initprobe.reports.curves import LABEL, VERDICT, DepthLine, DepthPlot, HistogramPanel, HistogramPlot
+from initprobe.reports.curves import LABEL, DepthLine, DepthPlot, HistogramPanel, HistogramPlot
 from initprobe.reports.figures import BLACK, log_ticks, power_text, style
 from initprobe.reports.grids import by_ratio
 from initprobe.reports.sheets import (
@@ -35,6 +35,7 @@ from initprobe.reports.sheets import (
     title_of,
 )
 from initprobe.reports.strips import Array
+from initprobe.vocabulary import VERDICT
 
 _FEW_LINES = 40
 _MOST_UNSAID = 0.01

@@ -24,9 +24,10 @@ from matplotlib.ticker import NullLocator
 from initprobe.numbers import short
 from initprobe.reports.figures import BLACK, GREY, log_ticks, power_text, style
 from initprobe.reports.grids import DISAGREE, FAILED, NOT_RUN, SIGMAS, Cell, HeatMap, HeatPanel, Scale
-from initprobe.reports.readings import RATE, text
+from initprobe.reports.readings import text
 from initprobe.reports.sheets import VERDICTS, Key, Panels, clipped, columns_of, draw_bar, limits, make_sheet, title_of
 from initprobe.reports.strips import Array
+from initprobe.vocabulary import RATE
 
 _HATCHES = {FAILED: "xxx", NOT_RUN: "...", DISAGREE: "\\\\\\"}
 _LOST = "///"

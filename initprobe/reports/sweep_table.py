@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from initprobe.numbers import NOTHING, fixed, percent, short, trimmed
 from initprobe.plain import visible
 from initprobe.registry import suggestion
 from initprobe.reports import seedwise
+from initprobe.reports.markdown import markdown_row, markdown_text
 from initprobe.reports.words import cosine
 from initprobe.vocabulary import NAMES
 
@@ -27,7 +27,7 @@ Scalar = str | int | float | bool
 
 SEED = "seed"
 MOST_ROWS = 50
-# What becomes of a net, by the gravest thing that was found.
+# What becomes of a net, by its most severe finding.
 _FATES = {
     "vanishing-output": "vanish",
     "vanishing-gradient": "vanish",
@@ -324,8 +324,8 @@ def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
 
 
 def _style(group: Group) -> str:
-    gravest = {d.severity for d in group.digests if not d.healthy}
-    return "red" if "error" in gravest else "yellow" if gravest else ""
+    severities = {d.severity for d in group.digests if not d.healthy}
+    return "red" if "error" in severities else "yellow" if severities else ""
 
 
 def markdown(entries: Sequence[Entry], how: Layout) -> str:
@@ -339,16 +339,3 @@ def markdown(entries: Sequence[Entry], how: Layout) -> str:
     if how.rows is not None and len(found) > how.rows:
         lines += ["", f"{how.rows} of {len(found):,} rows"]
     return "\n".join(lines) + "\n"
-
-
-_MARKDOWN_SIGNS = re.compile(r"[\\`*\[\]<|@]")
-
-
-def markdown_row(cells: Sequence[str]) -> str:
-    """A row of a table of GitHub's Markdown."""
-    return f"| {' | '.join(map(markdown_text, cells))} |"
-
-
-def markdown_text(text: str) -> str:
-    """Text as such in GitHub's Markdown: no markup of its own, no end of a cell or of a line."""
-    return _MARKDOWN_SIGNS.sub(lambda found: f"\\{found[0]}", visible(text))

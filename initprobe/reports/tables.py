@@ -77,7 +77,7 @@ def _print_tensors(result: ProbeResult, to: Console) -> None:
 
 
 def print_verdict(result: ProbeResult, to: Console) -> int:
-    """Print what was found, gravest first, and the command line that cures it; give the lines that it took."""
+    """Print what was found, most severe first, and the command line that cures it; give the lines that it took."""
     return say(_verdict(result), to)
 
 
@@ -137,7 +137,7 @@ def print_comparison(results: Sequence[ProbeResult], to: Console) -> None:
 
 
 def _gravity(result: ProbeResult) -> tuple[int, float]:
-    """Worse is larger: the gravest severity, then the decades that output and gradient move."""
+    """Worse is larger: the highest severity, then the decades that output and gradient move."""
     severities = ["info", "warning", "error"]
     gravest = max((severities.index(finding.severity) for finding in result.diagnosis), default=0)
     ends = [_ends(result, tensor) for tensor in ("output", "output_gradient")]

@@ -77,7 +77,7 @@ class Bound(BaseModel):
     )
     not_: Rules | None = Field(None, alias="not", description="For `verdict`: rules of which none may be broken.")
     max_severity: Literal["info", "note", "warning"] | None = Field(
-        None, description="For `verdict`: the gravest finding that passes; a note is info."
+        None, description="For `verdict`: the highest severity that passes; a note is info."
     )
     layers: Literal["all", "first", "last"] | Layer | tuple[Layer, ...] = Field(
         "all", description="The layers it speaks of: all, first, last, a number or a list of numbers from 1 on."
@@ -271,7 +271,7 @@ def verdicts(check: Check, result: ProbeResult) -> Iterator[Breach | None]:
 
 
 def _wrong_finding(bound: Bound, result: ProbeResult) -> Breach | None:
-    """What the verdict should not say, the gravest of it first; ignored findings do not count."""
+    """What the verdict should not say, the most severe of it first; ignored findings do not count."""
     findings, worst = counted(result), verdict_of(result)
     if bound.is_ is not None:
         if bound.is_ == (worst.rule if worst else SURVIVES):

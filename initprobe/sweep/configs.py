@@ -1,4 +1,4 @@
-"""The configs that ship with initprobe; imports nothing, for whoever needs their names alone."""
+"""The configs that ship with initprobe; imports nothing, so that their names cost little."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
 
 
 def _as_text(raw: bytes) -> str | bytes:
-    """What is no UTF-8 stays as it is, for whoever reads the row to refuse."""
+    """What is no UTF-8 stays as it is; what reads the row refuses it."""
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -25,19 +25,27 @@ from initprobe.registry import suggestion
 from initprobe.results import TENSORS, Histogram, LayerStats, ProbeResult, TensorStats
 from initprobe.sweep.rounding import NONE, Allowance, allowance
 from initprobe.sweep.sources import Kept
-from initprobe.vocabulary import LAYER_NUMBERS, LOSSES, RATES, number_of, value_of
+from initprobe.vocabulary import (
+    COMPARED,
+    FIGURES,
+    HISTOGRAM,
+    HISTOGRAMS,
+    LAYER_NUMBERS,
+    LOSSES,
+    MISSING,
+    RATES,
+    VERDICT,
+    number_of,
+    value_of,
+)
 
 Array = npt.NDArray[Any]
-VERDICT, MISSING, FIGURES = "verdict", "missing", "figures"
-HISTOGRAM = "histogram"
-HISTOGRAMS = tuple(f"{tensor}.{HISTOGRAM}" for tensor in TENSORS)
 # What the pictures of a run are drawn from.
 PLOTTED = (
     *(f"{tensor}.variance" for tensor in TENSORS),
     *HISTOGRAMS,
     *(name for name in LAYER_NUMBERS if name.startswith("theory.") and name.endswith("_variance")),
 )
-NAMES = (VERDICT, MISSING, FIGURES, *HISTOGRAMS, *RATES, *LOSSES, *LAYER_NUMBERS)
 _DEFAULT_TOLERANCE = 0.01
 
 
@@ -46,7 +54,7 @@ class Rule:
     """What may not change, or by how much it may.
 
     Attributes:
-        name: of `NAMES`.
+        name: of `COMPARED`.
         tolerance: the largest change that passes.
         relative: it is a share of the old number, not a distance.
     """
@@ -72,8 +80,9 @@ def parse_rule(text: str) -> Rule:
         ConfigError: an unknown name, or a tolerance that is none.
     """
     name, colon, allowed = (part.strip() for part in text.partition(":"))
-    if name not in NAMES:
-        hint = suggestion(name, NAMES) or " Names are verdict, missing, figures, or the JSON's, as in output.variance."
+    if name not in COMPARED:
+        hint = suggestion(name, COMPARED)
+        hint = hint or " Names are verdict, missing, figures, or the JSON's, as in output.variance."
         raise UnknownNameError(f"--fail-on: unknown number {name!r}.{hint}")
     if not colon:
         return Rule(name)

@@ -164,8 +164,12 @@ def read(name: str, value: object, place: str = "") -> Setting:
 def recorded(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Setting]:
     """The fields that `names` are of, dotted or not, from the config of a result."""
     heads = {name.partition(".")[0] for name in names}
-    # A field that came later, at its default, is in no config (`ProbeConfig._without_absent`).
-    return {name: _recorded(name, config.get(name, ProbeConfig.model_fields[name].default)) for name in heads}
+    return {name: _recorded(name, kept_value(config, name)) for name in heads}
+
+
+def kept_value(config: Mapping[str, Any], name: str) -> Any:
+    """A field of an experiment from the config of a result; a later one is in no config at its default."""
+    return config.get(name, ProbeConfig.model_fields[name].default)  # see `ProbeConfig._without_absent`
 
 
 def _recorded(name: str, value: Any) -> Setting:

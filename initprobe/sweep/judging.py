@@ -72,7 +72,7 @@ def with_numbers(row: Row, names: Sequence[str], store: Store) -> NumberedRow:
 
 
 def _shown(result: ProbeResult, name: str) -> str | bool | float | None:
-    return whole_of(result, name) if name in WHOLE else value_of(result.layers[layer_of(name)], name)
+    return whole_of(result, name) if name in WHOLE else value_of(result.stream[layer_of(name)], name)
 
 
 def run_name(row: Row) -> str:

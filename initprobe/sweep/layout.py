@@ -32,7 +32,7 @@ from initprobe.results import TENSORS
 from initprobe.sweep.checks import Bound, Bounds
 from initprobe.sweep.document import Document
 from initprobe.sweep.fields import Fields, FieldsSchema, field_name, number
-from initprobe.vocabulary import HEALTHY, LAYER_NUMBERS, RATES, check_name
+from initprobe.vocabulary import HEALTHY, LAYER_NUMBERS, RATES, VERDICT, check_name
 
 MAX_RUNS = 100_000
 MAX_EXCLUDES = 1000
@@ -172,7 +172,7 @@ KINDS: Mapping[str, type[Part]] = {
 }
 _VALUES = {
     ("depth", "value"): LAYER_NUMBERS,
-    ("heatmap", "value"): ("verdict", HEALTHY, *RATES, *LAYER_NUMBERS),
+    ("heatmap", "value"): (VERDICT, HEALTHY, *RATES, *LAYER_NUMBERS),
     ("histograms", "tensor"): TENSORS,
 }
 

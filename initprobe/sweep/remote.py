@@ -52,7 +52,7 @@ def dask_workers(address: str, say: Callable[[str], None] = _to_stderr) -> Worke
     _hush()
     client = _connected(address)
     if not address.lower().startswith(_ENCRYPTED):
-        say(f"{address}: no TLS, so whoever reaches this cluster can run code on it and here; {_TLS_HELP}")
+        say(f"{address}: no TLS, so anyone who reaches this cluster can run code on it and here; {_TLS_HELP}")
     try:
         if not client.nthreads():
             say(f"{address}: no workers yet; waiting for the first")
@@ -183,6 +183,9 @@ class _Remote(Executor):
         self._refusal = secrets.token_hex(16)  # so that no result is taken for one
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        """Only positional arguments: Dask takes those by name for its own."""
+        if kwargs:
+            raise TypeError(f"give {', '.join(kwargs)} by position")
         if self._client.status != "running":
             address = self._cluster.address
             raise ConfigError(f"--scheduler {address}: it is gone; the same command goes on where this one ended")

@@ -204,7 +204,7 @@ class Store:
         return [key for (key,) in found if isinstance(key, str)]
 
     def _select(self, columns: str, keys: Sequence[str] | None) -> Iterator[tuple[Any, ...]]:
-        """A row's number and `columns`, in pages: whoever reads slowly must not keep the one who writes from it."""
+        """A row's number and `columns`, in pages: a slow reader must not block the writer."""
         name = "rowid" if keys is None else "key"  # a damaged row may have no key
         if keys is None:
             with faults(self.path):
@@ -329,9 +329,7 @@ def read_store(path: Path) -> Iterator[Store]:
 
 def _refuse_others(path: Path) -> None:
     """Before anything is made beside it: a file that is there must be a store."""
-    if path.is_dir():
-        raise OutputError(f"{path} is a directory; name a file")
-    if not path.is_file():
+    if kind_of(path) == "nothing":
         return
     with faults(path), connected(path, "rw") as connection:
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
