@@ -21,7 +21,7 @@ from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.moments import lookup
 from initprobe.meanfield.phase import critical_line
 from initprobe.meanfield.quadrature import Array
-from initprobe.numbers import factor, factor_of, percent
+from initprobe.numbers import factor, factor_of, fixed, percent
 from initprobe.remedy import CUSTOMARY_ROOM, LAST_ROOM, Net, steadiest_gain
 from initprobe.thresholds import Thresholds
 
@@ -71,7 +71,7 @@ def _level_words(net: Net, gain: float) -> str:
     slope, chi = float(found.growth / found.square), gain**2 * float(found.slope_square)
     return (
         f"E[phi(z)^2] = 1 where z has variance {gain**2:.4g}, so Var(h) is level from layer 1 on; there the length map "
-        f"has slope {slope:.3f} and Var(dL/dh) changes by {factor(chi)} a layer"
+        f"has slope {fixed(slope, 3)} and Var(dL/dh) changes by {factor(chi)} a layer"
     )
 
 
@@ -178,11 +178,11 @@ def _obstacle(net: Net, gain: float) -> str:
     """Why that gain does not hold at the depth of the net."""
     forecast = replace(net, limits=_PATIENT).scaled(gain)
     steepest = float(forecast.steepest[0])
-    growth = steepest ** (net.layers - 1)
-    if growth >= net.limits.unstable:
+    growth = (net.layers - 1) * math.log10(steepest) if steepest > 0 else -math.inf
+    if growth >= math.log10(net.limits.unstable):
         return (
-            f"the length map is steeper than 1 (d log q_l / d log q_(l-1) reaches {steepest:.3f}): over {net.layers} "
-            f"layers a deviation in scale grows {factor(growth)}, so no constant gain holds it"
+            f"the length map is steeper than 1 (d log q_l / d log q_(l-1) reaches {fixed(steepest, 3)}): over "
+            f"{net.layers} layers a deviation in scale grows {factor_of(growth)}, so no constant gain holds it"
         )
     if not forecast.trends[0] < LAST_ROOM * net.limits.trend_decades:
         profiles = {"Var(h)": forecast.output, "Var(dL/dh)": forecast.gradient, "Var(dL/dW)": forecast.weight_gradient}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from initprobe.arithmetic import arithmetic
 from initprobe.averages import mean
-from initprobe.numbers import factor, factor_of, percent, power, short
+from initprobe.numbers import factor, factor_of, fixed, percent, power, short
 from initprobe.registry import Registry
 from initprobe.results import Finding, LayerStats, ModuleStats, ProbeResult, Severity
 from initprobe.thresholds import Thresholds
@@ -502,7 +502,7 @@ def _unstable_gain(result: ProbeResult, limits: Thresholds) -> Observation | Non
         return None
     slips = any(_trending(result, tensor, way, limits) for tensor in ("output", "output_gradient") for way in (-1, 1))
     evidence = (
-        f"length-map slope {known[steepest]:.3f} at layer {steepest}: to the {len(known)}th power, "
+        f"length-map slope {fixed(known[steepest], 3)} at layer {steepest}: to the {len(known)}th power, "
         f"deviations in scale grow {factor_of(growth)}"
     )
     return Observation(steepest, evidence, "warning" if slips else "info")

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 
-from initprobe.diagnosis import FROM_LAYER_ON, LAYER_BY_LAYER, RULES, elsewhere, place_of
+from initprobe.diagnosis import FROM_LAYER_ON, LAYER_BY_LAYER, elsewhere, place_of
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.plain import visible
 from initprobe.registry import suggestion
 from initprobe.results import Finding, Ignored, ProbeResult
+from initprobe.rulebook import RULEBOOK
 from initprobe.thresholds import Thresholds
 
 Spared = Callable[[int | None, str | None], bool]
@@ -98,9 +99,9 @@ def _rule(name: str, numbers: Sequence[str], source: str) -> str:
     if name in numbers:
         return name
     try:
-        return RULES[name].name
+        return RULEBOOK[name].name
     except UnknownNameError:
-        hint = suggestion(name, [*RULES, *numbers]) or f" The rules are {', '.join(RULES)}."
+        hint = suggestion(name, [*RULEBOOK, *numbers]) or f" The rules are {', '.join(RULEBOOK)}."
         raise UnknownNameError(f"{source}: unknown rule {name!r}.{hint}") from None
 
 
@@ -197,6 +198,8 @@ def following(
     """
     in_order, done = finding.rule in FROM_LAYER_ON, [finding]
     yield finding
+    if result.modules:
+        return  # the rules for a model of one's own need its operations, which a result does not hold
     while in_order or finding.rule in LAYER_BY_LAYER:
         last = done[-1]
         following_on = elsewhere(result, finding, _passed(last) if in_order else _among(done), limits)

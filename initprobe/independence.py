@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from initprobe.numbers import fixed
+
 Array = npt.NDArray[Any]
 
 SDS = 5.0
@@ -94,7 +96,8 @@ def related(one: Array, other: Array) -> str | None:
     """
     for name, second in (("", other), (" transposed", other.T)):
         if one.shape == second.shape and one.size > 1 and (excess := _correlation(one, second)) > SDS:
-            return f"its entries are correlated with those{name} of the layer before, {excess:.0f} SD beyond chance"
+            far = f"{fixed(excess, 0)} SD beyond chance"
+            return f"its entries are correlated with those{name} of the layer before, {far}"
     return None
 
 
@@ -133,15 +136,15 @@ def _faults(unit: Array, squares: Array, fourth: float) -> Iterator[str]:
         if excess > SDS:
             yield (
                 f"the variance of its {name} goes from {sizes.min():.2g} to {sizes.max():.2g} times the mean, "
-                f"{excess:.0f} SD more than chance allows"
+                f"{fixed(excess, 0)} SD more than chance allows"
             )
     for name, vectors in (("rows", unit), ("columns", unit.T)):
         excess = _aligned(_some(vectors), fourth)
         if excess > SDS:
-            yield f"its {name} are correlated, {excess:.0f} SD beyond chance"
+            yield f"its {name} are correlated, {fixed(excess, 0)} SD beyond chance"
     excess, share = _spiked(unit, fourth)
     if excess > SDS:
-        yield f"its largest singular value is {share:.3g} times that of chance, {excess:.0f} SD beyond it"
+        yield f"its largest singular value is {share:.3g} times that of chance, {fixed(excess, 0)} SD beyond it"
 
 
 def _uneven(sizes: Array, length: int, fourth: float, tail: float) -> float:

@@ -157,6 +157,22 @@ def read_array(path: Path, name: str = "x") -> Array:
         InputError: the file cannot be read, or holds something else; says what.
         MemoryLimitError: it does not fit into memory.
     """
+    held: Array = _opened(path, lambda archive: _array_of(path, archive, name))
+    return held
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Every array in a .npz file, by its name.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else; says what.
+    """
+    held: dict[str, Array] = _opened(path, lambda archive: {name: np.asarray(archive[name]) for name in archive.files})
+    return held
+
+
+def _opened(path: Path, take: Callable[[Any], Any]) -> Any:
+    """The array of a .npy file, or what `take` takes from the archive of a .npz file."""
     check_file(path)
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: a file of input ends in {', '.join(SUFFIXES)}")
@@ -167,7 +183,10 @@ def read_array(path: Path, name: str = "x") -> Array:
             raise InputError(f"{path}: cannot be read as a NumPy file; write it by numpy.save(path, x)")
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
-            return loaded if isinstance(loaded, np.ndarray) else _array_of(path, loaded, name)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            with loaded:
+                return take(loaded)
     except InitprobeError:
         raise
     except Exception as error:  # a damaged file raises anything from BadZipFile to tokenize.TokenError
@@ -180,13 +199,12 @@ def read_array(path: Path, name: str = "x") -> Array:
 
 def _array_of(path: Path, archive: Any, name: str) -> Array:
     """The array of that name, or the only one."""
-    with archive:
-        names = list(archive.files)
-        if name not in names and len(names) != 1:
-            what = {"x": "inputs", "y": "labels"}[name]
-            held = ", ".join(names) or "nothing"
-            raise InputError(f"{path}: holds {held}; name the array of {what} {name}, or save it alone")
-        return np.asarray(archive[name if name in names else names[0]])
+    names = list(archive.files)
+    if name not in names and len(names) != 1:
+        what = {"x": "inputs", "y": "labels"}[name]
+        held = ", ".join(names) or "nothing"
+        raise InputError(f"{path}: holds {held}; name the array of {what} {name}, or save it alone")
+    return np.asarray(archive[name if name in names else names[0]])
 
 
 def _read_csv(path: Path) -> Array:

@@ -9,33 +9,42 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from initprobe.config import DEFAULT_BATCH, ProbeConfig
+from initprobe.config import DEFAULT_BATCH, DEFAULT_LAYERS, ProbeConfig
 from initprobe.engine.outer import SAMPLED_ROWS, is_sampled
-from initprobe.engine.workers import MOST_WAITING
+from initprobe.engine.sketch import SOON_COUNTED, tallied_together
+from initprobe.engine.workers import MOST_WAITING, tallied_blocks
 from initprobe.errors import MemoryLimitError
 from initprobe.fits import Autoencoder
 from initprobe.machine import available_bytes, processors
+from initprobe.meanfield.samples import rule_nodes
 from initprobe.own_init import OwnInitializer
 
 # Python with NumPy, SciPy and what else a run loads.
-_BASE_BYTES = 68_000_000
+_BASE_BYTES = 75_000_000
 # What summing, counting and activations take beside an entry of a tensor, of at most so many entries at a time.
-_SCRATCH_BYTES, _SCRATCH_ENTRIES = 28, 1 << 19
+# Threads are not all at their peak at once: further ones add less.
+_SCRATCH_BYTES, _FURTHER_BYTES, _SCRATCH_ENTRIES = 28, 22, 1 << 19
 # Statistics of the six tensors of a layer; and what every draw adds: six sets of moments, and numbers per sample.
-_LAYER_BYTES, _DRAW_BYTES, _SAMPLE_BYTES = 115_000, 2_300, 48
+_LAYER_BYTES, _DRAW_BYTES = 115_000, 1_800
+# Two numbers of a sample, both twice, and in the Gauss rule of all samples some more and one per node.
+_SAMPLE_NUMBERS = 10
+# Bytes per bucket of the counters of a tensor: of few entries counted twice in int64, of many in int32.
+_BUCKETS = {"float32": 1 << 16, "float64": 1 << 17}
+_FEW_COUNTED, _MANY_COUNTED = 16, 8
 # Parts that are at least this share of the whole are said; of so few layers nobody would drop one.
 _TELLING, _MANY_LAYERS = 0.005, 5
+# An input so many times wider than all layers is what makes a network large; of so few samples none can be left out.
+_WIDER, _FEW_SAMPLES = 4, 20
 # Rows whose pairs are measured (`meanfield.samples`).
 _PAIRED_ROWS = 256
-# No machine holds so many of anything; larger numbers leave the float range when they are multiplied.
-_BEYOND = 10**18
-# Allocators leave gaps.
-_GAPS = 1.08
+# Allocators leave gaps, and this much again is for what differs from machine to machine.
+_GAPS, _LARGE_GAPS = 1.15, 1.06
 _MEMORY_SHARE = 0.9
 # Of a block of rows whose statistics are taken: rows at least, and entries in a narrow layer.
 _BLOCK_ROWS, _BLOCK_ENTRIES = 256, 1 << 17
@@ -70,18 +79,22 @@ def _length(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:
 
 def memory_needed(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int = 1) -> tuple[int, int]:
     """Bytes that the weights and the activations of a run take at its peak, which `threads` raise a little."""
-    shape = _Shape.of(config, sizes, batch)
+    shape, length = _Shape.of(config, sizes, batch), len(sizes) - 1
     if _is_remade(config, sizes, batch):
         length = _length(config, sizes, batch)
-        weights, activations = (length + 1) * shape.matrix, shape.tensor * (shape.layers // length + 2 * length)
+        weights, activations = (length + 2) * shape.matrix, shape.tensor * (shape.layers // length + 2 * length)
     else:
         weights, activations = _held(config, shape)
     if config.block > 1:  # dL/dh at the end of the branch that the way back is in
         activations += shape.tensor
-    more = _waiting(config, shape, threads)
-    # Weights are drawn before there are gradients.
-    beside = max(more[0] * shape.entry, _sampled_whole(config, shape, threads))
-    return weights * shape.entry + beside, (activations + more[1]) * shape.entry
+    more = _waiting(config, shape, threads, length)
+    passed = (activations + more[1]) * shape.entry
+    # Weights are drawn before there are gradients; those of the first network before there are activations.
+    sampled = _sampled_whole(config, shape, threads)
+    own = isinstance(config.initializer, OwnInitializer)
+    if config.draws == 1 and not (own or config.initializer.distribution.orthogonal):
+        sampled -= passed
+    return weights * shape.entry + max(more[0] * shape.entry, sampled), passed
 
 
 @dataclass(frozen=True)
@@ -126,32 +139,38 @@ def _held(config: ProbeConfig, shape: _Shape) -> tuple[int, int]:
     activations = 2 * shape.tensors + shape.input
     if config.network is not None:  # as they were read
         weights += shape.matrices
+    again = config.draws > 1 or config.train_steps > 0  # the first time, z and h have not been written yet
     if isinstance(config.initializer.fit, Autoencoder):  # a decoder, a change of the weights; codes and input, centred
-        weights += 2 * shape.matrix
-        activations += 4 * shape.tensor
+        weights += 2 * shape.matrix if again else 0
+        activations += 4 * shape.tensor if again else max(2 * shape.matrix + 4 * shape.tensor - 2 * shape.tensors, 0)
     if config.train_steps:  # the gradients of this step and of the last one; z and h anew, dL/dh of both
         weights += 2 * shape.matrices
         activations += 4 * shape.tensors
     elif config.objective is not None:  # the same of a single step
         weights += shape.matrices
-        activations += 3 * shape.tensors
+        activations += 3 * shape.tensors if again else shape.tensors
     return weights, activations
 
 
-def _waiting(config: ProbeConfig, shape: _Shape, threads: int) -> tuple[int, int]:
+def _waiting(config: ProbeConfig, shape: _Shape, threads: int, most: int) -> tuple[int, int]:
     """Entries of dL/dW, and of dL/dh and the like, that are there until their statistics have been taken.
 
-    With one thread they are taken at once; others work on what the first has left, which is so many blocks.
+    With one thread they are taken at once; others work on what the first has left, which is so many blocks, of at
+    `most` the layers of a segment.
     """
     rows = max(_BLOCK_ENTRIES // (shape.tensor // shape.batch), _BLOCK_ROWS)
     blocks = 3 * math.ceil(shape.batch / rows)
-    layers = 1 if threads == 1 else min(shape.layers, math.ceil((MOST_WAITING + threads) / blocks) + 1)
-    normed = 3 if config.norm != "none" else 1  # dL/dz and dL/dy, which do not take the place of z
+    layers = 1 if threads == 1 else min(most, math.ceil((MOST_WAITING + threads) / blocks) + 1)
+    normed = {"none": 1, "layer": 3, "batch": 4}[config.norm]  # dL/dz and dL/dy, which do not take the place of z
     # Noise is made in parts; its moments are taken in float64, and those of pairs from some rows.
     some = 3 * np.dtype(float).itemsize // shape.entry * min(shape.batch, _PAIRED_ROWS)
+    some += (threads - 1) * min(shape.batch, _PAIRED_ROWS)
     making = max(2 * shape.tensor, 2 * shape.input + some * (shape.input // shape.batch))
-    gradients = shape.matrix + min((layers - 1) * _gradient(config, shape), shape.matrices - shape.matrix)
-    return gradients, normed * min(layers * shape.tensor, shape.tensors) + making
+    waiting = normed + (layers - 1) * min(normed, 3)
+    # dL/dW is written when its turn comes, a block at a time, layer after layer.
+    begun = 1 if threads == 1 else min(layers, 1 + math.ceil(threads / len(tallied_blocks(*shape.fans))))
+    gradients = min(begun * _gradient(config, shape), shape.matrices)
+    return gradients, min(waiting * shape.tensor, normed * shape.tensors) + making
 
 
 def _gradient(config: ProbeConfig, shape: _Shape) -> int:
@@ -167,9 +186,12 @@ def _sampled_whole(config: ProbeConfig, shape: _Shape, threads: int) -> int:
     """Bytes beside the weights of matrices that are sampled in one piece, as many at a time as there are threads."""
     if not config.initializer.distribution.whole or config.network is not None:
         return 0
-    each = 4 * np.dtype(float).itemsize  # of a decomposition in float64: the matrix, its factors, and room
-    own = isinstance(config.initializer, OwnInitializer)  # two of which are judged at once, beside that
-    return each * shape.matrix * max(min(threads, shape.layers), 2 if own else 1)
+    # Of a decomposition in float64: the matrix, its factors, and room. Others: a scaled copy and a mask.
+    own = isinstance(config.initializer, OwnInitializer)  # two matrices of which are judged at once, beside that
+    large = own or config.initializer.distribution.orthogonal
+    each = 4.0 * np.dtype(float).itemsize if large else 2.0 * shape.entry + 1
+    each *= _LARGE_GAPS / _GAPS  # these come from the system, without gaps
+    return round(each * shape.matrix * max(min(threads, shape.layers), 2 if own else 1))
 
 
 @dataclass(frozen=True)
@@ -221,19 +243,35 @@ class Parts:
 def parts(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int | None = None, data: int = 0) -> Parts:
     """What a run takes with so many threads; None means every processor available."""
     threads, layers = threads or processors(), len(sizes) - 1
-    sizes, batch = [min(size, _BEYOND) for size in sizes], min(batch, _BEYOND)
-    samples, draws = batch * min(config.batches, _BEYOND), min(config.draws, _BEYOND)
+    samples, draws = batch * config.batches, config.draws
     weights, activations = memory_needed(config, sizes, batch, threads)
     largest = max(batch * max(sizes), max(a * b for a, b in itertools.pairwise(sizes)))
-    scratch = threads * _SCRATCH_BYTES * min(largest, _SCRATCH_ENTRIES)
+    per_entry = _SCRATCH_BYTES + (threads - 1) * _FURTHER_BYTES
+    scratch = per_entry * min(largest, _SCRATCH_ENTRIES) + threads * _counters(config, sizes, batch)
     return Parts(
         weights=round(_GAPS * weights),
         activations=round(_GAPS * activations),
         layers=_LAYER_BYTES * layers,
-        draws=draws * (_DRAW_BYTES * layers + _SAMPLE_BYTES * samples),
+        draws=draws * (_DRAW_BYTES * layers + _sample_bytes(config, sizes) * samples),
         data=data,
         program=_BASE_BYTES + scratch,
     )
+
+
+def _counters(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:
+    """Bytes of the counters that a thread fills at a time, of as many tensors as are tallied together."""
+    each = _BUCKETS[config.dtype]
+    kinds = Counter((max(a, batch) * b, batch * b) for a, b in itertools.pairwise(sizes))
+    groups = [(min(tallied_together(largest), count), entries) for (largest, entries), count in kinds.items()]
+    return max(
+        each * group * (_FEW_COUNTED if group * entries < SOON_COUNTED else _MANY_COUNTED) for group, entries in groups
+    )
+
+
+def _sample_bytes(config: ProbeConfig, sizes: Sequence[int]) -> int:
+    """Bytes that the moments of the input take per sample; noise of many features has samples of like length."""
+    spread = math.sqrt(2 / sizes[0]) if config.noise is not None else math.inf
+    return np.dtype(float).itemsize * (_SAMPLE_NUMBERS + rule_nodes(spread))
 
 
 def check_layers(layers: int) -> None:
@@ -260,10 +298,10 @@ def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: in
     if needed.total <= _MEMORY_SHARE * available:
         return
     fixes = {
-        "weights": "lower --width" if len(sizes) < _MANY_LAYERS else "lower --width or --layers",
-        "activations": _smaller_batch(config, batch),
+        "weights": _smaller_network(config, sizes),
+        "activations": _smaller_batch(config, sizes, batch),
         "layers": "lower --layers",
-        "draws": "lower --draws",
+        "draws": _fewer_samples(config, sizes, batch),
         "data": "give a smaller --input",
         "program": "free some memory, or lower --threads",
     }
@@ -275,13 +313,34 @@ def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: in
     )
 
 
-def _smaller_batch(config: ProbeConfig, batch: int) -> str:
-    if batch > _BEYOND:
-        return "lower --batch"
+def _smaller_network(config: ProbeConfig, sizes: Sequence[int]) -> str:
+    """The option that sets the size of the largest matrices."""
+    if config.network is not None:
+        return "give a smaller network as --weights"
+    if sizes[0] >= _WIDER * max(sizes[1:]):
+        return "lower --input-width" if config.features else "give an --input with fewer features"
+    if config.widths is not None:
+        return "lower --widths"
+    return "lower --width" if len(sizes) < _MANY_LAYERS else "lower --width or --layers"
+
+
+def _fewer_samples(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str:
+    """The option, of those whose product is the number of statistics, that is furthest above its default."""
+    counts: dict[str, float] = {"draws": config.draws / ProbeConfig.model_fields["draws"].default}
+    if _sample_bytes(config, sizes) * batch * config.batches > _DRAW_BYTES * (len(sizes) - 1):
+        counts |= {"batches": config.batches, "batch": batch / DEFAULT_BATCH}
+    else:
+        counts["layers"] = (len(sizes) - 1) / DEFAULT_LAYERS
+    return f"lower --{max(counts, key=lambda name: counts[name])}"
+
+
+def _smaller_batch(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str:
+    if batch < _FEW_SAMPLES:
+        return _smaller_network(config, sizes)
     return f"lower --batch: --batch {max(batch // 10, 2)} --batches {10 * config.batches} measures as many samples"
 
 
 def _gigabytes(size: int) -> str:
     if size < 5e7:
         return f"{size / 1e6:,.1f} MB"
-    return f"{size / 1e9:,.1f} GB" if size < 1e18 else f"{min(size, 10**300) / 1e9:.1e} GB"
+    return f"{size / 1e9:,.1f} GB" if size < 1e18 else f"{size / 1e9:.1e} GB"

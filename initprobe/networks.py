@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from initprobe.engine.mlp import Parameters
 from initprobe.engine.streams import Streams
 from initprobe.engine.workers import Workers, available_threads, workers
 from initprobe.experiment import Experiment, input_rows, seed_gradient
+from initprobe.fits import Fit
 from initprobe.initializers import INITIALIZERS
 from initprobe.passes import Steps, Trace
 from initprobe.weights import Layer as Given
@@ -55,11 +57,17 @@ def draw_network(
     h = input_rows(experiment, streams, 0, experiment.batch, pool) if fit else None
     for index, layer in enumerate(network):
         if fit is not None and h is not None:
-            network[index], found = fit_layer(fit, layer, activation, h, streams, index + 1, pool, steps.advance)
+            advance = partial(steps.advance, fit_share(fit))
+            network[index], found = fit_layer(fit, layer, activation, h, streams, index + 1, pool, advance)
             fitted.append(found)
             h = outputs(network[index], activation, h, pool)
-        steps.advance()
+            steps.advance()
     return network, fitted
+
+
+def fit_share(fit: Fit) -> int:
+    """Products of a layer in each of the steps that a fit counts."""
+    return max(round(fit.products / fit.steps), 1)
 
 
 def network_of(experiment: Experiment, streams: Streams, pool: Workers) -> list[Parameters]:

@@ -60,6 +60,24 @@ def factor_of(log10: float) -> str:
     return factor(10**log10) if abs(log10) < 300 else f"x10^{log10:.0f}"
 
 
+_UNITS_S = (("days", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def duration(seconds: float) -> str:
+    """A time in the largest unit of which there are at least two: `90 s`, `40 min`, `3 h`, `5 days`."""
+    name, size = next((unit for unit in _UNITS_S if seconds >= 2 * unit[1]), _UNITS_S[-1])
+    count = seconds / size
+    return f"{count:,.0f} {name}" if count < 1e6 else f"{short(count)} {name}"
+
+
+def fixed(value: float, decimals: int) -> str:
+    """A number of everyday size with so many decimals, `1.4142`; any other as `short` writes it."""
+    least = 10.0**-decimals if decimals else 0
+    if value == 0 or least <= abs(value) < 1e4:
+        return f"{value:.{decimals}f}"
+    return short(value)
+
+
 def sparkline(shares: Sequence[float]) -> str:
     """Heights as block characters; every share that is not 0 shows."""
     top = max(shares, default=0)

@@ -20,8 +20,9 @@ from initprobe.engine.outer import (
     weight_gradients,
 )
 from initprobe.engine.record import LayerRecord, record_backward, record_forward, take
+from initprobe.engine.sketch import tallied_together
 from initprobe.engine.streams import Purpose, Streams
-from initprobe.engine.workers import SMALL, Workers
+from initprobe.engine.workers import Workers
 from initprobe.experiment import Experiment
 from initprobe.memory import segments
 from initprobe.wiring import Wiring
@@ -30,19 +31,18 @@ Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
 
 
-# Small tensors of several layers are tallied together, up to so many entries and layers: a call costs as much as some
-# thousands of entries, and a table of counters for every layer has to stay in cache.
-_TALLIED_ENTRIES, _MOST_TALLIED = 4 * SMALL, 16
+# Products of a layer on the way back, beside the one on the way forward.
+BACK = 2
 
 
 class Steps:
-    """Counts layers done, for a progress bar."""
+    """Counts steps done, for a progress bar: a step is about as long as one layer of one batch takes forward."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
 
-    def advance(self) -> None:
-        self._done += 1
+    def advance(self, count: int = 1) -> None:
+        self._done += count
         if self._progress is not None:
             self._progress(self._done, self._total)
 
@@ -95,7 +95,7 @@ def _alike(segment: range, kinds: Sequence[tuple[tuple[int, int], Wiring]], batc
     found = []
     for (fans, _), run in itertools.groupby(segment, key=kinds.__getitem__):
         layers = list(run)
-        size = min(max(_TALLIED_ENTRIES // max(math.prod(fans), batch * fans[1]), 1), _MOST_TALLIED)
+        size = tallied_together(max(math.prod(fans), batch * fans[1]))
         found += [range(first, min(first + size, layers[-1] + 1)) for first in layers[::size]]
     return found
 
@@ -258,7 +258,7 @@ class _Back:
                 )
             )
             self._stream = None if wiring.opens else self._stream
-            self._steps.advance()
+            self._steps.advance(BACK)
         self._record(group, g, delta, h_in, inner[::-1])
         if below is not None:
             self._g = below

@@ -22,9 +22,9 @@ from initprobe.engine.workers import Workers, checked_threads, workers
 from initprobe.environment import environment
 from initprobe.experiment import Experiment, input_rows, prepare, seed_gradient
 from initprobe.meanfield.samples import InputMoments
-from initprobe.networks import draw_network, hold_network
+from initprobe.networks import draw_network, fit_share, hold_network
 from initprobe.objective import Start, learner_of, start_of, train, with_loss
-from initprobe.passes import Progress, Steps, Trace, probe_batch
+from initprobe.passes import BACK, Progress, Steps, Trace, probe_batch
 from initprobe.reports.notebook import progress_bar
 from initprobe.results import LayerStats, ProbeResult, Training
 from initprobe.rewire import apart_for, fix_for
@@ -62,7 +62,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
     started = time.perf_counter()
     records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
     trace, inputs = Trace(experiment), list[InputMoments]()
-    steps = Steps(progress, _layers_to_do(config, len(records)))
+    steps = Steps(progress, _steps_to_do(config, len(records)))
     # BLAS has one thread in here, for theory too: its own would spin for nothing, and take the processors of others.
     with workers(threads, whole=len(trace.segments) == 1) as pool:
         seen = [
@@ -98,11 +98,11 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         )
 
 
-def _layers_to_do(config: ProbeConfig, layers: int) -> int:
-    """What a progress bar counts: layers drawn, fitted, passed forward and back; and steps of training."""
+def _steps_to_do(config: ProbeConfig, layers: int) -> int:
+    """What a progress bar counts: layers fitted, passed forward and back, and trained, in products of one layer."""
     fit = config.initializer.fit
-    fitted = (config.draws + bool(config.train_steps)) * layers * (fit.steps if fit else 0)
-    return fitted + config.draws * layers * (1 + 2 * config.batches) + config.train_steps
+    fitted = (config.draws + bool(config.train_steps)) * layers * (fit.steps * fit_share(fit) + 1 if fit else 0)
+    return fitted + layers * (1 + BACK) * (config.draws * config.batches + config.train_steps)
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,8 @@ def _trained(experiment: Experiment, trace: Trace, pool: Workers, steps: Steps) 
         x = input_rows(experiment, streams, start, start + experiment.batch, pool)
         return x, task.of(x, start, streams)
 
-    course = train(learner, batch_at, config.train_steps, config.learning_rate, steps.advance)
+    step = len(network) * (1 + BACK)
+    course = train(learner, batch_at, config.train_steps, config.learning_rate, lambda: steps.advance(step))
     after = None
     if course.diverged_at is None:
         after = _measured_again(

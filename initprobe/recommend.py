@@ -10,17 +10,21 @@ from pydantic import Field
 from initprobe.activations import Activation
 from initprobe.choice import Choice, Goal, choose
 from initprobe.config import DEFAULT_WIDTH, ProbeConfig
+from initprobe.errors import ConfigError
 from initprobe.grammar import Spec
 from initprobe.initializers import Mode
 from initprobe.meanfield.samples import InputMoments
 from initprobe.numbers import short
 from initprobe.passes import Progress
+from initprobe.plain import shown
 from initprobe.probe import run
 from initprobe.remedy import Net, command_line
 from initprobe.results import SCHEMA_VERSION, Finding, Finite, LayerStats, ProbeResult, Record
 
 # Samples a measurement takes: in a deep net they are all alike, and only more networks make it surer.
 BATCH = 100
+# Theory is evaluated at many depths and gains before anything is measured: some seconds for as many layers.
+MOST_LAYERS = 10_000
 
 
 class Figures(Record):
@@ -125,6 +129,8 @@ def recommend(
     Raises:
         ConfigError: an unknown activation, or sizes that no network has.
     """
+    if layers > MOST_LAYERS:
+        raise ConfigError(f"layers: must be at most {MOST_LAYERS:,} here, not {shown(layers)}; ask for fewer layers")
     # What is the default is not named in the command line.
     shown_width = None if width == DEFAULT_WIDTH else width
     fields: dict[str, Any] = {"act": act, "layers": layers, "width": shown_width, "seed": seed}

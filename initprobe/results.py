@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from initprobe.errors import InputError
+from initprobe.numbers import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,12 +23,15 @@ SCHEMA_VERSION: Literal[1] = 1
 
 Status = Literal["ok", "underflow", "overflow", "nonfinite"]
 Severity = Literal["info", "warning", "error"]
-ModuleKind = Literal["linear", "convolution", "activation", "normalisation", "attention", "other"]
+ModuleKind = Literal[
+    "linear", "convolution", "activation", "normalisation", "attention", "embedding", "recurrence", "other"
+]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _LONGEST_LINE = 120  # characters of a part in a line
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _BY_GRAVITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
+_MOST_NAMES = 4
 TENSORS = (
     "weight",
     "preactivation",
@@ -413,6 +417,7 @@ class Finding(Record):
             own it is a line of PyTorch.
         module: qualified name of the module at fault; null in a net of `initprobe run`.
         ignored: why it does not count; null for one that does.
+        no_fix: why there is no fix, for a model of one's own whose fixes were tried.
     """
 
     rule: str
@@ -424,6 +429,42 @@ class Finding(Record):
     fix: str | None
     module: str | None = None
     ignored: Ignored | None = None
+    no_fix: str | None = None
+
+
+class Coverage(Record):
+    """Which share of a model's own parameters was judged.
+
+    Attributes:
+        parameters: how many there are.
+        judged: how many of them were compared with something.
+        not_judged: modules that hold the others, with the reason, the largest first.
+    """
+
+    parameters: Annotated[int, Field(ge=0)]
+    judged: Annotated[int, Field(ge=0)]
+    not_judged: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """The share that was judged; 1 for a model without parameters."""
+        return self.judged / self.parameters if self.parameters else 1.0
+
+    @property
+    def words(self) -> str:
+        """`98.7% of 124.4M parameters; not judged: rnn (never used)`."""
+        share = percent(self.share) if self.share in (0, 1) else f"{min(100 * self.share, 99.9):.1f}"
+        shown, more = ", ".join(self.not_judged[:_MOST_NAMES]), len(self.not_judged) - _MOST_NAMES
+        missing = f"; not judged: {shown}{f' and {more} more' if more > 0 else ''}" if shown else ""
+        return f"{share}% of {_count(self.parameters)} parameters{missing}"
+
+
+def _count(number: int) -> str:
+    """`124.4M` of 124,439,808."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.1f}{unit}"
+    return str(number)
 
 
 class Description(Record):
@@ -481,6 +522,8 @@ class ProbeResult(Record):
         training: what became of the network; null where it was not trained.
         modules: every call of every leaf module, in order, of a model of somebody's own; empty for a net of `run`.
         notes: what else to know of how it was measured.
+        coverage: which share of the parameters was judged; null for a net of `run`, of which all are.
+        min_judged: the share below which the verdict speaks of a part only.
     """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
@@ -497,6 +540,13 @@ class ProbeResult(Record):
     training: Training | None = None
     modules: tuple[ModuleStats, ...] = ()
     notes: tuple[str, ...] = ()
+    coverage: Coverage | None = None
+    min_judged: Share = 0.0
+
+    @property
+    def is_partial(self) -> bool:
+        """Too few of the parameters were judged for a verdict on the whole."""
+        return self.coverage is not None and self.coverage.share < self.min_judged
 
     @cached_property
     def draws(self) -> int:

@@ -37,22 +37,22 @@ def assert_healthy(
         What was measured; findings that do not count say why, and `notes` says which of `ignore` found nothing.
 
     Raises:
-        AssertionError: something above info was found, or the last day of what is ignored is over; the message is the
-            finding and the table.
+        AssertionError: something above info was found, too little was judged, or the last day of what is ignored is
+            over; the message is the finding and the table.
         ConfigError: `allow` or `ignore` names no rule, a reason is missing, or the file is wrong.
     """
     __tracebackhide__ = True  # pytest shows the line of the test, not this one
-    from initprobe.diagnosis import RULES
     from initprobe.ignores import apply, expired, living
+    from initprobe.rulebook import RULEBOOK
     from initprobe.torch import probe
     from initprobe.vocabulary import counted
 
-    allowed = {RULES[name].name for name in ((allow,) if isinstance(allow, str) else allow)}
+    allowed = {RULEBOOK[name].name for name in ((allow,) if isinstance(allow, str) else allow)}
     asked = _asked(ignore or {})
     ignores = asked + _read(known)
     result, used = apply(probe(model, x, **options), ignores, options.get("thresholds"))
     found = [one for one in counted(result) if one.severity != "info" and one.rule not in allowed]
-    if faults := [*map(_words, found), *expired(ignores)]:
+    if faults := [*map(_words, found), *expired(ignores), *_partly(result)]:
         raise AssertionError("\n".join([*faults, "", result.table()]))
     idle = tuple(f"{one.source}: matches nothing; drop it" for one in living(asked) if one not in used)
     return result.model_copy(update={"notes": result.notes + idle})
@@ -73,6 +73,10 @@ def _read(known: str | Path | None) -> list[Ignore]:
     from initprobe.sweep.known import read_known
 
     return read_known(Path(known))
+
+
+def _partly(result: ProbeResult) -> list[str]:
+    return [f"too little was judged: {result.coverage.words}"] if result.is_partial and result.coverage else []
 
 
 def _words(finding: Finding) -> str:

@@ -19,7 +19,7 @@ from conftest import files_below
 
 import initprobe as package
 from initprobe.cli.app import COMMANDS
-from initprobe.cli.outputs import progress_bar
+from initprobe.cli.progress import progress_bar
 from initprobe.reports.tables import console, print_verdict
 
 TINY = ("--layers", 2, "--width", 20, "--batch", 30, "--draws", 2)

@@ -13,10 +13,10 @@ import pytest
 from initprobe.activations import ACTIVATIONS
 from initprobe.cli.app import COMMANDS, cli
 from initprobe.cli.completion import complete, offer_of
-from initprobe.diagnosis import RULES
 from initprobe.glossary import WORDS
 from initprobe.initializers import INITIALIZERS
 from initprobe.inputs import DATASETS, INPUTS
+from initprobe.rulebook import RULEBOOK
 from initprobe.sweep.configs import shipped
 from initprobe.thresholds import Thresholds
 
@@ -67,7 +67,7 @@ NAMES = [
     ("recommend --act", ACTIVATIONS),
     ("run --input", INPUTS),
     ("run --labels", DATASETS),
-    ("explain", {**INITIALIZERS, **ACTIVATIONS, **INPUTS, **RULES, **dict.fromkeys(TYPED)}),
+    ("explain", {**INITIALIZERS, **ACTIVATIONS, **INPUTS, **RULEBOOK, **dict.fromkeys(TYPED)}),
     ("sweep", shipped()),
     ("check", shipped()),
     ("validate a.yaml", shipped()),
@@ -156,7 +156,7 @@ def test_zsh_and_fish_show_what_a_name_means(offered):
 # Free text, numbers in text, and what the machine names itself.
 FREE = {
     "sigma_w", "sigma_ws", "sigma_b", "widths", "branch_scale", "input_shape", "target", "overrides", "where",
-    "scheduler", "shard", "rows", "formats", "out", "reason", "until",
+    "scheduler", "shard", "rows", "formats", "out", "reason", "until", "loss", "labels",
 }  # fmt: skip
 
 

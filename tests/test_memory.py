@@ -1,14 +1,20 @@
 """Networks that would not fit: gone through in segments, with the same bits, in the memory that is said."""
 
+import itertools
 import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from initprobe import memory
 from initprobe.config import ProbeConfig
+from initprobe.engine.streams import Streams
+from initprobe.engine.workers import workers
+from initprobe.experiment import prepare
 from initprobe.memory import cost, memory_needed, segments
+from initprobe.networks import _Remade, network_of, parameters
 from initprobe.probe import run
 
 CASES = {
@@ -37,6 +43,34 @@ def test_what_needs_the_whole_network_holds_it(fields, monkeypatch):
     config = ProbeConfig(**{"init": "he", "act": "relu", "layers": 9, "width": 20, "batch": 10} | fields)
     assert segments(config, (20,) * 10, 10) == [range(9)]
     assert run(config).layers
+
+
+def test_layers_made_again_are_taken_as_those_of_a_list():
+    """Negative indices and slices name the same weights in both; out of range is an IndexError in both."""
+    experiment = prepare(ProbeConfig(init="xavier", act="tanh", layers=5, width=6, batch=4, bias_init="normal:std=0.1"))
+    with workers(1) as pool:
+        kept = network_of(experiment, Streams(0, 0), pool)
+        remade = _Remade(lambda index: parameters(experiment, Streams(0, 0), index + 1, pool), 5)
+        assert len(remade) == len(kept) == 5
+        for index in range(-5, 5):
+            _same([remade[index]], [kept[index]])
+        for start, stop, step in itertools.product((None, -6, -1, 0, 2, 9), (None, -3, 1, 5, 9), (None, 2, -1, -3)):
+            _same(remade[start:stop:step], kept[start:stop:step])
+        _same(list(remade), kept)
+        _same(list(reversed(remade)), kept[::-1])
+        for index in (-6, 5, 10**20):
+            with pytest.raises(IndexError):
+                remade[index]
+        for index in ("0", 1.0, None):
+            with pytest.raises(TypeError):
+                remade[index]
+
+
+def _same(remade, kept):
+    assert len(remade) == len(kept)
+    for layer, expected in zip(remade, kept, strict=True):
+        np.testing.assert_array_equal(layer.weight, expected.weight)
+        np.testing.assert_array_equal(layer.bias, expected.bias)
 
 
 def test_segments_cover_every_layer_once():

@@ -47,13 +47,29 @@ CASES = SMALL | {
     "layer norm": {"layers": 10, "width": 1000, "batch": 2000, "draws": 1, "norm": "layer"},
     "batch norm": {"layers": 10, "width": 1000, "batch": 2000, "draws": 1, "norm": "batch", "act": "gelu"},
     "residual": {"layers": 10, "width": 1000, "batch": 2000, "draws": 1, "residual": True, "act": "relu"},
-    "many draws": {"layers": 10, "width": 50, "batch": 50, "draws": 3000},
+    "many draws": {"layers": 10, "width": 30, "batch": 30, "draws": 1500},
     "training": {"layers": 6, "width": 1000, "batch": 2000, "draws": 1, "train_steps": 3},
     "a loss": {"layers": 6, "width": 1500, "batch": 500, "draws": 2, "loss": "mse"},
     "lsuv": {"layers": 5, "width": 1000, "batch": 4000, "draws": 1, "init": "lsuv"},
     "autoencoder": {"layers": 4, "width": 1000, "batch": 1000, "draws": 1, "init": "autoencoder:epochs=1"},
     "orthogonal": {"layers": 4, "width": 1500, "batch": 100, "draws": 1, "init": "orthogonal"},
-    "segments": {"layers": 60, "width": 2048, "batch": 1024, "draws": 1},
+    "segments": {"layers": 110, "width": 2048, "batch": 256, "draws": 1},
+    "segments of activations": {"layers": 300, "width": 512, "batch": 2000, "draws": 1, "norm": "batch"},
+    "sparse": {"layers": 4, "width": 2000, "batch": 200, "draws": 1, "init": "sparse:sparsity=0.9,std=0.1"},
+    "many draws of many batches": {"layers": 4, "width": 20, "batch": 100, "batches": 10, "draws": 1000},
+    "lsuv, wide": {"layers": 4, "width": 2000, "batch": 300, "draws": 1, "init": "lsuv"},
+    "autoencoder, large batch": {"layers": 3, "width": 300, "batch": 8000, "draws": 1, "init": "autoencoder:epochs=1"},
+    "a loss, large batch": {"layers": 6, "width": 300, "batch": 10_000, "draws": 1, "loss": "cross-entropy"},
+    "training, float64": {"layers": 4, "width": 1200, "batch": 600, "draws": 1, "train_steps": 2, "dtype": "float64"},
+    "batch norm, residual, relu": {
+        "layers": 10,
+        "width": 600,
+        "batch": 3000,
+        "draws": 1,
+        "norm": "batch",
+        "residual": True,
+        "act": "relu",
+    },
     "tapered": {"widths": (3000, 100, 100, 100), "input_width": 3000, "batch": 1000, "draws": 1},
     "wide input": {"layers": 2, "width": 100, "input_width": 20_000, "batch": 1000, "draws": 1},
     "gelu": {"layers": 10, "width": 1000, "batch": 2000, "draws": 1, "act": "gelu"},
@@ -74,7 +90,7 @@ def peak(fields, threads, directory):
 
 def check(fields, threads, directory):
     measured, said = peak(fields, threads, directory)
-    print(f"{said / 1e6:.0f} MB said, {measured / 1e6:.0f} measured, {100 * (said / measured - 1):+.0f}%")
+    print(f"\nPEAK {said / 1e6:.0f} MB said, {measured / 1e6:.0f} measured, {100 * (said / measured - 1):+.0f}%")
     assert said >= measured
     assert said <= (ROOM * measured if measured > FROM else measured + PROGRAM)
 

@@ -113,37 +113,37 @@ def test_no_option_that_takes_a_path_is_left_out():
     assert {(name, option) for name, option in takes - tried if option not in shared} == set()
 
 
-@pytest.mark.parametrize("path", [*PATHS, "loop", "folder", "pipe", "/dev/zero", "nothing"], ids=lambda p: p[:12])
 @pytest.mark.parametrize("args", READS, ids=lambda args: f"{args[0]}{args[-2]}")
-def test_what_cannot_be_read_is_refused(initprobe, place, args, path):
-    if path == "nothing" and args[0] == "diff":
-        args = ("diff", "result.json", "{}")  # OLD need not be there
-    line = _refused(initprobe(*_filled(args, path if "--input" not in args else f"./{path}")))
-    assert "Error" not in line.removeprefix("Error: ")
+def test_what_cannot_be_read_is_refused(initprobe, place, args):
+    for path in (*PATHS, "loop", "folder", "pipe", "/dev/zero", "nothing"):
+        if path == "nothing" and args[0] == "diff":
+            args = ("diff", "result.json", "{}")  # OLD need not be there
+        line = _refused(initprobe(*_filled(args, path if "--input" not in args else f"./{path}")))
+        assert "Error" not in line.removeprefix("Error: ")
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda p: p[:12])
 @pytest.mark.parametrize("args", WRITES, ids=lambda args: f"{args[0]}{args[-2]}")
-def test_what_cannot_be_written_is_refused_before_the_work(initprobe, place, monkeypatch, args, path):
-    monkeypatch.setattr("initprobe.probe._measure", lambda *_: pytest.fail("measured"), raising=False)
+def test_what_cannot_be_written_is_refused_before_the_work(initprobe, place, monkeypatch, args):
+    monkeypatch.setattr("initprobe.probe._probe_network", lambda *_: pytest.fail("measured"))
     before = sorted(p.name for p in place.iterdir())
-    _refused(initprobe(*_filled(args, path)))
-    assert sorted(p.name for p in place.iterdir()) == before
+    for path in PATHS:
+        _refused(initprobe(*_filled(args, path)))
+        assert sorted(p.name for p in place.iterdir()) == before
 
 
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE])
 @pytest.mark.parametrize("args", READS, ids=lambda args: f"{args[0]}{args[-2]}")
-def test_what_may_not_be_looked_at_is_refused(initprobe, place, monkeypatch, args, code):
+def test_what_may_not_be_looked_at_is_refused(initprobe, place, monkeypatch, args):
     """As an unprivileged user sees it; tests may be run by one who may look everywhere."""
     looked = Path.stat
+    for code in (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE):
 
-    def stat(self, **options):
-        if self.name.startswith("secret"):
-            raise OSError(code, os.strerror(code), str(self))
-        return looked(self, **options)
+        def stat(self, code=code, **options):
+            if self.name.startswith("secret"):
+                raise OSError(code, os.strerror(code), str(self))
+            return looked(self, **options)
 
-    monkeypatch.setattr(Path, "stat", stat)
-    assert os.strerror(code) in _refused(initprobe(*_filled(args, "./secret")))
+        monkeypatch.setattr(Path, "stat", stat)
+        assert os.strerror(code) in _refused(initprobe(*_filled(args, "./secret")))
 
 
 def test_an_error_of_the_system_with_a_path_is_no_bug(initprobe, monkeypatch):

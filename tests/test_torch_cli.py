@@ -31,6 +31,18 @@ def broken():
     raise RuntimeError("no such thing\\nand more")
 
 
+def spare():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.spare = nn.Linear(20, 20), nn.Linear(20, 15)
+
+        def forward(self, x):
+            return self.fc(x)
+
+    return Net()
+
+
 def functional():
     class Net(nn.Module):
         def __init__(self):
@@ -179,15 +191,32 @@ def test_data_dtype_mode_and_checkpoint(initprobe, net, tmp_path):
 
 
 @pytest.mark.usefixtures("net")
-def test_functional_activations_are_traced(initprobe):
-    plain = initprobe("torch", "cli_net:functional", "--input-shape", "16,20", "--no-figures")
-    assert "--trace" in plain.out and "dead%" not in plain.out
-    seen = initprobe("torch", "cli_net:functional", "--input-shape", "16,20", "--no-figures", "--trace")
+def test_functional_activations_are_seen(initprobe):
+    seen = initprobe("torch", "cli_net:functional", "--input-shape", "16,20", "--no-figures")
     assert "note" not in seen.out and "dead%" in seen.out
 
 
+@pytest.mark.usefixtures("net")
+def test_what_is_judged_is_said_and_gates(initprobe):
+    """Also in the quiet verdict; below the share that is asked for, the verdict speaks of a part, and gates fail."""
+    arguments = ("torch", "cli_net:spare", "--input-shape", "16,20", "--no-figures", "-q")
+    done = initprobe(*arguments)
+    assert "judged    57.1% of 735 parameters; not judged: spare (never used)" in done.out
+    assert "SIGNAL SURVIVES in the 57.1% that was judged" in done.out and done.code == 0
+    failed = initprobe(*arguments, "--fail-on", "error")
+    assert failed.code == 1 and "only 57.1% of 735 parameters" in failed.err
+    assert initprobe(*arguments, "--fail-on", "error", "--min-judged", "0.5").code == 0
+    assert initprobe(*arguments, "--min-judged", "0").code == 2
+
+
+@pytest.mark.usefixtures("net")
+def test_fixes_are_tried_unless_told_otherwise(initprobe):
+    arguments = ("torch", "cli_net:odd", "--input-shape", "16,20", "--no-figures", "-q")
+    assert "\nfix " in initprobe(*arguments).out
+    assert "\nfix " not in initprobe(*arguments, "--no-try-fixes").out
+
+
 FAULTS = [
-    (["cli_net:branching", "--input-shape", "16,20", "--trace"], "torch.fx cannot follow Net: TraceError"),
     (["cli_net"], "not PACKAGE.MODULE:FACTORY"),
     (["absent.module:make"], "absent.module: no such module"),
     (["cli_net:mak"], "cli_net has no 'mak'. Did you mean 'make'?"),
@@ -243,7 +272,7 @@ def test_every_fault_is_one_line(initprobe, net, tmp_path, arguments, words):
 @pytest.mark.usefixtures("net")
 def test_names_that_look_like_markup_and_seeds_beyond_torch(initprobe):
     done = initprobe("torch", "cli_net:marked", "--input-shape", "4,20", "--no-figures", "-v")
-    assert done.code == 0 and done.out.count("[/foo]") == 3, done.out + done.err
+    assert done.code == 0 and done.out.count("[/foo]") == 2, done.out + done.err
     far = initprobe("torch", "cli_net:make", "--input-shape", "4,20", "--no-figures", "--seed", 10**22)
     assert far.code == 2 and "Traceback" not in far.err
     last = initprobe("torch", "cli_net:make", "--input-shape", "4,20", "--no-figures", "--seed", 2**63 - 1)

@@ -63,7 +63,11 @@ class Functional(nn.Module):
 def encoder(**options):
     """Three layers of a transformer."""
     layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True, **options)
-    return nn.TransformerEncoder(layer, 3, enable_nested_tensor=not options.get("norm_first", False))
+    model = nn.TransformerEncoder(layer, 3, enable_nested_tensor=not options.get("norm_first", False))
+    for parameter in model.parameters():  # torch makes copies of one layer
+        if parameter.ndim > 1:
+            nn.init.xavier_uniform_(parameter)
+    return model
 
 
 class CausalBlock(nn.Module):

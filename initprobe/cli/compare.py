@@ -43,6 +43,7 @@ def command(
       initprobe compare --sigma-w 0.9 --sigma-w 1.5 --sigma-b 0.2 --act tanh --layers 30
     """
     from initprobe.cli import outputs
+    from initprobe.cli.progress import part_of, progress_bar
     from initprobe.errors import ConfigError
     from initprobe.experiment import prepare
     from initprobe.probe import measure
@@ -57,11 +58,10 @@ def command(
     asked = [options | weight | {"act": act} for weight, act in product(weights, acts)]
     experiments = [prepare(config_from(one | scales(one))) for one in asked]
     results: list[ProbeResult] = []
-    with outputs.progress_bar("comparing") as progress:
-        for done, experiment in enumerate(experiments):
-            results.append(measure(experiment, threads=threads))
-            if progress:
-                progress(done + 1, len(experiments))
+    with progress_bar("comparing") as progress:
+        for number, experiment in enumerate(experiments):
+            part = part_of(progress, number, len(experiments))
+            results.append(measure(experiment, threads=threads, progress=part))
     if figure and fmt:
         from initprobe.reports.figures import draw_comparison, render
 

@@ -82,9 +82,9 @@ def _topics(incomplete: str) -> Iterator[Item]:
 
 
 def _rules(incomplete: str) -> Iterator[Item]:
-    from initprobe.diagnosis import RULES
+    from initprobe.rulebook import RULEBOOK
 
-    return _specs(RULES, incomplete)
+    return _specs(RULEBOOK, incomplete)
 
 
 def _configs(incomplete: str) -> Iterator[Item]:

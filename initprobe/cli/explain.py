@@ -97,12 +97,12 @@ def _own(spec: Spec) -> list[tuple[str, Any]]:
 def registries() -> tuple[Registry[Any], ...]:
     """The tables of everything that has a name to explain."""
     from initprobe.activations import ACTIVATIONS
-    from initprobe.diagnosis import RULES
     from initprobe.glossary import WORDS
     from initprobe.initializers import INITIALIZERS
     from initprobe.inputs import INPUTS
+    from initprobe.rulebook import RULEBOOK
 
-    return INITIALIZERS, ACTIVATIONS, INPUTS, RULES, WORDS
+    return INITIALIZERS, ACTIVATIONS, INPUTS, RULEBOOK, WORDS
 
 
 def _numbers(name: str, is_known: bool) -> list[tuple[str, str, list[Line]]]:

@@ -118,17 +118,19 @@ def _table(rows: list[Row]) -> Table:
 
 
 def _numbers(row: Row) -> list[str]:
+    from initprobe.numbers import fixed
+
     gains, chi = row.gains, row.share * row.gains.chi_1
     return [
-        f"{math.sqrt(row.share) * gains.forward:.4f}",
+        fixed(math.sqrt(row.share) * gains.forward, 4),
         "1" if row.stable else "none",
-        f"{gains.backward:.4f}",
-        f"{chi:.4f}",
+        fixed(gains.backward, 4),
+        fixed(chi, 4),
         _depth(chi),
-        f"{row.share * gains.slope:.3f}",
-        "-" if gains.torch is None else f"{gains.torch:.4f}",
+        fixed(row.share * gains.slope, 3),
+        "-" if gains.torch is None else fixed(gains.torch, 4),
         _settled(row.torch_q),
-        f"{gains.mean_removed:.4f}",
+        fixed(gains.mean_removed, 4),
         _settled(row.mean_removed_q),
     ]
 
@@ -141,8 +143,10 @@ def _settled(q: float | None) -> str:
 
 def _depth(chi: float) -> str:
     """Layers over which the gradient's variance changes by e; negative where it grows."""
+    from initprobe.numbers import fixed
+
     depth = -1 / math.log(chi) if chi != 1 else math.inf
-    return f"{depth:.1f}" if abs(depth) < _LEVEL else "level"
+    return fixed(depth, 1) if abs(depth) < _LEVEL else "level"
 
 
 def _notes(rows: list[Row]) -> str:

@@ -191,8 +191,10 @@ def check_verdict(result: ProbeResult, gate: Gate, options: Mapping[str, Any]) -
     over = gate.expired() if fail_on else []
     if options["junit"]:
         _write_junit(result, failing, over, options["junit"])
-    if names or over:
-        faults = [f"--fail-on {fail_on}: {', '.join(names)}"] if names else []
+    judged = result.coverage if fail_on and result.is_partial else None
+    partly = [f"--fail-on {fail_on}: only {judged.words}"] if judged else []
+    if names or over or partly:
+        faults = [f"--fail-on {fail_on}: {', '.join(names)}"] if names else partly
         raise CheckFailed("; ".join([*faults, *_shortened(over)]))
 
 
@@ -210,10 +212,10 @@ def check_junit(options: Mapping[str, Any]) -> None:
 
 def _write_junit(result: ProbeResult, failing: Sequence[str], over: Sequence[str], target: str) -> None:
     from initprobe.cli.outputs import write_text
-    from initprobe.diagnosis import RULES
     from initprobe.reports.junit import junit
+    from initprobe.rulebook import RULEBOOK
 
-    cases = [_case(rule, result, failing) for rule in RULES] + expired_cases(over)
+    cases = [_case(rule, result, failing) for rule in RULEBOOK] + expired_cases(over)
     write_text(target, junit(f"initprobe {result.description.title}", cases))
 
 

@@ -64,19 +64,19 @@ def _records(kind: str) -> tuple[Table, str]:
 
 
 def _rules() -> tuple[Table, str]:
-    from initprobe.diagnosis import RULES
+    from initprobe.rulebook import RULEBOOK
 
     table = _table("name", "what it means")
-    for rule in RULES.values():
+    for rule in RULEBOOK.values():
         table.add_row(f"[bold]{rule.name}[/bold]", rule.meaning)
-    return table, f"More on one: initprobe explain {next(iter(RULES))}"
+    return table, f"More on one: initprobe explain {next(iter(RULEBOOK))}"
 
 
 def _thresholds() -> tuple[Table, str]:
-    from initprobe.thresholds import Thresholds
+    from initprobe.thresholds import ModelThresholds
 
     table = _table("name", "value", "what it is, and why so much")
-    for name, field in Thresholds.model_fields.items():
+    for name, field in ModelThresholds.model_fields.items():
         table.add_row(f"[bold]{name}[/bold]", f"{field.default:g}", field.description)
     return table, "Change one: initprobe run --threshold saturated=0.3 ..."
 

@@ -190,26 +190,3 @@ def relative(path: Path) -> str:
 def is_watched() -> bool:
     """Standard error is a terminal; it may be closed."""
     return sys.stderr is not None and sys.stderr.isatty()
-
-
-@contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A callback that draws a bar on standard error, from the second second on; None where that is no terminal."""
-    if not is_watched():
-        yield None
-        return
-    import time
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    started = time.monotonic()
-    with Progress(console=Console(stderr=True), transient=True, disable=False, auto_refresh=False) as bar:
-        task = bar.add_task(label, visible=False)
-
-        def advance(done: int, total: int) -> None:
-            if time.monotonic() - started > 1:
-                bar.update(task, completed=done, total=total, visible=True)
-                bar.refresh()
-
-        yield advance

@@ -125,6 +125,8 @@ def _range(option: str, text: str | None, default: tuple[float, float], marks: l
     ends = parse_number(low), parse_number(high)
     if not 0 <= ends[0] < ends[1]:
         raise ConfigError(f"{option}: {text} must begin at 0 or above and end higher")
+    if not ends[1] * ends[1] < math.inf:
+        raise ConfigError(f"{option}: {text} must end below 1e154, whose square is a variance beyond the float range")
     return ends
 
 
@@ -146,7 +148,7 @@ def _report(
     """The edge of chaos at the ends of the diagram, and where the marked initializers stand."""
     from rich.table import Table
 
-    from initprobe.numbers import short
+    from initprobe.numbers import fixed, short
     from initprobe.reports.tables import console
 
     to = console(sys.stderr if to_stderr else sys.stdout)
@@ -159,7 +161,7 @@ def _report(
         table.add_column(heading, no_wrap=True)
     for name, w, b, point in dots:
         known = [value if math.isfinite(value) else None for value in (point.q, point.chi_1, point.xi_gradient)]
-        table.add_row(name, f"{w:.4f}", f"{b:.4f}", _phase(point), *map(short, known))
+        table.add_row(name, fixed(w, 4), fixed(b, 4), _phase(point), *map(short, known))
     to.print()
     to.print(table)
 

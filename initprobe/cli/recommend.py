@@ -52,11 +52,12 @@ def command(
       initprobe recommend --act elu --layers 20 --goal forward --export-json -
     """
     from initprobe.cli import outputs
+    from initprobe.cli.progress import progress_bar
     from initprobe.recommend import recommend
 
     outputs.check_exports([export_json], None)
     fields = ("act", "layers", "width", "seed")
-    with outputs.progress_bar("measuring") as progress, named_as_options(fields):
+    with progress_bar("measuring") as progress, named_as_options(fields):
         found = recommend(act, layers, width, goal, seed=seed, threads=threads, progress=progress)
     if export_json:
         outputs.write_text(export_json, found.model_dump_json() + "\n")

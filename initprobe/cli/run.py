@@ -78,6 +78,7 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
       initprobe run --init he --act relu --no-figures --export-json - | jq .layers[0].output
     """
     from initprobe.cli import outputs
+    from initprobe.cli.progress import progress_bar
     from initprobe.reports.drawer import drawer
 
     exports = [options[name] for name in ("export_json", "export_csv", "junit", "write_known")]
@@ -93,7 +94,7 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
         experiment = prepare(config_from(options | scales(options)))
         directory = _directory(experiment, options["out"], no_figures)
         outputs.check_exports((*exports, _weights_file(options["save_weights"])), directory)
-        with outputs.progress_bar("probing") as progress:
+        with progress_bar("probing") as progress:
             result = gate.applied(measure(experiment, threads=threads, progress=progress))
         written = outputs.save_result(result, directory, wanted, ready) if directory else []
     if options["save_weights"]:
@@ -118,7 +119,7 @@ def tell(result: ProbeResult, written: list[Path], options: dict[str, Any], gate
 
         print_verdict(result, console(table_to))
     else:
-        report(result, written, options["verbose"], table_to)
+        report(result, written, options["verbose"], table_to, options.get("depth"))
     check_verdict(result, gate, options)
 
 
@@ -151,7 +152,9 @@ def _save_weights(experiment: Experiment, path: Path) -> None:
     write_whole(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
-def report(result: ProbeResult, written: list[Path], verbose: bool, file: IO[str]) -> None:
+def report(
+    result: ProbeResult, written: list[Path], verbose: bool, file: IO[str], depth: int | None = None
+) -> None:
     """Print the tables, and which files there are now."""
     from rich.text import Text
 
@@ -159,7 +162,7 @@ def report(result: ProbeResult, written: list[Path], verbose: bool, file: IO[str
     from initprobe.reports.tables import console, print_result
 
     to = console(file)
-    print_result(result, to, verbose)
+    print_result(result, to, verbose, depth)
     if written:
         more = f" (+{len(written) - 1})" if len(written) > 1 else ""
         to.print(Text.assemble((f"{'wrote':<10}", "bold"), f"{relative(written[0])}{more}"), soft_wrap=True)

@@ -117,18 +117,14 @@ def _warn_of_time(experiments: Sequence[Experiment], samples: int, threads: int 
 
 
 def _measured(experiments: Sequence[Experiment], samples: int, threads: int | None) -> list[Spectrum]:
-    from initprobe.cli.outputs import progress_bar
+    from initprobe.cli.progress import part_of, progress_bar
     from initprobe.spectrum import measure
 
     spectra = []
     with progress_bar("singular values") as bar:
         for number, experiment in enumerate(experiments):
-
-            def advance(done: int, total: int, number: int = number) -> None:
-                if bar:
-                    bar(number * total + done, len(experiments) * total)
-
-            spectra.append(measure(experiment, samples, threads=threads, progress=advance))
+            part = part_of(bar, number, len(experiments))
+            spectra.append(measure(experiment, samples, threads=threads, progress=part))
     return spectra
 
 

@@ -13,6 +13,7 @@ import click
 
 from initprobe.cli.run import DEFAULT_OUT
 from initprobe.cli.sweep_output import Beside, axes_of, layout_from, show, table_options
+from initprobe.numbers import duration
 from initprobe.plain import visible
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def _rehearse(options: dict[str, Any]) -> None:
     from initprobe.sweep.plan import load
 
     with without_importing() as unseen:
-        print_costs(chosen(load(options["config"], options["overrides"], options["where"]), options["shard"]))
+        plan = load(options["config"], options["overrides"], options["where"])
+        print_costs(chosen(plan, options["shard"]), options["jobs"])
     if unseen:
         click.echo(f"note: not looked at, so as to run no code: {', '.join(unseen)}", err=True)
 
@@ -227,7 +229,7 @@ class _Lines:
             return
         self._last = now
         pace = (now - self._started) / max(over - self._first, 1)
-        left = f", about {pace * (event.total - over):.0f} s left" if over > self._first else ""
+        left = f", about {duration(pace * (event.total - over))} left" if over > self._first else ""
         failed = f", {event.failed} failed" if event.failed else ""
         click.echo(f"{over}/{event.total}{failed}{left}: {words_of(event)}", err=True)
 
@@ -240,10 +242,11 @@ def words_of(event: Event) -> str:
     return visible(f"{event.kind} {axes}".strip())
 
 
-def print_costs(runs: Sequence[Run]) -> None:
+def print_costs(runs: Sequence[Run], jobs: int | None = None) -> None:
     """A row a run: what varies, the matrix products in it, and the memory it takes at its peak."""
     from rich.table import Table
 
+    from initprobe.machine import processors
     from initprobe.memory import cost
     from initprobe.numbers import short
     from initprobe.reports.sweep_table import MOST_ROWS
@@ -252,7 +255,10 @@ def print_costs(runs: Sequence[Run]) -> None:
     to = console(sys.stdout)
     costs = [cost(run.config) for run in runs]
     flops, most = sum(one.flops for one in costs), max((one.peak_bytes for one in costs), default=0)
-    to.print(f"{len(runs):,} runs, {short(flops / 1e9)} GFLOP in all, at most {most / 1e6:,.0f} MB at a time each")
+    at_once = min(jobs or processors(), max(len(runs), 1))
+    together = f", {at_once * most / 1e6:,.0f} MB for {at_once} at a time" if at_once > 1 else ""
+    each = f"at most {most / 1e6:,.0f} MB at a time each{together}"
+    to.print(f"{len(runs):,} runs, {short(flops / 1e9)} GFLOP in all, {each}")
     axes = axes_of(runs)  # type: ignore[arg-type]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in (*axes, "GFLOP", "MB"):

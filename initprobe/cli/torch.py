@@ -17,20 +17,55 @@ if TYPE_CHECKING:
 
 @click.command("torch")
 @click.argument("target", metavar="PACKAGE.MODULE:FACTORY")
-@click.option("--input-shape", metavar="N,N,...", help="N(0,1) input of this shape, samples first: 64,784.")
-@click.option("--input", "input_", metavar="FILE", help="Your data in its place: .npy, .npz or .csv, samples first.")
+@click.option(
+    "--input-shape",
+    multiple=True,
+    metavar="[NAME=]N,N,...[:LOW..HIGH]",
+    help="N(0,1) input of this shape, samples first: 64,784. With a range, whole numbers: 4,16:0..999. Repeatable.",
+)
+@click.option(
+    "--input",
+    "input_",
+    multiple=True,
+    metavar="[NAME=]FILE|PACKAGE.MODULE:FUNCTION",
+    help="Your data: .npy, .csv, .npz (its names are the model's arguments), or a function that makes it. Repeatable.",
+)
+@click.option(
+    "--loss",
+    metavar="cross-entropy|mse|PACKAGE.MODULE:FUNCTION",
+    help="Start the way back from a loss of the output.  [default: dL/dy of N(0,1)]",
+)
+@click.option(
+    "--labels",
+    metavar="FILE|N,N,...:LOW..HIGH",
+    help="Of --loss: classes, or for mse the targets.  [default: drawn, every class as likely]",
+)
 @click.option(
     "--dtype",
     type=Choice(["float32", "float64", "float16", "bfloat16"]),
     help="Of the model and its input.  [default: the model's own]",
 )
-@click.option("--checkpoint", metavar="FILE", help="A saved model.state_dict() to load first; tensors alone, no code.")
-@click.option("--eval", "evaluation", is_flag=True, help="In evaluation mode.  [default: as the factory makes it]")
 @click.option(
-    "--trace", is_flag=True, help="Make modules of functional activations by torch.fx, so that they are seen."
+    "--checkpoint",
+    metavar="FILE",
+    help="A saved model.state_dict() to load first, also below model_state_dict and the like; no code.",
 )
+@click.option("--eval", "evaluation", is_flag=True, help="In evaluation mode.  [default: as the factory makes it]")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of everything random.")
 @click.option("--threads", type=int, metavar="N", help="Threads that take statistics.  [default: all]")
+@click.option(
+    "--try-fixes/--no-try-fixes",
+    default=True,
+    help="Apply a fix in place, probe again and undo it before it is offered, at most three times.  [default: on]",
+)
+@click.option(
+    "--min-judged",
+    metavar="SHARE",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.95,
+    show_default=True,
+    help="Share of the parameters below which the verdict speaks of a part only, and --fail-on fails.",
+)
 @click.option("-o", "--out", metavar="DIR", help=f"Where figures and result.json go.  [default: {DEFAULT_OUT}/NAME/]")
 @click.option("--format", "formats", default="png", show_default=True, metavar="png,svg,pdf", help="Figure formats.")
 @click.option("--no-figures", is_flag=True, help="Draw no figures and make no directory, unless -o names one.")
@@ -41,20 +76,35 @@ if TYPE_CHECKING:
     type=Choice(["warning", "error"]),
     help="Exit with 1 if the verdict holds anything this grave or graver.",
 )
+@click.option(
+    "--depth",
+    type=click.IntRange(1),
+    metavar="N",
+    help="A row per block, by the first N parts of the names of modules.  [default: above 100 layers, as fits]",
+)
 @gate_options
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict alone.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every module, and every statistic of every tensor.")
 def command(formats: str, no_figures: bool, **options: Any) -> None:
     """Do the same as `run` with a PyTorch model of your own.
 
-    FACTORY is a function without arguments, or a class, in a module that Python finds from here. Its weights are
-    measured as they are; nothing is trained.
+    FACTORY is a function without arguments, or a class, in a module that Python finds from here. timm:NAME,
+    torchvision:NAME and hf:CONFIG_DIR make a library's model with random weights. Weights are measured as they are;
+    nothing is trained or downloaded.
+
+    Inputs go by place in the order given, or by NAME, an argument of the model's forward.
 
     \b
     Examples:
       initprobe torch mynet:make --input-shape 64,784
       initprobe torch mypackage.nets:MLP --input digits.npy --checkpoint trained.pt --eval
       initprobe torch mynet:make --input-shape 64,784 --quiet --fail-on warning
+      initprobe torch mynet:gpt --input-shape 4,128:0..999 --loss cross-entropy
+      initprobe torch mynet:bert --input-shape input_ids=4,16:0..999 --input-shape attention_mask=4,16:1..1
+      initprobe torch mynet:bert --input batch.npz
+      initprobe torch mynet:make --input mydata:batch --loss cross-entropy --labels y.npy
+      initprobe torch timm:resnet50
+      initprobe torch hf:path/to/config_dir --input-shape 2,64:0..30000
     """
     from initprobe.cli import outputs
     from initprobe.reports.drawer import drawer
@@ -83,40 +133,28 @@ def _directory(slug: str, options: dict[str, Any]) -> str:
     """A name that tells models and options apart; what cannot be said in letters and digits, by a hash of it."""
     from initprobe.describe import safe_name
 
-    files = [options[name] for name in ("input_", "checkpoint") if options[name] is not None]
-    target = options["target"].replace(":", ".")
-    words = [slug, target, (options["input_shape"] or "").replace(",", "x"), options["dtype"] or ""]
-    words += [name for name, key in (("eval", "evaluation"), ("trace", "trace")) if options[key]]
+    files = [name for name in (*options["input_"], options["checkpoint"], options["labels"]) if name is not None]
+    target, shapes = options["target"].replace(":", "."), [one.replace(",", "x") for one in options["input_shape"]]
+    words = [slug, target, *shapes, options["dtype"] or "", options["loss"] or ""]
+    words += ["eval"] if options["evaluation"] else []
     words += [f"seed{options['seed']}"] if options["seed"] else []
     return safe_name([word for word in words if word], files)
 
 
 def _measured(options: dict[str, Any]) -> ProbeResult:
-    shape = _shape(options["input_shape"])
     from initprobe.torch.loading import Request, probe_request
 
     request = Request(
         target=options["target"],
-        shape=shape,
-        file=None if options["input_"] is None else Path(options["input_"]),
+        inputs=options["input_"],
+        shapes=options["input_shape"],
+        loss=options["loss"],
+        labels=options["labels"],
         dtype=options["dtype"],
         checkpoint=None if options["checkpoint"] is None else Path(options["checkpoint"]),
         evaluation=options["evaluation"],
-        trace=options["trace"],
         seed=options["seed"],
+        try_fixes=options["try_fixes"],
+        min_judged=options["min_judged"],
     )
     return probe_request(request, options["threads"])
-
-
-def _shape(text: str | None) -> tuple[int, ...] | None:
-    from initprobe.errors import ConfigError
-
-    if text is None:
-        return None
-    try:
-        shape = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1:
-        raise ConfigError(f"--input-shape: {text!r} is not a list of whole numbers like 64,784")
-    return shape

@@ -31,7 +31,11 @@ _RUN_OF_ONES = np.ones(_RUN, np.float32)
 _SHORT_LOW, _SHORT_HIGH = 2.0**-40, 2.0**50
 
 # Entries that `numpy.bincount` counts so fast that nobody minds its keeping Python's lock meanwhile.
-_SOON_COUNTED = 1 << 14
+SOON_COUNTED = 1 << 14
+
+# Small tensors of several layers are tallied together, up to so many entries and layers: a call costs as much as some
+# thousands of entries, and a table of counters for every layer has to stay in cache.
+_TALLIED_ENTRIES, _MOST_TALLIED = 1 << 19, 16
 
 # Sizes of blocks that are kept ready for: those of weights and of samples, whole ones and the last.
 _SIZES = 8
@@ -226,9 +230,14 @@ def grid_of(dtype: np.dtype[Any], bits: int) -> Grid:
     return Grid(np.uint32 if dtype == np.float32 else np.uint64, mantissa - bits, 1 << (1 + exponent + bits))
 
 
+def tallied_together(entries: int) -> int:
+    """How many tensors of so many entries are tallied at a time."""
+    return min(max(_TALLIED_ENTRIES // entries, 1), _MOST_TALLIED)
+
+
 def count(stack: Array, grid: Grid) -> Array:
     """Occurrences of each bucket in each tensor of a stack, integers of shape `(tensors, grid.size)`."""
-    counted = _counted_small if stack.size < _SOON_COUNTED else _counted
+    counted = _counted_small if stack.size < SOON_COUNTED else _counted
     return counted(stack.view(grid.pattern).reshape(len(stack), -1), grid)
 
 
@@ -379,6 +388,17 @@ class Sketch:
         counts = table[keys]
         self.keys, self.counts = keys.astype(np.uint32), counts.astype(np.min_scalar_type(counts.max(initial=0)))
 
+    def add_keys(self, keys: Array) -> None:
+        """Count buckets by their keys, in any order."""
+        found, counts = np.unique(keys, return_counts=True)
+        if len(self.keys):
+            found, places = np.unique(np.concatenate((self.keys, found)), return_inverse=True)
+            counts = np.bincount(places, weights=np.concatenate((self.counts, counts))).astype(np.int64)
+        first = int(np.searchsorted(found, self.grid.size // 2))
+        self.keys = np.concatenate((found[first:][::-1], found[:first])).astype(np.uint32)
+        counts = np.concatenate((counts[first:][::-1], counts[:first]))
+        self.counts = counts.astype(np.min_scalar_type(counts.max(initial=0)))
+
     @property
     def nonfinite(self) -> int:
         """Entries that are infinite or NaN; with any, the other statistics are void."""
@@ -398,3 +418,25 @@ class Sketch:
     def peak(self) -> float:
         """The largest magnitude."""
         return max(-self.low, self.high)
+
+
+def add_few(sketch: Sketch, row: Array) -> bool:
+    """Add a tensor of few entries, whose buckets are found by sorting; False for one that takes the long way.
+
+    That is one with entries that are not finite, or whose squares leave the range of float64.
+    """
+    low, high = float(row.min()), float(row.max())
+    peak = max(-low, high)
+    if not (math.isfinite(low) and math.isfinite(high)) or not (peak == 0 or _SAFE_LOW < peak < _SAFE_HIGH):
+        return False
+    wide = row.astype(np.float64)
+    mean = float(wide.mean())
+    wide -= mean
+    total = Moments(row.size, mean, float(np.dot(wide, wide)))
+    sketch.by_draw[-1] = sketch.by_draw[-1].merged(total)
+    sketch._note_range(low, high, 0)
+    sketch.zeros += int(np.count_nonzero(row == 0))
+    sketch.centre = sketch._chosen_centre(total)
+    about = row - row.dtype.type(sketch.centre) if sketch.centre else row
+    sketch.add_keys(about.view(sketch.grid.pattern) >> sketch.grid.shift)
+    return True

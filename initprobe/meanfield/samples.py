@@ -110,13 +110,18 @@ def _parts(rows: Array, count: int) -> list[Array]:
     return [part for part in np.array_split(rows, count) if len(part)]
 
 
+def rule_nodes(spread: float) -> int:
+    """Nodes of the rule for samples whose log mean squares have this standard deviation."""
+    return min(2 + math.ceil(min(_NODES_PER_SPREAD * spread, _MOST_NODES)), _MOST_NODES)
+
+
 def _gauss_rule(values: Array) -> tuple[Array, Array]:
     """Shares and nodes of the Gauss rule of a positive sample in its logarithm."""
     scale = float(np.mean(values))
     if not 0 < scale < math.inf:
         return np.ones(1), np.full(1, scale)
     logs = np.log(np.maximum(values / scale, _SHORTEST))
-    shares, nodes = gauss_rule(logs, min(2 + math.ceil(_NODES_PER_SPREAD * float(np.std(logs))), _MOST_NODES))
+    shares, nodes = gauss_rule(logs, rule_nodes(float(np.std(logs))))
     nodes = np.exp(nodes)
     return shares, nodes * (scale / (shares @ nodes))
 

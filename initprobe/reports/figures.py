@@ -7,11 +7,13 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
@@ -21,6 +23,7 @@ from initprobe.errors import UnknownNameError
 from initprobe.numbers import percent, short
 from initprobe.plain import visible
 from initprobe.registry import suggestion
+from initprobe.reports.blocks import roles, short_name
 from initprobe.reports.captions import centred, legend_above
 from initprobe.reports.strips import Array, Panel, Profile, Strip, gradient_strip, output_strip, profiles
 from initprobe.results import LayerStats, ProbeResult
@@ -129,8 +132,6 @@ def _show_as_it_is(text: Any) -> None:
 def render(figure: Figure, fmt: str) -> bytes:
     """A figure as png, svg or pdf; the same figure gives the same bytes."""
     out = io.BytesIO()
-    for text in figure.findobj(Text):
-        _show_as_it_is(text)
     with style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a box stands in its place
         # Level 2 takes a third of the default's time for files a tenth larger.
@@ -140,6 +141,8 @@ def render(figure: Figure, fmt: str) -> bytes:
 
 
 _OUTPUT = "output h = phi(z)"
+_FEW_LAYERS = 40
+_MOST_ROLES = 8  # lines that are told apart
 _GRADIENT = "gradient dL/dh"
 
 
@@ -150,7 +153,15 @@ def style() -> Any:
 
 
 class Picture(Figure):
-    """A figure that a notebook shows as the last value of a cell, without pyplot."""
+    """A figure that a notebook shows as the last value of a cell, without pyplot.
+
+    It shows its words as they are, whoever saves it: a notebook, a user's own code, or `render`.
+    """
+
+    def draw(self, renderer: RendererBase) -> None:
+        for text in self.findobj(Text):
+            _show_as_it_is(text)
+        super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         return render(self, "png")
@@ -320,7 +331,7 @@ def _tick(value: float) -> str:
 
 
 def _label_panel(axes: Axes, panel: Panel, left: float, ceiling: float) -> None:
-    heading = f"layer {panel.layer}\n{panel.std}"
+    heading = f"layer {panel.layer}{f' {short_name(panel.name, 12)}' if panel.name else ''}\n{panel.std}"
     axes.text(left + 0.5, 1.03 * ceiling, heading, ha="center", va="bottom", fontsize=9, linespacing=1.4)
     if panel.shares is None:
         axes.text(left + 0.5, 0.5 * ceiling, panel.std, ha="center", va="center", fontsize=11, color=ORANGE)
@@ -359,9 +370,31 @@ def _draw_density(axes: Axes, strip: Strip, label: str) -> None:
     axes.set_ylabel(label)
 
 
+def _draw_roles(axes: Axes, result: ProbeResult) -> bool:
+    """A line per role of a model of many blocks: solid for h, dashed for dL/dh; whether there are such roles."""
+    found = sorted(roles(result.layers).items(), key=lambda one: -len(one[1]))
+    if not result.modules or len(result.layers) <= _FEW_LAYERS or len(found) < 2 or len(found[0][1]) < 3:
+        return False
+    for (name, group), color in zip(found[:_MOST_ROLES], cycle(_COLORS)):
+        label = short_name(name, 40) if name else "others"
+        places = [layer.layer for layer in group]
+        for tensor, dashes in (("output", "-"), ("output_gradient", "--")):
+            values = [getattr(layer, tensor).variance_log10 for layer in group]
+            known = [math.nan if value is None else value for value in values]
+            axes.plot(
+                places, known, color=color, ls=dashes, lw=1.3, marker=".", ms=4, label=label if dashes == "-" else None
+            )
+    _finish_profile_axes(axes, len(result.layers))
+    axes.set_xlabel("layer (solid: h, dashed: dL/dh; a line per place in a block)")
+    legend_above(axes)
+    return True
+
+
 def _draw_profiles(axes: Axes, result: ProbeResult) -> None:
+    if _draw_roles(axes, result):
+        return
     shown = profiles(result)
-    few = len(result.layers) <= 40
+    few = len(result.layers) <= _FEW_LAYERS
     for profile, color, marker in zip(shown, (BLUE, ORANGE, GREEN), _MARKERS, strict=True):
         _draw_profile(axes, profile, color, marker if few else "")
     if any(np.isfinite(profile.predicted).any() for profile in shown):
@@ -397,6 +430,11 @@ def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None
     layers = profile.layers
     axes.plot(layers, profile.log10, color=color, lw=1.8, marker=marker, ms=5, label=f"Var({profile.label})")
     axes.fill_between(layers, profile.low, profile.high, color=color, alpha=0.25, lw=0)
+    zeros = layers[profile.zeros]
+    if len(zeros):  # which a log axis has no place for
+        bottom = axes.get_xaxis_transform()
+        label = f"Var({profile.label}) = 0"
+        axes.plot(zeros, np.full(len(zeros), 0.02), color=color, marker="x", ls="", transform=bottom, label=label)
     axes.plot(layers, profile.predicted, color=BLACK, lw=1, ls=":")
     axes.fill_between(layers, profile.predicted_low, profile.predicted_high, color=BLACK, alpha=0.10, lw=0)
 

@@ -32,6 +32,7 @@ class Panel:
         predicted: the same by theory, or None.
         outside: share of the entries beyond the axis.
         std: standard deviation in short, or what became of it.
+        name: of the module, in a model of one's own.
     """
 
     layer: int
@@ -39,6 +40,7 @@ class Panel:
     predicted: Array | None
     outside: float
     std: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Profile:
     """log10 variance of one tensor over the layers, NaN where it was lost; `low` and `high` are one SD over draws.
 
     `layers` are their numbers: all but those inside of residual branches.
+    `zeros` says where it is 0, `(layers,)`.
     """
 
     label: str
@@ -72,6 +75,7 @@ class Profile:
     predicted: Array
     predicted_low: Array
     predicted_high: Array
+    zeros: Array
 
 
 def output_strip(result: ProbeResult) -> Strip:
@@ -113,7 +117,7 @@ def _strip(result: ProbeResult, tensor: str, low: float, high: float) -> Strip:
 def _panel(layer: LayerStats, tensor: str, edges: Array) -> Panel:
     stats = layer.tensor(tensor)
     if stats.histogram is None:
-        return Panel(layer.layer, None, None, 0.0, stats.status)
+        return Panel(layer.layer, None, None, 0.0, stats.status, layer.name or "")
     inside = shares(stats.histogram, edges)
     return Panel(
         layer=layer.layer,
@@ -121,6 +125,7 @@ def _panel(layer: LayerStats, tensor: str, edges: Array) -> Panel:
         predicted=predicted_shares(layer, edges) if tensor == "output" else None,
         outside=max(1 - float(inside.sum()), 0.0),
         std=f"std {short(stats.std, None if stats.variance_log10 is None else stats.variance_log10 / 2)}",
+        name=layer.name or "",
     )
 
 
@@ -151,8 +156,10 @@ def _profiles(result: ProbeResult) -> Iterator[Profile]:
         with np.errstate(invalid="ignore"):  # a variance of 0 has no relative spread
             spread = sd / variance
         half = np.log10(1 + np.nan_to_num(spread))
+        zeros = variance == 0
         predicted, band = (values[shown - 1] for values in _predicted_profile(result, tensor))
-        yield Profile(label, shown, log10, log10 - half, log10 + half, predicted, predicted - band, predicted + band)
+        low, high = predicted - band, predicted + band
+        yield Profile(label, shown, log10, log10 - half, log10 + half, predicted, low, high, zeros)
 
 
 def _predicted_profile(result: ProbeResult, tensor: str) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ from rich.table import Table
 from initprobe import averages
 from initprobe.digest import Digest
 from initprobe.errors import UnknownNameError
-from initprobe.numbers import NOTHING, percent, short, trimmed
+from initprobe.numbers import NOTHING, fixed, percent, short, trimmed
 from initprobe.plain import visible
 from initprobe.registry import suggestion
 from initprobe.reports import seedwise
@@ -150,7 +150,7 @@ def _spread(logs: Sequence[float]) -> str:
     if len(logs) < 2:
         return ""
     mean = _mean_log(logs)
-    return f" +-{100 * statistics.stdev(10 ** (log - mean) for log in logs):.0f}%"
+    return f" +-{fixed(100 * statistics.stdev(10 ** (log - mean) for log in logs), 0)}%"
 
 
 def _variance_column(name: str, heading: str, of: Callable[[Digest], float | None], spread: bool) -> Column:
@@ -192,11 +192,11 @@ COLUMNS = {
         _number_column("correlation", "cos\nlast", lambda d: d.correlation, cosine),
         _number_column("output.saturated_fraction", "\nsat%", lambda d: d.saturated, percent),
         _number_column("output.dead_fraction", "\ndead%", lambda d: d.dead, percent),
-        _number_column("theory.z", "\nz", lambda d: d.z, lambda z: f"{z:.1f}"),
+        _number_column("theory.z", "\nz", lambda d: d.z, lambda z: fixed(z, 1)),
         _number_column("loss.start", "loss\nstart", lambda d: d.loss, lambda loss: f"{loss:.4g}"),
         _number_column("training.final_loss", "\nend", lambda d: d.final_loss, lambda loss: f"{loss:.4g}"),
         _number_column("layer", "from\nlayer", lambda d: d.layer, lambda layer: f"{layer:.0f}"),
-        Column("elapsed_s", "\nseconds", lambda group: f"{_seconds(group):.2f}", _seconds),
+        Column("elapsed_s", "\nseconds", lambda group: fixed(_seconds(group), 2), _seconds),
     )
 }
 DEFAULT_COLUMNS = ("verdict", "output.variance", "theory.output_variance", "output_gradient.variance", "correlation")

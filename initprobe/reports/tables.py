@@ -14,18 +14,19 @@ from rich.table import Table
 from rich.text import Text
 
 from initprobe.characters import showable
-from initprobe.numbers import BLOCKS, NOTHING, percent, short, sparkline
+from initprobe.numbers import BLOCKS, NOTHING, fixed, percent, short, sparkline
 from initprobe.plain import visible
 from initprobe.reports.binning import shares
+from initprobe.reports.blocks import blocks, columns, fitting_depth, short_name
 from initprobe.reports.console import Console, say, text_console
 from initprobe.reports.console import console as console
 from initprobe.reports.elision import Elided, shown_layers
 from initprobe.reports.words import SYMBOLS, cosine, course
-from initprobe.results import TENSORS, Finding, LayerStats, ModuleStats, ProbeResult, TensorStats
+from initprobe.results import TENSORS, Finding, LayerStats, ModuleStats, ProbeResult, TensorStats, worst
 from initprobe.vocabulary import counted, survives
 
 _BLANK = 4  # lines: before and after the table, and its heading
-_LONGEST_NAME = 22
+_MOST_LAYERS = 100
 _SPARK_BINS = 7  # odd, so that a spike at 0 is one
 _STATUS_STYLE = {"ok": "", "underflow": "yellow", "overflow": "red", "nonfinite": "red"}
 _HEALTHY = "SIGNAL SURVIVES initialization (training is another matter)"
@@ -42,15 +43,19 @@ def plain_text(result: ProbeResult, width: int | None = None) -> str:
     return showable(out.getvalue(), getattr(sys.stdout, "encoding", None))
 
 
-def print_result(result: ProbeResult, to: Console, verbose: bool = False) -> None:
+def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth: int | None = None) -> None:
     """Print the heading, the table and the summary; every tensor's tables too if `verbose`.
+
+    `depth` asks for a row per block, by so many parts of the names of a model's own modules; without it a model of
+    more than a hundred layers has them too.
 
     The verdict, which comes first, is repeated at the end of what scrolls away on a terminal.
     """
     numbers = shown_layers(result, None if verbose else to.most_rows)
     count = print_verdict(result, to) + say(_heading(result), to)
     to.print()
-    to.print(_layer_table(result, numbers, verbose))
+    by_block = _block_depth(result, verbose, depth)
+    to.print(_layer_table(result, numbers, verbose) if by_block is None else _block_table(result, by_block))
     to.print()
     count += len(numbers) + _BLANK + say(summary(result), to)
     if verbose:
@@ -77,9 +82,11 @@ def print_verdict(result: ProbeResult, to: Console) -> int:
 
 
 def _verdict(result: ProbeResult) -> Text:
-    lines = [Text(_HEALTHY, "bold green")] if result.healthy else []
+    lines = [Text(_healthy(result), "bold yellow" if result.is_partial else "bold green")] if result.healthy else []
     if survives(result) and not result.healthy:
         lines = [Text(_KNOWN, "bold green")]
+    if result.coverage is not None:
+        lines.append(Text.assemble((f"{'judged':<10}", "bold"), result.coverage.words))
     for number, finding in enumerate(result.diagnosis):
         if finding.ignored:
             lines.append(_ignored(finding))
@@ -91,10 +98,17 @@ def _verdict(result: ProbeResult) -> Text:
     none = None if survives(result) or result.modules else _NO_FIX
     fix = next((finding.fix for finding in counted(result) if finding.fix), none)
     if fix:
-        lines.append(Text.assemble((f"{'fix':<10}", "bold"), visible(fix)))
+        lines += [Text.assemble((f"{'fix':<10}", "bold"), visible(line)) for line in fix.split("\n")]
+    elif reason := next((one.no_fix for one in result.diagnosis if one.no_fix and one.severity != "info"), None):
+        lines.append(Text.assemble((f"{'no fix':<10}", "bold"), visible(reason)))
     return Text("\n").join(lines)
 
 
+def _healthy(result: ProbeResult) -> str:
+    """The verdict of a healthy net; of the part that was judged where that is too little."""
+    if not result.is_partial or result.coverage is None:
+        return _HEALTHY
+    return f"SIGNAL SURVIVES in the {percent(result.coverage.share)}% that was judged"
 def _ignored(finding: Finding) -> Text:
     """What does not count, and why."""
     until = f"; until {finding.ignored.until}" if finding.ignored and finding.ignored.until else ""
@@ -190,7 +204,7 @@ def _relative_spread(stats: TensorStats) -> str:
     if not stats.variance or stats.variance_sd is None:
         return NOTHING
     spread = 100 * stats.variance_sd / stats.variance
-    return f"{spread:.1f}" if spread < 9.95 else f"{spread:.0f}"
+    return f"{spread:.1f}" if spread < 9.95 else fixed(spread, 0)
 
 
 def _value(stats: TensorStats, value: float | None) -> str:
@@ -203,7 +217,7 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
     edges = _spark_edges(result)
     return [
         _number_column(result),
-        *([Column("\nmodule", lambda layer: _short_name(layer.name or NOTHING))] if result.modules else []),
+        *([Column("\nmodule", lambda layer: short_name(layer.name or NOTHING))] if result.modules else []),
         *_output_columns(result),
         *_gradient_columns(result),
         *_fitting_columns(result),
@@ -216,12 +230,6 @@ def _number_column(result: ProbeResult) -> Column:
     """The layers' numbers, those inside of residual branches in brackets."""
     heading = "\nlayer" if len(result.stream) == len(result.layers) else "(branch)\nlayer"
     return Column(heading, lambda layer: f"({layer.layer})" if layer.inside_branch else str(layer.layer))
-
-
-def _short_name(name: str) -> str:
-    """A name that leaves room for the numbers in 80 columns: both ends of a long one."""
-    half = (_LONGEST_NAME - 1) // 2
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1 - half]}…{name[-half:]}"
 
 
 def _output_columns(result: ProbeResult) -> Iterator[Column]:
@@ -293,6 +301,27 @@ def _spark(layer: LayerStats, edges: tuple[float, float]) -> str:
     if histogram is None:
         return _LOST.get(layer.output.status, NOTHING)
     return sparkline([s if s > 1e-4 else 0 for s in shares(histogram, np.linspace(*edges, _SPARK_BINS + 1))])
+
+
+def _block_depth(result: ProbeResult, verbose: bool, depth: int | None) -> int | None:
+    """The depth of the blocks to show; None for a row per layer."""
+    if not result.modules:
+        return None
+    return depth or (None if verbose or len(result.layers) <= _MOST_LAYERS else fitting_depth(result.layers))
+
+
+def _block_table(result: ProbeResult, depth: int) -> RenderableType:
+    """A row per block: the lowest and the highest of its layers."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    entries = list(columns())
+    for heading, _ in entries:
+        table.add_column(heading, justify="right", no_wrap=True)
+    shown = blocks(result.layers, depth)
+    for block in shown:
+        style = _STATUS_STYLE[worst(layer.status for layer in block.layers)]
+        table.add_row(*(Text(entry(block)) for _, entry in entries), style=style)
+    note = f"{len(result.layers)} layers in {len(shown)} blocks (--depth {depth}); -v shows every layer"
+    return Group(table, Text(note, style="dim"))
 
 
 def _layer_table(result: ProbeResult, numbers: Sequence[int], verbose: bool) -> Elided:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from initprobe.numbers import factor, factor_of, percent, short, sparkline
+from initprobe.numbers import factor, factor_of, fixed, percent, short, sparkline
 from initprobe.results import DepthScale, Fitting, LayerStats, LossStats, ProbeResult, TensorStats, Training
 
 SYMBOLS = {
@@ -147,7 +147,7 @@ def _theory_words(result: ProbeResult) -> str | None:
     if not variance or not predicted:
         return None
     gap = _gap_words(variance, predicted)
-    return f"var h within {worst:.1f} SD of the prediction (furthest: layer {layer.layer}, {gap})"
+    return f"var h within {fixed(worst, 1)} SD of the prediction (furthest: layer {layer.layer}, {gap})"
 
 
 def _gap_words(measured: float, predicted: float) -> str:

@@ -9,8 +9,8 @@ except ImportError as error:
 
     raise MissingLibraryError("initprobe.torch needs PyTorch: pip install 'initprobe[torch]'") from error
 
-from initprobe.torch.bridge import probe
-from initprobe.torch.functions import traced
 
-__all__ = ["probe", "traced"]
+from initprobe.torch.bridge import probe
+
+__all__ = ["probe"]
 del _torch

@@ -1,34 +1,52 @@
-"""`probe(model, x)`: run, watch, group, tell. Start reading here."""
+"""`probe(model, x)`: run, record, structure, judge, try the fixes. Start reading here."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from initprobe.diagnosis import diagnose
-from initprobe.engine.workers import checked_threads, workers
+from initprobe.engine.workers import Workers, checked_threads, workers
 from initprobe.environment import environment
 from initprobe.errors import ConfigError
-from initprobe.results import LayerStats, ModuleStats, ProbeResult
-from initprobe.thresholds import Thresholds
+from initprobe.results import ProbeResult
+from initprobe.thresholds import ModelThresholds, Thresholds
 from initprobe.torch import words
-from initprobe.torch.grouping import Layer, beside, cut_off, is_chain, layers_of
-from initprobe.torch.guard import left_as_found, seed_everything
+from initprobe.torch.case import Case, Observation
+from initprobe.torch.coverage import coverage
+from initprobe.torch.fixes import Trials
+from initprobe.torch.graph import tensors
+from initprobe.torch.guard import left_as_found, mapped, seed_everything, uncollected
+from initprobe.torch.judging import finding, judged
 from initprobe.torch.measure import is_measured
-from initprobe.torch.parameters import check_input, check_tensors, has_gate, void_parameters
-from initprobe.torch.remedies import with_fixes
+from initprobe.torch.operations import Recorder
+from initprobe.torch.parameters import check_input, check_tensors, void_parameters
+from initprobe.torch.structure import structure_of
 from initprobe.torch.telling import Teller
-from initprobe.torch.watch import Call, Watch, tensors
 
 Loss = Callable[[Any], Any]
 _SEED_STEP = 1_000_003  # draws of neighbouring seeds start apart
 _SEEDS = 2**63  # that torch has
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What to send through a model."""
+
+    model: Any
+    x: Any
+    loss: Loss | None
+    draws: int
+    reinit: Callable[[Any], object] | None
+    seed: int
+    limits: ModelThresholds
 
 
 def probe(
@@ -41,12 +59,13 @@ def probe(
     seed: int = 0,
     threads: int | None = None,
     thresholds: Thresholds | None = None,
+    try_fixes: bool = True,
+    min_judged: float | None = None,
 ) -> ProbeResult:
     """Send a batch through somebody's own model and back; the statistics of every layer and of every leaf module.
 
     The model runs in the mode it is in and is left exactly as found: hooks, gradients, parameters, buffers, mode and
-    every random state, also after an exception. Only modules are seen, not functional calls between them; where no
-    activation module follows a layer, its h is what the next module is given.
+    every random state, also after an exception. Every operation is seen, be it a module's or a function's.
 
     Args:
         model: any module.
@@ -58,53 +77,118 @@ def probe(
         seed: of the start of the backward pass, and of the global generators during the probe (dropout, `reinit`).
         threads: threads that take statistics; None means every processor available.
         thresholds: limits of the verdict.
+        try_fixes: apply a fix in place, probe again and undo it, at most three times; without it no fix is offered.
+        min_judged: share of the parameters below which the verdict speaks of a part only; .95 without it.
 
     Returns:
-        The same record as `initprobe.run`, with `modules` and without a prediction.
+        The same record as `initprobe.run`, with `modules` and `coverage` and without a prediction.
 
     Raises:
         ConfigError: the model or the arguments are not fit for this; in one line, what is wrong and what to do.
     """
-    model = _checked(model, draws, reinit, threads)
+    inside = _checked(model, draws, reinit, threads)
     _check_arguments(x, loss, reinit, seed)
-    check_tensors(model)
+    check_tensors(inside)
+    limits = _limits(thresholds, min_judged)
     started, count = time.perf_counter(), checked_threads(threads)
-    own = _own(model, x)
-    with left_as_found(model, parameters=reinit is not None), workers(count) as pool, Watch(model, pool) as watch:
-        seed_everything(seed)
-        courses = [_one_draw(model, watch, own, loss, reinit, (seed, draw)) for draw in range(draws)]
-        layers = _layers(watch)
-        told, modules = _told(watch, layers, draws)
-    shapes = words.input_words(list(_inputs(x)))
-    found = ProbeResult(
-        config=_config(model, shapes, loss, draws, seed) | _wiring(watch, layers, courses),
-        description=words.describe(model, words.setting_words(model, shapes, draws, seed), layers, told),
-        environment=environment(count, words.torch_version()),
-        elapsed_s=time.perf_counter() - started,
-        theory_note=words.THEORY_NOTE,
-        layers=told,
-        modules=modules,
-        notes=tuple(words.notes(layers, watch, courses)),
+    request = _Request(inside, _own(inside, x), loss, draws, reinit, seed, limits)
+    with workers(count) as pool, uncollected():
+        observed, result = _measured(request, pool, x)
+        result = result.model_copy(
+            update={"environment": environment(count, words.torch_version()), "min_judged": limits.judged}
+        )
+        if try_fixes and reinit is None:
+            findings = Trials(inside, x, lambda given: _again(replace(request, x=_own(inside, given)), pool)).findings(
+                observed
+            )
+        else:
+            findings = [finding(one, None, None) for one in observed]
+    return result.model_copy(
+        update={
+            "elapsed_s": time.perf_counter() - started,
+            "diagnosis": tuple(findings),
+            "healthy": all(one.severity == "info" for one in findings),
+        }
     )
-    return with_fixes(diagnose(found, thresholds=thresholds), layers, watch)
 
 
-def _wiring(watch: Watch, layers: Sequence[Layer], courses: Sequence[words.Course]) -> dict[str, Any]:
-    """What the verdict has to know of the model beside the numbers."""
-    return {
-        "chain": is_chain(watch.calls, watch.results),
-        "beside": [layer.call.label for layer in beside(layers)],
-        "cut_off": [layer.call.label for layer in cut_off(layers)],
-        "gated": any(course.gated for course in courses),
-        "void": courses[0].void,
-    }
+def _measured(request: _Request, pool: Workers, x: Any) -> tuple[list[Observation], ProbeResult]:
+    """One probe without its fixes."""
+    case, teller = _case(request, pool)
+    model, recorder, observations = request.model, case.recorder, judged(case)
+    shapes = words.input_words(list(_inputs(x)))
+    setting = words.setting_words(model, shapes, request.draws, request.seed)
+    share = coverage(model, recorder.roles)
+    result = ProbeResult(
+        config=_config(request, shapes, case),
+        description=words.describe(model, setting, case.layers, case.shown),
+        environment=environment(1, words.torch_version()),
+        elapsed_s=0,
+        theory_note=words.THEORY_NOTE,
+        layers=tuple(case.shown),
+        modules=tuple(teller.module(call) for call in recorder.modules.calls),
+        notes=tuple(words.notes(case)),
+        coverage=share,
+    )
+    return observations, result
 
 
-def _told(watch: Watch, layers: Sequence[Layer], draws: int) -> tuple[tuple[LayerStats, ...], tuple[ModuleStats, ...]]:
-    """The records of the layers, and of every call."""
-    teller, owners = Teller(watch, draws), _owners(layers, watch.uncalled)
-    told = tuple(teller.layer(number, layer) for number, layer in enumerate(layers, start=1))
-    return told, tuple(teller.module(call, owners.get(id(call))) for call in (*watch.calls, *watch.uncalled))
+def _again(request: _Request, pool: Workers) -> list[Observation]:
+    """What the rules see in the model as it is now."""
+    return judged(_case(request, pool)[0])
+
+
+def _case(request: _Request, pool: Workers) -> tuple[Case, Teller]:
+    """The model as it is now, recorded, and the statistics of it."""
+    recorder, course = _recorded(request, pool)
+    structure = structure_of(recorder.operations)
+    if not structure.layers:
+        raise ConfigError(words.no_layers(recorder))
+    teller = Teller(recorder, structure.layers, request.draws)
+    parameter = next(request.model.parameters(), None)
+    case = Case(
+        model=request.model,
+        recorder=recorder,
+        structure=structure,
+        limits=request.limits,
+        moved=course.moved,
+        differentiated=course.differentiated,
+        void=course.void,
+        loss=course.loss,
+        training=request.model.training,
+        dtype=None if parameter is None else words.dtype_name(parameter.dtype),
+        shown=[teller.layer(layer) for layer in structure.layers],
+    )
+    return case, teller
+
+
+def _recorded(request: _Request, pool: Workers) -> tuple[Recorder, words.Course]:
+    """Every draw forward and back, as seen by a recorder; the model is left as it was."""
+    model = request.model
+    recorder = Recorder(model, pool)
+    with left_as_found(model, parameters=request.reinit is not None), _watching(recorder):
+        seed_everything(request.seed)
+        courses = [_one_draw(request, recorder, draw) for draw in range(request.draws)]
+    losses = [course.loss for course in courses if course.loss is not None]
+    return recorder, replace(courses[0], loss=sum(losses) / len(losses) if losses else None)
+
+
+@contextmanager
+def _watching(recorder: Recorder) -> Iterator[None]:
+    recorder.modules.watch(recorder.model)
+    try:
+        yield
+    finally:
+        recorder.close()
+
+
+def _limits(thresholds: Thresholds | None, min_judged: float | None) -> ModelThresholds:
+    given = {} if thresholds is None else thresholds.model_dump()
+    if min_judged is not None:
+        if not 0 < min_judged <= 1:
+            raise ConfigError(f"min_judged must be above 0 and at most 1, not {min_judged}")
+        given["judged"] = min_judged
+    return ModelThresholds(**given)
 
 
 def _checked(model: Any, draws: int, reinit: object, threads: int | None) -> Any:
@@ -121,6 +205,8 @@ def _checked(model: Any, draws: int, reinit: object, threads: int | None) -> Any
     inside = getattr(model, "_orig_mod", model)
     if isinstance(inside, torch.jit.ScriptModule):
         raise ConfigError("a scripted model calls no hooks; probe the module it was made of")
+    if len(getattr(inside, "device_ids", None) or ()) > 1:
+        raise ConfigError("a model on several devices at once is not seen; probe model.module")
     lazy = [name for name, one in inside.named_parameters() if isinstance(one, nn.parameter.UninitializedParameter)]
     if lazy:
         raise ConfigError(f"{words.listed(lazy)}: not initialized yet; run the model once on such an input, then probe")
@@ -157,17 +243,6 @@ def _inputs(x: Any) -> Iterator[Any]:
             yield from _inputs(value)
 
 
-def _mapped(change: Callable[[Any], Any], x: Any) -> Any:
-    """The same nest of tuples, lists and mappings with every tensor changed."""
-    if isinstance(x, torch.Tensor):
-        return change(x)
-    if isinstance(x, Mapping):
-        return {name: _mapped(change, value) for name, value in x.items()}
-    if type(x) in (tuple, list):
-        return type(x)(_mapped(change, value) for value in x)
-    return x
-
-
 def _own(model: Any, x: Any) -> Any:
     """Copies of the input: modules that overwrite theirs must not write to what is somebody's own.
 
@@ -180,102 +255,90 @@ def _own(model: Any, x: Any) -> Any:
             leaf = tensor.detach().clone()
         return leaf.requires_grad_(is_measured(leaf) and (frozen or tensor.requires_grad))
 
-    return _mapped(own, x)
-
-
-def _called(model: Any, x: Any) -> Any:
-    """What the model gives for a tensor, a tuple of arguments or a mapping of keyword arguments, copied once more.
-
-    What asks for a gradient must not be overwritten, but a copy may.
-    """
-    given = _mapped(lambda tensor: tensor.clone(), x)
-    if isinstance(given, Mapping):
-        return model(**given)
-    return model(*given) if isinstance(given, tuple | list) else model(given)
+    return mapped(own, x)
 
 
 @contextmanager
 def _recording() -> Iterator[None]:
     """Gradients are recorded whatever mode the caller is in, and a parametrized weight is made once a pass."""
-    with torch.inference_mode(False), torch.enable_grad(), parametrize.cached():
+    with ExitStack() as stack:
+        for mode in (torch.inference_mode(False), torch.enable_grad(), parametrize.cached()):
+            stack.enter_context(mode)
+        if "torch._dynamo" in sys.modules and hasattr(
+            torch.compiler, "set_stance"
+        ):  # parts that are compiled run as they are written
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 
 
-def _one_draw(
-    model: Any,
-    watch: Watch,
-    x: Any,
-    loss: Loss | None,
-    reinit: Callable[[Any], object] | None,
-    key: tuple[int, int],
-) -> words.Course:
+def _one_draw(request: _Request, recorder: Recorder, draw: int) -> words.Course:
     """One network forward and back."""
-    if reinit is not None:
-        reinit(model)
+    model = request.model
+    if request.reinit is not None:
+        request.reinit(model)
     void = void_parameters(model)
     with _recording():
-        output = watch.forward(lambda: _called(model, x))
-        ends, starts = _starts(output, loss, key)
-        value = None if loss is None else float(ends[0].detach())
+        # What asks for a gradient must not be overwritten, but a copy may.
+        given = mapped(lambda tensor: tensor.clone(), request.x)
+        ends, starts, value = _forward(request, recorder, given, draw)
         ends = [end for end in ends if end.requires_grad]
-        sources = [one for one in (*model.parameters(), *_inputs(x)) if one.requires_grad]
+        learning = {name: one for name, one in model.named_parameters() if one.requires_grad}
+        sources = [*learning.values(), *(one for one in _inputs(request.x) if one.requires_grad)]
         if not ends or not sources:
-            return words.Course(False, value, void=void)
-        gradients = torch.autograd.grad(ends, sources, starts, allow_unused=True)
-    found = {id(one): grad for one, grad in zip(sources, gradients, strict=True)}
-    watch.add_weight_gradients(found)
-    return words.Course(True, value, has_gate(model, found), void)
+            return words.Course(False, value, {}, void)
+        gradients = _gradients(ends, sources, starts)
+    found = dict(zip(learning, gradients, strict=False))
+    recorder.add_weight_gradients(found)
+    moved = {name: None if one is None else bool(one.any()) for name, one in found.items()}
+    return words.Course(True, value, moved, void)
 
 
-def _starts(output: Any, loss: Loss | None, key: tuple[int, int]) -> tuple[list[Any], list[Any] | None]:
-    """What the backward pass starts from, and with which gradients: N(0, 1), from a generator of its own."""
-    if loss is not None:
-        value = loss(output)
+def _forward(
+    request: _Request, recorder: Recorder, given: Any, draw: int
+) -> tuple[list[Any], list[Any] | None, float | None]:
+    """The model's output and where the backward pass starts, with every call of model and loss seen."""
+    model = request.model
+    recorder.begin(list(_inputs(given)))
+    with recorder:
+        if isinstance(given, Mapping):
+            output = model(**given)
+        else:
+            output = model(*given) if isinstance(given, tuple | list) else model(given)
+        recorder.module = ""
+        if request.loss is not None:
+            value = request.loss(output)
+    held = list(tensors(output))
+    recorder.finish(held)
+    if request.loss is not None:
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise ConfigError("loss must give one number, a tensor that depends on the model's output")
-        return [value], None
-    ends = [tensor for tensor in tensors(output) if tensor.requires_grad]
-    rng = torch.Generator().manual_seed((key[0] * _SEED_STEP + key[1]) % _SEEDS)
-    return ends, [torch.randn(end.shape, generator=rng).to(end.device, end.dtype) for end in ends]
+        return [value], None, float(value.detach())
+    ends = [tensor for tensor in held if tensor.requires_grad]
+    rng = torch.Generator().manual_seed((request.seed * _SEED_STEP + draw) % _SEEDS)
+    return ends, [torch.randn(end.shape, generator=rng).to(end.device, end.dtype) for end in ends], None
 
 
-def _layers(watch: Watch) -> list[Layer]:
-    found = layers_of(watch.calls, watch.results)
-    if found:
-        return found
-    held = words.unjudged(watch.calls)
-    if held:
-        raise ConfigError(
-            f"{words.listed(held)}: not judged; only real linear, convolution and attention modules are, and the "
-            "model calls none"
-        )
-    raise ConfigError(
-        "the model calls no module that holds weights (linear, convolution, attention), so there is no layer to "
-        "speak of; F.linear and its like are not seen"
-    )
+def _gradients(ends: Sequence[Any], sources: Sequence[Any], starts: Sequence[Any] | None) -> Sequence[Any]:
+    try:
+        return list(torch.autograd.grad(ends, sources, starts, allow_unused=True))
+    except RuntimeError as error:
+        if "use_reentrant" in str(error) or "checkpoint" in str(error).lower():
+            raise ConfigError(
+                "reentrant checkpoints allow no gradients of single tensors; use checkpoint(..., use_reentrant=False)"
+            ) from None
+        raise
 
 
-def _owners(layers: Sequence[Layer], uncalled: Sequence[Call]) -> dict[int, int]:
-    """The number of the layer that a call is a part of, by the call's id; weights below a module are its layer's."""
-    numbered = list(enumerate(layers, start=1))
-    below = {
-        id(call): number
-        for number, layer in reversed(numbered)
-        for call in uncalled
-        if call.name.startswith(f"{layer.call.name}.".lstrip("."))
-    }
-    return below | {id(part): number for number, layer in numbered for part in layer.parts}
-
-
-def _config(model: Any, shapes: str, loss: Loss | None, draws: int, seed: int) -> dict[str, Any]:
-    parameter = next(model.parameters(), None)
+def _config(request: _Request, shapes: str, case: Case) -> dict[str, Any]:
+    model, loss = request.model, request.loss
     return {
         "source": "torch",
         "model": f"{type(model).__module__}.{type(model).__name__}",
         "input": shapes,
-        "dtype": None if parameter is None else words.dtype_name(parameter.dtype),
+        "dtype": case.dtype,
         "training": model.training,
         "loss": None if loss is None else getattr(loss, "__name__", type(loss).__name__),
-        "draws": draws,
-        "seed": seed,
+        "draws": request.draws,
+        "seed": request.seed,
+        "void": dict(case.void),
     }

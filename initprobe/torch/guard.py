@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -97,3 +98,33 @@ def seed_everything(seed: int) -> None:
         torch.mps.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
+
+
+def mapped(change: Callable[[Any], Any], x: Any) -> Any:
+    """The same nest of tuples, lists and mappings with every tensor changed; what is one tensor stays one."""
+    done: dict[int, Any] = {}
+
+    def inside(held: Any) -> Any:
+        if isinstance(held, torch.Tensor):
+            if id(held) not in done:
+                done[id(held)] = change(held)
+            return done[id(held)]
+        if isinstance(held, Mapping):
+            return {name: inside(value) for name, value in held.items()}
+        if type(held) in (tuple, list):
+            return type(held)(inside(value) for value in held)
+        return held
+
+    return inside(x)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Put off the search for cycles: it would go through thousands of records that are kept, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,33 +1,28 @@
-"""Somebody's model by name, its checkpoint and its input, for the shell; whatever goes wrong is one line."""
+"""A model by name, its checkpoint, its input and its loss, for the shell; whatever goes wrong is one line."""
 
 from __future__ import annotations
 
-import math
-import pickle
 import sys
-import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from initprobe.errors import ConfigError, InitprobeError, InputError, MemoryLimitError
-from initprobe.files import check_file, check_room
-from initprobe.inputs import read_array, read_table
-from initprobe.machine import available_bytes
-from initprobe.registry import suggestion
+from initprobe.errors import ConfigError
 from initprobe.results import ProbeResult
-from initprobe.torch import words
+from initprobe.torch import libraries, words
 from initprobe.torch.bridge import probe
-from initprobe.torch.functions import traced
+from initprobe.torch.checkpoints import load_checkpoint
+from initprobe.torch.given import given_inputs
+from initprobe.torch.graph import tensors
 from initprobe.torch.guard import left_as_found, seed_everything
+from initprobe.torch.losses import named_loss
 from initprobe.torch.parameters import check_input, check_tensors
-from initprobe.torch.watch import tensors
+from initprobe.torch.theirs import found, theirs
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
@@ -37,81 +32,84 @@ class Request:
     """What to probe.
 
     Attributes:
-        target: `package.module:factory`, a function without arguments, a class or a module that is there.
-        shape: of an input of N(0, 1), samples first; None for that of a file.
-        file: .npy, .npz or .csv; whole numbers stay such, as for an embedding.
+        target: `package.module:factory`, a function without arguments, a class or a module that is there; or
+            `timm:NAME`, `torchvision:NAME`, `hf:CONFIG_DIR`.
+        inputs: `[NAME=]FILE` (.npy, .npz, .csv; whole numbers stay such) or `[NAME=]package.module:function`.
+        shapes: `[NAME=]N,N,...[:LOW..HIGH]`, samples first: N(0, 1), or whole numbers with a range.
+        loss: `cross-entropy`, `mse` or `package.module:function` of the output; None for a random start.
+        labels: of the loss: a file, or `N,N:LOW..HIGH`.
         dtype: of `DTYPES`, of the model and of its input; None for the model's own.
         checkpoint: a state dict to load into the model.
         evaluation: put the model into evaluation mode.
-        trace: make modules of its functional activations first.
         seed: of everything random.
+        try_fixes: try the fixes before they are offered.
+        min_judged: share of the parameters below which the verdict speaks of a part.
     """
 
     target: str
-    shape: tuple[int, ...] | None = None
-    file: Path | None = None
+    inputs: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ()
+    loss: str | None = None
+    labels: str | None = None
     dtype: str | None = None
     checkpoint: Path | None = None
     evaluation: bool = False
-    trace: bool = False
     seed: int = 0
+    try_fixes: bool = True
+    min_judged: float | None = None
 
 
-def prepare(request: Request) -> tuple[Any, Any]:
-    """The model, ready to be probed, and its input: it has been tried once.
+@dataclass(frozen=True)
+class Prepared:
+    """A model with its input and loss, tried once; `notes` say what was decided on the way."""
+
+    model: Any
+    x: Any
+    loss: Any
+    notes: tuple[str, ...]
+
+
+def prepare(request: Request) -> Prepared:
+    """The model, ready to be probed, its input and its loss: they have been tried once.
 
     Raises:
         ConfigError: anything that is wrong with the request, and any fault of the model's code.
     """
     seed_everything(request.seed)
-    model = _made(request.target, _found(request.target))
+    model, notes = _model(request.target), []
     if request.checkpoint is not None:
-        load_checkpoint(model, request.checkpoint)
+        notes += load_checkpoint(model, request.checkpoint)
     if request.dtype is not None:
         model.to(getattr(torch, request.dtype))
     if request.evaluation:
         model.eval()
     check_tensors(model)
-    x = _input(request, next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32))
-    check_input([x])
-    _try(request.target, model, x)
-    return (traced(model) if request.trace else model), x
+    shapes = request.shapes
+    if not request.inputs and not shapes and libraries.library_of(request.target):
+        shapes = tuple(libraries.usual_shapes(request.target, model))
+        notes += [f"no input was named, so it is --input-shape {' --input-shape '.join(shapes)}"] if shapes else []
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    x = given_inputs(model, request.inputs, shapes, request.seed, dtype)
+    check_input(list(_given(x)))
+    loss = named_loss(request.loss, request.labels, request.seed)
+    _try(request.target, model, x, loss)
+    return Prepared(model, x, loss, tuple(notes))
 
 
 def probe_request(request: Request, threads: int | None = None) -> ProbeResult:
     """Prepare and probe, with the working directory importable: an installed program does not look there."""
     with _first_on_path(str(Path.cwd())):
-        model, x = prepare(request)
-        return probe(model, x, seed=request.seed, threads=threads)
-
-
-@contextmanager
-def _theirs(what: str) -> Iterator[None]:
-    """A fault in somebody's own code is one line, with the place where it happened."""
-    try:
-        yield
-    except InitprobeError:
-        raise
-    except (Exception, SystemExit) as error:  # code that is imported may end the program, as a script does
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}:{place.lineno}"
-        text = next(iter(str(error).splitlines()), "")
-        raise ConfigError(f"{what}: {type(error).__name__}: {text} ({where})") from None
-
-
-def _found(target: str) -> Any:
-    """What `package.module:name` names."""
-    module_name, colon, path = target.partition(":")
-    if not (module_name and colon and path):
-        raise ConfigError(f"{target!r} is not PACKAGE.MODULE:FACTORY, as in mynet:make or mypackage.nets:MLP")
-    with _theirs(f"{module_name} cannot be imported"):
-        found: Any = _imported(module_name)
-    for part in path.split("."):
-        if not hasattr(found, part):
-            hint = suggestion(part, [name for name in vars(found) if not name.startswith("_")])
-            raise ConfigError(f"{target}: {module_name} has no {part!r}.{hint}")
-        found = getattr(found, part)
-    return found
+        ready = prepare(request)
+        result = probe(
+            ready.model,
+            ready.x,
+            loss=ready.loss,
+            seed=request.seed,
+            threads=threads,
+            try_fixes=request.try_fixes,
+            min_judged=request.min_judged,
+        )
+    return result.model_copy(update={"notes": (*ready.notes, *result.notes)})
 
 
 @contextmanager
@@ -123,113 +121,71 @@ def _first_on_path(directory: str) -> Iterator[None]:
         sys.path.remove(directory)
 
 
-def _imported(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise ConfigError(f"{name}: no such module here or among what is installed") from None
-        raise
+def _model(target: str) -> Any:
+    return libraries.make(target) if libraries.library_of(target) else _made(target, found(target))
 
 
-def _made(target: str, found: Any) -> Any:
-    if not isinstance(found, nn.Module):
-        if not callable(found):
+def _made(target: str, held: Any) -> Any:
+    if not isinstance(held, nn.Module):
+        if not callable(held):
             raise ConfigError(
-                f"{target} is of type {type(found).__name__}; name a function that makes a model, or a class"
+                f"{target} is of type {type(held).__name__}; name a function that makes a model, or a class"
             )
-        with _theirs(f"{target}() cannot make a model"):
-            found = found()
-    if not isinstance(found, nn.Module):
-        raise ConfigError(f"{target}() gives a {type(found).__name__}, not a torch.nn.Module")
-    return found
+        with theirs(f"{target}() cannot make a model"):
+            held = held()
+    if not isinstance(held, nn.Module):
+        raise ConfigError(f"{target}() gives a {type(held).__name__}, not a torch.nn.Module")
+    return held
 
 
-def load_checkpoint(model: Any, file: Path) -> None:
-    """Load a state dict, or one under the key `state_dict` or `model`, into a model; tensors alone, never code.
-
-    Raises:
-        InputError: the file cannot be read, or its keys or shapes are not the model's; names them.
-    """
-    held = _read_checkpoint(file)
-    for key in ("state_dict", "model"):
-        if isinstance(held, dict) and isinstance(held.get(key), dict):
-            held = held[key]
-    if not isinstance(held, dict):
-        raise InputError(f"{file}: holds a {type(held).__name__}, not the state dict of a model")
-    if faults := _mismatches(model.state_dict(), held):
-        raise InputError(f"{file}: does not fit the model: {'; '.join(faults)}")
-    model.load_state_dict(held)
+def _given(x: Any) -> Iterator[Any]:
+    """Every tensor of the input."""
+    if isinstance(x, torch.Tensor):
+        yield x
+    elif isinstance(x, Mapping | list | tuple):
+        for one in x.values() if isinstance(x, Mapping) else x:
+            yield from _given(one)
 
 
-def _read_checkpoint(file: Path) -> Any:
-    check_room(file, check_file(file))
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise InputError(
-            f"{file}: is no checkpoint, or holds more than tensors, which is not loaded; save model.state_dict()"
-        ) from None
-    except Exception as error:  # a damaged file raises anything from EOFError to RuntimeError
-        text = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{file}: cannot be read as a checkpoint ({text})") from None
+def _copied(x: Any) -> Any:
+    """The same nest of fresh tensors: a model may write to what it is given."""
+    if isinstance(x, Mapping):
+        return {name: _copied(one) for name, one in x.items()}
+    if type(x) in (list, tuple):
+        return type(x)(_copied(one) for one in x)
+    return x.clone() if isinstance(x, torch.Tensor) else x
 
 
-def _mismatches(own: dict[str, Any], held: dict[str, Any]) -> list[str]:
-    """What a checkpoint lacks, has too much, or has in another shape."""
-    missing, unknown = [key for key in own if key not in held], [key for key in held if key not in own]
-    other = [
-        f"{key} is {_shape(held[key])}, not {_shape(own[key])}"
-        for key in own
-        if key in held and _shape(held[key]) != _shape(own[key])
-    ]
-    named = [("it lacks", missing), ("it has", unknown), ("", other)]
-    return [f"{what} {words.listed([str(key) for key in keys])}".strip() for what, keys in named if keys]
+def _output(model: Any, x: Any) -> Any:
+    given = _copied(x)
+    if isinstance(given, Mapping):
+        return model(**given)
+    return model(*given) if isinstance(given, list | tuple) else model(given)
 
 
-def _shape(tensor: Any) -> str:
-    return words.input_words([tensor]) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
-
-
-def _input(request: Request, dtype: Any) -> Any:
-    if (request.shape is None) == (request.file is None):
-        raise ConfigError("give one of --input-shape 64,784 and --input FILE")
-    if request.shape is not None:
-        return _drawn(request.shape, request.seed).to(dtype)
-    assert request.file is not None
-    return _from_file(request.file, dtype)
-
-
-def _drawn(shape: tuple[int, ...], seed: int) -> Any:
-    """N(0, 1), if it fits: the trial and the probe each take a copy."""
-    needed, available = 3 * 4 * math.prod(shape), available_bytes()
-    if needed > available:
-        raise MemoryLimitError(
-            f"--input-shape: {' x '.join(map(str, shape))} and its copies need {needed / 1e9:,.1f} GB and "
-            f"{available / 1e9:,.1f} GB is free; take fewer samples"
-        )
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def _from_file(file: Path, dtype: Any) -> Any:
-    """Numbers of a file as a tensor; whole numbers as int64."""
-    table = read_table(file, "float64") if file.suffix.lower() == ".csv" else read_array(file)
-    if table.dtype.kind not in "fiub":
-        raise InputError(f"{file}: holds {table.dtype} entries, not real numbers")
-    if table.size == 0:
-        raise InputError(f"{file}: is empty")
-    if table.dtype.kind in "iu":
-        return torch.from_numpy(table.astype("int64"))
-    return torch.from_numpy(table.astype("float64")).to(dtype)
-
-
-def _try(target: str, model: Any, x: Any) -> None:
+def _try(target: str, model: Any, x: Any, loss: Any) -> None:
     """One pass forward and back: what fails in it is a fault of the model or of the input, not ours."""
-    given = f"input of shape {words.input_words([x])} and {words.dtype_name(x.dtype)}"
+    given = _words(list(_given(x)))
     with left_as_found(model, parameters=False):
-        with _theirs(f"{target}: fails on an {given}"):
-            ends = [tensor for tensor in tensors(model(x.clone())) if tensor.requires_grad]
+        with theirs(f"{target}: fails on an {given}{_beyond_tables(model, x)}"):
+            output = _output(model, x)
+        with theirs(f"{target}: --loss fails on its output"):
+            ends = [one for one in tensors(output if loss is None else loss(output)) if one.requires_grad]
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if ends and learning:
-            with _theirs(f"{target}: fails on the way back from an {given}"):
+            with theirs(f"{target}: fails on the way back from an {given}"):
                 torch.autograd.grad([end.sum() for end in ends], learning, allow_unused=True)
+
+
+def _words(held: list[Any]) -> str:
+    dtypes = dict.fromkeys(words.dtype_name(one.dtype) for one in held)
+    return f"input of shape {words.input_words(held)} and {', '.join(dtypes)}"
+
+
+def _beyond_tables(model: Any, x: Any) -> str:
+    """Words for ids that no embedding of the model holds: torch's own message has no number in it."""
+    whole = [int(one.max()) for one in _given(x) if not one.is_floating_point() and not one.is_complex()]
+    rows = [module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)]
+    if whole and rows and max(whole) >= max(rows):
+        return f" with ids up to {max(whole)} for an embedding of {max(rows)} rows"
+    return ""

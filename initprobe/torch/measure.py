@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,14 @@ import numpy.typing as npt
 import torch
 
 from initprobe.engine.record import Directions, directions
-from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, count, tally
+from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, add_few, count, tally
 from initprobe.engine.workers import Workers, cached, row_blocks
+from initprobe.torch import on_device
 
 Array = npt.NDArray[Any]
 _CACHED_ENTRIES = 1 << 17
+_TOGETHER = 64
+_FEW_ENTRIES = 1 << 12  # that are sorted sooner than counted in a table of every bucket
 
 
 def is_measured(tensor: Any) -> bool:
@@ -72,25 +76,40 @@ class Track:
 
     def add(self, tensor: Any, workers: Workers, cosines: bool = False) -> None:
         """Take the statistics of the tensor of one more draw."""
-        array = array_of(tensor)
-        self.shape = array.shape
+        self.shape = tuple(tensor.shape)
         self.sketch.begin_draw()
+        if tensor.is_cuda:
+            self._add_there(tensor.detach(), cosines)
+            return
+        array = array_of(tensor)
         if cosines and array.ndim > 1:
             self._add_rows(array.reshape(len(array), -1), workers)
         else:
             self._add_flat(array.reshape(-1), workers)
 
     def add_gradient(self, gradient: Any, workers: Workers) -> None:
-        """Take the statistics of the gradient of one more draw."""
+        """Take the statistics of the gradient of one more draw; a fused operation may leave it undefined, None."""
+        if gradient is None:
+            return
         if self.gradient is None:
             self.gradient = Track.like(gradient, self.number, fine=False)
         self.gradient.add(gradient, workers)
 
     def _add_flat(self, entries: Array, workers: Workers) -> None:
+        if entries.size <= _FEW_ENTRIES and add_few(self.sketch, entries):
+            return
         blocks = flat_blocks(entries.size)
-        self._merge(entries, blocks, workers.map(lambda part: self._tally(entries[part]), blocks), workers)
+        for first in range(0, len(blocks), _TOGETHER):  # the tables of a large weight's blocks would take as much as it
+            some = blocks[first : first + _TOGETHER]
+            self._merge(entries, some, workers.map(lambda part: self._tally(entries[part]), some), workers)
 
     def _add_rows(self, rows: Array, workers: Workers) -> None:
+        if rows.size <= _FEW_ENTRIES and add_few(self.sketch, rows.reshape(-1)):
+            summed = Directions()
+            summed.add(directions(rows))
+            self.correlations.append(summed.mean_cosine())
+            return
+
         def work(block: slice) -> list[tuple[Tally, Array, int]]:
             return [self._tally_rows(rows[part]) for part in cached(block, rows.shape[1])]
 
@@ -114,6 +133,30 @@ class Track:
             yield from workers.map(lambda part: count(array[None, part] - shift, self.sketch.grid)[0], blocks)
 
         self.sketch.add(tallies, recount)
+
+    def _add_there(self, tensor: Any, cosines: bool) -> None:
+        """The same on the tensor's own device, of which only counts and sums come back."""
+        rows = on_device.entries(tensor)
+        self.sketch.add(
+            [on_device.tally(rows, self.sketch)], lambda centre: [on_device.counts(rows - centre, self.sketch)]
+        )
+        if cosines and tensor.ndim > 1:
+            self.correlations.append(on_device.mean_cosine(rows.reshape(len(tensor), -1)))
+
+    @property
+    def square(self) -> float:
+        """Mean square of the entries, the mean over draws; NaN where an entry is not finite."""
+        return math.nan if self.sketch.nonfinite else fmean([draw.mean_square for draw in self.sketch.by_draw])
+
+    @property
+    def variance(self) -> float:
+        """Variance of the entries, the mean over draws; NaN where an entry is not finite."""
+        return math.nan if self.sketch.nonfinite else fmean([draw.variance for draw in self.sketch.by_draw])
+
+    @property
+    def mean(self) -> float:
+        """Mean of the entries, the mean over draws."""
+        return fmean([draw.true_mean for draw in self.sketch.by_draw])
 
     @property
     def draws(self) -> int:

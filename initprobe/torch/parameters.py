@@ -1,32 +1,14 @@
-"""Entries that decide what the numbers mean: gates at 0, and what is no number, in parameters and in the input."""
+"""Entries that are no numbers, in parameters and in the input."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from initprobe.errors import ConfigError, InputError
 from initprobe.torch.kinds import path
-
-
-def has_gate(model: Any, gradients: Mapping[int, Any]) -> bool:
-    """A parameter that is 0 and has a gradient, as the scale of a branch (ReZero, LoRA's B).
-
-    `gradients` by the id of the parameter. A bias opens nothing, and nobody sets a recurrence to 0 on purpose.
-    """
-    return any(
-        "bias" not in name and not bool(parameter.any()) and _moves(gradients.get(id(parameter)))
-        for module in model.modules()
-        if not isinstance(module, nn.RNNBase | nn.RNNCellBase)
-        for name, parameter in module.named_parameters(recurse=False)
-    )
-
-
-def _moves(gradient: Any) -> bool:
-    return gradient is not None and bool(gradient.any())
 
 
 def void_parameters(model: Any) -> dict[str, str]:
@@ -40,11 +22,16 @@ def void_parameters(model: Any) -> dict[str, str]:
 
 def _void(model: Any) -> Iterator[tuple[str, str]]:
     for name, tensor in model.named_parameters():
-        if not bool(torch.isfinite(tensor).all()):
+        if not _is_finite(tensor):
             yield name, "NaN" if bool(torch.isnan(tensor).any()) else "infinities"
     for name, tensor in model.named_buffers():
         if bool(torch.isnan(tensor).any()):  # a mask is made of infinities
             yield name, "NaN"
+
+
+def _is_finite(tensor: Any) -> bool:
+    """Every entry is a number: so is then their sum, which takes no room of their size, unless it overflows."""
+    return bool(torch.isfinite(tensor.detach().sum())) or bool(torch.isfinite(tensor).all())
 
 
 def check_tensors(model: Any) -> None:

@@ -6,21 +6,27 @@ import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from initprobe.results import LayerStats, ModuleStats, OutputStats, Status, TensorStats, worst
+from initprobe.results import LayerStats, ModuleKind, ModuleStats, OutputStats, Status, TensorStats, worst
 from initprobe.summary import all_stats
-from initprobe.torch.grouping import Layer
-from initprobe.torch.kinds import fans
+from initprobe.torch import kinds
 from initprobe.torch.measure import Track
-from initprobe.torch.watch import Call, Watch
+from initprobe.torch.modules import ModuleCall
+from initprobe.torch.operations import Recorder
+from initprobe.torch.structure import Layer
 
 
 class Teller:
-    """Works out statistics once for each tensor, however many modules it belongs to, and all of them together."""
+    """Works out the statistics of all tensors of a result together, each once."""
 
-    def __init__(self, watch: Watch, draws: int) -> None:
-        self._draws = draws
-        statuses = _statuses(watch)
-        whole = [track for track in statuses if track.draws == draws]
+    def __init__(self, recorder: Recorder, layers: Sequence[Layer], draws: int) -> None:
+        self._draws, self._recorder = draws, recorder
+        self._layers = {layer.op.module: layer for layer in reversed(layers)}
+        parts = [(op.module, layer) for layer in reversed(layers) for op in (layer.activation, layer.norm) if op]
+        self._parts = dict(parts)
+        self._held = dict(recorder.model.named_modules())
+        statuses = _statuses(recorder)
+        wanted = _wanted(recorder.modules.calls, layers)
+        whole = [track for track in wanted if track.draws == draws]
         told = all_stats([track.sketch for track in whole], [statuses[track] for track in whole])
         self._told = dict(zip(whole, told, strict=True))
 
@@ -28,12 +34,11 @@ class Teller:
         """The statistics of a tensor; None for none, or one that was not there in every draw."""
         return None if track is None else self._told.get(track)
 
-    def layer(self, number: int, layer: Layer) -> LayerStats:
+    def layer(self, layer: Layer) -> LayerStats:
         """The record of a layer."""
-        call, absent = layer.call, _absent(self._draws)
-        fan_in, fan_out = fans(call.module) or (1, 1)
-        weight = self.stats(call.weight) or absent
-        gradient = self.stats(call.weight.gradient if call.weight else None) or absent
+        absent, op = _absent(self._draws), layer.op
+        weight = self.stats(op.weight) or absent
+        gradient = self.stats(op.weight.gradient if op.weight else None) or absent
         tensors = {
             "weight": weight,
             "preactivation": self.stats(layer.z) or absent,
@@ -43,18 +48,26 @@ class Teller:
         }
         output = self._output(layer)
         return LayerStats(
-            layer=number,
-            fan_in=fan_in,
-            fan_out=fan_out,
+            layer=layer.number,
+            fan_in=op.fans[0],
+            fan_out=op.fans[1],
             status=worst(one.status for one in (output, *tensors.values())),
             correlation=_mean_or_none(layer.z.correlations),
             gradient_to_weight_ratio=gradient.rms / weight.rms if weight.rms and gradient.rms is not None else None,
             output=output,
-            name=call.label,
-            kind=call.kind,
-            activation=type(layer.activation.module).__name__ if layer.activation else None,
+            name=layer.label,
+            kind=layer_kind(layer),
+            activation=self._class(layer),
             **tensors,
         )
+
+    def _class(self, layer: Layer) -> str | None:
+        """The class of the module that made h, or the function that did."""
+        if layer.activation is None:
+            return None
+        module = self._held.get(layer.activation.module.partition("#")[0])
+        is_one = module is not None and kinds.kind_of(module) == "activation"
+        return type(module).__name__ if is_one else layer.activation.name
 
     def _output(self, layer: Layer) -> OutputStats:
         stats, act = self.stats(layer.h) or _absent(self._draws), layer.activation
@@ -64,14 +77,16 @@ class Teller:
         return OutputStats(
             **dict(stats),
             saturated_fraction=act.saturated / layer.h.sketch.total if known.saturation else None,
-            dead_fraction=statistics.fmean(act.dead_fractions) if act.dead_fractions else None,
+            dead_fraction=statistics.fmean(act.dead) if act.dead else None,
         )
 
-    def module(self, call: Call, layer: int | None) -> ModuleStats:
-        """The record of a call; `layer` is the one it is a part of."""
-        sizes = fans(call.module)
+    def module(self, call: ModuleCall) -> ModuleStats:
+        """The record of a call of a module."""
         given, made = self._known(call.inputs), self._known(call.outputs)
-        weight, gradient = self.stats(call.weight), self.stats(call.weight.gradient if call.weight else None)
+        layer = self._layers.get(call.label)
+        owner = layer or self._parts.get(call.label)
+        weight = self.stats(self._weight(call))
+        gradient = self.stats(getattr(self._weight(call), "gradient", None))
         told = {
             "inputs": self._all(given),
             "outputs": self._all(made),
@@ -82,22 +97,46 @@ class Teller:
         return ModuleStats(
             name=call.name,
             call=call.number,
-            kind=call.kind,
+            kind=kinds.kind_of(call.module),
             type=type(call.module).__name__,
-            layer=layer,
-            fan_in=sizes[0] if sizes else None,
-            fan_out=sizes[1] if sizes else None,
+            layer=owner.number if owner else None,
+            fan_in=layer.op.fans[0] if layer else None,
+            fan_out=layer.op.fans[1] if layer else None,
             status=worst(one.status for one in there if one is not None),
             weight=weight,
             weight_gradient=gradient,
             **told,
         )
 
+    def _weight(self, call: ModuleCall) -> Track | None:
+        layer = self._layers.get(call.label)
+        if layer is not None:
+            return layer.op.weight
+        return self._recorder.parameters.get(f"{call.name}.weight".lstrip("."))
+
     def _known(self, tracks: Sequence[Track]) -> list[Track]:
         return [track for track in tracks if self.stats(track) is not None]
 
     def _all(self, tracks: Iterable[Track | None]) -> tuple[Any, ...]:
         return tuple(self.stats(track) for track in tracks)
+
+
+def layer_kind(layer: Layer) -> ModuleKind:
+    """What kind of product a layer is."""
+    name = layer.op.name
+    if layer.op.kind == "recurrence":
+        return "recurrence"
+    if layer.is_embedding:
+        return "embedding"
+    return "convolution" if name.startswith("conv") else "linear"
+
+
+def _wanted(calls: Sequence[ModuleCall], layers: Sequence[Layer]) -> list[Track]:
+    """Every track that a record shows, each once."""
+    shown = [track for layer in layers for track in (layer.op.weight, layer.z, layer.h) if track is not None]
+    shown += [track for call in calls for track in (*call.inputs, *call.outputs)]
+    shown += [track.gradient for track in shown if track.gradient is not None]
+    return list(dict.fromkeys(shown))
 
 
 def _mean_or_none(values: Sequence[float | None]) -> float | None:
@@ -113,44 +152,33 @@ def _absent(draws: int) -> TensorStats:
     )
 
 
-def _statuses(watch: Watch) -> dict[Track, Status]:
+def _statuses(recorder: Recorder) -> dict[Track, Status]:
     """What became of every tensor, in the order in which they came to be."""
-    found: dict[Track, Status] = {}
-    calls = [*watch.calls, *watch.uncalled]
-    for call in calls:
-        if call.weight is not None:
-            found[call.weight] = _status(call.weight)
-    forward = _unique([*(track for call in calls for track in (*call.inputs, *call.outputs)), *watch.results])
-    makers = {track: call for call in calls if call.is_layer for track in call.outputs}
-    found |= _course(forward, makers)
-    back = [track.gradient for track in reversed(forward) if track.gradient is not None]
-    back += [call.weight.gradient for call in reversed(calls) if call.weight and call.weight.gradient]
+    found = {track: _status(track) for track in recorder.parameters.values()}
+    makers = {op.output: op for op in recorder.operations if op.kind == "layer" and op.output is not None}
+    found |= _course(recorder.tracks, makers)
+    back = [track.gradient for track in reversed(recorder.tracks) if track.gradient is not None]
+    back += [track.gradient for track in recorder.parameters.values() if track.gradient is not None]
     return found | _course(back, {})
 
 
-def _course(way: Sequence[Track], makers: Mapping[Track, Call]) -> dict[Track, Status]:
+def _course(way: Sequence[Track], makers: Mapping[Track, Any]) -> dict[Track, Status]:
     """The statuses of tensors on the way from the first to the last."""
     found: dict[Track, Status] = {}
     before: set[Status] = set()
     last: Status = "ok"
     for track in way:
-        lost = last == "underflow" or _is_lost(track, makers)
+        lost = last == "underflow" or _is_lost(track, makers.get(track))
         last = found[track] = _status(track, before, lost)
         before.add(last)
     return found
 
 
-def _unique(tracks: Iterable[Track]) -> list[Track]:
-    """Each once, by number."""
-    return sorted(set(tracks), key=lambda track: track.number)
-
-
-def _is_lost(track: Track, makers: Mapping[Track, Call]) -> bool:
+def _is_lost(track: Track, op: Any) -> bool:
     """The product of a weight and an input, neither of them 0, is 0."""
-    call = makers.get(track)
-    if call is None or not call.inputs or call.weight is None or track.sketch.peak != 0:
+    if op is None or op.weight is None or op.given is None or track.sketch.peak != 0:
         return False
-    return call.inputs[0].sketch.peak > 0 and call.weight.sketch.peak > 0
+    return bool(op.given.sketch.peak > 0 and op.weight.sketch.peak > 0)
 
 
 def _status(track: Track, before: Collection[Status] = (), lost: bool = False) -> Status:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import re
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,9 +14,9 @@ import torch
 from initprobe.describe import shape_words
 from initprobe.numbers import short
 from initprobe.results import Description, LayerStats
-from initprobe.torch.grouping import Layer
-from initprobe.torch.kinds import SOFTMAXES
-from initprobe.torch.watch import Call, Watch
+from initprobe.torch.case import Case
+from initprobe.torch.operations import Recorder
+from initprobe.torch.structure import Layer
 
 THEORY_NOTE = "none: what an infinitely wide net would do is known of the nets of `initprobe run`, not of this model"
 _MOST_NAMES = 4
@@ -87,56 +87,46 @@ class Course:
     Attributes:
         differentiated: there was a way back.
         loss: where one was given.
-        gated: a parameter of the model's own is 0 and the first step changes it.
+        moved: whether the gradient of a parameter is anything but 0, by name; None without one.
         void: what is wrong with parameters that hold no numbers, by the name of their module.
     """
 
     differentiated: bool
     loss: float | None
-    gated: bool = False
+    moved: Mapping[str, bool | None] = field(default_factory=dict)
     void: Mapping[str, str] = field(default_factory=dict)
 
 
-def notes(layers: Sequence[Layer], watch: Watch, courses: Sequence[Course]) -> Iterator[str]:
-    """The loss, what could not be seen, and what to do."""
-    losses = [course.loss for course in courses if course.loss is not None]
-    if losses:
-        yield f"loss at the start: {statistics.fmean(losses):.4g}"
-    unseen = [_called(layer.call) for layer in layers if layer.unseen and not _meets_softmax(layer, watch.calls)]
-    if unseen:
-        yield (
-            f"no activation module follows {listed(unseen)}: h there is what the next module is given. Functional "
-            "calls (F.relu, x + y) are not seen; torch.fx can make modules of activations: --trace, or traced(model)"
-        )
-    if held := unjudged(watch.calls):
-        yield f"not judged: {listed(held)}"
-    if watch.uncalled:
-        names = [call.name for call in watch.uncalled]
-        yield f"never called as a module, so only the weights are known: {listed(names)}"
-    if not all(course.differentiated for course in courses):
+def notes(case: Case) -> Iterator[str]:
+    """The loss, tied weights, and what could not be seen."""
+    if case.loss is not None:
+        yield f"loss at the start: {case.loss:.4g}{_chance(case)}"
+    tied = _tied(case.model)
+    if tied:
+        yield f"one parameter under several names: {listed(tied)}"
+    if not case.differentiated:
         yield "no way leads back from the output to what asks for a gradient, so there are none"
 
 
-def _called(call: Call) -> str:
-    """A module's name; that of its class for a model that is one module."""
-    return call.label or type(call.module).__name__
+def _chance(case: Case) -> str:
+    """What knowing nothing of a sample costs, where the loss tells classes apart."""
+    classes = max((op.facts.get("classes", 0.0) for op in case.operations if op.kind == "loss"), default=0.0)
+    return f", chance ln {classes:.0f} = {math.log(classes):.4g}" if classes > 1 else ""
 
 
-def _meets_softmax(layer: Layer, calls: Sequence[Call]) -> bool:
-    """What makes h of z is a module, though none that works entry by entry: no tracing shows more."""
-    makers = (call for call in calls if layer.h in call.outputs)
-    return any(layer.z in call.inputs and isinstance(call.module, SOFTMAXES) for call in makers)
+def _tied(model: Any) -> list[str]:
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [" = ".join(group) for group in names.values() if len(group) > 1]
 
 
-def unjudged(calls: Sequence[Call]) -> list[str]:
-    """Modules that hold weights and are no layers, as recurrences, embeddings and products of complex numbers are."""
-    held = [
-        call
-        for call in calls
-        if not call.is_layer and call.kind != "normalisation" and call.kind != "activation"
-        if any(parameter.ndim > 1 for parameter in call.module.parameters())
-    ]
-    return list(dict.fromkeys(f"{call.name or 'the model'} ({type(call.module).__name__})" for call in held))
+def no_layers(recorder: Recorder) -> str:
+    """Why there is nothing to judge."""
+    held = [f"{name} ({', '.join(sorted(roles))})" for name, roles in recorder.roles.items()]
+    if held:
+        return f"{listed(held)}: not judged; no product of real weights with the input was seen"
+    return "the model uses no weights on its input, so there is no layer to speak of"
 
 
 def listed(names: Sequence[str]) -> str:

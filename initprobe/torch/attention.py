@@ -1,0 +1,48 @@
+"""What attention attends to: the spread of its logits, and the entropy of its weights, from a part of the rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+_ROWS = 512
+_MASKED = -1e4
+
+
+def logits_of(logits: Any) -> dict[str, float]:
+    """Of rows of logits, masked entries left out: `std` about a row's mean, and `entropy` as a share of the largest.
+
+    `keys` is how many entries a row has on average.
+    """
+    rows = logits.detach().reshape(-1, logits.shape[-1]) if logits.ndim else logits.detach().reshape(1, 1)
+    rows = rows[:: max(len(rows) // _ROWS, 1)].double()
+    seen = torch.isfinite(rows) & (rows > _MASKED)
+    count = seen.sum(-1)
+    rows, seen, count = rows[count > 1], seen[count > 1], count[count > 1].double()
+    if not len(rows):
+        return {}
+    plain = rows.where(seen, 0.0)
+    mean = plain.sum(-1, keepdim=True) / count[:, None]
+    std = ((plain - mean).where(seen, 0.0).square().sum() / count.sum()).sqrt()
+    weights = rows.masked_fill(~seen, -math.inf).softmax(-1)
+    entropy = -(weights * weights.clamp_min(1e-300).log()).sum(-1) / count.log()
+    return {"std": float(std), "entropy": float(entropy.mean()), "keys": float(count.mean())}
+
+
+def attended(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, float]:
+    """The same of a fused attention, whose logits are made again for the first sample."""
+    named = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
+    query, key = (named[name].detach()[:1].float() for name in ("query", "key"))
+    if query.ndim == 4 and key.shape[1] != query.shape[1]:
+        key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
+    scale = kwargs.get("scale") or 1 / math.sqrt(query.shape[-1])
+    logits = query @ key.transpose(-1, -2) * scale
+    mask = named.get("attn_mask")
+    if named.get("is_causal"):
+        logits = logits.masked_fill(~torch.ones_like(logits, dtype=torch.bool).tril(), -math.inf)
+    elif mask is not None:
+        part = mask.detach()[:1] if mask.ndim == logits.ndim else mask.detach()
+        logits = logits.masked_fill(~part, -math.inf) if part.dtype == torch.bool else logits + part
+    return logits_of(logits)

@@ -1,0 +1,134 @@
+"""`--loss` and `--labels`: a loss between what a model gives and labels, from the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from initprobe.errors import ConfigError, InputError
+from initprobe.inputs import SUFFIXES, read_array, read_table
+from initprobe.losses import LOSSES
+from initprobe.torch import words
+from initprobe.torch.given import Shape, as_tensor
+from initprobe.torch.theirs import found
+
+_WANTED = "cross-entropy, mse or PACKAGE.MODULE:FUNCTION of the model's output"
+
+
+class LabelLoss:
+    """A loss of the first real tensor of the output, called `logits` if it has names.
+
+    Classes are its last axis, or its second where the labels say so, as in `torch.nn.functional.cross_entropy`.
+
+    Attributes:
+        name: `cross-entropy` or `mse`.
+        labels: whole numbers, or for mse the targets; None to draw them: classes, or N(0, 1) targets.
+        seed: of the labels that are drawn.
+    """
+
+    def __init__(self, name: str, labels: Any, seed: int) -> None:
+        self.name, self.labels, self.seed = name, labels, seed
+        self.__name__ = name
+
+    def __call__(self, output: Any) -> Any:
+        logits = _logits(output)
+        return self._squared(logits) if self.name == "mse" else self._cross_entropy(logits)
+
+    def _generator(self) -> Any:
+        return torch.Generator().manual_seed(self.seed)
+
+    def _cross_entropy(self, logits: Any) -> Any:
+        if logits.ndim < 2 or logits.shape[-1] < 2:
+            raise ConfigError(
+                f"--loss cross-entropy needs logits, (samples, classes), not {words.input_words([logits])}"
+            )
+        axis = self._axis(logits)
+        shape = [size for place, size in enumerate(logits.shape) if place != axis]
+        labels, classes = self.labels, logits.shape[axis]
+        if labels is None:
+            labels = torch.randint(0, classes, shape, generator=self._generator())
+        if list(labels.shape) != shape or int(labels.min()) < 0 or int(labels.max()) >= classes:
+            given, wanted = words.input_words([labels]), " x ".join(map(str, shape))
+            raise ConfigError(
+                f"--labels: {given} of {int(labels.min())} to {int(labels.max())} do not fit logits of "
+                f"{words.input_words([logits])}; give {wanted} of 0 to {classes - 1}"
+            )
+        return F.cross_entropy(logits.movedim(axis, -1).reshape(-1, classes), labels.reshape(-1).to(logits.device))
+
+    def _axis(self, logits: Any) -> int:
+        """Of the classes: second if the labels fit that alone, or without labels for images; else last."""
+        second = [logits.shape[0], *logits.shape[2:]]
+        if self.labels is None:
+            return 1 if logits.ndim == 4 else logits.ndim - 1
+        fits_last = list(self.labels.shape) == list(logits.shape[:-1])
+        return 1 if list(self.labels.shape) == second and not fits_last else logits.ndim - 1
+
+    def _squared(self, output: Any) -> Any:
+        targets = self.labels
+        if targets is None:
+            targets = torch.randn(output.shape, generator=self._generator())
+        if targets.shape != output.shape:
+            if targets.numel() != output.numel():
+                raise ConfigError(
+                    f"--labels: {words.input_words([targets])} do not fit an output of {words.input_words([output])}"
+                )
+            targets = targets.reshape(output.shape)
+        return F.mse_loss(output, targets.to(output.device, output.dtype))
+
+
+def _logits(output: Any) -> Any:
+    """The tensor that a loss looks at."""
+    if isinstance(output, torch.Tensor):
+        return output
+    if isinstance(output, Mapping):
+        output = [output["logits"]] if "logits" in output else list(output.values())
+    held = output if isinstance(output, list | tuple) else []
+    first = next((one for one in held if isinstance(one, torch.Tensor) and one.is_floating_point()), None)
+    if first is None:
+        raise ConfigError(f"--loss: the model gives a {type(output).__name__} without a tensor of real numbers")
+    return first
+
+
+def named_loss(text: str | None, labels: str | None, seed: int) -> Any:
+    """The loss that `--loss` and `--labels` name; None without.
+
+    Raises:
+        ConfigError: no such loss, or labels without one.
+        InputError: the labels cannot be read.
+    """
+    if text is None:
+        if labels is not None:
+            raise ConfigError("--labels belong to a loss: add --loss cross-entropy")
+        return None
+    if ":" not in text:
+        name = LOSSES[text].name
+        return LabelLoss(name, None if labels is None else _labels(labels, name), seed)
+    if labels is not None:
+        raise ConfigError(f"--labels go with --loss cross-entropy or mse; {text} knows its own")
+    function = found(text, _WANTED)
+    if not callable(function):
+        raise ConfigError(f"--loss {text} is of type {type(function).__name__}; name a function of the model's output")
+    return function
+
+
+def _labels(text: str, name: str) -> Any:
+    """A file, or whole numbers that are drawn, as in `64:0..9`."""
+    file = Path(text)
+    if file.suffix.lower() not in SUFFIXES and not file.is_file():
+        shape = Shape.parse(text, "--labels")
+        if shape.bounds is None:
+            raise ConfigError(f"--labels: {text!r} has no range; write {text}:0..9, or name a file")
+        return shape.drawn(torch.Generator().manual_seed(1), torch.float32)
+    table = read_table(file, "float64") if file.suffix.lower() == ".csv" else read_array(file, "y")
+    held = as_tensor(text, table, torch.float32, named=False)
+    if name == "mse":
+        return held.to(torch.float32)
+    if held.is_floating_point():
+        if bool((held != held.round()).any()):
+            raise InputError(f"{text}: holds fractions; classes are 0, 1, 2, ...")
+        held = held.to(torch.int64)
+    return held.squeeze(-1) if held.ndim > 1 and held.shape[-1] == 1 else held

@@ -1,0 +1,96 @@
+"""What the verdict says of planted bugs and of sick nets: `python tests/zoo/planted_run.py [WORD]`."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from planted import BUGS, SICK, Bug
+from torch import nn
+
+from initprobe.torch import probe
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one planted bug.
+
+    Attributes:
+        located: a finding above info names its place.
+        caused: a finding above info is one of its rules.
+        healed: the line that was printed leaves nothing above info; None without a line.
+        words: what was found, and what became of the fix.
+    """
+
+    located: bool
+    caused: bool
+    healed: bool | None
+    words: str
+
+
+def alarms(result: Any) -> list[Any]:
+    """Findings above info."""
+    return [one for one in result.diagnosis if one.severity != "info"]
+
+
+def examine(bug: Bug, seed: int = 0) -> Outcome:
+    """Probe, look for the place and the cause, run the fix, probe again."""
+    torch.manual_seed(seed)
+    model, x = bug.make()
+    found = alarms(probe(model, x, threads=1, **bug.options))
+    words = [f"{one.severity} {one.rule} {one.module}: {one.evidence}" for one in found]
+    right = [one for one in found if one.rule in bug.rules]
+    located = any(not bug.modules or _place(one.module) in bug.modules for one in right or found)
+    healed, after = _healed(bug, model, x, next((one.fix for one in right or found if one.fix), None))
+    return Outcome(located, bool(right), healed, "\n".join([*words, *after]))
+
+
+def _place(module: str | None) -> str:
+    """Without the number of the call, and without the parameter's own name."""
+    return (module or "").partition("#")[0]
+
+
+def _healed(bug: Bug, model: Any, x: Any, fix: str | None) -> tuple[bool | None, list[str]]:
+    if fix is None:
+        return None, ["no fix"]
+    held = {"model": model, "torch": torch, "nn": nn, "x": x}
+    try:
+        exec(fix, held)
+    except Exception as error:  # a line that cannot be run heals nothing
+        return False, [f"fix: {fix}", f"fix fails: {error!r}"]
+    again = probe(held["model"], held["x"], threads=1, **bug.options)
+    left = [f"left: {one.severity} {one.rule} {one.module}: {one.evidence}" for one in alarms(again)]
+    return not left, [f"fix: {fix}", *left]
+
+
+def main(word: str = "") -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    held = [_told(bug) for bug in BUGS if word in bug.name]
+    whole = sum(one.located and one.caused for one in held)
+    print(f"{len(held)} bugs: {whole} with layer and cause, {sum(bool(one.healed) for one in held)} healed")
+    for name, make in SICK.items():
+        if word in name:
+            torch.manual_seed(0)
+            rules = [f"{one.severity} {one.rule} {one.module}" for one in alarms(probe(*make(), threads=1))]
+            print(f"{'found ' if rules else 'MISSED'} sick {name}: {', '.join(rules)}", flush=True)
+
+
+def _told(bug: Bug) -> Outcome:
+    started = time.perf_counter()
+    try:
+        one = examine(bug)
+    except Exception as error:
+        one = Outcome(False, False, None, f"{type(error).__name__}: {error}")
+    marks = f"located {one.located!s:5} caused {one.caused!s:5} healed {one.healed!s:5}"
+    print(f"{marks} {time.perf_counter() - started:5.1f} s  {bug.name}")
+    print("\n".join(f"      {line}" for line in one.words.splitlines()), flush=True)
+    return one
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])
