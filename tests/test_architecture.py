@@ -40,6 +40,7 @@ INSIDE = {
     "reports": [
         "binning",
         "blocks",
+        "captions",
         "strips",
         "words",
         "names",
