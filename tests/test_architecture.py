@@ -156,6 +156,7 @@ HOMES = {
     "click": ["cli/"],
     "rich": ["cli/", "reports/console.py", "reports/elision.py", "reports/tables.py", "reports/sweep_table.py"],
     "matplotlib": [
+        "reports/captions",
         "reports/figures.py",
         "reports/charts.py",
         "reports/spectra.py",
