@@ -40,6 +40,7 @@ INSIDE = {
     "reports": [
         "binning",
         "blocks",
+        "captions",
         "strips",
         "words",
         "names",
@@ -156,6 +157,7 @@ HOMES = {
     "click": ["cli/"],
     "rich": ["cli/", "reports/console.py", "reports/elision.py", "reports/tables.py", "reports/sweep_table.py"],
     "matplotlib": [
+        "reports/captions",
         "reports/figures.py",
         "reports/charts.py",
         "reports/spectra.py",

@@ -70,7 +70,7 @@ def draw(result: ProbeResult, kind: str) -> Figure:
     """
     drawers: dict[str, Callable[[ProbeResult], Figure]] = {
         "summary": _summary,
-        "output": lambda r: _strip_alone(r, output_strip(r), _output_label(r), BLUE),
+        "output": lambda r: _strip_alone(r, output_strip(r), _OUTPUT, BLUE),
         "gradient": lambda r: _strip_alone(r, gradient_strip(r), _GRADIENT, ORANGE),
         "depth": _depth_alone,
         "fitting": _fitting,
@@ -174,11 +174,6 @@ def blank_figure(width: float, height: float) -> Picture:
     return figure
 
 
-def _output_label(result: ProbeResult) -> str:
-    has_theory = any(layer.theory is not None for layer in result.layers)
-    return f"{_OUTPUT}; line: theory" if has_theory else _OUTPUT
-
-
 def _titled(figure: Figure, result: ProbeResult) -> None:
     words = result.description
     centred(figure, 0.28, words.title, fontsize=14, weight="bold")
@@ -188,7 +183,7 @@ def _titled(figure: Figure, result: ProbeResult) -> None:
 def _summary(result: ProbeResult) -> Figure:
     figure = blank_figure(13, 9.4)
     _titled(figure, result)
-    _draw_strip(figure.add_axes((0.06, 0.685, 0.925, 0.195)), output_strip(result), _output_label(result), BLUE)
+    _draw_strip(figure.add_axes((0.06, 0.685, 0.925, 0.195)), output_strip(result), _OUTPUT, BLUE)
     _draw_strip(figure.add_axes((0.06, 0.39, 0.925, 0.195)), gradient_strip(result), _GRADIENT, ORANGE)
     _draw_profiles(figure.add_axes((0.06, 0.065, 0.925, 0.245)), result)
     return figure
