@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from initprobe import ProbeConfig, run
+from initprobe.errors import ConfigError
 from initprobe.sweep import runs
 from initprobe.sweep.pool import Workers
 from initprobe.sweep.runs import Run
@@ -276,3 +277,12 @@ def test_results_of_an_earlier_revision_are_run_again_and_said(initprobe, tmp_pa
     assert "of them done" not in out.err
     assert out.out.startswith("3 runs: ") and initprobe("results", path).out == out.out  # not counted twice
     assert "3 of them done" in initprobe(*args).err
+
+
+def test_a_store_whose_name_is_not_utf8_has_its_lock_too(tmp_path):
+    path = tmp_path / "\udcff.db"
+    with open_store(path) as store:
+        assert list(store.rows()) == []
+        (tmp_path / "again.db").hardlink_to(path)
+        with pytest.raises(ConfigError, match="writes to it"), open_store(tmp_path / "again.db"):
+            pass

@@ -29,7 +29,7 @@ _NUMBERS = ("q", "slope", "chi_1", "correlation", "xi_q", "xi_c", "xi_gradient")
     help="std of weights x sqrt(fan_in).  [default: 0.5..3, and further if marks lie there]",
 )
 @click.option("--sigma-b", metavar="A..B", help="std of biases.  [default: 0..1, and further if marks lie there]")
-@click.option("--size", type=click.IntRange(2, 1000), default=150, show_default=True, metavar="N", help="Cells a side.")
+@click.option("--size", type=click.IntRange(2, 400), default=150, show_default=True, metavar="N", help="Cells a side.")
 @click.option("--layers", type=_LAYERS, default=10, show_default=True, metavar="N", help="Depth of your net.")
 @click.option("--mark", "marks", multiple=True, metavar="NAME[:...]", help="Drop an initializer on it; repeatable.")
 @click.option("--width", type=_UNITS, default=500, show_default=True, metavar="N", help="Width for --mark.")

@@ -51,20 +51,29 @@ def claim(connection: sqlite3.Connection, path: Path, beside: Path) -> None:
         connection.execute(_GUARD)
         guard = connection.execute("SELECT lock, inode FROM guard").fetchone()
         # A copy of a store, whose inode is another, has no part in the lock.
-        if guard and guard[1] == inode and guard[0] != str(beside) and _is_held(guard[0]):
+        if guard and guard[1] == inode and guard[0] != _stored(beside) and _is_held(guard[0]):
             raise _taken(path)
         words = f"process {os.getpid()} on {platform.node()}"
         connection.execute("INSERT OR REPLACE INTO owner VALUES (1, ?)", (words,))
-        connection.execute("INSERT OR REPLACE INTO guard VALUES (1, ?, ?)", (str(beside), inode))
+        connection.execute("INSERT OR REPLACE INTO guard VALUES (1, ?, ?)", (_stored(beside), inode))
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
 
 
+def _stored(path: Path) -> str | bytes:
+    """A path as the store holds it: as text, or as bytes where the name is not UTF-8."""
+    try:
+        return str(path).encode().decode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+
+
 def _is_held(lock: object) -> bool:
     """Whether a process has that lock; not where the store names a file that can be none."""
-    path = Path(lock) if isinstance(lock, str) and "\0" not in lock else Path()
+    name = os.fsdecode(lock) if isinstance(lock, str | bytes) else ""
+    path = Path() if "\0" in name else Path(name)
     try:
         if not (path.is_absolute() and path.name.startswith(".") and path.suffix == ".lock" and path.is_file()):
             return False
