@@ -28,6 +28,7 @@ INSIDE = {
         "workers",
         "products",
         "sketch",
+        "few",
         "distribution",
         "record",
         "outer",

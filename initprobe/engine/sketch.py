@@ -361,6 +361,13 @@ class Sketch:
         first, self.centre = self.centre is None, self._chosen_centre(total)
         self._add_counts(recount(self.centre) if first and self.centre else counted)
 
+    def note(self, total: Moments, low: float, high: float, zeros: int) -> None:
+        """Take all of a tensor but its counts, which are then to be of its entries less the centre."""
+        self.by_draw[-1] = self.by_draw[-1].merged(total)
+        self._note_range(low, high, 0)
+        self.zeros += zeros
+        self.centre = self._chosen_centre(total)
+
     def _note_range(self, low: float, high: float, exponent: int) -> None:
         self.low, self.high = min(self.low, _ldexp(low, exponent)), max(self.high, _ldexp(high, exponent))
         peak = max(-low, high)
@@ -420,23 +427,7 @@ class Sketch:
         return max(-self.low, self.high)
 
 
-def add_few(sketch: Sketch, row: Array) -> bool:
-    """Add a tensor of few entries, whose buckets are found by sorting; False for one that takes the long way.
-
-    That is one with entries that are not finite, or whose squares leave the range of float64.
-    """
-    low, high = float(row.min()), float(row.max())
+def is_plain(low: float, high: float) -> bool:
+    """Entries between these are finite, and their squares in the range of float64."""
     peak = max(-low, high)
-    if not (math.isfinite(low) and math.isfinite(high)) or not (peak == 0 or _SAFE_LOW < peak < _SAFE_HIGH):
-        return False
-    wide = row.astype(np.float64)
-    mean = float(wide.mean())
-    wide -= mean
-    total = Moments(row.size, mean, float(np.dot(wide, wide)))
-    sketch.by_draw[-1] = sketch.by_draw[-1].merged(total)
-    sketch._note_range(low, high, 0)
-    sketch.zeros += int(np.count_nonzero(row == 0))
-    sketch.centre = sketch._chosen_centre(total)
-    about = row - row.dtype.type(sketch.centre) if sketch.centre else row
-    sketch.add_keys(about.view(sketch.grid.pattern) >> sketch.grid.shift)
-    return True
+    return math.isfinite(low) and math.isfinite(high) and (peak == 0 or _SAFE_LOW < peak < _SAFE_HIGH)

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from initprobe.engine.few import add_many
 from initprobe.engine.record import Directions, directions
-from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, add_few, count, tally
+from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, count, tally
 from initprobe.engine.workers import Workers, cached, row_blocks
 from initprobe.torch import on_device
 
@@ -24,6 +25,7 @@ Array = npt.NDArray[Any]
 _CACHED_ENTRIES = 1 << 17
 _TOGETHER = 64
 _FEW_ENTRIES = 1 << 12  # that are sorted sooner than counted in a table of every bucket
+_MOST_WAITING = 1 << 18  # entries of small tensors that are kept until they are counted together
 
 
 def is_measured(tensor: Any) -> bool:
@@ -74,42 +76,49 @@ class Track:
         bits = FINE if fine and dtype == np.float32 else COARSE
         return cls(number, tuple(tensor.shape), torch.finfo(tensor.dtype).tiny, Sketch(dtype, bits))
 
-    def add(self, tensor: Any, workers: Workers, cosines: bool = False) -> None:
-        """Take the statistics of the tensor of one more draw."""
+    def add(self, tensor: Any, few: Few, cosines: bool = False) -> None:
+        """Take the statistics of the tensor of one more draw; those of a small one when `few` is emptied."""
+        few.settle(self)
         self.shape = tuple(tensor.shape)
         self.sketch.begin_draw()
         if tensor.is_cuda:
             self._add_there(tensor.detach(), cosines)
             return
         array = array_of(tensor)
-        if cosines and array.ndim > 1:
-            self._add_rows(array.reshape(len(array), -1), workers)
+        rows = array.reshape(len(array), -1) if cosines and array.ndim > 1 else array.reshape(-1)
+        if rows.size <= _FEW_ENTRIES:
+            few.keep(self, rows)
         else:
-            self._add_flat(array.reshape(-1), workers)
+            self.add_now(rows, few.workers)
 
-    def add_gradient(self, gradient: Any, workers: Workers) -> None:
+    def add_now(self, rows: Array, workers: Workers) -> None:
+        """Take the statistics of an array; of one in rows their cosines too."""
+        if rows.ndim > 1:
+            self._add_rows(rows, workers)
+        else:
+            self._add_flat(rows, workers)
+
+    def add_cosine(self, rows: Array) -> None:
+        """The mean cosine of few rows."""
+        summed = Directions()
+        summed.add(directions(rows))
+        self.correlations.append(summed.mean_cosine())
+
+    def add_gradient(self, gradient: Any, few: Few) -> None:
         """Take the statistics of the gradient of one more draw; a fused operation may leave it undefined, None."""
         if gradient is None:
             return
         if self.gradient is None:
             self.gradient = Track.like(gradient, self.number, fine=False)
-        self.gradient.add(gradient, workers)
+        self.gradient.add(gradient, few)
 
     def _add_flat(self, entries: Array, workers: Workers) -> None:
-        if entries.size <= _FEW_ENTRIES and add_few(self.sketch, entries):
-            return
         blocks = flat_blocks(entries.size)
         for first in range(0, len(blocks), _TOGETHER):  # the tables of a large weight's blocks would take as much as it
             some = blocks[first : first + _TOGETHER]
             self._merge(entries, some, workers.map(lambda part: self._tally(entries[part]), some), workers)
 
     def _add_rows(self, rows: Array, workers: Workers) -> None:
-        if rows.size <= _FEW_ENTRIES and add_few(self.sketch, rows.reshape(-1)):
-            summed = Directions()
-            summed.add(directions(rows))
-            self.correlations.append(summed.mean_cosine())
-            return
-
         def work(block: slice) -> list[tuple[Tally, Array, int]]:
             return [self._tally_rows(rows[part]) for part in cached(block, rows.shape[1])]
 
@@ -167,3 +176,39 @@ class Track:
     def entries(self) -> int:
         """Entries of the tensor in one draw."""
         return math.prod(self.shape)
+
+
+class Few:
+    """Small tensors that wait to be counted together, as copies: what a pass made may be overwritten or go."""
+
+    def __init__(self, workers: Workers) -> None:
+        self.workers = workers
+        self._waiting: dict[tuple[Any, ...], list[tuple[Track, Array]]] = {}
+        self._entries = 0
+        self._tracks: set[Track] = set()
+
+    def settle(self, track: Track) -> None:
+        """A tensor that comes again is not to wait twice."""
+        if track in self._tracks:
+            self.empty()
+
+    def keep(self, track: Track, rows: Array) -> None:
+        """Put off a tensor's statistics, until there are many or they are asked for."""
+        alike = rows.size, rows.dtype, track.sketch.bits
+        self._waiting.setdefault(alike, []).append((track, rows.copy()))
+        self._tracks.add(track)
+        self._entries += rows.size
+        if self._entries >= _MOST_WAITING:
+            self.empty()
+
+    def empty(self) -> None:
+        """Take the statistics of all that waits."""
+        waiting, self._waiting, self._tracks, self._entries = self._waiting, {}, set(), 0
+        for kept in waiting.values():
+            stack = np.stack([rows.reshape(-1) for _, rows in kept])
+            added = add_many([track.sketch for track, _ in kept], stack)
+            for (track, rows), fits in zip(kept, added, strict=True):
+                if not fits:
+                    track.add_now(rows, self.workers)
+                elif rows.ndim > 1:
+                    track.add_cosine(rows)

@@ -24,7 +24,7 @@ from initprobe.torch.attention import attended, logits_of
 from initprobe.torch.calls import Call, is_reduced, kind_of_call, version_of
 from initprobe.torch.fans import fans_of
 from initprobe.torch.graph import Operation, OperationKind, Signal, Value, tensors_in
-from initprobe.torch.measure import Track, is_measured
+from initprobe.torch.measure import Few, Track, is_measured
 from initprobe.torch.modules import Modules
 from initprobe.torch.recurrence import gates_of
 from initprobe.torch.units import axis_after, axis_of, dead_share, saturated_entries
@@ -63,7 +63,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         self.parameters: dict[str, Track] = {}
         self.results: list[Signal] = []
         self.tracks: list[Track] = []
-        self.model, self.workers = model, workers
+        self.model, self._few = model, Few(workers)
         self._names: dict[int, str] = {}
         self._aliases: dict[str, list[str]] = {}
         self._lent: list[Any] = []
@@ -104,6 +104,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             self._is_other()
         found = [self.value(tensor).signal for tensor in given]
         self.results = [signal for signal in found if signal is not None]
+        self._few.empty()
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -221,7 +222,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         if track is None:
             track = self.parameters[name] = Track.like(tensor, -1, fine=False)
         if track.draws < self._draw:
-            track.add(tensor, self.workers)
+            track.add(tensor, self._few)
         return track
 
     def _look(self, op: Operation, call: Call, tensor: Any) -> None:
@@ -283,9 +284,9 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         track = self.tracks[self._track_place - 1]
         if track.draws >= self._draw:
             self._is_other()
-        track.add(tensor, self.workers, cosines)
+        track.add(tensor, self._few, cosines)
         if tensor.requires_grad:
-            handle = tensor.register_hook(lambda gradient: track.add_gradient(gradient, self.workers))
+            handle = tensor.register_hook(lambda gradient: track.add_gradient(gradient, self._few))
             if tensor.is_leaf:  # hooks of what a pass made go with it
                 self._lent.append(handle)
         return track
@@ -318,7 +319,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         for name, track in self.parameters.items():
             gradient = gradients.get(name)
             if gradient is not None:
-                track.add_gradient(gradient, self.workers)
+                track.add_gradient(gradient, self._few)
+        self._few.empty()
 
 
 @lru_cache(maxsize=32)
