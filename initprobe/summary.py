@@ -217,6 +217,8 @@ _NO_SHAPE: dict[str, Any] = dict.fromkeys(
 
 def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
     """Averages over draws, as fields of `TensorStats`."""
+    if len(by_draw) == 1:
+        return _moments_of_one(by_draw[0])
     by_draw_variance = [_representable(m.variance, m.squares) for m in by_draw]
     variances = [v for v in by_draw_variance if v is not None]
     complete = len(variances) == len(by_draw)
@@ -230,6 +232,20 @@ def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
         "variance_by_draw": tuple(by_draw_variance),
         "std": None if variance is None else math.sqrt(variance),
         "rms": _representable(math.sqrt(square), max(abs(m.mean) + m.squares for m in by_draw)),
+    }
+
+
+def _moments_of_one(draw: Moments) -> dict[str, Any]:
+    """The same of one draw, as most have, in fewer steps."""
+    variance, log10 = _representable(draw.variance, draw.squares), draw.log10_variance
+    return {
+        "mean": _finite(draw.true_mean + 0.0),  # as in a sum, there is no -0
+        "variance": variance,
+        "variance_sd": None,
+        "variance_log10": None if log10 == -math.inf else log10,
+        "variance_by_draw": (variance,),
+        "std": None if variance is None else math.sqrt(variance),
+        "rms": _representable(math.sqrt(draw.mean_square), abs(draw.mean) + draw.squares),
     }
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -78,41 +79,46 @@ class _Curves:
         # subnormal number is divided by another is no number.
         octave = np.frexp(np.maximum(-self.low, self.high))[1]
         self._unit = np.ldexp(1.0, np.clip(octave, -_FARTHEST, _FARTHEST))
-        self._points = [_points(*each) for each in zip(sketches, self._unit[:, 0].tolist(), strict=True)]
+        ends = np.cumsum([len(sketch.keys) for sketch in sketches])
+        self._parts = [slice(2 * a, 2 * b) for a, b in pairwise([0, *ends.tolist()])]
+        self._points = _points(sketches, self._unit[:, 0], ends)
         # Counts go on from sketch to sketch.
         upto = np.cumsum(np.concatenate([sketch.counts for sketch in sketches]), dtype=np.int64)
-        cumulative = np.zeros(2 * len(upto))
-        cumulative[1::2], cumulative[2::2] = upto, upto[:-1]
-        self._counts = np.split(cumulative, np.cumsum([len(own) for own in self._points])[:-1])
-        self._before, ends = np.array([(counts[0], counts[-1]) for counts in self._counts]).T
-        self.totals = ends - self._before
+        self._counts = np.zeros(2 * len(upto))
+        self._counts[1::2], self._counts[2::2] = upto, upto[:-1]
+        self._before = self._counts[[part.start for part in self._parts]]
+        self.totals = self._counts[[part.stop - 1 for part in self._parts]] - self._before
 
     def read(self, values: Array, shares: Array) -> tuple[Array, Array]:
         """Entries at or below values of each sketch's own, `(sketches, values)`; and values below which shares lie."""
         ranks = self._before[:, None] + self.totals[:, None] * shares
         below, reached = np.empty_like(values), np.empty_like(ranks)
-        rows = zip(values / self._unit, ranks, self._points, self._counts, strict=True)
-        for index, (places, own_ranks, points, counts) in enumerate(rows):
+        rows = zip(values / self._unit, ranks, self._parts, strict=True)
+        for index, (places, own_ranks, part) in enumerate(rows):
+            points, counts = self._points[part], self._counts[part]
             below[index] = np.interp(places, points, counts)
             reached[index] = np.interp(own_ranks, counts, points)
         return below - self._before[:, None], reached * self._unit
 
 
-def _points(sketch: Sketch, unit: float) -> Array:
-    """Lowest and highest value of each occupied bucket, one after the other, within the range of the sketch.
+def _points(sketches: Sequence[Sketch], units: Array, ends: Array) -> Array:
+    """Lowest and highest value of each occupied bucket, one after the other, within the range of its sketch.
 
     Those beside 0 are at 0 where they hold exact zeros and nothing else.
     """
-    points = _edges(sketch.grid).take(sketch.keys, axis=0)
-    if sketch.centre:
-        points += sketch.centre
-    elif sketch.zeros:
-        beside = sketch.keys % (sketch.grid.size // 2) == 0
-        if sketch.counts[beside].sum() == sketch.zeros:
-            points[beside] = 0.0
-    for bucket in (points[0], points[-1]):  # they ascend, so that no other reaches beyond the range
-        bucket.clip(sketch.low, sketch.high, out=bucket)
-    points /= unit
+    points = np.concatenate([_edges(sketch.grid).take(sketch.keys, axis=0) for sketch in sketches])
+    starts = np.concatenate(([0], ends[:-1]))
+    for sketch, start, end in zip(sketches, starts.tolist(), ends.tolist(), strict=True):
+        if sketch.centre:
+            points[start:end] += sketch.centre
+        elif sketch.zeros:
+            beside = sketch.keys % (sketch.grid.size // 2) == 0
+            if sketch.counts[beside].sum() == sketch.zeros:
+                points[start:end][beside] = 0.0
+    low, high = np.array([(sketch.low, sketch.high) for sketch in sketches]).T[:, :, None]
+    for places in (starts, ends - 1):  # they ascend, so that no other reaches beyond the range
+        points[places] = points[places].clip(low, high)
+    points /= np.repeat(units, np.diff(ends, prepend=0))[:, None]
     return points.ravel()
 
 

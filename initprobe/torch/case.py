@@ -272,6 +272,9 @@ def sustained(profile: Sequence[float], sign: int, least: int = 2) -> Trend | No
     values = np.asarray(profile, dtype=float) * sign
     best: tuple[float, int, int] = (0.0, 0, 0)
     for steps in range(least, len(values)):
+        # A part keeps up no more than it rises, so most need no closer look; rounding is far below the margin.
+        if not np.fmax.reduce(values[steps:] - values[:-steps]) * (1 + 1e-9) > best[0]:
+            continue
         found = _steady(values, steps)
         place = int(np.argmax(found)) if len(found) else 0
         if len(found) and found[place] > best[0]:
