@@ -45,7 +45,7 @@ _SIZES = 8
 _CONCENTRATED = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Moments:
     """Count, mean and sum of squared deviations, the last two in units of `2^exponent` and `4^exponent`."""
 
@@ -297,7 +297,7 @@ def _zeros(block: Array, counts: Array, centre: float) -> int:
     return int(np.count_nonzero(block == 0)) if may_hold_zeros else 0
 
 
-@dataclass
+@dataclass(slots=True)
 class Sketch:
     """The statistics of one tensor over blocks, batches and draws; mutable.
 
@@ -324,6 +324,7 @@ class Sketch:
     huge: bool = False
     keys: Array = field(default_factory=lambda: np.empty(0, np.uint32))
     counts: Array = field(default_factory=lambda: np.empty(0, np.uint8))
+    grid: Grid = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.grid = grid_of(self.dtype, self.bits)

@@ -27,7 +27,7 @@ from initprobe.torch.guard import left_as_found, mapped, seed_everything, uncoll
 from initprobe.torch.judging import finding, judged
 from initprobe.torch.measure import is_measured
 from initprobe.torch.operations import Recorder
-from initprobe.torch.parameters import check_input, check_tensors, void_parameters
+from initprobe.torch.parameters import check_input, check_tensors, has_nonzero, void_parameters
 from initprobe.torch.structure import structure_of
 from initprobe.torch.telling import Teller
 
@@ -289,7 +289,7 @@ def _one_draw(request: _Request, recorder: Recorder, draw: int) -> words.Course:
         gradients = _gradients(ends, sources, starts)
     found = dict(zip(learning, gradients, strict=False))
     recorder.add_weight_gradients(found)
-    moved = {name: None if one is None else bool(one.any()) for name, one in found.items()}
+    moved = {name: None if one is None else has_nonzero(one) for name, one in found.items()}
     return words.Course(True, value, moved, void)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from initprobe.torch import kinds
 from initprobe.torch.graph import OperationKind, Signal, Value
 
 
-@dataclass(frozen=True)
+@dataclass
 class Call:
     """A function with its arguments, and what the tensors among them are."""
 
@@ -21,12 +22,12 @@ class Call:
     tensors: list[Any]
     values: list[Value]
 
-    @property
+    @cached_property
     def signals(self) -> list[Signal]:
         """The signals among its arguments, each once."""
         return list(dict.fromkeys(one.signal for one in self.values if one.signal is not None))
 
-    @property
+    @cached_property
     def names(self) -> frozenset[str]:
         """The parameters among its arguments."""
         return frozenset().union(*(one.names for one in self.values if one.signal is None))

@@ -21,7 +21,7 @@ OperationKind = Literal[
 ]  # fmt: skip
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Signal:
     """What one operation makes, up to where it meets another or is summed over weights; mutable.
 
@@ -61,7 +61,7 @@ class Signal:
         return self.op.output
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Value:
     """A tensor of one pass.
 
@@ -84,7 +84,7 @@ class Value:
     chance: bool = False
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Operation:
     """One call of a function, over the draws; mutable.
 

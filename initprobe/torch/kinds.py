@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
@@ -145,6 +146,11 @@ def name_of(function: Any) -> str:
         return getattr(getattr(function, "__self__", None), "__name__", "get")
     if name in ("__set__", "__delete__"):
         return "bool"
+    return _plain(name)
+
+
+@lru_cache(maxsize=1024)
+def _plain(name: str) -> str:
     if name in _DUNDERS:
         return _DUNDERS[name]
     plain = name.strip("_") if name.startswith("__") else name.rstrip("_")

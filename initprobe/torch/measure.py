@@ -49,7 +49,7 @@ def flat_blocks(entries: int) -> list[slice]:
     return [slice(start, start + _CACHED_ENTRIES) for start in range(0, entries, _CACHED_ENTRIES)]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Track:
     """The statistics of one tensor of a model over the draws; mutable.
 

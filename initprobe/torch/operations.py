@@ -36,7 +36,7 @@ _MEASURED = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Known:
     """A tensor of this pass, as long as it is there, and how often it had been written to by then."""
 

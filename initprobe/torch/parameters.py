@@ -10,6 +10,8 @@ import torch
 from initprobe.errors import ConfigError, InputError
 from initprobe.torch.kinds import path
 
+_IN_A_PART = 1 << 20
+
 
 def void_parameters(model: Any) -> dict[str, str]:
     """What is wrong with parameters and buffers that hold NaN, or infinities where none belong, by their module."""
@@ -32,6 +34,14 @@ def _void(model: Any) -> Iterator[tuple[str, str]]:
 def _is_finite(tensor: Any) -> bool:
     """Every entry is a number: so is then their sum, which takes no room of their size, unless it overflows."""
     return bool(torch.isfinite(tensor.detach().sum())) or bool(torch.isfinite(tensor).all())
+
+
+def has_nonzero(tensor: Any) -> bool:
+    """Whether an entry is not 0; in parts, as `any` of floats makes a mask of their number first."""
+    if tensor.layout is not torch.strided or tensor.numel() <= _IN_A_PART:
+        return bool(tensor.any())
+    rows = max(_IN_A_PART * len(tensor) // tensor.numel(), 1)
+    return any(bool(part.any()) for part in tensor.split(rows))
 
 
 def check_tensors(model: Any) -> None:
