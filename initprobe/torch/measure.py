@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from statistics import fmean
 from typing import Any
 
@@ -25,7 +26,7 @@ Array = npt.NDArray[Any]
 _CACHED_ENTRIES = 1 << 17
 _TOGETHER = 64
 _FEW_ENTRIES = 1 << 12  # that are sorted sooner than counted in a table of every bucket
-_MOST_WAITING = 1 << 18  # entries of small tensors that are kept until they are counted together
+_MOST_WAITING = 1 << 16  # entries of small tensors that wait to be counted together; widened, they fit in cache
 
 
 def is_measured(tensor: Any) -> bool:
@@ -42,6 +43,12 @@ def array_of(tensor: Any) -> Array:
         plain = plain.float()  # which holds every half and bfloat16 exactly
     array: Array = plain.cpu().contiguous().numpy()
     return array
+
+
+@lru_cache
+def _counted_as(dtype: Any) -> tuple[np.dtype[Any], float]:
+    """The dtype in which entries are counted, and the smallest normal number of their own."""
+    return np.dtype(np.float64 if dtype == torch.float64 else np.float32), torch.finfo(dtype).tiny
 
 
 def flat_blocks(entries: int) -> list[slice]:
@@ -72,9 +79,9 @@ class Track:
     @classmethod
     def like(cls, tensor: Any, number: int, fine: bool) -> Track:
         """Room for a tensor such as this one; `fine` for outputs, which crowd at the bounds of activations."""
-        dtype = np.dtype(np.float64 if tensor.dtype == torch.float64 else np.float32)
+        dtype, tiny = _counted_as(tensor.dtype)
         bits = FINE if fine and dtype == np.float32 else COARSE
-        return cls(number, tuple(tensor.shape), torch.finfo(tensor.dtype).tiny, Sketch(dtype, bits))
+        return cls(number, tuple(tensor.shape), tiny, Sketch(dtype, bits))
 
     def add(self, tensor: Any, few: Few, cosines: bool = False) -> None:
         """Take the statistics of the tensor of one more draw; those of a small one when `few` is emptied."""

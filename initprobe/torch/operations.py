@@ -117,8 +117,10 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         self, func: Any, kinds_: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if not self.listening:
+            return func(*args, **kwargs)
         name = kinds.name_of(func)
-        if not self.listening or name in kinds.IGNORED:
+        if name in kinds.IGNORED:
             return func(*args, **kwargs)
         if name in kinds.COMPOSITE:
             with self:
