@@ -40,7 +40,8 @@ def worked_out(product):
 
 
 def trends(result):
-    return [f for f in result.diagnosis if f.rule.endswith(("-output", "-gradient")) and re.search("keeps|multiplies", f.evidence)]
+    found = [f for f in result.diagnosis if f.rule.endswith(("-output", "-gradient"))]
+    return [f for f in found if re.search("keeps|multiplies", f.evidence)]
 
 
 def checked(result):

@@ -49,8 +49,8 @@ def command(old: str, new: str, asked: tuple[str, ...], junit: str | None, markd
 
     \b
     Examples:
-      initprobe diff baseline/sweep.db initprobe-out/mine --fail-on verdict --fail-on missing
-      initprobe diff baseline.json initprobe-out/xavier-tanh-10x500 --fail-on output.variance:10%
+      initprobe diff old/sweep.db new/sweep.db --fail-on verdict --fail-on missing
+      initprobe diff old.json new.json --fail-on output.variance:10%
     """
     from initprobe.cli.outputs import STDOUT, check_exports
     from initprobe.errors import ConfigError
