@@ -38,7 +38,7 @@ def command(
     \b
     Examples:
       initprobe compare --init xavier --init he --act tanh --act relu
-      initprobe compare --init torch_linear --init flax_dense --act gelu --layers 50
+      initprobe compare --init torch_linear --init flax_dense --act gelu
       initprobe compare --init he --init orthogonal --act relu --figure depth.png
       initprobe compare --sigma-w 0.9 --sigma-w 1.5 --act tanh --layers 30
     """

@@ -13,6 +13,7 @@ import click
 from initprobe.cli.outputs import RESULT_FILE
 from initprobe.cli.sweep import STORE_FILE
 from initprobe.cli.sweep_output import tell_damage
+from initprobe.numbers import counted
 from initprobe.plain import visible
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _fail(seen: _Seen) -> None:
     from initprobe.errors import CheckFailed
 
     if found := seen.found:
-        raise CheckFailed(f"{len(found):,} changes are more than was allowed; the first: {found[0]}")
+        raise CheckFailed(f"{counted(len(found), 'change is', 'changes are')} more than was allowed; the first: {found[0]}")
     if seen.idle:
         raise CheckFailed(seen.idle[0])
 
@@ -170,7 +171,7 @@ def _headline(pairs: Sequence[Pair], changes: Sequence[Sequence[Change]]) -> str
     counts = [f"{both.count(False):,} agree", f"{both.count(True):,} differ"]
     gone, added = sum(pair.new is None for pair in pairs), sum(pair.old is None for pair in pairs)
     counts += [f"{count:,} only in {name}" for count, name in ((gone, "OLD"), (added, "NEW")) if count]
-    return f"{len(both):,} run{'s' * (len(both) != 1)} in both: {', '.join(counts)}"
+    return f"{counted(len(both), 'run')} in both: {', '.join(counts)}"
 
 
 def _strangers(before: Sequence[Kept], after: Sequence[Kept], pairs: Sequence[Pair]) -> list[str]:
