@@ -143,7 +143,9 @@ def _fail(seen: _Seen) -> None:
     from initprobe.errors import CheckFailed
 
     if found := seen.found:
-        raise CheckFailed(f"{counted(len(found), 'change is', 'changes are')} more than was allowed; the first: {found[0]}")
+        raise CheckFailed(
+            f"{counted(len(found), 'change is', 'changes are')} more than was allowed; the first: {found[0]}"
+        )
     if seen.idle:
         raise CheckFailed(seen.idle[0])
 

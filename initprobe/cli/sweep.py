@@ -144,8 +144,8 @@ def _tell_outdated(runs: Sequence[Run], known: frozenset[str]) -> None:
     count = sum(run.key not in known and not known.isdisjoint(run.former_keys) for run in runs)
     if count:
         click.echo(
-            f"{counted(count, 'run is', 'runs are')} of an earlier initprobe, whose numbers differ (results are of revision "
-            f"{REVISION} now): such runs are done again and replaced; to keep them, give another -o",
+            f"{counted(count, 'run is', 'runs are')} of an earlier initprobe, whose numbers differ (results are of "
+            f"revision {REVISION} now): such runs are done again and replaced; to keep them, give another -o",
             err=True,
         )
 

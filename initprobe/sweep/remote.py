@@ -91,7 +91,9 @@ def _check_versions(client: Client, address: str) -> None:
 
     own = release()
     if own == UNKNOWN:
-        raise ConfigError(f"--scheduler {address}: initprobe is not installed here, so its version is unknown; install it")
+        raise ConfigError(
+            f"--scheduler {address}: initprobe is not installed here, so its version is unknown; install it"
+        )
     found = client.run(version, "initprobe", on_error="return")
     for worker, theirs in found.items():
         if isinstance(theirs, Exception):
