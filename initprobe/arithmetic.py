@@ -23,20 +23,42 @@ _SILENT = math.log10(1.005)
 _UNEXPLAINED = math.log10(2)
 # A mean of this share of the rms makes a mean square and a variance two things, in h and in W.
 _MEAN, _OF = 0.1, ("output", "weight")
+# Halves whose rates are this near, as log10 of a factor of 1.1, have one rate: the whole's.
+_ALIKE = math.log10(1.1)
 _SIDES = {
     "output": ("fan_in", "output", "preactivation", "E[phi^2]/q"),
     "output_gradient": ("fan_out", "preactivation_gradient", "output_gradient", "E[phi'^2]"),
 }
 
 
+def _halves(profile: Sequence[float]) -> tuple[int, float, float]:
+    """Where the second half of a profile begins, and the rates of both halves; of at least two values."""
+    last = len(profile) - 1
+    middle = max(last // 2, 1)
+    early = (profile[middle] - profile[0]) / middle
+    return middle, early, (profile[-1] - profile[middle]) / (last - middle) if last > middle else early
+
+
 def steady_span(profile: Sequence[float]) -> tuple[int, int]:
     """Where the half of a profile that moves less begins and ends: its rate is the steady one."""
     last = len(profile) - 1
-    middle = max(last // 2, 1)
-    if last <= middle:
+    if last < 2:
         return 0, last
-    early, late = (profile[middle] - profile[0]) / middle, (profile[-1] - profile[middle]) / (last - middle)
+    middle, early, late = _halves(profile)
     return (0, middle) if abs(early) <= abs(late) else (middle, last)
+
+
+def told_span(profile: Sequence[float]) -> tuple[int, int]:
+    """Where the part begins and ends whose rate is told: all of it if both halves move alike, or else the steady half.
+
+    Args:
+        profile: log10 variances, layer by layer.
+    """
+    last = len(profile) - 1
+    if last < 2:
+        return 0, last
+    _, early, late = _halves(profile)
+    return (0, last) if abs(early - late) <= _ALIKE else steady_span(profile)
 
 
 def arithmetic(result: ProbeResult, tensor: str, profile: Sequence[tuple[int, float]], rate: float) -> str:
@@ -50,7 +72,7 @@ def arithmetic(result: ProbeResult, tensor: str, profile: Sequence[tuple[int, fl
     """
     if tensor not in _SIDES:
         return ""
-    start, end = steady_span([value for _, value in profile])
+    start, end = told_span([value for _, value in profile])
     numbers = range(profile[start][0] + 1, profile[end][0] + 1)
     layers = [result.layers[number - 1] for number in numbers]
     side, above, below, name = _SIDES[tensor]

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from initprobe.arithmetic import arithmetic
+from initprobe.arithmetic import arithmetic, told_span
 from initprobe.averages import mean
 from initprobe.numbers import factor, factor_of, fixed, percent, power, short
 from initprobe.registry import Registry
@@ -221,10 +221,21 @@ def _gravity(decades: float, limits: Thresholds) -> Severity:
     return "error" if abs(decades) >= limits.grave_decades else "warning"
 
 
-def _per_layer(moved: Trend, symbol: str, step: str) -> str:
-    if moved.steady < 0:
-        return f"each {step} keeps {_variance(moved.steady + 2)}% of the variance of {symbol}"
-    return f"each {step} multiplies the variance of {symbol} by {_variance(moved.steady)}"
+def _per_layer(rate: float, symbol: str, steps: str) -> str:
+    if rate < 0:
+        return f"{steps} keeps {_variance(rate + 2)}% of the variance of {symbol}"
+    return f"{steps} multiplies the variance of {symbol} by {_variance(rate)}"
+
+
+def _steps(profile: TensorProfile, span: tuple[int, int], step: str) -> str:
+    """`each layer`, or `each of layers 2 to 4` where the rate is that of a part of the profile."""
+    start, end = span
+    if (start, end) == (0, len(profile) - 1):
+        return f"each {step}"
+    first, last = profile[start][0] + 1, profile[end][0]
+    if first >= last:
+        return f"layer {last}"
+    return f"each of layers {first} to {last}" if step == "layer" else f"each {step} of layers {first} to {last}"
 
 
 def _norm(result: ProbeResult) -> str:
@@ -293,8 +304,11 @@ def _trend_seen(result: ProbeResult, tensor: str, sign: int, limits: Thresholds)
     (first, a), (last, b) = profile[0], profile[-1]
     course = f"{_variance(a)} at layer {first}, {_variance(b)} at layer {last}"
     step = "layer" if len(result.stream) == len(result.layers) else "branch"
-    product = arithmetic(result, tensor, profile, moved.steady) if _is_plain(result) else ""
-    evidence = f"{product}{_per_layer(moved, _TREND_SYMBOLS[tensor], step)} ({course})"
+    start, end = told_span([value for _, value in profile])
+    rate = math.copysign((profile[end][1] - profile[start][1]) / (end - start), sign)
+    product = arithmetic(result, tensor, profile, rate) if _is_plain(result) else ""
+    steps = _steps(profile, (start, end), step)
+    evidence = f"{product}{_per_layer(rate, _TREND_SYMBOLS[tensor], steps)} ({course})"
     cause = _cause_of_wiring(result, tensor)
     return Observation(first if tensor == "output" else last, evidence, _gravity(moved.change, limits), cause)
 

@@ -6,18 +6,17 @@ import platform
 
 import numpy as np
 
+from initprobe.release import release
 from initprobe.results import Environment
 
 
 def environment(threads: int, torch: str | None = None) -> Environment:
     """This machine and what is installed on it; `torch` is the version of PyTorch that had a part in it."""
-    from importlib.metadata import version
-
     from threadpoolctl import threadpool_info
 
     blas = [f"{lib['internal_api']} {lib['version']}" for lib in threadpool_info() if lib["user_api"] == "blas"]
     return Environment(
-        initprobe=version("initprobe"),
+        initprobe=release(),
         python=platform.python_version(),
         numpy=np.__version__,
         blas=", ".join(blas) or "unknown",

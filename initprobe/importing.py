@@ -46,8 +46,8 @@ def passed_over(name: str) -> bool:
     return True
 
 
-def found_at(name: str) -> Any:
-    """What `package.module:name` names.
+def found_at(name: str, wanted: str = "a function or a record") -> Any:
+    """What `package.module:name` names; `wanted` says what that should be, for an error.
 
     Raises:
         ConfigError: no such module, a module that fails, or no such name in it.
@@ -70,7 +70,7 @@ def found_at(name: str) -> Any:
     for part in path.split("."):
         if not hasattr(found, part):
             home = getattr(found, "__file__", None) or within
-            raise ConfigError(f"{name}: {home} has no {part!r}; name a function or a record in it")
+            raise ConfigError(f"{name}: {home} has no {part!r}; name {wanted} in it")
         found, within = getattr(found, part), part
     return found
 

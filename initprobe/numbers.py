@@ -70,6 +70,11 @@ def duration(seconds: float) -> str:
     return f"{count:,.0f} {name}" if count < 1e6 else f"{short(count)} {name}"
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 run`, `2 runs`, `1,000 runs`; `plural` where it is not the noun and an s."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def fixed(value: float, decimals: int) -> str:
     """A number of everyday size with so many decimals, `1.4142`; any other as `short` writes it."""
     least = 10.0**-decimals if decimals else 0

@@ -34,6 +34,7 @@ Function = Callable[[np.random.Generator, int, int, tuple[int, int]], Any]
 # judged; of tiny layers not quite as many.
 _ENTRIES, _FEWEST, _MOST, _SOME = 1 << 21, 2, 2048, 8
 _SEED = 0
+_WANTED = "an Initializer or a function f(rng, fan_in, fan_out, shape)"
 # Beyond it the fourth powers leave the float range.
 _LARGEST = 1e70
 # Layers are drawn in threads, and a function of the user's own need not bear that.
@@ -102,7 +103,7 @@ def imported_initializer(spec: Spec) -> Initializer:
         raise ConfigError(f"{spec.name} takes no parameters, but {', '.join(spec.params)} is given")
     if passed_over(spec.name):
         return _record(spec.name, None, lambda fan_in, fan_out: 1 / fan_in)
-    found = found_at(spec.name)
+    found = found_at(spec.name, _WANTED)
     return found if isinstance(found, Initializer) else _made(Same(found), spec.name)
 
 
@@ -121,7 +122,7 @@ def takes_fans(function: object) -> bool:
 @lru_cache(maxsize=256)
 def _made(found: Same, name: str) -> OwnInitializer:
     if not callable(found.held):
-        raise ConfigError(f"{name}: is {type(found.held).__name__}, not a function f(rng, fan_in, fan_out, shape)")
+        raise ConfigError(f"{name}: is {type(found.held).__name__}, not {_WANTED}")
     if not takes_fans(found.held):
         raise ConfigError(f"{name}: cannot be called as f(rng, fan_in, fan_out, shape); give it these four arguments")
     return _record(name, found.held, lambda fan_in, fan_out: _measured(name, found, (fan_in, fan_out)).variance)

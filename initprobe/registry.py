@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from initprobe.errors import UnknownNameError
 
 _LONGEST_NAME = 100
+_LEAST_BEGUN = 2
 
 
 class Named(Protocol):
@@ -32,8 +33,18 @@ def suggestion(name: str, known: Sequence[str]) -> str:
     """` Did you mean 'x'?`, or nothing when no known name is near."""
     if len(name) > _LONGEST_NAME:  # which is compared with every known one, letter by letter
         return ""
-    near = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(name.lower(), known, n=1)
+    near = (
+        _begun(name, known)
+        or difflib.get_close_matches(name, known, n=1)
+        or difflib.get_close_matches(name.lower(), known, n=1)
+    )
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def _begun(name: str, known: Sequence[str]) -> list[str]:
+    """The shortest known name that begins with `name`, of which a few letters say enough."""
+    start = fold(name)
+    return sorted((one for one in known if fold(one).startswith(start)), key=len)[: len(start) >= _LEAST_BEGUN]
 
 
 class Registry(Mapping[str, Record]):

@@ -12,7 +12,7 @@ import initprobe
 ROOT = Path(initprobe.__file__).parent
 # Lowest floor first; a file imports only from its own floor's lower neighbours.
 FLOORS = [
-    "plain", "errors", "averages", "numbers", "characters", "machine", "files", "archives",
+    "plain", "errors", "release", "averages", "numbers", "characters", "machine", "files", "archives",
     "normals", "registry", "grammar", "importing", "activations", "flats", "functions",
     "fits", "initializers", "datasets", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "own_init",
     "weights", "recognition", "glossary", "meanfield", "tuning", "config_fields", "config",

@@ -11,7 +11,7 @@ from initprobe.diagnosis import trend
 
 NUMBER = r"-?\d*\.?\d+(?:e-?\d+)?"
 EVIDENCE = re.compile(
-    rf"(?P<product>.*) = (?P<total>{NUMBER}): each layer "
+    rf"(?P<product>.*) = (?P<total>{NUMBER}): (?:each layer|each of layers \d+ to \d+|layer \d+) "
     rf"(?:keeps (?P<percent>{NUMBER})%|multiplies .* by (?P<factor>{NUMBER}))"
 )
 
@@ -40,7 +40,8 @@ def worked_out(product):
 
 
 def trends(result):
-    return [f for f in result.diagnosis if f.rule.endswith(("-output", "-gradient")) and "each layer" in f.evidence]
+    found = [f for f in result.diagnosis if f.rule.endswith(("-output", "-gradient"))]
+    return [f for f in found if re.search("keeps|multiplies", f.evidence)]
 
 
 def checked(result):
@@ -49,7 +50,7 @@ def checked(result):
     for finding in trends(result):
         found = EVIDENCE.match(finding.evidence)
         if found is None:
-            assert finding.evidence.startswith("each layer"), finding.evidence
+            assert re.match(r"each (layer|of layers)|layer \d", finding.evidence), finding.evidence
             continue
         count += 1
         rate = found["percent"] or found["factor"]
@@ -133,3 +134,28 @@ def test_the_span_is_the_one_that_the_rate_is_of(profile):
     start, end = steady_span(profile)
     if end > start:
         assert (profile[end] - profile[start]) / (end - start) == pytest.approx(trend(profile).steady)
+
+
+def on_average(result, tensor, span):
+    first, last = span
+    logs = [result.layers[number - 1].tensor(tensor).variance_log10 for number in (first, last)]
+    change = (logs[1] - logs[0]) / (last - first)
+    return 10 ** (change if tensor == "output" else -change)
+
+
+@pytest.mark.parametrize(
+    ("shape", "named"),
+    [({"widths": (400, 300, 200, 150, 100, 60, 40)}, True), ({"layers": 9, "width": 90}, False)],
+    ids=["tapering", "level"],
+)
+def test_a_rate_says_of_which_layers_it_is(shape, named):
+    """`each layer` is the whole net's rate, as in the course; of another rate the layers are named."""
+    result = run(ProbeConfig(init="normal:std=0.02", act="relu", batch=64, **shape))
+    assert trends(result)
+    for finding in trends(result):
+        tensor = "output" if finding.rule.endswith("output") else "output_gradient"
+        found = re.search(r"each of layers (\d+) to (\d+)", finding.evidence)
+        assert bool(found) == named
+        span = (int(found[1]) - 1, int(found[2])) if found else (1, len(result.layers))
+        rate = float(re.search(rf"keeps ({NUMBER})%", finding.evidence)[1]) / 100
+        assert rate == pytest.approx(on_average(result, tensor, span), rel=0.006), finding.evidence

@@ -291,6 +291,18 @@ def test_ctrl_c_exits_130_and_leaves_nothing(tmp_path):
     assert files_below(tmp_path) == set()
 
 
+@pytest.mark.parametrize("name", [None, *COMMANDS])
+def test_help_fits_80_columns_and_breaks_no_word(name):
+    from click.testing import CliRunner
+
+    from initprobe.cli.app import cli
+
+    args = [*([name] if name else []), "--help"]
+    narrow, wide = (CliRunner().invoke(cli, args, terminal_width=width).output for width in (80, 2000))
+    assert [line for line in narrow.splitlines() if len(line) > 80] == []
+    assert re.sub(r"(?<=\w)-\n +", "-", narrow).split() == wide.split()  # a line may end in a word's own hyphen
+
+
 def test_help_starts_without_numpy(tmp_path):
     code = "import sys; from initprobe.cli.app import main\ntry: main(['run', '--help'])\nexcept SystemExit: pass\n"
     code += "print({'numpy', 'pydantic', 'matplotlib', 'rich'} & set(sys.modules))"

@@ -1,11 +1,13 @@
 """The processors and the memory that a process may use, in containers of both versions of control groups."""
 
+import importlib.metadata
 import os
 
 import pytest
 
 from initprobe import machine
 from initprobe.engine.workers import available_threads
+from initprobe.environment import environment
 from initprobe.machine import memory_left, processors
 from initprobe.reports import drawer
 from initprobe.sweep.pool import local_workers
@@ -146,3 +148,11 @@ def test_everything_that_counts_processors_asks_here(monkeypatch):
         assert local_workers().jobs() == expected
         assert local_workers(2).threads == max(expected // 2, 1)
     assert not drawer._helps()
+
+
+def test_what_is_not_installed_has_no_known_version(monkeypatch):
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    assert environment(1).initprobe == "unknown"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from initprobe.numbers import duration, factor, factor_of, fixed, percent, power, short
+from initprobe.numbers import counted, duration, factor, factor_of, fixed, percent, power, short
 
 POWERS = [float(f"1e{n}") for n in range(-300, 301)]
 # Numbers that carry when they are rounded to three digits, and those beside them.
@@ -138,3 +138,9 @@ def test_no_number_is_long(value, decimals):
 )  # fmt: skip
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 runs"), (1, "1 run"), (2, "2 runs"), (1000, "1,000 runs")])
+def test_one_is_not_many(count, words):
+    assert counted(count, "run") == words
+    assert counted(count, "change is", "changes are").endswith("change is" if count == 1 else "changes are")

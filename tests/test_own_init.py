@@ -113,8 +113,8 @@ def test_the_grammar_tells_a_reference_from_parameters():
         ("huge", "gives a weight of "),
         ("beyond", "that are beyond float32"),
         ("two", "cannot be called as f(rng, fan_in, fan_out, shape); give it these four arguments"),
-        ("number", "is int, not a function f(rng, fan_in, fan_out, shape)"),
-        ("nowhere", "has no 'nowhere'"),
+        ("number", "is int, not an Initializer or a function f(rng, fan_in, fan_out, shape)"),
+        ("nowhere", "has no 'nowhere'; name an Initializer or a function f(rng, fan_in, fan_out, shape) in it"),
         ("normal:gain=2", "takes no parameters, but gain is given"),
     ],
 )

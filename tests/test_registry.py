@@ -171,3 +171,8 @@ def test_one_record_is_all_it_takes_to_add_an_initializer(monkeypatch: pytest.Mo
     assert ProbeConfig(init="wee", act="tanh").initializer is tiny
     with pytest.raises(ConfigError, match="tiny takes no parameters, but gain is given"):
         ProbeConfig(init="tiny:gain=2", act="tanh")
+
+
+@pytest.mark.parametrize(("start", "meant"), [("hist", "histogram"), ("Torch-L", "torch_linear"), ("hi", "histogram")])
+def test_the_beginning_of_a_word_suggests_it(start, meant):
+    assert suggestion(start, ["first", "hits_of_it_all", meant]) == f" Did you mean '{meant}'?"

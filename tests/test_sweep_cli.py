@@ -123,7 +123,7 @@ def test_a_failed_run_beats_a_broken_check(sweep, tmp_path):
     text = FILE.replace("seeds: 2", "include:\n  - {init: he, input: x.npy, batch: 90}")
     outcome = sweep("check", text=text)
     assert outcome.code == 3
-    assert "1 runs failed" in outcome.err
+    assert "1 run failed; the same command tries it again" in outcome.err
     assert "failed: x.npy has 5 rows" in outcome.out
 
 

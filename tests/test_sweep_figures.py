@@ -292,7 +292,7 @@ def test_one_cell_and_an_axis_that_does_not_vary():
 
 def test_runs_without_the_axes_are_counted():
     plot = mapped([run(layers=1, width=1), run(layers=2, width=1), run(init="he")])
-    assert plot.notes == ("1 runs have no layers or width",)
+    assert plot.notes == ("1 run has no layers or width",)
     assert_legible(heat_map_figure(mapped([run(layers=1), run(width=1)])))
 
 

@@ -81,9 +81,9 @@ class LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from initprobe.release import release
 
-        click.echo(f"initprobe {version('initprobe')}")
+        click.echo(f"initprobe {release()}")
         ctx.exit()
 
 

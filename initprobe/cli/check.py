@@ -42,7 +42,8 @@ def command(annotate: str | None, **options: Any) -> None:
     \b
     Examples:
       initprobe check mine.yaml
-      initprobe check mine.yaml --no-figures --annotate github --markdown - >> "$GITHUB_STEP_SUMMARY"
+      initprobe check mine.yaml --no-figures --annotate github \\
+          --markdown - >> "$GITHUB_STEP_SUMMARY"
       initprobe check mine.yaml --junit report.xml --known known.yaml
     """
     from initprobe.cli.outputs import write_text

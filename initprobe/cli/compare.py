@@ -37,10 +37,10 @@ def command(
 
     \b
     Examples:
-      initprobe compare --init xavier --init he --init normal:std=0.01 --act tanh --act relu
-      initprobe compare --init torch_linear --init keras_dense --init flax_dense --act gelu --layers 50
-      initprobe compare --init he --init orthogonal --act relu --layers 30 --figure depth.png
-      initprobe compare --sigma-w 0.9 --sigma-w 1.5 --sigma-b 0.2 --act tanh --layers 30
+      initprobe compare --init xavier --init he --act tanh --act relu
+      initprobe compare --init torch_linear --init flax_dense --act gelu
+      initprobe compare --init he --init orthogonal --act relu --figure depth.png
+      initprobe compare --sigma-w 0.9 --sigma-w 1.5 --act tanh --layers 30
     """
     from initprobe.cli import outputs
     from initprobe.cli.progress import part_of, progress_bar

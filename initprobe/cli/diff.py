@@ -13,6 +13,7 @@ import click
 from initprobe.cli.outputs import RESULT_FILE
 from initprobe.cli.sweep import STORE_FILE
 from initprobe.cli.sweep_output import tell_damage
+from initprobe.numbers import counted
 from initprobe.plain import visible
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def command(old: str, new: str, asked: tuple[str, ...], junit: str | None, markd
 
     \b
     Examples:
-      initprobe diff baseline/sweep.db initprobe-out/mine --fail-on verdict --fail-on missing
-      initprobe diff baseline.json initprobe-out/xavier-tanh-10x500 --fail-on output.variance:10%
+      initprobe diff old/sweep.db new/sweep.db --fail-on verdict --fail-on missing
+      initprobe diff old.json new.json --fail-on output.variance:10%
     """
     from initprobe.cli.outputs import STDOUT, check_exports
     from initprobe.errors import ConfigError
@@ -142,7 +143,9 @@ def _fail(seen: _Seen) -> None:
     from initprobe.errors import CheckFailed
 
     if found := seen.found:
-        raise CheckFailed(f"{len(found):,} changes are more than was allowed; the first: {found[0]}")
+        raise CheckFailed(
+            f"{counted(len(found), 'change is', 'changes are')} more than was allowed; the first: {found[0]}"
+        )
     if seen.idle:
         raise CheckFailed(seen.idle[0])
 
@@ -170,7 +173,7 @@ def _headline(pairs: Sequence[Pair], changes: Sequence[Sequence[Change]]) -> str
     counts = [f"{both.count(False):,} agree", f"{both.count(True):,} differ"]
     gone, added = sum(pair.new is None for pair in pairs), sum(pair.old is None for pair in pairs)
     counts += [f"{count:,} only in {name}" for count, name in ((gone, "OLD"), (added, "NEW")) if count]
-    return f"{len(both):,} run{'s' * (len(both) != 1)} in both: {', '.join(counts)}"
+    return f"{counted(len(both), 'run')} in both: {', '.join(counts)}"
 
 
 def _strangers(before: Sequence[Kept], after: Sequence[Kept], pairs: Sequence[Pair]) -> list[str]:

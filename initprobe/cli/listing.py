@@ -17,9 +17,11 @@ OTHERS = ("rules", "thresholds", "configs")
 
 
 @click.command("list")
-@click.argument("kind", type=Choice((*REGISTRIES, *OTHERS)))
+@click.argument("kind", metavar="KIND", type=Choice((*REGISTRIES, *OTHERS)))
 def command(kind: str) -> None:
     """List initializers, activations, inputs, rules, configs.
+
+    KIND is one of initializers, activations, inputs, rules, thresholds, configs.
 
     \b
     Examples:

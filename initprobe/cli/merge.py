@@ -10,6 +10,7 @@ import click
 
 from initprobe.cli.sweep import STORE_FILE
 from initprobe.cli.sweep_output import tell_damage
+from initprobe.numbers import counted
 from initprobe.plain import visible
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def command(stores: tuple[str, ...], out: str) -> None:
         states = Counter(row.state for row in target.rows())
         damage += target.damage.values()
     counts = ", ".join(f"{count:,} {state}" for state, count in sorted(states.items()))
-    click.echo(f"{relative(target.path)}: {states.total():,} runs: {counts or 'nothing'}")
+    click.echo(f"{relative(target.path)}: {counted(states.total(), 'run')}: {counts or 'nothing'}")
     tell_damage(damage)
 
 
@@ -61,6 +62,6 @@ def _path(text: str) -> Path:
 
 
 def _words(merged: Merged) -> str:
-    taken = f"{merged.taken:,} runs taken"
+    taken = f"{counted(merged.taken, 'run')} taken"
     known = f", {merged.known:,} there already" if merged.known else ""
     return taken + known + (f", {merged.differing:,} of them with other numbers" if merged.differing else "")

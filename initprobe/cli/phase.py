@@ -46,8 +46,8 @@ def command(
     \b
     Examples:
       initprobe phase --act tanh --figure phase.png
-      initprobe phase --act tanh --mark xavier --mark normal:std=0.01 --mark torch_linear --width 500
-      initprobe phase --act relu --sigma-w 1..2 --sigma-b 0..0.5 --export-json phase.json
+      initprobe phase --act tanh --mark xavier --mark torch_linear --width 500
+      initprobe phase --act relu --sigma-w 1..2 --export-json phase.json
       initprobe phase --act mymodule:swish
     """
     import numpy as np

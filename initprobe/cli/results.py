@@ -29,7 +29,7 @@ def command(store: str, where: tuple[str, ...], **options: Any) -> None:
     \b
     Examples:
       initprobe results initprobe-out/article_figures
-      initprobe results sweep.db --sort -theory.z --columns verdict,theory.z,layer
+      initprobe results sweep.db --sort -theory.z --columns verdict,theory.z
       initprobe results sweep.db --export-csv results.csv
     """
     from initprobe.cli import outputs

@@ -70,12 +70,12 @@ def command(formats: str, no_figures: bool, threads: int | None, **options: Any)
       initprobe run --init xavier --act tanh --layers 10
       initprobe run --init normal:std=0.01 --act tanh
       initprobe run --init he --act relu --layers 50 --width 256
-      initprobe run --init xavier --act tanh --input-width 800 --widths 750,700,650
+      initprobe run --init xavier --act tanh --input-width 80 --widths 75,70,65
       initprobe run --init torch_linear --act gelu --input digits --standardize
       initprobe run --init he --act relu --loss cross-entropy --train-steps 200
-      initprobe run --sigma-w 1.5 --sigma-b 0.2 --act tanh --input gaussian:correlation=0.6
+      initprobe run --sigma-w 1.5 --act tanh --input gaussian:correlation=0.6
       initprobe run --weights w.npz --act tanh
-      initprobe run --init he --act relu --no-figures --export-json - | jq .layers[0].output
+      initprobe run --init he --act relu --export-json - | jq .layers[0].output
     """
     from initprobe.cli import outputs
     from initprobe.cli.progress import progress_bar

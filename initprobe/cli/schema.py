@@ -14,7 +14,7 @@ def command() -> None:
     \b
     Examples:
       initprobe schema > initprobe.schema.json
-      # then, as the first line of a file, for editors that speak the YAML language server:
+      # then, as a file's first line, for editors with the YAML language server:
       # yaml-language-server: $schema=initprobe.schema.json
     """
     import json

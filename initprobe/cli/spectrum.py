@@ -67,9 +67,9 @@ def command(
 
     \b
     Examples:
-      initprobe spectrum --init orthogonal --init lecun --act tanh --layers 20 --width 200
-      initprobe spectrum --init orthogonal:gain=sqrt(2) --init he --act relu --width 200 --figure spectrum.png
-      initprobe spectrum --sigma-w 1.05 --sigma-b 0.01 --act tanh --layers 50 --export-json spectrum.json
+      initprobe spectrum --init orthogonal --init lecun --act tanh --width 200
+      initprobe spectrum --init orthogonal --init he --act relu --figure s.png
+      initprobe spectrum --sigma-w 1.05 --act tanh --export-json spectrum.json
     """
     from initprobe.cli import outputs
     from initprobe.reports.tables import console

@@ -13,7 +13,7 @@ import click
 
 from initprobe.cli.run import DEFAULT_OUT
 from initprobe.cli.sweep_output import Beside, axes_of, layout_from, show, table_options
-from initprobe.numbers import duration
+from initprobe.numbers import counted, duration
 from initprobe.plain import visible
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def run_plan(
         _tell_outdated(runs, known)
         kept = sum(run.key in known for run in runs)
         again = f", {kept:,} of them done" if kept else ""
-        click.echo(f"{plan.name}: {len(runs):,} runs{again}; {outputs.relative(store.path)}", err=True)
+        click.echo(f"{plan.name}: {counted(len(runs), 'run')}{again}; {outputs.relative(store.path)}", err=True)
         with _progress() as on_event:
             outcome = execute(runs, store, workers, fail_fast=options["fail_fast"], on_event=on_event)
         rows = list(store.rows([run.key for run in runs]))
@@ -144,8 +144,8 @@ def _tell_outdated(runs: Sequence[Run], known: frozenset[str]) -> None:
     count = sum(run.key not in known and not known.isdisjoint(run.former_keys) for run in runs)
     if count:
         click.echo(
-            f"{count:,} runs are of an earlier initprobe, whose numbers differ (results are of revision {REVISION} "
-            "now): they are run again and replaced; to keep them, give another -o",
+            f"{counted(count, 'run is', 'runs are')} of an earlier initprobe, whose numbers differ (results are of "
+            f"revision {REVISION} now): such runs are done again and replaced; to keep them, give another -o",
             err=True,
         )
 
@@ -161,9 +161,11 @@ def finish(outcome: Outcome, failed: Sequence[str]) -> None:
     from initprobe.errors import Interrupted, RunsFailed
 
     if outcome.interrupted:
-        raise Interrupted(f"stopped with {outcome.left:,} runs left; the same command goes on where this one ended")
+        left = counted(outcome.left, "run")
+        raise Interrupted(f"stopped with {left} left; the same command goes on where this one ended")
     if failed:
-        raise RunsFailed(f"{len(failed):,} runs failed; the same command tries them again. The first: {failed[0]}")
+        count, them = counted(len(failed), "run"), "it" if len(failed) == 1 else "them"
+        raise RunsFailed(f"{count} failed; the same command tries {them} again. The first: {failed[0]}")
 
 
 def _fill_exports(plan: Plan, directory: Path, options: dict[str, Any]) -> None:
@@ -258,7 +260,7 @@ def print_costs(runs: Sequence[Run], jobs: int | None = None) -> None:
     at_once = min(jobs or processors(), max(len(runs), 1))
     together = f", {at_once * most / 1e6:,.0f} MB for {at_once} at a time" if at_once > 1 else ""
     each = f"at most {most / 1e6:,.0f} MB at a time each{together}"
-    to.print(f"{len(runs):,} runs, {short(flops / 1e9)} GFLOP in all, {each}")
+    to.print(f"{counted(len(runs), 'run')}, {short(flops / 1e9)} GFLOP in all, {each}")
     axes = axes_of(runs)  # type: ignore[arg-type]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in (*axes, "GFLOP", "MB"):

@@ -166,11 +166,12 @@ def tell_damage(lines: Iterable[str]) -> None:
         RunsFailed: there are some.
     """
     from initprobe.errors import RunsFailed
+    from initprobe.numbers import counted
 
     listed = list(dict.fromkeys(lines))
     for line in listed[:_MOST_TOLD]:
         click.echo(line, err=True)
     if listed:
         more = f", {_MOST_TOLD} of them named" if len(listed) > _MOST_TOLD else ""
-        count = f"{len(listed):,} run{'s are' if len(listed) > 1 else ' is'}"
+        count = counted(len(listed), "run is", "runs are")
         raise RunsFailed(f"{count} damaged{more}; `initprobe sweep` with the same file runs what is damaged again")

@@ -97,12 +97,14 @@ def command(formats: str, no_figures: bool, **options: Any) -> None:
     \b
     Examples:
       initprobe torch mynet:make --input-shape 64,784
-      initprobe torch mypackage.nets:MLP --input digits.npy --checkpoint trained.pt --eval
+      initprobe torch mynet:MLP --input x.npy --checkpoint trained.pt --eval
       initprobe torch mynet:make --input-shape 64,784 --quiet --fail-on warning
       initprobe torch mynet:gpt --input-shape 4,128:0..999 --loss cross-entropy
-      initprobe torch mynet:bert --input-shape input_ids=4,16:0..999 --input-shape attention_mask=4,16:1..1
+      initprobe torch mynet:bert --input-shape input_ids=4,16:0..999 \\
+          --input-shape attention_mask=4,16:1..1
       initprobe torch mynet:bert --input batch.npz
-      initprobe torch mynet:make --input mydata:batch --loss cross-entropy --labels y.npy
+      initprobe torch mynet:make --input x.npy --loss cross-entropy --labels y.npy
+      initprobe torch mynet:make --input mydata:batch
       initprobe torch timm:resnet50
       initprobe torch hf:path/to/config_dir --input-shape 2,64:0..30000
     """

@@ -22,6 +22,7 @@ def command(ctx: click.Context, files: tuple[str, ...]) -> None:
     """
     from initprobe.errors import ConfigError
     from initprobe.importing import without_importing
+    from initprobe.numbers import counted
     from initprobe.plain import visible
     from initprobe.sweep.plan import load
 
@@ -31,7 +32,7 @@ def command(ctx: click.Context, files: tuple[str, ...]) -> None:
             with without_importing() as unseen:
                 count = len(load(file).runs)
             unread = f"; not looked at, so as to run no code: {', '.join(unseen)}" if unseen else ""
-            click.echo(f"{visible(file)}: ok: {count:,} run{'s' if count > 1 else ''}{visible(unread)}")
+            click.echo(f"{visible(file)}: ok: {counted(count, 'run')}{visible(unread)}")
         except ConfigError as error:
             bad += 1
             click.echo(str(error))

@@ -12,6 +12,7 @@ import numpy as np
 from initprobe.activations import Activation
 from initprobe.averages import mean
 from initprobe.meanfield.phase import CriticalPoint, critical_line
+from initprobe.numbers import counted
 from initprobe.reports.readings import E, is_log, is_number, label, series, varying
 from initprobe.reports.strips import Array
 from initprobe.reports.sweep_table import Entry
@@ -168,7 +169,8 @@ def heat_map(
         line = _critical(activation(runs[0]), across, upwards) if fixed and sigmas and set(SIGMAS) <= known else None
         panels.append(HeatPanel(title, cells, line))
     left_out = len(entries) - len(placed)
-    notes = (*_averages(panels, value, averaged), *([f"{left_out} runs have no {x} or {y}"] if left_out else []))
+    missing = [f"{counted(left_out, 'run has', 'runs have')} no {x} or {y}"] if left_out else []
+    notes = (*_averages(panels, value, averaged), *missing)
     return HeatMap(value, _where(value, layer), is_log(value), across, upwards, tuple(panels), notes)
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from initprobe import averages
 from initprobe.digest import Digest
 from initprobe.errors import UnknownNameError
-from initprobe.numbers import NOTHING, fixed, percent, short, trimmed
+from initprobe.numbers import NOTHING, counted, fixed, percent, short, trimmed
 from initprobe.plain import visible
 from initprobe.registry import suggestion
 from initprobe.reports import seedwise
@@ -109,7 +109,7 @@ def headline(entries: Sequence[Entry]) -> str:
     """`120 runs: 84 survive, 30 vanish, 6 explode`."""
     fates = Counter(_fate(entry) for entry in entries)
     ordered = sorted(fates.items(), key=lambda fate: (fate[0] != "survive", -fate[1]))
-    runs = f"{len(entries):,} run{'s' if len(entries) != 1 else ''}"
+    runs = counted(len(entries), "run")
     return f"{runs}: {', '.join(f'{count:,} {_verb(word, count)}' for word, count in ordered)}"
 
 

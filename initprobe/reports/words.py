@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from initprobe.numbers import factor, factor_of, fixed, percent, short, sparkline
+from initprobe.numbers import counted, factor, factor_of, fixed, percent, short, sparkline
 from initprobe.results import DepthScale, Fitting, LayerStats, LossStats, ProbeResult, TensorStats, Training
 
 SYMBOLS = {
@@ -244,7 +244,7 @@ def _training_words(result: ProbeResult) -> str | None:
 
 
 def _steps(count: int | None) -> str:
-    return f"{count} step{'' if count == 1 else 's'}"
+    return counted(count or 0, "step")
 
 
 def _broken(training: Training, layers: int) -> str:

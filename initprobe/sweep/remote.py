@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from initprobe.errors import ConfigError
+from initprobe.release import UNKNOWN, release
 from initprobe.sweep.pool import Workers
 from initprobe.sweep.runs import REVISION
 
@@ -88,7 +89,11 @@ def _connected(address: str) -> Client:
 def _check_versions(client: Client, address: str) -> None:
     from importlib.metadata import version
 
-    own = version("initprobe")
+    own = release()
+    if own == UNKNOWN:
+        raise ConfigError(
+            f"--scheduler {address}: initprobe is not installed here, so its version is unknown; install it"
+        )
     found = client.run(version, "initprobe", on_error="return")
     for worker, theirs in found.items():
         if isinstance(theirs, Exception):
@@ -105,9 +110,7 @@ def _hush() -> None:
 
 def _release() -> tuple[str, int]:
     """The version of initprobe here, and the revision of its results."""
-    from importlib.metadata import version
-
-    return version("initprobe"), REVISION
+    return release(), REVISION
 
 
 def _guard(version: str, revision: int) -> Callable[..., Any]:
