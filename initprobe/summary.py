@@ -16,7 +16,7 @@ from initprobe.engine.fitting import Fitted
 from initprobe.engine.record import LayerRecord
 from initprobe.engine.sketch import Moments, Sketch
 from initprobe.fits import Autoencoder, Fit
-from initprobe.results import Fitting, LayerStats, OutputStats, Status, TensorStats, worst
+from initprobe.results import Fitting, Histogram, LayerStats, OutputStats, Status, TensorStats, worst
 from initprobe.wiring import Wiring
 
 _SYMBOLS = {"preactivation": "z", "output": "h"}
@@ -277,7 +277,8 @@ def _shapes(sketches: Sequence[Sketch], sizes: Sequence[float | None]) -> Iterat
             "percentiles": dict(zip(_PERCENT_NAMES, own.percentiles.tolist(), strict=True)),
             "zero_fraction": sketch.zeros / own.total,
             "near_zero_fraction": None if size is None else own.near_zero,
-            "histogram": {"low": sketch.low, "high": sketch.high, "counts": own.counts.tolist()},
+            # Of 200 counts of our own making, of which a check would cost more than all else here.
+            "histogram": Histogram.model_construct(low=sketch.low, high=sketch.high, counts=tuple(own.counts.tolist())),
             "coverage": own.total / sum(draw.count for draw in sketch.by_draw),
         }
 
