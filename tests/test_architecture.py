@@ -72,6 +72,7 @@ INSIDE = {
         "on_device",
         "measure",
         "guard",
+        "start",
         "graph",
         "attention",
         "recurrence",

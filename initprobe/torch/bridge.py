@@ -28,6 +28,7 @@ from initprobe.torch.judging import finding, judged
 from initprobe.torch.measure import is_measured
 from initprobe.torch.operations import Recorder
 from initprobe.torch.parameters import check_input, check_tensors, has_nonzero, void_parameters
+from initprobe.torch.start import Started
 from initprobe.torch.structure import structure_of
 from initprobe.torch.telling import Teller
 
@@ -319,8 +320,10 @@ def _forward(
 
 
 def _gradients(ends: Sequence[Any], sources: Sequence[Any], starts: Sequence[Any] | None) -> Sequence[Any]:
+    if starts is not None:
+        ends = [Started.apply(*each) for each in zip(ends, starts, strict=True)]
     try:
-        return list(torch.autograd.grad(ends, sources, starts, allow_unused=True))
+        return list(torch.autograd.grad(ends, sources, allow_unused=True))
     except RuntimeError as error:
         if "use_reentrant" in str(error) or "checkpoint" in str(error).lower():
             raise ConfigError(
