@@ -268,7 +268,7 @@ def _normalising(config: ProbeConfig, sizes: Sequence[int], batch: int, threads:
     shape = (batch, width) if NORMS[config.norm].axis else (width, batch)
     blocks = row_blocks(*shape)
     entries = (blocks[0].stop - blocks[0].start) * shape[1]
-    return min(threads, len(blocks)) * 4 * np.dtype(float).itemsize * entries
+    return int(min(threads, len(blocks)) * 4 * np.dtype(float).itemsize * entries)
 
 
 def _counters(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:
