@@ -18,11 +18,12 @@ import numpy as np
 from initprobe.config import DEFAULT_BATCH, DEFAULT_LAYERS, ProbeConfig
 from initprobe.engine.outer import SAMPLED_ROWS, is_sampled
 from initprobe.engine.sketch import SOON_COUNTED, tallied_together
-from initprobe.engine.workers import MOST_WAITING, tallied_blocks
+from initprobe.engine.workers import MOST_WAITING, row_blocks, tallied_blocks
 from initprobe.errors import MemoryLimitError
 from initprobe.fits import Autoencoder
 from initprobe.machine import available_bytes, processors
 from initprobe.meanfield.samples import rule_nodes
+from initprobe.norms import NORMS
 from initprobe.own_init import OwnInitializer
 
 # Python with NumPy, SciPy and what else a run loads.
@@ -248,6 +249,7 @@ def parts(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int | 
     largest = max(batch * max(sizes), max(a * b for a, b in itertools.pairwise(sizes)))
     per_entry = _SCRATCH_BYTES + (threads - 1) * _FURTHER_BYTES
     scratch = per_entry * min(largest, _SCRATCH_ENTRIES) + threads * _counters(config, sizes, batch)
+    scratch += _normalising(config, sizes, batch, threads)
     return Parts(
         weights=round(_GAPS * weights),
         activations=round(_GAPS * activations),
@@ -256,6 +258,17 @@ def parts(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int | 
         data=data,
         program=_BASE_BYTES + scratch,
     )
+
+
+def _normalising(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int) -> int:
+    """Bytes of what a norm works on going back, in float64: dL/dz, z, their product and what is subtracted."""
+    if config.norm == "none":
+        return 0
+    width = max(sizes[1:])
+    shape = (batch, width) if NORMS[config.norm].axis else (width, batch)
+    blocks = row_blocks(*shape)
+    entries = (blocks[0].stop - blocks[0].start) * shape[1]
+    return int(min(threads, len(blocks)) * 4 * np.dtype(float).itemsize * entries)
 
 
 def _counters(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:

@@ -185,3 +185,8 @@ def test_markdown_escapes_what_would_break_a_row():
         state, error, elapsed_s, digest = "failed", "x", None, None
 
     assert "a\\|b" in markdown([Odd()], layout(["init"]))
+
+
+def test_a_number_of_rows_that_nobody_can_mean_is_refused(sweep):
+    refused = sweep("sweep", "--rows", "9" * 5000)
+    assert refused.code == 2 and "`all` shows every row" in refused.err

@@ -39,6 +39,9 @@ def table_options(command: Command) -> Command:
     return command
 
 
+_MOST_DIGITS = 18
+
+
 def layout_from(axes: Sequence[str], options: dict[str, Any]) -> Layout:
     """How the table is to look."""
     from initprobe.errors import ConfigError
@@ -47,6 +50,8 @@ def layout_from(axes: Sequence[str], options: dict[str, Any]) -> Layout:
     text = options["rows"]
     if text != "all" and not (text.isascii() and text.isdigit()):
         raise ConfigError(f"--rows: {text!r} is neither a whole number nor `all`")
+    if len(text) > _MOST_DIGITS:
+        raise ConfigError(f"--rows: a number of {len(text):,} digits; `all` shows every row")
     columns = [name.strip() for name in options["columns"].split(",")] if options["columns"] else []
     return layout(axes, columns, options["sort"], None if text == "all" else int(text))
 
