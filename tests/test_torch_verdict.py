@@ -12,7 +12,7 @@ from torch_cases import HEALTHY, SICK, Attention, attending, normed_branch, rows
 
 from initprobe.engine.workers import Workers, workers  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
-from initprobe.torch.measure import Track  # noqa: E402
+from initprobe.torch.measure import Few, Track  # noqa: E402
 
 
 def grave(result):
@@ -191,7 +191,9 @@ def test_statistics_on_a_device_are_those_of_numpy(dtype):
     for tensor in (torch.randn(40, 300), 100 + torch.randn(40, 300), torch.randn(40, 300).relu()):
         one, other = Track.like(tensor.to(dtype), 0, True), Track.like(tensor.to(dtype), 0, True)
         with workers(1) as pool:
-            one.add(tensor.to(dtype), pool, cosines=True)
+            few = Few(pool)
+            one.add(tensor.to(dtype), few, cosines=True)
+            few.empty()
         other.sketch.begin_draw()
         other._add_there(tensor.to(dtype), cosines=True)
         assert other.sketch.counts.tolist() == one.sketch.counts.tolist()
