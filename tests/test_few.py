@@ -5,7 +5,10 @@ import pytest
 
 from initprobe.engine.few import add_many
 from initprobe.engine.sketch import COARSE, FINE, Sketch, count
-from initprobe.torch.measure import Few, Track
+
+torch = pytest.importorskip("torch")
+
+from initprobe.torch.measure import Few, Track  # noqa: E402
 
 ROWS = {
     "normal": lambda rng, size: rng.normal(size=size),
@@ -68,7 +71,6 @@ def test_a_second_draw_is_added_to_the_first():
 
 
 def test_what_waits_is_a_copy_and_never_waits_twice():
-    torch = pytest.importorskip("torch")
     few = Few(None)
     track, tensor = Track.like(torch.ones(4), 0, fine=True), torch.ones(4)
     track.add(tensor, few)
