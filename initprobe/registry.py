@@ -42,9 +42,10 @@ def suggestion(name: str, known: Sequence[str]) -> str:
 
 
 def _begun(name: str, known: Sequence[str]) -> list[str]:
-    """The shortest known name that begins with `name`, of which a few letters say enough."""
+    """The shortest known name that begins with `name`, of which a few letters say enough; first as it is spelt."""
     start = fold(name)
-    return sorted((one for one in known if fold(one).startswith(start)), key=len)[: len(start) >= _LEAST_BEGUN]
+    begun = [one for one in known if fold(one).startswith(start)]
+    return sorted(begun, key=lambda one: (not one.startswith(name), len(one)))[: len(start) >= _LEAST_BEGUN]
 
 
 class Registry(Mapping[str, Record]):

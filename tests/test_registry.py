@@ -176,3 +176,8 @@ def test_one_record_is_all_it_takes_to_add_an_initializer(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(("start", "meant"), [("hist", "histogram"), ("Torch-L", "torch_linear"), ("hi", "histogram")])
 def test_the_beginning_of_a_word_suggests_it(start, meant):
     assert suggestion(start, ["first", "hits_of_it_all", meant]) == f" Did you mean '{meant}'?"
+
+
+def test_the_spelling_typed_decides_between_aliases():
+    assert suggestion("cross-entrop", ("crossentropy", "cross-entropy")) == " Did you mean 'cross-entropy'?"
+    assert suggestion("crossentrop", ("crossentropy", "cross-entropy")) == " Did you mean 'crossentropy'?"
