@@ -151,7 +151,8 @@ def slug(config: ProbeConfig, sizes: Sequence[int]) -> str:
 def safe_name(words: Sequence[str], hidden: Sequence[str] = ()) -> str:
     """A file name of these words, and a hash of what they hide or of what is cut off."""
     text = "-".join(words)
-    name = _UNSAFE.sub("-", shortened(text).replace("=", "")).strip("-.")
+    plain = _POSITIVE_EXPONENT.sub("e", shortened(text).replace("=", ""))  # or 1e+300 would read 1e-300
+    name = _UNSAFE.sub("-", plain).strip("-.")
     lost = any(float(found[0]) != _exact(_few_digits(found[0])) for found in _LONG_NUMBER.finditer(text))
     untold = [*hidden, *([text] if lost or len(name) > _LONGEST else [])]
     return f"{name[:_LONGEST]}-{_hash(untold)}" if untold else name
@@ -176,6 +177,7 @@ def _exact(text: str) -> float:
     return float(above) / float(below) if dash and not above.endswith("e") else float(text)
 
 
+_POSITIVE_EXPONENT = re.compile(r"(?<=\d)e\+(?=\d)")
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 _LONGEST = 110
 
