@@ -288,9 +288,19 @@ def _gradient_trend(sign: int) -> Look:
         # A convolution's dL/dW is a sum over positions, of which there are fewer from layer to layer.
         if seen or not _is_dense_chain(result) or any(_trending(result, "output", way, limits) for way in (-1, 1)):
             return seen
-        return _trend_seen(result, "weight_gradient", sign, limits)
+        return None if _cancels(result) else _trend_seen(result, "weight_gradient", sign, limits)
 
     return look
+
+
+def _cancels(result: ProbeResult) -> bool:
+    """The terms of dL/dW cancel in some layer: what is left of their sum is 0, or rounding, and has no trend.
+
+    A norm makes dL/dy orthogonal to y. Where all units are equal, y is a multiple of every input of the layer.
+    """
+    return any(layer.weight_gradient.rms == 0 for layer in result.layers) or (
+        _norm(result) != "none" and any(layer.weight.variance == 0 for layer in result.layers)
+    )
 
 
 _TREND_SYMBOLS = {"output": "h", "output_gradient": "dL/dh", "weight_gradient": "dL/dW"}
