@@ -49,7 +49,7 @@ def steady_span(profile: Sequence[float]) -> tuple[int, int]:
 
 
 def told_span(profile: Sequence[float]) -> tuple[int, int]:
-    """Where the part begins and ends whose rate is told: all of it if both halves move alike, or else the steady half.
+    """Where the part begins and ends whose rate is said: all of it if both halves move alike, or else the steady half.
 
     Args:
         profile: log10 variances, layer by layer.

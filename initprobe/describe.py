@@ -142,7 +142,7 @@ def shape_words(sizes: Sequence[int]) -> str:
 def slug(config: ProbeConfig, sizes: Sequence[int]) -> str:
     """A directory name, safe on any file system; experiments whose results differ have different ones.
 
-    What is at its default is left out. What cannot be said in letters and digits is told apart by a hash of it.
+    What is at its default is left out. What letters and digits cannot say is in a hash at the end.
     """
     words = [*_net_words(config, sizes), *_data_words(config), *_precision_words(config), *_seed_words(config)]
     return safe_name(words, _hidden(config))

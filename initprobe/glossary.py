@@ -162,7 +162,7 @@ _COLUMNS = (
     ),
     Word(
         "cos",
-        "Mean cosine between the z of two different inputs. At 1 they can no longer be told apart.",
+        "Mean cosine between the z of two different inputs. At 1 nothing distinguishes them.",
         ("cosine", "z cos"),
         "correlation",
         ("rank-collapse", "chaotic"),

@@ -246,10 +246,8 @@ def parts(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int | 
     threads, layers = threads or processors(), len(sizes) - 1
     samples, draws = batch * config.batches, config.draws
     weights, activations = memory_needed(config, sizes, batch, threads)
-    largest = max(batch * max(sizes), max(a * b for a, b in itertools.pairwise(sizes)))
-    per_entry = _SCRATCH_BYTES + (threads - 1) * _FURTHER_BYTES
-    scratch = per_entry * min(largest, _SCRATCH_ENTRIES) + threads * _counters(config, sizes, batch)
-    scratch += _normalising(config, sizes, batch, threads)
+    max(batch * max(sizes), max(a * b for a, b in itertools.pairwise(sizes)))
+    scratch = _scratch(config, sizes, batch, threads) + threads * _counters(config, sizes, batch)
     return Parts(
         weights=round(_GAPS * weights),
         activations=round(_GAPS * activations),
@@ -260,15 +258,25 @@ def parts(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int | 
     )
 
 
-def _normalising(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int) -> int:
-    """Bytes of what a norm works on going back, in float64: dL/dz, z, their product and what is subtracted."""
+def _scratch(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int) -> int:
+    """Bytes that threads work in: each takes statistics or normalises, one at a time, so the larger of the two."""
+    largest = max(batch * max(sizes), max(a * b for a, b in itertools.pairwise(sizes)))
+    entries, (block, blocks) = min(largest, _SCRATCH_ENTRIES), _normalising(config, sizes, batch)
+    further = [max(_FURTHER_BYTES * entries, block if number < blocks else 0) for number in range(1, threads)]
+    return max(_SCRATCH_BYTES * entries, block) + sum(further)
+
+
+def _normalising(config: ProbeConfig, sizes: Sequence[int], batch: int) -> tuple[int, int]:
+    """Bytes of the block that a norm works on going back, in float64, and how many blocks a layer has.
+
+    They are dL/dz, z, their product and what is subtracted.
+    """
     if config.norm == "none":
-        return 0
+        return 0, 0
     width = max(sizes[1:])
     shape = (batch, width) if NORMS[config.norm].axis else (width, batch)
     blocks = row_blocks(*shape)
-    entries = (blocks[0].stop - blocks[0].start) * shape[1]
-    return int(min(threads, len(blocks)) * 4 * np.dtype(float).itemsize * entries)
+    return int(4 * np.dtype(float).itemsize * (blocks[0].stop - blocks[0].start) * shape[1]), len(blocks)
 
 
 def _counters(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:

@@ -12,7 +12,7 @@ from initprobe.engine.mlp import Parameters
 from initprobe.engine.workers import workers
 from initprobe.errors import ConfigError
 from initprobe.experiment import prepare
-from initprobe.memory import cost
+from initprobe.memory import _SCRATCH_BYTES, cost
 from initprobe.networks import first_network
 from initprobe.norms import EPSILON, NORMS
 from initprobe.probe import run
@@ -244,12 +244,15 @@ def test_what_a_result_calls_itself(initprobe):
 
 
 def test_norms_count_in_the_memory():
-    """With one thread: dL/dz and dL/dy, which do not take the place of z, and what a norm works on in float64."""
+    """With one thread: dL/dz and dL/dy, which do not take the place of z, and room to normalise in float64.
+
+    That room is four arrays, of which statistics, taken at another time, have had some already.
+    """
     sizes = {"layers": 5, "width": 20, "batch": 30, "init": "he", "act": "relu"}
     plain, layer, batch = (cost(ProbeConfig(norm=norm, **sizes), 1).peak_bytes for norm in ("none", *NORMS))
-    tensor, working = 4 * 30 * 20, 4 * 8 * 30 * 20
+    tensor, working = 4 * 30 * 20, (4 * 8 - _SCRATCH_BYTES) * 30 * 20
     for more in (layer - plain, batch - plain):
-        assert working + 2 * tensor <= more <= 1.2 * (working + 3 * tensor)
+        assert working + 2 * tensor <= more <= working + 1.2 * 3 * tensor
 
 
 def test_a_sweep_takes_them_as_fields(tmp_path, initprobe):

@@ -38,10 +38,10 @@ class _EscapesControls(RenderHook):
 
 
 class Console(RichConsole):
-    """A console that never crops a number: lines of a table are as long as they are.
+    """A console that never crops a number: lines of a table keep their length.
 
     Attributes:
-        fold: the width below which sentences are folded; None for a pipe, whose reader expects lines as they are.
+        fold: the width below which sentences are folded; None for a pipe, whose lines are not folded.
         most_rows: rows beyond which the middle of a table is left out; None for a pipe, which gets them all.
     """
 
@@ -93,7 +93,7 @@ def text_console(width: int | None) -> tuple[Console, io.StringIO]:
 
 
 def say(text: Text, to: Console) -> int:
-    """Print lines as they are, or folded below their own text; give how many there were.
+    """Print lines in full, or folded below their own text; give how many there were.
 
     A fix is left whole, so that it can be copied.
     """

@@ -142,7 +142,7 @@ def render(figure: Figure, fmt: str) -> bytes:
 
 _OUTPUT = "output h = phi(z)"
 _FEW_LAYERS = 40
-_MOST_ROLES = 8  # lines that are told apart
+_MOST_ROLES = 8  # lines that colours distinguish
 _GRADIENT = "gradient dL/dh"
 
 
@@ -155,7 +155,7 @@ def style() -> Any:
 class Picture(Figure):
     """A figure that a notebook shows as the last value of a cell, without pyplot.
 
-    It shows its words as they are, whoever saves it: a notebook, a user's own code, or `render`.
+    Its words are shown literally, also where a notebook or a user's own code saves it.
     """
 
     def draw(self, renderer: RendererBase) -> None:

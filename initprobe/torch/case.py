@@ -41,7 +41,7 @@ class Observation:
 
     Attributes:
         rule: its id.
-        severity: how grave it is.
+        severity: info, warning or error.
         layer: the number of the layer where it begins.
         evidence: the numbers in words.
         cause: why.

@@ -23,7 +23,7 @@ _TRENDS = ("vanishing-output", "exploding-output", "vanishing-gradient", "explod
 
 
 def judged(case: Case) -> list[Observation]:
-    """What the rules see, gravest first, then causes, then by the layer where they begin."""
+    """What the rules see, the most severe first, then causes, then by the layer where they begin."""
     found = list(void(case))
     if not found:
         found = [*scales(case), *units(case), *ends(case), *trends(case), *numbers(case)]
@@ -36,7 +36,7 @@ def _place(one: Observation) -> tuple[int, bool, int]:
 
 
 def _without_repeats(found: Sequence[Observation]) -> list[Observation]:
-    """Each rule once for trends: the gravest part; and one layer that explodes is not odd and exploding both."""
+    """Each rule once for trends: the most severe part; and one layer that explodes is not odd and exploding both."""
     kept: dict[tuple[str, str | None], Observation] = {}
     for one in found:
         key = (one.rule, None if one.rule in _TRENDS else one.module)

@@ -53,7 +53,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         roles: what each parameter was used for, by name.
         parameters: statistics of parameters that were used, by name.
         results: signals that the model gave.
-        losses: what the loss was told: the value, and the number of classes where there are any.
+        losses: what the loss gave: the value, and the number of classes where there are any.
     """
 
     def __init__(self, model: Any, workers: Workers) -> None:

@@ -75,7 +75,7 @@ def _cosine(layer: Layer) -> float:
 
 
 def _alike(case: Case) -> Iterator[Observation]:
-    """Inputs that are told apart at the start of a chain and not at its end; or alike ones that become unlike."""
+    """Inputs that differ at the start of a chain and not at its end; or alike ones that become unlike."""
     for chain in _chains(case):
         cosines = [_cosine(layer) for layer in chain]
         first, last = cosines[0], cosines[-1]

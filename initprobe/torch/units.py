@@ -17,7 +17,7 @@ def axis_of(call: Any, kind: str, before: int, tensor: Any) -> int:
 
 
 def axis_after(call: Any, before: int) -> int:
-    """Where an axis is after another arrangement of the entries; the last where that cannot be told."""
+    """Where an axis is after another arrangement of the entries; the last where that is unknown."""
     ndim = call.tensors[0].ndim if call.tensors else 1
     numbers = [one for one in call.rest if isinstance(one, int)]
     if before == -1:
