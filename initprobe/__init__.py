@@ -6,28 +6,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from initprobe.activations import ACTIVATIONS, Activation, Band
-    from initprobe.config import ProbeConfig
+    from initprobe.activations.catalogue import ACTIVATIONS
+    from initprobe.activations.own import activation
+    from initprobe.activations.record import Activation, Band
+    from initprobe.config.probe_config import ProbeConfig
     from initprobe.errors import ConfigError, InitprobeError
-    from initprobe.functions import activation
-    from initprobe.initializers import INITIALIZERS, Distribution, Initializer
-    from initprobe.probe import run
-    from initprobe.results import ProbeResult
+    from initprobe.initializers.catalogue import INITIALIZERS
+    from initprobe.initializers.distributions import Distribution
+    from initprobe.initializers.record import Initializer
+    from initprobe.probe.run import run
+    from initprobe.results.run import ProbeResult
 
 # Resolved on first use (PEP 562): importing initprobe loads neither NumPy nor pydantic.
 _HOMES = {
-    "ACTIVATIONS": "activations",
-    "Activation": "activations",
-    "Band": "activations",
+    "ACTIVATIONS": "activations.catalogue",
+    "Activation": "activations.record",
+    "Band": "activations.record",
     "ConfigError": "errors",
-    "Distribution": "initializers",
-    "INITIALIZERS": "initializers",
+    "Distribution": "initializers.distributions",
+    "INITIALIZERS": "initializers.catalogue",
     "InitprobeError": "errors",
-    "Initializer": "initializers",
-    "ProbeConfig": "config",
-    "ProbeResult": "results",
-    "activation": "functions",
-    "run": "probe",
+    "Initializer": "initializers.record",
+    "ProbeConfig": "config.probe_config",
+    "ProbeResult": "results.run",
+    "activation": "activations.own",
+    "run": "probe.run",
 }
 
 __all__ = [

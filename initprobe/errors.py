@@ -15,7 +15,7 @@
 The message says what, where and what to do, in one line.
 """
 
-from initprobe import plain
+from initprobe import formatting
 
 
 class InitprobeError(Exception):
@@ -25,7 +25,7 @@ class InitprobeError(Exception):
 
     def __init__(self, message: str) -> None:
         # What a user typed may hold anything at any length; what we answer is one line.
-        super().__init__(plain.message(message))
+        super().__init__(formatting.message(message))
 
 
 class ConfigError(InitprobeError, ValueError):

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from initprobe.ignores import Ignore
-    from initprobe.results import Finding, ProbeResult
+    from initprobe.diagnosis.ignores import Ignore
+    from initprobe.results.run import ProbeResult
+    from initprobe.results.summary import Finding
 
 Reason = str | tuple[str, str]
 
@@ -42,10 +43,10 @@ def assert_healthy(
         ConfigError: `allow` or `ignore` names no rule, a reason is missing, or the file is wrong.
     """
     __tracebackhide__ = True  # pytest shows the line of the test, not this one
-    from initprobe.ignores import apply, expired, living
-    from initprobe.rulebook import RULEBOOK
+    from initprobe.diagnosis.ignores import apply, expired, living
+    from initprobe.diagnosis.rulebook import RULEBOOK
+    from initprobe.results.named_numbers import counted
     from initprobe.torch import probe
-    from initprobe.vocabulary import counted
 
     allowed = {RULEBOOK[name].name for name in ((allow,) if isinstance(allow, str) else allow)}
     asked = _asked(ignore or {})
@@ -59,7 +60,7 @@ def assert_healthy(
 
 
 def _asked(ignore: Mapping[str, Reason]) -> list[Ignore]:
-    from initprobe.ignores import make_ignore, parse_target
+    from initprobe.diagnosis.ignores import make_ignore, parse_target
 
     parts = {text: (given, None) if isinstance(given, str) else given for text, given in ignore.items()}
     return [
@@ -70,7 +71,7 @@ def _asked(ignore: Mapping[str, Reason]) -> list[Ignore]:
 def _read(known: str | Path | None) -> list[Ignore]:
     if known is None:
         return []
-    from initprobe.sweep.known import read_known
+    from initprobe.sweeps.known import read_known
 
     return read_known(Path(known))
 

@@ -4,7 +4,6 @@ import importlib
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from rounding import rounded
@@ -68,8 +67,3 @@ def initprobe(capsys, tmp_path, monkeypatch):
         return Outcome(int(stop.value.code or 0), captured.out, captured.err)
 
     return call
-
-
-def files_below(directory: Path) -> set[str]:
-    """Every file below a directory, by its path from there."""
-    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}

@@ -1,6 +1,7 @@
-"""The layering, asserted on the source: who may import whom, and which library lives where."""
+"""The house: where each library lives, how long files and functions may be; who may import whom, import-linter says."""
 
 import ast
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -10,174 +11,26 @@ import pytest
 import initprobe
 
 ROOT = Path(initprobe.__file__).parent
-# Lowest floor first; a file imports only from its own floor's lower neighbours.
-FLOORS = [
-    "plain", "errors", "release", "averages", "numbers", "characters", "machine", "files", "archives",
-    "normals", "registry", "grammar", "importing", "activations", "flats", "functions",
-    "fits", "initializers", "datasets", "inputs", "norms", "losses", "thresholds", "wiring", "independence", "own_init",
-    "weights", "recognition", "glossary", "meanfield", "tuning", "config_fields", "config",
-    "engine", "memory", "results", "vocabulary", "arithmetic", "diagnosis", "rulebook", "digest", "ignores",
-    "reports", "describe", "summary", "theory", "depth", "remedy", "rewire", "objective", "experiment", "passes",
-    "networks", "environment", "probe", "torch", "spectrum", "frameworks", "choice", "recommend", "sweep",
-    "testing", "cli", "__main__",
-]  # fmt: skip
-# Inside a package, imports follow this order.
-INSIDE = {
-    "engine": [
-        "streams",
-        "workers",
-        "products",
-        "sketch",
-        "few",
-        "distribution",
-        "record",
-        "outer",
-        "mlp",
-        "fitting",
-        "training",
-        "jacobian",
-    ],
-    "meanfield": ["quadrature", "moments", "pairs", "samples", "maps", "wired", "spread", "gain", "phase", "spectrum"],
-    "reports": [
-        "binning",
-        "blocks",
-        "captions",
-        "strips",
-        "words",
-        "names",
-        "console",
-        "elision",
-        "tables",
-        "figures",
-        "notebook",
-        "drawer",
-        "charts",
-        "spectra",
-        "seedwise",
-        "markdown",
-        "sweep_table",
-        "readings",
-        "sheets",
-        "grids",
-        "curves",
-        "sweep_maps",
-        "sweep_figures",
-        "export",
-        "junit",
-    ],
-    "torch": [
-        "theirs",
-        "kinds",
-        "fans",
-        "on_device",
-        "measure",
-        "guard",
-        "start",
-        "graph",
-        "attention",
-        "recurrence",
-        "units",
-        "parameters",
-        "calls",
-        "modules",
-        "operations",
-        "structure",
-        "case",
-        "cures",
-        "rules_trends",
-        "rules_units",
-        "rules_scales",
-        "rules_ends",
-        "rules_numbers",
-        "judging",
-        "coverage",
-        "fixes",
-        "words",
-        "telling",
-        "bridge",
-        "checkpoints",
-        "given",
-        "losses",
-        "libraries",
-        "loading",
-    ],
-    "sweep": [
-        "runs",
-        "fields",
-        "checks",
-        "document",
-        "layout",
-        "overrides",
-        "expand",
-        "configs",
-        "wishes",
-        "plan",
-        "known",
-        "packing",
-        "database",
-        "lock",
-        "rows",
-        "store",
-        "pool",
-        "runner",
-        "remote",
-        "sources",
-        "judging",
-        "rounding",
-        "diff",
-    ],
-    "cli": [
-        "options",
-        "outputs",
-        "progress",
-        "annotations",
-        "gate",
-        "sweep_output",
-        "sweep_figures",
-        "run",
-        "torch",
-        "show",
-        "listing",
-        "explain",
-        "gain",
-        "phase",
-        "spectrum",
-        "recommend",
-        "compare",
-        "sweep",
-        "results",
-        "check",
-        "diff",
-        "merge",
-        "schema",
-        "validate",
-        "completion",
-        "app",
-    ],
-}  # fmt: skip
+# Libraries that one room, or one file, hides from the others. Those of the layers are in pyproject.toml.
 HOMES = {
-    "click": ["cli/"],
-    "rich": ["cli/", "reports/console.py", "reports/elision.py", "reports/tables.py", "reports/sweep_table.py"],
-    "matplotlib": [
-        "reports/captions",
-        "reports/figures.py",
-        "reports/charts.py",
-        "reports/spectra.py",
-        "reports/sheets.py",
-        "reports/sweep_maps.py",
-        "reports/sweep_figures.py",
-    ],
-    "distributed": ["sweep/remote.py"],
-    "psutil": ["machine.py"],
-    "torch": ["torch/"],
-    "ruamel": ["sweep/document.py"],
-}
-MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if "configs" not in path.parts)
+    "matplotlib": ["reports/figures/"],
+    "rich": ["cli/", "reports/console.py", "reports/elision.py", "reports/run_table.py", "reports/tensor_tables.py",
+             "reports/comparison.py", "reports/verdict.py", "reports/sweep_table.py", "reports/cells.py"],
+    "distributed": ["sweeps/remote.py"],
+    "psutil": ["data/machine.py"],
+    "ruamel": ["sweeps/document.py"],
+}  # fmt: skip
+MODULES = sorted(path for path in ROOT.rglob("*.py") if "configs" not in path.relative_to(ROOT).parts)
+MOST_PACKAGES, MOST_FLAT, MOST_LINES, MOST_FUNCTION, MEDIAN_FUNCTION = 22, 9, 350, 45, 7
+
+
+def named(path):
+    return path.relative_to(ROOT).as_posix()
 
 
 def imports(path):
     """Modules imported anywhere in a file, outside `if TYPE_CHECKING`."""
-    tree = ast.parse((ROOT / path).read_text())
+    tree = ast.parse(path.read_text())
     guarded = {
         id(inner)
         for node in ast.walk(tree)
@@ -193,39 +46,39 @@ def imports(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def floor(dotted):
-    return FLOORS.index(dotted.split(".")[1])
-
-
-@pytest.mark.parametrize("path", [p for p in MODULES if p != Path("__init__.py")], ids=str)
-def test_imports_go_down_only(path):
-    own = ".".join(["initprobe", *path.with_suffix("").parts])
-    if path == Path("results.py"):
-        return  # its methods render themselves, lazily; see below
-    for name in imports(path):
-        if not name.startswith("initprobe."):
-            continue
-        assert floor(name) <= floor(own), f"{path} imports {name}"
-        package, inside = path.parts[0], INSIDE.get(path.parts[0])
-        if floor(name) == floor(own) and inside and path.name != "__init__.py":
-            below = name.split(".")[2]
-            assert package not in INSIDE or inside.index(below) < inside.index(path.stem), f"{path} imports {name}"
-
-
-def test_results_look_up_only_to_render_themselves():
-    up = {name for name in imports(Path("results.py")) if name.startswith("initprobe.")}
-    assert all(floor(name) < floor("initprobe.results") or name.startswith("initprobe.reports") for name in up)
+def functions():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{named(path)}:{node.name}", node.end_lineno - node.lineno + 1
 
 
 @pytest.mark.parametrize("library", HOMES)
 def test_each_library_has_its_home(library):
     for path in MODULES:
         if any(name.split(".")[0] == library for name in imports(path)):
-            assert any(str(path.as_posix()).startswith(home) for home in HOMES[library]), f"{path} imports {library}"
+            assert any(named(path).startswith(home) for home in HOMES[library]), f"{path} imports {library}"
 
 
 def test_pyplot_is_never_used():
     assert not [path for path in MODULES if any("pyplot" in name for name in imports(path))]
+
+
+def test_rooms_are_few_and_no_package_hides_a_public_function():
+    packages = {path.parent for path in MODULES}
+    assert len(packages) <= MOST_PACKAGES
+    assert all((package / "__init__.py").exists() for package in packages)
+    assert len([path for path in MODULES if path.parent == ROOT]) <= MOST_FLAT
+    hidden = {name for name in initprobe.__all__ if (ROOT / name).is_dir() or (ROOT / f"{name}.py").exists()}
+    assert not hidden
+
+
+def test_files_and_functions_are_short():
+    long = {named(path): lines for path in MODULES if (lines := len(path.read_text().splitlines())) > MOST_LINES}
+    assert not long
+    sizes = dict(functions())
+    assert not {name: lines for name, lines in sizes.items() if lines > MOST_FUNCTION}
+    assert statistics.median(lines for _, lines in functions()) <= MEDIAN_FUNCTION
 
 
 def test_public_names_resolve_and_stay_lazy():

@@ -7,11 +7,11 @@ from article_figures import ROOT
 from jsonschema import Draft202012Validator
 
 import initprobe
-from initprobe.results import ProbeResult
-from initprobe.sweep.checks import applied, judge
-from initprobe.sweep.document import read_file
-from initprobe.sweep.layout import json_schema
-from initprobe.sweep.plan import Plan, load, shipped
+from initprobe.results.run import ProbeResult
+from initprobe.sweeps.checks import applied, judge
+from initprobe.sweeps.document import read_file
+from initprobe.sweeps.layout import json_schema
+from initprobe.sweeps.plan import Plan, load, shipped
 
 # A few small nets stand for each file where its own would take half a minute.
 TINY = ["width=10", "batch=10"]

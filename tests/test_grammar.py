@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from initprobe.activations import ACTIVATIONS
+from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.errors import ConfigError, UnknownNameError
-from initprobe.grammar import Spec, build, parse_number, parse_spec, parse_value
-from initprobe.initializers import INITIALIZERS
+from initprobe.initializers.catalogue import INITIALIZERS
+from initprobe.spec import Spec, build, parse_number, parse_spec, parse_value
 
 repeatable = settings(derandomize=True, database=None, deadline=None)
 
@@ -205,7 +205,7 @@ def test_no_warning_escapes_from_a_text_that_is_no_number(text: str) -> None:
 @pytest.mark.parametrize("text", ["1" * 90 + "x", "1.1e1" * 18 + "x", "sqrtpi" * 15 + "x", "(" * 90 + "x"], ids=ascii)
 def test_a_refusal_takes_no_exponential_time(text: str) -> None:
     """Reading takes microseconds; a pattern that backtracks over every split of the digits takes years."""
-    code = f"from initprobe.grammar import parse_value; assert parse_value({text!r}) == {text!r}"
+    code = f"from initprobe.spec import parse_value; assert parse_value({text!r}) == {text!r}"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=10)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from initprobe.numbers import counted, duration, factor, factor_of, fixed, percent, power, short
+from initprobe.formatting import counted, duration, factor, factor_of, fixed, percent, power, short
 
 POWERS = [float(f"1e{n}") for n in range(-300, 301)]
 # Numbers that carry when they are rounded to three digits, and those beside them.

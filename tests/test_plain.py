@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from initprobe.cli.annotations import error_annotation
-from initprobe.engine.workers import MOST_THREADS, workers
+from initprobe.engine.threads import MOST_THREADS, workers
 from initprobe.errors import ConfigError
-from initprobe.plain import message, shown, visible
+from initprobe.formatting import message, shown, visible
 from initprobe.reports.markdown import markdown_row
 
 NET = ("--act", "relu", "--layers", 2, "--width", 4, "--batch", 8, "--draws", 1, "--no-figures")

@@ -13,13 +13,13 @@ from click.testing import CliRunner
 
 import initprobe
 from initprobe.cli.app import COMMANDS, cli
-from initprobe.experiment import prepare
-from initprobe.networks import first_network
-from initprobe.sweep.diff import Rule, broken
-from initprobe.sweep.known import read_known
-from initprobe.sweep.plan import load
-from initprobe.sweep.store import open_store
-from initprobe.vocabulary import FIGURES as DRAWN
+from initprobe.probe.experiment import prepare
+from initprobe.probe.networks import first_network
+from initprobe.results.named_numbers import FIGURES as DRAWN
+from initprobe.sweeps.known import read_known
+from initprobe.sweeps.plan import load
+from initprobe.sweeps.store.diff import Rule, broken
+from initprobe.sweeps.store.store import open_store
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)

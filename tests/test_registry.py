@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from initprobe import config
-from initprobe.activations import ACTIVATIONS, Activation
-from initprobe.config import ProbeConfig
+from initprobe.activations.catalogue import ACTIVATIONS
+from initprobe.activations.record import Activation
+from initprobe.config.probe_config import ProbeConfig
+from initprobe.data.noise import INPUTS
 from initprobe.errors import ConfigError, UnknownNameError
-from initprobe.initializers import INITIALIZERS
-from initprobe.inputs import INPUTS
+from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.registry import Registry, fold, suggestion
 
 
@@ -160,14 +160,14 @@ def test_one_record_is_all_it_takes_to_add_an_activation(monkeypatch: pytest.Mon
     with pytest.raises(UnknownNameError, match="Did you mean 'cube'"):
         table["cubee"]
 
-    monkeypatch.setattr(config, "ACTIVATIONS", table)
+    monkeypatch.setattr("initprobe.config.names.ACTIVATIONS", table)
     assert ProbeConfig(init="he", act="CUBE").activation is cube
     assert ProbeConfig(init="he", act="cube").activation.value(np.array([2.0])).tolist() == [8.0]
 
 
 def test_one_record_is_all_it_takes_to_add_an_initializer(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = replace(INITIALIZERS["lecun_normal"], name="tiny", aliases=("wee",), make=None, params={})
-    monkeypatch.setattr(config, "INITIALIZERS", Registry("initializer", [*INITIALIZERS.values(), tiny]))
+    monkeypatch.setattr("initprobe.config.names.INITIALIZERS", Registry("initializer", [*INITIALIZERS.values(), tiny]))
     assert ProbeConfig(init="wee", act="tanh").initializer is tiny
     with pytest.raises(ConfigError, match="tiny takes no parameters, but gain is given"):
         ProbeConfig(init="tiny:gain=2", act="tanh")

@@ -5,7 +5,7 @@ import typing
 import pytest
 
 from initprobe import ProbeConfig
-from initprobe.config_fields import ConfigFields
+from initprobe.config.arguments import ConfigFields
 
 GOOD = """
 from pathlib import Path

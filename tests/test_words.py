@@ -8,12 +8,14 @@ from click.testing import CliRunner
 
 from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.cli.app import COMMANDS, cli
-from initprobe.diagnosis import RULES
-from initprobe.glossary import WORDS
-from initprobe.reports.export import csv_names
+from initprobe.diagnosis.diagnose import RULES
+from initprobe.reports.comparison import _COMPARISON
+from initprobe.reports.csv import csv_names
+from initprobe.reports.glossary import WORDS
 from initprobe.reports.names import json_names
-from initprobe.reports.tables import _COMPARISON, _MODULE_COLUMNS, _columns
-from initprobe.vocabulary import LAYER_NUMBERS, RATES
+from initprobe.reports.run_table import _columns
+from initprobe.reports.tensor_tables import _MODULE_COLUMNS
+from initprobe.results.named_numbers import LAYER_NUMBERS, RATES
 
 
 def call(*words):

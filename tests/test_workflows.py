@@ -31,14 +31,14 @@ def checkout(tmp_path):
     home = tmp_path / "checkout"
     shutil.copytree(ROOT / ".github" / "figures", home / ".github" / "figures")
     shutil.copytree(ROOT / "configs", home / "configs")
-    (home / "tests").mkdir(parents=True)
-    shutil.copy(ROOT / "tests" / "article_figures.py", home / "tests")
+    (home / "tests" / "support").mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "support" / "article_figures.py", home / "tests" / "support")
     return home
 
 
 def do(command, home, seed=None):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    libraries = os.pathsep.join(map(str, (home, ROOT, ROOT / "tests")))
+    libraries = os.pathsep.join(map(str, (home, ROOT, ROOT / "tests" / "support")))
     env = os.environ | {"PATH": path, "GITHUB_STEP_SUMMARY": str(home / "summary.md"), "PYTHONPATH": libraries}
     rounding = "" if seed is None else f"import rounding\nkept = rounding.rounded({seed})\nkept.__enter__()\n"
     (home / "sitecustomize.py").write_text(rounding)  # Python runs it at every start

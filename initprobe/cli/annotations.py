@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from initprobe.plain import visible
+from initprobe.formatting import visible
 
 
 def error_annotation(title: str, message: str, file: Path, line: int | None) -> str:

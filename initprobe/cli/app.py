@@ -21,29 +21,29 @@ from typing import Any
 
 import click
 
-from initprobe.characters import adapt
 from initprobe.errors import InitprobeError
-from initprobe.plain import message
+from initprobe.formatting import message
 from initprobe.registry import suggestion
+from initprobe.reports.encoding import adapt
 
 COMMANDS = {
-    "run": "initprobe.cli.run",
-    "torch": "initprobe.cli.torch",
-    "compare": "initprobe.cli.compare",
-    "sweep": "initprobe.cli.sweep",
-    "results": "initprobe.cli.results",
-    "check": "initprobe.cli.check",
-    "diff": "initprobe.cli.diff",
-    "merge": "initprobe.cli.merge",
-    "show": "initprobe.cli.show",
-    "list": "initprobe.cli.listing",
-    "explain": "initprobe.cli.explain",
-    "gain": "initprobe.cli.gain",
-    "phase": "initprobe.cli.phase",
-    "recommend": "initprobe.cli.recommend",
-    "spectrum": "initprobe.cli.spectrum",
-    "validate": "initprobe.cli.validate",
-    "schema": "initprobe.cli.schema",
+    "run": "initprobe.cli.commands.run",
+    "torch": "initprobe.cli.commands.torch",
+    "compare": "initprobe.cli.commands.compare",
+    "sweep": "initprobe.cli.commands.sweep",
+    "results": "initprobe.cli.commands.results",
+    "check": "initprobe.cli.commands.check",
+    "diff": "initprobe.cli.commands.diff",
+    "merge": "initprobe.cli.commands.merge",
+    "show": "initprobe.cli.commands.show",
+    "list": "initprobe.cli.commands.list",
+    "explain": "initprobe.cli.commands.explain",
+    "gain": "initprobe.cli.commands.gain",
+    "phase": "initprobe.cli.commands.phase",
+    "recommend": "initprobe.cli.commands.recommend",
+    "spectrum": "initprobe.cli.commands.spectrum",
+    "validate": "initprobe.cli.commands.validate",
+    "schema": "initprobe.cli.commands.schema",
 }
 PROGRAM = "initprobe"
 EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
@@ -81,7 +81,7 @@ class LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from initprobe.release import release
+        from initprobe.results.release import release
 
         click.echo(f"initprobe {release()}")
         ctx.exit()

@@ -48,26 +48,28 @@ def complete(cli: click.Command, instruction: str) -> int:
 
 
 def _initializers(incomplete: str) -> Iterator[Item]:
-    from initprobe.initializers import INITIALIZERS
+    from initprobe.initializers.catalogue import INITIALIZERS
 
     return _specs(INITIALIZERS, incomplete)
 
 
 def _activations(incomplete: str) -> Iterator[Item]:
-    from initprobe.activations import ACTIVATIONS
+    from initprobe.activations.catalogue import ACTIVATIONS
 
     return _specs(ACTIVATIONS, incomplete)
 
 
 def _inputs(incomplete: str) -> Iterator[Item]:
-    from initprobe.inputs import INPUTS, SUFFIXES
+    from initprobe.data.noise import INPUTS
+    from initprobe.data.tables import SUFFIXES
 
     yield from _specs(INPUTS, incomplete)
     yield from _files_of(SUFFIXES, incomplete)
 
 
 def _labels(incomplete: str) -> Iterator[Item]:
-    from initprobe.inputs import DATASETS, SUFFIXES
+    from initprobe.data.noise import DATASETS
+    from initprobe.data.tables import SUFFIXES
 
     yield from _specs(DATASETS, incomplete)
     yield from _files_of(SUFFIXES, incomplete)
@@ -75,27 +77,27 @@ def _labels(incomplete: str) -> Iterator[Item]:
 
 def _topics(incomplete: str) -> Iterator[Item]:
     """Everything that `explain` knows."""
-    from initprobe.cli.explain import registries
+    from initprobe.cli.names import registries
 
     for registry in registries():
         yield from _specs(registry, incomplete)
 
 
 def _rules(incomplete: str) -> Iterator[Item]:
-    from initprobe.rulebook import RULEBOOK
+    from initprobe.diagnosis.rulebook import RULEBOOK
 
     return _specs(RULEBOOK, incomplete)
 
 
 def _configs(incomplete: str) -> Iterator[Item]:
-    from initprobe.sweep.configs import SUFFIXES, first_comment, shipped
+    from initprobe.sweeps.configs import SUFFIXES, first_comment, shipped
 
     yield from _matching((Item(name, help=first_comment(path)) for name, path in shipped().items()), incomplete)
     yield from _files_of(SUFFIXES, incomplete)
 
 
 def _limits(incomplete: str) -> Iterator[Item]:
-    from initprobe.thresholds import Thresholds
+    from initprobe.config.thresholds import Thresholds
 
     fields = Thresholds.model_fields.items()
     return _matching((Item(f"{name}={field.default:g}", help=field.description) for name, field in fields), incomplete)
@@ -103,7 +105,7 @@ def _limits(incomplete: str) -> Iterator[Item]:
 
 def _columns(incomplete: str) -> Iterator[Item]:
     """Names after the last comma."""
-    from initprobe.vocabulary import NAMES
+    from initprobe.results.named_numbers import NAMES
 
     head, comma, _ = incomplete.rpartition(",")
     return _matching((Item(f"{head}{comma}{name}") for name in NAMES), incomplete)
@@ -111,14 +113,14 @@ def _columns(incomplete: str) -> Iterator[Item]:
 
 def _changes(incomplete: str) -> Iterator[Item]:
     """What `diff --fail-on` takes."""
-    from initprobe.vocabulary import COMPARED
+    from initprobe.results.named_numbers import COMPARED
 
     return _matching(map(Item, COMPARED), incomplete)
 
 
 def _judged(incomplete: str) -> Iterator[Item]:
     """What `check --ignore` takes: rules, and the numbers that are checked."""
-    from initprobe.vocabulary import NAMES
+    from initprobe.results.named_numbers import NAMES
 
     yield from _rules(incomplete)
     yield from _matching(map(Item, NAMES), incomplete)
@@ -205,7 +207,7 @@ def _specs(registry: Registry[Any], incomplete: str) -> Iterator[Item]:
 
 def _with_parameters(record: Any, name: str, rest: str) -> Iterator[Item]:
     """`he:mode=fan_in`, `he:mode=fan_out`, `he:gain=1`: a parameter more than those that are there."""
-    from initprobe.grammar import parameter_hints, parse_spec
+    from initprobe.spec import parameter_hints, parse_spec
 
     if record.make is None:
         return
@@ -218,7 +220,7 @@ def _with_parameters(record: Any, name: str, rest: str) -> Iterator[Item]:
 
 
 def _values(hint: Any, default: Any) -> Iterator[str]:
-    from initprobe.grammar import value_text
+    from initprobe.spec import value_text
 
     if get_origin(hint) is Literal:
         yield from get_args(hint)

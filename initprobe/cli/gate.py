@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from initprobe.ignores import Ignore
+    from initprobe.diagnosis.ignores import Ignore
     from initprobe.reports.junit import Case, Outcome
-    from initprobe.results import Finding, ProbeResult
-    from initprobe.sweep.known import Known
+    from initprobe.results.run import ProbeResult
+    from initprobe.results.summary import Finding
+    from initprobe.sweeps.known import Known
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SEVERITIES = ("warning", "error")
@@ -64,8 +65,8 @@ class Gate:
 
     def applied(self, result: ProbeResult) -> ProbeResult:
         """The result with its findings marked that are ignored, or now known."""
-        from initprobe.ignores import apply
-        from initprobe.sweep.known import known_of
+        from initprobe.diagnosis.ignores import apply
+        from initprobe.sweeps.known import known_of
 
         marked, used = apply(result, self.ignores)
         self.used |= used
@@ -76,7 +77,7 @@ class Gate:
 
     def as_ignores(self, known: Iterable[Known]) -> list[Ignore]:
         """The entries to write as ignores, so that they hold at once."""
-        from initprobe.ignores import make_ignore
+        from initprobe.diagnosis.ignores import make_ignore
 
         return [
             make_ignore(one.rule, map(str, one.places), one.reason, one.until, str(self.write_to), (one.rule,))
@@ -85,7 +86,7 @@ class Gate:
 
     def expired(self) -> list[str]:
         """A line for each ignore whose last day is over."""
-        from initprobe.ignores import expired
+        from initprobe.diagnosis.ignores import expired
 
         return expired(self.ignores)
 
@@ -96,7 +97,7 @@ class Gate:
         of a file's entries that found nothing.
         """
         from initprobe.cli.outputs import relative, write_text
-        from initprobe.sweep.known import known_text
+        from initprobe.sweeps.known import known_text
 
         if self.write_to is not None:
             write_text(str(self.write_to), known_text(self.write_to, self.written))
@@ -106,7 +107,7 @@ class Gate:
 
     def _idle(self, whole: bool) -> list[str]:
         """A line for each option that found nothing to ignore, and one for all such entries of a file."""
-        from initprobe.ignores import living
+        from initprobe.diagnosis.ignores import living
 
         idle = [one for one in living(self.ignores) if one not in self.used]
         lines = [f"{one.source}: matches nothing; drop it" for one in idle if one.source.startswith(OPTION)]
@@ -131,8 +132,8 @@ def gate_from(options: Mapping[str, Any], numbers: Sequence[str] = ()) -> Gate:
     Raises:
         ConfigError: an unknown rule, a place or day that is none, no reason, or a file that is wrong.
     """
-    from initprobe.files import kind_of
-    from initprobe.sweep.known import read_known
+    from initprobe.data.files import kind_of
+    from initprobe.sweeps.known import read_known
 
     write_to = None if options["write_known"] is None else Path(options["write_known"])
     ignores = _ignores(options, numbers, write_to is not None)
@@ -145,7 +146,7 @@ def gate_from(options: Mapping[str, Any], numbers: Sequence[str] = ()) -> Gate:
 
 
 def _writing(ignores: list[Ignore], write_to: Path, reason: str | None, until: str | None) -> Gate:
-    from initprobe.ignores import make_ignore, today
+    from initprobe.diagnosis.ignores import make_ignore, today
 
     words = reason or f"found on {today().isoformat()}"
     make_ignore("saturated", (), words, until, "--until")  # which refuses what is no day
@@ -157,8 +158,8 @@ def _only(given: Sequence[str]) -> str | None:
 
 
 def _ignores(options: Mapping[str, Any], numbers: Sequence[str], writing: bool) -> list[Ignore]:
+    from initprobe.diagnosis.ignores import make_ignore, parse_target
     from initprobe.errors import ConfigError
-    from initprobe.ignores import make_ignore, parse_target
 
     targets = options["ignore"]
     for name in ("reason", "until"):
@@ -184,7 +185,7 @@ def _spread(given: Sequence[str], count: int) -> list[str | None]:
 def check_verdict(result: ProbeResult, gate: Gate, options: Mapping[str, Any]) -> None:
     """Report for CI, and fail with one line if a finding that counts is of the severity that the user fails on."""
     from initprobe.errors import CheckFailed
-    from initprobe.vocabulary import counted
+    from initprobe.results.named_numbers import counted
 
     fail_on = options["fail_on"]
     gate.tell(fails=bool(fail_on))
@@ -214,9 +215,9 @@ def check_junit(options: Mapping[str, Any]) -> None:
 
 def _write_junit(result: ProbeResult, failing: Sequence[str], over: Sequence[str], target: str) -> None:
     from initprobe.cli.outputs import write_text
-    from initprobe.diagnosis import RULES
+    from initprobe.diagnosis.diagnose import RULES
+    from initprobe.diagnosis.rulebook import RULEBOOK
     from initprobe.reports.junit import Case, junit
-    from initprobe.rulebook import RULEBOOK
 
     # Rules for models of one's own judge no net of `run`.
     cases = [_case(rule, result, failing) for rule in (RULEBOOK if result.modules else RULES)] + expired_cases(over)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from initprobe.config import ProbeConfig
-    from initprobe.grammar import Spec
+    from initprobe.config.probe_config import ProbeConfig
+    from initprobe.spec import Spec
 
 
 class Choice(click.Choice[str]):
@@ -154,9 +154,9 @@ def scales(options: Mapping[str, Any]) -> dict[str, Spec]:
     Raises:
         ConfigError: neither or both ways are used, or a scale is no number of at least 0.
     """
-    from initprobe.config import scaled
+    from initprobe.config.names import scaled
     from initprobe.errors import ConfigError
-    from initprobe.grammar import parse_number
+    from initprobe.spec import parse_number
 
     if options.get("weights") is not None:
         return _no_scales(options)
@@ -209,7 +209,7 @@ _OFFERED_FIELDS = ("loss", "classes", "labels", "train_steps", "learning_rate", 
 
 def config_from(options: Mapping[str, Any]) -> ProbeConfig:
     """The experiment from the options; its complaints name the option, not the field."""
-    from initprobe.config import ProbeConfig
+    from initprobe.config.probe_config import ProbeConfig
 
     fields = {name: options[name] for name in (*_FIELDS, *_MORE_FIELDS)}
     fields |= {name: options[name] for name in _OFFERED_FIELDS if name in options}
@@ -234,10 +234,10 @@ def _widths(text: str | None) -> tuple[int, ...] | None:
 
 
 def _thresholds(texts: Sequence[str]) -> dict[str, float]:
+    from initprobe.config.thresholds import Thresholds
     from initprobe.errors import ConfigError
-    from initprobe.grammar import parse_number
     from initprobe.registry import suggestion
-    from initprobe.thresholds import Thresholds
+    from initprobe.spec import parse_number
 
     found = {}
     for text in texts:

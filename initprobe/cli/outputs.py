@@ -12,14 +12,14 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from initprobe.data.files import is_directory, is_file, kind_of, reason
 from initprobe.errors import ConfigError, OutputError
-from initprobe.files import is_directory, is_file, kind_of, reason
-from initprobe.plain import visible
-from initprobe.reports.drawer import pictures
+from initprobe.formatting import visible
+from initprobe.reports.figures.drawer import pictures
 
 if TYPE_CHECKING:
-    from initprobe.reports.drawer import Process
-    from initprobe.results import ProbeResult
+    from initprobe.reports.figures.drawer import Process
+    from initprobe.results.run import ProbeResult
 
 STDOUT = "-"
 FORMATS = ("png", "svg", "pdf")

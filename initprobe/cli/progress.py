@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import click
 
 from initprobe.cli.outputs import is_watched
-from initprobe.numbers import duration
+from initprobe.formatting import duration
 
 Advance = Callable[[int, int], None]
 

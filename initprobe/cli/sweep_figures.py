@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-    from initprobe.activations import Activation
-    from initprobe.results import ProbeResult
-    from initprobe.sweep.layout import Depth, Figure, Heatmap, Histograms
-    from initprobe.sweep.plan import Plan
-    from initprobe.sweep.rows import Row
-    from initprobe.sweep.store import Store
+    from initprobe.activations.record import Activation
+    from initprobe.results.run import ProbeResult
+    from initprobe.sweeps.layout import Depth, Figure, Heatmap, Histograms
+    from initprobe.sweeps.plan import Plan
+    from initprobe.sweeps.store.rows import Row
+    from initprobe.sweeps.store.store import Store
 
 _SIGMAS = ["sigma_w", "sigma_b"]
 _GRADIENT = "output_gradient.variance"
@@ -30,7 +30,7 @@ def draw_all(plan: Plan, store: Store, rows: Sequence[Row], directory: Path, for
     """
     from initprobe.cli.outputs import relative, write_whole
     from initprobe.errors import ConfigError
-    from initprobe.reports.figures import render
+    from initprobe.reports.figures.style import render
 
     written, faults = [], []
     for name, make in _drawings(plan, store, rows):
@@ -50,8 +50,8 @@ def draw_all(plan: Plan, store: Store, rows: Sequence[Row], directory: Path, for
 
 def _drawings(plan: Plan, store: Store, rows: Sequence[Row]) -> Iterator[tuple[str, Callable[[], Drawing]]]:
     """A name and what makes the picture each; none where no run is done."""
-    from initprobe.reports.figures import draw
-    from initprobe.sweep.layout import Summary
+    from initprobe.reports.figures.run import draw
+    from initprobe.sweeps.layout import Summary
 
     done = [row for row in rows if row.digest is not None]
     asked = default_figures(rows) if plan.figures is None else plan.figures
@@ -66,11 +66,11 @@ def _drawings(plan: Plan, store: Store, rows: Sequence[Row]) -> Iterator[tuple[s
 
 def _drawing(figure: Depth | Heatmap | Histograms, plan: Plan, store: Store, rows: Sequence[Row]) -> Drawing:
     """One picture of all runs."""
-    from initprobe.reports.curves import depth_plot, histogram_plot
-    from initprobe.reports.grids import heat_map
-    from initprobe.reports.sweep_figures import depth_figure, histogram_figure
-    from initprobe.reports.sweep_maps import heat_map_figure
-    from initprobe.sweep.layout import Depth, Heatmap
+    from initprobe.reports.figures.heat_map_data import heat_map
+    from initprobe.reports.figures.heat_maps import heat_map_figure
+    from initprobe.reports.figures.sweep_data import depth_plot, histogram_plot
+    from initprobe.reports.figures.sweep_profiles import depth_figure, histogram_figure
+    from initprobe.sweeps.layout import Depth, Heatmap
 
     configs = {run.key: run.config for run in plan.runs}
 
@@ -90,9 +90,9 @@ def _drawing(figure: Depth | Heatmap | Histograms, plan: Plan, store: Store, row
 
 def default_figures(rows: Sequence[Row]) -> tuple[Figure, ...]:
     """What suits the axes: heat maps of two numeric ones, else profiles, and histograms over an axis of words."""
-    from initprobe.reports.curves import MOST_PANELS
-    from initprobe.reports.readings import is_number, varying
-    from initprobe.sweep.layout import Depth, Heatmap, Histograms
+    from initprobe.reports.figures.sweep_data import MOST_PANELS
+    from initprobe.reports.figures.sweep_values import is_number, varying
+    from initprobe.sweeps.layout import Depth, Heatmap, Histograms
 
     values = {name: {row.axes.get(name) for row in rows} for name in varying(rows)}
     numeric = sorted((name for name in values if all(map(is_number, values[name]))), key=lambda n: n not in _SIGMAS)
@@ -109,7 +109,7 @@ def default_figures(rows: Sequence[Row]) -> tuple[Figure, ...]:
 
 
 def _slug(row: Row) -> str:
-    from initprobe.describe import shortened
+    from initprobe.probe.names import shortened
 
     words = shortened(" ".join(f"{name}={value}" for name, value in row.axes.items())) or "all"
     return f"{re.sub(r'[^A-Za-z0-9.-]+', '-', words).strip('-')[:80]}-{row.key[:6]}"

@@ -15,9 +15,9 @@ import click
 
 if TYPE_CHECKING:
     from initprobe.reports.sweep_table import Layout
-    from initprobe.results import ProbeResult
-    from initprobe.sweep.rows import Row
-    from initprobe.sweep.store import Store
+    from initprobe.results.run import ProbeResult
+    from initprobe.sweeps.store.rows import Row
+    from initprobe.sweeps.store.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _MOST_TOLD = 20
@@ -64,7 +64,7 @@ def axes_of(rows: Sequence[Row]) -> list[str]:
 def numbered(store: Store, rows: Sequence[Row], how: Layout) -> Sequence[Row]:
     """The rows, with the numbers of columns that only the whole result has."""
     from initprobe.reports.sweep_table import others
-    from initprobe.sweep.judging import with_numbers
+    from initprobe.sweeps.judge import with_numbers
 
     names = others(how)
     return [with_numbers(row, names, store) for row in rows] if names else rows
@@ -88,8 +88,8 @@ class Beside:
 def show(store: Store, rows: Sequence[Row], how: Layout, options: dict[str, Any], beside: Beside = Beside()) -> None:
     """Print the table and write the exports that were asked for."""
     from initprobe.cli.outputs import STDOUT, write_text
+    from initprobe.reports.console import console
     from initprobe.reports.sweep_table import markdown, print_sweep
-    from initprobe.reports.tables import console
 
     targets = [options.get(name) for name in ("export_csv", "export_json", "markdown", "junit")]
     rows = numbered(store, rows, how)
@@ -121,7 +121,7 @@ def _write(target: str, write: Callable[[IO[str]], None]) -> None:
 
 def _write_out(write: Callable[[IO[str]], None]) -> None:
     """Stream to standard output; what people read on a terminal has its control characters as escapes."""
-    from initprobe.plain import visible
+    from initprobe.formatting import visible
 
     if not sys.stdout.isatty():
         write(sys.stdout)
@@ -133,7 +133,7 @@ def _write_out(write: Callable[[IO[str]], None]) -> None:
 
 def write_csv(store: Store, keys: Sequence[str], file: IO[str], change: Change = _as_it_is) -> None:
     """A row a run and layer: the run's key and axes, then every number by its dotted name."""
-    from initprobe.reports.export import csv_names, csv_rows
+    from initprobe.reports.csv import csv_names, csv_rows
 
     axes = axes_of(list(store.rows(keys)))
     writer = csv.DictWriter(file, ["key", *axes, *csv_names()], lineterminator="\n")
@@ -171,7 +171,7 @@ def tell_damage(lines: Iterable[str]) -> None:
         RunsFailed: there are some.
     """
     from initprobe.errors import RunsFailed
-    from initprobe.numbers import counted
+    from initprobe.formatting import counted
 
     listed = list(dict.fromkeys(lines))
     for line in listed[:_MOST_TOLD]:

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from initprobe.arrays import Array
 
 _EPS, _TINY = float(np.finfo(float).eps), float(np.finfo(float).tiny)
 

@@ -18,17 +18,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from initprobe.activations import Activation
+from initprobe.activations.record import Activation
+from initprobe.arrays import Array
+from initprobe.blocks.norms import Norm
+from initprobe.blocks.skips import PLAIN, Wiring
 from initprobe.engine.products import has_equal_columns, multiplier
 from initprobe.engine.streams import Purpose, Streams, stream_blocks
-from initprobe.engine.workers import Workers, cached, row_blocks
-from initprobe.initializers import Initializer
-from initprobe.norms import Norm
-from initprobe.wiring import PLAIN, Wiring
+from initprobe.engine.threads import Workers, cached, row_blocks
+from initprobe.initializers.record import Initializer
 
-Array = npt.NDArray[Any]
 # Share of the exponents of a dtype that a gradient may use up before it is rescaled.
 _ROOM = 0.35
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from initprobe.arrays import Array
 
 
 def multiplier(right: Array, equal_rows: bool = False) -> Callable[[Array, Array], None]:

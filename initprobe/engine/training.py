@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from initprobe.activations import Activation
+from initprobe.activations.record import Activation
+from initprobe.arrays import Array
+from initprobe.blocks.losses import Loss
+from initprobe.blocks.skips import Wiring
 from initprobe.engine import mlp
 from initprobe.engine.mlp import Parameters
 from initprobe.engine.products import has_equal_columns, multiplier
-from initprobe.engine.workers import Workers, row_blocks
-from initprobe.losses import Loss
-from initprobe.wiring import Wiring
-
-Array = npt.NDArray[Any]
+from initprobe.engine.threads import Workers, row_blocks
 
 
 @dataclass(frozen=True)

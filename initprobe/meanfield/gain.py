@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from initprobe.activations import ACTIVATIONS, Activation
+from initprobe.activations.catalogue import ACTIVATIONS
+from initprobe.activations.record import Activation
 from initprobe.meanfield.moments import moments
 
 # A slope above 1 by less than rounding is 1.

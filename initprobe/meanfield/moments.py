@@ -11,8 +11,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from initprobe.activations import Activation
-from initprobe.meanfield.quadrature import REACH, Array, Curve, Rule, curve_of, rules
+from initprobe.activations.record import Activation
+from initprobe.arrays import Array
+from initprobe.meanfield.quadrature import REACH, Curve, Rule, curve_of, rules
 
 # A moment is analytic in log q for |Im log q| < pi/2, whatever the activation, because the normal density is. On a
 # segment of length log 4 the Bernstein ellipse that touches pi/2 has rho = 4.75, so 24 Chebyshev nodes leave 1e-16.

@@ -13,11 +13,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from initprobe.activations import Activation
+from initprobe.activations.record import Activation
+from initprobe.arrays import Array
+from initprobe.meanfield.correlated_pairs import ORDER, hermite_grid, pair_moments, tail
 from initprobe.meanfield.gain import NEUTRAL
 from initprobe.meanfield.moments import Moments, lookup, segment_nodes, segment_table, segments
-from initprobe.meanfield.pairs import ORDER, hermite_grid, pair_moments, tail
-from initprobe.meanfield.quadrature import Array
 
 Settling = Literal["converges", "vanishes", "diverges"]
 

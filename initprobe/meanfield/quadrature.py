@@ -11,14 +11,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from initprobe.activations import Activation
-
-Array = npt.NDArray[Any]
+from initprobe.activations.record import Activation
+from initprobe.arrays import Array
 
 # The normal density is 3e-33 of its peak here, so truncation is below rounding.
 REACH = 12.0

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from initprobe.results import Histogram
-
-Array = npt.NDArray[Any]
+from initprobe.arrays import Array
+from initprobe.results.base import Histogram
 
 
 def shares(histogram: Histogram, edges: Array) -> Array:

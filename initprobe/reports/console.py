@@ -11,7 +11,7 @@ from rich.console import ConsoleOptions, ConsoleRenderable, RenderableType, Rend
 from rich.segment import Segment
 from rich.text import Text
 
-from initprobe.plain import visible
+from initprobe.formatting import visible
 
 _WIDEST = 1000
 _NARROWEST = 80

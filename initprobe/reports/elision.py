@@ -10,7 +10,9 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.table import Table
 
-from initprobe.results import LayerStats, ProbeResult, Status
+from initprobe.results.base import Status
+from initprobe.results.layers import LayerStats
+from initprobe.results.run import ProbeResult
 
 _ENDS = 6  # layers shown at each end
 _FEWEST = 3  # layers that are worth a line in their place

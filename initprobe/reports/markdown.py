@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from initprobe.plain import visible
+from initprobe.formatting import visible
 
 _SIGNS = re.compile(r"[\\`*\[\]<|@]")
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import get_args
 
-from initprobe.results import TENSORS, LayerStats, ProbeResult, Record
-from initprobe.vocabulary import RATE
+from initprobe.results.base import TENSORS, Record
+from initprobe.results.layers import LayerStats
+from initprobe.results.named_numbers import RATE
+from initprobe.results.run import ProbeResult
 
 _ENTRY = re.compile(r"^(\w+): (.*(?:\n {4,}.*)*)", re.MULTILINE)
 

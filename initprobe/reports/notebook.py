@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from initprobe.results import ProbeResult
+from initprobe.results.run import ProbeResult
 
 _PATIENCE_S = 1.0  # what takes no longer needs no bar
 _BETWEEN_S = 0.1
@@ -19,8 +19,9 @@ _COLUMNS = 100  # of a page
 
 def block(result: ProbeResult) -> str:
     """The verdict, the table and the summary picture as one block of HTML."""
-    from initprobe.reports.figures import draw, render
-    from initprobe.reports.tables import plain_text
+    from initprobe.reports.figures.run import draw
+    from initprobe.reports.figures.style import render
+    from initprobe.reports.run_table import plain_text
 
     picture = base64.b64encode(render(draw(result, "summary"), "png")).decode()
     text = html.escape(plain_text(result, _COLUMNS))

@@ -6,9 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from initprobe import averages
-from initprobe.numbers import NOTHING
-from initprobe.vocabulary import WHOLE
+from initprobe import arrays
+from initprobe.formatting import NOTHING
+from initprobe.results.named_numbers import WHOLE
 
 # Read at the layer where a gradient has come furthest, as are their predictions; any other number at the last.
 _AT_FIRST = ("preactivation_gradient", "output_gradient", "weight_gradient")
@@ -29,7 +29,7 @@ def mean(values: Iterable[str | bool | float | None]) -> float | str:
     known = [str(one).lower() if isinstance(one, bool | str) else one for one in values if one is not None]
     numbers = [one for one in known if not isinstance(one, str)]
     if numbers or not known:
-        return averages.mean(numbers) if numbers else math.nan
+        return arrays.mean(numbers) if numbers else math.nan
     return Counter(map(str, known)).most_common(1)[0][0]
 
 

@@ -12,16 +12,15 @@ from typing import Protocol
 from rich.console import Console
 from rich.table import Table
 
-from initprobe import averages
-from initprobe.digest import Digest
+from initprobe import arrays
 from initprobe.errors import UnknownNameError
-from initprobe.numbers import NOTHING, counted, fixed, percent, short, trimmed
-from initprobe.plain import visible
+from initprobe.formatting import NOTHING, counted, fixed, percent, short, trimmed, visible
 from initprobe.registry import suggestion
 from initprobe.reports import seedwise
 from initprobe.reports.markdown import markdown_row, markdown_text
-from initprobe.reports.words import cosine
-from initprobe.vocabulary import NAMES
+from initprobe.reports.narrative import cosine
+from initprobe.results.digest import Digest
+from initprobe.results.named_numbers import NAMES
 
 Scalar = str | int | float | bool
 
@@ -170,7 +169,7 @@ def _number_column(
 ) -> Column:
     def mean(group: Group) -> float:
         known = _logs(group, of)
-        return averages.mean(known) if known else math.nan
+        return arrays.mean(known) if known else math.nan
 
     return Column(name, heading, lambda group: NOTHING if math.isnan(mean(group)) else words(mean(group)), mean)
 

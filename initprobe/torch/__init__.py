@@ -10,7 +10,7 @@ except ImportError as error:
     raise MissingLibraryError("initprobe.torch needs PyTorch: pip install 'initprobe[torch]'") from error
 
 
-from initprobe.torch.bridge import probe
+from initprobe.torch.model_probe import probe
 
 __all__ = ["probe"]
 del _torch

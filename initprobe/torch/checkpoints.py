@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from initprobe.data.files import check_file, check_room
 from initprobe.errors import InputError
-from initprobe.files import check_file, check_room
-from initprobe.torch import words
+from initprobe.torch import descriptions
 
 # Under which a training script keeps the state dict, beside the optimizer's and others.
 WRAPPERS = ("model_state_dict", "state_dict", "model")
@@ -93,8 +93,8 @@ def _mismatches(own: Mapping[str, Any], held: Mapping[str, Any]) -> list[str]:
         if key in held and _shape(held[key]) != _shape(own[key])
     ]
     named = [("it lacks", missing), ("it has", unknown), ("", other)]
-    return [f"{what} {words.listed([str(key) for key in keys])}".strip() for what, keys in named if keys]
+    return [f"{what} {descriptions.listed([str(key) for key in keys])}".strip() for what, keys in named if keys]
 
 
 def _shape(tensor: Any) -> str:
-    return words.input_words([tensor]) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+    return descriptions.input_words([tensor]) if isinstance(tensor, torch.Tensor) else type(tensor).__name__

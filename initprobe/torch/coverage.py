@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from initprobe.results import Coverage
+from initprobe.results.summary import Coverage
 
 # What a parameter may be used for, and is then compared with something.
 _JUDGED = frozenset(

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from initprobe.results import Finding
-from initprobe.torch.case import TO_BFLOAT16, Cure, Observation
-from initprobe.torch.guard import left_as_found, mapped
-from initprobe.torch.judging import finding
+from initprobe.results.summary import Finding
+from initprobe.torch.restore import left_as_found, mapped
+from initprobe.torch.verdict.case import TO_BFLOAT16, Cure, Observation
+from initprobe.torch.verdict.judge import finding
 
 MOST_TRIALS = 3
 Probe = Callable[[Any], Sequence[Observation]]

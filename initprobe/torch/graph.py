@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from initprobe.activations import Activation
+from initprobe.activations.record import Activation
 from initprobe.torch.measure import Track, is_measured
 
 OperationKind = Literal[

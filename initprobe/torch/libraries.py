@@ -14,7 +14,7 @@ from typing import Any
 
 from initprobe.errors import ConfigError, InputError, MissingLibraryError
 from initprobe.registry import suggestion
-from initprobe.torch.theirs import theirs
+from initprobe.torch.user_code import theirs
 
 _SAMPLES, _WORDS = 8, 32
 

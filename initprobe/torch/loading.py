@@ -13,16 +13,16 @@ import torch
 from torch import nn
 
 from initprobe.errors import ConfigError
-from initprobe.results import ProbeResult
-from initprobe.torch import libraries, words
-from initprobe.torch.bridge import probe
+from initprobe.results.run import ProbeResult
+from initprobe.torch import descriptions, libraries
 from initprobe.torch.checkpoints import load_checkpoint
-from initprobe.torch.given import given_inputs
 from initprobe.torch.graph import tensors
-from initprobe.torch.guard import left_as_found, seed_everything
+from initprobe.torch.input_files import given_inputs
 from initprobe.torch.losses import named_loss
+from initprobe.torch.model_probe import probe
 from initprobe.torch.parameters import check_input, check_tensors
-from initprobe.torch.theirs import found, theirs
+from initprobe.torch.restore import left_as_found, seed_everything
+from initprobe.torch.user_code import found, theirs
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
@@ -178,8 +178,8 @@ def _try(target: str, model: Any, x: Any, loss: Any) -> None:
 
 
 def _words(held: list[Any]) -> str:
-    dtypes = dict.fromkeys(words.dtype_name(one.dtype) for one in held)
-    return f"input of shape {words.input_words(held)} and {', '.join(dtypes)}"
+    dtypes = dict.fromkeys(descriptions.dtype_name(one.dtype) for one in held)
+    return f"input of shape {descriptions.input_words(held)} and {', '.join(dtypes)}"
 
 
 def _beyond_tables(model: Any, x: Any) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from initprobe.blocks.losses import LOSSES
+from initprobe.data.tables import SUFFIXES, read_array, read_table
 from initprobe.errors import ConfigError, InputError
-from initprobe.inputs import SUFFIXES, read_array, read_table
-from initprobe.losses import LOSSES
-from initprobe.torch import words
-from initprobe.torch.given import Shape, as_tensor
-from initprobe.torch.theirs import found
+from initprobe.torch import descriptions
+from initprobe.torch.input_files import Shape, as_tensor
+from initprobe.torch.user_code import found
 
 _WANTED = "cross-entropy, mse or PACKAGE.MODULE:FUNCTION of the model's output"
 
@@ -44,7 +44,7 @@ class LabelLoss:
     def _cross_entropy(self, logits: Any) -> Any:
         if logits.ndim < 2 or logits.shape[-1] < 2:
             raise ConfigError(
-                f"--loss cross-entropy needs logits, (samples, classes), not {words.input_words([logits])}"
+                f"--loss cross-entropy needs logits, (samples, classes), not {descriptions.input_words([logits])}"
             )
         axis = self._axis(logits)
         shape = [size for place, size in enumerate(logits.shape) if place != axis]
@@ -52,10 +52,10 @@ class LabelLoss:
         if labels is None:
             labels = torch.randint(0, classes, shape, generator=self._generator())
         if list(labels.shape) != shape or int(labels.min()) < 0 or int(labels.max()) >= classes:
-            given, wanted = words.input_words([labels]), " x ".join(map(str, shape))
+            given, wanted = descriptions.input_words([labels]), " x ".join(map(str, shape))
             raise ConfigError(
                 f"--labels: {given} of {int(labels.min())} to {int(labels.max())} do not fit logits of "
-                f"{words.input_words([logits])}; give {wanted} of 0 to {classes - 1}"
+                f"{descriptions.input_words([logits])}; give {wanted} of 0 to {classes - 1}"
             )
         return F.cross_entropy(logits.movedim(axis, -1).reshape(-1, classes), labels.reshape(-1).to(logits.device))
 
@@ -74,7 +74,8 @@ class LabelLoss:
         if targets.shape != output.shape:
             if targets.numel() != output.numel():
                 raise ConfigError(
-                    f"--labels: {words.input_words([targets])} do not fit an output of {words.input_words([output])}"
+                    f"--labels: {descriptions.input_words([targets])} do not fit "
+                    f"an output of {descriptions.input_words([output])}"
                 )
             targets = targets.reshape(output.shape)
         return F.mse_loss(output, targets.to(output.device, output.dtype))

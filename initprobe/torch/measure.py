@@ -13,16 +13,16 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from initprobe.engine.few import add_many
-from initprobe.engine.record import Directions, directions
-from initprobe.engine.sketch import COARSE, FINE, Sketch, Tally, count, tally
-from initprobe.engine.workers import Workers, cached, row_blocks
-from initprobe.torch import on_device
+from initprobe.arrays import Array
+from initprobe.engine.buckets import COARSE, FINE, Tally, count, tally
+from initprobe.engine.few_values import add_many
+from initprobe.engine.layer_record import Directions, directions
+from initprobe.engine.sketch import Sketch
+from initprobe.engine.threads import Workers, cached, row_blocks
+from initprobe.torch import device_statistics
 
-Array = npt.NDArray[Any]
 _CACHED_ENTRIES = 1 << 17
 _TOGETHER = 64
 _FEW_ENTRIES = 1 << 12  # that are sorted sooner than counted in a table of every bucket
@@ -152,12 +152,13 @@ class Track:
 
     def _add_there(self, tensor: Any, cosines: bool) -> None:
         """The same on the tensor's own device, of which only counts and sums come back."""
-        rows = on_device.entries(tensor)
+        rows = device_statistics.entries(tensor)
         self.sketch.add(
-            [on_device.tally(rows, self.sketch)], lambda centre: [on_device.counts(rows - centre, self.sketch)]
+            [device_statistics.tally(rows, self.sketch)],
+            lambda centre: [device_statistics.counts(rows - centre, self.sketch)],
         )
         if cosines and tensor.ndim > 1:
-            self.correlations.append(on_device.mean_cosine(rows.reshape(len(tensor), -1)))
+            self.correlations.append(device_statistics.mean_cosine(rows.reshape(len(tensor), -1)))
 
     @property
     def square(self) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from initprobe.torch import kinds
+from initprobe.torch import module_kinds
 from initprobe.torch.graph import Signal, tensors_in
 from initprobe.torch.graph import tensors as held
 from initprobe.torch.measure import Track, is_measured
@@ -94,7 +94,7 @@ class Modules:
 
     def _note(self, name: str, number: int, module: Any, tensors: list[Any]) -> None:
         measured = [tensor for tensor in tensors if is_measured(tensor)]
-        if kinds.kind_of(module) == "attention":
+        if module_kinds.kind_of(module) == "attention":
             measured = measured[:3]  # further ones are masks, whose infinities mean something else
         tracks = [self._recorder.measured(tensor) for tensor in _each_once(measured)]
         if self._place == len(self.calls):
@@ -127,7 +127,7 @@ def leaves(model: Any) -> Iterator[str]:
     for name, module in model.named_modules():
         if id(module) in hidden or "parametrizations" in name.split("."):
             continue
-        whole = kinds.kind_of(module) not in ("other", "activation")
+        whole = module_kinds.kind_of(module) not in ("other", "activation")
         if whole:
             hidden.update(id(inner) for inner in module.modules())
         if whole or next(module.children(), None) is None:

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from initprobe.engine.workers import Workers
+from initprobe.engine.threads import Workers
 from initprobe.errors import ConfigError
-from initprobe.torch import kinds
+from initprobe.torch import module_kinds
 from initprobe.torch.attention import attended, logits_of
-from initprobe.torch.calls import Call, is_reduced, kind_of_call, version_of
+from initprobe.torch.call_kinds import Call, is_reduced, kind_of_call, version_of
 from initprobe.torch.fans import fans_of
 from initprobe.torch.graph import Operation, OperationKind, Signal, Value, tensors_in
 from initprobe.torch.measure import Few, Track, is_measured
@@ -119,10 +119,10 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         kwargs = kwargs or {}
         if not self.listening:
             return func(*args, **kwargs)
-        name = kinds.name_of(func)
-        if name in kinds.IGNORED:
+        name = module_kinds.name_of(func)
+        if name in module_kinds.IGNORED:
             return func(*args, **kwargs)
-        if name in kinds.COMPOSITE:
+        if name in module_kinds.COMPOSITE:
             with self:
                 return _opened(func)(*args, **kwargs)
         tensors = list(tensors_in((args, kwargs)))
@@ -136,8 +136,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
     def _note(self, call: Call, made: list[Any]) -> None:
         """Give each tensor that a call made its value."""
-        if call.name in kinds.CONSTANTS or not (call.signals or call.names):
-            if call.name in kinds.CHANCE or any(one.chance for one in call.values):
+        if call.name in module_kinds.CONSTANTS or not (call.signals or call.names):
+            if call.name in module_kinds.CHANCE or any(one.chance for one in call.values):
                 for tensor in made:
                     self._keep(tensor, Value(chance=True))
             return  # what else is not known is a constant
@@ -149,7 +149,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
     def _value(self, call: Call, kind: str, inputs: list[Signal], tensor: Any, number: int) -> Value:
         if kind == "parameters":
-            only = call.values[0] if len(call.values) == 1 and call.name in kinds.VIEWS else _CONSTANT
+            only = call.values[0] if len(call.values) == 1 and call.name in module_kinds.VIEWS else _CONSTANT
             return Value(names=call.names, leaf=only.leaf)
         first = next((one for one in call.values if one.signal is not None), _CONSTANT)
         if kind == "view":
@@ -167,7 +167,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         axis = axis_of(call, kind, first.axis, tensor)
         if kind != "other" or not number:
             self._use(op, call)
-        if kind in _MEASURED and is_measured(tensor) and number == 0 and call.name not in kinds.STEPS:
+        if kind in _MEASURED and is_measured(tensor) and number == 0 and call.name not in module_kinds.STEPS:
             op.output = self._track(tensor, cosines=kind in ("layer", "norm", "shift"))
         op.axis = axis
         if kind in ("activation", "shift", "scale", "pool"):
@@ -200,7 +200,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
     def _label(self, value: Value, call: Call) -> str:
         """The module that holds the weight, where it is called so; else the parameter's own name."""
         name = value.leaf or min(value.names, default="")
-        if call.name in kinds.RECURRENCES:
+        if call.name in module_kinds.RECURRENCES:
             return name.rpartition(".")[0]
         holder, _, own = name.rpartition(".")
         here = self.module.partition("#")[0]
@@ -230,7 +230,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
     def _look(self, op: Operation, call: Call, tensor: Any) -> None:
         """What else there is to know of an operation, while its tensors are there."""
         if op.kind == "activation":
-            op.activation = op.activation or kinds.activation_of(call.name, call.rest, call.kwargs)
+            op.activation = op.activation or module_kinds.activation_of(call.name, call.rest, call.kwargs)
             op.dead += dead_share(op, call.tensors[0], tensor)
             op.saturated += saturated_entries(op, tensor)
         elif op.kind == "norm":

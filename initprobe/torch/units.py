@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from initprobe.torch import kinds
-
 
 def axis_of(call: Any, kind: str, before: int, tensor: Any) -> int:
     """The axis of the units of what a call gives."""
@@ -57,6 +55,3 @@ def saturated_entries(op: Any, h: Any) -> int:
         return 0
     plain = h.detach()
     return int((plain <= band.low).sum() + (plain >= band.high).sum())
-
-
-__all__ = ["axis_after", "axis_of", "dead_share", "kinds", "saturated_entries"]

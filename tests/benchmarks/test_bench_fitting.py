@@ -6,11 +6,11 @@ import time
 import numpy as np
 import pytest
 
-from initprobe.config import ProbeConfig
+from initprobe.config.probe_config import ProbeConfig
 from initprobe.engine.streams import Streams
-from initprobe.engine.workers import available_threads, workers
-from initprobe.experiment import prepare
-from initprobe.networks import network_of
+from initprobe.engine.threads import available_threads, workers
+from initprobe.probe.experiment import prepare
+from initprobe.probe.networks import network_of
 
 LAYERS, WIDTH, SAMPLES, EPOCHS, STEP, REPEATS = 10, 500, 1000, 10, 100, 5
 MOST = 3.0

@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 
 from initprobe import ProbeConfig
+from initprobe.arrays import standard_normal
 from initprobe.cli.app import OBJECTS_TO_COLLECT_AT
-from initprobe.engine.record import directions
-from initprobe.engine.sketch import COARSE, count, grid_of, moments
-from initprobe.engine.workers import workers
-from initprobe.experiment import prepare
-from initprobe.normals import standard_normal
-from initprobe.probe import measure
+from initprobe.engine.buckets import COARSE, count, grid_of
+from initprobe.engine.layer_record import directions
+from initprobe.engine.moments import moments
+from initprobe.engine.threads import workers
+from initprobe.probe.experiment import prepare
+from initprobe.probe.run import measure
 
 BINS = 200
 

@@ -14,10 +14,10 @@ from statistics import mean
 import pytest
 
 from initprobe import ProbeConfig
-from initprobe.probe import run as probe
-from initprobe.sweep.runner import execute, local_workers
-from initprobe.sweep.runs import Run
-from initprobe.sweep.store import Payload, open_store, read_store
+from initprobe.probe.run import run as probe
+from initprobe.sweeps.runner import execute, local_workers
+from initprobe.sweeps.runs import Run
+from initprobe.sweeps.store.store import Payload, open_store, read_store
 
 RUNS, QUEUED, ROUNDS = 200, 10_000, 3
 # Steady state: from the first result past this one to the last but this many.

@@ -26,8 +26,8 @@ print(spent, result.elapsed_s)
 """
 GAIN = """
 import time
-from initprobe.activations import ACTIVATIONS
-from initprobe.cli.gain import _row
+from initprobe.activations.catalogue import ACTIVATIONS
+from initprobe.cli.commands.gain import _row
 import initprobe.meanfield.phase
 import scipy.special
 started = time.perf_counter()
@@ -37,7 +37,7 @@ print(time.perf_counter() - started, len(rows))
 PHASE = """
 import time
 import numpy as np
-from initprobe.activations import ACTIVATIONS
+from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.meanfield.phase import phase_diagram
 started = time.perf_counter()
 phase_diagram(ACTIVATIONS["{act}"], np.linspace(0.5, 3, 200), np.linspace(0, 1, 200))

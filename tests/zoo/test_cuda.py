@@ -19,7 +19,7 @@ from torch import nn  # noqa: E402
 from zoo_hand_transformers import gpt  # noqa: E402
 
 from initprobe.errors import ConfigError  # noqa: E402
-from initprobe.results import TENSORS  # noqa: E402
+from initprobe.results.base import TENSORS  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]

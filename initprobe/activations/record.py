@@ -1,0 +1,86 @@
+"""The activation functions: one frozen record each, holding everything the rest of the tool asks about it.
+
+To add one, write a function that returns its record and list it in `ACTIVATIONS`; tables, help, theory and the tests
+over the whole registry follow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from initprobe.arrays import Array
+from initprobe.errors import ConfigError
+
+# CS231n counts a tanh unit as saturated beyond |h| = 0.97. There the slope is 1 - 0.97^2 = 5.9% of its largest value;
+# the same share of the slope marks the band of every other activation.
+SATURATED_SLOPE = 1 - 0.97**2
+
+# Of the parameters of an activation: fourth powers of what it gives stay in the range of float64.
+LARGEST, SMALLEST = 1e75, 1e-75
+
+
+@dataclass(frozen=True)
+class Band:
+    """Outputs at or below `low`, or at or above `high`, count as saturated."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An element-wise activation `h = phi(z)`.
+
+    Attributes:
+        name: canonical name.
+        value: `phi(z)`; takes and returns an array of any shape and keeps its dtype.
+        slope: `phi'(z)` from `(z, h)`, where `h = phi(z)` spares a second evaluation. At a kink it gives what the
+            frameworks give (0 for ReLU at 0).
+        formula: `phi(x)` in plain text.
+        reference: the paper or document it comes from.
+        aliases: other names people type.
+        kinks: points where phi or one of its first two derivatives jumps; quadrature splits there.
+        saturation: the outputs that count as saturated (slope below 5.9% of its largest), or None.
+        dead_below: a pre-activation at or below which output and slope are exactly 0, or None if units cannot die; for
+            a function of the user's own the output may be another constant.
+        bounds: the closed range of phi, infinite where unbounded; histograms use it as their axis.
+        period: the period of a periodic function, else None; quadrature panels must not be wider.
+        slope_noise: rounding error of `slope` beside a phi of 1 where it is a central difference; 0 for a formula.
+        params: the parameters this record was made with.
+        make: makes the record again with other parameters, or None.
+    """
+
+    name: str
+    value: Callable[[Array], Array]
+    slope: Callable[[Array, Array], Array]
+    formula: str
+    reference: str
+    aliases: tuple[str, ...] = ()
+    kinks: tuple[float, ...] = ()
+    saturation: Band | None = None
+    dead_below: float | None = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    period: float | None = None
+    slope_noise: float = 0.0
+    params: Mapping[str, float] = field(default_factory=dict)
+    make: Callable[..., Activation] | None = None
+
+    @property
+    def example(self) -> str:
+        """The shortest specification that works on a command line."""
+        return self.name
+
+
+def require_positive(name: str, parameter: str, value: float) -> None:
+    if not value > 0:
+        raise ConfigError(f"{name}: {parameter} must be above 0, not {value:g}")
+
+
+def require_within(name: str, parameter: str, value: float, low: float) -> None:
+    if not low <= value <= LARGEST:
+        raise ConfigError(
+            f"{name}: {parameter} must lie between {low:g} and {LARGEST:g}, not {value:g}: "
+            "theory takes fourth powers of phi, which leave the float range beyond"
+        )

@@ -1,0 +1,97 @@
+"""`initprobe list`: the names that can be used."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from initprobe.cli.options import Choice
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+REGISTRIES = ("initializers", "activations", "inputs")
+OTHERS = ("rules", "thresholds", "configs")
+
+
+@click.command("list")
+@click.argument("kind", metavar="KIND", type=Choice((*REGISTRIES, *OTHERS)))
+def command(kind: str) -> None:
+    """List initializers, activations, inputs, rules, configs.
+
+    KIND is one of initializers, activations, inputs, rules, thresholds, configs.
+
+    \b
+    Examples:
+      initprobe list initializers
+      initprobe list activations
+      initprobe list thresholds
+      initprobe list configs
+    """
+    from initprobe.reports.console import console
+
+    others = {"rules": _rules, "thresholds": _thresholds, "configs": _configs}
+    table, more = others[kind]() if kind in others else _records(kind)
+    to = console(sys.stdout, wrap=True, markup=True)
+    to.print(table)
+    to.print(f"\n{more}", highlight=False)
+
+
+def _table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _records(kind: str) -> tuple[Table, str]:
+    from rich.markup import escape
+
+    from initprobe.activations.catalogue import ACTIVATIONS
+    from initprobe.data.noise import INPUTS
+    from initprobe.initializers.catalogue import INITIALIZERS
+    from initprobe.registry import Registry
+
+    registries: tuple[Registry[Any], ...] = (INITIALIZERS, ACTIVATIONS, INPUTS)
+    registry = dict(zip(REGISTRIES, registries, strict=True))[kind]
+    table = _table("name (also)", "formula", "source")
+    for record in registry.values():
+        also = f"\n[dim]{', '.join(record.aliases)}[/dim]" if record.aliases else ""
+        table.add_row(f"[bold]{record.name}[/bold]{also}", escape(record.formula), escape(record.reference))
+    return table, f"More on one: initprobe explain {next(iter(registry))}"
+
+
+def _rules() -> tuple[Table, str]:
+    from initprobe.diagnosis.rulebook import RULEBOOK
+
+    table = _table("name", "what it means")
+    for rule in RULEBOOK.values():
+        table.add_row(f"[bold]{rule.name}[/bold]", rule.meaning)
+    return table, f"More on one: initprobe explain {next(iter(RULEBOOK))}"
+
+
+def _thresholds() -> tuple[Table, str]:
+    from initprobe.config.thresholds import ModelThresholds
+
+    table = _table("name", "value", "what it is, and why so much")
+    for name, field in ModelThresholds.model_fields.items():
+        table.add_row(f"[bold]{name}[/bold]", f"{field.default:g}", field.description)
+    return table, "Change one: initprobe run --threshold saturated=0.3 ..."
+
+
+def _configs() -> tuple[Table, str]:
+    from rich.markup import escape
+
+    from initprobe.sweeps.configs import first_comment, shipped
+
+    configs = shipped()
+    table = _table("name", "what it is")
+    for name, path in configs.items():
+        table.add_row(f"[bold]{name}[/bold]", escape(first_comment(path)))
+    homes = {path.parent for path in configs.values()}
+    return table, "\n".join(f"They lie in {home}; copy one and change it." for home in homes)

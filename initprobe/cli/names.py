@@ -1,0 +1,19 @@
+"""`initprobe explain`: what a name means, in numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from initprobe.registry import Registry
+
+
+def registries() -> tuple[Registry[Any], ...]:
+    """The tables of everything that has a name to explain."""
+    from initprobe.activations.catalogue import ACTIVATIONS
+    from initprobe.data.noise import INPUTS
+    from initprobe.diagnosis.rulebook import RULEBOOK
+    from initprobe.initializers.catalogue import INITIALIZERS
+    from initprobe.reports.glossary import WORDS
+
+    return INITIALIZERS, ACTIVATIONS, INPUTS, RULEBOOK, WORDS

@@ -1,0 +1,46 @@
+"""What `ProbeConfig` takes, for type checkers: more types than its fields have, and no other name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Required, TypedDict
+
+from initprobe.activations.record import Activation
+from initprobe.config.thresholds import Thresholds
+from initprobe.initializers.record import Initializer
+from initprobe.spec import Spec
+
+Named = str | Spec | Mapping[str, Any]
+
+
+class ConfigFields(TypedDict, total=False):
+    """The arguments of `ProbeConfig`, whose docstring says what each means."""
+
+    init: Named | Initializer | Callable[..., Any] | None
+    act: Required[Named | Activation | Callable[..., Any]]
+    weights: str | Path | None
+    bias_init: Named | Initializer | None
+    layers: int | None
+    width: int | None
+    widths: Sequence[int] | None
+    input_width: int | None
+    input: Named | Path
+    standardize: bool
+    batch: int | None
+    batches: int
+    draws: int
+    seed: int
+    norm: str
+    residual: bool
+    block: int
+    branch_scale: float | str
+    zero_init_last: bool
+    loss: str
+    classes: int | None
+    labels: str | Spec | Path | None
+    train_steps: int
+    learning_rate: float
+    dtype: Literal["float32", "float64"]
+    full_weight_gradient: bool
+    thresholds: Thresholds | Mapping[str, float]

@@ -1,0 +1,185 @@
+"""`ProbeConfig`: one experiment, validated and frozen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from initprobe.activations.catalogue import ACTIVATIONS
+from initprobe.activations.own import own
+from initprobe.activations.record import Activation
+from initprobe.blocks.losses import LOSSES
+from initprobe.blocks.norms import NORMS
+from initprobe.config.names import activation_of, as_activation, as_initializer, as_spec, initializer_of, resolve
+from initprobe.data.files import is_file
+from initprobe.data.noise import DATASETS, INPUTS
+from initprobe.data.tables import SUFFIXES
+from initprobe.errors import ConfigError
+from initprobe.initializers.catalogue import INITIALIZERS
+from initprobe.initializers.own import own_initializer
+from initprobe.initializers.record import Initializer
+from initprobe.registry import suggestion
+from initprobe.spec import Spec, of_depth
+
+
+def _initializer_spec(value: object) -> Spec | Initializer:
+    if isinstance(value, Initializer):
+        return value
+    if callable(value):
+        return own_initializer(value)
+    spec = as_initializer(value)
+    initializer_of(spec)
+    return spec
+
+
+def _activation_spec(value: object) -> Spec | Activation:
+    if isinstance(value, Activation):
+        return value
+    if callable(value):
+        return own(value)
+    spec = as_activation(value)
+    activation_of(spec)
+    return spec
+
+
+def as_input(value: object) -> Spec | Path:
+    """Noise or a data set that ships by name, or the path of a file of data.
+
+    Raises:
+        ConfigError: neither of the two.
+    """
+    if isinstance(value, Path) or (isinstance(value, str) and _is_path(value, INPUTS)):
+        return _writable_in_json(Path(value))
+    spec = as_spec(value)
+    resolve(INPUTS, spec)
+    return spec
+
+
+def _is_path(text: str, names: Container[str]) -> bool:
+    """A suffix or a slash makes a path; a name that ships is one whatever lies in the directory."""
+    name = text.partition(":")[0]
+    return text.lower().endswith(SUFFIXES) or "/" in name or (name.strip() not in names and _is_file(text))
+
+
+def _labels(value: object) -> Spec | Path:
+    """The labels of a data set that ships, by its name, or the path of a file.
+
+    Raises:
+        ConfigError: neither of the two.
+    """
+    if isinstance(value, Spec) or (isinstance(value, str) and not _is_path(value, DATASETS)):
+        spec = as_spec(value)
+        if spec.name not in DATASETS:
+            raise ConfigError(f"{spec} is neither a file of labels nor one of {', '.join(DATASETS)}")
+        resolve(DATASETS, spec)
+        return spec
+    if isinstance(value, str | Path):
+        return _writable_in_json(Path(value))
+    raise ConfigError(f"{value!r} is not a file of labels or one of {', '.join(DATASETS)}")
+
+
+def _writable_in_json(path: Path) -> Path:
+    """The path, if a result can say it.
+
+    Raises:
+        ConfigError: it holds bytes that are not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{path}: the name is not UTF-8, and no result could say it; rename the file") from None
+    return path
+
+
+DataFile = Annotated[Path, AfterValidator(_writable_in_json)]
+
+
+def _is_file(text: str) -> bool:
+    """A file of that name is here; a name that cannot be a file's is another thing's."""
+    try:
+        return is_file(Path(text))
+    except ConfigError:
+        return False
+
+
+def _in_words(value: Spec | Initializer | Activation | Path) -> str:
+    return value.name if isinstance(value, Initializer | Activation) else str(value)
+
+
+_NORM_NAMES = ["none", *NORMS]
+
+
+def _norm_name(value: str) -> str:
+    """A norm by name, in any case.
+
+    Raises:
+        ConfigError: there is no such norm.
+    """
+    if value.lower() == "none" or value in NORMS:
+        return NORMS[value].name if value in NORMS else "none"
+    raise ConfigError(f"{value!r} is not one of {', '.join(_NORM_NAMES)}.{suggestion(value, _NORM_NAMES)}")
+
+
+RANDOM = "random"
+_LOSS_NAMES = [RANDOM, *LOSSES]
+
+
+def _loss_name(value: str) -> str:
+    """A loss by name, in any case.
+
+    Raises:
+        ConfigError: there is no such loss.
+    """
+    if value.lower() == RANDOM or value in LOSSES:
+        return LOSSES[value].name if value in LOSSES else RANDOM
+    raise ConfigError(f"{value!r} is not one of {', '.join(_LOSS_NAMES)}.{suggestion(value, _LOSS_NAMES)}")
+
+
+def _branch_scale(value: object) -> float | str:
+    """A number, or text with L in it as it is typed, which is read when L is known.
+
+    Raises:
+        ConfigError: neither of the two.
+    """
+    if isinstance(value, str):
+        return value.strip() if "L" in value else of_depth(value, 1)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{value!r} is not a finite number or text like 1/sqrt(2L)")
+    return float(value)
+
+
+class _Named(BaseModel):
+    """`{name: normal, std: 0.01}`: a name and its parameters, in the JSON Schema."""
+
+    model_config = ConfigDict(extra="allow", title="Named")
+    __pydantic_extra__: dict[str, float | bool | str]
+
+    name: str
+
+
+def _validator(read: Any, examples: Sequence[str]) -> BeforeValidator:
+    """Reads text and mappings; the JSON Schema gives the known names as examples, since a name may have parameters."""
+    text = Annotated[str, Field(examples=list(examples))]
+    return BeforeValidator(read, json_schema_input_type=text | _Named)
+
+
+_WORDS = PlainSerializer(_in_words, return_type=str)
+_INITIALIZERS = [*(record.example for record in INITIALIZERS.values()), "my.module:name"]
+InitializerSpec = Annotated[Spec | Initializer, _validator(_initializer_spec, _INITIALIZERS), _WORDS]
+ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACTIVATIONS, "my.module:name"]), _WORDS]
+InputSpec = Annotated[Spec | Path, _validator(as_input, [*INPUTS, "data.npy"]), _WORDS]
+LabelsSpec = Annotated[Spec | Path, _validator(_labels, [*DATASETS, "labels.npy"]), _WORDS]
+NormName = Annotated[str, AfterValidator(_norm_name), WithJsonSchema({"enum": _NORM_NAMES, "type": "string"})]
+BranchScale = Annotated[
+    float | str,
+    BeforeValidator(_branch_scale, json_schema_input_type=float | Annotated[str, Field(examples=["1/sqrt(2L)"])]),
+]
+LossName = Annotated[str, AfterValidator(_loss_name), WithJsonSchema({"enum": _LOSS_NAMES, "type": "string"})]
+# Far beyond what any machine measures; more is a slip of the hand.
+MOST_LAYERS, MOST_UNITS, MOST_SAMPLES, MOST_REPEATS, MOST_CLASSES = 100_000, 10**7, 10**9, 10**6, 100_000
+Units = Annotated[int, Field(ge=1, le=MOST_UNITS, strict=True)]
+Repeats = Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True)]

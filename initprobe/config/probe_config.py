@@ -1,0 +1,288 @@
+"""`ProbeConfig`: one experiment, validated and frozen."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, Unpack
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from initprobe.activations.own import is_unseen
+from initprobe.activations.record import Activation
+from initprobe.blocks.losses import LOSSES, Loss
+from initprobe.config.arguments import ConfigFields
+from initprobe.config.consistency import check_block, check_fit, check_labels, check_weights, check_widths, first_fault
+from initprobe.config.fields import (
+    MOST_CLASSES,
+    MOST_LAYERS,
+    MOST_SAMPLES,
+    RANDOM,
+    ActivationSpec,
+    BranchScale,
+    DataFile,
+    InitializerSpec,
+    InputSpec,
+    LabelsSpec,
+    LossName,
+    NormName,
+    Repeats,
+    Units,
+)
+from initprobe.config.names import activation_of, initializer_of, resolve
+from initprobe.config.thresholds import Thresholds
+from initprobe.data.datasets import Dataset
+from initprobe.data.noise import DATASETS, INPUTS, Noise
+from initprobe.errors import ConfigError
+from initprobe.initializers.catalogue import INITIALIZERS
+from initprobe.initializers.record import Initializer
+from initprobe.initializers.weight_files import Network, read_weights
+from initprobe.spec import Spec, of_depth
+
+DEFAULT_LAYERS = 10
+DEFAULT_WIDTH = 500
+DEFAULT_BATCH = 1000
+
+
+class ProbeConfig(BaseModel):
+    """One experiment: a network, its input, and how often it is drawn.
+
+    Args:
+        init: weight initializer: a name, `name:key=value,...`, `package.module:name` of a function
+            `f(rng, fan_in, fan_out, shape)` or an `Initializer` of your own, or such a function or record itself;
+            absent where there are `weights`.
+        act: activation: a name, `name:key=value,...`, `package.module:name` of a vectorised function or an `Activation`
+            of your own, or such a function or record itself.
+        weights: .npz of a network, W1.., b1.., as `--save-weights` writes it, in place of `init` and of the shape. It
+            is one network, so `draws` is 1; its dtype and its input x count where `dtype` and `input` are not given.
+        bias_init: bias initializer; None means zeros, or the one that comes with `init`.
+        layers: number of layers; None means the length of `widths`, or 10.
+        width: units of every layer, where `widths` is not given.
+        widths: units of each layer.
+        input_width: input features; None means those of the data, or the first layer's width.
+        input: `gaussian[:std=..,mean=..,correlation=..]`, `uniform[:low=..,high=..]`, `digits`, which ships, or a .npy,
+            .npz or .csv file.
+        standardize: shift and scale every feature of real data to mean 0 and variance 1.
+        batch: samples in a batch; None means 1000, or all rows of real data.
+        batches: batches sent through the same weights, merged as if they were one.
+        draws: independent networks, each with its own synthetic input.
+        seed: seed of everything random.
+        norm: what brings z to mean 0 and variance 1 before the activation: `layer`, over the units of each sample,
+            or `batch`, over the samples of each unit; its learnable scale and shift are at their start, 1 and 0.
+        residual: add a branch to what it is given, `h + branch_scale phi(z)`, where it is as wide as that.
+        block: layers of a branch. One of several has no activation, and so no norm, after its last: for 2 it is
+            `h + branch_scale (phi(h W1 + b1) W2 + b2)`. `layers` must be a multiple of it.
+        branch_scale: of the branches of a residual net: a number, or text in which L is the number of layers, as in
+            `1/sqrt(2L)`. Training learns a scale of 0, as in ReZero, and no other.
+        zero_init_last: start with weights of 0 in the last layer of each branch, so that the gradient passes unchanged,
+            and the signal where `phi(0) = 0` or `block` is above 1. Branches of several layers open in training, as in
+            Fixup: the last layer learns at once, from `phi(z1)' dL/dh`, and the others from the second step on. A
+            branch of one layer gets `h' dL/dh phi'(b)`, which for ReLU without biases is 0, so that it never learns.
+        loss: what else starts a backward pass: `random` for N(0, 1) alone, or `cross-entropy` or `mse` behind a linear
+            read-out, whose gradients then stand beside those of the random start.
+        classes: classes of the loss; None means those of `labels`, or 10.
+        labels: file of a whole number from 0 on for every row of `input`, or `digits`; None means the labels that come
+            with `input: digits`, or those of a random linear teacher.
+        train_steps: steps of plain SGD after the probe, on the first network; cross-entropy if `loss` is `random`.
+        learning_rate: of these steps.
+        dtype: precision of the network; statistics are taken in float64 either way.
+        full_weight_gradient: make dL/dW whole where its mean and variance can be had for less, and percentiles,
+            extremes and histogram from some of its rows.
+        thresholds: limits of the verdict, by name: `{"saturated": 0.3}`.
+
+    Raises:
+        ConfigError: in one line, what is wrong and what to do.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    init: InitializerSpec | None = None
+    act: ActivationSpec
+    weights: DataFile | None = None
+    bias_init: InitializerSpec | None = None
+    layers: Annotated[int, Field(ge=1, le=MOST_LAYERS, strict=True)] | None = None
+    width: Units | None = None
+    widths: Annotated[tuple[Units, ...], Field(max_length=MOST_LAYERS)] | None = None
+    input_width: Units | None = None
+    input: InputSpec = Spec("gaussian", {})
+    standardize: bool = False
+    batch: Annotated[int, Field(ge=2, le=MOST_SAMPLES, strict=True)] | None = None
+    batches: Repeats = 1
+    draws: Repeats = 4
+    seed: Annotated[int, Field(ge=0, strict=True)] = 0
+    norm: NormName = "none"
+    residual: bool = False
+    block: Annotated[int, Field(ge=1, le=MOST_LAYERS, strict=True)] = 1
+    branch_scale: BranchScale = 1.0
+    zero_init_last: bool = False
+    loss: LossName = RANDOM
+    classes: Annotated[int, Field(ge=2, le=MOST_CLASSES, strict=True)] | None = None
+    labels: LabelsSpec | None = None
+    train_steps: Annotated[int, Field(ge=0, le=MOST_SAMPLES, strict=True)] = 0
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    dtype: Literal["float32", "float64"] = "float32"
+    full_weight_gradient: bool = False
+    thresholds: Thresholds = Thresholds()
+
+    def __init__(self, /, **data: Unpack[ConfigFields]) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise ConfigError(first_fault(error, list(type(self).model_fields))) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, given: Any) -> Any:
+        """What a file of weights decides unless it is given: one draw, its dtype, its input."""
+        if not isinstance(given, dict) or not isinstance(given.get("weights"), str | Path):
+            return given
+        path = Path(given["weights"])
+        network = read_weights(path)
+        source = {"input": path} if network.x else {}
+        return {"draws": 1, "dtype": network.dtype, **source, **given}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_weights(self)
+        if self.widths is not None:
+            check_widths(self.widths, self.layers, self.width)
+        check_fit(self)
+        bias = self.bias_initializer
+        if self.bias_init is not None and bias.needs_fan:
+            raise ConfigError(
+                f"bias_init: {bias.name} depends on the layer's size, which a bias does not have; "
+                "use zeros, normal:std=0.1 or constant:value=0.1"
+            )
+        if self.standardize and self.noise is not None:
+            raise ConfigError("standardize is for data from a file, or digits; synthetic input takes std= and mean=")
+        for name in ("block", "branch_scale", "zero_init_last"):
+            if not self.residual and getattr(self, name) != type(self).model_fields[name].default:
+                raise ConfigError(f"{name} is for the branches of a residual net; give residual too")
+        for name in ("classes", "labels"):
+            if self.objective is None and getattr(self, name) is not None:
+                raise ConfigError(f"{name}: is for a loss; give loss cross-entropy or mse, or train_steps")
+        check_labels(self)
+        check_block(self)
+        if self.branch_factor == 0 and self.zero_init_last:  # complains too where it is no number at this depth
+            raise ConfigError("zero_init_last: with a branch_scale of 0 neither would ever learn; give one of the two")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without later fields at their defaults, so that the text of a config, and its key, are what they were."""
+        whole: dict[str, Any] = dump(self)
+        fields = type(self).model_fields
+        return {name: value for name, value in whole.items() if name not in _LATER or value != fields[name].default}
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # The records made from specifications hold functions, which do not travel; another process makes its own.
+        state = super().__getstate__()
+        return state | {"__dict__": {name: state["__dict__"][name] for name in ProbeConfig.model_fields}}
+
+    @cached_property
+    def network(self) -> Network | None:
+        """The network in the file of weights; None where weights are drawn.
+
+        Raises:
+            InputError: the file cannot be read as one.
+        """
+        return None if self.weights is None else read_weights(self.weights, self.dtype)
+
+    @cached_property
+    def initializer(self) -> Initializer:
+        """The weight initializer, fitted to the activation where it asks for that; a stand-in for weights from a file.
+
+        Raises:
+            ConfigError: it cannot be fitted to this activation.
+        """
+        if self.network is not None:
+            return self.network.initializer
+        assert self.init is not None
+        found = self.init if isinstance(self.init, Initializer) else initializer_of(self.init)
+        if found.tuning is None or is_unseen(self.activation):
+            return found
+        from initprobe.config.tuned import tuned  # brings the mean-field maps, which only these names need here
+
+        return tuned(found, self.activation)
+
+    @cached_property
+    def bias_initializer(self) -> Initializer:
+        """The bias initializer: the one asked for, the one that comes with the weights, or zeros."""
+        if isinstance(self.bias_init, Spec):
+            return initializer_of(self.bias_init)
+        return self.bias_init or self.initializer.bias or INITIALIZERS["zeros"]
+
+    @cached_property
+    def activation(self) -> Activation:
+        """The activation."""
+        return self.act if isinstance(self.act, Activation) else activation_of(self.act)
+
+    @cached_property
+    def noise(self) -> Noise | None:
+        """The synthetic input, or None where it is real data."""
+        found = None if isinstance(self.input, Path) else resolve(INPUTS, self.input)
+        return found if isinstance(found, Noise) else None
+
+    @cached_property
+    def dataset(self) -> Dataset | None:
+        """The input, where it is a data set that ships."""
+        return None if isinstance(self.input, Path) or self.noise is not None else DATASETS[self.input.name]
+
+    @property
+    def labels_source(self) -> Dataset | Path | None:
+        """Where the labels of a loss come from; None means a random linear teacher."""
+        if isinstance(self.labels, Spec):
+            return DATASETS[self.labels.name]
+        return self.labels or self.dataset
+
+    @property
+    def branch_factor(self) -> float:
+        """`branch_scale` as a number, for this number of layers."""
+        if isinstance(self.branch_scale, str):
+            try:
+                return of_depth(self.branch_scale, self.depth)
+            except ConfigError as error:
+                raise ConfigError(f"branch_scale: {error}") from None
+        return self.branch_scale
+
+    @property
+    def objective(self) -> Loss | None:
+        """The loss to be reported and trained, or None."""
+        if self.loss != RANDOM:
+            return LOSSES[self.loss]
+        return LOSSES["cross-entropy"] if self.train_steps else None
+
+    @property
+    def is_plain(self) -> bool:
+        """Neither normalised nor residual."""
+        return self.norm == "none" and not self.residual
+
+    @property
+    def features(self) -> int | None:
+        """Input features, where it is not the data that decides them."""
+        return self.input_width if self.network is None else self.network.sizes[0]
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        given = self.network.layers if self.network is not None else self.widths
+        return len(given) if given else self.layers or DEFAULT_LAYERS
+
+    @property
+    def layer_widths(self) -> tuple[int, ...]:
+        """Units of each layer, first to last."""
+        if self.network is not None:
+            return self.network.sizes[1:]
+        return self.widths or (self.width or DEFAULT_WIDTH,) * (self.layers or DEFAULT_LAYERS)
+
+
+# Fields that configs in older stores and results do not have.
+_LATER = ("weights", "block")

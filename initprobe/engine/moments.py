@@ -1,0 +1,194 @@
+"""Streaming statistics: moments, and a histogram that needs no range in advance.
+
+A tensor arrives in blocks. Each block becomes a `Tally`, in whatever thread has it in cache; tallies are merged in
+block order into a `Sketch`, so that the result does not depend on the threads. Values are counted by the leading bits
+of their floating-point pattern (sign, exponent, 5 bits of mantissa: buckets 3% wide; 7 for outputs in float32, which
+crowd at the bounds of their activation), which fits any range and re-bins at the end.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.arrays import Array
+
+# Beyond these, squares leave the range of float64 and the block is scaled by a power of two first.
+_SAFE_LOW, _SAFE_HIGH = 1e-120, 1e120
+
+# Entries of float32 that are summed in float32, and the magnitudes between which their squares are then in range.
+_RUN = 512
+_RUN_OF_ONES = np.ones(_RUN, np.float32)
+_SHORT_LOW, _SHORT_HIGH = 2.0**-40, 2.0**50
+
+# Sizes of blocks that are kept ready for: those of weights and of samples, whole ones and the last.
+_SIZES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Count, mean and sum of squared deviations, the last two in units of `2^exponent` and `4^exponent`."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    exponent: int = 0
+
+    def merged(self, other: Moments) -> Moments:
+        """The moments of both sets together (Chan et al. 1983, pairwise updating)."""
+        if not (self.count and other.count):
+            return self if self.count else other
+        exponent = max(self.exponent, other.exponent)
+        (mean, squares), (other_mean, other_squares) = self._in_units(exponent), other._in_units(exponent)
+        count, gap = self.count + other.count, other_mean - mean
+        return Moments(
+            count,
+            mean + gap * other.count / count,
+            squares + other_squares + gap * gap * self.count * other.count / count,
+            exponent,
+        )
+
+    def _in_units(self, exponent: int) -> tuple[float, float]:
+        shift = self.exponent - exponent
+        return math.ldexp(self.mean, shift), math.ldexp(self.squares, 2 * shift)
+
+    def scaled(self, exponent: int) -> Moments:
+        """The moments of all entries times `2^exponent`."""
+        return replace(self, exponent=self.exponent + exponent) if exponent else self
+
+    @property
+    def true_mean(self) -> float:
+        """The mean in plain units; 0 or infinite where float64 cannot hold it."""
+        return ldexp(self.mean, self.exponent)
+
+    @property
+    def variance(self) -> float:
+        """Population variance in plain units; 0 or infinite where float64 cannot hold it."""
+        return ldexp(self.squares / self.count, 2 * self.exponent)
+
+    @property
+    def mean_square(self) -> float:
+        """Second moment in plain units; 0 or infinite where float64 cannot hold it."""
+        return ldexp(self.squares / self.count + self.mean**2, 2 * self.exponent)
+
+    @property
+    def log10_variance(self) -> float:
+        """log10 of the variance, also where float64 cannot hold the variance; -inf for equal entries."""
+        if self.squares == 0:
+            return -math.inf
+        return math.log10(self.squares / self.count) + 2 * self.exponent * math.log10(2)
+
+
+def ldexp(value: float, exponent: int) -> float:
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
+class _Scratch(threading.local):
+    """What a thread has to itself to overwrite: fresh pages from the system cost more than the arithmetic in them."""
+
+    def __init__(self) -> None:
+        self._held: dict[npt.DTypeLike, Array] = {}
+        self.counter = lru_cache(_SIZES)(self._counter)
+
+    def array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """The thread's one array of a dtype, in some shape."""
+        size = math.prod(shape)
+        if dtype not in self._held or self._held[dtype].size < size:
+            self._held[dtype] = np.empty(size, dtype)
+        return self._held[dtype][:size].reshape(shape)
+
+    def _counter(self, tensors: int, entries: int, buckets: int) -> Any:
+        """A matrix of ones in columns that are to be overwritten, a row each tensor: made dense, it counts them."""
+        from scipy.sparse import csr_array
+
+        keys = self.array((tensors * entries,), np.int32)
+        keys[:] = 0
+        ends = entries * np.arange(tensors + 1, dtype=np.int32)
+        return csr_array((_ones(tensors * entries), keys, ends), shape=(tensors, buckets), copy=False)
+
+
+@lru_cache(_SIZES)
+def _ones(entries: int) -> Array:
+    return np.ones(entries, np.int32)
+
+
+scratch = _Scratch()
+
+
+def widen(block: Array) -> tuple[Array, int]:
+    """A block in float64 and units of `2^exponent`, in which squares stay in range; good until the thread's next."""
+    wide = scratch.array(block.shape, np.float64)
+    if block.dtype == np.float64:
+        peak = max(-float(block.min()), float(block.max()))
+        if not (_SAFE_LOW < peak < _SAFE_HIGH or peak == 0 or not math.isfinite(peak)):
+            exponent = math.frexp(peak)[1]
+            return np.ldexp(block, -exponent, out=wide), exponent
+    np.copyto(wide, block)
+    return wide, 0
+
+
+def moments(rows: Array, peaks: Sequence[float]) -> list[Moments]:
+    """Moments of each row of finite entries, up to its peak in magnitude: of float32 to some 1e-7, else to 1e-15."""
+    short = [rows.dtype == np.float32 and _SHORT_LOW < peak < _SHORT_HIGH for peak in peaks]
+    if not any(short):
+        return [_wide_moments(row) for row in rows]
+    return [
+        _one_pass(row.size, *sums) if fits and not _cancels(row.size, *sums) else _wide_moments(row)
+        for row, fits, sums in zip(rows, short, _sums(rows), strict=True)
+    ]
+
+
+def _sums(rows: Array) -> list[tuple[float, float]]:
+    """Sums of float32 rows and of their squares: over each run in float32, which rounds little there; then wider."""
+    cut = rows.shape[1] - rows.shape[1] % _RUN
+    runs, rest = rows[:, :cut].reshape(-1, _RUN), rows[:, cut:].astype(np.float64)
+    # By dot products, which are the same wherever a run lies.
+    totals, squares = (
+        np.vecdot(runs, other).reshape(len(rows), cut // _RUN).sum(axis=1, dtype=np.float64)
+        for other in (_RUN_OF_ONES, runs)
+    )
+    return list(zip((totals + rest.sum(axis=1)).tolist(), (squares + np.vecdot(rest, rest)).tolist(), strict=True))
+
+
+def _wide_moments(row: Array) -> Moments:
+    """Moments in float64, in two passes where one would cancel."""
+    entries, exponent = widen(row)
+    # `dot` lets go of Python's lock, where `@` and `vecdot` of one row do not.
+    total, squares = float(entries.sum()), float(np.dot(entries, entries))
+    if _cancels(entries.size, total, squares):
+        return _two_passes(entries, total / entries.size, exponent)
+    return _one_pass(entries.size, total, squares, exponent)
+
+
+def _cancels(count: int, total: float, squares: float) -> bool:
+    """Most of the sum of squares is the mean's."""
+    mean = total / count
+    return not count * mean * mean < squares / 2
+
+
+def _one_pass(count: int, total: float, squares: float, exponent: int = 0) -> Moments:
+    mean = total / count
+    return Moments(count, mean, squares - count * mean * mean, exponent)
+
+
+def _two_passes(entries: Array, mean: float, exponent: int) -> Moments:
+    centred = np.subtract(entries, mean, out=entries)
+    slip = float(centred.sum()) / centred.size
+    squares = float(np.dot(centred, centred)) - centred.size * slip * slip
+    return Moments(centred.size, mean + slip, max(squares, 0.0), exponent)
+
+
+def is_plain(low: float, high: float) -> bool:
+    """Entries between these are finite, and their squares in the range of float64."""
+    peak = max(-low, high)
+    return math.isfinite(low) and math.isfinite(high) and (peak == 0 or _SAFE_LOW < peak < _SAFE_HIGH)

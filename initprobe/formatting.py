@@ -1,0 +1,131 @@
+"""What others wrote, as text that is safe and short to show: in errors, in tables, on a terminal."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+# Control characters drive terminals; line breaks forge lines; marks of direction reorder what is read; halves of
+# surrogate pairs, which stand for bytes of a path that are not UTF-8, cannot be written.
+_UNSEEN = "\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff"
+_CONTROL = re.compile(f"[{_UNSEEN}]")
+# A line that begins with `::`, or holds `##[`, is a command to GitHub's runners.
+_COMMAND = re.compile(r"\A\s*:(?=:)|#(?=#\[)")
+_CONTROL_BUT_BREAKS = re.compile(f"(?!\n)[{_UNSEEN}]")
+MOST = 80
+_LONGEST_WORD, _LONGEST_MESSAGE = 256, 800
+
+
+def visible(text: str, breaks: bool = False) -> str:
+    """The text with control characters as escapes such as `\\x1b`; line breaks stay if `breaks`.
+
+    What a CI service would take for a command to it is escaped too.
+    """
+    seen = (_CONTROL_BUT_BREAKS if breaks else _CONTROL).sub(_escape, text)
+    return _COMMAND.sub(lambda found: f"{found[0][:-1]}\\x{ord(found[0][-1]):02x}", seen)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
+
+
+def shown(text: object, most: int = MOST) -> str:
+    """What was given, visible and in about `most` characters: both ends of a longer text, and its length."""
+    whole = str(text)
+    if len(whole) <= most:
+        return visible(whole)
+    end = most // 4
+    return f"{visible(whole[: most - end])}...{visible(whole[-end:])} ({len(whole):,} characters)"
+
+
+def message(text: str) -> str:
+    """A message as one line, whatever of a user's text it holds: visible, with long words and long wholes cut."""
+    line = " ".join(text.splitlines())
+    line = re.sub(rf"\S{{{_LONGEST_WORD + 1},}}", lambda word: shown(word[0]), line)
+    return shown(line, _LONGEST_MESSAGE)
+
+
+NOTHING = "-"
+_LONG_NUMBER = re.compile(r"\d+\.\d{6,}(e[-+]?\d+)?")
+BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+def short(value: float | None, log10: float | None = None) -> str:
+    """Three significant digits, four or five from 1,000 on: `.0517`, `72.2`, `1.8e-13`; `-` for None.
+
+    At most 8 characters, and a sign. `log10` gives the magnitude of a value that no float can hold.
+    """
+    if value is None:
+        return NOTHING if log10 is None else power(log10)
+    size = abs(value)
+    if value == 0:
+        return "0"
+    # The exponent is that of the rounded number: .9995 is 1.00.
+    exponent = int(f"{size:.2e}".partition("e")[2]) if math.isfinite(size) else 0
+    if exponent < -3 or not size < 99_950:
+        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+    text = f"{value:.{max(2 - exponent, 0)}f}"
+    return text.replace("0.", ".", 1) if exponent < 0 else text
+
+
+def power(log10: float) -> str:
+    """Two significant digits of the number with this log10, also where no float can hold it: `9.6e-400`."""
+    exponent = math.floor(log10)
+    digits = f"{10 ** (log10 - exponent):.1f}"
+    return f"1.0e{exponent + 1}" if digits == "10.0" else f"{digits}e{exponent}"
+
+
+def trimmed(value: object, digits: int = 6) -> str:
+    """A value as text, the long numbers in it to so many digits."""
+    return _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.{digits}g}", str(value))
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage, `-` for None, `<.1` for a share too small to print but not 0."""
+    if share is None:
+        return NOTHING
+    return "<.1" if 0 < share < 5e-4 else f"{100 * share:.1f}".replace("100.0", "100")
+
+
+def factor(ratio: float) -> str:
+    """How a quantity changed: `x3.10` or `/7.60`."""
+    if ratio == 0:
+        return "x0"
+    return f"x{short(ratio)}" if ratio >= 1 else f"/{short(1 / ratio)}"
+
+
+def factor_of(log10: float) -> str:
+    """The same of a ratio with this log10, also where no float can hold it: `x10^400`."""
+    return factor(10**log10) if abs(log10) < 300 else f"x10^{log10:.0f}"
+
+
+_UNITS_S = (("days", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def duration(seconds: float) -> str:
+    """A time in the largest unit of which there are at least two: `90 s`, `40 min`, `3 h`, `5 days`."""
+    name, size = next((unit for unit in _UNITS_S if seconds >= 2 * unit[1]), _UNITS_S[-1])
+    count = seconds / size
+    return f"{count:,.0f} {name}" if count < 1e6 else f"{short(count)} {name}"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 run`, `2 runs`, `1,000 runs`; `plural` where it is not the noun and an s."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def fixed(value: float, decimals: int) -> str:
+    """A number of everyday size with so many decimals, `1.4142`; any other as `short` writes it."""
+    least = 10.0**-decimals if decimals else 0
+    if value == 0 or least <= abs(value) < 1e4:
+        return f"{value:.{decimals}f}"
+    return short(value)
+
+
+def sparkline(shares: Sequence[float]) -> str:
+    """Heights as block characters; every share that is not 0 shows."""
+    top = max(shares, default=0)
+    if top <= 0:
+        return " " * len(shares)
+    return "".join(BLOCKS[math.ceil(8 * share / top) if share > 0 else 0] for share in shares)

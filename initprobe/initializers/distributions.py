@@ -1,0 +1,219 @@
+"""The initializers: one frozen record each, a variance rule and a unit-variance sampler.
+
+`W = mean + sqrt(variance(fan_in, fan_out)) * unit sample`, for the sampler and for the theory alike, so that they
+cannot disagree. `W` has shape `(fan_in, fan_out)`. To add one, write a function that returns its record and list it in
+`INITIALIZERS`; tables, help, theory and the tests over the whole registry follow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.arrays import Array, standard_normal
+from initprobe.errors import ConfigError
+
+Shape = Literal["normal", "uniform", "truncated_normal"]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Entries of mean 0 and variance 1, before they are scaled.
+
+    Attributes:
+        name: what it is called.
+        sample: `(generator, (rows, columns), dtype)` to an array of that shape.
+        describe: `(mean, std)` of the entries to words, e.g. `N(0, std 0.0447)`.
+        cdf: the distribution function of an entry, or None where entries are not identically distributed reals.
+        whole: a matrix must be sampled in one piece, because its entries depend on each other.
+        gaussian_limit: a wide layer under these weights has Gaussian pre-activations, so mean-field theory applies.
+        orthogonal: rows or columns are orthonormal, which leaves a finite net less room to stray from theory.
+        fourth: fan_in to `E[w^4]` and to `E[w_i^2 w_j^2]` of two weights of one unit: (3, 1) if normal. They decide how
+            far a finite net strays.
+    """
+
+    name: str
+    sample: Callable[[np.random.Generator, tuple[int, int], npt.DTypeLike], Array]
+    describe: Callable[[float, float], str]
+    cdf: Callable[[Array], Array] | None = None
+    whole: bool = False
+    gaussian_limit: bool = True
+    orthogonal: bool = False
+    fourth: Callable[[int], tuple[float, float]] = lambda fan_in: (3.0, 1.0)
+
+
+def _number(x: float) -> str:
+    return f"{x:.4g}"
+
+
+def _normal_words(mean: float, std: float) -> str:
+    return f"N({_number(mean)}, std {_number(std)})"
+
+
+def _uniform_words(mean: float, std: float) -> str:
+    half = math.sqrt(3) * std
+    if mean:
+        ends = (end if abs(end) > 1e-9 * half else 0.0 for end in (mean - half, mean + half))  # rounding is no bound
+        return f"U({', '.join(map(_number, ends))})"
+    return f"U(+-{_number(half)}), std {_number(std)}"
+
+
+def _sample_uniform(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
+    entries = rng.random(shape, dtype=dtype)  # type: ignore[arg-type]
+    entries -= 0.5
+    entries *= math.sqrt(12)
+    return entries
+
+
+def _normal_cdf(x: Array) -> Array:
+    from scipy import special
+
+    return np.asarray(special.ndtr(x))
+
+
+def _uniform_cdf(x: Array) -> Array:
+    return np.clip((x / math.sqrt(3) + 1) / 2, 0, 1)
+
+
+NORMAL = Distribution("normal", standard_normal, _normal_words, _normal_cdf)
+UNIFORM = Distribution("uniform", _sample_uniform, _uniform_words, _uniform_cdf, fourth=lambda fan_in: (9 / 5, 1.0))
+
+
+def truncated_moments(low: float, high: float) -> tuple[float, float]:
+    """Mean and variance of a standard normal cut to `[low, high]` (standard deviations before the cut).
+
+    `Z = Phi(high) - Phi(low)`; `m = (pdf(low) - pdf(high)) / Z`; `v = 1 + (low pdf(low) - high pdf(high)) / Z - m^2`.
+    """
+    mass = mass_within(low, high)
+    mean = (_density(low) - _density(high)) / mass
+    return mean, 1 + (low * _density(low) - high * _density(high)) / mass - mean**2
+
+
+def _truncated_kurtosis(low: float, high: float) -> float:
+    """`E[(x - m)^4] / v^2` of a standard normal cut to `[low, high]`: its raw moments follow by parts."""
+    raw = [1.0, truncated_moments(low, high)[0]]
+    for k in range(2, 5):
+        edge = low ** (k - 1) * _density(low) - high ** (k - 1) * _density(high)
+        raw.append((k - 1) * raw[k - 2] + edge / mass_within(low, high))
+    m, variance = raw[1], raw[2] - raw[1] ** 2
+    return (raw[4] - 4 * m * raw[3] + 6 * m**2 * raw[2] - 3 * m**4) / variance**2
+
+
+def _density(x: float) -> float:
+    return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+
+def mass_within(low: float, high: float) -> float:
+    return (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
+
+
+def truncated_distribution(low: float, high: float) -> Distribution:
+    """A standard normal cut to `[low, high]`, then shifted and scaled to mean 0 and variance 1."""
+    mean, variance = truncated_moments(low, high)
+    scale = math.sqrt(variance)
+
+    def sample(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
+        entries = standard_normal(rng, shape, dtype)
+        outside = (entries < low) | (entries > high)
+        while count := int(np.count_nonzero(outside)):
+            entries[outside] = standard_normal(rng, (1, count), dtype)[0]
+            outside = (entries < low) | (entries > high)
+        entries -= mean
+        entries /= scale
+        return entries
+
+    def cdf(x: Array) -> Array:
+        inside = np.clip(x * scale + mean, low, high)
+        return np.asarray((_normal_cdf(inside) - _normal_cdf(np.asarray(low))) / mass_within(low, high))
+
+    def describe(entry_mean: float, std: float) -> str:
+        before = std / scale
+        centre = entry_mean - mean * before
+        bounds = f"[{_number(centre + low * before)}, {_number(centre + high * before)}]"
+        return f"N({_number(centre)}, std {_number(before)}) cut to {bounds}, std {_number(std)} after the cut"
+
+    kurtosis = _truncated_kurtosis(low, high)
+    return Distribution("truncated_normal", sample, describe, cdf, fourth=lambda fan_in: (kurtosis, 1.0))
+
+
+# The cut that Keras and JAX use in their variance-scaling initializers.
+TRUNCATED = truncated_distribution(-2, 2)
+SHAPES: Mapping[str, Distribution] = {"normal": NORMAL, "uniform": UNIFORM, "truncated_normal": TRUNCATED}
+
+
+def _haar(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
+    """A Haar-distributed matrix with orthonormal rows or columns, scaled to unit-variance entries.
+
+    QR in float64, then cast: QR fails or loses orthogonality in low precision. The signs of R's diagonal make the
+    distribution uniform (Mezzadri 2007, arXiv:math-ph/0609050).
+    """
+    tall = (max(shape), min(shape))
+    q, r = np.linalg.qr(rng.standard_normal(tall))
+    q *= np.where(np.diag(r) < 0, -1, 1)
+    q *= math.sqrt(max(shape))
+    return np.ascontiguousarray(q if shape == tall else q.T, dtype=dtype)
+
+
+def diagonal(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
+    """The identity, scaled so that the mean square of its entries is 1."""
+    if shape[0] != shape[1]:
+        raise ConfigError(
+            f"identity needs square layers, but one is {shape[0]} -> {shape[1]}; "
+            "make --input-width equal to the widths, or use orthogonal"
+        )
+    return math.sqrt(shape[0]) * np.eye(shape[0], dtype=dtype)
+
+
+ORTHOGONAL = Distribution(
+    "orthogonal",
+    _haar,
+    lambda mean, std: f"Haar orthogonal, entries of std {_number(std)}",
+    whole=True,
+    orthogonal=True,
+)
+IDENTITY = Distribution(
+    "identity",
+    diagonal,
+    lambda mean, std: f"diagonal, entries of rms {_number(std)}",
+    whole=True,
+    gaussian_limit=False,
+)
+CONSTANT = Distribution(
+    "constant",
+    lambda rng, shape, dtype: np.zeros(shape, dtype),
+    lambda mean, std: f"every entry {_number(mean)}",
+    gaussian_limit=False,
+)
+
+
+def connections_cut(fan_in: int, sparsity: float) -> int:
+    return math.ceil(sparsity * fan_in)
+
+
+def sparse_distribution(sparsity: float) -> Distribution:
+    def sample(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
+        fan_in = shape[0]
+        cut = connections_cut(fan_in, sparsity)
+        entries = standard_normal(rng, shape, dtype)
+        entries[rng.permuted(np.tile(np.arange(fan_in)[:, None] < cut, shape[1]), axis=0)] = 0
+        # Nothing is left to scale where every connection is cut.
+        return entries * math.sqrt(fan_in / (fan_in - cut)) if cut < fan_in else entries
+
+    def fourth(fan_in: int) -> tuple[float, float]:
+        kept = fan_in - connections_cut(fan_in, sparsity)
+        # Their number is fixed, so that of two weights of a unit, the second is the rarer for the first's being there.
+        return (3 * fan_in / kept, fan_in * (kept - 1) / (kept * max(fan_in - 1, 1))) if kept else (3.0, 1.0)
+
+    words = f"{_number(100 * sparsity)}% zeros in each column"
+    return Distribution(
+        "sparse",
+        sample,
+        lambda mean, std: f"normal with {words}, std {_number(std)} overall",
+        whole=True,
+        fourth=fourth,
+    )

@@ -1,0 +1,92 @@
+"""The initializers: one frozen record each, a variance rule and a unit-variance sampler.
+
+`W = mean + sqrt(variance(fan_in, fan_out)) * unit sample`, for the sampler and for the theory alike, so that they
+cannot disagree. `W` has shape `(fan_in, fan_out)`. To add one, write a function that returns its record and list it in
+`INITIALIZERS`; tables, help, theory and the tests over the whole registry follow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.arrays import Array
+from initprobe.initializers.distributions import Distribution
+from initprobe.initializers.fit_settings import Fit
+
+Mode = Literal["fan_in", "fan_out", "fan_avg"]
+Tuning = Literal["critical", "forward", "backward"]
+VarianceRule = Callable[[int, int], float]
+
+GLOROT = "Glorot & Bengio 2010, AISTATS 9:249"
+HE = "He et al. 2015, arXiv:1502.01852"
+LECUN = "LeCun et al. 1998, Efficient BackProp"
+VARIANCE_SCALING = "the primitive that Keras and JAX build their initializers from"
+
+
+@dataclass(frozen=True)
+class Initializer:
+    """How a weight matrix `W` of shape `(fan_in, fan_out)` gets its starting value.
+
+    Attributes:
+        name: canonical name.
+        distribution: the unit-variance sampler.
+        variance: `(fan_in, fan_out)` to the variance of an entry about `mean`.
+        formula: the rule in plain text.
+        reference: the paper or document it comes from.
+        aliases: other names people type (case, `-` and `_` do not matter).
+        example: the shortest specification that works, where the bare name does not.
+        used_by: which framework uses it, and as what.
+        mean: the mean of an entry.
+        needs_fan: the rule depends on the layer's size, so it cannot serve a bias.
+        bias: the bias initializer that comes with it, or None for zeros.
+        fit: what is done to the drawn weights with the layer's input; None for nothing, and then theory applies.
+        tuning: what the scale is fitted to the activation for; the record itself is the one of a linear net.
+        params: the parameters this record was made with.
+        make: makes the record again with other parameters, or None.
+    """
+
+    name: str
+    distribution: Distribution
+    variance: VarianceRule
+    formula: str
+    reference: str
+    aliases: tuple[str, ...] = ()
+    example: str = ""
+    used_by: str = ""
+    mean: float = 0.0
+    needs_fan: bool = True
+    bias: Initializer | None = None
+    fit: Fit | None = None
+    tuning: Tuning | None = None
+    params: Mapping[str, float | bool | str] = field(default_factory=dict)
+    make: Callable[..., Initializer] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "example", self.example or self.name)
+
+    def std(self, fan_in: int, fan_out: int) -> float:
+        """Standard deviation of an entry of a `(fan_in, fan_out)` matrix."""
+        return math.sqrt(self.variance(fan_in, fan_out))
+
+    def describe(self, fan_in: int, fan_out: int) -> str:
+        """The distribution of an entry of a `(fan_in, fan_out)` matrix in words."""
+        return self.distribution.describe(self.mean, self.std(fan_in, fan_out))
+
+    def sample(
+        self, rng: np.random.Generator, shape: tuple[int, int], fans: tuple[int, int], dtype: npt.DTypeLike
+    ) -> Array:
+        """Entries of a `fans = (fan_in, fan_out)` matrix in an array of `shape` (some of its rows, or all).
+
+        A single row serves as a bias.
+        """
+        entries = self.distribution.sample(rng, shape, dtype)
+        entries *= self.std(*fans)
+        if self.mean:
+            entries += self.mean
+        return entries

@@ -1,0 +1,263 @@
+"""A network from a file: `W1..`, `b1..` and, if they are there, its input `x` and backward seed `g`, as .npz.
+
+It is what `--save-weights` writes. The names that an `nn.Sequential` of PyTorch gives its layers are read too:
+`0.weight` of shape (out, in), `0.bias`, and so on, in the order of their numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.arrays import Array
+from initprobe.data.archives import check_arrays
+from initprobe.data.files import check_file
+from initprobe.errors import InitprobeError, InputError
+from initprobe.initializers.distributions import Distribution
+from initprobe.initializers.independence import Judged, judge, related
+from initprobe.initializers.record import Initializer
+
+Precision = Literal["float32", "float64"]
+
+_OURS = re.compile(r"([Wb])([1-9][0-9]*)", re.ASCII)
+_TORCHS = re.compile(r"((?:.*\.)?)([0-9]+)\.(weight|bias)", re.ASCII)
+_NPY = b"\x93NUMPY"
+_BESIDE = ("x", "g", "y")
+_SAVE = "save them with numpy.savez(path, W1=..., b1=..., W2=...)"
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer as the file has it.
+
+    Attributes:
+        name: of its weights in the file.
+        weight: `W`, `(fan_in, fan_out)`.
+        bias: `b`, `(fan_out,)`; None where it is not there, or all zeros.
+    """
+
+    name: str
+    weight: Array
+    bias: Array | None
+
+    @cached_property
+    def judged(self) -> Judged:
+        """What the weights tell of the distribution of their entries."""
+        return judge(self.weight)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """The network in a file.
+
+    Attributes:
+        path: the file.
+        layers: first to last.
+        x: the file has an input.
+        gradient: the start of the backward pass that goes with it, `(samples, units)`, if the file has one.
+    """
+
+    path: Path
+    layers: tuple[Layer, ...]
+    x: bool
+    gradient: Array | None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Features of the input, then units of each layer."""
+        return self.layers[0].weight.shape[0], *(layer.weight.shape[1] for layer in self.layers)
+
+    @property
+    def dtype(self) -> Precision:
+        """The precision of the weights; of different ones the finer, which holds all."""
+        return "float64" if any(layer.weight.dtype == np.float64 for layer in self.layers) else "float32"
+
+    @cached_property
+    def initializer(self) -> Initializer:
+        """A record that stands for the file where an initializer is asked for; nothing is drawn from it.
+
+        Its mean and variance are those of all layers' entries together.
+        """
+        variances = [layer.judged.variance for layer in self.layers]
+        return Initializer(
+            name="weights",
+            distribution=Distribution("given", _not_drawn, lambda mean, std: f"as they are in {self.path.name}"),
+            variance=lambda fan_in, fan_out: float(np.mean(variances)),
+            mean=max((layer.judged.mean for layer in self.layers), key=abs),
+            formula="as they are in the file",
+            reference=str(self.path),
+            example="",
+        )
+
+    @cached_property
+    def fault(self) -> str | None:
+        """Which layer's weights do not look independent, and why; None where all do."""
+        before: Sequence[Layer | None] = (None, *self.layers)
+        for layer, below in zip(self.layers, before, strict=False):
+            why = layer.judged.fault or (related(layer.weight, below.weight) if below else None)
+            if why:
+                return f"{layer.name} does not look independent: {why}"
+        return None
+
+
+def _not_drawn(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
+    raise NotImplementedError("weights from a file are not drawn")
+
+
+def read_weights(path: Path, dtype: str | None = None) -> Network:
+    """The network in a file.
+
+    Args:
+        path: of an .npz.
+        dtype: the precision that its numbers must be finite in; None means their own.
+
+    Raises:
+        InputError: no such file, another format, pickled objects, a layer missing, shapes that do not follow each
+            other, or an entry that is not finite; in one line, what and where.
+    """
+    check_file(path, "give the .npz file in it")
+    seen = path.stat()
+    network = _read(path, path.absolute(), seen.st_size, seen.st_mtime_ns)
+    if dtype is not None:
+        for layer in network.layers:
+            _check_range(path, layer, np.dtype(dtype))
+    return network
+
+
+# A config is made several times for one run; two files are enough to compare them.
+@lru_cache(maxsize=2)
+def _read(path: Path, place: Path, size: int, changed_ns: int) -> Network:
+    arrays = _arrays(path)
+    layers = tuple(_layers(path, arrays))
+    for below, layer in itertools.pairwise(layers):
+        _check_chain(path, below, layer)
+    return Network(path, layers, "x" in arrays, _gradient(path, arrays, layers[-1]))
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    """Everything in the file but what nobody asks for; nothing is ever unpickled."""
+    try:
+        check_arrays(path)
+        with path.open("rb") as file:
+            if not (zipfile.is_zipfile(file) or _begins(file, _NPY)):
+                raise InputError(f"{path}: is no .npz file; {_SAVE}")
+            file.seek(0)
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                raise InputError(f"{path}: holds a single array, not W1, b1, ...; {_SAVE}")
+            with loaded:
+                _check_names(path, loaded.files)
+                return {name: loaded[name] for name in loaded.files}
+    except InitprobeError:
+        raise
+    except Exception as error:  # a damaged file raises anything from BadZipFile to tokenize.TokenError
+        if "pickle" in str(error):
+            raise InputError(f"{path}: holds pickled Python objects, which are not read; {_SAVE}") from None
+        raise InputError(f"{path}: cannot be read as .npz ({' '.join(str(error).split())[:200]})") from None
+
+
+def _begins(file: IO[bytes], start: bytes) -> bool:
+    file.seek(0)
+    return file.read(len(start)) == start
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    """Anything else may be a name that somebody has misspelt."""
+    layers = [name for name in names if _OURS.fullmatch(name)]
+    torchs = [name for name in names if _TORCHS.fullmatch(name)]
+    others = [name for name in names if name not in (*layers, *torchs, *_BESIDE)]
+    if layers and torchs:
+        raise InputError(f"{path}: has both {layers[0]} and {torchs[0]}; name all layers in one way, W1, b1, W2, ...")
+    if not (layers or torchs):
+        held = ", ".join(names[:5]) or "nothing"
+        raise InputError(f"{path}: holds {held}, and no W1; {_SAVE}")
+    if others:
+        raise InputError(f"{path}: {others[0]!r} is neither W1, W2, ... nor b1, b2, ... nor x or g; rename or drop it")
+
+
+def _layers(path: Path, arrays: Mapping[str, Array]) -> list[Layer]:
+    if any(_OURS.fullmatch(name) for name in arrays):
+        last = max(int(found[2]) for name in arrays if (found := _OURS.fullmatch(name)))
+        pairs = [(f"W{number}", f"b{number}") for number in range(1, last + 1)]
+    else:
+        pairs = _torch_names(path, arrays)
+    return [_layer(path, arrays, *pair) for pair in pairs]
+
+
+def _torch_names(path: Path, arrays: Mapping[str, Array]) -> list[tuple[str, str]]:
+    """Of the layers of one `nn.Sequential`: there, and only there, their numbers are the order of the signal."""
+    found = [found for name in arrays if (found := _TORCHS.fullmatch(name))]
+    if len(prefixes := sorted({one[1] for one in found})) > 1:
+        raise InputError(
+            f"{path}: has layers of {prefixes[0] or '(none)'} and {prefixes[1]}, whose order it does not tell; "
+            "save one nn.Sequential, or name them W1, b1, W2, ..."
+        )
+    numbers = sorted({int(one[2]) for one in found})
+    return [(f"{prefixes[0]}{number}.weight", f"{prefixes[0]}{number}.bias") for number in numbers]
+
+
+def _layer(path: Path, arrays: Mapping[str, Array], name: str, bias: str) -> Layer:
+    if name not in arrays:
+        others = [other for other in arrays if other not in _BESIDE]
+        raise InputError(f"{path}: has {others[-1]} but no {name}; give every layer its weights")
+    weight = _checked(path, name, arrays[name])
+    if weight.ndim != 2 or 0 in weight.shape:
+        shape = "(out, in)" if name.endswith(".weight") else "(fan_in, fan_out)"
+        raise InputError(f"{path}: {name} has shape {weight.shape}, not {shape}; only dense layers are read")
+    weight = np.ascontiguousarray(weight.T) if name.endswith(".weight") else weight
+    return Layer(name, weight, _bias(path, arrays, bias, weight.shape[1]))
+
+
+def _bias(path: Path, arrays: Mapping[str, Array], name: str, units: int) -> Array | None:
+    if name not in arrays:
+        return None
+    bias = _checked(path, name, arrays[name])
+    if bias.shape != (units,):
+        raise InputError(f"{path}: {name} has shape {bias.shape}, but its layer has {units} units; give it ({units},)")
+    return bias if np.any(bias) else None
+
+
+def _checked(path: Path, name: str, array: Array) -> Array:
+    """The array, if its entries are finite and of a precision that a network can have."""
+    if array.dtype not in (np.float32, np.float64):
+        raise InputError(f"{path}: {name} holds {array.dtype} entries; save it as float32 or float64")
+    places = np.argwhere(~np.isfinite(array))
+    if len(places):
+        where = ", ".join(map(str, places[0]))
+        raise InputError(f"{path}: {name}[{where}] is {array[tuple(places[0])]}; weights must be finite")
+    return array
+
+
+def _check_range(path: Path, layer: Layer, dtype: np.dtype[Any]) -> None:
+    largest = max(float(np.abs(part).max()) for part in (layer.weight, layer.bias) if part is not None)
+    if largest > float(np.finfo(dtype).max):
+        raise InputError(f"{path}: {layer.name} has entries of {largest:.3g}, beyond {dtype}; use --dtype float64")
+
+
+def _check_chain(path: Path, below: Layer, layer: Layer) -> None:
+    units, takes = below.weight.shape[1], layer.weight.shape[0]
+    if units != takes:
+        shapes = f"{below.name} {below.weight.shape}, {layer.name} {layer.weight.shape}"
+        raise InputError(
+            f"{path}: {layer.name} takes {takes} inputs, but {below.name} gives {units} ({shapes}); "
+            "W is (fan_in, fan_out): if yours are (out, in), save W.T"
+        )
+
+
+def _gradient(path: Path, arrays: Mapping[str, Array], last: Layer) -> Array | None:
+    """g, if it is there and goes with x."""
+    if "g" not in arrays or "x" not in arrays:
+        return None
+    gradient, shape = _checked(path, "g", arrays["g"]), (*arrays["x"].shape[:1], last.weight.shape[1])
+    if gradient.shape != shape:
+        raise InputError(f"{path}: g has shape {gradient.shape}, not {shape}: the rows of x, the units of {last.name}")
+    return gradient

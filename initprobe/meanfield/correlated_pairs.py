@@ -1,0 +1,187 @@
+"""Expectations over two correlated pre-activations: exact by nested quadrature, or a fast series in the correlation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from initprobe.activations.record import Activation
+from initprobe.arrays import Array
+from initprobe.meanfield.moments import moments
+from initprobe.meanfield.quadrature import REACH, Curve, bends, curve_of, density, panel_nodes
+
+# Outer panels of the nested rule: kinks of the inner function are smeared over one standard deviation of the inner
+# variable, and the panels around them grow from a quarter of it.
+_SMEARED = np.array([0, 0.25, 0.5, 1, 2, 4, 6, 9, 12])
+_OUTER_ORDER = 24
+
+# Terms of the series. He_k oscillates like cos(sqrt(k) z): a quarter of a unit of z holds 2.5 radians of it at most.
+ORDER = 96
+_SERIES_REACH = 8.0
+_COARSE = 0.25
+_PANEL_ORDER = 8
+_DOUBLINGS = 7
+# The tail of a series is gathered in octaves of k; the last is open and resolves 1 - c down to 2e-6.
+_OCTAVES = 12
+_SMOOTH_TAIL, _KINKED_TAIL = 1.05, 3.0
+_NEGLIGIBLE = 1e-12
+
+
+def pair_moments(activation: Activation, q_a: float, q_b: float, c: float) -> tuple[float, float]:
+    """`E[phi(u) phi(v)]` and `E[phi'(u) phi'(v)]` for zero-mean normal u, v of variances q_a, q_b, correlation c.
+
+    Nested quadrature, both integrals split at the kinks: 1e-12 of the value at c = 1, in a few tenths of a second.
+    Poole et al. 2016, arXiv:1606.05340.
+    """
+    curve = curve_of(activation)
+    low, high = _outer_panels(curve, math.sqrt(q_a), math.sqrt(q_b), c)
+    z, weights = (nodes.ravel() for nodes in panel_nodes(low, high, _OUTER_ORDER))
+    u = math.sqrt(q_a) * z
+    h = curve.value(u)
+    inner = moments(activation, q_b * (1 - c * c), math.sqrt(q_b) * c * z)
+    mass = weights * density(z)
+    return float(np.sum(mass * h * inner.mean)), float(np.sum(mass * curve.slope(u, h) * inner.slope))
+
+
+def _outer_panels(curve: Curve, scale_a: float, scale_b: float, c: float) -> tuple[Array, Array]:
+    """Panels in z, where `u = scale_a z` and the inner variable has mean `scale_b c z`."""
+    grid = np.arange(-REACH, REACH + 1)
+    smear = math.sqrt(1 - c * c)
+    edges = [grid, bends(curve) / scale_a]
+    if c != 0:
+        kinks = np.asarray(curve.kinks, float)[:, None] / scale_b
+        edges += [bends(curve) / (scale_b * c), ((kinks + smear * np.concatenate([-_SMEARED, _SMEARED])) / c).ravel()]
+    z = np.unique(np.concatenate(edges))
+    # Edges nearer to each other than any feature only cost time.
+    z = z[(np.abs(z) <= REACH) & (np.diff(z, prepend=-math.inf) > 1e-9)]
+    return z[:-1], z[1:]
+
+
+@dataclass(frozen=True)
+class HermiteGrid:
+    """A grid in z with the normal density in its weights, and the Hermite polynomials on it.
+
+    Attributes:
+        z: nodes, symmetric and finest at 0, `(nodes,)`.
+        weights: quadrature weights times the density, `(nodes,)`.
+        analysis: `He_k(z) / sqrt(k!)` times `weights`, `(ORDER, nodes)`: `analysis @ f` are the coefficients of f.
+    """
+
+    z: Array
+    weights: Array
+    analysis: Array
+
+    def mean(self, f: Array) -> Array:
+        """`E[f]` of functions `(..., nodes)`."""
+        return np.asarray(np.vecdot(f, self.weights))
+
+    def coefficients(self, f: Array, orders: int = ORDER) -> Array:
+        """Of functions `(..., nodes)`, `(..., orders)`: all in one product of matrices."""
+        flat = f.reshape(-1, f.shape[-1]) @ self.analysis[:orders].T
+        return np.asarray(flat.reshape(*f.shape[:-1], orders))
+
+
+@lru_cache
+def hermite_grid() -> HermiteGrid:
+    """The grid every series is taken on: kinks at 0 lie on a panel edge, others cost some 1e-5."""
+    fine = _COARSE * 2.0 ** -np.arange(_DOUBLINGS, 0, -1)
+    half = np.concatenate([[0], fine, np.arange(_COARSE, _SERIES_REACH + _COARSE, _COARSE)])
+    edges = np.concatenate([-half[:0:-1], half])
+    z, weights = (nodes.ravel() for nodes in panel_nodes(edges[:-1], edges[1:], _PANEL_ORDER))
+    weights = weights * density(z)
+    rows = [np.ones_like(z), z]
+    for k in range(1, ORDER - 1):
+        rows.append((z * rows[k] - math.sqrt(k) * rows[k - 1]) / math.sqrt(k + 1))
+    return HermiteGrid(z, weights, np.array(rows) * weights)
+
+
+@dataclass(frozen=True)
+class Series:
+    """`E[f(u) g(v)] = sum_k f_k g_k c^k` for standard normal u, v of correlation c (Mehler's formula).
+
+    What lies beyond `ORDER` is a Pareto tail in k with the sum, and for smooth f = g the slope at c = 1, that f and g
+    have: a kink gives k^(-5/2) exactly so. It carries the `(1 - c)^(3/2)` that deep ReLU networks live on.
+
+    Attributes:
+        exponents: k, `(..., terms)`; not whole in the tail.
+        coefficients: `f_k g_k`, `(..., terms)`.
+    """
+
+    exponents: Array
+    coefficients: Array
+
+    def at(self, c: float) -> float:
+        """The expectation at correlation `c`, summed over what comes before the terms."""
+        if c >= 0:
+            return float(np.vdot(self.coefficients, c**self.exponents))
+        # The parity of the tail is unknown; where -c is not close to 1 it is nothing.
+        return float(np.vdot(self.coefficients[..., :ORDER], c ** self.exponents[..., :ORDER]))
+
+    def weighted(self, shares: Array) -> Iterator[Series]:
+        """The series `(layers, ..., terms)` of each layer, to be summed with shares `(layers, ...)`."""
+        return map(Series, self.exponents, self.coefficients * shares[..., None])
+
+
+def series(f: Array, g: Array, f_slope: Array | None = None) -> Series:
+    """The series of pairs of functions on the Hermite grid.
+
+    Args:
+        f: values at the grid's nodes, `(..., nodes)`.
+        g: values at the grid's nodes, `(..., nodes)`.
+        f_slope: df/dz, if f is g and the slope of the series at c = 1 matters.
+    """
+    grid = hermite_grid()
+    analysed = grid.coefficients(f)
+    products = analysed * (analysed if g is f else grid.coefficients(g))
+    rest, size = grid.mean(f * g) - products.sum(axis=-1), grid.mean(np.abs(f * g))
+    rest = np.where(np.abs(rest) <= _NEGLIGIBLE * size, 0.0, rest)
+    stretch = np.full_like(rest, _KINKED_TAIL)
+    if f_slope is not None:
+        steepness = grid.mean(f_slope * f_slope) - products @ np.arange(ORDER)
+        np.divide(steepness, rest * ORDER, out=stretch, where=rest != 0)
+    exponents, shares = tail(stretch)
+    whole = np.broadcast_to(np.arange(float(ORDER)), products.shape)
+    return Series(np.concatenate([whole, exponents], -1), np.concatenate([products, rest[..., None] * shares], -1))
+
+
+def tail(stretch: npt.ArrayLike) -> tuple[Array, Array]:
+    """Mean exponent and share of each octave of a Pareto distribution on `[ORDER, inf)` of mean `stretch * ORDER`.
+
+    Octaves come last: `(..., octaves)` for stretches of shape `(...)`, which are taken as 1.05 at least.
+    """
+    factor: Array = np.maximum(np.asarray(stretch, float), _SMOOTH_TAIL)[..., None]
+    shape = factor / (factor - 1)
+    start = 2.0 ** np.arange(_OCTAVES)
+    end = np.append(start[1:], math.inf)
+    mass = start**-shape - end**-shape
+    first = (start ** (1 - shape) - end ** (1 - shape)) * factor
+    return ORDER * first / mass, mass
+
+
+@lru_cache
+def _kinked_tail() -> tuple[Array, Array]:
+    return tail(_KINKED_TAIL)
+
+
+def pair_covariances(functions: Array, correlations: npt.ArrayLike, second: npt.ArrayLike = 1.0) -> Array:
+    """`Cov(f_i(u), f_j(v))`, `(..., functions, functions)`, averaged over some correlations of standard normal u, v.
+
+    Args:
+        functions: values at the Hermite grid, `(..., functions, nodes)`.
+        correlations: of u and v, `(..., correlations)`.
+        second: share of the second Hermite term to keep, `(...)`; 0 where the sum of u^2 over units is known.
+    """
+    grid, c = hermite_grid(), np.asarray(correlations, float)[..., None]
+    coefficients = grid.coefficients(functions)
+    rest = (functions * grid.weights) @ functions.mT - coefficients @ coefficients.mT
+    exponents, shares = _kinked_tail()
+    powers = np.mean(np.cumprod(np.repeat(c, ORDER - 1, axis=-1), axis=-1), axis=-2)
+    powers[..., 1] *= second
+    beyond = np.mean(np.where(c > 0, c, 0.0) ** exponents @ shares, axis=-1)
+    kept = coefficients[..., 1:]
+    return np.asarray((kept * powers[..., None, :]) @ kept.mT + rest * beyond[..., None, None])

@@ -1,0 +1,151 @@
+"""The prediction that stands beside each measurement: the config's own variance rules through the mean-field maps."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.arrays import mean as average
+from initprobe.config.probe_config import ProbeConfig
+from initprobe.initializers.distributions import NORMAL, Distribution
+from initprobe.initializers.own import OwnInitializer
+from initprobe.initializers.weight_files import Layer as Given
+from initprobe.meanfield.input_moments import InputMoments, gauss_rule
+from initprobe.meanfield.layer import Layer
+
+_PAIR_STATISTICS = ("cosine", "cosine_variance", "kurtosis", "cokurtosis")
+# Biases that are not normal: nodes in each half of their distribution, more where phi may bend between them.
+_BASE_NODES, _NODES_PER_STD, _MOST_NODES = 3.0, 3.0, 16
+_GIVEN_NODES = 12
+_QUANTILES, _BISECTIONS = 2000, 60
+
+
+def no_theory(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
+    """Why mean-field theory says nothing about these weights, in words; None where it does.
+
+    `sizes` are the input's features and the units of each layer.
+    """
+    init = config.initializer
+    if isinstance(init, OwnInitializer) and (fault := _own_fault(init, sizes)):
+        return f"no mean-field prediction: {fault}"
+    if config.network is not None and config.network.fault is not None:
+        return f"no mean-field prediction: {config.network.fault}"
+    if init.fit is not None:
+        return f"no mean-field prediction: {init.name} weights depend on the data"
+    if not config.is_plain and any(one.weight_mean for one in rules_of(config, sizes)):
+        return (
+            f"no mean-field prediction: {init.name} weights have a mean, and of normalised and residual nets theory "
+            "knows those without"
+        )
+    if init.distribution.gaussian_limit:
+        return None
+    return (
+        f"no mean-field prediction: {init.name} weights do not make a wide layer's pre-activations Gaussian and "
+        "independent from unit to unit"
+    )
+
+
+def _own_fault(init: OwnInitializer, sizes: Sequence[int]) -> str | None:
+    """Which layers' weights do not look independent, and why; None where all do."""
+    for fans in dict.fromkeys(itertools.pairwise(sizes)):
+        if fault := init.law(*fans).fault:
+            return f"{init.name} at {fans[0]} -> {fans[1]} does not look independent: {fault}"
+    return None
+
+
+def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
+    """The moments of all draws' inputs together; pairs are of one draw."""
+    return InputMoments(
+        np.concatenate([one.mean_squares for one in inputs]),
+        np.concatenate([one.means for one in inputs]),
+        *(average([getattr(one, name) for one in inputs]) for name in _PAIR_STATISTICS),
+    )
+
+
+def bias_nodes(distribution: Distribution, std: float) -> tuple[tuple[float, float], ...]:
+    """Shares and places, in standard deviations, of biases to average over; none where they are normal or constant."""
+    if std == 0 or distribution.cdf in (None, NORMAL.cdf):
+        return ()
+    return _nodes(distribution, min(math.ceil(_BASE_NODES + _NODES_PER_STD * std), _MOST_NODES))
+
+
+@lru_cache
+def _nodes(distribution: Distribution, count: int) -> tuple[tuple[float, float], ...]:
+    """A Gauss rule below the median and one above it, since phi may bend there; variance 1 whatever the rounding."""
+    found = [gauss_rule(half, count) for half in np.split(_quantiles(distribution), 2)]
+    shares, places = (np.concatenate(both) for both in zip(*found, strict=True))
+    shares = shares / shares.sum()
+    places = places - shares @ places
+    return tuple(zip(shares.tolist(), (places / math.sqrt(shares @ places**2)).tolist(), strict=True))
+
+
+def _quantiles(distribution: Distribution) -> Array:
+    """Evenly likely quantiles, by bisection of the distribution function."""
+    assert distribution.cdf is not None
+    wanted = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    # By Chebyshev's inequality no quantile of a unit variance lies farther out.
+    low, high = np.full(_QUANTILES, -math.sqrt(2 * _QUANTILES)), np.full(_QUANTILES, math.sqrt(2 * _QUANTILES))
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        below = distribution.cdf(middle) < wanted
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return low
+
+
+def rules_of(config: ProbeConfig, sizes: Sequence[int]) -> list[Layer]:
+    """What theory needs to know of every layer; `sizes` are the input's features and the layers' widths."""
+    if config.network is not None:
+        return [_measured_rule(layer) for layer in config.network.layers]
+    return [rule(config, fans) for fans in itertools.pairwise(sizes)]
+
+
+def _measured_rule(layer: Given) -> Layer:
+    """Of weights from a file: the mean, variance and fourth moment that they have, and their very biases.
+
+    The spread is that of drawn weights, a little wider than that of these, whose variance is known.
+    """
+    found, bias = layer.judged, np.zeros(1) if layer.bias is None else layer.bias.astype(float)
+    mean, variance = float(bias.mean()), float(bias.var())
+    return Layer(
+        n_in=layer.weight.shape[0],
+        n_out=layer.weight.shape[1],
+        weight_variance=found.variance,
+        weight_mean=found.mean,
+        bias_variance=variance,
+        bias_mean=mean,
+        orthogonal=found.orthogonal,
+        kurtosis=found.kurtosis,
+        bias_nodes=_given_nodes((bias - mean) / math.sqrt(variance)) if variance else (),
+    )
+
+
+def _given_nodes(places: Array) -> tuple[tuple[float, float], ...]:
+    """The Gauss rule of the biases at hand."""
+    shares, nodes = gauss_rule(places, _GIVEN_NODES)
+    return tuple(zip(shares.tolist(), nodes.tolist(), strict=True))
+
+
+def rule(config: ProbeConfig, fans: tuple[int, int]) -> Layer:
+    """What theory needs to know of a `fans = (fan_in, fan_out)` layer, from the rules its weights are sampled by."""
+    init, bias = config.initializer, config.bias_initializer
+    bias_variance = bias.variance(*fans)
+    mean, orthogonal, (kurtosis, kinship) = init.mean, init.distribution.orthogonal, init.distribution.fourth(fans[0])
+    if isinstance(init, OwnInitializer):
+        law = init.law(*fans)
+        mean, orthogonal, kurtosis = law.mean, law.orthogonal, law.kurtosis
+    return Layer(
+        *fans,
+        weight_variance=init.variance(*fans),
+        weight_mean=mean,
+        bias_variance=bias_variance,
+        bias_mean=bias.mean,
+        orthogonal=orthogonal,
+        kurtosis=kurtosis,
+        kinship=kinship,
+        bias_nodes=bias_nodes(bias.distribution, math.sqrt(bias_variance)),
+    )

@@ -1,0 +1,116 @@
+"""What a run takes: memory, refused before it starts where there is too little, and operations.
+
+Weights can be made again from their seed, and activations from those of an earlier layer. Where the whole network
+would take more than `KEPT_BYTES`, it is gone through in segments: the way forward keeps the input of each, the way
+back makes a segment again before it goes through it (Chen et al. 2016, arXiv:1604.06174).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from initprobe.config.probe_config import DEFAULT_BATCH, DEFAULT_LAYERS, ProbeConfig
+from initprobe.data.machine import available_bytes
+from initprobe.errors import MemoryLimitError
+from initprobe.probe.memory_parts import DRAW_BYTES, LAYER_BYTES, is_remade, parts, sample_bytes
+
+# Parts that are at least this share of the whole are said; of so few layers nobody would drop one.
+_TELLING, _MANY_LAYERS = 0.005, 5
+# An input so many times wider than all layers is what makes a network large; of so few samples none can be left out.
+_WIDER, _FEW_SAMPLES = 4, 20
+_MEMORY_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run takes: floating-point operations in its matrix products, and bytes of memory at its peak."""
+
+    flops: float
+    peak_bytes: int
+
+
+def cost(config: ProbeConfig, threads: int | None = None) -> Cost:
+    """The cost of a run on noise; one on real data is taken to be as wide as its first layer, if not told otherwise."""
+    check_layers(config.depth)
+    sizes = (config.features or config.layer_widths[0], *config.layer_widths)
+    batch = config.batch or DEFAULT_BATCH
+    products = sum(a * b for a, b in itertools.pairwise(sizes))
+    each = 4 if is_remade(config, sizes, batch) else 3
+    fit = config.initializer.fit.products if config.initializer.fit else 0
+    passes = each * config.batches * config.draws + 3 * (config.draws * bool(config.objective) + config.train_steps)
+    fitted = fit * (config.draws + bool(config.train_steps))
+    return Cost(2.0 * products * batch * (passes + fitted), parts(config, sizes, batch, threads).total)
+
+
+def check_layers(layers: int) -> None:
+    """Make sure that the statistics of so many layers fit, before anything as long as the network is made.
+
+    Raises:
+        MemoryLimitError: they would not.
+    """
+    available = available_bytes()
+    if (needed := LAYER_BYTES * layers) > _MEMORY_SHARE * available:
+        raise MemoryLimitError(
+            f"the statistics of {layers:,} layers alone need {_gigabytes(needed)}, and {_gigabytes(available)} is "
+            "free; lower --layers"
+        )
+
+
+def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: int) -> None:
+    """Make sure that a run fits; `held` bytes of data are in memory already.
+
+    Raises:
+        MemoryLimitError: it would not; says by how much, of what, and what to lower.
+    """
+    needed, available = parts(config, sizes, batch, data=held), available_bytes()
+    if needed.total <= _MEMORY_SHARE * available:
+        return
+    fixes = {
+        "weights": _smaller_network(config, sizes),
+        "activations": _smaller_batch(config, sizes, batch),
+        "layers": "lower --layers",
+        "draws": _fewer_samples(config, sizes, batch),
+        "data": "give a smaller --input",
+        "program": "free some memory, or lower --threads",
+    }
+    by_size = sorted(vars(needed).items(), key=lambda part: -part[1])
+    words = ", ".join(f"{name} {_gigabytes(size)}" for name, size in by_size if size >= _TELLING * needed.total)
+    fix = fixes[by_size[0][0]]
+    raise MemoryLimitError(
+        f"this run needs {_gigabytes(needed.total)} ({words}), and {_gigabytes(available)} is free; {fix}"
+    )
+
+
+def _smaller_network(config: ProbeConfig, sizes: Sequence[int]) -> str:
+    """The option that sets the size of the largest matrices."""
+    if config.network is not None:
+        return "give a smaller network as --weights"
+    if sizes[0] >= _WIDER * max(sizes[1:]):
+        return "lower --input-width" if config.features else "give an --input with fewer features"
+    if config.widths is not None:
+        return "lower --widths"
+    return "lower --width" if len(sizes) < _MANY_LAYERS else "lower --width or --layers"
+
+
+def _fewer_samples(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str:
+    """The option, of those whose product is the number of statistics, that is furthest above its default."""
+    counts: dict[str, float] = {"draws": config.draws / ProbeConfig.model_fields["draws"].default}
+    if sample_bytes(config, sizes) * batch * config.batches > DRAW_BYTES * (len(sizes) - 1):
+        counts |= {"batches": config.batches, "batch": batch / DEFAULT_BATCH}
+    else:
+        counts["layers"] = (len(sizes) - 1) / DEFAULT_LAYERS
+    return f"lower --{max(counts, key=lambda name: counts[name])}"
+
+
+def _smaller_batch(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str:
+    if batch < _FEW_SAMPLES:
+        return _smaller_network(config, sizes)
+    return f"lower --batch: --batch {max(batch // 10, 2)} --batches {10 * config.batches} measures as many samples"
+
+
+def _gigabytes(size: int) -> str:
+    if size < 5e7:
+        return f"{size / 1e6:,.1f} MB"
+    return f"{size / 1e9:,.1f} GB" if size < 1e18 else f"{size / 1e9:.1e} GB"

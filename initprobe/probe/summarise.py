@@ -1,0 +1,291 @@
+"""From the engine's records to the statistics of a result, with the layer where a dtype gave out."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from initprobe.activations.record import Activation
+from initprobe.arrays import mean
+from initprobe.blocks.skips import Wiring
+from initprobe.engine.fitted import Fitted
+from initprobe.engine.layer_record import LayerRecord
+from initprobe.engine.moments import Moments
+from initprobe.engine.quantiles import PERCENTS, distributions
+from initprobe.engine.sketch import Sketch
+from initprobe.initializers.fit_settings import Autoencoder, Fit
+from initprobe.results.base import Histogram, Status, worst
+from initprobe.results.layers import Fitting, LayerStats, OutputStats, TensorStats
+
+_SYMBOLS = {"preactivation": "z", "output": "h"}
+Sources = Sequence[tuple[Sketch, Status]]
+
+
+def summarise(
+    records: Sequence[LayerRecord], widths: Sequence[int], activation: Activation, wirings: Sequence[Wiring]
+) -> tuple[LayerStats, ...]:
+    """Statistics of all layers; `widths` starts with the input's."""
+    statuses = _statuses(records, activation, wirings)
+    tensors = _tensors(records, statuses)
+    seen = zip(records, statuses, tensors, wirings, strict=True)
+    return tuple(
+        _layer(number, record, (widths[number - 1], widths[number]), status, found, wiring, activation)
+        for number, (record, status, found, wiring) in enumerate(seen, start=1)
+    )
+
+
+def _tensors(records: Sequence[LayerRecord], statuses: Sequence[dict[str, Status]]) -> list[dict[str, TensorStats]]:
+    """The statistics of every tensor of every layer, worked out together."""
+    sketches = [getattr(record, name) for record, status in zip(records, statuses, strict=True) for name in status]
+    found = iter(all_stats(sketches, [status for by_name in statuses for status in by_name.values()]))
+    return [{name: next(found) for name in status} for status in statuses]
+
+
+def with_fitting(
+    fit: Fit | None, layers: Sequence[LayerStats], fitted: Sequence[Sequence[Fitted]]
+) -> tuple[LayerStats, ...]:
+    """The layers with what fitting made of them, averaged over the draws in `fitted`; as they are without a fit."""
+    if fit is None:
+        return tuple(layers)
+    quantity = "reconstruction loss" if isinstance(fit, Autoencoder) else f"variance of {_SYMBOLS[fit.of]}"
+    return tuple(
+        layer.model_copy(update={"fitting": _fitting(quantity, draws)})
+        for layer, draws in zip(layers, zip(*fitted, strict=True), strict=True)
+    )
+
+
+def _fitting(quantity: str, draws: Sequence[Fitted]) -> Fitting:
+    baselines = [one.baseline for one in draws if one.baseline is not None]
+    aims = [one.converged for one in draws if one.converged is not None]
+    return Fitting(
+        quantity=quantity,
+        before=_finite_mean([one.before for one in draws]),
+        after=_finite_mean([one.after for one in draws]),
+        baseline=_finite_mean(baselines) if baselines else None,
+        iterations=statistics.fmean(one.iterations for one in draws),
+        converged=all(aims) if aims else None,
+    )
+
+
+def _finite_mean(values: Sequence[float]) -> float | None:
+    return _finite(mean(values))
+
+
+def _statuses(
+    records: Sequence[LayerRecord], activation: Activation, wirings: Sequence[Wiring]
+) -> list[dict[str, Status]]:
+    """The status of every tensor, each judged by the tensors it was computed from.
+
+    A norm takes what all its entries share, so a z or a gradient of 0 may be true.
+    """
+    found: list[dict[str, Status]] = [{} for _ in records]
+    below: Sources = []
+    stream: Sources = []
+    for record, status, wiring in zip(records, found, wirings, strict=True):
+        normed, own = wiring.norm is not None, wiring.acting(activation)
+        stream = below if wiring.opens else stream
+        weight = (record.weight, _status(record.weight, []))
+        status["weight"] = weight[1]
+        status["preactivation"] = _status(record.preactivation, [*below, weight], zero_is_true=normed)
+        z = (record.preactivation, status["preactivation"])
+        sources = [z] if wiring.skip is None else [z, *stream]
+        status["output"] = _status(record.output, sources, zero_is_true=_all_dead(record, own), affine=False)
+        below = [(record.output, status["output"])]
+    above: Sources = []
+    around: Sources = []
+    for index in reversed(range(len(records))):
+        record, status, wiring = records[index], found[index], wirings[index]
+        own = wiring.acting(activation)
+        normed = any(by.norm is not None for by in wirings[index + 1 : index + 2])
+        status["output_gradient"] = _status(record.output_gradient, above, zero_is_true=normed)
+        g = (record.output_gradient, status["output_gradient"])
+        around = [g] if wiring.skip is not None else around
+        flat = _all_dead(record, own) or _all_saturated(record) or wiring.skip == 0
+        z = (record.preactivation, status["preactivation"])
+        status["preactivation_gradient"] = _status(record.preactivation_gradient, [g, z], zero_is_true=flat)
+        delta = (record.preactivation_gradient, status["preactivation_gradient"])
+        h = [(records[index - 1].output, found[index - 1]["output"])] if index else []
+        status["weight_gradient"] = _status(record.weight_gradient, [*h, delta], zero_is_true=wiring.norm is not None)
+        above = [*around, delta] if wiring.opens else [delta, (record.weight, status["weight"])]
+    return found
+
+
+def _all_dead(record: LayerRecord, activation: Activation) -> bool:
+    return activation.dead_below is not None and record.preactivation.high <= activation.dead_below
+
+
+def _all_saturated(record: LayerRecord) -> bool:
+    return record.saturated >= record.output.total > 0
+
+
+def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine: bool = True) -> Status:
+    """What became of a tensor, given the tensors it was computed from.
+
+    Whether a sum that leaves the range ends as infinity or as NaN depends on the order of its terms, which differs
+    between processors. So the place decides, not the value: an affine map of finite numbers that gives others has
+    overflowed, and so has what the activation makes of it entry by entry. All that is computed from those is
+    `nonfinite`, also where a comparison (the slope of ReLU) or a flat end (tanh) hides it. Zeros are a loss where no
+    source is zero or a source is itself lost, and the truth where a source is truly zero.
+    """
+    beyond = [status for source, status in sources if source.nonfinite or status == "nonfinite"]
+    if beyond:
+        return "nonfinite" if affine or "nonfinite" in beyond else "overflow"
+    if sketch.nonfinite:
+        return "overflow"
+    if sketch.huge or sketch.faint:
+        return "overflow" if sketch.huge else "underflow"
+    if sketch.peak > 0:
+        return "underflow" if sketch.peak < np.finfo(sketch.dtype).tiny else "ok"
+    lost = any(status == "underflow" for _, status in sources)
+    vanished = bool(sources) and not zero_is_true and all(source.peak > 0 for source, _ in sources)
+    return "underflow" if lost or vanished else "ok"
+
+
+def _is_lost(sketch: Sketch, status: Status) -> bool:
+    """Nothing of the tensor's numbers is left to report."""
+    beyond = status == "nonfinite" or (status == "overflow" and not sketch.huge)
+    return beyond or bool(sketch.nonfinite) or (status == "underflow" and sketch.is_zero)
+
+
+def _layer(
+    number: int,
+    record: LayerRecord,
+    fans: tuple[int, int],
+    status: dict[str, Status],
+    tensors: dict[str, TensorStats],
+    wiring: Wiring,
+    activation: Activation,
+) -> LayerStats:
+    weight, gradient = tensors["weight"].rms, tensors["weight_gradient"].rms
+    return LayerStats(
+        layer=number,
+        fan_in=fans[0],
+        fan_out=fans[1],
+        status=worst(iter(status.values())),
+        correlation=_mean_or_none(record.correlations),
+        gradient_to_weight_ratio=gradient / weight if weight and gradient is not None else None,
+        inside_branch=wiring.inside,
+        **tensors | {"output": _output_stats(record, tensors["output"], wiring.acting(activation))},
+    )
+
+
+def _output_stats(record: LayerRecord, stats: TensorStats, activation: Activation) -> OutputStats:
+    lost = _is_lost(record.output, stats.status)
+    return OutputStats(
+        **dict(stats),
+        saturated_fraction=None if activation.saturation is None or lost else record.saturated / record.output.total,
+        dead_fraction=None if activation.dead_below is None or lost else statistics.fmean(record.dead_fractions),
+    )
+
+
+def all_stats(sketches: Sequence[Sketch], statuses: Sequence[Status]) -> list[TensorStats]:
+    """The statistics of tensors; null where the dtype lost them."""
+    lost = [_is_lost(sketch, status) for sketch, status in zip(sketches, statuses, strict=True)]
+    moments = [
+        _no_moments(len(sketch.by_draw)) if gone else _moments(sketch.by_draw)
+        for sketch, gone in zip(sketches, lost, strict=True)
+    ]
+    shaped = [not (gone or sketch.faint or sketch.huge) for sketch, gone in zip(sketches, lost, strict=True)]
+    shapes = iter(
+        _shapes(
+            [s for s, has in zip(sketches, shaped, strict=True) if has],
+            [m["rms"] for m, has in zip(moments, shaped, strict=True) if has],
+        )
+    )
+    return [
+        TensorStats(
+            **own,
+            **(next(shapes) if has else _NO_SHAPE),
+            status=status,
+            nonfinite_count=sketch.nonfinite if gone else 0,
+        )
+        for sketch, status, own, gone, has in zip(sketches, statuses, moments, lost, shaped, strict=True)
+    ]
+
+
+def _no_moments(draws: int) -> dict[str, Any]:
+    names = ("mean", "variance", "variance_sd", "variance_log10", "std", "rms")
+    return dict.fromkeys(names, None) | {"variance_by_draw": (None,) * draws}
+
+
+_NO_SHAPE: dict[str, Any] = dict.fromkeys(
+    ("min", "max", "percentiles", "zero_fraction", "near_zero_fraction", "histogram")
+) | {"coverage": 0.0}
+
+
+def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
+    """Averages over draws, as fields of `TensorStats`."""
+    if len(by_draw) == 1:
+        return _moments_of_one(by_draw[0])
+    by_draw_variance = [_representable(m.variance, m.squares) for m in by_draw]
+    variances = [v for v in by_draw_variance if v is not None]
+    complete = len(variances) == len(by_draw)
+    variance = mean(variances) if complete else None
+    square = mean([m.mean_square for m in by_draw])
+    return {
+        "mean": _finite(mean([m.true_mean for m in by_draw])),
+        "variance": variance,
+        "variance_sd": statistics.stdev(variances) if complete and len(variances) > 1 else None,
+        "variance_log10": _log10_mean([m.log10_variance for m in by_draw]),
+        "variance_by_draw": tuple(by_draw_variance),
+        "std": None if variance is None else math.sqrt(variance),
+        "rms": _representable(math.sqrt(square), max(abs(m.mean) + m.squares for m in by_draw)),
+    }
+
+
+def _moments_of_one(draw: Moments) -> dict[str, Any]:
+    """The same of one draw, as most have, in fewer steps."""
+    variance, log10 = _representable(draw.variance, draw.squares), draw.log10_variance
+    return {
+        "mean": _finite(draw.true_mean + 0.0),  # as in a sum, there is no -0
+        "variance": variance,
+        "variance_sd": None,
+        "variance_log10": None if log10 == -math.inf else log10,
+        "variance_by_draw": (variance,),
+        "std": None if variance is None else math.sqrt(variance),
+        "rms": _representable(math.sqrt(draw.mean_square), abs(draw.mean) + draw.squares),
+    }
+
+
+def _representable(value: float, evidence: float) -> float | None:
+    """`value`, or None where it is infinite, or 0 although `evidence` is not."""
+    return None if math.isinf(value) or (value == 0 and evidence > 0) else value
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _log10_mean(logs: Sequence[float]) -> float | None:
+    """log10 of the mean of numbers given by their log10; None for a mean of 0."""
+    top = max(logs)
+    return None if top == -math.inf else top + math.log10(mean([10 ** (log - top) for log in logs]))
+
+
+_PERCENT_NAMES = [f"p{p}" for p in PERCENTS]
+
+
+def _shapes(sketches: Sequence[Sketch], sizes: Sequence[float | None]) -> Iterator[dict[str, Any]]:
+    """What is taken over all draws pooled, as fields of `TensorStats`; `sizes` are the rms."""
+    found = distributions(sketches, [math.nan if size is None else size for size in sizes])
+    for sketch, size, own in zip(sketches, sizes, found, strict=True):
+        yield {
+            "min": sketch.low,
+            "max": sketch.high,
+            "percentiles": dict(zip(_PERCENT_NAMES, own.percentiles.tolist(), strict=True)),
+            "zero_fraction": sketch.zeros / own.total,
+            "near_zero_fraction": None if size is None else own.near_zero,
+            # Of 200 counts of our own making, of which a check would cost more than all else here.
+            "histogram": Histogram.model_construct(low=sketch.low, high=sketch.high, counts=tuple(own.counts.tolist())),
+            "coverage": own.total / sum(draw.count for draw in sketch.by_draw),
+        }
+
+
+def _mean_or_none(values: Sequence[float | None]) -> float | None:
+    """The mean, or None where any value is missing: a mean over the survivors would flatter."""
+    known = [v for v in values if v is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None

@@ -1,0 +1,82 @@
+"""A result as text: the experiment in words, a row a layer, and what happened from first to last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from rich.table import Table
+
+from initprobe.formatting import BLOCKS, NOTHING, visible
+from initprobe.reports.cells import SPARK_BINS, value_text
+from initprobe.reports.console import Console
+from initprobe.reports.narrative import cosine
+from initprobe.reports.verdict import SEVERITY_STYLE
+from initprobe.results.layers import TensorStats
+from initprobe.results.run import ProbeResult
+
+
+def print_comparison(results: Sequence[ProbeResult], to: Console) -> None:
+    """Print a row a result, worst first: verdict, variances at both ends, and how the output's variance moves."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading, side in _COMPARISON:
+        table.add_column(heading, justify="right" if side == ">" else "left", no_wrap=True)
+    for result in sorted(results, key=_gravity, reverse=True):
+        table.add_row(*_compared(result), style="" if result.healthy else SEVERITY_STYLE[result.diagnosis[0].severity])
+    shared = results[0].description
+    to.print(visible(f"{shared.shape} | {shared.setting}"), soft_wrap=True, markup=False)
+    to.print()
+    to.print(table)
+
+
+def _gravity(result: ProbeResult) -> tuple[int, float]:
+    """Worse is larger: the highest severity, then the decades that output and gradient move."""
+    severities = ["info", "warning", "error"]
+    gravest = max((severities.index(finding.severity) for finding in result.diagnosis), default=0)
+    ends = [_ends(result, tensor) for tensor in ("output", "output_gradient")]
+    return gravest, sum(abs(b - a) for a, b in ends if math.isfinite(a) and math.isfinite(b))
+
+
+def _ends(result: ProbeResult, tensor: str) -> tuple[float, float]:
+    """log10 variance at the first and the last layer where it is known."""
+    known = [value for layer in result.stream if math.isfinite(value := _log10(layer.tensor(tensor)))]
+    return (known[0], known[-1]) if known else (math.nan, math.nan)
+
+
+def _log10(stats: TensorStats) -> float:
+    return math.nan if stats.variance_log10 is None else stats.variance_log10
+
+
+_COMPARISON = (
+    ("init + act", "<"),
+    ("verdict", "<"),
+    ("var h\nfirst", ">"),
+    ("\nlast", ">"),
+    ("dL/dh\nfirst", ">"),
+    ("cos\nlast", ">"),
+    ("log var h\nby layer", "<"),
+)
+
+
+def _compared(result: ProbeResult) -> list[str]:
+    first, last = result.stream[0], result.stream[-1]
+    return [
+        visible(f"{result.config.get('weights') or result.config['init']} + {result.config['act']}"),
+        "survives" if result.healthy else result.diagnosis[0].name,
+        value_text(first.output, first.output.variance),
+        value_text(last.output, last.output.variance),
+        value_text(first.output_gradient, first.output_gradient.variance),
+        NOTHING if last.correlation is None else cosine(last.correlation),
+        _course([_log10(layer.output) for layer in result.stream]),
+    ]
+
+
+def _course(logs: Sequence[float]) -> str:
+    """A log variance over depth as block characters, at most ten; blank where it was lost."""
+    shown = [logs[round(place)] for place in np.linspace(0, len(logs) - 1, min(len(logs), SPARK_BINS))]
+    known = [value for value in shown if math.isfinite(value)]
+    if not known:
+        return ""
+    low, span = min(known), max(max(known) - min(known), 1.0)  # less than a decade is level
+    return "".join(BLOCKS[1 + round(7 * (v - low) / span)] if math.isfinite(v) else " " for v in shown)

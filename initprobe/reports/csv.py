@@ -1,0 +1,61 @@
+"""Results as CSV. (As JSON a result writes itself.)"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from initprobe.results.base import Record
+from initprobe.results.layers import LayerStats
+from initprobe.results.named_numbers import ELAPSED, FROM_LAYER, WHOLE, whole_of
+from initprobe.results.run import ProbeResult
+
+_ONLY_IN_JSON = ("counts", "variance_by_draw", "output_shares")
+# Of the whole net, and so the same in every row. The time is no result; `layer` is the row's own.
+_WHOLE = tuple(name for name in WHOLE if name not in (ELAPSED, FROM_LAYER))
+
+
+def to_csv(result: ProbeResult) -> str:
+    """A row a layer, the columns named as in JSON with dots; empty where a number does not apply or was lost.
+
+    Counts of histograms and per-draw values are left to JSON. What is of the whole net stands in every row.
+    """
+    out = io.StringIO()
+    writer = csv.DictWriter(out, csv_names(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(csv_rows(result))
+    return out.getvalue()
+
+
+def csv_names() -> list[str]:
+    """The columns, the same for every result."""
+    return [*_names(LayerStats), *_WHOLE]
+
+
+def csv_rows(result: ProbeResult) -> Iterator[dict[str, Any]]:
+    """A row a layer."""
+    names = list(_names(LayerStats))
+    whole = {name: whole_of(result, name) for name in _WHOLE}
+    for layer in result.layers:
+        yield {name: _value(layer, name) for name in names} | whole
+
+
+def _names(record: type[Record], prefix: str = "") -> Iterator[str]:
+    for name, info in record.model_fields.items():
+        parts = (info.annotation, *get_args(info.annotation))
+        inner = next((part for part in parts if isinstance(part, type) and issubclass(part, Record)), None)
+        if name in _ONLY_IN_JSON:
+            continue
+        if inner is None:
+            yield f"{prefix}{name}"
+        else:
+            yield from _names(inner, f"{prefix}{name}.")
+
+
+def _value(layer: LayerStats, name: str) -> Any:
+    found: Any = layer
+    for part in name.split("."):
+        found = None if found is None else getattr(found, part)
+    return found

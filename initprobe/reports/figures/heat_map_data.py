@@ -1,0 +1,299 @@
+"""Heat maps of a sweep: one number, or a verdict, over two numeric axes, computed before anything is drawn."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from initprobe.activations.record import Activation
+from initprobe.arrays import Array, mean
+from initprobe.formatting import counted
+from initprobe.meanfield.phase import CriticalPoint, critical_line
+from initprobe.reports.figures.sweep_values import E, is_log, is_number, label, series, varying
+from initprobe.reports.sweep_table import Entry
+from initprobe.results.named_numbers import HEALTHY, RATE, VERDICT
+from initprobe.results.run import ProbeResult
+
+MOST_FACETS = 12
+FAILED, NOT_RUN, DISAGREE = "failed", "not run", "runs disagree"
+ZERO_OR_LOST, NO_VALUE = "0 or lost", "no value"
+SIGMAS = ("sigma_w", "sigma_b")
+_CURVE_POINTS = 25
+# Mesh cells a run from which they are drawn as squares: of a mesh that is all but empty, nothing would be seen.
+_SPARSE = 4
+_FINE = 12
+# Neighbouring gaps of an axis that differ by more than this are drawn alike: the narrow cells could not be read.
+_UNEVEN = 1.5
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One of the two axes.
+
+    Attributes:
+        name: of the axis.
+        values: that runs have, ascending.
+        places: where they are drawn: the values themselves, or 0, 1, 2 .. for a few that are spaced unevenly.
+        log: whether places are spaced by ratios rather than by differences.
+        edges: of the cells, half way between the places, `(values + 1,)`.
+        constant: the runs do not say what the value is, since it is the same in all; a stand-in is drawn.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    places: tuple[float, ...]
+    log: bool
+    edges: tuple[float, ...]
+    constant: bool = False
+
+    def indices(self, values: Sequence[float]) -> Array:
+        """The cells, from 0 on, that these values stand for."""
+        return np.searchsorted(self.values, values)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs at one place.
+
+    Attributes:
+        x: the place along the first axis.
+        y: along the second.
+        number: mean over the runs that have one (of the log10, for what is shown as such); None where none has.
+        word: the most common verdict; empty for a heat map of numbers.
+        runs: how many there are.
+        lacking: what keeps some runs, or all, from having a number, or that their verdicts differ; empty for nothing.
+    """
+
+    x: float
+    y: float
+    number: float | None
+    word: str
+    runs: int
+    lacking: str
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is known of this cell."""
+        return self.number is None and not self.word
+
+
+@dataclass(frozen=True)
+class HeatPanel:
+    """The cells at one setting of what varies beside the two axes; `critical` is `(sigma_w, sigma_b)` of a line."""
+
+    title: str
+    cells: tuple[Cell, ...]
+    critical: tuple[Array, Array] | None
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """A heat map.
+
+    Attributes:
+        value: the number's dotted name, `verdict` or `healthy`.
+        layer: where it is read, in words; empty for what speaks of the whole net.
+        log: whether the numbers are log10.
+        x: the axis across.
+        y: the axis upwards.
+        panels: one a setting of the other axes, or a single one that averages over them.
+        notes: what was averaged and what was left out.
+    """
+
+    value: str
+    layer: str
+    log: bool
+    x: Scale
+    y: Scale
+    panels: tuple[HeatPanel, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def categorical(self) -> bool:
+        """Words are shown, not numbers."""
+        return self.value in (VERDICT, HEALTHY)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Those of all panels."""
+        return [cell for panel in self.panels for cell in panel.cells]
+
+    @property
+    def missing(self) -> int:
+        """Cells that no run stands for, of panels that show cells."""
+        mesh = len(self.x.values) * len(self.y.values)
+        return 0 if self.sparse else sum(mesh - len(panel.cells) for panel in self.panels)
+
+    @property
+    def sparse(self) -> bool:
+        """Far fewer runs than the mesh has cells, as where both axes run side by side."""
+        sides = len(self.x.values), len(self.y.values)
+        return max(sides) > _FINE and sides[0] * sides[1] >= _SPARSE * max(len(panel.cells) for panel in self.panels)
+
+
+def heat_map(
+    entries: Sequence[E],
+    x: str,
+    y: str,
+    value: str,
+    layer: str | int,
+    read: Callable[[E], ProbeResult],
+    activation: Callable[[E], Activation],
+) -> HeatMap:
+    """A heat map of a sweep's runs.
+
+    Args:
+        entries: the runs.
+        x: the axis across.
+        y: the axis upwards.
+        value: a number of a layer by its dotted name, `TENSOR.variance_per_layer`, `verdict` or `healthy`.
+        layer: `first`, `last`, or a number from 1 on.
+        read: the full result of a done run; called only for what its digest does not have.
+        activation: of a run; called once a panel, where the axes are sigma_w and sigma_b.
+    """
+    known = {name for entry in entries for name in entry.axes}
+    placed = [entry for entry in entries if all(is_number(entry.axes.get(name)) for name in known & {x, y})]
+    facets, averaged = _facets(placed, x, y)
+    sigmas = {x, y} == set(SIGMAS)
+    across, upwards = (_scale(name, placed, name not in known, true_to_scale=sigmas) for name in (x, y))
+    number = _number(value, layer, read)
+    panels = []
+    for title, runs in facets:
+        cells = tuple(_cell(place, here, value, number) for place, here in _by_place(runs, x, y).items())
+        fixed = runs and "act" not in {name.partition(".")[0] for name in averaged}
+        line = _critical(activation(runs[0]), across, upwards) if fixed and sigmas and set(SIGMAS) <= known else None
+        panels.append(HeatPanel(title, cells, line))
+    left_out = len(entries) - len(placed)
+    missing = [f"{counted(left_out, 'run has', 'runs have')} no {x} or {y}"] if left_out else []
+    notes = (*_averages(panels, value, averaged), *missing)
+    return HeatMap(value, _where(value, layer), is_log(value), across, upwards, tuple(panels), notes)
+
+
+def _where(value: str, layer: str | int) -> str:
+    if value in (VERDICT, HEALTHY) or value.endswith(RATE):
+        return ""
+    return f"layer {layer}" if isinstance(layer, int) else f"{layer} layer"
+
+
+def _along(entry: Entry, name: str) -> float:
+    """Where a run lies on an axis; 0 on one that does not vary, and so is in no run's axes."""
+    return float(entry.axes.get(name, 0.0))
+
+
+def _by_place(entries: Sequence[E], x: str, y: str) -> dict[tuple[float, float], list[E]]:
+    found: dict[tuple[float, float], list[E]] = {}
+    for entry in entries:
+        found.setdefault((_along(entry, x), _along(entry, y)), []).append(entry)
+    return found
+
+
+def _facets(entries: Sequence[E], x: str, y: str) -> tuple[list[tuple[str, list[E]]], list[str]]:
+    """A panel for every setting of the axes that differ within a cell; or one, and the axes it averages over."""
+    differing = {name for runs in _by_place(entries, x, y).values() for name in varying(runs, (x, y))}
+    names = [name for name in varying(entries) if name in differing]
+    found: dict[str, list[E]] = {}
+    for entry in entries:
+        found.setdefault(label(entry, names), []).append(entry)
+    if 0 < len(found) <= MOST_FACETS:
+        return list(found.items()), []
+    return [("", list(entries))], names
+
+
+def _number(value: str, layer: str | int, read: Callable[[E], ProbeResult]) -> Callable[[E], float]:
+    """What reads the number off a done run; NaN where it has none."""
+    tensor, _, last = value.rpartition(".")
+    if last == RATE:
+        return lambda entry: series(f"{tensor}.variance", entry, read).rate
+
+    def number(entry: E) -> float:
+        numbers = series(value, entry, read).measured
+        index = layer - 1 if isinstance(layer, int) else 0 if layer == "first" else len(numbers) - 1
+        return float(numbers[index]) if index < len(numbers) else math.nan
+
+    return number
+
+
+def _cell(place: tuple[float, float], entries: Sequence[E], value: str, number: Callable[[E], float]) -> Cell:
+    states = {entry.state for entry in entries if entry.digest is None}
+    lacking = "" if not states else FAILED if "failed" in states else NOT_RUN
+    if value in (VERDICT, HEALTHY):
+        words = Counter(_word(entry, value) for entry in entries if entry.digest is not None).most_common()
+        lacking = lacking or (DISAGREE if len(words) > 1 else "")
+        return Cell(*place, None, words[0][0] if words else "", len(entries), lacking)
+    numbers = [number(entry) for entry in entries if entry.digest is not None]
+    known = [one for one in numbers if not math.isnan(one)]
+    if len(known) < len(numbers):
+        lacking = lacking or (ZERO_OR_LOST if is_log(value) else NO_VALUE)
+    return Cell(*place, mean(known) if known else None, "", len(entries), lacking)
+
+
+def _word(entry: Entry, value: str) -> str:
+    found = entry.digest
+    if found is None:
+        return entry.state
+    return found.verdict if value == VERDICT else "healthy" if found.healthy else "not healthy"
+
+
+def _averages(panels: Sequence[HeatPanel], value: str, averaged: Sequence[str]) -> list[str]:
+    most = max((cell.runs for panel in panels for cell in panel.cells), default=0)
+    if most < 2:
+        return []
+    how = "most common" if value in (VERDICT, HEALTHY) else "mean of the log10" if is_log(value) else "mean"
+    over = f", over {', '.join(averaged)}" if averaged else ""
+    return [f"{how} of up to {most} runs a cell{over}"]
+
+
+def _scale(name: str, entries: Sequence[Entry], constant: bool, true_to_scale: bool) -> Scale:
+    values = sorted({_along(entry, name) for entry in entries})
+    log = by_ratio(values)
+    gaps = np.diff(np.log(values) if log else values)
+    if not true_to_scale and 1 < len(gaps) < _FINE and gaps.max() > _UNEVEN * gaps.min():
+        return Scale(name, tuple(values), tuple(range(len(values))), False, _edges(range(len(values)), False))
+    return Scale(name, tuple(values), tuple(values), log, _edges(values, log), constant)
+
+
+def _edges(places: Sequence[float], log: bool) -> tuple[float, ...]:
+    """Half way between places, and as far beyond the outer ones."""
+    found = np.log(places) if log else np.asarray(places or [0.0], float)
+    gaps = np.diff(found) if len(found) > 1 else np.ones(1)
+    middles = (found[1:] + found[:-1]) / 2
+    edges = np.concatenate((found[:1] - gaps[0] / 2, middles, found[-1:] + gaps[-1] / 2))
+    return tuple(float(edge) for edge in (np.exp(edges) if log else edges))
+
+
+def by_ratio(values: Sequence[float]) -> bool:
+    """Whether ratios of neighbours are more alike than their differences."""
+    if len(values) < 3 or values[0] <= 0:
+        return False
+    logs, plain = np.diff(np.log(values)), np.diff(values)
+    return bool(logs.std() / logs.mean() < plain.std() / plain.mean())
+
+
+def _critical(activation: Activation, across: Scale, upwards: Scale) -> tuple[Array, Array] | None:
+    scales = {scale.name: scale for scale in (across, upwards)}
+    bias = scales["sigma_b"]
+    return critical_curve(activation, max(bias.edges[0], 0.0), bias.edges[-1], bias.log)
+
+
+def critical_curve(activation: Activation, low: float, high: float, log: bool = False) -> tuple[Array, Array] | None:
+    """The edge of chaos as `(sigma_w, sigma_b)`, `(points,)` each, over a range of bias scales; None where it has none.
+
+    NaN where there is no critical point, or none that networks stay at. For a scale-free activation (ReLU), lengths
+    grow there as soon as there is any bias, but the line at which gradients do not is the same.
+    """
+    # Denser at small scales, where the line starts like a root.
+    steps = np.linspace(0, 1, _CURVE_POINTS)
+    sigma_b = np.geomspace(low, high, _CURVE_POINTS) if log else low + (high - low) * steps**2
+    start = critical_line(activation, 0.0)
+    if start is not None and start.stable and math.isnan(start.q):
+        return np.full(_CURVE_POINTS, start.sigma_w), sigma_b
+    sigma_w = np.array([_stable(critical_line(activation, float(b))) for b in sigma_b])
+    return (sigma_w, sigma_b) if np.isfinite(sigma_w).sum() > 1 else None
+
+
+def _stable(point: CriticalPoint | None) -> float:
+    return math.nan if point is None or not point.stable else point.sigma_w

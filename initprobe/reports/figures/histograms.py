@@ -1,0 +1,118 @@
+"""Results as pictures. Everything drawn comes from `strips`; nothing is computed here, and pyplot is not used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection
+
+from initprobe.arrays import Array
+from initprobe.formatting import percent, short
+from initprobe.reports.figures.panels import Panel, Strip
+from initprobe.reports.figures.style import BLACK, ORANGE
+from initprobe.reports.layer_blocks import short_name
+
+MOST_PANELS = 12
+_GAP = 0.12
+
+
+def draw_strip(axes: Axes, strip: Strip, label: str, color: str) -> None:
+    if len(strip.panels) <= MOST_PANELS:
+        _draw_panels(axes, strip, label, color)
+    else:
+        _draw_density(axes, strip, label)
+
+
+def _draw_panels(axes: Axes, strip: Strip, label: str, color: str) -> None:
+    """All panels in one Axes, side by side, as one collection each of bars, lines and frames.
+
+    An Axes a panel, or ticks of its own for each, would cost more than all the rest of the picture.
+    """
+    places = (strip.edges - strip.edges[0]) / (strip.edges[-1] - strip.edges[0])
+    ceiling, lefts = strip.ceiling, [index * (1 + _GAP) for index in range(len(strip.panels))]
+    bars, lines = [], []
+    for left, panel in zip(lefts, strip.panels, strict=True):
+        _label_panel(axes, panel, left, ceiling)
+        if panel.shares is not None:
+            bars.append(_outline(left + places, np.minimum(panel.shares, ceiling)))
+        if panel.predicted is not None:
+            lines.append(_outline(left + places, np.minimum(panel.predicted, ceiling)))
+    axes.add_collection(PolyCollection(bars, facecolor=color, alpha=0.85, lw=0), autolim=False)
+    axes.add_collection(LineCollection(lines, color=BLACK, lw=0.9), autolim=False)
+    frames = [[(x, 0), (x, ceiling), (x + 1, ceiling), (x + 1, 0), (x, 0)] for x in lefts]
+    axes.add_collection(LineCollection(frames, color="#BBBBBB", lw=0.8, clip_on=False), autolim=False)
+    _label_ends(axes, strip, lefts)
+    axes.set_xlim(-_GAP / 2, len(strip.panels) * (1 + _GAP) - _GAP / 2)
+    axes.set_ylim(0, ceiling)
+    axes.set_xticks([])
+    axes.spines["left"].set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+    axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+    axes.set_ylabel("share per bin")
+    axes.set_xlabel(f"{label}; line: theory" if lines else label, labelpad=16)
+
+
+def _outline(edges: Array, heights: Array) -> Array:
+    """The corners of a step function that starts and ends at 0, `(2 bins + 2, 2)`."""
+    return np.column_stack((np.repeat(edges, 2), np.concatenate(([0], np.repeat(heights, 2), [0]))))
+
+
+def _label_ends(axes: Axes, strip: Strip, lefts: Sequence[float]) -> None:
+    """The values at both ends and in the middle of the first and the last panel, below them."""
+    low, width = strip.edges[0], strip.edges[-1] - strip.edges[0]
+    middle = sum(strip.ends) / 2
+    marks = [(strip.ends[0], "left"), (middle, "center"), (strip.ends[1], "right")]
+    if len(_tick(middle)) > 3:
+        del marks[1]
+    for left in {lefts[0], lefts[-1]}:  # the axis is shared, and thirty texts cost a tenth of a second
+        for value, side in marks:
+            place = left + (value - low) / width
+            axes.annotate(_tick(value), (place, 0), (0, -4), textcoords="offset points", ha=side, va="top", fontsize=9)
+
+
+def _tick(value: float) -> str:
+    return f"{value:.2g}" if abs(value) < 1000 else short(value)
+
+
+def _label_panel(axes: Axes, panel: Panel, left: float, ceiling: float) -> None:
+    heading = f"layer {panel.layer}{f' {short_name(panel.name, 12)}' if panel.name else ''}\n{panel.std}"
+    axes.text(left + 0.5, 1.03 * ceiling, heading, ha="center", va="bottom", fontsize=9, linespacing=1.4)
+    if panel.shares is None:
+        axes.text(left + 0.5, 0.5 * ceiling, panel.std, ha="center", va="center", fontsize=11, color=ORANGE)
+        return
+    peak = float(panel.shares.max())
+    notes = [f"peak\n{percent(peak)}%"] if peak > ceiling else []
+    notes += [f"{percent(panel.outside)}%\noutside"] if panel.outside > 0.02 else []
+    if notes:
+        axes.text(left + 0.97, 0.95 * ceiling, "\n".join(notes), ha="right", va="top", fontsize=9)
+
+
+def _draw_density(axes: Axes, strip: Strip, label: str) -> None:
+    """Depth x value: the histogram of each layer as a column of colour, with +-1 std on top."""
+    empty = np.full(len(strip.edges) - 1, np.nan)
+    image = np.array([empty if panel.shares is None else panel.shares for panel in strip.panels]).T
+    layers = np.arange(1, len(strip.panels) + 1)
+    axes.imshow(
+        np.sqrt(image),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0.5, len(layers) + 0.5, float(strip.edges[0]), float(strip.edges[-1])),
+        cmap=mpl.colormaps["viridis"].with_extremes(bad="#DDDDDD"),
+        vmin=0,
+        vmax=math.sqrt(strip.ceiling),
+    )
+    stds = np.array(strip.stds)
+    for sign in (1, -1):
+        axes.plot(layers, sign * stds, color="white", lw=1.6, ls="--")
+    axes.set_ylim(strip.edges[0], strip.edges[-1])
+    axes.set_xlim(0.5, len(layers) + 0.5)
+    for panel in strip.panels[:: max(len(strip.panels) // 8, 1)]:
+        side = "left" if panel.layer == 1 else "right" if panel.layer > 0.95 * len(layers) else "center"
+        axes.text(panel.layer, strip.edges[-1], panel.std, ha=side, va="bottom", fontsize=9)
+    axes.set_xlabel("layer (colour: square root of the share per bin; dashed: +-1 std)", labelpad=2)
+    axes.set_ylabel(label)

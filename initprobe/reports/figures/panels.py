@@ -1,0 +1,172 @@
+"""What the pictures show, computed before anything is drawn: re-binned histograms and log-variance profiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.formatting import short
+from initprobe.reports.binning import shares
+from initprobe.results.base import Histogram
+from initprobe.results.layers import LayerStats, TensorStats
+from initprobe.results.run import ProbeResult
+
+BINS = 51  # odd, so that a spike at 0 is one bin
+_STRETCH = 1.3
+_MARGIN_BINS = 3
+_LN10 = math.log(10)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One layer of a strip.
+
+    Attributes:
+        layer: its number.
+        shares: share of the entries in each bin of the strip's axis, `(bins,)`, or None where they were lost.
+        predicted: the same by theory, or None.
+        outside: share of the entries beyond the axis.
+        std: standard deviation in short, or what became of it.
+        name: of the module, in a model of one's own.
+    """
+
+    layer: int
+    shares: Array | None
+    predicted: Array | None
+    outside: float
+    std: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Histograms of one tensor, a panel a layer, all on the axis `edges`, `(bins + 1,)`; `ends` of it are labelled."""
+
+    edges: Array
+    ends: tuple[float, float]
+    panels: tuple[Panel, ...]
+    stds: tuple[float, ...]
+
+    @property
+    def ceiling(self) -> float:
+        """Top of the shared axis: a spike is cut rather than flatten every other panel."""
+        peaks = [float(p.shares.max()) for p in self.panels if p.shares is not None and p.outside < 0.5]
+        return 1.15 * min(max(peaks), 3 * min(peaks)) if peaks else 1.0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """log10 variance of one tensor over the layers, NaN where it was lost; `low` and `high` are one SD over draws.
+
+    `layers` are their numbers: all but those inside of residual branches.
+    `zeros` says where it is 0, `(layers,)`.
+    """
+
+    label: str
+    layers: Array
+    log10: Array
+    low: Array
+    high: Array
+    predicted: Array
+    predicted_low: Array
+    predicted_high: Array
+    zeros: Array
+
+
+def output_strip(result: ProbeResult) -> Strip:
+    """Histograms of the outputs h, on the activation's range where that is bounded."""
+    words = result.description
+    reach = _reach([layer.output for layer in result.layers])
+    low = words.output_low if words.output_low is not None else -reach
+    high = words.output_high if words.output_high is not None else reach
+    return _strip(result, "output", low, high)
+
+
+def gradient_strip(result: ProbeResult) -> Strip:
+    """Histograms of dL/dh, on one symmetric axis."""
+    reach = _reach([layer.output_gradient for layer in result.layers])
+    return _strip(result, "output_gradient", -reach, reach)
+
+
+def _reach(tensors: list[TensorStats]) -> float:
+    """Half an axis that holds the layers of natural scale: all of them, if they are within a factor of 10.
+
+    Otherwise those within 10 of the end of the net that is nearer to 1; the others are spikes, or run off the axis.
+    """
+    reaches = [max(abs(t.percentiles.p1), abs(t.percentiles.p99)) for t in tensors if t.percentiles]
+    positive = [reach for reach in reaches if reach > 0]
+    if not positive:
+        return 1.0
+    anchor = min((positive[0], positive[-1]), key=lambda reach: abs(math.log10(reach)))
+    return _STRETCH * max(reach for reach in positive if reach <= 10 * anchor)
+
+
+def _strip(result: ProbeResult, tensor: str, low: float, high: float) -> Strip:
+    # Whole bins of margin: an atom at a bound neither hides in the frame nor is cut in two.
+    width = (high - low) / (BINS - 2 * _MARGIN_BINS)
+    edges = low + width * (np.arange(BINS + 1) - _MARGIN_BINS)
+    panels = tuple(_panel(layer, tensor, edges) for layer in result.layers)
+    return Strip(edges, (low, high), panels, tuple(result.series(tensor, "std")))
+
+
+def _panel(layer: LayerStats, tensor: str, edges: Array) -> Panel:
+    stats = layer.tensor(tensor)
+    if stats.histogram is None:
+        return Panel(layer.layer, None, None, 0.0, stats.status, layer.name or "")
+    inside = shares(stats.histogram, edges)
+    return Panel(
+        layer=layer.layer,
+        shares=inside,
+        predicted=predicted_shares(layer, edges) if tensor == "output" else None,
+        outside=max(1 - float(inside.sum()), 0.0),
+        std=f"std {short(stats.std, None if stats.variance_log10 is None else stats.variance_log10 / 2)}",
+        name=layer.name or "",
+    )
+
+
+def predicted_shares(layer: LayerStats, edges: Array) -> Array | None:
+    """Share of the outputs that theory puts into each bin, `(bins,)`; None where it says nothing."""
+    measured = layer.output.histogram
+    if layer.theory is None or layer.theory.output_shares is None or measured is None:
+        return None
+    scale = 10**9  # shares as counts
+    counts = tuple(round(scale * share) for share in layer.theory.output_shares)
+    inside = sum(layer.theory.output_shares)
+    if not any(counts):  # theory has all of them elsewhere
+        return np.zeros(len(edges) - 1)
+    return shares(Histogram(low=measured.low, high=measured.high, counts=counts), edges) * inside
+
+
+def profiles(result: ProbeResult) -> tuple[Profile, ...]:
+    """Depth profiles of the variances of h, dL/dh and dL/dW."""
+    return tuple(_profiles(result))
+
+
+def _profiles(result: ProbeResult) -> Iterator[Profile]:
+    for tensor, label in (("output", "h"), ("output_gradient", "dL/dh"), ("weight_gradient", "dL/dW")):
+        shown = np.array([layer.layer for layer in result.stream])
+        log10, sd, variance = (
+            np.array(result.series(tensor, f"variance{what}"))[shown - 1] for what in ("_log10", "_sd", "")
+        )
+        with np.errstate(invalid="ignore"):  # a variance of 0 has no relative spread
+            spread = sd / variance
+        half = np.log10(1 + np.nan_to_num(spread))
+        zeros = variance == 0
+        predicted, band = (values[shown - 1] for values in _predicted_profile(result, tensor))
+        low, high = predicted - band, predicted + band
+        yield Profile(label, shown, log10, log10 - half, log10 + half, predicted, low, high, zeros)
+
+
+def _predicted_profile(result: ProbeResult, tensor: str) -> tuple[Array, Array]:
+    """Predicted log10 variances and two standard deviations of the measured ones about them."""
+    values, spreads = [], []
+    for layer in result.layers:
+        theory = layer.theory
+        variance = getattr(theory, f"{tensor}_variance", None)
+        values.append(math.log10(variance) if variance else math.nan)
+        spreads.append(2 * (getattr(theory, f"{tensor}_spread", None) or 0.0) / _LN10)
+    return np.array(values), np.array(spreads)

@@ -1,0 +1,104 @@
+"""Results as pictures. Everything drawn comes from `strips`; nothing is computed here, and pyplot is not used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import cycle
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from initprobe.reports.figures.captions import legend_above
+from initprobe.reports.figures.panels import Profile, profiles
+from initprobe.reports.figures.style import (
+    BLACK,
+    BLUE,
+    COLORS,
+    FEW_LAYERS,
+    GREEN,
+    GREY,
+    MARKERS,
+    ORANGE,
+    log_ticks,
+    power_text,
+)
+from initprobe.reports.layer_blocks import roles, short_name
+from initprobe.results.layers import LayerStats
+from initprobe.results.run import ProbeResult
+
+_MOST_ROLES = 8  # lines that colours distinguish
+
+
+def _draw_roles(axes: Axes, result: ProbeResult) -> bool:
+    """A line per role of a model of many blocks: solid for h, dashed for dL/dh; whether there are such roles."""
+    found = sorted(roles(result.layers).items(), key=lambda one: -len(one[1]))
+    if not result.modules or len(result.layers) <= FEW_LAYERS or len(found) < 2 or len(found[0][1]) < 3:
+        return False
+    for (name, group), color in zip(found[:_MOST_ROLES], cycle(COLORS)):
+        label = short_name(name, 40) if name else "others"
+        places = [layer.layer for layer in group]
+        for tensor, dashes in (("output", "-"), ("output_gradient", "--")):
+            values = [getattr(layer, tensor).variance_log10 for layer in group]
+            known = [math.nan if value is None else value for value in values]
+            axes.plot(
+                places, known, color=color, ls=dashes, lw=1.3, marker=".", ms=4, label=label if dashes == "-" else None
+            )
+    finish_profile_axes(axes, len(result.layers))
+    axes.set_xlabel("layer (solid: h, dashed: dL/dh; a line per place in a block)")
+    legend_above(axes)
+    return True
+
+
+def draw_profiles(axes: Axes, result: ProbeResult) -> None:
+    if _draw_roles(axes, result):
+        return
+    shown = profiles(result)
+    few = len(result.layers) <= FEW_LAYERS
+    for profile, color, marker in zip(shown, (BLUE, ORANGE, GREEN), MARKERS, strict=True):
+        _draw_profile(axes, profile, color, marker if few else "")
+    if any(np.isfinite(profile.predicted).any() for profile in shown):
+        axes.plot([], [], color=BLACK, lw=1, ls=":", label="theory +-2 SD")
+    _mark_loss(axes, result.layers, ("preactivation", "output"), "from", "--")
+    _mark_loss(axes, result.layers[::-1], ("output_gradient",), "down from", "-.")
+    finish_profile_axes(axes, len(result.layers))
+    legend_above(axes)
+
+
+def finish_profile_axes(axes: Axes, layers: int) -> None:
+    """Ticks in powers of ten over a log10 axis, layers along the other."""
+    ticks = log_ticks(*axes.get_ylim())
+    axes.set_yticks(ticks, [power_text(tick) for tick in ticks])
+    axes.set_xlim(0.5, layers + 0.5)
+    axes.set_xticks(_layer_ticks(layers))
+    axes.grid(axis="y", color="#E5E5E5", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("layer")
+    axes.set_ylabel("variance")
+
+
+def _mark_loss(axes: Axes, layers: Sequence[LayerStats], tensors: Sequence[str], where: str, dashes: str) -> None:
+    """A vertical line where the dtype gave out, on the way through `layers`."""
+    for layer in layers:
+        lost = [layer.tensor(name).status for name in tensors if layer.tensor(name).status != "ok"]
+        if lost:
+            axes.axvline(layer.layer, color=GREY, lw=1, ls=dashes, label=f"{lost[0]} {where} layer {layer.layer}")
+            return
+
+
+def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None:
+    layers = profile.layers
+    axes.plot(layers, profile.log10, color=color, lw=1.8, marker=marker, ms=5, label=f"Var({profile.label})")
+    axes.fill_between(layers, profile.low, profile.high, color=color, alpha=0.25, lw=0)
+    zeros = layers[profile.zeros]
+    if len(zeros):  # which a log axis has no place for
+        bottom = axes.get_xaxis_transform()
+        label = f"Var({profile.label}) = 0"
+        axes.plot(zeros, np.full(len(zeros), 0.02), color=color, marker="x", ls="", transform=bottom, label=label)
+    axes.plot(layers, profile.predicted, color=BLACK, lw=1, ls=":")
+    axes.fill_between(layers, profile.predicted_low, profile.predicted_high, color=BLACK, alpha=0.10, lw=0)
+
+
+def _layer_ticks(count: int) -> list[int]:
+    step = next(s * 10**e for e in range(9) for s in (1, 2, 5) if count / (s * 10**e) <= 20)
+    return sorted({1, count, *range(step, count - step // 2, step)}) if step > 1 else list(range(1, count + 1))

@@ -1,0 +1,113 @@
+"""Pictures of singular values: how they are distributed end to end, and how they spread with depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from initprobe.arrays import Array
+from initprobe.formatting import percent
+from initprobe.reports.binning import shares
+from initprobe.reports.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, blank_figure, style
+from initprobe.results.base import Histogram, Percentiles
+
+_COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+_DASHES = ("-", "--", ":")
+_BINS = 100
+# Half a decade at least, so that singular values that are all equal stand as a line in the middle of something.
+_NARROWEST = 0.25
+
+
+@dataclass(frozen=True)
+class SpectrumLine:
+    """The singular values s of one network's Jacobians `dh_l/dh_0`.
+
+    Attributes:
+        label: what the network is.
+        values: log10 s at the last layer; None where nothing is left of them.
+        missing: share of them that is 0, or cannot be told from it.
+        depths: layers l at which the rest was measured, `(depths,)`.
+        percentiles: of log10 s there.
+        largest: log10 of the largest, NaN for none.
+        smallest: log10 of the smallest that is not 0.
+        predicted: log10 of the root mean square, NaN where there is no theory.
+    """
+
+    label: str
+    values: Histogram | None
+    missing: float
+    depths: Array
+    percentiles: Sequence[Percentiles | None]
+    largest: Array
+    smallest: Array
+    predicted: Array
+
+
+def spectrum_figure(title: str, setting: str, lines: Sequence[SpectrumLine]) -> Figure:
+    """Singular values end to end as histograms of log10 s over each other, and over depth as bands."""
+    with style():
+        sheet = blank_figure(13, 5.8)
+        sheet.text(0.5, 0.955, title, ha="center", va="center", fontsize=13, weight="bold")
+        sheet.text(0.5, 0.905, setting, ha="center", va="center", fontsize=10, color="#333333")
+        _draw_values(sheet.add_axes((0.06, 0.19, 0.43, 0.63)), lines)
+        _draw_depths(sheet.add_axes((0.56, 0.19, 0.425, 0.63)), lines)
+        sheet.legend(*sheet.axes[0].get_legend_handles_labels(), frameon=False, fontsize=9, ncols=3, loc="lower center")
+        return sheet
+
+
+def _look(number: int) -> dict[str, Any]:
+    """Colour and dashes of a line."""
+    dashes, color = divmod(number, len(_COLORS))
+    return {"color": _COLORS[color], "ls": _DASHES[dashes % len(_DASHES)]}
+
+
+def _draw_values(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
+    known = [line.values for line in lines if line.values is not None]
+    low = min((values.low for values in known), default=0.0)
+    high = max((values.high for values in known), default=0.0)
+    room = max((high - low) / 50, _NARROWEST)
+    edges = np.linspace(low - room, high + room, _BINS + 1)
+    for number, line in enumerate(lines):
+        heights = np.zeros(_BINS) if line.values is None else (1 - line.missing) * shares(line.values, edges)
+        axes.stairs(heights, edges, lw=1.8, label=_label(line), **_look(number))
+        axes.stairs(heights, edges, fill=True, alpha=0.18, color=_look(number)["color"])
+    axes.axvline(0, color=GREY, lw=1, zorder=0)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+    axes.set(xlabel="log10 of singular value (grey: 1)", ylabel="share per bin")
+    axes.set_title("end to end, dh_L/dh_0", fontsize=11)
+
+
+def _label(line: SpectrumLine) -> str:
+    if line.values is None:
+        return f"{line.label}: {'all at 0' if line.missing else 'not measured'}"
+    return f"{line.label}, and {percent(line.missing)}% at 0" if line.missing else line.label
+
+
+def _draw_depths(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
+    """Median, middle 90% and extremes of log10 s over depth, and the predicted root mean square."""
+    for number, line in enumerate(lines):
+        low, middle, high = (_percentile(line, name) for name in ("p5", "p50", "p95"))
+        look = _look(number)
+        axes.plot(line.depths, middle, lw=1.8, marker="o", ms=4, **look)
+        axes.fill_between(line.depths, low, high, color=look["color"], alpha=0.18, lw=0)
+        for extreme in (line.smallest, line.largest):
+            axes.plot(line.depths, extreme, color=look["color"], lw=0.9)
+        axes.plot(line.depths, line.predicted, color=BLACK, lw=1.1, ls=":")
+    axes.axhline(0, color=GREY, lw=1, zorder=0)
+    axes.set_xscale("log", base=2)
+    depths = sorted({int(depth) for line in lines for depth in line.depths})
+    axes.set_xticks(depths, [str(depth) for depth in depths])
+    axes.set_xticks([], minor=True)
+    axes.set(xlabel="layers l", ylabel="log10 of singular value")
+    axes.set_title("by depth, dh_l/dh_0: median, 5-95%, extremes; dotted: predicted rms", fontsize=11)
+
+
+def _percentile(line: SpectrumLine, name: str) -> Array:
+    return np.array([np.nan if found is None else getattr(found, name) for found in line.percentiles])

@@ -1,0 +1,212 @@
+"""Depth profiles and histograms of a sweep as pictures; what they show is computed in `curves`."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba_array
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from initprobe.arrays import Array
+from initprobe.formatting import percent
+from initprobe.reports.figures.heat_map_data import by_ratio
+from initprobe.reports.figures.panel_sheet import (
+    CYCLE,
+    VERDICTS,
+    Key,
+    Panels,
+    clipped,
+    columns_of,
+    draw_bar,
+    limits,
+    make_sheet,
+    shades,
+    title_of,
+)
+from initprobe.reports.figures.style import BLACK, log_ticks, power_text, style
+from initprobe.reports.figures.sweep_data import LABEL, DepthLine, DepthPlot, HistogramPanel, HistogramPlot
+from initprobe.results.named_numbers import VERDICT
+
+_FEW_LINES = 40
+_MOST_UNSAID = 0.01
+_STEPS = (1, 2, 5, 10)
+
+
+def depth_figure(plot: DepthPlot, title: str = "") -> Figure:
+    """Profiles over each other, theory dashed; few by name, many by colour."""
+    with style():
+        looks = _looks(plot)
+        size = (7.4, 4.2) if len(plot.panels) <= 1 else (3.6, 2.6) if len(plot.panels) <= 4 else (2.4, 2.0)
+        panels = Panels(max(len(plot.panels), 1), columns_of(len(plot.panels)), *size)
+        name = title_of(title, plot.value)
+        sheet = make_sheet(name, plot.notes, panels, list(_depth_keys(plot, looks)), bar=looks.scale is not None)
+        ends = limits(np.concatenate([line.measured for line in plot.lines] or [np.zeros(0)]), plot.log)
+        for axes, panel in zip(sheet.axes, plot.panels, strict=False):
+            _draw_lines(axes, panel.lines, looks)
+            axes.set_title(clipped(panel.title), fontsize=9)
+        for index, axes in enumerate(sheet.axes):
+            _finish_depth(axes, plot, ends, *sheet.outer(index))
+        if sheet.bar is not None and looks.scale is not None:
+            draw_bar(sheet.bar, looks.scale, plot.color, looks.log)
+        return sheet.figure
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """How lines look: by a colour a word, or by a scale; `marked` words share their colour with another."""
+
+    colors: Mapping[str, str]
+    marked: frozenset[str]
+    scale: ScalarMappable | None = None
+    log: bool = False
+    by_verdict: bool = False
+
+    def of(self, lines: Sequence[DepthLine]) -> Array:
+        """Red, green, blue and opacity of lines, `(lines, 4)`; grey where one has no place on the scale."""
+        if self.scale is None:
+            return to_rgba_array([self.colors[self.word(line)] for line in lines])
+        found = np.array([np.nan if line.shade is None else line.shade for line in lines])
+        return self.scale.to_rgba(np.ma.masked_invalid(np.log10(found) if self.log else found))
+
+    def word(self, line: DepthLine) -> str:
+        """What a legend calls it."""
+        return line.verdict if self.by_verdict else line.label
+
+
+def _looks(plot: DepthPlot) -> _Looks:
+    if plot.color == VERDICT:
+        return _Looks(VERDICTS, frozenset(), by_verdict=True)
+    if plot.color == LABEL:
+        labels = list(dict.fromkeys(line.label for line in plot.lines))
+        colors = dict(zip(labels, itertools.cycle(CYCLE), strict=False))
+        return _Looks(colors, frozenset(labels[len(CYCLE) :]))
+    found = sorted({line.shade for line in plot.lines if line.shade is not None})
+    log = by_ratio(found)
+    ends = np.log10([found[0], found[-1]]) if log else (found[0], found[-1])
+    return _Looks({}, frozenset(), shades(*ends), log)
+
+
+def _depth_keys(plot: DepthPlot, looks: _Looks) -> Iterator[Key]:
+    counts = Counter(looks.word(line) for line in plot.lines) if looks.scale is None else Counter()
+    for word, count in counts.items():
+        marker = "o" if word in looks.marked else ""
+        runs = f" ({count} runs)" if count > 1 else ""
+        yield Line2D([], [], color=looks.colors[word], lw=2, marker=marker, ms=4), f"{word or 'the run'}{runs}"
+    if any(line.predicted is not None for line in plot.lines):
+        yield Line2D([], [], color=BLACK, lw=1, ls="--"), "theory"
+    if any(len(_last_known(line.measured)) for line in plot.lines):
+        what = "0 or lost beyond" if plot.log else "no value beyond"
+        yield Line2D([], [], color=BLACK, lw=0, marker="x", ms=5), what
+
+
+def _last_known(numbers: Array) -> Array:
+    """Layers, from 0 on, whose number is the last before there is none."""
+    known = np.isfinite(numbers)
+    beside = np.zeros_like(known)
+    beside[1:] |= ~known[:-1]
+    beside[:-1] |= ~known[1:]
+    return np.flatnonzero(known & beside)
+
+
+def _draw_lines(axes: Axes, lines: Sequence[DepthLine], looks: _Looks) -> None:
+    """All lines as one collection, all predictions as another: hundreds of their own would take a second."""
+    width, alpha = (1.8, 0.9) if len(lines) <= _FEW_LINES else (0.8, 0.6)
+    colors = looks.of(lines)
+    paths = [_path(line.measured) for line in lines]
+    axes.add_collection(LineCollection(paths, colors=colors, lw=width, alpha=alpha), autolim=False)
+    theory = [_path(line.predicted) for line in lines if line.predicted is not None]
+    axes.add_collection(LineCollection(theory, colors=BLACK, lw=0.9, ls="--", alpha=0.8), autolim=False)
+    for line, path, color in zip(lines, paths, colors, strict=True):
+        if looks.word(line) in looks.marked or len(path) == 1:
+            axes.plot(*path.T, "o", color=color, ms=4)
+    ends = np.concatenate([path[_last_known(path[:, 1])] for path in paths])
+    axes.plot(*ends.T, "x", color=BLACK, ms=5 if len(lines) <= _FEW_LINES else 3, zorder=3)
+
+
+def _path(numbers: Array) -> Array:
+    """A number a layer as points, `(layers, 2)`."""
+    return np.column_stack((1 + np.arange(len(numbers)), numbers))
+
+
+def _finish_depth(axes: Axes, plot: DepthPlot, ends: tuple[float, float], first: bool, lowest: bool) -> None:
+    layers = max((len(line.measured) for line in plot.lines), default=1)
+    low, high = ends
+    room = 0.04 * (high - low)
+    axes.set(xlim=(0.5, layers + 0.5), ylim=(low - room, high + room))
+    axes.xaxis.set_major_locator(MaxNLocator(20 if len(plot.panels) <= 1 else 8, integer=True))
+    if plot.log:
+        ticks = log_ticks(low - room, high + room)
+        axes.set_yticks(ticks, [power_text(tick) for tick in ticks])
+    axes.grid(axis="y", color="#E5E5E5", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelleft=first, labelbottom=lowest)
+    axes.set(xlabel="layer" if lowest else "", ylabel=plot.value if first else "")
+
+
+def histogram_figure(plot: HistogramPlot, title: str = "") -> Figure:
+    """Small multiples of histograms on one axis, theory as a black line."""
+    with style():
+        count = len(plot.panels)
+        columns, *size = (3, 2.5, 1.9) if count <= 6 else (4, 1.9, 1.5) if count <= 12 else (6, 1.2, 1.1)
+        colors = dict(zip(plot.labels or ("",), CYCLE, strict=False))
+        name = title_of(title, plot.tensor, plot.layer)
+        sheet = make_sheet(name, plot.notes, Panels(count, columns, *size), list(_histogram_keys(plot, colors)))
+        for index, (axes, panel) in enumerate(zip(sheet.axes, plot.panels, strict=True)):
+            _draw_histograms(axes, plot, panel, colors)
+            _finish_histogram(axes, plot, *sheet.outer(index))
+        return sheet.figure
+
+
+def _histogram_keys(plot: HistogramPlot, colors: Mapping[str, str]) -> Iterator[Key]:
+    for label in plot.labels:
+        yield Patch(facecolor=colors[label], alpha=0.7), label
+    if any(curve.predicted is not None for panel in plot.panels for curve in panel.curves):
+        yield Line2D([], [], color=BLACK, lw=0.9), "theory"
+
+
+def _draw_histograms(axes: Axes, plot: HistogramPlot, panel: HistogramPanel, colors: Mapping[str, str]) -> None:
+    alone = len(panel.curves) == 1
+    for curve in panel.curves:
+        heights = np.minimum(curve.shares, plot.ceiling)
+        axes.stairs(heights, plot.edges, fill=True, color=colors[curve.label], alpha=0.85 if alone else 0.2, lw=0)
+        if not alone:
+            axes.stairs(heights, plot.edges, color=colors[curve.label], lw=1.4)
+        if curve.predicted is not None:
+            axes.stairs(np.minimum(curve.predicted, plot.ceiling), plot.edges, color=BLACK, lw=0.8)
+    axes.set_title(f"{plot.over} {clipped(panel.title)}" if _bare(panel.title) else clipped(panel.title), fontsize=9)
+    words = [panel.note, *_beyond(panel, plot.ceiling)]
+    axes.text(0.98, 0.96, "\n".join(words), transform=axes.transAxes, ha="right", va="top", fontsize=8)
+
+
+def _bare(title: str) -> bool:
+    """A number, which says nothing without the name of its axis."""
+    return title[:1].isdigit() or title[:1] == "-"
+
+
+def _beyond(panel: HistogramPanel, ceiling: float) -> Iterator[str]:
+    """What does not fit in a panel: a spike, and entries beyond the axis."""
+    peak = max((float(curve.shares.max()) for curve in panel.curves), default=0.0)
+    outside = max((curve.outside for curve in panel.curves), default=0.0)
+    if peak > ceiling:
+        yield f"peak {percent(peak)}%"
+    if outside > _MOST_UNSAID:
+        yield f"{percent(outside)}% beyond"
+
+
+def _finish_histogram(axes: Axes, plot: HistogramPlot, first: bool, lowest: bool) -> None:
+    axes.set(xlim=(plot.edges[0], plot.edges[-1]), ylim=(0, plot.ceiling))
+    axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
+    axes.tick_params(labelleft=first, labelbottom=lowest, labelsize=8)
+    axes.set(xlabel=plot.tensor if lowest else "", ylabel="share per bin" if first else "")

@@ -1,0 +1,129 @@
+"""One number of many results, by its dotted name: at every layer, as a log where it spans decades."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.formatting import trimmed
+from initprobe.reports.sweep_table import SEED, Entry, Scalar
+from initprobe.results.base import TENSORS
+from initprobe.results.digest import Digest, Logs
+from initprobe.results.layers import LayerStats
+from initprobe.results.named_numbers import RATE
+from initprobe.results.run import ProbeResult
+
+E = TypeVar("E", bound=Entry)
+
+_VARIANCE = ("variance", "variance_log10", "std")
+_LOGS = (*_VARIANCE, RATE, "variance_sd", "rms", "gradient_to_weight_ratio")
+
+
+@dataclass(frozen=True)
+class Series:
+    """A number at every layer of a run, `(layers,)`, NaN where it is not known; log10 where `is_log` says so.
+
+    `start` is the first layer that is not inside of a residual branch.
+    """
+
+    measured: Array
+    predicted: Array
+    start: int = 1
+
+    @property
+    def rate(self) -> float:
+        """log10 of the factor from one layer to the next, first to last; NaN for a single layer."""
+        numbers = self.measured[self.start - 1 :]
+        return float(numbers[-1] - numbers[0]) / (len(numbers) - 1) if len(numbers) > 1 else math.nan
+
+
+def is_log(name: str) -> bool:
+    """Whether a number is shown by its log10: it is positive and spans decades."""
+    last = name.rpartition(".")[2]
+    return last in _LOGS or last.endswith("_variance")
+
+
+def series(name: str, entry: E, read: Callable[[E], ProbeResult]) -> Series:
+    """A number of a done run at every layer; the whole result is read only if the digest does not have it."""
+    if entry.digest is not None and name in _IN_DIGEST:
+        measured, predicted = (np.array([_nan(log) for log in logs]) for logs in _IN_DIGEST[name](entry.digest))
+        return Series(measured, predicted, entry.digest.start)
+    result = read(entry)
+    measured, predicted = (
+        np.array([read_off(layer, name) for layer in result.layers]) for read_off in (_measured, _predicted)
+    )
+    return Series(measured, predicted, result.stream[0].layer)
+
+
+_IN_DIGEST: dict[str, Callable[[Digest], tuple[Logs, Logs]]] = {
+    "output.variance": lambda digest: (digest.output, digest.output_theory),
+    "output_gradient.variance": lambda digest: (digest.gradient, digest.gradient_theory),
+}
+
+
+def _nan(number: float | None) -> float:
+    return math.nan if number is None else number
+
+
+def _log(number: float | None) -> float:
+    return math.log10(number) if number else math.nan
+
+
+def _measured(layer: LayerStats, name: str) -> float:
+    tensor, _, last = name.rpartition(".")
+    if tensor in TENSORS and last in _VARIANCE:
+        # Holds where the variance itself is below the float range.
+        return _nan(layer.tensor(tensor).variance_log10) / (2 if last == "std" else 1)
+    found: Any = layer
+    for part in name.split("."):
+        found = None if found is None else getattr(found, part)
+    return _log(found) if is_log(name) else _nan(found)
+
+
+def _predicted(layer: LayerStats, name: str) -> float:
+    """What theory says of it; NaN for a number that it does not speak of."""
+    if name == "correlation":
+        return _nan(getattr(layer.theory, name, None))
+    tensor, _, last = name.rpartition(".")
+    if last not in _VARIANCE:
+        return math.nan
+    return _log(getattr(layer.theory, f"{tensor}_variance", None)) / (2 if last == "std" else 1)
+
+
+def varying(entries: Iterable[Entry], fixed: Sequence[str] = ()) -> list[str]:
+    """The axes, but the seed and those in `fixed`, along which the runs differ, in order."""
+    listed = list(entries)
+    names = dict.fromkeys(name for entry in listed for name in entry.axes if name not in (SEED, *fixed))
+    return [name for name in names if len({entry.axes.get(name) for entry in listed}) > 1]
+
+
+def label(entry: Entry, names: Sequence[str]) -> str:
+    """The values of these axes: words as they are, numbers by their name."""
+    values = ((name, entry.axes.get(name)) for name in names)
+    return ", ".join(_pair(name, value) for name, value in values if value is not None)
+
+
+def _pair(name: str, value: Scalar) -> str:
+    return value if isinstance(value, str) else f"{name}={text(value)}"
+
+
+def text(value: Scalar) -> str:
+    """A value in short."""
+    return f"{value:.4g}" if isinstance(value, float) else trimmed(value, digits=4)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value can be a place on an axis."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def thinned(entries: Sequence[E], most: int) -> list[E]:
+    """At most that many of them, evenly spread over the sequence."""
+    if len(entries) <= most:
+        return list(entries)
+    return [entries[index * len(entries) // most] for index in range(most)]

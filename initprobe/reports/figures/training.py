@@ -1,0 +1,63 @@
+"""Results as pictures. Everything drawn comes from `strips`; nothing is computed here, and pyplot is not used."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from initprobe.reports.figures.captions import legend_above
+from initprobe.reports.figures.profiles import finish_profile_axes
+from initprobe.reports.figures.style import BLACK, BLUE, ORANGE, blank_figure, log_ticks, power_text, titled
+from initprobe.results.run import ProbeResult
+
+_LOG_BEYOND = 10  # times chance
+_LOWEST_LOSS = 1e-12  # lowest on a log axis
+
+
+def training(result: ProbeResult) -> Figure:
+    """The loss by step, and the variances by layer before and after."""
+    figure = blank_figure(13, 4.8)
+    titled(figure, result)
+    _draw_losses(figure.add_axes((0.06, 0.13, 0.42, 0.66)), result)
+    _draw_change(figure.add_axes((0.56, 0.13, 0.425, 0.66)), result)
+    return figure
+
+
+def _draw_losses(axes: Axes, result: ProbeResult) -> None:
+    assert result.training is not None and result.loss is not None
+    losses, loss = result.training.losses, result.loss
+    wild = max(losses, default=1.0) > _LOG_BEYOND * loss.chance
+    curve, chance = (np.log10(np.maximum(v, _LOWEST_LOSS)) if wild else np.asarray(v) for v in (losses, loss.chance))
+    axes.plot(curve, color=BLUE, lw=1.5, label=f"{loss.name} of the step's batch")
+    axes.axhline(float(chance), color=BLACK, lw=1, ls=":", label=f"chance: {loss.chance_words} = {loss.chance:.4g}")
+    if result.training.diverged_at is not None:
+        axes.axvline(result.training.diverged_at, color=ORANGE, lw=1.5, ls="--", label="diverged")
+    if wild:  # matplotlib's own log scale overflows near the ends of the float range
+        ticks = log_ticks(*axes.get_ylim())
+        axes.set_yticks(ticks, [power_text(tick) for tick in ticks])
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_xlabel(f"step of plain SGD, rate {result.training.learning_rate:g}")
+    axes.set_ylabel("loss")
+    axes.grid(axis="y", color="#E5E5E5", lw=0.8)
+    legend_above(axes)
+
+
+def _draw_change(axes: Axes, result: ProbeResult) -> None:
+    """Profiles of the new and of the trained network; dashed where new."""
+    assert result.training is not None
+    layers = [layer.layer for layer in result.stream]
+    for tensor, symbol, color in (("output", "h", BLUE), ("output_gradient", "dL/dh", ORANGE)):
+        for when, shown, pattern in (("new", result.layers, "--"), ("trained", result.training.layers, "-")):
+            if shown is not None:
+                logs = [_finite_or_nan(shown[number - 1].tensor(tensor).variance_log10) for number in layers]
+                axes.plot(layers, logs, color=color, lw=1.5, ls=pattern, label=f"Var({symbol}), {when}")
+    finish_profile_axes(axes, len(result.layers))
+    legend_above(axes)
+
+
+def _finite_or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

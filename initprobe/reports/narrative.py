@@ -1,0 +1,266 @@
+"""What happened between the first layer and the last, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from initprobe.formatting import counted, factor, factor_of, fixed, percent, short, sparkline
+from initprobe.results.layers import Fitting, LayerStats, TensorStats
+from initprobe.results.run import ProbeResult
+from initprobe.results.summary import DepthScale, LossStats, Training
+
+SYMBOLS = {
+    "weight": "weight W",
+    "preactivation": "pre-activation z",
+    "output": "output h",
+    "preactivation_gradient": "pre-activation gradient dL/dz",
+    "output_gradient": "output gradient dL/dh",
+    "weight_gradient": "weight gradient dL/dW",
+}
+# What changes by e over this many depths of the net is level.
+_LEVEL = 10
+_CURVE = 20
+# A measurement below this share of its prediction, or as far above it, is told by a factor.
+_TELLING = 0.1
+_LOST_WORDS = {
+    "underflow": "underflow, values below the normal range of the dtype,",
+    "overflow": "overflow, values too large for the dtype,",
+    "nonfinite": "no number, computed from values too large for the dtype,",
+}
+
+
+def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
+    """A label and a sentence for each thing worth saying."""
+    told = {
+        "drawn by": result.description.rules,
+        "output": _output_words(result),
+        "gradient": _gradient_words(result),
+        "weights": _weight_gradient_words(result),
+        "sampled": _sample_words(result),
+        "inputs": _correlation_words(result),
+        "depth": _depth_words(result),
+        "theory": result.theory_note or _theory_words(result),
+        "lost": _lost_words(result),
+        "fitted": _fitting_words(result),
+        "loss": _start_words(result.loss),
+        "trained": _training_words(result),
+    }
+    yield from ((label, words) for label, words in told.items() if words)
+    yield from (("note", words) for words in result.notes)
+
+
+def _journey(tensor: str, known: Sequence[LayerStats]) -> str | None:
+    """The variance of a tensor from one end of its way to the other, as a factor in all and a layer."""
+    ends = [
+        (layer.layer, layer.tensor(tensor).variance, layer.tensor(tensor).variance_log10)
+        for layer in known
+        if layer.tensor(tensor).variance_log10 is not None
+    ]
+    if len(ends) < 2:
+        return None
+    (first, start, a), (last, end, b) = ends[0], ends[-1]
+    change, steps = (b or 0.0) - (a or 0.0), abs(last - first)
+    in_all = factor_of(change)
+    a_layer = f", {factor_of(change / steps)} a layer" if steps > 1 else ""
+    return f"{short(start, a)} -> {short(end, b)} from layer {first} to {last}: {in_all}{a_layer}"
+
+
+def _output_words(result: ProbeResult) -> str | None:
+    journey = _journey("output", result.stream)
+    return journey and f"var h {journey}"
+
+
+def _gradient_words(result: ProbeResult) -> str | None:
+    journey = _journey("output_gradient", result.stream[::-1])
+    return journey and f"var dL/dh {journey}"
+
+
+def _weight_gradient_words(result: ProbeResult) -> str | None:
+    known = [layer for layer in result.layers if layer.weight_gradient.variance is not None]
+    if len(known) < 2:
+        return None
+    logs = [_log10(layer.weight_gradient) for layer in known]
+    low, high = known[int(np.argmin(logs))], known[int(np.argmax(logs))]
+    ratio = max(logs) - min(logs) if max(logs) > -math.inf else 0.0
+    times = "" if math.isinf(ratio) else f", {factor_of(ratio)}"
+    return f"var dL/dW {_lowest(low)} (layer {low.layer}) to {_lowest(high)} (layer {high.layer}){times}"
+
+
+def _sample_words(result: ProbeResult) -> str | None:
+    """Which layers' dL/dW are shown by a sample of their rows."""
+    some = [layer for layer in result.layers if 0 < layer.weight_gradient.coverage < 1]
+    if not some:
+        return None
+    shares = sorted({percent(layer.weight_gradient.coverage) for layer in some})
+    layers = "" if len(some) == len(result.layers) else f" of {len(some)} layers"
+    return f"percentiles, extremes and histogram of dL/dW{layers} by {shares[0]}% of its rows (--full-weight-gradient)"
+
+
+def _log10(stats: TensorStats) -> float:
+    """log10 of the variance; -inf for none."""
+    return -math.inf if stats.variance_log10 is None else stats.variance_log10
+
+
+def _lowest(layer: LayerStats) -> str:
+    return short(layer.weight_gradient.variance, layer.weight_gradient.variance_log10)
+
+
+def _correlation_words(result: ProbeResult) -> str | None:
+    known = [(layer.layer, cosine(layer.correlation)) for layer in result.layers if layer.correlation is not None]
+    if not known:
+        return None
+    (first, before), (last, after) = known[0], known[-1]
+    return f"cosine of two inputs' z {before} -> {after} from layer {first} to {last}"
+
+
+def _depth_words(result: ProbeResult) -> str | None:
+    """Over how many layers the gradient and the distance of the cosine from its limit change by e."""
+    scales = result.depth_scales
+    if scales is None:
+        return None
+    named = {"gradient": scales.gradient, "cosine": scales.correlation}
+    reach = _LEVEL * len(result.layers)
+    told = [f"{name} {words}" for name, scale in named.items() if scale and (words := _scale_words(scale, reach))]
+    return f"layers per e-fold (theory): {', '.join(told)}" if told else None
+
+
+def _scale_words(scale: DepthScale, reach: float) -> str | None:
+    """`8.3 (8.4)`; None for what is level over any depth near this one."""
+    known = [value for value in (scale.measured, scale.predicted) if value is not None]
+    if len(known) < 2 or max(map(abs, known)) > reach:
+        return None
+    return f"{short(known[0])} ({short(known[1])})"
+
+
+def _theory_words(result: ProbeResult) -> str | None:
+    """The largest disagreement between prediction and measurement, and whether chance explains it."""
+    gaps = [
+        (abs(layer.theory.z), layer)
+        for layer in result.layers
+        if layer.theory is not None and layer.theory.z is not None
+    ]
+    if not gaps:
+        return _bare_theory_words(result)
+    worst, layer = max(gaps, key=lambda gap: gap[0])
+    variance, predicted = layer.output.variance, layer.theory and layer.theory.output_variance
+    if not variance or not predicted:
+        return None
+    gap = _gap_words(variance, predicted)
+    return f"var h within {fixed(worst, 1)} SD of the prediction (furthest: layer {layer.layer}, {gap})"
+
+
+def _gap_words(measured: float, predicted: float) -> str:
+    """A disagreement as a percentage, or as a factor where that is beyond what a percentage tells."""
+    if _TELLING * predicted < measured < predicted / _TELLING:
+        return f"{100 * (measured / predicted - 1):+.1f}%"
+    return factor(measured / predicted) if measured > predicted else f"/{short(predicted / measured)}"
+
+
+def _bare_theory_words(result: ProbeResult) -> str | None:
+    """The largest disagreement where theory does not say what chance allows a finite width."""
+    if any(layer.theory is None or layer.theory.output_spread is not None for layer in result.layers):
+        return None
+    gaps = [
+        (layer.output.variance, layer.theory.output_variance, layer.layer)
+        for layer in result.layers
+        if layer.output.variance and layer.theory and layer.theory.output_variance
+    ]
+    if not gaps:
+        return None
+    variance, predicted, number = max(gaps, key=lambda gap: abs(math.log(gap[0]) - math.log(gap[1])))
+    gap = _gap_words(variance, predicted)
+    return f"var h within {gap} of the prediction (layer {number}); no theory of what chance allows here"
+
+
+def _lost_words(result: ProbeResult) -> str | None:
+    """Where the dtype gave out, forward and backward, in the order in which it happened."""
+    if result.config.get("void"):
+        return None  # a parameter was no number to begin with, which no dtype holds
+    forward = _first_lost(result.layers, ("weight", "preactivation", "output"))
+    backward = _first_lost(result.layers[::-1], ("output_gradient", "preactivation_gradient", "weight_gradient"))
+    words = [f"{way}: {text}" for way, text in (("forward", forward), ("back", backward)) if text]
+    further = "a wider dtype" if result.modules else "--dtype float64"
+    return "; ".join(words) + f" ({further} reaches further)" if words else None
+
+
+def _first_lost(layers: Sequence[LayerStats], tensors: Sequence[str]) -> str | None:
+    for layer in layers:
+        for tensor in tensors:
+            status = layer.tensor(tensor).status
+            if status != "ok":
+                return f"{_LOST_WORDS[status]} from {SYMBOLS[tensor]} of layer {layer.layer} on"
+    return None
+
+
+def _fitting_words(result: ProbeResult) -> str | None:
+    """What fitting the weights to the data did at both ends of the net, and where it fell short."""
+    fitted = [(layer.layer, layer.fitting) for layer in result.layers if layer.fitting is not None]
+    if not fitted:
+        return None
+    (first, a), (last, b) = fitted[0], fitted[-1]
+    ends = f"{_fit_words(a)} at layer {first}" + (f", {_fit_words(b)} at layer {last}" if last != first else "")
+    short_of = [layer for layer, one in fitted if one.converged is False]
+    if not short_of:
+        return f"{a.quantity} {ends}"
+    where = f"layer {short_of[0]}" if len(short_of) == 1 else f"{len(short_of)} layers, the first {short_of[0]}"
+    return f"{a.quantity} {ends}; NOT converged in {where}"
+
+
+def _fit_words(one: Fitting) -> str:
+    baseline = "" if one.baseline is None else f" (the best constant: {short(one.baseline)})"
+    steps = f" in {one.iterations:g} step{'' if one.iterations == 1 else 's'}"
+    return f"{short(one.before)} -> {short(one.after)}{steps}{baseline}"
+
+
+def _start_words(loss: LossStats | None) -> str | None:
+    """The starting loss beside what chance achieves."""
+    if loss is None:
+        return None
+    start = "beyond the float range" if loss.start is None else f"{loss.start:.4g}"
+    return f"{loss.name} {start} at the start, chance {loss.chance_words} = {loss.chance:.4g} ({loss.task})"
+
+
+def _training_words(result: ProbeResult) -> str | None:
+    """How far the loss came, and what became of the variances at both ends."""
+    training = result.training
+    if training is None:
+        return None
+    rate = f"{training.steps} steps of SGD, rate {training.learning_rate:g}"
+    if training.final_loss is None or training.layers is None:
+        return f"{rate}: diverged after {_steps(training.diverged_at)}, {_broken(training, len(result.layers))}"
+    seen = resampled(training.losses, _CURVE)
+    curve = sparkline([loss / max(seen) if max(seen) else 0 for loss in seen])
+    first, last = result.stream[0], result.stream[-1]
+    changes = (
+        ("h", last.layer, last.output, training.layers[-1].output),
+        ("dL/dh", first.layer, first.output_gradient, training.layers[first.layer - 1].output_gradient),
+    )
+    moved = ", ".join(
+        f"var {name} of layer {layer} {short(a.variance, a.variance_log10)} -> {short(b.variance, b.variance_log10)}"
+        for name, layer, a, b in changes
+    )
+    return f"{rate}: loss {training.losses[0]:.4g} -> {training.final_loss:.4g} {curve}\n{'':<10}{moved}"
+
+
+def _steps(count: int | None) -> str:
+    return counted(count or 0, "step")
+
+
+def _broken(training: Training, layers: int) -> str:
+    """Where the trained net broke."""
+    at = training.diverged_layer
+    where = "the read-out" if at is None or at > layers else f"layer {at}"
+    return f"where {where} left the float range; lower --learning-rate"
+
+
+def resampled(values: Sequence[float], count: int) -> list[float]:
+    """At most `count` means of equal parts of a series, in order."""
+    return [float(part.mean()) for part in np.array_split(np.asarray(values), min(count, len(values)))]
+
+
+def cosine(value: float) -> str:
+    text = f"{value:.2f}".replace("-0.00", "0.00")
+    return text.replace("0.", ".", 1)

@@ -1,0 +1,212 @@
+"""A result as text: the experiment in words, a row a layer, and what happened from first to last."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from initprobe.formatting import NOTHING, percent, short, sparkline, visible
+from initprobe.reports.binning import shares
+from initprobe.reports.cells import LOST, SPARK_BINS, STATUS_STYLE, relative_spread, value_text
+from initprobe.reports.console import Console, say, text_console
+from initprobe.reports.elision import Elided, shown_layers
+from initprobe.reports.encoding import showable
+from initprobe.reports.layer_blocks import blocks, columns, fitting_depth, short_name
+from initprobe.reports.narrative import cosine, course
+from initprobe.reports.tensor_tables import module_table, tensor_tables
+from initprobe.reports.verdict import print_verdict
+from initprobe.results.base import TENSORS, worst
+from initprobe.results.layers import LayerStats
+from initprobe.results.run import ProbeResult
+
+_BLANK = 4  # lines: before and after the table, and its heading
+_MOST_LAYERS = 100
+
+
+def plain_text(result: ProbeResult, width: int | None = None) -> str:
+    """What `print_result` prints, without colour, in characters that standard output can show."""
+    to, out = text_console(width)
+    print_result(result, to)
+    return showable(out.getvalue(), getattr(sys.stdout, "encoding", None))
+
+
+def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth: int | None = None) -> None:
+    """Print the heading, the table and the summary; every tensor's tables too if `verbose`.
+
+    `depth` asks for a row per block, by so many parts of the names of a model's own modules; without it a model of
+    more than a hundred layers has them too.
+
+    The verdict, which comes first, is repeated at the end of what scrolls away on a terminal.
+    """
+    numbers = shown_layers(result, None if verbose else to.most_rows)
+    count = print_verdict(result, to) + say(_heading(result), to)
+    to.print()
+    by_block = _block_depth(result, verbose, depth)
+    to.print(_layer_table(result, numbers, verbose) if by_block is None else _block_table(result, by_block))
+    to.print()
+    count += len(numbers) + _BLANK + say(summary(result), to)
+    if verbose:
+        _print_tensors(result, to)
+        count += len(TENSORS) * 2 * len(numbers)
+    if to.file.isatty() and count > to.height:
+        to.print()
+        print_verdict(result, to)
+
+
+def _print_tensors(result: ProbeResult, to: Console) -> None:
+    """Every statistic of every tensor."""
+    if result.modules:
+        to.print()
+        to.print(module_table(result.modules))
+    for tensor in TENSORS:
+        to.print()
+        to.print(tensor_tables(result, tensor))
+
+
+def _heading(result: ProbeResult) -> Text:
+    words = result.description
+    setting = f"{words.shape} | {words.setting}"
+    return Text.assemble((visible(words.title), "bold"), "\n", visible(words.weights), "\n", visible(setting))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the layer table: its heading, and a layer's entry."""
+
+    heading: str
+    entry: Callable[[LayerStats], str]
+
+
+def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
+    edges = _spark_edges(result)
+    return [
+        _number_column(result),
+        *([Column("\nmodule", lambda layer: short_name(layer.name or NOTHING))] if result.modules else []),
+        *_output_columns(result),
+        *_gradient_columns(result),
+        *_fitting_columns(result),
+        *([Column("\ndW/W", lambda layer: short(layer.gradient_to_weight_ratio))] if verbose else []),
+        Column(f"h in\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges)),
+    ]
+
+
+def _number_column(result: ProbeResult) -> Column:
+    """The layers' numbers, those inside of residual branches in brackets."""
+    heading = "\nlayer" if len(result.stream) == len(result.layers) else "(branch)\nlayer"
+    return Column(heading, lambda layer: f"({layer.layer})" if layer.inside_branch else str(layer.layer))
+
+
+def _output_columns(result: ProbeResult) -> Iterator[Column]:
+    yield Column("output h\nstd", lambda layer: value_text(layer.output, layer.output.std))
+    if _has_theory(result):
+        yield Column("\ntheory", lambda layer: short(_predicted_std(layer)))
+    yield Column("\nvar", lambda layer: value_text(layer.output, layer.output.variance))
+    if result.draws > 1 and result.loss is None:  # whose columns take the room
+        yield Column("\n+-%", lambda layer: relative_spread(layer.output))
+    if any(layer.output.saturated_fraction is not None for layer in result.layers):
+        yield Column("\nsat%", lambda layer: percent(layer.output.saturated_fraction))
+    if any(layer.output.dead_fraction is not None for layer in result.layers):
+        yield Column("\ndead%", lambda layer: percent(layer.output.dead_fraction))
+    yield Column("z\ncos", lambda layer: NOTHING if layer.correlation is None else cosine(layer.correlation))
+
+
+def _gradient_columns(result: ProbeResult) -> Iterator[Column]:
+    yield Column("dL/dh\nvar", lambda layer: value_text(layer.output_gradient, layer.output_gradient.variance))
+    if _has_theory(result):
+        yield Column("\ntheory", lambda layer: short(_predicted_gradient(layer)))
+    if result.draws > 1 and result.loss is None:
+        yield Column("\n+-%", lambda layer: relative_spread(layer.output_gradient))
+    yield Column("dL/dW\nvar", lambda layer: value_text(layer.weight_gradient, layer.weight_gradient.variance))
+    if result.loss is not None:
+        yield Column("loss by\nh var", lambda layer: short(layer.loss_output_gradient_variance))
+        yield Column("W\nvar", lambda layer: short(layer.loss_weight_gradient_variance))
+
+
+def _fitting_columns(result: ProbeResult) -> Iterator[Column]:
+    """They take the room of theory, which has nothing to say of weights that are fitted to the data."""
+    if any(layer.fitting is not None for layer in result.layers):
+        yield Column("fit\nbefore", lambda layer: short(layer.fitting.before) if layer.fitting else NOTHING)
+        yield Column("\nafter", lambda layer: short(layer.fitting.after) if layer.fitting else NOTHING)
+
+
+def _has_theory(result: ProbeResult) -> bool:
+    return any(layer.theory is not None for layer in result.layers)
+
+
+def _predicted_std(layer: LayerStats) -> float | None:
+    variance = layer.theory.output_variance if layer.theory else None
+    return None if variance is None else math.sqrt(variance)
+
+
+def _predicted_gradient(layer: LayerStats) -> float | None:
+    return layer.theory.output_gradient_variance if layer.theory else None
+
+
+def _spark_edges(result: ProbeResult) -> tuple[float, float]:
+    """The axis of the small histograms: the activation's range, or what holds nearly all of layer 1."""
+    words, first = result.description, result.layers[0].output.percentiles
+    reach = (max(abs(first.p1), abs(first.p99)) if first else 0.0) * 1.3 or 1.0
+    reach = min(reach, sys.float_info.max / 2)  # the width of the axis is a number too
+    low = words.output_low if words.output_low is not None else -reach
+    high = words.output_high if words.output_high is not None else reach
+    return low, high
+
+
+def _spark_heading(edges: tuple[float, float]) -> str:
+    return f"{_end(edges[0])}..{_end(edges[1])}"
+
+
+def _end(value: float) -> str:
+    return f"{value:.2g}" if abs(value) < 1000 else short(value)
+
+
+def _spark(layer: LayerStats, edges: tuple[float, float]) -> str:
+    histogram = layer.output.histogram
+    if histogram is None:
+        return LOST.get(layer.output.status, NOTHING)
+    return sparkline([s if s > 1e-4 else 0 for s in shares(histogram, np.linspace(*edges, SPARK_BINS + 1))])
+
+
+def _block_depth(result: ProbeResult, verbose: bool, depth: int | None) -> int | None:
+    """The depth of the blocks to show; None for a row per layer."""
+    if not result.modules:
+        return None
+    return depth or (None if verbose or len(result.layers) <= _MOST_LAYERS else fitting_depth(result.layers))
+
+
+def _block_table(result: ProbeResult, depth: int) -> RenderableType:
+    """A row per block: the lowest and the highest of its layers."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    entries = list(columns())
+    for heading, _ in entries:
+        table.add_column(heading, justify="right", no_wrap=True)
+    shown = blocks(result.layers, depth)
+    for block in shown:
+        style = STATUS_STYLE[worst(layer.status for layer in block.layers)]
+        table.add_row(*(Text(entry(block)) for _, entry in entries), style=style)
+    note = f"{len(result.layers)} layers in {len(shown)} blocks (--depth {depth}); -v shows every layer"
+    return Group(table, Text(note, style="dim"))
+
+
+def _layer_table(result: ProbeResult, numbers: Sequence[int], verbose: bool) -> Elided:
+    """A row for each layer of these numbers."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    columns = _columns(result, verbose)
+    for column in columns:
+        table.add_column(column.heading, justify="right", no_wrap=True)
+    for layer in (result.layers[number - 1] for number in numbers):
+        # As text: a module's name may look like markup.
+        table.add_row(*(Text(visible(column.entry(layer))) for column in columns), style=STATUS_STYLE[layer.status])
+    return Elided(table, numbers)
+
+
+def summary(result: ProbeResult) -> Text:
+    """What happened between the first layer and the last."""
+    return Text("\n").join(Text.assemble((f"{label:<10}", "bold"), words) for label, words in course(result))

@@ -1,0 +1,86 @@
+"""A result as text: the experiment in words, a row a layer, and what happened from first to last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from initprobe.formatting import NOTHING, percent, short, visible
+from initprobe.reports.cells import STATUS_STYLE, relative_spread, value_text
+from initprobe.reports.narrative import SYMBOLS
+from initprobe.results.layers import ModuleStats, TensorStats
+from initprobe.results.run import ProbeResult
+
+_MODULE_COLUMNS: Mapping[str, Callable[[ModuleStats], str]] = {
+    "module": lambda one: one.label or one.type,
+    "class": lambda one: one.type,
+    "\nlayer": lambda one: NOTHING if one.layer is None else str(one.layer),
+    "input\nvar": lambda one: _variance(one.input),
+    "output\nvar": lambda one: _variance(one.output),
+    "\nmean": lambda one: NOTHING if one.output is None else short(one.output.mean),
+    "dL/din\nvar": lambda one: _variance(one.input_gradient),
+    "dL/dout\nvar": lambda one: _variance(one.output_gradient),
+    "W\nstd": lambda one: NOTHING if one.weight is None else short(one.weight.std),
+    "dL/dW\nvar": lambda one: _variance(one.weight_gradient),
+}
+
+
+def _variance(stats: TensorStats | None) -> str:
+    return NOTHING if stats is None else value_text(stats, stats.variance)
+
+
+def module_table(modules: Sequence[ModuleStats]) -> Table:
+    """A row a call of a leaf module."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in _MODULE_COLUMNS:
+        justify: Literal["left", "right"] = "left" if heading in ("module", "class") else "right"
+        table.add_column(heading, justify=justify, no_wrap=True, vertical="bottom")
+    for one in modules:
+        table.add_row(
+            *(Text(visible(entry(one))) for entry in _MODULE_COLUMNS.values()), style=STATUS_STYLE[one.status]
+        )
+    return table
+
+
+def tensor_tables(result: ProbeResult, tensor: str) -> RenderableType:
+    """All statistics of one tensor in two tables, so that they fit 80 columns."""
+    moments = _stacked(
+        result,
+        tensor,
+        ["mean", "var", "+-%", "std", "rms", "min", "max", "zero%", "~0%", "bad"],
+        lambda s: [
+            short(s.mean),
+            value_text(s, s.variance),
+            relative_spread(s),
+            short(s.std),
+            short(s.rms),
+            short(s.min),
+            short(s.max),
+            percent(s.zero_fraction),
+            percent(s.near_zero_fraction),
+            str(s.nonfinite_count),
+        ],
+    )
+    percentiles = _stacked(
+        result,
+        tensor,
+        ["p1", "p5", "p25", "p50", "p75", "p95", "p99"],
+        lambda s: [short(p) for p in s.percentiles.model_dump().values()] if s.percentiles else [NOTHING] * 7,
+    )
+    return Group(Text(SYMBOLS[tensor], style="bold"), moments, percentiles)
+
+
+def _stacked(
+    result: ProbeResult, tensor: str, headings: Sequence[str], entries: Callable[[TensorStats], list[str]]
+) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("layer", *headings):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for layer in result.layers:
+        stats = layer.tensor(tensor)
+        table.add_row(str(layer.layer), *entries(stats), style=STATUS_STYLE[stats.status])
+    return table

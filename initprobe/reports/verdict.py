@@ -1,0 +1,63 @@
+"""A result as text: the experiment in words, a row a layer, and what happened from first to last."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from initprobe.formatting import percent, visible
+from initprobe.reports.console import Console, say
+from initprobe.results.named_numbers import counted, survives
+from initprobe.results.run import ProbeResult
+from initprobe.results.summary import Finding
+
+_HEALTHY = "SIGNAL SURVIVES initialization (training is another matter)"
+_KNOWN = "NOTHING NEW: every finding is ignored"
+SEVERITY_STYLE = {"error": "bold red", "warning": "bold yellow", "info": "dim"}
+_NO_FIX = "no initializer, norm or residual branch is predicted to keep this signal at this depth"
+
+
+def print_verdict(result: ProbeResult, to: Console) -> int:
+    """Print what was found, most severe first, and the command line that cures it; give the lines that it took."""
+    return say(_verdict(result), to)
+
+
+def _verdict(result: ProbeResult) -> Text:
+    lines = [Text(_healthy(result), "bold yellow" if result.is_partial else "bold green")] if result.healthy else []
+    if survives(result) and not result.healthy:
+        lines = [Text(_KNOWN, "bold green")]
+    if result.coverage is not None:
+        lines.append(Text.assemble((f"{'judged':<10}", "bold"), result.coverage.words))
+    for number, finding in enumerate(result.diagnosis):
+        if finding.ignored:
+            lines.append(_ignored(finding))
+            continue
+        style = SEVERITY_STYLE[finding.severity]
+        name = finding.name.upper() if number == 0 and not result.healthy else finding.name
+        heading = f"{finding.severity:<10}{name} from layer {finding.layer}{_module_words(finding)}: "
+        lines.append(Text.assemble((visible(heading), style), visible(finding.evidence)))
+    none = None if survives(result) or result.modules else _NO_FIX
+    fix = next((finding.fix for finding in counted(result) if finding.fix), none)
+    if fix:
+        lines += [Text.assemble((f"{'fix':<10}", "bold"), visible(line)) for line in fix.split("\n")]
+    elif reason := next((one.no_fix for one in result.diagnosis if one.no_fix and one.severity != "info"), None):
+        lines.append(Text.assemble((f"{'no fix':<10}", "bold"), visible(reason)))
+    return Text("\n").join(lines)
+
+
+def _healthy(result: ProbeResult) -> str:
+    """The verdict of a healthy net; of the part that was judged where that is too little."""
+    if not result.is_partial or result.coverage is None:
+        return _HEALTHY
+    return f"SIGNAL SURVIVES in the {percent(result.coverage.share)}% that was judged"
+
+
+def _ignored(finding: Finding) -> Text:
+    """What does not count, and why."""
+    until = f"; until {finding.ignored.until}" if finding.ignored and finding.ignored.until else ""
+    heading = f"{'ignored':<10}{finding.name} from layer {finding.layer}{_module_words(finding)}: "
+    reason = f" ({finding.ignored.reason}{until})" if finding.ignored else ""
+    return Text.assemble((visible(heading), "dim"), visible(finding.evidence), (visible(reason), "dim"))
+
+
+def _module_words(finding: Finding) -> str:
+    return f" ({finding.module})" if finding.module else ""

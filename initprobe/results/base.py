@@ -1,0 +1,76 @@
+"""What a probe found: per-layer statistics and histogram counts, never activations.
+
+Nothing here knows how the numbers were made. The field names, joined by dots (`output.variance`), are the vocabulary of
+JSON, CSV and checks. `null` stands for what does not apply or was lost; `status` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION: Literal[1] = 1
+
+Status = Literal["ok", "underflow", "overflow", "nonfinite"]
+Severity = Literal["info", "warning", "error"]
+ModuleKind = Literal[
+    "linear", "convolution", "activation", "normalisation", "attention", "embedding", "recurrence", "other"
+]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_LONGEST_LINE = 120  # characters of a part in a line
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+_BY_GRAVITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
+TENSORS = (
+    "weight",
+    "preactivation",
+    "output",
+    "preactivation_gradient",
+    "output_gradient",
+    "weight_gradient",
+)
+
+
+def worst(statuses: Iterator[Status]) -> Status:
+    """The most severe of some statuses."""
+    return max(statuses, key=_BY_GRAVITY.index, default="ok")
+
+
+class Record(BaseModel):
+    """A frozen part of a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null", serialize_by_alias=True)
+
+    def __repr__(self) -> str:
+        line = self.in_a_line()
+        return f"<{type(self).__name__}: {line if len(line) <= _LONGEST_LINE else f'{line[:_LONGEST_LINE]} ...'}>"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def in_a_line(self) -> str:
+        """What it says in short: its numbers and words, but no lists and no parts."""
+        plain = ((name, value) for name, value in self if isinstance(value, bool | int | float | str))
+        return ", ".join(f"{name} {f'{value:.4g}' if isinstance(value, float) else value}" for name, value in plain)
+
+
+class Histogram(Record):
+    """Counts in equal bins from `low` to `high`, all draws and batches pooled."""
+
+    low: Finite
+    high: Finite
+    counts: Annotated[tuple[Count, ...], Field(min_length=1)]
+
+
+class Percentiles(Record):
+    """Percentiles of all entries, draws and batches pooled."""
+
+    p1: Finite
+    p5: Finite
+    p25: Finite
+    p50: Finite
+    p75: Finite
+    p95: Finite
+    p99: Finite

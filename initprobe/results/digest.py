@@ -1,0 +1,93 @@
+"""`Digest`: a result in a few numbers, for tables and pictures of many."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from initprobe.results.base import Severity
+from initprobe.results.layers import LayerStats
+from initprobe.results.named_numbers import SURVIVES, survives, verdict_of
+from initprobe.results.run import ProbeResult
+
+Logs = tuple[Annotated[float, Field(allow_inf_nan=False)] | None, ...]
+
+
+class Digest(BaseModel):
+    """What a table of many results shows of one.
+
+    Logs are base 10, first layer to last, null where a variance is 0, not known, or not predicted.
+
+    Attributes:
+        healthy: nothing above info was found that counts.
+        rule: the most severe finding's rule; null for none, and for what is only info.
+        severity: of that finding.
+        layer: where that begins.
+        evidence: of that finding.
+        output: log10 variance of h.
+        output_theory: the prediction.
+        gradient: log10 variance of dL/dh.
+        gradient_theory: the prediction.
+        correlation: mean cosine between two inputs' z at the last layer; of a residual branch at its first.
+        saturated: largest share of saturated outputs.
+        dead: largest share of dead units.
+        z: `theory.z` of largest magnitude.
+        loss: at the start; null without one, and where it left the float range.
+        final_loss: after training; null for a net that was not trained or diverged.
+        start: the first layer that is not inside of a residual branch.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    healthy: bool
+    rule: str | None
+    severity: Severity | None
+    layer: int | None
+    evidence: str | None
+    output: Logs
+    output_theory: Logs
+    gradient: Logs
+    gradient_theory: Logs
+    correlation: float | None
+    saturated: float | None
+    dead: float | None
+    z: Annotated[float | None, Field(allow_inf_nan=False)]
+    loss: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    final_loss: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    start: int = 1
+
+    @property
+    def verdict(self) -> str:
+        """The most severe rule above info, or `survives`."""
+        return self.rule or SURVIVES
+
+
+def digest(result: ProbeResult) -> Digest:
+    """The digest of a result."""
+    worst = verdict_of(result)
+    layers = result.layers
+    return Digest(
+        healthy=survives(result),
+        rule=worst.rule if worst else None,
+        severity=worst.severity if worst else None,
+        layer=worst.layer if worst else None,
+        evidence=worst.evidence if worst else None,
+        output=tuple(layer.output.variance_log10 for layer in layers),
+        output_theory=tuple(_predicted(layer, "output_variance") for layer in layers),
+        gradient=tuple(layer.output_gradient.variance_log10 for layer in layers),
+        gradient_theory=tuple(_predicted(layer, "output_gradient_variance") for layer in layers),
+        correlation=result.fed_by_stream[-1].correlation,
+        saturated=max((s for layer in layers if (s := layer.output.saturated_fraction) is not None), default=None),
+        dead=max((s for layer in layers if (s := layer.output.dead_fraction) is not None), default=None),
+        z=max((t.z for layer in layers if (t := layer.theory) and t.z is not None), key=abs, default=None),
+        loss=result.loss.start if result.loss else None,
+        final_loss=result.training.final_loss if result.training else None,
+        start=result.stream[0].layer,
+    )
+
+
+def _predicted(layer: LayerStats, name: str) -> float | None:
+    value = getattr(layer.theory, name, None)
+    return math.log10(value) if value else None

@@ -1,0 +1,245 @@
+"""What a probe found: per-layer statistics and histogram counts, never activations.
+
+Nothing here knows how the numbers were made. The field names, joined by dots (`output.variance`), are the vocabulary of
+JSON, CSV and checks. `null` stands for what does not apply or was lost; `status` says which.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from initprobe.results.base import Finite, Histogram, ModuleKind, Percentiles, Record, Share, Status
+
+
+class TensorStats(Record):
+    """Statistics of one tensor of one layer, over all its entries (units and samples; all entries of a matrix).
+
+    Moments are taken in each draw and averaged over draws; the rest is taken over all draws pooled.
+
+    Attributes:
+        status: `ok`; `underflow` where values fell below the normal range of the dtype; `overflow` where they left it
+            (as infinity or NaN, which differs between processors); `nonfinite` where they were computed from such.
+        mean: mean.
+        variance: population variance about the mean.
+        variance_sd: standard deviation (ddof 1) of the draws' variances; null for one draw.
+        variance_log10: log10 of the variance; holds where the variance itself is below the float range.
+        variance_by_draw: the variance in each draw.
+        std: square root of `variance`.
+        rms: square root of the mean square.
+        min: smallest entry.
+        max: largest entry.
+        percentiles: percentiles, read from the fine histogram they were counted in.
+        zero_fraction: share of entries that are exactly 0.
+        near_zero_fraction: share of entries within 1% of `rms` of 0.
+        nonfinite_count: entries that are infinite or NaN.
+        coverage: share of the entries that extremes, percentiles, fractions and histogram were taken from; moments are
+            of all.
+        histogram: 200 equal bins from `min` to `max`.
+    """
+
+    status: Status
+    mean: Finite | None
+    variance: Finite | None
+    variance_sd: Finite | None
+    variance_log10: Finite | None
+    variance_by_draw: tuple[Finite | None, ...]
+    std: Finite | None
+    rms: Finite | None
+    min: Finite | None
+    max: Finite | None
+    percentiles: Percentiles | None
+    zero_fraction: Share | None
+    near_zero_fraction: Share | None
+    nonfinite_count: Annotated[int, Field(ge=0)]
+    coverage: Share
+    histogram: Histogram | None
+
+
+class OutputStats(TensorStats):
+    """Statistics of a layer's output h.
+
+    Attributes:
+        saturated_fraction: share of entries of phi(z) in the activation's saturated band; null where it has none.
+        dead_fraction: share of units that are exactly off for every sample of every batch, averaged over draws; null
+            for an activation whose units cannot die.
+    """
+
+    saturated_fraction: Share | None
+    dead_fraction: Share | None
+
+
+class LayerTheory(Record):
+    """What mean-field theory predicts for one layer, from the weights' variance and the input at hand.
+
+    A number beyond the float range is null.
+
+    Attributes:
+        preactivation_variance: variance of z.
+        output_variance: variance of h.
+        preactivation_gradient_variance: variance of dL/dz.
+        output_gradient_variance: variance of dL/dh.
+        weight_gradient_variance: variance of dL/dW, summed over the samples of all batches.
+        correlation: mean cosine between the z of two different inputs.
+        output_spread: standard deviation of `log(measured / theory)` for the output variance, averaged over the draws:
+            what a finite width allows it to differ by; null where it is not known, as in normalised and residual nets.
+        output_gradient_spread: the same for the variance of dL/dh.
+        length_slope: relative change of z's mean square for a relative change of it at the layer below, the slope of
+            the length map in logs; above 1, deviations in scale grow. Null at layer 1, and in normalised and residual
+            nets.
+        z: the measured output variance less the predicted one, both as logs, in SDs of their difference; null where
+            those are not known.
+        output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
+    """
+
+    preactivation_variance: Finite | None
+    output_variance: Finite | None
+    preactivation_gradient_variance: Finite | None
+    output_gradient_variance: Finite | None
+    weight_gradient_variance: Finite | None
+    correlation: Finite | None
+    output_spread: Finite | None
+    output_gradient_spread: Finite | None
+    length_slope: Finite | None
+    z: Finite | None
+    output_shares: tuple[Share, ...] | None
+
+
+class Fitting(Record):
+    """How a layer was fitted to its own input before anything was measured; means over draws.
+
+    Attributes:
+        quantity: what was to become small, or 1, in words.
+        before: of the weights as drawn.
+        after: of the fitted weights.
+        baseline: of the best constant in place of a reconstruction; null where nothing is reconstructed.
+        iterations: steps of SGD, or how often the layer was scaled.
+        converged: within the tolerance in every draw; null where there is none.
+    """
+
+    quantity: str
+    before: Finite | None
+    after: Finite | None
+    baseline: Finite | None
+    iterations: Finite
+    converged: bool | None
+
+
+class LayerStats(Record):
+    """Everything measured at one layer, and what theory makes of it.
+
+    Attributes:
+        layer: 1 for the first.
+        fan_in: inputs of a unit.
+        fan_out: units.
+        status: the most severe status of its tensors.
+        correlation: mean cosine between the pre-activations z of two different inputs; null where undefined.
+        gradient_to_weight_ratio: rms(dL/dW) / rms(W); null for all-zero weights.
+        weight: W.
+        preactivation: z, what phi is given: h W + b, after the norm where there is one.
+        output: h = phi(z); where a residual branch ends, the sum of what it was given and s times its own end.
+        preactivation_gradient: dL/dz, before it goes back through the norm.
+        output_gradient: dL/dh; N(0, 1) at the last layer by construction.
+        weight_gradient: dL/dW, summed over the samples of all batches.
+        theory: the prediction; null where none holds, and `ProbeResult.theory_note` says why.
+        fitting: how its weights were fitted to the data; null where they were only drawn.
+        loss_output_gradient_variance: variance of dL/dh where L is the loss, a mean over the first batch, averaged over
+            draws; null without a loss.
+        loss_weight_gradient_variance: the same of dL/dW.
+        name: qualified name of the module that holds W, in a model of somebody's own; null in a net of `initprobe run`.
+        kind: what kind of module that is; null where there is no name.
+        activation: class of the module that made h of z; null where none was seen, and where there is no name.
+        inside_branch: the layer is in a residual branch of several layers, and not its last: its h is no sum yet.
+    """
+
+    layer: Annotated[int, Field(ge=1)]
+    fan_in: Annotated[int, Field(ge=1)]
+    fan_out: Annotated[int, Field(ge=1)]
+    status: Status
+    correlation: Annotated[float, Field(ge=-1, le=1)] | None
+    gradient_to_weight_ratio: Finite | None
+    weight: TensorStats
+    preactivation: TensorStats
+    output: OutputStats
+    preactivation_gradient: TensorStats
+    output_gradient: TensorStats
+    weight_gradient: TensorStats
+    theory: LayerTheory | None = None
+    fitting: Fitting | None = None
+    loss_output_gradient_variance: Finite | None = None
+    loss_weight_gradient_variance: Finite | None = None
+    name: str | None = None
+    kind: ModuleKind | None = None
+    activation: str | None = None
+    inside_branch: bool = False
+
+    def tensor(self, name: str) -> TensorStats:
+        """The statistics of a tensor of `TENSORS` by name."""
+        stats: TensorStats = getattr(self, name)
+        return stats
+
+
+class ModuleStats(Record):
+    """One call of one leaf module of somebody's own model.
+
+    A module may take and give several tensors, in the order in which they are passed; one without gradient has null in
+    its place, and what is no floating-point number is left out.
+
+    Attributes:
+        name: qualified name, as `named_modules` has it.
+        call: 1 for its first call; 0 for a module that holds weights and was never called, so that somebody else must
+            use them.
+        kind: what kind of module it is.
+        type: its class.
+        layer: the layer of `ProbeResult.layers` that it is a part of; null for none.
+        fan_in: entries that an output entry sums over; null where that means nothing.
+        fan_out: output entries that an input entry goes to.
+        status: the most severe status of its tensors.
+        inputs: the tensors it was given, before it may have overwritten them.
+        outputs: the tensors it gave.
+        input_gradients: of the loss with respect to `inputs`, summed over all who use these.
+        output_gradients: of the loss with respect to `outputs`.
+        weight: its weight; null without one.
+        weight_gradient: summed over the samples and over all uses of the weight; null for a frozen one.
+    """
+
+    name: str
+    call: Annotated[int, Field(ge=0)]
+    kind: ModuleKind
+    type: str
+    layer: Annotated[int, Field(ge=1)] | None
+    fan_in: Annotated[int, Field(ge=1)] | None
+    fan_out: Annotated[int, Field(ge=1)] | None
+    status: Status
+    inputs: tuple[TensorStats, ...]
+    outputs: tuple[TensorStats, ...]
+    input_gradients: tuple[TensorStats | None, ...]
+    output_gradients: tuple[TensorStats | None, ...]
+    weight: TensorStats | None
+    weight_gradient: TensorStats | None
+
+    @property
+    def label(self) -> str:
+        """The name, numbered from the second call on: `act#2`."""
+        return f"{self.name}#{self.call}" if self.call > 1 else self.name
+
+    @property
+    def input(self) -> TensorStats | None:
+        """The first tensor it was given."""
+        return self.inputs[0] if self.inputs else None
+
+    @property
+    def output(self) -> TensorStats | None:
+        """The first tensor it gave."""
+        return self.outputs[0] if self.outputs else None
+
+    @property
+    def input_gradient(self) -> TensorStats | None:
+        """Of the first tensor it was given."""
+        return self.input_gradients[0] if self.input_gradients else None
+
+    @property
+    def output_gradient(self) -> TensorStats | None:
+        """Of the first tensor it gave."""
+        return self.output_gradients[0] if self.output_gradients else None

@@ -1,0 +1,115 @@
+"""The names of a result's numbers, as checks, tables, CSV, sweeps' files and `diff` have them, and what they stand for.
+
+Every number of `LayerStats` has its dotted name, as `output.dead_fraction`. `TENSOR.variance_per_layer` is the
+geometric rate at which a tensor's variance changes from one layer to the next, first layer to last (for gradients too,
+although they travel the other way); in a net of residual branches of several layers, from end to end of these. The
+others are of the whole net.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+from initprobe.errors import UnknownNameError
+from initprobe.registry import suggestion
+from initprobe.results.base import TENSORS, Record
+from initprobe.results.layers import LayerStats
+from initprobe.results.run import ProbeResult
+from initprobe.results.summary import Finding
+
+HEALTHY, VERDICT, SURVIVES = "healthy", "verdict", "survives"
+RATE = "variance_per_layer"
+FROM_LAYER, ELAPSED = "layer", "elapsed_s"
+
+
+def _numbers_of(record: type[Record], prefix: str = "") -> Iterator[str]:
+    """The dotted names of a record's numbers."""
+    for name, info in record.model_fields.items():
+        kinds = {part for kind in (info.annotation, *get_args(info.annotation)) for part in (kind, *get_args(kind))}
+        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Record)), None)
+        if inner is not None:
+            yield from _numbers_of(inner, f"{prefix}{name}.")
+        elif kinds & {int, float} and not any(getattr(kind, "__origin__", kind) is tuple for kind in kinds):
+            yield f"{prefix}{name}"
+
+
+LAYER_NUMBERS = tuple(name for name in _numbers_of(LayerStats) if name != "layer")
+RATES = tuple(f"{tensor}.{RATE}" for tensor in TENSORS)
+# What speaks of the whole net: of its loss; the layer where the most severe finding begins; and how long it took.
+LOSSES = ("loss.start", "loss.chance", "training.final_loss")
+RUN_NUMBERS = (*LOSSES, FROM_LAYER, ELAPSED)
+WHOLE = (VERDICT, HEALTHY, *RATES, *RUN_NUMBERS)
+NAMES = (*WHOLE, *LAYER_NUMBERS)
+# What `diff` compares beside numbers: whether a run is there, what pictures are drawn from, and histograms.
+MISSING, FIGURES, HISTOGRAM = "missing", "figures", "histogram"
+HISTOGRAMS = tuple(f"{tensor}.{HISTOGRAM}" for tensor in TENSORS)
+COMPARED = (VERDICT, MISSING, FIGURES, *HISTOGRAMS, *RATES, *LOSSES, *LAYER_NUMBERS)
+
+
+def check_name(name: str) -> str:
+    """The name of something that a result holds, as it is.
+
+    Raises:
+        UnknownNameError: there is no such number in a result.
+    """
+    if name not in NAMES:
+        hint = suggestion(name, NAMES) or " The names are those of the JSON, as in output.variance."
+        raise UnknownNameError(f"unknown result {name!r}.{hint}")
+    return name
+
+
+def counted(result: ProbeResult) -> list[Finding]:
+    """The findings that are not ignored, most severe first."""
+    return [finding for finding in result.diagnosis if finding.ignored is None]
+
+
+def verdict_of(result: ProbeResult) -> Finding | None:
+    """The most severe finding above info that is not ignored; None for a net that survives."""
+    return next((finding for finding in counted(result) if finding.severity != "info"), None)
+
+
+def survives(result: ProbeResult) -> bool:
+    """Nothing above info was found that counts."""
+    return result.healthy or (len(counted(result)) < len(result.diagnosis) and verdict_of(result) is None)
+
+
+def value_of(layer: LayerStats, name: str) -> float | None:
+    """The number of that dotted name, None where it or what it belongs to is null."""
+    return _at(layer, name)
+
+
+def number_of(result: ProbeResult, name: str) -> float | None:
+    """One of `RUN_NUMBERS` or `RATES`; None where it, or what it belongs to, is null."""
+    if name == FROM_LAYER:
+        worst = verdict_of(result)
+        return None if worst is None else float(worst.layer)
+    return rate_of(result, name) if name in RATES else _at(result, name)
+
+
+def rate_of(result: ProbeResult, name: str) -> float | None:
+    """One of `RATES`; None where a variance is lost or 0 at one end, or there is one layer alone."""
+    ends = result.stream[0], result.stream[-1]
+    first, last = (layer.tensor(name.partition(".")[0]).variance_log10 for layer in ends)
+    if first is None or last is None or len(result.stream) < 2:
+        return None
+    log10 = (last - first) / (ends[1].layer - ends[0].layer)
+    return 10**log10 if log10 < sys.float_info.max_10_exp else math.inf
+
+
+def whole_of(result: ProbeResult, name: str) -> str | bool | float | None:
+    """One of `WHOLE`, as a table shows it."""
+    special: dict[str, Callable[[], str | bool]] = {
+        VERDICT: lambda: worst.rule if (worst := verdict_of(result)) else SURVIVES,
+        HEALTHY: lambda: survives(result),
+    }
+    return special[name]() if name in special else number_of(result, name)
+
+
+def _at(record: Record, name: str) -> float | None:
+    found: Any = record
+    for part in name.split("."):
+        found = None if found is None else getattr(found, part)
+    return None if found is None else float(found)

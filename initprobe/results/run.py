@@ -1,0 +1,115 @@
+"""What a probe found: per-layer statistics and histogram counts, never activations.
+
+Nothing here knows how the numbers were made. The field names, joined by dots (`output.variance`), are the vocabulary of
+JSON, CSV and checks. `null` stands for what does not apply or was lost; `status` says which.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, JsonValue, ValidationError
+
+from initprobe.errors import InputError
+from initprobe.results.base import SCHEMA_VERSION, Record, Share
+from initprobe.results.display import Display
+from initprobe.results.layers import LayerStats, ModuleStats
+from initprobe.results.summary import Coverage, DepthScales, Description, Environment, Finding, LossStats, Training
+
+if TYPE_CHECKING:
+    pass
+
+
+class ProbeResult(Record, Display):
+    """What `initprobe.run` and `initprobe.torch.probe` return: one experiment, measured.
+
+    Attributes:
+        schema_version: version of this layout; `schema` in JSON.
+        config: the experiment as asked for.
+        description: the experiment in words.
+        environment: versions and machine.
+        elapsed_s: seconds that sampling, propagation, statistics and theory took.
+        theory_note: why there is no prediction, in words; null where there is one.
+        depth_scales: over how many layers signals and gradients settle; null without a prediction.
+        healthy: nothing above info was found; this speaks of initialization only.
+        diagnosis: what is wrong or worth knowing, most severe first; empty where nothing is.
+        layers: the layers, first to last.
+        loss: the starting loss; null where none was asked for.
+        training: what became of the network; null where it was not trained.
+        modules: every call of every leaf module, in order, of a model of somebody's own; empty for a net of `run`.
+        notes: what else to know of how it was measured.
+        coverage: which share of the parameters was judged; null for a net of `run`, of which all are.
+        min_judged: the share below which the verdict speaks of a part only.
+    """
+
+    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
+    config: dict[str, JsonValue]
+    description: Description
+    environment: Environment
+    elapsed_s: Annotated[float, Field(ge=0)]
+    theory_note: str | None = None
+    depth_scales: DepthScales | None = None
+    healthy: bool = True
+    diagnosis: tuple[Finding, ...] = ()
+    layers: Annotated[tuple[LayerStats, ...], Field(min_length=1)]
+    loss: LossStats | None = None
+    training: Training | None = None
+    modules: tuple[ModuleStats, ...] = ()
+    notes: tuple[str, ...] = ()
+    coverage: Coverage | None = None
+    min_judged: Share = 0.0
+
+    @property
+    def is_partial(self) -> bool:
+        """Too few of the parameters were judged for a verdict on the whole."""
+        return self.coverage is not None and self.coverage.share < self.min_judged
+
+    @cached_property
+    def draws(self) -> int:
+        """Number of independent networks behind each average."""
+        return len(self.layers[0].output.variance_by_draw)
+
+    @property
+    def stream(self) -> tuple[LayerStats, ...]:
+        """The layers but those inside of residual branches: their h, and its gradient, are the signal's own."""
+        return tuple(layer for layer in self.layers if not layer.inside_branch)
+
+    @property
+    def fed_by_stream(self) -> tuple[LayerStats, ...]:
+        """The layers whose input is the signal itself, and not what a residual branch has made of it so far."""
+        inside = {layer.layer for layer in self.layers if layer.inside_branch}
+        return tuple(layer for layer in self.layers if layer.layer - 1 not in inside)
+
+    def series(self, tensor: str, statistic: str = "variance") -> list[float]:
+        """A statistic of a tensor over the layers, NaN where it is null: `series("output", "std")`."""
+        values = (getattr(layer.tensor(tensor), statistic) for layer in self.layers)
+        return [math.nan if value is None else float(value) for value in values]
+
+    def to_json(self) -> str:
+        """This result as JSON text; `from_json` reads it back."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = "JSON") -> ProbeResult:
+        """Read a result from JSON text.
+
+        Raises:
+            InputError: not JSON, or not a result of this schema version; names `source` and the field.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(str(part) for part in fault["loc"])
+            raise InputError(
+                f"{source}: not a result of initprobe (schema {SCHEMA_VERSION}): {where or 'file'}: {fault['msg']}"
+            ) from None
+
+    def in_a_line(self) -> str:
+        """The verdict and the network."""
+        counting = (one for one in self.diagnosis if one.severity != "info" and one.ignored is None)
+        worst = next(counting, None)
+        verdict = "signal survives" if worst is None else f"{worst.name} from layer {worst.layer}"
+        return f"{verdict}; {self.description.title}; {self.description.shape}"

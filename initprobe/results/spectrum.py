@@ -1,0 +1,108 @@
+"""`spectrum.measure`: the singular values of a network's Jacobians, layer by layer and end to end, beside theory.
+
+A network whose end-to-end Jacobian has all its singular values near 1 passes every direction on as it is: dynamical
+isometry (Saxe et al. 2014, arXiv:1312.6120; Pennington et al. 2017, arXiv:1711.04735).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from initprobe.results.base import SCHEMA_VERSION, Finite, Histogram, Percentiles, Record, Share, Status
+from initprobe.results.summary import Description
+
+
+class SpectrumTheory(Record):
+    """What free probability predicts at infinite width, from the weights' variance and the inputs at hand.
+
+    Attributes:
+        mean_square: mean of `s^2`; null beyond the float range.
+        mean_square_log10: its log10; null for 0.
+        spread: `Var(s^2) / mean(s^2)^2`; null where the mean is 0.
+    """
+
+    mean_square: Finite | None
+    mean_square_log10: Finite | None
+    spread: Finite | None
+
+
+class SpectrumStats(Record):
+    """The singular values s of one layer's Jacobian `dh_l/dh_{l-1}`, or of `dh_l/dh_0`, over samples and draws.
+
+    A number beyond the float range is null and its log10 is not.
+
+    Attributes:
+        layer: l, 1 for the first.
+        count: singular values of one Jacobian, its smaller dimension.
+        status: `ok`; else what the pre-activations did by this layer, and all measurements are null.
+        mean_square: mean of `s^2`, zeros counted: each Jacobian's, averaged.
+        mean_square_log10: its log10; null for 0.
+        mean_square_sd: standard deviation (ddof 1) over draws of a draw's mean of `s^2`, in units of `mean_square`:
+            the samples of a draw share its weights. Null for one draw.
+        spread: `Var(s^2) / mean(s^2)^2` of each Jacobian, averaged; null where all are 0.
+        spread_sd: standard deviation (ddof 1) over draws of a draw's spread; null for one draw.
+        largest: of all Jacobians.
+        largest_log10: its log10.
+        smallest: of all Jacobians, of those that are neither 0 nor lost.
+        smallest_log10: its log10.
+        zero_fraction: share that is exactly 0, because a layer on the way is narrower, or slopes or weights are 0: in
+            this dtype, as where tanh is within rounding of 1.
+        lost_fraction: share that float64 cannot tell from 0.
+        isometric_fraction: share within .8 and 1.25.
+        percentiles_log10: of log10 s, zeros and lost ones left out.
+        histogram_log10: the same as counts in 200 equal bins; one bin without width, if all are equal.
+        theory: the prediction; null where none holds, and `Spectrum.theory_note` says why.
+    """
+
+    layer: Annotated[int, Field(ge=1)]
+    count: Annotated[int, Field(ge=1)]
+    status: Status
+    mean_square: Finite | None = None
+    mean_square_log10: Finite | None = None
+    mean_square_sd: Finite | None = None
+    spread: Finite | None = None
+    spread_sd: Finite | None = None
+    largest: Finite | None = None
+    largest_log10: Finite | None = None
+    smallest: Finite | None = None
+    smallest_log10: Finite | None = None
+    zero_fraction: Share | None = None
+    lost_fraction: Share | None = None
+    isometric_fraction: Share | None = None
+    percentiles_log10: Percentiles | None = None
+    histogram_log10: Histogram | None = None
+    theory: SpectrumTheory | None = None
+
+
+class Spectrum(Record):
+    """What `measure` returns.
+
+    Attributes:
+        schema_version: version of this layout; `schema` in JSON.
+        config: the experiment as asked for.
+        description: the experiment in words.
+        samples: inputs of each network at which Jacobians were taken.
+        theory_note: why there is no theory, in words.
+        width_note: why theory cannot hold at this width, in words; null where it can.
+        isometric: at least 90% of the end-to-end singular values lie within .8 and 1.25; null if not measured.
+        verdict: the same in words, with numbers.
+        layers: of each layer alone.
+        end_to_end: of the first layers up to 1, 2, 4, ... and the last.
+    """
+
+    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
+    config: dict[str, JsonValue]
+    description: Description
+    samples: int
+    theory_note: str | None
+    width_note: str | None
+    isometric: bool | None
+    verdict: str
+    layers: tuple[SpectrumStats, ...]
+    end_to_end: tuple[SpectrumStats, ...]
+
+    def in_a_line(self) -> str:
+        """The verdict and the network."""
+        return f"{self.verdict}; {self.description.title}"

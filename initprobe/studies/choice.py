@@ -1,0 +1,230 @@
+"""Which weights suit an activation at a depth, by theory.
+
+Two gains have a reason: a stable edge of chaos, where `chi_1 = 1` keeps the gradient and the length map settles
+(Schoenholz et al. 2017, arXiv:1611.01232), and the gain that keeps Var(h) from layer 1 on. Where neither holds at this
+depth it is the one under which the largest trend of Var(h), Var(dL/dh) and Var(dL/dW) is smallest, in the spirit of the
+compromise of Glorot & Bengio 2010, AISTATS 9:249.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from initprobe.activations.record import Activation
+from initprobe.arrays import Array
+from initprobe.config.thresholds import Thresholds
+from initprobe.formatting import factor, factor_of, fixed, percent
+from initprobe.meanfield.gain import gain_row
+from initprobe.meanfield.moments import lookup
+from initprobe.meanfield.phase import critical_line
+from initprobe.remedies.forecast import CUSTOMARY_ROOM, LAST_ROOM, Net, steadiest_gain
+from initprobe.studies.frameworks import Weights, weights_of
+
+Goal = Literal["forward", "backward", "balanced"]
+
+# Where roots in log gain are looked for, beside 0.
+_REACH, _POINTS, _REFINEMENTS = math.log(8), 33, 6
+# A net is not given up for being unstable where its whole course is wanted.
+_PATIENT = Thresholds(unstable=1e300, grave_decades=30)
+# Trends equal to this many places are equal: rounding must not decide.
+_PLACES = 9
+# A length at which phi is its tangent to rounding, and how near to 0 a spread then is.
+_TINY, _LINEAR = 1e-40, 1e-9
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Weights and why.
+
+    Attributes:
+        weights: these.
+        reasons: sentences.
+        holds: predicted to keep everything at this depth.
+        reach: layers up to which they do, if not at this depth.
+    """
+
+    weights: Weights
+    reasons: tuple[str, ...]
+    holds: bool = True
+    reach: int | None = None
+
+
+def _forward(net: Net) -> Choice:
+    gain = _level_gain(net.activation)
+    customary = gain_row(net.activation)
+    if gain is None:
+        settles = (
+            "E[phi(z)^2] = 1/gain^2 where z has variance 1: Var(h) settles there, the distance from it shrinking to "
+            f"{percent(customary.slope)}% a layer"
+        )
+        return _judged(net, weights_of(customary.forward, _slope(net)), settles)
+    return _judged(net, weights_of(gain, _slope(net)), _level_words(net, gain))
+
+
+def _level_words(net: Net, gain: float) -> str:
+    found = lookup(net.activation, gain**2)
+    slope, chi = float(found.growth / found.square), gain**2 * float(found.slope_square)
+    return (
+        f"E[phi(z)^2] = 1 where z has variance {gain**2:.4g}, so Var(h) is level from layer 1 on; there the length map "
+        f"has slope {fixed(slope, 3)} and Var(dL/dh) changes by {factor(chi)} a layer"
+    )
+
+
+def _backward(net: Net) -> Choice:
+    gain = _gradient_gain(net)
+    words = (
+        "the layers' factors fan_out Var(W) E[phi'^2] multiply to 1, so Var(dL/dh) is at layer 1 what it is at the last"
+    )
+    return _judged(net, weights_of(gain, _slope(net), "fan_out"), words)
+
+
+def _judged(net: Net, weights: Weights, why: str) -> Choice:
+    """The same weights at this depth, or as far as they reach."""
+
+    def holds(layers: int) -> bool:
+        return _at_depth(net, layers).scaled(weights.gain).holds(LAST_ROOM)
+
+    if holds(net.layers):
+        return Choice(weights, (why,))
+    return Choice(weights, (why, _obstacle(net, weights.gain)), holds=False, reach=_reach(net, holds))
+
+
+def _balanced(net: Net) -> Choice:
+    found = _found(net)
+    if found is not None:
+        return found
+    reach = _reach(net, lambda layers: _found(_at_depth(net, layers)) is not None)
+    shallow = _found(_at_depth(net, reach))
+    assert shallow is not None  # one layer always holds
+    best = steadiest_gain(replace(net, limits=_PATIENT)) or shallow.weights.gain
+    remedy = "what would hold: weak residual branches, --residual --branch-scale 1/L"
+    return replace(shallow, reasons=(_obstacle(net, best), remedy), holds=False, reach=reach)
+
+
+def _found(net: Net) -> Choice | None:
+    """Balanced weights that hold at the depth of the net: the best of those with a reason, else the best compromise."""
+    deep = _at_depth(net, max(net.layers, 2))  # one layer has no trend to go by
+    sound = [
+        (round(deep.scaled(choice.weights.gain).trends[0], _PLACES), choice)
+        for choice in _principled(net)
+        if net.scaled(choice.weights.gain).holds(CUSTOMARY_ROOM)
+    ]
+    if sound:
+        return min(sound, key=lambda pair: pair[0])[1]
+    return _compromise(net) if net.layers > 1 else _forward(net)
+
+
+def _compromise(net: Net) -> Choice | None:
+    gain = steadiest_gain(net)
+    if gain is None or not (forecast := net.scaled(gain)).holds(LAST_ROOM):
+        return None
+    words = (
+        "no gain keeps all of Var(h), Var(dL/dh) and Var(dL/dW) level; with this one none trends by more than "
+        f"{factor_of(forecast.trends[0])} over {net.layers} layers"
+    )
+    return Choice(weights_of(gain, _slope(net)), (words,))
+
+
+def _principled(net: Net) -> Iterator[Choice]:
+    """Weights that have a reason."""
+    point = critical_line(net.activation, 0.0)
+    if point is not None and point.stable:
+        edge = weights_of(point.sigma_w, _slope(net), unit="xavier")
+        words = "this is the edge of chaos: chi_1 = 1 keeps the gradient, and the length map is stable there"
+        yield Choice(edge, (words, *_sampler_words(net.activation, edge, point.q)))
+    gain = _level_gain(net.activation)
+    if gain is not None:
+        yield Choice(weights_of(gain, _slope(net)), (_level_words(net, gain),))
+
+
+def _sampler_words(activation: Activation, weights: Weights, q: float) -> Iterator[str]:
+    """Where the net is linear at its critical point, rotations keep every singular value of its Jacobian at 1."""
+    spread = float(lookup(activation, q if q > 0 else _TINY).slope_kurtosis) - 1
+    if abs(spread) < _LINEAR:
+        name = "orthogonal" if weights.gain == 1 else f"orthogonal:gain={weights.gain:g}"
+        yield f"{name} has the same variance and keeps the Jacobian's singular values together too: better in deep nets"
+
+
+def choose(net: Net, goal: Goal) -> Choice:
+    """The weights that best serve a goal, for a square net."""
+    return {"forward": _forward, "backward": _backward, "balanced": _balanced}[goal](net)
+
+
+def _slope(net: Net) -> float:
+    """Of a leaky ReLU on the negative side."""
+    return net.activation.params.get("slope", 0.0)
+
+
+def _at_depth(net: Net, layers: int) -> Net:
+    """A net of as many layers."""
+    return replace(net, sizes=net.sizes[:1] * (layers + 1))
+
+
+def _reach(net: Net, holds: Callable[[int], bool]) -> int:
+    """The largest number of layers below the net's that holds, taken to be all up to some; 0 for none."""
+    low, high = 0, net.layers
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def _obstacle(net: Net, gain: float) -> str:
+    """Why that gain does not hold at the depth of the net."""
+    forecast = replace(net, limits=_PATIENT).scaled(gain)
+    steepest = float(forecast.steepest[0])
+    growth = (net.layers - 1) * math.log10(steepest) if steepest > 0 else -math.inf
+    if growth >= math.log10(net.limits.unstable):
+        return (
+            f"the length map is steeper than 1 (d log q_l / d log q_(l-1) reaches {fixed(steepest, 3)}): over "
+            f"{net.layers} layers a deviation in scale grows {factor_of(growth)}, so no constant gain holds it"
+        )
+    if not forecast.trends[0] < LAST_ROOM * net.limits.trend_decades:
+        profiles = {"Var(h)": forecast.output, "Var(dL/dh)": forecast.gradient, "Var(dL/dW)": forecast.weight_gradient}
+        changes = [f"{name} changes {_change(profile[0])}" for name, profile in profiles.items()]
+        return f"with gain {gain:.4g}, {', '.join(changes)} from layer 1 to {net.layers}"
+    return f"gain {gain:.4g} keeps the variances, but saturates {percent(forecast.saturated())}% of the units"
+
+
+def _change(profile: Array) -> str:
+    """From the first layer to the last of log10 variances."""
+    decades = float(profile[-1] - profile[0])
+    if not math.isfinite(decades):
+        return "beyond the float range"
+    return factor_of(decades)
+
+
+def _level_gain(activation: Activation) -> float | None:
+    """The gain `g` with `E[phi^2] = 1` at `q = g^2`, where inputs of mean square 1 start; None if phi is too small."""
+
+    def excess(gains: Array) -> Array:
+        return np.asarray(np.log(lookup(activation, gains**2).square))
+
+    return _root(excess, gain_row(activation).forward)
+
+
+def _gradient_gain(net: Net) -> float:
+    """The gain under which Var(dL/dh) is the same at layer 1 as at the last."""
+    start = gain_row(net.activation).backward
+    patient = replace(net, limits=_PATIENT)
+    if net.layers == 1:
+        return start
+    return _root(lambda gains: patient.scaled(gains).gradient[:, 0], start) or start
+
+
+def _root(f: Callable[[Array], Array], start: float) -> float | None:
+    """The root nearest to `start` in log x, by cutting the interval that holds it into ever smaller parts."""
+    x = start * np.exp(np.linspace(-_REACH, _REACH, _POINTS))
+    for _ in range(_REFINEMENTS):
+        signs = np.sign(f(x))
+        changes = np.flatnonzero(signs[:-1] * signs[1:] <= 0)
+        if not len(changes):
+            return None
+        at = min(changes, key=lambda i: abs(math.log(x[i] * x[i + 1] / start**2)))
+        x = np.geomspace(x[at], x[at + 1], _POINTS)
+    return float(x[_POINTS // 2])

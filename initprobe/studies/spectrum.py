@@ -1,0 +1,265 @@
+"""`spectrum.measure`: the singular values of a network's Jacobians, layer by layer and end to end, beside theory.
+
+A network whose end-to-end Jacobian has all its singular values near 1 passes every direction on as it is: dynamical
+isometry (Saxe et al. 2014, arXiv:1312.6120; Pennington et al. 2017, arXiv:1711.04735).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.blocks.skips import Wiring
+from initprobe.config.probe_config import ProbeConfig
+from initprobe.engine.jacobian import Product, SingularValues
+from initprobe.engine.mlp import Parameters
+from initprobe.engine.streams import Streams
+from initprobe.engine.threads import Workers, available_threads, checked_threads, workers
+from initprobe.errors import ConfigError
+from initprobe.formatting import short
+from initprobe.meanfield.input_moments import InputMoments
+from initprobe.meanfield.jacobian_spectrum import SpectrumMoments, layer_moments, product_moments
+from initprobe.meanfield.propagate import propagate
+from initprobe.prediction.rules import no_theory, rules_of
+from initprobe.probe.describe import describe
+from initprobe.probe.experiment import Experiment, input_rows
+from initprobe.probe.networks import network_of, parameters
+from initprobe.results.base import Status
+from initprobe.results.spectrum import Spectrum, SpectrumStats, SpectrumTheory
+from initprobe.studies.spectrum_statistics import by_draw, finite_or_none, layer_stats, verdict_words
+
+Progress = Callable[[int, int], None]
+
+DEFAULT_SAMPLES = 2
+# Floating-point operations for one layer's and one product's singular values, in units of width^3, and what a core does
+# of them in a second: measured between widths 200 and 1000, single-threaded.
+_CUBES, _FLOPS_PER_S = 12.0, 1.5e10
+
+
+def check_samples(samples: int) -> None:
+    """Refuse a number of inputs that is none.
+
+    Raises:
+        ConfigError: fewer than one.
+    """
+    if samples < 1:
+        raise ConfigError(f"samples must be at least 1, not {samples}")
+
+
+def seconds_needed(experiment: Experiment, samples: int, threads: int | None = None) -> float:
+    """A guess at how long `measure` takes on a common processor."""
+    cubes = sum(max(a, b) * min(a, b) ** 2 for a, b in experiment.fans)
+    at_once = min(threads or available_threads(), samples)
+    return _CUBES * cubes * samples * experiment.config.draws / (_FLOPS_PER_S * at_once)
+
+
+def depths(layers: int) -> tuple[int, ...]:
+    """Where the product so far is looked at: 1, 2, 4, ... and the last layer."""
+    doubled = itertools.takewhile(lambda depth: depth < layers, (2**k for k in itertools.count()))
+    return (*doubled, layers)
+
+
+def measure(
+    experiment: Experiment,
+    samples: int = DEFAULT_SAMPLES,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Spectrum:
+    """Singular values at the first `samples` inputs of every draw's network, which is the one that `run` measures.
+
+    Args:
+        experiment: from `probe.prepare`, with a batch of at least `samples`.
+        samples: inputs at which Jacobians are taken.
+        threads: threads to use; None means every processor available. The numbers do not depend on it.
+        progress: called with (layers done, layers in all).
+
+    Raises:
+        ConfigError: `samples` or `threads` is below 1.
+    """
+    check_samples(samples)
+    if experiment.config.norm == "batch":
+        raise ConfigError("norm: batch norm mixes the samples, so none has a Jacobian of its own; use layer or none")
+    if experiment.config.block > 1:
+        raise ConfigError("block: Jacobians are taken layer by layer, and a skip over several has none; use block 1")
+    threads = checked_threads(threads)
+    config, total = experiment.config, experiment.config.draws * len(experiment.fans)
+    found = _Found(experiment)
+    with workers(threads) as pool:
+        for draw in range(config.draws):
+            for layer in _measure_network(experiment, Streams(config.seed, draw), samples, found, pool):
+                if progress is not None:
+                    progress(draw * len(experiment.fans) + layer, total)
+        return _result(experiment, samples, found)
+
+
+class _Found:
+    """Singular values as they come in: by layer, and of the products up to some."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        count = len(experiment.fans)
+        self.layers: dict[int, list[SingularValues]] = {layer: [] for layer in range(1, count + 1)}
+        self.products: dict[int, list[SingularValues]] = {layer: [] for layer in depths(count)}
+        self.statuses: dict[int, Status] = {}
+        self.mean_squares: list[Array] = []
+        self.means: list[Array] = []
+
+    def inputs(self) -> InputMoments:
+        """What theory needs of the inputs; nothing here depends on pairs of them."""
+        return InputMoments(np.concatenate(self.mean_squares), np.concatenate(self.means))
+
+    def lose(self, layer: int, status: Status) -> None:
+        """Nothing from this layer on can be measured in one of the networks."""
+        for later in self.layers:
+            if later >= layer:
+                self.statuses.setdefault(later, status)
+
+
+def _layers(experiment: Experiment, streams: Streams, pool: Workers) -> Iterator[tuple[Parameters, Wiring]]:
+    """The layers of one network, one at a time where the data does not decide them."""
+    numbers = range(1, len(experiment.fans) + 1)
+    drawn = (parameters(experiment, streams, number, pool) for number in numbers)
+    network = network_of(experiment, streams, pool) if experiment.config.initializer.fit else drawn
+    return zip(network, experiment.wirings, strict=True)
+
+
+def _measure_network(
+    experiment: Experiment, streams: Streams, samples: int, found: _Found, pool: Workers
+) -> Iterator[int]:
+    """Go through the layers of one network, and give the number of each when it is done."""
+    activation = experiment.config.activation
+    h = input_rows(experiment, streams, 0, samples, pool)
+    wide = h.astype(float)
+    found.mean_squares.append(np.mean(wide * wide, axis=1))
+    found.means.append(np.mean(wide, axis=1))
+    products = [Product.identity(experiment.sizes[0])] * samples
+    for layer, (own, wiring) in enumerate(_layers(experiment, streams, pool), start=1):
+        with np.errstate(all="ignore"):
+            z = np.matmul(h, own.weight) + (0 if own.bias is None else own.bias)
+            inverse = None if wiring.norm is None else wiring.norm.forward(z)
+            value = activation.value(z)
+            slopes = activation.slope(z, value)
+            below, h = h, value if wiring.skip is None else h + z.dtype.type(wiring.skip) * value
+        status = _status(own, below, z, slopes)
+        if status != "ok":
+            found.lose(layer, status)
+            return
+        jacobians = [
+            _jacobian(own.weight, wiring, z[row], slopes[row], None if inverse is None else inverse[row])
+            for row in range(samples)
+        ]
+        products = _add_layer(jacobians, products, layer, found, pool)
+        yield layer
+
+
+def _status(own: Parameters, below: Array, z: Array, slopes: Array) -> Status:
+    """Whether slopes taken at these pre-activations mean anything."""
+    if not (np.isfinite(z).all() and np.isfinite(slopes).all() and np.isfinite(own.weight).all()):
+        return "overflow"
+    cause = below.any(axis=1) & own.weight.any()
+    return "underflow" if np.any(cause & (np.abs(z).max(axis=1) < np.finfo(z.dtype).tiny)) else "ok"
+
+
+def _jacobian(weight: Array, wiring: Wiring, z: Array, slope: Array, inverse: Array | None) -> tuple[Array, Array]:
+    """`dh_l/dh_{l-1}` of one sample as a matrix `(fan_in, fan_out)` and what its columns are multiplied by."""
+    if wiring.norm is not None and inverse is not None:
+        # Symmetric, so that what takes gradients back takes rows of weights forward.
+        weight = weight.astype(float)
+        wiring.norm.backward(weight, np.broadcast_to(z, weight.shape), inverse)
+    if wiring.skip is None:
+        return weight, slope
+    return np.eye(len(weight)) + wiring.skip * weight.astype(float) * slope, np.ones(len(slope))
+
+
+def _add_layer(
+    jacobians: Sequence[tuple[Array, Array]], products: Sequence[Product], layer: int, found: _Found, pool: Workers
+) -> list[Product]:
+    """Record the Jacobians of one layer at every sample, and give the products with it."""
+
+    def work(row: slice) -> tuple[Product, SingularValues, SingularValues | None]:
+        weight, slope = jacobians[row.start]
+        product = products[row.start].times(weight, slope)
+        own = product if layer == 1 else Product.identity(len(weight)).times(weight, slope)
+        return product, own.singular_values(), product.singular_values() if layer in found.products else None
+
+    parts = pool.map(work, [slice(row, row + 1) for row in range(len(jacobians))])
+    for _, own, whole in parts:
+        found.layers[layer].append(own)
+        if whole is not None:
+            found.products[layer].append(whole)
+    return [product for product, _, _ in parts]
+
+
+def _result(experiment: Experiment, samples: int, found: _Found) -> Spectrum:
+    config = experiment.config
+    note = _no_theory(config, experiment.sizes)
+    alone, together = ({}, {}) if note else _predictions(experiment, found.inputs())
+    sizes = experiment.sizes
+    layers = tuple(
+        layer_stats(
+            layer, sizes[layer - 1 : layer + 1], by_draw(values, samples), found.statuses.get(layer, "ok"), alone
+        )
+        for layer, values in found.layers.items()
+    )
+    end_to_end = tuple(
+        layer_stats(
+            layer, (sizes[0], sizes[layer]), by_draw(values, samples), found.statuses.get(layer, "ok"), together
+        )
+        for layer, values in found.products.items()
+    )
+    isometric, verdict = verdict_words(end_to_end, min(found.statuses, default=0))
+    return Spectrum(
+        config=config.model_dump(mode="json"),
+        description=describe(config, sizes, samples),
+        samples=samples,
+        theory_note=note,
+        width_note=_width_note(end_to_end),
+        isometric=isometric,
+        verdict=verdict,
+        layers=layers,
+        end_to_end=end_to_end,
+    )
+
+
+def _no_theory(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
+    """Why there is no prediction for these weights, in words; None where there is one."""
+    if not config.is_plain:
+        return "no prediction: free probability is worked out here for nets without norm and skips"
+    gaussian = config.initializer.distribution.gaussian_limit
+    if gaussian and any(rule.weight_mean for rule in rules_of(config, sizes)):
+        return "no prediction: weights with a mean add a singular value that stands apart from all others"
+    return no_theory(config, sizes)
+
+
+def _predictions(
+    experiment: Experiment, inputs: InputMoments
+) -> tuple[dict[int, SpectrumTheory], dict[int, SpectrumTheory]]:
+    """Of every layer alone, and of the products up to each."""
+    rules = rules_of(experiment.config, experiment.sizes)
+    with np.errstate(all="ignore"):
+        states = propagate(experiment.config.activation, rules, inputs)
+        alone = [_theory(layer_moments(*pair)) for pair in zip(rules, states, strict=True)]
+        together = map(_theory, product_moments(rules, states))
+    return dict(enumerate(alone, start=1)), dict(enumerate(together, start=1))
+
+
+def _theory(moments: SpectrumMoments) -> SpectrumTheory:
+    value, log10 = finite_or_none(moments.mean_log10)
+    return SpectrumTheory(
+        mean_square=value, mean_square_log10=log10, spread=moments.spread if math.isfinite(moments.spread) else None
+    )
+
+
+def _width_note(end_to_end: Sequence[SpectrumStats]) -> str | None:
+    """From where on theory predicts what so few values cannot have: `Var(x)/mean(x)^2 <= count - 1` for any x >= 0."""
+    for stats in end_to_end:
+        if stats.theory and stats.theory.spread is not None and stats.theory.spread > stats.count - 1:
+            return (
+                f"theory cannot hold from layer {stats.layer} on: its spread there, {short(stats.theory.spread)}, is "
+                f"more than {stats.count} singular values can have"
+            )
+    return None

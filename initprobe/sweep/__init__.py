@@ -1,1 +1,0 @@
-"""Many experiments from one file: planned, run in parallel, kept in one database, judged."""

@@ -1,0 +1,326 @@
+"""What a sweep's file may say: one pydantic model, from which its JSON Schema comes too.
+
+The values of fields are read by `fields`, which knows each one's type; here is what stands around them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    GetJsonSchemaHandler,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+
+from initprobe.config.consistency import fault_text
+from initprobe.errors import ConfigError, UnknownNameError
+from initprobe.registry import suggestion
+from initprobe.results.base import TENSORS
+from initprobe.results.named_numbers import HEALTHY, LAYER_NUMBERS, RATES, VERDICT, check_name
+from initprobe.sweeps.checks import Bound, Bounds
+from initprobe.sweeps.document import Document
+from initprobe.sweeps.fields import Fields, FieldsSchema, field_name, number
+
+MAX_RUNS = 100_000
+MAX_EXCLUDES = 1000
+_SIGNIFICANT = 12
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+
+
+class Part(BaseModel):
+    """A mapping in the file, with these keys and no others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Number = Annotated[int | float, BeforeValidator(number, json_schema_input_type=float | str)]
+
+
+class Range(Part):
+    """Values from one end to the other, both included."""
+
+    from_: Number = Field(alias="from", description="The first value.")
+    to: Number = Field(description="The last value.")
+    num: int | None = Field(None, ge=2, le=MAX_RUNS, strict=True, description="How many values; this or step.")
+    step: Number | None = Field(None, description="From one value to the next; the last may fall short of `to`.")
+    scale: Literal["linear", "log"] = Field("linear", description="Equal differences, or equal ratios.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.num is None) == (self.step is None):
+            raise ConfigError("a range takes num or step, as in {from: 0.5, to: 3, num: 20}")
+        if self.scale == "log" and not (self.from_ > 0 and self.to > 0 and self.num):
+            raise ConfigError("a range of scale log takes num, and from and to above 0")
+        if self.step is not None and not (self.step and (self.to - self.from_) / self.step >= 0):
+            raise ConfigError(f"step {self.step:g} does not lead from {self.from_:g} to {self.to:g}")
+        return self
+
+    def __len__(self) -> int:
+        if self.num is not None or not self.step:
+            return self.num or 0
+        steps = (self.to - self.from_) / self.step
+        # A ratio such as 0.3 / 0.1 falls short of a whole number by rounding.
+        return math.floor(min(steps * (1 + 1e-9), 2.0**62)) + 1
+
+    def values(self) -> Iterator[int | float]:
+        """The values in order; whole where both ends and the value are.
+
+        Rounded to twelve digits, so that 0.3 is 0.3 and no machine's logarithm makes other values than another's.
+        """
+        whole = isinstance(self.from_, int) and isinstance(self.to, int)
+        for index in range(len(self)):
+            value = float(f"{self._at(index):.{_SIGNIFICANT}g}")
+            yield int(value) if whole and value.is_integer() else value
+
+    def _at(self, index: int) -> float:
+        if self.step is not None:
+            return self.from_ + index * self.step
+        share = index / (len(self) - 1)
+        if self.scale == "log":
+            return math.exp(math.log(self.from_) * (1 - share) + math.log(self.to) * share)
+        return self.from_ * (1 - share) + self.to * share
+
+
+def _list_or_range(value: object) -> str | None:
+    return "range" if isinstance(value, dict) else "list" if isinstance(value, list) else None
+
+
+Axis = Annotated[
+    Annotated[tuple[Any, ...], Field(min_length=1), Tag("list")] | Annotated[Range, Tag("range")],
+    Discriminator(
+        _list_or_range,
+        custom_error_type="axis",
+        custom_error_message="an axis is a list of values, or a range {from: 0.5, to: 3, num: 20}",
+    ),
+]
+
+
+class AxesSchema(FieldsSchema):
+    """The same for axes: a list of the field's values, or a range."""
+
+    def value(self, schema: JsonSchemaValue, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A list of what the field takes, or a range."""
+        one = super().value(schema, handler)
+        values = {"type": "array", "minItems": 1, "items": {k: v for k, v in one.items() if k != "default"}}
+        about = {"description": one["description"]} if "description" in one else {}
+        return about | {"anyOf": [values, handler(Range.__pydantic_core_schema__)]}
+
+
+Axes = Annotated[dict[Annotated[str, AfterValidator(field_name)], Axis], AxesSchema(), Field(min_length=1)]
+
+
+def _slug(name: str) -> str:
+    """A name that is safe as a directory's."""
+    if len(name) > 64 or not _NAME.fullmatch(name):
+        raise ConfigError(f"name {name[:64]!r}: a name holds letters, digits, -, _ and single dots, up to 64 of them")
+    return name
+
+
+class Summary(Part):
+    """One picture a run: outputs, gradients and their variance over the depth."""
+
+    kind: Literal["summary"]
+
+
+class Depth(Part):
+    """A profile over the layers, one line a run."""
+
+    kind: Literal["depth"]
+    value: str = Field("output.variance", description="A number of a layer, as in output.variance.")
+
+
+class Heatmap(Part):
+    """Colour over two numeric axes."""
+
+    kind: Literal["heatmap"]
+    x: str | None = Field(None, description="The axis across; the first numeric one if not given.")
+    y: str | None = Field(None, description="The axis upwards; the next numeric one if not given.")
+    value: str = Field(
+        "output.variance", description="verdict, a number of a layer, or TENSOR.variance_per_layer for the whole net."
+    )
+    layer: Literal["first", "last"] | Annotated[int, Field(ge=1, strict=True)] = Field(
+        "last", description="The layer that the value is taken from: first, last or a number from 1 on."
+    )
+
+
+class Histograms(Part):
+    """Small multiples of histograms, one for each value of an axis."""
+
+    kind: Literal["histograms"]
+    over: str | None = Field(None, description="The axis; the first that is not numeric if not given.")
+    tensor: str = Field("output", description=f"One of {', '.join(TENSORS)}.")
+
+
+KINDS: Mapping[str, type[Part]] = {
+    "summary": Summary,
+    "depth": Depth,
+    "heatmap": Heatmap,
+    "histograms": Histograms,
+}
+_VALUES = {
+    ("depth", "value"): LAYER_NUMBERS,
+    ("heatmap", "value"): (VERDICT, HEALTHY, *RATES, *LAYER_NUMBERS),
+    ("histograms", "tensor"): TENSORS,
+}
+
+
+def _figure(value: object) -> object:
+    """A mapping with a `kind`, from that or from the kind alone."""
+    whole = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(whole, dict) or not isinstance(whole.get("kind"), str):
+        raise ConfigError(f"a figure is {', '.join(KINDS)}, or a mapping with a kind")
+    kind = whole["kind"]
+    if kind not in KINDS:
+        hint = suggestion(kind, list(KINDS)) or f" There are {', '.join(KINDS)}."
+        raise UnknownNameError(f"unknown figure {kind!r}.{hint}")
+    for key in whole.keys() & {key for of, key in _VALUES if of == kind}:
+        _known(str(whole[key]), _VALUES[kind, key])
+    return whole
+
+
+def _known(name: str, names: tuple[str, ...]) -> None:
+    if name not in names:
+        raise UnknownNameError(f"unknown value {name!r}.{suggestion(name, names)}")
+
+
+Figure = Summary | Depth | Heatmap | Histograms
+FigureOrName = Annotated[
+    Annotated[Figure, Field(discriminator="kind")],
+    BeforeValidator(_figure, json_schema_input_type=Literal["summary", "depth", "heatmap", "histograms"] | Figure),
+]
+Format = Literal["csv", "json", "markdown"]
+Seed = Annotated[int, Field(ge=0, strict=True)]
+Seeds = Annotated[
+    Annotated[int, Field(ge=1, le=MAX_RUNS, strict=True), Tag("count")]
+    | Annotated[tuple[Seed, ...], Field(min_length=1), Tag("list")],
+    Discriminator(lambda value: "list" if isinstance(value, list) else "count"),
+]
+
+
+class SweepFile(Part):
+    """A sweep of initprobe: experiments, what to check of them and what to draw."""
+
+    version: Literal[1] = Field(description="The version of this layout: 1.")
+    name: Annotated[str, AfterValidator(_slug)] = Field(
+        description="What the sweep is called; its results go to a directory of this name.",
+        json_schema_extra={"pattern": f"^{_NAME.pattern}$", "maxLength": 64},
+    )
+    defaults: Fields = Field(
+        default_factory=dict, description="What every run has, unless the keys below say otherwise: fields of `run`."
+    )
+    grid: Axes = Field(
+        default_factory=dict,
+        description="Fields with several values each; every combination is a run, the last axis varying fastest.",
+    )
+    zip: Axes = Field(
+        default_factory=dict,
+        description="Fields with equally many values, taken side by side; together they are one more axis.",
+    )
+    exclude: Annotated[tuple[Annotated[Fields, Field(min_length=1)], ...], FailFast()] = Field(
+        (),
+        max_length=MAX_EXCLUDES,
+        description="Combinations to leave out: a run goes that has every value of one of these.",
+    )
+    include: Annotated[tuple[Fields, ...], FailFast()] = Field(
+        (), description="More runs, each on top of the defaults; they are appended and change no other run."
+    )
+    seeds: Seeds | None = Field(
+        None, description="A list of seeds, or how many to count up from the default seed; every run is made with each."
+    )
+    draws: Annotated[int, Field(ge=1, strict=True)] | None = Field(
+        None, description="Independent networks behind each run's averages."
+    )
+    checks: dict[Annotated[str, AfterValidator(check_name)], Bounds] = Field(
+        default_factory=dict,
+        description="Bounds by a result's own names: output.variance: [0.1, 10], output.dead_fraction: {max: 0.2}, "
+        "output.variance_per_layer: [0.8, 1.25], healthy: true, verdict: [dead-units, vanishing-gradient].",
+    )
+    figures: tuple[FigureOrName, ...] | None = Field(
+        None, description="The pictures to draw; chosen by the axes if not given."
+    )
+    export: tuple[Format, ...] = Field((), description="Files of all results: csv, json, markdown.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len({len(axis) for axis in self.zip.values()}) > 1:
+            sizes = ", ".join(f"{name} {len(axis)}" for name, axis in self.zip.items())
+            raise ConfigError(f"zip: the axes need equally many values, but these have: {sizes}")
+        for key in ("export", "seeds"):
+            listed = getattr(self, key)
+            if isinstance(listed, tuple) and len(set(listed)) < len(listed):
+                raise ConfigError(f"{key}: names one of them twice")
+        return self
+
+
+def read_layout(document: Document) -> SweepFile:
+    """The file as a model.
+
+    Raises:
+        ConfigError: what does not belong there, with its place.
+    """
+    if empty := [key for key, value in document.values.items() if value is None and key in SweepFile.model_fields]:
+        raise ConfigError(f"{document.place((empty[0],))}: {_empty(empty[0])}")
+    try:
+        return SweepFile.model_validate(document.values)
+    except ValidationError as error:
+        raise _fault(document, error) from None
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a sweep's file, for editors."""
+    schema = SweepFile.model_json_schema()
+    for key, about in schema["properties"].items():
+        # None is Python's word for a key that is not there, not something to write.
+        named = [kind for kind in about.pop("anyOf", []) if kind != {"type": "null"}]
+        schema["properties"][key] = about | ({"anyOf": named} if named else {})
+        if about.get("default", ...) is None:
+            del schema["properties"][key]["default"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+_SPOKEN = {"a valid dictionary": "a mapping", "a valid tuple": "a list", "a valid integer": "a whole number"}
+
+
+def _fault(document: Document, error: ValidationError) -> ConfigError:
+    fault = error.errors()[0]
+    loc, cause = fault["loc"], fault.get("ctx", {}).get("error")
+    way = document.way(loc)
+    if not loc and isinstance(cause, ConfigError):  # about a whole section, which it names first
+        way = document.way((str(cause).partition(":")[0],))
+    field = ".".join(map(str, way or loc))
+    if fault["type"] == "too_short":
+        text = _empty(field)
+    elif isinstance(cause, UnknownNameError):
+        text = str(cause)
+    elif fault["type"] == "extra_forbidden":
+        text = f"unknown key {loc[-1]!r}.{suggestion(str(loc[-1]), _keys_at(loc))}"
+    else:
+        text = fault_text(fault, ".".join(map(str, (*way, loc[-1]))) if fault["type"] == "missing" else field, ())
+    for stiff, spoken in _SPOKEN.items():
+        text = text.replace(stiff, spoken)
+    return ConfigError(f"{document.place(way)}: {text}")
+
+
+def _empty(field: str) -> str:
+    return f"{field} is empty; give it a value, or drop the key"
+
+
+def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys of the part that holds the last of `loc`."""
+    if len(loc) == 1:
+        return list(SweepFile.model_fields)
+    part = Bound if loc[0] == "checks" else KINDS.get(str(loc[-2]), Range)
+    return [field.alias or name for name, field in part.model_fields.items()]

@@ -1,0 +1,52 @@
+"""The tallies of a tensor taken on the device where it is: only counts and sums come back from there."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from initprobe.engine.buckets import Tally
+from initprobe.engine.moments import Moments
+from initprobe.engine.sketch import Sketch
+
+_TOGETHER = 1 << 24  # entries that are widened at a time
+_SIGNED = {torch.float32: torch.int32, torch.float64: torch.int64}
+
+
+def entries(tensor: Any) -> Any:
+    """The entries in one row, as float32 or float64."""
+    plain = tensor if tensor.dtype in _SIGNED else tensor.float()
+    return plain.contiguous().reshape(-1)
+
+
+def counts(rows: Any, sketch: Sketch) -> Any:
+    """Occurrences of each bucket of the sketch's grid, an array of `(grid.size,)`."""
+    grid = sketch.grid
+    keys = (rows.view(_SIGNED[rows.dtype]) >> grid.shift).long() & (grid.size - 1)
+    return torch.bincount(keys, minlength=grid.size).cpu().numpy()
+
+
+def tally(rows: Any, sketch: Sketch) -> Tally:
+    """The partial statistics of all entries; moments in float64."""
+    low, high = (float(one) for one in torch.stack(torch.aminmax(rows)))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return Tally(Moments(), 0, 0, 0, int(torch.isinf(rows).sum()), int(torch.isnan(rows).sum()), None)
+    mean = float(rows.mean(dtype=torch.float64))
+    squares = sum(float(torch.sum((part.double() - mean) ** 2)) for part in rows.split(_TOGETHER))
+    seen = counts(rows - (sketch.centre or 0.0) if sketch.centre else rows, sketch)
+    return Tally(Moments(rows.numel(), mean, squares), low, high, int((rows == 0).sum()), 0, 0, seen)
+
+
+def mean_cosine(rows: Any) -> float | None:
+    """Mean cosine over all pairs of different rows that have a direction."""
+    wide = rows.double()
+    norms = wide.norm(dim=1)
+    kept = norms > 0
+    count = int(kept.sum())
+    if count < 2:
+        return None
+    total = (wide[kept] / norms[kept, None]).sum(0)
+    squared = float(total @ total)
+    return min(max((squared - count) / (count * (count - 1.0)), -1.0), 1.0) if math.isfinite(squared) else None

@@ -1,0 +1,169 @@
+"""Lines of PyTorch that may heal a model: each is tried before it is shown."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from initprobe.activations.record import Activation
+from initprobe.meanfield.gain import gain_row
+from initprobe.torch.module_kinds import path
+
+if TYPE_CHECKING:
+    from initprobe.torch.structure import Layer
+    from initprobe.torch.verdict.case import Case, Cure
+
+
+# Xavier is at the edge of chaos for those whose slope is 1 at 0; LeCun is what self-normalizing nets are made for.
+_UNIT_GAIN = ("tanh", "softsign", "selu", "linear")
+_CALLS: Mapping[str, str] = {
+    "relu": 'kaiming_normal_({}, nonlinearity="relu")',
+    "selu": 'kaiming_normal_({}, nonlinearity="linear")',
+    "linear": 'kaiming_normal_({}, nonlinearity="linear")',
+}
+
+
+def _cure(line: str, touches: Iterable[str]) -> Cure:
+    from initprobe.torch.verdict.case import Cure
+
+    return Cure(line, tuple(dict.fromkeys(touches)))
+
+
+def gain_of(layer: Layer) -> float:
+    """The factor on `1 / sqrt(fan_in)` that keeps the mean square across this layer's activation."""
+    act = layer.activation
+    if act is None or layer.is_readout:
+        return 1.0
+    if act.activation is None:
+        return math.sqrt(2) if layer.h.sketch.low == 0 else 1.0
+    return 1.0 if act.activation.name in _UNIT_GAIN else _forward(act.activation)
+
+
+def _forward(act: Activation) -> float:
+    return math.sqrt(2) if act.name == "relu" else float(gain_row(act).forward)
+
+
+def for_layers(case: Case, layers: Sequence[Layer], stds: Sequence[float] | None = None) -> tuple[Cure, ...]:
+    """One line that draws the weights of layers anew, each for its own activation, or with the given stds."""
+    if not layers or any(is_spectral(layer) for layer in layers):
+        return ()
+    wanted = stds or [gain_of(layer) / math.sqrt(layer.op.fans[0]) for layer in layers]
+    lines = dict.fromkeys(_group(case, layers, wanted, named=stds is None))
+    touches = [name for layer in layers for name in layer.op.names if name == layer.op.leaf or layer.op.leaf is None]
+    return (_cure("\n".join(lines), touches),)
+
+
+def _group(case: Case, layers: Sequence[Layer], stds: Sequence[float], named: bool) -> Iterable[str]:
+    """A line for each way to write it, over all layers that it serves."""
+    found: dict[str, list[str]] = {}
+    for layer, std in zip(layers, stds, strict=True):
+        template, target = _written(case, layer, std, named)
+        found.setdefault(template, []).append(target)
+    for template, targets in found.items():
+        yield over(template, list(dict.fromkeys(targets)))
+
+
+def over(template: str, targets: Sequence[str]) -> str:
+    """A line for one target, or a loop over several: by a range where only one number differs and runs evenly."""
+    if len(targets) == 1:
+        return template.replace("{}", targets[0])
+    runs = _running(targets)
+    if runs is not None:
+        return f"for i in {runs[0]}: {template.replace('{}', runs[1])}"
+    return f"for m in [{', '.join(targets)}]: {template.replace('{}', 'm')}"
+
+
+def _running(targets: Sequence[str]) -> tuple[str, str] | None:
+    """`range(0, 8, 2)` and `model[i].fc`; no comprehension, which would not see names where a line is executed."""
+    pieces = [re.split(r"\[(\d+)\]", target) for target in targets]
+    first = pieces[0]
+    alike = all(len(piece) == len(first) and piece[::2] == first[::2] for piece in pieces)
+    varied = [k for k in range(1, len(first), 2) if alike and len({piece[k] for piece in pieces}) > 1]
+    if len(targets) < 3 or len(varied) != 1:
+        return None
+    places = [int(piece[varied[0]]) for piece in pieces]
+    step = places[1] - places[0]
+    if step < 1 or places != list(range(places[0], places[-1] + 1, step)):
+        return None
+    parts = [piece if k % 2 == 0 else "[i]" if k == varied[0] else f"[{piece}]" for k, piece in enumerate(first)]
+    by = f", {step}" if step > 1 else ""
+    return f"range({places[0]}, {places[-1] + 1}{by})", "".join(parts)
+
+
+def _written(case: Case, layer: Layer, std: float, named: bool) -> tuple[str, str]:
+    """How the weight of a layer is drawn anew: a template, and the module or tensor that goes into it."""
+    names = sorted(layer.op.names)
+    if layer.op.leaf is not None:
+        holder, _, own = layer.op.leaf.rpartition(".")
+        call = _call(case, layer, std, named)
+        if own.isidentifier() and (holder or own != "weight"):
+            return f"nn.init.{call.replace('{}', '{}.' + own)}", path(holder) if holder else "model"
+        return f"nn.init.{call}", path(layer.op.leaf)
+    inner = next((name for name in names if ".parametrizations." in f".{name}"), None)
+    if inner is not None:
+        holder, _, rest = f".{inner}".partition(".parametrizations.")
+        own = rest.split(".")[0]
+        drawn = f"normal_(torch.empty_like({{}}.{own}), std={std:.4g})"
+        return f"{{}}.{own} = nn.init.{drawn}", path(holder.lstrip("."))
+    scale = next((name for name in names if name.endswith("_g")), None)
+    if scale is not None:
+        holder, _, own = scale.rpartition(".")
+        return f"nn.init.constant_({{}}.{own}, {std * math.sqrt(layer.op.fans[0]):.4g})", path(holder)
+    holder, _, own = max(names, key=lambda name: case.parameters[name].numel()).rpartition(".")
+    return f"nn.init.normal_({{}}.{own}, std={std:.4g})", path(holder) if holder else "model"
+
+
+def _call(case: Case, layer: Layer, std: float, named: bool) -> str:
+    """By its name where torch has one for it and counts the same fans."""
+    act = layer.activation.activation if layer.activation else None
+    name = act.name if act else "relu" if layer.activation and layer.h.sketch.low == 0 else "linear"
+    name = "linear" if layer.is_readout else name
+    weight = case.parameters.get(layer.op.leaf or "")
+    fitting = layer.op.name == "linear" or re.match(r"conv[123]d", layer.op.name)
+    if named and fitting and weight is not None and weight.ndim > 1:
+        fans = nn.init._calculate_fan_in_and_fan_out(weight)
+        if name == "tanh" and fans[0] == fans[1] == layer.op.fans[0]:
+            return "xavier_normal_({})"
+        if fans[0] == layer.op.fans[0] and name in _CALLS:
+            return _CALLS[name]
+        if fans[0] == layer.op.fans[0] and name == "leaky_relu" and act is not None:
+            return f'kaiming_normal_({{}}, a={act.params["slope"]:g}, nonlinearity="leaky_relu")'
+    return f"normal_({{}}, std={std:.4g})"
+
+
+def is_spectral(layer: Layer) -> bool:
+    """Its weight is divided by its largest singular value, whatever it is drawn from."""
+    if layer.op.leaf is not None:
+        return False
+    names = layer.op.names
+    plain = [name for name in names if name.endswith(("parametrizations.weight.original", "weight_orig"))]
+    return bool(plain) and len(names - set(plain)) <= 1
+
+
+def zeros(name: str) -> Cure:
+    """A parameter set to 0."""
+    return _cure(f"nn.init.zeros_({path(name)})", [name])
+
+
+def ones(names: Sequence[str]) -> Cure:
+    """Parameters set to 1."""
+    return _cure(over("nn.init.ones_({})", [path(name) for name in names]), names)
+
+
+def divided(name: str, factor: float) -> Cure:
+    """A parameter divided by a number."""
+    return _cure(f"{path(name)}.data.div_({factor:.4g})", [name])
+
+
+def scaled(names: Sequence[str], factor: float) -> Cure:
+    """Parameters multiplied by a number."""
+    return _cure(over(f"{{}}.data.mul_({factor:.4g})", [path(name) for name in names]), names)
+
+
+def drawn(name: str, std: float) -> Cure:
+    """A parameter drawn anew with a standard deviation."""
+    return _cure(f"nn.init.normal_({path(name)}, std={std:.4g})", [name])

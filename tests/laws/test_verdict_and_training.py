@@ -1,0 +1,57 @@
+"""How often the verdict predicts training: every net of the panel is trained, and the README states the count.
+
+A net trains if plain SGD at the best of four rates takes its loss below 9/10 of chance in 300 steps, on a task that a
+linear net learns in a few dozen: two classes, told apart by a random linear teacher.
+"""
+
+import re
+
+import pytest
+from article_figures import ROOT
+from panel import PANEL
+
+from initprobe.config.probe_config import ProbeConfig
+from initprobe.probe.run import run
+
+RATES = (1.0, 0.1, 0.01, 0.001)
+BELOW_CHANCE = 0.9
+TASK = {"width": 120, "batch": 100, "draws": 1, "classes": 2, "train_steps": 300}
+
+
+def trains(init, act, layers):
+    """Whether some rate takes the loss below `BELOW_CHANCE` times chance."""
+    for rate in RATES:
+        result = run(ProbeConfig(init=init, act=act, layers=layers, learning_rate=rate, **TASK))
+        final = result.training.final_loss
+        if final is not None and final < BELOW_CHANCE * result.loss.chance:
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("init", "act", "layers", "expected"),
+    [
+        ("xavier", "tanh", 10, True),
+        ("he", "relu", 10, True),
+        ("lecun", "selu", 10, True),
+        ("normal:std=0.01", "tanh", 10, False),
+        ("xavier", "sigmoid", 10, False),
+        ("zeros", "relu", 5, False),
+    ],
+)
+def test_the_clear_cases(init, act, layers, expected):
+    assert trains(init, act, layers) is expected
+
+
+@pytest.mark.slow
+def test_the_readme_states_how_often_the_verdict_predicts_training():
+    wrong = {"sound": [], "sick": []}
+    for init, act, layers, truth in PANEL:
+        if trains(init, act, layers) is bool(truth):
+            wrong["sick" if truth else "sound"].append(f"`{init}` + `{act}` x {layers}")
+    right = len(PANEL) - sum(map(len, wrong.values()))
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"{right} of {len(PANEL)} nets ({100 * right / len(PANEL):.0f}%)" in readme, wrong
+    for kind, cases in wrong.items():
+        told = re.search(rf"called {kind}[^:]*: (.*?)(?:\.|;) ", readme)
+        assert (told[1] if told else "none") == (", ".join(cases) or "none"), (kind, cases)

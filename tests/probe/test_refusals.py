@@ -1,0 +1,63 @@
+"""A run that cannot fit is refused at once, with what it needs, of what, and the option that lowers just that."""
+
+import re
+import time
+
+import pytest
+
+from initprobe.config.probe_config import ProbeConfig
+from initprobe.errors import MemoryLimitError
+from initprobe.probe import memory
+from initprobe.probe.experiment import prepare
+from initprobe.probe.memory_parts import parts
+
+ABSURD = {
+    "layers": ({"layers": 100_000}, "lower --layers"),
+    "width": ({"layers": 3, "width": 10**7}, "lower --width"),
+    "width of many layers": ({"layers": 50, "width": 10**6, "batch": 2}, "lower --width or --layers"),
+    "widths": ({"widths": (10, 10**7, 10**6), "batch": 2}, "lower --widths"),
+    "input width": ({"width": 1000, "input_width": 10**7, "batch": 2}, "lower --input-width"),
+    "few samples of many features": ({"layers": 2, "width": 1, "input_width": 10**7, "batch": 19}, "--input-width"),
+    "batch": ({"batch": 10**9}, "--batches 10 measures as many samples"),
+    "batches": ({"batches": 10**6}, "lower --batches"),
+    "batches of many draws": ({"batches": 10**6, "draws": 100}, "lower --batches"),
+    "draws": ({"draws": 10**6}, "lower --draws"),
+    "draws of deep nets": ({"layers": 20_000, "width": 5, "batch": 5, "draws": 10_000}, "lower --draws"),
+    "depth of some draws": ({"layers": 50_000, "width": 5, "batch": 5, "draws": 100}, "lower --layers"),
+}
+
+
+@pytest.mark.parametrize("case", ABSURD)
+def test_absurd_shapes_are_refused_at_once(case, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 4 * 10**9)
+    fields, fix = ABSURD[case]
+    started = time.process_time()
+    with pytest.raises(MemoryLimitError) as refusal:
+        prepare(ProbeConfig(init="xavier", act="tanh", **fields))
+    assert time.process_time() - started < 1
+    assert str(refusal.value).endswith(fix)
+    assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "fields", [{"layers": 5000, "width": 10, "batch": 10}, {"width": 3000}, {"batch": 30_000}, {"draws": 10**5}]
+)
+def test_the_parts_add_up_and_the_largest_is_to_be_lowered(fields, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10**8)
+    with pytest.raises(MemoryLimitError) as refusal:
+        prepare(ProbeConfig(init="xavier", act="tanh", **fields))
+    words = re.search(r"(?:needs|alone need) (.*?)(?: \((.*)\))?, and 0.1 GB is free", str(refusal.value))
+    if words[2]:
+        sizes = [float(size) for size in re.findall(r"([\d.e-]+) GB", words[2].replace(" MB", "e-3 GB"))]
+        # Each is rounded to a tenth, and what is below half a percent is not said.
+        assert sum(sizes) == pytest.approx(float(words[1].split()[0]), abs=0.05 * (len(sizes) + 1) + 0.02 * sum(sizes))
+        assert sizes[0] == max(sizes)
+
+
+def test_more_draws_and_threads_take_more():
+    config = ProbeConfig(init="xavier", act="tanh")
+    sizes = (500,) * 11
+    one, many = (parts(config.model_copy(update={"draws": draws}), sizes, 1000) for draws in (1, 10**6))
+    assert many.draws == 10**6 * one.draws
+    assert many.weights == one.weights
+    assert parts(config, sizes, 1000, threads=4).total > parts(config, sizes, 1000, threads=1).total

@@ -1,0 +1,106 @@
+"""The fix of a run keeps every option that was given, the weights apart, and is healthy when it is run."""
+
+import shlex
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from initprobe.cli.commands.run import command
+from initprobe.cli.options import config_from
+from initprobe.config.probe_config import ProbeConfig
+from initprobe.initializers.catalogue import INITIALIZERS
+from initprobe.probe.experiment import prepare
+from initprobe.probe.networks import first_network
+from initprobe.probe.run import run
+
+SMALL = {"width": 80, "batch": 100, "draws": 2}
+
+
+def fix_of(fields):
+    settings = {name: value for name, value in SMALL.items() if name != "width" or "widths" not in fields}
+    result = run(ProbeConfig(**settings | fields))
+    assert not result.healthy
+    (line,) = {finding.fix for finding in result.diagnosis if finding.severity != "info"}
+    words = shlex.split(line)
+    assert words[:2] == ["initprobe", "run"]
+    return config_from(command.make_context("run", words[2:]).params)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"init": "he", "act": "relu", "layers": 20, "residual": True},
+        {"init": "he", "act": "relu", "layers": 40, "residual": True, "block": 2},
+        {"init": "xavier", "act": "softplus", "layers": 20, "residual": True, "loss": "mse", "classes": 3},
+        {"init": "he", "act": "gelu", "layers": 30, "residual": True, "bias_init": "normal:std=0.1"},
+        {"init": "he", "act": "elu", "layers": 24, "residual": True, "input": "gaussian:correlation=0.5"},
+        {"init": "he", "act": "relu", "layers": 40, "norm": "batch"},
+        {"init": "xavier", "act": "tanh", "layers": 60, "norm": "layer", "dtype": "float64"},
+        {"init": "he", "act": "relu", "widths": (80,) * 12 + (40,) * 12, "residual": True},
+        {"init": "normal:std=1", "act": "relu", "widths": (80, 60, 50, 40, 30, 20), "seed": 5},
+        {"init": "xavier", "act": "relu", "layers": 20, "bias_init": "normal:std=0.05"},
+        {"init": "he", "act": "relu", "layers": 8, "residual": True, "zero_init_last": True},
+        {"init": "he", "act": "relu", "layers": 8, "residual": True, "zero_init_last": True, "norm": "layer"},
+        {"init": "ones", "act": "tanh", "layers": 8, "residual": True, "zero_init_last": True, "block": 2},
+    ],
+    ids=str,
+)
+def test_a_fix_keeps_what_was_given(fields):
+    fixed = fix_of(fields)
+    for name, value in ProbeConfig(**fields).model_dump().items():
+        default = ProbeConfig.model_fields[name].default
+        if name != "init" and value != default:
+            assert fixed.model_dump()[name] == value, name
+    assert run(fixed).healthy
+
+
+def test_a_scale_that_was_given_is_kept_if_other_weights_hold():
+    strong = {"init": "normal:std=0.5", "act": "tanh", "layers": 20, "residual": True, "branch_scale": 0.3}
+    fixed = fix_of(strong | {"act": "linear"})
+    assert (fixed.residual, fixed.branch_scale) == (True, 0.3)
+
+
+def test_weights_that_were_given_stay_where_weaker_branches_are_the_cure():
+    fixed = fix_of({"init": "he:mode=fan_out", "act": "relu", "layers": 20, "residual": True})
+    assert (str(fixed.init), fixed.branch_scale) == ("he:mode=fan_out", "1/sqrt(2L)")
+
+
+def test_fitted_weights_get_a_fix_too():
+    """They take no norm and no skips, so that a candidate with both would be refused."""
+    assert fix_of({"init": "autoencoder:epochs=1", "act": "gelu", "layers": 50, "width": 30}).init != "autoencoder"
+
+
+def test_a_scale_of_zero_is_kept():
+    wild = {"init": "normal:std=1", "act": "tanh", "layers": 6}
+    fixed = fix_of(wild | {"residual": True, "branch_scale": 0, "block": 2})
+    assert (fixed.residual, fixed.branch_scale, fixed.block) == (True, 0, 2)
+    assert run(fixed).healthy
+
+
+def test_weights_from_a_file_are_kept_where_weaker_branches_are_the_cure(tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez(path, **first_network(prepare(ProbeConfig(init="he", act="relu", layers=20, width=80, batch=100))))
+    fixed = fix_of({"weights": path, "act": "relu", "residual": True, "width": None, "draws": 1})
+    assert (fixed.weights, fixed.residual, fixed.branch_scale, fixed.input) == (path, True, "1/sqrt(2L)", path)
+    assert run(fixed).healthy
+
+
+def test_biases_that_have_no_name_to_type_are_not_typed():
+    record = replace(INITIALIZERS["zeros"], name="mine", mean=0.1)
+    assert fix_of({"init": "normal:std=0.01", "act": "tanh", "layers": 12, "bias_init": record}).bias_init is None
+
+
+def test_what_cannot_be_kept_is_dropped_last():
+    """An odd number of layers has no blocks of two, so that branches of one ReLU layer and 0 are given up."""
+    fixed = fix_of({"init": "he", "act": "relu", "layers": 9, "residual": True, "zero_init_last": True})
+    assert not fixed.zero_init_last
+    assert run(fixed).healthy
+
+
+def test_no_skip_is_offered_where_widths_never_agree():
+    """It would be refused: every layer of a net that narrows is narrower than its input."""
+    narrowing = {"widths": tuple(range(90, 30, -1)), "input_width": 95}
+    result = run(ProbeConfig(init="xavier", act="gelu", batch=100, draws=2, **narrowing))
+    assert not result.healthy
+    assert all("--residual" not in (finding.fix or "") for finding in result.diagnosis)

@@ -1,0 +1,143 @@
+"""A terminal: the verdict stays in sight, long tables lose their middle, and every character can be shown."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from initprobe import ProbeConfig, run
+from initprobe.formatting import BLOCKS
+from initprobe.reports.console import console
+from initprobe.reports.elision import shown_layers
+from initprobe.reports.encoding import ASCII_BLOCKS, adapt, showable
+from initprobe.reports.run_table import print_result
+
+LONG = {"layers": 50, "width": 20, "batch": 20, "draws": 2}
+
+
+class Terminal(io.StringIO):
+    """One that draws no colours."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture(scope="module")
+def results():
+    return {
+        "sick": run(ProbeConfig(init="normal:std=0.01", act="tanh", **LONG)),
+        "healthy": run(ProbeConfig(init="orthogonal", act="linear", **LONG)),
+        "short": run(ProbeConfig(init="normal:std=0.01", act="tanh", **LONG | {"layers": 4})),
+    }
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """What is printed to a terminal of that height, or to a pipe."""
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def show(result, height=None, verbose=False):
+        there = io.StringIO() if height is None else Terminal()
+        monkeypatch.setenv("LINES", str(height or 24))
+        print_result(result, console(there, color=False), verbose)
+        return there.getvalue().splitlines()
+
+    return show
+
+
+def numbers(text):
+    """The layers that have a row in the table of layers."""
+    head = next(index for index, line in enumerate(text) if line.startswith("layer "))
+    rows = text[head + 1 : text.index("", head)]
+    return [int(line.split()[0]) for line in rows if not line.lstrip().startswith("...")], rows
+
+
+@pytest.mark.parametrize("case", ["sick", "healthy"])
+def test_a_long_table_loses_its_middle_on_a_terminal_alone(results, lines, case):
+    result = results[case]
+    shown, rows = numbers(lines(result, 24))
+    assert shown[:3] == [1, 2, 3] and shown[-3:] == [48, 49, 50] and len(shown) < 30
+    assert {finding.layer for finding in result.diagnosis} <= set(shown)
+    gaps = [int(row.split()[1]) for row in rows if "layers like these: -v shows all" in row]
+    assert sum(gaps) + len(shown) == 50 and gaps
+    for everything in (lines(result), lines(result, 24, verbose=True), lines(result, 100)):
+        assert numbers(everything)[0] == list(range(1, 51))
+
+
+def test_what_is_left_out_is_like_what_is_shown(results):
+    """No layer at which a dtype gives out is left out."""
+    result = results["sick"]
+    shown = shown_layers(result, 20)
+    for a, b in zip(result.layers, result.layers[1:], strict=False):
+        if b.layer not in shown:
+            assert all(
+                a.tensor(name).status == b.tensor(name).status
+                for name in ("output", "output_gradient", "weight_gradient")
+            )
+
+
+def test_the_verdict_is_repeated_where_it_has_scrolled_away(results, lines):
+    def times(text):
+        return sum("VANISHING OUTPUT" in line for line in text)
+
+    text = lines(results["sick"], 24)
+    assert times(text) == 2 and text[-1].startswith("fix ")
+    assert times(lines(results["sick"])) == 1
+    assert times(lines(results["short"], 60)) == 1
+    assert times(lines(results["short"], 50, verbose=True)) == 2
+    assert lines(results["healthy"], 24)[-1].startswith("SIGNAL SURVIVES")
+
+
+def test_forced_colours_make_no_terminal_of_a_pipe(results, lines, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert numbers(lines(results["sick"]))[0] == list(range(1, 51))
+
+
+def test_blocks_become_a_ramp_of_as_many_characters():
+    assert showable(BLOCKS, "ascii") == ASCII_BLOCKS == showable(BLOCKS, "cp1252")
+    assert showable(BLOCKS, "utf-8") == BLOCKS
+    assert len(set(ASCII_BLOCKS)) == len(BLOCKS)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "cp437", "shift_jis"])
+def test_no_character_becomes_a_question_mark(encoding):
+    text = "± ² ³ µ \N{MULTIPLICATION SIGN} → ← ≤ ≥ ∞ … ─│┌┐└┘ ▁█ é ñ 層 \N{GRINNING FACE} \N{EN DASH} \udc80"
+    plain = showable(text, encoding)
+    assert "?" not in plain
+    assert plain.encode(encoding).decode(encoding) == plain
+
+
+def test_what_is_replaced_leaves_json_and_csv_whole():
+    """Neither a quote nor a comma comes in, and what nothing stands for is escaped as JSON escapes it."""
+    every = "".join(map(chr, [*range(0x80, 0xD800), *range(0xE000, 0x11000), 0x1F600]))
+    plain = showable(every, "ascii")
+    assert not set('",?\n') & set(plain)
+    name = "層 \N{GRINNING FACE}"
+    assert json.loads(f'"{showable(name, "ascii")}"') == name
+
+
+RUN = ("run", "--init", "he", "--act", "relu", "--layers", "3", "--width", "12", "--batch", "20", "--no-figures", "-v")
+
+
+PLAIN = ("PYTHONIOENCODING=ascii", "PYTHONIOENCODING=cp1252", "LANG=C", "LC_ALL=C", "LC_ALL=POSIX")
+
+
+@pytest.mark.parametrize("variable", PLAIN)
+def test_a_run_on_a_plain_terminal(variable):
+    variables = dict([variable.split("=")])
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHONIO"))}
+    done = subprocess.run([sys.executable, "-m", "initprobe", *RUN], env=clean | variables, capture_output=True)
+    assert done.returncode == 0
+    text = done.stdout.decode("ascii")
+    assert "?" not in text and "@" in text
+
+
+def test_streams_that_are_no_files_are_left_alone():
+    stream = io.StringIO()
+    adapt(stream, {"LANG": "C"})
+    stream.write("±")
+    assert stream.getvalue() == "±"

@@ -1,0 +1,310 @@
+"""Weights recommended: they are what the numbers say, hold when measured, and mean the same in every framework."""
+
+import json
+import math
+import shlex
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import initprobe
+from initprobe import ACTIVATIONS, ProbeConfig, run
+from initprobe.cli.commands.run import command
+from initprobe.cli.options import config_from
+from initprobe.config.names import resolve
+from initprobe.config.thresholds import Thresholds
+from initprobe.errors import ConfigError
+from initprobe.initializers.catalogue import INITIALIZERS
+from initprobe.meanfield.input_moments import InputMoments
+from initprobe.meanfield.moments import moments
+from initprobe.remedies.forecast import LAST_ROOM, Net
+from initprobe.spec import parse_spec
+from initprobe.studies.choice import choose
+from initprobe.studies.frameworks import Weights, weights_of
+from initprobe.studies.recommendation import Recommendation, recommend
+
+# No plain weights keep these over 30 layers: saturation, a steep length map, or no compromise.
+HOPELESS = {"sigmoid", "hardsigmoid", "silu", "softplus", "hardswish"}
+# phi below 1 in size: E[phi^2] = 1 has no solution.
+BOUNDED = {"sigmoid", "tanh", "hardtanh", "erf", "sin", "softsign", "hardsigmoid"}
+
+
+def net(act, layers, width=500):
+    config = ProbeConfig(init="lecun", act=act, layers=layers, width=width)
+    return Net.of(config, (width,) * (layers + 1), InputMoments.noise())
+
+
+def chosen(act, layers, goal="balanced"):
+    return choose(net(act, layers), goal)
+
+
+@pytest.mark.parametrize(
+    ("act", "layers", "init"),
+    [
+        ("linear", 30, "xavier"),
+        ("tanh", 5, "xavier"),
+        ("tanh", 100, "xavier"),
+        ("hardtanh", 30, "xavier"),
+        ("sin", 30, "xavier"),
+        ("erf", 30, "lecun:gain=0.88623"),  # sqrt(pi)/2
+        ("relu", 1, "he"),
+        ("relu", 100, "he"),
+        ("relu6", 30, "he"),
+        ("leaky_relu", 30, "he:slope=0.01"),
+        ("leaky_relu:slope=0.2", 30, "he:slope=0.2"),
+        ("selu", 1, "lecun"),
+        ("selu", 10, "lecun"),
+        ("gelu", 5, "lecun:gain=1.468"),
+        ("elu", 10, "lecun:gain=1.278"),
+    ],
+)
+def test_named_weights_where_the_numbers_say_so(act, layers, init):
+    choice = chosen(act, layers)
+    assert (choice.weights.name, choice.holds, choice.reach) == (init, True, None)
+
+
+@pytest.mark.parametrize(("act", "worth"), [("tanh", True), ("linear", True), ("relu", False), ("selu", False)])
+def test_rotations_are_named_where_the_net_is_linear_at_the_edge(act, worth):
+    """A Jacobian's singular values can all be 1 only if the slopes are all alike there: not for ReLU."""
+    assert any("orthogonal" in reason for reason in chosen(act, 20).reasons) is worth
+
+
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_forward_keeps_the_output(act):
+    """To 1% in every layer, or where phi is too small for that, in the later half."""
+    weights = chosen(act, 12, "forward").weights
+    profile = net(act, 12).scaled(weights.gain).output[0]
+    level = profile[6:] if act in BOUNDED else profile
+    assert np.ptp(level) < math.log10(1.01)
+    if act not in BOUNDED:
+        assert moments(ACTIVATIONS[act], weights.gain**2).square == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize("layers", [5, 12])
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_backward_keeps_the_gradient(act, layers):
+    weights = chosen(act, layers, "backward").weights
+    unstable_too = replace(net(act, layers), limits=Thresholds(unstable=1e300))
+    assert abs(unstable_too.scaled(weights.gain).gradient[0, 0]) < math.log10(1.01)
+    assert weights.mode == "fan_out"
+
+
+def test_a_single_layer_is_served_too():
+    assert all(chosen(act, 1).holds for act in ACTIVATIONS)
+
+
+@pytest.mark.parametrize("act", ["gelu", "silu", "mish", "hardswish", "softplus", "sigmoid"])
+def test_where_none_holds_the_reach_is_told(act):
+    choice = chosen(act, 60)
+    assert (choice.holds, "residual" in choice.reasons[-1]) == (False, True)
+    assert chosen(act, choice.reach).weights == choice.weights
+    assert chosen(act, choice.reach).holds
+    assert not chosen(act, choice.reach + 1).holds
+
+
+def test_why_none_holds():
+    assert "length map is steeper than 1" in chosen("gelu", 60).reasons[0]
+    assert "saturates 66" in chosen("sigmoid", 10).reasons[0]
+    assert "Var(dL/dW) changes x" in chosen("softplus", 60).reasons[0]
+    assert "Var(dL/dh) changes beyond the float range" in chosen("sigmoid", 500, "forward").reasons[1]
+
+
+def test_the_compromise_is_no_worse_than_its_neighbours():
+    gain = chosen("softplus", 12).weights.gain
+    trends = net("softplus", 12).scaled(np.array([gain - 0.01, gain, gain + 0.01])).trends
+    assert trends[1] == min(trends)
+
+
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_what_is_to_hold_is_measured_to_hold(act):
+    found = recommend(act, 5, 120)
+    assert found.predicted_to_hold is (act not in {"sigmoid", "hardsigmoid"})
+    assert found.measured_to_hold or not found.predicted_to_hold
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", [12, 30, 60])
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_what_is_to_hold_is_measured_to_hold_at_any_depth(act, layers):
+    found = recommend(act, layers, 150)
+    if layers == 30:
+        assert found.predicted_to_hold is (act not in HOPELESS)
+    assert found.measured_to_hold or not found.predicted_to_hold
+
+
+@pytest.mark.parametrize(("act", "goal"), [("relu", "forward"), ("elu", "forward"), ("tanh", "backward")])
+def test_a_goal_is_kept_as_measured(act, goal):
+    """Within 5 standard deviations of what width allows, and its bias, of the order of depth / width."""
+    found = recommend(act, 10, 200, goal)
+    theory = run(parsed(found.command)).layers
+    if goal == "forward":
+        gap, spread = (
+            math.log(found.measured.output_last / found.predicted.output_first),
+            theory[-1].theory.output_spread,
+        )
+    else:
+        gap, spread = math.log(found.measured.gradient_first), theory[0].theory.output_gradient_spread
+    assert abs(gap) < 5 * spread + 10 / 200 + math.log(1.01)
+
+
+def parsed(line):
+    """The experiment that a command line runs."""
+    words = shlex.split(line)
+    assert words[:2] == ["initprobe", "run"]
+    return config_from(command.make_context("run", words[2:]).params)
+
+
+def test_the_command_measures_the_same_again():
+    found = recommend("selu", 6, 80, seed=7)
+    layers = run(parsed(found.command)).layers
+    assert layers[-1].output.variance == found.measured.output_last
+    assert layers[0].output_gradient.variance == found.measured.gradient_first
+    assert layers[-1].theory.output_variance == found.predicted.output_last
+    assert found.predicted.gradient_factor**5 == pytest.approx(found.predicted.gradient_first)
+
+
+def test_chi_1_is_the_factor_of_the_last_layer():
+    """SELU, LeCun: chi_1 = 1.0716 at its fixed point q = 1."""
+    found = recommend("selu", 10, 200)
+    assert found.predicted.chi_1 == pytest.approx(1.0716, rel=0.01)
+    assert found.measured.chi_1 == pytest.approx(found.predicted.chi_1, rel=0.1)
+    assert found.predicted.length_slope == pytest.approx(0.783, abs=0.01)
+
+
+def test_an_activation_of_ones_own():
+    own = initprobe.Activation(
+        name="half_tanh", value=lambda z: np.tanh(z / 2), slope=lambda z, h: (1 - h * h) / 2, formula="", reference=""
+    )
+    found = recommend(own, 8, 60)
+    assert (found.init, found.command) == ("lecun:gain=2", None)  # tanh's edge of chaos, for half the argument
+
+
+EVERY = [
+    weights_of(1.0, unit="xavier"),
+    weights_of(1.0),
+    weights_of(1.0, mode="fan_out"),
+    weights_of(math.sqrt(2)),
+    weights_of(math.sqrt(2), mode="fan_out"),
+    weights_of(math.sqrt(2 / 1.04), 0.2),
+    weights_of(math.sqrt(2 / 1.04), 0.2, "fan_out"),
+    weights_of(1.46677),
+    weights_of(1.46677, mode="fan_out"),
+]
+FANS = (300, 200)
+
+
+def variance(weights):
+    """Of an entry of a (300, 200) matrix, as the probe samples it."""
+    return resolve(INITIALIZERS, parse_spec(weights.name)).variance(*FANS)
+
+
+@pytest.mark.parametrize("weights", EVERY, ids=lambda weights: weights.name)
+def test_the_formula_is_the_rule(weights):
+    fan_in, fan_out = FANS
+    formula = weights.variance.replace("^", "**").replace(") fan", ") * fan")
+    value = eval(formula, {"fan_in": fan_in, "fan_out": fan_out})
+    assert value == pytest.approx(variance(weights), rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", EVERY, ids=lambda weights: weights.name)
+def test_the_pytorch_line_gives_that_variance(weights, torch):
+    """To 5 standard deviations of the variance of so many normal numbers, sqrt(2 / count)."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(*FANS)
+    eval(weights.pytorch, {"nn": torch.nn, "math": math, "layer": layer})
+    drawn = layer.weight.detach().double()
+    assert drawn.var().item() == pytest.approx(variance(weights), rel=5 * math.sqrt(2 / (FANS[0] * FANS[1])))
+    assert drawn.abs().max() > 3 * drawn.std()  # not truncated
+
+
+def scaled(scale, mode, distribution):
+    """The variance that both document: `scale / n`, n by mode; only these distributions are not truncated."""
+    fan_in, fan_out = FANS
+    assert distribution in ("untruncated_normal", "normal")
+    return scale / {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
+
+
+@pytest.mark.parametrize("weights", EVERY, ids=lambda weights: weights.name)
+def test_the_keras_and_jax_lines_give_that_variance(weights):
+    """keras.io VarianceScaling: "normal" is truncated there; docs.jax.dev variance_scaling: "normal" is not."""
+    keras = SimpleNamespace(initializers=SimpleNamespace(VarianceScaling=scaled))
+    jax = SimpleNamespace(nn=SimpleNamespace(initializers=SimpleNamespace(variance_scaling=scaled)))
+    for line, kind in ((weights.keras, '"untruncated_normal"'), (weights.jax, '"normal"')):
+        assert kind in line
+        assert eval(line, {"keras": keras, "jax": jax}) == pytest.approx(variance(weights), rel=1e-5)
+
+
+def test_a_gain_is_named_only_within_rounding():
+    assert weights_of(1.414).rule == "he"
+    assert weights_of(1.416) == Weights(1.416)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--act tanh --layers 8",
+        "--act gelu --layers 60",
+        "--act sigmoid --layers 4",
+        "--act softplus --layers 20 --goal backward --seed 123456789",
+        "--act leaky_relu:slope=0.123456 --layers 3 --goal backward",
+        "--act tanh --layers 25 --goal forward",
+        "--act relu --layers 1",
+    ],
+)
+def test_the_text_fits_80_columns(initprobe, words):
+    shown = initprobe("recommend", "--width", 40, *words.split())
+    assert shown.code == 0
+    assert max(map(len, shown.out.splitlines())) <= 80
+    for part in (
+        "W ~ N(0, variance",
+        "nn.init.",
+        "keras.initializers",
+        "jax.nn",
+        "Var(dL/dh), layer 1",
+        "initprobe run",
+    ):
+        assert part in shown.out
+    run_line = shown.out[shown.out.index("initprobe run") :].replace("\\\n", "")
+    assert parsed(run_line).layers == int(words.split()[3])
+
+
+def test_json_is_the_recommendation(initprobe):
+    shown = initprobe("recommend", "--act", "relu", "--layers", 3, "--width", 40, "--export-json", "-")
+    found = Recommendation.model_validate(json.loads(shown.out))
+    assert (found.init, found.mode, found.gain**2) == ("he", "fan_in", pytest.approx(2))
+    assert found == recommend("relu", 3, 40)
+    assert "Var(h), layer 3" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--act tahn --layers 3", "Error: --act: unknown activation 'tahn'. Did you mean 'tanh'?"),
+        ("--act tanh --layers 0", "Error: --layers: "),
+        ("--act tanh --layers 3 --width 0", "Error: --width: "),
+        ("--act tanh --layers 3 --seed -1", "Error: --seed: "),
+        ("--act tanh --layers 3 --threads 0", "Error: threads must be at least 1"),
+        ("--act tanh --layers 3 --export-json nowhere/x.json", "nowhere/x.json: there is no directory"),
+        ("--act tanh", "Missing option '--layers'"),
+        ("--act tanh --layers 3 --goal up", "Invalid value for '--goal'"),
+    ],
+)
+def test_what_is_wrong_is_one_line(initprobe, words, complaint):
+    shown = initprobe("recommend", *words.split())
+    assert (shown.code, shown.out) == (2, "")
+    assert complaint in shown.err
+    assert shown.err.count("Error:") == 1
+
+
+def test_errors_from_python():
+    with pytest.raises(ConfigError, match="Did you mean 'tanh'"):
+        recommend("tahn", 3)
+    with pytest.raises(ConfigError, match="layers"):
+        recommend("tanh", 0)
+
+
+def test_a_prediction_that_holds_has_room():
+    choice = chosen("softplus", 12)
+    assert net("softplus", 12).scaled(choice.weights.gain).holds(LAST_ROOM)

@@ -1,0 +1,268 @@
+"""The verdict on models of one's own: silent on what trains, right about what is sick, and every fix heals."""
+
+import copy
+import random
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+from torch_cases import HEALTHY, SICK, Attention, attending, normed_branch, rows  # noqa: E402
+
+from initprobe.engine.threads import Workers, workers  # noqa: E402
+from initprobe.torch import probe  # noqa: E402
+from initprobe.torch.measure import Few, Track  # noqa: E402
+
+
+def grave(result):
+    return [one for one in result.diagnosis if one.severity != "info"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("name", "size"), [(name, size) for name, (_, sizes) in HEALTHY.items() for size in sizes])
+def test_what_trains_is_healthy(name, size, seed):
+    torch.manual_seed(seed)
+    model, x = HEALTHY[name][0](size)
+    result = probe(model, x, threads=1)
+    assert result.healthy and result.coverage.share == 1, result.table()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", SICK)
+def test_what_is_sick_is_named_and_the_fix_heals(name, seed):
+    torch.manual_seed(seed)
+    model, x, loss, rule, module = SICK[name]()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    result = probe(model, x, loss=loss, threads=1)
+    found = next((one for one in result.diagnosis if one.rule == rule and one.severity != "info"), None)
+    assert found is not None, result.table()
+    assert module is None or found.module == module, result.table()
+    assert found.fix, (found.no_fix, result.table())
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    names = {"model": model, "nn": nn, "torch": torch, "x": x}
+    exec(found.fix, names)
+    again = probe(model, names["x"], loss=loss, threads=1)
+    assert not grave(again), again.table()
+
+
+@pytest.mark.parametrize("dies_first", [True, False])
+def test_the_part_that_dies_is_located(dies_first):
+    """Forward and back, whichever half it is."""
+    torch.manual_seed(0)
+    model, x, *_ = SICK["first half dies" if dies_first else "second half dies"]()
+    found = {one.rule: one.layer for one in grave(probe(model, x, threads=1))}
+    start = 1 if dies_first else 9
+    assert abs(found["vanishing-output"] - start) <= 1 and abs(found["vanishing-gradient"] - start) <= 1
+
+
+def test_scaled_attention_is_silent():
+    model, x, *_ = attending(scaled=True)
+    assert probe(model, x, threads=1).healthy
+
+
+@pytest.mark.parametrize(("bias", "keep"), [(0.0, 0.5), (1.0, 0.73), (3.0, 0.95)])
+def test_gates_of_recurrences(bias, keep):
+    """The mean forget gate, and the memory that follows from it."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.head = nn.LSTM(9, 24, batch_first=True), nn.Linear(24, 1)
+            with torch.no_grad():
+                self.rnn.bias_ih_l0.zero_()[24:48] = bias
+                self.rnn.bias_hh_l0.zero_()
+
+        def forward(self, x):
+            return self.head(self.rnn(x)[0][:, -1])
+
+    torch.manual_seed(0)
+    result = probe(Net(), torch.randn(8, 20, 9), threads=1)
+    found = next(one for one in result.diagnosis if one.rule == "short-memory")
+    assert result.healthy and found.severity == "info" and found.module == "rnn"
+    assert float(found.evidence.split("gate ")[1].split(":")[0]) == pytest.approx(keep, abs=0.02)
+    assert "over 19 steps" in found.evidence and result.coverage.share == 1
+
+
+@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrences_are_judged(make):
+    torch.manual_seed(0)
+    result = probe(make(6, 8, num_layers=2, bidirectional=True), torch.randn(5, 4, 6), threads=1)
+    assert result.layers[0].kind == "recurrence" and result.coverage.share == 1
+
+
+@pytest.mark.parametrize("make", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_cells_are_judged(make):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.out = make(6, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            state = None
+            for step in x.unbind(1):
+                state = self.cell(step, state)
+            return self.out(state[0] if isinstance(state, tuple) else state)
+
+    torch.manual_seed(0)
+    result = probe(Net(), torch.randn(5, 4, 6), threads=1)
+    assert result.coverage.share == 1 and [layer.name for layer in result.layers][:2] == ["cell", "cell#2"]
+
+
+def test_every_number_is_that_of_plain_hooks_in_float64():
+    """Functional products, sums and activations too, forward and back."""
+    torch.manual_seed(0)
+    model, x = normed_branch(4, 32)
+    model, x = model.double(), x.double()
+    seen, hooked = {}, copy.deepcopy(model)
+    for name, module in hooked.named_modules():
+        if isinstance(module, nn.Linear | nn.GELU | nn.RMSNorm):
+
+            def after(module, given, output, name=name):
+                seen[name] = output
+                output.retain_grad()
+
+            module.register_forward_hook(after)
+    output = hooked(x)
+    output.backward(torch.ones_like(output))
+    result = probe(model, x, loss=lambda y: y.sum(), threads=1)
+    for module in result.modules:
+        assert module.output.variance == pytest.approx(float(seen[module.name].detach().var(unbiased=False)), rel=1e-6)
+        gradient = seen[module.name].grad
+        assert module.output_gradient.variance == pytest.approx(float(gradient.var(unbiased=False)), rel=1e-6)
+    for layer in result.layers:
+        weight = hooked.get_submodule(layer.name).weight
+        assert layer.weight_gradient.rms == pytest.approx(float(weight.grad.square().mean().sqrt()), rel=1e-6)
+
+
+def test_a_factor_of_zero_is_no_gate():
+    class Gained(nn.Linear):
+        def forward(self, x):
+            return nn.functional.linear(x, self.weight * 0.0, self.bias * 0.0)
+
+    torch.manual_seed(0)
+    result = probe(nn.Sequential(nn.Linear(9, 9), nn.ReLU(), Gained(9, 9), nn.ReLU(), nn.Linear(9, 2)), rows(20, 9))
+    (found,) = grave(result)
+    assert (found.rule, found.module, found.fix) == ("dead-layer", "2", None)
+    assert "constant" in found.cause and found.no_fix == "the factor is in the model's code"
+
+
+def test_spectral_norm_says_why_there_is_no_fix():
+    wrap = nn.utils.parametrizations.spectral_norm
+    torch.manual_seed(0)
+    model = nn.Sequential(*[p for _ in range(9) for p in (wrap(nn.Linear(40, 40, bias=False)), nn.ReLU())])
+    found = grave(probe(model, rows(64, 40), threads=1))
+    assert found and all(one.fix is None and "spectral norm undoes" in one.no_fix for one in found)
+
+
+def test_what_is_not_used_is_no_fault():
+    class Ended(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            h = torch.tanh(self.a(x))
+            self.b(h)
+            return self.c(h)
+
+    result = probe(Ended(), rows(20, 8))
+    (found,) = result.diagnosis
+    assert result.healthy and (found.rule, found.module) == ("no-gradient", "b") and "not used" in found.evidence
+
+
+def test_attention_of_torch_is_seen_inside():
+    torch.manual_seed(0)
+    model = nn.MultiheadAttention(24, 3, batch_first=True)
+    with torch.no_grad():
+        model.in_proj_weight[:48].mul_(6)
+    for weights in (True, False):
+        x = torch.randn(4, 10, 24)
+        result = probe(model, {"query": x, "key": x, "value": x, "need_weights": weights}, threads=1)
+        assert [layer.name for layer in result.layers] == ["in_proj_weight", "out_proj"]
+        assert "attention-logits" in {one.rule for one in grave(result)}, result.table()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_statistics_on_a_device_are_those_of_numpy(dtype):
+    """By the same code, on the processor: zeros, extremes, buckets, and a mean far from 0."""
+    torch.manual_seed(0)
+    for tensor in (torch.randn(40, 300), 100 + torch.randn(40, 300), torch.randn(40, 300).relu()):
+        one, other = Track.like(tensor.to(dtype), 0, True), Track.like(tensor.to(dtype), 0, True)
+        with workers(1) as pool:
+            few = Few(pool)
+            one.add(tensor.to(dtype), few, cosines=True)
+            few.empty()
+        other.sketch.begin_draw()
+        other._add_there(tensor.to(dtype), cosines=True)
+        assert other.sketch.counts.tolist() == one.sketch.counts.tolist()
+        assert other.variance == pytest.approx(one.variance, rel=1e-6) and other.sketch.zeros == one.sketch.zeros
+        assert other.correlations == [pytest.approx(one.correlations[0], abs=1e-6)]
+
+
+def test_without_trials_there_is_no_fix():
+    torch.manual_seed(0)
+    model, x, *_ = SICK["equal rows"]()
+    result = probe(model, x, try_fixes=False)
+    assert grave(result) and all(one.fix is None for one in result.diagnosis)
+
+
+def test_an_interrupt_in_a_trial_leaves_the_model_as_found():
+    torch.manual_seed(0)
+    model, x, *_ = SICK["second half dies"]()
+    passes = []
+
+    def interrupted(module, given, output):
+        passes.append(1)
+        if len(passes) == 2:
+            raise KeyboardInterrupt
+
+    model[0].register_forward_hook(interrupted)
+    before = {name: one.detach().clone() for name, one in model.named_parameters()}
+    random.seed(5)
+    state = random.getstate()
+    with pytest.raises(KeyboardInterrupt):
+        probe(model, x, threads=1)
+    assert len(passes) == 2 and random.getstate() == state
+    assert all(torch.equal(one, before[name]) for name, one in model.named_parameters())
+
+
+def test_a_fix_of_a_tied_weight_names_its_other_place():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.norm, self.head = nn.Embedding(60, 48), nn.LayerNorm(48), nn.Linear(48, 60, bias=False)
+            self.head.weight = self.embed.weight
+
+        def forward(self, ids):
+            return self.head(self.norm(self.embed(ids)))
+
+    torch.manual_seed(0)
+    ids = torch.randint(60, (4, 12))
+    loss = lambda y: nn.functional.cross_entropy(y.flatten(0, 1), ids.roll(1, 1).flatten())  # noqa: E731
+    model = Tied()
+    result = probe(model, ids, loss=loss, threads=1)
+    (found,) = grave(result)
+    assert found.rule == "starting-loss" and "ln 60 = 4.094" in found.evidence and "tied to" in found.evidence
+    exec(found.fix, {"model": model, "nn": nn, "torch": torch})
+    assert probe(model, ids, loss=loss, threads=1).healthy
+
+
+def test_fused_attention_counts_as_attention():
+    class Fused(Attention):
+        def forward(self, x):
+            batch, length, width = x.shape
+            q, k, v = (w(x).view(batch, length, 2, -1).transpose(1, 2) for w in (self.q, self.k, self.v))
+            seen = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
+            return x + self.o(seen.transpose(1, 2).reshape(batch, length, width))
+
+    torch.manual_seed(0)
+    assert {one.rule for one in grave(probe(Fused(128, 2, True), torch.randn(4, 24, 128)))} == {"attention-logits"}
+
+
+def test_a_gradient_that_a_fused_operation_leaves_undefined_is_no_gradient():
+    """On a CUDA device the hook of an LSTM's unused output is called with None."""
+    track = Track.like(torch.ones(3, 4), 1, fine=False)
+    track.add_gradient(None, Workers(0))
+    assert track.gradient is None
