@@ -1,4 +1,4 @@
-"""The array type, the standard normal distribution, and means of plain numbers. Imports nothing else of this package."""
+"""The array type, the standard normal distribution, means of plain numbers. Imports nothing else of this package."""
 
 from __future__ import annotations
 
