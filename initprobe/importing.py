@@ -17,35 +17,6 @@ from typing import Any
 
 from initprobe.errors import ConfigError
 
-# Names that were not looked at, in order of appearance; None where names are imported.
-_passed_over: ContextVar[dict[str, None] | None] = ContextVar("passed_over", default=None)
-
-
-@contextmanager
-def without_importing() -> Iterator[dict[str, None]]:
-    """Inside, no module is imported for a name; yields the names that were passed over, as keys."""
-    names: dict[str, None] = {}
-    token = _passed_over.set(names)
-    try:
-        yield names
-    finally:
-        _passed_over.reset(token)
-
-
-def passed_over(name: str) -> bool:
-    """Whether a name must not be imported here; its module is looked for instead.
-
-    Raises:
-        ConfigError: there is no such module.
-    """
-    names = _passed_over.get()
-    if names is None:
-        return False
-    names[name] = None
-    source_file(name)
-    return True
-
-
 def found_at(name: str, wanted: str = "a function or a record") -> Any:
     """What `package.module:name` names; `wanted` says what that should be, for an error.
 
