@@ -18,7 +18,7 @@ from initprobe.data.noise import DATASETS, INPUTS
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.reports.glossary import WORDS
 from initprobe.results import named_numbers
-from initprobe.sweeps.configs import shipped
+from initprobe.sweeps.shipped_configs import shipped
 from initprobe.torch.verdict.rulebook import RULEBOOK
 
 PROGRAM = [sys.executable, "-m", "initprobe"]
