@@ -1,21 +1,18 @@
-"""`package.module:name`: imported where it is to run, and only looked for where a file is read that shall run no code.
+"""`package.module:name`: imported by `found_at`, or only looked for by `source_file`, which runs no code of it.
 
-A sweep's file, a result or a store may come from a stranger. Inside `without_importing` such a name is checked as text,
-and that its module is there: nothing is imported, so nothing in it runs.
+The file of a sweep, a result or a store may come from a stranger. What reads them calls `source_file` alone.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 from initprobe.errors import ConfigError
+
 
 def found_at(name: str, wanted: str = "a function or a record") -> Any:
     """What `package.module:name` names; `wanted` says what that should be, for an error.

@@ -55,7 +55,9 @@ def check_branches(config: ProbeConfig) -> None:
             field="block",
         )
     if config.branch_factor == 0 and config.zero_init_last:  # refuses a scale that is no number at this depth
-        raise ConfigError("with a branch_scale of 0 neither would ever learn; give one of the two", field="zero_init_last")
+        raise ConfigError(
+            "with a branch_scale of 0 neither would ever learn; give one of the two", field="zero_init_last"
+        )
 
 
 def check_bias(bias: Initializer) -> None:
@@ -131,14 +133,19 @@ def _check_widths(config: ProbeConfig) -> None:
 
 def _check_data(config: ProbeConfig) -> None:
     """Labels belong to rows of real data, and those of a data set that ships to that data set."""
+    if config.weights is not None and "input" not in config.model_fields_set:
+        return  # the file of weights may hold the input
     if config.standardize and config.noise is not None:
-        raise ConfigError("is for data from a file, or digits; synthetic input takes std= and mean=", field="standardize")
+        fix = "synthetic input takes std= and mean="
+        raise ConfigError(f"is for data from a file, or digits; {fix}", field="standardize")
     if config.labels is None:
         return
-    if config.noise is not None:        raise ConfigError("are for real data; a random linear teacher labels synthetic input", field="labels")
+    if config.noise is not None:
+        raise ConfigError("are for real data; a random linear teacher labels synthetic input", field="labels")
     source = config.labels_source
     if isinstance(source, Dataset) and source is not config.dataset:
-        raise ConfigError(f"{source.name} labels the input {source.name}, not {config.input}; give a file", field="labels")
+        whose = f"{source.name} labels the input {source.name}"
+        raise ConfigError(f"{whose}, not {config.input}; give a file", field="labels")
 
 
 def _check_loss(config: ProbeConfig) -> None:

@@ -140,14 +140,9 @@ class ProbeConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_file(cls, given: Any) -> Any:
-        """What a file of weights decides unless it is given: one draw, its dtype, its input."""
-        if not isinstance(given, dict) or not isinstance(given.get("weights"), str | Path):
-            return given
-        path = Path(given["weights"])
-        network = read_weights(path)
-        source = {"input": path} if network.x else {}
-        return {"draws": 1, "dtype": network.dtype, **source, **given}
+    def _one_draw(cls, given: Any) -> Any:
+        """A file of weights is one network, so one draw is the default beside it."""
+        return {"draws": 1, **given} if isinstance(given, dict) and given.get("weights") is not None else given
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

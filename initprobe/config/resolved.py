@@ -54,7 +54,8 @@ def resolve(config: ProbeConfig, importing: bool = True) -> Resolved:
         InputError: the file of weights cannot be read.
         ConfigError: a module or a name in it is missing, or what it holds does not fit the experiment.
     """
-    network = None if config.weights is None else read_weights(config.weights, config.dtype)
+    dtype = config.dtype if "dtype" in config.model_fields_set else None
+    network = None if config.weights is None else read_weights(config.weights, dtype)
     with at_field("act"):
         activation = _activation(config.act, importing)
     with at_field("init"):
@@ -90,8 +91,13 @@ def _initializer(given: Spec | Initializer | None, importing: bool) -> Initializ
     return initializer_of(given)
 
 
+def own_names(config: ProbeConfig) -> tuple[str, ...]:
+    """Every `package.module:name` in a config."""
+    return tuple(str(value) for value in (config.act, config.init, config.bias_init) if is_imported(value))
+
+
 def check_resolved(config: ProbeConfig, importing: bool = True) -> ProbeConfig:
-    """The config with its names resolved and all checks made.
+    """The config that is run: names resolved, all checks made, precision and input taken from a file of weights.
 
     Args:
         config: the experiment.
@@ -101,9 +107,20 @@ def check_resolved(config: ProbeConfig, importing: bool = True) -> ProbeConfig:
         InputError: the file of weights cannot be read.
         ConfigError: as `resolve`, or the network in the file cannot be cut into blocks.
     """
+    if config.weights is not None:
+        config = _as_in_file(config, read_weights(config.weights))
     if not importing:
         config = config.model_copy()
         vars(config)["resolved"] = resolve(config, importing=False)
     _ = config.resolved
     check_branches(config)
     return config
+
+
+def _as_in_file(config: ProbeConfig, network: Network) -> ProbeConfig:
+    """The config with the precision and the input of the file of weights, where it gives none itself."""
+    in_file = {"dtype": network.dtype} | ({"input": config.weights} if network.x else {})
+    missing = {name: value for name, value in in_file.items() if name not in config.model_fields_set}
+    # An input that no file holds is the default: give it, so that what depends on it is checked.
+    fields = {name: getattr(config, name) for name in (*config.model_fields_set, "input")}
+    return type(config)(**(fields | missing)) if missing or "input" not in config.model_fields_set else config

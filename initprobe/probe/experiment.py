@@ -73,7 +73,7 @@ def prepare(config: ProbeConfig) -> Experiment:
         ConfigError: the data does not fit the shape asked for.
         MemoryLimitError: the run would not fit in memory.
     """
-    check_resolved(config)
+    config = check_resolved(config)
     check_layers(config.depth)
     table = _read_input(config)
     features = config.features or config.layer_widths[0] if table is None else table.shape[1]
