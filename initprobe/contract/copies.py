@@ -52,7 +52,8 @@ def _entries(parameter: Parameter) -> Hashable:
 
 def _signs(parameter: Parameter) -> Hashable:
     first = parameter.values.reshape(-1)[:_COMPARED]
-    return (first > np.median(first)).tobytes()
+    signs: bytes = (first > np.median(first)).tobytes()
+    return signs
 
 
 def _groups(parameters: Sequence[Parameter], key: Callable[[Parameter], Hashable]) -> tuple[tuple[str, ...], ...]:

@@ -13,7 +13,7 @@ from initprobe.contract.copies import Copies, copies_of
 from initprobe.contract.parameter import Parameter
 from initprobe.contract.patterns import Clause, assign
 from initprobe.contract.rules import Rule
-from initprobe.contract.statistics import Evidence, Moments, evidence, moments
+from initprobe.contract.statistics import Evidence, Moments, evidence, measured_evidence, moments
 
 # Chance that a model with the meant initialization fails, over all its parameters together.
 FALSE_ALARM = 0.01
@@ -125,7 +125,10 @@ def _tests(parameter: Parameter, rule: Rule, meant: tuple[float, float], measure
     if std == 0:
         return [_equal(parameter.values, mean, parameter.rounding)]
     assert rule.initializer is not None
-    return evidence(parameter.values, rule.initializer.distribution, mean, std, parameter.rounding)
+    distribution = rule.initializer.distribution
+    if rule.measured:
+        return measured_evidence(parameter.values, distribution, mean, std, parameter.rounding, measured)
+    return evidence(parameter.values, distribution, mean, std, parameter.rounding)
 
 
 def _exact(parameter: Parameter, rule: Rule, value: float) -> Evidence:

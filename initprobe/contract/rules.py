@@ -1,4 +1,8 @@
-"""Rules of a contract: a name of the grammar, `normal:std=0.02/sqrt(24)`, or `any` for what is not judged."""
+"""Rules of a contract: a name of the grammar, `normal:std=0.02/sqrt(24)`, or `any` for what is not judged.
+
+A rule that begins with `~` was measured, not chosen: `~normal:std=0.0199`. Its std is as uncertain as that of the
+parameter beside it, and the comparison allows for both.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.initializers.record import Initializer
 from initprobe.spec import parse_spec
 
-ANY = "any"
+ANY, MEASURED = "any", "~"
 # Rules whose entries are all equal or given one by one: compared exactly.
 _EXACT = ("constant", "identity")
 
@@ -27,11 +31,13 @@ class Rule:
         text: as written.
         initializer: None for `any`.
         kind: how it is compared: not at all, entry by entry, by its products of rows, or by its distribution.
+        measured: mean and std were measured on as many entries as they are compared with.
     """
 
     text: str
     initializer: Initializer | None
     kind: Kind
+    measured: bool = False
 
     def scale(self, parameter: Parameter) -> tuple[float, float]:
         """Mean and standard deviation that an entry of this parameter is meant to have.
@@ -58,10 +64,11 @@ def read_rule(text: str) -> Rule:
     """
     if text.strip().lower() == ANY:
         return Rule(ANY, None, "any")
-    initializer: Initializer = resolve(INITIALIZERS, parse_spec(text))
+    bare = text.strip().removeprefix(MEASURED)
+    initializer: Initializer = resolve(INITIALIZERS, parse_spec(bare))
     if initializer.fit is not None or initializer.tuning is not None:
         raise ConfigError(f"{text}: depends on the data or on the activation, so a contract cannot check it")
-    return Rule(text, initializer, _kind(text, initializer))
+    return Rule(text.strip(), initializer, _kind(text, initializer), bare != text.strip())
 
 
 def _kind(text: str, initializer: Initializer) -> Kind:

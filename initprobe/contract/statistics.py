@@ -83,6 +83,30 @@ def evidence(values: Array, distribution: Distribution, mean: float, std: float,
     return transformed.tests()
 
 
+def measured_evidence(
+    values: Array, distribution: Distribution, mean: float, std: float, rounding: float, own: Moments
+) -> list[Evidence]:
+    """As `evidence`, where `mean` and `std` were measured on another draw of as many entries.
+
+    The ratio of two measured variances is F distributed, and the difference of two means has twice the variance. The
+    shape is tested about the entries' own mean and std, which makes a false alarm rarer.
+    """
+    from scipy.special import fdtr, fdtrc, ndtr
+
+    count = int(values.size)
+    if own.std == 0:
+        return [Evidence("values", 0.0, math.inf)]
+    ratio = (own.std / std) ** 2
+    errors = abs(ratio - 1) / math.sqrt(4 / count)
+    location = abs(own.mean - mean) / (std * math.sqrt(2 / count))
+    shape = [test for test in evidence(values, distribution, own.mean, own.std, rounding) if test.kind == "shape"]
+    return [
+        Evidence("mean", float(2 * ndtr(-location)), location),
+        Evidence("std", _two_sided(fdtr(count, count, ratio), fdtrc(count, count, ratio)), errors),
+        *shape,
+    ]
+
+
 def _chunks(flat: Array) -> Iterator[Array]:
     for start in range(0, flat.size, _CHUNK):
         yield np.asarray(flat[start : start + _CHUNK], dtype=np.float64)

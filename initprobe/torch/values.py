@@ -47,7 +47,7 @@ def _own(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """A module's own weights, whole."""
     if parametrize.is_parametrized(module):
         with torch.no_grad():
-            for name in module.parametrizations:  # type: ignore[union-attr]
+            for name in module.parametrizations:
                 yield str(name), getattr(module, str(name))
     held = dict(module.named_parameters(recurse=False))
     for name, tensor in held.items():
@@ -76,7 +76,14 @@ def _parameter(name: str, tensor: torch.Tensor, module: nn.Module, ties: tuple[s
     padding = getattr(module, "padding_idx", None)
     if isinstance(module, nn.Embedding | nn.EmbeddingBag) and isinstance(padding, int):
         values = _without(values, padding)
-    return Parameter(name, values, _fans(held, module), rounding, ties, not _begins_with_inputs(module))
+    beginning = not _begins_with_inputs(module)
+    return Parameter(name, values, _fans(held, module), rounding, ties, beginning, _layer_fan_in(held, module))
+
+
+def _layer_fan_in(tensor: torch.Tensor, module: nn.Module) -> int | None:
+    weight = getattr(module, "weight", None)
+    fans = _fans(weight, module) if tensor.ndim == 1 and isinstance(weight, torch.Tensor) else None
+    return None if fans is None else fans[0]
 
 
 def _without(values: Any, row: int) -> Any:
