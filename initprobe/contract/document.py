@@ -17,9 +17,9 @@ from typing import Any
 from initprobe.contract.patterns import Clause
 from initprobe.contract.recognise import Group
 from initprobe.contract.rules import Rule, read_rule
+from initprobe.data.documents import Document, read_file
 from initprobe.errors import ConfigError
 from initprobe.registry import suggestion
-from initprobe.sweeps.document import Document, read_file
 
 VERSION = 1
 _KEYS = ("version", "default", "parameters", "ties")

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from initprobe.contract.document import Contract, contract_text, read_contract
 from initprobe.contract.judge import Report, judge
 from initprobe.contract.parameter import Parameter
-from initprobe.contract.recognise import recognise
+from initprobe.contract.recognise import Group, recognise
+from initprobe.contract.rules import MEASURED, read_rule
 
 HEAD = """Written by `initprobe torch --lock`. One line per group of parameters that are initialized alike.
-A rule that begins with ~ was measured; others were recognised. Compared by distribution, not by value."""
+~ says that the numbers were measured or recognised: a later draw is compared by its distribution, and the comparison
+allows for the errors of both."""
 
 
 def lock_text(parameters: Sequence[Parameter]) -> str:
     """The lock of a model, as text."""
     ties = [(parameter.name, *parameter.ties) for parameter in parameters if parameter.ties]
-    return contract_text(recognise(parameters), ties, HEAD)
+    return contract_text([_measured(group) for group in recognise(parameters)], ties, HEAD)
+
+
+def _measured(group: Group) -> Group:
+    """A number that was recognised may be another one that is near, so it is as uncertain as a measured one."""
+    is_random = read_rule(group.rule).kind == "random"
+    return replace(group, rule=MEASURED + group.rule.removeprefix(MEASURED)) if is_random else group
 
 
 def compare(parameters: Sequence[Parameter], path: Path) -> tuple[Report, tuple[str, ...]]:

@@ -16,9 +16,12 @@ from initprobe.contract.patterns import Clause, assign, read_clauses
 from initprobe.contract.rules import MEASURED, read_rule
 from initprobe.contract.statistics import Moments, moments
 from initprobe.errors import ConfigError
+from initprobe.spec import parse_number
 
 # A std is that of a rule where the two differ by no more standard errors than this; then the whole rule is tested.
 _NEAR = 4.5
+# A round number is that of a rule where it is this near: there are many of them.
+_ROUND_NEAR = 2.5
 # The kurtosis of a uniform distribution is 9/5, of a normal one 3; between them lies a cut normal.
 _UNIFORM_BELOW, _NORMAL_FROM = 2.05, 2.7
 _ORTHOGONAL = 1e-4
@@ -89,10 +92,15 @@ def _grouped(pattern: str, family: Sequence[Parameter], measured: dict[str, Mome
 
 
 def _group(pattern: str, family: Sequence[Parameter], rule: str, measured: dict[str, Moments]) -> Group:
+    names = tuple(parameter.name for parameter in family)
+    return Group(pattern, names, rule, family[0].values.shape, *_pooled(family, measured))
+
+
+def _pooled(family: Sequence[Parameter], measured: dict[str, Moments]) -> tuple[float, float]:
+    """The std of all entries, each about the mean of its own tensor, and its relative standard error if normal."""
     count = sum(parameter.count for parameter in family)
     squares = sum(parameter.count * measured[parameter.name].std ** 2 for parameter in family)
-    names = tuple(parameter.name for parameter in family)
-    return Group(pattern, names, rule, family[0].values.shape, math.sqrt(squares / count), 1 / math.sqrt(2 * count))
+    return math.sqrt(squares / count), 1 / math.sqrt(2 * count)
 
 
 def _rule(family: Sequence[Parameter], measured: dict[str, Moments], blocks: int) -> str | None:
@@ -118,7 +126,9 @@ def _candidates(family: Sequence[Parameter], measured: dict[str, Moments], block
         yield from _NAMED
     if not mean and first.layer_fan_in:  # as PyTorch draws biases
         yield f"uniform:low=-1/sqrt({first.layer_fan_in}),high=1/sqrt({first.layer_fan_in})"
-    yield from (f"{shape}:std={std}{mean}" for std in _round_numbers(own, shape, blocks))
+    pooled = _pooled(family, measured)
+    cut = _CUT_STD if shape == "truncated_normal" else 1.0
+    yield from (f"{shape}:std={std}{mean}" for std in _round_numbers(pooled[0] / cut, pooled[1], blocks))
 
 
 def _shape(parameter: Parameter, own: Moments) -> str:
@@ -143,13 +153,18 @@ def _orthogonal_gain(parameter: Parameter) -> float | None:
     )
 
 
-def _round_numbers(own: Moments, shape: str, blocks: int) -> Iterator[str]:
-    """Numbers that people choose near the std: of one digit, that divided by `sqrt(2 blocks)`, of two digits."""
-    std = own.std / (_CUT_STD if shape == "truncated_normal" else 1.0)
-    yield f"{std:.0e}".replace("e-0", "e-") if std < 1e-3 else f"{float(f'{std:.0e}'):g}"
-    if blocks > 1:
-        yield f"{float(f'{std * math.sqrt(2 * blocks):.0e}'):g}/sqrt({2 * blocks})"
-    yield f"{float(f'{std:.1e}'):g}"
+def _round_numbers(std: float, error: float, blocks: int) -> list[str]:
+    """Numbers that people choose near a std, the likeliest first.
+
+    Candidates have one digit, or one digit divided by `sqrt(2 blocks)`, the nearer first; then two digits, of which
+    there are more.
+    """
+    scales = {"": 1.0, f"/sqrt({2 * blocks})": math.sqrt(2 * blocks)}
+    texts = [f"{float(f'{std * scale:.0e}'):g}{suffix}" for suffix, scale in scales.items()]
+    texts.append(f"{float(f'{std:.1e}'):g}")
+    distances = {text: abs(parse_number(text) / std - 1) / error for text in texts}
+    near = [text for text in texts if distances[text] <= _ROUND_NEAR]
+    return sorted(near, key=lambda text: (text == texts[-1], distances[text]))
 
 
 # Std of a standard normal cut to +-2: sqrt(1 - 4 pdf(2) / (2 Phi(2) - 1)).

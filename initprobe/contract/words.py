@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from initprobe.contract.judge import Judged, Report
@@ -38,19 +37,25 @@ def _measured(entry: Judged) -> str:
 
 def _distance(entry: Judged) -> str:
     """The difference in the unit of the test that failed."""
-    failed = entry.failed
+    failed, own = entry.failed, entry.measured
     assert failed is not None
-    off = entry.measured.std / entry.meant[1] - 1 if entry.meant[1] else math.inf
-    words = {
-        "finite": "not all entries are finite",
-        "values": "its entries are not those of the rule",
-        "bounds": f"entries from {short(entry.measured.low)} to {short(entry.measured.high)} lie outside of the rule's bounds",
-        "mean": f"the mean is {short(failed.errors)} standard errors off",
-        "std": f"the std is {percent(abs(off))}% too {'large' if off > 0 else 'small'}, {short(failed.errors)} standard errors",
-        "shape": "mean and std agree, but the distribution has another shape",
-        "tails": "mean and std agree, but the tails are those of another distribution",
-    }
-    return words[failed.kind]
+    if failed.kind == "mean":
+        return f"the mean is {short(failed.errors)} standard errors off"
+    if failed.kind == "std":
+        off = own.std / entry.meant[1] - 1
+        size = "large" if off > 0 else "small"
+        return f"the std is {percent(abs(off))}% too {size}, {short(failed.errors)} standard errors"
+    if failed.kind == "bounds":
+        return f"entries from {short(own.low)} to {short(own.high)} lie outside of the rule's bounds"
+    return _OTHER_FAULTS[failed.kind]
+
+
+_OTHER_FAULTS = {
+    "finite": "not all entries are finite",
+    "values": "its entries are not those of the rule",
+    "shape": "mean and std agree, but the distribution has another shape",
+    "tails": "mean and std agree, but the tails are those of another distribution",
+}
 
 
 def copy_lines(report: Report) -> Iterator[str]:

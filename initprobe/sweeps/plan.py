@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from initprobe.config.probe_config import DEFAULT_BATCH, DEFAULT_LAYERS, DEFAULT_WIDTH, ProbeConfig
+from initprobe.data.documents import Document, read_file
 from initprobe.data.files import kind_of
 from initprobe.errors import ConfigError, InputError
 from initprobe.registry import suggestion
@@ -19,7 +20,6 @@ from initprobe.spec import Spec
 from initprobe.sweeps.checks import Check, make_check
 from initprobe.sweeps.conditions import granted, wish
 from initprobe.sweeps.configs import shipped
-from initprobe.sweeps.document import Document, read_file
 from initprobe.sweeps.expand import Draft, axis_names, drafts
 from initprobe.sweeps.fields import SCALES, Settings, assemble, at, look
 from initprobe.sweeps.layout import Figure, Format, Heatmap, Histograms, SweepFile, read_layout
