@@ -72,7 +72,7 @@ def _asked(ignore: Mapping[str, Reason]) -> list[Ignore]:
 def _read(known: str | Path | None) -> list[Ignore]:
     if known is None:
         return []
-    from initprobe.sweeps.known import read_known
+    from initprobe.sweeps.known_findings import read_known
 
     return read_known(Path(known))
 

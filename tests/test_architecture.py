@@ -16,7 +16,7 @@ HOMES = {
     "matplotlib": ["reports/figures/"],
     "rich": ["cli/", "reports/console.py", "reports/elision.py", "reports/run_table.py", "reports/tensor_tables.py",
              "reports/comparison.py", "reports/verdict.py", "reports/sweep_table.py", "reports/cells.py"],
-    "distributed": ["sweeps/remote.py"],
+    "distributed": ["sweeps/execution_dask.py"],
     "psutil": ["data/machine.py"],
     "ruamel": ["data/documents.py"],
 }  # fmt: skip

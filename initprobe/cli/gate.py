@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from initprobe.reports.junit import Case, Outcome
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Finding
-    from initprobe.sweeps.known import Known
+    from initprobe.sweeps.known_findings import Known
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SEVERITIES = ("warning", "error")
@@ -66,7 +66,7 @@ class Gate:
     def applied(self, result: ProbeResult) -> ProbeResult:
         """The result with its findings marked that are ignored, or now known."""
         from initprobe.diagnosis.ignores import apply
-        from initprobe.sweeps.known import known_of
+        from initprobe.sweeps.known_findings import known_of
 
         marked, used = apply(result, self.ignores)
         self.used |= used
@@ -97,7 +97,7 @@ class Gate:
         of a file's entries that found nothing.
         """
         from initprobe.cli.outputs import relative, write_text
-        from initprobe.sweeps.known import known_text
+        from initprobe.sweeps.known_findings import known_text
 
         if self.write_to is not None:
             write_text(str(self.write_to), known_text(self.write_to, self.written))
@@ -133,7 +133,7 @@ def gate_from(options: Mapping[str, Any], numbers: Sequence[str] = ()) -> Gate:
         ConfigError: an unknown rule, a place or day that is none, no reason, or a file that is wrong.
     """
     from initprobe.data.files import kind_of
-    from initprobe.sweeps.known import read_known
+    from initprobe.sweeps.known_findings import read_known
 
     write_to = None if options["write_known"] is None else Path(options["write_known"])
     ignores = _ignores(options, numbers, write_to is not None)

@@ -19,7 +19,7 @@ from initprobe.diagnosis.rulebook import RULEBOOK
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.reports.glossary import WORDS
 from initprobe.results import named_numbers
-from initprobe.sweeps.configs import shipped
+from initprobe.sweeps.shipped_configs import shipped
 
 PROGRAM = [sys.executable, "-m", "initprobe"]
 

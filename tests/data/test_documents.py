@@ -6,7 +6,7 @@ import pytest
 from sweep_files import HEAD, SMALL, refusal
 
 from initprobe.data import documents
-from initprobe.sweeps.layout import MAX_RUNS
+from initprobe.sweeps.file_layout import MAX_RUNS
 
 
 def _bomb(depth: int) -> str:

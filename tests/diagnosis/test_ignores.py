@@ -10,7 +10,7 @@ from initprobe import ProbeConfig, run
 from initprobe.diagnosis.ignores import Ignore, apply, as_pattern, expired, living, make_ignore, parse_target
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.results.run import ProbeResult
-from initprobe.sweeps.known import known_of
+from initprobe.sweeps.known_findings import known_of
 
 TODAY = datetime.date(2027, 3, 1)
 

@@ -87,7 +87,7 @@ def _thresholds() -> tuple[Table, str]:
 def _configs() -> tuple[Table, str]:
     from rich.markup import escape
 
-    from initprobe.sweeps.configs import first_comment, shipped
+    from initprobe.sweeps.shipped_configs import first_comment, shipped
 
     configs = shipped()
     table = _table("name", "what it is")

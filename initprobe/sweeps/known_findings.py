@@ -24,7 +24,7 @@ from initprobe.results.named_numbers import NAMES
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 from initprobe.sweeps.checks import recordable
-from initprobe.sweeps.fields import Setting, at, field_name, kept_value, matches, recorded
+from initprobe.sweeps.file_fields import Setting, at, field_name, kept_value, matches, recorded
 
 _KEYS = ("rule", "at", "where", "reason", "until")
 VERSION = 1

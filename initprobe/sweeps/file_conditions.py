@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from initprobe.data.documents import parse
 from initprobe.errors import ConfigError
-from initprobe.sweeps.fields import Setting, at, field_name, read, same
+from initprobe.sweeps.file_fields import Setting, at, field_name, read, same
 from initprobe.sweeps.runs import Scalar
 
 Key = TypeVar("Key", bound=Hashable)

@@ -16,7 +16,7 @@ from initprobe.results.named_numbers import FROM_LAYER, HEALTHY, VERDICT, WHOLE,
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 from initprobe.sweeps.checks import Breach, Check, verdicts
-from initprobe.sweeps.known import Known, known_of
+from initprobe.sweeps.known_findings import Known, known_of
 from initprobe.sweeps.store.rows import Row
 from initprobe.sweeps.store.store import Store
 
