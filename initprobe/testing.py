@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from initprobe.contract.judge import Report
-    from initprobe.diagnosis.ignores import Ignore
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Finding
+    from initprobe.sweeps.ignores import Ignore
 
 Reason = str | tuple[str, str]
 
@@ -44,10 +44,10 @@ def assert_healthy(
         ConfigError: `allow` or `ignore` names no rule, a reason is missing, or the file is wrong.
     """
     __tracebackhide__ = True  # pytest shows the line of the test, not this one
-    from initprobe.diagnosis.ignores import apply, expired, living
-    from initprobe.diagnosis.rulebook import RULEBOOK
     from initprobe.results.named_numbers import counted
+    from initprobe.sweeps.ignores import apply, expired, living
     from initprobe.torch import probe
+    from initprobe.torch.verdict.rulebook import RULEBOOK
 
     allowed = {RULEBOOK[name].name for name in ((allow,) if isinstance(allow, str) else allow)}
     asked = _asked(ignore or {})
@@ -61,7 +61,7 @@ def assert_healthy(
 
 
 def _asked(ignore: Mapping[str, Reason]) -> list[Ignore]:
-    from initprobe.diagnosis.ignores import make_ignore, parse_target
+    from initprobe.sweeps.ignores import make_ignore, parse_target
 
     parts = {text: (given, None) if isinstance(given, str) else given for text, given in ignore.items()}
     return [

@@ -106,7 +106,7 @@ class _Bench:
         return run
 
     def _marked(self, row: Row, result: ProbeResult) -> ProbeResult:
-        from initprobe.diagnosis.ignores import apply
+        from initprobe.sweeps.ignores import apply
 
         return apply(result, self.gate.ignores)[0]
 
