@@ -12,9 +12,9 @@ import numpy.typing as npt
 from numpy.polynomial import hermite_e
 
 from initprobe.activations.record import Activation
-from initprobe.arrays import Array
+from initprobe.arrays import Array, normal_density
 from initprobe.meanfield.moments import moments
-from initprobe.meanfield.quadrature import REACH, Curve, bends, curve_of, density, panel_nodes
+from initprobe.meanfield.quadrature import REACH, Curve, bends, curve_of, panel_nodes
 
 # Outer panels of the nested rule: kinks of the inner function are smeared over one standard deviation of the inner
 # variable, and the panels around them grow from a quarter of it.
@@ -45,7 +45,7 @@ def pair_moments(activation: Activation, q_a: float, q_b: float, c: float) -> tu
     u = math.sqrt(q_a) * z
     h = curve.value(u)
     inner = moments(activation, q_b * (1 - c * c), math.sqrt(q_b) * c * z)
-    mass = weights * density(z)
+    mass = weights * normal_density(z)
     return float(np.sum(mass * h * inner.mean)), float(np.sum(mass * curve.slope(u, h) * inner.slope))
 
 
@@ -94,7 +94,7 @@ def hermite_grid() -> HermiteGrid:
     half = np.concatenate([[0], fine, np.arange(_COARSE, _SERIES_REACH + _COARSE, _COARSE)])
     edges = np.concatenate([-half[:0:-1], half])
     z, weights = (nodes.ravel() for nodes in panel_nodes(edges[:-1], edges[1:], _PANEL_ORDER))
-    weights = weights * density(z)
+    weights = weights * normal_density(z)
     scales = np.array([math.sqrt(math.factorial(k)) for k in range(ORDER)])
     return HermiteGrid(z, weights, (hermite_e.hermevander(z, ORDER - 1) / scales).T * weights)
 

@@ -133,9 +133,7 @@ def _range(option: str, text: str | None, default: tuple[float, float], marks: l
 
 def _json(activation: Activation, diagram: PhaseDiagram) -> str:
     """The diagram as rows of sigma_b by columns of sigma_w; null where a number does not exist."""
-
-    def finite(value: float) -> float | None:
-        return float(value) if math.isfinite(value) else None
+    from initprobe.arrays import finite
 
     cells = {name: [[finite(v) for v in row] for row in getattr(diagram, name)] for name in _NUMBERS}
     axes = {"sigma_w": diagram.sigma_w.tolist(), "sigma_b": diagram.sigma_b.tolist()}
@@ -149,6 +147,7 @@ def _report(
     """The edge of chaos at the ends of the diagram, and where the marked initializers stand."""
     from rich.table import Table
 
+    from initprobe.arrays import finite
     from initprobe.formatting import fixed, short
     from initprobe.reports.console import console
 
@@ -161,8 +160,8 @@ def _report(
     for heading in ("initializer", "sigma_w", "sigma_b", "phase", "q*", "chi_1", "gradient depth"):
         table.add_column(heading, no_wrap=True)
     for name, w, b, point in dots:
-        known = [value if math.isfinite(value) else None for value in (point.q, point.chi_1, point.xi_gradient)]
-        table.add_row(name, fixed(w, 4), fixed(b, 4), _phase(point), *map(short, known))
+        numbers = [finite(value) for value in (point.q, point.chi_1, point.xi_gradient)]
+        table.add_row(name, fixed(w, 4), fixed(b, 4), _phase(point), *map(short, numbers))
     to.print()
     to.print(table)
 
