@@ -193,7 +193,7 @@ def _bracket(activation: Activation, w: Array, b: Array, sign: int, ceiling: flo
 def _root(activation: Activation, w: Array, b: Array, low: Array, high: Array) -> Array:
     """The fixed point between `low` and `high`, by Newton's method in log q, held in by bisection.
 
-    scipy.optimize.elementwise.find_root is as fast, but its import makes the whole of `initprobe run` 1.3 times as long.
+    scipy.optimize.elementwise.find_root is as fast, but its import makes `initprobe run` take 1.3 times as long.
     """
     below, above = np.log(low), np.log(high)
     # The excess falls through the root of a stable fixed point and rises through an unstable one.
