@@ -112,8 +112,10 @@ def segment_nodes(number: int) -> Array:
 
 def segment_table(values: Array) -> Array:
     """Chebyshev coefficients in log q of values `(nodes, functions)` at `segment_nodes`."""
+    transform = chebyshev.chebvander(_PLACES, _CHEBYSHEV - 1).T * (2 / _CHEBYSHEV)
+    transform[0] /= 2
     with np.errstate(all="ignore"):
-        return np.asarray(chebyshev.chebinterpolate(lambda places: values, _CHEBYSHEV - 1))
+        return np.asarray(transform @ values)
 
 
 @lru_cache(maxsize=4096)
