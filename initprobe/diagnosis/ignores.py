@@ -201,6 +201,7 @@ def following(
     in_order, done = finding.rule in FROM_LAYER_ON, [finding]
     yield finding
     if result.modules:
+        yield from _recorded_places(finding, alone)
         return  # the rules for a model of one's own need its operations, which a result does not hold
     while in_order or finding.rule in LAYER_BY_LAYER:
         last = done[-1]
@@ -210,6 +211,17 @@ def following(
         done.append(following_on)
         if not in_order or following_on.layer != last.layer + 1 or alone(done[-2]):
             yield following_on
+
+
+def _recorded_places(finding: Finding, alone: Callable[[Finding], bool]) -> Iterator[Finding]:
+    """The further places that the finding itself records. No fix was tried at them."""
+    last = finding
+    for place in finding.elsewhere:
+        update = {**dict(place), "fix": None, "no_fix": "no fix was tried here", "elsewhere": ()}
+        following_on = finding.model_copy(update=update)
+        if place.layer != last.layer + 1 or alone(last):
+            yield following_on
+        last = following_on
 
 
 def _passed(finding: Finding) -> Spared:
