@@ -148,6 +148,16 @@ class Finding(Record):
     elsewhere: tuple[Place, ...] = ()
 
 
+class ModelFacts(Record):
+    """What the verdict on a PyTorch model rests on, beside the numbers.
+
+    Attributes:
+        void: modules whose parameters or buffers hold NaN or infinity, with what is wrong.
+    """
+
+    void: dict[str, str]
+
+
 class Coverage(Record):
     """Which share of a model's own parameters was judged.
 

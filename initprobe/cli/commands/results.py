@@ -56,7 +56,7 @@ def _having(rows: Sequence[Row], text: str, axes: Sequence[str]) -> list[Row]:
     from initprobe.errors import ConfigError
     from initprobe.importing import without_importing
     from initprobe.registry import suggestion
-    from initprobe.sweeps.conditions import granted, wish
+    from initprobe.sweeps.file_conditions import granted, wish
 
     name = text.partition("=")[0].strip()
     if "=" not in text or name not in axes:
