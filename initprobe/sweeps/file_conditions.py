@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
+from initprobe.data.documents import parse
 from initprobe.errors import ConfigError
-from initprobe.sweeps.file_document import parse
 from initprobe.sweeps.file_fields import Setting, at, field_name, read, same
 from initprobe.sweeps.runs import Scalar
 

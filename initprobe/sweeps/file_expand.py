@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from initprobe.data.documents import Document
 from initprobe.errors import ConfigError
-from initprobe.sweeps.file_document import Document
 from initprobe.sweeps.file_fields import Setting, Settings, at, matches, override, read
 from initprobe.sweeps.file_layout import MAX_RUNS, Axis, Range, SweepFile
 
