@@ -158,7 +158,7 @@ REFUSED = {
     "ownacts:normed": "is not entry by entry",
     "ownacts:narrow": "gives float32 for float64, too coarse",
     "ownacts:wrong": "gives complex128 entries",
-    "ownacts:flat": "gives 1 whatever z is",
+    "ownacts:flat": "gives 1 for every z",
     "ownacts:sign": "has slope 0 everywhere",
     "ownacts:inplace": "changes the array it is given",
     "ownacts:bad_kinks": "its kinks are ('a',), not finite numbers",
