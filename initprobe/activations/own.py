@@ -32,7 +32,7 @@ from initprobe.activations.own_slopes import Difference, SlopeFunction, Value, s
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError
-from initprobe.importing import found_at
+from initprobe.importing import import_name
 from initprobe.spec import Spec, parse_spec
 
 _OWN_NAME = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*:\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*(?::(.*))?")
@@ -62,7 +62,7 @@ def imported(spec: Spec) -> Activation:
     """
     if spec.params:
         raise ConfigError(f"{spec.name} takes no parameters, but {', '.join(spec.params)} is given")
-    return _record(Same(found_at(spec.name)), spec.name)
+    return _record(Same(import_name(spec.name)), spec.name)
 
 
 def unread_activation(name: str) -> Activation:

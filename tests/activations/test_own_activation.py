@@ -142,7 +142,7 @@ REFUSED = {
     "nosuchmodule:f": "there is no module nosuchmodule; write package.module:name",
     "ownacts.sub:f": "there is no module ownacts.sub",
     "ownacts:nothing": "ownacts.py has no 'nothing'; name a function or a record in it",
-    "ownbroken:f": "ownbroken cannot be imported (ZeroDivisionError: division by zero)",
+    "ownbroken:f": "ownbroken cannot be imported: ZeroDivisionError: division by zero (ownbroken.py:1)",
     "ownneeds:f": "there is no module no_such_library_at_all, which ownneeds imports; install it",
     "ownacts:scalar": "fails on an array (TypeError",
     "ownacts:quits_at_once": "fails on an array (SystemExit: 3)",
