@@ -20,6 +20,7 @@ from initprobe.torch.graph import tensors
 from initprobe.torch.input_files import given_inputs
 from initprobe.torch.losses import named_loss
 from initprobe.torch.model_probe import probe
+from initprobe.torch.inventory import inventory
 from initprobe.torch.parameters import check_input, check_tensors
 from initprobe.torch.restore import left_as_found, seed_everything
 from initprobe.torch.user_code import found, theirs
@@ -83,7 +84,7 @@ def prepare(request: Request) -> Prepared:
         model.to(getattr(torch, request.dtype))
     if request.evaluation:
         model.eval()
-    check_tensors(model)
+    check_tensors(inventory(model))
     shapes = request.shapes
     if not request.inputs and not shapes and libraries.library_of(request.target):
         shapes = tuple(libraries.usual_shapes(request.target, model))

@@ -183,7 +183,7 @@ def _eps(case: Case) -> Iterator[Observation]:
         return
     op, spread = max(found, key=lambda one: (one[0].eps or 0) / one[1])
     modules = list(dict.fromkeys(one.module.partition("#")[0] for one, _ in found))
-    held = dict(case.model.named_modules())
+    held = case.held.modules
     settable = [name for name in modules if hasattr(held.get(name), "eps")]
     line = fix_lines.over(f"{{}}.eps = {_DEFAULT_EPS:g}", [path(name) for name in settable]) if settable else ""
     others = f"; {len(modules) - 1} more like it" if len(modules) > 1 else ""
@@ -205,7 +205,7 @@ def _is_looked_up(op: Operation) -> bool:
 
 def _inactive(case: Case) -> Iterator[Observation]:
     """Batch norms in evaluation mode whose statistics nobody has taken yet."""
-    names = [name for name, module in case.model.named_modules() if _is_fresh(module)]
+    names = [name for name, module in case.held.modules.items() if _is_fresh(module)]
     if names:
         yield Observation(
             "fresh-batch-norm",
