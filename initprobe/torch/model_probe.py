@@ -18,14 +18,15 @@ from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.errors import ConfigError
 from initprobe.results.environment import environment
 from initprobe.results.run import ProbeResult
+from initprobe.results.summary import ModelFacts
 from initprobe.torch import descriptions
 from initprobe.torch.coverage import coverage
 from initprobe.torch.fixes import Trials
-from initprobe.torch.graph import tensors
 from initprobe.torch.initial_state import Started
 from initprobe.torch.inventory import Inventory, inventory
 from initprobe.torch.layer_stats import LayerRecords
 from initprobe.torch.measure import is_measured
+from initprobe.torch.nested import tensors
 from initprobe.torch.operations import Recorder
 from initprobe.torch.parameters import check_input, check_tensors, has_nonzero, void_parameters
 from initprobe.torch.pending_result import pending_result
@@ -122,6 +123,7 @@ def probe(
         notes=tuple(descriptions.notes(case)),
         coverage=coverage(held.parameters, case.recorder.roles),
         min_judged=limits.judged,
+        facts=ModelFacts(void=dict(case.void)),
     )
 
 
@@ -340,5 +342,4 @@ def _config(request: _Request, shapes: str, case: Case) -> dict[str, Any]:
         "loss": None if loss is None else getattr(loss, "__name__", type(loss).__name__),
         "draws": request.draws,
         "seed": request.seed,
-        "void": dict(case.void),
     }

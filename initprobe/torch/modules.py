@@ -10,9 +10,10 @@ import torch
 
 from initprobe.results.base import ModuleKind
 from initprobe.torch import module_kinds
-from initprobe.torch.graph import Signal, each_once, tensors_in
-from initprobe.torch.graph import tensors as measured_tensors
+from initprobe.torch.graph import Signal
 from initprobe.torch.measure import Track, is_measured
+from initprobe.torch.nested import each_once, tensors_in
+from initprobe.torch.nested import tensors as measured_tensors
 
 _KEY = "initprobe"  # of our hooks in a module's dictionaries of hooks
 _ATTENTION_INPUTS = 3  # queries, keys and values; what follows are masks, whose infinities are no fault

@@ -24,9 +24,10 @@ from initprobe.torch import module_kinds
 from initprobe.torch.attention import attention_facts, logit_facts
 from initprobe.torch.call_kinds import Call, kind_of_call
 from initprobe.torch.fans import fans_of
-from initprobe.torch.graph import Operation, OperationKind, Signal, Value, tensors_in
+from initprobe.torch.graph import Operation, OperationKind, Signal, Value
 from initprobe.torch.measure import SmallTensors, Track, is_measured
 from initprobe.torch.modules import Modules
+from initprobe.torch.nested import tensors_in
 from initprobe.torch.recurrence import gate_facts
 from initprobe.torch.units import axis_after, axis_of, dead_share, saturated_entries
 

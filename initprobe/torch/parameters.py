@@ -9,7 +9,7 @@ import torch
 
 from initprobe.errors import ConfigError, InputError
 from initprobe.torch.inventory import Inventory
-from initprobe.torch.module_kinds import path
+from initprobe.torch.paths import path
 
 _IN_A_PART = 1 << 20
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from initprobe.diagnosis.rule import RuleText
 from initprobe.formatting import short
-from initprobe.torch.measure import Track
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import TO_BFLOAT16, Case, Cure, Observation
+
+if TYPE_CHECKING:
+    from initprobe.torch.measure import Track
 
 
 def void(case: Case) -> Iterator[Observation]:
@@ -145,3 +149,14 @@ def _tails(case: Case, chain: Sequence[Layer]) -> Iterator[tuple[Layer, float]]:
 def _is_never_off(layer: Layer) -> bool:
     act = layer.activation
     return act is not None and act.activation is not None and act.activation.dead_below is None
+
+
+RULES = (
+    RuleText(
+        name="void-parameter",
+        meaning="one NaN or infinity in a parameter makes all that is computed from it NaN",
+        measurement="every entry of every parameter and buffer",
+        remedy="a checkpoint from before the parameter was lost, or the parameter drawn anew",
+        reference="IEEE 754-2019",
+    ),
+)
