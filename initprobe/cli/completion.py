@@ -84,7 +84,7 @@ def _topics(incomplete: str) -> Iterator[Item]:
 
 
 def _rules(incomplete: str) -> Iterator[Item]:
-    from initprobe.diagnosis.rulebook import RULEBOOK
+    from initprobe.torch.verdict.rulebook import RULEBOOK
 
     return _specs(RULEBOOK, incomplete)
 

@@ -132,6 +132,16 @@ class Finding(Record):
     no_fix: str | None = None
 
 
+class ModelFacts(Record):
+    """What the verdict on a PyTorch model rests on, beside the numbers.
+
+    Attributes:
+        void: modules whose parameters or buffers hold NaN or infinity, with what is wrong.
+    """
+
+    void: dict[str, str]
+
+
 class Coverage(Record):
     """Which share of a model's own parameters was judged.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
+from initprobe.data.documents import Place, parse
 from initprobe.errors import ConfigError
-from initprobe.sweeps.file_document import Place, parse
 from initprobe.sweeps.file_fields import Setting, equal, field_name, read_setting
 from initprobe.sweeps.runs import Scalar
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from initprobe.sweeps.file_document import Document, Loc, Place
+from initprobe.data.documents import Document, Loc, Place
 from initprobe.sweeps.file_fields import Setting, Settings, matches, override, read_setting
 from initprobe.sweeps.file_layout import MAX_RUNS, Axis, Range, SweepFile
 

@@ -26,12 +26,12 @@ from initprobe.config.fields import as_input
 from initprobe.config.names import activation_of, as_activation, as_initializer, as_spec, initializer_of, scaled
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.config.thresholds import Thresholds
+from initprobe.data.documents import Place
 from initprobe.data.noise import INPUTS
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.registry import Registry, suggestion
 from initprobe.spec import Spec, Value, parse_number, parse_value
-from initprobe.sweeps.file_document import Place
 from initprobe.sweeps.runs import Scalar
 
 SCALES = {"sigma_w": "init", "sigma_b": "bias_init"}

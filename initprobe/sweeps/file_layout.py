@@ -26,12 +26,12 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 
 from initprobe.config.consistency import fault_text
+from initprobe.data.documents import Document
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.registry import suggestion
 from initprobe.results.base import TENSORS
 from initprobe.results.named_numbers import HEALTHY, LAYER_NUMBERS, RATES, VERDICT, check_name
 from initprobe.sweeps.checks import Bound, Bounds
-from initprobe.sweeps.file_document import Document
 from initprobe.sweeps.file_fields import Fields, FieldsSchema, field_name, read_number
 
 MAX_RUNS = 100_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from initprobe.data.documents import Document, Loc, Place, parse
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.registry import suggestion
-from initprobe.sweeps.file_document import Document, Loc, Place, parse
 from initprobe.sweeps.file_fields import FIELDS, field_name, replaces
 from initprobe.sweeps.file_layout import SweepFile
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from initprobe.config.probe_config import DEFAULT_BATCH, DEFAULT_LAYERS, DEFAULT_WIDTH, ProbeConfig
+from initprobe.data.documents import Document, Place, read_file
 from initprobe.data.files import kind_of
 from initprobe.errors import ConfigError, InputError
 from initprobe.registry import suggestion
 from initprobe.spec import Spec
 from initprobe.sweeps.checks import Check, make_check
 from initprobe.sweeps.file_conditions import parse_condition, select
-from initprobe.sweeps.file_document import Document, Place, read_file
 from initprobe.sweeps.file_expand import Draft, axis_names, drafts
 from initprobe.sweeps.file_fields import SCALES, Settings, assemble, setting_text
 from initprobe.sweeps.file_layout import Figure, Format, Heatmap, Histograms, SweepFile, read_layout

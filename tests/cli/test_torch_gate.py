@@ -8,8 +8,8 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from initprobe.diagnosis.diagnose import RULES  # noqa: E402
-from initprobe.diagnosis.ignores import apply, make_ignore, parse_target  # noqa: E402
 from initprobe.errors import ConfigError, UnknownNameError  # noqa: E402
+from initprobe.sweeps.ignores import apply, make_ignore, parse_target  # noqa: E402
 from initprobe.testing import assert_healthy  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
 

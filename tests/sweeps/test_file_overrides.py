@@ -8,7 +8,7 @@ import pytest
 from sweep_files import SMALL, loaded, refusal
 
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.sweeps.file_document import read_file
+from initprobe.data.documents import read_file
 from initprobe.sweeps.file_overrides import apply_override
 
 OVERRIDDEN = [

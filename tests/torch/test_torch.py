@@ -44,7 +44,7 @@ from torch_nets import (  # noqa: E402
 )
 
 from initprobe.torch import probe  # noqa: E402
-from initprobe.torch.module_kinds import path  # noqa: E402
+from initprobe.torch.paths import path  # noqa: E402
 
 
 def seeded(make, *args, **options):

@@ -67,7 +67,7 @@ def _records(kind: str) -> tuple[Table, str]:
 
 
 def _rules() -> tuple[Table, str]:
-    from initprobe.diagnosis.rulebook import RULEBOOK
+    from initprobe.torch.verdict.rulebook import RULEBOOK
 
     table = _table("name", "what it means")
     for rule in RULEBOOK.values():

@@ -7,15 +7,17 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from initprobe.config.thresholds import ModelThresholds
 from initprobe.results.base import Severity
 from initprobe.torch.graph import Operation, Signal, back_from
-from initprobe.torch.operations import Recorder
 from initprobe.torch.structure import Layer, Structure
+
+if TYPE_CHECKING:
+    from initprobe.torch.operations import Recorder
 
 TO_BFLOAT16 = "model.to(torch.bfloat16)"
 

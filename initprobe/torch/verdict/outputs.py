@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from initprobe.diagnosis.rule import RuleText
 from initprobe.formatting import short
 from initprobe.torch.graph import Operation, Signal
-from initprobe.torch.module_kinds import path
+from initprobe.torch.paths import path
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case, Cure, Observation, back_path
 
@@ -182,3 +183,44 @@ def _tied(case: Case, leaf: str | None) -> str:
     own = case.parameters.get(leaf)
     names = [name for name, one in case.model.named_parameters(remove_duplicate=False) if one is own and name != leaf]
     return ", ".join(path(name) for name in names)
+
+
+RULES = (
+    RuleText(
+        name="attention-logits",
+        meaning="softmax picks one key from the start, and passes next to no gradient to the others",
+        measurement=(
+            "standard deviation of attention's logits, and the entropy of its weights beside that of equal ones"
+        ),
+        remedy="the factor 1/sqrt(d) on products of queries and keys, once",
+        reference="Vaswani et al. 2017, arXiv:1706.03762",
+    ),
+    RuleText(
+        name="shut-gate",
+        meaning="a gate lets nothing pass, so what it multiplies learns nothing",
+        measurement="mean of a sigmoid that multiplies another signal",
+        remedy="a bias of 0 for the gate",
+        reference="Srivastava et al. 2015, arXiv:1505.00387",
+    ),
+    RuleText(
+        name="short-memory",
+        meaning="a gated recurrence keeps a share of its memory at every step, and of the gradient on its way back",
+        measurement="mean of the forget gate of an LSTM or the update gate of a GRU, made again from weights and input",
+        remedy="a bias of 1 or more for the forget gate",
+        reference="Jozefowicz et al. 2015, PMLR 37:2342",
+    ),
+    RuleText(
+        name="double-softmax",
+        meaning="cross_entropy applies softmax itself; given probabilities it cannot fall near 0",
+        measurement="what a loss is given comes from a softmax",
+        remedy="logits for cross_entropy, without a softmax",
+        reference="PyTorch documentation, CrossEntropyLoss",
+    ),
+    RuleText(
+        name="starting-loss",
+        meaning="logits are confident before anything is learned",
+        measurement="cross-entropy at the start beside ln(classes)",
+        remedy="a smaller head; a tied embedding of N(0, 1) is the usual cause",
+        reference="Karpathy 2019, A Recipe for Training Neural Networks",
+    ),
+)

@@ -6,10 +6,11 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 
+from initprobe.diagnosis.rule import RuleText
 from initprobe.formatting import factor, short
 from initprobe.results.base import Severity
 from initprobe.torch.graph import Operation, Signal
-from initprobe.torch.module_kinds import path
+from initprobe.torch.paths import path
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case, Cure, Observation, back_path
@@ -246,3 +247,35 @@ def _input(case: Case) -> Iterator[Observation]:
             (Cure(f"x = (x - {mean:.4g}) / {std:.4g}", standardize=(mean, std)),) if std > 0 else (),
         )
         return
+
+
+RULES = (
+    RuleText(
+        name="norm-weight",
+        meaning="a norm decides the scale of what follows it, and its weight is 0 or far from 1",
+        measurement="root mean square of the weight of a norm; zeros at the end of a residual branch are on purpose",
+        remedy="nn.init.ones_ of the weight",
+        reference="Ioffe & Szegedy 2015, arXiv:1502.03167",
+    ),
+    RuleText(
+        name="norm-eps",
+        meaning="eps decides the scale in place of the input, so the norm does not normalize",
+        measurement="eps of a norm beside the variance of its input",
+        remedy="a smaller eps, or a larger input",
+        reference="Ba et al. 2016, arXiv:1607.06450",
+    ),
+    RuleText(
+        name="fresh-batch-norm",
+        meaning="a batch norm in evaluation mode that has seen no batch has mean 0 and variance 1, and changes nothing",
+        measurement="running statistics as they are made",
+        remedy="model.train()",
+        reference="PyTorch documentation, BatchNorm2d",
+    ),
+    RuleText(
+        name="input-scale",
+        meaning="the input is not standardized, and initializers are made for mean 0 and variance 1",
+        measurement="root mean square of an input that a layer is given as it is",
+        remedy="subtract the mean of the data and divide by its standard deviation",
+        reference="LeCun et al. 1998, Efficient BackProp",
+    ),
+)

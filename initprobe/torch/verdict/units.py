@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-
+from initprobe.diagnosis.rule import RuleText
 from initprobe.formatting import percent, short
 from initprobe.torch.graph import Operation, Signal
-from initprobe.torch.module_kinds import path
+from initprobe.torch.paths import path
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case, Cure, Observation
@@ -210,6 +209,8 @@ def _gradient(case: Case, layer: Layer) -> bool | None:
 
 
 def _equal_units(case: Case) -> Iterator[Observation]:
+    import torch
+
     for layer in case.layers:
         rows = _unit_rows(case, layer)
         if rows is None or case.is_explained(layer):
@@ -238,6 +239,8 @@ def _unit_rows(case: Case, layer: Layer) -> Any:
 
     Units that see other channels, as in depthwise convolutions, may be equal.
     """
+    import torch
+
     op, parameter = layer.op, case.parameters.get(layer.op.leaf or "")
     if parameter is None or parameter.ndim < 2 or layer.is_embedding or op.kind == "recurrence":
         return None
@@ -263,6 +266,8 @@ def _unit_rows(case: Case, layer: Layer) -> Any:
 
 def _copies(case: Case) -> Iterator[Observation]:
     """Weights that equal those of another layer entry by entry, though both were drawn."""
+    import torch
+
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, op in _weights(case).items():
         weight = case.parameters[name].detach()
@@ -331,5 +336,25 @@ def _weights(case: Case) -> dict[str, str]:
 
 
 def _equal(case: Case, names: Sequence[str]) -> bool:
+    import torch
+
     first, *others = (case.parameters[name].detach() for name in names)
     return all(torch.equal(first, other) for other in others)
+
+
+RULES = (
+    RuleText(
+        name="no-gradient",
+        meaning="nothing comes back from the output to this weight, so it will never learn",
+        measurement="a layer whose dL/dW is 0 everywhere, or absent though asked for",
+        remedy="no detach, no_grad or product with 0 between the layer and the loss, and a loss that depends on it",
+        reference="PyTorch documentation, autograd mechanics",
+    ),
+    RuleText(
+        name="copied-layers",
+        meaning="layers that start from the same weights, as copy.deepcopy makes them",
+        measurement="weights of one shape that are equal entry by entry; matrices alone",
+        remedy="draw each copy anew",
+        reference="Goodfellow et al. 2016, Deep Learning, section 8.4",
+    ),
+)
