@@ -46,6 +46,9 @@ class Place:
     file: str = ""
     line: int | None = None
 
+    def __str__(self) -> str:
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
     @contextmanager
     def blamed(self) -> Iterator[None]:
         """Errors raised inside are said to be here."""
