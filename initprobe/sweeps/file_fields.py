@@ -23,7 +23,7 @@ from pydantic_core import CoreSchema
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.config.consistency import fault_text
 from initprobe.config.fields import as_input
-from initprobe.config.names import activation_of, as_activation, as_initializer, as_spec, initializer_of, scaled
+from initprobe.config.names import as_activation, as_initializer, as_spec, is_imported, scaled
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.config.thresholds import Thresholds
 from initprobe.data.documents import Place
@@ -223,9 +223,7 @@ def _parameter(value: object) -> tuple[Value, Scalar]:
 def _named(field: str, value: object) -> Spec | Path:
     """A specification whose name is checked; its parameters are checked when all of them are known."""
     spec = as_input(value) if field == "input" else _spec(field, value)
-    if field in _AS_SPECS and isinstance(spec, Spec) and ":" in spec.name:
-        (activation_of if field == "act" else initializer_of)(Spec(spec.name, {}))
-    elif isinstance(spec, Spec):
+    if isinstance(spec, Spec) and not is_imported(spec):
         _ = _SPECS[field][spec.name]
     return spec
 
@@ -272,12 +270,13 @@ def assemble(settings: Settings) -> dict[str, Any]:
     fields = {name: setting.value for name, setting in settings.items() if name not in SCALES and "." not in name}
     for name in SCALES.keys() & settings.keys():
         if fields.get(SCALES[name]) is not None:
-            raise ConfigError(f"give {SCALES[name]} or {name}, not both")
+            raise settings[SCALES[name]].place.error(f"give {SCALES[name]} or {name}, not both")
         fields[SCALES[name]] = settings[name].value
     for name in settings:
-        head, dot, key = name.partition(".")
+        field, dot, key = name.partition(".")
         if dot:
-            fields[head] = _with_parameter(head, fields.get(head), key, settings[name].value)
+            with settings[name].place.blamed():
+                fields[field] = _with_parameter(field, fields.get(field), key, settings[name].value)
     return fields
 
 

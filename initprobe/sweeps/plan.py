@@ -6,15 +6,15 @@ level replaces fields of lower levels about the same thing: `widths` replaces `w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from initprobe.config.probe_config import DEFAULT_BATCH, DEFAULT_LAYERS, DEFAULT_WIDTH, ProbeConfig
+from initprobe.config.resolved import check_resolved, own_names
 from initprobe.data.documents import Document, Place, read_file
 from initprobe.data.files import kind_of
-from initprobe.errors import ConfigError, InputError
+from initprobe.errors import ConfigError, InputError, MissingFieldError, UnknownNameError
 from initprobe.registry import suggestion
 from initprobe.spec import Spec
 from initprobe.sweeps.checks import Check, make_check
@@ -40,6 +40,7 @@ class Plan:
         checks: the bounds on results.
         figures: the figures to draw; None where the file leaves that open.
         export: formats to export: `csv`, `json`, `markdown`.
+        own_names: every `package.module:name` in the file, in order.
     """
 
     name: str
@@ -49,9 +50,10 @@ class Plan:
     checks: tuple[Check, ...] = ()
     figures: tuple[Figure, ...] | None = None
     export: tuple[Format, ...] = ()
+    own_names: tuple[str, ...] = ()
 
 
-def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str] = ()) -> Plan:
+def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str] = (), importing: bool = True) -> Plan:
     """The plan in a file, or in a config that ships with initprobe.
 
     Args:
@@ -59,6 +61,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
         overrides: `KEY=VALUE`, the value as YAML: `defaults.layers=5` or `layers=5` for short, `grid.init=[he, lecun]`;
             no value removes the key.
         where: `FIELD=VALUE`; only the runs that have all these values are kept.
+        importing: import the user's own functions; otherwise the file runs no code, and its runs can only be listed.
 
     Returns:
         The plan; nothing is run yet.
@@ -73,7 +76,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
     layout = read_layout(document)
     checks = _checks(document, layout)  # first: they take less time than the runs
     all_drafts = drafts(document, layout)
-    configs = [_config(draft) for draft in all_drafts]
+    configs = [_config(draft, importing) for draft in all_drafts]
     columns = {
         name: [_shown(draft.settings, config, name) for draft, config in zip(all_drafts, configs, strict=True)]
         for name in axis_names(layout)
@@ -90,6 +93,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
         checks=checks,
         figures=_figures(document, layout, columns, varying),
         export=layout.export,
+        own_names=tuple(dict.fromkeys(name for config in configs for name in own_names(config))),
     )
 
 
@@ -113,21 +117,37 @@ def find(source: str | Path) -> Path:
     raise InputError(f"{source}: no such file.{hint}")
 
 
-def _config(draft: Draft) -> ProbeConfig:
+def _config(draft: Draft, importing: bool) -> ProbeConfig:
+    fields = assemble(draft.settings)
     try:
-        return ProbeConfig(**assemble(draft.settings))
+        return check_resolved(ProbeConfig(**fields), importing)
+    except MissingFieldError as error:
+        raise draft.place.error("is missing; give it in defaults or as an axis", error.field) from None
+    except UnknownNameError as error:  # its text names the kind, as in "unknown activation"
+        raise _place(draft, error).error(error.text) from None
     except ConfigError as error:
-        text = re.sub(r"is missing(; name an .*)?$", "is missing; give it in defaults or as an axis", str(error))
-        # The place says which field it was; an unknown name speaks for itself.
-        raise _blamed(draft, text).error(re.sub(r"^[a-z_]+: (?=unknown )", "", text)) from None
+        place = _place(draft, error)
+        raise error.at(file=place.file, line=place.line) from None
 
 
-def _blamed(draft: Draft, text: str) -> Place:
-    """The place of the first setting that a complaint names; it begins with the field, where it is about one."""
-    words = re.findall(r"\w+", text)
-    standing_for = {field: scale for scale, field in SCALES.items()}
-    names = [*(f"{words[0]}.{word}" for word in words), *words, *(standing_for.get(word, "") for word in words)]
-    return next((draft.settings[name].place for name in names if name in draft.settings), draft.place)
+def _place(draft: Draft, error: ConfigError) -> Place:
+    """The place of the setting that an error is about: of a parameter of the field, if the error goes without it."""
+    for name in draft.settings:
+        field, dot, _ = name.partition(".")
+        if dot and field == error.field and _without(draft, name) != str(error):
+            return draft.settings[name].place
+    scales = [scale for scale, field in SCALES.items() if field == error.field]
+    named = (draft.settings[name] for name in (error.field, *scales) if name in draft.settings)
+    return next((setting.place for setting in named), draft.place)
+
+
+def _without(draft: Draft, name: str) -> str:
+    """The error of a draft without one of its settings; "" where there is none."""
+    try:
+        ProbeConfig(**assemble({key: setting for key, setting in draft.settings.items() if key != name}))
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def _shown(settings: Settings, config: ProbeConfig, name: str) -> Scalar | None:
