@@ -21,7 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.config.consistency import fault_text
+from initprobe.config.consistency import fault_error
 from initprobe.config.fields import as_input
 from initprobe.config.names import as_activation, as_initializer, as_spec, is_imported, scaled
 from initprobe.config.probe_config import ProbeConfig
@@ -234,7 +234,7 @@ def _plain(name: str, value: object) -> tuple[Any, Scalar]:
     except ValidationError as error:
         fault = error.errors()[0]
         field = ".".join([name, *map(str, fault["loc"])])
-        raise ConfigError(fault_text(fault, field, [f"{name}.{limit}" for limit in Thresholds.model_fields])) from None
+        raise fault_error(fault, field, [f"{name}.{limit}" for limit in Thresholds.model_fields]) from None
     if isinstance(value, Mapping):
         return value, ",".join(f"{key}={limit}" for key, limit in value.items())
     if isinstance(valid, Path | Spec):

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic.json_schema import JsonSchemaValue
 
-from initprobe.config.consistency import fault_text
+from initprobe.config.consistency import fault_error
 from initprobe.data.documents import Document
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.registry import suggestion
@@ -303,17 +303,21 @@ def _fault(document: Document, error: ValidationError) -> ConfigError:
     if not loc and isinstance(cause, ConfigError):  # about a whole section
         known = document.known_part((cause.field,))
     field = ".".join(map(str, known or loc))
+    place = document.place(known)
     if fault["type"] == "too_short":
-        text = _empty(field)
-    elif isinstance(cause, UnknownNameError):
-        text = str(cause)
-    elif fault["type"] == "extra_forbidden":
-        text = f"unknown key {loc[-1]!r}.{suggestion(str(loc[-1]), _keys_at(loc))}"
-    else:
-        text = fault_text(fault, ".".join(map(str, (*known, loc[-1]))) if fault["type"] == "missing" else field, ())
+        return place.error(_empty(field))
+    if isinstance(cause, UnknownNameError):
+        return cause.at(file=place.file, line=place.line)
+    if fault["type"] == "extra_forbidden":
+        hint = suggestion(str(loc[-1]), _keys_at(loc))
+        return UnknownNameError(f"unknown key {loc[-1]!r}.{hint}", file=place.file, line=place.line)
+    if fault["type"] == "missing":
+        field = ".".join(map(str, (*known, loc[-1])))
+    complaint = fault_error(fault, field, ())
+    text = complaint.text
     for python_type, yaml_type in _YAML_TYPES.items():
         text = text.replace(python_type, yaml_type)
-    return document.place(known).error(text)
+    return place.error(text, complaint.field)
 
 
 def _empty(field: str) -> str:

@@ -14,7 +14,7 @@ from initprobe.config.probe_config import DEFAULT_BATCH, DEFAULT_LAYERS, DEFAULT
 from initprobe.config.resolved import check_resolved, own_names
 from initprobe.data.documents import Document, Place, read_file
 from initprobe.data.files import kind_of
-from initprobe.errors import ConfigError, InputError, MissingFieldError, UnknownNameError
+from initprobe.errors import ConfigError, InputError, MissingFieldError
 from initprobe.registry import suggestion
 from initprobe.spec import Spec
 from initprobe.sweeps.checks import Check, make_check
@@ -123,8 +123,6 @@ def _config(draft: Draft, importing: bool) -> ProbeConfig:
         return check_resolved(ProbeConfig(**fields), importing)
     except MissingFieldError as error:
         raise draft.place.error("is missing; give it in defaults or as an axis", error.field) from None
-    except UnknownNameError as error:  # its text names the kind, as in "unknown activation"
-        raise _place(draft, error).error(error.text) from None
     except ConfigError as error:
         place = _place(draft, error)
         raise error.at(file=place.file, line=place.line) from None
