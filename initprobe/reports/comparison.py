@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from rich.table import Table
 
 from initprobe.formatting import BLOCKS, NOTHING, visible
 from initprobe.reports.cells import SPARK_BINS, value_text
 from initprobe.reports.console import Console
 from initprobe.reports.narrative import cosine
+from initprobe.reports.tables import plain_table
 from initprobe.reports.verdict import SEVERITY_STYLE
 from initprobe.results.layers import TensorStats
 from initprobe.results.run import ProbeResult
@@ -19,9 +19,7 @@ from initprobe.results.run import ProbeResult
 
 def print_comparison(results: Sequence[ProbeResult], to: Console) -> None:
     """Print a row a result, worst first: verdict, variances at both ends, and how the output's variance moves."""
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading, side in _COMPARISON:
-        table.add_column(heading, justify="right" if side == ">" else "left", no_wrap=True)
+    table = plain_table(*_HEADINGS, left=_LEFT)
     for result in sorted(results, key=_gravity, reverse=True):
         table.add_row(*_compared(result), style="" if result.healthy else SEVERITY_STYLE[result.diagnosis[0].severity])
     shared = results[0].description
@@ -48,15 +46,8 @@ def _log10(stats: TensorStats) -> float:
     return math.nan if stats.variance_log10 is None else stats.variance_log10
 
 
-_COMPARISON = (
-    ("init + act", "<"),
-    ("verdict", "<"),
-    ("var h\nfirst", ">"),
-    ("\nlast", ">"),
-    ("dL/dh\nfirst", ">"),
-    ("cos\nlast", ">"),
-    ("log var h\nby layer", "<"),
-)
+_LEFT = ("init + act", "verdict", "log var h\nby layer")
+_HEADINGS = (*_LEFT[:2], "var h\nfirst", "\nlast", "dL/dh\nfirst", "cos\nlast", _LEFT[2])
 
 
 def _compared(result: ProbeResult) -> list[str]:

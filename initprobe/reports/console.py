@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -43,10 +44,12 @@ class Console(RichConsole):
     Attributes:
         fold: the width below which sentences are folded; None for a pipe, whose lines are not folded.
         most_rows: rows beyond which the middle of a table is left out; None for a pipe, which gets them all.
+        row_width: columns of the longest row of a table; None for a pipe without `COLUMNS`.
     """
 
     fold: int | None = None
     most_rows: int | None = None
+    row_width: int | None = None
 
     def on_broken_pipe(self) -> None:
         """Let the program say what it means; Rich would exit with 1."""
@@ -73,6 +76,8 @@ def console(file: IO[str], *, color: bool | None = None, wrap: bool = False, mar
         emoji=False,
     )
     found.push_render_hook(_EscapesControls())
+    if file.isatty() or "COLUMNS" in os.environ:
+        found.row_width = probe.width
     if not file.isatty():  # a pipe into which colours are forced is a pipe
         return found
     if probe.width > 2 * LABEL:
@@ -88,7 +93,7 @@ def text_console(width: int | None) -> tuple[Console, io.StringIO]:
     found = Console(file=out, width=_WIDEST, height=_MOST_ROWS, highlight=False, emoji=False, **plain)
     found.push_render_hook(_EscapesControls())
     found.fold = None if width is None else max(width, 2 * LABEL)
-    found.most_rows = _MOST_ROWS
+    found.most_rows, found.row_width = _MOST_ROWS, found.fold
     return found, out
 
 

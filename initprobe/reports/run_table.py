@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from initprobe.formatting import NOTHING, percent, short, sparkline, visible
 from initprobe.reports.binning import shares
 from initprobe.reports.cells import LOST, SPARK_BINS, STATUS_STYLE, relative_spread, value_text
 from initprobe.reports.console import Console, say, text_console
-from initprobe.reports.elision import Elided, shown_layers
 from initprobe.reports.encoding import showable
 from initprobe.reports.layer_blocks import blocks, columns, fitting_depth, short_name
 from initprobe.reports.narrative import cosine, course
+from initprobe.reports.shortened_table import ShortenedTable, shown_layers
+from initprobe.reports.tables import TextColumn, fitting, table_of
 from initprobe.reports.tensor_tables import module_table, tensor_tables
 from initprobe.reports.verdict import print_verdict
 from initprobe.results.base import TENSORS, worst
@@ -49,7 +49,9 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth:
     count = print_verdict(result, to) + say(_heading(result), to)
     to.print()
     by_block = _block_depth(result, verbose, depth)
-    to.print(_layer_table(result, numbers, verbose) if by_block is None else _block_table(result, by_block))
+    to.print(
+        _layer_table(result, numbers, verbose, to.row_width) if by_block is None else _block_table(result, by_block)
+    )
     to.print()
     count += len(numbers) + _BLANK + say(summary(result), to)
     if verbose:
@@ -78,10 +80,17 @@ def _heading(result: ProbeResult) -> Text:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the layer table: its heading, and a layer's entry."""
+    """A column of the layer table.
+
+    Attributes:
+        heading: one or two lines.
+        entry: the text of a layer.
+        dropped: when it is left out of a table that is too wide, the lowest number first; None for never.
+    """
 
     heading: str
     entry: Callable[[LayerStats], str]
+    dropped: int | None = None
 
 
 def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
@@ -93,7 +102,7 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
         *_gradient_columns(result),
         *_fitting_columns(result),
         *([Column("\ndW/W", lambda layer: short(layer.gradient_to_weight_ratio))] if verbose else []),
-        Column(f"h in\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges)),
+        Column(f"h in\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges), dropped=2),
     ]
 
 
@@ -106,10 +115,10 @@ def _number_column(result: ProbeResult) -> Column:
 def _output_columns(result: ProbeResult) -> Iterator[Column]:
     yield Column("output h\nstd", lambda layer: value_text(layer.output, layer.output.std))
     if _has_theory(result):
-        yield Column("\ntheory", lambda layer: short(_predicted_std(layer)))
+        yield Column("\ntheory", lambda layer: short(_predicted_std(layer)), dropped=4)
     yield Column("\nvar", lambda layer: value_text(layer.output, layer.output.variance))
     if result.draws > 1 and result.loss is None:  # whose columns take the room
-        yield Column("\n+-%", lambda layer: relative_spread(layer.output))
+        yield Column("\n+-%", lambda layer: relative_spread(layer.output), dropped=1)
     if any(layer.output.saturated_fraction is not None for layer in result.layers):
         yield Column("\nsat%", lambda layer: percent(layer.output.saturated_fraction))
     if any(layer.output.dead_fraction is not None for layer in result.layers):
@@ -120,9 +129,9 @@ def _output_columns(result: ProbeResult) -> Iterator[Column]:
 def _gradient_columns(result: ProbeResult) -> Iterator[Column]:
     yield Column("dL/dh\nvar", lambda layer: value_text(layer.output_gradient, layer.output_gradient.variance))
     if _has_theory(result):
-        yield Column("\ntheory", lambda layer: short(_predicted_gradient(layer)))
+        yield Column("\ntheory", lambda layer: short(_predicted_gradient(layer)), dropped=3)
     if result.draws > 1 and result.loss is None:
-        yield Column("\n+-%", lambda layer: relative_spread(layer.output_gradient))
+        yield Column("\n+-%", lambda layer: relative_spread(layer.output_gradient), dropped=0)
     yield Column("dL/dW\nvar", lambda layer: value_text(layer.weight_gradient, layer.weight_gradient.variance))
     if result.loss is not None:
         yield Column("loss by\nh var", lambda layer: short(layer.loss_output_gradient_variance))
@@ -183,28 +192,21 @@ def _block_depth(result: ProbeResult, verbose: bool, depth: int | None) -> int |
 
 def _block_table(result: ProbeResult, depth: int) -> RenderableType:
     """A row per block: the lowest and the highest of its layers."""
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    entries = list(columns())
-    for heading, _ in entries:
-        table.add_column(heading, justify="right", no_wrap=True)
     shown = blocks(result.layers, depth)
-    for block in shown:
-        style = STATUS_STYLE[worst(layer.status for layer in block.layers)]
-        table.add_row(*(Text(entry(block)) for _, entry in entries), style=style)
+    styles = [STATUS_STYLE[worst(layer.status for layer in block.layers)] for block in shown]
+    table = table_of([TextColumn(heading, [entry(block) for block in shown]) for heading, entry in columns()], styles)
     note = f"{len(result.layers)} layers in {len(shown)} blocks (--depth {depth}); -v shows every layer"
     return Group(table, Text(note, style="dim"))
 
 
-def _layer_table(result: ProbeResult, numbers: Sequence[int], verbose: bool) -> Elided:
-    """A row for each layer of these numbers."""
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    columns = _columns(result, verbose)
-    for column in columns:
-        table.add_column(column.heading, justify="right", no_wrap=True)
-    for layer in (result.layers[number - 1] for number in numbers):
-        # As text: a module's name may look like markup.
-        table.add_row(*(Text(visible(column.entry(layer))) for column in columns), style=STATUS_STYLE[layer.status])
-    return Elided(table, numbers)
+def _layer_table(result: ProbeResult, numbers: Sequence[int], verbose: bool, width: int | None) -> ShortenedTable:
+    """A row for each layer of these numbers, in lines of at most `width` columns."""
+    layers = [result.layers[number - 1] for number in numbers]
+    every = [
+        TextColumn(column.heading, [visible(column.entry(layer)) for layer in layers], column.dropped)
+        for column in _columns(result, verbose)
+    ]
+    return ShortenedTable(table_of(fitting(every, width), [STATUS_STYLE[layer.status] for layer in layers]), numbers)
 
 
 def summary(result: ProbeResult) -> Text:

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rich.console import Console
-from rich.table import Table
 
 from initprobe import arrays
 from initprobe.errors import UnknownNameError
 from initprobe.formatting import NOTHING, counted, fixed, percent, short, trimmed, visible
 from initprobe.registry import suggestion
-from initprobe.reports import seedwise
+from initprobe.reports import seed_means
 from initprobe.reports.markdown import markdown_row, markdown_text
 from initprobe.reports.narrative import cosine
+from initprobe.reports.tables import plain_table
 from initprobe.results.digest import Digest
 from initprobe.results.named_numbers import NAMES
 
@@ -233,9 +233,9 @@ def _column(name: str) -> Column:
         return COLUMNS[name]
 
     def mean(group: Group) -> float | str:
-        return seedwise.mean(getattr(run, "numbers", {}).get(name) for run in group.runs)
+        return seed_means.mean(getattr(run, "numbers", {}).get(name) for run in group.runs)
 
-    return Column(name, seedwise.heading(name), lambda group: seedwise.text(mean(group)), mean)
+    return Column(name, seed_means.heading(name), lambda group: seed_means.text(mean(group)), mean)
 
 
 def _check_name(name: str, axes: Sequence[str], kind: str) -> None:
@@ -295,12 +295,13 @@ def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
     found = _sorted(groups(entries), how)
     how = _filled(how, found)
     shown = found[: how.rows]
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for axis in how.axes:
-        numeric = all(isinstance(group.axes.get(axis, 0), int | float) for group in found)
-        table.add_column(f"\n{visible(axis)}", justify="right" if numeric else "left", no_wrap=True)
-    for column in how.columns:
-        table.add_column(column.heading, justify="left" if column.name == "verdict" else "right", no_wrap=True)
+    axes = {axis: f"\n{visible(axis)}" for axis in how.axes}
+    words = [
+        heading
+        for axis, heading in axes.items()
+        if not all(isinstance(group.axes.get(axis, 0), int | float) for group in found)
+    ]
+    table = plain_table(*axes.values(), *(column.heading for column in how.columns), left=(*words, "verdict"))
     for group in shown:
         table.add_row(*_cells(group, how), style=_style(group))
     to.print()

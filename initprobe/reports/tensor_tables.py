@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,6 +11,7 @@ from rich.text import Text
 from initprobe.formatting import NOTHING, percent, short, visible
 from initprobe.reports.cells import STATUS_STYLE, relative_spread, value_text
 from initprobe.reports.narrative import SYMBOLS
+from initprobe.reports.tables import plain_table
 from initprobe.results.layers import ModuleStats, TensorStats
 from initprobe.results.run import ProbeResult
 
@@ -35,10 +35,7 @@ def _variance(stats: TensorStats | None) -> str:
 
 def module_table(modules: Sequence[ModuleStats]) -> Table:
     """A row a call of a leaf module."""
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in _MODULE_COLUMNS:
-        justify: Literal["left", "right"] = "left" if heading in ("module", "class") else "right"
-        table.add_column(heading, justify=justify, no_wrap=True, vertical="bottom")
+    table = plain_table(*_MODULE_COLUMNS, left=("module", "class"))
     for one in modules:
         table.add_row(
             *(Text(visible(entry(one))) for entry in _MODULE_COLUMNS.values()), style=STATUS_STYLE[one.status]
@@ -77,9 +74,7 @@ def tensor_tables(result: ProbeResult, tensor: str) -> RenderableType:
 def _stacked(
     result: ProbeResult, tensor: str, headings: Sequence[str], entries: Callable[[TensorStats], list[str]]
 ) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("layer", *headings):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = plain_table("layer", *headings)
     for layer in result.layers:
         stats = layer.tensor(tensor)
         table.add_row(str(layer.layer), *entries(stats), style=STATUS_STYLE[stats.status])

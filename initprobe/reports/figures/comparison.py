@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from initprobe.reports.figures.captions import centred
-from initprobe.reports.figures.panels import profiles
 from initprobe.reports.figures.profiles import finish_profile_axes
+from initprobe.reports.figures.result_data import profiles
 from initprobe.reports.figures.style import BLACK, COLORS, DASHES, blank_figure, style
+from initprobe.reports.figures.titles import centred
 from initprobe.results.run import ProbeResult
 
 

@@ -13,7 +13,7 @@ from initprobe.activations.record import Activation
 from initprobe.arrays import Array, mean
 from initprobe.formatting import counted
 from initprobe.meanfield.phase import CriticalPoint, critical_line
-from initprobe.reports.figures.sweep_values import E, is_log, is_number, label, series, varying
+from initprobe.reports.figures.sweep_series import E, is_log, is_number, label, series, varying
 from initprobe.reports.sweep_table import Entry
 from initprobe.results.named_numbers import HEALTHY, RATE, VERDICT
 from initprobe.results.run import ProbeResult

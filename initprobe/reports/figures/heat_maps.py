@@ -24,19 +24,19 @@ from matplotlib.ticker import NullLocator
 from initprobe.arrays import Array
 from initprobe.formatting import short
 from initprobe.reports.figures.heat_map_data import DISAGREE, FAILED, NOT_RUN, SIGMAS, Cell, HeatMap, HeatPanel, Scale
-from initprobe.reports.figures.panel_sheet import (
-    VERDICTS,
+from initprobe.reports.figures.panel_grid import (
     Key,
-    Panels,
+    PanelSizes,
     clipped,
     columns_of,
     draw_bar,
     limits,
-    make_sheet,
+    make_grid,
     title_of,
+    verdict_color,
 )
 from initprobe.reports.figures.style import BLACK, GREY, log_ticks, power_text, style
-from initprobe.reports.figures.sweep_values import text
+from initprobe.reports.figures.sweep_series import text
 from initprobe.results.named_numbers import RATE
 
 _HATCHES = {FAILED: "xxx", NOT_RUN: "...", DISAGREE: "\\\\\\"}
@@ -60,9 +60,9 @@ def heat_map_figure(plot: HeatMap, title: str = "") -> Figure:
     with style():
         count = len(plot.panels)
         size = (6.2, 4.4) if count == 1 else (3.5, 2.6) if count <= 4 else (2.2, 1.9)
-        panels, font = Panels(count, columns_of(count), *size), 10 if count == 1 else 8
+        panels, font = PanelSizes(count, columns_of(count), *size), 10 if count == 1 else 8
         keys = [*_word_keys(plot), *_lacking_keys(plot), *_line_keys(plot)]
-        sheet = make_sheet(title_of(title, plot.value, plot.layer), plot.notes, panels, keys, bar=not plot.categorical)
+        sheet = make_grid(title_of(title, plot.value, plot.layer), plot.notes, panels, keys, bar=not plot.categorical)
         shade = _shade(plot)
         for index, (axes, panel) in enumerate(zip(sheet.axes, plot.panels, strict=True)):
             _draw_panel(axes, plot, panel, shade, _font_in_cells(plot, size))
@@ -75,7 +75,7 @@ def heat_map_figure(plot: HeatMap, title: str = "") -> Figure:
 def _word_keys(plot: HeatMap) -> Iterator[Key]:
     counts = Counter(cell.word for cell in plot.cells if cell.word)
     for word, count in counts.most_common():
-        yield Patch(facecolor=VERDICTS[word]), f"{word} ({count})"
+        yield Patch(facecolor=verdict_color(word)), f"{word} ({count})"
 
 
 def _lacking_keys(plot: HeatMap) -> Iterator[Key]:
@@ -147,7 +147,7 @@ def _draw_panel(axes: Axes, plot: HeatMap, panel: HeatPanel, shade: _Shade, font
 def _fills(cells: Sequence[Cell], shade: _Shade) -> Array:
     """Red, green, blue and opacity of cells of which something is known, `(cells, 4)`."""
     if any(cell.word for cell in cells):
-        return to_rgba_array([VERDICTS[cell.word] for cell in cells])
+        return to_rgba_array([verdict_color(cell.word) for cell in cells])
     return shade.mappable.to_rgba(np.array([cell.number for cell in cells], float))
 
 

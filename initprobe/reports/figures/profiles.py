@@ -9,8 +9,7 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 
-from initprobe.reports.figures.captions import legend_above
-from initprobe.reports.figures.panels import Profile, profiles
+from initprobe.reports.figures.result_data import Profile, profiles
 from initprobe.reports.figures.style import (
     BLACK,
     BLUE,
@@ -23,6 +22,7 @@ from initprobe.reports.figures.style import (
     log_ticks,
     power_text,
 )
+from initprobe.reports.figures.titles import legend_above
 from initprobe.reports.layer_blocks import roles, short_name
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult

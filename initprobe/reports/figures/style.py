@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from initprobe.formatting import visible
-from initprobe.reports.figures.captions import centred
+from initprobe.reports.figures.titles import centred
 from initprobe.results.run import ProbeResult
 
 DPI = 100

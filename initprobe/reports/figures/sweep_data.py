@@ -12,8 +12,8 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.formatting import short
 from initprobe.reports.binning import shares
-from initprobe.reports.figures.panels import BINS, predicted_shares
-from initprobe.reports.figures.sweep_values import E, is_log, is_number, label, series, text, thinned, varying
+from initprobe.reports.figures.result_data import BINS, predicted_shares
+from initprobe.reports.figures.sweep_series import E, is_log, is_number, label, series, text, thinned, varying
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.named_numbers import VERDICT
 from initprobe.results.run import ProbeResult

@@ -20,18 +20,18 @@ from matplotlib.ticker import MaxNLocator
 from initprobe.arrays import Array
 from initprobe.formatting import percent
 from initprobe.reports.figures.heat_map_data import by_ratio
-from initprobe.reports.figures.panel_sheet import (
+from initprobe.reports.figures.panel_grid import (
     CYCLE,
-    VERDICTS,
     Key,
-    Panels,
+    PanelSizes,
     clipped,
     columns_of,
     draw_bar,
     limits,
-    make_sheet,
+    make_grid,
     shades,
     title_of,
+    verdict_color,
 )
 from initprobe.reports.figures.style import BLACK, log_ticks, power_text, style
 from initprobe.reports.figures.sweep_data import LABEL, DepthLine, DepthPlot, HistogramPanel, HistogramPlot
@@ -47,9 +47,9 @@ def depth_figure(plot: DepthPlot, title: str = "") -> Figure:
     with style():
         looks = _looks(plot)
         size = (7.4, 4.2) if len(plot.panels) <= 1 else (3.6, 2.6) if len(plot.panels) <= 4 else (2.4, 2.0)
-        panels = Panels(max(len(plot.panels), 1), columns_of(len(plot.panels)), *size)
+        panels = PanelSizes(max(len(plot.panels), 1), columns_of(len(plot.panels)), *size)
         name = title_of(title, plot.value)
-        sheet = make_sheet(name, plot.notes, panels, list(_depth_keys(plot, looks)), bar=looks.scale is not None)
+        sheet = make_grid(name, plot.notes, panels, list(_depth_keys(plot, looks)), bar=looks.scale is not None)
         ends = limits(np.concatenate([line.measured for line in plot.lines] or [np.zeros(0)]), plot.log)
         for axes, panel in zip(sheet.axes, plot.panels, strict=False):
             _draw_lines(axes, panel.lines, looks)
@@ -85,7 +85,8 @@ class _Looks:
 
 def _looks(plot: DepthPlot) -> _Looks:
     if plot.color == VERDICT:
-        return _Looks(VERDICTS, frozenset(), by_verdict=True)
+        colors = {line.verdict: verdict_color(line.verdict) for line in plot.lines}
+        return _Looks(colors, frozenset(), by_verdict=True)
     if plot.color == LABEL:
         labels = list(dict.fromkeys(line.label for line in plot.lines))
         colors = dict(zip(labels, itertools.cycle(CYCLE), strict=False))
@@ -160,7 +161,7 @@ def histogram_figure(plot: HistogramPlot, title: str = "") -> Figure:
         columns, *size = (3, 2.5, 1.9) if count <= 6 else (4, 1.9, 1.5) if count <= 12 else (6, 1.2, 1.1)
         colors = dict(zip(plot.labels or ("",), CYCLE, strict=False))
         name = title_of(title, plot.tensor, plot.layer)
-        sheet = make_sheet(name, plot.notes, Panels(count, columns, *size), list(_histogram_keys(plot, colors)))
+        sheet = make_grid(name, plot.notes, PanelSizes(count, columns, *size), list(_histogram_keys(plot, colors)))
         for index, (axes, panel) in enumerate(zip(sheet.axes, plot.panels, strict=True)):
             _draw_histograms(axes, plot, panel, colors)
             _finish_histogram(axes, plot, *sheet.outer(index))

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from initprobe.reports.figures.captions import legend_above
 from initprobe.reports.figures.profiles import finish_profile_axes
 from initprobe.reports.figures.style import BLACK, BLUE, ORANGE, blank_figure, log_ticks, power_text, titled
+from initprobe.reports.figures.titles import legend_above
 from initprobe.results.run import ProbeResult
 
 _LOG_BEYOND = 10  # times chance

@@ -22,12 +22,12 @@ _LN10 = math.log(10)
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One layer of a strip.
+class LayerHistogram:
+    """One layer of a row.
 
     Attributes:
         layer: its number.
-        shares: share of the entries in each bin of the strip's axis, `(bins,)`, or None where they were lost.
+        shares: share of the entries in each bin of the row's axis, `(bins,)`, or None where they were lost.
         predicted: the same by theory, or None.
         outside: share of the entries beyond the axis.
         std: standard deviation in short, or what became of it.
@@ -43,12 +43,12 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Strip:
+class HistogramRow:
     """Histograms of one tensor, a panel a layer, all on the axis `edges`, `(bins + 1,)`; `ends` of it are labelled."""
 
     edges: Array
     ends: tuple[float, float]
-    panels: tuple[Panel, ...]
+    panels: tuple[LayerHistogram, ...]
     stds: tuple[float, ...]
 
     @property
@@ -77,19 +77,19 @@ class Profile:
     zeros: Array
 
 
-def output_strip(result: ProbeResult) -> Strip:
+def output_histograms(result: ProbeResult) -> HistogramRow:
     """Histograms of the outputs h, on the activation's range where that is bounded."""
     words = result.description
     reach = _reach([layer.output for layer in result.layers])
     low = words.output_low if words.output_low is not None else -reach
     high = words.output_high if words.output_high is not None else reach
-    return _strip(result, "output", low, high)
+    return _histograms(result, "output", low, high)
 
 
-def gradient_strip(result: ProbeResult) -> Strip:
+def gradient_histograms(result: ProbeResult) -> HistogramRow:
     """Histograms of dL/dh, on one symmetric axis."""
     reach = _reach([layer.output_gradient for layer in result.layers])
-    return _strip(result, "output_gradient", -reach, reach)
+    return _histograms(result, "output_gradient", -reach, reach)
 
 
 def _reach(tensors: list[TensorStats]) -> float:
@@ -105,20 +105,20 @@ def _reach(tensors: list[TensorStats]) -> float:
     return _STRETCH * max(reach for reach in positive if reach <= 10 * anchor)
 
 
-def _strip(result: ProbeResult, tensor: str, low: float, high: float) -> Strip:
+def _histograms(result: ProbeResult, tensor: str, low: float, high: float) -> HistogramRow:
     # Whole bins of margin: an atom at a bound neither hides in the frame nor is cut in two.
     width = (high - low) / (BINS - 2 * _MARGIN_BINS)
     edges = low + width * (np.arange(BINS + 1) - _MARGIN_BINS)
     panels = tuple(_panel(layer, tensor, edges) for layer in result.layers)
-    return Strip(edges, (low, high), panels, tuple(result.series(tensor, "std")))
+    return HistogramRow(edges, (low, high), panels, tuple(result.series(tensor, "std")))
 
 
-def _panel(layer: LayerStats, tensor: str, edges: Array) -> Panel:
+def _panel(layer: LayerStats, tensor: str, edges: Array) -> LayerHistogram:
     stats = layer.tensor(tensor)
     if stats.histogram is None:
-        return Panel(layer.layer, None, None, 0.0, stats.status, layer.name or "")
+        return LayerHistogram(layer.layer, None, None, 0.0, stats.status, layer.name or "")
     inside = shares(stats.histogram, edges)
-    return Panel(
+    return LayerHistogram(
         layer=layer.layer,
         shares=inside,
         predicted=predicted_shares(layer, edges) if tensor == "output" else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,8 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from initprobe.arrays import Array
-from initprobe.reports.figures.captions import centred
 from initprobe.reports.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, blank_figure, log_ticks, power_text
+from initprobe.reports.figures.titles import centred
 
 Key = tuple[Artist, str]
 
@@ -43,9 +44,15 @@ VERDICTS = {
     "fan-mismatch": "#8CA854",
     "wrong-initializer": "#A8FC8C",
     "odd-layer": "#FCC4C4",
-    "no-gradient": "#000038",
-    "void-parameter": "#C4E0FC",
 }
+_OTHER_VERDICTS = ("#000038", "#C4E0FC", "#8C5400", "#54FC70", "#FC00C4")  # of rules without a colour of their own
+
+
+def verdict_color(word: str) -> str:
+    """The colour of a verdict; a rule that has none in the table gets one of a few by its name."""
+    return VERDICTS.get(word) or _OTHER_VERDICTS[zlib.crc32(word.encode()) % len(_OTHER_VERDICTS)]
+
+
 # How many times the width of the middle nine tenths an axis reaches beyond them, and its least extent.
 _FAR = 3.0
 _LEAST_DECADES = 1.0
@@ -60,7 +67,7 @@ _LONGEST = 44
 
 
 @dataclass(frozen=True)
-class Sheet:
+class PanelGrid:
     """A figure and the boxes in it.
 
     Attributes:
@@ -81,7 +88,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Panels:
+class PanelSizes:
     """How many there are, how many fit in a row, how large they are and what lies between them (inches)."""
 
     count: int
@@ -92,7 +99,9 @@ class Panels:
     between: float = 0.4
 
 
-def make_sheet(title: str, notes: Sequence[str], panels: Panels, keys: Sequence[Key] = (), bar: bool = False) -> Sheet:
+def make_grid(
+    title: str, notes: Sequence[str], panels: PanelSizes, keys: Sequence[Key] = (), bar: bool = False
+) -> PanelGrid:
     """An empty sheet; `keys` are the legend's."""
     columns = max(min(panels.count, panels.columns), 1)
     rows = max(math.ceil(panels.count / columns), 1)
@@ -122,7 +131,7 @@ def make_sheet(title: str, notes: Sequence[str], panels: Panels, keys: Sequence[
     if labels:
         handles = [handle for handle, _ in keys]
         figure.legend(handles, labels, frameon=False, fontsize=9, ncols=min(fit, len(labels)), loc="lower center")
-    return Sheet(figure, axes, columns, scale)
+    return PanelGrid(figure, axes, columns, scale)
 
 
 def clipped(label: str) -> str:

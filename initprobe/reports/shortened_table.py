@@ -45,7 +45,7 @@ def _without_small_gaps(kept: Sequence[int]) -> list[int]:
     return filled
 
 
-class Elided:
+class ShortenedTable:
     """A table of some layers, with a line wherever others are left out.
 
     Attributes:
