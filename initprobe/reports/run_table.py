@@ -1,4 +1,4 @@
-"""A result as text: the experiment in words, a row a layer, and what happened from first to last."""
+"""A result as text: verdict, heading, a row per layer, and the summary from first to last layer. Start reading here."""
 
 from __future__ import annotations
 
@@ -26,24 +26,28 @@ from initprobe.results.base import TENSORS, worst
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 
-_BLANK = 4  # lines: before and after the table, and its heading
+_AROUND_TABLE = 4  # blank lines before and after the table, and the two of its heading
 _MOST_LAYERS = 100
 
 
 def plain_text(result: ProbeResult, width: int | None = None) -> str:
-    """What `print_result` prints, without colour, in characters that standard output can show."""
+    """The text of `print_result` without colour, in characters that standard output can show."""
     to, out = text_console(width)
     print_result(result, to)
     return showable(out.getvalue(), getattr(sys.stdout, "encoding", None))
 
 
 def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth: int | None = None) -> None:
-    """Print the heading, the table and the summary; every tensor's tables too if `verbose`.
+    """Print the verdict, the heading, the table and the summary.
 
-    `depth` asks for a row per block, by so many parts of the names of a model's own modules; without it a model of
-    more than a hundred layers has them too.
+    The verdict comes first, and again at the end if it would scroll off a terminal.
 
-    The verdict, which comes first, is repeated at the end of what scrolls away on a terminal.
+    Args:
+        result: what was measured.
+        to: the console.
+        verbose: print the tables of every tensor too.
+        depth: parts of a module's name that make a block, with a row per block; None for a row per layer, or for
+            automatic blocks in a PyTorch model of more than a hundred layers.
     """
     numbers = shown_layers(result, None if verbose else to.most_rows)
     count = print_verdict(result, to) + say(_heading(result), to)
@@ -53,7 +57,7 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth:
         _layer_table(result, numbers, verbose, to.row_width) if by_block is None else _block_table(result, by_block)
     )
     to.print()
-    count += len(numbers) + _BLANK + say(summary(result), to)
+    count += len(numbers) + _AROUND_TABLE + say(summary(result), to)
     if verbose:
         _print_tensors(result, to)
         count += len(TENSORS) * 2 * len(numbers)
@@ -107,7 +111,7 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
 
 
 def _number_column(result: ProbeResult) -> Column:
-    """The layers' numbers, those inside of residual branches in brackets."""
+    """The numbers of the layers; in brackets inside residual branches."""
     heading = "\nlayer" if len(result.stream) == len(result.layers) else "(branch)\nlayer"
     return Column(heading, lambda layer: f"({layer.layer})" if layer.inside_branch else str(layer.layer))
 
@@ -117,7 +121,7 @@ def _output_columns(result: ProbeResult) -> Iterator[Column]:
     if _has_theory(result):
         yield Column("\ntheory", lambda layer: short(_predicted_std(layer)), dropped=4)
     yield Column("\nvar", lambda layer: value_text(layer.output, layer.output.variance))
-    if result.draws > 1 and result.loss is None:  # whose columns take the room
+    if result.draws > 1 and result.loss is None:  # a loss has columns of its own
         yield Column("\n+-%", lambda layer: relative_spread(layer.output), dropped=1)
     if any(layer.output.saturated_fraction is not None for layer in result.layers):
         yield Column("\nsat%", lambda layer: percent(layer.output.saturated_fraction))
@@ -139,7 +143,7 @@ def _gradient_columns(result: ProbeResult) -> Iterator[Column]:
 
 
 def _fitting_columns(result: ProbeResult) -> Iterator[Column]:
-    """They take the room of theory, which has nothing to say of weights that are fitted to the data."""
+    """In place of theory, which does not hold for weights that are fitted to the data."""
     if any(layer.fitting is not None for layer in result.layers):
         yield Column("fit\nbefore", lambda layer: short(layer.fitting.before) if layer.fitting else NOTHING)
         yield Column("\nafter", lambda layer: short(layer.fitting.after) if layer.fitting else NOTHING)
@@ -159,7 +163,7 @@ def _predicted_gradient(layer: LayerStats) -> float | None:
 
 
 def _spark_edges(result: ProbeResult) -> tuple[float, float]:
-    """The axis of the small histograms: the activation's range, or what holds nearly all of layer 1."""
+    """The axis of the small histograms: the activation's range, or one that holds 98% of layer 1."""
     words, first = result.description, result.layers[0].output.percentiles
     reach = (max(abs(first.p1), abs(first.p99)) if first else 0.0) * 1.3 or 1.0
     reach = min(reach, sys.float_info.max / 2)  # the width of the axis is a number too
@@ -210,5 +214,5 @@ def _layer_table(result: ProbeResult, numbers: Sequence[int], verbose: bool, wid
 
 
 def summary(result: ProbeResult) -> Text:
-    """What happened between the first layer and the last."""
+    """The summary: a labelled line for each part."""
     return Text("\n").join(Text.assemble((f"{label:<10}", "bold"), words) for label, words in course(result))

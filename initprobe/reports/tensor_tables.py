@@ -1,4 +1,4 @@
-"""A result as text: the experiment in words, a row a layer, and what happened from first to last."""
+"""The tables of `-v`: every statistic of every tensor, and every call of a module."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from initprobe.results.layers import ModuleStats, TensorStats
 from initprobe.results.run import ProbeResult
 
 _MODULE_COLUMNS: Mapping[str, Callable[[ModuleStats], str]] = {
-    "module": lambda one: one.label or one.type,
-    "class": lambda one: one.type,
-    "\nlayer": lambda one: NOTHING if one.layer is None else str(one.layer),
-    "input\nvar": lambda one: _variance(one.input),
-    "output\nvar": lambda one: _variance(one.output),
-    "\nmean": lambda one: NOTHING if one.output is None else short(one.output.mean),
-    "dL/din\nvar": lambda one: _variance(one.input_gradient),
-    "dL/dout\nvar": lambda one: _variance(one.output_gradient),
-    "W\nstd": lambda one: NOTHING if one.weight is None else short(one.weight.std),
-    "dL/dW\nvar": lambda one: _variance(one.weight_gradient),
+    "module": lambda module: module.label or module.type,
+    "class": lambda module: module.type,
+    "\nlayer": lambda module: NOTHING if module.layer is None else str(module.layer),
+    "input\nvar": lambda module: _variance(module.input),
+    "output\nvar": lambda module: _variance(module.output),
+    "\nmean": lambda module: NOTHING if module.output is None else short(module.output.mean),
+    "dL/din\nvar": lambda module: _variance(module.input_gradient),
+    "dL/dout\nvar": lambda module: _variance(module.output_gradient),
+    "W\nstd": lambda module: NOTHING if module.weight is None else short(module.weight.std),
+    "dL/dW\nvar": lambda module: _variance(module.weight_gradient),
 }
 
 
@@ -34,17 +34,17 @@ def _variance(stats: TensorStats | None) -> str:
 
 
 def module_table(modules: Sequence[ModuleStats]) -> Table:
-    """A row a call of a leaf module."""
+    """A row per call of a leaf module."""
     table = plain_table(*_MODULE_COLUMNS, left=("module", "class"))
-    for one in modules:
+    for module in modules:
         table.add_row(
-            *(Text(visible(entry(one))) for entry in _MODULE_COLUMNS.values()), style=STATUS_STYLE[one.status]
+            *(Text(visible(entry(module))) for entry in _MODULE_COLUMNS.values()), style=STATUS_STYLE[module.status]
         )
     return table
 
 
 def tensor_tables(result: ProbeResult, tensor: str) -> RenderableType:
-    """All statistics of one tensor in two tables, so that they fit 80 columns."""
+    """All statistics of one tensor in two tables, one above the other, which fit 80 columns."""
     moments = _stacked(
         result,
         tensor,

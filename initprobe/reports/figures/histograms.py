@@ -1,4 +1,4 @@
-"""Results as pictures. Everything drawn comes from `strips`; nothing is computed here, and pyplot is not used."""
+"""A row of histograms, one per layer; for many layers, columns of colour."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _GAP = 0.12
 
 
 def draw_histograms(axes: Axes, row: HistogramRow, label: str, color: str) -> None:
+    """Draw a row of histograms: panels for few layers, colours for many."""
     if len(row.panels) <= MOST_PANELS:
         _draw_panels(axes, row, label, color)
     else:
@@ -28,9 +29,9 @@ def draw_histograms(axes: Axes, row: HistogramRow, label: str, color: str) -> No
 
 
 def _draw_panels(axes: Axes, row: HistogramRow, label: str, color: str) -> None:
-    """All panels in one Axes, side by side, as one collection each of bars, lines and frames.
+    """Draw all panels side by side in one Axes, with one collection each for bars, lines and frames.
 
-    An Axes a panel, or ticks of its own for each, would cost more than all the rest of the picture.
+    An Axes per panel, with its own ticks, would cost more time than the rest of the figure.
     """
     places = (row.edges - row.edges[0]) / (row.edges[-1] - row.edges[0])
     ceiling, lefts = row.ceiling, [index * (1 + _GAP) for index in range(len(row.panels))]
@@ -62,13 +63,13 @@ def _outline(edges: Array, heights: Array) -> Array:
 
 
 def _label_ends(axes: Axes, row: HistogramRow, lefts: Sequence[float]) -> None:
-    """The values at both ends and in the middle of the first and the last panel, below them."""
+    """Label both ends and the middle of the axis, below the first and the last panel."""
     low, width = row.edges[0], row.edges[-1] - row.edges[0]
     middle = sum(row.ends) / 2
     marks = [(row.ends[0], "left"), (middle, "center"), (row.ends[1], "right")]
     if len(_tick(middle)) > 3:
         del marks[1]
-    for left in {lefts[0], lefts[-1]}:  # the axis is shared, and thirty texts cost a tenth of a second
+    for left in {lefts[0], lefts[-1]}:  # the axis is shared; thirty texts take 0.1 s
         for value, side in marks:
             place = left + (value - low) / width
             axes.annotate(_tick(value), (place, 0), (0, -4), textcoords="offset points", ha=side, va="top", fontsize=9)
@@ -92,7 +93,7 @@ def _label_panel(axes: Axes, panel: LayerHistogram, left: float, ceiling: float)
 
 
 def _draw_density(axes: Axes, row: HistogramRow, label: str) -> None:
-    """Depth x value: the histogram of each layer as a column of colour, with +-1 std on top."""
+    """Draw depth x value: the histogram of each layer as a column of colour, with +-1 std on top."""
     empty = np.full(len(row.edges) - 1, np.nan)
     image = np.array([empty if panel.shares is None else panel.shares for panel in row.panels]).T
     layers = np.arange(1, len(row.panels) + 1)

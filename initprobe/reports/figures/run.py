@@ -1,4 +1,4 @@
-"""Results as pictures. Everything drawn comes from `strips`; nothing is computed here, and pyplot is not used."""
+"""The kinds of figure of one result: a table of them, and how each is drawn. Start reading here."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _depth_alone(result: ProbeResult) -> Figure:
 
 
 def _fitting(result: ProbeResult) -> Figure:
-    """What each layer's weights were fitted to, before and after."""
+    """The quantity to which each layer was fitted, before and after."""
     figure = blank_figure(9, 4.8)
     titled(figure, result)
     axes = figure.add_axes((0.1, 0.13, 0.87, 0.66))
@@ -101,11 +101,11 @@ def _fitting(result: ProbeResult) -> Figure:
     words = {"before": "as drawn", "after": "fitted", "baseline": "best constant"}
     marker = "o" if len(layers) <= 40 else ""
     for (name, label), color, dashes in zip(words.items(), (GREY, BLUE, BLACK), ("--", "-", ":"), strict=True):
-        values = [_log10_or_nan(getattr(one, name) if one else None) for one in fitted]
+        values = [_log10_or_nan(getattr(fitting, name) if fitting else None) for fitting in fitted]
         if np.isfinite(values).any():
             axes.plot(layers, values, color=color, ls=dashes, lw=1.8, marker=marker, label=label)
     finish_profile_axes(axes, len(layers))
-    axes.set_ylabel(next((one.quantity for one in fitted if one), ""))
+    axes.set_ylabel(next((fitting.quantity for fitting in fitted if fitting), ""))
     legend_above(axes)
     return figure
 
