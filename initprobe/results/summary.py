@@ -98,6 +98,20 @@ class Ignored(Record):
     until: str | None
 
 
+class Place(Record):
+    """A further place at which the rule of a finding holds, in a PyTorch model.
+
+    Attributes:
+        layer: number of the layer.
+        module: qualified name of the module.
+        evidence: the numbers there.
+    """
+
+    layer: Annotated[int, Field(ge=1)]
+    module: str | None
+    evidence: str
+
+
 class Finding(Record):
     """One observation of a rule of the verdict.
 
@@ -114,6 +128,7 @@ class Finding(Record):
         module: qualified name of the module at fault; null in a net of `initprobe run`.
         ignored: why it does not count; null if it counts.
         no_fix: why there is no fix, for a PyTorch model whose fixes were tried.
+        elsewhere: further places of the same rule, in a PyTorch model; none in a net of `initprobe run`.
     """
 
     rule: str
@@ -126,6 +141,7 @@ class Finding(Record):
     module: str | None = None
     ignored: Ignored | None = None
     no_fix: str | None = None
+    elsewhere: tuple[Place, ...] = ()
 
 
 class ModelFacts(Record):

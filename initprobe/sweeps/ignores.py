@@ -199,6 +199,7 @@ def following(
     """
     yield finding
     if result.modules:
+        yield from _recorded_places(finding, alone)
         return  # the rules for PyTorch models need the operations, which a result does not hold
     in_order, last = RULES[finding.rule].from_layer_on, finding
     for place in all_places(result, finding, limits):
@@ -207,3 +208,14 @@ def following(
         if not in_order or place.layer != last.layer + 1 or alone(last):
             yield place
         last = place
+
+
+def _recorded_places(finding: Finding, alone: Callable[[Finding], bool]) -> Iterator[Finding]:
+    """The further places that the finding itself records. No fix was tried at them."""
+    last = finding
+    for place in finding.elsewhere:
+        update = {**dict(place), "fix": None, "no_fix": "no fix was tried here", "elsewhere": ()}
+        following_on = finding.model_copy(update=update)
+        if place.layer != last.layer + 1 or alone(last):
+            yield following_on
+        last = following_on

@@ -71,6 +71,31 @@ def test_a_name_covers_its_module_alone():
     assert left(net, "dead-layer@encoder.*") == [two, four, eight]
 
 
+def flat(*layers):
+    """Six layers of tanh, of which some are saturated by their biases."""
+    torch.manual_seed(0)
+    net = nn.Sequential(*(part for _ in range(6) for part in (nn.Linear(16, 16), nn.Tanh())))
+    for part in net[::2]:
+        nn.init.xavier_normal_(part.weight)
+    for layer in layers:
+        nn.init.constant_(net[2 * layer].bias, 9.0)
+    return net
+
+
+def test_one_known_place_hides_no_other():
+    """The finding names the first place alone; it records the others, for an ignore and for a file of known ones."""
+    result = probe(flat(1, 3), rows(), threads=1)
+    assert [one.module for one in result.diagnosis if one.rule == "saturated"] == ["2"]
+
+    def left(*texts):
+        marked, _ = apply(result, [make_ignore(*parse_target(text), "why", None, text) for text in texts])
+        return [one for one in marked.diagnosis if one.rule == "saturated" and not one.ignored]
+
+    (other,) = left("saturated@[2]")
+    assert (other.layer, other.module, other.fix) == (4, "6", None) and "100% of the outputs" in other.evidence
+    assert not left("saturated") and not left("saturated@[26]") and not left("saturated@2,4")
+
+
 @pytest.fixture
 def shell(initprobe, tmp_path, monkeypatch):
     (tmp_path / "net.py").write_text(NET)

@@ -11,7 +11,7 @@ from initprobe.torch.graph import Operation, Signal
 from initprobe.torch.paths import path
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
-from initprobe.torch.verdict.case import Case, Cure, Observation
+from initprobe.torch.verdict.case import Case, Cure, Observation, gathered
 
 _MOST_NAMES = 4
 _PASSING = ("part", "other", "cat")
@@ -33,12 +33,10 @@ def units(case: Case) -> Iterator[Observation]:
         if found is not None and (own or (found.rule not in seen and "dead-layer" not in seen)):
             yield found
             seen.add(found.rule)
-    saturated = next((one for layer in case.layers if (one := _saturated(case, layer)) is not None), None)
-    if saturated is not None:
-        yield saturated
+    yield from gathered(one for layer in case.layers if (one := _saturated(case, layer)) is not None)
     if "dead-layer" not in seen:
         yield from _no_gradient(case)
-    yield from _equal_units(case)
+    yield from gathered(_equal_units(case))
     yield from _copies(case)
 
 
@@ -231,7 +229,6 @@ def _equal_units(case: Case) -> Iterator[Observation]:
             layer.label,
             fix_lines.for_layers(case, [layer]),
         )
-        return
 
 
 def _unit_rows(case: Case, layer: Layer) -> Any:
