@@ -22,7 +22,10 @@ from initprobe.engine.moments import Moments, ldexp
 
 # Buckets are at most 2^-5 of their value wide. Where the mean is further from 0 than this many standard deviations,
 # they would be too coarse beside the spread, and values are counted about the mean instead.
-_CONCENTRATED = 4
+CONCENTRATED = 4
+
+# What a sketch has before anything is counted; never written to.
+_NO_KEYS, _NO_COUNTS = np.empty(0, np.uint32), np.empty(0, np.uint8)
 
 
 @dataclass(slots=True)
@@ -50,8 +53,8 @@ class Sketch:
     nan: int = 0
     faint: bool = False
     huge: bool = False
-    keys: Array = field(default_factory=lambda: np.empty(0, np.uint32))
-    counts: Array = field(default_factory=lambda: np.empty(0, np.uint8))
+    keys: Array = field(default_factory=lambda: _NO_KEYS)
+    counts: Array = field(default_factory=lambda: _NO_COUNTS)
     grid: Grid = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -90,12 +93,17 @@ class Sketch:
         first, self.centre = self.centre is None, self._chosen_centre(total)
         self._add_counts(recount(self.centre) if first and self.centre else counted)
 
-    def note(self, total: Moments, low: float, high: float, zeros: int) -> None:
-        """Take all of a tensor but its counts, which are then to be of its entries less the centre."""
-        self.by_draw[-1] = self.by_draw[-1].merged(total)
-        self._note_range(low, high, 0)
+    def note(self, total: Moments, low: float, high: float, zeros: int, centre: float) -> None:
+        """Take all of a tensor but its counts, which are then to be of its entries less the centre.
+
+        `centre` is the one to count about, if the sketch has none yet.
+        """
+        draw = self.by_draw[-1]
+        self.by_draw[-1] = draw.merged(total) if draw.count else total
+        self.low, self.high = min(self.low, low), max(self.high, high)
         self.zeros += zeros
-        self.centre = self._chosen_centre(total)
+        if self.centre is None:
+            self.centre = centre
 
     def _note_range(self, low: float, high: float, exponent: int) -> None:
         self.low, self.high = min(self.low, ldexp(low, exponent)), max(self.high, ldexp(high, exponent))
@@ -108,7 +116,7 @@ class Sketch:
     def _chosen_centre(self, total: Moments) -> float:
         if self.centre is not None:
             return self.centre
-        concentrated = 0 < _CONCENTRATED * math.sqrt(total.variance) < abs(total.true_mean)
+        concentrated = 0 < CONCENTRATED * math.sqrt(total.variance) < abs(total.true_mean)
         return float(self.dtype.type(total.true_mean)) if concentrated else 0.0
 
     def _add_counts(self, parts: Iterable[Array]) -> None:

@@ -16,6 +16,7 @@ from initprobe.activations.record import Activation
 from initprobe.cli.app import main
 from initprobe.config.names import activation_of, as_activation
 from initprobe.config.probe_config import ProbeConfig
+from initprobe.config.resolved import check_resolved
 from initprobe.errors import ConfigError
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.moments import lookup, moments
@@ -141,7 +142,7 @@ REFUSED = {
     "nosuchmodule:f": "there is no module nosuchmodule; write package.module:name",
     "ownacts.sub:f": "there is no module ownacts.sub",
     "ownacts:nothing": "ownacts.py has no 'nothing'; name a function or a record in it",
-    "ownbroken:f": "ownbroken cannot be imported (ZeroDivisionError: division by zero)",
+    "ownbroken:f": "ownbroken cannot be imported: ZeroDivisionError: division by zero (ownbroken.py:1)",
     "ownneeds:f": "there is no module no_such_library_at_all, which ownneeds imports; install it",
     "ownacts:scalar": "fails on an array (TypeError",
     "ownacts:quits_at_once": "fails on an array (SystemExit: 3)",
@@ -157,7 +158,7 @@ REFUSED = {
     "ownacts:normed": "is not entry by entry",
     "ownacts:narrow": "gives float32 for float64, too coarse",
     "ownacts:wrong": "gives complex128 entries",
-    "ownacts:flat": "gives 1 whatever z is",
+    "ownacts:flat": "gives 1 for every z",
     "ownacts:sign": "has slope 0 everywhere",
     "ownacts:inplace": "changes the array it is given",
     "ownacts:bad_kinks": "its kinks are ('a',), not finite numbers",
@@ -169,7 +170,7 @@ REFUSED = {
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_cannot_serve_is_refused_in_one_line(home, text):
     with pytest.raises(ConfigError) as caught:
-        ProbeConfig(init="he", act=text)
+        check_resolved(ProbeConfig(init="he", act=text))
     assert REFUSED[text] in str(caught.value)
     assert str(caught.value).startswith(("act: ", text.partition(":")[0]))
     assert len(str(caught.value).splitlines()) == 1
@@ -383,7 +384,7 @@ def test_a_sweep_names_the_line_of_a_wrong_one(tmp_path, initprobe):
     (tmp_path / "a.yaml").write_text("version: 1\nname: own\ndefaults:\n  init: he\n  act: nosuchmodule:f\n")
     told = initprobe("validate", "a.yaml")
     assert told.code == 2
-    assert told.out.startswith("a.yaml:5: nosuchmodule:f: there is no module nosuchmodule")
+    assert told.out.startswith("a.yaml:5: act: nosuchmodule:f: there is no module nosuchmodule")
 
 
 def test_parameters_of_a_reference_are_no_parameters(home):
