@@ -10,15 +10,12 @@ stand still, so that a layer of one block keeps two of them busy too.
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache, partial
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -42,11 +39,6 @@ SMALL = 1 << 17
 _WORTH_A_THREAD = 1 << 16
 # A product of fewer rows repacks its other factor too often; of more, it leaves threads without work.
 _FEWEST_ROWS, _ENOUGH_ROWS, _MOST_ROWS = 64, 256, 512
-# Options of mallopt(3), and bytes: free memory at the end of the heap that is kept, and blocks from which on memory
-# comes from the system and goes back to it. Blocks in the heap leave gaps that small ones, which stay, may make too
-# small for the next: of thousands of layers whose weights come and go, all weights would be kept in the end.
-_M_TRIM_THRESHOLD, _KEPT = -1, 1 << 27
-_M_MMAP_THRESHOLD, _LARGEST, _LARGEST_OF_MANY = -3, 1 << 25, 1 << 20
 # Tasks that may be put off: each holds what it reads.
 MOST_WAITING = 24
 # Of them, those that are left for whoever would stand still.
@@ -252,32 +244,15 @@ def _quiet() -> np.errstate:
     return np.errstate(all="ignore")
 
 
-@cache
-def _glibc() -> ctypes.CDLL | None:
-    """The C library, where it is GNU's and nobody has told it how to handle memory."""
-    told = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
-    if told or sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
-        return None
-    return library
-
-
-def _keep_freed_memory(whole: bool) -> None:
-    """Have glibc hand freed memory out again, not back to the system: fresh pages cost more than arithmetic in them."""
-    if (library := _glibc()) is not None:
-        library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
-        library.mallopt(_M_MMAP_THRESHOLD, _LARGEST if whole else _LARGEST_OF_MANY)
-
-
 @contextmanager
-def workers(threads: int, whole: bool = True) -> Iterator[Workers]:
-    """Threads for the length of a probe, the calling one among them, with BLAS held to one thread.
+def workers(threads: int) -> Iterator[Workers]:
+    """Threads for the length of a probe, with BLAS held to one thread.
 
-    From the first time on, glibc keeps up to 128 MB of freed memory (`mallopt`); where environment variables say what
-    it should keep, it is left alone. `whole` is a network that is held whole.
+    Args:
+        threads: how many, the calling thread included.
     """
     from threadpoolctl import threadpool_limits
 
-    _keep_freed_memory(whole)
     with threadpool_limits(1, user_api="blas"), _quiet():  # for theory and the verdict, too
         pool = Workers(threads - 1)
         try:
