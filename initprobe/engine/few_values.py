@@ -1,4 +1,4 @@
-"""Small tensors of one size, whose buckets are found by sorting; many at a time, as calls cost more than entries."""
+"""Statistics of many small tensors of one size at a time: calls cost more than entries, so buckets come from a sort."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from initprobe.engine.sketch import Sketch
 
 
 def add_many(sketches: Sequence[Sketch], rows: Array) -> list[bool]:
-    """Add a row of `(sketches, entries)` to each of some different sketches of one grid.
+    """Add one row to each of several sketches.
+
+    Args:
+        sketches: different ones, with one grid.
+        rows: `(sketches, entries)`.
 
     Returns:
-        Whether each was added: not so rows with entries that are not finite, or whose squares leave float64's range.
+        For each row, whether it was added. Rows with entries that are not finite, or whose squares leave the range of
+        float64, are not.
     """
     lows, highs = rows.min(axis=1).tolist(), rows.max(axis=1).tolist()
     added = [is_plain(low, high) for low, high in zip(lows, highs, strict=True)]
@@ -37,11 +42,11 @@ def _add(sketches: Sequence[Sketch], rows: Array, lows: Sequence[float], highs: 
     for sketch, mean, square, low, high, zero in zip(
         sketches, means.tolist(), squares, lows, highs, zeros, strict=True
     ):
-        sketch.note(Moments(entries, mean, square), low, high, zero)
+        sketch.add_all_but_counts(Moments(entries, mean, square), low, high, zero)
     centres = [sketch.centre or 0.0 for sketch in sketches]
-    about = rows - np.array(centres, rows.dtype)[:, None] if any(centres) else rows
+    centred = rows - np.array(centres, rows.dtype)[:, None] if any(centres) else rows
     grid = sketches[0].grid
-    _count(sketches, about.view(grid.pattern) >> grid.shift, grid)
+    _count(sketches, centred.view(grid.pattern) >> grid.shift, grid)
 
 
 def _count(sketches: Sequence[Sketch], keys: Array, grid: Grid) -> None:
@@ -52,25 +57,25 @@ def _count(sketches: Sequence[Sketch], keys: Array, grid: Grid) -> None:
         keys = keys[fresh]
     if not fresh:
         return
-    found, counts, ends = _occupied(keys, grid)
+    occupied, counts, ends = _occupied(keys, grid)
     start = 0
     for index, end in zip(fresh, ends.tolist(), strict=True):
-        sketches[index].keys, sketches[index].counts = found[start:end], counts[start:end]
+        sketches[index].keys, sketches[index].counts = occupied[start:end], counts[start:end]
         start = end
 
 
 def _occupied(keys: Array, grid: Grid) -> tuple[Array, Array, Array]:
-    """The occupied buckets of each row in order of their values, how many keys each holds, and where rows end."""
+    """The occupied buckets of each row in the order of values, the count of each, and where each row ends."""
     narrow = np.min_scalar_type(grid.size - 1).type
     half, every = narrow(grid.size // 2), narrow(grid.size - 1)
     keys = keys.astype(narrow)
-    # By value: negative numbers, whose keys are the larger ones and in order of magnitude, come first.
+    # Sorted by value: negative numbers come first. Their keys are the larger ones, in the order of magnitude.
     ordered = keys ^ np.where(keys < half, half, every)
-    ordered.sort(axis=1, kind="stable")  # by radix, where keys are of 16 bits
+    ordered.sort(axis=1, kind="stable")  # a radix sort for keys of 16 bits
     first = np.ones(ordered.shape, bool)
     np.not_equal(ordered[:, 1:], ordered[:, :-1], out=first[:, 1:])
     starts = np.flatnonzero(first)
     values = ordered.reshape(-1)[starts]
-    found = (values ^ np.where(values < half, every, half)).astype(np.uint32)
+    occupied = (values ^ np.where(values < half, every, half)).astype(np.uint32)
     counts = np.diff(starts, append=ordered.size).astype(np.min_scalar_type(ordered.shape[1]))
-    return found, counts, np.cumsum(np.count_nonzero(first, axis=1))
+    return occupied, counts, np.cumsum(np.count_nonzero(first, axis=1))
