@@ -1,4 +1,4 @@
-"""The array type, standard normal numbers, and means of plain numbers. Imports nothing else of this package."""
+"""The array type, the standard normal distribution, means of plain numbers. Imports nothing else of this package."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import statistics
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,24 @@ Array = npt.NDArray[Any]
 _PAIRS = 1 << 16
 _ANGLE = np.float32(math.pi / 2**31)
 _UNIT = np.float32(2.0**-32)
+
+
+@overload
+def normal_density(z: float) -> float: ...
+@overload
+def normal_density(z: Array) -> Array: ...
+def normal_density(z: float | Array) -> float | Array:
+    """The standard normal density at `z`: a float, or an array of any shape in the dtype of `z`."""
+    # At a float by `math`: NumPy's exp differs in the last bit at one in twenty, which would change drawn weights.
+    peak = math.exp(-z * z / 2) if isinstance(z, float | int) else np.exp(-z * z / 2)
+    return peak / math.sqrt(2 * math.pi)
+
+
+def normal_cdf(z: Array) -> Array:
+    """The standard normal distribution function at `z`, of any shape, in the dtype of `z`."""
+    from scipy import special  # lazy: it costs more than the rest of a start-up
+
+    return np.asarray(special.ndtr(z))
 
 
 def standard_normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:

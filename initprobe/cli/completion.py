@@ -84,13 +84,13 @@ def _topics(incomplete: str) -> Iterator[Item]:
 
 
 def _rules(incomplete: str) -> Iterator[Item]:
-    from initprobe.diagnosis.rulebook import RULEBOOK
+    from initprobe.torch.verdict.rulebook import RULEBOOK
 
     return _specs(RULEBOOK, incomplete)
 
 
 def _configs(incomplete: str) -> Iterator[Item]:
-    from initprobe.sweeps.configs import SUFFIXES, first_comment, shipped
+    from initprobe.sweeps.shipped_configs import SUFFIXES, first_comment, shipped
 
     yield from _matching((Item(name, help=first_comment(path)) for name, path in shipped().items()), incomplete)
     yield from _files_of(SUFFIXES, incomplete)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from initprobe.diagnosis.ignores import Ignore
     from initprobe.reports.junit import Case, Outcome
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Finding
-    from initprobe.sweeps.known import Known
+    from initprobe.sweeps.ignores import Ignore
+    from initprobe.sweeps.known_findings import Known
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SEVERITIES = ("warning", "error")
@@ -65,8 +65,8 @@ class Gate:
 
     def applied(self, result: ProbeResult) -> ProbeResult:
         """The result with its findings marked that are ignored, or now known."""
-        from initprobe.diagnosis.ignores import apply
-        from initprobe.sweeps.known import known_of
+        from initprobe.sweeps.ignores import apply
+        from initprobe.sweeps.known_findings import known_of
 
         marked, used = apply(result, self.ignores)
         self.used |= used
@@ -77,7 +77,7 @@ class Gate:
 
     def as_ignores(self, known: Iterable[Known]) -> list[Ignore]:
         """The entries to write as ignores, so that they hold at once."""
-        from initprobe.diagnosis.ignores import make_ignore
+        from initprobe.sweeps.ignores import make_ignore
 
         return [
             make_ignore(one.rule, map(str, one.places), one.reason, one.until, str(self.write_to), (one.rule,))
@@ -86,7 +86,7 @@ class Gate:
 
     def expired(self) -> list[str]:
         """A line for each ignore whose last day is over."""
-        from initprobe.diagnosis.ignores import expired
+        from initprobe.sweeps.ignores import expired
 
         return expired(self.ignores)
 
@@ -97,7 +97,7 @@ class Gate:
         of a file's entries that found nothing.
         """
         from initprobe.cli.outputs import relative, write_text
-        from initprobe.sweeps.known import known_text
+        from initprobe.sweeps.known_findings import known_text
 
         if self.write_to is not None:
             write_text(str(self.write_to), known_text(self.write_to, self.written))
@@ -107,7 +107,7 @@ class Gate:
 
     def _idle(self, whole: bool) -> list[str]:
         """A line for each option that found nothing to ignore, and one for all such entries of a file."""
-        from initprobe.diagnosis.ignores import living
+        from initprobe.sweeps.ignores import living
 
         idle = [one for one in living(self.ignores) if one not in self.used]
         lines = [f"{one.source}: matches nothing; drop it" for one in idle if one.source.startswith(OPTION)]
@@ -133,7 +133,7 @@ def gate_from(options: Mapping[str, Any], numbers: Sequence[str] = ()) -> Gate:
         ConfigError: an unknown rule, a place or day that is none, no reason, or a file that is wrong.
     """
     from initprobe.data.files import kind_of
-    from initprobe.sweeps.known import read_known
+    from initprobe.sweeps.known_findings import read_known
 
     write_to = None if options["write_known"] is None else Path(options["write_known"])
     ignores = _ignores(options, numbers, write_to is not None)
@@ -146,7 +146,7 @@ def gate_from(options: Mapping[str, Any], numbers: Sequence[str] = ()) -> Gate:
 
 
 def _writing(ignores: list[Ignore], write_to: Path, reason: str | None, until: str | None) -> Gate:
-    from initprobe.diagnosis.ignores import make_ignore, today
+    from initprobe.sweeps.ignores import make_ignore, today
 
     words = reason or f"found on {today().isoformat()}"
     make_ignore("saturated", (), words, until, "--until")  # which refuses what is no day
@@ -158,8 +158,8 @@ def _only(given: Sequence[str]) -> str | None:
 
 
 def _ignores(options: Mapping[str, Any], numbers: Sequence[str], writing: bool) -> list[Ignore]:
-    from initprobe.diagnosis.ignores import make_ignore, parse_target
     from initprobe.errors import ConfigError
+    from initprobe.sweeps.ignores import make_ignore, parse_target
 
     targets = options["ignore"]
     for name in ("reason", "until"):
@@ -216,8 +216,8 @@ def check_junit(options: Mapping[str, Any]) -> None:
 def _write_junit(result: ProbeResult, failing: Sequence[str], over: Sequence[str], target: str) -> None:
     from initprobe.cli.outputs import write_text
     from initprobe.diagnosis.diagnose import RULES
-    from initprobe.diagnosis.rulebook import RULEBOOK
     from initprobe.reports.junit import Case, junit
+    from initprobe.torch.verdict.rulebook import RULEBOOK
 
     # Rules for models of one's own judge no net of `run`.
     cases = [_case(rule, result, failing) for rule in (RULEBOOK if result.modules else RULES)] + expired_cases(over)

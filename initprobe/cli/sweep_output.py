@@ -64,7 +64,7 @@ def axes_of(rows: Sequence[Row]) -> list[str]:
 def numbered(store: Store, rows: Sequence[Row], how: Layout) -> Sequence[Row]:
     """The rows, with the numbers of columns that only the whole result has."""
     from initprobe.reports.sweep_table import others
-    from initprobe.sweeps.judge import with_numbers
+    from initprobe.sweeps.checked_runs import with_numbers
 
     names = others(how)
     return [with_numbers(row, names, store) for row in rows] if names else rows

@@ -16,8 +16,8 @@ from initprobe.cli.sweep_output import Beside, axes_of, layout_from, show
 from initprobe.formatting import counted, duration, visible
 
 if TYPE_CHECKING:
+    from initprobe.sweeps.execution_runner import Event, Outcome, Workers
     from initprobe.sweeps.plan import Plan
-    from initprobe.sweeps.runner import Event, Outcome, Workers
     from initprobe.sweeps.runs import Run
     from initprobe.sweeps.store.rows import Row
     from initprobe.sweeps.store.store import Store
@@ -55,19 +55,17 @@ def sweep_options(command: Command) -> Command:
 
 def rehearse(options: dict[str, Any]) -> None:
     """List the runs; a function that the file names is neither imported nor called."""
-    from initprobe.importing import without_importing
     from initprobe.sweeps.plan import load
 
-    with without_importing() as unseen:
-        plan = load(options["config"], options["overrides"], options["where"])
-        print_costs(chosen(plan, options["shard"]), options["jobs"])
-    if unseen:
-        click.echo(f"note: not looked at, so as to run no code: {', '.join(unseen)}", err=True)
+    plan = load(options["config"], options["overrides"], options["where"], importing=False)
+    print_costs(chosen(plan, options["shard"]), options["jobs"])
+    if plan.own_names:
+        click.echo(f"note: not looked at, so as to run no code: {', '.join(plan.own_names)}", err=True)
 
 
 def chosen(plan: Plan, part: str | None) -> tuple[Run, ...]:
     """The runs that this process is to do."""
-    from initprobe.sweeps.runner import shard
+    from initprobe.sweeps.execution_runner import shard
 
     return shard(plan.runs, part) if part else plan.runs
 
@@ -77,7 +75,7 @@ def run_plan(
 ) -> tuple[Outcome, list[str]]:
     """Run, print and draw; how it went, and the failures in words. `look` is given the runs before they are shown."""
     from initprobe.cli import outputs
-    from initprobe.sweeps.runner import execute
+    from initprobe.sweeps.execution_runner import execute
     from initprobe.sweeps.store.store import open_store
 
     runs = chosen(plan, options["shard"])
@@ -149,13 +147,13 @@ def _fill_exports(plan: Plan, directory: Path, options: dict[str, Any]) -> None:
 
 def _workers(options: dict[str, Any], runs: int) -> Workers:
     from initprobe.errors import ConfigError
-    from initprobe.sweeps.runner import local_workers
+    from initprobe.sweeps.execution_runner import local_workers
 
     if not options["scheduler"]:
         return local_workers(options["jobs"], runs)
     if options["jobs"] is not None:
         raise ConfigError("-j is for this machine; a Dask cluster has as many workers as it has")
-    from initprobe.sweeps.remote import dask_workers
+    from initprobe.sweeps.execution_dask import dask_workers
 
     return dask_workers(options["scheduler"])
 

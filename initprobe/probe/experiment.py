@@ -15,6 +15,7 @@ from initprobe.arrays import Array, standard_normal
 from initprobe.blocks.skips import Wiring, branches, wirings
 from initprobe.config.consistency import check_fit_samples
 from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
+from initprobe.config.resolved import check_resolved
 from initprobe.data.datasets import Dataset
 from initprobe.data.tables import read_labels, read_table, standardized
 from initprobe.engine.streams import Purpose, Streams
@@ -82,13 +83,14 @@ def prepare(config: ProbeConfig) -> Experiment:
         ConfigError: the data does not fit the sizes in the config.
         MemoryLimitError: the run would not fit in memory.
     """
+    config = check_resolved(config)
     check_layers(config.depth)
     table = _read_input(config)
     features = _features(config, table)
     batch = config.batch or (DEFAULT_BATCH if table is None else len(table) // config.batches)
     sizes = (features, *config.layer_widths)
     _check_sizes(config, sizes)
-    check_fit_samples(config, batch)
+    check_fit_samples(config.initializer, batch)
     _try_own(config, sizes)
     check_memory(config, sizes, batch, 0 if table is None else table.nbytes)
     chosen = _chosen_rows(config, table, batch)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from initprobe.reports.junit import Case
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Ignored
+    from initprobe.sweeps.checked_runs import Judged, JudgedRun
     from initprobe.sweeps.checks import Breach
-    from initprobe.sweeps.judge import Judged, JudgedRun
     from initprobe.sweeps.plan import Plan
     from initprobe.sweeps.store.rows import Row
     from initprobe.sweeps.store.store import Store
@@ -91,7 +91,7 @@ class _Bench:
 
     def _run(self, row: Row, result: ProbeResult, ignores: Sequence[Any]) -> JudgedRun:
         """Judged; where what is found is to be written as known, then it is ignored at once."""
-        from initprobe.sweeps.judge import judge_run, known_breaches, known_findings
+        from initprobe.sweeps.checked_runs import judge_run, known_breaches, known_findings
 
         gate = self.gate
         run = judge_run(self.plan.checks, row, result, ignores)
@@ -106,7 +106,7 @@ class _Bench:
         return run
 
     def _marked(self, row: Row, result: ProbeResult) -> ProbeResult:
-        from initprobe.diagnosis.ignores import apply
+        from initprobe.sweeps.ignores import apply
 
         return apply(result, self.gate.ignores)[0]
 
@@ -160,7 +160,7 @@ class _Bench:
 
 
 def _name(row: Row) -> str:
-    from initprobe.sweeps.judge import run_name
+    from initprobe.sweeps.checked_runs import run_name
 
     return run_name(row)
 

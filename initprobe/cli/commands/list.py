@@ -67,7 +67,7 @@ def _records(kind: str) -> tuple[Table, str]:
 
 
 def _rules() -> tuple[Table, str]:
-    from initprobe.diagnosis.rulebook import RULEBOOK
+    from initprobe.torch.verdict.rulebook import RULEBOOK
 
     table = _table("name", "what it means")
     for rule in RULEBOOK.values():
@@ -87,7 +87,7 @@ def _thresholds() -> tuple[Table, str]:
 def _configs() -> tuple[Table, str]:
     from rich.markup import escape
 
-    from initprobe.sweeps.configs import first_comment, shipped
+    from initprobe.sweeps.shipped_configs import first_comment, shipped
 
     configs = shipped()
     table = _table("name", "what it is")

@@ -19,6 +19,6 @@ def command() -> None:
     """
     import json
 
-    from initprobe.sweeps.layout import json_schema
+    from initprobe.sweeps.file_layout import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))

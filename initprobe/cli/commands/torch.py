@@ -144,6 +144,9 @@ def _directory(slug: str, options: dict[str, Any]) -> str:
 
 
 def _measured(options: dict[str, Any]) -> ProbeResult:
+    from initprobe.torch.installed import require_torch
+
+    require_torch()
     from initprobe.torch.loading import Request, probe_request
 
     request = Request(

@@ -8,8 +8,8 @@ import pytest
 from sweep_files import SMALL, loaded, refusal
 
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.sweeps.document import read_file
-from initprobe.sweeps.overrides import apply_override
+from initprobe.data.documents import read_file
+from initprobe.sweeps.file_overrides import apply_override
 
 OVERRIDDEN = [
     (["layers=5"], {"layers": 5}),
@@ -54,7 +54,7 @@ BAD_OVERRIDES = [
     ("grid.layers=[1,", "--set grid.layers: not YAML"),
     ("act=tanh", "--set act: act is an axis, which overrides it; use --set grid.act=[...]"),
     ("seeds=[a]", "--set seeds: seeds.0: input should be a whole number"),
-    ("name=..", "--set name: name '..'"),
+    ("name=..", "--set name: name: '..'"),
     ("include.act=tanh", "--set include.act: there is no key"),
 ]
 
