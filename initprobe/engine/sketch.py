@@ -16,7 +16,10 @@ from initprobe.engine.moments import Moments, ldexp
 
 # Buckets are at most 2^-5 of their value wide. Where the mean is further from 0 than this many standard deviations,
 # they would be too coarse for the spread. Then the mean is subtracted before values are counted.
-_CONCENTRATED = 4
+CONCENTRATED = 4
+
+# The arrays of a sketch before anything is counted; never written to.
+_NO_KEYS, _NO_COUNTS = np.empty(0, np.uint32), np.empty(0, np.uint8)
 
 
 @dataclass(slots=True)
@@ -51,8 +54,8 @@ class Sketch:
     nan: int = 0
     faint: bool = False
     huge: bool = False
-    keys: Array = field(default_factory=lambda: np.empty(0, np.uint32))
-    counts: Array = field(default_factory=lambda: np.empty(0, np.uint8))
+    keys: Array = field(default_factory=lambda: _NO_KEYS)
+    counts: Array = field(default_factory=lambda: _NO_COUNTS)
     grid: Grid = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -94,12 +97,17 @@ class Sketch:
         first, self.centre = self.centre is None, self._chosen_centre(total)
         self._add_counts(recount(self.centre) if first and self.centre else counted)
 
-    def add_all_but_counts(self, total: Moments, low: float, high: float, zeros: int) -> None:
-        """Add all statistics of a tensor but its counts, which must then be of its entries minus the centre."""
-        self.by_draw[-1] = self.by_draw[-1].merged(total)
-        self._widen_range(low, high, 0)
+    def add_all_but_counts(self, total: Moments, low: float, high: float, zeros: int, centre: float) -> None:
+        """Add all statistics of a tensor but its counts, which must then be of its entries minus the centre.
+
+        `centre` becomes the centre of a sketch that has none yet.
+        """
+        draw = self.by_draw[-1]
+        self.by_draw[-1] = draw.merged(total) if draw.count else total
+        self.low, self.high = min(self.low, low), max(self.high, high)
         self.zeros += zeros
-        self.centre = self._chosen_centre(total)
+        if self.centre is None:
+            self.centre = centre
 
     def _widen_range(self, low: float, high: float, exponent: int) -> None:
         self.low, self.high = min(self.low, ldexp(low, exponent)), max(self.high, ldexp(high, exponent))
@@ -112,7 +120,7 @@ class Sketch:
     def _chosen_centre(self, total: Moments) -> float:
         if self.centre is not None:
             return self.centre
-        concentrated = 0 < _CONCENTRATED * math.sqrt(total.variance) < abs(total.true_mean)
+        concentrated = 0 < CONCENTRATED * math.sqrt(total.variance) < abs(total.true_mean)
         return float(self.dtype.type(total.true_mean)) if concentrated else 0.0
 
     def _add_counts(self, parts: Iterable[Array]) -> None:

@@ -221,6 +221,12 @@ def all_stats(sketches: Sequence[Sketch], statuses: Sequence[Status]) -> list[Te
     ]
 
 
+def rms_of(sketch: Sketch, status: Status) -> float | None:
+    """The root mean square of a tensor, as `all_stats` gives it."""
+    rms: float | None = None if _is_lost(sketch, status) else _moments(sketch.by_draw)["rms"]
+    return rms
+
+
 def _no_moments(draws: int) -> dict[str, Any]:
     names = ("mean", "variance", "variance_sd", "variance_log10", "std", "rms")
     return dict.fromkeys(names, None) | {"variance_by_draw": (None,) * draws}

@@ -17,6 +17,7 @@ from initprobe.results.run import ProbeResult
 from initprobe.torch import descriptions, libraries
 from initprobe.torch.checkpoints import load_checkpoint
 from initprobe.torch.input_files import given_inputs
+from initprobe.torch.inventory import inventory
 from initprobe.torch.losses import named_loss
 from initprobe.torch.model_probe import probe
 from initprobe.torch.nested import tensors
@@ -83,7 +84,7 @@ def prepare(request: Request) -> Prepared:
         model.to(getattr(torch, request.dtype))
     if request.evaluation:
         model.eval()
-    check_tensors(model)
+    check_tensors(inventory(model))
     shapes = request.shapes
     if not request.inputs and not shapes and libraries.library_of(request.target):
         shapes = tuple(libraries.usual_shapes(request.target, model))
