@@ -1,43 +1,97 @@
-"""What can go wrong that is not a bug.
+"""The errors that initprobe raises on purpose.
 
     InitprobeError
-    ├── ConfigError           a wrong option, value or file; one line, exit code 2   (also a ValueError)
-    │   ├── UnknownNameError  a name no registry holds, with the nearest one         (also a KeyError)
-    │   ├── InputError        input data that cannot be read or is not numbers
-    │   │   └── DamagedRun    one run of a store; the others can be read
-    │   ├── OutputError       a file or directory that cannot be written
-    │   ├── MemoryLimitError  a run that would not fit
-    │   └── MissingLibraryError  an extra that is not installed                  (also an ImportError)
-    ├── CheckFailed           a check that was asked for did not hold; exit code 1
+    ├── ConfigError           a wrong option, value or file; exit code 2                (also a ValueError)
+    │   ├── MissingFieldError    a field that an experiment needs and nothing gives
+    │   ├── UnknownNameError     a name that no registry holds, with the nearest one    (also a KeyError)
+    │   ├── InputError           input data that cannot be read or is not numbers
+    │   │   └── DamagedRun       one run of a store; the others can be read
+    │   ├── OutputError          a file or directory that cannot be written
+    │   ├── MemoryLimitError     a run that would not fit
+    │   └── MissingLibraryError  an extra that is not installed                        (also an ImportError)
+    ├── CheckFailed           a check that the user asked for did not hold; exit code 1
     ├── RunsFailed            some runs of a sweep failed; exit code 3, which beats 1
-    └── Interrupted           somebody stopped a sweep; exit code 130
+    └── Interrupted           the user stopped a sweep; exit code 130
 
-The message says what, where and what to do, in one line.
+An error has two parts: the text, which says what is wrong and what to do, and the place, which says where.
+The place is given as attributes, never as a prefix of the text:
+
+    raise ConfigError(f"{layers} layers cannot be cut into blocks of {block}; drop block", field="block")
+    raise InputError("is a directory; name a file in it", file=path)
+    raise ConfigError("a key must be plain text", file="sweep.yaml", line=7)
+
+The message is composed here and nowhere else, as one line: `sweep.yaml:7: init.std: is not a number`.
+A caller that knows more of the place adds it with `at`, and reads a place from the attributes, never from the message:
+
+    except ConfigError as error:
+        if error.field in options:
+            raise error.at(field=f"--{error.field}") from None
+        raise
 """
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
 
 from initprobe import formatting
 
 
 class InitprobeError(Exception):
-    """Base of every error that initprobe raises on purpose."""
+    """Base of every error that initprobe raises on purpose; `str(error)` is one line.
+
+    Args:
+        text: what is wrong and what to do, without the place.
+        field: field, option or column that is wrong, dotted for a part of one; "" where there is none.
+        file: file that holds the fault, or what stands for one, such as the option `--set`.
+        line: line in the file, from 1.
+
+    Attributes:
+        text: as given.
+        field: as given.
+        file: as given, as text.
+        line: as given.
+    """
 
     exit_code = 2
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, text: str, *, field: str = "", file: str | Path = "", line: int | None = None) -> None:
+        self.text, self.field, self.file, self.line = text, field, str(file), line
         # What a user typed may hold anything at any length; what we answer is one line.
-        super().__init__(formatting.message(message))
+        super().__init__(formatting.message(": ".join(part for part in (self.place, field, text) if part)))
+
+    @property
+    def place(self) -> str:
+        """File and line, as the message begins; "" where neither is known."""
+        line = "" if self.line is None else str(self.line)
+        return f"{self.file}:{line}" if self.file and line else self.file or (line and f"line {line}")
+
+    def at(self, *, field: str = "", file: str | Path = "", line: int | None = None) -> Self:
+        """The same error at a place that is better known.
+
+        A field takes the place of the error's own, and what is not given stays. An error that names a file keeps it:
+        `data.npy: no such file`, at the field `input`, is `input: data.npy: no such file`.
+        """
+        if self.file and (field or file):
+            return type(self)(str(self), field=field, file=file, line=line)
+        line = self.line if line is None else line
+        return type(self)(self.text, field=field or self.field, file=file or self.file, line=line)
+
+    def __str__(self) -> str:
+        # KeyError, a base of UnknownNameError, would print the repr of its argument.
+        return str(self.args[0])
 
 
 class ConfigError(InitprobeError, ValueError):
     """The experiment, as asked for, cannot be run."""
 
 
+class MissingFieldError(ConfigError):
+    """A field that an experiment needs and nothing gives."""
+
+
 class UnknownNameError(ConfigError, KeyError):
     """A name that is in no registry. A `KeyError` too, so `in` and `.get()` work on a registry."""
-
-    def __str__(self) -> str:
-        # KeyError would print the repr of its argument.
-        return str(self.args[0]) if self.args else ""
 
 
 class InputError(ConfigError):
@@ -45,7 +99,7 @@ class InputError(ConfigError):
 
 
 class DamagedRun(InputError):
-    """What a store holds of one run cannot be read; the other runs are not touched by that."""
+    """One run of a store that cannot be read; the other runs can."""
 
 
 class OutputError(ConfigError):
@@ -57,7 +111,7 @@ class MemoryLimitError(ConfigError):
 
 
 class MissingLibraryError(ConfigError, ImportError):
-    """Something needs a library that is not installed. An `ImportError` too, as whoever imports expects."""
+    """A library that is needed and not installed. An `ImportError` too, as callers of an import expect."""
 
 
 class CheckFailed(InitprobeError):
@@ -67,12 +121,12 @@ class CheckFailed(InitprobeError):
 
 
 class RunsFailed(InitprobeError):
-    """Some runs of a sweep failed; the others are kept."""
+    """Some runs of a sweep failed; the results of the others are kept."""
 
     exit_code = 3
 
 
 class Interrupted(InitprobeError):
-    """Somebody stopped a sweep; what was done is kept."""
+    """The user stopped a sweep; the finished runs are kept."""
 
     exit_code = 130

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from initprobe.diagnosis.ignores import Ignore
+    from initprobe.contract.judge import Report
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Finding
+    from initprobe.sweeps.ignores import Ignore
 
 Reason = str | tuple[str, str]
 
@@ -43,10 +44,10 @@ def assert_healthy(
         ConfigError: `allow` or `ignore` names no rule, a reason is missing, or the file is wrong.
     """
     __tracebackhide__ = True  # pytest shows the line of the test, not this one
-    from initprobe.diagnosis.ignores import apply, expired, living
-    from initprobe.diagnosis.rulebook import RULEBOOK
     from initprobe.results.named_numbers import counted
+    from initprobe.sweeps.ignores import apply, expired, living
     from initprobe.torch import probe
+    from initprobe.torch.verdict.rulebook import RULEBOOK
 
     allowed = {RULEBOOK[name].name for name in ((allow,) if isinstance(allow, str) else allow)}
     asked = _asked(ignore or {})
@@ -60,7 +61,7 @@ def assert_healthy(
 
 
 def _asked(ignore: Mapping[str, Reason]) -> list[Ignore]:
-    from initprobe.diagnosis.ignores import make_ignore, parse_target
+    from initprobe.sweeps.ignores import make_ignore, parse_target
 
     parts = {text: (given, None) if isinstance(given, str) else given for text, given in ignore.items()}
     return [
@@ -71,7 +72,7 @@ def _asked(ignore: Mapping[str, Reason]) -> list[Ignore]:
 def _read(known: str | Path | None) -> list[Ignore]:
     if known is None:
         return []
-    from initprobe.sweeps.known import read_known
+    from initprobe.sweeps.known_findings import read_known
 
     return read_known(Path(known))
 
@@ -84,3 +85,34 @@ def _words(finding: Finding) -> str:
     where = f"layer {finding.layer}" + (f" ({finding.module})" if finding.module else "")
     fix = f"\n  fix: {finding.fix}" if finding.fix else ""
     return f"{finding.name} from {where}: {finding.evidence}{fix}"
+
+
+def assert_init(model: Any, rules: Mapping[str, str], default: str | None = None) -> Report:
+    """Fail unless every parameter of a PyTorch model holds what it was meant to hold.
+
+    Args:
+        model: any `torch.nn.Module`; it is only read.
+        rules: patterns of parameter names, and their rules: `{"*.c_proj.weight": "normal:std=0.02/sqrt(24)",
+            "*norm*.weight": "ones"}`. The most specific pattern wins. `any` leaves a parameter unjudged.
+        default: the rule of parameters that no pattern covers; None makes such a parameter an error.
+
+    Returns:
+        What was meant and measured for each parameter; `copies` lists ties, clones and draws from equal seeds.
+
+    Raises:
+        AssertionError: a parameter is not as it was meant; one line for each says how far it is off. A model that is
+            as it was meant fails in at most 1 of 100 draws, over all its parameters together.
+        ConfigError: a pattern matches no parameter, a parameter has no rule, or a rule does not exist.
+    """
+    __tracebackhide__ = True
+    from initprobe.contract import words
+    from initprobe.contract.judge import judge
+    from initprobe.contract.patterns import read_clauses
+    from initprobe.contract.rules import read_rule
+    from initprobe.torch.values import parameters_of
+
+    fallback = None if default is None else read_rule(default)
+    report = judge(parameters_of(model), read_clauses(rules), fallback)
+    if report.faults:
+        raise AssertionError("\n".join([words.summary(report), *map(words.fault_line, report.faults)]))
+    return report

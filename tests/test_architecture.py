@@ -16,12 +16,12 @@ HOMES = {
     "matplotlib": ["reports/figures/"],
     "rich": ["cli/", "reports/console.py", "reports/elision.py", "reports/run_table.py", "reports/tensor_tables.py",
              "reports/comparison.py", "reports/verdict.py", "reports/sweep_table.py", "reports/cells.py"],
-    "distributed": ["sweeps/remote.py"],
+    "distributed": ["sweeps/execution_dask.py"],
     "psutil": ["data/machine.py"],
-    "ruamel": ["sweeps/document.py"],
+    "ruamel": ["data/documents.py"],
 }  # fmt: skip
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "configs" not in path.relative_to(ROOT).parts)
-MOST_PACKAGES, MOST_FLAT, MOST_LINES, MOST_FUNCTION, MEDIAN_FUNCTION = 22, 9, 350, 45, 7
+MOST_PACKAGES, MOST_FLAT, MOST_LINES, MOST_FUNCTION, MEDIAN_FUNCTION = 23, 9, 350, 45, 7
 
 
 def named(path):

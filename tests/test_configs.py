@@ -7,10 +7,10 @@ from article_figures import ROOT
 from jsonschema import Draft202012Validator
 
 import initprobe
+from initprobe.data.documents import read_file
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.checks import applied, judge
-from initprobe.sweeps.document import read_file
-from initprobe.sweeps.layout import json_schema
+from initprobe.sweeps.file_layout import json_schema
 from initprobe.sweeps.plan import Plan, load, shipped
 
 # A few small nets stand for each file where its own would take half a minute.

@@ -16,7 +16,7 @@ from initprobe.cli.app import COMMANDS, cli
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
 from initprobe.results.named_numbers import FIGURES as DRAWN
-from initprobe.sweeps.known import read_known
+from initprobe.sweeps.known_findings import read_known
 from initprobe.sweeps.plan import load
 from initprobe.sweeps.store.diff import Rule, broken
 from initprobe.sweeps.store.store import open_store

@@ -1,8 +1,4 @@
-"""The activation functions: one frozen record each, holding everything the rest of the tool asks about it.
-
-To add one, write a function that returns its record and list it in `ACTIVATIONS`; tables, help, theory and the tests
-over the whole registry follow.
-"""
+"""`Activation`: the frozen record that holds everything the tool knows about an activation."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ from initprobe.errors import ConfigError
 # the same share of the slope marks the band of every other activation.
 SATURATED_SLOPE = 1 - 0.97**2
 
-# Of the parameters of an activation: fourth powers of what it gives stay in the range of float64.
+# Limits of an activation's parameters: within them, fourth powers of its output stay in the range of float64.
 LARGEST, SMALLEST = 1e75, 1e-75
 
 
@@ -36,20 +32,20 @@ class Activation:
     Attributes:
         name: canonical name.
         value: `phi(z)`; takes and returns an array of any shape and keeps its dtype.
-        slope: `phi'(z)` from `(z, h)`, where `h = phi(z)` spares a second evaluation. At a kink it gives what the
-            frameworks give (0 for ReLU at 0).
+        slope: `phi'(z)` from `(z, h)` with `h = phi(z)`, which saves a second evaluation. At a kink it has the value
+            of the frameworks: 0 for ReLU at 0.
         formula: `phi(x)` in plain text.
         reference: the paper or document it comes from.
-        aliases: other names people type.
-        kinks: points where phi or one of its first two derivatives jumps; quadrature splits there.
+        aliases: other names for it; case, `-` and `_` do not matter.
+        kinks: points where phi or one of its first two derivatives jumps; quadrature splits its panels there.
         saturation: the outputs that count as saturated (slope below 5.9% of its largest), or None.
-        dead_below: a pre-activation at or below which output and slope are exactly 0, or None if units cannot die; for
-            a function of the user's own the output may be another constant.
+        dead_below: pre-activation at or below which output and slope are exactly 0; None if units cannot die. For a
+            function of the user's own, the output may be another constant.
         bounds: the closed range of phi, infinite where unbounded; histograms use it as their axis.
         period: the period of a periodic function, else None; quadrature panels must not be wider.
-        slope_noise: rounding error of `slope` beside a phi of 1 where it is a central difference; 0 for a formula.
-        params: the parameters this record was made with.
-        make: makes the record again with other parameters, or None.
+        slope_noise: rounding error of `slope` beside a phi of 1, where it is a central difference; 0 for a formula.
+        params: the parameters of this record.
+        make: makes the record with other parameters; None if it has no parameters.
     """
 
     name: str
@@ -81,6 +77,6 @@ def require_positive(name: str, parameter: str, value: float) -> None:
 def require_within(name: str, parameter: str, value: float, low: float) -> None:
     if not low <= value <= LARGEST:
         raise ConfigError(
-            f"{name}: {parameter} must lie between {low:g} and {LARGEST:g}, not {value:g}: "
-            "theory takes fourth powers of phi, which leave the float range beyond"
+            f"{name}: {parameter} must lie between {low:g} and {LARGEST:g}, not {value:g}; "
+            "beyond that, the fourth powers that theory needs leave the float range"
         )

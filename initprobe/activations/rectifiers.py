@@ -1,7 +1,6 @@
-"""The activation functions: one frozen record each, holding everything the rest of the tool asks about it.
+"""The rectifiers: ReLU and its relatives, which pass large positive pre-activations nearly unchanged.
 
-To add one, write a function that returns its record and list it in `ACTIVATIONS`; tables, help, theory and the tests
-over the whole registry follow.
+To add one, write a function that returns its record, and list it in `RECTIFIERS` at the end of this file.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from initprobe.activations.record import (
     require_positive,
     require_within,
 )
-from initprobe.activations.sigmoids import logistic, special_functions
-from initprobe.arrays import Array
+from initprobe.activations.sigmoids import logistic
+from initprobe.arrays import Array, normal_cdf
 
 SELU_SCALE = 1.0507009873554804934
 SELU_ALPHA = 1.6732632423543772848
@@ -82,7 +81,7 @@ def elu(alpha: float = 1.0) -> Activation:
         formula="x if x > 0 else alpha (exp(x) - 1)",
         reference="Clevert et al. 2016, arXiv:1511.07289",
         kinks=(0,),
-        # A smaller alpha is a leaky ReLU in all but name: every slope below 0 is small, none is the flat end of it.
+        # With a smaller alpha every slope below 0 is small, as of a leaky ReLU, so none marks a saturated end.
         saturation=Band(low=SATURATED_SLOPE * max(alpha, 1) - alpha) if alpha > SATURATED_SLOPE else None,
         bounds=(-alpha, math.inf),
         params={"alpha": alpha},
@@ -125,17 +124,17 @@ def celu(alpha: float = 1.0) -> Activation:
 
 def gelu() -> Activation:
     """The Gaussian error linear unit, exact."""
-    density = 1 / math.sqrt(2 * math.pi)
+    peak = 1 / math.sqrt(2 * math.pi)
 
     def slope(z: Array, h: Array) -> Array:
-        # Phi(z) = h / z spares its second evaluation, the dearest part; among subnormal numbers it is 1/2.
+        # Phi(z) = h / z saves the second, costly evaluation of Phi; for a subnormal z it is 1/2.
         share = np.divide(h, z, out=np.full_like(h, 0.5), where=np.abs(z) > 2 * np.finfo(h.dtype).tiny)
-        result: Array = share + z * (density * np.exp(-z * z / 2))
+        result: Array = share + z * (peak * np.exp(-z * z / 2))  # as a product: a division costs more
         return result
 
     return Activation(
         name="gelu",
-        value=lambda z: z * special_functions().ndtr(z),
+        value=lambda z: z * normal_cdf(z),
         slope=slope,
         formula="x Phi(x), Phi the normal distribution function",
         reference="Hendrycks & Gimpel 2016, arXiv:1606.08415",
@@ -148,7 +147,7 @@ def gelu_tanh() -> Activation:
     scale, cubic = math.sqrt(2 / math.pi), 0.044715
 
     def slope(z: Array, h: Array) -> Array:
-        z = np.clip(z, -20, 20)  # beyond, tanh is +-1 to the last bit and z^2 (1 - tanh^2) would be inf * 0
+        z = np.clip(z, -20, 20)  # beyond, tanh is exactly +-1 and z^2 (1 - tanh^2) would be inf * 0
         t: Array = np.tanh(scale * (z + cubic * z**3))
         result: Array = (1 + t) / 2 + z / 2 * (1 - t * t) * (scale * (1 + 3 * cubic * z * z))
         return result
@@ -230,3 +229,19 @@ def hardswish() -> Activation:
         dead_below=-3,
         bounds=(-0.375, math.inf),
     )
+
+
+RECTIFIERS = (
+    relu(),
+    relu6(),
+    leaky_relu(),
+    elu(),
+    selu(),
+    celu(),
+    gelu(),
+    gelu_tanh(),
+    silu(),
+    mish(),
+    softplus(),
+    hardswish(),
+)

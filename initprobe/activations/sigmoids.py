@@ -1,13 +1,11 @@
-"""The activation functions: one frozen record each, holding everything the rest of the tool asks about it.
+"""The identity, the sine and the sigmoidal activations: functions with bounded output, and the linear one.
 
-To add one, write a function that returns its record and list it in `ACTIVATIONS`; tables, help, theory and the tests
-over the whole registry follow.
+To add one, write a function that returns its record, and list it in `SIGMOIDS` at the end of this file.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -16,17 +14,16 @@ from initprobe.arrays import Array
 
 
 def logistic(z: Array) -> Array:
-    """`1 / (1 + e^-z)` without overflow at either end."""
+    """`1 / (1 + exp(-z))` without overflow at either end."""
     small: Array = np.exp(-np.abs(z))
     share: Array = np.where(z >= 0, 1, small) / (1 + small)
     return share
 
 
-def special_functions() -> Any:
-    """scipy.special, loaded by the first function that needs it: it costs more than the rest of a start-up."""
-    from scipy import special
+def _erf(z: Array) -> Array:
+    from scipy import special  # lazy: it costs more than the rest of a start-up
 
-    return special
+    return np.asarray(special.erf(z))
 
 
 def linear() -> Activation:
@@ -90,7 +87,7 @@ def erf() -> Activation:
     edge = math.erf(math.sqrt(-math.log(SATURATED_SLOPE)))
     return Activation(
         name="erf",
-        value=lambda z: special_functions().erf(z),
+        value=_erf,
         slope=lambda z, h: peak * np.exp(-z * z),
         formula="erf(x)",
         reference="Williams 1996, Computing with infinite networks, NIPS 9",
@@ -141,3 +138,6 @@ def hardsigmoid() -> Activation:
         dead_below=-3,
         bounds=(0, 1),
     )
+
+
+SIGMOIDS = (linear(), sigmoid(), tanh(), hardtanh(), erf(), sin(), softsign(), hardsigmoid())

@@ -13,11 +13,11 @@ from initprobe.cli.parameters import Choice, option
 from initprobe.formatting import counted as number_of
 
 if TYPE_CHECKING:
-    from initprobe.diagnosis.ignores import Ignore
     from initprobe.reports.junit import Case, Outcome
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Finding
-    from initprobe.sweeps.known import Known
+    from initprobe.sweeps.ignores import Ignore
+    from initprobe.sweeps.known_findings import Known
 
 Severity = Literal["warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("warning", "error")
@@ -120,7 +120,7 @@ class Gate:
             whole: all runs of the sweep were judged. If not, entries of a file that match nothing are not printed.
         """
         from initprobe.cli.outputs import relative, write_text
-        from initprobe.sweeps.known import known_text
+        from initprobe.sweeps.known_findings import known_text
 
         if self.write_to is not None:
             write_text(str(self.write_to), known_text(self.write_to, self.written))
@@ -161,7 +161,7 @@ def make_gate(options: GateOptions, numbers: Sequence[str] = ()) -> Gate:
         ConfigError: an unknown rule, a wrong layer or date, a missing reason, or a wrong file.
     """
     from initprobe.data.files import kind_of
-    from initprobe.sweeps.known import read_known
+    from initprobe.sweeps.known_findings import read_known
 
     write_to = None if options.write_known is None else Path(options.write_known)
     ignores = _ignores(options, numbers)
@@ -187,6 +187,7 @@ def _single(given: Sequence[str]) -> str | None:
 def _ignores(options: GateOptions, numbers: Sequence[str]) -> list[Ignore]:
     from initprobe.diagnosis.ignores import make_ignore, parse_target
     from initprobe.errors import ConfigError
+    from initprobe.sweeps.ignores import make_ignore, parse_target
 
     count = len(options.ignore)
     reasons = _for_each("--reason", options.reason, options)
@@ -258,8 +259,8 @@ def check_junit(junit: str | None, fail_on: object) -> None:
 def _write_junit(result: ProbeResult, failing: Sequence[str], expired: Sequence[str], target: str) -> None:
     from initprobe.cli.outputs import write_text
     from initprobe.diagnosis.diagnose import RULES
-    from initprobe.diagnosis.rulebook import RULEBOOK
     from initprobe.reports.junit import Case, junit
+    from initprobe.torch.verdict.rulebook import RULEBOOK
 
     # `run` does not use the rules for PyTorch models.
     cases = [_case(rule, result, failing) for rule in (RULEBOOK if result.modules else RULES)] + expired_cases(expired)

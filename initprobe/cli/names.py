@@ -12,8 +12,8 @@ def registries() -> tuple[Registry[Any], ...]:
     """Initializers, activations, inputs, rules and words."""
     from initprobe.activations.catalogue import ACTIVATIONS
     from initprobe.data.noise import INPUTS
-    from initprobe.diagnosis.rulebook import RULEBOOK
     from initprobe.initializers.catalogue import INITIALIZERS
     from initprobe.reports.glossary import WORDS
+    from initprobe.torch.verdict.rulebook import RULEBOOK
 
     return INITIALIZERS, ACTIVATIONS, INPUTS, RULEBOOK, WORDS

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from initprobe.activations.record import Activation
     from initprobe.results.run import ProbeResult
-    from initprobe.sweeps.layout import Depth, Figure, Heatmap, Histograms
+    from initprobe.sweeps.file_layout import Depth, Figure, Heatmap, Histograms
     from initprobe.sweeps.plan import Plan
     from initprobe.sweeps.store.rows import Row
     from initprobe.sweeps.store.store import Store
@@ -54,7 +54,7 @@ def draw_all(plan: Plan, store: Store, rows: Sequence[Row], directory: Path, for
 def _drawings(plan: Plan, store: Store, rows: Sequence[Row]) -> Iterator[tuple[str, Callable[[], Drawing]]]:
     """The name of each figure and a function that draws it; no figures where no run is done."""
     from initprobe.reports.figures.run import draw
-    from initprobe.sweeps.layout import Summary
+    from initprobe.sweeps.file_layout import Summary
 
     done = [row for row in rows if row.digest is not None]
     wanted = default_figures(rows) if plan.figures is None else plan.figures
@@ -73,7 +73,7 @@ def _drawing(figure: Depth | Heatmap | Histograms, plan: Plan, store: Store, row
     from initprobe.reports.figures.heat_maps import heat_map_figure
     from initprobe.reports.figures.sweep_data import depth_plot, histogram_plot
     from initprobe.reports.figures.sweep_profiles import depth_figure, histogram_figure
-    from initprobe.sweeps.layout import Depth, Heatmap
+    from initprobe.sweeps.file_layout import Depth, Heatmap
 
     configs = {run.key: run.config for run in plan.runs}
 
@@ -95,7 +95,7 @@ def default_figures(rows: Sequence[Row]) -> tuple[Figure, ...]:
     """Heat maps for two numeric axes; else depth profiles, with histograms over the first axis of words."""
     from initprobe.reports.figures.sweep_data import MOST_PANELS
     from initprobe.reports.figures.sweep_values import is_number, varying
-    from initprobe.sweeps.layout import Depth, Heatmap, Histograms
+    from initprobe.sweeps.file_layout import Depth, Heatmap, Histograms
 
     values = {name: {row.axes.get(name) for row in rows} for name in varying(rows)}
     numeric = sorted((name for name in values if all(map(is_number, values[name]))), key=lambda n: n not in _SIGMAS)

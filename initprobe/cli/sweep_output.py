@@ -87,7 +87,7 @@ def axes_of(rows: Sequence[HasAxes]) -> list[str]:
 def _with_columns(store: Store, rows: Sequence[Row], table: Layout) -> Sequence[Row]:
     """The rows, with the numbers of those columns that only the whole result has."""
     from initprobe.reports.sweep_table import others
-    from initprobe.sweeps.judge import with_numbers
+    from initprobe.sweeps.checked_runs import with_numbers
 
     names = others(table)
     return [with_numbers(row, names, store) for row in rows] if names else rows

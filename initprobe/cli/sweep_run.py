@@ -19,8 +19,8 @@ from initprobe.cli.sweep_output import Additions, TableExports, TableOptions, Ta
 from initprobe.formatting import counted, duration, visible
 
 if TYPE_CHECKING:
+    from initprobe.sweeps.execution_runner import Event, Outcome, Workers
     from initprobe.sweeps.plan import Plan
-    from initprobe.sweeps.runner import Event, Outcome, Workers
     from initprobe.sweeps.runs import Run
     from initprobe.sweeps.store.rows import Row
     from initprobe.sweeps.store.store import Store
@@ -122,7 +122,7 @@ def run_plan(
         How the runs went, and one line for each run that failed.
     """
     from initprobe.cli import outputs
-    from initprobe.sweeps.runner import execute
+    from initprobe.sweeps.execution_runner import execute
     from initprobe.sweeps.store.store import open_store
 
     runs, directory, formats = options.runs(plan), options.directory(plan), options.wanted()

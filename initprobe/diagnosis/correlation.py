@@ -1,20 +1,22 @@
-"""What a result means: findings as data, each with its evidence.
-
-Rates and trends are judged, not one ratio: a variance that falls as a power of depth (Xavier + tanh) is no collapse,
-and a net whose draws differ by a factor of ten (ReLU + He at depth) is not judged by one of them.
-"""
+"""Rules about the cosine between two inputs: inputs that become indistinguishable, and inputs that drift apart."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
 from initprobe.config.thresholds import Thresholds
-from initprobe.diagnosis.kinds_of_net import first_where, is_chain
-from initprobe.diagnosis.rule import Observation
+from initprobe.diagnosis.rule import Observation, Rule, each_layer
 from initprobe.formatting import short
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 
+_LEAST_ALIKE = 0.3  # a cosine below which inputs were unlike from the start
 
-def rank_collapse(result: ProbeResult, limits: Thresholds) -> Observation | None:
+
+def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
+    """The first layer at which two inputs are indistinguishable, though they were not at layer 1."""
+
     def words(layer: LayerStats) -> str:
         cosine, second = layer.correlation or 0.0, (layer.preactivation.rms or 0.0) ** 2
         last = stream[-1]
@@ -22,24 +24,40 @@ def rank_collapse(result: ProbeResult, limits: Thresholds) -> Observation | None
         end = "" if last is layer or last.correlation is None else f", {last.correlation:.4f} at {name}"
         return f"cosine {cosine:.3f} between two inputs{end}; q(1 - c) = {short(second * (1 - cosine))}"
 
+    def holds(layer: LayerStats) -> bool:
+        alike = layer.correlation is not None and layer.correlation > 1 - limits.indistinct > start
+        return alike and layer.layer in numbers
+
     stream = result.fed_by_stream
-    fed = {layer.layer for layer in stream}
-    started, ends = (layer.correlation or 0.0 for layer in (stream[0], stream[-1]))
-    if not is_chain(result) and ends <= 1 - limits.indistinct:
-        return None  # a branch in which inputs look alike says nothing of what goes round it
-    return first_where(
-        result,
-        lambda layer: (
-            layer.correlation is not None and layer.correlation > 1 - limits.indistinct > started and layer.layer in fed
-        ),
-        words,
-        "info",
-    )
+    numbers = {layer.layer for layer in stream}
+    start = stream[0].correlation or 0.0
+    return islice(each_layer(result, holds, words, "info"), 1)
 
 
-def chaotic_pairs(result: ProbeResult, limits: Thresholds) -> Observation | None:
-    known = [layer.correlation for layer in result.fed_by_stream if layer.correlation is not None]
-    if not is_chain(result) or len(known) < 2 or known[0] < 0.3 or known[-1] > limits.decorrelated * known[0]:
-        return None
-    evidence = f"the cosine between two inputs falls from {known[0]:.2f} at layer 1 to {known[-1]:.2f} at the last"
-    return Observation(1, evidence, "warning")
+def _chaotic_pairs(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
+    """Inputs that are alike at the first layer and not at the last."""
+    cosines = [layer.correlation for layer in result.fed_by_stream if layer.correlation is not None]
+    if len(cosines) < 2 or cosines[0] < _LEAST_ALIKE or cosines[-1] > limits.decorrelated * cosines[0]:
+        return
+    evidence = f"the cosine between two inputs falls from {cosines[0]:.2f} at layer 1 to {cosines[-1]:.2f} at the last"
+    yield Observation(1, evidence, "warning")
+
+
+RULES = (
+    Rule(
+        name="rank-collapse",
+        meaning="different inputs become indistinguishable, which the variance does not show",
+        measurement="mean cosine c between two inputs' z, and q(1 - c), the part of z's mean square that differs",
+        remedy="no plain initializer of a ReLU-like net avoids it; weak residual branches do, --branch-scale 1/L",
+        reference="Poole et al. 2016, arXiv:1606.05340",
+        look=_rank_collapse,
+    ),
+    Rule(
+        name="chaotic",
+        meaning="like inputs become unlike, so what one example teaches says nothing of its neighbour",
+        measurement="mean cosine between two inputs' z, first layer against last",
+        remedy="smaller weights: the edge of chaos",
+        reference="Schoenholz et al. 2017, arXiv:1611.01232",
+        look=_chaotic_pairs,
+    ),
+)

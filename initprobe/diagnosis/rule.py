@@ -1,48 +1,47 @@
-"""What a result means: findings as data, each with its evidence.
-
-Rates and trends are judged, not one ratio: a variance that falls as a power of depth (Xavier + tanh) is no collapse,
-and a net whose draws differ by a factor of ten (ReLU + He at depth) is not judged by one of them.
-"""
+"""What a rule is: its text, and the function that looks at a result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from initprobe.config.thresholds import Thresholds
 from initprobe.results.base import Severity
+from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a rule saw: the layer where it begins, the numbers in words, how severe they are, and why if not as ever.
+    """What a rule observed.
 
-    `module` is at fault where it is another one than that which holds the layer's weights.
+    Attributes:
+        layer: the layer where it begins.
+        evidence: the numbers in words.
+        severity: how severe they are.
+        cause: why, where it is not the rule's usual meaning.
     """
 
     layer: int
     evidence: str
     severity: Severity
     cause: str = ""
-    module: str | None = None
 
 
-Look = Callable[[ProbeResult, Thresholds], Observation | None]
+Look = Callable[[ProbeResult, Thresholds], Iterator[Observation]]
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One thing that can be wrong.
+class RuleText:
+    """One thing that can be wrong, in words.
 
     Attributes:
         name: stable id.
         meaning: what it is, in a sentence.
         measurement: which numbers it looks at.
         remedy: what helps.
-        reference: where it is from.
-        look: a result to what was seen, or None.
+        reference: source.
     """
 
     name: str
@@ -50,7 +49,6 @@ class Rule:
     measurement: str
     remedy: str
     reference: str
-    look: Look
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -62,10 +60,32 @@ class Rule:
         """A rule has no parameters."""
 
 
+@dataclass(frozen=True)
+class Rule(RuleText):
+    """A rule that judges a net of `run`.
+
+    Attributes:
+        look: yields the observations in a result, the first of which becomes a finding. The others are asked for only
+            where that one is ignored: one ignored layer hides no other.
+        from_layer_on: it names the first layer at which something holds; the layers directly after belong to it.
+    """
+
+    look: Look
+    from_layer_on: bool = False
+
+
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
-VOID_RULE = "void-parameter"
+
+
+def each_layer(
+    result: ProbeResult, holds: Callable[[LayerStats], bool], words: Callable[[LayerStats], str], severity: Severity
+) -> Iterator[Observation]:
+    """An observation of each layer where something holds, first to last."""
+    for layer in result.layers:
+        if holds(layer):
+            yield Observation(layer.layer, words(layer), severity)
 
 
 def place_of(finding: Finding) -> tuple[int, bool, int]:
-    """Most severe first; of equal ones, one layer drawn wrongly, which is the cause of what else is seen; by layer."""
+    """Sort key: most severe first; then `odd-layer`, the cause of other findings; then by layer."""
     return -SEVERITIES.index(finding.severity), finding.rule != "odd-layer", finding.layer

@@ -1,8 +1,6 @@
-"""The initializers: one frozen record each, a variance rule and a unit-variance sampler.
+"""Initializers that draw weights, and then fit them to the input of the layer. The engine does the fitting.
 
-`W = mean + sqrt(variance(fan_in, fan_out)) * unit sample`, for the sampler and for the theory alike, so that they
-cannot disagree. `W` has shape `(fan_in, fan_out)`. To add one, write a function that returns its record and list it in
-`INITIALIZERS`; tables, help, theory and the tests over the whole registry follow.
+To add one, write a function that returns its record, and list it in `DATA_DRIVEN` at the end of this file.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from initprobe.initializers.fixed import orthogonal
 from initprobe.initializers.record import Initializer
 from initprobe.initializers.size_rules import RULES
 
-# Of epochs and iterations: more would not end in a lifetime.
+# Largest number of epochs or iterations; more would never end.
 _MOST_REPEATS = 1_000_000
 
 
@@ -27,11 +25,11 @@ def autoencoder(
     tied: bool = True,
     base: str = "xavier",
 ) -> Initializer:
-    """Greedy layer-wise pretraining: each layer learns to encode its own input, then hands its output to the next.
+    """Greedy layer-wise pretraining: each layer learns to encode its input, then passes its output to the next.
 
-    `learning_rate` is in units of 1 / the steepest curvature of the loss at the start, so that it suits any layer;
-    `noise` is the share of the input that is masked (Vincent et al.'s denoising form); a step takes `batch` samples, or
-    100 if there are as many.
+    `learning_rate` is in units of 1 over the steepest curvature of the loss at the start, so it suits any layer.
+    `noise` is the share of the input that is set to 0, as in Vincent et al. A step takes `batch` samples; without
+    `batch` it takes 100, or all if there are fewer.
     """
     drawn = _base("autoencoder", base)
     if not learning_rate > 0:
@@ -46,7 +44,7 @@ def autoencoder(
         reference="Bengio et al. 2007, NIPS 19:153; with noise: Vincent et al. 2010, JMLR 11:3371",
         aliases=("pretraining", "pretrained", "denoising_autoencoder"),
         example="autoencoder",
-        used_by="deep nets before Glorot & Bengio's and He's rules",
+        used_by="deep nets before the rules of Glorot & Bengio and of He",
         fit=Autoencoder(whole["epochs"], learning_rate, whole.get("batch"), noise, tied),
         params={**whole, "learning_rate": learning_rate, "noise": noise, "tied": tied, "base": base},
         make=autoencoder,
@@ -56,10 +54,10 @@ def autoencoder(
 def lsuv(
     tol: float = 0.1, max_iterations: float = 10, of: Measured = "preactivation", center: bool = False
 ) -> Initializer:
-    """Orthonormal weights, each layer then scaled on the data until its variance is 1.
+    """Orthonormal weights; each layer is then scaled on the data until its variance is 1.
 
-    `of=preactivation` is the paper's (its layer is the linear one); `of=output` measures after the activation, as
-    fastai does. `center=true` shifts the bias too, until the mean is 0.
+    `of=preactivation` measures z, as in the paper; `of=output` measures h, as in fastai. `center=true` also shifts
+    the bias until the mean is 0.
     """
     if not 0 < tol < 1:
         raise ConfigError(f"lsuv: tol must lie between 0 and 1, not {tol:g}")
@@ -91,8 +89,11 @@ def _whole(name: str, **counts: float) -> dict[str, int]:
 
 
 def _base(name: str, base: str) -> Initializer:
-    """What the weights are drawn by before they are fitted."""
+    """The rule that draws the weights before they are fitted."""
     try:
         return RULES[base]
     except UnknownNameError as error:
-        raise UnknownNameError(f"{name}: base: {error}") from None
+        raise UnknownNameError(f"{name}: base: {error.text}") from None
+
+
+DATA_DRIVEN = (lsuv(), autoencoder())

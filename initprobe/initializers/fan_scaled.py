@@ -1,8 +1,6 @@
-"""The initializers: one frozen record each, a variance rule and a unit-variance sampler.
+"""Initializers whose variance is a scale over the fan: variance scaling, Glorot (Xavier), He (Kaiming) and LeCun.
 
-`W = mean + sqrt(variance(fan_in, fan_out)) * unit sample`, for the sampler and for the theory alike, so that they
-cannot disagree. `W` has shape `(fan_in, fan_out)`. To add one, write a function that returns its record and list it in
-`INITIALIZERS`; tables, help, theory and the tests over the whole registry follow.
+To add one, write a function that returns its record, and list it in `FAN_SCALED` at the end of this file.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from initprobe.initializers.record import GLOROT, HE, LECUN, VARIANCE_SCALING, I
 
 
 def scaled_variance(scale: float, mode: Mode) -> VarianceRule:
-    """`scale / fan`, the one rule behind LeCun, Glorot and He."""
+    """The rule `scale / fan`, on which LeCun, Glorot and He are built."""
 
     def variance(fan_in: int, fan_out: int) -> float:
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
@@ -25,7 +23,7 @@ def scaled_variance(scale: float, mode: Mode) -> VarianceRule:
 
 
 def variance_scaling(scale: float = 1.0, mode: Mode = "fan_in", distribution: Shape = "normal") -> Initializer:
-    """`variance = scale / fan`, the primitive behind LeCun, Glorot and He."""
+    """`variance = scale / fan`, the rule on which LeCun, Glorot and He are built."""
     if scale < 0:
         raise ConfigError(f"variance_scaling: scale must be at least 0, not {scale:g}")
     return Initializer(
@@ -147,3 +145,15 @@ def fan_in_heuristic(gain: float = 1.0) -> Initializer:
         params={"gain": gain},
         make=fan_in_heuristic,
     )
+
+
+FAN_SCALED = (
+    variance_scaling(),
+    xavier_normal(),
+    xavier_uniform(),
+    he_normal(),
+    he_uniform(),
+    lecun_normal(),
+    lecun_uniform(),
+    fan_in_heuristic(),
+)

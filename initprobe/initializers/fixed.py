@@ -1,8 +1,6 @@
-"""The initializers: one frozen record each, a variance rule and a unit-variance sampler.
+"""Initializers whose numbers the user gives, and matrices of a fixed form: orthogonal, identity, sparse.
 
-`W = mean + sqrt(variance(fan_in, fan_out)) * unit sample`, for the sampler and for the theory alike, so that they
-cannot disagree. `W` has shape `(fan_in, fan_out)`. To add one, write a function that returns its record and list it in
-`INITIALIZERS`; tables, help, theory and the tests over the whole registry follow.
+To add one, write a function that returns its record, and list it in `FIXED` at the end of this file.
 """
 
 from __future__ import annotations
@@ -57,7 +55,7 @@ def _given(**params: float | bool | str | None) -> dict[str, float | bool | str]
 
 
 def constant(value: float) -> Initializer:
-    """Every weight the same: units stay identical for ever, whatever the data."""
+    """Every weight the same: all units of a layer stay identical, whatever the data."""
     return Initializer(
         name="constant",
         distribution=CONSTANT,
@@ -101,7 +99,7 @@ def identity(gain: float = 1.0) -> Initializer:
 
 
 def normal(std: float | None = None, var: float | None = None, mean: float = 0.0) -> Initializer:
-    """Normal with the spread you give, whatever the size of the layer."""
+    """Normal with the given spread, whatever the size of the layer."""
     return Initializer(
         name="normal",
         distribution=NORMAL,
@@ -124,7 +122,7 @@ def uniform(
     std: float | None = None,
     var: float | None = None,
 ) -> Initializer:
-    """Uniform between the bounds you give, whatever the size of the layer."""
+    """Uniform between the given bounds, whatever the size of the layer."""
     low, high = _uniform_bounds(limit, low, high, std, var)
     return Initializer(
         name="uniform",
@@ -132,7 +130,7 @@ def uniform(
         variance=_fixed_variance((high - low) ** 2 / 12),
         mean=(low + high) / 2,
         formula="U(-limit, limit) or U(low, high); variance (high - low)^2 / 12",
-        reference="LeCun et al. 1998, Efficient BackProp; the bounds are yours",
+        reference="LeCun et al. 1998, Efficient BackProp; the bounds are the user's",
         aliases=("random_uniform",),
         example="uniform:limit=0.05",
         needs_fan=False,
@@ -170,10 +168,10 @@ def truncated_normal(
     high: float = 2.0,
     corrected: bool = False,
 ) -> Initializer:
-    """Normal cut at `low` and `high`, which are in standard deviations of the uncut normal.
+    """Normal cut at `low` and `high`, in standard deviations of the uncut normal.
 
-    `std` (or `var`) is that of the uncut normal, as in torch, Keras and JAX; with `corrected=true` it is what is left
-    after the cut.
+    `std` (or `var`) is that of the uncut normal, as in torch, Keras and JAX. With `corrected=true` it is that of the
+    entries after the cut.
     """
     spread = _spread("truncated_normal", std, var)
     if not low < high or mass_within(low, high) < 0.01:
@@ -216,7 +214,7 @@ def orthogonal(gain: float = 1.0) -> Initializer:
 
 
 def sparse(sparsity: float = 0.9, std: float | None = None, var: float | None = None) -> Initializer:
-    """Normal with a share `sparsity` of every unit's incoming weights cut to zero."""
+    """Normal, with a share `sparsity` of the incoming weights of each unit set to 0."""
     if not 0 <= sparsity <= 1:
         raise ConfigError(f"sparse: sparsity must lie between 0 and 1, not {sparsity:g}")
     spread = _spread("sparse", std, var)
@@ -235,3 +233,16 @@ def sparse(sparsity: float = 0.9, std: float | None = None, var: float | None = 
         params=_given(sparsity=sparsity, std=std, var=var),
         make=sparse,
     )
+
+
+FIXED = (
+    zeros(),
+    ones(),
+    constant(0.1),
+    identity(),
+    normal(std=0.01),
+    uniform(limit=0.05),
+    truncated_normal(std=0.02),
+    orthogonal(),
+    sparse(std=0.1),
+)

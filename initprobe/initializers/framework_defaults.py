@@ -1,8 +1,6 @@
-"""The initializers: one frozen record each, a variance rule and a unit-variance sampler.
+"""What the dense layers of PyTorch, Keras and Flax draw their weights and biases by.
 
-`W = mean + sqrt(variance(fan_in, fan_out)) * unit sample`, for the sampler and for the theory alike, so that they
-cannot disagree. `W` has shape `(fan_in, fan_out)`. To add one, write a function that returns its record and list it in
-`INITIALIZERS`; tables, help, theory and the tests over the whole registry follow.
+To add one, write a function that returns its record, and list it in `FRAMEWORK_DEFAULTS` at the end of this file.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from initprobe.initializers.record import LECUN, Initializer
 
 
 def torch_linear() -> Initializer:
-    """What `torch.nn.Linear` really does: kaiming_uniform with a = sqrt(5), and a bias of the same width."""
+    """The default of `torch.nn.Linear`: kaiming_uniform with a = sqrt(5), and a bias with the same bounds."""
     weights = fan_in_heuristic()
     return replace(
         weights,
@@ -31,7 +29,7 @@ def torch_linear() -> Initializer:
 
 
 def keras_dense() -> Initializer:
-    """What a Keras `Dense` layer does: Glorot uniform, zero bias."""
+    """The default of a Keras `Dense` layer: Glorot uniform, zero bias."""
     return replace(
         xavier_uniform(),
         name="keras_dense",
@@ -44,7 +42,7 @@ def keras_dense() -> Initializer:
 
 
 def flax_dense() -> Initializer:
-    """What a Flax `Dense` layer does: LeCun normal cut at 2 std with the variance corrected, zero bias."""
+    """The default of a Flax `Dense` layer: LeCun normal cut at 2 std with the variance corrected, zero bias."""
     return replace(
         variance_scaling(1.0, "fan_in", "truncated_normal"),
         name="flax_dense",
@@ -56,3 +54,6 @@ def flax_dense() -> Initializer:
         params={},
         make=None,
     )
+
+
+FRAMEWORK_DEFAULTS = (torch_linear(), keras_dense(), flax_dense())

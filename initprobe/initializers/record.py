@@ -1,8 +1,7 @@
-"""The initializers: one frozen record each, a variance rule and a unit-variance sampler.
+"""`Initializer`: the frozen record of a variance rule and a unit-variance sampler.
 
-`W = mean + sqrt(variance(fan_in, fan_out)) * unit sample`, for the sampler and for the theory alike, so that they
-cannot disagree. `W` has shape `(fan_in, fan_out)`. To add one, write a function that returns its record and list it in
-`INITIALIZERS`; tables, help, theory and the tests over the whole registry follow.
+`W = mean + sqrt(variance(fan_in, fan_out)) * unit sample`, with `W` of shape `(fan_in, fan_out)`. Sampler and theory
+read the same rule, so they cannot disagree.
 """
 
 from __future__ import annotations
@@ -31,24 +30,24 @@ VARIANCE_SCALING = "the primitive that Keras and JAX build their initializers fr
 
 @dataclass(frozen=True)
 class Initializer:
-    """How a weight matrix `W` of shape `(fan_in, fan_out)` gets its starting value.
+    """How the weights `W`, `(fan_in, fan_out)`, of a layer are drawn.
 
     Attributes:
         name: canonical name.
-        distribution: the unit-variance sampler.
-        variance: `(fan_in, fan_out)` to the variance of an entry about `mean`.
+        distribution: sampler of entries of variance 1.
+        variance: from `(fan_in, fan_out)` to the variance of an entry about `mean`.
         formula: the rule in plain text.
         reference: the paper or document it comes from.
-        aliases: other names people type (case, `-` and `_` do not matter).
-        example: the shortest specification that works, where the bare name does not.
+        aliases: other names for it; case, `-` and `_` do not matter.
+        example: the shortest specification that works; the name, unless it needs a parameter.
         used_by: which framework uses it, and as what.
         mean: the mean of an entry.
         needs_fan: the rule depends on the layer's size, so it cannot serve a bias.
-        bias: the bias initializer that comes with it, or None for zeros.
-        fit: what is done to the drawn weights with the layer's input; None for nothing, and then theory applies.
-        tuning: what the scale is fitted to the activation for; the record itself is the one of a linear net.
-        params: the parameters this record was made with.
-        make: makes the record again with other parameters, or None.
+        bias: the bias initializer that comes with it; None for zeros.
+        fit: how the drawn weights are fitted to the layer's input; None if they are not, and then theory applies.
+        tuning: which gain of the activation sets the scale; None for none. The record itself is that of a linear net.
+        params: the parameters of this record.
+        make: makes the record with other parameters; None if it has no parameters.
     """
 
     name: str
@@ -75,15 +74,22 @@ class Initializer:
         return math.sqrt(self.variance(fan_in, fan_out))
 
     def describe(self, fan_in: int, fan_out: int) -> str:
-        """The distribution of an entry of a `(fan_in, fan_out)` matrix in words."""
+        """The distribution of an entry of a `(fan_in, fan_out)` matrix, in words."""
         return self.distribution.describe(self.mean, self.std(fan_in, fan_out))
 
     def sample(
         self, rng: np.random.Generator, shape: tuple[int, int], fans: tuple[int, int], dtype: npt.DTypeLike
     ) -> Array:
-        """Entries of a `fans = (fan_in, fan_out)` matrix in an array of `shape` (some of its rows, or all).
+        """Draw all rows, or some rows, of a weight matrix; a single row serves as a bias.
 
-        A single row serves as a bias.
+        Args:
+            rng: source of the draws.
+            shape: `(rows, fan_out)` of the result.
+            fans: `(fan_in, fan_out)` of the whole matrix, which set the scale.
+            dtype: float32 or float64.
+
+        Returns:
+            Entries of the given `shape`, with the record's mean and variance.
         """
         entries = self.distribution.sample(rng, shape, dtype)
         entries *= self.std(*fans)

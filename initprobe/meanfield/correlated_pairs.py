@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from initprobe.activations.record import Activation
-from initprobe.arrays import Array
+from initprobe.arrays import Array, normal_density
 from initprobe.meanfield.moments import moments
-from initprobe.meanfield.quadrature import REACH, Curve, bends, curve_of, density, panel_nodes
+from initprobe.meanfield.quadrature import REACH, Curve, bends, curve_of, panel_nodes
 
 # Outer panels of the nested rule: kinks of the inner function are smeared over one standard deviation of the inner
 # variable, and the panels around them grow from a quarter of it.
@@ -44,7 +44,7 @@ def pair_moments(activation: Activation, q_a: float, q_b: float, c: float) -> tu
     u = math.sqrt(q_a) * z
     h = curve.value(u)
     inner = moments(activation, q_b * (1 - c * c), math.sqrt(q_b) * c * z)
-    mass = weights * density(z)
+    mass = weights * normal_density(z)
     return float(np.sum(mass * h * inner.mean)), float(np.sum(mass * curve.slope(u, h) * inner.slope))
 
 
@@ -93,7 +93,7 @@ def hermite_grid() -> HermiteGrid:
     half = np.concatenate([[0], fine, np.arange(_COARSE, _SERIES_REACH + _COARSE, _COARSE)])
     edges = np.concatenate([-half[:0:-1], half])
     z, weights = (nodes.ravel() for nodes in panel_nodes(edges[:-1], edges[1:], _PANEL_ORDER))
-    weights = weights * density(z)
+    weights = weights * normal_density(z)
     rows = [np.ones_like(z), z]
     for k in range(1, ORDER - 1):
         rows.append((z * rows[k] - math.sqrt(k) * rows[k - 1]) / math.sqrt(k + 1))

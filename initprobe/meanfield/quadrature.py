@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from initprobe.activations.record import Activation
-from initprobe.arrays import Array
+from initprobe.arrays import Array, normal_density
 
 # The normal density is 3e-33 of its peak here, so truncation is below rounding.
 REACH = 12.0
@@ -66,12 +66,6 @@ def panel_nodes(low: Array, high: Array, order: int = _ORDER) -> tuple[Array, Ar
     nodes, weights = legendre(order)
     half = (high - low)[:, None] / 2
     return (high + low)[:, None] / 2 + half * nodes, half * weights
-
-
-def density(z: Array) -> Array:
-    """The standard normal density."""
-    result: Array = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    return result
 
 
 @lru_cache(maxsize=256)
@@ -189,4 +183,4 @@ def _rule(edges: Sequence[Array], q: Array, mean: Array, start: int) -> Rule:
     counts = np.array([(len(e) - 1) * _ORDER for e in edges])
     z = nodes.ravel()
     x = np.repeat(mean[rows], counts) + np.repeat(np.sqrt(q[rows]), counts) * z
-    return Rule(rows, z, x, weights.ravel() * density(z), np.cumsum(counts) - counts)
+    return Rule(rows, z, x, weights.ravel() * normal_density(z), np.cumsum(counts) - counts)

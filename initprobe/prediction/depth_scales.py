@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from initprobe.arrays import finite
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.phase import FixedPoint, settling
 from initprobe.prediction.rules import rule
@@ -60,12 +61,8 @@ def _fitted(points: Iterator[Point], sign: int, limit: float | None) -> DepthSca
         return None  # at the edge of chaos things change as powers of depth, which have no scale
     layer = table[:, 0] - table[:, 0].mean()
     slopes = layer @ table[:, 1:] / (layer @ layer)
-    measured, predicted = (_finite(-sign / slope) if slope else None for slope in slopes.tolist())
-    return DepthScale(measured=measured, predicted=predicted, limit=None if limit is None else _finite(limit))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    measured, predicted = (finite(-sign / slope) if slope else None for slope in slopes.tolist())
+    return DepthScale(measured=measured, predicted=predicted, limit=None if limit is None else finite(limit))
 
 
 def _gradients(layers: Sequence[LayerStats]) -> Iterator[Point]:

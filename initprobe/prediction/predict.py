@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from initprobe.arrays import finite
 from initprobe.blocks.skips import wirings
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.finite_width import UNKNOWN, LayerSpread, Spread, spread
@@ -100,17 +101,13 @@ def _prediction(
             name: _number(getattr(theory, name), zero_is_true=config.zero_init_last or config.branch_factor == 0)
             for name in (f"{tensor}_variance" for tensor in TENSORS if tensor != "weight")
         },
-        correlation=_finite(theory.correlation),
-        output_spread=_finite(noise.output.averaged(config.draws).sd),
-        output_gradient_spread=_finite(noise.output_gradient.averaged(config.draws).sd),
-        length_slope=_finite(theory.length_slope),
+        correlation=finite(theory.correlation),
+        output_spread=finite(noise.output.averaged(config.draws).sd),
+        output_gradient_spread=finite(noise.output_gradient.averaged(config.draws).sd),
+        length_slope=finite(theory.length_slope),
         z=_z(layer, theory.output_variance, noise.output),
         output_shares=shares,
     )
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def _number(variance: float, zero_is_true: bool) -> float | None:
@@ -128,7 +125,7 @@ def _z(layer: LayerStats, predicted: float, noise: Spread) -> float | None:
     if not complete or layer.output.status != "ok" or not predicted > 0 or not noise.sd > 0:
         return None
     gap = statistics.fmean(map(math.log, measured)) - math.log(predicted) - noise.log_mean
-    return _finite(gap / (noise.sd / math.sqrt(len(measured))))
+    return finite(gap / (noise.sd / math.sqrt(len(measured))))
 
 
 def _shares(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from initprobe.arrays import Array, mean
+from initprobe.arrays import Array, finite, mean
 from initprobe.blocks.losses import Loss
 from initprobe.blocks.skips import Wiring
 from initprobe.config.probe_config import ProbeConfig
@@ -113,12 +113,12 @@ def with_loss(
     task: Task, layers: Sequence[LayerStats], starts: Sequence[Start]
 ) -> tuple[LossStats, tuple[LayerStats, ...]]:
     """The starting loss over draws, and the layers with the loss's own gradients beside those of the random seed."""
-    by_draw = tuple(_finite(one.loss) for one in starts)
+    by_draw = tuple(finite(one.loss) for one in starts)
     stats = LossStats(
         name=task.loss.name,
         task=task.words,
         classes=task.classes,
-        start=_mean([one.loss for one in starts]),
+        start=finite(mean([one.loss for one in starts])),
         start_by_draw=by_draw,
         chance=mean([one.chance for one in starts]),
         chance_words=task.loss.chance_words(task.classes),
@@ -126,21 +126,13 @@ def with_loss(
     beside = tuple(
         layer.model_copy(
             update={
-                "loss_output_gradient_variance": _mean([one.output[index] for one in starts]),
-                "loss_weight_gradient_variance": _mean([one.weight[index] for one in starts]),
+                "loss_output_gradient_variance": finite(mean([one.output[index] for one in starts])),
+                "loss_weight_gradient_variance": finite(mean([one.weight[index] for one in starts])),
             }
         )
         for index, layer in enumerate(layers)
     )
     return stats, beside
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return _finite(mean(values))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 @dataclass(frozen=True)

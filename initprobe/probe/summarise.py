@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.activations.record import Activation
-from initprobe.arrays import mean
+from initprobe.arrays import complete_mean, finite, log10_mean, mean
 from initprobe.blocks.skips import Wiring
 from initprobe.engine.fitted import Fitted
 from initprobe.engine.layer_record import LayerRecord
@@ -63,16 +63,12 @@ def _fitting(quantity: str, draws: Sequence[Fitted]) -> Fitting:
     aims = [one.converged for one in draws if one.converged is not None]
     return Fitting(
         quantity=quantity,
-        before=_finite_mean([one.before for one in draws]),
-        after=_finite_mean([one.after for one in draws]),
-        baseline=_finite_mean(baselines) if baselines else None,
+        before=finite(mean([one.before for one in draws])),
+        after=finite(mean([one.after for one in draws])),
+        baseline=finite(mean(baselines)) if baselines else None,
         iterations=statistics.fmean(one.iterations for one in draws),
         converged=all(aims) if aims else None,
     )
-
-
-def _finite_mean(values: Sequence[float]) -> float | None:
-    return _finite(mean(values))
 
 
 def _statuses(
@@ -166,7 +162,7 @@ def _layer(
         fan_in=fans[0],
         fan_out=fans[1],
         status=worst(iter(status.values())),
-        correlation=_mean_or_none(record.correlations),
+        correlation=complete_mean(record.correlations),
         gradient_to_weight_ratio=gradient / weight if weight and gradient is not None else None,
         inside_branch=wiring.inside,
         **tensors | {"output": _output_stats(record, tensors["output"], wiring.acting(activation))},
@@ -227,10 +223,10 @@ def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
     variance = mean(variances) if complete else None
     square = mean([m.mean_square for m in by_draw])
     return {
-        "mean": _finite(mean([m.true_mean for m in by_draw])),
+        "mean": finite(mean([m.true_mean for m in by_draw])),
         "variance": variance,
         "variance_sd": statistics.stdev(variances) if complete and len(variances) > 1 else None,
-        "variance_log10": _log10_mean([m.log10_variance for m in by_draw]),
+        "variance_log10": finite(log10_mean([m.log10_variance for m in by_draw])),
         "variance_by_draw": tuple(by_draw_variance),
         "std": None if variance is None else math.sqrt(variance),
         "rms": _representable(math.sqrt(square), max(abs(m.mean) + m.squares for m in by_draw)),
@@ -241,10 +237,10 @@ def _moments_of_one(draw: Moments) -> dict[str, Any]:
     """The same of one draw, as most have, in fewer steps."""
     variance, log10 = _representable(draw.variance, draw.squares), draw.log10_variance
     return {
-        "mean": _finite(draw.true_mean + 0.0),  # as in a sum, there is no -0
+        "mean": finite(draw.true_mean + 0.0),  # as in a sum, there is no -0
         "variance": variance,
         "variance_sd": None,
-        "variance_log10": None if log10 == -math.inf else log10,
+        "variance_log10": finite(log10),
         "variance_by_draw": (variance,),
         "std": None if variance is None else math.sqrt(variance),
         "rms": _representable(math.sqrt(draw.mean_square), abs(draw.mean) + draw.squares),
@@ -254,16 +250,6 @@ def _moments_of_one(draw: Moments) -> dict[str, Any]:
 def _representable(value: float, evidence: float) -> float | None:
     """`value`, or None where it is infinite, or 0 although `evidence` is not."""
     return None if math.isinf(value) or (value == 0 and evidence > 0) else value
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _log10_mean(logs: Sequence[float]) -> float | None:
-    """log10 of the mean of numbers given by their log10; None for a mean of 0."""
-    top = max(logs)
-    return None if top == -math.inf else top + math.log10(mean([10 ** (log - top) for log in logs]))
 
 
 _PERCENT_NAMES = [f"p{p}" for p in PERCENTS]
@@ -283,9 +269,3 @@ def _shapes(sketches: Sequence[Sketch], sizes: Sequence[float | None]) -> Iterat
             "histogram": Histogram.model_construct(low=sketch.low, high=sketch.high, counts=tuple(own.counts.tolist())),
             "coverage": own.total / sum(draw.count for draw in sketch.by_draw),
         }
-
-
-def _mean_or_none(values: Sequence[float | None]) -> float | None:
-    """The mean, or None where any value is missing: a mean over the survivors would flatter."""
-    known = [v for v in values if v is not None]
-    return statistics.fmean(known) if known and len(known) == len(values) else None

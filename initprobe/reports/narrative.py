@@ -177,8 +177,8 @@ def _bare_theory_words(result: ProbeResult) -> str | None:
 
 def _lost_words(result: ProbeResult) -> str | None:
     """Where the dtype gave out, forward and backward, in the order in which it happened."""
-    if result.config.get("void"):
-        return None  # a parameter was no number to begin with, which no dtype holds
+    if result.facts is not None and result.facts.void:
+        return None  # a parameter was NaN or infinite to begin with, in any dtype
     forward = _first_lost(result.layers, ("weight", "preactivation", "output"))
     backward = _first_lost(result.layers[::-1], ("output_gradient", "preactivation_gradient", "weight_gradient"))
     words = [f"{way}: {text}" for way, text in (("forward", forward), ("back", backward)) if text]

@@ -136,19 +136,11 @@ def _logs(group: Group, of: Callable[[Digest], float | None]) -> list[float]:
     return [log for digest in group.digests if (log := of(digest)) is not None]
 
 
-def _mean_log(logs: Sequence[float]) -> float:
-    """log10 of the mean of numbers given by theirs; NaN for none."""
-    if not logs:
-        return math.nan
-    top = max(logs)
-    return top + math.log10(statistics.fmean(10 ** (log - top) for log in logs))
-
-
 def _spread(logs: Sequence[float]) -> str:
     """` +-3%`: the standard deviation of the numbers in percent of their mean; nothing for fewer than two."""
     if len(logs) < 2:
         return ""
-    mean = _mean_log(logs)
+    mean = arrays.log10_mean(logs)
     return f" +-{fixed(100 * statistics.stdev(10 ** (log - mean) for log in logs), 0)}%"
 
 
@@ -157,11 +149,11 @@ def _variance_column(name: str, heading: str, of: Callable[[Digest], float | Non
         logs = _logs(group, of)
         if not logs:
             return NOTHING
-        mean = _mean_log(logs)
+        mean = arrays.log10_mean(logs)
         value = 10**mean if abs(mean) < 300 else None
         return short(value, mean) + (_spread(logs) if spread else "")
 
-    return Column(name, heading, text, lambda group: _mean_log(_logs(group, of)))
+    return Column(name, heading, text, lambda group: arrays.log10_mean(_logs(group, of)))
 
 
 def _number_column(

@@ -7,19 +7,26 @@ JSON, CSV and checks. `null` stands for what does not apply or was lost; `status
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from initprobe.errors import InputError
 from initprobe.results.base import SCHEMA_VERSION, Record, Share
 from initprobe.results.display import Display
 from initprobe.results.layers import LayerStats, ModuleStats
-from initprobe.results.summary import Coverage, DepthScales, Description, Environment, Finding, LossStats, Training
-
-if TYPE_CHECKING:
-    pass
+from initprobe.results.summary import (
+    Coverage,
+    DepthScales,
+    Description,
+    Environment,
+    Finding,
+    LossStats,
+    ModelFacts,
+    Training,
+)
 
 
 class ProbeResult(Record, Display):
@@ -42,6 +49,7 @@ class ProbeResult(Record, Display):
         notes: what else to know of how it was measured.
         coverage: which share of the parameters was judged; null for a net of `run`, of which all are.
         min_judged: the share below which the verdict speaks of a part only.
+        facts: what the verdict rests on beside the numbers; null for a net of `run`.
     """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
@@ -60,6 +68,18 @@ class ProbeResult(Record, Display):
     notes: tuple[str, ...] = ()
     coverage: Coverage | None = None
     min_judged: Share = 0.0
+    facts: ModelFacts | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _facts_of_old_results(cls, data: object) -> object:
+        """Older results have the void parameters of a PyTorch model in `config`."""
+        if not isinstance(data, Mapping) or not isinstance(config := data.get("config"), Mapping):
+            return data
+        if config.get("source") != "torch" or "void" not in config:
+            return data
+        rest = {name: value for name, value in config.items() if name != "void"}
+        return {"facts": {"void": config["void"]}, **data, "config": rest}
 
     @property
     def is_partial(self) -> bool:

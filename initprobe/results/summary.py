@@ -101,6 +101,20 @@ class Ignored(Record):
     until: str | None
 
 
+class Place(Record):
+    """A further place at which the rule of a finding holds, in a model of one's own.
+
+    Attributes:
+        layer: number of the layer.
+        module: qualified name of the module.
+        evidence: the numbers there.
+    """
+
+    layer: Annotated[int, Field(ge=1)]
+    module: str | None
+    evidence: str
+
+
 class Finding(Record):
     """One thing that a rule of `diagnosis` saw in a result.
 
@@ -118,6 +132,7 @@ class Finding(Record):
         module: qualified name of the module at fault; null in a net of `initprobe run`.
         ignored: why it does not count; null for one that does.
         no_fix: why there is no fix, for a model of one's own whose fixes were tried.
+        elsewhere: further places of the same rule, in a model of one's own; none in a net of `initprobe run`.
     """
 
     rule: str
@@ -130,6 +145,17 @@ class Finding(Record):
     module: str | None = None
     ignored: Ignored | None = None
     no_fix: str | None = None
+    elsewhere: tuple[Place, ...] = ()
+
+
+class ModelFacts(Record):
+    """What the verdict on a PyTorch model rests on, beside the numbers.
+
+    Attributes:
+        void: modules whose parameters or buffers hold NaN or infinity, with what is wrong.
+    """
+
+    void: dict[str, str]
 
 
 class Coverage(Record):

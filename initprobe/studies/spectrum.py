@@ -7,12 +7,11 @@ isometry (Saxe et al. 2014, arXiv:1312.6120; Pennington et al. 2017, arXiv:1711.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from initprobe.arrays import Array
+from initprobe.arrays import Array, finite
 from initprobe.blocks.skips import Wiring
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.engine.jacobian import Product, SingularValues
@@ -249,9 +248,7 @@ def _predictions(
 
 def _theory(moments: SpectrumMoments) -> SpectrumTheory:
     value, log10 = finite_or_none(moments.mean_log10)
-    return SpectrumTheory(
-        mean_square=value, mean_square_log10=log10, spread=moments.spread if math.isfinite(moments.spread) else None
-    )
+    return SpectrumTheory(mean_square=value, mean_square_log10=log10, spread=finite(moments.spread))
 
 
 def _width_note(end_to_end: Sequence[SpectrumStats]) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from initprobe.arrays import Array
+from initprobe.arrays import Array, log10_mean
 from initprobe.engine.jacobian import SingularValues
 from initprobe.formatting import factor_of, percent, short
 from initprobe.results.base import Histogram, Percentiles, Status
@@ -78,9 +78,7 @@ def layer_stats(
 
 def _mean_log10(values: Sequence[SingularValues]) -> float:
     """log10 of the mean over Jacobians of their mean squares."""
-    logs = [one.mean_square_log10 for one in values]
-    top = max(logs)
-    return top + math.log10(sum(10 ** (log - top) for log in logs) / len(logs)) if math.isfinite(top) else top
+    return log10_mean([one.mean_square_log10 for one in values])
 
 
 def _relative_sd(logs: Sequence[float]) -> float | None:

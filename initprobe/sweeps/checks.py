@@ -36,7 +36,7 @@ from initprobe.results.named_numbers import (
     verdict_of,
 )
 from initprobe.results.run import ProbeResult
-from initprobe.sweeps.fields import SCALES, Fields, Setting, at, matches, number, read, recorded
+from initprobe.sweeps.file_fields import SCALES, Fields, Setting, at, matches, number, read, recorded
 
 _ABSOLUTE = "theory.z"
 SEVERITIES: Mapping[str, Severity] = {"info": "info", "note": "info", "warning": "warning"}

@@ -1,4 +1,4 @@
-"""`load`: a sweep's file to its runs. START READING HERE for what a file means; `layout` says what it may hold.
+"""`load`: a sweep's file to its runs. START READING HERE for what a file means; `file_layout` says what it may hold.
 
 The order of precedence, lowest first: `defaults`, then `grid` and `zip`, or an entry of `include`, then `seeds`. What a
 higher level says replaces what a lower one says about the same thing: `widths` a `width`, `sigma_w` an `init`.
@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from initprobe.config.probe_config import DEFAULT_BATCH, DEFAULT_LAYERS, DEFAULT_WIDTH, ProbeConfig
+from initprobe.data.documents import Document, read_file
 from initprobe.data.files import kind_of
 from initprobe.errors import ConfigError, InputError
 from initprobe.registry import suggestion
 from initprobe.spec import Spec
 from initprobe.sweeps.checks import Check, make_check
-from initprobe.sweeps.conditions import granted, wish
-from initprobe.sweeps.configs import shipped
-from initprobe.sweeps.document import Document, read_file
-from initprobe.sweeps.expand import Draft, axis_names, drafts
-from initprobe.sweeps.fields import SCALES, Settings, assemble, at, look
-from initprobe.sweeps.layout import Figure, Format, Heatmap, Histograms, SweepFile, read_layout
-from initprobe.sweeps.overrides import apply_override
+from initprobe.sweeps.file_conditions import granted, wish
+from initprobe.sweeps.file_expand import Draft, axis_names, drafts
+from initprobe.sweeps.file_fields import SCALES, Settings, assemble, at, look
+from initprobe.sweeps.file_layout import Figure, Format, Heatmap, Histograms, SweepFile, read_layout
+from initprobe.sweeps.file_overrides import apply_override
 from initprobe.sweeps.runs import Run, Scalar
+from initprobe.sweeps.shipped_configs import shipped
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,25 @@
-"""The same table, figures and verdict for somebody's own PyTorch model: `initprobe.torch.probe(model, x)`."""
+"""The same table, figures and verdict for your own PyTorch model: `initprobe.torch.probe(model, x)`.
+
+Start reading in `model_probe.py`. The rules of the verdict are in `verdict/`; their texts load without PyTorch.
+"""
 
 from __future__ import annotations
 
-try:
-    import torch as _torch
-except ImportError as error:
-    from initprobe.errors import MissingLibraryError
+from typing import TYPE_CHECKING, Any
 
-    raise MissingLibraryError("initprobe.torch needs PyTorch: pip install 'initprobe[torch]'") from error
-
-
-from initprobe.torch.model_probe import probe
+if TYPE_CHECKING:
+    from initprobe.torch.model_probe import probe
 
 __all__ = ["probe"]
-del _torch
+
+
+def __getattr__(name: str) -> Any:
+    """Load PyTorch when `probe` is first used, so that the texts of the rules need none (PEP 562)."""
+    if name != "probe":
+        raise AttributeError(f"module 'initprobe.torch' has no attribute {name!r}")
+    from initprobe.torch.installed import require_torch
+
+    require_torch()
+    from initprobe.torch.model_probe import probe
+
+    return probe

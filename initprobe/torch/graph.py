@@ -6,14 +6,14 @@ biases, scales, dropout, pooling and views. A new one begins where signals meet 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
-from typing import Any, Literal
-
-import torch
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from initprobe.activations.record import Activation
-from initprobe.torch.measure import Track, is_measured
+
+if TYPE_CHECKING:
+    from initprobe.torch.measure import Track
 
 OperationKind = Literal[
     "input", "layer", "recurrence", "norm", "attention", "product", "sum", "gate", "cat", "softmax", "part", "other",
@@ -148,37 +148,3 @@ def back_from(signal: Signal, after: int = 0) -> Iterator[Signal]:
 def descends(signal: Signal, ancestor: Signal) -> bool:
     """Whether a signal was made of another."""
     return any(one is ancestor for one in back_from(signal, ancestor.number))
-
-
-def tensors(held: object) -> Iterator[Any]:
-    """The floating-point tensors in some nest of tuples, lists, mappings and dataclasses, in order, each once."""
-    seen: set[int] = set()
-    for tensor in _all_tensors(held):
-        if is_measured(tensor) and id(tensor) not in seen:
-            seen.add(id(tensor))
-            yield tensor
-
-
-def _all_tensors(held: object) -> Iterator[Any]:
-    if isinstance(held, torch.Tensor):
-        yield held
-    elif isinstance(held, Mapping):
-        for value in held.values():
-            yield from _all_tensors(value)
-    elif is_dataclass(held):
-        yield from _all_tensors(vars(held))
-    elif isinstance(held, Sequence) and not isinstance(held, str | bytes):
-        for value in held:
-            yield from _all_tensors(value)
-
-
-def tensors_in(held: object, depth: int = 0) -> Iterator[Any]:
-    """Every tensor in the arguments of a call, in order."""
-    if isinstance(held, torch.Tensor):
-        yield held
-    elif isinstance(held, tuple | list) and depth < 3:
-        for value in held:
-            yield from tensors_in(value, depth + 1)
-    elif isinstance(held, dict) and depth < 3:
-        for value in held.values():
-            yield from tensors_in(value, depth + 1)

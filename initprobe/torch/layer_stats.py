@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from initprobe.arrays import complete_mean
 from initprobe.probe.summarise import all_stats
 from initprobe.results.base import ModuleKind, Status, worst
 from initprobe.results.layers import LayerStats, ModuleStats, OutputStats, TensorStats
@@ -53,7 +54,7 @@ class Teller:
             fan_in=op.fans[0],
             fan_out=op.fans[1],
             status=worst(one.status for one in (output, *tensors.values())),
-            correlation=_mean_or_none(layer.z.correlations),
+            correlation=complete_mean(layer.z.correlations),
             gradient_to_weight_ratio=gradient.rms / weight.rms if weight.rms and gradient.rms is not None else None,
             output=output,
             name=layer.label,
@@ -138,11 +139,6 @@ def _wanted(calls: Sequence[ModuleCall], layers: Sequence[Layer]) -> list[Track]
     shown += [track for call in calls for track in (*call.inputs, *call.outputs)]
     shown += [track.gradient for track in shown if track.gradient is not None]
     return list(dict.fromkeys(shown))
-
-
-def _mean_or_none(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known and len(known) == len(values) else None
 
 
 def _absent(draws: int) -> TensorStats:

@@ -16,10 +16,10 @@ from initprobe.errors import ConfigError
 from initprobe.results.run import ProbeResult
 from initprobe.torch import descriptions, libraries
 from initprobe.torch.checkpoints import load_checkpoint
-from initprobe.torch.graph import tensors
 from initprobe.torch.input_files import given_inputs
 from initprobe.torch.losses import named_loss
 from initprobe.torch.model_probe import probe
+from initprobe.torch.nested import tensors
 from initprobe.torch.parameters import check_input, check_tensors
 from initprobe.torch.restore import left_as_found, seed_everything
 from initprobe.torch.user_code import found, theirs

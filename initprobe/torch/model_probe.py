@@ -18,13 +18,14 @@ from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.errors import ConfigError
 from initprobe.results.environment import environment
 from initprobe.results.run import ProbeResult
+from initprobe.results.summary import ModelFacts
 from initprobe.torch import descriptions
 from initprobe.torch.coverage import coverage
 from initprobe.torch.fixes import Trials
-from initprobe.torch.graph import tensors
 from initprobe.torch.initial_state import Started
 from initprobe.torch.layer_stats import Teller
 from initprobe.torch.measure import is_measured
+from initprobe.torch.nested import tensors
 from initprobe.torch.operations import Recorder
 from initprobe.torch.parameters import check_input, check_tensors, has_nonzero, void_parameters
 from initprobe.torch.restore import left_as_found, mapped, seed_everything, uncollected
@@ -130,6 +131,7 @@ def _measured(request: _Request, pool: Workers, x: Any) -> tuple[list[Observatio
         modules=tuple(teller.module(call) for call in recorder.modules.calls),
         notes=tuple(descriptions.notes(case)),
         coverage=share,
+        facts=ModelFacts(void=dict(case.void)),
     )
     return observations, result
 
@@ -345,5 +347,4 @@ def _config(request: _Request, shapes: str, case: Case) -> dict[str, Any]:
         "loss": None if loss is None else getattr(loss, "__name__", type(loss).__name__),
         "draws": request.draws,
         "seed": request.seed,
-        "void": dict(case.void),
     }

@@ -1,8 +1,7 @@
-"""What an operation does, by the name of the function that is called; what a module is; how Python finds a name."""
+"""What an operation does, by the name of the function that is called; what a module is."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -186,11 +185,3 @@ def kind_of(module: Any) -> ModuleKind:
             return kind
     elementwise = type(module).__module__ == nn.ReLU.__module__ and not isinstance(module, _NOT_ELEMENTWISE)
     return "activation" if elementwise else "other"
-
-
-def path(name: str) -> str:
-    """A module or parameter as Python finds it: `model.blocks[3].fc` of `blocks.3.fc`."""
-    parts = name.split(".") if name else []
-    if not all(part.isdigit() or part.isidentifier() for part in parts):
-        return f"model.get_submodule({json.dumps(name)})"
-    return "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)

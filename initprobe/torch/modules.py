@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from initprobe.torch import module_kinds
-from initprobe.torch.graph import Signal, tensors_in
-from initprobe.torch.graph import tensors as held
+from initprobe.torch.graph import Signal
 from initprobe.torch.measure import Track, is_measured
+from initprobe.torch.nested import tensors as held
+from initprobe.torch.nested import tensors_in
 
 
 @dataclass

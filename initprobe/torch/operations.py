@@ -23,9 +23,10 @@ from initprobe.torch import module_kinds
 from initprobe.torch.attention import attended, logits_of
 from initprobe.torch.call_kinds import Call, is_reduced, kind_of_call, version_of
 from initprobe.torch.fans import fans_of
-from initprobe.torch.graph import Operation, OperationKind, Signal, Value, tensors_in
+from initprobe.torch.graph import Operation, OperationKind, Signal, Value
 from initprobe.torch.measure import Few, Track, is_measured
 from initprobe.torch.modules import Modules
+from initprobe.torch.nested import tensors_in
 from initprobe.torch.recurrence import gates_of
 from initprobe.torch.units import axis_after, axis_of, dead_share, saturated_entries
 

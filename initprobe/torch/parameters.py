@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from initprobe.errors import ConfigError, InputError
-from initprobe.torch.module_kinds import path
+from initprobe.torch.paths import path
 
 _IN_A_PART = 1 << 20
 

@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from initprobe.torch.graph import Operation, Signal, back_from
-from initprobe.torch.measure import Track
+
+if TYPE_CHECKING:
+    from initprobe.torch.measure import Track
 
 _NUMBER = r"(?<![^.])[0-9]+(?![^.])"  # of a block, not that in fc1
 _FARTHEST_SHORTCUT = 4  # a projection on a shortcut: a product, its norm, a pooling

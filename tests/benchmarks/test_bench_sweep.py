@@ -15,7 +15,7 @@ import pytest
 
 from initprobe import ProbeConfig
 from initprobe.probe.run import run as probe
-from initprobe.sweeps.runner import execute, local_workers
+from initprobe.sweeps.execution_runner import execute, local_workers
 from initprobe.sweeps.runs import Run
 from initprobe.sweeps.store.store import Payload, open_store, read_store
 

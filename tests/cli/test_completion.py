@@ -16,11 +16,11 @@ from initprobe.cli.candidates import completer_of
 from initprobe.cli.completion import complete
 from initprobe.config.thresholds import Thresholds
 from initprobe.data.noise import DATASETS, INPUTS
-from initprobe.diagnosis.rulebook import RULEBOOK
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.reports.glossary import WORDS
 from initprobe.results import named_numbers
-from initprobe.sweeps.configs import shipped
+from initprobe.sweeps.shipped_configs import shipped
+from initprobe.torch.verdict.rulebook import RULEBOOK
 
 PROGRAM = [sys.executable, "-m", "initprobe"]
 

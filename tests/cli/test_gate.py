@@ -21,7 +21,7 @@ from initprobe.reports.sweep_table import COLUMNS
 from initprobe.results.named_numbers import NAMES
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Coverage
-from initprobe.sweeps.known import read_known
+from initprobe.sweeps.known_findings import read_known
 
 SICK = ("run", "--init", "normal:std=0.01", "--act", "tanh", "--layers", 6, "--width", 30, "--batch", 20)
 QUIET = (*SICK, "--draws", 1, "--no-figures", "-q")

@@ -8,8 +8,8 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from initprobe.diagnosis.diagnose import RULES  # noqa: E402
-from initprobe.diagnosis.ignores import apply, make_ignore, parse_target  # noqa: E402
 from initprobe.errors import ConfigError, UnknownNameError  # noqa: E402
+from initprobe.sweeps.ignores import apply, make_ignore, parse_target  # noqa: E402
 from initprobe.testing import assert_healthy  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
 
@@ -69,6 +69,31 @@ def test_a_name_covers_its_module_alone():
     assert left(net, "dead-layer@[248]") == left(net, "dead-layer") == left(net, "dead-layer@*") == []
     assert left(net, "dead-layer@2") == [four, eight]  # layer 2 is module 2
     assert left(net, "dead-layer@encoder.*") == [two, four, eight]
+
+
+def flat(*layers):
+    """Six layers of tanh, of which some are saturated by their biases."""
+    torch.manual_seed(0)
+    net = nn.Sequential(*(part for _ in range(6) for part in (nn.Linear(16, 16), nn.Tanh())))
+    for part in net[::2]:
+        nn.init.xavier_normal_(part.weight)
+    for layer in layers:
+        nn.init.constant_(net[2 * layer].bias, 9.0)
+    return net
+
+
+def test_one_known_place_hides_no_other():
+    """The finding names the first place alone; it records the others, for an ignore and for a file of known ones."""
+    result = probe(flat(1, 3), rows(), threads=1)
+    assert [one.module for one in result.diagnosis if one.rule == "saturated"] == ["2"]
+
+    def left(*texts):
+        marked, _ = apply(result, [make_ignore(*parse_target(text), "why", None, text) for text in texts])
+        return [one for one in marked.diagnosis if one.rule == "saturated" and not one.ignored]
+
+    (other,) = left("saturated@[2]")
+    assert (other.layer, other.module, other.fix) == (4, "6", None) and "100% of the outputs" in other.evidence
+    assert not left("saturated") and not left("saturated@[26]") and not left("saturated@2,4")
 
 
 @pytest.fixture

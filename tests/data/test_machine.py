@@ -10,7 +10,7 @@ from initprobe.data.machine import memory_left, processors
 from initprobe.engine.threads import available_threads
 from initprobe.reports.figures import drawer
 from initprobe.results.environment import environment
-from initprobe.sweeps.pool import local_workers
+from initprobe.sweeps.execution_pool import local_workers
 
 NO_LIMIT_V1 = str((1 << 63) - 4096)
 

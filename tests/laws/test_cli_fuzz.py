@@ -28,7 +28,7 @@ _LONGEST_ERROR = 1200
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("initprobe.sweeps.runner.local_workers", threads_for_processes)
+        patch.setattr("initprobe.sweeps.execution_runner.local_workers", threads_for_processes)
         yield World.at(tmp_path_factory.mktemp("world"))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sweep_files import SMALL, refusal
 
-from initprobe.sweeps import document
+from initprobe.data import documents
 
 # A second on an idle machine; tests share theirs with others.
 PATIENCE_S = 5.0
@@ -16,7 +16,7 @@ PATIENCE_S = 5.0
 
 def _rows(row: str, head: str = "") -> str:
     """Lines of this form, numbered, as many as a file may hold."""
-    room = document.MAX_BYTES - len(SMALL) - len(head) - 20
+    room = documents.MAX_BYTES - len(SMALL) - len(head) - 20
     lines, size, number = [], 0, 0
     while size + len(line := row.replace("#", str(number))) < room:
         lines.append(line)
@@ -35,7 +35,7 @@ SLOW = {
     "figures": _rows("- {kind: depth, valu: #}\n", "figures:\n"),
     "unknown names": _rows("  - nam#\n", "grid:\n  init:\n"),
     "aliases": _rows("- [*a, *a, *a, *a, *a]\n", "defaults: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\nfigures:\n"),
-    "depth": "[" * (document.MAX_BYTES - 9),
+    "depth": "[" * (documents.MAX_BYTES - 9),
     "one word": SMALL + "x: " + "a" * 60_000,
     "one key": SMALL + "a" * 60_000 + ": 1",
     "a long name": f"{SMALL}grid: {{init: [{'h' * 900}]}}",
@@ -56,7 +56,7 @@ def test_it_is_refused_quickly(tmp_path: Path, text: str) -> None:
 
 
 def test_a_larger_file_is_not_even_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document, "parse", lambda *_: pytest.fail("parsed"))
+    monkeypatch.setattr(documents, "parse", lambda *_: pytest.fail("parsed"))
     assert "is larger than 64 kB" in refusal(tmp_path, SMALL + "# x\n" * 60_000)
     monkeypatch.undo()
     assert "--set grid.x" in refusal(tmp_path, SMALL, f"grid.x=[{'1,' * 60_000}1]")

@@ -26,7 +26,7 @@ from initprobe.cli.app import COMMANDS, cli, main
 from initprobe.data.noise import INPUTS
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.registry import Registry
-from initprobe.sweeps.pool import Workers
+from initprobe.sweeps.execution_pool import Workers
 
 # Nets are tiny and counts are either small or beyond every bound: no call takes long unless it hangs.
 PATIENCE_S = 60
@@ -161,7 +161,7 @@ class _StalledError(BaseException):
 
 def threads_for_processes(jobs: int | None = None, runs: int | None = None) -> Workers:
     """In place of the local pool of processes, each of which takes a second to start; refuses what that refuses."""
-    from initprobe.sweeps.pool import local_workers
+    from initprobe.sweeps.execution_pool import local_workers
 
     local_workers(jobs, runs)
     return Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1)
@@ -185,8 +185,8 @@ def _make_good(home: Path) -> None:
 
 
 def _make_store(config: Path, store: Path) -> None:
+    from initprobe.sweeps.execution_runner import execute
     from initprobe.sweeps.plan import load
-    from initprobe.sweeps.runner import execute
     from initprobe.sweeps.store.store import open_store
 
     with open_store(store) as opened:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sweep_files import loaded
 
 from initprobe.errors import ConfigError
-from initprobe.sweeps.fields import FIELDS
-from initprobe.sweeps.layout import MAX_RUNS
+from initprobe.sweeps.file_fields import FIELDS
+from initprobe.sweeps.file_layout import MAX_RUNS
 from initprobe.sweeps.plan import shipped
 
 repeatable = settings(

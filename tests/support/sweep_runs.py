@@ -10,9 +10,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from initprobe import ProbeConfig
-from initprobe.sweeps import pool
-from initprobe.sweeps.pool import Workers
-from initprobe.sweeps.runner import Outcome, execute, local_workers
+from initprobe.sweeps import execution_pool
+from initprobe.sweeps.execution_pool import Workers
+from initprobe.sweeps.execution_runner import Outcome, execute, local_workers
 from initprobe.sweeps.runs import Run
 from initprobe.sweeps.store.store import open_store, read_store
 
@@ -52,7 +52,7 @@ def deadly(config: str, threads: int, key: str) -> object:
     """Work that kills its worker where the seed says so."""
     if ProbeConfig.model_validate_json(config).seed == DEADLY_SEED:
         os.kill(os.getpid(), signal.SIGKILL)
-    return pool.work(config, threads, key)
+    return execution_pool.work(config, threads, key)
 
 
 class DeadlyPool(ProcessPoolExecutor):
@@ -62,4 +62,4 @@ class DeadlyPool(ProcessPoolExecutor):
         super().__init__(jobs, get_context("spawn"))
 
     def submit(self, fn, /, *args, **kwargs):
-        return super().submit(deadly if fn is pool.work else fn, *args, **kwargs)
+        return super().submit(deadly if fn is execution_pool.work else fn, *args, **kwargs)

@@ -205,6 +205,34 @@ def iterated(times):
     return Iterated(times), rows(24, 20)
 
 
+class Scan(nn.Module):
+    """A selective scan (Mamba). Its steps are softplus(z) of .001 to .1: flat on purpose, and a factor alone."""
+
+    def __init__(self, width, states=8):
+        super().__init__()
+        self.norm, self.read, self.step = nn.RMSNorm(width), nn.Linear(width, 2 * states), nn.Linear(width, width)
+        self.rates = nn.Parameter(torch.log(torch.arange(1.0, states + 1).repeat(width, 1)))
+        steps = torch.exp(torch.empty(width).uniform_(math.log(0.001), math.log(0.1)))
+        with torch.no_grad():
+            self.step.bias.copy_(steps + torch.log(-torch.expm1(-steps)))
+
+    def forward(self, x):
+        given = self.norm(x)
+        keys, queries = self.read(given).chunk(2, -1)
+        steps = F.softplus(self.step(given))
+        kept = torch.exp(torch.einsum("bld,dn->bldn", steps, -torch.exp(self.rates)))
+        added = torch.einsum("bld,bln,bld->bldn", steps, keys, given)
+        state, outputs = torch.zeros_like(kept[:, 0]), []
+        for place in range(x.shape[1]):
+            state = kept[:, place] * state + added[:, place]
+            outputs.append((state @ queries[:, place].unsqueeze(-1)).squeeze(-1))
+        return x + torch.stack(outputs, 1)
+
+
+def scan(blocks):
+    return nn.Sequential(*[Scan(24) for _ in range(blocks)]), torch.randn(4, 7, 24)
+
+
 HEALTHY = {
     "normed branches": (normed_branch, (6, 20)),
     "normed branches and a head": (with_head, (6, 20)),
@@ -221,6 +249,7 @@ HEALTHY = {
     "frozen": (frozen, (3,)),
     "by hand": (by_hand, (2, 10)),
     "iterated": (iterated, (3, 7)),
+    "selective scan": (scan, (1, 4)),
 }
 
 
@@ -310,6 +339,21 @@ def saturated():
     model = nn.Sequential(nn.Linear(40, 90), nn.ELU(), nn.Linear(90, 12))
     nn.init.constant_(model[0].bias, -5.0)
     return model, rows(96, 40), None, "saturated", "0"
+
+
+class Bare(nn.Module):
+    """A parameter of its own, and fan_in x Var(W) = 5: 36% of |tanh| is above .97."""
+
+    def __init__(self):
+        super().__init__()
+        self.w, self.out = nn.Parameter(torch.randn(500, 40) * 0.1), nn.Linear(40, 5)
+
+    def forward(self, x):
+        return self.out(torch.tanh(x @ self.w))
+
+
+def saturated_by_weights():
+    return Bare(), rows(96, 500), None, "saturated", "w"
 
 
 def silent_norm():
@@ -430,6 +474,7 @@ SICK = {
     "dead by its bias": dead,
     "half dead": half_dead,
     "saturated by its bias": saturated,
+    "saturated by its weights": saturated_by_weights,
     "norm of 0 before ReLU": silent_norm,
     "norm of 0": loud_norm(0.0),
     "norm of 70": loud_norm(70.0),

@@ -9,12 +9,12 @@ import pytest
 from sweep_files import SMALL, loaded, refusal
 
 import initprobe
-from initprobe.diagnosis.ignores import apply, make_ignore
 from initprobe.errors import ConfigError
 from initprobe.results.layers import LayerStats
 from initprobe.results.named_numbers import LAYER_NUMBERS, NAMES, RATES, check_name
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.checks import Breach, Check, applied, judge
+from initprobe.sweeps.ignores import apply, make_ignore
 
 LAYERS = 4
 

@@ -14,7 +14,7 @@ import pytest
 from initprobe import ProbeConfig, run
 from initprobe.errors import ConfigError
 from initprobe.sweeps import runs
-from initprobe.sweeps.pool import Workers
+from initprobe.sweeps.execution_pool import Workers
 from initprobe.sweeps.runs import Run
 from initprobe.sweeps.store.store import Payload, open_store, read_store
 
@@ -118,7 +118,7 @@ def spoilt(path, key, value, payloads):
 def here(monkeypatch):
     """Sweeps work in this process: what is tested is what they do before and after."""
     here = Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1)
-    monkeypatch.setattr("initprobe.sweeps.runner.local_workers", lambda *_: here)
+    monkeypatch.setattr("initprobe.sweeps.execution_runner.local_workers", lambda *_: here)
 
 
 @pytest.fixture(params=[*DAMAGE, *HIDDEN])

@@ -14,7 +14,7 @@ from initprobe.errors import ConfigError, InputError
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.named_numbers import COMPARED
 from initprobe.sweeps.store.diff import PLOTTED, compare, moved, paired, parse_rule, size_of
-from initprobe.sweeps.store.sources import Kept, kept_runs
+from initprobe.sweeps.store.kept_runs import Kept, kept_runs
 
 SMALL = {"layers": 3, "width": 30, "batch": 40, "draws": 2}
 MINE = """

@@ -15,10 +15,10 @@ from sweep_files import HEAD, SMALL, loaded
 
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.errors import ConfigError
-from initprobe.sweeps.configs import shipped
-from initprobe.sweeps.layout import Range
+from initprobe.sweeps.file_layout import Range
 from initprobe.sweeps.plan import Plan, load
 from initprobe.sweeps.runs import Run
+from initprobe.sweeps.shipped_configs import shipped
 
 
 def _axes(plan: Plan) -> list[dict[str, Any]]:

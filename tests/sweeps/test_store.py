@@ -388,7 +388,7 @@ def test_merge_refuses_before_it_writes(initprobe, tmp_path, payload, bad):
 
 
 def test_a_real_sweep_merges_from_its_shards(tmp_path):
-    from initprobe.sweeps.runner import shard
+    from initprobe.sweeps.execution_runner import shard
 
     runs = small(6)
     swept(tmp_path / "all.db", runs)

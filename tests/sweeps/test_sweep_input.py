@@ -9,7 +9,7 @@ import pytest
 from initprobe.config.fields import as_input
 from initprobe.errors import ConfigError
 from initprobe.spec import Spec
-from initprobe.sweeps.pool import Workers
+from initprobe.sweeps.execution_pool import Workers
 
 MINE = """
 import numpy as np
@@ -29,7 +29,8 @@ def sweep(initprobe, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "textmine.py").write_text(MINE)
     monkeypatch.setattr(
-        "initprobe.sweeps.runner.local_workers", lambda *_: Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1)
+        "initprobe.sweeps.execution_runner.local_workers",
+        lambda *_: Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1),
     )
 
     def call(text, *args, command="sweep"):

@@ -21,7 +21,7 @@ from initprobe.reports.run_table import print_result
 from initprobe.results.base import TENSORS
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.store.diff import compare, paired, parse_rule
-from initprobe.sweeps.store.sources import kept_runs
+from initprobe.sweeps.store.kept_runs import kept_runs
 from initprobe.testing import assert_healthy
 
 torch = pytest.importorskip("torch")
@@ -44,7 +44,7 @@ from torch_nets import (  # noqa: E402
 )
 
 from initprobe.torch import probe  # noqa: E402
-from initprobe.torch.module_kinds import path  # noqa: E402
+from initprobe.torch.paths import path  # noqa: E402
 
 
 def seeded(make, *args, **options):

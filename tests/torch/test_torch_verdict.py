@@ -11,6 +11,7 @@ from torch import nn  # noqa: E402
 from torch_cases import HEALTHY, SICK, Attention, attending, normed_branch, rows  # noqa: E402
 
 from initprobe.engine.threads import Workers, workers  # noqa: E402
+from initprobe.errors import ConfigError  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
 from initprobe.torch.measure import Few, Track  # noqa: E402
 
@@ -266,3 +267,19 @@ def test_a_gradient_that_a_fused_operation_leaves_undefined_is_no_gradient():
     track = Track.like(torch.ones(3, 4), 1, fine=False)
     track.add_gradient(None, Workers(0))
     assert track.gradient is None
+
+
+@pytest.mark.parametrize("loss", [None, lambda y: y.square().mean()])
+def test_reentrant_checkpoints_are_refused_in_one_line(loss):
+    """torch allows no gradients of single tensors through them."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.b(torch.utils.checkpoint.checkpoint(torch.tanh, self.a(x), use_reentrant=True))
+
+    with pytest.raises(ConfigError, match=r"^reentrant .* use_reentrant=False\)$"):
+        probe(Net(), rows(6, 8), loss=loss)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from initprobe.reports.junit import Case
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Ignored
+    from initprobe.sweeps.checked_runs import Judged, JudgedRun
     from initprobe.sweeps.checks import Breach
-    from initprobe.sweeps.judge import Judged, JudgedRun
     from initprobe.sweeps.plan import Plan
     from initprobe.sweeps.store.rows import Row
     from initprobe.sweeps.store.store import Store
@@ -131,7 +131,7 @@ class _Judge:
         return run
 
     def _marked(self, row: Row, result: ProbeResult) -> ProbeResult:
-        from initprobe.diagnosis.ignores import apply
+        from initprobe.sweeps.ignores import apply
 
         return apply(result, self.gate.ignores)[0]
 
@@ -185,7 +185,7 @@ class _Judge:
 
 
 def _name(row: Row) -> str:
-    from initprobe.sweeps.judge import run_name
+    from initprobe.sweeps.checked_runs import run_name
 
     return run_name(row)
 

@@ -34,7 +34,7 @@ from initprobe.formatting import counted, visible
 if TYPE_CHECKING:
     from initprobe.reports.junit import Case
     from initprobe.sweeps.store.diff import Change, Pair, Rule
-    from initprobe.sweeps.store.sources import Kept
+    from initprobe.sweeps.store.kept_runs import Kept
 
 
 _MOST_ROWS = 50
@@ -122,7 +122,7 @@ def _rules(asked: Sequence[str]) -> tuple[Rule, ...]:
 def _compared(old: Sequence[Path], new: Sequence[Path], rules: Sequence[Rule]) -> _Differences:
     from initprobe.errors import DamagedRun
     from initprobe.sweeps.store.diff import Comparison, paired
-    from initprobe.sweeps.store.sources import kept_runs
+    from initprobe.sweeps.store.kept_runs import kept_runs
 
     comparison, pairs, changes = Comparison(rules), [], []
     with kept_runs(old) as before, kept_runs(new) as after:

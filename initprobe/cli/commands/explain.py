@@ -183,7 +183,7 @@ def _mentioned(text: str, records: Sequence[Any]) -> str:
 
 def _lines(record: Any, fans: tuple[int, int]) -> Iterator[Line]:
     from initprobe.activations.record import Activation
-    from initprobe.diagnosis.rule import Rule
+    from initprobe.diagnosis.rule import RuleText
     from initprobe.initializers.own import OwnInitializer
     from initprobe.initializers.record import Initializer
     from initprobe.reports.glossary import Word
@@ -193,7 +193,7 @@ def _lines(record: Any, fans: tuple[int, int]) -> Iterator[Line]:
     if isinstance(record, Word):
         yield from _word_lines(record)
         return
-    if isinstance(record, Rule):
+    if isinstance(record, RuleText):
         yield from (("meaning", record.meaning), ("measured", record.measurement), ("remedy", record.remedy))
     else:
         yield "formula", record.formula

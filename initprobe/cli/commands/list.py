@@ -71,7 +71,7 @@ def _records(kind: str) -> tuple[Table, str]:
 
 
 def _rules() -> tuple[Table, str]:
-    from initprobe.diagnosis.rulebook import RULEBOOK
+    from initprobe.torch.verdict.rulebook import RULEBOOK
 
     table = _table("name", "meaning")
     for rule in RULEBOOK.values():
@@ -91,7 +91,7 @@ def _thresholds() -> tuple[Table, str]:
 def _configs() -> tuple[Table, str]:
     from rich.markup import escape
 
-    from initprobe.sweeps.configs import first_comment, shipped
+    from initprobe.sweeps.shipped_configs import first_comment, shipped
 
     configs = shipped()
     table = _table("name", "meaning")

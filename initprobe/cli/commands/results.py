@@ -65,7 +65,7 @@ def _matching(rows: Sequence[Row], condition: str, axes: Sequence[str]) -> list[
     from initprobe.errors import ConfigError
     from initprobe.importing import without_importing
     from initprobe.registry import suggestion
-    from initprobe.sweeps.conditions import granted, wish
+    from initprobe.sweeps.file_conditions import granted, wish
 
     name = condition.partition("=")[0].strip()
     if "=" not in condition or name not in axes:

@@ -27,6 +27,6 @@ class SchemaOptions:
 def command(options: SchemaOptions) -> None:
     import json
 
-    from initprobe.sweeps.layout import json_schema
+    from initprobe.sweeps.file_layout import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))

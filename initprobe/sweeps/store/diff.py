@@ -37,8 +37,8 @@ from initprobe.results.named_numbers import (
 )
 from initprobe.results.run import ProbeResult
 from initprobe.spec import parse_number
+from initprobe.sweeps.store.kept_runs import Kept
 from initprobe.sweeps.store.rounding import NONE, Allowance, allowance
-from initprobe.sweeps.store.sources import Kept
 
 # What the pictures of a run are drawn from.
 PLOTTED = (

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from initprobe.config.thresholds import ModelThresholds
 from initprobe.results.base import Severity
+from initprobe.results.summary import Place
 from initprobe.torch.graph import Operation, Signal, back_from
-from initprobe.torch.operations import Recorder
 from initprobe.torch.structure import Layer, Structure
+
+if TYPE_CHECKING:
+    from initprobe.torch.operations import Recorder
 
 TO_BFLOAT16 = "model.to(torch.bfloat16)"
 
@@ -50,6 +53,7 @@ class Observation:
         no_fix: why nothing does, where that is known.
         shuts: it lets nothing pass, so that zeros elsewhere are its consequence.
         alone: it speaks of the scale of one layer, which may be odd beside others.
+        elsewhere: further places of the same rule, with the numbers there.
     """
 
     rule: str
@@ -62,6 +66,16 @@ class Observation:
     no_fix: str = ""
     shuts: bool = False
     alone: bool = False
+    elsewhere: tuple[Place, ...] = ()
+
+
+def gathered(observations: Iterable[Observation]) -> Iterator[Observation]:
+    """The first observation of a rule, with the places of the others; nothing for none."""
+    every = list(observations)
+    if every:
+        yield replace(
+            every[0], elsewhere=tuple(Place(layer=o.layer, module=o.module, evidence=o.evidence) for o in every[1:])
+        )
 
 
 @dataclass
@@ -315,5 +329,5 @@ def _slope(values: Any) -> float:
 
 
 __all__ = [
-    "Case", "Cure", "Observation", "Trend", "back_from", "back_path", "decades", "sustained",
+    "Case", "Cure", "Observation", "Trend", "back_from", "back_path", "decades", "gathered", "sustained",
 ]  # fmt: skip

@@ -7,11 +7,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from torch import nn
-
 from initprobe.activations.record import Activation
 from initprobe.meanfield.gain import gain_row
-from initprobe.torch.module_kinds import path
+from initprobe.torch.paths import path
 
 if TYPE_CHECKING:
     from initprobe.torch.structure import Layer
@@ -125,6 +123,8 @@ def _call(case: Case, layer: Layer, std: float, named: bool) -> str:
     weight = case.parameters.get(layer.op.leaf or "")
     fitting = layer.op.name == "linear" or re.match(r"conv[123]d", layer.op.name)
     if named and fitting and weight is not None and weight.ndim > 1:
+        from torch import nn
+
         fans = nn.init._calculate_fan_in_and_fan_out(weight)
         if name == "tanh" and fans[0] == fans[1] == layer.op.fans[0]:
             return "xavier_normal_({})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from initprobe.diagnosis.rule import RuleText
 from initprobe.formatting import short
 from initprobe.results.layers import LayerStats
 from initprobe.torch.structure import Layer
@@ -139,3 +140,14 @@ def _tail(layer: Layer, shown: LayerStats) -> float:
         return 0.0
     median = (stats.percentiles.p75 - stats.percentiles.p25) / 2
     return stats.rms / median if median > 0 else math.inf
+
+
+RULES = (
+    RuleText(
+        name="void-parameter",
+        meaning="one NaN or infinity in a parameter makes all that is computed from it NaN",
+        measurement="every entry of every parameter and buffer",
+        remedy="a checkpoint from before the parameter was lost, or the parameter drawn anew",
+        reference="IEEE 754-2019",
+    ),
+)

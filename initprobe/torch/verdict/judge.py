@@ -74,4 +74,5 @@ def finding(one: Observation, fix: str | None, no_fix: str | None) -> Finding:
         fix=fix,
         module=one.module,
         no_fix=no_fix,
+        elsewhere=one.elsewhere,
     )

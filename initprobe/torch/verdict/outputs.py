@@ -6,40 +6,52 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from initprobe.diagnosis.rule import RuleText
 from initprobe.formatting import short
+from initprobe.results.summary import Place
 from initprobe.torch.graph import Operation, Signal
-from initprobe.torch.module_kinds import path
+from initprobe.torch.paths import path
 from initprobe.torch.verdict import fix_lines
-from initprobe.torch.verdict.case import Case, Cure, Observation, back_path
+from initprobe.torch.verdict.case import Case, Cure, Observation, back_path, gathered
 
 
 def ends(case: Case) -> Iterator[Observation]:
     """What is no matter of one layer."""
     yield from _attention(case)
-    yield from _shut(case)
+    yield from gathered(_shut(case))
     yield from _memory(case)
     yield from _loss(case)
 
 
 def _attention(case: Case) -> Iterator[Observation]:
-    found = [op for op in case.operations if _attends(op) and _is_sharp(case, op)]
-    if not found:
+    sharp = [op for op in case.operations if _attends(op) and _is_sharp(case, op)]
+    if not sharp:
         return
-    op = max(found, key=lambda one: one.facts["std"])
-    keys, std = op.facts["keys"], op.facts["std"]
-    others = f"; {len(found) - 1} more like it" if len(found) > 1 else ""
-    queries = [name for one in found if (name := _query(one))]
-    touched = list(dict.fromkeys(queries))
-    line = fix_lines.over(f"{{}}.data.div_({std:.4g})", [path(name) for name in touched]) if touched else ""
+    queries = list(dict.fromkeys(name for op in sharp if (name := _query(op))))
+    sharp.sort(key=lambda op: -op.facts["std"])
+    first, std = sharp[0], sharp[0].facts["std"]
+    others = f"; {len(sharp) - 1} more like it" if len(sharp) > 1 else ""
+    line = fix_lines.over(f"{{}}.data.div_({std:.4g})", [path(name) for name in queries]) if queries else ""
     yield Observation(
         "attention-logits",
         "warning",
-        case.layer_of(op),
-        f"logits of std {short(std)} in place of 1, entropy {short(op.facts['entropy'] * math.log(keys))} of "
-        f"ln {keys:.0f} = {short(math.log(keys))}{others}",
+        case.layer_of(first),
+        f"{_sharpness(first)}{others}",
         "softmax picks one key from the start: products of queries and keys want a factor 1/sqrt(d), once",
-        op.module or None,
-        (Cure(line, tuple(touched)),) if line else (),
+        first.module or None,
+        (Cure(line, tuple(queries)),) if line else (),
+        elsewhere=tuple(
+            Place(layer=case.layer_of(op), module=op.module or None, evidence=_sharpness(op)) for op in sharp[1:]
+        ),
+    )
+
+
+def _sharpness(op: Operation) -> str:
+    """The spread of the logits, and the entropy of the weights beside that of equal ones."""
+    equal = math.log(op.facts["keys"])
+    return (
+        f"logits of std {short(op.facts['std'])} in place of 1, entropy {short(op.facts['entropy'] * equal)} of "
+        f"ln {op.facts['keys']:.0f} = {short(equal)}"
     )
 
 
@@ -87,7 +99,6 @@ def _shut(case: Case) -> Iterator[Observation]:
                 layer.label,
                 (fix_lines.zeros(bias),) if bias is not None else fix_lines.for_layers(case, [layer]),
             )
-            return
 
 
 def _memory(case: Case) -> Iterator[Observation]:
@@ -182,3 +193,44 @@ def _tied(case: Case, leaf: str | None) -> str:
     own = case.parameters.get(leaf)
     names = [name for name, one in case.model.named_parameters(remove_duplicate=False) if one is own and name != leaf]
     return ", ".join(path(name) for name in names)
+
+
+RULES = (
+    RuleText(
+        name="attention-logits",
+        meaning="softmax picks one key from the start, and passes next to no gradient to the others",
+        measurement=(
+            "standard deviation of attention's logits, and the entropy of its weights beside that of equal ones"
+        ),
+        remedy="the factor 1/sqrt(d) on products of queries and keys, once",
+        reference="Vaswani et al. 2017, arXiv:1706.03762",
+    ),
+    RuleText(
+        name="shut-gate",
+        meaning="a gate lets nothing pass, so what it multiplies learns nothing",
+        measurement="mean of a sigmoid that multiplies another signal",
+        remedy="a bias of 0 for the gate",
+        reference="Srivastava et al. 2015, arXiv:1505.00387",
+    ),
+    RuleText(
+        name="short-memory",
+        meaning="a gated recurrence keeps a share of its memory at every step, and of the gradient on its way back",
+        measurement="mean of the forget gate of an LSTM or the update gate of a GRU, made again from weights and input",
+        remedy="a bias of 1 or more for the forget gate",
+        reference="Jozefowicz et al. 2015, PMLR 37:2342",
+    ),
+    RuleText(
+        name="double-softmax",
+        meaning="cross_entropy applies softmax itself; given probabilities it cannot fall near 0",
+        measurement="what a loss is given comes from a softmax",
+        remedy="logits for cross_entropy, without a softmax",
+        reference="PyTorch documentation, CrossEntropyLoss",
+    ),
+    RuleText(
+        name="starting-loss",
+        meaning="logits are confident before anything is learned",
+        measurement="cross-entropy at the start beside ln(classes)",
+        remedy="a smaller head; a tied embedding of N(0, 1) is the usual cause",
+        reference="Karpathy 2019, A Recipe for Training Neural Networks",
+    ),
+)

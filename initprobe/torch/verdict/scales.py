@@ -6,10 +6,12 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 
+from initprobe.diagnosis.rule import RuleText
 from initprobe.formatting import factor, short
 from initprobe.results.base import Severity
+from initprobe.results.summary import Place
 from initprobe.torch.graph import Operation, Signal
-from initprobe.torch.module_kinds import path
+from initprobe.torch.paths import path
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case, Cure, Observation, back_path
@@ -138,22 +140,30 @@ def _norm_weights(case: Case) -> Iterator[Observation]:
             odd.append((op, name, size))
     if not odd:
         return
-    op, name, size = max(odd, key=lambda one: (one[2] == 0, abs(math.log(one[2])) if one[2] else 0))
-    names = [one[1] for one in odd]
-    holder = name.rpartition(".")[0] if name.endswith(".weight") else name
+    names = [name for _, name, _ in odd]
+    odd.sort(key=lambda entry: (entry[2] != 0, -abs(math.log(entry[2])) if entry[2] else 0))
+    op, name, size = odd[0]
     dead = size == 0 and not case.moved.get(name)
     others = f"; {len(odd) - 1} more like it" if len(odd) > 1 else ""
+    first, *further = (_norm_place(case, *entry) for entry in odd)
     yield Observation(
         "norm-weight",
         "error" if dead else "warning",
-        case.layer_of(op),
-        f"the weight of {path(holder)} has root mean square {short(size)}, where norms are made with 1{others}",
+        first.layer,
+        f"{first.evidence}{others}",
         "a norm decides the scale of what follows it: "
         + ("it passes nothing on" if size == 0 else "every layer after it is given this one"),
-        holder,
+        first.module,
         tuple(_ones(case, names)),
         shuts=size == 0,
+        elsewhere=tuple(further),
     )
+
+
+def _norm_place(case: Case, op: Operation, name: str, size: float) -> Place:
+    holder = name.rpartition(".")[0] if name.endswith(".weight") else name
+    evidence = f"the weight of {path(holder)} has root mean square {short(size)}, where norms are made with 1"
+    return Place(layer=case.layer_of(op), module=holder, evidence=evidence)
 
 
 def _ends(signal: Signal, depth: int = 6) -> bool:
@@ -172,30 +182,45 @@ def _ones(case: Case, names: Sequence[str]) -> Iterator[Cure]:
 
 
 def _eps(case: Case) -> Iterator[Observation]:
-    found = []
-    for op in case.operations:
-        if op.kind != "norm" or op.eps is None or op.given is None or not op.training or op.name == "normalize":
-            continue
-        spread = op.given.square if op.name == "rms_norm" else op.given.variance
-        if spread > 1e-30 and op.eps > case.limits.norm_depth * spread and not _is_looked_up(op):
-            found.append((op, spread))
-    if not found:
+    decided = [(op, spread) for op in case.operations if (spread := _spread_below_eps(case, op)) is not None]
+    if not decided:
         return
-    op, spread = max(found, key=lambda one: (one[0].eps or 0) / one[1])
-    modules = list(dict.fromkeys(one.module.partition("#")[0] for one, _ in found))
+    decided.sort(key=lambda entry: -(entry[0].eps or 0) / entry[1])
+    spreads = {_module(op): (op, spread) for op, spread in reversed(decided)}  # of each module the smallest
+    modules = list(dict.fromkeys(_module(op) for op, _ in decided))
     held = dict(case.model.named_modules())
-    settable = [name for name in modules if hasattr(held.get(name), "eps")]
+    settable = [name for name in held if name in modules and hasattr(held[name], "eps")]
     line = fix_lines.over(f"{{}}.eps = {_DEFAULT_EPS:g}", [path(name) for name in settable]) if settable else ""
+    first, *further = (_eps_place(case, *spreads[name]) for name in modules)
     others = f"; {len(modules) - 1} more like it" if len(modules) > 1 else ""
     yield Observation(
         "norm-eps",
         "warning",
-        case.layer_of(op),
-        f"eps {op.eps:g} against a variance of {short(spread)} of its input{others}",
+        first.layer,
+        f"{first.evidence}{others}",
         "eps decides the scale in place of the input, so the norm does not normalize",
-        modules[0] if op.module.partition("#")[0] not in modules else op.module.partition("#")[0],
+        first.module,
         (Cure(line),) if line else (),
+        elsewhere=tuple(further),
     )
+
+
+def _spread_below_eps(case: Case, op: Operation) -> float | None:
+    """What a norm divides by, squared, where eps is far above it; None for every other operation."""
+    if op.kind != "norm" or op.eps is None or op.given is None or not op.training or op.name == "normalize":
+        return None
+    spread = op.given.square if op.name == "rms_norm" else op.given.variance
+    decides = spread > 1e-30 and op.eps > case.limits.norm_depth * spread and not _is_looked_up(op)
+    return spread if decides else None
+
+
+def _module(op: Operation) -> str:
+    return op.module.partition("#")[0]
+
+
+def _eps_place(case: Case, op: Operation, spread: float) -> Place:
+    evidence = f"eps {op.eps:g} against a variance of {short(spread)} of its input"
+    return Place(layer=case.layer_of(op), module=_module(op), evidence=evidence)
 
 
 def _is_looked_up(op: Operation) -> bool:
@@ -246,3 +271,35 @@ def _input(case: Case) -> Iterator[Observation]:
             (Cure(f"x = (x - {mean:.4g}) / {std:.4g}", standardize=(mean, std)),) if std > 0 else (),
         )
         return
+
+
+RULES = (
+    RuleText(
+        name="norm-weight",
+        meaning="a norm decides the scale of what follows it, and its weight is 0 or far from 1",
+        measurement="root mean square of the weight of a norm; zeros at the end of a residual branch are on purpose",
+        remedy="nn.init.ones_ of the weight",
+        reference="Ioffe & Szegedy 2015, arXiv:1502.03167",
+    ),
+    RuleText(
+        name="norm-eps",
+        meaning="eps decides the scale in place of the input, so the norm does not normalize",
+        measurement="eps of a norm beside the variance of its input",
+        remedy="a smaller eps, or a larger input",
+        reference="Ba et al. 2016, arXiv:1607.06450",
+    ),
+    RuleText(
+        name="fresh-batch-norm",
+        meaning="a batch norm in evaluation mode that has seen no batch has mean 0 and variance 1, and changes nothing",
+        measurement="running statistics as they are made",
+        remedy="model.train()",
+        reference="PyTorch documentation, BatchNorm2d",
+    ),
+    RuleText(
+        name="input-scale",
+        meaning="the input is not standardized, and initializers are made for mean 0 and variance 1",
+        measurement="root mean square of an input that a layer is given as it is",
+        remedy="subtract the mean of the data and divide by its standard deviation",
+        reference="LeCun et al. 1998, Efficient BackProp",
+    ),
+)

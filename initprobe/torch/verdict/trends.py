@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from initprobe.formatting import power, short
 from initprobe.results.base import Severity
-from initprobe.torch.measure import Track
 from initprobe.torch.structure import Join, Layer
 from initprobe.torch.verdict.case import Case, Cure, Observation, Trend, decades, sustained
 from initprobe.torch.verdict.fix_lines import for_layers, is_spectral, scaled
+
+if TYPE_CHECKING:
+    from initprobe.torch.measure import Track
 
 _LEAST = 4  # steps from which a steady change is a trend
 _SHORT_BRANCH = 5  # layers of a branch from which it is judged as a chain; shorter ones by what they add

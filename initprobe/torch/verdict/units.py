@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-
+from initprobe.diagnosis.rule import RuleText
 from initprobe.formatting import percent, short
-from initprobe.torch.graph import Signal
-from initprobe.torch.module_kinds import path
+from initprobe.torch.graph import Operation, Signal
+from initprobe.torch.paths import path
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
-from initprobe.torch.verdict.case import Case, Cure, Observation
+from initprobe.torch.verdict.case import Case, Cure, Observation, gathered
 
 _MOST_NAMES = 4
+_PASSING = ("part", "other", "cat")
+_LARGEST_GAIN = 2.0  # torch's calculate_gain gives at most 5/3, for tanh: 21% of |tanh| is then above .97
+_PART_BY_WEIGHT = 0.5  # of the limit: half as many saturated outputs are enough where W is drawn beyond every rule
 _READERS = ("layer", "recurrence", "attention", "norm")
 _FAR = 4  # standard deviations of what W makes
 _ALL_BUT_A_FEW = 0.95  # of the units off: what is left of 64 are three, which chance has left
@@ -31,12 +33,10 @@ def units(case: Case) -> Iterator[Observation]:
         if found is not None and (own or (found.rule not in seen and "dead-layer" not in seen)):
             yield found
             seen.add(found.rule)
-    saturated = next((one for layer in case.layers if (one := _saturated(case, layer)) is not None), None)
-    if saturated is not None:
-        yield saturated
+    yield from gathered(one for layer in case.layers if (one := _saturated(case, layer)) is not None)
     if "dead-layer" not in seen:
         yield from _no_gradient(case)
-    yield from _equal_units(case)
+    yield from gathered(_equal_units(case))
     yield from _copies(case)
 
 
@@ -105,7 +105,8 @@ def _saturated(case: Case, layer: Layer) -> Observation | None:
         return None
     signal = act.signal
     share = act.saturated / layer.h.sketch.total if layer.h.sketch.total else 0.0
-    if not share > case.limits.saturated or signal is None:
+    most = case.limits.saturated * (_PART_BY_WEIGHT if layer.own_scale > _LARGEST_GAIN**2 and layer.norm is None else 1)
+    if not share > most or signal is None:
         return None
     if not (_feeds_layers(signal) or any(op.kind == "sum" for op in signal.consumers)):
         return None
@@ -114,7 +115,7 @@ def _saturated(case: Case, layer: Layer) -> Observation | None:
         "saturated",
         "warning",
         layer.number,
-        f"{percent(share)}% of the outputs are saturated; z has mean {short(layer.z.mean)}, "
+        f"{percent(share)}% of the outputs are saturated; {_scale_words(layer)}z has mean {short(layer.z.mean)}, "
         f"std {short(layer.z.variance**0.5)}",
         cause,
         layer.label,
@@ -122,13 +123,26 @@ def _saturated(case: Case, layer: Layer) -> Observation | None:
     )
 
 
+def _scale_words(layer: Layer) -> str:
+    """`1024 x 0.072^2 = 5.3: ` where the weights are drawn beyond every rule in use."""
+    weight = layer.op.weight
+    if weight is None or layer.norm is not None or not layer.own_scale > _LARGEST_GAIN**2:
+        return ""
+    return f"{layer.op.fans[0]} x {weight.square**0.5:.2g}^2 = {layer.own_scale:.2g}, "
+
+
 def _feeds_layers(signal: Signal, depth: int = 6) -> bool:
-    """A layer is given it: what is only a factor of other signals, as a step size, may be flat."""
+    """Whether a layer is given the signal. A factor of other signals, as a step size, may be flat."""
     return any(
-        op.kind in _READERS
-        or (depth > 0 and op.kind in ("part", "other", "cat") and op.signal and _feeds_layers(op.signal, depth - 1))
+        (op.kind in _READERS and not _is_outer(op))
+        or (depth > 0 and (op.kind in _PASSING or _is_outer(op)) and op.signal and _feeds_layers(op.signal, depth - 1))
         for op in signal.consumers
     )
+
+
+def _is_outer(op: Operation) -> bool:
+    """An einsum that sums over nothing: each entry times each parameter, as the steps and rates of a Mamba."""
+    return op.kind == "layer" and op.name == "einsum" and op.fans[0] == 1
 
 
 def _bias_or_weight(case: Case, layer: Layer) -> tuple[str, tuple[Cure, ...]]:
@@ -193,6 +207,8 @@ def _gradient(case: Case, layer: Layer) -> bool | None:
 
 
 def _equal_units(case: Case) -> Iterator[Observation]:
+    import torch
+
     for layer in case.layers:
         rows = _unit_rows(case, layer)
         if rows is None or case.is_explained(layer):
@@ -213,7 +229,6 @@ def _equal_units(case: Case) -> Iterator[Observation]:
             layer.label,
             fix_lines.for_layers(case, [layer]),
         )
-        return
 
 
 def _unit_rows(case: Case, layer: Layer) -> Any:
@@ -221,6 +236,8 @@ def _unit_rows(case: Case, layer: Layer) -> Any:
 
     Units that see other channels, as in depthwise convolutions, may be equal.
     """
+    import torch
+
     op, parameter = layer.op, case.parameters.get(layer.op.leaf or "")
     if parameter is None or parameter.ndim < 2 or layer.is_embedding or op.kind == "recurrence":
         return None
@@ -246,6 +263,8 @@ def _unit_rows(case: Case, layer: Layer) -> Any:
 
 def _copies(case: Case) -> Iterator[Observation]:
     """Weights that equal those of another layer entry by entry, though both were drawn."""
+    import torch
+
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, op in _weights(case).items():
         weight = case.parameters[name].detach()
@@ -314,5 +333,25 @@ def _weights(case: Case) -> dict[str, str]:
 
 
 def _equal(case: Case, names: Sequence[str]) -> bool:
+    import torch
+
     first, *others = (case.parameters[name].detach() for name in names)
     return all(torch.equal(first, other) for other in others)
+
+
+RULES = (
+    RuleText(
+        name="no-gradient",
+        meaning="nothing comes back from the output to this weight, so it will never learn",
+        measurement="a layer whose dL/dW is 0 everywhere, or absent though asked for",
+        remedy="no detach, no_grad or product with 0 between the layer and the loss, and a loss that depends on it",
+        reference="PyTorch documentation, autograd mechanics",
+    ),
+    RuleText(
+        name="copied-layers",
+        meaning="layers that start from the same weights, as copy.deepcopy makes them",
+        measurement="weights of one shape that are equal entry by entry; matrices alone",
+        remedy="draw each copy anew",
+        reference="Goodfellow et al. 2016, Deep Learning, section 8.4",
+    ),
+)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from initprobe.data.documents import Document, Loc, parse
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.registry import suggestion
-from initprobe.sweeps.document import Document, Loc, parse
-from initprobe.sweeps.fields import FIELDS, field_name, replaces
-from initprobe.sweeps.layout import SweepFile
+from initprobe.sweeps.file_fields import FIELDS, field_name, replaces
+from initprobe.sweeps.file_layout import SweepFile
 
 _SECTIONS = ("defaults", "grid", "zip", "checks")
 

@@ -11,8 +11,8 @@ from jsonschema import Draft202012Validator
 from sweep_files import HEAD, SMALL, loaded, refusal
 
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.sweeps.fields import FIELDS, SCALES
-from initprobe.sweeps.layout import SweepFile, json_schema
+from initprobe.sweeps.file_fields import FIELDS, SCALES
+from initprobe.sweeps.file_layout import SweepFile, json_schema
 from initprobe.sweeps.plan import shipped
 
 FAULTS = [

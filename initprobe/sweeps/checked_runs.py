@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from initprobe.diagnosis.ignores import Ignore, apply, living
 from initprobe.errors import DamagedRun
 from initprobe.formatting import visible
 from initprobe.reports.seedwise import layer_of
@@ -16,7 +15,8 @@ from initprobe.results.named_numbers import FROM_LAYER, HEALTHY, VERDICT, WHOLE,
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 from initprobe.sweeps.checks import Breach, Check, verdicts
-from initprobe.sweeps.known import Known, known_of
+from initprobe.sweeps.ignores import Ignore, apply, living
+from initprobe.sweeps.known_findings import Known, known_of
 from initprobe.sweeps.store.rows import Row
 from initprobe.sweeps.store.store import Store
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from initprobe.data.documents import Document
 from initprobe.errors import ConfigError
-from initprobe.sweeps.document import Document
-from initprobe.sweeps.fields import Setting, Settings, at, matches, override, read
-from initprobe.sweeps.layout import MAX_RUNS, Axis, Range, SweepFile
+from initprobe.sweeps.file_fields import Setting, Settings, at, matches, override, read
+from initprobe.sweeps.file_layout import MAX_RUNS, Axis, Range, SweepFile
 
 MAX_COMPARISONS = 5_000_000
 

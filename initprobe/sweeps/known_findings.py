@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from initprobe.config.thresholds import Thresholds
+from initprobe.data.documents import MAX_BYTES, Document, Loc, read_file
 from initprobe.data.files import check_file, read_json
-from initprobe.diagnosis.ignores import Ignore, as_pattern, following, make_ignore, parse_target, thresholds_of
 from initprobe.errors import ConfigError, InputError, OutputError
 from initprobe.registry import suggestion
 from initprobe.results.named_numbers import NAMES
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 from initprobe.sweeps.checks import recordable
-from initprobe.sweeps.document import MAX_BYTES, Document, Loc, read_file
-from initprobe.sweeps.fields import Setting, at, field_name, kept_value, matches, recorded
+from initprobe.sweeps.file_fields import Setting, at, field_name, kept_value, matches, recorded
+from initprobe.sweeps.ignores import Ignore, as_pattern, following, make_ignore, parse_target, thresholds_of
 
 _KEYS = ("rule", "at", "where", "reason", "until")
 VERSION = 1

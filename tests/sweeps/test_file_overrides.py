@@ -8,8 +8,8 @@ import pytest
 from sweep_files import SMALL, loaded, refusal
 
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.sweeps.document import read_file
-from initprobe.sweeps.overrides import apply_override
+from initprobe.data.documents import read_file
+from initprobe.sweeps.file_overrides import apply_override
 
 OVERRIDDEN = [
     (["layers=5"], {"layers": 5}),

@@ -18,9 +18,9 @@ from sweep_runs import DEADLY_SEED, DeadlyPool, numbers, placed, small, states, 
 from initprobe.engine.threads import available_threads
 from initprobe.errors import ConfigError, OutputError
 from initprobe.probe.memory import cost
-from initprobe.sweeps import pool, runner
-from initprobe.sweeps.pool import Workers
-from initprobe.sweeps.runner import execute, local_workers, shard
+from initprobe.sweeps import execution_pool, execution_runner
+from initprobe.sweeps.execution_pool import Workers
+from initprobe.sweeps.execution_runner import execute, local_workers, shard
 from initprobe.sweeps.store.store import open_store, read_store
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -32,7 +32,7 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from sweep_runs import small, swept
-from initprobe.sweeps.runner import local_workers
+from initprobe.sweeps.execution_runner import local_workers
 
 if __name__ == "__main__":
     path, count, jobs, fields = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), json.loads(sys.argv[5])
@@ -296,10 +296,10 @@ class Broken(ThreadPoolExecutor):
     given = 0
 
     def submit(self, fn, /, *args, **kwargs):
-        if fn is pool.work:
+        if fn is execution_pool.work:
             Broken.given += 1
             if Broken.given == 3:
-                raise pool.BrokenExecutor
+                raise execution_pool.BrokenExecutor
         return super().submit(fn, *args, **kwargs)
 
 
@@ -314,11 +314,11 @@ class Deaf(DeadlyPool):
 
     def submit(self, fn, /, *args, **kwargs):
         future = super().submit(fn, *args, **kwargs)
-        return Future() if fn is pool.work and json.loads(args[0])["seed"] == DEADLY_SEED else future
+        return Future() if fn is execution_pool.work and json.loads(args[0])["seed"] == DEADLY_SEED else future
 
 
 def test_a_pool_that_does_not_answer_is_given_up(path, monkeypatch):
-    monkeypatch.setattr(pool, "_DEAF_AFTER_S", 0.3)
+    monkeypatch.setattr(execution_pool, "_DEAF_AFTER_S", 0.3)
     outcome = swept(path, small(3), Workers(lambda: Deaf(1), lambda: 1, 1))
     assert (outcome.done, outcome.failed) == (2, 1)
     assert states(path)[DEADLY_SEED] == "failed"
@@ -444,14 +444,14 @@ def test_a_second_ctrl_c_ends_at_once(path, sweeping):
 @pytest.mark.parametrize(("brisk_s", "most"), [(0.0, 1), (float("inf"), 2)])
 def test_only_short_runs_are_handed_out_ahead(path, monkeypatch, brisk_s, most):
     """Else Ctrl-C would wait for runs that nobody has begun. What is short is set here, whatever the load."""
-    in_hand, settle = [], runner._Job._settle
+    in_hand, settle = [], execution_runner._Job._settle
 
     def counted(job, future):
         in_hand.append(len(job.in_hand))
         settle(job, future)
 
-    monkeypatch.setattr(runner._Job, "_settle", counted)
-    monkeypatch.setattr(runner, "_BRISK_S", brisk_s)
+    monkeypatch.setattr(execution_runner._Job, "_settle", counted)
+    monkeypatch.setattr(execution_runner, "_BRISK_S", brisk_s)
     swept(path, small(6), Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1))
     assert max(in_hand) == most
 

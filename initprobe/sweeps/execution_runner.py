@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from initprobe.errors import ConfigError
 from initprobe.probe.memory import cost
-from initprobe.sweeps.pool import (
+from initprobe.sweeps.execution_pool import (
     Deaf,
     Failure,
     Workers,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
+from initprobe.data.documents import parse
 from initprobe.errors import ConfigError
-from initprobe.sweeps.document import parse
-from initprobe.sweeps.fields import Setting, at, field_name, read, same
+from initprobe.sweeps.file_fields import Setting, at, field_name, read, same
 from initprobe.sweeps.runs import Scalar
 
 Key = TypeVar("Key", bound=Hashable)

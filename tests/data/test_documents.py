@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sweep_files import HEAD, SMALL, refusal
 
-from initprobe.sweeps import document
-from initprobe.sweeps.layout import MAX_RUNS
+from initprobe.data import documents
+from initprobe.sweeps.file_layout import MAX_RUNS
 
 
 def _bomb(depth: int) -> str:
@@ -16,18 +16,18 @@ def _bomb(depth: int) -> str:
 
 WIDE = "{from: 1, to: 50000, num: 50000}"
 HOSTILE = [
-    (_bomb(18), f"more than {document.MAX_VALUES:,} values"),
+    (_bomb(18), f"more than {documents.MAX_VALUES:,} values"),
     ("&a [*a]", "or nested deeper"),
     (HEAD + "defaults: &d {init: *d}\n", "or nested deeper"),
-    ("[" * 60_000, f"nested deeper than {document.MAX_DEPTH}"),
+    ("[" * 60_000, f"nested deeper than {documents.MAX_DEPTH}"),
     ("a: " * 1000, "not YAML"),
-    ("- " * 30_000, f"nested deeper than {document.MAX_DEPTH}"),
+    ("- " * 30_000, f"nested deeper than {documents.MAX_DEPTH}"),
     (SMALL + f"grid:\n  layers: {WIDE}\n  width: {WIDE}\n", "a.yaml:4: this makes 2,500,000,000 runs; at most 100,000"),
     (SMALL + "grid:\n  sigma_w: {from: 0, to: 1e300, step: 1e-300}\n", "at most 100,000"),
     (SMALL + "grid:\n  sigma_w: {from: 1, to: 2, num: 1000000000}\n", "less than or equal to 100000"),
     (SMALL + "seeds: 1000000000\n", "less than or equal to 100000"),
     (SMALL + f"seeds: {MAX_RUNS}\ngrid: {{act: [tanh, relu]}}\n", "this makes 200,000 runs"),
-    ("#" * (document.MAX_BYTES + 1), f"larger than {document.MAX_BYTES // 1024} kB"),
+    ("#" * (documents.MAX_BYTES + 1), f"larger than {documents.MAX_BYTES // 1024} kB"),
     (b"version: 1\nname: \xff\xfe\n", "a.yaml:2: is not UTF-8"),
     ("version: 1\nname: a\n".encode("utf-16"), "is not UTF-8"),
     ("version: 1\n\tname: a\n", "a.yaml:2: a tab; YAML is indented with spaces"),

@@ -17,14 +17,14 @@ from sweep_runs import DEADLY_SEED, deadly, numbers, small, states, swept
 from waiting import wait_until
 
 from initprobe.errors import ConfigError
-from initprobe.sweeps import pool
-from initprobe.sweeps.runner import local_workers
+from initprobe.sweeps import execution_pool
+from initprobe.sweeps.execution_runner import local_workers
 from initprobe.sweeps.store.store import read_store
 
 distributed = pytest.importorskip("distributed")
 
 
-from initprobe.sweeps import remote  # noqa: E402
+from initprobe.sweeps import execution_dask  # noqa: E402
 
 RUNS = 12
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -103,14 +103,14 @@ def test_a_worker_killed_in_the_middle_costs_nothing(cluster, path, local):
         if event.kind == "done" and seen["done"] == 3:
             os.kill(pids[0], signal.SIGKILL)
 
-    outcome = swept(path, small(RUNS), remote.dask_workers(cluster), on_event=watch)
+    outcome = swept(path, small(RUNS), execution_dask.dask_workers(cluster), on_event=watch)
     assert (outcome.done, outcome.failed, outcome.left) == (RUNS, 0, 0)
     assert set(states(path).values()) == {"done"}
     assert numbers(path) == local
 
 
 def test_it_works_on_as_many_runs_as_the_cluster_has_threads(cluster):
-    workers = remote.dask_workers(cluster)
+    workers = execution_dask.dask_workers(cluster)
     with asking(cluster) as client:
         client.wait_for_workers(2, timeout=60)
     with workers.make():
@@ -119,11 +119,11 @@ def test_it_works_on_as_many_runs_as_the_cluster_has_threads(cluster):
 
 
 def test_a_run_that_kills_its_workers_fails_alone(cluster, path, local):
-    workers = remote.dask_workers(cluster)
+    workers = execution_dask.dask_workers(cluster)
 
-    class Deadly(remote._Remote):
+    class Deadly(execution_dask._Remote):
         def submit(self, fn, /, *args, **kwargs):
-            return super().submit(deadly if fn is pool.work else fn, *args, **kwargs)
+            return super().submit(deadly if fn is execution_pool.work else fn, *args, **kwargs)
 
     def make():
         executor = workers.make()
@@ -139,7 +139,7 @@ def test_a_run_that_kills_its_workers_fails_alone(cluster, path, local):
 
 
 def test_failures_come_back_as_they_are_here(cluster, path):
-    assert swept(path, small(1, width=10**7), remote.dask_workers(cluster)).failed == 1
+    assert swept(path, small(1, width=10**7), execution_dask.dask_workers(cluster)).failed == 1
     with read_store(path) as store:
         (row,) = store.rows()
         assert re.search("needs .* GB", row.error)
@@ -165,18 +165,18 @@ def test_nobody_there(monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        monkeypatch.setattr(remote, "_CONNECT_WITHIN_S", 0.5)
+        monkeypatch.setattr(execution_dask, "_CONNECT_WITHIN_S", 0.5)
         before = time.monotonic()
         with pytest.raises(ConfigError) as error:
-            remote.dask_workers(address)
+            execution_dask.dask_workers(address)
     assert address in line(error) and time.monotonic() - before < 5
 
 
 def test_somebody_else_there(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        monkeypatch.setattr(remote, "_CONNECT_WITHIN_S", 0.5)
+        monkeypatch.setattr(execution_dask, "_CONNECT_WITHIN_S", 0.5)
         with pytest.raises(ConfigError) as error:
-            remote.dask_workers(f"tcp://127.0.0.1:{mute.getsockname()[1]}")
+            execution_dask.dask_workers(f"tcp://127.0.0.1:{mute.getsockname()[1]}")
     line(error)
 
 
@@ -190,26 +190,26 @@ def test_a_web_server_there(monkeypatch):
 
         thread.submit(answer)
         with pytest.raises(ConfigError, match="does not answer as a scheduler does") as error:
-            remote.dask_workers(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+            execution_dask.dask_workers(f"tcp://127.0.0.1:{server.getsockname()[1]}")
     line(error)
 
 
 @pytest.mark.parametrize("address", ["", "host", "bla://host:1", "tcp://127.0.0.1:port", "tcp://[::1"])
 def test_addresses_that_are_none(address):
     with pytest.raises(ConfigError) as error:
-        remote.dask_workers(address)
+        execution_dask.dask_workers(address)
     line(error)
 
 
 def test_without_dask_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigError, match=re.escape("pip install 'initprobe[dask]'")) as error:
-        remote.dask_workers("tcp://127.0.0.1:1")
+        execution_dask.dask_workers("tcp://127.0.0.1:1")
     line(error)
 
 
 def test_dask_is_imported_only_when_asked_for():
-    code = "import sys, initprobe.sweeps.remote; print('distributed' in sys.modules or 'dask' in sys.modules)"
+    code = "import sys, initprobe.sweeps.execution_dask; print('distributed' in sys.modules or 'dask' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 
@@ -220,7 +220,7 @@ def test_workers_with_another_initprobe_are_refused(found, words):
             return {"tcp://127.0.0.1:1": found}
 
     with pytest.raises(ConfigError, match=words) as error:
-        remote._check_versions(Client(), "tcp://127.0.0.1:2")
+        execution_dask._check_versions(Client(), "tcp://127.0.0.1:2")
     line(error)
 
 
@@ -234,7 +234,7 @@ def test_the_first_worker_is_waited_for_and_the_scheduler_missed_when_it_goes(tm
             if "no workers yet" in words:
                 workers_there.__enter__()
 
-        workers = remote.dask_workers(address, say)
+        workers = execution_dask.dask_workers(address, say)
         assert ["no TLS" in words for words in said] == [True, False] and "no workers yet" in said[1]
 
         def watch(event):
@@ -279,7 +279,7 @@ def working_with(version, address, directory):
 def test_a_worker_of_another_version_that_joins_midway_gets_no_runs(tmp_path, path, local):
     said = []
     with scheduling(tmp_path) as (_, address), working(address, tmp_path, "--no-nanny"):
-        workers = remote.dask_workers(address, said.append)
+        workers = execution_dask.dask_workers(address, said.append)
         with working_with("0.0.1", address, tmp_path), asking(address) as client:
             client.wait_for_workers(2, timeout=60)
             outcome = swept(path, small(RUNS), workers)
@@ -292,7 +292,7 @@ def test_a_worker_of_another_version_that_joins_midway_gets_no_runs(tmp_path, pa
 def test_workers_that_all_have_another_version_fail_the_runs_in_words(tmp_path, path):
     with scheduling(tmp_path) as (_, address):
         with working(address, tmp_path, "--no-nanny"):
-            workers = remote.dask_workers(address, lambda words: None)
+            workers = execution_dask.dask_workers(address, lambda words: None)
         with working_with("0.0.1", address, tmp_path), asking(address) as client:
             wait_until(lambda: len(client.nthreads()) == 1)
             assert swept(path, small(2), workers).failed == 2
@@ -304,12 +304,12 @@ def test_workers_that_all_have_another_version_fail_the_runs_in_words(tmp_path, 
 
 def test_a_worker_with_results_of_another_revision_is_refused(monkeypatch):
     monkeypatch.setattr(distributed, "get_worker", lambda: type("Here", (), {"address": "tcp://here:1"}))
-    own, revision = remote._release()
-    guarded = remote._guard(own, revision + 1)
+    own, revision = execution_dask._release()
+    guarded = execution_dask._guard(own, revision + 1)
     refusal, worker, theirs = guarded("no", "os", "getpid")
     assert (refusal, worker) == ("no", "tcp://here:1")
     assert theirs == f"{own} with results of revision {revision}, not {revision + 1}"
-    assert remote._guard(own, revision)("no", "os", "getpid") == os.getpid()
+    assert execution_dask._guard(own, revision)("no", "os", "getpid") == os.getpid()
 
 
 @pytest.mark.parametrize(("address", "warned"), [("tls://h:1", 0), ("TLS://h:1", 0), ("tcp://h:1", 1), ("h:1", 1)])
@@ -324,7 +324,7 @@ def test_a_cluster_without_tls_is_warned_of_once(monkeypatch, address, warned):
         def close(self):
             pass
 
-    monkeypatch.setattr(remote, "_connected", lambda address: Client())
+    monkeypatch.setattr(execution_dask, "_connected", lambda address: Client())
     said = []
-    remote.dask_workers(address, said.append)
+    execution_dask.dask_workers(address, said.append)
     assert len(said) == warned and all("can run code" in words and len(words) < 200 for words in said)

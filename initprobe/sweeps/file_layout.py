@@ -1,6 +1,6 @@
 """What a sweep's file may say: one pydantic model, from which its JSON Schema comes too.
 
-The values of fields are read by `fields`, which knows each one's type; here is what stands around them.
+The values of fields are read by `file_fields`, which knows each one's type; here is what stands around them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 
 from initprobe.config.consistency import fault_text
+from initprobe.data.documents import Document
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.registry import suggestion
 from initprobe.results.base import TENSORS
 from initprobe.results.named_numbers import HEALTHY, LAYER_NUMBERS, RATES, VERDICT, check_name
 from initprobe.sweeps.checks import Bound, Bounds
-from initprobe.sweeps.document import Document
-from initprobe.sweeps.fields import Fields, FieldsSchema, field_name, number
+from initprobe.sweeps.file_fields import Fields, FieldsSchema, field_name, number
 
 MAX_RUNS = 100_000
 MAX_EXCLUDES = 1000

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from initprobe.errors import ConfigError
 from initprobe.results.release import UNKNOWN, release
-from initprobe.sweeps.pool import Workers
+from initprobe.sweeps.execution_pool import Workers
 from initprobe.sweeps.runs import REVISION
 
 if TYPE_CHECKING:

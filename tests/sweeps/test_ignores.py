@@ -7,17 +7,17 @@ import datetime
 import pytest
 
 from initprobe import ProbeConfig, run
-from initprobe.diagnosis.ignores import Ignore, apply, as_pattern, expired, living, make_ignore, parse_target
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.results.run import ProbeResult
-from initprobe.sweeps.known import known_of
+from initprobe.sweeps.ignores import Ignore, apply, as_pattern, expired, living, make_ignore, parse_target
+from initprobe.sweeps.known_findings import known_of
 
 TODAY = datetime.date(2027, 3, 1)
 
 
 @pytest.fixture(autouse=True)
 def today(monkeypatch):
-    monkeypatch.setattr("initprobe.diagnosis.ignores.today", lambda: TODAY)
+    monkeypatch.setattr("initprobe.sweeps.ignores.today", lambda: TODAY)
 
 
 def ignore(text: str, reason: str = "by design", until: str | None = None) -> Ignore:

@@ -14,16 +14,15 @@ from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 
 from initprobe.config.thresholds import Thresholds
-from initprobe.diagnosis.diagnose import FROM_LAYER_ON, LAYER_BY_LAYER, elsewhere
+from initprobe.diagnosis.diagnose import RULES, all_places
 from initprobe.diagnosis.rule import place_of
-from initprobe.diagnosis.rulebook import RULEBOOK
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.formatting import visible
 from initprobe.registry import suggestion
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding, Ignored
+from initprobe.torch.verdict.rulebook import RULEBOOK
 
-Spared = Callable[[int | None, str | None], bool]
 _LAYERS = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -196,29 +195,27 @@ def following(
 ) -> Iterator[Finding]:
     """The finding, then every other place where its rule holds, in the rule's own order.
 
-    What is no better right after a finding's layer belongs to it, unless `alone` says that it is one module's.
+    A layer that directly follows and is no better belongs to the finding, unless `alone` says that it names one module.
     """
-    in_order, done = finding.rule in FROM_LAYER_ON, [finding]
     yield finding
     if result.modules:
-        return  # the rules for a model of one's own need its operations, which a result does not hold
-    while in_order or finding.rule in LAYER_BY_LAYER:
-        last = done[-1]
-        following_on = elsewhere(result, finding, _passed(last) if in_order else _among(done), limits)
-        if following_on is None:
-            return
-        done.append(following_on)
-        if not in_order or following_on.layer != last.layer + 1 or alone(done[-2]):
+        yield from _recorded_places(finding, alone)
+        return  # the rules for PyTorch models need the operations, which a result does not hold
+    in_order, last = RULES[finding.rule].from_layer_on, finding
+    for place in all_places(result, finding, limits):
+        if place.layer == finding.layer or (in_order and place.layer < finding.layer):
+            continue
+        if not in_order or place.layer != last.layer + 1 or alone(last):
+            yield place
+        last = place
+
+
+def _recorded_places(finding: Finding, alone: Callable[[Finding], bool]) -> Iterator[Finding]:
+    """The further places that the finding itself records. No fix was tried at them."""
+    last = finding
+    for place in finding.elsewhere:
+        update = {**dict(place), "fix": None, "no_fix": "no fix was tried here", "elsewhere": ()}
+        following_on = finding.model_copy(update=update)
+        if place.layer != last.layer + 1 or alone(last):
             yield following_on
-
-
-def _passed(finding: Finding) -> Spared:
-    """Layers up to the finding's: looked at in order, so nothing is left there."""
-    return lambda layer, name: layer is not None and layer <= finding.layer
-
-
-def _among(findings: Sequence[Finding]) -> Spared:
-    """Their modules; in a net of `run`, their layers."""
-    modules = {one.module for one in findings if one.module is not None}
-    layers = {one.layer for one in findings if one.module is None}
-    return lambda layer, name: name in modules or (name is None and layer in layers)
+        last = following_on

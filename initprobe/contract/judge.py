@@ -1,0 +1,172 @@
+"""START READING: each parameter beside its rule, with a false alarm in at most 1 of 100 correct models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.contract.copies import Copies, copies_of
+from initprobe.contract.parameter import Parameter
+from initprobe.contract.patterns import Clause, assign
+from initprobe.contract.rules import Rule
+from initprobe.contract.statistics import Evidence, Moments, evidence, measured_evidence, moments
+
+# Chance that a model with the meant initialization fails, over all its parameters together.
+FALSE_ALARM = 0.01
+_TESTS = 5  # of each random parameter
+# Chance that an error of the size that is printed is found.
+_POWER = 0.99
+# How far an entry may be from a constant, or a product of rows from its value, in units in the last place.
+_EXACT_PLACES, _ORTHOGONAL_PLACES = 2, 300
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One parameter beside its rule.
+
+    Attributes:
+        parameter: its name.
+        count: its number of entries.
+        rule: as the contract writes it.
+        pattern: the pattern that covers it.
+        meant: mean and std that were meant.
+        measured: what its entries have.
+        failed: the test that failed most clearly; None where all hold.
+        smallest_error: the relative error of the std that is found in 99 of 100 cases; None where all entries are
+            compared exactly.
+    """
+
+    parameter: str
+    count: int
+    rule: str
+    pattern: str
+    meant: tuple[float, float]
+    measured: Moments
+    failed: Evidence | None
+    smallest_error: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the parameter is as it was meant."""
+        return self.failed is None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a contract.
+
+    Attributes:
+        judged: every parameter with a rule, in the order of the model.
+        unjudged: names of parameters whose rule is `any`.
+        copies: tensors under several names, clones, and draws from equal seeds.
+    """
+
+    judged: tuple[Judged, ...]
+    unjudged: tuple[str, ...]
+    copies: Copies
+
+    @property
+    def faults(self) -> tuple[Judged, ...]:
+        """Parameters that are not as they were meant."""
+        return tuple(entry for entry in self.judged if not entry.holds)
+
+
+def judge(parameters: Sequence[Parameter], clauses: Sequence[Clause], default: Rule | None = None) -> Report:
+    """Compare every parameter with its rule.
+
+    Args:
+        parameters: all parameters of a model, each tensor once.
+        clauses: the contract.
+        default: the rule of parameters that no clause covers; None makes them an error.
+
+    Returns:
+        The report; `Report.faults` lists what is not as it was meant.
+
+    Raises:
+        ConfigError: the contract does not fit the model (see `patterns.assign` and `Rule.scale`).
+    """
+    clause_of = assign([parameter.name for parameter in parameters], clauses, default)
+    random = sum(clause_of[parameter.name].rule.kind == "random" for parameter in parameters)
+    limit = FALSE_ALARM / (_TESTS * max(random, 1))
+    rated = [parameter for parameter in parameters if clause_of[parameter.name].rule.kind != "any" and parameter.count]
+    names = {parameter.name for parameter in rated}
+    return Report(
+        tuple(_judged(parameter, clause_of[parameter.name], limit) for parameter in rated),
+        tuple(parameter.name for parameter in parameters if parameter.name not in names),
+        copies_of(parameters),
+    )
+
+
+def _judged(parameter: Parameter, clause: Clause, limit: float) -> Judged:
+    meant, measured = clause.rule.scale(parameter), moments(parameter.values)
+    tests = _tests(parameter, clause.rule, meant, measured)
+    failed = [test for test in tests if not test.p >= limit]
+    worst = max(failed, key=lambda test: (_ORDER.get(test.kind, 0), test.errors), default=None)
+    power = _smallest_error(parameter.count, limit) if clause.rule.kind == "random" else None
+    return Judged(parameter.name, parameter.count, clause.rule.text, clause.pattern, meant, measured, worst, power)
+
+
+# Of several tests that fail, the one that says most: a wrong std also has a wrong shape.
+_ORDER: Mapping[str, int] = {"finite": 5, "values": 4, "mean": 2, "std": 3, "bounds": 1, "shape": 0, "tails": 0}
+
+
+def _tests(parameter: Parameter, rule: Rule, meant: tuple[float, float], measured: Moments) -> list[Evidence]:
+    if not math.isfinite(measured.mean) or not math.isfinite(measured.std):
+        return [Evidence("finite", 0.0, math.inf)]
+    if rule.kind == "exact":
+        return [_exact(parameter, rule, meant[0])]
+    if rule.kind == "orthogonal":
+        return [_orthogonal(parameter, rule)]
+    mean, std = meant
+    if std == 0:
+        return [_equal(parameter.values, mean, parameter.rounding)]
+    assert rule.initializer is not None
+    distribution = rule.initializer.distribution
+    if rule.measured:
+        return measured_evidence(parameter.values, distribution, mean, std, parameter.rounding, measured)
+    return evidence(parameter.values, distribution, mean, std, parameter.rounding)
+
+
+def _exact(parameter: Parameter, rule: Rule, value: float) -> Evidence:
+    assert rule.initializer is not None
+    if rule.initializer.distribution.name == "constant":
+        return _equal(parameter.values, value, parameter.rounding)
+    matrix = _matrix(parameter)
+    gain = float(rule.initializer.params.get("gain", 1.0))
+    return _equal(matrix - gain * np.eye(*matrix.shape), 0.0, parameter.rounding * abs(gain))
+
+
+def _equal(values: Array, value: float, rounding: float) -> Evidence:
+    """Whether all entries are a value, but for what its dtype rounds away."""
+    room = _EXACT_PLACES * rounding * (abs(value) if value else float(np.finfo(np.float32).tiny))
+    furthest = float(np.max(np.abs(np.asarray(values, np.float64) - value)))
+    return Evidence("values", 0.0 if furthest > room else 1.0, math.inf if furthest > room else 0.0)
+
+
+def _orthogonal(parameter: Parameter, rule: Rule) -> Evidence:
+    """Whether rows, or columns where they are fewer, are orthonormal times the gain."""
+    assert rule.initializer is not None
+    matrix = np.asarray(_matrix(parameter), np.float64)
+    matrix = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    gain = float(rule.initializer.params.get("gain", 1.0))
+    error = float(np.max(np.abs(matrix @ matrix.T - gain**2 * np.eye(len(matrix)))))
+    room = _ORTHOGONAL_PLACES * parameter.rounding * gain**2
+    return Evidence("values", 0.0 if error > room else 1.0, error / room if room else math.inf)
+
+
+def _matrix(parameter: Parameter) -> Array:
+    """As a matrix of outputs and inputs: all axes behind the first are one."""
+    return (
+        parameter.values.reshape(len(parameter.values), -1) if parameter.values.ndim else parameter.values.reshape(1, 1)
+    )
+
+
+def _smallest_error(count: int, limit: float) -> float:
+    """Relative error of the std that `count` normal entries show in 99 of 100 cases: `(z_p/2 + z_power) / sqrt(2n)`."""
+    from scipy.special import ndtri
+
+    return float(ndtri(1 - limit / 2) + ndtri(_POWER)) / math.sqrt(2 * count)

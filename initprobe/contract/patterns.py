@@ -1,0 +1,103 @@
+"""Patterns of parameter names: the most specific pattern wins, and no pattern and no parameter is left over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from initprobe.contract.rules import Rule, read_rule
+from initprobe.errors import ConfigError
+from initprobe.registry import suggestion
+
+_WILD = re.compile(r"[*?]|\[[^]]*\]")
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One line of a contract.
+
+    Attributes:
+        pattern: a name, in which `*` stands for any text, dots included.
+        rule: what the parameters with such names are meant to hold.
+        place: where the line stands, as shown in errors; empty for a contract in Python.
+    """
+
+    pattern: str
+    rule: Rule
+    place: str = ""
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """More letters that stand for themselves are more specific; then fewer wildcards."""
+        return len(_WILD.sub("", self.pattern)), -len(_WILD.findall(self.pattern))
+
+    def matches(self, name: str) -> bool:
+        """Whether the pattern covers a parameter's name."""
+        return fnmatchcase(name, self.pattern)
+
+
+def read_clauses(rules: Mapping[str, str]) -> tuple[Clause, ...]:
+    """The clauses of a contract that is written in Python.
+
+    Raises:
+        ConfigError: a rule that does not exist; names the pattern.
+    """
+    return tuple(Clause(pattern, _rule(pattern, text)) for pattern, text in rules.items())
+
+
+def _rule(pattern: str, text: str) -> Rule:
+    try:
+        return read_rule(text)
+    except ConfigError as error:
+        raise ConfigError(f"{pattern}: {error}") from None
+
+
+def assign(names: Sequence[str], clauses: Sequence[Clause], default: Rule | None) -> dict[str, Clause]:
+    """The clause of each parameter.
+
+    Raises:
+        ConfigError: a pattern matches no name; two equally specific patterns name different rules for one parameter;
+            or a parameter has no clause and there is no default.
+    """
+    _refuse_idle(names, clauses)
+    assigned = {name: _best(name, [clause for clause in clauses if clause.matches(name)], default) for name in names}
+    uncovered = [name for name, clause in assigned.items() if clause is None]
+    if uncovered:
+        rest = f" and {len(uncovered) - 1} more" if len(uncovered) > 1 else ""
+        raise ConfigError(f"no pattern covers {uncovered[0]}{rest}; add one, or a default (`any` leaves them unjudged)")
+    return {name: clause for name, clause in assigned.items() if clause is not None}
+
+
+def _best(name: str, matching: Sequence[Clause], default: Rule | None) -> Clause | None:
+    if not matching:
+        return None if default is None else Clause("default", default)
+    first = max(matching, key=lambda clause: clause.rank)
+    rival = next((c for c in matching if c.rank == first.rank and c.rule.text != first.rule.text), None)
+    if rival is not None:
+        raise ConfigError(
+            f"{_at(rival)}{name} is covered by {first.pattern!r} ({first.rule.text}) and by {rival.pattern!r} "
+            f"({rival.rule.text}), which are equally specific; make one of them longer"
+        )
+    return first
+
+
+def _refuse_idle(names: Sequence[str], clauses: Sequence[Clause]) -> None:
+    for clause in clauses:
+        if not any(clause.matches(name) for name in names):
+            raise ConfigError(f"{_at(clause)}{clause.pattern!r} matches no parameter.{_hint(clause.pattern, names)}")
+
+
+def _hint(pattern: str, names: Sequence[str]) -> str:
+    """The nearest name, cut to as many parts as the pattern has if the pattern begins with a wildcard."""
+    tail = pattern.lstrip("*.")
+    parts = tail.count(".") + 1
+    shortened = (
+        {".".join(name.split(".")[-parts:]): name for name in names} if tail != pattern else dict.fromkeys(names)
+    )
+    return suggestion(_WILD.sub("", tail), list(shortened)) or f" There are {', '.join(names[:3])}, ..."
+
+
+def _at(clause: Clause) -> str:
+    return f"{clause.place}: " if clause.place else ""

@@ -1,0 +1,84 @@
+"""A report of a contract in words: the faults first, one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from initprobe.contract.judge import Judged, Report
+from initprobe.formatting import counted, percent, short
+
+
+def summary(report: Report) -> str:
+    """`148 parameters hold what was meant`, or how many do not."""
+    faults, total = len(report.faults), len(report.judged)
+    rest = f"; {counted(len(report.unjudged), 'parameter')} not judged" if report.unjudged else ""
+    if faults:
+        return f"{faults} of {counted(total, 'parameter')} not as meant{rest}"
+    return f"{counted(total, 'parameter')} as meant{rest}"
+
+
+def fault_line(entry: Judged) -> str:
+    """Name, what was meant, what was measured, how far that is, and which line of the contract says so."""
+    return f"{entry.parameter}: meant {entry.rule} ({_meant(entry)}), has {_measured(entry)}: {_distance(entry)}"
+
+
+def _meant(entry: Judged) -> str:
+    mean, std = entry.meant
+    centre = f"mean {short(mean)}, " if mean and std else ""
+    return f"{centre}std {short(std)}" if std else f"all {short(mean)}"
+
+
+def _measured(entry: Judged) -> str:
+    own = entry.measured
+    if own.low == own.high:
+        return f"{entry.count} x {short(own.mean)}"
+    return f"mean {short(own.mean)}, std {short(own.std)}"
+
+
+def _distance(entry: Judged) -> str:
+    """The difference in the unit of the test that failed."""
+    failed, own = entry.failed, entry.measured
+    assert failed is not None
+    if failed.kind == "mean":
+        return f"the mean is {short(failed.errors)} standard errors off"
+    if failed.kind == "std":
+        off = own.std / entry.meant[1] - 1
+        size = "large" if off > 0 else "small"
+        return f"the std is {percent(abs(off))}% too {size}, {short(failed.errors)} standard errors"
+    if failed.kind == "bounds":
+        return f"entries from {short(own.low)} to {short(own.high)} lie outside of the rule's bounds"
+    return _OTHER_FAULTS[failed.kind]
+
+
+_OTHER_FAULTS = {
+    "finite": "not all entries are finite",
+    "values": "its entries are not those of the rule",
+    "shape": "mean and std agree, but the distribution has another shape",
+    "tails": "mean and std agree, but the tails are those of another distribution",
+}
+
+
+def copy_lines(report: Report) -> Iterator[str]:
+    """One line per group of tensors that are not drawn on their own."""
+    for names in report.copies.ties:
+        yield f"one tensor under {counted(len(names), 'name')}: {_listed(names)}"
+    for names in report.copies.clones:
+        yield f"equal entries in {counted(len(names), 'parameter')}: {_listed(names)}"
+    for names in report.copies.equal_seeds:
+        yield f"drawn from equal random numbers: {_listed(names)}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def weakest_line(report: Report) -> str | None:
+    """The parameter in which the largest error could hide: `norm.bias (64 entries): a std 61% off would be found`."""
+    rated = [entry for entry in report.judged if entry.smallest_error is not None and entry.meant[1]]
+    if not rated:
+        return None
+    entry = max(rated, key=lambda entry: entry.smallest_error or 0.0)
+    return (
+        f"least certain: {entry.parameter} ({counted(entry.count, 'entry', 'entries')}), where a std "
+        f"{percent(entry.smallest_error)}% off is found in 99 of 100 cases"
+    )

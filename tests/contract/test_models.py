@@ -1,0 +1,196 @@
+"""Contracts and locks of PyTorch models: the bugs that they were made for, by name."""
+
+import copy
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+from zoo_hand_transformers import gpt  # noqa: E402
+
+from initprobe.contract.document import read_contract  # noqa: E402
+from initprobe.contract.judge import judge  # noqa: E402
+from initprobe.contract.lock import compare, lock_text  # noqa: E402
+from initprobe.contract.recognise import recognise  # noqa: E402
+from initprobe.errors import ConfigError  # noqa: E402
+from initprobe.testing import assert_init  # noqa: E402
+from initprobe.torch.values import parameters_of  # noqa: E402
+
+GPT = {
+    "*.out.weight": "normal:std=0.02/sqrt(8)",
+    "*.down.weight": "normal:std=0.02/sqrt(8)",
+    "*norm*.weight": "ones",
+    "*.bias": "zeros",
+}
+
+
+def rules_of(model):
+    return {name: group.rule for group in recognise(parameters_of(model)) for name in group.names}
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return gpt()
+
+
+def test_what_was_meant_holds(model):
+    report = assert_init(model, GPT, default="normal:std=0.02")
+    assert not report.faults and report.judged
+
+
+def test_a_residual_scale_that_never_applied(model):
+    """transformers#47458: the scale was keyed to a name that did not match."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("out.weight", "down.weight")):
+                nn.init.normal_(parameter, std=0.02)
+    with pytest.raises(AssertionError) as fault:
+        assert_init(model, GPT, default="normal:std=0.02")
+    lines = [line for line in str(fault.value).splitlines() if "out.weight" in line]
+    assert "meant normal:std=0.02/sqrt(8) (std .00707), has mean" in lines[0]
+    assert "the std is 18" in lines[0] and "% too large" in lines[0]
+
+
+def test_packed_queries_keys_and_values_at_half_the_variance():
+    """pytorch#166378: Xavier's fans counted the packed weight as one."""
+    torch.manual_seed(0)
+    attention = nn.MultiheadAttention(64, 4)
+    report = judge_one(attention, {"in_proj_weight": "uniform:std=sqrt(2/128)"})
+    assert [entry.parameter for entry in report.faults] == ["in_proj_weight"]
+
+
+def judge_one(model, rules):
+    from initprobe.contract.patterns import read_clauses
+    from initprobe.contract.rules import read_rule
+
+    return judge(parameters_of(model), read_clauses(rules), read_rule("any"))
+
+
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_a_weight_norm_whose_init_is_thrown_away(norm):
+    """hifi-gan#145: what was written to `weight` is computed anew from its parts."""
+    torch.manual_seed(0)
+    layer = norm(nn.Linear(100, 100))
+    with torch.no_grad():
+        layer.weight.normal_(0, 0.01)
+    with pytest.raises(AssertionError, match=r"weight: meant normal:std=\.01"):
+        assert_init(layer, {"weight": "normal:std=.01"}, default="any")
+
+
+def test_norms_of_one_plus_weight():
+    """transformers PR 40796: a norm that computes (1 + w) was filled with w = 1."""
+    layer = nn.LayerNorm(30)
+    with pytest.raises(AssertionError, match=r"weight: meant zeros \(all 0\), has 30 x 1"):
+        assert_init(layer, {"weight": "zeros"}, default="any")
+
+
+def test_both_factors_zero():
+    """litgpt#1229: with A and B both zero LoRA never learns."""
+    factors = nn.ParameterDict({"a": nn.Parameter(torch.zeros(8, 64)), "b": nn.Parameter(torch.zeros(64, 8))})
+    with pytest.raises(AssertionError, match="a: meant torch_linear"):
+        assert_init(factors, {"a": "torch_linear", "b": "zeros"})
+
+
+def test_ties_clones_and_equal_seeds_are_reported():
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"embed": nn.Embedding(50, 20), "head": nn.Linear(20, 50, bias=False)})
+    model["head"].weight = model["embed"].weight
+    model["one"] = nn.Linear(20, 20)
+    model["two"] = copy.deepcopy(model["one"])
+    copies = assert_init(model, {}, default="any").copies
+    assert copies.ties == (("embed.weight", "head.weight"),)
+    assert ("one.weight", "two.weight") in copies.clones
+
+
+def test_the_padding_row_of_an_embedding_is_no_fault():
+    torch.manual_seed(0)
+    assert_init(nn.Embedding(5, 4000, padding_idx=0), {"weight": "normal:std=1"})
+
+
+@pytest.mark.parametrize("layer", [nn.Linear, nn.Conv2d, nn.ConvTranspose2d])
+def test_fans_are_those_of_the_operation(layer):
+    torch.manual_seed(0)
+    made = layer(64, 32) if layer is nn.Linear else layer(64, 32, 3)
+    fan_in = made.weight[0].numel() if layer is not nn.ConvTranspose2d else 64 * 9
+    with torch.no_grad():
+        made.weight.normal_(0, math.sqrt(2 / fan_in))
+    assert_init(made, {"weight": "he"}, default="any")
+
+
+def test_a_parameter_without_a_rule_is_named(model):
+    with pytest.raises(ConfigError, match="no pattern covers"):
+        assert_init(model, {"*.bias": "zeros"})
+
+
+def test_recognised_rules(model):
+    rules = rules_of(model)
+    assert {rule for name, rule in rules.items() if name.endswith(("out.weight", "down.weight"))} == {
+        "normal:std=0.02/sqrt(8)"
+    }
+    assert {rule for name, rule in rules.items() if name.endswith(".bias")} == {"zeros"}
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(90, 80), nn.LayerNorm(80), nn.Linear(80, 70, bias=False))
+    nn.init.orthogonal_(net[2].weight, 2.0)
+    assert rules_of(net) == {
+        "0.weight": "torch_linear",
+        "0.bias": "uniform:low=-1/sqrt(90),high=1/sqrt(90)",
+        "1.weight": "ones",
+        "1.bias": "zeros",
+        "2.weight": "orthogonal:gain=2",
+    }
+
+
+def test_what_is_recognised_is_a_contract(model, tmp_path):
+    path = tmp_path / "init.lock"
+    path.write_text(lock_text(parameters_of(model)))
+    contract = read_contract(path)
+    assert not judge(parameters_of(model), contract.clauses).faults
+    assert len(contract.clauses) < len(parameters_of(model)) / 2
+
+
+def test_a_lock_holds_for_another_seed_and_not_for_another_init(model, tmp_path):
+    path = tmp_path / "init.lock"
+    path.write_text(lock_text(parameters_of(model)))
+    torch.manual_seed(9)
+    other = gpt()
+    report, ties = compare(parameters_of(other), path)
+    assert not report.faults and not ties
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.1 if parameter.ndim > 1 else 1.0)
+    assert compare(parameters_of(other), path)[0].faults
+
+
+def test_measured_rules_allow_for_both_errors(tmp_path):
+    """A std that nobody chose: the lock's own error counts too. 60 pairs, each as likely as promised to hold."""
+    torch.manual_seed(0)
+    alarms = 0
+    for _ in range(60):
+        first, second = (nn.Linear(37, 41, bias=False) for _ in range(2))
+        for layer in (first, second):
+            nn.init.normal_(layer.weight, std=0.0123456)
+        (tmp_path / "init.lock").write_text(lock_text(parameters_of(first)))
+        alarms += bool(compare(parameters_of(second), tmp_path / "init.lock")[0].faults)
+    assert alarms <= 60 * 0.01 + 5 * (60 * 0.01) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("version: 1\nparameters:\n  a: hee\n", 3),
+        ("version: 1\nparamaters:\n  a: he\n", 2),
+        ("version: 1\nparameters: [a]\n", 2),
+        ("version: 2\n", 1),
+        ("version: 1\ndefault: lsuv\n", 2),
+    ],
+)
+def test_a_fault_of_the_file_has_its_line(text, line, tmp_path):
+    path = tmp_path / "init.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"init.yaml:{line}: "):
+        read_contract(path)
