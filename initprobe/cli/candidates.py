@@ -72,14 +72,14 @@ def topics(incomplete: str) -> Iterator[Item]:
 
 @_completes
 def rules(incomplete: str) -> Iterator[Item]:
-    from initprobe.diagnosis.rulebook import RULEBOOK
+    from initprobe.torch.verdict.rulebook import RULEBOOK
 
     return _specs(RULEBOOK, incomplete)
 
 
 @_completes
 def configs(incomplete: str) -> Iterator[Item]:
-    from initprobe.sweeps.configs import SUFFIXES, first_comment, shipped
+    from initprobe.sweeps.shipped_configs import SUFFIXES, first_comment, shipped
 
     yield from _matching((Item(name, help=first_comment(path)) for name, path in shipped().items()), incomplete)
     yield from _files_of(SUFFIXES, incomplete)
@@ -113,8 +113,8 @@ def changes(incomplete: str) -> Iterator[Item]:
 @_completes
 def judged(incomplete: str) -> Iterator[Item]:
     """The names that `check --ignore` takes: rules, and numbers that can be checked."""
-    from initprobe.diagnosis.rulebook import RULEBOOK
     from initprobe.results.named_numbers import NAMES
+    from initprobe.torch.verdict.rulebook import RULEBOOK
 
     yield from _specs(RULEBOOK, incomplete)
     yield from _matching(map(Item, NAMES), incomplete)

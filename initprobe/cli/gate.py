@@ -85,8 +85,8 @@ class Gate:
 
     def applied(self, result: ProbeResult) -> ProbeResult:
         """The result, with the findings marked that do not count; with --write-known these are all."""
-        from initprobe.diagnosis.ignores import apply
-        from initprobe.sweeps.known import known_of
+        from initprobe.sweeps.ignores import apply
+        from initprobe.sweeps.known_findings import known_of
 
         marked, used = apply(result, self.ignores)
         self.used |= used
@@ -97,7 +97,7 @@ class Gate:
 
     def as_ignores(self, entries: Iterable[Known]) -> list[Ignore]:
         """The entries to write as ignores, so that they take effect at once."""
-        from initprobe.diagnosis.ignores import make_ignore
+        from initprobe.sweeps.ignores import make_ignore
 
         return [
             make_ignore(
@@ -108,7 +108,7 @@ class Gate:
 
     def expired(self) -> list[str]:
         """One line for each ignore whose last day is over."""
-        from initprobe.diagnosis.ignores import expired
+        from initprobe.sweeps.ignores import expired
 
         return expired(self.ignores)
 
@@ -130,7 +130,7 @@ class Gate:
 
     def _unmatched(self, whole: bool) -> list[str]:
         """One line for each option that matched nothing, and one line for all such entries of a file."""
-        from initprobe.diagnosis.ignores import living
+        from initprobe.sweeps.ignores import living
 
         idle = [ignore.source for ignore in living(self.ignores) if ignore not in self.used]
         lines = [f"{source}: matches nothing; drop it" for source in idle if source.startswith(IGNORE)]
@@ -173,7 +173,7 @@ def make_gate(options: GateOptions, numbers: Sequence[str] = ()) -> Gate:
 
 
 def _writing_gate(ignores: list[Ignore], write_to: Path, options: GateOptions) -> Gate:
-    from initprobe.diagnosis.ignores import make_ignore, today
+    from initprobe.sweeps.ignores import make_ignore, today
 
     reason, until = _single(options.reason) or f"found on {today().isoformat()}", _single(options.until)
     make_ignore("saturated", (), reason, until, "--until")  # for its check of the date
@@ -185,7 +185,6 @@ def _single(given: Sequence[str]) -> str | None:
 
 
 def _ignores(options: GateOptions, numbers: Sequence[str]) -> list[Ignore]:
-    from initprobe.diagnosis.ignores import make_ignore, parse_target
     from initprobe.errors import ConfigError
     from initprobe.sweeps.ignores import make_ignore, parse_target
 

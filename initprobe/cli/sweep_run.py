@@ -67,7 +67,7 @@ class SweepOptions:
 
     def runs(self, plan: Plan) -> tuple[Run, ...]:
         """The runs that this process does."""
-        from initprobe.sweeps.runner import shard
+        from initprobe.sweeps.execution_runner import shard
 
         return shard(plan.runs, self.shard) if self.shard else plan.runs
 
@@ -82,13 +82,13 @@ class SweepOptions:
     def workers(self, runs: int) -> Workers:
         """Processes of this machine, or those of a Dask cluster."""
         from initprobe.errors import ConfigError
-        from initprobe.sweeps.runner import local_workers
+        from initprobe.sweeps.execution_runner import local_workers
 
         if not self.scheduler:
             return local_workers(self.jobs, runs)
         if self.jobs is not None:
             raise ConfigError("-j is for this machine; on a Dask cluster all its workers are used")
-        from initprobe.sweeps.remote import dask_workers
+        from initprobe.sweeps.execution_dask import dask_workers
 
         return dask_workers(self.scheduler)
 

@@ -29,12 +29,12 @@ from initprobe.cli.sweep_output import Additions, TableExports, TableOptions
 from initprobe.cli.sweep_run import SweepOptions, finish, run_plan, table_output
 
 if TYPE_CHECKING:
-    from initprobe.diagnosis.ignores import Ignore
     from initprobe.reports.junit import Case
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Ignored
     from initprobe.sweeps.checked_runs import Judged, JudgedRun
     from initprobe.sweeps.checks import Breach
+    from initprobe.sweeps.ignores import Ignore
     from initprobe.sweeps.plan import Plan
     from initprobe.sweeps.store.rows import Row
     from initprobe.sweeps.store.store import Store
@@ -116,7 +116,7 @@ class _Judge:
 
     def _run(self, row: Row, result: ProbeResult, ignores: Sequence[Ignore]) -> JudgedRun:
         """Judge one run; with --write-known, everything found is written and ignored at once."""
-        from initprobe.sweeps.judge import judge_run, known_breaches, known_findings
+        from initprobe.sweeps.checked_runs import judge_run, known_breaches, known_findings
 
         gate = self.gate
         run = judge_run(self.plan.checks, row, result, ignores)

@@ -176,9 +176,7 @@ def _range(option: str, text: str | None, default: Range, marks: list[float]) ->
 
 def _json(activation: Activation, diagram: PhaseDiagram) -> str:
     """The diagram as rows of sigma_b and columns of sigma_w; null where a number does not exist."""
-
-    def finite(value: float) -> float | None:
-        return float(value) if math.isfinite(value) else None
+    from initprobe.arrays import finite
 
     cells = {name: [[finite(v) for v in row] for row in getattr(diagram, name)] for name in _NUMBERS}
     axes = {"sigma_w": diagram.sigma_w.tolist(), "sigma_b": diagram.sigma_b.tolist()}
@@ -206,11 +204,12 @@ def _report(activation: Activation, sigma_b: float, marks: Sequence[Mark], to: C
 
 
 def _cells(activation: Activation, mark: Mark) -> list[str]:
+    from initprobe.arrays import finite
     from initprobe.formatting import fixed, short
     from initprobe.meanfield.phase import fixed_point
 
     point = fixed_point(activation, mark.sigma_w, mark.sigma_b)
-    numbers = [value if math.isfinite(value) else None for value in (point.q, point.chi_1, point.xi_gradient)]
+    numbers = [finite(value) for value in (point.q, point.chi_1, point.xi_gradient)]
     return [mark.name, fixed(mark.sigma_w, 4), fixed(mark.sigma_b, 4), _phase(point), *map(short, numbers)]
 
 

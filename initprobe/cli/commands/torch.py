@@ -154,6 +154,9 @@ class TorchOptions:
 def command(options: TorchOptions) -> None:
     from initprobe.cli import outputs
     from initprobe.cli.progress import waiting
+    from initprobe.torch.installed import require_torch
+
+    require_torch()
     from initprobe.torch.loading import probe_request
 
     exports, gate_options, verdict = options.exports, options.gate, options.verdict
