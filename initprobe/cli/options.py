@@ -296,8 +296,7 @@ def named_as_options(fields: Container[str]) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        field, colon, rest = str(error).partition(":")
-        if field not in fields:
+        if error.field not in fields:
             raise
         raise ConfigError(f"{option_name(field)}{colon}{rest}") from None
 

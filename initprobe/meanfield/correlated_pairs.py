@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from numpy.polynomial import hermite_e
 
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array, normal_density
@@ -94,10 +95,8 @@ def hermite_grid() -> HermiteGrid:
     edges = np.concatenate([-half[:0:-1], half])
     z, weights = (nodes.ravel() for nodes in panel_nodes(edges[:-1], edges[1:], _PANEL_ORDER))
     weights = weights * normal_density(z)
-    rows = [np.ones_like(z), z]
-    for k in range(1, ORDER - 1):
-        rows.append((z * rows[k] - math.sqrt(k) * rows[k - 1]) / math.sqrt(k + 1))
-    return HermiteGrid(z, weights, np.array(rows) * weights)
+    scales = np.array([math.sqrt(math.factorial(k)) for k in range(ORDER)])
+    return HermiteGrid(z, weights, (hermite_e.hermevander(z, ORDER - 1) / scales).T * weights)
 
 
 @dataclass(frozen=True)

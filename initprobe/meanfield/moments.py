@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from numpy.polynomial import chebyshev
 
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
@@ -19,8 +20,7 @@ from initprobe.meanfield.quadrature import REACH, Curve, Rule, curve_of, rules
 # segment of length log 4 the Bernstein ellipse that touches pi/2 has rho = 4.75, so 24 Chebyshev nodes leave 1e-16.
 _SEGMENT = math.log(4)
 _CHEBYSHEV = 24
-_ORDERS = np.arange(_CHEBYSHEV)
-_PLACES = np.cos((np.arange(_CHEBYSHEV) + 0.5) * math.pi / _CHEBYSHEV)
+_PLACES = chebyshev.chebpts1(_CHEBYSHEV)
 # What grows more than that over a segment is no power law up to the fourth degree, 4^4: of an exponential,
 # E[phi^2] = e^2q, a polynomial in log q keeps ever fewer digits and in the end none.
 _STEEPEST = 320
@@ -102,7 +102,7 @@ def segments(q: Array) -> Iterator[tuple[Array, int, Array]]:
     numbers = np.floor(position)
     for number in sorted(set(numbers.tolist())):
         chosen = numbers == number
-        yield usable[chosen], int(number), _chebyshev(2 * (position[chosen] - number) - 1)
+        yield usable[chosen], int(number), chebyshev.chebvander(2 * (position[chosen] - number) - 1, _CHEBYSHEV - 1)
 
 
 def segment_nodes(number: int) -> Array:
@@ -112,15 +112,10 @@ def segment_nodes(number: int) -> Array:
 
 def segment_table(values: Array) -> Array:
     """Chebyshev coefficients in log q of values `(nodes, functions)` at `segment_nodes`."""
-    transform = _chebyshev(_PLACES).T * (2 / _CHEBYSHEV)
+    transform = chebyshev.chebvander(_PLACES, _CHEBYSHEV - 1).T * (2 / _CHEBYSHEV)
     transform[0] /= 2
     with np.errstate(all="ignore"):
         return np.asarray(transform @ values)
-
-
-def _chebyshev(place: Array) -> Array:
-    """`T_k(place)`, `(points, order)`, for places in [-1, 1]."""
-    return np.asarray(np.cos(np.arccos(place)[:, None] * _ORDERS))
 
 
 @lru_cache(maxsize=4096)

@@ -63,7 +63,6 @@ def _matching(rows: Sequence[Row], condition: str, axes: Sequence[str]) -> list[
         ConfigError: there is no such axis, or no row has the value; the message names those that exist.
     """
     from initprobe.errors import ConfigError
-    from initprobe.importing import without_importing
     from initprobe.registry import suggestion
     from initprobe.sweeps.file_conditions import granted, wish
 

@@ -45,7 +45,6 @@ def command(options: ValidateOptions) -> None:
 def _checked(file: str) -> str:
     """One line about a file without a fault."""
     from initprobe.formatting import counted, visible
-    from initprobe.importing import without_importing
     from initprobe.sweeps.plan import load
 
     with without_importing() as names:
