@@ -209,9 +209,9 @@ def _for_each(name: str, given: Sequence[str], options: GateOptions) -> list[str
 
     count = len(options.ignore)
     if given and not count and options.write_known is None:
-        raise ConfigError(f"{name}: belongs to --ignore RULE@LAYER; give that too")
+        raise ConfigError("belongs to --ignore RULE@LAYER; give that too", field=name)
     if len(given) > 1 and len(given) != count:
-        raise ConfigError(f"{name}: give one for all, or one for each of the {count} --ignore")
+        raise ConfigError(f"give one for all, or one for each of the {count} --ignore", field=name)
     return [*given] if len(given) == count else [given[0] if given else None] * count
 
 
@@ -252,7 +252,7 @@ def check_junit(junit: str | None, fail_on: object) -> None:
     from initprobe.errors import ConfigError
 
     if junit and not fail_on:
-        raise ConfigError("--junit: give --fail-on too; without it nothing can fail")
+        raise ConfigError("give --fail-on too; without it nothing can fail", field="--junit")
 
 
 def _write_junit(result: ProbeResult, failing: Sequence[str], expired: Sequence[str], target: str) -> None:

@@ -211,6 +211,7 @@ def config_from(
         ConfigError: a value is wrong; the message names the option.
     """
     from initprobe.config.probe_config import ProbeConfig
+    from initprobe.config.resolved import check_resolved
 
     scaled = _scaled(weights, network.bias_init)
     fields: ConfigFields = {
@@ -240,7 +241,7 @@ def config_from(
     }
     _add_given(fields, weights, network, measurement)
     with named_as_options(ProbeConfig.model_fields):
-        return ProbeConfig(**fields)
+        return check_resolved(ProbeConfig(**fields))
 
 
 def _add_given(
@@ -271,7 +272,7 @@ def _scaled(weights: WeightOptions, bias_init: str | None) -> dict[str, Spec]:
     scales = {name: text for name, text in given.items() if text is not None}
     if weights.weights is not None:
         for name in scales:
-            raise ConfigError(f"{option_name(name)}: {weights.weights} has the weights and the biases; drop it")
+            raise ConfigError(f"{weights.weights} has the weights and the biases; drop it", field=option_name(name))
         return {}
     if (weights.init is None) == (weights.sigma_w is None):
         raise ConfigError(
@@ -298,7 +299,7 @@ def named_as_options(fields: Container[str]) -> Iterator[None]:
     except ConfigError as error:
         if error.field not in fields:
             raise
-        raise ConfigError(f"{option_name(field)}{colon}{rest}") from None
+        raise error.at(field=option_name(error.field)) from None
 
 
 def _widths(text: str | None) -> tuple[int, ...] | None:
@@ -309,7 +310,7 @@ def _widths(text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(f"--widths: {text!r} is not a list of whole numbers like 750,700,650") from None
+        raise ConfigError(f"{text!r} is not a list of whole numbers like 750,700,650", field="--widths") from None
 
 
 def _thresholds(texts: Sequence[str]) -> dict[str, float]:
@@ -322,9 +323,9 @@ def _thresholds(texts: Sequence[str]) -> dict[str, float]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"--threshold: {text!r} is not NAME=VALUE, for example saturated=0.3")
+            raise ConfigError(f"{text!r} is not NAME=VALUE, for example saturated=0.3", field="--threshold")
         if name not in Thresholds.model_fields:
             hint = suggestion(name, list(Thresholds.model_fields)) or " `initprobe list thresholds` shows all."
-            raise ConfigError(f"--threshold: unknown limit {name!r}.{hint}")
+            raise ConfigError(f"unknown limit {name!r}.{hint}", field="--threshold")
         limits[name] = parse_number(value)
     return limits

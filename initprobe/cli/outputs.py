@@ -59,7 +59,7 @@ class FigureOptions:
             ConfigError: its name is empty.
         """
         if self.out == "":
-            raise ConfigError("-o: the name of the directory is empty")
+            raise ConfigError("the name of the directory is empty", field="-o")
         return None if self.out is None else Path(self.out)
 
     def directory(self, name: Callable[[], str]) -> Path | None:
@@ -161,7 +161,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     formats = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
     for name in formats:
         if name not in FORMATS:
-            raise ConfigError(f"--format: {name!r} is not one of {', '.join(FORMATS)}")
+            raise ConfigError(f"{name!r} is not one of {', '.join(FORMATS)}", field="--format")
     return formats
 
 
@@ -173,7 +173,7 @@ def figure_format(path: str) -> str:
     """
     fmt = Path(path).suffix[1:].lower()
     if fmt not in FORMATS:
-        raise ConfigError(f"--figure: {path} must end in .png, .svg or .pdf")
+        raise ConfigError(f"{path} must end in .png, .svg or .pdf", field="--figure")
     return fmt
 
 

@@ -55,9 +55,9 @@ class TableOptions:
         from initprobe.reports.sweep_table import layout
 
         if self.rows != "all" and not (self.rows.isascii() and self.rows.isdigit()):
-            raise ConfigError(f"--rows: {self.rows!r} is neither a whole number nor `all`")
+            raise ConfigError(f"{self.rows!r} is neither a whole number nor `all`", field="--rows")
         if len(self.rows) > _MOST_DIGITS:
-            raise ConfigError(f"--rows: a number of {len(self.rows):,} digits; `all` shows every row")
+            raise ConfigError(f"a number of {len(self.rows):,} digits; `all` shows every row", field="--rows")
         columns = [name.strip() for name in self.columns.split(",")] if self.columns else []
         return layout(axes, columns, self.sort, None if self.rows == "all" else int(self.rows))
 

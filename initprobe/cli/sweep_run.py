@@ -55,15 +55,18 @@ class SweepOptions:
     no_figures: bool = option("--no-figures", is_flag=True, help="Draw no figures.")
     formats: str = format_option()
 
-    def plan(self) -> Plan:
+    def plan(self, importing: bool = True) -> Plan:
         """The plan of the file, with the changes asked for.
+
+        Args:
+            importing: import the functions that the file names; without it no code runs.
 
         Raises:
             ConfigError: the file or a change is wrong.
         """
         from initprobe.sweeps.plan import load
 
-        return load(self.config, self.overrides, self.where)
+        return load(self.config, self.overrides, self.where, importing=importing)
 
     def runs(self, plan: Plan) -> tuple[Run, ...]:
         """The runs that this process does."""
@@ -95,13 +98,10 @@ class SweepOptions:
 
 def print_plan(options: SweepOptions) -> None:
     """List the runs and their costs, for `--dry-run`; functions named in the file are neither imported nor called."""
-    from initprobe.importing import without_importing
-
-    with without_importing() as names:
-        plan = options.plan()
-        print_costs(options.runs(plan), options.jobs)
-    if names:
-        click.echo(f"note: not imported, so that no code runs: {', '.join(names)}", err=True)
+    plan = options.plan(importing=False)
+    print_costs(options.runs(plan), options.jobs)
+    if plan.own_names:
+        click.echo(f"note: not imported, so that no code runs: {', '.join(plan.own_names)}", err=True)
 
 
 def run_plan(

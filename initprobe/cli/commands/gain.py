@@ -70,7 +70,9 @@ def command(options: GainOptions) -> None:
 
     names, bias = options.names(), parse_number(options.sigma_b)
     if not 0 <= bias < 1:
-        raise ConfigError(f"--sigma-b: {bias:g} must be at least 0 and below 1, or the biases alone exceed q = 1")
+        raise ConfigError(
+            f"{bias:g} must be at least 0 and below 1, or the biases alone exceed q = 1", field="--sigma-b"
+        )
     rows = [_row(activation_of(as_activation(name)), bias) for name in names]
     to = console(sys.stdout)
     to.print(_table(rows))

@@ -165,12 +165,12 @@ def _range(option: str, text: str | None, default: Range, marks: list[float]) ->
         return min([default[0], *(0.9 * mark for mark in near)]), max([default[1], *(1.1 * mark for mark in near)])
     low, dots, high = text.partition("..")
     if not dots:
-        raise ConfigError(f"{option}: {text!r} is not a range like 0.5..3")
+        raise ConfigError(f"{text!r} is not a range like 0.5..3", field=option)
     ends = parse_number(low), parse_number(high)
     if not 0 <= ends[0] < ends[1]:
-        raise ConfigError(f"{option}: {text} must begin at 0 or above, and its end must be larger")
+        raise ConfigError(f"{text} must begin at 0 or above, and its end must be larger", field=option)
     if not ends[1] * ends[1] < math.inf:
-        raise ConfigError(f"{option}: {text} must end below 1e154, whose square is a variance beyond the float range")
+        raise ConfigError(f"{text} must end below 1e154, the root of the float range", field=option)
     return ends
 
 

@@ -70,6 +70,5 @@ def _matching(rows: Sequence[Row], condition: str, axes: Sequence[str]) -> list[
     if "=" not in condition or name not in axes:
         hint = suggestion(name, axes) or f" The axes are {', '.join(axes) or 'none'}."
         raise ConfigError(f"--where {condition}: write AXIS=VALUE.{hint}")
-    with without_importing():  # a store must not run code
-        kept = granted(condition, wish(condition), {index: row.axes.get(name) for index, row in enumerate(rows)})
+    kept = granted(condition, wish(condition), {index: row.axes.get(name) for index, row in enumerate(rows)})
     return [rows[index] for index in kept]

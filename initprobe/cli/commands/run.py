@@ -79,7 +79,7 @@ class RunOptions:
         from initprobe.errors import ConfigError
 
         if self.save_weights is not None and not self.save_weights.endswith(".npz"):
-            raise ConfigError(f"--save-weights: {self.save_weights!r} must end in .npz")
+            raise ConfigError(f"{self.save_weights!r} must end in .npz", field="--save-weights")
         return self.save_weights
 
 

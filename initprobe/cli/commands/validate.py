@@ -47,7 +47,6 @@ def _checked(file: str) -> str:
     from initprobe.formatting import counted, visible
     from initprobe.sweeps.plan import load
 
-    with without_importing() as names:
-        count = len(load(file).runs)
-    skipped = f"; not imported, so that no code runs: {', '.join(names)}" if names else ""
-    return f"{visible(file)}: ok: {counted(count, 'run')}{visible(skipped)}"
+    plan = load(file, importing=False)
+    skipped = f"; not imported, so that no code runs: {', '.join(plan.own_names)}" if plan.own_names else ""
+    return f"{visible(file)}: ok: {counted(len(plan.runs), 'run')}{visible(skipped)}"
