@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Finding
     from initprobe.sweeps.ignores import Ignore
-    from initprobe.sweeps.known_findings import Known
+    from initprobe.sweeps.known_findings import KnownFinding
 
 Severity = Literal["warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("warning", "error")
@@ -81,21 +81,21 @@ class Gate:
     reason: str = ""
     until: str | None = None
     used: set[Ignore] = field(default_factory=set)
-    written: list[Known] = field(default_factory=list)
+    written: list[KnownFinding] = field(default_factory=list)
 
     def applied(self, result: ProbeResult) -> ProbeResult:
         """The result, with the findings marked that do not count; with --write-known these are all."""
         from initprobe.sweeps.ignores import apply
-        from initprobe.sweeps.known_findings import known_of
+        from initprobe.sweeps.known_findings import known_findings_of
 
         marked, used = apply(result, self.ignores)
         self.used |= used
         if self.write_to is None:
             return marked
-        self.written += known_of(marked, {}, self.reason, self.until)
+        self.written += known_findings_of(marked, {}, self.reason, self.until)
         return apply(marked, self.as_ignores(self.written))[0]
 
-    def as_ignores(self, entries: Iterable[Known]) -> list[Ignore]:
+    def as_ignores(self, entries: Iterable[KnownFinding]) -> list[Ignore]:
         """The entries to write as ignores, so that they take effect at once."""
         from initprobe.sweeps.ignores import make_ignore
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from initprobe.reports.junit import Case
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Ignored
+    from initprobe.sweeps.breaches import Breach
     from initprobe.sweeps.checked_runs import Judged, JudgedRun
-    from initprobe.sweeps.checks import Breach
     from initprobe.sweeps.ignores import Ignore
     from initprobe.sweeps.plan import Plan
     from initprobe.sweeps.store.rows import Row
@@ -191,7 +191,7 @@ def _name(row: Row) -> str:
 
 
 def _cells(breach: Breach) -> tuple[str, ...]:
-    return str(breach.layer or ""), breach.name, breach.found, breach.bound
+    return str(breach.layer or ""), breach.name, breach.value_text, breach.bound
 
 
 def _case(outcome: Judged) -> Case:
@@ -200,8 +200,8 @@ def _case(outcome: Judged) -> Case:
     name = f"{outcome.run}: {outcome.check}"
     if outcome.breaches:
         return Case(name, "failure", "\n".join(map(str, outcome.breaches)))
-    if outcome.excused:
-        return Case(name, "skipped", "\n".join(f"ignored: {breach} ({why.reason})" for breach, why in outcome.excused))
+    if outcome.ignored:
+        return Case(name, "skipped", "\n".join(f"ignored: {breach} ({why.reason})" for breach, why in outcome.ignored))
     return Case(name)
 
 
@@ -209,7 +209,7 @@ def _ignored(run: JudgedRun) -> Iterator[tuple[str, str]]:
     """The ignored findings and breaches of a run, each with the reason and the last day."""
     yield from ((finding.rule, _reason(finding.ignored)) for finding in run.result.diagnosis if finding.ignored)
     for outcome in run.checks:
-        yield from ((breach.name, _reason(ignore.mark)) for breach, ignore in outcome.excused)
+        yield from ((breach.name, _reason(ignore.mark)) for breach, ignore in outcome.ignored)
 
 
 def _reason(mark: Ignored) -> str:

@@ -64,11 +64,11 @@ def _matching(rows: Sequence[Row], condition: str, axes: Sequence[str]) -> list[
     """
     from initprobe.errors import ConfigError
     from initprobe.registry import suggestion
-    from initprobe.sweeps.file_conditions import granted, wish
+    from initprobe.sweeps.file_conditions import parse_condition, select
 
     name = condition.partition("=")[0].strip()
     if "=" not in condition or name not in axes:
         hint = suggestion(name, axes) or f" The axes are {', '.join(axes) or 'none'}."
         raise ConfigError(f"--where {condition}: write AXIS=VALUE.{hint}")
-    kept = granted(condition, wish(condition), {index: row.axes.get(name) for index, row in enumerate(rows)})
+    kept = select(condition, parse_condition(condition), {index: row.axes.get(name) for index, row in enumerate(rows)})
     return [rows[index] for index in kept]
