@@ -221,23 +221,23 @@ def save_result(
     for kind, fmt, data in pictures(result, formats, process) if formats else ():
         written.append(directory / f"{kind}.{fmt}")
         write_whole(written[-1], lambda file, data=data: file.write(data))  # type: ignore[misc]
-    for stale in _own_figures(directory):
-        if stale not in written:
-            stale.unlink(missing_ok=True)
+    for stale in _figures_of_earlier_run(directory, written):
+        stale.unlink(missing_ok=True)
     written.append(directory / RESULT_FILE)
     write_whole(written[-1], lambda file: file.write(result.to_json().encode()))
     return written
 
 
-def _own_figures(directory: Path) -> list[Path]:
-    """The figures of an earlier run in `directory`; none where there is no result.json, whose figures they would be."""
+def _figures_of_earlier_run(directory: Path, written: Sequence[Path]) -> list[Path]:
+    """Figures that are not `written` and that an earlier run left in `directory`, beside its result.json."""
     if not is_file(directory / RESULT_FILE):
         return []
-    return [
-        directory / f"{kind}.{fmt}"
-        for kind in ("summary", "output", "gradient", "depth", "fitting", "training")
-        for fmt in FORMATS
-    ]
+    others = [path for fmt in FORMATS for path in directory.glob(f"*.{fmt}") if path not in written]
+    if not others:
+        return []
+    from initprobe.reports.figures.run import KINDS  # lazy: it loads matplotlib
+
+    return [path for path in others if path.stem in KINDS]
 
 
 def relative(path: Path) -> str:

@@ -269,13 +269,12 @@ def event_text(event: Event) -> str:
 
 def print_costs(runs: Sequence[Run], jobs: int | None = None) -> None:
     """Print one row per run: its axes, the floating-point operations of its products, and its peak memory."""
-    from rich.table import Table
-
     from initprobe.data.machine import processors
     from initprobe.formatting import short
     from initprobe.probe.memory import cost
     from initprobe.reports.console import console
     from initprobe.reports.sweep_table import MOST_ROWS
+    from initprobe.reports.tables import plain_table
 
     to = console(sys.stdout)
     costs = [cost(run.config) for run in runs]
@@ -285,9 +284,8 @@ def print_costs(runs: Sequence[Run], jobs: int | None = None) -> None:
     memory = f"at most {most / 1e6:,.0f} MB per run{together}"
     to.print(f"{counted(len(runs), 'run')}, {short(flops / 1e9)} GFLOP in total, {memory}")
     axes = axes_of(runs)
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in (*axes, "GFLOP", "MB"):
-        table.add_column(heading, no_wrap=True)
+    headings = (*axes, "GFLOP", "MB")
+    table = plain_table(*headings, left=headings, gap=2)
     for run, price in list(zip(runs, costs, strict=True))[:MOST_ROWS]:
         values = [str(run.axes.get(axis, "-")) for axis in axes]
         table.add_row(*values, short(price.flops / 1e9), f"{price.peak_bytes / 1e6:,.0f}")

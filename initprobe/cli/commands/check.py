@@ -223,9 +223,8 @@ def _ignored_lines(judge: _Judge) -> list[str]:
 
 
 def _report(judge: _Judge) -> None:
-    from rich.table import Table
-
     from initprobe.reports.console import console
+    from initprobe.reports.tables import plain_table
 
     to = console(sys.stderr)
     for text in judge.idle:
@@ -236,9 +235,8 @@ def _report(judge: _Judge) -> None:
         if judge.judged:
             to.print(judge.headline, style="green")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("run", "breach"):
-        table.add_column(heading, no_wrap=True)
+    headings = ("run", "breach")
+    table = plain_table(*headings, left=headings, gap=2)
     for outcome, breach in judge.breaches:
         table.add_row(outcome.run, str(breach))
     to.print(table)

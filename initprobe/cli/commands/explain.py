@@ -122,7 +122,7 @@ def _own(spec: Spec) -> list[tuple[str, Any]]:
 
 def _numbers(name: str, has_meaning: bool) -> list[Section]:
     """The meaning of a name of JSON, or of its last part; the last part alone only counts without another meaning."""
-    from initprobe.reports.names import json_names, short_names
+    from initprobe.reports.json_names import json_names, short_names
 
     names, ending = json_names(), short_names().get(name, [])
     if name not in names and (has_meaning or not ending):
@@ -165,7 +165,7 @@ def _record(registry: Registry[Any], spec: Spec) -> Any:
 
 def _unknown(spec: Spec) -> str:
     from initprobe.registry import suggestion
-    from initprobe.reports.names import json_names
+    from initprobe.reports.json_names import json_names
 
     records = [record for registry in registries() for record in registry.values()]
     names = [name for record in records for name in (record.name, *record.aliases)]

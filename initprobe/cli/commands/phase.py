@@ -186,7 +186,7 @@ def _json(activation: Activation, diagram: PhaseDiagram) -> str:
 
 def _report(activation: Activation, sigma_b: float, marks: Sequence[Mark], to: Console) -> None:
     """Print the edge of chaos at the lowest and the highest sigma_b, and the phase of each mark."""
-    from rich.table import Table
+    from initprobe.reports.tables import plain_table
 
     for scale in (0.0, sigma_b):
         to.print(
@@ -194,9 +194,8 @@ def _report(activation: Activation, sigma_b: float, marks: Sequence[Mark], to: C
         )
     if not marks:
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("initializer", "sigma_w", "sigma_b", "phase", "q*", "chi_1", "gradient depth"):
-        table.add_column(heading, no_wrap=True)
+    headings = ("initializer", "sigma_w", "sigma_b", "phase", "q*", "chi_1", "gradient depth")
+    table = plain_table(*headings, left=headings, gap=2)
     for mark in marks:
         table.add_row(*_cells(activation, mark))
     to.print()
