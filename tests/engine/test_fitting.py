@@ -339,7 +339,7 @@ def test_critical_is_on_the_edge_of_chaos(act, sigma_b):
 )
 def test_no_edge_or_an_unstable_one_is_refused_with_the_reason(act, init, words):
     with pytest.raises(ConfigError, match=words):
-        ProbeConfig(init=init, act=act)
+        prepare(ProbeConfig(init=init, act=act))
 
 
 def test_a_bias_of_ones_own_beats_that_of_critical():

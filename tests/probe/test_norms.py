@@ -198,8 +198,8 @@ def test_batch_norm_has_no_jacobian_of_one_sample():
     ("fields", "words"),
     [
         ({"norm": "bath"}, "norm: 'bath' is not one of none, layer, batch. Did you mean 'batch'?"),
-        ({"branch_scale": 0.5}, "branch_scale is for the branches of a residual net"),
-        ({"zero_init_last": True}, "zero_init_last is for the branches of a residual net"),
+        ({"branch_scale": 0.5}, "branch_scale: is for the branches of a residual net"),
+        ({"zero_init_last": True}, "zero_init_last: is for the branches of a residual net"),
         ({"residual": True, "branch_scale": "1/M"}, "branch_scale: '1/M' is not a finite number"),
         ({"residual": True, "branch_scale": "1/(L-10)"}, "branch_scale: '1/(L-10)' is not a finite number"),
         ({"residual": True, "branch_scale": float("inf")}, "branch_scale"),
