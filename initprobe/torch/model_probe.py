@@ -1,54 +1,31 @@
-"""`probe(model, x)`: run, record, structure, judge, try the fixes. Start reading here."""
+"""`probe(model, x)`: record, find the structure, judge, try the fixes. Start reading here."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
-from initprobe.config.thresholds import ModelThresholds, Thresholds
+from initprobe.config.thresholds import Thresholds
 from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.errors import ConfigError
 from initprobe.results.environment import environment
 from initprobe.results.run import ProbeResult
-from initprobe.results.summary import ModelFacts
+from initprobe.results.summary import Finding, ModelFacts
 from initprobe.torch import descriptions
+from initprobe.torch.arguments import Arguments, Loss, Reinit, check, copied, inner_module, input_tensors, limits_of
 from initprobe.torch.coverage import coverage
 from initprobe.torch.fixes import Trials
-from initprobe.torch.initial_state import Started
 from initprobe.torch.layer_stats import Teller
-from initprobe.torch.measure import is_measured
-from initprobe.torch.nested import tensors
-from initprobe.torch.operations import Recorder
-from initprobe.torch.parameters import check_input, check_tensors, has_nonzero, void_parameters
-from initprobe.torch.restore import left_as_found, mapped, seed_everything, uncollected
+from initprobe.torch.passes import recorded
+from initprobe.torch.restore import uncollected
 from initprobe.torch.structure import structure_of
-from initprobe.torch.verdict.case import Case, Observation
+from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.judge import finding, judged
-
-Loss = Callable[[Any], Any]
-_SEED_STEP = 1_000_003  # draws of neighbouring seeds start apart
-_SEEDS = 2**63  # that torch has
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What to send through a model."""
-
-    model: Any
-    x: Any
-    loss: Loss | None
-    draws: int
-    reinit: Callable[[Any], object] | None
-    seed: int
-    limits: ModelThresholds
+from initprobe.torch.verdict.observations import Observation
 
 
 def probe(
@@ -57,72 +34,78 @@ def probe(
     *,
     loss: Loss | None = None,
     draws: int = 1,
-    reinit: Callable[[Any], object] | None = None,
+    reinit: Reinit | None = None,
     seed: int = 0,
     threads: int | None = None,
     thresholds: Thresholds | None = None,
     try_fixes: bool = True,
     min_judged: float | None = None,
 ) -> ProbeResult:
-    """Send a batch through somebody's own model and back; the statistics of every layer and of every leaf module.
+    """Send a batch through a PyTorch model and back, and judge the model.
 
-    The model runs in the mode it is in and is left exactly as found: hooks, gradients, parameters, buffers, mode and
-    every random state, also after an exception. Every operation is seen, be it a module's or a function's.
+    Every operation is seen, of modules and of functions. The model runs in the mode it is in. It is left exactly as it
+    was, also after an exception: hooks, gradients, parameters, buffers, mode and every random state.
 
     Args:
         model: any module.
-        x: what it is called with: a tensor, a tuple of arguments or a mapping of keyword arguments. Never written to.
-        loss: from the model's output to a scalar to start the backward pass from. Without it, that starts as
-            dL/dy ~ N(0, 1) in every floating-point tensor of the output.
-        draws: how many networks to average over; more than one needs `reinit`, as they would all be the same.
-        reinit: draws the model's weights anew, in place; called before every draw.
-        seed: of the start of the backward pass, and of the global generators during the probe (dropout, `reinit`).
-        threads: threads that take statistics; None means every processor available.
+        x: a tensor, a tuple of arguments or a mapping of keyword arguments. It is never written to.
+        loss: from the output to a scalar. None: dL/dy ~ N(0, 1) in every floating-point tensor of the output.
+        draws: networks to average over; more than one needs `reinit`.
+        reinit: draws the weights of the model again, in place; called before every draw.
+        seed: of the backward pass, and of the global generators during the probe (dropout, `reinit`).
+        threads: threads that take statistics; None for every processor available.
         thresholds: limits of the verdict.
-        try_fixes: apply a fix in place, probe again and undo it, at most three times; without it no fix is offered.
-        min_judged: share of the parameters below which the verdict speaks of a part only; .95 without it.
+        try_fixes: apply each fix in place, probe again, and undo it. Without it no fix is offered.
+        min_judged: share of the parameters below which the verdict is about a part only; None for .95.
 
     Returns:
-        The same record as `initprobe.run`, with `modules` and `coverage` and without a prediction.
+        The record that `initprobe.run` gives, with `modules` and `coverage` and without a prediction.
 
     Raises:
-        ConfigError: the model or the arguments are not fit for this; in one line, what is wrong and what to do.
+        ConfigError: the model or an argument cannot be used; says what to do.
     """
-    inside = _checked(model, draws, reinit, threads)
-    _check_arguments(x, loss, reinit, seed)
-    check_tensors(inside)
-    limits = _limits(thresholds, min_judged)
-    started, count = time.perf_counter(), checked_threads(threads)
-    request = _Request(inside, _own(inside, x), loss, draws, reinit, seed, limits)
-    with workers(count) as pool, uncollected():
-        observed, result = _measured(request, pool, x)
-        result = result.model_copy(
-            update={"environment": environment(count, descriptions.torch_version()), "min_judged": limits.judged}
-        )
-        if try_fixes and reinit is None:
-            findings = Trials(inside, x, lambda given: _again(replace(request, x=_own(inside, given)), pool)).findings(
-                observed
-            )
-        else:
-            findings = [finding(one, None, None) for one in observed]
+    inside, limits = inner_module(model), limits_of(thresholds, min_judged)
+    arguments = Arguments(inside, x, loss, draws, reinit, seed, limits)
+    check(arguments)
+    return _probed(arguments, checked_threads(threads), try_fixes and reinit is None)
+
+
+def _probed(arguments: Arguments, threads: int, try_fixes: bool) -> ProbeResult:
+    """Probe, then try the fixes on the same model."""
+    started = time.perf_counter()
+    with workers(threads) as pool, uncollected():
+        observations, result = _measured(arguments, pool)
+        findings = _tried(arguments, observations, pool) if try_fixes else _untried(observations)
     return result.model_copy(
         update={
+            "environment": environment(threads, descriptions.torch_version()),
+            "min_judged": arguments.limits.judged,
             "elapsed_s": time.perf_counter() - started,
             "diagnosis": tuple(findings),
-            "healthy": all(one.severity == "info" for one in findings),
+            "healthy": all(found.severity == "info" for found in findings),
         }
     )
 
 
-def _measured(request: _Request, pool: Workers, x: Any) -> tuple[list[Observation], ProbeResult]:
+def _tried(arguments: Arguments, observations: Sequence[Observation], pool: Workers) -> list[Finding]:
+    def again(x: Any) -> list[Observation]:
+        return judged(_case(replace(arguments, x=x), pool)[0])
+
+    return Trials(arguments.model, arguments.x, again).findings(observations)
+
+
+def _untried(observations: Sequence[Observation]) -> list[Finding]:
+    return [finding(observation, None, None) for observation in observations]
+
+
+def _measured(arguments: Arguments, pool: Workers) -> tuple[list[Observation], ProbeResult]:
     """One probe without its fixes."""
-    case, teller = _case(request, pool)
-    model, recorder, observations = request.model, case.recorder, judged(case)
-    shapes = descriptions.input_words(list(_inputs(x)))
-    setting = descriptions.setting_words(model, shapes, request.draws, request.seed)
-    share = coverage(model, recorder.roles)
+    case, teller = _case(arguments, pool)
+    model, recorder, observations = arguments.model, case.recorder, judged(case)
+    shapes = descriptions.input_words(list(input_tensors(arguments.x)))
+    setting = descriptions.setting_words(model, shapes, arguments.draws, arguments.seed)
     result = ProbeResult(
-        config=_config(request, shapes, case),
+        config=_config(arguments, shapes, case),
         description=descriptions.describe(model, setting, case.layers, case.shown),
         environment=environment(1, descriptions.torch_version()),
         elapsed_s=0,
@@ -130,214 +113,39 @@ def _measured(request: _Request, pool: Workers, x: Any) -> tuple[list[Observatio
         layers=tuple(case.shown),
         modules=tuple(teller.module(call) for call in recorder.modules.calls),
         notes=tuple(descriptions.notes(case)),
-        coverage=share,
+        coverage=coverage(model, recorder.roles),
         facts=ModelFacts(void=dict(case.void)),
     )
     return observations, result
 
 
-def _again(request: _Request, pool: Workers) -> list[Observation]:
-    """What the rules see in the model as it is now."""
-    return judged(_case(request, pool)[0])
-
-
-def _case(request: _Request, pool: Workers) -> tuple[Case, Teller]:
-    """The model as it is now, recorded, and the statistics of it."""
-    recorder, course = _recorded(request, pool)
+def _case(arguments: Arguments, pool: Workers) -> tuple[Case, Teller]:
+    """The model as it is now, recorded, and what works out its statistics."""
+    model = arguments.model
+    recorder, course = recorded(replace(arguments, x=copied(model, arguments.x)), pool)
     structure = structure_of(recorder.operations)
     if not structure.layers:
         raise ConfigError(descriptions.no_layers(recorder))
-    teller = Teller(recorder, structure.layers, request.draws)
-    parameter = next(request.model.parameters(), None)
+    teller = Teller(recorder, structure.layers, arguments.draws)
+    parameter = next(model.parameters(), None)
     case = Case(
-        model=request.model,
+        model=model,
         recorder=recorder,
         structure=structure,
-        limits=request.limits,
+        limits=arguments.limits,
         moved=course.moved,
         differentiated=course.differentiated,
         void=course.void,
         loss=course.loss,
-        training=request.model.training,
+        training=model.training,
         dtype=None if parameter is None else descriptions.dtype_name(parameter.dtype),
         shown=[teller.layer(layer) for layer in structure.layers],
     )
     return case, teller
 
 
-def _recorded(request: _Request, pool: Workers) -> tuple[Recorder, descriptions.Course]:
-    """Every draw forward and back, as seen by a recorder; the model is left as it was."""
-    model = request.model
-    recorder = Recorder(model, pool)
-    with left_as_found(model, parameters=request.reinit is not None), _watching(recorder):
-        seed_everything(request.seed)
-        courses = [_one_draw(request, recorder, draw) for draw in range(request.draws)]
-    losses = [course.loss for course in courses if course.loss is not None]
-    return recorder, replace(courses[0], loss=sum(losses) / len(losses) if losses else None)
-
-
-@contextmanager
-def _watching(recorder: Recorder) -> Iterator[None]:
-    recorder.modules.watch(recorder.model)
-    try:
-        yield
-    finally:
-        recorder.close()
-
-
-def _limits(thresholds: Thresholds | None, min_judged: float | None) -> ModelThresholds:
-    given = {} if thresholds is None else thresholds.model_dump()
-    if min_judged is not None:
-        if not 0 < min_judged <= 1:
-            raise ConfigError(f"min_judged must be above 0 and at most 1, not {min_judged}")
-        given["judged"] = min_judged
-    return ModelThresholds(**given)
-
-
-def _checked(model: Any, draws: int, reinit: object, threads: int | None) -> Any:
-    """The module to watch; that inside, where it was compiled."""
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
-    if draws < 1:
-        raise ConfigError(f"draws must be at least 1, not {draws}")
-    if draws > 1 and reinit is None:
-        raise ConfigError(
-            f"draws={draws} needs reinit, a function that draws the model's weights anew: the networks are all the "
-            "same without"
-        )
-    inside = getattr(model, "_orig_mod", model)
-    if isinstance(inside, torch.jit.ScriptModule):
-        raise ConfigError("a scripted model calls no hooks; probe the module it was made of")
-    if len(getattr(inside, "device_ids", None) or ()) > 1:
-        raise ConfigError("a model on several devices at once is not seen; probe model.module")
-    lazy = [name for name, one in inside.named_parameters() if isinstance(one, nn.parameter.UninitializedParameter)]
-    if lazy:
-        raise ConfigError(
-            f"{descriptions.listed(lazy)}: not initialized yet; run the model once on such an input, then probe"
-        )
-    return inside
-
-
-def _check_arguments(x: Any, loss: object, reinit: object, seed: int) -> None:
-    for name, given in (("loss", loss), ("reinit", reinit)):
-        if given is not None and not callable(given):
-            raise ConfigError(f"{name} must be a function, not {given!r}")
-    if not 0 <= seed < _SEEDS:
-        raise ConfigError(f"seed must be at least 0 and less than 2^63, not {seed}")
-    given = list(_inputs(x))
-    if not given:
-        raise ConfigError(
-            f"x must be a tensor, a tuple of arguments or a mapping of keyword arguments, with a tensor in it, not "
-            f"{type(x).__name__}; torch.as_tensor(x) makes one of an array"
-        )
-    empty = next((tensor for tensor in given if tensor.numel() == 0), None)
-    if empty is not None:
-        raise ConfigError(f"x is empty: its shape is {descriptions.input_words([empty])}; give at least one sample")
-    check_input(given)
-
-
-def _inputs(x: Any) -> Iterator[Any]:
-    """Every tensor that the model is given, whatever its dtype."""
-    if isinstance(x, torch.Tensor):
-        yield x
-    elif isinstance(x, Mapping):
-        for value in x.values():
-            yield from _inputs(value)
-    elif isinstance(x, tuple | list):
-        for value in x:
-            yield from _inputs(value)
-
-
-def _own(model: Any, x: Any) -> Any:
-    """Copies of the input: modules that overwrite theirs must not write to what is somebody's own.
-
-    They ask for a gradient where a frozen parameter would otherwise keep it from flowing.
-    """
-    frozen = any(not parameter.requires_grad for parameter in model.parameters())
-
-    def own(tensor: Any) -> Any:
-        with torch.inference_mode(False):
-            leaf = tensor.detach().clone()
-        return leaf.requires_grad_(is_measured(leaf) and (frozen or tensor.requires_grad))
-
-    return mapped(own, x)
-
-
-@contextmanager
-def _recording() -> Iterator[None]:
-    """Gradients are recorded whatever mode the caller is in, and a parametrized weight is made once a pass."""
-    with ExitStack() as stack:
-        for mode in (torch.inference_mode(False), torch.enable_grad(), parametrize.cached()):
-            stack.enter_context(mode)
-        if "torch._dynamo" in sys.modules and hasattr(
-            torch.compiler, "set_stance"
-        ):  # parts that are compiled run as they are written
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        yield
-
-
-def _one_draw(request: _Request, recorder: Recorder, draw: int) -> descriptions.Course:
-    """One network forward and back."""
-    model = request.model
-    if request.reinit is not None:
-        request.reinit(model)
-    void = void_parameters(model)
-    with _recording():
-        # What asks for a gradient must not be overwritten, but a copy may.
-        given = mapped(lambda tensor: tensor.clone(), request.x)
-        ends, starts, value = _forward(request, recorder, given, draw)
-        ends = [end for end in ends if end.requires_grad]
-        learning = {name: one for name, one in model.named_parameters() if one.requires_grad}
-        sources = [*learning.values(), *(one for one in _inputs(request.x) if one.requires_grad)]
-        if not ends or not sources:
-            return descriptions.Course(False, value, {}, void)
-        gradients = _gradients(ends, sources, starts)
-    found = dict(zip(learning, gradients, strict=False))
-    recorder.add_weight_gradients(found)
-    moved = {name: None if one is None else has_nonzero(one) for name, one in found.items()}
-    return descriptions.Course(True, value, moved, void)
-
-
-def _forward(
-    request: _Request, recorder: Recorder, given: Any, draw: int
-) -> tuple[list[Any], list[Any] | None, float | None]:
-    """The model's output and where the backward pass starts, with every call of model and loss seen."""
-    model = request.model
-    recorder.begin(list(_inputs(given)))
-    with recorder:
-        if isinstance(given, Mapping):
-            output = model(**given)
-        else:
-            output = model(*given) if isinstance(given, tuple | list) else model(given)
-        recorder.module = ""
-        if request.loss is not None:
-            value = request.loss(output)
-    held = list(tensors(output))
-    recorder.finish(held)
-    if request.loss is not None:
-        if not isinstance(value, torch.Tensor) or value.numel() != 1:
-            raise ConfigError("loss must give one number, a tensor that depends on the model's output")
-        return [value], None, float(value.detach())
-    ends = [tensor for tensor in held if tensor.requires_grad]
-    rng = torch.Generator().manual_seed((request.seed * _SEED_STEP + draw) % _SEEDS)
-    return ends, [torch.randn(end.shape, generator=rng).to(end.device, end.dtype) for end in ends], None
-
-
-def _gradients(ends: Sequence[Any], sources: Sequence[Any], starts: Sequence[Any] | None) -> Sequence[Any]:
-    if starts is not None:
-        ends = [Started.apply(*each) for each in zip(ends, starts, strict=True)]
-    try:
-        return list(torch.autograd.grad(ends, sources, allow_unused=True))
-    except RuntimeError as error:
-        if "use_reentrant" in str(error) or "checkpoint" in str(error).lower():
-            raise ConfigError(
-                "reentrant checkpoints allow no gradients of single tensors; use checkpoint(..., use_reentrant=False)"
-            ) from None
-        raise
-
-
-def _config(request: _Request, shapes: str, case: Case) -> dict[str, Any]:
-    model, loss = request.model, request.loss
+def _config(arguments: Arguments, shapes: str, case: Case) -> dict[str, Any]:
+    model, loss = arguments.model, arguments.loss
     return {
         "source": "torch",
         "model": f"{type(model).__module__}.{type(model).__name__}",
@@ -345,6 +153,6 @@ def _config(request: _Request, shapes: str, case: Case) -> dict[str, Any]:
         "dtype": case.dtype,
         "training": model.training,
         "loss": None if loss is None else getattr(loss, "__name__", type(loss).__name__),
-        "draws": request.draws,
-        "seed": request.seed,
+        "draws": arguments.draws,
+        "seed": arguments.seed,
     }
