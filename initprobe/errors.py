@@ -27,10 +27,14 @@ A caller that knows more of the place adds it with `at`, and reads a place from 
         if error.field in options:
             raise error.at(field=f"--{error.field}") from None
         raise
+
+`with at_field("act"):` gives a field to the errors raised inside.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -84,6 +88,17 @@ class InitprobeError(Exception):
 
 class ConfigError(InitprobeError, ValueError):
     """The experiment, as asked for, cannot be run."""
+
+
+@contextmanager
+def at_field(field: str) -> Iterator[None]:
+    """A `ConfigError` raised inside belongs to this field, unless it names one itself."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.field:
+            raise
+        raise error.at(field=field) from None
 
 
 class MissingFieldError(ConfigError):

@@ -1,49 +1,17 @@
-"""`package.module:name`: imported where it is to run, and only looked for where a file is read that shall run no code.
+"""`package.module:name`: imported by `found_at`, or only looked for by `source_file`, which runs no code of it.
 
-A sweep's file, a result or a store may come from a stranger. Inside `without_importing` such a name is checked as text,
-and that its module is there: nothing is imported, so nothing in it runs.
+The file of a sweep, a result or a store may come from a stranger. What reads them calls `source_file` alone.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 from initprobe.errors import ConfigError
-
-# Names that were not looked at, in order of appearance; None where names are imported.
-_passed_over: ContextVar[dict[str, None] | None] = ContextVar("passed_over", default=None)
-
-
-@contextmanager
-def without_importing() -> Iterator[dict[str, None]]:
-    """Inside, no module is imported for a name; yields the names that were passed over, as keys."""
-    names: dict[str, None] = {}
-    token = _passed_over.set(names)
-    try:
-        yield names
-    finally:
-        _passed_over.reset(token)
-
-
-def passed_over(name: str) -> bool:
-    """Whether a name must not be imported here; its module is looked for instead.
-
-    Raises:
-        ConfigError: there is no such module.
-    """
-    names = _passed_over.get()
-    if names is None:
-        return False
-    names[name] = None
-    source_file(name)
-    return True
 
 
 def found_at(name: str, wanted: str = "a function or a record") -> Any:

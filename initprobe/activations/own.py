@@ -24,7 +24,7 @@ from initprobe.activations.own_slopes import Difference, SlopeFunction, Value, s
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError
-from initprobe.importing import found_at, passed_over
+from initprobe.importing import found_at
 from initprobe.spec import Spec, parse_spec
 
 _WRITTEN = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*:\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*(?::(.*))?")
@@ -46,25 +46,21 @@ def reference(text: str, *registries: Container[str]) -> Spec | None:
 def imported(spec: Spec) -> Activation:
     """The activation that `package.module:name` names: a vectorised function, or an `Activation` record.
 
-    Inside `without_importing`, a record that has the name alone.
-
     Raises:
         ConfigError: no such module, no such name in it, or nothing that serves as an activation.
     """
     if spec.params:
         raise ConfigError(f"{spec.name} takes no parameters, but {', '.join(spec.params)} is given")
-    if passed_over(spec.name):
-        return replace(ACTIVATIONS["linear"], name=spec.name, value=_unseen)
     return _made(Same(found_at(spec.name)), spec.name)
 
 
-def _unseen(z: Array) -> Array:
-    raise ConfigError("a function that was not looked at cannot be called")
+def unread_activation(name: str) -> Activation:
+    """A record that stands for a `package.module:name` which is not imported; its name alone is right."""
+    return replace(ACTIVATIONS["linear"], name=name, value=_unread)
 
 
-def is_unseen(record: Activation) -> bool:
-    """The record only stands for one that may not be imported here; its name alone is known."""
-    return record.value is _unseen
+def _unread(z: Array) -> Array:
+    raise ConfigError("a function that was not imported cannot be called")
 
 
 def activation(

@@ -193,10 +193,9 @@ def named_as_options(fields: Container[str]) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        field, colon, rest = str(error).partition(":")
-        if field not in fields:
+        if error.field not in fields:
             raise
-        raise ConfigError(f"--{field.replace('_', '-')}{colon}{rest}") from None
+        raise error.at(field=f"--{error.field.replace('_', '-')}") from None
 
 
 _FIELDS = ("init", "act", "bias_init", "layers", "width", "input_width", "standardize")
@@ -210,16 +209,18 @@ _OFFERED_FIELDS = ("loss", "classes", "labels", "train_steps", "learning_rate", 
 def config_from(options: Mapping[str, Any]) -> ProbeConfig:
     """The experiment from the options; its complaints name the option, not the field."""
     from initprobe.config.probe_config import ProbeConfig
+    from initprobe.config.resolved import check_resolved
 
     fields = {name: options[name] for name in (*_FIELDS, *_MORE_FIELDS)}
     fields |= {name: options[name] for name in _OFFERED_FIELDS if name in options}
     fields |= {field: options[name] for name, field in _LEFT_OPEN.items() if options.get(name) is not None}
     with named_as_options(ProbeConfig.model_fields):
-        return ProbeConfig(
+        config = ProbeConfig(
             widths=_widths(options["widths"]),
             thresholds=_thresholds(options["thresholds"]),
             **fields,
         )
+        return check_resolved(config)
 
 
 def _widths(text: str | None) -> tuple[int, ...] | None:

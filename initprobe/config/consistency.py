@@ -1,4 +1,4 @@
-"""Which settings of an experiment exclude each other, and complaints in plain words."""
+"""Which settings of an experiment exclude each other, and pydantic's complaints as errors of our own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from initprobe.data.datasets import Dataset
-from initprobe.errors import ConfigError
+from initprobe.errors import ConfigError, MissingFieldError, UnknownNameError
 from initprobe.initializers.fit_settings import Autoencoder
+from initprobe.initializers.record import Initializer
 from initprobe.registry import suggestion
 
 if TYPE_CHECKING:
@@ -18,97 +19,169 @@ if TYPE_CHECKING:
 
     from initprobe.config.probe_config import ProbeConfig
 
-# What a file of weights decides.
-_OF_THE_FILE = ("init", "bias_init", "layers", "width", "widths", "input_width")
+# Fields that a file of weights decides.
+_DECIDED_BY_WEIGHTS = ("init", "bias_init", "layers", "width", "widths", "input_width")
 
 
-def check_weights(config: ProbeConfig) -> None:
-    """Weights are either drawn or read, and what is read is one network of one shape."""
+def check_fields(config: ProbeConfig) -> None:
+    """Make sure that the fields agree with each other, as far as they tell without files and imports.
+
+    Raises:
+        ConfigError: two fields exclude each other, or one needs another.
+    """
+    _check_weights(config)
+    _check_widths(config)
+    _check_loss(config)
+    _check_data(config)
+    for name in ("block", "branch_scale", "zero_init_last"):
+        if not config.residual and getattr(config, name) != type(config).model_fields[name].default:
+            raise ConfigError("is for the branches of a residual net; give residual too", field=name)
     if config.weights is None:
-        if config.init is None:
-            raise ConfigError("init is missing; name an initializer, or give weights")
-        return
-    _ = config.network  # complains of a file that cannot be read
-    for name in _OF_THE_FILE:
-        if getattr(config, name) is not None:
-            raise ConfigError(f"{name}: {config.weights} has the weights, the biases and their shape; drop it")
-    if config.zero_init_last:
-        raise ConfigError(f"zero_init_last: {config.weights} has the weights; drop it")
-    if config.draws > 1:
-        raise ConfigError(f"draws: {config.weights} is one network, and there is nothing to draw; drop it")
+        check_branches(config)
 
 
-def check_labels(config: ProbeConfig) -> None:
-    """Labels belong to rows of real data, and those of a data set that ships to that one."""
-    if config.labels is None:
-        return
-    if config.noise is not None:
-        raise ConfigError("labels: are for real data; a random linear teacher labels synthetic input")
-    source = config.labels_source
-    if isinstance(source, Dataset) and source is not config.dataset:
-        raise ConfigError(f"labels: {source.name} labels the input {source.name}, not {config.input}; give a file")
+def check_branches(config: ProbeConfig) -> None:
+    """Make sure that the layers can be cut into blocks, and that a block can learn.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    layers = config.depth
+    if layers % config.block:
+        nearest = max(layers - layers % config.block, config.block)
+        raise ConfigError(
+            f"{layers} layers cannot be cut into blocks of {config.block}; "
+            f"give a multiple of {config.block} layers, such as {nearest}",
+            field="block",
+        )
+    if config.branch_factor == 0 and config.zero_init_last:  # refuses a scale that is no number at this depth
+        raise ConfigError(
+            "with a branch_scale of 0 neither would ever learn; give one of the two", field="zero_init_last"
+        )
 
 
-def check_fit(config: ProbeConfig) -> None:
-    """Weights that are fitted to the data take a plain net, and as many samples as a step of theirs."""
-    init = config.initializer
+def check_bias(bias: Initializer) -> None:
+    """Make sure that an initializer can draw biases.
+
+    Raises:
+        ConfigError: it needs the size of a weight matrix.
+    """
+    if bias.needs_fan:
+        raise ConfigError(
+            f"{bias.name} depends on the layer's size, which a bias does not have; "
+            "use zeros, normal:std=0.1 or constant:value=0.1",
+            field="bias_init",
+        )
+
+
+def check_fit(config: ProbeConfig, init: Initializer) -> None:
+    """Make sure that an initializer which is fitted to the data has a plain net and enough samples.
+
+    Raises:
+        ConfigError: it has not.
+    """
     if init.fit is None:
         return
     if not config.is_plain:
-        raise ConfigError(f"init: {init.name} fits the layers of a plain net; drop norm and residual")
+        raise ConfigError(f"{init.name} fits the layers of a plain net; drop norm and residual", field="init")
     if config.batch is not None:
-        check_fit_samples(config, config.batch)
+        check_fit_samples(init, config.batch)
 
 
-def check_fit_samples(config: ProbeConfig, samples: int) -> None:
+def check_fit_samples(init: Initializer, samples: int) -> None:
     """Make sure that the first batch has the samples that its initializer learns from.
 
     Raises:
-        ConfigError: it has fewer than a step of SGD takes.
+        ConfigError: it has fewer than one step of SGD takes.
     """
-    fit = config.initializer.fit
+    fit = init.fit
     if isinstance(fit, Autoencoder) and fit.samples_of(samples) < (fit.batch or 0):
         raise ConfigError(
-            f"init: autoencoder learns from the first batch, whose {samples} samples are fewer than the {fit.batch} of "
-            f"a step; raise batch, or write autoencoder:batch={samples}"
+            f"autoencoder learns from the first batch, which has {samples} samples, and one step takes {fit.batch}; "
+            f"raise batch, or write autoencoder:batch={samples}",
+            field="init",
         )
 
 
-def check_block(config: ProbeConfig) -> None:
-    """Every layer is in a block, so that one more layer is never a branch of another kind."""
-    layers = len(config.layer_widths)
-    if layers % config.block:
-        near = max(layers - layers % config.block, config.block)
+def _check_weights(config: ProbeConfig) -> None:
+    """Weights are either drawn or read from a file, which holds one network of one shape."""
+    if config.weights is None:
+        if config.init is None:
+            raise MissingFieldError("is missing; name an initializer, or give weights", field="init")
+        return
+    for name in _DECIDED_BY_WEIGHTS:
+        if getattr(config, name) is not None:
+            raise ConfigError(f"{config.weights} has the weights, the biases and their shape; drop it", field=name)
+    if config.zero_init_last:
+        raise ConfigError(f"{config.weights} has the weights; drop it", field="zero_init_last")
+    if config.draws > 1:
+        raise ConfigError(f"{config.weights} is one network, so nothing is drawn; drop it", field="draws")
+
+
+def _check_widths(config: ProbeConfig) -> None:
+    if config.widths is None:
+        return
+    if not config.widths:
+        raise ConfigError("is empty; give at least one layer, as in 500,400,300", field="widths")
+    if config.layers not in (None, len(config.widths)):
         raise ConfigError(
-            f"block: {layers} layers cannot be cut into blocks of {config.block}; "
-            f"give a multiple of {config.block} layers, such as {near}"
+            f"is {config.layers}, but widths names {len(config.widths)} layers; drop one of the two", field="layers"
         )
+    if config.width is not None:
+        raise ConfigError("is for every layer, and widths for each of them; drop one of the two", field="width")
 
 
-def check_widths(widths: tuple[int, ...], layers: int | None, width: int | None) -> None:
-    if not widths:
-        raise ConfigError("widths is empty; give at least one layer, as in 500,400,300")
-    if layers not in (None, len(widths)):
-        raise ConfigError(f"layers is {layers}, but widths names {len(widths)}; drop one of the two")
-    if width is not None:
-        raise ConfigError("give width (every layer) or widths (each layer), not both")
+def _check_data(config: ProbeConfig) -> None:
+    """Labels belong to rows of real data, and those of a data set that ships to that data set."""
+    if config.weights is not None and "input" not in config.model_fields_set:
+        return  # the file of weights may hold the input
+    if config.standardize and config.noise is not None:
+        fix = "synthetic input takes std= and mean="
+        raise ConfigError(f"is for data from a file, or digits; {fix}", field="standardize")
+    if config.labels is None:
+        return
+    if config.noise is not None:
+        raise ConfigError("are for real data; a random linear teacher labels synthetic input", field="labels")
+    source = config.labels_source
+    if isinstance(source, Dataset) and source is not config.dataset:
+        whose = f"{source.name} labels the input {source.name}"
+        raise ConfigError(f"{whose}, not {config.input}; give a file", field="labels")
 
 
-def first_fault(error: ValidationError, fields: Sequence[str]) -> str:
-    """pydantic's first complaint as one line that names the field and what it takes."""
+def _check_loss(config: ProbeConfig) -> None:
+    for name in ("classes", "labels"):
+        if config.objective is None and getattr(config, name) is not None:
+            raise ConfigError("is for a loss; give loss cross-entropy or mse, or train_steps", field=name)
+
+
+def first_fault(error: ValidationError, fields: Sequence[str]) -> ConfigError:
+    """pydantic's first complaint as an error that names the field and what it takes."""
     fault = error.errors()[0]
-    field = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("function", "is-instance")))
-    return fault_text(fault, field, fields)
+    # Parts of a location in brackets name pydantic's own validators, not a part of the value.
+    field = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))
+    return fault_error(fault, field, fields)
 
 
-def fault_text(fault: ErrorDetails, field: str, known: Sequence[str], kind: str = "field") -> str:
-    """A complaint of pydantic's in words that name the field and what it takes; `known` are the fields there are."""
+def fault_error(fault: ErrorDetails, field: str, known: Sequence[str]) -> ConfigError:
+    """A complaint of pydantic's about a field, as an error of our own.
+
+    Args:
+        fault: the complaint.
+        field: the field, dotted; "" where the complaint is about the whole, and then its cause may name one.
+        known: the fields there are, for a suggestion.
+    """
     cause = fault.get("ctx", {}).get("error")
     if isinstance(cause, ConfigError):
-        text = str(cause)
-        return text if not field or text.startswith(field) else f"{field}: {text}"
+        if not field or cause.field == field:
+            return cause
+        return type(cause)(str(cause), field=field)
     if fault["type"] == "extra_forbidden":
-        return f"unknown {kind} {field!r}.{suggestion(field, known)}"
+        return UnknownNameError(f"unknown field {field!r}.{suggestion(field, known)}")
     if fault["type"] == "missing":
-        return f"{field} is missing"
-    return f"{field}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {reprlib.repr(fault['input'])}"
+        return MissingFieldError("is missing", field=field)
+    return ConfigError(f"{fault['msg'][0].lower()}{fault['msg'][1:]}, not {reprlib.repr(fault['input'])}", field=field)
+
+
+def fault_text(fault: ErrorDetails, field: str, known: Sequence[str]) -> str:
+    """The message of `fault_error`."""
+    return str(fault_error(fault, field, known))

@@ -1,4 +1,4 @@
-"""`ProbeConfig`: one experiment, validated and frozen."""
+"""The types of the fields of `ProbeConfig`: what each takes, and its JSON Schema. Nothing is read or imported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from initprobe.activations.own import own
 from initprobe.activations.record import Activation
 from initprobe.blocks.losses import LOSSES
 from initprobe.blocks.norms import NORMS
-from initprobe.config.names import activation_of, as_activation, as_initializer, as_spec, initializer_of, resolve
+from initprobe.config.names import as_activation, as_initializer, as_spec, check_named, resolve
 from initprobe.data.files import is_file
 from initprobe.data.noise import DATASETS, INPUTS
 from initprobe.data.tables import SUFFIXES
@@ -31,9 +31,7 @@ def _initializer_spec(value: object) -> Spec | Initializer:
         return value
     if callable(value):
         return own_initializer(value)
-    spec = as_initializer(value)
-    initializer_of(spec)
-    return spec
+    return check_named(INITIALIZERS, as_initializer(value))
 
 
 def _activation_spec(value: object) -> Spec | Activation:
@@ -41,9 +39,7 @@ def _activation_spec(value: object) -> Spec | Activation:
         return value
     if callable(value):
         return own(value)
-    spec = as_activation(value)
-    activation_of(spec)
-    return spec
+    return check_named(ACTIVATIONS, as_activation(value))
 
 
 def as_input(value: object) -> Spec | Path:

@@ -1,4 +1,4 @@
-"""`ProbeConfig`: one experiment, validated and frozen."""
+"""What a specification names: one of our records, made with its parameters, or a function of the user's own."""
 
 from __future__ import annotations
 
@@ -31,6 +31,24 @@ def resolve(registry: Registry[Any], spec: Spec) -> Any:
     return build(record.make, spec)
 
 
+def is_imported(value: object) -> bool:
+    """Whether `value` is the specification of a `package.module:name`, whose module must be imported."""
+    return isinstance(value, Spec) and ":" in value.name
+
+
+def check_named(registry: Registry[Any], spec: Spec) -> Spec:
+    """The specification, if a registry knows its name and parameters; of a `package.module:name` only the form counts.
+
+    Raises:
+        ConfigError: it does not, or there are parameters behind a `package.module:name`.
+    """
+    if not is_imported(spec):
+        resolve(registry, spec)
+    elif spec.params:
+        raise ConfigError(f"{spec.name} takes no parameters, but {', '.join(spec.params)} is given")
+    return spec
+
+
 def scaled(sigma_w: float | None = None, sigma_b: float | None = None) -> dict[str, Spec]:
     """`init` and `bias_init` from the scales of the mean-field papers: `sigma_w^2 = fan_in Var(W)`, `sigma_b = std(b)`.
 
@@ -39,17 +57,18 @@ def scaled(sigma_w: float | None = None, sigma_b: float | None = None) -> dict[s
     """
     for name, scale in (("sigma_w", sigma_w), ("sigma_b", sigma_b)):
         if scale is not None and not (scale >= 0 and scale * scale < math.inf):
-            raise ConfigError(f"{name}: {scale:g} must be at least 0{'' if scale < 0 else ' and below 1e154'}")
-    found = {}
+            most = "" if scale < 0 else " and below 1e154"
+            raise ConfigError(f"{scale:g} must be at least 0{most}", field=name)
+    specs = {}
     if sigma_w is not None:
-        found["init"] = Spec("variance_scaling", {"scale": float(sigma_w * sigma_w)})
+        specs["init"] = Spec("variance_scaling", {"scale": float(sigma_w * sigma_w)})
     if sigma_b is not None:
-        found["bias_init"] = Spec("normal", {"std": float(sigma_b)})
-    return found
+        specs["bias_init"] = Spec("normal", {"std": float(sigma_b)})
+    return specs
 
 
 def as_spec(value: object, parse: Callable[[str], Spec] = parse_spec) -> Spec:
-    """A specification from text, from a mapping with a `name`, or as it is.
+    """A specification: read from text or from a mapping with a `name`, or returned if it is one.
 
     Raises:
         ConfigError: anything else, or text that is not of the grammar.
@@ -75,34 +94,34 @@ def _scalar(key: object, value: object) -> Value:
 
 
 def as_activation(value: object) -> Spec:
-    """As `as_spec`, and `package.module:name` of a function or record of one's own."""
+    """As `as_spec`, but it also reads a `package.module:name`."""
     return as_spec(value, lambda text: reference(text) or parse_spec(text))
 
 
 def activation_of(spec: Spec) -> Activation:
-    """The activation that `spec` names: one that ships, or one's own.
+    """The activation that `spec` names; a `package.module:name` is imported.
 
     Raises:
         ConfigError: there is no such activation, or it cannot serve as one.
     """
-    if ":" in spec.name:
+    if is_imported(spec):
         return imported(spec)
-    found: Activation = resolve(ACTIVATIONS, spec)
-    return found
+    activation: Activation = resolve(ACTIVATIONS, spec)
+    return activation
 
 
 def as_initializer(value: object) -> Spec:
-    """As `as_spec`, and `package.module:name` of a function or record of one's own."""
+    """As `as_spec`, but it also reads a `package.module:name`."""
     return as_spec(value, lambda text: reference(text, INITIALIZERS) or parse_spec(text))
 
 
 def initializer_of(spec: Spec) -> Initializer:
-    """The initializer that `spec` names: one that ships, or one's own.
+    """The initializer that `spec` names; a `package.module:name` is imported.
 
     Raises:
         ConfigError: there is no such initializer, or it cannot serve as one.
     """
-    if ":" in spec.name:
+    if is_imported(spec):
         return imported_initializer(spec)
-    found: Initializer = resolve(INITIALIZERS, spec)
-    return found
+    initializer: Initializer = resolve(INITIALIZERS, spec)
+    return initializer

@@ -16,11 +16,10 @@ from pydantic import (
     model_validator,
 )
 
-from initprobe.activations.own import is_unseen
 from initprobe.activations.record import Activation
 from initprobe.blocks.losses import LOSSES, Loss
 from initprobe.config.arguments import ConfigFields
-from initprobe.config.consistency import check_block, check_fit, check_labels, check_weights, check_widths, first_fault
+from initprobe.config.consistency import check_bias, check_fields, check_fit, first_fault
 from initprobe.config.fields import (
     MOST_CLASSES,
     MOST_LAYERS,
@@ -37,14 +36,15 @@ from initprobe.config.fields import (
     Repeats,
     Units,
 )
-from initprobe.config.names import activation_of, initializer_of, resolve
+from initprobe.config.names import initializer_of, is_imported, resolve
+from initprobe.config.resolved import Resolved
+from initprobe.config.resolved import resolve as resolve_names
 from initprobe.config.thresholds import Thresholds
 from initprobe.data.datasets import Dataset
 from initprobe.data.noise import DATASETS, INPUTS, Noise
-from initprobe.errors import ConfigError
-from initprobe.initializers.catalogue import INITIALIZERS
+from initprobe.errors import at_field
 from initprobe.initializers.record import Initializer
-from initprobe.initializers.weight_files import Network, read_weights
+from initprobe.initializers.weight_files import Network
 from initprobe.spec import Spec, of_depth
 
 DEFAULT_LAYERS = 10
@@ -136,43 +136,21 @@ class ProbeConfig(BaseModel):
         try:
             super().__init__(**data)
         except ValidationError as error:
-            raise ConfigError(first_fault(error, list(type(self).model_fields))) from None
+            raise first_fault(error, list(type(self).model_fields)) from None
 
     @model_validator(mode="before")
     @classmethod
-    def _from_file(cls, given: Any) -> Any:
-        """What a file of weights decides unless it is given: one draw, its dtype, its input."""
-        if not isinstance(given, dict) or not isinstance(given.get("weights"), str | Path):
-            return given
-        path = Path(given["weights"])
-        network = read_weights(path)
-        source = {"input": path} if network.x else {}
-        return {"draws": 1, "dtype": network.dtype, **source, **given}
+    def _one_draw(cls, given: Any) -> Any:
+        """A file of weights is one network, so one draw is the default beside it."""
+        return {"draws": 1, **given} if isinstance(given, dict) and given.get("weights") is not None else given
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        check_weights(self)
-        if self.widths is not None:
-            check_widths(self.widths, self.layers, self.width)
-        check_fit(self)
-        bias = self.bias_initializer
-        if self.bias_init is not None and bias.needs_fan:
-            raise ConfigError(
-                f"bias_init: {bias.name} depends on the layer's size, which a bias does not have; "
-                "use zeros, normal:std=0.1 or constant:value=0.1"
-            )
-        if self.standardize and self.noise is not None:
-            raise ConfigError("standardize is for data from a file, or digits; synthetic input takes std= and mean=")
-        for name in ("block", "branch_scale", "zero_init_last"):
-            if not self.residual and getattr(self, name) != type(self).model_fields[name].default:
-                raise ConfigError(f"{name} is for the branches of a residual net; give residual too")
-        for name in ("classes", "labels"):
-            if self.objective is None and getattr(self, name) is not None:
-                raise ConfigError(f"{name}: is for a loss; give loss cross-entropy or mse, or train_steps")
-        check_labels(self)
-        check_block(self)
-        if self.branch_factor == 0 and self.zero_init_last:  # complains too where it is no number at this depth
-            raise ConfigError("zero_init_last: with a branch_scale of 0 neither would ever learn; give one of the two")
+        check_fields(self)
+        if self.init is not None and not is_imported(self.init):
+            check_fit(self, self.init if isinstance(self.init, Initializer) else initializer_of(self.init))
+        if self.bias_init is not None and not is_imported(self.bias_init):
+            check_bias(self.bias_init if isinstance(self.bias_init, Initializer) else initializer_of(self.bias_init))
         return self
 
     @model_serializer(mode="wrap")
@@ -188,48 +166,39 @@ class ProbeConfig(BaseModel):
         return state | {"__dict__": {name: state["__dict__"][name] for name in ProbeConfig.model_fields}}
 
     @cached_property
+    def resolved(self) -> Resolved:
+        """What the names stand for: reads the file of weights, and imports the user's own functions.
+
+        Raises:
+            ConfigError: as `resolve`.
+        """
+        return resolve_names(self)
+
+    @property
     def network(self) -> Network | None:
-        """The network in the file of weights; None where weights are drawn.
+        """The network in the file of weights; None where weights are drawn."""
+        return None if self.weights is None else self.resolved.network
 
-        Raises:
-            InputError: the file cannot be read as one.
-        """
-        return None if self.weights is None else read_weights(self.weights, self.dtype)
-
-    @cached_property
+    @property
     def initializer(self) -> Initializer:
-        """The weight initializer, fitted to the activation where it asks for that; a stand-in for weights from a file.
+        """The weight initializer, with the gain of the activation where it asks for that; stands for a file too."""
+        return self.resolved.initializer
 
-        Raises:
-            ConfigError: it cannot be fitted to this activation.
-        """
-        if self.network is not None:
-            return self.network.initializer
-        assert self.init is not None
-        found = self.init if isinstance(self.init, Initializer) else initializer_of(self.init)
-        if found.tuning is None or is_unseen(self.activation):
-            return found
-        from initprobe.config.tuned import tuned  # brings the mean-field maps, which only these names need here
-
-        return tuned(found, self.activation)
-
-    @cached_property
+    @property
     def bias_initializer(self) -> Initializer:
         """The bias initializer: the one asked for, the one that comes with the weights, or zeros."""
-        if isinstance(self.bias_init, Spec):
-            return initializer_of(self.bias_init)
-        return self.bias_init or self.initializer.bias or INITIALIZERS["zeros"]
+        return self.resolved.bias_initializer
 
-    @cached_property
+    @property
     def activation(self) -> Activation:
         """The activation."""
-        return self.act if isinstance(self.act, Activation) else activation_of(self.act)
+        return self.resolved.activation
 
     @cached_property
     def noise(self) -> Noise | None:
         """The synthetic input, or None where it is real data."""
-        found = None if isinstance(self.input, Path) else resolve(INPUTS, self.input)
-        return found if isinstance(found, Noise) else None
+        source = None if isinstance(self.input, Path) else resolve(INPUTS, self.input)
+        return source if isinstance(source, Noise) else None
 
     @cached_property
     def dataset(self) -> Dataset | None:
@@ -247,10 +216,8 @@ class ProbeConfig(BaseModel):
     def branch_factor(self) -> float:
         """`branch_scale` as a number, for this number of layers."""
         if isinstance(self.branch_scale, str):
-            try:
+            with at_field("branch_scale"):
                 return of_depth(self.branch_scale, self.depth)
-            except ConfigError as error:
-                raise ConfigError(f"branch_scale: {error}") from None
         return self.branch_scale
 
     @property

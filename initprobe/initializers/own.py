@@ -23,7 +23,7 @@ import numpy.typing as npt
 from initprobe.activations.own import Same
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError
-from initprobe.importing import found_at, in_words, passed_over
+from initprobe.importing import found_at, in_words
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.initializers.distributions import Distribution
 from initprobe.initializers.independence import SDS, Judged, judge, related
@@ -96,17 +96,18 @@ def own_initializer(function: Function) -> OwnInitializer:
 def imported_initializer(spec: Spec) -> Initializer:
     """The initializer that `package.module:name` names: a function, or an `Initializer` record.
 
-    Inside `importing.without_importing`, a record that has the name alone.
-
     Raises:
         ConfigError: no such module, no such name in it, or nothing that serves as an initializer.
     """
     if spec.params:
         raise ConfigError(f"{spec.name} takes no parameters, but {', '.join(spec.params)} is given")
-    if passed_over(spec.name):
-        return _record(spec.name, None, lambda fan_in, fan_out: 1 / fan_in)
     found = found_at(spec.name, _WANTED)
     return found if isinstance(found, Initializer) else _made(Same(found), spec.name)
+
+
+def unread_initializer(name: str) -> Initializer:
+    """A record that stands for a `package.module:name` which is not imported; its name alone is right."""
+    return _record(name, None, lambda fan_in, fan_out: 1 / fan_in)
 
 
 def takes_fans(function: object) -> bool:

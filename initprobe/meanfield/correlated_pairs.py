@@ -1,4 +1,4 @@
-"""Expectations over two correlated pre-activations: exact by nested quadrature, or a fast series in the correlation."""
+"""Expectations over two correlated pre-activations: by nested quadrature, or by a series in the correlation."""
 
 from __future__ import annotations
 
@@ -9,34 +9,40 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from numpy.polynomial import hermite_e
 
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array, normal_density
 from initprobe.meanfield.moments import moments
 from initprobe.meanfield.quadrature import REACH, Curve, bends, curve_of, panel_nodes
 
-# Outer panels of the nested rule: kinks of the inner function are smeared over one standard deviation of the inner
-# variable, and the panels around them grow from a quarter of it.
+# Outer panels of the nested rule. The inner integral smears kinks over one standard deviation of the inner variable;
+# the panels around them start at a quarter of it and grow.
 _SMEARED = np.array([0, 0.25, 0.5, 1, 2, 4, 6, 9, 12])
 _OUTER_ORDER = 24
 
-# Terms of the series. He_k oscillates like cos(sqrt(k) z): a quarter of a unit of z holds 2.5 radians of it at most.
+# Terms of the series. He_k oscillates like cos(sqrt(k) z), so a panel of 1/4 in z holds at most 2.5 radians of it.
 ORDER = 96
 _SERIES_REACH = 8.0
 _COARSE = 0.25
 _PANEL_ORDER = 8
 _DOUBLINGS = 7
-# The tail of a series is gathered in octaves of k; the last is open and resolves 1 - c down to 2e-6.
+# The tail of a series is summed in octaves of k; the last octave is open, and 1 - c is resolved down to 2e-6.
 _OCTAVES = 12
 _SMOOTH_TAIL, _KINKED_TAIL = 1.05, 3.0
 _NEGLIGIBLE = 1e-12
 
 
 def pair_moments(activation: Activation, q_a: float, q_b: float, c: float) -> tuple[float, float]:
-    """`E[phi(u) phi(v)]` and `E[phi'(u) phi'(v)]` for zero-mean normal u, v of variances q_a, q_b, correlation c.
+    """`E[phi(u) phi(v)]` and `E[phi'(u) phi'(v)]` by nested quadrature, both integrals split at the kinks.
 
-    Nested quadrature, both integrals split at the kinks: 1e-12 of the value at c = 1, in a few tenths of a second.
-    Poole et al. 2016, arXiv:1606.05340.
+    The error is 1e-12 of the value at c = 1. Takes a few tenths of a second. Poole et al. 2016, arXiv:1606.05340.
+
+    Args:
+        activation: any record.
+        q_a: variance of u, which is normal with mean 0.
+        q_b: variance of v, which is normal with mean 0.
+        c: correlation of u and v.
     """
     curve = curve_of(activation)
     low, high = _outer_panels(curve, math.sqrt(q_a), math.sqrt(q_b), c)
@@ -49,7 +55,7 @@ def pair_moments(activation: Activation, q_a: float, q_b: float, c: float) -> tu
 
 
 def _outer_panels(curve: Curve, scale_a: float, scale_b: float, c: float) -> tuple[Array, Array]:
-    """Panels in z, where `u = scale_a z` and the inner variable has mean `scale_b c z`."""
+    """Ends of the outer panels in z, where `u = scale_a z` and the inner variable has mean `scale_b c z`."""
     grid = np.arange(-REACH, REACH + 1)
     smear = math.sqrt(1 - c * c)
     edges = [grid, bends(curve) / scale_a]
@@ -57,19 +63,19 @@ def _outer_panels(curve: Curve, scale_a: float, scale_b: float, c: float) -> tup
         kinks = np.asarray(curve.kinks, float)[:, None] / scale_b
         edges += [bends(curve) / (scale_b * c), ((kinks + smear * np.concatenate([-_SMEARED, _SMEARED])) / c).ravel()]
     z = np.unique(np.concatenate(edges))
-    # Edges nearer to each other than any feature only cost time.
+    # Edges closer than 1e-9 resolve nothing more.
     z = z[(np.abs(z) <= REACH) & (np.diff(z, prepend=-math.inf) > 1e-9)]
     return z[:-1], z[1:]
 
 
 @dataclass(frozen=True)
 class HermiteGrid:
-    """A grid in z with the normal density in its weights, and the Hermite polynomials on it.
+    """A quadrature grid in z that includes the normal density, and the Hermite polynomials on it.
 
     Attributes:
-        z: nodes, symmetric and finest at 0, `(nodes,)`.
-        weights: quadrature weights times the density, `(nodes,)`.
-        analysis: `He_k(z) / sqrt(k!)` times `weights`, `(ORDER, nodes)`: `analysis @ f` are the coefficients of f.
+        z: nodes, symmetric about 0 and finest there, `(nodes,)`.
+        weights: quadrature weights times the normal density, `(nodes,)`.
+        analysis: `He_k(z) / sqrt(k!)` times `weights`, `(ORDER, nodes)`; `analysis @ f` are the coefficients of f.
     """
 
     z: Array
@@ -77,38 +83,37 @@ class HermiteGrid:
     analysis: Array
 
     def mean(self, f: Array) -> Array:
-        """`E[f]` of functions `(..., nodes)`."""
+        """`E[f(z)]` of functions `(..., nodes)`: `(...)`."""
         return np.asarray(np.vecdot(f, self.weights))
 
     def coefficients(self, f: Array, orders: int = ORDER) -> Array:
-        """Of functions `(..., nodes)`, `(..., orders)`: all in one product of matrices."""
+        """Hermite coefficients, `(..., orders)`, of functions `(..., nodes)`, in one matrix product."""
         flat = f.reshape(-1, f.shape[-1]) @ self.analysis[:orders].T
         return np.asarray(flat.reshape(*f.shape[:-1], orders))
 
 
 @lru_cache
 def hermite_grid() -> HermiteGrid:
-    """The grid every series is taken on: kinks at 0 lie on a panel edge, others cost some 1e-5."""
+    """The one grid of all series. A kink at 0 lies on a panel edge; a kink elsewhere costs an error of about 1e-5."""
     fine = _COARSE * 2.0 ** -np.arange(_DOUBLINGS, 0, -1)
     half = np.concatenate([[0], fine, np.arange(_COARSE, _SERIES_REACH + _COARSE, _COARSE)])
     edges = np.concatenate([-half[:0:-1], half])
     z, weights = (nodes.ravel() for nodes in panel_nodes(edges[:-1], edges[1:], _PANEL_ORDER))
     weights = weights * normal_density(z)
-    rows = [np.ones_like(z), z]
-    for k in range(1, ORDER - 1):
-        rows.append((z * rows[k] - math.sqrt(k) * rows[k - 1]) / math.sqrt(k + 1))
-    return HermiteGrid(z, weights, np.array(rows) * weights)
+    scales = np.array([math.sqrt(math.factorial(k)) for k in range(ORDER)])
+    return HermiteGrid(z, weights, (hermite_e.hermevander(z, ORDER - 1) / scales).T * weights)
 
 
 @dataclass(frozen=True)
 class Series:
     """`E[f(u) g(v)] = sum_k f_k g_k c^k` for standard normal u, v of correlation c (Mehler's formula).
 
-    What lies beyond `ORDER` is a Pareto tail in k with the sum, and for smooth f = g the slope at c = 1, that f and g
-    have: a kink gives k^(-5/2) exactly so. It carries the `(1 - c)^(3/2)` that deep ReLU networks live on.
+    Terms beyond `ORDER` are replaced by a Pareto tail in k. Its sum is that of the missing terms; for f = g so is its
+    slope at c = 1. A kink gives `k^(-5/2)`, exactly such a tail. It carries the `(1 - c)^(3/2)` that decides how fast
+    inputs become alike in deep ReLU networks.
 
     Attributes:
-        exponents: k, `(..., terms)`; not whole in the tail.
+        exponents: k, `(..., terms)`; not integers in the tail.
         coefficients: `f_k g_k`, `(..., terms)`.
     """
 
@@ -116,28 +121,28 @@ class Series:
     coefficients: Array
 
     def at(self, c: float) -> float:
-        """The expectation at correlation `c`, summed over what comes before the terms."""
+        """The expectation at correlation `c`, summed over all axes."""
         if c >= 0:
             return float(np.vdot(self.coefficients, c**self.exponents))
-        # The parity of the tail is unknown; where -c is not close to 1 it is nothing.
+        # The parity of the tail is unknown. It is negligible unless -c is close to 1.
         return float(np.vdot(self.coefficients[..., :ORDER], c ** self.exponents[..., :ORDER]))
 
     def weighted(self, shares: Array) -> Iterator[Series]:
-        """The series `(layers, ..., terms)` of each layer, to be summed with shares `(layers, ...)`."""
+        """One series `(..., terms)` per layer, weighted by `shares` `(layers, ...)`."""
         return map(Series, self.exponents, self.coefficients * shares[..., None])
 
 
 def series(f: Array, g: Array, f_slope: Array | None = None) -> Series:
-    """The series of pairs of functions on the Hermite grid.
+    """The Mehler series of pairs of functions on the Hermite grid.
 
     Args:
         f: values at the grid's nodes, `(..., nodes)`.
         g: values at the grid's nodes, `(..., nodes)`.
-        f_slope: df/dz, if f is g and the slope of the series at c = 1 matters.
+        f_slope: `df/dz`, `(..., nodes)`, if g is f; the series then has the right slope at c = 1.
     """
     grid = hermite_grid()
-    analysed = grid.coefficients(f)
-    products = analysed * (analysed if g is f else grid.coefficients(g))
+    f_coefficients = grid.coefficients(f)
+    products = f_coefficients * (f_coefficients if g is f else grid.coefficients(g))
     rest, size = grid.mean(f * g) - products.sum(axis=-1), grid.mean(np.abs(f * g))
     rest = np.where(np.abs(rest) <= _NEGLIGIBLE * size, 0.0, rest)
     stretch = np.full_like(rest, _KINKED_TAIL)
@@ -150,9 +155,13 @@ def series(f: Array, g: Array, f_slope: Array | None = None) -> Series:
 
 
 def tail(stretch: npt.ArrayLike) -> tuple[Array, Array]:
-    """Mean exponent and share of each octave of a Pareto distribution on `[ORDER, inf)` of mean `stretch * ORDER`.
+    """Mean exponent and share per octave of a Pareto distribution on `[ORDER, inf)` with mean `stretch * ORDER`.
 
-    Octaves come last: `(..., octaves)` for stretches of shape `(...)`, which are taken as 1.05 at least.
+    Args:
+        stretch: mean over ORDER, of shape `(...)`; values below 1.05 count as 1.05.
+
+    Returns:
+        Exponents and shares, each `(..., octaves)`.
     """
     factor: Array = np.maximum(np.asarray(stretch, float), _SMOOTH_TAIL)[..., None]
     shape = factor / (factor - 1)
@@ -169,12 +178,12 @@ def _kinked_tail() -> tuple[Array, Array]:
 
 
 def pair_covariances(functions: Array, correlations: npt.ArrayLike, second: npt.ArrayLike = 1.0) -> Array:
-    """`Cov(f_i(u), f_j(v))`, `(..., functions, functions)`, averaged over some correlations of standard normal u, v.
+    """`Cov(f_i(u), f_j(v))` of standard normal u, v, averaged over correlations: `(..., functions, functions)`.
 
     Args:
-        functions: values at the Hermite grid, `(..., functions, nodes)`.
+        functions: values on the Hermite grid, `(..., functions, nodes)`.
         correlations: of u and v, `(..., correlations)`.
-        second: share of the second Hermite term to keep, `(...)`; 0 where the sum of u^2 over units is known.
+        second: factor of the second Hermite term, `(...)`; 0 where the sum of u^2 over units is fixed.
     """
     grid, c = hermite_grid(), np.asarray(correlations, float)[..., None]
     coefficients = grid.coefficients(functions)

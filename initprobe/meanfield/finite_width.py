@@ -1,9 +1,11 @@
-"""How far one network of finite width strays from the infinitely wide one.
+"""The spread of measured variances: how far one network of finite width deviates from infinite width.
 
-To first order in 1/width. A layer's measured variance is a mean over units and samples; given the layer below, units
-are independent, so its noise has variance 1/n times what one unit contributes, and the samples' correlation decides how
-much of that a batch averages away: the weights are shared, so a bigger batch alone does not. What a layer's length
-deviates by is passed on through the length map, and shifts the slopes that gradients meet.
+Everything is to first order in 1/width. A layer's measured variance is a mean over units and samples. Given the layer
+below, units are independent, so the variance of that mean is 1/n times the variance that one unit contributes. How much
+of it a batch averages away depends on the samples' correlation, because all samples share the weights.
+
+The deviation of a layer's mean square is passed on through the length map. It also shifts the slopes that gradients
+are multiplied by.
 
 Hanin & Nica 2020, arXiv:1812.05994 (products of random matrices are log-normal).
 """
@@ -22,7 +24,7 @@ from initprobe.arrays import Array
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.unit_noise import HH, SLOPES, ZZ, H, Noise, Z, free_share, noises
 
-# Excess kurtosis of z beyond which its square, the second order, is as large: five weights left to a unit.
+# Largest excess kurtosis of z. Beyond it, with five weights per unit, the second order is as large as the first.
 _MOST_EXCESS = 1.0
 
 
@@ -31,7 +33,7 @@ class Spread:
     """The distribution of `log(measured / theory)` for a variance measured in one network: normal, to first order.
 
     Attributes:
-        sd: its standard deviation.
+        sd: standard deviation.
         bias: `E[measured] / theory - 1`.
     """
 
@@ -40,22 +42,22 @@ class Spread:
 
     @property
     def log_mean(self) -> float:
-        """Its mean. A log-normal number has its mean log half a variance below the log of its mean."""
+        """Mean of the log: half a variance below the log of the mean, as for any log-normal number."""
         return self.bias - self._square / 2
 
     @property
     def _square(self) -> float:
-        """Its variance. A product leaves the float range as infinity, where a power of a float is an error."""
+        """Variance of the log. A product overflows to infinity, where a power of a float raises an error."""
         return self.sd * self.sd
 
     def averaged(self, draws: int) -> Spread:
-        """The same for the average over independent networks."""
+        """The spread of the average over `draws` independent networks."""
         if math.isnan(self.sd):
             return self
-        # log(1 + (e^v - 1) / draws) without the overflow of e^v.
+        # log(1 + (e^v - 1) / draws), without overflow in e^v.
         variance = self._square
         if draws > 1:
-            # Of next to no variance, rounding may leave less than none.
+            # Rounding may leave a tiny variance negative.
             variance = max(float(np.logaddexp(math.log1p(-1 / draws), variance - math.log(draws))), 0.0)
         return Spread(math.sqrt(variance), self.bias)
 
@@ -78,14 +80,14 @@ def spread(
 ) -> tuple[LayerSpread, ...]:
     """Spread of the variances measured in one network, given its input, for every layer.
 
-    Weights with a mean are not covered (the layers' means then fluctuate too), nor are those so sparse that z is far
-    from normal: their spreads are NaN. What the kurtosis of other weights shifts is in the bias.
+    Spreads are NaN for weights with a mean, under which the layers' means fluctuate too. They are NaN for weights so
+    sparse that z is far from normal. What a smaller kurtosis of the weights shifts is part of the bias.
 
     Args:
         activation: any record.
         layers: as given to `propagate`.
         states: from `propagate`, or of each `LayerTheory`.
-        batch: samples that the variances are taken over.
+        batch: number of samples that the variances are taken over.
     """
     excess = max(abs(state.kurtosis) for state in states)
     if any(layer.weight_mean != 0 for layer in layers) or excess > _MOST_EXCESS:
@@ -105,14 +107,14 @@ def spread(
 
 @dataclass(frozen=True)
 class _Lengths:
-    """Relative deviations of each layer's q from theory, `(layers,)`.
+    """Relative deviations of each layer's q from theory.
 
     Attributes:
-        share: the weights' share of each q but the first: what the noise of the layer below adds to it.
-        response: of each q but the first to the deviation of that below.
-        batch: variance, averaged over the samples.
-        single: variance for one sample.
-        bias: mean.
+        share: share of the weights in q, of every layer but the first, `(layers - 1,)`.
+        response: relative change of q per relative change of q below, of every layer but the first, `(layers - 1,)`.
+        batch: variance of the deviation, averaged over the samples, `(layers,)`.
+        single: variance of the deviation for one sample, `(layers,)`.
+        bias: mean of the deviation, `(layers,)`.
     """
 
     share: Array
@@ -123,26 +125,26 @@ class _Lengths:
 
 
 def _lengths(layers: Sequence[Layer], states: Sequence[State], noise: Noise) -> _Lengths:
-    """Pass every layer's noise on through the length map: `x' = rho (noise + slope x)`, rho the weights' share of q."""
+    """Accumulate the layers' noise through the length map: `x' = share (noise + slope x)`."""
     square, below = noise.mean[:, HH], np.s_[:-1]
     gain = np.array([layer.n_in * layer.weight_variance for layer in layers])
     variance = np.array([state.average(state.variance) for state in states])
     share = gain[1:] * square[below] / variance[1:]
     response = share * (noise.slope[:, HH] / square)[below]
-    single = _passed_on(share**2 * noise.single[below], response**2)
-    batch = _passed_on(share**2 * noise.relative(noise.batch, HH, HH)[below], response**2)
+    single = _accumulated(share**2 * noise.single[below], response**2)
+    batch = _accumulated(share**2 * noise.relative(noise.batch, HH, HH)[below], response**2)
     drift = (noise.offset[:, HH] + noise.curvature[:, HH] * single / 2) / square
-    return _Lengths(share, response, batch, single, _passed_on(share * drift[below], response))
+    return _Lengths(share, response, batch, single, _accumulated(share * drift[below], response))
 
 
-def _passed_on(added: Array, factor: Array) -> Array:
-    """`x = added + factor x_before`, from the 0 that the first starts with: one number more than were added."""
+def _accumulated(added: Array, factor: Array) -> Array:
+    """`x_0 = 0`, `x_{k+1} = added_k + factor_k x_k`: one value more than `added` has."""
     steps = zip(added.tolist(), factor.tolist(), strict=True)
     return np.array([*itertools.accumulate(steps, lambda x, step: step[0] + step[1] * x, initial=0.0)])
 
 
 def _forward(noise: Noise, first: int, second: int, lengths: _Lengths) -> Iterator[Spread]:
-    """Spread of `mean of f^2 - (mean of f)^2` at every layer, for the rows of f and f^2."""
+    """Spread of `mean(f^2) - mean(f)^2` at every layer; `first` and `second` are the rows of f and f^2."""
     mean = noise.mean[:, first]
     value = noise.mean[:, second] - mean**2
     direction = np.zeros_like(noise.mean)
@@ -161,10 +163,10 @@ def _gradient_spreads(
 ) -> tuple[list[Spread], list[Spread]]:
     """Spreads of dL/dh and dL/dz at each layer, first to last.
 
-    Three parts: slopes that differ from theory because q does, or by chance in these units (`_coupled`); and weights
-    that lengthen or shorten this gradient by chance, which a batch averages away as far as `overlap`, the mean squared
-    cosine between the gradients of two samples, lets it; and what units differ in by the lengths of their own weights
-    (`units_noise`), which are not normal. The bias, of order depth/width, is not derived: 0.
+    There are three parts. Slopes differ from theory because q does, or by chance in these units (`_coupled`). Weights
+    lengthen or shorten this gradient by chance. A batch averages that away as far as `overlap` permits, the mean
+    squared cosine between the gradients of two samples. Units differ in the mean square of their own weights
+    (`units_noise`), where weights are not normal. The bias, of order depth/width, is not derived and set to 0.
     """
     same, other = (noise.relative(each, SLOPES, SLOPES).tolist() for each in (noise.same, noise.other))
     agreements = ((noise.slope_product / noise.mean[:, SLOPES]) ** 2).tolist()
@@ -177,60 +179,60 @@ def _gradient_spreads(
         before[k] = above
         gained = (1 + other[k]) * (1 + 2 * overlap) - agreement * (overlap + (1 + overlap) * (1 - free))
         overlap = agreement * overlap + gained / units
-        # What the layer below meets.
+        # From here on `free` and `units_noise` are for the layer below.
         free = free_share(layers[k].n_in, layers[k])
         alone, together = 3 * (1 + same[k]) / batch, (1 + other[k]) * (1 + 2 * overlap) * (1 - 1 / batch)
         units_noise = layers[k].unit_noise / units * (alone + together)
     after_slopes, before_slopes = _coupled(layers, noise, lengths)
-    found = (after + after_slopes, before + before_slopes)
-    output, preactivation = ([Spread(sd, 0.0) for sd in _roots(variance)] for variance in found)
+    variances = (after + after_slopes, before + before_slopes)
+    output, preactivation = ([Spread(sd, 0.0) for sd in _roots(variance)] for variance in variances)
     return output, preactivation
 
 
 def _roots(variances: Array) -> list[float]:
-    """Square roots; NaN of what rounding left below 0."""
-    found: list[float] = np.sqrt(variances).tolist()
-    return found
+    """Square roots; NaN where rounding left a value below 0."""
+    roots: list[float] = np.sqrt(variances).tolist()
+    return roots
 
 
 def _coupled(layers: Sequence[Layer], noise: Noise, lengths: _Lengths) -> tuple[Array, Array]:
-    """Variance of what the forward pass does to dL/dh and to dL/dz at each layer, through the slopes they have met.
+    """Variance that the slopes, which depend on the forward pass, give to dL/dh and to dL/dz at each layer.
 
-    With it comes twice its covariance with the chance of the weights, which z and the gradient share.
+    It includes twice the covariance with the noise of the weights, which z and the gradient share.
     """
     growth = noise.slope / noise.mean
-    # How all slopes from a layer on respond to its q; the last entry stands for no slopes.
-    to_length = _passed_back(growth[:, SLOPES], lengths.response)
-    # How they respond to the chance of its phi^2, which moves the q above it.
+    # Response of all slopes from a layer on to its q; the last entry stands for no slopes.
+    to_length = _accumulated_back(growth[:, SLOPES], lengths.response)
+    # Their response to the noise of its mean phi^2, which changes the q above it.
     to_noise = np.append(lengths.share * to_length[1:-1], 0.0)
     chance = to_noise**2 * noise.relative(noise.batch, HH, HH)
     chance += 2 * to_noise * noise.relative(noise.batch, HH, SLOPES) + noise.relative(noise.batch, SLOPES, SLOPES)
-    variance = to_length**2 * np.append(lengths.batch, 0.0) + _sums(chance)
+    variance = to_length**2 * np.append(lengths.batch, 0.0) + _sums_to_the_last(chance)
     reused = 2 * _reused(layers, noise, lengths, to_noise * growth[:, HH] + growth[:, SLOPES])
     return variance[1:] + reused, variance[:-1] + reused
 
 
 def _reused(layers: Sequence[Layer], noise: Noise, lengths: _Lengths, response: Array) -> Array:
-    """Covariance of the gradient's relative noise on its way to each layer with the slopes that it has met.
+    """Covariance, at each layer, of the gradient's relative noise with the slopes that it has passed.
 
-    These meet the relative noise of `|z|^2` at each layer with `response`. One matrix gives
-    `Cov(|Wh|^2, |W'd|^2) = 2/(n_in n_out)`, relative, for any h and d; the product of several likewise, less what the
-    nonlinearities between them wash out of the overlaps of signals and gradients. Orthogonal ones keep lengths.
+    The slopes respond to the relative noise of `|z|^2` at each layer with `response`. For one matrix and any h and d,
+    `Cov(|Wh|^2, |W'd|^2) = 2/(n_in n_out)`, relative. For a product of matrices it is the same, times the overlap of
+    signals and gradients that the nonlinearities leave. Orthogonal matrices keep lengths.
     """
     n_in, n_out, units = np.array([(layer.n_in, layer.n_out, layer.unit_noise) for layer in layers]).T
     drawn = np.array([0.0 if layer.orthogonal else 1.0 for layer in layers])
-    each = drawn * response / n_out
+    own = drawn * response / n_out
     mean = noise.mean[:-1]
     kept = mean[:, ZZ] / mean[:, HH] / mean[:, SLOPES] * noise.slope_product[:-1] ** 2
-    together = _passed_back(each, lengths.share * kept)[:-1]
-    return _sums(2 * drawn / n_in * together + units * each)[1:]
+    together = _accumulated_back(own, lengths.share * kept)[:-1]
+    return _sums_to_the_last(2 * drawn / n_in * together + units * own)[1:]
 
 
-def _passed_back(added: Array, factor: Array) -> Array:
-    """`x = added + factor x_after`, to the 0 that follows the last: one number more than were added."""
-    return _passed_on(added[::-1], np.append(factor, 0.0)[::-1])[::-1]
+def _accumulated_back(added: Array, factor: Array) -> Array:
+    """`x_k = added_k + factor_k x_{k+1}`, with 0 after the last: one value more than `added` has."""
+    return _accumulated(added[::-1], np.append(factor, 0.0)[::-1])[::-1]
 
 
-def _sums(values: Array) -> Array:
-    """Of those from each to the last, and of none."""
+def _sums_to_the_last(values: Array) -> Array:
+    """Sum from each value to the last, and 0 for the empty sum: one value more than `values` has."""
     return np.append(np.cumsum(values[::-1])[::-1], 0.0)

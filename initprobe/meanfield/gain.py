@@ -1,7 +1,7 @@
-"""Gains: what to multiply `1/sqrt(fan_in)` by so that a signal or its gradient keeps its variance, and at what price.
+"""Gains: factors of `1/sqrt(fan_in)` under which a signal or its gradient keeps its variance.
 
-A gain preserves one thing at one scale, q = 1. Whether that scale is stable is another question, and for every
-activation but the ReLU family the gain that serves the signal is not the one that serves its gradient.
+A gain preserves one variance at one scale, q = 1. Whether that scale is stable is a separate question. For every
+activation but the ReLU family, the gain for the signal is not the gain for its gradient.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.record import Activation
 from initprobe.meanfield.moments import moments
 
-# A slope above 1 by less than rounding is 1.
+# A slope that exceeds 1 by less than this counts as 1.
 NEUTRAL = 1e-9
 
 # torch.nn.init.calculate_gain, by name. The table mixes origins: 1 for sigmoid is a placeholder, 5/3 for tanh and 3/4
-# for SELU are empirical, the ReLU family is the forward gain.
+# for SELU are empirical, and the ReLU family has the forward gain.
 _TORCH: Mapping[str, Callable[[Activation], float]] = {
     "linear": lambda activation: 1.0,
     "sigmoid": lambda activation: 1.0,
@@ -36,15 +36,15 @@ class GainRow:
     Attributes:
         activation: its name.
         forward: `1/sqrt(E[phi^2])`: a pre-activation variance of 1 stays 1.
-        backward: `1/sqrt(E[phi'^2])`: where it is 1, the gradient's variance stays what it is.
-        mean_removed: `1/sqrt(Var(phi))`, the gain for weights that ignore the mean, as in NFNets (Brock et al. 2021,
+        backward: `1/sqrt(E[phi'^2])`: the gradient keeps its variance where z has variance 1.
+        mean_removed: `1/sqrt(Var(phi))`, the gain for centred weights, as in NFNets (Brock et al. 2021,
             arXiv:2101.08692) and timm.
-        chi_1: factor of the gradient's variance a layer, with the forward gain.
+        chi_1: factor of the gradient's variance per layer, with the forward gain.
         slope: derivative of the length map at q = 1, with the forward gain.
-        stable: that slope is at most 1; else no constant gain holds the scale with depth.
+        stable: that slope is at most 1; otherwise no constant gain holds the scale with depth.
         spectrum: `E[phi'^4] / E[phi'^2]^2`, what a layer adds to the spread of the Jacobian's squared singular values
             (Pennington et al. 2017, arXiv:1711.04735).
-        torch: what `torch.nn.init.calculate_gain` gives, or None.
+        torch: the value of `torch.nn.init.calculate_gain`, or None.
     """
 
     activation: str
@@ -60,25 +60,25 @@ class GainRow:
 
 def gain_row(activation: Activation) -> GainRow:
     """The gains of an activation at q = 1."""
-    found = moments(activation, 1.0)
-    square, slopes = float(found.square), float(found.slope_square)
-    slope = float(found.growth) / square
+    at_one = moments(activation, 1.0)
+    square, slopes = float(at_one.square), float(at_one.slope_square)
+    slope = float(at_one.growth) / square
     return GainRow(
         activation=activation.name,
         forward=1 / math.sqrt(square),
         backward=1 / math.sqrt(slopes),
-        mean_removed=1 / math.sqrt(float(found.variance)),
+        mean_removed=1 / math.sqrt(float(at_one.variance)),
         chi_1=slopes / square,
         slope=slope,
         stable=slope <= 1 + NEUTRAL,
-        spectrum=float(found.slope_kurtosis),
+        spectrum=float(at_one.slope_kurtosis),
         torch=torch_gain(activation),
     )
 
 
 def torch_gain(activation: Activation) -> float | None:
-    """What `torch.nn.init.calculate_gain` gives, or None where it knows none."""
+    """The value of `torch.nn.init.calculate_gain`, or None where torch has none for this activation."""
     gain = _TORCH.get(activation.name)
     if gain is None or activation.reference != ACTIVATIONS[activation.name].reference:
-        return None  # one's own function may have any name
+        return None  # a user's own function may have the same name
     return gain(activation)

@@ -1,4 +1,4 @@
-"""What theory needs of the samples: measured moments, and groups of like samples that stand for all of them."""
+"""What theory needs of the input: measured moments, and groups of similar samples with their shares."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import numpy.typing as npt
 
 from initprobe.arrays import Array
 
-# Lengths are averaged over by a Gauss rule of the samples' own distribution of log q, in which every moment is smooth:
-# four nodes give five digits for a sample of chi^2_4. Samples this far below the mean all count as equal: phi is its
-# tangent there.
+# Mean squares are averaged over by a Gauss rule of the samples' own distribution of log q, in which moments are smooth:
+# four nodes give five digits for samples with 4 Gaussian features. Samples with mean squares below _SHORTEST times the
+# mean count as equal, since phi is its tangent there.
 _NODES_PER_SPREAD, _MOST_NODES = 10, 12
 _SHORTEST = 1e-5
 _INDEPENDENT = 1e-6
-# Under weights with a mean the samples' sums matter too: groups of like length, each cut by sum.
+# Under weights with a mean, the samples' means matter too: groups of similar mean square, each cut by mean.
 _SPLIT_GROUPS = (8, 8)
 # Rows whose pairs are measured one by one: 32,640 pairs.
-_SOME_ROWS = 256
+_PAIRED_ROWS = 256
 
 
 @dataclass(frozen=True)
 class InputMoments:
-    """What theory needs to know of the input; all of it measured, so that the prediction is for the batch at hand.
+    """Statistics of the input that theory reads, measured so that the prediction is for the batch at hand.
 
     Attributes:
-        mean_squares: mean over features of `x^2`, of each sample `(samples,)`.
-        means: mean over features of `x`, of each sample `(samples,)`.
-        cosine: mean over pairs of different samples of their cosine.
-        cosine_variance: variance over those pairs.
+        mean_squares: mean over features of `x^2`, for each sample, `(samples,)`.
+        means: mean over features of `x`, for each sample, `(samples,)`.
+        cosine: mean cosine over pairs of different samples.
+        cosine_variance: variance of the cosine over those pairs.
         kurtosis: mean over features of `x^4` over the squared mean of `x^2`, averaged over samples.
-        cokurtosis: the same of `x_a^2 x_b^2`, averaged over pairs.
+        cokurtosis: mean over features of `x_a^2 x_b^2` over the product of the two means, averaged over pairs.
     """
 
     mean_squares: Array
@@ -45,14 +45,20 @@ class InputMoments:
 
     @classmethod
     def measure(cls, x: npt.ArrayLike) -> InputMoments:
-        """Moments of a batch `(samples, features)`, or of several stacked."""
+        """Moments of a batch, `(samples, features)`."""
         rows = np.asarray(x, float)
         squares = np.vecdot(rows, rows)
         return cls(squares / rows.shape[1], rows.mean(axis=1), *_pair_statistics(rows, squares))
 
     @classmethod
     def noise(cls, mean_square: float = 1.0, cosine: float = 0.0, features: float = math.inf) -> InputMoments:
-        """Samples of equal length; independent Gaussian features give a cosine variance of 1/features."""
+        """Moments of noise: samples of equal mean square; independent Gaussian features vary the cosine by 1/features.
+
+        Args:
+            mean_square: mean square of every sample.
+            cosine: mean cosine over pairs.
+            features: independent features; infinite for a cosine that does not vary.
+        """
         pairs = cosine, (1 - cosine**2) ** 2 / features
         return cls(np.full(1, mean_square), np.zeros(1), *pairs, cokurtosis=1 + 2 * cosine**2)
 
@@ -62,9 +68,9 @@ def _pair_statistics(rows: Array, squares: Array) -> tuple[float, float, float, 
     nonzero = np.flatnonzero(squares > 0)
     n, lengths = len(nonzero), np.sqrt(squares[nonzero])
     # Evenly spaced rows, since files are often sorted by class.
-    chosen = slice(None, None, max(-(-n // _SOME_ROWS), 1))
-    some = rows[nonzero[chosen]] / lengths[chosen, None]
-    powers = some * some
+    chosen = slice(None, None, max(-(-n // _PAIRED_ROWS), 1))
+    units = rows[nonzero[chosen]] / lengths[chosen, None]
+    powers = units * units
     fourth = float(np.sum(powers * powers)) * rows.shape[1]
     if n < 2:
         return math.nan, math.nan, fourth, fourth
@@ -72,16 +78,20 @@ def _pair_statistics(rows: Array, squares: Array) -> tuple[float, float, float, 
     inverse[nonzero] = 1 / lengths
     total = inverse @ rows
     mean = (float(total @ total) - n) / (n * (n - 1))
-    gram = (some @ some.T)[np.tri(len(some), k=-1, dtype=bool)]
+    gram = (units @ units.T)[np.tri(len(units), k=-1, dtype=bool)]
     common = float(np.sum(powers.sum(axis=0) ** 2)) * rows.shape[1]
-    pairs = (common - fourth) / (len(some) * (len(some) - 1)) if len(some) > 1 else 1.0
-    return mean, float(np.var(gram)) if len(gram) else 0.0, fourth / len(some), pairs
+    pairs = (common - fourth) / (len(units) * (len(units) - 1)) if len(units) > 1 else 1.0
+    return mean, float(np.var(gram)) if len(gram) else 0.0, fourth / len(units), pairs
 
 
 def sample_groups(inputs: InputMoments, split: bool) -> tuple[Array, Array, Array]:
-    """Shares, mean squares and means of groups of samples, by length, or if `split` by length and mean.
+    """Shares, mean squares and means of groups of samples, each `(groups,)`.
 
-    Zero samples are a group of their own: no limit of small ones, since phi may bend at 0.
+    Samples that are 0 form a group of their own, because phi may have a kink at 0.
+
+    Args:
+        inputs: moments of the samples.
+        split: whether groups are formed by mean square and mean, and not by mean square alone.
     """
     zero = inputs.mean_squares == 0
     if zero.all() or not zero.any():
@@ -91,19 +101,19 @@ def sample_groups(inputs: InputMoments, split: bool) -> tuple[Array, Array, Arra
     return np.append(shares * (1 - share), share), np.append(squares, 0.0), np.append(means, 0.0)
 
 
-def _nonzero_groups(mean_squares: Array, sums: Array, split: bool) -> tuple[Array, Array, Array]:
+def _nonzero_groups(mean_squares: Array, sample_means: Array, split: bool) -> tuple[Array, Array, Array]:
     if not split:
         shares, squares = _gauss_rule(mean_squares)
-        return shares, squares, np.full_like(squares, np.mean(sums))
+        return shares, squares, np.full_like(squares, np.mean(sample_means))
     count, parts = _SPLIT_GROUPS
     order = np.argsort(mean_squares, kind="stable")
-    cuts = []
+    groups = []
     for rows in _parts(order, count):
-        cut = _parts(rows[np.argsort(sums[rows], kind="stable")], parts)
-        means = _stretched(sums[rows], [sums[part] for part in cut])
-        cuts += [(len(part), np.mean(mean_squares[rows]), mean) for part, mean in zip(cut, means, strict=True)]
-    sizes, lengths, centres = np.array(cuts).T
-    return sizes / len(order), lengths, centres
+        cut = _parts(rows[np.argsort(sample_means[rows], kind="stable")], parts)
+        means = _stretched(sample_means[rows], [sample_means[part] for part in cut])
+        groups += [(len(part), np.mean(mean_squares[rows]), mean) for part, mean in zip(cut, means, strict=True)]
+    sizes, squares, means_of_groups = np.array(groups).T
+    return sizes / len(order), squares, means_of_groups
 
 
 def _parts(rows: Array, count: int) -> list[Array]:
@@ -111,12 +121,12 @@ def _parts(rows: Array, count: int) -> list[Array]:
 
 
 def rule_nodes(spread: float) -> int:
-    """Nodes of the rule for samples whose log mean squares have this standard deviation."""
+    """Number of nodes of the rule for samples whose log mean squares have this standard deviation."""
     return min(2 + math.ceil(min(_NODES_PER_SPREAD * spread, _MOST_NODES)), _MOST_NODES)
 
 
 def _gauss_rule(values: Array) -> tuple[Array, Array]:
-    """Shares and nodes of the Gauss rule of a positive sample in its logarithm."""
+    """Shares and nodes of the Gauss rule of positive values, taken in their logarithms."""
     scale = float(np.mean(values))
     if not 0 < scale < math.inf:
         return np.ones(1), np.full(1, scale)
@@ -127,28 +137,33 @@ def _gauss_rule(values: Array) -> tuple[Array, Array]:
 
 
 def gauss_rule(values: Array, count: int) -> tuple[Array, Array]:
-    """Shares and nodes, `count` of each or fewer, of the Gauss rule of a sample, by Lanczos' method.
+    """Shares and nodes, each `(nodes,)`, of the Gauss rule of a sample, by Lanczos' method.
 
+    NumPy and SciPy have Gauss rules of named densities only, none of a sample.
     Golub & Welsch 1969, Mathematics of Computation 23:221.
+
+    Args:
+        values: the sample, `(values,)`.
+        count: number of nodes; fewer where the sample has fewer different values.
     """
     basis = [np.full(len(values), len(values) ** -0.5)]
-    diagonal, beside = [], []
+    diagonal, off_diagonal = [], []
     while True:
         image = values * basis[-1]
         diagonal.append(float(image @ basis[-1]))
-        for _ in range(2):  # orthogonal to rounding only the second time
+        for _ in range(2):  # a second pass makes the vectors orthogonal to rounding
             image -= sum((image @ vector) * vector for vector in basis)
         size = float(np.linalg.norm(image))
         if len(basis) == count or size < _INDEPENDENT:
             break
-        beside.append(size)
+        off_diagonal.append(size)
         basis.append(image / size)
-    nodes, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
+    nodes, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1))
     return vectors[0] ** 2, nodes
 
 
 def _stretched(values: Array, parts: Sequence[Array]) -> list[float]:
-    """Means of the parts, moved away from their centre until they have the variance that `values` has."""
+    """Means of the parts, moved away from the overall mean until their variance is that of `values`."""
     centre, means = float(np.mean(values)), [float(np.mean(part)) for part in parts]
     between = sum(len(part) * (mean - centre) ** 2 for part, mean in zip(parts, means, strict=True)) / len(values)
     factor = math.sqrt(float(np.var(values)) / between) if between > 0 else 1.0

@@ -1,4 +1,4 @@
-"""The first two moments of the squared singular values of Jacobians, in the limit of infinite width.
+"""The first two moments of the squared singular values of Jacobians, at infinite width.
 
 `G = P'P` of a product `P = W_1 D_1 ... W_l D_l` turns into `D W'GW D` with one more layer. With `W` and `D` freely
 independent of `G`, `tr` the mean of the eigenvalues, `r = tr(G^2)/tr(G)^2`, `mu_k = E[phi'^{2k}]` and
@@ -25,7 +25,7 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.meanfield.layer import Layer, State
 
-# Moments are known to this, relative: a spread below it is 0.
+# Relative accuracy of the moments; a spread below it is 0.
 _ROUNDING = 1e-12
 
 
@@ -43,12 +43,12 @@ class SpectrumMoments:
 
 
 def layer_moments(layer: Layer, state: State) -> SpectrumMoments:
-    """Of one layer alone, `dh_l/dh_{l-1}`."""
+    """Moments of one layer's Jacobian, `dh_l/dh_{l-1}`."""
     return product_moments([layer], [state])[0]
 
 
 def product_moments(layers: Sequence[Layer], states: Sequence[State]) -> tuple[SpectrumMoments, ...]:
-    """Of the Jacobians `dh_l/dh_0` of the first layers up to each.
+    """Moments of the Jacobians `dh_l/dh_0` of the first layer, the first two layers, and so on.
 
     Args:
         layers: first to last; weights without a mean.
@@ -56,19 +56,19 @@ def product_moments(layers: Sequence[Layer], states: Sequence[State]) -> tuple[S
     """
     shares, first = states[0].sample_shares, layers[0].n_in
     log_mean, ratio = np.zeros_like(shares), np.ones_like(shares)
-    found = []
+    results = []
     with np.errstate(all="ignore"):
         for layer, state in zip(layers, states, strict=True):
             slopes = state.over_biases(state.moments.slope_square)
             fourth = state.over_biases(state.moments.slope_kurtosis * state.moments.slope_square**2)
             log_mean = log_mean + np.log(layer.n_in * layer.weight_variance * slopes)
             ratio = _through_weights(layer, ratio) + fourth / slopes**2 - 1
-            found.append(_averaged(shares, log_mean, ratio, layer.n_out / min(first, layer.n_out)))
-    return tuple(found)
+            results.append(_averaged(shares, log_mean, ratio, layer.n_out / min(first, layer.n_out)))
+    return tuple(results)
 
 
 def _through_weights(layer: Layer, ratio: Array) -> Array:
-    """`tr(X^2)/tr(X)^2` of `X = W'GW`, from that of G."""
+    """`tr(X^2)/tr(X)^2` of `X = W'GW`, from `ratio`, that of G."""
     shape = layer.n_out / layer.n_in
     if not layer.orthogonal:
         return 1 + shape * ratio
@@ -76,7 +76,7 @@ def _through_weights(layer: Layer, ratio: Array) -> Array:
 
 
 def _averaged(shares: Array, log_mean: Array, ratio: Array, units: float) -> SpectrumMoments:
-    """From moments over the units at the end to those over the singular values, of which `units` as many are."""
+    """Moments over the singular values, from moments over the units; `units` is units per singular value."""
     top = float(np.max(log_mean))
     if not math.isfinite(top):
         return SpectrumMoments(top / math.log(10), math.nan)

@@ -1,4 +1,4 @@
-"""Gaussian moments of an activation: by quadrature, or from a table in log q that is filled as needed."""
+"""Gaussian moments of an activation: by quadrature, or from a table in log q that grows as it is read."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from numpy.polynomial import chebyshev
 
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.meanfield.quadrature import REACH, Curve, Rule, curve_of, rules
 
-# A moment is analytic in log q for |Im log q| < pi/2, whatever the activation, because the normal density is. On a
-# segment of length log 4 the Bernstein ellipse that touches pi/2 has rho = 4.75, so 24 Chebyshev nodes leave 1e-16.
+# A moment is analytic in log q for |Im log q| < pi/2, for any activation, because the normal density is. On a segment
+# of length log 4 the Bernstein ellipse that touches pi/2 has rho = 4.75, so 24 Chebyshev nodes leave an error of 1e-16.
 _SEGMENT = math.log(4)
 _CHEBYSHEV = 24
-_ORDERS = np.arange(_CHEBYSHEV)
-_PLACES = np.cos((np.arange(_CHEBYSHEV) + 0.5) * math.pi / _CHEBYSHEV)
-# What grows more than that over a segment is no power law up to the fourth degree, 4^4: of an exponential,
-# E[phi^2] = e^2q, a polynomial in log q keeps ever fewer digits and in the end none.
+_PLACES = chebyshev.chebpts1(_CHEBYSHEV)
+# Largest growth over a segment. A power law up to the fourth degree grows by 4^4 = 256. Steeper moments, such as the
+# E[phi^2] = e^2q of an exponential, lose digits in a polynomial in log q.
 _STEEPEST = 320
-# Beyond these q even the variance is near the ends of the float range.
+# Beyond these q even the variance is close to the ends of the float range.
 _SMALLEST, _LARGEST = 1e-300, 1e300
-# The predicted histograms' grid, fine where the normal density bends: linear in its cells, a distribution function is
-# `width^2 / 8 max |density'|` off, 1e-6.
+# Grid of the predicted histograms, fine where the normal density bends. The distribution function is linear in a cell,
+# so its error is `width^2 / 8 max |density'|`, 1e-6.
 _FINE_CELLS, _FINE_REACH, _COARSE_CELLS = 1500, 4.5, 75
-# Distributions on that grid at a time.
+# Distributions evaluated on that grid at once.
 _ROWS = 32
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of `h = phi(x)`, `x = mean + sqrt(q) Z`, `Z ~ N(0, 1)`; arrays of the shape of `q`.
+    """Moments of `h = phi(x)`, `x = mean + sqrt(q) Z`, `Z ~ N(0, 1)`; every array has the shape of `q`.
 
     Attributes:
         mean: `E[phi]`.
         square: `E[phi^2]`.
-        variance: `E[phi^2] - E[phi]^2`, taken about the mean so that nothing cancels.
+        variance: `E[phi^2] - E[phi]^2`, computed about the mean so that nothing cancels.
         slope: `E[phi']`.
         slope_square: `E[phi'^2]`.
-        growth: `E[phi phi' sqrt(q) Z]`, which is `q dE[phi^2]/dq` (Stein).
+        growth: `E[phi phi' sqrt(q) Z]`, which is `q dE[phi^2]/dq` (Stein's lemma).
         kurtosis: `E[phi^4] / E[phi^2]^2`.
         slope_kurtosis: `E[phi'^4] / E[phi'^2]^2`.
     """
@@ -58,6 +58,11 @@ class Moments:
     slope_kurtosis: Array
 
 
+def stacked_moments(moments_by_layer: Sequence[Moments]) -> Moments:
+    """Moments of equal shapes as one record, whose arrays gain a first axis."""
+    return Moments(*(np.array([getattr(entry, name) for entry in moments_by_layer]) for name in _NAMES))
+
+
 _NAMES = [field.name for field in fields(Moments)]
 _COUNT = len(_NAMES)
 _SQUARES = [_NAMES.index("square"), _NAMES.index("slope_square")]
@@ -67,7 +72,7 @@ def moments(activation: Activation, q: npt.ArrayLike, mean: npt.ArrayLike = 0.0)
     """Moments under `N(mean, q)` by quadrature: 1e-12 relative for q from 1e-6 to 1e6.
 
     Args:
-        activation: any record; its kinks and period are all that is asked of it.
+        activation: any record; only its values, slopes, kinks and period are used.
         q: variances of the pre-activation, of any shape.
         mean: means of the pre-activation, broadcast against `q`.
     """
@@ -76,15 +81,22 @@ def moments(activation: Activation, q: npt.ArrayLike, mean: npt.ArrayLike = 0.0)
 
 
 def lookup(activation: Activation, q: npt.ArrayLike, mean: float = 0.0) -> Moments:
-    """Moments under `N(mean, q)` as `moments` gives them to 1e-12, from a table that grows where it is read."""
+    """Moments under `N(mean, q)`, within 1e-12 of `moments`, from a table that grows as it is read.
+
+    Args:
+        activation: any record.
+        q: variances of the pre-activation, of any shape. Where q is negative or not finite the moments are NaN.
+        mean: mean of the pre-activation.
+    """
     curve, variances = curve_of(activation), np.asarray(q, float)
     flat = variances.ravel()
     result = np.full((flat.size, _COUNT), np.nan)
-    with np.errstate(all="ignore"):  # moments beyond the float range are infinite, and what is made of those NaN
+    with np.errstate(all="ignore"):  # moments beyond the float range are infinite, and what follows from them NaN
         for rows, number, basis in segments(flat):
             table = _table(curve, mean, number)
-            few = flat[rows]
-            result[rows] = _integrate(curve, few, np.full_like(few, mean)) if table is None else basis @ table
+            q_here = flat[rows]
+            direct = table is None
+            result[rows] = _integrate(curve, q_here, np.full_like(q_here, mean)) if direct else basis @ table
     tiny = (flat >= 0) & (flat < _SMALLEST)
     if tiny.any():
         result[tiny] = _at_zero(curve, mean)
@@ -96,46 +108,41 @@ def _unpacked(matrix: Array, shape: tuple[int, ...]) -> Moments:
 
 
 def segments(q: Array) -> Iterator[tuple[Array, int, Array]]:
-    """Split `q` `(rows,)` by segment: the rows, the segment's number, the Chebyshev polynomials at their log q."""
+    """Split `q`, `(rows,)`, by segment: the rows, the segment's number, the Chebyshev polynomials at their log q."""
     usable = np.flatnonzero((q >= _SMALLEST) & (q <= _LARGEST))
     position = np.log(q[usable]) / _SEGMENT
     numbers = np.floor(position)
     for number in sorted(set(numbers.tolist())):
         chosen = numbers == number
-        yield usable[chosen], int(number), _chebyshev(2 * (position[chosen] - number) - 1)
+        yield usable[chosen], int(number), chebyshev.chebvander(2 * (position[chosen] - number) - 1, _CHEBYSHEV - 1)
 
 
 def segment_nodes(number: int) -> Array:
-    """The q at which a segment is tabulated, `(nodes,)`."""
+    """The q at which a segment is tabulated, `(Chebyshev nodes,)`."""
     return np.asarray(np.exp((number + (_PLACES + 1) / 2) * _SEGMENT))
 
 
 def segment_table(values: Array) -> Array:
-    """Chebyshev coefficients in log q of values `(nodes, functions)` at `segment_nodes`."""
-    transform = _chebyshev(_PLACES).T * (2 / _CHEBYSHEV)
+    """Chebyshev coefficients in log q of values at `segment_nodes`, both `(Chebyshev nodes, functions)`."""
+    transform = chebyshev.chebvander(_PLACES, _CHEBYSHEV - 1).T * (2 / _CHEBYSHEV)
     transform[0] /= 2
     with np.errstate(all="ignore"):
         return np.asarray(transform @ values)
 
 
-def _chebyshev(place: Array) -> Array:
-    """`T_k(place)`, `(points, order)`, for places in [-1, 1]."""
-    return np.asarray(np.cos(np.arccos(place)[:, None] * _ORDERS))
-
-
 @lru_cache(maxsize=4096)
 def _table(curve: Curve, mean: float, segment: int) -> Array | None:
-    """The moments' Chebyshev coefficients `(order, moments)` on one segment; None where they are too steep."""
+    """Chebyshev coefficients of the moments on one segment, `(orders, moments)`; None where a moment is too steep."""
     q = segment_nodes(segment)
-    found = _integrate(curve, q, np.full_like(q, mean))
-    squares = found[:, _SQUARES]
+    values = _integrate(curve, q, np.full_like(q, mean))
+    squares = values[:, _SQUARES]
     steep = np.any(squares.max(axis=0) > _STEEPEST * squares.min(axis=0))
-    return None if steep or not np.isfinite(squares).all() else segment_table(found)
+    return None if steep or not np.isfinite(squares).all() else segment_table(values)
 
 
 @lru_cache(maxsize=256)
 def _at_zero(curve: Curve, mean: float) -> Array:
-    """The moments of a constant, exactly: every variance is 0."""
+    """The moments at q = 0, where z is constant, exactly."""
     x = np.full(1, mean)
     with np.errstate(all="ignore"):
         h = curve.value(x)
@@ -144,7 +151,7 @@ def _at_zero(curve: Curve, mean: float) -> Array:
 
 
 def _integrate(curve: Curve, q: Array, mean: Array) -> Array:
-    """The moments of each `N(mean, q)`, `(rows, moments)`."""
+    """The moments of each `N(mean, q)` by quadrature, `(rows, moments)`."""
     result: Array = np.empty((len(q), _COUNT))
     with np.errstate(all="ignore"):
         for rule in rules(curve, q, mean):
@@ -153,7 +160,7 @@ def _integrate(curve: Curve, q: Array, mean: Array) -> Array:
 
 
 def _row_moments(curve: Curve, rule: Rule, scale: Array) -> Array:
-    """All moments `(moments, rows)`, of phi in units of its largest value so that nothing overflows."""
+    """All moments, `(moments, rows)`; phi is scaled by its largest value so that no power of it overflows."""
     h = curve.value(rule.x)
     d = curve.slope(rule.x, h)
     unit = np.maximum.reduceat(np.abs(h), rule.starts)
@@ -185,32 +192,40 @@ def histogram(
 ) -> Array:
     """Predicted share of outputs `h = phi(mean + sqrt(q) Z)` in each bin, `(bins,)`.
 
-    Bins are closed on the left, the last one on both sides, as numpy's are; atoms (ReLU at 0, hard tanh at its bounds)
-    fall where those rules put them.
+    Bins are closed on the left, the last one on both sides, as in `numpy.histogram`. Atoms (ReLU at 0, hard tanh at its
+    bounds) are counted by these rules.
 
     Args:
         activation: any record, monotone or not.
-        q: variances of the pre-activation over which to average, `(nodes,)` or a number.
+        q: variances of the pre-activation to average over, `(nodes,)` or a number.
         edges: increasing bin edges, `(bins + 1,)`.
         mean: means of the pre-activation, broadcast to the shape of `q`.
-        weights: of the nodes; None means equal.
+        weights: of the nodes, `(nodes,)`; None means equal weights.
     """
     variances = np.atleast_1d(np.asarray(q, float))
     means = np.broadcast_to(np.asarray(mean, float), variances.shape)
     shares = np.full(variances.shape, 1 / variances.size) if weights is None else np.asarray(weights, float)
-    alone = (each[None] for each in (variances, np.asarray(edges, float), means, shares))
-    return np.asarray(histograms(activation, *alone)[0])
+    single = (values[None] for values in (variances, np.asarray(edges, float), means, shares))
+    return np.asarray(histograms(activation, *single)[0])
 
 
 def histograms(activation: Activation, q: Array, edges: Array, mean: Array, weights: Array) -> Array:
-    """The same of several outputs, `(outputs, bins)`: `q`, `mean` and `weights` are `(outputs, nodes)`."""
+    """Predicted shares of several outputs, `(outputs, bins)`, as `histogram` gives them for one.
+
+    Args:
+        activation: any record.
+        q: variances of the pre-activation, `(outputs, nodes)`.
+        edges: increasing bin edges, `(outputs, bins + 1)`.
+        mean: means of the pre-activation, `(outputs, nodes)`.
+        weights: of the nodes, `(outputs, nodes)`.
+    """
     below, owner = edges.copy(), np.repeat(np.arange(len(q)), q.shape[1]).tolist()
-    # "Below the edge" rather than "at or below": only so does an atom on an edge belong to the bin that it opens.
+    # Below the edge, not at or below it: so an atom on an edge belongs to the bin that starts there.
     below[:, :-1] = np.nextafter(below[:, :-1], -math.inf)
     cumulative = np.zeros(below.shape)
     means, shares = mean.ravel(), weights.ravel().tolist()
     scales = np.sqrt(np.maximum(q.ravel(), 0.0))  # a difference of squares may come out below 0 by rounding
-    for kinks, rows in _alike(activation.kinks, means, scales):
+    for kinks, rows in _equal_kinks(activation.kinks, means, scales):
         z, mass = _cells(kinks)
         with np.errstate(all="ignore"):
             h = activation.value(means[rows, None] + scales[rows, None] * z)
@@ -221,22 +236,22 @@ def histograms(activation: Activation, q: Array, edges: Array, mean: Array, weig
     return np.diff(cumulative)
 
 
-def _alike(kinks: Sequence[float], means: Array, scales: Array) -> Iterator[tuple[tuple[float, ...], list[int]]]:
-    """Rows whose kinks lie alike in units of the standard normal, and where; nowhere for a constant."""
-    found: dict[tuple[float, ...], list[int]] = defaultdict(list)
+def _equal_kinks(kinks: Sequence[float], means: Array, scales: Array) -> Iterator[tuple[tuple[float, ...], list[int]]]:
+    """Groups of rows whose kinks lie at the same z: these z (none for a constant) and the rows."""
+    rows_by_kinks: dict[tuple[float, ...], list[int]] = defaultdict(list)
     for row, (mean, scale) in enumerate(zip(means.tolist(), scales.tolist(), strict=True)):
-        found[tuple((kink - mean) / scale for kink in kinks) if scale else ()].append(row)
-    for places, rows in found.items():
+        rows_by_kinks[tuple((kink - mean) / scale for kink in kinks) if scale else ()].append(row)
+    for places, rows in rows_by_kinks.items():
         for start in range(0, len(rows), _ROWS):
             yield places, rows[start : start + _ROWS]
 
 
 def _pieces_below(h: Array, mass: Array, edges: Array) -> Array:
-    """Share of outputs at or below each edge: the sum over the monotone pieces of phi."""
+    """Share of outputs at or below each edge, summed over the monotone pieces of phi."""
     direction = np.sign(np.diff(h))
-    # A flat piece goes on in the direction before it: it is an atom at one end of a piece, not a piece.
-    known = np.maximum.accumulate(np.where(direction != 0, np.arange(len(direction)), 0))
-    turns = np.flatnonzero(np.diff(direction[known])) + 1
+    # A flat piece continues the direction before it: it is an atom at the end of a piece, not a piece of its own.
+    last_sloped = np.maximum.accumulate(np.where(direction != 0, np.arange(len(direction)), 0))
+    turns = np.flatnonzero(np.diff(direction[last_sloped])) + 1
     total = np.zeros(len(edges))
     for first, last in zip([0, *turns], [*turns, len(h) - 1], strict=True):
         total += _piece_below(h[first : last + 1], mass[first : last + 1], edges)
@@ -244,7 +259,7 @@ def _pieces_below(h: Array, mass: Array, edges: Array) -> Array:
 
 
 def _piece_below(h: Array, mass: Array, edges: Array) -> Array:
-    """Share of one monotone piece at or below each edge."""
+    """Share of one monotone piece at or below each edge, `(edges,)`."""
     if h[-1] >= h[0]:
         return np.asarray(np.interp(edges, h, mass - mass[0], left=0.0))
     return np.asarray(np.interp(edges, h[::-1], mass[-1] - mass[::-1], left=0.0))

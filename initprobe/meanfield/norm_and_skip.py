@@ -1,22 +1,23 @@
-"""The mean-field maps of normalised and residual nets, in the limit of infinite width.
+"""The mean-field maps of normalised and residual networks, at infinite width.
 
 `y = h_{l-1} W_l + b_l`, `z_l = norm(y)`, `h_l = phi(z_l)`, or with a skip `h_l = h_{l-1} + s phi(z_l)`.
 
-Layer norm divides the y of each sample by `sqrt(v + eps)`, v being their variance over units, and takes their mean: z
-has the variance `v / (v + eps)` whatever the weights, and the mean square of a gradient is divided by `v + eps` on its
-way back. What is projected out of it is of order 1/width.
+Layer norm subtracts from the y of each sample their mean over units and divides by `sqrt(v + eps)`, v being their
+variance over units. So z has the variance `v / (v + eps)` with any weights. On the way back, the mean square of a
+gradient is divided by `v + eps`. The part of the gradient that is projected out is of order 1/width.
 
-Batch norm does the same over the samples of a batch: of a unit's y it takes what all samples share, so v is made of the
-differences between samples alone, and a gradient grows by `E[phi'^2] / Var(phi)` a layer where inputs are unlike
-(pi / (pi - 1) for ReLU). Of first order in 1/batch are the spread of the variances that units are divided by, and what
-is projected out of a gradient. Yang et al. 2019, arXiv:1902.08129.
+Batch norm does the same over the samples of a batch. It removes what all samples share, so v is the variance of the
+differences between samples. Where inputs are unlike, a gradient grows by `E[phi'^2] / Var(phi)` per layer
+(`pi / (pi - 1)` for ReLU). Two effects are of first order in 1/batch: the units' v differ, and a part of the gradient
+is projected out. Yang et al. 2019, arXiv:1902.08129.
 
-A skip adds lengths, `S_l = S_{l-1} + 2 s m_{l-1} E[phi] + s^2 E[phi^2]` with m the mean over units, since new weights
-know nothing of `h_{l-1}`; the products of two samples likewise, and gradients, `g_{l-1} = g_l (1 + s^2 chi)`. An
-activation with a mean so adds up to one that every sample shares. Yang & Schoenholz 2017, arXiv:1712.08969.
+A skip adds mean squares, `S_l = S_{l-1} + 2 s m_{l-1} E[phi] + s^2 E[phi^2]` with m the mean over units, because new
+weights are independent of `h_{l-1}`. Products of two samples add likewise. Gradients follow
+`g_{l-1} = g_l (1 + s^2 chi)`. An activation with a mean so builds up a mean that all samples share.
+Yang & Schoenholz 2017, arXiv:1712.08969.
 
-A branch of several layers ends in z, not in phi(z), and is added to the input of its first: `S + s^2 q` with q the mean
-square of that z, of mean 0 but for a mean of the biases. The gradient that goes round it is added there too.
+A branch of several layers ends in z, not in phi(z), and z is added to the input of its first layer: `S + s^2 q`. Here q
+is the mean square of that z, whose mean is 0 apart from a mean of the biases. Gradients of branch and skip add there.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ from initprobe.meanfield.propagate import first_pairs, group_moments
 
 @dataclass(frozen=True)
 class Signal:
-    """What one layer hands to the next, in groups of samples.
+    """The input of one layer, in groups of samples.
 
     Attributes:
         shares: share of the samples in each group, `(groups,)`.
         squares: mean square over units of h, `(groups,)`.
         means: mean over units of h, `(groups,)`.
-        cosine: mean over pairs of different samples of the cosine of their h.
-        cosine_variance: variance over those pairs.
+        cosine: mean cosine between the h of two different samples.
+        cosine_variance: variance of that cosine over pairs.
     """
 
     shares: Array
@@ -57,65 +58,66 @@ class Signal:
     cosine_variance: float
 
     def centred(self, batch: int) -> Array:
-        """Mean square of h less its mean over a batch, of each group of samples.
+        """Mean square of h minus its mean over a batch, for each group of samples, `(groups,)`.
 
-        Two samples have in common what their means over units give, and the same share of the rest in every pair.
+        Any two samples share what their means over units give, and an equal part of the rest.
         """
         rest = np.sqrt(np.maximum(self.squares - self.means**2, 0.0))
         mean, size, typical = (float(self.shares @ values) for values in (self.means, np.sqrt(self.squares), rest))
         common = (self.cosine * size**2 - mean**2) / typical**2 if typical > 0 else 0.0
-        apart = (self.means - mean) ** 2 + rest**2 - 2 * common * rest * typical + common * typical**2
-        return np.asarray(np.maximum(apart, 0.0) * (1 - 1 / batch))
+        centred = (self.means - mean) ** 2 + rest**2 - 2 * common * rest * typical + common * typical**2
+        return np.asarray(np.maximum(centred, 0.0) * (1 - 1 / batch))
 
 
 @dataclass(frozen=True)
-class _Passage:
-    """One layer: what comes in, z, and what a gradient meets.
+class _LayerPass:
+    """One layer: its input, z, and what the backward pass needs.
 
     Attributes:
-        signal: what the layer is given.
+        signal: the layer's input.
         state: z.
-        inverse_square: what the norm multiplies the mean square of a gradient by, `(groups,)`.
-        weighted: mean square of h that weight gradients see, `(groups,)`, where the gradient has its mean over a batch.
-        apart: the same where a batch norm has taken that mean.
-        chance: `1/batch` and the mean squared correlation of samples: over how few the norm takes its variance.
+        inverse_square: factor of the mean square of a gradient in the norm, `(groups,)`.
+        weighted: mean square of h for weight gradients, `(groups,)`, where the gradient has a mean over the batch.
+        centred: the same where a batch norm has removed that mean.
+        chance: `1/batch` plus the mean squared correlation of samples: relative noise of the norm's variance.
     """
 
     signal: Signal
     state: State
     inverse_square: Array
     weighted: Array
-    apart: Array
+    centred: Array
     chance: float
 
 
-def predict_wired(
+def predict_norm_and_skip(
     activation: Activation, layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMoments, batch: int
 ) -> tuple[LayerTheory, ...]:
-    """Theory for every layer, first to last, as `maps.predict` has it; weight gradients are of one sample.
+    """The prediction for every layer, first to last; weight gradients are those of one sample.
 
     Args:
         activation: any record.
-        layers: of zero-mean weights.
-        wirings: what surrounds the activation of each layer.
+        layers: with weights of mean 0.
+        wirings: norm and skip of each layer.
         inputs: moments of the samples.
-        batch: samples that a batch norm sees at once.
+        batch: number of samples in one batch of a batch norm.
     """
     with np.errstate(all="ignore"):
         signal = Signal(*sample_groups(inputs, split=False), inputs.cosine, inputs.cosine_variance)
         stream = signal
-        passages, outputs = [], []
+        passes, outputs = [], []
         for layer, wiring in zip(layers, wirings, strict=True):
             stream = signal if wiring.opens else stream
             own = wiring.acting(activation)
-            passages.append(_passage(own, layer, wiring, signal, batch))
-            signal = _next(own, passages[-1].state, signal if wiring.skip is None else stream, wiring.skip)
+            passes.append(_forward(own, layer, wiring, signal, batch))
+            signal = _output(own, passes[-1].state, signal if wiring.skip is None else stream, wiring.skip)
             outputs.append(signal)
-        gradients = _gradients(activation, layers, wirings, passages, batch)
-        return tuple(map(_theory, passages, outputs, gradients, wirings))
+        gradients = _gradients(activation, layers, wirings, passes, batch)
+        return tuple(map(_theory, passes, outputs, gradients, wirings))
 
 
-def _passage(activation: Activation, layer: Layer, wiring: Wiring, signal: Signal, batch: int) -> _Passage:
+def _forward(activation: Activation, layer: Layer, wiring: Wiring, signal: Signal, batch: int) -> _LayerPass:
+    """The pass of one layer with the given input."""
     norm = wiring.norm
     gain, (bias_shares, deviations) = layer.n_in * layer.weight_variance, layer.bias_rule
     own, mean = layer.normal_bias_variance, layer.bias_mean
@@ -128,41 +130,41 @@ def _passage(activation: Activation, layer: Layer, wiring: Wiring, signal: Signa
         squares = weighted = signal.centred(batch)
         own, mean, deviations = 0.0, 0.0, np.zeros_like(deviations)  # the same for all samples
         inverse = np.full_like(squares, 1 / (gain * float(signal.shares @ squares) + EPSILON))
-        pairs = _apart(signal, batch)
+        pairs = _centred_pairs(signal, batch)
         chance = 1 / batch + pairs.correlation_variance
     means = mean + np.sqrt(inverse)[:, None] * deviations
     variances = np.repeat((gain * squares + own) * inverse, len(deviations))
-    found = group_moments(activation, variances.reshape(means.shape), means)
+    of_h = group_moments(activation, variances.reshape(means.shape), means)
     shares = np.outer(signal.shares, bias_shares).ravel()
-    state = State(shares, means.ravel(), variances, found, bias_shares, *pairs)
-    apart = signal.centred(batch) if wiring.span > 1 and norm is None else weighted
-    return _Passage(signal, state, inverse, weighted, apart, chance)
+    state = State(shares, means.ravel(), variances, of_h, bias_shares, *pairs)
+    centred = signal.centred(batch) if wiring.span > 1 and norm is None else weighted
+    return _LayerPass(signal, state, inverse, weighted, centred, chance)
 
 
 def _as_inputs(signal: Signal) -> InputMoments:
     return InputMoments(signal.squares, signal.means, signal.cosine, signal.cosine_variance)
 
 
-def _apart(signal: Signal, batch: int) -> Pairs:
-    """The correlations of z that are left when what the samples of a batch share is gone."""
-    apart = (1 - signal.cosine) ** 2
-    return Pairs(-1 / (batch - 1), signal.cosine_variance / apart if apart > 0 else 0.0, 0.0, 0.0)
+def _centred_pairs(signal: Signal, batch: int) -> Pairs:
+    """Statistics of pairs after a batch norm, which removes what the samples of a batch share."""
+    square = (1 - signal.cosine) ** 2
+    return Pairs(-1 / (batch - 1), signal.cosine_variance / square if square > 0 else 0.0, 0.0, 0.0)
 
 
-def _next(activation: Activation, state: State, signal: Signal, skip: float | None) -> Signal:
-    """What a layer hands on: `phi(z)`, or `phi(z)` times `skip` and the `signal` that its branch was given."""
+def _output(activation: Activation, state: State, signal: Signal, skip: float | None) -> Signal:
+    """The output of a layer: `phi(z)`, or `signal + skip phi(z)` with `signal` the input of its branch."""
     scale = 1.0 if skip is None else skip
     mean, square = (state.over_biases(values) for values in (state.moments.mean, state.moments.square))
     kept, kept_mean = (0.0 * signal.squares, 0.0 * signal.means) if skip is None else (signal.squares, signal.means)
     squares = kept + 2 * scale * kept_mean * mean + scale**2 * square
     means = kept_mean + scale * mean
     size = np.where(squares > 0, np.sqrt(squares), math.inf)
-    some = shares_of(signal.shares, squares > 0)
+    shares = shares_of(signal.shares, squares > 0)
     low, high = (
-        skipped + 2 * float(some @ (kept_mean / size)) * float(some @ (scale * mean / size)) + branch
+        skipped + 2 * float(shares @ (kept_mean / size)) * float(shares @ (scale * mean / size)) + branch
         for skipped, branch in zip(
-            float(some @ (np.sqrt(kept) / size)) ** 2 * np.array(_cosine_nodes(signal)),
-            _branch_nodes(activation, state, some, scale / size),
+            float(shares @ (np.sqrt(kept) / size)) ** 2 * np.array(_cosine_nodes(signal)),
+            _branch_nodes(activation, state, shares, scale / size),
             strict=True,
         )
     )
@@ -171,16 +173,16 @@ def _next(activation: Activation, state: State, signal: Signal, skip: float | No
 
 
 def _cosine_nodes(signal: Signal) -> tuple[float, float]:
-    """Two cosines with the mean and variance that the pairs have."""
+    """Two cosines with the mean and variance of the cosines of all pairs."""
     spread = math.sqrt(max(signal.cosine_variance, 0.0))
     return signal.cosine - spread, signal.cosine + spread
 
 
 def _branch_nodes(activation: Activation, state: State, shares: Array, scale: Array) -> list[float]:
-    """`E[f_a f_b]` over pairs of samples, `f = scale phi(z)`, at the two correlations that stand for all."""
+    """`E[f_a f_b]` over pairs of samples, `f = scale phi(z)`, at the two nodes of the correlation."""
     h, slope = state.on_grid(activation)
-    each = state.for_biases(scale)[:, None]
-    value, rise = (state.over_samples(each * f, shares) for f in (h, np.sqrt(state.variance)[:, None] * slope))
+    factors = state.for_biases(scale)[:, None]
+    value, rise = (state.over_samples(factors * f, shares) for f in (h, np.sqrt(state.variance)[:, None] * slope))
     (kernel,) = series(value[None], value[None], rise[None]).weighted(state.bias_shares[None])
     return [kernel.at(c) for c in state.correlation_nodes()]
 
@@ -189,61 +191,63 @@ def _gradients(
     activation: Activation,
     layers: Sequence[Layer],
     wirings: Sequence[Wiring],
-    passages: Sequence[_Passage],
+    passes: Sequence[_LayerPass],
     batch: int,
 ) -> Iterator[tuple[Array, Array, Array]]:
     """Mean squares of dL/dh and dL/dz of each group of samples, and of dL/dW of one sample, first layer to last.
 
-    Of dL/dh a part, `mean`, has not passed a batch norm, which takes its mean over the batch.
+    `mean` is the part of dL/dh that has passed no batch norm, and so still has its mean over the batch.
     """
-    found: list[tuple[Array, Array, Array]] = []
-    square = around = mean = mean_around = np.ones_like(passages[-1].signal.squares)
-    for layer, wiring, passage in zip(reversed(layers), reversed(wirings), reversed(passages), strict=True):
+    gradients: list[tuple[Array, Array, Array]] = []
+    square = around = mean = mean_around = np.ones_like(passes[-1].signal.squares)
+    for layer, wiring, here in zip(reversed(layers), reversed(wirings), reversed(passes), strict=True):
         scale = 1.0 if wiring.skip is None else wiring.skip
         if wiring.skip is not None:
             around, mean_around = square, mean
         share = np.where(square > 0, mean / square, 1.0)
-        delta = scale**2 * square * passage.state.over_biases(passage.state.moments.slope_square)
-        inner = delta * passage.inverse_square
-        weight = passage.weighted * inner if np.all(share == 1) else _mixed(passage, share) * inner
+        delta = scale**2 * square * here.state.over_biases(here.state.moments.slope_square)
+        inner = delta * here.inverse_square
+        weight = here.weighted * inner if np.all(share == 1) else _mixed(here, share) * inner
         if wiring.norm is not None and wiring.norm.axis == 0:
             share = np.zeros_like(share)
-            # Above the last norm of a branch of several layers is the stream, whose gradient has its mean.
-            inner = inner * _batch_share(activation, passage, batch, first=not found or wiring.place == wiring.span - 2)
-            weight = passage.weighted * inner
-        found.append((square, delta, weight))
+            # Above the last norm of a branch of several layers is the stream, whose gradient still has its mean.
+            last = not gradients or wiring.place == wiring.span - 2
+            inner = inner * _batch_factor(activation, here, batch, has_mean=last)
+            weight = here.weighted * inner
+        gradients.append((square, delta, weight))
         square = layer.n_out * layer.weight_variance * inner
         mean = share * square
         if wiring.opens:
             square, mean = square + around, mean + mean_around
-    return reversed(found)
+    return reversed(gradients)
 
 
-def _mixed(passage: _Passage, share: Array) -> Array:
-    """Mean square of h that a weight gradient sees, of which a share has its mean over the batch."""
-    return np.asarray(share * passage.weighted + (1 - share) * passage.apart)
+def _mixed(here: _LayerPass, share: Array) -> Array:
+    """Mean square of h for a weight gradient; `share` of the gradient has a mean over the batch."""
+    return np.asarray(share * here.weighted + (1 - share) * here.centred)
 
 
-def _batch_share(activation: Activation, passage: _Passage, batch: int, first: bool) -> float:
-    """What a finite batch changes of a gradient's mean square, to first order.
+def _batch_factor(activation: Activation, here: _LayerPass, batch: int, has_mean: bool) -> float:
+    """Factor that a finite batch puts on a gradient's mean square, to first order in 1/batch.
 
-    Units are divided by variances that differ by `2 chance`; and of the samples' gradients their mean and their part
-    along z is taken. The gradient that comes from another batch norm has lost the former already, before its slopes.
+    The variances that units are divided by differ by `2 chance`. Of the samples' gradients, the norm removes the mean
+    and the part along z. A gradient from another batch norm has no mean before its slopes (`has_mean` is False).
     """
-    state, weights = passage.state, hermite_grid().weights
+    state, weights = here.state, hermite_grid().weights
     _, slope = state.on_grid(activation)
     z = np.sqrt(state.variance)[:, None] * hermite_grid().z
-    lost = 0.0
+    removed = 0.0
     for f in (slope, slope * z):
-        mean = 0.0 if first else float(state.average(f @ weights)) ** 2
-        lost += float(state.average((f * f) @ weights)) - mean
-    of = float(state.average((slope * slope) @ weights))
-    return (1 + 2 * passage.chance) * (1 - lost / of / batch) if of > 0 else 1.0
+        mean = 0.0 if has_mean else float(state.average(f @ weights)) ** 2
+        removed += float(state.average((f * f) @ weights)) - mean
+    whole = float(state.average((slope * slope) @ weights))
+    return (1 + 2 * here.chance) * (1 - removed / whole / batch) if whole > 0 else 1.0
 
 
-def _theory(passage: _Passage, out: Signal, gradients: tuple[Array, Array, Array], wiring: Wiring) -> LayerTheory:
+def _theory(here: _LayerPass, out: Signal, gradients: tuple[Array, Array, Array], wiring: Wiring) -> LayerTheory:
+    """The prediction for one layer, from its pass, its output and its gradients."""
     square, delta, weight = gradients
-    state, shares = passage.state, out.shares
+    state, shares = here.state, out.shares
     mean, output_mean = float(state.average(state.mean)), float(shares @ out.means)
     if wiring.skip is None:
         moments = state.moments
@@ -255,7 +259,7 @@ def _theory(passage: _Passage, out: Signal, gradients: tuple[Array, Array, Array
         preactivation_variance=float(state.average(state.variance + (state.mean - mean) ** 2)),
         output_mean=output_mean,
         output_variance=variance,
-        correlation=float(state.cosine),
+        correlation=float(state.cosine(state.correlation)),
         output_gradient_variance=float(shares @ square),
         preactivation_gradient_variance=float(shares @ delta),
         weight_gradient_variance=float(shares @ weight),

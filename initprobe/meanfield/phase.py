@@ -1,4 +1,4 @@
-"""Order and chaos: where lengths and correlations settle at given weight and bias scales, and how fast.
+"""Order and chaos: the fixed point of a deep network at given weight and bias scales, and how fast it is reached.
 
 Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232; Hayou et al. 2019, arXiv:1902.06853.
 """
@@ -21,35 +21,34 @@ from initprobe.meanfield.moments import Moments, lookup, segment_nodes, segment_
 
 Settling = Literal["converges", "vanishes", "diverges"]
 
-# Lengths beyond these count as 0 and as infinite.
+# Variances q below the first count as 0, above the second as infinite.
 _FLOOR, _CEILING = 1e-10, 1e10
-# Steps of the search for a fixed point: eight to a factor of 4 in q, a segment of the table of moments.
+# The search for a fixed point takes eight steps per factor of 4 in q, which is one segment of the table of moments.
 _STEPS = 8
 _STEP = 4 ** (1 / _STEPS)
 _ITERATIONS = 80
-_POLISHES = 8
+_NEWTON_STEPS = 8
 _TOLERANCE = 1e-13
-# Lengths below which a critical point or a gain's fixed point is looked for, and one so small that phi is its tangent
-# to rounding.
+# Largest q of a critical point or of a gain's fixed point, and a q so small that phi is its tangent up to rounding.
 _CRITICAL_CEILING = 1e4
 _INFINITESIMAL = 1e-40
-# A length at which the length map shows whether it bends down or up from a critical point at 0.
+# A q at which the length map shows whether it is stable at a critical point at 0.
 _SMALL = 1e-3
 
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """Where an infinitely deep network settles.
+    """The fixed point that an infinitely deep network reaches from q = 1.
 
     Attributes:
-        settling: `converges`; `vanishes` where q falls to 0; `diverges` where it grows without bound.
-        q: variance of the pre-activation, starting from 1; NaN where it diverges, as are all below.
-        slope: of the length map there; below 1 if stable.
-        chi_1: factor of the gradient's variance a layer; below 1 ordered, above 1 chaotic.
-        correlation: where the correlation of two inputs settles.
-        xi_q: depth, in layers, over which q forgets where it started.
-        xi_c: depth over which the correlation does.
-        xi_gradient: depth over which the gradient shrinks by e; negative where it grows.
+        settling: `converges`; `vanishes` where q falls to 0; `diverges` where q grows without bound.
+        q: variance of the pre-activation. Where it diverges, this and all attributes below are NaN.
+        slope: slope of the length map there; below 1 if stable.
+        chi_1: factor of the gradient's variance per layer; below 1 ordered, above 1 chaotic.
+        correlation: fixed point of the correlation of two inputs.
+        xi_q: depth, in layers, over which the distance of q from its fixed point shrinks by e.
+        xi_c: depth, in layers, over which the distance of the correlation shrinks by e.
+        xi_gradient: depth, in layers, over which the gradient's variance shrinks by e; negative where it grows.
     """
 
     settling: Settling
@@ -80,12 +79,12 @@ class PhaseDiagram:
 
 @dataclass(frozen=True)
 class CriticalPoint:
-    """The edge of chaos at one bias scale: `chi_1 = 1`.
+    """The edge of chaos at one bias scale, `chi_1 = 1`.
 
     Attributes:
         sigma_w: weight scale, `sqrt(fan_in Var(W))`.
-        q: variance of the pre-activation there; 0 in the limit, NaN where any will do (ReLU).
-        slope: of the length map there.
+        q: variance of the pre-activation there; 0 in the limit; NaN where any q is critical (ReLU).
+        slope: slope of the length map there.
         stable: small deviations of q do not grow.
     """
 
@@ -96,62 +95,74 @@ class CriticalPoint:
 
 
 def fixed_point(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -> FixedPoint:
-    """Where a deep network settles, at one weight and bias scale; the correlation to rounding."""
-    point = settling(activation, sigma_w, sigma_b)
-    return _polished(activation, sigma_w**2, sigma_b**2, point) if point.correlation < 1 else point
+    """The fixed point at one weight and bias scale, with the correlation exact up to rounding.
+
+    Args:
+        activation: any record.
+        sigma_w: weight scale, `sqrt(fan_in Var(W))`.
+        sigma_b: standard deviation of the biases.
+    """
+    point = quick_fixed_point(activation, sigma_w, sigma_b)
+    return _refined(activation, sigma_w**2, sigma_b**2, point) if point.correlation < 1 else point
 
 
-def settling(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -> FixedPoint:
-    """The same ten times faster, the correlation to 1e-6."""
+def quick_fixed_point(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -> FixedPoint:
+    """The fixed point ten times faster than `fixed_point`, with the correlation to 1e-6."""
     cell = phase_diagram(activation, [sigma_w], [sigma_b])
     numbers = {f.name: float(getattr(cell, f.name)[0, 0]) for f in fields(FixedPoint) if f.name != "settling"}
     return FixedPoint(settling=cell.settling[0, 0], **numbers)
 
 
-def _polished(activation: Activation, w: float, b: float, point: FixedPoint) -> FixedPoint:
-    """The point with its correlation found again by Newton's method on exact integrals.
+def _refined(activation: Activation, w: float, b: float, point: FixedPoint) -> FixedPoint:
+    """`point` with its correlation recomputed by Newton's method on exact integrals.
 
-    Near the edge of chaos the correlation map all but touches the diagonal, and the series' 1e-6 is not enough.
+    Near the edge of chaos the correlation map almost touches the diagonal, and the 1e-6 of the series is not enough.
     """
-    c, passed = point.correlation, math.nan
-    for _ in range(_POLISHES):
+    c, factor = point.correlation, math.nan
+    for _ in range(_NEWTON_STEPS):
         product, slopes = pair_moments(activation, point.q, point.q, c)
-        passed, excess = w * slopes, (w * product + b) / point.q - c
-        if abs(excess) <= _TOLERANCE or passed >= 1:
+        factor, excess = w * slopes, (w * product + b) / point.q - c
+        if abs(excess) <= _TOLERANCE or factor >= 1:
             break
-        c = min(max(c + excess / (1 - passed), 0.0), 1.0)
-    return replace(point, correlation=c, xi_c=float(_depth(np.asarray(passed))))
+        c = min(max(c + excess / (1 - factor), 0.0), 1.0)
+    return replace(point, correlation=c, xi_c=float(_depth(np.asarray(factor))))
 
 
 def phase_diagram(activation: Activation, sigma_w: npt.ArrayLike, sigma_b: npt.ArrayLike) -> PhaseDiagram:
-    """Where deep networks settle, over a grid of weight scales `(columns,)` and bias scales `(rows,)`."""
+    """The fixed points over a grid of weight scales `(columns,)` and bias scales `(rows,)`.
+
+    Poole et al. 2016, arXiv:1606.05340.
+    """
     columns, rows = np.asarray(sigma_w, float), np.asarray(sigma_b, float)
     w, b = (grid.ravel() ** 2 for grid in np.meshgrid(columns, rows))
     with np.errstate(all="ignore"):
         q, settling = _lengths(activation, w, b)
         at = np.maximum(q, _FLOOR)
-        found = lookup(activation, at)
-        slope, chi_1 = w * found.growth / at, w * found.slope_square
-        correlation, passed = _correlations(activation, w, b, at, found)
-        values = (q, slope, chi_1, correlation, _depth(np.abs(slope)), _depth(passed), _depth(chi_1))
+        at_q = lookup(activation, at)
+        slope, chi_1 = w * at_q.growth / at, w * at_q.slope_square
+        correlation, factor = _correlations(activation, w, b, at, at_q)
+        values = (q, slope, chi_1, correlation, _depth(np.abs(slope)), _depth(factor), _depth(chi_1))
     shape = (len(rows), len(columns))
     return PhaseDiagram(columns, rows, settling.reshape(shape), *(value.reshape(shape) for value in values))
 
 
 def _depth(factor: Array) -> Array:
-    """`-1/log factor`; infinite where the factor is 1 to rounding."""
+    """`-1/log(factor)`; infinite where the factor is 1 up to rounding."""
     return np.where(np.abs(factor - 1) <= NEUTRAL, math.inf, -1 / np.log(factor))
 
 
 def settled_lengths(activation: Activation, sigma_w: npt.ArrayLike, sigma_b: float = 0.0) -> Array:
-    """Where q settles, starting from 1, at weight scales `(scales,)`: 0 where it vanishes, NaN where it passes 1e4."""
+    """The fixed point of q from q = 1, per weight scale, `(scales,)`: 0 where q vanishes, NaN where it exceeds 1e4."""
     w = np.asarray(sigma_w, float) ** 2
     with np.errstate(all="ignore"):
         return _lengths(activation, w, np.full_like(w, sigma_b**2), _CRITICAL_CEILING)[0]
 
 
 def _lengths(activation: Activation, w: Array, b: Array, ceiling: float = _CEILING) -> tuple[Array, Array]:
-    """The fixed point of `w S(q) + b` next to q = 1 on the side the map moves to, and how that ended."""
+    """The fixed point of `w S(q) + b` that q reaches from 1, and how it settles, each `(cells,)`.
+
+    Of all fixed points it is the one next to 1, on the side to which the map moves.
+    """
     start = _excess(activation, w, b, np.ones_like(w))
     q = np.where(np.abs(start) <= NEUTRAL, 1.0, np.nan)
     settling = np.full(w.shape, "converges", dtype=object)
@@ -171,7 +182,10 @@ def _excess(activation: Activation, w: Array, b: Array, q: Array) -> Array:
 
 
 def _bracket(activation: Activation, w: Array, b: Array, sign: int, ceiling: float) -> tuple[Array, Array]:
-    """Where the excess, of that sign at q = 1, changes it: the ends of the interval in q; NaN for never."""
+    """Ends of the interval in q where the excess changes sign; NaN where it never does.
+
+    `sign` is the sign of the excess at q = 1, and tells the direction of the search.
+    """
     low, high = np.full(w.shape, np.nan), np.full(w.shape, np.nan)
     active = np.arange(len(w))
     steps = math.ceil(abs(math.log(ceiling if sign > 0 else _FLOOR)) / math.log(_STEP))
@@ -182,28 +196,31 @@ def _bracket(activation: Activation, w: Array, b: Array, sign: int, ceiling: flo
         some = q[first : first + _STEPS]
         square = lookup(activation, some).square
         changed = sign * (w[active, None] * square + b[active, None] - some) <= 0
-        found = changed.any(axis=1)
-        at = first + changed[found].argmax(axis=1)
+        ended = changed.any(axis=1)
+        at = first + changed[ended].argmax(axis=1)
         ends = np.sort([q[at - 1], q[at]], axis=0)
-        low[active[found]], high[active[found]] = ends
-        active = active[~found]
+        low[active[ended]], high[active[ended]] = ends
+        active = active[~ended]
     return low, high
 
 
 def _root(activation: Activation, w: Array, b: Array, low: Array, high: Array) -> Array:
-    """The fixed point between `low` and `high`, by Newton's method in log q, held in by bisection."""
+    """The fixed point between `low` and `high`, by Newton's method in log q within shrinking brackets.
+
+    scipy.optimize.elementwise.find_root is as fast, but its import makes `initprobe run` take 1.3 times as long.
+    """
     below, above = np.log(low), np.log(high)
-    # The excess falls through the root of a stable fixed point and rises through an unstable one.
+    # The excess falls with q at a stable fixed point and rises at an unstable one.
     falls = _excess(activation, w, b, high) <= _excess(activation, w, b, low)
     t = (below + above) / 2
     active = np.arange(len(t))
     for _ in range(_ITERATIONS):
         q = np.exp(t[active])
-        found = lookup(activation, q)
-        value = w[active] * found.square + b[active] - q
+        at_q = lookup(activation, q)
+        value = w[active] * at_q.square + b[active] - q
         right = (value > 0) == falls[active]
         below[active[right]], above[active[~right]] = t[active[right]], t[active[~right]]
-        step = value / (w[active] * found.growth - q)
+        step = value / (w[active] * at_q.growth - q)
         new = t[active] - step
         inside = (new >= below[active]) & (new <= above[active])
         new = np.where(inside, new, (below[active] + above[active]) / 2)
@@ -215,18 +232,18 @@ def _root(activation: Activation, w: Array, b: Array, low: Array, high: Array) -
     return np.asarray(np.exp(t))
 
 
-def _correlations(activation: Activation, w: Array, b: Array, q: Array, found: Moments) -> tuple[Array, Array]:
-    """The fixed point of the correlation map at lengths q, and `w E[phi'(u) phi'(v)]` there.
+def _correlations(activation: Activation, w: Array, b: Array, q: Array, at_q: Moments) -> tuple[Array, Array]:
+    """The fixed point of the correlation map at variances q, and `w E[phi'(u) phi'(v)]` there, each `(cells,)`.
 
-    `f(c) = (w sum_k a_k^2 c^k + b) / (w S + b)` is convex with `f(1) = 1`, so Newton from 0 climbs to the lower fixed
-    point, which is the stable one, and never passes it.
+    `f(c) = (w sum_k a_k^2 c^k + b) / (w S + b)` is convex with `f(1) = 1`. So Newton's method from 0 increases to the
+    lower fixed point, the stable one, and never passes it. `at_q` are the moments at q.
     """
-    correlation, passed = np.full(q.shape, np.nan), np.full(q.shape, np.nan)
+    correlation, factor = np.full(q.shape, np.nan), np.full(q.shape, np.nan)
     for cells, powers in _power_series(activation, q):
-        total = found.square[cells]
+        total = at_q.square[cells]
         powers *= np.minimum(total / powers.sum(axis=0), 1)
         rest = total - powers.sum(axis=0)
-        steep = q[cells] * found.slope_square[cells] - np.arange(ORDER) @ powers
+        steep = q[cells] * at_q.slope_square[cells] - np.arange(ORDER) @ powers
         exponents, shares = tail(np.where(rest > NEUTRAL * total, steep / (rest * ORDER), 0.0))
         beyond = (exponents, rest[:, None] * shares)
         size = w[cells] * total + b[cells]
@@ -239,16 +256,16 @@ def _correlations(activation: Activation, w: Array, b: Array, q: Array, found: M
             moved, c = np.max(np.abs(new - c)), new
             if moved <= _TOLERANCE:
                 break
-        chi_1 = w[cells] * found.slope_square[cells]
+        chi_1 = w[cells] * at_q.slope_square[cells]
         agrees = chi_1 * q[cells] <= size * (1 + NEUTRAL)
         correlation[cells] = np.where(agrees, 1.0, c)
         slope = _evaluate(powers, beyond, c)[1]
-        passed[cells] = np.where(agrees, chi_1, w[cells] * slope / q[cells])
-    return correlation, passed
+        factor[cells] = np.where(agrees, chi_1, w[cells] * slope / q[cells])
+    return correlation, factor
 
 
 def _power_series(activation: Activation, q: Array) -> Iterator[tuple[Array, Array]]:
-    """Cells of like q and their squared Hermite coefficients `(ORDER, cells)`, interpolated in log q like moments."""
+    """Cells on one segment of q, and their squared Hermite coefficients `(ORDER, cells)`, interpolated in log q."""
     grid = hermite_grid()
     for cells, number, basis in segments(q):
         h = activation.value(np.sqrt(segment_nodes(number))[:, None] * grid.z)
@@ -257,7 +274,13 @@ def _power_series(activation: Activation, q: Array) -> Iterator[tuple[Array, Arr
 
 
 def _evaluate(powers: Array, beyond: tuple[Array, Array], c: Array) -> tuple[Array, Array]:
-    """`sum_k a_k^2 c^k`, with the exponents and weights of its tail, and its derivative, by Horner's rule."""
+    """`sum_k a_k^2 c^k` with its tail, and the derivative in c, by Horner's rule, each `(cells,)`.
+
+    Args:
+        powers: `a_k^2`, `(ORDER, cells)`.
+        beyond: exponents and weights of the tail, each `(cells, octaves)`.
+        c: correlations, `(cells,)`.
+    """
     value, slope = np.zeros_like(c), np.zeros_like(c)
     for row in powers[::-1]:
         slope = slope * c + value
@@ -268,7 +291,7 @@ def _evaluate(powers: Array, beyond: tuple[Array, Array], c: Array) -> tuple[Arr
 
 
 def critical_line(activation: Activation, sigma_b: float) -> CriticalPoint | None:
-    """The weight scale with `chi_1 = 1`, to 1e-8, or None where there is none.
+    """The edge of chaos at a bias scale, to 1e-8; None where there is none.
 
     `sigma_w^2 = 1/E[phi'^2]` at the q that solves `q = E[phi^2]/E[phi'^2] + sigma_b^2`. Without bias and with
     `phi(0) = 0`, that is q = 0, where the network is linear.
@@ -281,32 +304,30 @@ def critical_line(activation: Activation, sigma_b: float) -> CriticalPoint | Non
     if not len(crossings):
         return None
     low, high = q[crossings[0]], q[crossings[0] + 1]
-    rises = gap[crossings[0]] < 0
-    for _ in range(_ITERATIONS):
-        middle = math.sqrt(low * high)
-        if (_gap(activation, np.array([middle]), sigma_b)[0] < 0) == rises:
-            low = middle
-        else:
-            high = middle
-    return _critical_at(activation, float(high))
+    # Imported here since it takes 0.3 s, and most calls return above.
+    from scipy import optimize
+
+    tolerance = _FLOOR * _TOLERANCE
+    root = optimize.brentq(lambda at: float(_gap(activation, np.array([at]), sigma_b)[0]), low, high, xtol=tolerance)
+    return _critical_at(activation, root)
 
 
 def _gap(activation: Activation, q: Array, sigma_b: float) -> Array:
     """`1 - E[phi^2]/(q E[phi'^2]) - sigma_b^2/q`."""
-    found = lookup(activation, q)
+    at_q = lookup(activation, q)
     with np.errstate(all="ignore"):
-        return np.asarray(1 - (found.square / found.slope_square + sigma_b**2) / q)
+        return np.asarray(1 - (at_q.square / at_q.slope_square + sigma_b**2) / q)
 
 
 def _critical_at(activation: Activation, q: float) -> CriticalPoint:
-    found = lookup(activation, q)
-    slope = float(found.growth / found.slope_square / q)
-    return CriticalPoint(1 / math.sqrt(float(found.slope_square)), q, slope, slope <= 1 + NEUTRAL)
+    at_q = lookup(activation, q)
+    slope = float(at_q.growth / at_q.slope_square / q)
+    return CriticalPoint(1 / math.sqrt(float(at_q.slope_square)), q, slope, slope <= 1 + NEUTRAL)
 
 
 def _critical_at_zero(activation: Activation) -> CriticalPoint:
     limit = _critical_at(activation, _INFINITESIMAL)
-    found = lookup(activation, [_SMALL, 1.0])
-    growth = limit.sigma_w**2 * found.square / [_SMALL, 1.0]
+    at_two = lookup(activation, [_SMALL, 1.0])
+    growth = limit.sigma_w**2 * at_two.square / [_SMALL, 1.0]
     scale_free = bool(np.all(np.abs(growth - 1) <= NEUTRAL))
     return CriticalPoint(limit.sigma_w, math.nan if scale_free else 0.0, limit.slope, bool(growth[0] <= 1 + NEUTRAL))

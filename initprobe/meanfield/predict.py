@@ -1,8 +1,4 @@
-"""The mean-field maps through a network of given layers: lengths, correlation and gradients, for the input at hand.
-
-Conventions: rows are samples, `z_l = h_{l-1} W_l + b_l`, `h_l = phi(z_l)`, `W_l` of shape `(n_in, n_out)`. Each sample
-keeps its own length `q_a` through the layers, because `phi` averages over samples, not over their lengths: one pooled q
-is 5% off on standardised digits and 10% off on Gaussian input of width 4.
+"""The prediction for every layer of a plain network, forward and backward, for the input at hand.
 
 Schoenholz et al. 2017, arXiv:1611.01232; Poole et al. 2016, arXiv:1606.05340.
 """
@@ -19,13 +15,13 @@ import numpy as np
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.meanfield.input_moments import InputMoments, sample_groups
-from initprobe.meanfield.layer import Layer, State, runs, stacked
+from initprobe.meanfield.layer import Groups, Layer, State, layer_batches, stacked
 from initprobe.meanfield.propagate import propagate
 
 
 @dataclass(frozen=True)
 class LayerTheory:
-    """What an infinitely wide layer would show: variances over all units and samples, as a probe measures them.
+    """Statistics of a layer at infinite width, over all units and samples, as a probe measures them.
 
     Attributes:
         preactivation_mean: mean of z.
@@ -36,9 +32,9 @@ class LayerTheory:
         output_gradient_variance: variance of dL/dh; 1 at the last layer.
         preactivation_gradient_variance: variance of dL/dz.
         weight_gradient_variance: variance of dL/dW, summed over the samples.
-        length_slope: `d log q / d log q_below`, q being the mean square of z; NaN where no weights reach z, and where
-            it is not derived.
-        state: the distribution of z that all this follows from.
+        length_slope: `d log q / d log q_below`, q being the mean square of z. NaN where no weights reach z, and where
+            the slope is not derived.
+        state: the distribution of z that all these follow from.
     """
 
     preactivation_mean: float
@@ -59,34 +55,35 @@ def predict(
     """Theory for every layer, first to last.
 
     Backward starts from `dL/dh_L ~ N(0, 1)`, independent of the forward pass. Values beyond the float range come out as
-    0, infinity or NaN. Weights with a mean are treated to leading order in width: what chance adds to the sum of a
-    layer's outputs, `n mean^2 Var(h)` beside `(n mean E[h])^2`, is left out.
+    0, infinity or NaN. Weights with a mean are treated to leading order in width: the variance of a layer's sum of
+    outputs, `n mean^2 Var(h)`, is neglected against `(n mean E[h])^2`.
 
     Args:
         activation: any record.
         layers: first to last; `n_out` of each is `n_in` of the next.
         inputs: moments of the samples.
-        batch: samples whose weight gradients are summed.
+        batch: number of samples, over which weight gradients are summed.
     """
     states = propagate(activation, layers, inputs)
     with np.errstate(all="ignore"):
-        columns = zip(*(_averages(stacked(run)) for run in runs(states)), strict=True)
-        known, samples = _Averages(*map(np.concatenate, columns)), states[0].sample_shares
-        squares, deltas = _gradients(layers, known)
+        batches = layer_batches(states)
+        columns = zip(*(_averages(stacked(run), [state.correlation for state in run]) for run in batches), strict=True)
+        averages, samples = _Averages(*map(np.concatenate, columns)), states[0].sample_shares
+        squares, deltas = _gradients(layers, averages)
         _, first, _ = sample_groups(inputs, split=any(layer.weight_mean != 0 for layer in layers))
-        below = np.concatenate([[first], known.squares[:-1]])
+        below = np.concatenate([[first], averages.squares[:-1]])
         numbers = (
-            *known[:5],
+            *averages[:5],
             squares @ samples,
             deltas @ samples,
             batch * (below * deltas) @ samples,
-            _length_slopes(layers, known),
+            _length_slopes(layers, averages),
         )
         return tuple(map(LayerTheory, *(column.tolist() for column in numbers), states))
 
 
 class _Averages(NamedTuple):
-    """Of every layer, `(layers,)`, or of each group of samples in it, `(layers, samples)`."""
+    """Averages over units and samples, `(layers,)`, and over units for each group of samples, `(layers, samples)`."""
 
     mean: Array
     variance: Array
@@ -101,48 +98,49 @@ class _Averages(NamedTuple):
     slope_squares: Array
 
 
-def _averages(state: State) -> _Averages:
-    """Those of layers, stacked."""
-    found = state.moments
+def _averages(groups: Groups, correlation: list[float]) -> _Averages:
+    """The averages of stacked layers."""
+    of_h = groups.moments
     return _Averages(
-        state.average(state.mean),
-        _pooled_variance(state, state.mean, state.variance),
-        state.average(found.mean),
-        _pooled_variance(state, found.mean, found.variance),
-        state.cosine,
-        np.vecdot(state.sample_shares, state.lengths),
-        state.average(state.variance),
-        state.average(found.growth),
-        *map(state.over_biases, (found.square, found.slope, found.slope_square)),
+        groups.average(groups.mean),
+        _pooled_variance(groups, groups.mean, groups.variance),
+        groups.average(of_h.mean),
+        _pooled_variance(groups, of_h.mean, of_h.variance),
+        groups.cosine(correlation),
+        np.vecdot(groups.sample_shares, groups.lengths),
+        groups.average(groups.variance),
+        groups.average(of_h.growth),
+        *map(groups.over_biases, (of_h.square, of_h.slope, of_h.slope_square)),
     )
 
 
-def _pooled_variance(state: State, mean: Array, variance: Array) -> Array:
-    """Over samples and units, of what has these means and variances in each group; equal means add exactly 0."""
-    apart = mean - mean[:, :1]
-    return state.average(variance + (apart - state.average(apart)[:, None]) ** 2)
+def _pooled_variance(groups: Groups, mean: Array, variance: Array) -> Array:
+    """Variance over samples and units, `(layers,)`, from means and variances per group, `(layers, groups)`."""
+    shifted = mean - mean[:, :1]  # so that equal means add exactly 0
+    return groups.average(variance + (shifted - groups.average(shifted)[:, None]) ** 2)
 
 
-def _length_slopes(layers: Sequence[Layer], known: _Averages) -> Array:
-    """`d log q / d log q_below` at every layer."""
+def _length_slopes(layers: Sequence[Layer], averages: _Averages) -> Array:
+    """`d log q / d log q_below` at every layer, `(layers,)`."""
     gain = np.array([layer.n_in * layer.weight_variance for layer in layers])
-    # `growth` is per relative change of the variance about the mean, of which q has more.
-    passed = gain[1:] * (known.growth * (known.length / known.variance_over_units))[:-1] / known.length[1:]
-    reached = (known.length[1:] > 0) & (known.variance_over_units[:-1] > 0)
-    return np.append(math.nan, np.where(reached, passed, math.nan))
+    length, variance = averages.length, averages.variance_over_units
+    # `growth` is per relative change of the variance about the mean, while q also holds the squared mean.
+    slopes = gain[1:] * (averages.growth * (length / variance))[:-1] / length[1:]
+    reached = (length[1:] > 0) & (variance[:-1] > 0)
+    return np.append(math.nan, np.where(reached, slopes, math.nan))
 
 
-def _gradients(layers: Sequence[Layer], known: _Averages) -> tuple[Array, Array]:
-    """Mean squares over units of dL/dh and dL/dz of each group of samples, `(layers, samples)`, first layer to last.
+def _gradients(layers: Sequence[Layer], averages: _Averages) -> tuple[Array, Array]:
+    """Mean squares over units of dL/dh and dL/dz, for each group of samples, `(layers, samples)`, first layer to last.
 
-    Weights with a mean also pass on the products `E[g_i g_j]` of different units, which start at 0.
+    Weights with a mean also pass back the products `E[g_i g_j]` of different units, which start at 0.
     """
-    squares, deltas = np.ones_like(known.slopes), np.empty_like(known.slopes)
+    squares, deltas = np.ones_like(averages.slopes), np.empty_like(averages.slopes)
     product = np.zeros_like(squares[0])
     for k, layer in reversed(list(enumerate(layers))):
-        units, delta = layer.n_out, squares[k] * known.slope_squares[k]
+        units, delta, slope = layer.n_out, squares[k] * averages.slope_squares[k], averages.slopes[k]
         deltas[k] = delta
-        product = layer.weight_mean * layer.weight_mean * units * (delta + (units - 1) * product * known.slopes[k] ** 2)
+        product = layer.weight_mean * layer.weight_mean * units * (delta + (units - 1) * product * slope**2)
         if k:
             squares[k - 1] = units * layer.weight_variance * delta + product
     return squares, deltas

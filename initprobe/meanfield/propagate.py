@@ -1,8 +1,4 @@
-"""The mean-field maps through a network of given layers: lengths, correlation and gradients, for the input at hand.
-
-Conventions: rows are samples, `z_l = h_{l-1} W_l + b_l`, `h_l = phi(z_l)`, `W_l` of shape `(n_in, n_out)`. Each sample
-keeps its own length `q_a` through the layers, because `phi` averages over samples, not over their lengths: one pooled q
-is 5% off on standardised digits and 10% off on Gaussian input of width 4.
+"""The forward maps: mean squares of z, and the correlations of different samples, from layer to layer.
 
 Schoenholz et al. 2017, arXiv:1611.01232; Poole et al. 2016, arXiv:1606.05340.
 """
@@ -19,12 +15,18 @@ from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.meanfield.correlated_pairs import Series, hermite_grid, series
 from initprobe.meanfield.input_moments import InputMoments, sample_groups
-from initprobe.meanfield.layer import Groups, Layer, Pairs, State, runs, shares_of, stacked
+from initprobe.meanfield.layer import Groups, Layer, Pairs, State, layer_batches, shares_of, stacked
 from initprobe.meanfield.moments import Moments, lookup, moments
 
 
 def propagate(activation: Activation, layers: Sequence[Layer], inputs: InputMoments) -> tuple[State, ...]:
-    """The states of all layers, first to last."""
+    """The pre-activations of all layers, first to last.
+
+    Args:
+        activation: any record.
+        layers: first to last; `n_out` of each is `n_in` of the next.
+        inputs: moments of the samples.
+    """
     shares, squares, means = sample_groups(inputs, split=any(layer.weight_mean != 0 for layer in layers))
     with np.errstate(all="ignore"):
         pairs = first_pairs(layers[0], inputs, shares, squares)
@@ -38,9 +40,9 @@ def propagate(activation: Activation, layers: Sequence[Layer], inputs: InputMome
 def _lengths(
     activation: Activation, layers: Sequence[Layer], shares: Array, squares: Array, means: Array
 ) -> Iterator[Groups]:
-    """The groups of every layer, from the shares, mean squares and means of those of the input, `(samples,)`.
+    """The groups of every layer; mean squares do not depend on the correlations.
 
-    No length depends on what different samples have in common.
+    `shares`, `squares` and `means` describe the groups of the input, `(samples,)` each.
     """
     for layer in layers:
         here = _groups(activation, layer, shares, squares, means)
@@ -49,16 +51,17 @@ def _lengths(
 
 
 def _groups(activation: Activation, layer: Layer, shares: Array, squares: Array, means: Array) -> Groups:
-    """Those of a layer, from the mean squares and means of what it is given, `(groups of samples,)` each."""
+    """The groups of one layer, from the mean squares and means of its inputs, `(samples,)` each."""
     bias_shares, deviations = layer.bias_rule
     mean = np.add.outer(layer.n_in * layer.weight_mean * means + layer.bias_mean, deviations)
     variance = layer.n_in * layer.weight_variance * squares + layer.normal_bias_variance
     variances = np.repeat(variance, len(deviations))
-    found = group_moments(activation, variances.reshape(mean.shape), mean)
-    return Groups((shares[:, None] * bias_shares).ravel(), mean.ravel(), variances, found, bias_shares)
+    moments_of_h = group_moments(activation, variances.reshape(mean.shape), mean)
+    return Groups((shares[:, None] * bias_shares).ravel(), mean.ravel(), variances, moments_of_h, bias_shares)
 
 
 def first_pairs(layer: Layer, inputs: InputMoments, shares: Array, squares: Array) -> Pairs:
+    """Statistics of pairs at the first layer; `shares` and `squares` are of groups of its inputs, `(samples,)`."""
     gain, own = layer.n_in * layer.weight_variance, layer.normal_bias_variance
     variance = gain * squares + own
     varying = shares_of(shares, variance > 0)
@@ -71,23 +74,24 @@ def first_pairs(layer: Layer, inputs: InputMoments, shares: Array, squares: Arra
 
 
 def _excess(layer: Layer, same: float, other: float, cosine: float, share: float) -> tuple[float, float]:
-    """Fourth cumulants of z of one sample, and of two, under weights that are not normal or not independent.
+    """Kurtosis and cokurtosis of z, from weights that are not normal or not independent.
 
     Args:
-        layer: the weights' fourth moments.
-        same: `E[y^4]`, `y` the layer's inputs scaled to a unit variance of z.
+        layer: with the weights' fourth moments.
+        same: `E[y^4]`, y being the layer's inputs scaled to a unit variance of z.
         other: `E[y_a^2 y_b^2]` for two samples.
-        cosine: of the inputs of two samples.
-        share: the weights' share of the variance of z.
+        cosine: cosine between the inputs of two samples.
+        share: share of the weights in the variance of z.
     """
-    own, kin = (layer.kurtosis - 3 * layer.kinship) / layer.n_in, (layer.kinship - 1) * share**2
-    if own == kin == 0:
-        return 0.0, 0.0  # normal weights, whatever the input
-    return own * same + 3 * kin, own * other + kin * (1 + 2 * cosine**2)
+    independent = (layer.kurtosis - 3 * layer.cokurtosis) / layer.n_in
+    dependent = (layer.cokurtosis - 1) * share**2
+    if independent == dependent == 0:
+        return 0.0, 0.0  # normal weights, with any input
+    return independent * same + 3 * dependent, independent * other + dependent * (1 + 2 * cosine**2)
 
 
 def group_moments(activation: Activation, variance: Array, mean: Array) -> Moments:
-    """Of each group of samples (rows) at each bias node (columns), flat; from the table if all share one mean."""
+    """Moments of h, flat, for each group of samples (rows) and bias node (columns); from the table for equal means."""
     if mean.shape[1] == 1 and (mean == mean[0]).all():
         return lookup(activation, variance.ravel(), float(mean[0, 0]))
     return moments(activation, variance.ravel(), mean.ravel())
@@ -95,14 +99,14 @@ def group_moments(activation: Activation, variance: Array, mean: Array) -> Momen
 
 @dataclass(frozen=True)
 class _Products:
-    """Expectations over pairs of samples of products of y, a layer's outputs in units of the next z's variance.
+    """Expectations over pairs of samples of products of y, a layer's outputs in units of the SD of the next z.
 
     Attributes:
-        of_outputs: `E[y_a y_b]` at a correlation of z.
+        of_outputs: `E[y_a y_b]` as a function of the correlation of z.
         of_squares: `E[y_a^2 y_b^2]`.
         of_cubes: `E[y_a^3 y_b]`.
         fourth: `E[y^4]`.
-        shared: what biases add to the covariance of the next z.
+        shared: what biases add to the correlation of the next z.
     """
 
     of_outputs: Series
@@ -113,19 +117,19 @@ class _Products:
 
 
 def _products(activation: Activation, layers: Sequence[Layer], groups: Sequence[Groups]) -> Iterator[_Products]:
-    """Those of every layer but the last; `layers` and their `groups` begin with the first."""
+    """The products of every layer but the last; `layers` and `groups` both start with the first."""
     above = iter(layers[1:])
-    for run in runs(groups[:-1], len(hermite_grid().z)):
-        yield from _products_of(activation, stacked(run), list(itertools.islice(above, len(run))))
+    for batch in layer_batches(groups[:-1], len(hermite_grid().z)):
+        yield from _products_of(activation, stacked(batch), list(itertools.islice(above, len(batch))))
 
 
 def _products_of(activation: Activation, groups: Groups, above: Sequence[Layer]) -> Iterator[_Products]:
-    """Of some layers, stacked; `above` are the layers that they are given to."""
+    """The products of several stacked layers; `above` are the layers that their outputs go to."""
     mean = hermite_grid().mean
     gain = np.array([[layer.n_in * layer.weight_variance] for layer in above])
     own = np.array([[layer.normal_bias_variance] for layer in above])
     h, slope = groups.on_grid(activation)
-    # The grid's own E[phi^2], so that a correlation of 1 stays 1 to rounding.
+    # The grid's own E[phi^2], so that a correlation of 1 stays 1 up to rounding.
     total = gain * groups.over_biases(mean(h * h)) + own
     varying = shares_of(groups.sample_shares, total > 0)
     scale = groups.for_biases(np.sqrt(np.where(total > 0, gain / total, 0.0)))[..., None]
@@ -134,23 +138,23 @@ def _products_of(activation: Activation, groups: Groups, above: Sequence[Layer])
     powers = (y, squares, squares * y, scale * np.sqrt(groups.variance)[..., None] * slope)
     first, second, third, rise = (groups.over_samples(power, varying) for power in powers)
     pairs = (first, first, rise), (second, second), (third, first)
-    every = (series(*pair).weighted(groups.bias_shares) for pair in pairs)
+    kernels = (series(*pair).weighted(groups.bias_shares) for pair in pairs)
     fourth = np.vecdot(varying, groups.over_biases(mean(squares * squares)))
     shared = np.vecdot(varying, np.sqrt(np.where(total > 0, own / total, 0.0))) ** 2
-    return map(_Products, *every, fourth.tolist(), shared.tolist())
+    return map(_Products, *kernels, fourth.tolist(), shared.tolist())
 
 
 def _next_pairs(state: State, layer: Layer, products: _Products) -> Pairs:
-    """Mean and variance over pairs of the correlation at the next layer, and the excess that its weights cause.
+    """Statistics of pairs at the next layer, `layer`, whose inputs have the given products.
 
-    The variance gains what n units add to a correlation measured on them, as for any sample correlation:
+    The variance of the correlation gains what n units add to any sample correlation:
     `1/n Var(y_a y_b - c/2 (y_a^2 + y_b^2))`.
     """
     nodes, shared, same = state.correlation_nodes(), products.shared, products.fourth
     low, high = (products.of_outputs.at(c) + shared for c in nodes)
-    c, at = (low + high) / 2, sum(nodes) / 2
-    other = products.of_squares.at(at)
-    noise = other * (1 + c * c / 2) - 2 * c * products.of_cubes.at(at) + c * c / 2 * same - (shared * (1 - c)) ** 2
+    c, middle = (low + high) / 2, sum(nodes) / 2
+    other = products.of_squares.at(middle)
+    noise = other * (1 + c * c / 2) - 2 * c * products.of_cubes.at(middle) + c * c / 2 * same - (shared * (1 - c)) ** 2
     cosine = (c - shared) / (1 - shared) if shared < 1 else 0.0
     return Pairs(
         min(max(c, -1.0), 1.0),

@@ -1,11 +1,7 @@
-"""How far one network of finite width strays from the infinitely wide one.
+"""How the layer means of z, phi, phi' and their squares fluctuate over networks, given the layer below.
 
-To first order in 1/width. A layer's measured variance is a mean over units and samples; given the layer below, units
-are independent, so its noise has variance 1/n times what one unit contributes, and the samples' correlation decides how
-much of that a batch averages away: the weights are shared, so a bigger batch alone does not. What a layer's length
-deviates by is passed on through the length map, and shifts the slopes that gradients meet.
-
-Hanin & Nica 2020, arXiv:1812.05994 (products of random matrices are log-normal).
+The units of a layer are independent given the layer below. So a mean over n units has a covariance of 1/n times the
+covariance over units, for one sample (`same`) or between two samples (`other`).
 """
 
 from __future__ import annotations
@@ -20,25 +16,25 @@ import numpy as np
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.meanfield.correlated_pairs import hermite_grid, pair_covariances
-from initprobe.meanfield.layer import Layer, State, runs, stacked
+from initprobe.meanfield.layer import Groups, Layer, State, layer_batches, stacked
 
-# Rows of the functions whose layer means fluctuate together: each with its square.
+# Rows of the functions whose layer means fluctuate together: each is followed by its square.
 Z, ZZ, H, HH, _SLOPE, SLOPES = range(6)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """How the layer means of z, z^2, phi, phi^2, phi', phi'^2 fluctuate given the layer below, `f` any of them.
+    """Fluctuations of the layer means of z, z^2, phi, phi^2, phi', phi'^2; f is any of these six functions.
 
     Attributes:
         mean: `E[f]`, `(layers, functions)`.
-        slope: `dE[f] / dlog q`.
-        curvature: `q^2 d^2 E[f] / dq^2`.
-        offset: what the weights add to `E[f]` at finite width.
+        slope: `dE[f] / dlog q`, `(layers, functions)`.
+        curvature: `q^2 d^2 E[f] / dq^2`, `(layers, functions)`.
+        offset: what the weights add to `E[f]` at finite width, `(layers, functions)`.
         batch: covariances of the means over units and samples, `(layers, functions, functions)`.
-        single: relative variance of one sample's mean of phi^2, averaged with the samples' own phi^2 as shares.
-        same: covariances of the functions themselves in one unit for one sample.
-        other: the same for two different samples.
+        single: relative variance of one sample's mean of phi^2, averaged with weights phi^2, `(layers,)`.
+        same: covariances of the functions in one unit for one sample, `(layers, functions, functions)`.
+        other: covariances in one unit between two different samples, `(layers, functions, functions)`.
     """
 
     mean: Array
@@ -51,85 +47,111 @@ class Noise:
     other: Array
 
     def relative(self, covariances: Array, first: int, second: int) -> Array:
-        """Covariance of two functions in units of their means, `(layers,)`."""
+        """Covariance of two functions divided by their means, `(layers,)`."""
         return np.asarray(covariances[:, first, second] / (self.mean[:, first] * self.mean[:, second]))
 
     @property
     def slope_product(self) -> Array:
-        """`E[phi' phi']` over two different samples, `(layers,)`."""
+        """`E[phi'(z_a) phi'(z_b)]` over two different samples, `(layers,)`."""
         return np.asarray(self.other[:, _SLOPE, _SLOPE] + self.mean[:, _SLOPE] ** 2)
 
 
+@dataclass(frozen=True)
+class _Stack:
+    """Layers with equally many groups.
+
+    Attributes:
+        groups: their pre-activations, stacked.
+        kurtosis: excess kurtosis of z for one sample, `(layers,)`.
+        cokurtosis: fourth cumulant of z of two samples, `(layers,)`.
+        correlations: two nodes that stand for the correlations of all pairs, `(layers, 2)`.
+        free: share of the noise in a sum of squares that the weights leave, `(layers,)`; see `free_share`.
+    """
+
+    groups: Groups
+    kurtosis: Array
+    cokurtosis: Array
+    correlations: Array
+    free: Array
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer], states: Sequence[State]) -> _Stack:
+        return cls(
+            groups=stacked(states),
+            kurtosis=np.array([state.kurtosis for state in states]),
+            cokurtosis=np.array([state.cokurtosis for state in states]),
+            correlations=np.array([state.correlation_nodes() for state in states]),
+            free=np.array([free_share(layer.n_out, layer) for layer in layers]),
+        )
+
+
 def _noise(activation: Activation, layers: Sequence[Layer], states: Sequence[State], batch: int) -> Noise:
-    """Of layers with equally many groups."""
-    state = stacked(states)
+    """The noise of layers with equally many groups."""
+    stack = _Stack.of(layers, states)
     n_in, n_out = np.array([(layer.n_in, layer.n_out) for layer in layers]).T
     orthogonal = np.array([layer.orthogonal for layer in layers])
-    free = np.array([free_share(layer.n_out, layer) for layer in layers])
-    each = _functions(activation, state)
-    by_bias = state.over_samples(each, state.sample_shares)
-    coefficients = _coefficients(by_bias, state)
+    functions = _functions(activation, stack.groups)
+    by_bias = stack.groups.over_samples(functions, stack.groups.sample_shares)
+    coefficients = _coefficients(by_bias, stack.groups)
     scales = (0, 1.0), (2, 1 / math.sqrt(2)), (4, math.sqrt(6) / 2)
     mean, slope, curvature = (scale * coefficients[..., order].T for order, scale in scales)
-    same = _same(each, coefficients, state, free)
-    correlations = np.array([one.correlation_nodes() for one in states])
-    both = slope[:, :, None] * slope[:, None, :]
-    other = _other(by_bias, state, correlations, free) + state.cokurtosis[:, None, None] * both
+    same = _same(functions, coefficients, stack)
+    other = _other(by_bias, stack) + stack.cokurtosis[:, None, None] * (slope[:, :, None] * slope[:, None, :])
     # Orthogonal weights put z on a sphere: normal, but without the 2/n variance of its squared radius.
-    excess = np.where(orthogonal, -1 / np.maximum(n_in, n_out), state.kurtosis / 6)
+    excess = np.where(orthogonal, -1 / np.maximum(n_in, n_out), stack.kurtosis / 6)
     return Noise(
         mean=mean,
         slope=slope,
         curvature=curvature,
         offset=excess[:, None] * curvature,
         batch=(same / batch + other * (1 - 1 / batch)) / n_out[:, None, None],
-        single=_single(each[HH], state, free) / n_out,
+        single=_single(functions[HH], stack) / n_out,
         same=same,
         other=other,
     )
 
 
-def _functions(activation: Activation, state: State) -> Array:
-    """The six functions of z, about its mean, on the Hermite grid: `(functions, layers, groups, nodes)`."""
-    h, d = state.on_grid(activation)
-    each = np.empty((6, *h.shape))
-    centre = state.for_biases(state.over_biases(state.mean))
-    each[Z] = (state.mean - centre)[..., None] + np.sqrt(state.variance)[..., None] * hermite_grid().z
-    each[H], each[_SLOPE] = h, d
-    np.square(each[::2], out=each[1::2])
-    return each
+def _functions(activation: Activation, groups: Groups) -> Array:
+    """The six functions of z, z about its mean, on the Hermite grid: `(functions, layers, groups, nodes)`."""
+    h, d = groups.on_grid(activation)
+    functions = np.empty((6, *h.shape))
+    centre = groups.for_biases(groups.over_biases(groups.mean))
+    functions[Z] = (groups.mean - centre)[..., None] + np.sqrt(groups.variance)[..., None] * hermite_grid().z
+    functions[H], functions[_SLOPE] = h, d
+    np.square(functions[::2], out=functions[1::2])
+    return functions
 
 
-def _coefficients(by_bias: Array, state: State) -> Array:
-    """The first Hermite coefficients of the functions' means, `(functions, layers, 5)`."""
-    found = hermite_grid().coefficients(by_bias, 5)
-    return np.asarray(np.vecdot(found.mT, state.bias_shares[:, None, :]))
+def _coefficients(by_bias: Array, groups: Groups) -> Array:
+    """The first five Hermite coefficients of the functions' means over samples and biases, `(functions, layers, 5)`."""
+    at_biases = hermite_grid().coefficients(by_bias, 5)
+    return np.asarray(np.vecdot(at_biases.mT, groups.bias_shares[:, None, :]))
 
 
-def _same(each: Array, coefficients: Array, state: State, free: Array) -> Array:
-    """Covariances of the functions over the units of one sample, averaged over the samples: `(layers, f, f)`.
+def _same(functions: Array, coefficients: Array, stack: _Stack) -> Array:
+    """Covariances over the units of one sample, averaged over samples, `(layers, functions, functions)`.
 
     Args:
-        each: functions on the Hermite grid, `(functions, layers, groups, nodes)`.
-        coefficients: of their means over samples and biases, `(functions, layers, orders)`.
-        state: z at these layers.
-        free: share of the second Hermite term to keep, `(layers,)`.
+        functions: on the Hermite grid, `(functions, layers, groups, nodes)`.
+        coefficients: Hermite coefficients of their means over samples and biases, `(functions, layers, orders)`.
+        stack: z at these layers.
     """
-    grid, shares = hermite_grid(), state.shares[:, :, None]
-    means = state.over_biases(grid.mean(each))
-    found = _products(each * (shares * grid.weights), each) - _products(means * state.sample_shares, means)
-    kurtosis = np.asarray(state.kurtosis)[:, None, None]
-    if kurtosis.any():
-        # Gram and Charlier's density, `1 + kurtosis/24 He_4`; the analysis has He_4 over sqrt(24).
+    groups, grid = stack.groups, hermite_grid()
+    shares, means = groups.shares[:, :, None], groups.over_biases(grid.mean(functions))
+    squares = _products(functions * (shares * grid.weights), functions)
+    covariances = squares - _products(means * groups.sample_shares, means)
+    if stack.kurtosis.any():
+        # The Gram-Charlier density, `1 + kurtosis/24 He_4`; `analysis` holds He_4 over sqrt(24).
         crossed = _outer(coefficients[..., 0], coefficients[..., 4])
-        excess = _products(each * (shares * grid.analysis[4]), each) - crossed - crossed.mT
-        found += kurtosis / math.sqrt(24) * excess
-    return np.asarray(found - (1 - free)[:, None, None] * _outer(coefficients[..., 2], coefficients[..., 2]))
+        excess = _products(functions * (shares * grid.analysis[4]), functions) - crossed - crossed.mT
+        covariances += stack.kurtosis[:, None, None] / math.sqrt(24) * excess
+    second = _outer(coefficients[..., 2], coefficients[..., 2])
+    return np.asarray(covariances - (1 - stack.free)[:, None, None] * second)
 
 
 def _products(f: Array, g: Array) -> Array:
-    """Sums of products at each layer, `(layers, functions, functions)`, of arrays `(functions, layers, ...)`."""
-    left, right = (np.moveaxis(each.reshape(*each.shape[:2], -1), 0, 1) for each in (f, g))
+    """Sums of products per layer, `(layers, functions, functions)`, of arrays `(functions, layers, ...)`."""
+    left, right = (np.moveaxis(values.reshape(*values.shape[:2], -1), 0, 1) for values in (f, g))
     return np.asarray(left @ right.mT)
 
 
@@ -137,27 +159,28 @@ def _outer(f: Array, g: Array) -> Array:
     return _products(f[..., None], g[..., None])
 
 
-def _single(squares: Array, state: State, free: Array) -> Array:
-    """Mean over samples, weighted by their phi^2, of the relative variance of phi^2 over the units of one sample.
+def _single(squares: Array, stack: _Stack) -> Array:
+    """Relative variance over units of phi^2 of one sample, averaged over samples with weights phi^2: `(layers,)`.
 
-    Not the relative variance of all samples together: long samples would count for their length twice. Of every layer,
-    `(layers,)`.
+    It is not the relative variance over all samples together, in which samples of large phi^2 would count twice.
+    `squares` is phi^2 on the Hermite grid, `(layers, groups, nodes)`.
     """
-    means = state.over_biases(hermite_grid().mean(squares))
-    scale = state.for_biases(np.sqrt(np.where(means > 0, means, 1.0)))
+    groups = stack.groups
+    means = groups.over_biases(hermite_grid().mean(squares))
+    scale = groups.for_biases(np.sqrt(np.where(means > 0, means, 1.0)))
     scaled = (squares / scale[..., None])[None]
-    coefficients = _coefficients(state.over_samples(scaled, state.sample_shares), state)
-    covariance = _same(scaled, coefficients, state, free)[:, 0, 0]
-    return np.asarray(covariance / np.vecdot(state.sample_shares, means))
+    coefficients = _coefficients(groups.over_samples(scaled, groups.sample_shares), groups)
+    covariance = _same(scaled, coefficients, stack)[:, 0, 0]
+    return np.asarray(covariance / np.vecdot(groups.sample_shares, means))
 
 
-def _other(by_bias: Array, state: State, correlations: Array, free: Array) -> Array:
-    """Covariances of the functions over the units, between two samples, `(layers, functions, functions)`.
+def _other(by_bias: Array, stack: _Stack) -> Array:
+    """Covariances over the units between two samples, `(layers, functions, functions)`.
 
-    `by_bias` are `(functions, layers, bias nodes, nodes)`, `correlations` `(layers, 2)`.
+    `by_bias` are the functions' means over samples, `(functions, layers, bias nodes, nodes)`.
     """
-    shares = state.bias_shares
-    within = pair_covariances(np.moveaxis(by_bias, 0, 2), correlations[:, None, :], free[:, None])
+    shares = stack.groups.bias_shares
+    within = pair_covariances(np.moveaxis(by_bias, 0, 2), stack.correlations[:, None, :], stack.free[:, None])
     means = hermite_grid().mean(by_bias)
     mean = np.vecdot(means, shares)
     between = _products(means * shares, means) - _outer(mean, mean)
@@ -165,14 +188,18 @@ def _other(by_bias: Array, state: State, correlations: Array, free: Array) -> Ar
 
 
 def free_share(units: int, layer: Layer) -> float:
-    """Share of the noise in a sum of squares that the weights leave: orthogonal ones fix it but for units cut off."""
+    """Share of the noise in a sum of squares over `units` that the weights leave.
+
+    Orthogonal weights keep lengths, so that only units cut off leave noise; other weights leave all of it.
+    """
     return 1 - units / max(layer.n_in, layer.n_out) if layer.orthogonal else 1.0
 
 
 def noises(activation: Activation, layers: Sequence[Layer], states: Sequence[State], batch: int) -> Noise:
-    """Of all layers."""
-    rules, nodes = iter(layers), len(hermite_grid().z)
-    found = [
-        vars(_noise(activation, list(itertools.islice(rules, len(run))), run, batch)) for run in runs(states, nodes)
+    """The noise of all layers; `batch` is the number of samples that means are taken over."""
+    remaining, nodes = iter(layers), len(hermite_grid().z)
+    parts = [
+        vars(_noise(activation, list(itertools.islice(remaining, len(batch_states))), batch_states, batch))
+        for batch_states in layer_batches(states, nodes)
     ]
-    return Noise(**{name: np.concatenate([some[name] for some in found]) for name in found[0]})
+    return Noise(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})

@@ -14,7 +14,7 @@ import numpy as np
 
 from initprobe.arrays import finite
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.meanfield.phase import FixedPoint, settling
+from initprobe.meanfield.phase import FixedPoint, quick_fixed_point
 from initprobe.prediction.rules import rule
 from initprobe.results.layers import LayerStats
 from initprobe.results.summary import DepthScale, DepthScales
@@ -51,7 +51,7 @@ def _limit(config: ProbeConfig, layers: Sequence[LayerStats]) -> FixedPoint | No
     if len(scales) != 1 or any(r.weight_mean or r.bias_mean for r in rules):
         return None
     weights, biases = scales.pop()
-    return settling(config.activation, math.sqrt(weights), math.sqrt(biases))
+    return quick_fixed_point(config.activation, math.sqrt(weights), math.sqrt(biases))
 
 
 def _fitted(points: Iterator[Point], sign: int, limit: float | None) -> DepthScale | None:

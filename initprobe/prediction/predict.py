@@ -15,9 +15,9 @@ from initprobe.blocks.skips import wirings
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.finite_width import UNKNOWN, LayerSpread, Spread, spread
 from initprobe.meanfield.input_moments import InputMoments
-from initprobe.meanfield.layer import State, runs
+from initprobe.meanfield.layer import State, layer_batches
 from initprobe.meanfield.moments import histograms
-from initprobe.meanfield.norm_and_skip import predict_wired
+from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
 from initprobe.meanfield.predict import LayerTheory, predict
 from initprobe.prediction.rules import no_theory, rules_of
 from initprobe.results.base import TENSORS, Histogram
@@ -90,7 +90,7 @@ def wired_theory(
     around = wirings(config, sizes)
     rules = rules_of(config, sizes)
     known = [replace(one, weight_variance=0.0) if by.zero else one for one, by in zip(rules, around, strict=True)]
-    return predict_wired(config.activation, known, around, inputs, batch)
+    return predict_norm_and_skip(config.activation, known, around, inputs, batch)
 
 
 def _prediction(
@@ -135,7 +135,7 @@ def _shares(
     found: list[tuple[float, ...] | None] = [None] * len(states)
     known = {index: one for index, one in enumerate(measured) if one is not None and one.low != one.high}
     indices = iter(known)
-    for run in runs([states[index] for index in known]):
+    for run in layer_batches([states[index] for index in known]):
         places = list(itertools.islice(indices, len(run)))
         low, high, bins = zip(*((known[i].low, known[i].high, len(known[i].counts)) for i in places), strict=True)
         q, mean, weights = (np.array([getattr(one, name) for one in run]) for name in ("variance", "mean", "shares"))

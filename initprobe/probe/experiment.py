@@ -15,6 +15,7 @@ from initprobe.arrays import Array, standard_normal
 from initprobe.blocks.skips import Wiring, branches, wirings
 from initprobe.config.consistency import check_fit_samples
 from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
+from initprobe.config.resolved import check_resolved
 from initprobe.data.datasets import Dataset
 from initprobe.data.tables import read_labels, read_table, standardized
 from initprobe.engine.streams import Purpose, Streams
@@ -72,6 +73,7 @@ def prepare(config: ProbeConfig) -> Experiment:
         ConfigError: the data does not fit the shape asked for.
         MemoryLimitError: the run would not fit in memory.
     """
+    config = check_resolved(config)
     check_layers(config.depth)
     table = _read_input(config)
     features = config.features or config.layer_widths[0] if table is None else table.shape[1]
@@ -92,7 +94,7 @@ def prepare(config: ProbeConfig) -> Experiment:
     if config.residual and not branches(sizes, config.block):
         whole = "layer" if config.block == 1 else f"block of {config.block} layers"
         raise ConfigError(f"residual: no {whole} is as wide as what it is given, so none has a skip; repeat a width")
-    check_fit_samples(config, batch)
+    check_fit_samples(config.initializer, batch)
     _try_own(config, sizes)
     check_memory(config, sizes, batch, 0 if table is None else table.nbytes)
     chosen = _chosen_rows(config, table, batch)

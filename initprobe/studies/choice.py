@@ -28,13 +28,15 @@ from initprobe.studies.frameworks import Weights, weights_of
 Goal = Literal["forward", "backward", "balanced"]
 
 # Where roots in log gain are looked for, beside 0.
-_REACH, _POINTS, _REFINEMENTS = math.log(8), 33, 6
+_REACH, _POINTS = math.log(8), 33
 # A net is not given up for being unstable where its whole course is wanted.
 _PATIENT = Thresholds(unstable=1e300, grave_decades=30)
-# Trends equal to this many places are equal: rounding must not decide.
+# Trends and factors equal to this many places are equal: rounding must not decide.
 _PLACES = 9
 # A length at which phi is its tangent to rounding, and how near to 0 a spread then is.
 _TINY, _LINEAR = 1e-40, 1e-9
+# Logs of moments are known to this.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def _forward(net: Net) -> Choice:
 
 def _level_words(net: Net, gain: float) -> str:
     found = lookup(net.activation, gain**2)
-    slope, chi = float(found.growth / found.square), gain**2 * float(found.slope_square)
+    slope = float(found.growth / found.square)
+    chi = round(gain**2 * float(found.slope_square), _PLACES)
     return (
         f"E[phi(z)^2] = 1 where z has variance {gain**2:.4g}, so Var(h) is level from layer 1 on; there the length map "
         f"has slope {fixed(slope, 3)} and Var(dL/dh) changes by {factor(chi)} a layer"
@@ -218,13 +221,15 @@ def _gradient_gain(net: Net) -> float:
 
 
 def _root(f: Callable[[Array], Array], start: float) -> float | None:
-    """The root nearest to `start` in log x, by cutting the interval that holds it into ever smaller parts."""
+    """The root of `f` nearest to `start` in log x; None where `f` does not change sign between start/8 and 8 start."""
+    from scipy import optimize
+
     x = start * np.exp(np.linspace(-_REACH, _REACH, _POINTS))
-    for _ in range(_REFINEMENTS):
-        signs = np.sign(f(x))
-        changes = np.flatnonzero(signs[:-1] * signs[1:] <= 0)
-        if not len(changes):
-            return None
-        at = min(changes, key=lambda i: abs(math.log(x[i] * x[i + 1] / start**2)))
-        x = np.geomspace(x[at], x[at + 1], _POINTS)
-    return float(x[_POINTS // 2])
+    values = f(x)
+    if abs(values[_POINTS // 2]) <= _ROUNDING:
+        return start
+    changes = np.flatnonzero(np.sign(values[:-1]) * np.sign(values[1:]) <= 0)
+    if not len(changes):
+        return None
+    nearest = min(changes, key=lambda i: abs(math.log(x[i] * x[i + 1] / start**2)))
+    return float(optimize.brentq(lambda at: float(f(np.array([at]))[0]), x[nearest], x[nearest + 1]))

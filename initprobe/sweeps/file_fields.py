@@ -24,7 +24,7 @@ from pydantic_core import CoreSchema
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.config.consistency import fault_text
 from initprobe.config.fields import as_input
-from initprobe.config.names import activation_of, as_activation, as_initializer, as_spec, initializer_of, scaled
+from initprobe.config.names import as_activation, as_initializer, as_spec, is_imported, scaled
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.config.thresholds import Thresholds
 from initprobe.data.noise import INPUTS
@@ -224,9 +224,7 @@ def _parameter(value: object) -> tuple[Value, Scalar]:
 def _named(field: str, value: object) -> Spec | Path:
     """A specification whose name is known; whether its parameters fit is seen when all of them are there."""
     found = as_input(value) if field == "input" else _spec(field, value)
-    if field in _AS_SPECS and isinstance(found, Spec) and ":" in found.name:
-        (activation_of if field == "act" else initializer_of)(Spec(found.name, {}))
-    elif isinstance(found, Spec):
+    if isinstance(found, Spec) and not is_imported(found):
         _ = _SPECS[field][found.name]
     return found
 

@@ -125,7 +125,7 @@ Axes = Annotated[dict[Annotated[str, AfterValidator(field_name)], Axis], AxesSch
 def _slug(name: str) -> str:
     """A name that is safe as a directory's."""
     if len(name) > 64 or not _NAME.fullmatch(name):
-        raise ConfigError(f"name {name[:64]!r}: a name holds letters, digits, -, _ and single dots, up to 64 of them")
+        raise ConfigError(f"{name[:64]!r}: a name holds letters, digits, -, _ and single dots, up to 64 of them")
     return name
 
 

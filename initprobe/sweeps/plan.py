@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from initprobe.config.probe_config import DEFAULT_BATCH, DEFAULT_LAYERS, DEFAULT_WIDTH, ProbeConfig
+from initprobe.config.resolved import check_resolved, own_names
 from initprobe.data.documents import Document, read_file
 from initprobe.data.files import kind_of
 from initprobe.errors import ConfigError, InputError
@@ -40,6 +41,7 @@ class Plan:
         checks: what the results must be.
         figures: what to draw; None where the file leaves that open.
         export: `csv`, `json`, `markdown`.
+        own_names: every `package.module:name` in the file, in order.
     """
 
     name: str
@@ -49,9 +51,10 @@ class Plan:
     checks: tuple[Check, ...] = ()
     figures: tuple[Figure, ...] | None = None
     export: tuple[Format, ...] = ()
+    own_names: tuple[str, ...] = ()
 
 
-def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str] = ()) -> Plan:
+def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str] = (), importing: bool = True) -> Plan:
     """The plan in a file, or in a config that ships with initprobe.
 
     Args:
@@ -59,6 +62,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
         overrides: `KEY=VALUE`, the value as YAML: `defaults.layers=5` or `layers=5` for short, `grid.init=[he, lecun]`;
             no value removes the key.
         where: `FIELD=VALUE`; of the runs, those are kept that have every one of these values.
+        importing: import the user's own functions; otherwise the file runs no code, and its runs can only be listed.
 
     Raises:
         ConfigError: in one line, with file and line or the option, what is wrong.
@@ -70,7 +74,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
     layout = read_layout(document)
     checks = _checks(document, layout)  # cheap, so that a fault in them is said before all runs are made
     asked = drafts(document, layout)
-    configs = [_config(draft) for draft in asked]
+    configs = [_config(draft, importing) for draft in asked]
     columns = {
         name: [_shown(draft.settings, config, name) for draft, config in zip(asked, configs, strict=True)]
         for name in axis_names(layout)
@@ -87,6 +91,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
         checks=checks,
         figures=_figures(document, layout, columns, varying),
         export=layout.export,
+        own_names=tuple(dict.fromkeys(name for config in configs for name in own_names(config))),
     )
 
 
@@ -110,9 +115,9 @@ def find(source: str | Path) -> Path:
     raise InputError(f"{source}: no such file.{hint}")
 
 
-def _config(draft: Draft) -> ProbeConfig:
+def _config(draft: Draft, importing: bool) -> ProbeConfig:
     try:
-        return ProbeConfig(**assemble(draft.settings))
+        return check_resolved(ProbeConfig(**assemble(draft.settings)), importing)
     except ConfigError as error:
         text = re.sub(r"is missing(; name an .*)?$", "is missing; give it in defaults or as an axis", str(error))
         # The place says which field it was; an unknown name speaks for itself.

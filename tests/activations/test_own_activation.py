@@ -16,6 +16,7 @@ from initprobe.activations.record import Activation
 from initprobe.cli.app import main
 from initprobe.config.names import activation_of, as_activation
 from initprobe.config.probe_config import ProbeConfig
+from initprobe.config.resolved import check_resolved
 from initprobe.errors import ConfigError
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.moments import lookup, moments
@@ -169,7 +170,7 @@ REFUSED = {
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_cannot_serve_is_refused_in_one_line(home, text):
     with pytest.raises(ConfigError) as caught:
-        ProbeConfig(init="he", act=text)
+        check_resolved(ProbeConfig(init="he", act=text))
     assert REFUSED[text] in str(caught.value)
     assert str(caught.value).startswith(("act: ", text.partition(":")[0]))
     assert len(str(caught.value).splitlines()) == 1
@@ -383,7 +384,7 @@ def test_a_sweep_names_the_line_of_a_wrong_one(tmp_path, initprobe):
     (tmp_path / "a.yaml").write_text("version: 1\nname: own\ndefaults:\n  init: he\n  act: nosuchmodule:f\n")
     told = initprobe("validate", "a.yaml")
     assert told.code == 2
-    assert told.out.startswith("a.yaml:5: nosuchmodule:f: there is no module nosuchmodule")
+    assert told.out.startswith("a.yaml:5: act: nosuchmodule:f: there is no module nosuchmodule")
 
 
 def test_parameters_of_a_reference_are_no_parameters(home):

@@ -10,8 +10,8 @@ import pytest
 from initprobe.activations.own import reference
 from initprobe.config.names import as_initializer, initializer_of
 from initprobe.config.probe_config import ProbeConfig
+from initprobe.config.resolved import check_resolved, own_names
 from initprobe.errors import ConfigError
-from initprobe.importing import without_importing
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.initializers.own import OwnInitializer, own_initializer, takes_fans
 from initprobe.probe.experiment import prepare
@@ -280,7 +280,7 @@ def test_a_sweep_takes_it_and_its_file_is_part_of_the_key(initprobe, tmp_path, h
     assert "owninits:haar" in done.out
     (tmp_path / "t.yaml").write_text((tmp_path / "s.yaml").read_text().replace("owninits:haar", "owninits:two"))
     refused = initprobe("sweep", tmp_path / "t.yaml", "-o", tmp_path / "out")
-    assert refused.code == 2 and "t.yaml:4: owninits:two: cannot be called as f" in refused.err
+    assert refused.code == 2 and "t.yaml:4: init: owninits:two: cannot be called as f" in refused.err
     config = ProbeConfig(init="owninits:normal", **SMALL)
     before = run_key(config)
     (home / "owninits.py").write_text(MODULE + "\n# another version\n")
@@ -294,9 +294,9 @@ def test_nothing_is_imported_where_data_must_run_no_code(initprobe, tmp_path, ho
         "version: 1\nname: s\ndefaults: {act: tanh, width: 20, batch: 20, draws: 1, layers: 3}\n"
         "grid: {init: ['owntrap:draw', xavier]}\n"
     )
-    with without_importing() as unseen:
-        assert ProbeConfig(init="owntrap:draw", **SMALL).initializer.name == "owntrap:draw"
-    assert list(unseen) == ["owntrap:draw"]
+    config = check_resolved(ProbeConfig(init="owntrap:draw", **SMALL), importing=False)
+    assert config.initializer.name == "owntrap:draw"
+    assert own_names(config) == ("owntrap:draw",)
     for words in (("validate", tmp_path / "s.yaml"), ("sweep", tmp_path / "s.yaml", "--dry-run")):
         seen = initprobe(*words)
         assert seen.code == 0, seen.err

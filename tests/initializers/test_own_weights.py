@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from initprobe.config.probe_config import ProbeConfig
+from initprobe.config.resolved import check_resolved
 from initprobe.errors import ConfigError, InputError
 from initprobe.initializers.independence import judge, related
 from initprobe.initializers.recognition import matches, recognised, variance_words
@@ -123,8 +124,8 @@ def test_the_input_is_the_one_given_else_the_one_saved_else_noise(tmp_path, two)
 
 def test_the_files_precision_counts_unless_another_is_asked_for(tmp_path):
     path = saved(tmp_path / "w.npz", W1=normal(0, 9, 8, dtype=np.float64), W2=normal(0, 8, 7))
-    assert ProbeConfig(weights=path, act="tanh").dtype == "float64"
-    assert ProbeConfig(weights=path, act="tanh", dtype="float32").dtype == "float32"
+    assert check_resolved(ProbeConfig(weights=path, act="tanh")).dtype == "float64"
+    assert check_resolved(ProbeConfig(weights=path, act="tanh", dtype="float32")).dtype == "float32"
 
 
 def test_a_config_of_weights_travels(two):
@@ -371,9 +372,9 @@ def test_a_single_array_and_a_missing_file_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds a single array, not W1, b1"):
         read_weights(tmp_path / "w.npy")
     with pytest.raises(ConfigError, match=r"none\.npz: no such file"):
-        ProbeConfig(weights=tmp_path / "none.npz", act="tanh")
+        check_resolved(ProbeConfig(weights=tmp_path / "none.npz", act="tanh"))
     with pytest.raises(ConfigError, match=r": is a directory; give the \.npz file in it"):
-        ProbeConfig(weights=tmp_path, act="tanh")
+        check_resolved(ProbeConfig(weights=tmp_path, act="tanh"))
 
 
 def test_saved_weights_are_those_of_the_first_draw(tmp_path):
@@ -397,7 +398,7 @@ def test_data_of_another_width_is_refused(tmp_path, two):
 def test_entries_beyond_the_precision_asked_for_are_refused(tmp_path):
     path = saved(tmp_path / "w.npz", W1=1e300 * A.astype(float))
     with pytest.raises(ConfigError, match=r"W1 has entries of 1e\+300, beyond float32; use --dtype float64"):
-        ProbeConfig(weights=path, act="tanh", dtype="float32")
+        check_resolved(ProbeConfig(weights=path, act="tanh", dtype="float32"))
 
 
 CONFLICTS = [
@@ -429,7 +430,7 @@ def test_one_draw_may_be_asked_for_and_branches_cannot_start_at_0(initprobe, two
 
 
 def test_neither_weights_nor_an_initializer():
-    with pytest.raises(ConfigError, match=r"^init is missing; name an initializer, or give weights$"):
+    with pytest.raises(ConfigError, match=r"^init: is missing; name an initializer, or give weights$"):
         ProbeConfig(act="tanh")
 
 

@@ -11,8 +11,9 @@ import pytest
 from sweep_runs import placed, small
 
 from initprobe import ProbeConfig
+from initprobe.config.resolved import check_resolved, own_names
 from initprobe.errors import ConfigError
-from initprobe.importing import source_file, without_importing
+from initprobe.importing import source_file
 from initprobe.sweeps.checks import judge
 from initprobe.sweeps.plan import load
 from initprobe.sweeps.runs import run_key
@@ -109,8 +110,7 @@ def test_every_reader_of_stores(home, initprobe, result, field, value):
 
 
 def test_checks_compare_what_a_result_says_as_text(home, result):
-    with without_importing():
-        checks = load("theirs.yaml").checks
+    checks = load("theirs.yaml", importing=False).checks
     for act in ("evil:f", {"name": "evil:f"}, ["evil:f"], None):
         judge(checks, result.model_copy(update={"config": result.config | {"act": act}}))
 
@@ -144,11 +144,16 @@ def test_what_is_wrong_as_text_is_still_said(home, initprobe, act, words):
 
 
 def test_what_needs_the_function_is_left_open(home):
-    with without_importing() as unseen:
-        config = ProbeConfig(init="critical", act="evil:f")
-        assert config.initializer.name == "critical" and list(unseen) == ["evil:f"]
-        with pytest.raises(ConfigError, match="not looked at"):
-            config.activation.value(np.zeros(1))
+    config = check_resolved(ProbeConfig(init="critical", act="evil:f"), importing=False)
+    assert config.initializer.name == "critical" and own_names(config) == ("evil:f",)
+    with pytest.raises(ConfigError, match="not imported"):
+        config.activation.value(np.zeros(1))
+
+
+def test_a_config_is_checked_without_a_file_or_a_module(home):
+    """`ProbeConfig(...)` reads nothing and imports nothing: neither is here."""
+    ProbeConfig(init="nosuch:draw", act="nosuch:f", bias_init="nosuch:b")
+    ProbeConfig(act="tanh", weights="nosuch.npz", input="nosuch.npy", loss="mse", labels="nosuch.csv")
 
 
 def test_a_module_is_found_where_an_import_would_find_it(tmp_path, monkeypatch):
@@ -167,9 +172,10 @@ def test_the_key_of_a_run_is_the_same_seen_and_unseen(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "keyed.py").write_text("import numpy as np\n\ndef f(z):\n    return np.tanh(z)\n")
     fields = {"init": "he", "act": "keyed:f", "layers": 2, "width": 9}
-    with without_importing():
-        unseen = run_key(ProbeConfig(**fields))
-    assert run_key(ProbeConfig(**fields)) == unseen
+    unseen = run_key(ProbeConfig(**fields))
+    assert "keyed" not in sys.modules
+    assert run_key(check_resolved(ProbeConfig(**fields))) == unseen
+    assert "keyed" in sys.modules
     (tmp_path / "keyed.py").write_text("import numpy as np\n\ndef f(z):\n    return np.sin(z)\n")
     assert run_key(ProbeConfig(**fields)) != unseen
     sys.modules.pop("keyed", None)

@@ -62,7 +62,7 @@ def test_layers_together_are_as_alone(monkeypatch):
         return [(spread.sd, spread.bias) for one in found for spread in (getattr(one, field) for field in FIELDS)]
 
     together = numbers()
-    monkeypatch.setattr("initprobe.meanfield.layer._TOGETHER", 1)
+    monkeypatch.setattr("initprobe.meanfield.layer._BATCH_NUMBERS", 1)
     assert np.array(numbers()) == pytest.approx(np.array(together), rel=1e-9)
 
 
@@ -129,8 +129,8 @@ def test_zero_weights_raise_no_warning():
 
 def net_of(initializer, width, depth):
     """Layers with the fourth moments of an initializer's weights, and the initializer to sample them from."""
-    kurtosis, kinship = initializer.distribution.fourth(width)
-    layer = Layer(width, width, initializer.variance(width, width), kurtosis=kurtosis, kinship=kinship)
+    kurtosis, cokurtosis = initializer.distribution.fourth(width)
+    layer = Layer(width, width, initializer.variance(width, width), kurtosis=kurtosis, cokurtosis=cokurtosis)
     SAMPLERS[layer] = initializer
     return [layer] * depth
 

@@ -22,7 +22,7 @@ from initprobe.formatting import short
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.moments import moments
-from initprobe.meanfield.norm_and_skip import predict_wired
+from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
 from initprobe.probe.run import run
@@ -178,7 +178,7 @@ def test_the_stream_in_closed_form():
     config = config_of(width=500, layers=2 * blocks, branch_scale=scale)
     sizes = (500,) * (2 * blocks + 1)
     rules = [Layer(500, 500, weight_variance=2 / 500)] * (2 * blocks)
-    found = predict_wired(config.activation, rules, wirings(config, sizes), InputMoments.noise(), 10**9)
+    found = predict_norm_and_skip(config.activation, rules, wirings(config, sizes), InputMoments.noise(), 10**9)
     square = 1.0
     for inner, last in zip(found[::2], found[1::2], strict=True):
         q = 2 * square

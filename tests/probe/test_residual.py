@@ -14,7 +14,7 @@ from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.moments import moments
-from initprobe.meanfield.norm_and_skip import predict_wired
+from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
 from initprobe.probe.run import run
 
 WIDTH, BATCH, DRAWS = 400, 300, 6
@@ -70,7 +70,7 @@ def test_correlated_inputs_of_many_lengths(around):
 
 def theory(act, wiring, layers=2, batch=10**9, gain=2.0, inputs=None):
     rules = [Layer(500, 500, weight_variance=gain / 500)] * layers
-    return predict_wired(ACTIVATIONS[act], rules, [wiring] * layers, inputs or InputMoments.noise(), batch)
+    return predict_norm_and_skip(ACTIVATIONS[act], rules, [wiring] * layers, inputs or InputMoments.noise(), batch)
 
 
 @pytest.mark.parametrize("gain", [1e-2, 1.0, 50.0])

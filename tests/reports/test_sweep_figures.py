@@ -240,7 +240,7 @@ def test_critical_line_lies_where_theory_has_it():
     assert (w[0], b[0]) == pytest.approx((1, 0), abs=1e-3)  # tanh without biases: slope 1 at 0
     assert np.all(np.diff(w) > 0)
     for wide, high in list(zip(w, b, strict=True))[5::5]:
-        chi = package.meanfield.phase.settling(ACTIVATIONS["tanh"], wide, high).chi_1
+        chi = package.meanfield.phase.quick_fixed_point(ACTIVATIONS["tanh"], wide, high).chi_1
         assert chi == pytest.approx(1, abs=1e-3)
     swapped = heat_map_figure(mapped(entries, "sigma_b", "sigma_w")).axes[0].lines[-1].get_data()
     assert np.array_equal(swapped, (b, w))

@@ -37,7 +37,7 @@ FAULTS = [
     ("grid:\n  layers: [1, 2.5]\n", 5, "layers: input should be a valid integer"),
     ("grid:\n  layers: {from: 1, to: 2, num: 3}\n", 5, "layers: input should be a valid integer"),
     ("grid:\n  layers: {from: 1, to: 2, nmu: 3}\n", 5, "unknown key 'nmu'. Did you mean 'num'?"),
-    ("grid:\n  layers: {to: 2, num: 3}\n", 5, "grid.layers.from is missing"),
+    ("grid:\n  layers: {to: 2, num: 3}\n", 5, "grid.layers.from: is missing"),
     ("grid:\n  layers: {from: 1, to: 2}\n", 5, "num or step"),
     ("grid:\n  layers: {from: 1, to: 2, num: 2, step: 1}\n", 5, "num or step"),
     ("grid:\n  layers: {from: 1, to: 2, step: -1}\n", 5, "step -1 does not lead from 1 to 2"),
@@ -50,9 +50,9 @@ FAULTS = [
     ("grid:\n  sigma_w: [1]\n  init: [he]\n", 6, "give init or sigma_w, not both"),
     ("grid:\n  bias_init.std: [1]\n", 5, "bias_init.std needs a bias_init"),
     ("grid:\n  bias_init: [he]\n", 5, "bias_init: he_normal depends on the layer's size"),
-    ("grid:\n  standardize: [true]\n", 5, "standardize is for data from a file"),
+    ("grid:\n  standardize: [true]\n", 5, "standardize: is for data from a file"),
     ("grid:\n  input: [nowhere.npy]\n", 5, "nowhere.npy: no such file"),
-    ("grid:\n  width: [3]\n  widths: [[4, 5]]\n", 5, "give width (every layer) or widths (each layer), not both"),
+    ("grid:\n  width: [3]\n  widths: [[4, 5]]\n", 5, "width: is for every layer, and widths for each of them"),
     ("grid:\n  act: [normal:std=1,mean=2]\n", 5, 'quote it: "normal:std=1,mean=2"'),
     ("include:\n- {init: normal:std=1,mean=2, act: tanh}\n", 5, 'quote it: "normal:std=1,mean=2"'),
     ("zip:\n  layers: [1, 2]\n  width: [1, 2, 3]\n", 4, "equally many values, but these have: layers 2, width 3"),
@@ -110,18 +110,21 @@ def test_a_fault_is_one_line_with_its_place(tmp_path, text, line, said):
 WHOLE_FILES = [
     ("", "a.yaml: holds no mapping"),
     ("- version: 1\n", "a.yaml: holds no mapping"),
-    ("name: a\ndefaults: {init: he, act: relu}\n", "a.yaml:1: version is missing"),
-    ("version: 1\ndefaults: {init: he, act: relu}\n", "a.yaml:1: name is missing"),
+    ("name: a\ndefaults: {init: he, act: relu}\n", "a.yaml:1: version: is missing"),
+    ("version: 1\ndefaults: {init: he, act: relu}\n", "a.yaml:1: name: is missing"),
     ("version: 2\nname: a\n", "a.yaml:1: version: input should be 1, not 2"),
-    (HEAD, "a.yaml:1: act is missing; give it in defaults or as an axis"),
-    (HEAD + "defaults: {act: relu}\n", "a.yaml:3: init is missing; give it in defaults or as an axis"),
+    (HEAD, "a.yaml:1: act: is missing; give it in defaults or as an axis"),
+    (HEAD + "defaults: {act: relu}\n", "a.yaml:3: init: is missing; give it in defaults or as an axis"),
     (HEAD + "defaults: {init: he, sigma_w: 1, act: relu}\n", "a.yaml:3: give init or sigma_w, not both"),
     (HEAD + "defaults: {init: normal, act: relu}\n", "a.yaml:3: init: normal needs std= or var="),
     (
         HEAD + "defaults:\n  init: {name: normal, sdt: 1}\n  act: relu\n",
         "a.yaml:4: init: normal has no parameter 'sdt'",
     ),
-    (HEAD + "defaults:\n  widths: [3, 4]\n  width: 5\n  init: he\n  act: relu\n", "a.yaml:5: give width"),
+    (
+        HEAD + "defaults:\n  widths: [3, 4]\n  width: 5\n  init: he\n  act: relu\n",
+        "a.yaml:5: width: is for every layer",
+    ),
     (HEAD + "defaults:\n  draws: 3\ndraws: 4\n", "a.yaml:5: draws is in defaults too"),
 ]
 
@@ -137,7 +140,7 @@ NAMES = ["../a", "a/b", "/a", "a\\b", "..", ".", ".a", "a..b", "a b", "", "a" * 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_safe_as_a_directory(tmp_path, name):
     text = f"version: 1\nname: {json.dumps(name)}\ndefaults: {{init: he, act: relu}}\n"
-    assert refusal(tmp_path, text).startswith("a.yaml:2: name ")
+    assert refusal(tmp_path, text).startswith("a.yaml:2: name: ")
 
 
 @pytest.mark.parametrize("name", ["a", "A-1_b.c", "a" * 64])

@@ -54,7 +54,7 @@ BAD_OVERRIDES = [
     ("grid.layers=[1,", "--set grid.layers: not YAML"),
     ("act=tanh", "--set act: act is an axis, which overrides it; use --set grid.act=[...]"),
     ("seeds=[a]", "--set seeds: seeds.0: input should be a whole number"),
-    ("name=..", "--set name: name '..'"),
+    ("name=..", "--set name: name: '..'"),
     ("include.act=tanh", "--set include.act: there is no key"),
 ]
 

@@ -54,7 +54,6 @@ def _having(rows: Sequence[Row], text: str, axes: Sequence[str]) -> list[Row]:
         ConfigError: no such axis, or no row has the value; names those that there are.
     """
     from initprobe.errors import ConfigError
-    from initprobe.importing import without_importing
     from initprobe.registry import suggestion
     from initprobe.sweeps.file_conditions import granted, wish
 
@@ -62,6 +61,5 @@ def _having(rows: Sequence[Row], text: str, axes: Sequence[str]) -> list[Row]:
     if "=" not in text or name not in axes:
         hint = suggestion(name, axes) or f" The axes are {', '.join(axes) or 'none'}."
         raise ConfigError(f"--where {text}: write AXIS=VALUE.{hint}")
-    with without_importing():  # a store says what was run, and is not to run it
-        kept = granted(text, wish(text), {index: row.axes.get(name) for index, row in enumerate(rows)})
+    kept = granted(text, wish(text), {index: row.axes.get(name) for index, row in enumerate(rows)})
     return [rows[index] for index in kept]

@@ -22,16 +22,14 @@ def command(ctx: click.Context, files: tuple[str, ...]) -> None:
     """
     from initprobe.errors import ConfigError
     from initprobe.formatting import counted, visible
-    from initprobe.importing import without_importing
     from initprobe.sweeps.plan import load
 
     bad = 0
     for file in files:
         try:
-            with without_importing() as unseen:
-                count = len(load(file).runs)
-            unread = f"; not looked at, so as to run no code: {', '.join(unseen)}" if unseen else ""
-            click.echo(f"{visible(file)}: ok: {counted(count, 'run')}{visible(unread)}")
+            plan = load(file, importing=False)
+            unread = f"; not looked at, so as to run no code: {', '.join(plan.own_names)}" if plan.own_names else ""
+            click.echo(f"{visible(file)}: ok: {counted(len(plan.runs), 'run')}{visible(unread)}")
         except ConfigError as error:
             bad += 1
             click.echo(str(error))
