@@ -1,4 +1,4 @@
-"""A model is left exactly as it was found, also after an exception."""
+"""A model is left exactly as it was, also after an exception."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ import torch
 
 @contextmanager
 def left_as_found(model: Any, *, parameters: bool) -> Iterator[None]:
-    """Put everything back that a forward and backward pass may change, and with `parameters` what `reinit` changes."""
+    """Restore what a forward and backward pass may change.
+
+    Args:
+        model: the model.
+        parameters: also restore the entries of parameters, which `reinit` changes.
+    """
     with ExitStack() as stack:
         for restore in (*_states(model, parameters), *_generators(), _fast_path()):
             stack.callback(restore)
@@ -22,7 +27,7 @@ def left_as_found(model: Any, *, parameters: bool) -> Iterator[None]:
 
 
 def _states(model: Any, parameters: bool) -> Iterator[Callable[[], None]]:
-    """What puts back mode, buffers, gradients and parameters of every module."""
+    """Functions that restore mode, buffers, gradients and parameters of every module."""
     for module in model.modules():
         yield _mode(module)
         yield _tensors(module._buffers, copied=True)
@@ -41,7 +46,7 @@ def _mode(module: Any) -> Callable[[], None]:
 
 
 def _tensors(held: dict[str, Any], copied: bool) -> Callable[[], None]:
-    """The same tensors under the same names, with the same entries if they were `copied`."""
+    """A function that restores the same tensors under the same names, with the same entries if they were `copied`."""
     before = dict(held)
     entries = {name: tensor.detach().clone() for name, tensor in before.items() if copied and tensor is not None}
 
@@ -57,7 +62,7 @@ def _tensors(held: dict[str, Any], copied: bool) -> Callable[[], None]:
 
 
 def _flags(parameter: Any) -> Callable[[], None]:
-    """A gradient that somebody has is his, and so is what he froze."""
+    """A function that restores the gradient that the user has, and whether the parameter learns."""
     gradient, learns = parameter.grad, parameter.requires_grad
 
     def restore() -> None:
@@ -68,9 +73,9 @@ def _flags(parameter: Any) -> Callable[[], None]:
 
 
 def _generators() -> Iterator[Callable[[], None]]:
-    """What puts back every global random state."""
-    ours = torch.get_rng_state()
-    yield lambda: torch.set_rng_state(ours)
+    """Functions that restore every global random state."""
+    processor = torch.get_rng_state()
+    yield lambda: torch.set_rng_state(processor)
     if torch.cuda.is_initialized():
         cuda = torch.cuda.get_rng_state_all()
         yield lambda: torch.cuda.set_rng_state_all(cuda)
@@ -83,14 +88,14 @@ def _generators() -> Iterator[Callable[[], None]]:
 
 
 def _fast_path() -> Callable[[], None]:
-    """Forbid the fused attention of evaluation mode, which goes round the modules; what puts it back."""
+    """Forbid the fused attention of evaluation mode, which calls no module. Returns the function that restores it."""
     allowed = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     return lambda: torch.backends.mha.set_fastpath_enabled(allowed)
 
 
 def seed_everything(seed: int) -> None:
-    """Start the global generators, as for dropout and `reinit`; on a device only where it is in use already."""
+    """Seed the global generators, as for dropout and `reinit`. Those of a device only where it is in use."""
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
@@ -101,14 +106,22 @@ def seed_everything(seed: int) -> None:
 
 
 def mapped(change: Callable[[Any], Any], x: Any) -> Any:
-    """The same nest of tuples, lists and mappings with every tensor changed; what is one tensor stays one."""
-    done: dict[int, Any] = {}
+    """The same nested tuples, lists and mappings with every tensor changed.
+
+    Args:
+        change: from a tensor to a tensor. It is called once per tensor, also where the tensor occurs twice.
+        x: a tensor, or nested tuples, lists and mappings.
+
+    Returns:
+        The same structure with the changed tensors.
+    """
+    changed: dict[int, Any] = {}
 
     def inside(held: Any) -> Any:
         if isinstance(held, torch.Tensor):
-            if id(held) not in done:
-                done[id(held)] = change(held)
-            return done[id(held)]
+            if id(held) not in changed:
+                changed[id(held)] = change(held)
+            return changed[id(held)]
         if isinstance(held, Mapping):
             return {name: inside(value) for name, value in held.items()}
         if type(held) in (tuple, list):
@@ -120,7 +133,7 @@ def mapped(change: Callable[[Any], Any], x: Any) -> Any:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Put off the search for cycles: it would go through thousands of records that are kept, again and again."""
+    """Switch the search for cycles off: it would visit thousands of live records again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:

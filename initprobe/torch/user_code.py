@@ -1,4 +1,4 @@
-"""Code that is not ours, by its name; whatever goes wrong in it is one line."""
+"""Code of the user, imported by its name. Whatever goes wrong in it is one line."""
 
 from __future__ import annotations
 
@@ -15,12 +15,19 @@ from initprobe.registry import suggestion
 
 @contextmanager
 def theirs(what: str) -> Iterator[None]:
-    """A fault in the user's own code is one line, with the place where it happened."""
+    """Turn an exception of the user's code into one line.
+
+    Args:
+        what: what failed, in words.
+
+    Raises:
+        ConfigError: any exception but our own; with the file and line where it was raised.
+    """
     try:
         yield
     except InitprobeError:
         raise
-    except (Exception, SystemExit) as error:  # code that is imported may end the program, as a script does
+    except (Exception, SystemExit) as error:  # imported code may end the program, as a script does
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"
         text = next(iter(str(error).splitlines()), "")
@@ -28,10 +35,17 @@ def theirs(what: str) -> Iterator[None]:
 
 
 def found(target: str, wanted: str = "PACKAGE.MODULE:FACTORY, as in mynet:make or mypackage.nets:MLP") -> Any:
-    """What `package.module:name` names.
+    """Import what `package.module:name` names.
+
+    Args:
+        target: the name.
+        wanted: what it should name, in words for an error.
+
+    Returns:
+        The object.
 
     Raises:
-        ConfigError: not such a name, no such module, or nothing of that name in it.
+        ConfigError: it is no such name, there is no such module, or nothing of that name in it.
     """
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
@@ -51,5 +65,5 @@ def _imported(name: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise ConfigError(f"{name}: no such module here or among what is installed") from None
+            raise ConfigError(f"{name}: no such module in this directory or among the installed ones") from None
         raise
