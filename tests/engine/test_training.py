@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sweep_checks import breaches_of
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.blocks.losses import LOSSES
@@ -18,7 +19,7 @@ from initprobe.engine.threads import workers
 from initprobe.engine.training import Learner, gradients, step
 from initprobe.probe.objective import train
 from initprobe.probe.run import run
-from initprobe.sweeps.checks import Bound, Check, judge
+from initprobe.sweeps.checks import Bound, Check
 
 SURROUNDINGS = {
     "plain": PLAIN,
@@ -211,7 +212,7 @@ def test_divergence_is_said_with_its_step_and_layer_and_never_as_nan(initprobe):
 
 def test_a_check_of_the_final_loss(trained):
     def broken(result, name, **bound):
-        return [str(breach) for breach in judge([Check(name, Bound(**bound))], result)]
+        return [str(breach) for breach in breaches_of([Check(name, Bound(**bound))], result)]
 
     assert broken(trained, "training.final_loss", max=2) == []
     assert broken(trained, "loss.start", max=0.1)[0].startswith("loss.start is ")

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from initprobe.reports.junit import Case
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Ignored
+    from initprobe.sweeps.breaches import Breach
     from initprobe.sweeps.checked_runs import Judged, JudgedRun
-    from initprobe.sweeps.checks import Breach
     from initprobe.sweeps.plan import Plan
     from initprobe.sweeps.store.rows import Row
     from initprobe.sweeps.store.store import Store
@@ -166,7 +166,7 @@ def _name(row: Row) -> str:
 
 
 def _cells(breach: Breach) -> tuple[str, ...]:
-    return str(breach.layer or ""), breach.name, breach.found, breach.bound
+    return str(breach.layer or ""), breach.name, breach.value_text, breach.bound
 
 
 def _case(one: Judged) -> Case:
@@ -175,8 +175,8 @@ def _case(one: Judged) -> Case:
     name = f"{one.run}: {one.check}"
     if one.breaches:
         return Case(name, "failure", "\n".join(map(str, one.breaches)))
-    if one.excused:
-        return Case(name, "skipped", "\n".join(f"ignored: {breach} ({why.reason})" for breach, why in one.excused))
+    if one.ignored:
+        return Case(name, "skipped", "\n".join(f"ignored: {breach} ({why.reason})" for breach, why in one.ignored))
     return Case(name)
 
 
@@ -184,7 +184,7 @@ def _ignored(run: JudgedRun) -> Iterator[tuple[str, str]]:
     """What is ignored in a run, findings and breaches, with the reason and the last day."""
     yield from ((one.rule, _words(one.ignored)) for one in run.result.diagnosis if one.ignored)
     for one in run.checks:
-        yield from ((breach.name, _words(ignore.mark)) for breach, ignore in one.excused)
+        yield from ((breach.name, _words(ignore.mark)) for breach, ignore in one.ignored)
 
 
 def _words(mark: Ignored) -> str:
