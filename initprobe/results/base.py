@@ -7,7 +7,7 @@ JSON, CSV and checks. `null` stands for what does not apply or was lost; `status
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -54,6 +54,13 @@ class Record(BaseModel):
         """What it says in short: its numbers and words, but no lists and no parts."""
         plain = ((name, value) for name, value in self if isinstance(value, bool | int | float | str))
         return ", ".join(f"{name} {f'{value:.4g}' if isinstance(value, float) else value}" for name, value in plain)
+
+    def at(self, name: str) -> Any:
+        """The value of a dotted name, as `output.variance`; None where a part of the name is null."""
+        value: Any = self
+        for part in name.split("."):
+            value = None if value is None else getattr(value, part)
+        return value
 
 
 class Histogram(Record):

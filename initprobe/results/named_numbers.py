@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, get_args
+from typing import get_args
 
 from initprobe.errors import UnknownNameError
 from initprobe.registry import suggestion
@@ -109,7 +109,5 @@ def whole_of(result: ProbeResult, name: str) -> str | bool | float | None:
 
 
 def _at(record: Record, name: str) -> float | None:
-    found: Any = record
-    for part in name.split("."):
-        found = None if found is None else getattr(found, part)
-    return None if found is None else float(found)
+    value = record.at(name)
+    return None if value is None else float(value)

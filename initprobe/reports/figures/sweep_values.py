@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -79,10 +79,8 @@ def _measured(layer: LayerStats, name: str) -> float:
     if tensor in TENSORS and last in _VARIANCE:
         # Holds where the variance itself is below the float range.
         return _nan(layer.tensor(tensor).variance_log10) / (2 if last == "std" else 1)
-    found: Any = layer
-    for part in name.split("."):
-        found = None if found is None else getattr(found, part)
-    return _log(found) if is_log(name) else _nan(found)
+    value = layer.at(name)
+    return _log(value) if is_log(name) else _nan(value)
 
 
 def _predicted(layer: LayerStats, name: str) -> float:
