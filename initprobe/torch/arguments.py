@@ -12,6 +12,7 @@ from torch import nn
 from initprobe.config.thresholds import ModelThresholds, Thresholds
 from initprobe.errors import ConfigError
 from initprobe.torch import descriptions
+from initprobe.torch.inventory import Inventory, inventory
 from initprobe.torch.measure import is_measured
 from initprobe.torch.parameters import check_input, check_tensors
 from initprobe.torch.restore import mapped
@@ -26,7 +27,7 @@ class Arguments:
     """What to send through a model.
 
     Attributes:
-        model: the module. Of a compiled one, the module inside.
+        parts: the module, its modules and its parameters. Of a compiled module, those of the module inside.
         x: the input: a tensor, a tuple of arguments or a mapping of keyword arguments.
         loss: from the model's output to a scalar; None for a backward pass that starts with random numbers.
         draws: networks to average over.
@@ -35,13 +36,18 @@ class Arguments:
         limits: thresholds of the verdict.
     """
 
-    model: Any
+    parts: Inventory
     x: Any
     loss: Loss | None
     draws: int
     reinit: Reinit | None
     seed: int
     limits: ModelThresholds
+
+    @property
+    def model(self) -> Any:
+        """The module."""
+        return self.parts.model
 
 
 def check(arguments: Arguments) -> None:
@@ -50,7 +56,7 @@ def check(arguments: Arguments) -> None:
     Raises:
         ConfigError: the model or an argument cannot be used; says what to do.
     """
-    _check_model(arguments.model)
+    _check_parameters(arguments.parts)
     _check_draws(arguments.draws, arguments.reinit)
     for name, function in (("loss", arguments.loss), ("reinit", arguments.reinit)):
         if function is not None and not callable(function):
@@ -58,12 +64,28 @@ def check(arguments: Arguments) -> None:
     if not 0 <= arguments.seed < SEEDS:
         raise ConfigError(f"seed must be at least 0 and less than 2^63, not {arguments.seed}")
     _check_input(arguments.x)
-    check_tensors(arguments.model)
 
 
-def inner_module(model: Any) -> Any:
-    """The module itself; of a compiled one, the module inside."""
-    return getattr(model, "_orig_mod", model)
+def parts_of(model: Any) -> Inventory:
+    """List the parts of a module; of a compiled one, those of the module inside.
+
+    Args:
+        model: what the user calls a model.
+
+    Returns:
+        Its modules and parameters.
+
+    Raises:
+        ConfigError: it is no module, or calls no hooks.
+    """
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
+    inside = getattr(model, "_orig_mod", model)
+    if isinstance(inside, torch.jit.ScriptModule):
+        raise ConfigError("a scripted model calls no hooks; probe the module it was made of")
+    if len(getattr(inside, "device_ids", None) or ()) > 1:
+        raise ConfigError("a model on several devices at once is not seen; probe model.module")
+    return inventory(inside)
 
 
 def limits_of(thresholds: Thresholds | None, min_judged: float | None) -> ModelThresholds:
@@ -87,19 +109,14 @@ def limits_of(thresholds: Thresholds | None, min_judged: float | None) -> ModelT
     return ModelThresholds(**values)
 
 
-def _check_model(model: Any) -> None:
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ConfigError("a scripted model calls no hooks; probe the module it was made of")
-    if len(getattr(model, "device_ids", None) or ()) > 1:
-        raise ConfigError("a model on several devices at once is not seen; probe model.module")
+def _check_parameters(parts: Inventory) -> None:
     uninitialized = nn.parameter.UninitializedParameter
-    lazy = [name for name, parameter in model.named_parameters() if isinstance(parameter, uninitialized)]
+    lazy = [name for name, parameter in parts.parameters.items() if isinstance(parameter, uninitialized)]
     if lazy:
         raise ConfigError(
             f"{descriptions.listed(lazy)}: not initialized yet; run the model once on such an input, then probe"
         )
+    check_tensors(parts)
 
 
 def _check_draws(draws: int, reinit: object) -> None:
@@ -141,12 +158,12 @@ def called(model: Any, x: Any) -> Any:
     return model(*x) if isinstance(x, tuple | list) else model(x)
 
 
-def copied(model: Any, x: Any) -> Any:
+def copied(parts: Inventory, x: Any) -> Any:
     """Copies of the input, as a module may write to its own.
 
     They require a gradient where a frozen parameter would otherwise keep it from flowing.
     """
-    is_frozen = any(not parameter.requires_grad for parameter in model.parameters())
+    is_frozen = any(not parameter.requires_grad for parameter in parts.parameters.values())
 
     def copy(tensor: Any) -> Any:
         with torch.inference_mode(False):

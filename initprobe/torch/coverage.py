@@ -13,17 +13,17 @@ _JUDGED = frozenset(
 )
 
 
-def coverage(model: Any, roles: Mapping[str, set[str]]) -> Coverage:
+def coverage(parameters: Mapping[str, Any], roles: Mapping[str, set[str]]) -> Coverage:
     """The share of the parameters that was judged.
 
     Args:
-        model: the model.
+        parameters: every parameter by its first name.
         roles: by name of a parameter, the kinds of operation that used it.
 
     Returns:
         Counts of all and of judged parameters, and the others with the reason, the largest first.
     """
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    sizes = {name: parameter.numel() for name, parameter in parameters.items()}
     missing = {name: size for name, size in sizes.items() if not roles.get(name, set()) & _JUDGED}
     return Coverage(
         parameters=sum(sizes.values()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +15,13 @@ from initprobe.results.environment import environment
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding, ModelFacts
 from initprobe.torch import descriptions
-from initprobe.torch.arguments import Arguments, Loss, Reinit, check, copied, inner_module, input_tensors, limits_of
+from initprobe.torch.arguments import Arguments, Loss, Reinit, check, copied, input_tensors, limits_of, parts_of
 from initprobe.torch.coverage import coverage
 from initprobe.torch.fixes import Trials
-from initprobe.torch.layer_stats import Teller
+from initprobe.torch.inventory import inventory
+from initprobe.torch.layer_stats import LayerRecords
 from initprobe.torch.passes import recorded
+from initprobe.torch.pending_result import pending_result
 from initprobe.torch.restore import uncollected
 from initprobe.torch.structure import structure_of
 from initprobe.torch.verdict.case import Case
@@ -64,8 +65,7 @@ def probe(
     Raises:
         ConfigError: the model or an argument cannot be used; says what to do.
     """
-    inside, limits = inner_module(model), limits_of(thresholds, min_judged)
-    arguments = Arguments(inside, x, loss, draws, reinit, seed, limits)
+    arguments = Arguments(parts_of(model), x, loss, draws, reinit, seed, limits_of(thresholds, min_judged))
     check(arguments)
     return _probed(arguments, checked_threads(threads), try_fixes and reinit is None)
 
@@ -74,74 +74,60 @@ def _probed(arguments: Arguments, threads: int, try_fixes: bool) -> ProbeResult:
     """Probe, then try the fixes on the same model."""
     started = time.perf_counter()
     with workers(threads) as pool, uncollected():
-        observations, result = _measured(arguments, pool)
-        findings = _tried(arguments, observations, pool) if try_fixes else _untried(observations)
-    return result.model_copy(
-        update={
-            "environment": environment(threads, descriptions.torch_version()),
-            "min_judged": arguments.limits.judged,
-            "elapsed_s": time.perf_counter() - started,
-            "diagnosis": tuple(findings),
-            "healthy": all(found.severity == "info" for found in findings),
-        }
-    )
-
-
-def _tried(arguments: Arguments, observations: Sequence[Observation], pool: Workers) -> list[Finding]:
-    def again(x: Any) -> list[Observation]:
-        return judged(_case(replace(arguments, x=x), pool)[0])
-
-    return Trials(arguments.model, arguments.x, again).findings(observations)
-
-
-def _untried(observations: Sequence[Observation]) -> list[Finding]:
-    return [finding(observation, None, None) for observation in observations]
-
-
-def _measured(arguments: Arguments, pool: Workers) -> tuple[list[Observation], ProbeResult]:
-    """One probe without its fixes."""
-    case, teller = _case(arguments, pool)
-    model, recorder, observations = arguments.model, case.recorder, judged(case)
+        case = _case(arguments, pool)
+        findings = _tried(arguments, case, pool) if try_fixes else _untried(case)
     shapes = descriptions.input_words(list(input_tensors(arguments.x)))
-    setting = descriptions.setting_words(model, shapes, arguments.draws, arguments.seed)
-    result = ProbeResult(
+    setting = descriptions.setting_words(case.model, shapes, arguments.draws, arguments.seed)
+    return pending_result(
+        case.records,
         config=_config(arguments, shapes, case),
-        description=descriptions.describe(model, setting, case.layers, case.shown),
-        environment=environment(1, descriptions.torch_version()),
-        elapsed_s=0,
+        description=descriptions.describe(case.inventory, setting, case.layers, case.records),
+        environment=environment(threads, descriptions.torch_version()),
+        elapsed_s=time.perf_counter() - started,
         theory_note=descriptions.THEORY_NOTE,
-        layers=tuple(case.shown),
-        modules=tuple(teller.module(call) for call in recorder.modules.calls),
+        healthy=all(found.severity == "info" for found in findings),
+        diagnosis=tuple(findings),
         notes=tuple(descriptions.notes(case)),
-        coverage=coverage(model, recorder.roles),
+        coverage=coverage(case.parameters, case.recorder.roles),
+        min_judged=arguments.limits.judged,
         facts=ModelFacts(void=dict(case.void)),
     )
-    return observations, result
 
 
-def _case(arguments: Arguments, pool: Workers) -> tuple[Case, Teller]:
-    """The model as it is now, recorded, and what works out its statistics."""
-    model = arguments.model
-    recorder, course = recorded(replace(arguments, x=copied(model, arguments.x)), pool)
+def _tried(arguments: Arguments, case: Case, pool: Workers) -> list[Finding]:
+    """The findings, each with a line that was tried and heals, or the reason why there is none."""
+
+    def again(x: Any) -> list[Observation]:
+        return judged(_case(replace(arguments, parts=inventory(arguments.model), x=x), pool))
+
+    return Trials(arguments.model, arguments.x, again).findings(judged(case))
+
+
+def _untried(case: Case) -> list[Finding]:
+    return [finding(observation, None, None) for observation in judged(case)]
+
+
+def _case(arguments: Arguments, pool: Workers) -> Case:
+    """The model as it is now, recorded."""
+    parts = arguments.parts
+    recorder, course = recorded(replace(arguments, x=copied(parts, arguments.x)), pool)
     structure = structure_of(recorder.operations)
     if not structure.layers:
         raise ConfigError(descriptions.no_layers(recorder))
-    teller = Teller(recorder, structure.layers, arguments.draws)
-    parameter = next(model.parameters(), None)
-    case = Case(
-        model=model,
+    parameter = next(iter(parts.parameters.values()), None)
+    return Case(
+        inventory=parts,
         recorder=recorder,
         structure=structure,
         limits=arguments.limits,
         moved=course.moved,
         differentiated=course.differentiated,
         void=course.void,
+        records=LayerRecords(recorder, parts, structure.layers, arguments.draws),
         loss=course.loss,
-        training=model.training,
+        training=arguments.model.training,
         dtype=None if parameter is None else descriptions.dtype_name(parameter.dtype),
-        shown=[teller.layer(layer) for layer in structure.layers],
     )
-    return case, teller
 
 
 def _config(arguments: Arguments, shapes: str, case: Case) -> dict[str, Any]:

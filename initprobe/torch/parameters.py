@@ -8,32 +8,33 @@ from typing import Any
 import torch
 
 from initprobe.errors import ConfigError, InputError
+from initprobe.torch.inventory import Inventory
 from initprobe.torch.paths import path
 
 _IN_A_PART = 1 << 20
 
 
-def void_parameters(model: Any) -> dict[str, str]:
+def void_parameters(parts: Inventory) -> dict[str, str]:
     """Parameters that hold NaN or infinities, and buffers that hold NaN.
 
     Args:
-        model: the model.
+        parts: parameters and buffers of the model.
 
     Returns:
         What is wrong, in words, by the name of the module.
     """
     faults: dict[str, str] = {}
-    for name, what in _void(model):
+    for name, what in _void(parts):
         module, _, own = name.rpartition(".")
         faults.setdefault(module, f"{own} of {path(module)} holds {what}")
     return faults
 
 
-def _void(model: Any) -> Iterator[tuple[str, str]]:
-    for name, tensor in model.named_parameters():
+def _void(parts: Inventory) -> Iterator[tuple[str, str]]:
+    for name, tensor in parts.parameters.items():
         if not _is_finite(tensor):
             yield name, "NaN" if bool(torch.isnan(tensor).any()) else "infinities"
-    for name, tensor in model.named_buffers():
+    for name, tensor in parts.buffers.items():
         if bool(torch.isnan(tensor).any()):  # a mask is made of infinities
             yield name, "NaN"
 
@@ -51,14 +52,13 @@ def has_nonzero(tensor: Any) -> bool:
     return any(bool(part.any()) for part in tensor.split(rows))
 
 
-def check_tensors(model: Any) -> None:
+def check_tensors(parts: Inventory) -> None:
     """Refuse a model on the meta device, which holds shapes and no numbers.
 
     Raises:
         ConfigError: names a parameter.
     """
-    held = (*model.named_parameters(), *model.named_buffers())
-    if meta := next((name for name, tensor in held if tensor.is_meta), None):
+    if meta := next((name for name, tensor in parts.tensors if tensor.is_meta), None):
         raise ConfigError(f"{meta}: is on the meta device, without numbers; model.to_empty(device='cpu') and init it")
 
 

@@ -15,6 +15,7 @@ from initprobe.engine.threads import Workers
 from initprobe.errors import ConfigError
 from initprobe.torch.arguments import SEEDS, Arguments, called, input_tensors
 from initprobe.torch.initial_state import Started
+from initprobe.torch.inventory import Inventory, inventory
 from initprobe.torch.nested import tensors
 from initprobe.torch.operations import Recorder
 from initprobe.torch.parameters import has_nonzero, void_parameters
@@ -70,7 +71,7 @@ def recorded(arguments: Arguments, pool: Workers) -> tuple[Recorder, Course]:
     """
     model = arguments.model
     recorder = Recorder(model, pool)
-    with left_as_found(model, parameters=arguments.reinit is not None), _watching(recorder):
+    with left_as_found(model, parameters=arguments.reinit is not None), _watching(recorder, arguments.parts):
         seed_everything(arguments.seed)
         courses = [_one_draw(arguments, recorder, draw) for draw in range(arguments.draws)]
     losses = [course.loss for course in courses if course.loss is not None]
@@ -78,8 +79,8 @@ def recorded(arguments: Arguments, pool: Workers) -> tuple[Recorder, Course]:
 
 
 @contextmanager
-def _watching(recorder: Recorder) -> Iterator[None]:
-    recorder.modules.watch(recorder.model)
+def _watching(recorder: Recorder, parts: Inventory) -> Iterator[None]:
+    recorder.modules.watch(parts.modules)
     try:
         yield
     finally:
@@ -100,13 +101,15 @@ def _recording() -> Iterator[None]:
 
 def _one_draw(arguments: Arguments, recorder: Recorder, draw: int) -> Course:
     """One network forward and back."""
-    model = arguments.model
     if arguments.reinit is not None:
-        arguments.reinit(model)
-    void = void_parameters(model)
+        arguments.reinit(arguments.model)
+        arguments = replace(arguments, parts=inventory(arguments.model))
+    void = void_parameters(arguments.parts)
     with _recording():
         ends = _forward(arguments, recorder, draw)
-        learning = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        learning = {
+            name: parameter for name, parameter in arguments.parts.parameters.items() if parameter.requires_grad
+        }
         sources = [*learning.values(), *(tensor for tensor in input_tensors(arguments.x) if tensor.requires_grad)]
         if not any(end.requires_grad for end in ends.tensors) or not sources:
             return Course(False, ends.loss, {}, void)
@@ -120,7 +123,7 @@ def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:
     """Send the input forward, with every call of model and loss seen."""
     # A tensor that requires a gradient must not be overwritten, but a copy of it may.
     given = mapped(lambda tensor: tensor.clone(), arguments.x)
-    recorder.begin(list(input_tensors(given)))
+    recorder.begin(list(input_tensors(given)), arguments.parts.all_parameters)
     with recorder:
         output = called(arguments.model, given)
         recorder.module = ""

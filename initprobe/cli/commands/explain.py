@@ -87,11 +87,11 @@ def _is_own(spec: Spec) -> bool:
 def _own(spec: Spec) -> list[tuple[str, Any]]:
     """An initializer if it is such a record or takes the four arguments of one, or else an activation."""
     from initprobe.config.names import activation_of, initializer_of
-    from initprobe.importing import found_at
+    from initprobe.importing import import_name
     from initprobe.initializers.own import takes_fans
     from initprobe.initializers.record import Initializer
 
-    found = None if spec.params else found_at(spec.name)
+    found = None if spec.params else import_name(spec.name)
     if isinstance(found, Initializer) or (callable(found) and takes_fans(found)):
         return [("initializer", initializer_of(spec))]
     return [("activation", activation_of(spec))]

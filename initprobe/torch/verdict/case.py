@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from initprobe.config.thresholds import ModelThresholds
-from initprobe.results.layers import LayerStats
 from initprobe.torch.graph import Operation, Signal
 from initprobe.torch.structure import Layer, Structure
 from initprobe.torch.verdict.zero_starts import ZeroStarts
 
 if TYPE_CHECKING:
+    from initprobe.torch.inventory import Inventory
+    from initprobe.torch.layer_stats import LayerRecords
     from initprobe.torch.operations import Recorder
 
 
@@ -23,30 +24,30 @@ class Case:
     """A model as it was recorded.
 
     Attributes:
-        model: the model.
+        inventory: the model, its modules and its parameters.
         recorder: all operations, and what each parameter was used for.
         structure: layers, chains and streams.
         limits: thresholds of the verdict.
         moved: by name of a parameter, whether an entry of its gradient is not 0; None for a parameter without gradient.
         differentiated: whether there was a backward pass.
         void: by name of a module, which of its parameters holds NaN or infinities.
+        records: statuses and statistics of tensors.
         loss: the loss at the start; None without one.
         training: whether the model was in training mode.
         dtype: of the parameters, as `float32`; None for a model without any.
-        shown: the statistics of each layer, as the result shows them.
     """
 
-    model: Any
+    inventory: Inventory
     recorder: Recorder
     structure: Structure
     limits: ModelThresholds
     moved: Mapping[str, bool | None]
     differentiated: bool
     void: Mapping[str, str]
+    records: LayerRecords
     loss: float | None = None
     training: bool = True
     dtype: str | None = None
-    shown: Sequence[LayerStats] = field(default_factory=list)
 
     @property
     def layers(self) -> list[Layer]:
@@ -58,15 +59,20 @@ class Case:
         """Every operation, in order."""
         return self.structure.operations
 
-    @cached_property
+    @property
+    def model(self) -> Any:
+        """The model."""
+        return self.inventory.model
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """Every parameter by its first name."""
-        return dict(self.model.named_parameters())
+        return self.inventory.parameters
 
-    @cached_property
+    @property
     def modules(self) -> dict[str, Any]:
         """Every module by its name; the name of the model itself is empty."""
-        return dict(self.model.named_modules())
+        return self.inventory.modules
 
     @cached_property
     def zero_starts(self) -> ZeroStarts:

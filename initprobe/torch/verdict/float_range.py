@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from initprobe.diagnosis.rule import RuleText
-from initprobe.results.layers import LayerStats
+from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
@@ -13,8 +14,9 @@ from initprobe.torch.verdict.observations import TO_BFLOAT16, Cure, Observation
 
 VOID = "void-parameter"
 _STATUSES = {"underflow": ("underflow",), "overflow": ("overflow", "nonfinite")}
-_FORWARD = ("weight", "preactivation", "output")
-_BACKWARD = ("output_gradient", "preactivation_gradient", "weight_gradient")
+
+if TYPE_CHECKING:
+    from initprobe.torch.measure import Track
 
 
 def _void(case: Case) -> Iterator[Observation]:
@@ -38,14 +40,22 @@ def _void(case: Case) -> Iterator[Observation]:
 def _range(case: Case) -> Iterator[Observation]:
     """Underflow and overflow, each where it begins."""
     for rule, statuses in _STATUSES.items():
-        forward = [layer.layer for layer in case.shown if _is_any(layer, _FORWARD, statuses)]
-        back = [layer.layer for layer in case.shown if _is_any(layer, _BACKWARD, statuses)]
+        forward = [layer.number for layer in case.layers if _is_any(case, _forward(layer), statuses)]
+        back = [layer.number for layer in case.layers if _is_any(case, _back(layer), statuses)]
         if forward or back:
             yield _out_of_range(case, rule, forward[0] if forward else back[-1], "forward" if forward else "back")
 
 
-def _is_any(layer: LayerStats, tensors: Sequence[str], statuses: Sequence[str]) -> bool:
-    return any(layer.tensor(tensor).status in statuses for tensor in tensors)
+def _forward(layer: Layer) -> Sequence[Track | None]:
+    return layer.op.weight, layer.z, layer.h
+
+
+def _back(layer: Layer) -> Sequence[Track | None]:
+    return [track.gradient for track in _forward(layer) if track is not None]
+
+
+def _is_any(case: Case, tracks: Sequence[Track | None], statuses: Sequence[str]) -> bool:
+    return any(case.records.status(track) in statuses for track in tracks)
 
 
 def _out_of_range(case: Case, rule: str, number: int, way: str) -> Observation:

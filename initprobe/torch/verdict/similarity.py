@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 
 from initprobe.formatting import short
-from initprobe.results.layers import LayerStats
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
@@ -82,22 +81,27 @@ def _tails(case: Case) -> Iterator[Observation]:
         is_dense = all(layer.op.name == "linear" and not layer.reset and not layer.norm for layer in chain)
         if not is_dense or len(chain) < _FEWEST_LAYERS:
             continue
-        ratios = [(layer, _tail(layer, case.shown[layer.number - 1])) for layer in chain]
-        tailed = next(((layer, ratio) for layer, ratio in ratios if ratio > case.limits.tail), None)
+        tailed = next(((layer, ratio) for layer, ratio in _ratios(case, chain) if ratio > case.limits.tail), None)
         if tailed is not None:
             yield _tailed(case, chain, *tailed)
             return
 
 
-def _tail(layer: Layer, shown: LayerStats) -> float:
-    """The root mean square over the median of |dL/dz|, for a distribution symmetric about 0; 0 where units can die."""
-    stats, act = shown.preactivation_gradient, layer.activation
-    if act is None or act.activation is None or act.activation.dead_below is not None:
-        return 0.0
-    if not stats.percentiles or not stats.rms:
-        return 0.0
-    median = (stats.percentiles.p75 - stats.percentiles.p25) / 2
-    return stats.rms / median if median > 0 else math.inf
+def _ratios(case: Case, chain: Sequence[Layer]) -> Iterator[tuple[Layer, float]]:
+    """Layers whose units cannot die, with the root mean square over the median of |dL/dz|.
+
+    The median is that of a distribution symmetric about 0.
+    """
+    layers = [layer for layer in chain if _is_never_off(layer)]
+    for layer, stats in zip(layers, case.records.stats_of([layer.z.gradient for layer in layers]), strict=True):
+        if stats and stats.percentiles and stats.rms:
+            median = (stats.percentiles.p75 - stats.percentiles.p25) / 2
+            yield layer, stats.rms / median if median > 0 else math.inf
+
+
+def _is_never_off(layer: Layer) -> bool:
+    act = layer.activation
+    return act is not None and act.activation is not None and act.activation.dead_below is None
 
 
 def _tailed(case: Case, chain: Sequence[Layer], layer: Layer, ratio: float) -> Observation:

@@ -92,7 +92,7 @@ def _tied(case: Case, leaf: str | None) -> str:
     """The other names of a parameter."""
     if leaf is None:
         return ""
-    own, every = case.parameters.get(leaf), case.model.named_parameters(remove_duplicate=False)
+    own, every = case.parameters.get(leaf), case.inventory.all_parameters
     return ", ".join(path(name) for name, parameter in every if parameter is own and name != leaf)
 
 
