@@ -18,7 +18,7 @@ from initprobe.engine.streams import Streams
 from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.prediction.depth_scales import depth_scales
-from initprobe.prediction.predict import foresee, with_theory
+from initprobe.prediction.predict import predict_network, with_predictions
 from initprobe.prediction.rules import no_theory, pooled
 from initprobe.probe.describe import describe
 from initprobe.probe.experiment import Experiment, input_rows, prepare, seed_gradient
@@ -26,7 +26,7 @@ from initprobe.probe.networks import draw_network, fit_share, hold_network
 from initprobe.probe.objective import Start, learner_of, start_of, train, with_loss
 from initprobe.probe.passes import BACK, Progress, Steps, Trace, probe_batch
 from initprobe.probe.summarise import summarise, with_fitting
-from initprobe.remedies.norm_and_skip import apart_for, fix_for
+from initprobe.remedies.norm_and_skip import fix_for, fix_for_indistinct_inputs
 from initprobe.reports.notebook import progress_bar
 from initprobe.results.environment import environment
 from initprobe.results.layers import LayerStats
@@ -73,7 +73,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         measured = summarise(records, experiment.sizes, config.activation, experiment.wirings)
         measured = with_fitting(config.initializer.fit, measured, [one.fitted for one in seen])
         samples = experiment.batch * config.batches
-        layers = with_theory(config, measured, foresee(config, experiment.sizes, pooled(inputs), samples))
+        layers = with_predictions(config, measured, predict_network(config, experiment.sizes, pooled(inputs), samples))
         scales = depth_scales(config, layers)
         loss = None
         if experiment.task is not None:
@@ -94,7 +94,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
             found,
             lambda: fix_for(config, experiment.sizes, pooled(inputs)),
             config.thresholds,
-            apart=lambda: apart_for(config, experiment.sizes, pooled(inputs)),
+            apart=lambda: fix_for_indistinct_inputs(config, experiment.sizes, pooled(inputs)),
         )
 
 

@@ -19,7 +19,7 @@ from initprobe.errors import ConfigError
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.moments import moments
-from initprobe.remedies.forecast import LAST_ROOM, Net
+from initprobe.remedies.forecast import LAST_RESORT_SHARE, Network
 from initprobe.spec import parse_spec
 from initprobe.studies.choice import choose
 from initprobe.studies.frameworks import Weights, weights_of
@@ -33,7 +33,7 @@ BOUNDED = {"sigmoid", "tanh", "hardtanh", "erf", "sin", "softsign", "hardsigmoid
 
 def net(act, layers, width=500):
     config = ProbeConfig(init="lecun", act=act, layers=layers, width=width)
-    return Net.of(config, (width,) * (layers + 1), InputMoments.noise())
+    return Network.of(config, (width,) * (layers + 1), InputMoments.noise())
 
 
 def chosen(act, layers, goal="balanced"):
@@ -307,4 +307,4 @@ def test_errors_from_python():
 
 def test_a_prediction_that_holds_has_room():
     choice = chosen("softplus", 12)
-    assert net("softplus", 12).scaled(choice.weights.gain).holds(LAST_ROOM)
+    assert net("softplus", 12).scaled(choice.weights.gain).holds(LAST_RESORT_SHARE)
