@@ -96,7 +96,7 @@ def test_a_single_layer_is_served_too():
 
 
 @pytest.mark.parametrize("act", ["gelu", "silu", "mish", "hardswish", "softplus", "sigmoid"])
-def test_where_none_holds_the_reach_is_told(act):
+def test_the_reach_is_given_where_none_holds(act):
     choice = chosen(act, 60)
     assert (choice.holds, "residual" in choice.reasons[-1]) == (False, True)
     assert chosen(act, choice.reach).weights == choice.weights
@@ -118,7 +118,7 @@ def test_the_compromise_is_no_worse_than_its_neighbours():
 
 
 @pytest.mark.parametrize("act", ACTIVATIONS)
-def test_what_is_to_hold_is_measured_to_hold(act):
+def test_weights_predicted_to_hold_hold_when_measured(act):
     found = recommend(act, 5, 120)
     assert found.predicted_to_hold is (act not in {"sigmoid", "hardsigmoid"})
     assert found.measured_to_hold or not found.predicted_to_hold
@@ -127,7 +127,7 @@ def test_what_is_to_hold_is_measured_to_hold(act):
 @pytest.mark.slow
 @pytest.mark.parametrize("layers", [12, 30, 60])
 @pytest.mark.parametrize("act", ACTIVATIONS)
-def test_what_is_to_hold_is_measured_to_hold_at_any_depth(act, layers):
+def test_weights_predicted_to_hold_hold_when_measured_at_any_depth(act, layers):
     found = recommend(act, layers, 150)
     if layers == 30:
         assert found.predicted_to_hold is (act not in HOPELESS)
@@ -173,7 +173,7 @@ def test_chi_1_is_the_factor_of_the_last_layer():
     assert found.predicted.length_slope == pytest.approx(0.783, abs=0.01)
 
 
-def test_an_activation_of_ones_own():
+def test_an_own_activation():
     own = initprobe.Activation(
         name="half_tanh", value=lambda z: np.tanh(z / 2), slope=lambda z, h: (1 - h * h) / 2, formula="", reference=""
     )
@@ -291,7 +291,7 @@ def test_json_is_the_recommendation(initprobe):
         ("--act tanh --layers 3 --goal up", "Invalid value for '--goal'"),
     ],
 )
-def test_what_is_wrong_is_one_line(initprobe, words, complaint):
+def test_bad_input_is_one_line(initprobe, words, complaint):
     shown = initprobe("recommend", *words.split())
     assert (shown.code, shown.out) == (2, "")
     assert complaint in shown.err
