@@ -41,14 +41,14 @@ def no_theory(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
         return f"no mean-field prediction: {init.name} weights depend on the data"
     if not config.is_plain and any(layer.weight_mean for layer in rules_of(config, sizes)):
         return (
-            f"no mean-field prediction: {init.name} weights have a mean, and of normalised and residual nets theory "
-            "knows those without"
+            f"no mean-field prediction: {init.name} weights have a mean; theory of normalised and residual "
+            "networks needs weights of mean 0"
         )
     if init.distribution.gaussian_limit:
         return None
     return (
-        f"no mean-field prediction: {init.name} weights do not make a wide layer's pre-activations Gaussian and "
-        "independent from unit to unit"
+        f"no mean-field prediction: {init.name} weights do not make the pre-activations of a wide layer Gaussian and "
+        "independent between units"
     )
 
 

@@ -231,10 +231,10 @@ def _result(experiment: Experiment, samples: int, measured: _Measured) -> Spectr
 def _no_theory(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
     """Why there is no prediction for these weights, as a sentence; None where there is one."""
     if not config.is_plain:
-        return "no prediction: free probability is worked out here for nets without norm and skips"
+        return "no prediction: the theory covers networks without norm and skips only"
     gaussian = config.initializer.distribution.gaussian_limit
     if gaussian and any(rule.weight_mean for rule in rules_of(config, sizes)):
-        return "no prediction: weights with a mean add a singular value that stands apart from all others"
+        return "no prediction: weights with a mean add one singular value far from all others"
     return no_theory(config, sizes)
 
 
@@ -260,7 +260,7 @@ def _width_note(end_to_end: Sequence[SpectrumStats]) -> str | None:
     for stats in end_to_end:
         if stats.theory and stats.theory.spread is not None and stats.theory.spread > stats.count - 1:
             return (
-                f"theory cannot hold from layer {stats.layer} on: its spread there, {short(stats.theory.spread)}, is "
-                f"more than {stats.count} singular values can have"
+                f"theory cannot hold from layer {stats.layer} on: its spread there, {short(stats.theory.spread)}, "
+                f"exceeds what {stats.count} singular values can have"
             )
     return None
