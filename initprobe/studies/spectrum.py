@@ -82,9 +82,13 @@ def measure(
     """
     check_samples(samples)
     if experiment.config.norm == "batch":
-        raise ConfigError("norm: batch norm mixes the samples, so none has a Jacobian of its own; use layer or none")
+        raise ConfigError(
+            "norm: batch norm mixes the samples, so no sample has a Jacobian of its own; use layer or none"
+        )
     if experiment.config.block > 1:
-        raise ConfigError("block: Jacobians are taken layer by layer, and a skip over several has none; use block 1")
+        raise ConfigError(
+            "block: Jacobians are measured per layer, and a skip over several layers has none; use block 1"
+        )
     threads = checked_threads(threads)
     config, total = experiment.config, experiment.config.draws * len(experiment.fans)
     measured = _Measured(experiment)
