@@ -129,7 +129,7 @@ def verdict_words(end_to_end: Sequence[SpectrumStats], lost_from: int) -> tuple[
     if share is None:
         return None, f"not measured end to end: z left the float range at layer {lost_from} ({last.status})"
     if last.zero_fraction == 1:
-        return False, "not isometric: every singular value is 0, so nothing at the input moves the output"
+        return False, "not isometric: every singular value is 0, so the output does not depend on the input"
     band = f"{percent(share)}% of singular values between {ISOMETRIC_BAND[0]:g} and {ISOMETRIC_BAND[1]:g}"
     if share >= ISOMETRIC_SHARE:
         return True, f"isometric: {band}"
@@ -146,11 +146,11 @@ def _growth(end_to_end: Sequence[SpectrumStats]) -> str:
     if first is last:
         return f"largest {ends[1]}"
     rate = factor_of((last.largest_log10 - first.largest_log10) / (last.layer - 1))
-    return f"largest {ends[0]} after 1 layer, {ends[1]} after {last.layer} ({rate} a layer)"
+    return f"largest {ends[0]} after 1 layer, {ends[1]} after {last.layer} ({rate} per layer)"
 
 
 def _missing(stats: SpectrumStats) -> Iterator[str]:
     if stats.zero_fraction:
         yield f"{percent(stats.zero_fraction)}% exactly 0"
     if stats.lost_fraction:
-        yield f"{percent(stats.lost_fraction)}% too small to tell from 0"
+        yield f"{percent(stats.lost_fraction)}% too small to distinguish from 0"
