@@ -62,8 +62,8 @@ def _forward(net: Network) -> Choice:
     row = gain_row(net.activation)
     if gain is None:
         settles = (
-            "E[phi(z)^2] = 1/gain^2 where z has variance 1: Var(h) settles there, the distance from it shrinking to "
-            f"{percent(row.slope)}% a layer"
+            "E[phi(z)^2] = 1/gain^2 where z has variance 1, so Var(h) settles there; its distance shrinks to "
+            f"{percent(row.slope)}% per layer"
         )
         return _judged(net, weights_of(row.forward, _slope(net)), settles)
     return _judged(net, weights_of(gain, _slope(net)), _level_words(net, gain))
@@ -74,8 +74,8 @@ def _level_words(net: Network, gain: float) -> str:
     slope = float(at_gain.growth / at_gain.square)
     chi = round(gain**2 * float(at_gain.slope_square), _PLACES)
     return (
-        f"E[phi(z)^2] = 1 where z has variance {gain**2:.4g}, so Var(h) is level from layer 1 on; there the length map "
-        f"has slope {fixed(slope, 3)} and Var(dL/dh) changes by {factor(chi)} a layer"
+        f"E[phi(z)^2] = 1 where z has variance {gain**2:.4g}, so Var(h) is level from layer 1 on; the length map has "
+        f"slope {fixed(slope, 3)} there, and Var(dL/dh) changes by {factor(chi)} per layer"
     )
 
 
@@ -83,7 +83,8 @@ def _backward(net: Network) -> Choice:
     """The weights that keep Var(dL/dh)."""
     gain = _gradient_gain(net)
     words = (
-        "the layers' factors fan_out Var(W) E[phi'^2] multiply to 1, so Var(dL/dh) is at layer 1 what it is at the last"
+        "the factors fan_out Var(W) E[phi'^2] of all layers multiply to 1, so Var(dL/dh) is the same at layer 1 as at "
+        "the last layer"
     )
     return _judged(net, weights_of(gain, _slope(net), "fan_out"), words)
 
@@ -108,7 +109,7 @@ def _balanced(net: Network) -> Choice:
     shallow = _balanced_at_this_depth(_at_depth(net, reach))
     assert shallow is not None  # one layer always holds
     best = most_level_gain(replace(net, limits=_PATIENT)) or shallow.weights.gain
-    remedy = "what would hold: weak residual branches, --residual --branch-scale 1/L"
+    remedy = "weak residual branches would hold: --residual --branch-scale 1/L"
     return replace(shallow, reasons=(_obstacle(net, best), remedy), holds=False, reach=reach)
 
 
@@ -131,7 +132,7 @@ def _compromise(net: Network) -> Choice | None:
     if gain is None or not (forecast := net.scaled(gain)).holds(LAST_RESORT_SHARE):
         return None
     words = (
-        "no gain keeps all of Var(h), Var(dL/dh) and Var(dL/dW) level; with this one none trends by more than "
+        "no gain keeps all of Var(h), Var(dL/dh) and Var(dL/dW) level; with this gain the largest trend is "
         f"{factor_of(forecast.trends[0])} over {net.layers} layers"
     )
     return Choice(weights_of(gain, _slope(net)), (words,))
@@ -154,7 +155,7 @@ def _sampler_words(activation: Activation, weights: Weights, q: float) -> Iterat
     spread = float(lookup(activation, q if q > 0 else _TINY).slope_kurtosis) - 1
     if abs(spread) < _LINEAR:
         name = "orthogonal" if weights.gain == 1 else f"orthogonal:gain={weights.gain:g}"
-        yield f"{name} has the same variance and keeps the Jacobian's singular values together too: better in deep nets"
+        yield f"{name} has the same variance and keeps the Jacobian's singular values equal: better in deep networks"
 
 
 def choose(net: Network, goal: Goal) -> Choice:
@@ -193,8 +194,8 @@ def _obstacle(net: Network, gain: float) -> str:
     growth = (net.layers - 1) * math.log10(steepest) if steepest > 0 else -math.inf
     if growth >= math.log10(net.limits.unstable):
         return (
-            f"the length map is steeper than 1 (d log q_l / d log q_(l-1) reaches {fixed(steepest, 3)}): over "
-            f"{net.layers} layers a deviation in scale grows {factor_of(growth)}, so no constant gain holds it"
+            f"the length map is steeper than 1 (d log q_l / d log q_(l-1) reaches {fixed(steepest, 3)}): a "
+            f"deviation in scale grows {factor_of(growth)} over {net.layers} layers, so no constant gain holds the scale"
         )
     if not forecast.trends[0] < LAST_RESORT_SHARE * net.limits.trend_decades:
         profiles = {"Var(h)": forecast.output, "Var(dL/dh)": forecast.gradient, "Var(dL/dW)": forecast.weight_gradient}

@@ -184,12 +184,12 @@ def _summary(config: ProbeConfig, goal: Goal, choice: Choice, measured: bool) ->
     net = f"{config.activation.name} over {_layers(config.layers)}"
     if goal != "balanced":
         reach = f"up to {_layers(choice.reach)}" if choice.reach else "at no depth"
-        rest = "" if choice.holds else f"; all of the signal they keep {reach}"
+        rest = "" if choice.holds else f"; they keep signal and gradient {reach}"
         return f"{weights} keep {_KEPT[goal]} of {net} level{rest}"
     if not choice.holds:
-        best = f"; {weights}, the best for fewer, do up to {choice.reach}" if choice.reach != 1 else ", nor over two"
+        best = f"; {weights} do up to {_layers(choice.reach)}" if choice.reach != 1 else ", nor over 2 layers"
         return f"no plain initializer keeps signal and gradient of {net}{best}"
-    doubt = "" if measured else ", in theory; not in the networks measured"
+    doubt = "" if measured else " in theory, but not in the measured networks"
     return f"{weights} keep signal and gradient of {net}{doubt}"
 
 
