@@ -195,7 +195,7 @@ def _obstacle(net: Network, gain: float) -> str:
     if growth >= math.log10(net.limits.unstable):
         return (
             f"the length map is steeper than 1 (d log q_l / d log q_(l-1) reaches {fixed(steepest, 3)}): a "
-            f"deviation in scale grows {factor_of(growth)} over {net.layers} layers, so no constant gain holds the scale"
+            f"deviation in scale grows {factor_of(growth)} over {net.layers} layers, so no constant gain holds"
         )
     if not forecast.trends[0] < LAST_RESORT_SHARE * net.limits.trend_decades:
         profiles = {"Var(h)": forecast.output, "Var(dL/dh)": forecast.gradient, "Var(dL/dW)": forecast.weight_gradient}

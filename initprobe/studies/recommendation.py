@@ -134,7 +134,8 @@ def recommend(
         ConfigError: the activation is unknown, or a size is out of range.
     """
     if layers > MOST_LAYERS:
-        raise ConfigError(f"layers: must be at most {MOST_LAYERS:,} here, not {shown(layers)}; ask for fewer layers")
+        text = f"must be at most {MOST_LAYERS:,} here, not {shown(layers)}; ask for fewer layers"
+        raise ConfigError(text, field="layers")
     # A width left at its default does not appear in the command line.
     shown_width = None if width == DEFAULT_WIDTH else width
     fields: dict[str, Any] = {"act": act, "layers": layers, "width": shown_width, "seed": seed}
