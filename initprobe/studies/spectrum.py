@@ -83,11 +83,11 @@ def measure(
     check_samples(samples)
     if experiment.config.norm == "batch":
         raise ConfigError(
-            "norm: batch norm mixes the samples, so no sample has a Jacobian of its own; use layer or none"
+            "batch norm mixes the samples, so no sample has a Jacobian of its own; use layer or none", field="norm"
         )
     if experiment.config.block > 1:
         raise ConfigError(
-            "block: Jacobians are measured per layer, and a skip over several layers has none; use block 1"
+            "Jacobians are measured per layer, and a skip over several layers has none; use block 1", field="block"
         )
     threads = checked_threads(threads)
     config, total = experiment.config, experiment.config.draws * len(experiment.fans)
