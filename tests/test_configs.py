@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from article_figures import ROOT
 from jsonschema import Draft202012Validator
+from sweep_checks import applicable, breaches_of
 
 import initprobe
 from initprobe.data.documents import read_file
 from initprobe.results.run import ProbeResult
-from initprobe.sweeps.checks import applied, judge
 from initprobe.sweeps.file_layout import json_schema
 from initprobe.sweeps.plan import Plan, load, shipped
 
@@ -52,8 +52,8 @@ def test_a_config_runs(name):
     # Twice the same: the run of a plan is that of its config by hand.
     assert results[-1].layers == initprobe.run(plan.runs[-1].config).layers
     for result in results:
-        judge(plan.checks, result)
-    used = frozenset().union(*(applied(plan.checks, result) for result in results))
+        breaches_of(plan.checks, result)
+    used = frozenset().union(*(applicable(plan.checks, result) for result in results))
     assert used == set(map(str, plan.checks))
 
 
@@ -78,5 +78,5 @@ def test_the_article_has_every_net_it_shows_or_warns_of():
 @pytest.mark.parametrize("name", SMALLER)
 def test_a_config_holds_what_it_checks(name):
     plan = load(name)
-    broken = [str(breach) for result in _results(plan) for breach in judge(plan.checks, result)]
+    broken = [str(breach) for result in _results(plan) for breach in breaches_of(plan.checks, result)]
     assert broken == []

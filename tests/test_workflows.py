@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,25 @@ def test_the_test_workflow_does_what_ci_does():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     pythons = workflow("test")["jobs"]["test"]["strategy"]["matrix"]["python"]
     assert "3.11" in pythons and all(isinstance(version, str) for version in pythons)  # 3.10 is no 3.1
+
+
+@pytest.mark.parametrize("name", ["test", "figures", "release"])
+def test_actions_are_pinned_and_may_only_read(name):
+    """By commit, with the version behind it; a tag may be moved."""
+    text = (WORKFLOWS / f"{name}.yml").read_text()
+    assert workflow(name)["permissions"] == {"contents": "read"}
+    for line in re.findall(r"uses: .*", text):
+        assert re.fullmatch(r"uses: [\w./-]+@[0-9a-f]{40} # v[\d.]+", line), line
+
+
+def test_the_index_shows_the_pictures(tmp_path):
+    """Relative links of the README become absolute ones in the metadata of the package."""
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["metadata"]["hooks"]
+    text = (ROOT / "README.md").read_text()
+    for change in table["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(change["pattern"], change["replacement"], text)
+    assert not re.findall(r"\]\((?!https://|#)", text)
+    assert "](https://raw.githubusercontent.com/initprobe/initprobe/main/.github/figures/" in text
 
 
 @pytest.mark.parametrize("processor", [None, 1], ids=["here", "rounded"], indirect=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Finding
     from initprobe.sweeps.ignores import Ignore
-    from initprobe.sweeps.known_findings import Known
+    from initprobe.sweeps.known_findings import KnownFinding
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SEVERITIES = ("warning", "error")
@@ -61,21 +61,21 @@ class Gate:
     reason: str = ""
     until: str | None = None
     used: set[Ignore] = field(default_factory=set)
-    written: list[Known] = field(default_factory=list)
+    written: list[KnownFinding] = field(default_factory=list)
 
     def applied(self, result: ProbeResult) -> ProbeResult:
         """The result with its findings marked that are ignored, or now known."""
         from initprobe.sweeps.ignores import apply
-        from initprobe.sweeps.known_findings import known_of
+        from initprobe.sweeps.known_findings import known_findings_of
 
         marked, used = apply(result, self.ignores)
         self.used |= used
         if self.write_to is None:
             return marked
-        self.written += known_of(marked, {}, self.reason, self.until)
+        self.written += known_findings_of(marked, {}, self.reason, self.until)
         return apply(marked, self.as_ignores(self.written))[0]
 
-    def as_ignores(self, known: Iterable[Known]) -> list[Ignore]:
+    def as_ignores(self, known: Iterable[KnownFinding]) -> list[Ignore]:
         """The entries to write as ignores, so that they hold at once."""
         from initprobe.sweeps.ignores import make_ignore
 

@@ -63,7 +63,7 @@ def _clauses(document: Document, entries: Any) -> tuple[Clause, ...]:
     if not isinstance(entries, dict):
         raise ConfigError(f"{document.place(('parameters',))}: parameters is a mapping of patterns to rules")
     return tuple(
-        Clause(pattern, _rule(document, ("parameters", pattern), text), document.place(("parameters", pattern)))
+        Clause(pattern, _rule(document, ("parameters", pattern), text), str(document.place(("parameters", pattern))))
         for pattern, text in entries.items()
     )
 

@@ -1,12 +1,13 @@
-"""YAML text to values, and the place of each of them; hostile text is refused. The YAML library is used here alone.
+"""YAML text to values, and the place of each value; hostile text is refused. No other module imports the YAML library.
 
-YAML 1.2: `1e-3` is a number and `yes` is a word. Keys are text, tags are refused, anchors may be used.
+The language is YAML 1.2: `1e-3` is a number and `yes` is text. Keys are text, tags are refused, anchors are allowed.
 """
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -19,13 +20,13 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from initprobe.data.files import check_file, reading
 from initprobe.errors import ConfigError, InputError
 
-# A file this large takes the parser half a second, and its values fit in a few megabytes.
+# The parser takes half a second for a file of this size, and its values need a few megabytes.
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 20
 MAX_VALUES = 50_000
 MAX_KEYS = 300
 MAX_TEXT = 1000
-MAX_WHOLE = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 
 Loc = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
@@ -34,36 +35,58 @@ _READ_AS_TEXT = tuple(_TAG + kind for kind in ("str", "timestamp", "merge", "val
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a value was given.
+
+    Attributes:
+        file: the file as shown; or the option, as in `--set layers`; "" where the place is unknown.
+        line: the line in the file, from 1; None for an option.
+    """
+
+    file: str = ""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Errors raised inside are said to be here."""
+        try:
+            yield
+        except ConfigError as error:
+            raise error.at(file=self.file, line=self.line) from None
+
+    def error(self, text: str, field: str = "") -> ConfigError:
+        """An error here."""
+        return ConfigError(text, field=field, file=self.file, line=self.line)
+
+
+@dataclass(frozen=True)
 class Document:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         file: its name, as shown.
         values: mappings, lists, text, numbers, booleans and None.
-        places: the place of every value, as shown: file and line of an entry or of its key.
-        lines: the line of every value that stands in the file.
+        places: the place of every value, by its location in `values`: the line of an entry or of its key.
     """
 
     file: str
     values: Any
-    places: Mapping[Loc, str]
-    lines: Mapping[Loc, int] = field(default_factory=dict)
+    places: Mapping[Loc, Place]
 
-    def way(self, loc: Loc) -> Loc:
-        """`loc` without the parts that no value has."""
-        way: Loc = ()
+    def known_part(self, loc: Loc) -> Loc:
+        """`loc` without the parts that are no keys of the file, as pydantic adds them."""
+        known: Loc = ()
         for part in loc:
-            if (*way, part) in self.places:
-                way = (*way, part)
-        return way
+            if (*known, part) in self.places:
+                known = (*known, part)
+        return known
 
-    def place(self, loc: Loc) -> str:
-        """The place of the innermost value on the way to `loc`."""
-        return self.places.get(self.way(loc), self.file)
-
-    def line(self, loc: Loc) -> int | None:
-        """The line of that value; None where an option gave it."""
-        return self.lines.get(self.way(loc))
+    def place(self, loc: Loc) -> Place:
+        """The place of the innermost value that contains `loc`."""
+        return self.places.get(self.known_part(loc), Place(self.file))
 
 
 def read_file(path: Path) -> Document:
@@ -81,23 +104,28 @@ def read_file(path: Path) -> Document:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}:{1 + raw[: error.start].count(10)}: is not UTF-8 text") from None
-    document = parse(text, str(path), lambda line: f"{path}:{line}")
+        raise InputError("is not UTF-8 text", file=path, line=1 + raw[: error.start].count(10)) from None
+    document = parse(text, str(path), lambda line: Place(str(path), line))
     if not isinstance(document.values, dict):
-        raise ConfigError(f"{path}: holds no mapping; begin with `version: 1`")
+        raise ConfigError("holds no mapping; begin with `version: 1`", file=path)
     return document
 
 
-def parse(text: str, file: str, place: Callable[[int], str]) -> Document:
-    """The values in a YAML text; `place` says how a line number is shown.
+def parse(text: str, file: str, place: Callable[[int], Place]) -> Document:
+    """The values in a YAML text.
+
+    Args:
+        text: the YAML.
+        file: the name of the document.
+        place: the place of a line, by its number.
 
     Raises:
         ConfigError: not YAML, or more than a file of experiments needs.
     """
     if len(text) > MAX_BYTES:
-        raise ConfigError(f"{place(1)}: more than {MAX_BYTES // 1024} kB")
+        raise place(1).error(f"more than {MAX_BYTES // 1024} kB")
     reader = _Reader(place)
-    return Document(file, reader.read(text), reader.places, reader.lines)
+    return Document(file, reader.read(text), reader.places)
 
 
 def _loader() -> YAML:
@@ -109,11 +137,10 @@ def _loader() -> YAML:
 
 @dataclass
 class _Reader:
-    """Walks the nodes of one text."""
+    """Turns the nodes of one text into values."""
 
-    place: Callable[[int], str]
-    places: dict[Loc, str] = field(default_factory=dict)
-    lines: dict[Loc, int] = field(default_factory=dict)
+    place: Callable[[int], Place]
+    places: dict[Loc, Place] = field(default_factory=dict)
     loader: YAML = field(default_factory=_loader)
 
     def read(self, text: str) -> Any:
@@ -121,14 +148,14 @@ class _Reader:
             root = self.loader.compose(text)
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            raise ConfigError(f"{self.place(mark.line + 1 if mark else 1)}: {_in_words(error)}") from None
+            raise self.place(mark.line + 1 if mark else 1).error(_explained(error)) from None
         except YAMLError as error:
-            raise ConfigError(f"{self.place(1)}: not YAML: {str(error).splitlines()[0]}") from None
+            raise self.place(1).error(f"not YAML: {str(error).splitlines()[0]}") from None
         return None if root is None else self._value(root, (), root.start_mark.line)
 
     def _value(self, node: Node, loc: Loc, line: int) -> Any:
-        # Counted as they are expanded: a few nested aliases can stand for billions of values.
-        self.places[loc], self.lines[loc] = self.place(line + 1), line + 1
+        # Values are counted as aliases are expanded: a few nested aliases can stand for billions of values.
+        self.places[loc] = self.place(line + 1)
         if len(self.places) > MAX_VALUES or len(loc) > MAX_DEPTH:
             raise self._fault(node, f"more than {MAX_VALUES:,} values, or nested deeper than {MAX_DEPTH}")
         if isinstance(node, MappingNode):
@@ -139,17 +166,17 @@ class _Reader:
 
     def _mapping(self, node: MappingNode, loc: Loc) -> dict[str, Any]:
         self._expect_tag(node, "map")
-        if len(node.value) > MAX_KEYS:  # each unknown one is looked up among those that there are
+        if len(node.value) > MAX_KEYS:  # for each unknown key the nearest known one is searched
             raise self._fault(node, f"more than {MAX_KEYS} keys in one mapping")
         if node.flow_style:
             self._refuse_split([entry for pair in node.value for entry in pair if entry.value != ""])
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for key, value in node.value:
             name = self._key(key)
-            if name in found:
+            if name in values:
                 raise self._fault(key, f"duplicate key {reprlib.repr(name)}")
-            found[name] = self._value(value, (*loc, name), key.start_mark.line)
-        return found
+            values[name] = self._value(value, (*loc, name), key.start_mark.line)
+        return values
 
     def _sequence(self, node: SequenceNode, loc: Loc) -> list[Any]:
         self._expect_tag(node, "seq")
@@ -173,7 +200,7 @@ class _Reader:
             value = self.loader.constructor.construct_object(node)
         except (ValueError, OverflowError, KeyError):
             raise self._fault(node, f"{node.value!r} is not a number") from None
-        if isinstance(value, int) and abs(value) > MAX_WHOLE:
+        if isinstance(value, int) and abs(value) > MAX_INTEGER:
             raise self._fault(node, f"{reprlib.repr(node.value)} is too large a number")
         return value
 
@@ -182,23 +209,23 @@ class _Reader:
             raise self._fault(node, f"the tag {node.tag} is not allowed; write plain values")
 
     def _refuse_split(self, nodes: list[Node]) -> None:
-        """`[normal:std=1,mean=2]` is two texts to YAML, and one specification to whoever wrote it."""
+        """Refuse `[normal:std=1,mean=2]`: YAML reads two texts where the user means one specification."""
         for before, after in pairwise(nodes):
             if _is_bare(before, ":") and _is_bare(after, "="):
                 whole = f"{before.value},{after.value}"
                 raise self._fault(after, f'the comma splits this in two; quote it: "{whole}"')
 
     def _fault(self, node: Node, text: str) -> ConfigError:
-        return ConfigError(f"{self.place(node.start_mark.line + 1)}: {text}")
+        return self.place(node.start_mark.line + 1).error(text)
 
 
 def _is_bare(node: Node, sign: str) -> bool:
-    """Unquoted text with a `name:` or a `key=` in it, but not both for the latter."""
+    """Whether a node is unquoted text with the sign in it; for `=`, without a `:`."""
     bare = isinstance(node, ScalarNode) and not node.style and sign in node.value
     return bare and (sign == ":" or ":" not in node.value)
 
 
-def _in_words(error: MarkedYAMLError) -> str:
+def _explained(error: MarkedYAMLError) -> str:
     problem = error.problem or str(error).splitlines()[0]
     if "'\\t'" in problem:
         return "a tab; YAML is indented with spaces"

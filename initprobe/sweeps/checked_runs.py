@@ -1,4 +1,4 @@
-"""The runs of a sweep before its checks: what does not hold, what of that is ignored, and what was not judged."""
+"""The runs of a sweep with the answers of its checks: what is broken, and what of that is ignored."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from typing import Any
 
 from initprobe.errors import DamagedRun
 from initprobe.formatting import visible
-from initprobe.reports.seedwise import layer_of
+from initprobe.reports.seed_means import layer_of
 from initprobe.results.named_numbers import FROM_LAYER, HEALTHY, VERDICT, WHOLE, value_of, whole_of
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
-from initprobe.sweeps.checks import Breach, Check, verdicts
+from initprobe.sweeps.breaches import Breach, verdicts
+from initprobe.sweeps.checks import Check
 from initprobe.sweeps.ignores import Ignore, apply, living
-from initprobe.sweeps.known_findings import Known, known_of
+from initprobe.sweeps.known_findings import KnownFinding, known_findings_of
 from initprobe.sweeps.store.rows import Row
 from initprobe.sweeps.store.store import Store
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One check of one run that it applies to.
+    """One check, for one run that it applies to.
 
     Attributes:
         run: the run, in words.
         check: the check.
-        breaches: what does not hold, and counts.
-        excused: what does not hold and is ignored, and why.
+        breaches: what breaks the check and counts.
+        ignored: what breaks the check and is ignored, with the ignore that says why.
     """
 
     run: str
     check: Check
     breaches: tuple[Breach, ...]
-    excused: tuple[tuple[Breach, Ignore], ...]
+    ignored: tuple[tuple[Breach, Ignore], ...]
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ class JudgedRun:
     """A run with all of its checks.
 
     Attributes:
-        row: as the store has it.
-        result: with its findings marked that are ignored.
-        checks: those that apply to it.
+        row: of the store.
+        result: with its ignored findings marked.
+        checks: the checks that apply to it.
         used: the ignores that ignored something in it.
     """
 
@@ -57,19 +58,25 @@ class JudgedRun:
 
 @dataclass(frozen=True)
 class NumberedRow(Row):
-    """A run with numbers that its digest does not have, by name."""
+    """A row of a store with numbers of its full result, by name."""
 
     numbers: Mapping[str, str | bool | float | None]
 
 
 def with_numbers(row: Row, names: Sequence[str], store: Store) -> NumberedRow:
-    """A row with these numbers, of a layer where a table shows them; none for a run without a result."""
-    found: dict[str, str | bool | float | None] = {}
+    """A row with some numbers of its full result; without numbers where there is no result.
+
+    Args:
+        row: of the store.
+        names: of the numbers. A number per layer is taken at the layer that tables show.
+        store: that holds the result.
+    """
+    numbers: dict[str, str | bool | float | None] = {}
     if row.state == "done":
-        with suppress(DamagedRun):  # which is said at the end
+        with suppress(DamagedRun):  # reported at the end, from `store.damage`
             result = store.result(row.key)
-            found = {name: _shown(result, name) for name in names}
-    return NumberedRow(**vars(row), numbers=found)
+            numbers = {name: _shown(result, name) for name in names}
+    return NumberedRow(**vars(row), numbers=numbers)
 
 
 def _shown(result: ProbeResult, name: str) -> str | bool | float | None:
@@ -77,64 +84,86 @@ def _shown(result: ProbeResult, name: str) -> str | bool | float | None:
 
 
 def run_name(row: Row) -> str:
-    """What sets a run apart, in words."""
+    """The values that distinguish a run within its sweep, as text."""
     return visible(" ".join(f"{name}={value}" for name, value in row.axes.items())) or row.key[:8]
 
 
 def judge_run(checks: Iterable[Check], row: Row, result: ProbeResult, ignores: Sequence[Ignore]) -> JudgedRun:
-    """A run before the checks; what is ignored does not count."""
-    mine = [one for one in living(ignores) if one.run(result)]
-    marked, used = apply(result, mine)
-    found = tuple(_judged(check, run_name(row), marked, mine) for check in checks)
-    applying = tuple(one for one in found if one is not None)
-    used |= {ignore for one in applying for _, ignore in one.excused}
-    return JudgedRun(row, marked, applying, frozenset(used))
+    """A run with the answers of the checks; what is ignored does not count.
+
+    Args:
+        checks: of the sweep.
+        row: of the store.
+        result: of the same run.
+        ignores: of the command line and of the file of known findings; expired ones have no effect.
+    """
+    applicable = [ignore for ignore in living(ignores) if ignore.run(result)]
+    marked, used = apply(result, applicable)
+    answers = tuple(_judged(check, run_name(row), marked, applicable) for check in checks)
+    judged = tuple(answer for answer in answers if answer is not None)
+    used |= {ignore for answer in judged for _, ignore in answer.ignored}
+    return JudgedRun(row, marked, judged, frozenset(used))
 
 
 def _judged(check: Check, run: str, result: ProbeResult, ignores: Sequence[Ignore]) -> Judged | None:
     """None where the check does not apply."""
-    seen = list(verdicts(check, result))
-    broken = [breach for breach in seen if breach is not None]
-    excuses = [
-        next((one for one in ignores if one.covers(breach.name, breach.layer)), None) for breach in broken
-    ]  # fmt: skip
-    pairs = list(zip(broken, excuses, strict=True))
-    counting = tuple(breach for breach, excuse in pairs if excuse is None)
-    excused = tuple((breach, excuse) for breach, excuse in pairs if excuse is not None)
-    return Judged(run, check, counting, excused) if seen else None
+    answers = list(verdicts(check, result))
+    counted: list[Breach] = []
+    ignored: list[tuple[Breach, Ignore]] = []
+    for breach in answers:
+        if breach is None:
+            continue
+        ignore = next((ignore for ignore in ignores if ignore.covers(breach.name, breach.layer)), None)
+        if ignore is None:
+            counted.append(breach)
+        else:
+            ignored.append((breach, ignore))
+    return Judged(run, check, tuple(counted), tuple(ignored)) if answers else None
 
 
-def known_findings(run: JudgedRun, reason: str, until: str | None) -> Iterator[Known]:
-    """Entries for the findings that break its checks, and for those that are ignored already."""
-    broken = [one.check for one in run.checks if one.breaches]
+def known_findings(run: JudgedRun, reason: str, until: str | None) -> Iterator[KnownFinding]:
+    """Entries for the findings that break the run's checks, and for the findings that are ignored already.
+
+    Args:
+        run: with its checks.
+        reason: of the new entries.
+        until: the last day of the new entries; None for no end.
+    """
+    broken = [judged.check for judged in run.checks if judged.breaches]
     every = any(check.name in (HEALTHY, FROM_LAYER) for check in broken)
     every = every or any(check.name == VERDICT and not check.bound.not_ for check in broken)
     rules = {rule for check in broken for rule in check.bound.not_ or ()}
 
-    def is_asked(finding: Finding) -> bool:
+    def is_wanted(finding: Finding) -> bool:
         return bool(finding.ignored) or finding.rule in rules or (every and finding.severity != "info")
 
-    yield from known_of(run.result, _where(run.row), reason, until, is_asked)
+    yield from known_findings_of(run.result, _where(run.row), reason, until, is_wanted)
 
 
-def known_breaches(run: JudgedRun, reason: str, until: str | None) -> Iterator[Known]:
-    """Entries for what does not hold in a run once its findings are ignored, and for what is ignored already."""
-    found: dict[tuple[str, str, str | None], dict[int, None]] = {}
-    for one in run.checks:
-        for breach in one.breaches:
-            found.setdefault((breach.name, reason, until), {}).update(_place(breach))
-        for breach, ignore in one.excused:
-            found.setdefault((breach.name, ignore.reason, ignore.mark.until), {}).update(_place(breach))
-    for (name, why, end), places in found.items():
-        yield Known(name, tuple(places), _where(run.row), why, end)
+def known_breaches(run: JudgedRun, reason: str, until: str | None) -> Iterator[KnownFinding]:
+    """Entries for what breaks the run's checks once its findings are ignored, and for what is ignored already.
+
+    Args:
+        run: with its checks.
+        reason: of the new entries.
+        until: the last day of the new entries; None for no end.
+    """
+    layers: dict[tuple[str, str, str | None], dict[int, None]] = {}
+    for judged in run.checks:
+        for breach in judged.breaches:
+            layers.setdefault((breach.name, reason, until), {}).update(_layer(breach))
+        for breach, ignore in judged.ignored:
+            layers.setdefault((breach.name, ignore.reason, ignore.mark.until), {}).update(_layer(breach))
+    for (name, why, end), places in layers.items():
+        yield KnownFinding(name, tuple(places), _where(run.row), why, end)
 
 
-def _place(breach: Breach) -> dict[int, None]:
+def _layer(breach: Breach) -> dict[int, None]:
     return {} if breach.layer is None else {breach.layer: None}
 
 
 def _where(row: Row) -> dict[str, Any]:
-    """What sets a run apart, as `where` has it: a list or null as such, which a table shows as text."""
+    """The axes of a run as `where` takes them: lists and null as such, which a table shows as text."""
     config = json.loads(row.config)
-    plain = {name: config[name] for name in row.axes if isinstance(config.get(name, ""), list | None)}
-    return dict(row.axes) | plain
+    structured = {name: config[name] for name in row.axes if isinstance(config.get(name, ""), list | None)}
+    return dict(row.axes) | structured

@@ -1,4 +1,4 @@
-"""Runs on a Dask cluster, through the executor that Dask's client has for `concurrent.futures`."""
+"""Runs on a Dask cluster, through the `concurrent.futures` executor of Dask's client."""
 
 from __future__ import annotations
 
@@ -26,22 +26,25 @@ Result = TypeVar("Result")
 _CONNECT_WITHIN_S = 5
 _ENCRYPTED = ("tls://", "wss://")
 _TLS_HELP = "https://distributed.dask.org/en/stable/tls.html"
-# Workers come and go; this is how often we ask for them.
+# Workers come and go; they are counted this often.
 _COUNT_EVERY_S = 2.0
 
 
-def _to_stderr(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def dask_workers(address: str, say: Callable[[str], None] = _to_stderr) -> Workers:
-    """The workers of a Dask cluster, one run a thread of theirs at a time. Waits for the first of them.
+    """The workers of a Dask cluster; each of their threads executes one run at a time. Waits for the first worker.
 
-    A worker that dies is made good for by the scheduler, which gives its runs to another.
+    When a worker dies, Dask's scheduler gives its runs to another worker.
 
     Args:
         address: of the scheduler, as in `tcp://10.0.0.1:8786`.
-        say: told what we wait for.
+        say: called with each line that the user should read, as `waiting for the first`.
+
+    Returns:
+        The workers; one thread per run.
 
     Raises:
         ConfigError: Dask is not installed here, no scheduler answers, or a worker has another version of initprobe.
@@ -51,7 +54,7 @@ def dask_workers(address: str, say: Callable[[str], None] = _to_stderr) -> Worke
     except ImportError:
         raise ConfigError("--scheduler needs Dask: pip install 'initprobe[dask]'") from None
 
-    _hush()
+    _silence_dask()
     client = _connected(address)
     if not address.lower().startswith(_ENCRYPTED):
         say(f"{address}: no TLS, so anyone who reaches this cluster can run code on it and here; {_TLS_HELP}")
@@ -74,17 +77,17 @@ def _connected(address: str) -> Client:
 
     async def knock() -> None:
         keys = Security().get_connection_args("client")
-        reached = connect(address, timeout=_CONNECT_WITHIN_S, **keys)
-        # Dask would wait for ever for the first word of whoever listens there.
-        (await asyncio.wait_for(reached, 2 * _CONNECT_WITHIN_S)).abort()
+        connection = connect(address, timeout=_CONNECT_WITHIN_S, **keys)
+        # Without a limit Dask waits forever for the first bytes of another program that listens there.
+        (await asyncio.wait_for(connection, 2 * _CONNECT_WITHIN_S)).abort()
 
     try:
-        asyncio.run(knock())  # a client that finds nobody takes long to close, and complains
+        asyncio.run(knock())  # a client without a scheduler takes long to close, and prints complaints
         return Client(address, timeout=_CONNECT_WITHIN_S, set_as_default=False)
-    except Exception as error:  # anything, where a web server's answer is read as Dask's
-        said = str(error) if isinstance(error, OSError | ValueError) else ""
-        words = said or "whoever is there does not answer as a scheduler does"
-        raise ConfigError(f"--scheduler {address}: {words}; is it what `dask scheduler` printed?") from None
+    except Exception as error:  # of any type: the answer of a web server is read as Dask's
+        cause = str(error) if isinstance(error, OSError | ValueError) else ""
+        cause = cause or "whoever is there does not answer as a scheduler does"
+        raise ConfigError(f"--scheduler {address}: {cause}; is it what `dask scheduler` printed?") from None
 
 
 def _check_versions(client: Client, address: str) -> None:
@@ -95,16 +98,16 @@ def _check_versions(client: Client, address: str) -> None:
         raise ConfigError(
             f"--scheduler {address}: initprobe is not installed here, so its version is unknown; install it"
         )
-    found = client.run(version, "initprobe", on_error="return")
-    for worker, theirs in found.items():
+    versions = client.run(version, "initprobe", on_error="return")
+    for worker, theirs in versions.items():
         if isinstance(theirs, Exception):
             raise ConfigError(f"--scheduler {address}: worker {worker} has no initprobe; install {own} there")
         if theirs != own:
             raise ConfigError(f"--scheduler {address}: worker {worker} has initprobe {theirs}, here it is {own}")
 
 
-def _hush() -> None:
-    """What Dask has to say of a lost connection, in pages, is said by us in a line."""
+def _silence_dask() -> None:
+    """Dask logs pages about a lost connection; initprobe reports it in one line."""
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
@@ -115,9 +118,10 @@ def _release() -> tuple[str, int]:
 
 
 def _guard(version: str, revision: int) -> Callable[..., Any]:
-    """What calls a function by its name on a worker, if that has this very initprobe, or else says what it has.
+    """A function that calls another by its name on a worker, if the worker has this version of initprobe.
 
-    A function inside of a function travels by value: a worker need not know it, and may have no initprobe at all.
+    Where the worker has another version, it returns the refusal, the worker's address and that version. A nested
+    function is sent as code: a worker need not have initprobe to execute it.
     """
 
     def guarded(refusal: str, module: str, name: str, *args: Any) -> Any:
@@ -142,7 +146,7 @@ def _guard(version: str, revision: int) -> Callable[..., Any]:
 
 
 class _Cluster:
-    """A cluster, the client of the executor that is in use, and the workers that are not."""
+    """A cluster, the client of the current executor, and the workers that were refused."""
 
     def __init__(self, address: str, say: Callable[[str], None]) -> None:
         self.address, self._say = address, say
@@ -154,22 +158,22 @@ class _Cluster:
     def executor(self) -> Executor:
         """An executor with a client of its own."""
         self._client = _connected(self.address)
-        return _Remote(self._client, self)
+        return _DaskExecutor(self._client, self)
 
     def threads(self) -> int:
-        """Threads of all workers that are used, at least 1, as of a moment ago."""
+        """Threads of all workers that are used, at least 1, counted at most `_COUNT_EVERY_S` ago."""
         now = time.monotonic()
         if self._client is not None and self._client.status == "running" and now - self._counted > _COUNT_EVERY_S:
-            with suppress(OSError):  # the scheduler has gone this very moment
+            with suppress(OSError):  # the scheduler has just gone
                 self._threads, self._counted = max(sum(self.used(self._client).values()), 1), now
         return self._threads
 
     def used(self, client: Client) -> dict[str, int]:
-        """Threads by worker, without those that were refused."""
+        """Threads by worker, without the refused workers."""
         return {worker: count for worker, count in client.nthreads().items() if worker not in self.refused}
 
     def refuse(self, worker: str, theirs: str) -> str:
-        """Use a worker no longer, and say so once; the line."""
+        """Stop using a worker, and report it once; returns the line."""
         line = f"--scheduler {self.address}: worker {worker} has initprobe {theirs}, here it is {self.version}"
         if worker not in self.refused:
             self.refused[worker] = theirs
@@ -177,17 +181,17 @@ class _Cluster:
         return line
 
 
-class _Remote(Executor):
-    """Dask's executor, which closes its client, says when the scheduler has gone, and passes over other versions."""
+class _DaskExecutor(Executor):
+    """Dask's executor. It also closes its client, reports a lost scheduler, and avoids workers of other versions."""
 
     def __init__(self, client: Client, cluster: _Cluster) -> None:
-        # Dask would give what a function returned before to who asks again with the same arguments.
+        # With `pure`, Dask would answer a call with the earlier result of the same call.
         self._client, self._inner, self._cluster = client, client.get_executor(pure=False), cluster
         self._guarded = _guard(cluster.version, cluster.revision)
-        self._refusal = secrets.token_hex(16)  # so that no result is taken for one
+        self._refusal = secrets.token_hex(16)  # no result can be mistaken for it
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
-        """Only positional arguments: Dask takes those by name for its own."""
+        """Submit a call, with positional arguments only: Dask would take keyword arguments as its own."""
         if kwargs:
             raise TypeError(f"give {', '.join(kwargs)} by position")
         if self._client.status != "running":
@@ -198,32 +202,32 @@ class _Remote(Executor):
         return promise
 
     def _send(self, promise: Future[Any], call: tuple[Any, ...]) -> None:
-        """Hand a call to the cluster, away from workers that were refused, where there are others."""
-        used = {"workers": list(self._cluster.used(self._client))} if self._cluster.refused else {}
-        where: dict[str, Any] = used | {"allow_other_workers": True} if used.get("workers") else {}
-        sent: Future[Any] = self._inner.submit(self._guarded, self._refusal, *call, **where)
-        sent.add_done_callback(lambda done: self._receive(promise, call, done))
+        """Send a call to the cluster, and away from refused workers where there are others."""
+        allowed = list(self._cluster.used(self._client)) if self._cluster.refused else []
+        where: dict[str, Any] = {"workers": allowed, "allow_other_workers": True} if allowed else {}
+        remote: Future[Any] = self._inner.submit(self._guarded, self._refusal, *call, **where)
+        remote.add_done_callback(lambda done: self._receive(promise, call, done))
 
     def _receive(self, promise: Future[Any], call: tuple[Any, ...], done: Future[Any]) -> None:
-        """What came back, in the thread of Dask's own loop, which must not wait."""
+        """Pass on an answer. Called in the thread of Dask's event loop, which must not wait."""
         if done.cancelled():
             _cancel(promise)
         elif (error := done.exception()) is not None:
             promise.set_exception(error)
-        elif isinstance(found := done.result(), tuple) and found[:1] == (self._refusal,):
-            threading.Thread(target=self._retry, args=(promise, call, *found[1:]), daemon=True).start()
+        elif isinstance(answer := done.result(), tuple) and answer[:1] == (self._refusal,):
+            threading.Thread(target=self._retry, args=(promise, call, *answer[1:]), daemon=True).start()
         else:
-            promise.set_result(found)
+            promise.set_result(answer)
 
     def _retry(self, promise: Future[Any], call: tuple[Any, ...], worker: str, theirs: str) -> None:
-        """Give what a worker of another version refused to another worker, if there is one."""
+        """Send a call that a worker of another version refused to another worker, if there is one."""
         line = self._cluster.refuse(worker, theirs)
         try:
             if not self._cluster.used(self._client):
                 promise.set_exception(ConfigError(line))
             else:
                 self._send(promise, call)
-        except Exception:  # the client was closed meanwhile
+        except Exception:  # the client was closed in the meantime
             _cancel(promise)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -234,4 +238,4 @@ class _Remote(Executor):
 
 def _cancel(promise: Future[Any]) -> None:
     if promise.cancel():
-        promise.set_running_or_notify_cancel()  # or those who wait for it would not wake up
+        promise.set_running_or_notify_cancel()  # or the threads that wait for it would not wake up

@@ -1,8 +1,8 @@
-"""Runs on workers, results into the store. Any `concurrent.futures.Executor` will do.
+"""`execute`: runs go to workers and results into the store. Any `concurrent.futures.Executor` can be the workers.
 
-What a run finds does not depend on the executor, the number of workers or the order. A worker that dies takes others'
-runs with it, all that were in hand where it is one of a process pool: the pool is made anew and they go through it one
-by one, so that the one that kills its worker is found out and fails alone.
+The results do not depend on the executor, the number of workers or the order. When a worker of a process pool dies,
+the pool breaks and all its runs are lost. A new pool then executes these runs one by one. So the run that kills its
+worker is identified, and only this run fails.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import FrameType
+from typing import Literal
 
 from initprobe.errors import ConfigError
 from initprobe.probe.memory import cost
 from initprobe.sweeps.execution_pool import (
-    Deaf,
     Failure,
+    SilentDeathWatch,
     Workers,
-    abandon,
-    end,
+    end_idle,
     failure_of,
-    get_ready,
-    lives,
+    kill,
+    load_libraries,
     local_workers,
-    sheltered,
+    responds,
+    sigint_blocked,
     work,
 )
 from initprobe.sweeps.runs import Run
@@ -39,12 +40,14 @@ __all__ = ["Event", "Outcome", "Workers", "execute", "local_workers", "shard"]
 
 _WORKER_DIED = "the worker died, twice: killed, or out of memory; lower batch, width or layers"
 _NO_START = "the workers die before they have done anything; is there memory for them? Try a smaller -j"
-_MOST_STARTS = 3
-# A look at what was asked of us meanwhile: a signal's handler cannot safely wake whoever waits for a future.
-_LOOK_EVERY_S = 0.1
-# Runs shorter than this are handed out ahead of time, or workers would wait for us; longer ones are not: what a worker
-# holds cannot be taken back, and Ctrl-C would have to wait for it.
-_BRISK_S = 0.2
+_MAX_STARTS = 3
+# A signal's handler cannot safely wake the main thread, so the main thread looks this often for what changed.
+_POLL_S = 0.1
+# Runs shorter than this are submitted ahead, so that workers need not wait for us. Longer runs are not: a submitted run
+# cannot be taken back, and Ctrl-C would have to wait for it.
+_SHORT_RUN_S = 0.2
+
+EventKind = Literal["started", "done", "failed", "stopping"]
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,14 @@ class Event:
     """Something that happened, for a progress bar.
 
     Attributes:
-        kind: what.
-        run: to which run; None for `stopping`.
+        kind: what happened.
+        run: the run that it happened to; None for `stopping`.
         done: runs done by now, those of earlier sweeps included.
         failed: runs failed by now.
-        total: runs in all.
+        total: number of runs.
     """
 
-    kind: Literal["started", "done", "failed", "stopping"]
+    kind: EventKind
     run: Run | None
     done: int
     failed: int
@@ -75,7 +78,7 @@ class Outcome:
         kept: runs done before.
         failed: runs failed.
         left: runs still queued.
-        interrupted: somebody asked it to stop.
+        interrupted: the user stopped it.
     """
 
     done: int
@@ -93,22 +96,28 @@ def execute(
     fail_fast: bool = False,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Outcome:
-    """Run what the store does not hold yet, and keep what comes out.
+    """Execute the runs that the store does not hold yet, and store their results.
 
-    Ctrl-C lets the runs in hand finish; a second one ends at once. Either way the store is whole.
+    After Ctrl-C the running runs finish; a second Ctrl-C ends at once. In both cases the store is complete.
 
     Args:
-        runs: of a sweep, no two with one key.
-        store: open to write.
+        runs: runs of a sweep, all with different keys.
+        store: open for writing.
         workers: from `local_workers` or `dask_workers`.
         fail_fast: stop at the first run that fails.
-        on_event: told what happens, in this thread.
+        on_event: called with every event, in this thread.
+
+    Returns:
+        How the sweep ended.
+
+    Raises:
+        ConfigError: the workers die before they have done anything.
+        OutputError: the store cannot be written.
     """
-    done = store.done()
-    job = _Job(store, workers, [run for run in runs if run.key not in done], len(runs), fail_fast, on_event)
+    job = _Job(runs, store, workers, fail_fast, on_event)
     with _interruptible(job):
         try:
-            job.begin()  # first: workers take longer to start than runs to be queued
+            job.start_workers()  # first: to start workers takes longer than to queue runs
             store.enqueue(runs)
             job.work()
         finally:
@@ -118,12 +127,12 @@ def execute(
 
 @contextmanager
 def _interruptible(job: _Job) -> Iterator[None]:
-    """The first Ctrl-C asks the job to stop, the next is an exception."""
+    """Make the first Ctrl-C ask the job to stop, and the next one an exception."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def stop(signum: int, frame: Any) -> None:
+    def stop(signum: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         job.interrupt()
 
@@ -135,122 +144,122 @@ def _interruptible(job: _Job) -> Iterator[None]:
 
 
 class _Job:
-    """The runs of one `execute`: waiting, suspected of killing workers, in hand, over."""
+    """The state of one `execute`: which runs wait, which are suspected of killing workers, which are running."""
 
     def __init__(
         self,
+        runs: Sequence[Run],
         store: Store,
         workers: Workers,
-        runs: Sequence[Run],
-        total: int,
         fail_fast: bool,
         on_event: Callable[[Event], None],
     ) -> None:
         self.store, self.workers, self.fail_fast, self.on_event = store, workers, fail_fast, on_event
-        self.waiting, self.total, self.kept = deque(runs), total, total - len(runs)
+        stored = store.done()
+        self.waiting = deque(run for run in runs if run.key not in stored)
+        self.total, self.kept = len(runs), len(runs) - len(self.waiting)
         self.suspects: deque[Run] = deque()
-        self.in_hand: dict[Future[Payload | Failure], Run] = {}
+        self.running: dict[Future[Payload | Failure], Run] = {}
         self.executor: Executor | None = None
         self.done = self.failed = 0
         self.tried_alone: set[str] = set()
-        self.interrupted = self.stopping = self.broken = self.brisk = self.told = False
+        self.interrupted = self.stopping = self.broken = self.runs_are_short = self.stop_announced = False
 
     @property
     def left(self) -> int:
-        """Runs that are still to be done."""
+        """Number of runs that are still to be done."""
         return len(self.waiting) + len(self.suspects)
 
     def interrupt(self) -> None:
-        """Ask it to stop; safe in a signal's handler."""
+        """Ask the job to stop; safe in a signal's handler."""
         self.interrupted = self.stopping = True
 
-    def begin(self) -> None:
-        """Start the workers, if there is work for them."""
+    def start_workers(self) -> None:
+        """Start the workers, if there are runs for them."""
         if not self.left:
             return
         self.executor = self.workers.make()
-        with sheltered(), suppress(*self.workers.deaths):
+        with sigint_blocked(), suppress(*self.workers.deaths):
             for _ in range(min(self.workers.jobs(), self.left)):
-                self.executor.submit(get_ready)
+                self.executor.submit(load_libraries)
 
     def work(self) -> None:
-        """Feed executors until nothing is left, or somebody stops us."""
+        """Execute runs until none is left or the job is stopped, with a new executor after each that broke."""
         while self.executor is not None:
             self._feed(self.executor)
-            end(self.executor)
+            end_idle(self.executor)
             self.executor = None
             if self.left and not self.stopping:
-                self.executor = self._opened()
+                self.executor = self._responding_executor()
 
     def end(self) -> None:
-        """Leave nothing behind that is in hand, however it ended."""
+        """Leave no run marked as running, however the job ended."""
         if self.executor is not None:
-            abandon(self.executor)
+            kill(self.executor)
         with self.store.transaction():
             self.store.requeue()
 
-    def _opened(self) -> Executor:
-        """An executor in place of the one that broke, whose workers live."""
-        for _ in range(_MOST_STARTS):
+    def _responding_executor(self) -> Executor:
+        for _ in range(_MAX_STARTS):
             executor = self.workers.make()
-            if lives(executor, self.workers.deaths):
+            if responds(executor, self.workers.deaths):
                 self.broken = False
                 return executor
-            abandon(executor)
+            kill(executor)
         raise ConfigError(_NO_START)
 
     def _feed(self, executor: Executor) -> None:
-        """Keep the executor busy until nothing is left, it breaks, or somebody stops us."""
-        deaf = Deaf(executor)
+        """Keep the executor busy until no run is left, it breaks, or the job is stopped."""
+        watch = SilentDeathWatch(executor)
         self._submit(executor)
-        while self.in_hand:
-            over, _ = wait(self.in_hand, _LOOK_EVERY_S, FIRST_COMPLETED)
-            for future in over:
+        while self.running:
+            finished, _ = wait(self.running, _POLL_S, FIRST_COMPLETED)
+            for future in finished:
                 self._settle(future)
-            if over:
+            if finished:
                 self._submit(executor)
-            if self.interrupted and not self.told:
-                self.told = True
-                self._tell("stopping", None)
-            if deaf.to(over):
+            if self.interrupted and not self.stop_announced:
+                self.stop_announced = True
+                self._announce("stopping", None)
+            if watch.is_overdue(bool(finished)):
                 self._give_up(executor)
 
     def _submit(self, executor: Executor) -> None:
-        """Fill the window. A suspect goes alone."""
+        """Submit as many runs as the workers need now. A suspect runs alone."""
         if self.stopping or self.broken:
             return
         alone = bool(self.suspects)
         queue = self.suspects or self.waiting
-        window = 1 if alone else self.workers.jobs() * (2 if self.brisk else 1)
+        window = 1 if alone else self.workers.jobs() * (2 if self.runs_are_short else 1)
         started = []
-        while queue and len(self.in_hand) < window:
-            future = self._handed(executor, queue[0])
+        while queue and len(self.running) < window:
+            future = self._submitted(executor, queue[0])
             if future is None:
                 break
             started.append(queue.popleft())
-            self.in_hand[future] = started[-1]
+            self.running[future] = started[-1]
         if started:
             with self.store.transaction():
                 for run in started:
                     self.store.start(run.key)
             for run in started:
-                self._tell("started", run)
+                self._announce("started", run)
 
-    def _handed(self, executor: Executor, run: Run) -> Future[Payload | Failure] | None:
-        """A run in the executor's hands; None where it turns out to be broken."""
+    def _submitted(self, executor: Executor, run: Run) -> Future[Payload | Failure] | None:
+        """The future of a run; None where the executor turns out to be broken."""
         try:
-            with sheltered():
+            with sigint_blocked():
                 return executor.submit(work, run.config.model_dump_json(), self.workers.threads, run.key)
         except self.workers.deaths:
             self.broken = True
             return None
 
     def _settle(self, future: Future[Payload | Failure]) -> None:
-        """Keep what a run came to."""
-        run = self.in_hand.pop(future)
+        """Store what came of a run."""
+        run = self.running.pop(future)
         try:
-            found = future.result()
-        except CancelledError:  # by a cluster that has gone; the next submission will find out
+            answer = future.result()
+        except CancelledError:  # by a cluster that has gone; the next submission finds that out
             self.waiting.appendleft(run)
         except self.workers.deaths:
             self.broken = True
@@ -258,28 +267,28 @@ class _Job:
         except Exception as error:
             self._fail(run, failure_of(error))
         else:
-            if isinstance(found, Failure):
-                self._fail(run, found)
+            if isinstance(answer, Failure):
+                self._fail(run, answer)
             else:
-                self._finish(run, found)
+                self._finish(run, answer)
 
     def _finish(self, run: Run, payload: Payload) -> None:
         with self.store.transaction():
             self.store.finish(run.key, payload)
-            self.store.drop(run.former_keys)  # what it was in an earlier revision must not be counted beside it
+            self.store.drop(run.former_keys)  # its result of an earlier revision must not be counted beside it
         self.done += 1
-        self.brisk = payload.elapsed_s < _BRISK_S
-        self._tell("done", run)
+        self.runs_are_short = payload.elapsed_s < _SHORT_RUN_S
+        self._announce("done", run)
 
     def _fail(self, run: Run, failure: Failure) -> None:
         with self.store.transaction():
             self.store.fail(run.key, failure.error, failure.traceback)
         self.failed += 1
         self.stopping = self.stopping or self.fail_fast
-        self._tell("failed", run)
+        self._announce("failed", run)
 
     def _suspect(self, run: Run) -> None:
-        """A worker died that had this run, or shared a pool with one that had: it is tried alone, to find out."""
+        """A worker died that had this run, or whose pool had it: the run is tried alone, to find the cause."""
         if run.key in self.tried_alone and not self.stopping:
             self._fail(run, Failure(_WORKER_DIED, None))
         else:
@@ -287,32 +296,39 @@ class _Job:
             self.suspects.append(run)
 
     def _give_up(self, executor: Executor) -> None:
-        """Take everything from an executor that no longer answers."""
-        abandon(executor)
+        """Take all runs from an executor that no longer answers."""
+        kill(executor)
         self.broken = True
-        for future in list(self.in_hand):
-            self._suspect(self.in_hand.pop(future))
+        for future in list(self.running):
+            self._suspect(self.running.pop(future))
 
-    def _tell(self, kind: Literal["started", "done", "failed", "stopping"], run: Run | None) -> None:
+    def _announce(self, kind: EventKind, run: Run | None) -> None:
         self.on_event(Event(kind, run, self.kept + self.done, self.failed, self.total))
 
 
 def shard(runs: Sequence[Run], text: str) -> tuple[Run, ...]:
-    """Part `I` of `N` of the runs, in the order of all: as many in each part as in another, or one more.
+    """Part `I` of `N` of the runs, in the order of all runs. Parts differ by at most one run.
 
-    They are dealt out by what they cost and then by their keys, so that parts take about as long as each other; the
-    order of the file's axes does not matter. What is added to a sweep may move a run to another part: a part that has
-    done it already does no harm, as `initprobe merge` keeps the first of two results.
+    Runs are dealt out by cost and then by key, so that parts take about equally long. The order of the file's axes does
+    not matter. What is added to a sweep may move a run to another part. That does no harm where the run was done in its
+    former part: `initprobe merge` keeps the first of two results.
+
+    Args:
+        runs: all runs of the sweep.
+        text: `I/N`, the part and the number of parts.
+
+    Returns:
+        The runs of this part.
 
     Raises:
-        ConfigError: not `I/N` with 1 <= I <= N.
+        ConfigError: `text` is not `I/N` with 1 <= I <= N.
     """
-    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
-    if not found:
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+    if not match:
         raise ConfigError(f"--shard: {text!r} is not a part like 3/16")
-    index, count = map(int, found.groups())
-    if not 1 <= index <= count:
-        raise ConfigError(f"--shard: {text}: the part must lie between 1 and {count}")
+    part, parts = map(int, match.groups())
+    if not 1 <= part <= parts:
+        raise ConfigError(f"--shard: {text}: the part must lie between 1 and {parts}")
     dealt = sorted(runs, key=lambda run: (-cost(run.config).flops, run.key))
-    mine = {run.key for run in dealt[index - 1 :: count]}
-    return tuple(run for run in runs if run.key in mine)
+    keys = {run.key for run in dealt[part - 1 :: parts]}
+    return tuple(run for run in runs if run.key in keys)

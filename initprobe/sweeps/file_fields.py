@@ -1,7 +1,7 @@
-"""Fields of an experiment as a sweep's file writes them: each value read once, however many runs share it.
+"""Fields of an experiment as a sweep's file writes them. Each value is read once, however many runs share it.
 
-Besides the fields of `ProbeConfig` there are `sigma_w` and `sigma_b`, which stand for `init` and `bias_init`, and
-dotted names such as `init.std`, which set one parameter of a field that is given elsewhere.
+A file may also name `sigma_w` and `sigma_b`, which stand for `init` and `bias_init`. A dotted name such as `init.std`
+sets one parameter of a field that is given elsewhere.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import inspect
 import math
 import re
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,11 +21,12 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.config.consistency import fault_text
+from initprobe.config.consistency import fault_error
 from initprobe.config.fields import as_input
 from initprobe.config.names import as_activation, as_initializer, as_spec, is_imported, scaled
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.config.thresholds import Thresholds
+from initprobe.data.documents import Place
 from initprobe.data.noise import INPUTS
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.initializers.catalogue import INITIALIZERS
@@ -43,7 +43,7 @@ _SPECS: Mapping[str, Registry[Any]] = {
     "input": INPUTS,
 }
 DOTTED = (*_SPECS, "thresholds")
-# What a field does away with, where it overrides a lower level: they say the same thing in another way.
+# The fields that a field replaces where it overrides a lower level: they set the same thing in another way.
 _RIVALS = {
     "init": ("sigma_w", "weights"),
     "sigma_w": ("init", "weights"),
@@ -56,21 +56,24 @@ _RIVALS = {
 }
 
 
+NOWHERE = Place()
+
+
 @dataclass(frozen=True)
 class Setting:
-    """One field's value.
+    """The value of one field.
 
     Attributes:
-        name: the field, dotted where it is a parameter of one.
-        value: what `ProbeConfig` takes for it.
-        text: the value as a table shows it and as it is compared.
-        place: file and line, or the option, that it comes from.
+        name: the field, dotted for a parameter of a field.
+        value: the value that `ProbeConfig` takes.
+        text: the value as tables show it and as values are compared.
+        place: where it was given.
     """
 
     name: str
     value: Any
     text: Scalar
-    place: str
+    place: Place = NOWHERE
 
 
 Settings = Mapping[str, Setting]
@@ -80,11 +83,11 @@ class FieldsSchema:
     """The JSON Schema of a mapping from fields to values: that of `ProbeConfig`, with nothing required."""
 
     def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """What pydantic asks for where the annotation stands."""
+        """The schema that pydantic asks for at the annotation."""
         whole = handler.resolve_ref_schema(handler(ProbeConfig.__pydantic_core_schema__))
-        about = _descriptions()
-        fields = {name: {**schema, "description": about[name]} for name, schema in whole["properties"].items()}
-        fields |= {name: {"type": ["number", "string"], "description": _SCALE_WORDS[name]} for name in SCALES}
+        texts = _descriptions()
+        fields = {name: {**schema, "description": texts[name]} for name, schema in whole["properties"].items()}
+        fields |= {name: {"type": ["number", "string"], "description": _SCALE_TEXTS[name]} for name in SCALES}
         return {
             "type": "object",
             "properties": {name: self.value(schema, handler) for name, schema in fields.items()},
@@ -95,41 +98,32 @@ class FieldsSchema:
         }
 
     def value(self, schema: JsonSchemaValue, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The schema of what stands beside a field's name, from that of the field itself."""
-        return {key: part for key, part in schema.items() if key != "title" and not _is_no_default(key, part)}
+        """The schema of the value beside a field's name, from the schema of the field."""
+        return {key: part for key, part in schema.items() if key != "title" and not _is_unwritable_default(key, part)}
 
 
-def _is_no_default(key: str, value: object) -> bool:
-    """A default that no one would write: null, or a record as Python holds it."""
+def _is_unwritable_default(key: str, value: object) -> bool:
+    """Whether it is a default that a file cannot have: null, or a Python object."""
     return key == "default" and not isinstance(value, str | int | float)
 
 
-_SCALE_WORDS = {
+_SCALE_TEXTS = {
     "sigma_w": "In place of init: normal weights of standard deviation sigma_w / sqrt(fan_in).",
     "sigma_b": "In place of bias_init: normal biases of standard deviation sigma_b.",
 }
 
 
 def _descriptions() -> dict[str, str]:
-    """What the docstring of `ProbeConfig` says of each field."""
+    """The text of each field in the docstring of `ProbeConfig`."""
     entries = re.findall(r"^    (\w+): (.+(?:\n {6,}.+)*)", inspect.getdoc(ProbeConfig) or "", re.MULTILINE)
-    return {name: " ".join(words.split()) for name, words in entries}
-
-
-@contextmanager
-def at(place: str) -> Iterator[None]:
-    """Complaints begin with the place."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(f"{place}: {error}") from None
+    return {name: " ".join(text.split()) for name, text in entries}
 
 
 def field_name(name: str) -> str:
-    """The name of a field, dotted or not, as it is.
+    """The name itself, if it is a field or a parameter of one.
 
     Raises:
-        UnknownNameError: there is no such field.
+        UnknownNameError: there is no such field or parameter.
     """
     head, dot, key = name.partition(".")
     if head not in FIELDS:
@@ -145,31 +139,36 @@ def field_name(name: str) -> str:
 Fields = Annotated[dict[Annotated[str, AfterValidator(field_name)], Any], FieldsSchema()]
 
 
-def read(name: str, value: object, place: str = "") -> Setting:
-    """A field's value from what a file holds at some place.
+def read_setting(name: str, value: object, place: Place = NOWHERE) -> Setting:
+    """A field's value as a setting.
+
+    Args:
+        name: the field, or `field.parameter`.
+        value: as the file holds it.
+        place: where it was given.
 
     Raises:
-        ConfigError: of another type than the field's, or an unknown name.
+        ConfigError: the value has another type than the field, or names something unknown.
     """
     return Setting(name, *_value_and_text(name, value), place)
 
 
-def recorded(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Setting]:
-    """The fields that `names` are of, dotted or not, from the config of a result."""
-    heads = {name.partition(".")[0] for name in names}
-    return {name: _recorded(name, kept_value(config, name)) for name in heads}
+def settings_of(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Setting]:
+    """The fields of a result's config that `names` name, by field; a dotted name means its field."""
+    fields = {name.partition(".")[0] for name in names}
+    return {name: _setting_of_result(name, result_value(config, name)) for name in fields}
 
 
-def kept_value(config: Mapping[str, Any], name: str) -> Any:
-    """A field of an experiment from the config of a result; a later one is in no config at its default."""
-    return config.get(name, ProbeConfig.model_fields[name].default)  # see `ProbeConfig._without_absent`
+def result_value(config: Mapping[str, Any], name: str) -> Any:
+    """The value of a field in a result's config, which leaves out newer fields at their defaults."""
+    return config.get(name, ProbeConfig.model_fields[name].default)
 
 
-def _recorded(name: str, value: Any) -> Setting:
-    # As text: a record of the user's own has a name that no registry knows, and a result must not import it.
+def _setting_of_result(name: str, value: Any) -> Setting:
+    # As text: the name of a user's own function is in no registry, and a result must not import it.
     if name not in _SPECS or value is None:
-        return read(name, value)
-    return Setting(name, _spec(name, value) if isinstance(value, str) else value, str(value), "")
+        return read_setting(name, value)
+    return Setting(name, _spec(name, value) if isinstance(value, str) else value, str(value))
 
 
 def _spec(field: str, value: object) -> Spec:
@@ -188,7 +187,7 @@ def _value_and_text(name: str, value: object) -> tuple[Any, Scalar]:
     if dot:
         return _parameter(value)
     if name in SCALES:
-        scale = number(value)
+        scale = read_number(value)
         return scaled(**{name: scale})[SCALES[name]], scale
     if value is None:
         return None, "null"
@@ -198,11 +197,11 @@ def _value_and_text(name: str, value: object) -> tuple[Any, Scalar]:
     return _plain(name, value)
 
 
-def number(value: object) -> int | float:
-    """A number, or text that the grammar reads as one: `5/3`, `sqrt(2)`.
+def read_number(value: object) -> int | float:
+    """A number, from a number or from text such as `5/3` or `sqrt(2)`.
 
     Raises:
-        ConfigError: anything else.
+        ConfigError: the value is neither, or not finite.
     """
     if isinstance(value, str):
         return parse_number(value)
@@ -217,30 +216,30 @@ def _parameter(value: object) -> tuple[Value, Scalar]:
         return text, text
     if isinstance(value, bool):
         return value, value
-    found = number(value)
-    return float(found), found
+    scalar = read_number(value)
+    return float(scalar), scalar
 
 
 def _named(field: str, value: object) -> Spec | Path:
-    """A specification whose name is known; whether its parameters fit is seen when all of them are there."""
-    found = as_input(value) if field == "input" else _spec(field, value)
-    if isinstance(found, Spec) and not is_imported(found):
-        _ = _SPECS[field][found.name]
-    return found
+    """A specification whose name is checked; its parameters are checked when all of them are known."""
+    spec = as_input(value) if field == "input" else _spec(field, value)
+    if isinstance(spec, Spec) and not is_imported(spec):
+        _ = _SPECS[field][spec.name]
+    return spec
 
 
 def _plain(name: str, value: object) -> tuple[Any, Scalar]:
     try:
-        found = _type_of(name).validate_python(value)
+        valid = _type_of(name).validate_python(value)
     except ValidationError as error:
         fault = error.errors()[0]
         field = ".".join([name, *map(str, fault["loc"])])
-        raise ConfigError(fault_text(fault, field, [f"{name}.{limit}" for limit in Thresholds.model_fields])) from None
+        raise fault_error(fault, field, [f"{name}.{limit}" for limit in Thresholds.model_fields]) from None
     if isinstance(value, Mapping):
         return value, ",".join(f"{key}={limit}" for key, limit in value.items())
-    if isinstance(found, Path | Spec):
-        return found, str(found)
-    return found, ",".join(map(str, found)) if isinstance(found, tuple) else found
+    if isinstance(valid, Path | Spec):
+        return valid, str(valid)
+    return valid, ",".join(map(str, valid)) if isinstance(valid, tuple) else valid
 
 
 @cache
@@ -251,14 +250,14 @@ def _type_of(name: str) -> TypeAdapter[Any]:
 
 
 def replaces(upper: str, lower: str) -> bool:
-    """Whether setting `upper` does away with what a lower level says under `lower`."""
+    """Whether the field `upper` replaces the field `lower` of a lower level."""
     head = lower.partition(".")[0]
     return upper in (lower, head) or head in _RIVALS.get(upper, ())
 
 
 def override(lower: Settings, upper: Settings) -> dict[str, Setting]:
-    """`lower` and `upper` together; what `upper` says does away with what `lower` says about the same thing."""
-    kept = {name: one for name, one in lower.items() if not any(replaces(above, name) for above in upper)}
+    """The settings of both levels; those of `upper` replace those of `lower` about the same thing."""
+    kept = {name: setting for name, setting in lower.items() if not any(replaces(above, name) for above in upper)}
     return kept | dict(upper)
 
 
@@ -266,17 +265,18 @@ def assemble(settings: Settings) -> dict[str, Any]:
     """The fields of a `ProbeConfig`.
 
     Raises:
-        ConfigError: two settings say the same thing, or a parameter has nothing to belong to.
+        ConfigError: two settings set the same thing, or a parameter lacks its field.
     """
     fields = {name: setting.value for name, setting in settings.items() if name not in SCALES and "." not in name}
     for name in SCALES.keys() & settings.keys():
         if fields.get(SCALES[name]) is not None:
-            raise ConfigError(f"give {SCALES[name]} or {name}, not both")
+            raise settings[SCALES[name]].place.error(f"give {SCALES[name]} or {name}, not both")
         fields[SCALES[name]] = settings[name].value
     for name in settings:
-        head, dot, key = name.partition(".")
+        field, dot, key = name.partition(".")
         if dot:
-            fields[head] = _with_parameter(head, fields.get(head), key, settings[name].value)
+            with settings[name].place.blamed():
+                fields[field] = _with_parameter(field, fields.get(field), key, settings[name].value)
     return fields
 
 
@@ -294,24 +294,24 @@ def _article(field: str) -> str:
     return f"{'an' if field[0] in 'aeiou' else 'a'} {field}{' that is no file' if field == 'input' else ''}"
 
 
-def look(settings: Settings, name: str) -> Scalar | None:
-    """The value of a field or of a parameter as text or number; None where it is not set."""
+def setting_text(settings: Settings, name: str) -> Scalar | None:
+    """The value of a field or of a parameter, as tables show it; None where it is not set."""
     if name in settings:
         return settings[name].text
     head, _, key = name.partition(".")
     whole = settings[head].value if head in settings else None
     params = whole.params if isinstance(whole, Spec) else whole
-    found = params.get(key) if isinstance(params, Mapping) else None
-    return found if isinstance(found, str | int | float) else None
+    value = params.get(key) if isinstance(params, Mapping) else None
+    return value if isinstance(value, str | int | float) else None
 
 
 def matches(settings: Settings, wanted: Iterable[Setting]) -> bool:
     """Whether every wanted value is the one that is set."""
-    return all(same(look(settings, one.name), one.text) for one in wanted)
+    return all(equal(setting_text(settings, setting.name), setting.text) for setting in wanted)
 
 
-def same(a: Scalar | None, b: Scalar | None) -> bool:
-    """Equal; numbers but for rounding, and true is not 1."""
+def equal(a: Scalar | None, b: Scalar | None) -> bool:
+    """Whether two values are equal, numbers up to a relative difference of 1e-9. True is not 1."""
     if isinstance(a, bool | str | None) or isinstance(b, bool | str | None):
         return type(a) is type(b) and a == b
     return math.isclose(a, b, rel_tol=1e-9)

@@ -1,6 +1,6 @@
-"""What a sweep's file may say: one pydantic model, from which its JSON Schema comes too.
+"""The layout of a sweep's file: one pydantic model, from which its JSON Schema is made too.
 
-The values of fields are read by `file_fields`, which knows each one's type; here is what stands around them.
+`file_fields` reads the values of an experiment's fields; this module reads the keys around them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pydantic import (
 )
 from pydantic.json_schema import JsonSchemaValue
 
-from initprobe.config.consistency import fault_text
+from initprobe.config.consistency import fault_error
 from initprobe.data.documents import Document
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.registry import suggestion
 from initprobe.results.base import TENSORS
 from initprobe.results.named_numbers import HEALTHY, LAYER_NUMBERS, RATES, VERDICT, check_name
 from initprobe.sweeps.checks import Bound, Bounds
-from initprobe.sweeps.file_fields import Fields, FieldsSchema, field_name, number
+from initprobe.sweeps.file_fields import Fields, FieldsSchema, field_name, read_number
 
 MAX_RUNS = 100_000
 MAX_EXCLUDES = 1000
@@ -41,12 +41,12 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 class Part(BaseModel):
-    """A mapping in the file, with these keys and no others."""
+    """A mapping in the file that allows no other keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-Number = Annotated[int | float, BeforeValidator(number, json_schema_input_type=float | str)]
+Number = Annotated[int | float, BeforeValidator(read_number, json_schema_input_type=float | str)]
 
 
 class Range(Part):
@@ -76,9 +76,9 @@ class Range(Part):
         return math.floor(min(steps * (1 + 1e-9), 2.0**62)) + 1
 
     def values(self) -> Iterator[int | float]:
-        """The values in order; whole where both ends and the value are.
+        """The values in order; integers where both ends and the value are integers.
 
-        Rounded to twelve digits, so that 0.3 is 0.3 and no machine's logarithm makes other values than another's.
+        They are rounded to twelve digits: 0.3 is 0.3, and the logarithms of two machines give the same values.
         """
         whole = isinstance(self.from_, int) and isinstance(self.to, int)
         for index in range(len(self)):
@@ -109,21 +109,21 @@ Axis = Annotated[
 
 
 class AxesSchema(FieldsSchema):
-    """The same for axes: a list of the field's values, or a range."""
+    """The JSON Schema of a mapping from fields to axes: lists of values, or ranges."""
 
     def value(self, schema: JsonSchemaValue, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """A list of what the field takes, or a range."""
-        one = super().value(schema, handler)
-        values = {"type": "array", "minItems": 1, "items": {k: v for k, v in one.items() if k != "default"}}
-        about = {"description": one["description"]} if "description" in one else {}
-        return about | {"anyOf": [values, handler(Range.__pydantic_core_schema__)]}
+        """A list of the field's values, or a range."""
+        item = super().value(schema, handler)
+        values = {"type": "array", "minItems": 1, "items": {k: v for k, v in item.items() if k != "default"}}
+        description = {"description": item["description"]} if "description" in item else {}
+        return description | {"anyOf": [values, handler(Range.__pydantic_core_schema__)]}
 
 
 Axes = Annotated[dict[Annotated[str, AfterValidator(field_name)], Axis], AxesSchema(), Field(min_length=1)]
 
 
 def _slug(name: str) -> str:
-    """A name that is safe as a directory's."""
+    """The name itself, if it is safe as the name of a directory."""
     if len(name) > 64 or not _NAME.fullmatch(name):
         raise ConfigError(f"{name[:64]!r}: a name holds letters, digits, -, _ and single dots, up to 64 of them")
     return name
@@ -178,7 +178,7 @@ _VALUES = {
 
 
 def _figure(value: object) -> object:
-    """A mapping with a `kind`, from that or from the kind alone."""
+    """A mapping with a `kind`, from such a mapping or from the kind alone."""
     whole = {"kind": value} if isinstance(value, str) else value
     if not isinstance(whole, dict) or not isinstance(whole.get("kind"), str):
         raise ConfigError(f"a figure is {', '.join(KINDS)}, or a mapping with a kind")
@@ -186,12 +186,12 @@ def _figure(value: object) -> object:
     if kind not in KINDS:
         hint = suggestion(kind, list(KINDS)) or f" There are {', '.join(KINDS)}."
         raise UnknownNameError(f"unknown figure {kind!r}.{hint}")
-    for key in whole.keys() & {key for of, key in _VALUES if of == kind}:
-        _known(str(whole[key]), _VALUES[kind, key])
+    for key in whole.keys() & {key for owner, key in _VALUES if owner == kind}:
+        _check_name(str(whole[key]), _VALUES[kind, key])
     return whole
 
 
-def _known(name: str, names: tuple[str, ...]) -> None:
+def _check_name(name: str, names: tuple[str, ...]) -> None:
     if name not in names:
         raise UnknownNameError(f"unknown value {name!r}.{suggestion(name, names)}")
 
@@ -257,11 +257,11 @@ class SweepFile(Part):
     def _consistent(self) -> Self:
         if len({len(axis) for axis in self.zip.values()}) > 1:
             sizes = ", ".join(f"{name} {len(axis)}" for name, axis in self.zip.items())
-            raise ConfigError(f"zip: the axes need equally many values, but these have: {sizes}")
+            raise ConfigError(f"the axes need equally many values, but these have: {sizes}", field="zip")
         for key in ("export", "seeds"):
             listed = getattr(self, key)
             if isinstance(listed, tuple) and len(set(listed)) < len(listed):
-                raise ConfigError(f"{key}: names one of them twice")
+                raise ConfigError("names one of them twice", field=key)
         return self
 
 
@@ -269,10 +269,10 @@ def read_layout(document: Document) -> SweepFile:
     """The file as a model.
 
     Raises:
-        ConfigError: what does not belong there, with its place.
+        ConfigError: a key or value that the layout does not allow, with its place.
     """
     if empty := [key for key, value in document.values.items() if value is None and key in SweepFile.model_fields]:
-        raise ConfigError(f"{document.place((empty[0],))}: {_empty(empty[0])}")
+        raise document.place((empty[0],)).error(_empty(empty[0]))
     try:
         return SweepFile.model_validate(document.values)
     except ValidationError as error:
@@ -282,36 +282,42 @@ def read_layout(document: Document) -> SweepFile:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a sweep's file, for editors."""
     schema = SweepFile.model_json_schema()
-    for key, about in schema["properties"].items():
-        # None is Python's word for a key that is not there, not something to write.
-        named = [kind for kind in about.pop("anyOf", []) if kind != {"type": "null"}]
-        schema["properties"][key] = about | ({"anyOf": named} if named else {})
-        if about.get("default", ...) is None:
+    for key, entry in schema["properties"].items():
+        # In Python, None stands for an absent key; a file cannot have it.
+        kinds = [kind for kind in entry.pop("anyOf", []) if kind != {"type": "null"}]
+        schema["properties"][key] = entry | ({"anyOf": kinds} if kinds else {})
+        if entry.get("default", ...) is None:
             del schema["properties"][key]["default"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-_SPOKEN = {"a valid dictionary": "a mapping", "a valid tuple": "a list", "a valid integer": "a whole number"}
+# pydantic's words for types, and those of a YAML file.
+_YAML_TYPES = {"a valid dictionary": "a mapping", "a valid tuple": "a list", "a valid integer": "a whole number"}
 
 
 def _fault(document: Document, error: ValidationError) -> ConfigError:
+    """pydantic's first complaint, with its place in the file."""
     fault = error.errors()[0]
     loc, cause = fault["loc"], fault.get("ctx", {}).get("error")
-    way = document.way(loc)
-    if not loc and isinstance(cause, ConfigError):  # about a whole section, which it names first
-        way = document.way((str(cause).partition(":")[0],))
-    field = ".".join(map(str, way or loc))
+    known = document.known_part(loc)
+    if not loc and isinstance(cause, ConfigError):  # about a whole section
+        known = document.known_part((cause.field,))
+    field = ".".join(map(str, known or loc))
+    place = document.place(known)
     if fault["type"] == "too_short":
-        text = _empty(field)
-    elif isinstance(cause, UnknownNameError):
-        text = str(cause)
-    elif fault["type"] == "extra_forbidden":
-        text = f"unknown key {loc[-1]!r}.{suggestion(str(loc[-1]), _keys_at(loc))}"
-    else:
-        text = fault_text(fault, ".".join(map(str, (*way, loc[-1]))) if fault["type"] == "missing" else field, ())
-    for stiff, spoken in _SPOKEN.items():
-        text = text.replace(stiff, spoken)
-    return ConfigError(f"{document.place(way)}: {text}")
+        return place.error(_empty(field))
+    if isinstance(cause, UnknownNameError):
+        return cause.at(file=place.file, line=place.line)
+    if fault["type"] == "extra_forbidden":
+        hint = suggestion(str(loc[-1]), _keys_at(loc))
+        return UnknownNameError(f"unknown key {loc[-1]!r}.{hint}", file=place.file, line=place.line)
+    if fault["type"] == "missing":
+        field = ".".join(map(str, (*known, loc[-1])))
+    complaint = fault_error(fault, field, ())
+    text = complaint.text
+    for python_type, yaml_type in _YAML_TYPES.items():
+        text = text.replace(python_type, yaml_type)
+    return place.error(text, complaint.field)
 
 
 def _empty(field: str) -> str:
@@ -319,7 +325,7 @@ def _empty(field: str) -> str:
 
 
 def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
-    """The keys of the part that holds the last of `loc`."""
+    """The keys that the mapping around the last part of `loc` may have."""
     if len(loc) == 1:
         return list(SweepFile.model_fields)
     part = Bound if loc[0] == "checks" else KINDS.get(str(loc[-2]), Range)

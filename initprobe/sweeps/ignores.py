@@ -1,8 +1,8 @@
-"""Findings that are known: which of them an ignore speaks of, until when, and what is left to count.
+"""Ignores: known findings that do not count, each with a reason and perhaps a last day.
 
-An ignore names a rule, and perhaps where: `dead-units`, `dead-units@3`, `saturated@2-5,9`, `dead-layer@encoder.*`. A
-number or a range says at which layer a finding begins, as its words do ("saturated from layer 3"); the layers right
-after it that are no better belong to it, one further on does not. A pattern names modules, and those alone.
+An ignore names a rule, and may name places: `dead-units`, `dead-units@3`, `saturated@2-5,9`, `dead-layer@encoder.*`. A
+number or a range names the layer at which a finding begins, as its text does ("saturated from layer 3"). The layers
+directly after it that are no better belong to the same finding; a later layer does not. A pattern names modules.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 @dataclass(frozen=True)
 class Ignore:
-    """One thing that does not count.
+    """A rule, or a number of a check, that does not count at some places.
 
     Attributes:
-        rule: of `diagnosis`; in a sweep's checks also a number's name.
-        layers: first and last of each range of layers.
-        modules: patterns of module names. It speaks of every place where there are neither layers nor modules.
-        reason: why, in words.
-        until: the last day of it; None for no end.
-        source: the option, or file and line, that it comes from.
-        run: whether it speaks of the run with this configuration.
+        rule: name of a rule; in the checks of a sweep also the name of a number.
+        layers: first and last layer of each range.
+        modules: patterns of module names. With neither layers nor modules it covers every place.
+        reason: why it is ignored.
+        until: the last day; None for no end.
+        source: the option, or file and line, that it was given in.
+        run: whether it covers the run with this result.
     """
 
     rule: str
@@ -51,47 +51,55 @@ class Ignore:
 
     @property
     def mark(self) -> Ignored:
-        """What a finding says that it ignores."""
+        """The mark on a finding that is ignored by it."""
         return Ignored(reason=self.reason, until=self.until and self.until.isoformat())
 
     def names(self, module: str | None) -> bool:
-        """Whether a module is one of those that it names."""
+        """Whether one of its patterns matches a module."""
         return module is not None and any(fnmatchcase(module, pattern) for pattern in self.modules)
 
     def covers(self, rule: str, layer: int | None, module: str | None = None) -> bool:
-        """Whether it speaks of what a rule says of this place."""
+        """Whether it covers a finding of a rule at a place."""
         if rule != self.rule:
             return False
         everywhere = not (self.layers or self.modules)
-        numbered = layer is not None and any(first <= layer <= last for first, last in self.layers)
-        return everywhere or numbered or self.names(module)
+        in_range = layer is not None and any(first <= layer <= last for first, last in self.layers)
+        return everywhere or in_range or self.names(module)
 
 
 def make_ignore(rule: str, at: Iterable[str], reason: str | None, until: str | None, source: str,
                 numbers: Sequence[str] = ()) -> Ignore:  # fmt: skip
-    """An ignore from its parts; `numbers` are names that are allowed beside those of rules.
+    """An ignore from its parts.
+
+    Args:
+        rule: name of a rule, or one of `numbers`.
+        at: layers, ranges of layers and patterns of modules; none for every place.
+        reason: why it is ignored; needed.
+        until: the last day, as `2027-03-01`; None for no end.
+        source: the option, or file and line, for errors.
+        numbers: names that are allowed beside those of rules.
 
     Raises:
-        ConfigError: an unknown rule, a place or day that is none, or no reason.
+        ConfigError: an unknown rule, a wrong place or day, or no reason.
     """
     places = [part.strip() for part in at]
     if "" in places:
-        raise ConfigError(f"{source}: names no place; write RULE@3, RULE@2-5, RULE@encoder.*, or RULE alone")
+        raise ConfigError("names no place; write RULE@3, RULE@2-5, RULE@encoder.*, or RULE alone", file=source)
     if not (reason and reason.strip()):
-        raise ConfigError(f"{source}: give a reason, so that others know why it is ignored")
-    found = [(part, _LAYERS.fullmatch(part)) for part in places]
-    layers = tuple(_range(part, numbered, source) for part, numbered in found if numbered)
-    modules = tuple(part for part, numbered in found if not numbered)
+        raise ConfigError("give a reason, so that others know why it is ignored", file=source)
+    matches = [(part, _LAYERS.fullmatch(part)) for part in places]
+    layers = tuple(_range(part, match, source) for part, match in matches if match)
+    modules = tuple(part for part, match in matches if not match)
     return Ignore(_rule(rule, numbers, source), layers, modules, visible(reason.strip()), _day(until, source), source)
 
 
 def as_pattern(module: str) -> str:
-    """A pattern for one module: `[3]` for one that has a number for its name, which alone would be a layer's."""
+    """A pattern that matches one module; a module named `3` becomes `[3]`, because `3` alone would mean a layer."""
     return f"[{module[0]}]{module[1:]}" if _LAYERS.fullmatch(module) else module
 
 
 def parse_target(text: str) -> tuple[str, list[str]]:
-    """`RULE@3,7` to the rule and its places."""
+    """The rule and the places of `RULE@3,7`."""
     rule, at, places = text.partition("@")
     return rule.strip(), places.split(",") if at else []
 
@@ -103,13 +111,13 @@ def _rule(name: str, numbers: Sequence[str], source: str) -> str:
         return RULEBOOK[name].name
     except UnknownNameError:
         hint = suggestion(name, [*RULEBOOK, *numbers]) or f" The rules are {', '.join(RULEBOOK)}."
-        raise UnknownNameError(f"{source}: unknown rule {name!r}.{hint}") from None
+        raise UnknownNameError(f"unknown rule {name!r}.{hint}", file=source) from None
 
 
-def _range(text: str, found: re.Match[str], source: str) -> tuple[int, int]:
-    first, last = int(found[1]), int(found[2] or found[1])
+def _range(text: str, match: re.Match[str], source: str) -> tuple[int, int]:
+    first, last = int(match[1]), int(match[2] or match[1])
     if not 1 <= first <= last:
-        raise ConfigError(f"{source}: {text} is no range of layers; they count from 1, as in 2-5")
+        raise ConfigError(f"{text} is no range of layers; they count from 1, as in 2-5", file=source)
     return first, last
 
 
@@ -121,44 +129,53 @@ def _day(text: str | None, source: str) -> date | None:
             return date.fromisoformat(text)
     except ValueError:
         pass
-    raise ConfigError(f"{source}: {text!r} is no day; write it as 2027-03-01")
+    raise ConfigError(f"{text!r} is no day; write it as 2027-03-01", file=source)
 
 
 def today() -> date:
-    """The day in UTC, the same wherever it is asked."""
+    """The current day in UTC, the same on all machines."""
     return datetime.now(UTC).date()
 
 
 def expired(ignores: Iterable[Ignore]) -> list[str]:
-    """A line for every ignore whose last day is over; it ignores nothing any more."""
+    """A line for every ignore whose last day has passed; it has no effect any more."""
     now = today()
     return [
-        f"{one.source}: expired on {one.until}; correct what it ignores, or give it a later day"
-        for one in ignores
-        if one.until and one.until < now
+        f"{ignore.source}: expired on {ignore.until}; correct what it ignores, or give it a later day"
+        for ignore in ignores
+        if ignore.until and ignore.until < now
     ]
 
 
 def living(ignores: Iterable[Ignore]) -> list[Ignore]:
-    """Those whose last day is not over."""
+    """The ignores whose last day has not passed."""
     now = today()
-    return [one for one in ignores if one.until is None or now <= one.until]
+    return [ignore for ignore in ignores if ignore.until is None or now <= ignore.until]
 
 
 def apply(
     result: ProbeResult, ignores: Sequence[Ignore], thresholds: Thresholds | None = None
 ) -> tuple[ProbeResult, set[Ignore]]:
-    """The result with its findings marked that are ignored, after those that count; and what ignored something."""
+    """Mark the findings of a result that are ignored.
+
+    Args:
+        result: of a run.
+        ignores: any; those that have expired or cover other runs have no effect.
+        thresholds: of the verdict; None for those of the result.
+
+    Returns:
+        The result, its ignored findings marked and after those that count; and the ignores that marked one.
+    """
     limits = thresholds or thresholds_of(result)
-    mine = [one for one in living(ignores) if one.run(result)]
+    applicable = [ignore for ignore in living(ignores) if ignore.run(result)]
     used: set[Ignore] = set()
-    found = [marked for finding in result.diagnosis for marked in _marked(result, finding, mine, limits, used)]
-    ordered = sorted(found, key=lambda finding: (finding.ignored is not None, place_of(finding)))
+    findings = [marked for finding in result.diagnosis for marked in _marked(result, finding, applicable, limits, used)]
+    ordered = sorted(findings, key=lambda finding: (finding.ignored is not None, place_of(finding)))
     return result.model_copy(update={"diagnosis": tuple(ordered)}), used
 
 
 def thresholds_of(result: ProbeResult) -> Thresholds:
-    """The limits that a net of `run` was judged by; of a user's own model, the usual ones."""
+    """The thresholds that a net of `run` was judged by; the defaults for a PyTorch model."""
     given = result.config.get("thresholds")
     return Thresholds(**given) if isinstance(given, dict) else Thresholds()
 
@@ -166,13 +183,13 @@ def thresholds_of(result: ProbeResult) -> Thresholds:
 def _marked(
     result: ProbeResult, finding: Finding, ignores: Sequence[Ignore], limits: Thresholds, used: set[Ignore]
 ) -> list[Finding]:
-    """The finding, and what else its rule sees where that is ignored: one known place hides no other."""
+    """The finding; where it is ignored, also the next places of its rule: an ignored place hides no other."""
     if finding.ignored is not None:
         return [finding]
     marked: list[Finding] = []
-    places = following(result, finding, limits, lambda one: _is_one_module(_excuse(one, ignores), one))
+    places = following(result, finding, limits, lambda place: _names_module(_ignore_of(place, ignores), place))
     for place in places:
-        ignore = _excuse(place, ignores)
+        ignore = _ignore_of(place, ignores)
         if ignore is None:
             return [*marked, place]
         used.add(ignore)
@@ -182,20 +199,27 @@ def _marked(
     return marked
 
 
-def _excuse(finding: Finding, ignores: Iterable[Ignore]) -> Ignore | None:
-    return next((one for one in ignores if one.covers(finding.rule, finding.layer, finding.module)), None)
+def _ignore_of(finding: Finding, ignores: Iterable[Ignore]) -> Ignore | None:
+    matching = (ignore for ignore in ignores if ignore.covers(finding.rule, finding.layer, finding.module))
+    return next(matching, None)
 
 
-def _is_one_module(ignore: Ignore | None, finding: Finding) -> bool:
+def _names_module(ignore: Ignore | None, finding: Finding) -> bool:
     return ignore is not None and ignore.names(finding.module)
 
 
 def following(
     result: ProbeResult, finding: Finding, limits: Thresholds, alone: Callable[[Finding], bool]
 ) -> Iterator[Finding]:
-    """The finding, then every other place where its rule holds, in the rule's own order.
+    """The finding, then every later place where its rule holds, in the order of the rule.
 
-    A layer that directly follows and is no better belongs to the finding, unless `alone` says that it names one module.
+    A layer that directly follows and is no better belongs to the finding.
+
+    Args:
+        result: of a run.
+        finding: of that result.
+        limits: thresholds of the verdict.
+        alone: whether a place is named by one module, so that the next layer does not belong to it.
     """
     yield finding
     if result.modules:

@@ -1,8 +1,8 @@
-"""A file of known findings: what is in it, and how one is written from what was found.
+"""The file of known findings: how it is read, and how it is written from findings.
 
-YAML or JSON, as the name says: `known:` is a list of `{rule, at, where, reason, until}`, of which `rule` and `reason`
-are needed. `at` is what stands behind the @ of `--ignore`, or a list of it; `where` picks runs of a sweep by fields of
-their experiment, as in its file.
+It is YAML or JSON, by its suffix. `known:` is a list of `{rule, at, where, reason, until}`, of which `rule` and
+`reason` are needed. `at` holds what follows the @ of `--ignore`, as text or as a list. `where` selects runs of a sweep
+by fields of their experiment, as in the sweep's file.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from initprobe.config.thresholds import Thresholds
-from initprobe.data.documents import MAX_BYTES, Document, Loc, read_file
+from initprobe.data.documents import MAX_BYTES, Document, Loc, Place, read_file
 from initprobe.data.files import check_file, read_json
 from initprobe.errors import ConfigError, InputError, OutputError
 from initprobe.registry import suggestion
 from initprobe.results.named_numbers import NAMES
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
-from initprobe.sweeps.checks import recordable
-from initprobe.sweeps.file_fields import Setting, at, field_name, kept_value, matches, recorded
+from initprobe.sweeps.checks import result_setting
+from initprobe.sweeps.file_fields import Setting, field_name, matches, result_value, settings_of
 from initprobe.sweeps.ignores import Ignore, as_pattern, following, make_ignore, parse_target, thresholds_of
 
 _KEYS = ("rule", "at", "where", "reason", "until")
@@ -31,11 +31,11 @@ VERSION = 1
 
 
 def read_known(path: Path) -> list[Ignore]:
-    """The ignores in a file, of rules and of the numbers that a sweep's checks speak of.
+    """The ignores in a file, of rules and of numbers that a sweep's checks name.
 
     Raises:
         InputError: there is no such file, or it cannot be read.
-        ConfigError: what it holds is no list of known findings; names the place.
+        ConfigError: its content is no list of known findings; the message names the place.
     """
     size = check_file(path, missing=f"; `--write-known {path}` makes one of what is found")
     is_json = path.suffix.lower() == ".json"
@@ -46,86 +46,95 @@ def read_known(path: Path) -> list[Ignore]:
     document = _from_json(path) if is_json else read_file(path)
     values = document.values
     if values.get("version") != VERSION:
-        raise ConfigError(f"{document.place(('version',))}: begin with `version: {VERSION}`")
+        raise document.place(("version",)).error(f"begin with `version: {VERSION}`")
     _check_keys(document, values, (), ("version", "known"))
     entries = values.get("known")
     if not isinstance(entries, list):
-        raise ConfigError(f"{document.place(('known',))}: `known` is a list of mappings")
+        raise document.place(("known",)).error("`known` is a list of mappings")
     return [_entry(document, entry, ("known", index)) for index, entry in enumerate(entries)]
 
 
 def _from_json(path: Path) -> Document:
-    """Read by the fast reader: a list of thousands; places are entries, not lines."""
+    """The document of a JSON file. It may have thousands of entries; places are entries, not lines."""
     text = read_json(path)
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}") from None
+        raise InputError(f"cannot be read as JSON: {error}", file=path) from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds no mapping; begin with version and known")
-    listed = values.get("known")
-    count = len(listed) if isinstance(listed, list) else 0
-    places: dict[Loc, str] = {("known", index): f"{path}, entry {index + 1}" for index in range(count)}
-    return Document(str(path), values, {("known",): str(path), **places})
+        raise ConfigError("holds no mapping; begin with version and known", file=path)
+    entries = values.get("known")
+    count = len(entries) if isinstance(entries, list) else 0
+    places: dict[Loc, Place] = {("known", index): Place(f"{path}, entry {index + 1}") for index in range(count)}
+    return Document(str(path), values, {("known",): Place(str(path)), **places})
 
 
-def _check_keys(document: Document, values: Any, loc: tuple[str | int, ...], keys: Sequence[str]) -> None:
+def _check_keys(document: Document, values: Any, loc: Loc, keys: Sequence[str]) -> None:
     if not isinstance(values, dict):
-        raise ConfigError(f"{document.place(loc)}: is no mapping, as in {{rule: saturated, reason: on purpose}}")
+        raise document.place(loc).error("is no mapping, as in {rule: saturated, reason: on purpose}")
     for key in values:
         if key not in keys:
             hint = suggestion(str(key), keys) or f" There are {', '.join(keys)}."
-            raise ConfigError(f"{document.place((*loc, key))}: unknown key {key!r}.{hint}")
+            raise document.place((*loc, key)).error(f"unknown key {key!r}.{hint}")
 
 
-def _entry(document: Document, entry: Any, loc: tuple[str | int, ...]) -> Ignore:
+def _entry(document: Document, entry: Any, loc: Loc) -> Ignore:
     _check_keys(document, entry, loc, _KEYS)
     place = document.place(loc)
     for key in ("rule", "reason", "until"):
         if not isinstance(entry.get(key, ""), str):
-            raise ConfigError(f"{document.place((*loc, key))}: {key} must be text")
+            raise document.place((*loc, key)).error(f"{key} must be text")
     if not entry.get("rule"):
-        raise ConfigError(f"{place}: names no rule")
+        raise place.error("names no rule")
     places = entry.get("at", [])
     listed = [str(part) for part in places] if isinstance(places, list) else str(places).split(",")
     rule, inside = parse_target(entry["rule"])
-    ignore = make_ignore(rule, [*inside, *listed], entry.get("reason"), entry.get("until"), place, NAMES)
+    ignore = make_ignore(rule, [*inside, *listed], entry.get("reason"), entry.get("until"), str(place), NAMES)
     wanted = _where(document, entry.get("where", {}), (*loc, "where"))
-    return replace(ignore, run=_picks(wanted)) if wanted else ignore
+    return replace(ignore, run=_selector(wanted)) if wanted else ignore
 
 
-def _where(document: Document, where: Any, loc: tuple[str | int, ...]) -> tuple[Setting, ...]:
+def _where(document: Document, where: Any, loc: Loc) -> tuple[Setting, ...]:
+    place = document.place(loc)
     if not isinstance(where, dict):
-        raise ConfigError(f"{document.place(loc)}: where is a mapping, as in {{act: relu}}")
-    with at(document.place(loc)):
-        return tuple(recordable(field_name(name), value) for name, value in where.items())
+        raise place.error("where is a mapping, as in {act: relu}")
+    with place.blamed():
+        return tuple(result_setting(field_name(name), value) for name, value in where.items())
 
 
-def _picks(wanted: tuple[Setting, ...]) -> Callable[[ProbeResult], bool]:
-    """Whether a run has all that is wanted; the last first, which is the seed where it is one of several."""
+def _selector(wanted: tuple[Setting, ...]) -> Callable[[ProbeResult], bool]:
+    """A function that says whether a run has all wanted values; the last is tested first, as it is often the seed."""
 
-    def picks(result: ProbeResult) -> bool:
-        return all(_has(result.config, one) for one in reversed(wanted))
+    def selects(result: ProbeResult) -> bool:
+        return all(_has(result.config, setting) for setting in reversed(wanted))
 
-    return picks
+    return selects
 
 
 def _has(config: Mapping[str, Any], wanted: Setting) -> bool:
-    head = wanted.name.partition(".")[0]
-    if head not in config and "act" not in config:  # a PyTorch model has few of an experiment's fields
+    field = wanted.name.partition(".")[0]
+    if field not in config and "act" not in config:  # a PyTorch model has few of an experiment's fields
         return False
-    return matches(_recorded(head, json.dumps(kept_value(config, head))), (wanted,))
+    return matches(_setting_of(field, json.dumps(result_value(config, field))), (wanted,))
 
 
 @lru_cache(maxsize=100_000)
-def _recorded(name: str, value: str) -> Mapping[str, Setting]:
-    """A field of a result's configuration: thousands of entries ask for the same few values."""
-    return recorded({name: json.loads(value)}, [name])
+def _setting_of(name: str, value: str) -> Mapping[str, Setting]:
+    """A field of a result's config, cached: thousands of entries ask for the same few values."""
+    return settings_of({name: json.loads(value)}, [name])
 
 
 @dataclass(frozen=True)
-class Known:
-    """An entry of a file: a rule or a number, the places where it holds, the runs, and why it is ignored."""
+class KnownFinding:
+    """One entry of a file of known findings.
+
+    Attributes:
+        rule: name of a rule, or of a number.
+        places: layers, and patterns of modules.
+        where: fields that select the runs; empty for all runs.
+        reason: why it is ignored.
+        until: the last day, as `2027-03-01`; None for no end.
+    """
 
     rule: str
     places: tuple[int | str, ...]
@@ -134,46 +143,54 @@ class Known:
     until: str | None
 
     def entry(self) -> dict[str, Any]:
-        """As the file has it, without what says nothing."""
-        whole = {"rule": self.rule, "at": list(self.places), "where": dict(self.where)}
-        return {k: v for k, v in whole.items() if v} | {"reason": self.reason} | (
-            {"until": self.until} if self.until else {}
-        )  # fmt: skip
+        """The entry as the file has it, without empty keys."""
+        head = {"rule": self.rule, "at": list(self.places), "where": dict(self.where)}
+        tail = {"until": self.until} if self.until else {}
+        return {key: value for key, value in head.items() if value} | {"reason": self.reason} | tail
 
 
-def known_of(
+def known_findings_of(
     result: ProbeResult,
     where: Mapping[str, Any],
     reason: str,
     until: str | None,
-    is_asked: Callable[[Finding], bool] = lambda finding: finding.severity != "info",
-) -> Iterator[Known]:
-    """The findings that are asked for, an entry for each rule; what is ignored keeps its reason and day."""
+    is_wanted: Callable[[Finding], bool] = lambda finding: finding.severity != "info",
+) -> Iterator[KnownFinding]:
+    """Entries for the findings of a result, one per rule. What is ignored already keeps its reason and last day.
+
+    Args:
+        result: of a run.
+        where: fields that select the run.
+        reason: of the new entries.
+        until: the last day of the new entries; None for no end.
+        is_wanted: whether a finding gets an entry.
+    """
     merged: dict[tuple[str, str, str | None], list[int | str]] = {}
     for finding in result.diagnosis:
-        if is_asked(finding):
-            words = (finding.ignored.reason, finding.ignored.until) if finding.ignored else (reason, until)
-            found = _places(result, finding, thresholds_of(result))
-            merged.setdefault((finding.rule, *words), []).extend(found)
-    for (rule, why, end), places in merged.items():
-        yield Known(rule, tuple(dict.fromkeys(places)), where, why, end)
+        if is_wanted(finding):
+            ignored = (finding.ignored.reason, finding.ignored.until) if finding.ignored else (reason, until)
+            places = _places(result, finding, thresholds_of(result))
+            merged.setdefault((finding.rule, *ignored), []).extend(places)
+    for (rule, why, end), rule_places in merged.items():
+        yield KnownFinding(rule, tuple(dict.fromkeys(rule_places)), where, why, end)
 
 
 def _places(result: ProbeResult, finding: Finding, limits: Thresholds) -> Iterator[int | str]:
-    """Where the finding's rule holds; after what is ignored the result itself tells of what follows."""
-    found = (
-        [finding] if finding.ignored else list(following(result, finding, limits, lambda one: one.module is not None))
-    )
-    return (one.layer if not one.module else as_pattern(one.module) for one in found)
+    """The places where the finding's rule holds. An ignored finding is followed by the next places in the result."""
+    if finding.ignored:
+        findings = [finding]
+    else:
+        findings = list(following(result, finding, limits, lambda place: place.module is not None))
+    return (place.layer if not place.module else as_pattern(place.module) for place in findings)
 
 
-def known_text(path: Path, known: Iterable[Known]) -> str:
-    """The text of a file that says so.
+def known_text(path: Path, known: Iterable[KnownFinding]) -> str:
+    """The text of a file with these entries, JSON or YAML by the suffix of `path`.
 
     Raises:
-        OutputError: more than a YAML file may hold.
+        OutputError: the text is larger than a YAML file may be.
     """
-    entries = [one.entry() for one in known]
+    entries = [finding.entry() for finding in known]
     if path.suffix.lower() == ".json":
         return json.dumps({"version": VERSION, "known": entries}, indent=1, ensure_ascii=False) + "\n"
     lines = [f"version: {VERSION}", "known:" if entries else "known: []"]
@@ -187,6 +204,6 @@ def known_text(path: Path, known: Iterable[Known]) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """A value as JSON, which YAML reads too; what cannot be printed is spelled by its code."""
+    """A value as JSON, which is YAML too; characters that cannot be printed are escaped."""
     text = json.dumps(value, ensure_ascii=False)
     return text if text.isprintable() else json.dumps(value)

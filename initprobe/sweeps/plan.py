@@ -1,27 +1,26 @@
-"""`load`: a sweep's file to its runs. START READING HERE for what a file means; `file_layout` says what it may hold.
+"""`load`: the runs of a sweep's file. START READING HERE for the meaning of a file; `file_layout` has its keys.
 
-The order of precedence, lowest first: `defaults`, then `grid` and `zip`, or an entry of `include`, then `seeds`. What a
-higher level says replaces what a lower one says about the same thing: `widths` a `width`, `sigma_w` an `init`.
+The levels, lowest first: `defaults`, then `grid` and `zip`, or an entry of `include`, then `seeds`. A field of a higher
+level replaces fields of lower levels about the same thing: `widths` replaces `width`, `sigma_w` replaces `init`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from initprobe.config.probe_config import DEFAULT_BATCH, DEFAULT_LAYERS, DEFAULT_WIDTH, ProbeConfig
 from initprobe.config.resolved import check_resolved, own_names
-from initprobe.data.documents import Document, read_file
+from initprobe.data.documents import Document, Place, read_file
 from initprobe.data.files import kind_of
-from initprobe.errors import ConfigError, InputError
+from initprobe.errors import ConfigError, InputError, MissingFieldError
 from initprobe.registry import suggestion
 from initprobe.spec import Spec
 from initprobe.sweeps.checks import Check, make_check
-from initprobe.sweeps.file_conditions import granted, wish
+from initprobe.sweeps.file_conditions import parse_condition, select
 from initprobe.sweeps.file_expand import Draft, axis_names, drafts
-from initprobe.sweeps.file_fields import SCALES, Settings, assemble, at, look
+from initprobe.sweeps.file_fields import SCALES, Settings, assemble, setting_text
 from initprobe.sweeps.file_layout import Figure, Format, Heatmap, Histograms, SweepFile, read_layout
 from initprobe.sweeps.file_overrides import apply_override
 from initprobe.sweeps.runs import Run, Scalar
@@ -33,14 +32,14 @@ class Plan:
     """What a file asks for.
 
     Attributes:
-        name: of the sweep; safe as a directory's name.
+        name: of the sweep; safe as the name of a directory.
         path: the file.
-        runs: the experiments, in order: grid and zip, then include; the seeds of one beside each other.
-        axes: names of the axes that vary among `runs`, in order. `Run.axes` may hold more: those that vary in the whole
-            file, whatever was picked by `where`.
-        checks: what the results must be.
-        figures: what to draw; None where the file leaves that open.
-        export: `csv`, `json`, `markdown`.
+        runs: the experiments, in order: grid and zip, then include; the seeds of one experiment beside each other.
+        axes: names of the axes that vary among `runs`, in order. `Run.axes` may hold more axes: all that vary in the
+            file, also where `where` selects some runs only.
+        checks: the bounds on results.
+        figures: the figures to draw; None where the file leaves that open.
+        export: formats to export: `csv`, `json`, `markdown`.
         own_names: every `package.module:name` in the file, in order.
     """
 
@@ -61,28 +60,31 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
         source: a path, or the name of a shipped config.
         overrides: `KEY=VALUE`, the value as YAML: `defaults.layers=5` or `layers=5` for short, `grid.init=[he, lecun]`;
             no value removes the key.
-        where: `FIELD=VALUE`; of the runs, those are kept that have every one of these values.
+        where: `FIELD=VALUE`; only the runs that have all these values are kept.
         importing: import the user's own functions; otherwise the file runs no code, and its runs can only be listed.
 
+    Returns:
+        The plan; nothing is run yet.
+
     Raises:
-        ConfigError: in one line, with file and line or the option, what is wrong.
+        ConfigError: the file or an option is wrong; the message has file and line, or the option.
     """
     path = find(source)
     document = read_file(path)
     for text in overrides:
         document = apply_override(document, text)
     layout = read_layout(document)
-    checks = _checks(document, layout)  # cheap, so that a fault in them is said before all runs are made
-    asked = drafts(document, layout)
-    configs = [_config(draft, importing) for draft in asked]
+    checks = _checks(document, layout)  # first: they take less time than the runs
+    all_drafts = drafts(document, layout)
+    configs = [_config(draft, importing) for draft in all_drafts]
     columns = {
-        name: [_shown(draft.settings, config, name) for draft, config in zip(asked, configs, strict=True)]
+        name: [_shown(draft.settings, config, name) for draft, config in zip(all_drafts, configs, strict=True)]
         for name in axis_names(layout)
     }
     varying = [name for name, column in columns.items() if len(set(column)) > 1]
     runs = [Run(config, _axes(columns, varying, index), index) for index, config in enumerate(configs)]
-    _check_distinct(runs, asked, columns)
-    kept = _picked(asked, configs, where)
+    _check_distinct(runs, all_drafts, columns)
+    kept = _selected(all_drafts, configs, where)
     return Plan(
         name=layout.name,
         path=path,
@@ -96,12 +98,12 @@ def load(source: str | Path, overrides: Sequence[str] = (), where: Sequence[str]
 
 
 def find(source: str | Path) -> Path:
-    """The file that a path or a shipped config's name stands for.
+    """The file of a path, or of the name of a shipped config.
 
-    A name that ships means what ships, whatever lies in the directory: a file of that name needs `./` or its suffix.
+    The name of a shipped config always means that config. A file of the same name needs `./` or its suffix.
 
     Raises:
-        InputError: there is neither.
+        InputError: there is no such file and no such config.
     """
     names = shipped()
     if isinstance(source, str) and source in names:
@@ -116,26 +118,40 @@ def find(source: str | Path) -> Path:
 
 
 def _config(draft: Draft, importing: bool) -> ProbeConfig:
+    fields = assemble(draft.settings)
     try:
-        return check_resolved(ProbeConfig(**assemble(draft.settings)), importing)
+        return check_resolved(ProbeConfig(**fields), importing)
+    except MissingFieldError as error:
+        raise draft.place.error("is missing; give it in defaults or as an axis", error.field) from None
     except ConfigError as error:
-        text = re.sub(r"is missing(; name an .*)?$", "is missing; give it in defaults or as an axis", str(error))
-        # The place says which field it was; an unknown name speaks for itself.
-        raise ConfigError(f"{_blamed(draft, text)}: {re.sub(r'^[a-z_]+: (?=unknown )', '', text)}") from None
+        place = _place(draft, error)
+        raise error.at(file=place.file, line=place.line) from None
 
 
-def _blamed(draft: Draft, text: str) -> str:
-    """The place of the first setting that a complaint names; it begins with the field, where it is about one."""
-    words = re.findall(r"\w+", text)
-    standing_for = {field: scale for scale, field in SCALES.items()}
-    names = [*(f"{words[0]}.{word}" for word in words), *words, *(standing_for.get(word, "") for word in words)]
-    return next((draft.settings[name].place for name in names if name in draft.settings), draft.place)
+def _place(draft: Draft, error: ConfigError) -> Place:
+    """The place of the setting that an error is about: of a parameter of the field, if the error goes without it."""
+    for name in draft.settings:
+        field, dot, _ = name.partition(".")
+        if dot and field == error.field and _without(draft, name) != str(error):
+            return draft.settings[name].place
+    scales = [scale for scale, field in SCALES.items() if field == error.field]
+    named = (draft.settings[name] for name in (error.field, *scales) if name in draft.settings)
+    return next((setting.place for setting in named), draft.place)
+
+
+def _without(draft: Draft, name: str) -> str:
+    """The error of a draft without one of its settings; "" where there is none."""
+    try:
+        ProbeConfig(**assemble({key: setting for key, setting in draft.settings.items() if key != name}))
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def _shown(settings: Settings, config: ProbeConfig, name: str) -> Scalar | None:
-    """A field's value as a table shows it: as it was set, or else as it is used; None where it does not apply."""
-    found = look(settings, name)
-    return _used(config, name) if found is None else found
+    """A field's value as a table shows it: as it was set, or else its default; None where it does not apply."""
+    text = setting_text(settings, name)
+    return _used(config, name) if text is None else text
 
 
 def _used(config: ProbeConfig, name: str) -> Scalar | None:
@@ -158,31 +174,33 @@ def _axes(columns: Mapping[str, Sequence[Scalar | None]], names: Iterable[str], 
     return {name: value for name, value in values if value is not None}
 
 
-def _check_distinct(runs: Iterable[Run], asked: Iterable[Draft], names: Iterable[str]) -> None:
-    """The same run twice would be counted twice in every average, and kept once."""
+def _check_distinct(runs: Iterable[Run], all_drafts: Iterable[Draft], names: Iterable[str]) -> None:
+    """Refuse two equal runs: averages would count them twice, and the store keeps one."""
     seen: set[str] = set()
-    for run, draft in zip(runs, asked, strict=True):
-        with at(draft.settings["input"].place if "input" in draft.settings else draft.place):
+    for run, draft in zip(runs, all_drafts, strict=True):
+        with (draft.settings["input"].place if "input" in draft.settings else draft.place).blamed():
             key = run.key
         if key in seen:
-            words = ", ".join(f"{name}={look(draft.settings, name)}" for name in names if name in draft.settings)
-            raise ConfigError(f"{draft.place}: the same run twice: {words or 'the defaults'}; drop one of them")
+            values = ", ".join(
+                f"{name}={setting_text(draft.settings, name)}" for name in names if name in draft.settings
+            )
+            raise draft.place.error(f"the same run twice: {values or 'the defaults'}; drop one of them")
         seen.add(key)
 
 
-def _picked(asked: Sequence[Draft], configs: Sequence[ProbeConfig], where: Iterable[str]) -> list[int]:
-    """The runs, by number, that have every value asked for."""
-    kept = list(range(len(asked)))
+def _selected(all_drafts: Sequence[Draft], configs: Sequence[ProbeConfig], where: Iterable[str]) -> list[int]:
+    """The numbers of the runs that have every value of `where`."""
+    kept = list(range(len(all_drafts)))
     for text in where:
-        wanted = wish(text)
-        values = {index: _shown(asked[index].settings, configs[index], wanted.name) for index in kept}
-        kept = granted(text, wanted, values)
+        wanted = parse_condition(text)
+        values = {index: _shown(all_drafts[index].settings, configs[index], wanted.name) for index in kept}
+        kept = select(text, wanted, values)
     return kept
 
 
 def _checks(document: Document, layout: SweepFile) -> tuple[Check, ...]:
     return tuple(
-        make_check(name, bound, document.place(("checks", name, index)), document.line(("checks", name, index)))
+        make_check(name, bound, document.place(("checks", name, index)))
         for name, bounds in layout.checks.items()
         for index, bound in enumerate(bounds)
     )
@@ -204,41 +222,41 @@ def _is_number(value: Scalar | None) -> bool:
 
 @dataclass(frozen=True)
 class _FigureAxes:
-    """The axes that figures may be drawn over."""
+    """The axes that a figure may be drawn over, by name: all, the numeric ones, and those with several values."""
 
     every: Sequence[str]
     numeric: Sequence[str]
     varying: Sequence[str]
 
-    def fill(self, figure: Figure, place: str) -> Figure:
-        """The figure with axes for those it leaves open."""
+    def fill(self, figure: Figure, place: Place) -> Figure:
+        """The figure, with an axis chosen for each that the file leaves open."""
         if isinstance(figure, Heatmap):
             free = [name for name in self.varying if name in self.numeric and name not in (figure.x, figure.y)]
-            x = self._numeric(figure.x or next(iter(free), None), place)
-            y = self._numeric(figure.y or next((name for name in free if name != x), None), place)
+            x = self._numeric_axis(figure.x or next(iter(free), None), place)
+            y = self._numeric_axis(figure.y or next((name for name in free if name != x), None), place)
             if x == y:
-                raise ConfigError(f"{place}: x and y are both {x}")
+                raise place.error(f"x and y are both {x}")
             return figure.model_copy(update={"x": x, "y": y})
         if isinstance(figure, Histograms):
-            named = [name for name in self.varying if name not in self.numeric] or self.varying
-            over = figure.over or next(iter(named), None)
-            return figure.model_copy(update={"over": self._known(over, place)})
+            texts = [name for name in self.varying if name not in self.numeric] or self.varying
+            over = figure.over or next(iter(texts), None)
+            return figure.model_copy(update={"over": self._axis(over, place)})
         return figure
 
-    def _words(self) -> str:
+    def _listed(self) -> str:
         return ", ".join(self.varying) or "nothing"
 
-    def _known(self, name: str | None, place: str) -> str:
+    def _axis(self, name: str | None, place: Place) -> str:
         if name is None:
-            raise ConfigError(f"{place}: no axis to draw over; this sweep varies {self._words()}")
+            raise place.error(f"no axis to draw over; this sweep varies {self._listed()}")
         if name not in self.every:
             hint = suggestion(name, self.every) or f" The axes are {', '.join(self.every) or 'none'}."
-            raise ConfigError(f"{place}: unknown axis {name!r}.{hint}")
+            raise place.error(f"unknown axis {name!r}.{hint}")
         return name
 
-    def _numeric(self, name: str | None, place: str) -> str:
+    def _numeric_axis(self, name: str | None, place: Place) -> str:
         if name is None:
-            raise ConfigError(f"{place}: a heatmap needs two numeric axes; this sweep varies {self._words()}")
-        if self._known(name, place) not in self.numeric:
-            raise ConfigError(f"{place}: a heatmap needs numeric axes, and {name} is not")
+            raise place.error(f"a heatmap needs two numeric axes; this sweep varies {self._listed()}")
+        if self._axis(name, place) not in self.numeric:
+            raise place.error(f"a heatmap needs numeric axes, and {name} is not")
         return name

@@ -1,4 +1,4 @@
-"""`Run`: one experiment of a sweep, and the key by which its result is known for ever."""
+"""`Run`: one experiment of a sweep, and the key under which a store holds its result."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from initprobe.results.base import SCHEMA_VERSION
 from initprobe.spec import Spec
 
 Scalar = str | int | float | bool
-# Raise it when a change of ours makes results other than they were: numbers, statistics or verdicts. What a store holds
-# of an earlier revision is then run again. tests/test_revision.py fails when it is forgotten.
+# To be raised when a change of initprobe changes results: numbers, statistics or verdicts. Results of an earlier
+# revision in a store are then computed again. tests/sweeps/test_revision.py fails where this was forgotten.
 REVISION = 2
 
 
@@ -27,9 +27,9 @@ class Run:
 
     Attributes:
         config: the experiment.
-        axes: what sets it apart from the others of its sweep, by dotted name: `{"init": "he", "layers": 20}`; the seed
-            among them where a sweep runs several.
-        position: its place in the whole sweep, whatever part of that is run here.
+        axes: the values that differ within its sweep, by dotted name: `{"init": "he", "layers": 20}`. They include the
+            seed where a sweep has several.
+        position: its number in the whole sweep, from 0, also where only a part of the sweep is run.
     """
 
     config: ProbeConfig
@@ -38,21 +38,27 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """A hash of the whole configuration, the data it reads, and the schema and revision of results."""
+        """A hash of the configuration, the data that it reads, and the schema and revision of results."""
         return run_key(self.config)
 
     @property
     def former_keys(self) -> tuple[str, ...]:
-        """The keys that it had in earlier revisions, the latest first."""
+        """Its keys in earlier revisions, the latest first."""
         return tuple(run_key(self.config, revision) for revision in range(REVISION - 1, 0, -1))
 
 
 def run_key(config: ProbeConfig, revision: int | None = None) -> str:
-    """A hash of everything that a result depends on: configuration, data, and the revision of results (None: today's).
+    """A hash of everything that a result depends on: configuration, data, and the revision of results.
 
-    Versions of other software are not in it: NumPy's move the last digits, and streams of numbers seldom.
+    Versions of other software are not in it: a NumPy version changes last digits, and seldom random streams. Of a
+    user's own function its file is in the hash, but not what that file imports.
 
-    Of a function of one's own the file that it stands in counts, not what that file imports.
+    Args:
+        config: the experiment.
+        revision: of results; None for the current one.
+
+    Returns:
+        32 hexadecimal digits.
 
     Raises:
         InputError: a data file of the config cannot be read.
@@ -70,7 +76,7 @@ def run_key(config: ProbeConfig, revision: int | None = None) -> str:
     data = [_content(path) for path in files if isinstance(path, Path)]
     whole = {"schema": SCHEMA_VERSION, "data": data, "config": config.model_dump(mode="json")}
     revision = REVISION if revision is None else revision
-    if revision > 1:  # the first is not written down, so that stores from before there were revisions are read
+    if revision > 1:  # keys of the first revision have no number: they are older than revisions
         whole["revision"] = revision
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -78,8 +84,8 @@ def run_key(config: ProbeConfig, revision: int | None = None) -> str:
 def _content(path: Path) -> str:
     check_file(path)
     with reading(path):
-        seen = path.stat()
-        return _digest(path, seen.st_size, seen.st_mtime_ns)
+        status = path.stat()
+        return _digest(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sweep_checks import breaches_of
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.blocks.losses import LOSSES
 from initprobe.blocks.norms import EPSILON, NORMS
 from initprobe.blocks.skips import PLAIN, Wiring
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.engine.mlp import Parameters
+from initprobe.engine.mlp import Layer, Parameters
 from initprobe.engine.threads import workers
 from initprobe.engine.training import Learner, gradients, step
 from initprobe.probe.objective import train
 from initprobe.probe.run import run
-from initprobe.sweeps.checks import Bound, Check, judge
+from initprobe.sweeps.checks import Bound, Check
 
 SURROUNDINGS = {
     "plain": PLAIN,
@@ -38,12 +39,13 @@ def pool():
 
 def learner(pool, wiring=PLAIN, act="tanh", loss="cross-entropy", seed=0):
     rng = np.random.default_rng(seed)
-    layers = [
+    drawn = [
         Parameters(rng.standard_normal((UNITS, UNITS)) / math.sqrt(UNITS), 0.1 * rng.standard_normal(UNITS))
         for _ in range(DEPTH)
     ]
     readout = rng.standard_normal((UNITS, CLASSES))
-    net = Learner(layers, readout, [wiring] * DEPTH, ACTIVATIONS[act], LOSSES[loss], pool)
+    layers = [Layer(one, ACTIVATIONS[act], wiring) for one in drawn]
+    net = Learner(layers, readout, LOSSES[loss], pool)
     return net, rng.standard_normal((SAMPLES, UNITS)), rng.integers(0, CLASSES, SAMPLES)
 
 
@@ -211,7 +213,7 @@ def test_divergence_is_said_with_its_step_and_layer_and_never_as_nan(initprobe):
 
 def test_a_check_of_the_final_loss(trained):
     def broken(result, name, **bound):
-        return [str(breach) for breach in judge([Check(name, Bound(**bound))], result)]
+        return [str(breach) for breach in breaches_of([Check(name, Bound(**bound))], result)]
 
     assert broken(trained, "training.final_loss", max=2) == []
     assert broken(trained, "loss.start", max=0.1)[0].startswith("loss.start is ")

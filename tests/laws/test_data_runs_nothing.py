@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sweep_checks import breaches_of
 from sweep_runs import placed, small
 
 from initprobe import ProbeConfig
 from initprobe.config.resolved import check_resolved, own_names
 from initprobe.errors import ConfigError
 from initprobe.importing import source_file
-from initprobe.sweeps.checks import judge
 from initprobe.sweeps.plan import load
 from initprobe.sweeps.runs import run_key
 from initprobe.sweeps.store.store import Payload, open_store, read_store
@@ -112,7 +112,7 @@ def test_every_reader_of_stores(home, initprobe, result, field, value):
 def test_checks_compare_what_a_result_says_as_text(home, result):
     checks = load("theirs.yaml", importing=False).checks
     for act in ("evil:f", {"name": "evil:f"}, ["evil:f"], None):
-        judge(checks, result.model_copy(update={"config": result.config | {"act": act}}))
+        breaches_of(checks, result.model_copy(update={"config": result.config | {"act": act}}))
 
 
 def test_validate_and_dry_run_look_at_no_function(home, initprobe):

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+from sweep_checks import applicable, breaches_of
 from sweep_files import SMALL, loaded, refusal
 
 import initprobe
@@ -13,7 +14,8 @@ from initprobe.errors import ConfigError
 from initprobe.results.layers import LayerStats
 from initprobe.results.named_numbers import LAYER_NUMBERS, NAMES, RATES, check_name
 from initprobe.results.run import ProbeResult
-from initprobe.sweeps.checks import Breach, Check, applied, judge
+from initprobe.sweeps.breaches import Breach
+from initprobe.sweeps.checks import Check
 from initprobe.sweeps.ignores import apply, make_ignore
 
 LAYERS = 4
@@ -75,15 +77,15 @@ def test_bounds_are_inclusive(relu, checks, low, high, breaks):
     ends = ["null" if end is None else repr(value + end) for end in (low, high)]
     (check,) = checks(f"{{output.variance: {{min: {ends[0]}, max: {ends[1]}, layers: first}}}}")
     expected = (Breach("output.variance", 1, value, str(check.bound)),) if breaks else ()
-    assert judge([check], relu) == expected
+    assert breaches_of([check], relu) == expected
 
 
 def test_a_pair_is_both_bounds_and_every_layer_is_judged(relu, checks):
-    found = judge(checks("{output.variance: [1000, 2000]}"), relu)
+    found = breaches_of(checks("{output.variance: [1000, 2000]}"), relu)
     assert [breach.layer for breach in found] == [1, 2, 3, 4]
     assert found[1].value == relu.layers[1].output.variance
     assert str(found[1]) == f"output.variance at layer 2 is {found[1].value:.4g}, not between 1000 and 2000"
-    assert judge(checks("{output.variance: [null, 2000]}"), relu) == ()
+    assert breaches_of(checks("{output.variance: [null, 2000]}"), relu) == ()
 
 
 @pytest.mark.parametrize(
@@ -92,39 +94,39 @@ def test_a_pair_is_both_bounds_and_every_layer_is_judged(relu, checks):
 )
 def test_layers_of_a_check(relu, checks, layers, judged):
     asked = checks(f"{{output.variance: {{max: -1, layers: {layers}}}}}")
-    assert [breach.layer for breach in judge(asked, relu)] == judged
-    assert bool(applied(asked, relu)) is bool(judged)
+    assert [breach.layer for breach in breaches_of(asked, relu)] == judged
+    assert bool(applicable(asked, relu)) is bool(judged)
 
 
 def test_the_rate_is_geometric_from_first_to_last_layer(relu, checks):
     ends = [relu.layers[index].output_gradient.variance for index in (0, -1)]
-    (breach,) = judge(checks("{output_gradient.variance_per_layer: {min: 1000}}"), relu)
+    (breach,) = breaches_of(checks("{output_gradient.variance_per_layer: {min: 1000}}"), relu)
     assert breach.layer is None
     # The logs it is taken from are rounded once each.
     assert breach.value == pytest.approx((ends[1] / ends[0]) ** (1 / (LAYERS - 1)), rel=1e-12)
-    assert judge(checks(f"{{output_gradient.variance_per_layer: {{max: {breach.value!r}}}}}"), relu) == ()
+    assert breaches_of(checks(f"{{output_gradient.variance_per_layer: {{max: {breach.value!r}}}}}"), relu) == ()
 
 
 def test_the_rate_of_one_layer_does_not_apply(checks):
     asked = checks("{output.variance_per_layer: {max: -1}}")
     alone = _run(init="he", act="relu", layers=1)
-    assert (judge(asked, alone), applied(asked, alone)) == ((), frozenset())
+    assert (breaches_of(asked, alone), applicable(asked, alone)) == ((), frozenset())
 
 
 def test_the_rate_of_nothing_is_a_breach(checks):
-    (breach,) = judge(checks("{output.variance_per_layer: [0.8, 1.25]}"), _run(init="zeros", act="tanh"))
+    (breach,) = breaches_of(checks("{output.variance_per_layer: [0.8, 1.25]}"), _run(init="zeros", act="tanh"))
     assert (breach.value, breach.reason) == (None, "undefined, the variance is 0 at layer 1")
 
 
 def test_a_rate_beyond_the_float_range_is_infinite(relu, checks):
     far = _with_output(_with_output(relu, 0, variance_log10=-500.0), -1, variance_log10=2000.0)
-    (breach,) = judge(checks("{output.variance_per_layer: {max: 5}}"), far)
+    (breach,) = breaches_of(checks("{output.variance_per_layer: {max: 5}}"), far)
     assert breach.value == math.inf
 
 
 def test_a_rate_holds_below_the_float_range(relu, checks):
     small = _with_output(_with_output(relu, 0, variance_log10=-400.0), -1, variance_log10=-400.0)
-    assert judge(checks("{output.variance_per_layer: [1, 1]}"), small) == ()
+    assert breaches_of(checks("{output.variance_per_layer: [1, 1]}"), small) == ()
 
 
 def test_a_variance_of_one_is_no_lost_variance(relu, checks):
@@ -132,30 +134,30 @@ def test_a_variance_of_one_is_no_lost_variance(relu, checks):
     lost = _with_output(
         _with_output(relu, 0, variance_log10=0.0), -1, variance_log10=None, variance=None, status="overflow"
     )
-    (breach,) = judge(checks("{output.variance_per_layer: {max: 5}}"), lost)
+    (breach,) = breaches_of(checks("{output.variance_per_layer: {max: 5}}"), lost)
     assert breach.reason == "lost (overflow) at layer 4"
 
 
 def test_healthy(relu, checks):
     sick = relu.model_copy(update={"healthy": False})
     fine = relu.model_copy(update={"healthy": True})
-    assert judge(checks("{healthy: true}"), fine) == judge(checks("{healthy: false}"), sick) == ()
-    assert judge(checks("{healthy: true}"), sick) == (Breach("healthy", None, False, "true"),)
-    assert str(judge(checks("{healthy: {is: false}}"), fine)[0]) == "healthy is true, not false"
+    assert breaches_of(checks("{healthy: true}"), fine) == breaches_of(checks("{healthy: false}"), sick) == ()
+    assert breaches_of(checks("{healthy: true}"), sick) == (Breach("healthy", None, False, "true"),)
+    assert str(breaches_of(checks("{healthy: {is: false}}"), fine)[0]) == "healthy is true, not false"
 
 
 def test_z_is_judged_by_its_size(relu, checks):
     theory = relu.layers[2].theory
     layer = relu.layers[2].model_copy(update={"theory": theory.model_copy(update={"z": -6.0})})
     far = relu.model_copy(update={"layers": (*relu.layers[:2], layer, relu.layers[3])})
-    (breach,) = judge(checks("{theory.z: {max: 5, layers: 3}}"), far)
+    (breach,) = breaches_of(checks("{theory.z: {max: 5, layers: 3}}"), far)
     assert breach.value == -6
-    assert judge(checks("{theory.z: {max: 6, layers: 3}}"), far) == ()
+    assert breaches_of(checks("{theory.z: {max: 6, layers: 3}}"), far) == ()
 
 
 def test_what_was_lost_is_a_breach_with_its_status(relu, checks):
     lost = _with_output(relu, 2, status="overflow", variance=None, dead_fraction=None)
-    found = judge(checks("{output.variance: {min: 0}, output.dead_fraction: {max: 1}}"), lost)
+    found = breaches_of(checks("{output.variance: {min: 0}, output.dead_fraction: {max: 1}}"), lost)
     assert [(breach.name, breach.layer, breach.value) for breach in found] == [
         ("output.variance", 3, None),
         ("output.dead_fraction", 3, None),
@@ -167,24 +169,24 @@ def test_what_was_lost_is_a_breach_with_its_status(relu, checks):
 def test_a_net_that_really_overflows(checks):
     """float32 ends at 3.4e38, which z passes at the fourth layer of std 1e12."""
     result = _run(init="normal:std=1e12", act="relu")
-    (breach,) = judge(checks("{output.variance: {min: 0}}"), result)
+    (breach,) = breaches_of(checks("{output.variance: {min: 0}}"), result)
     assert (breach.layer, breach.reason) == (4, "lost (overflow)")
 
 
 def test_what_does_not_apply_is_no_breach_and_said(relu, checks):
     tanh = _run(init="xavier", act="tanh")
     asked = checks("{output.dead_fraction: {max: 0.2}, output.variance: {min: 0}}")
-    assert judge(asked, tanh) == ()
-    assert applied(asked, tanh) == {"output.variance: at least 0"}
-    assert applied(asked, relu) == set(map(str, asked))
+    assert breaches_of(asked, tanh) == ()
+    assert applicable(asked, tanh) == {"output.variance: at least 0"}
+    assert applicable(asked, relu) == set(map(str, asked))
     lost = _with_output(tanh, 2, status="overflow")
-    assert judge(asked, lost) == ()
+    assert breaches_of(asked, lost) == ()
 
 
 def test_theory_does_not_apply_where_there_is_none(checks):
     result = _run(init="constant:value=0.1", act="tanh")
     asked = checks("{theory.z: {max: 5}, theory.output_variance: {max: 0}}")
-    assert (judge(asked, result), applied(asked, result)) == ((), frozenset())
+    assert (breaches_of(asked, result), applicable(asked, result)) == ((), frozenset())
 
 
 WHERE = [
@@ -213,19 +215,22 @@ def gained() -> ProbeResult:
 @pytest.mark.parametrize(("where", "speaks"), WHERE)
 def test_where_picks_the_runs_that_a_check_speaks_of(gained, checks, where, speaks):
     asked = checks(f"{{output.variance: {{max: -1, where: {where}}}}}")
-    assert bool(judge(asked, gained)) is speaks
-    assert bool(applied(asked, gained)) is speaks
+    assert bool(breaches_of(asked, gained)) is speaks
+    assert bool(applicable(asked, gained)) is speaks
 
 
 def test_where_knows_the_scales_of_the_papers(checks):
     result = _run(init="variance_scaling:scale=4.0", act="relu")
     (check,) = checks("{output.variance: {max: -1, where: {sigma_w: 2}}}")
-    assert judge([check], result)
+    assert breaches_of([check], result)
 
 
 def test_several_bounds_on_one_number(relu, checks):
     asked = checks("{output.variance: [{max: -1, layers: 1}, {min: 1e9, layers: last}, {min: 0}]}")
-    assert [(breach.layer, breach.bound) for breach in judge(asked, relu)] == [(1, "at most -1"), (4, "at least 1e+09")]
+    assert [(breach.layer, breach.bound) for breach in breaches_of(asked, relu)] == [
+        (1, "at most -1"),
+        (4, "at least 1e+09"),
+    ]
 
 
 def test_a_check_says_itself(checks):
@@ -259,19 +264,19 @@ def collapsed() -> ProbeResult:
 @pytest.mark.parametrize(("asked", "found"), VERDICTS)
 def test_the_verdict_can_be_checked(collapsed, checks, asked, found):
     expected = {"survives": "vanishing-output"}.get(asked, found)
-    breaches = judge(checks(f"{{verdict: {asked}}}"), collapsed)
+    breaches = breaches_of(checks(f"{{verdict: {asked}}}"), collapsed)
     assert [breach.value for breach in breaches] == ([expected] if expected else [])
     fine = _run(init="xavier", act="tanh")
     assert fine.healthy
     expects_a_fault = asked == "vanishing-output"
-    assert bool(judge(checks(f"{{verdict: {asked}}}"), fine)) is expects_a_fault
+    assert bool(breaches_of(checks(f"{{verdict: {asked}}}"), fine)) is expects_a_fault
 
 
 def test_a_broken_verdict_says_where_and_what_was_asked(collapsed, checks):
-    (first, second) = judge(checks("{verdict: [vanishing-output, vanishing-gradient]}"), collapsed)
+    (first, second) = breaches_of(checks("{verdict: [vanishing-output, vanishing-gradient]}"), collapsed)
     assert str(first) == "verdict at layer 1 is vanishing-output, not free of vanishing-output"
     assert str(second) == "verdict at layer 4 is vanishing-gradient, not free of vanishing-gradient"
-    (breach,) = judge(checks("{verdict: dead-units}"), _run(init="xavier", act="tanh"))
+    (breach,) = breaches_of(checks("{verdict: dead-units}"), _run(init="xavier", act="tanh"))
     assert str(breach) == "verdict is survives, not dead-units"
 
 
@@ -307,10 +312,13 @@ def test_a_check_knows_its_line(tmp_path):
 
 
 def test_what_is_of_the_whole_run_can_be_bounded(collapsed, relu, checks):
-    assert [breach.value for breach in judge(checks("{layer: {min: 2}}"), collapsed)] == [1.0]
+    assert [breach.value for breach in breaches_of(checks("{layer: {min: 2}}"), collapsed)] == [1.0]
     fine = _run(init="xavier", act="tanh")
-    assert (judge(checks("{layer: {min: 2}}"), fine), applied(checks("{layer: {min: 2}}"), fine)) == ((), frozenset())
-    (breach,) = judge(checks("{elapsed_s: {max: 0}}"), relu)
+    assert (breaches_of(checks("{layer: {min: 2}}"), fine), applicable(checks("{layer: {min: 2}}"), fine)) == (
+        (),
+        frozenset(),
+    )
+    (breach,) = breaches_of(checks("{elapsed_s: {max: 0}}"), relu)
     assert breach.value == relu.elapsed_s
 
 
@@ -319,11 +327,11 @@ def test_ignored_findings_do_not_count(collapsed, checks):
     for number, left in ((2, []), (1, ["vanishing-gradient"])):
         marked, used = apply(collapsed, ignored[:number])
         assert used == set(ignored[:number])
-        assert [breach.value for breach in judge(checks("{verdict: survives}"), marked)] == left
-        assert bool(judge(checks("{healthy: true}"), marked)) is bool(left)
+        assert [breach.value for breach in breaches_of(checks("{verdict: survives}"), marked)] == left
+        assert bool(breaches_of(checks("{healthy: true}"), marked)) is bool(left)
 
 
 def test_a_record_of_ones_own_can_be_judged(checks):
     mine = initprobe.Activation("mine", value=lambda z: z * 1, slope=lambda z, h: z * 0 + 1, formula="x", reference="-")
     asked = checks("{output.variance: {max: -1, where: {act: relu}}, output.mean: {min: -9}}")
-    assert judge(asked, _run(init="lecun", act=mine)) == ()
+    assert breaches_of(asked, _run(init="lecun", act=mine)) == ()

@@ -13,7 +13,7 @@ from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.errors import ConfigError, InputError
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.named_numbers import COMPARED
-from initprobe.sweeps.store.diff import PLOTTED, compare, moved, paired, parse_rule, size_of
+from initprobe.sweeps.store.diff import PLOTTED, Comparison, moved, paired, parse_rule, size_of
 from initprobe.sweeps.store.kept_runs import Kept, kept_runs
 
 SMALL = {"layers": 3, "width": 30, "batch": 40, "draws": 2}
@@ -44,7 +44,7 @@ def changed(result, layer, tensor, **values):
 
 def differences(old, new, *rules):
     (pair,) = paired([kept(old)], [kept(new)])
-    return compare(pair, [parse_rule(rule) for rule in rules])
+    return Comparison([parse_rule(rule) for rule in rules]).add(pair)
 
 
 def test_a_result_does_not_differ_from_itself(result):
@@ -89,11 +89,11 @@ def test_a_run_that_is_gone_or_failed_is_missing_and_a_new_one_is_not(result):
     missing = [parse_rule("missing")]
     other = run(ProbeConfig(init="he", act="tanh", **SMALL))
     pairs = paired([kept(result), kept(other)], [kept(other)])
-    assert [len(compare(pair, missing)) for pair in pairs] == [0, 1]
-    assert not any(compare(pair, missing) for pair in paired([], [kept(other)]))
+    assert [len(Comparison(missing).add(pair)) for pair in pairs] == [0, 1]
+    assert not any(Comparison(missing).add(pair) for pair in paired([], [kept(other)]))
     (pair,) = paired([kept(result)], [kept(result, state="failed: no memory")])
-    assert compare(pair, missing)[0].new == "failed: no memory"
-    assert not compare(pair, [parse_rule("verdict")])
+    assert Comparison(missing).add(pair)[0].new == "failed: no memory"
+    assert not Comparison([parse_rule("verdict")]).add(pair)
 
 
 def histogram(low, high, counts):

@@ -121,7 +121,7 @@ def test_it_works_on_as_many_runs_as_the_cluster_has_threads(cluster):
 def test_a_run_that_kills_its_workers_fails_alone(cluster, path, local):
     workers = execution_dask.dask_workers(cluster)
 
-    class Deadly(execution_dask._Remote):
+    class Deadly(execution_dask._DaskExecutor):
         def submit(self, fn, /, *args, **kwargs):
             return super().submit(deadly if fn is execution_pool.work else fn, *args, **kwargs)
 

@@ -36,8 +36,8 @@ from initprobe.sweeps.execution_runner import local_workers
 
 if __name__ == "__main__":
     path, count, jobs, fields = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), json.loads(sys.argv[5])
-    tell = lambda event: print(event.kind, event.done, flush=True)
-    outcome = swept(path, small(count, **fields), local_workers(jobs), on_event=tell)
+    show = lambda event: print(event.kind, event.done, flush=True)
+    outcome = swept(path, small(count, **fields), local_workers(jobs), on_event=show)
     print("left", outcome.left, outcome.interrupted, flush=True)
 """
 
@@ -235,7 +235,7 @@ def test_killed_fifty_times_it_goes_on(tmp_path, sweeping, undisturbed):
 
 
 def kill_one(process):
-    """Kill a worker of a process as the kernel does that needs its memory."""
+    """Kill a worker of a process, as the kernel does when memory runs out."""
     workers = spawned_by(process)
     workers[0].kill()
 
@@ -278,7 +278,7 @@ def test_a_run_that_kills_its_worker_fails_alone(path, undisturbed, jobs):
 
 
 class Stillborn(DeadlyPool):
-    """A pool whose workers die whatever they are given."""
+    """A pool whose workers die at every call."""
 
     def submit(self, fn, /, *args, **kwargs):
         return super(DeadlyPool, self).submit(os.abort)
@@ -309,8 +309,8 @@ def test_an_executor_that_breaks_while_it_is_given_runs_loses_none(path, undistu
     assert_whole(path, undisturbed)
 
 
-class Deaf(DeadlyPool):
-    """A pool that never tells what came of a run, since its worker died in the middle of telling."""
+class SilentPool(DeadlyPool):
+    """A pool that never reports on a run, because its worker died while it wrote the result."""
 
     def submit(self, fn, /, *args, **kwargs):
         future = super().submit(fn, *args, **kwargs)
@@ -318,8 +318,8 @@ class Deaf(DeadlyPool):
 
 
 def test_a_pool_that_does_not_answer_is_given_up(path, monkeypatch):
-    monkeypatch.setattr(execution_pool, "_DEAF_AFTER_S", 0.3)
-    outcome = swept(path, small(3), Workers(lambda: Deaf(1), lambda: 1, 1))
+    monkeypatch.setattr(execution_pool, "_SILENT_AFTER_S", 0.3)
+    outcome = swept(path, small(3), Workers(lambda: SilentPool(1), lambda: 1, 1))
     assert (outcome.done, outcome.failed) == (2, 1)
     assert states(path)[DEADLY_SEED] == "failed"
 
@@ -441,17 +441,17 @@ def test_a_second_ctrl_c_ends_at_once(path, sweeping):
     assert_nobody_left(process.pid)
 
 
-@pytest.mark.parametrize(("brisk_s", "most"), [(0.0, 1), (float("inf"), 2)])
-def test_only_short_runs_are_handed_out_ahead(path, monkeypatch, brisk_s, most):
-    """Else Ctrl-C would wait for runs that nobody has begun. What is short is set here, whatever the load."""
+@pytest.mark.parametrize(("short_run_s", "most"), [(0.0, 1), (float("inf"), 2)])
+def test_only_short_runs_are_handed_out_ahead(path, monkeypatch, short_run_s, most):
+    """Else Ctrl-C would wait for runs that have not begun. The limit is set here, so that the load does not matter."""
     in_hand, settle = [], execution_runner._Job._settle
 
     def counted(job, future):
-        in_hand.append(len(job.in_hand))
+        in_hand.append(len(job.running))
         settle(job, future)
 
     monkeypatch.setattr(execution_runner._Job, "_settle", counted)
-    monkeypatch.setattr(execution_runner, "_BRISK_S", brisk_s)
+    monkeypatch.setattr(execution_runner, "_SHORT_RUN_S", short_run_s)
     swept(path, small(6), Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1))
     assert max(in_hand) == most
 

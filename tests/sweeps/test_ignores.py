@@ -10,7 +10,7 @@ from initprobe import ProbeConfig, run
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.ignores import Ignore, apply, as_pattern, expired, living, make_ignore, parse_target
-from initprobe.sweeps.known_findings import known_of
+from initprobe.sweeps.known_findings import known_findings_of
 
 TODAY = datetime.date(2027, 3, 1)
 
@@ -146,7 +146,7 @@ def test_modules_are_named_by_patterns():
 
 
 def test_every_place_of_a_rule_is_written(sound):
-    (entry,) = known_of(with_dead(sound, 1, 2, 5, 9), {}, "why", None)
+    (entry,) = known_findings_of(with_dead(sound, 1, 2, 5, 9), {}, "why", None)
     assert (entry.rule, entry.places) == ("dead-units", (1, 5, 9))
     again = make_ignore(entry.rule, map(str, entry.places), "why", None, "file")
     marked, _ = apply(with_dead(sound, 1, 2, 5, 9), [again])
@@ -160,7 +160,7 @@ def test_many_layers_and_many_ignores_are_no_burden(sound):
     deep = run(ProbeConfig(init="lecun", act="tanh", layers=120, width=10, batch=10, draws=1))
     dead = with_dead(deep, *range(1, 120, 2))
     started = time.process_time()
-    (places,) = (one.places for one in known_of(dead, {}, "why", None) if one.rule == "dead-units")
+    (places,) = (one.places for one in known_findings_of(dead, {}, "why", None) if one.rule == "dead-units")
     assert places == tuple(range(1, 120, 2))
     ignores = [ignore(f"dead-units@{layer}") for layer in places] + [ignore("saturated")] * 2000
     assert counting_of(apply(dead, ignores)[0], "dead-units") == []

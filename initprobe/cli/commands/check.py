@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from initprobe.reports.junit import Case
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Ignored
+    from initprobe.sweeps.breaches import Breach
     from initprobe.sweeps.checked_runs import Judged, JudgedRun
-    from initprobe.sweeps.checks import Breach
     from initprobe.sweeps.plan import Plan
     from initprobe.sweeps.store.rows import Row
     from initprobe.sweeps.store.store import Store
@@ -166,7 +166,7 @@ def _name(row: Row) -> str:
 
 
 def _cells(breach: Breach) -> tuple[str, ...]:
-    return str(breach.layer or ""), breach.name, breach.found, breach.bound
+    return str(breach.layer or ""), breach.name, breach.value_text, breach.bound
 
 
 def _case(one: Judged) -> Case:
@@ -175,8 +175,8 @@ def _case(one: Judged) -> Case:
     name = f"{one.run}: {one.check}"
     if one.breaches:
         return Case(name, "failure", "\n".join(map(str, one.breaches)))
-    if one.excused:
-        return Case(name, "skipped", "\n".join(f"ignored: {breach} ({why.reason})" for breach, why in one.excused))
+    if one.ignored:
+        return Case(name, "skipped", "\n".join(f"ignored: {breach} ({why.reason})" for breach, why in one.ignored))
     return Case(name)
 
 
@@ -184,7 +184,7 @@ def _ignored(run: JudgedRun) -> Iterator[tuple[str, str]]:
     """What is ignored in a run, findings and breaches, with the reason and the last day."""
     yield from ((one.rule, _words(one.ignored)) for one in run.result.diagnosis if one.ignored)
     for one in run.checks:
-        yield from ((breach.name, _words(ignore.mark)) for breach, ignore in one.excused)
+        yield from ((breach.name, _words(ignore.mark)) for breach, ignore in one.ignored)
 
 
 def _words(mark: Ignored) -> str:
@@ -198,9 +198,8 @@ def _ignored_lines(bench: _Bench) -> list[str]:
 
 
 def _report(bench: _Bench) -> None:
-    from rich.table import Table
-
     from initprobe.reports.console import console
+    from initprobe.reports.tables import plain_table
 
     to = console(sys.stderr)
     for text in bench.idle:
@@ -211,9 +210,8 @@ def _report(bench: _Bench) -> None:
         if bench.judged:
             to.print(bench.headline, style="green")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("run", "what broke"):
-        table.add_column(heading, no_wrap=True)
+    headings = ("run", "what broke")
+    table = plain_table(*headings, left=headings, gap=2)
     for one, breach in bench.breaches:
         table.add_row(one.run, str(breach))
     to.print(table)

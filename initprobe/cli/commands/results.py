@@ -55,11 +55,11 @@ def _having(rows: Sequence[Row], text: str, axes: Sequence[str]) -> list[Row]:
     """
     from initprobe.errors import ConfigError
     from initprobe.registry import suggestion
-    from initprobe.sweeps.file_conditions import granted, wish
+    from initprobe.sweeps.file_conditions import parse_condition, select
 
     name = text.partition("=")[0].strip()
     if "=" not in text or name not in axes:
         hint = suggestion(name, axes) or f" The axes are {', '.join(axes) or 'none'}."
         raise ConfigError(f"--where {text}: write AXIS=VALUE.{hint}")
-    kept = granted(text, wish(text), {index: row.axes.get(name) for index, row in enumerate(rows)})
+    kept = select(text, parse_condition(text), {index: row.axes.get(name) for index, row in enumerate(rows)})
     return [rows[index] for index in kept]

@@ -164,11 +164,6 @@ def config_changes(old: Kept, new: Kept) -> list[str]:
     return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]
 
 
-def compare(pair: Pair, rules: Sequence[Rule]) -> tuple[Change, ...]:
-    """What the rules do not allow, in their order."""
-    return Comparison(rules).add(pair)
-
-
 class Comparison:
     """Pairs of runs before some rules, and what the rules found to compare."""
 
