@@ -68,7 +68,7 @@ def test_command_prints_each_network_within_eighty_columns(initprobe):
 
 def test_command_leaves_out_some_of_many_layers_but_not_the_last(initprobe):
     found = initprobe("spectrum", "--init", "lecun", "--act", "tanh", "--layers", "150", "--width", "4")
-    rows = found.out.partition("one layer")[2].partition("end to end")[0].splitlines()[3:]
+    rows = found.out.partition("single layers")[2].partition("end to end")[0].splitlines()[3:]
     numbers = [int(row.split()[0]) for row in rows if row.strip()]
     assert len(numbers) <= 100 and numbers == sorted(numbers) and numbers[-1] == 150
 
