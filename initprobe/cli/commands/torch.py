@@ -48,7 +48,7 @@ class ModelOptions:
         "--input-shape",
         multiple=True,
         metavar="[NAME=]N,N,...[:LOW..HIGH]",
-        help="N(0,1) input of this shape, samples first: 64,784. Whole numbers with a range: 4,16:0..999. Repeatable.",
+        help="N(0,1) input of this shape, samples first: 64,784. With a range, whole numbers: 4,16:0..999. Repeatable.",
     )
     inputs: tuple[str, ...] = option(
         "--input",
