@@ -62,5 +62,5 @@ def _path(text: str) -> Path:
 
 def _words(merged: Merged) -> str:
     taken = f"{counted(merged.taken, 'run')} taken"
-    known = f", {merged.known:,} there already" if merged.known else ""
+    known = f", {merged.kept:,} there already" if merged.kept else ""
     return taken + known + (f", {merged.differing:,} of them with other numbers" if merged.differing else "")
