@@ -160,23 +160,23 @@ def save_result(
     for kind, fmt, data in pictures(result, formats, process) if formats else ():
         written.append(directory / f"{kind}.{fmt}")
         write_whole(written[-1], lambda file, data=data: file.write(data))  # type: ignore[misc]
-    for stale in _own_figures(directory):
-        if stale not in written:
-            stale.unlink(missing_ok=True)
+    for stale in _figures_of_earlier_run(directory, written):
+        stale.unlink(missing_ok=True)
     written.append(directory / RESULT_FILE)
     write_whole(written[-1], lambda file: file.write(result.to_json().encode()))
     return written
 
 
-def _own_figures(directory: Path) -> list[Path]:
-    """Where an earlier run into `directory` put its figures; nothing where no run of ours left its result."""
+def _figures_of_earlier_run(directory: Path, written: Sequence[Path]) -> list[Path]:
+    """Figures that are not `written` and that an earlier run left in `directory`, where its result lies."""
     if not is_file(directory / RESULT_FILE):
         return []
-    return [
-        directory / f"{kind}.{fmt}"
-        for kind in ("summary", "output", "gradient", "depth", "fitting", "training")
-        for fmt in FORMATS
-    ]
+    others = [path for fmt in FORMATS for path in directory.glob(f"*.{fmt}") if path not in written]
+    if not others:
+        return []
+    from initprobe.reports.figures.run import KINDS  # which loads matplotlib, so only where there is a figure
+
+    return [path for path in others if path.stem in KINDS]
 
 
 def relative(path: Path) -> str:

@@ -91,7 +91,7 @@ def _drawing(figure: Depth | Heatmap | Histograms, plan: Plan, store: Store, row
 def default_figures(rows: Sequence[Row]) -> tuple[Figure, ...]:
     """What suits the axes: heat maps of two numeric ones, else profiles, and histograms over an axis of words."""
     from initprobe.reports.figures.sweep_data import MOST_PANELS
-    from initprobe.reports.figures.sweep_values import is_number, varying
+    from initprobe.reports.figures.sweep_series import is_number, varying
     from initprobe.sweeps.file_layout import Depth, Heatmap, Histograms
 
     values = {name: {row.axes.get(name) for row in rows} for name in varying(rows)}

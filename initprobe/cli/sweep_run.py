@@ -215,13 +215,12 @@ def words_of(event: Event) -> str:
 
 def print_costs(runs: Sequence[Run], jobs: int | None = None) -> None:
     """A row a run: what varies, the matrix products in it, and the memory it takes at its peak."""
-    from rich.table import Table
-
     from initprobe.data.machine import processors
     from initprobe.formatting import short
     from initprobe.probe.memory import cost
     from initprobe.reports.console import console
     from initprobe.reports.sweep_table import MOST_ROWS
+    from initprobe.reports.tables import plain_table
 
     to = console(sys.stdout)
     costs = [cost(run.config) for run in runs]
@@ -231,9 +230,8 @@ def print_costs(runs: Sequence[Run], jobs: int | None = None) -> None:
     each = f"at most {most / 1e6:,.0f} MB at a time each{together}"
     to.print(f"{counted(len(runs), 'run')}, {short(flops / 1e9)} GFLOP in all, {each}")
     axes = axes_of(runs)  # type: ignore[arg-type]
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in (*axes, "GFLOP", "MB"):
-        table.add_column(heading, no_wrap=True)
+    headings = (*axes, "GFLOP", "MB")
+    table = plain_table(*headings, left=headings, gap=2)
     for run, one in list(zip(runs, costs, strict=True))[:MOST_ROWS]:
         values = [str(run.axes.get(axis, "-")) for axis in axes]
         table.add_row(*values, short(one.flops / 1e9), f"{one.peak_bytes / 1e6:,.0f}")

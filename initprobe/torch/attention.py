@@ -11,7 +11,7 @@ _ROWS = 512
 _MASKED = -1e4
 
 
-def logits_of(logits: Any) -> dict[str, float]:
+def logit_facts(logits: Any) -> dict[str, float]:
     """Of rows of logits, masked entries left out: `std` about a row's mean, and `entropy` as a share of the largest.
 
     `keys` is how many entries a row has on average.
@@ -31,7 +31,7 @@ def logits_of(logits: Any) -> dict[str, float]:
     return {"std": float(std), "entropy": float(entropy.mean()), "keys": float(count.mean())}
 
 
-def attended(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, float]:
+def attention_facts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, float]:
     """The same of a fused attention, whose logits are made again for the first sample."""
     named = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
     query, key = (named[name].detach()[:1].float() for name in ("query", "key"))
@@ -45,4 +45,4 @@ def attended(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, float]:
     elif mask is not None:
         part = mask.detach()[:1] if mask.ndim == logits.ndim else mask.detach()
         logits = logits.masked_fill(~part, -math.inf) if part.dtype == torch.bool else logits + part
-    return logits_of(logits)
+    return logit_facts(logits)

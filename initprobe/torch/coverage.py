@@ -13,9 +13,9 @@ _JUDGED = frozenset(
 )
 
 
-def coverage(model: Any, roles: Mapping[str, set[str]]) -> Coverage:
+def coverage(parameters: Mapping[str, Any], roles: Mapping[str, set[str]]) -> Coverage:
     """Parameters in all, those that were judged, and the names of the others with the reason, the largest first."""
-    sizes = {name: one.numel() for name, one in model.named_parameters()}
+    sizes = {name: one.numel() for name, one in parameters.items()}
     missing = {name: size for name, size in sizes.items() if not roles.get(name, set()) & _JUDGED}
     return Coverage(
         parameters=sum(sizes.values()),

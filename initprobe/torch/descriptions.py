@@ -13,8 +13,9 @@ import torch
 
 from initprobe.formatting import short
 from initprobe.probe.describe import shape_words
-from initprobe.results.layers import LayerStats
 from initprobe.results.summary import Description
+from initprobe.torch.inventory import Inventory
+from initprobe.torch.layer_stats import LayerRecords, layer_kind
 from initprobe.torch.operations import Recorder
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict.case import Case
@@ -23,17 +24,17 @@ THEORY_NOTE = "none: what an infinitely wide net would do is known of the nets o
 _MOST_NAMES = 4
 
 
-def describe(model: Any, setting: str, layers: Sequence[Layer], told: Sequence[LayerStats]) -> Description:
+def describe(held: Inventory, setting: str, layers: Sequence[Layer], records: LayerRecords) -> Description:
     """The words for a model that was measured."""
-    name, count = type(model).__name__, len(layers)
-    scales = [layer.fan_in * layer.weight.rms**2 for layer in told if layer.weight.rms is not None]
+    name, count = type(held.model).__name__, len(layers)
+    scales = [layer.op.fans[0] * rms**2 for layer in layers if (rms := records.rms(layer.op.weight)) is not None]
     low, high = _bounds(layers)
     weights = f"W as found, fan_in x E[W^2] = {_span(scales)}" if scales else "W as found"
     return Description(
         title=f"{name}, {count} layer{'s' if count > 1 else ''}",
         weights=weights,
         setting=setting,
-        shape=_shape(model, told),
+        shape=_shape(held, layers),
         slug=re.sub(r"[^A-Za-z0-9.-]+", "-", f"torch-{name}-{count}").strip("-.")[:120],
         output_low=low,
         output_high=high,
@@ -45,12 +46,12 @@ def _span(values: Sequence[float]) -> str:
     return low if low == high else f"{low} .. {high}"
 
 
-def _shape(model: Any, told: Sequence[LayerStats]) -> str:
-    count = sum(parameter.numel() for parameter in model.parameters())
+def _shape(held: Inventory, layers: Sequence[Layer]) -> str:
+    count = sum(parameter.numel() for parameter in held.parameters.values())
     words = f"{count:,} parameters"
-    chained = all(one.fan_out == other.fan_in for one, other in pairwise(told))
-    dense = all(layer.kind == "linear" for layer in told)
-    sizes = [told[0].fan_in, *(layer.fan_out for layer in told)]
+    chained = all(layer.op.fans[1] == following.op.fans[0] for layer, following in pairwise(layers))
+    dense = all(layer_kind(layer) == "linear" for layer in layers)
+    sizes = [layers[0].op.fans[0], *(layer.op.fans[1] for layer in layers)]
     return f"{shape_words(sizes)} | {words}" if chained and dense else words
 
 
@@ -102,7 +103,7 @@ def notes(case: Case) -> Iterator[str]:
     """The loss, tied weights, and what could not be seen."""
     if case.loss is not None:
         yield f"loss at the start: {case.loss:.4g}{_chance(case)}"
-    tied = _tied(case.model)
+    tied = _tied(case.held)
     if tied:
         yield f"one parameter under several names: {listed(tied)}"
     if not case.differentiated:
@@ -115,9 +116,9 @@ def _chance(case: Case) -> str:
     return f", chance ln {classes:.0f} = {math.log(classes):.4g}" if classes > 1 else ""
 
 
-def _tied(model: Any) -> list[str]:
+def _tied(held: Inventory) -> list[str]:
     names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
+    for name, parameter in held.all_parameters:
         names.setdefault(id(parameter), []).append(name)
     return [" = ".join(group) for group in names.values() if len(group) > 1]
 

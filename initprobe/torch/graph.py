@@ -1,7 +1,8 @@
-"""What a pass consists of: operations, the signals between them, and the values that a signal takes on its way.
+"""What a pass consists of: operations, the signals between them, and the value of each tensor.
 
-A signal is what one operation makes and what follows from it entry by entry or by leaving entries out: activations,
-biases, scales, dropout, pooling and views. A new one begins where signals meet or entries are summed over weights.
+A signal is what one operation makes, together with all that follows from it entry by entry or by leaving entries out:
+activations, biases, scales, dropout, pooling and views. A new signal begins where signals meet, or where entries are
+summed over weights.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ OperationKind = Literal[
 
 @dataclass(eq=False, slots=True)
 class Signal:
-    """What one operation makes, up to where it meets another or is summed over weights; mutable.
+    """What one operation makes, up to the operations that make other signals of it; mutable.
 
     Attributes:
         op: the operation that made it.
-        inputs: the signals that operation was given.
-        consumers: operations that made other signals of it.
-        steps: operations that it went through meanwhile, in order.
-        parent: the whole, for a part.
+        inputs: the signals that this operation was given.
+        consumers: operations that make other signals of it.
+        steps: operations on the signal itself, such as biases and activations, in order.
+        parent: the signal that it is a part of; None for a whole.
     """
 
     op: Operation
@@ -41,38 +42,33 @@ class Signal:
 
     @property
     def number(self) -> int:
-        """Signals are numbered as their operations are."""
+        """The number of its operation."""
         return self.op.number
 
     @property
     def activation(self) -> Operation | None:
-        """The last of its activations that keeps the number of entries."""
+        """The last of its activations whose output was measured."""
         acts = [step for step in self.steps if step.kind == "activation" and step.output is not None]
         return acts[-1] if acts else None
 
     @property
     def scales(self) -> list[Operation]:
-        """Products with parameters of one factor an entry, such as the weight of a norm or LayerScale."""
+        """Products with parameters that have one factor per entry, such as the weight of a norm, or LayerScale."""
         return [step for step in self.steps if step.kind == "scale" and step.names]
-
-    @property
-    def width(self) -> Track | None:
-        """The statistics of what the operation gave."""
-        return self.op.output
 
 
 @dataclass(eq=False, slots=True)
 class Value:
-    """A tensor of one pass.
+    """What a tensor of one pass stands for.
 
     Attributes:
-        signal: what it is a value of; None for a constant, and for what is made of parameters alone.
-        names: the parameters that it is made of; for a signal none.
-        track: its statistics, if they are taken.
-        axis: of its units.
-        reduced: fewer entries than its signal has, by a mean, a sum or the like.
-        leaf: the one parameter whose entries it has, in some arrangement.
-        chance: a constant drawn while the model runs.
+        signal: the signal that it is a value of; None for a constant and for what is made of parameters only.
+        names: the parameters that it is made of; empty for a value of a signal.
+        track: its statistics, if it was measured.
+        axis: axis of its units.
+        reduced: it has fewer entries than its signal, because a mean, a sum or the like was taken.
+        leaf: the one parameter that has the same entries, in some arrangement.
+        chance: it is a constant that was drawn while the model ran.
     """
 
     signal: Signal | None = None
@@ -86,28 +82,30 @@ class Value:
 
 @dataclass(eq=False, slots=True)
 class Operation:
-    """One call of a function, over the draws; mutable.
+    """One function call of the model, over the draws; mutable.
 
     Attributes:
-        number: 1 for the first.
-        name: of the function.
+        number: 1 for the first operation.
+        name: name of the function.
         kind: what it does to signals.
-        module: label of the innermost module whose call it is in.
+        module: label of the innermost module that runs.
         inputs: the signals it was given.
-        given: statistics of the first of them as it was given.
-        output: statistics of what it gave, where they are taken.
+        given: statistics of the first input, as it was given.
+        output: statistics of its output, if that was measured.
+        signal: the signal that it makes, or that it is a step of.
         names: the parameters that it uses.
         weight: statistics of the weight.
-        leaf: the parameter that is the weight; None for a weight made of others.
-        fans: counted from the operation.
-        activation: our record of an activation.
+        leaf: the parameter that is the weight; None for a weight that is computed from parameters.
+        fans: `(fan_in, fan_out)`, counted from the operation.
+        activation: our record of an activation function, if there is one.
         eps: of a norm.
-        training: of a batch norm: whether it takes the statistics of the batch.
+        training: of a batch norm, whether it normalises by the statistics of the batch.
         dead: share of units that are off for every sample, in each draw.
-        saturated: entries in the saturated band, all draws together.
-        facts: further numbers by name, as the standard deviation of logits or the means of gates.
-        label: whose name a layer goes by.
-        chance: whole samples were left out by chance, as in stochastic depth.
+        saturated: number of entries in the saturated band, over all draws.
+        facts: further numbers by name, such as the standard deviation of attention logits or the means of gates.
+        label: name that a layer is shown by.
+        chance: whole samples were left out at random, as in stochastic depth.
+        axis: axis of the units of the output.
     """
 
     number: int
@@ -134,17 +132,12 @@ class Operation:
 
 
 def back_from(signal: Signal, after: int = 0) -> Iterator[Signal]:
-    """The signal and all that it was made of, as far as they are numbered beyond `after`; each once."""
+    """The signal and all signals that it was made of, each once; only those whose number is at least `after`."""
     seen: set[int] = set()
     waiting = [signal]
     while waiting:
-        one = waiting.pop()
-        if id(one) not in seen and one.number >= after:
-            seen.add(id(one))
-            yield one
-            waiting += one.inputs
-
-
-def descends(signal: Signal, ancestor: Signal) -> bool:
-    """Whether a signal was made of another."""
-    return any(one is ancestor for one in back_from(signal, ancestor.number))
+        current = waiting.pop()
+        if id(current) not in seen and current.number >= after:
+            seen.add(id(current))
+            yield current
+            waiting += current.inputs

@@ -1,4 +1,4 @@
-"""From tracks to the records of a result: the statistics of layers and modules, with what became of each tensor."""
+"""From tracks to the records of a result: the statistics of layers and modules, with the status of each tensor."""
 
 from __future__ import annotations
 
@@ -7,45 +7,86 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from initprobe.arrays import complete_mean
-from initprobe.probe.summarise import all_stats
+from initprobe.probe.summarise import all_stats, rms_of
 from initprobe.results.base import ModuleKind, Status, worst
 from initprobe.results.layers import LayerStats, ModuleStats, OutputStats, TensorStats
 from initprobe.torch import module_kinds
+from initprobe.torch.inventory import Inventory
 from initprobe.torch.measure import Track
 from initprobe.torch.modules import ModuleCall
 from initprobe.torch.operations import Recorder
 from initprobe.torch.structure import Layer
 
 
-class Teller:
-    """Works out the statistics of all tensors of a result together, each once."""
+class LayerRecords:
+    """Makes the records of layers and modules when they are asked for; it keeps no tensor and no module.
 
-    def __init__(self, recorder: Recorder, layers: Sequence[Layer], draws: int) -> None:
-        self._draws, self._recorder = draws, recorder
-        self._layers = {layer.op.module: layer for layer in reversed(layers)}
-        parts = [(op.module, layer) for layer in reversed(layers) for op in (layer.activation, layer.norm) if op]
-        self._parts = dict(parts)
-        self._held = dict(recorder.model.named_modules())
-        statuses = _statuses(recorder)
-        wanted = _wanted(recorder.modules.calls, layers)
-        whole = [track for track in wanted if track.draws == draws]
-        told = all_stats([track.sketch for track in whole], [statuses[track] for track in whole])
-        self._told = dict(zip(whole, told, strict=True))
+    Histograms and percentiles of thousands of tensors cost as much as all measurements, and a verdict needs few.
+    """
 
-    def stats(self, track: Track | None) -> TensorStats | None:
-        """The statistics of a tensor; None for none, or one that was not there in every draw."""
-        return None if track is None else self._told.get(track)
+    def __init__(self, recorder: Recorder, held: Inventory, layers: Sequence[Layer], draws: int) -> None:
+        self._draws, self._layers, self._calls = draws, layers, recorder.modules.calls
+        self._parameters = recorder.parameters
+        self._statuses = _statuses(recorder)
+        self._stats: dict[Track, TensorStats] = {}
+        self._activation_classes = dict(_activation_classes(held, layers))
 
-    def layer(self, layer: Layer) -> LayerStats:
-        """The record of a layer."""
+    def layers(self) -> tuple[LayerStats, ...]:
+        """The records of all layers, first to last."""
+        self._work_out_all()
+        return tuple(map(self._layer, self._layers))
+
+    def modules(self) -> tuple[ModuleStats, ...]:
+        """The records of all calls of leaf modules, in order."""
+        self._work_out_all()
+        first_layers = {layer.op.module: layer for layer in reversed(self._layers)}
+        parts = [(op.module, layer) for layer in reversed(self._layers) for op in (layer.activation, layer.norm) if op]
+        owners = dict(parts) | first_layers
+        return tuple(self._module(call, first_layers.get(call.label), owners.get(call.label)) for call in self._calls)
+
+    def status(self, track: Track | None) -> Status:
+        """The status of a tensor; `ok` without a track, or if the tensor was not there in every draw."""
+        return self._statuses[track] if track is not None and track.draws == self._draws else "ok"
+
+    def rms(self, track: Track | None) -> float | None:
+        """The root mean square of a tensor, as in its statistics; None where these have none."""
+        if track is None or track.draws != self._draws:
+            return None
+        return rms_of(track.sketch, self._statuses[track])
+
+    def stats_of(self, tracks: Sequence[Track | None]) -> list[TensorStats | None]:
+        """The statistics of some tensors; None without a track, or if the tensor was not there in every draw.
+
+        They are not those of the records: the last digits depend on which tensors are worked out together.
+        """
+        by_track = self._worked_out(track for track in tracks if track is not None)
+        return [None if track is None else by_track.get(track) for track in tracks]
+
+    def _worked_out(self, tracks: Iterable[Track]) -> dict[Track, TensorStats]:
+        whole = [track for track in dict.fromkeys(tracks) if track.draws == self._draws]
+        stats = all_stats([track.sketch for track in whole], [self._statuses[track] for track in whole])
+        return dict(zip(whole, stats, strict=True))
+
+    def _of(self, track: Track | None) -> TensorStats | None:
+        return None if track is None else self._stats.get(track)
+
+    def _work_out_all(self) -> None:
+        if self._stats:
+            return
+        tracks = [track for layer in self._layers for track in (layer.op.weight, layer.z, layer.h) if track is not None]
+        tracks += [track for call in self._calls for track in (*call.inputs, *call.outputs)]
+        tracks += [track.gradient for track in tracks if track.gradient is not None]
+        self._stats = self._worked_out(tracks)
+
+    def _layer(self, layer: Layer) -> LayerStats:
         absent, op = _absent(self._draws), layer.op
-        weight = self.stats(op.weight) or absent
-        gradient = self.stats(op.weight.gradient if op.weight else None) or absent
+        weight = self._of(op.weight) or absent
+        gradient = self._of(op.weight.gradient if op.weight else None) or absent
         tensors = {
             "weight": weight,
-            "preactivation": self.stats(layer.z) or absent,
-            "preactivation_gradient": self.stats(layer.z.gradient) or absent,
-            "output_gradient": self.stats(layer.h.gradient) or absent,
+            "preactivation": self._of(layer.z) or absent,
+            "preactivation_gradient": self._of(layer.z.gradient) or absent,
+            "output_gradient": self._of(layer.h.gradient) or absent,
             "weight_gradient": gradient,
         }
         output = self._output(layer)
@@ -53,92 +94,77 @@ class Teller:
             layer=layer.number,
             fan_in=op.fans[0],
             fan_out=op.fans[1],
-            status=worst(one.status for one in (output, *tensors.values())),
+            status=worst(stats.status for stats in (output, *tensors.values())),
             correlation=complete_mean(layer.z.correlations),
             gradient_to_weight_ratio=gradient.rms / weight.rms if weight.rms and gradient.rms is not None else None,
             output=output,
             name=layer.label,
             kind=layer_kind(layer),
-            activation=self._class(layer),
+            activation=self._activation_classes.get(layer.number),
             **tensors,
         )
 
-    def _class(self, layer: Layer) -> str | None:
-        """The class of the module that made h, or the function that did."""
-        if layer.activation is None:
-            return None
-        module = self._held.get(layer.activation.module.partition("#")[0])
-        is_one = module is not None and module_kinds.kind_of(module) == "activation"
-        return type(module).__name__ if is_one else layer.activation.name
-
     def _output(self, layer: Layer) -> OutputStats:
-        stats, act = self.stats(layer.h) or _absent(self._draws), layer.activation
-        known = act.activation if act else None
-        if act is None or known is None or stats.mean is None:
+        stats, act = self._of(layer.h) or _absent(self._draws), layer.activation
+        record = act.activation if act else None
+        if act is None or record is None or stats.mean is None:
             return OutputStats(**dict(stats), saturated_fraction=None, dead_fraction=None)
         return OutputStats(
             **dict(stats),
-            saturated_fraction=act.saturated / layer.h.sketch.total if known.saturation else None,
+            saturated_fraction=act.saturated / layer.h.sketch.total if record.saturation else None,
             dead_fraction=statistics.fmean(act.dead) if act.dead else None,
         )
 
-    def module(self, call: ModuleCall) -> ModuleStats:
-        """The record of a call of a module."""
-        given, made = self._known(call.inputs), self._known(call.outputs)
-        layer = self._layers.get(call.label)
-        owner = layer or self._parts.get(call.label)
-        weight = self.stats(self._weight(call))
-        gradient = self.stats(getattr(self._weight(call), "gradient", None))
-        told = {
-            "inputs": self._all(given),
-            "outputs": self._all(made),
-            "input_gradients": self._all(track.gradient for track in given),
-            "output_gradients": self._all(track.gradient for track in made),
+    def _module(self, call: ModuleCall, layer: Layer | None, owner: Layer | None) -> ModuleStats:
+        """The record of a call: `layer` is the one whose product it computes, `owner` the one that it is a part of."""
+        given, made = self._complete(call.inputs), self._complete(call.outputs)
+        track = layer.op.weight if layer is not None else self._parameters.get(f"{call.name}.weight".lstrip("."))
+        weight = self._of(track)
+        gradient = self._of(None if track is None else track.gradient)
+        tensors = {
+            "inputs": self._each(given),
+            "outputs": self._each(made),
+            "input_gradients": self._each(track.gradient for track in given),
+            "output_gradients": self._each(track.gradient for track in made),
         }
-        there = [weight, gradient, *(one for group in told.values() for one in group)]
+        shown = [weight, gradient, *(stats for group in tensors.values() for stats in group)]
         return ModuleStats(
             name=call.name,
             call=call.number,
-            kind=module_kinds.kind_of(call.module),
-            type=type(call.module).__name__,
+            kind=call.kind,
+            type=call.type,
             layer=owner.number if owner else None,
             fan_in=layer.op.fans[0] if layer else None,
             fan_out=layer.op.fans[1] if layer else None,
-            status=worst(one.status for one in there if one is not None),
+            status=worst(stats.status for stats in shown if stats is not None),
             weight=weight,
             weight_gradient=gradient,
-            **told,
+            **tensors,
         )
 
-    def _weight(self, call: ModuleCall) -> Track | None:
-        layer = self._layers.get(call.label)
-        if layer is not None:
-            return layer.op.weight
-        return self._recorder.parameters.get(f"{call.name}.weight".lstrip("."))
+    def _complete(self, tracks: Sequence[Track]) -> list[Track]:
+        return [track for track in tracks if track.draws == self._draws]
 
-    def _known(self, tracks: Sequence[Track]) -> list[Track]:
-        return [track for track in tracks if self.stats(track) is not None]
+    def _each(self, tracks: Iterable[Track | None]) -> tuple[Any, ...]:
+        return tuple(map(self._of, tracks))
 
-    def _all(self, tracks: Iterable[Track | None]) -> tuple[Any, ...]:
-        return tuple(self.stats(track) for track in tracks)
+
+def _activation_classes(held: Inventory, layers: Sequence[Layer]) -> Iterable[tuple[int, str]]:
+    """By the number of a layer, the class of the module that made h, or the function if no such module did."""
+    for layer in layers:
+        if layer.activation is not None:
+            module = held.modules.get(layer.activation.module.partition("#")[0])
+            is_module = module is not None and module_kinds.kind_of(module) == "activation"
+            yield layer.number, type(module).__name__ if is_module else layer.activation.name
 
 
 def layer_kind(layer: Layer) -> ModuleKind:
     """What kind of product a layer is."""
-    name = layer.op.name
     if layer.op.kind == "recurrence":
         return "recurrence"
     if layer.is_embedding:
         return "embedding"
-    return "convolution" if name.startswith("conv") else "linear"
-
-
-def _wanted(calls: Sequence[ModuleCall], layers: Sequence[Layer]) -> list[Track]:
-    """Every track that a record shows, each once."""
-    shown = [track for layer in layers for track in (layer.op.weight, layer.z, layer.h) if track is not None]
-    shown += [track for call in calls for track in (*call.inputs, *call.outputs)]
-    shown += [track.gradient for track in shown if track.gradient is not None]
-    return list(dict.fromkeys(shown))
+    return "convolution" if layer.op.name.startswith("conv") else "linear"
 
 
 def _absent(draws: int) -> TensorStats:
@@ -150,43 +176,45 @@ def _absent(draws: int) -> TensorStats:
 
 
 def _statuses(recorder: Recorder) -> dict[Track, Status]:
-    """What became of every tensor, in the order in which they came to be."""
-    found = {track: _status(track) for track in recorder.parameters.values()}
+    """The status of every tensor: forward in the order in which tensors are made, and back in reverse."""
+    parameters = recorder.parameters.values()
     makers = {op.output: op for op in recorder.operations if op.kind == "layer" and op.output is not None}
-    found |= _course(recorder.tracks, makers)
-    back = [track.gradient for track in reversed(recorder.tracks) if track.gradient is not None]
-    back += [track.gradient for track in recorder.parameters.values() if track.gradient is not None]
-    return found | _course(back, {})
+    back = [track.gradient for track in (*reversed(recorder.tracks), *parameters) if track.gradient is not None]
+    return {track: _status(track) for track in parameters} | _along(recorder.tracks, makers) | _along(back, {})
 
 
-def _course(way: Sequence[Track], makers: Mapping[Track, Any]) -> dict[Track, Status]:
-    """The statuses of tensors on the way from the first to the last."""
-    found: dict[Track, Status] = {}
+def _along(tracks: Sequence[Track], makers: Mapping[Track, Any]) -> dict[Track, Status]:
+    """The statuses of tensors that follow one another; `makers` are the products that made some of them."""
+    statuses: dict[Track, Status] = {}
     before: set[Status] = set()
     last: Status = "ok"
-    for track in way:
+    for track in tracks:
         lost = last == "underflow" or _is_lost(track, makers.get(track))
-        last = found[track] = _status(track, before, lost)
+        last = statuses[track] = _status(track, before, lost)
         before.add(last)
-    return found
+    return statuses
 
 
 def _is_lost(track: Track, op: Any) -> bool:
-    """The product of a weight and an input, neither of them 0, is 0."""
+    """The product of a weight and an input is 0, though neither of these is."""
     if op is None or op.weight is None or op.given is None or track.sketch.peak != 0:
         return False
     return bool(op.given.sketch.peak > 0 and op.weight.sketch.peak > 0)
 
 
 def _status(track: Track, before: Collection[Status] = (), lost: bool = False) -> Status:
-    """Judged against the tensor's own dtype, however it was counted.
+    """The status of a tensor by the range of its own dtype.
 
-    `before` is what became of the tensors on the way to it, and `lost` says that zeros are no true ones.
+    Args:
+        track: statistics of the tensor.
+        before: statuses of the tensors before it.
+        lost: zeros are an underflow and no true zeros.
     """
     sketch = track.sketch
     if sketch.nonfinite:
         begins_here = sketch.infinite and not {"overflow", "nonfinite"} & set(before)
         return "overflow" if begins_here else "nonfinite"
-    if sketch.peak > 0:
-        return "underflow" if sketch.peak < track.tiny else "ok"
+    peak = sketch.peak
+    if peak > 0:
+        return "underflow" if peak < track.tiny else "ok"
     return "underflow" if lost else "ok"

@@ -1,12 +1,13 @@
-"""From a tensor of PyTorch's to the statistics that every result has: the only file here that knows the engine.
+"""From a PyTorch tensor to the statistics that every result has. Only this file of the room uses the engine.
 
-A tensor goes through the same tallies as a NumPy layer, block by block, while it is still there; nothing of it is kept.
+A tensor is measured while it exists, block by block, by the code that measures a NumPy layer. No tensor is kept. Small
+tensors are copied and measured together, because for these the calls cost more than the arithmetic.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import fmean
@@ -17,25 +18,25 @@ import torch
 
 from initprobe.arrays import Array
 from initprobe.engine.buckets import COARSE, FINE, Tally, count, tally
-from initprobe.engine.few_values import add_many
 from initprobe.engine.layer_record import Directions, directions
 from initprobe.engine.sketch import Sketch
+from initprobe.engine.small_tensors import add_many, mean_cosines
 from initprobe.engine.threads import Workers, cached, row_blocks
 from initprobe.torch import device_statistics
 
-_CACHED_ENTRIES = 1 << 17
-_TOGETHER = 64
-_FEW_ENTRIES = 1 << 12  # that are sorted sooner than counted in a table of every bucket
-_MOST_WAITING = 1 << 16  # entries of small tensors that wait to be counted together; widened, they fit in cache
+_CACHED_ENTRIES = 1 << 17  # of a block of a large tensor
+_BLOCKS_AT_A_TIME = 64
+_SMALL = 1 << 12  # entries up to which sorting is faster than a table with a counter for every bucket
+_MOST_WAITING = 1 << 16  # entries of small tensors that wait to be measured together; in float64, they fit in cache
 
 
 def is_measured(tensor: Any) -> bool:
-    """Floating-point numbers, at least one of them."""
+    """Whether this is a tensor of floating-point numbers that is not empty."""
     return isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.numel() > 0
 
 
 def array_of(tensor: Any) -> Array:
-    """The entries as a contiguous array of float32 or float64, of the tensor's shape; a copy only where it must be."""
+    """The entries as a contiguous array of float32 or float64 of the tensor's shape; a view if possible."""
     plain = tensor.detach()
     if plain.layout is not torch.strided:
         plain = plain.to_dense()
@@ -47,12 +48,12 @@ def array_of(tensor: Any) -> Array:
 
 @lru_cache
 def _counted_as(dtype: Any) -> tuple[np.dtype[Any], float]:
-    """The dtype in which entries are counted, and the smallest normal number of their own."""
+    """The dtype in which the entries of a tensor are counted, and the smallest normal number of the tensor's dtype."""
     return np.dtype(np.float64 if dtype == torch.float64 else np.float32), torch.finfo(dtype).tiny
 
 
 def flat_blocks(entries: int) -> list[slice]:
-    """Parts of a flat array that stay in cache while statistics are taken."""
+    """Blocks of a flat array of so many entries, each small enough to stay in cache."""
     return [slice(start, start + _CACHED_ENTRIES) for start in range(0, entries, _CACHED_ENTRIES)]
 
 
@@ -61,12 +62,13 @@ class Track:
     """The statistics of one tensor of a model over the draws; mutable.
 
     Attributes:
-        number: tensors are numbered in the order in which they come to be.
-        shape: in the latest draw.
-        tiny: smallest normal number of the tensor's own dtype.
-        sketch: the statistics.
-        correlations: mean cosine between two samples (rows along the first dimension) in each draw, where asked for.
-        gradient: the same of the loss's gradient with respect to this tensor; None until there is one.
+        number: position of the tensor in the order in which tensors are made; -1 for a parameter.
+        shape: shape in the latest draw.
+        tiny: smallest normal number of the tensor's dtype.
+        sketch: statistics over all entries.
+        correlations: mean cosine between two samples (rows along the first axis) in each draw, where it was asked for.
+        gradient: statistics of the gradient of the loss with respect to this tensor; None if there was none.
+        waiting: a copy of the tensor waits to be measured, so `sketch` is not complete.
     """
 
     number: int
@@ -75,17 +77,19 @@ class Track:
     sketch: Sketch
     correlations: list[float | None] = field(default_factory=list)
     gradient: Track | None = None
+    waiting: bool = False
 
     @classmethod
     def like(cls, tensor: Any, number: int, fine: bool) -> Track:
-        """Room for a tensor such as this one; `fine` for outputs, which crowd at the bounds of activations."""
+        """An empty track for such a tensor; `fine` for outputs, whose entries crowd at the bounds of activations."""
         dtype, tiny = _counted_as(tensor.dtype)
         bits = FINE if fine and dtype == np.float32 else COARSE
         return cls(number, tuple(tensor.shape), tiny, Sketch(dtype, bits))
 
-    def add(self, tensor: Any, few: Few, cosines: bool = False) -> None:
-        """Take the statistics of the tensor of one more draw; those of a small one when `few` is emptied."""
-        few.settle(self)
+    def add(self, tensor: Any, small: SmallTensors, cosines: bool = False) -> None:
+        """Measure the tensor of one more draw. A small tensor is measured when `small` is emptied."""
+        if self.waiting:
+            small.empty()
         self.shape = tuple(tensor.shape)
         self.sketch.begin_draw()
         if tensor.is_cuda:
@@ -93,36 +97,31 @@ class Track:
             return
         array = array_of(tensor)
         rows = array.reshape(len(array), -1) if cosines and array.ndim > 1 else array.reshape(-1)
-        if rows.size <= _FEW_ENTRIES:
-            few.keep(self, rows)
+        if rows.size <= _SMALL:
+            small.keep(self, rows)
         else:
-            self.add_now(rows, few.workers)
+            self.add_now(rows, small.workers)
 
     def add_now(self, rows: Array, workers: Workers) -> None:
-        """Take the statistics of an array; of one in rows their cosines too."""
+        """Measure an array; also the cosines between the rows of a two-dimensional array."""
         if rows.ndim > 1:
             self._add_rows(rows, workers)
         else:
             self._add_flat(rows, workers)
 
-    def add_cosine(self, rows: Array) -> None:
-        """The mean cosine of few rows."""
-        summed = Directions()
-        summed.add(directions(rows))
-        self.correlations.append(summed.mean_cosine())
-
-    def add_gradient(self, gradient: Any, few: Few) -> None:
-        """Take the statistics of the gradient of one more draw; a fused operation may leave it undefined, None."""
+    def add_gradient(self, gradient: Any, small: SmallTensors) -> None:
+        """Measure the gradient of one more draw; a fused operation may leave it undefined, None."""
         if gradient is None:
             return
         if self.gradient is None:
             self.gradient = Track.like(gradient, self.number, fine=False)
-        self.gradient.add(gradient, few)
+        self.gradient.add(gradient, small)
 
     def _add_flat(self, entries: Array, workers: Workers) -> None:
         blocks = flat_blocks(entries.size)
-        for first in range(0, len(blocks), _TOGETHER):  # the tables of a large weight's blocks would take as much as it
-            some = blocks[first : first + _TOGETHER]
+        # The tables of all blocks of a large weight would take as much memory as the weight.
+        for first in range(0, len(blocks), _BLOCKS_AT_A_TIME):
+            some = blocks[first : first + _BLOCKS_AT_A_TIME]
             self._merge(entries, some, workers.map(lambda part: self._tally(entries[part]), some), workers)
 
     def _add_rows(self, rows: Array, workers: Workers) -> None:
@@ -130,10 +129,10 @@ class Track:
             return [self._tally_rows(rows[part]) for part in cached(block, rows.shape[1])]
 
         blocks = row_blocks(*rows.shape)
-        found = [part for parts in workers.map(work, blocks) for part in parts]
-        self._merge(rows, blocks, [part[0] for part in found], workers)
+        measured = [part for parts in workers.map(work, blocks) for part in parts]
+        self._merge(rows, blocks, [tally for tally, _, _ in measured], workers)
         summed = Directions()
-        for _, total, nonzero in found:
+        for _, total, nonzero in measured:
             summed.add((total, nonzero))
         self.correlations.append(summed.mean_cosine())
 
@@ -151,7 +150,7 @@ class Track:
         self.sketch.add(tallies, recount)
 
     def _add_there(self, tensor: Any, cosines: bool) -> None:
-        """The same on the tensor's own device, of which only counts and sums come back."""
+        """Measure the tensor on its own device; only counts and sums are copied from there."""
         rows = device_statistics.entries(tensor)
         self.sketch.add(
             [device_statistics.tally(rows, self.sketch)],
@@ -162,61 +161,70 @@ class Track:
 
     @property
     def square(self) -> float:
-        """Mean square of the entries, the mean over draws; NaN where an entry is not finite."""
-        return math.nan if self.sketch.nonfinite else fmean([draw.mean_square for draw in self.sketch.by_draw])
+        """Mean square of the entries, averaged over draws; NaN where an entry is not finite."""
+        return math.nan if self.sketch.nonfinite else _average([draw.mean_square for draw in self.sketch.by_draw])
 
     @property
     def variance(self) -> float:
-        """Variance of the entries, the mean over draws; NaN where an entry is not finite."""
-        return math.nan if self.sketch.nonfinite else fmean([draw.variance for draw in self.sketch.by_draw])
+        """Variance of the entries about their mean, averaged over draws; NaN where an entry is not finite."""
+        return math.nan if self.sketch.nonfinite else _average([draw.variance for draw in self.sketch.by_draw])
 
     @property
     def mean(self) -> float:
-        """Mean of the entries, the mean over draws."""
-        return fmean([draw.true_mean for draw in self.sketch.by_draw])
+        """Mean of the entries, averaged over draws."""
+        return _average([draw.true_mean for draw in self.sketch.by_draw])
 
     @property
     def draws(self) -> int:
-        """How many draws it has seen."""
+        """How many draws were measured."""
         return len(self.sketch.by_draw)
 
     @property
     def entries(self) -> int:
-        """Entries of the tensor in one draw."""
+        """Number of entries in one draw."""
         return math.prod(self.shape)
 
 
-class Few:
-    """Small tensors that wait to be counted together, as copies: what a pass made may be overwritten or go."""
+def _average(values: Sequence[float]) -> float:
+    # A sum with 0 has no -0, and neither has `fmean`, which is slow for one value.
+    return values[0] + 0.0 if len(values) == 1 else fmean(values)
+
+
+class SmallTensors:
+    """Copies of small tensors that wait to be measured together. The tensors may change or be freed meanwhile."""
 
     def __init__(self, workers: Workers) -> None:
         self.workers = workers
         self._waiting: dict[tuple[Any, ...], list[tuple[Track, Array]]] = {}
         self._entries = 0
-        self._tracks: set[Track] = set()
-
-    def settle(self, track: Track) -> None:
-        """A tensor that comes again is not to wait twice."""
-        if track in self._tracks:
-            self.empty()
 
     def keep(self, track: Track, rows: Array) -> None:
-        """Put off a tensor's statistics, until there are many or they are asked for."""
-        alike = rows.size, rows.dtype, track.sketch.bits
-        self._waiting.setdefault(alike, []).append((track, rows.copy()))
-        self._tracks.add(track)
+        """Copy the entries of a tensor; all that waits is measured once there is enough of it."""
+        track.waiting = True
+        kind = rows.size, rows.dtype, track.sketch.bits
+        self._waiting.setdefault(kind, []).append((track, rows.copy()))
         self._entries += rows.size
         if self._entries >= _MOST_WAITING:
             self.empty()
 
     def empty(self) -> None:
-        """Take the statistics of all that waits."""
-        waiting, self._waiting, self._tracks, self._entries = self._waiting, {}, set(), 0
+        """Measure all tensors that wait."""
+        waiting, self._waiting, self._entries = self._waiting, {}, 0
         for kept in waiting.values():
-            stack = np.stack([rows.reshape(-1) for _, rows in kept])
+            stack = np.array([rows.reshape(-1) for _, rows in kept])
             added = add_many([track.sketch for track, _ in kept], stack)
+            in_rows: dict[tuple[int, ...], list[tuple[Track, Array]]] = {}
             for (track, rows), fits in zip(kept, added, strict=True):
+                track.waiting = False
                 if not fits:
                     track.add_now(rows, self.workers)
                 elif rows.ndim > 1:
-                    track.add_cosine(rows)
+                    in_rows.setdefault(rows.shape, []).append((track, rows))
+            for alike in in_rows.values():
+                self._add_cosines(alike)
+
+    def _add_cosines(self, alike: Sequence[tuple[Track, Array]]) -> None:
+        """The mean cosine between two rows of each of some arrays of one shape."""
+        cosines = mean_cosines(np.array([rows for _, rows in alike]))
+        for (track, _), cosine in zip(alike, cosines, strict=True):
+            track.correlations.append(cosine)

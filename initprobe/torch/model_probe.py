@@ -23,11 +23,13 @@ from initprobe.torch import descriptions
 from initprobe.torch.coverage import coverage
 from initprobe.torch.fixes import Trials
 from initprobe.torch.initial_state import Started
-from initprobe.torch.layer_stats import Teller
+from initprobe.torch.inventory import Inventory, inventory
+from initprobe.torch.layer_stats import LayerRecords
 from initprobe.torch.measure import is_measured
 from initprobe.torch.nested import tensors
 from initprobe.torch.operations import Recorder
 from initprobe.torch.parameters import check_input, check_tensors, has_nonzero, void_parameters
+from initprobe.torch.pending_result import pending_result
 from initprobe.torch.restore import left_as_found, mapped, seed_everything, uncollected
 from initprobe.torch.structure import structure_of
 from initprobe.torch.verdict.case import Case, Observation
@@ -42,13 +44,18 @@ _SEEDS = 2**63  # that torch has
 class _Request:
     """What to send through a model."""
 
-    model: Any
+    held: Inventory
     x: Any
     loss: Loss | None
     draws: int
     reinit: Callable[[Any], object] | None
     seed: int
     limits: ModelThresholds
+
+    @property
+    def model(self) -> Any:
+        """The model."""
+        return self.held.model
 
 
 def probe(
@@ -88,88 +95,71 @@ def probe(
     Raises:
         ConfigError: the model or the arguments are not fit for this; in one line, what is wrong and what to do.
     """
-    inside = _checked(model, draws, reinit, threads)
+    held = inventory(_checked(model, draws, reinit))
+    _check_parameters(held)
     _check_arguments(x, loss, reinit, seed)
-    check_tensors(inside)
     limits = _limits(thresholds, min_judged)
     started, count = time.perf_counter(), checked_threads(threads)
-    request = _Request(inside, _own(inside, x), loss, draws, reinit, seed, limits)
+    request = _Request(held, _own(held, x), loss, draws, reinit, seed, limits)
     with workers(count) as pool, uncollected():
-        observed, result = _measured(request, pool, x)
-        result = result.model_copy(
-            update={"environment": environment(count, descriptions.torch_version()), "min_judged": limits.judged}
-        )
+        case = _case(request, pool)
+        observed = judged(case)
         if try_fixes and reinit is None:
-            findings = Trials(inside, x, lambda given: _again(replace(request, x=_own(inside, given)), pool)).findings(
-                observed
-            )
+            trials = Trials(held.model, x, lambda given: _again(request, given, pool))
+            findings = trials.findings(observed)
         else:
             findings = [finding(one, None, None) for one in observed]
-    return result.model_copy(
-        update={
-            "elapsed_s": time.perf_counter() - started,
-            "diagnosis": tuple(findings),
-            "healthy": all(one.severity == "info" for one in findings),
-        }
-    )
-
-
-def _measured(request: _Request, pool: Workers, x: Any) -> tuple[list[Observation], ProbeResult]:
-    """One probe without its fixes."""
-    case, teller = _case(request, pool)
-    model, recorder, observations = request.model, case.recorder, judged(case)
     shapes = descriptions.input_words(list(_inputs(x)))
-    setting = descriptions.setting_words(model, shapes, request.draws, request.seed)
-    share = coverage(model, recorder.roles)
-    result = ProbeResult(
+    setting = descriptions.setting_words(case.model, shapes, draws, seed)
+    return pending_result(
+        case.records,
         config=_config(request, shapes, case),
-        description=descriptions.describe(model, setting, case.layers, case.shown),
-        environment=environment(1, descriptions.torch_version()),
-        elapsed_s=0,
+        description=descriptions.describe(held, setting, case.layers, case.records),
+        environment=environment(count, descriptions.torch_version()),
+        elapsed_s=time.perf_counter() - started,
         theory_note=descriptions.THEORY_NOTE,
-        layers=tuple(case.shown),
-        modules=tuple(teller.module(call) for call in recorder.modules.calls),
+        healthy=all(one.severity == "info" for one in findings),
+        diagnosis=tuple(findings),
         notes=tuple(descriptions.notes(case)),
-        coverage=share,
+        coverage=coverage(held.parameters, case.recorder.roles),
+        min_judged=limits.judged,
         facts=ModelFacts(void=dict(case.void)),
     )
-    return observations, result
 
 
-def _again(request: _Request, pool: Workers) -> list[Observation]:
-    """What the rules see in the model as it is now."""
-    return judged(_case(request, pool)[0])
+def _again(request: _Request, x: Any, pool: Workers) -> list[Observation]:
+    """What the rules see in the model as it is now, given this input."""
+    held = inventory(request.model)
+    return judged(_case(replace(request, held=held, x=_own(held, x)), pool))
 
 
-def _case(request: _Request, pool: Workers) -> tuple[Case, Teller]:
+def _case(request: _Request, pool: Workers) -> Case:
     """The model as it is now, recorded, and the statistics of it."""
     recorder, course = _recorded(request, pool)
     structure = structure_of(recorder.operations)
     if not structure.layers:
         raise ConfigError(descriptions.no_layers(recorder))
-    teller = Teller(recorder, structure.layers, request.draws)
-    parameter = next(request.model.parameters(), None)
-    case = Case(
-        model=request.model,
+    parameter = next(iter(request.held.parameters.values()), None)
+    return Case(
+        held=request.held,
         recorder=recorder,
         structure=structure,
         limits=request.limits,
         moved=course.moved,
         differentiated=course.differentiated,
         void=course.void,
+        records=LayerRecords(recorder, request.held, structure.layers, request.draws),
         loss=course.loss,
         training=request.model.training,
         dtype=None if parameter is None else descriptions.dtype_name(parameter.dtype),
-        shown=[teller.layer(layer) for layer in structure.layers],
     )
-    return case, teller
 
 
 def _recorded(request: _Request, pool: Workers) -> tuple[Recorder, descriptions.Course]:
     """Every draw forward and back, as seen by a recorder; the model is left as it was."""
     model = request.model
     recorder = Recorder(model, pool)
-    with left_as_found(model, parameters=request.reinit is not None), _watching(recorder):
+    with left_as_found(model, parameters=request.reinit is not None), _watching(recorder, request.held):
         seed_everything(request.seed)
         courses = [_one_draw(request, recorder, draw) for draw in range(request.draws)]
     losses = [course.loss for course in courses if course.loss is not None]
@@ -177,8 +167,8 @@ def _recorded(request: _Request, pool: Workers) -> tuple[Recorder, descriptions.
 
 
 @contextmanager
-def _watching(recorder: Recorder) -> Iterator[None]:
-    recorder.modules.watch(recorder.model)
+def _watching(recorder: Recorder, held: Inventory) -> Iterator[None]:
+    recorder.modules.watch(held.modules)
     try:
         yield
     finally:
@@ -194,7 +184,7 @@ def _limits(thresholds: Thresholds | None, min_judged: float | None) -> ModelThr
     return ModelThresholds(**given)
 
 
-def _checked(model: Any, draws: int, reinit: object, threads: int | None) -> Any:
+def _checked(model: Any, draws: int, reinit: object) -> Any:
     """The module to watch; that inside, where it was compiled."""
     if not isinstance(model, nn.Module):
         raise ConfigError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
@@ -210,12 +200,16 @@ def _checked(model: Any, draws: int, reinit: object, threads: int | None) -> Any
         raise ConfigError("a scripted model calls no hooks; probe the module it was made of")
     if len(getattr(inside, "device_ids", None) or ()) > 1:
         raise ConfigError("a model on several devices at once is not seen; probe model.module")
-    lazy = [name for name, one in inside.named_parameters() if isinstance(one, nn.parameter.UninitializedParameter)]
+    return inside
+
+
+def _check_parameters(held: Inventory) -> None:
+    lazy = [name for name, one in held.parameters.items() if isinstance(one, nn.parameter.UninitializedParameter)]
     if lazy:
         raise ConfigError(
             f"{descriptions.listed(lazy)}: not initialized yet; run the model once on such an input, then probe"
         )
-    return inside
+    check_tensors(held)
 
 
 def _check_arguments(x: Any, loss: object, reinit: object, seed: int) -> None:
@@ -248,12 +242,12 @@ def _inputs(x: Any) -> Iterator[Any]:
             yield from _inputs(value)
 
 
-def _own(model: Any, x: Any) -> Any:
+def _own(held: Inventory, x: Any) -> Any:
     """Copies of the input: modules that overwrite theirs must not write to what is somebody's own.
 
     They ask for a gradient where a frozen parameter would otherwise keep it from flowing.
     """
-    frozen = any(not parameter.requires_grad for parameter in model.parameters())
+    frozen = any(not parameter.requires_grad for parameter in held.parameters.values())
 
     def own(tensor: Any) -> Any:
         with torch.inference_mode(False):
@@ -278,16 +272,17 @@ def _recording() -> Iterator[None]:
 
 def _one_draw(request: _Request, recorder: Recorder, draw: int) -> descriptions.Course:
     """One network forward and back."""
-    model = request.model
+    held = request.held
     if request.reinit is not None:
-        request.reinit(model)
-    void = void_parameters(model)
+        request.reinit(request.model)
+        held = inventory(request.model)
+    void = void_parameters(held)
     with _recording():
         # What asks for a gradient must not be overwritten, but a copy may.
         given = mapped(lambda tensor: tensor.clone(), request.x)
-        ends, starts, value = _forward(request, recorder, given, draw)
+        ends, starts, value = _forward(request, recorder, given, held, draw)
         ends = [end for end in ends if end.requires_grad]
-        learning = {name: one for name, one in model.named_parameters() if one.requires_grad}
+        learning = {name: one for name, one in held.parameters.items() if one.requires_grad}
         sources = [*learning.values(), *(one for one in _inputs(request.x) if one.requires_grad)]
         if not ends or not sources:
             return descriptions.Course(False, value, {}, void)
@@ -299,11 +294,11 @@ def _one_draw(request: _Request, recorder: Recorder, draw: int) -> descriptions.
 
 
 def _forward(
-    request: _Request, recorder: Recorder, given: Any, draw: int
+    request: _Request, recorder: Recorder, given: Any, held: Inventory, draw: int
 ) -> tuple[list[Any], list[Any] | None, float | None]:
     """The model's output and where the backward pass starts, with every call of model and loss seen."""
     model = request.model
-    recorder.begin(list(_inputs(given)))
+    recorder.begin(list(_inputs(given)), held.all_parameters)
     with recorder:
         if isinstance(given, Mapping):
             output = model(**given)
@@ -312,13 +307,13 @@ def _forward(
         recorder.module = ""
         if request.loss is not None:
             value = request.loss(output)
-    held = list(tensors(output))
-    recorder.finish(held)
+    given_back = list(tensors(output))
+    recorder.finish(given_back)
     if request.loss is not None:
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise ConfigError("loss must give one number, a tensor that depends on the model's output")
         return [value], None, float(value.detach())
-    ends = [tensor for tensor in held if tensor.requires_grad]
+    ends = [tensor for tensor in given_back if tensor.requires_grad]
     rng = torch.Generator().manual_seed((request.seed * _SEED_STEP + draw) % _SEEDS)
     return ends, [torch.randn(end.shape, generator=rng).to(end.device, end.dtype) for end in ends], None
 

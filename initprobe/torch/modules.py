@@ -1,135 +1,166 @@
-"""Which module is at work, by hooks, and what the leaves among the modules are given and give."""
+"""Module hooks: which module runs now, and which tensors each leaf module takes and gives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
+
+from initprobe.results.base import ModuleKind
 from initprobe.torch import module_kinds
 from initprobe.torch.graph import Signal
 from initprobe.torch.measure import Track, is_measured
-from initprobe.torch.nested import tensors as held
-from initprobe.torch.nested import tensors_in
+from initprobe.torch.nested import each_once, tensors_in
+from initprobe.torch.nested import tensors as measured_tensors
+
+_KEY = "initprobe"  # of our hooks in a module's dictionaries of hooks
+_ATTENTION_INPUTS = 3  # queries, keys and values; what follows are masks, whose infinities are no fault
 
 
-@dataclass
+@dataclass(slots=True)
 class ModuleCall:
-    """One call of a module: its name, what it was given and what it gave, as tracks."""
+    """One call of a leaf module.
+
+    Attributes:
+        name: qualified name of the module.
+        number: 1 for the first call of this module.
+        kind: kind of the module.
+        type: name of the module's class.
+        inputs: statistics of the tensors it was given.
+        outputs: statistics of the tensors it gave.
+    """
 
     name: str
     number: int
-    module: Any
+    kind: ModuleKind
+    type: str
     inputs: list[Track]
     outputs: list[Track]
 
     @property
     def label(self) -> str:
-        """The name, numbered from the second call on."""
-        return f"{self.name}#{self.number}" if self.number > 1 else self.name
+        """The name, with the number of the call from the second call on."""
+        return _label(self.name, self.number)
+
+
+def _label(name: str, number: int) -> str:
+    return f"{name}#{number}" if number > 1 else name
+
+
+class _Watched(NamedTuple):
+    """A module with our hooks; `kind` is None unless it is a leaf."""
+
+    module: Any
+    name: str
+    kind: ModuleKind | None
+
+
+class _OpenCall(NamedTuple):
+    """A call that has begun and not ended; `call` is None unless the module is a leaf."""
+
+    label: str
+    inputs: list[Signal]
+    call: ModuleCall | None
 
 
 class Modules:
-    """Hooks that say which module is at work, and what the leaves among them are given and give."""
+    """Hooks on every module of a model, for a recorder.
+
+    Attributes:
+        calls: the calls of leaf modules in the first draw, in order.
+    """
 
     def __init__(self, recorder: Any) -> None:
         self.calls: list[ModuleCall] = []
         self._recorder = recorder
-        self._handles: list[Any] = []
-        self._leaves: set[str] = set()
+        self._watched: dict[int, _Watched] = {}
         self.begin()
 
     def begin(self) -> None:
-        """Nothing has been called."""
-        self._open: list[tuple[str, list[Signal]]] = []
+        """Prepare for another draw."""
+        self._open: list[_OpenCall] = []
         self._counts: dict[str, int] = {}
         self._place = 0
 
-    def watch(self, model: Any) -> None:
-        """Hook every module."""
-        self._leaves = set(leaves(model))
-        for name, module in model.named_modules():
-            before, after = self._hooks(name)
-            self._handles += [
-                module.register_forward_pre_hook(before, with_kwargs=True),
-                module.register_forward_hook(after, with_kwargs=True, always_call=True),
-            ]
+    def watch(self, named_modules: Mapping[str, Any]) -> None:
+        """Hook every module, as `register_forward_hook` does, but without a handle for each of thousands."""
+        leaf_names = set(leaves(named_modules))
+        for name, module in named_modules.items():
+            kind = module_kinds.kind_of(module) if name in leaf_names else None
+            self._watched[id(module)] = _Watched(module, name, kind)
+            module._forward_pre_hooks[_KEY], module._forward_pre_hooks_with_kwargs[_KEY] = self._before, True
+            module._forward_hooks[_KEY], module._forward_hooks_with_kwargs[_KEY] = self._after, True
+            module._forward_hooks_always_called[_KEY] = True
 
     def close(self) -> None:
-        """Take every hook away."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        """Remove every hook."""
+        for module, _, _ in self._watched.values():
+            for hooks in (
+                module._forward_pre_hooks,
+                module._forward_pre_hooks_with_kwargs,
+                module._forward_hooks,
+                module._forward_hooks_with_kwargs,
+                module._forward_hooks_always_called,
+            ):
+                hooks.pop(_KEY, None)
+        self._watched.clear()
 
     def given(self) -> list[Signal]:
-        """The signals that the innermost module was given."""
-        for _, inputs in reversed(self._open):
-            if inputs:
-                return list(dict.fromkeys(inputs))
+        """The signals that the innermost module with any was given."""
+        for opened in reversed(self._open):
+            if opened.inputs:
+                return list(dict.fromkeys(opened.inputs))
         return []
 
-    def _hooks(self, name: str) -> tuple[Callable[..., None], Callable[..., None]]:
-        leaf = name in self._leaves
-
-        def before(module: Any, args: Any, kwargs: Any) -> None:
-            if self._recorder.listening:
-                self._enter(name, module, list(tensors_in((args, kwargs))), leaf)
-
-        def after(module: Any, args: Any, kwargs: Any, output: Any) -> None:
-            if self._recorder.listening and self._open:
-                self._leave(output, leaf)
-
-        return before, after
-
-    def _enter(self, name: str, module: Any, tensors: list[Any], leaf: bool) -> None:
+    def _before(self, module: Any, args: Any, kwargs: Any) -> None:
         recorder = self._recorder
-        recorder.listening = False
+        if recorder.listening:
+            recorder.listening = False
+            with torch._C.DisableTorchFunction():
+                self._enter(self._watched[id(module)], tensors_in((args, kwargs) if kwargs else (args,)))
+            recorder.listening = True
+
+    def _after(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        recorder = self._recorder
+        if recorder.listening and self._open:
+            recorder.listening = False
+            call = self._open.pop().call
+            if call is not None and output is not None:
+                with torch._C.DisableTorchFunction():
+                    call.outputs = [recorder.measured(tensor) for tensor in measured_tensors(output)]
+            recorder.module = self._open[-1].label if self._open else ""
+            recorder.listening = True
+
+    def _enter(self, watched: _Watched, tensors: list[Any]) -> None:
+        recorder, name = self._recorder, watched.name
         number = self._counts[name] = self._counts.get(name, 0) + 1
-        label = f"{name}#{number}" if number > 1 else name
-        known = [recorder.value(tensor).signal for tensor in tensors] if tensors else []
-        self._open.append((label, [one for one in known if one is not None]))
+        label = _label(name, number)
+        signals = [signal for tensor in tensors if (signal := recorder.value(tensor).signal) is not None]
         recorder.module = label
-        if leaf:
-            self._note(name, number, module, tensors)
-        recorder.listening = True
+        call = None if watched.kind is None else self._call(watched, watched.kind, number, tensors)
+        self._open.append(_OpenCall(label, signals, call))
 
-    def _note(self, name: str, number: int, module: Any, tensors: list[Any]) -> None:
+    def _call(self, watched: _Watched, kind: ModuleKind, number: int, tensors: list[Any]) -> ModuleCall:
         measured = [tensor for tensor in tensors if is_measured(tensor)]
-        if module_kinds.kind_of(module) == "attention":
-            measured = measured[:3]  # further ones are masks, whose infinities mean something else
-        tracks = [self._recorder.measured(tensor) for tensor in _each_once(measured)]
+        if kind == "attention":
+            measured = measured[:_ATTENTION_INPUTS]
+        tracks = [self._recorder.measured(tensor) for tensor in each_once(measured)]
         if self._place == len(self.calls):
-            self.calls.append(ModuleCall(name, number, module, tracks, []))
+            self.calls.append(ModuleCall(watched.name, number, kind, type(watched.module).__name__, tracks, []))
         self._place += 1
-        self._waiting = self.calls[self._place - 1]
-
-    def _leave(self, output: Any, leaf: bool) -> None:
-        recorder = self._recorder
-        recorder.listening = False
-        label, _ = self._open.pop()
-        if leaf and output is not None:
-            call = next(one for one in reversed(self.calls[: self._place]) if one.label == label)
-            call.outputs = [recorder.measured(tensor) for tensor in held(output)]
-        recorder.module = self._open[-1][0] if self._open else ""
-        recorder.listening = True
+        return self.calls[self._place - 1]
 
 
-def _each_once(tensors: Any) -> Iterator[Any]:
-    seen: set[int] = set()
-    for tensor in tensors:
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            yield tensor
-
-
-def leaves(model: Any) -> Iterator[str]:
-    """Names of modules without children, and of those of a kind whose children are parts of it."""
-    hidden: set[int] = set()
-    for name, module in model.named_modules():
-        if id(module) in hidden or "parametrizations" in name.split("."):
+def leaves(named_modules: Mapping[str, Any]) -> Iterator[str]:
+    """Names of modules without children, and of modules whose children are parts of them, such as attention."""
+    inner: set[int] = set()
+    for name, module in named_modules.items():
+        if id(module) in inner or "parametrizations" in name.split("."):
             continue
-        whole = module_kinds.kind_of(module) not in ("other", "activation")
-        if whole:
-            hidden.update(id(inner) for inner in module.modules())
-        if whole or next(module.children(), None) is None:
+        is_whole = module_kinds.kind_of(module) not in ("other", "activation")
+        if is_whole and module._modules:
+            inner.update(id(part) for part in module.modules())
+        if is_whole or not any(child is not None for child in module._modules.values()):
             yield name

@@ -8,25 +8,26 @@ from typing import Any
 import torch
 
 from initprobe.errors import ConfigError, InputError
+from initprobe.torch.inventory import Inventory
 from initprobe.torch.paths import path
 
 _IN_A_PART = 1 << 20
 
 
-def void_parameters(model: Any) -> dict[str, str]:
+def void_parameters(held: Inventory) -> dict[str, str]:
     """What is wrong with parameters and buffers that hold NaN, or infinities where none belong, by their module."""
     found: dict[str, str] = {}
-    for name, what in _void(model):
+    for name, what in _void(held):
         module, _, own = name.rpartition(".")
         found.setdefault(module, f"{own} of {path(module)} holds {what}")
     return found
 
 
-def _void(model: Any) -> Iterator[tuple[str, str]]:
-    for name, tensor in model.named_parameters():
+def _void(held: Inventory) -> Iterator[tuple[str, str]]:
+    for name, tensor in held.parameters.items():
         if not _is_finite(tensor):
             yield name, "NaN" if bool(torch.isnan(tensor).any()) else "infinities"
-    for name, tensor in model.named_buffers():
+    for name, tensor in held.buffers.items():
         if bool(torch.isnan(tensor).any()):  # a mask is made of infinities
             yield name, "NaN"
 
@@ -44,14 +45,13 @@ def has_nonzero(tensor: Any) -> bool:
     return any(bool(part.any()) for part in tensor.split(rows))
 
 
-def check_tensors(model: Any) -> None:
+def check_tensors(held: Inventory) -> None:
     """Refuse a model on the meta device, which holds shapes and no numbers.
 
     Raises:
         ConfigError: names a parameter.
     """
-    held = (*model.named_parameters(), *model.named_buffers())
-    if meta := next((name for name, tensor in held if tensor.is_meta), None):
+    if meta := next((name for name, tensor in held.tensors if tensor.is_meta), None):
         raise ConfigError(f"{meta}: is on the meta device, without numbers; model.to_empty(device='cpu') and init it")
 
 

@@ -11,7 +11,7 @@ _SAMPLES, _STEPS = 16, 64
 _FORGET = {"lstm": 1, "gru": 1}
 
 
-def gates_of(name: str, args: tuple[Any, ...]) -> dict[str, float]:
+def gate_facts(name: str, args: tuple[Any, ...]) -> dict[str, float]:
     """The mean of the gate that keeps the memory in the first layer: `keep`; and `steps` of the input.
 
     That is the forget gate of an LSTM, and of a GRU the update gate.

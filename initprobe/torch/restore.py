@@ -14,55 +14,61 @@ import torch
 
 @contextmanager
 def left_as_found(model: Any, *, parameters: bool) -> Iterator[None]:
-    """Put everything back that a forward and backward pass may change, and with `parameters` what `reinit` changes."""
+    """Restore all that a forward and a backward pass may change; with `parameters` also their entries."""
     with ExitStack() as stack:
-        for restore in (*_states(model, parameters), *_generators(), _fast_path()):
+        for restore in (_modules(model), _entries(model, parameters), _gradients(model), *_generators(), _fast_path()):
             stack.callback(restore)
         yield
 
 
-def _states(model: Any, parameters: bool) -> Iterator[Callable[[], None]]:
-    """What puts back mode, buffers, gradients and parameters of every module."""
-    for module in model.modules():
-        yield _mode(module)
-        yield _tensors(module._buffers, copied=True)
-        yield _tensors(module._parameters, copied=parameters)
-    for parameter in model.parameters():
-        yield _flags(parameter)
-
-
-def _mode(module: Any) -> Callable[[], None]:
-    training = module.training
+def _modules(model: Any) -> Callable[[], None]:
+    """What restores the mode of every module, and its parameters and buffers under their names."""
+    modules = list(model.modules())
+    modes = [module.training for module in modules]
+    tensors = [(held, dict(held)) for module in modules for held in (module._parameters, module._buffers)]
 
     def restore() -> None:
-        module.training = training
+        for module, training in zip(modules, modes, strict=True):
+            if module.training is not training:
+                module.training = training
+        for held, before in tensors:
+            if (held or before) and not _is_same(held, before):
+                held.clear()
+                held.update(before)
 
     return restore
 
 
-def _tensors(held: dict[str, Any], copied: bool) -> Callable[[], None]:
-    """The same tensors under the same names, with the same entries if they were `copied`."""
-    before = dict(held)
-    entries = {name: tensor.detach().clone() for name, tensor in before.items() if copied and tensor is not None}
+def _is_same(held: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """The same objects under the same names in the same order."""
+    pairs = zip(held.items(), before.items(), strict=False)
+    return len(held) == len(before) and all(a == b and one is other for (a, one), (b, other) in pairs)
+
+
+def _entries(model: Any, parameters: bool) -> Callable[[], None]:
+    """What restores the entries of all buffers, and with `parameters` of all parameters."""
+    tensors = [*model.buffers(), *(model.parameters() if parameters else ())]
+    copies = [tensor.detach().clone() for tensor in tensors]
 
     def restore() -> None:
-        held.clear()
-        held.update(before)
         with torch.no_grad():
-            for name, values in entries.items():
-                if not torch.equal(before[name], values):
-                    before[name].copy_(values)
+            for tensor, before in zip(tensors, copies, strict=True):
+                if not torch.equal(tensor, before):
+                    tensor.copy_(before)
 
     return restore
 
 
-def _flags(parameter: Any) -> Callable[[], None]:
-    """A gradient that somebody has is his, and so is what he froze."""
-    gradient, learns = parameter.grad, parameter.requires_grad
+def _gradients(model: Any) -> Callable[[], None]:
+    """What restores the gradient of every parameter, and whether it is frozen."""
+    before = [(parameter, parameter.grad, parameter.requires_grad) for parameter in model.parameters()]
 
     def restore() -> None:
-        parameter.requires_grad_(learns)
-        parameter.grad = gradient
+        for parameter, gradient, learns in before:
+            if parameter.requires_grad is not learns:
+                parameter.requires_grad_(learns)
+            if parameter.grad is not gradient:
+                parameter.grad = gradient
 
     return restore
 

@@ -13,7 +13,7 @@ from torch_cases import HEALTHY, SICK, Attention, attending, normed_branch, rows
 from initprobe.engine.threads import Workers, workers  # noqa: E402
 from initprobe.errors import ConfigError  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
-from initprobe.torch.measure import Few, Track  # noqa: E402
+from initprobe.torch.measure import SmallTensors, Track  # noqa: E402
 
 
 def grave(result):
@@ -192,7 +192,7 @@ def test_statistics_on_a_device_are_those_of_numpy(dtype):
     for tensor in (torch.randn(40, 300), 100 + torch.randn(40, 300), torch.randn(40, 300).relu()):
         one, other = Track.like(tensor.to(dtype), 0, True), Track.like(tensor.to(dtype), 0, True)
         with workers(1) as pool:
-            few = Few(pool)
+            few = SmallTensors(pool)
             one.add(tensor.to(dtype), few, cosines=True)
             few.empty()
         other.sketch.begin_draw()

@@ -198,9 +198,8 @@ def _ignored_lines(bench: _Bench) -> list[str]:
 
 
 def _report(bench: _Bench) -> None:
-    from rich.table import Table
-
     from initprobe.reports.console import console
+    from initprobe.reports.tables import plain_table
 
     to = console(sys.stderr)
     for text in bench.idle:
@@ -211,9 +210,8 @@ def _report(bench: _Bench) -> None:
         if bench.judged:
             to.print(bench.headline, style="green")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("run", "what broke"):
-        table.add_column(heading, no_wrap=True)
+    headings = ("run", "what broke")
+    table = plain_table(*headings, left=headings, gap=2)
     for one, breach in bench.breaches:
         table.add_row(one.run, str(breach))
     to.print(table)

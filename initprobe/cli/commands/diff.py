@@ -193,12 +193,11 @@ def _cells(change: Change) -> tuple[str, ...]:
 
 
 def _table(found: Sequence[Change]) -> object:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in _HEADINGS:
-        table.add_column(heading, no_wrap=True, justify="left" if heading in ("run", "number") else "right")
+    from initprobe.reports.tables import plain_table
+
+    table = plain_table(*_HEADINGS, left=("run", "number"), gap=2)
     for change in found:
         table.add_row(*map(Text, _cells(change)))
     return table

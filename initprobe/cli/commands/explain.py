@@ -87,11 +87,11 @@ def _is_own(spec: Spec) -> bool:
 def _own(spec: Spec) -> list[tuple[str, Any]]:
     """An initializer if it is such a record or takes the four arguments of one, or else an activation."""
     from initprobe.config.names import activation_of, initializer_of
-    from initprobe.importing import found_at
+    from initprobe.importing import import_name
     from initprobe.initializers.own import takes_fans
     from initprobe.initializers.record import Initializer
 
-    found = None if spec.params else found_at(spec.name)
+    found = None if spec.params else import_name(spec.name)
     if isinstance(found, Initializer) or (callable(found) and takes_fans(found)):
         return [("initializer", initializer_of(spec))]
     return [("activation", activation_of(spec))]
@@ -99,7 +99,7 @@ def _own(spec: Spec) -> list[tuple[str, Any]]:
 
 def _numbers(name: str, is_known: bool) -> list[tuple[str, str, list[Line]]]:
     """What a name of JSON means; of the last part of several, unless `is_known` by another meaning."""
-    from initprobe.reports.names import json_names, short_names
+    from initprobe.reports.json_names import json_names, short_names
 
     names, ending = json_names(), short_names().get(name, [])
     if name not in names and (is_known or not ending):
@@ -142,7 +142,7 @@ def _meant(registry: Registry[Any], spec: Spec) -> Any:
 
 def _nowhere(spec: Spec) -> str:
     from initprobe.registry import suggestion
-    from initprobe.reports.names import json_names
+    from initprobe.reports.json_names import json_names
 
     records = [record for registry in registries() for record in registry.values()]
     known = [n for record in records for n in (record.name, *record.aliases)]

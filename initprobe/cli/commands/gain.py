@@ -107,12 +107,9 @@ _HEADINGS = (
 
 
 def _table(rows: list[Row]) -> Table:
-    from rich.table import Table
+    from initprobe.reports.tables import plain_table
 
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("\nactivation")
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = plain_table("\nactivation", *_HEADINGS, left=("\nactivation",))
     for row in rows:
         table.add_row(row.gains.activation, *_numbers(row))
     return table

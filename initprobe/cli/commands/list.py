@@ -41,12 +41,9 @@ def command(kind: str) -> None:
 
 
 def _table(*headings: str) -> Table:
-    from rich.table import Table
+    from initprobe.reports.tables import plain_table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
+    return plain_table(*headings, left=headings, gap=2, wrap=True)
 
 
 def _records(kind: str) -> tuple[Table, str]:

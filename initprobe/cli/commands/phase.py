@@ -145,20 +145,18 @@ def _report(
     activation: Activation, sigma_b: float, dots: list[tuple[str, float, float, FixedPoint]], to_stderr: bool
 ) -> None:
     """The edge of chaos at the ends of the diagram, and where the marked initializers stand."""
-    from rich.table import Table
-
     from initprobe.arrays import finite
     from initprobe.formatting import fixed, short
     from initprobe.reports.console import console
+    from initprobe.reports.tables import plain_table
 
     to = console(sys.stderr if to_stderr else sys.stdout)
     for b in (0.0, sigma_b):
         to.print(f"edge of chaos of {activation.name} at sigma_b = {b:g}: {_edge(activation, b)}", soft_wrap=True)
     if not dots:
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("initializer", "sigma_w", "sigma_b", "phase", "q*", "chi_1", "gradient depth"):
-        table.add_column(heading, no_wrap=True)
+    headings = ("initializer", "sigma_w", "sigma_b", "phase", "q*", "chi_1", "gradient depth")
+    table = plain_table(*headings, left=headings, gap=2)
     for name, w, b, point in dots:
         numbers = [finite(value) for value in (point.q, point.chi_1, point.xi_gradient)]
         table.add_row(name, fixed(w, 4), fixed(b, 4), _phase(point), *map(short, numbers))

@@ -96,14 +96,10 @@ def _code(found: Recommendation) -> Iterator[str]:
 
 
 def _table(found: Recommendation) -> Table:
-    from rich.table import Table
-
     from initprobe.formatting import short
+    from initprobe.reports.tables import plain_table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("")
-    for heading in ("predicted", "measured"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = plain_table("", "predicted", "measured", left=("",), gap=2)
     rows = {
         "Var(h), layer 1": "output_first",
         f"Var(h), layer {found.layers}": "output_last",

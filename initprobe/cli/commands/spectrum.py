@@ -227,12 +227,11 @@ _WIDEST_NAME = 10
 
 
 def _table(first: str, rows: Sequence[tuple[str, SpectrumStats]]) -> Table:
-    from rich.table import Table
+    from initprobe.reports.tables import plain_table
 
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column(f"\n{first}", max_width=_WIDEST_NAME, overflow="fold")
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = plain_table(f"\n{first}", *_HEADINGS, left=(f"\n{first}",))
+    names = table.columns[0]
+    names.max_width, names.overflow, names.no_wrap, names.vertical = _WIDEST_NAME, "fold", False, "top"
     for name, stats in rows:
         table.add_row(name, *_cells(stats))
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from initprobe.torch.graph import Operation, Signal, back_from
 from initprobe.torch.structure import Layer, Structure
 
 if TYPE_CHECKING:
+    from initprobe.torch.inventory import Inventory
+    from initprobe.torch.layer_stats import LayerRecords
     from initprobe.torch.operations import Recorder
 
 TO_BFLOAT16 = "model.to(torch.bfloat16)"
@@ -83,28 +85,29 @@ class Case:
     """A model as it was recorded.
 
     Attributes:
-        model: the model.
+        held: the model and its parts.
         recorder: all operations.
         structure: how they hang together.
         limits: of the verdict.
         moved: whether the gradient of a parameter is anything but 0, by name; None without one.
         differentiated: there was a way back.
         void: what is wrong with parameters that hold no numbers, by module.
+        records: statuses and statistics of tensors.
         loss: the value at the start, where there is a loss.
         training: the mode that the model was in.
     """
 
-    model: Any
+    held: Inventory
     recorder: Recorder
     structure: Structure
     limits: ModelThresholds
     moved: Mapping[str, bool | None]
     differentiated: bool
     void: Mapping[str, str]
+    records: LayerRecords
     loss: float | None = None
     training: bool = True
     dtype: str | None = None
-    shown: Sequence[Any] = field(default_factory=list)
 
     @property
     def layers(self) -> list[Layer]:
@@ -116,10 +119,15 @@ class Case:
         """Every operation, in order."""
         return self.structure.operations
 
-    @cached_property
+    @property
+    def model(self) -> Any:
+        """The model."""
+        return self.held.model
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """Every parameter by its first name."""
-        return dict(self.model.named_parameters())
+        return self.held.parameters
 
     def layer_of(self, op: Operation) -> int:
         """The number of the layer that an operation belongs to, or that came last before it."""

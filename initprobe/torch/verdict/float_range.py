@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from initprobe.diagnosis.rule import RuleText
 from initprobe.formatting import short
-from initprobe.results.layers import LayerStats
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import TO_BFLOAT16, Case, Cure, Observation
 
-_FORWARD = ("weight", "preactivation", "output")
-_BACKWARD = ("output_gradient", "preactivation_gradient", "weight_gradient")
+if TYPE_CHECKING:
+    from initprobe.torch.measure import Track
 
 
 def void(case: Case) -> Iterator[Observation]:
@@ -45,9 +45,8 @@ def numbers(case: Case) -> Iterator[Observation]:
 
 
 def _lost(case: Case, rule: str, statuses: Sequence[str]) -> Observation | None:
-    shown: Sequence[LayerStats] = case.shown
-    forward = [layer.layer for layer in shown if _any(layer, _FORWARD, statuses)]
-    back = [layer.layer for layer in shown if _any(layer, _BACKWARD, statuses)]
+    forward = [layer.number for layer in case.layers if _any(case, _forward(layer), statuses)]
+    back = [layer.number for layer in case.layers if _any(case, _back(layer), statuses)]
     if not forward and not back:
         return None
     number = forward[0] if forward else back[-1]
@@ -61,8 +60,16 @@ def _lost(case: Case, rule: str, statuses: Sequence[str]) -> Observation | None:
     )  # fmt: skip
 
 
-def _any(layer: LayerStats, tensors: Sequence[str], statuses: Sequence[str]) -> bool:
-    return any(layer.tensor(tensor).status in statuses for tensor in tensors)
+def _forward(layer: Layer) -> Sequence[Track | None]:
+    return layer.op.weight, layer.z, layer.h
+
+
+def _back(layer: Layer) -> Sequence[Track | None]:
+    return [track.gradient for track in _forward(layer) if track is not None]
+
+
+def _any(case: Case, tracks: Sequence[Track | None], statuses: Sequence[str]) -> bool:
+    return any(case.records.status(track) in statuses for track in tracks)
 
 
 def _chains(case: Case) -> Iterator[list[Layer]]:
@@ -113,8 +120,7 @@ def _tailed(case: Case) -> Iterator[Observation]:
     for chain in _chains(case):
         if any(layer.reset or layer.norm or layer.op.name != "linear" for layer in chain) or len(chain) < 3:
             continue
-        for layer in chain:
-            ratio = _tail(layer, case.shown[layer.number - 1])
+        for layer, ratio in _tails(case, chain):
             if ratio > case.limits.tail:
                 words = "the median of |dL/dz| is 0" if math.isinf(ratio) else (
                     f"rms of dL/dz is {short(ratio)} times its median"
@@ -131,15 +137,18 @@ def _tailed(case: Case) -> Iterator[Observation]:
                 return
 
 
-def _tail(layer: Layer, shown: LayerStats) -> float:
-    """rms over median of |dL/dz|, for a distribution symmetric about 0; 0 where units may be off."""
-    stats, act = shown.preactivation_gradient, layer.activation
-    if act is None or act.activation is None or act.activation.dead_below is not None:
-        return 0.0
-    if not stats.percentiles or not stats.rms:
-        return 0.0
-    median = (stats.percentiles.p75 - stats.percentiles.p25) / 2
-    return stats.rms / median if median > 0 else math.inf
+def _tails(case: Case, chain: Sequence[Layer]) -> Iterator[tuple[Layer, float]]:
+    """rms over median of |dL/dz|, for a distribution symmetric about 0; not of layers whose units may be off."""
+    layers = [layer for layer in chain if _is_never_off(layer)]
+    for layer, tensor in zip(layers, case.records.stats_of([layer.z.gradient for layer in layers]), strict=True):
+        if tensor and tensor.percentiles and tensor.rms:
+            median = (tensor.percentiles.p75 - tensor.percentiles.p25) / 2
+            yield layer, tensor.rms / median if median > 0 else math.inf
+
+
+def _is_never_off(layer: Layer) -> bool:
+    act = layer.activation
+    return act is not None and act.activation is not None and act.activation.dead_below is None
 
 
 RULES = (

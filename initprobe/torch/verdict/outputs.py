@@ -142,7 +142,7 @@ def _end_of(signal: Signal) -> Operation | None:
 
 def _twice(case: Case, op: Operation, made: Operation) -> Observation:
     name = made.module.partition("#")[0]
-    held: Any = dict(case.model.named_modules()).get(name)
+    held: Any = case.held.modules.get(name)
     is_module = type(held).__name__ in ("Softmax", "Softmax2d", "Softmin")
     line = f"{path(name)} = nn.Identity()" if is_module and name else ""
     return Observation(
@@ -191,7 +191,7 @@ def _tied(case: Case, leaf: str | None) -> str:
     if leaf is None:
         return ""
     own = case.parameters.get(leaf)
-    names = [name for name, one in case.model.named_parameters(remove_duplicate=False) if one is own and name != leaf]
+    names = [name for name, one in case.held.all_parameters if one is own and name != leaf]
     return ", ".join(path(name) for name in names)
 
 

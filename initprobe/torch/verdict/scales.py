@@ -188,7 +188,7 @@ def _eps(case: Case) -> Iterator[Observation]:
     decided.sort(key=lambda entry: -(entry[0].eps or 0) / entry[1])
     spreads = {_module(op): (op, spread) for op, spread in reversed(decided)}  # of each module the smallest
     modules = list(dict.fromkeys(_module(op) for op, _ in decided))
-    held = dict(case.model.named_modules())
+    held = case.held.modules
     settable = [name for name in held if name in modules and hasattr(held[name], "eps")]
     line = fix_lines.over(f"{{}}.eps = {_DEFAULT_EPS:g}", [path(name) for name in settable]) if settable else ""
     first, *further = (_eps_place(case, *spreads[name]) for name in modules)
@@ -230,7 +230,7 @@ def _is_looked_up(op: Operation) -> bool:
 
 def _inactive(case: Case) -> Iterator[Observation]:
     """Batch norms in evaluation mode whose statistics nobody has taken yet."""
-    names = [name for name, module in case.model.named_modules() if _is_fresh(module)]
+    names = [name for name, module in case.held.modules.items() if _is_fresh(module)]
     if names:
         yield Observation(
             "fresh-batch-norm",

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from initprobe.engine.buckets import COARSE, FINE, count
-from initprobe.engine.few_values import add_many
 from initprobe.engine.sketch import Sketch
+from initprobe.engine.small_tensors import add_many
 
 torch = pytest.importorskip("torch")
 
-from initprobe.torch.measure import Few, Track  # noqa: E402
+from initprobe.torch.measure import SmallTensors, Track  # noqa: E402
 
 ROWS = {
     "normal": lambda rng, size: rng.normal(size=size),
@@ -72,7 +72,7 @@ def test_a_second_draw_is_added_to_the_first():
 
 
 def test_what_waits_is_a_copy_and_never_waits_twice():
-    few = Few(None)
+    few = SmallTensors(None)
     track, tensor = Track.like(torch.ones(4), 0, fine=True), torch.ones(4)
     track.add(tensor, few)
     tensor.fill_(3)

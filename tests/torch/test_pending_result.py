@@ -1,0 +1,80 @@
+"""A result whose records are made when they are first read is, to whoever reads it, any other result."""
+
+import copy
+import json
+import pickle
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from pydantic import TypeAdapter  # noqa: E402
+from torch import nn  # noqa: E402
+
+from initprobe.results.run import ProbeResult  # noqa: E402
+from initprobe.torch import probe  # noqa: E402
+
+READERS = {
+    "layers": lambda result: result.layers,
+    "modules": lambda result: result.modules,
+    "draws": lambda result: result.draws,
+    "JSON": lambda result: result.to_json(),
+    "dump": lambda result: result.model_dump(),
+    "adapter": lambda result: TypeAdapter(ProbeResult).dump_json(result),
+    "copy": copy.copy,
+    "deep copy": copy.deepcopy,
+    "model copy": lambda result: result.model_copy(update={"elapsed_s": 1.0}),
+    "pickle": pickle.dumps,
+    "iteration": dict,
+    "repr": repr,
+    "equality": lambda result: result == 1,
+    "table": lambda result: result.table(),
+}
+
+
+def probed(**options):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, 3))
+    return probe(model, torch.randn(20, 6), threads=1, **options)
+
+
+def same(result, other):
+    return result.model_copy(update={"elapsed_s": 0.0}) == other.model_copy(update={"elapsed_s": 0.0})
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_whatever_reads_it_first(read):
+    result = probed(try_fixes=False)
+    assert type(result) is not ProbeResult and isinstance(result, ProbeResult)
+    read(result)
+    assert type(result) is ProbeResult and len(result.layers) == 2 and len(result.modules) == 4
+    assert same(result, probed(try_fixes=False))
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        result.other  # noqa: B018
+
+
+def test_the_verdict_needs_no_records():
+    result = probed()
+    assert result.healthy and not result.is_partial and result.coverage.share == 1
+    assert type(result) is not ProbeResult
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        result.other  # noqa: B018
+
+
+def test_copies_and_pickles_are_complete():
+    for made in (copy.copy(probed()), copy.deepcopy(probed()), pickle.loads(pickle.dumps(probed()))):
+        assert type(made) is ProbeResult and same(made, probed())
+
+
+def test_pending_results_are_equal():
+    result = probed()
+    other = copy.copy(probed())
+    assert result != probed(seed=1)
+    assert other.model_copy(update={"elapsed_s": result.elapsed_s}) == result
+
+
+def test_what_was_not_validated_is_valid():
+    """Fields and records are made without checks: the same JSON, read with all checks, gives the same result."""
+    result = probed()
+    assert ProbeResult.from_json(result.to_json()) == result
+    assert json.loads(result.to_json())["modules"][0]["name"] == "0"
