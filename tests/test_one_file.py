@@ -132,3 +132,44 @@ def test_a_kind_of_figure(tmp_path):
     config = "ProbeConfig(init='he', act='relu', layers=2, width=9, batch=9)"
     code = f"from initprobe import *; run({config}).figure('throwaway')"
     subprocess.run([sys.executable, "-c", code], cwd=place, check=True)
+
+
+COMMAND = '''"""Echo a word in capitals.
+
+\\b
+Examples:
+  initprobe throwaway hello
+"""
+
+from dataclasses import dataclass
+
+import click
+
+from initprobe.cli.candidates import activations
+from initprobe.cli.parameters import argument, command_of, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThrowawayOptions:
+    """The options of `initprobe throwaway`."""
+
+    word: str = argument(shell_complete=activations)
+    times: int = option("--times", type=int, default=1, help="How often.")
+
+
+@command_of(ThrowawayOptions, help=__doc__)
+def command(options: ThrowawayOptions) -> None:
+    click.echo(" ".join([options.word.upper()] * options.times))
+'''
+
+
+def test_a_command(tmp_path):
+    place = edited(tmp_path, "cli/commands/throwaway.py", COMMAND)
+    helped, own_help, said = printed(place, "--help", "throwaway --help", "throwaway hello --times 2")
+    assert "  throwaway  Echo a word in capitals\n" in helped
+    assert helped.index("  schema ") < helped.index("  throwaway ")
+    assert "--times INTEGER  How often." in own_help and "initprobe throwaway hello" in own_help
+    assert said == "HELLO HELLO\n"
+    assert completed(place, "initprobe throw") == ["plain,throwaway"]
+    assert completed(place, "initprobe throwaway --ti") == ["plain,--times"]
+    assert completed(place, "initprobe throwaway softsi") == ["plain,softsign"]

@@ -25,8 +25,9 @@ def environment(threads: int, torch: str | None = None) -> Environment:
         python=platform.python_version(),
         numpy=np.__version__,
         blas=", ".join(blas) or "unknown",
-        processor=platform.processor() or platform.machine(),
-        platform=platform.platform(),
+        # `platform.processor()` and `platform.platform()` would start a process.
+        processor=platform.machine(),
+        platform=f"{platform.system()}-{platform.release()}-{platform.machine()}",
         threads=threads,
         torch=torch,
     )

@@ -1,16 +1,14 @@
 """The verdict on nets whose truth is known, and fixes that hold."""
 
 import math
-import shlex
 
 import numpy as np
 import pytest
+from command_lines import config_of
 from panel import PANEL
 
 import initprobe
 from initprobe import ProbeConfig, run
-from initprobe.cli.commands.run import command
-from initprobe.cli.options import config_from
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis.diagnose import RULES
 from initprobe.diagnosis.trends import trend
@@ -18,7 +16,7 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
 from initprobe.remedies.command_line import command_line
-from initprobe.remedies.forecast import Net
+from initprobe.remedies.forecast import Network
 
 SMALL = {"width": 120, "batch": 150, "draws": 2}
 
@@ -152,9 +150,7 @@ def test_thresholds_can_be_overridden():
 
 def parsed(line):
     """The experiment that a fix line runs."""
-    words = shlex.split(line)
-    assert words[:2] == ["initprobe", "run"]
-    return config_from(command.make_context("run", words[2:]).params)
+    return config_of(line)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +233,7 @@ def test_the_forecast_of_a_fix_is_the_prediction_of_its_run(act, init, widths, f
     """The same integrals, so to rounding."""
     config = ProbeConfig(init=init, act=act, widths=widths, input_width=features, batch=100, draws=1)
     inputs = InputMoments.measure(first_network(prepare(config))["x"])
-    net = Net.of(config, (features, *widths), inputs)
+    net = Network.of(config, (features, *widths), inputs)
     found = net.forecast(net.variances(config.initializer))
     theory = [layer.theory for layer in run(config).layers]
     for profile, name in (

@@ -302,7 +302,7 @@ def test_a_branch_ends_as_wide_as_it_begins():
 
 
 def test_spectrum_refuses_them_in_one_line():
-    with pytest.raises(ConfigError, match="block: Jacobians are taken layer by layer"):
+    with pytest.raises(ConfigError, match="block: Jacobians are measured per layer"):
         measure(prepare(config_of(layers=2, width=9)), 1)
 
 
