@@ -1,11 +1,12 @@
-"""From the engine's records to the statistics of a result, with the layer where a dtype gave out."""
+"""From the records of the engine to the statistics of a result, with the status of every tensor."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,29 +27,51 @@ Sources = Sequence[tuple[Sketch, Status]]
 
 
 def summarise(
-    records: Sequence[LayerRecord], widths: Sequence[int], activation: Activation, wirings: Sequence[Wiring]
+    records: Sequence[LayerRecord], sizes: Sequence[int], activation: Activation, wirings: Sequence[Wiring]
 ) -> tuple[LayerStats, ...]:
-    """Statistics of all layers; `widths` starts with the input's."""
-    statuses = _statuses(records, activation, wirings)
-    tensors = _tensors(records, statuses)
-    seen = zip(records, statuses, tensors, wirings, strict=True)
+    """The statistics of all layers.
+
+    Args:
+        records: of each layer, over all draws.
+        sizes: features of the input, then units of each layer.
+        activation: of the network.
+        wirings: of each layer.
+    """
+    statuses = _forward_statuses(records, activation, wirings)
+    _add_backward_statuses(statuses, records, activation, wirings)
+    measured = map(_Measured, records, statuses, _tensors(records, statuses), pairwise(sizes))
     return tuple(
-        _layer(number, record, (widths[number - 1], widths[number]), status, found, wiring, activation)
-        for number, (record, status, found, wiring) in enumerate(seen, start=1)
+        _layer(number, layer, wiring, wiring.acting(activation))
+        for number, (layer, wiring) in enumerate(zip(measured, wirings, strict=True), start=1)
     )
 
 
+class _Measured(NamedTuple):
+    """One layer: its record, the status and the statistics of each tensor by name, and `(fan_in, fan_out)`."""
+
+    record: LayerRecord
+    statuses: Mapping[str, Status]
+    tensors: Mapping[str, TensorStats]
+    fans: tuple[int, int]
+
+
 def _tensors(records: Sequence[LayerRecord], statuses: Sequence[dict[str, Status]]) -> list[dict[str, TensorStats]]:
-    """The statistics of every tensor of every layer, worked out together."""
+    """The statistics of every tensor of every layer, computed together."""
     sketches = [getattr(record, name) for record, status in zip(records, statuses, strict=True) for name in status]
-    found = iter(all_stats(sketches, [status for by_name in statuses for status in by_name.values()]))
-    return [{name: next(found) for name in status} for status in statuses]
+    stats = iter(all_stats(sketches, [status for by_name in statuses for status in by_name.values()]))
+    return [{name: next(stats) for name in status} for status in statuses]
 
 
 def with_fitting(
     fit: Fit | None, layers: Sequence[LayerStats], fitted: Sequence[Sequence[Fitted]]
 ) -> tuple[LayerStats, ...]:
-    """The layers with what fitting made of them, averaged over the draws in `fitted`; as they are without a fit."""
+    """The layers with what fitting reports, averaged over draws; unchanged without a fit.
+
+    Args:
+        fit: how the layers were fitted, or None.
+        layers: the statistics so far.
+        fitted: the reports of each draw, layer by layer.
+    """
     if fit is None:
         return tuple(layers)
     quantity = "reconstruction loss" if isinstance(fit, Autoencoder) else f"variance of {_SYMBOLS[fit.of]}"
@@ -59,55 +82,61 @@ def with_fitting(
 
 
 def _fitting(quantity: str, draws: Sequence[Fitted]) -> Fitting:
-    baselines = [one.baseline for one in draws if one.baseline is not None]
-    aims = [one.converged for one in draws if one.converged is not None]
+    baselines = [fitted.baseline for fitted in draws if fitted.baseline is not None]
+    converged = [fitted.converged for fitted in draws if fitted.converged is not None]
     return Fitting(
         quantity=quantity,
-        before=finite(mean([one.before for one in draws])),
-        after=finite(mean([one.after for one in draws])),
+        before=finite(mean([fitted.before for fitted in draws])),
+        after=finite(mean([fitted.after for fitted in draws])),
         baseline=finite(mean(baselines)) if baselines else None,
-        iterations=statistics.fmean(one.iterations for one in draws),
-        converged=all(aims) if aims else None,
+        iterations=statistics.fmean(fitted.iterations for fitted in draws),
+        converged=all(converged) if converged else None,
     )
 
 
-def _statuses(
+def _forward_statuses(
     records: Sequence[LayerRecord], activation: Activation, wirings: Sequence[Wiring]
 ) -> list[dict[str, Status]]:
-    """The status of every tensor, each judged by the tensors it was computed from.
+    """The status of W, z and h of every layer, judged by the tensors that each was computed from.
 
-    A norm takes what all its entries share, so a z or a gradient of 0 may be true.
+    A norm subtracts what all its entries share, so a z of 0 may be true.
     """
-    found: list[dict[str, Status]] = [{} for _ in records]
+    statuses: list[dict[str, Status]] = []
     below: Sources = []
     stream: Sources = []
-    for record, status, wiring in zip(records, found, wirings, strict=True):
-        normed, own = wiring.norm is not None, wiring.acting(activation)
+    for record, wiring in zip(records, wirings, strict=True):
+        normed, phi = wiring.norm is not None, wiring.acting(activation)
         stream = below if wiring.opens else stream
         weight = (record.weight, _status(record.weight, []))
-        status["weight"] = weight[1]
-        status["preactivation"] = _status(record.preactivation, [*below, weight], zero_is_true=normed)
-        z = (record.preactivation, status["preactivation"])
+        z = (record.preactivation, _status(record.preactivation, [*below, weight], zero_is_true=normed))
         sources = [z] if wiring.skip is None else [z, *stream]
-        status["output"] = _status(record.output, sources, zero_is_true=_all_dead(record, own), affine=False)
-        below = [(record.output, status["output"])]
+        h = (record.output, _status(record.output, sources, zero_is_true=_all_dead(record, phi), affine=False))
+        statuses.append({"weight": weight[1], "preactivation": z[1], "output": h[1]})
+        below = [h]
+    return statuses
+
+
+def _add_backward_statuses(
+    statuses: Sequence[dict[str, Status]],
+    records: Sequence[LayerRecord],
+    activation: Activation,
+    wirings: Sequence[Wiring],
+) -> None:
+    """Add the status of dL/dh, dL/dz and dL/dW of every layer; behind a norm a gradient of 0 may be true."""
     above: Sources = []
     around: Sources = []
     for index in reversed(range(len(records))):
-        record, status, wiring = records[index], found[index], wirings[index]
-        own = wiring.acting(activation)
-        normed = any(by.norm is not None for by in wirings[index + 1 : index + 2])
-        status["output_gradient"] = _status(record.output_gradient, above, zero_is_true=normed)
-        g = (record.output_gradient, status["output_gradient"])
+        record, status, wiring = records[index], statuses[index], wirings[index]
+        normed = any(next_wiring.norm is not None for next_wiring in wirings[index + 1 : index + 2])
+        g = (record.output_gradient, _status(record.output_gradient, above, zero_is_true=normed))
         around = [g] if wiring.skip is not None else around
-        flat = _all_dead(record, own) or _all_saturated(record) or wiring.skip == 0
-        z = (record.preactivation, status["preactivation"])
-        status["preactivation_gradient"] = _status(record.preactivation_gradient, [g, z], zero_is_true=flat)
-        delta = (record.preactivation_gradient, status["preactivation_gradient"])
-        h = [(records[index - 1].output, found[index - 1]["output"])] if index else []
-        status["weight_gradient"] = _status(record.weight_gradient, [*h, delta], zero_is_true=wiring.norm is not None)
+        flat = _all_dead(record, wiring.acting(activation)) or _all_saturated(record) or wiring.skip == 0
+        z, gradient = (record.preactivation, status["preactivation"]), record.preactivation_gradient
+        delta = (gradient, _status(gradient, [g, z], zero_is_true=flat))
+        h = [(records[index - 1].output, statuses[index - 1]["output"])] if index else []
+        whole = _status(record.weight_gradient, [*h, delta], zero_is_true=wiring.norm is not None)
+        status |= {"output_gradient": g[1], "preactivation_gradient": delta[1], "weight_gradient": whole}
         above = [*around, delta] if wiring.opens else [delta, (record.weight, status["weight"])]
-    return found
 
 
 def _all_dead(record: LayerRecord, activation: Activation) -> bool:
@@ -119,13 +148,21 @@ def _all_saturated(record: LayerRecord) -> bool:
 
 
 def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine: bool = True) -> Status:
-    """What became of a tensor, given the tensors it was computed from.
+    """The status of a tensor, given the tensors that it was computed from.
 
     Whether a sum that leaves the range ends as infinity or as NaN depends on the order of its terms, which differs
-    between processors. So the place decides, not the value: an affine map of finite numbers that gives others has
-    overflowed, and so has what the activation makes of it entry by entry. All that is computed from those is
-    `nonfinite`, also where a comparison (the slope of ReLU) or a flat end (tanh) hides it. Zeros are a loss where no
-    source is zero or a source is itself lost, and the truth where a source is truly zero.
+    between processors. So the place decides, not the value. An affine map of finite numbers that gives others has
+    `overflow`, and so has what the activation makes of its entries. All that is computed from those is `nonfinite`,
+    also where a comparison (the slope of ReLU) or a flat end (tanh) hides it.
+
+    Zeros are an `underflow` where no source is zero, or where a source is itself lost. They are true where a source is
+    truly zero.
+
+    Args:
+        sketch: of the tensor.
+        sources: sketch and status of what it was computed from.
+        zero_is_true: zeros may be true for another reason.
+        affine: False for a map entry by entry.
     """
     beyond = [status for source, status in sources if source.nonfinite or status == "nonfinite"]
     if beyond:
@@ -142,30 +179,24 @@ def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine
 
 
 def _is_lost(sketch: Sketch, status: Status) -> bool:
-    """Nothing of the tensor's numbers is left to report."""
+    """True if no number of the tensor can be reported."""
     beyond = status == "nonfinite" or (status == "overflow" and not sketch.huge)
     return beyond or bool(sketch.nonfinite) or (status == "underflow" and sketch.is_zero)
 
 
-def _layer(
-    number: int,
-    record: LayerRecord,
-    fans: tuple[int, int],
-    status: dict[str, Status],
-    tensors: dict[str, TensorStats],
-    wiring: Wiring,
-    activation: Activation,
-) -> LayerStats:
-    weight, gradient = tensors["weight"].rms, tensors["weight_gradient"].rms
+def _layer(number: int, layer: _Measured, wiring: Wiring, activation: Activation) -> LayerStats:
+    """The statistics of one layer; `activation` is its own, the identity at the end of a branch of several layers."""
+    weight, gradient = layer.tensors["weight"].rms, layer.tensors["weight_gradient"].rms
+    output = _output_stats(layer.record, layer.tensors["output"], activation)
     return LayerStats(
         layer=number,
-        fan_in=fans[0],
-        fan_out=fans[1],
-        status=worst(iter(status.values())),
-        correlation=complete_mean(record.correlations),
+        fan_in=layer.fans[0],
+        fan_out=layer.fans[1],
+        status=worst(iter(layer.statuses.values())),
+        correlation=complete_mean(layer.record.correlations),
         gradient_to_weight_ratio=gradient / weight if weight and gradient is not None else None,
         inside_branch=wiring.inside,
-        **tensors | {"output": _output_stats(record, tensors["output"], wiring.acting(activation))},
+        **{**layer.tensors, "output": output},
     )
 
 
@@ -179,7 +210,7 @@ def _output_stats(record: LayerRecord, stats: TensorStats, activation: Activatio
 
 
 def all_stats(sketches: Sequence[Sketch], statuses: Sequence[Status]) -> list[TensorStats]:
-    """The statistics of tensors; null where the dtype lost them."""
+    """The statistics of tensors, given their status; null where the dtype lost them."""
     lost = [_is_lost(sketch, status) for sketch, status in zip(sketches, statuses, strict=True)]
     moments = [
         _no_moments(len(sketch.by_draw)) if gone else _moments(sketch.by_draw)
@@ -240,10 +271,10 @@ def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
 
 
 def _moments_of_one(draw: Moments) -> dict[str, Any]:
-    """The same of one draw, as most have, in fewer steps."""
+    """The same for one draw, in fewer steps."""
     variance, log10 = _representable(draw.variance, draw.squares), draw.log10_variance
     return {
-        "mean": finite(draw.true_mean + 0.0),  # as in a sum, there is no -0
+        "mean": finite(draw.true_mean + 0.0),  # never -0, as in a sum
         "variance": variance,
         "variance_sd": None,
         "variance_log10": finite(log10),
@@ -254,7 +285,7 @@ def _moments_of_one(draw: Moments) -> dict[str, Any]:
 
 
 def _representable(value: float, evidence: float) -> float | None:
-    """`value`, or None where it is infinite, or 0 although `evidence` is not."""
+    """`value`; None where it is infinite, or where it is 0 and `evidence` is not."""
     return None if math.isinf(value) or (value == 0 and evidence > 0) else value
 
 
@@ -262,16 +293,16 @@ _PERCENT_NAMES = [f"p{p}" for p in PERCENTS]
 
 
 def _shapes(sketches: Sequence[Sketch], sizes: Sequence[float | None]) -> Iterator[dict[str, Any]]:
-    """What is taken over all draws pooled, as fields of `TensorStats`; `sizes` are the rms."""
-    found = distributions(sketches, [math.nan if size is None else size for size in sizes])
-    for sketch, size, own in zip(sketches, sizes, found, strict=True):
+    """What is measured over all draws together, as fields of `TensorStats`; `sizes` are the rms."""
+    each = distributions(sketches, [math.nan if size is None else size for size in sizes])
+    for sketch, size, own in zip(sketches, sizes, each, strict=True):
         yield {
             "min": sketch.low,
             "max": sketch.high,
             "percentiles": dict(zip(_PERCENT_NAMES, own.percentiles.tolist(), strict=True)),
             "zero_fraction": sketch.zeros / own.total,
             "near_zero_fraction": None if size is None else own.near_zero,
-            # Of 200 counts of our own making, of which a check would cost more than all else here.
+            # Not validated: checking 200 counts of our own would cost more than all else here.
             "histogram": Histogram.model_construct(low=sketch.low, high=sketch.high, counts=tuple(own.counts.tolist())),
             "coverage": own.total / sum(draw.count for draw in sketch.by_draw),
         }

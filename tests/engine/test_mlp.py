@@ -9,7 +9,7 @@ import pytest
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.engine import layer_record, mlp, weight_gradient
-from initprobe.engine.mlp import Parameters
+from initprobe.engine.mlp import Gradients, Layer, Parameters
 from initprobe.engine.threads import row_blocks, workers
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
@@ -36,15 +36,14 @@ def engine_gradients(layers, activation, x, g):
         trace, h = [], x
         for layer in layers:
             h_in, z = h, np.empty((len(h), layer.weight.shape[1]))
-            h = np.empty_like(z)
-            mlp.forward(layer, activation, h_in, (z, h), pool)
-            trace.append((h_in, z, h))
+            trace.append((h_in, mlp.forward(Layer(layer, activation), h_in, (z, np.empty_like(z)), pool)))
+            h = trace[-1][1].h
         gradients = []
         for index in reversed(range(len(layers))):
-            h_in, z, h = trace[index]
-            weight, below = layers[index].weight, np.empty_like(h_in) if index else None
-            delta = mlp.backward(weight if index else None, activation, (z, h), g, (z, below), pool)
-            total = np.zeros_like(weight)
+            h_in, passed = trace[index]
+            below = np.empty_like(h_in) if index else None
+            delta = mlp.backward(Layer(layers[index], activation), passed, Gradients(g, passed.z, below), pool)
+            total = np.zeros_like(layers[index].weight)
             weight_gradient.add_weight_gradient(h_in, delta, total, pool)
             pool.finish()
             gradients.append(total)
@@ -85,7 +84,7 @@ TORCH_NAMES = {
 
 @pytest.mark.parametrize("name", TORCH_NAMES)
 def test_statistics_against_autograd(name, torch):
-    """The saved network redone in torch: every variance to 1e-6 relative in float64."""
+    """The saved network repeated in torch: every variance to 1e-6 relative in float64."""
     config = ProbeConfig(
         init="he", act=name, bias_init="normal:std=0.1", layers=4, width=60, batch=90, draws=1, dtype="float64"
     )
@@ -135,7 +134,7 @@ def test_row_blocks_cover_every_row_once(rows, columns):
 
 
 def test_dead_units_and_saturation_are_counted():
-    """A bias far below 0 switches every ReLU off; one far above 0 saturates every tanh."""
+    """A bias far below 0 makes every ReLU dead; a bias far above 0 saturates every tanh."""
     config = ProbeConfig(
         init="zeros", act="relu", bias_init="constant:value=-1000", layers=1, width=8, batch=4, draws=2
     )
