@@ -12,7 +12,7 @@ from initprobe.cli.progress import part_of, progress_bar, waiting
 
 
 class Clock:
-    """Time that passes as the test says."""
+    """A clock that the test sets."""
 
     def __init__(self, monkeypatch):
         self.now = 0.0
@@ -25,7 +25,7 @@ def clock(monkeypatch):
 
 
 def work(clock, steps, seconds, before=0.0):
-    """So many equal steps, after what comes before the first."""
+    """A number of equal steps, after a first part of another length."""
     clock.now += before
     with progress_bar("working") as advance:
         for done in range(1, steps + 1):
