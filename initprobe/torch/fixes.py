@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from initprobe.results.summary import Finding
+from initprobe.torch.inventory import inventory
 from initprobe.torch.restore import left_as_found, mapped
 from initprobe.torch.verdict.case import TO_BFLOAT16, Cure, Observation
 from initprobe.torch.verdict.judge import finding
@@ -86,7 +87,7 @@ class Trials:
 
     def _try(self, cure: Cure) -> list[Observation] | str:
         """What the rules see after a line, or what Python said to it; the model is then as it was before."""
-        with left_as_found(self.model, parameters=False), _undone(self.model, cure):
+        with left_as_found(inventory(self.model), parameters=False), _undone(self.model, cure):
             try:
                 reach = {"model": self.model, "nn": torch.nn, "torch": torch, "x": self.x}
                 with torch.inference_mode(False), torch.no_grad():

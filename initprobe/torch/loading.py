@@ -167,7 +167,7 @@ def _output(model: Any, x: Any) -> Any:
 def _try(target: str, model: Any, x: Any, loss: Any) -> None:
     """One pass forward and back: what fails in it is a fault of the model or of the input, not ours."""
     given = _words(list(_given(x)))
-    with left_as_found(model, parameters=False):
+    with left_as_found(inventory(model), parameters=False):
         with theirs(f"{target}: fails on an {given}{_beyond_tables(model, x)}"):
             output = _output(model, x)
         with theirs(f"{target}: --loss fails on its output"):

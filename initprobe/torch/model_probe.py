@@ -22,6 +22,7 @@ from initprobe.results.summary import ModelFacts
 from initprobe.torch import descriptions
 from initprobe.torch.coverage import coverage
 from initprobe.torch.fixes import Trials
+from initprobe.torch.graph import without_cycles
 from initprobe.torch.initial_state import Started
 from initprobe.torch.inventory import Inventory, inventory
 from initprobe.torch.layer_stats import LayerRecords
@@ -111,7 +112,7 @@ def probe(
             findings = [finding(one, None, None) for one in observed]
     shapes = descriptions.input_words(list(_inputs(x)))
     setting = descriptions.setting_words(case.model, shapes, draws, seed)
-    return pending_result(
+    result = pending_result(
         case.records,
         config=_config(request, shapes, case),
         description=descriptions.describe(held, setting, case.layers, case.records),
@@ -125,12 +126,17 @@ def probe(
         min_judged=limits.judged,
         facts=ModelFacts(void=dict(case.void)),
     )
+    without_cycles(case.operations)
+    return result
 
 
 def _again(request: _Request, x: Any, pool: Workers) -> list[Observation]:
     """What the rules see in the model as it is now, given this input."""
     held = inventory(request.model)
-    return judged(_case(replace(request, held=held, x=_own(held, x)), pool))
+    case = _case(replace(request, held=held, x=_own(held, x)), pool)
+    observed = judged(case)
+    without_cycles(case.operations)
+    return observed
 
 
 def _case(request: _Request, pool: Workers) -> Case:
@@ -159,7 +165,7 @@ def _recorded(request: _Request, pool: Workers) -> tuple[Recorder, descriptions.
     """Every draw forward and back, as seen by a recorder; the model is left as it was."""
     model = request.model
     recorder = Recorder(model, pool)
-    with left_as_found(model, parameters=request.reinit is not None), _watching(recorder, request.held):
+    with left_as_found(request.held, parameters=request.reinit is not None), _watching(recorder, request.held):
         seed_everything(request.seed)
         courses = [_one_draw(request, recorder, draw) for draw in range(request.draws)]
     losses = [course.loss for course in courses if course.loss is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ def _void(held: Inventory) -> Iterator[tuple[str, str]]:
 
 def _is_finite(tensor: Any) -> bool:
     """Every entry is a number: so is then their sum, which takes no room of their size, unless it overflows."""
-    return bool(torch.isfinite(tensor.detach().sum())) or bool(torch.isfinite(tensor).all())
+    return cmath.isfinite(tensor.detach().sum().item()) or bool(torch.isfinite(tensor).all())
 
 
 def has_nonzero(tensor: Any) -> bool:

@@ -11,19 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from initprobe.torch.inventory import Inventory
+
 
 @contextmanager
-def left_as_found(model: Any, *, parameters: bool) -> Iterator[None]:
+def left_as_found(inventory: Inventory, *, parameters: bool) -> Iterator[None]:
     """Restore all that a forward and a backward pass may change; with `parameters` also their entries."""
     with ExitStack() as stack:
-        for restore in (_modules(model), _entries(model, parameters), _gradients(model), *_generators(), _fast_path()):
+        own = _modules(inventory), _entries(inventory, parameters), _gradients(inventory)
+        for restore in (*own, *_generators(), _fast_path()):
             stack.callback(restore)
         yield
 
 
-def _modules(model: Any) -> Callable[[], None]:
+def _modules(inventory: Inventory) -> Callable[[], None]:
     """What restores the mode of every module, and its parameters and buffers under their names."""
-    modules = list(model.modules())
+    modules = list(inventory.modules.values())
     modes = [module.training for module in modules]
     tensors = [(held, dict(held)) for module in modules for held in (module._parameters, module._buffers)]
 
@@ -45,9 +48,9 @@ def _is_same(held: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     return len(held) == len(before) and all(a == b and one is other for (a, one), (b, other) in pairs)
 
 
-def _entries(model: Any, parameters: bool) -> Callable[[], None]:
+def _entries(inventory: Inventory, parameters: bool) -> Callable[[], None]:
     """What restores the entries of all buffers, and with `parameters` of all parameters."""
-    tensors = [*model.buffers(), *(model.parameters() if parameters else ())]
+    tensors = [*inventory.buffers.values(), *(inventory.parameters.values() if parameters else ())]
     copies = [tensor.detach().clone() for tensor in tensors]
 
     def restore() -> None:
@@ -59,9 +62,9 @@ def _entries(model: Any, parameters: bool) -> Callable[[], None]:
     return restore
 
 
-def _gradients(model: Any) -> Callable[[], None]:
+def _gradients(inventory: Inventory) -> Callable[[], None]:
     """What restores the gradient of every parameter, and whether it is frozen."""
-    before = [(parameter, parameter.grad, parameter.requires_grad) for parameter in model.parameters()]
+    before = [(parameter, parameter.grad, parameter.requires_grad) for parameter in inventory.parameters.values()]
 
     def restore() -> None:
         for parameter, gradient, learns in before:

@@ -265,7 +265,7 @@ def test_fused_attention_counts_as_attention():
 def test_a_gradient_that_a_fused_operation_leaves_undefined_is_no_gradient():
     """On a CUDA device the hook of an LSTM's unused output is called with None."""
     track = Track.like(torch.ones(3, 4), 1, fine=False)
-    track.add_gradient(None, Workers(0))
+    track.add_gradient(Workers(0), None)
     assert track.gradient is None
 
 

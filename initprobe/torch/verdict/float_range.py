@@ -37,7 +37,7 @@ def void(case: Case) -> Iterator[Observation]:
 def numbers(case: Case) -> Iterator[Observation]:
     """The statuses of tensors, and how alike inputs are on their way."""
     for rule, statuses in (("underflow", ("underflow",)), ("overflow", ("overflow", "nonfinite"))):
-        found = _lost(case, rule, statuses)
+        found = _lost(case, rule, statuses) if case.records.has(statuses) else None
         if found is not None:
             yield found
     yield from _alike(case)

@@ -251,6 +251,8 @@ def _unit_rows(case: Case, layer: Layer) -> Any:
     if len(weight) < 2 or (op.name.startswith("conv") and weight.shape[1] == 1):
         return None
     flat = weight.reshape(len(weight), -1)
+    if _ends_differ(flat[:2, 0].tolist(), flat[-2:, 0].tolist()):  # as nearly always
+        return None
     if not bool((flat[1] == flat[0]).all() | (flat[-1] == flat[0]).all() | (flat[-1] == flat[-2]).all()):
         return None
     flat = flat.double()
@@ -261,18 +263,23 @@ def _unit_rows(case: Case, layer: Layer) -> Any:
     return key
 
 
+def _ends_differ(first: Sequence[float], last: Sequence[float]) -> bool:
+    """Of two numbers at each end, the neighbours and the outermost differ."""
+    return first[0] != first[1] and last[0] != last[1] and first[0] != last[1]
+
+
 def _copies(case: Case) -> Iterator[Observation]:
     """Weights that equal those of another layer entry by entry, though both were drawn."""
-    import torch
 
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, op in _weights(case).items():
         weight = case.parameters[name].detach()
-        probe = weight.reshape(-1)[:: max(weight.numel() // 64, 1)].double().cpu()
-        if weight.numel() < _FEWEST_ENTRIES or len(torch.unique(probe)) < len(probe) // 2:
-            continue  # constant, or mostly zeros
-        groups.setdefault((tuple(weight.shape), tuple(probe.tolist()), op), []).append(name)
-    same = [names for names in groups.values() if len(names) > 1 and _equal(case, names)]
+        if weight.numel() >= _FEWEST_ENTRIES:
+            sample = weight.reshape(-1)[:: max(weight.numel() // 64, 1)].tolist()
+            groups.setdefault((tuple(weight.shape), tuple(sample), op), []).append(name)
+    drawn = [names for (_, sample, _), names in groups.items() if len(set(sample)) >= len(sample) // 2]
+    # Others are constant, or mostly zeros.
+    same = [names for names in drawn if len(names) > 1 and _equal(case, names)]
     if not same:
         return
     copies = [name for names in same for name in names[1:]]
