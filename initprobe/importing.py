@@ -1,4 +1,4 @@
-"""`package.module:name`: imported by `found_at`, or only looked for by `source_file`, which runs no code of it.
+"""`package.module:name`: imported by `import_name`, or only looked for by `source_file`, which runs no code of it.
 
 The file of a sweep, a result or a store may come from a stranger. What reads them calls `source_file` alone.
 """
@@ -7,64 +7,96 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-from initprobe.errors import ConfigError
+from initprobe.errors import ConfigError, InitprobeError
+from initprobe.registry import suggestion
 
 
-def found_at(name: str, wanted: str = "a function or a record") -> Any:
-    """What `package.module:name` names; `wanted` says what that should be, for an error.
+@contextmanager
+def user_code(what: str) -> Iterator[None]:
+    """An exception of the user's own code inside becomes one line.
+
+    Args:
+        what: what failed, as the line begins.
 
     Raises:
-        ConfigError: no such module, a module that fails, or no such name in it.
+        ConfigError: with type, text and place of the exception. An error of initprobe's is raised as it is.
+    """
+    try:
+        yield
+    except InitprobeError:
+        raise
+    except (Exception, SystemExit) as error:  # imported code may end the program, as a script does
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        text = next(iter(str(error).splitlines()), "")
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
+        raise ConfigError(f"{what}: {type(error).__name__}: {text} ({place})") from None
+
+
+def import_name(name: str, wanted: str = "a function or a record", form: str = "package.module:name") -> Any:
+    """The object that `package.module:name` names; a dotted name leads into classes and modules.
+
+    Args:
+        name: as the user typed it.
+        wanted: what the name should stand for, for an error.
+        form: how such a name is written, for an error.
+
+    Raises:
+        ConfigError: not of this form, no such module, a module that fails, or no such name in it.
     """
     module, _, path = name.partition(":")
-    importlib.invalidate_caches()  # a file that is a moment old counts
+    if not (module and path):
+        raise ConfigError(f"{name!r} is not {form}")
+    importlib.invalidate_caches()  # a file may have been written a moment ago
+    with user_code(f"{name}: {module} cannot be imported"):
+        target = _imported(name, module)
+    holder = getattr(target, "__file__", None) or module
+    for part in path.split("."):
+        if not hasattr(target, part):
+            near = suggestion(part, [known for known in vars(target) if not known.startswith("_")])
+            raise ConfigError(f"{name}: {holder} has no {part!r}{f'.{near}' if near else f'; name {wanted} in it'}")
+        target, holder = getattr(target, part), part
+    return target
+
+
+def _imported(name: str, module: str) -> Any:
     try:
-        found = importlib.import_module(module)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name or module
-        here = module == missing or module.startswith(f"{missing}.")
-        raise (
-            _absent(name, missing)
-            if here
-            else ConfigError(f"{name}: there is no module {missing}, which {module} imports; install it")
-        ) from None
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"{name}: {module} cannot be imported ({in_words(error)})") from None
-    within = module
-    for part in path.split("."):
-        if not hasattr(found, part):
-            home = getattr(found, "__file__", None) or within
-            raise ConfigError(f"{name}: {home} has no {part!r}; name {wanted} in it")
-        found, within = getattr(found, part), part
-    return found
+        if module == missing or module.startswith(f"{missing}."):
+            raise _absent(name, missing) from None
+        raise ConfigError(f"{name}: there is no module {missing}, which {module} imports; install it") from None
 
 
 def source_file(name: str) -> Path | None:
-    """The file of the module that a `package.module:name` is in, found without importing it; None where there is none.
+    """The file of the module in `package.module:name`, found without importing it; None for a module without a file.
 
     Raises:
         ConfigError: there is no such module.
     """
     module = name.partition(":")[0]
     if module in sys.modules:
-        home = getattr(sys.modules[module], "__file__", None)
+        file = getattr(sys.modules[module], "__file__", None)
     else:
         spec = _spec_of(name, module)
-        home = spec.origin if spec.has_location else None
-    return None if home is None else Path(home)
+        file = spec.origin if spec.has_location else None
+    return None if file is None else Path(file)
 
 
 def _spec_of(name: str, module: str) -> ModuleSpec:
-    """Where a module lies. `importlib.util.find_spec` would import the packages that it is in."""
+    """The spec of a module. `importlib.util.find_spec` would import the packages that contain it."""
     importlib.invalidate_caches()
     parts, places = module.split("."), None
     for depth in range(1, len(parts) + 1):
         inner = ".".join(parts[:depth])
-        spec = _asked(inner, places)
+        spec = _first_spec(inner, places)
         places = spec.submodule_search_locations if spec else None
         if spec is None or (places is None and depth < len(parts)):
             raise _absent(name, inner if spec is None else module)
@@ -72,8 +104,8 @@ def _spec_of(name: str, module: str) -> ModuleSpec:
     return spec
 
 
-def _asked(module: str, places: Any) -> ModuleSpec | None:
-    """What the first finder says that knows the module."""
+def _first_spec(module: str, places: Any) -> ModuleSpec | None:
+    """The spec from the first finder that knows the module."""
     for finder in sys.meta_path:
         spec = finder.find_spec(module, places) if hasattr(finder, "find_spec") else None
         if spec is not None:
@@ -86,5 +118,5 @@ def _absent(name: str, missing: str) -> ConfigError:
 
 
 def in_words(error: BaseException) -> str:
-    """An exception of someone else's code in one short line."""
+    """Type and text of an exception in one short line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

@@ -14,8 +14,7 @@ ROOT = Path(initprobe.__file__).parent
 # Libraries that one room, or one file, hides from the others. Those of the layers are in pyproject.toml.
 HOMES = {
     "matplotlib": ["reports/figures/"],
-    "rich": ["cli/", "reports/console.py", "reports/elision.py", "reports/run_table.py", "reports/tensor_tables.py",
-             "reports/comparison.py", "reports/verdict.py", "reports/sweep_table.py", "reports/cells.py"],
+    "rich": ["cli/", "reports/"],
     "distributed": ["sweeps/execution_dask.py"],
     "psutil": ["data/machine.py"],
     "ruamel": ["data/documents.py"],

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.activations.record import Activation
-from initprobe.config.probe_config import ProbeConfig
 from initprobe.data.noise import INPUTS
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.initializers.catalogue import INITIALIZERS
@@ -143,34 +140,6 @@ def test_a_registry_is_read_only() -> None:
         THINGS["mug"] = Thing("mug")  # type: ignore[index]
     with pytest.raises(TypeError):
         del THINGS["cup"]  # type: ignore[attr-defined]
-
-
-def test_one_record_is_all_it_takes_to_add_an_activation(monkeypatch: pytest.MonkeyPatch) -> None:
-    cube = Activation(
-        name="cube",
-        value=lambda z: z**3,
-        slope=lambda z, h: 3 * z * z,
-        formula="x^3",
-        reference="a test",
-        aliases=("third_power",),
-    )
-    table = Registry("activation", [*ACTIVATIONS.values(), cube])
-    assert table["Third-Power"] is cube
-    assert len(table) == len(ACTIVATIONS) + 1
-    with pytest.raises(UnknownNameError, match="Did you mean 'cube'"):
-        table["cubee"]
-
-    monkeypatch.setattr("initprobe.config.names.ACTIVATIONS", table)
-    assert ProbeConfig(init="he", act="CUBE").activation is cube
-    assert ProbeConfig(init="he", act="cube").activation.value(np.array([2.0])).tolist() == [8.0]
-
-
-def test_one_record_is_all_it_takes_to_add_an_initializer(monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = replace(INITIALIZERS["lecun_normal"], name="tiny", aliases=("wee",), make=None, params={})
-    monkeypatch.setattr("initprobe.config.names.INITIALIZERS", Registry("initializer", [*INITIALIZERS.values(), tiny]))
-    assert ProbeConfig(init="wee", act="tanh").initializer is tiny
-    with pytest.raises(ConfigError, match="tiny takes no parameters, but gain is given"):
-        ProbeConfig(init="tiny:gain=2", act="tanh")
 
 
 @pytest.mark.parametrize(("start", "meant"), [("hist", "histogram"), ("Torch-L", "torch_linear"), ("hi", "histogram")])

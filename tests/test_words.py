@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.cli.app import COMMANDS, cli
 from initprobe.diagnosis.diagnose import RULES
-from initprobe.reports.comparison import _COMPARISON
+from initprobe.reports.comparison import _HEADINGS
 from initprobe.reports.csv import csv_names
 from initprobe.reports.glossary import WORDS
-from initprobe.reports.names import json_names
+from initprobe.reports.json_names import json_names
 from initprobe.reports.run_table import _columns
 from initprobe.reports.tensor_tables import _MODULE_COLUMNS
 from initprobe.results.named_numbers import LAYER_NUMBERS, RATES
@@ -87,7 +87,7 @@ def headings():
     for more in ({}, {"act": "tanh"}, {"loss": "ce", "train_steps": 1}, {"init": "autoencoder"}):
         result = run(ProbeConfig(**{"init": "he", "act": "relu"} | small | more))
         yield from (column.heading for column in _columns(result, verbose=True))
-    yield from (heading for heading, _ in _COMPARISON)
+    yield from _HEADINGS
     yield from _MODULE_COLUMNS
     yield from ["mean", "var", "+-%", "std", "rms", "min", "max", "zero%", "~0%", "bad"]
     yield from ["p1", "p5", "p25", "p50", "p75", "p95", "p99"]

@@ -1,7 +1,7 @@
-"""Where a function of the user's own is constant, and what that says: units that die, saturation, its range.
+"""Ends on which a function is exactly constant, and what follows: dead units, saturation, its range.
 
-Only what holds exactly is taken. A tanh is constant far out too, but by rounding: it leaves its end so slowly that
-it is told from a ReLU by how far it has come a little further on.
+A tanh is constant at large |z| too, but only by rounding. It is distinguished from a ReLU by its slow change next to
+the end.
 """
 
 from __future__ import annotations
@@ -22,35 +22,41 @@ _REACH = 8.0
 _FAR = -np.geomspace(1e6, 12, 12)
 _GRID = np.concatenate([_FAR, np.linspace(-_REACH, _REACH, 513)])
 _BISECTIONS, _PLACES = 60, 9
-# A square has left its flat end by 4e-6 of its range between -8 and 8 here; what is flat by rounding, by some 1e-15.
+# At this distance from a flat end, a square has changed by 4e-6 of its range between -8 and 8. A function that is flat
+# by rounding has changed by about 1e-15.
 _BEYOND, _LEFT = 1 / 64, 1e-6
-# A central difference this near to an edge sees beyond it.
+# Within this distance of an edge, a central difference reaches beyond it.
 _CLEAR = 1e-4
 
 
 @dataclass(frozen=True)
-class Flats:
-    """What the flat ends of a function say, as `Activation` has it; infinite and None are for what they do not."""
+class FlatEnds:
+    """What follows from the flat ends of a function, as in `Activation`; infinite or None where nothing does."""
 
     dead_below: float | None
     saturation: Band | None
     bounds: tuple[float, float]
 
 
-def flats(value: Value, slope: Slope) -> Flats:
-    """What is known of a function from where it is exactly constant with a slope of exactly 0."""
+def flat_ends(value: Value, slope: Slope) -> FlatEnds:
+    """What follows for a function from where it is exactly constant with a slope of exactly 0.
+
+    Args:
+        value: `phi(z)`.
+        slope: `phi'(z)` from `(z, phi(z))`.
+    """
     low = _edge(value, slope)
     high = _edge(lambda z: value(-z), lambda z, h: slope(-z, h))
     bottom, top = (float(value(z)[0]) + 0.0 for z in (_GRID[:1], -_GRID[:1]))
-    # Constant at both ends and not 0 is saturation, as of a hard tanh; at one end, it is units without a gradient.
+    # Two constant ends, not 0, are saturation, as of a hard tanh. A single constant end makes dead units.
     dead = low if low is not None and (bottom == 0 or high is None) else None
     ends = [end for end, edge in ((bottom, low), (top, high)) if edge is not None]
     if not ends or not _is_monotone(value):
-        return Flats(dead, None, (-math.inf, math.inf))
+        return FlatEnds(dead, None, (-math.inf, math.inf))
     live = [end for end, edge in ((bottom, low if dead is None else None), (top, high)) if edge is not None]
     lowest, highest = min(bottom, top), max(bottom, top)
     band = Band(lowest if lowest in live else -math.inf, highest if highest in live else math.inf)
-    return Flats(
+    return FlatEnds(
         dead_below=dead,
         saturation=band if len(ends) == 2 else None,
         bounds=(lowest if lowest in ends else -math.inf, highest if highest in ends else math.inf),
@@ -58,7 +64,7 @@ def flats(value: Value, slope: Slope) -> Flats:
 
 
 def _edge(value: Value, slope: Slope) -> float | None:
-    """The z at or below which phi is constant and its slope 0; None where there is none between -8 and 8."""
+    """The z between -8 and 8 at or below which phi is constant and its slope 0; None if there is none."""
     floor = value(_GRID[:1])[0]
     same = value(_GRID) == floor
     flat = len(_GRID) if same.all() else int(np.argmin(same))
@@ -77,7 +83,7 @@ def _edge(value: Value, slope: Slope) -> float | None:
 
 
 def _leaves(value: Value, edge: float) -> bool:
-    """Phi goes its way beyond the edge, where one that is flat by rounding is still all but flat."""
+    """Whether phi changes clearly just above the edge, which a phi that is flat by rounding does not."""
     near, beyond = value(np.array([edge, edge + _BEYOND]))
     return bool(abs(beyond - near) > _LEFT * np.ptp(value(_GRID[len(_FAR) :])))
 

@@ -1,9 +1,9 @@
 """Activations of the user's own: any vectorised function, or a `package.module:name` to be imported.
 
-A function needs nothing but to map an array to one of its shape, entry by entry. It may carry two attributes:
-`kinks`, the points where it or one of its first two derivatives jumps, and `slope`, its derivative as a function of z.
-Without them the slope is a central difference and jumps of the slope are looked for, as are ends where it is exactly
-constant (`flats`). An `Activation` record says everything else: saturation, bounds, a period.
+A function must map an array to one of the same shape, entry by entry. It may have two attributes: `kinks`, the points
+where it or one of its first two derivatives jumps, and `slope`, its derivative as a function of z. Without them the
+slope is a central difference, and the jumps of the slope are searched for. Ends where the function is exactly constant
+are always searched for (`flat_ends`). An `Activation` record can say more: saturation, bounds, a period.
 """
 
 from __future__ import annotations
@@ -17,30 +17,41 @@ from typing import Any
 import numpy as np
 
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.activations.flat_ends import flats
-from initprobe.activations.kinks import found_kinks
-from initprobe.activations.own_checks import EPS, Function, Slope, declared, require_precision, require_signal, try_out
+from initprobe.activations.flat_ends import flat_ends
+from initprobe.activations.kinks import find_kinks
+from initprobe.activations.own_checks import (
+    EPS,
+    Function,
+    Slope,
+    declared_kinks,
+    require_precision,
+    require_signal,
+    try_out,
+)
 from initprobe.activations.own_slopes import Difference, SlopeFunction, Value, step_of
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError
-from initprobe.importing import found_at
+from initprobe.importing import import_name
 from initprobe.spec import Spec, parse_spec
 
-_WRITTEN = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*:\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*(?::(.*))?")
+_OWN_NAME = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*:\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*(?::(.*))?")
 
 
 def reference(text: str, *registries: Container[str]) -> Spec | None:
-    """`package.module:name` as a specification of that name; None for what is no such thing.
+    """The specification of a `package.module:name`; None for other text.
 
-    `name:key=value` is none, since it has an `=`, nor is a name of `registries` (by default that of the activations)
-    with something behind it.
+    `name:key=value` is other text, since it has an `=`. So is a name that ships with something behind it.
+
+    Args:
+        text: as the user typed it.
+        registries: of the names that ship; by default the activations.
     """
-    found = _WRITTEN.fullmatch(text)
-    if found is None or any(found[1] in registry for registry in registries or (ACTIVATIONS,)):
+    match = _OWN_NAME.fullmatch(text)
+    if match is None or any(match[1] in registry for registry in registries or (ACTIVATIONS,)):
         return None
-    params = parse_spec(f"{found[2]}:{found[3]}").params if found[3] is not None else {}
-    return Spec(f"{found[1]}:{found[2]}", params)
+    params = parse_spec(f"{match[2]}:{match[3]}").params if match[3] is not None else {}
+    return Spec(f"{match[1]}:{match[2]}", params)
 
 
 def imported(spec: Spec) -> Activation:
@@ -51,7 +62,7 @@ def imported(spec: Spec) -> Activation:
     """
     if spec.params:
         raise ConfigError(f"{spec.name} takes no parameters, but {', '.join(spec.params)} is given")
-    return _made(Same(found_at(spec.name)), spec.name)
+    return _record(Same(import_name(spec.name)), spec.name)
 
 
 def unread_activation(name: str) -> Activation:
@@ -87,48 +98,53 @@ def activation(
         raise ConfigError(f"{label}: is {type(function).__name__}, not a function of an array")
     value = Value(label, function)
     try_out(label, function)
-    given = slope or getattr(function, "slope", None)
-    bends = declared(label, function, kinks)
-    if bends is None:
-        bends = found_kinks(value)
-    if given is None:
-        require_precision(label, function)
-    else:
-        try_out(f"{label}: its slope", given)
-    taken: Slope = Difference(value, bends) if given is None else SlopeFunction(Value(label, given))
-    require_signal(label, value, taken)
-    ends = flats(value, taken)
+    points = declared_kinks(label, function, kinks)
+    if points is None:
+        points = find_kinks(value)
+    slope = slope or getattr(function, "slope", None)
+    derivative = _derivative(label, value, points, slope)
+    require_signal(label, value, derivative)
+    ends = flat_ends(value, derivative)
     return Activation(
         name=label,
         value=value,
-        slope=taken,
+        slope=derivative,
         formula=f"{label.rpartition(':')[2]}(x)",
         reference=f"your own {label}",
-        kinks=bends,
+        kinks=points,
         saturation=ends.saturation,
         dead_below=ends.dead_below,
         bounds=ends.bounds,
-        slope_noise=EPS / step_of(0.0) if given is None else 0.0,
+        slope_noise=EPS / step_of(0.0) if slope is None else 0.0,
     )
 
 
+def _derivative(label: str, value: Value, kinks: tuple[float, ...], slope: Function | None) -> Slope:
+    """The slope as given, once tried out; else a central difference."""
+    if slope is None:
+        require_precision(label, value.function)
+        return Difference(value, kinks)
+    try_out(f"{label}: its slope", slope)
+    return SlopeFunction(Value(label, slope))
+
+
 def is_probed(record: Activation) -> bool:
-    """What the record does not hold of saturation, dead units and range is not known, rather than not there."""
+    """Whether the record comes from a function, so that saturation, dead units and range may be unknown."""
     return isinstance(record.value, Value)
 
 
 def own(function: Function) -> Activation:
-    """The record of a function given from Python, the same record each time it is given.
+    """The record of a function given from Python; the same function gives the same record.
 
     Raises:
         ConfigError: it cannot serve as an activation.
     """
-    return _made(Same(function), _name(function))
+    return _record(Same(function), _name(function))
 
 
 @dataclass(frozen=True, eq=False)
 class Same:
-    """Equal to what holds the very same object: a reloaded function is another, and one need not be hashable."""
+    """A key for a cache, equal only to a key of the same object; the object need not be hashable."""
 
     held: Any
 
@@ -139,18 +155,19 @@ class Same:
         return id(self.held)
 
 
-# A sweep makes tens of thousands of configs with a handful of functions, and theory keeps its tables by the record.
+# Cached: a sweep makes tens of thousands of configs of a few functions, and theory keeps its tables per record.
 @lru_cache(maxsize=256)
-def _made(found: Same, name: str) -> Activation:
-    if not isinstance(found.held, Activation):
-        return activation(found.held, name=name)
-    try_out(name, found.held.value)
-    try_out(f"{name}: its slope", lambda z: found.held.slope(z, found.held.value(z)))
-    return found.held
+def _record(key: Same, name: str) -> Activation:
+    given = key.held
+    if not isinstance(given, Activation):
+        return activation(given, name=name)
+    try_out(name, given.value)
+    try_out(f"{name}: its slope", lambda z: given.slope(z, given.value(z)))
+    return given
 
 
 def _name(function: object) -> str:
-    """A readable name that is no registered activation's."""
+    """A readable name that no activation which ships has."""
     own = getattr(function, "__name__", None) or type(function).__name__
     word = re.sub(r"\W+", "", own) or "function"
     if word not in ACTIVATIONS:

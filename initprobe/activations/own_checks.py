@@ -1,10 +1,4 @@
-"""Activations of the user's own: any vectorised function, or a `package.module:name` to be imported.
-
-A function needs nothing but to map an array to one of its shape, entry by entry. It may carry two attributes:
-`kinks`, the points where it or one of its first two derivatives jumps, and `slope`, its derivative as a function of z.
-Without them the slope is a central difference and jumps of the slope are looked for, as are ends where it is exactly
-constant (`flats`). An `Activation` record says everything else: saturation, bounds, a period.
-"""
+"""Checks that a function of the user's own can serve as an activation; each error says what to change."""
 
 from __future__ import annotations
 
@@ -21,18 +15,22 @@ from initprobe.importing import in_words
 Function = Callable[[Array], Any]
 Slope = Callable[[Array, Array], Array]
 EPS = float(np.finfo(float).eps)
-# A function is tried where the pre-activations of any sound net lie. The shape shows one that flattens its argument.
+# Functions are tried on pre-activations from -10 to 10. Two dimensions show whether one flattens its argument.
 TRIED = (np.arange(-160, 161) / 16).reshape(3, 107)
 _ULPS = 64
-# It is tried again on a row, on each half of the rows, and on single entries.
+# They are tried again on a row, on each half of the columns, and on single entries.
 _PARTS = (np.s_[:1], np.s_[:, :53], np.s_[:, 53:], np.s_[:1, :1], np.s_[1:2, 60:61], np.s_[2:, 106:])
 
 
 def try_out(label: str, function: Function) -> None:
-    """Make sure that a function can be given what a network gives it.
+    """Make sure that a function maps float32 and float64 arrays of any shape entry by entry.
+
+    Args:
+        label: name of the function, for errors.
+        function: maps an array to one of the same shape.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it fails, gives another shape or dtype, is not finite, or changes its argument.
     """
     for dtype in (np.float64, np.float32):
         z = TRIED.astype(dtype)
@@ -51,10 +49,15 @@ def try_out(label: str, function: Function) -> None:
 
 
 def called(label: str, function: Function, z: Array) -> Any:
+    """`function(z)`, without NumPy's warnings.
+
+    Raises:
+        ConfigError: the function raises.
+    """
     try:
         with np.errstate(all="ignore"):
             return function(z)
-    except (Exception, SystemExit) as error:  # sys.exit in there is theirs, and would end us without a word
+    except (Exception, SystemExit) as error:  # sys.exit in the user's function must not end this program
         raise ConfigError(
             f"{label}: fails on an array ({in_words(error)}); write it with NumPy functions and np.where, "
             "or wrap a function of one number in numpy.vectorize"
@@ -69,41 +72,54 @@ def _require_array(label: str, h: Any) -> None:
         raise ConfigError(f"{label}: gives {h.dtype} entries; give real numbers")
 
 
-def _require_entrywise(label: str, whole: Array, expected: Array, found: Any) -> None:
-    """A norm, a softmax or a dropout is no activation: theory and backward pass take phi'(z) entry by entry."""
+def _require_entrywise(label: str, whole: Array, expected: Array, given: Any) -> None:
+    """Refuses a norm, a softmax or a dropout: theory and the backward pass need phi'(z) entry by entry."""
     room = _ULPS * np.finfo(whole.dtype).eps * np.abs(whole).max() if whole.dtype.kind == "f" else 0
-    if np.shape(found) != expected.shape or np.any(np.abs(found - expected.astype(float)) > room):
-        raise ConfigError(f"{label}: is not entry by entry: its value at one z depends on the others, or on chance")
+    if np.shape(given) != expected.shape or np.any(np.abs(given - expected.astype(float)) > room):
+        raise ConfigError(f"{label}: is not entry by entry: its value at one z depends on the others, or is random")
 
 
 def require_precision(label: str, function: Function) -> None:
-    """A difference of two float32 numbers has two digits at the step that is right for float64."""
-    given = called(label, function, TRIED.copy()).dtype
-    if given.kind == "f" and np.finfo(given).eps > EPS:
+    """Make sure that a function keeps float64, which a central difference needs.
+
+    Raises:
+        ConfigError: it gives a coarser dtype.
+    """
+    dtype = called(label, function, TRIED.copy()).dtype
+    if dtype.kind == "f" and np.finfo(dtype).eps > EPS:
         raise ConfigError(
-            f"{label}: gives {given} for float64, too coarse to be differentiated; keep the dtype, or give it a slope"
+            f"{label}: gives {dtype} for float64, too coarse to be differentiated; keep the dtype, or give it a slope"
         )
 
 
 def require_signal(label: str, value: Function, slope: Slope) -> None:
+    """Make sure that a signal and a gradient can pass.
+
+    Raises:
+        ConfigError: the function is constant, or its slope is 0 everywhere.
+    """
     with np.errstate(all="ignore"):
         h = value(TRIED)
         flat = not np.any(slope(TRIED, h))
     if np.ptp(h) == 0:
-        raise ConfigError(f"{label}: gives {h.flat[0]:g} whatever z is; no signal passes")
+        raise ConfigError(f"{label}: gives {h.flat[0]:g} for every z, so no signal passes")
     if flat:
-        raise ConfigError(f"{label}: has slope 0 everywhere, so no gradient passes; give it a slope of its own")
+        raise ConfigError(f"{label}: has slope 0 everywhere, so no gradient passes; give it a slope")
 
 
-def declared(label: str, function: Function, kinks: tuple[float, ...] | None) -> tuple[float, ...] | None:
-    """The kinks as given, or as the function's attribute has them; None for neither."""
+def declared_kinks(label: str, function: Function, kinks: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    """The kinks as given, or from the function's attribute `kinks`; None if there are neither.
+
+    Raises:
+        ConfigError: they are not finite numbers.
+    """
     given = getattr(function, "kinks", None) if kinks is None else kinks
     if given is None:
         return None
     try:
-        found = tuple(sorted({float(kink) for kink in given}))
+        points = tuple(sorted({float(kink) for kink in given}))
     except (TypeError, ValueError):
-        found = (math.nan,)
-    if not all(map(math.isfinite, found)):
+        points = (math.nan,)
+    if not all(map(math.isfinite, points)):
         raise ConfigError(f"{label}: its kinks are {given!r}, not finite numbers as in (0,) or (-1, 1)")
-    return found
+    return points

@@ -1,10 +1,4 @@
-"""Activations of the user's own: any vectorised function, or a `package.module:name` to be imported.
-
-A function needs nothing but to map an array to one of its shape, entry by entry. It may carry two attributes:
-`kinks`, the points where it or one of its first two derivatives jumps, and `slope`, its derivative as a function of z.
-Without them the slope is a central difference and jumps of the slope are looked for, as are ends where it is exactly
-constant (`flats`). An `Activation` record says everything else: saturation, bounds, a period.
-"""
+"""Values and slopes of a function of the user's own, in the dtype of their argument."""
 
 from __future__ import annotations
 
@@ -20,7 +14,7 @@ from initprobe.arrays import Array
 
 @dataclass(frozen=True)
 class Value:
-    """A function in the dtype of its argument, and never a view of it."""
+    """A function whose result has the dtype of its argument and shares no memory with it."""
 
     label: str
     function: Function
@@ -32,7 +26,7 @@ class Value:
 
 @dataclass(frozen=True)
 class SlopeFunction:
-    """A slope that is given as a function of z alone."""
+    """A slope given as a function of z alone, in the form that `Activation` needs."""
 
     value: Value
 
@@ -42,10 +36,10 @@ class SlopeFunction:
 
 @dataclass(frozen=True)
 class Difference:
-    """`(phi(z + s) - phi(z - s)) / 2s` in float64.
+    """The central difference `(phi(z + s) - phi(z - s)) / 2s`, in float64.
 
-    At a kink it is the slope on the left, and nearer to one than 2s that on its own side 2s away: an error of
-    `2s phi''` there, where a difference across the kink would be wrong by its jump however small z is.
+    A difference across a kink would be wrong by the jump of the slope. So within 2s of a kink, the slope is taken 2s
+    away on the same side; at the kink, on the left. The error is `2s phi''`.
     """
 
     value: Value
@@ -56,7 +50,7 @@ class Difference:
             x = self._beside_kinks(z.astype(np.float64))
             step = step_of(x)
             above, below = x + step, x - step
-            # Their own distance, for x + s is not exactly s away from x.
+            # Not 2s: in floats, x + s is not exactly s away from x.
             return np.asarray((self.value(above) - self.value(below)) / (above - below)).astype(z.dtype, copy=False)
 
     def _beside_kinks(self, x: Array) -> Array:
@@ -67,11 +61,11 @@ class Difference:
 
 
 def step_of(x: Any) -> Any:
-    """The step `s` of a central difference at x.
+    """The step `s` of a central difference at `x`, a number or an array.
 
-    Of a phi that bends on the scale of 1 and grows no faster than x, truncation is `s^2/6` and rounding
-    `eps max(1, |x|) / s`; their sum is smallest at `s^3 = 3 eps max(1, |x|)`, 4e-11 near 0. Far out the rounding of
-    `x + s` itself asks for a share sqrt(eps) of x.
+    For a phi that bends on the scale of 1 and grows no faster than x, truncation is `s^2/6` and rounding
+    `eps max(1, |x|) / s`. Their sum is smallest at `s^3 = 3 eps max(1, |x|)`; it is 4e-11 near 0. For large x the
+    rounding of `x + s` needs `s >= sqrt(eps) x`.
     """
     size = np.maximum(np.abs(x), 1.0)
     return np.maximum(np.cbrt(3 * EPS * size), math.sqrt(EPS) * size)

@@ -1,7 +1,7 @@
-"""Losses at the end of a linear read-out: each a record with its value, its gradient and what chance achieves.
+"""Losses behind a linear read-out: each a record with its value, its gradient and the loss of chance.
 
-A read-out `logits = h_L V` with `V ~ N(0, 1/fan_in)` and no bias stands behind the last layer. Losses are means over
-the samples of a batch, as frameworks have them, so their gradients shrink as a batch grows.
+The read-out `logits = h_L V`, with `V ~ N(0, 1/fan_in)` and no bias, follows the last layer. Losses are means over the
+samples of a batch, as in frameworks, so their gradients shrink as the batch grows.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class Loss:
 
     Attributes:
         name: stable id.
-        value_and_gradient: `(logits, labels)` to the mean loss and its gradient by the logits, both in float64.
-        chance: `(labels, classes)` to what knowing nothing of a sample achieves.
-        chance_words: `classes` to how chance came about.
+        value_and_gradient: from `(logits, labels)` to the mean loss and its gradient by the logits, both in float64.
+        chance: from `(labels, classes)` to the loss of an answer that knows nothing of a sample.
+        chance_words: from `classes` to the formula of chance.
         formula: of one sample.
-        reference: where it is from.
-        aliases: other names people type.
+        reference: the source.
+        aliases: other names that users type.
     """
 
     name: str
@@ -57,7 +57,7 @@ def _squared_error(logits: Array, labels: Array) -> tuple[float, Array]:
 
 
 def _best_constant(labels: Array, classes: int) -> float:
-    """Mean squared error of the labels' own shares, the best answer that is the same for every sample."""
+    """Mean squared error of the shares of the classes, the best answer that is the same for every sample."""
     shares = np.bincount(labels, minlength=classes) / len(labels)
     return float(np.mean(shares * (1 - shares)))
 

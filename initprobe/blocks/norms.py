@@ -1,7 +1,7 @@
-"""Normalisation of a layer's pre-activations: each a record that says over which entries, forward and back.
+"""Normalisation of pre-activations: each norm is a record that says over which axis, with its forward and backward.
 
-`z = (y - mean) / sqrt(variance + epsilon)` of `y = h W + b`, the variance being the mean squared deviation. The
-learnable scale and shift that frameworks add are 1 and 0 when training begins, and left out.
+`z = (y - mean) / sqrt(variance + epsilon)` of `y = h W + b`, where the variance is the mean squared deviation. The
+learnable scale and shift of frameworks are 1 and 0 before training, so they are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.registry import Registry
 
-# As in torch.nn.LayerNorm and torch.nn.BatchNorm1d; Keras has 1e-3.
+# That of torch.nn.LayerNorm and torch.nn.BatchNorm1d; Keras uses 1e-3.
 EPSILON = 1e-5
 
 
@@ -23,9 +23,9 @@ class Norm:
 
     Attributes:
         name: stable id.
-        axis: over which mean and variance are taken: 1, the units of each sample; 0, the samples of each unit.
+        axis: of mean and variance: 1 for the units of each sample, 0 for the samples of each unit.
         meaning: what it does, in a sentence.
-        reference: where it is from.
+        reference: the source.
     """
 
     name: str
@@ -35,11 +35,18 @@ class Norm:
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """A norm has one name."""
+        """None: a norm has one name."""
         return ()
 
     def forward(self, y: Array) -> Array:
-        """Normalise in place; the inverse standard deviations, float64, of the shape of `y` but for 1 at the axis."""
+        """Normalise in place.
+
+        Args:
+            y: `(samples, units)`.
+
+        Returns:
+            The inverse standard deviations in float64, of the shape of `y` with 1 at the axis.
+        """
         wide = y.astype(float)
         wide -= wide.mean(axis=self.axis, keepdims=True)
         inverse = 1 / np.sqrt(np.mean(wide * wide, axis=self.axis, keepdims=True) + EPSILON)
@@ -47,7 +54,13 @@ class Norm:
         return np.asarray(inverse)
 
     def backward(self, delta: Array, z: Array, inverse: Array) -> None:
-        """`dL/dz` to `dL/dy` in place, from the normalised `z`: `(d - mean d - z mean(d z)) inverse`."""
+        """Turn dL/dz into dL/dy in place: `(d - mean d - z mean(d z)) inverse`.
+
+        Args:
+            delta: dL/dz, `(samples, units)`.
+            z: the normalised pre-activations, `(samples, units)`.
+            inverse: what `forward` returned.
+        """
         wide, unit = delta.astype(float), z.astype(float)
         along = np.mean(wide * unit, axis=self.axis, keepdims=True)
         wide -= wide.mean(axis=self.axis, keepdims=True) + unit * along

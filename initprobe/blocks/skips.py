@@ -1,8 +1,8 @@
-"""What surrounds the activation of each layer of an experiment: norm, skip, and weights that start at 0.
+"""What surrounds the activation of each layer: norm, skip, and weights that start at 0.
 
-A residual net is cut into branches of `block` layers, and each is added to what it was given: `h + s branch(h)`. A
-branch of one layer is `phi(h W + b)`. One of several ends in a layer without activation, and so without a norm, which
-stands before an activation: `phi(h W1 + b1) W2 + b2`.
+A residual network is divided into branches of `block` layers, and each is added to its own input: `h + s branch(h)`. A
+branch of one layer is `phi(h W + b)`. A branch of several layers is `phi(h W1 + b1) W2 + b2`: its last layer has no
+activation, and so no norm, since a norm precedes an activation.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Wiring:
     """What surrounds a layer's activation.
 
     Attributes:
-        norm: of z; None for none.
-        skip: what the branch that ends here is multiplied by before what it was given is added; None where nothing is.
+        norm: of z, or None.
+        skip: the scale s of the branch that ends here, before its input is added; None where no branch ends.
         zero: the weights start at 0.
-        place: of the layer in its branch, from 0 on.
-        span: layers of that branch; 1 in a plain net too.
+        place: of the layer in its branch, counted from 0.
+        span: layers of the branch; 1 in a plain network too.
     """
 
     norm: Norm | None = None
@@ -42,16 +42,16 @@ class Wiring:
 
     @property
     def opens(self) -> bool:
-        """The layer is the first of a branch: its input also goes round it."""
+        """True if the layer is the first of a branch, so that its input is also added to the end of the branch."""
         return self.place == 0 and (self.skip is not None or self.span > 1)
 
     @property
     def inside(self) -> bool:
-        """What the layer hands on is not the sum, but on its way in a branch."""
+        """True if the output of the layer is inside a branch, not the sum at its end."""
         return self.place < self.span - 1
 
     def acting(self, activation: Activation) -> Activation:
-        """The layer's own activation: none, or the identity, at the end of a branch of several layers."""
+        """The activation of this layer: the identity at the end of a branch of several layers, else `activation`."""
         return _LINEAR if self.span > 1 and not self.inside else activation
 
 
@@ -59,20 +59,20 @@ PLAIN = Wiring()
 
 
 def wirings(config: ProbeConfig, sizes: Sequence[int]) -> list[Wiring]:
-    """Of every layer; `sizes` are the input's features and the layers' widths."""
+    """The wiring of every layer; `sizes` are the features of the input and the units of each layer."""
     if config.is_plain:
         return [PLAIN] * (len(sizes) - 1)
     norm = NORMS.get(config.norm)
-    found = [Wiring(norm)] * (len(sizes) - 1)
+    by_layer = [Wiring(norm)] * (len(sizes) - 1)
     for branch in branches(sizes, config.block) if config.residual else []:
         span = len(branch)
-        found[branch[0] : branch[-1]] = [Wiring(norm, place=place, span=span) for place in range(span - 1)]
+        by_layer[branch[0] : branch[-1]] = [Wiring(norm, place=place, span=span) for place in range(span - 1)]
         last = None if span > 1 else norm
-        found[branch[-1]] = Wiring(last, config.branch_factor, config.zero_init_last, span - 1, span)
-    return found
+        by_layer[branch[-1]] = Wiring(last, config.branch_factor, config.zero_init_last, span - 1, span)
+    return by_layer
 
 
 def branches(sizes: Sequence[int], block: int = 1) -> list[range]:
-    """The layers, from 0 on, of each branch: of every `block` layers that end as wide as they begin."""
+    """The layers of each branch, counted from 0: every `block` layers whose output is as wide as their input."""
     cut = (range(first, first + block) for first in range(0, len(sizes) - block, block))
     return [branch for branch in cut if sizes[branch[0]] == sizes[branch[-1] + 1]]

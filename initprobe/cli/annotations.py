@@ -1,4 +1,4 @@
-"""Workflow commands of GitHub: what marks a line of a file in a pull request."""
+"""Annotations of GitHub: they mark a line of a file in a pull request."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from initprobe.formatting import visible
 
 
 def error_annotation(title: str, message: str, file: Path, line: int | None) -> str:
-    """`::error ...`, with the file as the repository has it."""
+    """A workflow command `::error ...`, with the path of the file in the repository."""
     properties = {"title": title, "file": _in_repository(file), "line": line}
     given = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items() if value is not None)
     return f"::error {given}::{_data(message)}"
 
 
 def _in_repository(file: Path) -> str:
-    """Relative to the checkout, where GitHub says which that is and the file lies in it; else as it was given."""
+    """Relative to the checkout of GitHub if the file lies below it; else unchanged."""
     home = os.environ.get("GITHUB_WORKSPACE")
     if home and file.resolve().is_relative_to(Path(home).resolve()):
         return file.resolve().relative_to(Path(home).resolve()).as_posix()

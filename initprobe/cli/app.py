@@ -1,14 +1,14 @@
-"""The `initprobe` program: its commands, and what becomes of errors.
+"""The `initprobe` program: it finds the commands, calls one, and turns errors into exit codes.
 
-Exit codes: 0 fine; 1 a check that was asked for failed; 2 usage or configuration; 70 a bug, with its traceback;
-130 interrupted. A closed pipe ends quietly.
+To add a command, add a file to `cli/commands`: its name is that of the command, its docstring the help.
+
+Exit codes: 0 success; 1 a check failed; 2 usage or configuration; 70 a bug, with its traceback;
+130 interrupted. A closed pipe ends the program quietly.
 """
 
 from __future__ import annotations
 
-import atexit
 import errno
-import gc
 import io
 import os
 import sys
@@ -20,51 +20,68 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from initprobe.cli import commands
+from initprobe.cli.parameters import Context
 from initprobe.errors import InitprobeError
 from initprobe.formatting import message
 from initprobe.registry import suggestion
 from initprobe.reports.encoding import adapt
 
-COMMANDS = {
-    "run": "initprobe.cli.commands.run",
-    "torch": "initprobe.cli.commands.torch",
-    "compare": "initprobe.cli.commands.compare",
-    "sweep": "initprobe.cli.commands.sweep",
-    "results": "initprobe.cli.commands.results",
-    "check": "initprobe.cli.commands.check",
-    "diff": "initprobe.cli.commands.diff",
-    "merge": "initprobe.cli.commands.merge",
-    "show": "initprobe.cli.commands.show",
-    "list": "initprobe.cli.commands.list",
-    "explain": "initprobe.cli.commands.explain",
-    "gain": "initprobe.cli.commands.gain",
-    "phase": "initprobe.cli.commands.phase",
-    "recommend": "initprobe.cli.commands.recommend",
-    "spectrum": "initprobe.cli.commands.spectrum",
-    "validate": "initprobe.cli.commands.validate",
-    "schema": "initprobe.cli.commands.schema",
-}
 PROGRAM = "initprobe"
 EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
 _LAST_STREAM, _ERROR = 2, "Error: "
-OBJECTS_TO_COLLECT_AT = 50_000
+# The order of commands in `initprobe --help`. Commands that are not named here follow, by name.
+_ORDER = (
+    *("run", "torch", "compare", "sweep", "results", "check", "diff", "merge", "show", "list", "explain", "gain"),
+    *("phase", "recommend", "spectrum", "validate", "schema"),
+)
+
+
+def _files_of_commands() -> dict[str, Path]:
+    """The commands and their files: all that is in `cli/commands`, not imported."""
+    files = {path.stem: path for place in commands.__path__ for path in Path(place).glob("*.py") if path.stem[0] != "_"}
+    names = [name for name in _ORDER if name in files]
+    return {name: files[name] for name in (*names, *sorted(files.keys() - names))}
+
+
+COMMANDS = _files_of_commands()
+
+
+def _summary(file: Path) -> str:
+    """What `initprobe --help` says of a command: the first line of its file's docstring."""
+    with file.open(encoding="utf-8") as lines:
+        return lines.readline().strip().strip('"').removesuffix(".")
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module when the command is asked for."""
+    """Imports the file of a command only when that command is called."""
+
+    context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        home = COMMANDS.get(cmd_name)
-        return None if home is None else import_module(home).command
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"{commands.__name__}.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(file)) for name, file in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=_summary(COMMANDS[name])) for name in names]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is named first; the error for an unknown one names the nearest."""
+        """The command that the first word names; the error for an unknown command names the nearest."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             ctx.fail(f"No such command {name!r}.{suggestion(name, list(COMMANDS)) or ' `initprobe -h` shows all.'}")
@@ -74,7 +91,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            # Whoever read our output has seen enough. Python would complain once more when it flushes at exit.
+            # The reader of our output is gone. Python would raise once more when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
 
@@ -96,28 +113,22 @@ def cli() -> None:
 
     \b
     initprobe run --init xavier --act tanh --layers 10
-    initprobe run --init normal:std=0.01 --act tanh        # the famous collapse
+    initprobe run --init normal:std=0.01 --act tanh        # the signal vanishes
     initprobe list initializers
     initprobe explain he --fan-in 784 --fan-out 256
     """
-    # For `--act package.module:name`; last, so that no file here hides a library, and in full, for worker processes.
-    with suppress(OSError):  # somebody may have removed it under our feet
+    # For `--act package.module:name`. Last, so that no file here hides a library; absolute, for worker processes.
+    with suppress(OSError):  # the directory may have been removed
         if (here := str(Path.cwd())) not in sys.path:
             sys.path.append(here)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the program and exit with the code that its outcome has."""
+    """Run the program and exit with its exit code."""
     if (instruction := os.environ.get(f"_{PROGRAM.upper()}_COMPLETE")) is not None:
         from initprobe.cli.completion import complete
 
         sys.exit(complete(cli, instruction))
-    # Imports and pictures make objects by the hundred thousand, hardly any of them garbage: looking through them all
-    # again and again is a tenth of a run.
-    gc.set_threshold(OBJECTS_TO_COLLECT_AT)
-    atexit.register(gc.freeze)  # then to take them apart one by one, a sixteenth of a run, is no use to anybody
-    # Files are all that is drawn; a notebook's own backend, which its variable names, need not be installed here.
-    os.environ["MPLBACKEND"] = "agg"
     _fill_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         adapt(stream)
@@ -125,7 +136,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _fill_closed_streams() -> None:
-    """Where a standard stream is closed, what is written to it goes nowhere; no file of ours may take its number."""
+    """Connect closed standard streams to the null device, so that no file that we open gets their number."""
     if None in (sys.stdin, sys.stdout, sys.stderr):
         while (number := os.open(os.devnull, os.O_RDWR)) <= _LAST_STREAM:
             pass
@@ -147,7 +158,7 @@ def _outcome(args: Sequence[str] | None) -> int:
     except InitprobeError as error:
         click.echo(f"Error: {error}", err=True)
         return error.exit_code
-    except SystemExit as error:  # nothing of ours raises it: an `Activation` of somebody's did, or what it calls
+    except SystemExit as error:  # our code never raises it; a function of the user does
         click.echo(f"Error: your own code calls sys.exit({error.code!r}); let it raise an error instead", err=True)
         return EXIT_USAGE
     except Exception as error:
@@ -155,30 +166,30 @@ def _outcome(args: Sequence[str] | None) -> int:
             click.echo(f"Error: {message(fault)}", err=True)
             return EXIT_USAGE
         traceback.print_exc()
-        click.echo("This is a bug in initprobe, not in what you typed.", err=True)
+        click.echo("This is a bug in initprobe, not in your command.", err=True)
         return EXIT_BUG
 
 
 def _show(error: click.ClickException) -> None:
-    """Click's complaint, short and without control characters, below the usage of the command."""
-    said = io.StringIO()
-    error.show(said)
-    usage, start, fault = said.getvalue().partition(_ERROR)
+    """Print an error of click: the usage of the command, then one line without control characters."""
+    text = io.StringIO()
+    error.show(text)
+    usage, start, fault = text.getvalue().partition(_ERROR)
     click.echo(usage + start + message(fault or error.format_message()), err=True)
 
 
 def _fault_of_system(error: OSError) -> str | None:
-    """What the system refuses and a user can correct, in words; None for a bug: no path of the user's is in it."""
+    """An error of the system that the user can correct, as one line; None for a bug: it names no path of the user."""
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EIO):
         return f"the output cannot be written: {error.strerror}"
-    if isinstance(error, FileNotFoundError) and not _is_here():
+    if isinstance(error, FileNotFoundError) and not _has_working_directory():
         return "the working directory no longer exists; change to another one"
     return None
 
 
-def _is_here() -> bool:
+def _has_working_directory() -> bool:
     with suppress(OSError):
         return Path.cwd().is_dir()
     return False

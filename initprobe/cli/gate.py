@@ -1,13 +1,16 @@
-"""What turns a verdict into an exit code: findings that are known, a report for CI, and what is left to fail on."""
+"""From a verdict to an exit code: known findings do not count, CI gets a report, and the other findings may fail."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import click
+
+from initprobe.cli.parameters import Choice, option
+from initprobe.formatting import counted as number_of
 
 if TYPE_CHECKING:
     from initprobe.reports.junit import Case, Outcome
@@ -16,43 +19,60 @@ if TYPE_CHECKING:
     from initprobe.sweeps.ignores import Ignore
     from initprobe.sweeps.known_findings import KnownFinding
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-SEVERITIES = ("warning", "error")
-OPTION = "--ignore "
+Severity = Literal["warning", "error"]
+SEVERITIES: tuple[Severity, ...] = ("warning", "error")
+IGNORE = "--ignore "
 _MOST_NOTES = 5
 
-_OPTIONS = (
-    click.option(
+
+@dataclass(frozen=True, kw_only=True)
+class GateOptions:
+    """Known findings, and the report for CI."""
+
+    ignore: tuple[str, ...] = option(
         "--ignore",
         multiple=True,
         metavar="RULE[@LAYER]",
         help="A finding that does not count: dead-units@3, saturated@2-5, dead-layer@encoder.*; repeatable.",
-    ),
-    click.option("--reason", multiple=True, metavar="TEXT", help="Why: one for all --ignore, or one for each."),
-    click.option("--until", multiple=True, metavar="DATE", help="Last day of --ignore in UTC, as 2027-03-01."),
-    click.option("--known", metavar="FILE", help="Known findings, which do not count, from a YAML or JSON file."),
-    click.option("--write-known", metavar="FILE", help="Write what is found now as such a file; it does not count."),
-    click.option("--junit", metavar="FILE|-", help="What was judged as JUnit XML, for CI."),
-)
+    )
+    reason: tuple[str, ...] = option(
+        "--reason", multiple=True, metavar="TEXT", help="Why it is ignored: one for all --ignore, or one for each."
+    )
+    until: tuple[str, ...] = option(
+        "--until", multiple=True, metavar="DATE", help="The last day of --ignore, in UTC: 2027-03-01."
+    )
+    known: str | None = option(
+        "--known", metavar="FILE", help="A YAML or JSON file of known findings, which do not count."
+    )
+    write_known: str | None = option(
+        "--write-known", metavar="FILE", help="Write all present findings to such a file; they do not count."
+    )
+    junit: str | None = option("--junit", metavar="FILE|-", help="Write what was judged as JUnit XML, for CI.")
 
 
-def gate_options(command: Command) -> Command:
-    """Give a command the options of known findings and of the report for CI."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+@dataclass(frozen=True, kw_only=True)
+class VerdictOptions:
+    """When the verdict fails, and how much is printed."""
+
+    fail_on: Severity | None = option(
+        "--fail-on",
+        type=Choice(SEVERITIES),
+        help="Exit with 1 if a finding has this severity or a higher one.",
+    )
+    quiet: bool = option("-q", "--quiet", is_flag=True, help="Print only the verdict.")
+    verbose: bool = option("-v", "--verbose", is_flag=True, help="Print every layer and every statistic.")
 
 
 @dataclass
 class Gate:
-    """What a command was asked to ignore, and what came of it.
+    """The findings that a command ignores, and what they matched.
 
     Attributes:
         ignores: what does not count.
-        write_to: where what is found is to be written, as known.
-        reason: of what is written.
-        until: of what is written.
-        used: the ignores that ignored something.
+        write_to: the file of known findings to write.
+        reason: the reason of each entry written.
+        until: the last day of each entry written.
+        used: the members of `ignores` that matched a finding.
         written: the entries to write.
     """
 
@@ -64,7 +84,7 @@ class Gate:
     written: list[KnownFinding] = field(default_factory=list)
 
     def applied(self, result: ProbeResult) -> ProbeResult:
-        """The result with its findings marked that are ignored, or now known."""
+        """The result, with the findings marked that do not count; with --write-known these are all."""
         from initprobe.sweeps.ignores import apply
         from initprobe.sweeps.known_findings import known_findings_of
 
@@ -75,26 +95,29 @@ class Gate:
         self.written += known_findings_of(marked, {}, self.reason, self.until)
         return apply(marked, self.as_ignores(self.written))[0]
 
-    def as_ignores(self, known: Iterable[KnownFinding]) -> list[Ignore]:
-        """The entries to write as ignores, so that they hold at once."""
+    def as_ignores(self, entries: Iterable[KnownFinding]) -> list[Ignore]:
+        """The entries to write as ignores, so that they take effect at once."""
         from initprobe.sweeps.ignores import make_ignore
 
         return [
-            make_ignore(one.rule, map(str, one.places), one.reason, one.until, str(self.write_to), (one.rule,))
-            for one in known
+            make_ignore(
+                entry.rule, map(str, entry.places), entry.reason, entry.until, str(self.write_to), (entry.rule,)
+            )
+            for entry in entries
         ]
 
     def expired(self) -> list[str]:
-        """A line for each ignore whose last day is over."""
+        """One line for each ignore whose last day is over."""
         from initprobe.sweeps.ignores import expired
 
         return expired(self.ignores)
 
-    def tell(self, fails: bool, whole: bool = True) -> None:
-        """Write the file of known findings; say on standard error which ignores found nothing, and which are over.
+    def close(self, fails: bool, whole: bool = True) -> None:
+        """Write the file of known findings, and print on standard error which ignores matched nothing or are expired.
 
-        Where something `fails`, the error says what is over. Of a sweep that is not there as a `whole`, nothing is said
-        of a file's entries that found nothing.
+        Args:
+            fails: an error will name the expired ignores, so they are not printed here.
+            whole: all runs of the sweep were judged. If not, entries of a file that match nothing are not printed.
         """
         from initprobe.cli.outputs import relative, write_text
         from initprobe.sweeps.known_findings import known_text
@@ -102,23 +125,24 @@ class Gate:
         if self.write_to is not None:
             write_text(str(self.write_to), known_text(self.write_to, self.written))
             click.echo(f"wrote     {relative(self.write_to)}: {len(self.written):,} known findings", err=True)
-        for line in [*self._idle(whole), *([] if fails else _shortened(self.expired()))]:
+        for line in [*self._unmatched(whole), *([] if fails else _shortened(self.expired()))]:
             click.echo(f"note: {line}", err=True)
 
-    def _idle(self, whole: bool) -> list[str]:
-        """A line for each option that found nothing to ignore, and one for all such entries of a file."""
+    def _unmatched(self, whole: bool) -> list[str]:
+        """One line for each option that matched nothing, and one line for all such entries of a file."""
         from initprobe.sweeps.ignores import living
 
-        idle = [one for one in living(self.ignores) if one not in self.used]
-        lines = [f"{one.source}: matches nothing; drop it" for one in idle if one.source.startswith(OPTION)]
-        entries = [one.source for one in idle if not one.source.startswith(OPTION)]
+        idle = [ignore.source for ignore in living(self.ignores) if ignore not in self.used]
+        lines = [f"{source}: matches nothing; drop it" for source in idle if source.startswith(IGNORE)]
+        entries = [source for source in idle if not source.startswith(IGNORE)]
         if entries and whole:
-            lines.append(f"{entries[0]}: matches nothing here{_and_more(len(entries) - 1, 'entry', 'entries')}")
+            lines.append(f"{entries[0]}: matches nothing here{_and_more(len(entries) - 1)}")
         return lines
 
 
-def _and_more(count: int, one: str, several: str) -> str:
-    return f", nor does {count:,} more {one}" if count == 1 else f", nor do {count:,} more {several}" if count else ""
+def _and_more(count: int) -> str:
+    """The end of a sentence about further entries."""
+    return f", nor {'does' if count == 1 else 'do'} {number_of(count, 'more entry', 'more entries')}" if count else ""
 
 
 def _shortened(lines: Sequence[str]) -> list[str]:
@@ -126,101 +150,119 @@ def _shortened(lines: Sequence[str]) -> list[str]:
     return [*lines[:_MOST_NOTES], f"{more:,} more like it"] if more > 0 else list(lines)
 
 
-def gate_from(options: Mapping[str, Any], numbers: Sequence[str] = ()) -> Gate:
-    """What the options ask for; `numbers` may be ignored beside rules.
+def make_gate(options: GateOptions, numbers: Sequence[str] = ()) -> Gate:
+    """The gate that the options describe.
+
+    Args:
+        options: as typed.
+        numbers: names of numbers that may be ignored as rules are.
 
     Raises:
-        ConfigError: an unknown rule, a place or day that is none, no reason, or a file that is wrong.
+        ConfigError: an unknown rule, a wrong layer or date, a missing reason, or a wrong file.
     """
     from initprobe.data.files import kind_of
     from initprobe.sweeps.known_findings import read_known
 
-    write_to = None if options["write_known"] is None else Path(options["write_known"])
-    ignores = _ignores(options, numbers, write_to is not None)
-    known = None if options["known"] is None else Path(options["known"])
-    # The first time there is no file to begin with.
+    write_to = None if options.write_known is None else Path(options.write_known)
+    ignores = _ignores(options, numbers)
+    known = None if options.known is None else Path(options.known)
+    # The first time, the file to read and write does not exist yet.
     if known is not None and (known != write_to or kind_of(known) != "nothing"):
         ignores += read_known(known)
-    reason, until = (_only(options[name]) for name in ("reason", "until"))
-    return Gate(ignores) if write_to is None else _writing(ignores, write_to, reason, until)
+    return Gate(ignores) if write_to is None else _writing_gate(ignores, write_to, options)
 
 
-def _writing(ignores: list[Ignore], write_to: Path, reason: str | None, until: str | None) -> Gate:
+def _writing_gate(ignores: list[Ignore], write_to: Path, options: GateOptions) -> Gate:
     from initprobe.sweeps.ignores import make_ignore, today
 
-    words = reason or f"found on {today().isoformat()}"
-    make_ignore("saturated", (), words, until, "--until")  # which refuses what is no day
-    return Gate(ignores, write_to, words, until)
+    reason, until = _single(options.reason) or f"found on {today().isoformat()}", _single(options.until)
+    make_ignore("saturated", (), reason, until, "--until")  # for its check of the date
+    return Gate(ignores, write_to, reason, until)
 
 
-def _only(given: Sequence[str]) -> str | None:
+def _single(given: Sequence[str]) -> str | None:
     return given[0] if len(given) == 1 else None
 
 
-def _ignores(options: Mapping[str, Any], numbers: Sequence[str], writing: bool) -> list[Ignore]:
+def _ignores(options: GateOptions, numbers: Sequence[str]) -> list[Ignore]:
     from initprobe.errors import ConfigError
     from initprobe.sweeps.ignores import make_ignore, parse_target
 
-    targets = options["ignore"]
-    for name in ("reason", "until"):
-        given = options[name]
-        if given and not targets and not writing:
-            raise ConfigError(f"--{name}: belongs to --ignore RULE@LAYER; give that too")
-        if len(given) > 1 and len(given) != len(targets):
-            raise ConfigError(f"--{name}: give one for all, or one for each of the {len(targets)} --ignore")
-    if targets and not options["reason"]:
-        raise ConfigError(f"--ignore {targets[0]}: give --reason TEXT, so that others know why it is ignored")
-    reasons, days = (_spread(options[name], len(targets)) for name in ("reason", "until"))
+    count = len(options.ignore)
+    reasons = _for_each("--reason", options.reason, options)
+    days = _for_each("--until", options.until, options)
+    if count and not options.reason:
+        raise ConfigError(f"--ignore {options.ignore[0]}: give --reason TEXT, so that others know why it is ignored")
     return [
-        make_ignore(*parse_target(text), reason, day, f"{OPTION}{text}", numbers)
-        for text, reason, day in zip(targets, reasons, days, strict=True)
+        make_ignore(*parse_target(text), reason, day, f"{IGNORE}{text}", numbers)
+        for text, reason, day in zip(options.ignore, reasons, days, strict=True)
     ]
 
 
-def _spread(given: Sequence[str], count: int) -> list[str | None]:
-    """One for each."""
-    return [*given] if len(given) == count else [given[0] if given else None] * count
-
-
-def check_verdict(result: ProbeResult, gate: Gate, options: Mapping[str, Any]) -> None:
-    """Report for CI, and fail with one line if a finding that counts is of the severity that the user fails on."""
-    from initprobe.errors import CheckFailed
-    from initprobe.results.named_numbers import counted
-
-    fail_on = options["fail_on"]
-    gate.tell(fails=bool(fail_on))
-    failing = SEVERITIES[SEVERITIES.index(fail_on) :] if fail_on else ()
-    names = [finding.name for finding in counted(result) if finding.severity in failing]
-    over = gate.expired() if fail_on else []
-    if options["junit"]:
-        _write_junit(result, failing, over, options["junit"])
-    judged = result.coverage if fail_on and result.is_partial else None
-    partly = [f"--fail-on {fail_on}: only {judged.words}"] if judged else []
-    if names or over or partly:
-        faults = [f"--fail-on {fail_on}: {', '.join(names)}"] if names else partly
-        raise CheckFailed("; ".join([*faults, *_shortened(over)]))
-
-
-def check_junit(options: Mapping[str, Any]) -> None:
-    """A report needs something that can fail.
+def _for_each(name: str, given: Sequence[str], options: GateOptions) -> list[str | None]:
+    """The values of an option, one for each `--ignore`.
 
     Raises:
-        ConfigError: there is no --fail-on.
+        ConfigError: there is no `--ignore`, or another number of them.
     """
     from initprobe.errors import ConfigError
 
-    if options["junit"] and not options["fail_on"]:
-        raise ConfigError("--junit: give --fail-on too; without it nothing can fail")
+    count = len(options.ignore)
+    if given and not count and options.write_known is None:
+        raise ConfigError("belongs to --ignore RULE@LAYER; give that too", field=name)
+    if len(given) > 1 and len(given) != count:
+        raise ConfigError(f"give one for all, or one for each of the {count} --ignore", field=name)
+    return [*given] if len(given) == count else [given[0] if given else None] * count
 
 
-def _write_junit(result: ProbeResult, failing: Sequence[str], over: Sequence[str], target: str) -> None:
+def check_verdict(result: ProbeResult, gate: Gate, fail_on: Severity | None, junit: str | None) -> None:
+    """Write the report for CI and fail if a finding counts.
+
+    Args:
+        result: with the findings marked that do not count.
+        gate: closed here.
+        fail_on: the lowest severity that fails; None never fails.
+        junit: where the report goes, if anywhere.
+
+    Raises:
+        CheckFailed: a finding has this severity or a higher one, an ignore is expired, or too little was judged.
+    """
+    from initprobe.errors import CheckFailed
+    from initprobe.results.named_numbers import counted
+
+    gate.close(fails=bool(fail_on))
+    failing = SEVERITIES[SEVERITIES.index(fail_on) :] if fail_on else ()
+    names = [finding.name for finding in counted(result) if finding.severity in failing]
+    expired = gate.expired() if fail_on else []
+    if junit:
+        _write_junit(result, failing, expired, junit)
+    judged = result.coverage if fail_on and result.is_partial else None
+    partial = [f"--fail-on {fail_on}: only {judged.words}"] if judged else []
+    if names or expired or partial:
+        faults = [f"--fail-on {fail_on}: {', '.join(names)}"] if names else partial
+        raise CheckFailed("; ".join([*faults, *_shortened(expired)]))
+
+
+def check_junit(junit: str | None, fail_on: object) -> None:
+    """Refuse `--junit` without `--fail-on`.
+
+    Raises:
+        ConfigError: nothing can fail, so a report would say nothing.
+    """
+    from initprobe.errors import ConfigError
+
+    if junit and not fail_on:
+        raise ConfigError("give --fail-on too; without it nothing can fail", field="--junit")
+
+
+def _write_junit(result: ProbeResult, failing: Sequence[str], expired: Sequence[str], target: str) -> None:
     from initprobe.cli.outputs import write_text
     from initprobe.diagnosis.diagnose import RULES
     from initprobe.reports.junit import Case, junit
     from initprobe.torch.verdict.rulebook import RULEBOOK
 
-    # Rules for models of one's own judge no net of `run`.
-    cases = [_case(rule, result, failing) for rule in (RULEBOOK if result.modules else RULES)] + expired_cases(over)
+    # `run` does not use the rules for PyTorch models.
+    cases = [_case(rule, result, failing) for rule in (RULEBOOK if result.modules else RULES)] + expired_cases(expired)
     if result.is_partial and result.coverage:
         cases.append(Case("coverage", "failure", f"only {result.coverage.words}"))
     write_text(target, junit(f"initprobe {result.description.title}", cases))
@@ -229,21 +271,21 @@ def _write_junit(result: ProbeResult, failing: Sequence[str], over: Sequence[str
 def _case(rule: str, result: ProbeResult, failing: Sequence[str]) -> Case:
     from initprobe.reports.junit import Case
 
-    found = [finding for finding in result.diagnosis if finding.rule == rule]
-    counting = [finding for finding in found if finding.severity in failing and not finding.ignored]
-    shown = counting or [finding for finding in found if finding.ignored]
+    findings = [finding for finding in result.diagnosis if finding.rule == rule]
+    counting = [finding for finding in findings if finding.severity in failing and not finding.ignored]
+    shown = counting or [finding for finding in findings if finding.ignored]
     outcome: Outcome = "failure" if counting else "skipped" if shown else "passed"
-    return Case(rule, outcome, "\n".join(map(_words, shown)))
+    return Case(rule, outcome, "\n".join(map(_line, shown)))
 
 
-def _words(finding: Finding) -> str:
+def _line(finding: Finding) -> str:
     module = f" ({finding.module})" if finding.module else ""
     ignored = f"; ignored: {finding.ignored.reason}" if finding.ignored else ""
     return f"{finding.name} from layer {finding.layer}{module}: {finding.evidence}{ignored}"
 
 
-def expired_cases(over: Sequence[str]) -> list[Case]:
+def expired_cases(lines: Sequence[str]) -> list[Case]:
     """A case for each ignore whose last day is over."""
     from initprobe.reports.junit import Case
 
-    return [Case(line.partition(": expired")[0], "failure", line) for line in over]
+    return [Case(line.partition(": expired")[0], "failure", line) for line in lines]

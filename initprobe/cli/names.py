@@ -1,4 +1,4 @@
-"""`initprobe explain`: what a name means, in numbers."""
+"""All registries whose names `initprobe explain` explains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def registries() -> tuple[Registry[Any], ...]:
-    """The tables of everything that has a name to explain."""
+    """Initializers, activations, inputs, rules and words."""
     from initprobe.activations.catalogue import ACTIVATIONS
     from initprobe.data.noise import INPUTS
     from initprobe.initializers.catalogue import INITIALIZERS

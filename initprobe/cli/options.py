@@ -1,193 +1,297 @@
-"""The options that describe an experiment, shared by the commands that run one."""
+"""The options that describe an experiment: groups that several commands share, and the config they make."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-import click
+from initprobe.cli.parameters import Choice, option
 
 if TYPE_CHECKING:
+    from initprobe.config.arguments import ConfigFields
     from initprobe.config.probe_config import ProbeConfig
     from initprobe.spec import Spec
 
 
-class Choice(click.Choice[str]):
-    """One of some words; the error for a misspelt one names the nearest."""
-
-    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        """As click has it, and which word may be meant."""
-        from initprobe.registry import suggestion
-
-        hint = suggestion(str(value), [str(choice) for choice in self.choices])
-        return f"{super().get_invalid_choice_message(value, ctx).rstrip('.')}{hint and f'.{hint}'}"
+def threads_option() -> Any:
+    """`--threads`, which several commands have."""
+    return option("--threads", type=int, metavar="N", help="Threads; results do not depend on N.  [default: all]")
 
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+@dataclass(frozen=True, kw_only=True)
+class WeightOptions:
+    """Where the weights come from: a named initializer, the scales of the mean-field papers, or a file."""
 
-_OPTIONS = (
-    click.option(
+    init: str | None = option(
+        "--init",
+        metavar="NAME[:key=value,...]",
+        help="Weight initializer: xavier, he, lecun, orthogonal, normal:std=0.01, he:mode=fan_out, xavier:gain=5/3, "
+        "torch_linear, ... `initprobe list initializers` shows all. Or your own function: package.module:name.",
+    )
+    sigma_w: str | None = option(
+        "--sigma-w",
+        metavar="S",
+        help="Instead of --init: normal weights with std S / sqrt(fan_in), the coordinate of mean-field papers.",
+    )
+    sigma_b: str | None = option("--sigma-b", metavar="S", help="Instead of --bias-init: normal biases with std S.")
+    weights: str | None = option(
+        "--weights",
+        metavar="FILE.npz",
+        help="Instead of --init and the shape: the arrays W1, b1, W2, ... of a network, as --save-weights writes them. "
+        "The file's input x is used unless --input names another. Or the state_dict of a PyTorch nn.Sequential, saved "
+        "by numpy.savez.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightListOptions:
+    """Several initializers to compare."""
+
+    inits: tuple[str, ...] = option("--init", multiple=True, metavar="NAME[:...]", help="Initializer; repeatable.")
+    sigma_ws: tuple[str, ...] = option(
+        "--sigma-w", multiple=True, metavar="S", help="Normal weights with std S / sqrt(fan_in); repeatable."
+    )
+    sigma_b: str | None = option("--sigma-b", metavar="S", help="Instead of --bias-init: normal biases with std S.")
+
+    def choices(self) -> list[WeightOptions]:
+        """The weights of each network, in the order given.
+
+        Raises:
+            ConfigError: none is given.
+        """
+        from initprobe.errors import ConfigError
+
+        if not (self.inits or self.sigma_ws):
+            raise ConfigError("give --init NAME or --sigma-w S; repeat them to compare several")
+        named = [WeightOptions(init=init, sigma_b=self.sigma_b) for init in self.inits]
+        return named + [WeightOptions(sigma_w=scale, sigma_b=self.sigma_b) for scale in self.sigma_ws]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """Shape, input and parts of a network."""
+
+    bias_init: str | None = option(
         "--bias-init",
         metavar="NAME[:key=value,...]",
-        help="Bias initializer, as in normal:std=0.1.  [default: zeros, or what comes with a framework's default]",
-    ),
-    click.option("--layers", type=int, metavar="N", help="Number of layers.  [default: 10]"),
-    click.option("--width", type=int, metavar="N", help="Units in every layer.  [default: 500]"),
-    click.option(
-        "--widths", metavar="N,N,...", help="Units in each layer, as in 750,700,650, in place of the two above."
-    ),
-    click.option("--input-width", type=int, metavar="N", help="Input features.  [default: the first width]"),
-    click.option(
+        help="Bias initializer, for example normal:std=0.1.  [default: zeros, or the biases of a framework's default]",
+    )
+    layers: int | None = option("--layers", type=int, metavar="N", help="Number of layers.  [default: 10]")
+    width: int | None = option("--width", type=int, metavar="N", help="Units per layer.  [default: 500]")
+    widths: str | None = option(
+        "--widths", metavar="N,N,...", help="Units of each layer: 750,700,650. Replaces --layers and --width."
+    )
+    input_width: int | None = option(
+        "--input-width", type=int, metavar="N", help="Input features.  [default: the first width]"
+    )
+    input_: str | None = option(
         "--input",
-        "input_",
         metavar="SOURCE",
-        help="gaussian[:std=..,mean=..,correlation=..], uniform[:low=..,high=..], digits (1797 pictures that ship), or "
-        "a .npy, .npz or .csv file of real data, (samples, features).  [default: gaussian]",
-    ),
-    click.option("--standardize", is_flag=True, help="Bring each feature of real data to mean 0, variance 1."),
-    click.option(
+        help="gaussian[:std=..,mean=..,correlation=..], uniform[:low=..,high=..], digits (1797 images, included), or a "
+        ".npy, .npz or .csv file of your data, (samples, features).  [default: gaussian]",
+    )
+    standardize: bool = option(
+        "--standardize", is_flag=True, help="Give each feature of real data mean 0 and variance 1."
+    )
+    norm: str = option(
         "--norm",
         default="none",
         show_default=True,
         metavar="none|layer|batch",
-        help="Normalise z before the activation: over the units of each sample, or over the batch.",
-    ),
-    click.option(
-        "--residual", is_flag=True, help="Add a layer's input to its output, where the widths agree: h + s phi(z)."
-    ),
-    click.option(
+        help="Normalize z before the activation: over the units of each sample, or over the batch.",
+    )
+    residual: bool = option(
+        "--residual", is_flag=True, help="Add the input of a layer to its output where the widths agree: h + s phi(z)."
+    )
+    block: int = option(
         "--block",
         type=int,
         default=1,
         show_default=True,
         metavar="N",
-        help="Layers in a branch of --residual; one of several has no activation, and no norm, after its last layer.",
-    ),
-    click.option(
+        help="Layers per branch of --residual. With N > 1 the last layer of a branch has no activation and no norm.",
+    )
+    branch_scale: str = option(
         "--branch-scale",
         default="1",
         show_default=True,
         metavar="S",
-        help="s of --residual: a number, or 1/L or 1/sqrt(2L), L the number of layers; training learns a scale of 0.",
-    ),
-    click.option(
+        help="The s of --residual: a number, 1/L or 1/sqrt(2L), where L is the number of layers. Training learns s if "
+        "it is 0.",
+    )
+    zero_init_last: bool = option(
         "--zero-init-last",
         is_flag=True,
-        help="Start the last layer of each branch with weights of 0; as in Fixup with --block 2.",
-    ),
-    click.option("--batch", type=int, metavar="N", help="Samples in a batch.  [default: 1000, or all real ones]"),
-    click.option(
+        help="Start the last layer of each branch with weights of 0 (with --block 2 as in Fixup).",
+    )
+    seed: int = option(
+        "--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of all random numbers."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasurementOptions:
+    """How much is measured, in which precision, and the limits of the verdict."""
+
+    batch: int | None = option(
+        "--batch", type=int, metavar="N", help="Samples per batch.  [default: 1000, or all samples of real data]"
+    )
+    batches: int = option(
         "--batches",
         type=int,
         default=1,
         show_default=True,
         metavar="N",
-        help="Batches through the same weights, measured as if they were one: memory for --batch, statistics for all.",
-    ),
-    click.option(
+        help="Batches per network, measured as one large batch that needs the memory of one small batch.",
+    )
+    full_weight_gradient: bool = option(
         "--full-weight-gradient",
         is_flag=True,
-        help="Make dL/dW whole also where the batch is smaller than the layers are wide; else its percentiles, extremes"
-        " and histogram are there of 128 rows. Mean and variance are of all entries either way.",
-    ),
-    click.option("--draws", type=int, metavar="N", help="Independent networks.  [default: 4]"),
-    click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of everything random."),
-    click.option("--dtype", metavar="float32|float64", help="Network precision.  [default: float32]"),
-    click.option(
+        help="Compute all of dL/dW, also where the batch is smaller than the width. By default its percentiles, "
+        "extremes and histogram are then those of 128 rows; mean and variance are always of all entries.",
+    )
+    draws: int | None = option("--draws", type=int, metavar="N", help="Independent networks.  [default: 4]")
+    dtype: Literal["float32", "float64"] | None = option(
+        "--dtype", type=Choice(["float32", "float64"]), help="Precision of the network.  [default: float32]"
+    )
+    thresholds: tuple[str, ...] = option(
         "--threshold",
-        "thresholds",
         multiple=True,
         metavar="NAME=VALUE",
-        help="A limit of the verdict, as in saturated=0.3; repeatable. `initprobe list thresholds` shows all.",
-    ),
-    click.option("--threads", type=int, metavar="N", help="Threads; the numbers do not depend on it.  [default: all]"),
-)
+        help="A limit of the verdict: saturated=0.3; repeatable. `initprobe list thresholds` shows all.",
+    )
 
 
-_LOSS_OPTIONS = (
-    click.option(
+@dataclass(frozen=True, kw_only=True)
+class LossOptions:
+    """A loss behind the network, and training."""
+
+    loss: str = option(
         "--loss",
         default="random",
         show_default=True,
         metavar="random|cross-entropy|mse",
-        help="Start a backward pass from a loss behind a linear read-out too, and set it beside chance.",
-    ),
-    click.option("--classes", type=int, metavar="K", help="Classes of the loss.  [default: those of --labels, or 10]"),
-    click.option(
+        help="Also start a backward pass from a loss behind a linear read-out, and compare the loss with chance.",
+    )
+    classes: int | None = option(
+        "--classes", type=int, metavar="K", help="Classes of the loss.  [default: those of --labels, or 10]"
+    )
+    labels: str | None = option(
         "--labels",
         metavar="SOURCE",
-        help="A class, 0 to K-1, for each row of --input: digits, or a .npy, .npz or .csv.  [default: those of --input "
-        "digits, or a random linear teacher's]",
-    ),
-    click.option(
+        help="A class from 0 to K-1 per row of --input: digits, or a .npy, .npz or .csv file.  [default: those of "
+        "--input digits, else the classes of a random linear teacher]",
+    )
+    train_steps: int = option(
         "--train-steps",
         type=int,
         default=0,
         show_default=True,
         metavar="N",
-        help="Train the first network by N steps of plain SGD after the probe.",
-    ),
-    click.option("--learning-rate", type=float, default=0.1, show_default=True, metavar="R", help="Of --train-steps."),
-)
+        help="After the probe, train the first network for N steps of plain SGD.",
+    )
+    learning_rate: float = option(
+        "--learning-rate",
+        type=float,
+        default=0.1,
+        show_default=True,
+        metavar="R",
+        help="Learning rate of --train-steps.",
+    )
 
 
-def experiment_options(command: Command) -> Command:
-    """Give a command every option of an experiment but `--init` and `--act`, and those of `loss_options`."""
-    return _with_options(command, _OPTIONS)
-
-
-def loss_options(command: Command) -> Command:
-    """Give a command the options of a real loss and of training."""
-    return _with_options(command, _LOSS_OPTIONS)
-
-
-def _with_options(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def scales(options: Mapping[str, Any]) -> dict[str, Spec]:
-    """`--init` and `--bias-init` from the scales of the mean-field papers, `sigma_w^2 = fan_in Var(W)`.
+def config_from(
+    act: str, weights: WeightOptions, network: NetworkOptions, measurement: MeasurementOptions, loss: LossOptions
+) -> ProbeConfig:
+    """The experiment that the options describe.
 
     Raises:
-        ConfigError: neither or both ways are used, or a scale is no number of at least 0.
+        ConfigError: a value is wrong; the message names the option.
+    """
+    from initprobe.config.probe_config import ProbeConfig
+    from initprobe.config.resolved import check_resolved
+
+    scaled = _scaled(weights, network.bias_init)
+    fields: ConfigFields = {
+        "act": act,
+        "init": scaled.get("init", weights.init),
+        "bias_init": scaled.get("bias_init", network.bias_init),
+        "layers": network.layers,
+        "width": network.width,
+        "widths": _widths(network.widths),
+        "input_width": network.input_width,
+        "standardize": network.standardize,
+        "norm": network.norm,
+        "residual": network.residual,
+        "block": network.block,
+        "branch_scale": network.branch_scale,
+        "zero_init_last": network.zero_init_last,
+        "seed": network.seed,
+        "batch": measurement.batch,
+        "batches": measurement.batches,
+        "full_weight_gradient": measurement.full_weight_gradient,
+        "thresholds": _thresholds(measurement.thresholds),
+        "loss": loss.loss,
+        "classes": loss.classes,
+        "labels": loss.labels,
+        "train_steps": loss.train_steps,
+        "learning_rate": loss.learning_rate,
+    }
+    _add_given(fields, weights, network, measurement)
+    with named_as_options(ProbeConfig.model_fields):
+        return check_resolved(ProbeConfig(**fields))
+
+
+def _add_given(
+    fields: ConfigFields, weights: WeightOptions, network: NetworkOptions, measurement: MeasurementOptions
+) -> None:
+    """Add the fields that a file of weights decides where they are not given."""
+    if weights.weights is not None:
+        fields["weights"] = weights.weights
+    if network.input_ is not None:
+        fields["input"] = network.input_
+    if measurement.draws is not None:
+        fields["draws"] = measurement.draws
+    if measurement.dtype is not None:
+        fields["dtype"] = measurement.dtype
+
+
+def _scaled(weights: WeightOptions, bias_init: str | None) -> dict[str, Spec]:
+    """`init` and `bias_init` from `--sigma-w` and `--sigma-b`, where these are given: `sigma_w^2 = fan_in Var(W)`.
+
+    Raises:
+        ConfigError: weights or biases are given twice or not at all, or a scale is not a number of at least 0.
     """
     from initprobe.config.names import scaled
     from initprobe.errors import ConfigError
     from initprobe.spec import parse_number
 
-    if options.get("weights") is not None:
-        return _no_scales(options)
-    if (options["init"] is None) == (options["sigma_w"] is None):
-        other = ", or --weights FILE" if "weights" in options else ""
-        raise ConfigError(f"give one of --init NAME and --sigma-w S{other}; `initprobe list initializers` shows names")
-    if options["bias_init"] is not None and options["sigma_b"] is not None:
+    given = {"sigma_w": weights.sigma_w, "sigma_b": weights.sigma_b}
+    scales = {name: text for name, text in given.items() if text is not None}
+    if weights.weights is not None:
+        for name in scales:
+            raise ConfigError(f"{weights.weights} has the weights and the biases; drop it", field=option_name(name))
+        return {}
+    if (weights.init is None) == (weights.sigma_w is None):
+        raise ConfigError(
+            "give one of --init NAME, --sigma-w S and --weights FILE; `initprobe list initializers` shows the names"
+        )
+    if bias_init is not None and weights.sigma_b is not None:
         raise ConfigError("give --bias-init or --sigma-b, not both")
-    given = {name: options[name] for name in ("sigma_w", "sigma_b") if options[name] is not None}
-    with named_as_options(given):
-        return scaled(**{name: parse_number(text) for name, text in given.items()})
+    with named_as_options(scales):
+        return scaled(**{name: parse_number(text) for name, text in scales.items()})
 
 
-def _no_scales(options: Mapping[str, Any]) -> dict[str, Spec]:
-    """Nothing, for weights from a file, which have a scale of their own.
-
-    Raises:
-        ConfigError: one is given.
-    """
-    from initprobe.errors import ConfigError
-
-    for name in ("sigma_w", "sigma_b"):
-        if options[name] is not None:
-            option = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{option}: {options['weights']} has the weights and the biases; drop it")
-    return {}
+def option_name(field: str) -> str:
+    """The option of a field: `--bias-init` of `bias_init`."""
+    return f"--{field.replace('_', '-')}"
 
 
 @contextmanager
 def named_as_options(fields: Container[str]) -> Iterator[None]:
-    """Complaints name the option that was typed, not the field behind it."""
+    """Errors about one of `fields` name the option that was typed, not the field."""
     from initprobe.errors import ConfigError
 
     try:
@@ -195,32 +299,7 @@ def named_as_options(fields: Container[str]) -> Iterator[None]:
     except ConfigError as error:
         if error.field not in fields:
             raise
-        raise error.at(field=f"--{error.field.replace('_', '-')}") from None
-
-
-_FIELDS = ("init", "act", "bias_init", "layers", "width", "input_width", "standardize")
-_MORE_FIELDS = ("norm", "residual", "block", "branch_scale", "zero_init_last", "batch", "batches", "seed")
-# Where they are not given, a file of weights decides them.
-_LEFT_OPEN = {"input_": "input", "draws": "draws", "dtype": "dtype", "weights": "weights"}
-# Not every command that runs experiments offers these.
-_OFFERED_FIELDS = ("loss", "classes", "labels", "train_steps", "learning_rate", "full_weight_gradient")
-
-
-def config_from(options: Mapping[str, Any]) -> ProbeConfig:
-    """The experiment from the options; its complaints name the option, not the field."""
-    from initprobe.config.probe_config import ProbeConfig
-    from initprobe.config.resolved import check_resolved
-
-    fields = {name: options[name] for name in (*_FIELDS, *_MORE_FIELDS)}
-    fields |= {name: options[name] for name in _OFFERED_FIELDS if name in options}
-    fields |= {field: options[name] for name, field in _LEFT_OPEN.items() if options.get(name) is not None}
-    with named_as_options(ProbeConfig.model_fields):
-        config = ProbeConfig(
-            widths=_widths(options["widths"]),
-            thresholds=_thresholds(options["thresholds"]),
-            **fields,
-        )
-        return check_resolved(config)
+        raise error.at(field=option_name(error.field)) from None
 
 
 def _widths(text: str | None) -> tuple[int, ...] | None:
@@ -231,7 +310,7 @@ def _widths(text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(f"--widths: {text!r} is not a list of whole numbers like 750,700,650") from None
+        raise ConfigError(f"{text!r} is not a list of whole numbers like 750,700,650", field="--widths") from None
 
 
 def _thresholds(texts: Sequence[str]) -> dict[str, float]:
@@ -240,13 +319,13 @@ def _thresholds(texts: Sequence[str]) -> dict[str, float]:
     from initprobe.registry import suggestion
     from initprobe.spec import parse_number
 
-    found = {}
+    limits = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"--threshold: {text!r} is not NAME=VALUE, as in saturated=0.3")
+            raise ConfigError(f"{text!r} is not NAME=VALUE, for example saturated=0.3", field="--threshold")
         if name not in Thresholds.model_fields:
             hint = suggestion(name, list(Thresholds.model_fields)) or " `initprobe list thresholds` shows all."
-            raise ConfigError(f"--threshold: unknown limit {name!r}.{hint}")
-        found[name] = parse_number(value)
-    return found
+            raise ConfigError(f"unknown limit {name!r}.{hint}", field="--threshold")
+        limits[name] = parse_number(value)
+    return limits

@@ -1,4 +1,4 @@
-"""Files that a command writes: checked before the work starts, written whole or not at all."""
+"""The files that a command writes: checked before the work starts, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -7,27 +7,68 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from initprobe.cli.parameters import option
 from initprobe.data.files import is_directory, is_file, kind_of, reason
 from initprobe.errors import ConfigError, OutputError
 from initprobe.formatting import visible
 from initprobe.reports.figures.drawer import pictures
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from initprobe.reports.figures.drawer import Process
     from initprobe.results.run import ProbeResult
 
 STDOUT = "-"
 FORMATS = ("png", "svg", "pdf")
 RESULT_FILE = "result.json"
+DEFAULT_OUT = "initprobe-out"
+
+
+def format_option() -> Any:
+    """`--format`, which several commands have."""
+    return option("--format", default="png", show_default=True, metavar="png,svg,pdf", help="Figure formats.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureOptions:
+    """Where the figures and the result of one experiment go."""
+
+    out: str | None = option(
+        "-o", "--out", metavar="DIR", help=f"Directory of figures and result.json.  [default: {DEFAULT_OUT}/NAME/]"
+    )
+    formats: str = format_option()
+    no_figures: bool = option(
+        "--no-figures", is_flag=True, help="Draw no figures; write result.json only where -o names a directory."
+    )
+
+    def wanted(self) -> tuple[str, ...]:
+        """The formats of the figures; none for no figures."""
+        return () if self.no_figures else parse_formats(self.formats)
+
+    def given(self) -> Path | None:
+        """The directory of `-o`.
+
+        Raises:
+            ConfigError: its name is empty.
+        """
+        if self.out == "":
+            raise ConfigError("the name of the directory is empty", field="-o")
+        return None if self.out is None else Path(self.out)
+
+    def directory(self, name: Callable[[], str]) -> Path | None:
+        """Where the files go: the directory of `-o`, else `initprobe-out/NAME`; None where nothing is written."""
+        return self.given() or (None if self.no_figures else Path(DEFAULT_OUT) / name())
 
 
 def check_writable(path: Path, directory: bool = False) -> None:
-    """Make sure that a file, or a directory and files in it, can be written.
+    """Check that a file, or a directory and the files in it, can be written.
 
     Raises:
         OutputError: names the path and the reason.
@@ -37,7 +78,7 @@ def check_writable(path: Path, directory: bool = False) -> None:
     if not directory and _is_stream(path):
         return
     if not directory and not is_directory(path.parent):
-        raise OutputError(f"{path}: there is no directory {path.parent}; make it first")
+        raise OutputError(f"{path}: no directory {path.parent}; make it first")
     home = next(p for p in (path, *path.absolute().parents) if kind_of(p) != "nothing") if directory else path.parent
     if not is_directory(home):
         raise OutputError(f"{home} is a {kind_of(home)}, so {path} cannot be a directory")
@@ -46,9 +87,9 @@ def check_writable(path: Path, directory: bool = False) -> None:
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file under a temporary name, then rename it: it is there whole, or as it was before.
+    """Write a file under a temporary name, then rename it: a file is never half-written.
 
-    A link is followed, and what is no regular file (a device, a pipe) is written to, not replaced.
+    A link is followed. A device or a pipe is written to, not replaced.
 
     Raises:
         OutputError: names the path and the reason.
@@ -63,17 +104,17 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """What the system says against writing is one line; a pipe whose reader has left ends the program quietly."""
+    """Turn an error of the system into one line; a pipe whose reader has gone ends the program quietly."""
     try:
         yield
     except BrokenPipeError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:  # the last for links that go round in a circle
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise OutputError(f"{path} cannot be written: {reason(error)}") from None
 
 
 def _stream(path: Path) -> IO[bytes]:
-    """A device or a pipe, open to write; a pipe without a reader would block, and is refused."""
+    """A device or a pipe, open for writing; a pipe without a reader is refused, since it would block."""
     number = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
     os.set_blocking(number, True)
     return os.fdopen(number, "wb")
@@ -97,52 +138,64 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def write_text(target: str, text: str) -> None:
     """Write text to a file, or to standard output for `-`."""
     if target == STDOUT:
-        # What a terminal is shown is read by people, what a pipe is given by programs.
+        # People read a terminal, programs read a pipe: only a terminal needs escapes for control characters.
         click.echo(visible(text, breaks=True) if sys.stdout.isatty() else text, nl=False)
     else:
         write_whole(Path(target), lambda file: file.write(text.encode()))
 
 
+def write_figure(target: str, fmt: str, figure: Figure) -> None:
+    """Write one figure to a file."""
+    from initprobe.reports.figures.style import render
+
+    data = render(figure, fmt)
+    write_whole(Path(target), lambda file: file.write(data))
+
+
 def parse_formats(text: str) -> tuple[str, ...]:
-    """`png,svg` to its parts.
+    """The formats in a text like `png,svg`.
 
     Raises:
-        ConfigError: a format that figures do not come in.
+        ConfigError: an unknown format.
     """
     formats = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
     for name in formats:
         if name not in FORMATS:
-            raise ConfigError(f"--format: {name!r} is not one of {', '.join(FORMATS)}")
+            raise ConfigError(f"{name!r} is not one of {', '.join(FORMATS)}", field="--format")
     return formats
 
 
 def figure_format(path: str) -> str:
-    """The format that a figure's file name asks for.
+    """The format of a figure, from the ending of its file name.
 
     Raises:
-        ConfigError: none that figures come in.
+        ConfigError: an unknown ending.
     """
     fmt = Path(path).suffix[1:].lower()
     if fmt not in FORMATS:
-        raise ConfigError(f"--figure: {path} must end in .png, .svg or .pdf")
+        raise ConfigError(f"{path} must end in .png, .svg or .pdf", field="--figure")
     return fmt
 
 
 def check_exports(targets: Iterable[str | None], directory: Path | None) -> None:
-    """Check every output of a command before its work starts.
+    """Check all outputs of a command before its work starts.
+
+    Args:
+        targets: files, or `-` for standard output; an empty one is skipped.
+        directory: the output directory, which will be made.
 
     Raises:
-        ConfigError: two outputs go to one place.
-        OutputError: one of them cannot be written.
+        ConfigError: two outputs have the same target.
+        OutputError: an output cannot be written.
     """
     given = [target for target in targets if target]
     if given.count(STDOUT) > 1:
-        raise ConfigError("only one export can go to standard output; give the other a file name")
+        raise ConfigError("only one output can go to standard output; give the other a file name")
     files = [Path(target).absolute() for target in given if target != STDOUT]
     if len(set(files)) < len(files):
-        raise ConfigError("two exports name the same file")
+        raise ConfigError("two outputs name the same file")
     for path in files:
-        if directory is None or path.parent != directory.absolute():  # which will be made
+        if directory is None or path.parent != directory.absolute():
             check_writable(path)
     if directory is not None:
         check_writable(directory, directory=True)
@@ -151,36 +204,44 @@ def check_exports(targets: Iterable[str | None], directory: Path | None) -> None
 def save_result(
     result: ProbeResult, directory: Path, formats: Sequence[str], process: Process | None = None
 ) -> list[Path]:
-    """Write the figures (none for no formats) and the result itself to `directory`; give the paths, figures first.
+    """Write the figures and result.json to a directory.
 
-    A `process` that is ready to draw figures in these formats does so.
-    A figure of an earlier run in a format that was not asked for now would show another experiment: it is removed.
+    A figure that an earlier run left in another format would show another experiment: it is removed.
+
+    Args:
+        result: what was measured.
+        directory: where the files go; made if necessary.
+        formats: of the figures; none draws no figures.
+        process: the process that draws them; without it this process draws.
+
+    Returns:
+        The paths, figures first.
     """
     written = []
     for kind, fmt, data in pictures(result, formats, process) if formats else ():
         written.append(directory / f"{kind}.{fmt}")
         write_whole(written[-1], lambda file, data=data: file.write(data))  # type: ignore[misc]
-    for stale in _own_figures(directory):
-        if stale not in written:
-            stale.unlink(missing_ok=True)
+    for stale in _figures_of_earlier_run(directory, written):
+        stale.unlink(missing_ok=True)
     written.append(directory / RESULT_FILE)
     write_whole(written[-1], lambda file: file.write(result.to_json().encode()))
     return written
 
 
-def _own_figures(directory: Path) -> list[Path]:
-    """Where an earlier run into `directory` put its figures; nothing where no run of ours left its result."""
+def _figures_of_earlier_run(directory: Path, written: Sequence[Path]) -> list[Path]:
+    """Figures that are not `written` and that an earlier run left in `directory`, beside its result.json."""
     if not is_file(directory / RESULT_FILE):
         return []
-    return [
-        directory / f"{kind}.{fmt}"
-        for kind in ("summary", "output", "gradient", "depth", "fitting", "training")
-        for fmt in FORMATS
-    ]
+    others = [path for fmt in FORMATS for path in directory.glob(f"*.{fmt}") if path not in written]
+    if not others:
+        return []
+    from initprobe.reports.figures.run import KINDS  # lazy: it loads matplotlib
+
+    return [path for path in others if path.stem in KINDS]
 
 
 def relative(path: Path) -> str:
-    """A path as short as it can be said from here."""
+    """A path relative to the working directory where it lies below it."""
     try:
         return visible(str(path.absolute().relative_to(Path.cwd())))
     except ValueError:
@@ -188,5 +249,5 @@ def relative(path: Path) -> str:
 
 
 def is_watched() -> bool:
-    """Standard error is a terminal; it may be closed."""
+    """Whether standard error is a terminal; it may be closed."""
     return sys.stderr is not None and sys.stderr.isatty()

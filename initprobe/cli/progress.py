@@ -1,30 +1,40 @@
-"""How far a command is, and how long it will take, on standard error."""
+"""Progress and the expected time of long work, on standard error."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from initprobe.cli.outputs import is_watched
 from initprobe.formatting import duration
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 Advance = Callable[[int, int], None]
 
-# A run that takes longer than this is announced. The pace is known after some time of steady work.
+# A terminal shows progress after this time.
+_SHOWN_AFTER_S = 1.0
+# Work that takes longer than this is announced, on any stream. The pace is known after two seconds of steady work.
 PATIENCE_S, _SETTLED_S = 60.0, 2.0
-# Where no bar is seen, a line says how far a long run is each time that this share of it is done.
+# Without a terminal, long work prints a line each time that this share of it is done.
 _SHARE = 0.1
 
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Advance | None]:
-    """A callback `(steps done, steps in all)` that says how far the work is; None where standard error is closed.
+    """Show how far work with steps is: on a terminal a bar after one second.
 
-    A terminal shows a bar after one second. Work that takes longer than a minute is announced, on any stream.
+    Work that takes longer than a minute is announced with its expected time, on any stream.
+
+    Yields:
+        A function to call with `(steps done, steps in total)`; None where standard error is closed.
     """
     if sys.stderr is None:
         yield None
@@ -35,8 +45,43 @@ def progress_bar(label: str) -> Iterator[Advance | None]:
         yield _Pace(lines=True)
 
 
+@contextmanager
+def waiting(label: str) -> Iterator[None]:
+    """Show that work without steps goes on: on a terminal the elapsed time, after one second.
+
+    Elsewhere one line says so after a minute.
+    """
+    if sys.stderr is None:
+        yield
+        return
+    display = _elapsed(label) if is_watched() else None
+    if display:
+        timer = threading.Timer(_SHOWN_AFTER_S, display.start)
+    else:
+        timer = threading.Timer(PATIENCE_S, lambda: click.echo(f"{label}: not done after {PATIENCE_S:.0f} s", err=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        if display:
+            display.stop()
+
+
+def _elapsed(label: str) -> Progress:
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    display = Progress(*columns, console=Console(stderr=True), transient=True)
+    display.add_task(label, total=None)
+    return display
+
+
 def part_of(advance: Advance | None, number: int, parts: int) -> Advance | None:
-    """The callback of part `number` of several that are alike."""
+    """The callback for part `number` (from 0) of several equal parts."""
     return advance and (lambda done, total: advance(number * total + done, parts * total))
 
 
@@ -52,7 +97,7 @@ def _bar(label: str) -> Iterator[Advance]:
 
         def advance(done: int, total: int) -> None:
             pace(done, total)
-            if time.monotonic() - started > 1:
+            if time.monotonic() - started > _SHOWN_AFTER_S:
                 bar.update(task, completed=done, total=total, visible=True)
                 bar.refresh()
 
@@ -60,9 +105,9 @@ def _bar(label: str) -> Iterator[Advance]:
 
 
 class _Pace:
-    """Announces long work once its pace is known, and again where it turns out twice as long or half as long.
+    """Announces long work once its pace is known, and again if the expected time doubles or halves.
 
-    With `lines`, it then says now and then how far the work is.
+    With `lines`, it then prints from time to time how far the work is.
     """
 
     def __init__(self, lines: bool) -> None:
@@ -73,7 +118,7 @@ class _Pace:
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        # What came before the first step, as weights that are drawn, is no measure of the steps.
+        # The time before the first step, for example to draw weights, says nothing about the steps.
         since, before = self._first = self._first or (now, done)
         if now - since < _SETTLED_S or not before < done < total:
             return

@@ -1,44 +1,62 @@
-"""`initprobe run`: measure one experiment."""
+"""What `run`, `torch` and `show` print of one result, and the exports of its numbers."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from initprobe.cli.gate import Gate, check_verdict
+from initprobe.cli.outputs import STDOUT
+from initprobe.cli.parameters import option
 
 if TYPE_CHECKING:
     from initprobe.results.run import ProbeResult
 
 
-DEFAULT_OUT = "initprobe-out"
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """The numbers of one result as files."""
+
+    export_json: str | None = option("--export-json", metavar="FILE|-", help="Write everything measured as JSON.")
+    export_csv: str | None = option("--export-csv", metavar="FILE|-", help="Write the layers as CSV, one row each.")
 
 
-def tell(result: ProbeResult, written: list[Path], options: dict[str, Any], gate: Gate) -> None:
-    """Export and print a result as the options ask; fail if a finding has the severity that they fail on."""
-    from initprobe.cli import outputs
+def export(result: ProbeResult, exports: ExportOptions) -> None:
+    """Write the exports that were asked for."""
+    from initprobe.cli.outputs import write_text
 
-    exports = [options[name] for name in ("export_json", "export_csv", "junit")]
-    if options["export_json"]:
-        outputs.write_text(options["export_json"], result.to_json() + "\n")
-    if options["export_csv"]:
+    if exports.export_json:
+        write_text(exports.export_json, result.to_json() + "\n")
+    if exports.export_csv:
         from initprobe.reports.csv import to_csv
 
-        outputs.write_text(options["export_csv"], to_csv(result))
-    table_to = sys.stderr if "-" in exports else sys.stdout
-    if options["quiet"]:
-        from initprobe.reports.console import console
-        from initprobe.reports.verdict import print_verdict
+        write_text(exports.export_csv, to_csv(result))
 
-        print_verdict(result, console(table_to))
-    else:
-        report(result, written, options["verbose"], table_to, options.get("depth"))
-    check_verdict(result, gate, options)
+
+def text_stream(*targets: str | None) -> IO[str]:
+    """Where text for people goes: standard error if one of the exports goes to standard output."""
+    return sys.stderr if STDOUT in targets else sys.stdout
+
+
+def print_verdict_alone(result: ProbeResult, file: IO[str]) -> None:
+    """Print the verdict without the tables, for `--quiet`."""
+    from initprobe.reports.console import console
+    from initprobe.reports.verdict import print_verdict
+
+    print_verdict(result, console(file))
 
 
 def report(result: ProbeResult, written: list[Path], verbose: bool, file: IO[str], depth: int | None = None) -> None:
-    """Print the tables, and which files there are now."""
+    """Print the tables, the verdict and which files were written.
+
+    Args:
+        result: what was measured.
+        written: the files, the one to name first.
+        verbose: print every layer and every statistic.
+        file: where to print.
+        depth: of a PyTorch model: how many parts of a module's name make one row.
+    """
     from rich.text import Text
 
     from initprobe.cli.outputs import relative

@@ -1,4 +1,4 @@
-"""Which pictures a sweep gets."""
+"""The figures of a sweep: those its file names, or those that suit its axes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ _GRADIENT = "output_gradient.variance"
 
 
 def draw_all(plan: Plan, store: Store, rows: Sequence[Row], directory: Path, formats: Sequence[str]) -> list[Path]:
-    """Draw what the file asks for, or what suits its axes; where the pictures are.
+    """Draw the figures that the file names, or those that suit its axes.
+
+    Returns:
+        The paths of the figures.
 
     Raises:
-        ConfigError: a picture cannot be drawn; the others are, and the results are kept.
-        OutputError: one cannot be written.
+        ConfigError: a figure cannot be drawn; the others are drawn, and the results are kept.
+        OutputError: a figure cannot be written.
     """
     from initprobe.cli.outputs import relative, write_whole
     from initprobe.errors import ConfigError
@@ -49,23 +52,23 @@ def draw_all(plan: Plan, store: Store, rows: Sequence[Row], directory: Path, for
 
 
 def _drawings(plan: Plan, store: Store, rows: Sequence[Row]) -> Iterator[tuple[str, Callable[[], Drawing]]]:
-    """A name and what makes the picture each; none where no run is done."""
+    """The name of each figure and a function that draws it; no figures where no run is done."""
     from initprobe.reports.figures.run import draw
     from initprobe.sweeps.file_layout import Summary
 
     done = [row for row in rows if row.digest is not None]
-    asked = default_figures(rows) if plan.figures is None else plan.figures
-    for number, figure in enumerate(asked if done else ()):
+    wanted = default_figures(rows) if plan.figures is None else plan.figures
+    for number, figure in enumerate(wanted if done else ()):
         if isinstance(figure, Summary):
             for row in done:
                 yield f"summary-{_slug(row)}", lambda row=row: draw(store.result(row.key), "summary")  # type: ignore[misc]
         else:
-            again = f"-{number + 1}" if [one.kind for one in asked].count(figure.kind) > 1 else ""
-            yield f"{figure.kind}{again}", lambda figure=figure: _drawing(figure, plan, store, rows)  # type: ignore[misc]
+            suffix = f"-{number + 1}" if [each.kind for each in wanted].count(figure.kind) > 1 else ""
+            yield f"{figure.kind}{suffix}", lambda figure=figure: _drawing(figure, plan, store, rows)  # type: ignore[misc]
 
 
 def _drawing(figure: Depth | Heatmap | Histograms, plan: Plan, store: Store, rows: Sequence[Row]) -> Drawing:
-    """One picture of all runs."""
+    """One figure of all runs."""
     from initprobe.reports.figures.heat_map_data import heat_map
     from initprobe.reports.figures.heat_maps import heat_map_figure
     from initprobe.reports.figures.sweep_data import depth_plot, histogram_plot
@@ -78,7 +81,7 @@ def _drawing(figure: Depth | Heatmap | Histograms, plan: Plan, store: Store, row
         return store.result(row.key)
 
     def activation(row: Row) -> Activation:
-        return configs[row.key].activation  # of the file, not of the store, in which anyone may have written
+        return configs[row.key].activation  # from the file, not from the store, which must not run code
 
     if isinstance(figure, Heatmap):
         x, y = str(figure.x), str(figure.y)
@@ -89,9 +92,9 @@ def _drawing(figure: Depth | Heatmap | Histograms, plan: Plan, store: Store, row
 
 
 def default_figures(rows: Sequence[Row]) -> tuple[Figure, ...]:
-    """What suits the axes: heat maps of two numeric ones, else profiles, and histograms over an axis of words."""
+    """Heat maps for two numeric axes; else depth profiles, with histograms over the first axis of words."""
     from initprobe.reports.figures.sweep_data import MOST_PANELS
-    from initprobe.reports.figures.sweep_values import is_number, varying
+    from initprobe.reports.figures.sweep_series import is_number, varying
     from initprobe.sweeps.file_layout import Depth, Heatmap, Histograms
 
     values = {name: {row.axes.get(name) for row in rows} for name in varying(rows)}

@@ -1,4 +1,4 @@
-"""What a sweep leaves behind, whichever command shows it: table, exports."""
+"""The table and the exports of many runs, for every command that shows a sweep."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Protocol
 
 import click
+
+from initprobe.cli.parameters import option
 
 if TYPE_CHECKING:
     from initprobe.reports.sweep_table import Layout
@@ -19,88 +21,130 @@ if TYPE_CHECKING:
     from initprobe.sweeps.store.rows import Row
     from initprobe.sweeps.store.store import Store
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-_MOST_TOLD = 20
-
-_OPTIONS = (
-    click.option("--sort", metavar="COLUMN", help="An axis or a column; -COLUMN for the largest first."),
-    click.option("--columns", metavar="NAME,...", help="Columns, as in verdict,output.variance,theory.z,elapsed_s."),
-    click.option("--rows", default="50", show_default=True, metavar="N|all", help="Most rows of the table."),
-    click.option("--export-csv", metavar="FILE|-", help="A row a run and layer, tidy, for pandas, polars or DuckDB."),
-    click.option("--export-json", metavar="FILE|-", help="Every result in full."),
-    click.option("--markdown", metavar="FILE|-", help="The table as Markdown, as for a CI step summary."),
-)
-
-
-def table_options(command: Command) -> Command:
-    """Give a command the options of tables and exports."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
+_MOST_LINES = 20
 _MOST_DIGITS = 18
 
 
-def layout_from(axes: Sequence[str], options: dict[str, Any]) -> Layout:
-    """How the table is to look."""
-    from initprobe.errors import ConfigError
-    from initprobe.reports.sweep_table import layout
+class HasAxes(Protocol):
+    """A planned run or a row of a store."""
 
-    text = options["rows"]
-    if text != "all" and not (text.isascii() and text.isdigit()):
-        raise ConfigError(f"--rows: {text!r} is neither a whole number nor `all`")
-    if len(text) > _MOST_DIGITS:
-        raise ConfigError(f"--rows: a number of {len(text):,} digits; `all` shows every row")
-    columns = [name.strip() for name in options["columns"].split(",")] if options["columns"] else []
-    return layout(axes, columns, options["sort"], None if text == "all" else int(text))
+    @property
+    def axes(self) -> Mapping[str, object]:
+        """What sets the run apart, by name."""
 
 
-def axes_of(rows: Sequence[Row]) -> list[str]:
-    """The names of what varies, in order of appearance."""
+@dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """How the table of runs looks."""
+
+    sort: str | None = option(
+        "--sort", metavar="COLUMN", help="Sort by an axis or a column; -COLUMN puts the largest first."
+    )
+    columns: str | None = option(
+        "--columns", metavar="NAME,...", help="Columns: verdict,output.variance,theory.z,elapsed_s."
+    )
+    rows: str = option("--rows", default="50", show_default=True, metavar="N|all", help="Most rows of the table.")
+
+    def layout(self, axes: Sequence[str]) -> Layout:
+        """The layout of a table whose runs differ along these axes.
+
+        Raises:
+            ConfigError: `rows` is not a number, or a column is unknown.
+        """
+        from initprobe.errors import ConfigError
+        from initprobe.reports.sweep_table import layout
+
+        if self.rows != "all" and not (self.rows.isascii() and self.rows.isdigit()):
+            raise ConfigError(f"{self.rows!r} is neither a whole number nor `all`", field="--rows")
+        if len(self.rows) > _MOST_DIGITS:
+            raise ConfigError(f"a number of {len(self.rows):,} digits; `all` shows every row", field="--rows")
+        columns = [name.strip() for name in self.columns.split(",")] if self.columns else []
+        return layout(axes, columns, self.sort, None if self.rows == "all" else int(self.rows))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableExports:
+    """Where the runs go as files; `-` is standard output."""
+
+    export_csv: str | None = option(
+        "--export-csv", metavar="FILE|-", help="Write one row per run and layer, for pandas, polars or DuckDB."
+    )
+    export_json: str | None = option("--export-json", metavar="FILE|-", help="Write every result in full.")
+    markdown: str | None = option(
+        "--markdown", metavar="FILE|-", help="Write the table as Markdown, for example for a CI summary."
+    )
+
+    def targets(self) -> list[str | None]:
+        """All three, None where one is not asked for."""
+        return [self.export_csv, self.export_json, self.markdown]
+
+
+def axes_of(rows: Sequence[HasAxes]) -> list[str]:
+    """The names of the axes along which runs differ, in order of appearance."""
     return list(dict.fromkeys(name for row in rows for name in row.axes))
 
 
-def numbered(store: Store, rows: Sequence[Row], how: Layout) -> Sequence[Row]:
-    """The rows, with the numbers of columns that only the whole result has."""
+def _with_columns(store: Store, rows: Sequence[Row], table: Layout) -> Sequence[Row]:
+    """The rows, with the numbers of those columns that only the whole result has."""
     from initprobe.reports.sweep_table import others
     from initprobe.sweeps.checked_runs import with_numbers
 
-    names = others(how)
+    names = others(table)
     return [with_numbers(row, names, store) for row in rows] if names else rows
 
 
 Change = Callable[["Row", "ProbeResult"], "ProbeResult"]
 
 
-def _as_it_is(row: Row, result: ProbeResult) -> ProbeResult:
+def _unchanged(row: Row, result: ProbeResult) -> ProbeResult:
     return result
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What a command adds to the table and the exports: Markdown to begin with, and a change to each run's result."""
+class Additions:
+    """What a command adds to the table and the exports.
+
+    Attributes:
+        markdown: text above the table.
+        change: what each result becomes before it is exported.
+    """
 
     markdown: str = ""
-    change: Change = _as_it_is
+    change: Change = _unchanged
 
 
-def show(store: Store, rows: Sequence[Row], how: Layout, options: dict[str, Any], beside: Beside = Beside()) -> None:
+@dataclass(frozen=True)
+class TableOutput:
+    """Where the table and the runs go, and in which form.
+
+    Attributes:
+        layout: of the table.
+        exports: the files to write.
+        others: further outputs of the command; the table leaves standard output to them too.
+    """
+
+    layout: Layout
+    exports: TableExports
+    others: Sequence[str | None] = ()
+
+
+def show(store: Store, rows: Sequence[Row], output: TableOutput, additions: Additions = Additions()) -> None:
     """Print the table and write the exports that were asked for."""
-    from initprobe.cli.outputs import STDOUT, write_text
+    from initprobe.cli.outputs import write_text
+    from initprobe.cli.run_output import text_stream
     from initprobe.reports.console import console
     from initprobe.reports.sweep_table import markdown, print_sweep
 
-    targets = [options.get(name) for name in ("export_csv", "export_json", "markdown", "junit")]
-    rows = numbered(store, rows, how)
-    print_sweep(rows, how, console(sys.stderr if STDOUT in targets else sys.stdout))
+    exports = output.exports
+    rows = _with_columns(store, rows, output.layout)
+    print_sweep(rows, output.layout, console(text_stream(*exports.targets(), *output.others)))
     keys = [row.key for row in rows]
-    if options["markdown"]:
-        write_text(options["markdown"], beside.markdown + markdown(rows, how))
-    if options["export_csv"]:
-        _write(options["export_csv"], lambda file: write_csv(store, keys, file, beside.change))
-    if options["export_json"]:
-        _write(options["export_json"], lambda file: write_json(store, keys, file, beside.change))
+    if exports.markdown:
+        write_text(exports.markdown, additions.markdown + markdown(rows, output.layout))
+    if exports.export_csv:
+        _write(exports.export_csv, lambda file: write_csv(store, keys, file, additions.change))
+    if exports.export_json:
+        _write(exports.export_json, lambda file: write_json(store, keys, file, additions.change))
 
 
 def _write(target: str, write: Callable[[IO[str]], None]) -> None:
@@ -120,7 +164,7 @@ def _write(target: str, write: Callable[[IO[str]], None]) -> None:
 
 
 def _write_out(write: Callable[[IO[str]], None]) -> None:
-    """Stream to standard output; what people read on a terminal has its control characters as escapes."""
+    """Stream to standard output; a terminal gets control characters as escapes."""
     from initprobe.formatting import visible
 
     if not sys.stdout.isatty():
@@ -131,8 +175,8 @@ def _write_out(write: Callable[[IO[str]], None]) -> None:
     click.echo(visible(text.getvalue(), breaks=True), nl=False)
 
 
-def write_csv(store: Store, keys: Sequence[str], file: IO[str], change: Change = _as_it_is) -> None:
-    """A row a run and layer: the run's key and axes, then every number by its dotted name."""
+def write_csv(store: Store, keys: Sequence[str], file: IO[str], change: Change = _unchanged) -> None:
+    """Write one row per run and layer: the key and axes of the run, then every number by its dotted name."""
     from initprobe.reports.csv import csv_names, csv_rows
 
     axes = axes_of(list(store.rows(keys)))
@@ -143,19 +187,19 @@ def write_csv(store: Store, keys: Sequence[str], file: IO[str], change: Change =
             writer.writerow({"key": row.key, **row.axes, **line})
 
 
-def write_json(store: Store, keys: Sequence[str], file: IO[str], change: Change = _as_it_is) -> None:
-    """All runs, failed ones too, one at a time."""
+def write_json(store: Store, keys: Sequence[str], file: IO[str], change: Change = _unchanged) -> None:
+    """Write all runs, failed ones too; one result is in memory at a time."""
     file.write('{"schema":1,"runs":[')
     for number, row in enumerate(store.rows(keys)):
         result, fault = _result_of(store, row, change)
         state = "damaged" if fault else row.state
-        about = {"key": row.key, "axes": dict(row.axes), "state": state, "error": fault or row.error}
-        file.write(f'{"," if number else ""}\n{json.dumps(about)[:-1]}, "result": {result}}}')
+        summary = {"key": row.key, "axes": dict(row.axes), "state": state, "error": fault or row.error}
+        file.write(f'{"," if number else ""}\n{json.dumps(summary)[:-1]}, "result": {result}}}')
     file.write("\n]}\n")
 
 
 def _result_of(store: Store, row: Row, change: Change) -> tuple[str, str]:
-    """A result as JSON, and what is wrong with it; `null` for a run without one."""
+    """The result of a run as JSON, or `null` without one; and what is damaged, or an empty text."""
     from initprobe.errors import DamagedRun
 
     try:
@@ -164,19 +208,19 @@ def _result_of(store: Store, row: Row, change: Change) -> tuple[str, str]:
         return "null", str(error)
 
 
-def tell_damage(lines: Iterable[str]) -> None:
-    """Say which runs could not be read, after all others were shown.
+def report_damage(lines: Iterable[str]) -> None:
+    """Print which runs could not be read, after all others were shown.
 
     Raises:
-        RunsFailed: there are some.
+        RunsFailed: at least one run is damaged.
     """
     from initprobe.errors import RunsFailed
     from initprobe.formatting import counted
 
     listed = list(dict.fromkeys(lines))
-    for line in listed[:_MOST_TOLD]:
+    for line in listed[:_MOST_LINES]:
         click.echo(line, err=True)
     if listed:
-        more = f", {_MOST_TOLD} of them named" if len(listed) > _MOST_TOLD else ""
+        more = f", {_MOST_LINES} of them named" if len(listed) > _MOST_LINES else ""
         count = counted(len(listed), "run is", "runs are")
-        raise RunsFailed(f"{count} damaged{more}; `initprobe sweep` with the same file runs what is damaged again")
+        raise RunsFailed(f"{count} damaged{more}; `initprobe sweep` with the same file runs them again")

@@ -1,4 +1,4 @@
-"""NumPy files, looked at before they are loaded: what they declare to hold."""
+"""Checks of .npy and .npz files before they are loaded: whether the arrays they declare are there and fit."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ _NPY = b"\x93NUMPY"
 
 
 def check_arrays(path: Path) -> bool:
-    """Whether this is a .npy or .npz file, or perhaps a pickle; what it says that it holds is there and fits.
+    """Make sure that the arrays which a file declares are there and fit into memory.
+
+    Returns:
+        Whether it is a .npy or .npz file, or begins like a pickle, which the reader then refuses.
 
     Raises:
-        InputError: there is no such file, it declares more than it holds, or would grow out of all proportion.
+        InputError: there is no such file, it declares more bytes than it holds, or it unpacks to far more than it has.
         MemoryLimitError: its arrays do not fit into memory.
     """
     size = check_file(path)
@@ -30,7 +33,7 @@ def check_arrays(path: Path) -> bool:
             file.seek(0)
             declared, start = _declared(file), file.tell()
             if declared > size - start:
-                raise InputError(f"{path}: declares {declared:,} bytes and holds {size - start:,}; it was cut off")
+                raise InputError(f"declares {declared:,} bytes and holds {size - start:,}; it was cut off", file=path)
             check_room(path, declared)
         elif zipfile.is_zipfile(file):
             check_growth(path, size, _unpacked(file))
@@ -40,19 +43,19 @@ def check_arrays(path: Path) -> bool:
 
 
 def _declared(file: IO[bytes]) -> int:
-    """Bytes of the array whose header comes next."""
+    """Size in bytes of the array whose header comes next."""
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     version = npy.read_magic(file)
-    if version not in read:  # whose header NumPy reads by a private function alone
+    if version not in read:  # NumPy has no public reader for other versions
         return 0
     shape, _, dtype = read[version](file)
-    if dtype.hasobject:  # pickled, which is refused for that
+    if dtype.hasobject:  # a pickle, which the reader refuses
         return 0
     return math.prod(shape) * dtype.itemsize
 
 
 def _unpacked(file: IO[bytes]) -> int:
-    """Bytes that the parts of an archive take, by what it says and by what the arrays in it say."""
+    """Size in bytes of the unpacked parts, as the archive declares it, or the arrays in it if that is more."""
     total = 0
     with zipfile.ZipFile(file) as archive:
         for part in archive.infolist():

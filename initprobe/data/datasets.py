@@ -1,4 +1,4 @@
-"""Real data that ships with the package, to be used by name."""
+"""Data sets that ship with the package. To add one, write its record and list it in `DATASETS` in `noise.py`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Dataset:
 
     Attributes:
         name: canonical name.
-        table: the data, `(samples, features)`, in its own small dtype.
-        classes: the class of each row, `(samples,)`, whole numbers from 0 on.
+        table: returns the data, `(samples, features)`, in the dtype of the file.
+        classes: returns the class of each row, `(samples,)`, whole numbers from 0 on.
         formula: what a row is, in plain text.
         reference: the source and its licence.
-        aliases: other names people type.
+        aliases: other names for it.
     """
 
     name: str
@@ -42,7 +42,7 @@ def _digits() -> dict[str, Array]:
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in ("x", "y")}
     for array in arrays.values():
-        array.flags.writeable = False  # every run of this process shares them
+        array.flags.writeable = False  # all runs of this process share them
     return arrays
 
 

@@ -1,6 +1,6 @@
-"""Looking at paths that others name, before anything is read: what is there, and how large it is.
+"""Checks of a path before it is read: what is there, how large it is, and whether it fits into memory.
 
-A file that is read is a regular one: a device never ends, a pipe waits for ever, and neither tells its size first.
+Only regular files are read. A device never ends, a pipe may wait without end, and neither has a size in advance.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from initprobe.errors import InputError, MemoryLimitError
 
 Kind = Literal["file", "directory", "pipe", "device", "socket", "nothing"]
 
-# Results as JSON: 5,000 layers take about 100 MB, and a parser ten times as much as the text.
+# Limit for results as JSON. 5,000 layers take about 100 MB, and a parser needs ten times the size of the text.
 MOST_JSON_BYTES = 1_000_000_000
 _JSON_ROOM, _START = 10, 1 << 20
-# Numbers as text take more than a byte a digit while they are read.
+# Memory needed to read numbers as text, in units of the file's size.
 CSV_ROOM = 4
 _SHARE = 0.9
-# Zeros shrink to a thousandth of their size, real data to a fifth: what grows more than this is not unpacked unasked.
+# Zeros compress to a thousandth of their size, real data to a fifth. A file that would grow more than this is refused.
 _MOST_GROWTH, _SMALL = 20, 500_000_000
 
 
 def reason(error: Exception) -> str:
-    """Why a path cannot be used, in words."""
+    """The system's reason why a path cannot be used, in words."""
     if isinstance(error, OSError) and error.errno == errno.ENXIO:
         return "nothing reads from this pipe"
     if isinstance(error, OSError):
@@ -41,14 +41,14 @@ def kind_of(path: Path) -> Kind:
     """What is at a path, links followed.
 
     Raises:
-        InputError: it cannot be looked at; says why.
+        InputError: the system does not say what is there.
     """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return "nothing"
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be looked at: {reason(error)}") from None
+        raise InputError(f"cannot be examined: {reason(error)}", file=path) from None
     if stat.S_ISREG(mode):
         return "file"
     if stat.S_ISDIR(mode):
@@ -57,41 +57,44 @@ def kind_of(path: Path) -> Kind:
 
 
 def is_file(path: Path) -> bool:
-    """There is a regular file.
+    """Whether a regular file is at a path.
 
     Raises:
-        InputError: it cannot be looked at; says why.
+        InputError: the system does not say what is there.
     """
     return kind_of(path) == "file"
 
 
 def is_directory(path: Path) -> bool:
-    """There is a directory.
+    """Whether a directory is at a path.
 
     Raises:
-        InputError: it cannot be looked at; says why.
+        InputError: the system does not say what is there.
     """
     return kind_of(path) == "directory"
 
 
 def check_file(path: Path, fix: str = "name a file in it", missing: str = "") -> int:
-    """Make sure that a regular file is there and can be read; its size in bytes.
+    """Make sure that a path is a regular file which can be read.
 
     Args:
         path: the file.
-        fix: what to do where it is a directory.
-        missing: what to say, after `no such file`, where there is none.
+        fix: advice for the error if the path is a directory.
+        missing: end of the error, after `no such file`, if nothing is there.
+
+    Returns:
+        Its size in bytes.
 
     Raises:
-        InputError: it is not, or cannot; says why, and what to do.
+        InputError: it is not a regular file, or cannot be read.
     """
-    found = kind_of(path)
-    if found == "nothing":
-        raise InputError(f"{path}: no such file{missing}")
-    if found == "directory":
-        raise InputError(f"{path}: is a directory; {fix}")
-    if found != "file":
-        raise InputError(f"{path}: is a {found}, whose size is unknown; save its content to a file first")
+    kind = kind_of(path)
+    if kind == "nothing":
+        raise InputError(f"no such file{missing}", file=path)
+    if kind == "directory":
+        raise InputError(f"is a directory; {fix}", file=path)
+    if kind != "file":
+        raise InputError(f"is a {kind}, whose size is unknown; save its content to a file first", file=path)
     with reading(path):
         if not os.access(path, os.R_OK):
             raise PermissionError(0, "Permission denied", str(path))
@@ -100,45 +103,51 @@ def check_file(path: Path, fix: str = "name a file in it", missing: str = "") ->
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """What the system says against reading is one line."""
+    """Errors of the system while a file is read are one line.
+
+    Raises:
+        InputError: an `OSError` inside.
+    """
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {reason(error)}") from None
+        raise InputError(f"cannot be read: {reason(error)}", file=path) from None
 
 
 def read_json(path: Path) -> bytes:
-    """The text of a JSON file, which its reader is still to make sense of.
+    """The text of a JSON file, not parsed.
 
     Raises:
-        InputError: there is no such file, a larger one, or a large one of something else.
-        MemoryLimitError: what becomes of it does not fit into memory.
+        InputError: there is no such file, it is too large, or it is large and does not begin like JSON.
+        MemoryLimitError: the parsed text would not fit into memory.
     """
     size = check_file(path)
     if size > MOST_JSON_BYTES:
         most = _size(MOST_JSON_BYTES)
-        raise InputError(f"{path}: has {_size(size)}, and at most {most} of JSON are read; a sweep.db may be larger")
+        raise InputError(f"has {_size(size)}, and at most {most} of JSON are read; a sweep.db may be larger", file=path)
     check_room(path, _JSON_ROOM * size)
     with reading(path), path.open("rb") as file:
         start = file.read(_START)
         if size > len(start) and not start.lstrip().startswith((b"{", b"[")):
-            raise InputError(f"{path}: cannot be read as JSON: it begins with neither {{ nor [")
+            raise InputError("cannot be read as JSON: it begins with neither { nor [", file=path)
         return start + file.read()
 
 
 def check_room(path: Path, needed: int) -> None:
-    """Make sure that what a file holds fits into memory.
+    """Make sure that `needed` bytes fit into memory.
 
     Raises:
-        MemoryLimitError: it does not; says how much it is, and how much there is.
+        MemoryLimitError: they do not; names the bytes needed and the bytes free.
     """
     free = available_bytes()
     if needed > _SHARE * free:
-        raise MemoryLimitError(f"{path}: takes {_size(needed)} of memory, and {_size(free)} are free; keep less in it")
+        raise MemoryLimitError(
+            f"takes {_size(needed)} of memory, and {_size(free)} are free; keep less in it", file=path
+        )
 
 
 def check_growth(path: Path, size: int, unpacked: int) -> None:
-    """Make sure that a file of `size` bytes may be unpacked to so many.
+    """Make sure that a file of `size` bytes may be unpacked to `unpacked` bytes.
 
     Raises:
         InputError: it grows more than real data does.
@@ -146,14 +155,15 @@ def check_growth(path: Path, size: int, unpacked: int) -> None:
     """
     if unpacked > _SMALL and unpacked > _MOST_GROWTH * size:
         raise InputError(
-            f"{path}: has {_size(size)} and unpacks to {_size(unpacked)}, which is not done unasked; "
-            "if that is what you want, save it by numpy.savez, not savez_compressed"
+            f"has {_size(size)} and unpacks to {_size(unpacked)}, too much for real data; "
+            "if it is right, save it by numpy.savez, not savez_compressed",
+            file=path,
         )
     check_room(path, unpacked)
 
 
 def _size(count: int) -> str:
-    """Bytes as people say them."""
+    """A number of bytes with its unit."""
     for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if count >= unit:
             return f"{count / unit:,.1f} {name}".replace(".0 ", " ")

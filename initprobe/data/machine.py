@@ -1,8 +1,8 @@
-"""What this process may use of the machine: processors and memory, within the limits that containers set.
+"""The processors and the memory that this process may use, within the limits of its container.
 
-A container or a batch system limits a process by control groups of Linux, of version 2 (`cpu.max`, `memory.max`) or 1
-(`cpu.cfs_quota_us`, `memory.limit_in_bytes`). Groups are nested, and the tightest limit holds. What cannot be read
-limits nothing.
+Containers and batch systems limit a process by control groups of Linux, of version 2 (`cpu.max`, `memory.max`) or 1
+(`cpu.cfs_quota_us`, `memory.limit_in_bytes`). Groups are nested, and the lowest limit holds. A limit that cannot be
+read is ignored.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 
 _ROOT = Path("/")
-# File caches of a group, which give way when it needs memory: in version 2, and in 1 those of the groups below too.
+# File caches of a group, which are freed when it needs memory: in version 2, and in version 1 with its subgroups.
 _CACHES = ("active_file", "inactive_file"), ("total_active_file", "total_inactive_file")
 
 
 def processors(root: Path = _ROOT) -> int:
-    """Whole processors that this process may use, at least 1: by its affinity, and by the quota of its groups.
+    """Whole processors that this process may use, at least 1, by its affinity and the quotas of its groups.
 
     Args:
         root: the directory that holds `proc` and `sys`.
@@ -28,16 +28,16 @@ def processors(root: Path = _ROOT) -> int:
 
 
 def memory_left(root: Path = _ROOT) -> int | None:
-    """Bytes that this process may still take within the limits of its groups, at least 0; None without limits."""
+    """Bytes that this process may still allocate within the limits of its groups, at least 0; None without limits."""
     left = [bytes_left for group in _groups(root, "memory") if (bytes_left := _left(group)) is not None]
     return max(min(left), 0) if left else None
 
 
 def available_bytes(root: Path = _ROOT) -> int:
-    """Memory that is free, or would be if caches gave theirs up, within the limits of the groups this process is in.
+    """Bytes that are free or used by caches only, within the limits of the groups of this process.
 
     Args:
-        root: the directory that holds `proc` and `sys`, for those limits.
+        root: the directory that holds `proc` and `sys`.
     """
     import psutil
 
@@ -53,7 +53,7 @@ def _affinity() -> int:
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """Directories of the groups that this process is in, innermost first, of both versions."""
+    """Directories of the groups of this process, of both versions, innermost first."""
     mount = root / "sys/fs/cgroup"
     for line in _text(root / "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
@@ -69,14 +69,14 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _upwards(top: Path, place: str) -> Iterator[Path]:
-    """A group and those it is in. In a container the place may be the host's; its own group is then at the top."""
+    """A group and the groups around it. In a container the path may be the host's; its own group is then `top`."""
     parts = [part for part in place.split("/") if part not in ("", ".", "..")]
     for length in range(len(parts), -1, -1):
         yield top.joinpath(*parts[:length])
 
 
 def _quota(group: Path) -> float | None:
-    """Processors that a group may keep busy; None where nothing limits it."""
+    """Processors that a group may use; None without a limit."""
     quota, _, period = (_text(group / "cpu.max") or _first_version_quota(group)).partition(" ")
     with suppress(ValueError):
         if int(quota) > 0 and int(period) > 0:
@@ -89,7 +89,7 @@ def _first_version_quota(group: Path) -> str:
 
 
 def _left(group: Path) -> int | None:
-    """Bytes between the usage of a group and its limit; file caches, which give way, do not count as used."""
+    """Bytes between the usage of a group and its limit; file caches do not count as used."""
     for limit, usage, caches in zip(
         ("memory.max", "memory.limit_in_bytes"), ("memory.current", "memory.usage_in_bytes"), _CACHES, strict=True
     ):
@@ -104,7 +104,7 @@ def _cached(group: Path, names: tuple[str, ...]) -> int:
 
 
 def _text(path: Path) -> str:
-    """A small file, stripped; empty where it is not there or cannot be read."""
+    """The text of a small file, stripped; empty where it cannot be read."""
     try:
         return path.read_text().strip()
     except (OSError, ValueError):

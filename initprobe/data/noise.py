@@ -1,4 +1,7 @@
-"""Where a batch comes from: Gaussian or uniform noise, a data set that ships, or a file of real data."""
+"""Synthetic input, and the registry of all inputs that have a name.
+
+To add a kind of noise, write a function that returns its record, and list it in `NOISES` at the end of this file.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,18 @@ from initprobe.registry import Registry
 
 @dataclass(frozen=True)
 class Noise:
-    """Synthetic input, made row by row.
+    """Synthetic input, drawn row by row.
 
     Attributes:
         name: canonical name.
-        sample: `(generator, (rows, features), dtype, shared)` to rows; `shared` is a row of N(0,1), the same for every
-            row of a network's input, from which correlated inputs are made.
+        sample: from `(generator, (rows, features), dtype, shared)` to rows. `shared`, `(features,)`, is N(0, 1) and the
+            same for all rows of one draw; correlated rows contain it.
         formula: the rule in plain text.
         describe: this record in words.
         reference: where it is used.
-        aliases: other names people type.
-        params: the parameters it was made with.
-        make: makes the record again with other parameters.
+        aliases: other names for it.
+        params: the parameters of this record.
+        make: makes the record with other parameters.
     """
 
     name: str
@@ -42,7 +45,7 @@ class Noise:
 
 
 def gaussian(std: float = 1.0, mean: float = 0.0, correlation: float = 0.0) -> Noise:
-    """Independent normal features; any two samples have the given correlation."""
+    """Independent normal features; any two samples have the given correlation over their features."""
     if not 0 <= std < math.inf:
         raise ConfigError(f"gaussian: std must be at least 0, not {std:g}")
     if not 0 <= correlation <= 1:
@@ -73,7 +76,7 @@ def gaussian(std: float = 1.0, mean: float = 0.0, correlation: float = 0.0) -> N
 def uniform(low: float = -1.0, high: float = 1.0) -> Noise:
     """Independent features, uniform between two bounds."""
     if not -math.inf < low <= high < math.inf:
-        raise ConfigError(f"uniform: low {low:g} is above high {high:g}, or one of them is no number")
+        raise ConfigError(f"uniform: low {low:g} is above high {high:g}, or one of them is not a number")
 
     def sample(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike, shared: Array) -> Array:
         rows: Array = rng.random(shape, dtype=dtype)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
-"""Weights that look at data: a layer is fitted to its own input, then hands its output to the next.
+"""The autoencoder that pre-trains one layer on its own input.
 
-An autoencoder encodes by `h = phi(x W + b)`, decodes by `x' = h V + c`, and lowers `|x' - x|^2`, summed over features
-and averaged over the samples of a step, by plain SGD. Its rate is in units of 1 / the steepest curvature, since the
-scale of a layer's input would otherwise decide whether it learns or diverges.
+It encodes by `h = phi(x W + b)` and decodes by `x' = h V + c`. Plain SGD lowers `|x' - x|^2`, summed over features and
+averaged over the samples of a step. The learning rate is in units of 1 / the steepest curvature. Otherwise the scale of
+the input of a layer would decide whether it learns or diverges.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.engine.fitted import Fitted, outputs
-from initprobe.engine.mlp import Parameters
+from initprobe.engine.mlp import Layer, Parameters
 from initprobe.engine.threads import Workers, row_blocks
 from initprobe.errors import ConfigError
 from initprobe.initializers.fit_settings import Autoencoder
@@ -28,7 +27,7 @@ _PART = 32
 
 @dataclass(frozen=True)
 class _Rates:
-    """Of one step, for W and V, for b, and for c."""
+    """The learning rates of one step: of W and V, of b, and of c."""
 
     weight: float
     bias: float
@@ -38,36 +37,41 @@ class _Rates:
 class Coder:
     """An autoencoder of one layer, its parameters changed in place.
 
-    Input and code are taken about their means at the start, which changes nothing but the conditioning: the mean of an
-    output that is never negative would otherwise decide the rate, and what varies would hardly learn (LeCun et al.
-    1998, section 4.3). `bias` and `offset` are those of the centred net.
+    Input and code are centred by their means at the start, which changes the conditioning alone. Otherwise the mean of
+    an output that is never negative would decide the rate, and what varies would hardly learn (LeCun et al. 1998,
+    section 4.3). `bias` and `offset` are those of the centred network.
     """
 
-    def __init__(
-        self,
-        fit: Autoencoder,
-        layer: Parameters,
-        activation: Activation,
-        x: Array,
-        generator: np.random.Generator,
-        pool: Workers,
-    ) -> None:
-        self.fit, self.weight, self.activation = fit, layer.weight, activation
+    def __init__(self, fit: Autoencoder, layer: Layer, x: Array, generator: np.random.Generator, pool: Workers) -> None:
+        """Start from the drawn layer.
+
+        Args:
+            fit: the settings.
+            layer: without norm and skip.
+            x: its input, `(samples, fan_in)`.
+            generator: for the order of the samples and the noise.
+            pool: the threads.
+        """
+        self.fit, self.weight, self.activation = fit, layer.weight, layer.activation
         self.generator, self.pool = generator, pool
         self.mean = x.mean(axis=0)
         self.x = x - self.mean
         self.bias = np.matmul(self.mean, self.weight) + (0 if layer.bias is None else layer.bias)
         self.decoder = self.weight.T if fit.tied else np.ascontiguousarray(self.weight.T)
-        h = outputs(Parameters(self.weight, self.bias), activation, self.x, pool)
+        h = outputs(Layer(Parameters(self.weight, self.bias), self.activation), self.x, pool)
         self.code_mean, self.offset = h.mean(axis=0), np.zeros_like(self.mean)
         self.by_input, self.by_code, self.by_decoder = _Steepest(), _Steepest(), _Steepest()
 
     def layer(self) -> Parameters:
-        """The encoder as a layer of uncentred input."""
+        """The parameters of the encoder, for input that is not centred."""
         return Parameters(self.weight, self.bias - np.matmul(self.mean, self.weight))
 
     def learn(self, number: int, advance: Callable[[], None]) -> Fitted:
-        """Train for all epochs."""
+        """Train for all epochs; call `advance` after each.
+
+        Raises:
+            ConfigError: training diverges; names the layer, which is the `number`-th, and the step.
+        """
         before, step = self.loss(), 0
         samples, size = len(self.x), self.fit.samples_of(len(self.x))
         for _ in range(self.fit.epochs):
@@ -83,7 +87,7 @@ class Coder:
         return Fitted(before, self.loss(), float(np.mean(np.square(self.x, dtype=np.float64))), step, None)
 
     def step(self, clean: Array) -> bool:
-        """One step of SGD on some samples; whether everything stayed finite."""
+        """One step of SGD on the samples `clean`, `(samples, fan_in)`; True if the loss was finite."""
         noisy = self._masked(clean)
         h = np.empty((len(clean), self.weight.shape[1]), clean.dtype)
         error, delta, slopes = np.empty_like(clean), np.empty_like(h), np.empty_like(h)
@@ -123,18 +127,18 @@ class Coder:
         return z, self.activation.value(z)
 
     def _masked(self, clean: Array) -> Array:
-        """Some entries set to 0, which about the mean is less the mean."""
+        """The samples with some entries set to 0, which in centred input is minus the mean."""
         if not self.fit.noise:
             return clean
         masked = self.generator.random(clean.shape, dtype=np.float32) < self.fit.noise
         return np.where(masked, -self.mean, clean)
 
     def rates(self, x: Array, code: Array, slopes: Array) -> _Rates:
-        """Of a step: `learning_rate` over the steepest curvature of the loss of its samples.
+        """The rates of a step: `learning_rate` over the steepest curvature of the loss of its samples.
 
-        The loss is quadratic in V, with curvature `2 h'h / n`, and nearly so in W, with `2 x'x / n` times `V V'` and
-        the mean square slope; in c and b it has 2 and `2 V V'` times that slope. Where parameters move together their
-        curvatures may add up, so each pair shares one rate or halves its own.
+        The loss is quadratic in V, with curvature `2 h'h / n`. It is nearly quadratic in W, with `2 x'x / n` times
+        `V V'` and the mean square slope. In c the curvature is 2, in b it is `2 V V'` times that slope. Where
+        parameters move together their curvatures may add up, so each pair shares one rate or halves its own.
         """
         through = self.by_decoder.of(self.decoder) * len(self.decoder) * float(np.mean(np.square(slopes)))
         weights = 2 * (self.by_code.of(code) + self.by_input.of(x) * through)
@@ -153,9 +157,9 @@ class Coder:
 
 
 class _Steepest:
-    """The largest eigenvalue of `m'm / rows` of matrices that change little from one to the next, by the power method.
+    """The largest eigenvalue of `m'm / rows`, by the power method, of matrices m that change little between calls.
 
-    It is approached from below, starting where the last one ended.
+    Each call starts from the vector of the last one and approaches the eigenvalue from below.
     """
 
     def __init__(self) -> None:

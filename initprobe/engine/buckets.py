@@ -1,9 +1,11 @@
-"""Streaming statistics: moments, and a histogram that needs no range in advance.
+"""The statistics of one block of a tensor, and a histogram that needs no range in advance.
 
-A tensor arrives in blocks. Each block becomes a `Tally`, in whatever thread has it in cache; tallies are merged in
-block order into a `Sketch`, so that the result does not depend on the threads. Values are counted by the leading bits
-of their floating-point pattern (sign, exponent, 5 bits of mantissa: buckets 3% wide; 7 for outputs in float32, which
-crowd at the bounds of their activation), which fits any range and re-bins at the end.
+A tensor arrives in blocks. Each becomes a `Tally`, in the thread that has it in cache. Tallies are merged into a
+`Sketch` in the order of the blocks, so the result does not depend on the threads.
+
+Values are counted by the leading bits of their floating-point pattern: sign, exponent and 5 bits of mantissa. So
+buckets are 3% wide, fit any range, and are re-binned at the end. Outputs in float32 have 7 bits of mantissa, since many
+of their values lie close to the bounds of the activation.
 """
 
 from __future__ import annotations
@@ -21,11 +23,11 @@ from initprobe.engine.moments import Moments, moments, scratch
 
 COARSE, FINE = 5, 7
 
-# Entries that `numpy.bincount` counts so fast that nobody minds its keeping Python's lock meanwhile.
+# `numpy.bincount` counts fewer entries than this so fast that keeping Python's lock does not delay other threads.
 SOON_COUNTED = 1 << 14
 
-# Small tensors of several layers are tallied together, up to so many entries and layers: a call costs as much as some
-# thousands of entries, and a table of counters for every layer has to stay in cache.
+# Small tensors of several layers are tallied together, up to so many entries and layers. A call costs as much as some
+# thousands of entries, but the counters of all these layers must stay in cache.
 _TALLIED_ENTRIES, _MOST_TALLIED = 1 << 19, 16
 
 _FLOAT_OF: dict[Any, Any] = {np.uint32: np.float32, np.uint64: np.float64}
@@ -33,37 +35,43 @@ _FLOAT_OF: dict[Any, Any] = {np.uint32: np.float32, np.uint64: np.float64}
 
 @dataclass(frozen=True)
 class Grid:
-    """How values of a dtype are counted: the unsigned view of their pattern, shifted right."""
+    """How values of a dtype are counted: by the unsigned view of their pattern, shifted right.
+
+    Attributes:
+        pattern: the unsigned integer type.
+        shift: bits that are dropped.
+        size: number of buckets.
+    """
 
     pattern: type[np.unsignedinteger[Any]]
     shift: int
     size: int
 
     def moved(self, counts: Array, exponent: int) -> Array:
-        """Counts of the same values times `2^exponent`; what becomes subnormal is counted next to 0."""
+        """Counts of the same values times `2^exponent`; values that become subnormal are counted next to 0."""
         keys = np.flatnonzero(counts)
         octave = 1 << (np.finfo(_FLOAT_OF[self.pattern]).nmant - self.shift)
         magnitude = keys & (self.size // 2 - 1)
         goal = np.where(magnitude >= octave, np.clip(magnitude + exponent * octave, 0, self.size // 2 - 1), magnitude)
-        found = np.zeros_like(counts)
-        np.add.at(found, goal | (keys & (self.size // 2)), counts[keys])
-        return found
+        moved = np.zeros_like(counts)
+        np.add.at(moved, goal | (keys & (self.size // 2)), counts[keys])
+        return moved
 
 
 @lru_cache
 def grid_of(dtype: np.dtype[Any], bits: int) -> Grid:
-    """The grid with that many bits of mantissa."""
+    """The grid of a dtype with so many bits of mantissa."""
     exponent, mantissa = (8, 23) if dtype == np.float32 else (11, 52)
     return Grid(np.uint32 if dtype == np.float32 else np.uint64, mantissa - bits, 1 << (1 + exponent + bits))
 
 
 def tallied_together(entries: int) -> int:
-    """How many tensors of so many entries are tallied at a time."""
+    """How many tensors of so many entries are tallied together."""
     return min(max(_TALLIED_ENTRIES // entries, 1), _MOST_TALLIED)
 
 
 def count(stack: Array, grid: Grid) -> Array:
-    """Occurrences of each bucket in each tensor of a stack, integers of shape `(tensors, grid.size)`."""
+    """How often each bucket occurs in each tensor of a stack: integers, `(tensors, grid.size)`."""
     counted = _counted_small if stack.size < SOON_COUNTED else _counted
     return counted(stack.view(grid.pattern).reshape(len(stack), -1), grid)
 
@@ -74,7 +82,7 @@ def _counted_small(patterns: Array, grid: Grid) -> Array:
 
 
 def _counted(patterns: Array, grid: Grid) -> Array:
-    """By SciPy, which lets go of Python's lock meanwhile, and is faster; but it takes a tenth of a second to load."""
+    """By SciPy, which is faster and releases Python's lock, but takes 0.1 s to load."""
     counter = scratch.counter(*patterns.shape, grid.size)
     np.right_shift(patterns.reshape(-1), grid.shift, out=counter.indices.view(np.uint32), casting="unsafe")
     counts: Array = counter.toarray(out=np.empty(counter.shape, np.int32))
@@ -82,7 +90,17 @@ def _counted(patterns: Array, grid: Grid) -> Array:
 
 
 class Tally(NamedTuple):
-    """Partial statistics of one block; `counts` are of `block - centre`, and None where an entry is not finite."""
+    """The statistics of one block.
+
+    Attributes:
+        moments: of its entries.
+        low: the smallest entry.
+        high: the largest entry.
+        zeros: entries that are 0.
+        infinite: entries that are infinite; with any, or any NaN, all else is void.
+        nan: entries that are NaN.
+        counts: of `block - centre` in the buckets; None where an entry is not finite.
+    """
 
     moments: Moments
     low: float
@@ -94,18 +112,21 @@ class Tally(NamedTuple):
 
 
 def tally(stack: Array, grid: Grid, centres: Sequence[float]) -> list[Tally]:
-    """Statistics of each of some blocks of one shape, `(blocks, ...)`.
+    """The tallies of several blocks of one shape, which saves calls where blocks are small.
 
-    Several at a time where they are small: a call costs as much, and Python's lock changes hands at every one.
+    Args:
+        stack: `(blocks, ...)`.
+        grid: of the counts.
+        centres: what is subtracted from each block before it is counted.
     """
     rows = stack.reshape(len(stack), -1)
     lows, highs = rows.min(axis=1).tolist(), rows.max(axis=1).tolist()
     if not all(map(math.isfinite, lows + highs)):
         return [_alone(row, grid, centre) for row, centre in zip(rows, centres, strict=True)]
-    about = rows - np.array(centres, rows.dtype)[:, None] if any(centres) else rows
+    centred = rows - np.array(centres, rows.dtype)[:, None] if any(centres) else rows
     peaks = [max(-low, high) for low, high in zip(lows, highs, strict=True)]
-    seen = zip(rows, moments(rows, peaks), lows, highs, count(about, grid), centres, strict=True)
-    return [Tally(own, low, high, _zeros(row, counts, at), 0, 0, counts) for row, own, low, high, counts, at in seen]
+    each = zip(rows, moments(rows, peaks), lows, highs, count(centred, grid), centres, strict=True)
+    return [Tally(own, low, high, _zeros(row, counts, at), 0, 0, counts) for row, own, low, high, counts, at in each]
 
 
 def _alone(row: Array, grid: Grid, centre: float) -> Tally:
@@ -119,6 +140,6 @@ def _void(block: Array) -> Tally:
 
 
 def _zeros(block: Array, counts: Array, centre: float) -> int:
-    """Entries that are 0, looked for only where the buckets beside it are not empty."""
+    """How many entries are 0; they are compared only where the buckets next to 0 are not empty."""
     may_hold_zeros = bool(centre) or counts[0] or counts[len(counts) // 2]
     return int(np.count_nonzero(block == 0)) if may_hold_zeros else 0

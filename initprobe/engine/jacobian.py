@@ -1,13 +1,13 @@
 """Jacobians of a network at one input, and their singular values to full relative accuracy at any depth.
 
-`dh_l/dh_{l-1} = W_l D_l` for rows, `D_l = diag(phi'(z_l))`, and `dh_L/dh_0 = W_1 D_1 ... W_L D_L`: the first weights
-and the last slopes are in it. (Papers write the transpose, `D W'`; the singular values are the same.)
+Samples are rows, so `dh_l/dh_{l-1} = W_l D_l` with `D_l = diag(phi'(z_l))`, and `dh_L/dh_0 = W_1 D_1 ... W_L D_L`.
+(Papers write the transpose, `D W'`; the singular values are the same.)
 
-The singular values of a deep product lie dozens of decades apart, and the SVD of the product multiplied out knows none
-below 1e-16 of the largest. So it is kept as `2^exponent Q diag(scales) T`, with `Q` orthonormal and the rows of `T` of
-size 1, and multiplied on by a QR decomposition whose columns are sorted by size: what is small stays apart from what is
-large. Loh et al. 1989, "Stable matrix-multiplication algorithms"; sorting in place of pivoting: Tomas et al. 2012,
-"Advancing large scale many-body QMC simulations".
+The singular values of a deep product span dozens of decades. The SVD of the plain product resolves none below 1e-16 of
+the largest. So the product is kept as `2^exponent Q diag(scales) T`, where Q is orthonormal and the rows of T have
+size 1. Each further layer is multiplied on by a QR decomposition with columns sorted by size, which keeps small and
+large values apart. Loh et al. 1989, "Stable matrix-multiplication algorithms"; sorting in place of pivoting: Tomas et
+al. 2012, "Advancing large scale many-body QMC simulations".
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class SingularValues:
 
     Attributes:
         log10: of those that were resolved, largest first.
-        zeros: how many are exactly 0, because a slope, a weight or a narrower layer on the way is.
-        lost: how many cannot be told from 0: below the rounding of a layer, or of the float range, beside the largest.
+        zeros: how many are exactly 0, because of a slope of 0, a weight of 0 or a narrower layer.
+        lost: how many are too small beside the largest to be distinguished from 0: by rounding or the float range.
     """
 
     log10: Array
@@ -38,19 +38,19 @@ class SingularValues:
 
     @property
     def count(self) -> int:
-        """All of them: the smaller dimension of the Jacobian."""
+        """How many there are: the smaller dimension of the Jacobian."""
         return len(self.log10) + self.zeros + self.lost
 
     @property
     def mean_square_log10(self) -> float:
-        """log10 of the mean of `s^2`; -inf where every one is 0."""
+        """log10 of the mean of `s^2`; -inf where all are 0."""
         if not len(self.log10):
             return -math.inf
         return 2 * float(self.log10[0]) + math.log10(float(np.sum(self._squares)) / self.count)
 
     @property
     def spread(self) -> float:
-        """`Var(s^2) / mean(s^2)^2`; NaN where every one is 0, and 0 where they differ by rounding alone."""
+        """`Var(s^2) / mean(s^2)^2`; NaN where all are 0, and 0 where they differ by rounding alone."""
         if not len(self.log10):
             return math.nan
         mean = float(np.sum(self._squares)) / self.count
@@ -60,7 +60,7 @@ class SingularValues:
 
     @property
     def _squares(self) -> Array:
-        """`s^2` in units of the largest, which no power of ten can overflow."""
+        """`s^2` in units of the largest, so that no power of ten overflows."""
         return np.asarray(10 ** (2 * (self.log10 - self.log10[0])))
 
 
@@ -69,13 +69,13 @@ class Product:
     """A product of Jacobians, `(first features, last units)`, transposed and factored: `2^exponent Q diag(scales) T`.
 
     Attributes:
-        features: units at its beginning, `n_0`.
-        units: units at its end.
+        features: of the input, `n_0`.
+        units: of the last layer.
         rank: how many singular values are not exactly 0.
         left: `Q`, `(units, resolved)`; None for the empty product, the identity.
         scales: `(resolved,)`, above 0, roughly sorted, the largest about 1.
         right: `T`, `(resolved, features)`.
-        exponent: power of two that has been taken out.
+        exponent: of the power of two that was factored out.
     """
 
     features: int
@@ -92,7 +92,7 @@ class Product:
         return cls(features, features, features)
 
     def times(self, weight: Array, slope: Array) -> Product:
-        """This product, times `W diag(slope)` of one more layer.
+        """This product times `W diag(slope)` of one more layer.
 
         Args:
             weight: `(units, fan_out)`, finite.
@@ -102,7 +102,7 @@ class Product:
         matrix, power = _unit_scale(weight[:, active].astype(float) * slope[active])
         even = matrix.T if self.left is None else np.matmul(matrix.T, self.left)
         scales = np.ones(even.shape[1]) if self.left is None else self.scales
-        # Scaled afterwards, since the square of a column may be below the float range.
+        # Scaled after the norm is taken, since the square of a scaled column may be below the float range.
         sizes = np.linalg.norm(even, axis=0) * scales
         nothing = int(np.count_nonzero(sizes == 0))
         after = replace(self, units=len(slope), rank=min(self.rank - nothing, len(active)))
@@ -114,47 +114,47 @@ class Product:
         return after._with(left, diagonal, r if self.right is None else np.matmul(r, self.right), power)
 
     def _with(self, left: Array, scales: Array, right: Array, power: int) -> Product:
-        """Other factors, the scales brought near 1."""
+        """The same product with other factors, the scales brought near 1."""
         shift = math.frexp(float(np.max(scales, initial=0.0)))[1]
         exponent = self.exponent + power + shift
         return replace(self, left=left, scales=np.ldexp(scales, -shift), right=right, exponent=exponent)
 
     def singular_values(self) -> SingularValues:
-        """All `min(features, units)` of them."""
-        found = np.zeros(0)
+        """All `min(features, units)` singular values."""
+        values = np.zeros(0)
         if self.right is not None and len(self.scales):
             order = np.argsort(-np.linalg.norm(self.right, axis=1) * self.scales, kind="stable")
-            found = np.linalg.svd(np.linalg.qr((self.right.T * self.scales)[:, order], mode="r"), compute_uv=False)
+            values = np.linalg.svd(np.linalg.qr((self.right.T * self.scales)[:, order], mode="r"), compute_uv=False)
         elif self.right is None:
-            found = np.ones(self.features)
-        found = found[found > _TINY / _EPS]  # below, fewer digits than a float has
+            values = np.ones(self.features)
+        values = values[values > _TINY / _EPS]  # smaller ones have fewer digits than a float
         zeros = min(self.features, self.units) - self.rank
-        return SingularValues(np.log10(found) + self.exponent * math.log10(2), zeros, self.rank - len(found))
+        return SingularValues(np.log10(values) + self.exponent * math.log10(2), zeros, self.rank - len(values))
 
 
 def _unit_scale(matrix: Array) -> tuple[Array, int]:
-    """A matrix with entries of at most 1, and the power of two that makes it what it was."""
+    """The matrix times `2^-power`, with entries of at most 1, and the power."""
     power = math.frexp(float(np.max(np.abs(matrix), initial=0.0)))[1]
     return np.ldexp(matrix, -power), power
 
 
 def _noise(columns: Array, sizes: Array) -> Array:
-    """What rounding leaves of a column that depends on those before it."""
+    """The size that rounding leaves of a column that depends on the columns before it."""
     floor: Array = max(columns.shape) * _EPS * sizes[: min(columns.shape)] + _TINY / _EPS
     return floor
 
 
 def _graded_qr(columns: Array, sizes: Array) -> tuple[Array, Array, Array]:
-    """`columns = q diag(scales) r`, scales falling roughly from the largest on, the rows of r of size 1.
+    """Factor `columns = q diag(scales) r`, with roughly falling scales and rows of r of size 1.
 
-    Only as many as `columns` has rank, to rounding of each column.
+    There are as many scales as `columns` has rank, judged by the rounding of each column.
     """
     order = np.argsort(-sizes, kind="stable")
     q, r = np.linalg.qr(columns[:, order])
     scales = np.abs(np.diag(r))
     kept = scales > _noise(columns, sizes[order])
     if not kept.all():
-        # Columns that depend on each other must go last, and only pivoting finds them.
+        # Columns that depend on others must come last, and only pivoting finds them.
         from scipy import linalg
 
         q, r, order = linalg.qr(columns, mode="economic", pivoting=True)

@@ -1,4 +1,4 @@
-"""The statistics of one layer as they accumulate, and how a tensor comes by them."""
+"""The statistics of one layer as they accumulate, and how each tensor is added to them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from initprobe.activations.record import Activation, Band
 from initprobe.arrays import Array
 from initprobe.engine.buckets import COARSE, FINE, Tally, count, tally
+from initprobe.engine.mlp import Layer
 from initprobe.engine.moments import Moments, widen
 from initprobe.engine.sketch import Sketch
 from initprobe.engine.threads import Workers, cached, row_blocks, tallied_blocks
@@ -21,29 +22,34 @@ TENSORS = ("weight", "preactivation", "output", "preactivation_gradient", "outpu
 
 @dataclass
 class Directions:
-    """Sum of the unit vectors along the rows of z, from which the mean cosine of two rows follows."""
+    """Sum of the unit vectors along the rows of z, from which the mean cosine of two rows follows.
 
-    total: Array | float = 0.0
+    Attributes:
+        total: the sum, `(units,)`; None before the first block.
+        rows: how many rows have a direction.
+    """
+
+    total: Array | None = None
     rows: int = 0
 
     def add(self, part: tuple[Array, int]) -> None:
-        """Add the unit vectors of a block."""
-        self.total = self.total + part[0]
+        """Add what `directions` returned of a block."""
+        self.total = part[0] if self.total is None else self.total + part[0]
         self.rows += part[1]
 
     def mean_cosine(self) -> float | None:
         """Mean cosine over all pairs of different rows; None with fewer than two rows that have a direction."""
-        if self.rows < 2:
+        if self.total is None or self.rows < 2:
             return None
         squared = float(np.dot(self.total, self.total))
         if not math.isfinite(squared):
             return None
-        # Rounding may carry identical rows a few units in the last place past 1.
+        # The rounding of identical rows may exceed 1 by a few units in the last place.
         return min(max((squared - self.rows) / (self.rows * (self.rows - 1.0)), -1.0), 1.0)
 
 
 def directions(block: Array) -> tuple[Array, int]:
-    """Sum of the unit vectors along the rows of a block, and how many rows are not zero."""
+    """Sum of the unit vectors along the rows of a block, `(units,)`, and how many rows are not zero."""
     rows, _ = widen(block)
     norms = np.sqrt(np.vecdot(rows, rows))
     has_direction = norms > 0
@@ -53,7 +59,16 @@ def directions(block: Array) -> tuple[Array, int]:
 
 @dataclass
 class LayerRecord:
-    """The statistics of one layer as they accumulate over blocks, batches and draws."""
+    """The statistics of one layer as they accumulate over blocks, batches and draws.
+
+    Attributes:
+        weight: of W, and so on: a sketch of each of the `TENSORS`.
+        saturated: entries of h at or beyond the saturation band of the activation.
+        correlations: mean cosine between rows of z in each draw; None where no two rows have a direction.
+        dead_fractions: share of dead units in each draw.
+        directions: of the current draw.
+        highest: largest z of each unit in the current draw, `(units,)`; None before the first block.
+    """
 
     dtype: InitVar[np.dtype[Any]]
     weight: Sketch = field(init=False)
@@ -75,7 +90,7 @@ class LayerRecord:
             setattr(self, name, Sketch(dtype, fine if name == "output" else COARSE))
 
     def begin_draw(self) -> None:
-        """What follows belongs to another network."""
+        """Start the statistics of another network."""
         self.directions, self.highest = Directions(), None
         for name in TENSORS:
             sketch: Sketch = getattr(self, name)
@@ -88,8 +103,8 @@ class LayerRecord:
             self.dead_fractions.append(float(np.mean(self.highest <= dead_below)))
 
 
-class _Seen(NamedTuple):
-    """What a part of z and h of one layer tells beside its tallies."""
+class _UnitStatistics(NamedTuple):
+    """Statistics of a part of z and h of one layer that are not in its tallies."""
 
     directions: tuple[Array, int]
     saturated: int
@@ -97,9 +112,13 @@ class _Seen(NamedTuple):
 
 
 def take(sketches: Sequence[Sketch], stack: Array, workers: Workers, exponents: Sequence[int] | None = None) -> None:
-    """Put off the statistics of a tensor of each of some layers, `(layers, rows, columns)`.
+    """Put off the statistics of one tensor of each of some layers.
 
-    They are `2^-exponent` of what they stand for, in each layer its own.
+    Args:
+        sketches: of the tensor in each layer.
+        stack: `(layers, rows, columns)`, each layer's tensor times 2^-exponent.
+        workers: the threads.
+        exponents: of each layer; None for zeros.
     """
     units = exponents or [0] * len(sketches)
 
@@ -109,27 +128,34 @@ def take(sketches: Sequence[Sketch], stack: Array, workers: Workers, exponents: 
     workers.later(lambda rows: tallied(stack, rows, sketches, units), tallied_blocks(*stack.shape[1:]), add)
 
 
-def record_forward(
-    records: Sequence[LayerRecord], activation: Activation, z: Array, h: Array, workers: Workers, plain: bool
-) -> None:
-    """Put off the statistics of z and h of some layers, `(layers, batch, units)`; in `plain` ones h is phi(z)."""
+def record_forward(records: Sequence[LayerRecord], layer: Layer, z: Array, h: Array, workers: Workers) -> None:
+    """Put off the statistics of z and h of some layers.
+
+    Args:
+        records: of these layers.
+        layer: one of them; they have the same activation and wiring.
+        z: `(layers, batch, units)`.
+        h: `(layers, batch, units)`.
+        workers: the threads.
+    """
     take([record.output for record in records], h, workers)
     sketches = [record.preactivation for record in records]
+    phi, plain = layer.phi, layer.wiring.skip is None
 
-    def look(part: slice) -> tuple[list[Tally], list[_Seen]]:
+    def measure(part: slice) -> tuple[list[Tally], list[_UnitStatistics]]:
         some = z[:, part]
-        value = h[:, part] if plain else activation.value(some)
-        return _tally(some, sketches, [0] * len(sketches)), _seen(activation, some, value)
+        value = h[:, part] if plain else phi.value(some)
+        return _tally(some, sketches, [0] * len(sketches)), _unit_statistics(phi, some, value)
 
-    def work(rows: slice) -> list[tuple[list[Tally], list[_Seen]]]:
-        return [look(part) for part in cached(rows, z.shape[2])]
+    def work(rows: slice) -> list[tuple[list[Tally], list[_UnitStatistics]]]:
+        return [measure(part) for part in cached(rows, z.shape[2])]
 
-    def add(blocks: list[list[tuple[list[Tally], list[_Seen]]]]) -> None:
+    def add(blocks: list[list[tuple[list[Tally], list[_UnitStatistics]]]]) -> None:
         parts = [part for block in blocks for part in block]
         merge_each(sketches, z, [tallies for tallies, _ in parts], [0] * len(sketches))
-        for _, seen in parts:
-            for record, one in zip(records, seen, strict=True):
-                _note(record, one)
+        for _, by_layer in parts:
+            for record, statistics in zip(records, by_layer, strict=True):
+                _add_unit_statistics(record, statistics)
 
     workers.later(work, tallied_blocks(*z.shape[1:]), add)
 
@@ -137,26 +163,27 @@ def record_forward(
 def record_backward(
     records: Sequence[LayerRecord], g: Array, delta: Array, workers: Workers, exponents: Sequence[int]
 ) -> None:
-    """Put off the statistics of dL/dh and dL/dz of some layers, of which `g` and `delta` are `2^-exponent`."""
+    """Put off the statistics of dL/dh and dL/dz of some layers; `g` and `delta` are these times 2^-exponent."""
     take([record.output_gradient for record in records], g, workers, exponents)
     take([record.preactivation_gradient for record in records], delta, workers, exponents)
 
 
-def _seen(activation: Activation, z: Array, value: Array) -> list[_Seen]:
+def _unit_statistics(activation: Activation, z: Array, value: Array) -> list[_UnitStatistics]:
     highest = [None] * len(z) if activation.dead_below is None else z.max(axis=1)
     saturated = _saturated(value, activation.saturation)
-    return [_Seen(*each) for each in zip(map(directions, z), saturated, highest, strict=True)]
+    return [_UnitStatistics(*each) for each in zip(map(directions, z), saturated, highest, strict=True)]
 
 
-def _note(record: LayerRecord, seen: _Seen) -> None:
-    record.directions.add(seen.directions)
-    record.saturated += seen.saturated
-    if seen.highest is not None:
-        record.highest = seen.highest if record.highest is None else np.maximum(record.highest, seen.highest)
+def _add_unit_statistics(record: LayerRecord, statistics: _UnitStatistics) -> None:
+    record.directions.add(statistics.directions)
+    record.saturated += statistics.saturated
+    highest = statistics.highest
+    if highest is not None:
+        record.highest = highest if record.highest is None else np.maximum(record.highest, highest)
 
 
 def _saturated(value: Array, band: Band | None) -> list[int]:
-    """Entries of each layer beyond the band."""
+    """How many entries of each layer are at or beyond the ends of the band."""
     if band is None:
         return [0] * len(value)
     outside = (value <= band.low) | (value >= band.high)
@@ -164,7 +191,7 @@ def _saturated(value: Array, band: Band | None) -> list[int]:
 
 
 def tallied(stack: Array, rows: slice, sketches: Sequence[Sketch], exponents: Sequence[int]) -> list[list[Tally]]:
-    """The tallies of a block of rows of every layer's tensor, part by part, in each part one a layer."""
+    """The tallies of a block of rows of a stack: a list per part of the block, with one tally per layer."""
     return [_tally(stack[:, part], sketches, exponents) for part in cached(rows, stack.shape[2])]
 
 
@@ -178,7 +205,7 @@ def _tally(stack: Array, sketches: Sequence[Sketch], exponents: Sequence[int]) -
 def merge_each(
     sketches: Sequence[Sketch], stack: Array, parts: Sequence[Sequence[Tally]], exponents: Sequence[int]
 ) -> None:
-    """Add parts that hold a tally of each layer."""
+    """Add the tallies of all parts, each a list with one tally per layer, to the sketches of the layers."""
     for sketch, tensor, tallies, exponent in zip(sketches, stack, zip(*parts, strict=True), exponents, strict=True):
         merge(sketch, tensor, tallies, exponent)
 
@@ -186,9 +213,14 @@ def merge_each(
 def merge(
     sketch: Sketch, tensor: Array, tallies: Sequence[Tally], exponent: int = 0, moments: Moments | None = None
 ) -> None:
-    """Add the tallies of all parts of a tensor, in order, to its sketch; it is `2^-exponent` of what it stands for.
+    """Add the tallies of all parts of a tensor, in order, to its sketch.
 
-    Given the `moments` of a larger tensor, what is tallied is a sample of that.
+    Args:
+        sketch: of the tensor.
+        tensor: stored times 2^-exponent.
+        tallies: of its parts.
+        exponent: of its unit.
+        moments: of a larger tensor that `tensor` is a sample of; None where it is the whole.
     """
 
     def recount(centre: float) -> Iterable[Array]:

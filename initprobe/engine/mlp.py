@@ -1,12 +1,16 @@
-"""The network itself: sampling, forward and backward passes.
+"""One layer of the network, forward and back: `forward`, `backward`, and the drawing of its weights. Start here.
 
-Rows are samples: `z_l = h_{l-1} W_l + b_l`, `h_l = phi(z_l)`, `W_l` of shape `(fan_in, fan_out)`. Going back,
-`dL/dz_l = dL/dh_l phi'(z_l)`, `dL/dh_{l-1} = dL/dz_l W_l'` and `dL/dW_l = h_{l-1}' dL/dz_l`, summed over samples.
+Rows are samples: `z_l = h_{l-1} W_l + b_l`, `h_l = phi(z_l)`, with `W_l` of shape `(fan_in, fan_out)`. Backward,
+`dL/dz_l = dL/dh_l phi'(z_l)`, `dL/dh_{l-1} = dL/dz_l W_l'`, and `dL/dW_l = h_{l-1}' dL/dz_l`, summed over samples.
 
-`Wiring` adds a norm, `z_l = norm(y_l)` of `y_l = h_{l-1} W_l + b_l`, and a skip, `h_l = h_{l-1} + s phi(z_l)`. Then
-`dL/dz_l = s dL/dh_l phi'(z_l)`, `dL/dy_l` takes its place in the other two, and `dL/dh_{l-1}` has `dL/dh_l` added. A
-branch of several layers is added at its last, `h_l = h_k + s z_l`, to the input `h_k` of its first, whose gradient
-`dL/dh_k` has `dL/dh_l` added: the `stream` that both ways are given.
+A `Wiring` can add two things:
+
+- a norm: `z_l = norm(y_l)` of `y_l = h_{l-1} W_l + b_l`. Then dL/dy_l takes the place of dL/dz_l in dL/dh_{l-1} and
+  dL/dW_l.
+- a skip: `h_l = h_{l-1} + s phi(z_l)`. Then `dL/dz_l = s dL/dh_l phi'(z_l)`, and dL/dh_l is added to dL/dh_{l-1}.
+
+A branch of several layers ends with `h_l = h_k + s z_l`, where `h_k` is the input of its first layer. So dL/dh_l is
+added to dL/dh_k. The argument `stream` carries h_k forward and dL/dh_l back.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,20 +32,81 @@ from initprobe.engine.streams import Purpose, Streams, stream_blocks
 from initprobe.engine.threads import Workers, cached, row_blocks
 from initprobe.initializers.record import Initializer
 
-# Share of the exponents of a dtype that a gradient may use up before it is rescaled.
+# A gradient is rescaled once its exponent has used up this share of the exponents of its dtype.
 _ROOM = 0.35
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """A layer's weights `(fan_in, fan_out)` and bias `(fan_out,)`; None for a bias of zeros."""
+    """The weights `(fan_in, fan_out)` and the bias `(fan_out,)` of a layer; None for a bias of zeros."""
 
     weight: Array
     bias: Array | None
 
 
+@dataclass(frozen=True)
+class Layer:
+    """All that defines one layer.
+
+    Attributes:
+        parameters: its weights and bias.
+        activation: the activation of the network.
+        wiring: what surrounds the activation.
+    """
+
+    parameters: Parameters
+    activation: Activation
+    wiring: Wiring = PLAIN
+
+    @property
+    def weight(self) -> Array:
+        """The weights, `(fan_in, fan_out)`."""
+        return self.parameters.weight
+
+    @property
+    def bias(self) -> Array | None:
+        """The bias, `(fan_out,)`, or None for zeros."""
+        return self.parameters.bias
+
+    @property
+    def phi(self) -> Activation:
+        """The activation of this layer, which is the identity at the end of a branch of several layers."""
+        return self.wiring.acting(self.activation)
+
+
+class Passed(NamedTuple):
+    """What the forward pass leaves for the backward pass.
+
+    Attributes:
+        z: pre-activations, `(batch, fan_out)`.
+        h: outputs, `(batch, fan_out)`.
+        inverse: inverse standard deviations of the norm; None without a norm.
+    """
+
+    z: Array
+    h: Array
+    inverse: Array | None = None
+
+
+class Gradients(NamedTuple):
+    """The gradients at one layer; the first is read, the others are written.
+
+    Attributes:
+        output: dL/dh_l, `(batch, fan_out)`.
+        preactivation: room for dL/dz_l, `(batch, fan_out)`; without a norm it may be z itself.
+        below: room for dL/dh_{l-1}, `(batch, fan_in)`; None at the first layer, whose input needs no gradient.
+    """
+
+    output: Array
+    preactivation: Array
+    below: Array | None
+
+
 def fillings(init: Initializer, streams: Streams, layer: int, weight: Array) -> list[Callable[[], None]]:
-    """What fills `W_l` of shape `(fan_in, fan_out)` when called, in any order: blocks of rows with a stream each."""
+    """Functions that fill `W_l`, of shape `(fan_in, fan_out)`, when called in any order.
+
+    Each fills a block of rows from a random stream of its own.
+    """
     fans = weight.shape
     blocks = [slice(0, fans[0])] if init.distribution.whole else stream_blocks(*fans)
 
@@ -62,43 +127,44 @@ def sample_bias(
 
 
 def forward(
-    parameters: Parameters,
-    activation: Activation,
-    h_in: Array,
-    out: tuple[Array, Array],
-    workers: Workers,
-    wiring: Wiring = PLAIN,
-    stream: Array | None = None,
-) -> Array | None:
-    """One layer forward: from `h_in`, `(batch, fan_in)`, to `out = (z, h)`, both `(batch, fan_out)`.
+    layer: Layer, h_in: Array, out: tuple[Array, Array], workers: Workers, stream: Array | None = None
+) -> Passed:
+    """One layer forward.
 
-    `stream` is what a branch that ends here is added to; None for `h_in`, that of a branch of one layer. What
-    `backward` needs of the norm is the answer: its inverse standard deviations, or None without one.
+    Args:
+        layer: its parameters, activation and wiring.
+        h_in: outputs of the layer below, `(batch, fan_in)`.
+        out: room for z and h, both `(batch, fan_out)`.
+        workers: the threads.
+        stream: what the branch that ends here is added to; None for `h_in`, that of a branch of one layer.
+
+    Returns:
+        z, h and what `backward` needs of the norm.
     """
     z, h = out
-    activation, given = wiring.acting(activation), h_in if stream is None else stream
-    write_product = multiplier(parameters.weight, has_equal_columns(h_in.T))
+    phi, wiring, added = layer.phi, layer.wiring, h_in if stream is None else stream
+    write_product = multiplier(layer.weight, has_equal_columns(h_in.T))
 
     def multiply(rows: slice) -> None:
         write_product(h_in[rows], z[rows])
-        if parameters.bias is not None:
-            z[rows] += parameters.bias
+        if layer.bias is not None:
+            z[rows] += layer.bias
 
-    def work(rows: slice) -> None:
+    def activate(rows: slice) -> None:
         if wiring.norm is None:
             multiply(rows)
         for part in cached(rows, z.shape[1]):
-            _apply(activation, z[part], h[part])
+            _apply(phi, z[part], h[part])
             if wiring.skip is not None:
                 h[part] *= wiring.skip
-                h[part] += given[part]
+                h[part] += added[part]
 
     inverse, blocks = None, row_blocks(*z.shape)
     if wiring.norm is not None:
         workers.map(multiply, blocks)
         inverse = normalised(wiring.norm, z, workers)
-    workers.map(work, blocks)
-    return inverse
+    workers.map(activate, blocks)
+    return Passed(z, h, inverse)
 
 
 def _apply(activation: Activation, z: Array, out: Array) -> None:
@@ -109,13 +175,17 @@ def _apply(activation: Activation, z: Array, out: Array) -> None:
 
 
 def normalised(norm: Norm, z: Array, workers: Workers) -> Array:
-    """Normalise z in place; the inverse standard deviations."""
+    """Normalise z in place.
+
+    Returns:
+        The inverse standard deviations.
+    """
     parts = workers.map(lambda part: norm.forward(_part(z, norm, part)), _parts(z, norm))
     return np.concatenate(parts, axis=1 - norm.axis)
 
 
 def _parts(z: Array, norm: Norm) -> list[slice]:
-    """Blocks that a norm treats one by one: rows where it works along rows, else columns."""
+    """Blocks that a norm can treat one by one: rows where it works along rows, else columns."""
     return row_blocks(*z.shape) if norm.axis else row_blocks(*z.shape[::-1])
 
 
@@ -123,41 +193,27 @@ def _part(array: Array, norm: Norm, part: slice) -> Array:
     return array[part] if norm.axis else array[:, part]
 
 
-def _differentiate(
-    rows: slice, activation: Activation, skip: float | None, passed: tuple[Array, Array], g: Array, delta: Array
-) -> None:
-    """Write `dL/dz = s dL/dh phi'(z)` of some rows to `delta`."""
-    z, h = passed
-    for part in cached(rows, g.shape[1]):
-        value = h[part] if skip is None else activation.value(z[part])
-        np.multiply(g[part], activation.slope(z[part], value), out=delta[part])
-        if skip is not None:
-            delta[part] *= skip
-
-
 def backward(
-    weight: Array | None,
-    activation: Activation,
-    passed: tuple[Array, Array],
-    g: Array,
-    out: tuple[Array, Array | None],
-    workers: Workers,
-    wiring: Wiring = PLAIN,
-    inverse: Array | None = None,
-    stream: Array | None = None,
+    layer: Layer, passed: Passed, gradients: Gradients, workers: Workers, stream: Array | None = None
 ) -> Array:
-    """One layer back: from `g = dL/dh_l` to `out = (dL/dz_l, dL/dh_{l-1})`; dL/dy_l, which is dL/dz_l without a norm.
+    """One layer back: from dL/dh_l to dL/dz_l and dL/dh_{l-1}, both written to `gradients`.
 
-    `passed` are z and h, and `inverse` is what `forward` gave. Without a norm dL/dz_l may take the place of z. At the
-    first layer, whose input needs no gradient, `weight` and the place of dL/dh_{l-1} are None. `stream` is dL/dh where
-    the branch ends that begins here; None for `g`, that of a branch of one layer.
+    Args:
+        layer: its parameters, activation and wiring.
+        passed: what `forward` returned.
+        gradients: dL/dh_l, and room for the other two.
+        workers: the threads.
+        stream: dL/dh at the end of the branch that begins here; None for dL/dh_l, that of a branch of one layer.
+
+    Returns:
+        dL/dy_l, from which dL/dW_l follows: the array of dL/dz_l without a norm, else a new one.
     """
-    (z, h), (delta, below) = passed, out
-    activation, around = wiring.acting(activation), g if stream is None else stream
-    write_product = None if weight is None else multiplier(weight.T)
+    wiring, delta, below = layer.wiring, gradients.preactivation, gradients.below
+    around = gradients.output if stream is None else stream
+    write_product = None if below is None else multiplier(layer.weight.T)
 
     def differentiate(rows: slice) -> None:
-        _differentiate(rows, activation, wiring.skip, (z, h), g, delta)
+        _differentiate(rows, layer, passed, gradients)
 
     def pass_on(rows: slice) -> None:
         if write_product is not None and below is not None:
@@ -169,20 +225,32 @@ def backward(
         differentiate(rows)
         pass_on(rows)
 
-    inner, blocks = delta, row_blocks(*g.shape)
+    inner, blocks = delta, row_blocks(*delta.shape)
     if wiring.norm is None:
         workers.map(both, blocks)
         return delta
-    assert inverse is not None
     workers.map(differentiate, blocks)
     inner = delta.copy()
-    denormalised(wiring.norm, inner, z, inverse, workers)
+    denormalised(wiring.norm, inner, passed, workers)
     workers.map(pass_on, blocks)
     return inner
 
 
-def denormalised(norm: Norm, delta: Array, z: Array, inverse: Array, workers: Workers) -> None:
-    """`dL/dz` to `dL/dy` in place."""
+def _differentiate(rows: slice, layer: Layer, passed: Passed, gradients: Gradients) -> None:
+    """Write `dL/dz = s dL/dh phi'(z)` of some rows."""
+    phi, skip, (z, h, _) = layer.phi, layer.wiring.skip, passed
+    g, delta = gradients.output, gradients.preactivation
+    for part in cached(rows, g.shape[1]):
+        value = h[part] if skip is None else phi.value(z[part])
+        np.multiply(g[part], phi.slope(z[part], value), out=delta[part])
+        if skip is not None:
+            delta[part] *= skip
+
+
+def denormalised(norm: Norm, delta: Array, passed: Passed, workers: Workers) -> None:
+    """Turn dL/dz into dL/dy, in place."""
+    z, inverse = passed.z, passed.inverse
+    assert inverse is not None
 
     def work(part: slice) -> None:
         norm.backward(*(_part(array, norm, part) for array in (delta, z, inverse)))
@@ -191,9 +259,9 @@ def denormalised(norm: Norm, delta: Array, z: Array, inverse: Array, workers: Wo
 
 
 def growth(gradients: Sequence[Array], workers: Workers) -> int:
-    """The power of two by which gradients have come near the limits of their dtype, to be divided by; else 0.
+    """The exponent of the power of two to divide by where gradients come near the limits of their dtype; else 0.
 
-    Backpropagation is linear in the gradient, so that it may be carried in any unit: one for all of `gradients`.
+    Backpropagation is linear in the gradient, so it may be carried in any unit. All of `gradients` get the same.
     """
     peak = max(_peak(gradient, workers) for gradient in gradients)
     if not 0 < peak < math.inf:

@@ -1,10 +1,4 @@
-"""Streaming statistics: moments, and a histogram that needs no range in advance.
-
-A tensor arrives in blocks. Each block becomes a `Tally`, in whatever thread has it in cache; tallies are merged in
-block order into a `Sketch`, so that the result does not depend on the threads. Values are counted by the leading bits
-of their floating-point pattern (sign, exponent, 5 bits of mantissa: buckets 3% wide; 7 for outputs in float32, which
-crowd at the bounds of their activation), which fits any range and re-bins at the end.
-"""
+"""Mean and variance of blocks at any scale, without overflow; and the scratch memory of each thread."""
 
 from __future__ import annotations
 
@@ -20,21 +14,28 @@ import numpy.typing as npt
 
 from initprobe.arrays import Array
 
-# Beyond these, squares leave the range of float64 and the block is scaled by a power of two first.
+# Outside these limits squares leave the range of float64, and the block is first scaled by a power of two.
 _SAFE_LOW, _SAFE_HIGH = 1e-120, 1e120
 
-# Entries of float32 that are summed in float32, and the magnitudes between which their squares are then in range.
+# Entries of float32 that are summed in float32, and the limits between which their squares stay in range.
 _RUN = 512
 _RUN_OF_ONES = np.ones(_RUN, np.float32)
 _SHORT_LOW, _SHORT_HIGH = 2.0**-40, 2.0**50
 
-# Sizes of blocks that are kept ready for: those of weights and of samples, whole ones and the last.
+# Sizes of blocks whose counters are kept: blocks of weights and of samples, whole ones and the last ones.
 _SIZES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Count, mean and sum of squared deviations, the last two in units of `2^exponent` and `4^exponent`."""
+    """Count, mean and sum of squared deviations of some entries.
+
+    Attributes:
+        count: of the entries.
+        mean: in units of `2^exponent`.
+        squares: sum of squared deviations from the mean, in units of `4^exponent`.
+        exponent: of the unit.
+    """
 
     count: int = 0
     mean: float = 0.0
@@ -42,7 +43,7 @@ class Moments:
     exponent: int = 0
 
     def merged(self, other: Moments) -> Moments:
-        """The moments of both sets together (Chan et al. 1983, pairwise updating)."""
+        """The moments of both sets of entries together (Chan et al. 1983, pairwise updating)."""
         if not (self.count and other.count):
             return self if self.count else other
         exponent = max(self.exponent, other.exponent)
@@ -87,6 +88,7 @@ class Moments:
 
 
 def ldexp(value: float, exponent: int) -> float:
+    """`value 2^exponent`, infinite where that is beyond float64."""
     try:
         return math.ldexp(value, exponent)
     except OverflowError:
@@ -94,21 +96,21 @@ def ldexp(value: float, exponent: int) -> float:
 
 
 class _Scratch(threading.local):
-    """What a thread has to itself to overwrite: fresh pages from the system cost more than the arithmetic in them."""
+    """Memory that each thread uses again and again: new pages from the system cost more than the arithmetic."""
 
     def __init__(self) -> None:
         self._held: dict[npt.DTypeLike, Array] = {}
         self.counter = lru_cache(_SIZES)(self._counter)
 
     def array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """The thread's one array of a dtype, in some shape."""
+        """The one array of this thread with that dtype, in the given shape; its old content is lost."""
         size = math.prod(shape)
         if dtype not in self._held or self._held[dtype].size < size:
             self._held[dtype] = np.empty(size, dtype)
         return self._held[dtype][:size].reshape(shape)
 
     def _counter(self, tensors: int, entries: int, buckets: int) -> Any:
-        """A matrix of ones in columns that are to be overwritten, a row each tensor: made dense, it counts them."""
+        """A sparse matrix of ones, a row per tensor: once its columns are set to keys, its dense form counts them."""
         from scipy.sparse import csr_array
 
         keys = self.array((tensors * entries,), np.int32)
@@ -126,7 +128,11 @@ scratch = _Scratch()
 
 
 def widen(block: Array) -> tuple[Array, int]:
-    """A block in float64 and units of `2^exponent`, in which squares stay in range; good until the thread's next."""
+    """A block in float64, in a unit in which squares stay in range.
+
+    Returns:
+        The block times `2^-exponent`, valid until the next call in this thread, and the exponent.
+    """
     wide = scratch.array(block.shape, np.float64)
     if block.dtype == np.float64:
         peak = max(-float(block.min()), float(block.max()))
@@ -138,7 +144,12 @@ def widen(block: Array) -> tuple[Array, int]:
 
 
 def moments(rows: Array, peaks: Sequence[float]) -> list[Moments]:
-    """Moments of each row of finite entries, up to its peak in magnitude: of float32 to some 1e-7, else to 1e-15."""
+    """Moments of each row, accurate to 1e-7 for float32 and to 1e-15 for float64.
+
+    Args:
+        rows: finite entries, `(rows, entries)`.
+        peaks: the largest magnitude in each row.
+    """
     short = [rows.dtype == np.float32 and _SHORT_LOW < peak < _SHORT_HIGH for peak in peaks]
     if not any(short):
         return [_wide_moments(row) for row in rows]
@@ -149,10 +160,10 @@ def moments(rows: Array, peaks: Sequence[float]) -> list[Moments]:
 
 
 def _sums(rows: Array) -> list[tuple[float, float]]:
-    """Sums of float32 rows and of their squares: over each run in float32, which rounds little there; then wider."""
+    """Sums of float32 rows and of their squares: each run in float32, where rounding is small, then in float64."""
     cut = rows.shape[1] - rows.shape[1] % _RUN
     runs, rest = rows[:, :cut].reshape(-1, _RUN), rows[:, cut:].astype(np.float64)
-    # By dot products, which are the same wherever a run lies.
+    # Dot products give the same bits wherever a run begins in memory.
     totals, squares = (
         np.vecdot(runs, other).reshape(len(rows), cut // _RUN).sum(axis=1, dtype=np.float64)
         for other in (_RUN_OF_ONES, runs)
@@ -163,7 +174,7 @@ def _sums(rows: Array) -> list[tuple[float, float]]:
 def _wide_moments(row: Array) -> Moments:
     """Moments in float64, in two passes where one would cancel."""
     entries, exponent = widen(row)
-    # `dot` lets go of Python's lock, where `@` and `vecdot` of one row do not.
+    # `dot` releases Python's lock; `@` and `vecdot` of one row do not.
     total, squares = float(entries.sum()), float(np.dot(entries, entries))
     if _cancels(entries.size, total, squares):
         return _two_passes(entries, total / entries.size, exponent)
@@ -171,7 +182,7 @@ def _wide_moments(row: Array) -> Moments:
 
 
 def _cancels(count: int, total: float, squares: float) -> bool:
-    """Most of the sum of squares is the mean's."""
+    """True if most of the sum of squares comes from the mean, so that subtracting it would lose digits."""
     mean = total / count
     return not count * mean * mean < squares / 2
 
@@ -189,6 +200,6 @@ def _two_passes(entries: Array, mean: float, exponent: int) -> Moments:
 
 
 def is_plain(low: float, high: float) -> bool:
-    """Entries between these are finite, and their squares in the range of float64."""
+    """True if entries between `low` and `high` are finite and their squares are in the range of float64."""
     peak = max(-low, high)
     return math.isfinite(low) and math.isfinite(high) and (peak == 0 or _SAFE_LOW < peak < _SAFE_HIGH)

@@ -1,4 +1,4 @@
-"""Products in which what is equal stays equal, on every processor."""
+"""Matrix products in which equal rows and equal columns stay equal, on every processor."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from initprobe.arrays import Array
 
 
 def multiplier(right: Array, equal_rows: bool = False) -> Callable[[Array, Array], None]:
-    """What writes the product of some rows and `right` to its second argument; of `equal_rows` all are equal.
+    """A function that writes the product of some rows and `right` to its second argument.
 
-    BLAS sums the entries of one product in different orders, so that equal units would differ in the last bits. A norm
-    would divide that noise by its own size, and the verdict would hang on the processor. So what is equal is made once:
-    where all columns of `right`, or all rows, are.
+    BLAS sums the entries of one product in different orders, so equal units would differ in their last bits. A norm
+    would divide these differences by their own size, and the verdict would depend on the processor. So equal columns
+    and equal rows are computed once.
+
+    Args:
+        right: `(inner, columns)`.
+        equal_rows: all rows that will be multiplied are equal.
     """
     one_column = has_equal_columns(right)
     columns = np.ascontiguousarray(right[:, :1]) if one_column else right
@@ -29,5 +33,5 @@ def multiplier(right: Array, equal_rows: bool = False) -> Callable[[Array, Array
 
 
 def has_equal_columns(matrix: Array) -> bool:
-    """Of random numbers the first row alone settles it."""
+    """True if all columns are equal; for random numbers the first row decides."""
     return all(bool(np.all(matrix[rows] == matrix[rows, :1])) for rows in (slice(0, 1), slice(1, None)))

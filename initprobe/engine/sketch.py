@@ -1,10 +1,4 @@
-"""Streaming statistics: moments, and a histogram that needs no range in advance.
-
-A tensor arrives in blocks. Each block becomes a `Tally`, in whatever thread has it in cache; tallies are merged in
-block order into a `Sketch`, so that the result does not depend on the threads. Values are counted by the leading bits
-of their floating-point pattern (sign, exponent, 5 bits of mantissa: buckets 3% wide; 7 for outputs in float32, which
-crowd at the bounds of their activation), which fits any range and re-bins at the end.
-"""
+"""The statistics of one tensor over blocks, batches and draws, merged from the tallies of `engine.buckets`."""
 
 from __future__ import annotations
 
@@ -21,10 +15,10 @@ from initprobe.engine.buckets import COARSE, Grid, Tally, grid_of
 from initprobe.engine.moments import Moments, ldexp
 
 # Buckets are at most 2^-5 of their value wide. Where the mean is further from 0 than this many standard deviations,
-# they would be too coarse beside the spread, and values are counted about the mean instead.
+# they would be too coarse for the spread. Then the mean is subtracted before values are counted.
 CONCENTRATED = 4
 
-# What a sketch has before anything is counted; never written to.
+# The arrays of a sketch before anything is counted; never written to.
 _NO_KEYS, _NO_COUNTS = np.empty(0, np.uint32), np.empty(0, np.uint8)
 
 
@@ -35,11 +29,18 @@ class Sketch:
     Attributes:
         dtype: float32 or float64.
         bits: bits of mantissa that values are counted by.
-        by_draw: moments of each finished or current draw.
-        faint: the entries of some draw were carried scaled, and are truly all below the normal range of the dtype.
-        huge: the same, and some are beyond its largest number.
-        keys: the occupied buckets of the grid, in order of their values.
+        by_draw: moments of each draw, the current one last.
+        centre: what is subtracted before values are counted; None before the first block.
+        low: the smallest entry.
+        high: the largest entry.
+        zeros: entries that are 0.
+        infinite: entries that are infinite.
+        nan: entries that are NaN.
+        faint: in some draw all entries, stored in a scaled unit, are truly below the normal range of the dtype.
+        huge: in some draw entries, stored in a scaled unit, are truly above the largest number of the dtype.
+        keys: the occupied buckets of the grid, in the order of values.
         counts: how many entries each of them holds.
+        grid: how values are counted.
     """
 
     dtype: np.dtype[Any]
@@ -61,7 +62,7 @@ class Sketch:
         self.grid = grid_of(self.dtype, self.bits)
 
     def begin_draw(self) -> None:
-        """What follows belongs to another network."""
+        """Start the statistics of another network."""
         self.by_draw.append(Moments())
 
     def add(
@@ -71,11 +72,14 @@ class Sketch:
         exponent: int = 0,
         moments: Moments | None = None,
     ) -> None:
-        """Merge the tallies of a tensor's blocks, in block order; the tensor is what they saw times `2^exponent`.
+        """Merge the tallies of the blocks of a tensor.
 
-        `recount` counts the tensor's blocks anew about a centre; it is called once in a sketch's life, and only for
-        values whose mean is far from 0 beside their spread. Given the `moments` of a tensor, the tallies are of a
-        sample of it.
+        Args:
+            tallies: in the order of the blocks.
+            recount: counts the blocks again after a centre is subtracted. It is called at most once per sketch, where
+                the mean is far from 0 beside the spread.
+            exponent: the true tensor is the tallied one times 2^exponent.
+            moments: of the tensor, where the tallies are of a sample of it.
         """
         self.infinite += sum(t.infinite for t in tallies)
         self.nan += sum(t.nan for t in tallies)
@@ -83,7 +87,7 @@ class Sketch:
             return
         total = moments or reduce(Moments.merged, (t.moments for t in tallies))
         self.by_draw[-1] = self.by_draw[-1].merged(total.scaled(exponent))
-        self._note_range(min(t.low for t in tallies), max(t.high for t in tallies), exponent)
+        self._widen_range(min(t.low for t in tallies), max(t.high for t in tallies), exponent)
         self.zeros += sum(t.zeros for t in tallies)
         counted = [t.counts for t in tallies if t.counts is not None]
         if exponent:
@@ -93,10 +97,10 @@ class Sketch:
         first, self.centre = self.centre is None, self._chosen_centre(total)
         self._add_counts(recount(self.centre) if first and self.centre else counted)
 
-    def note(self, total: Moments, low: float, high: float, zeros: int, centre: float) -> None:
-        """Take all of a tensor but its counts, which are then to be of its entries less the centre.
+    def add_all_but_counts(self, total: Moments, low: float, high: float, zeros: int, centre: float) -> None:
+        """Add all statistics of a tensor but its counts, which must then be of its entries minus the centre.
 
-        `centre` is the one to count about, if the sketch has none yet.
+        `centre` becomes the centre of a sketch that has none yet.
         """
         draw = self.by_draw[-1]
         self.by_draw[-1] = draw.merged(total) if draw.count else total
@@ -105,7 +109,7 @@ class Sketch:
         if self.centre is None:
             self.centre = centre
 
-    def _note_range(self, low: float, high: float, exponent: int) -> None:
+    def _widen_range(self, low: float, high: float, exponent: int) -> None:
         self.low, self.high = min(self.low, ldexp(low, exponent)), max(self.high, ldexp(high, exponent))
         peak = max(-low, high)
         if exponent and peak > 0:
@@ -125,32 +129,32 @@ class Sketch:
             table = reduce(lambda total, part: np.add(total, part, out=total), others, table.astype(np.int64))
             table[self.keys] += self.counts.astype(np.int64)
         keys = np.flatnonzero(table != 0)
-        # By value: the negative numbers, whose keys are the larger ones and in order of magnitude, come first.
+        # Sorted by value: negative numbers come first. Their keys are the larger ones, in the order of magnitude.
         first = int(np.searchsorted(keys, self.grid.size // 2))
-        # Of thousands of layers there are tens of thousands of sketches, so both are as narrow as they can be.
+        # Thousands of layers have tens of thousands of sketches, so both arrays get the smallest integer type.
         keys = np.concatenate((keys[first:][::-1], keys[:first]))
         counts = table[keys]
         self.keys, self.counts = keys.astype(np.uint32), counts.astype(np.min_scalar_type(counts.max(initial=0)))
 
     def add_keys(self, keys: Array) -> None:
-        """Count buckets by their keys, in any order."""
-        found, counts = np.unique(keys, return_counts=True)
+        """Add entries by the keys of their buckets, in any order."""
+        occupied, counts = np.unique(keys, return_counts=True)
         if len(self.keys):
-            found, places = np.unique(np.concatenate((self.keys, found)), return_inverse=True)
+            occupied, places = np.unique(np.concatenate((self.keys, occupied)), return_inverse=True)
             counts = np.bincount(places, weights=np.concatenate((self.counts, counts))).astype(np.int64)
-        first = int(np.searchsorted(found, self.grid.size // 2))
-        self.keys = np.concatenate((found[first:][::-1], found[:first])).astype(np.uint32)
+        first = int(np.searchsorted(occupied, self.grid.size // 2))
+        self.keys = np.concatenate((occupied[first:][::-1], occupied[:first])).astype(np.uint32)
         counts = np.concatenate((counts[first:][::-1], counts[:first]))
         self.counts = counts.astype(np.min_scalar_type(counts.max(initial=0)))
 
     @property
     def nonfinite(self) -> int:
-        """Entries that are infinite or NaN; with any, the other statistics are void."""
+        """How many entries are infinite or NaN; with any, the other statistics are void."""
         return self.infinite + self.nan
 
     @property
     def is_zero(self) -> bool:
-        """Every entry was 0."""
+        """True if every entry is 0."""
         return self.peak == 0 and not self.faint
 
     @property

@@ -47,7 +47,7 @@ def _add(sketches: Sequence[Sketch], rows: Array, lows: Sequence[float], highs: 
     new_centres = np.where(is_concentrated, means.astype(rows.dtype), rows.dtype.type(0)).tolist()
     moments = [Moments(entries, *pair) for pair in zip(means.tolist(), squares.tolist(), strict=True)]
     for sketch, total, low, high, zero, centre in zip(sketches, moments, lows, highs, zeros, new_centres, strict=True):
-        sketch.note(total, low, high, zero, centre)
+        sketch.add_all_but_counts(total, low, high, zero, centre)
     centres = [sketch.centre or 0.0 for sketch in sketches]
     about = rows - np.array(centres, rows.dtype)[:, None] if any(centres) else rows
     grid = sketches[0].grid

@@ -1,4 +1,4 @@
-"""Random streams keyed by what they are for, so that adding a layer or a draw changes no other."""
+"""Random streams, each with a key of its own, so that one more layer or draw changes no other stream."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a stream is for. The numbers are part of a seed's meaning: never renumber."""
+    """What a stream is used for. Never change a number: the numbers of every seed depend on it."""
 
     WEIGHT = 0
     BIAS = 1
@@ -24,19 +24,25 @@ class Purpose(IntEnum):
 
 
 def stream_blocks(rows: int, columns: int) -> list[slice]:
-    """The rows of a matrix that share a stream; part of a seed's meaning, like the numbers above."""
+    """Blocks of rows of a matrix, each with a stream of its own. Never change them: every seed depends on them."""
     step = min(max((1 << 17) // columns, 64), 512)
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
 @dataclass(frozen=True)
 class Streams:
-    """The random streams of one network: `(seed, draw)`."""
+    """The random streams of one network, which is one draw of a seed."""
 
     seed: int
     draw: int
 
     def generator(self, purpose: Purpose, layer: int = 0, block: int = 0) -> np.random.Generator:
-        """The generator of one block of one tensor; the same key gives the same numbers."""
+        """The generator of one block of one tensor; the same arguments give the same numbers.
+
+        Args:
+            purpose: what the stream is used for.
+            layer: counted from 1; 0 for what belongs to no layer.
+            block: the first row of the block.
+        """
         key = np.random.SeedSequence(self.seed, spawn_key=(self.draw, layer, purpose, block))
         return np.random.Generator(np.random.PCG64(key))

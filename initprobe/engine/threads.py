@@ -1,24 +1,24 @@
-"""Blocks of rows are the unit of work; threads share them, BLAS keeps to one thread.
+"""Threads that share blocks of rows, the unit of work; BLAS has one thread.
 
-BLAS gives other last bits with other thread counts, and its threads fight with ours. The blocks are fixed by the shapes
-alone, so every number is the same at any thread count.
+With another number of threads BLAS gives other last bits, and its threads compete with ours. Our blocks are fixed by
+the shapes alone, so every number is the same at any number of threads.
 
-Work comes in two kinds. What the next layer waits for is mapped: all threads take blocks of it, and it is over when the
-call returns. What nothing waits for (statistics, weight gradients) is put off: threads take it up whenever they would
-stand still, so that a layer of one block keeps two of them busy too.
+There are two kinds of work:
+
+- `map`: the next layer waits for it. All threads take blocks of it, and it is done when the call returns.
+- `later`: nothing waits for it (statistics, weight gradients). Threads take it when they would otherwise wait, so even
+  a layer of one block keeps two threads busy. `finish` must be called before the arrays that it reads change;
+  `probe.buffers` lists them.
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache, partial
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -34,27 +34,23 @@ Task = Callable[[], None]
 
 MOST_THREADS = 1024
 
-# Of fewer entries a pass over them is over before the next has got Python's lock; of more, they leave the caches.
+# Entries of a part whose statistics are taken at once. A pass over fewer entries ends before another thread has got
+# Python's lock; more entries leave the caches.
 _PART_ENTRIES = 1 << 19
-# Narrow layers have longer blocks, up to so many entries; a tensor of no more than that is small.
+# Blocks of narrow layers have more rows, up to so many entries. A tensor with no more entries is small.
 SMALL = 1 << 17
-# Handing a block to a sleeping thread takes as long as a block of so many entries.
+# Waking a thread for a block takes as long as working on so many entries.
 _WORTH_A_THREAD = 1 << 16
-# A product of fewer rows repacks its other factor too often; of more, it leaves threads without work.
+# Rows of a block. A product of fewer rows repacks its other factor too often; more rows leave threads without work.
 _FEWEST_ROWS, _ENOUGH_ROWS, _MOST_ROWS = 64, 256, 512
-# Options of mallopt(3), and bytes: free memory at the end of the heap that is kept, and blocks from which on memory
-# comes from the system and goes back to it. Blocks in the heap leave gaps that small ones, which stay, may make too
-# small for the next: of thousands of layers whose weights come and go, all weights would be kept in the end.
-_M_TRIM_THRESHOLD, _KEPT = -1, 1 << 27
-_M_MMAP_THRESHOLD, _LARGEST, _LARGEST_OF_MANY = -3, 1 << 25, 1 << 20
-# Tasks that may be put off: each holds what it reads.
+# Tasks that may wait; each keeps the arrays that it reads in memory.
 MOST_WAITING = 24
-# Of them, those that are left for whoever would stand still.
+# Waiting tasks that are reserved for threads without other work.
 _RESERVE = 8
 
 
 def row_blocks(rows: int, columns: int) -> list[slice]:
-    """Consecutive blocks of rows for a `(rows, columns)` matrix, the unit of work of a thread, fixed by the shape."""
+    """Consecutive blocks of rows of a `(rows, columns)` matrix, each the work of one thread; the shape decides."""
     wanted = max(SMALL // columns, _ENOUGH_ROWS)
     half = max(math.ceil(rows / 2), _WORTH_A_THREAD // columns)
     step = max(min(wanted, _MOST_ROWS, half), _FEWEST_ROWS)
@@ -62,12 +58,12 @@ def row_blocks(rows: int, columns: int) -> list[slice]:
 
 
 def tallied_blocks(rows: int, columns: int) -> list[slice]:
-    """The same for statistics alone, which do not mind how many rows there are: of a small matrix, all."""
+    """The same for statistics, which need no limit to the rows: a small matrix is one block."""
     return _slices(0, rows, max(SMALL // columns, _ENOUGH_ROWS))
 
 
 def cached(block: slice, columns: int) -> list[slice]:
-    """The parts of a block that stay in cache while statistics are taken."""
+    """The parts of a block of rows that fit in cache while their statistics are taken."""
     return _slices(block.start, block.stop, max(_PART_ENTRIES // columns, 1))
 
 
@@ -76,15 +72,15 @@ def _slices(start: int, stop: int, step: int) -> list[slice]:
 
 
 def available_threads() -> int:
-    """Processors this process may use."""
+    """Processors that this process may use."""
     return processors()
 
 
 def checked_threads(threads: int | None) -> int:
-    """So many threads, or as many as there are processors for None.
+    """The number of threads to use: `threads`, or the available processors for None.
 
     Raises:
-        ConfigError: fewer than one, or more than any machine has use for.
+        ConfigError: it is below 1 or above `MOST_THREADS`.
     """
     if threads is None:
         return available_threads()
@@ -95,22 +91,23 @@ def checked_threads(threads: int | None) -> int:
 
 
 class Workers:
-    """Threads that share the blocks of what is to be done; the calling thread is one of them.
+    """Threads that share blocks of work: the calling thread and its helpers.
 
-    `map`, `later` and `finish` are for the calling thread alone.
+    Only the calling thread may call `map`, `later` and `finish`.
     """
 
     def __init__(self, helpers: int) -> None:
+        """Start with no thread; `helpers` are the most that are started when there is work for them."""
         self._urgent: deque[Task] = deque()
         self._waiting: deque[Task] = deque()
-        self._tokens: SimpleQueue[bool] = SimpleQueue()  # True for every task in the two; False ends a helper
+        self._tokens: SimpleQueue[bool] = SimpleQueue()  # True for each task in these two; False ends a helper
         self._over: SimpleQueue[BaseException | None] = SimpleQueue()
         self._unfinished = 0
         self._most = helpers
-        self._helpers: list[threading.Thread] = []  # no more than there has been work for at a time
+        self._helpers: list[threading.Thread] = []  # started so far
 
     def map(self, work: Callable[[Block], Result], blocks: Sequence[Block]) -> list[Result]:
-        """`work` of every block, in order, before anything that was put off."""
+        """The results of `work` on every block, in order; done before any work that was put off."""
         if not self._most or len(blocks) == 1:
             with _quiet():
                 return [work(block) for block in blocks]
@@ -129,15 +126,20 @@ class Workers:
             drain()
             while results.qsize() < len(blocks) and self._help():
                 pass
-        found = dict(results.get() for _ in blocks)
-        return [_value(found[number]) for number in range(len(blocks))]
+        outcomes = dict(results.get() for _ in blocks)
+        return [_value(outcomes[number]) for number in range(len(blocks))]
 
     def later(
         self, work: Callable[[Block], Result], blocks: Sequence[Block], then: Callable[[list[Result]], None]
     ) -> None:
-        """Put off `work` of every block, and `then` of the results in block order; `finish` waits for it.
+        """Put off `work` on every block; `finish` waits for it.
 
-        What `work` reads must not change until then.
+        What `work` reads must not change until `finish` has returned.
+
+        Args:
+            work: on one block, in any thread.
+            blocks: of the work.
+            then: called with the results in the order of the blocks, in the thread that did the last block.
         """
         if not self._most:
             with _quiet():
@@ -154,7 +156,7 @@ class Workers:
                 pass
 
     def finish(self) -> None:
-        """Do all that was put off."""
+        """Do all work that was put off; raise the first error in it."""
         with _quiet():
             while self._help():
                 pass
@@ -165,7 +167,7 @@ class Workers:
                 raise error
 
     def close(self) -> None:
-        """End the helpers, and drop what they have not begun."""
+        """End the helpers and drop the tasks that have not begun."""
         with suppress(Empty):
             while True:
                 self._tokens.get_nowait()
@@ -175,12 +177,12 @@ class Workers:
             helper.join()
 
     def _start(self, tasks: int) -> None:
-        """Have a helper for each of so many tasks, as far as threads were asked for."""
+        """Start helpers, up to one for each of so many tasks and up to the most that were asked for."""
         while len(self._helpers) < min(self._most, tasks):
             helper = threading.Thread(target=self._serve, daemon=True)
             try:
                 helper.start()
-            except RuntimeError:  # the system gives no more; those that there are do the work
+            except RuntimeError:  # the system starts no more threads; the others do the work
                 self._most = len(self._helpers)
             else:
                 self._helpers.append(helper)
@@ -189,7 +191,7 @@ class Workers:
         self._over.put(batch.run(number, block))
 
     def _help(self) -> bool:
-        """Take up one task; whether there was one."""
+        """Do one task; False if there was none."""
         try:
             self._tokens.get_nowait()
         except Empty:
@@ -203,7 +205,7 @@ class Workers:
                 self._next()()
 
     def _next(self) -> Task:
-        """What others wait for, unless much has been put off: all but a reserve for whoever would stand still."""
+        """The next task: of `map` first, unless more than the reserve of `later` is waiting."""
         first, second = self._urgent, self._waiting
         if len(self._waiting) > _RESERVE:
             first, second = second, first
@@ -214,7 +216,7 @@ class Workers:
 
 
 class _Batch(Generic[Block, Result]):
-    """Blocks that any thread may do; the one that does the last goes on with the results."""
+    """The blocks of one piece of work that was put off; the thread that does the last one calls `then`."""
 
     def __init__(self, work: Callable[[Block], Result], size: int, then: Callable[[list[Result]], None]) -> None:
         self._work, self._then = work, then
@@ -222,7 +224,7 @@ class _Batch(Generic[Block, Result]):
         self._left = iter(range(size - 1, -1, -1))  # shared: counting down is atomic
 
     def run(self, number: int, block: Block) -> BaseException | None:
-        """Do a block; what went wrong, if anything did."""
+        """Do a block; returns the error, or None."""
         return _outcome(partial(self._run, number), block)
 
     def _run(self, number: int, block: Block) -> None:
@@ -232,7 +234,7 @@ class _Batch(Generic[Block, Result]):
 
 
 def _outcome(work: Callable[[Block], Result], block: Block) -> Result | BaseException:
-    """What `work` gives, or raises: what ends a helper's work, be it `sys.exit`, is for the calling thread."""
+    """The result of `work`, or the error that it raised, `SystemExit` included: it is raised in the calling thread."""
     try:
         return work(block)
     except KeyboardInterrupt:
@@ -248,37 +250,20 @@ def _value(outcome: Result | BaseException) -> Result:
 
 
 def _quiet() -> np.errstate:
-    """Overflow and NaN are what a probe looks for; they are counted, not warned of. Error states are per thread."""
+    """No warnings of overflow and NaN, which a probe counts. NumPy keeps this setting per thread."""
     return np.errstate(all="ignore")
 
 
-@cache
-def _glibc() -> ctypes.CDLL | None:
-    """The C library, where it is GNU's and nobody has told it how to handle memory."""
-    told = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
-    if told or sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
-        return None
-    return library
-
-
-def _keep_freed_memory(whole: bool) -> None:
-    """Have glibc hand freed memory out again, not back to the system: fresh pages cost more than arithmetic in them."""
-    if (library := _glibc()) is not None:
-        library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
-        library.mallopt(_M_MMAP_THRESHOLD, _LARGEST if whole else _LARGEST_OF_MANY)
-
-
 @contextmanager
-def workers(threads: int, whole: bool = True) -> Iterator[Workers]:
-    """Threads for the length of a probe, the calling one among them, with BLAS held to one thread.
+def workers(threads: int) -> Iterator[Workers]:
+    """Threads for the length of a probe, with BLAS held to one thread.
 
-    From the first time on, glibc keeps up to 128 MB of freed memory (`mallopt`); where environment variables say what
-    it should keep, it is left alone. `whole` is a network that is held whole.
+    Args:
+        threads: how many, the calling thread included.
     """
     from threadpoolctl import threadpool_limits
 
-    _keep_freed_memory(whole)
-    with threadpool_limits(1, user_api="blas"), _quiet():  # for theory and the verdict, too
+    with threadpool_limits(1, user_api="blas"), _quiet():  # for theory and diagnosis too
         pool = Workers(threads - 1)
         try:
             yield pool

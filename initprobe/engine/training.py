@@ -1,66 +1,63 @@
 """The same network without statistics: a loss, its gradients by every parameter, and plain SGD.
 
-The sums are those of `engine.mlp`, in blocks fixed by the shapes, so that a loss curve does not depend on the threads.
+The products are those of `engine.mlp`, in blocks fixed by the shapes. So a loss curve does not depend on the number of
+threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.blocks.losses import Loss
-from initprobe.blocks.skips import Wiring
 from initprobe.engine import mlp
-from initprobe.engine.mlp import Parameters
+from initprobe.engine.mlp import Layer, Passed
 from initprobe.engine.products import has_equal_columns, multiplier
 from initprobe.engine.threads import Workers, row_blocks
 
 
 @dataclass(frozen=True)
 class Learner:
-    """A network with a read-out behind it; its parameters are changed in place by `step`.
+    """A network with a read-out behind it; `step` changes its parameters in place.
 
-    A branch that starts with a scale of 0 learns it (ReZero, Bachlechner et al. 2020, arXiv:2003.04887): with it fixed,
-    nothing in the branch would.
+    A branch that starts with a scale of 0 learns its scale (ReZero, Bachlechner et al. 2020, arXiv:2003.04887). With a
+    fixed scale of 0 nothing in the branch would learn.
 
     Attributes:
-        layers: weights and biases, first to last.
+        layers: first to last; a list, in which `step` replaces a layer whose scale it changed.
         readout: `(units of the last layer, classes)`.
-        wirings: what surrounds each activation; a list, in which `step` puts those with a scale that was learned.
-        rescaled: the layers, from 0 on, whose scale is learned.
-        activation: of every layer.
-        loss: at the end.
-        pool: threads.
+        loss: of the logits.
+        pool: the threads.
+        rescaled: the layers, counted from 0, whose scale is learned.
     """
 
-    layers: Sequence[Parameters]
+    layers: list[Layer]
     readout: Array
-    wirings: list[Wiring]
-    activation: Activation
     loss: Loss
     pool: Workers
     rescaled: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
-class Pass:
-    """One layer on the way forward: its input, z and h, and what the norm left for the way back."""
+class ForwardPass:
+    """One layer on the forward pass: its input, `(batch, fan_in)`, and what `mlp.forward` returned."""
 
     h_in: Array
-    z: Array
-    h: Array
-    inverse: Array | None
+    passed: Passed
 
 
 @dataclass(frozen=True)
 class LayerGradients:
-    """What comes back to one layer: dL/dh, dL/dW, and the sum over samples of dL/dy, which is dL/db.
+    """The gradients of the loss at one layer.
 
-    `scale` is dL/ds, the sum over samples and units of dL/dh times what s multiplies; 0 where s is not learned.
+    Attributes:
+        output: dL/dh, `(batch, fan_out)`.
+        weight: dL/dW, `(fan_in, fan_out)`, summed over samples.
+        bias: dL/db, `(fan_out,)`, the sum of dL/dy over samples.
+        scale: dL/ds, the sum over samples and units of dL/dh times the branch; 0 where s is not learned.
     """
 
     output: Array
@@ -70,91 +67,98 @@ class LayerGradients:
 
 
 @dataclass(frozen=True)
-class Gradients:
-    """A batch's loss, and its gradients by every parameter, first layer to last."""
+class BatchGradients:
+    """The loss of a batch, and its gradients by the read-out and by every layer, first to last."""
 
     loss: float
     readout: Array
     layers: tuple[LayerGradients, ...]
 
 
-def forward(learner: Learner, x: Array) -> list[Pass]:
-    """Every layer of a batch, first to last."""
-    found: list[Pass] = []
+def forward(learner: Learner, x: Array) -> list[ForwardPass]:
+    """The forward pass of a batch `(samples, features)`, first layer to last."""
+    passes: list[ForwardPass] = []
     h = stream = x
-    for parameters, wiring in zip(learner.layers, learner.wirings, strict=True):
-        stream = h if wiring.opens else stream
-        found.append(_forward(learner, parameters, wiring, h, stream))
-        h = found[-1].h
-    return found
+    for layer in learner.layers:
+        stream = h if layer.wiring.opens else stream
+        z = np.empty((len(h), layer.weight.shape[1]), h.dtype)
+        passes.append(ForwardPass(h, mlp.forward(layer, h, (z, np.empty_like(z)), learner.pool, stream)))
+        h = passes[-1].passed.h
+    return passes
 
 
-def _forward(learner: Learner, parameters: Parameters, wiring: Wiring, h_in: Array, stream: Array) -> Pass:
-    z = np.empty((len(h_in), parameters.weight.shape[1]), h_in.dtype)
-    h = np.empty_like(z)
-    inverse = mlp.forward(parameters, learner.activation, h_in, (z, h), learner.pool, wiring, stream)
-    return Pass(h_in, z, h, inverse)
+def gradients(learner: Learner, x: Array, labels: Array) -> BatchGradients:
+    """The loss of a batch, and its gradients.
 
-
-def gradients(learner: Learner, x: Array, labels: Array) -> Gradients:
-    """The loss of a batch `(samples, features)` with `labels`, and its gradients."""
+    Args:
+        learner: the network.
+        x: the batch, `(samples, features)`.
+        labels: classes, `(samples,)`.
+    """
     passes = forward(learner, x)
-    last = passes[-1].h
+    last = passes[-1].passed.h
     with np.errstate(all="ignore"):
         loss, logits = learner.loss.value_and_gradient(np.matmul(last, learner.readout), labels)
         start = logits.astype(x.dtype)
         g = np.matmul(start, learner.readout.T)
-        found, stream = [], g
+        by_layer, stream = [], g
         for index in reversed(range(len(passes))):
-            stream = g if learner.wirings[index].skip is not None else stream
-            here, g = _backward(learner, index, passes[index], g, stream)
-            found.append(here)
-        return Gradients(loss, np.matmul(last.T, start), tuple(found[::-1]))
+            stream = g if learner.layers[index].wiring.skip is not None else stream
+            own, g = _backward(learner, index, passes[index], g, stream)
+            by_layer.append(own)
+        return BatchGradients(loss, np.matmul(last.T, start), tuple(by_layer[::-1]))
 
 
-def _backward(learner: Learner, index: int, passed: Pass, g: Array, stream: Array) -> tuple[LayerGradients, Array]:
+def _backward(
+    learner: Learner, index: int, forward_pass: ForwardPass, g: Array, stream: Array
+) -> tuple[LayerGradients, Array]:
     """The gradients of layer `index` from `g = dL/dh`, and dL/dh of the layer below.
 
-    `stream` is dL/dh at the end of the branch that the layer is of, if it is of any.
+    `stream` is dL/dh at the end of the branch that holds the layer, if one does.
     """
-    wiring, weight, activation = learner.wirings[index], learner.layers[index].weight, learner.activation
-    out = np.empty_like(passed.z), np.empty_like(passed.h_in)
-    branch = wiring.acting(activation).value(passed.z) if index in learner.rescaled else None
+    layer, (h_in, passed) = learner.layers[index], (forward_pass.h_in, forward_pass.passed)
+    branch = layer.phi.value(passed.z) if index in learner.rescaled else None
     scale = 0.0 if branch is None else float(np.vdot(g.astype(float), branch.astype(float)))
-    both = passed.z, passed.h
-    delta = mlp.backward(weight, activation, both, g, out, learner.pool, wiring, passed.inverse, stream)
-    gradient = np.empty_like(weight)
-    write_product = multiplier(delta, has_equal_columns(passed.h_in))
+    room = mlp.Gradients(g, np.empty_like(passed.z), np.empty_like(h_in))
+    delta = mlp.backward(layer, passed, room, learner.pool, stream)
+    gradient = np.empty_like(layer.weight)
+    write_product = multiplier(delta, has_equal_columns(h_in))
 
     def accumulate(rows: slice) -> None:
-        write_product(passed.h_in[:, rows].T, gradient[rows])
+        write_product(h_in[:, rows].T, gradient[rows])
 
     learner.pool.map(accumulate, row_blocks(*gradient.shape))
-    return LayerGradients(g, gradient, delta.sum(axis=0), scale), out[1]
+    assert room.below is not None
+    return LayerGradients(g, gradient, delta.sum(axis=0), scale), room.below
 
 
-def step(learner: Learner, found: Gradients, learning_rate: float) -> None:
-    """Plain SGD: every parameter less `learning_rate` times its gradient, in place, which uses up the gradients.
+def step(learner: Learner, batch_gradients: BatchGradients, learning_rate: float) -> None:
+    """One step of plain SGD: every parameter less `learning_rate` times its gradient, in place.
 
-    Biases that start as zeros learn too.
+    The gradients are overwritten. Biases that start as zeros learn too.
     """
     rate = learner.readout.dtype.type(learning_rate)
     with np.errstate(all="ignore"):
-        learner.readout[...] -= rate * found.readout
-        for parameters, gradient in zip(learner.layers, found.layers, strict=True):
-            np.multiply(gradient.weight, rate, out=gradient.weight)
-            np.subtract(parameters.weight, gradient.weight, out=parameters.weight)
-            if parameters.bias is not None:
-                parameters.bias[...] -= rate * gradient.bias
+        learner.readout[...] -= rate * batch_gradients.readout
+        for layer, gradient in zip(learner.layers, batch_gradients.layers, strict=True):
+            _descend(layer, gradient, rate)
     for index in learner.rescaled:
-        wiring = learner.wirings[index]
-        assert wiring.skip is not None
-        learner.wirings[index] = replace(wiring, skip=wiring.skip - learning_rate * found.layers[index].scale)
+        layer = learner.layers[index]
+        assert layer.wiring.skip is not None
+        skip = layer.wiring.skip - learning_rate * batch_gradients.layers[index].scale
+        learner.layers[index] = replace(layer, wiring=replace(layer.wiring, skip=skip))
 
 
-def broken_at(learner: Learner, x: Array) -> int:
-    """The first layer whose output is not finite, or one more than there are: the read-out."""
-    for number, passed in enumerate(forward(learner, x), start=1):
-        if not np.isfinite(passed.h).all():
+def _descend(layer: Layer, gradient: LayerGradients, rate: np.floating[Any]) -> None:
+    np.multiply(gradient.weight, rate, out=gradient.weight)
+    np.subtract(layer.weight, gradient.weight, out=layer.weight)
+    if layer.bias is not None:
+        layer.bias[...] -= rate * gradient.bias
+
+
+def first_nonfinite_layer(learner: Learner, x: Array) -> int:
+    """The first layer, counted from 1, with an output that is not finite; one more than there are for the read-out."""
+    for number, forward_pass in enumerate(forward(learner, x), start=1):
+        if not np.isfinite(forward_pass.passed.h).all():
             return number
     return len(learner.layers) + 1

@@ -1,8 +1,8 @@
-"""The weight gradient `dL/dW = h' delta` of a batch, and its statistics.
+"""The weight gradient `dL/dW = h' delta` of a batch, and its statistics; delta is dL/dy, `(batch, fan_out)`.
 
-Where the batch is smaller than the layer is wide, mean and variance need no product of that size:
+Where the batch is much smaller than the layer, mean and variance need no product of the size of W:
 `|h' delta|^2 = sum((h h') * (delta delta'))`, and the sum of all entries is the product of row sums. Percentiles,
-extremes and the histogram are then of some rows.
+extremes and the histogram are then measured on a sample of rows.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from initprobe.engine.products import has_equal_columns, multiplier
 from initprobe.engine.sketch import Sketch
 from initprobe.engine.threads import Workers, row_blocks, tallied_blocks
 
-# Rows of dL/dW that stand for all of it: those of so many input units.
+# Rows of dL/dW in a sample, each of one input unit.
 SAMPLED_ROWS = 128
-# Rows of h h' made at a time; of those beside the diagonal, one of each pair.
+# Rows of h h' computed at a time; beside the diagonal, one entry of each symmetric pair.
 _GRAM_ROWS = 256
-# Share of the full product's operations from which the shorter way is not worth its loss of detail.
+# Sampling is used where it takes less than this share of the operations of the full product.
 _WORTHWHILE = 0.75
-# Beyond these the products of products leave the range of float32.
+# Outside these limits the products of products leave the range of float32.
 _SAFE_LOW, _SAFE_HIGH = 2.0**-40, 2.0**40
-# Digits, as a factor, that may cancel in the sum of products before it is taken the long way.
+# Largest factor by which the sum of products may cancel; beyond it the full product is computed.
 _MOST_CANCELLED = 2.0**10
-# How far, as a factor, the mean square of the sampled rows may lie from that of all.
-_MOST_UNLIKE = 2.0
+# Largest factor between the mean square of the sampled rows and that of all rows.
+_MOST_DIFFERENT = 2.0
 
 
 def is_sampled(batch: int, fan_in: int, fan_out: int) -> bool:
-    """The shorter way is worth while for a batch of so many samples."""
+    """True if sampling saves enough operations, for a batch of so many samples."""
     grams = (batch + _GRAM_ROWS) / 2 * (fan_in + fan_out) / (fan_in * fan_out)
     return grams + SAMPLED_ROWS / fan_in <= _WORTHWHILE
 
 
 def add_weight_gradient(h_in: Array, delta: Array, total: Array, workers: Workers) -> None:
-    """Put off adding `h_{l-1}' dL/dz_l` to `total`, of the shape of `W_l`."""
+    """Put off adding `h_{l-1}' dL/dy_l` to `total`, `(fan_in, fan_out)`, for `h_in`, `(batch, fan_in)`, and `delta`."""
 
     write_product = multiplier(delta, has_equal_columns(h_in))
 
@@ -62,9 +62,14 @@ def weight_gradients(
     workers: Workers,
     exponents: Sequence[int],
 ) -> None:
-    """Put off `dL/dW_l = h_{l-1}' dL/dz_l` of a single batch and its statistics, of some layers of one shape.
+    """Put off dL/dW of a single batch and its statistics, for some layers of one shape.
 
-    Each `delta` is `2^-exponent` of dL/dz.
+    Args:
+        h_in: input of each layer, `(batch, fan_in)`.
+        delta: dL/dy of each layer times 2^-exponent, `(batch, fan_out)`.
+        sketches: of dL/dW of each layer.
+        workers: the threads.
+        exponents: of each layer.
     """
     gradients = np.empty((len(delta), h_in[0].shape[1], delta[0].shape[1]), delta[0].dtype)
     write_products = [multiplier(d, has_equal_columns(h)) for h, d in zip(h_in, delta, strict=True)]
@@ -83,7 +88,16 @@ def weight_gradients(
 def sampled_weight_gradient(
     h_in: Array, delta: Array, sketch: Sketch, workers: Workers, exponent: int, rows: Array
 ) -> None:
-    """The same of one layer, not made whole: the `rows` of dL/dW stand for all but mean and variance."""
+    """Put off the statistics of dL/dW of one layer: mean and variance of all entries, the rest of a sample of rows.
+
+    Args:
+        h_in: input of the layer, `(batch, fan_in)`.
+        delta: dL/dy times 2^-exponent, `(batch, fan_out)`.
+        sketch: of dL/dW.
+        workers: the threads.
+        exponent: of the unit of `delta`.
+        rows: the sample, as indices of input units.
+    """
     some = np.empty((len(rows), delta.shape[1]), delta.dtype)
     tallies: list[Tally] = []
 
@@ -96,7 +110,7 @@ def sampled_weight_gradient(
 
     def add(sums: list[_Sums | None]) -> None:
         moments = _moments(h_in, delta, [part for part in sums if part is not None])
-        if moments is None or _is_unlike(tallies, moments):
+        if moments is None or _is_unrepresentative(tallies, moments):
             weight_gradients([h_in], [delta], [sketch], Workers(0), [exponent])
         else:
             merge(sketch, some, tallies, exponent, moments)
@@ -105,14 +119,14 @@ def sampled_weight_gradient(
     workers.later(work, [None, *(slice(start, min(start + _GRAM_ROWS, len(delta))) for start in starts)], add)
 
 
-def _is_unlike(tallies: Sequence[Tally], whole: Moments) -> bool:
-    """The rows that were picked are no picture of all: few inputs of an otherwise silent layer are."""
+def _is_unrepresentative(tallies: Sequence[Tally], whole: Moments) -> bool:
+    """True if the sample does not represent all rows, as where few input units are not silent."""
     sample = reduce(Moments.merged, (part.moments for part in tallies))
-    return not whole.mean_square / _MOST_UNLIKE <= sample.mean_square <= _MOST_UNLIKE * whole.mean_square
+    return not whole.mean_square / _MOST_DIFFERENT <= sample.mean_square <= _MOST_DIFFERENT * whole.mean_square
 
 
 class _Sums(NamedTuple):
-    """What a block of samples adds to sums over the entries of dL/dW."""
+    """What a block of samples adds to the sums over the entries of dL/dW: of entries, squares and magnitudes."""
 
     entries: float
     squares: float
@@ -120,7 +134,7 @@ class _Sums(NamedTuple):
 
 
 def _sums(h: Array, delta: Array, block: slice) -> _Sums:
-    """Of the pairs of samples of which the first is in `block` and the other is not before it."""
+    """The sums over the pairs of samples whose first is in `block` and whose second is not before it."""
     products = np.multiply(*(np.matmul(a[block], a[block.start :].T) for a in (h, delta)), dtype=np.float64)
     size = block.stop - block.start
     own, others = products[:, :size], products[:, size:]
@@ -130,13 +144,13 @@ def _sums(h: Array, delta: Array, block: slice) -> _Sums:
 
 
 def _moments(h: Array, delta: Array, sums: Sequence[_Sums]) -> Moments | None:
-    """Moments of all entries of dL/dW; None where float32 or cancellation would spoil them."""
+    """Moments of all entries of dL/dW; None where the range of float32 or cancellation would make them wrong."""
     entries, squares, magnitudes = (math.fsum(column) for column in zip(*sums, strict=True))
     peaks = [max(-float(array.min()), float(array.max())) for array in (h, delta)]
     count = h.shape[1] * delta.shape[1]
     mean = entries / count
     centred = squares - count * mean * mean
     if min(peaks) == 0:
-        return Moments(count)  # as it should be: nothing comes in, or nothing goes back
+        return Moments(count)  # truly 0: no input, or no gradient
     safe = all(_SAFE_LOW < peak < _SAFE_HIGH for peak in peaks)
     return Moments(count, mean, centred) if safe and centred * _MOST_CANCELLED > magnitudes else None

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from initprobe.activations.own import Same
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError
-from initprobe.importing import found_at, in_words
+from initprobe.importing import import_name, in_words
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.initializers.distributions import Distribution
 from initprobe.initializers.independence import SDS, Judged, judge, related
@@ -101,7 +101,7 @@ def imported_initializer(spec: Spec) -> Initializer:
     """
     if spec.params:
         raise ConfigError(f"{spec.name} takes no parameters, but {', '.join(spec.params)} is given")
-    found = found_at(spec.name, _WANTED)
+    found = import_name(spec.name, _WANTED)
     return found if isinstance(found, Initializer) else _made(Same(found), spec.name)
 
 

@@ -149,11 +149,11 @@ def _arrays(path: Path) -> dict[str, Array]:
         check_arrays(path)
         with path.open("rb") as file:
             if not (zipfile.is_zipfile(file) or _begins(file, _NPY)):
-                raise InputError(f"{path}: is no .npz file; {_SAVE}")
+                raise InputError(f"is no .npz file; {_SAVE}", file=path)
             file.seek(0)
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
-                raise InputError(f"{path}: holds a single array, not W1, b1, ...; {_SAVE}")
+                raise InputError(f"holds a single array, not W1, b1, ...; {_SAVE}", file=path)
             with loaded:
                 _check_names(path, loaded.files)
                 return {name: loaded[name] for name in loaded.files}
@@ -161,8 +161,8 @@ def _arrays(path: Path) -> dict[str, Array]:
         raise
     except Exception as error:  # a damaged file raises anything from BadZipFile to tokenize.TokenError
         if "pickle" in str(error):
-            raise InputError(f"{path}: holds pickled Python objects, which are not read; {_SAVE}") from None
-        raise InputError(f"{path}: cannot be read as .npz ({' '.join(str(error).split())[:200]})") from None
+            raise InputError(f"holds pickled Python objects, which are not read; {_SAVE}", file=path) from None
+        raise InputError(f"cannot be read as .npz ({' '.join(str(error).split())[:200]})", file=path) from None
 
 
 def _begins(file: IO[bytes], start: bytes) -> bool:
@@ -176,12 +176,16 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
     torchs = [name for name in names if _TORCHS.fullmatch(name)]
     others = [name for name in names if name not in (*layers, *torchs, *_BESIDE)]
     if layers and torchs:
-        raise InputError(f"{path}: has both {layers[0]} and {torchs[0]}; name all layers in one way, W1, b1, W2, ...")
+        raise InputError(
+            f"has both {layers[0]} and {torchs[0]}; name all layers in one way, W1, b1, W2, ...", file=path
+        )
     if not (layers or torchs):
         held = ", ".join(names[:5]) or "nothing"
-        raise InputError(f"{path}: holds {held}, and no W1; {_SAVE}")
+        raise InputError(f"holds {held}, and no W1; {_SAVE}", file=path)
     if others:
-        raise InputError(f"{path}: {others[0]!r} is neither W1, W2, ... nor b1, b2, ... nor x or g; rename or drop it")
+        raise InputError(
+            f"{others[0]!r} is neither W1, W2, ... nor b1, b2, ... nor x or g; rename or drop it", file=path
+        )
 
 
 def _layers(path: Path, arrays: Mapping[str, Array]) -> list[Layer]:
@@ -198,8 +202,9 @@ def _torch_names(path: Path, arrays: Mapping[str, Array]) -> list[tuple[str, str
     found = [found for name in arrays if (found := _TORCHS.fullmatch(name))]
     if len(prefixes := sorted({one[1] for one in found})) > 1:
         raise InputError(
-            f"{path}: has layers of {prefixes[0] or '(none)'} and {prefixes[1]}, whose order it does not tell; "
-            "save one nn.Sequential, or name them W1, b1, W2, ..."
+            f"has layers of {prefixes[0] or '(none)'} and {prefixes[1]}, whose order it does not tell; "
+            "save one nn.Sequential, or name them W1, b1, W2, ...",
+            file=path,
         )
     numbers = sorted({int(one[2]) for one in found})
     return [(f"{prefixes[0]}{number}.weight", f"{prefixes[0]}{number}.bias") for number in numbers]
@@ -208,11 +213,11 @@ def _torch_names(path: Path, arrays: Mapping[str, Array]) -> list[tuple[str, str
 def _layer(path: Path, arrays: Mapping[str, Array], name: str, bias: str) -> Layer:
     if name not in arrays:
         others = [other for other in arrays if other not in _BESIDE]
-        raise InputError(f"{path}: has {others[-1]} but no {name}; give every layer its weights")
+        raise InputError(f"has {others[-1]} but no {name}; give every layer its weights", file=path)
     weight = _checked(path, name, arrays[name])
     if weight.ndim != 2 or 0 in weight.shape:
         shape = "(out, in)" if name.endswith(".weight") else "(fan_in, fan_out)"
-        raise InputError(f"{path}: {name} has shape {weight.shape}, not {shape}; only dense layers are read")
+        raise InputError(f"{name} has shape {weight.shape}, not {shape}; only dense layers are read", file=path)
     weight = np.ascontiguousarray(weight.T) if name.endswith(".weight") else weight
     return Layer(name, weight, _bias(path, arrays, bias, weight.shape[1]))
 
@@ -222,25 +227,27 @@ def _bias(path: Path, arrays: Mapping[str, Array], name: str, units: int) -> Arr
         return None
     bias = _checked(path, name, arrays[name])
     if bias.shape != (units,):
-        raise InputError(f"{path}: {name} has shape {bias.shape}, but its layer has {units} units; give it ({units},)")
+        raise InputError(
+            f"{name} has shape {bias.shape}, but its layer has {units} units; give it ({units},)", file=path
+        )
     return bias if np.any(bias) else None
 
 
 def _checked(path: Path, name: str, array: Array) -> Array:
     """The array, if its entries are finite and of a precision that a network can have."""
     if array.dtype not in (np.float32, np.float64):
-        raise InputError(f"{path}: {name} holds {array.dtype} entries; save it as float32 or float64")
+        raise InputError(f"{name} holds {array.dtype} entries; save it as float32 or float64", file=path)
     places = np.argwhere(~np.isfinite(array))
     if len(places):
         where = ", ".join(map(str, places[0]))
-        raise InputError(f"{path}: {name}[{where}] is {array[tuple(places[0])]}; weights must be finite")
+        raise InputError(f"{name}[{where}] is {array[tuple(places[0])]}; weights must be finite", file=path)
     return array
 
 
 def _check_range(path: Path, layer: Layer, dtype: np.dtype[Any]) -> None:
     largest = max(float(np.abs(part).max()) for part in (layer.weight, layer.bias) if part is not None)
     if largest > float(np.finfo(dtype).max):
-        raise InputError(f"{path}: {layer.name} has entries of {largest:.3g}, beyond {dtype}; use --dtype float64")
+        raise InputError(f"{layer.name} has entries of {largest:.3g}, beyond {dtype}; use --dtype float64", file=path)
 
 
 def _check_chain(path: Path, below: Layer, layer: Layer) -> None:
@@ -248,8 +255,9 @@ def _check_chain(path: Path, below: Layer, layer: Layer) -> None:
     if units != takes:
         shapes = f"{below.name} {below.weight.shape}, {layer.name} {layer.weight.shape}"
         raise InputError(
-            f"{path}: {layer.name} takes {takes} inputs, but {below.name} gives {units} ({shapes}); "
-            "W is (fan_in, fan_out): if yours are (out, in), save W.T"
+            f"{layer.name} takes {takes} inputs, but {below.name} gives {units} ({shapes}); "
+            "W is (fan_in, fan_out): if yours are (out, in), save W.T",
+            file=path,
         )
 
 
@@ -259,5 +267,7 @@ def _gradient(path: Path, arrays: Mapping[str, Array], last: Layer) -> Array | N
         return None
     gradient, shape = _checked(path, "g", arrays["g"]), (*arrays["x"].shape[:1], last.weight.shape[1])
     if gradient.shape != shape:
-        raise InputError(f"{path}: g has shape {gradient.shape}, not {shape}: the rows of x, the units of {last.name}")
+        raise InputError(
+            f"g has shape {gradient.shape}, not {shape}: the rows of x, the units of {last.name}", file=path
+        )
     return gradient

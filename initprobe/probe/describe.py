@@ -1,4 +1,4 @@
-"""An experiment in words: titles, headings and file names."""
+"""An experiment in words: its title, its headings and its setting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ from initprobe.spec import Spec, Value
 
 
 def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Description:
-    """The words for `config`; `sizes` are the input's features and the layers' widths."""
+    """The words for an experiment.
+
+    Args:
+        config: the settings.
+        sizes: features of the input, then units of each layer.
+        batch: samples in a batch.
+    """
     low, high = config.activation.bounds
     widths = sizes[1:]
     count = f"{len(widths)} layer{'s' if len(widths) > 1 else ''}"
@@ -29,7 +35,7 @@ def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Descripti
     init = f"Weights {config.weights.name}" if config.weights else _words(config.initializer.name, config.init)
     act = _words(config.activation.name, config.act, capital=False)
     if config.residual:
-        low, high = -math.inf, math.inf  # a sum of branches
+        low, high = -math.inf, math.inf  # a sum of branches has no bounds
     return Description(
         title=f"{init} + {act}{_surroundings(config)}, {count} {span}",
         weights=_weights(config, sizes) + _branches(config, sizes) + _difference(config.activation),
@@ -43,12 +49,12 @@ def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Descripti
 
 
 def _difference(activation: Activation) -> str:
-    """How the slope comes about where no formula gives it."""
+    """How the slope is computed where the activation has no formula for it."""
     return "; phi' by central difference" if activation.slope_noise else ""
 
 
 def _surroundings(config: ProbeConfig) -> str:
-    """` + layer norm, residual`; nothing for a plain net."""
+    """` + layer norm, residual`; empty for a plain network."""
     norm = "" if config.norm == "none" else f" + {config.norm} norm"
     if not config.residual:
         return norm
@@ -56,7 +62,7 @@ def _surroundings(config: ProbeConfig) -> str:
 
 
 def _branches(config: ProbeConfig, sizes: Sequence[int]) -> str:
-    """The formula of a residual layer, and which layers have it if not all."""
+    """The formula of a residual branch, and how many branches have a skip if not all do."""
     if not config.residual:
         return ""
     scale, block, layers = config.branch_factor, config.block, len(sizes) - 1
@@ -65,12 +71,12 @@ def _branches(config: ProbeConfig, sizes: Sequence[int]) -> str:
         text += ", its scale learned in training"
     if config.zero_init_last:
         text += f" from W{'' if block == 1 else block} = 0"
-    found, of, whole = len(branches(sizes, block)), layers // block, "layers" if block == 1 else "blocks"
-    return text if found == of else f"{text} in {found} of {of} {whole}, where widths agree"
+    with_skip, of, whole = len(branches(sizes, block)), layers // block, "layers" if block == 1 else "blocks"
+    return text if with_skip == of else f"{text} in {with_skip} of {of} {whole}, where widths agree"
 
 
 def _branch(block: int) -> str:
-    """What is added: `phi(z)`, or for two layers `z2, z2 = phi(h W1) W2`."""
+    """The branch: `phi(z)`, or for two layers `z2, z2 = phi(h W1) W2`."""
     if block == 1:
         return "phi(z)"
     inner = "phi(h W1)" if block == 2 else "phi(phi(h W1) W2)" if block == 3 else "phi(.. phi(h W1) ..)"
@@ -78,7 +84,7 @@ def _branch(block: int) -> str:
 
 
 def _words(name: str, spec: Spec | Initializer | Activation | None, capital: bool = True) -> str:
-    text = name if ":" in name else name.replace("_", " ")  # of one's own, as it is typed
+    text = name if ":" in name else name.replace("_", " ")  # a `module:name` stays as it was typed
     text = text[0].upper() + text[1:] if capital and ":" not in name else text
     params = [f"{key} {_value(value)}" for key, value in spec.params.items()] if isinstance(spec, Spec) else []
     return f"{text} ({', '.join(params)})" if params else text
@@ -89,7 +95,7 @@ def _value(value: Value) -> str:
 
 
 def _weights(config: ProbeConfig, sizes: Sequence[int]) -> str:
-    """The distribution of the first layer's weights, and of the biases where there are any."""
+    """The distribution of the weights of the first layer, and of the biases unless they are 0."""
     if config.network is not None:
         return _given_weights(config.network)
     init, fans = config.initializer, (sizes[0], sizes[1])
@@ -102,7 +108,7 @@ def _weights(config: ProbeConfig, sizes: Sequence[int]) -> str:
 
 
 def _given_weights(network: Network) -> str:
-    """The scale of weights from a file, and how large their biases are."""
+    """The scale of the weights of a file, and the size of their biases."""
     scales = [layer.weight.shape[0] * layer.judged.variance for layer in network.layers]
     low, high = f"{min(scales):.3g}", f"{max(scales):.3g}"
     span = low if low == high else f"{low} .. {high}"
@@ -122,7 +128,7 @@ def _setting(config: ProbeConfig, batch: int) -> str:
 
 
 def shape_words(sizes: Sequence[int]) -> str:
-    """`500 -> 500 x 10`; runs of one width are counted, long shapes shortened in the middle."""
+    """The sizes as `500 -> 500 x 10`: equal widths are counted, and long shapes are shortened in the middle."""
     runs = [(width, len(list(run))) for width, run in groupby(sizes[1:])]
     parts = [str(sizes[0]), *(f"{width} x {count}" if count > 1 else str(width) for width, count in runs)]
     if len(parts) > 8:

@@ -1,10 +1,10 @@
-"""`Experiment`: a config with its data read, its sizes settled, its memory checked; and the rows it feeds a network."""
+"""`prepare` makes a config an `Experiment`: data read, sizes known, memory checked. And the rows of its batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,24 +22,24 @@ from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.threads import Workers
 from initprobe.errors import ConfigError
 from initprobe.initializers.own import OwnInitializer
+from initprobe.probe.buffers import Dimensions
 from initprobe.probe.memory import check_layers, check_memory
 from initprobe.probe.objective import Task, task_of
 
-# Rows of noise that share a random stream; part of a seed's meaning.
+# Rows of noise that share a random stream. Never change it: the numbers of every seed depend on it.
 _STREAM_ROWS = 256
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A config with its data read and its sizes settled.
+    """A config whose data has been read and whose sizes are known.
 
     Attributes:
-        config: what was asked for.
+        config: the settings.
         table: real input, `(batch * batches, features)`, or None for noise.
         sizes: features of the input, then units of each layer.
         batch: samples in a batch.
-        task: what a loss is taken of; None without one.
-        learned: what surrounds the activations after training; None for what the config says.
+        task: what the loss measures; None without a loss.
     """
 
     config: ProbeConfig
@@ -47,7 +47,6 @@ class Experiment:
     sizes: tuple[int, ...]
     batch: int
     task: Task | None = None
-    learned: tuple[Wiring, ...] | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -57,36 +56,64 @@ class Experiment:
     @cached_property
     def wirings(self) -> Sequence[Wiring]:
         """What surrounds the activation of each layer."""
-        return self.learned or wirings(self.config, self.sizes)
+        return wirings(self.config, self.sizes)
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """The sizes of a batch, for what needs no more of the experiment."""
+        return Dimensions(self.sizes, self.batch, self.dtype)
 
     @property
     def fans(self) -> list[tuple[int, int]]:
         """`(fan_in, fan_out)` of each layer."""
-        return list(zip(self.sizes, self.sizes[1:], strict=False))
+        return self.dimensions.fans
 
 
 def prepare(config: ProbeConfig) -> Experiment:
-    """Read the data and settle the sizes.
+    """Read the data of a config, find the sizes of its network, and check both.
+
+    Args:
+        config: the settings.
+
+    Returns:
+        The experiment, ready to be measured.
 
     Raises:
         InputError: the data cannot be used.
-        ConfigError: the data does not fit the shape asked for.
+        ConfigError: the data does not fit the sizes in the config.
         MemoryLimitError: the run would not fit in memory.
     """
     config = check_resolved(config)
     check_layers(config.depth)
     table = _read_input(config)
+    features = _features(config, table)
+    batch = config.batch or (DEFAULT_BATCH if table is None else len(table) // config.batches)
+    sizes = (features, *config.layer_widths)
+    _check_sizes(config, sizes)
+    check_fit_samples(config.initializer, batch)
+    _try_own(config, sizes)
+    check_memory(config, sizes, batch, 0 if table is None else table.nbytes)
+    chosen = _chosen_rows(config, table, batch)
+    task = task_of(config, _read_labels(config, table, chosen))
+    return Experiment(config, _rows_of(table, chosen), sizes, batch, task)
+
+
+def _features(config: ProbeConfig, table: Array | None) -> int:
+    """Features of the input, which must be as many as the network takes."""
     features = config.features or config.layer_widths[0] if table is None else table.shape[1]
     if config.network is not None and features != config.network.sizes[0]:
-        whose = "x" if config.input == config.weights else str(config.input)
+        source = "x" if config.input == config.weights else str(config.input)
         takes = f"{config.network.layers[0].name} takes {config.network.sizes[0]}"
-        raise ConfigError(f"{config.weights}: {takes}, but {whose} has {features} features; give --input such data")
+        raise ConfigError(f"{config.weights}: {takes}, but {source} has {features} features; give --input such data")
     if config.input_width not in (None, features):
         raise ConfigError(
             f"input_width is {config.input_width}, but {config.input} has {features} features; drop input_width"
         )
-    batch = config.batch or (DEFAULT_BATCH if table is None else len(table) // config.batches)
-    sizes = (features, *config.layer_widths)
+    return features
+
+
+def _check_sizes(config: ProbeConfig, sizes: Sequence[int]) -> None:
+    """Make sure that the initializer and the skips can be used with these sizes."""
     if config.initializer.distribution.name == "identity" and len(set(sizes)) > 1:
         raise ConfigError(
             "init: identity needs every layer square; make input_width and widths equal, or use orthogonal"
@@ -94,17 +121,10 @@ def prepare(config: ProbeConfig) -> Experiment:
     if config.residual and not branches(sizes, config.block):
         whole = "layer" if config.block == 1 else f"block of {config.block} layers"
         raise ConfigError(f"residual: no {whole} is as wide as what it is given, so none has a skip; repeat a width")
-    check_fit_samples(config.initializer, batch)
-    _try_own(config, sizes)
-    check_memory(config, sizes, batch, 0 if table is None else table.nbytes)
-    chosen = _chosen_rows(config, table, batch)
-    return Experiment(
-        config, _rows_of(table, chosen), sizes, batch, task_of(config, _read_labels(config, table, chosen))
-    )
 
 
 def _try_own(config: ProbeConfig, sizes: Sequence[int]) -> None:
-    """Draw weights of every size with an initializer of one's own, so that it complains before any work is done."""
+    """Draw weights of every size with an initializer of the user's own, so that its errors come before any work."""
     if isinstance(config.initializer, OwnInitializer):
         for fans in dict.fromkeys(pairwise(sizes)):
             config.initializer.law(*fans)
@@ -128,7 +148,7 @@ def _read_labels(config: ProbeConfig, table: Array | None, chosen: Array | None)
 
 
 def _labels_in(source: Dataset | Path, rows: int) -> tuple[str, Array]:
-    """The name of what holds them, and the labels."""
+    """The name of the source, and the labels."""
     if isinstance(source, Dataset):
         return source.name, source.classes().astype(np.int64)
     return str(source), read_labels(source, rows)
@@ -145,7 +165,7 @@ def _read_input(config: ProbeConfig) -> Array | None:
 
 
 def _chosen_rows(config: ProbeConfig, table: Array | None, batch: int) -> Array | None:
-    """The rows that the batches take, drawn without replacement and kept in order; None for all there are."""
+    """The rows for the batches, drawn without replacement and kept in order; None for all rows."""
     if table is None:
         return None
     wanted = batch * config.batches
@@ -161,25 +181,42 @@ def _chosen_rows(config: ProbeConfig, table: Array | None, batch: int) -> Array 
 
 
 def _noise_rows(
-    sample: Callable[[np.random.Generator, tuple[int, int]], Array],
-    streams: Streams,
-    purpose: Purpose,
-    start: int,
-    stop: int,
+    sample: Callable[[np.random.Generator, int], Array],
+    stream: Callable[[int], np.random.Generator],
+    rows: range,
     pool: Workers,
 ) -> Array:
-    """Rows `start` to `stop` of an endless table of noise, whose rows do not depend on how it is cut into batches."""
-    first = start - start % _STREAM_ROWS
+    """Some rows of an endless table of noise, which do not depend on how the table is cut into batches.
+
+    Args:
+        sample: makes so many rows from a random stream.
+        stream: the random stream of the block that begins at a row.
+        rows: consecutive rows.
+        pool: the threads.
+    """
+    first = rows.start - rows.start % _STREAM_ROWS
 
     def fill(row: int) -> Array:
-        """All rows of a stream: those that are wanted depend on how many are made."""
-        return sample(streams.generator(purpose, block=row), (_STREAM_ROWS, 0))
+        """Always all rows of a stream: the numbers depend on how many are made."""
+        return sample(stream(row), _STREAM_ROWS)
 
-    return np.concatenate(pool.map(fill, range(first, stop, _STREAM_ROWS)))[start - first : stop - first]
+    blocks = pool.map(fill, range(first, rows.stop, _STREAM_ROWS))
+    return np.concatenate(blocks)[rows.start - first : rows.stop - first]
 
 
 def input_rows(experiment: Experiment, streams: Streams, start: int, stop: int, pool: Workers) -> Array:
-    """Input rows `start` to `stop`, `(stop - start, features)`: of the file, or of this network's noise."""
+    """Rows of the input: of the file, or of the noise of this network.
+
+    Args:
+        experiment: the table or the noise.
+        streams: the random streams of the network.
+        start: the first row.
+        stop: one more than the last row.
+        pool: the threads.
+
+    Returns:
+        The rows, `(stop - start, features)`.
+    """
     noise, features = experiment.config.noise, experiment.sizes[0]
     if noise is None:
         assert experiment.table is not None
@@ -187,27 +224,41 @@ def input_rows(experiment: Experiment, streams: Streams, start: int, stop: int, 
     shared = streams.generator(Purpose.SHARED_INPUT).standard_normal(features)
     make, dtype = noise.sample, experiment.dtype
     return _noise_rows(
-        lambda rng, shape: make(rng, (shape[0], features), dtype, shared), streams, Purpose.INPUT, start, stop, pool
+        lambda rng, rows: make(rng, (rows, features), dtype, shared),
+        partial(streams.generator, Purpose.INPUT, 0),
+        range(start, stop),
+        pool,
     )
 
 
 def _saved_gradient(experiment: Experiment) -> Array | None:
-    """The start of the backward pass that was saved with the input, if every row of that is used."""
+    """The start of the backward pass that was saved with the input; None unless every row of the input is used."""
     config = experiment.config
     gradient = None if config.network is None or config.input != config.weights else config.network.gradient
     return gradient if gradient is not None and len(gradient) == experiment.batch * config.batches else None
 
 
 def seed_gradient(experiment: Experiment, streams: Streams, start: int, stop: int, pool: Workers) -> Array:
-    """dL/dh_L of rows `start` to `stop`: N(0, 1), independent of the forward pass; the saved one of a saved input."""
+    """The start of the backward pass: dL/dh of the last layer.
+
+    It is `N(0, 1)` and independent of the forward pass; of a saved input it is the saved gradient.
+
+    Args:
+        experiment: the sizes.
+        streams: the random streams of the network.
+        start: the first row.
+        stop: one more than the last row.
+        pool: the threads.
+
+    Returns:
+        The rows, `(stop - start, units of the last layer)`.
+    """
     if (saved := _saved_gradient(experiment)) is not None:
         return saved[start:stop].astype(experiment.dtype)
-    units, dtype = experiment.sizes[-1], experiment.config.dtype
+    units, dtype = experiment.sizes[-1], experiment.dtype
     return _noise_rows(
-        lambda rng, shape: standard_normal(rng, (shape[0], units), dtype),
-        streams,
-        Purpose.GRADIENT,
-        start,
-        stop,
+        lambda rng, rows: standard_normal(rng, (rows, units), dtype),
+        partial(streams.generator, Purpose.GRADIENT, 0),
+        range(start, stop),
         pool,
     )

@@ -1,9 +1,4 @@
-"""What a run takes: memory, refused before it starts where there is too little, and operations.
-
-Weights can be made again from their seed, and activations from those of an earlier layer. Where the whole network
-would take more than `KEPT_BYTES`, it is gone through in segments: the way forward keeps the input of each, the way
-back makes a segment again before it goes through it (Chen et al. 2016, arXiv:1604.06174).
-"""
+"""The cost of a run in operations and memory. A run that would not fit in memory is refused before it starts."""
 
 from __future__ import annotations
 
@@ -16,23 +11,37 @@ from initprobe.data.machine import available_bytes
 from initprobe.errors import MemoryLimitError
 from initprobe.probe.memory_parts import DRAW_BYTES, LAYER_BYTES, is_remade, parts, sample_bytes
 
-# Parts that are at least this share of the whole are said; of so few layers nobody would drop one.
-_TELLING, _MANY_LAYERS = 0.005, 5
-# An input so many times wider than all layers is what makes a network large; of so few samples none can be left out.
-_WIDER, _FEW_SAMPLES = 4, 20
+# Smallest share of the whole that the error names.
+_NAMED_SHARE = 0.005
+# With fewer sizes the advice is not to lower --layers.
+_MANY_LAYERS = 5
+# Where the input is so many times wider than all layers, the advice is to make the input narrower.
+_WIDER = 4
+# With fewer samples the advice is not to lower --batch.
+_FEW_SAMPLES = 20
+# Largest share of the free memory that a run may take.
 _MEMORY_SHARE = 0.9
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run takes: floating-point operations in its matrix products, and bytes of memory at its peak."""
+    """The cost of a run: floating-point operations of its matrix products, and bytes of memory at its peak."""
 
     flops: float
     peak_bytes: int
 
 
 def cost(config: ProbeConfig, threads: int | None = None) -> Cost:
-    """The cost of a run on noise; one on real data is taken to be as wide as its first layer, if not told otherwise."""
+    """The cost of a run, without reading its data.
+
+    Args:
+        config: the settings. Real data counts as noise with as many features as the first layer has units, unless the
+            config says how many.
+        threads: of the run; None for all available processors.
+
+    Raises:
+        MemoryLimitError: there are so many layers that their statistics alone would not fit.
+    """
     check_layers(config.depth)
     sizes = (config.features or config.layer_widths[0], *config.layer_widths)
     batch = config.batch or DEFAULT_BATCH
@@ -45,10 +54,10 @@ def cost(config: ProbeConfig, threads: int | None = None) -> Cost:
 
 
 def check_layers(layers: int) -> None:
-    """Make sure that the statistics of so many layers fit, before anything as long as the network is made.
+    """Make sure that the statistics of so many layers fit, before any list with an entry per layer is made.
 
     Raises:
-        MemoryLimitError: they would not.
+        MemoryLimitError: they would not fit.
     """
     available = available_bytes()
     if (needed := LAYER_BYTES * layers) > _MEMORY_SHARE * available:
@@ -59,10 +68,16 @@ def check_layers(layers: int) -> None:
 
 
 def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: int) -> None:
-    """Make sure that a run fits; `held` bytes of data are in memory already.
+    """Make sure that a run fits in memory.
+
+    Args:
+        config: the settings.
+        sizes: features of the input, then units of each layer.
+        batch: samples in a batch.
+        held: bytes of data that are in memory already.
 
     Raises:
-        MemoryLimitError: it would not; says by how much, of what, and what to lower.
+        MemoryLimitError: it would not fit; the message says what takes how much, and what to lower.
     """
     needed, available = parts(config, sizes, batch, data=held), available_bytes()
     if needed.total <= _MEMORY_SHARE * available:
@@ -76,7 +91,7 @@ def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: in
         "program": "free some memory, or lower --threads",
     }
     by_size = sorted(vars(needed).items(), key=lambda part: -part[1])
-    words = ", ".join(f"{name} {_gigabytes(size)}" for name, size in by_size if size >= _TELLING * needed.total)
+    words = ", ".join(f"{name} {_gigabytes(size)}" for name, size in by_size if size >= _NAMED_SHARE * needed.total)
     fix = fixes[by_size[0][0]]
     raise MemoryLimitError(
         f"this run needs {_gigabytes(needed.total)} ({words}), and {_gigabytes(available)} is free; {fix}"
@@ -84,7 +99,7 @@ def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: in
 
 
 def _smaller_network(config: ProbeConfig, sizes: Sequence[int]) -> str:
-    """The option that sets the size of the largest matrices."""
+    """What to lower where the weights take most: the option that sets the size of the largest matrices."""
     if config.network is not None:
         return "give a smaller network as --weights"
     if sizes[0] >= _WIDER * max(sizes[1:]):
@@ -95,7 +110,7 @@ def _smaller_network(config: ProbeConfig, sizes: Sequence[int]) -> str:
 
 
 def _fewer_samples(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str:
-    """The option, of those whose product is the number of statistics, that is furthest above its default."""
+    """What to lower where statistics take most: the option that is furthest above its default."""
     counts: dict[str, float] = {"draws": config.draws / ProbeConfig.model_fields["draws"].default}
     if sample_bytes(config, sizes) * batch * config.batches > DRAW_BYTES * (len(sizes) - 1):
         counts |= {"batches": config.batches, "batch": batch / DEFAULT_BATCH}
@@ -105,6 +120,7 @@ def _fewer_samples(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str
 
 
 def _smaller_batch(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str:
+    """What to lower where activations take most."""
     if batch < _FEW_SAMPLES:
         return _smaller_network(config, sizes)
     return f"lower --batch: --batch {max(batch // 10, 2)} --batches {10 * config.batches} measures as many samples"

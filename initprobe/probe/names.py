@@ -1,4 +1,4 @@
-"""An experiment in words: titles, headings and file names."""
+"""The directory name of an experiment."""
 
 from __future__ import annotations
 
@@ -23,31 +23,35 @@ _LARGEST_DENOMINATOR = 99
 
 
 def slug(config: ProbeConfig, sizes: Sequence[int]) -> str:
-    """A directory name, safe on any file system; experiments whose results differ have different ones.
+    """A directory name that is safe on any file system; experiments with different results have different names.
 
-    What is at its default is left out. What letters and digits cannot say is in a hash at the end.
+    Settings at their defaults are left out. What letters and digits cannot express goes into a hash at the end.
+
+    Args:
+        config: the settings.
+        sizes: features of the input, then units of each layer.
     """
     words = [*_net_words(config, sizes), *_data_words(config), *_precision_words(config), *_seed_words(config)]
     return safe_name(words, _hidden(config))
 
 
 def safe_name(words: Sequence[str], hidden: Sequence[str] = ()) -> str:
-    """A file name of these words, and a hash of what they hide or of what is cut off."""
+    """A file name from words, with a hash of the `hidden` texts and of what was cut off, if any."""
     text = "-".join(words)
-    plain = _POSITIVE_EXPONENT.sub("e", shortened(text).replace("=", ""))  # or 1e+300 would read 1e-300
+    plain = _POSITIVE_EXPONENT.sub("e", shortened(text).replace("=", ""))  # otherwise 1e+300 would become 1e-300
     name = _UNSAFE.sub("-", plain).strip("-.")
-    lost = any(float(found[0]) != _exact(_few_digits(found[0])) for found in _LONG_NUMBER.finditer(text))
-    untold = [*hidden, *([text] if lost or len(name) > _LONGEST else [])]
-    return f"{name[:_LONGEST]}-{_hash(untold)}" if untold else name
+    lost = any(float(match[0]) != _exact(_few_digits(match[0])) for match in _LONG_NUMBER.finditer(text))
+    hashed = [*hidden, *([text] if lost or len(name) > _LONGEST else [])]
+    return f"{name[:_LONGEST]}-{_hash(hashed)}" if hashed else name
 
 
 def shortened(text: str) -> str:
-    """Words with long numbers as fractions, as in `gain5-3`, or in four digits."""
-    return _LONG_NUMBER.sub(lambda found: _few_digits(found[0]), text)
+    """The text with long numbers as fractions, as in `gain5-3`, or with four digits."""
+    return _LONG_NUMBER.sub(lambda match: _few_digits(match[0]), text)
 
 
 def _few_digits(number: str) -> str:
-    """`5-3` for 1.6666666666666667, and four digits of what is no such fraction."""
+    """`5-3` for 1.6666666666666667; four digits of a number that is no such fraction."""
     value = float(number)
     fraction = Fraction(value).limit_denominator(_LARGEST_DENOMINATOR)
     exact = fraction.numerator / fraction.denominator == value and fraction.denominator > 1
@@ -55,7 +59,7 @@ def _few_digits(number: str) -> str:
 
 
 def _exact(text: str) -> float:
-    """The number that few digits stand for."""
+    """The number that `_few_digits` wrote."""
     above, dash, below = text.rpartition("-")
     return float(above) / float(below) if dash and not above.endswith("e") else float(text)
 
@@ -70,7 +74,7 @@ def _hash(texts: Sequence[str]) -> str:
 
 
 def _hidden(config: ProbeConfig) -> list[str]:
-    """What the words of a name leave out, or say as other words do: directories, uneven widths, odd names, limits."""
+    """What the words of a name leave out or make ambiguous: directories, uneven widths, unusual names, thresholds."""
     own = [str(spec) for spec in (config.act, config.init, config.bias_init) if isinstance(spec, Spec)]
     odd = [text for text in own if _is_own(text) and not re.fullmatch(r"[A-Za-z0-9]+:[A-Za-z0-9]+", text)]
     files = [str(path) for path in (config.weights, config.input, config.labels) if isinstance(path, Path)]
@@ -83,7 +87,7 @@ def _hidden(config: ProbeConfig) -> list[str]:
 
 
 def _is_plain(path: Path, suffix: str) -> bool:
-    """A file in this directory whose stem is a word that stands for nothing else in a name."""
+    """True for a file in the current directory whose stem means nothing else in a name."""
     stem = path.stem
     taken = (stem in registry for registry in (INITIALIZERS, INPUTS, LOSSES))
     return (
@@ -98,7 +102,7 @@ def _is_own(text: str) -> bool:
 
 
 def _net_words(config: ProbeConfig, sizes: Sequence[int]) -> Iterator[str]:
-    """The net: weights, activation, shape, and what surrounds the activation."""
+    """The network: weights, activation, sizes, and what surrounds the activation."""
     widths = sizes[1:]
     yield _init_words(config)
     yield str(config.act if isinstance(config.act, Spec) else config.act.name)
@@ -138,7 +142,7 @@ def _data_words(config: ProbeConfig) -> Iterator[str]:
 
 
 def _precision_words(config: ProbeConfig) -> Iterator[str]:
-    """How much is sent through, and how finely it is measured."""
+    """Batches, precision, and how dL/dW is measured."""
     usual = None if config.noise is None else DEFAULT_BATCH
     if config.batch not in (None, usual):
         yield f"batch{config.batch}"

@@ -1,107 +1,137 @@
-"""The networks of an experiment: drawn, fitted to the data where their initializer asks for it, held or made again."""
+"""The networks of an experiment: drawn, fitted to the data if the initializer does so, held or made again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.engine import mlp
-from initprobe.engine.data_fit import fit_layer
+from initprobe.engine.data_fit import FitContext, fit_layer
 from initprobe.engine.fitted import Fitted, outputs
-from initprobe.engine.mlp import Parameters
+from initprobe.engine.mlp import Layer, Parameters
 from initprobe.engine.streams import Streams
 from initprobe.engine.threads import Workers, available_threads, workers
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.initializers.fit_settings import Fit
-from initprobe.initializers.weight_files import Layer as Given
+from initprobe.initializers.weight_files import Layer as SavedLayer
 from initprobe.probe.experiment import Experiment, input_rows, seed_gradient
-from initprobe.probe.passes import Steps, Trace
+from initprobe.probe.progress import Steps
 
 
-class _Remade(Sequence[Parameters]):
-    """The layers of a network that is not held, each made again from its seed when it is asked for, as of a list."""
+class RemadeLayers(Sequence[Layer]):
+    """The layers of a network that is not held: each is made again from its seed whenever it is read."""
 
-    def __init__(self, make: Callable[[int], Parameters], layers: int) -> None:
+    def __init__(self, make: Callable[[int], Layer], layers: int) -> None:
+        """`make` makes a layer, counted from 0, of so many `layers`."""
         self._make, self._layers = make, layers
 
     def __len__(self) -> int:
         return self._layers
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Layer]: ...
+    def __getitem__(self, index: int | slice) -> Layer | list[Layer]:
         if isinstance(index, slice):
             return [self._make(layer) for layer in range(self._layers)[index]]
         return self._make(range(self._layers)[index])
 
 
-def hold_network(
-    experiment: Experiment, streams: Streams, trace: Trace, pool: Workers, steps: Steps
-) -> tuple[Sequence[Parameters], list[Fitted]]:
-    """The layers of one network, in memory where all of them are held at a time."""
-    if len(trace.segments) == 1:
-        return draw_network(experiment, streams, pool, steps)
-    return _Remade(lambda index: parameters(experiment, streams, index + 1, pool), len(experiment.fans)), []
+def remade_layers(experiment: Experiment, streams: Streams, pool: Workers) -> RemadeLayers:
+    """The layers of one network, none of which is held."""
+
+    def make(index: int) -> Layer:
+        weights = parameters(experiment, streams, index + 1, pool)
+        return Layer(weights, experiment.config.activation, experiment.wirings[index])
+
+    return RemadeLayers(make, len(experiment.fans))
+
+
+def layers_of(experiment: Experiment, network: Sequence[Parameters]) -> list[Layer]:
+    """Parameters joined with the activation and the wiring of their layers."""
+    activation = experiment.config.activation
+    return [Layer(own, activation, wiring) for own, wiring in zip(network, experiment.wirings, strict=True)]
 
 
 def draw_network(
     experiment: Experiment, streams: Streams, pool: Workers, steps: Steps
 ) -> tuple[list[Parameters], list[Fitted]]:
-    """The layers of one network, each fitted to what the ones before it make of the first batch, if it is fitted."""
+    """Draw the layers of one network, and fit each to its own input on the first batch if the initializer does so.
+
+    Args:
+        experiment: the initializer and the sizes.
+        streams: the random streams of the network.
+        pool: the threads.
+        steps: advanced by what is fitted.
+
+    Returns:
+        The parameters, first layer to last, and what fitting reports of each; empty without a fit.
+
+    Raises:
+        ConfigError: an autoencoder diverges.
+    """
     fit, activation = experiment.config.initializer.fit, experiment.config.activation
     network = _drawn(experiment, streams, range(1, len(experiment.fans) + 1), pool)
-    fitted = []
-    h = input_rows(experiment, streams, 0, experiment.batch, pool) if fit else None
-    for index, layer in enumerate(network):
-        if fit is not None and h is not None:
-            advance = partial(steps.advance, fit_share(fit))
-            network[index], found = fit_layer(fit, layer, activation, h, streams, index + 1, pool, advance)
-            fitted.append(found)
-            h = outputs(network[index], activation, h, pool)
-            steps.advance()
-    return network, fitted
+    if fit is None:
+        return network, []
+    reports, advance = [], partial(steps.advance, fit_share(fit))
+    h = input_rows(experiment, streams, 0, experiment.batch, pool)
+    for index, drawn in enumerate(network):
+        context = FitContext(index + 1, streams, pool, advance)
+        network[index], report = fit_layer(fit, Layer(drawn, activation), h, context)
+        reports.append(report)
+        h = outputs(Layer(network[index], activation), h, pool)
+        steps.advance()
+    return network, reports
 
 
 def fit_share(fit: Fit) -> int:
-    """Products of a layer in each of the steps that a fit counts."""
+    """Steps of progress that one step of a fit takes."""
     return max(round(fit.products / fit.steps), 1)
 
 
 def network_of(experiment: Experiment, streams: Streams, pool: Workers) -> list[Parameters]:
-    """The layers of one network; the same streams give the same numbers."""
+    """The parameters of one network, first layer to last; the same streams give the same numbers."""
     return draw_network(experiment, streams, pool, Steps(None, 0))[0]
 
 
 def parameters(experiment: Experiment, streams: Streams, layer: int, pool: Workers) -> Parameters:
-    """The weights and bias of one layer as they are drawn, or read; the same streams give the same numbers."""
+    """The parameters of one layer, counted from 1, as drawn or read; the same streams give the same numbers."""
     return _drawn(experiment, streams, [layer], pool)[0]
 
 
 def _drawn(experiment: Experiment, streams: Streams, layers: Sequence[int], pool: Workers) -> list[Parameters]:
-    """Weights and biases of some layers, read, or drawn with the blocks of all of them shared among the threads."""
+    """The parameters of some layers, read or drawn; the threads share the blocks of all these layers."""
     if experiment.config.network is not None:
         return [_copied(experiment.config.network.layers[layer - 1], experiment.dtype) for layer in layers]
-    config, found, fillings = experiment.config, [], []
+    config, network, fillings = experiment.config, [], []
     for layer in layers:
         fans = experiment.fans[layer - 1]
         init = INITIALIZERS["zeros"] if experiment.wirings[layer - 1].zero else config.initializer
         weight = np.empty(fans, experiment.dtype)
         fillings += mlp.fillings(init, streams, layer, weight)
         bias = mlp.sample_bias(config.bias_initializer, streams, layer, fans, experiment.dtype)
-        found.append(Parameters(weight, bias))
+        network.append(Parameters(weight, bias))
     pool.map(lambda fill: fill(), fillings)
-    return found
+    return network
 
 
-def _copied(given: Given, dtype: np.dtype[Any]) -> Parameters:
-    """A layer that was read; a copy, for training works in place."""
-    return Parameters(given.weight.astype(dtype), None if given.bias is None else given.bias.astype(dtype))
+def _copied(saved: SavedLayer, dtype: np.dtype[Any]) -> Parameters:
+    """The parameters of a layer of a weight file; a copy, since training works in place."""
+    return Parameters(saved.weight.astype(dtype), None if saved.bias is None else saved.bias.astype(dtype))
 
 
 def first_network(experiment: Experiment) -> dict[str, Array]:
-    """The arrays of the first draw, to redo the run elsewhere: `W1..`, `b1..`, first batch `x`, backward seed `g`."""
+    """The arrays of the first draw, to repeat the run elsewhere.
+
+    Returns:
+        Weights `W1..`, `(fan_in, fan_out)`; biases `b1..`; the first batch `x`; and `g`, dL/dh of the last layer.
+    """
     streams = Streams(experiment.config.seed, 0)
     arrays: dict[str, Array] = {}
     with workers(available_threads()) as pool:

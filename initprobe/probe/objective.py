@@ -1,37 +1,38 @@
-"""What the network is asked to learn: labels of the data or of a random linear teacher; the starting loss; SGD."""
+"""What the network is trained to do: labels of the data or of a random teacher, the loss at the start, and SGD."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from initprobe.arrays import Array, finite, mean
 from initprobe.blocks.losses import Loss
-from initprobe.blocks.skips import Wiring
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.data.datasets import Dataset
-from initprobe.engine.mlp import Parameters
+from initprobe.engine.mlp import Layer, Parameters
 from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.threads import Workers
-from initprobe.engine.training import Learner, broken_at, gradients, step
+from initprobe.engine.training import Learner, first_nonfinite_layer, gradients, step
 from initprobe.results.layers import LayerStats
 from initprobe.results.summary import LossStats
 
-# Of a step, given its number: a batch and its labels.
+# From the number of a step to its batch, `(samples, features)`, and its labels, `(samples,)`.
 Batches = Callable[[int], tuple[Array, Array]]
+
+DEFAULT_CLASSES = 10
 
 
 @dataclass(frozen=True)
 class Task:
-    """The classes that a network is to tell apart.
+    """The classes that a network is trained to distinguish.
 
     Attributes:
-        loss: at the end of the read-out.
+        loss: of the logits.
         classes: how many.
-        labels: of every row of the data, or None where a random linear teacher labels the input.
+        labels: of every row of the data; None where a random linear teacher labels the input.
         words: the task in words.
     """
 
@@ -41,17 +42,26 @@ class Task:
     words: str
 
     def of(self, x: Array, start: int, streams: Streams) -> Array:
-        """The labels of rows `x`, of which the first is number `start`; the teacher is the same for a network."""
+        """The labels of rows of the input.
+
+        Args:
+            x: the rows, `(samples, features)`.
+            start: number of the first row.
+            streams: the random streams of the network, one of which makes its teacher.
+
+        Returns:
+            Classes, `(samples,)`.
+        """
         if self.labels is not None:
             return self.labels[start : start + len(x)]
         teacher = streams.generator(Purpose.TEACHER).standard_normal((x.shape[1], self.classes))
         wide = x.astype(np.float64)
-        # About their mean: an input that is never negative would have one class far more often than the others.
+        # Centred: an input that is never negative would give one class far more often than the others.
         return np.asarray(np.argmax((wide - wide.mean(axis=0)) @ teacher, axis=1))
 
 
 def task_of(config: ProbeConfig, labels: Array | None) -> Task | None:
-    """The task of an experiment whose labels have been read; None where nothing asks for one."""
+    """The task of an experiment; None where the config has no loss. `labels` are those read, or None."""
     loss = config.objective
     if loss is None:
         return None
@@ -64,12 +74,16 @@ def task_of(config: ProbeConfig, labels: Array | None) -> Task | None:
     return Task(loss, classes, None, f"labels of a random linear teacher, {classes} classes")
 
 
-DEFAULT_CLASSES = 10
-
-
 @dataclass(frozen=True)
 class Start:
-    """The loss that one network starts with, and what it sends back: variances of dL/dh and dL/dW, layer by layer."""
+    """The loss of one network before training, and the variances of its gradients.
+
+    Attributes:
+        loss: on the first batch.
+        chance: the loss of an answer that knows nothing of a sample.
+        output: variance of dL/dh over samples and units, layer by layer.
+        weight: variance of dL/dW over its entries, layer by layer.
+    """
 
     loss: float
     chance: float
@@ -77,31 +91,25 @@ class Start:
     weight: Sequence[float]
 
 
-def learner_of(
-    task: Task,
-    config: ProbeConfig,
-    network: Sequence[Parameters],
-    wirings: Sequence[Wiring],
-    streams: Streams,
-    pool: Workers,
-) -> Learner:
-    """The network with its read-out; biases of 0 become arrays, since they learn."""
-    units = network[-1].weight.shape[1]
-    dtype = network[-1].weight.dtype
+def learner_of(task: Task, layers: Sequence[Layer], streams: Streams, pool: Workers) -> Learner:
+    """The network with a read-out; a bias of None becomes an array of zeros, since it learns."""
+    units, dtype = layers[-1].weight.shape[1], layers[-1].weight.dtype
     readout = streams.generator(Purpose.READOUT).standard_normal((units, task.classes)) / math.sqrt(units)
-    layers = [
-        Parameters(one.weight, np.zeros(one.weight.shape[1], dtype) if one.bias is None else one.bias)
-        for one in network
-    ]
-    rescaled = frozenset(index for index, wiring in enumerate(wirings) if wiring.skip == 0)
-    return Learner(layers, readout.astype(dtype), list(wirings), config.activation, task.loss, pool, rescaled)
+    rescaled = frozenset(index for index, layer in enumerate(layers) if layer.wiring.skip == 0)
+    return Learner([_with_bias(layer) for layer in layers], readout.astype(dtype), task.loss, pool, rescaled)
+
+
+def _with_bias(layer: Layer) -> Layer:
+    bias = np.zeros(layer.weight.shape[1], layer.weight.dtype) if layer.bias is None else layer.bias
+    return replace(layer, parameters=Parameters(layer.weight, bias))
 
 
 def start_of(task: Task, learner: Learner, x: Array, labels: Array) -> Start:
-    """What a batch says before anything is learned."""
-    found = gradients(learner, x, labels)
-    variances = [[_variance(getattr(one, name)) for one in found.layers] for name in ("output", "weight")]
-    return Start(found.loss, task.loss.chance(labels, task.classes), *variances)
+    """The loss and the gradients of a batch `(samples, features)` before training."""
+    batch = gradients(learner, x, labels)
+    output = [_variance(layer.output) for layer in batch.layers]
+    weight = [_variance(layer.weight) for layer in batch.layers]
+    return Start(batch.loss, task.loss.chance(labels, task.classes), output, weight)
 
 
 def _variance(tensor: Array) -> float:
@@ -112,37 +120,43 @@ def _variance(tensor: Array) -> float:
 def with_loss(
     task: Task, layers: Sequence[LayerStats], starts: Sequence[Start]
 ) -> tuple[LossStats, tuple[LayerStats, ...]]:
-    """The starting loss over draws, and the layers with the loss's own gradients beside those of the random seed."""
-    by_draw = tuple(finite(one.loss) for one in starts)
+    """The loss before training, averaged over draws, and the layers with the variances of its gradients.
+
+    Args:
+        task: what the loss measures.
+        layers: the statistics so far.
+        starts: of each draw.
+    """
     stats = LossStats(
         name=task.loss.name,
         task=task.words,
         classes=task.classes,
-        start=finite(mean([one.loss for one in starts])),
-        start_by_draw=by_draw,
-        chance=mean([one.chance for one in starts]),
+        start=finite(mean([start.loss for start in starts])),
+        start_by_draw=tuple(finite(start.loss) for start in starts),
+        chance=mean([start.chance for start in starts]),
         chance_words=task.loss.chance_words(task.classes),
     )
-    beside = tuple(
+    with_gradients = tuple(
         layer.model_copy(
             update={
-                "loss_output_gradient_variance": finite(mean([one.output[index] for one in starts])),
-                "loss_weight_gradient_variance": finite(mean([one.weight[index] for one in starts])),
+                "loss_output_gradient_variance": finite(mean([start.output[index] for start in starts])),
+                "loss_weight_gradient_variance": finite(mean([start.weight[index] for start in starts])),
             }
         )
         for index, layer in enumerate(layers)
     )
-    return stats, beside
+    return stats, with_gradients
 
 
 @dataclass(frozen=True)
 class Course:
-    """How training went.
+    """The losses of a training.
 
     Attributes:
         losses: before each step, and after the last; all finite.
         diverged_at: the step after which the loss was infinite or NaN; None where it never was.
-        diverged_layer: the first layer that gave no finite output then; one more than there are for the read-out.
+        diverged_layer: the first layer with an output that was not finite then; one more than there are layers for the
+            read-out.
     """
 
     losses: tuple[float, ...]
@@ -151,21 +165,32 @@ class Course:
 
     @property
     def final(self) -> float | None:
-        """Mean of the last tenth of the losses, which a single batch may miss; None for a net that diverged."""
+        """Mean of the last tenth of the losses, as a single batch may be an outlier; None where training diverged."""
         last = self.losses[-max(len(self.losses) // 10, 1) :]
         return None if self.diverged_at is not None else mean(last)
 
 
 def train(learner: Learner, batches: Batches, steps: int, learning_rate: float, advance: Callable[[], None]) -> Course:
-    """`steps` of plain SGD, in place, each on the batch of its number."""
+    """Train by plain SGD, in place.
+
+    Args:
+        learner: the network with its read-out.
+        batches: from the number of a step to its batch.
+        steps: how many.
+        learning_rate: of every step.
+        advance: called after each step.
+
+    Returns:
+        The losses, up to the first that is not finite.
+    """
     losses: list[float] = []
     for number in range(steps + 1):
         x, labels = batches(number)
-        found = gradients(learner, x, labels)
-        if not math.isfinite(found.loss):
-            return Course(tuple(losses), number, broken_at(learner, x))
-        losses.append(found.loss)
+        batch_gradients = gradients(learner, x, labels)
+        if not math.isfinite(batch_gradients.loss):
+            return Course(tuple(losses), number, first_nonfinite_layer(learner, x))
+        losses.append(batch_gradients.loss)
         if number < steps:
-            step(learner, found, learning_rate)
+            step(learner, batch_gradients, learning_rate)
             advance()
     return Course(tuple(losses))

@@ -1,10 +1,14 @@
-"""`run(config)`: sample, propagate, summarise. Start reading here."""
+"""START READING HERE: `run(config)` prepares an experiment, measures it, adds theory, and diagnoses it.
+
+`measure` is the whole of it: draw networks, send batches through each (`probe.passes`), summarise the records
+(`probe.summarise`), predict (`prediction`), train if asked (`probe.objective`), and diagnose (`diagnosis`).
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,18 +17,21 @@ from initprobe.config.probe_config import ProbeConfig
 from initprobe.diagnosis.diagnose import diagnose
 from initprobe.engine.fitted import Fitted
 from initprobe.engine.layer_record import LayerRecord, take
-from initprobe.engine.mlp import Parameters
+from initprobe.engine.mlp import Layer
 from initprobe.engine.streams import Streams
 from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.prediction.depth_scales import depth_scales
 from initprobe.prediction.predict import foresee, with_theory
 from initprobe.prediction.rules import no_theory, pooled
+from initprobe.probe.buffers import BatchContext, Buffers, WeightGradients
 from initprobe.probe.describe import describe
 from initprobe.probe.experiment import Experiment, input_rows, prepare, seed_gradient
-from initprobe.probe.networks import draw_network, fit_share, hold_network
+from initprobe.probe.memory_parts import segments
+from initprobe.probe.networks import draw_network, fit_share, layers_of, remade_layers
 from initprobe.probe.objective import Start, learner_of, start_of, train, with_loss
-from initprobe.probe.passes import BACK, Progress, Steps, Trace, probe_batch
+from initprobe.probe.passes import probe_batch
+from initprobe.probe.progress import BACK, Progress, Steps
 from initprobe.probe.summarise import summarise, with_fitting
 from initprobe.remedies.norm_and_skip import apart_for, fix_for
 from initprobe.reports.notebook import progress_bar
@@ -37,135 +44,193 @@ from initprobe.results.summary import Training
 def run(config: ProbeConfig, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
     """Prepare and measure one experiment: `measure(prepare(config))`, with a bar in a notebook.
 
+    Args:
+        config: the settings.
+        threads: threads to use; None for all available processors. The numbers do not depend on it.
+        progress: called with (steps done, steps in all).
+
+    Returns:
+        The statistics of every layer, theory, and the diagnosis.
+
     Raises:
-        ConfigError: the experiment cannot be run; in one line, what is wrong and what to do.
+        InputError: the data cannot be used.
+        ConfigError: the experiment cannot be run; one line says what is wrong and what to do.
+        MemoryLimitError: the run would not fit in memory.
     """
     with progress_bar("probing") as bar:
         return measure(prepare(config), threads=threads, progress=progress or bar)
 
 
 def measure(experiment: Experiment, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
-    """Measure an experiment whose data and sizes are settled.
+    """Measure an experiment whose data has been read.
 
     Args:
         experiment: from `prepare`.
-        threads: threads to use; None means every processor available. The numbers do not depend on it.
+        threads: threads to use; None for all available processors. The numbers do not depend on it.
         progress: called with (steps done, steps in all).
 
     Returns:
-        Per-layer statistics of weights, activations and gradients, each averaged over the draws.
+        Statistics of weights, signals and gradients of every layer, each averaged over the draws.
 
     Raises:
-        ConfigError: `threads` is below 1.
+        ConfigError: `threads` is below 1, or an autoencoder diverges.
     """
-    config, threads = experiment.config, checked_threads(threads)
-    started = time.perf_counter()
-    records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
-    trace, inputs = Trace(experiment), list[InputMoments]()
-    steps = Steps(progress, _steps_to_do(config, len(records)))
-    # BLAS has one thread in here, for theory too: its own would spin for nothing, and take the processors of others.
-    with workers(threads, whole=len(trace.segments) == 1) as pool:
-        seen = [
-            _probe_network(experiment, Streams(config.seed, draw), records, trace, inputs, pool, steps)
-            for draw in range(config.draws)
-        ]
-        starts = [one.start for one in seen if one.start is not None]
-        measured = summarise(records, experiment.sizes, config.activation, experiment.wirings)
-        measured = with_fitting(config.initializer.fit, measured, [one.fitted for one in seen])
-        samples = experiment.batch * config.batches
-        layers = with_theory(config, measured, foresee(config, experiment.sizes, pooled(inputs), samples))
+    config, threads, started = experiment.config, checked_threads(threads), time.perf_counter()
+    # Theory and diagnosis run in here too: BLAS has one thread, since threads of its own would only wait for work.
+    with workers(threads) as pool:
+        session = _session(experiment, pool, progress)
+        networks = [_probe_network(session, draw) for draw in range(config.draws)]
+        inputs = pooled(session.inputs)
+        layers = _with_theory(session, networks, inputs)
         scales = depth_scales(config, layers)
         loss = None
         if experiment.task is not None:
-            loss, layers = with_loss(experiment.task, layers, starts)
-        training = _trained(experiment, trace, pool, steps) if config.train_steps else None
-        found = ProbeResult(
+            loss, layers = with_loss(experiment.task, layers, [net.start for net in networks if net.start is not None])
+        result = ProbeResult(
             config=config.model_dump(mode="json"),
             description=describe(config, experiment.sizes, experiment.batch),
+            training=_trained(session) if config.train_steps else None,
             environment=environment(threads),
             elapsed_s=time.perf_counter() - started,
             theory_note=no_theory(config, experiment.sizes),
             depth_scales=scales,
             layers=layers,
             loss=loss,
-            training=training,
         )
         return diagnose(
-            found,
-            lambda: fix_for(config, experiment.sizes, pooled(inputs)),
+            result,
+            lambda: fix_for(config, experiment.sizes, inputs),
             config.thresholds,
-            apart=lambda: apart_for(config, experiment.sizes, pooled(inputs)),
+            apart=lambda: apart_for(config, experiment.sizes, inputs),
         )
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What all draws of an experiment share.
+
+    Attributes:
+        experiment: what is measured.
+        records: the statistics of each layer, over all draws.
+        buffers: room for z and h.
+        pool: the threads.
+        steps: the progress.
+        inputs: moments of the input of every batch.
+    """
+
+    experiment: Experiment
+    records: Sequence[LayerRecord]
+    buffers: Buffers
+    pool: Workers
+    steps: Steps
+    inputs: list[InputMoments] = field(default_factory=list)
+
+    def context(self, layers: Sequence[Layer], sums: Sequence[Array]) -> BatchContext:
+        """What a batch of one network needs; `sums` are room for dL/dW over batches."""
+        config = self.experiment.config
+        how = WeightGradients(self.experiment.dimensions, sums, config.full_weight_gradient, config.seed)
+        return BatchContext(layers, self.records, self.buffers, how, self.pool, self.steps)
+
+    def batch(self, streams: Streams, number: int) -> tuple[Array, Array]:
+        """The input of a batch and dL/dh of its last layer."""
+        size = self.experiment.batch
+        rows = number * size, (number + 1) * size
+        return (
+            input_rows(self.experiment, streams, *rows, self.pool),
+            seed_gradient(self.experiment, streams, *rows, self.pool),
+        )
+
+
+def _session(experiment: Experiment, pool: Workers, progress: Progress | None) -> _Session:
+    held = segments(experiment.config, experiment.sizes, experiment.batch)
+    return _Session(
+        experiment,
+        _new_records(experiment),
+        Buffers(experiment.dimensions, experiment.wirings, held),
+        pool,
+        Steps(progress, _steps_to_do(experiment.config, len(experiment.fans))),
+    )
+
+
+def _new_records(experiment: Experiment) -> list[LayerRecord]:
+    return [LayerRecord(experiment.dtype) for _ in experiment.fans]
 
 
 def _steps_to_do(config: ProbeConfig, layers: int) -> int:
-    """What a progress bar counts: layers fitted, passed forward and back, and trained, in products of one layer."""
+    """The steps of a run: layers fitted, passed forward and back, and trained."""
     fit = config.initializer.fit
     fitted = (config.draws + bool(config.train_steps)) * layers * (fit.steps * fit_share(fit) + 1 if fit else 0)
     return fitted + layers * (1 + BACK) * (config.draws * config.batches + config.train_steps)
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What one network told beside its records: how its layers were fitted, the loss."""
+class _Network:
+    """What one network reports beside the records: how its layers were fitted, and its loss; None without a loss."""
 
     fitted: Sequence[Fitted]
     start: Start | None
 
 
-def _probe_network(
-    experiment: Experiment,
-    streams: Streams,
-    records: Sequence[LayerRecord],
-    trace: Trace,
-    inputs: list[InputMoments],
-    pool: Workers,
-    steps: Steps,
-) -> _Seen:
-    """Sample one network and send every batch through it and back; the moments of its `inputs` are added to those."""
-    network, fitted = hold_network(experiment, streams, trace, pool, steps)
-    for record in records:
+def _probe_network(session: _Session, draw: int) -> _Network:
+    """Draw one network and send every batch through it and back."""
+    experiment, pool, streams = session.experiment, session.pool, Streams(session.experiment.config.seed, draw)
+    layers, fitted = _layers(session, streams)
+    for record in session.records:
         record.begin_draw()
-    gradients = [np.zeros_like(layer.weight) for layer in network] if experiment.config.batches > 1 else []
-    start_of_loss = None
+    sums = [np.zeros_like(layer.weight) for layer in layers] if experiment.config.batches > 1 else []
+    context, start = session.context(layers, sums), None
     exponents: list[int] = []
     for number in range(experiment.config.batches):
-        start = number * experiment.batch
-        x = input_rows(experiment, streams, start, start + experiment.batch, pool)
-        g = seed_gradient(experiment, streams, start, start + experiment.batch, pool)
-        pool.later(InputMoments.measure, [x], inputs.extend)
+        x, g = session.batch(streams, number)
+        pool.later(InputMoments.measure, [x], session.inputs.extend)
         if number == 0 and experiment.task is not None:
-            learner = learner_of(experiment.task, experiment.config, network, experiment.wirings, streams, pool)
-            start_of_loss = start_of(experiment.task, learner, x, experiment.task.of(x, 0, streams))
-        exponents = probe_batch(experiment, network, x, g, records, gradients, trace, pool, steps, exponents)
-    for index, total in enumerate(gradients):
-        take([records[index].weight_gradient], total[None], pool, [exponents[index]])
-    pool.finish()
+            learner = learner_of(experiment.task, layers, streams, pool)
+            start = start_of(experiment.task, learner, x, experiment.task.of(x, 0, streams))
+        exponents = probe_batch(context, x, g, exponents)
+    for record, total, exponent in zip(session.records, sums, exponents, strict=False):
+        take([record.weight_gradient], total[None], pool, [exponent])
+    _end_draw(session, session.records)
+    return _Network(fitted, start)
+
+
+def _layers(session: _Session, streams: Streams) -> tuple[Sequence[Layer], list[Fitted]]:
+    """The layers of one network, held if all of them fit in memory, and how they were fitted."""
+    if len(session.buffers.segments) > 1:
+        return remade_layers(session.experiment, streams, session.pool), []
+    network, fitted = draw_network(session.experiment, streams, session.pool, session.steps)
+    return layers_of(session.experiment, network), fitted
+
+
+def _end_draw(session: _Session, records: Sequence[LayerRecord]) -> None:
+    session.pool.finish()
     for record in records:
-        record.end_draw(experiment.config.activation.dead_below)
-    return _Seen(fitted, start_of_loss)
+        record.end_draw(session.experiment.config.activation.dead_below)
 
 
-def _trained(experiment: Experiment, trace: Trace, pool: Workers, steps: Steps) -> Training:
-    """Train the first network, and measure it again as it was measured when new."""
-    config, task, streams = experiment.config, experiment.task, Streams(experiment.config.seed, 0)
+def _with_theory(session: _Session, networks: Sequence[_Network], inputs: InputMoments) -> tuple[LayerStats, ...]:
+    """The statistics of all draws, what fitting reported, and the predictions."""
+    experiment, config = session.experiment, session.experiment.config
+    measured = summarise(session.records, experiment.sizes, config.activation, experiment.wirings)
+    measured = with_fitting(config.initializer.fit, measured, [network.fitted for network in networks])
+    return with_theory(config, measured, foresee(config, experiment.sizes, inputs, experiment.batch * config.batches))
+
+
+def _trained(session: _Session) -> Training:
+    """Train the first network, and measure it again as before training."""
+    experiment, pool, config = session.experiment, session.pool, session.experiment.config
+    task, streams = experiment.task, Streams(config.seed, 0)
     assert task is not None
-    network, _ = draw_network(experiment, streams, pool, steps)
-    learner = learner_of(task, config, network, experiment.wirings, streams, pool)
+    network, _ = draw_network(experiment, streams, pool, session.steps)
+    learner = learner_of(task, layers_of(experiment, network), streams, pool)
 
     def batch_at(number: int) -> tuple[Array, Array]:
-        """Fresh noise for every step; data comes round again."""
+        """Noise is new in every step; the batches of real data are used in turn."""
         start = (number if experiment.table is None else number % config.batches) * experiment.batch
         x = input_rows(experiment, streams, start, start + experiment.batch, pool)
         return x, task.of(x, start, streams)
 
-    step = len(network) * (1 + BACK)
-    course = train(learner, batch_at, config.train_steps, config.learning_rate, lambda: steps.advance(step))
-    after = None
-    if course.diverged_at is None:
-        after = _measured_again(
-            replace(experiment, learned=tuple(learner.wirings)), learner.layers, streams, trace, pool
-        )
+    steps = len(network) * (1 + BACK)
+    course = train(learner, batch_at, config.train_steps, config.learning_rate, lambda: session.steps.advance(steps))
     return Training(
         steps=config.train_steps,
         learning_rate=config.learning_rate,
@@ -173,20 +238,17 @@ def _trained(experiment: Experiment, trace: Trace, pool: Workers, steps: Steps) 
         final_loss=course.final,
         diverged_at=course.diverged_at,
         diverged_layer=course.diverged_layer,
-        layers=after,
+        layers=None if course.diverged_at is not None else _measured_again(session, learner.layers, streams),
     )
 
 
-def _measured_again(
-    experiment: Experiment, network: Sequence[Parameters], streams: Streams, trace: Trace, pool: Workers
-) -> tuple[LayerStats, ...]:
-    """The statistics of a network on its first batch, with the random start of the backward pass."""
-    records = [LayerRecord(experiment.dtype) for _ in experiment.fans]
-    for record in records:
+def _measured_again(session: _Session, layers: Sequence[Layer], streams: Streams) -> tuple[LayerStats, ...]:
+    """The statistics of a trained network on its first batch, with the random start of the backward pass."""
+    experiment = session.experiment
+    again = replace(session, records=_new_records(experiment), steps=Steps(None, 0))
+    for record in again.records:
         record.begin_draw()
-    x = input_rows(experiment, streams, 0, experiment.batch, pool)
-    g = seed_gradient(experiment, streams, 0, experiment.batch, pool)
-    probe_batch(experiment, network, x, g, records, [], trace, pool, Steps(None, 0))
-    for record in records:
-        record.end_draw(experiment.config.activation.dead_below)
-    return summarise(records, experiment.sizes, experiment.config.activation, experiment.wirings)
+    probe_batch(again.context(layers, []), *again.batch(streams, 0))
+    _end_draw(again, again.records)
+    wirings = [layer.wiring for layer in layers]
+    return summarise(again.records, experiment.sizes, experiment.config.activation, wirings)

@@ -1,4 +1,4 @@
-"""From the engine's records to the statistics of a result, with the layer where a dtype gave out."""
+"""From the records of the engine to the statistics of a result, with the status of every tensor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,14 @@ Sources = Sequence[tuple[Sketch, Status]]
 def summarise(
     records: Sequence[LayerRecord], widths: Sequence[int], activation: Activation, wirings: Sequence[Wiring]
 ) -> tuple[LayerStats, ...]:
-    """Statistics of all layers; `widths` starts with the input's."""
+    """The statistics of all layers.
+
+    Args:
+        records: of each layer, over all draws.
+        sizes: features of the input, then units of each layer.
+        activation: of the network.
+        wirings: of each layer.
+    """
     statuses = _statuses(records, activation, wirings)
     tensors = _tensors(records, statuses)
     seen = zip(records, statuses, tensors, wirings, strict=True)
@@ -39,7 +46,7 @@ def summarise(
 
 
 def _tensors(records: Sequence[LayerRecord], statuses: Sequence[dict[str, Status]]) -> list[dict[str, TensorStats]]:
-    """The statistics of every tensor of every layer, worked out together."""
+    """The statistics of every tensor of every layer, computed together."""
     sketches = [getattr(record, name) for record, status in zip(records, statuses, strict=True) for name in status]
     found = iter(all_stats(sketches, [status for by_name in statuses for status in by_name.values()]))
     return [{name: next(found) for name in status} for status in statuses]
@@ -48,7 +55,13 @@ def _tensors(records: Sequence[LayerRecord], statuses: Sequence[dict[str, Status
 def with_fitting(
     fit: Fit | None, layers: Sequence[LayerStats], fitted: Sequence[Sequence[Fitted]]
 ) -> tuple[LayerStats, ...]:
-    """The layers with what fitting made of them, averaged over the draws in `fitted`; as they are without a fit."""
+    """The layers with what fitting reports, averaged over draws; unchanged without a fit.
+
+    Args:
+        fit: how the layers were fitted, or None.
+        layers: the statistics so far.
+        fitted: the reports of each draw, layer by layer.
+    """
     if fit is None:
         return tuple(layers)
     quantity = "reconstruction loss" if isinstance(fit, Autoencoder) else f"variance of {_SYMBOLS[fit.of]}"
@@ -74,10 +87,7 @@ def _fitting(quantity: str, draws: Sequence[Fitted]) -> Fitting:
 def _statuses(
     records: Sequence[LayerRecord], activation: Activation, wirings: Sequence[Wiring]
 ) -> list[dict[str, Status]]:
-    """The status of every tensor, each judged by the tensors it was computed from.
-
-    A norm takes what all its entries share, so a z or a gradient of 0 may be true.
-    """
+    """The status of every tensor of every layer, judged by the tensors that it was computed from."""
     found: list[dict[str, Status]] = [{} for _ in records]
     below: Sources = []
     stream: Sources = []
@@ -119,13 +129,21 @@ def _all_saturated(record: LayerRecord) -> bool:
 
 
 def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine: bool = True) -> Status:
-    """What became of a tensor, given the tensors it was computed from.
+    """The status of a tensor, given the tensors that it was computed from.
 
     Whether a sum that leaves the range ends as infinity or as NaN depends on the order of its terms, which differs
-    between processors. So the place decides, not the value: an affine map of finite numbers that gives others has
-    overflowed, and so has what the activation makes of it entry by entry. All that is computed from those is
-    `nonfinite`, also where a comparison (the slope of ReLU) or a flat end (tanh) hides it. Zeros are a loss where no
-    source is zero or a source is itself lost, and the truth where a source is truly zero.
+    between processors. So the place decides, not the value. An affine map of finite numbers that gives others has
+    `overflow`, and so has what the activation makes of its entries. All that is computed from those is `nonfinite`,
+    also where a comparison (the slope of ReLU) or a flat end (tanh) hides it.
+
+    Zeros are an `underflow` where no source is zero, or where a source is itself lost. They are true where a source is
+    truly zero.
+
+    Args:
+        sketch: of the tensor.
+        sources: sketch and status of what it was computed from.
+        zero_is_true: zeros may be true for another reason.
+        affine: False for a map entry by entry.
     """
     beyond = [status for source, status in sources if source.nonfinite or status == "nonfinite"]
     if beyond:
@@ -142,7 +160,7 @@ def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine
 
 
 def _is_lost(sketch: Sketch, status: Status) -> bool:
-    """Nothing of the tensor's numbers is left to report."""
+    """True if no number of the tensor can be reported."""
     beyond = status == "nonfinite" or (status == "overflow" and not sketch.huge)
     return beyond or bool(sketch.nonfinite) or (status == "underflow" and sketch.is_zero)
 
@@ -179,7 +197,7 @@ def _output_stats(record: LayerRecord, stats: TensorStats, activation: Activatio
 
 
 def all_stats(sketches: Sequence[Sketch], statuses: Sequence[Status]) -> list[TensorStats]:
-    """The statistics of tensors; null where the dtype lost them."""
+    """The statistics of tensors, given their status; null where the dtype lost them."""
     lost = [_is_lost(sketch, status) for sketch, status in zip(sketches, statuses, strict=True)]
     moments = [
         _no_moments(len(sketch.by_draw)) if gone else _moments(sketch.by_draw)
@@ -240,10 +258,10 @@ def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
 
 
 def _moments_of_one(draw: Moments) -> dict[str, Any]:
-    """The same of one draw, as most have, in fewer steps."""
+    """The same for one draw, in fewer steps."""
     variance, log10 = _representable(draw.variance, draw.squares), draw.log10_variance
     return {
-        "mean": finite(draw.true_mean + 0.0),  # as in a sum, there is no -0
+        "mean": finite(draw.true_mean + 0.0),  # never -0, as in a sum
         "variance": variance,
         "variance_sd": None,
         "variance_log10": finite(log10),
@@ -254,7 +272,7 @@ def _moments_of_one(draw: Moments) -> dict[str, Any]:
 
 
 def _representable(value: float, evidence: float) -> float | None:
-    """`value`, or None where it is infinite, or 0 although `evidence` is not."""
+    """`value`; None where it is infinite, or where it is 0 and `evidence` is not."""
     return None if math.isinf(value) or (value == 0 and evidence > 0) else value
 
 
@@ -262,16 +280,16 @@ _PERCENT_NAMES = [f"p{p}" for p in PERCENTS]
 
 
 def _shapes(sketches: Sequence[Sketch], sizes: Sequence[float | None]) -> Iterator[dict[str, Any]]:
-    """What is taken over all draws pooled, as fields of `TensorStats`; `sizes` are the rms."""
-    found = distributions(sketches, [math.nan if size is None else size for size in sizes])
-    for sketch, size, own in zip(sketches, sizes, found, strict=True):
+    """What is measured over all draws together, as fields of `TensorStats`; `sizes` are the rms."""
+    each = distributions(sketches, [math.nan if size is None else size for size in sizes])
+    for sketch, size, own in zip(sketches, sizes, each, strict=True):
         yield {
             "min": sketch.low,
             "max": sketch.high,
             "percentiles": dict(zip(_PERCENT_NAMES, own.percentiles.tolist(), strict=True)),
             "zero_fraction": sketch.zeros / own.total,
             "near_zero_fraction": None if size is None else own.near_zero,
-            # Of 200 counts of our own making, of which a check would cost more than all else here.
+            # Not validated: checking 200 counts of our own would cost more than all else here.
             "histogram": Histogram.model_construct(low=sketch.low, high=sketch.high, counts=tuple(own.counts.tolist())),
             "coverage": own.total / sum(draw.count for draw in sketch.by_draw),
         }

@@ -1,4 +1,4 @@
-"""A result as text: the experiment in words, a row a layer, and what happened from first to last."""
+"""The table of `initprobe compare`: a row per result, worst first."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from rich.table import Table
 
 from initprobe.formatting import BLOCKS, NOTHING, visible
 from initprobe.reports.cells import SPARK_BINS, value_text
 from initprobe.reports.console import Console
 from initprobe.reports.narrative import cosine
+from initprobe.reports.tables import plain_table
 from initprobe.reports.verdict import SEVERITY_STYLE
 from initprobe.results.layers import TensorStats
 from initprobe.results.run import ProbeResult
 
 
 def print_comparison(results: Sequence[ProbeResult], to: Console) -> None:
-    """Print a row a result, worst first: verdict, variances at both ends, and how the output's variance moves."""
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading, side in _COMPARISON:
-        table.add_column(heading, justify="right" if side == ">" else "left", no_wrap=True)
-    for result in sorted(results, key=_gravity, reverse=True):
+    """Print a row per result, worst first: verdict, variances at both ends, and the variance of h over depth."""
+    table = plain_table(*_HEADINGS, left=_LEFT)
+    for result in sorted(results, key=_badness, reverse=True):
         table.add_row(*_compared(result), style="" if result.healthy else SEVERITY_STYLE[result.diagnosis[0].severity])
     shared = results[0].description
     to.print(visible(f"{shared.shape} | {shared.setting}"), soft_wrap=True, markup=False)
@@ -30,33 +28,26 @@ def print_comparison(results: Sequence[ProbeResult], to: Console) -> None:
     to.print(table)
 
 
-def _gravity(result: ProbeResult) -> tuple[int, float]:
-    """Worse is larger: the highest severity, then the decades that output and gradient move."""
+def _badness(result: ProbeResult) -> tuple[int, float]:
+    """Sort key, worse is larger: the highest severity, then the decades by which output and gradient change."""
     severities = ["info", "warning", "error"]
-    gravest = max((severities.index(finding.severity) for finding in result.diagnosis), default=0)
+    worst = max((severities.index(finding.severity) for finding in result.diagnosis), default=0)
     ends = [_ends(result, tensor) for tensor in ("output", "output_gradient")]
-    return gravest, sum(abs(b - a) for a, b in ends if math.isfinite(a) and math.isfinite(b))
+    return worst, sum(abs(b - a) for a, b in ends if math.isfinite(a) and math.isfinite(b))
 
 
 def _ends(result: ProbeResult, tensor: str) -> tuple[float, float]:
-    """log10 variance at the first and the last layer where it is known."""
-    known = [value for layer in result.stream if math.isfinite(value := _log10(layer.tensor(tensor)))]
-    return (known[0], known[-1]) if known else (math.nan, math.nan)
+    """log10 variance at the first and the last layer where it is finite."""
+    logs = [value for layer in result.stream if math.isfinite(value := _log10(layer.tensor(tensor)))]
+    return (logs[0], logs[-1]) if logs else (math.nan, math.nan)
 
 
 def _log10(stats: TensorStats) -> float:
     return math.nan if stats.variance_log10 is None else stats.variance_log10
 
 
-_COMPARISON = (
-    ("init + act", "<"),
-    ("verdict", "<"),
-    ("var h\nfirst", ">"),
-    ("\nlast", ">"),
-    ("dL/dh\nfirst", ">"),
-    ("cos\nlast", ">"),
-    ("log var h\nby layer", "<"),
-)
+_LEFT = ("init + act", "verdict", "log var h\nby layer")
+_HEADINGS = (*_LEFT[:2], "var h\nfirst", "\nlast", "dL/dh\nfirst", "cos\nlast", _LEFT[2])
 
 
 def _compared(result: ProbeResult) -> list[str]:
@@ -73,10 +64,10 @@ def _compared(result: ProbeResult) -> list[str]:
 
 
 def _course(logs: Sequence[float]) -> str:
-    """A log variance over depth as block characters, at most ten; blank where it was lost."""
+    """A log variance over depth as at most seven block characters; blank where it was lost."""
     shown = [logs[round(place)] for place in np.linspace(0, len(logs) - 1, min(len(logs), SPARK_BINS))]
-    known = [value for value in shown if math.isfinite(value)]
-    if not known:
+    finite = [value for value in shown if math.isfinite(value)]
+    if not finite:
         return ""
-    low, span = min(known), max(max(known) - min(known), 1.0)  # less than a decade is level
+    low, span = min(finite), max(max(finite) - min(finite), 1.0)  # less than a decade is level
     return "".join(BLOCKS[1 + round(7 * (v - low) / span)] if math.isfinite(v) else " " for v in shown)

@@ -1,8 +1,9 @@
-"""Where text goes: a terminal, whose size counts, a pipe, or a string."""
+"""Consoles: text for a terminal of known size, a pipe, or a string."""
 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -22,7 +23,7 @@ LABEL = 10  # columns of the word that a line begins with
 
 
 class _Visible:
-    """Something that is drawn with the control characters of its text as escapes; those of styles are Rich's own."""
+    """A renderable whose text shows control characters as escapes; those of styles are Rich's own."""
 
     def __init__(self, inner: RenderableType) -> None:
         self._inner = inner
@@ -34,7 +35,7 @@ class _Visible:
 
 class _EscapesControls(RenderHook):
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        return [_Visible(one) for one in renderables]
+        return [_Visible(renderable) for renderable in renderables]
 
 
 class Console(RichConsole):
@@ -43,26 +44,34 @@ class Console(RichConsole):
     Attributes:
         fold: the width below which sentences are folded; None for a pipe, whose lines are not folded.
         most_rows: rows beyond which the middle of a table is left out; None for a pipe, which gets them all.
+        row_width: columns of the longest row of a table; None for a pipe without `COLUMNS`.
     """
 
     fold: int | None = None
     most_rows: int | None = None
+    row_width: int | None = None
 
     def on_broken_pipe(self) -> None:
-        """Let the program say what it means; Rich would exit with 1."""
+        """Raise, so that the command line decides; Rich would exit with 1."""
         raise BrokenPipeError
 
 
 def console(file: IO[str], *, color: bool | None = None, wrap: bool = False, markup: bool = False) -> Console:
-    """A console for a file; `wrap` folds words into 80 columns, or as many as a terminal has.
+    """Make a console for a file.
 
-    Text is printed as it is, without a meaning for brackets unless `markup`, and with control characters as escapes.
+    Control characters are printed as escapes.
+
+    Args:
+        file: open for writing.
+        color: whether to use colours; None lets Rich decide.
+        wrap: fold words into 80 columns, or as many as a terminal has.
+        markup: whether brackets in printed text are Rich's markup.
     """
     probe = RichConsole(file=file, force_jupyter=False)
     folded = max(probe.width, _NARROWEST) if probe.is_terminal else _NARROWEST
     plain = None if color is None else not color
-    # Rich ignores a width without a height on a dumb terminal, and would show a notebook what is for a file.
-    found = Console(
+    # Without a height, Rich ignores the width on a dumb terminal. In a notebook it would ignore the file.
+    made = Console(
         file=file,
         width=folded if wrap else _WIDEST,
         height=probe.height,
@@ -72,30 +81,40 @@ def console(file: IO[str], *, color: bool | None = None, wrap: bool = False, mar
         markup=markup,
         emoji=False,
     )
-    found.push_render_hook(_EscapesControls())
-    if not file.isatty():  # a pipe into which colours are forced is a pipe
-        return found
+    made.push_render_hook(_EscapesControls())
+    if file.isatty() or "COLUMNS" in os.environ:
+        made.row_width = probe.width
+    if not file.isatty():  # a pipe stays a pipe, even with forced colours
+        return made
     if probe.width > 2 * LABEL:
-        found.fold = probe.width
-    found.most_rows = max(probe.height - _AROUND, _FEWEST_ROWS)
-    return found
+        made.fold = probe.width
+    made.most_rows = max(probe.height - _AROUND, _FEWEST_ROWS)
+    return made
 
 
 def text_console(width: int | None) -> tuple[Console, io.StringIO]:
-    """A console whose text is kept, without colour; sentences are folded into so many columns, if any."""
+    """Make a console that keeps its text, without colour.
+
+    Args:
+        width: columns into which sentences are folded; None for no limit.
+
+    Returns:
+        The console, and the buffer that holds its text.
+    """
     out = io.StringIO()
     plain: dict[str, Any] = {"color_system": None, "force_terminal": False, "force_jupyter": False, "markup": False}
-    found = Console(file=out, width=_WIDEST, height=_MOST_ROWS, highlight=False, emoji=False, **plain)
-    found.push_render_hook(_EscapesControls())
-    found.fold = None if width is None else max(width, 2 * LABEL)
-    found.most_rows = _MOST_ROWS
-    return found, out
+    made = Console(file=out, width=_WIDEST, height=_MOST_ROWS, highlight=False, emoji=False, **plain)
+    made.push_render_hook(_EscapesControls())
+    made.fold = None if width is None else max(width, 2 * LABEL)
+    made.most_rows = _MOST_ROWS
+    return made, out
 
 
 def say(text: Text, to: Console) -> int:
-    """Print lines in full, or folded below their own text; give how many there were.
+    """Print lines in full, or folded with an indent. A fix is never folded, so that it can be copied.
 
-    A fix is left whole, so that it can be copied.
+    Returns:
+        The number of printed lines.
     """
     count = 0
     for line in text.split("\n", allow_blank=True):
@@ -107,7 +126,7 @@ def say(text: Text, to: Console) -> int:
 
 
 def _folded(line: Text, width: int, to: Console) -> Iterator[Text]:
-    """A line in lines of that width at most, those after the first indented."""
+    """Fold a line into lines of at most that width, indented after the first."""
     first, *others = line.wrap(to, width)
     parts = [first]
     if others:

@@ -1,4 +1,4 @@
-"""Results as CSV. (As JSON a result writes itself.)"""
+"""Results as CSV; JSON is `ProbeResult.to_json`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from initprobe.results.named_numbers import ELAPSED, FROM_LAYER, WHOLE, whole_of
 from initprobe.results.run import ProbeResult
 
 _ONLY_IN_JSON = ("counts", "variance_by_draw", "output_shares")
-# Of the whole net, and so the same in every row. The time is no result; `layer` is the row's own.
+# Of the whole net, the same in every row. The elapsed time is no result; `layer` is the row's own.
 _WHOLE = tuple(name for name in WHOLE if name not in (ELAPSED, FROM_LAYER))
 
 
 def to_csv(result: ProbeResult) -> str:
-    """A row a layer, the columns named as in JSON with dots; empty where a number does not apply or was lost.
+    """Write a row per layer; the columns have the dotted names of JSON.
 
-    Counts of histograms and per-draw values are left to JSON. What is of the whole net stands in every row.
+    A cell is empty where a number does not apply or was lost. Only JSON has counts of histograms and values per draw.
+    Numbers of the whole net stand in every row.
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, csv_names(), lineterminator="\n")
@@ -35,7 +36,7 @@ def csv_names() -> list[str]:
 
 
 def csv_rows(result: ProbeResult) -> Iterator[dict[str, Any]]:
-    """A row a layer."""
+    """A row per layer, by name of the column."""
     names = list(_names(LayerStats))
     whole = {name: whole_of(result, name) for name in _WHOLE}
     for layer in result.layers:
@@ -55,7 +56,7 @@ def _names(record: type[Record], prefix: str = "") -> Iterator[str]:
 
 
 def _value(layer: LayerStats, name: str) -> Any:
-    found: Any = layer
+    value: Any = layer
     for part in name.split("."):
-        found = None if found is None else getattr(found, part)
-    return found
+        value = None if value is None else getattr(value, part)
+    return value

@@ -1,4 +1,4 @@
-"""Characters beyond ASCII, and what stands for them on a terminal that cannot show them."""
+"""Characters beyond ASCII, and their substitutes for terminals that cannot show them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TextIO
 from initprobe.formatting import BLOCKS
 
 ASCII_BLOCKS = " .:-=+*#@"
-# Neither quotes nor commas: JSON and CSV stay what they are.
+# No quotes and no commas: JSON and CSV stay valid.
 _ASCII = dict(zip(BLOCKS, ASCII_BLOCKS, strict=True)) | {
     **dict.fromkeys("─━═┄┈╌\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
     **dict.fromkeys("│┃║┆┊╎", "|"),
@@ -38,14 +38,14 @@ _ASCII = dict(zip(BLOCKS, ASCII_BLOCKS, strict=True)) | {
     "≈": "~",
     "∞": "inf",
     "√": "sqrt",
-    "…": "~",  # as wide: columns stay straight
+    "…": "~",  # of the same width: columns stay aligned
     "\N{NO-BREAK SPACE}": " ",
 }
 REPLACED = "initprobe.ascii"  # the error handler's name
 
 
 def _ascii_of(character: str) -> str:
-    """What stands for a character on a terminal that cannot show it; as JSON escapes it where nothing does."""
+    """The ASCII substitute of a character; where there is none, its escape in JSON."""
     if character in _ASCII:
         return _ASCII[character]
     plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
@@ -64,12 +64,12 @@ codecs.register_error(REPLACED, _replaced)
 
 
 def showable(text: str, encoding: str | None) -> str:
-    """The text in characters of that encoding."""
+    """The text with substitutes for characters that the encoding lacks; UTF-8 for None."""
     return text.encode(encoding or "utf-8", REPLACED).decode(encoding or "utf-8")
 
 
 def adapt(stream: TextIO, environment: Mapping[str, str] = os.environ) -> None:
-    """Make a stream show a plain character for one that it cannot; none beyond ASCII where the locale is plain C."""
+    """Make a stream write substitutes for characters it cannot show, and ASCII only in the C locale."""
     if not isinstance(stream, io.TextIOWrapper):
         return
     if stream in (sys.__stdout__, sys.__stderr__) and _is_plain(environment):
@@ -78,9 +78,9 @@ def adapt(stream: TextIO, environment: Mapping[str, str] = os.environ) -> None:
 
 
 def _is_plain(environment: Mapping[str, str]) -> bool:
-    """The user asks for the C locale; Python itself then writes UTF-8 all the same, which is for its files."""
+    """Whether the user asks for the C locale; Python then still writes UTF-8."""
     if environment.get("PYTHONIOENCODING") or environment.get("PYTHONUTF8"):
         return False
-    coerced = environment.get("LC_CTYPE") == "C.UTF-8"  # by Python, for a C locale
+    coerced = environment.get("LC_CTYPE") == "C.UTF-8"  # set by Python for a C locale
     asked = environment.get("LC_ALL") or (not coerced and environment.get("LC_CTYPE")) or environment.get("LANG")
     return asked in ("C", "POSIX")

@@ -1,4 +1,4 @@
-"""The words of tables, verdicts and papers: what each means, where it is measured, and what to read next."""
+"""The glossary: the words of tables, verdicts and papers, as `initprobe explain` shows them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Word:
         meaning: in a sentence or two.
         aliases: other ways to write it.
         json: the number in JSON that it stands for; empty for none.
-        see: names that `initprobe explain` says more of.
-        reference: where it is from; empty for what is our own.
+        see: names of further explanations.
+        reference: source; empty for words of this project.
     """
 
     name: str
@@ -37,27 +37,52 @@ class Word:
 
 
 _PROCESS = (
-    Word("signal", "What goes forward: the output h of each layer. It survives if no layer loses it.", see=("h",)),
     Word(
-        "gradient", "What comes back: the derivatives of the loss. Without them nothing learns.", see=("dL/dh", "dL/dW")
+        "signal",
+        "The outputs h of the layers, forward. It survives if its variance neither vanishes nor explodes.",
+        see=("h",),
+    ),
+    Word(
+        "gradient",
+        "The derivatives of the loss, computed backward. A layer without gradient does not learn.",
+        see=("dL/dh", "dL/dW"),
     ),
     Word("layer", "One matrix product with its activation, z = h W + b and h = phi(z). The first has number 1."),
     Word("unit", "One column of W and its output; in a convolution, a channel.", ("neuron", "channel")),
-    Word("draw", "One network with weights of its own. Tables show means over all draws.", ("draws",), see=("+-%",)),
-    Word("run", "One experiment, measured: `initprobe run` makes one, a sweep many.", ("experiment",)),
-    Word("finding", "One thing that a rule of the verdict saw, with its layer and the numbers.", see=("verdict",)),
     Word(
-        "verdict", "All findings of a result; the signal survives where none is above info.", ("diagnosis", "healthy")
+        "draw", "One network with its own random weights. Tables show means over all draws.", ("draws",), see=("+-%",)
     ),
-    Word("rule", "One thing that can be wrong with a net. `initprobe list rules` shows all.", ("rules",)),
-    Word("fix", "A command, or a line of PyTorch, under which theory predicts no fault.", ("remedy",)),
+    Word("run", "One experiment, measured. `initprobe run` makes one, a sweep makes many.", see=("experiment", "draw")),
+    Word("experiment", "All settings of a run: initializer, activation, sizes, input, draws and seed.", see=("run",)),
+    Word(
+        "finding", "One observation of a rule of the verdict, with its layer and the numbers.", see=("verdict", "rule")
+    ),
+    Word("verdict", "All findings of a result. The signal survives if none is above info.", ("diagnosis", "healthy")),
+    Word("rule", "A test for one fault of a net. `initprobe list rules` shows all.", ("rules",)),
+    Word(
+        "fix",
+        "A command line predicted to run without the fault. For a PyTorch model, a line of code that was tried.",
+        ("remedy",),
+    ),
     Word("threshold", "A limit of the verdict. `initprobe list thresholds` shows all.", ("thresholds", "limit")),
     Word(
         "branch",
-        "What a residual net adds to a layer's input: s phi(z), s being the branch scale.",
+        "The layers whose output, times the branch scale s, is added to the stream in a residual net.",
         ("residual", "skip"),
+        see=("stream", "block"),
     ),
-    Word("stream", "The random numbers of one purpose, layer and draw. Another layer does not change them.", ("seed",)),
+    Word(
+        "stream",
+        "In a residual net, the signal to which branches are added. Also: the random numbers of one layer and draw.",
+        ("seed", "residual stream"),
+        see=("branch",),
+    ),
+    Word(
+        "block",
+        "Consecutive layers that form one branch. In a PyTorch model, the layers in one module.",
+        see=("branch",),
+    ),
+    Word("head", "The last layers of a PyTorch model, which give its output. Also: one of the units of attention."),
 )
 
 _SYMBOLS = (
@@ -71,9 +96,9 @@ _SYMBOLS = (
     Word("phi", "The activation function. phi' is its slope.", ("activation", "nonlinearity")),
     Word("W", "Weights of a layer, of shape (fan_in, fan_out).", ("weight", "weights"), "weight"),
     Word("b", "Biases of a layer.", ("bias", "biases")),
-    Word("fan_in", "How many inputs a unit sums over.", ("fan in",), "fan_in"),
-    Word("fan_out", "How many units a layer has.", ("fan out",), "fan_out"),
-    Word("gain", "Std of the weights times sqrt(fan_in), in a rule that is made for an activation.", see=("chi_1",)),
+    Word("fan_in", "The number of inputs over which a unit sums.", ("fan in",), "fan_in"),
+    Word("fan_out", "The number of units of a layer.", ("fan out",), "fan_out"),
+    Word("gain", "Std of the weights times sqrt(fan_in), chosen for an activation.", see=("chi_1",)),
     Word(
         "sigma_w", "Std of the weights times sqrt(fan_in); its square is fan_in Var(W).", ("sigma w",), reference=POOLE
     ),
@@ -86,7 +111,7 @@ _SYMBOLS = (
         ("q*",),
         reference=POOLE,
     ),
-    Word("q*", "The q at which a very deep net settles.", ("q star", "fixed point"), "", ("q", "chi_1"), POOLE),
+    Word("q*", "The fixed point of q in a very deep net.", ("q star", "fixed point"), "", ("q", "chi_1"), POOLE),
     Word("c", "Cosine between the z of two different inputs.", ("c*",), "correlation", ("cos",), POOLE),
     Word(
         "chi_1",
@@ -114,12 +139,12 @@ _SYMBOLS = (
     ),
     Word(
         "E[phi^2]",
-        "Mean square of the output for z ~ N(0, q): what the activation makes of a signal.",
+        "Mean square of the output for z ~ N(0, q), the activation's part in the signal.",
         ("e[phi(z)^2]",),
     ),
     Word(
         "E[phi'^2]",
-        "Mean square of the slope for z ~ N(0, q): what the activation makes of a gradient.",
+        "Mean square of the slope for z ~ N(0, q), the activation's part in the gradient.",
         ("mean squared slope",),
         see=("chi_1",),
     ),
@@ -135,13 +160,13 @@ _COLUMNS = (
     Word("var", "Variance over all units and samples, averaged over the draws.", ("variance",), "output.variance"),
     Word(
         "theory",
-        "What an infinitely wide net would show for this very input: the std of h, the variance of dL/dh.",
+        "Prediction for an infinitely wide net with the same input: std of h, or variance of dL/dh.",
         ("prediction", "mean field", "predicted"),
         "theory.output_variance",
     ),
     Word(
         "+-%",
-        "Standard deviation of a variance from draw to draw, in percent of it.",
+        "Standard deviation of a variance over draws, in percent of its mean.",
         ("+-", "spread"),
         "output.variance_sd",
     ),
@@ -162,14 +187,14 @@ _COLUMNS = (
     ),
     Word(
         "cos",
-        "Mean cosine between the z of two different inputs. At 1 nothing distinguishes them.",
+        "Mean cosine between the z of two different inputs. At 1 the inputs are indistinguishable.",
         ("cosine", "z cos"),
         "correlation",
         ("rank-collapse", "chaotic"),
     ),
     Word(
         "dL/dh",
-        "Gradient of the loss with respect to h. On its way back it starts as N(0, 1) at the last layer.",
+        "Gradient of the loss with respect to h. The backward pass starts with N(0, 1) at the last layer.",
         ("dL/dh var", "output gradient"),
         "output_gradient.variance",
         ("vanishing-gradient", "exploding-gradient"),
@@ -182,20 +207,20 @@ _COLUMNS = (
     ),
     Word(
         "dL/dW",
-        "Gradient of the loss with respect to W, summed over samples: what an optimizer gets.",
+        "Gradient of the loss with respect to W, summed over samples, as an optimizer gets it.",
         ("dL/dW var", "weight gradient"),
         "weight_gradient.variance",
     ),
     Word("dW/W", "Root mean square of dL/dW over that of W.", ("update ratio",), "gradient_to_weight_ratio"),
     Word(
         "fit",
-        "Of weights that are fitted to the data: the reconstruction loss, or the variance, before and after.",
+        "For weights fitted to the data: the reconstruction loss, or the variance, before and after.",
         ("before", "after", "fit before", "fit after"),
         "fitting.after",
     ),
     Word(
         "loss by",
-        "Variances of dL/dh and dL/dW of a real loss, a mean over the batch.",
+        "Variances of dL/dh and dL/dW for a real loss, the mean over the batch.",
         ("loss by h var", "h var", "W var", "loss"),
         "loss_output_gradient_variance",
     ),
@@ -220,20 +245,20 @@ _COLUMNS = (
     ),
     Word(
         "s",
-        "Singular value of a Jacobian: how far it stretches one direction.",
+        "Singular value of a Jacobian: the factor by which it stretches one direction.",
         ("largest", "smallest", "s^2", "s^2 mean"),
     ),
-    Word("lost", "Share of singular values that float64 cannot tell from 0.", ("lost %",)),
+    Word("lost", "Share of singular values that float64 cannot distinguish from 0.", ("lost %",)),
     Word("near 1", "Share of singular values between 0.8 and 1.25.", ("near", "near 1 %")),
     Word("forward gain", "The gain that keeps the mean square of h at 1.", ("forward",), see=("gain", "E[phi^2]")),
     Word("backward gain", "The gain that keeps the gradient's variance.", ("backward",), see=("gain", "E[phi'^2]")),
-    Word("torch gain", "The gain that torch.nn.init.calculate_gain gives.", ("torch",), see=("gain",)),
+    Word("torch gain", "The gain of torch.nn.init.calculate_gain.", ("torch",), see=("gain",)),
     Word(
         "1/std",
         "The gain for weights that ignore the mean of phi, one over the std of phi(z).",
         ("NFNet", "1/std NFNet"),
     ),
-    Word("phase", "Where a very deep net settles: in order, in chaos, or on the edge between.", see=("order", "chaos")),
+    Word("phase", "The state of a very deep net: order, chaos, or the edge between.", see=("order", "chaos")),
     Word("module", "A part of a PyTorch model, by its qualified name.", ("class", "name")),
     Word("dL/din", "Gradient of the loss with respect to the input of a module.", ("dL/din var", "input var")),
     Word("dL/dout", "Gradient of the loss with respect to the output of a module.", ("dL/dout var", "output var")),
@@ -246,7 +271,7 @@ _COLUMNS = (
     Word("first", "The number at the first layer.", ("last",)),
     Word(
         "under",
-        "The dtype lost this number: under means too small, over infinite, NaN not a number.",
+        "The dtype lost this number: under is too small, over is infinite, NaN is not a number.",
         ("over", "nan"),
         see=("underflow", "overflow"),
     ),
@@ -255,7 +280,7 @@ _COLUMNS = (
 _TROUBLE = (
     Word(
         "collapse",
-        "The signal shrinks to nothing, or all inputs come to look alike, which the variance does not show.",
+        "The signal vanishes, or all inputs become alike, which the variance does not show.",
         ("collapsed",),
         see=("vanishing-output", "rank-collapse"),
     ),
@@ -274,28 +299,28 @@ _TROUBLE = (
     ),
     Word(
         "dead relu",
-        "A ReLU whose input is below 0 for every sample gives 0, and never learns.",
+        "A ReLU whose input is negative for every sample. Its output is 0, and it never learns.",
         ("dying relu", "dead relus", "dead neurons", "dead unit"),
         "output.dead_fraction",
         ("dead-units", "dead-layer"),
     ),
     Word(
         "edge of chaos",
-        "chi_1 = 1: small differences between inputs neither grow nor fade, so signals reach far.",
+        "chi_1 = 1: small differences between inputs neither grow nor decay, so signals reach many layers.",
         ("criticality", "dynamical isometry"),
         see=("chi_1", "critical"),
         reference=SCHOENHOLZ,
     ),
     Word(
         "chaos",
-        "chi_1 > 1: like inputs become unlike, and gradients grow on their way back.",
+        "chi_1 > 1: similar inputs become different, and gradients grow backward.",
         ("chaotic phase",),
         see=("chaotic", "chi_1"),
         reference=POOLE,
     ),
     Word(
         "order",
-        "chi_1 < 1: all inputs come to look alike, and gradients fade on their way back.",
+        "chi_1 < 1: all inputs become alike, and gradients decay backward.",
         ("ordered", "ordered phase"),
         see=("rank-collapse", "chi_1"),
         reference=POOLE,

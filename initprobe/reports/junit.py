@@ -1,4 +1,4 @@
-"""JUnit XML, as CI services read it: a case for each thing that was judged.
+"""JUnit XML for CI services: a case per rule or check.
 
 Valid both for the schema of Ant's JUnit task and for that of Jenkins.
 """
@@ -12,21 +12,21 @@ from datetime import UTC, datetime
 from typing import Literal
 from xml.etree import ElementTree
 
-# What XML 1.0 cannot hold, not even escaped.
+# Characters that XML 1.0 cannot hold, not even escaped.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_NO_TIME = "0.000"  # which the schemas ask for; judging takes none worth a word
+_NO_TIME = "0.000"  # the schemas ask for a time; judging takes almost none
 
 Outcome = Literal["passed", "failure", "error", "skipped"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that was judged.
+    """A rule or check with its outcome.
 
     Attributes:
-        name: what it is.
-        outcome: how it went; an error is a run that failed, not a check that did not hold.
-        message: why it is not fine, a line for each fault.
+        name: of the rule or check.
+        outcome: `failure` is a rule or check that does not hold; `error` is a run that failed.
+        message: a line for each fault.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Case:
 
 
 def junit(suite: str, cases: Sequence[Case]) -> str:
-    """The file: one suite of all cases."""
+    """The text of the file: one suite with all cases."""
     root = ElementTree.Element("testsuites")
     tests = ElementTree.SubElement(root, "testsuite", _totals(suite, cases))
     ElementTree.SubElement(tests, "properties")

@@ -1,4 +1,4 @@
-"""A model of many layers by its blocks: the rows of its table, and the roles that lines of a figure stand for."""
+"""The layers of a deep PyTorch model by blocks, for tables, and by roles, for lines of a figure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from initprobe.results.layers import LayerStats, TensorStats
 
 MOST_ROWS = 100
 _LONGEST_NAME = 22
-_NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")  # of a block, not that in fc1
+_NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")  # of a block; not the 1 in fc1
 
 
 @dataclass(frozen=True)
 class Block:
-    """Layers that follow one another in one part of a model.
+    """Consecutive layers in one part of a model.
 
     Attributes:
-        name: the first parts of their names, that they share.
+        name: the first parts of their names, which they share.
         layers: in order.
     """
 
@@ -34,41 +34,41 @@ class Block:
 
 
 def blocks(layers: Sequence[LayerStats], depth: int) -> list[Block]:
-    """Layers in a row by the first `depth` parts of their names."""
-    found: list[Block] = []
+    """Consecutive layers grouped by the first `depth` parts of their names."""
+    grouped: list[Block] = []
     for layer in layers:
         name = ".".join((layer.name or "").partition("#")[0].split(".")[:depth])
-        if found and found[-1].name == name:
-            found[-1] = Block(name, (*found[-1].layers, layer))
+        if grouped and grouped[-1].name == name:
+            grouped[-1] = Block(name, (*grouped[-1].layers, layer))
         else:
-            found.append(Block(name, (layer,)))
-    return found
+            grouped.append(Block(name, (layer,)))
+    return grouped
 
 
 def fitting_depth(layers: Sequence[LayerStats]) -> int | None:
-    """The greatest depth that leaves at most `MOST_ROWS` rows and more than one; None where none does."""
+    """The largest depth that gives 2 to `MOST_ROWS` rows; None if there is none."""
     deepest = max((layer.name or "").count(".") + 1 for layer in layers)
     counts = {depth: len(blocks(layers, depth)) for depth in range(1, deepest + 1)}
     return max((depth for depth, count in counts.items() if 1 < count <= MOST_ROWS), default=None)
 
 
 def role(name: str) -> str:
-    """The same for the same place in another block: `blocks.*.fc` of `blocks.3.fc`."""
+    """A name without the numbers of blocks, equal in all blocks: `blocks.*.fc` for `blocks.3.fc`."""
     return _NUMBER.sub("*", name.partition("#")[0])
 
 
 def roles(layers: Sequence[LayerStats]) -> dict[str, list[LayerStats]]:
-    """Layers by their role, in order, where there are at least two of a role; the others under ``."""
-    found: dict[str, list[LayerStats]] = {}
+    """Layers by role, in order; layers that are alone in their role are under the empty name."""
+    grouped: dict[str, list[LayerStats]] = {}
     for layer in layers:
-        found.setdefault(role(layer.name or ""), []).append(layer)
-    alone = [one for group in found.values() if len(group) < 2 for one in group]
-    many = {name: group for name, group in found.items() if len(group) > 1}
+        grouped.setdefault(role(layer.name or ""), []).append(layer)
+    alone = [group[0] for group in grouped.values() if len(group) < 2]
+    many = {name: group for name, group in grouped.items() if len(group) > 1}
     return many | ({"": alone} if alone else {})
 
 
 def short_name(name: str, longest: int = _LONGEST_NAME) -> str:
-    """A name that leaves room for the numbers in 80 columns; the number of its block is never cut."""
+    """A name cut to `longest` characters; the number of its block is never cut."""
     if len(name) <= longest:
         return name
     numbered = _NUMBER.search(name)
@@ -84,7 +84,7 @@ def short_name(name: str, longest: int = _LONGEST_NAME) -> str:
 
 
 def columns() -> Iterator[tuple[str, Callable[[Block], str]]]:
-    """Heading and entry of each column; lowest and highest variance of the layers of a block."""
+    """Heading and entry of each column, with the lowest and highest variance in a block."""
     yield "\nlayers", lambda block: block.numbers
     yield "\nblock", lambda block: short_name(block.name or NOTHING)
     for heading, tensor in (("output h", "output"), ("dL/dh", "output_gradient"), ("dL/dW", "weight_gradient")):
@@ -99,11 +99,11 @@ def _ends_of(tensor: str, pick: Callable[..., TensorStats]) -> Callable[[Block],
 
 
 def _end(block: Block, tensor: str, pick: Callable[..., TensorStats]) -> str:
-    known = [stats for layer in block.layers if (stats := layer.tensor(tensor)).variance_log10 is not None]
-    if not known:
+    candidates = [stats for layer in block.layers if (stats := layer.tensor(tensor)).variance_log10 is not None]
+    if not candidates:
         return "0" if any(layer.tensor(tensor).variance == 0 for layer in block.layers) else NOTHING
-    one = pick(known, key=lambda stats: stats.variance_log10)
-    return short(one.variance, one.variance_log10)
+    picked = pick(candidates, key=lambda stats: stats.variance_log10)
+    return short(picked.variance, picked.variance_log10)
 
 
 def _most(block: Block, name: str) -> str:

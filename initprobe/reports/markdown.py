@@ -1,4 +1,4 @@
-"""Text and rows of tables in GitHub's Markdown."""
+"""GitHub's Markdown: literal text, and rows of tables."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def markdown_row(cells: Sequence[str]) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Text as such: no markup of its own, no end of a cell or of a line."""
-    return _SIGNS.sub(lambda found: f"\\{found[0]}", visible(text))
+    """Literal text: nothing in it is markup, ends a cell or ends a line."""
+    return _SIGNS.sub(lambda sign: f"\\{sign[0]}", visible(text))

@@ -20,11 +20,11 @@ SYMBOLS = {
     "output_gradient": "output gradient dL/dh",
     "weight_gradient": "weight gradient dL/dW",
 }
-# What changes by e over this many depths of the net is level.
+# A depth scale above this many times the depth of the net counts as level.
 _LEVEL = 10
 _CURVE = 20
-# A measurement below this share of its prediction, or as far above it, is told by a factor.
-_TELLING = 0.1
+# Below this share of its prediction, or above the inverse, a measurement is compared by a factor.
+_FACTOR_BEYOND = 0.1
 _LOST_WORDS = {
     "underflow": "underflow, values below the normal range of the dtype,",
     "overflow": "overflow, values too large for the dtype,",
@@ -33,8 +33,8 @@ _LOST_WORDS = {
 
 
 def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
-    """A label and a sentence for each thing worth saying."""
-    told = {
+    """Yield a label and a sentence for each part of the summary that applies."""
+    sentences = {
         "drawn by": result.description.rules,
         "output": _output_words(result),
         "gradient": _gradient_words(result),
@@ -48,15 +48,15 @@ def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
         "loss": _start_words(result.loss),
         "trained": _training_words(result),
     }
-    yield from ((label, words) for label, words in told.items() if words)
+    yield from ((label, words) for label, words in sentences.items() if words)
     yield from (("note", words) for words in result.notes)
 
 
-def _journey(tensor: str, known: Sequence[LayerStats]) -> str | None:
-    """The variance of a tensor from one end of its way to the other, as a factor in all and a layer."""
+def _journey(tensor: str, layers: Sequence[LayerStats]) -> str | None:
+    """The variance of a tensor at both ends of the given layers, with the factor in all and per layer."""
     ends = [
         (layer.layer, layer.tensor(tensor).variance, layer.tensor(tensor).variance_log10)
-        for layer in known
+        for layer in layers
         if layer.tensor(tensor).variance_log10 is not None
     ]
     if len(ends) < 2:
@@ -64,8 +64,8 @@ def _journey(tensor: str, known: Sequence[LayerStats]) -> str | None:
     (first, start, a), (last, end, b) = ends[0], ends[-1]
     change, steps = (b or 0.0) - (a or 0.0), abs(last - first)
     in_all = factor_of(change)
-    a_layer = f", {factor_of(change / steps)} a layer" if steps > 1 else ""
-    return f"{short(start, a)} -> {short(end, b)} from layer {first} to {last}: {in_all}{a_layer}"
+    per_layer = f", {factor_of(change / steps)} a layer" if steps > 1 else ""
+    return f"{short(start, a)} -> {short(end, b)} from layer {first} to {last}: {in_all}{per_layer}"
 
 
 def _output_words(result: ProbeResult) -> str | None:
@@ -79,23 +79,23 @@ def _gradient_words(result: ProbeResult) -> str | None:
 
 
 def _weight_gradient_words(result: ProbeResult) -> str | None:
-    known = [layer for layer in result.layers if layer.weight_gradient.variance is not None]
-    if len(known) < 2:
+    layers = [layer for layer in result.layers if layer.weight_gradient.variance is not None]
+    if len(layers) < 2:
         return None
-    logs = [_log10(layer.weight_gradient) for layer in known]
-    low, high = known[int(np.argmin(logs))], known[int(np.argmax(logs))]
+    logs = [_log10(layer.weight_gradient) for layer in layers]
+    low, high = layers[int(np.argmin(logs))], layers[int(np.argmax(logs))]
     ratio = max(logs) - min(logs) if max(logs) > -math.inf else 0.0
     times = "" if math.isinf(ratio) else f", {factor_of(ratio)}"
     return f"var dL/dW {_lowest(low)} (layer {low.layer}) to {_lowest(high)} (layer {high.layer}){times}"
 
 
 def _sample_words(result: ProbeResult) -> str | None:
-    """Which layers' dL/dW are shown by a sample of their rows."""
-    some = [layer for layer in result.layers if 0 < layer.weight_gradient.coverage < 1]
-    if not some:
+    """The layers whose dL/dW was sampled by rows."""
+    sampled = [layer for layer in result.layers if 0 < layer.weight_gradient.coverage < 1]
+    if not sampled:
         return None
-    shares = sorted({percent(layer.weight_gradient.coverage) for layer in some})
-    layers = "" if len(some) == len(result.layers) else f" of {len(some)} layers"
+    shares = sorted({percent(layer.weight_gradient.coverage) for layer in sampled})
+    layers = "" if len(sampled) == len(result.layers) else f" of {len(sampled)} layers"
     return f"percentiles, extremes and histogram of dL/dW{layers} by {shares[0]}% of its rows (--full-weight-gradient)"
 
 
@@ -109,30 +109,29 @@ def _lowest(layer: LayerStats) -> str:
 
 
 def _correlation_words(result: ProbeResult) -> str | None:
-    known = [(layer.layer, cosine(layer.correlation)) for layer in result.layers if layer.correlation is not None]
-    if not known:
+    cosines = [(layer.layer, cosine(layer.correlation)) for layer in result.layers if layer.correlation is not None]
+    if not cosines:
         return None
-    (first, before), (last, after) = known[0], known[-1]
+    (first, before), (last, after) = cosines[0], cosines[-1]
     return f"cosine of two inputs' z {before} -> {after} from layer {first} to {last}"
 
 
 def _depth_words(result: ProbeResult) -> str | None:
-    """Over how many layers the gradient and the distance of the cosine from its limit change by e."""
+    """The number of layers over which the gradient, and the cosine's distance from its limit, change by e."""
     scales = result.depth_scales
     if scales is None:
         return None
     named = {"gradient": scales.gradient, "cosine": scales.correlation}
     reach = _LEVEL * len(result.layers)
-    told = [f"{name} {words}" for name, scale in named.items() if scale and (words := _scale_words(scale, reach))]
-    return f"layers per e-fold (theory): {', '.join(told)}" if told else None
+    parts = [f"{name} {words}" for name, scale in named.items() if scale and (words := _scale_words(scale, reach))]
+    return f"layers per e-fold (theory): {', '.join(parts)}" if parts else None
 
 
 def _scale_words(scale: DepthScale, reach: float) -> str | None:
-    """`8.3 (8.4)`; None for what is level over any depth near this one."""
-    known = [value for value in (scale.measured, scale.predicted) if value is not None]
-    if len(known) < 2 or max(map(abs, known)) > reach:
+    """`8.3 (8.4)`; None for a quantity that is level at such depths."""
+    if scale.measured is None or scale.predicted is None or max(abs(scale.measured), abs(scale.predicted)) > reach:
         return None
-    return f"{short(known[0])} ({short(known[1])})"
+    return f"{short(scale.measured)} ({short(scale.predicted)})"
 
 
 def _theory_words(result: ProbeResult) -> str | None:
@@ -153,14 +152,14 @@ def _theory_words(result: ProbeResult) -> str | None:
 
 
 def _gap_words(measured: float, predicted: float) -> str:
-    """A disagreement as a percentage, or as a factor where that is beyond what a percentage tells."""
-    if _TELLING * predicted < measured < predicted / _TELLING:
+    """A disagreement in percent, or as a factor where it is large."""
+    if _FACTOR_BEYOND * predicted < measured < predicted / _FACTOR_BEYOND:
         return f"{100 * (measured / predicted - 1):+.1f}%"
     return factor(measured / predicted) if measured > predicted else f"/{short(predicted / measured)}"
 
 
 def _bare_theory_words(result: ProbeResult) -> str | None:
-    """The largest disagreement where theory does not say what chance allows a finite width."""
+    """The largest disagreement where theory predicts no spread at finite width."""
     if any(layer.theory is None or layer.theory.output_spread is not None for layer in result.layers):
         return None
     gaps = [
@@ -176,7 +175,7 @@ def _bare_theory_words(result: ProbeResult) -> str | None:
 
 
 def _lost_words(result: ProbeResult) -> str | None:
-    """Where the dtype gave out, forward and backward, in the order in which it happened."""
+    """Where numbers first left the range of the dtype, forward and backward."""
     if result.facts is not None and result.facts.void:
         return None  # a parameter was NaN or infinite to begin with, in any dtype
     forward = _first_lost(result.layers, ("weight", "preactivation", "output"))
@@ -196,27 +195,27 @@ def _first_lost(layers: Sequence[LayerStats], tensors: Sequence[str]) -> str | N
 
 
 def _fitting_words(result: ProbeResult) -> str | None:
-    """What fitting the weights to the data did at both ends of the net, and where it fell short."""
+    """The effect of fitting at both ends of the net, and the layers that did not converge."""
     fitted = [(layer.layer, layer.fitting) for layer in result.layers if layer.fitting is not None]
     if not fitted:
         return None
     (first, a), (last, b) = fitted[0], fitted[-1]
     ends = f"{_fit_words(a)} at layer {first}" + (f", {_fit_words(b)} at layer {last}" if last != first else "")
-    short_of = [layer for layer, one in fitted if one.converged is False]
+    short_of = [layer for layer, fitting in fitted if fitting.converged is False]
     if not short_of:
         return f"{a.quantity} {ends}"
     where = f"layer {short_of[0]}" if len(short_of) == 1 else f"{len(short_of)} layers, the first {short_of[0]}"
     return f"{a.quantity} {ends}; NOT converged in {where}"
 
 
-def _fit_words(one: Fitting) -> str:
-    baseline = "" if one.baseline is None else f" (the best constant: {short(one.baseline)})"
-    steps = f" in {one.iterations:g} step{'' if one.iterations == 1 else 's'}"
-    return f"{short(one.before)} -> {short(one.after)}{steps}{baseline}"
+def _fit_words(fitting: Fitting) -> str:
+    baseline = "" if fitting.baseline is None else f" (the best constant: {short(fitting.baseline)})"
+    steps = f" in {fitting.iterations:g} step{'' if fitting.iterations == 1 else 's'}"
+    return f"{short(fitting.before)} -> {short(fitting.after)}{steps}{baseline}"
 
 
 def _start_words(loss: LossStats | None) -> str | None:
-    """The starting loss beside what chance achieves."""
+    """The starting loss beside the loss of chance."""
     if loss is None:
         return None
     start = "beyond the float range" if loss.start is None else f"{loss.start:.4g}"
@@ -224,15 +223,15 @@ def _start_words(loss: LossStats | None) -> str | None:
 
 
 def _training_words(result: ProbeResult) -> str | None:
-    """How far the loss came, and what became of the variances at both ends."""
+    """The loss before and after training, and the change of the variances at both ends."""
     training = result.training
     if training is None:
         return None
     rate = f"{training.steps} steps of SGD, rate {training.learning_rate:g}"
     if training.final_loss is None or training.layers is None:
         return f"{rate}: diverged after {_steps(training.diverged_at)}, {_broken(training, len(result.layers))}"
-    seen = resampled(training.losses, _CURVE)
-    curve = sparkline([loss / max(seen) if max(seen) else 0 for loss in seen])
+    means = resampled(training.losses, _CURVE)
+    curve = sparkline([loss / max(means) if max(means) else 0 for loss in means])
     first, last = result.stream[0], result.stream[-1]
     changes = (
         ("h", last.layer, last.output, training.layers[-1].output),
@@ -262,5 +261,6 @@ def resampled(values: Sequence[float], count: int) -> list[float]:
 
 
 def cosine(value: float) -> str:
+    """A cosine with two digits, `.56` or `1.00`."""
     text = f"{value:.2f}".replace("-0.00", "0.00")
     return text.replace("0.", ".", 1)

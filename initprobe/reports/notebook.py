@@ -1,4 +1,4 @@
-"""What a Jupyter notebook shows: a result as one block of HTML, and a bar while something is measured."""
+"""For Jupyter notebooks: a result as one block of HTML, and a progress bar during a probe."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 from initprobe.results.run import ProbeResult
 
-_PATIENCE_S = 1.0  # what takes no longer needs no bar
+_PATIENCE_S = 1.0  # a shorter probe shows no bar
 _BETWEEN_S = 0.1
-_COLUMNS = 100  # of a page
+_COLUMNS = 100  # characters per line
 
 
 def block(result: ProbeResult) -> str:
@@ -31,7 +31,7 @@ def block(result: ProbeResult) -> str:
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A callback that draws a bar in the output of a notebook's cell, from the second second on; else None."""
+    """A callback that draws a bar in a notebook's cell after one second; None outside a notebook."""
     if not _in_notebook():
         yield None
         return
@@ -43,13 +43,13 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
 
 
 def _in_notebook() -> bool:
-    """A Jupyter kernel runs this; nothing is imported to find out."""
+    """Whether a Jupyter kernel runs this process; imports nothing."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return getattr(shell, "kernel", None) is not None
 
 
 class _Bar:
-    """A bar in a place of its own, which is empty again at the end."""
+    """A progress bar in its own display, which is cleared at the end."""
 
     def __init__(self, label: str) -> None:
         self._label, self._started, self._last = label, time.monotonic(), 0.0
@@ -66,7 +66,7 @@ class _Bar:
             )
 
     def remove(self) -> None:
-        """Leave nothing behind."""
+        """Clear the display."""
         if self._place is not None:
             self._show("", "")
 

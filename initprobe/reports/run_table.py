@@ -1,4 +1,4 @@
-"""A result as text: the experiment in words, a row a layer, and what happened from first to last."""
+"""A result as text: verdict, heading, a row per layer, and the summary from first to last layer. Start reading here."""
 
 from __future__ import annotations
 
@@ -9,49 +9,55 @@ from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from initprobe.formatting import NOTHING, percent, short, sparkline, visible
 from initprobe.reports.binning import shares
 from initprobe.reports.cells import LOST, SPARK_BINS, STATUS_STYLE, relative_spread, value_text
 from initprobe.reports.console import Console, say, text_console
-from initprobe.reports.elision import Elided, shown_layers
 from initprobe.reports.encoding import showable
 from initprobe.reports.layer_blocks import blocks, columns, fitting_depth, short_name
 from initprobe.reports.narrative import cosine, course
+from initprobe.reports.shortened_table import ShortenedTable, shown_layers
+from initprobe.reports.tables import TextColumn, fitting, table_of
 from initprobe.reports.tensor_tables import module_table, tensor_tables
 from initprobe.reports.verdict import print_verdict
 from initprobe.results.base import TENSORS, worst
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 
-_BLANK = 4  # lines: before and after the table, and its heading
+_AROUND_TABLE = 4  # blank lines before and after the table, and the two of its heading
 _MOST_LAYERS = 100
 
 
 def plain_text(result: ProbeResult, width: int | None = None) -> str:
-    """What `print_result` prints, without colour, in characters that standard output can show."""
+    """The text of `print_result` without colour, in characters that standard output can show."""
     to, out = text_console(width)
     print_result(result, to)
     return showable(out.getvalue(), getattr(sys.stdout, "encoding", None))
 
 
 def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth: int | None = None) -> None:
-    """Print the heading, the table and the summary; every tensor's tables too if `verbose`.
+    """Print the verdict, the heading, the table and the summary.
 
-    `depth` asks for a row per block, by so many parts of the names of a model's own modules; without it a model of
-    more than a hundred layers has them too.
+    The verdict comes first, and again at the end if it would scroll off a terminal.
 
-    The verdict, which comes first, is repeated at the end of what scrolls away on a terminal.
+    Args:
+        result: what was measured.
+        to: the console.
+        verbose: print the tables of every tensor too.
+        depth: parts of a module's name that make a block, with a row per block; None for a row per layer, or for
+            automatic blocks in a PyTorch model of more than a hundred layers.
     """
     numbers = shown_layers(result, None if verbose else to.most_rows)
     count = print_verdict(result, to) + say(_heading(result), to)
     to.print()
     by_block = _block_depth(result, verbose, depth)
-    to.print(_layer_table(result, numbers, verbose) if by_block is None else _block_table(result, by_block))
+    to.print(
+        _layer_table(result, numbers, verbose, to.row_width) if by_block is None else _block_table(result, by_block)
+    )
     to.print()
-    count += len(numbers) + _BLANK + say(summary(result), to)
+    count += len(numbers) + _AROUND_TABLE + say(summary(result), to)
     if verbose:
         _print_tensors(result, to)
         count += len(TENSORS) * 2 * len(numbers)
@@ -78,10 +84,17 @@ def _heading(result: ProbeResult) -> Text:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the layer table: its heading, and a layer's entry."""
+    """A column of the layer table.
+
+    Attributes:
+        heading: one or two lines.
+        entry: the text of a layer.
+        dropped: when it is left out of a table that is too wide, the lowest number first; None for never.
+    """
 
     heading: str
     entry: Callable[[LayerStats], str]
+    dropped: int | None = None
 
 
 def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
@@ -93,12 +106,12 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
         *_gradient_columns(result),
         *_fitting_columns(result),
         *([Column("\ndW/W", lambda layer: short(layer.gradient_to_weight_ratio))] if verbose else []),
-        Column(f"h in\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges)),
+        Column(f"h in\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges), dropped=2),
     ]
 
 
 def _number_column(result: ProbeResult) -> Column:
-    """The layers' numbers, those inside of residual branches in brackets."""
+    """The numbers of the layers; in brackets inside residual branches."""
     heading = "\nlayer" if len(result.stream) == len(result.layers) else "(branch)\nlayer"
     return Column(heading, lambda layer: f"({layer.layer})" if layer.inside_branch else str(layer.layer))
 
@@ -106,10 +119,10 @@ def _number_column(result: ProbeResult) -> Column:
 def _output_columns(result: ProbeResult) -> Iterator[Column]:
     yield Column("output h\nstd", lambda layer: value_text(layer.output, layer.output.std))
     if _has_theory(result):
-        yield Column("\ntheory", lambda layer: short(_predicted_std(layer)))
+        yield Column("\ntheory", lambda layer: short(_predicted_std(layer)), dropped=4)
     yield Column("\nvar", lambda layer: value_text(layer.output, layer.output.variance))
-    if result.draws > 1 and result.loss is None:  # whose columns take the room
-        yield Column("\n+-%", lambda layer: relative_spread(layer.output))
+    if result.draws > 1 and result.loss is None:  # a loss has columns of its own
+        yield Column("\n+-%", lambda layer: relative_spread(layer.output), dropped=1)
     if any(layer.output.saturated_fraction is not None for layer in result.layers):
         yield Column("\nsat%", lambda layer: percent(layer.output.saturated_fraction))
     if any(layer.output.dead_fraction is not None for layer in result.layers):
@@ -120,9 +133,9 @@ def _output_columns(result: ProbeResult) -> Iterator[Column]:
 def _gradient_columns(result: ProbeResult) -> Iterator[Column]:
     yield Column("dL/dh\nvar", lambda layer: value_text(layer.output_gradient, layer.output_gradient.variance))
     if _has_theory(result):
-        yield Column("\ntheory", lambda layer: short(_predicted_gradient(layer)))
+        yield Column("\ntheory", lambda layer: short(_predicted_gradient(layer)), dropped=3)
     if result.draws > 1 and result.loss is None:
-        yield Column("\n+-%", lambda layer: relative_spread(layer.output_gradient))
+        yield Column("\n+-%", lambda layer: relative_spread(layer.output_gradient), dropped=0)
     yield Column("dL/dW\nvar", lambda layer: value_text(layer.weight_gradient, layer.weight_gradient.variance))
     if result.loss is not None:
         yield Column("loss by\nh var", lambda layer: short(layer.loss_output_gradient_variance))
@@ -130,7 +143,7 @@ def _gradient_columns(result: ProbeResult) -> Iterator[Column]:
 
 
 def _fitting_columns(result: ProbeResult) -> Iterator[Column]:
-    """They take the room of theory, which has nothing to say of weights that are fitted to the data."""
+    """In place of theory, which does not hold for weights that are fitted to the data."""
     if any(layer.fitting is not None for layer in result.layers):
         yield Column("fit\nbefore", lambda layer: short(layer.fitting.before) if layer.fitting else NOTHING)
         yield Column("\nafter", lambda layer: short(layer.fitting.after) if layer.fitting else NOTHING)
@@ -150,7 +163,7 @@ def _predicted_gradient(layer: LayerStats) -> float | None:
 
 
 def _spark_edges(result: ProbeResult) -> tuple[float, float]:
-    """The axis of the small histograms: the activation's range, or what holds nearly all of layer 1."""
+    """The axis of the small histograms: the activation's range, or one that holds 98% of layer 1."""
     words, first = result.description, result.layers[0].output.percentiles
     reach = (max(abs(first.p1), abs(first.p99)) if first else 0.0) * 1.3 or 1.0
     reach = min(reach, sys.float_info.max / 2)  # the width of the axis is a number too
@@ -183,30 +196,23 @@ def _block_depth(result: ProbeResult, verbose: bool, depth: int | None) -> int |
 
 def _block_table(result: ProbeResult, depth: int) -> RenderableType:
     """A row per block: the lowest and the highest of its layers."""
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    entries = list(columns())
-    for heading, _ in entries:
-        table.add_column(heading, justify="right", no_wrap=True)
     shown = blocks(result.layers, depth)
-    for block in shown:
-        style = STATUS_STYLE[worst(layer.status for layer in block.layers)]
-        table.add_row(*(Text(entry(block)) for _, entry in entries), style=style)
+    styles = [STATUS_STYLE[worst(layer.status for layer in block.layers)] for block in shown]
+    table = table_of([TextColumn(heading, [entry(block) for block in shown]) for heading, entry in columns()], styles)
     note = f"{len(result.layers)} layers in {len(shown)} blocks (--depth {depth}); -v shows every layer"
     return Group(table, Text(note, style="dim"))
 
 
-def _layer_table(result: ProbeResult, numbers: Sequence[int], verbose: bool) -> Elided:
-    """A row for each layer of these numbers."""
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    columns = _columns(result, verbose)
-    for column in columns:
-        table.add_column(column.heading, justify="right", no_wrap=True)
-    for layer in (result.layers[number - 1] for number in numbers):
-        # As text: a module's name may look like markup.
-        table.add_row(*(Text(visible(column.entry(layer))) for column in columns), style=STATUS_STYLE[layer.status])
-    return Elided(table, numbers)
+def _layer_table(result: ProbeResult, numbers: Sequence[int], verbose: bool, width: int | None) -> ShortenedTable:
+    """A row for each layer of these numbers, in lines of at most `width` columns."""
+    layers = [result.layers[number - 1] for number in numbers]
+    every = [
+        TextColumn(column.heading, [visible(column.entry(layer)) for layer in layers], column.dropped)
+        for column in _columns(result, verbose)
+    ]
+    return ShortenedTable(table_of(fitting(every, width), [STATUS_STYLE[layer.status] for layer in layers]), numbers)
 
 
 def summary(result: ProbeResult) -> Text:
-    """What happened between the first layer and the last."""
+    """The summary: a labelled line for each part."""
     return Text("\n").join(Text.assemble((f"{label:<10}", "bold"), words) for label, words in course(result))

@@ -1,4 +1,4 @@
-"""Many results as one table: a row a setting, seeds together."""
+"""Many results as one table: a row per setting, with the mean over seeds."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rich.console import Console
-from rich.table import Table
 
 from initprobe import arrays
 from initprobe.errors import UnknownNameError
 from initprobe.formatting import NOTHING, counted, fixed, percent, short, trimmed, visible
 from initprobe.registry import suggestion
-from initprobe.reports import seedwise
+from initprobe.reports import seed_means
 from initprobe.reports.markdown import markdown_row, markdown_text
 from initprobe.reports.narrative import cosine
+from initprobe.reports.tables import plain_table
 from initprobe.results.digest import Digest
 from initprobe.results.named_numbers import NAMES
 
@@ -26,7 +26,7 @@ Scalar = str | int | float | bool
 
 SEED = "seed"
 MOST_ROWS = 50
-# What becomes of a net, by its most severe finding.
+# The fate of a net in the headline, by its most severe finding; other rules show their own name.
 _FATES = {
     "vanishing-output": "vanish",
     "vanishing-gradient": "vanish",
@@ -45,11 +45,11 @@ _FATES = {
 
 
 class Entry(Protocol):
-    """A run of a sweep, as a store has it."""
+    """A run of a sweep, as the store returns it."""
 
     @property
     def axes(self) -> Mapping[str, Scalar]:
-        """What sets it apart."""
+        """The values of the axes on which the runs differ."""
 
     @property
     def state(self) -> str:
@@ -57,24 +57,24 @@ class Entry(Protocol):
 
     @property
     def error(self) -> str | None:
-        """Of a failed run."""
+        """The message of a failed run."""
 
     @property
     def elapsed_s(self) -> float | None:
-        """Of a done run."""
+        """The seconds that a finished run took."""
 
     @property
     def digest(self) -> Digest | None:
-        """Of a done run."""
+        """The digest of a finished run."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The runs that differ in nothing but their seed.
+    """Runs that differ only in their seed.
 
     Attributes:
-        axes: what sets the group apart.
-        runs: its runs.
+        axes: the values of all axes but the seed.
+        runs: the runs.
     """
 
     axes: Mapping[str, Scalar]
@@ -82,13 +82,20 @@ class Group:
 
     @property
     def digests(self) -> list[Digest]:
-        """Of those that are done."""
+        """The digests of the finished runs."""
         return [run.digest for run in self.runs if run.digest is not None]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A statistic of a group: its name, a heading, its text, and what to sort by."""
+    """A statistic of a group.
+
+    Attributes:
+        name: dotted name, as in JSON.
+        heading: one or two lines.
+        text: the cell of a group.
+        rank: the value by which groups are sorted.
+    """
 
     name: str
     heading: str
@@ -97,11 +104,11 @@ class Column:
 
 
 def groups(entries: Iterable[Entry]) -> list[Group]:
-    """The runs by what sets them apart but the seed, in order."""
-    found: dict[tuple[tuple[str, Scalar], ...], list[Entry]] = {}
+    """The runs grouped by all axes but the seed, in order."""
+    by_axes: dict[tuple[tuple[str, Scalar], ...], list[Entry]] = {}
     for entry in entries:
-        found.setdefault(tuple((k, v) for k, v in entry.axes.items() if k != SEED), []).append(entry)
-    return [Group(dict(axes), tuple(runs)) for axes, runs in found.items()]
+        by_axes.setdefault(tuple((k, v) for k, v in entry.axes.items() if k != SEED), []).append(entry)
+    return [Group(dict(axes), tuple(runs)) for axes, runs in by_axes.items()]
 
 
 def headline(entries: Sequence[Entry]) -> str:
@@ -119,7 +126,7 @@ def _fate(entry: Entry) -> str:
 
 
 def _verb(fate: str, count: int) -> str:
-    """One run survives, two survive."""
+    """The verb in the right number: one run survives, two survive."""
     if count != 1 or fate in ("failed", "queued", "running") or fate not in {*_FATES.values(), "survive"}:
         return fate
     first, *rest = fate.split()
@@ -137,7 +144,7 @@ def _logs(group: Group, of: Callable[[Digest], float | None]) -> list[float]:
 
 
 def _spread(logs: Sequence[float]) -> str:
-    """` +-3%`: the standard deviation of the numbers in percent of their mean; nothing for fewer than two."""
+    """` +-3%`: the standard deviation in percent of the mean; empty for fewer than two numbers."""
     if len(logs) < 2:
         return ""
     mean = arrays.log10_mean(logs)
@@ -160,8 +167,8 @@ def _number_column(
     name: str, heading: str, of: Callable[[Digest], float | None], words: Callable[[float], str]
 ) -> Column:
     def mean(group: Group) -> float:
-        known = _logs(group, of)
-        return arrays.mean(known) if known else math.nan
+        numbers = _logs(group, of)
+        return arrays.mean(numbers) if numbers else math.nan
 
     return Column(name, heading, lambda group: NOTHING if math.isnan(mean(group)) else words(mean(group)), mean)
 
@@ -196,13 +203,13 @@ _LOSS_COLUMNS = {"loss.start": "loss", "training.final_loss": "final_loss"}
 
 @dataclass(frozen=True)
 class Layout:
-    """What a table shows.
+    """The content of a table.
 
     Attributes:
-        axes: columns of what sets the runs apart, the seed left out.
-        columns: statistics; none means the default ones, and those of losses where there are any.
-        sort: an axis or a statistic to sort by, `-` before it for the largest first; None for the sweep's order.
-        rows: most rows shown; None for all.
+        axes: columns for the axes, without the seed.
+        columns: statistics; empty for the default ones, and losses where there are any.
+        sort: an axis or a statistic, with `-` in front for the largest first; None for the sweep's order.
+        rows: the most rows shown; None for all.
     """
 
     axes: tuple[str, ...]
@@ -214,10 +221,16 @@ class Layout:
 def layout(
     axes: Iterable[str], columns: Sequence[str] = (), sort: str | None = None, rows: int | None = MOST_ROWS
 ) -> Layout:
-    """A layout with its names checked.
+    """Check the names and make a layout.
+
+    Args:
+        axes: of the sweep.
+        columns: dotted names of statistics.
+        sort: see `Layout`.
+        rows: see `Layout`.
 
     Raises:
-        UnknownNameError: neither an axis of this sweep nor a statistic.
+        UnknownNameError: a name is neither an axis of this sweep nor a statistic.
     """
     shown = tuple(axis for axis in axes if axis != SEED)
     for name in columns:
@@ -228,14 +241,14 @@ def layout(
 
 
 def _column(name: str) -> Column:
-    """A statistic; what the digest does not have is in the `numbers` of each run, if it is there at all."""
+    """A statistic by name: from the digest, else from the `numbers` of each run."""
     if name in COLUMNS:
         return COLUMNS[name]
 
     def mean(group: Group) -> float | str:
-        return seedwise.mean(getattr(run, "numbers", {}).get(name) for run in group.runs)
+        return seed_means.mean(getattr(run, "numbers", {}).get(name) for run in group.runs)
 
-    return Column(name, seedwise.heading(name), lambda group: seedwise.text(mean(group)), mean)
+    return Column(name, seed_means.heading(name), lambda group: seed_means.text(mean(group)), mean)
 
 
 def _check_name(name: str, axes: Sequence[str], kind: str) -> None:
@@ -247,15 +260,15 @@ def _check_name(name: str, axes: Sequence[str], kind: str) -> None:
 
 
 def others(how: Layout) -> list[str]:
-    """The names in a layout that only the whole result has."""
+    """The names in a layout that the digest lacks, so that whole results must be read."""
     sort = [] if how.sort is None else [how.sort.removeprefix("-")]
     named = [*(column.name for column in how.columns), *sort]
     return [name for name in named if name not in COLUMNS and name not in how.axes]
 
 
-def _sorted(found: list[Group], how: Layout) -> list[Group]:
+def _sorted(unsorted: list[Group], how: Layout) -> list[Group]:
     if how.sort is None:
-        return found
+        return unsorted
     name = how.sort.removeprefix("-")
     column = None if name in how.axes else _column(name)
 
@@ -268,16 +281,16 @@ def _sorted(found: list[Group], how: Layout) -> list[Group]:
             return False, 0.0, value
         return math.isnan(value), (-value if how.sort != name else value), ""
 
-    ordered = sorted(found, key=rank)
-    words = any(isinstance(value_of(group), str) for group in found)
+    ordered = sorted(unsorted, key=rank)
+    words = any(isinstance(value_of(group), str) for group in unsorted)
     return ordered[::-1] if words and how.sort != name else ordered
 
 
-def _filled(how: Layout, found: Sequence[Group]) -> Layout:
-    """The layout with the columns that it leaves open."""
+def _filled(how: Layout, rows: Sequence[Group]) -> Layout:
+    """The layout with default columns, if it names none."""
     if how.columns:
         return how
-    digests = [digest for group in found for digest in group.digests]
+    digests = [digest for group in rows for digest in group.digests]
     losses = [name for name, field in _LOSS_COLUMNS.items() if any(getattr(d, field) is not None for d in digests)]
     return replace(how, columns=tuple(COLUMNS[name] for name in (*DEFAULT_COLUMNS, *losses)))
 
@@ -290,23 +303,24 @@ def _cells(group: Group, how: Layout) -> Iterator[str]:
 
 
 def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
-    """Print the headline, a row a group, and the failures."""
+    """Print the headline, a row per group, and the failures."""
     to.print(visible(headline(entries)), soft_wrap=True, markup=False, style="bold")
-    found = _sorted(groups(entries), how)
-    how = _filled(how, found)
-    shown = found[: how.rows]
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for axis in how.axes:
-        numeric = all(isinstance(group.axes.get(axis, 0), int | float) for group in found)
-        table.add_column(f"\n{visible(axis)}", justify="right" if numeric else "left", no_wrap=True)
-    for column in how.columns:
-        table.add_column(column.heading, justify="left" if column.name == "verdict" else "right", no_wrap=True)
+    rows = _sorted(groups(entries), how)
+    how = _filled(how, rows)
+    shown = rows[: how.rows]
+    axes = {axis: f"\n{visible(axis)}" for axis in how.axes}
+    words = [
+        heading
+        for axis, heading in axes.items()
+        if not all(isinstance(group.axes.get(axis, 0), int | float) for group in rows)
+    ]
+    table = plain_table(*axes.values(), *(column.heading for column in how.columns), left=(*words, "verdict"))
     for group in shown:
         table.add_row(*_cells(group, how), style=_style(group))
     to.print()
     to.print(table)
-    if len(shown) < len(found):
-        to.print(f"{len(shown)} of {len(found):,} rows; --rows all shows every one", style="dim")
+    if len(shown) < len(rows):
+        to.print(f"{len(shown)} of {len(rows):,} rows; --rows all shows every one", style="dim")
     for error, count in Counter(
         entry.error for entry in entries if entry.error and entry.state == "failed"
     ).most_common(5):
@@ -320,13 +334,13 @@ def _style(group: Group) -> str:
 
 
 def markdown(entries: Sequence[Entry], how: Layout) -> str:
-    """The same as a table of GitHub's Markdown."""
-    found = _sorted(groups(entries), how)
-    how = _filled(how, found)
+    """The same in GitHub's Markdown."""
+    rows = _sorted(groups(entries), how)
+    how = _filled(how, rows)
     headings = [*how.axes, *(column.name for column in how.columns)]
     title = f"**{markdown_text(headline(entries))}**"
     lines = [title, "", markdown_row(headings), markdown_row(["---"] * len(headings))]
-    lines += [markdown_row(list(_cells(group, how))) for group in found[: how.rows]]
-    if how.rows is not None and len(found) > how.rows:
-        lines += ["", f"{how.rows} of {len(found):,} rows"]
+    lines += [markdown_row(list(_cells(group, how))) for group in rows[: how.rows]]
+    if how.rows is not None and len(rows) > how.rows:
+        lines += ["", f"{how.rows} of {len(rows):,} rows"]
     return "\n".join(lines) + "\n"

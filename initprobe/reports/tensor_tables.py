@@ -1,9 +1,8 @@
-"""A result as text: the experiment in words, a row a layer, and what happened from first to last."""
+"""The tables of `-v`: every statistic of every tensor, and every call of a module."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,20 +11,21 @@ from rich.text import Text
 from initprobe.formatting import NOTHING, percent, short, visible
 from initprobe.reports.cells import STATUS_STYLE, relative_spread, value_text
 from initprobe.reports.narrative import SYMBOLS
+from initprobe.reports.tables import plain_table
 from initprobe.results.layers import ModuleStats, TensorStats
 from initprobe.results.run import ProbeResult
 
 _MODULE_COLUMNS: Mapping[str, Callable[[ModuleStats], str]] = {
-    "module": lambda one: one.label or one.type,
-    "class": lambda one: one.type,
-    "\nlayer": lambda one: NOTHING if one.layer is None else str(one.layer),
-    "input\nvar": lambda one: _variance(one.input),
-    "output\nvar": lambda one: _variance(one.output),
-    "\nmean": lambda one: NOTHING if one.output is None else short(one.output.mean),
-    "dL/din\nvar": lambda one: _variance(one.input_gradient),
-    "dL/dout\nvar": lambda one: _variance(one.output_gradient),
-    "W\nstd": lambda one: NOTHING if one.weight is None else short(one.weight.std),
-    "dL/dW\nvar": lambda one: _variance(one.weight_gradient),
+    "module": lambda module: module.label or module.type,
+    "class": lambda module: module.type,
+    "\nlayer": lambda module: NOTHING if module.layer is None else str(module.layer),
+    "input\nvar": lambda module: _variance(module.input),
+    "output\nvar": lambda module: _variance(module.output),
+    "\nmean": lambda module: NOTHING if module.output is None else short(module.output.mean),
+    "dL/din\nvar": lambda module: _variance(module.input_gradient),
+    "dL/dout\nvar": lambda module: _variance(module.output_gradient),
+    "W\nstd": lambda module: NOTHING if module.weight is None else short(module.weight.std),
+    "dL/dW\nvar": lambda module: _variance(module.weight_gradient),
 }
 
 
@@ -34,20 +34,17 @@ def _variance(stats: TensorStats | None) -> str:
 
 
 def module_table(modules: Sequence[ModuleStats]) -> Table:
-    """A row a call of a leaf module."""
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in _MODULE_COLUMNS:
-        justify: Literal["left", "right"] = "left" if heading in ("module", "class") else "right"
-        table.add_column(heading, justify=justify, no_wrap=True, vertical="bottom")
-    for one in modules:
+    """A row per call of a leaf module."""
+    table = plain_table(*_MODULE_COLUMNS, left=("module", "class"))
+    for module in modules:
         table.add_row(
-            *(Text(visible(entry(one))) for entry in _MODULE_COLUMNS.values()), style=STATUS_STYLE[one.status]
+            *(Text(visible(entry(module))) for entry in _MODULE_COLUMNS.values()), style=STATUS_STYLE[module.status]
         )
     return table
 
 
 def tensor_tables(result: ProbeResult, tensor: str) -> RenderableType:
-    """All statistics of one tensor in two tables, so that they fit 80 columns."""
+    """All statistics of one tensor in two tables, one above the other, which fit 80 columns."""
     moments = _stacked(
         result,
         tensor,
@@ -77,9 +74,7 @@ def tensor_tables(result: ProbeResult, tensor: str) -> RenderableType:
 def _stacked(
     result: ProbeResult, tensor: str, headings: Sequence[str], entries: Callable[[TensorStats], list[str]]
 ) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("layer", *headings):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = plain_table("layer", *headings)
     for layer in result.layers:
         stats = layer.tensor(tensor)
         table.add_row(str(layer.layer), *entries(stats), style=STATUS_STYLE[stats.status])

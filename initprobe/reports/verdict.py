@@ -1,4 +1,4 @@
-"""A result as text: the experiment in words, a row a layer, and what happened from first to last."""
+"""The verdict as text: each finding with its evidence, and the fix."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 
 _HEALTHY = "SIGNAL SURVIVES initialization (training is another matter)"
-_KNOWN = "NOTHING NEW: every finding is ignored"
+_ALL_IGNORED = "NOTHING NEW: every finding is ignored"
 SEVERITY_STYLE = {"error": "bold red", "warning": "bold yellow", "info": "dim"}
 _NO_FIX = "no initializer, norm or residual branch is predicted to keep this signal at this depth"
 
 
 def print_verdict(result: ProbeResult, to: Console) -> int:
-    """Print what was found, most severe first, and the command line that cures it; give the lines that it took."""
+    """Print the findings, most severe first, and the fix; return the number of printed lines."""
     return say(_verdict(result), to)
 
 
 def _verdict(result: ProbeResult) -> Text:
     lines = [Text(_healthy(result), "bold yellow" if result.is_partial else "bold green")] if result.healthy else []
     if survives(result) and not result.healthy:
-        lines = [Text(_KNOWN, "bold green")]
+        lines = [Text(_ALL_IGNORED, "bold green")]
     if result.coverage is not None:
         lines.append(Text.assemble((f"{'judged':<10}", "bold"), result.coverage.words))
     for number, finding in enumerate(result.diagnosis):
@@ -39,20 +39,20 @@ def _verdict(result: ProbeResult) -> Text:
     fix = next((finding.fix for finding in counted(result) if finding.fix), none)
     if fix:
         lines += [Text.assemble((f"{'fix':<10}", "bold"), visible(line)) for line in fix.split("\n")]
-    elif reason := next((one.no_fix for one in result.diagnosis if one.no_fix and one.severity != "info"), None):
+    elif reason := next((item.no_fix for item in result.diagnosis if item.no_fix and item.severity != "info"), None):
         lines.append(Text.assemble((f"{'no fix':<10}", "bold"), visible(reason)))
     return Text("\n").join(lines)
 
 
 def _healthy(result: ProbeResult) -> str:
-    """The verdict of a healthy net; of the part that was judged where that is too little."""
+    """The verdict of a healthy net, or of its judged part where that is too small."""
     if not result.is_partial or result.coverage is None:
         return _HEALTHY
     return f"SIGNAL SURVIVES in the {percent(result.coverage.share)}% that was judged"
 
 
 def _ignored(finding: Finding) -> Text:
-    """What does not count, and why."""
+    """A finding that does not count, with the reason."""
     until = f"; until {finding.ignored.until}" if finding.ignored and finding.ignored.until else ""
     heading = f"{'ignored':<10}{finding.name} from layer {finding.layer}{_module_words(finding)}: "
     reason = f" ({finding.ignored.reason}{until})" if finding.ignored else ""

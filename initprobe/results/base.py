@@ -1,8 +1,4 @@
-"""What a probe found: per-layer statistics and histogram counts, never activations.
-
-Nothing here knows how the numbers were made. The field names, joined by dots (`output.variance`), are the vocabulary of
-JSON, CSV and checks. `null` stands for what does not apply or was lost; `status` says which.
-"""
+"""What all records of results share: how they are frozen, written as JSON and shown in a line."""
 
 from __future__ import annotations
 
@@ -20,9 +16,9 @@ ModuleKind = Literal[
 ]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-_LONGEST_LINE = 120  # characters of a part in a line
+_LONGEST_LINE = 120  # characters of a record in a notebook
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
-_BY_GRAVITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
+_BY_SEVERITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
 TENSORS = (
     "weight",
     "preactivation",
@@ -34,12 +30,12 @@ TENSORS = (
 
 
 def worst(statuses: Iterator[Status]) -> Status:
-    """The most severe of some statuses."""
-    return max(statuses, key=_BY_GRAVITY.index, default="ok")
+    """The most severe of some statuses; `ok` for none."""
+    return max(statuses, key=_BY_SEVERITY.index, default="ok")
 
 
 class Record(BaseModel):
-    """A frozen part of a result."""
+    """A frozen part of a result. `null` in JSON stands for what does not apply or was lost; `status` says which."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null", serialize_by_alias=True)
 
@@ -51,7 +47,7 @@ class Record(BaseModel):
         return repr(self)
 
     def in_a_line(self) -> str:
-        """What it says in short: its numbers and words, but no lists and no parts."""
+        """Its numbers and words in a line, without lists and inner records."""
         plain = ((name, value) for name, value in self if isinstance(value, bool | int | float | str))
         return ", ".join(f"{name} {f'{value:.4g}' if isinstance(value, float) else value}" for name, value in plain)
 

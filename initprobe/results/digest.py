@@ -16,15 +16,15 @@ Logs = tuple[Annotated[float, Field(allow_inf_nan=False)] | None, ...]
 
 
 class Digest(BaseModel):
-    """What a table of many results shows of one.
+    """What a table of many results shows of each.
 
-    Logs are base 10, first layer to last, null where a variance is 0, not known, or not predicted.
+    Logs are base 10, first layer to last, null where a variance is 0, lost, or not predicted.
 
     Attributes:
-        healthy: nothing above info was found that counts.
-        rule: the most severe finding's rule; null for none, and for what is only info.
+        healthy: no finding above info counts.
+        rule: the rule of the most severe finding; null if there is none above info.
         severity: of that finding.
-        layer: where that begins.
+        layer: where that finding begins.
         evidence: of that finding.
         output: log10 variance of h.
         output_theory: the prediction.
@@ -34,9 +34,9 @@ class Digest(BaseModel):
         saturated: largest share of saturated outputs.
         dead: largest share of dead units.
         z: `theory.z` of largest magnitude.
-        loss: at the start; null without one, and where it left the float range.
+        loss: at the start; null without a loss, and where it left the float range.
         final_loss: after training; null for a net that was not trained or diverged.
-        start: the first layer that is not inside of a residual branch.
+        start: the first layer that is not inside a residual branch.
     """
 
     model_config = ConfigDict(frozen=True)

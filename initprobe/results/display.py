@@ -1,7 +1,4 @@
-"""How a result shows itself: the one place where this room asks `reports`, and only when it is asked to.
-
-A result has `.table()` and `.figure()`, and a notebook shows it, without this room knowing how they are made.
-"""
+"""How a result shows itself: the only import of `reports` in this room, made when a table or figure is asked for."""
 
 from __future__ import annotations
 
@@ -14,29 +11,36 @@ if TYPE_CHECKING:
 
 
 class Display:
-    """What `ProbeResult` can show of itself."""
+    """The methods of `ProbeResult` that show it."""
 
     def _result(self) -> ProbeResult:
         return cast("ProbeResult", self)
 
     def figure(self, kind: str = "summary") -> Figure:
-        """A matplotlib figure: `summary`, `output`, `gradient`, `depth`; `fitting` or `training` if there was any.
+        """Draw a matplotlib figure of this result.
+
+        Args:
+            kind: `summary`, `output`, `gradient` or `depth`; `fitting` or `training` where there was any.
 
         Raises:
-            UnknownNameError: another kind; says which there are. A `KeyError` too.
+            UnknownNameError: another kind; the message lists those of this result. A `KeyError` too.
         """
         from initprobe.reports.figures.run import draw
 
         return draw(self._result(), kind)
 
     def table(self, width: int | None = None) -> str:
-        """The table that `initprobe run` prints, as plain text; sentences are folded into `width` columns, if given."""
+        """The table that `initprobe run` prints, as plain text.
+
+        Args:
+            width: columns into which sentences are folded; None for no limit.
+        """
         from initprobe.reports.run_table import plain_text
 
         return plain_text(self._result(), width)
 
     def _repr_html_(self) -> str:
-        """A notebook shows the table and the summary picture."""
+        """The table and the summary figure, as a notebook shows them."""
         from initprobe.reports.notebook import block
 
         return block(self._result())

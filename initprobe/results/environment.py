@@ -11,7 +11,12 @@ from initprobe.results.summary import Environment
 
 
 def environment(threads: int, torch: str | None = None) -> Environment:
-    """This machine and what is installed on it; `torch` is the version of PyTorch that had a part in it."""
+    """Describe this machine and the installed versions.
+
+    Args:
+        threads: that the probe used.
+        torch: the version of PyTorch, if it was used.
+    """
     from threadpoolctl import threadpool_info
 
     blas = [f"{lib['internal_api']} {lib['version']}" for lib in threadpool_info() if lib["user_api"] == "blas"]
@@ -20,8 +25,9 @@ def environment(threads: int, torch: str | None = None) -> Environment:
         python=platform.python_version(),
         numpy=np.__version__,
         blas=", ".join(blas) or "unknown",
-        processor=platform.processor() or platform.machine(),
-        platform=platform.platform(),
+        # `platform.processor()` and `platform.platform()` would start a process.
+        processor=platform.machine(),
+        platform=f"{platform.system()}-{platform.release()}-{platform.machine()}",
         threads=threads,
         torch=torch,
     )

@@ -1,7 +1,6 @@
-"""What a probe found: per-layer statistics and histogram counts, never activations.
+"""The statistics of a layer, a tensor and a module; never the activations themselves.
 
-Nothing here knows how the numbers were made. The field names, joined by dots (`output.variance`), are the vocabulary of
-JSON, CSV and checks. `null` stands for what does not apply or was lost; `status` says which.
+The field names, joined by dots (`output.variance`), are the vocabulary of JSON, CSV and checks.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from initprobe.results.base import Finite, Histogram, ModuleKind, Percentiles, R
 class TensorStats(Record):
     """Statistics of one tensor of one layer, over all its entries (units and samples; all entries of a matrix).
 
-    Moments are taken in each draw and averaged over draws; the rest is taken over all draws pooled.
+    Moments are computed per draw and averaged over draws. All other statistics are of all draws pooled.
 
     Attributes:
         status: `ok`; `underflow` where values fell below the normal range of the dtype; `overflow` where they left it
@@ -30,12 +29,11 @@ class TensorStats(Record):
         rms: square root of the mean square.
         min: smallest entry.
         max: largest entry.
-        percentiles: percentiles, read from the fine histogram they were counted in.
+        percentiles: percentiles, read from the fine histogram in which they were counted.
         zero_fraction: share of entries that are exactly 0.
         near_zero_fraction: share of entries within 1% of `rms` of 0.
         nonfinite_count: entries that are infinite or NaN.
-        coverage: share of the entries that extremes, percentiles, fractions and histogram were taken from; moments are
-            of all.
+        coverage: share of the entries behind extremes, percentiles, fractions and histogram; moments are of all.
         histogram: 200 equal bins from `min` to `max`.
     """
 
@@ -71,7 +69,7 @@ class OutputStats(TensorStats):
 
 
 class LayerTheory(Record):
-    """What mean-field theory predicts for one layer, from the weights' variance and the input at hand.
+    """What mean-field theory predicts for one layer, from the weights' variance and the given input.
 
     A number beyond the float range is null.
 
@@ -82,14 +80,13 @@ class LayerTheory(Record):
         output_gradient_variance: variance of dL/dh.
         weight_gradient_variance: variance of dL/dW, summed over the samples of all batches.
         correlation: mean cosine between the z of two different inputs.
-        output_spread: standard deviation of `log(measured / theory)` for the output variance, averaged over the draws:
-            what a finite width allows it to differ by; null where it is not known, as in normalised and residual nets.
+        output_spread: predicted standard deviation of `log(measured / theory)` for the output variance, a mean over the
+            draws, due to finite width; null without a prediction, as in normalised and residual nets.
         output_gradient_spread: the same for the variance of dL/dh.
-        length_slope: relative change of z's mean square for a relative change of it at the layer below, the slope of
-            the length map in logs; above 1, deviations in scale grow. Null at layer 1, and in normalised and residual
-            nets.
-        z: the measured output variance less the predicted one, both as logs, in SDs of their difference; null where
-            those are not known.
+        length_slope: slope of the length map in logs: the relative change of z's mean square per relative change at the
+            layer below. Above 1, deviations in scale grow. Null at layer 1, and in normalised and residual nets.
+        z: log of the measured output variance minus log of the predicted one, in SDs of this difference; null where the
+            SD is undefined.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
     """
 
@@ -107,15 +104,15 @@ class LayerTheory(Record):
 
 
 class Fitting(Record):
-    """How a layer was fitted to its own input before anything was measured; means over draws.
+    """How a layer was fitted to its input before the measurement; means over draws.
 
     Attributes:
-        quantity: what was to become small, or 1, in words.
+        quantity: what the fit makes small, or 1, in words.
         before: of the weights as drawn.
         after: of the fitted weights.
-        baseline: of the best constant in place of a reconstruction; null where nothing is reconstructed.
-        iterations: steps of SGD, or how often the layer was scaled.
-        converged: within the tolerance in every draw; null where there is none.
+        baseline: of the best constant instead of a reconstruction; null where nothing is reconstructed.
+        iterations: steps of SGD, or the number of times the layer was scaled.
+        converged: within the tolerance in each draw; null without a tolerance.
     """
 
     quantity: str
@@ -127,7 +124,7 @@ class Fitting(Record):
 
 
 class LayerStats(Record):
-    """Everything measured at one layer, and what theory makes of it.
+    """Everything measured at one layer, with its prediction.
 
     Attributes:
         layer: 1 for the first.
@@ -137,20 +134,20 @@ class LayerStats(Record):
         correlation: mean cosine between the pre-activations z of two different inputs; null where undefined.
         gradient_to_weight_ratio: rms(dL/dW) / rms(W); null for all-zero weights.
         weight: W.
-        preactivation: z, what phi is given: h W + b, after the norm where there is one.
-        output: h = phi(z); where a residual branch ends, the sum of what it was given and s times its own end.
-        preactivation_gradient: dL/dz, before it goes back through the norm.
+        preactivation: z, the input of phi: h W + b, after the norm where there is one.
+        output: h = phi(z); where a residual branch ends, the branch's input plus s times its output.
+        preactivation_gradient: dL/dz, before the norm's backward pass.
         output_gradient: dL/dh; N(0, 1) at the last layer by construction.
         weight_gradient: dL/dW, summed over the samples of all batches.
         theory: the prediction; null where none holds, and `ProbeResult.theory_note` says why.
-        fitting: how its weights were fitted to the data; null where they were only drawn.
+        fitting: how the weights were fitted to the data; null for weights that were only drawn.
         loss_output_gradient_variance: variance of dL/dh where L is the loss, a mean over the first batch, averaged over
             draws; null without a loss.
         loss_weight_gradient_variance: the same of dL/dW.
-        name: qualified name of the module that holds W, in a model of somebody's own; null in a net of `initprobe run`.
-        kind: what kind of module that is; null where there is no name.
-        activation: class of the module that made h of z; null where none was seen, and where there is no name.
-        inside_branch: the layer is in a residual branch of several layers, and not its last: its h is no sum yet.
+        name: qualified name of the module that holds W, in a PyTorch model; null in a net of `initprobe run`.
+        kind: the kind of that module; null where there is no name.
+        activation: class of the module that computed h from z; null where there is none, or no name.
+        inside_branch: the layer is in a residual branch of several layers and not its last, so h is not yet the sum.
     """
 
     layer: Annotated[int, Field(ge=1)]
@@ -181,24 +178,23 @@ class LayerStats(Record):
 
 
 class ModuleStats(Record):
-    """One call of one leaf module of somebody's own model.
+    """One call of one leaf module of a PyTorch model.
 
-    A module may take and give several tensors, in the order in which they are passed; one without gradient has null in
-    its place, and what is no floating-point number is left out.
+    A module may have several inputs and outputs, in the order in which they are passed. A tensor without gradient has
+    null in its place. Tensors that are not floating-point are left out.
 
     Attributes:
         name: qualified name, as `named_modules` has it.
-        call: 1 for its first call; 0 for a module that holds weights and was never called, so that somebody else must
-            use them.
-        kind: what kind of module it is.
+        call: 1 for its first call; 0 for a module that holds weights and was never called; another module uses them.
+        kind: the kind of module.
         type: its class.
-        layer: the layer of `ProbeResult.layers` that it is a part of; null for none.
-        fan_in: entries that an output entry sums over; null where that means nothing.
-        fan_out: output entries that an input entry goes to.
+        layer: the layer of `ProbeResult.layers` to which it belongs; null for none.
+        fan_in: entries over which an output entry sums; null where this is undefined.
+        fan_out: output entries to which an input entry contributes.
         status: the most severe status of its tensors.
-        inputs: the tensors it was given, before it may have overwritten them.
-        outputs: the tensors it gave.
-        input_gradients: of the loss with respect to `inputs`, summed over all who use these.
+        inputs: its input tensors, before an operation in place.
+        outputs: its output tensors.
+        input_gradients: of the loss with respect to `inputs`, summed over all their uses.
         output_gradients: of the loss with respect to `outputs`.
         weight: its weight; null without one.
         weight_gradient: summed over the samples and over all uses of the weight; null for a frozen one.
@@ -226,20 +222,20 @@ class ModuleStats(Record):
 
     @property
     def input(self) -> TensorStats | None:
-        """The first tensor it was given."""
+        """The first input."""
         return self.inputs[0] if self.inputs else None
 
     @property
     def output(self) -> TensorStats | None:
-        """The first tensor it gave."""
+        """The first output."""
         return self.outputs[0] if self.outputs else None
 
     @property
     def input_gradient(self) -> TensorStats | None:
-        """Of the first tensor it was given."""
+        """The gradient with respect to the first input."""
         return self.input_gradients[0] if self.input_gradients else None
 
     @property
     def output_gradient(self) -> TensorStats | None:
-        """Of the first tensor it gave."""
+        """The gradient with respect to the first output."""
         return self.output_gradients[0] if self.output_gradients else None

@@ -1,9 +1,8 @@
-"""The names of a result's numbers, as checks, tables, CSV, sweeps' files and `diff` have them, and what they stand for.
+"""The names of a result's numbers in checks, tables, CSV, sweep files and `diff`, and how each is read.
 
-Every number of `LayerStats` has its dotted name, as `output.dead_fraction`. `TENSOR.variance_per_layer` is the
-geometric rate at which a tensor's variance changes from one layer to the next, first layer to last (for gradients too,
-although they travel the other way); in a net of residual branches of several layers, from end to end of these. The
-others are of the whole net.
+Every number of `LayerStats` has its dotted name, as `output.dead_fraction`. `TENSOR.variance_per_layer` is the factor
+by which a tensor's variance changes per layer: the geometric mean from first layer to last, also for gradients. In a
+net of residual branches of several layers, the ends of the branches count. The other numbers are of the whole net.
 """
 
 from __future__ import annotations
@@ -38,22 +37,22 @@ def _numbers_of(record: type[Record], prefix: str = "") -> Iterator[str]:
 
 LAYER_NUMBERS = tuple(name for name in _numbers_of(LayerStats) if name != "layer")
 RATES = tuple(f"{tensor}.{RATE}" for tensor in TENSORS)
-# What speaks of the whole net: of its loss; the layer where the most severe finding begins; and how long it took.
+# Numbers of the whole net: losses, the layer where the most severe finding begins, and the elapsed time.
 LOSSES = ("loss.start", "loss.chance", "training.final_loss")
 RUN_NUMBERS = (*LOSSES, FROM_LAYER, ELAPSED)
 WHOLE = (VERDICT, HEALTHY, *RATES, *RUN_NUMBERS)
 NAMES = (*WHOLE, *LAYER_NUMBERS)
-# What `diff` compares beside numbers: whether a run is there, what pictures are drawn from, and histograms.
+# What `diff` compares beside numbers: missing runs, the data of figures, and histograms.
 MISSING, FIGURES, HISTOGRAM = "missing", "figures", "histogram"
 HISTOGRAMS = tuple(f"{tensor}.{HISTOGRAM}" for tensor in TENSORS)
 COMPARED = (VERDICT, MISSING, FIGURES, *HISTOGRAMS, *RATES, *LOSSES, *LAYER_NUMBERS)
 
 
 def check_name(name: str) -> str:
-    """The name of something that a result holds, as it is.
+    """Check the dotted name of a number and return it.
 
     Raises:
-        UnknownNameError: there is no such number in a result.
+        UnknownNameError: a result has no such number.
     """
     if name not in NAMES:
         hint = suggestion(name, NAMES) or " The names are those of the JSON, as in output.variance."
@@ -72,17 +71,17 @@ def verdict_of(result: ProbeResult) -> Finding | None:
 
 
 def survives(result: ProbeResult) -> bool:
-    """Nothing above info was found that counts."""
+    """Whether no finding above info counts."""
     return result.healthy or (len(counted(result)) < len(result.diagnosis) and verdict_of(result) is None)
 
 
 def value_of(layer: LayerStats, name: str) -> float | None:
-    """The number of that dotted name, None where it or what it belongs to is null."""
+    """The number of a layer by its dotted name; None where it or a record around it is null."""
     return _at(layer, name)
 
 
 def number_of(result: ProbeResult, name: str) -> float | None:
-    """One of `RUN_NUMBERS` or `RATES`; None where it, or what it belongs to, is null."""
+    """One of `RUN_NUMBERS` or `RATES`; None where it or a record around it is null."""
     if name == FROM_LAYER:
         worst = verdict_of(result)
         return None if worst is None else float(worst.layer)
@@ -90,7 +89,7 @@ def number_of(result: ProbeResult, name: str) -> float | None:
 
 
 def rate_of(result: ProbeResult, name: str) -> float | None:
-    """One of `RATES`; None where a variance is lost or 0 at one end, or there is one layer alone."""
+    """One of `RATES`; None where a variance is lost or 0 at one end, or there is only one layer."""
     ends = result.stream[0], result.stream[-1]
     first, last = (layer.tensor(name.partition(".")[0]).variance_log10 for layer in ends)
     if first is None or last is None or len(result.stream) < 2:
@@ -109,7 +108,7 @@ def whole_of(result: ProbeResult, name: str) -> str | bool | float | None:
 
 
 def _at(record: Record, name: str) -> float | None:
-    found: Any = record
+    value: Any = record
     for part in name.split("."):
-        found = None if found is None else getattr(found, part)
-    return None if found is None else float(found)
+        value = None if value is None else getattr(value, part)
+    return None if value is None else float(value)

@@ -1,4 +1,4 @@
-"""Which initprobe this is."""
+"""The version of initprobe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ UNKNOWN = "unknown"
 
 
 def release() -> str:
-    """The version of initprobe; `unknown` where it is only on the path of modules, and not installed."""
+    """The installed version; `unknown` where the package is only on `sys.path`."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

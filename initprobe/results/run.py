@@ -1,8 +1,4 @@
-"""What a probe found: per-layer statistics and histogram counts, never activations.
-
-Nothing here knows how the numbers were made. The field names, joined by dots (`output.variance`), are the vocabulary of
-JSON, CSV and checks. `null` stands for what does not apply or was lost; `status` says which.
-"""
+"""`ProbeResult`: one experiment, measured. Start reading here."""
 
 from __future__ import annotations
 
@@ -38,17 +34,17 @@ class ProbeResult(Record, Display):
         description: the experiment in words.
         environment: versions and machine.
         elapsed_s: seconds that sampling, propagation, statistics and theory took.
-        theory_note: why there is no prediction, in words; null where there is one.
-        depth_scales: over how many layers signals and gradients settle; null without a prediction.
-        healthy: nothing above info was found; this speaks of initialization only.
-        diagnosis: what is wrong or worth knowing, most severe first; empty where nothing is.
+        theory_note: why there is no prediction, in words; null with a prediction.
+        depth_scales: number of layers over which signals and gradients change by e; null without a prediction.
+        healthy: no finding is above info; this is about initialization only.
+        diagnosis: the findings, most severe first.
         layers: the layers, first to last.
-        loss: the starting loss; null where none was asked for.
-        training: what became of the network; null where it was not trained.
-        modules: every call of every leaf module, in order, of a model of somebody's own; empty for a net of `run`.
-        notes: what else to know of how it was measured.
-        coverage: which share of the parameters was judged; null for a net of `run`, of which all are.
-        min_judged: the share below which the verdict speaks of a part only.
+        loss: the starting loss; null without a loss.
+        training: the network after training; null without training.
+        modules: every call of every leaf module of a PyTorch model, in order; empty for a net of `run`.
+        notes: further remarks on the measurement.
+        coverage: the share of the parameters that was judged; null for a net of `run`, where it is all.
+        min_judged: the share below which the verdict holds for a part only.
         facts: what the verdict rests on beside the numbers; null for a net of `run`.
     """
 
@@ -83,7 +79,7 @@ class ProbeResult(Record, Display):
 
     @property
     def is_partial(self) -> bool:
-        """Too few of the parameters were judged for a verdict on the whole."""
+        """Whether too few of the parameters were judged for a verdict on the whole model."""
         return self.coverage is not None and self.coverage.share < self.min_judged
 
     @cached_property
@@ -93,17 +89,25 @@ class ProbeResult(Record, Display):
 
     @property
     def stream(self) -> tuple[LayerStats, ...]:
-        """The layers but those inside of residual branches: their h, and its gradient, are the signal's own."""
+        """The layers that are not inside residual branches: their h and dL/dh are those of the stream."""
         return tuple(layer for layer in self.layers if not layer.inside_branch)
 
     @property
     def fed_by_stream(self) -> tuple[LayerStats, ...]:
-        """The layers whose input is the signal itself, and not what a residual branch has made of it so far."""
+        """The layers whose input is the stream itself, not an intermediate output of a residual branch."""
         inside = {layer.layer for layer in self.layers if layer.inside_branch}
         return tuple(layer for layer in self.layers if layer.layer - 1 not in inside)
 
     def series(self, tensor: str, statistic: str = "variance") -> list[float]:
-        """A statistic of a tensor over the layers, NaN where it is null: `series("output", "std")`."""
+        """A statistic of a tensor per layer: `series("output", "std")`.
+
+        Args:
+            tensor: one of `TENSORS`.
+            statistic: a field of `TensorStats`.
+
+        Returns:
+            One number per layer, NaN where it is null.
+        """
         values = (getattr(layer.tensor(tensor), statistic) for layer in self.layers)
         return [math.nan if value is None else float(value) for value in values]
 
@@ -129,7 +133,7 @@ class ProbeResult(Record, Display):
 
     def in_a_line(self) -> str:
         """The verdict and the network."""
-        counting = (one for one in self.diagnosis if one.severity != "info" and one.ignored is None)
+        counting = (finding for finding in self.diagnosis if finding.severity != "info" and finding.ignored is None)
         worst = next(counting, None)
         verdict = "signal survives" if worst is None else f"{worst.name} from layer {worst.layer}"
         return f"{verdict}; {self.description.title}; {self.description.shape}"

@@ -1,6 +1,6 @@
-"""`spectrum.measure`: the singular values of a network's Jacobians, layer by layer and end to end, beside theory.
+"""The singular values of a network's Jacobians, per layer and end to end, beside theory.
 
-A network whose end-to-end Jacobian has all its singular values near 1 passes every direction on as it is: dynamical
+If all singular values of the end-to-end Jacobian are near 1, the network changes the length of no direction: dynamical
 isometry (Saxe et al. 2014, arXiv:1312.6120; Pennington et al. 2017, arXiv:1711.04735).
 """
 
@@ -15,7 +15,7 @@ from initprobe.results.summary import Description
 
 
 class SpectrumTheory(Record):
-    """What free probability predicts at infinite width, from the weights' variance and the inputs at hand.
+    """What free probability predicts at infinite width, from the weights' variance and the given inputs.
 
     Attributes:
         mean_square: mean of `s^2`; null beyond the float range.
@@ -36,23 +36,23 @@ class SpectrumStats(Record):
     Attributes:
         layer: l, 1 for the first.
         count: singular values of one Jacobian, its smaller dimension.
-        status: `ok`; else what the pre-activations did by this layer, and all measurements are null.
+        status: `ok`; else the worst status of the pre-activations up to this layer, and all measurements are null.
         mean_square: mean of `s^2`, zeros counted: each Jacobian's, averaged.
         mean_square_log10: its log10; null for 0.
         mean_square_sd: standard deviation (ddof 1) over draws of a draw's mean of `s^2`, in units of `mean_square`:
             the samples of a draw share its weights. Null for one draw.
         spread: `Var(s^2) / mean(s^2)^2` of each Jacobian, averaged; null where all are 0.
         spread_sd: standard deviation (ddof 1) over draws of a draw's spread; null for one draw.
-        largest: of all Jacobians.
+        largest: the largest s of all Jacobians.
         largest_log10: its log10.
-        smallest: of all Jacobians, of those that are neither 0 nor lost.
+        smallest: the smallest s of all Jacobians that is neither 0 nor lost.
         smallest_log10: its log10.
-        zero_fraction: share that is exactly 0, because a layer on the way is narrower, or slopes or weights are 0: in
-            this dtype, as where tanh is within rounding of 1.
-        lost_fraction: share that float64 cannot tell from 0.
+        zero_fraction: share that is exactly 0: a layer in between is narrower, or slopes or weights are 0 in this
+            dtype, as where tanh is within rounding of 1.
+        lost_fraction: share that float64 cannot distinguish from 0.
         isometric_fraction: share within .8 and 1.25.
         percentiles_log10: of log10 s, zeros and lost ones left out.
-        histogram_log10: the same as counts in 200 equal bins; one bin without width, if all are equal.
+        histogram_log10: the same as counts in 200 equal bins; one bin of width 0 if all are equal.
         theory: the prediction; null where none holds, and `Spectrum.theory_note` says why.
     """
 
@@ -77,19 +77,19 @@ class SpectrumStats(Record):
 
 
 class Spectrum(Record):
-    """What `measure` returns.
+    """What `spectrum` returns.
 
     Attributes:
         schema_version: version of this layout; `schema` in JSON.
         config: the experiment as asked for.
         description: the experiment in words.
         samples: inputs of each network at which Jacobians were taken.
-        theory_note: why there is no theory, in words.
+        theory_note: why there is no theory, in words; null with theory.
         width_note: why theory cannot hold at this width, in words; null where it can.
         isometric: at least 90% of the end-to-end singular values lie within .8 and 1.25; null if not measured.
         verdict: the same in words, with numbers.
-        layers: of each layer alone.
-        end_to_end: of the first layers up to 1, 2, 4, ... and the last.
+        layers: the spectrum of each layer alone.
+        end_to_end: the spectrum of the first 1, 2, 4, ... layers, and of all.
     """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")

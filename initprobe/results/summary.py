@@ -1,8 +1,4 @@
-"""What a probe found: per-layer statistics and histogram counts, never activations.
-
-Nothing here knows how the numbers were made. The field names, joined by dots (`output.variance`), are the vocabulary of
-JSON, CSV and checks. `null` stands for what does not apply or was lost; `status` says which.
-"""
+"""What a result says of the whole net: depth scales, loss, training, findings, coverage and description."""
 
 from __future__ import annotations
 
@@ -18,12 +14,12 @@ _MOST_NAMES = 4
 
 
 class DepthScale(Record):
-    """Layers over which something changes by a factor of e.
+    """The number of layers over which a quantity changes by a factor of e.
 
     Attributes:
-        measured: of a straight line through the measured logs over depth.
-        predicted: of the same line through the predicted ones, at the same layers.
-        limit: at the fixed point of an infinitely deep net; null where there is none, or no exponential.
+        measured: from a straight line through the measured logs over depth.
+        predicted: from the same line through the predicted logs, at the same layers.
+        limit: at the fixed point of an infinitely deep net; null without a fixed point or an exponential.
     """
 
     measured: Finite | None
@@ -32,10 +28,10 @@ class DepthScale(Record):
 
 
 class DepthScales(Record):
-    """Each null where too few layers show it above chance.
+    """Depth scales; each is null where too few layers show it above chance.
 
     Attributes:
-        gradient: of the variance of dL/dh on its way back; negative where it grows.
+        gradient: of the variance of dL/dh, backward; negative where it grows.
         correlation: of the distance of two inputs' cosine from its limit.
         length: of the distance of the mean square of z from its limit.
     """
@@ -46,16 +42,16 @@ class DepthScales(Record):
 
 
 class LossStats(Record):
-    """The loss behind a linear read-out before anything is learned, on the first batch of each draw.
+    """The loss of a linear read-out before training, on the first batch of each draw.
 
     Attributes:
         name: `cross-entropy` or `mse`.
-        task: where the labels come from.
-        classes: how many there are.
+        task: the source of the labels.
+        classes: the number of classes.
         start: mean over draws; null where it left the float range.
         start_by_draw: the loss of each draw.
-        chance: the loss of knowing nothing of a sample.
-        chance_words: how chance comes about: `ln 10`.
+        chance: the loss of the best prediction that ignores the sample.
+        chance_words: the formula of chance, as `ln 10`.
     """
 
     name: str
@@ -68,16 +64,17 @@ class LossStats(Record):
 
 
 class Training(Record):
-    """What plain SGD made of the first network.
+    """The first network after training with plain SGD.
 
     Attributes:
-        steps: steps asked for.
-        learning_rate: of each.
-        losses: before each step and after the last, each on the batch of its step; up to where the net diverged.
+        steps: number of steps asked for.
+        learning_rate: of each step.
+        losses: before each step and after the last, each on the batch of its step, until the net diverged.
         final_loss: mean of the last tenth of `losses`; null for a net that diverged.
-        diverged_at: steps after which the loss was infinite or NaN; null where it never was.
-        diverged_layer: the first layer without a finite output then; one more than there are means the read-out.
-        layers: statistics of the trained network, measured like those of the new one; null for a net that diverged.
+        diverged_at: steps after which the loss was infinite or NaN; null if it never was.
+        diverged_layer: the first layer without a finite output at that step; the number of layers plus 1 for the
+            read-out.
+        layers: statistics of the trained network, measured like those of the untrained one; null if it diverged.
     """
 
     steps: Annotated[int, Field(ge=1)]
@@ -90,11 +87,11 @@ class Training(Record):
 
 
 class Ignored(Record):
-    """Why a finding does not count, as the user says.
+    """The user's reason for ignoring a finding.
 
     Attributes:
-        reason: in their words.
-        until: the last day of it, as 2027-03-01; null for no end.
+        reason: in the user's words.
+        until: the last day on which it is ignored, as 2027-03-01; null for no end.
     """
 
     reason: str
@@ -102,7 +99,7 @@ class Ignored(Record):
 
 
 class Place(Record):
-    """A further place at which the rule of a finding holds, in a model of one's own.
+    """A further place at which the rule of a finding holds, in a PyTorch model.
 
     Attributes:
         layer: number of the layer.
@@ -116,23 +113,22 @@ class Place(Record):
 
 
 class Finding(Record):
-    """One thing that a rule of `diagnosis` saw in a result.
+    """One observation of a rule of the verdict.
 
     Attributes:
-        rule: the rule's id; `initprobe explain RULE` says more.
+        rule: the rule's id; see `initprobe explain RULE`.
         name: the same in words.
         severity: `info`, `warning` or `error`.
         layer: the layer where it begins.
         evidence: the numbers, with the arithmetic.
         cause: why, in a sentence.
-        fix: a command line that runs the same experiment without this fault: with another initializer, or where none
-            helps, with a norm or residual branches; null where nothing is predicted to help, and for what is no fault.
-            Rank collapse, if there is nothing more severe, has one under which inputs stay apart. For a user's own
-            model it is a line of PyTorch.
+        fix: a command line for the same experiment without this fault: with another initializer, else with a norm or
+            residual branches. For a PyTorch model it is a line of PyTorch. Null where nothing is predicted to help, and
+            for info. If rank collapse is the worst finding, its fix keeps inputs apart.
         module: qualified name of the module at fault; null in a net of `initprobe run`.
-        ignored: why it does not count; null for one that does.
-        no_fix: why there is no fix, for a model of one's own whose fixes were tried.
-        elsewhere: further places of the same rule, in a model of one's own; none in a net of `initprobe run`.
+        ignored: why it does not count; null if it counts.
+        no_fix: why there is no fix, for a PyTorch model whose fixes were tried.
+        elsewhere: further places of the same rule, in a PyTorch model; none in a net of `initprobe run`.
     """
 
     rule: str
@@ -159,12 +155,12 @@ class ModelFacts(Record):
 
 
 class Coverage(Record):
-    """Which share of a model's own parameters was judged.
+    """The share of a PyTorch model's parameters that was judged.
 
     Attributes:
-        parameters: how many there are.
-        judged: how many of them were compared with something.
-        not_judged: modules that hold the others, with the reason, the largest first.
+        parameters: number of parameters.
+        judged: number of parameters that some rule compared with a limit.
+        not_judged: modules that hold the other parameters, with the reason, the largest first.
     """
 
     parameters: Annotated[int, Field(ge=0)]
@@ -202,9 +198,9 @@ class Description(Record):
         setting: e.g. `N(0,1) input, batch 1000, 4 draws, seed 0`.
         shape: e.g. `500 -> 500 x 10`.
         slug: a file name for it, e.g. `xavier-tanh-10x500`.
-        rules: which known rules weights from a file agree with; null for drawn ones.
-        output_low: the smallest value an output can take; null if unbounded.
-        output_high: the largest.
+        rules: the known initializers with which weights from a file agree; null for drawn weights.
+        output_low: the smallest possible output; null if unbounded.
+        output_high: the largest possible output; null if unbounded.
     """
 
     title: str
@@ -218,7 +214,7 @@ class Description(Record):
 
 
 class Environment(Record):
-    """Where a result was made; `torch` is null where it had no part in it."""
+    """Versions and machine; `torch` is null where PyTorch was not used."""
 
     initprobe: str
     python: str

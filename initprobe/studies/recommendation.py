@@ -13,7 +13,7 @@ from initprobe.errors import ConfigError
 from initprobe.formatting import short, shown
 from initprobe.initializers.record import Mode
 from initprobe.meanfield.input_moments import InputMoments
-from initprobe.probe.passes import Progress
+from initprobe.probe.progress import Progress
 from initprobe.probe.run import run
 from initprobe.remedies.command_line import command_line
 from initprobe.remedies.forecast import Net

@@ -10,7 +10,7 @@ from typing import Any
 
 from initprobe.errors import DamagedRun
 from initprobe.formatting import visible
-from initprobe.reports.seedwise import layer_of
+from initprobe.reports.seed_means import layer_of
 from initprobe.results.named_numbers import FROM_LAYER, HEALTHY, VERDICT, WHOLE, value_of, whole_of
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding

@@ -21,8 +21,8 @@ import torch
 from initprobe.data.machine import available_bytes
 from initprobe.data.tables import SUFFIXES, read_array, read_arrays, read_table
 from initprobe.errors import ConfigError, InputError, MemoryLimitError
+from initprobe.importing import import_name, user_code
 from initprobe.registry import suggestion
-from initprobe.torch.user_code import found, theirs
 
 _SHAPE = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d+(?:[,x]\d+)*)(?::(?P<low>-?\d+)\.\.(?P<high>-?\d+))?")
 _NAMED = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<text>.+)")
@@ -151,12 +151,12 @@ def _from_text(model: Any, text: str, dtype: Any) -> list[Given]:
 
 def _made(target: str, dtype: Any) -> Any:
     """What a function without arguments gives: the input as a whole, or one argument of it."""
-    function = found(target, "a file, or PACKAGE.MODULE:FUNCTION that makes the input")
+    function = import_name(target, "a function", "a file, or PACKAGE.MODULE:FUNCTION that makes the input")
     if not callable(function):
         raise ConfigError(
             f"--input {target} is of type {type(function).__name__}; name a function that makes the input"
         )
-    with theirs(f"--input {target}() fails"):
+    with user_code(f"--input {target}() fails"):
         return in_dtype(function(), dtype)
 
 

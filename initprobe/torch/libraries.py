@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from initprobe.errors import ConfigError, InputError, MissingLibraryError
+from initprobe.importing import user_code
 from initprobe.registry import suggestion
-from initprobe.torch.user_code import theirs
 
 _SAMPLES, _WORDS = 8, 32
 
@@ -38,7 +38,7 @@ def make(target: str) -> Any:
 
 def _imported(target: str, library: str) -> Any:
     try:
-        with theirs(f"{target}: {library} cannot be imported"):
+        with user_code(f"{target}: {library} cannot be imported"):
             return _module(target, library)
     except MissingLibraryError:
         raise
@@ -61,7 +61,7 @@ def _from_timm(target: str, name: str) -> Any:
     timm = _imported(target, "timm")
     if not timm.is_model(name):
         raise ConfigError(f"{target}: timm has no model {name!r}.{suggestion(name, timm.list_models())}")
-    with theirs(f"{target} cannot be made"):
+    with user_code(f"{target} cannot be made"):
         return timm.create_model(name, pretrained=False)
 
 
@@ -70,7 +70,7 @@ def _from_torchvision(target: str, name: str) -> Any:
     if name not in models.list_models():
         raise ConfigError(f"{target}: torchvision has no model {name!r}.{suggestion(name, models.list_models())}")
     backbone = {"weights_backbone": None} if "weights_backbone" in _parameters(models.get_model_builder(name)) else {}
-    with theirs(f"{target} cannot be made"):
+    with user_code(f"{target} cannot be made"):
         return models.get_model(name, weights=None, **backbone)
 
 
@@ -87,7 +87,7 @@ def _from_transformers(target: str, name: str) -> Any:
             f"{target}: {folder} holds no config.json; nothing is downloaded, so give a folder that has it"
         )
     library = _imported(target, "transformers")
-    with theirs(f"{target}: cannot make what its config.json describes"):
+    with user_code(f"{target}: cannot make what its config.json describes"):
         config = library.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         kind = next((name for name in config.architectures or () if hasattr(library, name)), None)
         model = getattr(library, kind)(config) if kind else library.AutoModel.from_config(config)

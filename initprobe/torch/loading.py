@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from initprobe.errors import ConfigError
+from initprobe.importing import import_name, user_code
 from initprobe.results.run import ProbeResult
 from initprobe.torch import descriptions, libraries
 from initprobe.torch.checkpoints import load_checkpoint
@@ -23,9 +24,11 @@ from initprobe.torch.model_probe import probe
 from initprobe.torch.nested import tensors
 from initprobe.torch.parameters import check_input, check_tensors
 from initprobe.torch.restore import left_as_found, seed_everything
-from initprobe.torch.user_code import found, theirs
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+_FORM = "PACKAGE.MODULE:FACTORY, as in mynet:make or mypackage.nets:MLP"
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,9 @@ def _first_on_path(directory: str) -> Iterator[None]:
 
 
 def _model(target: str) -> Any:
-    return libraries.make(target) if libraries.library_of(target) else _made(target, found(target))
+    if libraries.library_of(target):
+        return libraries.make(target)
+    return _made(target, import_name(target, "a factory", _FORM))
 
 
 def _made(target: str, held: Any) -> Any:
@@ -132,7 +137,7 @@ def _made(target: str, held: Any) -> Any:
             raise ConfigError(
                 f"{target} is of type {type(held).__name__}; name a function that makes a model, or a class"
             )
-        with theirs(f"{target}() cannot make a model"):
+        with user_code(f"{target}() cannot make a model"):
             held = held()
     if not isinstance(held, nn.Module):
         raise ConfigError(f"{target}() gives a {type(held).__name__}, not a torch.nn.Module")
@@ -168,13 +173,13 @@ def _try(target: str, model: Any, x: Any, loss: Any) -> None:
     """One pass forward and back: what fails in it is a fault of the model or of the input, not ours."""
     given = _words(list(_given(x)))
     with left_as_found(inventory(model), parameters=False):
-        with theirs(f"{target}: fails on an {given}{_beyond_tables(model, x)}"):
+        with user_code(f"{target}: fails on an {given}{_beyond_tables(model, x)}"):
             output = _output(model, x)
-        with theirs(f"{target}: --loss fails on its output"):
+        with user_code(f"{target}: --loss fails on its output"):
             ends = [one for one in tensors(output if loss is None else loss(output)) if one.requires_grad]
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if ends and learning:
-            with theirs(f"{target}: fails on the way back from an {given}"):
+            with user_code(f"{target}: fails on the way back from an {given}"):
                 torch.autograd.grad([end.sum() for end in ends], learning, allow_unused=True)
 
 

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from initprobe.blocks.losses import LOSSES
 from initprobe.data.tables import SUFFIXES, read_array, read_table
 from initprobe.errors import ConfigError, InputError
+from initprobe.importing import import_name
 from initprobe.torch import descriptions
 from initprobe.torch.input_files import Shape, as_tensor
-from initprobe.torch.user_code import found
 
 _WANTED = "cross-entropy, mse or PACKAGE.MODULE:FUNCTION of the model's output"
 
@@ -110,7 +110,7 @@ def named_loss(text: str | None, labels: str | None, seed: int) -> Any:
         return LabelLoss(name, None if labels is None else _labels(labels, name), seed)
     if labels is not None:
         raise ConfigError(f"--labels go with --loss cross-entropy or mse; {text} knows its own")
-    function = found(text, _WANTED)
+    function = import_name(text, "a function", _WANTED)
     if not callable(function):
         raise ConfigError(f"--loss {text} is of type {type(function).__name__}; name a function of the model's output")
     return function

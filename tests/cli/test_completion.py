@@ -12,7 +12,8 @@ import pytest
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.cli.app import COMMANDS, cli
-from initprobe.cli.completion import complete, offer_of
+from initprobe.cli.candidates import completer_of
+from initprobe.cli.completion import complete
 from initprobe.config.thresholds import Thresholds
 from initprobe.data.noise import DATASETS, INPUTS
 from initprobe.initializers.catalogue import INITIALIZERS
@@ -167,7 +168,7 @@ def test_zsh_and_fish_show_what_a_name_means(offered):
 
 # Free text, numbers in text, and what the machine names itself.
 FREE = {
-    "sigma_w", "sigma_ws", "sigma_b", "widths", "branch_scale", "input_shape", "target", "overrides", "where",
+    "sigma_w", "sigma_ws", "sigma_b", "widths", "branch_scale", "shapes", "target", "overrides", "where",
     "scheduler", "shard", "rows", "formats", "out", "reason", "until", "loss", "labels",
 }  # fmt: skip
 
@@ -177,7 +178,8 @@ def test_every_parameter_with_names_has_an_offer():
     for name, command in commands():
         for parameter in command.params:
             texts = isinstance(parameter.type, type(click.STRING)) and not getattr(parameter, "is_flag", False)
-            assert not texts or parameter.name in FREE or offer_of(name, parameter), (name, parameter.name)
+            offers = parameter._custom_shell_complete or completer_of(parameter)
+            assert not texts or parameter.name in FREE or offers, (name, parameter.name)
 
 
 def answer(instruction, line="", place=0):

@@ -98,9 +98,9 @@ def test_each_ignore_has_a_reason_of_its_own_or_all_have_one(initprobe):
         (("--known", "none.yaml"), "no such file; `--write-known none.yaml` makes one"),
         (("--known", "."), "is a directory"),
         (("--known", "/dev/zero"), "is a device"),
-        (("--write-known", "no/such.yaml"), "there is no directory"),
+        (("--write-known", "no/such.yaml"), "no directory"),
         (("--write-known", "k.yaml", "--until", "soon"), "is no day"),
-        (("--junit", "a.xml", "--export-json", "a.xml"), "two exports name the same file"),
+        (("--junit", "a.xml", "--export-json", "a.xml"), "two outputs name the same file"),
     ],
 )
 def test_what_is_wrong_is_a_line_and_nothing_runs(initprobe, args, words):

@@ -203,7 +203,7 @@ def test_an_archive_that_unpacks_to_gigabytes_is_not_unpacked(initprobe, place, 
     if saved is np.savez:
         assert outcome.code == 0, outcome.err
     else:
-        assert "unpacks to 2 MB, which is not done unasked" in _refused(outcome)
+        assert "unpacks to 2 MB, too much for real data" in _refused(outcome)
 
 
 def test_sizes_are_looked_at_first(initprobe, place, monkeypatch):

@@ -162,7 +162,7 @@ def test_interrupted_sweeps_say_how_to_go_on(tmp_path):
         os.kill(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "the same command goes on" in err
+    assert "the same command continues" in err
 
 
 def test_headline_counts_what_becomes_of_nets():

@@ -218,8 +218,8 @@ def test_fixes_are_tried_unless_told_otherwise(initprobe):
 
 FAULTS = [
     (["cli_net"], "not PACKAGE.MODULE:FACTORY"),
-    (["absent.module:make"], "absent.module: no such module"),
-    (["cli_net:mak"], "cli_net has no 'mak'. Did you mean 'make'?"),
+    (["absent.module:make"], "absent.module:make: there is no module absent"),
+    (["cli_net:mak"], "cli_net.py has no 'mak'. Did you mean 'make'?"),
     (["cli_net:number"], "cli_net:number is of type int"),
     (["cli_net:broken"], "cli_net:broken() cannot make a model: RuntimeError: no such thing (cli_net.py:"),
     (["cli_net:Picky"], "cli_net:Picky() cannot make a model: TypeError"),

@@ -218,7 +218,7 @@ FAULTS = [
     (["shell_net:Tagger", "--input-shape", "4,6:0..70"], "for an embedding of 50 rows: IndexError"),
     (["shell_net:make", "--input", "x.npy", "--input-shape", "4,20"], "together need names"),
     (["shell_net:Tagger", "--input", "odd.npz"], "odd.npz: holds q, r; forward of Tagger takes ids, mask, scale"),
-    (["shell_net:make", "--input", "shell_net:absent"], "shell_net has no 'absent'"),
+    (["shell_net:make", "--input", "shell_net:absent"], "shell_net.py has no 'absent'"),
     (["shell_net:make", "--input", "shell_net:wrong"], "--input shell_net:wrong() fails: ValueError: no data today"),
     (["shell_net:make", "--input", "shell_net:number"], "is of type int; name a function"),
     (["shell_net:make", "--input", "x.txt"], "x.txt: no such file"),

@@ -115,7 +115,7 @@ CSV_REFUSED = [
     ("", ": is empty"),
     ("\n\n", ": is empty"),
     ("a,b\n1,2\n3,4\n", ":1: 'a' is not a number (a header? delete that line)"),
-    ("1,2\n3,x y\n5,6\n", ":2: 'x y' is not a number; one line a sample"),
+    ("1,2\n3,x y\n5,6\n", ":2: 'x y' is not a number; write one line per sample"),
     ("1,2\n\n3,oops\n", ":3: 'oops' is not a number"),
     ("1,2\n3,\n5,6\n", ":2: '' is not a number"),
     ("1,2\n3,4,5\n", ":2: 3 values, but the lines before have 2"),

@@ -1,16 +1,14 @@
 """The verdict on nets whose truth is known, and fixes that hold."""
 
 import math
-import shlex
 
 import numpy as np
 import pytest
+from command_lines import config_of
 from panel import PANEL
 
 import initprobe
 from initprobe import ProbeConfig, run
-from initprobe.cli.commands.run import command
-from initprobe.cli.options import config_from
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis.diagnose import RULES
 from initprobe.diagnosis.trends import trend
@@ -152,9 +150,7 @@ def test_thresholds_can_be_overridden():
 
 def parsed(line):
     """The experiment that a fix line runs."""
-    words = shlex.split(line)
-    assert words[:2] == ["initprobe", "run"]
-    return config_from(command.make_context("run", words[2:]).params)
+    return config_of(line)
 
 
 @pytest.mark.parametrize(

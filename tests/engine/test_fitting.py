@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.engine.autoencoder import Coder, _Steepest
-from initprobe.engine.data_fit import fit_layer
+from initprobe.engine.data_fit import FitContext, fit_layer
 from initprobe.engine.fitted import outputs
-from initprobe.engine.mlp import Parameters
+from initprobe.engine.mlp import Layer, Parameters
 from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.threads import workers
 from initprobe.errors import ConfigError
@@ -42,7 +42,7 @@ def coder(pool, fit, act="tanh", samples=8, features=5, units=4, seed=0):
     rng = np.random.default_rng(seed)
     weight, x = rng.standard_normal((features, units)), rng.standard_normal((samples, features))
     bias = 0.1 * rng.standard_normal(units)
-    return Coder(fit, Parameters(weight, bias), ACTIVATIONS[act], x, np.random.default_rng(seed), pool)
+    return Coder(fit, Layer(Parameters(weight, bias), ACTIVATIONS[act]), x, np.random.default_rng(seed), pool)
 
 
 def squared_error(one, x):
@@ -86,8 +86,9 @@ def test_about_the_means_is_the_same_layer(pool):
     """The centred net gives the outputs of the layer as drawn, and reconstructs the mean from the start."""
     rng = np.random.default_rng(0)
     drawn, x = Parameters(rng.standard_normal((5, 4)), rng.standard_normal(4)), rng.standard_normal((8, 5)) + 3
-    one = Coder(autoencoder().fit, drawn, ACTIVATIONS["sigmoid"], x, rng, pool)
-    np.testing.assert_allclose(one._coded(one.x)[1], outputs(drawn, ACTIVATIONS["sigmoid"], x, pool), rtol=1e-12)
+    layer = Layer(drawn, ACTIVATIONS["sigmoid"])
+    one = Coder(autoencoder().fit, layer, x, rng, pool)
+    np.testing.assert_allclose(one._coded(one.x)[1], outputs(layer, x, pool), rtol=1e-12)
     np.testing.assert_allclose(one.layer().bias, drawn.bias, rtol=1e-12)
     code = one._coded(one.x)[1] - one.code_mean
     np.testing.assert_allclose((code @ one.decoder + one.offset - one.x).mean(axis=0), 0, atol=1e-12)
@@ -114,9 +115,8 @@ def test_a_linear_autoencoder_finds_the_principal_subspace():
     with workers(1) as pool:
         weight = rng.standard_normal((5, 2)) * 0.5
         fit = autoencoder(epochs=3000, batch=400, tied=False, learning_rate=1).fit
-        _, found = fit_layer(
-            fit, Parameters(weight, None), ACTIVATIONS["linear"], x, Streams(0, 0), 1, pool, lambda: None
-        )
+        layer = Layer(Parameters(weight, None), ACTIVATIONS["linear"])
+        _, found = fit_layer(fit, layer, x, FitContext(1, Streams(0, 0), pool, lambda: None))
     assert best <= found.after == pytest.approx(best, rel=1e-3)
     assert found.baseline == pytest.approx(float(np.var(x, axis=0).mean()))
 
@@ -247,16 +247,8 @@ def open_json(name):
 def test_a_dead_layer_is_not_scaled(pool):
     """Input of zeros: there is no variance to bring to 1, and nothing is divided by it."""
     weight = np.eye(3, dtype="f4")
-    _, found = fit_layer(
-        lsuv().fit,
-        Parameters(weight, None),
-        ACTIVATIONS["relu"],
-        np.zeros((4, 3), "f4"),
-        Streams(0, 0),
-        1,
-        pool,
-        lambda: 0,
-    )
+    layer, context = Layer(Parameters(weight, None), ACTIVATIONS["relu"]), FitContext(1, Streams(0, 0), pool, lambda: 0)
+    _, found = fit_layer(lsuv().fit, layer, np.zeros((4, 3), "f4"), context)
     assert (found.before, found.after, found.iterations, found.converged) == (0, 0, 0, False)
     np.testing.assert_array_equal(weight, np.eye(3))
 
@@ -364,12 +356,12 @@ def test_records_of_fits_are_drawn_by_their_base():
 
 def test_outputs_are_those_of_the_layer(pool):
     rng = np.random.default_rng(0)
-    layer = Parameters(rng.standard_normal((20, 10)), rng.standard_normal(10))
+    layer = Layer(Parameters(rng.standard_normal((20, 10)), rng.standard_normal(10)), ACTIVATIONS["tanh"])
     x = rng.standard_normal((700, 20))
     expected = np.tanh(x @ layer.weight + layer.bias)
-    np.testing.assert_allclose(outputs(layer, ACTIVATIONS["tanh"], x, pool), expected, rtol=1e-12)
-    unbiased = replace(layer, bias=None)
-    np.testing.assert_allclose(outputs(unbiased, ACTIVATIONS["tanh"], x, pool), np.tanh(x @ layer.weight), rtol=1e-12)
+    np.testing.assert_allclose(outputs(layer, x, pool), expected, rtol=1e-12)
+    unbiased = replace(layer, parameters=Parameters(layer.weight, None))
+    np.testing.assert_allclose(outputs(unbiased, x, pool), np.tanh(x @ layer.weight), rtol=1e-12)
 
 
 def test_the_stream_of_a_fit_is_its_own():

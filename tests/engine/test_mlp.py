@@ -9,7 +9,7 @@ import pytest
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.engine import layer_record, mlp, weight_gradient
-from initprobe.engine.mlp import Parameters
+from initprobe.engine.mlp import Gradients, Layer, Parameters
 from initprobe.engine.threads import row_blocks, workers
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
@@ -36,15 +36,14 @@ def engine_gradients(layers, activation, x, g):
         trace, h = [], x
         for layer in layers:
             h_in, z = h, np.empty((len(h), layer.weight.shape[1]))
-            h = np.empty_like(z)
-            mlp.forward(layer, activation, h_in, (z, h), pool)
-            trace.append((h_in, z, h))
+            trace.append((h_in, mlp.forward(Layer(layer, activation), h_in, (z, np.empty_like(z)), pool)))
+            h = trace[-1][1].h
         gradients = []
         for index in reversed(range(len(layers))):
-            h_in, z, h = trace[index]
-            weight, below = layers[index].weight, np.empty_like(h_in) if index else None
-            delta = mlp.backward(weight if index else None, activation, (z, h), g, (z, below), pool)
-            total = np.zeros_like(weight)
+            h_in, passed = trace[index]
+            below = np.empty_like(h_in) if index else None
+            delta = mlp.backward(Layer(layers[index], activation), passed, Gradients(g, passed.z, below), pool)
+            total = np.zeros_like(layers[index].weight)
             weight_gradient.add_weight_gradient(h_in, delta, total, pool)
             pool.finish()
             gradients.append(total)

@@ -14,7 +14,7 @@ from initprobe.blocks.losses import LOSSES
 from initprobe.blocks.norms import EPSILON, NORMS
 from initprobe.blocks.skips import PLAIN, Wiring
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.engine.mlp import Parameters
+from initprobe.engine.mlp import Layer, Parameters
 from initprobe.engine.threads import workers
 from initprobe.engine.training import Learner, gradients, step
 from initprobe.probe.objective import train
@@ -39,12 +39,13 @@ def pool():
 
 def learner(pool, wiring=PLAIN, act="tanh", loss="cross-entropy", seed=0):
     rng = np.random.default_rng(seed)
-    layers = [
+    drawn = [
         Parameters(rng.standard_normal((UNITS, UNITS)) / math.sqrt(UNITS), 0.1 * rng.standard_normal(UNITS))
         for _ in range(DEPTH)
     ]
     readout = rng.standard_normal((UNITS, CLASSES))
-    net = Learner(layers, readout, [wiring] * DEPTH, ACTIVATIONS[act], LOSSES[loss], pool)
+    layers = [Layer(one, ACTIVATIONS[act], wiring) for one in drawn]
+    net = Learner(layers, readout, LOSSES[loss], pool)
     return net, rng.standard_normal((SAMPLES, UNITS)), rng.integers(0, CLASSES, SAMPLES)
 
 

@@ -1,6 +1,5 @@
 """Threads that share blocks: every block once, in order, whatever fails, and nothing put off is lost."""
 
-import os
 import threading
 import time
 from functools import partial
@@ -8,7 +7,6 @@ from functools import partial
 import numpy as np
 import pytest
 
-from initprobe.engine import threads as engine
 from initprobe.engine.threads import MOST_WAITING, workers
 
 THREADS = [1, 2, 5]
@@ -113,30 +111,6 @@ def test_overflow_is_no_warning_in_any_thread(threads):
         pool.later(lambda _: huge * huge, range(8), lambda _: None)
         assert pool.map(lambda _: bool(np.isinf(huge * huge)), range(8)) == [True] * 8
         pool.finish()
-
-
-def test_freed_memory_is_kept_where_the_library_can(monkeypatch):
-    """Of glibc; elsewhere nothing is set."""
-    calls = []
-    for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
-        monkeypatch.delenv(name)
-
-    class Library:
-        @staticmethod
-        def mallopt(*args):
-            calls.append(args)
-
-    monkeypatch.setattr(engine.sys, "platform", "linux")
-    monkeypatch.setattr(engine.ctypes, "CDLL", lambda _: Library)
-    monkeypatch.setattr(engine, "_glibc", engine._glibc.__wrapped__)
-    engine._keep_freed_memory(True)
-    assert [option for option, _ in calls] == [-1, -3]  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
-    monkeypatch.setattr(engine.ctypes, "CDLL", lambda _: object())
-    engine._keep_freed_memory(True)
-    monkeypatch.setattr(engine.ctypes, "CDLL", lambda _: Library)
-    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
-    engine._keep_freed_memory(True)
-    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("threads", THREADS)

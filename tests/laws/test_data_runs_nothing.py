@@ -118,10 +118,10 @@ def test_checks_compare_what_a_result_says_as_text(home, result):
 def test_validate_and_dry_run_look_at_no_function(home, initprobe):
     said = initprobe("validate", "theirs.yaml")
     assert (said.code, said.err) == (0, "")
-    assert said.out == "theirs.yaml: ok: 9 runs; not looked at, so as to run no code: evil:f, box.inner:f\n"
+    assert said.out == "theirs.yaml: ok: 9 runs; not imported, so that no code runs: evil:f, box.inner:f\n"
     said = initprobe("sweep", "theirs.yaml", "--dry-run", "--where", "act=evil:f")
     assert said.code == 0 and said.out.startswith("3 runs, ")
-    assert said.err == "note: not looked at, so as to run no code: evil:f, box.inner:f\n"
+    assert said.err == "note: not imported, so that no code runs: evil:f, box.inner:f\n"
     assert initprobe("schema").code == initprobe("list", "configs").code == 0
 
 

@@ -18,7 +18,7 @@ from initprobe.errors import ConfigError
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.meanfield.gain import gain_row
 from initprobe.probe.run import run
-from initprobe.reports import seedwise
+from initprobe.reports import seed_means
 from initprobe.results.named_numbers import LAYER_NUMBERS
 
 VALUES = ("1e-320", "1e-160", "1e150", "1e308", "-1e200", "0")
@@ -176,13 +176,13 @@ def test_a_mean_over_layers_whose_sum_leaves_the_range():
 
 
 def test_a_mean_over_seeds_whose_sum_leaves_the_range():
-    assert seedwise.mean([1.5e308, 1.7e308, None]) == 1.6e308
-    assert seedwise.mean(["ok", None, "ok", "underflow"]) == "ok"
-    assert math.isnan(seedwise.mean([None]))
+    assert seed_means.mean([1.5e308, 1.7e308, None]) == 1.6e308
+    assert seed_means.mean(["ok", None, "ok", "underflow"]) == "ok"
+    assert math.isnan(seed_means.mean([None]))
 
 
 def test_gradients_and_their_predictions_are_shown_where_they_have_come_furthest():
-    first = {name for name in LAYER_NUMBERS if seedwise.layer_of(name) == 0}
+    first = {name for name in LAYER_NUMBERS if seed_means.layer_of(name) == 0}
     gradients = [f"{tensor}_gradient" for tensor in ("preactivation", "output", "weight")]
     assert first == {
         name

@@ -24,7 +24,8 @@ from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.moments import moments
 from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
 from initprobe.probe.experiment import prepare
-from initprobe.probe.networks import first_network
+from initprobe.probe.memory_parts import segments
+from initprobe.probe.networks import first_network, layers_of
 from initprobe.probe.run import run
 from initprobe.results.run import ProbeResult
 from initprobe.studies.spectrum import measure
@@ -83,7 +84,7 @@ def test_gradients_against_finite_differences(fields, act):
 
     layers = [Parameters(arrays[f"W{n}"], arrays[f"b{n}"]) for n in range(1, count + 1)]
     with workers(2) as pool:
-        learner = Learner(layers, readout, experiment.wirings, config.activation, loss, pool)
+        learner = Learner(layers_of(experiment, layers), readout, loss, pool)
         found = training.gradients(learner, arrays["x"], labels)
     assert found.loss == pytest.approx(value(), rel=1e-12)
     for layer, gradient in zip(layers, found.layers, strict=True):
@@ -236,11 +237,11 @@ def test_the_gradient_of_a_scale_against_finite_differences():
     readout, labels, loss = rng.standard_normal((6, 3)), rng.integers(0, 3, 8), LOSSES["cross-entropy"]
 
     def found(*scales):
-        around = list(experiment.wirings)
+        around = layers_of(experiment, layers)
         for index, scale in zip((1, 3), scales, strict=True):
-            around[index] = replace(around[index], skip=scale)
+            around[index] = replace(around[index], wiring=replace(around[index].wiring, skip=scale))
         with workers(1) as pool:
-            learner = Learner(layers, readout, around, config.activation, loss, pool, frozenset({1, 3}))
+            learner = Learner(around, readout, loss, pool, frozenset({1, 3}))
             return training.gradients(learner, arrays["x"], labels)
 
     for scales in ((0.0, 0.0), (0.3, -0.2)):
@@ -313,11 +314,9 @@ def test_segments_give_the_same_bits(monkeypatch, norm):
     monkeypatch.setattr("initprobe.probe.memory_parts.KEPT_BYTES", 1000)
     for batch in (60, 4):
         experiment = prepare(config.model_copy(update={"batch": batch}))
-        from initprobe.probe.passes import Trace
-
-        assert all(len(segment) % 3 == 0 for segment in Trace(experiment).segments)
+        assert all(len(segment) % 3 == 0 for segment in segments(config, experiment.sizes, batch))
     again = run(config)
-    assert len(Trace(prepare(config)).segments) > 1
+    assert len(segments(config, experiment.sizes, prepare(config).batch)) > 1
     assert again.layers == whole.layers
 
 

@@ -15,7 +15,7 @@ from initprobe.probe import memory_parts
 from initprobe.probe.experiment import prepare
 from initprobe.probe.memory import cost
 from initprobe.probe.memory_parts import memory_needed, segments
-from initprobe.probe.networks import _Remade, network_of, parameters
+from initprobe.probe.networks import network_of, remade_layers
 from initprobe.probe.run import run
 
 CASES = {
@@ -51,7 +51,7 @@ def test_layers_made_again_are_taken_as_those_of_a_list():
     experiment = prepare(ProbeConfig(init="xavier", act="tanh", layers=5, width=6, batch=4, bias_init="normal:std=0.1"))
     with workers(1) as pool:
         kept = network_of(experiment, Streams(0, 0), pool)
-        remade = _Remade(lambda index: parameters(experiment, Streams(0, 0), index + 1, pool), 5)
+        remade = remade_layers(experiment, Streams(0, 0), pool)
         assert len(remade) == len(kept) == 5
         for index in range(-5, 5):
             _same([remade[index]], [kept[index]])

@@ -10,7 +10,7 @@ from initprobe.blocks.norms import EPSILON, NORMS
 from initprobe.blocks.skips import Wiring, wirings
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.engine import mlp, weight_gradient
-from initprobe.engine.mlp import Parameters
+from initprobe.engine.mlp import Gradients, Layer, Parameters
 from initprobe.engine.threads import workers
 from initprobe.errors import ConfigError
 from initprobe.probe.experiment import prepare
@@ -53,16 +53,14 @@ def engine_gradients(layers, activation, wired, x, g, threads=2):
     with workers(threads) as pool:
         trace, h = [], x
         for layer, wiring in zip(layers, wired, strict=True):
-            h_in, z = h, np.empty((len(h), layer.weight.shape[1]))
-            h = np.empty_like(z)
-            inverse = mlp.forward(layer, activation, h_in, (z, h), pool, wiring)
-            trace.append((h_in, z, h, inverse))
+            h_in, z, whole = h, np.empty((len(h), layer.weight.shape[1])), Layer(layer, activation, wiring)
+            trace.append((h_in, whole, mlp.forward(whole, h_in, (z, np.empty_like(z)), pool)))
+            h = trace[-1][2].h
         last, gradients = h.copy(), []
         for index in reversed(range(len(layers))):
-            h_in, z, h, inverse = trace[index]
-            weight, below = layers[index].weight if index else None, np.empty_like(h_in) if index else None
-            out = (np.empty_like(z), below)
-            delta = mlp.backward(weight, activation, (z, h), g, out, pool, wired[index], inverse)
+            h_in, layer, passed = trace[index]
+            below = np.empty_like(h_in) if index else None
+            delta = mlp.backward(layer, passed, Gradients(g, np.empty_like(passed.z), below), pool)
             total = np.zeros_like(layers[index].weight)
             weight_gradient.add_weight_gradient(h_in, delta, total, pool)
             pool.finish()

@@ -1,6 +1,7 @@
 """What another processor rounds otherwise changes neither a verdict nor what is called drift."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from initprobe import ProbeConfig, run
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.blocks.norms import NORMS
 from initprobe.blocks.skips import Wiring
-from initprobe.engine.mlp import Parameters, backward, forward
+from initprobe.engine.mlp import Gradients, Layer, Parameters, Passed, backward, forward
 from initprobe.engine.threads import Workers
 from initprobe.engine.weight_gradient import add_weight_gradient
 from initprobe.results.named_numbers import FIGURES, VERDICT
@@ -76,10 +77,12 @@ def test_equal_units_stay_equal(units, norm):
     weight = np.tile(rng.standard_normal((units, 1)).astype(np.float32), (1, units))
     x, g = (rng.standard_normal((40, units)).astype(np.float32) for _ in range(2))
     z, h = np.empty_like(x), np.empty_like(x)
-    forward(Parameters(weight, None), ACTIVATIONS["tanh"], x, (z, h), Workers(0), Wiring(norm and NORMS[norm]))
+    tanh = ACTIVATIONS["tanh"]
+    forward(Layer(Parameters(weight, None), tanh, Wiring(norm and NORMS[norm])), x, (z, h), Workers(0))
     assert (h == h[:, :1]).all()
     delta, below = np.empty_like(x), np.empty_like(x)
-    backward(weight.T.copy(), ACTIVATIONS["tanh"], (z, h), g, (delta, below), Workers(0))
+    back = Layer(Parameters(weight.T.copy(), None), tanh)
+    backward(back, Passed(z, h), Gradients(g, delta, below), Workers(0))
     assert (below == below[:, :1]).all()
     total = np.zeros((units, units), np.float32)
     add_weight_gradient(h, below, total, Workers(0))
@@ -93,9 +96,10 @@ def test_equal_samples_stay_equal_and_batch_norm_makes_them_zero(units):
     weight = rng.standard_normal((units, units)).astype(np.float32)
     x = np.tile(rng.standard_normal((1, units)).astype(np.float32), (70, 1))
     z, h = np.empty_like(x), np.empty_like(x)
-    forward(Parameters(weight, None), ACTIVATIONS["tanh"], x, (z, h), Workers(0))
+    layer = Layer(Parameters(weight, None), ACTIVATIONS["tanh"])
+    forward(layer, x, (z, h), Workers(0))
     assert (z == z[:1]).all()
-    forward(Parameters(weight, None), ACTIVATIONS["tanh"], x, (z, h), Workers(0), Wiring(NORMS["batch"]))
+    forward(replace(layer, wiring=Wiring(NORMS["batch"])), x, (z, h), Workers(0))
     assert not z.any()
 
 

@@ -1,13 +1,11 @@
 """The fix of a run keeps every option that was given, the weights apart, and is healthy when it is run."""
 
-import shlex
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from command_lines import config_of
 
-from initprobe.cli.commands.run import command
-from initprobe.cli.options import config_from
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.probe.experiment import prepare
@@ -22,9 +20,7 @@ def fix_of(fields):
     result = run(ProbeConfig(**settings | fields))
     assert not result.healthy
     (line,) = {finding.fix for finding in result.diagnosis if finding.severity != "info"}
-    words = shlex.split(line)
-    assert words[:2] == ["initprobe", "run"]
-    return config_from(command.make_context("run", words[2:]).params)
+    return config_of(line)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from initprobe import ProbeConfig, run
 from initprobe.reports.figures.comparison import draw_comparison
 from initprobe.reports.figures.histograms import MOST_PANELS
-from initprobe.reports.figures.panels import BINS, gradient_strip, output_strip, profiles
+from initprobe.reports.figures.result_data import BINS, gradient_histograms, output_histograms, profiles
 from initprobe.reports.figures.run import KINDS, draw, kinds
 from initprobe.reports.figures.style import render
 
@@ -106,14 +106,14 @@ def test_same_result_same_bytes_whatever_the_user_has_set(results, fmt):
 
 @pytest.mark.parametrize("case", ["healthy", "collapsed", "exploding", "one layer"])
 def test_panels_hold_every_entry_or_say_how_many_are_outside(results, case):
-    for strip in (output_strip(results[case]), gradient_strip(results[case])):
+    for strip in (output_histograms(results[case]), gradient_histograms(results[case])):
         assert len(strip.edges) == BINS + 1
         for panel in strip.panels:
             assert panel.shares.sum() + panel.outside == pytest.approx(1)
 
 
 def test_axis_is_shared_and_a_collapsed_layer_is_a_labelled_spike(results):
-    strip = output_strip(results["collapsed"])
+    strip = output_histograms(results["collapsed"])
     assert strip.ends == (-1, 1)
     assert strip.panels[-1].shares.max() == pytest.approx(1)
     assert np.argmax(strip.panels[-1].shares) == BINS // 2
@@ -124,7 +124,7 @@ def test_axis_is_shared_and_a_collapsed_layer_is_a_labelled_spike(results):
 
 
 def test_what_was_lost_is_named(results):
-    strip = output_strip(results["overflow"])
+    strip = output_histograms(results["overflow"])
     lost = [panel for panel in strip.panels if panel.shares is None]
     assert lost
     assert {panel.std for panel in lost} <= {"overflow", "nonfinite"}
@@ -143,7 +143,7 @@ def test_profiles_are_the_result_in_logarithms(results):
 
 def test_predicted_density_lies_on_the_measured_one(results):
     """Width 40: within 5 standard errors of a share over 40 independent units and 2 draws, and a bin of slack."""
-    strip = output_strip(results["healthy"])
+    strip = output_histograms(results["healthy"])
     for panel in strip.panels:
         error = np.sqrt(panel.predicted * (1 - panel.predicted) / (40 * 2))
         assert np.all(np.abs(panel.shares - panel.predicted) < 5 * error + 0.01)

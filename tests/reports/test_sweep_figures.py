@@ -16,12 +16,12 @@ from initprobe.cli.sweep_figures import default_figures
 from initprobe.diagnosis.diagnose import RULES
 from initprobe.reports.figures.heat_map_data import DISAGREE, FAILED, NOT_RUN, ZERO_OR_LOST, critical_curve, heat_map
 from initprobe.reports.figures.heat_maps import heat_map_figure
-from initprobe.reports.figures.panel_sheet import CYCLE, VERDICTS
-from initprobe.reports.figures.panels import BINS
+from initprobe.reports.figures.panel_grid import CYCLE, VERDICTS
+from initprobe.reports.figures.result_data import BINS
 from initprobe.reports.figures.style import DPI, render
 from initprobe.reports.figures.sweep_data import MOST_NAMED, MOST_PANELS, depth_plot, histogram_plot
 from initprobe.reports.figures.sweep_profiles import depth_figure, histogram_figure
-from initprobe.reports.figures.sweep_values import is_log, series
+from initprobe.reports.figures.sweep_series import is_log, series
 from initprobe.results.digest import Digest, digest
 from initprobe.results.named_numbers import VERDICT
 from initprobe.sweeps.file_layout import Depth

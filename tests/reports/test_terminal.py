@@ -11,9 +11,9 @@ import pytest
 from initprobe import ProbeConfig, run
 from initprobe.formatting import BLOCKS
 from initprobe.reports.console import console
-from initprobe.reports.elision import shown_layers
 from initprobe.reports.encoding import ASCII_BLOCKS, adapt, showable
 from initprobe.reports.run_table import print_result
+from initprobe.reports.shortened_table import shown_layers
 
 LONG = {"layers": 50, "width": 20, "batch": 20, "draws": 2}
 

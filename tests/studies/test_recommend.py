@@ -2,17 +2,15 @@
 
 import json
 import math
-import shlex
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from command_lines import config_of
 
 import initprobe
 from initprobe import ACTIVATIONS, ProbeConfig, run
-from initprobe.cli.commands.run import command
-from initprobe.cli.options import config_from
 from initprobe.config.names import resolve
 from initprobe.config.thresholds import Thresholds
 from initprobe.errors import ConfigError
@@ -151,9 +149,7 @@ def test_a_goal_is_kept_as_measured(act, goal):
 
 def parsed(line):
     """The experiment that a command line runs."""
-    words = shlex.split(line)
-    assert words[:2] == ["initprobe", "run"]
-    return config_from(command.make_context("run", words[2:]).params)
+    return config_of(line)
 
 
 def test_the_command_measures_the_same_again():

@@ -378,7 +378,7 @@ def test_command_prints_each_network_within_eighty_columns(initprobe):
     for name in ("orthogonal", "normal:std=0.2", "variance_scaling:scale=2.25"):
         assert f"\n{name}\n  " in found.out
     assert max(map(len, found.out.splitlines())) <= 80
-    assert found.out.count("one layer, dh_l/dh_l-1") == 3
+    assert found.out.count("single layers, dh_l/dh_l-1") == 3
 
 
 def test_command_leaves_out_some_of_many_layers_but_not_the_last(initprobe):
@@ -390,7 +390,7 @@ def test_command_leaves_out_some_of_many_layers_but_not_the_last(initprobe):
 
 def test_command_shows_every_layer_of_one_network(initprobe):
     found = initprobe("spectrum", "--init", "lecun", *SMALL)
-    assert "one layer, dh_l/dh_l-1" in found.out and "end to end, dh_l/dh_0" in found.out
+    assert "single layers, dh_l/dh_l-1" in found.out and "end to end, dh_l/dh_0" in found.out
 
 
 def test_json_is_valid_and_holds_null_for_what_does_not_exist(initprobe):

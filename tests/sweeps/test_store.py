@@ -371,10 +371,10 @@ def test_merge_command(initprobe, tmp_path, payload):
     said = initprobe("merge", "part1", "part2.db", "-o", "whole.db")
     assert said.code == 0
     assert said.out == "whole.db: 6 runs: 4 done, 2 queued\n"
-    assert said.err == "part1: 3 runs taken\npart2.db: 3 runs taken, 1 there already\n"
+    assert said.err == "part1: 3 runs taken\npart2.db: 3 runs taken, 1 already there\n"
     again = initprobe("merge", "part2.db", "-o", "whole.db")
     assert again.out == said.out
-    assert again.err == "part2.db: 0 runs taken, 4 there already\n"
+    assert again.err == "part2.db: 0 runs taken, 4 already there\n"
 
 
 @pytest.mark.parametrize("bad", ["missing.db", "text.db"])

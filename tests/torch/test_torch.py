@@ -20,7 +20,7 @@ from initprobe.reports.csv import to_csv
 from initprobe.reports.run_table import print_result
 from initprobe.results.base import TENSORS
 from initprobe.results.run import ProbeResult
-from initprobe.sweeps.store.diff import compare, paired, parse_rule
+from initprobe.sweeps.store.diff import Comparison, paired, parse_rule
 from initprobe.sweeps.store.kept_runs import kept_runs
 from initprobe.testing import assert_healthy
 
@@ -540,7 +540,9 @@ def test_everything_else_works_on_it(tmp_path):
         (tmp_path / f"{name}.json").write_text(one.to_json())
     with kept_runs([tmp_path / "old.json"]) as old, kept_runs([tmp_path / "new.json"]) as new:
         (pair,) = paired(old, new)
-        changes = {change.name: change for change in compare(pair, [parse_rule("verdict"), parse_rule("figures")])}
+        changes = {
+            change.name: change for change in Comparison([parse_rule("verdict"), parse_rule("figures")]).add(pair)
+        }
     assert changes["verdict"].new == "odd-layer" and changes["weight.variance"].layer == 2
 
 

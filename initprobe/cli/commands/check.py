@@ -1,18 +1,32 @@
-"""`initprobe check`: a sweep that fails when an initialization has gone bad."""
+"""Run a sweep file and exit with 1 if a check fails.
+
+The checks are those of CONFIG. The exit code is 3 if a run failed. --ignore and --known also take names of numbers:
+output.variance@1.
+
+\b
+Examples:
+  initprobe check mine.yaml
+  initprobe check mine.yaml --no-figures --annotate github \\
+      --markdown - >> "$GITHUB_STEP_SUMMARY"
+  initprobe check mine.yaml --junit report.xml --known known.yaml
+"""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
-from initprobe.cli.gate import Gate, expired_cases, gate_from, gate_options
-from initprobe.cli.options import Choice
-from initprobe.cli.sweep_output import Beside, table_options
-from initprobe.cli.sweep_run import finish, run_plan, sweep_options
+from initprobe.cli.candidates import judged
+from initprobe.cli.gate import Gate, GateOptions, expired_cases, make_gate
+from initprobe.cli.outputs import STDOUT
+from initprobe.cli.parameters import Choice, command_of, group, option
+from initprobe.cli.sweep_output import Additions, TableExports, TableOptions
+from initprobe.cli.sweep_run import SweepOptions, finish, run_plan, table_output
 
 if TYPE_CHECKING:
     from initprobe.reports.junit import Case
@@ -20,6 +34,7 @@ if TYPE_CHECKING:
     from initprobe.results.summary import Ignored
     from initprobe.sweeps.breaches import Breach
     from initprobe.sweeps.checked_runs import Judged, JudgedRun
+    from initprobe.sweeps.ignores import Ignore
     from initprobe.sweeps.plan import Plan
     from initprobe.sweeps.store.rows import Row
     from initprobe.sweeps.store.store import Store
@@ -29,48 +44,58 @@ _MOST_ROWS = 50
 _HEADINGS = ("run", "layer", "number", "is", "limit")
 
 
-@click.command("check")
-@sweep_options
-@table_options
-@gate_options
-@click.option("--annotate", type=Choice(["github"]), help="Mark each breach where the CI service shows it.")
-def command(annotate: str | None, **options: Any) -> None:
-    """Run CONFIG and exit with 1 if one of its checks fails.
+@dataclass(frozen=True, kw_only=True)
+class CheckGateOptions(GateOptions):
+    """Known findings, and known breaches of checks."""
 
-    The exit code is 3 if a run failed.
+    ignore: tuple[str, ...] = option(
+        "--ignore",
+        multiple=True,
+        metavar="NAME[@LAYER]",
+        help="A finding or a number that does not count: dead-units@3, output.variance@1; repeatable.",
+        shell_complete=judged,
+    )
 
-    --ignore and --known take names of numbers too: output.variance@1.
 
-    \b
-    Examples:
-      initprobe check mine.yaml
-      initprobe check mine.yaml --no-figures --annotate github \\
-          --markdown - >> "$GITHUB_STEP_SUMMARY"
-      initprobe check mine.yaml --junit report.xml --known known.yaml
-    """
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """The options of `initprobe check`."""
+
+    sweep: SweepOptions = group(SweepOptions)
+    table: TableOptions = group(TableOptions)
+    exports: TableExports = group(TableExports)
+    gate: CheckGateOptions = group(CheckGateOptions)
+    annotate: str | None = option(
+        "--annotate", type=Choice(["github"]), help="Mark each breach where the CI service shows it."
+    )
+
+
+@command_of(CheckOptions, help=__doc__)
+def command(options: CheckOptions) -> None:
     from initprobe.cli.outputs import write_text
     from initprobe.errors import ConfigError
     from initprobe.reports.junit import junit
     from initprobe.results.named_numbers import NAMES
-    from initprobe.sweeps.plan import load
 
-    plan = load(options["config"], options["overrides"], options["where"])
+    sweep, report_to = options.sweep, options.gate.junit
+    plan = sweep.plan()
     if not plan.checks:
         raise ConfigError(f"{plan.path}: no checks; write for example `checks: {{healthy: true}}`, or use `sweep`")
-    bench = _Bench(plan, gate_from(options, NAMES))
-    outcome, failed = run_plan(plan, options, bench.look)
-    _report(bench)
-    bench.gate.tell(fails=True, whole=not (options["where"] or options["shard"]))
-    if annotate:
-        _annotate(bench, "-" in (options["markdown"], options["export_csv"], options["export_json"], options["junit"]))
-    if options["junit"]:
-        write_text(options["junit"], junit(f"initprobe check {plan.name}", list(bench.cases())))
-    finish(outcome, [*failed, *bench.damage.values()])
-    _fail(bench)
+    judge = _Judge(plan, make_gate(options.gate, NAMES))
+    output = table_output(plan, sweep, options.table, options.exports, (report_to, options.gate.write_known))
+    outcome, failures = run_plan(plan, sweep, output, judge.judge)
+    _report(judge)
+    judge.gate.close(fails=True, whole=not (sweep.where or sweep.shard))
+    if options.annotate:
+        _annotate(judge, STDOUT in (*output.exports.targets(), report_to))
+    if report_to:
+        write_text(report_to, junit(f"initprobe check {plan.name}", list(judge.cases())))
+    finish(outcome, [*failures, *judge.damage.values()])
+    _fail(judge)
 
 
-class _Bench:
-    """The checks of a plan, and what they made of its runs."""
+class _Judge:
+    """Applies the checks of a plan to its runs, and keeps the outcomes."""
 
     def __init__(self, plan: Plan, gate: Gate) -> None:
         self.plan, self.gate = plan, gate
@@ -79,18 +104,18 @@ class _Bench:
         self.ignored: Counter[tuple[str, str]] = Counter()
         self.damage: dict[str, str] = {}
 
-    def look(self, store: Store, rows: Sequence[Row]) -> Beside:
-        """Judge the runs, one in memory at a time."""
+    def judge(self, store: Store, rows: Sequence[Row]) -> Additions:
+        """Judge the runs; one result is in memory at a time."""
         self.rows = rows
         for row, result in store.results([row.key for row in rows]):
             run = self._run(row, result, self.gate.ignores)
             self.judged += run.checks
             self.ignored.update(_ignored(run))
         self.damage = dict(store.damage)
-        return Beside(self.markdown(), self._marked)
+        return Additions(self.markdown(), self._marked)
 
-    def _run(self, row: Row, result: ProbeResult, ignores: Sequence[Any]) -> JudgedRun:
-        """Judged; where what is found is to be written as known, then it is ignored at once."""
+    def _run(self, row: Row, result: ProbeResult, ignores: Sequence[Ignore]) -> JudgedRun:
+        """Judge one run; with --write-known, everything found is written and ignored at once."""
         from initprobe.sweeps.checked_runs import judge_run, known_breaches, known_findings
 
         gate = self.gate
@@ -98,7 +123,7 @@ class _Bench:
         gate.used |= run.used
         if gate.write_to is None:
             return run
-        for known in (known_findings, known_breaches):  # with the findings ignored, less may be broken
+        for known in (known_findings, known_breaches):  # ignored findings may leave fewer breaches
             entries = list(known(run, gate.reason, gate.until))
             gate.written += entries
             ignores = [*ignores, *gate.as_ignores(entries)]
@@ -112,15 +137,15 @@ class _Bench:
 
     @property
     def breaches(self) -> list[tuple[Judged, Breach]]:
-        """What does not hold and counts, run by run."""
-        return [(one, breach) for one in self.judged for breach in one.breaches]
+        """The breaches that count, run by run."""
+        return [(outcome, breach) for outcome in self.judged for breach in outcome.breaches]
 
     @property
     def headline(self) -> str:
-        """How many checks do not hold, each counted once for each run, or that all do."""
+        """How many checks fail, each counted once per run, or that all hold."""
         if not self.judged:
             return "no check applies to any run"
-        if broken := sum(bool(one.breaches) for one in self.judged):
+        if broken := sum(bool(outcome.breaches) for outcome in self.judged):
             return f"{broken:,} of {len(self.judged):,} checks do not hold"
         count = len(self.judged)
         held = f"all {count:,} checks hold" if count > 1 else "1 check holds"
@@ -129,24 +154,24 @@ class _Bench:
     @property
     def idle(self) -> list[str]:
         """The checks that apply to no run."""
-        spoke = {str(one.check) for one in self.judged}
-        return [str(check) for check in self.plan.checks if str(check) not in spoke]
+        applied = {str(outcome.check) for outcome in self.judged}
+        return [str(check) for check in self.plan.checks if str(check) not in applied]
 
     def markdown(self) -> str:
-        """What does not hold, then what failed and what is ignored."""
+        """The breaches, then the failed runs and what is ignored."""
         from initprobe.reports.markdown import markdown_row, markdown_text
 
-        found = [(one.run, *_cells(breach)) for one, breach in self.breaches]
+        rows = [(outcome.run, *_cells(breach)) for outcome, breach in self.breaches]
         lines = [f"**{self.headline}**", ""]
-        if found:
-            lines += map(markdown_row, (_HEADINGS, ("---",) * len(_HEADINGS), *found[:_MOST_ROWS]))
-            lines += ["", f"{_MOST_ROWS} of {len(found):,} breaches", ""] if len(found) > _MOST_ROWS else [""]
+        if rows:
+            lines += map(markdown_row, (_HEADINGS, ("---",) * len(_HEADINGS), *rows[:_MOST_ROWS]))
+            lines += ["", f"{_MOST_ROWS} of {len(rows):,} breaches", ""] if len(rows) > _MOST_ROWS else [""]
         failed = [f"failed: {_name(row)}: {row.error}" for row in self.rows if row.error]
         lines += [f"- {markdown_text(line)}" for line in (*failed, *_ignored_lines(self))]
         return "\n".join(lines).rstrip("\n") + "\n\n"
 
     def cases(self) -> Iterator[Case]:
-        """One for each run and check, for each run that failed, and for what was never judged."""
+        """A case for each check of each run, for each run that failed or was not done, and for each idle check."""
         from initprobe.reports.junit import Case
 
         for row in self.rows:
@@ -169,75 +194,77 @@ def _cells(breach: Breach) -> tuple[str, ...]:
     return str(breach.layer or ""), breach.name, breach.value_text, breach.bound
 
 
-def _case(one: Judged) -> Case:
+def _case(outcome: Judged) -> Case:
     from initprobe.reports.junit import Case
 
-    name = f"{one.run}: {one.check}"
-    if one.breaches:
-        return Case(name, "failure", "\n".join(map(str, one.breaches)))
-    if one.ignored:
-        return Case(name, "skipped", "\n".join(f"ignored: {breach} ({why.reason})" for breach, why in one.ignored))
+    name = f"{outcome.run}: {outcome.check}"
+    if outcome.breaches:
+        return Case(name, "failure", "\n".join(map(str, outcome.breaches)))
+    if outcome.ignored:
+        return Case(name, "skipped", "\n".join(f"ignored: {breach} ({why.reason})" for breach, why in outcome.ignored))
     return Case(name)
 
 
 def _ignored(run: JudgedRun) -> Iterator[tuple[str, str]]:
-    """What is ignored in a run, findings and breaches, with the reason and the last day."""
-    yield from ((one.rule, _words(one.ignored)) for one in run.result.diagnosis if one.ignored)
-    for one in run.checks:
-        yield from ((breach.name, _words(ignore.mark)) for breach, ignore in one.ignored)
+    """The ignored findings and breaches of a run, each with the reason and the last day."""
+    yield from ((finding.rule, _reason(finding.ignored)) for finding in run.result.diagnosis if finding.ignored)
+    for outcome in run.checks:
+        yield from ((breach.name, _reason(ignore.mark)) for breach, ignore in outcome.ignored)
 
 
-def _words(mark: Ignored) -> str:
+def _reason(mark: Ignored) -> str:
     return f"{mark.reason}; until {mark.until}" if mark.until else mark.reason
 
 
-def _ignored_lines(bench: _Bench) -> list[str]:
-    """What is ignored, a line for each name and reason."""
-    times = {name: f", {count:,} times" if count > 1 else "" for name, count in bench.ignored.items()}
-    return [f"ignored: {name}{times[name, words]} ({words})" for name, words in bench.ignored]
+def _ignored_lines(judge: _Judge) -> list[str]:
+    """One line for each ignored name and reason."""
+    times = {key: f", {count:,} times" if count > 1 else "" for key, count in judge.ignored.items()}
+    return [f"ignored: {name}{times[name, reason]} ({reason})" for name, reason in judge.ignored]
 
 
-def _report(bench: _Bench) -> None:
-    from rich.table import Table
-
+def _report(judge: _Judge) -> None:
     from initprobe.reports.console import console
+    from initprobe.reports.tables import plain_table
 
     to = console(sys.stderr)
-    for text in bench.idle:
+    for text in judge.idle:
         to.print(f"note: the check {text} applies to no layer of any run", markup=False, soft_wrap=True)
-    for line in _ignored_lines(bench):
+    for line in _ignored_lines(judge):
         to.print(line, markup=False, soft_wrap=True)
-    if not bench.breaches:
-        if bench.judged:
-            to.print(bench.headline, style="green")
+    if not judge.breaches:
+        if judge.judged:
+            to.print(judge.headline, style="green")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("run", "what broke"):
-        table.add_column(heading, no_wrap=True)
-    for one, breach in bench.breaches:
-        table.add_row(one.run, str(breach))
+    headings = ("run", "breach")
+    table = plain_table(*headings, left=headings, gap=2)
+    for outcome, breach in judge.breaches:
+        table.add_row(outcome.run, str(breach))
     to.print(table)
 
 
-def _annotate(bench: _Bench, piped: bool) -> None:
-    """On standard output, unless an export goes there; the service reads both."""
+def _annotate(judge: _Judge, piped: bool) -> None:
+    """Print annotations on standard output, or on standard error if an export goes to standard output."""
     from initprobe.cli.annotations import error_annotation
 
-    for one, breach in bench.breaches:
-        text = error_annotation("initprobe check", f"{one.run}: {breach}", bench.plan.path, one.check.line)
+    for outcome, breach in judge.breaches:
+        text = error_annotation("initprobe check", f"{outcome.run}: {breach}", judge.plan.path, outcome.check.line)
         click.echo(text, err=piped)
 
 
-def _fail(bench: _Bench) -> None:
-    """What the exit code should say of the checks."""
+def _fail(judge: _Judge) -> None:
+    """Fail if a check does not hold, an ignore is expired, or nothing was checked.
+
+    Raises:
+        CheckFailed: see above.
+    """
     from initprobe.errors import CheckFailed
 
-    over = bench.gate.expired()
-    if bench.breaches:
-        one, breach = bench.breaches[0]
-        raise CheckFailed(f"{bench.headline}; the first: {one.run}: {breach}")
-    if over:
-        more = f"; and {len(over) - 1:,} more" if len(over) > 1 else ""
-        raise CheckFailed(f"{over[0]}{more}")
-    if bench.rows and not bench.judged:
+    expired = judge.gate.expired()
+    if judge.breaches:
+        outcome, breach = judge.breaches[0]
+        raise CheckFailed(f"{judge.headline}; the first: {outcome.run}: {breach}")
+    if expired:
+        more = f"; and {len(expired) - 1:,} more" if len(expired) > 1 else ""
+        raise CheckFailed(f"{expired[0]}{more}")
+    if judge.rows and not judge.judged:
         raise CheckFailed("no check applies to any run, so nothing was checked; see `where` and the names of numbers")

@@ -1,8 +1,22 @@
-"""`initprobe diff`: what changed between two sets of results."""
+"""Compare two sets of results run by run.
+
+OLD and NEW are each a sweep.db, the JSON of `run`, `compare` or `sweep`, or a directory. OLD may be missing: then
+nothing is compared, and the exit code is 0.
+
+Runs of the same configuration are compared. Two single results are always compared. A tolerance in percent is relative
+to the old number; any other tolerance is an absolute difference; the default is 1%. `figures` means all numbers that
+figures show. Two histograms are compared by how far entries have moved, in percent of their rms.
+
+Where OLD exists, a --fail-on that finds nothing to compare fails. Exits with 3 if some runs are damaged in a store.
+
+\b
+Examples:
+  initprobe diff old/sweep.db new/sweep.db --fail-on verdict --fail-on missing
+  initprobe diff old.json new.json --fail-on output.variance:10%
+"""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +24,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from initprobe.cli.candidates import files
 from initprobe.cli.outputs import RESULT_FILE
-from initprobe.cli.sweep_output import tell_damage
+from initprobe.cli.parameters import argument, command_of, option
+from initprobe.cli.sweep_output import report_damage
 from initprobe.cli.sweep_run import STORE_FILE
 from initprobe.formatting import counted, visible
 
@@ -25,61 +41,64 @@ _MOST_ROWS = 50
 _HEADINGS = ("run", "number", "layer", "was", "is", "change")
 
 
-@click.command("diff")
-@click.argument("old")
-@click.argument("new")
-@click.option(
-    "--fail-on",
-    "asked",
-    multiple=True,
-    metavar="NAME[:TOL]",
-    help="Exit with 1 where it changed: verdict, missing, figures:1%, output.variance:10%, theory.z:0.5; repeatable.",
-)
-@click.option("--junit", metavar="FILE|-", help="A case for each run as JUnit XML, for CI; needs --fail-on.")
-@click.option("--markdown", metavar="FILE|-", help="The table as Markdown, as for a CI step summary.")
-def command(old: str, new: str, asked: tuple[str, ...], junit: str | None, markdown: str | None) -> None:
-    """Compare two sets of results run by run.
+@dataclass(frozen=True, kw_only=True)
+class DiffOptions:
+    """The options of `initprobe diff`."""
 
-    OLD and NEW are each a sweep.db, JSON of `run`, `compare` or `sweep`, or a directory.
+    old: str = argument(shell_complete=files)
+    new: str = argument(shell_complete=files)
+    fail_on: tuple[str, ...] = option(
+        "--fail-on",
+        multiple=True,
+        metavar="NAME[:TOL]",
+        help="Exit with 1 if it changed: verdict, missing, figures:1%, output.variance:10%, theory.z:0.5; repeatable.",
+    )
+    junit: str | None = option(
+        "--junit", metavar="FILE|-", help="Write one case per run as JUnit XML, for CI; needs --fail-on."
+    )
+    markdown: str | None = option(
+        "--markdown", metavar="FILE|-", help="Write the table as Markdown, for example for a CI summary."
+    )
 
-    Runs of the same configuration belong together; two single results are compared whatever they are. A tolerance in
-    percent is relative to the old number, any other is a distance; 1% without one. `figures` is all that pictures are
-    drawn from, with histograms compared by how far entries have moved, in percent of their rms. OLD need not exist
-    yet: nothing is compared then, and all is well. If it does, a --fail-on that finds nothing to compare fails. Exits
-    with 3 if a store is damaged at some runs.
 
-    \b
-    Examples:
-      initprobe diff old/sweep.db new/sweep.db --fail-on verdict --fail-on missing
-      initprobe diff old.json new.json --fail-on output.variance:10%
-    """
+@command_of(DiffOptions, help=__doc__)
+def command(options: DiffOptions) -> None:
+    from initprobe.cli.gate import check_junit
     from initprobe.cli.outputs import STDOUT, check_exports
     from initprobe.data.files import check_file, kind_of
-    from initprobe.errors import ConfigError
 
-    if junit and not asked:
-        raise ConfigError("--junit: give --fail-on too; without it nothing can fail")
-    rules = _rules(asked)
-    check_exports([markdown, junit], None)
-    now = _files(new)
-    for path in now:
+    old, new, junit = options.old, options.new, options.junit
+    check_junit(junit, options.fail_on)
+    rules = _rules(options.fail_on)
+    check_exports([options.markdown, junit], None)
+    new_files = _files(new)
+    for path in new_files:
         check_file(path)
     if kind_of(Path(old)) == "nothing":
-        words = f"{visible(old)}: no baseline yet, nothing to compare; keep {visible(new)} as one"
-        click.echo(words, err=junit == STDOUT)
+        note = f"{visible(old)}: no baseline yet, nothing to compare; keep {visible(new)} as one"
+        click.echo(note, err=junit == STDOUT)
         if junit:
-            _write_junit(junit, _Seen([], [], "", [], [], []))
+            _write_junit(junit, _Differences([], [], "", [], [], []))
         return
-    seen = _compared(_files(old), now, rules)
-    _tell(seen, markdown, junit)
-    tell_damage(seen.damage)
-    if asked:
-        _fail(seen)
+    differences = _compared(_files(old), new_files, rules)
+    _report(differences, options.markdown, junit)
+    report_damage(differences.damage)
+    if options.fail_on:
+        _fail(differences)
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """Pairs of runs with their changes, what is said of them, what could not be compared, and damaged runs."""
+class _Differences:
+    """What a comparison gave.
+
+    Attributes:
+        pairs: runs of OLD and NEW that belong together.
+        changes: of each pair.
+        headline: how many runs agree and differ.
+        notes: why runs could not be paired.
+        idle: one line for each rule that found nothing to compare.
+        damage: one line for each damaged run.
+    """
 
     pairs: Sequence[Pair]
     changes: Sequence[Sequence[Change]]
@@ -89,9 +108,9 @@ class _Seen:
     damage: Sequence[str]
 
     @property
-    def found(self) -> list[Change]:
-        """All changes, run by run."""
-        return [change for each in self.changes for change in each]
+    def all_changes(self) -> list[Change]:
+        """The changes of all pairs, run by run."""
+        return [change for changes in self.changes for change in changes]
 
 
 def _rules(asked: Sequence[str]) -> tuple[Rule, ...]:
@@ -100,58 +119,66 @@ def _rules(asked: Sequence[str]) -> tuple[Rule, ...]:
     return tuple(map(parse_rule, asked)) or DEFAULT_RULES
 
 
-def _compared(old: Sequence[Path], new: Sequence[Path], rules: Sequence[Rule]) -> _Seen:
+def _compared(old: Sequence[Path], new: Sequence[Path], rules: Sequence[Rule]) -> _Differences:
     from initprobe.errors import DamagedRun
     from initprobe.sweeps.store.diff import Comparison, paired
     from initprobe.sweeps.store.kept_runs import kept_runs
 
     comparison, pairs, changes = Comparison(rules), [], []
     with kept_runs(old) as before, kept_runs(new) as after:
-        damage = [kept.damage for kept in (*before, *after) if kept.damage]
-        before, after = ([kept for kept in runs if not kept.damage] for runs in (before, after))
+        damage = [run.damage for run in (*before, *after) if run.damage]
+        before, after = ([run for run in runs if not run.damage] for runs in (before, after))
         for pair in paired(before, after):
             try:
                 changes.append(comparison.add(pair))
                 pairs.append(pair)
             except DamagedRun as error:
                 damage.append(str(error))
-        notes = _strangers(before, after, pairs)
-    return _Seen(pairs, changes, _headline(pairs, changes), notes, comparison.idle(), damage)
+        notes = _unpaired(before, after, pairs)
+    return _Differences(pairs, changes, _headline(pairs, changes), notes, comparison.idle(), damage)
 
 
-def _tell(seen: _Seen, markdown: str | None, junit: str | None) -> None:
-    from initprobe.cli import outputs
+def _report(differences: _Differences, markdown: str | None, junit: str | None) -> None:
+    from initprobe.cli.outputs import write_text
+    from initprobe.cli.run_output import text_stream
     from initprobe.reports.console import console
 
-    found = seen.found
-    to = console(sys.stderr if outputs.STDOUT in (markdown, junit) else sys.stdout)
-    to.print(seen.headline, style="bold", markup=False, soft_wrap=True)
-    for note in seen.notes:
+    changes = differences.all_changes
+    to = console(text_stream(markdown, junit))
+    to.print(differences.headline, style="bold", markup=False, soft_wrap=True)
+    for note in differences.notes:
         to.print(visible(note), markup=False, soft_wrap=True)
-    if found:
-        to.print(_table(found[:_MOST_ROWS]))
-    if len(found) > _MOST_ROWS:
-        to.print(f"{_MOST_ROWS} of {len(found):,} changes", style="dim")
+    if changes:
+        to.print(_table(changes[:_MOST_ROWS]))
+    if len(changes) > _MOST_ROWS:
+        to.print(f"{_MOST_ROWS} of {len(changes):,} changes", style="dim")
     if markdown:
-        outputs.write_text(markdown, _markdown(seen.headline, found[:_MOST_ROWS]))
+        write_text(markdown, _markdown(differences.headline, changes[:_MOST_ROWS]))
     if junit:
-        _write_junit(junit, seen)
+        _write_junit(junit, differences)
 
 
-def _fail(seen: _Seen) -> None:
-    """One line for changes that were not allowed, or for what could not be compared."""
+def _fail(differences: _Differences) -> None:
+    """Fail for changes beyond the tolerance, or where nothing could be compared.
+
+    Raises:
+        CheckFailed: see above.
+    """
     from initprobe.errors import CheckFailed
 
-    if found := seen.found:
-        raise CheckFailed(
-            f"{counted(len(found), 'change is', 'changes are')} more than was allowed; the first: {found[0]}"
-        )
-    if seen.idle:
-        raise CheckFailed(seen.idle[0])
+    if changes := differences.all_changes:
+        count = counted(len(changes), "change exceeds its tolerance", "changes exceed their tolerance")
+        raise CheckFailed(f"{count}; the first: {changes[0]}")
+    if differences.idle:
+        raise CheckFailed(differences.idle[0])
 
 
 def _files(text: str) -> list[Path]:
-    """The file itself; of a directory its store, its result, or every JSON file in it."""
+    """The file itself; for a directory its store, its result, or all its JSON files.
+
+    Raises:
+        InputError: the directory holds none of these, or cannot be read.
+    """
     from initprobe.data.files import is_directory, is_file, reading
     from initprobe.errors import InputError
 
@@ -162,62 +189,61 @@ def _files(text: str) -> list[Path]:
         if is_file(path / name):
             return [path / name]
     with reading(path):
-        next(path.iterdir(), None)  # `glob` finds nothing where it may not look
-    if found := sorted(path.glob("*.json")):
-        return found
+        next(path.iterdir(), None)  # raises where the directory cannot be read; `glob` would find nothing there
+    if documents := sorted(path.glob("*.json")):
+        return documents
     raise InputError(f"{path}: holds no {STORE_FILE}, {RESULT_FILE} or other .json; name a file")
 
 
 def _headline(pairs: Sequence[Pair], changes: Sequence[Sequence[Change]]) -> str:
-    both = [bool(seen) for pair, seen in zip(pairs, changes, strict=True) if pair.old and pair.new]
-    counts = [f"{both.count(False):,} agree", f"{both.count(True):,} differ"]
+    differs = [bool(changed) for pair, changed in zip(pairs, changes, strict=True) if pair.old and pair.new]
+    counts = [f"{differs.count(False):,} agree", f"{differs.count(True):,} differ"]
     gone, added = sum(pair.new is None for pair in pairs), sum(pair.old is None for pair in pairs)
     counts += [f"{count:,} only in {name}" for count, name in ((gone, "OLD"), (added, "NEW")) if count]
-    return f"{counted(len(both), 'run')} in both: {', '.join(counts)}"
+    return f"{counted(len(differs), 'run')} in both: {', '.join(counts)}"
 
 
-def _strangers(before: Sequence[Kept], after: Sequence[Kept], pairs: Sequence[Pair]) -> list[str]:
-    """A word where single results are of different experiments, or where no run meets its like."""
+def _unpaired(before: Sequence[Kept], after: Sequence[Kept], pairs: Sequence[Pair]) -> list[str]:
+    """A note where two single results are of different experiments, or where no runs belong together."""
     from initprobe.sweeps.store.diff import config_changes
 
-    single, met = len(pairs) == 1, any(pair.old and pair.new for pair in pairs)
-    if not (before and after) or (met and not single):
+    single, has_pair = len(pairs) == 1, any(pair.old and pair.new for pair in pairs)
+    if not (before and after) or (has_pair and not single):
         return []
-    apart = config_changes(before[0], after[0])
-    start = "not the same experiment" if single else "no run has the configuration of another; the first two differ in"
-    return [f"{start}: {', '.join(apart)}"] if apart else []
+    fields = config_changes(before[0], after[0])
+    start = "not the same experiment" if single else "no two runs have the same configuration; the first two differ in"
+    return [f"{start}: {', '.join(fields)}"] if fields else []
 
 
 def _cells(change: Change) -> tuple[str, ...]:
     return tuple(map(visible, (change.run, change.name, str(change.layer or ""), change.old, change.new, change.size)))
 
 
-def _table(found: Sequence[Change]) -> object:
-    from rich.table import Table
+def _table(changes: Sequence[Change]) -> object:
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in _HEADINGS:
-        table.add_column(heading, no_wrap=True, justify="left" if heading in ("run", "number") else "right")
-    for change in found:
+    from initprobe.reports.tables import plain_table
+
+    table = plain_table(*_HEADINGS, left=("run", "number"), gap=2)
+    for change in changes:
         table.add_row(*map(Text, _cells(change)))
     return table
 
 
-def _markdown(headline: str, found: Sequence[Change]) -> str:
+def _markdown(headline: str, changes: Sequence[Change]) -> str:
     from initprobe.reports.markdown import markdown_row, markdown_text
 
-    rows = [_HEADINGS, ("---",) * len(_HEADINGS), *map(_cells, found)] if found else []
+    rows = [_HEADINGS, ("---",) * len(_HEADINGS), *map(_cells, changes)] if changes else []
     return "\n".join([f"**{markdown_text(headline)}**", "", *map(markdown_row, rows)]) + "\n"
 
 
-def _write_junit(target: str, seen: _Seen) -> None:
+def _write_junit(target: str, differences: _Differences) -> None:
     from initprobe.cli.outputs import write_text
     from initprobe.reports.junit import Case, junit
 
-    cases = [_case(pair, changes) for pair, changes in zip(seen.pairs, seen.changes, strict=True)]
-    cases += [Case("something to compare", "failure", line) for line in seen.idle]
-    cases += [Case("damaged", "error", line) for line in seen.damage]
+    cases = [_case(pair, changes) for pair, changes in zip(differences.pairs, differences.changes, strict=True)]
+    cases += [Case("something to compare", "failure", line) for line in differences.idle]
+    cases += [Case("damaged", "error", line) for line in differences.damage]
     write_text(target, junit("initprobe diff", cases))
 
 

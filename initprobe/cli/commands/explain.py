@@ -1,18 +1,38 @@
-"""`initprobe explain`: what a name means, in numbers."""
+"""Explain a name: a rule, an initializer, a column, ...
+
+For an initializer: the distribution that its rule gives for the size of a layer. For an activation: its formula, where
+it saturates, and whether its units can die. For a rule: what it means, what it measures and what helps. For a column,
+a symbol, or a number of JSON and CSV: its meaning.
+
+\b
+Examples:
+  initprobe explain he --fan-in 784 --fan-out 256
+  initprobe explain torch_linear
+  initprobe explain gelu --figure gelu.png
+  initprobe explain mymodule:swish
+  initprobe explain mymodule:draw_weights --fan-in 300
+  initprobe explain rank-collapse
+  initprobe explain chi_1
+  initprobe explain output.variance
+"""
 
 from __future__ import annotations
 
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from initprobe.cli.candidates import topics
 from initprobe.cli.names import registries
+from initprobe.cli.parameters import argument, command_of, option
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from initprobe.activations.record import Activation
     from initprobe.initializers.independence import Judged
     from initprobe.initializers.own import OwnInitializer
@@ -23,110 +43,113 @@ if TYPE_CHECKING:
 
 
 Line = tuple[str, str]
+Section = tuple[str, str, list[Line]]  # title, kind, lines
 _CURVE_REACH, _CURVE_POINTS = 4.0, 801
 _MOST_NAMES = 8
 _UNITS = click.IntRange(1, 1_000_000_000)
 _CURVE_Q = (0.1, 1.0, 4.0)
 
 
-@click.command("explain")
-@click.argument("name", metavar="NAME[:key=value,...]")
-@click.option("--fan-in", type=_UNITS, default=500, show_default=True, metavar="N", help="Inputs of a unit.")
-@click.option("--fan-out", type=_UNITS, metavar="M", help="Units of the layer.  [default: fan-in]")
-@click.option("--figure", metavar="FILE", help="Draw an activation and its slope over N(0, q); png, svg or pdf.")
-def command(name: str, fan_in: int, fan_out: int | None, figure: str | None) -> None:
-    """Explain a name: of a rule, an initializer, a column, ...
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions:
+    """The options of `initprobe explain`."""
 
-    For an initializer: the distribution its rule gives at a layer's size. For an activation: its formula, where it
-    saturates, whether its units can die. For a rule: what it means, what it measures and what helps. For a column, a
-    symbol or a number of JSON and CSV: what it is.
+    name: str = argument(metavar="NAME[:key=value,...]", shell_complete=topics)
+    fan_in: int = option(
+        "--fan-in", type=_UNITS, default=500, show_default=True, metavar="N", help="Inputs of the layer."
+    )
+    fan_out: int | None = option("--fan-out", type=_UNITS, metavar="M", help="Units of the layer.  [default: fan-in]")
+    figure: str | None = option(
+        "--figure", metavar="FILE", help="Draw an activation, its slope and the densities N(0, q); png, svg or pdf."
+    )
 
-    \b
-    Examples:
-      initprobe explain he --fan-in 784 --fan-out 256
-      initprobe explain torch_linear
-      initprobe explain gelu --figure gelu.png
-      initprobe explain mymodule:swish
-      initprobe explain mymodule:draw_weights --fan-in 300
-      initprobe explain rank-collapse
-      initprobe explain chi_1
-      initprobe explain output.variance
-    """
+
+@command_of(ExplainOptions, help=__doc__)
+def command(options: ExplainOptions) -> None:
     from rich.text import Text
 
     from initprobe.activations.own import reference
     from initprobe.cli import outputs
-    from initprobe.errors import UnknownNameError
     from initprobe.reports.console import console
     from initprobe.spec import parse_spec
 
-    if figure:
-        outputs.figure_format(figure)
-        outputs.check_exports([figure], None)
-    spec = reference(name, *registries()) or parse_spec(name)
-    homes = [registry for registry in registries() if spec.name in registry]
-    numbers = _numbers(name.strip(), bool(homes))
-    if not homes and not numbers and not _is_own(spec):
-        raise UnknownNameError(_nowhere(spec))
+    fmt = outputs.figure_format(options.figure) if options.figure else None
+    outputs.check_exports([options.figure], None)
+    spec = reference(options.name, *registries()) or parse_spec(options.name)
     to = console(sys.stdout)
-    records = _own(spec) if _is_own(spec) else _meanings(homes, spec) if homes else []
-    sections = [(record.name, kind, list(_lines(record, (fan_in, fan_out or fan_in)))) for kind, record in records]
-    for title, kind, lines in (*sections, *numbers):
+    for title, kind, lines in _sections(spec, options):
         to.print(Text.assemble((title, "bold"), f", {kind}"), soft_wrap=True)
         for label, text in lines:
             to.print(f"  {label:<18}{text}", soft_wrap=True, markup=False)
-    if figure:
-        _draw(spec, Path(figure))
+    if options.figure and fmt:
+        outputs.write_figure(options.figure, fmt, _curve(spec))
+
+
+def _sections(spec: Spec, options: ExplainOptions) -> list[Section]:
+    """What the name means, for each of its meanings.
+
+    Raises:
+        UnknownNameError: it has none.
+    """
+    from initprobe.errors import UnknownNameError
+
+    homes = [registry for registry in registries() if spec.name in registry]
+    numbers = _numbers(options.name.strip(), bool(homes))
+    if not homes and not numbers and not _is_own(spec):
+        raise UnknownNameError(_unknown(spec))
+    fans = (options.fan_in, options.fan_out or options.fan_in)
+    records = _own(spec) if _is_own(spec) else _meanings(homes, spec) if homes else []
+    return [(record.name, kind, list(_lines(record, fans))) for kind, record in records] + numbers
 
 
 def _is_own(spec: Spec) -> bool:
-    """It is a `package.module:name`."""
+    """Whether it is a `package.module:name`."""
     return ":" in spec.name
 
 
 def _own(spec: Spec) -> list[tuple[str, Any]]:
-    """An initializer if it is such a record or takes the four arguments of one, or else an activation."""
+    """An initializer, if it is such a record or takes the four arguments of one; else an activation."""
     from initprobe.config.names import activation_of, initializer_of
-    from initprobe.importing import found_at
+    from initprobe.importing import import_name
     from initprobe.initializers.own import takes_fans
     from initprobe.initializers.record import Initializer
 
-    found = None if spec.params else found_at(spec.name)
-    if isinstance(found, Initializer) or (callable(found) and takes_fans(found)):
+    imported = None if spec.params else import_name(spec.name)
+    if isinstance(imported, Initializer) or (callable(imported) and takes_fans(imported)):
         return [("initializer", initializer_of(spec))]
     return [("activation", activation_of(spec))]
 
 
-def _numbers(name: str, is_known: bool) -> list[tuple[str, str, list[Line]]]:
-    """What a name of JSON means; of the last part of several, unless `is_known` by another meaning."""
-    from initprobe.reports.names import json_names, short_names
+def _numbers(name: str, has_meaning: bool) -> list[Section]:
+    """The meaning of a name of JSON, or of its last part; the last part alone only counts without another meaning."""
+    from initprobe.reports.json_names import json_names, short_names
 
     names, ending = json_names(), short_names().get(name, [])
-    if name not in names and (is_known or not ending):
+    if name not in names and (has_meaning or not ending):
         return []
-    words = names[name if name in names else ending[0]]
-    of = [("of", part) for part in words[:-1]] if name in names else []
+    meanings = names[name if name in names else ending[0]]
+    of = [("of", part) for part in meanings[:-1]] if name in names else []
     where = [] if name in names else [("as in", ", ".join(ending))]
-    return [(name, "name in JSON and CSV", [*of, ("meaning", words[-1]), *where])]
+    return [(name, "name in JSON and CSV", [*of, ("meaning", meanings[-1]), *where])]
 
 
 def _meanings(homes: Sequence[Registry[Any]], spec: Spec) -> list[tuple[str, Any]]:
-    """What `spec` names in each registry that takes its parameters."""
+    """The kind and the record of `spec` in each registry that accepts its parameters."""
     from initprobe.errors import ConfigError
 
-    found, refusal = [], None
+    records, refusal = [], None
     for registry in homes:
         try:
-            found.append((registry.kind, _meant(registry, spec)))
+            records.append((registry.kind, _record(registry, spec)))
         except ConfigError as error:
             refusal = refusal or error
-    if refusal and not found:
+    if refusal and not records:
         raise refusal
-    return found
+    return records
 
 
-def _meant(registry: Registry[Any], spec: Spec) -> Any:
-    """The record; its example where it cannot be made without parameters."""
+def _record(registry: Registry[Any], spec: Spec) -> Any:
+    """The record that `spec` names; its example if it cannot be made without parameters."""
     from initprobe.config.names import resolve
     from initprobe.errors import ConfigError
     from initprobe.spec import parse_spec
@@ -140,22 +163,22 @@ def _meant(registry: Registry[Any], spec: Spec) -> Any:
         return resolve(registry, parse_spec(example))
 
 
-def _nowhere(spec: Spec) -> str:
+def _unknown(spec: Spec) -> str:
     from initprobe.registry import suggestion
-    from initprobe.reports.names import json_names
+    from initprobe.reports.json_names import json_names
 
     records = [record for registry in registries() for record in registry.values()]
-    known = [n for record in records for n in (record.name, *record.aliases)]
-    hint = suggestion(spec.name, [*known, *json_names()]) or _mentioned(spec.name, records)
-    return f"unknown name {spec.name!r}.{hint or ' `initprobe list initializers` and the like show all.'}"
+    names = [name for record in records for name in (record.name, *record.aliases)]
+    hint = suggestion(spec.name, [*names, *json_names()]) or _mentioned(spec.name, records)
+    return f"unknown name {spec.name!r}.{hint or ' `initprobe list initializers` and similar commands show all names.'}"
 
 
 def _mentioned(text: str, records: Sequence[Any]) -> str:
-    """The names whose meaning has all of these words."""
+    """A hint: the names whose meaning contains all words of the text."""
     words = text.lower().split()
     texts = {record.name: f"{record.name} {getattr(record, 'meaning', '')}".lower() for record in records}
-    found = [name for name, about in texts.items() if words and all(word in about for word in words)]
-    return f" It is in what these mean: {', '.join(found[:_MOST_NAMES])}." if found else ""
+    names = [name for name, meaning in texts.items() if words and all(word in meaning for word in words)]
+    return f" The explanation of these names contains it: {', '.join(names[:_MOST_NAMES])}." if names else ""
 
 
 def _lines(record: Any, fans: tuple[int, int]) -> Iterator[Line]:
@@ -186,7 +209,7 @@ def _lines(record: Any, fans: tuple[int, int]) -> Iterator[Line]:
 
 
 def _own_lines(init: OwnInitializer, fans: tuple[int, int]) -> Iterator[Line]:
-    """The variance as measured, at three sizes, so that it shows which fan it goes by."""
+    """The measured variance at three sizes, which shows on which fan it depends."""
     from initprobe.errors import ConfigError
 
     for fan_in, fan_out in (fans, (2 * fans[0], fans[1]), (fans[0], 2 * fans[1])):
@@ -204,7 +227,7 @@ def _own_lines(init: OwnInitializer, fans: tuple[int, int]) -> Iterator[Line]:
 
 
 def _independence(law: Judged) -> str:
-    return f"no, so there is no theory: {law.fault}" if law.fault else "yes, as far as it shows; theory applies"
+    return f"no, so there is no theory: {law.fault}" if law.fault else "yes, by all tests; theory applies"
 
 
 def _word_lines(word: Word) -> Iterator[Line]:
@@ -233,7 +256,7 @@ def _truncation(init: Initializer) -> str:
     if init.distribution.name != "truncated_normal":
         return "no"
     corrected = init.params.get("corrected", True)
-    return "yes, and widened before the cut to undo its loss of variance" if corrected else "yes, not corrected"
+    return "yes, widened before the cut so that the variance is right after it" if corrected else "yes, not corrected"
 
 
 def _activation_lines(act: Activation) -> Iterator[Line]:
@@ -264,23 +287,23 @@ def _band(act: Activation) -> str | None:
     return "h " + " or h ".join(f"{sign} {end:.4g}" for end, sign in ends if math.isfinite(end))
 
 
-def _draw(spec: Spec, path: Path) -> None:
+def _curve(spec: Spec) -> Figure:
+    """The figure of an activation.
+
+    Raises:
+        ConfigError: the name is not that of an activation.
+    """
     import numpy as np
 
     from initprobe.activations.catalogue import ACTIVATIONS
-    from initprobe.cli.outputs import check_writable, figure_format, write_whole
     from initprobe.config.names import activation_of
     from initprobe.errors import ConfigError
-    from initprobe.reports.figures.style import render
     from initprobe.reports.figures.theory import activation_figure
 
     if not _is_own(spec) and spec.name not in ACTIVATIONS:
         raise ConfigError(f"--figure draws an activation, and {spec.name} is none")
-    fmt = figure_format(str(path))
-    check_writable(path)
     act = activation_of(spec)
     x = np.linspace(-_CURVE_REACH, _CURVE_REACH, _CURVE_POINTS)
     h = act.value(x)
     densities = [(f"N(0, {q:g})", np.exp(-x * x / (2 * q)) / math.sqrt(2 * math.pi * q)) for q in _CURVE_Q]
-    drawn = activation_figure(act.name, act.formula, x, h, act.slope(x, h), densities)
-    write_whole(path, lambda file: file.write(render(drawn, fmt)))
+    return activation_figure(act.name, act.formula, x, h, act.slope(x, h), densities)

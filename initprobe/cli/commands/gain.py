@@ -1,4 +1,18 @@
-"""`initprobe gain`: which scale of weights an activation asks for, and whether any holds."""
+"""Print the gains of activations.
+
+Weights have std gain / sqrt(fan_in), and layers are square.
+
+The forward gain keeps a pre-activation variance of q = 1. The backward gain keeps the variance of the gradient where q
+is 1. The two are equal only for ReLU and similar activations. Where the slope of the length map exceeds 1, q = 1 is
+unstable, and no constant gain keeps the scale with depth.
+
+\b
+Examples:
+  initprobe gain relu tanh gelu
+  initprobe gain --all
+  initprobe gain tanh --sigma-b 0.2
+  initprobe gain --act mymodule:swish
+"""
 
 from __future__ import annotations
 
@@ -7,7 +21,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import click
+from initprobe.cli.candidates import activations
+from initprobe.cli.parameters import argument, command_of, option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,44 +31,48 @@ if TYPE_CHECKING:
     from initprobe.meanfield.gain import GainRow
 
 
-# Gradients that change by e over more layers than any network has are level.
+# A depth scale beyond the depth of any network: the gradient is level.
 _LEVEL = 1e6
 
 
-@click.command("gain")
-@click.argument("activations", nargs=-1, metavar="[ACT...]")
-@click.option("--act", "acts", multiple=True, metavar="ACT", help="The same as an argument; repeatable.")
-@click.option("--all", "every", is_flag=True, help="Every activation there is.")
-@click.option("--sigma-b", default="0", show_default=True, metavar="S", help="Standard deviation of the biases.")
-def command(activations: tuple[str, ...], acts: tuple[str, ...], every: bool, sigma_b: str) -> None:
-    """Print the gains of activations.
+@dataclass(frozen=True, kw_only=True)
+class GainOptions:
+    """The options of `initprobe gain`."""
 
-    Weights have std gain / sqrt(fan_in), and layers are square.
+    activations: tuple[str, ...] = argument(nargs=-1, metavar="[ACT...]", shell_complete=activations)
+    acts: tuple[str, ...] = option("--act", multiple=True, metavar="ACT", help="The same as an argument; repeatable.")
+    every: bool = option("--all", is_flag=True, help="All activations.")
+    sigma_b: str = option(
+        "--sigma-b", default="0", show_default=True, metavar="S", help="Standard deviation of the biases."
+    )
 
-    The forward gain keeps a pre-activation variance of q = 1, the backward gain the variance of the gradient where q is
-    1; only for ReLU and its like are they the same. Where the length map's slope exceeds 1, q = 1 is unstable and no
-    constant gain holds the scale with depth.
+    def names(self) -> list[str]:
+        """The activations asked for.
 
-    \b
-    Examples:
-      initprobe gain relu tanh gelu
-      initprobe gain --all
-      initprobe gain tanh --sigma-b 0.2
-      initprobe gain --act mymodule:swish
-    """
-    from initprobe.activations.catalogue import ACTIVATIONS
+        Raises:
+            ConfigError: none is given, or some beside `--all`.
+        """
+        from initprobe.activations.catalogue import ACTIVATIONS
+        from initprobe.errors import ConfigError
+
+        given = [*self.activations, *self.acts]
+        if bool(given) == self.every:
+            raise ConfigError("name activations, for example `initprobe gain relu tanh`, or give --all")
+        return list(ACTIVATIONS) if self.every else given
+
+
+@command_of(GainOptions, help=__doc__)
+def command(options: GainOptions) -> None:
     from initprobe.config.names import activation_of, as_activation
     from initprobe.errors import ConfigError
     from initprobe.reports.console import console
     from initprobe.spec import parse_number
 
-    asked = [*activations, *acts]
-    if bool(asked) == every:
-        raise ConfigError("name activations, as in `initprobe gain relu tanh`, or give --all")
-    bias = parse_number(sigma_b)
+    names, bias = options.names(), parse_number(options.sigma_b)
     if not 0 <= bias < 1:
-        raise ConfigError(f"--sigma-b: {bias:g} must be at least 0 and below 1, or the biases alone exceed q = 1")
-    names = list(ACTIVATIONS) if every else asked
+        raise ConfigError(
+            f"{bias:g} must be at least 0 and below 1, or the biases alone exceed q = 1", field="--sigma-b"
+        )
     rows = [_row(activation_of(as_activation(name)), bias) for name in names]
     to = console(sys.stdout)
     to.print(_table(rows))
@@ -62,13 +81,13 @@ def command(activations: tuple[str, ...], acts: tuple[str, ...], every: bool, si
 
 @dataclass(frozen=True)
 class Row:
-    """The gains of one activation beside biases, and what becomes of q under the customary ones.
+    """The gains of one activation with biases, and where q settles with the gains that others use.
 
     Attributes:
         gains: at q = 1.
-        share: what the weights contribute to q = 1 beside the biases.
-        torch_q: where q settles with torch's gain; None where torch knows none, NaN where it diverges.
-        mean_removed_q: where it settles with 1/std.
+        share: of q = 1 that the weights contribute; the biases contribute the rest.
+        torch_q: where q settles with the gain of torch; None where torch has none, NaN where q diverges.
+        mean_removed_q: where q settles with the gain 1/std.
     """
 
     gains: GainRow
@@ -78,7 +97,7 @@ class Row:
 
     @property
     def stable(self) -> bool:
-        """The length map's slope at q = 1 is at most 1."""
+        """Whether the slope of the length map at q = 1 is at most 1."""
         return self.share * self.gains.slope <= 1 + 1e-9
 
 
@@ -107,12 +126,9 @@ _HEADINGS = (
 
 
 def _table(rows: list[Row]) -> Table:
-    from rich.table import Table
+    from initprobe.reports.tables import plain_table
 
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("\nactivation")
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = plain_table("\nactivation", *_HEADINGS, left=("\nactivation",))
     for row in rows:
         table.add_row(row.gains.activation, *_numbers(row))
     return table
@@ -143,7 +159,7 @@ def _settled(q: float | None) -> str:
 
 
 def _depth(chi: float) -> str:
-    """Layers over which the gradient's variance changes by e; negative where it grows."""
+    """Layers over which the variance of the gradient changes by a factor of e; negative where it grows."""
     from initprobe.formatting import fixed
 
     depth = -1 / math.log(chi) if chi != 1 else math.inf
@@ -155,15 +171,15 @@ def _notes(rows: list[Row]) -> str:
     lines = [
         "",
         "forward gain: keeps q = 1; backward gain: keeps the gradient's variance where q is 1.",
-        "q*: where q settles with the gain before it; none where it is not stable and q drifts away.",
-        "chi_1, depth: factor of the gradient's variance a layer at the forward gain, layers for e.",
-        "torch: calculate_gain; sigmoid 1, tanh 5/3, selu 3/4 are custom, no fixed point at q = 1.",
-        "1/std: for weights that ignore phi's mean (scaled weight standardisation, timm).",
+        "q*: where q settles with the gain to its left; none where q = 1 is unstable and q drifts away.",
+        "chi_1: factor of the gradient's variance per layer at the forward gain; depth: layers for e.",
+        "torch: calculate_gain; its sigmoid 1, tanh 5/3, selu 3/4 have no fixed point at q = 1.",
+        "1/std: for weights that ignore the mean of phi (scaled weight standardization, timm).",
     ]
     if unstable:
         lines += [
             "",
-            f"{', '.join(unstable)}: the length map's slope exceeds 1,",
-            "so no constant gain holds the scale with depth: --norm layer or --residual of `initprobe run` may.",
+            f"{', '.join(unstable)}: the slope of the length map exceeds 1,",
+            "so no constant gain keeps the scale with depth; try --norm layer or --residual of `initprobe run`.",
         ]
     return "\n".join(lines)

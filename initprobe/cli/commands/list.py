@@ -1,13 +1,22 @@
-"""`initprobe list`: the names that can be used."""
+"""List initializers, activations, inputs, rules, configs.
+
+KIND is one of initializers, activations, inputs, rules, thresholds, configs.
+
+\b
+Examples:
+  initprobe list initializers
+  initprobe list activations
+  initprobe list thresholds
+  initprobe list configs
+"""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from initprobe.cli.options import Choice
+from initprobe.cli.parameters import Choice, argument, command_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,36 +26,28 @@ REGISTRIES = ("initializers", "activations", "inputs")
 OTHERS = ("rules", "thresholds", "configs")
 
 
-@click.command("list")
-@click.argument("kind", metavar="KIND", type=Choice((*REGISTRIES, *OTHERS)))
-def command(kind: str) -> None:
-    """List initializers, activations, inputs, rules, configs.
+@dataclass(frozen=True, kw_only=True)
+class ListOptions:
+    """The options of `initprobe list`."""
 
-    KIND is one of initializers, activations, inputs, rules, thresholds, configs.
+    kind: str = argument(metavar="KIND", type=Choice((*REGISTRIES, *OTHERS)))
 
-    \b
-    Examples:
-      initprobe list initializers
-      initprobe list activations
-      initprobe list thresholds
-      initprobe list configs
-    """
+
+@command_of(ListOptions, help=__doc__)
+def command(options: ListOptions) -> None:
     from initprobe.reports.console import console
 
     others = {"rules": _rules, "thresholds": _thresholds, "configs": _configs}
-    table, more = others[kind]() if kind in others else _records(kind)
+    table, more = others[options.kind]() if options.kind in others else _records(options.kind)
     to = console(sys.stdout, wrap=True, markup=True)
     to.print(table)
     to.print(f"\n{more}", highlight=False)
 
 
 def _table(*headings: str) -> Table:
-    from rich.table import Table
+    from initprobe.reports.tables import plain_table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
+    return plain_table(*headings, left=headings, gap=2, wrap=True)
 
 
 def _records(kind: str) -> tuple[Table, str]:
@@ -63,25 +64,25 @@ def _records(kind: str) -> tuple[Table, str]:
     for record in registry.values():
         also = f"\n[dim]{', '.join(record.aliases)}[/dim]" if record.aliases else ""
         table.add_row(f"[bold]{record.name}[/bold]{also}", escape(record.formula), escape(record.reference))
-    return table, f"More on one: initprobe explain {next(iter(registry))}"
+    return table, f"For details: initprobe explain {next(iter(registry))}"
 
 
 def _rules() -> tuple[Table, str]:
     from initprobe.torch.verdict.rulebook import RULEBOOK
 
-    table = _table("name", "what it means")
+    table = _table("name", "meaning")
     for rule in RULEBOOK.values():
         table.add_row(f"[bold]{rule.name}[/bold]", rule.meaning)
-    return table, f"More on one: initprobe explain {next(iter(RULEBOOK))}"
+    return table, f"For details: initprobe explain {next(iter(RULEBOOK))}"
 
 
 def _thresholds() -> tuple[Table, str]:
     from initprobe.config.thresholds import ModelThresholds
 
-    table = _table("name", "value", "what it is, and why so much")
+    table = _table("name", "value", "meaning, and reason for the default")
     for name, field in ModelThresholds.model_fields.items():
         table.add_row(f"[bold]{name}[/bold]", f"{field.default:g}", field.description)
-    return table, "Change one: initprobe run --threshold saturated=0.3 ..."
+    return table, "To change one: initprobe run --threshold saturated=0.3 ..."
 
 
 def _configs() -> tuple[Table, str]:
@@ -90,8 +91,8 @@ def _configs() -> tuple[Table, str]:
     from initprobe.sweeps.shipped_configs import first_comment, shipped
 
     configs = shipped()
-    table = _table("name", "what it is")
+    table = _table("name", "meaning")
     for name, path in configs.items():
         table.add_row(f"[bold]{name}[/bold]", escape(first_comment(path)))
     homes = {path.parent for path in configs.values()}
-    return table, "\n".join(f"They lie in {home}; copy one and change it." for home in homes)
+    return table, "\n".join(f"The files are in {home}; copy one and change it." for home in homes)

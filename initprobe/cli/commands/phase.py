@@ -1,119 +1,162 @@
-"""`initprobe phase`: order and chaos over the scales of weights and biases."""
+"""Show where very deep networks settle: order or chaos.
+
+In the ordered phase gradients vanish and inputs become alike. In the chaotic phase gradients explode and inputs become
+unlike. A cell whose variance grows without bound is marked so, not filled in.
+
+\b
+Examples:
+  initprobe phase --act tanh --figure phase.png
+  initprobe phase --act tanh --mark xavier --mark torch_linear --width 500
+  initprobe phase --act relu --sigma-w 1..2 --export-json phase.json
+  initprobe phase --act mymodule:swish
+"""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
+from initprobe.cli.parameters import command_of, option
+
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import Console
+
     from initprobe.activations.record import Activation
     from initprobe.config.probe_config import ProbeConfig
     from initprobe.meanfield.phase import FixedPoint, PhaseDiagram
 
 
+Range = tuple[float, float]
 _LAYERS, _UNITS = click.IntRange(1, 100_000), click.IntRange(1, 10_000_000)
 _NUMBERS = ("q", "slope", "chi_1", "correlation", "xi_q", "xi_c", "xi_gradient")
+# A mark beyond this scale does not widen the diagram.
+_FURTHEST = 10.0
 
 
-@click.command("phase")
-@click.option(
-    "--act", required=True, metavar="NAME[:key=value,...]", help="Activation; package.module:name for your own."
-)
-@click.option(
-    "--sigma-w",
-    metavar="A..B",
-    help="std of weights x sqrt(fan_in).  [default: 0.5..3, and further if marks lie there]",
-)
-@click.option("--sigma-b", metavar="A..B", help="std of biases.  [default: 0..1, and further if marks lie there]")
-@click.option("--size", type=click.IntRange(2, 400), default=150, show_default=True, metavar="N", help="Cells a side.")
-@click.option("--layers", type=_LAYERS, default=10, show_default=True, metavar="N", help="Depth of your net.")
-@click.option("--mark", "marks", multiple=True, metavar="NAME[:...]", help="Drop an initializer on it; repeatable.")
-@click.option("--width", type=_UNITS, default=500, show_default=True, metavar="N", help="Width for --mark.")
-@click.option("--figure", metavar="FILE", help="Draw it; png, svg or pdf.")
-@click.option("--export-json", metavar="FILE|-", help="The numbers of every cell, as JSON.")
-def command(
-    act: str, marks: tuple[str, ...], width: int, layers: int, figure: str | None, export_json: str | None, **grid: Any
-) -> None:
-    """Show where very deep networks settle: order or chaos.
+@dataclass(frozen=True, kw_only=True)
+class PhaseOptions:
+    """The options of `initprobe phase`."""
 
-    In the ordered phase gradients vanish and inputs become alike; in the chaotic one gradients explode and inputs
-    become unlike. A cell whose variance grows without bound is marked so, not filled in.
+    act: str = option(
+        "--act",
+        required=True,
+        metavar="NAME[:key=value,...]",
+        help="Activation, or your own function: package.module:name.",
+    )
+    sigma_w: str | None = option(
+        "--sigma-w", metavar="A..B", help="std of weights x sqrt(fan_in).  [default: 0.5..3, wider if a mark needs it]"
+    )
+    sigma_b: str | None = option(
+        "--sigma-b", metavar="A..B", help="std of biases.  [default: 0..1, wider if a mark needs it]"
+    )
+    size: int = option(
+        "--size", type=click.IntRange(2, 400), default=150, show_default=True, metavar="N", help="Cells per side."
+    )
+    layers: int = option(
+        "--layers", type=_LAYERS, default=10, show_default=True, metavar="N", help="Depth of your network."
+    )
+    marks: tuple[str, ...] = option(
+        "--mark", multiple=True, metavar="NAME[:...]", help="Show an initializer in the diagram; repeatable."
+    )
+    width: int = option(
+        "--width", type=_UNITS, default=500, show_default=True, metavar="N", help="Width of the network for --mark."
+    )
+    figure: str | None = option("--figure", metavar="FILE", help="Draw the diagram; png, svg or pdf.")
+    export_json: str | None = option("--export-json", metavar="FILE|-", help="Write the numbers of every cell as JSON.")
 
-    \b
-    Examples:
-      initprobe phase --act tanh --figure phase.png
-      initprobe phase --act tanh --mark xavier --mark torch_linear --width 500
-      initprobe phase --act relu --sigma-w 1..2 --export-json phase.json
-      initprobe phase --act mymodule:swish
-    """
+
+@dataclass(frozen=True)
+class Mark:
+    """An initializer in the diagram, at its scales."""
+
+    name: str
+    sigma_w: float
+    sigma_b: float
+
+
+@command_of(PhaseOptions, help=__doc__)
+def command(options: PhaseOptions) -> None:
+    from initprobe.cli import outputs
+    from initprobe.cli.progress import waiting
+    from initprobe.cli.run_output import text_stream
+    from initprobe.config.names import activation_of, as_activation
+    from initprobe.reports.console import console
+
+    fmt = outputs.figure_format(options.figure) if options.figure else None
+    outputs.check_exports([options.figure, options.export_json], None)
+    marks = [_mark(options, name) for name in options.marks]
+    activation = activation_of(as_activation(options.act))
+    with waiting("computing the phase diagram"):
+        diagram = _diagram(activation, options, marks)
+    if options.figure and fmt:
+        outputs.write_figure(options.figure, fmt, _drawn(activation, diagram, options.layers, marks))
+        for mark in marks:
+            if not _is_inside(mark, diagram):
+                click.echo(f"note: {mark.name} lies outside the figure", err=True)
+    if options.export_json:
+        outputs.write_text(options.export_json, _json(activation, diagram))
+    _report(activation, float(diagram.sigma_b[-1]), marks, console(text_stream(options.export_json)))
+
+
+def _diagram(activation: Activation, options: PhaseOptions, marks: Sequence[Mark]) -> PhaseDiagram:
     import numpy as np
 
-    from initprobe.cli import outputs
-    from initprobe.meanfield.phase import fixed_point, phase_diagram
+    from initprobe.meanfield.phase import phase_diagram
 
-    fmt = outputs.figure_format(figure) if figure else None
-    outputs.check_exports([figure, export_json], None)
-    placed = [_config(act, mark, width) for mark in marks]
-    activation = _activation(act)
-    dots = [(mark, *_scales(config, width)) for mark, config in zip(marks, placed, strict=True)]
-    (w_low, w_high), (b_low, b_high) = (
-        _range("--sigma-w", grid["sigma_w"], (0.5, 3.0), [dot[1] for dot in dots]),
-        _range("--sigma-b", grid["sigma_b"], (0.0, 1.0), [dot[2] for dot in dots]),
-    )
-    columns, rows = np.linspace(w_low, w_high, grid["size"]), np.linspace(b_low, b_high, grid["size"])
-    diagram = phase_diagram(activation, columns, rows)
-    if figure and fmt:
-        from initprobe.reports.figures.style import render
-        from initprobe.reports.figures.theory import phase_figure
-
-        drawn = phase_figure(activation.name, columns, rows, diagram.chi_1, diagram.xi_c, layers, dots)
-        data = render(drawn, fmt)
-        outputs.write_whole(Path(figure), lambda file: file.write(data))
-        beyond = [mark for mark, w, b in dots if not (w_low <= w <= w_high and b_low <= b <= b_high)]
-        for mark in beyond:
-            click.echo(f"note: {mark} lies outside the picture", err=True)
-    if export_json:
-        outputs.write_text(export_json, _json(activation, diagram))
-    _report(
-        activation, b_high, [(name, w, b, fixed_point(activation, w, b)) for name, w, b in dots], export_json == "-"
-    )
+    weights = _range("--sigma-w", options.sigma_w, (0.5, 3.0), [mark.sigma_w for mark in marks])
+    biases = _range("--sigma-b", options.sigma_b, (0.0, 1.0), [mark.sigma_b for mark in marks])
+    return phase_diagram(activation, np.linspace(*weights, options.size), np.linspace(*biases, options.size))
 
 
-def _activation(act: str) -> Activation:
-    from initprobe.config.names import activation_of, as_activation
+def _drawn(activation: Activation, diagram: PhaseDiagram, layers: int, marks: Sequence[Mark]) -> Figure:
+    from initprobe.reports.figures.theory import phase_figure
 
-    return activation_of(as_activation(act))
+    places = [(mark.name, mark.sigma_w, mark.sigma_b) for mark in marks]
+    return phase_figure(activation.name, diagram.sigma_w, diagram.sigma_b, diagram.chi_1, diagram.xi_c, layers, places)
 
 
-def _config(act: str, mark: str, width: int) -> ProbeConfig:
+def _is_inside(mark: Mark, diagram: PhaseDiagram) -> bool:
+    inside_w = diagram.sigma_w[0] <= mark.sigma_w <= diagram.sigma_w[-1]
+    return bool(inside_w and diagram.sigma_b[0] <= mark.sigma_b <= diagram.sigma_b[-1])
+
+
+def _mark(options: PhaseOptions, name: str) -> Mark:
+    """An initializer and the biases that come with it, at the width of the network.
+
+    Raises:
+        ConfigError: mean-field theory does not describe its weights by a variance.
+    """
     from initprobe.config.probe_config import ProbeConfig
     from initprobe.errors import ConfigError
     from initprobe.prediction.rules import no_theory, rule
 
-    config = ProbeConfig(init=mark, act=act, width=width)
+    width = options.width
+    config = ProbeConfig(init=name, act=options.act, width=width)
     mean = rule(config, (width, width)).weight_mean
     if mean or (config.initializer.fit is None and no_theory(config, (width, width))):
         why = f"its weights have a mean of {mean:.4g}" if mean else "its pre-activations are not Gaussian"
-        raise ConfigError(f"--mark {mark}: has no place in a phase diagram: {why}")
-    return config
+        raise ConfigError(f"--mark {name}: has no place in a phase diagram: {why}")
+    return Mark(name, *_scales(config, width))
 
 
 def _scales(config: ProbeConfig, width: int) -> tuple[float, float]:
-    """`(sigma_w, sigma_b)` of an initializer, and of the biases that come with it, at this width."""
+    """`(sigma_w, sigma_b)` of an initializer, and of the biases that come with it, in a square layer."""
     weights, bias = config.initializer.variance(width, width), config.bias_initializer.variance(width, width)
     return math.sqrt(width * weights), math.sqrt(bias)
 
 
-_FURTHEST = 10.0
+def _range(option: str, text: str | None, default: Range, marks: list[float]) -> Range:
+    """The range given, or the default one, widened to show the marks.
 
-
-def _range(option: str, text: str | None, default: tuple[float, float], marks: list[float]) -> tuple[float, float]:
-    """The range asked for, or the default one, stretched to what is to be marked (within reason)."""
+    Raises:
+        ConfigError: the text is not a range of numbers.
+    """
     from initprobe.errors import ConfigError
     from initprobe.spec import parse_number
 
@@ -122,48 +165,51 @@ def _range(option: str, text: str | None, default: tuple[float, float], marks: l
         return min([default[0], *(0.9 * mark for mark in near)]), max([default[1], *(1.1 * mark for mark in near)])
     low, dots, high = text.partition("..")
     if not dots:
-        raise ConfigError(f"{option}: {text!r} is not a range like 0.5..3")
+        raise ConfigError(f"{text!r} is not a range like 0.5..3", field=option)
     ends = parse_number(low), parse_number(high)
     if not 0 <= ends[0] < ends[1]:
-        raise ConfigError(f"{option}: {text} must begin at 0 or above and end higher")
+        raise ConfigError(f"{text} must begin at 0 or above, and its end must be larger", field=option)
     if not ends[1] * ends[1] < math.inf:
-        raise ConfigError(f"{option}: {text} must end below 1e154, whose square is a variance beyond the float range")
+        raise ConfigError(f"{text} must end below 1e154, the root of the float range", field=option)
     return ends
 
 
 def _json(activation: Activation, diagram: PhaseDiagram) -> str:
-    """The diagram as rows of sigma_b by columns of sigma_w; null where a number does not exist."""
+    """The diagram as rows of sigma_b and columns of sigma_w; null where a number does not exist."""
     from initprobe.arrays import finite
 
     cells = {name: [[finite(v) for v in row] for row in getattr(diagram, name)] for name in _NUMBERS}
     axes = {"sigma_w": diagram.sigma_w.tolist(), "sigma_b": diagram.sigma_b.tolist()}
-    whole = {"schema": 1, "activation": activation.name, **axes, "settling": diagram.settling.tolist(), **cells}
-    return json.dumps(whole) + "\n"
+    document = {"schema": 1, "activation": activation.name, **axes, "settling": diagram.settling.tolist(), **cells}
+    return json.dumps(document) + "\n"
 
 
-def _report(
-    activation: Activation, sigma_b: float, dots: list[tuple[str, float, float, FixedPoint]], to_stderr: bool
-) -> None:
-    """The edge of chaos at the ends of the diagram, and where the marked initializers stand."""
-    from rich.table import Table
+def _report(activation: Activation, sigma_b: float, marks: Sequence[Mark], to: Console) -> None:
+    """Print the edge of chaos at the lowest and the highest sigma_b, and the phase of each mark."""
+    from initprobe.reports.tables import plain_table
 
-    from initprobe.arrays import finite
-    from initprobe.formatting import fixed, short
-    from initprobe.reports.console import console
-
-    to = console(sys.stderr if to_stderr else sys.stdout)
-    for b in (0.0, sigma_b):
-        to.print(f"edge of chaos of {activation.name} at sigma_b = {b:g}: {_edge(activation, b)}", soft_wrap=True)
-    if not dots:
+    for scale in (0.0, sigma_b):
+        to.print(
+            f"edge of chaos of {activation.name} at sigma_b = {scale:g}: {_edge(activation, scale)}", soft_wrap=True
+        )
+    if not marks:
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("initializer", "sigma_w", "sigma_b", "phase", "q*", "chi_1", "gradient depth"):
-        table.add_column(heading, no_wrap=True)
-    for name, w, b, point in dots:
-        numbers = [finite(value) for value in (point.q, point.chi_1, point.xi_gradient)]
-        table.add_row(name, fixed(w, 4), fixed(b, 4), _phase(point), *map(short, numbers))
+    headings = ("initializer", "sigma_w", "sigma_b", "phase", "q*", "chi_1", "gradient depth")
+    table = plain_table(*headings, left=headings, gap=2)
+    for mark in marks:
+        table.add_row(*_cells(activation, mark))
     to.print()
     to.print(table)
+
+
+def _cells(activation: Activation, mark: Mark) -> list[str]:
+    from initprobe.arrays import finite
+    from initprobe.formatting import fixed, short
+    from initprobe.meanfield.phase import fixed_point
+
+    point = fixed_point(activation, mark.sigma_w, mark.sigma_b)
+    numbers = [finite(value) for value in (point.q, point.chi_1, point.xi_gradient)]
+    return [mark.name, fixed(mark.sigma_w, 4), fixed(mark.sigma_b, 4), _phase(point), *map(short, numbers)]
 
 
 def _edge(activation: Activation, sigma_b: float) -> str:

@@ -1,65 +1,74 @@
-"""`initprobe results`: what a sweep found, again, at any time."""
+"""Print the table of a sweep, also while it is running.
+
+STORE is a sweep.db or its directory.
+
+Exits with 3 if some runs are damaged in the store; the others are shown.
+
+\b
+Examples:
+  initprobe results initprobe-out/article_figures
+  initprobe results sweep.db --sort -theory.z --columns verdict,theory.z
+  initprobe results sweep.db --export-csv results.csv
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
-
-from initprobe.cli.sweep_output import axes_of, layout_from, show, table_options, tell_damage
+from initprobe.cli.candidates import files
+from initprobe.cli.parameters import argument, command_of, group, option
+from initprobe.cli.sweep_output import TableExports, TableOptions, TableOutput, axes_of, report_damage, show
 from initprobe.cli.sweep_run import STORE_FILE
 
 if TYPE_CHECKING:
     from initprobe.sweeps.store.rows import Row
 
 
-@click.command("results")
-@click.argument("store")
-@click.option("--where", multiple=True, metavar="AXIS=VALUE", help="Only runs that have it: act=relu; repeatable.")
-@table_options
-def command(store: str, where: tuple[str, ...], **options: Any) -> None:
-    """Print the table of a sweep, also while it is running.
+@dataclass(frozen=True, kw_only=True)
+class ResultsOptions:
+    """The options of `initprobe results`."""
 
-    STORE is a sweep.db or the directory it lies in.
+    store: str = argument(shell_complete=files)
+    where: tuple[str, ...] = option(
+        "--where", multiple=True, metavar="AXIS=VALUE", help="Only runs with this value: act=relu; repeatable."
+    )
+    table: TableOptions = group(TableOptions)
+    exports: TableExports = group(TableExports)
 
-    Exits with 3 if the store is damaged at some runs; the others are shown.
 
-    \b
-    Examples:
-      initprobe results initprobe-out/article_figures
-      initprobe results sweep.db --sort -theory.z --columns verdict,theory.z
-      initprobe results sweep.db --export-csv results.csv
-    """
+@command_of(ResultsOptions, help=__doc__)
+def command(options: ResultsOptions) -> None:
     from initprobe.cli import outputs
     from initprobe.data.files import is_directory
     from initprobe.sweeps.store.store import read_store
 
-    path = Path(store) / STORE_FILE if is_directory(Path(store)) else Path(store)
-    outputs.check_exports([options[name] for name in ("export_csv", "export_json", "markdown")], None)
-    with read_store(path) as opened:
-        rows = list(opened.rows())
+    path = Path(options.store)
+    outputs.check_exports(options.exports.targets(), None)
+    with read_store(path / STORE_FILE if is_directory(path) else path) as store:
+        rows = list(store.rows())
         axes = axes_of(rows)
-        for text in where:
-            rows = _having(rows, text, axes)
-        show(opened, rows, layout_from(axes, options), options)
-        tell_damage(opened.damage.values())
+        for condition in options.where:
+            rows = _matching(rows, condition, axes)
+        show(store, rows, TableOutput(options.table.layout(axes), options.exports))
+        report_damage(store.damage.values())
 
 
-def _having(rows: Sequence[Row], text: str, axes: Sequence[str]) -> list[Row]:
-    """The rows with a value, written as in the sweep's file.
+def _matching(rows: Sequence[Row], condition: str, axes: Sequence[str]) -> list[Row]:
+    """The rows that meet a condition `AXIS=VALUE`, written as in the sweep file.
 
     Raises:
-        ConfigError: no such axis, or no row has the value; names those that there are.
+        ConfigError: there is no such axis, or no row has the value; the message names those that exist.
     """
     from initprobe.errors import ConfigError
     from initprobe.registry import suggestion
     from initprobe.sweeps.file_conditions import parse_condition, select
 
-    name = text.partition("=")[0].strip()
-    if "=" not in text or name not in axes:
+    name = condition.partition("=")[0].strip()
+    if "=" not in condition or name not in axes:
         hint = suggestion(name, axes) or f" The axes are {', '.join(axes) or 'none'}."
-        raise ConfigError(f"--where {text}: write AXIS=VALUE.{hint}")
-    kept = select(text, parse_condition(text), {index: row.axes.get(name) for index, row in enumerate(rows)})
+        raise ConfigError(f"--where {condition}: write AXIS=VALUE.{hint}")
+    kept = select(condition, parse_condition(condition), {index: row.axes.get(name) for index, row in enumerate(rows)})
     return [rows[index] for index in kept]

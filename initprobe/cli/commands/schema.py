@@ -1,22 +1,30 @@
-"""`initprobe schema`: the JSON Schema of a sweep's file."""
+"""Print the JSON Schema of sweep files, for editors.
+
+With the schema, of draft 2020-12, an editor completes and checks a sweep file.
+
+\b
+Examples:
+  initprobe schema > initprobe.schema.json
+  # then the first line of a file, for editors with the YAML language server:
+  # yaml-language-server: $schema=initprobe.schema.json
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import click
 
+from initprobe.cli.parameters import command_of
 
-@click.command("schema")
-def command() -> None:
-    """Print the JSON Schema of a sweep's file, for editors.
 
-    It is of draft 2020-12; editors check and complete by it.
+@dataclass(frozen=True)
+class SchemaOptions:
+    """`initprobe schema` has no options."""
 
-    \b
-    Examples:
-      initprobe schema > initprobe.schema.json
-      # then, as a file's first line, for editors with the YAML language server:
-      # yaml-language-server: $schema=initprobe.schema.json
-    """
+
+@command_of(SchemaOptions, help=__doc__)
+def command(options: SchemaOptions) -> None:
     import json
 
     from initprobe.sweeps.file_layout import json_schema

@@ -1,43 +1,50 @@
-"""`initprobe show`: print and redraw a saved result."""
+"""Print a saved result again and redraw its figures.
+
+\b
+Examples:
+  initprobe show initprobe-out/xavier-tanh-10x500/result.json
+  initprobe show result.json -o figures --format svg,pdf
+"""
 
 from __future__ import annotations
 
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+from initprobe.cli.candidates import files
+from initprobe.cli.outputs import format_option
+from initprobe.cli.parameters import argument, command_of, option
 
 if TYPE_CHECKING:
     from initprobe.results.run import ProbeResult
 
 
-@click.command("show")
-@click.argument("file", metavar="RESULT.json")
-@click.option("-o", "--out", metavar="DIR", help="Redraw the figures into DIR.")
-@click.option("--format", "formats", default="png", show_default=True, metavar="png,svg,pdf", help="Figure formats.")
-@click.option("--export-csv", metavar="FILE|-", help="A row a layer, as CSV.")
-@click.option("-v", "--verbose", is_flag=True, help="Print every statistic of every tensor.")
-def command(file: str, out: str | None, formats: str, export_csv: str | None, verbose: bool) -> None:
-    """Print a saved result again and redraw its figures.
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions:
+    """The options of `initprobe show`."""
 
-    \b
-    Examples:
-      initprobe show initprobe-out/xavier-tanh-10x500/result.json
-      initprobe show result.json -o figures --format svg,pdf
-    """
+    file: str = argument(metavar="RESULT.json", shell_complete=files)
+    out: str | None = option("-o", "--out", metavar="DIR", help="Redraw the figures into DIR.")
+    formats: str = format_option()
+    export_csv: str | None = option("--export-csv", metavar="FILE|-", help="Write the layers as CSV, one row each.")
+    verbose: bool = option("-v", "--verbose", is_flag=True, help="Print every layer and every statistic.")
+
+
+@command_of(ShowOptions, help=__doc__)
+def command(options: ShowOptions) -> None:
     from initprobe.cli import outputs
-    from initprobe.cli.run_output import report
+    from initprobe.cli.run_output import report, text_stream
     from initprobe.reports.csv import to_csv
 
-    wanted = outputs.parse_formats(formats)
-    directory = Path(out) if out else None
-    outputs.check_exports([export_csv], directory)
-    result = _read(Path(file))
-    written = outputs.save_result(result, directory, wanted) if directory else []
-    if export_csv:
-        outputs.write_text(export_csv, to_csv(result))
-    report(result, written, verbose, sys.stderr if export_csv == outputs.STDOUT else sys.stdout)
+    formats = outputs.parse_formats(options.formats)
+    directory = Path(options.out) if options.out else None
+    outputs.check_exports([options.export_csv], directory)
+    result = _read(Path(options.file))
+    written = outputs.save_result(result, directory, formats) if directory else []
+    if options.export_csv:
+        outputs.write_text(options.export_csv, to_csv(result))
+    report(result, written, options.verbose, text_stream(options.export_csv))
 
 
 def _read(path: Path) -> ProbeResult:

@@ -1,123 +1,121 @@
-"""`initprobe spectrum`: singular values of Jacobians, layer by layer and end to end."""
+"""Show the singular values of Jacobians, beside theory.
+
+The Jacobians are dh_l/dh_l-1 of each layer and dh_L/dh_0 of the whole network.
+
+A network is dynamically isometric if all singular values s of the whole network are near 1. The networks are those of
+`initprobe run` with the same seed and --dtype.
+
+\b
+Examples:
+  initprobe spectrum --init orthogonal --init lecun --act tanh --width 200
+  initprobe spectrum --init orthogonal --init he --act relu --figure s.png
+  initprobe spectrum --sigma-w 1.05 --act tanh --export-json spectrum.json
+"""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from initprobe.cli.options import config_from, experiment_options, scales
+from initprobe.cli.options import (
+    LossOptions,
+    MeasurementOptions,
+    NetworkOptions,
+    WeightListOptions,
+    config_from,
+    threads_option,
+)
+from initprobe.cli.parameters import Choice, command_of, group, option
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import Console
     from rich.table import Table
 
+    from initprobe.config.probe_config import ProbeConfig
     from initprobe.probe.experiment import Experiment
     from initprobe.results.spectrum import Spectrum, SpectrumStats
 
 
-# A Jacobian is taken at one input: there is no batch, and no verdict with thresholds.
-_LEFT_OUT = ("batch", "batches", "draws", "dtype", "thresholds")
-_OFFERED = click.command()(experiment_options(lambda: None)).params
-_SHARED = [option for option in _OFFERED if option.name not in _LEFT_OUT]
-# Beyond this the user is told how long it will take.
+# A longer time is announced.
 _PATIENCE_S = 60
 _MOST_ROWS = 100
 
 
-@click.command("spectrum", params=_SHARED)
-@click.option("--init", "inits", multiple=True, metavar="NAME[:...]", help="Initializer; may be repeated.")
-@click.option(
-    "--sigma-w", "sigma_ws", multiple=True, metavar="S", help="Normal weights of std S / sqrt(fan_in); may be repeated."
-)
-@click.option("--sigma-b", metavar="S", help="In place of --bias-init: normal biases of std S.")
-@click.option("--act", required=True, metavar="NAME[:...]", help="Activation.")
-@click.option(
-    "--samples",
-    type=click.IntRange(1, 100_000),
-    default=2,
-    show_default=True,
-    metavar="N",
-    help="Inputs of each network at which Jacobians are taken.",
-)
-@click.option("--draws", type=int, default=2, show_default=True, metavar="N", help="Independent networks.")
-@click.option("--dtype", default="float64", show_default=True, metavar="float32|float64", help="Network precision.")
-@click.option("--figure", metavar="FILE", help="Draw log10 s end to end and by depth; png, svg or pdf.")
-@click.option("--export-json", metavar="FILE|-", help="A list of all spectra, as JSON.")
-@click.option("-v", "--verbose", is_flag=True, help="Every layer's own table, also for several initializers.")
-def command(
-    inits: tuple[str, ...],
-    sigma_ws: tuple[str, ...],
-    samples: int,
-    figure: str | None,
-    export_json: str | None,
-    verbose: bool,
-    **options: Any,
-) -> None:
-    """Show the singular values of Jacobians, beside theory.
+@dataclass(frozen=True, kw_only=True)
+class SpectrumOptions:
+    """The options of `initprobe spectrum`."""
 
-    They are those of dh_l/dh_l-1 of each layer and of dh_L/dh_0 of them all.
+    weights: WeightListOptions = group(WeightListOptions)
+    act: str = option("--act", required=True, metavar="NAME[:...]", help="Activation.")
+    network: NetworkOptions = group(NetworkOptions)
+    samples: int = option(
+        "--samples",
+        type=click.IntRange(1, 100_000),
+        default=2,
+        show_default=True,
+        metavar="N",
+        help="Inputs per network; each gives one Jacobian per layer.",
+    )
+    draws: int = option("--draws", type=int, default=2, show_default=True, metavar="N", help="Independent networks.")
+    dtype: Literal["float32", "float64"] = option(
+        "--dtype",
+        type=Choice(["float32", "float64"]),
+        default="float64",
+        show_default=True,
+        help="Precision of the network.",
+    )
+    threads: int | None = threads_option()
+    figure: str | None = option(
+        "--figure", metavar="FILE", help="Draw log10 s of the whole network, and by depth; png, svg or pdf."
+    )
+    export_json: str | None = option("--export-json", metavar="FILE|-", help="Write a list of all spectra as JSON.")
+    verbose: bool = option(
+        "-v", "--verbose", is_flag=True, help="Print the table of every layer, also for several initializers."
+    )
 
-    A network is dynamically isometric where all s end to end are near 1. The networks are those of `initprobe run` with
-    the same seed and --dtype.
+    def configs(self) -> list[ProbeConfig]:
+        """The experiments, one per initializer. A Jacobian is taken at single inputs, which are rows of the batch."""
+        measurement = MeasurementOptions(batch=max(self.samples, 2), draws=self.draws, dtype=self.dtype)
+        return [
+            config_from(self.act, weights, self.network, measurement, LossOptions())
+            for weights in self.weights.choices()
+        ]
 
-    \b
-    Examples:
-      initprobe spectrum --init orthogonal --init lecun --act tanh --width 200
-      initprobe spectrum --init orthogonal --init he --act relu --figure s.png
-      initprobe spectrum --sigma-w 1.05 --act tanh --export-json spectrum.json
-    """
+
+@command_of(SpectrumOptions, help=__doc__)
+def command(options: SpectrumOptions) -> None:
     from initprobe.cli import outputs
+    from initprobe.cli.run_output import text_stream
+    from initprobe.probe.experiment import prepare
     from initprobe.reports.console import console
 
-    fmt = outputs.figure_format(figure) if figure else None
-    outputs.check_exports([figure, export_json], None)
-    threads = options.pop("threads")
-    experiments = [_prepared(one, samples) for one in _asked(inits, sigma_ws, options)]
-    _warn_of_time(experiments, samples, threads)
-    spectra = _measured(experiments, samples, threads)
-    if figure and fmt:
-        from initprobe.reports.figures.style import render
-
-        drawn = render(_figure(spectra), fmt)
-        outputs.write_whole(Path(figure), lambda file: file.write(drawn))
-    if export_json:
-        outputs.write_text(export_json, f"[{','.join(spectrum.model_dump_json() for spectrum in spectra)}]\n")
-    _report(spectra, verbose, console(sys.stderr if export_json == outputs.STDOUT else sys.stdout))
+    fmt = outputs.figure_format(options.figure) if options.figure else None
+    outputs.check_exports([options.figure, options.export_json], None)
+    experiments = [prepare(config) for config in options.configs()]
+    _announce_time(experiments, options)
+    spectra = _measured(experiments, options)
+    if options.figure and fmt:
+        outputs.write_figure(options.figure, fmt, _figure(spectra))
+    if options.export_json:
+        outputs.write_text(options.export_json, f"[{','.join(each.model_dump_json() for each in spectra)}]\n")
+    _report(spectra, options.verbose, console(text_stream(options.export_json)))
 
 
-def _asked(inits: Sequence[str], sigma_ws: Sequence[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The options of each network."""
-    from initprobe.errors import ConfigError
-
-    weights = [{"init": init, "sigma_w": None} for init in inits] + [{"init": None, "sigma_w": s} for s in sigma_ws]
-    if not weights:
-        raise ConfigError("give --init NAME or --sigma-w S, several of them to compare")
-    for weight in weights:
-        yield options | scales(options | weight) | ({} if weight["init"] is None else weight)
-
-
-def _prepared(options: dict[str, Any], samples: int) -> Experiment:
-    from initprobe.probe.experiment import prepare
-
-    return prepare(config_from(options | {"batch": max(samples, 2), "batches": 1, "thresholds": ()}))
-
-
-def _warn_of_time(experiments: Sequence[Experiment], samples: int, threads: int | None) -> None:
+def _announce_time(experiments: Sequence[Experiment], options: SpectrumOptions) -> None:
     from initprobe.studies.spectrum import seconds_needed
 
-    seconds = sum(seconds_needed(experiment, samples, threads) for experiment in experiments)
+    seconds = sum(seconds_needed(experiment, options.samples, options.threads) for experiment in experiments)
     if seconds > _PATIENCE_S:
-        minutes = f"about {math.ceil(seconds / 60):,} min of singular values (they cost width^3)"
-        click.echo(f"note: {minutes}; --width, --samples and --draws make it less", err=True)
+        minutes = f"about {math.ceil(seconds / 60):,} min of singular values (their cost grows as width^3)"
+        click.echo(f"note: {minutes}; smaller --width, --samples or --draws take less", err=True)
 
 
-def _measured(experiments: Sequence[Experiment], samples: int, threads: int | None) -> list[Spectrum]:
+def _measured(experiments: Sequence[Experiment], options: SpectrumOptions) -> list[Spectrum]:
     from initprobe.cli.progress import part_of, progress_bar
     from initprobe.studies.spectrum import measure
 
@@ -125,7 +123,7 @@ def _measured(experiments: Sequence[Experiment], samples: int, threads: int | No
     with progress_bar("singular values") as bar:
         for number, experiment in enumerate(experiments):
             part = part_of(bar, number, len(experiments))
-            spectra.append(measure(experiment, samples, threads=threads, progress=part))
+            spectra.append(measure(experiment, options.samples, threads=options.threads, progress=part))
     return spectra
 
 
@@ -170,15 +168,15 @@ def _column(values: Sequence[float | None]) -> Any:
 
 
 _NOTES = """
-s: singular value; spread: Var(s^2)/mean(s^2)^2; near 1: s in 0.8 .. 1.25; zero:
-exactly, in this dtype; lost: not told from 0 by float64. largest and smallest
-are those of all Jacobians, zero and lost ones left out. +-%: standard deviation
-of the mean from draw to draw. theory: of infinite width; finite nets differ by
-the order of depth/width."""
+s: singular value. spread: Var(s^2)/mean(s^2)^2. near 1: s in 0.8 .. 1.25.
+zero: exactly 0 in this dtype. lost: float64 cannot tell it from 0. largest and
+smallest: over all Jacobians, without zero and lost values. +-%: standard
+deviation of the mean over draws. theory: for infinite width; finite networks
+differ by the order of depth/width."""
 
 
 def _report(spectra: Sequence[Spectrum], verbose: bool, to: Console) -> None:
-    """The networks side by side if there are several, then each by itself."""
+    """Print several networks side by side, then each alone."""
     to.print(f"{_title(spectra[0])}\n{spectra[0].description.setting}", soft_wrap=True, markup=False)
     if len(spectra) > 1:
         to.print("\nend to end, dh_L/dh_0", markup=False)
@@ -187,7 +185,7 @@ def _report(spectra: Sequence[Spectrum], verbose: bool, to: Console) -> None:
         _report_one(spectrum, verbose or len(spectra) == 1, to)
     to.print(_NOTES, markup=False)
     if len(spectra) > 1 and not verbose:
-        to.print("-v shows every layer by itself.", markup=False)
+        to.print("-v prints the table of every layer.", markup=False)
 
 
 def _report_one(spectrum: Spectrum, every_layer: bool, to: Console) -> None:
@@ -199,15 +197,15 @@ def _report_one(spectrum: Spectrum, every_layer: bool, to: Console) -> None:
         if note:
             to.print(note, soft_wrap=True, markup=False)
     if every_layer:
-        to.print("\none layer, dh_l/dh_l-1", markup=False)
+        to.print("\nsingle layers, dh_l/dh_l-1", markup=False)
         to.print(_table("l", [(str(stats.layer), stats) for stats in _thinned(spectrum.layers)]))
     to.print("\nend to end, dh_l/dh_0", markup=False)
     to.print(_table("l", [(str(stats.layer), stats) for stats in spectrum.end_to_end]))
 
 
 def _thinned(layers: Sequence[SpectrumStats]) -> Sequence[SpectrumStats]:
-    """At most about a hundred layers, evenly spaced; JSON has them all."""
-    # Counted from the end: the last layer is always among them.
+    """At most about a hundred layers, evenly spaced; JSON has all."""
+    # Counted from the end, so that the last layer is included.
     return layers[:: -math.ceil(len(layers) / _MOST_ROWS)][::-1]
 
 
@@ -227,12 +225,11 @@ _WIDEST_NAME = 10
 
 
 def _table(first: str, rows: Sequence[tuple[str, SpectrumStats]]) -> Table:
-    from rich.table import Table
+    from initprobe.reports.tables import plain_table
 
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column(f"\n{first}", max_width=_WIDEST_NAME, overflow="fold")
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = plain_table(f"\n{first}", *_HEADINGS, left=(f"\n{first}",))
+    names = table.columns[0]
+    names.max_width, names.overflow, names.no_wrap, names.vertical = _WIDEST_NAME, "fold", False, "top"
     for name, stats in rows:
         table.add_row(name, *_cells(stats))
     return table

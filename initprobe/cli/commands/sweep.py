@@ -1,39 +1,43 @@
-"""`initprobe sweep`: the experiments of a file, in parallel, kept in one database."""
+"""Run the experiments of a sweep file, in parallel.
+
+CONFIG is a YAML file, or the name of a config that `initprobe list configs` shows. Finished runs are kept in sweep.db:
+start the same command again to continue after a crash or Ctrl-C, or to run what is new in the file. Runs that are
+damaged in the store are repeated. Exits with 3 if a run failed; the other runs continue.
+
+\b
+Examples:
+  initprobe sweep article_figures
+  initprobe sweep mine.yaml --dry-run
+  initprobe sweep mine.yaml --set layers=20 --where act=tanh -j 4
+  initprobe sweep mine.yaml --shard 3/16 -o part3
+  initprobe sweep mine.yaml --sort -output.variance --export-csv results.csv
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-import click
+from initprobe.cli.parameters import command_of, group, option
+from initprobe.cli.sweep_output import TableExports, TableOptions
+from initprobe.cli.sweep_run import SweepOptions, finish, print_plan, run_plan, table_output
 
-from initprobe.cli.sweep_output import table_options
-from initprobe.cli.sweep_run import finish, rehearse, run_plan, sweep_options
+
+@dataclass(frozen=True, kw_only=True)
+class SweepCommandOptions:
+    """The options of `initprobe sweep`."""
+
+    sweep: SweepOptions = group(SweepOptions)
+    table: TableOptions = group(TableOptions)
+    exports: TableExports = group(TableExports)
+    dry_run: bool = option("--dry-run", is_flag=True, help="List the runs and their costs; run nothing.")
 
 
-@click.command("sweep")
-@sweep_options
-@table_options
-@click.option("--dry-run", is_flag=True, help="List the runs and what they would cost.")
-def command(dry_run: bool, **options: Any) -> None:
-    """Run the experiments of CONFIG, in parallel.
-
-    CONFIG is a YAML file or the name of a config that ships. What is done is kept: start the same command again to go
-    on after a crash or Ctrl-C, or to run what is new in the file; a run at which the store is damaged is run again.
-    Exits with 3 if a run failed; the others go on.
-
-    \b
-    Examples:
-      initprobe sweep article_figures
-      initprobe sweep mine.yaml --dry-run
-      initprobe sweep mine.yaml --set layers=20 --where act=tanh -j 4
-      initprobe sweep mine.yaml --shard 3/16 -o part3
-      initprobe sweep mine.yaml --sort -output.variance --export-csv results.csv
-    """
-    from initprobe.sweeps.plan import load
-
-    if dry_run:
-        rehearse(options)
+@command_of(SweepCommandOptions, help=__doc__)
+def command(options: SweepCommandOptions) -> None:
+    if options.dry_run:
+        print_plan(options.sweep)
         return
-    plan = load(options["config"], options["overrides"], options["where"])
-    outcome, failed = run_plan(plan, options)
-    finish(outcome, failed)
+    plan = options.sweep.plan()
+    output = table_output(plan, options.sweep, options.table, options.exports)
+    outcome, failures = run_plan(plan, options.sweep, output)
+    finish(outcome, failures)

@@ -1,4 +1,4 @@
-"""Results as pictures. Everything drawn comes from `strips`; nothing is computed here, and pyplot is not used."""
+"""The figure of `initprobe compare`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from initprobe.reports.figures.captions import centred
-from initprobe.reports.figures.panels import profiles
 from initprobe.reports.figures.profiles import finish_profile_axes
+from initprobe.reports.figures.result_data import profiles
 from initprobe.reports.figures.style import BLACK, COLORS, DASHES, blank_figure, style
+from initprobe.reports.figures.titles import centred
 from initprobe.results.run import ProbeResult
 
 
 def draw_comparison(results: Sequence[ProbeResult]) -> Figure:
-    """Depth profiles of the variances of h and dL/dh, a line a result, the prediction dotted over it."""
+    """Depth profiles of the variances of h and dL/dh: a line per result, predictions dotted."""
     with style():
         figure = blank_figure(13, 5.2)
         shared = results[0].description
@@ -30,7 +30,7 @@ def draw_comparison(results: Sequence[ProbeResult]) -> Figure:
 
 
 def _draw_overlaid(axes: Axes, results: Sequence[ProbeResult], index: int) -> None:
-    """The profile number `index` (h, then dL/dh) of every result."""
+    """Draw the profile number `index` (0 is h, 1 is dL/dh) of each result."""
     for number, result in enumerate(results):
         profile = profiles(result)[index]
         dashes, color = divmod(number, len(COLORS))

@@ -1,7 +1,7 @@
-"""Pictures drawn by a process of their own, which loads matplotlib while this one measures.
+"""A second process that draws the figures: it loads matplotlib while this process measures.
 
-It is given a result and gives pictures; only this process writes files. Whatever may go wrong over there, this process
-then draws the same pictures itself, and meets the same error if there is one.
+It reads a result and returns figure files; only this process writes them to disk. If the second process fails, this one
+draws the same figures, and shows the same error if there is one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Process = subprocess.Popen[bytes]
 
 @contextmanager
 def drawer(formats: Sequence[str]) -> Iterator[Process | None]:
-    """A process that gets ready to draw in these formats; None where it would not help."""
+    """Start a process that prepares to draw in these formats; None where it would not help."""
     process = _start(formats) if formats and _helps() else None
     if process is None:
         yield None
@@ -43,19 +43,19 @@ def drawer(formats: Sequence[str]) -> Iterator[Process | None]:
 
 
 def pictures(result: ProbeResult, formats: Sequence[str], process: Process | None = None) -> Iterable[Picture]:
-    """The pictures of a result, the summary first; the process draws them if there is one that can."""
+    """The figures of a result, the summary first; drawn by `process` if it works."""
     from_there = None if process is None else _received(process, result)
     return _drawn(result, formats) if from_there is None else from_there
 
 
 def _helps() -> bool:
-    """It has a processor to itself for part of the time, and this process has not loaded matplotlib already."""
+    """Whether there is a second processor, and matplotlib is not loaded in this process."""
     return processors() > 1 and "matplotlib" not in sys.modules and bool(sys.executable)  # an embedded Python has none
 
 
 def _start(formats: Sequence[str]) -> Process | None:
-    # It finds modules where we do. It is to have one thread, for it forks; NumPy's BLAS would start others.
-    places = os.pathsep.join(place for place in sys.path if isinstance(place, str))  # imports skip all else, too
+    # The same module path as here. One thread only, because it forks: the BLAS of NumPy would start others.
+    places = os.pathsep.join(place for place in sys.path if isinstance(place, str))  # imports ignore other entries
     environment = os.environ | {"PYTHONPATH": places, "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-P", "-c", f"from {__name__} import main; main()", *formats]
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
@@ -66,13 +66,13 @@ def _start(formats: Sequence[str]) -> Process | None:
 
 
 def _received(process: Process, result: ProbeResult) -> list[Picture] | None:
-    """What the process draws of a result; None if it does not."""
+    """The figures that the process draws of a result; None if it fails."""
     out, _ = process.communicate(result.to_json().encode())
     file, received = io.BytesIO(out), []
     try:
         while file.tell() < len(out):
             received.append(pickle.load(file))
-    except Exception:  # whatever it said, it is no picture
+    except Exception:  # the output is no figure
         return None
     return received if process.returncode == 0 else None
 
@@ -88,28 +88,28 @@ def _drawn(result: ProbeResult, formats: Sequence[str], chosen: slice = slice(No
 
 
 def main() -> None:
-    """Draw the result from standard input in the formats of the command line; pictures go to standard output."""
+    """Draw the result from standard input in the formats of the command line; write figures to standard output."""
     gc.disable()
     signal.signal(signal.SIGTERM, lambda *_: _end(1))
-    import initprobe.reports.figures.run  # noqa: F401, so that it is there when the result comes
+    import initprobe.reports.figures.run  # noqa: F401 (loaded before the result arrives)
     from initprobe.results.run import ProbeResult
 
     result = ProbeResult.from_json(sys.stdin.buffer.read())
     chosen, helper = slice(None), None
-    if sys.platform == "linux":  # elsewhere there is no fork, or none that the system's libraries put up with
+    if sys.platform == "linux":  # other systems lack a fork that their libraries support
         helper = os.fork()
-        chosen = slice(1, None) if helper else slice(1)  # the summary takes as long as the others together
+        chosen = slice(1, None) if helper else slice(1)  # the summary takes as long as all others
     mine = list(_drawn(result, sys.argv[1:], chosen))
     failed = bool(helper) and os.waitpid(helper, 0)[1] != 0
     for picture in mine:
         pickle.dump(picture, sys.stdout.buffer)
     sys.stdout.flush()
     if helper == 0:
-        os._exit(0)  # what is to be done at the end, the other process does
+        os._exit(0)  # the parent process cleans up
     _end(int(failed))
 
 
 def _end(code: int) -> NoReturn:
-    """End at once, for somebody waits: time to remove temporary files of matplotlib's, but not to take it apart."""
+    """End quickly: remove temporary files of matplotlib, but skip the rest of the shutdown."""
     atexit._run_exitfuncs()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""Heat maps of a sweep: one number, or a verdict, over two numeric axes, computed before anything is drawn."""
+"""Heat maps of a sweep: one number, or a verdict, over two numeric axes, computed before drawing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from initprobe.activations.record import Activation
 from initprobe.arrays import Array, mean
 from initprobe.formatting import counted
 from initprobe.meanfield.phase import CriticalPoint, critical_line
-from initprobe.reports.figures.sweep_values import E, is_log, is_number, label, series, varying
+from initprobe.reports.figures.sweep_series import E, is_log, is_number, label, series, varying
 from initprobe.reports.sweep_table import Entry
 from initprobe.results.named_numbers import HEALTHY, RATE, VERDICT
 from initprobe.results.run import ProbeResult
@@ -23,10 +23,10 @@ FAILED, NOT_RUN, DISAGREE = "failed", "not run", "runs disagree"
 ZERO_OR_LOST, NO_VALUE = "0 or lost", "no value"
 SIGMAS = ("sigma_w", "sigma_b")
 _CURVE_POINTS = 25
-# Mesh cells a run from which they are drawn as squares: of a mesh that is all but empty, nothing would be seen.
+# Mesh cells per run from which runs are drawn as squares: the cells of an almost empty mesh could not be seen.
 _SPARSE = 4
 _FINE = 12
-# Neighbouring gaps of an axis that differ by more than this are drawn alike: the narrow cells could not be read.
+# If gaps of an axis differ by more than this factor, all are drawn equal: narrow cells could not be read.
 _UNEVEN = 1.5
 
 
@@ -36,11 +36,11 @@ class Scale:
 
     Attributes:
         name: of the axis.
-        values: that runs have, ascending.
-        places: where they are drawn: the values themselves, or 0, 1, 2 .. for a few that are spaced unevenly.
-        log: whether places are spaced by ratios rather than by differences.
+        values: of the runs, ascending.
+        places: where the values are drawn: at themselves, or at 0, 1, 2 .. if a few are spaced unevenly.
+        log: whether places are spaced by ratios.
         edges: of the cells, half way between the places, `(values + 1,)`.
-        constant: the runs do not say what the value is, since it is the same in all; a stand-in is drawn.
+        constant: the value is the same in all runs, which do not record it; a placeholder is drawn.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Scale:
     constant: bool = False
 
     def indices(self, values: Sequence[float]) -> Array:
-        """The cells, from 0 on, that these values stand for."""
+        """The indices of the cells of the given values."""
         return np.searchsorted(self.values, values)
 
 
@@ -61,11 +61,11 @@ class Cell:
 
     Attributes:
         x: the place along the first axis.
-        y: along the second.
-        number: mean over the runs that have one (of the log10, for what is shown as such); None where none has.
+        y: the place along the second axis.
+        number: mean over the runs that have one, of log10 where the map shows logs; None where no run has one.
         word: the most common verdict; empty for a heat map of numbers.
-        runs: how many there are.
-        lacking: what keeps some runs, or all, from having a number, or that their verdicts differ; empty for nothing.
+        runs: number of runs.
+        lacking: why some or all runs have no number, or that their verdicts differ; empty for neither.
     """
 
     x: float
@@ -77,13 +77,13 @@ class Cell:
 
     @property
     def empty(self) -> bool:
-        """Nothing is known of this cell."""
+        """Whether no run has a number or verdict here."""
         return self.number is None and not self.word
 
 
 @dataclass(frozen=True)
 class HeatPanel:
-    """The cells at one setting of what varies beside the two axes; `critical` is `(sigma_w, sigma_b)` of a line."""
+    """The cells at one setting of the other axes; `critical` is the edge of chaos as `(sigma_w, sigma_b)`."""
 
     title: str
     cells: tuple[Cell, ...]
@@ -96,12 +96,12 @@ class HeatMap:
 
     Attributes:
         value: the number's dotted name, `verdict` or `healthy`.
-        layer: where it is read, in words; empty for what speaks of the whole net.
+        layer: where it is read, in words; empty for a number of the whole net.
         log: whether the numbers are log10.
         x: the axis across.
         y: the axis upwards.
-        panels: one a setting of the other axes, or a single one that averages over them.
-        notes: what was averaged and what was left out.
+        panels: one per setting of the other axes, or a single one that averages over them.
+        notes: on averages and on what is left out.
     """
 
     value: str
@@ -114,23 +114,23 @@ class HeatMap:
 
     @property
     def categorical(self) -> bool:
-        """Words are shown, not numbers."""
+        """Whether words are shown, not numbers."""
         return self.value in (VERDICT, HEALTHY)
 
     @property
     def cells(self) -> list[Cell]:
-        """Those of all panels."""
+        """The cells of all panels."""
         return [cell for panel in self.panels for cell in panel.cells]
 
     @property
     def missing(self) -> int:
-        """Cells that no run stands for, of panels that show cells."""
+        """The number of cells without a run, in panels that show cells."""
         mesh = len(self.x.values) * len(self.y.values)
         return 0 if self.sparse else sum(mesh - len(panel.cells) for panel in self.panels)
 
     @property
     def sparse(self) -> bool:
-        """Far fewer runs than the mesh has cells, as where both axes run side by side."""
+        """Whether there are far fewer runs than cells, as where both axes vary together."""
         sides = len(self.x.values), len(self.y.values)
         return max(sides) > _FINE and sides[0] * sides[1] >= _SPARSE * max(len(panel.cells) for panel in self.panels)
 
@@ -144,7 +144,7 @@ def heat_map(
     read: Callable[[E], ProbeResult],
     activation: Callable[[E], Activation],
 ) -> HeatMap:
-    """A heat map of a sweep's runs.
+    """Compute a heat map of a sweep's runs.
 
     Args:
         entries: the runs.
@@ -152,20 +152,20 @@ def heat_map(
         y: the axis upwards.
         value: a number of a layer by its dotted name, `TENSOR.variance_per_layer`, `verdict` or `healthy`.
         layer: `first`, `last`, or a number from 1 on.
-        read: the full result of a done run; called only for what its digest does not have.
-        activation: of a run; called once a panel, where the axes are sigma_w and sigma_b.
+        read: reads the whole result of a finished run; called only for numbers that its digest lacks.
+        activation: of a run; called once per panel, where the axes are sigma_w and sigma_b.
     """
-    known = {name for entry in entries for name in entry.axes}
-    placed = [entry for entry in entries if all(is_number(entry.axes.get(name)) for name in known & {x, y})]
+    names = {name for entry in entries for name in entry.axes}
+    placed = [entry for entry in entries if all(is_number(entry.axes.get(name)) for name in names & {x, y})]
     facets, averaged = _facets(placed, x, y)
     sigmas = {x, y} == set(SIGMAS)
-    across, upwards = (_scale(name, placed, name not in known, true_to_scale=sigmas) for name in (x, y))
+    across, upwards = (_scale(name, placed, name not in names, true_to_scale=sigmas) for name in (x, y))
     number = _number(value, layer, read)
     panels = []
     for title, runs in facets:
         cells = tuple(_cell(place, here, value, number) for place, here in _by_place(runs, x, y).items())
         fixed = runs and "act" not in {name.partition(".")[0] for name in averaged}
-        line = _critical(activation(runs[0]), across, upwards) if fixed and sigmas and set(SIGMAS) <= known else None
+        line = _critical(activation(runs[0]), across, upwards) if fixed and sigmas and set(SIGMAS) <= names else None
         panels.append(HeatPanel(title, cells, line))
     left_out = len(entries) - len(placed)
     missing = [f"{counted(left_out, 'run has', 'runs have')} no {x} or {y}"] if left_out else []
@@ -180,31 +180,31 @@ def _where(value: str, layer: str | int) -> str:
 
 
 def _along(entry: Entry, name: str) -> float:
-    """Where a run lies on an axis; 0 on one that does not vary, and so is in no run's axes."""
+    """The place of a run on an axis; 0 on an axis that does not vary, which no run records."""
     return float(entry.axes.get(name, 0.0))
 
 
 def _by_place(entries: Sequence[E], x: str, y: str) -> dict[tuple[float, float], list[E]]:
-    found: dict[tuple[float, float], list[E]] = {}
+    by_place: dict[tuple[float, float], list[E]] = {}
     for entry in entries:
-        found.setdefault((_along(entry, x), _along(entry, y)), []).append(entry)
-    return found
+        by_place.setdefault((_along(entry, x), _along(entry, y)), []).append(entry)
+    return by_place
 
 
 def _facets(entries: Sequence[E], x: str, y: str) -> tuple[list[tuple[str, list[E]]], list[str]]:
-    """A panel for every setting of the axes that differ within a cell; or one, and the axes it averages over."""
+    """Runs by setting of the axes that vary within a cell; or all runs, and the axes to average over."""
     differing = {name for runs in _by_place(entries, x, y).values() for name in varying(runs, (x, y))}
     names = [name for name in varying(entries) if name in differing]
-    found: dict[str, list[E]] = {}
+    by_label: dict[str, list[E]] = {}
     for entry in entries:
-        found.setdefault(label(entry, names), []).append(entry)
-    if 0 < len(found) <= MOST_FACETS:
-        return list(found.items()), []
+        by_label.setdefault(label(entry, names), []).append(entry)
+    if 0 < len(by_label) <= MOST_FACETS:
+        return list(by_label.items()), []
     return [("", list(entries))], names
 
 
 def _number(value: str, layer: str | int, read: Callable[[E], ProbeResult]) -> Callable[[E], float]:
-    """What reads the number off a done run; NaN where it has none."""
+    """A function that reads the number of a finished run, NaN where it has none."""
     tensor, _, last = value.rpartition(".")
     if last == RATE:
         return lambda entry: series(f"{tensor}.variance", entry, read).rate
@@ -225,17 +225,16 @@ def _cell(place: tuple[float, float], entries: Sequence[E], value: str, number: 
         lacking = lacking or (DISAGREE if len(words) > 1 else "")
         return Cell(*place, None, words[0][0] if words else "", len(entries), lacking)
     numbers = [number(entry) for entry in entries if entry.digest is not None]
-    known = [one for one in numbers if not math.isnan(one)]
-    if len(known) < len(numbers):
+    present = [number for number in numbers if not math.isnan(number)]
+    if len(present) < len(numbers):
         lacking = lacking or (ZERO_OR_LOST if is_log(value) else NO_VALUE)
-    return Cell(*place, mean(known) if known else None, "", len(entries), lacking)
+    return Cell(*place, mean(present) if present else None, "", len(entries), lacking)
 
 
 def _word(entry: Entry, value: str) -> str:
-    found = entry.digest
-    if found is None:
+    if entry.digest is None:
         return entry.state
-    return found.verdict if value == VERDICT else "healthy" if found.healthy else "not healthy"
+    return entry.digest.verdict if value == VERDICT else "healthy" if entry.digest.healthy else "not healthy"
 
 
 def _averages(panels: Sequence[HeatPanel], value: str, averaged: Sequence[str]) -> list[str]:
@@ -244,7 +243,7 @@ def _averages(panels: Sequence[HeatPanel], value: str, averaged: Sequence[str]) 
         return []
     how = "most common" if value in (VERDICT, HEALTHY) else "mean of the log10" if is_log(value) else "mean"
     over = f", over {', '.join(averaged)}" if averaged else ""
-    return [f"{how} of up to {most} runs a cell{over}"]
+    return [f"{how} of up to {most} runs per cell{over}"]
 
 
 def _scale(name: str, entries: Sequence[Entry], constant: bool, true_to_scale: bool) -> Scale:
@@ -257,16 +256,16 @@ def _scale(name: str, entries: Sequence[Entry], constant: bool, true_to_scale: b
 
 
 def _edges(places: Sequence[float], log: bool) -> tuple[float, ...]:
-    """Half way between places, and as far beyond the outer ones."""
-    found = np.log(places) if log else np.asarray(places or [0.0], float)
-    gaps = np.diff(found) if len(found) > 1 else np.ones(1)
-    middles = (found[1:] + found[:-1]) / 2
-    edges = np.concatenate((found[:1] - gaps[0] / 2, middles, found[-1:] + gaps[-1] / 2))
+    """Edges half way between places, and as far beyond the outer places."""
+    centres = np.log(places) if log else np.asarray(places or [0.0], float)
+    gaps = np.diff(centres) if len(centres) > 1 else np.ones(1)
+    middles = (centres[1:] + centres[:-1]) / 2
+    edges = np.concatenate((centres[:1] - gaps[0] / 2, middles, centres[-1:] + gaps[-1] / 2))
     return tuple(float(edge) for edge in (np.exp(edges) if log else edges))
 
 
 def by_ratio(values: Sequence[float]) -> bool:
-    """Whether ratios of neighbours are more alike than their differences."""
+    """Whether ratios of neighbouring values are more equal than their differences."""
     if len(values) < 3 or values[0] <= 0:
         return False
     logs, plain = np.diff(np.log(values)), np.diff(values)
@@ -280,10 +279,19 @@ def _critical(activation: Activation, across: Scale, upwards: Scale) -> tuple[Ar
 
 
 def critical_curve(activation: Activation, low: float, high: float, log: bool = False) -> tuple[Array, Array] | None:
-    """The edge of chaos as `(sigma_w, sigma_b)`, `(points,)` each, over a range of bias scales; None where it has none.
+    """Compute the edge of chaos over a range of bias scales.
 
-    NaN where there is no critical point, or none that networks stay at. For a scale-free activation (ReLU), lengths
-    grow there as soon as there is any bias, but the line at which gradients do not is the same.
+    For a scale-free activation (ReLU) any bias makes lengths grow there, but the line where gradients stay constant is
+    the same.
+
+    Args:
+        activation: of the net.
+        low: smallest sigma_b.
+        high: largest sigma_b.
+        log: space sigma_b by ratios.
+
+    Returns:
+        `(sigma_w, sigma_b)`, `(points,)` each, NaN without a stable critical point; None without an edge.
     """
     # Denser at small scales, where the line starts like a root.
     steps = np.linspace(0, 1, _CURVE_POINTS)

@@ -24,19 +24,19 @@ from matplotlib.ticker import NullLocator
 from initprobe.arrays import Array
 from initprobe.formatting import short
 from initprobe.reports.figures.heat_map_data import DISAGREE, FAILED, NOT_RUN, SIGMAS, Cell, HeatMap, HeatPanel, Scale
-from initprobe.reports.figures.panel_sheet import (
-    VERDICTS,
+from initprobe.reports.figures.panel_grid import (
     Key,
-    Panels,
+    PanelSizes,
     clipped,
     columns_of,
     draw_bar,
     limits,
-    make_sheet,
+    make_grid,
     title_of,
+    verdict_color,
 )
 from initprobe.reports.figures.style import BLACK, GREY, log_ticks, power_text, style
-from initprobe.reports.figures.sweep_values import text
+from initprobe.reports.figures.sweep_series import text
 from initprobe.results.named_numbers import RATE
 
 _HATCHES = {FAILED: "xxx", NOT_RUN: "...", DISAGREE: "\\\\\\"}
@@ -56,13 +56,13 @@ _OUTLINE = [withStroke(linewidth=3.5, foreground="white")]
 
 
 def heat_map_figure(plot: HeatMap, title: str = "") -> Figure:
-    """Colour a cell; grey and hatched where nothing is known; the edge of chaos where there is one."""
+    """Draw coloured cells, grey and hatched without a value, and the edge of chaos where there is one."""
     with style():
         count = len(plot.panels)
         size = (6.2, 4.4) if count == 1 else (3.5, 2.6) if count <= 4 else (2.2, 1.9)
-        panels, font = Panels(count, columns_of(count), *size), 10 if count == 1 else 8
+        panels, font = PanelSizes(count, columns_of(count), *size), 10 if count == 1 else 8
         keys = [*_word_keys(plot), *_lacking_keys(plot), *_line_keys(plot)]
-        sheet = make_sheet(title_of(title, plot.value, plot.layer), plot.notes, panels, keys, bar=not plot.categorical)
+        sheet = make_grid(title_of(title, plot.value, plot.layer), plot.notes, panels, keys, bar=not plot.categorical)
         shade = _shade(plot)
         for index, (axes, panel) in enumerate(zip(sheet.axes, plot.panels, strict=True)):
             _draw_panel(axes, plot, panel, shade, _font_in_cells(plot, size))
@@ -75,7 +75,7 @@ def heat_map_figure(plot: HeatMap, title: str = "") -> Figure:
 def _word_keys(plot: HeatMap) -> Iterator[Key]:
     counts = Counter(cell.word for cell in plot.cells if cell.word)
     for word, count in counts.most_common():
-        yield Patch(facecolor=VERDICTS[word]), f"{word} ({count})"
+        yield Patch(facecolor=verdict_color(word)), f"{word} ({count})"
 
 
 def _lacking_keys(plot: HeatMap) -> Iterator[Key]:
@@ -99,7 +99,7 @@ def _line_keys(plot: HeatMap) -> Iterator[Key]:
 
 @dataclass(frozen=True)
 class _Shade:
-    """Colours of numbers, the same in every panel; `extend` says at which ends some lie beyond."""
+    """Colours of numbers, the same in each panel; `extend` names the ends beyond which some numbers lie."""
 
     mappable: ScalarMappable
     extend: str
@@ -123,16 +123,16 @@ def _shade(plot: HeatMap) -> _Shade:
 
 
 def _draw_panel(axes: Axes, plot: HeatMap, panel: HeatPanel, shade: _Shade, font: int) -> None:
-    """The cells of a panel, the line over them and, where there is room, their numbers in them."""
-    known = [cell for cell in panel.cells if not cell.empty]
-    fills = _fills(known, shade)
+    """Draw the cells of a panel, the edge of chaos, and the numbers where they fit."""
+    filled = [cell for cell in panel.cells if not cell.empty]
+    fills = _fills(filled, shade)
     axes.set_facecolor(_NOWHERE if plot.missing else "white")
     if plot.sparse:
         axes.scatter(
-            [cell.x for cell in known], [cell.y for cell in known], c=fills, marker="s", s=30, lw=0.4, edgecolors=GREY
+            [cell.x for cell in filled], [cell.y for cell in filled], c=fills, marker="s", s=30, lw=0.4, edgecolors=GREY
         )
     else:
-        axes.add_collection(_boxes(plot, known, facecolor=fills, lw=0, antialiased=False))
+        axes.add_collection(_boxes(plot, filled, facecolor=fills, lw=0, antialiased=False))
     for key in dict.fromkeys((cell.empty, cell.lacking) for cell in panel.cells if cell.lacking):
         lacking = [cell for cell in panel.cells if (cell.empty, cell.lacking) == key]
         axes.add_collection(_boxes(plot, lacking, **_hatching(*key)))
@@ -140,14 +140,14 @@ def _draw_panel(axes: Axes, plot: HeatMap, panel: HeatPanel, shade: _Shade, font
         ends = dict(zip(SIGMAS, panel.critical, strict=True))
         axes.plot(ends[plot.x.name], ends[plot.y.name], color=BLACK, lw=2, path_effects=_OUTLINE)
     if font:
-        for x, y, cell, fill in zip(*_places(plot, known), known, fills, strict=True):
+        for x, y, cell, fill in zip(*_places(plot, filled), filled, fills, strict=True):
             _write(axes, (x, y), _decades(cell.number) if plot.log else short(cell.number), fill, font)
 
 
 def _fills(cells: Sequence[Cell], shade: _Shade) -> Array:
-    """Red, green, blue and opacity of cells of which something is known, `(cells, 4)`."""
+    """Red, green, blue and opacity of cells that are not empty, `(cells, 4)`."""
     if any(cell.word for cell in cells):
-        return to_rgba_array([VERDICTS[cell.word] for cell in cells])
+        return to_rgba_array([verdict_color(cell.word) for cell in cells])
     return shade.mappable.to_rgba(np.array([cell.number for cell in cells], float))
 
 
@@ -159,15 +159,15 @@ def _boxes(plot: HeatMap, cells: Sequence[Cell], **look: Any) -> PolyCollection:
 
 
 def _ends(scale: Scale, values: Sequence[float]) -> tuple[Array, Array]:
-    """Lower and upper edges of the cells at these values."""
+    """Lower and upper edges of the cells at the given values."""
     index, edges = scale.indices(values), np.array(scale.edges)
     return edges[index], edges[index + 1]
 
 
 def _font_in_cells(plot: HeatMap, size: tuple[float, float]) -> int:
-    """Size of the numbers in cells; 0 where there are none, or they do not fit a panel of this size (inches).
+    """Font size of the numbers in cells; 0 where they do not fit a panel of this size (inches).
 
-    Nor are there any where a line would run over them.
+    It is also 0 where the edge of chaos would cross them.
     """
     widths, heights = len(plot.x.values) * _CHARACTER * _LONGEST, len(plot.y.values) * _LINE
     fitting = int(min(size[0] / max(widths, _LINE), size[1] / max(heights, _LINE), 10))
@@ -176,19 +176,19 @@ def _font_in_cells(plot: HeatMap, size: tuple[float, float]) -> int:
 
 
 def _places(plot: HeatMap, cells: Sequence[Cell]) -> tuple[Array, Array]:
-    """Where cells are drawn, `(cells,)` across and upwards."""
+    """The places of cells, `(cells,)` across and upwards."""
     index = plot.x.indices([cell.x for cell in cells]), plot.y.indices([cell.y for cell in cells])
     return np.array(plot.x.places)[index[0]], np.array(plot.y.places)[index[1]]
 
 
 def _write(axes: Axes, place: tuple[float, float], words: str, fill: Array, font: int) -> None:
-    """A cell's number in it, in whatever can be read on its colour."""
+    """Write a number in its cell, in black or white, whichever is readable on its colour."""
     bright = float(np.dot(fill[:3], _LUMA)) > _BRIGHT
     axes.text(*place, words, ha="center", va="center", fontsize=font, color=BLACK if bright else "white")
 
 
 def _decades(log10: float | None) -> str:
-    """A number by its log10, in short."""
+    """A number as text, by its log10."""
     if log10 is None:
         return ""
     return short(10**log10 if abs(log10) < _FLOAT_DECADES else None, log10)
@@ -210,7 +210,7 @@ def _finish_map(
 
 
 def _tick(axis: Axis, scale: Scale, most: int, labelled: bool) -> None:
-    """Ticks at the values themselves where these are few, at every second or third where they would run together."""
+    """Set ticks at the values if they are few, or at every second or third where labels would overlap."""
     axis.set_minor_locator(NullLocator())
     if scale.constant:
         axis.set_ticks([])

@@ -1,4 +1,4 @@
-"""Results as pictures. Everything drawn comes from `strips`; nothing is computed here, and pyplot is not used."""
+"""A row of histograms, one per layer; for many layers, columns of colour."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection, PolyCollection
 
 from initprobe.arrays import Array
 from initprobe.formatting import percent, short
-from initprobe.reports.figures.panels import Panel, Strip
+from initprobe.reports.figures.result_data import HistogramRow, LayerHistogram
 from initprobe.reports.figures.style import BLACK, ORANGE
 from initprobe.reports.layer_blocks import short_name
 
@@ -20,22 +20,23 @@ MOST_PANELS = 12
 _GAP = 0.12
 
 
-def draw_strip(axes: Axes, strip: Strip, label: str, color: str) -> None:
-    if len(strip.panels) <= MOST_PANELS:
-        _draw_panels(axes, strip, label, color)
+def draw_histograms(axes: Axes, row: HistogramRow, label: str, color: str) -> None:
+    """Draw a row of histograms: panels for few layers, colours for many."""
+    if len(row.panels) <= MOST_PANELS:
+        _draw_panels(axes, row, label, color)
     else:
-        _draw_density(axes, strip, label)
+        _draw_density(axes, row, label)
 
 
-def _draw_panels(axes: Axes, strip: Strip, label: str, color: str) -> None:
-    """All panels in one Axes, side by side, as one collection each of bars, lines and frames.
+def _draw_panels(axes: Axes, row: HistogramRow, label: str, color: str) -> None:
+    """Draw all panels side by side in one Axes, with one collection each for bars, lines and frames.
 
-    An Axes a panel, or ticks of its own for each, would cost more than all the rest of the picture.
+    An Axes per panel, with its own ticks, would cost more time than the rest of the figure.
     """
-    places = (strip.edges - strip.edges[0]) / (strip.edges[-1] - strip.edges[0])
-    ceiling, lefts = strip.ceiling, [index * (1 + _GAP) for index in range(len(strip.panels))]
+    places = (row.edges - row.edges[0]) / (row.edges[-1] - row.edges[0])
+    ceiling, lefts = row.ceiling, [index * (1 + _GAP) for index in range(len(row.panels))]
     bars, lines = [], []
-    for left, panel in zip(lefts, strip.panels, strict=True):
+    for left, panel in zip(lefts, row.panels, strict=True):
         _label_panel(axes, panel, left, ceiling)
         if panel.shares is not None:
             bars.append(_outline(left + places, np.minimum(panel.shares, ceiling)))
@@ -45,8 +46,8 @@ def _draw_panels(axes: Axes, strip: Strip, label: str, color: str) -> None:
     axes.add_collection(LineCollection(lines, color=BLACK, lw=0.9), autolim=False)
     frames = [[(x, 0), (x, ceiling), (x + 1, ceiling), (x + 1, 0), (x, 0)] for x in lefts]
     axes.add_collection(LineCollection(frames, color="#BBBBBB", lw=0.8, clip_on=False), autolim=False)
-    _label_ends(axes, strip, lefts)
-    axes.set_xlim(-_GAP / 2, len(strip.panels) * (1 + _GAP) - _GAP / 2)
+    _label_ends(axes, row, lefts)
+    axes.set_xlim(-_GAP / 2, len(row.panels) * (1 + _GAP) - _GAP / 2)
     axes.set_ylim(0, ceiling)
     axes.set_xticks([])
     axes.spines["left"].set_visible(False)
@@ -61,14 +62,14 @@ def _outline(edges: Array, heights: Array) -> Array:
     return np.column_stack((np.repeat(edges, 2), np.concatenate(([0], np.repeat(heights, 2), [0]))))
 
 
-def _label_ends(axes: Axes, strip: Strip, lefts: Sequence[float]) -> None:
-    """The values at both ends and in the middle of the first and the last panel, below them."""
-    low, width = strip.edges[0], strip.edges[-1] - strip.edges[0]
-    middle = sum(strip.ends) / 2
-    marks = [(strip.ends[0], "left"), (middle, "center"), (strip.ends[1], "right")]
+def _label_ends(axes: Axes, row: HistogramRow, lefts: Sequence[float]) -> None:
+    """Label both ends and the middle of the axis, below the first and the last panel."""
+    low, width = row.edges[0], row.edges[-1] - row.edges[0]
+    middle = sum(row.ends) / 2
+    marks = [(row.ends[0], "left"), (middle, "center"), (row.ends[1], "right")]
     if len(_tick(middle)) > 3:
         del marks[1]
-    for left in {lefts[0], lefts[-1]}:  # the axis is shared, and thirty texts cost a tenth of a second
+    for left in {lefts[0], lefts[-1]}:  # the axis is shared; thirty texts take 0.1 s
         for value, side in marks:
             place = left + (value - low) / width
             axes.annotate(_tick(value), (place, 0), (0, -4), textcoords="offset points", ha=side, va="top", fontsize=9)
@@ -78,7 +79,7 @@ def _tick(value: float) -> str:
     return f"{value:.2g}" if abs(value) < 1000 else short(value)
 
 
-def _label_panel(axes: Axes, panel: Panel, left: float, ceiling: float) -> None:
+def _label_panel(axes: Axes, panel: LayerHistogram, left: float, ceiling: float) -> None:
     heading = f"layer {panel.layer}{f' {short_name(panel.name, 12)}' if panel.name else ''}\n{panel.std}"
     axes.text(left + 0.5, 1.03 * ceiling, heading, ha="center", va="bottom", fontsize=9, linespacing=1.4)
     if panel.shares is None:
@@ -91,28 +92,28 @@ def _label_panel(axes: Axes, panel: Panel, left: float, ceiling: float) -> None:
         axes.text(left + 0.97, 0.95 * ceiling, "\n".join(notes), ha="right", va="top", fontsize=9)
 
 
-def _draw_density(axes: Axes, strip: Strip, label: str) -> None:
-    """Depth x value: the histogram of each layer as a column of colour, with +-1 std on top."""
-    empty = np.full(len(strip.edges) - 1, np.nan)
-    image = np.array([empty if panel.shares is None else panel.shares for panel in strip.panels]).T
-    layers = np.arange(1, len(strip.panels) + 1)
+def _draw_density(axes: Axes, row: HistogramRow, label: str) -> None:
+    """Draw depth x value: the histogram of each layer as a column of colour, with +-1 std on top."""
+    empty = np.full(len(row.edges) - 1, np.nan)
+    image = np.array([empty if panel.shares is None else panel.shares for panel in row.panels]).T
+    layers = np.arange(1, len(row.panels) + 1)
     axes.imshow(
         np.sqrt(image),
         origin="lower",
         aspect="auto",
         interpolation="nearest",
-        extent=(0.5, len(layers) + 0.5, float(strip.edges[0]), float(strip.edges[-1])),
+        extent=(0.5, len(layers) + 0.5, float(row.edges[0]), float(row.edges[-1])),
         cmap=mpl.colormaps["viridis"].with_extremes(bad="#DDDDDD"),
         vmin=0,
-        vmax=math.sqrt(strip.ceiling),
+        vmax=math.sqrt(row.ceiling),
     )
-    stds = np.array(strip.stds)
+    stds = np.array(row.stds)
     for sign in (1, -1):
         axes.plot(layers, sign * stds, color="white", lw=1.6, ls="--")
-    axes.set_ylim(strip.edges[0], strip.edges[-1])
+    axes.set_ylim(row.edges[0], row.edges[-1])
     axes.set_xlim(0.5, len(layers) + 0.5)
-    for panel in strip.panels[:: max(len(strip.panels) // 8, 1)]:
+    for panel in row.panels[:: max(len(row.panels) // 8, 1)]:
         side = "left" if panel.layer == 1 else "right" if panel.layer > 0.95 * len(layers) else "center"
-        axes.text(panel.layer, strip.edges[-1], panel.std, ha=side, va="bottom", fontsize=9)
+        axes.text(panel.layer, row.edges[-1], panel.std, ha=side, va="bottom", fontsize=9)
     axes.set_xlabel("layer (colour: square root of the share per bin; dashed: +-1 std)", labelpad=2)
     axes.set_ylabel(label)

@@ -1,4 +1,4 @@
-"""Results as pictures. Everything drawn comes from `strips`; nothing is computed here, and pyplot is not used."""
+"""Variances over depth, with theory; in deep PyTorch models a line per role."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 
-from initprobe.reports.figures.captions import legend_above
-from initprobe.reports.figures.panels import Profile, profiles
+from initprobe.reports.figures.result_data import Profile, profiles
 from initprobe.reports.figures.style import (
     BLACK,
     BLUE,
@@ -23,6 +22,7 @@ from initprobe.reports.figures.style import (
     log_ticks,
     power_text,
 )
+from initprobe.reports.figures.titles import legend_above
 from initprobe.reports.layer_blocks import roles, short_name
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
@@ -31,18 +31,18 @@ _MOST_ROLES = 8  # lines that colours distinguish
 
 
 def _draw_roles(axes: Axes, result: ProbeResult) -> bool:
-    """A line per role of a model of many blocks: solid for h, dashed for dL/dh; whether there are such roles."""
-    found = sorted(roles(result.layers).items(), key=lambda one: -len(one[1]))
-    if not result.modules or len(result.layers) <= FEW_LAYERS or len(found) < 2 or len(found[0][1]) < 3:
+    """Draw a line per role of a model of many blocks, solid for h, dashed for dL/dh; False if there are none."""
+    by_role = sorted(roles(result.layers).items(), key=lambda item: -len(item[1]))
+    if not result.modules or len(result.layers) <= FEW_LAYERS or len(by_role) < 2 or len(by_role[0][1]) < 3:
         return False
-    for (name, group), color in zip(found[:_MOST_ROLES], cycle(COLORS)):
+    for (name, group), color in zip(by_role[:_MOST_ROLES], cycle(COLORS)):
         label = short_name(name, 40) if name else "others"
         places = [layer.layer for layer in group]
         for tensor, dashes in (("output", "-"), ("output_gradient", "--")):
             values = [getattr(layer, tensor).variance_log10 for layer in group]
-            known = [math.nan if value is None else value for value in values]
+            logs = [math.nan if value is None else value for value in values]
             axes.plot(
-                places, known, color=color, ls=dashes, lw=1.3, marker=".", ms=4, label=label if dashes == "-" else None
+                places, logs, color=color, ls=dashes, lw=1.3, marker=".", ms=4, label=label if dashes == "-" else None
             )
     finish_profile_axes(axes, len(result.layers))
     axes.set_xlabel("layer (solid: h, dashed: dL/dh; a line per place in a block)")
@@ -51,6 +51,7 @@ def _draw_roles(axes: Axes, result: ProbeResult) -> bool:
 
 
 def draw_profiles(axes: Axes, result: ProbeResult) -> None:
+    """Draw the variances of h, dL/dh and dL/dW over depth, with theory dotted."""
     if _draw_roles(axes, result):
         return
     shown = profiles(result)
@@ -66,7 +67,7 @@ def draw_profiles(axes: Axes, result: ProbeResult) -> None:
 
 
 def finish_profile_axes(axes: Axes, layers: int) -> None:
-    """Ticks in powers of ten over a log10 axis, layers along the other."""
+    """Set ticks in powers of ten on the log10 axis, and layers on the other."""
     ticks = log_ticks(*axes.get_ylim())
     axes.set_yticks(ticks, [power_text(tick) for tick in ticks])
     axes.set_xlim(0.5, layers + 0.5)
@@ -78,7 +79,7 @@ def finish_profile_axes(axes: Axes, layers: int) -> None:
 
 
 def _mark_loss(axes: Axes, layers: Sequence[LayerStats], tensors: Sequence[str], where: str, dashes: str) -> None:
-    """A vertical line where the dtype gave out, on the way through `layers`."""
+    """Draw a vertical line at the first of `layers` where the dtype lost a number."""
     for layer in layers:
         lost = [layer.tensor(name).status for name in tensors if layer.tensor(name).status != "ok"]
         if lost:
@@ -91,7 +92,7 @@ def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None
     axes.plot(layers, profile.log10, color=color, lw=1.8, marker=marker, ms=5, label=f"Var({profile.label})")
     axes.fill_between(layers, profile.low, profile.high, color=color, alpha=0.25, lw=0)
     zeros = layers[profile.zeros]
-    if len(zeros):  # which a log axis has no place for
+    if len(zeros):  # a log axis has no place for 0
         bottom = axes.get_xaxis_transform()
         label = f"Var({profile.label}) = 0"
         axes.plot(zeros, np.full(len(zeros), 0.02), color=color, marker="x", ls="", transform=bottom, label=label)

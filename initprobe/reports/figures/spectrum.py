@@ -1,4 +1,4 @@
-"""Pictures of singular values: how they are distributed end to end, and how they spread with depth."""
+"""The figure of `initprobe spectrum`: singular values end to end, and over depth."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from initprobe.results.base import Histogram, Percentiles
 _COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", "--", ":")
 _BINS = 100
-# Half a decade at least, so that singular values that are all equal stand as a line in the middle of something.
+# At least half a decade, so that equal singular values are a line in the middle of the axis.
 _NARROWEST = 0.25
 
 
@@ -28,11 +28,11 @@ class SpectrumLine:
     """The singular values s of one network's Jacobians `dh_l/dh_0`.
 
     Attributes:
-        label: what the network is.
-        values: log10 s at the last layer; None where nothing is left of them.
-        missing: share of them that is 0, or cannot be told from it.
-        depths: layers l at which the rest was measured, `(depths,)`.
-        percentiles: of log10 s there.
+        label: the network in words.
+        values: log10 s at the last layer; None where all are 0 or lost.
+        missing: share of them that is 0 or lost.
+        depths: layers l of the fields below, `(depths,)`.
+        percentiles: of log10 s at these layers.
         largest: log10 of the largest, NaN for none.
         smallest: log10 of the smallest that is not 0.
         predicted: log10 of the root mean square, NaN where there is no theory.
@@ -49,27 +49,29 @@ class SpectrumLine:
 
 
 def spectrum_figure(title: str, setting: str, lines: Sequence[SpectrumLine]) -> Figure:
-    """Singular values end to end as histograms of log10 s over each other, and over depth as bands."""
+    """Singular values end to end as overlaid histograms of log10 s, and over depth as bands."""
     with style():
-        sheet = blank_figure(13, 5.8)
-        sheet.text(0.5, 0.955, title, ha="center", va="center", fontsize=13, weight="bold")
-        sheet.text(0.5, 0.905, setting, ha="center", va="center", fontsize=10, color="#333333")
-        _draw_values(sheet.add_axes((0.06, 0.19, 0.43, 0.63)), lines)
-        _draw_depths(sheet.add_axes((0.56, 0.19, 0.425, 0.63)), lines)
-        sheet.legend(*sheet.axes[0].get_legend_handles_labels(), frameon=False, fontsize=9, ncols=3, loc="lower center")
-        return sheet
+        figure = blank_figure(13, 5.8)
+        figure.text(0.5, 0.955, title, ha="center", va="center", fontsize=13, weight="bold")
+        figure.text(0.5, 0.905, setting, ha="center", va="center", fontsize=10, color="#333333")
+        _draw_values(figure.add_axes((0.06, 0.19, 0.43, 0.63)), lines)
+        _draw_depths(figure.add_axes((0.56, 0.19, 0.425, 0.63)), lines)
+        figure.legend(
+            *figure.axes[0].get_legend_handles_labels(), frameon=False, fontsize=9, ncols=3, loc="lower center"
+        )
+        return figure
 
 
 def _look(number: int) -> dict[str, Any]:
-    """Colour and dashes of a line."""
+    """Colour and dashes of the line with this number."""
     dashes, color = divmod(number, len(_COLORS))
     return {"color": _COLORS[color], "ls": _DASHES[dashes % len(_DASHES)]}
 
 
 def _draw_values(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
-    known = [line.values for line in lines if line.values is not None]
-    low = min((values.low for values in known), default=0.0)
-    high = max((values.high for values in known), default=0.0)
+    histograms = [line.values for line in lines if line.values is not None]
+    low = min((values.low for values in histograms), default=0.0)
+    high = max((values.high for values in histograms), default=0.0)
     room = max((high - low) / 50, _NARROWEST)
     edges = np.linspace(low - room, high + room, _BINS + 1)
     for number, line in enumerate(lines):
@@ -91,7 +93,7 @@ def _label(line: SpectrumLine) -> str:
 
 
 def _draw_depths(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
-    """Median, middle 90% and extremes of log10 s over depth, and the predicted root mean square."""
+    """Draw median, middle 90% and extremes of log10 s over depth, and the predicted root mean square."""
     for number, line in enumerate(lines):
         low, middle, high = (_percentile(line, name) for name in ("p5", "p50", "p95"))
         look = _look(number)
@@ -110,4 +112,4 @@ def _draw_depths(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
 
 
 def _percentile(line: SpectrumLine, name: str) -> Array:
-    return np.array([np.nan if found is None else getattr(found, name) for found in line.percentiles])
+    return np.array([np.nan if values is None else getattr(values, name) for values in line.percentiles])

@@ -1,4 +1,4 @@
-"""Results as pictures. Everything drawn comes from `strips`; nothing is computed here, and pyplot is not used."""
+"""Colours, settings and files that all figures share."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from initprobe.formatting import visible
-from initprobe.reports.figures.captions import centred
+from initprobe.reports.figures.titles import centred
 from initprobe.results.run import ProbeResult
 
 DPI = 100
 
-# Okabe & Ito 2008, told apart with any colour vision.
+# Okabe & Ito 2008: distinct with any colour vision.
 BLUE, ORANGE, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#888888"
 COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.")
@@ -30,7 +30,7 @@ _STYLE: dict[str, Any] = {
     "font.size": 10,
     "svg.hashsalt": "initprobe",
     "path.simplify": True,
-    "text.hinting": "none",  # glyphs are a quarter of the drawing time, hinted ones more
+    "text.hinting": "none",  # glyphs take a quarter of the drawing time, hinted glyphs more
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
@@ -43,21 +43,26 @@ _METADATA: dict[str, dict[str, Any]] = {
 _POWER = re.compile(r"\$10\^\{-?\d+\}\$")
 
 
-def _show_as_it_is(text: Any) -> None:
-    """Names of files and of others' functions are no formulas, and hold no control characters that are seen."""
+def _show_literally(text: Any) -> None:
+    """Names of files and functions are no formulas; their control characters are shown as escapes."""
     words = text.get_text()
     if "$" in words and not _POWER.fullmatch(words):
         text.set_parse_math(False)
-    if (seen := visible(words, breaks=True)) != words:
-        text.set_text(seen)
+    if (escaped := visible(words, breaks=True)) != words:
+        text.set_text(escaped)
 
 
 def render(figure: Figure, fmt: str) -> bytes:
-    """A figure as png, svg or pdf; the same figure gives the same bytes."""
+    """Render a figure; the same figure gives the same bytes.
+
+    Args:
+        figure: to render.
+        fmt: `png`, `svg` or `pdf`.
+    """
     out = io.BytesIO()
     with style(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a box stands in its place
-        # Level 2 takes a third of the default's time for files a tenth larger.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a box is drawn instead
+        # Level 2 takes a third of the time of the default; files are 10% larger.
         fast: dict[str, Any] = {"pil_kwargs": {"compress_level": 2}} if fmt == "png" else {}
         figure.savefig(out, format=fmt, dpi=DPI, metadata=_METADATA[fmt], **fast)
     return out.getvalue()
@@ -67,7 +72,7 @@ FEW_LAYERS = 40
 
 
 def style() -> Any:
-    """A context with our settings on top of matplotlib's own, whatever the user's matplotlibrc says."""
+    """A context with our settings over matplotlib's defaults; the user's matplotlibrc is ignored."""
     settings: dict[Any, Any] = dict(mpl.rcParamsDefault)
     return mpl.rc_context(settings | _STYLE | {"backend": "agg"})
 
@@ -75,12 +80,12 @@ def style() -> Any:
 class Picture(Figure):
     """A figure that a notebook shows as the last value of a cell, without pyplot.
 
-    Its words are shown literally, also where a notebook or a user's own code saves it.
+    Its texts are literal, also when a notebook or user code saves it.
     """
 
     def draw(self, renderer: RendererBase) -> None:
         for text in self.findobj(Text):
-            _show_as_it_is(text)
+            _show_literally(text)
         super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
@@ -88,20 +93,21 @@ class Picture(Figure):
 
 
 def blank_figure(width: float, height: float) -> Picture:
-    """An empty white sheet, in inches."""
+    """An empty white figure; sizes are in inches."""
     figure = Picture(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
 def titled(figure: Figure, result: ProbeResult) -> None:
+    """Write the title of a result and a line about weights and setting."""
     words = result.description
     centred(figure, 0.28, words.title, fontsize=14, weight="bold")
     centred(figure, 0.56, f"{words.weights} | {words.setting}", fontsize=10, color="#333333")
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Places on a log10 axis: 1-2-5 over few decades, whole powers at even steps over many."""
+    """Ticks on a log10 axis: 1-2-5 over few decades, whole powers at even steps over many."""
     if high - low < 2.5:
         places = [k + math.log10(m) for k in range(math.floor(low) - 1, math.ceil(high) + 1) for m in (1, 2, 5)]
     else:
@@ -111,6 +117,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def power_text(log10: float) -> str:
+    """The label of a tick: a plain number, or a power of ten where that is far from 1."""
     exponent = round(log10)
     if abs(log10 - exponent) < 1e-9 and not -3 <= exponent <= 3:
         return f"$10^{{{exponent}}}$"

@@ -1,4 +1,4 @@
-"""Depth profiles and histograms of a sweep's runs, computed before anything is drawn."""
+"""Depth profiles and histograms of a sweep's runs, computed before drawing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.formatting import short
 from initprobe.reports.binning import shares
-from initprobe.reports.figures.panels import BINS, predicted_shares
-from initprobe.reports.figures.sweep_values import E, is_log, is_number, label, series, text, thinned, varying
+from initprobe.reports.figures.result_data import BINS, predicted_shares
+from initprobe.reports.figures.sweep_series import E, is_log, is_number, label, series, text, thinned, varying
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.named_numbers import VERDICT
 from initprobe.results.run import ProbeResult
@@ -33,14 +33,14 @@ _STRETCH = 1.3
 
 @dataclass(frozen=True)
 class DepthLine:
-    """A run.
+    """The line of a run.
 
     Attributes:
-        label: the settings that vary, without the seed and what its panel says.
-        shade: where it lies on the axis that colours the lines; None where they are not coloured so.
-        verdict: on it.
-        measured: the number at every layer, `(layers,)`, NaN where there is none.
-        predicted: the same by theory; None for one that is not drawn, as that of a second seed.
+        label: the settings that vary, without the seed and the setting of its panel.
+        shade: its value on the axis that colours the lines; None without such an axis.
+        verdict: of the run.
+        measured: the number per layer, `(layers,)`, NaN where there is none.
+        predicted: the same by theory, `(layers,)`; None where it is not drawn, as for a second seed.
     """
 
     label: str
@@ -52,7 +52,7 @@ class DepthLine:
 
 @dataclass(frozen=True)
 class DepthPanel:
-    """The lines at one value of an axis, which the title says."""
+    """The lines at one value of an axis, which is the title."""
 
     title: str
     lines: tuple[DepthLine, ...]
@@ -65,9 +65,9 @@ class DepthPlot:
     Attributes:
         value: the number's dotted name.
         log: whether the lines are of its log10.
-        color: what the colours say: `label`, `verdict`, or the name of a numeric axis.
-        panels: side by side.
-        notes: what is not drawn.
+        color: the meaning of the colours: `label`, `verdict`, or the name of a numeric axis.
+        panels: the panels, in order.
+        notes: on what is not drawn.
     """
 
     value: str
@@ -78,36 +78,41 @@ class DepthPlot:
 
     @property
     def lines(self) -> list[DepthLine]:
-        """Those of all panels."""
+        """The lines of all panels."""
         return [line for panel in self.panels for line in panel.lines]
 
 
 def depth_plot(entries: Sequence[E], value: str, read: Callable[[E], ProbeResult]) -> DepthPlot:
-    """Profiles of a number over the layers, a line a run.
+    """Compute profiles of a number over the layers, a line per run.
 
-    Few settings are told apart by name. More are spread over panels by an axis of names, and coloured by a numeric
-    axis, or, where there is none, by verdict.
+    Few settings are labelled by name. More settings are split into panels by an axis of names. Their colours show a
+    numeric axis, else the verdict.
+
+    Args:
+        entries: the runs.
+        value: dotted name of the number.
+        read: reads the whole result of a finished run.
     """
     done = [entry for entry in entries if entry.digest is not None]
     chosen = thinned(done, MOST_LINES)
     names = varying(chosen)
     facet, color = _arrangement(chosen, names)
     rest = [name for name in names if name != facet]
-    found: dict[str, list[DepthLine]] = {}
-    seen: set[str] = set()
+    by_panel: dict[str, list[DepthLine]] = {}
+    predicted: set[str] = set()
     few = len({label(entry, names) for entry in chosen}) <= MOST_DASHED
     for entry in chosen:
-        lines = found.setdefault("" if facet is None else label(entry, [facet]) or f"no {facet}", [])
+        lines = by_panel.setdefault("" if facet is None else label(entry, [facet]) or f"no {facet}", [])
         whole = label(entry, names)
-        lines.append(_line(entry, value, read, label(entry, rest), color, dashed=few and whole not in seen))
-        seen.add(whole)
-    lost = sum(np.isnan(line.measured).all() for lines in found.values() for line in lines)
+        lines.append(_line(entry, value, read, label(entry, rest), color, dashed=few and whole not in predicted))
+        predicted.add(whole)
+    lost = sum(np.isnan(line.measured).all() for lines in by_panel.values() for line in lines)
     notes = [
         *_missing(entries),
         *([f"{lost} without a value{' above 0' if is_log(value) else ''}"] if lost else []),
         *([f"{len(chosen):,} of {len(done):,} runs drawn"] if len(chosen) < len(done) else []),
     ]
-    panels = tuple(DepthPanel(title, tuple(lines)) for title, lines in found.items())
+    panels = tuple(DepthPanel(title, tuple(lines)) for title, lines in by_panel.items())
     return DepthPlot(value, is_log(value), color, panels, tuple(notes))
 
 
@@ -117,15 +122,15 @@ def _missing(entries: Sequence[E]) -> list[str]:
 
 
 def _line(entry: E, value: str, read: Callable[[E], ProbeResult], name: str, color: str, dashed: bool) -> DepthLine:
-    found = series(value, entry, read)
+    numbers = series(value, entry, read)
     shade = entry.axes.get(color)
     verdict = entry.digest.verdict if entry.digest else ""
-    predicted = found.predicted if dashed and np.isfinite(found.predicted).any() else None
-    return DepthLine(name, float(shade) if is_number(shade) else None, verdict, found.measured, predicted)  # type: ignore[arg-type]
+    predicted = numbers.predicted if dashed and np.isfinite(numbers.predicted).any() else None
+    return DepthLine(name, float(shade) if is_number(shade) else None, verdict, numbers.measured, predicted)  # type: ignore[arg-type]
 
 
 def _arrangement(entries: Sequence[E], names: Sequence[str]) -> tuple[str | None, str]:
-    """The axis that panels stand for, and what colours the lines."""
+    """The axis of the panels, None for a single panel, and the meaning of the colours."""
     if _count(entries, names) <= MOST_NAMED:
         return None, LABEL
     values = {name: {entry.axes[name] for entry in entries if name in entry.axes} for name in names}
@@ -139,15 +144,19 @@ def _arrangement(entries: Sequence[E], names: Sequence[str]) -> tuple[str | None
 
 
 def _count(entries: Sequence[E], names: Sequence[str]) -> int:
-    """How many settings of these axes there are."""
+    """The number of settings of the given axes."""
     return len({label(entry, names) for entry in entries})
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A histogram averaged over runs: shares of the entries in each bin, `(bins,)`, and the prediction if there is one.
+    """A histogram averaged over runs.
 
-    `outside` is the share beyond the axis.
+    Attributes:
+        label: the setting in words.
+        shares: share of the entries per bin, `(bins,)`.
+        predicted: the same by theory; None without a prediction.
+        outside: share of the entries beyond the axis.
     """
 
     label: str
@@ -158,7 +167,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class HistogramPanel:
-    """The histograms at one value of the axis; `note` says how wide they are and what is not there."""
+    """The histograms at one value of the axis; `note` has their std and the missing runs."""
 
     title: str
     curves: tuple[Curve, ...]
@@ -170,14 +179,14 @@ class HistogramPlot:
     """Small multiples.
 
     Attributes:
-        over: the axis that the panels stand for.
-        tensor: whose entries.
-        layer: where, in words.
+        over: the axis of the panels.
+        tensor: the tensor whose entries are counted.
+        layer: its layer, in words.
         edges: of the bins, `(bins + 1,)`, the same in every panel.
-        ceiling: top of the shared axis of shares; a spike is cut rather than flatten every other panel.
-        labels: of the curves, those that a legend names; empty where there is one a panel.
-        panels: one a value of the axis.
-        notes: what was averaged and what was left out.
+        ceiling: top of the shared axis of shares; a spike is cut, so that other panels stay readable.
+        labels: of the curves in the legend; empty for one curve per panel.
+        panels: one per value of the axis.
+        notes: on averages and on what is left out.
     """
 
     over: str
@@ -192,7 +201,7 @@ class HistogramPlot:
 
 @dataclass(frozen=True)
 class _Sample:
-    """One layer of a run; whole results of thousands would fill the memory."""
+    """One layer of a run; whole results of thousands of runs would fill the memory."""
 
     label: str
     layer: LayerStats
@@ -200,23 +209,29 @@ class _Sample:
 
 
 def histogram_plot(entries: Sequence[E], over: str, tensor: str, read: Callable[[E], ProbeResult]) -> HistogramPlot:
-    """Histograms of a tensor where the signal or the gradient arrives: at the last layer, or a gradient at the first.
+    """Compute histograms of a tensor where it arrives: the signal at the last layer, a gradient at the first.
 
-    A panel stands for one value of the axis `over`, a curve in it for one setting of the others; where these are many,
-    one curve for all.
+    A panel has one value of the axis `over`. A curve has one setting of the other axes; if these are many, there is one
+    curve for all.
+
+    Args:
+        entries: the runs.
+        over: the axis of the panels.
+        tensor: one of `TENSORS`.
+        read: reads the whole result of a finished run.
     """
-    found: dict[str, list[E]] = {}
+    by_title: dict[str, list[E]] = {}
     for entry in entries:
-        found.setdefault(_title(entry, over), []).append(entry)
-    titles = list(found)[:MOST_PANELS]
-    names = varying((entry for title in titles for entry in found[title]), (over,))
-    if len({label(entry, names) for title in titles for entry in found[title]}) > MOST_CURVES:
+        by_title.setdefault(_title(entry, over), []).append(entry)
+    titles = list(by_title)[:MOST_PANELS]
+    names = varying((entry for title in titles for entry in by_title[title]), (over,))
+    if len({label(entry, names) for title in titles for entry in by_title[title]}) > MOST_CURVES:
         names = []
-    samples = {title: _samples(found[title], names, tensor, read) for title in titles}
+    samples = {title: _samples(by_title[title], names, tensor, read) for title in titles}
     edges = _edges([sample.stats for listed in samples.values() for sample in listed])
-    panels = tuple(_panel(title, found[title], samples[title], edges, tensor) for title in titles)
+    panels = tuple(_panel(title, by_title[title], samples[title], edges, tensor) for title in titles)
     labels = tuple(dict.fromkeys(curve.label for panel in panels for curve in panel.curves if curve.label))
-    notes = _left_out(found, samples, named=bool(labels))
+    notes = _left_out(by_title, samples, named=bool(labels))
     return HistogramPlot(over, tensor, _arrival(tensor), edges, _ceiling(panels), labels, panels, tuple(notes))
 
 
@@ -240,14 +255,14 @@ def _samples(
 
 
 def _edges(stats: Sequence[TensorStats]) -> Array:
-    """Bins that hold the histograms of natural scale, within 10 of the one nearest to 1; others are spikes, or run off.
+    """Bins for histograms within a factor of 10 of the scale closest to 1; others are spikes, or extend beyond.
 
-    Whole bins of margin, and 0 in the middle of one: an atom at a bound or at 0 is not cut in two.
+    The margin has whole bins, and 0 is in the middle of one: an atom at a bound or at 0 is not split.
     """
-    known = [(one.percentiles.p1, one.percentiles.p99) for one in stats if one.percentiles]
-    reaches = [reach for low, high in known if (reach := max(abs(low), abs(high))) > 0]
+    bounds = [(sample.percentiles.p1, sample.percentiles.p99) for sample in stats if sample.percentiles]
+    reaches = [reach for low, high in bounds if (reach := max(abs(low), abs(high))) > 0]
     anchor = min(reaches, key=lambda reach: abs(math.log10(reach)), default=1.0)
-    shown = [(low, high) for low, high in known if 0 < max(abs(low), abs(high)) <= 10 * anchor] or [(-1.0, 1.0)]
+    shown = [(low, high) for low, high in bounds if 0 < max(abs(low), abs(high)) <= 10 * anchor] or [(-1.0, 1.0)]
     low, high = (
         _STRETCH * end for end in (min(0.0, *(low for low, _ in shown)), max(0.0, *(high for _, high in shown)))
     )
@@ -257,11 +272,11 @@ def _edges(stats: Sequence[TensorStats]) -> Array:
 
 
 def _panel(title: str, entries: Sequence[E], samples: Sequence[_Sample], edges: Array, tensor: str) -> HistogramPanel:
-    found: dict[str, list[_Sample]] = {}
+    by_label: dict[str, list[_Sample]] = {}
     for sample in samples:
         if sample.stats.histogram is not None:
-            found.setdefault(sample.label, []).append(sample)
-    curves = tuple(_curve(name, listed, edges, tensor) for name, listed in found.items())
+            by_label.setdefault(sample.label, []).append(sample)
+    curves = tuple(_curve(name, listed, edges, tensor) for name, listed in by_label.items())
     lost = Counter(sample.stats.status for sample in samples if sample.stats.histogram is None)
     without = [*(f"{count} {status}" for status, count in lost.items()), *_missing(entries)]
     if not curves:
@@ -285,8 +300,8 @@ def _curve(name: str, samples: Sequence[_Sample], edges: Array, tensor: str) -> 
     inside = [shares(sample.stats.histogram, edges) for sample in samples if sample.stats.histogram is not None]
     measured = np.mean(inside, axis=0)
     predicted = [predicted_shares(sample.layer, edges) for sample in samples] if tensor == "output" else []
-    known = [one for one in predicted if one is not None]
-    theory = np.mean(known, axis=0) if known and len(known) == len(samples) else None
+    available = [values for values in predicted if values is not None]
+    theory = np.mean(available, axis=0) if available and len(available) == len(samples) else None
     return Curve(name, measured, theory, max(1 - float(measured.sum()), 0.0))
 
 
@@ -295,11 +310,13 @@ def _ceiling(panels: Sequence[HistogramPanel]) -> float:
     return 1.15 * min(max(peaks), 3 * float(np.median(peaks))) if peaks else 1.0
 
 
-def _left_out(found: Mapping[str, Sequence[E]], samples: Mapping[str, Sequence[_Sample]], named: bool) -> Iterator[str]:
+def _left_out(
+    by_title: Mapping[str, Sequence[E]], samples: Mapping[str, Sequence[_Sample]], named: bool
+) -> Iterator[str]:
     most = max(map(len, samples.values()), default=0)
     if most > 1 and not named:
-        yield f"mean of up to {most} runs a panel"
-    if any(sum(e.digest is not None for e in found[title]) > len(listed) for title, listed in samples.items()):
+        yield f"mean of up to {most} runs per panel"
+    if any(sum(e.digest is not None for e in by_title[title]) > len(listed) for title, listed in samples.items()):
         yield "evenly picked from more"
-    if len(found) > len(samples):
-        yield f"{len(samples)} of {len(found):,} values shown"
+    if len(by_title) > len(samples):
+        yield f"{len(samples)} of {len(by_title):,} values shown"

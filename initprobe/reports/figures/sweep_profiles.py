@@ -1,4 +1,4 @@
-"""Depth profiles and histograms of a sweep as pictures; what they show is computed in `curves`."""
+"""Figures of depth profiles and histograms of a sweep; their data are computed in `sweep_data`."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from matplotlib.ticker import MaxNLocator
 from initprobe.arrays import Array
 from initprobe.formatting import percent
 from initprobe.reports.figures.heat_map_data import by_ratio
-from initprobe.reports.figures.panel_sheet import (
+from initprobe.reports.figures.panel_grid import (
     CYCLE,
-    VERDICTS,
     Key,
-    Panels,
+    PanelSizes,
     clipped,
     columns_of,
     draw_bar,
     limits,
-    make_sheet,
+    make_grid,
     shades,
     title_of,
+    verdict_color,
 )
 from initprobe.reports.figures.style import BLACK, log_ticks, power_text, style
 from initprobe.reports.figures.sweep_data import LABEL, DepthLine, DepthPlot, HistogramPanel, HistogramPlot
 from initprobe.results.named_numbers import VERDICT
 
 _FEW_LINES = 40
-_MOST_UNSAID = 0.01
+_LEAST_NOTED = 0.01
 _STEPS = (1, 2, 5, 10)
 
 
 def depth_figure(plot: DepthPlot, title: str = "") -> Figure:
-    """Profiles over each other, theory dashed; few by name, many by colour."""
+    """Draw overlaid profiles with theory dashed: few by name, many by colour."""
     with style():
         looks = _looks(plot)
         size = (7.4, 4.2) if len(plot.panels) <= 1 else (3.6, 2.6) if len(plot.panels) <= 4 else (2.4, 2.0)
-        panels = Panels(max(len(plot.panels), 1), columns_of(len(plot.panels)), *size)
+        panels = PanelSizes(max(len(plot.panels), 1), columns_of(len(plot.panels)), *size)
         name = title_of(title, plot.value)
-        sheet = make_sheet(name, plot.notes, panels, list(_depth_keys(plot, looks)), bar=looks.scale is not None)
+        sheet = make_grid(name, plot.notes, panels, list(_depth_keys(plot, looks)), bar=looks.scale is not None)
         ends = limits(np.concatenate([line.measured for line in plot.lines] or [np.zeros(0)]), plot.log)
         for axes, panel in zip(sheet.axes, plot.panels, strict=False):
             _draw_lines(axes, panel.lines, looks)
@@ -63,7 +63,15 @@ def depth_figure(plot: DepthPlot, title: str = "") -> Figure:
 
 @dataclass(frozen=True)
 class _Looks:
-    """How lines look: by a colour a word, or by a scale; `marked` words share their colour with another."""
+    """The colours of lines: one per word, or from a scale.
+
+    Attributes:
+        colors: by word.
+        marked: words that share their colour with another, and so have markers.
+        scale: of the shades; None for colours by word.
+        log: whether the scale is of log10.
+        by_verdict: whether the words are verdicts, not labels.
+    """
 
     colors: Mapping[str, str]
     marked: frozenset[str]
@@ -72,27 +80,28 @@ class _Looks:
     by_verdict: bool = False
 
     def of(self, lines: Sequence[DepthLine]) -> Array:
-        """Red, green, blue and opacity of lines, `(lines, 4)`; grey where one has no place on the scale."""
+        """Red, green, blue and opacity of lines, `(lines, 4)`; grey for a line without a shade."""
         if self.scale is None:
             return to_rgba_array([self.colors[self.word(line)] for line in lines])
-        found = np.array([np.nan if line.shade is None else line.shade for line in lines])
-        return self.scale.to_rgba(np.ma.masked_invalid(np.log10(found) if self.log else found))
+        shades_of_lines = np.array([np.nan if line.shade is None else line.shade for line in lines])
+        return self.scale.to_rgba(np.ma.masked_invalid(np.log10(shades_of_lines) if self.log else shades_of_lines))
 
     def word(self, line: DepthLine) -> str:
-        """What a legend calls it."""
+        """The word of a line in the legend."""
         return line.verdict if self.by_verdict else line.label
 
 
 def _looks(plot: DepthPlot) -> _Looks:
     if plot.color == VERDICT:
-        return _Looks(VERDICTS, frozenset(), by_verdict=True)
+        colors = {line.verdict: verdict_color(line.verdict) for line in plot.lines}
+        return _Looks(colors, frozenset(), by_verdict=True)
     if plot.color == LABEL:
         labels = list(dict.fromkeys(line.label for line in plot.lines))
         colors = dict(zip(labels, itertools.cycle(CYCLE), strict=False))
         return _Looks(colors, frozenset(labels[len(CYCLE) :]))
-    found = sorted({line.shade for line in plot.lines if line.shade is not None})
-    log = by_ratio(found)
-    ends = np.log10([found[0], found[-1]]) if log else (found[0], found[-1])
+    values = sorted({line.shade for line in plot.lines if line.shade is not None})
+    log = by_ratio(values)
+    ends = np.log10([values[0], values[-1]]) if log else (values[0], values[-1])
     return _Looks({}, frozenset(), shades(*ends), log)
 
 
@@ -104,22 +113,22 @@ def _depth_keys(plot: DepthPlot, looks: _Looks) -> Iterator[Key]:
         yield Line2D([], [], color=looks.colors[word], lw=2, marker=marker, ms=4), f"{word or 'the run'}{runs}"
     if any(line.predicted is not None for line in plot.lines):
         yield Line2D([], [], color=BLACK, lw=1, ls="--"), "theory"
-    if any(len(_last_known(line.measured)) for line in plot.lines):
-        what = "0 or lost beyond" if plot.log else "no value beyond"
-        yield Line2D([], [], color=BLACK, lw=0, marker="x", ms=5), what
+    if any(len(_ends_of_gaps(line.measured)) for line in plot.lines):
+        meaning = "0 or lost beyond" if plot.log else "no value beyond"
+        yield Line2D([], [], color=BLACK, lw=0, marker="x", ms=5), meaning
 
 
-def _last_known(numbers: Array) -> Array:
-    """Layers, from 0 on, whose number is the last before there is none."""
-    known = np.isfinite(numbers)
-    beside = np.zeros_like(known)
-    beside[1:] |= ~known[:-1]
-    beside[:-1] |= ~known[1:]
-    return np.flatnonzero(known & beside)
+def _ends_of_gaps(numbers: Array) -> Array:
+    """Indices of layers that have a number beside a layer without one."""
+    finite = np.isfinite(numbers)
+    beside = np.zeros_like(finite)
+    beside[1:] |= ~finite[:-1]
+    beside[:-1] |= ~finite[1:]
+    return np.flatnonzero(finite & beside)
 
 
 def _draw_lines(axes: Axes, lines: Sequence[DepthLine], looks: _Looks) -> None:
-    """All lines as one collection, all predictions as another: hundreds of their own would take a second."""
+    """Draw all lines as one collection and all predictions as another: hundreds of artists would take a second."""
     width, alpha = (1.8, 0.9) if len(lines) <= _FEW_LINES else (0.8, 0.6)
     colors = looks.of(lines)
     paths = [_path(line.measured) for line in lines]
@@ -129,12 +138,12 @@ def _draw_lines(axes: Axes, lines: Sequence[DepthLine], looks: _Looks) -> None:
     for line, path, color in zip(lines, paths, colors, strict=True):
         if looks.word(line) in looks.marked or len(path) == 1:
             axes.plot(*path.T, "o", color=color, ms=4)
-    ends = np.concatenate([path[_last_known(path[:, 1])] for path in paths])
+    ends = np.concatenate([path[_ends_of_gaps(path[:, 1])] for path in paths])
     axes.plot(*ends.T, "x", color=BLACK, ms=5 if len(lines) <= _FEW_LINES else 3, zorder=3)
 
 
 def _path(numbers: Array) -> Array:
-    """A number a layer as points, `(layers, 2)`."""
+    """Numbers per layer as points, `(layers, 2)`."""
     return np.column_stack((1 + np.arange(len(numbers)), numbers))
 
 
@@ -154,13 +163,13 @@ def _finish_depth(axes: Axes, plot: DepthPlot, ends: tuple[float, float], first:
 
 
 def histogram_figure(plot: HistogramPlot, title: str = "") -> Figure:
-    """Small multiples of histograms on one axis, theory as a black line."""
+    """Draw small multiples of histograms on one axis, theory as a black line."""
     with style():
         count = len(plot.panels)
         columns, *size = (3, 2.5, 1.9) if count <= 6 else (4, 1.9, 1.5) if count <= 12 else (6, 1.2, 1.1)
         colors = dict(zip(plot.labels or ("",), CYCLE, strict=False))
         name = title_of(title, plot.tensor, plot.layer)
-        sheet = make_sheet(name, plot.notes, Panels(count, columns, *size), list(_histogram_keys(plot, colors)))
+        sheet = make_grid(name, plot.notes, PanelSizes(count, columns, *size), list(_histogram_keys(plot, colors)))
         for index, (axes, panel) in enumerate(zip(sheet.axes, plot.panels, strict=True)):
             _draw_histograms(axes, plot, panel, colors)
             _finish_histogram(axes, plot, *sheet.outer(index))
@@ -189,17 +198,17 @@ def _draw_histograms(axes: Axes, plot: HistogramPlot, panel: HistogramPanel, col
 
 
 def _bare(title: str) -> bool:
-    """A number, which says nothing without the name of its axis."""
+    """Whether a title is a bare number, which needs the name of its axis."""
     return title[:1].isdigit() or title[:1] == "-"
 
 
 def _beyond(panel: HistogramPanel, ceiling: float) -> Iterator[str]:
-    """What does not fit in a panel: a spike, and entries beyond the axis."""
+    """Notes on what a panel does not show: a spike, and entries beyond the axis."""
     peak = max((float(curve.shares.max()) for curve in panel.curves), default=0.0)
     outside = max((curve.outside for curve in panel.curves), default=0.0)
     if peak > ceiling:
         yield f"peak {percent(peak)}%"
-    if outside > _MOST_UNSAID:
+    if outside > _LEAST_NOTED:
         yield f"{percent(outside)}% beyond"
 
 

@@ -1,4 +1,4 @@
-"""Pictures of theory: an activation over its input, order and chaos over the scales."""
+"""Figures of theory: an activation over its input, and the phase diagram of order and chaos."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ from initprobe.reports.figures.style import BLACK, BLUE, GREY, ORANGE, blank_fig
 def activation_figure(
     name: str, formula: str, x: Array, value: Array, slope: Array, densities: Sequence[tuple[str, Array]]
 ) -> Figure:
-    """An activation and its slope over the density of its input; all arrays of the shape of `x`.
+    """An activation and its slope over densities of its input.
 
-    `densities` are labelled densities of the pre-activation, drawn to a height of their own.
+    Args:
+        name: of the activation.
+        formula: in words.
+        x: pre-activations, `(points,)`.
+        value: phi(x), `(points,)`.
+        slope: phi'(x), `(points,)`.
+        densities: labels and densities of the pre-activation, `(points,)` each, drawn on a scale of their own.
     """
     with style():
-        sheet = blank_figure(7.5, 4.6)
-        axes = sheet.add_axes((0.09, 0.12, 0.86, 0.76))
+        figure = blank_figure(7.5, 4.6)
+        axes = figure.add_axes((0.09, 0.12, 0.86, 0.76))
         axes.plot(x, value, color=BLUE, lw=2.2, label=f"{name}(x)")
         axes.plot(x, slope, color=ORANGE, lw=2.2, ls="--", label="slope")
         low, high = axes.get_ylim()
@@ -35,7 +41,7 @@ def activation_figure(
         axes.set_xlabel("pre-activation x")
         axes.set_title(f"{name}: {formula}", fontsize=11)
         axes.legend(frameon=False, fontsize=9, loc="upper left")
-        return sheet
+        return figure
 
 
 def phase_figure(
@@ -47,20 +53,28 @@ def phase_figure(
     layers: int,
     marks: Sequence[tuple[str, float, float]],
 ) -> Figure:
-    """Order and chaos over `sigma_w` `(columns,)` and `sigma_b` `(rows,)`; `chi_1` and `xi_c` are `(rows, columns)`.
+    """The phase diagram: colour is log chi_1, grey for NaN; the black line is chi_1 = 1.
 
-    Colour is log chi_1, NaN grey; the black line is chi_1 = 1; contours are where the correlation's depth scale is
-    half, one and three times `layers`.
+    Contours show where the depth scale of the correlation is half, one and three times `layers`.
+
+    Args:
+        name: of the activation.
+        sigma_w: std(W) sqrt(fan_in), `(columns,)`.
+        sigma_b: std(b), `(rows,)`.
+        chi_1: `(rows, columns)`.
+        xi_c: depth scale of the correlation in layers, `(rows, columns)`.
+        layers: depth of the user's net.
+        marks: labelled points, with sigma_w and sigma_b.
     """
     with style():
-        sheet = blank_figure(8.5, 6)
-        axes = sheet.add_axes((0.1, 0.11, 0.74, 0.77))
+        figure = blank_figure(8.5, 6)
+        axes = figure.add_axes((0.1, 0.11, 0.74, 0.77))
         with np.errstate(divide="ignore"):
             image = np.clip(np.log(chi_1), -1, 1)
         extent = (*_cell_edges(sigma_w), *_cell_edges(sigma_b))
         colors = mpl.colormaps["PuOr_r"].with_extremes(bad="#BBBBBB")
         drawn = axes.imshow(image, origin="lower", extent=extent, aspect="auto", cmap=colors, vmin=-1, vmax=1)
-        scale = sheet.colorbar(drawn, cax=sheet.add_axes((0.86, 0.11, 0.025, 0.77)))
+        scale = figure.colorbar(drawn, cax=figure.add_axes((0.86, 0.11, 0.025, 0.77)))
         scale.set_label("log chi_1: below 0 ordered, above 0 chaotic (clipped at +-1)")
         if np.isfinite(image).any() and np.nanmin(image) < 0 < np.nanmax(image):
             axes.contour(sigma_w, sigma_b, image, levels=[0], colors=BLACK, linewidths=2)
@@ -72,28 +86,28 @@ def phase_figure(
                 axes.annotate(words, (w, b), (6, 6), textcoords="offset points", fontsize=9, weight="bold", bbox=_PAPER)
         axes.set(xlabel="sigma_w = std(W) sqrt(fan_in)", ylabel="sigma_b = std(b)")
         axes.set(xlim=(sigma_w[0], sigma_w[-1]), ylim=(sigma_b[0], sigma_b[-1]))
-        sheet.text(0.47, 0.94, f"{name}: order and chaos at infinite depth", ha="center", fontsize=13, weight="bold")
+        figure.text(0.47, 0.94, f"{name}: order and chaos at infinite depth", ha="center", fontsize=13, weight="bold")
         depths = ", ".join(str(depth) for depth in _depths(layers))
         note = f"dashed: correlations forget in {depths} layers; grey: q grows without bound"
-        sheet.text(0.47, 0.9, note, ha="center", fontsize=9)
-        return sheet
+        figure.text(0.47, 0.9, note, ha="center", fontsize=9)
+        return figure
 
 
 _PAPER = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
 
 
 def _cell_edges(axis: Array) -> tuple[float, float]:
-    """The outer edges of cells whose centres these are."""
+    """The outer edges of cells, given their centres."""
     half = float(axis[1] - axis[0]) / 2
     return float(axis[0]) - half, float(axis[-1]) + half
 
 
 def _places(marks: Sequence[tuple[str, float, float]]) -> dict[tuple[float, float], list[str]]:
-    """The labels at each point; several names may stand for one."""
-    found: dict[tuple[float, float], list[str]] = {}
+    """The labels at each point; one point may have several."""
+    labels: dict[tuple[float, float], list[str]] = {}
     for label, w, b in marks:
-        found.setdefault((round(w, 6), round(b, 6)), []).append(label)
-    return found
+        labels.setdefault((round(w, 6), round(b, 6)), []).append(label)
+    return labels
 
 
 def _depths(layers: int) -> tuple[int, ...]:
@@ -105,10 +119,10 @@ def _within(axis: Array, value: float) -> bool:
 
 
 def _draw_depths(axes: Axes, sigma_w: Array, sigma_b: Array, xi_c: Array, layers: int) -> None:
-    """Contours of the depth scale that belong to the user's depth, labelled in layers."""
+    """Draw contours of the depth scale around the user's depth, labelled in layers."""
     depths = np.where(np.isfinite(xi_c), xi_c, np.nan)
-    known = depths[~np.isnan(depths)]
-    levels = [level for level in sorted(set(_depths(layers))) if known.size and known.min() < level < known.max()]
+    finite = depths[~np.isnan(depths)]
+    levels = [level for level in sorted(set(_depths(layers))) if finite.size and finite.min() < level < finite.max()]
     if levels:
         lines = axes.contour(sigma_w, sigma_b, depths, levels=levels, colors="#333333", linewidths=1, linestyles="--")
         axes.clabel(lines, fmt="%g", fontsize=9)

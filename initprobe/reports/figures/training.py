@@ -1,4 +1,4 @@
-"""Results as pictures. Everything drawn comes from `strips`; nothing is computed here, and pyplot is not used."""
+"""The figure of training: loss per step, and variances before and after."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from initprobe.reports.figures.captions import legend_above
 from initprobe.reports.figures.profiles import finish_profile_axes
 from initprobe.reports.figures.style import BLACK, BLUE, ORANGE, blank_figure, log_ticks, power_text, titled
+from initprobe.reports.figures.titles import legend_above
 from initprobe.results.run import ProbeResult
 
 _LOG_BEYOND = 10  # times chance
@@ -18,7 +18,7 @@ _LOWEST_LOSS = 1e-12  # lowest on a log axis
 
 
 def training(result: ProbeResult) -> Figure:
-    """The loss by step, and the variances by layer before and after."""
+    """The loss per step, and the variances per layer before and after training."""
     figure = blank_figure(13, 4.8)
     titled(figure, result)
     _draw_losses(figure.add_axes((0.06, 0.13, 0.42, 0.66)), result)
@@ -47,7 +47,7 @@ def _draw_losses(axes: Axes, result: ProbeResult) -> None:
 
 
 def _draw_change(axes: Axes, result: ProbeResult) -> None:
-    """Profiles of the new and of the trained network; dashed where new."""
+    """Draw profiles of the untrained network, dashed, and of the trained one."""
     assert result.training is not None
     layers = [layer.layer for layer in result.stream]
     for tensor, symbol, color in (("output", "h", BLUE), ("output_gradient", "dL/dh", ORANGE)):

@@ -1,4 +1,4 @@
-"""One number of many results, by its dotted name: at every layer, as a log where it spans decades."""
+"""One number of many results, by its dotted name: a series over the layers, as a log where it spans decades."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ _LOGS = (*_VARIANCE, RATE, "variance_sd", "rms", "gradient_to_weight_ratio")
 
 @dataclass(frozen=True)
 class Series:
-    """A number at every layer of a run, `(layers,)`, NaN where it is not known; log10 where `is_log` says so.
+    """A number per layer of a run; a log10 if `is_log` of its name.
 
-    `start` is the first layer that is not inside of a residual branch.
+    Attributes:
+        measured: `(layers,)`, NaN where there is none.
+        predicted: the same by theory, `(layers,)`.
+        start: the first layer that is not inside a residual branch.
     """
 
     measured: Array
@@ -37,19 +40,25 @@ class Series:
 
     @property
     def rate(self) -> float:
-        """log10 of the factor from one layer to the next, first to last; NaN for a single layer."""
+        """log10 of the factor per layer, first to last; NaN for a single layer."""
         numbers = self.measured[self.start - 1 :]
         return float(numbers[-1] - numbers[0]) / (len(numbers) - 1) if len(numbers) > 1 else math.nan
 
 
 def is_log(name: str) -> bool:
-    """Whether a number is shown by its log10: it is positive and spans decades."""
+    """Whether a number is shown as its log10, because it is positive and spans decades."""
     last = name.rpartition(".")[2]
     return last in _LOGS or last.endswith("_variance")
 
 
 def series(name: str, entry: E, read: Callable[[E], ProbeResult]) -> Series:
-    """A number of a done run at every layer; the whole result is read only if the digest does not have it."""
+    """Read a number per layer of a finished run.
+
+    Args:
+        name: the number's dotted name.
+        entry: the run.
+        read: reads the whole result; called only if the digest lacks the number.
+    """
     if entry.digest is not None and name in _IN_DIGEST:
         measured, predicted = (np.array([_nan(log) for log in logs]) for logs in _IN_DIGEST[name](entry.digest))
         return Series(measured, predicted, entry.digest.start)
@@ -77,16 +86,16 @@ def _log(number: float | None) -> float:
 def _measured(layer: LayerStats, name: str) -> float:
     tensor, _, last = name.rpartition(".")
     if tensor in TENSORS and last in _VARIANCE:
-        # Holds where the variance itself is below the float range.
+        # Also defined where the variance itself is below the float range.
         return _nan(layer.tensor(tensor).variance_log10) / (2 if last == "std" else 1)
-    found: Any = layer
+    value: Any = layer
     for part in name.split("."):
-        found = None if found is None else getattr(found, part)
-    return _log(found) if is_log(name) else _nan(found)
+        value = None if value is None else getattr(value, part)
+    return _log(value) if is_log(name) else _nan(value)
 
 
 def _predicted(layer: LayerStats, name: str) -> float:
-    """What theory says of it; NaN for a number that it does not speak of."""
+    """The prediction of a number; NaN where there is none."""
     if name == "correlation":
         return _nan(getattr(layer.theory, name, None))
     tensor, _, last = name.rpartition(".")
@@ -96,14 +105,14 @@ def _predicted(layer: LayerStats, name: str) -> float:
 
 
 def varying(entries: Iterable[Entry], fixed: Sequence[str] = ()) -> list[str]:
-    """The axes, but the seed and those in `fixed`, along which the runs differ, in order."""
+    """The axes along which the runs differ, in order, without the seed and those in `fixed`."""
     listed = list(entries)
     names = dict.fromkeys(name for entry in listed for name in entry.axes if name not in (SEED, *fixed))
     return [name for name in names if len({entry.axes.get(name) for entry in listed}) > 1]
 
 
 def label(entry: Entry, names: Sequence[str]) -> str:
-    """The values of these axes: words as they are, numbers by their name."""
+    """The values of the given axes in words: `relu, width=100`."""
     values = ((name, entry.axes.get(name)) for name in names)
     return ", ".join(_pair(name, value) for name, value in values if value is not None)
 
@@ -113,7 +122,7 @@ def _pair(name: str, value: Scalar) -> str:
 
 
 def text(value: Scalar) -> str:
-    """A value in short."""
+    """A value with at most four digits."""
     return f"{value:.4g}" if isinstance(value, float) else trimmed(value, digits=4)
 
 
@@ -123,7 +132,7 @@ def is_number(value: object) -> bool:
 
 
 def thinned(entries: Sequence[E], most: int) -> list[E]:
-    """At most that many of them, evenly spread over the sequence."""
+    """At most `most` of the entries, evenly spread over the sequence."""
     if len(entries) <= most:
         return list(entries)
     return [entries[index * len(entries) // most] for index in range(most)]

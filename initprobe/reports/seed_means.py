@@ -1,4 +1,4 @@
-"""A number that only whole results have, over the seeds of a setting: where it is read, its mean, and its text."""
+"""A number over the seeds of a setting: at which layer it is read, its mean, and its text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from initprobe import arrays
 from initprobe.formatting import NOTHING
 from initprobe.results.named_numbers import WHOLE
 
-# Read at the layer where a gradient has come furthest, as are their predictions; any other number at the last.
+# Gradients and their predictions are read at the first layer, where they arrive; other numbers at the last.
 _AT_FIRST = ("preactivation_gradient", "output_gradient", "weight_gradient")
 
 
@@ -20,19 +20,19 @@ def layer_of(name: str) -> int:
 
 
 def heading(name: str) -> str:
-    """Two lines: the name, and where a number of a layer is read."""
+    """A heading of two lines: the name, and the layer at which the number is read."""
     return f"\n{name}" if name in WHOLE else f"{name}\n{'first' if layer_of(name) == 0 else 'last'}"
 
 
 def mean(values: Iterable[str | bool | float | None]) -> float | str:
-    """The mean over seeds of a number, or the commonest word; NaN where none has it."""
-    known = [str(one).lower() if isinstance(one, bool | str) else one for one in values if one is not None]
-    numbers = [one for one in known if not isinstance(one, str)]
-    if numbers or not known:
+    """The mean of a number over seeds, or the most common word; NaN without any."""
+    entries = [str(value).lower() if isinstance(value, bool | str) else value for value in values if value is not None]
+    numbers = [entry for entry in entries if not isinstance(entry, str)]
+    if numbers or not entries:
         return arrays.mean(numbers) if numbers else math.nan
-    return Counter(map(str, known)).most_common(1)[0][0]
+    return Counter(map(str, entries)).most_common(1)[0][0]
 
 
 def text(value: float | str) -> str:
-    """A mean as a table shows it."""
+    """A mean as text."""
     return value if isinstance(value, str) else NOTHING if math.isnan(value) else f"{value:.4g}"

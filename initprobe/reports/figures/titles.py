@@ -1,4 +1,4 @@
-"""Lines of words across a whole figure, and keys above a chart, which must not run over its edges."""
+"""Titles and legends that fit the width of a figure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from matplotlib.figure import Figure
 
 from initprobe.formatting import visible
 
-_SMALLEST = 7  # points; below this nobody can read a line
+_SMALLEST = 7  # points; smaller text cannot be read
 _SHARE = 0.97  # of the figure's width
 
 
 def centred(figure: Figure, inches_down: float, words: str, **font: Any) -> None:
-    """A line in the middle of a figure, `inches_down` from its top: smaller if it is too long, cut at 7 points."""
+    """Write a centred line that fits the figure's width: in smaller letters, and cut if 7 points are too large.
+
+    Args:
+        figure: to write on.
+        inches_down: from its top.
+        words: of the line.
+        font: properties of matplotlib's text.
+    """
     down = 1 - inches_down / figure.get_figheight()
     line = figure.text(0.5, down, visible(words), ha="center", va="center", parse_math=False, **font)
     room = _SHARE * figure.bbox.width
@@ -25,7 +32,7 @@ def centred(figure: Figure, inches_down: float, words: str, **font: Any) -> None
 
 
 def legend_above(axes: Axes) -> None:
-    """The key in one row on top of a chart, in smaller letters where the row would leave the figure."""
+    """Draw the legend in one row above a chart, in smaller letters where it would leave the figure."""
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
         return  # every line was lost

@@ -1,4 +1,4 @@
-"""What the pictures show, computed before anything is drawn: re-binned histograms and log-variance profiles."""
+"""What the figures of one result show, computed before drawing: histograms and log-variance profiles."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from initprobe.results.base import Histogram
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.run import ProbeResult
 
-BINS = 51  # odd, so that a spike at 0 is one bin
+BINS = 51  # odd: a spike at 0 is one bin
 _STRETCH = 1.3
 _MARGIN_BINS = 3
 _LN10 = math.log(10)
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One layer of a strip.
+class LayerHistogram:
+    """The histogram of one layer.
 
     Attributes:
         layer: its number.
-        shares: share of the entries in each bin of the strip's axis, `(bins,)`, or None where they were lost.
+        shares: share of the entries in each bin of the row's axis, `(bins,)`; None where they were lost.
         predicted: the same by theory, or None.
         outside: share of the entries beyond the axis.
-        std: standard deviation in short, or what became of it.
-        name: of the module, in a model of one's own.
+        std: standard deviation as text, or how the dtype lost it.
+        name: of the module, in a PyTorch model.
     """
 
     layer: int
@@ -43,27 +43,42 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Strip:
-    """Histograms of one tensor, a panel a layer, all on the axis `edges`, `(bins + 1,)`; `ends` of it are labelled."""
+class HistogramRow:
+    """Histograms of one tensor, one per layer, all on one axis.
+
+    Attributes:
+        edges: of the bins, `(bins + 1,)`.
+        ends: the two values of the axis that are labelled.
+        panels: one per layer.
+        stds: standard deviation per layer.
+    """
 
     edges: Array
     ends: tuple[float, float]
-    panels: tuple[Panel, ...]
+    panels: tuple[LayerHistogram, ...]
     stds: tuple[float, ...]
 
     @property
     def ceiling(self) -> float:
-        """Top of the shared axis: a spike is cut rather than flatten every other panel."""
+        """Top of the shared axis: a spike is cut, so that other panels stay readable."""
         peaks = [float(p.shares.max()) for p in self.panels if p.shares is not None and p.outside < 0.5]
         return 1.15 * min(max(peaks), 3 * min(peaks)) if peaks else 1.0
 
 
 @dataclass(frozen=True)
 class Profile:
-    """log10 variance of one tensor over the layers, NaN where it was lost; `low` and `high` are one SD over draws.
+    """log10 variance of one tensor over the layers that are not inside residual branches; arrays are `(layers,)`.
 
-    `layers` are their numbers: all but those inside of residual branches.
-    `zeros` says where it is 0, `(layers,)`.
+    Attributes:
+        label: symbol of the tensor.
+        layers: numbers of the layers.
+        log10: log10 of the variance, NaN where it was lost.
+        low: the same less one SD over draws.
+        high: the same plus one SD over draws.
+        predicted: log10 of the predicted variance.
+        predicted_low: the same less two SDs.
+        predicted_high: the same plus two SDs.
+        zeros: whether the variance is 0.
     """
 
     label: str
@@ -77,25 +92,26 @@ class Profile:
     zeros: Array
 
 
-def output_strip(result: ProbeResult) -> Strip:
+def output_histograms(result: ProbeResult) -> HistogramRow:
     """Histograms of the outputs h, on the activation's range where that is bounded."""
     words = result.description
     reach = _reach([layer.output for layer in result.layers])
     low = words.output_low if words.output_low is not None else -reach
     high = words.output_high if words.output_high is not None else reach
-    return _strip(result, "output", low, high)
+    return _histograms(result, "output", low, high)
 
 
-def gradient_strip(result: ProbeResult) -> Strip:
+def gradient_histograms(result: ProbeResult) -> HistogramRow:
     """Histograms of dL/dh, on one symmetric axis."""
     reach = _reach([layer.output_gradient for layer in result.layers])
-    return _strip(result, "output_gradient", -reach, reach)
+    return _histograms(result, "output_gradient", -reach, reach)
 
 
 def _reach(tensors: list[TensorStats]) -> float:
-    """Half an axis that holds the layers of natural scale: all of them, if they are within a factor of 10.
+    """Half of an axis that shows all layers if their scales are within a factor of 10.
 
-    Otherwise those within 10 of the end of the net that is nearer to 1; the others are spikes, or run off the axis.
+    Otherwise it shows those within a factor of 10 of the first or last layer, whichever is closer to 1. Other layers
+    are spikes, or extend beyond the axis.
     """
     reaches = [max(abs(t.percentiles.p1), abs(t.percentiles.p99)) for t in tensors if t.percentiles]
     positive = [reach for reach in reaches if reach > 0]
@@ -105,20 +121,20 @@ def _reach(tensors: list[TensorStats]) -> float:
     return _STRETCH * max(reach for reach in positive if reach <= 10 * anchor)
 
 
-def _strip(result: ProbeResult, tensor: str, low: float, high: float) -> Strip:
-    # Whole bins of margin: an atom at a bound neither hides in the frame nor is cut in two.
+def _histograms(result: ProbeResult, tensor: str, low: float, high: float) -> HistogramRow:
+    # Whole bins of margin: an atom at a bound is neither hidden by the frame nor split.
     width = (high - low) / (BINS - 2 * _MARGIN_BINS)
     edges = low + width * (np.arange(BINS + 1) - _MARGIN_BINS)
     panels = tuple(_panel(layer, tensor, edges) for layer in result.layers)
-    return Strip(edges, (low, high), panels, tuple(result.series(tensor, "std")))
+    return HistogramRow(edges, (low, high), panels, tuple(result.series(tensor, "std")))
 
 
-def _panel(layer: LayerStats, tensor: str, edges: Array) -> Panel:
+def _panel(layer: LayerStats, tensor: str, edges: Array) -> LayerHistogram:
     stats = layer.tensor(tensor)
     if stats.histogram is None:
-        return Panel(layer.layer, None, None, 0.0, stats.status, layer.name or "")
+        return LayerHistogram(layer.layer, None, None, 0.0, stats.status, layer.name or "")
     inside = shares(stats.histogram, edges)
-    return Panel(
+    return LayerHistogram(
         layer=layer.layer,
         shares=inside,
         predicted=predicted_shares(layer, edges) if tensor == "output" else None,
@@ -129,14 +145,22 @@ def _panel(layer: LayerStats, tensor: str, edges: Array) -> Panel:
 
 
 def predicted_shares(layer: LayerStats, edges: Array) -> Array | None:
-    """Share of the outputs that theory puts into each bin, `(bins,)`; None where it says nothing."""
+    """Compute the share of outputs per bin by theory.
+
+    Args:
+        layer: with its prediction.
+        edges: of the bins, `(bins + 1,)`.
+
+    Returns:
+        Shares, `(bins,)`; None without a prediction.
+    """
     measured = layer.output.histogram
     if layer.theory is None or layer.theory.output_shares is None or measured is None:
         return None
     scale = 10**9  # shares as counts
     counts = tuple(round(scale * share) for share in layer.theory.output_shares)
     inside = sum(layer.theory.output_shares)
-    if not any(counts):  # theory has all of them elsewhere
+    if not any(counts):  # by theory all are outside
         return np.zeros(len(edges) - 1)
     return shares(Histogram(low=measured.low, high=measured.high, counts=counts), edges) * inside
 
@@ -150,7 +174,7 @@ def _profiles(result: ProbeResult) -> Iterator[Profile]:
     for tensor, label in (("output", "h"), ("output_gradient", "dL/dh"), ("weight_gradient", "dL/dW")):
         shown = np.array([layer.layer for layer in result.stream])
         log10, sd, variance = (
-            np.array(result.series(tensor, f"variance{what}"))[shown - 1] for what in ("_log10", "_sd", "")
+            np.array(result.series(tensor, f"variance{suffix}"))[shown - 1] for suffix in ("_log10", "_sd", "")
         )
         with np.errstate(invalid="ignore"):  # a variance of 0 has no relative spread
             spread = sd / variance
@@ -162,7 +186,7 @@ def _profiles(result: ProbeResult) -> Iterator[Profile]:
 
 
 def _predicted_profile(result: ProbeResult, tensor: str) -> tuple[Array, Array]:
-    """Predicted log10 variances and two standard deviations of the measured ones about them."""
+    """Predicted log10 variances, and two predicted SDs of the measured ones, `(layers,)` each."""
     values, spreads = [], []
     for layer in result.layers:
         theory = layer.theory

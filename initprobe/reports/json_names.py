@@ -1,4 +1,4 @@
-"""What the names of JSON, CSV and checks mean, read from the docstrings of the records that hold them."""
+"""What the names in JSON, CSV and checks mean, read from the docstrings of the records."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _ENTRY = re.compile(r"^(\w+): (.*(?:\n {4,}.*)*)", re.MULTILINE)
 
 @cache
 def json_names() -> Mapping[str, tuple[str, ...]]:
-    """Every dotted name, with what each of its parts means, outermost first.
+    """Every dotted name, with the meaning of each of its parts, outermost first.
 
-    Numbers of a layer go by their own names, as `output.variance`, those of the whole net by the names of the result.
+    Numbers of a layer have names like `output.variance`; those of the whole net have the field names of the result.
     """
-    found = dict(_names(LayerStats)) | {name: words for name, words in _names(ProbeResult) if name != "layers"}
+    names = dict(_names(LayerStats)) | {name: words for name, words in _names(ProbeResult) if name != "layers"}
     rate = "factor by which this variance changes per layer, the geometric mean from the first layer to the last"
-    return found | {f"{tensor}.{RATE}": (*found[tensor], rate) for tensor in TENSORS}
+    return names | {f"{tensor}.{RATE}": (*names[tensor], rate) for tensor in TENSORS}
 
 
 def short_names() -> Mapping[str, list[str]]:
     """The dotted names that end in a word: `variance` is `weight.variance`, `output.variance`, ..."""
-    found: dict[str, list[str]] = {}
+    endings: dict[str, list[str]] = {}
     for name in json_names():
-        found.setdefault(name.rpartition(".")[2], []).append(name)
-    return found
+        endings.setdefault(name.rpartition(".")[2], []).append(name)
+    return endings
 
 
 def _names(
@@ -47,7 +47,7 @@ def _names(
 
 
 def _record_in(annotation: object) -> type[Record] | None:
-    """The record that a field holds, or holds several of."""
+    """The kind of record in a field, alone or in a tuple; None without one."""
     if isinstance(annotation, type) and issubclass(annotation, Record):
         return annotation
     return next((inner for part in get_args(annotation) if (inner := _record_in(part)) is not None), None)
@@ -55,10 +55,10 @@ def _record_in(annotation: object) -> type[Record] | None:
 
 @cache
 def _attributes(record: type[Record]) -> Mapping[str, str]:
-    """The fields that the docstrings of a record and of those it extends describe."""
-    found: dict[str, str] = {}
-    for one in reversed(record.__mro__):
-        _, _, section = inspect.cleandoc(one.__doc__ or "").partition("Attributes:\n")
-        entries = _ENTRY.findall(inspect.cleandoc("\n" + section)) if issubclass(one, Record) else []
-        found |= {name: " ".join(words.split()) for name, words in entries}
-    return found
+    """The meaning of each field, from the docstrings of a record and of its base classes."""
+    meanings: dict[str, str] = {}
+    for base in reversed(record.__mro__):
+        _, _, section = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")
+        entries = _ENTRY.findall(inspect.cleandoc("\n" + section)) if issubclass(base, Record) else []
+        meanings |= {name: " ".join(words.split()) for name, words in entries}
+    return meanings

@@ -1,4 +1,4 @@
-"""Which rows of a long table are shown, and the table with a line in place of those that are not."""
+"""Long tables: which rows are shown, and a line in place of those left out."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 
 _ENDS = 6  # layers shown at each end
-_FEWEST = 3  # layers that are worth a line in their place
+_FEWEST = 3  # layers that a line may replace
 
 
 def shown_layers(result: ProbeResult, most: int | None) -> list[int]:
-    """The layers, by number, to show of a result where more than `most` are too many; None for any number.
+    """Choose the layers to show: both ends, layers where a finding begins, and those where a status changes.
 
-    Both ends, the layers where a finding begins, and those where the dtype gives out or recovers.
+    Args:
+        result: what was measured.
+        most: number of layers up to which all are shown; None for no limit.
+
+    Returns:
+        Numbers of layers, ascending.
     """
     layers = result.layers
     if most is None or len(layers) <= most:
@@ -33,7 +38,7 @@ def shown_layers(result: ProbeResult, most: int | None) -> list[int]:
 
 
 def _statuses(layer: LayerStats) -> list[Status]:
-    """What became of the tensors that the table shows."""
+    """The statuses of the tensors that the table shows."""
     return [layer.tensor(name).status for name in ("output", "output_gradient", "weight_gradient")]
 
 
@@ -45,8 +50,8 @@ def _without_small_gaps(kept: Sequence[int]) -> list[int]:
     return filled
 
 
-class Elided:
-    """A table of some layers, with a line wherever others are left out.
+class ShortenedTable:
+    """A table of some layers, with a line in each gap.
 
     Attributes:
         table: a row for each of `layers`.

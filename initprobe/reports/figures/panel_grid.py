@@ -1,8 +1,9 @@
-"""A sheet of equal panels with a title, a line of notes and a legend below, and what pictures of many runs share."""
+"""A figure with a grid of equal panels, a title, notes and a legend; colours and axes of figures of many runs."""
 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,13 +16,13 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from initprobe.arrays import Array
-from initprobe.reports.figures.captions import centred
 from initprobe.reports.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, blank_figure, log_ticks, power_text
+from initprobe.reports.figures.titles import centred
 
 Key = tuple[Artist, str]
 
 CYCLE = (BLUE, ORANGE, "#CC79A7", "#E69F00", "#56B4E9", BLACK, "#8C00FC")
-# What vanishes is blue, what explodes orange, the gravest darkest; all of them told apart with any colour vision.
+# Vanishing is blue, exploding orange, more severe is darker; all are distinct with any colour vision.
 VERDICTS = {
     "survives": GREEN,
     "healthy": GREEN,
@@ -43,10 +44,16 @@ VERDICTS = {
     "fan-mismatch": "#8CA854",
     "wrong-initializer": "#A8FC8C",
     "odd-layer": "#FCC4C4",
-    "no-gradient": "#000038",
-    "void-parameter": "#C4E0FC",
 }
-# How many times the width of the middle nine tenths an axis reaches beyond them, and its least extent.
+_OTHER_VERDICTS = ("#000038", "#C4E0FC", "#8C5400", "#54FC70", "#FC00C4")  # of rules without a colour of their own
+
+
+def verdict_color(word: str) -> str:
+    """The colour of a verdict; a rule that has none in the table gets one of a few by its name."""
+    return VERDICTS.get(word) or _OTHER_VERDICTS[zlib.crc32(word.encode()) % len(_OTHER_VERDICTS)]
+
+
+# How far an axis extends beyond the middle 90% of the numbers, in widths of these; and its least extent.
 _FAR = 3.0
 _LEAST_DECADES = 1.0
 _LEAST_SHARE = 1e-3
@@ -60,14 +67,14 @@ _LONGEST = 44
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A figure and the boxes in it.
+class PanelGrid:
+    """A figure with its panels.
 
     Attributes:
-        figure: the sheet.
-        axes: a panel each, row by row.
-        columns: panels in a row.
-        bar: an empty box to the right of them all, for a colour bar; None where none was asked for.
+        figure: the figure.
+        axes: one per panel, row by row.
+        columns: panels per row.
+        bar: empty Axes at the right, for a colour bar; None without one.
     """
 
     figure: Figure
@@ -76,13 +83,13 @@ class Sheet:
     bar: Axes | None
 
     def outer(self, index: int) -> tuple[bool, bool]:
-        """Whether a panel stands in the first column, and whether nothing stands below it."""
+        """Whether a panel is in the first column, and whether no panel is below it."""
         return index % self.columns == 0, index + self.columns >= len(self.axes)
 
 
 @dataclass(frozen=True)
-class Panels:
-    """How many there are, how many fit in a row, how large they are and what lies between them (inches)."""
+class PanelSizes:
+    """The number of panels, panels per row, and their width, height and gaps in inches."""
 
     count: int
     columns: int
@@ -92,8 +99,18 @@ class Panels:
     between: float = 0.4
 
 
-def make_sheet(title: str, notes: Sequence[str], panels: Panels, keys: Sequence[Key] = (), bar: bool = False) -> Sheet:
-    """An empty sheet; `keys` are the legend's."""
+def make_grid(
+    title: str, notes: Sequence[str], panels: PanelSizes, keys: Sequence[Key] = (), bar: bool = False
+) -> PanelGrid:
+    """Make a figure with empty panels.
+
+    Args:
+        title: of the figure.
+        notes: written in a line below the title.
+        panels: number and sizes.
+        keys: handles and labels of the legend.
+        bar: leave space for a colour bar.
+    """
     columns = max(min(panels.count, panels.columns), 1)
     rows = max(math.ceil(panels.count / columns), 1)
     inner = columns * panels.width + (columns - 1) * panels.across
@@ -122,38 +139,38 @@ def make_sheet(title: str, notes: Sequence[str], panels: Panels, keys: Sequence[
     if labels:
         handles = [handle for handle, _ in keys]
         figure.legend(handles, labels, frameon=False, fontsize=9, ncols=min(fit, len(labels)), loc="lower center")
-    return Sheet(figure, axes, columns, scale)
+    return PanelGrid(figure, axes, columns, scale)
 
 
 def clipped(label: str) -> str:
-    """A label that fits on a sheet."""
+    """A label cut to the longest length that fits a figure."""
     return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 3]}..."
 
 
 def title_of(name: str, value: str, layer: str = "") -> str:
-    """A title from a sweep's name and what is shown where; any of the outer two may be empty."""
+    """A title from the name of a sweep, the value shown and its layer; name and layer may be empty."""
     where = "" if not layer else f" at {layer}" if layer[-1].isdigit() else f" at the {layer}"
     return f"{name}: {value}{where}" if name else f"{value}{where}"
 
 
 def columns_of(panels: int) -> int:
-    """How many panels to put in a row, so that the sheet is no wider than a page."""
+    """The number of panels per row, so that the figure is no wider than a page."""
     return 2 if panels <= 4 else 3
 
 
 def shades(low: float, high: float) -> ScalarMappable:
-    """Colours from dark to light, the palest left out: it cannot be seen on white."""
+    """Colours from dark to light, without the palest, which are invisible on white."""
     dark = mpl.colormaps["viridis"](np.linspace(0, 0.93, 256))
     return ScalarMappable(Normalize(low, high), ListedColormap(dark).with_extremes(bad=GREY))
 
 
 def limits(numbers: Array, log: bool) -> tuple[float, float]:
-    """Ends of an axis for these numbers: all of them, unless a few lie so far off that the others would look alike."""
-    known = numbers[np.isfinite(numbers)]
-    if not len(known):
+    """Ends of an axis for all numbers, unless a few outliers would make the others look alike."""
+    finite = numbers[np.isfinite(numbers)]
+    if not len(finite):
         return 0.0, 1.0
-    low, high = float(known.min()), float(known.max())
-    inner, outer = (float(end) for end in np.percentile(known, (5, 95)))
+    low, high = float(finite.min()), float(finite.max())
+    inner, outer = (float(end) for end in np.percentile(finite, (5, 95)))
     if outer > inner:
         low, high = max(low, inner - _FAR * (outer - inner)), min(high, outer + _FAR * (outer - inner))
     least = _LEAST_DECADES if log else _LEAST_SHARE * (max(abs(low), abs(high)) or 1.0)
@@ -162,9 +179,8 @@ def limits(numbers: Array, log: bool) -> tuple[float, float]:
 
 
 def draw_bar(axes: Axes, mappable: ScalarMappable, label: str, log: bool, extend: str = "neither") -> None:
-    """A colour bar; of a log10, its ticks are the numbers themselves."""
-    sheet = axes.figure
-    bar = sheet.colorbar(mappable, cax=axes, extend=extend)
+    """Draw a colour bar; for a log10 its ticks are the numbers themselves."""
+    bar = axes.figure.colorbar(mappable, cax=axes, extend=extend)
     bar.set_label(label)
     if log:
         ticks = log_ticks(*mappable.get_clim())

@@ -1,0 +1,124 @@
+"""The options of a command as one frozen dataclass, written once.
+
+A field is an option, an argument, or a group of them that several commands share:
+
+    @dataclass(frozen=True, kw_only=True)
+    class GainOptions:
+        acts: tuple[str, ...] = option("--act", multiple=True, help="Activation; repeatable.")
+        figures: FigureOptions = group(FigureOptions)
+
+    @command_of(GainOptions, help=__doc__)
+    def command(options: GainOptions) -> None: ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import click
+
+Options = TypeVar("Options")
+_MAKE, _GROUP = "make", "group"
+# A hyphen at which no line breaks; help is wrapped with it, so that the names of options stay whole.
+_NO_BREAK = "\N{NON-BREAKING HYPHEN}"
+
+
+class Choice(click.Choice[str]):
+    """One of several words; the error for a misspelt word names the nearest."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """The message of click, with a suggestion."""
+        from initprobe.registry import suggestion
+
+        hint = suggestion(str(value), [str(choice) for choice in self.choices])
+        return f"{super().get_invalid_choice_message(value, ctx).rstrip('.')}{hint and f'.{hint}'}"
+
+
+def option(*flags: str, **settings: Any) -> Any:
+    """A field that is an option; it has the name of the field and the default of the option.
+
+    Args:
+        flags: how it is written: `"-o", "--out"`.
+        settings: as for `click.option`.
+    """
+    empty = () if settings.get("multiple") else False if settings.get("is_flag") else None
+    default = dataclasses.MISSING if settings.get("required") else settings.get("default", empty)
+    return _field(lambda name: click.Option([*flags, name], **settings), default)
+
+
+def argument(**settings: Any) -> Any:
+    """A field that is an argument; `settings` as for `click.argument`."""
+    return _field(lambda name: click.Argument([name], **settings), dataclasses.MISSING)
+
+
+def group(kind: type, **defaults: Any) -> Any:
+    """A field that holds further options: those of the dataclass `kind`."""
+    return dataclasses.field(default_factory=kind, metadata={_GROUP: kind}, **defaults)
+
+
+def _field(make: Callable[[str], click.Parameter], default: Any) -> Any:
+    return dataclasses.field(default=default, metadata={_MAKE: make})
+
+
+def parameters(kind: Any) -> Iterator[click.Parameter]:
+    """The parameters of click for a dataclass of options, in the order of its fields."""
+    for each in dataclasses.fields(kind):
+        if inner := each.metadata.get(_GROUP):
+            yield from parameters(inner)
+        else:
+            yield each.metadata[_MAKE](each.name)
+
+
+def options_from(kind: type[Options], values: Mapping[str, Any]) -> Options:
+    """The dataclass `kind`, filled with the values that click read."""
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    groups = {each.name: each.metadata.get(_GROUP) for each in fields}
+    return kind(**{name: options_from(inner, values) if inner else values[name] for name, inner in groups.items()})
+
+
+class HelpFormatter(click.HelpFormatter):
+    """Breaks lines at spaces alone, so that `--no-figures` stays whole."""
+
+    def write_text(self, text: str) -> None:
+        """Paragraphs."""
+        super().write_text(text.replace("-", _NO_BREAK))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """A table of names and what they mean."""
+        super().write_dl([(name, text.replace("-", _NO_BREAK)) for name, text in rows], col_max, col_spacing)
+
+    def getvalue(self) -> str:
+        """The text, with plain hyphens again."""
+        return super().getvalue().replace(_NO_BREAK, "-")
+
+
+class Context(click.Context):
+    """The context of our commands, with our help formatter."""
+
+    formatter_class = HelpFormatter
+
+
+class Command(click.Command):
+    """A command whose help is wrapped by our formatter."""
+
+    context_class = Context
+
+
+def command_of(kind: type[Options], *, help: str | None) -> Callable[[Callable[[Options], None]], Command]:
+    """Make a function a command that takes the options `kind`; it has the name of its file.
+
+    Args:
+        kind: a dataclass whose fields are made by `option`, `argument` and `group`.
+        help: the docstring of the command's file. `initprobe --help` shows its first line.
+    """
+
+    def decorate(function: Callable[[Options], None]) -> Command:
+        def call(**values: Any) -> None:
+            function(options_from(kind, values))
+
+        name = function.__module__.rpartition(".")[2]
+        return Command(name, callback=call, params=list(parameters(kind)), help=help)
+
+    return decorate

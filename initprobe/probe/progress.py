@@ -1,0 +1,29 @@
+"""The progress of a run, counted in steps: a step takes about as long as one layer of one batch forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Progress = Callable[[int, int], None]
+
+# Steps of a layer on the backward pass: it has two products, the forward pass one.
+BACK = 2
+
+
+class Steps:
+    """Counts the steps done, and reports them."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        """Start at 0.
+
+        Args:
+            progress: called with (steps done, steps in all); None for no reports.
+            total: steps in all.
+        """
+        self._progress, self._total, self._done = progress, total, 0
+
+    def advance(self, count: int = 1) -> None:
+        """Report `count` more steps as done."""
+        self._done += count
+        if self._progress is not None:
+            self._progress(self._done, self._total)
