@@ -1,4 +1,31 @@
-"""initprobe: see whether a network's signal and gradient survive before you train it."""
+"""initprobe: see whether a network's signal and gradient survive before you train it.
+
+Start reading in `probe/run.py`: `run` takes a `ProbeConfig` and returns a `ProbeResult`. The rooms from top to bottom,
+each of which imports only from rooms below it:
+
+    cli           the commands
+    testing       assertions for the user's own tests
+    sweeps        many runs: files, workers, the store, checks
+    studies       recommend, spectrum, compare: several runs and what they show
+    torch         the same for PyTorch models
+    contract      whether parameters hold what they were meant to hold
+    probe         one run, from config to result
+    remedies      fixes, tried before they are printed
+    prediction    mean-field theory of one experiment
+    reports       tables, text files and figures
+    diagnosis     rules of the verdict
+    config        `ProbeConfig`, validated
+    meanfield     theory of infinite width
+    engine        the finite network, and statistics of its tensors
+    initializers, blocks, activations    what networks are made of
+    data          input and files
+    results       what was measured, as frozen records
+    spec          the grammar `name:key=value`
+    registry, importing, errors, formatting, arrays    used everywhere
+
+The `__init__.py` of a room says what may come into it and in which file to start. "For developers" in the README says
+how to add an activation, an initializer, a rule, a statistic, a figure or a command.
+"""
 
 from __future__ import annotations
 

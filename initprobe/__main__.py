@@ -1,3 +1,5 @@
+"""`python -m initprobe` is the command `initprobe`."""
+
 from initprobe.cli.app import main
 
 main()

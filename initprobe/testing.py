@@ -1,4 +1,4 @@
-"""For tests of somebody's own model: `assert_healthy(model, x)` fails with the table and the finding."""
+"""Assertions for the tests of your own PyTorch model. Start reading in `assert_healthy`."""
 
 from __future__ import annotations
 
@@ -24,43 +24,45 @@ def assert_healthy(
     known: str | Path | None = None,
     **options: Any,
 ) -> ProbeResult:
-    """Fail unless the signal and its gradient survive in a PyTorch model, as `initprobe.torch.probe` sees them.
+    """Fail unless the signal and its gradient survive in a PyTorch model, as `initprobe.torch.probe` judges it.
 
     Args:
-        model: any `torch.nn.Module`; left exactly as found.
-        x: what it is called with.
-        allow: rules that may be broken: `("dead-units",)`. What is only info, as `rank-collapse` is, never fails.
-        ignore: what does not count, with the reason, and perhaps the last day of it:
+        model: any `torch.nn.Module`; it is not changed.
+        x: the input it is called with.
+        allow: rules that may be broken: `("dead-units",)`. Findings of severity info, such as `rank-collapse`, never
+            fail.
+        ignore: findings that do not count, each with the reason and perhaps a last day:
             `{"saturated@3": "by design", "dead-units@encoder.*": ("narrow on purpose", "2027-03-01")}`.
-        known: a file of known findings, as `initprobe torch --write-known FILE` makes one.
+        known: a file of known findings, as `initprobe torch --write-known FILE` writes it.
         options: further arguments of `initprobe.torch.probe`.
 
     Returns:
-        What was measured; findings that do not count say why, and `notes` says which of `ignore` found nothing.
+        The result. Ignored findings have their reason, and `notes` names the members of `ignore` that match nothing.
 
     Raises:
-        AssertionError: something above info was found, too little was judged, or the last day of what is ignored is
-            over; the message is the finding and the table.
-        ConfigError: `allow` or `ignore` names no rule, a reason is missing, or the file is wrong.
+        AssertionError: there is a finding above info, too little was judged, or the last day of an ignore is over. The
+            message has the finding and the table.
+        ConfigError: `allow` or `ignore` names an unknown rule, a reason is missing, or the file is wrong.
     """
-    __tracebackhide__ = True  # pytest shows the line of the test, not this one
+    __tracebackhide__ = True  # pytest shows the line of the test, not this function
     from initprobe.results.named_numbers import counted
     from initprobe.sweeps.ignores import apply, expired, living
     from initprobe.torch import probe
     from initprobe.torch.verdict.rulebook import RULEBOOK
 
     allowed = {RULEBOOK[name].name for name in ((allow,) if isinstance(allow, str) else allow)}
-    asked = _asked(ignore or {})
-    ignores = asked + _read(known)
+    from_argument = _ignores(ignore or {})
+    ignores = from_argument + _known(known)
     result, used = apply(probe(model, x, **options), ignores, options.get("thresholds"))
-    found = [one for one in counted(result) if one.severity != "info" and one.rule not in allowed]
-    if faults := [*map(_words, found), *expired(ignores), *_partly(result)]:
+    findings = [each for each in counted(result) if each.severity != "info" and each.rule not in allowed]
+    if faults := [*map(_line, findings), *expired(ignores), *_too_little(result)]:
         raise AssertionError("\n".join([*faults, "", result.table()]))
-    idle = tuple(f"{one.source}: matches nothing; drop it" for one in living(asked) if one not in used)
-    return result.model_copy(update={"notes": result.notes + idle})
+    idle = [each.source for each in living(from_argument) if each not in used]
+    notes = tuple(f"{source}: matches nothing; drop it" for source in idle)
+    return result.model_copy(update={"notes": result.notes + notes})
 
 
-def _asked(ignore: Mapping[str, Reason]) -> list[Ignore]:
+def _ignores(ignore: Mapping[str, Reason]) -> list[Ignore]:
     from initprobe.sweeps.ignores import make_ignore, parse_target
 
     parts = {text: (given, None) if isinstance(given, str) else given for text, given in ignore.items()}
@@ -69,7 +71,7 @@ def _asked(ignore: Mapping[str, Reason]) -> list[Ignore]:
     ]
 
 
-def _read(known: str | Path | None) -> list[Ignore]:
+def _known(known: str | Path | None) -> list[Ignore]:
     if known is None:
         return []
     from initprobe.sweeps.known_findings import read_known
@@ -77,31 +79,31 @@ def _read(known: str | Path | None) -> list[Ignore]:
     return read_known(Path(known))
 
 
-def _partly(result: ProbeResult) -> list[str]:
+def _too_little(result: ProbeResult) -> list[str]:
     return [f"too little was judged: {result.coverage.words}"] if result.is_partial and result.coverage else []
 
 
-def _words(finding: Finding) -> str:
+def _line(finding: Finding) -> str:
     where = f"layer {finding.layer}" + (f" ({finding.module})" if finding.module else "")
     fix = f"\n  fix: {finding.fix}" if finding.fix else ""
     return f"{finding.name} from {where}: {finding.evidence}{fix}"
 
 
 def assert_init(model: Any, rules: Mapping[str, str], default: str | None = None) -> Report:
-    """Fail unless every parameter of a PyTorch model holds what it was meant to hold.
+    """Fail unless every parameter of a PyTorch model is initialized by the rule that you state.
 
     Args:
-        model: any `torch.nn.Module`; it is only read.
-        rules: patterns of parameter names, and their rules: `{"*.c_proj.weight": "normal:std=0.02/sqrt(24)",
+        model: any `torch.nn.Module`; it is not changed.
+        rules: patterns of parameter names and their rules: `{"*.c_proj.weight": "normal:std=0.02/sqrt(24)",
             "*norm*.weight": "ones"}`. The most specific pattern wins. `any` leaves a parameter unjudged.
         default: the rule of parameters that no pattern covers; None makes such a parameter an error.
 
     Returns:
-        What was meant and measured for each parameter; `copies` lists ties, clones and draws from equal seeds.
+        The rule and the measurement of each parameter; `copies` lists ties, clones and draws from equal seeds.
 
     Raises:
-        AssertionError: a parameter is not as it was meant; one line for each says how far it is off. A model that is
-            as it was meant fails in at most 1 of 100 draws, over all its parameters together.
+        AssertionError: a parameter deviates from its rule; one line per parameter says how far. A correct model fails
+            in at most 1 of 100 draws, over all its parameters together.
         ConfigError: a pattern matches no parameter, a parameter has no rule, or a rule does not exist.
     """
     __tracebackhide__ = True

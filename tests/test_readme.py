@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,29 @@ def test_python_example_runs(code, tmp_path, monkeypatch):
             names[name]()
     for name in FILES:
         sys.modules.pop(name.removesuffix(".py"), None)
+
+
+def test_the_test_line_checks_everything_and_ci_runs_it():
+    (line,) = [line for block in BLOCKS for line in block.splitlines() if line.startswith("python3 -m venv .venv-test")]
+    tools = ("ruff check .", "mypy", "lint-imports", "python -m pytest -n auto")
+    assert line.split(" && ")[2:] == [f".venv-test/bin/{tool}" for tool in tools]
+    assert "grep -m1 '^python3 -m venv .venv-test' README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_layers_are_those_of_the_contract():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["id"] == "layers"]
+    assert "```text\n" + "\n".join(layers) + "\n```" in README
+    rooms = {room for layer in layers for room in layer.split(" | ")}
+    assert {room for room in rooms if not re.search(rf"\b{room}\b", initprobe.__doc__)} == set()
+
+
+def test_the_files_named_for_developers_are_there():
+    section = README.partition("## For developers")[2]
+    names = [name for name in re.findall(r"`([a-z_/]+\.py)`", section) if "/" in name]
+    assert len(names) > 5
+    for name in names:
+        assert (ROOT / name).exists() or (ROOT / "initprobe" / name).exists(), name
 
 
 def test_every_command_and_run_option_is_documented():

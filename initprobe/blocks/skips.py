@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.record import Activation
 from initprobe.blocks.norms import NORMS, Norm
-
-if TYPE_CHECKING:
-    from initprobe.config.probe_config import ProbeConfig
-
 
 _LINEAR: Activation = ACTIVATIONS["linear"]
 
@@ -58,7 +54,33 @@ class Wiring:
 PLAIN = Wiring()
 
 
-def wirings(config: ProbeConfig, sizes: Sequence[int]) -> list[Wiring]:
+class Surroundings(Protocol):
+    """The settings that decide what surrounds the activations; a config has them.
+
+    Attributes:
+        norm: name of the norm, or `none`.
+        residual: branches are added to their input.
+        block: layers in a branch.
+        branch_factor: the scale s of a branch.
+        zero_init_last: the weights of the last layer of each branch start at 0.
+        is_plain: there is neither a norm nor a branch.
+    """
+
+    @property
+    def norm(self) -> str: ...
+    @property
+    def residual(self) -> bool: ...
+    @property
+    def block(self) -> int: ...
+    @property
+    def branch_factor(self) -> float: ...
+    @property
+    def zero_init_last(self) -> bool: ...
+    @property
+    def is_plain(self) -> bool: ...
+
+
+def wirings(config: Surroundings, sizes: Sequence[int]) -> list[Wiring]:
     """The wiring of every layer; `sizes` are the features of the input and the units of each layer."""
     if config.is_plain:
         return [PLAIN] * (len(sizes) - 1)

@@ -45,7 +45,7 @@ class GateOptions:
         "--known", metavar="FILE", help="A YAML or JSON file of known findings, which do not count."
     )
     write_known: str | None = option(
-        "--write-known", metavar="FILE", help="Write all present findings to such a file; they do not count."
+        "--write-known", metavar="FILE", help="Write all present findings to a file for --known; they do not count."
     )
     junit: str | None = option("--junit", metavar="FILE|-", help="Write what was judged as JUnit XML, for CI.")
 

@@ -1,8 +1,8 @@
-"""Depth scales: over how many layers a gradient fades, inputs become alike and lengths settle; measured and predicted.
+"""Depth scales, measured and predicted: over how many layers a gradient changes by e, and q and correlations settle.
 
-Both are fits of the same straight line through logs over the same layers, so that what a net of finite depth shows is
-compared with what theory says of it. The limit is the value at the fixed point of an infinitely deep net (Schoenholz et
-al. 2017, arXiv:1611.01232).
+Both values are slopes of a straight line through logs over the same layers. So a network of finite depth is compared
+with theory for the same depth. The limit is the value at the fixed point of an infinitely deep network.
+Schoenholz et al. 2017, arXiv:1611.01232.
 """
 
 from __future__ import annotations
@@ -19,16 +19,24 @@ from initprobe.prediction.rules import rule
 from initprobe.results.layers import LayerStats
 from initprobe.results.summary import DepthScale, DepthScales
 
-# Layer, measured and predicted log.
+# Layer number, measured log, predicted log.
 Point = tuple[int, float, float]
 
 _FEWEST_POINTS = 3
-# Differences from a limit count where they exceed this many standard deviations of chance, and float32's rounding.
+# A distance from the limit counts if it exceeds this many standard deviations of chance plus float32 rounding.
 _SDS, _ROUNDING = 4.0, 1e-5
 
 
 def depth_scales(config: ProbeConfig, layers: Sequence[LayerStats]) -> DepthScales | None:
-    """The scales of a measured net with its predictions in `layers`; None where there is no theory."""
+    """The depth scales of a measured network, whose `layers` hold their predictions.
+
+    Args:
+        config: of the run.
+        layers: measured, first to last.
+
+    Returns:
+        Scales in layers; None where a layer has no prediction.
+    """
     if any(layer.theory is None for layer in layers):
         return None
     limit = _limit(config, layers)
@@ -43,8 +51,8 @@ def depth_scales(config: ProbeConfig, layers: Sequence[LayerStats]) -> DepthScal
 
 
 def _limit(config: ProbeConfig, layers: Sequence[LayerStats]) -> FixedPoint | None:
-    """Where a deeper net of the same layers would settle; None where there is no such net, or no theory of it."""
-    if not config.is_plain or config.network is not None:  # whose layers are never quite alike
+    """The fixed point of a deeper network with the same layers; None where the layers differ or there is no theory."""
+    if not config.is_plain or config.network is not None:  # layers from a file always differ a little
         return None
     rules = [rule(config, fans) for fans in {(layer.fan_in, layer.fan_out) for layer in layers[1:]}]
     scales = {(r.n_in * r.weight_variance, r.bias_variance) for r in rules}
@@ -55,10 +63,10 @@ def _limit(config: ProbeConfig, layers: Sequence[LayerStats]) -> FixedPoint | No
 
 
 def _fitted(points: Iterator[Point], sign: int, limit: float | None) -> DepthScale | None:
-    """`sign` times the depth over which the logs fall by 1, by least squares."""
+    """`sign` times the depth over which the logs fall by 1, by least squares; None for too few points."""
     table = np.array(list(points))
     if len(table) < _FEWEST_POINTS or (limit is not None and math.isinf(limit)):
-        return None  # at the edge of chaos things change as powers of depth, which have no scale
+        return None  # at the edge of chaos values change as powers of depth, which have no scale
     layer = table[:, 0] - table[:, 0].mean()
     slopes = layer @ table[:, 1:] / (layer @ layer)
     measured, predicted = (finite(-sign / slope) if slope else None for slope in slopes.tolist())
@@ -66,6 +74,7 @@ def _fitted(points: Iterator[Point], sign: int, limit: float | None) -> DepthSca
 
 
 def _gradients(layers: Sequence[LayerStats]) -> Iterator[Point]:
+    """Logs of Var(dL/dh)."""
     for layer in layers:
         if layer.inside_branch:
             continue
@@ -75,7 +84,7 @@ def _gradients(layers: Sequence[LayerStats]) -> Iterator[Point]:
 
 
 def _correlations(config: ProbeConfig, layers: Sequence[LayerStats], limit: float) -> Iterator[Point]:
-    """What is left of the distance from the limit, as long as chance does not drown it."""
+    """Logs of the correlation's distance from its limit, up to the layer where it is within chance."""
     for layer in layers:
         chance = _SDS * (1 - limit**2) / math.sqrt(layer.fan_out * config.draws) + _ROUNDING
         predicted = _predicted(layer, "correlation")
@@ -88,7 +97,7 @@ def _correlations(config: ProbeConfig, layers: Sequence[LayerStats], limit: floa
 
 
 def _lengths(layers: Sequence[LayerStats], limit: float) -> Iterator[Point]:
-    """The same for the mean square of z."""
+    """Logs of the distance of Var(z) from its limit, up to the layer where it is within chance."""
     for layer in layers:
         log10, predicted = layer.preactivation.variance_log10, _predicted(layer, "preactivation_variance")
         if log10 is None or predicted is None or log10 < math.log10(np.finfo(float).tiny):

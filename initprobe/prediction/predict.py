@@ -1,4 +1,4 @@
-"""The prediction that stands beside each measurement: the config's own variance rules through the mean-field maps."""
+"""The prediction beside each measurement: the variance rules of a config put through the mean-field maps."""
 
 from __future__ import annotations
 
@@ -26,76 +26,98 @@ from initprobe.results.layers import LayerTheory as Prediction
 
 
 @dataclass(frozen=True)
-class Foresight:
-    """What theory says of each layer before anything is measured but the input.
+class NetworkPrediction:
+    """The prediction for every layer of a network, from its config and its measured input.
 
     Attributes:
-        layers: the infinitely wide ones.
-        spreads: how far those of this width stray from them; unknown in normalised and residual nets.
+        layers: at infinite width, first to last.
+        spreads: spread of the measured variances at this width; NaN in normalised and residual networks.
     """
 
     layers: Sequence[LayerTheory]
     spreads: Sequence[LayerSpread]
 
 
-def foresee(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int) -> Foresight | None:
-    """Predict every layer of a net on inputs like these, `samples` of them in a draw; None where theory is silent.
+def predict_network(
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int
+) -> NetworkPrediction | None:
+    """The prediction for a network; None where mean-field theory does not apply.
 
-    `sizes` are the input's features and the units of each layer.
+    Args:
+        config: of the run.
+        sizes: features of the input, then units of each layer.
+        inputs: moments of the input.
+        samples: number of samples per draw.
     """
     if no_theory(config, sizes):
         return None
     with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
         if not config.is_plain:
-            return _foresee_wired(config, sizes, inputs, samples)
+            return _norm_and_skip_prediction(config, sizes, inputs, samples)
         rules = rules_of(config, sizes)
-        found = predict(config.activation, rules, inputs, samples)
-        return Foresight(found, spread(config.activation, rules, [theory.state for theory in found], samples))
+        layers = predict(config.activation, rules, inputs, samples)
+        spreads = spread(config.activation, rules, [theory.state for theory in layers], samples)
+        return NetworkPrediction(layers, spreads)
 
 
-def _foresee_wired(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int) -> Foresight:
-    """The same for normalised and residual nets, whose finite-width spread is not derived."""
-    found = [
+def _norm_and_skip_prediction(
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int
+) -> NetworkPrediction:
+    """The prediction for a normalised or residual network, whose spread at finite width is not derived."""
+    layers = [
         replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance)
-        for theory in wired_theory(config, sizes, inputs, samples // config.batches)
+        for theory in norm_and_skip_theory(config, sizes, inputs, samples // config.batches)
     ]
-    return Foresight(found, [UNKNOWN] * len(found))
+    return NetworkPrediction(layers, [UNKNOWN] * len(layers))
 
 
-def with_theory(
-    config: ProbeConfig, layers: Sequence[LayerStats], foresight: Foresight | None
+def with_predictions(
+    config: ProbeConfig, layers: Sequence[LayerStats], prediction: NetworkPrediction | None
 ) -> tuple[LayerStats, ...]:
-    """The layers, each with what was foreseen of it."""
-    if foresight is None:
+    """The measured layers, each with its prediction in `theory`; unchanged where there is no prediction."""
+    if prediction is None:
         return tuple(layers)
     sizes = (layers[0].fan_in, *(layer.fan_out for layer in layers))
-    # After a skip h is a sum of branches, and of no distribution that z alone decides.
-    measured = [
-        layer.output.histogram if by.skip is None else None
-        for layer, by in zip(layers, wirings(config, sizes), strict=True)
+    # After a skip h is a sum of branches, whose distribution does not follow from z alone.
+    histograms_of_h = [
+        layer.output.histogram if wiring.skip is None else None
+        for layer, wiring in zip(layers, wirings(config, sizes), strict=True)
     ]
     with np.errstate(all="ignore"):
-        shares = _shares(config, measured, [theory.state for theory in foresight.layers])
-        seen = zip(layers, foresight.layers, foresight.spreads, shares, strict=True)
+        shares = _shares(config, histograms_of_h, [theory.state for theory in prediction.layers])
+        columns = zip(layers, prediction.layers, prediction.spreads, shares, strict=True)
         return tuple(
-            layer.model_copy(update={"theory": _prediction(config, layer, theory, noise, found)})
-            for layer, theory, noise, found in seen
+            layer.model_copy(update={"theory": _prediction(config, layer, theory, noise, in_bins)})
+            for layer, theory, noise, in_bins in columns
         )
 
 
-def wired_theory(
+def norm_and_skip_theory(
     config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, batch: int
 ) -> tuple[LayerTheory, ...]:
-    """What theory says of each layer of a normalised or residual net; weight gradients are of one sample."""
+    """The prediction for every layer of a normalised or residual network.
+
+    Args:
+        config: of the run.
+        sizes: features of the input, then units of each layer.
+        inputs: moments of the input.
+        batch: number of samples in one batch.
+
+    Returns:
+        First layer to last; weight gradients are those of one sample.
+    """
     around = wirings(config, sizes)
-    rules = rules_of(config, sizes)
-    known = [replace(one, weight_variance=0.0) if by.zero else one for one, by in zip(rules, around, strict=True)]
-    return predict_norm_and_skip(config.activation, known, around, inputs, batch)
+    rules = [
+        replace(layer_rule, weight_variance=0.0) if wiring.zero else layer_rule
+        for layer_rule, wiring in zip(rules_of(config, sizes), around, strict=True)
+    ]
+    return predict_norm_and_skip(config.activation, rules, around, inputs, batch)
 
 
 def _prediction(
     config: ProbeConfig, layer: LayerStats, theory: LayerTheory, noise: LayerSpread, shares: tuple[float, ...] | None
 ) -> Prediction:
+    """The record of one layer's prediction; `shares` are of the histogram's bins."""
     return Prediction(
         **{
             name: _number(getattr(theory, name), zero_is_true=config.zero_init_last or config.branch_factor == 0)
@@ -111,14 +133,14 @@ def _prediction(
 
 
 def _number(variance: float, zero_is_true: bool) -> float | None:
-    """A variance, or None where it left the float range; one of 0 may be that of a branch that starts at 0."""
+    """A variance, or None where it left the float range; 0 is valid only where a branch may start at 0."""
     return float(variance) if math.isfinite(variance) and (variance > 0 or (zero_is_true and variance == 0)) else None
 
 
 def _z(layer: LayerStats, predicted: float, noise: Spread) -> float | None:
-    """Mean log of the draws' variances against its expectation, in standard deviations of that mean.
+    """Distance of the measured mean log variance from its prediction, in standard deviations of that mean.
 
-    In the log, since a measured variance is log-normal: its mean log lies below the log of its mean.
+    It is taken in logs because a measured variance is log-normal: its mean log lies below the log of its mean.
     """
     measured = [v for v in layer.output.variance_by_draw if v is not None and v > 0]
     complete = len(measured) == len(layer.output.variance_by_draw)
@@ -131,15 +153,15 @@ def _z(layer: LayerStats, predicted: float, noise: Spread) -> float | None:
 def _shares(
     config: ProbeConfig, measured: Sequence[Histogram | None], states: Sequence[State]
 ) -> list[tuple[float, ...] | None]:
-    """The predicted distribution of each layer's h in the bins of its measured histogram; None without bins."""
-    found: list[tuple[float, ...] | None] = [None] * len(states)
-    known = {index: one for index, one in enumerate(measured) if one is not None and one.low != one.high}
-    indices = iter(known)
-    for run in layer_batches([states[index] for index in known]):
-        places = list(itertools.islice(indices, len(run)))
-        low, high, bins = zip(*((known[i].low, known[i].high, len(known[i].counts)) for i in places), strict=True)
-        q, mean, weights = (np.array([getattr(one, name) for one in run]) for name in ("variance", "mean", "shares"))
-        shares = histograms(config.activation, q, np.linspace(low, high, bins[0] + 1, axis=1), mean, weights)
-        for index, row in zip(places, shares, strict=True):
-            found[index] = tuple(row.clip(0, 1).tolist()) if np.isfinite(row).all() else None
-    return found
+    """The predicted share of each layer's h in the bins of its measured histogram; None without bins."""
+    shares_by_layer: list[tuple[float, ...] | None] = [None] * len(states)
+    with_bins = {i: bins for i, bins in enumerate(measured) if bins is not None and bins.low != bins.high}
+    remaining = iter(with_bins)
+    for batch in layer_batches([states[index] for index in with_bins]):
+        indices = list(itertools.islice(remaining, len(batch)))
+        low, high = ([getattr(with_bins[i], end) for i in indices] for end in ("low", "high"))
+        edges = np.linspace(low, high, len(with_bins[indices[0]].counts) + 1, axis=1)
+        q, mean, weights = (np.array([getattr(s, name) for s in batch]) for name in ("variance", "mean", "shares"))
+        for index, row in zip(indices, histograms(config.activation, q, edges, mean, weights), strict=True):
+            shares_by_layer[index] = tuple(row.clip(0, 1).tolist()) if np.isfinite(row).all() else None
+    return shares_by_layer

@@ -1,4 +1,4 @@
-"""The prediction that stands beside each measurement: the config's own variance rules through the mean-field maps."""
+"""From a config to the layers that theory reads, and the reasons why theory may not apply."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from initprobe.arrays import mean as average
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.initializers.distributions import NORMAL, Distribution
 from initprobe.initializers.own import OwnInitializer
-from initprobe.initializers.weight_files import Layer as Given
+from initprobe.initializers.weight_files import Layer as FileLayer
 from initprobe.meanfield.input_moments import InputMoments, gauss_rule
 from initprobe.meanfield.layer import Layer
 
 _PAIR_STATISTICS = ("cosine", "cosine_variance", "kurtosis", "cokurtosis")
-# Biases that are not normal: nodes in each half of their distribution, more where phi may bend between them.
+# Nodes in each half of a distribution of biases that is not normal; more for wide ones, over which phi may bend.
 _BASE_NODES, _NODES_PER_STD, _MOST_NODES = 3.0, 3.0, 16
-_GIVEN_NODES = 12
+_FILE_NODES = 12
 _QUANTILES, _BISECTIONS = 2000, 60
 
 
 def no_theory(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
-    """Why mean-field theory says nothing about these weights, in words; None where it does.
+    """Why mean-field theory does not apply to these weights, as a sentence; None where it applies.
 
-    `sizes` are the input's features and the units of each layer.
+    Args:
+        config: of the run.
+        sizes: features of the input, then units of each layer.
     """
     init = config.initializer
     if isinstance(init, OwnInitializer) and (fault := _own_fault(init, sizes)):
@@ -37,21 +39,21 @@ def no_theory(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
         return f"no mean-field prediction: {config.network.fault}"
     if init.fit is not None:
         return f"no mean-field prediction: {init.name} weights depend on the data"
-    if not config.is_plain and any(one.weight_mean for one in rules_of(config, sizes)):
+    if not config.is_plain and any(layer.weight_mean for layer in rules_of(config, sizes)):
         return (
-            f"no mean-field prediction: {init.name} weights have a mean, and of normalised and residual nets theory "
-            "knows those without"
+            f"no mean-field prediction: {init.name} weights have a mean; theory of normalised and residual "
+            "networks needs weights of mean 0"
         )
     if init.distribution.gaussian_limit:
         return None
     return (
-        f"no mean-field prediction: {init.name} weights do not make a wide layer's pre-activations Gaussian and "
-        "independent from unit to unit"
+        f"no mean-field prediction: {init.name} weights do not make the pre-activations of a wide layer Gaussian and "
+        "independent between units"
     )
 
 
 def _own_fault(init: OwnInitializer, sizes: Sequence[int]) -> str | None:
-    """Which layers' weights do not look independent, and why; None where all do."""
+    """Which layer's weights do not look independent, and why; None where all do."""
     for fans in dict.fromkeys(itertools.pairwise(sizes)):
         if fault := init.law(*fans).fault:
             return f"{init.name} at {fans[0]} -> {fans[1]} does not look independent: {fault}"
@@ -59,16 +61,21 @@ def _own_fault(init: OwnInitializer, sizes: Sequence[int]) -> str | None:
 
 
 def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
-    """The moments of all draws' inputs together; pairs are of one draw."""
+    """The input moments of all draws together; pairs of samples are within a draw."""
     return InputMoments(
-        np.concatenate([one.mean_squares for one in inputs]),
-        np.concatenate([one.means for one in inputs]),
-        *(average([getattr(one, name) for one in inputs]) for name in _PAIR_STATISTICS),
+        np.concatenate([moments.mean_squares for moments in inputs]),
+        np.concatenate([moments.means for moments in inputs]),
+        *(average([getattr(moments, name) for moments in inputs]) for name in _PAIR_STATISTICS),
     )
 
 
 def bias_nodes(distribution: Distribution, std: float) -> tuple[tuple[float, float], ...]:
-    """Shares and places, in standard deviations, of biases to average over; none where they are normal or constant."""
+    """The quadrature rule over biases: pairs of share and place in standard deviations; empty if normal or constant.
+
+    Args:
+        distribution: of the biases, with mean 0 and variance 1.
+        std: of the biases.
+    """
     if std == 0 or distribution.cdf in (None, NORMAL.cdf):
         return ()
     return _nodes(distribution, min(math.ceil(_BASE_NODES + _NODES_PER_STD * std), _MOST_NODES))
@@ -76,72 +83,74 @@ def bias_nodes(distribution: Distribution, std: float) -> tuple[tuple[float, flo
 
 @lru_cache
 def _nodes(distribution: Distribution, count: int) -> tuple[tuple[float, float], ...]:
-    """A Gauss rule below the median and one above it, since phi may bend there; variance 1 whatever the rounding."""
-    found = [gauss_rule(half, count) for half in np.split(_quantiles(distribution), 2)]
-    shares, places = (np.concatenate(both) for both in zip(*found, strict=True))
+    """A Gauss rule below the median and one above it, since phi may bend at the median; scaled to variance 1."""
+    halves = [gauss_rule(half, count) for half in np.split(_quantiles(distribution), 2)]
+    shares, places = (np.concatenate(both) for both in zip(*halves, strict=True))
     shares = shares / shares.sum()
     places = places - shares @ places
     return tuple(zip(shares.tolist(), (places / math.sqrt(shares @ places**2)).tolist(), strict=True))
 
 
 def _quantiles(distribution: Distribution) -> Array:
-    """Evenly likely quantiles, by bisection of the distribution function.
+    """Quantiles at equal steps of probability, `(quantiles,)`, by bisection of the distribution function.
 
     scipy.optimize.elementwise.find_root takes 1.9 times as long, and its import adds 0.3 s to a run of 1 s.
     """
     assert distribution.cdf is not None
-    wanted = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    # By Chebyshev's inequality no quantile of a unit variance lies farther out.
+    probability = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    # By Chebyshev's inequality no quantile of a distribution with variance 1 lies farther out.
     low, high = np.full(_QUANTILES, -math.sqrt(2 * _QUANTILES)), np.full(_QUANTILES, math.sqrt(2 * _QUANTILES))
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        below = distribution.cdf(middle) < wanted
+        below = distribution.cdf(middle) < probability
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return low
 
 
 def rules_of(config: ProbeConfig, sizes: Sequence[int]) -> list[Layer]:
-    """What theory needs to know of every layer; `sizes` are the input's features and the layers' widths."""
+    """The layers that theory reads, first to last; `sizes` are the input's features, then the units of each layer."""
     if config.network is not None:
         return [_measured_rule(layer) for layer in config.network.layers]
     return [rule(config, fans) for fans in itertools.pairwise(sizes)]
 
 
-def _measured_rule(layer: Given) -> Layer:
-    """Of weights from a file: the mean, variance and fourth moment that they have, and their very biases.
+def _measured_rule(layer: FileLayer) -> Layer:
+    """The layer that theory reads, for weights from a file: their mean, variance, kurtosis, and their own biases.
 
-    The spread is that of drawn weights, a little wider than that of these, whose variance is known.
+    The spread is that of drawn weights. It is a little too wide, since the variance of these weights is known.
     """
-    found, bias = layer.judged, np.zeros(1) if layer.bias is None else layer.bias.astype(float)
+    judged, bias = layer.judged, np.zeros(1) if layer.bias is None else layer.bias.astype(float)
     mean, variance = float(bias.mean()), float(bias.var())
     return Layer(
         n_in=layer.weight.shape[0],
         n_out=layer.weight.shape[1],
-        weight_variance=found.variance,
-        weight_mean=found.mean,
+        weight_variance=judged.variance,
+        weight_mean=judged.mean,
         bias_variance=variance,
         bias_mean=mean,
-        orthogonal=found.orthogonal,
-        kurtosis=found.kurtosis,
-        bias_nodes=_given_nodes((bias - mean) / math.sqrt(variance)) if variance else (),
+        orthogonal=judged.orthogonal,
+        kurtosis=judged.kurtosis,
+        bias_nodes=_file_nodes((bias - mean) / math.sqrt(variance)) if variance else (),
     )
 
 
-def _given_nodes(places: Array) -> tuple[tuple[float, float], ...]:
-    """The Gauss rule of the biases at hand."""
-    shares, nodes = gauss_rule(places, _GIVEN_NODES)
+def _file_nodes(places: Array) -> tuple[tuple[float, float], ...]:
+    """The Gauss rule of biases from a file, given in standard deviations from their mean, `(units,)`."""
+    shares, nodes = gauss_rule(places, _FILE_NODES)
     return tuple(zip(shares.tolist(), nodes.tolist(), strict=True))
 
 
 def rule(config: ProbeConfig, fans: tuple[int, int]) -> Layer:
-    """What theory needs to know of a `fans = (fan_in, fan_out)` layer, from the rules its weights are sampled by."""
+    """The layer that theory reads, from the rules that its weights and biases are drawn by.
+
+    Args:
+        config: of the run.
+        fans: `(fan_in, fan_out)` of the layer.
+    """
     init, bias = config.initializer, config.bias_initializer
     bias_variance = bias.variance(*fans)
-    mean, orthogonal, (kurtosis, cokurtosis) = (
-        init.mean,
-        init.distribution.orthogonal,
-        init.distribution.fourth(fans[0]),
-    )
+    kurtosis, cokurtosis = init.distribution.fourth(fans[0])
+    mean, orthogonal = init.mean, init.distribution.orthogonal
     if isinstance(init, OwnInitializer):
         law = init.law(*fans)
         mean, orthogonal, kurtosis = law.mean, law.orthogonal, law.kurtosis

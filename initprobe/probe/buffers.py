@@ -6,7 +6,7 @@ that is put off reads its tensors later, so none may be overwritten before `Work
 | tensor                    | owner                   | written by            | read until        | unit |
 |---------------------------|-------------------------|-----------------------|-------------------|------|
 | W, b                      | the list of layers      | `probe.networks`      | the draw ends     | 1    |
-| input x                   | caller of `probe_batch` | `input_rows`          | `finish()` (3)    | 1    |
+| input x                   | caller of `probe_batch` | `input_rows`          | `finish()` (2)    | 1    |
 | input of a later segment  | `probe_batch`           | a copy of h           | `finish()` (2)    | 1    |
 | z                         | `Buffers`               | `mlp.forward`         | `finish()` (1)    | 1    |
 | h                         | `Buffers`               | `mlp.forward`         | `finish()` (2)    | 1    |

@@ -120,7 +120,7 @@ def _check_sizes(config: ProbeConfig, sizes: Sequence[int]) -> None:
         )
     if config.residual and not branches(sizes, config.block):
         whole = "layer" if config.block == 1 else f"block of {config.block} layers"
-        raise ConfigError(f"residual: no {whole} is as wide as what it is given, so none has a skip; repeat a width")
+        raise ConfigError(f"residual: no {whole} is as wide as its input, so none has a skip; repeat a width")
 
 
 def _try_own(config: ProbeConfig, sizes: Sequence[int]) -> None:

@@ -22,7 +22,7 @@ from initprobe.engine.streams import Streams
 from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.prediction.depth_scales import depth_scales
-from initprobe.prediction.predict import foresee, with_theory
+from initprobe.prediction.predict import predict_network, with_predictions
 from initprobe.prediction.rules import no_theory, pooled
 from initprobe.probe.buffers import BatchContext, Buffers, WeightGradients
 from initprobe.probe.describe import describe
@@ -33,7 +33,7 @@ from initprobe.probe.objective import Start, learner_of, start_of, train, with_l
 from initprobe.probe.passes import probe_batch
 from initprobe.probe.progress import BACK, Progress, Steps
 from initprobe.probe.summarise import summarise, with_fitting
-from initprobe.remedies.norm_and_skip import apart_for, fix_for
+from initprobe.remedies.norm_and_skip import fix_for, fix_for_indistinct_inputs
 from initprobe.reports.notebook import progress_bar
 from initprobe.results.environment import environment
 from initprobe.results.layers import LayerStats
@@ -101,7 +101,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
             result,
             lambda: fix_for(config, experiment.sizes, inputs),
             config.thresholds,
-            apart=lambda: apart_for(config, experiment.sizes, inputs),
+            apart=lambda: fix_for_indistinct_inputs(config, experiment.sizes, inputs),
         )
 
 
@@ -212,7 +212,9 @@ def _with_theory(session: _Session, networks: Sequence[_Network], inputs: InputM
     experiment, config = session.experiment, session.experiment.config
     measured = summarise(session.records, experiment.sizes, config.activation, experiment.wirings)
     measured = with_fitting(config.initializer.fit, measured, [network.fitted for network in networks])
-    return with_theory(config, measured, foresee(config, experiment.sizes, inputs, experiment.batch * config.batches))
+    return with_predictions(
+        config, measured, predict_network(config, experiment.sizes, inputs, experiment.batch * config.batches)
+    )
 
 
 def _trained(session: _Session) -> Training:

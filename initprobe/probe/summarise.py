@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +27,7 @@ Sources = Sequence[tuple[Sketch, Status]]
 
 
 def summarise(
-    records: Sequence[LayerRecord], widths: Sequence[int], activation: Activation, wirings: Sequence[Wiring]
+    records: Sequence[LayerRecord], sizes: Sequence[int], activation: Activation, wirings: Sequence[Wiring]
 ) -> tuple[LayerStats, ...]:
     """The statistics of all layers.
 
@@ -36,20 +37,29 @@ def summarise(
         activation: of the network.
         wirings: of each layer.
     """
-    statuses = _statuses(records, activation, wirings)
-    tensors = _tensors(records, statuses)
-    seen = zip(records, statuses, tensors, wirings, strict=True)
+    statuses = _forward_statuses(records, activation, wirings)
+    _add_backward_statuses(statuses, records, activation, wirings)
+    measured = map(_Measured, records, statuses, _tensors(records, statuses), pairwise(sizes))
     return tuple(
-        _layer(number, record, (widths[number - 1], widths[number]), status, found, wiring, activation)
-        for number, (record, status, found, wiring) in enumerate(seen, start=1)
+        _layer(number, layer, wiring, wiring.acting(activation))
+        for number, (layer, wiring) in enumerate(zip(measured, wirings, strict=True), start=1)
     )
+
+
+class _Measured(NamedTuple):
+    """One layer: its record, the status and the statistics of each tensor by name, and `(fan_in, fan_out)`."""
+
+    record: LayerRecord
+    statuses: Mapping[str, Status]
+    tensors: Mapping[str, TensorStats]
+    fans: tuple[int, int]
 
 
 def _tensors(records: Sequence[LayerRecord], statuses: Sequence[dict[str, Status]]) -> list[dict[str, TensorStats]]:
     """The statistics of every tensor of every layer, computed together."""
     sketches = [getattr(record, name) for record, status in zip(records, statuses, strict=True) for name in status]
-    found = iter(all_stats(sketches, [status for by_name in statuses for status in by_name.values()]))
-    return [{name: next(found) for name in status} for status in statuses]
+    stats = iter(all_stats(sketches, [status for by_name in statuses for status in by_name.values()]))
+    return [{name: next(stats) for name in status} for status in statuses]
 
 
 def with_fitting(
@@ -72,52 +82,61 @@ def with_fitting(
 
 
 def _fitting(quantity: str, draws: Sequence[Fitted]) -> Fitting:
-    baselines = [one.baseline for one in draws if one.baseline is not None]
-    aims = [one.converged for one in draws if one.converged is not None]
+    baselines = [fitted.baseline for fitted in draws if fitted.baseline is not None]
+    converged = [fitted.converged for fitted in draws if fitted.converged is not None]
     return Fitting(
         quantity=quantity,
-        before=finite(mean([one.before for one in draws])),
-        after=finite(mean([one.after for one in draws])),
+        before=finite(mean([fitted.before for fitted in draws])),
+        after=finite(mean([fitted.after for fitted in draws])),
         baseline=finite(mean(baselines)) if baselines else None,
-        iterations=statistics.fmean(one.iterations for one in draws),
-        converged=all(aims) if aims else None,
+        iterations=statistics.fmean(fitted.iterations for fitted in draws),
+        converged=all(converged) if converged else None,
     )
 
 
-def _statuses(
+def _forward_statuses(
     records: Sequence[LayerRecord], activation: Activation, wirings: Sequence[Wiring]
 ) -> list[dict[str, Status]]:
-    """The status of every tensor of every layer, judged by the tensors that it was computed from."""
-    found: list[dict[str, Status]] = [{} for _ in records]
+    """The status of W, z and h of every layer, judged by the tensors that each was computed from.
+
+    A norm subtracts what all its entries share, so a z of 0 may be true.
+    """
+    statuses: list[dict[str, Status]] = []
     below: Sources = []
     stream: Sources = []
-    for record, status, wiring in zip(records, found, wirings, strict=True):
-        normed, own = wiring.norm is not None, wiring.acting(activation)
+    for record, wiring in zip(records, wirings, strict=True):
+        normed, phi = wiring.norm is not None, wiring.acting(activation)
         stream = below if wiring.opens else stream
         weight = (record.weight, _status(record.weight, []))
-        status["weight"] = weight[1]
-        status["preactivation"] = _status(record.preactivation, [*below, weight], zero_is_true=normed)
-        z = (record.preactivation, status["preactivation"])
+        z = (record.preactivation, _status(record.preactivation, [*below, weight], zero_is_true=normed))
         sources = [z] if wiring.skip is None else [z, *stream]
-        status["output"] = _status(record.output, sources, zero_is_true=_all_dead(record, own), affine=False)
-        below = [(record.output, status["output"])]
+        h = (record.output, _status(record.output, sources, zero_is_true=_all_dead(record, phi), affine=False))
+        statuses.append({"weight": weight[1], "preactivation": z[1], "output": h[1]})
+        below = [h]
+    return statuses
+
+
+def _add_backward_statuses(
+    statuses: Sequence[dict[str, Status]],
+    records: Sequence[LayerRecord],
+    activation: Activation,
+    wirings: Sequence[Wiring],
+) -> None:
+    """Add the status of dL/dh, dL/dz and dL/dW of every layer; behind a norm a gradient of 0 may be true."""
     above: Sources = []
     around: Sources = []
     for index in reversed(range(len(records))):
-        record, status, wiring = records[index], found[index], wirings[index]
-        own = wiring.acting(activation)
-        normed = any(by.norm is not None for by in wirings[index + 1 : index + 2])
-        status["output_gradient"] = _status(record.output_gradient, above, zero_is_true=normed)
-        g = (record.output_gradient, status["output_gradient"])
+        record, status, wiring = records[index], statuses[index], wirings[index]
+        normed = any(next_wiring.norm is not None for next_wiring in wirings[index + 1 : index + 2])
+        g = (record.output_gradient, _status(record.output_gradient, above, zero_is_true=normed))
         around = [g] if wiring.skip is not None else around
-        flat = _all_dead(record, own) or _all_saturated(record) or wiring.skip == 0
-        z = (record.preactivation, status["preactivation"])
-        status["preactivation_gradient"] = _status(record.preactivation_gradient, [g, z], zero_is_true=flat)
-        delta = (record.preactivation_gradient, status["preactivation_gradient"])
-        h = [(records[index - 1].output, found[index - 1]["output"])] if index else []
-        status["weight_gradient"] = _status(record.weight_gradient, [*h, delta], zero_is_true=wiring.norm is not None)
+        flat = _all_dead(record, wiring.acting(activation)) or _all_saturated(record) or wiring.skip == 0
+        z, gradient = (record.preactivation, status["preactivation"]), record.preactivation_gradient
+        delta = (gradient, _status(gradient, [g, z], zero_is_true=flat))
+        h = [(records[index - 1].output, statuses[index - 1]["output"])] if index else []
+        whole = _status(record.weight_gradient, [*h, delta], zero_is_true=wiring.norm is not None)
+        status |= {"output_gradient": g[1], "preactivation_gradient": delta[1], "weight_gradient": whole}
         above = [*around, delta] if wiring.opens else [delta, (record.weight, status["weight"])]
-    return found
 
 
 def _all_dead(record: LayerRecord, activation: Activation) -> bool:
@@ -165,25 +184,19 @@ def _is_lost(sketch: Sketch, status: Status) -> bool:
     return beyond or bool(sketch.nonfinite) or (status == "underflow" and sketch.is_zero)
 
 
-def _layer(
-    number: int,
-    record: LayerRecord,
-    fans: tuple[int, int],
-    status: dict[str, Status],
-    tensors: dict[str, TensorStats],
-    wiring: Wiring,
-    activation: Activation,
-) -> LayerStats:
-    weight, gradient = tensors["weight"].rms, tensors["weight_gradient"].rms
+def _layer(number: int, layer: _Measured, wiring: Wiring, activation: Activation) -> LayerStats:
+    """The statistics of one layer; `activation` is its own, the identity at the end of a branch of several layers."""
+    weight, gradient = layer.tensors["weight"].rms, layer.tensors["weight_gradient"].rms
+    output = _output_stats(layer.record, layer.tensors["output"], activation)
     return LayerStats(
         layer=number,
-        fan_in=fans[0],
-        fan_out=fans[1],
-        status=worst(iter(status.values())),
-        correlation=complete_mean(record.correlations),
+        fan_in=layer.fans[0],
+        fan_out=layer.fans[1],
+        status=worst(iter(layer.statuses.values())),
+        correlation=complete_mean(layer.record.correlations),
         gradient_to_weight_ratio=gradient / weight if weight and gradient is not None else None,
         inside_branch=wiring.inside,
-        **tensors | {"output": _output_stats(record, tensors["output"], wiring.acting(activation))},
+        **{**layer.tensors, "output": output},
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line that cures: the same experiment under an initializer whose predicted variances stay level."""
+"""A config written as an `initprobe run` command line."""
 
 from __future__ import annotations
 

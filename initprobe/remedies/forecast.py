@@ -1,4 +1,4 @@
-"""The command line that cures: the same experiment under an initializer whose predicted variances stay level."""
+"""Forecasts: predicted variances of plain networks that differ in their weights, and whether they stay level."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from initprobe.meanfield.moments import Moments, histogram, lookup
 from initprobe.meanfield.propagate import propagate
 from initprobe.prediction.rules import rule
 
-# Shares of the verdict's limit of a trend that a prediction may use up: half for customary weights, since a finite net
-# strays; more for the best that there is.
-CUSTOMARY_ROOM, LAST_ROOM = 0.5, 0.8
-# The last resort: gains from well below the forward and the backward gain to well above, first in steps of 2%, then to
-# three digits around the best.
+# Share of the verdict's limit on a trend that a prediction may use: half for common weights, because finite networks
+# deviate from theory; more for the best gain that exists.
+COMMON_SHARE, LAST_RESORT_SHARE = 0.5, 0.8
+# Search range of gains, relative to the smaller and the larger of forward and backward gain. It is searched in steps of
+# 2%, then at all gains of three digits around the best.
 _BELOW, _ABOVE, _STEP = 0.4, 2.0, 1.02
 _DIGITS = 3
 
 
 @dataclass(frozen=True)
-class Net:
-    """Everything of a net that its weights do not decide, its biases being zero.
+class Network:
+    """What a plain network with zero biases is, apart from its weights.
 
     Attributes:
         activation: any record.
         sizes: features of the input, then units of each layer.
-        shares: share of the samples in each group of like length, `(groups,)`.
+        shares: share of the samples in each group of similar mean square, `(groups,)`.
         squares: mean square of the input in each group, `(groups,)`.
-        limits: of the verdict.
-        draws: networks that a verdict is drawn from.
+        limits: the verdict's thresholds.
+        draws: number of networks that the verdict is based on.
     """
 
     activation: Activation
@@ -52,8 +52,8 @@ class Net:
     draws: int
 
     @classmethod
-    def of(cls, config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> Net:
-        """The net of an experiment."""
+    def of(cls, config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> Network:
+        """The network of an experiment, from its config, its sizes and the moments of its input."""
         unit = ProbeConfig(init="lecun", act=config.act)
         first = propagate(config.activation, [rule(unit, (sizes[0], sizes[1]))], inputs)[0]
         return cls(config.activation, tuple(sizes), first.shares, first.variance, config.thresholds, config.draws)
@@ -64,74 +64,75 @@ class Net:
         return len(self.sizes) - 1
 
     def variances(self, initializer: Initializer) -> Array:
-        """The variance of a weight of each layer under an initializer, `(1, layers)`."""
+        """Variance of a weight of each layer under an initializer, `(1, layers)`."""
         return np.array([[initializer.variance(*fans) for fans in pairwise(self.sizes)]])
 
     def scaled(self, gains: float | Array) -> Forecast:
-        """The forecast under LeCun's rule with a gain, or with each of several."""
+        """The forecast under LeCun's rule with one gain, or with each of several, `(networks,)`."""
         return self.forecast(np.square(np.atleast_1d(gains))[:, None] / np.array(self.sizes[:-1]))
 
     def forecast(self, variances: Array) -> Forecast:
-        """What theory predicts under zero-mean weights of these variances, `(nets, layers)`, all nets at once.
+        """The prediction under zero-mean weights of these variances, `(networks, layers)`, all networks at once.
 
-        As `meanfield.maps.predict`, less the correlations, which are most of its cost. A net is given up, all NaN from
-        there, where its map turns out unstable over this depth or its Var(h) has changed gravely.
+        It agrees with `meanfield.predict.predict`, without the correlations, which take most of the time there. From
+        the layer where a network fails, its values are NaN. It fails where the length map is unstable over this depth,
+        or where Var(h) has changed by more than the verdict's grave limit.
         """
         with np.errstate(all="ignore"):
-            lengths, found, steepest = self._forward(variances * self.sizes[:-1])
-            gradients = self._backward(variances * self.sizes[1:], found)
-            inputs = [np.tile(self.squares, (len(variances), 1)), *(one.square for one in found)]
+            lengths, moments, steepest = self._forward(variances * self.sizes[:-1])
+            squares = self._backward(variances * self.sizes[1:], moments)
+            inputs = [np.tile(self.squares, (len(variances), 1)), *(of_h.square for of_h in moments)]
             weights = [
-                (square * one.slope_square * below) @ self.shares
-                for square, one, below in zip(gradients, found, inputs, strict=False)
+                (square * of_h.slope_square * below) @ self.shares
+                for square, of_h, below in zip(squares, moments, inputs, strict=False)
             ]
-            outputs = [(one.variance + self._of_means(one.mean)) @ self.shares for one in found]
-            slopes = [square @ self.shares for square in gradients]
-            output, gradient, weight = (np.log10(profile).T for profile in (outputs, slopes, weights))
+            outputs = [(of_h.variance + self._of_means(of_h.mean)) @ self.shares for of_h in moments]
+            gradients = [square @ self.shares for square in squares]
+            output, gradient, weight = (np.log10(profile).T for profile in (outputs, gradients, weights))
             return Forecast(self, output, gradient, weight, lengths, steepest)
 
     def _of_means(self, mean: Array) -> Array:
-        """Squared deviation of the groups' means from the mean over all samples, `(nets, groups)`."""
+        """Squared deviation of the groups' means from the mean over all samples, `(networks, groups)`."""
         return np.asarray((mean - mean @ self.shares[:, None]) ** 2)
 
     def _forward(self, scales: Array) -> tuple[list[Array], list[Moments], Array]:
-        """Lengths `(nets, groups)` and moments of each layer, and the steepest slope of the length map."""
+        """Variance of z `(networks, groups)` and moments of h per layer, and the steepest slope of the length map."""
         squares = np.tile(self.squares, (len(scales), 1))
         steepest, growth = np.zeros(len(scales)), np.full(len(scales), np.nan)
-        lengths, found = [], []
+        lengths, moments = [], []
         for scale in scales.T[:, :, None]:
             lengths.append(scale * squares)
             steepest = np.fmax(steepest, scale[:, 0] * growth / (lengths[-1] @ self.shares))
             lengths[-1][steepest ** (self.layers - 1) >= self.limits.unstable] = np.nan
-            found.append(lookup(self.activation, lengths[-1]))
-            squares, growth = found[-1].square, found[-1].growth @ self.shares
-            change = np.log10(found[-1].variance @ self.shares / (found[0].variance @ self.shares))
+            moments.append(lookup(self.activation, lengths[-1]))
+            squares, growth = moments[-1].square, moments[-1].growth @ self.shares
+            change = np.log10(moments[-1].variance @ self.shares / (moments[0].variance @ self.shares))
             squares = np.where(np.abs(change)[:, None] < self.limits.grave_decades, squares, np.nan)
-        return lengths, found, steepest
+        return lengths, moments, steepest
 
-    def _backward(self, scales: Array, found: Sequence[Moments]) -> list[Array]:
-        """Mean square of dL/dh of each layer, first to last, `(nets, groups)` each."""
-        squares = [np.ones_like(found[-1].square)]
-        for scale, one in zip(scales.T[:0:-1, :, None], found[:0:-1], strict=True):
-            squares.append(scale * squares[-1] * one.slope_square)
+    def _backward(self, scales: Array, moments: Sequence[Moments]) -> list[Array]:
+        """Mean square of dL/dh of each layer, first to last, `(networks, groups)` each."""
+        squares = [np.ones_like(moments[-1].square)]
+        for scale, of_h in zip(scales.T[:0:-1, :, None], moments[:0:-1], strict=True):
+            squares.append(scale * squares[-1] * of_h.slope_square)
         return squares[::-1]
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Predictions for nets that differ in their weights alone.
+    """Predictions for several networks that differ in their weights alone.
 
     Attributes:
-        net: what they share.
-        output: log10 Var(h), `(nets, layers)`.
-        gradient: log10 Var(dL/dh), `(nets, layers)`.
-        weight_gradient: log10 Var(dL/dW) of one sample, `(nets, layers)`.
-        lengths: variance of z of each layer, `(nets, groups of samples)` each.
-        steepest: the steepest slope of the length map on the way, `d log q_l / d log q_(l-1)`, `(nets,)`.
-        shares: of the groups of samples of each layer; none means those of `net`.
+        network: what they have in common.
+        output: log10 Var(h), `(networks, layers)`.
+        gradient: log10 Var(dL/dh), `(networks, layers)`.
+        weight_gradient: log10 Var(dL/dW) of one sample, `(networks, layers)`.
+        lengths: variance of z, `(networks, groups)` for each layer.
+        steepest: largest slope of the length map, `d log q_l / d log q_(l-1)`, over the layers, `(networks,)`.
+        shares: share of the samples in each group, for each layer; empty if they are those of `network`.
     """
 
-    net: Net
+    network: Network
     output: Array
     gradient: Array
     weight_gradient: Array
@@ -141,7 +142,7 @@ class Forecast:
 
     @cached_property
     def trends(self) -> list[float]:
-        """The largest trend of the three variances of each net, in decades over the depth; infinite if given up."""
+        """The largest trend of the three variances of each network, in decades over the depth; infinite if it fails."""
         return [
             max(abs(trend(profile.tolist()).decades) for profile in profiles)
             if np.isfinite(profiles).all()
@@ -150,50 +151,53 @@ class Forecast:
         ]
 
     def saturated(self) -> float:
-        """The first net's share of saturated outputs where z is shortest or longest, whichever is larger."""
+        """Share of saturated outputs of the first network, the larger of two layers: smallest and largest Var(z)."""
         groups = [(length[0], shares) for length, shares in zip(self.lengths, self._shares(), strict=True)]
         size = np.array([length @ shares for length, shares in groups])
-        return max(_saturated(self.net, *groups[layer]) for layer in {int(size.argmin()), int(size.argmax())})
+        return max(_saturated(self.network, *groups[layer]) for layer in {int(size.argmin()), int(size.argmax())})
 
     def _shares(self) -> Sequence[Array]:
-        return self.shares or [self.net.shares] * len(self.lengths)
+        return self.shares or [self.network.shares] * len(self.lengths)
 
-    def holds(self, room: float) -> bool:
-        """The first net would pass the verdict, its trends within `room` of their limit."""
-        if not self.trends[0] < room * self.net.limits.trend_decades:
+    def holds(self, share_of_limit: float) -> bool:
+        """Whether the first network would pass the verdict, with trends below this share of their limit."""
+        if not self.trends[0] < share_of_limit * self.network.limits.trend_decades:
             return False
-        # In a deep net inputs are all alike: then the units of one layer are the sample, and chance is theirs.
-        share, units = self.saturated(), min(self.net.sizes[1:]) * self.net.draws
+        # In a deep network all inputs become alike, so the sample is the units of one layer, in each draw.
+        share, units = self.saturated(), min(self.network.sizes[1:]) * self.network.draws
         chance = math.sqrt(share * (1 - share) / units)
-        return share + self.net.limits.spread_sds * chance < self.net.limits.saturated
+        return share + self.network.limits.spread_sds * chance < self.network.limits.saturated
 
 
-def _saturated(net: Net, lengths: Array, shares: Array) -> float:
-    """Predicted share of outputs in the saturated band at a layer."""
-    band = net.activation.saturation
+def _saturated(network: Network, lengths: Array, shares: Array) -> float:
+    """Predicted share of outputs in the saturated band at one layer, from Var(z) and shares of its groups."""
+    band = network.activation.saturation
     if band is None:
         return 0.0
     edges = [np.nextafter(band.low, math.inf), np.nextafter(band.high, -math.inf)]
-    with np.errstate(all="ignore"):  # a one-sided band has its other edge at the end of the float range
-        inside = float(histogram(net.activation, lengths, edges, weights=shares)[0])
-        return min(max(1 - inside, 0.0), 1.0)  # rounding is no share
+    with np.errstate(all="ignore"):  # the other edge of a one-sided band is the end of the float range
+        inside = float(histogram(network.activation, lengths, edges, weights=shares)[0])
+        return min(max(1 - inside, 0.0), 1.0)  # rounding may leave a negative share
 
 
-def steadiest_gain(net: Net) -> float | None:
-    """The gain of LeCun's rule, to three digits, whose largest trend is smallest; None if every net is given up."""
-    row = gain_row(net.activation)
+def most_level_gain(network: Network) -> float | None:
+    """The gain of LeCun's rule, to three digits, with the smallest largest trend; None if every network fails.
+
+    A grid and no optimiser of SciPy: the trend is infinite where a network fails, and a whole grid is one forecast.
+    """
+    row = gain_row(network.activation)
     low, high = _BELOW * min(row.forward, row.backward), _ABOVE * max(row.forward, row.backward)
-    coarse = _steadiest(net, np.exp(np.arange(math.log(low), math.log(high), math.log(_STEP))))
-    return None if coarse is None else _steadiest(net, _rounded(coarse / _STEP, coarse * _STEP))
+    coarse = _best_of(network, np.exp(np.arange(math.log(low), math.log(high), math.log(_STEP))))
+    return None if coarse is None else _best_of(network, _three_digits(coarse / _STEP, coarse * _STEP))
 
 
-def _steadiest(net: Net, gains: Array) -> float | None:
-    trends = net.scaled(gains).trends
+def _best_of(network: Network, gains: Array) -> float | None:
+    trends = network.scaled(gains).trends
     best = min(trends)
     return None if math.isinf(best) else float(gains[trends.index(best)])
 
 
-def _rounded(low: float, high: float) -> Array:
+def _three_digits(low: float, high: float) -> Array:
     """The numbers of three digits from `low` to `high`."""
     unit = 10.0 ** (math.floor(math.log10(low)) - _DIGITS + 1)
     return np.round(np.arange(math.ceil(low / unit), high / unit) * unit, 12)

@@ -1,9 +1,10 @@
-"""The command line that cures: the same experiment under an initializer whose predicted variances stay level."""
+"""Fixes for plain networks: the same experiment with an initializer whose predicted variances stay level."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from initprobe.activations.record import Activation
 from initprobe.config.probe_config import ProbeConfig
@@ -12,58 +13,59 @@ from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.phase import critical_line
 from initprobe.remedies.command_line import command_line
-from initprobe.remedies.forecast import CUSTOMARY_ROOM, LAST_ROOM, Net, steadiest_gain
+from initprobe.remedies.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Network, most_level_gain
 
 
-def plain_fix(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, sick: ProbeConfig) -> str | None:
-    """A runnable `initprobe run` line, or None where theory knows no plain initializer that keeps the signal.
+def plain_fix(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, original: ProbeConfig) -> str | None:
+    """An `initprobe run` line, or None where theory knows no plain initializer that keeps the signal.
 
     Args:
-        config: a plain net whose initializer and activation have names.
+        config: a plain network whose initializer and activation have names.
         sizes: features of the input, then units of each layer.
         inputs: moments of the samples.
-        sick: the experiment that needs it, which is not offered again.
+        original: the experiment that needs the fix, which is not offered again.
     """
-    net = Net.of(config, sizes, inputs)
-    for candidate in _candidates(config, sick):
-        if net.forecast(net.variances(candidate.initializer)).holds(CUSTOMARY_ROOM):
+    network = Network.of(config, sizes, inputs)
+    names = (*common_initializers(config.activation), *level_gains(config.activation))
+    for candidate in _with_initializers(config, names, original):
+        if network.forecast(network.variances(candidate.initializer)).holds(COMMON_SHARE):
             return command_line(candidate)
-    gain = steadiest_gain(net)
-    if gain is None or not net.scaled(gain).holds(LAST_ROOM):
+    gain = most_level_gain(network)
+    if gain is None or not network.scaled(gain).holds(LAST_RESORT_SHARE):
         return None
-    return next(map(command_line, _others(config, [f"lecun:gain={gain:g}"], sick)), None)
+    return next(map(command_line, _with_initializers(config, [f"lecun:gain={gain:g}"], original)), None)
 
 
-def customary(activation: Activation) -> tuple[str, ...]:
-    """The initializers that everybody uses, as fits the activation."""
+def changed(config: ProbeConfig, **changes: Any) -> ProbeConfig:
+    """The same experiment with some fields of its config changed."""
+    fields = {field: getattr(config, field) for field in ProbeConfig.model_fields}
+    return ProbeConfig(**(fields | changes))
+
+
+def common_initializers(activation: Activation) -> tuple[str, ...]:
+    """The names of the initializers in common use, as they suit the activation."""
     slope = activation.params.get("slope")
     return "xavier", f"he:slope={slope:g}" if slope is not None else "he", "lecun"
 
 
-def _candidates(config: ProbeConfig, sick: ProbeConfig) -> Iterator[ProbeConfig]:
-    """The same experiment with customary weights and zero biases."""
-    yield from _others(config, (*customary(config.activation), *level_gains(config.activation)), sick)
+def _with_initializers(config: ProbeConfig, names: Sequence[str], original: ProbeConfig) -> Iterator[ProbeConfig]:
+    """The same experiment with zero biases and each of these weights, without those that `original` has."""
+    for name in names:
+        candidate = changed(config, init=name, bias_init=None)
+        differs = not original.is_plain or config.bias_init is not None
+        if differs or not _same(candidate.initializer, config.initializer, config):
+            yield candidate
 
 
-def _others(config: ProbeConfig, inits: Sequence[str], sick: ProbeConfig) -> Iterator[ProbeConfig]:
-    """The same experiment with zero biases and each of these weights, less those that the sick one has already."""
-    for init in inits:
-        fields = {field: getattr(config, field) for field in ProbeConfig.model_fields}
-        changed = ProbeConfig(**(fields | {"init": init, "bias_init": None}))
-        other = not sick.is_plain or config.bias_init is not None
-        if other or not _same(changed.initializer, config.initializer, config):
-            yield changed
-
-
-def _same(one: Initializer, other: Initializer, config: ProbeConfig) -> bool:
-    """Two names for one distribution of the weights."""
+def _same(first: Initializer, second: Initializer, config: ProbeConfig) -> bool:
+    """Whether two initializers draw weights from one distribution."""
     fans = (config.layer_widths[0], config.layer_widths[-1])
-    alike = math.isclose(one.variance(*fans), other.variance(*fans), rel_tol=1e-3)
-    return alike and (one.distribution.name, one.mean) == (other.distribution.name, other.mean)
+    close = math.isclose(first.variance(*fans), second.variance(*fans), rel_tol=1e-3)
+    return close and (first.distribution.name, first.mean) == (second.distribution.name, second.mean)
 
 
 def level_gains(activation: Activation) -> Iterator[str]:
-    """LeCun weights with the gain that keeps q = 1, and with the one at the edge of chaos where that is stable."""
+    """LeCun weights with the gain that keeps q = 1, and with the gain at the edge of chaos if that is stable."""
     yield f"lecun:gain={gain_row(activation).forward:.4g}"
     point = critical_line(activation, 0.0)
     if point is not None and point.stable:

@@ -40,7 +40,7 @@ def csv_rows(result: ProbeResult) -> Iterator[dict[str, Any]]:
     names = list(_names(LayerStats))
     whole = {name: whole_of(result, name) for name in _WHOLE}
     for layer in result.layers:
-        yield {name: _value(layer, name) for name in names} | whole
+        yield {name: layer.at(name) for name in names} | whole
 
 
 def _names(record: type[Record], prefix: str = "") -> Iterator[str]:
@@ -53,10 +53,3 @@ def _names(record: type[Record], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
         else:
             yield from _names(inner, f"{prefix}{name}.")
-
-
-def _value(layer: LayerStats, name: str) -> Any:
-    value: Any = layer
-    for part in name.split("."):
-        value = None if value is None else getattr(value, part)
-    return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,6 +50,13 @@ class Record(BaseModel):
         """Its numbers and words in a line, without lists and inner records."""
         plain = ((name, value) for name, value in self if isinstance(value, bool | int | float | str))
         return ", ".join(f"{name} {f'{value:.4g}' if isinstance(value, float) else value}" for name, value in plain)
+
+    def at(self, name: str) -> Any:
+        """The value of a dotted name, as `output.variance`; None where a part of the name is null."""
+        value: Any = self
+        for part in name.split("."):
+            value = None if value is None else getattr(value, part)
+        return value
 
 
 class Histogram(Record):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, get_args
+from typing import get_args
 
 from initprobe.errors import UnknownNameError
 from initprobe.registry import suggestion
@@ -108,7 +108,5 @@ def whole_of(result: ProbeResult, name: str) -> str | bool | float | None:
 
 
 def _at(record: Record, name: str) -> float | None:
-    value: Any = record
-    for part in name.split("."):
-        value = None if value is None else getattr(value, part)
+    value = record.at(name)
     return None if value is None else float(value)

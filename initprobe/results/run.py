@@ -127,9 +127,8 @@ class ProbeResult(Record, Display):
         except ValidationError as error:
             fault = error.errors()[0]
             where = ".".join(str(part) for part in fault["loc"])
-            raise InputError(
-                f"{source}: not a result of initprobe (schema {SCHEMA_VERSION}): {where or 'file'}: {fault['msg']}"
-            ) from None
+            text = f"not a result of initprobe (schema {SCHEMA_VERSION}): {where or 'file'}: {fault['msg']}"
+            raise InputError(text, file=source) from None
 
     def in_a_line(self) -> str:
         """The verdict and the network."""

@@ -1,9 +1,9 @@
-"""Which weights suit an activation at a depth, by theory.
+"""The weights that suit an activation at a depth, by theory.
 
-Two gains have a reason: a stable edge of chaos, where `chi_1 = 1` keeps the gradient and the length map settles
-(Schoenholz et al. 2017, arXiv:1611.01232), and the gain that keeps Var(h) from layer 1 on. Where neither holds at this
-depth it is the one under which the largest trend of Var(h), Var(dL/dh) and Var(dL/dW) is smallest, in the spirit of the
-compromise of Glorot & Bengio 2010, AISTATS 9:249.
+Two gains follow from a principle. At a stable edge of chaos, `chi_1 = 1` keeps the gradient and the length map settles
+(Schoenholz et al. 2017, arXiv:1611.01232). The level gain keeps Var(h) from layer 1 on. If neither holds at this depth,
+the choice is the gain under which the largest trend of Var(h), Var(dL/dh) and Var(dL/dW) is smallest, in the spirit of
+the compromise of Glorot & Bengio 2010, AISTATS 9:249.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from initprobe.formatting import factor, factor_of, fixed, percent
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.moments import lookup
 from initprobe.meanfield.phase import critical_line
-from initprobe.remedies.forecast import CUSTOMARY_ROOM, LAST_ROOM, Net, steadiest_gain
+from initprobe.remedies.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Network, most_level_gain
 from initprobe.studies.frameworks import Weights, weights_of
 
 Goal = Literal["forward", "backward", "balanced"]
 
-# Where roots in log gain are looked for, beside 0.
+# Range and number of the grid points, in log gain, between which a root is bracketed.
 _REACH, _POINTS = math.log(8), 33
-# A net is not given up for being unstable where its whole course is wanted.
+# Limits that no network fails by, for when its predictions are wanted at all layers.
 _PATIENT = Thresholds(unstable=1e300, grave_decades=30)
-# Trends and factors equal to this many places are equal: rounding must not decide.
+# Trends and factors are compared after rounding to this many decimals, so that rounding errors do not decide.
 _PLACES = 9
-# A length at which phi is its tangent to rounding, and how near to 0 a spread then is.
+# A q at which phi is its tangent up to rounding, and the spread of slopes below which a network is linear.
 _TINY, _LINEAR = 1e-40, 1e-9
-# Logs of moments are known to this.
+# Accuracy of logs of moments.
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Weights and why.
+    """The chosen weights and the reasons.
 
     Attributes:
-        weights: these.
+        weights: the choice.
         reasons: sentences.
-        holds: predicted to keep everything at this depth.
-        reach: layers up to which they do, if not at this depth.
+        holds: whether all variances are predicted to stay level at this depth.
+        reach: if not, the largest number of layers at which they do.
     """
 
     weights: Weights
@@ -56,85 +56,90 @@ class Choice:
     reach: int | None = None
 
 
-def _forward(net: Net) -> Choice:
+def _forward(net: Network) -> Choice:
+    """The weights that keep Var(h)."""
     gain = _level_gain(net.activation)
-    customary = gain_row(net.activation)
+    row = gain_row(net.activation)
     if gain is None:
         settles = (
-            "E[phi(z)^2] = 1/gain^2 where z has variance 1: Var(h) settles there, the distance from it shrinking to "
-            f"{percent(customary.slope)}% a layer"
+            "E[phi(z)^2] = 1/gain^2 where z has variance 1, so Var(h) settles there; its distance shrinks to "
+            f"{percent(row.slope)}% per layer"
         )
-        return _judged(net, weights_of(customary.forward, _slope(net)), settles)
+        return _judged(net, weights_of(row.forward, _slope(net)), settles)
     return _judged(net, weights_of(gain, _slope(net)), _level_words(net, gain))
 
 
-def _level_words(net: Net, gain: float) -> str:
-    found = lookup(net.activation, gain**2)
-    slope = float(found.growth / found.square)
-    chi = round(gain**2 * float(found.slope_square), _PLACES)
+def _level_words(net: Network, gain: float) -> str:
+    at_gain = lookup(net.activation, gain**2)
+    slope = float(at_gain.growth / at_gain.square)
+    chi = round(gain**2 * float(at_gain.slope_square), _PLACES)
     return (
-        f"E[phi(z)^2] = 1 where z has variance {gain**2:.4g}, so Var(h) is level from layer 1 on; there the length map "
-        f"has slope {fixed(slope, 3)} and Var(dL/dh) changes by {factor(chi)} a layer"
+        f"E[phi(z)^2] = 1 where z has variance {gain**2:.4g}, so Var(h) is level from layer 1 on; the length map has "
+        f"slope {fixed(slope, 3)} there, and Var(dL/dh) changes by {factor(chi)} per layer"
     )
 
 
-def _backward(net: Net) -> Choice:
+def _backward(net: Network) -> Choice:
+    """The weights that keep Var(dL/dh)."""
     gain = _gradient_gain(net)
     words = (
-        "the layers' factors fan_out Var(W) E[phi'^2] multiply to 1, so Var(dL/dh) is at layer 1 what it is at the last"
+        "the factors fan_out Var(W) E[phi'^2] of all layers multiply to 1, so Var(dL/dh) is the same at layer 1 as at "
+        "the last layer"
     )
     return _judged(net, weights_of(gain, _slope(net), "fan_out"), words)
 
 
-def _judged(net: Net, weights: Weights, why: str) -> Choice:
-    """The same weights at this depth, or as far as they reach."""
+def _judged(net: Network, weights: Weights, why: str) -> Choice:
+    """The choice of these weights, with the depth to which they hold if that is less than this depth."""
 
     def holds(layers: int) -> bool:
-        return _at_depth(net, layers).scaled(weights.gain).holds(LAST_ROOM)
+        return _at_depth(net, layers).scaled(weights.gain).holds(LAST_RESORT_SHARE)
 
     if holds(net.layers):
         return Choice(weights, (why,))
     return Choice(weights, (why, _obstacle(net, weights.gain)), holds=False, reach=_reach(net, holds))
 
 
-def _balanced(net: Net) -> Choice:
-    found = _found(net)
-    if found is not None:
-        return found
-    reach = _reach(net, lambda layers: _found(_at_depth(net, layers)) is not None)
-    shallow = _found(_at_depth(net, reach))
+def _balanced(net: Network) -> Choice:
+    """The weights that keep signal and gradient, at this depth or at the largest depth at which some do."""
+    choice = _balanced_at_this_depth(net)
+    if choice is not None:
+        return choice
+    reach = _reach(net, lambda layers: _balanced_at_this_depth(_at_depth(net, layers)) is not None)
+    shallow = _balanced_at_this_depth(_at_depth(net, reach))
     assert shallow is not None  # one layer always holds
-    best = steadiest_gain(replace(net, limits=_PATIENT)) or shallow.weights.gain
-    remedy = "what would hold: weak residual branches, --residual --branch-scale 1/L"
+    best = most_level_gain(replace(net, limits=_PATIENT)) or shallow.weights.gain
+    remedy = "weak residual branches would hold: --residual --branch-scale 1/L"
     return replace(shallow, reasons=(_obstacle(net, best), remedy), holds=False, reach=reach)
 
 
-def _found(net: Net) -> Choice | None:
-    """Balanced weights that hold at the depth of the net: the best of those with a reason, else the best compromise."""
-    deep = _at_depth(net, max(net.layers, 2))  # one layer has no trend to go by
-    sound = [
+def _balanced_at_this_depth(net: Network) -> Choice | None:
+    """The best of the principled weights that hold at this depth, else the best compromise; None if none holds."""
+    deep = _at_depth(net, max(net.layers, 2))  # a single layer has no trend
+    holding = [
         (round(deep.scaled(choice.weights.gain).trends[0], _PLACES), choice)
         for choice in _principled(net)
-        if net.scaled(choice.weights.gain).holds(CUSTOMARY_ROOM)
+        if net.scaled(choice.weights.gain).holds(COMMON_SHARE)
     ]
-    if sound:
-        return min(sound, key=lambda pair: pair[0])[1]
+    if holding:
+        return min(holding, key=lambda pair: pair[0])[1]
     return _compromise(net) if net.layers > 1 else _forward(net)
 
 
-def _compromise(net: Net) -> Choice | None:
-    gain = steadiest_gain(net)
-    if gain is None or not (forecast := net.scaled(gain)).holds(LAST_ROOM):
+def _compromise(net: Network) -> Choice | None:
+    """The weights with the smallest largest trend; None if they do not hold either."""
+    gain = most_level_gain(net)
+    if gain is None or not (forecast := net.scaled(gain)).holds(LAST_RESORT_SHARE):
         return None
     words = (
-        "no gain keeps all of Var(h), Var(dL/dh) and Var(dL/dW) level; with this one none trends by more than "
+        "no gain keeps all of Var(h), Var(dL/dh) and Var(dL/dW) level; with this gain the largest trend is "
         f"{factor_of(forecast.trends[0])} over {net.layers} layers"
     )
     return Choice(weights_of(gain, _slope(net)), (words,))
 
 
-def _principled(net: Net) -> Iterator[Choice]:
-    """Weights that have a reason."""
+def _principled(net: Network) -> Iterator[Choice]:
+    """The weights that follow from a principle: at a stable edge of chaos, and with the level gain."""
     point = critical_line(net.activation, 0.0)
     if point is not None and point.stable:
         edge = weights_of(point.sigma_w, _slope(net), unit="xavier")
@@ -146,30 +151,35 @@ def _principled(net: Net) -> Iterator[Choice]:
 
 
 def _sampler_words(activation: Activation, weights: Weights, q: float) -> Iterator[str]:
-    """Where the net is linear at its critical point, rotations keep every singular value of its Jacobian at 1."""
+    """Names orthogonal weights where the network is linear at its critical point: all singular values then stay 1."""
     spread = float(lookup(activation, q if q > 0 else _TINY).slope_kurtosis) - 1
     if abs(spread) < _LINEAR:
         name = "orthogonal" if weights.gain == 1 else f"orthogonal:gain={weights.gain:g}"
-        yield f"{name} has the same variance and keeps the Jacobian's singular values together too: better in deep nets"
+        yield f"{name} has the same variance and keeps the Jacobian's singular values equal: better in deep networks"
 
 
-def choose(net: Net, goal: Goal) -> Choice:
-    """The weights that best serve a goal, for a square net."""
+def choose(net: Network, goal: Goal) -> Choice:
+    """The weights that best serve a goal, for a network of equal widths.
+
+    Args:
+        net: its activation, sizes and input.
+        goal: `forward` for Var(h), `backward` for Var(dL/dh), `balanced` for both and Var(dL/dW).
+    """
     return {"forward": _forward, "backward": _backward, "balanced": _balanced}[goal](net)
 
 
-def _slope(net: Net) -> float:
-    """Of a leaky ReLU on the negative side."""
+def _slope(net: Network) -> float:
+    """The slope of a leaky ReLU on the negative side; 0 for other activations."""
     return net.activation.params.get("slope", 0.0)
 
 
-def _at_depth(net: Net, layers: int) -> Net:
-    """A net of as many layers."""
+def _at_depth(net: Network, layers: int) -> Network:
+    """The same network with another number of layers."""
     return replace(net, sizes=net.sizes[:1] * (layers + 1))
 
 
-def _reach(net: Net, holds: Callable[[int], bool]) -> int:
-    """The largest number of layers below the net's that holds, taken to be all up to some; 0 for none."""
+def _reach(net: Network, holds: Callable[[int], bool]) -> int:
+    """The largest number of layers, below the network's, for which `holds`; 0 for none. Deeper ones must not hold."""
     low, high = 0, net.layers
     while high - low > 1:
         middle = (low + high) // 2
@@ -177,17 +187,17 @@ def _reach(net: Net, holds: Callable[[int], bool]) -> int:
     return low
 
 
-def _obstacle(net: Net, gain: float) -> str:
-    """Why that gain does not hold at the depth of the net."""
+def _obstacle(net: Network, gain: float) -> str:
+    """Why a gain does not hold at the depth of the network."""
     forecast = replace(net, limits=_PATIENT).scaled(gain)
     steepest = float(forecast.steepest[0])
     growth = (net.layers - 1) * math.log10(steepest) if steepest > 0 else -math.inf
     if growth >= math.log10(net.limits.unstable):
         return (
-            f"the length map is steeper than 1 (d log q_l / d log q_(l-1) reaches {fixed(steepest, 3)}): over "
-            f"{net.layers} layers a deviation in scale grows {factor_of(growth)}, so no constant gain holds it"
+            f"the length map is steeper than 1 (d log q_l / d log q_(l-1) reaches {fixed(steepest, 3)}): a "
+            f"deviation in scale grows {factor_of(growth)} over {net.layers} layers, so no constant gain holds"
         )
-    if not forecast.trends[0] < LAST_ROOM * net.limits.trend_decades:
+    if not forecast.trends[0] < LAST_RESORT_SHARE * net.limits.trend_decades:
         profiles = {"Var(h)": forecast.output, "Var(dL/dh)": forecast.gradient, "Var(dL/dW)": forecast.weight_gradient}
         changes = [f"{name} changes {_change(profile[0])}" for name, profile in profiles.items()]
         return f"with gain {gain:.4g}, {', '.join(changes)} from layer 1 to {net.layers}"
@@ -195,7 +205,7 @@ def _obstacle(net: Net, gain: float) -> str:
 
 
 def _change(profile: Array) -> str:
-    """From the first layer to the last of log10 variances."""
+    """Change of a variance from the first layer to the last; `profile` holds log10 variances, `(layers,)`."""
     decades = float(profile[-1] - profile[0])
     if not math.isfinite(decades):
         return "beyond the float range"
@@ -203,7 +213,7 @@ def _change(profile: Array) -> str:
 
 
 def _level_gain(activation: Activation) -> float | None:
-    """The gain `g` with `E[phi^2] = 1` at `q = g^2`, where inputs of mean square 1 start; None if phi is too small."""
+    """The gain g with `E[phi^2] = 1` at `q = g^2`, where inputs of mean square 1 start; None if there is none."""
 
     def excess(gains: Array) -> Array:
         return np.asarray(np.log(lookup(activation, gains**2).square))
@@ -211,8 +221,8 @@ def _level_gain(activation: Activation) -> float | None:
     return _root(excess, gain_row(activation).forward)
 
 
-def _gradient_gain(net: Net) -> float:
-    """The gain under which Var(dL/dh) is the same at layer 1 as at the last."""
+def _gradient_gain(net: Network) -> float:
+    """The gain under which Var(dL/dh) is the same at the first layer as at the last."""
     start = gain_row(net.activation).backward
     patient = replace(net, limits=_PATIENT)
     if net.layers == 1:
@@ -222,7 +232,7 @@ def _gradient_gain(net: Net) -> float:
 
 def _root(f: Callable[[Array], Array], start: float) -> float | None:
     """The root of `f` nearest to `start` in log x; None where `f` does not change sign between start/8 and 8 start."""
-    from scipy import optimize
+    from scipy import optimize  # imported here since it takes 0.3 s
 
     x = start * np.exp(np.linspace(-_REACH, _REACH, _POINTS))
     values = f(x)

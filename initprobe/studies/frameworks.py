@@ -1,4 +1,4 @@
-"""Zero-mean normal weights in the words of PyTorch, Keras, JAX and of `--init`."""
+"""Zero-mean normal weights written for PyTorch, Keras, JAX and `--init`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from initprobe.initializers.record import Mode
 
-# A gain this near to a customary one, relative, is that one, and five digits tell it from any other.
+# A gain this close to a common one, relative, counts as that one; five digits tell it from any other.
 _ROUNDING = 5e-4
 _DIGITS = 5
 
@@ -18,10 +18,10 @@ class Weights:
     """Normal weights of variance `gain^2 / fan`.
 
     Attributes:
-        gain: rounded to what is said of it.
-        mode: which fan; fan_in, fan_out or their mean.
-        rule: the customary rule that this is, if any.
-        slope: of a leaky ReLU on the negative side, which He's rule takes into account.
+        gain: `sqrt(fan Var(W))`, rounded to five digits.
+        mode: which fan: fan_in, fan_out or their mean.
+        rule: name of the common rule with this variance, or None.
+        slope: slope of a leaky ReLU on the negative side, which He's rule uses.
     """
 
     gain: float
@@ -36,7 +36,7 @@ class Weights:
 
     @property
     def name(self) -> str:
-        """As `--init` takes it."""
+        """The initializer as `--init` takes it."""
         if self.rule == "he":
             given = {"mode=fan_out": self.mode == "fan_out", f"slope={self.slope}": self.slope != 0}
             return ":".join(filter(None, ("he", ",".join(text for text, wanted in given.items() if wanted))))
@@ -46,7 +46,7 @@ class Weights:
 
     @property
     def variance(self) -> str:
-        """The formula of an entry's variance."""
+        """The formula of a weight's variance."""
         if self.rule == "xavier":
             return "2/(fan_in + fan_out)"
         if self.rule == "he":
@@ -55,7 +55,7 @@ class Weights:
 
     @property
     def pytorch(self) -> str:
-        """A line of PyTorch; `torch.nn.init` names: He's rule is kaiming, LeCun's is its `linear`."""
+        """A line of PyTorch. In `torch.nn.init`, He's rule is kaiming and LeCun's rule is kaiming for `linear`."""
         if self.rule == "xavier":
             return "nn.init.xavier_normal_(layer.weight)"
         if self.rule is None and self.gain != 1:
@@ -69,25 +69,25 @@ class Weights:
 
     @property
     def keras(self) -> str:
-        """A Keras initializer; its HeNormal and its like have this variance, but are cut at two standard deviations."""
+        """A Keras initializer. HeNormal has the same variance, but is cut at two standard deviations."""
         return f'keras.initializers.VarianceScaling({self.scale}, "{self.mode}", "untruncated_normal")'
 
     @property
     def jax(self) -> str:
-        """A JAX initializer; "normal" is not truncated there, while he_normal and its like are."""
+        """A JAX initializer. "normal" is not truncated there, while he_normal is."""
         return f'jax.nn.initializers.variance_scaling({self.scale}, "{self.mode}", "normal")'
 
 
 def weights_of(
     gain: float, slope: float = 0.0, mode: Mode = "fan_in", unit: Literal["lecun", "xavier"] = "lecun"
 ) -> Weights:
-    """Weights of that gain, or the customary ones within rounding of it.
+    """Weights with a gain, or the common weights if the gain is theirs up to rounding.
 
     Args:
         gain: `sqrt(fan Var(W))`.
-        slope: of a leaky ReLU on the negative side.
+        slope: slope of a leaky ReLU on the negative side.
         mode: which fan.
-        unit: whose weights those of gain 1 are.
+        unit: the rule that names weights of gain 1.
     """
     he = math.sqrt(2 / (1 + slope**2))
     if math.isclose(gain, he, rel_tol=_ROUNDING):

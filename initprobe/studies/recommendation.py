@@ -1,8 +1,9 @@
-"""`recommend`: the weights that suit an activation at a depth, predicted, then measured to hold."""
+"""`recommend`: the weights that suit an activation at a depth, chosen by theory and checked by a measurement."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -16,7 +17,7 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.probe.progress import Progress
 from initprobe.probe.run import run
 from initprobe.remedies.command_line import command_line
-from initprobe.remedies.forecast import Net
+from initprobe.remedies.forecast import Network
 from initprobe.results.base import SCHEMA_VERSION, Finite, Record
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
@@ -24,22 +25,22 @@ from initprobe.results.summary import Finding
 from initprobe.spec import Spec
 from initprobe.studies.choice import Choice, Goal, choose
 
-# Samples a measurement takes: in a deep net they are all alike, and only more networks make it surer.
+# Samples of the measurement. In a deep network they all become alike, so more samples would not help.
 BATCH = 100
-# Theory is evaluated at many depths and gains before anything is measured: some seconds for as many layers.
+# Theory is evaluated at many depths and gains first; that takes some seconds for so many layers.
 MOST_LAYERS = 10_000
 
 
 class Figures(Record):
-    """Variances of one network, predicted or measured; null where not known or beyond the float range.
+    """Variances of one network, predicted or measured; null where unknown or beyond the float range.
 
     Attributes:
         output_first: Var(h) at layer 1.
         output_last: Var(h) at the last layer.
-        gradient_first: Var(dL/dh) at layer 1, where it is 1 at the last.
-        gradient_factor: what Var(dL/dh) is multiplied by a layer on its way back, geometric mean; null for one layer.
-        chi_1: the same at the last layer alone, `fan_in Var(W) E[phi'^2]`.
-        length_slope: relative change of z's mean square for one at the layer below, at the last layer; predicted only.
+        gradient_first: Var(dL/dh) at layer 1, relative to the last layer, where it is 1.
+        gradient_factor: factor of Var(dL/dh) per layer on its way back, geometric mean; null for one layer.
+        chi_1: that factor at the last layer alone, `fan_in Var(W) E[phi'^2]`.
+        length_slope: `d log q / d log q_below` at the last layer, q being the mean square of z; predicted only.
     """
 
     output_first: Finite | None
@@ -55,28 +56,28 @@ class Recommendation(Record):
 
     Attributes:
         schema_version: version of this layout; `schema` in JSON.
-        activation: as asked for.
+        activation: as given.
         layers: number of layers.
-        width: units of each, and features of the input, whose mean square is taken to be 1.
+        width: units per layer, and features of the input, which is assumed to have mean square 1.
         goal: `forward` keeps Var(h), `backward` Var(dL/dh), `balanced` both as well as one gain can.
         init: the initializer, as `--init` takes it.
-        gain: `sqrt(fan Var(W))`, fan being what `mode` says.
-        mode: fan_in, fan_out or fan_avg; all the same in a square net.
-        std: of a weight at this width.
+        gain: `sqrt(fan Var(W))`, with the fan of `mode`.
+        mode: fan_in, fan_out or fan_avg; all are equal in a network of equal widths.
+        std: standard deviation of a weight at this width.
         formula: the distribution of a weight.
         summary: the recommendation in a sentence.
-        reasons: why these weights, or why none hold and what would.
-        predicted_to_hold: theory finds Var(h), Var(dL/dh) and Var(dL/dW) level enough at this depth, and this stable.
-        measured_to_hold: the verdict on the networks measured has nothing above info.
-        reach: layers up to which these weights are predicted to hold, where they are not at this depth; else null.
-        pytorch: a line for `layer = nn.Linear(...)`; biases to 0 by another, `pytorch_bias`.
-        pytorch_bias: that line, since torch's own biases are not 0.
+        reasons: why these weights, or why none hold and what would hold.
+        predicted_to_hold: theory predicts level Var(h), Var(dL/dh) and Var(dL/dW) at this depth, and a stable map.
+        measured_to_hold: the verdict on the measured networks has no finding above info.
+        reach: number of layers up to which the weights are predicted to hold; null if they hold at this depth.
+        pytorch: a line of code for the weights of `layer = nn.Linear(...)`.
+        pytorch_bias: a line of code that sets its biases to 0, which they are not by default.
         keras: a `kernel_initializer`; biases are 0 by default.
         jax: a kernel initializer for a kernel of shape `(fan_in, fan_out)`; biases are 0 by default in Flax.
-        predicted: at infinite width.
-        measured: averaged over `draws` networks.
-        verdict: findings above info of the networks measured, most severe first.
-        command: measures this again; null where the activation is a record from Python.
+        predicted: variances at infinite width.
+        measured: variances averaged over `draws` networks.
+        verdict: findings above info about the measured networks, most severe first.
+        command: a command line that repeats the measurement; null if the activation is a record from Python.
     """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
@@ -118,26 +119,27 @@ def recommend(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Recommendation:
-    """The weights for square layers without bias that best serve the goal, for inputs of mean square 1.
+    """The weights that best serve a goal, for layers of equal widths without bias and inputs of mean square 1.
 
     Args:
-        act: activation: a name, `name:key=value,...`, or an `Activation` of your own.
+        act: the activation: a name, `name:key=value,...`, or an `Activation` of your own.
         layers: number of layers.
-        width: units of each.
+        width: units per layer.
         goal: what to keep level.
-        seed: of the networks that it is measured on.
-        threads: of the measurement.
-        progress: called with (steps done, steps in all) of the measurement.
+        seed: seed of the measured networks.
+        threads: threads for the measurement.
+        progress: called with (steps done, total steps) of the measurement.
 
     Raises:
-        ConfigError: an unknown activation, or sizes that no network has.
+        ConfigError: the activation is unknown, or a size is out of range.
     """
     if layers > MOST_LAYERS:
-        raise ConfigError(f"layers: must be at most {MOST_LAYERS:,} here, not {shown(layers)}; ask for fewer layers")
-    # What is the default is not named in the command line.
+        text = f"must be at most {MOST_LAYERS:,} here, not {shown(layers)}; ask for fewer layers"
+        raise ConfigError(text, field="layers")
+    # A width left at its default does not appear in the command line.
     shown_width = None if width == DEFAULT_WIDTH else width
     fields: dict[str, Any] = {"act": act, "layers": layers, "width": shown_width, "seed": seed}
-    net = Net.of(ProbeConfig(init="lecun", **fields), (width,) * (layers + 1), InputMoments.noise())
+    net = Network.of(ProbeConfig(init="lecun", **fields), (width,) * (layers + 1), InputMoments.noise())
     choice = choose(net, goal)
     config = ProbeConfig(init=choice.weights.name, batch=BATCH, **fields)
     result = run(config, threads=threads, progress=progress)
@@ -145,7 +147,7 @@ def recommend(
 
 
 def _written(config: ProbeConfig, goal: Goal, choice: Choice, result: ProbeResult) -> Recommendation:
-    """The recommendation with what was measured."""
+    """The recommendation, with its measurement."""
     weights, layers, width = choice.weights, len(result.layers), config.layer_widths[0]
     verdict = tuple(finding for finding in result.diagnosis if finding.severity != "info")
     std = config.initializer.std(width, width)
@@ -183,12 +185,12 @@ def _summary(config: ProbeConfig, goal: Goal, choice: Choice, measured: bool) ->
     net = f"{config.activation.name} over {_layers(config.layers)}"
     if goal != "balanced":
         reach = f"up to {_layers(choice.reach)}" if choice.reach else "at no depth"
-        rest = "" if choice.holds else f"; all of the signal they keep {reach}"
+        rest = "" if choice.holds else f"; they keep signal and gradient {reach}"
         return f"{weights} keep {_KEPT[goal]} of {net} level{rest}"
     if not choice.holds:
-        best = f"; {weights}, the best for fewer, do up to {choice.reach}" if choice.reach != 1 else ", nor over two"
+        best = f"; {weights} do up to {_layers(choice.reach)}" if choice.reach != 1 else ", nor over 2 layers"
         return f"no plain initializer keeps signal and gradient of {net}{best}"
-    doubt = "" if measured else ", in theory; not in the networks measured"
+    doubt = "" if measured else " in theory, but not in the measured networks"
     return f"{weights} keep signal and gradient of {net}{doubt}"
 
 
@@ -196,39 +198,60 @@ def _layers(count: int | None) -> str:
     return f"{count} layer{'' if count == 1 else 's'}"
 
 
+@dataclass(frozen=True)
+class _Ends:
+    """Variances at the two ends of a network.
+
+    Attributes:
+        output: Var(h) at the first and at the last layer.
+        gradient: Var(dL/dh) at the first layer.
+        scale: `fan_in Var(W)` at the last layer.
+        below: Var(dL/dz) at the last layer.
+        above: Var(dL/dh) at the last layer.
+        slope: slope of the length map at the last layer.
+    """
+
+    output: tuple[float | None, float | None]
+    gradient: float | None
+    scale: float
+    below: float | None
+    above: float | None
+    slope: float | None = None
+
+    def figures(self, layers: int) -> Figures:
+        """The figures of a network with this number of layers."""
+        gradient = self.gradient
+        return Figures(
+            output_first=self.output[0],
+            output_last=self.output[1],
+            gradient_first=gradient,
+            gradient_factor=gradient ** (1 / (layers - 1)) if gradient and layers > 1 else None,
+            chi_1=self.scale * self.below / self.above if self.below is not None and self.above else None,
+            length_slope=self.slope,
+        )
+
+
 def _predicted(layers: Sequence[LayerStats], scale: float) -> Figures:
-    """From the predictions that stand beside the measurement; `scale` is `fan_in Var(W)`."""
-    theory = [layer.theory for layer in layers]
-    first, last = theory[0], theory[-1]
-    assert first is not None and last is not None  # whatever is recommended has a theory
-    output = first.output_variance, last.output_variance
-    below, above = last.preactivation_gradient_variance, last.output_gradient_variance
-    return _figures(len(layers), output, first.output_gradient_variance, scale, below, above, last.length_slope)
+    """Figures from the predictions beside the measurement; `scale` is `fan_in Var(W)`."""
+    first, last = layers[0].theory, layers[-1].theory
+    assert first is not None and last is not None  # every recommended initializer has a prediction
+    return _Ends(
+        output=(first.output_variance, last.output_variance),
+        gradient=first.output_gradient_variance,
+        scale=scale,
+        below=last.preactivation_gradient_variance,
+        above=last.output_gradient_variance,
+        slope=last.length_slope,
+    ).figures(len(layers))
 
 
 def _measured(layers: Sequence[LayerStats]) -> Figures:
+    """Figures from the measurement."""
     first, last = layers[0], layers[-1]
-    scale = last.fan_in * (last.weight.variance or 0.0)
-    output = first.output.variance, last.output.variance
-    below, above = last.preactivation_gradient.variance, last.output_gradient.variance
-    return _figures(len(layers), output, first.output_gradient.variance, scale, below, above)
-
-
-def _figures(
-    layers: int,
-    output: tuple[float | None, float | None],
-    gradient: float | None,
-    scale: float,
-    below: float | None,
-    above: float | None,
-    slope: float | None = None,
-) -> Figures:
-    """`below` and `above` are the variances of dL/dz and dL/dh at the last layer."""
-    return Figures(
-        output_first=output[0],
-        output_last=output[1],
-        gradient_first=gradient,
-        gradient_factor=gradient ** (1 / (layers - 1)) if gradient and layers > 1 else None,
-        chi_1=scale * below / above if below is not None and above else None,
-        length_slope=slope,
-    )
+    return _Ends(
+        output=(first.output.variance, last.output.variance),
+        gradient=first.output_gradient.variance,
+        scale=last.fan_in * (last.weight.variance or 0.0),
+        below=last.preactivation_gradient.variance,
+        above=last.output_gradient.variance,
+    ).figures(len(layers))

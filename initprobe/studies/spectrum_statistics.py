@@ -1,8 +1,4 @@
-"""`spectrum.measure`: the singular values of a network's Jacobians, layer by layer and end to end, beside theory.
-
-A network whose end-to-end Jacobian has all its singular values near 1 passes every direction on as it is: dynamical
-isometry (Saxe et al. 2014, arXiv:1312.6120; Pennington et al. 2017, arXiv:1711.04735).
-"""
+"""Statistics of measured singular values, and the verdict on dynamical isometry in words."""
 
 from __future__ import annotations
 
@@ -18,17 +14,17 @@ from initprobe.formatting import factor_of, percent, short
 from initprobe.results.base import Histogram, Percentiles, Status
 from initprobe.results.spectrum import SpectrumStats, SpectrumTheory
 
-# Singular values this near to 1 count as preserved, and a net that preserves this share of them as isometric.
+# Singular values in this band count as preserved; a network that preserves this share of them is isometric.
 ISOMETRIC_BAND = (0.8, 1.25)
 ISOMETRIC_SHARE = 0.9
 _BINS = 200
-# Logs that differ by less are of singular values that rounding alone tells apart.
+# Relative difference of logs below which singular values differ by rounding alone.
 _ROUNDING = 1e-12
 _PERCENTS = (1, 5, 25, 50, 75, 95, 99)
 
 
 def finite_or_none(log10: float) -> tuple[float | None, float | None]:
-    """A number from its log10, and the log10: None where there is none, or the float range does not reach."""
+    """A number and its log10; None for a number beyond the float range, and for the log10 of 0 or NaN."""
     if log10 == -math.inf:
         return 0.0, None
     if not math.isfinite(log10):
@@ -39,6 +35,7 @@ def finite_or_none(log10: float) -> tuple[float | None, float | None]:
 
 
 def by_draw(values: Sequence[SingularValues], samples: int) -> list[Sequence[SingularValues]]:
+    """The singular values of each draw, of `samples` Jacobians per draw."""
     return [values[start : start + samples] for start in range(0, len(values), samples)]
 
 
@@ -49,10 +46,19 @@ def layer_stats(
     status: Status,
     predicted: Mapping[int, SpectrumTheory],
 ) -> SpectrumStats:
-    count, theory, values = min(ends), predicted.get(layer), [one for draw in draws for one in draw]
+    """The statistics of one layer's Jacobians, or of the product up to it.
+
+    Args:
+        layer: its number.
+        ends: units below and above.
+        draws: singular values of each Jacobian of each draw.
+        status: `ok`, or why nothing was measured.
+        predicted: predictions by layer.
+    """
+    count, theory, values = min(ends), predicted.get(layer), [entry for draw in draws for entry in draw]
     if status != "ok":
         return SpectrumStats(layer=layer, count=count, status=status, theory=theory)
-    logs = np.concatenate([one.log10 for one in values])
+    logs = np.concatenate([entry.log10 for entry in values])
     total = count * len(values)
     low, high = map(math.log10, ISOMETRIC_BAND)
     measured = dict(zip(("mean_square", "mean_square_log10"), finite_or_none(_mean_log10(values)), strict=True))
@@ -66,8 +72,8 @@ def layer_stats(
         mean_square_sd=_relative_sd([_mean_log10(draw) for draw in draws]),
         spread=_mean_spread(values),
         spread_sd=_sd([_mean_spread(draw) for draw in draws]),
-        zero_fraction=sum(one.zeros for one in values) / total,
-        lost_fraction=sum(one.lost for one in values) / total,
+        zero_fraction=sum(entry.zeros for entry in values) / total,
+        lost_fraction=sum(entry.lost for entry in values) / total,
         isometric_fraction=float(np.count_nonzero((logs >= low) & (logs <= high))) / total,
         percentiles_log10=_percentiles(logs),
         histogram_log10=_histogram(logs),
@@ -77,12 +83,12 @@ def layer_stats(
 
 
 def _mean_log10(values: Sequence[SingularValues]) -> float:
-    """log10 of the mean over Jacobians of their mean squares."""
-    return log10_mean([one.mean_square_log10 for one in values])
+    """log10 of the mean square, averaged over Jacobians."""
+    return log10_mean([entry.mean_square_log10 for entry in values])
 
 
 def _relative_sd(logs: Sequence[float]) -> float | None:
-    """Standard deviation of numbers given by their log10, in units of their mean."""
+    """Standard deviation over mean of numbers that are given by their log10; None for fewer than two."""
     top = max(logs)
     if len(logs) < 2 or not math.isfinite(top):
         return None
@@ -91,12 +97,12 @@ def _relative_sd(logs: Sequence[float]) -> float | None:
 
 
 def _sd(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.stdev(known) if len(known) > 1 else None
+    given = [value for value in values if value is not None]
+    return statistics.stdev(given) if len(given) > 1 else None
 
 
 def _mean_spread(values: Sequence[SingularValues]) -> float | None:
-    spreads = [spread for one in values if math.isfinite(spread := one.spread)]
+    spreads = [spread for entry in values if math.isfinite(spread := entry.spread)]
     return sum(spreads) / len(spreads) if spreads else None
 
 
@@ -117,13 +123,13 @@ def _histogram(logs: Array) -> Histogram | None:
 
 
 def verdict_words(end_to_end: Sequence[SpectrumStats], lost_from: int) -> tuple[bool | None, str]:
-    """Whether the whole network is isometric, and by how much it is not; the float range ended at layer `lost_from`."""
+    """Whether the whole network is isometric, and a sentence; `lost_from` is the layer where the float range ended."""
     last = end_to_end[-1]
     share = last.isometric_fraction
     if share is None:
         return None, f"not measured end to end: z left the float range at layer {lost_from} ({last.status})"
     if last.zero_fraction == 1:
-        return False, "not isometric: every singular value is 0, so nothing at the input moves the output"
+        return False, "not isometric: every singular value is 0, so the output does not depend on the input"
     band = f"{percent(share)}% of singular values between {ISOMETRIC_BAND[0]:g} and {ISOMETRIC_BAND[1]:g}"
     if share >= ISOMETRIC_SHARE:
         return True, f"isometric: {band}"
@@ -132,7 +138,7 @@ def verdict_words(end_to_end: Sequence[SpectrumStats], lost_from: int) -> tuple[
 
 
 def _growth(end_to_end: Sequence[SpectrumStats]) -> str:
-    """How the largest singular value changes with depth."""
+    """How the largest singular value changes with depth, in words."""
     first, last = end_to_end[0], end_to_end[-1]
     if first.largest_log10 is None or last.largest_log10 is None:
         return ""
@@ -140,11 +146,11 @@ def _growth(end_to_end: Sequence[SpectrumStats]) -> str:
     if first is last:
         return f"largest {ends[1]}"
     rate = factor_of((last.largest_log10 - first.largest_log10) / (last.layer - 1))
-    return f"largest {ends[0]} after 1 layer, {ends[1]} after {last.layer} ({rate} a layer)"
+    return f"largest {ends[0]} after 1 layer, {ends[1]} after {last.layer} ({rate} per layer)"
 
 
 def _missing(stats: SpectrumStats) -> Iterator[str]:
     if stats.zero_fraction:
         yield f"{percent(stats.zero_fraction)}% exactly 0"
     if stats.lost_fraction:
-        yield f"{percent(stats.lost_fraction)}% too small to tell from 0"
+        yield f"{percent(stats.lost_fraction)}% too small to distinguish from 0"

@@ -1,4 +1,4 @@
-"""A checkpoint into a model: tensors alone, never code; what was unwrapped is said."""
+"""Load a checkpoint into a model: tensors only, never code. What was unwrapped is reported."""
 
 from __future__ import annotations
 
@@ -13,17 +13,24 @@ from initprobe.data.files import check_file, check_room
 from initprobe.errors import InputError
 from initprobe.torch import descriptions
 
-# Under which a training script keeps the state dict, beside the optimizer's and others.
+# Keys under which training scripts keep the state dict, beside that of the optimizer.
 WRAPPERS = ("model_state_dict", "state_dict", "model")
-# What DataParallel and torch.compile put before a module's name, at any place in it.
+# What DataParallel and torch.compile put before the name of a module, at any place in it.
 PREFIXES = ("module.", "_orig_mod.")
 
 
 def load_checkpoint(model: Any, file: Path) -> list[str]:
-    """Load a state dict, or one below a key of `WRAPPERS`, whose names may hold `PREFIXES`; what was unwrapped.
+    """Load a state dict.
+
+    Args:
+        model: the model.
+        file: holds a state dict, or one below a key of `WRAPPERS`. The names in it may hold `PREFIXES`.
+
+    Returns:
+        What was unwrapped, in words.
 
     Raises:
-        InputError: the file cannot be read, or its keys or shapes are not the model's; names them.
+        InputError: the file cannot be read, or its keys or shapes are not those of the model; names them.
     """
     held, keys = _unwrapped(_read(file))
     if not isinstance(held, Mapping):
@@ -33,12 +40,12 @@ def load_checkpoint(model: Any, file: Path) -> list[str]:
     if faults := _mismatches(own, fitting):
         raise InputError(f"{file}: does not fit the model: {'; '.join(faults)}")
     model.load_state_dict(fitting)
-    done = [f"took its {'.'.join(keys)}"] * bool(keys) + stripped
-    return [f"{file}: {', '.join(done)}"] if done else []
+    unwrapped = [f"took its {'.'.join(keys)}"] * bool(keys) + stripped
+    return [f"{file}: {', '.join(unwrapped)}"] if unwrapped else []
 
 
 def _unwrapped(held: Any) -> tuple[Any, list[str]]:
-    """What is below the wrappers, and their keys."""
+    """The value below the wrappers, and their keys."""
     keys: list[str] = []
     while isinstance(held, Mapping):
         key = next((key for key in WRAPPERS if isinstance(held.get(key), Mapping)), None)
@@ -50,24 +57,24 @@ def _unwrapped(held: Any) -> tuple[Any, list[str]]:
 
 
 def _renamed(held: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The tensors by the model's own names, and which prefixes were stripped from how many.
+    """The tensors by the names of the model, and which prefixes were stripped from how many names.
 
-    A name that the model has stays: it may hold a module called `module`.
+    A name that the model has is kept: the model may hold a module called `module`.
     """
-    found, counts = {}, dict.fromkeys(PREFIXES, 0)
+    renamed, counts = {}, dict.fromkeys(PREFIXES, 0)
     for name, tensor in held.items():
         for prefix in PREFIXES:
             shorter = _without(name, prefix) if name not in own else name
             counts[prefix] += shorter != name
             name = shorter
-        found[name] = tensor
-    if len(found) < len(held):  # two names became one: neither is what it was
+        renamed[name] = tensor
+    if len(renamed) < len(held):  # two names became one, so stripping was wrong
         return dict(held), []
-    return found, [f"stripped {prefix} from {count} names" for prefix, count in counts.items() if count]
+    return renamed, [f"stripped {prefix} from {count} names" for prefix, count in counts.items() if count]
 
 
 def _without(name: Any, prefix: str) -> Any:
-    """The name without a part that stands at its start or after a dot."""
+    """The name without a prefix that stands at its start or after a dot."""
     return f".{name}".replace(f".{prefix}", ".")[1:] if isinstance(name, str) else name
 
 
@@ -85,7 +92,7 @@ def _read(file: Path) -> Any:
 
 
 def _mismatches(own: Mapping[str, Any], held: Mapping[str, Any]) -> list[str]:
-    """What a checkpoint lacks, has too much, or has in another shape."""
+    """Keys that a checkpoint lacks, has in addition, or has with another shape."""
     missing, unknown = [key for key in own if key not in held], [key for key in held if key not in own]
     other = [
         f"{key} is {_shape(held[key])}, not {_shape(own[key])}"

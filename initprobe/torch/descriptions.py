@@ -1,11 +1,10 @@
-"""A model in words: title, setting, and what could not be seen."""
+"""A model in words: title, setting, notes, and what could not be seen."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -24,9 +23,19 @@ THEORY_NOTE = "none: what an infinitely wide net would do is known of the nets o
 _MOST_NAMES = 4
 
 
-def describe(held: Inventory, setting: str, layers: Sequence[Layer], records: LayerRecords) -> Description:
-    """The words for a model that was measured."""
-    name, count = type(held.model).__name__, len(layers)
+def describe(parts: Inventory, setting: str, layers: Sequence[Layer], records: LayerRecords) -> Description:
+    """The words for a model that was measured.
+
+    Args:
+        parts: the modules and parameters of the model.
+        setting: how it was measured, of `setting_words`.
+        layers: its layers.
+        records: the statistics of tensors.
+
+    Returns:
+        Title, weights, setting, shape and file name.
+    """
+    name, count = type(parts.model).__name__, len(layers)
     scales = [layer.op.fans[0] * rms**2 for layer in layers if (rms := records.rms(layer.op.weight)) is not None]
     low, high = _bounds(layers)
     weights = f"W as found, fan_in x E[W^2] = {_span(scales)}" if scales else "W as found"
@@ -34,7 +43,7 @@ def describe(held: Inventory, setting: str, layers: Sequence[Layer], records: La
         title=f"{name}, {count} layer{'s' if count > 1 else ''}",
         weights=weights,
         setting=setting,
-        shape=_shape(held, layers),
+        shape=_shape(parts, layers),
         slug=re.sub(r"[^A-Za-z0-9.-]+", "-", f"torch-{name}-{count}").strip("-.")[:120],
         output_low=low,
         output_high=high,
@@ -46,13 +55,13 @@ def _span(values: Sequence[float]) -> str:
     return low if low == high else f"{low} .. {high}"
 
 
-def _shape(held: Inventory, layers: Sequence[Layer]) -> str:
-    count = sum(parameter.numel() for parameter in held.parameters.values())
+def _shape(parts: Inventory, layers: Sequence[Layer]) -> str:
+    count = sum(parameter.numel() for parameter in parts.parameters.values())
     words = f"{count:,} parameters"
-    chained = all(layer.op.fans[1] == following.op.fans[0] for layer, following in pairwise(layers))
-    dense = all(layer_kind(layer) == "linear" for layer in layers)
+    is_chained = all(layer.op.fans[1] == following.op.fans[0] for layer, following in pairwise(layers))
+    is_dense = all(layer_kind(layer) == "linear" for layer in layers)
     sizes = [layers[0].op.fans[0], *(layer.op.fans[1] for layer in layers)]
-    return f"{shape_words(sizes)} | {words}" if chained and dense else words
+    return f"{shape_words(sizes)} | {words}" if is_chained and is_dense else words
 
 
 def _bounds(layers: Sequence[Layer]) -> tuple[float | None, float | None]:
@@ -82,43 +91,26 @@ def input_words(given: Sequence[Any]) -> str:
     return ", ".join(" x ".join(map(str, tensor.shape)) or "1 number" for tensor in given)
 
 
-@dataclass(frozen=True)
-class Course:
-    """How one draw went.
-
-    Attributes:
-        differentiated: there was a way back.
-        loss: where one was given.
-        moved: whether the gradient of a parameter is anything but 0, by name; None without one.
-        void: what is wrong with parameters that hold no numbers, by the name of their module.
-    """
-
-    differentiated: bool
-    loss: float | None
-    moved: Mapping[str, bool | None] = field(default_factory=dict)
-    void: Mapping[str, str] = field(default_factory=dict)
-
-
 def notes(case: Case) -> Iterator[str]:
-    """The loss, tied weights, and what could not be seen."""
+    """Sentences on the loss, tied weights, and what could not be seen."""
     if case.loss is not None:
         yield f"loss at the start: {case.loss:.4g}{_chance(case)}"
-    tied = _tied(case.held)
+    tied = _tied(case.inventory)
     if tied:
         yield f"one parameter under several names: {listed(tied)}"
     if not case.differentiated:
-        yield "no way leads back from the output to what asks for a gradient, so there are none"
+        yield "no path leads back from the output to a parameter that learns, so there are no gradients"
 
 
 def _chance(case: Case) -> str:
-    """What knowing nothing of a sample costs, where the loss tells classes apart."""
+    """The loss of a model that knows nothing of a sample, where the loss is one of classes."""
     classes = max((op.facts.get("classes", 0.0) for op in case.operations if op.kind == "loss"), default=0.0)
     return f", chance ln {classes:.0f} = {math.log(classes):.4g}" if classes > 1 else ""
 
 
-def _tied(held: Inventory) -> list[str]:
+def _tied(parts: Inventory) -> list[str]:
     names: dict[int, list[str]] = {}
-    for name, parameter in held.all_parameters:
+    for name, parameter in parts.all_parameters:
         names.setdefault(id(parameter), []).append(name)
     return [" = ".join(group) for group in names.values() if len(group) > 1]
 
@@ -128,7 +120,7 @@ def no_layers(recorder: Recorder) -> str:
     held = [f"{name} ({', '.join(sorted(roles))})" for name, roles in recorder.roles.items()]
     if held:
         return f"{listed(held)}: not judged; no product of real weights with the input was seen"
-    return "the model uses no weights on its input, so there is no layer to speak of"
+    return "the model uses no weights on its input, so it has no layer to judge"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -138,5 +130,5 @@ def listed(names: Sequence[str]) -> str:
 
 
 def torch_version() -> str:
-    """As torch says it, with what it was built for."""
+    """The version of torch, with what it was built for."""
     return str(torch.__version__)

@@ -1,4 +1,7 @@
-"""How many entries an output sums over, and to how many an input goes: counted from the operation."""
+"""Fans, counted from the operation.
+
+`fan_in` is how many entries an output sums over. `fan_out` is to how many outputs an input goes.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,19 @@ Fans = tuple[int, int]
 
 
 def fans_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], weight: Any) -> Fans:
-    """`(fan_in, fan_out)` of a product with that weight.
+    """The fans of a product.
 
-    A group of channels sees itself only; a stride skips positions on the way back, or spreads a transposed kernel.
+    A group of channels is given its own inputs only. A stride skips positions on the way back, or spreads a transposed
+    kernel.
+
+    Args:
+        name: of the function.
+        args: its arguments.
+        kwargs: its keyword arguments.
+        weight: the tensor that is the weight.
+
+    Returns:
+        `(fan_in, fan_out)`.
     """
     if name.startswith("conv_transpose"):
         return _transposed(args, kwargs, weight)
@@ -33,7 +46,7 @@ def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], name: str, place: i
 
 
 def _size(value: Any, dimensions: int) -> int:
-    """The product over the dimensions of what may be one number for all."""
+    """The product over the dimensions; one number stands for all of them."""
     each = tuple(value) if isinstance(value, tuple | list) else (value,)
     return math.prod(each * dimensions if len(each) == 1 else each)
 
@@ -51,14 +64,14 @@ def _transposed(args: tuple[Any, ...], kwargs: dict[str, Any], weight: Any) -> F
 
 
 def _einsum(args: tuple[Any, ...], weight: Any) -> Fans:
-    """The weight's indices that the output lacks are summed over; those that no other operand has are new."""
+    """Indices of the weight that the output lacks are summed over. Those that no other operand has are new."""
     equation, operands = args[0], args[1:]
     if not isinstance(equation, str):
         return weight.shape[0], weight.shape[-1]
     tensors = operands[0] if operands and isinstance(operands[0], tuple | list) else operands
     left, _, right = equation.replace(" ", "").replace("...", "").partition("->")
     terms = left.split(",")
-    place = next((index for index, one in enumerate(tensors) if one is weight), len(terms) - 1)
+    place = next((index for index, tensor in enumerate(tensors) if tensor is weight), len(terms) - 1)
     sizes = dict(zip(terms[place], weight.shape[-len(terms[place]) :], strict=False))
     others = set("".join(term for index, term in enumerate(terms) if index != place))
     summed = math.prod(size for letter, size in sizes.items() if letter not in right)
@@ -70,6 +83,6 @@ def _matmul(args: tuple[Any, ...], weight: Any) -> Fans:
     """`x @ W` sums over the rows of W, `W @ x` over its columns."""
     if weight.ndim < 2:
         return max(weight.numel(), 1), 1
-    tensors = [one for one in args if hasattr(one, "ndim")]
+    tensors = [argument for argument in args if hasattr(argument, "ndim")]
     rows, columns = weight.shape[-2], weight.shape[-1]
     return (columns, rows) if tensors[-2:][0] is weight else (rows, columns)

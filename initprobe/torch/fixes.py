@@ -1,4 +1,4 @@
-"""A fix is a claim: it is applied in place, the model is probed again, and it is undone bit for bit."""
+"""A fix is a claim: it is applied in place, the model is probed again, and the fix is undone bit for bit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import torch
 from initprobe.results.summary import Finding
 from initprobe.torch.inventory import inventory
 from initprobe.torch.restore import left_as_found, mapped
-from initprobe.torch.verdict.case import TO_BFLOAT16, Cure, Observation
 from initprobe.torch.verdict.judge import finding
+from initprobe.torch.verdict.norms import FRESH
+from initprobe.torch.verdict.observations import TO_BFLOAT16, Cure, Observation
 
 MOST_TRIALS = 3
 Probe = Callable[[Any], Sequence[Observation]]
+_STAYED = "tried, and the finding stayed"
 
 
 @dataclass
@@ -25,99 +27,110 @@ class Trials:
 
     Attributes:
         model: the model.
-        x: what it is called with.
-        probe: what the rules see in the model as it is then, given its input.
+        x: its input.
+        probe: given an input, what the rules observe in the model as it is then.
         left: trials that are left.
-        seen: what became of lines that were tried.
+        outcomes: by line that was tried, what the rules observed afterwards, or the error of the line.
     """
 
     model: Any
     x: Any
     probe: Probe
     left: int = MOST_TRIALS
-    seen: dict[str, list[Observation] | str] = field(default_factory=dict)
+    outcomes: dict[str, list[Observation] | str] = field(default_factory=dict)
 
-    def findings(self, observed: Sequence[Observation]) -> list[Finding]:
-        """Every observation with the line that heals it, or why there is none."""
-        return [self._finding(one, observed) for one in observed]
+    def findings(self, observations: Sequence[Observation]) -> list[Finding]:
+        """Every observation with the line that heals it, or the reason why there is none."""
+        return [self._finding(observation, observations) for observation in observations]
 
-    def _finding(self, one: Observation, observed: Sequence[Observation]) -> Finding:
-        if one.severity == "info" and one.rule != "fresh-batch-norm":
-            return finding(one, None, None)
-        if not one.cures:
-            return finding(one, None, one.no_fix or "no line is known that heals this")
+    def _finding(self, observation: Observation, before: Sequence[Observation]) -> Finding:
+        if observation.severity == "info" and observation.rule != FRESH:
+            return finding(observation, None, None)
+        if not observation.cures:
+            return finding(observation, None, observation.no_fix or "no line is known that heals this")
         reasons = []
-        for cure in one.cures:
-            outcome = self._outcome(cure)
-            if outcome is None:
-                reasons.append(f"not tried, after {MOST_TRIALS} trials of others")
-                continue
-            if isinstance(outcome, str):
-                reasons.append(outcome)
-                continue
-            reason = _why_not(one, observed, outcome)
-            if reason is not None and (both := self._with_next(one, cure, observed, outcome)) is not None:
-                cure, reason = both, None
-            if reason is None:
-                return finding(one, cure.line, None)
+        for cure in observation.cures:
+            healing, reason = self._tried(observation, cure, before)
+            if healing is not None:
+                return finding(observation, healing.line, None)
             reasons.append(reason)
-        return finding(one, None, one.no_fix or reasons[0])
+        return finding(observation, None, observation.no_fix or reasons[0])
+
+    def _tried(self, observation: Observation, cure: Cure, before: Sequence[Observation]) -> tuple[Cure | None, str]:
+        """The cure that heals: this one, or this one with another; else the reason why it does not."""
+        after = self._outcome(cure)
+        if after is None:
+            return None, f"not tried, after {MOST_TRIALS} trials of others"
+        if isinstance(after, str):
+            return None, after
+        reason = _why_not(observation, before, after)
+        if reason is None:
+            return cure, ""
+        return self._with_next(observation, cure, before, after), reason
 
     def _with_next(
-        self, one: Observation, cure: Cure, observed: Sequence[Observation], after: Sequence[Observation]
+        self, observation: Observation, cure: Cure, before: Sequence[Observation], after: Sequence[Observation]
     ) -> Cure | None:
-        """The line together with that for what it has uncovered, if both heal: zeros hide what comes after them."""
-        if any(_key(other) == _key(one) and other.severity != "info" for other in after):
+        """The line together with the line for what it has uncovered, if both heal. Zeros hide what comes after them."""
+        if any(_key(other) == _key(observation) and other.severity != "info" for other in after):
             return None
-        more = next((other.cures[0] for other in after if other.severity != "info" and other.cures), None)
-        if more is None or cure.standardize or more.standardize:
+        following = next((other.cures[0] for other in after if other.severity != "info" and other.cures), None)
+        if following is None or cure.standardize or following.standardize:
             return None
-        both = Cure(f"{cure.line}\n{more.line}", (*cure.touches, *more.touches))
+        both = Cure(f"{cure.line}\n{following.line}", (*cure.touches, *following.touches))
         outcome = self._outcome(both)
-        healed = isinstance(outcome, list) and _why_not(one, observed, outcome) is None
-        return both if healed else None
+        is_healed = isinstance(outcome, list) and _why_not(observation, before, outcome) is None
+        return both if is_healed else None
 
     def _outcome(self, cure: Cure) -> list[Observation] | str | None:
-        if cure.line not in self.seen:
+        """What the rules observe after a line, or its error; None where no trial is left."""
+        if cure.line not in self.outcomes:
             if not self.left:
                 return None
             self.left -= 1
-            self.seen[cure.line] = self._try(cure)
-        return self.seen[cure.line]
+            self.outcomes[cure.line] = self._apply(cure)
+        return self.outcomes[cure.line]
 
-    def _try(self, cure: Cure) -> list[Observation] | str:
-        """What the rules see after a line, or what Python said to it; the model is then as it was before."""
+    def _apply(self, cure: Cure) -> list[Observation] | str:
+        """Run a line and probe. The model is then as it was before, also after an exception."""
         with left_as_found(inventory(self.model), parameters=False), _undone(self.model, cure):
             try:
-                reach = {"model": self.model, "nn": torch.nn, "torch": torch, "x": self.x}
+                names = {"model": self.model, "nn": torch.nn, "torch": torch, "x": self.x}
                 with torch.inference_mode(False), torch.no_grad():
                     if cure.standardize is None:
-                        exec(cure.line, reach)  # a line of ours, with names of the model's own modules in it
-                given = self.x if cure.standardize is None else standardized(self.x, *cure.standardize)
-                if cure.line == TO_BFLOAT16:
-                    given = mapped(lambda one: one.to(torch.bfloat16) if one.is_floating_point() else one, given)
-                return list(self.probe(given))
+                        exec(cure.line, names)  # a line of ours, with names of the model's own modules in it
+                return list(self.probe(_input_after(self.x, cure)))
             except Exception as error:
                 text = next(iter(str(error).splitlines()), "")
                 return f"tried, and failed: {type(error).__name__}: {text}"
 
 
+def _input_after(x: Any, cure: Cure) -> Any:
+    """The input that a cure asks for."""
+    if cure.standardize is not None:
+        return standardized(x, *cure.standardize)
+    if cure.line == TO_BFLOAT16:
+        return mapped(lambda tensor: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor, x)
+    return x
+
+
 def standardized(x: Any, mean: float, std: float) -> Any:
-    """The same nest with every floating-point tensor of that mean and std made mean 0 and std 1."""
-    return mapped(lambda one: (one - mean) / std if one.is_floating_point() else one, x)
+    """The same nested input, less `mean` and divided by `std` in every floating-point tensor."""
+    return mapped(lambda tensor: (tensor - mean) / std if tensor.is_floating_point() else tensor, x)
 
 
-def _key(one: Observation) -> tuple[str, str | None]:
-    """What makes two observations the same: dead layers are each for themselves, a trend may begin elsewhere."""
-    return one.rule, one.module if one.rule in ("dead-layer", "dead-units") else None
+def _key(observation: Observation) -> tuple[str, str | None]:
+    """What makes two observations the same. A trend may begin elsewhere; of dead layers each is for itself."""
+    is_per_layer = observation.rule in ("dead-layer", "dead-units")
+    return observation.rule, observation.module if is_per_layer else None
 
 
-def _why_not(one: Observation, before: Sequence[Observation], after: Sequence[Observation]) -> str | None:
-    """None where the finding is gone and none above info is new."""
-    if any(_key(other) == _key(one) and other.severity != "info" for other in after):
-        return "tried, and the finding stayed"
-    if one.rule == "fresh-batch-norm" and any(other.rule == one.rule for other in after):
-        return "tried, and the finding stayed"
+def _why_not(observation: Observation, before: Sequence[Observation], after: Sequence[Observation]) -> str | None:
+    """Why a line does not heal; None where the finding is gone and none above info is new."""
+    if any(_key(other) == _key(observation) and other.severity != "info" for other in after):
+        return _STAYED
+    if observation.rule == FRESH and any(other.rule == FRESH for other in after):
+        return _STAYED
     old = {_key(other) for other in before if other.severity != "info"}
     new = [other for other in after if other.severity != "info" and _key(other) not in old]
     return f"tried, and made the model {new[0].rule.replace('-', ' ')}" if new else None
@@ -125,12 +138,12 @@ def _why_not(one: Observation, before: Sequence[Observation], after: Sequence[Ob
 
 @contextmanager
 def _undone(model: Any, cure: Cure) -> Iterator[None]:
-    """Put back the entries of the parameters that a line writes to, whatever happens, and children and `eps`."""
-    touched = {name: one for name, one in model.named_parameters() if _is_touched(name, cure)}
-    entries = {name: one.detach().clone() for name, one in touched.items()}
+    """Put back what a line may change: the entries of its parameters, children of modules, `eps` and dtypes."""
+    touched = {name: parameter for name, parameter in model.named_parameters() if _is_touched(name, cure)}
+    entries = {name: parameter.detach().clone() for name, parameter in touched.items()}
     children = [(module, dict(module._modules)) for module in model.modules()]
     eps = [(module, module.eps) for module in model.modules() if isinstance(getattr(module, "eps", None), float)]
-    dtypes = _dtypes(model) if "model.to(" in cure.line else {}
+    dtypes = _data(model) if "model.to(" in cure.line else {}
     try:
         yield
     finally:
@@ -147,9 +160,9 @@ def _undone(model: Any, cure: Cure) -> Iterator[None]:
 
 
 def _is_touched(name: str, cure: Cure) -> bool:
-    return any(name == one or (one.endswith(".") and name.startswith(one)) for one in cure.touches)
+    return any(name == touched or (touched.endswith(".") and name.startswith(touched)) for touched in cure.touches)
 
 
-def _dtypes(model: Any) -> dict[Any, Any]:
+def _data(model: Any) -> dict[Any, Any]:
     """The data of every tensor, which another dtype replaces."""
     return {tensor: tensor.data for tensor in (*model.parameters(), *model.buffers())}

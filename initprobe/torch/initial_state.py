@@ -1,4 +1,4 @@
-"""Where a backward pass starts that is given no loss."""
+"""The start of a backward pass without a loss."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import torch
 
 
 class Started(torch.autograd.Function):  # type: ignore[misc]
-    """One number whose gradient in a tensor is what the backward pass starts with.
+    """A scalar whose gradient with respect to a tensor is the one that the backward pass starts with.
 
-    `torch.autograd.grad` given the start itself loads the compiler's symbolic shapes, which takes seconds where disks
-    are slow, and tens of MB.
+    `torch.autograd.grad` with `grad_outputs` would load the compiler's symbolic shapes. That takes tens of MB, and
+    seconds on slow disks.
     """
 
     @staticmethod
     def forward(ctx: Any, end: Any, start: Any) -> Any:
-        """0, of the tensor where the pass begins and its gradient there."""
+        """0, as a function of the tensor where the pass starts and of its gradient there."""
         ctx.start = start
         return torch.zeros((), device=end.device)
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> tuple[Any, None]:
-        """The start as it was given."""
+        """The given gradient."""
         return ctx.start, None

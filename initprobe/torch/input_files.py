@@ -1,9 +1,9 @@
-"""What a model is given, from the shell: files, noise, ids and functions, by place or by name.
+"""The input of a model from the command line: files, noise, ids and functions, by position or by name.
 
     --input        [NAME=]FILE | [NAME=]PACKAGE.MODULE:FUNCTION
     --input-shape  [NAME=]N,N,...[:LOW..HIGH]
 
-Without a range it is N(0, 1) in the model's dtype; with one, whole numbers from LOW to HIGH, both included, as int64.
+Without a range it is N(0, 1) in the dtype of the model. With one it is whole numbers from LOW to HIGH, both included.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from initprobe.arrays import Array
 from initprobe.data.machine import available_bytes
 from initprobe.data.tables import SUFFIXES, read_array, read_arrays, read_table
 from initprobe.errors import ConfigError, InputError, MemoryLimitError
@@ -30,7 +31,7 @@ _NAMED = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<text>.+)")
 
 @dataclass(frozen=True)
 class Given:
-    """One argument of the model: a tensor, or what a function gave; `name` is None where it goes by its place."""
+    """One argument of the model: a tensor, or what a function returned. `name` is None for one by position."""
 
     name: str | None
     value: Any
@@ -38,7 +39,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Shape:
-    """An `--input-shape`, read: whole numbers between `bounds`, both included; None for N(0, 1)."""
+    """A parsed `--input-shape`: whole numbers within `bounds`, both included; without bounds N(0, 1)."""
 
     name: str | None
     sizes: tuple[int, ...]
@@ -46,26 +47,44 @@ class Shape:
 
     @classmethod
     def parse(cls, text: str, option: str = "--input-shape") -> Shape:
-        """Read `[NAME=]N,N,...[:LOW..HIGH]`; `4x16` is `4,16`.
+        """Parse `[NAME=]N,N,...[:LOW..HIGH]`; `4x16` is `4,16`.
+
+        Args:
+            text: the value of the option.
+            option: its name, for errors.
+
+        Returns:
+            The shape.
 
         Raises:
-            ConfigError: it is not that, a size is 0, or the range is empty.
+            ConfigError: the text has another form, a size is 0, or the range is empty.
         """
-        read = _SHAPE.fullmatch(text.replace(" ", ""))
-        sizes = tuple(int(size) for size in re.split("[,x]", read["sizes"])) if read else ()
-        if read is None or min(sizes) < 1:
+        parts = _SHAPE.fullmatch(text.replace(" ", ""))
+        sizes = tuple(int(size) for size in re.split("[,x]", parts["sizes"])) if parts else ()
+        if parts is None or min(sizes) < 1:
             raise ConfigError(
                 f"{option}: {text!r} is not a list of sizes like 64,784, or with a range like 4,16:0..999"
             )
-        if read["low"] is None:
-            return cls(read["name"], sizes)
-        low, high = int(read["low"]), int(read["high"])
+        if parts["low"] is None:
+            return cls(parts["name"], sizes)
+        low, high = int(parts["low"]), int(parts["high"])
         if not -(2**63) <= low <= high < 2**63 - 1:
             raise ConfigError(f"{option}: {text!r}: the range runs from LOW to HIGH, both included, as in 0..999")
-        return cls(read["name"], sizes, (low, high))
+        return cls(parts["name"], sizes, (low, high))
 
     def drawn(self, generator: Any, dtype: Any) -> Any:
-        """A tensor of this shape, if it fits: the trial and the probe each take a copy."""
+        """Draw a tensor of this shape.
+
+        Args:
+            generator: of torch.
+            dtype: of a tensor without bounds.
+
+        Returns:
+            The tensor.
+
+        Raises:
+            MemoryLimitError: it does not fit into memory with the copies of the trial and the probe.
+        """
         needed, available = 3 * 4 * math.prod(self.sizes), available_bytes()
         if needed > available:
             raise MemoryLimitError(
@@ -78,54 +97,61 @@ class Shape:
 
 
 def given_inputs(model: Any, files: Sequence[str], shapes: Sequence[str], seed: int, dtype: Any) -> Any:
-    """What the model is called with: a tensor, a tuple of arguments or a mapping of keyword arguments.
+    """The input of the model: a tensor, a tuple of arguments or a mapping of keyword arguments.
 
     Args:
         model: for the names of its arguments.
         files: of `--input`, in order.
         shapes: of `--input-shape`, in order.
         seed: of what is drawn.
-        dtype: of what is no whole number.
+        dtype: of real numbers.
+
+    Returns:
+        The input.
 
     Raises:
         ConfigError: nothing is given, something is given twice, or the model takes no such argument.
         InputError: a file cannot be read, or holds something else.
     """
     wanted = [Shape.parse(text) for text in shapes]
-    held = [one for text in files for one in _from_text(model, text, dtype)]
-    if any(one.name is None for one in held) and any(one.name is None for one in wanted):
+    given = [argument for text in files for argument in _from_text(model, text, dtype)]
+    if any(argument.name is None for argument in given) and any(shape.name is None for shape in wanted):
         raise ConfigError("--input and --input-shape together need names, as in --input-shape mask=4,16:1..1")
     generator = torch.Generator().manual_seed(seed)
-    held += [Given(shape.name, shape.drawn(generator, dtype)) for shape in wanted]
-    if not held:
+    given += [Given(shape.name, shape.drawn(generator, dtype)) for shape in wanted]
+    if not given:
         raise ConfigError("give one of --input-shape 64,784 and --input FILE")
-    return assembled(model, held)
+    return assembled(model, given)
 
 
-def assembled(model: Any, held: Sequence[Given]) -> Any:
-    """One value as it is, several by place as a tuple, and with names as keyword arguments."""
-    if all(one.name is None for one in held):
-        return held[0].value if len(held) == 1 else tuple(one.value for one in held)
+def assembled(model: Any, given: Sequence[Given]) -> Any:
+    """The arguments as one value, as a tuple by position, or with names as keyword arguments.
+
+    Raises:
+        ConfigError: an argument is given twice, or the model takes no such argument.
+    """
+    if all(argument.name is None for argument in given):
+        return given[0].value if len(given) == 1 else tuple(argument.value for argument in given)
     names, others = _arguments(model)
-    free = iter([name for name in names if name not in {one.name for one in held}])
+    free = iter([name for name in names if name not in {argument.name for argument in given}])
     keywords: dict[str, Any] = {}
-    for one in held:
-        name = one.name or next(free, None)
+    for argument in given:
+        name = argument.name or next(free, None)
         if name is None:
             raise ConfigError(f"{_class(model)} takes {_listed(names)}: name every input, as in --input-shape x=64,784")
         if name in keywords:
             raise ConfigError(f"the input {name} is given twice")
         if name not in names and not others:
             raise ConfigError(f"{_class(model)} takes {_listed(names)}, not {name!r}.{suggestion(name, names)}")
-        keywords[name] = one.value
+        keywords[name] = argument.value
     return keywords
 
 
 def _arguments(model: Any) -> tuple[list[str], bool]:
-    """The names of what the model's `forward` takes, and whether it takes others."""
-    found = inspect.signature(model.forward).parameters.values()
-    named = [one.name for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
-    return named, any(one.kind is one.VAR_KEYWORD for one in found)
+    """The names of the arguments of `forward`, and whether it takes others."""
+    every = inspect.signature(model.forward).parameters.values()
+    named = [one.name for one in every if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    return named, any(one.kind is one.VAR_KEYWORD for one in every)
 
 
 def _class(model: Any) -> str:
@@ -137,7 +163,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _from_text(model: Any, text: str, dtype: Any) -> list[Given]:
-    """What an `--input` names: an array, several of an archive, or what a function gives."""
+    """The arguments that an `--input` names: an array, those of an archive, or what a function returns."""
     named = _NAMED.fullmatch(text)
     name, rest = (named["name"], named["text"]) if named and not Path(text).is_file() else (None, text)
     file = Path(rest)
@@ -150,7 +176,7 @@ def _from_text(model: Any, text: str, dtype: Any) -> list[Given]:
 
 
 def _made(target: str, dtype: Any) -> Any:
-    """What a function without arguments gives: the input as a whole, or one argument of it."""
+    """What a function without arguments returns: the whole input, or one argument of it."""
     function = import_name(target, "a function", "a file, or PACKAGE.MODULE:FUNCTION that makes the input")
     if not callable(function):
         raise ConfigError(
@@ -161,17 +187,17 @@ def _made(target: str, dtype: Any) -> Any:
 
 
 def in_dtype(value: Any, dtype: Any) -> Any:
-    """The same nest with real numbers in that dtype; arrays become tensors, whole numbers and masks stay."""
+    """The same nested value with real numbers in a dtype. Arrays become tensors; whole numbers and masks stay."""
     if isinstance(value, Mapping):
-        return {name: in_dtype(one, dtype) for name, one in value.items()}
+        return {name: in_dtype(inner, dtype) for name, inner in value.items()}
     if type(value) in (tuple, list):
-        return type(value)(in_dtype(one, dtype) for one in value)
+        return type(value)(in_dtype(inner, dtype) for inner in value)
     tensor = value if isinstance(value, torch.Tensor) or not hasattr(value, "__array__") else torch.as_tensor(value)
     return tensor.to(dtype) if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() else tensor
 
 
 def _from_archive(model: Any, file: Path, dtype: Any) -> list[Given]:
-    """The arrays of an archive by their names, if the model takes these; else the one called x, or the only one."""
+    """The arrays of an archive by name, if the model takes such names; else the one called x, or the only one."""
     arrays, (names, others) = read_arrays(file), _arguments(model)
     if "x" in arrays or len(arrays) == 1:
         only = "x" if "x" in arrays else next(iter(arrays))
@@ -179,11 +205,24 @@ def _from_archive(model: Any, file: Path, dtype: Any) -> list[Given]:
             return [Given(None, as_tensor(str(file), arrays[only], dtype, named=False))]
     if not arrays or not (others or set(arrays) <= set(names)):
         raise InputError(f"{file}: holds {_listed(list(arrays)) or 'nothing'}; {_class(model)} takes {_listed(names)}")
-    return [Given(name, as_tensor(f"{file}: {name}", held, dtype, named=True)) for name, held in arrays.items()]
+    return [Given(name, as_tensor(f"{file}: {name}", array, dtype, named=True)) for name, array in arrays.items()]
 
 
-def as_tensor(what: str, array: Any, dtype: Any, named: bool) -> Any:
-    """Real numbers in the model's dtype, whole ones as int64; truth values stay such where they are a named mask."""
+def as_tensor(what: str, array: Array, dtype: Any, named: bool) -> Any:
+    """A tensor of the entries of an array.
+
+    Args:
+        what: where the array is from, for errors.
+        array: real numbers, whole numbers or truth values.
+        dtype: of real numbers; whole numbers become int64.
+        named: truth values stay such, as a mask has a name.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        InputError: the entries are no numbers, or there are none.
+    """
     if array.dtype.kind not in "fiub":
         raise InputError(f"{what}: holds {array.dtype} entries, not real numbers")
     if array.size == 0:

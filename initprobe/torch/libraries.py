@@ -1,4 +1,4 @@
-"""Models of timm, torchvision and transformers with random weights: nothing is downloaded, no code of a model is run.
+"""Models of timm, torchvision and transformers with random weights. Nothing is downloaded.
 
 timm:resnet50            timm.create_model("resnet50", pretrained=False)
 torchvision:resnet50     torchvision.models.get_model("resnet50", weights=None)
@@ -16,21 +16,27 @@ from initprobe.errors import ConfigError, InputError, MissingLibraryError
 from initprobe.importing import user_code
 from initprobe.registry import suggestion
 
-_SAMPLES, _WORDS = 8, 32
+_SAMPLES, _TOKENS = 8, 32
 
 
 def library_of(target: str) -> str | None:
-    """`timm`, `torchvision` or `hf`, if the target is one of theirs."""
+    """`timm`, `torchvision` or `hf` for a target that names one of their models; else None."""
     name, colon, _ = target.partition(":")
     return name if colon and name in _MAKERS else None
 
 
 def make(target: str) -> Any:
-    """The model that a library makes, with random weights from the global generator.
+    """Make a model of a library, with random weights from the global generator.
+
+    Args:
+        target: `timm:NAME`, `torchvision:NAME` or `hf:CONFIG_DIR`.
+
+    Returns:
+        The model.
 
     Raises:
         MissingLibraryError: the library is not installed.
-        ConfigError: it knows no such model, or cannot make it.
+        ConfigError: the library has no such model, or cannot make it.
     """
     name, _, model = target.partition(":")
     return _MAKERS[name](target, model)
@@ -43,7 +49,7 @@ def _imported(target: str, library: str) -> Any:
     except MissingLibraryError:
         raise
     except ConfigError as error:
-        if "torchvision::" in str(error):  # its operators were built beside another torch
+        if "torchvision::" in str(error):  # its operators were built for another torch
             raise ConfigError(f"{error}; install the torchvision that goes with this torch") from None
         raise
 
@@ -91,7 +97,7 @@ def _from_transformers(target: str, name: str) -> Any:
         config = library.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         kind = next((name for name in config.architectures or () if hasattr(library, name)), None)
         model = getattr(library, kind)(config) if kind else library.AutoModel.from_config(config)
-        return model.train()  # as a factory makes it; transformers makes some in evaluation mode
+        return model.train()  # transformers makes some models in evaluation mode
 
 
 _MAKERS: dict[str, Callable[[str, str], Any]] = {
@@ -102,10 +108,18 @@ _MAKERS: dict[str, Callable[[str, str], Any]] = {
 
 
 def usual_shapes(target: str, model: Any) -> list[str]:
-    """`--input-shape`s of the input that a library names for its model; empty where it names none."""
+    """The input that a library names for its model.
+
+    Args:
+        target: the name of the model, as for `make`.
+        model: the model.
+
+    Returns:
+        One `--input-shape` per input; none where the library names none.
+    """
     library, _, name = target.partition(":")
-    found = {"timm": _timm_shapes, "torchvision": _torchvision_shapes, "hf": _transformers_shapes}[library]
-    return found(name, model)
+    shapes = {"timm": _timm_shapes, "torchvision": _torchvision_shapes, "hf": _transformers_shapes}[library]
+    return shapes(name, model)
 
 
 def _timm_shapes(name: str, model: Any) -> list[str]:
@@ -120,11 +134,11 @@ def _torchvision_shapes(name: str, model: Any) -> list[str]:
 
 
 def _transformers_shapes(name: str, model: Any) -> list[str]:
-    """Ids below the size of the vocabulary, or images of the configured size; two towers need both named."""
+    """Ids below the size of the vocabulary, or images of the configured size. An encoder-decoder needs two inputs."""
     config, main = model.config, getattr(model, "main_input_name", "")
-    words = getattr(config, "vocab_size", None)
-    if main == "input_ids" and isinstance(words, int):
-        ids = f"{_SAMPLES},{_WORDS}:0..{words - 1}"
+    size = getattr(config, "vocab_size", None)
+    if main == "input_ids" and isinstance(size, int):
+        ids = f"{_SAMPLES},{_TOKENS}:0..{size - 1}"
         also = [f"decoder_input_ids={ids}"] if getattr(config, "is_encoder_decoder", False) else []
         return [f"input_ids={ids}", *also]
     side, channels = getattr(config, "image_size", None), getattr(config, "num_channels", 3)

@@ -1,9 +1,9 @@
-"""A model by name, its checkpoint, its input and its loss, for the shell; whatever goes wrong is one line."""
+"""For the command line: a model by name, its checkpoint, input and loss. Whatever goes wrong is one line."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from initprobe.errors import ConfigError
 from initprobe.importing import import_name, user_code
 from initprobe.results.run import ProbeResult
 from initprobe.torch import descriptions, libraries
+from initprobe.torch.arguments import called, input_tensors
 from initprobe.torch.checkpoints import load_checkpoint
 from initprobe.torch.input_files import given_inputs
 from initprobe.torch.inventory import inventory
@@ -23,11 +24,9 @@ from initprobe.torch.losses import named_loss
 from initprobe.torch.model_probe import probe
 from initprobe.torch.nested import tensors
 from initprobe.torch.parameters import check_input, check_tensors
-from initprobe.torch.restore import left_as_found, seed_everything
+from initprobe.torch.restore import left_as_found, mapped, seed_everything
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-
-
 _FORM = "PACKAGE.MODULE:FACTORY, as in mynet:make or mypackage.nets:MLP"
 
 
@@ -36,18 +35,18 @@ class Request:
     """What to probe.
 
     Attributes:
-        target: `package.module:factory`, a function without arguments, a class or a module that is there; or
+        target: `package.module:factory`, which names a function without arguments, a class or a model. Or
             `timm:NAME`, `torchvision:NAME`, `hf:CONFIG_DIR`.
-        inputs: `[NAME=]FILE` (.npy, .npz, .csv; whole numbers stay such) or `[NAME=]package.module:function`.
+        inputs: `[NAME=]FILE` (.npy, .npz, .csv; whole numbers stay whole) or `[NAME=]package.module:function`.
         shapes: `[NAME=]N,N,...[:LOW..HIGH]`, samples first: N(0, 1), or whole numbers with a range.
         loss: `cross-entropy`, `mse` or `package.module:function` of the output; None for a random start.
         labels: of the loss: a file, or `N,N:LOW..HIGH`.
-        dtype: of `DTYPES`, of the model and of its input; None for the model's own.
+        dtype: one of `DTYPES`, for the model and its input; None for the dtype of the model.
         checkpoint: a state dict to load into the model.
         evaluation: put the model into evaluation mode.
         seed: of everything random.
         try_fixes: try the fixes before they are offered.
-        min_judged: share of the parameters below which the verdict speaks of a part.
+        min_judged: share of the parameters below which the verdict is about a part only.
     """
 
     target: str
@@ -65,7 +64,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model with its input and loss, tried once; `notes` say what was decided on the way."""
+    """A model with its input and loss, tried once. `notes` say which input was chosen and what was unwrapped."""
 
     model: Any
     x: Any
@@ -74,10 +73,16 @@ class Prepared:
 
 
 def prepare(request: Request) -> Prepared:
-    """The model, ready to be probed, its input and its loss: they have been tried once.
+    """Make the model, its input and its loss, and try them once.
+
+    Args:
+        request: what to probe.
+
+    Returns:
+        What can be probed.
 
     Raises:
-        ConfigError: anything that is wrong with the request, and any fault of the model's code.
+        ConfigError: the request is wrong, or the code of the model fails.
     """
     seed_everything(request.seed)
     model, notes = _model(request.target), []
@@ -94,14 +99,14 @@ def prepare(request: Request) -> Prepared:
         notes += [f"no input was named, so it is --input-shape {' --input-shape '.join(shapes)}"] if shapes else []
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     x = given_inputs(model, request.inputs, shapes, request.seed, dtype)
-    check_input(list(_given(x)))
+    check_input(list(input_tensors(x)))
     loss = named_loss(request.loss, request.labels, request.seed)
     _try(request.target, model, x, loss)
     return Prepared(model, x, loss, tuple(notes))
 
 
 def probe_request(request: Request, threads: int | None = None) -> ProbeResult:
-    """Prepare and probe, with the working directory importable: an installed program does not look there."""
+    """Prepare and probe, with the working directory on the import path."""
     with _first_on_path(str(Path.cwd())):
         ready = prepare(request)
         result = probe(
@@ -131,66 +136,41 @@ def _model(target: str) -> Any:
     return _made(target, import_name(target, "a factory", _FORM))
 
 
-def _made(target: str, held: Any) -> Any:
-    if not isinstance(held, nn.Module):
-        if not callable(held):
-            raise ConfigError(
-                f"{target} is of type {type(held).__name__}; name a function that makes a model, or a class"
-            )
-        with user_code(f"{target}() cannot make a model"):
-            held = held()
-    if not isinstance(held, nn.Module):
-        raise ConfigError(f"{target}() gives a {type(held).__name__}, not a torch.nn.Module")
-    return held
-
-
-def _given(x: Any) -> Iterator[Any]:
-    """Every tensor of the input."""
-    if isinstance(x, torch.Tensor):
-        yield x
-    elif isinstance(x, Mapping | list | tuple):
-        for one in x.values() if isinstance(x, Mapping) else x:
-            yield from _given(one)
-
-
-def _copied(x: Any) -> Any:
-    """The same nest of fresh tensors: a model may write to what it is given."""
-    if isinstance(x, Mapping):
-        return {name: _copied(one) for name, one in x.items()}
-    if type(x) in (list, tuple):
-        return type(x)(_copied(one) for one in x)
-    return x.clone() if isinstance(x, torch.Tensor) else x
-
-
-def _output(model: Any, x: Any) -> Any:
-    given = _copied(x)
-    if isinstance(given, Mapping):
-        return model(**given)
-    return model(*given) if isinstance(given, list | tuple) else model(given)
+def _made(target: str, maker: Any) -> Any:
+    """The model that a target names, or that the function or class of that name makes."""
+    if isinstance(maker, nn.Module):
+        return maker
+    if not callable(maker):
+        raise ConfigError(f"{target} is of type {type(maker).__name__}; name a function that makes a model, or a class")
+    with user_code(f"{target}() cannot make a model"):
+        model = maker()
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"{target}() gives a {type(model).__name__}, not a torch.nn.Module")
+    return model
 
 
 def _try(target: str, model: Any, x: Any, loss: Any) -> None:
-    """One pass forward and back: what fails in it is a fault of the model or of the input, not ours."""
-    given = _words(list(_given(x)))
+    """One pass forward and back. What fails in it is a fault of the model or of the input."""
+    given = _words(list(input_tensors(x)))
     with left_as_found(inventory(model), parameters=False):
         with user_code(f"{target}: fails on an {given}{_beyond_tables(model, x)}"):
-            output = _output(model, x)
+            output = called(model, mapped(lambda tensor: tensor.clone(), x))
         with user_code(f"{target}: --loss fails on its output"):
-            ends = [one for one in tensors(output if loss is None else loss(output)) if one.requires_grad]
+            ends = [end for end in tensors(output if loss is None else loss(output)) if end.requires_grad]
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if ends and learning:
             with user_code(f"{target}: fails on the way back from an {given}"):
                 torch.autograd.grad([end.sum() for end in ends], learning, allow_unused=True)
 
 
-def _words(held: list[Any]) -> str:
-    dtypes = dict.fromkeys(descriptions.dtype_name(one.dtype) for one in held)
-    return f"input of shape {descriptions.input_words(held)} and {', '.join(dtypes)}"
+def _words(given: list[Any]) -> str:
+    dtypes = dict.fromkeys(descriptions.dtype_name(tensor.dtype) for tensor in given)
+    return f"input of shape {descriptions.input_words(given)} and {', '.join(dtypes)}"
 
 
 def _beyond_tables(model: Any, x: Any) -> str:
-    """Words for ids that no embedding of the model holds: torch's own message has no number in it."""
-    whole = [int(one.max()) for one in _given(x) if not one.is_floating_point() and not one.is_complex()]
+    """Words for ids that no embedding of the model holds. The message of torch has no number in it."""
+    whole = [int(ids.max()) for ids in input_tensors(x) if not ids.is_floating_point() and not ids.is_complex()]
     rows = [module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)]
     if whole and rows and max(whole) >= max(rows):
         return f" with ids up to {max(whole)} for an embedding of {max(rows)} rows"

@@ -1,4 +1,4 @@
-"""`--loss` and `--labels`: a loss between what a model gives and labels, from the shell."""
+"""`--loss` and `--labels` of the command line: a loss between the output of a model and labels."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _WANTED = "cross-entropy, mse or PACKAGE.MODULE:FUNCTION of the model's output"
 
 
 class LabelLoss:
-    """A loss of the first real tensor of the output, called `logits` if it has names.
+    """A loss of the first floating-point tensor of the output; of the one called `logits` where outputs have names.
 
-    Classes are its last axis, or its second where the labels say so, as in `torch.nn.functional.cross_entropy`.
+    Classes are the last axis, or the second where the labels fit that, as in `torch.nn.functional.cross_entropy`.
 
     Attributes:
         name: `cross-entropy` or `mse`.
-        labels: whole numbers, or for mse the targets; None to draw them: classes, or N(0, 1) targets.
+        labels: classes as whole numbers, or for mse the targets. None: classes at random, or targets from N(0, 1).
         seed: of the labels that are drawn.
     """
 
@@ -60,7 +60,7 @@ class LabelLoss:
         return F.cross_entropy(logits.movedim(axis, -1).reshape(-1, classes), labels.reshape(-1).to(logits.device))
 
     def _axis(self, logits: Any) -> int:
-        """Of the classes: second if the labels fit that alone, or without labels for images; else last."""
+        """The axis of the classes: second if the labels fit only that, or without labels for images; else last."""
         second = [logits.shape[0], *logits.shape[2:]]
         if self.labels is None:
             return 1 if logits.ndim == 4 else logits.ndim - 1
@@ -82,23 +82,32 @@ class LabelLoss:
 
 
 def _logits(output: Any) -> Any:
-    """The tensor that a loss looks at."""
+    """The tensor that the loss is computed from."""
     if isinstance(output, torch.Tensor):
         return output
     if isinstance(output, Mapping):
         output = [output["logits"]] if "logits" in output else list(output.values())
-    held = output if isinstance(output, list | tuple) else []
-    first = next((one for one in held if isinstance(one, torch.Tensor) and one.is_floating_point()), None)
+    outputs = output if isinstance(output, list | tuple) else []
+    tensors = (one for one in outputs if isinstance(one, torch.Tensor) and one.is_floating_point())
+    first = next(tensors, None)
     if first is None:
         raise ConfigError(f"--loss: the model gives a {type(output).__name__} without a tensor of real numbers")
     return first
 
 
 def named_loss(text: str | None, labels: str | None, seed: int) -> Any:
-    """The loss that `--loss` and `--labels` name; None without.
+    """The loss that `--loss` and `--labels` name.
+
+    Args:
+        text: of `--loss`; None without it.
+        labels: of `--labels`; None without it.
+        seed: of labels that are drawn.
+
+    Returns:
+        The loss; None without `--loss`.
 
     Raises:
-        ConfigError: no such loss, or labels without one.
+        ConfigError: there is no such loss, or there are labels without one.
         InputError: the labels cannot be read.
     """
     if text is None:
@@ -117,7 +126,7 @@ def named_loss(text: str | None, labels: str | None, seed: int) -> Any:
 
 
 def _labels(text: str, name: str) -> Any:
-    """A file, or whole numbers that are drawn, as in `64:0..9`."""
+    """Labels from a file, or whole numbers that are drawn, as in `64:0..9`."""
     file = Path(text)
     if file.suffix.lower() not in SUFFIXES and not file.is_file():
         shape = Shape.parse(text, "--labels")
@@ -125,11 +134,11 @@ def _labels(text: str, name: str) -> Any:
             raise ConfigError(f"--labels: {text!r} has no range; write {text}:0..9, or name a file")
         return shape.drawn(torch.Generator().manual_seed(1), torch.float32)
     table = read_table(file, "float64") if file.suffix.lower() == ".csv" else read_array(file, "y")
-    held = as_tensor(text, table, torch.float32, named=False)
+    values = as_tensor(text, table, torch.float32, named=False)
     if name == "mse":
-        return held.to(torch.float32)
-    if held.is_floating_point():
-        if bool((held != held.round()).any()):
+        return values.to(torch.float32)
+    if values.is_floating_point():
+        if bool((values != values.round()).any()):
             raise InputError(f"{text}: holds fractions; classes are 0, 1, 2, ...")
-        held = held.to(torch.int64)
-    return held.squeeze(-1) if held.ndim > 1 and held.shape[-1] == 1 else held
+        values = values.to(torch.int64)
+    return values.squeeze(-1) if values.ndim > 1 and values.shape[-1] == 1 else values

@@ -37,7 +37,7 @@ VIEWS = _names(
     "unflatten ravel squeeze unsqueeze contiguous clone alias data real requires_grad detach detach_ requires_grad_ "
     "positive channel_shuffle pixel_shuffle pixel_unshuffle roll flip fliplr flipud rot90 checkpoint_name"
 )
-# The same signal: other types, copies of entries, entries left out by chance, on a border or by a mask.
+# The same signal: other types, copies of entries, entries left out by chance, at a border or by a mask.
 SAME = _names(
     "to type type_as float double half bfloat16 cpu cuda expand expand_as repeat tile repeat_interleave broadcast_to "
     "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout native_dropout pad "
@@ -66,7 +66,7 @@ CURVED = _names(
     "sqrt rsqrt abs erf clamp clip clamp_min clamp_max reciprocal atan arctan sinh cosh sign round floor ceil "
     "frac float_power exp2 log2 log10 sinc erfc lgamma"
 )
-# Of them, those that are mostly steps of something else, as the square in a norm: not worth statistics.
+# Of these, those that are mostly steps of something else, such as the square in a norm. They get no statistics.
 STEPS = _names("pow square sqrt rsqrt abs exp log log1p expm1 reciprocal sign round floor ceil float_power clamp clip")
 BINARY = _names(
     "add sub subtract rsub mul multiply div divide true_divide rdiv rtruediv truediv addcmul addcdiv maximum minimum "
@@ -90,7 +90,7 @@ LOSSES = _names(
     "cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits mse_loss l1_loss smooth_l1_loss "
     "huber_loss kl_div"
 )
-# Made of nothing but a shape, a type or chance.
+# Made of a shape, a type or random numbers only.
 CONSTANTS = _names(
     "zeros ones empty full rand randn randint arange linspace zeros_like ones_like empty_like full_like rand_like "
     "randn_like randint_like new_zeros new_ones new_empty new_full new_tensor eye tensor as_tensor bernoulli normal "
@@ -98,11 +98,11 @@ CONSTANTS = _names(
     "nonzero one_hot bincount searchsorted bucketize any all multinomial randperm triu_indices tril_indices "
     "uniform_ empty_strided isin histc unique numel"
 )
-# Of them, what is drawn.
+# Of these, what is drawn.
 CHANCE = _names("rand randn bernoulli rand_like randn_like normal uniform")
-# Python code whose inside is seen.
+# Python code whose inner calls are recorded.
 COMPOSITE = _names("multi_head_attention_forward")
-# Calls that give no tensor, or change none.
+# Calls that return no tensor, or change none.
 IGNORED = _names(
     "size dim ndimension is_floating_point is_complex is_contiguous stride storage_offset data_ptr item tolist numpy "
     "register_hook len shape dtype device ndim layout requires_grad_get is_leaf grad_fn grad is_cuda is_sparse "
@@ -129,7 +129,6 @@ _BY_FUNCTION: Mapping[str, Callable[..., Activation]] = {
     "elu": lambda alpha=1.0, *_, **__: _with("elu", alpha=alpha),
     "celu": lambda alpha=1.0, *_, **__: _with("celu", alpha=alpha),
 }
-# Of a module, for the fix that its class calls for; the call itself is seen by its function.
 _DUNDERS = {"__getitem__": "getitem", "__setitem__": "setitem", "__len__": "len", "__iter__": "iter"}
 
 
@@ -140,7 +139,7 @@ def _with(name: str, **params: float) -> Activation:
 
 
 def name_of(function: Any) -> str:
-    """The plain name of a function that a mode is handed: `add` of `add_`, `__add__` and `__iadd__`; `T` of `x.T`."""
+    """The plain name of a function: `add` of `add_`, `__add__` and `__iadd__`; `T` of `x.T`."""
     name: str = getattr(function, "__name__", "") or type(function).__name__
     if name == "__get__":
         return getattr(getattr(function, "__self__", None), "__name__", "get")
@@ -160,19 +159,29 @@ def _plain(name: str) -> str:
 
 
 def activation_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Activation | None:
-    """Our record of a function, with the arguments it has after the tensor; None for one that we have none of."""
+    """The record of an activation.
+
+    Args:
+        name: plain name of the function.
+        args: its arguments after the tensor.
+        kwargs: its keyword arguments.
+
+    Returns:
+        The record; None for a function that has none.
+    """
     make = _BY_FUNCTION.get(name)
     if name == "prelu":
         return _prelu(args[0] if args else kwargs.get("weight"))
-    given = {key: value for key, value in kwargs.items() if key not in ("inplace", "input", "out")}
+    named = {key: value for key, value in kwargs.items() if key not in ("inplace", "input", "out")}
+    plain = [value for value in args if isinstance(value, int | float | str)]
     try:
-        return None if make is None else make(*[one for one in args if isinstance(one, int | float | str)], **given)
-    except Exception:  # parameters beyond what the record holds, as a slope above 1
+        return None if make is None else make(*plain, **named)
+    except Exception:  # parameters outside the range of the record, such as a slope above 1
         return None
 
 
 def _prelu(weight: Any) -> Activation | None:
-    """As leaky ReLU, where every channel has the same slope, as at the start."""
+    """Leaky ReLU, where every channel has the same slope, as at the start; else None."""
     slopes = weight.detach()
     low, high = float(slopes.min()), float(slopes.max())
     return _with("leaky_relu", slope=low) if low == high and 0 <= low <= 1 else None

@@ -1,4 +1,4 @@
-"""A model is left exactly as it was found, also after an exception."""
+"""A model is left exactly as it was, also after an exception."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ from initprobe.torch.inventory import Inventory
 
 
 @contextmanager
-def left_as_found(inventory: Inventory, *, parameters: bool) -> Iterator[None]:
-    """Restore all that a forward and a backward pass may change; with `parameters` also their entries."""
+def left_as_found(parts: Inventory, *, parameters: bool) -> Iterator[None]:
+    """Restore what a forward and backward pass may change.
+
+    Args:
+        parts: the model and its parts.
+        parameters: also restore the entries of parameters, which `reinit` changes.
+    """
     with ExitStack() as stack:
-        own = _modules(inventory), _entries(inventory, parameters), _gradients(inventory)
-        for restore in (*own, *_generators(), _fast_path()):
+        for restore in (_modules(parts), _entries(parts, parameters), _gradients(parts), *_generators(), _fast_path()):
             stack.callback(restore)
         yield
 
 
-def _modules(inventory: Inventory) -> Callable[[], None]:
-    """What restores the mode of every module, and its parameters and buffers under their names."""
-    modules = list(inventory.modules.values())
+def _modules(parts: Inventory) -> Callable[[], None]:
+    """A function that restores the mode of every module, and its parameters and buffers under their names."""
+    modules = list(parts.modules.values())
     modes = [module.training for module in modules]
     tensors = [(held, dict(held)) for module in modules for held in (module._parameters, module._buffers)]
 
@@ -43,14 +47,16 @@ def _modules(inventory: Inventory) -> Callable[[], None]:
 
 
 def _is_same(held: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """The same objects under the same names in the same order."""
+    """Whether the same objects are there under the same names in the same order."""
     pairs = zip(held.items(), before.items(), strict=False)
-    return len(held) == len(before) and all(a == b and one is other for (a, one), (b, other) in pairs)
+    return len(held) == len(before) and all(
+        name == old_name and tensor is old for (name, tensor), (old_name, old) in pairs
+    )
 
 
-def _entries(inventory: Inventory, parameters: bool) -> Callable[[], None]:
-    """What restores the entries of all buffers, and with `parameters` of all parameters."""
-    tensors = [*inventory.buffers.values(), *(inventory.parameters.values() if parameters else ())]
+def _entries(parts: Inventory, parameters: bool) -> Callable[[], None]:
+    """A function that restores the entries of all buffers, and with `parameters` of all parameters."""
+    tensors = [*parts.buffers.values(), *(parts.parameters.values() if parameters else ())]
     copies = [tensor.detach().clone() for tensor in tensors]
 
     def restore() -> None:
@@ -62,9 +68,9 @@ def _entries(inventory: Inventory, parameters: bool) -> Callable[[], None]:
     return restore
 
 
-def _gradients(inventory: Inventory) -> Callable[[], None]:
-    """What restores the gradient of every parameter, and whether it is frozen."""
-    before = [(parameter, parameter.grad, parameter.requires_grad) for parameter in inventory.parameters.values()]
+def _gradients(parts: Inventory) -> Callable[[], None]:
+    """A function that restores the gradient of every parameter, and whether it is frozen."""
+    before = [(parameter, parameter.grad, parameter.requires_grad) for parameter in parts.parameters.values()]
 
     def restore() -> None:
         for parameter, gradient, learns in before:
@@ -77,9 +83,9 @@ def _gradients(inventory: Inventory) -> Callable[[], None]:
 
 
 def _generators() -> Iterator[Callable[[], None]]:
-    """What puts back every global random state."""
-    ours = torch.get_rng_state()
-    yield lambda: torch.set_rng_state(ours)
+    """Functions that restore every global random state."""
+    processor = torch.get_rng_state()
+    yield lambda: torch.set_rng_state(processor)
     if torch.cuda.is_initialized():
         cuda = torch.cuda.get_rng_state_all()
         yield lambda: torch.cuda.set_rng_state_all(cuda)
@@ -92,14 +98,14 @@ def _generators() -> Iterator[Callable[[], None]]:
 
 
 def _fast_path() -> Callable[[], None]:
-    """Forbid the fused attention of evaluation mode, which goes round the modules; what puts it back."""
+    """Forbid the fused attention of evaluation mode, which calls no module. Returns the function that restores it."""
     allowed = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     return lambda: torch.backends.mha.set_fastpath_enabled(allowed)
 
 
 def seed_everything(seed: int) -> None:
-    """Start the global generators, as for dropout and `reinit`; on a device only where it is in use already."""
+    """Seed the global generators, as for dropout and `reinit`. Those of a device only where it is in use."""
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
@@ -110,14 +116,22 @@ def seed_everything(seed: int) -> None:
 
 
 def mapped(change: Callable[[Any], Any], x: Any) -> Any:
-    """The same nest of tuples, lists and mappings with every tensor changed; what is one tensor stays one."""
-    done: dict[int, Any] = {}
+    """The same nested tuples, lists and mappings with every tensor changed.
+
+    Args:
+        change: from a tensor to a tensor. It is called once per tensor, also where the tensor occurs twice.
+        x: a tensor, or nested tuples, lists and mappings.
+
+    Returns:
+        The same structure with the changed tensors.
+    """
+    changed: dict[int, Any] = {}
 
     def inside(held: Any) -> Any:
         if isinstance(held, torch.Tensor):
-            if id(held) not in done:
-                done[id(held)] = change(held)
-            return done[id(held)]
+            if id(held) not in changed:
+                changed[id(held)] = change(held)
+            return changed[id(held)]
         if isinstance(held, Mapping):
             return {name: inside(value) for name, value in held.items()}
         if type(held) in (tuple, list):
@@ -129,7 +143,7 @@ def mapped(change: Callable[[Any], Any], x: Any) -> Any:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Put off the search for cycles: it would go through thousands of records that are kept, again and again."""
+    """Switch the search for cycles off: it would visit thousands of live records again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,12 +1,26 @@
-"""Units of a tensor: along which axis they are, which are off for every sample, and which entries are saturated."""
+"""Units of a tensor: their axis, the share that is dead, and the entries that are saturated."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from initprobe.torch.call_kinds import Call
+    from initprobe.torch.graph import Operation
 
 
-def axis_of(call: Any, kind: str, before: int, tensor: Any) -> int:
-    """The axis of the units of what a call gives."""
+def axis_of(call: Call, kind: str, before: int, tensor: Any) -> int:
+    """The axis of the units in the output of a call.
+
+    Args:
+        call: the call.
+        kind: what the call does.
+        before: the axis of the units in its input.
+        tensor: its output.
+
+    Returns:
+        The axis; -1 for the last.
+    """
     if kind == "layer":
         return 1 if call.name.startswith("conv") and tensor.ndim > 2 else -1
     if kind in ("norm", "activation", "shift", "scale", "pool", "sum", "gate", "softmax"):
@@ -14,10 +28,10 @@ def axis_of(call: Any, kind: str, before: int, tensor: Any) -> int:
     return axis_after(call, before)
 
 
-def axis_after(call: Any, before: int) -> int:
-    """Where an axis is after another arrangement of the entries; the last where that is unknown."""
+def axis_after(call: Call, before: int) -> int:
+    """The axis after a call that rearranges entries; the last where that is unknown."""
     ndim = call.tensors[0].ndim if call.tensors else 1
-    numbers = [one for one in call.rest if isinstance(one, int)]
+    numbers = [argument for argument in call.rest if isinstance(argument, int)]
     if before == -1:
         return -1 if call.name not in ("permute", "transpose") else _moved(call, numbers, ndim, ndim - 1)
     if call.name in ("permute", "transpose"):
@@ -25,31 +39,40 @@ def axis_after(call: Any, before: int) -> int:
     return -1 if call.name in ("flatten", "view", "reshape") else before
 
 
-def _moved(call: Any, numbers: list[int], ndim: int, before: int) -> int:
+def _moved(call: Call, numbers: list[int], ndim: int, before: int) -> int:
     if call.name == "permute":
         given = call.rest[0] if call.rest and isinstance(call.rest[0], tuple | list) else numbers
-        order = [one % ndim for one in given]
+        order = [axis % ndim for axis in given]
         return order.index(before) if before in order else -1
-    places = [one % ndim for one in numbers[:2]]
+    places = [axis % ndim for axis in numbers[:2]]
     if len(places) == 2 and before in places:
         return places[1 - places.index(before)]
     return before
 
 
-def dead_share(op: Any, z: Any, h: Any) -> list[float]:
-    """Share of the units that are off for every sample (and at every position), where they can be."""
+def dead_share(op: Operation, z: Any, h: Any) -> list[float]:
+    """Share of the units that are off for every sample and at every position.
+
+    Args:
+        op: the activation.
+        z: its input, of shape `(batch, ...)`.
+        h: its output.
+
+    Returns:
+        One number, or none for an activation whose units cannot die.
+    """
     act = op.activation
     if act is None or act.dead_below is None or z.ndim < 2:
         return []
     if z.data_ptr() == h.data_ptr():
-        z = h  # overwritten: 0 where it is off, as dead_below is 0 for all that overwrite
+        z = h  # overwritten in place: 0 where it is off, as dead_below is 0 for all that do so
     others = [place for place in range(z.ndim) if place != op.axis % z.ndim]
     highest = z.detach().amax(others)
     return [float((highest <= act.dead_below).double().mean())]
 
 
-def saturated_entries(op: Any, h: Any) -> int:
-    """Entries of an activation's output in its saturated band."""
+def saturated_entries(op: Operation, h: Any) -> int:
+    """Number of entries of an activation's output in its saturated band."""
     band = op.activation.saturation if op.activation else None
     if band is None:
         return 0

@@ -3,7 +3,6 @@
 `python -m pytest -m benchmark -s tests/benchmarks` prints the tables. They never fail on an absolute time.
 """
 
-import gc
 import importlib.util
 import multiprocessing
 import os
@@ -20,7 +19,6 @@ import pytest
 
 from initprobe import ProbeConfig
 from initprobe.arrays import standard_normal
-from initprobe.cli.app import OBJECTS_TO_COLLECT_AT
 from initprobe.engine.buckets import COARSE, count, grid_of
 from initprobe.engine.layer_record import directions
 from initprobe.engine.moments import moments
@@ -83,7 +81,6 @@ def ours(cell, act="tanh"):
     """Everything that `run` reports, one draw."""
     config = ProbeConfig(init="xavier", act=act, layers=cell.layers, width=cell.width, batch=cell.batch, draws=1)
     experiment = prepare(config)
-    gc.set_threshold(OBJECTS_TO_COLLECT_AT)  # as the command does
     return lambda: measure(experiment)
 
 

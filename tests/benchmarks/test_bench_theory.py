@@ -19,7 +19,7 @@ def timed(function):
         spent += time.perf_counter() - started
         return found
     return call
-for name in ("foresee", "with_theory", "depth_scales", "diagnose"):
+for name in ("predict_network", "with_predictions", "depth_scales", "diagnose"):
     setattr(probe, name, timed(getattr(probe, name)))
 result = probe.run(ProbeConfig(init="{init}", act="{act}", layers=10))
 print(spent, result.elapsed_s)

@@ -1,4 +1,4 @@
-"""Losses against finite differences, closed forms and torch; the starting loss of a net against chance."""
+"""Losses against finite differences, closed forms and torch; the loss before training against chance."""
 
 import json
 import math
@@ -45,7 +45,7 @@ def test_cross_entropy_of_what_it_does_not_know_is_ln_k():
 
 
 def test_chance_of_squared_error_is_the_best_constant():
-    """No constant answer does better, and the shares themselves do as well."""
+    """No constant answer has a lower loss, and the shares themselves have the same."""
     _, labels = batch(1, samples=90, classes=3)
     loss = LOSSES["mse"]
     chance = loss.chance(labels, 3)
@@ -171,7 +171,7 @@ def test_labels_that_do_not_fit(data, labels, fields, words):
 
 
 def test_labels_decide_the_classes_and_follow_the_rows_that_are_chosen(data):
-    """A linear net on x = label: the labels of a random half of the rows still fit it."""
+    """A linear network on x = label: a random half of the rows still has its own labels."""
     labels = np.arange(30) % 3
     np.savetxt(data / "x.csv", np.eye(3)[labels], delimiter=",")
     config = labelled(data, labels, act="linear", batch=15, train_steps=300, learning_rate=0.5, draws=1)

@@ -16,7 +16,7 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
 from initprobe.remedies.command_line import command_line
-from initprobe.remedies.forecast import Net
+from initprobe.remedies.forecast import Network
 
 SMALL = {"width": 120, "batch": 150, "draws": 2}
 
@@ -233,7 +233,7 @@ def test_the_forecast_of_a_fix_is_the_prediction_of_its_run(act, init, widths, f
     """The same integrals, so to rounding."""
     config = ProbeConfig(init=init, act=act, widths=widths, input_width=features, batch=100, draws=1)
     inputs = InputMoments.measure(first_network(prepare(config))["x"])
-    net = Net.of(config, (features, *widths), inputs)
+    net = Network.of(config, (features, *widths), inputs)
     found = net.forecast(net.variances(config.initializer))
     theory = [layer.theory for layer in run(config).layers]
     for profile, name in (

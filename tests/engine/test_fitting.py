@@ -1,4 +1,4 @@
-"""Initializers that look at data: gradients, convergence, determinism; and those that theory fits to the activation."""
+"""Initializers fitted to data: gradients, convergence, determinism; and those that theory tunes to the activation."""
 
 import json
 import math
@@ -46,7 +46,7 @@ def coder(pool, fit, act="tanh", samples=8, features=5, units=4, seed=0):
 
 
 def squared_error(one, x):
-    """The loss that a step lowers: summed over features, averaged over samples."""
+    """The loss of a step: summed over features, averaged over samples."""
     code = one.activation.value(x @ one.weight + one.bias) - one.code_mean
     return float(np.sum((code @ one.decoder + one.offset - x) ** 2)) / len(x)
 
@@ -54,7 +54,7 @@ def squared_error(one, x):
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("act", ["tanh", "sigmoid", "gelu", "linear"])
 def test_a_step_goes_down_the_gradient(pool, act, tied):
-    """Every parameter moves by -rate times the slope of the loss: central differences, h^2 and rounding / h apart."""
+    """Every parameter moves by -rate times the slope of the loss, to h^2 and rounding / h of central differences."""
     fit = autoencoder(epochs=1, batch=8, tied=tied).fit
     h = 1e-6
     names = ["weight", "bias", "offset"] + ([] if tied else ["decoder"])
@@ -83,7 +83,7 @@ def test_the_loss_is_that_of_the_formula(pool):
 
 
 def test_about_the_means_is_the_same_layer(pool):
-    """The centred net gives the outputs of the layer as drawn, and reconstructs the mean from the start."""
+    """The centred network has the outputs of the drawn layer, and reconstructs the mean from the start."""
     rng = np.random.default_rng(0)
     drawn, x = Parameters(rng.standard_normal((5, 4)), rng.standard_normal(4)), rng.standard_normal((8, 5)) + 3
     layer = Layer(drawn, ACTIVATIONS["sigmoid"])
@@ -116,9 +116,9 @@ def test_a_linear_autoencoder_finds_the_principal_subspace():
         weight = rng.standard_normal((5, 2)) * 0.5
         fit = autoencoder(epochs=3000, batch=400, tied=False, learning_rate=1).fit
         layer = Layer(Parameters(weight, None), ACTIVATIONS["linear"])
-        _, found = fit_layer(fit, layer, x, FitContext(1, Streams(0, 0), pool, lambda: None))
-    assert best <= found.after == pytest.approx(best, rel=1e-3)
-    assert found.baseline == pytest.approx(float(np.var(x, axis=0).mean()))
+        _, report = fit_layer(fit, layer, x, FitContext(1, Streams(0, 0), pool, lambda: None))
+    assert best <= report.after == pytest.approx(best, rel=1e-3)
+    assert report.baseline == pytest.approx(float(np.var(x, axis=0).mean()))
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_on_digits_the_loss_falls_clearly_at_every_layer(digits, act, options):
 
 
 def test_on_noise_too_and_whatever_its_scale():
-    """The rate is in units of the curvature: input a thousand times as large learns as well in a linear net."""
+    """The rate is in units of the curvature: a linear network learns input of a thousand times the size as well."""
     small, large = (
         run(ProbeConfig(init="autoencoder", act="linear", layers=2, width=50, draws=1, input=f"gaussian:std={std}"))
         for std in (1, 1000)
@@ -198,7 +198,7 @@ def test_lsuv_brings_z_to_variance_1(act):
     ],
 )
 def test_odd_nets_are_reported_or_refused_and_drawn(fields):
-    """Found by chance: constant input and tiny input, where warnings were raised and lines had nothing to show."""
+    """Constant and tiny input, where warnings were once raised and plots were empty."""
     try:
         result = run(ProbeConfig(**{"layers": 1, "width": 3, "batch": 3, "input": "gaussian:std=0"} | fields))
     except ConfigError as error:
@@ -245,11 +245,11 @@ def open_json(name):
 
 
 def test_a_dead_layer_is_not_scaled(pool):
-    """Input of zeros: there is no variance to bring to 1, and nothing is divided by it."""
+    """Input of zeros has no variance to bring to 1, and nothing is divided by it."""
     weight = np.eye(3, dtype="f4")
     layer, context = Layer(Parameters(weight, None), ACTIVATIONS["relu"]), FitContext(1, Streams(0, 0), pool, lambda: 0)
-    _, found = fit_layer(lsuv().fit, layer, np.zeros((4, 3), "f4"), context)
-    assert (found.before, found.after, found.iterations, found.converged) == (0, 0, 0, False)
+    _, report = fit_layer(lsuv().fit, layer, np.zeros((4, 3), "f4"), context)
+    assert (report.before, report.after, report.iterations, report.converged) == (0, 0, 0, False)
     np.testing.assert_array_equal(weight, np.eye(3))
 
 
@@ -286,7 +286,7 @@ def test_what_makes_no_sense_is_refused(fields, words):
 
 def test_too_few_rows_of_data_are_refused_before_anything_runs(tmp_path):
     np.save(tmp_path / "few.npy", np.ones((20, 4)))
-    with pytest.raises(ConfigError, match="20 samples are fewer than the 100"):
+    with pytest.raises(ConfigError, match="20 samples, and one step takes 100"):
         prepare(ProbeConfig(init="autoencoder:batch=100", act="tanh", input=tmp_path / "few.npy"))
     assert prepare(ProbeConfig(init="autoencoder", act="tanh", input=tmp_path / "few.npy")).batch == 20
 
@@ -314,7 +314,7 @@ def test_forward_and_backward_are_the_gains_of_theory(act):
 
 
 def test_forward_keeps_the_signal_of_gaussian_input():
-    """q = 1 is where the lengths settle, so E[h^2] comes to that of z ~ N(0, 1); the measurement is where theory is."""
+    """The fixed point is q = 1, so E[h^2] becomes that of z ~ N(0, 1); the measurement agrees with theory."""
     result = run(ProbeConfig(init="forward", act="tanh", layers=20, width=300, draws=4))
     assert all(abs(layer.theory.z) < 5 for layer in result.layers)
     kept = 1 / gain_row(ACTIVATIONS["tanh"]).forward ** 2
@@ -339,7 +339,7 @@ def test_critical_is_on_the_edge_of_chaos(act, sigma_b):
 )
 def test_no_edge_or_an_unstable_one_is_refused_with_the_reason(act, init, words):
     with pytest.raises(ConfigError, match=words):
-        ProbeConfig(init=init, act=act)
+        prepare(ProbeConfig(init=init, act=act))
 
 
 def test_a_bias_of_ones_own_beats_that_of_critical():

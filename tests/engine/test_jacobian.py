@@ -24,10 +24,10 @@ def haar(n):
 
 
 def product(weights, slopes):
-    found = Product.identity(len(weights[0]))
+    computed = Product.identity(len(weights[0]))
     for weight, slope in zip(weights, slopes, strict=True):
-        found = found.times(weight, slope)
-    return found
+        computed = computed.times(weight, slope)
+    return computed
 
 
 def random_layers(sizes):
@@ -161,11 +161,11 @@ def test_every_activation_agrees_with_finite_differences(act):
         slopes.append(activation.slope(z, h)[0])
     jacobian = (forward(x + step * np.eye(6)) - forward(x - step * np.eye(6))) / (2 * step)
     values = product(weights, slopes).singular_values()
-    found = np.append(10**values.log10, np.zeros(values.zeros))
+    computed = np.append(10**values.log10, np.zeros(values.zeros))
     # Weyl: singular values differ by no more than the matrices; the central difference is off by eps/step and step^2
     # times a third derivative, which no activation here has above 10 at these sizes.
     bound = math.sqrt(30) * (10 * EPS / step + 1e3 * step**2) * 10
-    assert np.allclose(found, np.linalg.svd(jacobian, compute_uv=False), rtol=0, atol=bound)
+    assert np.allclose(computed, np.linalg.svd(jacobian, compute_uv=False), rtol=0, atol=bound)
 
 
 @pytest.mark.parametrize("act", ["tanh", "relu", "gelu", "softplus"])
@@ -190,5 +190,5 @@ def test_singular_values_are_those_of_autograd(act, torch):
     values = product(weights, slopes).singular_values()
     expected = np.linalg.svd(jacobian, compute_uv=False)
     assert values.lost == 0
-    found = np.append(10**values.log10, np.zeros(values.zeros))
-    assert np.allclose(found, expected, rtol=0, atol=100 * 25 * EPS * expected[0])
+    computed = np.append(10**values.log10, np.zeros(values.zeros))
+    assert np.allclose(computed, expected, rtol=0, atol=100 * 25 * EPS * expected[0])

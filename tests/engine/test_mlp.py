@@ -84,7 +84,7 @@ TORCH_NAMES = {
 
 @pytest.mark.parametrize("name", TORCH_NAMES)
 def test_statistics_against_autograd(name, torch):
-    """The saved network redone in torch: every variance to 1e-6 relative in float64."""
+    """The saved network repeated in torch: every variance to 1e-6 relative in float64."""
     config = ProbeConfig(
         init="he", act=name, bias_init="normal:std=0.1", layers=4, width=60, batch=90, draws=1, dtype="float64"
     )
@@ -134,7 +134,7 @@ def test_row_blocks_cover_every_row_once(rows, columns):
 
 
 def test_dead_units_and_saturation_are_counted():
-    """A bias far below 0 switches every ReLU off; one far above 0 saturates every tanh."""
+    """A bias far below 0 makes every ReLU dead; a bias far above 0 saturates every tanh."""
     config = ProbeConfig(
         init="zeros", act="relu", bias_init="constant:value=-1000", layers=1, width=8, batch=4, draws=2
     )

@@ -1,4 +1,4 @@
-"""The weight gradient of wide layers: mean and variance without the product, the rest from some of its rows."""
+"""The weight gradient of wide layers: mean and variance without the product, the rest from a sample of rows."""
 
 import numpy as np
 import pytest
@@ -43,15 +43,15 @@ def recorded(h, delta, rows, threads=2, exponent=0):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", ["normal", "dead units", "collapsed", "cancelling", "one sample", "tiny", "huge"])
 def test_moments_are_those_of_the_product(kind, dtype):
-    """An entry of either product is a sum of up to 700 rounded terms: 700 eps of its size, mostly far less."""
+    """An entry of either product is a sum of up to 700 rounded terms, so the error is at most 700 eps of its size."""
     h, delta = pair(kind, dtype)
     exact = h.astype(float).T @ delta.astype(float)
     sketch = recorded(h, delta, np.arange(0, FAN_IN, 7))
-    (found,) = sketch.by_draw
+    (computed,) = sketch.by_draw
     slack = 700 * float(np.finfo(dtype).eps) * (1e4 if kind == "cancelling" else 1)
-    assert found.count == exact.size
-    assert found.log10_variance == pytest.approx(np.log10(exact.var()), abs=slack)
-    assert found.true_mean == pytest.approx(exact.mean(), abs=slack * exact.std())
+    assert computed.count == exact.size
+    assert computed.log10_variance == pytest.approx(np.log10(exact.var()), abs=slack)
+    assert computed.true_mean == pytest.approx(exact.mean(), abs=slack * exact.std())
 
 
 @pytest.mark.parametrize("kind", ["normal", "dead units"])
@@ -108,7 +108,7 @@ def test_a_run_says_what_it_sampled_and_can_be_told_not_to():
 
 
 def test_rows_that_are_no_picture_of_all_are_not_taken_for_it():
-    """Three live inputs of 700: the rows that are picked are all 0, and the matrix is not."""
+    """3 of 700 inputs are not 0: the sampled rows are all 0, and the matrix is not."""
     h, delta = pair("normal", "float32")
     h[:, 3:] = 0
     sketch = recorded(h, delta, np.arange(10, FAN_IN, 7))

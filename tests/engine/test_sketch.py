@@ -15,7 +15,7 @@ from initprobe.engine.sketch import Sketch
 
 
 def sketch_of(*blocks: np.ndarray, **options) -> Sketch:
-    """A sketch of one draw that saw `blocks` as the row blocks of one tensor."""
+    """A sketch of one draw of a tensor whose row blocks are `blocks`."""
     sketch = Sketch(blocks[0].dtype, **options)
     sketch.begin_draw()
     add(sketch, *blocks)
@@ -59,7 +59,7 @@ def test_merged_moments_are_those_of_the_whole(parts):
 
 
 def test_buckets_hold_more_than_32_bits_count():
-    """As of the zeros of a ReLU, over thousands of batches."""
+    """Counts as large as those of the zeros of a ReLU over thousands of batches."""
     sketch, many = Sketch(np.dtype(np.float32)), 2**31 - 1
     sketch.begin_draw()
     (zero,) = tally(np.zeros((1, 1), np.float32), sketch.grid, [0.0])
@@ -88,12 +88,12 @@ FLOAT32_BLOCKS = {
 @pytest.mark.parametrize("kind", FLOAT32_BLOCKS)
 def test_moments_of_float32_are_those_of_float64(kind, size):
     block = FLOAT32_BLOCKS[kind](normal(size)).astype(np.float32)
-    (found,), wide = moments(block[None], [float(np.abs(block).max())]), block.astype(np.float64)
+    (measured,), wide = moments(block[None], [float(np.abs(block).max())]), block.astype(np.float64)
     # A run of 512 is summed in float32 by 16 lanes or more, so that no sum has more than 32 + 4 terms to round, by
     # half a unit in the last place (2^-24) each; where the mean does not cancel, it is less than half the squares.
     rounding = 36 * 2.0**-24
-    assert found.true_mean == pytest.approx(wide.mean(), abs=rounding * np.abs(wide).mean())
-    assert found.variance == pytest.approx(wide.var(), rel=2 * rounding, abs=1e-12 * float(np.square(wide).mean()))
+    assert measured.true_mean == pytest.approx(wide.mean(), abs=rounding * np.abs(wide).mean())
+    assert measured.variance == pytest.approx(wide.var(), rel=2 * rounding, abs=1e-12 * float(np.square(wide).mean()))
 
 
 @given(st.lists(st.lists(finite, min_size=1, max_size=40), min_size=1, max_size=5))
@@ -143,16 +143,16 @@ def test_values_far_from_zero_are_counted_about_their_mean():
     assert sketch.centre == pytest.approx(100, abs=1e-3)
     assert sketch_of(normal(1000)).centre == 0
     spread = np.percentile(x, 75) - np.percentile(x, 25)
-    found = percentiles(sketch)
-    assert found[4] - found[2] == pytest.approx(float(spread), rel=0.02)
+    measured = percentiles(sketch)
+    assert measured[4] - measured[2] == pytest.approx(float(spread), rel=0.02)
 
 
 def test_atoms_stay_where_they_are():
     x = np.concatenate([np.full(600, -1), np.linspace(-0.5, 0.5, 200), np.full(600, 1)]).astype(np.float32)
     sketch = sketch_of(x)
-    found = dict(zip(PERCENTS, percentiles(sketch), strict=True))
-    assert found[1] == found[5] == found[25] == -1
-    assert found[75] == found[95] == found[99] == 1
+    measured = dict(zip(PERCENTS, percentiles(sketch), strict=True))
+    assert measured[1] == measured[5] == measured[25] == -1
+    assert measured[75] == measured[95] == measured[99] == 1
     counts = histogram(sketch)
     assert counts[0] == counts[-1] == 600
 
@@ -204,7 +204,7 @@ def test_infinities_and_nan_are_counted_and_void_the_rest():
 
 
 def test_saturated_outputs_crowd_at_the_right_place():
-    """The last bucket below 1 is 2^-8 wide, less than half a bin: at most that much of a bin goes to its neighbour."""
+    """The last bucket below 1 is 2^-8 wide, less than half a bin, so at most half a bin moves to its neighbour."""
     h = np.tanh(6.7 * normal(400_000))
     counts = histogram(sketch_of(h, bits=FINE))
     exact = np.histogram(h, BINS, (h.min(), h.max()))[0]
@@ -223,39 +223,39 @@ def test_histogram_from_end_to_end_of_the_float_range():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_distribution_does_not_depend_on_its_neighbours(dtype):
-    """Be they subnormal, at the ends of the range, or all equal; a count on the edge of a bin may go either way."""
+    """Entries may be subnormal, at the ends of the range, or all equal; one on the edge of a bin may be in either."""
     largest, smallest = float(np.finfo(dtype).max), float(np.finfo(dtype).smallest_subnormal)
     unit = normal(4000, "float64")
     tensors = [unit, unit * (largest / 8), unit * smallest * 9, np.zeros(9), np.full(9, smallest), unit + 9]
     sketches = [sketch_of(tensor.astype(dtype)) for tensor in tensors]
     sizes = [1.0, largest / 8, smallest * 9, 0.0, smallest, 9.0]
-    for sketch, size, found in zip(sketches, sizes, distributions(sketches, sizes), strict=True):
+    for sketch, size, measured in zip(sketches, sizes, distributions(sketches, sizes), strict=True):
         (alone,) = distributions([sketch], [size])
-        assert found.counts.sum() == sketch.total
-        assert np.abs(np.cumsum(found.counts - alone.counts)).max() <= 2
-        assert found.near_zero == pytest.approx(alone.near_zero, abs=1e-9)
-        assert 0 <= found.near_zero <= 1
-        np.testing.assert_allclose(found.percentiles, alone.percentiles, rtol=1e-9)
+        assert measured.counts.sum() == sketch.total
+        assert np.abs(np.cumsum(measured.counts - alone.counts)).max() <= 2
+        assert measured.near_zero == pytest.approx(alone.near_zero, abs=1e-9)
+        assert 0 <= measured.near_zero <= 1
+        np.testing.assert_allclose(measured.percentiles, alone.percentiles, rtol=1e-9)
 
 
 @pytest.mark.parametrize("bits", [COARSE, FINE])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [100, 20_000])
 def test_counts_are_those_of_the_leading_bits(size, dtype, bits):
-    """Of small and of large stacks, which are counted in two ways."""
+    """Small and large stacks, which are counted in two ways."""
     stack = normal(3 * size, dtype).reshape(3, size)
     grid = grid_of(stack.dtype, bits)
     expected = np.zeros((3, grid.size), int)
     for counts, row in zip(expected, stack, strict=True):
-        keys, found = np.unique(row.view(grid.pattern) >> grid.shift, return_counts=True)
-        counts[keys] = found
+        keys, measured = np.unique(row.view(grid.pattern) >> grid.shift, return_counts=True)
+        counts[keys] = measured
     np.testing.assert_array_equal(count(stack, grid), expected)
     np.testing.assert_array_equal(count(stack[1:2], grid), expected[1:2])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_blocks_tallied_together_are_those_tallied_alone(dtype):
-    """Of any scale, about a centre or not, one with an entry that is not finite."""
+    """Blocks of any scale, with or without a centre; one has an entry that is not finite."""
     x = normal(6000, dtype).reshape(4, 30, 50)
     x[1] *= 1e-30
     x[2] += 100

@@ -1,4 +1,4 @@
-"""Small tensors that are counted together: to the bit what each gives alone, and what NumPy gives."""
+"""Small tensors that are counted together: the same bits as each alone, and the same numbers as NumPy."""
 
 import numpy as np
 import pytest

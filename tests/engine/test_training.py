@@ -49,16 +49,16 @@ def learner(pool, wiring=PLAIN, act="tanh", loss="cross-entropy", seed=0):
     return net, rng.standard_normal((SAMPLES, UNITS)), rng.integers(0, CLASSES, SAMPLES)
 
 
-def tensors(net, found):
-    """Every parameter beside its gradient."""
-    yield net.readout, found.readout
-    for layer, gradient in zip(net.layers, found.layers, strict=True):
+def tensors(net, computed):
+    """Pairs of a parameter and its gradient."""
+    yield net.readout, computed.readout
+    for layer, gradient in zip(net.layers, computed.layers, strict=True):
         yield layer.weight, gradient.weight
         yield layer.bias, gradient.bias
 
 
 def slope(net, x, labels, parameter, place):
-    """Richardson's central difference: of order 4, so that a batch norm of few samples is smooth enough for it."""
+    """Richardson's central difference, of order 4: a batch norm of few samples is smooth enough for it."""
     kept, h, slopes = parameter[place], 1e-4, []
     for width in (h, h / 2):
         ends = []
@@ -74,10 +74,10 @@ def slope(net, x, labels, parameter, place):
 @pytest.mark.parametrize("act", ["tanh", "gelu", "softplus"])
 @pytest.mark.parametrize("around", SURROUNDINGS)
 def test_every_gradient_is_the_slope_of_the_loss(pool, around, act, loss):
-    """Off by h^4 times a fifth derivative, which 1e6 bounds for these sizes, and by rounding over h: 1e-10 each."""
+    """The error is h^4 times a fifth derivative, below 1e6 for these sizes, plus rounding over h: 1e-10 each."""
     net, x, labels = learner(pool, SURROUNDINGS[around], act, loss)
-    found = gradients(net, x, labels)
-    for parameter, gradient in tensors(net, found):
+    computed = gradients(net, x, labels)
+    for parameter, gradient in tensors(net, computed):
         for place in np.ndindex(parameter.shape):
             assert gradient[place] == pytest.approx(slope(net, x, labels, parameter, place), rel=1e-9, abs=1e-9)
 
@@ -86,7 +86,7 @@ def test_every_gradient_is_the_slope_of_the_loss(pool, around, act, loss):
 def test_same_gradients_as_autograd(pool, around, torch):
     wiring = SURROUNDINGS[around]
     net, x, labels = learner(pool, wiring)
-    found = gradients(net, x, labels)
+    computed = gradients(net, x, labels)
     leaves = [
         (torch.tensor(one.weight, requires_grad=True), torch.tensor(one.bias, requires_grad=True)) for one in net.layers
     ]
@@ -100,9 +100,9 @@ def test_same_gradients_as_autograd(pool, around, torch):
     readout = torch.tensor(net.readout, requires_grad=True)
     loss = torch.nn.functional.cross_entropy(h @ readout, torch.tensor(labels))
     loss.backward()
-    assert found.loss == pytest.approx(loss.item(), rel=1e-12)
+    assert computed.loss == pytest.approx(loss.item(), rel=1e-12)
     theirs = [readout.grad, *(leaf.grad for pair in leaves for leaf in pair)]
-    for (_, ours), grad in zip(tensors(net, found), theirs, strict=True):
+    for (_, ours), grad in zip(tensors(net, computed), theirs, strict=True):
         np.testing.assert_allclose(ours, grad.numpy(), rtol=1e-9, atol=1e-14)
 
 
@@ -110,14 +110,14 @@ def test_a_step_is_minus_rate_times_gradient(pool):
     net, x, labels = learner(pool)
     before = [parameter.copy() for parameter, _ in tensors(net, gradients(net, x, labels))]
     kept = [gradient.copy() for _, gradient in tensors(net, gradients(net, x, labels))]
-    found = gradients(net, x, labels)
-    step(net, found, 0.3)  # which uses them up
-    for old, gradient, (new, _) in zip(before, kept, tensors(net, found), strict=True):
+    computed = gradients(net, x, labels)
+    step(net, computed, 0.3)  # which uses them up
+    for old, gradient, (new, _) in zip(before, kept, tensors(net, computed), strict=True):
         np.testing.assert_allclose(new, old - 0.3 * gradient, rtol=1e-12, atol=1e-15)
 
 
 def test_least_squares_converges_at_the_rate_of_its_hessian(pool):
-    """A frozen net under `mse` is linear in the read-out: the residual of each eigenvector shrinks by 1 - rate lambda.
+    """A frozen network under `mse` is linear in the read-out: each residual shrinks by 1 - rate lambda.
 
     Weights of 0 in the layers and biases that do not reach the loss would not be frozen, so the read-out alone is
     stepped here.
@@ -166,7 +166,7 @@ def test_a_collapsed_net_does_not():
 
 
 def test_statistics_after_training_are_those_of_the_trained_net():
-    """A rate too small to change a weight leaves the first network as it was measured."""
+    """A rate too small to change a weight gives the same statistics after training as before."""
     result = run(ProbeConfig(init="xavier", act="tanh", train_steps=1, learning_rate=1e-30, **SMALL | {"draws": 1}))
     for before, after in zip(result.layers, result.training.layers, strict=True):
         for tensor in ("weight", "preactivation", "output", "output_gradient", "weight_gradient"):

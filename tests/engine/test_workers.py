@@ -1,4 +1,4 @@
-"""Threads that share blocks: every block once, in order, whatever fails, and nothing put off is lost."""
+"""Threads that share blocks: every block is done once, in order, whatever fails; no work that was put off is lost."""
 
 import threading
 import time
@@ -21,18 +21,18 @@ def test_map_gives_results_in_order(threads, count):
 
 @pytest.mark.parametrize("threads", THREADS)
 def test_what_is_put_off_is_done_by_the_end_with_its_results_in_order(threads):
-    found = {}
+    outcomes = {}
     with workers(threads) as pool:
         for task in range(3 * MOST_WAITING):
             blocks = range(task % 5 + 1)
-            pool.later(lambda block, task=task: (task, block), blocks, partial(found.__setitem__, task))
+            pool.later(lambda block, task=task: (task, block), blocks, partial(outcomes.__setitem__, task))
             pool.map(lambda block: block, range(4))
         pool.finish()
-        assert found == {task: [(task, block) for block in range(task % 5 + 1)] for task in range(3 * MOST_WAITING)}
+        assert outcomes == {task: [(task, block) for block in range(task % 5 + 1)] for task in range(3 * MOST_WAITING)}
 
 
 def test_no_more_waits_than_is_said():
-    """Each task that waits holds what it reads, so the caller takes some up before it puts off more."""
+    """Each waiting task keeps what it reads in memory, so the caller does some before it puts off more."""
     held, gate, begun = threading.Event(), threading.Event(), []
     with workers(2) as pool:
         pool.later(lambda _: (held.set(), gate.wait(10)), [0], lambda _: None)  # holds up the helper
@@ -57,11 +57,11 @@ def test_where_the_system_gives_no_more_threads(monkeypatch, there_are):
 
     with monkeypatch.context() as patch, workers(50) as pool:
         patch.setattr(threading.Thread, "start", grudging)
-        found = {}
-        pool.later(lambda block: block, range(9), partial(found.__setitem__, 0))
+        outcomes = {}
+        pool.later(lambda block: block, range(9), partial(outcomes.__setitem__, 0))
         assert pool.map(lambda block: block + 1, range(20)) == [*range(1, 21)]
         pool.finish()
-        assert found == {0: [*range(9)]}
+        assert outcomes == {0: [*range(9)]}
 
 
 class OneFaultError(Exception):
@@ -94,7 +94,7 @@ def test_a_fault_in_what_was_put_off_reaches_the_caller(threads, where):
 
 @pytest.mark.parametrize("threads", THREADS)
 def test_leaving_early_ends_the_helpers(threads):
-    """What has not begun is dropped, as after Ctrl-C."""
+    """Tasks that have not begun are dropped, as after Ctrl-C."""
     before, begun = threading.active_count(), []
     with pytest.raises(KeyboardInterrupt), workers(threads) as pool:
         for task in range(MOST_WAITING):

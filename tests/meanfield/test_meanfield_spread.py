@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from layers import square_net
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.config.probe_config import ProbeConfig
@@ -19,10 +20,6 @@ from initprobe.meanfield.predict import predict
 from initprobe.probe.run import run
 
 FIELDS = ("preactivation", "output", "output_gradient", "preactivation_gradient")
-
-
-def square_net(sigma_w_squared, width, depth, **more):
-    return [Layer(width, width, sigma_w_squared / width, **more)] * depth
 
 
 def spreads_of(name, layers, inputs, batch):
@@ -66,7 +63,7 @@ def test_layers_together_are_as_alone(monkeypatch):
     assert np.array(numbers()) == pytest.approx(np.array(together), rel=1e-9)
 
 
-def test_what_is_lost_at_depth_is_known_before():
+def test_spreads_are_known_up_to_where_a_signal_ends():
     """Where a signal ends, spreads do: of outputs from there on, and of gradients before it."""
     layers = square_net(1.5, 100, 6)
     layers[3] = Layer(100, 100, 0.0)
@@ -263,7 +260,7 @@ def test_length_of_a_unit_of_sparse_weights(sparsity):
     assert layer.unit_noise + 2 / 100 == pytest.approx(2 / round(100 * (1 - sparsity)))
 
 
-def test_hardly_any_weights_left_are_not_covered():
+def test_very_sparse_weights_are_not_covered():
     for kept, known in ((20, True), (3, False)):
         layers = net_of(sparse(1 - kept / 100, std=kept**-0.5), 100, 3)
         got = spreads_of("tanh", layers, InputMoments.noise(), 10)

@@ -45,11 +45,11 @@ def test_inputs_become_alike_over_the_predicted_depth():
     assert found.predicted == pytest.approx(found.limit, rel=0.2)
 
 
-def test_chaos_grows_back():
+def test_the_gradient_grows_in_chaos():
     assert scales(layers=20, **scaled(2.0)).gradient.measured < 0
 
 
-def test_no_scale_where_there_is_none():
+def test_no_scale_at_the_edge_of_chaos_or_without_theory():
     assert scales(init="constant:value=0.1", layers=5) is None
     critical = scales(init="lecun", layers=20)
     assert critical.gradient is None
@@ -59,7 +59,7 @@ def test_no_scale_where_there_is_none():
     assert tapered.correlation is None
 
 
-def test_in_words(initprobe):
+def test_the_table_names_the_scale(initprobe):
     text = initprobe(
         "run", "--sigma-w", "0.9", "--sigma-b", "0.2", "--act", "tanh", "--width", 200, "--layers", 20, "--no-figures"
     ).out

@@ -1,4 +1,4 @@
-"""Residual branches of several layers: gradients, theory against simulation, what is refused, and what they learn."""
+"""Residual branches of several layers: gradients, theory against simulation, refusals, and training."""
 
 import itertools
 import json
@@ -44,7 +44,7 @@ def normalised(y, name):
 
 
 def outputs(arrays, x, act, sizes, block, scale, norm):
-    """The definition, in numpy's own words: branches of `block` layers where they end as wide as they begin."""
+    """The definition in NumPy: branches of `block` layers where they end as wide as they begin."""
     h, phi = x, ACTIVATIONS[act].value
     for first in range(0, len(sizes) - 1, block):
         skipped, given = sizes[first] == sizes[first + block], h
@@ -68,7 +68,7 @@ NETS = [
 @pytest.mark.parametrize("act", ["tanh", "softplus"])
 @pytest.mark.parametrize("fields", NETS, ids=str)
 def test_gradients_against_finite_differences(fields, act):
-    """Of the loss, by every weight and bias: central differences of step 1e-5 are 1e-8 off."""
+    """Gradients of the loss by every weight and bias: central differences of step 1e-5 have an error of 1e-8."""
     config = config_of(
         act=act, input_width=6, batch=8, dtype="float64", branch_scale=0.7, bias_init="normal:std=0.3", **fields
     )
@@ -85,9 +85,9 @@ def test_gradients_against_finite_differences(fields, act):
     layers = [Parameters(arrays[f"W{n}"], arrays[f"b{n}"]) for n in range(1, count + 1)]
     with workers(2) as pool:
         learner = Learner(layers_of(experiment, layers), readout, loss, pool)
-        found = training.gradients(learner, arrays["x"], labels)
-    assert found.loss == pytest.approx(value(), rel=1e-12)
-    for layer, gradient in zip(layers, found.layers, strict=True):
+        computed = training.gradients(learner, arrays["x"], labels)
+    assert computed.loss == pytest.approx(value(), rel=1e-12)
+    for layer, gradient in zip(layers, computed.layers, strict=True):
         for tensor, slopes in ((layer.weight, gradient.weight), (layer.bias, gradient.bias)):
             for index in itertools.islice(np.ndindex(tensor.shape), 0, None, 5):
                 kept, ends = tensor[index], []
@@ -102,7 +102,7 @@ def test_gradients_against_finite_differences(fields, act):
 @pytest.mark.parametrize("norm", ["none", *NORMS])
 @pytest.mark.parametrize("widths", [(50, 50, 50, 50), (50, 30, 50, 20, 60, 20), (40, 50, 30, 50)])
 def test_statistics_against_autograd(torch, widths, norm, zero):
-    """The saved network redone in torch, with torch's own norms: every variance to 1e-6 relative in float64."""
+    """The saved network repeated in torch, with its norms: every variance to 1e-6 relative in float64."""
     config = config_of(
         act="gelu", bias_init="normal:std=0.1", widths=widths, batch=90, draws=1, norm=norm, dtype="float64",
         branch_scale=0.4, zero_init_last=zero, input_width=50,
@@ -179,23 +179,23 @@ def test_the_stream_in_closed_form():
     config = config_of(width=500, layers=2 * blocks, branch_scale=scale)
     sizes = (500,) * (2 * blocks + 1)
     rules = [Layer(500, 500, weight_variance=2 / 500)] * (2 * blocks)
-    found = predict_norm_and_skip(config.activation, rules, wirings(config, sizes), InputMoments.noise(), 10**9)
+    computed = predict_norm_and_skip(config.activation, rules, wirings(config, sizes), InputMoments.noise(), 10**9)
     square = 1.0
-    for inner, last in zip(found[::2], found[1::2], strict=True):
+    for inner, last in zip(computed[::2], computed[1::2], strict=True):
         q = 2 * square
         assert inner.preactivation_variance == pytest.approx(q, rel=1e-9)
         assert inner.output_variance == pytest.approx(float(moments(config.activation, q).variance), rel=1e-9)
         assert last.preactivation_variance == pytest.approx(2 * q / 2, rel=1e-9)
         square += scale**2 * q
         assert last.output_variance == pytest.approx(square, rel=1e-9)
-    stream = [last.output_gradient_variance for last in found[1::2]]
+    stream = [last.output_gradient_variance for last in computed[1::2]]
     assert stream == pytest.approx([(1 + 2 * scale**2 * 1.0) ** power for power in range(blocks - 1, -1, -1)], rel=1e-9)
 
 
 @pytest.mark.parametrize("act", ["relu", "tanh", "sigmoid"])
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_zero_initialised_branches_pass_all_on_and_then_open(act, norm):
-    """Fixup, arXiv:1901.09321: an identity, for phi(0) != 0 too; the last layer learns first, then the others."""
+    """Fixup, arXiv:1901.09321: an identity, also for phi(0) != 0; the last layer learns first, then the others."""
     fields = {"act": act, "norm": norm, "layers": 8, "width": 40, "zero_init_last": True, "classes": 3}
     result = run(config_of(train_steps=60, **fields))
     assert result.healthy
@@ -214,7 +214,7 @@ def test_zero_initialised_branches_pass_all_on_and_then_open(act, norm):
 
 @pytest.mark.parametrize("fields", [{"block": 1}, {"block": 2}, {"block": 2, "norm": "layer"}, {"block": 3}], ids=str)
 def test_scales_of_zero_are_learned(fields):
-    """ReZero, arXiv:2003.04887: an identity at the start, whose scales get a gradient at once, and all else from it."""
+    """ReZero, arXiv:2003.04887: an identity at the start; the scales learn first, then all other parameters."""
     config = config_of(layers=6, width=40, branch_scale=0, draws=1, train_steps=80, classes=3, **fields)
     result = run(config)
     assert result.healthy and "its scale learned in training" in result.description.weights
@@ -236,7 +236,7 @@ def test_the_gradient_of_a_scale_against_finite_differences():
     layers = [Parameters(arrays[f"W{n}"], arrays[f"b{n}"]) for n in range(1, 5)]
     readout, labels, loss = rng.standard_normal((6, 3)), rng.integers(0, 3, 8), LOSSES["cross-entropy"]
 
-    def found(*scales):
+    def computed(*scales):
         around = layers_of(experiment, layers)
         for index, scale in zip((1, 3), scales, strict=True):
             around[index] = replace(around[index], wiring=replace(around[index].wiring, skip=scale))
@@ -245,9 +245,11 @@ def test_the_gradient_of_a_scale_against_finite_differences():
             return training.gradients(learner, arrays["x"], labels)
 
     for scales in ((0.0, 0.0), (0.3, -0.2)):
-        (_, first, _, second), step = found(*scales).layers, 1e-6
+        (_, first, _, second), step = computed(*scales).layers, 1e-6
         for slope, ends in ((first.scale, (step, 0)), (second.scale, (0, step))):
-            above, below = (found(*(s + sign * e for s, e in zip(scales, ends, strict=True))).loss for sign in (1, -1))
+            above, below = (
+                computed(*(s + sign * e for s, e in zip(scales, ends, strict=True))).loss for sign in (1, -1)
+            )
             assert slope == pytest.approx((above - below) / (2 * step), rel=1e-6, abs=1e-8)
 
 
@@ -273,7 +275,7 @@ def test_the_scale_of_fixup_for_the_other_layers_is_a_gain():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"block": 2, "residual": False}, "block is for the branches of a residual net; give residual too"),
+        ({"block": 2, "residual": False}, "block: is for the branches of a residual net; give residual too"),
         ({"block": 2, "layers": 7}, "block: 7 layers cannot be cut into blocks of 2; give a multiple of 2 layers"),
         ({"block": 4, "widths": (5, 5, 5)}, "block: 3 layers cannot be cut into blocks of 4"),
         ({"block": 0}, "block: input should be greater than or equal to 1"),
@@ -290,7 +292,7 @@ def test_bad_values_are_one_line(fields, words):
 
 def test_a_branch_ends_as_wide_as_it_begins():
     config = config_of(widths=(5, 6, 5, 7), input_width=4)
-    with pytest.raises(ConfigError, match="no block of 2 layers is as wide as what it is given"):
+    with pytest.raises(ConfigError, match="no block of 2 layers is as wide as its input"):
         prepare(config)
     some = config_of(widths=(9, 4, 5, 7), input_width=4)
     assert [(one.skip, one.place, one.span) for one in wirings(some, (4, 9, 4, 5, 7))] == [
@@ -302,13 +304,13 @@ def test_a_branch_ends_as_wide_as_it_begins():
 
 
 def test_spectrum_refuses_them_in_one_line():
-    with pytest.raises(ConfigError, match="block: Jacobians are taken layer by layer"):
+    with pytest.raises(ConfigError, match="block: Jacobians are measured per layer"):
         measure(prepare(config_of(layers=2, width=9)), 1)
 
 
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_segments_give_the_same_bits(monkeypatch, norm):
-    """Layers made again on the way back: a branch lies in one segment, whatever length is best."""
+    """Layers are computed again on the backward pass; a branch lies in one segment, whatever length is best."""
     config = config_of(layers=18, width=20, block=3, branch_scale=0.5, norm=norm)
     whole = run(config)
     monkeypatch.setattr("initprobe.probe.memory_parts.KEPT_BYTES", 1000)
@@ -322,7 +324,7 @@ def test_segments_give_the_same_bits(monkeypatch, norm):
 
 @pytest.mark.parametrize("batches", [1, 2])
 def test_a_gradient_is_carried_in_one_unit_round_a_branch(tmp_path, batches):
-    """Some 160 times its variance from branch to branch: 1e66 in all, beyond float32; the same net in float64."""
+    """The variance grows 160-fold per branch, to 1e66, which is beyond float32 but not float64."""
     config = config_of(layers=60, width=50, batch=30, draws=1, init="normal:std=0.6")
     np.savez(tmp_path / "w.npz", **first_network(prepare(config)))
     given = {"init": None, "weights": tmp_path / "w.npz", "draws": 1, "batch": 30 // batches, "batches": batches}
@@ -330,8 +332,8 @@ def test_a_gradient_is_carried_in_one_unit_round_a_branch(tmp_path, batches):
     assert double.layers[1].output_gradient.variance_log10 > 60
     for one, other in zip(single.layers, double.layers, strict=True):
         for tensor in ("output_gradient", "weight_gradient"):
-            found, true = (layer.tensor(tensor).variance_log10 for layer in (one, other))
-            assert found == pytest.approx(true, abs=1e-4)
+            computed, true = (layer.tensor(tensor).variance_log10 for layer in (one, other))
+            assert computed == pytest.approx(true, abs=1e-4)
 
 
 def test_what_is_shown(initprobe, tmp_path):

@@ -1,4 +1,4 @@
-"""Gradients over more decades than a dtype has: carried in another unit, right at every layer, and said to be lost."""
+"""Gradients over more decades than a dtype has: stored in another unit, right at every layer, reported as lost."""
 
 import math
 
@@ -14,19 +14,19 @@ from initprobe.probe.run import run
 
 
 def log10_variances(arrays, layers):
-    """log10 variance of dL/dh of a tanh net, layer 1 first: float64, in units of the layer's own size."""
+    """log10 variance of dL/dh of a tanh network, layer 1 first, in float64 and units of the size of each layer."""
     h, slopes = arrays["x"].astype(float), []
     for number in range(1, layers + 1):
         h = np.tanh(h @ arrays[f"W{number}"].astype(float))
         slopes.append(1 - h * h)
-    g, log, found = arrays["g"].astype(float), 0.0, []
+    g, log, measured = arrays["g"].astype(float), 0.0, []
     for number in range(layers, 0, -1):
-        found.append(2 * log + math.log10(g.var()))
+        measured.append(2 * log + math.log10(g.var()))
         g = (g * slopes[number - 1]) @ arrays[f"W{number}"].astype(float).T
         size = float(np.abs(g).max())
         g /= size
         log += math.log10(size)
-    return found[::-1]
+    return measured[::-1]
 
 
 @pytest.mark.parametrize("std", [0.01, 1])
@@ -42,14 +42,14 @@ def test_gradient_is_right_at_every_layer(std, layers, width):
     """
     config = ProbeConfig(init=f"normal:std={std}", act="tanh", layers=layers, width=width, batch=100, draws=1)
     result, expected = run(config), log10_variances(first_network(prepare(config)), layers)
-    found = [layer.output_gradient.variance_log10 for layer in result.layers]
-    gaps = np.array(found) - np.array(expected)
+    measured = [layer.output_gradient.variance_log10 for layer in result.layers]
+    gaps = np.array(measured) - np.array(expected)
     if std < 1:
         assert np.abs(gaps).max() < layers * 2e-6
     else:  # decades; a random walk of the rounding's own chaos, whose step is that of one layer's spread
         steps = np.abs(np.diff(np.array(expected))) - np.median(np.abs(np.diff(np.array(expected))))
         assert np.abs(gaps).max() < 5 * math.sqrt(layers) * float(np.std(steps))
-    assert abs(found[0]) > 2 * np.log10(float(np.finfo(np.float32).max))  # far beyond the dtype
+    assert abs(measured[0]) > 2 * np.log10(float(np.finfo(np.float32).max))  # far beyond the dtype
 
 
 def test_what_the_dtype_would_lose_is_said_with_its_layer():
@@ -74,7 +74,7 @@ def test_explosion_beyond_the_dtype_is_overflow_with_a_size():
 
 @pytest.mark.any_processor
 def test_batches_add_up_in_one_unit():
-    """Two half batches are the whole one, also where the gradient is carried in another unit.
+    """Two half batches give the sum of a whole one, also where the gradient is stored in another unit.
 
     Products of other sizes are summed in another order: each layer rounds by some 2^-23. An input of the layer that is
     subnormal is rounded to a multiple of 2^-149, and its product with it.

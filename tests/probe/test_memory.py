@@ -1,4 +1,4 @@
-"""Networks that would not fit: gone through in segments, with the same bits, in the memory that is said."""
+"""Networks that are too large to hold: segments give the same bits, in the memory that was estimated."""
 
 import itertools
 import json
@@ -76,9 +76,9 @@ def _same(remade, kept):
 
 def test_segments_cover_every_layer_once():
     config = ProbeConfig(init="he", act="relu", layers=2000, width=1024, batch=256)
-    found = segments(config, (1024,) * 2001, 256)
-    assert [index for segment in found for index in segment] == list(range(2000))
-    assert max(map(len, found)) == len(found[0])
+    parts = segments(config, (1024,) * 2001, 256)
+    assert [index for segment in parts for index in segment] == list(range(2000))
+    assert max(map(len, parts)) == len(parts[0])
 
 
 def test_a_deep_net_takes_a_fraction_of_its_weights():

@@ -1,4 +1,4 @@
-"""What a run is said to take beside what it takes, each in a process of its own: never too little, nor much more."""
+"""The estimated and the real memory of runs, each in a process of its own: never too little, never far too much."""
 
 import json
 import subprocess
@@ -78,7 +78,7 @@ CASES = SMALL | {
 
 
 def peak(fields, threads, directory):
-    """Bytes that a run takes at its peak, and bytes that it is said to take."""
+    """Bytes of a run at its peak, and the estimate."""
     given = {"init": "xavier", "act": "tanh"} | fields
     if "sizes" in given:
         given["weights"] = str(directory / "w.npz")

@@ -1,4 +1,4 @@
-"""The directory that `run` writes to: experiments whose results differ do not write over one another."""
+"""The directory of a run: experiments with different results have different directories."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The names of directories: short, safe, and different where experiments are."""
+"""The names of directories: short, safe, and different for different experiments."""
 
 import math
 import re

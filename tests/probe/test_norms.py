@@ -1,4 +1,4 @@
-"""Normalised and residual nets: gradients against finite differences and autograd, and what the options say."""
+"""Normalised and residual networks: gradients against finite differences and autograd, and the options."""
 
 import itertools
 
@@ -37,7 +37,7 @@ def around(name, skip):
 
 
 def outputs(layers, activation, wired, x):
-    """The definition, in numpy's own words."""
+    """The definition in NumPy."""
     h = x
     for layer, wiring in zip(layers, wired, strict=True):
         y = h @ layer.weight + layer.bias
@@ -94,7 +94,7 @@ def test_weight_gradient_against_finite_differences(act, name, skip):
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("norm", ["none", *NORMS])
 def test_statistics_against_autograd(norm, residual, torch):
-    """The saved network redone in torch, with torch's own norms: every variance to 1e-6 relative in float64."""
+    """The saved network repeated in torch, with its norms: every variance to 1e-6 relative in float64."""
     fields = {"residual": residual, "branch_scale": "1/sqrt(2L)"} if residual else {}
     config = ProbeConfig(
         init="he", act="gelu", bias_init="normal:std=0.1", widths=(50, 50, 60, 60), batch=90, draws=1, norm=norm,
@@ -132,7 +132,7 @@ def test_statistics_against_autograd(norm, residual, torch):
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("norm", ["none", *NORMS])
 def test_numbers_do_not_depend_on_threads(norm, residual):
-    """Bits: 700 rows of 300 are several blocks of rows and of columns."""
+    """Bit for bit: 700 rows of 300 are several blocks of rows and of columns."""
     config = ProbeConfig(
         init="he", act="relu", layers=3, width=300, batch=700, batches=2, draws=1, norm=norm, residual=residual
     )
@@ -152,7 +152,7 @@ def test_each_batch_has_its_own_statistics():
 
 
 def test_a_norm_of_equal_entries_is_zero_and_no_underflow():
-    """Constant weights give every unit the same z: nothing is left when its mean over the units is taken."""
+    """Constant weights give every unit the same z, so z is 0 once the mean over units is subtracted."""
     config = ProbeConfig(init="ones", act="tanh", layers=2, width=64, batch=20, draws=1, norm="layer", dtype="float64")
     layer = run(config).layers[0]
     assert (layer.preactivation.status, layer.output.status) == ("ok", "ok")
@@ -174,18 +174,18 @@ def test_branches_that_start_at_zero_hand_on_signal_and_gradient():
 @pytest.mark.parametrize("skip", [{}, {"residual": True, "branch_scale": 0.7}])
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_jacobians_against_finite_differences(norm, skip):
-    """The mean square of all entries, end to end: central differences are 1e-9 off with a step of 1e-5."""
+    """The mean square of all entries, end to end: central differences with a step of 1e-5 have an error of 1e-9."""
     config = ProbeConfig(init="he", act="gelu", layers=3, width=9, batch=2, draws=1, norm=norm, dtype="float64", **skip)
     experiment = prepare(config)
-    found = measure(experiment, 1).end_to_end[-1]
+    computed = measure(experiment, 1).end_to_end[-1]
     arrays, wired = first_network(experiment), wirings(config, experiment.sizes)
     layers = [Parameters(arrays[f"W{n}"], arrays[f"b{n}"]) for n in (1, 2, 3)]
     steps = 1e-5 * np.eye(9)
     above, below = (outputs(layers, config.activation, wired, arrays["x"][:1] + sign * steps) for sign in (1, -1))
     squares = np.linalg.svd((above - below) / 2e-5, compute_uv=False) ** 2
-    assert found.mean_square == pytest.approx(squares.mean(), rel=1e-6)
-    assert found.largest**2 == pytest.approx(squares.max(), rel=1e-6)
-    assert (found.theory is None) is not config.is_plain
+    assert computed.mean_square == pytest.approx(squares.mean(), rel=1e-6)
+    assert computed.largest**2 == pytest.approx(squares.max(), rel=1e-6)
+    assert (computed.theory is None) is not config.is_plain
 
 
 def test_batch_norm_has_no_jacobian_of_one_sample():
@@ -198,8 +198,8 @@ def test_batch_norm_has_no_jacobian_of_one_sample():
     ("fields", "words"),
     [
         ({"norm": "bath"}, "norm: 'bath' is not one of none, layer, batch. Did you mean 'batch'?"),
-        ({"branch_scale": 0.5}, "branch_scale is for the branches of a residual net"),
-        ({"zero_init_last": True}, "zero_init_last is for the branches of a residual net"),
+        ({"branch_scale": 0.5}, "branch_scale: is for the branches of a residual net"),
+        ({"zero_init_last": True}, "zero_init_last: is for the branches of a residual net"),
         ({"residual": True, "branch_scale": "1/M"}, "branch_scale: '1/M' is not a finite number"),
         ({"residual": True, "branch_scale": "1/(L-10)"}, "branch_scale: '1/(L-10)' is not a finite number"),
         ({"residual": True, "branch_scale": float("inf")}, "branch_scale"),
@@ -215,7 +215,7 @@ def test_bad_values_are_one_line(fields, words):
 
 def test_a_skip_needs_two_equal_widths():
     config = ProbeConfig(init="he", act="relu", widths=(5, 6, 7), input_width=4, residual=True)
-    with pytest.raises(ConfigError, match="no layer is as wide as what it is given"):
+    with pytest.raises(ConfigError, match="no layer is as wide as its input"):
         prepare(config)
     some = ProbeConfig(init="he", act="relu", widths=(5, 5, 7), input_width=4, residual=True, branch_scale="1/2L")
     # As written: (1/2) L.
@@ -243,7 +243,7 @@ def test_what_a_result_calls_itself(initprobe):
 
 
 def test_norms_count_in_the_memory():
-    """With one thread: dL/dz and dL/dy, which do not take the place of z, and room to normalise in float64.
+    """With one thread: dL/dz and dL/dy, which do not replace z, and room to normalise in float64.
 
     That room is four arrays, of which statistics, taken at another time, have had some already.
     """

@@ -1,4 +1,4 @@
-"""Room is used again and again; what is put off is done before the room is."""
+"""Buffers are used again; work that was put off is done before they are overwritten."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from initprobe.engine.threads import Workers
 from initprobe.probe import memory_parts
 
 
-class Procrastinators(Workers):
-    """Do what is put off at the very last: whatever it reads has had all the time there is to be overwritten."""
+class LateWorkers(Workers):
+    """Do work that was put off as late as possible, when what it reads may already be overwritten."""
 
     def __init__(self, helpers: int) -> None:
         super().__init__(0)
@@ -42,5 +42,5 @@ def test_nothing_is_overwritten_before_its_statistics_are_taken(case, kept, monk
     monkeypatch.setattr(memory_parts, "KEPT_BYTES", kept)
     config = ProbeConfig(**{"init": "he", "act": "relu", "batch": 40, "draws": 2} | OFTEN_REUSED[case])
     at_once = run(config, threads=1).layers
-    monkeypatch.setattr(threads, "Workers", Procrastinators)
+    monkeypatch.setattr(threads, "Workers", LateWorkers)
     assert run(config, threads=2).layers == at_once

@@ -1,4 +1,4 @@
-"""Whole experiments: published numbers, determinism, batches, real data, and where a dtype gives out."""
+"""Whole experiments: published numbers, determinism, batches, real data, and the limits of a dtype."""
 
 import itertools
 import math
@@ -62,7 +62,7 @@ def test_shape_of_the_article(init):
 
 
 def test_collapsed_tanh_starves_every_layer_alike():
-    """Glorot & Bengio 2010, equation 14: dL/dh shrinks twentyfold a layer, dL/dW has one tiny variance everywhere."""
+    """Glorot & Bengio 2010, equation 14: dL/dh shrinks twentyfold per layer, dL/dW has one tiny variance everywhere."""
     result = run(ProbeConfig(init="normal:std=0.01", act="tanh", draws=1))
     gradient = result.series("output_gradient")
     assert all(19 < after / before < 21 for before, after in itertools.pairwise(gradient))
@@ -128,7 +128,7 @@ def test_spread_over_draws_is_the_sample_standard_deviation():
 
 
 def test_dead_fraction_needs_every_batch():
-    """A unit that fires in one batch is not dead, so more batches can only lower the share."""
+    """A unit that is active in one batch is not dead, so more batches can only lower the share."""
     few = run(small(act="relu", init="he", layers=12, width=30, batch=4))
     many = run(small(act="relu", init="he", layers=12, width=30, batch=4, batches=30))
     dead = [layer.output.dead_fraction for layer in few.layers]
@@ -172,7 +172,7 @@ def test_true_zeros_are_zeros():
 
 
 def test_constant_weights_make_identical_units():
-    """z_{l+1} = n c phi(z_l), the same in every unit: the spread over units within a sample is nil."""
+    """z_{l+1} = n c phi(z_l), the same in every unit: the spread over units within a sample is 0."""
     result = run(small(init="constant:value=0.1", act="linear", draws=1, dtype="float64"))
     first, second = result.layers[0].output, result.layers[1].output
     assert second.variance == pytest.approx((40 * 0.1) ** 2 * first.variance, rel=1e-12)

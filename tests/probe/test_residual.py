@@ -1,4 +1,4 @@
-"""Theory of normalised and residual nets: closed forms, and simulation; and what the verdict says of such nets."""
+"""Theory of normalised and residual networks: closed forms, simulation, and their diagnosis."""
 
 import math
 from itertools import product
@@ -76,7 +76,7 @@ def theory(act, wiring, layers=2, batch=10**9, gain=2.0, inputs=None):
 @pytest.mark.parametrize("gain", [1e-2, 1.0, 50.0])
 @pytest.mark.parametrize("act", ["tanh", "relu", "gelu"])
 def test_layer_norm_in_closed_form(act, gain):
-    """`q / (q + eps)`, and the gradient's `gain E[phi'^2] / (q + eps)` a layer."""
+    """`q / (q + eps)`, and the gradient's `gain E[phi'^2] / (q + eps)` per layer."""
     first, second = theory(act, Wiring(NORMS["layer"]), gain=gain)
     assert first.preactivation_variance == pytest.approx(gain / (gain + EPSILON), rel=1e-12)
     one = moments(ACTIVATIONS[act], first.preactivation_variance)
@@ -88,7 +88,7 @@ def test_layer_norm_in_closed_form(act, gain):
 
 
 def test_batch_norm_in_closed_form():
-    """Yang et al. 2019, arXiv:1902.08129: pi / (pi - 1) a layer for ReLU, (B - 2) / (B - 3) for a linear net."""
+    """Yang et al. 2019, arXiv:1902.08129: pi / (pi - 1) per layer for ReLU, (B - 2) / (B - 3) for a linear network."""
     first, second = theory("relu", Wiring(NORMS["batch"]))
     ratio = first.output_gradient_variance / second.output_gradient_variance
     assert ratio == pytest.approx(math.pi / (math.pi - 1), rel=2 * EPSILON)
@@ -102,14 +102,14 @@ def test_batch_norm_in_closed_form():
 def test_a_skip_in_closed_form(scale):
     """ReLU: q = 2 S, E[phi] = sqrt(q / 2 pi), E[phi^2] = q / 2; and the gradient's `1 + s^2`."""
     square, mean = 1.0, 0.0
-    found = theory("relu", Wiring(skip=scale), layers=5)
-    for layer in found:
+    measured = theory("relu", Wiring(skip=scale), layers=5)
+    for layer in measured:
         q = 2 * square
         add = scale * math.sqrt(q / (2 * math.pi))
         square, mean = square + 2 * mean * add + scale**2 * q / 2, mean + add
         assert layer.preactivation_variance == pytest.approx(q, rel=1e-9)
         assert layer.output_variance == pytest.approx(square - mean**2, rel=1e-9)
-    gradients = [layer.output_gradient_variance for layer in found]
+    gradients = [layer.output_gradient_variance for layer in measured]
     assert gradients == pytest.approx([(1 + scale**2) ** power for power in range(4, -1, -1)], rel=1e-9)
 
 
@@ -124,7 +124,7 @@ def test_the_cosine_of_two_inputs_under_a_skip():
 
 
 def test_branches_of_zero_are_predicted_exactly():
-    """But for chance: the squared mean of an input of 40 x 50 is 1 / 2000 on average, and 5 times that is rare."""
+    """Up to chance: the squared mean of an input of 40 x 50 is 1 / 2000 on average, and 5 times that is rare."""
     config = ProbeConfig(
         init="he", act="tanh", layers=4, width=50, batch=40, draws=2, residual=True, zero_init_last=True
     )
@@ -181,12 +181,12 @@ def named(**fields):
 )
 @pytest.mark.any_processor
 def test_the_verdict(fields, truth):
-    """Precision and recall: growth as a power of depth is none, and what a norm does not mend is told."""
+    """Growth as a power of depth is no finding; what a norm does not repair is reported."""
     assert named(**fields) == truth
 
 
 def test_the_verdict_names_the_norm_and_not_the_weights():
-    """And the fix keeps it: skips round it are what holds."""
+    """The fix keeps the norm: skips around it are what helps."""
     result = run(ProbeConfig(init="he", act="relu", layers=40, norm="batch", **SMALL))
     finding = result.diagnosis[0]
     assert finding.evidence.startswith("each layer multiplies the variance of dL/dh by 1.")

@@ -1,4 +1,4 @@
-"""What another processor rounds otherwise changes neither a verdict nor what is called drift."""
+"""The rounding of another processor changes neither the diagnosis nor the drift."""
 
 import re
 from dataclasses import replace
@@ -63,7 +63,7 @@ def test_a_drift_of_two_percent_is_seen_where_the_net_is_not_chaotic(name):
 
 
 def test_another_initializer_is_drift_of_a_chaotic_net_too():
-    """Its first layers are not chaotic yet."""
+    """The first layers of that network are not chaotic yet."""
     here, there = (run(ProbeConfig(**(SMALL | NETS["chaotic"] | {"init": f"normal:std={std}"}))) for std in (1, 2))
     assert "preactivation.variance" in {change.name for change in broken("net", Rule(FIGURES), here, there)}
 
@@ -72,7 +72,7 @@ def test_another_initializer_is_drift_of_a_chaotic_net_too():
 @pytest.mark.parametrize("norm", [None, "layer", "batch"])
 @pytest.mark.any_processor
 def test_equal_units_stay_equal(units, norm):
-    """Forward, back, and in the weight gradient: bit for bit, whatever the kernel does with the last columns."""
+    """Forward, backward and in the weight gradient, bit for bit, whatever the kernel does with the last columns."""
     rng = np.random.default_rng(units)
     weight = np.tile(rng.standard_normal((units, 1)).astype(np.float32), (1, units))
     x, g = (rng.standard_normal((40, units)).astype(np.float32) for _ in range(2))
@@ -104,7 +104,7 @@ def test_equal_samples_stay_equal_and_batch_norm_makes_them_zero(units):
 
 
 def test_every_product_of_the_engine_can_be_rounded():
-    """By `np.matmul`, and no other way; sums of statistics are float64."""
+    """All products are `np.matmul`; sums of statistics are float64."""
     package = Path(forward.__code__.co_filename).parent
     for path in package.glob("*.py"):
         products = re.findall(r"^.*\w\)? @ [\w(].*$", re.sub(r"`[^`]*`", "", path.read_text()), re.MULTILINE)

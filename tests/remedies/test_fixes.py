@@ -42,7 +42,7 @@ def fix_of(fields):
     ],
     ids=str,
 )
-def test_a_fix_keeps_what_was_given(fields):
+def test_a_fix_keeps_the_given_options(fields):
     fixed = fix_of(fields)
     for name, value in ProbeConfig(**fields).model_dump().items():
         default = ProbeConfig.model_fields[name].default
@@ -57,7 +57,7 @@ def test_a_scale_that_was_given_is_kept_if_other_weights_hold():
     assert (fixed.residual, fixed.branch_scale) == (True, 0.3)
 
 
-def test_weights_that_were_given_stay_where_weaker_branches_are_the_cure():
+def test_weights_that_were_given_stay_where_weaker_branches_are_the_fix():
     fixed = fix_of({"init": "he:mode=fan_out", "act": "relu", "layers": 20, "residual": True})
     assert (str(fixed.init), fixed.branch_scale) == ("he:mode=fan_out", "1/sqrt(2L)")
 
@@ -74,7 +74,7 @@ def test_a_scale_of_zero_is_kept():
     assert run(fixed).healthy
 
 
-def test_weights_from_a_file_are_kept_where_weaker_branches_are_the_cure(tmp_path):
+def test_weights_from_a_file_are_kept_where_weaker_branches_are_the_fix(tmp_path):
     path = tmp_path / "w.npz"
     np.savez(path, **first_network(prepare(ProbeConfig(init="he", act="relu", layers=20, width=80, batch=100))))
     fixed = fix_of({"weights": path, "act": "relu", "residual": True, "width": None, "draws": 1})
@@ -82,12 +82,12 @@ def test_weights_from_a_file_are_kept_where_weaker_branches_are_the_cure(tmp_pat
     assert run(fixed).healthy
 
 
-def test_biases_that_have_no_name_to_type_are_not_typed():
+def test_biases_without_a_name_are_left_out():
     record = replace(INITIALIZERS["zeros"], name="mine", mean=0.1)
     assert fix_of({"init": "normal:std=0.01", "act": "tanh", "layers": 12, "bias_init": record}).bias_init is None
 
 
-def test_what_cannot_be_kept_is_dropped_last():
+def test_an_option_that_cannot_be_kept_is_dropped_last():
     """An odd number of layers has no blocks of two, so that branches of one ReLU layer and 0 are given up."""
     fixed = fix_of({"init": "he", "act": "relu", "layers": 9, "residual": True, "zero_init_last": True})
     assert not fixed.zero_init_last

@@ -17,7 +17,7 @@ from initprobe.errors import ConfigError
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.moments import moments
-from initprobe.remedies.forecast import LAST_ROOM, Net
+from initprobe.remedies.forecast import LAST_RESORT_SHARE, Network
 from initprobe.spec import parse_spec
 from initprobe.studies.choice import choose
 from initprobe.studies.frameworks import Weights, weights_of
@@ -31,7 +31,7 @@ BOUNDED = {"sigmoid", "tanh", "hardtanh", "erf", "sin", "softsign", "hardsigmoid
 
 def net(act, layers, width=500):
     config = ProbeConfig(init="lecun", act=act, layers=layers, width=width)
-    return Net.of(config, (width,) * (layers + 1), InputMoments.noise())
+    return Network.of(config, (width,) * (layers + 1), InputMoments.noise())
 
 
 def chosen(act, layers, goal="balanced"):
@@ -94,7 +94,7 @@ def test_a_single_layer_is_served_too():
 
 
 @pytest.mark.parametrize("act", ["gelu", "silu", "mish", "hardswish", "softplus", "sigmoid"])
-def test_where_none_holds_the_reach_is_told(act):
+def test_the_reach_is_given_where_none_holds(act):
     choice = chosen(act, 60)
     assert (choice.holds, "residual" in choice.reasons[-1]) == (False, True)
     assert chosen(act, choice.reach).weights == choice.weights
@@ -116,7 +116,7 @@ def test_the_compromise_is_no_worse_than_its_neighbours():
 
 
 @pytest.mark.parametrize("act", ACTIVATIONS)
-def test_what_is_to_hold_is_measured_to_hold(act):
+def test_weights_predicted_to_hold_hold_when_measured(act):
     found = recommend(act, 5, 120)
     assert found.predicted_to_hold is (act not in {"sigmoid", "hardsigmoid"})
     assert found.measured_to_hold or not found.predicted_to_hold
@@ -125,7 +125,7 @@ def test_what_is_to_hold_is_measured_to_hold(act):
 @pytest.mark.slow
 @pytest.mark.parametrize("layers", [12, 30, 60])
 @pytest.mark.parametrize("act", ACTIVATIONS)
-def test_what_is_to_hold_is_measured_to_hold_at_any_depth(act, layers):
+def test_weights_predicted_to_hold_hold_when_measured_at_any_depth(act, layers):
     found = recommend(act, layers, 150)
     if layers == 30:
         assert found.predicted_to_hold is (act not in HOPELESS)
@@ -169,7 +169,7 @@ def test_chi_1_is_the_factor_of_the_last_layer():
     assert found.predicted.length_slope == pytest.approx(0.783, abs=0.01)
 
 
-def test_an_activation_of_ones_own():
+def test_an_own_activation():
     own = initprobe.Activation(
         name="half_tanh", value=lambda z: np.tanh(z / 2), slope=lambda z, h: (1 - h * h) / 2, formula="", reference=""
     )
@@ -287,7 +287,7 @@ def test_json_is_the_recommendation(initprobe):
         ("--act tanh --layers 3 --goal up", "Invalid value for '--goal'"),
     ],
 )
-def test_what_is_wrong_is_one_line(initprobe, words, complaint):
+def test_bad_input_is_one_line(initprobe, words, complaint):
     shown = initprobe("recommend", *words.split())
     assert (shown.code, shown.out) == (2, "")
     assert complaint in shown.err
@@ -303,4 +303,4 @@ def test_errors_from_python():
 
 def test_a_prediction_that_holds_has_room():
     choice = chosen("softplus", 12)
-    assert net("softplus", 12).scaled(choice.weights.gain).holds(LAST_ROOM)
+    assert net("softplus", 12).scaled(choice.weights.gain).holds(LAST_RESORT_SHARE)

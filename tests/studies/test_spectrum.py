@@ -1,15 +1,11 @@
-"""Spectra of whole networks: closed forms, theory against simulation, lost ranges, and the command."""
+"""Spectra of whole networks: closed forms, theory against simulation and lost ranges."""
 
 import itertools
-import json
 import math
-import subprocess
-import sys
 from functools import cache
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.config.probe_config import ProbeConfig
@@ -22,8 +18,6 @@ from initprobe.meanfield.moments import moments
 from initprobe.meanfield.propagate import propagate
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
-from initprobe.reports.figures.spectrum import SpectrumLine, spectrum_figure
-from initprobe.reports.figures.style import render
 from initprobe.studies.spectrum import depths, measure, seconds_needed
 
 EPS = np.finfo(float).eps
@@ -212,7 +206,7 @@ def test_far_below_the_float_range_of_squares_everything_is_measured():
     assert 0 < last.largest < 1e-190 and last.smallest is None
 
 
-def test_the_famous_collapse_is_measured_at_sixty_layers():
+def test_collapse_of_small_weights_is_measured_at_sixty_layers():
     found = spectrum("normal:std=0.01", "tanh", layers=60, width=100)
     last = found.end_to_end[-1]
     assert last.mean_square_log10 == pytest.approx(last.theory.mean_square_log10, abs=decades(60, 100))
@@ -230,7 +224,7 @@ def test_a_square_beyond_the_float_range_is_null_and_its_log_is_not():
 @pytest.mark.parametrize(
     ("init", "act", "status"), [("normal:std=0.01", "tanh", "underflow"), ("normal:std=1000", "linear", "overflow")]
 )
-def test_from_where_float32_gave_out_nothing_is_claimed(init, act, status):
+def test_nothing_is_claimed_beyond_the_range_of_float32(init, act, status):
     found = spectrum(init, act, layers=60, width=100, dtype="float32")
     statuses = [layer.status for layer in found.layers]
     lost = statuses.index(status)
@@ -242,14 +236,14 @@ def test_from_where_float32_gave_out_nothing_is_claimed(init, act, status):
 
 
 @pytest.mark.parametrize("init", ["constant:value=0.05", "identity", "zeros", "normal:std=0.1,mean=0.05"])
-def test_without_theory_it_says_so_and_predicts_nothing(init):
+def test_without_theory_a_note_stands_for_the_prediction(init):
     found = spectrum(init, "relu", layers=3, width=30)
     assert found.theory_note
     assert all(stats.theory is None for stats in (*found.layers, *found.end_to_end))
 
 
 @pytest.mark.parametrize(("std", "held"), [(0.1, True), (30, False)])
-def test_a_spread_that_so_few_values_cannot_have_is_said(std, held):
+def test_a_predicted_spread_that_is_impossible_is_noted(std, held):
     found = spectrum(f"normal:std={std}", "tanh", layers=4, width=64)
     predicted = [stats.theory.spread for stats in found.end_to_end]
     assert all(stats.spread <= stats.count - 1 for stats in found.end_to_end)
@@ -257,14 +251,14 @@ def test_a_spread_that_so_few_values_cannot_have_is_said(std, held):
     assert found.width_note is None if held else "cannot hold from layer 1 on" in found.width_note
 
 
-def test_zeros_are_said_plainly():
+def test_zero_weights_are_reported():
     found = spectrum("zeros", "tanh", layers=3, width=30)
     last = found.end_to_end[-1]
     assert (last.mean_square, last.mean_square_log10, last.largest, last.zero_fraction) == (0, None, None, 1)
     assert found.isometric is False and "every singular value is 0" in found.verdict
 
 
-def test_what_rounding_hides_is_lost_and_not_zero():
+def test_values_below_rounding_are_lost_and_not_zero():
     last = spectrum("constant:value=0.05", "tanh", layers=3, width=30).end_to_end[-1]
     assert (last.zero_fraction, last.lost_fraction) == (0, pytest.approx(29 / 30))
 
@@ -330,113 +324,3 @@ def test_impossible_numbers_are_refused(samples, threads):
     experiment = prepare(ProbeConfig(init="he", act="relu", layers=2, width=5, batch=2))
     with pytest.raises(ConfigError, match="at least 1"):
         measure(experiment, samples, threads=threads)
-
-
-# The picture
-
-
-def test_the_figure_holds_every_line_and_is_the_same_twice():
-    found = [spectrum(init, "tanh", width=30) for init in ("orthogonal", "lecun", "zeros")]
-
-    def drawn():
-        return spectrum_figure("title", "setting", [SpectrumLine(**_line(one)) for one in found])
-
-    figure = drawn()
-    assert isinstance(figure, Figure)
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["orthogonal", "lecun", "zeros: all at 0"]
-    values, by_depth = figure.axes
-    heights = [patch.get_data().values for patch in values.patches[::2]]
-    assert [float(height.sum()) for height in heights] == pytest.approx([1, 1, 0])
-    assert len(by_depth.lines) == 3 * 4 + 1
-    assert render(drawn(), "png") == render(figure, "png")
-
-
-def _line(found):
-    ends, last = found.end_to_end, found.end_to_end[-1]
-    nothing = np.full(len(ends), np.nan)
-    return {
-        "label": found.config["init"],
-        "values": last.histogram_log10,
-        "missing": last.zero_fraction,
-        "depths": np.array([stats.layer for stats in ends]),
-        "percentiles": [stats.percentiles_log10 for stats in ends],
-        "largest": nothing,
-        "smallest": nothing,
-        "predicted": nothing,
-    }
-
-
-# The command
-
-SMALL = ("--act", "tanh", "--layers", "4", "--width", "20")
-
-
-def test_command_prints_each_network_within_eighty_columns(initprobe):
-    found = initprobe("spectrum", "--init", "orthogonal", "--init", "normal:std=0.2", "--sigma-w", "1.5", *SMALL, "-v")
-    assert found.code == 0
-    for name in ("orthogonal", "normal:std=0.2", "variance_scaling:scale=2.25"):
-        assert f"\n{name}\n  " in found.out
-    assert max(map(len, found.out.splitlines())) <= 80
-    assert found.out.count("single layers, dh_l/dh_l-1") == 3
-
-
-def test_command_leaves_out_some_of_many_layers_but_not_the_last(initprobe):
-    found = initprobe("spectrum", "--init", "lecun", "--act", "tanh", "--layers", "150", "--width", "4")
-    rows = found.out.partition("one layer")[2].partition("end to end")[0].splitlines()[3:]
-    numbers = [int(row.split()[0]) for row in rows if row.strip()]
-    assert len(numbers) <= 100 and numbers == sorted(numbers) and numbers[-1] == 150
-
-
-def test_command_shows_every_layer_of_one_network(initprobe):
-    found = initprobe("spectrum", "--init", "lecun", *SMALL)
-    assert "single layers, dh_l/dh_l-1" in found.out and "end to end, dh_l/dh_0" in found.out
-
-
-def test_json_is_valid_and_holds_null_for_what_does_not_exist(initprobe):
-    found = initprobe("spectrum", "--init", "zeros", "--init", "he", *SMALL, "--export-json", "-")
-    zeros, he = json.loads(found.out, parse_constant=pytest.fail)
-    assert zeros["layers"][0]["largest"] is None and zeros["layers"][0]["theory"] is None and zeros["theory_note"]
-    assert zeros["schema"] == 1 and zeros["end_to_end"][-1]["mean_square"] == 0
-    assert he["end_to_end"][-1]["theory"]["spread"] > 0 and he["theory_note"] is None
-    assert "orthogonal" not in found.out and "end to end" in found.err
-
-
-@pytest.mark.parametrize("fmt", ["png", "svg", "pdf"])
-def test_command_draws_the_figure(initprobe, fmt, tmp_path):
-    assert initprobe("spectrum", "--init", "he", *SMALL, "--figure", f"s.{fmt}").code == 0
-    assert (tmp_path / f"s.{fmt}").stat().st_size > 1000
-
-
-def test_real_data_is_taken_as_input(initprobe, tmp_path):
-    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((9, 6)))
-    found = initprobe("spectrum", "--init", "he", *SMALL, "--input", "x.npy", "--samples", "3")
-    assert found.code == 0 and "6 -> 20 x 4" in found.out
-
-
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
-        ((), "give --init NAME or --sigma-w S"),
-        (("--init", "orthogonl"), "orthogonal"),
-        (("--init", "he", "--samples", "0"), "--samples"),
-        (("--init", "he", "--figure", "s.gif"), "must end in"),
-        (("--init", "he", "--draws", "0"), "draws"),
-        (("--sigma-w", "-1"), "--sigma-w"),
-        (("--init", "he", "--threads", "0"), "threads"),
-    ],
-)
-def test_bad_input_is_one_line_and_code_2(initprobe, args, words):
-    found = initprobe("spectrum", *SMALL, *args)
-    assert found.code == 2 and words in found.err and not found.out
-
-
-def test_a_long_wait_is_announced(monkeypatch, initprobe):
-    monkeypatch.setattr("initprobe.cli.commands.spectrum._PATIENCE_S", 0)
-    found = initprobe("spectrum", "--init", "he", *SMALL)
-    assert found.err.startswith("note: about 1 min of singular values")
-
-
-def test_help_loads_no_numpy():
-    code = "import sys, initprobe.cli.commands.spectrum; print('numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

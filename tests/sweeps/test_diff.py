@@ -13,8 +13,8 @@ from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.errors import ConfigError, InputError
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.named_numbers import COMPARED
-from initprobe.sweeps.store.diff import PLOTTED, Comparison, moved, paired, parse_rule, size_of
-from initprobe.sweeps.store.kept_runs import Kept, kept_runs
+from initprobe.sweeps.store.diff import PLOTTED, Comparison, histogram_change, paired, parse_rule, size_of
+from initprobe.sweeps.store.kept_runs import KeptRun, kept_runs
 
 SMALL = {"layers": 3, "width": 30, "batch": 40, "draws": 2}
 MINE = """
@@ -31,7 +31,7 @@ def result():
 
 
 def kept(result, name="it", state="done"):
-    return Kept(name, state, json.dumps(result.config), lambda: result)
+    return KeptRun(name, state, json.dumps(result.config), lambda: result)
 
 
 def changed(result, layer, tensor, **values):
@@ -107,7 +107,7 @@ def test_histograms_are_compared_by_how_far_entries_moved(result):
     for shift in (1e-9, 0.01, 3.0):
         h = stats.histogram
         new = stats.model_copy(update={"histogram": histogram(h.low + shift, h.high + shift, h.counts)})
-        assert max(shift - bin_width, 0) <= moved(stats, new)[1] * stats.rms <= shift
+        assert max(shift - bin_width, 0) <= histogram_change(stats, new)[1] * stats.rms <= shift
 
 
 def test_bins_that_split_a_spike_otherwise_have_not_moved_it(result):
@@ -117,7 +117,7 @@ def test_bins_that_split_a_spike_otherwise_have_not_moved_it(result):
         stats.model_copy(update={"histogram": histogram(-10.0, high, counts), "rms": 0.1})
         for high, counts in ((10.0, (1, 10**6, 1)), (12.0, (1, 10**6, 1)))
     )
-    assert moved(one, other)[1] <= 1e-4
+    assert histogram_change(one, other)[1] <= 1e-4
 
 
 def test_a_spike_that_moves_in_the_last_bit_has_hardly_moved(result):
@@ -125,8 +125,8 @@ def test_a_spike_that_moves_in_the_last_bit_has_hardly_moved(result):
     one, other = (
         stats.model_copy(update={"histogram": histogram(at, at, (5,)), "rms": 0.7}) for at in (0.7, 0.7000001)
     )
-    assert moved(one, other)[1] == pytest.approx(1e-7 / 0.7, rel=1e-4)
-    assert moved(one, one) == (0.0, 0.0)
+    assert histogram_change(one, other)[1] == pytest.approx(1e-7 / 0.7, rel=1e-4)
+    assert histogram_change(one, one) == (0.0, 0.0)
 
 
 @given(
@@ -150,7 +150,7 @@ def test_the_distance_of_histograms_is_that_of_the_cheapest_transport(first, sec
     leaving = np.kron(np.eye(len(a)), np.ones(len(b)))
     arriving = np.kron(np.ones(len(a)), np.eye(len(b)))
     plan = linprog(np.maximum(gaps, 0).ravel(), A_eq=np.vstack([leaving, arriving]), b_eq=np.concatenate([a, b]))
-    assert moved(*sides)[1] == pytest.approx(plan.fun, abs=1e-7)
+    assert histogram_change(*sides)[1] == pytest.approx(plan.fun, abs=1e-7)
 
 
 _STATS = run(ProbeConfig(init="xavier", act="tanh", layers=1, width=2, batch=2, draws=1)).layers[0].output

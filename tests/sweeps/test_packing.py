@@ -108,4 +108,4 @@ def test_a_changed_byte_is_damage_or_text(place, byte, cut):
 def test_what_stands_for_too_much_is_refused():
     for bomb in (zlib.compress(bytes(10**7)), pack(b'{"counts":[' + b"0," * 10**6 + b"0]}")):
         with pytest.raises(zlib.error):
-            unpack(bomb, most=10**6)
+            unpack(bomb, max_bytes=10**6)

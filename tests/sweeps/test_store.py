@@ -340,14 +340,14 @@ def test_merging_takes_the_union(tmp_path, payload):
         for part in (one, two):
             with read_store(part) as other:
                 merged = store.absorb(other)
-        assert (merged.taken, merged.known, merged.differing) == (4, 0, 0)
+        assert (merged.taken, merged.kept, merged.differing) == (4, 0, 0)
         assert {row.axes["seed"]: row.state for row in store.rows()} == {
             0: "done", 1: "done", 2: "done", 3: "done", 4: "queued"
         }  # fmt: skip
         assert [row.error for row in store.rows()] == [None] * 5
         with read_store(one) as other:
             merged = store.absorb(other)
-        assert (merged.taken, merged.known, merged.differing) == (0, 3, 0)
+        assert (merged.taken, merged.kept, merged.differing) == (0, 3, 0)
         assert store.result(runs[1].key).layers == store.result(runs[0].key).layers
 
 
@@ -359,7 +359,7 @@ def test_merging_counts_results_that_differ(tmp_path, payload):
     one, two = filled(tmp_path / "1.db", runs, payload), filled(tmp_path / "2.db", runs, other)
     with open_store(one) as store, read_store(two) as more:
         merged = store.absorb(more)
-        assert (merged.taken, merged.known, merged.differing) == (0, 2, 2)
+        assert (merged.taken, merged.kept, merged.differing) == (0, 2, 2)
         assert store.result(runs[0].key).to_json().encode() == unpack(payload.result)
 
 
@@ -397,6 +397,6 @@ def test_a_real_sweep_merges_from_its_shards(tmp_path):
     with open_store(tmp_path / "merged.db") as store:
         for part in (1, 2):
             with read_store(tmp_path / f"{part}.db") as other:
-                assert store.absorb(other).known == 0
+                assert store.absorb(other).kept == 0
         store.enqueue(runs)  # as the sweep's own command does; the shards know only their own order
     assert numbers(tmp_path / "merged.db") == numbers(tmp_path / "all.db")

@@ -303,7 +303,7 @@ def test_without_any_gradient_it_says_so():
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     result = probe(model, torch.zeros(4, 7, dtype=torch.int64))
-    assert "so there are none" in result.notes[-1] and result.layers[0].output_gradient.variance is None
+    assert "so there are no gradients" in result.notes[-1] and result.layers[0].output_gradient.variance is None
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])

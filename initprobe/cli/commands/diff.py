@@ -34,7 +34,7 @@ from initprobe.formatting import counted, visible
 if TYPE_CHECKING:
     from initprobe.reports.junit import Case
     from initprobe.sweeps.store.diff import Change, Pair, Rule
-    from initprobe.sweeps.store.kept_runs import Kept
+    from initprobe.sweeps.store.kept_runs import KeptRun
 
 
 _MOST_ROWS = 50
@@ -203,7 +203,7 @@ def _headline(pairs: Sequence[Pair], changes: Sequence[Sequence[Change]]) -> str
     return f"{counted(len(differs), 'run')} in both: {', '.join(counts)}"
 
 
-def _unpaired(before: Sequence[Kept], after: Sequence[Kept], pairs: Sequence[Pair]) -> list[str]:
+def _unpaired(before: Sequence[KeptRun], after: Sequence[KeptRun], pairs: Sequence[Pair]) -> list[str]:
     """A note where two single results are of different experiments, or where no runs belong together."""
     from initprobe.sweeps.store.diff import config_changes
 

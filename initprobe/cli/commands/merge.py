@@ -73,5 +73,5 @@ def _path(text: str) -> Path:
 
 def _summary(merged: Merged) -> str:
     taken = f"{counted(merged.taken, 'run')} taken"
-    present = f", {merged.known:,} already there" if merged.known else ""
+    present = f", {merged.kept:,} already there" if merged.kept else ""
     return taken + present + (f", {merged.differing:,} of them with other numbers" if merged.differing else "")

@@ -1,7 +1,7 @@
 """Show where very deep networks settle: order or chaos.
 
 In the ordered phase gradients vanish and inputs become alike. In the chaotic phase gradients explode and inputs become
-unlike. A cell whose variance grows without bound is marked so, not filled in.
+unlike. Cells whose variance grows without bound have a mark of their own.
 
 \b
 Examples:

@@ -38,6 +38,7 @@ from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone,
 if TYPE_CHECKING:
     from initprobe.config.probe_config import ProbeConfig
     from initprobe.probe.experiment import Experiment
+    from initprobe.results.run import ProbeResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,22 +87,18 @@ class RunOptions:
 @command_of(RunOptions, help=__doc__)
 def command(options: RunOptions) -> None:
     from initprobe.cli import outputs
-    from initprobe.cli.progress import progress_bar
-    from initprobe.probe.experiment import prepare
-    from initprobe.probe.names import slug
-    from initprobe.probe.run import measure
+    from initprobe.reports.figures.drawer import drawer
 
     exports, gate_options, verdict = options.exports, options.gate, options.verdict
     check_junit(gate_options.junit, verdict.fail_on)
     formats = options.figures.wanted()
-    gate = make_gate(gate_options)
-    experiment = prepare(options.config())
-    directory = options.figures.directory(lambda: slug(experiment.config, experiment.sizes))
-    targets = (exports.export_json, exports.export_csv, gate_options.junit, gate_options.write_known)
-    outputs.check_exports((*targets, options.weights_file()), directory)
-    with progress_bar("probing") as progress:
-        result = gate.applied(measure(experiment, threads=options.threads, progress=progress))
-    written = outputs.save_result(result, directory, formats) if directory else []
+    # Started before NumPy is imported. Without this process the first command of the README takes 1.21 times as long
+    # (median of 40 pairs, wall time, two busy cores), although it takes 0.93 times the processor time.
+    with drawer(formats) as drawing:
+        gate = make_gate(gate_options)
+        experiment, directory = _prepared(options)
+        result = gate.applied(_measured(experiment, options.threads))
+        written = outputs.save_result(result, directory, formats, drawing) if directory else []
     if options.save_weights:
         _save_weights(experiment, Path(options.save_weights))
     export(result, exports)
@@ -111,6 +108,28 @@ def command(options: RunOptions) -> None:
     else:
         report(result, written, verdict.verbose, stream)
     check_verdict(result, gate, verdict.fail_on, gate_options.junit)
+
+
+def _prepared(options: RunOptions) -> tuple[Experiment, Path | None]:
+    """The experiment and the output directory; every output is checked."""
+    from initprobe.cli.outputs import check_exports
+    from initprobe.probe.experiment import prepare
+    from initprobe.probe.names import slug
+
+    experiment = prepare(options.config())
+    directory = options.figures.directory(lambda: slug(experiment.config, experiment.sizes))
+    exports, gate = options.exports, options.gate
+    targets = (exports.export_json, exports.export_csv, gate.junit, gate.write_known)
+    check_exports((*targets, options.weights_file()), directory)
+    return experiment, directory
+
+
+def _measured(experiment: Experiment, threads: int | None) -> ProbeResult:
+    from initprobe.cli.progress import progress_bar
+    from initprobe.probe.run import measure
+
+    with progress_bar("probing") as progress:
+        return measure(experiment, threads=threads, progress=progress)
 
 
 def _save_weights(experiment: Experiment, path: Path) -> None:

@@ -35,6 +35,7 @@ from initprobe.cli.parameters import Choice, argument, command_of, group, option
 from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone, report, text_stream
 
 if TYPE_CHECKING:
+    from initprobe.results.run import ProbeResult
     from initprobe.torch.loading import Request
 
 
@@ -47,7 +48,7 @@ class ModelOptions:
         "--input-shape",
         multiple=True,
         metavar="[NAME=]N,N,...[:LOW..HIGH]",
-        help="N(0,1) input of this shape, samples first: 64,784. Whole numbers with a range: 4,16:0..999. Repeatable.",
+        help="N(0,1) input of this shape, samples first: 64,784. With a range, whole numbers: 4,16:0..999. Repeatable.",
     )
     inputs: tuple[str, ...] = option(
         "--input",
@@ -153,22 +154,18 @@ class TorchOptions:
 @command_of(TorchOptions, help=__doc__)
 def command(options: TorchOptions) -> None:
     from initprobe.cli import outputs
-    from initprobe.cli.progress import waiting
-    from initprobe.torch.installed import require_torch
-
-    require_torch()
-    from initprobe.torch.loading import probe_request
+    from initprobe.reports.figures.drawer import drawer
 
     exports, gate_options, verdict = options.exports, options.gate, options.verdict
     formats, given = options.figures.wanted(), options.figures.given()
     check_junit(gate_options.junit, verdict.fail_on)
     targets = (exports.export_json, exports.export_csv, gate_options.junit, gate_options.write_known)
     outputs.check_exports(targets, given)
-    gate = make_gate(gate_options)
-    with waiting("probing the model"):
-        result = gate.applied(probe_request(options.model.request(), options.threads))
-    directory = options.figures.directory(lambda: options.model.slug(result.description.slug))
-    written = outputs.save_result(result, directory, formats) if directory else []
+    with drawer(formats) as drawing:  # as in `run`
+        gate = make_gate(gate_options)
+        result = gate.applied(_measured(options))
+        directory = options.figures.directory(lambda: options.model.slug(result.description.slug))
+        written = outputs.save_result(result, directory, formats, drawing) if directory else []
     export(result, exports)
     stream = text_stream(exports.export_json, exports.export_csv, gate_options.junit)
     if verdict.quiet:
@@ -176,3 +173,14 @@ def command(options: TorchOptions) -> None:
     else:
         report(result, written, verdict.verbose, stream, options.depth)
     check_verdict(result, gate, verdict.fail_on, gate_options.junit)
+
+
+def _measured(options: TorchOptions) -> ProbeResult:
+    from initprobe.cli.progress import waiting
+    from initprobe.torch.installed import require_torch
+
+    require_torch()
+    from initprobe.torch.loading import probe_request
+
+    with waiting("probing the model"):
+        return probe_request(options.model.request(), options.threads)

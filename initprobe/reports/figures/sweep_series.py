@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -88,9 +88,7 @@ def _measured(layer: LayerStats, name: str) -> float:
     if tensor in TENSORS and last in _VARIANCE:
         # Also defined where the variance itself is below the float range.
         return _nan(layer.tensor(tensor).variance_log10) / (2 if last == "std" else 1)
-    value: Any = layer
-    for part in name.split("."):
-        value = None if value is None else getattr(value, part)
+    value = layer.at(name)
     return _log(value) if is_log(name) else _nan(value)
 
 

@@ -1,4 +1,4 @@
-"""A connection to a store's file, and SQLite's complaints in one line."""
+"""A connection to a store's file, and SQLite's errors as errors of initprobe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from initprobe.errors import InputError, OutputError
 
 @contextmanager
 def connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
-    """Open a database in a mode of SQLite's: `ro`, `rw` or `rwc`."""
+    """Open a database in one of SQLite's modes: `ro` reads, `rw` reads and writes, `rwc` also makes the file."""
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
     connection.text_factory = _as_text
@@ -23,7 +23,7 @@ def connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
 
 
 def _as_text(raw: bytes) -> str | bytes:
-    """What is no UTF-8 stays as it is; what reads the row refuses it."""
+    """Text; bytes where it is not UTF-8, which `rows` refuses."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -32,15 +32,20 @@ def _as_text(raw: bytes) -> str | bytes:
 
 @contextmanager
 def faults(path: Path) -> Iterator[None]:
-    """SQLite's complaints in one line."""
+    """Raise SQLite's errors from inside as errors about the file.
+
+    Raises:
+        InputError: the file is no database, or is damaged.
+        OutputError: it cannot be opened or written.
+    """
     try:
         yield
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_NOTADB:
-            raise InputError(f"{path}: not a store of initprobe's sweeps") from None
+            raise InputError("not a store of initprobe's sweeps", file=path) from None
         if code == sqlite3.SQLITE_CORRUPT:
-            raise InputError(f"{path}: the database is damaged; `sqlite3 {path} .recover` may save it") from None
+            raise InputError(f"the database is damaged; `sqlite3 {path} .recover` may save it", file=path) from None
         if code == sqlite3.SQLITE_CANTOPEN:
             raise OutputError(f"{path} cannot be opened; is it in a directory that can be written?") from None
-        raise OutputError(f"{path}: {error}") from None
+        raise OutputError(str(error), file=path) from None

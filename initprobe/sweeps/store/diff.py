@@ -1,9 +1,9 @@
-"""Two sets of results compared run by run: what changed, by how much, and whether that is more than was allowed.
+"""Two sets of results, compared run by run: what changed, by how much, and whether that is more than is allowed.
 
-Numbers have their names of the JSON, as in `output.variance`. `TENSOR.histogram` is how far the entries of a tensor
-have moved: the Wasserstein distance between the two histograms, as a share of the old rms. Within a bin entries may lie
-anywhere, so only the distance that the counts prove counts. `figures` allows what rounding on another processor may do
-to a run on top of the tolerance; a number asked for by name has its tolerance alone.
+Numbers are named as in JSON: `output.variance`. `TENSOR.histogram` is the Wasserstein distance between the two
+histograms of a tensor, relative to the old rms. Entries may lie anywhere within their bin, so the distance is the
+smallest that the counts allow. `figures` allows the changes by rounding on another processor, on top of the tolerance.
+A number that is named by itself has only its tolerance.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from initprobe.results.named_numbers import (
 )
 from initprobe.results.run import ProbeResult
 from initprobe.spec import parse_number
-from initprobe.sweeps.store.kept_runs import Kept
+from initprobe.sweeps.store.kept_runs import KeptRun
 from initprobe.sweeps.store.rounding import NONE, Allowance, allowance
 
-# What the pictures of a run are drawn from.
+# The numbers that the figures of a run show.
 PLOTTED = (
     *(f"{tensor}.variance" for tensor in TENSORS),
     *HISTOGRAMS,
@@ -51,12 +51,12 @@ _DEFAULT_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Rule:
-    """What may not change, or by how much it may.
+    """The largest change of a number that passes.
 
     Attributes:
-        name: of `COMPARED`.
-        tolerance: the largest change that passes.
-        relative: it is a share of the old number, not a distance.
+        name: one of `COMPARED`.
+        tolerance: the largest change.
+        relative: the tolerance is relative to the old number.
     """
 
     name: str
@@ -65,11 +65,11 @@ class Rule:
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """The numbers that it speaks of."""
+        """The numbers that it is about."""
         return PLOTTED if self.name == FIGURES else () if self.name in (VERDICT, MISSING) else (self.name,)
 
     def allows(self, number: str, old: float | None, new: float | None) -> bool:
-        """Whether a number may change so; one that is there on one side only may not."""
+        """Whether a change passes; a number that only one side has does not."""
         return size_of(number, old, new, self.relative) <= self.tolerance
 
 
@@ -77,7 +77,7 @@ def parse_rule(text: str) -> Rule:
     """A rule from `NAME`, `NAME:10%` or `NAME:0.01`.
 
     Raises:
-        ConfigError: an unknown name, or a tolerance that is none.
+        ConfigError: an unknown name, or no valid tolerance.
     """
     name, colon, allowed = (part.strip() for part in text.partition(":"))
     if name not in COMPARED:
@@ -105,15 +105,15 @@ DEFAULT_RULES = (Rule(VERDICT), Rule(FIGURES))
 
 @dataclass(frozen=True)
 class Change:
-    """What changed in one number of one run; of all layers the one where it changed most.
+    """The change of one number of one run, at the layer where it changed most.
 
     Attributes:
-        run: the run, in words.
-        name: the number, `verdict` or `missing`.
-        layer: the layer; None for what speaks of the whole run.
-        old: before, in words.
-        new: now, in words.
-        size: of the change, in words; empty where it has none.
+        run: name of the run.
+        name: of the number; or `verdict`, or `missing`.
+        layer: the layer; None for the whole run.
+        old: the old value, as text.
+        new: the new value, as text.
+        size: of the change, as text; "" where it has none.
     """
 
     run: str
@@ -130,32 +130,32 @@ class Change:
 
 @dataclass(frozen=True)
 class Pair:
-    """A run and what it was before; None where one side does not have it."""
+    """A run before and now; None where one side does not have it."""
 
-    old: Kept | None
-    new: Kept | None
+    old: KeptRun | None
+    new: KeptRun | None
 
     @property
     def name(self) -> str:
-        """The run, in words."""
-        kept = self.new or self.old
-        return (kept.name if kept else "") or "the run"
+        """The name of the run."""
+        run = self.new or self.old
+        return (run.name if run else "") or "the run"
 
 
-def paired(old: Sequence[Kept], new: Sequence[Kept]) -> list[Pair]:
-    """Runs of the same experiment, in the new order; a single run on both sides is a pair, whatever it is.
+def paired(old: Sequence[KeptRun], new: Sequence[KeptRun]) -> list[Pair]:
+    """Pairs of runs of the same experiment, in the new order.
 
-    Of runs kept twice the first counts.
+    A single run on each side is a pair also where the experiments differ. Of equal runs on one side the first counts.
     """
     if len(old) == len(new) == 1:
         return [Pair(old[0], new[0])]
-    before, now = ({one.config: one for one in reversed(runs)} for runs in (old, new))
-    order = dict.fromkeys([*(one.config for one in new), *(one.config for one in old)])
+    before, now = ({run.config: run for run in reversed(runs)} for runs in (old, new))
+    order = dict.fromkeys(run.config for run in (*new, *old))
     return [Pair(before.get(config), now.get(config)) for config in order]
 
 
-def config_changes(old: Kept, new: Kept) -> list[str]:
-    """What sets two experiments apart, as `init: he -> xavier`; nothing where one left no result to tell from."""
+def config_changes(old: KeptRun, new: KeptRun) -> list[str]:
+    """The fields in which two experiments differ, as `init: he -> xavier`; none where one config is unknown."""
     try:
         before, now = json.loads(old.config), json.loads(new.config)
     except ValueError:
@@ -165,38 +165,38 @@ def config_changes(old: Kept, new: Kept) -> list[str]:
 
 
 class Comparison:
-    """Pairs of runs before some rules, and what the rules found to compare."""
+    """The changes that some rules do not allow, and whether each rule had something to compare."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = rules
-        self._idle = [rule for rule in rules if rule.name != MISSING]
-        self._met = self._compared = False
+        self._unused = [rule for rule in rules if rule.name != MISSING]
+        self._paired = self._compared = False
 
     def add(self, pair: Pair) -> tuple[Change, ...]:
-        """What the rules do not allow in a pair, in their order."""
-        self._met = self._met or (pair.old is not None and pair.new is not None)
+        """The changes in a pair that the rules do not allow, in the order of the rules."""
+        self._paired = self._paired or (pair.old is not None and pair.new is not None)
         if pair.old is None or pair.old.state != "done":
-            return ()  # a run that is new, or works at last, is no change for the worse
+            return ()  # a new run, or one that failed before, is no change for the worse
         if pair.new is None or pair.new.state != "done":
-            gone = Change(pair.name, MISSING, None, "there", pair.new.state if pair.new else "missing")
-            return (gone,) if any(rule.name == MISSING for rule in self._rules) else ()
+            missing = Change(pair.name, MISSING, None, "there", pair.new.state if pair.new else "missing")
+            return (missing,) if any(rule.name == MISSING for rule in self._rules) else ()
         self._compared = True
         old, new = pair.old.load(), pair.new.load()
-        self._idle = [rule for rule in self._idle if not _speaks(rule, old, new)]
-        found = [change for rule in self._rules for change in broken(pair.name, rule, old, new)]
-        return tuple(dict.fromkeys(found))
+        self._unused = [rule for rule in self._unused if not _applies(rule, old, new)]
+        changes = [change for rule in self._rules for change in broken(pair.name, rule, old, new)]
+        return tuple(dict.fromkeys(changes))
 
     def idle(self) -> list[str]:
-        """What was asked for and found nothing to compare, a line for each."""
-        if not self._met:
+        """One line per rule that had nothing to compare."""
+        if not self._paired:
             return ["no run is in both OLD and NEW, so nothing was compared; keep NEW as the baseline if it is one"]
-        if not self._compared and self._idle:
+        if not self._compared and self._unused:
             return ["no run is done in both OLD and NEW, so nothing was compared"]
-        return [f"--fail-on {rule.name}: no run has this number, so nothing was compared" for rule in self._idle]
+        return [f"--fail-on {rule.name}: no run has this number, so nothing was compared" for rule in self._unused]
 
 
-def _speaks(rule: Rule, old: ProbeResult, new: ProbeResult) -> bool:
-    """Whether there is something to compare: a number that one side has at least."""
+def _applies(rule: Rule, old: ProbeResult, new: ProbeResult) -> bool:
+    """Whether at least one side has a number of the rule."""
     if rule.name == VERDICT:
         return True
     if rule.name in (*RATES, *LOSSES):
@@ -213,7 +213,14 @@ def _has(layer: LayerStats, number: str) -> bool:
 
 
 def broken(run: str, rule: Rule, old: ProbeResult, new: ProbeResult) -> Iterator[Change]:
-    """What one rule does not allow between two results of `run`."""
+    """The changes between two results that a rule does not allow.
+
+    Args:
+        run: name of the run.
+        rule: the rule.
+        old: the result before.
+        new: the result now.
+    """
     if rule.name == VERDICT:
         verdicts = digest(old).verdict, digest(new).verdict
         if verdicts[0] != verdicts[1]:
@@ -237,7 +244,7 @@ def broken(run: str, rule: Rule, old: ProbeResult, new: ProbeResult) -> Iterator
 def _excesses(
     rule: Rule, number: str, old: ProbeResult, new: ProbeResult, rounding: Allowance
 ) -> Iterator[tuple[float, int, float | None, float | None]]:
-    """Of each layer the size of its change beyond what rounding may do, the layer, and the number before and now."""
+    """Per layer: the size of the change beyond that by rounding, the layer, and the number before and now."""
     for layer, before, now in _layers(number, old, new):
         size, allowed = size_of(number, before, now, rule.relative), rounding.of(number, layer)
         yield 0.0 if math.isinf(allowed) else size - allowed, layer, before, now
@@ -249,15 +256,15 @@ def _layers(number: str, old: ProbeResult, new: ProbeResult) -> Iterator[tuple[i
 
 
 def _values(number: str, old: LayerStats, new: LayerStats) -> tuple[float | None, float | None]:
-    """A number before and now; for a histogram 0 and how far the entries have moved."""
+    """A number before and now; for a histogram, 0 and the distance."""
     tensor, _, statistic = number.partition(".")
     if statistic == HISTOGRAM:
-        return moved(old.tensor(tensor), new.tensor(tensor))
+        return histogram_change(old.tensor(tensor), new.tensor(tensor))
     return value_of(old, number), value_of(new, number)
 
 
 def size_of(number: str, old: float | None, new: float | None, relative: bool) -> float:
-    """The size of a change, 0 for none; infinite where only one side has the number."""
+    """The size of a change; 0 for no change, infinite where only one side has the number."""
     if old is None or new is None:
         return 0.0 if old is new else math.inf
     distance = abs(new - old)
@@ -268,27 +275,27 @@ def size_of(number: str, old: float | None, new: float | None, relative: bool) -
 
 def _change(run: str, rule: Rule, number: str, layer: int | None, old: float | None, new: float | None) -> Change:
     size = size_of(number, old, new, rule.relative)
-    words = "" if math.isinf(size) else f"{100 * size:.3g}%" if rule.relative else f"{size:.3g}"
+    text = "" if math.isinf(size) else f"{100 * size:.3g}%" if rule.relative else f"{size:.3g}"
     if number in HISTOGRAMS and old is not None and new is not None:
-        return Change(run, number, layer, "here", f"{new:.3g} rms from there", words)
-    return Change(run, number, layer, _word(old), _word(new), words)
+        return Change(run, number, layer, "here", f"{new:.3g} rms from there", text)
+    return Change(run, number, layer, _text(old), _text(new), text)
 
 
-def _word(value: float | None) -> str:
+def _text(value: float | None) -> str:
     return "none" if value is None else f"{value:.6g}"
 
 
-def moved(old: TensorStats, new: TensorStats) -> tuple[float | None, float | None]:
-    """0 and the Wasserstein distance of two histograms over the old rms; None for a side without a histogram."""
+def histogram_change(old: TensorStats, new: TensorStats) -> tuple[float | None, float | None]:
+    """0, and the Wasserstein distance of the histograms relative to the old rms; None for a side without one."""
     if old.histogram is None or new.histogram is None:
         return (None if old.histogram is None else 0.0), (None if new.histogram is None else 0.0)
     distance = _wasserstein(old.histogram, new.histogram)
     return 0.0, distance / old.rms if old.rms else math.inf if distance else 0.0
 
 
-def _wasserstein(one: Histogram, other: Histogram) -> float:
-    """The least area between two cumulative distributions of these counts, wherever entries lie within their bins."""
-    curves = [_cumulative(histogram) for histogram in (one, other)]
+def _wasserstein(a: Histogram, b: Histogram) -> float:
+    """The least area between cumulative distributions with these counts; entries may lie anywhere in their bins."""
+    curves = [_cumulative(histogram) for histogram in (a, b)]
     x = np.union1d(*(edges for edges, _ in curves))
     (low, high), (other_low, other_high) = (_bounds(x, *curve) for curve in curves)
     gap = np.maximum(np.maximum(low - other_high, other_low - high), 0.0)
@@ -296,15 +303,15 @@ def _wasserstein(one: Histogram, other: Histogram) -> float:
 
 
 def _bounds(x: Array, edges: Array, shares: Array) -> tuple[Array, Array]:
-    """Of each interval of `x` the least and the most share of the entries that may lie below a point of it."""
+    """Per interval of `x`, the smallest and the largest share of entries that may lie below a point of it."""
     bins = np.searchsorted(edges, (x[:-1] + x[1:]) / 2)
     return shares[np.maximum(bins - 1, 0)] * (bins > 0), shares[np.minimum(bins, len(shares) - 1)]
 
 
 def _cumulative(histogram: Histogram) -> tuple[Array, Array]:
-    """Edges of the bins, and the share of the entries below each."""
+    """The edges of the bins, and the share of entries below each edge."""
     low, high, counts = histogram.low, histogram.high, np.array(histogram.counts)
-    if low == high:  # all in one place: a step
+    if low == high:  # all entries are equal: a step
         high, counts = math.nextafter(low, math.inf), np.array([1])
     edges = np.linspace(low, high, len(counts) + 1)
     return edges, np.concatenate([[0], np.cumsum(counts) / counts.sum()])

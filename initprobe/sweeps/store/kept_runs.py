@@ -1,4 +1,4 @@
-"""Results wherever they were kept: in a store, or in a JSON file of `run`, `compare` or `sweep`."""
+"""The runs in a file of results: a store, or a JSON file of `run`, `compare` or `sweep`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _SQLITE = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A run that somebody kept.
+class KeptRun:
+    """A run in a file of results.
 
     Attributes:
-        name: what sets it apart from those kept with it, in words.
+        name: the values that distinguish it from the other runs of the file, as text.
         state: `done`, or why there is no result.
-        config: its configuration as canonical JSON text: two runs with the same one are the same experiment.
-        load: reads its result; only of a done run.
-        damage: the line that says that its store is damaged there; empty where it is not.
+        config: its configuration as canonical JSON text. Two runs with the same text are the same experiment.
+        load: reads its result; only for a done run.
+        damage: the line that reports that its store is damaged there; "" where it is not.
     """
 
     name: str
@@ -40,21 +40,21 @@ class Kept:
 
 
 @contextmanager
-def kept_runs(files: Sequence[Path]) -> Iterator[list[Kept]]:
-    """The runs of some files; results of a store are read only when asked for.
+def kept_runs(files: Sequence[Path]) -> Iterator[list[KeptRun]]:
+    """The runs of some files. Results in a store are read by `KeptRun.load`, while the context is open.
 
     Raises:
         InputError: a file cannot be read, or holds no results.
     """
     with ExitStack() as stack:
-        found: list[Kept] = []
+        runs: list[KeptRun] = []
         for file in files:
             if _is_store(file):
                 store = stack.enter_context(read_store(file))
-                found += [_from_store(store, row) for row in store.rows()]
+                runs += [_from_store(store, row) for row in store.rows()]
             else:
-                found += _from_json(file)
-        yield found
+                runs += _from_json(file)
+        yield runs
 
 
 def _is_store(file: Path) -> bool:
@@ -63,22 +63,22 @@ def _is_store(file: Path) -> bool:
         return opened.read(len(_SQLITE)) == _SQLITE
 
 
-def _from_store(store: Store, row: Row) -> Kept:
+def _from_store(store: Store, row: Row) -> KeptRun:
     name = " ".join(f"{axis}={value}" for axis, value in row.axes.items())
     if row.state == "damaged":
         fault = store.damage[row.key]
-        return Kept(name, f"damaged: {row.error}", fault, lambda: _none(fault), fault)
+        return KeptRun(name, f"damaged: {row.error}", fault, lambda: _refuse(fault), fault)
     state = f"failed: {row.error}" if row.state == "failed" else row.state
-    return Kept(name, state, _canonical(json.loads(row.config)), lambda: store.result(row.key))
+    return KeptRun(name, state, _canonical(json.loads(row.config)), lambda: store.result(row.key))
 
 
-def _from_json(file: Path) -> Iterator[Kept]:
+def _from_json(file: Path) -> Iterator[KeptRun]:
     text = read_json(file)
     try:
-        found = json.loads(text)
+        values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: cannot be read as JSON: {error}") from None
-    runs = found.get("runs") if isinstance(found, dict) else found if isinstance(found, list) else None
+        raise InputError(f"cannot be read as JSON: {error}", file=file) from None
+    runs = values.get("runs") if isinstance(values, dict) else values if isinstance(values, list) else None
     if runs is None:
         yield _of_result(text, f"{file}", "")
         return
@@ -86,7 +86,7 @@ def _from_json(file: Path) -> Iterator[Kept]:
         yield _of_entry(run, f"{file}, run {number}")
 
 
-def _of_entry(run: Any, source: str) -> Kept:
+def _of_entry(run: Any, source: str) -> KeptRun:
     """A run of a sweep's export, or a result in the list that `compare` writes."""
     if not isinstance(run, dict) or "state" not in run:
         return _of_result(json.dumps(run), source, "")
@@ -94,40 +94,40 @@ def _of_entry(run: Any, source: str) -> Kept:
     if run.get("result") is not None:
         return _of_result(json.dumps(run["result"]), source, name)
     state = f"failed: {run.get('error')}" if run["state"] == "failed" else str(run["state"])
-    return Kept(name, state, f"{source}: no result", lambda: _none(source))
+    return KeptRun(name, state, f"{source}: no result", lambda: _refuse(source))
 
 
-def _none(source: str) -> ProbeResult:
-    raise InputError(f"{source}: has no result")
+def _refuse(source: str) -> ProbeResult:
+    raise InputError("has no result", file=source)
 
 
-def _of_result(text: str | bytes, source: str, name: str) -> Kept:
+def _of_result(text: str | bytes, source: str, name: str) -> KeptRun:
     result = ProbeResult.from_json(text, source)
-    return Kept(name or result.description.title, "done", _canonical(result.config), lambda: result)
+    return KeptRun(name or result.description.title, "done", _canonical(result.config), lambda: result)
 
 
 def _canonical(config: Mapping[str, Any]) -> str:
-    """With the defaults of today, so that a field that came later does not set an old result apart.
+    """The configuration as canonical JSON text, with the current defaults of fields that an older result lacks.
 
-    As text: a config is not made of what a stranger wrote, which would import modules and read files.
+    No `ProbeConfig` is made of it: the file may come from a stranger, and a config imports modules and reads files.
     """
     return json.dumps(_filled(_defaults(), config), sort_keys=True)
 
 
 @cache
 def _defaults() -> dict[str, Any]:
-    """What a config says of every field that is not given."""
-    found = ProbeConfig(init="he", act="relu").model_dump(mode="json")
-    return {name: value for name, value in found.items() if name not in ("init", "act")}
+    """The default of every field, as JSON."""
+    fields = ProbeConfig(init="he", act="relu").model_dump(mode="json")
+    return {name: value for name, value in fields.items() if name not in ("init", "act")}
 
 
 def _filled(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults overridden, without what is null, and whole numbers written as such."""
-    whole: dict[str, Any] = {}
+    """The given values on top of the defaults, without nulls, and whole numbers as integers."""
+    merged: dict[str, Any] = {}
     for name, value in {**defaults, **given}.items():
         if isinstance(value, Mapping):
             default = defaults.get(name)
-            whole[name] = _filled(default if isinstance(default, Mapping) else {}, value)
+            merged[name] = _filled(default if isinstance(default, Mapping) else {}, value)
         elif value is not None:
-            whole[name] = int(value) if isinstance(value, float) and value.is_integer() else value
-    return whole
+            merged[name] = int(value) if isinstance(value, float) and value.is_integer() else value
+    return merged

@@ -1,4 +1,4 @@
-"""A row of a store as Python sees it. What a row says is checked, so that a damaged one costs itself and no other."""
+"""A row of a store as a Python object. Each value is checked, so that a damaged row does not affect the others."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from initprobe.sweeps.store.packing import unpack
 
 State = Literal["queued", "running", "done", "failed", "damaged"]
 STATES = ("queued", "running", "done", "failed")
-# The columns that a row is made of; the last says whether there is a result.
+# The columns that a `Row` is made of; the last one says whether there is a result.
 COLUMNS = "key, axes, config, state, error, elapsed_s, digest, key IN (SELECT key FROM results)"
-# More than any result takes; a few bytes of zlib's can stand for more than there is memory.
+# Larger than any result. A few compressed bytes can stand for more than memory holds.
 MAX_RESULT_BYTES = 1 << 30
 
 _Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -38,12 +38,12 @@ class Row:
 
     Attributes:
         key: hash of the configuration.
-        axes: what sets it apart in its sweep.
-        config: the configuration as JSON text.
-        state: of the run; `damaged` where the row does not say what it should.
-        error: one line, of a failed run; of a damaged one, what is wrong.
-        elapsed_s: seconds that it took.
-        digest: of the result of a done run.
+        axes: the values that differ within its sweep, by dotted name.
+        config: the configuration, as JSON.
+        state: of the run; `damaged` where the row's values are not valid.
+        error: one line for a failed run; for a damaged run, what is not valid.
+        elapsed_s: seconds that the run took; None where it is not done.
+        digest: of the result; None where the run is not done.
     """
 
     key: str
@@ -56,31 +56,36 @@ class Row:
 
 
 def read_row(number: int, values: Sequence[Any]) -> Row:
-    """A row from what SQLite holds in `COLUMNS`; `number` stands for a key that cannot be read."""
-    key, axes, config, state, error, elapsed_s, found, has_result = values
+    """A row from the values of `COLUMNS`.
+
+    Args:
+        number: of the row in the table; it stands for a key that is not valid.
+        values: as SQLite returns them.
+    """
+    key, axes, config, state, error, elapsed_s, digest, has_result = values
     name = key if isinstance(key, str) and _KEY.fullmatch(key) else f"row {number}"
-    read: dict[str, Scalar] = {}
+    axis_values: dict[str, Scalar] = {}
     try:
-        read = _AXES.validate_json(_text("axes", axes))
+        axis_values = _AXES.validate_json(_text("axes", axes))
         _require(name == key, "its key is no key")
         _require("act" in _CONFIG.validate_json(_text("config", config)), "its config is no experiment")
         _require(state in STATES, f"its state is {_short(state)}")
         _require(error is None or isinstance(error, str), "its error is no text")
-        summary = _summary(elapsed_s, found, has_result) if state == "done" else None
+        summary = _summary(elapsed_s, digest, has_result) if state == "done" else None
     except ValidationError as fault:
-        return Row(name, read, "{}", "damaged", _reason(fault), None, None)
+        return Row(name, axis_values, "{}", "damaged", _reason(fault), None, None)
     except _Fault as fault:
-        return Row(name, read, "{}", "damaged", str(fault), None, None)
-    return Row(name, read, config, state, error, elapsed_s if summary else None, summary)
+        return Row(name, axis_values, "{}", "damaged", str(fault), None, None)
+    return Row(name, axis_values, config, state, error, elapsed_s if summary else None, summary)
 
 
 class _Fault(Exception):
-    """What is wrong with a row, in words."""
+    """A value of a row that is not valid; the message says which and why."""
 
 
-def _require(holds: bool, words: str) -> None:
+def _require(holds: bool, complaint: str) -> None:
     if not holds:
-        raise _Fault(words)
+        raise _Fault(complaint)
 
 
 def _text(column: str, value: object) -> str:
@@ -95,31 +100,36 @@ def _short(value: object) -> str:
     return "binary" if isinstance(value, bytes) else repr(value)[:40]
 
 
-def _summary(elapsed_s: object, found: object, has_result: object) -> Digest:
+def _summary(elapsed_s: object, digest: object, has_result: object) -> Digest:
     _require(bool(has_result), "its result is missing")
     _require(isinstance(elapsed_s, int | float) and math.isfinite(elapsed_s), "its elapsed_s is no number")
-    summary = Digest.model_validate_json(_text("digest", found))
+    summary = Digest.model_validate_json(_text("digest", digest))
     logs = (summary.output, summary.output_theory, summary.gradient, summary.gradient_theory)
     _require(len({len(log) for log in logs}) == 1 and bool(logs[0]), "its digest has not a number for every layer")
     return summary
 
 
 def _reason(fault: ValidationError) -> str:
-    """pydantic's first complaint, and which column it is of."""
-    about = {"Digest": "digest", _CONFIG.validator.title: "config"}.get(fault.title, "axes")
-    return f"its {about} cannot be read: {fault.errors(include_url=False)[0]['msg'][:100]}"
+    """pydantic's first complaint, and the column that it is about."""
+    column = {"Digest": "digest", _CONFIG.validator.title: "config"}.get(fault.title, "axes")
+    return f"its {column} cannot be read: {fault.errors(include_url=False)[0]['msg'][:100]}"
 
 
 def damage(store: object, key: str, reason: str) -> str:
-    """The line that says it."""
+    """The line that reports a damaged run."""
     return f"{store}: store damaged at {key if key.startswith('row ') else f'run {key}'}: {reason}"
 
 
 def unpacked(packed: object, store: object, key: str) -> ProbeResult:
-    """A result from what the store holds of it.
+    """A result from its packed form.
+
+    Args:
+        packed: as the store returns it.
+        store: name of the store, for errors.
+        key: of the run.
 
     Raises:
-        DamagedRun: it is no result.
+        DamagedRun: it is no valid result.
     """
     if not isinstance(packed, bytes):
         raise DamagedRun(damage(store, key, f"its result is {_short(packed)}"))
@@ -130,4 +140,4 @@ def unpacked(packed: object, store: object, key: str) -> ProbeResult:
     try:
         return ProbeResult.from_json(text, f"{store}, run {key}")
     except InputError as error:
-        raise DamagedRun(damage(store, key, f"its result cannot be read: {str(error).rpartition(': ')[2]}")) from None
+        raise DamagedRun(damage(store, key, f"its result cannot be read: {error.text}")) from None

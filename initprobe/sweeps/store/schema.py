@@ -1,8 +1,4 @@
-"""The results of sweeps in one SQLite file that survives anything.
-
-One transaction a finished run: a process killed at any moment loses the runs in hand and nothing else. One process at a
-time writes, guarded by a lock that dies with it; anybody may read meanwhile.
-"""
+"""The tables of a store, and how a store is distinguished from other databases and from stores of other versions."""
 
 from __future__ import annotations
 
@@ -12,37 +8,42 @@ from pathlib import Path
 from initprobe.errors import InputError
 from initprobe.results.base import SCHEMA_VERSION
 
-# "iprb", so that `file` and we can tell a store from any other database; and the layout of its tables.
+# "iprb", by which `file` and initprobe recognise a store; and the number of the layout of its tables.
 _APPLICATION_ID, _LAYOUT = 0x69707262, 2
-_READ = (1, _LAYOUT)  # in layout 1, results are plain zlib
+_READABLE = (1, _LAYOUT)  # in layout 1, results are plain zlib
 _TABLES = """
 CREATE TABLE runs (
     key TEXT PRIMARY KEY,       -- hash of the configuration, its data and the schema of results
     position INTEGER NOT NULL,  -- in the sweep that asked last
-    axes TEXT NOT NULL,         -- JSON: what sets the run apart in that sweep
+    axes TEXT NOT NULL,         -- JSON: the values that differ within that sweep
     config TEXT NOT NULL,       -- JSON
     state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed')),
     error TEXT,                 -- one line, of a failed run
     traceback TEXT,
-    changed TEXT NOT NULL,      -- when the state did
+    changed TEXT NOT NULL,      -- when the state changed
     elapsed_s REAL,
-    digest TEXT                 -- JSON: what tables need
+    digest TEXT                 -- JSON: the numbers that tables show
 );
--- Apart from the runs, which are read and moved by the thousand.
+-- Apart from the runs, of which thousands are read at once.
 CREATE TABLE results (
     key TEXT PRIMARY KEY REFERENCES runs,
-    result BLOB NOT NULL        -- JSON as `packing` packs it: everything
+    result BLOB NOT NULL        -- the whole result: JSON as `packing` packs it
 );
 CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), words TEXT NOT NULL);
 """
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables in an empty database, and mark a store of an older layout as one of the current layout.
+
+    Raises:
+        InputError: the database is no store that this version can read.
+    """
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
         connection.executescript(f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};"
                                  f"PRAGMA user_version = {_version(_LAYOUT)}; COMMIT;")  # fmt: skip
     check_kind(connection, path)
-    connection.execute(f"PRAGMA user_version = {_version(_LAYOUT)}")  # what is added an older version cannot read
+    connection.execute(f"PRAGMA user_version = {_version(_LAYOUT)}")  # older versions cannot read what is added now
 
 
 def _version(layout: int) -> int:
@@ -50,14 +51,20 @@ def _version(layout: int) -> int:
 
 
 def check_kind(connection: sqlite3.Connection, path: Path) -> None:
+    """Make sure that a database is a store that this version can read.
+
+    Raises:
+        InputError: it is another database, or a store of another version.
+    """
     kind, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     if kind != _APPLICATION_ID:
         raise InputError(f"{path}: a database, but not of initprobe's sweeps")
     if version > _version(_LAYOUT):
         raise InputError(f"{path}: written by a later version of initprobe; install that, or give another -o")
-    if version not in map(_version, _READ):
+    if version not in map(_version, _READABLE):
         raise InputError(f"{path}: written by another version of initprobe; run the sweep anew with another -o")
-    held = connection.execute("SELECT type, name FROM sqlite_master WHERE type != 'index'").fetchall()
-    # Views and triggers are code that a stranger may have put there.
-    if any(sort != "table" for sort, _ in held) or not {"runs", "results", "owner"} <= {name for _, name in held}:
+    objects = connection.execute("SELECT type, name FROM sqlite_master WHERE type != 'index'").fetchall()
+    # Views and triggers are code, and a store may come from a stranger.
+    only_tables = all(kind == "table" for kind, _ in objects)
+    if not (only_tables and {"runs", "results", "owner"} <= {name for _, name in objects}):
         raise InputError(f"{path}: not a store of initprobe's sweeps: its tables are others")

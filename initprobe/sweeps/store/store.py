@@ -1,7 +1,7 @@
-"""The results of sweeps in one SQLite file that survives anything.
+"""The results of sweeps in one SQLite file. START READING HERE: `open_store` writes, `read_store` reads.
 
-One transaction a finished run: a process killed at any moment loses the runs in hand and nothing else. One process at a
-time writes, guarded by a lock that dies with it; anybody may read meanwhile.
+Each finished run is one transaction: a process that is killed loses the runs in progress and nothing else. One process
+at a time writes, under a lock that is free when its process has ended. Any process may read in the meantime.
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ from initprobe.sweeps.store.rows import COLUMNS, Row, damage, read_row, unpacked
 from initprobe.sweeps.store.schema import check_kind, prepare
 
 _NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
-_NO_KEY = "typeof(key) != 'text' OR length(key) != 32 OR key GLOB '*[^0-9a-f]*'"
+_INVALID_KEY = "typeof(key) != 'text' OR length(key) != 32 OR key GLOB '*[^0-9a-f]*'"
 _PAGE = 200
 
 
 @dataclass(frozen=True)
 class Payload:
-    """A result on its way from a worker to the store."""
+    """A result as a worker sends it to the store.
+
+    Attributes:
+        elapsed_s: seconds that the run took.
+        digest: the result's digest, as JSON.
+        result: the whole result, packed.
+    """
 
     elapsed_s: float
     digest: str
@@ -40,17 +46,17 @@ class Payload:
 
     @classmethod
     def of(cls, result: ProbeResult) -> Payload:
-        """Packed where the work was done, so that the process that writes need not."""
-        whole = pack(result.to_json().encode())
-        return cls(result.elapsed_s, digest(result).model_dump_json(), whole)
+        """Pack a result. Workers call it, so that the process that writes need not."""
+        packed = pack(result.to_json().encode())
+        return cls(result.elapsed_s, digest(result).model_dump_json(), packed)
 
 
 class Store:
     """An open store; made by `open_store` and `read_store`.
 
     Attributes:
-        path: of the file.
-        damage: of the runs that turned out to be damaged, a line each, by key; it grows as they are read.
+        path: the file.
+        damage: one line per damaged run, by key; it grows as runs are read.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -59,18 +65,18 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing of what is written inside."""
+        """Write all that is written inside, or nothing."""
         with faults(self.path):
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 self._connection.execute("COMMIT")
             finally:
-                if self._connection.in_transaction:  # SQLite rolls back by itself where the disk is full
+                if self._connection.in_transaction:  # on a full disk SQLite has rolled back already
                     self._connection.execute("ROLLBACK")
 
     def enqueue(self, runs: Iterable[Run]) -> None:
-        """Queue what is not done; a failed run, and one that was in hand when its process died, get another try."""
+        """Queue the runs that are not done, also those that failed and those whose process died."""
         rows = ((run.key, run.position, json.dumps(dict(run.axes)), run.config.model_dump_json()) for run in runs)
         with self.transaction():
             self._connection.executemany(
@@ -88,15 +94,18 @@ class Store:
             return frozenset(key for (key,) in self._connection.execute(query))
 
     def drop(self, keys: Iterable[str]) -> None:
-        """Forget runs; inside a transaction."""
+        """Remove runs; to be called inside a transaction."""
         for key in keys:
             for table in ("results", "runs"):
                 self._connection.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
 
     def drop_damaged(self, keys: Sequence[str]) -> list[str]:
-        """Forget those of these runs that are damaged, and rows that are of no run; a line for each, what it is.
+        """Remove the damaged ones of some runs, and the rows without a valid key.
 
-        Everything of the runs is read, also what no table shows.
+        The runs are read as a whole, also the parts that no table shows.
+
+        Returns:
+            One line per removed row.
         """
         for row in self.rows(keys):
             with suppress(DamagedRun):
@@ -105,29 +114,29 @@ class Store:
         dropped = [key for key in keys if key in self.damage]
         lines = [f"{self.damage.pop(key)}; it is run again" for key in dropped]
         with faults(self.path):
-            nameless = self._connection.execute(f"SELECT rowid FROM runs WHERE {_NO_KEY}").fetchall()
-        lines += [f"{damage(self.path, f'row {number}', 'its key is no key')}; dropped" for (number,) in nameless]
+            invalid = self._connection.execute(f"SELECT rowid FROM runs WHERE {_INVALID_KEY}").fetchall()
+        lines += [f"{damage(self.path, f'row {number}', 'its key is no key')}; dropped" for (number,) in invalid]
         if lines:
             with self.transaction():
                 self.drop(dropped)
-                self._connection.execute(f"DELETE FROM runs WHERE {_NO_KEY}")
+                self._connection.execute(f"DELETE FROM runs WHERE {_INVALID_KEY}")
         return lines
 
     def start(self, key: str) -> None:
-        """Mark a run as in hand; inside a transaction."""
+        """Mark a run as running; to be called inside a transaction."""
         self._set(key, state="running")
 
     def finish(self, key: str, payload: Payload) -> None:
-        """Keep a result; inside a transaction."""
+        """Store a result; to be called inside a transaction."""
         self._set(key, state="done", elapsed_s=payload.elapsed_s, digest=payload.digest)
         self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (key, payload.result))
 
     def fail(self, key: str, error: str, traceback: str | None) -> None:
-        """Keep what went wrong; inside a transaction."""
+        """Store why a run failed; to be called inside a transaction."""
         self._set(key, state="failed", error=error, traceback=traceback)
 
     def requeue(self) -> None:
-        """Put back what is in hand; inside a transaction."""
+        """Queue the running runs again; to be called inside a transaction."""
         self._connection.execute(f"UPDATE runs SET state = 'queued', changed = {_NOW} WHERE state = 'running'")
 
     def _set(self, key: str, **values: Any) -> None:
@@ -136,7 +145,7 @@ class Store:
         self._connection.execute(statement, (*values.values(), key))
 
     def rows(self, keys: Sequence[str] | None = None) -> Iterator[Row]:
-        """The runs in order, or those with these keys in theirs; read as they are asked for."""
+        """The runs in order, read in pages; with `keys`, those runs in the order of the keys."""
         for number, *values in self._select(COLUMNS, keys):
             row = read_row(number, values)
             if row.state == "damaged":
@@ -144,7 +153,7 @@ class Store:
             yield row
 
     def results(self, keys: Sequence[str] | None = None) -> Iterator[tuple[Row, ProbeResult]]:
-        """The done runs in order with everything that was measured, one at a time, without the damaged ones."""
+        """The done runs with their results, one at a time, without the damaged runs; order as of `rows`."""
         for row in self.rows(keys):
             if row.state == "done":
                 try:
@@ -154,11 +163,11 @@ class Store:
                 yield row, result
 
     def result(self, key: str) -> ProbeResult:
-        """Everything that was measured in one done run.
+        """The result of one done run.
 
         Raises:
             InputError: there is no such run, or it is not done.
-            DamagedRun: what the store holds of it cannot be read.
+            DamagedRun: its result cannot be read.
         """
         try:
             packed = self._packed(key)
@@ -170,20 +179,20 @@ class Store:
             raise
 
     def traceback(self, key: str) -> str | None:
-        """Where a failed run failed."""
+        """The traceback of a failed run; None for a fault of the user."""
         with faults(self.path):
-            found = self._connection.execute("SELECT traceback FROM runs WHERE key = ?", (key,)).fetchone()
-        return found[0] if found else None
+            row = self._connection.execute("SELECT traceback FROM runs WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
 
     def keys(self) -> list[str]:
-        """Keys of all runs, in order."""
+        """The keys of all runs, in order."""
         with faults(self.path):
-            found = self._connection.execute("SELECT key FROM runs ORDER BY position, key").fetchall()
-        return [key for (key,) in found if isinstance(key, str)]
+            rows = self._connection.execute("SELECT key FROM runs ORDER BY position, key").fetchall()
+        return [key for (key,) in rows if isinstance(key, str)]
 
     def _select(self, columns: str, keys: Sequence[str] | None) -> Iterator[tuple[Any, ...]]:
-        """A row's number and `columns`, in pages: a slow reader must not block the writer."""
-        name = "rowid" if keys is None else "key"  # a damaged row may have no key
+        """The number and the `columns` of each row. They are read in pages: a slow reader must not block the writer."""
+        name = "rowid" if keys is None else "key"  # a damaged row may have no valid key
         if keys is None:
             with faults(self.path):
                 listed = self._connection.execute("SELECT rowid FROM runs ORDER BY position, key").fetchall()
@@ -192,15 +201,16 @@ class Store:
             page = wanted[start : start + _PAGE]
             query = f"SELECT {name}, rowid, {columns} FROM runs WHERE {name} IN ({', '.join('?' * len(page))})"
             with faults(self.path):
-                found = {key: values for key, *values in self._connection.execute(query, page)}
-            yield from (tuple(found[key]) for key in page if key in found)
+                rows = {key: values for key, *values in self._connection.execute(query, page)}
+            yield from (tuple(rows[key]) for key in page if key in rows)
 
     def absorb(self, other: Store) -> Merged:
-        """Take over what another store holds: a done run beats any other, and the first of two results stays.
+        """Take over the runs of another store.
 
-        What is damaged is left where it is, and beaten by what is not.
+        A done run replaces one that is not done. Of two results this store's result stays. Damaged runs are not taken,
+        and are replaced by runs that are not damaged.
         """
-        counts = {"taken": 0, "known": 0, "differing": 0}
+        counts = {"taken": 0, "kept": 0, "differing": 0}
         with self.transaction():
             for row in other.rows():
                 if row.state == "damaged":
@@ -210,16 +220,16 @@ class Store:
                 except DamagedRun:
                     continue
                 counts[self._absorbed(other, row, theirs)] += 1
-            self.requeue()  # what another store's process has in hand, this one's has not
-        return Merged(counts["taken"], counts["known"] + counts["differing"], counts["differing"])
+            self.requeue()  # a run that is running for the other store is not running for this one
+        return Merged(counts["taken"], counts["kept"] + counts["differing"], counts["differing"])
 
     def _absorbed(self, other: Store, row: Row, theirs: ProbeResult | None) -> str:
-        """Take a run if there is none, or none that is done; what became of it."""
+        """Take a run unless this store has it done; returns which count it belongs to."""
         own = next(self.rows([row.key]), None)
         if own and own.state != "damaged" and (own.state == "done" or theirs is None):
             try:
                 agrees = own.state != "done" or theirs is None or self.result(row.key).layers == theirs.layers
-                return "known" if agrees else "differing"
+                return "kept" if agrees else "differing"
             except DamagedRun:
                 pass
         self.damage.pop(row.key, None)
@@ -241,27 +251,33 @@ class Store:
     def _packed(self, key: str) -> Any:
         try:
             with faults(self.path):
-                found = self._connection.execute("SELECT result FROM results WHERE key = ?", (key,)).fetchone()
+                row = self._connection.execute("SELECT result FROM results WHERE key = ?", (key,)).fetchone()
         except InputError as error:
-            raise DamagedRun(damage(self.path, key, str(error).partition(": ")[2])) from None
-        return found[0] if found else None
+            raise DamagedRun(damage(self.path, key, error.text)) from None
+        return row[0] if row else None
 
 
 @dataclass(frozen=True)
 class Merged:
-    """How a merge went: runs taken over, runs that were there already, and those of them with other numbers."""
+    """The counts of a merge.
+
+    Attributes:
+        taken: runs taken over.
+        kept: runs that the store had already.
+        differing: those of the kept runs whose results differ.
+    """
 
     taken: int
-    known: int
+    kept: int
     differing: int
 
 
 @contextmanager
 def open_store(path: Path) -> Iterator[Store]:
-    """Open a store to write to, made if need be; no other process can meanwhile.
+    """Open a store to write, and make it where there is none. No other process can write to it in the meantime.
 
     Raises:
-        ConfigError: another process has it open; says which.
+        ConfigError: another process writes to it; the message names that process.
         InputError: the file is no store of this version.
         OutputError: it cannot be written.
     """
@@ -274,17 +290,17 @@ def open_store(path: Path) -> Iterator[Store]:
             raise OutputError(f"{path}: is a {kind_of(path)}; name a file for the store")
         _refuse_others(path)
         with faults(path):
-            beside = stack.enter_context(locked(path))
+            lock_file = stack.enter_context(locked(path))
             connection = stack.enter_context(connected(path, "rwc"))
             prepare(connection, path)
-            # A rollback journal beside the file, not a write-ahead log: that needs shared memory, which network file
-            # systems lack. Without a sync at every step a power cut may cost the last runs, a kill never does.
+            # A rollback journal, because a write-ahead log needs shared memory, which network file systems lack.
+            # Without a sync at every step a power failure may lose the last runs; a killed process never does.
             connection.execute("PRAGMA journal_mode = TRUNCATE")
             connection.execute("PRAGMA synchronous = NORMAL")
-            claim(connection, path, beside)
+            claim(connection, path, lock_file)
         store = Store(connection, path)
         with store.transaction():
-            store.requeue()  # nobody has anything in hand now: whoever had was killed
+            store.requeue()  # no run is running now: the process that had one was killed
         yield store
 
 
@@ -293,12 +309,12 @@ def read_store(path: Path) -> Iterator[Store]:
     """Open a store to read, also while another process writes to it.
 
     Raises:
-        InputError: there is no store of this version.
+        InputError: there is no file, or it is no store of this version.
     """
     check_file(path, missing="; `initprobe sweep` makes one")
     with ExitStack() as stack:
         with faults(path):
-            # Not read-only, where that can be: after a kill the reader may have to undo what was half-written.
+            # Not read-only: after a kill the reader may have to undo a transaction that was half written.
             connection = stack.enter_context(connected(path, "rw"))
             connection.execute("PRAGMA query_only = ON")
             check_kind(connection, path)
@@ -306,7 +322,7 @@ def read_store(path: Path) -> Iterator[Store]:
 
 
 def _refuse_others(path: Path) -> None:
-    """Before anything is made beside it: a file that is there must be a store."""
+    """Refuse a file that is no store, before anything is made beside it."""
     if kind_of(path) == "nothing":
         return
     with faults(path), connected(path, "rw") as connection:

@@ -1,4 +1,4 @@
-"""Lines of PyTorch that may heal a model: each is tried before it is shown."""
+"""Lines of PyTorch that may heal a model. Each is tried before it is shown."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from initprobe.activations.record import Activation
 from initprobe.meanfield.gain import gain_row
 from initprobe.torch.paths import path
+from initprobe.torch.verdict.observations import Cure
 
 if TYPE_CHECKING:
     from initprobe.torch.structure import Layer
-    from initprobe.torch.verdict.case import Case, Cure
+    from initprobe.torch.verdict.case import Case
 
 
-# Xavier is at the edge of chaos for those whose slope is 1 at 0; LeCun is what self-normalizing nets are made for.
+# A gain of 1 is the edge of chaos where the slope at 0 is 1, and what self-normalizing nets (SELU) are made for.
 _UNIT_GAIN = ("tanh", "softsign", "selu", "linear")
 _CALLS: Mapping[str, str] = {
     "relu": 'kaiming_normal_({}, nonlinearity="relu")',
@@ -26,8 +27,6 @@ _CALLS: Mapping[str, str] = {
 
 
 def _cure(line: str, touches: Iterable[str]) -> Cure:
-    from initprobe.torch.verdict.case import Cure
-
     return Cure(line, tuple(dict.fromkeys(touches)))
 
 
@@ -46,30 +45,47 @@ def _forward(act: Activation) -> float:
 
 
 def for_layers(case: Case, layers: Sequence[Layer], stds: Sequence[float] | None = None) -> tuple[Cure, ...]:
-    """One line that draws the weights of layers anew, each for its own activation, or with the given stds."""
+    """The lines that draw the weights of layers again.
+
+    Args:
+        case: the recorded model.
+        layers: whose weights.
+        stds: of the weights of each layer; None for those that suit its activation.
+
+    Returns:
+        One cure, or none where no scale of the weights has an effect.
+    """
     if not layers or any(is_spectral(layer) for layer in layers):
         return ()
-    wanted = stds or [gain_of(layer) / math.sqrt(layer.op.fans[0]) for layer in layers]
-    lines = dict.fromkeys(_group(case, layers, wanted, named=stds is None))
+    chosen = stds or [gain_of(layer) / math.sqrt(layer.op.fans[0]) for layer in layers]
+    lines = dict.fromkeys(_group(case, layers, chosen, named=stds is None))
     touches = [name for layer in layers for name in layer.op.names if name == layer.op.leaf or layer.op.leaf is None]
     return (_cure("\n".join(lines), touches),)
 
 
 def _group(case: Case, layers: Sequence[Layer], stds: Sequence[float], named: bool) -> Iterable[str]:
-    """A line for each way to write it, over all layers that it serves."""
-    found: dict[str, list[str]] = {}
+    """A line for each template, over all layers that it fits."""
+    groups: dict[str, list[str]] = {}
     for layer, std in zip(layers, stds, strict=True):
         key = layer.number, std, named
         if key not in case.lines:
             case.lines[key] = _written(case, layer, std, named)
         template, target = case.lines[key]
-        found.setdefault(template, []).append(target)
-    for template, targets in found.items():
+        groups.setdefault(template, []).append(target)
+    for template, targets in groups.items():
         yield over(template, list(dict.fromkeys(targets)))
 
 
 def over(template: str, targets: Sequence[str]) -> str:
-    """A line for one target, or a loop over several: by a range where only one number differs and runs evenly."""
+    """A line for one target, or a loop over several.
+
+    Args:
+        template: the line, with `{}` for the target.
+        targets: Python expressions.
+
+    Returns:
+        The line. The loop is over a range where the targets differ in one number only, in even steps.
+    """
     if len(targets) == 1:
         return template.replace("{}", targets[0])
     runs = _running(targets)
@@ -79,7 +95,7 @@ def over(template: str, targets: Sequence[str]) -> str:
 
 
 def _running(targets: Sequence[str]) -> tuple[str, str] | None:
-    """`range(0, 8, 2)` and `model[i].fc`; no comprehension, which would not see names where a line is executed."""
+    """`range(0, 8, 2)` and `model[i].fc`; None where the targets form no range."""
     pieces = [re.split(r"\[(\d+)\]", target) for target in targets]
     first = pieces[0]
     alike = all(len(piece) == len(first) and piece[::2] == first[::2] for piece in pieces)
@@ -96,14 +112,10 @@ def _running(targets: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _written(case: Case, layer: Layer, std: float, named: bool) -> tuple[str, str]:
-    """How the weight of a layer is drawn anew: a template, and the module or tensor that goes into it."""
-    names = sorted(layer.op.names)
+    """How the weight of a layer is drawn again: a template, and the module or tensor that goes into it."""
     if layer.op.leaf is not None:
-        holder, _, own = layer.op.leaf.rpartition(".")
-        call = _call(case, layer, std, named)
-        if own.isidentifier() and (holder or own != "weight"):
-            return f"nn.init.{call.replace('{}', '{}.' + own)}", path(holder) if holder else "model"
-        return f"nn.init.{call}", path(layer.op.leaf)
+        return _plain(layer.op.leaf, _call(case, layer, std, named))
+    names = sorted(layer.op.names)
     inner = next((name for name in names if ".parametrizations." in f".{name}"), None)
     if inner is not None:
         holder, _, rest = f".{inner}".partition(".parametrizations.")
@@ -118,8 +130,16 @@ def _written(case: Case, layer: Layer, std: float, named: bool) -> tuple[str, st
     return f"nn.init.normal_({{}}.{own}, std={std:.4g})", path(holder) if holder else "model"
 
 
+def _plain(leaf: str, call: str) -> tuple[str, str]:
+    """For a weight that is a parameter itself."""
+    holder, _, own = leaf.rpartition(".")
+    if own.isidentifier() and (holder or own != "weight"):
+        return f"nn.init.{call.replace('{}', '{}.' + own)}", path(holder) if holder else "model"
+    return f"nn.init.{call}", path(leaf)
+
+
 def _call(case: Case, layer: Layer, std: float, named: bool) -> str:
-    """By its name where torch has one for it and counts the same fans."""
+    """The call of `nn.init`: by the name of the initializer where torch has one that counts the same fans."""
     act = layer.activation.activation if layer.activation else None
     name = act.name if act else "relu" if layer.activation and layer.h.sketch.low == 0 else "linear"
     name = "linear" if layer.is_readout else name
@@ -139,7 +159,7 @@ def _call(case: Case, layer: Layer, std: float, named: bool) -> str:
 
 
 def is_spectral(layer: Layer) -> bool:
-    """Its weight is divided by its largest singular value, whatever it is drawn from."""
+    """Whether its weight is divided by its largest singular value, so that no scale has an effect."""
     if layer.op.leaf is not None:
         return False
     names = layer.op.names
@@ -168,5 +188,5 @@ def scaled(names: Sequence[str], factor: float) -> Cure:
 
 
 def drawn(name: str, std: float) -> Cure:
-    """A parameter drawn anew with a standard deviation."""
+    """A parameter drawn again with a standard deviation."""
     return _cure(f"nn.init.normal_({path(name)}, std={std:.4g})", [name])

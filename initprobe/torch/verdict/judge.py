@@ -1,78 +1,105 @@
-"""From a case to its findings: every rule in turn, consequences left out where their cause is found."""
+"""From a recorded model to its findings. Start reading here.
+
+Every rule looks at the model. Then repetitions and consequences are dropped, and the rest is sorted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from initprobe.diagnosis.rule import SEVERITIES
 from initprobe.results.summary import Finding
-from initprobe.torch.verdict.case import Case, Observation
-from initprobe.torch.verdict.float_range import numbers, void
-from initprobe.torch.verdict.outputs import ends
-from initprobe.torch.verdict.scales import scales
-from initprobe.torch.verdict.trends import trends
-from initprobe.torch.verdict.units import units
+from initprobe.torch.verdict.case import Case
+from initprobe.torch.verdict.norms import FRESH
+from initprobe.torch.verdict.observations import Observation
+from initprobe.torch.verdict.odd_layer import ODD
+from initprobe.torch.verdict.rulebook import MODEL_RULES
 
-# What is drawn or set wrongly is the cause of what else is seen at it.
-_CAUSES = (
-    "void-parameter", "fresh-batch-norm", "odd-layer", "norm-weight", "norm-eps", "input-scale", "double-softmax",
-    "copied-layers", "dead-layer", "symmetric",
-)  # fmt: skip
-_TRENDS = ("vanishing-output", "exploding-output", "vanishing-gradient", "exploding-gradient")
+_CAUSES = {name for rule in MODEL_RULES for name in rule.causes}
+_TRENDS = {name for rule in MODEL_RULES if rule.is_trend for name in rule.every_name}
 
 
 def judged(case: Case) -> list[Observation]:
-    """What the rules see, the most severe first, then causes, then by the layer where they begin."""
-    found = list(void(case))
-    if not found:
-        found = [*scales(case), *units(case), *ends(case), *trends(case), *numbers(case)]
-    found = _with_causes(_without_repeats(found))
-    return sorted(found, key=_place)
+    """Let every rule look at a model.
+
+    Args:
+        case: the recorded model.
+
+    Returns:
+        The observations: the most severe first, then causes, then by the layer where they begin.
+    """
+    observations = _without_consequences(_without_repeats(list(_observed(case))))
+    return sorted(_with_fresh_norms(observations), key=_rank)
 
 
-def _place(one: Observation) -> tuple[int, bool, int]:
-    return -SEVERITIES.index(one.severity), one.rule not in _CAUSES, one.layer
+def _observed(case: Case) -> Iterator[Observation]:
+    for rule in MODEL_RULES:
+        if rule.is_alone and (alone := list(rule.observe(case))):
+            yield from alone
+            return
+    for rule in MODEL_RULES:
+        if not rule.is_alone:
+            yield from rule.observe(case)
 
 
-def _without_repeats(found: Sequence[Observation]) -> list[Observation]:
-    """Each rule once for trends: the most severe part; and one layer that explodes is not odd and exploding both."""
+def _rank(observation: Observation) -> tuple[int, bool, int]:
+    return _severity(observation), observation.rule not in _CAUSES, observation.layer
+
+
+def _severity(observation: Observation) -> int:
+    return -SEVERITIES.index(observation.severity)
+
+
+def _without_repeats(observations: Sequence[Observation]) -> list[Observation]:
+    """The most severe observation of each trend, and of each other rule at each module."""
     kept: dict[tuple[str, str | None], Observation] = {}
-    for one in found:
-        key = (one.rule, None if one.rule in _TRENDS else one.module)
-        if key not in kept or SEVERITIES.index(one.severity) > SEVERITIES.index(kept[key].severity):
-            kept[key] = one
+    for observation in observations:
+        key = (observation.rule, None if observation.rule in _TRENDS else observation.module)
+        if key not in kept or _severity(observation) < _severity(kept[key]):
+            kept[key] = observation
     return list(kept.values())
 
 
-def _with_causes(found: Sequence[Observation]) -> list[Observation]:
-    """Without what a norm of weight 0, or the zeros after a dead layer, entails."""
-    rules = {one.rule for one in found}
-    without: tuple[str, ...] = ()
-    if any(one.rule == "norm-weight" and one.shuts for one in found):
-        without = ("dead-layer", "dead-units", "no-gradient", "rank-collapse")
-    elif "dead-layer" in rules:
-        without = ("no-gradient", "underflow", "rank-collapse")
-    odd = {one.module for one in found if one.rule == "odd-layer" and one.severity != "info"}
-    kept = [one for one in found if one.rule not in without and not (one.alone and one.module in odd)]
-    fresh = next((one for one in kept if one.rule == "fresh-batch-norm"), None)
-    if fresh is None or all(one.severity == "info" for one in kept):
-        return kept
-    rest = [replace(one, cures=(*fresh.cures, *one.cures)) if one.severity != "info" else one for one in kept]
-    return [replace(one, severity="warning") if one.rule == fresh.rule else one for one in rest]
+def _without_consequences(observations: Sequence[Observation]) -> list[Observation]:
+    """The observations that no other one explains."""
+    hidden: set[str] = set()
+    for observation in observations:
+        if observation.rule not in hidden:
+            hidden |= set(observation.hides)
+    odd = {one.module for one in observations if one.rule == ODD and one.severity != "info"}
+    return [one for one in observations if one.rule not in hidden and not (one.alone and one.module in odd)]
 
 
-def finding(one: Observation, fix: str | None, no_fix: str | None) -> Finding:
-    """The record of an observation, with the line that was found to heal it or the reason why there is none."""
+def _with_fresh_norms(observations: Sequence[Observation]) -> list[Observation]:
+    """Where batch norms have seen no batch, `model.train()` is the first cure of everything else."""
+    fresh = next((one for one in observations if one.rule == FRESH), None)
+    if fresh is None or all(one.severity == "info" for one in observations):
+        return list(observations)
+    rest = [replace(one, cures=(*fresh.cures, *one.cures)) if one.severity != "info" else one for one in observations]
+    return [replace(one, severity="warning") if one.rule == FRESH else one for one in rest]
+
+
+def finding(observation: Observation, fix: str | None, no_fix: str | None) -> Finding:
+    """The record of an observation.
+
+    Args:
+        observation: what a rule observed.
+        fix: the line that healed it when it was tried; None if there is none.
+        no_fix: the reason why there is none; None where no fix is due.
+
+    Returns:
+        The finding.
+    """
     return Finding(
-        rule=one.rule,
-        name=one.rule.replace("-", " "),
-        severity=one.severity,
-        layer=one.layer,
-        evidence=one.evidence,
-        cause=one.cause,
+        rule=observation.rule,
+        name=observation.rule.replace("-", " "),
+        severity=observation.severity,
+        layer=observation.layer,
+        evidence=observation.evidence,
+        cause=observation.cause,
         fix=fix,
-        module=one.module,
+        module=observation.module,
         no_fix=no_fix,
-        elsewhere=one.elsewhere,
+        elsewhere=observation.elsewhere,
     )

@@ -1,4 +1,4 @@
-"""Every rule that a verdict may name: those of `run`, and those for PyTorch models only.
+"""Every rule that a verdict may name: the rules of `run`, and the rules for PyTorch models only.
 
 The texts load without PyTorch. A rule for models stands in the module that has its function, in the tuple `RULES`.
 """
@@ -10,11 +10,41 @@ from dataclasses import replace
 from initprobe.diagnosis.diagnose import RULES
 from initprobe.diagnosis.rule import RuleText
 from initprobe.registry import Registry
-from initprobe.torch.verdict import float_range, outputs, scales, units
-
-MODEL_RULES = tuple(
-    replace(rule, measurement=f"{rule.measurement}; judged in PyTorch models only")
-    for module in (scales, units, outputs, float_range)
-    for rule in module.RULES
+from initprobe.torch.verdict import (
+    attention_logits,
+    cut_off,
+    equal_weights,
+    float_range,
+    gates,
+    input_scale,
+    norms,
+    odd_layer,
+    similarity,
+    starting_loss,
+    trends,
+    units,
 )
-RULEBOOK: Registry[RuleText] = Registry("rule", [*RULES.values(), *MODEL_RULES])
+from initprobe.torch.verdict.model_rule import ModelRule
+
+# In the order in which they look at a model. Of equally severe observations the earlier one is named first.
+_MODULES = (
+    odd_layer,
+    norms,
+    input_scale,
+    units,
+    cut_off,
+    equal_weights,
+    attention_logits,
+    gates,
+    starting_loss,
+    trends,
+    float_range,
+    similarity,
+)
+MODEL_RULES: tuple[ModelRule, ...] = tuple(rule for module in _MODULES for rule in module.RULES)
+_TEXTS = tuple(
+    replace(text, measurement=f"{text.measurement}; judged in PyTorch models only")
+    for rule in MODEL_RULES
+    for text in rule.texts
+)
+RULEBOOK: Registry[RuleText] = Registry("rule", [*RULES.values(), *_TEXTS])

@@ -1,0 +1,154 @@
+"""Passes forward and back, as a recorder sees them. The model is left as it was."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch.nn.utils import parametrize
+
+from initprobe.engine.threads import Workers
+from initprobe.errors import ConfigError
+from initprobe.torch.arguments import SEEDS, Arguments, called, input_tensors
+from initprobe.torch.initial_state import Started
+from initprobe.torch.inventory import Inventory, inventory
+from initprobe.torch.nested import tensors
+from initprobe.torch.operations import Recorder
+from initprobe.torch.parameters import has_nonzero, void_parameters
+from initprobe.torch.restore import left_as_found, mapped, seed_everything
+
+_SEED_STEP = 1_000_003  # draws of neighbouring seeds start apart
+
+
+@dataclass(frozen=True)
+class Course:
+    """How one draw went.
+
+    Attributes:
+        differentiated: whether there was a backward pass.
+        loss: the loss; None without one.
+        moved: by name of a parameter, whether an entry of its gradient is not 0; None for a parameter without gradient.
+        void: by name of a module, which of its parameters holds NaN or infinities.
+    """
+
+    differentiated: bool
+    loss: float | None
+    moved: Mapping[str, bool | None] = field(default_factory=dict)
+    void: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """Where a backward pass starts.
+
+    Attributes:
+        tensors: of the output, or the loss.
+        gradients: of the loss with respect to each; None for a loss, whose gradient is 1.
+        loss: the loss; None without one.
+    """
+
+    tensors: list[Any]
+    gradients: list[Any] | None
+    loss: float | None
+
+
+def recorded(arguments: Arguments, pool: Workers) -> tuple[Recorder, Course]:
+    """Send every draw forward and back.
+
+    Args:
+        arguments: the model and its input.
+        pool: threads that take statistics.
+
+    Returns:
+        What the recorder saw, and how the first draw went, with the mean loss of all.
+
+    Raises:
+        ConfigError: the loss is no scalar, or the model cannot be differentiated tensor by tensor.
+    """
+    model = arguments.model
+    recorder = Recorder(model, pool)
+    with left_as_found(arguments.parts, parameters=arguments.reinit is not None), _watching(recorder, arguments.parts):
+        seed_everything(arguments.seed)
+        courses = [_one_draw(arguments, recorder, draw) for draw in range(arguments.draws)]
+    losses = [course.loss for course in courses if course.loss is not None]
+    return recorder, replace(courses[0], loss=sum(losses) / len(losses) if losses else None)
+
+
+@contextmanager
+def _watching(recorder: Recorder, parts: Inventory) -> Iterator[None]:
+    recorder.modules.watch(parts.modules)
+    try:
+        yield
+    finally:
+        recorder.close()
+
+
+@contextmanager
+def _recording() -> Iterator[None]:
+    """Gradients are recorded whatever mode the caller is in, and a parametrized weight is made once per pass."""
+    with ExitStack() as stack:
+        for mode in (torch.inference_mode(False), torch.enable_grad(), parametrize.cached()):
+            stack.enter_context(mode)
+        # Parts that are compiled run as they are written.
+        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
+def _one_draw(arguments: Arguments, recorder: Recorder, draw: int) -> Course:
+    """One network forward and back."""
+    if arguments.reinit is not None:
+        arguments.reinit(arguments.model)
+        arguments = replace(arguments, parts=inventory(arguments.model))
+    void = void_parameters(arguments.parts)
+    with _recording():
+        ends = _forward(arguments, recorder, draw)
+        learning = {
+            name: parameter for name, parameter in arguments.parts.parameters.items() if parameter.requires_grad
+        }
+        sources = [*learning.values(), *(tensor for tensor in input_tensors(arguments.x) if tensor.requires_grad)]
+        if not any(end.requires_grad for end in ends.tensors) or not sources:
+            return Course(False, ends.loss, {}, void)
+        gradients = dict(zip(learning, _gradients(ends, sources), strict=False))
+    recorder.add_weight_gradients(gradients)
+    moved = {name: None if gradient is None else has_nonzero(gradient) for name, gradient in gradients.items()}
+    return Course(True, ends.loss, moved, void)
+
+
+def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:
+    """Send the input forward, with every call of model and loss seen."""
+    # A tensor that requires a gradient must not be overwritten, but a copy of it may.
+    given = mapped(lambda tensor: tensor.clone(), arguments.x)
+    recorder.begin(list(input_tensors(given)), arguments.parts.all_parameters)
+    with recorder:
+        output = called(arguments.model, given)
+        recorder.module = ""
+        loss = None if arguments.loss is None else arguments.loss(output)
+    made = list(tensors(output))
+    recorder.finish(made)
+    if arguments.loss is not None:
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+            raise ConfigError("loss must give one number, a tensor that depends on the model's output")
+        return _Ends([loss], None, float(loss.detach()))
+    ends = [tensor for tensor in made if tensor.requires_grad]
+    rng = torch.Generator().manual_seed((arguments.seed * _SEED_STEP + draw) % SEEDS)
+    return _Ends(ends, [torch.randn(end.shape, generator=rng).to(end.device, end.dtype) for end in ends], None)
+
+
+def _gradients(ends: _Ends, sources: Sequence[Any]) -> Sequence[Any]:
+    """The gradient of each source; None for one that the ends do not depend on."""
+    starts = ends.tensors
+    if ends.gradients is not None:
+        starts = [Started.apply(*pair) for pair in zip(ends.tensors, ends.gradients, strict=True)]
+    try:
+        return list(torch.autograd.grad(starts, sources, allow_unused=True))
+    except RuntimeError as error:
+        if "use_reentrant" in str(error) or "checkpoint" in str(error).lower():
+            raise ConfigError(
+                "reentrant checkpoints allow no gradients of single tensors; use checkpoint(..., use_reentrant=False)"
+            ) from None
+        raise

@@ -1,0 +1,80 @@
+"""Layers that no gradient reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from initprobe.diagnosis.rule import RuleText
+from initprobe.torch.structure import Layer
+from initprobe.torch.verdict.case import Case
+from initprobe.torch.verdict.model_rule import ModelRule
+from initprobe.torch.verdict.observations import Observation
+
+_NAME = "no-gradient"
+
+
+def _observe(case: Case) -> Iterator[Observation]:
+    """The layer whose output is not used, and the last layer whose weight learns nothing."""
+    learning = [layer for layer in case.layers if _learns(case, layer)]
+    absent = [layer for layer in learning if _has_gradient(case, layer) is None]
+    zero = [layer for layer in learning if _has_gradient(case, layer) is False and not case.is_explained(layer)]
+    unused = [layer for layer in absent if id(layer.signal) not in case.used]
+    cut_off = [layer for layer in absent if id(layer.signal) in case.used]
+    if unused:
+        yield _unused(unused[0])
+    if cut_off:
+        yield _cut_off(case, cut_off, "dL/dW is absent, though W asks for it")
+    elif zero:
+        yield _cut_off(case, zero, "every entry of dL/dW is 0")
+
+
+def _learns(case: Case, layer: Layer) -> bool:
+    weights = [case.parameters[name] for name in layer.op.names if name in case.parameters]
+    return any(weight.requires_grad and weight.ndim > 1 for weight in weights)
+
+
+def _has_gradient(case: Case, layer: Layer) -> bool | None:
+    """Whether an entry of the gradient of its weight is not 0; None where there is no gradient."""
+    moved = [case.moved.get(name) for name in layer.op.names if case.parameters[name].ndim > 1]
+    return True if any(moved) else False if any(one is False for one in moved) else None
+
+
+def _unused(layer: Layer) -> Observation:
+    return Observation(
+        _NAME,
+        "info",
+        layer.number,
+        f"the output of {layer.label} is not used, so it will not learn",
+        "neither the model's output nor the loss depends on it",
+        layer.label,
+    )
+
+
+def _cut_off(case: Case, layers: Sequence[Layer], what: str) -> Observation:
+    """The last of the layers: on the way back it is the first."""
+    others = f", as in {len(layers) - 1} more of {len(case.layers)} layers" if len(layers) > 1 else ""
+    return Observation(
+        _NAME,
+        "error",
+        layers[-1].number,
+        f"{what}{others}",
+        "nothing comes back from the output to this weight, so it will never learn",
+        layers[-1].label,
+        no_fix="what cuts it off is in the model's code or in the loss",
+    )
+
+
+RULES = (
+    ModelRule(
+        _observe,
+        texts=(
+            RuleText(
+                name=_NAME,
+                meaning="nothing comes back from the output to this weight, so it will never learn",
+                measurement="a layer whose dL/dW is 0 everywhere, or absent though asked for",
+                remedy="no detach, no_grad or product with 0 between the layer and the loss, which must depend on it",
+                reference="PyTorch documentation, autograd mechanics",
+            ),
+        ),
+    ),
+)

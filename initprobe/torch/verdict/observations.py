@@ -1,0 +1,65 @@
+"""What a rule for models says: an observation of a recorded model, with lines that may heal it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from initprobe.results.base import Severity
+from initprobe.results.summary import Place
+
+TO_BFLOAT16 = "model.to(torch.bfloat16)"
+
+
+@dataclass(frozen=True)
+class Cure:
+    """A line of PyTorch that may heal a model.
+
+    Attributes:
+        line: Python code. It may use the names `model`, `nn`, `torch` and `x`.
+        touches: names of the parameters that it writes to. A name that ends with a dot means all parameters below it.
+        standardize: mean and standard deviation of the input, for a line that changes the input.
+    """
+
+    line: str
+    touches: tuple[str, ...] = ()
+    standardize: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a rule observed in a model.
+
+    Attributes:
+        rule: id of the rule.
+        severity: info, warning or error.
+        layer: number of the layer where it begins.
+        evidence: the numbers in words.
+        cause: why, in a sentence.
+        module: qualified name of the module at fault.
+        cures: what may heal it, the likeliest first.
+        no_fix: why nothing heals it, where that is known.
+        hides: ids of rules whose observations are a consequence of this one.
+        alone: it is about the scale of one layer. It is dropped if the layer is odd among its siblings.
+        elsewhere: further places of the same rule, with the numbers there.
+    """
+
+    rule: str
+    severity: Severity
+    layer: int
+    evidence: str
+    cause: str
+    module: str | None
+    cures: tuple[Cure, ...] = ()
+    no_fix: str = ""
+    hides: tuple[str, ...] = ()
+    alone: bool = False
+    elsewhere: tuple[Place, ...] = ()
+
+
+def gathered(observations: Iterable[Observation]) -> Iterator[Observation]:
+    """The first observation, which also names the places of all others; nothing if there are none."""
+    every = list(observations)
+    places = (Place(layer=other.layer, module=other.module, evidence=other.evidence) for other in every[1:])
+    if every:
+        yield replace(every[0], elsewhere=tuple(places))

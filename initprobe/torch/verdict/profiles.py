@@ -1,0 +1,96 @@
+"""The part of a profile of logs that changes most at a steady rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from initprobe.arrays import Array
+
+
+def decades(value: float) -> float:
+    """The log to base 10; NaN for what is 0 or not finite."""
+    return math.log10(value) if value > 0 and math.isfinite(value) else math.nan
+
+
+@dataclass(frozen=True)
+class Trend:
+    """The part of a profile that changes most at a steady rate.
+
+    Attributes:
+        start: place in the profile where it begins.
+        end: place where it ends.
+        rate: decades per step: the median of the slopes of all pairs in the part (Theil 1950, Sen 1968).
+        decades: the rate of the slower half of the part, times all its steps. For an exponential that is the whole
+            change, for `1/l` at most .6 of it.
+    """
+
+    start: int
+    end: int
+    rate: float
+    decades: float
+
+    @property
+    def steps(self) -> int:
+        """Steps in the part."""
+        return self.end - self.start
+
+
+def sustained(profile: Sequence[float], sign: int, least: int = 2) -> Trend | None:
+    """The steadiest change of a profile in one direction.
+
+    Args:
+        profile: a log to base 10 at each place; NaN where it is not known.
+        sign: 1 for growth, -1 for decay.
+        least: fewest steps of the part.
+
+    Returns:
+        The part, or None where nothing changes in this direction.
+    """
+    values = np.asarray(profile, dtype=float) * sign
+    best: tuple[float, int, int] = (0.0, 0, 0)
+    for steps in range(least, len(values)):
+        # The steady change of a part is at most its whole change, so that most lengths need no closer look.
+        # Rounding is far below the margin.
+        if not np.fmax.reduce(values[steps:] - values[:-steps]) * (1 + 1e-9) > best[0]:
+            continue
+        changes = _steady_changes(values, steps)
+        place = int(np.argmax(changes)) if len(changes) else 0
+        if len(changes) and changes[place] > best[0]:
+            best = float(changes[place]), place, place + steps
+    if best[0] <= 0:
+        return None
+    start, end = _trimmed(values, best, least)
+    return Trend(start, end, sign * _slope(values[start : end + 1]), sign * best[0])
+
+
+def _steady_changes(values: Array, steps: int) -> Array:
+    """For each part of so many steps, the rate of its slower half times the steps; 0 where the halves disagree."""
+    starts, ends = values[:-steps], values[steps:]
+    changes = np.full(len(starts), np.inf)
+    for half in {steps // 2, steps - steps // 2}:
+        middles = values[half : len(values) - (steps - half)]
+        early, late = (middles - starts) / half, (ends - middles) / (steps - half)
+        changes = np.minimum(changes, np.minimum(early, late) * steps)
+    return np.where(np.isfinite(changes), changes, 0.0)
+
+
+def _trimmed(values: Array, part: tuple[float, int, int], least: int) -> tuple[int, int]:
+    """The part without steps at its ends that are less than half as steep as its average."""
+    total, start, end = part
+    rate = total / (end - start)
+    while end - start > least and values[start + 1] - values[start] < rate / 2:
+        start += 1
+    while end - start > least and values[end] - values[end - 1] < rate / 2:
+        end -= 1
+    return start, end
+
+
+def _slope(values: Array) -> float:
+    """The median slope of all pairs."""
+    places = np.arange(len(values))
+    first, second = np.triu_indices(len(values), 1)
+    return float(np.median((values[second] - values[first]) / (places[second] - places[first])))
