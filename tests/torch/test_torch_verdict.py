@@ -16,7 +16,7 @@ from initprobe.torch import probe  # noqa: E402
 from initprobe.torch.measure import SmallTensors, Track  # noqa: E402
 
 
-def grave(result):
+def above_info(result):
     return [one for one in result.diagnosis if one.severity != "info"]
 
 
@@ -45,7 +45,7 @@ def test_what_is_sick_is_named_and_the_fix_heals(name, seed):
     names = {"model": model, "nn": nn, "torch": torch, "x": x}
     exec(found.fix, names)
     again = probe(model, names["x"], loss=loss, threads=1)
-    assert not grave(again), again.table()
+    assert not above_info(again), again.table()
 
 
 @pytest.mark.parametrize("dies_first", [True, False])
@@ -53,7 +53,7 @@ def test_the_part_that_dies_is_located(dies_first):
     """Forward and back, whichever half it is."""
     torch.manual_seed(0)
     model, x, *_ = SICK["first half dies" if dies_first else "second half dies"]()
-    found = {one.rule: one.layer for one in grave(probe(model, x, threads=1))}
+    found = {one.rule: one.layer for one in above_info(probe(model, x, threads=1))}
     start = 1 if dies_first else 9
     assert abs(found["vanishing-output"] - start) <= 1 and abs(found["vanishing-gradient"] - start) <= 1
 
@@ -144,7 +144,7 @@ def test_a_factor_of_zero_is_no_gate():
 
     torch.manual_seed(0)
     result = probe(nn.Sequential(nn.Linear(9, 9), nn.ReLU(), Gained(9, 9), nn.ReLU(), nn.Linear(9, 2)), rows(20, 9))
-    (found,) = grave(result)
+    (found,) = above_info(result)
     assert (found.rule, found.module, found.fix) == ("dead-layer", "2", None)
     assert "constant" in found.cause and found.no_fix == "the factor is in the model's code"
 
@@ -153,7 +153,7 @@ def test_spectral_norm_says_why_there_is_no_fix():
     wrap = nn.utils.parametrizations.spectral_norm
     torch.manual_seed(0)
     model = nn.Sequential(*[p for _ in range(9) for p in (wrap(nn.Linear(40, 40, bias=False)), nn.ReLU())])
-    found = grave(probe(model, rows(64, 40), threads=1))
+    found = above_info(probe(model, rows(64, 40), threads=1))
     assert found and all(one.fix is None and "spectral norm undoes" in one.no_fix for one in found)
 
 
@@ -182,7 +182,7 @@ def test_attention_of_torch_is_seen_inside():
         x = torch.randn(4, 10, 24)
         result = probe(model, {"query": x, "key": x, "value": x, "need_weights": weights}, threads=1)
         assert [layer.name for layer in result.layers] == ["in_proj_weight", "out_proj"]
-        assert "attention-logits" in {one.rule for one in grave(result)}, result.table()
+        assert "attention-logits" in {one.rule for one in above_info(result)}, result.table()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -206,7 +206,7 @@ def test_without_trials_there_is_no_fix():
     torch.manual_seed(0)
     model, x, *_ = SICK["equal rows"]()
     result = probe(model, x, try_fixes=False)
-    assert grave(result) and all(one.fix is None for one in result.diagnosis)
+    assert above_info(result) and all(one.fix is None for one in result.diagnosis)
 
 
 def test_an_interrupt_in_a_trial_leaves_the_model_as_found():
@@ -244,7 +244,7 @@ def test_a_fix_of_a_tied_weight_names_its_other_place():
     loss = lambda y: nn.functional.cross_entropy(y.flatten(0, 1), ids.roll(1, 1).flatten())  # noqa: E731
     model = Tied()
     result = probe(model, ids, loss=loss, threads=1)
-    (found,) = grave(result)
+    (found,) = above_info(result)
     assert found.rule == "starting-loss" and "ln 60 = 4.094" in found.evidence and "tied to" in found.evidence
     exec(found.fix, {"model": model, "nn": nn, "torch": torch})
     assert probe(model, ids, loss=loss, threads=1).healthy
@@ -259,7 +259,7 @@ def test_fused_attention_counts_as_attention():
             return x + self.o(seen.transpose(1, 2).reshape(batch, length, width))
 
     torch.manual_seed(0)
-    assert {one.rule for one in grave(probe(Fused(128, 2, True), torch.randn(4, 24, 128)))} == {"attention-logits"}
+    assert {one.rule for one in above_info(probe(Fused(128, 2, True), torch.randn(4, 24, 128)))} == {"attention-logits"}
 
 
 def test_a_gradient_that_a_fused_operation_leaves_undefined_is_no_gradient():

@@ -30,10 +30,10 @@ def _void(case: Case) -> Iterator[Observation]:
         VOID,
         "error",
         number,
-        f"{words}{others}: whatever is computed from it is void",
+        f"{words}{others}: everything computed from it is void",
         "one NaN or infinity in a parameter makes all that is computed from it NaN",
         module or None,
-        no_fix="load a checkpoint from before the parameter was lost, or draw it anew",
+        no_fix="load a checkpoint from before the parameter was lost, or draw it again",
     )
 
 

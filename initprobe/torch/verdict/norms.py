@@ -55,7 +55,7 @@ def _weights(case: Case) -> Iterator[Observation]:
         first.layer,
         f"{first.evidence}{_more(further)}",
         "a norm decides the scale of what follows it: "
-        + ("it passes nothing on" if shuts else "every layer after it is given this one"),
+        + ("it passes nothing on" if shuts else "every layer after it gets this scale"),
         first.module,
         tuple(_ones(names)),
         hides=("dead-layer", "dead-units", "no-gradient", "rank-collapse") if shuts else (),

@@ -101,7 +101,7 @@ def _observation(case: Case, odd: _Comparison, layers: Sequence[Layer]) -> Obser
         layer.number,
         f"sqrt({fan_in} x E[W^2]) = {short(_size(layer))} where the median of {count} "
         f"{'siblings' if odd.siblings else 'other layers'} is {short(typical)}: {factor(odd.ratio)}",
-        "the norm after it makes up for that, though not for the learning rate that it needs"
+        "the norm after it undoes this scale, but W needs another learning rate"
         if layer.norm is not None
         else "one layer's weights are drawn on another scale than the same layer of other blocks",
         layer.label,
