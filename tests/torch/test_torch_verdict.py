@@ -199,7 +199,7 @@ def test_statistics_on_a_device_are_those_of_numpy(dtype):
         other._add_there(tensor.to(dtype), cosines=True)
         assert other.sketch.counts.tolist() == one.sketch.counts.tolist()
         assert other.variance == pytest.approx(one.variance, rel=1e-6) and other.sketch.zeros == one.sketch.zeros
-        assert other.correlations == [pytest.approx(one.correlations[0], abs=1e-6)]
+        assert list(other.correlations) == [pytest.approx(one.correlations[0], abs=1e-6)]
 
 
 def test_without_trials_there_is_no_fix():
@@ -265,7 +265,7 @@ def test_fused_attention_counts_as_attention():
 def test_a_gradient_that_a_fused_operation_leaves_undefined_is_no_gradient():
     """On a CUDA device the hook of an LSTM's unused output is called with None."""
     track = Track.like(torch.ones(3, 4), 1, fine=False)
-    track.add_gradient(None, Workers(0))
+    track.add_gradient(Workers(0), None)
     assert track.gradient is None
 
 

@@ -40,6 +40,8 @@ def _void(case: Case) -> Iterator[Observation]:
 def _range(case: Case) -> Iterator[Observation]:
     """Underflow and overflow, each where it begins."""
     for rule, statuses in _STATUSES.items():
+        if not case.records.has(statuses):
+            continue
         forward = [layer.number for layer in case.layers if _is_any(case, _forward(layer), statuses)]
         back = [layer.number for layer in case.layers if _is_any(case, _back(layer), statuses)]
         if forward or back:
