@@ -16,10 +16,10 @@ def _too_deep(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
         return
     layers, widths = len(result.layers), sorted({layer.fan_out for layer in result.layers})
     units = counted(widths[0], "unit") if len(widths) == 1 else f"{widths[0]} to {widths[-1]} units"
-    rate = typical.log10_mean / layers
+    rate = fixed(10 ** (typical.log10_mean / layers), 4)
     evidence = (
-        f"{layers} layers of {units}: a typical layer keeps {fixed(10**rate, 4)} of the mean over draws, and "
-        f"{fixed(10**rate, 4)}^{layers} = {power(typical.log10_mean)}; {percent(typical.loss_probability)}% of the draws "
+        f"{layers} layers of {units}: a typical layer keeps {rate} of the mean over draws, and "
+        f"{rate}^{layers} = {power(typical.log10_mean)}; {percent(typical.loss_probability)}% of the draws "
         "lose more than a factor of 100"
     )
     yield Observation(typical.layer, evidence, "warning")

@@ -49,8 +49,8 @@ def length_logs(
     """The distribution of the log of the mean square of h, for one input, in a plain network of finite width.
 
     It is exact for ReLU and linear activations with independent normal weights and no biases. For others it is normal
-    with the given spread while that is small, and simulated where it is not: given the layer below, the units of a layer
-    are independent normal numbers. Weights are taken as normal or orthogonal.
+    with the given spread while that is small, and simulated where it is not: given the layer below, the units of a
+    layer are independent normal numbers. Weights are taken as normal or orthogonal.
 
     Args:
         activation: any record.

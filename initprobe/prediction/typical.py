@@ -40,9 +40,10 @@ def typical_draw(
         return None
     states = [layer.state for layer in prediction.layers]
     with np.errstate(all="ignore"):
-        squares = [float(np.mean(inputs.mean_squares)), *(state.average(state.moments.square) for state in states)]
+        outputs = [float(state.average(state.moments.square)) for state in states]
+        squares = [float(np.mean(inputs.mean_squares)), *outputs]
         spreads = [noise.output for noise in prediction.spreads]
-        logs = length_logs(config.activation, rules_of(config, sizes), [float(s) for s in squares], spreads, _SEED)
+        logs = length_logs(config.activation, rules_of(config, sizes), squares, spreads, _SEED)
     return None if logs is None else _record(logs, prediction.layers[-1].output_variance)
 
 

@@ -58,5 +58,5 @@ def with_units(config: ProbeConfig, widths: Sequence[int]) -> ProbeConfig:
 
 def _rounded(width: float) -> int:
     """The next whole number of two digits."""
-    unit = 10 ** max(math.floor(math.log10(width)) - 1, 0)
+    unit: int = 10 ** max(math.floor(math.log10(width)) - 1, 0)
     return math.ceil(width / unit - 1e-9) * unit

@@ -147,8 +147,8 @@ class LayerStats(Record):
         name: qualified name of the module that holds W, in a PyTorch model; null in a net of `initprobe run`.
         kind: the kind of that module; null where there is no name.
         activation: class of the module that computed h from z; null where there is none, or no name.
-        bias_std: standard deviation of the biases over units, by their rule, or in the file of weights; null where it is
-            not known, as in a PyTorch model.
+        bias_std: standard deviation of the biases over units, by their rule, or in the file of weights; null where it
+            is not known, as in a PyTorch model.
         inside_branch: the layer is in a residual branch of several layers and not its last, so h is not yet the sum.
     """
 

@@ -4,8 +4,8 @@ import pytest
 from command_lines import config_of
 
 from initprobe import ProbeConfig, run
-from initprobe.prediction.typical import loss_probability
 from initprobe.meanfield.input_moments import InputMoments
+from initprobe.prediction.typical import loss_probability
 
 SICK = [("he", "relu", 100, 16), ("he", "relu", 50, 8), ("he", "relu", 200, 50), ("xavier", "tanh", 60, 4)]
 SOUND = [("he", "relu", 30, 256), ("he", "relu", 10, 500), ("he", "relu", 50, 500)]

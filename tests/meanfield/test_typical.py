@@ -1,5 +1,6 @@
 """The typical draw of a deep narrow network: theory against networks that are drawn."""
 
+import itertools
 import math
 
 import numpy as np
@@ -30,7 +31,7 @@ def drawn_log10s(config, sizes):
         rng = np.random.default_rng((1, seed))
         h = rng.standard_normal(sizes[0])
         h /= np.sqrt(np.mean(h * h))
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        for fan_in, fan_out in itertools.pairwise(sizes):
             weight = config.initializer.sample(rng, (fan_in, fan_out), (fan_in, fan_out), np.dtype(float))
             bias = config.bias_initializer.sample(rng, (1, fan_out), (fan_in, fan_out), np.dtype(float))[0]
             h = config.activation.value(h @ weight + bias)
