@@ -69,7 +69,7 @@ def _candidates(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments)
     if config.network is not None:
         yield from _that_hold(_weaker_branches(config), sizes, inputs)
     elif is_too_deep(config, sizes, inputs):
-        yield from _wider_ones(config, inputs)
+        yield from _wider_ones(config, sizes, inputs)
         yield from _that_hold(_with_norm_or_skips(changed(config, bias_init=None)), sizes, inputs)
         return
     config = _with_drawn_weights(config)
@@ -82,12 +82,11 @@ def _candidates(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments)
         yield from _that_hold(_with_norm_or_skips(plain), sizes, inputs)
 
 
-def _wider_ones(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
-    """Wider layers with the given weights, then with common ones, each where theory predicts level variances."""
-    for weights in (config, *_with_common_weights(changed(config, bias_init=None))):
-        for candidate in wider(weights, inputs):
-            sizes = (candidate.features or candidate.layer_widths[0], *candidate.layer_widths)
-            yield from _that_hold([candidate], sizes, inputs)
+def _wider_ones(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> Iterator[ProbeConfig]:
+    """Wider layers with the given weights, then with common ones, where theory predicts level variances."""
+    weights = (config, *_with_common_weights(changed(config, bias_init=None)))
+    for candidate in _that_hold(weights, sizes, inputs):  # at infinite width
+        yield from wider(candidate, inputs)
 
 
 def _structure_kept(
