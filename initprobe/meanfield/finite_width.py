@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from initprobe.arrays import Array
 from initprobe.meanfield.gradient_spread import gradient_biases, gradient_variances
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.lengths import Lengths, lengths_of
+from initprobe.meanfield.predict import LayerTheory
 from initprobe.meanfield.unit_noise import HH, ZZ, H, Noise, Z, noises
 
 # Largest excess kurtosis of z. Beyond it, with five weights per unit, the second order is as large as the first.
@@ -102,6 +103,39 @@ def spread(
         return tuple(map(LayerSpread, *forward, *gradients))
 
 
+def with_biases(
+    layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread]
+) -> tuple[list[LayerTheory], list[LayerSpread]]:
+    """Gradient variances at this width, each times its bias, and the spreads about them.
+
+    Fluctuating lengths add about .5 depth/width to a gradient variance (SELU, tanh with gain 5/3). The factor is
+    `exp(bias)`: as a product of many factors, the variance is log-normal.
+
+    Args:
+        layers: at infinite width but for the direction of the signal, as `predict` gives them.
+        spreads: of the same layers; biases that are not finite are left out.
+    """
+    pairs = [_with_bias(theory, spread) for theory, spread in zip(layers, spreads, strict=True)]
+    return [theory for theory, _ in pairs], [spread for _, spread in pairs]
+
+
+def _with_bias(theory: LayerTheory, spread: LayerSpread) -> tuple[LayerTheory, LayerSpread]:
+    output, preactivation = spread.output_gradient, spread.preactivation_gradient
+    if not (math.isfinite(output.bias) and math.isfinite(preactivation.bias)):
+        return theory, spread
+    of_h, of_z = (float(np.exp(each.bias)) for each in (output, preactivation))
+    moved = replace(
+        theory,
+        output_gradient_variance=theory.output_gradient_variance * of_h,
+        preactivation_gradient_variance=theory.preactivation_gradient_variance * of_z,
+        weight_gradient_variance=theory.weight_gradient_variance * of_z,
+    )
+    unbiased = replace(
+        spread, output_gradient=replace(output, bias=0.0), preactivation_gradient=replace(preactivation, bias=0.0)
+    )
+    return moved, unbiased
+
+
 def _forward(noise: Noise, first: int, second: int, lengths: Lengths) -> Iterator[Spread]:
     """Spread of `mean(f^2) - mean(f)^2` at every layer; `first` and `second` are the rows of f and f^2."""
     mean = noise.mean[:, first]
@@ -110,8 +144,9 @@ def _forward(noise: Noise, first: int, second: int, lengths: Lengths) -> Iterato
     direction[:, first], direction[:, second] = -2 * mean, 1
     slope = np.vecdot(direction, noise.slope)
     within = np.vecdot(np.vecdot(noise.batch, direction[:, None]), direction)
-    variance = within / value**2 + (slope / value) ** 2 * lengths.batch
     of_mean = noise.batch[:, first, first] + noise.slope[:, first] ** 2 * lengths.batch
+    # The squared mean adds twice its squared variance, all there is where orthogonal weights keep the mean square.
+    variance = within / value**2 + (slope / value) ** 2 * lengths.batch + 2 * (of_mean / value) ** 2
     drift = np.vecdot(direction, noise.offset + noise.curvature * lengths.single[:, None] / 2)
     bias = slope * lengths.bias + drift - of_mean
     return map(Spread, _roots(variance), (bias / value).tolist())

@@ -21,6 +21,9 @@ from initprobe.meanfield.layer import Groups, Layer, State, layer_batches, stack
 # Rows of the functions whose layer means fluctuate together: each is followed by its square.
 Z, ZZ, H, HH, _SLOPE, SLOPES = range(6)
 
+# Largest relative error of `E[phi^2]` on the Hermite grid for which the noise is derived.
+_GRID_ERROR = 1e-3
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -105,6 +108,7 @@ def _noise(activation: Activation, layers: Sequence[Layer], states: Sequence[Sta
     coefficients = _coefficients(by_bias, stack.groups)
     scales = (0, 1.0), (2, 1 / math.sqrt(2)), (4, math.sqrt(6) / 2)
     mean, slope, curvature = (scale * coefficients[..., order].T for order, scale in scales)
+    mean[_is_cut_off(mean[:, HH], stack.groups)] = np.nan
     same, other = _same(functions, coefficients, stack), _other(by_bias, stack)
     other += stack.cokurtosis[:, None, None] * (slope[:, :, None] * slope[:, None, :])
     single = same - _removed(coefficients, stack)
@@ -122,6 +126,12 @@ def _noise(activation: Activation, layers: Sequence[Layer], states: Sequence[Sta
         same=same,
         other=other,
     )
+
+
+def _is_cut_off(square: Array, groups: Groups) -> Array:
+    """Whether the Hermite grid, which ends at 8 SDs, misses a part of `E[phi^2]` (an exponential): `(layers,)`."""
+    exact = groups.average(groups.moments.square)
+    return np.asarray(np.abs(square - exact) > _GRID_ERROR * exact)
 
 
 def _functions(activation: Activation, groups: Groups) -> Array:
