@@ -99,7 +99,8 @@ def spread(
         lengths = lengths_of(layers, states, noise)
         variances, biases = gradient_variances(layers, noise, lengths, batch), gradient_biases(layers, noise, lengths)
         gradients = (map(Spread, _roots(each), bias.tolist()) for each, bias in zip(variances, biases, strict=True))
-        forward = (_forward(noise, *rows, lengths) for rows in ((Z, ZZ), (H, HH)))
+        orthogonal = np.array([layer.orthogonal for layer in layers])
+        forward = (_forward(noise, *rows, lengths, orthogonal) for rows in ((Z, ZZ), (H, HH)))
         return tuple(map(LayerSpread, *forward, *gradients))
 
 
@@ -136,7 +137,7 @@ def _with_bias(theory: LayerTheory, spread: LayerSpread) -> tuple[LayerTheory, L
     return moved, unbiased
 
 
-def _forward(noise: Noise, first: int, second: int, lengths: Lengths) -> Iterator[Spread]:
+def _forward(noise: Noise, first: int, second: int, lengths: Lengths, orthogonal: Array) -> Iterator[Spread]:
     """Spread of `mean(f^2) - mean(f)^2` at every layer; `first` and `second` are the rows of f and f^2."""
     mean = noise.mean[:, first]
     value = noise.mean[:, second] - mean**2
@@ -145,8 +146,9 @@ def _forward(noise: Noise, first: int, second: int, lengths: Lengths) -> Iterato
     slope = np.vecdot(direction, noise.slope)
     within = np.vecdot(np.vecdot(noise.batch, direction[:, None]), direction)
     of_mean = noise.batch[:, first, first] + noise.slope[:, first] ** 2 * lengths.batch
-    # The squared mean adds twice its squared variance, all there is where orthogonal weights keep the mean square.
-    variance = within / value**2 + (slope / value) ** 2 * lengths.batch + 2 * (of_mean / value) ** 2
+    variance = within / value**2 + (slope / value) ** 2 * lengths.batch
+    # The squared mean is of second order, and all there is where orthogonal weights keep the mean square.
+    variance += orthogonal * 2 * (of_mean / value) ** 2
     drift = np.vecdot(direction, noise.offset + noise.curvature * lengths.single[:, None] / 2)
     bias = slope * lengths.bias + drift - of_mean
     return map(Spread, _roots(variance), (bias / value).tolist())
