@@ -54,7 +54,7 @@ RULES = (
     ),
     Rule(
         name="chaotic",
-        meaning="like inputs become unlike, so what one example teaches says nothing of its neighbour",
+        meaning="similar inputs become dissimilar, so what is learned from one input does not hold for its neighbour",
         measurement="mean cosine between two inputs' z, first layer against last",
         remedy="smaller weights: the edge of chaos",
         reference="Schoenholz et al. 2017, arXiv:1611.01232",

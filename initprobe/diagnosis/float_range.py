@@ -14,13 +14,13 @@ _BACKWARD = ("output_gradient", "preactivation_gradient", "weight_gradient")
 
 
 def _status_rule(*statuses: str) -> Look:
-    """The first layer whose tensors have such a status: on the way forward, else on the way back."""
+    """The first layer whose tensors have such a status: on the forward pass, else on the backward pass."""
 
     def look(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
         forward = [layer.layer for layer in result.layers if _any_status(layer, _FORWARD, statuses)]
         back = [layer.layer for layer in result.layers if _any_status(layer, _BACKWARD, statuses)]
         if forward:
-            yield Observation(forward[0], "on the way forward; what is computed from it is void", "error")
+            yield Observation(forward[0], "on the forward pass; all numbers computed from it are void", "error")
         elif back:
             yield Observation(back[-1], _lost_back(result.layers[back[-1] - 1]), "error")
 
@@ -29,9 +29,9 @@ def _status_rule(*statuses: str) -> Look:
 
 def _lost_back(layer: LayerStats) -> str:
     """A probe can carry a gradient in another unit; training does not."""
-    carried = layer.output_gradient.variance_log10 is not None
-    rest = "training would lose it; its variance is known in another unit" if carried else "what follows is void"
-    return f"on the way back; {rest}"
+    if layer.output_gradient.variance_log10 is not None:
+        return "on the backward pass; training would lose it; its variance was measured in another unit"
+    return "on the backward pass; all gradients before it are void"
 
 
 def _any_status(layer: LayerStats, tensors: Sequence[str], statuses: Sequence[str]) -> bool:

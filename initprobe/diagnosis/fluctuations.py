@@ -28,7 +28,7 @@ def _heavy_tailed(result: ProbeResult, limits: Thresholds) -> Iterator[Observati
         median = (
             "the median of |dL/dz| is 0" if math.isinf(ratio) else f"rms of dL/dz is {short(ratio)} times its median"
         )
-        return f"{median}: few entries carry all of it"
+        return f"{median}: a few entries carry almost all of it"
 
     return each_layer(result, lambda layer: _tail(layer) > limits.tail, words, "warning")
 
@@ -57,18 +57,18 @@ def _unstable_gain(result: ProbeResult, limits: Thresholds) -> Iterator[Observat
 RULES = (
     Rule(
         name="heavy-tailed-gradient",
-        meaning="a few units carry the whole gradient while the typical one gets next to none",
+        meaning="a few units carry almost the whole gradient, and the median unit gets almost none",
         measurement="rms of dL/dz over the median of its magnitude",
-        remedy="smaller weights: saturated forward, such a net explodes backward",
+        remedy="smaller weights: a net that saturates forward explodes backward",
         reference="Hanin & Nica 2020, arXiv:1812.05994",
         look=_heavy_tailed,
         from_layer_on=True,
     ),
     Rule(
         name="unstable-gain",
-        meaning="the length map is steeper than 1 here, so no constant gain holds the scale at depth",
+        meaning="the length map is steeper than 1 here, so no constant gain keeps the scale at depth",
         measurement="largest predicted d log q_l / d log q_(l-1), to the power of the depth",
-        remedy="--norm layer or --residual; a gain only moves the depth at which it slips",
+        remedy="--norm layer or --residual; a gain only changes the depth at which the scale is lost",
         reference="Poole et al. 2016, arXiv:1606.05340; Hayou et al. 2019, arXiv:1902.06853",
         look=_unstable_gain,
     ),

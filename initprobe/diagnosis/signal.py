@@ -75,7 +75,7 @@ def _cause_beside_weights(result: ProbeResult, tensor: str) -> str:
 RULES = (
     Rule(
         name="vanishing-output",
-        meaning="the weights are too small for this activation, so the signal shrinks by a factor at every layer",
+        meaning="the weights are too small for this activation, so the signal shrinks by a factor per layer",
         measurement="log variance of h over depth: steady rate times depth, beyond the predicted spread",
         remedy="larger weights: the forward gain of the activation",
         reference="Glorot & Bengio 2010, AISTATS 9:249",
@@ -83,7 +83,7 @@ RULES = (
     ),
     Rule(
         name="exploding-output",
-        meaning="the weights are too large for this activation, so the signal grows by a factor at every layer",
+        meaning="the weights are too large for this activation, so the signal grows by a factor per layer",
         measurement="log variance of h over depth: steady rate times depth, beyond the predicted spread",
         remedy="smaller weights: the forward gain of the activation; in a residual net --branch-scale 1/sqrt(2L)",
         reference="He et al. 2015, arXiv:1502.01852",
@@ -91,7 +91,7 @@ RULES = (
     ),
     Rule(
         name="vanishing-gradient",
-        meaning="width x Var(W) times the mean squared slope is below 1, so the gradient shrinks on its way back",
+        meaning="width x Var(W) times the mean squared slope is below 1, so the gradient shrinks backward",
         measurement="log variance of dL/dh, else dL/dW, over depth: steady rate times depth, beyond chance",
         remedy="larger weights, or an activation with a larger slope where its inputs are",
         reference="Glorot & Bengio 2010, AISTATS 9:249",
@@ -99,7 +99,7 @@ RULES = (
     ),
     Rule(
         name="exploding-gradient",
-        meaning="width x Var(W) times the mean squared slope is above 1, so the gradient grows on its way back",
+        meaning="width x Var(W) times the mean squared slope is above 1, so the gradient grows backward",
         measurement="log variance of dL/dh, else dL/dW, over depth: steady rate times depth, beyond chance",
         remedy="smaller weights; in a residual net --branch-scale 1/sqrt(2L)",
         reference="Schoenholz et al. 2017, arXiv:1611.01232",

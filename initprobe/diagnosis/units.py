@@ -30,12 +30,11 @@ def _dead_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation
 
 
 def _dead_layer(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
+    off = "the branch of every unit is off and learns nothing"  # in a residual net
     return each_layer(
         result,
         lambda layer: layer.output.zero_fraction == 1 or layer.output.dead_fraction == 1,
-        lambda layer: (
-            "every output is 0" if layer.output.zero_fraction == 1 else "every unit's branch is off, and learns nothing"
-        ),
+        lambda layer: "every output is 0" if layer.output.zero_fraction == 1 else off,
         "error",
     )
 
@@ -54,7 +53,7 @@ def _symmetric_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observ
 RULES = (
     Rule(
         name="saturated",
-        meaning="most units sit on the flat ends of the activation",
+        meaning="most units are on the flat ends of the activation",
         measurement="share of outputs whose slope is below 5.9% of the largest (tanh beyond 0.97)",
         remedy="smaller weights or biases",
         reference="CS231n 2017, lecture 6",
@@ -72,16 +71,16 @@ RULES = (
     ),
     Rule(
         name="dead-layer",
-        meaning="a whole layer is 0, so nothing passes, forward or back",
+        meaning="all outputs of a layer are 0, so neither signal nor gradient passes",
         measurement="a layer whose outputs are all exactly 0",
-        remedy="random weights, no large negative biases; --block 2 for branches that --zero-init-last shuts",
+        remedy="random weights, no large negative biases; --block 2 with --zero-init-last",
         reference="Lu et al. 2019, arXiv:1903.06733",
         look=_dead_layer,
         from_layer_on=True,
     ),
     Rule(
         name="symmetric",
-        meaning="identical units get identical gradients and stay identical for ever, whatever the data",
+        meaning="equal units get equal gradients and stay equal forever, for any data",
         measurement="a layer whose weights are all equal",
         remedy="random weights",
         reference="Goodfellow et al. 2016, Deep Learning, section 8.4",

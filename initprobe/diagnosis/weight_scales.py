@@ -38,7 +38,7 @@ def _fan_mismatch(result: ProbeResult, limits: Thresholds) -> Iterator[Observati
     typical = statistics.median(inward)
     layer = max(result.layers, key=lambda layer: abs(math.log(inward[layer.layer - 1]) - math.log(typical)))
     evidence = (
-        f"fan_out x Var(W) = {short(outward[0])} everywhere, but what the signal meets, fan_in x Var(W), is "
+        f"fan_out x Var(W) = {short(outward[0])} in every layer, but fan_in x Var(W), which scales the signal, is "
         f"{short(inward[layer.layer - 1])} at layer {layer.layer} ({layer.fan_in} -> {layer.fan_out})"
     )
     yield Observation(layer.layer, evidence, "warning" if math.log10(ratio) >= limits.trend_decades else "info")
@@ -127,7 +127,7 @@ def _odd_observation(result: ProbeResult, odd: _Weights, ratio: float, count: in
     )
     undone = norm_name(result) != "none"
     severity: Severity = "info" if undone else severity_of(2 * math.log10(ratio), limits)
-    cause = "the norm after it makes up for that, though not for the learning rate that it needs" if undone else ""
+    cause = "the norm after it corrects the scale, but not the learning rate that it needs" if undone else ""
     return Observation(odd.layer, evidence, severity, cause)
 
 
@@ -140,7 +140,7 @@ def _ratios(weights: _Weights, every: Sequence[_Weights]) -> list[float]:
 RULES = (
     Rule(
         name="fan-mismatch",
-        meaning="the weights are scaled by the units they lead to, not by the units they sum over",
+        meaning="the weights are scaled by fan_out, but the signal needs a scale by fan_in",
         measurement="fan_out Var(W) the same in every layer while fan_in Var(W) varies",
         remedy="mode=fan_in; fan_out keeps the gradient's variance instead",
         reference="He et al. 2015, arXiv:1502.01852",
@@ -148,7 +148,7 @@ RULES = (
     ),
     Rule(
         name="odd-layer",
-        meaning="one layer's weights are drawn on another scale than all others, which is mostly a mistake",
+        meaning="the weights of one layer have another scale than all others, which is usually a mistake",
         measurement="sqrt(fan_in E[W^2]) of a module, or of a layer of --weights, against the median",
         remedy="the initializer of the other layers",
         reference="Glorot & Bengio 2010, AISTATS 9:249",
@@ -156,8 +156,8 @@ RULES = (
     ),
     Rule(
         name="wrong-initializer",
-        meaning="these weights are a customary rule's, but of one made for another activation",
-        measurement="fan_in Var(W) against the factor that the signal meets at every layer",
+        meaning="the weights follow a common initializer, but one made for another activation",
+        measurement="fan_in Var(W) against the factor by which the signal changes per layer",
         remedy="the rule made for this activation",
         reference="He et al. 2015, arXiv:1502.01852",
         look=_wrong_initializer,

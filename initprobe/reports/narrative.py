@@ -64,7 +64,7 @@ def _journey(tensor: str, layers: Sequence[LayerStats]) -> str | None:
     (first, start, a), (last, end, b) = ends[0], ends[-1]
     change, steps = (b or 0.0) - (a or 0.0), abs(last - first)
     in_all = factor_of(change)
-    per_layer = f", {factor_of(change / steps)} a layer" if steps > 1 else ""
+    per_layer = f", {factor_of(change / steps)} per layer" if steps > 1 else ""
     return f"{short(start, a)} -> {short(end, b)} from layer {first} to {last}: {in_all}{per_layer}"
 
 

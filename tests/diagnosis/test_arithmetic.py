@@ -24,7 +24,7 @@ def rounding(text):
 
 
 def worked_out(product):
-    """A printed product, and the largest error of its log that rounding leaves."""
+    """A printed product, and the largest rounding error of its log."""
     value, error = 0.0, 0.0
     text = re.sub(r" \((?:E\[[^\]]*\][^)]*|[^()]*(?:\([^()]*\)[^()]*)?[a-z][^()]*)\)(?= x|$)", "", product)
     squared = re.fullmatch(rf"\((\d+) x ({NUMBER})\)\^2(.*)", text)
@@ -40,27 +40,27 @@ def worked_out(product):
 
 
 def trends(result):
-    found = [f for f in result.diagnosis if f.rule.endswith(("-output", "-gradient"))]
-    return [f for f in found if re.search("keeps|multiplies", f.evidence)]
+    trends = [f for f in result.diagnosis if f.rule.endswith(("-output", "-gradient"))]
+    return [f for f in trends if re.search("keeps|multiplies", f.evidence)]
 
 
 def checked(result):
     """Findings with arithmetic; each is compared with its rate."""
     count = 0
     for finding in trends(result):
-        found = EVIDENCE.match(finding.evidence)
-        if found is None:
+        match = EVIDENCE.match(finding.evidence)
+        if match is None:
             assert re.match(r"each (layer|of layers)|layer \d", finding.evidence), finding.evidence
             continue
         count += 1
-        rate = found["percent"] or found["factor"]
-        said = math.log(float(rate) / (100 if found["percent"] else 1))
-        total = math.log(float(found["total"]))
-        product, error = worked_out(found["product"])
+        rate = match["percent"] or match["factor"]
+        said = math.log(float(rate) / (100 if match["percent"] else 1))
+        total = math.log(float(match["total"]))
+        product, error = worked_out(match["product"])
         # Two factors within half a percent of 1 may be left out.
         slack = 2 * math.log(1.005)
-        assert abs(total - said) <= slack + rounding(rate) + rounding(found["total"]), finding.evidence
-        assert abs(product - total) <= error + rounding(found["total"]) + 1e-9, finding.evidence
+        assert abs(total - said) <= slack + rounding(rate) + rounding(match["total"]), finding.evidence
+        assert abs(product - total) <= error + rounding(match["total"]) + 1e-9, finding.evidence
     return count
 
 
@@ -130,7 +130,7 @@ def test_no_product_where_it_would_explain_nothing():
 
 
 @pytest.mark.parametrize("profile", [[0, -1, -2, -3, -4], [0, 1, 3, 9], [0, -5, -6, -7, -8], [0, 2], [3]])
-def test_the_span_is_the_one_that_the_rate_is_of(profile):
+def test_the_span_is_that_of_the_rate(profile):
     start, end = steady_span(profile)
     if end > start:
         assert (profile[end] - profile[start]) / (end - start) == pytest.approx(trend(profile).steady)
@@ -148,14 +148,14 @@ def on_average(result, tensor, span):
     [({"widths": (400, 300, 200, 150, 100, 60, 40)}, True), ({"layers": 9, "width": 90}, False)],
     ids=["tapering", "level"],
 )
-def test_a_rate_says_of_which_layers_it_is(shape, named):
-    """`each layer` is the whole net's rate, as in the course; of another rate the layers are named."""
+def test_a_rate_names_its_layers(shape, named):
+    """`each layer` is the rate of the whole net, as in the summary; for another rate the layers are named."""
     result = run(ProbeConfig(init="normal:std=0.02", act="relu", batch=64, **shape))
     assert trends(result)
     for finding in trends(result):
         tensor = "output" if finding.rule.endswith("output") else "output_gradient"
-        found = re.search(r"each of layers (\d+) to (\d+)", finding.evidence)
-        assert bool(found) == named
-        span = (int(found[1]) - 1, int(found[2])) if found else (1, len(result.layers))
+        match = re.search(r"each of layers (\d+) to (\d+)", finding.evidence)
+        assert bool(match) == named
+        span = (int(match[1]) - 1, int(match[2])) if match else (1, len(result.layers))
         rate = float(re.search(rf"keeps ({NUMBER})%", finding.evidence)[1]) / 100
         assert rate == pytest.approx(on_average(result, tensor, span), rel=0.006), finding.evidence

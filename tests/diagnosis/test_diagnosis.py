@@ -27,13 +27,13 @@ def named(result):
 
 @pytest.mark.parametrize(("init", "act", "layers", "truth"), PANEL)
 def test_panel(init, act, layers, truth):
-    """Precision: a sound net has nothing above info. Recall: a sick one has at least the faults it is known for."""
+    """Precision: a healthy net has nothing above info. Recall: a sick net has at least its known faults."""
     result = run(ProbeConfig(init=init, act=act, layers=layers, **SMALL))
     assert truth <= named(result), [finding.evidence for finding in result.diagnosis]
     assert result.healthy is (not truth), [finding.evidence for finding in result.diagnosis]
 
 
-def test_wrong_initializer_is_silent_where_weights_are_of_no_rule():
+def test_wrong_initializer_needs_weights_of_a_known_rule():
     for init, act in (("normal:std=0.01", "tanh"), ("normal:std=1", "relu"), ("xavier", "sigmoid"), ("he", "selu")):
         assert "wrong-initializer" not in named(run(ProbeConfig(init=init, act=act, layers=20, **SMALL)))
 
@@ -42,8 +42,8 @@ SHRINKING = {"act": "relu", "widths": (400, 50, 40, 30), "input_width": 400, "ba
 
 
 def test_fan_mismatch_only_where_fan_out_sets_the_scale():
-    found = run(ProbeConfig(init="he:mode=fan_out", **SHRINKING)).diagnosis
-    finding = next(f for f in found if f.rule == "fan-mismatch")
+    findings = run(ProbeConfig(init="he:mode=fan_out", **SHRINKING)).diagnosis
+    finding = next(f for f in findings if f.rule == "fan-mismatch")
     assert finding.layer == 2
     assert "400 -> 50" in finding.evidence
     square = {"act": "relu", "layers": 4, **SMALL}
@@ -62,7 +62,7 @@ def test_unstable_gain_of_gelu_at_depth():
 
 
 def test_a_gradient_is_judged_by_the_weights_too():
-    """The gradient grows and the output falls, each too little to name; dL/dW grows by both."""
+    """The gradient grows and the output falls, each too little for a finding; dL/dW grows by both."""
     settings = {"init": "lecun:gain=1.2", "act": "tanh", "layers": 110, "width": 200, "batch": 100, "draws": 2}
     finding = run(ProbeConfig(**settings)).diagnosis[0]
     assert (finding.rule, "dL/dW" in finding.evidence) == ("exploding-gradient", True)
@@ -89,7 +89,7 @@ def test_arithmetic_of_weights_with_a_mean():
     assert finding.evidence.startswith("(120 x 1)^2 = 14400")
 
 
-def test_rank_collapse_is_told_without_alarm():
+def test_rank_collapse_is_info():
     result = run(ProbeConfig(init="he", act="relu", layers=50, **SMALL))
     assert result.healthy
     finding = next(f for f in result.diagnosis if f.rule == "rank-collapse")
@@ -119,7 +119,7 @@ def test_evidence_carries_the_arithmetic():
     assert result.diagnosis[0].evidence.startswith("500 x 0.01^2 = 0.05: each layer keeps 5.0")
 
 
-def test_findings_are_ordered_by_gravity():
+def test_findings_are_ordered_by_severity():
     result = run(ProbeConfig(init="normal:std=1", act="tanh", layers=10, **SMALL))
     order = ["error", "warning", "info"]
     assert [f.severity for f in result.diagnosis] == sorted((f.severity for f in result.diagnosis), key=order.index)
@@ -136,7 +136,7 @@ def test_findings_are_ordered_by_gravity():
         ([0, -3], -3),
     ],
 )
-def test_trend_tells_an_exponential_from_a_power(profile, decades):
+def test_trend_separates_an_exponential_from_a_power(profile, decades):
     """1/depth loses two decades over a hundred layers, but its later half only 0.3 of them: 0.6 at that rate."""
     assert trend(profile).decades == pytest.approx(decades, abs=0.02)
 
@@ -214,9 +214,9 @@ def test_a_gain_of_no_customary_rule_is_the_last_resort(act, layers, width, gain
     Which digit that is may depend on the input at hand.
     """
     (fix,) = offered(act, layers, width)
-    found = parsed(fix).init
-    assert (found.name, [*found.params]) == ("lecun", ["gain"])
-    assert found.params["gain"] == pytest.approx(gain, abs=0.0101)
+    spec = parsed(fix).init
+    assert (spec.name, [*spec.params]) == ("lecun", ["gain"])
+    assert spec.params["gain"] == pytest.approx(gain, abs=0.0101)
     assert run(parsed(fix)).healthy
 
 
@@ -234,17 +234,17 @@ def test_the_forecast_of_a_fix_is_the_prediction_of_its_run(act, init, widths, f
     config = ProbeConfig(init=init, act=act, widths=widths, input_width=features, batch=100, draws=1)
     inputs = InputMoments.measure(first_network(prepare(config))["x"])
     net = Network.of(config, (features, *widths), inputs)
-    found = net.forecast(net.variances(config.initializer))
+    forecast = net.forecast(net.variances(config.initializer))
     theory = [layer.theory for layer in run(config).layers]
     for profile, name in (
-        (found.output, "output"),
-        (found.gradient, "output_gradient"),
-        (found.weight_gradient, "weight_gradient"),
+        (forecast.output, "output"),
+        (forecast.gradient, "output_gradient"),
+        (forecast.weight_gradient, "weight_gradient"),
     ):
         expected = np.array([getattr(layer, f"{name}_variance") for layer in theory])
         scale = config.batch if name == "weight_gradient" else 1  # which is summed over the samples
         np.testing.assert_allclose(scale * 10 ** profile[0], expected, rtol=1e-12)
-    assert found.steepest[0] == pytest.approx(max(layer.length_slope for layer in theory[1:]), rel=1e-12)
+    assert forecast.steepest[0] == pytest.approx(max(layer.length_slope for layer in theory[1:]), rel=1e-12)
 
 
 def test_verdict_on_the_command_line(initprobe):

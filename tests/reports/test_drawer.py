@@ -22,12 +22,12 @@ CASES = {
 
 @pytest.fixture
 def helpful(monkeypatch):
-    """As in a process that has drawn nothing yet, where there is more than one processor."""
+    """A process that has drawn nothing yet, with more than one processor."""
     monkeypatch.setattr(drawer, "_helps", lambda: True)
 
 
 def here(result, formats):
-    """What this process draws."""
+    """The figures that this process draws."""
     return list(drawer.pictures(result, formats))
 
 
@@ -57,7 +57,7 @@ def test_it_ends_with_what_it_was_started_for(helpful):
     assert process.stdin.closed and process.stdout.closed
 
 
-def test_an_error_over_there_is_met_here_again(helpful):
+def test_an_error_of_that_process_is_raised_here(helpful):
     result = run(ProbeConfig(init="xavier", act="tanh", width=20, batch=20))
     with drawer.drawer(["tiff"]) as process, pytest.raises(KeyError, match="tiff"):
         list(drawer.pictures(result, ["tiff"], process))
@@ -65,7 +65,7 @@ def test_an_error_over_there_is_met_here_again(helpful):
 
 @pytest.fixture
 def scratch(tmp_path, monkeypatch):
-    """Where matplotlib makes itself a place for its cache, as it does where it may not write to the user's."""
+    """The directory of a temporary cache, which matplotlib makes if it cannot write to the user's."""
     (tmp_path / "file").touch()
     (tmp_path / "scratch").mkdir()
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "file" / "none"))
@@ -91,7 +91,7 @@ def test_no_temporary_file_is_left(wanted, helpful, scratch):
 
 @pytest.mark.parametrize("program", [None, ""])
 def test_no_process_without_a_program_to_run(program, monkeypatch):
-    """As where Python is embedded in another program."""
+    """As if Python were embedded in another program."""
     monkeypatch.setattr(sys, "executable", program)
     monkeypatch.delitem(sys.modules, "matplotlib")
     monkeypatch.setattr(os, "cpu_count", lambda: 2)

@@ -1,6 +1,7 @@
 """The pictures by what they show, not by their pixels; and the same result gives the same bytes."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from initprobe.reports.figures.histograms import MOST_PANELS
 from initprobe.reports.figures.result_data import BINS, gradient_histograms, output_histograms, profiles
 from initprobe.reports.figures.run import KINDS, draw, kinds
 from initprobe.reports.figures.style import render
+from initprobe.reports.layer_blocks import role, short_name
 
 CASES = {
     "healthy": {"init": "xavier", "act": "tanh"},
@@ -37,7 +39,7 @@ def results():
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_picture_of_every_case(results, case):
+def test_every_figure_of_every_case(results, case):
     shown = kinds(results[case])
     assert ("training" in shown) == (case in ("trained", "fitted", "diverged"))
     assert ("fitting" in shown) == (case == "fitted")
@@ -48,7 +50,7 @@ def test_every_picture_of_every_case(results, case):
 
 
 def _runs_over(figure):
-    """The words of a figure that its edges cut off."""
+    """The texts of a figure that its edges cut off."""
     keys = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
     shown = [*figure.texts, *figure.legends, *keys]
     boxes = [(artist, artist.get_window_extent()) for artist in shown]
@@ -66,7 +68,7 @@ def long(tmp_path_factory):
     return run(ProbeConfig(**shape, **LONG, train_steps=20, classes=3))
 
 
-def test_no_line_of_words_and_no_key_leaves_its_figure(results, long):
+def test_no_text_and_no_legend_leaves_its_figure(results, long):
     for result in (*results.values(), long):
         for kind in kinds(result):
             assert _runs_over(draw(result, kind)) == [], kind
@@ -106,26 +108,26 @@ def test_same_result_same_bytes_whatever_the_user_has_set(results, fmt):
 
 @pytest.mark.parametrize("case", ["healthy", "collapsed", "exploding", "one layer"])
 def test_panels_hold_every_entry_or_say_how_many_are_outside(results, case):
-    for strip in (output_histograms(results[case]), gradient_histograms(results[case])):
-        assert len(strip.edges) == BINS + 1
-        for panel in strip.panels:
+    for row in (output_histograms(results[case]), gradient_histograms(results[case])):
+        assert len(row.edges) == BINS + 1
+        for panel in row.panels:
             assert panel.shares.sum() + panel.outside == pytest.approx(1)
 
 
 def test_axis_is_shared_and_a_collapsed_layer_is_a_labelled_spike(results):
-    strip = output_histograms(results["collapsed"])
-    assert strip.ends == (-1, 1)
-    assert strip.panels[-1].shares.max() == pytest.approx(1)
-    assert np.argmax(strip.panels[-1].shares) == BINS // 2
-    assert strip.panels[-1].std.startswith("std ")
-    assert strip.ceiling <= 1.15
+    row = output_histograms(results["collapsed"])
+    assert row.ends == (-1, 1)
+    assert row.panels[-1].shares.max() == pytest.approx(1)
+    assert np.argmax(row.panels[-1].shares) == BINS // 2
+    assert row.panels[-1].std.startswith("std ")
+    assert row.ceiling <= 1.15
     texts = [text.get_text() for text in draw(results["collapsed"], "output").axes[0].texts]
-    assert any("peak" in text for text in texts) or strip.ceiling >= 1
+    assert any("peak" in text for text in texts) or row.ceiling >= 1
 
 
-def test_what_was_lost_is_named(results):
-    strip = output_histograms(results["overflow"])
-    lost = [panel for panel in strip.panels if panel.shares is None]
+def test_lost_numbers_are_named(results):
+    row = output_histograms(results["overflow"])
+    lost = [panel for panel in row.panels if panel.shares is None]
     assert lost
     assert {panel.std for panel in lost} <= {"overflow", "nonfinite"}
     labels = [line.get_label() for line in draw(results["overflow"], "depth").axes[0].lines]
@@ -142,9 +144,9 @@ def test_profiles_are_the_result_in_logarithms(results):
 
 
 def test_predicted_density_lies_on_the_measured_one(results):
-    """Width 40: within 5 standard errors of a share over 40 independent units and 2 draws, and a bin of slack."""
-    strip = output_histograms(results["healthy"])
-    for panel in strip.panels:
+    """Width 40: within 5 standard errors of a share over 40 independent units and 2 draws, and a margin of one bin."""
+    row = output_histograms(results["healthy"])
+    for panel in row.panels:
         error = np.sqrt(panel.predicted * (1 - panel.predicted) / (40 * 2))
         assert np.all(np.abs(panel.shares - panel.predicted) < 5 * error + 0.01)
         # What lies beyond the extremes of n independent outputs has a mean of 2/n, and each end an exponential law.
@@ -159,6 +161,46 @@ def test_panels_for_few_layers_and_a_density_for_many(results):
     assert sum("layer" in text.get_text() for text in few.texts) == 5
 
 
+def test_a_log_axis_where_layers_of_a_model_dwarf_the_rest():
+    """On a linear axis the small layers would be one bin."""
+    torch = pytest.importorskip("torch")
+    from initprobe.torch import probe
+
+    torch.manual_seed(0)
+    plain = [part for _ in range(MOST_PANELS) for part in (torch.nn.Linear(50, 50), torch.nn.LayerNorm(50))]
+    for layers in (6, len(plain)):
+        model = torch.nn.Sequential(*plain[-layers:], torch.nn.Linear(50, 10, bias=False))
+        even = output_histograms(probe(model, torch.randn(40, 50), threads=1, try_fixes=False))
+        torch.nn.init.normal_(model[-1].weight, std=20)
+        result = probe(model, torch.randn(40, 50), threads=1, try_fixes=False)
+        row = output_histograms(result)
+        assert even.bend is None and row.bend is not None
+        assert np.ptp(np.diff(row.stretched(row.edges))) < 1e-9
+        for panel in row.panels:
+            assert panel.shares.sum() > 0.97 and panel.shares.max() < 0.35, panel.name
+        (axes,) = draw(result, "output").axes
+        assert "log axis" in axes.get_xlabel()
+        assert layers == 6 or {"0", "10", "-10"} <= {text.get_text() for text in axes.get_yticklabels()}
+
+
+def test_the_number_of_a_block_is_never_cut():
+    names = {
+        "decoder.layers.11.feed_forward.experts.12.down_projection": "…11…12.down_projection",
+        "layers.3.mlp.experts.12.down_projection_x": "…3….down_projection_x",
+        "transformer.h.11.attn.c_attn": "transfo…11.attn.c_attn",
+    }
+    assert {name: short_name(name) for name in names} == names
+    for blocks in range(120):
+        for longest in (12, 22, 40):
+            name = short_name(f"model.transformer.h.{blocks}.self_attn.in_proj_weight", longest)
+            assert len(name) <= longest and str(blocks) in re.findall(r"\d+", name)
+
+
+def test_a_role_is_the_place_in_a_block():
+    names = {"h.3.mlp.0": "h.*.mlp.0", "h.3.mlp.2#2": "h.*.mlp.2", "h.3.fc": "h.*.fc", "4": "*", "net.4": "net.*"}
+    assert {name: role(name) for name in names} == names
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_title_and_axes_are_labelled(results, kind):
     figure = draw(results["fitted"], kind)
@@ -168,7 +210,7 @@ def test_title_and_axes_are_labelled(results, kind):
         assert axes.get_ylabel()
 
 
-def test_notebook_shows_table_and_picture(results):
+def test_notebook_shows_table_and_figure(results):
     html = results["healthy"]._repr_html_()
     assert "<pre>" in html
     assert 'src="data:image/png;base64,' in html

@@ -23,7 +23,7 @@ ALL = {"init": "lsuv", "loss": "cross-entropy", "train_steps": 2}
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Words of every figure that is drawn, once it is; those that matplotlib reads as formulas are an error."""
+    """The texts of each figure after drawing; a text that matplotlib reads as a formula is an error."""
     words, draw = set(), Figure.draw
 
     def look(self, renderer):
@@ -38,7 +38,7 @@ def drawn(monkeypatch):
 
 
 def hostile(title):
-    """A result that holds hostile text wherever a result of ours has words."""
+    """A result with hostile text in each of its texts."""
     result = json.loads(package.run(package.ProbeConfig(**NET | ALL)).to_json())
     result["description"] = {
         name: title if isinstance(value, str) else value for name, value in result["description"].items()
@@ -66,7 +66,7 @@ def test_show_draws_it(initprobe, tmp_path, drawn):
 
 @pytest.fixture
 def data(tmp_path):
-    """Data of hostile names."""
+    """Data files with hostile names."""
     names = [f"{title}.npy" for title in ("$x^$", "$y_$", "$_^$")]
     for name in names:
         np.save(tmp_path / name, np.random.default_rng(0).normal(size=(8, 5)))

@@ -42,7 +42,7 @@ CELLS = {
 
 @pytest.fixture(scope="module")
 def shown():
-    """The outputs of every cell, by name."""
+    """The outputs of each cell, by name."""
     nbformat, client = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     cells = [nbformat.v4.new_code_cell(code) for code in CELLS.values()]
@@ -78,7 +78,7 @@ def test_a_figure_is_shown_as_the_last_value(shown, name):
     assert base64.b64decode(output.data["image/png"]).startswith(b"\x89PNG")
 
 
-def test_matplotlib_comes_when_it_is_asked_for_and_pyplot_never(shown):
+def test_matplotlib_is_loaded_when_needed_and_pyplot_never(shown):
     assert text_of(shown["begin"]) == "False\n"
     assert text_of(shown["pyplot"]) == "False\n"
 
@@ -89,7 +89,7 @@ def test_a_bar_while_it_runs_that_leaves_nothing(shown):
     assert shown["progress"][-1].data["text/plain"] == "True"
 
 
-def test_no_words_beside_what_was_asked_for(shown):
+def test_no_other_output(shown):
     assert not [one for outputs in shown.values() for one in outputs if one.get("name") == "stderr"]
 
 
@@ -114,7 +114,7 @@ def parts(record):
             yield from parts(one)
 
 
-def test_every_part_says_what_it_is_in_a_line(result):
+def test_every_record_has_a_repr_in_one_line(result):
     trained = run(ProbeConfig(init="he", act="relu", layers=2, width=9, batch=9, train_steps=2))
     for part in (*parts(result), *parts(trained)):
         for text in (repr(part), str(part)):

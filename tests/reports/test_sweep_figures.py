@@ -35,7 +35,7 @@ BLANK = Digest(
 
 @dataclass(frozen=True)
 class Fake:
-    """A run as a store has it."""
+    """A run as a store returns it."""
 
     axes: Mapping[str, object]
     digest: Digest | None
@@ -45,7 +45,7 @@ class Fake:
 
 
 def run(rate=-0.5, rule=None, **axes):
-    """A run whose variance moves by `10**rate` a layer, and its gradient by as much the other way."""
+    """A run whose variance changes by `10**rate` per layer, and its gradient by the inverse."""
     output = tuple(None if rate is None else rate * layer for layer in range(LAYERS))
     numbers = {"output": output, "output_theory": output, "gradient": output[::-1], "gradient_theory": output[::-1]}
     found = BLANK.model_copy(update=numbers | {"rule": rule, "healthy": rule is None})
@@ -73,14 +73,14 @@ def mapped(entries, x="layers", y="width", value="output.variance", layer="last"
 
 
 def texts(figure):
-    """Everything that a figure says."""
+    """All texts of a figure."""
     from matplotlib.text import Text
 
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
 def assert_legible(figure):
-    """Nothing is cut at the sheet's border, no tick label touches the next, and the sheet fits on a page."""
+    """Nothing is cut at the border, no tick labels touch, and the figure fits on a page."""
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     assert figure.get_figwidth() * DPI <= 1000
@@ -161,7 +161,7 @@ def test_more_settings_than_panels_are_averaged_and_it_is_said():
     assert plot.notes == ("mean of the log10 of up to 13 runs a cell, over act",)
 
 
-def test_what_is_missing_is_told_apart():
+def test_kinds_of_missing_runs_are_distinct():
     entries = [
         run(layers=1, width=1), run(None, layers=2, width=1), undone("failed", layers=1, width=2),
         undone("queued", layers=2, width=2), run(layers=3, width=1),
@@ -187,7 +187,7 @@ def test_nothing_done_is_drawn_all_the_same(value):
     assert_legible(heat_map_figure(plot))
 
 
-def test_verdicts_are_words_with_colours_of_their_own():
+def test_each_verdict_has_its_own_colour():
     entries = [
         run(layers=1, width=1, seed=0), run(rule="vanishing-output", layers=2, width=1, seed=0),
         run(rule="overflow", layers=1, width=2, seed=0), run(rule="overflow", layers=1, width=2, seed=1),
@@ -225,8 +225,8 @@ def lab(color, seen):
 
 
 @pytest.mark.parametrize("vision", BLIND)
-def test_colours_are_told_apart(vision):
-    """Every verdict and every line of the cycle, five times what is just noticeable."""
+def test_colours_are_distinct(vision):
+    """All verdicts, and all lines of the cycle: five times a just noticeable difference."""
     for colors in ([VERDICTS[word] for word in (*RULES, "survives")], CYCLE):
         seen = [lab(color, BLIND[vision]) for color in colors]
         assert min(np.linalg.norm(one - other) for one, other in combinations(seen, 2)) > 5 * NOTICEABLE
@@ -307,7 +307,7 @@ def few(count=4):
     return [run(rate=-n, init="he" if n % 2 else "xavier", layers=n) for n in range(count)]
 
 
-def test_depth_has_a_line_a_run():
+def test_depth_has_a_line_per_run():
     plot = depth_plot(few(), "output.variance", unread)
     assert [line.label for line in plot.lines] == [f"{'he' if n % 2 else 'xavier'}, layers={n}" for n in range(4)]
     figure = depth_figure(plot, "name")
@@ -366,7 +366,7 @@ def test_depth_of_one_run_and_of_no_numbers(entries):
 
 @pytest.fixture(scope="module")
 def results():
-    """Real ones of all fates, by init: each over two activations."""
+    """Real runs with all verdicts, by initializer, each with two activations."""
     inits = ("he", "xavier", "normal:std=1e-30", "normal:std=1e30", "zeros")
     small = {"layers": 4, "width": 30, "batch": 20, "draws": 2}
     return {
@@ -502,7 +502,7 @@ def test_shipped_sweep_is_drawn_whole_and_again_the_same(initprobe, tmp_path):
     assert {name: (tmp_path / "a" / name).read_bytes() for name in names} == before
 
 
-def test_a_failed_run_costs_no_picture(initprobe, tmp_path):
+def test_a_failed_run_costs_no_figure(initprobe, tmp_path):
     """A run that needs 10^7 x 10^7 weights is refused for its memory."""
     text = (
         "version: 1\nname: t\ndefaults: {act: relu, init: he, batch: 9, draws: 1, input_width: 9}\n"

@@ -19,7 +19,7 @@ LONG = {"layers": 50, "width": 20, "batch": 20, "draws": 2}
 
 
 class Terminal(io.StringIO):
-    """One that draws no colours."""
+    """A terminal without colours."""
 
     def isatty(self):
         return True
@@ -36,7 +36,7 @@ def results():
 
 @pytest.fixture
 def lines(monkeypatch):
-    """What is printed to a terminal of that height, or to a pipe."""
+    """A function that prints a result to a terminal of a given height, or to a pipe, and returns the lines."""
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("COLUMNS", "80")
 
@@ -50,10 +50,21 @@ def lines(monkeypatch):
 
 
 def numbers(text):
-    """The layers that have a row in the table of layers."""
+    """The numbers of the layers with a row, and the rows."""
     head = next(index for index, line in enumerate(text) if line.startswith("layer "))
     rows = text[head + 1 : text.index("", head)]
     return [int(line.split()[0]) for line in rows if not line.lstrip().startswith("...")], rows
+
+
+@pytest.mark.parametrize("height", [None, 40])
+@pytest.mark.parametrize("more", [{}, {"loss": "cross-entropy"}], ids=str)
+def test_no_row_is_wider_than_the_columns(lines, more, height):
+    """Numbers stay whole: columns that do not fit are left out, spreads and histograms first."""
+    result = run(ProbeConfig(init="normal:std=0.01", act="sigmoid", **LONG | {"layers": 30} | more))
+    text = lines(result, height)
+    head = next(line for line in text if line.startswith("layer "))
+    assert max(map(len, [*numbers(text)[1], head])) <= 80
+    assert {"std", "var", "cos"} <= set(head.split()) and not any("…" in row for row in numbers(text)[1])
 
 
 @pytest.mark.parametrize("case", ["sick", "healthy"])
@@ -69,7 +80,7 @@ def test_a_long_table_loses_its_middle_on_a_terminal_alone(results, lines, case)
 
 
 def test_what_is_left_out_is_like_what_is_shown(results):
-    """No layer at which a dtype gives out is left out."""
+    """Layers at which a status changes are shown."""
     result = results["sick"]
     shown = shown_layers(result, 20)
     for a, b in zip(result.layers, result.layers[1:], strict=False):

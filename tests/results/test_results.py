@@ -36,7 +36,7 @@ def test_json_reads_back_and_holds_no_nan(which, request):
     assert ProbeResult.from_json(result.to_json()) == result
 
 
-def test_json_has_the_names_that_were_promised(healthy):
+def test_json_has_the_documented_names(healthy):
     data = json.loads(healthy.to_json())
     assert {"schema", "config", "environment", "elapsed_s", "layers", "healthy", "diagnosis", "theory_note"} <= set(
         data
@@ -78,7 +78,7 @@ def test_other_json_is_refused_in_one_line(text):
 
 
 @pytest.mark.parametrize("which", ["healthy", "sick"])
-def test_csv_is_a_row_a_layer_with_fixed_columns(which, request, healthy):
+def test_csv_has_a_row_per_layer_and_fixed_columns(which, request, healthy):
     result = request.getfixturevalue(which)
     rows = list(csv.DictReader(io.StringIO(to_csv(result))))
     assert len(rows) == len(result.layers)
@@ -123,3 +123,13 @@ def test_shares_are_kept_when_bins_change():
     assert shares(histogram, [-9, 9]).tolist() == pytest.approx([1])
     spike = Histogram(low=0, high=0, counts=(7,))
     assert shares(spike, [-1, -0.1, 0.1, 1]).tolist() == [0, 1, 0]
+
+
+def test_older_results_of_models_keep_their_void_parameters(healthy):
+    """They have them in `config`, where only the experiment belongs."""
+    data = json.loads(healthy.to_json())
+    data["config"] |= {"source": "torch", "void": {"fc": "NaN in weight"}}
+    del data["facts"]
+    result = ProbeResult.from_json(json.dumps(data))
+    assert result.facts.void == {"fc": "NaN in weight"} and "void" not in result.config
+    assert ProbeResult.from_json(result.to_json()) == result
