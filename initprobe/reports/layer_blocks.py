@@ -53,8 +53,13 @@ def fitting_depth(layers: Sequence[LayerStats]) -> int | None:
 
 
 def role(name: str) -> str:
-    """A name without the numbers of blocks, equal in all blocks: `blocks.*.fc` for `blocks.3.fc`."""
-    return _NUMBER.sub("*", name.partition("#")[0])
+    """A name without the numbers of blocks, equal in all blocks: `blocks.*.fc` for `blocks.3.fc`.
+
+    A number at the end is a place in the block if there is another: `blocks.*.0` for `blocks.3.0`.
+    """
+    plain = name.partition("#")[0]
+    block, _, last = plain.rpartition(".")
+    return f"{_NUMBER.sub('*', block)}.{last}" if last.isdigit() and _NUMBER.search(block) else _NUMBER.sub("*", plain)
 
 
 def roles(layers: Sequence[LayerStats]) -> dict[str, list[LayerStats]]:
@@ -80,7 +85,10 @@ def short_name(name: str, longest: int = _LONGEST_NAME) -> str:
     if len(kept) < room:
         return f"{name[: room - len(kept)]}…{kept}"
     number = numbered.group()
-    return f"…{number}…{kept[-(longest - 2 - len(number)) :]}"
+    ending = kept[-(longest - 2 - len(number)) :]
+    if ending[0].isdigit() and kept[: -len(ending)][-1].isdigit():  # of the number of a part of the block
+        ending = ending.lstrip("0123456789")
+    return f"…{number}…{ending}"
 
 
 def columns() -> Iterator[tuple[str, Callable[[Block], str]]]:

@@ -48,6 +48,10 @@ class LayerRecords:
         """The status of a tensor; `ok` without a track, or if the tensor was not there in every draw."""
         return self._statuses[track] if track is not None and track.draws == self._draws else "ok"
 
+    def has(self, statuses: Collection[str]) -> bool:
+        """Whether any tensor has one of these statuses."""
+        return any(status in statuses for status in set(self._statuses.values()))
+
     def rms(self, track: Track | None) -> float | None:
         """The root mean square of a tensor, as in its statistics; None where these have none."""
         if track is None or track.draws != self._draws:

@@ -14,6 +14,7 @@ from initprobe.engine.threads import Workers, workers  # noqa: E402
 from initprobe.errors import ConfigError  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
 from initprobe.torch.measure import SmallTensors, Track  # noqa: E402
+from initprobe.torch.verdict.rulebook import RULEBOOK  # noqa: E402
 
 
 def above_info(result):
@@ -199,7 +200,7 @@ def test_statistics_on_a_device_are_those_of_numpy(dtype):
         other._add_there(tensor.to(dtype), cosines=True)
         assert other.sketch.counts.tolist() == one.sketch.counts.tolist()
         assert other.variance == pytest.approx(one.variance, rel=1e-6) and other.sketch.zeros == one.sketch.zeros
-        assert other.correlations == [pytest.approx(one.correlations[0], abs=1e-6)]
+        assert list(other.correlations) == [pytest.approx(one.correlations[0], abs=1e-6)]
 
 
 def test_without_trials_there_is_no_fix():
@@ -265,7 +266,7 @@ def test_fused_attention_counts_as_attention():
 def test_a_gradient_that_a_fused_operation_leaves_undefined_is_no_gradient():
     """On a CUDA device the hook of an LSTM's unused output is called with None."""
     track = Track.like(torch.ones(3, 4), 1, fine=False)
-    track.add_gradient(None, Workers(0))
+    track.add_gradient(Workers(0), None)
     assert track.gradient is None
 
 
@@ -283,3 +284,12 @@ def test_reentrant_checkpoints_are_refused_in_one_line(loss):
 
     with pytest.raises(ConfigError, match=r"^reentrant .* use_reentrant=False\)$"):
         probe(Net(), rows(6, 8), loss=loss)
+
+
+def test_a_cause_that_a_rule_explains_is_said_in_the_words_of_the_rule():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
+    with torch.no_grad():
+        model[0].weight[0, 0] = torch.nan
+    (found,) = above_info(probe(model, rows(20, 8), threads=1))
+    assert found.rule == "void-parameter" and found.cause == RULEBOOK["void-parameter"].meaning
