@@ -93,7 +93,7 @@ def _candidates(observed: Observed, kept: set[str], seed: int) -> Iterator[tuple
     for method in _TRIED:
         settings = unkept(planned(observed, method), kept)
         if method == "lsuv":
-            with left_as_found(observed.arguments.model, parameters=True):
+            with left_as_found(observed.arguments.parts, parameters=True):
                 seed_everything(seed)
                 settings = apply(observed, settings, method)
         values = [one.template for one in settings]
@@ -106,7 +106,7 @@ def _left(observed: Observed, text: str, options: dict[str, Any]) -> list[Findin
     """What the verdict finds after the function, in the first draw in which it finds anything."""
     model, x = observed.arguments.model, observed.arguments.x
     for draw in range(_DRAWS):
-        with left_as_found(model, parameters=True):
+        with left_as_found(observed.arguments.parts, parameters=True):
             seed_everything(options["seed"] + draw)
             run(text, model)
             result: ProbeResult = probe(model, x, **options)

@@ -75,7 +75,7 @@ def scale_to_data(observed: Observed, settings: Sequence[Setting]) -> list[Setti
             share = observed.shares.get(id(layer.signal))
             targets.setdefault(id(observed.parameters[name]), 1.0 if share is None else share.variance)
     model, x = observed.arguments.model, observed.arguments.x
-    with left_as_found(model, parameters=False), torch.no_grad(), _Scaling(targets):
+    with left_as_found(observed.arguments.parts, parameters=False), torch.no_grad(), _Scaling(targets):
         called(model, mapped(lambda tensor: tensor.clone(), x))
     scaled = {name for name in by_name if id(observed.parameters.get(name)) in targets}
     return [_measured(one, observed) if one.name in scaled else one for one in settings]
