@@ -189,20 +189,26 @@ def _scale_words(scale: DepthScale, reach: float) -> str | None:
 
 
 def _theory_words(result: ProbeResult) -> str | None:
-    """The largest disagreement between prediction and measurement, and whether chance explains it."""
+    """The largest disagreements between prediction and measurement, forward and backward, in SDs of chance."""
+    words = [_furthest(result, "output", "z", "var h"), _furthest(result, "output_gradient", "gradient_z", "var dL/dh")]
+    return "; ".join(filter(None, words)) or _bare_theory_words(result)
+
+
+def _furthest(result: ProbeResult, tensor: str, distance: str, symbol: str) -> str | None:
+    """The layer at which a tensor's variance is furthest from its prediction; None without a predicted spread."""
     gaps = [
-        (abs(layer.theory.z), layer)
+        (abs(z), layer)
         for layer in result.layers
-        if layer.theory is not None and layer.theory.z is not None
+        if layer.theory is not None and (z := getattr(layer.theory, distance)) is not None
     ]
     if not gaps:
-        return _bare_theory_words(result)
+        return None
     worst, layer = max(gaps, key=lambda gap: gap[0])
-    variance, predicted = layer.output.variance, layer.theory and layer.theory.output_variance
+    variance, predicted = layer.tensor(tensor).variance, getattr(layer.theory, f"{tensor}_variance")
     if not variance or not predicted:
         return None
     gap = _gap_words(variance, predicted)
-    return f"var h within {fixed(worst, 1)} SD of the prediction (furthest: layer {layer.layer}, {gap})"
+    return f"{symbol} within {fixed(worst, 1)} SD of the prediction (furthest: layer {layer.layer}, {gap})"
 
 
 def _gap_words(measured: float, predicted: float) -> str:

@@ -71,6 +71,8 @@ class OutputStats(TensorStats):
 class LayerTheory(Record):
     """What mean-field theory predicts for one layer, from the weights' variance and the given input.
 
+    Predictions of z and h are for infinite width. Gradients of plain nets are for this width, to first order.
+
     A number beyond the float range is null.
 
     Attributes:
@@ -87,6 +89,7 @@ class LayerTheory(Record):
             layer below. Above 1, deviations in scale grow. Null at layer 1, and in normalised and residual nets.
         z: log of the measured output variance minus log of the predicted one, in SDs of this difference; null where the
             SD is undefined.
+        gradient_z: the same for the variance of dL/dh.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
     """
 
@@ -100,6 +103,7 @@ class LayerTheory(Record):
     output_gradient_spread: Finite | None
     length_slope: Finite | None
     z: Finite | None
+    gradient_z: Finite | None = None
     output_shares: tuple[Share, ...] | None
 
 
