@@ -1,4 +1,4 @@
-"""What others wrote, as text that is safe and short to show: in errors, in tables, on a terminal."""
+"""Numbers and foreign text, made short and safe to show in errors, in tables and on a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-# Control characters drive terminals; line breaks forge lines; marks of direction reorder what is read; halves of
+# Control characters change the terminal, line breaks forge lines, and marks of direction reorder text. Halves of
 # surrogate pairs, which stand for bytes of a path that are not UTF-8, cannot be written.
 _UNSEEN = "\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff"
 _CONTROL = re.compile(f"[{_UNSEEN}]")
@@ -20,18 +20,18 @@ _LONGEST_WORD, _LONGEST_MESSAGE = 256, 800
 def visible(text: str, breaks: bool = False) -> str:
     """The text with control characters as escapes such as `\\x1b`; line breaks stay if `breaks`.
 
-    What a CI service would take for a command to it is escaped too.
+    Text that a CI service would read as a command is escaped too.
     """
-    seen = (_CONTROL_BUT_BREAKS if breaks else _CONTROL).sub(_escape, text)
-    return _COMMAND.sub(lambda found: f"{found[0][:-1]}\\x{ord(found[0][-1]):02x}", seen)
+    escaped = (_CONTROL_BUT_BREAKS if breaks else _CONTROL).sub(_escape, text)
+    return _COMMAND.sub(lambda match: f"{match[0][:-1]}\\x{ord(match[0][-1]):02x}", escaped)
 
 
-def _escape(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode("ascii")
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
 
 
 def shown(text: object, most: int = MOST) -> str:
-    """What was given, visible and in about `most` characters: both ends of a longer text, and its length."""
+    """The visible text in about `most` characters; of a longer text both ends and its length."""
     whole = str(text)
     if len(whole) <= most:
         return visible(whole)
@@ -40,7 +40,7 @@ def shown(text: object, most: int = MOST) -> str:
 
 
 def message(text: str) -> str:
-    """A message as one line, whatever of a user's text it holds: visible, with long words and long wholes cut."""
+    """A message as one visible line, with long words and long lines cut; it may quote any text of the user."""
     line = " ".join(text.splitlines())
     line = re.sub(rf"\S{{{_LONGEST_WORD + 1},}}", lambda word: shown(word[0]), line)
     return shown(line, _LONGEST_MESSAGE)
@@ -77,8 +77,8 @@ def power(log10: float) -> str:
 
 
 def trimmed(value: object, digits: int = 6) -> str:
-    """A value as text, the long numbers in it to so many digits."""
-    return _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.{digits}g}", str(value))
+    """A value as text, with long numbers rounded to `digits` significant digits."""
+    return _LONG_NUMBER.sub(lambda match: f"{float(match[0]):.{digits}g}", str(value))
 
 
 def percent(share: float | None) -> str:
@@ -89,14 +89,14 @@ def percent(share: float | None) -> str:
 
 
 def factor(ratio: float) -> str:
-    """How a quantity changed: `x3.10` or `/7.60`."""
+    """A ratio as a factor: `x3.10`, or `/7.60` if it is below 1."""
     if ratio == 0:
         return "x0"
     return f"x{short(ratio)}" if ratio >= 1 else f"/{short(1 / ratio)}"
 
 
 def factor_of(log10: float) -> str:
-    """The same of a ratio with this log10, also where no float can hold it: `x10^400`."""
+    """As `factor`, for a ratio given by its log10, which may be beyond the float range: `x10^400`."""
     return factor(10**log10) if abs(log10) < 300 else f"x10^{log10:.0f}"
 
 
@@ -104,19 +104,19 @@ _UNITS_S = (("days", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def duration(seconds: float) -> str:
-    """A time in the largest unit of which there are at least two: `90 s`, `40 min`, `3 h`, `5 days`."""
+    """A time in the largest unit that gives at least 2: `90 s`, `40 min`, `3 h`, `5 days`."""
     name, size = next((unit for unit in _UNITS_S if seconds >= 2 * unit[1]), _UNITS_S[-1])
     count = seconds / size
     return f"{count:,.0f} {name}" if count < 1e6 else f"{short(count)} {name}"
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """`1 run`, `2 runs`, `1,000 runs`; `plural` where it is not the noun and an s."""
+    """`1 run`, `2 runs`, `1,000 runs`; `plural` if it is not the noun with an s."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def fixed(value: float, decimals: int) -> str:
-    """A number of everyday size with so many decimals, `1.4142`; any other as `short` writes it."""
+    """A number with so many decimals, `1.4142`; a very small or large one as `short` writes it."""
     least = 10.0**-decimals if decimals else 0
     if value == 0 or least <= abs(value) < 1e4:
         return f"{value:.{decimals}f}"
@@ -124,7 +124,7 @@ def fixed(value: float, decimals: int) -> str:
 
 
 def sparkline(shares: Sequence[float]) -> str:
-    """Heights as block characters; every share that is not 0 shows."""
+    """Heights as block characters; every share above 0 is visible."""
     top = max(shares, default=0)
     if top <= 0:
         return " " * len(shares)

@@ -13,7 +13,7 @@ _LEAST_BEGUN = 2
 
 
 class Named(Protocol):
-    """What a record needs to stand in a registry."""
+    """The attributes that a record needs to be in a registry."""
 
     @property
     def name(self) -> str: ...
@@ -30,8 +30,8 @@ def fold(name: str) -> str:
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:
-    """` Did you mean 'x'?`, or nothing when no known name is near."""
-    if len(name) > _LONGEST_NAME:  # which is compared with every known one, letter by letter
+    """` Did you mean 'x'?`, or "" if no known name is similar."""
+    if len(name) > _LONGEST_NAME:  # comparing it with every known name would be slow
         return ""
     near = (
         _begun(name, known)
@@ -42,18 +42,24 @@ def suggestion(name: str, known: Sequence[str]) -> str:
 
 
 def _begun(name: str, known: Sequence[str]) -> list[str]:
-    """The shortest known name that begins with `name`, of which a few letters say enough; first as it is spelt."""
+    """At most one known name that begins with `name`: in the same spelling if there is one, and the shortest."""
     start = fold(name)
-    begun = [one for one in known if fold(one).startswith(start)]
-    return sorted(begun, key=lambda one: (not one.startswith(name), len(one)))[: len(start) >= _LEAST_BEGUN]
+    if len(start) < _LEAST_BEGUN:
+        return []
+    longer = [full for full in known if fold(full).startswith(start)]
+    return sorted(longer, key=lambda full: (not full.startswith(name), len(full)))[:1]
 
 
 class Registry(Mapping[str, Record]):
-    """Records by name; iteration gives the names in the order of the table.
+    """Records by name and alias; iteration gives the names in the order of the table.
+
+    Args:
+        kind: what the records are, in the singular, for errors.
+        records: the table.
 
     Raises:
-        ValueError: two records claim one name or alias (a bug in the table).
-        UnknownNameError: on look-up of a name that no record has.
+        ValueError: two records have the same name or alias, a bug in the table.
+        UnknownNameError: at look-up, no record has the name.
     """
 
     def __init__(self, kind: str, records: Sequence[Record]) -> None:

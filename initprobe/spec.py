@@ -31,7 +31,7 @@ _NUMBER_PARTS = re.compile(r"(?:[0-9.eE]|sqrt|pi|[-+*/() ])+", re.ASCII)
 
 @dataclass(frozen=True)
 class Spec:
-    """A name and its parameters, as typed: `he:mode=fan_out` is `Spec("he", {"mode": "fan_out"})`."""
+    """A name and its parameters: `he:mode=fan_out` is `Spec("he", {"mode": "fan_out"})`."""
 
     name: str
     params: Mapping[str, Value]
@@ -45,17 +45,17 @@ class Spec:
 
 
 def value_text(value: Value) -> str:
-    """A parameter's value as people write it, which reads back as itself."""
+    """The text of a parameter's value, from which the grammar reads the same value."""
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, float):
         return value
-    # As people write it: 1, not 1.0; but -0.0 must read back as itself.
+    # 1, not 1.0; but -0.0 keeps its sign.
     return f"{value:.0f}" if value.is_integer() and 0 < abs(value) < 1e6 else repr(value)
 
 
 def parse_spec(text: str) -> Spec:
-    """Read `NAME[:key=value,...]`; numbers may be written `1e-2`, `5/3`, `sqrt(2)`.
+    """Read `NAME[:key=value,...]`; a number may be written `1e-2`, `5/3` or `sqrt(2)`.
 
     Raises:
         ConfigError: an empty name, a part without `=`, or a key given twice.
@@ -77,7 +77,7 @@ def parse_spec(text: str) -> Spec:
 
 
 def parse_value(text: str) -> Value:
-    """A bool, a number, or else the text itself."""
+    """Read true, false or a number; other text is returned as it is."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
@@ -87,10 +87,10 @@ def parse_value(text: str) -> Value:
 
 
 def parse_number(text: str) -> float:
-    """A finite number written plainly or with `+ - * /`, brackets, `sqrt(...)` and `pi`.
+    """Read a finite number, which may contain `+ - * /`, brackets, `sqrt(...)` and `pi`.
 
     Raises:
-        ConfigError: anything else.
+        ConfigError: the text is not a finite number.
     """
     value = _value_of(text.strip())
     if not math.isfinite(value):
@@ -99,19 +99,19 @@ def parse_number(text: str) -> float:
 
 
 def of_depth(text: str, layers: int) -> float:
-    """A number as `parse_number` reads it, in which L stands for the number of layers: `1/sqrt(2L)`.
+    """Read a number as `parse_number` does, with `L` for the number of layers: `1/sqrt(2L)`.
 
     Raises:
-        ConfigError: anything else.
+        ConfigError: the text is not a finite number.
     """
-    value = _value_of(_DEPTH.sub(lambda found: f"{'' if found[1] is None else '*'}({layers})", text.strip()))
+    value = _value_of(_DEPTH.sub(lambda match: f"{'' if match[1] is None else '*'}({layers})", text.strip()))
     if not math.isfinite(value):
         raise ConfigError(f"{text!r} is not a finite number; write it like 0.1, 1/L or 1/sqrt(2L)")
     return value
 
 
 def _value_of(text: str) -> float:
-    """The number, or NaN for what is none. Only what can be part of a number reaches Python's parser."""
+    """The number, or NaN for other text. Only characters of numbers reach Python's parser."""
     if len(text) > _LONGEST_NUMBER or not _NUMBER_PARTS.fullmatch(text):
         return math.nan
     try:
@@ -138,10 +138,17 @@ def _evaluate(node: ast.expr) -> float:
 
 
 def build(make: Callable[..., Made], spec: Spec) -> Made:
-    """Call `make` with the parameters of `spec`, each checked against its signature.
+    """Call `make` with the parameters of a specification, each checked against the signature.
+
+    Args:
+        make: makes a record; its annotations give the types of the parameters.
+        spec: the parameters.
+
+    Returns:
+        The record.
 
     Raises:
-        ConfigError: an unknown, missing or ill-typed parameter, or one that `make` refuses.
+        ConfigError: a parameter is unknown, missing, of a wrong type, or refused by `make`.
     """
     known = _parameters(make)
     values = {}
@@ -167,7 +174,7 @@ class _Parameter:
     required: bool
 
 
-# A sweep builds tens of thousands of records from a handful of functions, and evaluating annotations is what costs.
+# Cached: a sweep builds tens of thousands of records from a few functions, and evaluating annotations is slow.
 @lru_cache(maxsize=256)
 def _parameters(make: Callable[..., object]) -> Mapping[str, _Parameter]:
     hints = get_type_hints(make)
@@ -175,7 +182,7 @@ def _parameters(make: Callable[..., object]) -> Mapping[str, _Parameter]:
 
 
 def parameter_hints(make: Callable[..., object]) -> dict[str, Any]:
-    """The parameters that a specification can give to `make`, each with its type."""
+    """The parameters of `make`, each with its type."""
     return {key: parameter.hint for key, parameter in _parameters(make).items()}
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from edited_package import completed, edited, printed
 
 ACTIVATION = """
@@ -42,7 +43,18 @@ RULES = (
 """
 MODEL_RULE = """
 
-RULES = (*RULES, RuleText("throwaway", "a meaning", "a measurement", "a remedy", "a reference"))
+def _throwaway(case: Case) -> Iterator[Observation]:
+    yield Observation("throwaway", "info", 1, "an evidence", "a cause", "")
+
+
+_TEXT = RuleText("throwaway", "a meaning", "a measurement", "a remedy", "a reference")
+RULES = (*RULES, ModelRule(_throwaway, texts=(_TEXT,)))
+"""
+MODEL = """
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
 """
 STATISTIC = """
 
@@ -103,10 +115,14 @@ def test_a_rule(tmp_path):
 
 
 def test_a_rule_for_models(tmp_path):
-    place = edited(tmp_path, "torch/verdict/scales.py", MODEL_RULE)
+    place = edited(tmp_path, "torch/verdict/gates.py", MODEL_RULE)
     listed, explained = printed(place, "list rules", "explain throwaway")
     assert "throwaway" in listed and "judged in PyTorch models only" in " ".join(explained.split())
     assert completed(place, "initprobe explain throw") == ["plain,throwaway"]
+    pytest.importorskip("torch")
+    (tmp_path / "net.py").write_text(MODEL)
+    (judged,) = printed(place, "torch net:make --input-shape 32,8 --no-figures")
+    assert "throwaway from layer 1: an evidence" in judged
 
 
 def test_a_statistic(tmp_path):

@@ -1,4 +1,4 @@
-"""What `ProbeConfig` takes, for type checkers: more types than its fields have, and no other name."""
+"""The arguments of `ProbeConfig`, for type checkers: its fields accept more types than they hold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Named = str | Spec | Mapping[str, Any]
 
 
 class ConfigFields(TypedDict, total=False):
-    """The arguments of `ProbeConfig`, whose docstring says what each means."""
+    """The arguments of `ProbeConfig`, each described in its docstring."""
 
     init: Named | Initializer | Callable[..., Any] | None
     act: Required[Named | Activation | Callable[..., Any]]

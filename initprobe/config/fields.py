@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,6 @@ from initprobe.activations.record import Activation
 from initprobe.blocks.losses import LOSSES
 from initprobe.blocks.norms import NORMS
 from initprobe.config.names import as_activation, as_initializer, as_spec, check_named, resolve
-from initprobe.data.files import is_file
 from initprobe.data.noise import DATASETS, INPUTS
 from initprobe.data.tables import SUFFIXES
 from initprobe.errors import ConfigError
@@ -43,31 +42,30 @@ def _activation_spec(value: object) -> Spec | Activation:
 
 
 def as_input(value: object) -> Spec | Path:
-    """Noise or a data set that ships by name, or the path of a file of data.
+    """The name of noise or of a data set that ships, or the path of a file of data.
 
     Raises:
-        ConfigError: neither of the two.
+        ConfigError: neither of them.
     """
-    if isinstance(value, Path) or (isinstance(value, str) and _is_path(value, INPUTS)):
+    if isinstance(value, Path) or (isinstance(value, str) and _is_path(value)):
         return _writable_in_json(Path(value))
     spec = as_spec(value)
     resolve(INPUTS, spec)
     return spec
 
 
-def _is_path(text: str, names: Container[str]) -> bool:
-    """A suffix or a slash makes a path; a name that ships is one whatever lies in the directory."""
-    name = text.partition(":")[0]
-    return text.lower().endswith(SUFFIXES) or "/" in name or (name.strip() not in names and _is_file(text))
+def _is_path(text: str) -> bool:
+    """Whether text is a path: by its suffix or a slash, whatever lies in the directory."""
+    return text.lower().endswith(SUFFIXES) or "/" in text.partition(":")[0]
 
 
 def _labels(value: object) -> Spec | Path:
-    """The labels of a data set that ships, by its name, or the path of a file.
+    """The name of a data set that ships, which has labels, or the path of a file of labels.
 
     Raises:
-        ConfigError: neither of the two.
+        ConfigError: neither of them.
     """
-    if isinstance(value, Spec) or (isinstance(value, str) and not _is_path(value, DATASETS)):
+    if isinstance(value, Spec) or (isinstance(value, str) and not _is_path(value)):
         spec = as_spec(value)
         if spec.name not in DATASETS:
             raise ConfigError(f"{spec} is neither a file of labels nor one of {', '.join(DATASETS)}")
@@ -79,7 +77,7 @@ def _labels(value: object) -> Spec | Path:
 
 
 def _writable_in_json(path: Path) -> Path:
-    """The path, if a result can say it.
+    """The path, if it can be written into a result.
 
     Raises:
         ConfigError: it holds bytes that are not UTF-8.
@@ -87,22 +85,14 @@ def _writable_in_json(path: Path) -> Path:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"{path}: the name is not UTF-8, and no result could say it; rename the file") from None
+        raise ConfigError(f"{path}: the name is not UTF-8, so no result can hold it; rename the file") from None
     return path
 
 
 DataFile = Annotated[Path, AfterValidator(_writable_in_json)]
 
 
-def _is_file(text: str) -> bool:
-    """A file of that name is here; a name that cannot be a file's is another thing's."""
-    try:
-        return is_file(Path(text))
-    except ConfigError:
-        return False
-
-
-def _in_words(value: Spec | Initializer | Activation | Path) -> str:
+def _as_text(value: Spec | Initializer | Activation | Path) -> str:
     return value.name if isinstance(value, Initializer | Activation) else str(value)
 
 
@@ -136,10 +126,10 @@ def _loss_name(value: str) -> str:
 
 
 def _branch_scale(value: object) -> float | str:
-    """A number, or text with L in it as it is typed, which is read when L is known.
+    """A number, or text with an L in it, which is evaluated once the number of layers is known.
 
     Raises:
-        ConfigError: neither of the two.
+        ConfigError: neither of them.
     """
     if isinstance(value, str):
         return value.strip() if "L" in value else of_depth(value, 1)
@@ -158,24 +148,24 @@ class _Named(BaseModel):
 
 
 def _validator(read: Any, examples: Sequence[str]) -> BeforeValidator:
-    """Reads text and mappings; the JSON Schema gives the known names as examples, since a name may have parameters."""
+    """A validator of text and mappings. The JSON Schema lists names as examples, since a name may have parameters."""
     text = Annotated[str, Field(examples=list(examples))]
     return BeforeValidator(read, json_schema_input_type=text | _Named)
 
 
-_WORDS = PlainSerializer(_in_words, return_type=str)
+_AS_TEXT = PlainSerializer(_as_text, return_type=str)
 _INITIALIZERS = [*(record.example for record in INITIALIZERS.values()), "my.module:name"]
-InitializerSpec = Annotated[Spec | Initializer, _validator(_initializer_spec, _INITIALIZERS), _WORDS]
-ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACTIVATIONS, "my.module:name"]), _WORDS]
-InputSpec = Annotated[Spec | Path, _validator(as_input, [*INPUTS, "data.npy"]), _WORDS]
-LabelsSpec = Annotated[Spec | Path, _validator(_labels, [*DATASETS, "labels.npy"]), _WORDS]
+InitializerSpec = Annotated[Spec | Initializer, _validator(_initializer_spec, _INITIALIZERS), _AS_TEXT]
+ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACTIVATIONS, "my.module:name"]), _AS_TEXT]
+InputSpec = Annotated[Spec | Path, _validator(as_input, [*INPUTS, "data.npy"]), _AS_TEXT]
+LabelsSpec = Annotated[Spec | Path, _validator(_labels, [*DATASETS, "labels.npy"]), _AS_TEXT]
 NormName = Annotated[str, AfterValidator(_norm_name), WithJsonSchema({"enum": _NORM_NAMES, "type": "string"})]
 BranchScale = Annotated[
     float | str,
     BeforeValidator(_branch_scale, json_schema_input_type=float | Annotated[str, Field(examples=["1/sqrt(2L)"])]),
 ]
 LossName = Annotated[str, AfterValidator(_loss_name), WithJsonSchema({"enum": _LOSS_NAMES, "type": "string"})]
-# Far beyond what any machine measures; more is a slip of the hand.
+# Far more than any machine can measure; a larger number is a typing error.
 MOST_LAYERS, MOST_UNITS, MOST_SAMPLES, MOST_REPEATS, MOST_CLASSES = 100_000, 10**7, 10**9, 10**6, 100_000
 Units = Annotated[int, Field(ge=1, le=MOST_UNITS, strict=True)]
 Repeats = Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True)]

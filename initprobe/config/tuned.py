@@ -1,4 +1,4 @@
-"""Initializers whose scale theory fits to the activation: the edge of chaos, the forward and the backward gain."""
+"""The gain of the initializers that depend on the activation: edge of chaos, forward gain and backward gain."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from initprobe.initializers.record import Initializer
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.phase import critical_line
 
-# Scales of the biases among which a stable edge of chaos is looked for, to be offered where there is none.
+# Scales of the biases tried for a stable edge of chaos, to suggest one that exists.
 _OFFERED = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 def tuned(record: Initializer, activation: Activation) -> Initializer:
-    """A record with a `tuning`, its variance multiplied by the square of the activation's own gain.
+    """A record with a `tuning`, its variance multiplied by the square of the activation's gain.
+
+    Args:
+        record: one of the family `activation_tuned`.
+        activation: whose gain is computed by mean-field theory.
 
     Raises:
         ConfigError: the activation has no edge of chaos at this scale of the biases, or an unstable one.
@@ -36,13 +40,13 @@ def _gain(record: Initializer, activation: Activation) -> float:
     if point is None:
         raise ConfigError(f"critical: there is no {edge[4:]}, no sigma_w has chi_1 = 1; {_instead(activation)}")
     raise ConfigError(
-        f"critical: {edge} (sigma_w = {point.sigma_w:.4g}) is unstable: a signal a little longer than its fixed point "
+        f"critical: {edge} (sigma_w = {point.sigma_w:.4g}) is unstable: a signal slightly larger than its fixed point "
         f"grows from layer to layer; {_instead(activation)}"
     )
 
 
 def _instead(activation: Activation) -> str:
-    """What to ask for in place of an edge that is not there or does not hold."""
+    """What to use instead of an edge of chaos that does not exist or is unstable."""
     for sigma_b in _OFFERED:
         point = critical_line(activation, sigma_b)
         if point is not None and point.stable:

@@ -14,7 +14,7 @@ _BACKWARD = ("output_gradient", "preactivation_gradient", "weight_gradient")
 
 
 def _status_rule(*statuses: str) -> Look:
-    """The first layer whose tensors have such a status: on the way forward, else on the way back."""
+    """The first layer whose tensors have such a status: on the forward pass, else on the backward pass."""
 
     def look(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
         forward = [layer.layer for layer in result.layers if _any_status(layer, _FORWARD, statuses)]

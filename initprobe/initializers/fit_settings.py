@@ -1,4 +1,4 @@
-"""What an initializer does with a layer's own input, once its weights are drawn: the settings, not the work."""
+"""Settings of the initializers that fit the drawn weights to the input of the layer; the engine does the work."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ Measured = Literal["preactivation", "output"]
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """The layer learns to be the encoder of its input; a linear decoder follows it while it does.
+    """The layer learns to encode its input, with a linear decoder behind it during the fit.
 
     Attributes:
-        epochs: times through the samples.
-        learning_rate: of plain SGD, in units of 1 / the steepest curvature at the start: beyond 2 a quadratic diverges.
-        batch: samples of a step; None for 100, or all where there are fewer.
-        noise: share of the input that is set to 0 before it is encoded; the clean input is what is to be decoded.
+        epochs: passes over the samples.
+        learning_rate: of plain SGD, in units of 1 over the steepest curvature at the start; above 2 a quadratic
+            diverges.
+        batch: samples per step; None for 100, or for all if there are fewer.
+        noise: share of the input set to 0 before it is encoded; the target is the unchanged input.
         tied: the decoder is the transpose of the encoder.
     """
 
@@ -28,29 +29,29 @@ class Autoencoder:
     tied: bool
 
     def samples_of(self, available: int) -> int:
-        """Samples of a step where so many are available."""
+        """Samples per step, of those available."""
         return min(_DEFAULT_BATCH if self.batch is None else self.batch, available)
 
     @property
     def products(self) -> int:
-        """Matrix products of the layer's size with each sample: five a step, four to measure before and after."""
+        """Products of the layer's matrix with each sample: five per step, and four to measure before and after."""
         return 5 * self.epochs + 4
 
     @property
     def steps(self) -> int:
-        """What a progress bar counts for a layer."""
+        """Steps of a progress bar per layer."""
         return self.epochs
 
 
 @dataclass(frozen=True)
 class UnitVariance:
-    """The layer is scaled until what it gives has variance 1.
+    """The layer is scaled until its output has variance 1.
 
     Attributes:
-        tol: how far from 1 the variance may be.
-        max_iterations: times that it is measured and scaled at most.
-        of: what is measured.
-        center: the bias is shifted too, until the mean is within `tol` of 0.
+        tol: largest allowed distance of the variance from 1.
+        max_iterations: largest number of times to measure and scale.
+        of: which output is measured: z or h.
+        center: also shift the bias, until the mean is within `tol` of 0.
     """
 
     tol: float
@@ -60,12 +61,12 @@ class UnitVariance:
 
     @property
     def products(self) -> int:
-        """Matrix products of the layer's size with each sample, at most."""
+        """Products of the layer's matrix with each sample, at most."""
         return self.max_iterations + 1
 
     @property
     def steps(self) -> int:
-        """What a progress bar counts for a layer."""
+        """Steps of a progress bar per layer."""
         return 1
 
 

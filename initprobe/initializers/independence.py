@@ -1,8 +1,8 @@
-"""Whether a matrix of weights looks as if its entries had been drawn independently, by which mean-field theory stands.
+"""Tests of whether the entries of a weight matrix look independent, which mean-field theory assumes.
 
-Each statistic has a mean and a standard deviation under independence; one that lies 5 of them beyond speaks against it.
-Only what is too large counts: rows of equal length or orthonormal columns are no obstacle to theory. Whether weights
-are aligned with the data cannot be seen here; it shows as a gap between what theory predicts and what is measured.
+Each statistic has a known mean and standard deviation (SD) under independence. A value 5 SD above the mean speaks
+against it. Values below the mean do not: theory allows rows of equal length and orthonormal columns. Whether weights
+are aligned with the data is not tested here; it shows as a gap between prediction and measurement.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from initprobe.arrays import Array
 from initprobe.formatting import fixed
 
 SDS = 5.0
-# Vectors whose pairs are looked at: 32,640 pairs.
+# Vectors whose pairs are compared: 32,640 pairs.
 _SOME = 256
-# Entries of W'W, in units of its diagonal, that rounding leaves of orthonormal float32 columns.
+# Off-diagonal entries of W'W over its diagonal, which rounding leaves for orthonormal float32 columns.
 _ORTHOGONAL = 1e-5
-# Excess kurtosis of z that theory bears: a tenth of 55 weights.
+# Largest excess kurtosis of z that theory allows.
 _HEAVY = 0.5
 # The largest eigenvalue under independence has a Tracy-Widom distribution: its mean and standard deviation.
 _TRACY_WIDOM = (-1.2065, 1.2680)
@@ -30,14 +30,14 @@ _LANCZOS = 40
 
 @dataclass(frozen=True)
 class Judged:
-    """What a matrix of weights tells of the distribution of its entries.
+    """What a weight matrix shows about the distribution of its entries.
 
     Attributes:
-        mean: of an entry; 0 where it is less than 5 standard errors from that.
-        variance: about that mean.
+        mean: of an entry; 0 if the measured mean is less than 5 standard errors from 0.
+        variance: of an entry about that mean.
         kurtosis: `E[w^4] / E[w^2]^2` about that mean.
-        orthogonal: the rows or the columns are orthonormal but for scale.
-        fault: why the entries do not look independent, in words; None where they do.
+        orthogonal: rows or columns are orthonormal, up to a factor.
+        fault: why the entries do not look independent, in words; None if they do.
     """
 
     mean: float
@@ -48,7 +48,7 @@ class Judged:
 
 
 def judge(weight: Array) -> Judged:
-    """Judge `W` of shape `(fan_in, fan_out)`."""
+    """Measure the entries of `W`, `(fan_in, fan_out)`, and test them for independence."""
     low, high = float(weight.min()), float(weight.max())
     if low == high:
         return Judged(low, 0.0, 1.0, False, f"every entry is {low:.4g}")
@@ -65,65 +65,69 @@ def judge(weight: Array) -> Judged:
     unit /= spread
     squares = unit * unit
     fourth = float(np.vdot(squares, squares)) / unit.size
-    few = _few(weight, fourth)
-    orthogonal = few is None and _is_orthogonal(unit)
-    fault = few or (None if orthogonal else next(_faults(unit, squares, fourth), None))
+    sparse = _too_few_terms(weight, fourth)
+    orthogonal = sparse is None and _is_orthogonal(unit)
+    fault = sparse or (None if orthogonal else next(_faults(unit, squares, fourth), None))
     return Judged(centre * scale, (spread * scale) * (spread * scale), fourth, orthogonal, fault)
 
 
-def _few(weight: Array, fourth: float) -> str | None:
-    """Why a unit's z is not the sum of many terms, which is what makes it normal; None where it is.
+def _too_few_terms(weight: Array, fourth: float) -> str | None:
+    """Why a unit's z is not a sum of many terms, and so not normal; None if it is.
 
-    Of n independent weights, `(E[w^4]/E[w^2]^2 - 3)/n` is the excess kurtosis that they leave in it; of N entries that
-    are normal the kurtosis has SD `sqrt(24/N)`.
+    With n independent weights, z has excess kurtosis `(E[w^4]/E[w^2]^2 - 3)/n`. The kurtosis of N normal entries has
+    SD `sqrt(24/N)`.
     """
     fan_in = len(weight)
     if fan_in > 1 and np.count_nonzero(weight, axis=0).max() == 1:
-        return "every unit has a single input, so nothing is mixed"
+        return "every unit has a single input, so no inputs are added up"
     excess = (fourth - 3 - SDS * math.sqrt(24 / weight.size)) / fan_in
     if excess > _HEAVY:
-        return f"a few large entries are all that count (kurtosis {fourth:.3g} for {fan_in} inputs)"
+        return f"a few large entries dominate (kurtosis {fourth:.3g} for {fan_in} inputs)"
     return None
 
 
-def related(one: Array, other: Array) -> str | None:
-    """Why two matrices do not look independent of each other, in words; None where they do.
+def related(weight: Array, below: Array) -> str | None:
+    """Why two matrices do not look independent of each other, in words; None if they do.
 
     Entries in the same places have a correlation of 0 on average, with SD `1/sqrt(entries)`.
+
+    Args:
+        weight: `(fan_in, fan_out)`.
+        below: matrix of the layer before; only one of the same shape, or with the transposed shape, is compared.
     """
-    for name, second in (("", other), (" transposed", other.T)):
-        if one.shape == second.shape and one.size > 1 and (excess := _correlation(one, second)) > SDS:
+    for name, second in (("", below), (" transposed", below.T)):
+        if weight.shape == second.shape and weight.size > 1 and (excess := _correlation(weight, second)) > SDS:
             far = f"{fixed(excess, 0)} SD beyond chance"
             return f"its entries are correlated with those{name} of the layer before, {far}"
     return None
 
 
-def _correlation(one: Array, other: Array) -> float:
-    """In SDS of what chance makes of it, whatever its sign."""
-    a, b = (_centred(each) for each in (one, other))
+def _correlation(first: Array, second: Array) -> float:
+    """Absolute correlation of the entries, in units of its SD under independence."""
+    a, b = (_centred(each) for each in (first, second))
     size = math.sqrt(float(np.sum(a * a)) * float(np.sum(b * b)))
-    return abs(float(np.sum(a * b))) / size * math.sqrt(one.size) if size else 0.0
+    return abs(float(np.sum(a * b))) / size * math.sqrt(first.size) if size else 0.0
 
 
 def _centred(weight: Array) -> Array:
-    """In units of the largest entry, so that no square leaves the float range."""
+    """Entries less their mean, in units of the largest, so that no square leaves the float range."""
     unit = np.asarray(weight, float) / (float(np.abs(weight).max()) or 1.0)
     return np.asarray(unit - unit.mean())
 
 
 def _is_orthogonal(unit: Array) -> bool:
-    short = _some(unit if unit.shape[0] <= unit.shape[1] else unit.T)
-    gram = short @ short.T / short.shape[1]
-    return len(short) > 1 and bool(np.abs(gram - np.eye(len(gram))).max() < _ORTHOGONAL)
+    vectors = _some(unit if unit.shape[0] <= unit.shape[1] else unit.T)
+    gram = vectors @ vectors.T / vectors.shape[1]
+    return len(vectors) > 1 and bool(np.abs(gram - np.eye(len(gram))).max() < _ORTHOGONAL)
 
 
 def _some(rows: Array) -> Array:
-    """At most so many rows, evenly spaced."""
+    """At most 256 rows, evenly spaced."""
     return rows[:: max(-(-len(rows) // _SOME), 1)]
 
 
 def _faults(unit: Array, squares: Array, fourth: float) -> Iterator[str]:
-    """What speaks against independent entries of mean 0 and variance 1, in words."""
+    """Evidence against independent entries of mean 0 and variance 1, in words."""
     excess_square = squares - 1
     excess_square *= excess_square
     tail = float(np.vdot(excess_square, excess_square)) / unit.size
@@ -145,13 +149,13 @@ def _faults(unit: Array, squares: Array, fourth: float) -> Iterator[str]:
 
 
 def _uneven(sizes: Array, length: int, fourth: float, tail: float) -> float:
-    """How unequal the mean squares of some vectors are, in SDS of what chance makes of them.
+    """How unequal the mean squares of some vectors are, in SD beyond their mean under independence.
 
-    A mean square `s` of `n` entries has `Var(s) = (E[w^4] - 1)/n`; the mean of `(s - 1)^2` over m vectors has SD
-    `Var(s) sqrt((2 + k/n)/m)`, `k` the excess kurtosis of `w^2`, from `tail = E[(w^2 - 1)^4]`.
+    A mean square `s` of `n` entries has `Var(s) = (E[w^4] - 1)/n`. The mean of `(s - 1)^2` over m vectors has SD
+    `Var(s) sqrt((2 + k/n)/m)`. The excess kurtosis `k` of `w^2` comes from `tail = E[(w^2 - 1)^4]`.
     """
     variance = (fourth - 1) / length
-    if len(sizes) < 2 or variance < 1e-12:  # signs alone: every mean square is 1
+    if len(sizes) < 2 or variance < 1e-12:  # entries +-1: every mean square is 1
         return 0.0
     kurtosis = tail / (fourth - 1) ** 2 - 3
     spread = math.sqrt(max(2 + kurtosis / length, 0.0) / len(sizes))
@@ -159,7 +163,7 @@ def _uneven(sizes: Array, length: int, fourth: float, tail: float) -> float:
 
 
 def _sds(square: float, spread: float) -> float:
-    """How far a mean of squares lies beyond its expectation 1, in SDS; in its cube root, which is nearly normal.
+    """Distance of a mean of squares from its expectation 1, in SD; by its cube root, which is nearly normal.
 
     Wilson & Hilferty 1931, PNAS 17:684.
     """
@@ -167,9 +171,9 @@ def _sds(square: float, spread: float) -> float:
 
 
 def _aligned(vectors: Array, fourth: float) -> float:
-    """How large the squared cosines of pairs are, in SDS of what chance makes of them.
+    """How large the squared cosines of pairs of vectors are, in SD beyond their mean under independence.
 
-    They are `1/n` on average; `n` times one has variance `2 + (E[w^4]^2 - 3)/n`.
+    A squared cosine is `1/n` on average; `n` times it has variance `2 + (E[w^4]^2 - 3)/n`.
     """
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     units = vectors[lengths > 0] / lengths[lengths > 0, None]
@@ -182,18 +186,18 @@ def _aligned(vectors: Array, fourth: float) -> float:
 
 
 def _spiked(unit: Array, fourth: float) -> tuple[float, float]:
-    """The largest singular value: in SDS of its Tracy-Widom distribution beyond its mean, and as a share of that.
+    """The largest singular value: its distance from the mean of its Tracy-Widom law, in SD, and its ratio to it.
 
-    Johnstone 2001, Annals of Statistics 29:295. Entries of a large fourth moment shift the edge by about
-    `(E[w^4] - 3) / n`, relative.
+    Johnstone 2001, Annals of Statistics 29:295. Entries with a large fourth moment shift the edge by a share of about
+    `(E[w^4] - 3) / n`.
     """
     rows, columns = unit.shape
     root = math.sqrt(max(rows - 1, 1)) + math.sqrt(columns)
     width = root * (1 / math.sqrt(max(rows - 1, 1)) + 1 / math.sqrt(columns)) ** (1 / 3)
     mean, sd = _TRACY_WIDOM
     expected = (root**2 + mean * width) * (1 + max(fourth - 3, 0.0) / min(rows, columns))
-    found = _largest_eigenvalue(unit.astype(np.float32))
-    return (found - expected) / (sd * width), math.sqrt(found / max(expected, 1e-12))
+    largest = _largest_eigenvalue(unit.astype(np.float32))
+    return (largest - expected) / (sd * width), math.sqrt(largest / max(expected, 1e-12))
 
 
 def _largest_eigenvalue(unit: Array) -> float:

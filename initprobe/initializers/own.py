@@ -1,8 +1,8 @@
 """Initializers of the user's own: a function `f(rng, fan_in, fan_out, shape)`, or a `package.module:name` of one.
 
-It is called once for every layer with a `numpy.random.Generator` keyed by (seed, draw, layer), and returns an array of
-`shape`, which is `(fan_in, fan_out)`. Theory takes the mean and the variance that its weights have, measured at the
-sizes at hand, if they look independent (`independence`).
+The function is called once per layer, with a `numpy.random.Generator` keyed by (seed, draw, layer). It returns an
+array of `shape`, which is `(fan_in, fan_out)`. Theory uses the mean and variance of its weights, measured at the
+layer's size, if the weights look independent (`independence`).
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from initprobe.spec import Spec
 
 Function = Callable[[np.random.Generator, int, int, tuple[int, int]], Any]
 
-# Entries that a variance is measured on, to 0.1% (one SD, if normal), in at least two matrices, of which some are
-# judged; of tiny layers not quite as many.
+# A variance is measured on this many entries, which gives 0.1% (one SD, if normal), in 2 to 2048 matrices. The first 8
+# matrices are tested for independence.
 _ENTRIES, _FEWEST, _MOST, _SOME = 1 << 21, 2, 2048, 8
 _SEED = 0
 _WANTED = "an Initializer or a function f(rng, fan_in, fan_out, shape)"
-# Beyond it the fourth powers leave the float range.
+# Fourth powers of larger weights leave the float range.
 _LARGEST = 1e70
-# Layers are drawn in threads, and a function of the user's own need not bear that.
+# Layers are drawn in threads, but a function of the user's own need not be thread-safe.
 _ONE_AT_A_TIME = Lock()
 
 
 @dataclass(frozen=True)
 class OwnInitializer(Initializer):
-    """The record of a function of the user's own; its `variance` is measured, and `mean` of no use.
+    """The record of a function of the user's own; its `variance` is measured, and its `mean` is not used.
 
     Attributes:
-        function: `f(rng, fan_in, fan_out, shape)` to an array of that shape.
+        function: from `(rng, fan_in, fan_out, shape)` to an array of that shape; None if it was not imported.
     """
 
     function: Function | None = None
@@ -56,41 +56,47 @@ class OwnInitializer(Initializer):
     def sample(
         self, rng: np.random.Generator, shape: tuple[int, int], fans: tuple[int, int], dtype: npt.DTypeLike
     ) -> Array:
-        """The weights of a whole layer, as the function gives them; `shape` is that of `fans`.
+        """The weights of a whole layer, as the function gives them.
+
+        Args:
+            rng: source of the draws.
+            shape: equal to `fans`.
+            fans: `(fan_in, fan_out)`.
+            dtype: float32 or float64.
 
         Raises:
-            ConfigError: the function fails, or gives anything else than finite numbers of this shape.
+            ConfigError: the function fails, or gives something else than finite numbers of this shape.
         """
         assert self.function is not None
         with np.errstate(over="ignore"):
             weights = _called(self.name, self.function, rng, fans).astype(dtype)
         if not np.isfinite(weights).all():
-            raise ConfigError(f"{self.name}: gives weights at {_size(fans)} that are beyond {np.dtype(dtype)}")
+            raise ConfigError(f"{self.name}: gives weights at {_size(fans)} beyond {np.dtype(dtype)}")
         return weights
 
     def describe(self, fan_in: int, fan_out: int) -> str:
-        """Mean and standard deviation as measured."""
+        """Mean and standard deviation of an entry, as measured."""
         law = self.law(fan_in, fan_out)
         mean = f"mean {law.mean:.4g}, " if law.mean else ""
         return f"{self.name}, {mean}std {math.sqrt(law.variance):.4g} as measured"
 
     def law(self, fan_in: int, fan_out: int) -> Judged:
-        """What the weights of a `(fan_in, fan_out)` layer look like, measured on some matrices of a fixed seed.
+        """Mean, variance and independence of a layer's weights, measured on matrices of a fixed seed.
 
         Raises:
-            ConfigError: as `sample`, and for a function that gives other weights for the same generator.
+            ConfigError: as `sample`, or the function gives other weights for the same generator.
         """
         assert self.function is not None
         return _measured(self.name, Same(self.function), (fan_in, fan_out))
 
 
 def own_initializer(function: Function) -> OwnInitializer:
-    """The record of a function given from Python, the same record each time it is given.
+    """The record of a function given from Python; the same function gives the same record.
 
     Raises:
         ConfigError: it does not take four arguments.
     """
-    return _made(Same(function), _name(function))
+    return _own_record(Same(function), _name(function))
 
 
 def imported_initializer(spec: Spec) -> Initializer:
@@ -101,8 +107,8 @@ def imported_initializer(spec: Spec) -> Initializer:
     """
     if spec.params:
         raise ConfigError(f"{spec.name} takes no parameters, but {', '.join(spec.params)} is given")
-    found = import_name(spec.name, _WANTED)
-    return found if isinstance(found, Initializer) else _made(Same(found), spec.name)
+    given = import_name(spec.name, _WANTED)
+    return given if isinstance(given, Initializer) else _own_record(Same(given), spec.name)
 
 
 def unread_initializer(name: str) -> Initializer:
@@ -111,30 +117,31 @@ def unread_initializer(name: str) -> Initializer:
 
 
 def takes_fans(function: object) -> bool:
-    """A function can be called as `f(rng, fan_in, fan_out, shape)`, as far as its signature says."""
+    """Whether the signature of a function allows `f(rng, fan_in, fan_out, shape)`."""
     try:
         inspect.signature(function).bind(None, 1, 1, (1, 1))  # type: ignore[arg-type]
     except TypeError:
         return False
-    except ValueError:  # of functions in C there may be none
+    except ValueError:  # a function in C may have no signature
         return not isinstance(function, np.ufunc)
     return True
 
 
-# A sweep makes tens of thousands of configs with a handful of functions.
+# Cached: a sweep makes tens of thousands of configs of a few functions.
 @lru_cache(maxsize=256)
-def _made(found: Same, name: str) -> OwnInitializer:
-    if not callable(found.held):
-        raise ConfigError(f"{name}: is {type(found.held).__name__}, not {_WANTED}")
-    if not takes_fans(found.held):
+def _own_record(key: Same, name: str) -> OwnInitializer:
+    function = key.held
+    if not callable(function):
+        raise ConfigError(f"{name}: is {type(function).__name__}, not {_WANTED}")
+    if not takes_fans(function):
         raise ConfigError(f"{name}: cannot be called as f(rng, fan_in, fan_out, shape); give it these four arguments")
-    return _record(name, found.held, lambda fan_in, fan_out: _measured(name, found, (fan_in, fan_out)).variance)
+    return _record(name, function, lambda fan_in, fan_out: _measured(name, key, (fan_in, fan_out)).variance)
 
 
 def _record(name: str, function: Function | None, variance: Callable[[int, int], float]) -> OwnInitializer:
     return OwnInitializer(
         name=name,
-        distribution=Distribution("own", _never, lambda mean, std: name, whole=True),
+        distribution=Distribution("own", _not_sampled, lambda mean, std: name, whole=True),
         variance=variance,
         formula=f"{name.rpartition(':')[2]}(rng, fan_in, fan_out, shape)",
         reference=f"your own {name}",
@@ -142,12 +149,12 @@ def _record(name: str, function: Function | None, variance: Callable[[int, int],
     )
 
 
-def _never(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
-    raise NotImplementedError("a function of the user's own draws whole weights, not unit ones")
+def _not_sampled(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
+    raise NotImplementedError("a function of the user's own draws weights that are already scaled")
 
 
 def _name(function: object) -> str:
-    """A readable name that is no registered initializer's."""
+    """A readable name that no initializer which ships has."""
     own = getattr(function, "__name__", None) or type(function).__name__
     word = re.sub(r"\W+", "", own) or "function"
     return word if word not in INITIALIZERS else f"{getattr(function, '__module__', None) or 'own'}:{word}"
@@ -158,65 +165,65 @@ def _size(fans: tuple[int, int]) -> str:
 
 
 def _called(label: str, function: Function, rng: np.random.Generator, fans: tuple[int, int]) -> Array:
-    """What the function gives, if it is finite numbers of the right shape."""
+    """The result of the function, checked to be finite numbers of the right shape."""
     try:
         with _ONE_AT_A_TIME, np.errstate(all="ignore"):
-            found = function(rng, *fans, fans)
-    except (Exception, SystemExit) as error:  # sys.exit in there is theirs, and would end us without a word
+            weights = function(rng, *fans, fans)
+    except (Exception, SystemExit) as error:  # sys.exit in the user's function must not end this program
         raise ConfigError(f"{label}: fails at {_size(fans)} ({in_words(error)})") from None
-    if not isinstance(found, np.ndarray) or found.shape != fans:
-        what = f"shape {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
-        raise ConfigError(f"{label}: gives {what} where shape {fans} is asked for; return an array of `shape`")
-    if found.dtype.kind not in "fiub":
-        raise ConfigError(f"{label}: gives {found.dtype} entries at {_size(fans)}; give real numbers")
-    places = np.argwhere(~np.isfinite(found))
+    if not isinstance(weights, np.ndarray) or weights.shape != fans:
+        what = f"shape {weights.shape}" if isinstance(weights, np.ndarray) else type(weights).__name__
+        raise ConfigError(f"{label}: gives {what} where shape {fans} is needed; return an array of `shape`")
+    if weights.dtype.kind not in "fiub":
+        raise ConfigError(f"{label}: gives {weights.dtype} entries at {_size(fans)}; give real numbers")
+    places = np.argwhere(~np.isfinite(weights))
     if len(places):
         row, column = places[0]
         raise ConfigError(
-            f"{label}: gives {found[row, column]} at [{row}, {column}] at {_size(fans)}; make every weight finite"
+            f"{label}: gives {weights[row, column]} at [{row}, {column}] at {_size(fans)}; make every weight finite"
         )
-    return found
+    return weights
 
 
 def _matrices(label: str, function: Function, fans: tuple[int, int]) -> Iterator[Array]:
-    """The matrices that are measured, each of a seed of its own."""
+    """The matrices to be measured, each from its own seed."""
     count = min(max(-(-_ENTRIES // math.prod(fans)), _FEWEST), _MOST)
     for seed in np.random.SeedSequence(_SEED).spawn(count):
         weights = _called(label, function, np.random.default_rng(seed), fans).astype(float)
         if (largest := float(np.abs(weights).max())) > _LARGEST:
-            raise ConfigError(f"{label}: gives a weight of {largest:.3g} at {_size(fans)}; no net bears such a one")
+            raise ConfigError(f"{label}: gives a weight of {largest:.3g} at {_size(fans)}; no net can use it")
         yield weights
 
 
 @lru_cache(maxsize=256)
-def _measured(label: str, found: Same, fans: tuple[int, int]) -> Judged:
-    """As `_judged`; BLAS has one thread, for on matrices of this size others cost more than they do."""
+def _measured(label: str, key: Same, fans: tuple[int, int]) -> Judged:
+    """As `_judged`, with BLAS in one thread: on matrices of this size, more threads are slower."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="blas"):
-        return _judged(label, found.held, fans)
+        return _judged(label, key.held, fans)
 
 
 def _judged(label: str, function: Function, fans: tuple[int, int]) -> Judged:
-    """Mean, variance and kurtosis over all matrices; what speaks against independence in some of them."""
+    """Mean, variance and kurtosis over all matrices; independence from the first of them."""
     _require_repeatable(label, function, fans)
-    few = list(islice(_matrices(label, function, fans), _SOME))
-    judged = [judge(weights) for weights in few]
-    faults = (*(one.fault for one in judged), *starmap(related, pairwise(few)))
-    centre = float(few[0].mean())  # about which no difference is lost in rounding
+    first = list(islice(_matrices(label, function, fans), _SOME))
+    judged = [judge(weights) for weights in first]
+    faults = (*(each.fault for each in judged), *starmap(related, pairwise(first)))
+    centre = float(first[0].mean())  # powers about it lose no digits
     raw = np.array([_powers(weights - centre) for weights in _matrices(label, function, fans)])
     shift, square, cube, fourth = raw.mean(axis=0).tolist()
     variance, mean = max(square - shift**2, 0.0), centre + shift
     central = fourth - 4 * shift * cube + 6 * shift**2 * square - 3 * shift**4
     kurtosis, entries = central / variance**2 if variance else 1.0, len(raw) * math.prod(fans)
-    # What the mean adds to the mean square of z, `fan_in mean^2`, counts where it is beyond the error of the variance.
+    # The mean adds `fan_in mean^2` to the mean square of z, which counts if it exceeds the error of the variance.
     error = max(SDS * math.sqrt(max(kurtosis - 1, 0.0) / entries), SDS**2 * fans[0] / entries)
     small = fans[0] * mean**2 < error * variance
     return Judged(
         mean=0.0 if small else mean,
         variance=variance + mean**2 if small else variance,
         kurtosis=kurtosis,
-        orthogonal=all(one.orthogonal for one in judged),
+        orthogonal=all(each.orthogonal for each in judged),
         fault=next(filter(None, faults), None),
     )
 
@@ -228,7 +235,7 @@ def _powers(differences: Array) -> list[float]:
 
 
 def _require_repeatable(label: str, function: Function, fans: tuple[int, int]) -> None:
-    """Weights are made again from their seed."""
-    one, other = (_called(label, function, np.random.default_rng(_SEED), fans) for _ in range(2))
-    if not np.array_equal(one, other):
-        raise ConfigError(f"{label}: gives other weights for the same generator; draw from `rng` alone")
+    """Weights are not stored but drawn again from their seed, so they must be the same each time."""
+    first, second = (_called(label, function, np.random.default_rng(_SEED), fans) for _ in range(2))
+    if not np.array_equal(first, second):
+        raise ConfigError(f"{label}: gives other weights for the same generator; draw from `rng` only")

@@ -1,4 +1,4 @@
-"""Which known rules the weights of a network may have been drawn by, from their variance, shape and biases."""
+"""Which known rules may have drawn the weights of a network: by their variance, kurtosis and biases."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from initprobe.initializers.record import Initializer
 from initprobe.initializers.size_rules import RULES
 from initprobe.initializers.weight_files import Layer, Network
 
-# Of fewer weights the variance is known to no better than a half (5 SD, if normal), which tells no rules apart.
+# With fewer weights the variance is uncertain by a half (5 SD, if normal), too much to distinguish rules.
 _FEWEST = 200
-# What float32 leaves of the variance of an orthonormal matrix, relative.
+# Relative error that float32 leaves in the variance of an orthonormal matrix.
 _ROUNDING = 1e-5
 _SAMPLE = 200_000
 
 
 def recognised(network: Network) -> str:
-    """The rules that all layers, or runs of them, agree with, in words."""
-    telling = [layer for layer in network.layers if _tells(layer)]
-    if not telling:
-        return f"too few weights to tell by which rule (fewer than {_FEWEST} a layer)"
-    found = [matches(layer) for layer in telling]
-    common = [name for name in found[0] if all(name in names for names in found)]
+    """The rules with which all layers, or groups of neighbouring layers, agree, in words."""
+    large = [layer for layer in network.layers if _is_large(layer)]
+    if not large:
+        return f"too few weights to tell the rule (fewer than {_FEWEST} per layer)"
+    agreeing = [matches(layer) for layer in large]
+    common = [name for name in agreeing[0] if all(name in names for names in agreeing)]
     if common:
-        return f"variance {variance_words(RULES[common[0]])}: {', '.join(common)} ({_nearness(telling, common[0])})"
+        return f"variance {variance_words(RULES[common[0]])}: {', '.join(common)} ({_nearness(large, common[0])})"
     numbered = enumerate(network.layers, start=1)
     return "; ".join(_run_words(list(run)) for _, run in groupby(numbered, key=lambda pair: _layer_words(pair[1])))
 
 
 def _run_words(run: Sequence[tuple[int, Layer]]) -> str:
-    """Of neighbours that agree with the same rules."""
+    """Neighbouring layers that agree with the same rules, in words."""
     first, last = run[0][0], run[-1][0]
     which = f"layer {first}" if first == last else f"layers {first}-{last}"
     scales = [layer.weight.shape[0] * layer.judged.variance for _, layer in run]
@@ -47,14 +47,14 @@ def _run_words(run: Sequence[tuple[int, Layer]]) -> str:
 
 
 def _layer_words(layer: Layer) -> str:
-    if not _tells(layer):
+    if not _is_large(layer):
         return "too few weights to tell"
     names = matches(layer)
     return f"variance {variance_words(RULES[names[0]])}, {', '.join(names)}" if names else "no known rule"
 
 
 def _nearness(layers: Sequence[Layer], name: str) -> str:
-    """How near the layer comes that is furthest from a rule, in units of chance."""
+    """The largest gap of a layer from a rule, and the gap that chance allows."""
     rule = RULES[name]
     gaps = [(_gap(rule, layer), _chance(rule, layer)) for layer in layers]
     gap, chance = max(gaps, key=lambda pair: abs(pair[0]) / pair[1])
@@ -70,7 +70,7 @@ _FANS: Mapping[str, Callable[[int, int], float]] = {
 
 
 def variance_words(rule: Initializer) -> str:
-    """A variance rule as a formula, `1/(3 fan_in)`: that of which a multiple is the same at every size."""
+    """A variance rule as a formula, such as `1/(3 fan_in)`; the rule's own text if it has no such form."""
     for fan, size in _FANS.items():
         scales = [rule.variance(*fans) * size(*fans) for fans in ((3, 5), (7, 4))]
         if math.isclose(*scales, rel_tol=1e-9):
@@ -79,19 +79,22 @@ def variance_words(rule: Initializer) -> str:
     return rule.formula
 
 
-def _tells(layer: Layer) -> bool:
+def _is_large(layer: Layer) -> bool:
     return layer.weight.size >= _FEWEST
 
 
 def matches(layer: Layer) -> tuple[str, ...]:
-    """The rules that a layer agrees with, in the order of the registry; none of weights with a mean, or constant."""
+    """The rules with which a layer agrees, in the order of the registry.
+
+    Constant weights, and weights with a mean, agree with none.
+    """
     if layer.judged.mean or not layer.judged.variance:
         return ()
     return tuple(rule.name for rule in _rules() if _agrees(rule, layer))
 
 
 def _rules() -> Iterator[Initializer]:
-    """Those that need no number: a normal of some std is no rule to be recognised, nor is a primitive."""
+    """The rules that fix the variance by themselves: not `normal`, whose std is given, nor `variance_scaling`."""
     for rule in RULES.values():
         fixed = not rule.needs_fan or rule.name in ("sparse", "variance_scaling")
         if not fixed and rule.distribution.gaussian_limit:
@@ -106,7 +109,7 @@ def _agrees(rule: Initializer, layer: Layer) -> bool:
 
 
 def _gap(rule: Initializer, layer: Layer) -> float:
-    """Measured variance over that of the rule, less 1."""
+    """Measured variance over the variance of the rule, minus 1."""
     return layer.judged.variance / rule.variance(*_fans(layer)) - 1
 
 
@@ -116,23 +119,23 @@ def _fans(layer: Layer) -> tuple[int, int]:
 
 
 def _chance(rule: Initializer, layer: Layer) -> float:
-    """5 SD of the relative variance, `sqrt((E[w^4]/E[w^2]^2 - 1)/entries)`; rounding alone if orthonormal."""
+    """5 SD of the relative variance, `sqrt((E[w^4]/E[w^2]^2 - 1)/entries)`; the rounding error if orthonormal."""
     if rule.distribution.orthogonal:
         return _ROUNDING
     return SDS * math.sqrt((rule.distribution.fourth(layer.weight.shape[0])[0] - 1) / layer.weight.size)
 
 
 def _is_shape(distribution: Distribution, layer: Layer) -> bool:
-    """The kurtosis lies within 5 SD of that of the distribution."""
+    """Whether the kurtosis lies within 5 SD of that of the distribution."""
     expected = distribution.fourth(layer.weight.shape[0])[0]
     return abs(layer.judged.kurtosis - expected) <= SDS * _kurtosis_sd(distribution) / math.sqrt(layer.weight.size)
 
 
 @lru_cache(maxsize=16)
 def _kurtosis_sd(distribution: Distribution) -> float:
-    """SD of the kurtosis k of one entry, so to say: of N it is that of `u^4 - 2 k u^2 + k` over `sqrt(N)`.
+    """SD of `u^4 - 2 k u^2 + k` for an entry u with kurtosis k; over `sqrt(N)`, the SD of the kurtosis of N entries.
 
-    The error of the variance is among it; taken from a sample of the distribution itself.
+    The error of the variance is included. It is measured on a sample of the distribution.
     """
     squares = distribution.sample(np.random.default_rng(0), (_SAMPLE, 1), np.float64) ** 2
     kurtosis = float(np.mean(squares * squares))
@@ -140,7 +143,7 @@ def _kurtosis_sd(distribution: Distribution) -> float:
 
 
 def _has_bias(rule: Initializer, layer: Layer) -> bool:
-    """Zeros, or entries of the variance that comes with the rule."""
+    """Whether the biases are zeros, or have the variance that the rule gives them."""
     if rule.bias is None or layer.bias is None:
         return rule.bias is None and layer.bias is None
     squares = np.asarray(layer.bias, float) ** 2 / rule.bias.variance(*_fans(layer))

@@ -1,7 +1,8 @@
-"""A network from a file: `W1..`, `b1..` and, if they are there, its input `x` and backward seed `g`, as .npz.
+"""Reads a network from an .npz file, as `--save-weights` writes it.
 
-It is what `--save-weights` writes. The names that an `nn.Sequential` of PyTorch gives its layers are read too:
-`0.weight` of shape (out, in), `0.bias`, and so on, in the order of their numbers.
+The file holds `W1`, `W2`, ... and optionally biases `b1`, `b2`, ..., the input `x` and the start `g` of the backward
+pass. The names of PyTorch's `nn.Sequential` are read too: `0.weight` of shape (out, in), `0.bias`, and so on, in the
+order of their numbers.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ _SAVE = "save them with numpy.savez(path, W1=..., b1=..., W2=...)"
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One layer as the file has it.
+    """One layer of the network.
 
     Attributes:
-        name: of its weights in the file.
+        name: name of its weights in the file.
         weight: `W`, `(fan_in, fan_out)`.
-        bias: `b`, `(fan_out,)`; None where it is not there, or all zeros.
+        bias: `b`, `(fan_out,)`; None if the file has none, or only zeros.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Layer:
 
     @cached_property
     def judged(self) -> Judged:
-        """What the weights tell of the distribution of their entries."""
+        """Mean, variance and independence of the weights."""
         return judge(self.weight)
 
 
@@ -62,8 +63,8 @@ class Network:
     Attributes:
         path: the file.
         layers: first to last.
-        x: the file has an input.
-        gradient: the start of the backward pass that goes with it, `(samples, units)`, if the file has one.
+        x: whether the file has an input.
+        gradient: the start dL/dh of the backward pass for that input, `(samples, units)`; None if the file has none.
     """
 
     path: Path
@@ -78,14 +79,14 @@ class Network:
 
     @property
     def dtype(self) -> Precision:
-        """The precision of the weights; of different ones the finer, which holds all."""
+        """The precision of the weights: float64 if any layer has it."""
         return "float64" if any(layer.weight.dtype == np.float64 for layer in self.layers) else "float32"
 
     @cached_property
     def initializer(self) -> Initializer:
-        """A record that stands for the file where an initializer is asked for; nothing is drawn from it.
+        """A record that stands for the file where an initializer is needed; nothing is drawn from it.
 
-        Its mean and variance are those of all layers' entries together.
+        Its variance is the mean of the layers' variances, and its mean the largest of their means.
         """
         variances = [layer.judged.variance for layer in self.layers]
         return Initializer(
@@ -100,12 +101,12 @@ class Network:
 
     @cached_property
     def fault(self) -> str | None:
-        """Which layer's weights do not look independent, and why; None where all do."""
+        """The first layer whose weights do not look independent, and why; None if all do."""
         before: Sequence[Layer | None] = (None, *self.layers)
         for layer, below in zip(self.layers, before, strict=False):
-            why = layer.judged.fault or (related(layer.weight, below.weight) if below else None)
-            if why:
-                return f"{layer.name} does not look independent: {why}"
+            reason = layer.judged.fault or (related(layer.weight, below.weight) if below else None)
+            if reason:
+                return f"{layer.name} does not look independent: {reason}"
         return None
 
 
@@ -117,23 +118,23 @@ def read_weights(path: Path, dtype: str | None = None) -> Network:
     """The network in a file.
 
     Args:
-        path: of an .npz.
-        dtype: the precision that its numbers must be finite in; None means their own.
+        path: an .npz file.
+        dtype: precision in which its numbers must be finite; None means their own.
 
     Raises:
-        InputError: no such file, another format, pickled objects, a layer missing, shapes that do not follow each
-            other, or an entry that is not finite; in one line, what and where.
+        InputError: no such file, another format, pickled objects, a missing layer, shapes that do not fit each other,
+            or an entry that is not finite.
     """
     check_file(path, "give the .npz file in it")
-    seen = path.stat()
-    network = _read(path, path.absolute(), seen.st_size, seen.st_mtime_ns)
+    status = path.stat()
+    network = _read(path, path.absolute(), status.st_size, status.st_mtime_ns)
     if dtype is not None:
         for layer in network.layers:
             _check_range(path, layer, np.dtype(dtype))
     return network
 
 
-# A config is made several times for one run; two files are enough to compare them.
+# Cached: a config is made several times for one run. Two files are enough to compare two networks.
 @lru_cache(maxsize=2)
 def _read(path: Path, place: Path, size: int, changed_ns: int) -> Network:
     arrays = _arrays(path)
@@ -144,12 +145,12 @@ def _read(path: Path, place: Path, size: int, changed_ns: int) -> Network:
 
 
 def _arrays(path: Path) -> dict[str, Array]:
-    """Everything in the file but what nobody asks for; nothing is ever unpickled."""
+    """The arrays in the file, by name; nothing is unpickled."""
     try:
         check_arrays(path)
         with path.open("rb") as file:
             if not (zipfile.is_zipfile(file) or _begins(file, _NPY)):
-                raise InputError(f"is no .npz file; {_SAVE}", file=path)
+                raise InputError(f"is not an .npz file; {_SAVE}", file=path)
             file.seek(0)
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
@@ -159,7 +160,7 @@ def _arrays(path: Path) -> dict[str, Array]:
                 return {name: loaded[name] for name in loaded.files}
     except InitprobeError:
         raise
-    except Exception as error:  # a damaged file raises anything from BadZipFile to tokenize.TokenError
+    except Exception as error:  # for a damaged file NumPy raises many types, such as BadZipFile
         if "pickle" in str(error):
             raise InputError(f"holds pickled Python objects, which are not read; {_SAVE}", file=path) from None
         raise InputError(f"cannot be read as .npz ({' '.join(str(error).split())[:200]})", file=path) from None
@@ -171,7 +172,7 @@ def _begins(file: IO[bytes], start: bytes) -> bool:
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
-    """Anything else may be a name that somebody has misspelt."""
+    """Refuses other names, which may be misspelt."""
     layers = [name for name in names if _OURS.fullmatch(name)]
     torchs = [name for name in names if _TORCHS.fullmatch(name)]
     others = [name for name in names if name not in (*layers, *torchs, *_BESIDE)]
@@ -180,8 +181,8 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
             f"has both {layers[0]} and {torchs[0]}; name all layers in one way, W1, b1, W2, ...", file=path
         )
     if not (layers or torchs):
-        held = ", ".join(names[:5]) or "nothing"
-        raise InputError(f"holds {held}, and no W1; {_SAVE}", file=path)
+        contents = ", ".join(names[:5]) or "nothing"
+        raise InputError(f"holds {contents}, and no W1; {_SAVE}", file=path)
     if others:
         raise InputError(
             f"{others[0]!r} is neither W1, W2, ... nor b1, b2, ... nor x or g; rename or drop it", file=path
@@ -190,7 +191,7 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
 
 def _layers(path: Path, arrays: Mapping[str, Array]) -> list[Layer]:
     if any(_OURS.fullmatch(name) for name in arrays):
-        last = max(int(found[2]) for name in arrays if (found := _OURS.fullmatch(name)))
+        last = max(int(match[2]) for name in arrays if (match := _OURS.fullmatch(name)))
         pairs = [(f"W{number}", f"b{number}") for number in range(1, last + 1)]
     else:
         pairs = _torch_names(path, arrays)
@@ -198,15 +199,15 @@ def _layers(path: Path, arrays: Mapping[str, Array]) -> list[Layer]:
 
 
 def _torch_names(path: Path, arrays: Mapping[str, Array]) -> list[tuple[str, str]]:
-    """Of the layers of one `nn.Sequential`: there, and only there, their numbers are the order of the signal."""
-    found = [found for name in arrays if (found := _TORCHS.fullmatch(name))]
-    if len(prefixes := sorted({one[1] for one in found})) > 1:
+    """Names of weights and biases of one `nn.Sequential`; only there do the numbers give the order of the layers."""
+    matches = [match for name in arrays if (match := _TORCHS.fullmatch(name))]
+    if len(prefixes := sorted({match[1] for match in matches})) > 1:
         raise InputError(
-            f"has layers of {prefixes[0] or '(none)'} and {prefixes[1]}, whose order it does not tell; "
+            f"has layers of {prefixes[0] or '(none)'} and {prefixes[1]}, whose order is not in the file; "
             "save one nn.Sequential, or name them W1, b1, W2, ...",
             file=path,
         )
-    numbers = sorted({int(one[2]) for one in found})
+    numbers = sorted({int(match[2]) for match in matches})
     return [(f"{prefixes[0]}{number}.weight", f"{prefixes[0]}{number}.bias") for number in numbers]
 
 
@@ -234,7 +235,7 @@ def _bias(path: Path, arrays: Mapping[str, Array], name: str, units: int) -> Arr
 
 
 def _checked(path: Path, name: str, array: Array) -> Array:
-    """The array, if its entries are finite and of a precision that a network can have."""
+    """The array, if its entries are finite and of dtype float32 or float64."""
     if array.dtype not in (np.float32, np.float64):
         raise InputError(f"{name} holds {array.dtype} entries; save it as float32 or float64", file=path)
     places = np.argwhere(~np.isfinite(array))
@@ -262,7 +263,7 @@ def _check_chain(path: Path, below: Layer, layer: Layer) -> None:
 
 
 def _gradient(path: Path, arrays: Mapping[str, Array], last: Layer) -> Array | None:
-    """g, if it is there and goes with x."""
+    """The start of the backward pass, if the file has one and an input."""
     if "g" not in arrays or "x" not in arrays:
         return None
     gradient, shape = _checked(path, "g", arrays["g"]), (*arrays["x"].shape[:1], last.weight.shape[1])

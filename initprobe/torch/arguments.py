@@ -82,9 +82,9 @@ def parts_of(model: Any) -> Inventory:
         raise ConfigError(f"the model must be a torch.nn.Module, not {type(model).__name__}")
     inside = getattr(model, "_orig_mod", model)
     if isinstance(inside, torch.jit.ScriptModule):
-        raise ConfigError("a scripted model calls no hooks; probe the module it was made of")
+        raise ConfigError("a scripted model calls no hooks; probe the module that it was made from")
     if len(getattr(inside, "device_ids", None) or ()) > 1:
-        raise ConfigError("a model on several devices at once is not seen; probe model.module")
+        raise ConfigError("a model on several devices cannot be recorded; probe model.module")
     return inventory(inside)
 
 
@@ -124,8 +124,8 @@ def _check_draws(draws: int, reinit: object) -> None:
         raise ConfigError(f"draws must be at least 1, not {draws}")
     if draws > 1 and reinit is None:
         raise ConfigError(
-            f"draws={draws} needs reinit, a function that draws the model's weights anew: the networks are all the "
-            "same without"
+            f"draws={draws} needs reinit, a function that draws the weights of the model again; without it all draws "
+            "are the same network"
         )
 
 

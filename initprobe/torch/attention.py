@@ -1,4 +1,4 @@
-"""What attention attends to: the spread of its logits, and the entropy of its weights, from a part of the rows."""
+"""The spread of attention logits, and the entropy of attention weights, from a sample of the rows."""
 
 from __future__ import annotations
 
@@ -7,32 +7,35 @@ from typing import Any
 
 import torch
 
-_ROWS = 512
-_MASKED = -1e4
+_ROWS = 512  # that are measured
+_MASKED = -1e4  # logits up to this are masked
 
 
 def logit_facts(logits: Any) -> dict[str, float]:
-    """Of rows of logits, masked entries left out: `std` about a row's mean, and `entropy` as a share of the largest.
+    """Facts about logits `(..., keys)` and their softmax, without the masked entries.
 
-    `keys` is how many entries a row has on average.
+    Returns:
+        `std`: standard deviation about the mean of a row. `entropy`: of a row of weights, as a share of the largest
+        possible, averaged over rows. `keys`: average number of entries of a row that are not masked. Nothing if no row
+        has two such entries.
     """
     rows = logits.detach().reshape(-1, logits.shape[-1]) if logits.ndim else logits.detach().reshape(1, 1)
     rows = rows[:: max(len(rows) // _ROWS, 1)].double()
-    seen = torch.isfinite(rows) & (rows > _MASKED)
-    count = seen.sum(-1)
-    rows, seen, count = rows[count > 1], seen[count > 1], count[count > 1].double()
+    open_ = torch.isfinite(rows) & (rows > _MASKED)
+    count = open_.sum(-1)
+    rows, open_, count = rows[count > 1], open_[count > 1], count[count > 1].double()
     if not len(rows):
         return {}
-    plain = rows.where(seen, 0.0)
+    plain = rows.where(open_, 0.0)
     mean = plain.sum(-1, keepdim=True) / count[:, None]
-    std = ((plain - mean).where(seen, 0.0).square().sum() / count.sum()).sqrt()
-    weights = rows.masked_fill(~seen, -math.inf).softmax(-1)
+    std = ((plain - mean).where(open_, 0.0).square().sum() / count.sum()).sqrt()
+    weights = rows.masked_fill(~open_, -math.inf).softmax(-1)
     entropy = -(weights * weights.clamp_min(1e-300).log()).sum(-1) / count.log()
     return {"std": float(std), "entropy": float(entropy.mean()), "keys": float(count.mean())}
 
 
 def attention_facts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, float]:
-    """The same of a fused attention, whose logits are made again for the first sample."""
+    """The same facts about fused attention, whose logits are computed again for the first sample."""
     named = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
     query, key = (named[name].detach()[:1].float() for name in ("query", "key"))
     if query.ndim == 4 and key.shape[1] != query.shape[1]:

@@ -19,7 +19,7 @@ from initprobe.torch.operations import Recorder
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict.case import Case
 
-THEORY_NOTE = "none: what an infinitely wide net would do is known of the nets of `initprobe run`, not of this model"
+THEORY_NOTE = "none: theory predicts the nets of `initprobe run`, and not a PyTorch model"
 _MOST_NAMES = 4
 
 
@@ -117,9 +117,9 @@ def _tied(parts: Inventory) -> list[str]:
 
 def no_layers(recorder: Recorder) -> str:
     """Why there is nothing to judge."""
-    held = [f"{name} ({', '.join(sorted(roles))})" for name, roles in recorder.roles.items()]
-    if held:
-        return f"{listed(held)}: not judged; no product of real weights with the input was seen"
+    uses = [f"{name} ({', '.join(sorted(roles))})" for name, roles in recorder.roles.items()]
+    if uses:
+        return f"{listed(uses)}: not judged; the model multiplies its input with no real weights"
     return "the model uses no weights on its input, so it has no layer to judge"
 
 

@@ -1,4 +1,4 @@
-"""The tallies of a tensor taken on the device where it is: only counts and sums come back from there."""
+"""Statistics of a tensor on the device where it is. Only counts and sums are copied from there."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from initprobe.engine.buckets import Tally
 from initprobe.engine.moments import Moments
 from initprobe.engine.sketch import Sketch
 
-_TOGETHER = 1 << 24  # entries that are widened at a time
+_WIDENED = 1 << 24  # entries that are converted to float64 at a time
 _SIGNED = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 def entries(tensor: Any) -> Any:
-    """The entries in one row, as float32 or float64."""
+    """The entries as one contiguous row of float32 or float64."""
     plain = tensor if tensor.dtype in _SIGNED else tensor.float()
     return plain.contiguous().reshape(-1)
 
@@ -30,17 +30,17 @@ def counts(rows: Any, sketch: Sketch) -> Any:
 
 def tally(rows: Any, sketch: Sketch) -> Tally:
     """The partial statistics of all entries; moments in float64."""
-    low, high = (float(one) for one in torch.stack(torch.aminmax(rows)))
+    low, high = (float(bound) for bound in torch.stack(torch.aminmax(rows)))
     if not (math.isfinite(low) and math.isfinite(high)):
         return Tally(Moments(), 0, 0, 0, int(torch.isinf(rows).sum()), int(torch.isnan(rows).sum()), None)
     mean = float(rows.mean(dtype=torch.float64))
-    squares = sum(float(torch.sum((part.double() - mean) ** 2)) for part in rows.split(_TOGETHER))
-    seen = counts(rows - (sketch.centre or 0.0) if sketch.centre else rows, sketch)
-    return Tally(Moments(rows.numel(), mean, squares), low, high, int((rows == 0).sum()), 0, 0, seen)
+    squares = sum(float(torch.sum((part.double() - mean) ** 2)) for part in rows.split(_WIDENED))
+    counted = counts(rows - (sketch.centre or 0.0) if sketch.centre else rows, sketch)
+    return Tally(Moments(rows.numel(), mean, squares), low, high, int((rows == 0).sum()), 0, 0, counted)
 
 
 def mean_cosine(rows: Any) -> float | None:
-    """Mean cosine over all pairs of different rows that have a direction."""
+    """Mean cosine over all pairs of different rows; None with fewer than two rows that have a direction."""
     wide = rows.double()
     norms = wide.norm(dim=1)
     kept = norms > 0

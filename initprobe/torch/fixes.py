@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from initprobe.results.summary import Finding
+from initprobe.torch.inventory import inventory
 from initprobe.torch.restore import left_as_found, mapped
 from initprobe.torch.verdict.judge import finding
 from initprobe.torch.verdict.norms import FRESH
@@ -92,7 +93,7 @@ class Trials:
 
     def _apply(self, cure: Cure) -> list[Observation] | str:
         """Run a line and probe. The model is then as it was before, also after an exception."""
-        with left_as_found(self.model, parameters=False), _undone(self.model, cure):
+        with left_as_found(inventory(self.model), parameters=False), _undone(self.model, cure):
             try:
                 names = {"model": self.model, "nn": torch.nn, "torch": torch, "x": self.x}
                 with torch.inference_mode(False), torch.no_grad():

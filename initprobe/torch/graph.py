@@ -7,19 +7,26 @@ summed over weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from initprobe.activations.record import Activation
 
 if TYPE_CHECKING:
     from initprobe.torch.measure import Track
 
+_NO_FACTS: Mapping[str, float] = MappingProxyType({})  # shared: there are thousands of operations and few have any
+
 OperationKind = Literal[
     "input", "layer", "recurrence", "norm", "attention", "product", "sum", "gate", "cat", "softmax", "part", "other",
     "unseen", "activation", "shift", "scale", "pool", "same", "loss",
 ]  # fmt: skip
+
+
+# Statistics, or the mean square in each draw; None where neither is known.
+Side: TypeAlias = "Track | tuple[float, ...] | None"
 
 
 @dataclass(eq=False, slots=True)
@@ -106,6 +113,8 @@ class Operation:
         label: name that a layer is shown by.
         chance: whole samples were left out at random, as in stochastic depth.
         axis: axis of the units of the output.
+        sides: of a sum of two signals, what is added, in the order of `inputs`: its statistics, or its mean square in
+            each draw; None where it is not known.
     """
 
     number: int
@@ -123,12 +132,13 @@ class Operation:
     activation: Activation | None = None
     eps: float | None = None
     training: bool = True
-    dead: list[float] = field(default_factory=list)
+    dead: Sequence[float] = ()
     saturated: int = 0
-    facts: dict[str, float] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=lambda: _NO_FACTS)
     label: str = ""
     chance: bool = False
     axis: int = -1
+    sides: Sequence[Side] = ()
 
 
 def back_from(signal: Signal, after: int = 0) -> Iterator[Signal]:
@@ -141,3 +151,15 @@ def back_from(signal: Signal, after: int = 0) -> Iterator[Signal]:
             seen.add(id(current))
             yield current
             waiting += current.inputs
+
+
+def without_cycles(operations: Iterable[Operation]) -> None:
+    """Cut the references from operations to what is made of them, so that all is freed as soon as nobody holds it.
+
+    Otherwise thousands of objects wait for the search for cycles, which takes longer than their making. What remains
+    are statistics, names and inputs.
+    """
+    for op in operations:
+        if op.signal is not None:
+            op.signal.consumers, op.signal.steps = [], []
+            op.signal = None

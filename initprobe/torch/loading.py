@@ -152,7 +152,7 @@ def _made(target: str, maker: Any) -> Any:
 def _try(target: str, model: Any, x: Any, loss: Any) -> None:
     """One pass forward and back. What fails in it is a fault of the model or of the input."""
     given = _words(list(input_tensors(x)))
-    with left_as_found(model, parameters=False):
+    with left_as_found(inventory(model), parameters=False):
         with user_code(f"{target}: fails on an {given}{_beyond_tables(model, x)}"):
             output = called(model, mapped(lambda tensor: tensor.clone(), x))
         with user_code(f"{target}: --loss fails on its output"):

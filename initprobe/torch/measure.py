@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
 from typing import Any
@@ -24,6 +24,7 @@ from initprobe.engine.small_tensors import add_many, mean_cosines
 from initprobe.engine.threads import Workers, cached, row_blocks
 from initprobe.torch import device_statistics
 
+_STRIDED, _COUNTED = torch.strided, (torch.float32, torch.float64)
 _CACHED_ENTRIES = 1 << 17  # of a block of a large tensor
 _BLOCKS_AT_A_TIME = 64
 _SMALL = 1 << 12  # entries up to which sorting is faster than a table with a counter for every bucket
@@ -38,11 +39,11 @@ def is_measured(tensor: Any) -> bool:
 def array_of(tensor: Any) -> Array:
     """The entries as a contiguous array of float32 or float64 of the tensor's shape; a view if possible."""
     plain = tensor.detach()
-    if plain.layout is not torch.strided:
+    if plain.layout is not _STRIDED:
         plain = plain.to_dense()
-    if plain.dtype not in (torch.float32, torch.float64):
+    if plain.dtype not in _COUNTED:
         plain = plain.float()  # which holds every half and bfloat16 exactly
-    array: Array = plain.cpu().contiguous().numpy()
+    array: Array = (plain if plain.is_cpu else plain.cpu()).contiguous().numpy()
     return array
 
 
@@ -75,7 +76,7 @@ class Track:
     shape: tuple[int, ...]
     tiny: float
     sketch: Sketch
-    correlations: list[float | None] = field(default_factory=list)
+    correlations: Sequence[float | None] = ()
     gradient: Track | None = None
     waiting: bool = False
 
@@ -109,7 +110,7 @@ class Track:
         else:
             self._add_flat(rows, workers)
 
-    def add_gradient(self, gradient: Any, small: SmallTensors) -> None:
+    def add_gradient(self, small: SmallTensors, gradient: Any) -> None:
         """Measure the gradient of one more draw; a fused operation may leave it undefined, None."""
         if gradient is None:
             return
@@ -134,7 +135,7 @@ class Track:
         summed = Directions()
         for _, total, nonzero in measured:
             summed.add((total, nonzero))
-        self.correlations.append(summed.mean_cosine())
+        self.correlations = (*self.correlations, summed.mean_cosine())
 
     def _tally(self, block: Array) -> Tally:
         return tally(block[None], self.sketch.grid, [self.sketch.centre or 0.0])[0]
@@ -157,7 +158,8 @@ class Track:
             lambda centre: [device_statistics.counts(rows - centre, self.sketch)],
         )
         if cosines and tensor.ndim > 1:
-            self.correlations.append(device_statistics.mean_cosine(rows.reshape(len(tensor), -1)))
+            cosine = device_statistics.mean_cosine(rows.reshape(len(tensor), -1))
+            self.correlations = (*self.correlations, cosine)
 
     @property
     def square(self) -> float:
@@ -227,4 +229,4 @@ class SmallTensors:
         """The mean cosine between two rows of each of some arrays of one shape."""
         cosines = mean_cosines(np.array([rows for _, rows in alike]))
         for (track, _), cosine in zip(alike, cosines, strict=True):
-            track.correlations.append(cosine)
+            track.correlations = (*track.correlations, cosine)

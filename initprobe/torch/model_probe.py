@@ -18,6 +18,7 @@ from initprobe.torch import descriptions
 from initprobe.torch.arguments import Arguments, Loss, Reinit, check, copied, input_tensors, limits_of, parts_of
 from initprobe.torch.coverage import coverage
 from initprobe.torch.fixes import Trials
+from initprobe.torch.graph import without_cycles
 from initprobe.torch.inventory import inventory
 from initprobe.torch.layer_stats import LayerRecords
 from initprobe.torch.passes import recorded
@@ -78,7 +79,7 @@ def _probed(arguments: Arguments, threads: int, try_fixes: bool) -> ProbeResult:
         findings = _tried(arguments, case, pool) if try_fixes else _untried(case)
     shapes = descriptions.input_words(list(input_tensors(arguments.x)))
     setting = descriptions.setting_words(case.model, shapes, arguments.draws, arguments.seed)
-    return pending_result(
+    result = pending_result(
         case.records,
         config=_config(arguments, shapes, case),
         description=descriptions.describe(case.inventory, setting, case.layers, case.records),
@@ -92,13 +93,18 @@ def _probed(arguments: Arguments, threads: int, try_fixes: bool) -> ProbeResult:
         min_judged=arguments.limits.judged,
         facts=ModelFacts(void=dict(case.void)),
     )
+    without_cycles(case.operations)
+    return result
 
 
 def _tried(arguments: Arguments, case: Case, pool: Workers) -> list[Finding]:
     """The findings, each with a line that was tried and heals, or the reason why there is none."""
 
     def again(x: Any) -> list[Observation]:
-        return judged(_case(replace(arguments, parts=inventory(arguments.model), x=x), pool))
+        trial = _case(replace(arguments, parts=inventory(arguments.model), x=x), pool)
+        observed = judged(trial)
+        without_cycles(trial.operations)
+        return observed
 
     return Trials(arguments.model, arguments.x, again).findings(judged(case))
 
@@ -123,7 +129,7 @@ def _case(arguments: Arguments, pool: Workers) -> Case:
         moved=course.moved,
         differentiated=course.differentiated,
         void=course.void,
-        records=LayerRecords(recorder, parts, structure.layers, arguments.draws),
+        records=LayerRecords(recorder, parts, structure, arguments.draws),
         loss=course.loss,
         training=arguments.model.training,
         dtype=None if parameter is None else descriptions.dtype_name(parameter.dtype),

@@ -12,7 +12,7 @@ from initprobe.results.base import ModuleKind
 from initprobe.torch import module_kinds
 from initprobe.torch.graph import Signal
 from initprobe.torch.measure import Track, is_measured
-from initprobe.torch.nested import each_once, tensors_in
+from initprobe.torch.nested import each_once, tensors_in_call
 from initprobe.torch.nested import tensors as measured_tensors
 
 _KEY = "initprobe"  # of our hooks in a module's dictionaries of hooks
@@ -95,7 +95,8 @@ class Modules:
             module._forward_hooks_always_called[_KEY] = True
 
     def close(self) -> None:
-        """Remove every hook."""
+        """Remove every hook, and the reference to the recorder."""
+        self._recorder = None
         for module, _, _ in self._watched.values():
             for hooks in (
                 module._forward_pre_hooks,
@@ -119,7 +120,7 @@ class Modules:
         if recorder.listening:
             recorder.listening = False
             with torch._C.DisableTorchFunction():
-                self._enter(self._watched[id(module)], tensors_in((args, kwargs) if kwargs else (args,)))
+                self._enter(self._watched[id(module)], tensors_in_call(args, kwargs))
             recorder.listening = True
 
     def _after(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
@@ -146,7 +147,7 @@ class Modules:
         measured = [tensor for tensor in tensors if is_measured(tensor)]
         if kind == "attention":
             measured = measured[:_ATTENTION_INPUTS]
-        tracks = [self._recorder.measured(tensor) for tensor in each_once(measured)]
+        tracks = list(map(self._recorder.measured, each_once(measured) if len(measured) > 1 else measured))
         if self._place == len(self.calls):
             self.calls.append(ModuleCall(watched.name, number, kind, type(watched.module).__name__, tracks, []))
         self._place += 1

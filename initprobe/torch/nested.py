@@ -10,11 +10,14 @@ import torch
 
 from initprobe.torch.measure import is_measured
 
-_DEEPEST = 3  # nesting of lists, tuples and dictionaries in the arguments of a call, the arguments themselves included
+_NESTS = (tuple, list, dict)
+_DEEPEST = 3  # levels of nesting that are searched; the arguments of a call are the first
 
 
 def tensors(held: object) -> Iterator[Any]:
     """The floating-point tensors in nested tuples, lists, mappings and dataclasses, in order, each once."""
+    if isinstance(held, torch.Tensor):
+        return iter((held,) if is_measured(held) else ())
     return each_once(tensor for tensor in _all_tensors(held) if is_measured(tensor))
 
 
@@ -41,19 +44,28 @@ def _all_tensors(held: object) -> Iterator[Any]:
 
 
 def tensors_in(held: object) -> list[Any]:
-    """Every tensor in the arguments or the output of a call, in order."""
+    """Every tensor in the output of a call, in order."""
     if isinstance(held, torch.Tensor):
         return [held]
     collected: list[Any] = []
-    _collect(held, collected, 1)
+    if isinstance(held, _NESTS):
+        _collect(held, collected, _DEEPEST)
     return collected
 
 
-def _collect(held: object, collected: list[Any], depth: int) -> None:
-    if not isinstance(held, tuple | list | dict):
-        return
+def tensors_in_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """Every tensor in the arguments of a call, in order."""
+    collected: list[Any] = []
+    _collect(args, collected, _DEEPEST - 1)
+    if kwargs:
+        _collect(kwargs, collected, _DEEPEST - 1)
+    return collected
+
+
+def _collect(held: Any, collected: list[Any], depth: int) -> None:
+    """Append the tensors in a nest; those in nests within it down to so many levels, this one included."""
     for value in held.values() if isinstance(held, dict) else held:
         if isinstance(value, torch.Tensor):
             collected.append(value)
-        elif depth < _DEEPEST and isinstance(value, tuple | list | dict):
-            _collect(value, collected, depth + 1)
+        elif depth > 1 and isinstance(value, _NESTS):
+            _collect(value, collected, depth - 1)

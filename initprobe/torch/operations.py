@@ -12,7 +12,7 @@ import types
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -21,14 +21,14 @@ from torch.overrides import TorchFunctionMode
 from initprobe.engine.threads import Workers
 from initprobe.errors import ConfigError
 from initprobe.torch import module_kinds
-from initprobe.torch.attention import attention_facts, logit_facts
+from initprobe.torch.call_facts import facts_of
 from initprobe.torch.call_kinds import Call, kind_of_call
 from initprobe.torch.fans import fans_of
 from initprobe.torch.graph import Operation, OperationKind, Signal, Value
 from initprobe.torch.measure import SmallTensors, Track, is_measured
 from initprobe.torch.modules import Modules
-from initprobe.torch.nested import tensors_in
-from initprobe.torch.recurrence import gate_facts
+from initprobe.torch.nested import tensors_in, tensors_in_call
+from initprobe.torch.sums import sides_of
 from initprobe.torch.units import axis_after, axis_of, dead_share, saturated_entries
 
 _CONSTANT, _CHANCE = Value(), Value(chance=True)
@@ -128,13 +128,13 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         kwargs = kwargs or {}
         if not self.listening:
             return func(*args, **kwargs)
-        name, handling = _handling(func)
+        name, handling = module_kinds.handling(func)
         if handling == "ignore":
             return func(*args, **kwargs)
         if handling == "open":
             with self:
                 return _opened(func)(*args, **kwargs)
-        tensors = tensors_in((args, kwargs) if kwargs else (args,))
+        tensors = tensors_in_call(args, kwargs)
         values = [self.value(tensor) for tensor in tensors]
         output = func(*args, **kwargs)
         made = [args[0]] if name == "setitem" else tensors_in(output)
@@ -185,6 +185,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         if kind not in _STEPS:
             signal = self._signal(op, inputs)
             signal.parent = inputs[0] if kind == "part" else None
+            if kind == "sum":
+                op.sides = sides_of(call, tensor, op.sides)
             self._look(op, call, tensor)
             return Value(signal, track=op.output, axis=op.axis)
         assert first.signal is not None
@@ -243,26 +245,22 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         """Note what else can be known of an operation while its tensors exist."""
         if op.kind == "activation":
             op.activation = op.activation or module_kinds.activation_of(call.name, call.rest, call.kwargs)
-            op.dead += dead_share(op, call.tensors[0], tensor)
+            op.dead = (*op.dead, *dead_share(op, call.tensors[0], tensor))
             op.saturated += saturated_entries(op, tensor)
         elif op.kind == "norm":
             op.eps, op.training = call.eps(), call.training()
-        elif op.kind == "softmax":
-            op.facts.update(logit_facts(call.tensors[0]))
-        elif op.kind == "attention":
-            op.facts.update(attention_facts(call.args, call.kwargs))
-        elif op.kind == "recurrence":
-            op.facts.update(gate_facts(call.name, call.args))
-        elif op.kind == "loss":
-            op.facts.update(call.loss(tensor))
+        else:
+            op.facts = facts_of(op, call, tensor, self._held)
 
     def value(self, tensor: Any) -> Value:
         """What a tensor stands for."""
         known = self._known.get(id(tensor))
-        if known is not None and id(known.tensor()) == id(tensor):
-            value = known.value
-            is_unchanged = known.version == tensor._version
-            return value if is_unchanged else Value(value.signal, value.names, axis=value.axis)
+        if known is not None:
+            reference, version, value = known
+            held: Any = reference()
+            if held is tensor:
+                is_unchanged = version == tensor._version
+                return value if is_unchanged else Value(value.signal, value.names, axis=value.axis)
         name = self._names.get(id(tensor))
         if name is not None:
             return Value(names=frozenset((name,)), leaf=name)
@@ -299,7 +297,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             self._refuse()
         track.add(tensor, small, cosines)
         if tensor.requires_grad:
-            handle = tensor.register_hook(lambda gradient: track.add_gradient(gradient, small))
+            handle = tensor.register_hook(partial(track.add_gradient, small))
             if tensor.is_leaf:  # hooks of tensors that the pass made are freed with them
                 self._handles.append(handle)
         return track
@@ -335,17 +333,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         for name, track in self.parameters.items():
             gradient = gradients.get(name)
             if gradient is not None:
-                track.add_gradient(gradient, self._small)
+                track.add_gradient(self._small, gradient)
         self._small.empty()
-
-
-@lru_cache(maxsize=1024)
-def _handling(function: Any) -> tuple[str, str]:
-    """The plain name of a function, and whether to `ignore`, `open` or `record` its calls."""
-    name = module_kinds.name_of(function)
-    if name in module_kinds.IGNORED:
-        return name, "ignore"
-    return name, "open" if name in module_kinds.COMPOSITE else "record"
 
 
 @lru_cache(maxsize=32)

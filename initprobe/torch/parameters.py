@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ def _void(parts: Inventory) -> Iterator[tuple[str, str]]:
 
 def _is_finite(tensor: Any) -> bool:
     """Whether every entry is finite. The sum is too, unless it overflows, and it needs no mask of that size."""
-    return bool(torch.isfinite(tensor.detach().sum())) or bool(torch.isfinite(tensor).all())
+    return cmath.isfinite(tensor.detach().sum().item()) or bool(torch.isfinite(tensor).all())
 
 
 def has_nonzero(tensor: Any) -> bool:

@@ -71,7 +71,7 @@ def recorded(arguments: Arguments, pool: Workers) -> tuple[Recorder, Course]:
     """
     model = arguments.model
     recorder = Recorder(model, pool)
-    with left_as_found(model, parameters=arguments.reinit is not None), _watching(recorder, arguments.parts):
+    with left_as_found(arguments.parts, parameters=arguments.reinit is not None), _watching(recorder, arguments.parts):
         seed_everything(arguments.seed)
         courses = [_one_draw(arguments, recorder, draw) for draw in range(arguments.draws)]
     losses = [course.loss for course in courses if course.loss is not None]

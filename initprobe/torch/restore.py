@@ -11,24 +11,26 @@ from typing import Any
 import numpy as np
 import torch
 
+from initprobe.torch.inventory import Inventory
+
 
 @contextmanager
-def left_as_found(model: Any, *, parameters: bool) -> Iterator[None]:
+def left_as_found(parts: Inventory, *, parameters: bool) -> Iterator[None]:
     """Restore what a forward and backward pass may change.
 
     Args:
-        model: the model.
+        parts: the model and its parts.
         parameters: also restore the entries of parameters, which `reinit` changes.
     """
     with ExitStack() as stack:
-        for restore in (_modules(model), _entries(model, parameters), _gradients(model), *_generators(), _fast_path()):
+        for restore in (_modules(parts), _entries(parts, parameters), _gradients(parts), *_generators(), _fast_path()):
             stack.callback(restore)
         yield
 
 
-def _modules(model: Any) -> Callable[[], None]:
+def _modules(parts: Inventory) -> Callable[[], None]:
     """A function that restores the mode of every module, and its parameters and buffers under their names."""
-    modules = list(model.modules())
+    modules = list(parts.modules.values())
     modes = [module.training for module in modules]
     tensors = [(held, dict(held)) for module in modules for held in (module._parameters, module._buffers)]
 
@@ -52,9 +54,9 @@ def _is_same(held: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     )
 
 
-def _entries(model: Any, parameters: bool) -> Callable[[], None]:
+def _entries(parts: Inventory, parameters: bool) -> Callable[[], None]:
     """A function that restores the entries of all buffers, and with `parameters` of all parameters."""
-    tensors = [*model.buffers(), *(model.parameters() if parameters else ())]
+    tensors = [*parts.buffers.values(), *(parts.parameters.values() if parameters else ())]
     copies = [tensor.detach().clone() for tensor in tensors]
 
     def restore() -> None:
@@ -66,9 +68,9 @@ def _entries(model: Any, parameters: bool) -> Callable[[], None]:
     return restore
 
 
-def _gradients(model: Any) -> Callable[[], None]:
+def _gradients(parts: Inventory) -> Callable[[], None]:
     """A function that restores the gradient of every parameter, and whether it is frozen."""
-    before = [(parameter, parameter.grad, parameter.requires_grad) for parameter in model.parameters()]
+    before = [(parameter, parameter.grad, parameter.requires_grad) for parameter in parts.parameters.values()]
 
     def restore() -> None:
         for parameter, gradient, learns in before:

@@ -1,7 +1,11 @@
-"""What may be compared with what: layers, the chains and streams they are in, and which are heads or in a branch."""
+"""Which layers may be compared: chains and residual streams, and which layers are heads or in a branch.
+
+Start reading at `structure_of`.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,28 +13,31 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from initprobe.torch.graph import Operation, Signal, back_from
+from initprobe.torch.sums import square_of
 
 if TYPE_CHECKING:
     from initprobe.torch.measure import Track
 
-_NUMBER = r"(?<![^.])[0-9]+(?![^.])"  # of a block, not that in fc1
-_FARTHEST_SHORTCUT = 4  # a projection on a shortcut: a product, its norm, a pooling
+_NUMBER = r"(?<![^.])[0-9]+(?![^.])"  # a part of a name that is a number, as of a block; not the 1 of fc1
+_FARTHEST_SHORTCUT = 4  # signals on a shortcut: a projection, its norm, a pooling
 
 
 @dataclass(eq=False)
 class Layer:
-    """A product with weights, or a recurrence, and what belongs to it.
+    """A product with weights, or a recurrence, and the operations that belong to it.
 
     Attributes:
-        number: 1 for the first.
+        number: 1 for the first layer.
         op: the product.
-        label: of the module that holds the weights, or the parameter's own name; numbered from its second use on.
-        z: what the product and its bias give; what the norm gives that alone takes this.
-        h: what the last activation before anything else gives; without one, z.
-        norm: the norm that alone takes it, so that the scale of W means nothing.
-        before: the layer that feeds it with nothing beside.
-        reset: a norm lies between the two.
-        beside: it is a part of a residual branch.
+        label: name of the module that holds the weights, or of the parameter; with the number of its use from the
+            second use on.
+        z: pre-activation: output of the product and its bias; or of the norm, if only a norm takes that.
+        h: output of the last activation before any other operation; z without an activation.
+        activation: the operation that makes h of z.
+        norm: the norm that is the only consumer, so that the scale of W has no effect.
+        before: the layer whose output is the only input, and has no other consumer.
+        reset: a norm lies between `before` and this layer.
+        beside: it is in a residual branch.
         head: no layer comes after it.
     """
 
@@ -48,18 +55,18 @@ class Layer:
 
     @property
     def signal(self) -> Signal:
-        """What it makes."""
+        """The signal that the product makes."""
         assert self.op.signal is not None
         return self.op.signal
 
     @property
     def is_embedding(self) -> bool:
-        """Its weights are looked up and not summed over."""
+        """Its weights are looked up, and not summed over."""
         return self.op.name in ("embedding", "embedding_bag")
 
     @property
     def is_readout(self) -> bool:
-        """No layer comes after it, and it has another number of units than it was given."""
+        """It is a head, and has another number of units than its input."""
         if not self.head or self.op.given is None or self.op.output is None:
             return self.head
         axis = 1 if self.op.name.startswith("conv") else -1
@@ -68,37 +75,49 @@ class Layer:
 
     @cached_property
     def role(self) -> str:
-        """The same for the same place in another block."""
+        """Its name without the numbers of blocks, and its function: equal for the same place in other blocks."""
         return f"{re.sub(_NUMBER, '*', self.label.partition('#')[0])}/{self.op.name}"
 
     @cached_property
     def own_scale(self) -> float:
-        """`fan_in E[W^2]`: what the product makes of the mean square of independent entries of mean 0."""
+        """`fan_in E[W^2]`: factor on the mean square of independent entries of mean 0."""
         return self.op.fans[0] * self.op.weight.square if self.op.weight else float("nan")
 
 
 @dataclass(eq=False)
 class Join:
-    """A sum where a branch comes back to its stream.
+    """A sum where a residual branch ends.
 
     Attributes:
         op: the sum.
-        start: where the branch left.
-        branch: the signals of the branch, both sides where the shortcut is a projection.
-        normed: the branch holds a norm, so that what it adds has a scale of its own.
-        before: the join that the stream comes from.
+        start: the signal that the branch starts from.
+        branch: the signals of the branch, and of the shortcut if that is a projection.
+        normed: a norm is in the branch, so that what the branch adds does not grow with the stream.
+        added: the signals of the branch alone.
+        ratio: rms of what the branch adds over that of the stream; None where it is not known.
+        before: the join before it in the stream.
     """
 
     op: Operation
     start: Signal
     branch: list[Signal]
     normed: bool
+    added: list[Signal]
+    ratio: float | None
     before: Join | None = None
 
 
 @dataclass
 class Structure:
-    """The layers of a pass in order, and how they hang together."""
+    """The layers of a pass in order, and how they are connected.
+
+    Attributes:
+        layers: all layers.
+        joins: all joins.
+        operations: all operations.
+        chains: layers that feed one another, each in one chain.
+        streams: joins that follow one another.
+    """
 
     layers: list[Layer]
     joins: list[Join]
@@ -108,38 +127,38 @@ class Structure:
 
     @cached_property
     def by_label(self) -> dict[str, Layer]:
-        """Layers by their label."""
+        """Layers by their labels."""
         return {layer.label: layer for layer in self.layers}
 
     @cached_property
     def beside(self) -> set[int]:
-        """Ids of signals in a branch."""
-        return {id(one) for join in self.joins for one in join.branch}
+        """Ids of the signals in branches."""
+        return {id(signal) for join in self.joins for signal in join.branch}
 
 
 def structure_of(operations: Sequence[Operation]) -> Structure:
-    """Layers, chains and streams of the operations of a pass."""
-    found = Structure(_layers(operations), _joins(operations), operations)
-    leading = _leading(found.layers)
-    owners = {id(layer.signal): layer for layer in found.layers}
-    for layer in found.layers:
+    """The layers, chains and streams of the operations of a pass."""
+    structure = Structure(_layers(operations), _joins(operations), operations)
+    leading = _leading(structure.layers)
+    owners = {id(layer.signal): layer for layer in structure.layers}
+    for layer in structure.layers:
         layer.before, layer.reset = _before(layer, owners)
-        layer.beside = id(layer.signal) in found.beside
+        layer.beside = id(layer.signal) in structure.beside
         layer.head = id(layer.signal) not in leading
-    found.chains = list(_chains(found.layers))
-    found.streams = list(_streams(found.joins))
-    return found
+    structure.chains = list(_chains(structure.layers))
+    structure.streams = list(_streams(structure.joins))
+    return structure
 
 
 def _layers(operations: Sequence[Operation]) -> list[Layer]:
     counts: dict[str, int] = {}
-    found: list[Layer] = []
+    layers: list[Layer] = []
     for op in operations:
         if op.kind in ("layer", "recurrence") and op.output is not None and op.weight is not None:
             count = counts[op.label] = counts.get(op.label, 0) + 1
             label = f"{op.label}#{count}" if count > 1 else op.label
-            found.append(_layer(len(found) + 1, op, label))
-    return found
+            layers.append(_layer(len(layers) + 1, op, label))
+    return layers
 
 
 def _layer(number: int, op: Operation, label: str) -> Layer:
@@ -160,19 +179,19 @@ def _layer(number: int, op: Operation, label: str) -> Layer:
 
 
 def _leading(layers: Sequence[Layer]) -> set[int]:
-    """Ids of signals from which another layer is made."""
-    found: set[int] = set()
-    waiting = [one for layer in layers for one in layer.op.inputs]
+    """Ids of the signals from which another layer is made."""
+    leading: set[int] = set()
+    waiting = [signal for layer in layers for signal in layer.op.inputs]
     while waiting:
         signal = waiting.pop()
-        if id(signal) not in found:
-            found.add(id(signal))
+        if id(signal) not in leading:
+            leading.add(id(signal))
             waiting += signal.inputs
-    return found
+    return leading
 
 
 def _before(layer: Layer, owners: dict[int, Layer]) -> tuple[Layer | None, bool]:
-    """The layer that alone feeds this one and feeds nothing else, and whether a norm lies between."""
+    """The layer that is the only input and has no other consumer, and whether a norm lies between."""
     reset, signals = False, layer.op.inputs
     while len(signals) == 1:
         signal = signals[0]
@@ -188,7 +207,7 @@ def _before(layer: Layer, owners: dict[int, Layer]) -> tuple[Layer | None, bool]
 
 
 def _chains(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
-    """Layers that feed one another, each in one chain, in order."""
+    """Chains of layers that feed one another, each chain in order."""
     after = {id(layer.before): layer for layer in layers if layer.before is not None}
     for layer in layers:
         if layer.before is None and id(layer) in after:
@@ -199,8 +218,8 @@ def _chains(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
 
 
 def _joins(operations: Sequence[Operation]) -> list[Join]:
-    """The sums of which one side left the stream where the other goes on."""
-    found: list[Join] = []
+    """The sums of a stream and a branch that starts from it."""
+    joins: list[Join] = []
     by_signal: dict[int, Join] = {}
     for op in operations:
         if op.kind != "sum" or len(op.inputs) != 2 or op.output is None:
@@ -208,9 +227,9 @@ def _joins(operations: Sequence[Operation]) -> list[Join]:
         join = _join(op)
         if join is not None:
             join.before = _joined_before(join.start, by_signal)
-            found.append(join)
+            joins.append(join)
             by_signal[id(op.signal)] = join
-    return found
+    return joins
 
 
 def _join(op: Operation) -> Join | None:
@@ -218,8 +237,8 @@ def _join(op: Operation) -> Join | None:
         start, walked = skip, [skip]
         for _ in range(_FARTHEST_SHORTCUT):
             inside = list(back_from(branch, start.number))
-            if any(one is start for one in inside):
-                return _made(op, start, [one for one in (*inside, *walked[:-1]) if one is not start])
+            if any(signal is start for signal in inside):
+                return _made(op, start, [signal for signal in (*inside, *walked[:-1]) if signal is not start])
             if start.op.kind not in ("layer", "norm", "other", "part") or len(start.inputs) != 1:
                 break
             start = start.inputs[0]
@@ -228,13 +247,30 @@ def _join(op: Operation) -> Join | None:
 
 
 def _made(op: Operation, start: Signal, branch: list[Signal]) -> Join | None:
-    if not any(one.op.kind in ("layer", "recurrence") for one in branch):
-        return None  # entries turned and added, as in rotary positions
-    return Join(op, start, branch, any(one.op.kind == "norm" for one in branch))
+    if not any(signal.op.kind in ("layer", "recurrence") for signal in branch):
+        return None  # a sum of rotated entries, as in rotary positions
+    place, added = _added(op, start)
+    return Join(op, start, branch, any(signal.op.kind == "norm" for signal in branch), added, _ratio(op, place))
+
+
+def _added(op: Operation, start: Signal) -> tuple[int, list[Signal]]:
+    """Which side of a sum is the branch, the one with more layers, and its signals."""
+    sides = [[signal for signal in back_from(side, start.number) if signal is not start] for side in op.inputs]
+    layers = [sum(signal.op.kind in ("layer", "recurrence") for signal in side) for side in sides]
+    place = int(layers[1] >= layers[0])
+    return place, sides[place]
+
+
+def _ratio(op: Operation, place: int) -> float | None:
+    """rms of what is added at that place over rms of the other side."""
+    if len(op.sides) != 2:
+        return None
+    branch, stream = square_of(op.sides[place]), square_of(op.sides[1 - place])
+    return math.sqrt(branch / stream) if branch is not None and stream and branch >= 0 else None
 
 
 def _joined_before(start: Signal, joins: dict[int, Join]) -> Join | None:
-    """The join that a stream comes from, through no more than norms and parts."""
+    """The join before a signal, with at most norms and parts between."""
     while id(start) not in joins:
         if start.op.kind not in ("norm", "part", "other") or len(start.inputs) != 1:
             return None
@@ -243,7 +279,7 @@ def _joined_before(start: Signal, joins: dict[int, Join]) -> Join | None:
 
 
 def _streams(joins: Sequence[Join]) -> Iterator[list[Join]]:
-    """Joins that follow one another; where several come from one, the last of them goes on."""
+    """Joins that follow one another; where several follow one join, the last of them continues its stream."""
     after = {id(join.before): join for join in joins if join.before is not None}
     followed = {id(join) for join in after.values()}
     for join in joins:

@@ -2,11 +2,13 @@
 
 import re
 import sys
+import threading
+import time
 
 import pytest
 
 from initprobe.cli import progress as module
-from initprobe.cli.progress import part_of, progress_bar
+from initprobe.cli.progress import part_of, progress_bar, waiting
 
 
 class Clock:
@@ -132,6 +134,32 @@ def test_lines_hold_no_number_of_many_digits(initprobe, slope):
 
 def test_a_rehearsal_says_what_all_workers_take(initprobe):
     alone, two = (initprobe("sweep", "article_figures", "--dry-run", "-j", jobs).out for jobs in (1, 2))
-    assert "at a time each\n" in alone
-    each, together = re.search(r"at most (\d+) MB at a time each, (\d+) MB for 2 at a time\n", two).groups()
+    assert " MB per run\n" in alone
+    each, together = re.search(r"at most (\d+) MB per run, (\d+) MB for 2 at a time\n", two).groups()
     assert int(together) == pytest.approx(2 * int(each), abs=1)
+
+
+def test_waiting_shows_the_time_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(module, "_SHOWN_AFTER_S", 0.0)
+    monkeypatch.setattr(module, "is_watched", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal, to rich
+    with waiting("probing the model"):
+        time.sleep(0.3)
+    assert "probing the model" in capsys.readouterr().err
+
+
+def test_waiting_elsewhere_says_one_line_after_a_minute(monkeypatch, capsys):
+    with waiting("probing the model"):
+        pass
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(module, "PATIENCE_S", 0.05)
+    with waiting("probing the model"):
+        time.sleep(0.5)
+    assert capsys.readouterr().err == "probing the model: not done after 0 s\n"
+
+
+def test_waiting_ends_with_an_error(monkeypatch):
+    monkeypatch.setattr(module, "is_watched", lambda: True)
+    with pytest.raises(ZeroDivisionError), waiting("probing the model"):
+        _ = 1 / 0
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]

@@ -123,3 +123,13 @@ def test_shares_are_kept_when_bins_change():
     assert shares(histogram, [-9, 9]).tolist() == pytest.approx([1])
     spike = Histogram(low=0, high=0, counts=(7,))
     assert shares(spike, [-1, -0.1, 0.1, 1]).tolist() == [0, 1, 0]
+
+
+def test_older_results_of_models_keep_their_void_parameters(healthy):
+    """They have them in `config`, where only the experiment belongs."""
+    data = json.loads(healthy.to_json())
+    data["config"] |= {"source": "torch", "void": {"fc": "NaN in weight"}}
+    del data["facts"]
+    result = ProbeResult.from_json(json.dumps(data))
+    assert result.facts.void == {"fc": "NaN in weight"} and "void" not in result.config
+    assert ProbeResult.from_json(result.to_json()) == result

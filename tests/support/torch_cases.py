@@ -1,4 +1,4 @@
-"""Small models, each healthy or sick in one way, as functions of a seed; made for `test_torch_verdict.py`."""
+"""Small models for `test_torch_verdict.py`, each healthy or sick in one way."""
 
 import math
 from itertools import pairwise

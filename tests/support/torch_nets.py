@@ -1,4 +1,4 @@
-"""Models that the tests of the PyTorch bridge share, each with what makes it awkward to watch."""
+"""Models that the tests of PyTorch models share, each with a feature that is hard to record."""
 
 from itertools import pairwise
 

@@ -1,6 +1,7 @@
-"""A result whose records are made when they are first read is, to whoever reads it, any other result."""
+"""A result whose records are made when they are first read behaves like any other result."""
 
 import copy
+import gc
 import json
 import pickle
 
@@ -13,6 +14,9 @@ from torch import nn  # noqa: E402
 
 from initprobe.results.run import ProbeResult  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
+from initprobe.torch.graph import Operation, Signal  # noqa: E402
+from initprobe.torch.measure import Track  # noqa: E402
+from initprobe.torch.operations import Recorder  # noqa: E402
 
 READERS = {
     "layers": lambda result: result.layers,
@@ -78,3 +82,24 @@ def test_what_was_not_validated_is_valid():
     result = probed()
     assert ProbeResult.from_json(result.to_json()) == result
     assert json.loads(result.to_json())["modules"][0]["name"] == "0"
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_all_is_freed_with_the_result(read):
+    """At once, and not when cycles are searched for, which takes longer than a probe of many small layers."""
+    gc.collect()
+    gc.disable()
+    try:
+        result = probed()
+        if read:
+            assert result.layers
+        else:
+            assert _kept()
+        del result
+        assert not _kept()
+    finally:
+        gc.enable()
+
+
+def _kept():
+    return [each for each in gc.get_objects() if type(each) in (Operation, Signal, Track, Recorder)]

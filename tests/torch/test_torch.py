@@ -1,4 +1,4 @@
-"""Somebody else's PyTorch model gets the same table, figures, verdict and gates as a net of `run`."""
+"""A PyTorch model gets the same table, figures, verdict and gates as a net of `run`."""
 
 import copy
 import csv
@@ -20,7 +20,7 @@ from initprobe.reports.csv import to_csv
 from initprobe.reports.run_table import print_result
 from initprobe.results.base import TENSORS
 from initprobe.results.run import ProbeResult
-from initprobe.sweeps.store.diff import compare, paired, parse_rule
+from initprobe.sweeps.store.diff import Comparison, paired, parse_rule
 from initprobe.sweeps.store.kept_runs import kept_runs
 from initprobe.testing import assert_healthy
 
@@ -110,7 +110,7 @@ def test_float32_too():
         assert theirs.series(tensor) == pytest.approx(ours.series(tensor), rel=1e-6)
 
 
-def test_torch_defaults_and_gelu_vanish_and_the_fix_mends_it():
+def test_torch_defaults_and_gelu_vanish_and_the_fix_heals():
     model = seeded(mlp, nn.GELU, layers=12)
     result = probe(model, rows())
     assert "vanishing-gradient" in rules(result)
@@ -478,7 +478,7 @@ def test_what_it_refuses():
         probe(model, rows(0, 5))
     with pytest.raises(ConfigError, match="weight: is on the meta device"):
         probe(nn.Linear(5, 5, device="meta"), rows(9, 5))
-    with pytest.raises(ConfigError, match=r"weight .*: not judged; no product of real weights"):
+    with pytest.raises(ConfigError, match=r"weight .*: not judged; the model multiplies"):
         probe(nn.Linear(5, 5, dtype=torch.complex64), rows(9, 5).to(torch.complex64))
     with pytest.raises(ConfigError, match="not initialized yet"):
         probe(nn.LazyLinear(5), rows())
@@ -540,7 +540,8 @@ def test_everything_else_works_on_it(tmp_path):
         (tmp_path / f"{name}.json").write_text(one.to_json())
     with kept_runs([tmp_path / "old.json"]) as old, kept_runs([tmp_path / "new.json"]) as new:
         (pair,) = paired(old, new)
-        changes = {change.name: change for change in compare(pair, [parse_rule("verdict"), parse_rule("figures")])}
+        comparison = Comparison([parse_rule("verdict"), parse_rule("figures")])
+        changes = {change.name: change for change in comparison.add(pair)}
     assert changes["verdict"].new == "odd-layer" and changes["weight.variance"].layer == 2
 
 
@@ -751,7 +752,7 @@ def fixes(result):
     return [finding.fix for finding in result.diagnosis if finding.fix]
 
 
-def mend(model, result):
+def apply_fix(model, result):
     """Do as the first fix says."""
     exec(fixes(result)[0], {"nn": nn, "model": model, "torch": torch})
 
@@ -764,7 +765,7 @@ def test_a_norm_at_fault_is_named_and_no_weights_before_it():
         model[4].weight *= 1000
     result = probe(model, rows())
     assert set(fixes(result)) == {"nn.init.ones_(model[4].weight)"}, result.table()
-    mend(model, result)
+    apply_fix(model, result)
     assert probe(model, rows()).healthy
     model[4].running_var.fill_(1e6)
     result = probe(model.eval(), rows())
@@ -778,7 +779,7 @@ def test_a_layer_dead_through_its_bias_gets_another_bias():
     finding = next(one for one in result.diagnosis if one.rule == "dead-layer")
     first, second = finding.fix.split("\n")  # zeros have hidden that torch's default vanishes
     assert first == "nn.init.zeros_(model[2].bias)" and second.startswith("for i in range(0, 7, 2): nn.init.kaiming")
-    mend(model, result)
+    apply_fix(model, result)
     assert probe(model, rows()).healthy
 
 
@@ -802,7 +803,7 @@ def test_a_fix_that_is_offered_holds(act):
     model = tiny(act)
     result = probe(model, rows())
     assert (act is not nn.PReLU) or "a=0.25" in fixes(result)[0]
-    mend(model, result)
+    apply_fix(model, result)
     assert probe(model, rows()).healthy
 
 

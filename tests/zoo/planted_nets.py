@@ -1,4 +1,4 @@
-"""Nets with one thing wrong, for `planted.py`."""
+"""Nets with one planted bug each, for `planted.py`."""
 
 from __future__ import annotations
 

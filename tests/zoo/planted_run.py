@@ -70,7 +70,7 @@ def _healed(bug: Bug, model: Any, x: Any, fix: str | None) -> tuple[bool | None,
 def main(word: str = "") -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    held = [_told(bug) for bug in BUGS if word in bug.name]
+    held = [_outcome_of(bug) for bug in BUGS if word in bug.name]
     whole = sum(one.located and one.caused for one in held)
     print(f"{len(held)} bugs: {whole} with layer and cause, {sum(bool(one.healed) for one in held)} healed")
     for name, make in SICK.items():
@@ -80,7 +80,7 @@ def main(word: str = "") -> None:
             print(f"{'found ' if rules else 'MISSED'} sick {name}: {', '.join(rules)}", flush=True)
 
 
-def _told(bug: Bug) -> Outcome:
+def _outcome_of(bug: Bug) -> Outcome:
     started = time.perf_counter()
     try:
         one = examine(bug)

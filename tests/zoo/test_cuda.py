@@ -100,7 +100,7 @@ def test_planted_bugs_say_what_they_say_on_the_cpu(bug):
     assert [(one.rule, one.module, one.severity) for one in there.diagnosis] == [
         (one.rule, one.module, one.severity) for one in here.diagnosis
     ]
-    # A line that draws anew is tried with one draw, of each device its own: the gravest finding heals with any.
+    # A line that draws again is tried with one draw, of each device its own: the most severe finding heals with any.
     assert bool(there.diagnosis[0].fix) == bool(here.diagnosis[0].fix)
 
 
@@ -185,6 +185,6 @@ def test_memory_of_the_device_is_given_back():
 
 def test_an_input_on_another_device_is_one_line():
     """The model's own words, or ours; in any case no number that is wrong."""
-    with pytest.raises((ConfigError, RuntimeError)) as told:
+    with pytest.raises((ConfigError, RuntimeError)) as caught:
         probe(nn.Linear(8, 4).cuda(), torch.randn(16, 8))
-    assert "device" in str(told.value)
+    assert "device" in str(caught.value)

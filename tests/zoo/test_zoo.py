@@ -65,9 +65,9 @@ def test_the_zoo(tmp_path):
     runner = Path(__file__).with_name("zoo_run.py")  # which forks, as a process with threads must not
     subprocess.run([sys.executable, runner, "--json", tmp_path / "zoo.json"], check=True)
     reports = [Report(**one) for one in json.loads((tmp_path / "zoo.json").read_text())]
-    told = summary(reports)
-    print(told)
+    words = summary(reports)
+    print(words)
     assert len(reports) >= 150
-    assert sum(one.alarms for one in reports) <= 0.01 * len(reports), told
-    assert not [one for one in reports if one.verdict == "refused"], told
-    assert statistics.median(one.judged for one in reports) > 0.99, told
+    assert sum(one.alarms for one in reports) <= 0.01 * len(reports), words
+    assert not [one for one in reports if one.verdict == "refused"], words
+    assert statistics.median(one.judged for one in reports) > 0.99, words

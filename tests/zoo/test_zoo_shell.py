@@ -21,7 +21,7 @@ def library(load):
         pytest.skip(f"{error.name} is not installed")
 
 
-def told(initprobe, *arguments):
+def reported(initprobe, *arguments):
     done = initprobe("torch", *arguments, "--no-figures", "--export-json", "-")
     assert done.code == 0, done.err
     return json.loads(done.out)
@@ -30,7 +30,7 @@ def told(initprobe, *arguments):
 @pytest.mark.parametrize(("target", "load"), [("timm:test_vit", timm), ("torchvision:squeezenet1_1", torchvision)])
 def test_by_name(initprobe, target, load):
     library(load)
-    result = told(initprobe, target)
+    result = reported(initprobe, target)
     side = 160 if "timm" in target else 224
     assert result["config"]["input"] == f"8 x 3 x {side} x {side}"
     wrong = initprobe("torch", target + "x", "--no-figures")
@@ -48,13 +48,11 @@ def test_by_name(initprobe, target, load):
 def test_from_a_configuration(initprobe, tmp_path, family, options, shape):
     config = library(transformers).AutoConfig.for_model(family, **options)
     config.save_pretrained(tmp_path / "config")
-    assert told(initprobe, "hf:config")["config"]["input"] == shape
-    assert told(initprobe, "hf:config/config.json")["config"]["training"]
+    assert reported(initprobe, "hf:config")["config"]["input"] == shape
+    assert reported(initprobe, "hf:config/config.json")["config"]["training"]
     config.architectures = [
         {"bert": "BertForMaskedLM", "t5": "T5EncoderModel", "vit": "ViTForImageClassification"}[family]
     ]
     config.save_pretrained(tmp_path / "config")
-    assert (
-        config.architectures[0]
-        in told(initprobe, "hf:config", *(["--input-shape", "2,9:0..99"] if family != "vit" else []))["config"]["model"]
-    )
+    options = [] if family == "vit" else ["--input-shape", "2,9:0..99"]
+    assert config.architectures[0] in reported(initprobe, "hf:config", *options)["config"]["model"]

@@ -1,4 +1,4 @@
-"""All that is written by hand, in need of PyTorch alone."""
+"""All networks that are written by hand. They need PyTorch only."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ class Contrast(nn.Module):
 
 
 def _encoder(drawn: bool, **options: Any) -> nn.Module:
-    """torch copies one layer for all; `drawn` draws each anew."""
+    """torch copies one layer for all; `drawn` draws each again."""
     layer = nn.TransformerEncoderLayer(64, 4, 256, 0.0, batch_first=True, **options)
     model = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
     if drawn:

@@ -1,4 +1,4 @@
-"""What networks that are written by hand share: how their weights are drawn, attention, blocks."""
+"""Parts that networks written by hand share: draws of weights, attention, blocks."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ class Report:
     Attributes:
         name: of the network.
         source: its library.
-        verdict: the gravest severity, or `refused`.
-        rules: those broken, with the module and the evidence, gravest first.
+        verdict: the highest severity, or `refused`.
+        rules: those broken, with the module and the evidence, most severe first.
         judged: share of the parameters that was judged, if that is known.
         seconds: of the probe.
         plain_seconds: of the passes alone.
@@ -115,11 +115,11 @@ def _examined(entry: Entry, seed: int) -> Report:
 
 def _note(report: Report, result: Any, entry: Entry) -> None:
     found = sorted(result.diagnosis, key=lambda one: -RANK[one.severity])
-    grave = [one for one in found if one.severity != "info"]
+    severe = [one for one in found if one.severity != "info"]
     report.verdict = found[0].severity if found else "healthy"
-    report.rules = [f"{one.severity} {one.rule} {one.module}: {one.evidence}" for one in (grave or found)[:MAX_FAULTS]]
+    report.rules = [f"{one.severity} {one.rule} {one.module}: {one.evidence}" for one in (severe or found)[:MAX_FAULTS]]
     report.judged = judged_share(result)
-    report.copies = entry.copies and bool(grave) and all(one.rule == COPIES for one in grave)
+    report.copies = entry.copies and bool(severe) and all(one.rule == COPIES for one in severe)
 
 
 def judged_share(result: Any) -> float | None:

@@ -92,8 +92,8 @@ def command(options: RunOptions) -> None:
     exports, gate_options, verdict = options.exports, options.gate, options.verdict
     check_junit(gate_options.junit, verdict.fail_on)
     formats = options.figures.wanted()
-    # Started before NumPy is imported. Without this process the first command of the README takes 1.21 times as long
-    # (median of 40 pairs, wall time, two busy cores), although it takes 0.93 times the processor time.
+    # Started before NumPy is imported. Without this process the first command of the README takes 1.21 times as long in
+    # 40 pairs and 1.14 times in 15 more (medians, wall time, two busy cores), with 0.93 times the processor time.
     with drawer(formats) as drawing:
         gate = make_gate(gate_options)
         experiment, directory = _prepared(options)

@@ -59,6 +59,11 @@ class Case:
         """Every operation, in order."""
         return self.structure.operations
 
+    @cached_property
+    def lines(self) -> dict[tuple[int, float, bool], tuple[str, str]]:
+        """Lines that draw the weight of a layer anew, as they were written for the layer, a std and by name or not."""
+        return {}
+
     @property
     def model(self) -> Any:
         """The model."""

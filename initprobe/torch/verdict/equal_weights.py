@@ -12,7 +12,7 @@ from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Cure, Observation, gathered
+from initprobe.torch.verdict.observations import MEANING, Cure, Observation, gathered
 
 _MOST_NAMES = 4
 _FEWEST_ENTRIES = 16  # of a weight whose equality to another is no chance
@@ -40,7 +40,7 @@ def _each_layer_of_equal_units(case: Case) -> Iterator[Observation]:
             "error" if distinct == 1 else "warning",
             layer.number,
             f"{constant}{len(keys)} units are {'one' if distinct == 1 else distinct}",
-            "units of equal weights get equal gradients and stay equal, whatever the data",
+            MEANING,
             layer.label,
             fix_lines.for_layers(case, [layer]),
         )
@@ -57,6 +57,8 @@ def _unit_keys(case: Case, layer: Layer) -> Any:
     if weight is None or len(weight) < 2:
         return None
     flat = weight.reshape(len(weight), -1)
+    if _ends_differ(flat[:2, 0].tolist(), flat[-2:, 0].tolist()):  # as nearly always
+        return None
     if not bool((flat[1] == flat[0]).all() | (flat[-1] == flat[0]).all() | (flat[-1] == flat[-2]).all()):
         return None
     flat = flat.double()
@@ -65,6 +67,11 @@ def _unit_keys(case: Case, layer: Layer) -> Any:
     if bias is not None and case.parameters[bias].numel() == len(keys):
         keys = keys + torch.e * case.parameters[bias].detach().double()
     return keys
+
+
+def _ends_differ(first: Sequence[float], last: Sequence[float]) -> bool:
+    """Of two numbers at each end, the neighbours and the outermost differ."""
+    return first[0] != first[1] and last[0] != last[1] and first[0] != last[1]
 
 
 def _by_unit(case: Case, layer: Layer) -> Any:
@@ -102,15 +109,14 @@ def _copies(case: Case) -> Iterator[Observation]:
 
 def _equal_groups(case: Case) -> list[list[str]]:
     """Names of weights that are equal, group by group; without constant ones and those that are mostly 0."""
-    import torch
-
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, function in _weights(case).items():
         weight = case.parameters[name].detach()
-        probe = weight.reshape(-1)[:: max(weight.numel() // _PROBED_ENTRIES, 1)].double().cpu()
-        if weight.numel() >= _FEWEST_ENTRIES and len(torch.unique(probe)) >= len(probe) // 2:
-            groups.setdefault((tuple(weight.shape), tuple(probe.tolist()), function), []).append(name)
-    return [names for names in groups.values() if len(names) > 1 and _are_equal(case, names)]
+        if weight.numel() >= _FEWEST_ENTRIES:
+            probe = tuple(weight.reshape(-1)[:: max(weight.numel() // _PROBED_ENTRIES, 1)].tolist())
+            groups.setdefault((tuple(weight.shape), probe, function), []).append(name)
+    alike = [(probe, names) for (_, probe, _), names in groups.items() if len(names) > 1]
+    return [names for probe, names in alike if len(set(probe)) >= len(probe) // 2 and _are_equal(case, names)]
 
 
 def _weights(case: Case) -> dict[str, str]:

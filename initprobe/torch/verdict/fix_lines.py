@@ -67,7 +67,10 @@ def _group(case: Case, layers: Sequence[Layer], stds: Sequence[float], named: bo
     """A line for each template, over all layers that it fits."""
     groups: dict[str, list[str]] = {}
     for layer, std in zip(layers, stds, strict=True):
-        template, target = _written(case, layer, std, named)
+        key = layer.number, std, named
+        if key not in case.lines:
+            case.lines[key] = _written(case, layer, std, named)
+        template, target = case.lines[key]
         groups.setdefault(template, []).append(target)
     for template, targets in groups.items():
         yield over(template, list(dict.fromkeys(targets)))

@@ -24,7 +24,7 @@ _SHORT_BRANCH = 5  # layers of a branch from which it is judged as a chain; shor
 _LARGEST_SHOWN = 300  # decades: beyond them a number is shown as a power of ten
 _OUTPUT, _GRADIENT = "output", "gradient"
 _SYMBOLS = {_OUTPUT: "mean square of h", _GRADIENT: "squared norm of dL/dh per sample"}
-_BUILT_IN = "a smaller initial scale of the branches, or a norm in each, has to be built in"
+_BUILT_IN = "give the branches a smaller initial scale, or a norm each, in the model's code"
 _CAUSES = {
     "vanishing-output": "the weights are too small for this activation, so the signal shrinks by a factor at every",
     "exploding-output": "the weights are too large for this activation, so the signal grows by a factor at every",
