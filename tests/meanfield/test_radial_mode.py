@@ -44,7 +44,7 @@ def test_homogeneous_activations_keep_the_product_of_gradient_and_signal(act, sc
 
 
 def test_the_bound_decides_where_the_signal_grows():
-    """He + ReLU, 50 layers of 100: infinite width gives 2^49, 10^5 below it; the weights scatter a few times as much."""
+    """He + ReLU, 50 layers of 100: infinite width gives 2^49, 10^5 below it; weights scatter a few times as much."""
     layers = theory("relu", 100, 50, 2.0, 1.0)
     bound = square(layers[-1]) / (100 * square(layers[0]))
     assert bound > 1e5 * 2**49
