@@ -146,7 +146,7 @@ def _judged(experiment: Experiment, threads: int | None, progress: Progress | No
             training=_trained(session) if config.train_steps else None,
             environment=environment(threads),
             elapsed_s=time.perf_counter() - started,
-            theory_note=no_theory(config, experiment.sizes),
+            theory_note=no_theory(config, experiment.sizes, inputs, experiment.batch),
             depth_scales=scales,
             typical=typical_draw(config, experiment.sizes, inputs, prediction),
             input=_input_stats(inputs),
