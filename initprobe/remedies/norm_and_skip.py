@@ -22,7 +22,7 @@ from initprobe.remedies.command_line import command_line
 from initprobe.remedies.forecast import COMMON_SHARE, Forecast, Network
 from initprobe.remedies.plain import changed, common_initializers, level_gains, plain_fixes
 from initprobe.remedies.trial import Trials, Works
-from initprobe.remedies.wider import is_too_deep, wider
+from initprobe.remedies.wider import is_too_deep, wider, with_units
 from initprobe.spec import Spec
 
 _PLAIN: dict[str, Any] = {
@@ -31,6 +31,8 @@ _PLAIN: dict[str, Any] = {
 }
 # Candidates with the same structure and biases that are tried before one of these is given up.
 _MOST_ALIKE = 4
+# A factor of the widths at which first-order corrections in 1/width are small.
+_WIDE = 32
 # An initializer that no candidate equals in variance.
 _PLACEHOLDER = "zeros"
 # The second, weaker, is for activations whose mean would otherwise add up over the layers.
@@ -69,7 +71,7 @@ def _candidates(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments)
     if config.network is not None:
         yield from _that_hold(_weaker_branches(config), sizes, inputs)
     elif is_too_deep(config, sizes, inputs):
-        yield from _wider_ones(config, sizes, inputs)
+        yield from _wider_ones(config, inputs)
         yield from _that_hold(_with_norm_or_skips(changed(config, bias_init=None)), sizes, inputs)
         return
     config = _with_drawn_weights(config)
@@ -82,11 +84,17 @@ def _candidates(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments)
         yield from _that_hold(_with_norm_or_skips(plain), sizes, inputs)
 
 
-def _wider_ones(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> Iterator[ProbeConfig]:
+def _wider_ones(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
     """Wider layers with the given weights, then with common ones, where theory predicts level variances."""
-    weights = (config, *_with_common_weights(changed(config, bias_init=None)))
-    for candidate in _that_hold(weights, sizes, inputs):  # at infinite width
-        yield from wider(candidate, inputs)
+    for weights in (config, *_with_common_weights(changed(config, bias_init=None))):
+        if _holds_if_wide(weights, inputs):
+            yield from wider(weights, inputs)
+
+
+def _holds_if_wide(config: ProbeConfig, inputs: InputMoments) -> bool:
+    """Whether the variances of a much wider network are predicted to stay level."""
+    wide = with_units(config, [_WIDE * width for width in config.layer_widths])
+    return holds(wide, (wide.features or wide.layer_widths[0], *wide.layer_widths), inputs)
 
 
 def _structure_kept(
@@ -192,10 +200,10 @@ def _with_common_weights(config: ProbeConfig, more: Iterable[str] = ()) -> Itera
 
 def _that_hold(candidates: Iterable[ProbeConfig], sizes: Sequence[int], inputs: InputMoments) -> Iterator[ProbeConfig]:
     """The candidates that are predicted to hold."""
-    return (candidate for candidate in candidates if _holds(candidate, sizes, inputs))
+    return (candidate for candidate in candidates if holds(candidate, sizes, inputs))
 
 
-def _holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> bool:
+def holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> bool:
     """Whether the verdict would find nothing; with norms or skips, inputs must not become alike either."""
     if no_theory(config, sizes, inputs, _batch(config, inputs)) or (
         config.residual and not branches(sizes, config.block)

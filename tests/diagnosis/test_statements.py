@@ -18,7 +18,8 @@ def rules(result, *severities):
 
 
 @pytest.mark.parametrize(
-    ("bias", "equal"), [(None, True), ("constant:value=0.3", True), ("normal:std=0.5", False), ("uniform:limit=0.5", False)]
+    ("bias", "equal"),
+    [(None, True), ("constant:value=0.3", True), ("normal:std=0.5", False), ("uniform:limit=0.5", False)],
 )
 def test_equal_weights_are_symmetric_unless_biases_differ(bias, equal):
     result = judged(init="constant:value=0.1", act="tanh", bias_init=bias)
@@ -66,7 +67,9 @@ def test_a_fix_of_a_narrow_net_is_another_net_and_works(init, act, width):
     config = ProbeConfig(init=init, act=act, layers=20, width=width, batch=50, draws=2)
     for line in {finding.fix for finding in run(config).diagnosis if finding.fix}:
         fixed = config_of(line)
-        assert fixed.model_dump(exclude={"init"}) != config.model_dump(exclude={"init"})
+        alike = fixed.model_dump(exclude={"init"}) == config.model_dump(exclude={"init"})
+        ratio = fixed.initializer.variance(width, width) / config.initializer.variance(width, width)
+        assert not (alike and abs(ratio - 1) < 0.02)
         assert run(fixed).healthy
 
 
