@@ -282,7 +282,7 @@ def test_json_is_the_recommendation(initprobe):
         ("--act tanh --layers 3 --width 0", "Error: --width: "),
         ("--act tanh --layers 3 --seed -1", "Error: --seed: "),
         ("--act tanh --layers 3 --threads 0", "Error: threads must be at least 1"),
-        ("--act tanh --layers 3 --export-json nowhere/x.json", "nowhere/x.json: there is no directory"),
+        ("--act tanh --layers 3 --export-json nowhere/x.json", "nowhere; make it first"),
         ("--act tanh", "Error: --layers: is missing; give layers, widths or fan_in"),
         ("--act tanh --fan-out 5", "Error: --fan-out: needs fan_in beside it"),
         ("--act tanh --layers 2 --widths 5,4,3", "Error: --layers: is 2, but widths has 3; drop layers"),
