@@ -5,7 +5,6 @@ Experiments are drawn at random: every activation, several initializers, with an
 """
 
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,17 +21,19 @@ from initprobe.results.run import ProbeResult
 
 FIGURES = Path(__file__).parents[2] / ".github" / "figures"
 NAME = "calibration"
-EXPERIMENTS, DRAWS = 400, 8
+EXPERIMENTS = 3200
+# Wide networks are slow, and few.
+WIDTHS, WIDTH_SHARES = (50, 100, 200, 500), (0.35, 0.35, 0.2, 0.1)
 INITS = ("he", "lecun", "xavier_uniform", "orthogonal", "lecun:gain=1.3", "he_uniform")
 BIASES = ("zeros", "zeros", "normal:std=0.1", "uniform:low=-0.3,high=0.3")
 LIMITS = (2, 3)
 # Of a normal z.
 EXPECTED = {limit: 2 * float(norm.sf(limit)) for limit in LIMITS}
-DIRECTIONS = {"forward": ("output", "z"), "backward": ("output_gradient", "gradient_z")}
+DIRECTIONS = {"forward": "z", "backward": "gradient_z"}
 
 
 def experiments(count: int, seed: int = 0) -> list[ProbeConfig]:
-    """Random experiments, of `DRAWS` networks each; activations take turns."""
+    """Random experiments of one network each; activations take turns."""
     rng, names = np.random.default_rng(seed), list(ACTIVATIONS)
     return [_experiment(names[number % len(names)], number, rng) for number in range(count)]
 
@@ -44,28 +45,18 @@ def _experiment(activation: str, number: int, rng: np.random.Generator) -> Probe
         init=str(rng.choice(INITS)),
         bias_init=str(rng.choice(BIASES)),
         layers=int(rng.choice([5, 8, 12, 20, 30])),
-        width=int(rng.choice([50, 100, 200, 500])),
-        batch=int(rng.choice([20, 100])),
-        draws=DRAWS,
+        width=int(rng.choice(WIDTHS, p=WIDTH_SHARES)),
+        batch=int(rng.choice([20, 50, 100])),
         seed=number,
         **data,
     )
 
 
 def distances(result: ProbeResult, direction: str) -> Array:
-    """z of every network and layer with a predicted spread, `(draws, layers)`."""
-    tensor, field = DIRECTIONS[direction]
-    columns = []
-    for layer in result.layers:
-        theory = layer.theory
-        z = None if theory is None else getattr(theory, field)
-        if theory is None or z is None:
-            continue
-        logs = np.log(np.array(layer.tensor(tensor).variance_by_draw, float))
-        # The record holds the SD of a mean over the draws, and z of the mean log.
-        sd = math.sqrt(math.log1p(result.draws * math.expm1(getattr(theory, f"{tensor}_spread") ** 2)))
-        columns.append(z / math.sqrt(result.draws) + (logs - logs.mean()) / sd)
-    return np.array(columns).T.reshape(result.draws, -1)
+    """z of every layer with a predicted spread, `(layers,)`. The last gradient is given, and left out."""
+    layers = result.layers[:-1] if direction == "backward" else result.layers
+    values = [getattr(layer.theory, DIRECTIONS[direction]) for layer in layers if layer.theory is not None]
+    return np.array([z for z in values if z is not None])
 
 
 def share_beyond(networks: Sequence[Array], limit: float) -> float:
@@ -91,16 +82,17 @@ def calibrate(configs: Sequence[ProbeConfig]) -> dict[str, list[Array]]:
     """z of every network, forward and backward: arrays `(layers,)`."""
     networks: dict[str, list[Array]] = {direction: [] for direction in DIRECTIONS}
     for config in configs:
-        result = run(config)
-        for direction, found in networks.items():
-            found += [z for z in distances(result, direction) if len(z)]
+        result = run(config, threads=1)
+        for direction, of_networks in networks.items():
+            z = distances(result, direction)
+            of_networks += [z] if len(z) else []
     return networks
 
 
 def numbers(networks: dict[str, list[Array]]) -> dict[str, object]:
     """What the figure shows: shares beyond the limits with their intervals, and quantiles of z."""
     levels = np.linspace(0, 1, 401)[1:-1]
-    summary: dict[str, object] = {"experiments": EXPERIMENTS, "draws": DRAWS}
+    summary: dict[str, object] = {}
     for direction, found in networks.items():
         shares = {str(k): (share_beyond(found, k), *interval(found, k), EXPECTED[k]) for k in LIMITS}
         quantiles = np.quantile(np.concatenate(found), levels).round(4).tolist()
