@@ -177,20 +177,18 @@ def _kinked_tail() -> tuple[Array, Array]:
     return tail(_KINKED_TAIL)
 
 
-def pair_covariances(functions: Array, correlations: npt.ArrayLike, second: npt.ArrayLike = 1.0) -> Array:
+def pair_covariances(functions: Array, correlations: npt.ArrayLike) -> Array:
     """`Cov(f_i(u), f_j(v))` of standard normal u, v, averaged over correlations: `(..., functions, functions)`.
 
     Args:
         functions: values on the Hermite grid, `(..., functions, nodes)`.
         correlations: of u and v, `(..., correlations)`.
-        second: factor of the second Hermite term, `(...)`; 0 where the sum of u^2 over units is fixed.
     """
     grid, c = hermite_grid(), np.asarray(correlations, float)[..., None]
     coefficients = grid.coefficients(functions)
     rest = (functions * grid.weights) @ functions.mT - coefficients @ coefficients.mT
     exponents, shares = _kinked_tail()
     powers = np.mean(np.cumprod(np.repeat(c, ORDER - 1, axis=-1), axis=-1), axis=-2)
-    powers[..., 1] *= second
     beyond = np.mean(np.where(c > 0, c, 0.0) ** exponents @ shares, axis=-1)
     kept = coefficients[..., 1:]
     return np.asarray((kept * powers[..., None, :]) @ kept.mT + rest * beyond[..., None, None])

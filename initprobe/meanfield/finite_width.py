@@ -12,17 +12,19 @@ Hanin & Nica 2020, arXiv:1812.05994 (products of random matrices are log-normal)
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
+from initprobe.meanfield.gradient_spread import gradient_biases, gradient_variances
 from initprobe.meanfield.layer import Layer, State
-from initprobe.meanfield.unit_noise import HH, SLOPES, ZZ, H, Noise, Z, free_share, noises
+from initprobe.meanfield.lengths import Lengths, lengths_of
+from initprobe.meanfield.predict import LayerTheory
+from initprobe.meanfield.unit_noise import HH, ZZ, H, Noise, Z, noises
 
 # Largest excess kurtosis of z. Beyond it, with five weights per unit, the second order is as large as the first.
 _MOST_EXCESS = 1.0
@@ -94,56 +96,48 @@ def spread(
         return (UNKNOWN,) * len(layers)
     with np.errstate(all="ignore"):
         noise = noises(activation, layers, states, batch)
-        lengths = _lengths(layers, states, noise)
-        return tuple(
-            map(
-                LayerSpread,
-                _forward(noise, Z, ZZ, lengths),
-                _forward(noise, H, HH, lengths),
-                *_gradient_spreads(layers, noise, lengths, batch),
-            )
-        )
+        lengths = lengths_of(layers, states, noise)
+        variances, biases = gradient_variances(layers, noise, lengths, batch), gradient_biases(layers, noise, lengths)
+        gradients = (map(Spread, _roots(each), bias.tolist()) for each, bias in zip(variances, biases, strict=True))
+        orthogonal = np.array([layer.orthogonal for layer in layers])
+        forward = (_forward(noise, *rows, lengths, orthogonal) for rows in ((Z, ZZ), (H, HH)))
+        return tuple(map(LayerSpread, *forward, *gradients))
 
 
-@dataclass(frozen=True)
-class _Lengths:
-    """Relative deviations of each layer's q from theory.
+def with_biases(
+    layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread]
+) -> tuple[list[LayerTheory], list[LayerSpread]]:
+    """Gradient variances at this width, each times its bias, and the spreads about them.
 
-    Attributes:
-        share: share of the weights in q, of every layer but the first, `(layers - 1,)`.
-        response: relative change of q per relative change of q below, of every layer but the first, `(layers - 1,)`.
-        batch: variance of the deviation, averaged over the samples, `(layers,)`.
-        single: variance of the deviation for one sample, `(layers,)`.
-        bias: mean of the deviation, `(layers,)`.
+    Fluctuating lengths add about .5 depth/width to a gradient variance (SELU, tanh with gain 5/3). The factor is
+    `exp(bias)`: as a product of many factors, the variance is log-normal.
+
+    Args:
+        layers: at infinite width but for the direction of the signal, as `predict` gives them.
+        spreads: of the same layers; biases that are not finite are left out.
     """
-
-    share: Array
-    response: Array
-    batch: Array
-    single: Array
-    bias: Array
+    pairs = [_with_bias(theory, spread) for theory, spread in zip(layers, spreads, strict=True)]
+    return [theory for theory, _ in pairs], [spread for _, spread in pairs]
 
 
-def _lengths(layers: Sequence[Layer], states: Sequence[State], noise: Noise) -> _Lengths:
-    """Accumulate the layers' noise through the length map: `x' = share (noise + slope x)`."""
-    square, below = noise.mean[:, HH], np.s_[:-1]
-    gain = np.array([layer.n_in * layer.weight_variance for layer in layers])
-    variance = np.array([state.average(state.variance) for state in states])
-    share = gain[1:] * square[below] / variance[1:]
-    response = share * (noise.slope[:, HH] / square)[below]
-    single = _accumulated(share**2 * noise.single[below], response**2)
-    batch = _accumulated(share**2 * noise.relative(noise.batch, HH, HH)[below], response**2)
-    drift = (noise.offset[:, HH] + noise.curvature[:, HH] * single / 2) / square
-    return _Lengths(share, response, batch, single, _accumulated(share * drift[below], response))
+def _with_bias(theory: LayerTheory, spread: LayerSpread) -> tuple[LayerTheory, LayerSpread]:
+    output, preactivation = spread.output_gradient, spread.preactivation_gradient
+    if not (math.isfinite(output.bias) and math.isfinite(preactivation.bias)):
+        return theory, spread
+    of_h, of_z = (float(np.exp(each.bias)) for each in (output, preactivation))
+    moved = replace(
+        theory,
+        output_gradient_variance=theory.output_gradient_variance * of_h,
+        preactivation_gradient_variance=theory.preactivation_gradient_variance * of_z,
+        weight_gradient_variance=theory.weight_gradient_variance * of_z,
+    )
+    unbiased = replace(
+        spread, output_gradient=replace(output, bias=0.0), preactivation_gradient=replace(preactivation, bias=0.0)
+    )
+    return moved, unbiased
 
 
-def _accumulated(added: Array, factor: Array) -> Array:
-    """`x_0 = 0`, `x_{k+1} = added_k + factor_k x_k`: one value more than `added` has."""
-    steps = zip(added.tolist(), factor.tolist(), strict=True)
-    return np.array([*itertools.accumulate(steps, lambda x, step: step[0] + step[1] * x, initial=0.0)])
-
-
-def _forward(noise: Noise, first: int, second: int, lengths: _Lengths) -> Iterator[Spread]:
+def _forward(noise: Noise, first: int, second: int, lengths: Lengths, orthogonal: Array) -> Iterator[Spread]:
     """Spread of `mean(f^2) - mean(f)^2` at every layer; `first` and `second` are the rows of f and f^2."""
     mean = noise.mean[:, first]
     value = noise.mean[:, second] - mean**2
@@ -151,88 +145,16 @@ def _forward(noise: Noise, first: int, second: int, lengths: _Lengths) -> Iterat
     direction[:, first], direction[:, second] = -2 * mean, 1
     slope = np.vecdot(direction, noise.slope)
     within = np.vecdot(np.vecdot(noise.batch, direction[:, None]), direction)
-    variance = within / value**2 + (slope / value) ** 2 * lengths.batch
     of_mean = noise.batch[:, first, first] + noise.slope[:, first] ** 2 * lengths.batch
+    variance = within / value**2 + (slope / value) ** 2 * lengths.batch
+    # The squared mean is of second order, and all there is where orthogonal weights keep the mean square.
+    variance += orthogonal * 2 * (of_mean / value) ** 2
     drift = np.vecdot(direction, noise.offset + noise.curvature * lengths.single[:, None] / 2)
     bias = slope * lengths.bias + drift - of_mean
     return map(Spread, _roots(variance), (bias / value).tolist())
-
-
-def _gradient_spreads(
-    layers: Sequence[Layer], noise: Noise, lengths: _Lengths, batch: int
-) -> tuple[list[Spread], list[Spread]]:
-    """Spreads of dL/dh and dL/dz at each layer, first to last.
-
-    There are three parts. Slopes differ from theory because q does, or by chance in these units (`_coupled`). Weights
-    lengthen or shorten this gradient by chance. A batch averages that away as far as `overlap` permits, the mean
-    squared cosine between the gradients of two samples. Units differ in the mean square of their own weights
-    (`units_noise`), where weights are not normal. The bias, of order depth/width, is not derived and set to 0.
-    """
-    same, other = (noise.relative(each, SLOPES, SLOPES).tolist() for each in (noise.same, noise.other))
-    agreements = ((noise.slope_product / noise.mean[:, SLOPES]) ** 2).tolist()
-    after, before = np.zeros((2, len(layers)))
-    above, overlap, free, units_noise = 0.0, 0.0, 1.0, 0.0
-    for k in reversed(range(len(layers))):
-        units, agreement, shared = layers[k].n_out, agreements[k], overlap * (1 - 1 / batch)
-        after[k] = above + 2 * free / units * (1 / batch + shared) + units_noise
-        above += 2 / units * ((same[k] + free) / batch + (other[k] + free) * shared) + units_noise
-        before[k] = above
-        gained = (1 + other[k]) * (1 + 2 * overlap) - agreement * (overlap + (1 + overlap) * (1 - free))
-        overlap = agreement * overlap + gained / units
-        # From here on `free` and `units_noise` are for the layer below.
-        free = free_share(layers[k].n_in, layers[k])
-        alone, together = 3 * (1 + same[k]) / batch, (1 + other[k]) * (1 + 2 * overlap) * (1 - 1 / batch)
-        units_noise = layers[k].unit_noise / units * (alone + together)
-    after_slopes, before_slopes = _coupled(layers, noise, lengths)
-    variances = (after + after_slopes, before + before_slopes)
-    output, preactivation = ([Spread(sd, 0.0) for sd in _roots(variance)] for variance in variances)
-    return output, preactivation
 
 
 def _roots(variances: Array) -> list[float]:
     """Square roots; NaN where rounding left a value below 0."""
     roots: list[float] = np.sqrt(variances).tolist()
     return roots
-
-
-def _coupled(layers: Sequence[Layer], noise: Noise, lengths: _Lengths) -> tuple[Array, Array]:
-    """Variance that the slopes, which depend on the forward pass, give to dL/dh and to dL/dz at each layer.
-
-    It includes twice the covariance with the noise of the weights, which z and the gradient share.
-    """
-    growth = noise.slope / noise.mean
-    # Response of all slopes from a layer on to its q; the last entry stands for no slopes.
-    to_length = _accumulated_back(growth[:, SLOPES], lengths.response)
-    # Their response to the noise of its mean phi^2, which changes the q above it.
-    to_noise = np.append(lengths.share * to_length[1:-1], 0.0)
-    chance = to_noise**2 * noise.relative(noise.batch, HH, HH)
-    chance += 2 * to_noise * noise.relative(noise.batch, HH, SLOPES) + noise.relative(noise.batch, SLOPES, SLOPES)
-    variance = to_length**2 * np.append(lengths.batch, 0.0) + _sums_to_the_last(chance)
-    reused = 2 * _reused(layers, noise, lengths, to_noise * growth[:, HH] + growth[:, SLOPES])
-    return variance[1:] + reused, variance[:-1] + reused
-
-
-def _reused(layers: Sequence[Layer], noise: Noise, lengths: _Lengths, response: Array) -> Array:
-    """Covariance, at each layer, of the gradient's relative noise with the slopes that it has passed.
-
-    The slopes respond to the relative noise of `|z|^2` at each layer with `response`. For one matrix and any h and d,
-    `Cov(|Wh|^2, |W'd|^2) = 2/(n_in n_out)`, relative. For a product of matrices it is the same, times the overlap of
-    signals and gradients that the nonlinearities leave. Orthogonal matrices keep lengths.
-    """
-    n_in, n_out, units = np.array([(layer.n_in, layer.n_out, layer.unit_noise) for layer in layers]).T
-    drawn = np.array([0.0 if layer.orthogonal else 1.0 for layer in layers])
-    own = drawn * response / n_out
-    mean = noise.mean[:-1]
-    kept = mean[:, ZZ] / mean[:, HH] / mean[:, SLOPES] * noise.slope_product[:-1] ** 2
-    together = _accumulated_back(own, lengths.share * kept)[:-1]
-    return _sums_to_the_last(2 * drawn / n_in * together + units * own)[1:]
-
-
-def _accumulated_back(added: Array, factor: Array) -> Array:
-    """`x_k = added_k + factor_k x_{k+1}`, with 0 after the last: one value more than `added` has."""
-    return _accumulated(added[::-1], np.append(factor, 0.0)[::-1])[::-1]
-
-
-def _sums_to_the_last(values: Array) -> Array:
-    """Sum from each value to the last, and 0 for the empty sum: one value more than `values` has."""
-    return np.append(np.cumsum(values[::-1])[::-1], 0.0)

@@ -24,6 +24,10 @@ _PLACES = chebyshev.chebpts1(_CHEBYSHEV)
 # Largest growth over a segment. A power law up to the fourth degree grows by 4^4 = 256. Steeper moments, such as the
 # E[phi^2] = e^2q of an exponential, lose digits in a polynomial in log q.
 _STEEPEST = 320
+# Moments are NaN where the integrand at the ends of the quadrature, times the normal density there, exceeds this share
+# of the integral: an exponential phi has the peak of phi^2 at 2 sqrt(q) SDs, and the quadrature ends at 12.
+_CUT_OFF = 1e-10
+_END_DENSITY = math.exp(-(REACH**2) / 2) / math.sqrt(2 * math.pi)
 # Beyond these q even the variance is close to the ends of the float range.
 _SMALLEST, _LARGEST = 1e-300, 1e300
 # Grid of the predicted histograms, fine where the normal density bends. The distribution function is linear in a cell,
@@ -70,6 +74,8 @@ _SQUARES = [_NAMES.index("square"), _NAMES.index("slope_square")]
 
 def moments(activation: Activation, q: npt.ArrayLike, mean: npt.ArrayLike = 0.0) -> Moments:
     """Moments under `N(mean, q)` by quadrature: 1e-12 relative for q from 1e-6 to 1e6.
+
+    NaN where phi grows so fast that the quadrature, which ends at 12 SDs, cuts off a part: `exp` from q = 7 on.
 
     Args:
         activation: any record; only its values, slopes, kinks and period are used.
@@ -169,7 +175,8 @@ def _row_moments(curve: Curve, rule: Rule, scale: Array) -> Array:
     mean = rule.expect(r)
     squares, slopes = r * r, d * d
     square, slope_square = rule.expect(squares), rule.expect(slopes)
-    return np.stack(
+    square[_is_cut_off(rule, squares, square) | _is_cut_off(rule, slopes, slope_square)] = np.nan
+    result = np.stack(
         [
             mean * unit,
             square * unit**2,
@@ -181,6 +188,19 @@ def _row_moments(curve: Curve, rule: Rule, scale: Array) -> Array:
             rule.expect(slopes * slopes) / slope_square**2,
         ]
     )
+    result[:, np.isnan(square)] = np.nan
+    return result
+
+
+def _is_cut_off(rule: Rule, integrand: Array, integral: Array) -> Array:
+    """Whether an integrand is still large where the quadrature ends, for each Gaussian, `(gaussians,)`.
+
+    Not judged far from 0, where a ReLU is on at the end of the quadrature only, and its moments are next to 0.
+    """
+    first, last = rule.starts, np.append(rule.starts[1:], len(rule.z)) - 1
+    middle, reach = (rule.x[first] + rule.x[last]) / 2, (rule.x[last] - rule.x[first]) / 2
+    ends = np.maximum(integrand[first], integrand[last])
+    return np.asarray((ends * _END_DENSITY > _CUT_OFF * integral) & (np.abs(middle) < reach / 2))
 
 
 def histogram(

@@ -5,6 +5,7 @@ Schoenholz et al. 2017, arXiv:1611.01232; Poole et al. 2016, arXiv:1606.05340.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import numpy as np
 
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
+from initprobe.meanfield.backward import Directions, directions, gradients
+from initprobe.meanfield.correlated_pairs import hermite_grid
 from initprobe.meanfield.input_moments import InputMoments, sample_groups
 from initprobe.meanfield.layer import Groups, Layer, State, layer_batches, stacked
 from initprobe.meanfield.propagate import propagate
@@ -69,7 +72,7 @@ def predict(
         batches = layer_batches(states)
         columns = zip(*(_averages(stacked(run), [state.correlation for state in run]) for run in batches), strict=True)
         averages, samples = _Averages(*map(np.concatenate, columns)), states[0].sample_shares
-        squares, deltas = _gradients(layers, averages)
+        squares, deltas = gradients(layers, _directions(activation, layers, states))
         _, first, _ = sample_groups(inputs, split=any(layer.weight_mean != 0 for layer in layers))
         below = np.concatenate([[first], averages.squares[:-1]])
         numbers = (
@@ -80,6 +83,16 @@ def predict(
             _length_slopes(layers, averages),
         )
         return tuple(map(LayerTheory, *(column.tolist() for column in numbers), states))
+
+
+def _directions(activation: Activation, layers: Sequence[Layer], states: Sequence[State]) -> Directions:
+    """What the backward pass needs of every layer, `(layers, samples)`."""
+    remaining, nodes = iter(layers), len(hermite_grid().z)
+    parts = [
+        directions(activation, list(itertools.islice(remaining, len(batch))), stacked(batch))
+        for batch in layer_batches(states, nodes)
+    ]
+    return Directions(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 class _Averages(NamedTuple):
@@ -94,8 +107,6 @@ class _Averages(NamedTuple):
     variance_over_units: Array
     growth: Array
     squares: Array
-    slopes: Array
-    slope_squares: Array
 
 
 def _averages(groups: Groups, correlation: list[float]) -> _Averages:
@@ -110,7 +121,7 @@ def _averages(groups: Groups, correlation: list[float]) -> _Averages:
         np.vecdot(groups.sample_shares, groups.lengths),
         groups.average(groups.variance),
         groups.average(of_h.growth),
-        *map(groups.over_biases, (of_h.square, of_h.slope, of_h.slope_square)),
+        groups.over_biases(of_h.square),
     )
 
 
@@ -128,19 +139,3 @@ def _length_slopes(layers: Sequence[Layer], averages: _Averages) -> Array:
     slopes = gain[1:] * (averages.growth * (length / variance))[:-1] / length[1:]
     reached = (length[1:] > 0) & (variance[:-1] > 0)
     return np.append(math.nan, np.where(reached, slopes, math.nan))
-
-
-def _gradients(layers: Sequence[Layer], averages: _Averages) -> tuple[Array, Array]:
-    """Mean squares over units of dL/dh and dL/dz, for each group of samples, `(layers, samples)`, first layer to last.
-
-    Weights with a mean also pass back the products `E[g_i g_j]` of different units, which start at 0.
-    """
-    squares, deltas = np.ones_like(averages.slopes), np.empty_like(averages.slopes)
-    product = np.zeros_like(squares[0])
-    for k, layer in reversed(list(enumerate(layers))):
-        units, delta, slope = layer.n_out, squares[k] * averages.slope_squares[k], averages.slopes[k]
-        deltas[k] = delta
-        product = layer.weight_mean * layer.weight_mean * units * (delta + (units - 1) * product * slope**2)
-        if k:
-            squares[k - 1] = units * layer.weight_variance * delta + product
-    return squares, deltas

@@ -21,6 +21,9 @@ from initprobe.meanfield.layer import Groups, Layer, State, layer_batches, stack
 # Rows of the functions whose layer means fluctuate together: each is followed by its square.
 Z, ZZ, H, HH, _SLOPE, SLOPES = range(6)
 
+# Largest relative error of `E[phi^2]` on the Hermite grid for which the noise is derived.
+_GRID_ERROR = 1e-3
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -32,7 +35,8 @@ class Noise:
         curvature: `q^2 d^2 E[f] / dq^2`, `(layers, functions)`.
         offset: what the weights add to `E[f]` at finite width, `(layers, functions)`.
         batch: covariances of the means over units and samples, `(layers, functions, functions)`.
-        single: relative variance of one sample's mean of phi^2, averaged with weights phi^2, `(layers,)`.
+        single: covariances of the means over units, for one sample, `(layers, functions, functions)`.
+        length: relative variance of one sample's mean of phi^2, averaged with weights phi^2, `(layers,)`.
         same: covariances of the functions in one unit for one sample, `(layers, functions, functions)`.
         other: covariances in one unit between two different samples, `(layers, functions, functions)`.
     """
@@ -43,6 +47,7 @@ class Noise:
     offset: Array
     batch: Array
     single: Array
+    length: Array
     same: Array
     other: Array
 
@@ -65,23 +70,31 @@ class _Stack:
         kurtosis: excess kurtosis of z for one sample, `(layers,)`.
         cokurtosis: fourth cumulant of z of two samples, `(layers,)`.
         correlations: two nodes that stand for the correlations of all pairs, `(layers, 2)`.
-        free: share of the noise in a sum of squares that the weights leave, `(layers,)`; see `free_share`.
+        fixed: share of the noise in a sum of squares of one sample that the weights remove, `(layers,)`.
+        fixed_pairs: the same for the covariance of the sums of two samples, times their squared correlation.
     """
 
     groups: Groups
     kurtosis: Array
     cokurtosis: Array
     correlations: Array
-    free: Array
+    fixed: Array
+    fixed_pairs: Array
 
     @classmethod
     def of(cls, layers: Sequence[Layer], states: Sequence[State]) -> _Stack:
+        groups, correlations = stacked(states), np.array([state.correlation_nodes() for state in states])
+        fixed = np.array([1 - free_share(layer.n_out, layer) for layer in layers])
+        # Weights fix sums over their own share of z, and not over the normal biases that are added to it.
+        own = np.array([layer.normal_bias_variance for layer in layers])[:, None]
+        biases = groups.average(np.where(groups.variance > 0, own / groups.variance, 0.0))
         return cls(
-            groups=stacked(states),
+            groups=groups,
             kurtosis=np.array([state.kurtosis for state in states]),
             cokurtosis=np.array([state.cokurtosis for state in states]),
-            correlations=np.array([state.correlation_nodes() for state in states]),
-            free=np.array([free_share(layer.n_out, layer) for layer in layers]),
+            correlations=correlations,
+            fixed=fixed * (1 - biases) ** 2,
+            fixed_pairs=fixed * np.mean((correlations - biases[:, None]) ** 2, axis=1),
         )
 
 
@@ -95,8 +108,11 @@ def _noise(activation: Activation, layers: Sequence[Layer], states: Sequence[Sta
     coefficients = _coefficients(by_bias, stack.groups)
     scales = (0, 1.0), (2, 1 / math.sqrt(2)), (4, math.sqrt(6) / 2)
     mean, slope, curvature = (scale * coefficients[..., order].T for order, scale in scales)
-    same = _same(functions, coefficients, stack)
-    other = _other(by_bias, stack) + stack.cokurtosis[:, None, None] * (slope[:, :, None] * slope[:, None, :])
+    mean[_is_cut_off(mean[:, HH], stack.groups)] = np.nan
+    same, other = _same(functions, coefficients, stack), _other(by_bias, stack)
+    other += stack.cokurtosis[:, None, None] * (slope[:, :, None] * slope[:, None, :])
+    single = same - _removed(coefficients, stack)
+    pairs = other - _removed_pairs(by_bias, stack)
     # Orthogonal weights put z on a sphere: normal, but without the 2/n variance of its squared radius.
     excess = np.where(orthogonal, -1 / np.maximum(n_in, n_out), stack.kurtosis / 6)
     return Noise(
@@ -104,11 +120,18 @@ def _noise(activation: Activation, layers: Sequence[Layer], states: Sequence[Sta
         slope=slope,
         curvature=curvature,
         offset=excess[:, None] * curvature,
-        batch=(same / batch + other * (1 - 1 / batch)) / n_out[:, None, None],
-        single=_single(functions[HH], stack) / n_out,
+        batch=(single / batch + pairs * (1 - 1 / batch)) / n_out[:, None, None],
+        single=single / n_out[:, None, None],
+        length=_length(functions[HH], stack) / n_out,
         same=same,
         other=other,
     )
+
+
+def _is_cut_off(square: Array, groups: Groups) -> Array:
+    """Whether the Hermite grid, which ends at 8 SDs, misses a part of `E[phi^2]` (an exponential): `(layers,)`."""
+    exact = groups.average(groups.moments.square)
+    return np.asarray(np.abs(square - exact) > _GRID_ERROR * exact)
 
 
 def _functions(activation: Activation, groups: Groups) -> Array:
@@ -145,8 +168,22 @@ def _same(functions: Array, coefficients: Array, stack: _Stack) -> Array:
         crossed = _outer(coefficients[..., 0], coefficients[..., 4])
         excess = _products(functions * (shares * grid.analysis[4]), functions) - crossed - crossed.mT
         covariances += stack.kurtosis[:, None, None] / math.sqrt(24) * excess
-    second = _outer(coefficients[..., 2], coefficients[..., 2])
-    return np.asarray(covariances - (1 - stack.free)[:, None, None] * second)
+    return np.asarray(covariances)
+
+
+def _removed(coefficients: Array, stack: _Stack) -> Array:
+    """What orthogonal weights remove from covariances of means of one sample, `(layers, functions, functions)`."""
+    second = coefficients[..., 2]
+    return np.asarray(stack.fixed[:, None, None] * _outer(second, second))
+
+
+def _removed_pairs(by_bias: Array, stack: _Stack) -> Array:
+    """What they remove from covariances of means of two samples, `(layers, functions, functions)`."""
+    if not stack.fixed_pairs.any():
+        return np.zeros((1, 1, 1))
+    second = hermite_grid().coefficients(by_bias, 3)[..., 2]
+    products = _products(second * stack.groups.bias_shares, second)
+    return np.asarray(stack.fixed_pairs[:, None, None] * products)
 
 
 def _products(f: Array, g: Array) -> Array:
@@ -159,7 +196,7 @@ def _outer(f: Array, g: Array) -> Array:
     return _products(f[..., None], g[..., None])
 
 
-def _single(squares: Array, stack: _Stack) -> Array:
+def _length(squares: Array, stack: _Stack) -> Array:
     """Relative variance over units of phi^2 of one sample, averaged over samples with weights phi^2: `(layers,)`.
 
     It is not the relative variance over all samples together, in which samples of large phi^2 would count twice.
@@ -170,7 +207,7 @@ def _single(squares: Array, stack: _Stack) -> Array:
     scale = groups.for_biases(np.sqrt(np.where(means > 0, means, 1.0)))
     scaled = (squares / scale[..., None])[None]
     coefficients = _coefficients(groups.over_samples(scaled, groups.sample_shares), groups)
-    covariance = _same(scaled, coefficients, stack)[:, 0, 0]
+    covariance = (_same(scaled, coefficients, stack) - _removed(coefficients, stack))[:, 0, 0]
     return np.asarray(covariance / np.vecdot(groups.sample_shares, means))
 
 
@@ -180,7 +217,7 @@ def _other(by_bias: Array, stack: _Stack) -> Array:
     `by_bias` are the functions' means over samples, `(functions, layers, bias nodes, nodes)`.
     """
     shares = stack.groups.bias_shares
-    within = pair_covariances(np.moveaxis(by_bias, 0, 2), stack.correlations[:, None, :], stack.free[:, None])
+    within = pair_covariances(np.moveaxis(by_bias, 0, 2), stack.correlations[:, None, :])
     means = hermite_grid().mean(by_bias)
     mean = np.vecdot(means, shares)
     between = _products(means * shares, means) - _outer(mean, mean)

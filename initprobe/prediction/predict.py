@@ -13,7 +13,7 @@ import numpy as np
 from initprobe.arrays import finite
 from initprobe.blocks.skips import wirings
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.meanfield.finite_width import UNKNOWN, LayerSpread, Spread, spread
+from initprobe.meanfield.finite_width import UNKNOWN, LayerSpread, Spread, spread, with_biases
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import State, layer_batches
 from initprobe.meanfield.moments import histograms
@@ -21,7 +21,7 @@ from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
 from initprobe.meanfield.predict import LayerTheory, predict
 from initprobe.prediction.rules import no_theory, rules_of
 from initprobe.results.base import TENSORS, Histogram
-from initprobe.results.layers import LayerStats
+from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.layers import LayerTheory as Prediction
 
 
@@ -30,7 +30,7 @@ class NetworkPrediction:
     """The prediction for every layer of a network, from its config and its measured input.
 
     Attributes:
-        layers: at infinite width, first to last.
+        layers: first to last; forward at infinite width, gradients at this width to first order.
         spreads: spread of the measured variances at this width; NaN in normalised and residual networks.
     """
 
@@ -57,7 +57,7 @@ def predict_network(
         rules = rules_of(config, sizes)
         layers = predict(config.activation, rules, inputs, samples)
         spreads = spread(config.activation, rules, [theory.state for theory in layers], samples)
-        return NetworkPrediction(layers, spreads)
+        return NetworkPrediction(*with_biases(layers, spreads))
 
 
 def _norm_and_skip_prediction(
@@ -127,7 +127,8 @@ def _prediction(
         output_spread=finite(noise.output.averaged(config.draws).sd),
         output_gradient_spread=finite(noise.output_gradient.averaged(config.draws).sd),
         length_slope=finite(theory.length_slope),
-        z=_z(layer, theory.output_variance, noise.output),
+        z=_z(layer.output, theory.output_variance, noise.output),
+        gradient_z=_z(layer.output_gradient, theory.output_gradient_variance, noise.output_gradient),
         output_shares=shares,
     )
 
@@ -137,14 +138,14 @@ def _number(variance: float, zero_is_true: bool) -> float | None:
     return float(variance) if math.isfinite(variance) and (variance > 0 or (zero_is_true and variance == 0)) else None
 
 
-def _z(layer: LayerStats, predicted: float, noise: Spread) -> float | None:
+def _z(tensor: TensorStats, predicted: float, noise: Spread) -> float | None:
     """Distance of the measured mean log variance from its prediction, in standard deviations of that mean.
 
     It is taken in logs because a measured variance is log-normal: its mean log lies below the log of its mean.
     """
-    measured = [v for v in layer.output.variance_by_draw if v is not None and v > 0]
-    complete = len(measured) == len(layer.output.variance_by_draw)
-    if not complete or layer.output.status != "ok" or not predicted > 0 or not noise.sd > 0:
+    measured = [v for v in tensor.variance_by_draw if v is not None and v > 0]
+    complete = len(measured) == len(tensor.variance_by_draw)
+    if not complete or tensor.status != "ok" or not predicted > 0 or not noise.sd > 0:
         return None
     gap = statistics.fmean(map(math.log, measured)) - math.log(predicted) - noise.log_mean
     return finite(gap / (noise.sd / math.sqrt(len(measured))))

@@ -227,6 +227,26 @@ _COLUMNS = (
     ),
     Word("dW/W", "Root mean square of dL/dW over that of W.", ("update ratio",), "gradient_to_weight_ratio"),
     Word(
+        "branch/stream",
+        "rms of what a branch adds over that of the residual stream to which it is added.",
+        ("branch /stream", "branch ratio", "/stream"),
+        "branch_ratio",
+    ),
+    Word(
+        "mean gate",
+        "Mean of the gate that decides what passes on: of a recurrence, the share of its memory that it keeps.",
+        ("gate", "gates"),
+        "gates.product",
+        ("shut-gate", "short-memory"),
+    ),
+    Word(
+        "memory steps",
+        "Steps over which a gated recurrence remembers: 1 / (1 - mean of its forget or update gate).",
+        ("memory",),
+        "gates.memory_steps",
+        ("short-memory",),
+    ),
+    Word(
         "fit",
         "For weights fitted to the data: the reconstruction loss, or the variance, before and after.",
         ("before", "after", "fit before", "fit after"),

@@ -89,4 +89,3 @@ def test_pair_covariances_of_squares():
     functions = np.stack([z, z * z])
     got = pair_covariances(functions, (0.2, 0.6))
     assert got == pytest.approx(np.array([[0.4, 0], [0, 2 * (0.04 + 0.36) / 2]]), abs=1e-9)
-    assert pair_covariances(functions, (0.5,), second=0.0)[1, 1] == pytest.approx(0, abs=1e-9)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from layers import square_net
+from layers import SAMPLERS, square_net, unit_weights
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.config.probe_config import ProbeConfig
@@ -130,20 +130,6 @@ def net_of(initializer, width, depth):
     layer = Layer(width, width, initializer.variance(width, width), kurtosis=kurtosis, cokurtosis=cokurtosis)
     SAMPLERS[layer] = initializer
     return [layer] * depth
-
-
-SAMPLERS = {}
-
-
-def unit_weights(layer, rng):
-    """Independent weights, or a square Haar-orthogonal matrix, of mean square 1."""
-    if layer in SAMPLERS:
-        return SAMPLERS[layer].distribution.sample(rng, (layer.n_in, layer.n_out), np.float64)
-    weight = rng.standard_normal((layer.n_in, layer.n_out))
-    if not layer.orthogonal:
-        return weight
-    q, r = np.linalg.qr(weight)
-    return math.sqrt(layer.n_in) * q * np.sign(np.diag(r))
 
 
 def logs_of(name, layers, x, draws):

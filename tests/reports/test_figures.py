@@ -1,6 +1,7 @@
 """The pictures by what they show, not by their pixels; and the same result gives the same bytes."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from initprobe.reports.figures.histograms import MOST_PANELS
 from initprobe.reports.figures.result_data import BINS, gradient_histograms, output_histograms, profiles
 from initprobe.reports.figures.run import KINDS, draw, kinds
 from initprobe.reports.figures.style import render
+from initprobe.reports.layer_blocks import role, short_name
 
 CASES = {
     "healthy": {"init": "xavier", "act": "tanh"},
@@ -157,6 +159,46 @@ def test_panels_for_few_layers_and_a_density_for_many(results):
     assert len(results["many layers"].layers) > MOST_PANELS
     assert (len(few.images), len(many.images)) == (0, 1)
     assert sum("layer" in text.get_text() for text in few.texts) == 5
+
+
+def test_a_log_axis_where_layers_of_a_model_dwarf_the_rest():
+    """On a linear axis the small layers would be one bin."""
+    torch = pytest.importorskip("torch")
+    from initprobe.torch import probe
+
+    torch.manual_seed(0)
+    plain = [part for _ in range(MOST_PANELS) for part in (torch.nn.Linear(50, 50), torch.nn.LayerNorm(50))]
+    for layers in (6, len(plain)):
+        model = torch.nn.Sequential(*plain[-layers:], torch.nn.Linear(50, 10, bias=False))
+        even = output_histograms(probe(model, torch.randn(40, 50), threads=1, try_fixes=False))
+        torch.nn.init.normal_(model[-1].weight, std=20)
+        result = probe(model, torch.randn(40, 50), threads=1, try_fixes=False)
+        row = output_histograms(result)
+        assert even.bend is None and row.bend is not None
+        assert np.ptp(np.diff(row.stretched(row.edges))) < 1e-9
+        for panel in row.panels:
+            assert panel.shares.sum() > 0.97 and panel.shares.max() < 0.35, panel.name
+        (axes,) = draw(result, "output").axes
+        assert "log axis" in axes.get_xlabel()
+        assert layers == 6 or {"0", "10", "-10"} <= {text.get_text() for text in axes.get_yticklabels()}
+
+
+def test_the_number_of_a_block_is_never_cut():
+    names = {
+        "decoder.layers.11.feed_forward.experts.12.down_projection": "…11…12.down_projection",
+        "layers.3.mlp.experts.12.down_projection_x": "…3….down_projection_x",
+        "transformer.h.11.attn.c_attn": "transfo…11.attn.c_attn",
+    }
+    assert {name: short_name(name) for name in names} == names
+    for blocks in range(120):
+        for longest in (12, 22, 40):
+            name = short_name(f"model.transformer.h.{blocks}.self_attn.in_proj_weight", longest)
+            assert len(name) <= longest and str(blocks) in re.findall(r"\d+", name)
+
+
+def test_a_role_is_the_place_in_a_block():
+    names = {"h.3.mlp.0": "h.*.mlp.0", "h.3.mlp.2#2": "h.*.mlp.2", "h.3.fc": "h.*.fc", "4": "*", "net.4": "net.*"}
+    assert {name: role(name) for name in names} == names
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,6 +14,7 @@ from initprobe.engine.threads import Workers, workers  # noqa: E402
 from initprobe.errors import ConfigError  # noqa: E402
 from initprobe.torch import probe  # noqa: E402
 from initprobe.torch.measure import SmallTensors, Track  # noqa: E402
+from initprobe.torch.verdict.rulebook import RULEBOOK  # noqa: E402
 
 
 def above_info(result):
@@ -283,3 +284,12 @@ def test_reentrant_checkpoints_are_refused_in_one_line(loss):
 
     with pytest.raises(ConfigError, match=r"^reentrant .* use_reentrant=False\)$"):
         probe(Net(), rows(6, 8), loss=loss)
+
+
+def test_a_cause_that_a_rule_explains_is_said_in_the_words_of_the_rule():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
+    with torch.no_grad():
+        model[0].weight[0, 0] = torch.nan
+    (found,) = above_info(probe(model, rows(20, 8), threads=1))
+    assert found.rule == "void-parameter" and found.cause == RULEBOOK["void-parameter"].meaning

@@ -33,7 +33,7 @@ def _draw_panels(axes: Axes, row: HistogramRow, label: str, color: str) -> None:
 
     An Axes per panel, with its own ticks, would cost more time than the rest of the figure.
     """
-    places = (row.edges - row.edges[0]) / (row.edges[-1] - row.edges[0])
+    places = _places(row, row.edges)
     ceiling, lefts = row.ceiling, [index * (1 + _GAP) for index in range(len(row.panels))]
     bars, lines = [], []
     for left, panel in zip(lefts, row.panels, strict=True):
@@ -54,7 +54,8 @@ def _draw_panels(axes: Axes, row: HistogramRow, label: str, color: str) -> None:
     axes.spines["bottom"].set_visible(False)
     axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
     axes.set_ylabel("share per bin")
-    axes.set_xlabel(f"{label}; line: theory" if lines else label, labelpad=16)
+    notes = ("; line: theory" if lines else "", "" if row.bend is None else "; log axis on both sides of 0")
+    axes.set_xlabel(f"{label}{''.join(notes)}", labelpad=16)
 
 
 def _outline(edges: Array, heights: Array) -> Array:
@@ -64,15 +65,20 @@ def _outline(edges: Array, heights: Array) -> Array:
 
 def _label_ends(axes: Axes, row: HistogramRow, lefts: Sequence[float]) -> None:
     """Label both ends and the middle of the axis, below the first and the last panel."""
-    low, width = row.edges[0], row.edges[-1] - row.edges[0]
     middle = sum(row.ends) / 2
     marks = [(row.ends[0], "left"), (middle, "center"), (row.ends[1], "right")]
     if len(_tick(middle)) > 3:
         del marks[1]
     for left in {lefts[0], lefts[-1]}:  # the axis is shared; thirty texts take 0.1 s
         for value, side in marks:
-            place = left + (value - low) / width
+            place = left + float(_places(row, np.array(value)))
             axes.annotate(_tick(value), (place, 0), (0, -4), textcoords="offset points", ha=side, va="top", fontsize=9)
+
+
+def _places(row: HistogramRow, values: Array) -> Array:
+    """Where values are on the axis, from 0 at its lower end to 1."""
+    low, high = row.stretched(row.edges[[0, -1]])
+    return np.asarray((row.stretched(values) - low) / (high - low))
 
 
 def _tick(value: float) -> str:
@@ -97,23 +103,37 @@ def _draw_density(axes: Axes, row: HistogramRow, label: str) -> None:
     empty = np.full(len(row.edges) - 1, np.nan)
     image = np.array([empty if panel.shares is None else panel.shares for panel in row.panels]).T
     layers = np.arange(1, len(row.panels) + 1)
+    low, high = row.stretched(row.edges[[0, -1]])
     axes.imshow(
         np.sqrt(image),
         origin="lower",
         aspect="auto",
         interpolation="nearest",
-        extent=(0.5, len(layers) + 0.5, float(row.edges[0]), float(row.edges[-1])),
+        extent=(0.5, len(layers) + 0.5, float(low), float(high)),
         cmap=mpl.colormaps["viridis"].with_extremes(bad="#DDDDDD"),
         vmin=0,
         vmax=math.sqrt(row.ceiling),
     )
-    stds = np.array(row.stds)
+    stds = row.stretched(np.array(row.stds))
     for sign in (1, -1):
         axes.plot(layers, sign * stds, color="white", lw=1.6, ls="--")
-    axes.set_ylim(row.edges[0], row.edges[-1])
+    axes.set_ylim(low, high)
+    if row.bend is not None:
+        _set_log_ticks(axes, row, row.bend)
     axes.set_xlim(0.5, len(layers) + 0.5)
     for panel in row.panels[:: max(len(row.panels) // 8, 1)]:
         side = "left" if panel.layer == 1 else "right" if panel.layer > 0.95 * len(layers) else "center"
-        axes.text(panel.layer, row.edges[-1], panel.std, ha=side, va="bottom", fontsize=9)
-    axes.set_xlabel("layer (colour: square root of the share per bin; dashed: +-1 std)", labelpad=2)
+        axes.text(panel.layer, high, panel.std, ha=side, va="bottom", fontsize=9)
+    axis = "" if row.bend is None else "; log axis on both sides of 0"
+    axes.set_xlabel(f"layer (colour: square root of the share per bin; dashed: +-1 std{axis})", labelpad=2)
     axes.set_ylabel(label)
+
+
+def _set_log_ticks(axes: Axes, row: HistogramRow, bend: float) -> None:
+    """Set ticks at 0 and at powers of ten, at most four on each side."""
+    first, last = math.ceil(math.log10(bend)), math.floor(math.log10(row.ends[1]))
+    step = max(math.ceil((last - first + 1) / 4), 1)
+    places = range(last, first - 1, -step)
+    ticks = [*(-(10.0**k) for k in places), 0.0, *(10.0**k for k in reversed(places))]
+    words = [f"{10.0**k:g}" if abs(k) < 3 else f"1e{k}" for k in places]
+    axes.set_yticks(row.stretched(np.array(ticks)), [*(f"-{word}" for word in words), "0", *reversed(words)])

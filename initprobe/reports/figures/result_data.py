@@ -18,6 +18,8 @@ from initprobe.results.run import ProbeResult
 BINS = 51  # odd: a spike at 0 is one bin
 _STRETCH = 1.3
 _MARGIN_BINS = 3
+_UNEVEN = 30.0  # largest over smallest layer of a model from which a linear axis hides the smaller ones
+_MOST_DECADES = 6  # of a logarithmic axis, on each side of 0
 _LN10 = math.log(10)
 
 
@@ -51,12 +53,18 @@ class HistogramRow:
         ends: the two values of the axis that are labelled.
         panels: one per layer.
         stds: standard deviation per layer.
+        bend: the axis is linear up to about this distance from 0 and logarithmic beyond; None for a linear axis.
     """
 
     edges: Array
     ends: tuple[float, float]
     panels: tuple[LayerHistogram, ...]
     stds: tuple[float, ...]
+    bend: float | None = None
+
+    def stretched(self, values: Array) -> Array:
+        """Where values are on the axis, in units in which all bins are equally wide."""
+        return values if self.bend is None else np.arcsinh(values / self.bend)
 
     @property
     def ceiling(self) -> float:
@@ -95,6 +103,8 @@ class Profile:
 def output_histograms(result: ProbeResult) -> HistogramRow:
     """Histograms of the outputs h, on the activation's range where that is bounded."""
     words = result.description
+    if words.output_low is None and (uneven := _uneven(result, "output")) is not None:
+        return _histograms(result, "output", -uneven[1], uneven[1], bend=uneven[0])
     reach = _reach([layer.output for layer in result.layers])
     low = words.output_low if words.output_low is not None else -reach
     high = words.output_high if words.output_high is not None else reach
@@ -103,8 +113,24 @@ def output_histograms(result: ProbeResult) -> HistogramRow:
 
 def gradient_histograms(result: ProbeResult) -> HistogramRow:
     """Histograms of dL/dh, on one symmetric axis."""
+    if (uneven := _uneven(result, "output_gradient")) is not None:
+        return _histograms(result, "output_gradient", -uneven[1], uneven[1], bend=uneven[0])
     reach = _reach([layer.output_gradient for layer in result.layers])
     return _histograms(result, "output_gradient", -reach, reach)
+
+
+def _reaches(tensors: list[TensorStats]) -> list[float]:
+    """How far 98% of the entries of each tensor reach from 0; only those that do."""
+    reaches = [max(abs(t.percentiles.p1), abs(t.percentiles.p99)) for t in tensors if t.percentiles]
+    return [reach for reach in reaches if reach > 0]
+
+
+def _uneven(result: ProbeResult, tensor: str) -> tuple[float, float] | None:
+    """The bend and the end of a logarithmic axis, for a model whose head or other layers dwarf the rest."""
+    reaches = _reaches([layer.tensor(tensor) for layer in result.layers]) if result.modules else []
+    if not reaches or max(reaches) <= _UNEVEN * min(reaches):
+        return None
+    return max(min(reaches), max(reaches) / 10**_MOST_DECADES) / 2, _STRETCH * max(reaches)
 
 
 def _reach(tensors: list[TensorStats]) -> float:
@@ -113,20 +139,22 @@ def _reach(tensors: list[TensorStats]) -> float:
     Otherwise it shows those within a factor of 10 of the first or last layer, whichever is closer to 1. Other layers
     are spikes, or extend beyond the axis.
     """
-    reaches = [max(abs(t.percentiles.p1), abs(t.percentiles.p99)) for t in tensors if t.percentiles]
-    positive = [reach for reach in reaches if reach > 0]
+    positive = _reaches(tensors)
     if not positive:
         return 1.0
     anchor = min((positive[0], positive[-1]), key=lambda reach: abs(math.log10(reach)))
     return _STRETCH * max(reach for reach in positive if reach <= 10 * anchor)
 
 
-def _histograms(result: ProbeResult, tensor: str, low: float, high: float) -> HistogramRow:
+def _histograms(result: ProbeResult, tensor: str, low: float, high: float, bend: float | None = None) -> HistogramRow:
+    """Histograms in bins that are equally wide on the axis."""
+    start, end = (low, high) if bend is None else (math.asinh(low / bend), math.asinh(high / bend))
     # Whole bins of margin: an atom at a bound is neither hidden by the frame nor split.
-    width = (high - low) / (BINS - 2 * _MARGIN_BINS)
-    edges = low + width * (np.arange(BINS + 1) - _MARGIN_BINS)
+    width = (end - start) / (BINS - 2 * _MARGIN_BINS)
+    edges = start + width * (np.arange(BINS + 1) - _MARGIN_BINS)
+    edges = edges if bend is None else bend * np.sinh(edges)
     panels = tuple(_panel(layer, tensor, edges) for layer in result.layers)
-    return HistogramRow(edges, (low, high), panels, tuple(result.series(tensor, "std")))
+    return HistogramRow(edges, (low, high), panels, tuple(result.series(tensor, "std")), bend)
 
 
 def _panel(layer: LayerStats, tensor: str, edges: Array) -> LayerHistogram:

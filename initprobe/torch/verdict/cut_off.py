@@ -8,7 +8,7 @@ from initprobe.diagnosis.rule import RuleText
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Observation
+from initprobe.torch.verdict.observations import MEANING, Observation
 
 _NAME = "no-gradient"
 
@@ -58,7 +58,7 @@ def _cut_off(case: Case, layers: Sequence[Layer], what: str) -> Observation:
         "error",
         layers[-1].number,
         f"{what}{others}",
-        "nothing comes back from the output to this weight, so it will never learn",
+        MEANING,
         layers[-1].label,
         no_fix="what cuts it off is in the model's code or in the loss",
     )

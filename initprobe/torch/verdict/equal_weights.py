@@ -12,7 +12,7 @@ from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Cure, Observation, gathered
+from initprobe.torch.verdict.observations import MEANING, Cure, Observation, gathered
 
 _MOST_NAMES = 4
 _FEWEST_ENTRIES = 16  # of a weight whose equality to another is no chance
@@ -40,7 +40,7 @@ def _each_layer_of_equal_units(case: Case) -> Iterator[Observation]:
             "error" if distinct == 1 else "warning",
             layer.number,
             f"{constant}{len(keys)} units are {'one' if distinct == 1 else distinct}",
-            "units of equal weights get equal gradients and stay equal, whatever the data",
+            MEANING,
             layer.label,
             fix_lines.for_layers(case, [layer]),
         )

@@ -10,7 +10,7 @@ from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import TO_BFLOAT16, Cure, Observation
+from initprobe.torch.verdict.observations import MEANING, TO_BFLOAT16, Cure, Observation
 
 VOID = "void-parameter"
 _STATUSES = {"underflow": ("underflow",), "overflow": ("overflow", "nonfinite")}
@@ -31,7 +31,7 @@ def _void(case: Case) -> Iterator[Observation]:
         "error",
         number,
         f"{words}{others}: everything computed from it is void",
-        "one NaN or infinity in a parameter makes all that is computed from it NaN",
+        MEANING,
         module or None,
         no_fix="load a checkpoint from before the parameter was lost, or draw it again",
     )
@@ -62,13 +62,12 @@ def _is_any(case: Case, tracks: Sequence[Track | None], statuses: Sequence[str])
 
 def _out_of_range(case: Case, rule: str, number: int, way: str) -> Observation:
     layer = case.layers[number - 1]
-    change = "fell below the normal range of" if rule == "underflow" else "grew beyond"
     return Observation(
         rule,
         "error",
         number,
         f"on the way {way}; what is computed from it is void",
-        f"numbers {change} the dtype",
+        MEANING,
         layer.label,
         (Cure(TO_BFLOAT16),) if case.dtype == "float16" else fix_lines.for_layers(case, [layer]),
     )

@@ -14,7 +14,7 @@ from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.norms import FRESH
 from initprobe.torch.verdict.observations import Observation
 from initprobe.torch.verdict.odd_layer import ODD
-from initprobe.torch.verdict.rulebook import MODEL_RULES
+from initprobe.torch.verdict.rulebook import MODEL_RULES, RULEBOOK
 
 _CAUSES = {name for rule in MODEL_RULES for name in rule.causes}
 _TRENDS = {name for rule in MODEL_RULES if rule.is_trend for name in rule.every_name}
@@ -97,7 +97,7 @@ def finding(observation: Observation, fix: str | None, no_fix: str | None) -> Fi
         severity=observation.severity,
         layer=observation.layer,
         evidence=observation.evidence,
-        cause=observation.cause,
+        cause=observation.cause or RULEBOOK[observation.rule].meaning,
         fix=fix,
         module=observation.module,
         no_fix=no_fix,

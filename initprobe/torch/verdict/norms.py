@@ -14,7 +14,7 @@ from initprobe.torch.paths import path
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case, module_of
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Cure, Observation
+from initprobe.torch.verdict.observations import MEANING, Cure, Observation
 
 FRESH = "fresh-batch-norm"
 _DEFAULT_EPS = 1e-5
@@ -114,7 +114,7 @@ def _eps(case: Case) -> Iterator[Observation]:
         "warning",
         first.layer,
         f"{first.evidence}{_more(further)}",
-        "eps decides the scale in place of the input, so the norm does not normalize",
+        MEANING,
         first.module,
         (Cure(line),) if line else (),
         elsewhere=tuple(further),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from initprobe.results.base import Severity
 from initprobe.results.summary import Place
 
+MEANING = ""  # as a cause: what the text of the rule says
 TO_BFLOAT16 = "model.to(torch.bfloat16)"
 
 
@@ -35,7 +36,7 @@ class Observation:
         severity: info, warning or error.
         layer: number of the layer where it begins.
         evidence: the numbers in words.
-        cause: why, in a sentence.
+        cause: why, in a sentence; `MEANING` for that of the rule's text.
         module: qualified name of the module at fault.
         cures: what may heal it, the likeliest first.
         no_fix: why nothing heals it, where that is known.

@@ -13,7 +13,7 @@ from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Observation
+from initprobe.torch.verdict.observations import MEANING, Observation
 
 ODD = "odd-layer"
 _FEWEST = 3  # siblings, the layer itself among them, that have a scale in common
@@ -101,9 +101,7 @@ def _observation(case: Case, odd: _Comparison, layers: Sequence[Layer]) -> Obser
         layer.number,
         f"sqrt({fan_in} x E[W^2]) = {short(_size(layer))} where the median of {count} "
         f"{'siblings' if odd.siblings else 'other layers'} is {short(typical)}: {factor(odd.ratio)}",
-        "the norm after it undoes this scale, but W needs another learning rate"
-        if layer.norm is not None
-        else "one layer's weights are drawn on another scale than the same layer of other blocks",
+        "the norm after it undoes this scale, but W needs another learning rate" if layer.norm is not None else MEANING,
         layer.label,
         (*plain, *exact),
     )

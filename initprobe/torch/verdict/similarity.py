@@ -10,7 +10,7 @@ from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Observation
+from initprobe.torch.verdict.observations import MEANING, Observation
 
 COLLAPSE, CHAOTIC, TAIL = "rank-collapse", "chaotic", "heavy-tailed-gradient"
 _ALIKE = 0.3  # cosine of two inputs from which they are alike
@@ -51,7 +51,7 @@ def _collapse(case: Case, chain: Sequence[Layer], cosines: Sequence[float]) -> O
         layer.number,
         f"cosine {cosine:.3f} between two inputs, {cosines[-1]:.4f} at the last layer; q(1 - c) = "
         f"{short(layer.z.square * (1 - cosine))}",
-        "different inputs become indistinguishable, which the variance does not show",
+        MEANING,
         layer.label,
     )
 
@@ -69,7 +69,7 @@ def _chaos(case: Case, chain: Sequence[Layer], cosines: Sequence[float]) -> Obse
         "warning",
         chain[0].number,
         f"the cosine between two inputs falls from {first:.2f} at {chain[0].label} to {last:.2f} at {chain[-1].label}",
-        "similar inputs become unlike, so what one example teaches says nothing of its neighbour",
+        MEANING,
         chain[0].label,
         fix_lines.for_layers(case, chain),
     )
@@ -112,7 +112,7 @@ def _tailed(case: Case, chain: Sequence[Layer], layer: Layer, ratio: float) -> O
         "warning",
         layer.number,
         f"{words}: few entries carry all of it",
-        "a few units carry the whole gradient, and the typical unit gets almost none",
+        MEANING,
         layer.label,
         fix_lines.for_layers(case, chain),
     )
