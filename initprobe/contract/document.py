@@ -37,16 +37,16 @@ class Contract:
     """What a file says.
 
     Attributes:
-        file: its name, as shown.
         clauses: its lines, each with its place.
         default: the line for parameters that no pattern covers; None makes them an error.
         ties: groups of names of one tensor, which must be the same in the model; None says nothing of them.
+        file: its name, as shown; empty for a contract in Python.
     """
 
-    file: str
     clauses: tuple[Clause, ...]
     default: Clause | None
     ties: tuple[tuple[str, ...], ...] | None = None
+    file: str = ""
 
 
 def read_contract(path: Path) -> Contract:
@@ -68,7 +68,7 @@ def read_contract(path: Path) -> Contract:
     if default is not None:
         rest = Clause("default", _rule(document, ("default",), default), document.place(("default",)))
     clauses = _clauses(document, values.get("parameters", {}))
-    return Contract(document.file, clauses, rest, _ties(document, values.get("ties")))
+    return Contract(clauses, rest, _ties(document, values.get("ties")), document.file)
 
 
 def _clauses(document: Document, entries: Any) -> tuple[Clause, ...]:

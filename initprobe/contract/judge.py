@@ -92,8 +92,7 @@ def judge(parameters: Sequence[Parameter], clauses: Sequence[Clause], default: R
     Raises:
         ConfigError: the contract does not fit the model (see `patterns.assign` and `Rule.scale`).
     """
-    rest = Clause("default", default) if isinstance(default, Rule) else default
-    clause_of = assign([parameter.name for parameter in parameters], clauses, rest)
+    clause_of = assign([parameter.name for parameter in parameters], clauses, default)
     random = sum(clause_of[parameter.name].rule.kind == "random" for parameter in parameters)
     limit = FALSE_ALARM / (_TESTS * max(random, 1))
     rated = [parameter for parameter in parameters if clause_of[parameter.name].rule.kind != "any" and parameter.count]

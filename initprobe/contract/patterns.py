@@ -60,7 +60,7 @@ def _rule(pattern: str, text: str) -> Rule:
         raise error.at(field=pattern) from None
 
 
-def assign(names: Sequence[str], clauses: Sequence[Clause], default: Clause | None) -> dict[str, Clause]:
+def assign(names: Sequence[str], clauses: Sequence[Clause], default: Rule | Clause | None) -> dict[str, Clause]:
     """The clause of each parameter.
 
     Raises:
@@ -68,7 +68,8 @@ def assign(names: Sequence[str], clauses: Sequence[Clause], default: Clause | No
             different rules for one parameter; or a parameter has no clause and there is no default.
     """
     _refuse_idle(names, clauses)
-    assigned = {name: _best(name, [clause for clause in clauses if clause.matches(name)], default) for name in names}
+    rest = Clause("default", default) if isinstance(default, Rule) else default
+    assigned = {name: _best(name, [clause for clause in clauses if clause.matches(name)], rest) for name in names}
     uncovered = [name for name, clause in assigned.items() if clause is None]
     if uncovered:
         rest = f" and {len(uncovered) - 1} more" if len(uncovered) > 1 else ""
