@@ -68,8 +68,8 @@ def assign(names: Sequence[str], clauses: Sequence[Clause], default: Rule | Clau
             different rules for one parameter; or a parameter has no clause and there is no default.
     """
     _refuse_idle(names, clauses)
-    rest = Clause("default", default) if isinstance(default, Rule) else default
-    assigned = {name: _best(name, [clause for clause in clauses if clause.matches(name)], rest) for name in names}
+    fallback = Clause("default", default) if isinstance(default, Rule) else default
+    assigned = {name: _best(name, [clause for clause in clauses if clause.matches(name)], fallback) for name in names}
     uncovered = [name for name, clause in assigned.items() if clause is None]
     if uncovered:
         rest = f" and {len(uncovered) - 1} more" if len(uncovered) > 1 else ""
