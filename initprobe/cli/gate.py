@@ -85,6 +85,8 @@ class Gate:
 
     def applied(self, result: ProbeResult) -> ProbeResult:
         """The result, with the findings marked that do not count; with --write-known these are all."""
+        if not self.ignores and self.write_to is None:
+            return result  # and the rooms of rules and sweeps need not be imported
         from initprobe.sweeps.ignores import apply
         from initprobe.sweeps.known_findings import known_findings_of
 
@@ -108,6 +110,8 @@ class Gate:
 
     def expired(self) -> list[str]:
         """One line for each ignore whose last day is over."""
+        if not self.ignores:
+            return []
         from initprobe.sweeps.ignores import expired
 
         return expired(self.ignores)
@@ -119,10 +123,10 @@ class Gate:
             fails: an error will name the expired ignores, so they are not printed here.
             whole: all runs of the sweep were judged. If not, entries of a file that match nothing are not printed.
         """
-        from initprobe.cli.outputs import relative, write_text
-        from initprobe.sweeps.known_findings import known_text
-
         if self.write_to is not None:
+            from initprobe.cli.outputs import relative, write_text
+            from initprobe.sweeps.known_findings import known_text
+
             write_text(str(self.write_to), known_text(self.write_to, self.written))
             click.echo(f"wrote     {relative(self.write_to)}: {len(self.written):,} known findings", err=True)
         for line in [*self._unmatched(whole), *([] if fails else _shortened(self.expired()))]:
@@ -130,6 +134,8 @@ class Gate:
 
     def _unmatched(self, whole: bool) -> list[str]:
         """One line for each option that matched nothing, and one line for all such entries of a file."""
+        if not self.ignores:
+            return []
         from initprobe.sweeps.ignores import living
 
         idle = [ignore.source for ignore in living(self.ignores) if ignore not in self.used]
@@ -161,13 +167,14 @@ def make_gate(options: GateOptions, numbers: Sequence[str] = ()) -> Gate:
         ConfigError: an unknown rule, a wrong layer or date, a missing reason, or a wrong file.
     """
     from initprobe.data.files import kind_of
-    from initprobe.sweeps.known_findings import read_known
 
     write_to = None if options.write_known is None else Path(options.write_known)
     ignores = _ignores(options, numbers)
     known = None if options.known is None else Path(options.known)
     # The first time, the file to read and write does not exist yet.
     if known is not None and (known != write_to or kind_of(known) != "nothing"):
+        from initprobe.sweeps.known_findings import read_known
+
         ignores += read_known(known)
     return Gate(ignores) if write_to is None else _writing_gate(ignores, write_to, options)
 
@@ -186,12 +193,14 @@ def _single(given: Sequence[str]) -> str | None:
 
 def _ignores(options: GateOptions, numbers: Sequence[str]) -> list[Ignore]:
     from initprobe.errors import ConfigError
-    from initprobe.sweeps.ignores import make_ignore, parse_target
 
-    count = len(options.ignore)
     reasons = _for_each("--reason", options.reason, options)
     days = _for_each("--until", options.until, options)
-    if count and not options.reason:
+    if not options.ignore:
+        return []
+    from initprobe.sweeps.ignores import make_ignore, parse_target
+
+    if not options.reason:
         raise ConfigError(f"--ignore {options.ignore[0]}: give --reason TEXT, so that others know why it is ignored")
     return [
         make_ignore(*parse_target(text), reason, day, f"{IGNORE}{text}", numbers)
@@ -215,7 +224,9 @@ def _for_each(name: str, given: Sequence[str], options: GateOptions) -> list[str
     return [*given] if len(given) == count else [given[0] if given else None] * count
 
 
-def check_verdict(result: ProbeResult, gate: Gate, fail_on: Severity | None, junit: str | None) -> None:
+def check_verdict(
+    result: ProbeResult, gate: Gate, fail_on: Severity | None, junit: str | None, others: Sequence[Case] = ()
+) -> None:
     """Write the report for CI and fail if a finding counts.
 
     Args:
@@ -223,6 +234,7 @@ def check_verdict(result: ProbeResult, gate: Gate, fail_on: Severity | None, jun
         gate: closed here.
         fail_on: the lowest severity that fails; None never fails.
         junit: where the report goes, if anywhere.
+        others: further cases of the report.
 
     Raises:
         CheckFailed: a finding has this severity or a higher one, an ignore is expired, or too little was judged.
@@ -235,7 +247,7 @@ def check_verdict(result: ProbeResult, gate: Gate, fail_on: Severity | None, jun
     names = [finding.name for finding in counted(result) if finding.severity in failing]
     expired = gate.expired() if fail_on else []
     if junit:
-        _write_junit(result, failing, expired, junit)
+        _write_junit(result, failing, expired, junit, others)
     judged = result.coverage if fail_on and result.is_partial else None
     partial = [f"--fail-on {fail_on}: only {judged.words}"] if judged else []
     if names or expired or partial:
@@ -255,7 +267,9 @@ def check_junit(junit: str | None, fail_on: object) -> None:
         raise ConfigError("give --fail-on too; without it nothing can fail", field="--junit")
 
 
-def _write_junit(result: ProbeResult, failing: Sequence[str], expired: Sequence[str], target: str) -> None:
+def _write_junit(
+    result: ProbeResult, failing: Sequence[str], expired: Sequence[str], target: str, others: Sequence[Case]
+) -> None:
     from initprobe.cli.outputs import write_text
     from initprobe.diagnosis.diagnose import RULES
     from initprobe.reports.junit import Case, junit
@@ -265,7 +279,7 @@ def _write_junit(result: ProbeResult, failing: Sequence[str], expired: Sequence[
     cases = [_case(rule, result, failing) for rule in (RULEBOOK if result.modules else RULES)] + expired_cases(expired)
     if result.is_partial and result.coverage:
         cases.append(Case("coverage", "failure", f"only {result.coverage.words}"))
-    write_text(target, junit(f"initprobe {result.description.title}", cases))
+    write_text(target, junit(f"initprobe {result.description.title}", [*cases, *others]))
 
 
 def _case(rule: str, result: ProbeResult, failing: Sequence[str]) -> Case:

@@ -49,7 +49,7 @@ def predict_network(
         inputs: moments of the input.
         samples: number of samples per draw.
     """
-    if no_theory(config, sizes):
+    if no_theory(config, sizes, inputs, samples // config.batches):
         return None
     with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
         if not config.is_plain:

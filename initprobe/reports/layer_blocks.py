@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from initprobe.formatting import NOTHING, percent, short
+from initprobe.reports.tables import TextColumn
 from initprobe.results.layers import LayerStats, TensorStats
 
 MOST_ROWS = 100
@@ -91,13 +92,27 @@ def short_name(name: str, longest: int = _LONGEST_NAME) -> str:
     return f"…{number}…{ending}"
 
 
-def columns() -> Iterator[tuple[str, Callable[[Block], str]]]:
-    """Heading and entry of each column, with the lowest and highest variance in a block."""
+def columns(shown: Sequence[Block]) -> Iterator[TextColumn]:
+    """The columns of a table of blocks, with the lowest and highest variance in a block; none that would be empty."""
+    for heading, entry in _always():
+        yield TextColumn(heading, [entry(block) for block in shown])
+    for dropped, (heading, entry) in enumerate(_sometimes()):
+        entries = [entry(block) for block in shown]
+        if any(text != NOTHING for text in entries):
+            yield TextColumn(heading, entries, dropped)
+
+
+def _always() -> Iterator[tuple[str, Callable[[Block], str]]]:
     yield "\nlayers", lambda block: block.numbers
     yield "\nblock", lambda block: short_name(block.name or NOTHING)
     for heading, tensor in (("output h", "output"), ("dL/dh", "output_gradient"), ("dL/dW", "weight_gradient")):
         yield f"{heading}\nvar from", _ends_of(tensor, min)
         yield "\nto", _ends_of(tensor, max)
+
+
+def _sometimes() -> Iterator[tuple[str, Callable[[Block], str]]]:
+    """Those that not every model has; of a table that is too wide the first is left out first."""
+    yield "branch\n/stream", _ratio
     yield "\nsat%", lambda block: _most(block, "saturated_fraction")
     yield "\ndead%", lambda block: _most(block, "dead_fraction")
 
@@ -112,6 +127,11 @@ def _end(block: Block, tensor: str, pick: Callable[..., TensorStats]) -> str:
         return "0" if any(layer.tensor(tensor).variance == 0 for layer in block.layers) else NOTHING
     picked = pick(candidates, key=lambda stats: stats.variance_log10)
     return short(picked.variance, picked.variance_log10)
+
+
+def _ratio(block: Block) -> str:
+    """The largest ratio of a branch to the stream."""
+    return short(max((layer.branch_ratio for layer in block.layers if layer.branch_ratio is not None), default=None))
 
 
 def _most(block: Block, name: str) -> str:

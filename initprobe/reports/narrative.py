@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from initprobe.formatting import counted, factor, factor_of, fixed, percent, short, sparkline
-from initprobe.results.layers import Fitting, LayerStats, TensorStats
+from initprobe.results.layers import Fitting, LayerStats, PackedWeight, TensorStats
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import DepthScale, LossStats, Training
 
@@ -41,6 +41,9 @@ def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
         "weights": _weight_gradient_words(result),
         "sampled": _sample_words(result),
         "inputs": _correlation_words(result),
+        "branches": _branch_words(result),
+        "gates": _gate_words(result),
+        "q, k, v": _packed_words(result),
         "depth": _depth_words(result),
         "theory": result.theory_note or _theory_words(result),
         "lost": _lost_words(result),
@@ -114,6 +117,57 @@ def _correlation_words(result: ProbeResult) -> str | None:
         return None
     (first, before), (last, after) = cosines[0], cosines[-1]
     return f"cosine of two inputs' z {before} -> {after} from layer {first} to {last}"
+
+
+def _branch_words(result: ProbeResult) -> str | None:
+    """What the branches add, in units of the stream's rms."""
+    ratios = [(layer.branch_ratio, layer) for layer in result.layers if layer.branch_ratio is not None]
+    if not ratios:
+        return None
+    ends = [pick(ratios, key=lambda entry: entry[0]) for pick in (max, min)]
+    words = [f"{short(ratio)} (layer {layer.layer})" for ratio, layer in ends]
+    span = words[0] if ends[0][0] == ends[1][0] else " to ".join(words)
+    return f"{counted(len(ratios), 'branch', 'branches')} added, rms(branch) / rms(stream) {span}"
+
+
+def _gate_words(result: ProbeResult) -> str | None:
+    """Each gate of the recurrence of shortest memory, and the smallest and largest mean of the other gates."""
+    gated = [(layer, layer.gates) for layer in result.layers if layer.gates is not None]
+    parts = []
+    recurrent = [(layer, gates) for layer, gates in gated if gates.memory_steps is not None]
+    if recurrent:
+        layer, gates = min(recurrent, key=lambda entry: entry[1].memory_steps or math.inf)
+        names = ("input", "forget", "output", "reset", "update")
+        means = [f"{name} {short(getattr(gates, name))}" for name in names if getattr(gates, name) is not None]
+        parts.append(f"{', '.join(means)} (layer {layer.layer}): memory of {short(gates.memory_steps)} steps")
+    products = [(gates.product, layer) for layer, gates in gated if gates.product is not None]
+    if products:
+        ends = [pick(products, key=lambda entry: entry[0]) for pick in (min, max)]
+        words = [f"{short(mean)} (layer {layer.layer})" for mean, layer in ends]
+        parts.append(f"mean {words[0] if len(products) == 1 else ' to '.join(words)}")
+    return "; ".join(parts) or None
+
+
+def _packed_words(result: ProbeResult) -> str | None:
+    """The thirds of the packed weight in which they differ most."""
+    packed = [(layer, layer.packed) for layer in result.layers if layer.packed is not None]
+    if not packed:
+        return None
+    layer, thirds = max(packed, key=lambda entry: _largest_ratio(_of_thirds(entry[1], "weight_variance")))
+    weight, made = (_of_thirds(thirds, f"{name}_variance") for name in ("weight", "preactivation"))
+    most = f", of {len(packed)} the one in which they differ most" if len(packed) > 1 else ""
+    listed = [", ".join(short(value) for value in values) for values in (weight, made)]
+    return f"var W {listed[0]}; var z {listed[1]} (layer {layer.layer}{most})"
+
+
+def _of_thirds(packed: PackedWeight, name: str) -> list[float | None]:
+    return [getattr(third, name) for third in (packed.q, packed.k, packed.v)]
+
+
+def _largest_ratio(values: Sequence[float | None]) -> float:
+    """Largest over smallest; 1 where one of them is not known."""
+    plain = [value for value in values if value is not None]
+    return max(plain) / min(plain) if len(plain) == len(values) and min(plain) > 0 else 1.0
 
 
 def _depth_words(result: ProbeResult) -> str | None:

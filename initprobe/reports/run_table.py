@@ -54,7 +54,9 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth:
     to.print()
     by_block = _block_depth(result, verbose, depth)
     to.print(
-        _layer_table(result, numbers, verbose, to.row_width) if by_block is None else _block_table(result, by_block)
+        _layer_table(result, numbers, verbose, to.row_width)
+        if by_block is None
+        else _block_table(result, by_block, to.row_width)
     )
     to.print()
     count += len(numbers) + _AROUND_TABLE + say(summary(result), to)
@@ -104,6 +106,7 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
         *([Column("\nmodule", lambda layer: short_name(layer.name or NOTHING))] if result.modules else []),
         *_output_columns(result),
         *_gradient_columns(result),
+        *_structure_columns(result),
         *_fitting_columns(result),
         *([Column("\ndW/W", lambda layer: short(layer.gradient_to_weight_ratio))] if verbose else []),
         Column(f"h in\n{_spark_heading(edges)}", lambda layer: _spark(layer, edges), dropped=2),
@@ -140,6 +143,23 @@ def _gradient_columns(result: ProbeResult) -> Iterator[Column]:
     if result.loss is not None:
         yield Column("loss by\nh var", lambda layer: short(layer.loss_output_gradient_variance))
         yield Column("W\nvar", lambda layer: short(layer.loss_weight_gradient_variance))
+
+
+def _structure_columns(result: ProbeResult) -> Iterator[Column]:
+    """What branches add to the stream, and the gates, of a PyTorch model."""
+    if any(layer.branch_ratio is not None for layer in result.layers):
+        yield Column("branch\n/stream", lambda layer: short(layer.branch_ratio), dropped=6)
+    if any(layer.gates is not None for layer in result.layers):
+        yield Column("mean\ngate", _gate, dropped=5)
+    if any(layer.gates is not None and layer.gates.memory_steps is not None for layer in result.layers):
+        yield Column("memory\nsteps", lambda layer: short(layer.gates.memory_steps if layer.gates else None), dropped=7)
+
+
+def _gate(layer: LayerStats) -> str:
+    """The mean of the gate that decides what passes on: of a recurrence, the share of its memory that it keeps."""
+    gates = layer.gates
+    means = (gates.forget, gates.update, gates.product) if gates else ()
+    return short(next((mean for mean in means if mean is not None), None))
 
 
 def _fitting_columns(result: ProbeResult) -> Iterator[Column]:
@@ -194,11 +214,11 @@ def _block_depth(result: ProbeResult, verbose: bool, depth: int | None) -> int |
     return depth or (None if verbose or len(result.layers) <= _MOST_LAYERS else fitting_depth(result.layers))
 
 
-def _block_table(result: ProbeResult, depth: int) -> RenderableType:
+def _block_table(result: ProbeResult, depth: int, width: int | None) -> RenderableType:
     """A row per block: the lowest and the highest of its layers."""
     shown = blocks(result.layers, depth)
     styles = [STATUS_STYLE[worst(layer.status for layer in block.layers)] for block in shown]
-    table = table_of([TextColumn(heading, [entry(block) for block in shown]) for heading, entry in columns()], styles)
+    table = table_of(fitting(list(columns(shown)), width), styles)
     note = f"{len(result.layers)} layers in {len(shown)} blocks (--depth {depth}); -v shows every layer"
     return Group(table, Text(note, style="dim"))
 

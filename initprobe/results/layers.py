@@ -130,6 +130,54 @@ class Fitting(Record):
     converged: bool | None
 
 
+class GateMeans(Record):
+    """Means of the gates at a layer of a PyTorch model. A gate multiplies a signal by numbers from 0 to 1.
+
+    Attributes:
+        product: of the sigmoids of this layer's output that multiply another signal.
+        input: of an LSTM's input gate.
+        forget: of an LSTM's forget gate, the share of its memory that it keeps at a step.
+        output: of an LSTM's output gate.
+        reset: of a GRU's reset gate.
+        update: of a GRU's update gate, the share of its state that it keeps at a step.
+        memory_steps: steps over which a memory lasts: 1 / (1 - the share that is kept); null where all is kept.
+    """
+
+    product: Share | None = None
+    input: Share | None = None
+    forget: Share | None = None
+    output: Share | None = None
+    reset: Share | None = None
+    update: Share | None = None
+    memory_steps: Finite | None = None
+
+
+class PackedPart(Record):
+    """Queries, keys or values: a third of a packed weight, and of the output of its product.
+
+    Attributes:
+        weight_variance: variance of this third of W; null for a W that is computed from parameters.
+        preactivation_variance: variance of this third of z.
+    """
+
+    weight_variance: Finite | None
+    preactivation_variance: Finite | None
+
+
+class PackedWeight(Record):
+    """A weight that makes the queries, keys and values of attention in one product.
+
+    Attributes:
+        q: the third of the queries.
+        k: the third of the keys.
+        v: the third of the values.
+    """
+
+    q: PackedPart
+    k: PackedPart
+    v: PackedPart
+
+
 class LayerStats(Record):
     """Everything measured at one layer, with its prediction.
 
@@ -155,6 +203,10 @@ class LayerStats(Record):
         kind: the kind of that module; null where there is no name.
         activation: class of the module that computed h from z; null where there is none, or no name.
         inside_branch: the layer is in a residual branch of several layers and not its last, so h is not yet the sum.
+        branch_ratio: rms(branch) / rms(stream) where a branch that ends with this layer is added to a residual stream,
+            in a PyTorch model; of nested branches the outer one. Null elsewhere.
+        gates: the means of its gates, in a PyTorch model; null where there are none.
+        packed: queries, keys and values of a packed weight, in a PyTorch model; null elsewhere.
     """
 
     layer: Annotated[int, Field(ge=1)]
@@ -177,6 +229,9 @@ class LayerStats(Record):
     kind: ModuleKind | None = None
     activation: str | None = None
     inside_branch: bool = False
+    branch_ratio: Finite | None = None
+    gates: GateMeans | None = None
+    packed: PackedWeight | None = None
 
     def tensor(self, name: str) -> TensorStats:
         """The statistics of a tensor of `TENSORS` by name."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from initprobe.activations.record import Activation
 
@@ -23,6 +23,10 @@ OperationKind = Literal[
     "input", "layer", "recurrence", "norm", "attention", "product", "sum", "gate", "cat", "softmax", "part", "other",
     "unseen", "activation", "shift", "scale", "pool", "same", "loss",
 ]  # fmt: skip
+
+
+# Statistics, or the mean square in each draw; None where neither is known.
+Side: TypeAlias = "Track | tuple[float, ...] | None"
 
 
 @dataclass(eq=False, slots=True)
@@ -109,6 +113,8 @@ class Operation:
         label: name that a layer is shown by.
         chance: whole samples were left out at random, as in stochastic depth.
         axis: axis of the units of the output.
+        sides: of a sum of two signals, what is added, in the order of `inputs`: its statistics, or its mean square in
+            each draw; None where it is not known.
     """
 
     number: int
@@ -132,6 +138,7 @@ class Operation:
     label: str = ""
     chance: bool = False
     axis: int = -1
+    sides: Sequence[Side] = ()
 
 
 def back_from(signal: Signal, after: int = 0) -> Iterator[Signal]:

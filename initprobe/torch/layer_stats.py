@@ -12,10 +12,11 @@ from initprobe.results.base import ModuleKind, Status, worst
 from initprobe.results.layers import LayerStats, ModuleStats, OutputStats, TensorStats
 from initprobe.torch import module_kinds
 from initprobe.torch.inventory import Inventory
+from initprobe.torch.layer_facts import layer_facts
 from initprobe.torch.measure import Track
 from initprobe.torch.modules import ModuleCall
 from initprobe.torch.operations import Recorder
-from initprobe.torch.structure import Layer
+from initprobe.torch.structure import Layer, Structure
 
 
 class LayerRecords:
@@ -24,7 +25,9 @@ class LayerRecords:
     Histograms and percentiles of thousands of tensors cost as much as all measurements, and a verdict needs few.
     """
 
-    def __init__(self, recorder: Recorder, held: Inventory, layers: Sequence[Layer], draws: int) -> None:
+    def __init__(self, recorder: Recorder, held: Inventory, structure: Structure, draws: int) -> None:
+        layers = structure.layers
+        self._facts = layer_facts(structure)
         self._draws, self._layers, self._calls = draws, layers, recorder.modules.calls
         self._parameters = recorder.parameters
         self._statuses = _statuses(recorder)
@@ -106,6 +109,7 @@ class LayerRecords:
             kind=layer_kind(layer),
             activation=self._activation_classes.get(layer.number),
             **tensors,
+            **self._facts.get(layer.number, {}),
         )
 
     def _output(self, layer: Layer) -> OutputStats:

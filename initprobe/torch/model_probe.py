@@ -129,7 +129,7 @@ def _case(arguments: Arguments, pool: Workers) -> Case:
         moved=course.moved,
         differentiated=course.differentiated,
         void=course.void,
-        records=LayerRecords(recorder, parts, structure.layers, arguments.draws),
+        records=LayerRecords(recorder, parts, structure, arguments.draws),
         loss=course.loss,
         training=arguments.model.training,
         dtype=None if parameter is None else descriptions.dtype_name(parameter.dtype),

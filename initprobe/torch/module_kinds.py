@@ -149,6 +149,15 @@ def name_of(function: Any) -> str:
 
 
 @lru_cache(maxsize=1024)
+def handling(function: Any) -> tuple[str, str]:
+    """The plain name of a function, and whether to `ignore`, `open` or `record` its calls."""
+    name = name_of(function)
+    if name in IGNORED:
+        return name, "ignore"
+    return name, "open" if name in COMPOSITE else "record"
+
+
+@lru_cache(maxsize=1024)
 def _plain(name: str) -> str:
     if name in _DUNDERS:
         return _DUNDERS[name]

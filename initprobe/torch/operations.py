@@ -21,14 +21,14 @@ from torch.overrides import TorchFunctionMode
 from initprobe.engine.threads import Workers
 from initprobe.errors import ConfigError
 from initprobe.torch import module_kinds
-from initprobe.torch.attention import attention_facts, logit_facts
+from initprobe.torch.call_facts import facts_of
 from initprobe.torch.call_kinds import Call, kind_of_call
 from initprobe.torch.fans import fans_of
 from initprobe.torch.graph import Operation, OperationKind, Signal, Value
 from initprobe.torch.measure import SmallTensors, Track, is_measured
 from initprobe.torch.modules import Modules
 from initprobe.torch.nested import tensors_in, tensors_in_call
-from initprobe.torch.recurrence import gate_facts
+from initprobe.torch.sums import sides_of
 from initprobe.torch.units import axis_after, axis_of, dead_share, saturated_entries
 
 _CONSTANT, _CHANCE = Value(), Value(chance=True)
@@ -128,7 +128,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         kwargs = kwargs or {}
         if not self.listening:
             return func(*args, **kwargs)
-        name, handling = _handling(func)
+        name, handling = module_kinds.handling(func)
         if handling == "ignore":
             return func(*args, **kwargs)
         if handling == "open":
@@ -185,6 +185,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         if kind not in _STEPS:
             signal = self._signal(op, inputs)
             signal.parent = inputs[0] if kind == "part" else None
+            if kind == "sum":
+                op.sides = sides_of(call, tensor, op.sides)
             self._look(op, call, tensor)
             return Value(signal, track=op.output, axis=op.axis)
         assert first.signal is not None
@@ -247,14 +249,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             op.saturated += saturated_entries(op, tensor)
         elif op.kind == "norm":
             op.eps, op.training = call.eps(), call.training()
-        elif op.kind == "softmax":
-            op.facts = {**op.facts, **logit_facts(call.tensors[0])}
-        elif op.kind == "attention":
-            op.facts = {**op.facts, **attention_facts(call.args, call.kwargs)}
-        elif op.kind == "recurrence":
-            op.facts = {**op.facts, **gate_facts(call.name, call.args)}
-        elif op.kind == "loss":
-            op.facts = {**op.facts, **call.loss(tensor)}
+        else:
+            op.facts = facts_of(op, call, tensor, self._held)
 
     def value(self, tensor: Any) -> Value:
         """What a tensor stands for."""
@@ -339,15 +335,6 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             if gradient is not None:
                 track.add_gradient(self._small, gradient)
         self._small.empty()
-
-
-@lru_cache(maxsize=1024)
-def _handling(function: Any) -> tuple[str, str]:
-    """The plain name of a function, and whether to `ignore`, `open` or `record` its calls."""
-    name = module_kinds.name_of(function)
-    if name in module_kinds.IGNORED:
-        return name, "ignore"
-    return name, "open" if name in module_kinds.COMPOSITE else "record"
 
 
 @lru_cache(maxsize=32)

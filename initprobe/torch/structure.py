@@ -5,6 +5,7 @@ Start reading at `structure_of`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from initprobe.torch.graph import Operation, Signal, back_from
+from initprobe.torch.sums import square_of
 
 if TYPE_CHECKING:
     from initprobe.torch.measure import Track
@@ -91,6 +93,8 @@ class Join:
         start: the signal that the branch starts from.
         branch: the signals of the branch, and of the shortcut if that is a projection.
         normed: a norm is in the branch, so that what the branch adds does not grow with the stream.
+        added: the signals of the branch alone.
+        ratio: rms of what the branch adds over that of the stream; None where it is not known.
         before: the join before it in the stream.
     """
 
@@ -98,6 +102,8 @@ class Join:
     start: Signal
     branch: list[Signal]
     normed: bool
+    added: list[Signal]
+    ratio: float | None
     before: Join | None = None
 
 
@@ -243,7 +249,24 @@ def _join(op: Operation) -> Join | None:
 def _made(op: Operation, start: Signal, branch: list[Signal]) -> Join | None:
     if not any(signal.op.kind in ("layer", "recurrence") for signal in branch):
         return None  # a sum of rotated entries, as in rotary positions
-    return Join(op, start, branch, any(signal.op.kind == "norm" for signal in branch))
+    place, added = _added(op, start)
+    return Join(op, start, branch, any(signal.op.kind == "norm" for signal in branch), added, _ratio(op, place))
+
+
+def _added(op: Operation, start: Signal) -> tuple[int, list[Signal]]:
+    """Which side of a sum is the branch, the one with more layers, and its signals."""
+    sides = [[signal for signal in back_from(side, start.number) if signal is not start] for side in op.inputs]
+    layers = [sum(signal.op.kind in ("layer", "recurrence") for signal in side) for side in sides]
+    place = int(layers[1] >= layers[0])
+    return place, sides[place]
+
+
+def _ratio(op: Operation, place: int) -> float | None:
+    """rms of what is added at that place over rms of the other side."""
+    if len(op.sides) != 2:
+        return None
+    branch, stream = square_of(op.sides[place]), square_of(op.sides[1 - place])
+    return math.sqrt(branch / stream) if branch is not None and stream and branch >= 0 else None
 
 
 def _joined_before(start: Signal, joins: dict[int, Join]) -> Join | None:

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 from initprobe.diagnosis.rule import RuleText
 from initprobe.formatting import short
+from initprobe.torch.layer_facts import SIGMOIDS
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
 from initprobe.torch.verdict.observations import Observation, gathered
-
-_SIGMOIDS = ("sigmoid", "hardsigmoid")
 
 
 def _shut(case: Case) -> Iterator[Observation]:
@@ -22,7 +21,7 @@ def _shut(case: Case) -> Iterator[Observation]:
 def _is_shut_gate(case: Case, layer: Layer) -> bool:
     """Whether a sigmoid multiplies another signal and is almost 0 on average."""
     act = layer.activation
-    if act is None or act.name not in _SIGMOIDS or act.signal is None:
+    if act is None or act.name not in SIGMOIDS or act.signal is None:
         return False
     return any(op.kind == "gate" for op in act.signal.consumers) and layer.h.mean < case.limits.shut
 
