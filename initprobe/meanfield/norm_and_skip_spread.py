@@ -243,16 +243,17 @@ class _Step:
     noise: Array
     slopes: Array
     with_noise: Array
-    variance: float
-    square: float
-    mean: float
-    gain: float
+    variance: np.float64
+    square: np.float64
+    mean: np.float64
+    gain: np.float64
 
     @classmethod
     def of(cls, layer: Layer, wiring: Wiring, here: LayerPass, units: _Units) -> _Step:
         shares, scale = here.signal.shares, 1.0 if wiring.skip is None else wiring.skip
         skipped, kept = wiring.skip is not None, here.skipped
-        square, mean = float(here.output.shares @ here.output.squares), float(here.output.shares @ here.output.means)
+        # NumPy's numbers, since Python's raise an error where these overflow or are divided by 0.
+        square, mean = (np.float64(here.output.shares @ values) for values in (here.output.squares, here.output.means))
         matrix = np.zeros((4, 4))
         start = np.eye(4)
         if wiring.opens:
@@ -275,11 +276,11 @@ class _Step:
         with_noise[2:] = both @ slope_noise
         slopes = below[2] / units.means[2]
         if wiring.norm is not None:
-            centred = float(shares @ here.weighted) if wiring.norm.axis == 0 else float(shares @ here.signal.squares)
+            centred = shares @ (here.weighted if wiring.norm.axis == 0 else here.signal.squares)
             slopes[_SQUARE] -= 1 / centred
             if wiring.norm.axis == 0:
                 slopes[_MEAN] += 2 * float(shares @ here.signal.means) / centred
-        gain = layer.n_out * layer.weight_variance * float(units.means[2] * (shares @ here.inverse_square))
+        gain = np.float64(layer.n_out * layer.weight_variance * units.means[2] * (shares @ here.inverse_square))
         variance = square - mean * mean
         return cls(
             layer, wiring, units, matrix @ start, noise, slopes @ start, with_noise, variance, square, mean, gain
@@ -345,7 +346,7 @@ def _gradient_variances(
         if step.wiring.opens:
             drawn += 4 * weight * (1 - weight) / layer.n_in * (one + shared)
         added += float(slopes @ step.noise @ slopes) + 2 * weight * float(slopes @ step.with_noise)
-        added += weight**2 * float(units.noise[2, 2]) / float(units.means[2]) ** 2
+        added += weight**2 * units.noise[2, 2] / units.means[2] ** 2
         slopes = slopes @ step.matrix + weight * step.slopes
         kept = (1 - weight + weight * math.sqrt(units.agreement)) ** 2 * overlap
         gained = weight**2 * (1 + units.other) * (1 + 2 * overlap) / layer.n_out
@@ -356,15 +357,15 @@ def _gradient_variances(
 def _branch_weights(steps: Sequence[_Step]) -> tuple[list[float], list[float]]:
     """Share of the branch in the gradient at its start, for each of its layers, and Var(dL/dh) at infinite width."""
     weights, across = [1.0] * len(steps), [1.0] * len(steps)
-    square, around, end = 1.0, 0.0, 0
+    square, around, end = np.float64(1.0), np.float64(0.0), 0
     for k in reversed(range(len(steps))):
         step, skip = steps[k], steps[k].wiring.skip
-        across[k] = square
+        across[k] = float(square)
         if skip is not None:
             around, end = square, k
-        square *= step.gain * (1.0 if skip is None else skip**2)
+        square = square * step.gain * (1.0 if skip is None else skip**2)
         if step.wiring.opens and around > 0:
             share = square / (square + around)
-            weights[k : end + 1] = [share] * (end + 1 - k)
-            square, around = square + around, 0.0
+            weights[k : end + 1] = [float(share)] * (end + 1 - k)
+            square, around = square + around, np.float64(0.0)
     return weights, across
