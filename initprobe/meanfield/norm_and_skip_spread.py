@@ -20,49 +20,22 @@ import numpy as np
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.blocks.skips import PLAIN, Wiring
-from initprobe.meanfield.correlated_pairs import hermite_grid
 from initprobe.meanfield.finite_width import LayerSpread, Spread
-from initprobe.meanfield.input_moments import InputMoments, gauss_rule, rule_nodes, sample_groups
+from initprobe.meanfield.input_moments import InputMoments, sample_groups
 from initprobe.meanfield.layer import Layer, State
-from initprobe.meanfield.moments import lookup
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
+from initprobe.meanfield.norm_and_skip_units import Units, units_of
 from initprobe.meanfield.predict import LayerTheory
 from initprobe.meanfield.radial import quotient
 from initprobe.meanfield.row_grid import RowGrid
 from initprobe.meanfield.signals import Signal
-from initprobe.meanfield.unit_noise import HH, SLOPES, H, free_share, noises
+from initprobe.meanfield.unit_noise import free_share
 
 # Entries of the vector of deviations: mean square and mean of the branch's input, then of the layer's input.
 _KEPT, _KEPT_MEAN, _SQUARE, _MEAN = range(4)
-_ROWS = [HH, H, SLOPES]
 _NOTHING = Spread(math.nan, math.nan)
 # Share of a gradient that units do not have in common, above which its spread is that of weights without a mean.
 _LEAST_APART = 0.9
-
-
-@dataclass(frozen=True)
-class _Units:
-    """Means over the units of one layer: of phi^2, phi and phi'^2, in this order, and how they fluctuate.
-
-    Attributes:
-        means: `(3,)`.
-        responses: to the log of the variance of z, and to the mean of z in standard deviations, `(3, 2)`.
-        noise: covariance over networks, averaged over a batch, `(3, 3)`.
-        common: the same of phi weighted by independent signals with the cosines of the branch's input, a variance.
-        same: relative variance of phi'^2 over units for one sample.
-        other: relative covariance of phi'^2 between two samples.
-        agreement: squared cosine between phi' of two samples.
-        cosine: mean squared cosine between z of two samples.
-    """
-
-    means: Array
-    responses: Array
-    noise: Array
-    common: float
-    same: float
-    other: float
-    agreement: float
-    cosine: float
 
 
 def spread_norm_and_skip(
@@ -85,7 +58,7 @@ def spread_norm_and_skip(
     """
     with np.errstate(all="ignore"):
         units = [
-            _units(wiring.acting(activation), layer, wiring, here, samples)
+            units_of(wiring.acting(activation), layer, wiring, here, samples)
             for layer, wiring, here in zip(layers, wirings, passes, strict=True)
         ]
         steps = [_Step.of(*each) for each in zip(layers, wirings, passes, units, strict=True)]
@@ -119,7 +92,7 @@ def spread_with_means(
         steps = []
         for layer, prediction in zip(layers, theory, strict=True):
             here = _plain_pass(activation, layer, prediction.state, signal)
-            steps.append(_Step.of(layer, PLAIN, here, _units(activation, layer, PLAIN, here, samples)))
+            steps.append(_Step.of(layer, PLAIN, here, units_of(activation, layer, PLAIN, here, samples)))
             signal = here.output
         spreads, (_, apart) = _spreads(steps, None, samples), _branch_weights(steps)
         return [
@@ -152,72 +125,6 @@ def _root(value: float) -> float:
     return math.sqrt(value) if value >= 0 else math.nan
 
 
-def _units(activation: Activation, layer: Layer, wiring: Wiring, here: LayerPass, samples: int) -> _Units:
-    """The means of one layer and their noise."""
-    state = here.state if here.signal.gram is None else _grouped(activation, here.state)
-    noise = noises(activation, [layer], [state], samples)
-    same, other = (covariances[0][np.ix_(_ROWS, _ROWS)] for covariances in (noise.same, noise.other))
-    first, second = _along(activation, state), math.sqrt(2) * noise.slope[0, _ROWS]
-    cosine = sum(c * c for c in state.correlation_nodes()) / 2
-    full = same[1, 1], other[1, 1]
-    if wiring.norm is not None:
-        # A sum of z and of z^2 over units (layer norm) or samples (batch norm) is the same in every network.
-        fixed, fixed_second = np.outer(first, first), np.outer(second, second)
-        same = same - fixed - fixed_second
-        other = other - fixed * state.correlation - fixed_second * cosine
-    every = 1 / samples, 1 - 1 / samples
-    return _Units(
-        means=noise.mean[0, _ROWS],
-        responses=np.column_stack([noise.slope[0, _ROWS], first]),
-        noise=(every[0] * same + every[1] * other) / layer.n_out,
-        common=_common(here, float(first[1]), full, (same[1, 1], other[1, 1]), every) / layer.n_out,
-        same=float(noise.relative(noise.same, SLOPES, SLOPES)[0]),
-        other=float(noise.relative(noise.other, SLOPES, SLOPES)[0]),
-        agreement=float((noise.slope_product[0] / noise.mean[0, SLOPES]) ** 2),
-        cosine=cosine,
-    )
-
-
-def _along(activation: Activation, state: State) -> Array:
-    """`E[f z]` for z in standard deviations, of phi^2, phi and phi'^2, averaged over samples, `(3,)`."""
-    h, d = state.on_grid(activation)
-    weights = hermite_grid().weights * hermite_grid().z
-    return np.array([float(state.average(f @ weights)) for f in (h * h, h, d * d)])
-
-
-def _common(
-    here: LayerPass,
-    along: float,
-    full: tuple[float, float],
-    left: tuple[float, float],
-    every: tuple[float, float],
-) -> float:
-    """Variance over networks of `sum h phi / sqrt(n)`, averaged over a batch, h being what a skip adds to phi."""
-    kept = here.skipped
-    if kept is None:
-        return 0.0
-    square, mean = float(kept.shares @ kept.squares), float(kept.shares @ kept.means)
-    pairs = kept.cosine * float(kept.shares @ np.sqrt(kept.squares)) ** 2
-    alone, together = square - mean * mean, pairs - mean * mean
-    varying = every[0] * alone * full[0] + every[1] * together * full[1]
-    # Where the products of two signals and of their z vary together over pairs.
-    varying += (
-        every[1] * square * along**2 * math.sqrt(kept.cosine_variance * max(here.state.correlation_variance, 0.0))
-    )
-    return varying + mean * mean * (every[0] * left[0] + every[1] * left[1])
-
-
-def _grouped(activation: Activation, state: State) -> State:
-    """Rows in a few groups of similar variance."""
-    if not (state.variance > 0).all() or not np.isfinite(state.variance).all():
-        return state
-    logs = np.log(state.variance)
-    shares, nodes = gauss_rule(logs, rule_nodes(float(np.std(logs))))
-    variance, mean = np.exp(nodes), float(state.mean[0])
-    pairs = state.correlation, state.correlation_variance, 0.0, 0.0
-    return State(shares, np.full_like(nodes, mean), variance, lookup(activation, variance, mean), np.ones(1), *pairs)
-
-
 @dataclass(frozen=True)
 class _Step:
     """One layer as a linear map of deviations, with its noise.
@@ -238,7 +145,7 @@ class _Step:
 
     layer: Layer
     wiring: Wiring
-    units: _Units
+    units: Units
     matrix: Array
     noise: Array
     slopes: Array
@@ -249,7 +156,7 @@ class _Step:
     gain: np.float64
 
     @classmethod
-    def of(cls, layer: Layer, wiring: Wiring, here: LayerPass, units: _Units) -> _Step:
+    def of(cls, layer: Layer, wiring: Wiring, here: LayerPass, units: Units) -> _Step:
         shares, scale = here.signal.shares, 1.0 if wiring.skip is None else wiring.skip
         skipped, kept = wiring.skip is not None, here.skipped
         # NumPy's numbers, since Python's raise an error where these overflow or are divided by 0.
@@ -293,7 +200,7 @@ class _Step:
         return Spread(sd, -float(covariance[_MEAN, _MEAN]) / self.variance)
 
 
-def _responses(layer: Layer, wiring: Wiring, here: LayerPass, units: _Units) -> Array:
+def _responses(layer: Layer, wiring: Wiring, here: LayerPass, units: Units) -> Array:
     """Response of mean phi^2, phi and phi'^2 to the deviations below the layer, `(3, 4)`."""
     below = np.zeros((3, 4))
     if wiring.norm is not None:
