@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from article_figures import FIGURES, PICTURES, ROOT, experiments
+from calibration import NAME as CALIBRATION
 from click.testing import CliRunner
 
 import initprobe
@@ -119,8 +120,9 @@ def test_every_command_and_run_option_is_documented():
 
 def test_every_picture_is_shown_and_kept():
     shown = set(re.findall(r"\.github/figures/([\w.-]+)\.png", README))
-    assert shown == {picture.name for picture in PICTURES} == {path.stem for path in FIGURES.glob("*.png")}
-    assert set(experiments()) == {path.stem for path in FIGURES.glob("*.json")}
+    drawn = {picture.name for picture in PICTURES} | {CALIBRATION}
+    assert shown == drawn == {path.stem for path in FIGURES.glob("*.png")}
+    assert {*experiments(), CALIBRATION} == {path.stem for path in FIGURES.glob("*.json")}
 
 
 @pytest.mark.any_processor
