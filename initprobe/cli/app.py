@@ -149,7 +149,7 @@ def _fill_closed_streams() -> None:
 def _outcome(args: Sequence[str] | None) -> int:
     try:
         return int(cli.main(args, prog_name=PROGRAM, standalone_mode=False) or 0)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):  # click turns most of the latter into the former
         click.echo("Interrupted; no file is half-written.", err=True)
         return EXIT_INTERRUPTED
     except click.ClickException as error:
