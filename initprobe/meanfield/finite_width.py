@@ -21,10 +21,10 @@ import numpy as np
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.meanfield.gradient_spread import gradient_biases, gradient_variances
-from initprobe.meanfield.gradient_uncertainty import gradient_uncertainty
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.lengths import Lengths, lengths_of
 from initprobe.meanfield.predict import LayerTheory
+from initprobe.meanfield.uncertainty import uncertainties
 from initprobe.meanfield.unit_noise import HH, ZZ, H, Noise, Z, noises
 
 # Largest excess kurtosis of z. Beyond it, with five weights per unit, the second order is as large as the first.
@@ -74,6 +74,7 @@ class LayerSpread:
     Attributes:
         gradient_uncertainty: how far the log of the predicted variance of dL/dh may be off, beyond first order in
             1/width; 0 where the length map is stable.
+        output_uncertainty: the same for the variance of h.
     """
 
     preactivation: Spread
@@ -81,11 +82,17 @@ class LayerSpread:
     output_gradient: Spread
     preactivation_gradient: Spread
     gradient_uncertainty: float = 0.0
+    output_uncertainty: float = 0.0
 
     @property
     def is_first_order(self) -> bool:
         """Whether the first order in 1/width is enough for gradients: chance exceeds what it leaves out."""
         return self.gradient_uncertainty <= _MOST_UNCERTAIN * self.output_gradient.sd
+
+    @property
+    def is_first_order_forward(self) -> bool:
+        """The same for outputs."""
+        return self.output_uncertainty <= _MOST_UNCERTAIN * self.output.sd
 
 
 _NONE = Spread(math.nan, math.nan)
@@ -116,10 +123,10 @@ def spread(
         gradients = (map(Spread, _roots(each), bias.tolist()) for each, bias in zip(variances, biases, strict=True))
         orthogonal = np.array([layer.orthogonal for layer in layers])
         forward = (_forward(noise, *rows, lengths, orthogonal) for rows in ((Z, ZZ), (H, HH)))
-        uncertainty = gradient_uncertainty(activation, layers, states, lengths)
+        of_output, of_gradient = uncertainties(activation, layers, states, lengths)
         # An unstable map makes the bias itself uncertain.
-        uncertainty = np.where(uncertainty > 0, np.maximum(uncertainty, np.abs(biases[0])), 0.0)
-        return tuple(map(LayerSpread, *forward, *gradients, uncertainty.tolist()))
+        of_gradient = np.where(of_gradient > 0, np.maximum(of_gradient, np.abs(biases[0])), 0.0)
+        return tuple(map(LayerSpread, *forward, *gradients, of_gradient.tolist(), of_output.tolist()))
 
 
 def with_biases(

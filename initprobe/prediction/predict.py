@@ -139,7 +139,7 @@ def _prediction(
         output_spread=finite(noise.output.averaged(config.draws).sd),
         output_gradient_spread=finite(noise.output_gradient.averaged(config.draws).sd),
         length_slope=finite(theory.length_slope),
-        z=_z(layer.output, theory.output_variance, noise.output),
+        z=_z(layer.output, theory.output_variance, noise.output) if noise.is_first_order_forward else None,
         gradient_z=_z(layer.output_gradient, theory.output_gradient_variance, noise.output_gradient)
         if noise.is_first_order
         else None,

@@ -102,7 +102,8 @@ def _distances(prediction: NetworkPrediction, direction: str, variances: Array) 
     columns = list(zip(prediction.layers, prediction.spreads, variances, strict=True))
     for theory, spread, variance in columns if direction == "forward" else columns[:-1]:
         of, predicted = getattr(spread, tensor), getattr(theory, f"{tensor}_variance")
-        if of.sd > 0 and predicted > 0 and variance > 0 and (direction == "forward" or spread.is_first_order):
+        is_judged = spread.is_first_order_forward if direction == "forward" else spread.is_first_order
+        if is_judged and of.sd > 0 and predicted > 0 and variance > 0:
             values.append((math.log(variance / predicted) - of.log_mean) / of.sd)
     return np.array(values)
 

@@ -1,0 +1,37 @@
+"""Shares of networks beyond 2 and 3 SDs of their prediction, forward and backward: those of a normal distribution."""
+
+import json
+
+import numpy as np
+import pytest
+from calibration import (
+    EXPECTED,
+    EXPERIMENTS,
+    FIGURES,
+    LIMITS,
+    NAME,
+    calibrate,
+    experiments,
+    interval,
+    is_calibrated,
+    share_beyond,
+)
+
+
+def test_the_published_figure_holds_what_is_asked():
+    summary = json.loads((FIGURES / f"{NAME}.json").read_text())
+    for direction in ("forward", "backward"):
+        part = summary[direction]
+        assert part["networks"] >= 3000
+        assert all(is_calibrated(*part["shares"][str(limit)]) for limit in LIMITS), direction
+
+
+@pytest.mark.slow
+def test_shares_beyond_two_and_three_standard_deviations():
+    """Of other networks than the figure's: inside the 99% interval of a bootstrap, or within a factor of 1.5."""
+    for direction, networks in calibrate(experiments(EXPERIMENTS, seed=1)).items():
+        assert len(networks) >= 3000
+        for limit in LIMITS:
+            share, ends = share_beyond(networks, limit), interval(networks, limit)
+            assert is_calibrated(share, *ends, EXPECTED[limit]), (direction, limit, share, ends)
+        assert abs(np.mean([z.mean() for z in networks])) < 0.2
