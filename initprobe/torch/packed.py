@@ -27,7 +27,7 @@ class Third:
         weight_variance: variance of its entries of W about their mean; None for a weight that is made of parameters.
         weight_square: mean square of its entries of W.
         variance: variance of its entries of z.
-        rows: the first of its outputs, and the first after them.
+        outputs: the first of its outputs, and the first after them.
         axis: axis of the outputs in W.
     """
 
@@ -35,7 +35,7 @@ class Third:
     weight_variance: float | None
     weight_square: float | None
     variance: float
-    rows: tuple[int, int]
+    outputs: tuple[int, int]
     axis: int
 
 
