@@ -83,13 +83,15 @@ class LayerTheory(Record):
         weight_gradient_variance: variance of dL/dW, summed over the samples of all batches.
         correlation: mean cosine between the z of two different inputs.
         output_spread: predicted standard deviation of `log(measured / theory)` for the output variance, a mean over the
-            draws, due to finite width; null without a prediction, as in normalised and residual nets.
+            draws, due to finite width; null where it is not derived.
         output_gradient_spread: the same for the variance of dL/dh.
         length_slope: slope of the length map in logs: the relative change of z's mean square per relative change at the
             layer below. Above 1, deviations in scale grow. Null at layer 1, and in normalised and residual nets.
         z: log of the measured output variance minus log of the predicted one, in SDs of this difference; null where the
             SD is undefined.
-        gradient_z: the same for the variance of dL/dh.
+        gradient_z: the same for the variance of dL/dh; null too where an unstable length map makes it uncertain.
+        gradient_uncertainty: factor by which the predicted variance of dL/dh may be off where the length map is
+            unstable; null where it is stable.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
     """
 
@@ -104,6 +106,7 @@ class LayerTheory(Record):
     length_slope: Finite | None
     z: Finite | None
     gradient_z: Finite | None = None
+    gradient_uncertainty: Finite | None = None
     output_shares: tuple[Share, ...] | None
 
 
@@ -199,6 +202,8 @@ class LayerStats(Record):
         name: qualified name of the module that holds W, in a PyTorch model; null in a net of `initprobe run`.
         kind: the kind of that module; null where there is no name.
         activation: class of the module that computed h from z; null where there is none, or no name.
+        bias_std: standard deviation of the biases over units, by their rule, or in the file of weights; null where it
+            is not known, as in a PyTorch model.
         inside_branch: the layer is in a residual branch of several layers and not its last, so h is not yet the sum.
         branch_ratio: rms(branch) / rms(stream) where a branch that ends with this layer is added to a residual stream,
             in a PyTorch model; of nested branches the outer one. Null elsewhere.
@@ -225,6 +230,7 @@ class LayerStats(Record):
     name: str | None = None
     kind: ModuleKind | None = None
     activation: str | None = None
+    bias_std: Finite | None = None
     inside_branch: bool = False
     branch_ratio: Finite | None = None
     gates: GateMeans | None = None

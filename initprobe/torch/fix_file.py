@@ -1,0 +1,120 @@
+"""`initprobe torch --fix FILE`: a function that heals the model, tried before it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from initprobe.config.thresholds import Thresholds
+from initprobe.results.run import ProbeResult
+from initprobe.results.summary import Finding
+from initprobe.torch.arguments import Loss
+from initprobe.torch.init_code import function_text, run
+from initprobe.torch.init_contract import ContractLike, contract_of
+from initprobe.torch.init_plan import Observed, observe, planned
+from initprobe.torch.init_settings import Setting, kept_names
+from initprobe.torch.initialization import apply, unkept, weight_names
+from initprobe.torch.model_probe import probe
+from initprobe.torch.restore import left_as_found, seed_everything
+
+_TRIED = ("critical", "forward", "balanced", "lsuv")
+_DRAWS = 3  # of each function, every one of which must be healthy
+
+
+@dataclass(frozen=True)
+class FixFile:
+    """The outcome of the search for a function that heals.
+
+    Attributes:
+        text: the file; None where no function heals.
+        words: what was found, in one line: the method and the number of weights, or why there is no file.
+    """
+
+    text: str | None
+    words: str
+
+
+def fix_file(
+    model: nn.Module,
+    x: Any,
+    *,
+    loss: Loss | None = None,
+    seed: int = 0,
+    keep: Sequence[str] = (),
+    contract: ContractLike | None = None,
+    thresholds: Thresholds | None = None,
+    threads: int | None = None,
+    title: str = "",
+) -> FixFile:
+    """Look for an initialization after which the model is healthy. The model is left bit for bit as it was.
+
+    The methods of `initialize` are tried in turn. The text that is returned was run on the model in 3 draws, and the
+    probe of each was healthy.
+
+    Args:
+        model: the model.
+        x: its input.
+        loss: as for `probe`.
+        seed: of the probe; the draws of the trials start from it.
+        keep: patterns of names that stay as they are.
+        contract: its names stay as they are.
+        thresholds: limits of the verdict.
+        threads: for the probe.
+        title: what the model is, for the head of the file.
+
+    Returns:
+        The text, or the reason why there is none.
+
+    Raises:
+        ConfigError: the model or a pattern cannot be used.
+    """
+    options = {"loss": loss, "seed": seed, "thresholds": thresholds, "threads": threads, "try_fixes": False}
+    kept = kept_names(weight_names(model), list(keep), contract_of(contract).clauses)
+    observed = observe(model, x, loss, seed)
+    reasons: list[str] = []
+    for method, settings in _candidates(observed, kept, seed):
+        head = (
+            f"Initial weights{f' of {title}' if title else ''}, by initprobe, method {method}. Tried on the model in "
+        )
+        text = function_text(settings, f"{head}{_DRAWS} draws: the verdict was healthy each time.")
+        left = _left(observed, text, options)
+        if not left:
+            return FixFile(text, f"sets {len(settings)} weights by the method {method}; healthy in {_DRAWS} draws")
+        reasons.append(f"{method} leaves {_words(left[0])}")
+    return FixFile(None, f"no initialization heals the model: {'; '.join(reasons)}")
+
+
+def _candidates(observed: Observed, kept: set[str], seed: int) -> Iterator[tuple[str, list[Setting]]]:
+    """The settings of each method, each set of values once."""
+    seen: list[list[str]] = []
+    for method in _TRIED:
+        settings = unkept(planned(observed, method), kept)
+        if method == "lsuv":
+            with left_as_found(observed.arguments.parts, parameters=True):
+                seed_everything(seed)
+                settings = apply(observed, settings, method)
+        values = [one.template for one in settings]
+        if settings and values not in seen:
+            seen.append(values)
+            yield method, settings
+
+
+def _left(observed: Observed, text: str, options: dict[str, Any]) -> list[Finding]:
+    """What the verdict finds after the function, in the first draw in which it finds anything."""
+    model, x = observed.arguments.model, observed.arguments.x
+    for draw in range(_DRAWS):
+        with left_as_found(observed.arguments.parts, parameters=True):
+            seed_everything(options["seed"] + draw)
+            run(text, model)
+            result: ProbeResult = probe(model, x, **options)
+        found = [one for one in result.diagnosis if one.severity != "info"]
+        if found:
+            return found
+    return []
+
+
+def _words(finding: Finding) -> str:
+    return finding.name + (f" at {finding.module}" if finding.module else "")

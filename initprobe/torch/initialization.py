@@ -1,0 +1,122 @@
+"""`initialize(model, x)`: set the weights of a model by theory, by its data or by a contract. Start reading here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from initprobe.errors import ConfigError
+from initprobe.registry import suggestion
+from initprobe.torch.arguments import parts_of
+from initprobe.torch.init_code import function_text, run
+from initprobe.torch.init_contract import ContractLike, contract_of, set_by_contract
+from initprobe.torch.init_data import scale_to_data
+from initprobe.torch.init_layers import METHODS
+from initprobe.torch.init_plan import Observed, observe, planned
+from initprobe.torch.init_settings import Setting, kept_names, whole_name
+
+
+@dataclass(frozen=True)
+class Initialized:
+    """What `initialize` did.
+
+    Attributes:
+        method: by which it was done.
+        changed: names of the weights that were set.
+        kept: names of the weights that `keep` or the contract names.
+        left: names of all other weights: no rule of theory says what they should hold.
+        code: the same as a function `init(model)` that needs PyTorch only; empty for `contract`.
+    """
+
+    method: str
+    changed: tuple[str, ...]
+    kept: tuple[str, ...]
+    left: tuple[str, ...]
+    code: str
+
+
+def initialize(
+    model: nn.Module,
+    x: Any,
+    method: str = "critical",
+    *,
+    keep: Sequence[str] = (),
+    contract: ContractLike | None = None,
+) -> Initialized:
+    """Set the weights of a PyTorch model in place.
+
+    One pass is recorded, which leaves the model as it was. It says which activation follows a layer, over what a layer
+    sums, which layer ends a residual branch, and where a norm follows. Weights, biases, embeddings, norms and
+    recurrences are then set; parameters that no theory covers, such as position embeddings, stay.
+
+    Args:
+        model: any module.
+        x: its input, as for `probe`; for `contract` it is not used and may be None.
+        method: `critical` is the edge of chaos of the activation where it holds, else `forward`, which keeps the mean
+            square of the signal. `balanced` weighs signal and gradient. `lsuv` scales each layer to variance 1 on `x`.
+            `contract` draws what the rules of `contract` say.
+        keep: patterns of names that stay as they are, such as `head.*`.
+        contract: patterns and rules, as for `assert_init`, or the path of a file. Unless the method is `contract`, the
+            parameters that its patterns name stay as they are.
+
+    Returns:
+        What was set and what was not. The draws follow from torch's global generator: `torch.manual_seed` repeats them.
+
+    Raises:
+        ConfigError: the model, the input, the method, a pattern or a rule cannot be used; nothing is changed.
+    """
+    if method not in METHODS:
+        raise ConfigError(f"unknown method {method!r}.{suggestion(method, METHODS)}")
+    if method == "contract" and contract is None:
+        raise ConfigError("method 'contract' needs contract=, a mapping of patterns to rules or the path of a file")
+    names, rules = weight_names(model), contract_of(contract)
+    if method == "contract":
+        kept = kept_names(names, list(keep), ())
+        changed = set_by_contract(parts_of(model).model, rules, kept)
+        return _record(method, names, changed, kept, "")
+    kept = kept_names(names, list(keep), rules.clauses)
+    observed = observe(model, x)
+    settings = unkept(planned(observed, method), kept)
+    settings = apply(observed, settings, method)
+    code = function_text(settings, f"Initial weights by initprobe.torch.initialize, method {method}.")
+    return _record(method, names, [one.name for one in settings], kept, code)
+
+
+def weight_names(model: nn.Module) -> list[str]:
+    """The names of all weights, of parametrized layers that of the whole weight; a tied one by its first name."""
+    names = list(parts_of(model).parameters)
+    return list(dict.fromkeys(whole_name(name, names) for name in names))
+
+
+def unkept(settings: Sequence[Setting], kept: set[str]) -> list[Setting]:
+    """The settings of weights that may be changed."""
+    return [one for one in settings if one.name not in kept]
+
+
+def apply(observed: Observed, settings: Sequence[Setting], method: str) -> list[Setting]:
+    """Set the weights in place.
+
+    Args:
+        observed: the recorded model.
+        settings: what to set.
+        method: with `lsuv` the weights are then scaled to the input.
+
+    Returns:
+        The settings, with the measured std for `lsuv`.
+    """
+    run(function_text(settings, ""), observed.arguments.model)
+    return scale_to_data(observed, settings) if method == "lsuv" else list(settings)
+
+
+def _record(method: str, names: Sequence[str], changed: Sequence[str], kept: set[str], code: str) -> Initialized:
+    done = {*changed, *kept}
+    return Initialized(
+        method,
+        tuple(changed),
+        tuple(name for name in names if name in kept),
+        tuple(name for name in names if name not in done),
+        code,
+    )
