@@ -17,6 +17,7 @@ from initprobe.torch.init_contract import ContractLike, contract_of
 from initprobe.torch.init_plan import Observed, observe, planned
 from initprobe.torch.init_settings import Setting, kept_names
 from initprobe.torch.initialization import apply, unkept, weight_names
+from initprobe.torch.loading import Request, prepare, working_directory_first
 from initprobe.torch.model_probe import probe
 from initprobe.torch.restore import left_as_found, seed_everything
 
@@ -85,6 +86,21 @@ def fix_file(
             return FixFile(text, f"sets {len(settings)} weights by the method {method}; healthy in {_DRAWS} draws")
         reasons.append(f"{method} leaves {_words(left[0])}")
     return FixFile(None, f"no initialization heals the model: {'; '.join(reasons)}")
+
+
+def fix_request(request: Request, keep: Sequence[str], threads: int | None) -> FixFile:
+    """The same for a model by name, which is made again from the same seed."""
+    with working_directory_first():
+        ready = prepare(request)
+        return fix_file(
+            ready.model,
+            ready.x,
+            loss=ready.loss,
+            seed=request.seed,
+            keep=keep,
+            threads=threads,
+            title=request.target,
+        )
 
 
 def _candidates(observed: Observed, kept: set[str], seed: int) -> Iterator[tuple[str, list[Setting]]]:

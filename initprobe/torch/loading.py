@@ -107,7 +107,7 @@ def prepare(request: Request) -> Prepared:
 
 def probe_request(request: Request, threads: int | None = None) -> ProbeResult:
     """Prepare and probe, with the working directory on the import path."""
-    with _first_on_path(str(Path.cwd())):
+    with working_directory_first():
         ready = prepare(request)
         result = probe(
             ready.model,
@@ -122,7 +122,9 @@ def probe_request(request: Request, threads: int | None = None) -> ProbeResult:
 
 
 @contextmanager
-def _first_on_path(directory: str) -> Iterator[None]:
+def working_directory_first() -> Iterator[None]:
+    """Let Python look for modules in the working directory first."""
+    directory = str(Path.cwd())
     sys.path.insert(0, directory)
     try:
         yield
