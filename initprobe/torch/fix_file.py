@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from initprobe.config.thresholds import Thresholds
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 from initprobe.torch.arguments import Loss
@@ -46,33 +45,27 @@ def fix_file(
     seed: int = 0,
     keep: Sequence[str] = (),
     contract: ContractLike | None = None,
-    thresholds: Thresholds | None = None,
     threads: int | None = None,
     title: str = "",
 ) -> FixFile:
     """Look for an initialization after which the model is healthy. The model is left bit for bit as it was.
 
-    The methods of `initialize` are tried in turn. The text that is returned was run on the model in 3 draws, and the
-    probe of each was healthy.
+    The methods of `initialize` are tried in turn. The text was run on the model in 3 draws, each of them healthy.
 
     Args:
         model: the model.
         x: its input.
         loss: as for `probe`.
         seed: of the probe; the draws of the trials start from it.
-        keep: patterns of names that stay as they are.
-        contract: its names stay as they are.
-        thresholds: limits of the verdict.
+        keep: patterns of names that stay as they are, as do those of `contract`.
+        contract: as for `initialize`.
         threads: for the probe.
         title: what the model is, for the head of the file.
-
-    Returns:
-        The text, or the reason why there is none.
 
     Raises:
         ConfigError: the model or a pattern cannot be used.
     """
-    options = {"loss": loss, "seed": seed, "thresholds": thresholds, "threads": threads, "try_fixes": False}
+    options = {"loss": loss, "seed": seed, "threads": threads, "try_fixes": False}
     kept = kept_names(weight_names(model), list(keep), contract_of(contract).clauses)
     observed = observe(model, x, loss, seed)
     reasons: list[str] = []
