@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from article_figures import FIGURES, PICTURES, ROOT, experiments
+from calibration import NAME as CALIBRATION
 from click.testing import CliRunner
 
 import initprobe
@@ -25,6 +26,7 @@ from initprobe.sweeps.store.store import open_store
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)
 MINE = next(block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "# mine.yaml" in block)
+CONTRACT = next(block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "# init.yaml" in block)
 # Python that names its file, as in `# mynet.py`, is a file that other examples import.
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 FILES = {named[1]: code for code in PYTHON if (named := re.match(r"# (\w+\.py)\n", code))}
@@ -41,7 +43,7 @@ def write_files(directory):
         (directory / name).write_text(code)
 
 
-@pytest.mark.parametrize("line", marked(COMMAND_LINES, "initprobe torch"))
+@pytest.mark.parametrize("line", marked(COMMAND_LINES, "mynet:"))
 def test_every_command_runs(line, tmp_path):
     initprobe.run(initprobe.ProbeConfig(init="he", act="relu", layers=2, width=9, batch=9)).to_json()
     home = tmp_path / "initprobe-out" / "xavier-tanh-10x500"
@@ -49,6 +51,7 @@ def test_every_command_runs(line, tmp_path):
     saved = initprobe.run(initprobe.ProbeConfig(init="he", act="relu", layers=2, width=9, batch=9))
     (home / "result.json").write_text(saved.to_json())
     (tmp_path / "mine.yaml").write_text(MINE)
+    (tmp_path / "init.yaml").write_text(CONTRACT)
     write_files(tmp_path)
     if "--weights" in line:
         np.savez(tmp_path / "w.npz", **first_network(prepare(initprobe.ProbeConfig(init="he", act="relu", width=50))))
@@ -117,8 +120,9 @@ def test_every_command_and_run_option_is_documented():
 
 def test_every_picture_is_shown_and_kept():
     shown = set(re.findall(r"\.github/figures/([\w.-]+)\.png", README))
-    assert shown == {picture.name for picture in PICTURES} == {path.stem for path in FIGURES.glob("*.png")}
-    assert set(experiments()) == {path.stem for path in FIGURES.glob("*.json")}
+    drawn = {picture.name for picture in PICTURES} | {CALIBRATION}
+    assert shown == drawn == {path.stem for path in FIGURES.glob("*.png")}
+    assert {*experiments(), CALIBRATION} == {path.stem for path in FIGURES.glob("*.json")}
 
 
 @pytest.mark.any_processor

@@ -224,7 +224,9 @@ def _for_each(name: str, given: Sequence[str], options: GateOptions) -> list[str
     return [*given] if len(given) == count else [given[0] if given else None] * count
 
 
-def check_verdict(result: ProbeResult, gate: Gate, fail_on: Severity | None, junit: str | None) -> None:
+def check_verdict(
+    result: ProbeResult, gate: Gate, fail_on: Severity | None, junit: str | None, others: Sequence[Case] = ()
+) -> None:
     """Write the report for CI and fail if a finding counts.
 
     Args:
@@ -232,6 +234,7 @@ def check_verdict(result: ProbeResult, gate: Gate, fail_on: Severity | None, jun
         gate: closed here.
         fail_on: the lowest severity that fails; None never fails.
         junit: where the report goes, if anywhere.
+        others: further cases of the report.
 
     Raises:
         CheckFailed: a finding has this severity or a higher one, an ignore is expired, or too little was judged.
@@ -244,7 +247,7 @@ def check_verdict(result: ProbeResult, gate: Gate, fail_on: Severity | None, jun
     names = [finding.name for finding in counted(result) if finding.severity in failing]
     expired = gate.expired() if fail_on else []
     if junit:
-        _write_junit(result, failing, expired, junit)
+        _write_junit(result, failing, expired, junit, others)
     judged = result.coverage if fail_on and result.is_partial else None
     partial = [f"--fail-on {fail_on}: only {judged.words}"] if judged else []
     if names or expired or partial:
@@ -264,7 +267,9 @@ def check_junit(junit: str | None, fail_on: object) -> None:
         raise ConfigError("give --fail-on too; without it nothing can fail", field="--junit")
 
 
-def _write_junit(result: ProbeResult, failing: Sequence[str], expired: Sequence[str], target: str) -> None:
+def _write_junit(
+    result: ProbeResult, failing: Sequence[str], expired: Sequence[str], target: str, others: Sequence[Case]
+) -> None:
     from initprobe.cli.outputs import write_text
     from initprobe.diagnosis.diagnose import RULES
     from initprobe.reports.junit import Case, junit
@@ -274,7 +279,7 @@ def _write_junit(result: ProbeResult, failing: Sequence[str], expired: Sequence[
     cases = [_case(rule, result, failing) for rule in (RULEBOOK if result.modules else RULES)] + expired_cases(expired)
     if result.is_partial and result.coverage:
         cases.append(Case("coverage", "failure", f"only {result.coverage.words}"))
-    write_text(target, junit(f"initprobe {result.description.title}", cases))
+    write_text(target, junit(f"initprobe {result.description.title}", [*cases, *others]))
 
 
 def _case(rule: str, result: ProbeResult, failing: Sequence[str]) -> Case:

@@ -5,10 +5,14 @@ default: any
 parameters:
   "*.c_proj.weight": normal:std=0.02/sqrt(24)
   "*.bias": zeros
+  "*.norm.weight": 12 x ones
+
+The number before a rule says how many parameters the pattern covers; locks have it in every line.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +20,16 @@ from typing import Any
 
 from initprobe.contract.patterns import Clause
 from initprobe.contract.recognise import Group
-from initprobe.contract.rules import Rule, read_rule
+from initprobe.contract.rules import ANY, Rule, read_rule
 from initprobe.data.documents import Document, read_file
-from initprobe.errors import ConfigError
+from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.registry import suggestion
 
 VERSION = 1
 _KEYS = ("version", "default", "parameters", "ties")
+# A large model has a line for each of its thousands of parameters, if no two of them are alike.
+_MOST_BYTES, _MOST_KEYS = 1 << 20, 10_000
+_COUNTED = re.compile(r"(\d+) x (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -31,13 +38,15 @@ class Contract:
 
     Attributes:
         clauses: its lines, each with its place.
-        default: the rule of parameters that no line covers; None makes them an error.
+        default: the line for parameters that no pattern covers; None makes them an error.
         ties: groups of names of one tensor, which must be the same in the model; None says nothing of them.
+        file: its name, as shown; empty for a contract in Python.
     """
 
     clauses: tuple[Clause, ...]
-    default: Rule | None
+    default: Clause | None
     ties: tuple[tuple[str, ...], ...] | None = None
+    file: str = ""
 
 
 def read_contract(path: Path) -> Contract:
@@ -47,39 +56,46 @@ def read_contract(path: Path) -> Contract:
         InputError: the file cannot be read.
         ConfigError: anything in it that is wrong; names file and line.
     """
-    document = read_file(path)
+    document = read_file(path, _MOST_BYTES, _MOST_KEYS)
     values: dict[str, Any] = document.values
     for key in values:
         if key not in _KEYS:
-            raise ConfigError(f"{document.place((key,))}: unknown key {key!r}.{suggestion(str(key), _KEYS)}")
+            raise document.place((key,)).error(f"unknown key {key!r}.{suggestion(str(key), _KEYS)}")
     if values.get("version") != VERSION:
-        raise ConfigError(f"{document.place(('version',))}: begin with `version: {VERSION}`")
+        raise document.place(("version",)).error(f"begin with `version: {VERSION}`")
     default = values.get("default")
-    rule = None if default is None else _rule(document, ("default",), default)
-    return Contract(_clauses(document, values.get("parameters", {})), rule, _ties(document, values.get("ties")))
+    rest = None
+    if default is not None:
+        rest = Clause("default", _rule(document, ("default",), default), document.place(("default",)))
+    clauses = _clauses(document, values.get("parameters", {}))
+    return Contract(clauses, rest, _ties(document, values.get("ties")), document.file)
 
 
 def _clauses(document: Document, entries: Any) -> tuple[Clause, ...]:
     if not isinstance(entries, dict):
-        raise ConfigError(f"{document.place(('parameters',))}: parameters is a mapping of patterns to rules")
-    return tuple(
-        Clause(pattern, _rule(document, ("parameters", pattern), text), str(document.place(("parameters", pattern))))
-        for pattern, text in entries.items()
-    )
+        raise document.place(("parameters",)).error("parameters is a mapping of patterns to rules")
+    return tuple(_clause(document, pattern, text) for pattern, text in entries.items())
+
+
+def _clause(document: Document, pattern: str, text: Any) -> Clause:
+    loc = ("parameters", pattern)
+    number = _COUNTED.fullmatch(str(text))
+    rule = _rule(document, loc, number[2] if number else text)
+    return Clause(pattern, rule, document.place(loc), int(number[1]) if number else None)
 
 
 def _rule(document: Document, loc: tuple[str | int, ...], text: Any) -> Rule:
-    try:
-        return read_rule(str(text))
-    except ConfigError as error:
-        raise ConfigError(f"{document.place(loc)}: {error}") from None
+    if not isinstance(text, str):
+        raise document.place(loc).error("a rule is text, as in `zeros` or `normal:std=0.02`")
+    with document.place(loc).blamed():
+        return read_rule(text)
 
 
 def _ties(document: Document, groups: Any) -> tuple[tuple[str, ...], ...] | None:
     if groups is None:
         return None
     if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
-        raise ConfigError(f"{document.place(('ties',))}: ties is a list of lists of names")
+        raise document.place(("ties",)).error("ties is a list of lists of names")
     return tuple(tuple(map(str, group)) for group in groups)
 
 
@@ -98,6 +114,35 @@ def contract_text(groups: Sequence[Group], ties: Sequence[Sequence[str]], head: 
     ]
     lines += ["ties:", *(f"  - [{', '.join(map(_quoted, group))}]" for group in ties)] if ties else ["ties: []"]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of contracts and locks, draft 2020-12."""
+    names = sorted({name for record in INITIALIZERS.values() for name in (record.name, *record.aliases)})
+    known = "|".join(map(re.escape, (ANY, *names)))
+    rule = {
+        "description": "A rule, as in zeros or normal:std=0.02/sqrt(24); `any` is not judged.",
+        "anyOf": [{"enum": [ANY, *names]}, {"type": "string", "pattern": rf"^(\d+ x )?~?({known})(:.*)?$"}],
+    }
+    group = {"type": "array", "items": {"type": "string"}}
+    properties = {
+        "version": {"const": VERSION, "description": "Version of the format."},
+        "default": {**rule, "description": "The rule of parameters that no pattern covers."},
+        "parameters": {
+            "description": "Patterns of parameter names, and their rules. The most specific pattern wins.",
+            "type": "object",
+            "additionalProperties": rule,
+        },
+        "ties": {"description": "Groups of names of one tensor.", "type": "array", "items": group},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Initialization contract",
+        "type": "object",
+        "properties": properties,
+        "required": ["version"],
+        "additionalProperties": False,
+    }
 
 
 def _quoted(text: str) -> str:

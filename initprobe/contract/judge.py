@@ -14,6 +14,7 @@ from initprobe.contract.parameter import Parameter
 from initprobe.contract.patterns import Clause, assign
 from initprobe.contract.rules import Rule
 from initprobe.contract.statistics import Evidence, Moments, evidence, measured_evidence, moments
+from initprobe.data.documents import Place
 
 # Chance that a model with the meant initialization fails, over all its parameters together.
 FALSE_ALARM = 0.01
@@ -33,6 +34,7 @@ class Judged:
         count: its number of entries.
         rule: as the contract writes it.
         pattern: the pattern that covers it.
+        place: where the contract says so; unknown of a contract in Python.
         meant: mean and std that were meant.
         measured: what its entries have.
         failed: the test that failed most clearly; None where all hold.
@@ -44,6 +46,7 @@ class Judged:
     count: int
     rule: str
     pattern: str
+    place: Place
     meant: tuple[float, float]
     measured: Moments
     failed: Evidence | None
@@ -75,7 +78,7 @@ class Report:
         return tuple(entry for entry in self.judged if not entry.holds)
 
 
-def judge(parameters: Sequence[Parameter], clauses: Sequence[Clause], default: Rule | None = None) -> Report:
+def judge(parameters: Sequence[Parameter], clauses: Sequence[Clause], default: Rule | Clause | None = None) -> Report:
     """Compare every parameter with its rule.
 
     Args:
@@ -102,12 +105,16 @@ def judge(parameters: Sequence[Parameter], clauses: Sequence[Clause], default: R
 
 
 def _judged(parameter: Parameter, clause: Clause, limit: float) -> Judged:
-    meant, measured = clause.rule.scale(parameter), moments(parameter.values)
+    with clause.place.blamed():
+        meant = clause.rule.scale(parameter)
+    measured = moments(parameter.values)
     tests = _tests(parameter, clause.rule, meant, measured)
     failed = [test for test in tests if not test.p >= limit]
     worst = max(failed, key=lambda test: (_ORDER.get(test.kind, 0), test.errors), default=None)
     power = _smallest_error(parameter.count, limit) if clause.rule.kind == "random" else None
-    return Judged(parameter.name, parameter.count, clause.rule.text, clause.pattern, meant, measured, worst, power)
+    return Judged(
+        parameter.name, parameter.count, clause.rule.text, clause.pattern, clause.place, meant, measured, worst, power
+    )
 
 
 # Of several tests that fail, the one that says most: a wrong std also has a wrong shape.

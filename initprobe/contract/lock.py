@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from initprobe.contract.document import Contract, contract_text, read_contract
-from initprobe.contract.judge import Report, judge
+from initprobe.contract.document import Contract, contract_text
 from initprobe.contract.parameter import Parameter
+from initprobe.contract.patterns import Clause, assign, miscounted
 from initprobe.contract.recognise import Group, recognise
 from initprobe.contract.rules import MEASURED, read_rule
 
 HEAD = """Written by `initprobe torch --lock`. One line per group of parameters that are initialized alike.
 ~ says that the numbers were measured or recognised: a later draw is compared by its distribution, and the comparison
 allows for the errors of both."""
+_RENEW = "--update-lock writes the lock anew"
 
 
 def lock_text(parameters: Sequence[Parameter]) -> str:
     """The lock of a model, as text."""
     ties = [(parameter.name, *parameter.ties) for parameter in parameters if parameter.ties]
-    return contract_text([_measured(group) for group in recognise(parameters)], ties, HEAD)
+    return contract_text([_counted(_measured(group)) for group in recognise(parameters)], ties, HEAD)
 
 
 def _measured(group: Group) -> Group:
@@ -29,18 +29,50 @@ def _measured(group: Group) -> Group:
     return replace(group, rule=MEASURED + group.rule.removeprefix(MEASURED)) if is_random else group
 
 
-def compare(parameters: Sequence[Parameter], path: Path) -> tuple[Report, tuple[str, ...]]:
-    """A model beside its lock.
+def _counted(group: Group) -> Group:
+    """A pattern also covers the names of layers that are added later; its number of names shows them."""
+    return replace(group, rule=f"{len(group.names)} x {group.rule}") if "*" in group.pattern else group
+
+
+def settled(parameters: Sequence[Parameter], lock: Contract) -> tuple[list[Parameter], list[Clause], tuple[str, ...]]:
+    """The part of a model that its lock knows, and what came or went.
 
     Returns:
-        The report of all parameters, and a line for each tie that came or went.
+        The parameters that a clause covers; the clauses that cover one, without their numbers; one line for each kind
+        of change of the names.
 
     Raises:
-        InputError: the lock cannot be read.
-        ConfigError: the lock is wrong, or names of parameters came or went; names one and says what to do.
+        ConfigError: two clauses cover one parameter.
     """
-    contract = read_contract(path)
-    return judge(parameters, contract.clauses, contract.default), changed_ties(parameters, contract)
+    filled = [parameter for parameter in parameters if parameter.count]
+    matched = [clause for clause in lock.clauses if any(clause.matches(parameter.name) for parameter in filled)]
+    shared = [replace(clause, count=None) for clause in matched]
+    kept = [
+        parameter
+        for parameter in filled
+        if lock.default is not None or any(clause.matches(parameter.name) for clause in shared)
+    ]
+    return kept, shared, tuple(_changed_names(filled, kept, matched, lock))
+
+
+def _changed_names(
+    filled: Sequence[Parameter], kept: Sequence[Parameter], matched: Sequence[Clause], lock: Contract
+) -> Iterator[str]:
+    gone = [clause.pattern for clause in lock.clauses if clause not in matched]
+    names = {parameter.name for parameter in kept}
+    new = [parameter.name for parameter in filled if parameter.name not in names]
+    if gone:
+        yield f"gone since the lock: {_first(gone)}; {_RENEW}"
+    if new:
+        yield f"new since the lock: {_first(new)}; {_RENEW}"
+    uncounted = [replace(clause, count=None) for clause in matched]
+    covered = assign([parameter.name for parameter in kept], uncounted, lock.default)
+    for clause, count in miscounted(covered, matched):
+        yield f"{clause.pattern} covers {count} parameters, {clause.count} in the lock; {_RENEW}"
+
+
+def _first(names: Sequence[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def changed_ties(parameters: Sequence[Parameter], contract: Contract) -> tuple[str, ...]:
@@ -48,7 +80,7 @@ def changed_ties(parameters: Sequence[Parameter], contract: Contract) -> tuple[s
     if contract.ties is None:
         return ()
     meant = {frozenset(group) for group in contract.ties}
-    found = {frozenset((parameter.name, *parameter.ties)) for parameter in parameters if parameter.ties}
-    gone = [f"no longer one tensor: {', '.join(sorted(group))}" for group in sorted(meant - found, key=sorted)]
-    new = [f"one tensor now: {', '.join(sorted(group))}" for group in sorted(found - meant, key=sorted)]
+    present = {frozenset((parameter.name, *parameter.ties)) for parameter in parameters if parameter.ties}
+    gone = [f"no longer one tensor: {', '.join(sorted(group))}" for group in sorted(meant - present, key=sorted)]
+    new = [f"one tensor now: {', '.join(sorted(group))}" for group in sorted(present - meant, key=sorted)]
     return (*gone, *new)

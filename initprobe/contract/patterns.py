@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from initprobe.contract.rules import Rule, read_rule
+from initprobe.data.documents import Place
 from initprobe.errors import ConfigError
+from initprobe.formatting import counted
 from initprobe.registry import suggestion
 
+_NOWHERE = Place()
 _WILD = re.compile(r"[*?]|\[[^]]*\]")
 
 
@@ -21,12 +25,14 @@ class Clause:
     Attributes:
         pattern: a name, in which `*` stands for any text, dots included.
         rule: what the parameters with such names are meant to hold.
-        place: where the line stands, as shown in errors; empty for a contract in Python.
+        place: where the line stands; unknown of a contract in Python.
+        count: the number of parameters that it covers; None for any number.
     """
 
     pattern: str
     rule: Rule
-    place: str = ""
+    place: Place = _NOWHERE
+    count: int | None = None
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -51,33 +57,47 @@ def _rule(pattern: str, text: str) -> Rule:
     try:
         return read_rule(text)
     except ConfigError as error:
-        raise ConfigError(f"{pattern}: {error}") from None
+        raise error.at(field=pattern) from None
 
 
-def assign(names: Sequence[str], clauses: Sequence[Clause], default: Rule | None) -> dict[str, Clause]:
+def assign(names: Sequence[str], clauses: Sequence[Clause], default: Rule | Clause | None) -> dict[str, Clause]:
     """The clause of each parameter.
 
     Raises:
-        ConfigError: a pattern matches no name; two equally specific patterns name different rules for one parameter;
-            or a parameter has no clause and there is no default.
+        ConfigError: a pattern matches no name, or another number than its count; two equally specific patterns name
+            different rules for one parameter; or a parameter has no clause and there is no default.
     """
     _refuse_idle(names, clauses)
-    assigned = {name: _best(name, [clause for clause in clauses if clause.matches(name)], default) for name in names}
+    fallback = Clause("default", default) if isinstance(default, Rule) else default
+    assigned = {name: _best(name, [clause for clause in clauses if clause.matches(name)], fallback) for name in names}
     uncovered = [name for name, clause in assigned.items() if clause is None]
     if uncovered:
         rest = f" and {len(uncovered) - 1} more" if len(uncovered) > 1 else ""
         raise ConfigError(f"no pattern covers {uncovered[0]}{rest}; add one, or a default (`any` leaves them unjudged)")
-    return {name: clause for name, clause in assigned.items() if clause is not None}
+    covered = {name: clause for name, clause in assigned.items() if clause is not None}
+    for clause, count in miscounted(covered, clauses):
+        raise clause.place.error(f"{clause.pattern!r} covers {counted(count, 'parameter')}, not {clause.count}")
+    return covered
 
 
-def _best(name: str, matching: Sequence[Clause], default: Rule | None) -> Clause | None:
+def miscounted(covered: Mapping[str, Clause], clauses: Sequence[Clause]) -> list[tuple[Clause, int]]:
+    """The clauses that cover another number of parameters than they say, and the number that they cover."""
+    counts = Counter(clause.pattern for clause in covered.values())
+    return [
+        (clause, counts[clause.pattern])
+        for clause in clauses
+        if clause.count is not None and clause.count != counts[clause.pattern]
+    ]
+
+
+def _best(name: str, matching: Sequence[Clause], default: Clause | None) -> Clause | None:
     if not matching:
-        return None if default is None else Clause("default", default)
+        return default
     first = max(matching, key=lambda clause: clause.rank)
     rival = next((c for c in matching if c.rank == first.rank and c.rule.text != first.rule.text), None)
     if rival is not None:
-        raise ConfigError(
-            f"{_at(rival)}{name} is covered by {first.pattern!r} ({first.rule.text}) and by {rival.pattern!r} "
+        raise rival.place.error(
+            f"{name} is covered by {first.pattern!r} ({first.rule.text}) and by {rival.pattern!r} "
             f"({rival.rule.text}), which are equally specific; make one of them longer"
         )
     return first
@@ -86,7 +106,7 @@ def _best(name: str, matching: Sequence[Clause], default: Rule | None) -> Clause
 def _refuse_idle(names: Sequence[str], clauses: Sequence[Clause]) -> None:
     for clause in clauses:
         if not any(clause.matches(name) for name in names):
-            raise ConfigError(f"{_at(clause)}{clause.pattern!r} matches no parameter.{_hint(clause.pattern, names)}")
+            raise clause.place.error(f"{clause.pattern!r} matches no parameter.{_hint(clause.pattern, names)}")
 
 
 def _hint(pattern: str, names: Sequence[str]) -> str:
@@ -97,7 +117,3 @@ def _hint(pattern: str, names: Sequence[str]) -> str:
         {".".join(name.split(".")[-parts:]): name for name in names} if tail != pattern else dict.fromkeys(names)
     )
     return suggestion(_WILD.sub("", tail), list(shortened)) or f" There are {', '.join(names[:3])}, ..."
-
-
-def _at(clause: Clause) -> str:
-    return f"{clause.place}: " if clause.place else ""

@@ -22,6 +22,8 @@ from initprobe.spec import parse_number
 _NEAR = 4.5
 # A round number is that of a rule where it is this near: there are many of them.
 _ROUND_NEAR = 2.5
+# Log odds of a plain number against one divided by the root of the depth: one weight in ten has the latter.
+_RARE = math.log(10)
 # The kurtosis of a uniform distribution is 9/5, of a normal one 3; between them lies a cut normal.
 _UNIFORM_BELOW, _NORMAL_FROM = 2.05, 2.7
 _ORTHOGONAL = 1e-4
@@ -156,15 +158,15 @@ def _orthogonal_gain(parameter: Parameter) -> float | None:
 def _round_numbers(std: float, error: float, blocks: int) -> list[str]:
     """Numbers that people choose near a std, the likeliest first.
 
-    Candidates have one digit, or one digit divided by `sqrt(2 blocks)`, the nearer first; then two digits, of which
-    there are more.
+    Candidates have one digit, or one digit divided by `sqrt(2 blocks)`, by their likelihood times how often people
+    choose them; then two digits, of which there are more.
     """
     scales = {"": 1.0, f"/sqrt({2 * blocks})": math.sqrt(2 * blocks)}
     texts = [f"{float(f'{std * scale:.0e}'):g}{suffix}" for suffix, scale in scales.items()]
     texts.append(f"{float(f'{std:.1e}'):g}")
     distances = {text: abs(parse_number(text) / std - 1) / error for text in texts}
     near = [text for text in texts if distances[text] <= _ROUND_NEAR]
-    return sorted(near, key=lambda text: (text == texts[-1], distances[text]))
+    return sorted(near, key=lambda text: (text == texts[-1], distances[text] ** 2 / 2 + _RARE * ("sqrt" in text)))
 
 
 # Std of a standard normal cut to +-2: sqrt(1 - 4 pdf(2) / (2 Phi(2) - 1)).

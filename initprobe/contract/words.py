@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from initprobe.contract.copies import Copies
 from initprobe.contract.judge import Judged, Report
 from initprobe.formatting import counted, percent, short
 
@@ -18,7 +19,7 @@ def summary(report: Report) -> str:
 
 
 def fault_line(entry: Judged) -> str:
-    """Name, what was meant, what was measured, how far that is, and which line of the contract says so."""
+    """Name, what was meant, what was measured, and how far that is."""
     return f"{entry.parameter}: meant {entry.rule} ({_meant(entry)}), has {_measured(entry)}: {_distance(entry)}"
 
 
@@ -58,13 +59,13 @@ _OTHER_FAULTS = {
 }
 
 
-def copy_lines(report: Report) -> Iterator[str]:
+def copies_lines(copies: Copies) -> Iterator[str]:
     """One line per group of tensors that are not drawn on their own."""
-    for names in report.copies.ties:
+    for names in copies.ties:
         yield f"one tensor under {counted(len(names), 'name')}: {_listed(names)}"
-    for names in report.copies.clones:
+    for names in copies.clones:
         yield f"equal entries in {counted(len(names), 'parameter')}: {_listed(names)}"
-    for names in report.copies.equal_seeds:
+    for names in copies.equal_seeds:
         yield f"drawn from equal random numbers: {_listed(names)}"
 
 

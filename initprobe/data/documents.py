@@ -89,8 +89,13 @@ class Document:
         return self.places.get(self.known_part(loc), Place(self.file))
 
 
-def read_file(path: Path) -> Document:
+def read_file(path: Path, most_bytes: int = MAX_BYTES, most_keys: int = MAX_KEYS) -> Document:
     """The document in a file.
+
+    Args:
+        path: of the file.
+        most_bytes: a larger file is refused.
+        most_keys: a mapping with more keys is refused.
 
     Raises:
         InputError: the file cannot be read, is too large or is not UTF-8.
@@ -98,14 +103,16 @@ def read_file(path: Path) -> Document:
     """
     check_file(path)
     with reading(path), path.open("rb") as file:
-        raw = file.read(MAX_BYTES + 1)
-    if len(raw) > MAX_BYTES:
-        raise InputError(f"{path} is larger than {MAX_BYTES // 1024} kB; a grid says much in few words")
+        raw = file.read(most_bytes + 1)
+    if len(raw) > most_bytes:
+        hint = "; a grid says much in few words" if most_bytes == MAX_BYTES else ""
+        raise InputError(f"{path} is larger than {most_bytes // 1024} kB{hint}")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError("is not UTF-8 text", file=path, line=1 + raw[: error.start].count(10)) from None
-    document = parse(text, str(path), lambda line: Place(str(path), line))
+    reader = _Reader(lambda line: Place(str(path), line), most_keys)
+    document = Document(str(path), reader.read(text), reader.places)
     if not isinstance(document.values, dict):
         raise ConfigError("holds no mapping; begin with `version: 1`", file=path)
     return document
@@ -140,6 +147,7 @@ class _Reader:
     """Turns the nodes of one text into values."""
 
     place: Callable[[int], Place]
+    most_keys: int = MAX_KEYS
     places: dict[Loc, Place] = field(default_factory=dict)
     loader: YAML = field(default_factory=_loader)
 
@@ -166,8 +174,8 @@ class _Reader:
 
     def _mapping(self, node: MappingNode, loc: Loc) -> dict[str, Any]:
         self._expect_tag(node, "map")
-        if len(node.value) > MAX_KEYS:  # for each unknown key the nearest known one is searched
-            raise self._fault(node, f"more than {MAX_KEYS} keys in one mapping")
+        if len(node.value) > self.most_keys:  # for each unknown key the nearest known one is searched
+            raise self._fault(node, f"more than {self.most_keys} keys in one mapping")
         if node.flow_style:
             self._refuse_split([entry for pair in node.value for entry in pair if entry.value != ""])
         values: dict[str, Any] = {}

@@ -21,6 +21,7 @@ import numpy as np
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.meanfield.gradient_spread import gradient_biases, gradient_variances
+from initprobe.meanfield.gradient_uncertainty import gradient_uncertainty
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.lengths import Lengths, lengths_of
 from initprobe.meanfield.predict import LayerTheory
@@ -28,6 +29,8 @@ from initprobe.meanfield.unit_noise import HH, ZZ, H, Noise, Z, noises
 
 # Largest excess kurtosis of z. Beyond it, with five weights per unit, the second order is as large as the first.
 _MOST_EXCESS = 1.0
+# Largest uncertainty of a gradient that is judged by its spread, in standard deviations of chance.
+_MOST_UNCERTAIN = 0.75
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,27 @@ class Spread:
 
 @dataclass(frozen=True)
 class LayerSpread:
-    """The spreads of one layer's measured variances."""
+    """The spreads of one layer's measured variances.
+
+    Attributes:
+        gradient_uncertainty: how far the log of the predicted variance of dL/dh may be off, beyond first order in
+            1/width; 0 where the length map is stable.
+    """
 
     preactivation: Spread
     output: Spread
     output_gradient: Spread
     preactivation_gradient: Spread
+    gradient_uncertainty: float = 0.0
+
+    @property
+    def is_first_order(self) -> bool:
+        """Whether the first order in 1/width is enough for gradients: chance exceeds what it leaves out."""
+        return self.gradient_uncertainty <= _MOST_UNCERTAIN * self.output_gradient.sd
 
 
-UNKNOWN = LayerSpread(*[Spread(math.nan, math.nan)] * 4)
+_NONE = Spread(math.nan, math.nan)
+UNKNOWN = LayerSpread(_NONE, _NONE, _NONE, _NONE)
 
 
 def spread(
@@ -101,7 +116,10 @@ def spread(
         gradients = (map(Spread, _roots(each), bias.tolist()) for each, bias in zip(variances, biases, strict=True))
         orthogonal = np.array([layer.orthogonal for layer in layers])
         forward = (_forward(noise, *rows, lengths, orthogonal) for rows in ((Z, ZZ), (H, HH)))
-        return tuple(map(LayerSpread, *forward, *gradients))
+        uncertainty = gradient_uncertainty(activation, layers, states, lengths)
+        # An unstable map makes the bias itself uncertain.
+        uncertainty = np.where(uncertainty > 0, np.maximum(uncertainty, np.abs(biases[0])), 0.0)
+        return tuple(map(LayerSpread, *forward, *gradients, uncertainty.tolist()))
 
 
 def with_biases(
@@ -114,7 +132,8 @@ def with_biases(
 
     Args:
         layers: at infinite width but for the direction of the signal, as `predict` gives them.
-        spreads: of the same layers; biases that are not finite are left out.
+        spreads: of the same layers. Biases that are not finite are left out, as under a length map so unstable that
+            the first order fails.
     """
     pairs = [_with_bias(theory, spread) for theory, spread in zip(layers, spreads, strict=True)]
     return [theory for theory, _ in pairs], [spread for _, spread in pairs]
@@ -122,7 +141,7 @@ def with_biases(
 
 def _with_bias(theory: LayerTheory, spread: LayerSpread) -> tuple[LayerTheory, LayerSpread]:
     output, preactivation = spread.output_gradient, spread.preactivation_gradient
-    if not (math.isfinite(output.bias) and math.isfinite(preactivation.bias)):
+    if not (spread.is_first_order and math.isfinite(output.bias) and math.isfinite(preactivation.bias)):
         return theory, spread
     of_h, of_z = (float(np.exp(each.bias)) for each in (output, preactivation))
     moved = replace(

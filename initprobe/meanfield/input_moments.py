@@ -34,6 +34,7 @@ class InputMoments:
         cosine_variance: variance of the cosine over those pairs.
         kurtosis: mean over features of `x^4` over the squared mean of `x^2`, averaged over samples.
         cokurtosis: mean over features of `x_a^2 x_b^2` over the product of the two means, averaged over pairs.
+        gram: mean over features of `x_a x_b` for some rows of one batch, `(rows, rows)`; None where not measured.
     """
 
     mean_squares: Array
@@ -42,13 +43,14 @@ class InputMoments:
     cosine_variance: float = 0.0
     kurtosis: float = 3.0
     cokurtosis: float = 1.0
+    gram: Array | None = None
 
     @classmethod
     def measure(cls, x: npt.ArrayLike) -> InputMoments:
         """Moments of a batch, `(samples, features)`."""
         rows = np.asarray(x, float)
         squares = np.vecdot(rows, rows)
-        return cls(squares / rows.shape[1], rows.mean(axis=1), *_pair_statistics(rows, squares))
+        return cls(squares / rows.shape[1], rows.mean(axis=1), *_pair_statistics(rows, squares), _gram(rows))
 
     @classmethod
     def noise(cls, mean_square: float = 1.0, cosine: float = 0.0, features: float = math.inf) -> InputMoments:
@@ -61,6 +63,12 @@ class InputMoments:
         """
         pairs = cosine, (1 - cosine**2) ** 2 / features
         return cls(np.full(1, mean_square), np.zeros(1), *pairs, cokurtosis=1 + 2 * cosine**2)
+
+
+def _gram(rows: Array) -> Array:
+    """Mean products of all pairs of some evenly spaced rows, `(rows, rows)`; zero rows are among them."""
+    chosen = rows[:: -(-len(rows) // _PAIRED_ROWS)]
+    return np.asarray(chosen @ chosen.T / rows.shape[1])
 
 
 def _pair_statistics(rows: Array, squares: Array) -> tuple[float, float, float, float]:

@@ -30,19 +30,24 @@ def propagate(activation: Activation, layers: Sequence[Layer], inputs: InputMome
     shares, squares, means = sample_groups(inputs, split=any(layer.weight_mean != 0 for layer in layers))
     with np.errstate(all="ignore"):
         pairs = first_pairs(layers[0], inputs, shares, squares)
-        groups = list(_lengths(activation, layers, shares, squares, means))
+        groups = list(length_groups(activation, layers, shares, squares, means))
         states = [State(**vars(groups[0]), **pairs._asdict())]
         for layer, here, products in zip(layers[1:], groups[1:], _products(activation, layers, groups), strict=True):
             states.append(State(**vars(here), **_next_pairs(states[-1], layer, products)._asdict()))
         return tuple(states)
 
 
-def _lengths(
+def length_groups(
     activation: Activation, layers: Sequence[Layer], shares: Array, squares: Array, means: Array
 ) -> Iterator[Groups]:
     """The groups of every layer; mean squares do not depend on the correlations.
 
-    `shares`, `squares` and `means` describe the groups of the input, `(samples,)` each.
+    Args:
+        activation: any record.
+        layers: first to last.
+        shares: share of the samples in each group of the input, `(samples,)`.
+        squares: mean square of the input of each group, `(samples,)`.
+        means: mean of the input of each group, `(samples,)`.
     """
     for layer in layers:
         here = _groups(activation, layer, shares, squares, means)

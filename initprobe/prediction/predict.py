@@ -49,7 +49,7 @@ def predict_network(
         inputs: moments of the input.
         samples: number of samples per draw.
     """
-    if no_theory(config, sizes):
+    if no_theory(config, sizes, inputs, samples // config.batches):
         return None
     with np.errstate(all="ignore"):  # a prediction may leave the float range as a measurement may
         if not config.is_plain:
@@ -128,9 +128,18 @@ def _prediction(
         output_gradient_spread=finite(noise.output_gradient.averaged(config.draws).sd),
         length_slope=finite(theory.length_slope),
         z=_z(layer.output, theory.output_variance, noise.output),
-        gradient_z=_z(layer.output_gradient, theory.output_gradient_variance, noise.output_gradient),
+        gradient_z=_z(layer.output_gradient, theory.output_gradient_variance, noise.output_gradient)
+        if noise.is_first_order
+        else None,
+        gradient_uncertainty=_factor(noise.gradient_uncertainty),
         output_shares=shares,
     )
+
+
+def _factor(log: float) -> float | None:
+    """The factor of a deviation in logs; None for none, and beyond the float range."""
+    with np.errstate(over="ignore"):
+        return finite(float(np.exp(log))) if log > 0 else None
 
 
 def _number(variance: float, zero_is_true: bool) -> float | None:

@@ -15,6 +15,7 @@ from initprobe.config.probe_config import ProbeConfig
 from initprobe.initializers.distributions import NORMAL, Distribution
 from initprobe.initializers.own import OwnInitializer
 from initprobe.initializers.weight_files import Layer as FileLayer
+from initprobe.meanfield.batch_norm import fault_of
 from initprobe.meanfield.input_moments import InputMoments, gauss_rule
 from initprobe.meanfield.layer import Layer
 
@@ -25,13 +26,26 @@ _FILE_NODES = 12
 _QUANTILES, _BISECTIONS = 2000, 60
 
 
-def no_theory(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
-    """Why mean-field theory does not apply to these weights, as a sentence; None where it applies.
+def no_theory(
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments | None = None, batch: int | None = None
+) -> str | None:
+    """Why mean-field theory does not apply to a network, as a sentence; None where it applies.
 
     Args:
         config: of the run.
         sizes: features of the input, then units of each layer.
+        inputs: moments of the input; None to judge the weights alone.
+        batch: number of samples in one batch; None to judge the weights alone.
     """
+    if fault := _weights_fault(config, sizes):
+        return fault
+    if config.norm == "batch" and inputs is not None and batch is not None and (fault := fault_of(inputs, batch)):
+        return f"no mean-field prediction: {fault}"
+    return None
+
+
+def _weights_fault(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
+    """Why mean-field theory does not apply to these weights, as a sentence; None where it applies."""
     init = config.initializer
     if isinstance(init, OwnInitializer) and (fault := _own_fault(init, sizes)):
         return f"no mean-field prediction: {fault}"
@@ -61,11 +75,12 @@ def _own_fault(init: OwnInitializer, sizes: Sequence[int]) -> str | None:
 
 
 def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
-    """The input moments of all draws together; pairs of samples are within a draw."""
+    """The input moments of all draws together; pairs of samples are within a draw, and `gram` is of the first."""
     return InputMoments(
         np.concatenate([moments.mean_squares for moments in inputs]),
         np.concatenate([moments.means for moments in inputs]),
-        *(average([getattr(moments, name) for moments in inputs]) for name in _PAIR_STATISTICS),
+        **{name: average([getattr(moments, name) for moments in inputs]) for name in _PAIR_STATISTICS},
+        gram=next((moments.gram for moments in inputs if moments.gram is not None), None),
     )
 
 

@@ -162,7 +162,9 @@ def _first_that_holds(candidates: Iterable[ProbeConfig], sizes: Sequence[int], i
 
 def _holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> bool:
     """Whether the verdict would find nothing; with norms or skips, inputs must not become alike either."""
-    if no_theory(config, sizes) or (config.residual and not branches(sizes, config.block)):
+    if no_theory(config, sizes, inputs, _batch(config, inputs)) or (
+        config.residual and not branches(sizes, config.block)
+    ):
         return False
     with np.errstate(all="ignore"):
         layers = _theory(config, sizes, inputs)
@@ -179,8 +181,12 @@ def _theory(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> 
     """The prediction for each layer; weight gradients are those of one sample."""
     if config.is_plain:
         return predict(config.activation, rules_of(config, sizes), inputs, 1)
-    batch = config.batch or len(inputs.mean_squares) // (config.draws * config.batches)
-    return norm_and_skip_theory(config, sizes, inputs, batch)
+    return norm_and_skip_theory(config, sizes, inputs, _batch(config, inputs))
+
+
+def _batch(config: ProbeConfig, inputs: InputMoments) -> int:
+    """The number of samples in one batch."""
+    return config.batch or len(inputs.mean_squares) // (config.draws * config.batches)
 
 
 def _forecast(

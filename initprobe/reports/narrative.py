@@ -191,14 +191,26 @@ def _scale_words(scale: DepthScale, reach: float) -> str | None:
 def _theory_words(result: ProbeResult) -> str | None:
     """The largest disagreements between prediction and measurement, forward and backward, in SDs of chance."""
     words = [_furthest(result, "output", "z", "var h"), _furthest(result, "output_gradient", "gradient_z", "var dL/dh")]
+    words.append(_uncertain_words(result))
     return "; ".join(filter(None, words)) or _bare_theory_words(result)
+
+
+def _uncertain_words(result: ProbeResult) -> str | None:
+    """How far the predicted gradient may be off, where the length map is unstable."""
+    theories = [layer.theory for layer in result.layers if layer.theory is not None]
+    factors = [theory.gradient_uncertainty or 1.0 for theory in theories if theory.gradient_z is None]
+    if not factors or not max(factors) > 1:
+        return None
+    return f"the length map is unstable: predictions of dL/dh hold within {factor(max(factors))}"
 
 
 def _furthest(result: ProbeResult, tensor: str, distance: str, symbol: str) -> str | None:
     """The layer at which a tensor's variance is furthest from its prediction; None without a predicted spread."""
+    # The gradient of the last layer is given.
+    layers = result.layers[:-1] if tensor == "output_gradient" else result.layers
     gaps = [
         (abs(z), layer)
-        for layer in result.layers
+        for layer in layers
         if layer.theory is not None and (z := getattr(layer.theory, distance)) is not None
     ]
     if not gaps:

@@ -89,7 +89,9 @@ class LayerTheory(Record):
             layer below. Above 1, deviations in scale grow. Null at layer 1, and in normalised and residual nets.
         z: log of the measured output variance minus log of the predicted one, in SDs of this difference; null where the
             SD is undefined.
-        gradient_z: the same for the variance of dL/dh.
+        gradient_z: the same for the variance of dL/dh; null too where an unstable length map makes it uncertain.
+        gradient_uncertainty: factor by which the predicted variance of dL/dh may be off where the length map is
+            unstable; null where it is stable.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
     """
 
@@ -104,6 +106,7 @@ class LayerTheory(Record):
     length_slope: Finite | None
     z: Finite | None
     gradient_z: Finite | None = None
+    gradient_uncertainty: Finite | None = None
     output_shares: tuple[Share, ...] | None
 
 

@@ -81,7 +81,7 @@ def fix_file(
     return FixFile(None, f"no initialization heals the model: {'; '.join(reasons)}")
 
 
-def fix_request(request: Request, keep: Sequence[str], threads: int | None) -> FixFile:
+def fix_request(request: Request, keep: Sequence[str], contract: str | None, threads: int | None) -> FixFile:
     """The same for a model by name, which is made again from the same seed."""
     with working_directory_first():
         ready = prepare(request)
@@ -91,6 +91,7 @@ def fix_request(request: Request, keep: Sequence[str], threads: int | None) -> F
             loss=ready.loss,
             seed=request.seed,
             keep=keep,
+            contract=contract,
             threads=threads,
             title=request.target,
         )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from initprobe.contract.parameter import Parameter
 from initprobe.errors import ConfigError
 from initprobe.importing import import_name, user_code
 from initprobe.results.run import ProbeResult
@@ -25,6 +26,7 @@ from initprobe.torch.model_probe import probe
 from initprobe.torch.nested import tensors
 from initprobe.torch.parameters import check_input, check_tensors
 from initprobe.torch.restore import left_as_found, mapped, seed_everything
+from initprobe.torch.values import parameters_of
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 _FORM = "PACKAGE.MODULE:FACTORY, as in mynet:make or mypackage.nets:MLP"
@@ -84,14 +86,7 @@ def prepare(request: Request) -> Prepared:
     Raises:
         ConfigError: the request is wrong, or the code of the model fails.
     """
-    seed_everything(request.seed)
-    model, notes = _model(request.target), []
-    if request.checkpoint is not None:
-        notes += load_checkpoint(model, request.checkpoint)
-    if request.dtype is not None:
-        model.to(getattr(torch, request.dtype))
-    if request.evaluation:
-        model.eval()
+    model, notes = _loaded(request)
     check_tensors(inventory(model))
     shapes = request.shapes
     if not request.inputs and not shapes and libraries.library_of(request.target):
@@ -103,6 +98,32 @@ def prepare(request: Request) -> Prepared:
     loss = named_loss(request.loss, request.labels, request.seed)
     _try(request.target, model, x, loss)
     return Prepared(model, x, loss, tuple(notes))
+
+
+def _loaded(request: Request) -> tuple[Any, list[str]]:
+    """The model, with its checkpoint, in its precision and mode; notes say what was unwrapped."""
+    seed_everything(request.seed)
+    model, notes = _model(request.target), []
+    if request.checkpoint is not None:
+        notes += load_checkpoint(model, request.checkpoint)
+    if request.dtype is not None:
+        model.to(getattr(torch, request.dtype))
+    if request.evaluation:
+        model.eval()
+    return model, notes
+
+
+def parameters_request(request: Request) -> list[Parameter]:
+    """The parameters of a model as contracts see them, with the working directory on the import path; no input needed.
+
+    Raises:
+        ConfigError: the request is wrong, the code of the model fails, or the model has no parameters.
+    """
+    with working_directory_first():
+        parameters = parameters_of(_loaded(request)[0])
+    if not parameters:
+        raise ConfigError(f"{request.target} has no parameters")
+    return parameters
 
 
 def probe_request(request: Request, threads: int | None = None) -> ProbeResult:

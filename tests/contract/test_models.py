@@ -10,9 +10,10 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from zoo_hand_transformers import gpt  # noqa: E402
 
-from initprobe.contract.document import read_contract  # noqa: E402
+from initprobe.contract.check import check_contract, check_lock  # noqa: E402
+from initprobe.contract.document import json_schema, read_contract  # noqa: E402
 from initprobe.contract.judge import judge  # noqa: E402
-from initprobe.contract.lock import compare, lock_text  # noqa: E402
+from initprobe.contract.lock import lock_text  # noqa: E402
 from initprobe.contract.recognise import recognise  # noqa: E402
 from initprobe.errors import ConfigError  # noqa: E402
 from initprobe.testing import assert_init  # noqa: E402
@@ -158,12 +159,11 @@ def test_a_lock_holds_for_another_seed_and_not_for_another_init(model, tmp_path)
     path.write_text(lock_text(parameters_of(model)))
     torch.manual_seed(9)
     other = gpt()
-    report, ties = compare(parameters_of(other), path)
-    assert not report.faults and not ties
+    assert check_lock(parameters_of(other), path).holds
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.mul_(1.1 if parameter.ndim > 1 else 1.0)
-    assert compare(parameters_of(other), path)[0].faults
+    assert check_lock(parameters_of(other), path).report.faults
 
 
 def test_measured_rules_allow_for_both_errors(tmp_path):
@@ -175,7 +175,7 @@ def test_measured_rules_allow_for_both_errors(tmp_path):
         for layer in (first, second):
             nn.init.normal_(layer.weight, std=0.0123456)
         (tmp_path / "init.lock").write_text(lock_text(parameters_of(first)))
-        alarms += bool(compare(parameters_of(second), tmp_path / "init.lock")[0].faults)
+        alarms += not check_lock(parameters_of(second), tmp_path / "init.lock").holds
     assert alarms <= 60 * 0.01 + 5 * (60 * 0.01) ** 0.5
 
 
@@ -194,3 +194,63 @@ def test_a_fault_of_the_file_has_its_line(text, line, tmp_path):
     path.write_text(text)
     with pytest.raises(ConfigError, match=f"init.yaml:{line}: "):
         read_contract(path)
+
+
+@pytest.mark.parametrize(
+    ("rules", "place", "text"),
+    [
+        ("  '*.bias': zeros\n  '*.wieght': he\n", ":4", "'*.wieght' matches no parameter. Did you mean 'weight'?"),
+        ("  '*.bias': 3 x zeros\ndefault: any\n", ":3", "'*.bias' covers 1 parameter, not 3"),
+        ("  '*.bias': he\ndefault: any\n", ":3", "takes its scale from fan_in and fan_out"),
+        ("  '0.*': ones\n  '*.bias': zeros\n  '1.*ias': ones\ndefault: any\n", ":5", "equally specific"),
+        ("  '*.bias': zeros\n", "", "no pattern covers 0.weight and 1 more"),
+        ("  '*.bias': 0\n", ":3", "a rule is text"),
+    ],
+)
+def test_what_does_not_fit_the_model_has_its_line(rules, place, text, tmp_path):
+    path = tmp_path / "init.yaml"
+    path.write_text(f"version: 1\nparameters:\n{rules}")
+    net = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3))
+    with pytest.raises(ConfigError) as fault:
+        check_contract(parameters_of(net), path)
+    assert str(fault.value).startswith(f"{path}{place}: ") and text in str(fault.value)
+
+
+def stack(layers, **more):
+    torch.manual_seed(0)
+    blocks = nn.ModuleList(nn.Linear(30, 30, bias=False) for _ in range(layers))
+    return parameters_of(nn.ModuleDict({"h": blocks, "norm": nn.LayerNorm(30), **more}))
+
+
+def test_what_came_or_went_since_the_lock_is_one_line(tmp_path):
+    path = tmp_path / "init.lock"
+    path.write_text(lock_text(stack(4)))
+    assert "4 x ~torch_linear" in path.read_text()
+    assert check_lock(stack(4), path).holds
+    (line,) = check_lock(stack(5), path).changes
+    assert line == "h.*.weight covers 5 parameters, 4 in the lock; --update-lock writes the lock anew"
+    (line,) = check_lock(stack(4, head=nn.Linear(30, 30)), path).changes
+    assert line == "new since the lock: head.weight and 1 more; --update-lock writes the lock anew"
+    path.write_text(lock_text(stack(4, head=nn.Linear(30, 30))))
+    (line,) = check_lock(stack(4), path).changes
+    assert line == "gone since the lock: head.weight and 1 more; --update-lock writes the lock anew"
+
+
+def test_a_lock_of_very_many_unlike_parameters_is_read_again(tmp_path):
+    path = tmp_path / "init.lock"
+    net = nn.ParameterList(nn.Parameter(torch.full((2,), float(number))) for number in range(400))
+    path.write_text(lock_text(parameters_of(net)))
+    assert check_lock(parameters_of(net), path).holds
+
+
+def test_the_schema_takes_contracts_and_locks(model, tmp_path):
+    from jsonschema import Draft202012Validator
+    from ruamel.yaml import YAML
+
+    schema = json_schema()
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    assert validator.is_valid(YAML(typ="safe", pure=True).load(lock_text(parameters_of(model))))
+    for rule, good in (("normal:std=0.02/sqrt(24)", True), ("12 x ones", True), ("hee", False), (3, False)):
+        assert validator.is_valid({"version": 1, "parameters": {"a": rule}}) is good, rule
+    assert not validator.is_valid({"version": 1, "paramaters": {}})

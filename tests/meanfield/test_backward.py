@@ -101,3 +101,22 @@ def test_the_gradient_is_judged_like_the_output():
     config = ProbeConfig(init="lecun", act="selu", layers=10, width=100, batch=100, draws=4)
     result = run(config, threads=1)
     assert all(abs(layer.theory.z) < 6 and abs(layer.theory.gradient_z) < 6 for layer in result.layers)
+
+
+@pytest.mark.parametrize("name, gain", [("relu", 2.0), ("tanh", 25 / 9), ("selu", 1.0), ("softplus", 2.0)])
+def test_a_stable_length_map_leaves_no_uncertainty(name, gain):
+    theory = predict(ACTIVATIONS[name], square_net(gain, 50, 20), InputMoments.noise(), 10)
+    spreads = spread(ACTIVATIONS[name], square_net(gain, 50, 20), [layer.state for layer in theory], 10)
+    assert [layer.gradient_uncertainty for layer in spreads] == [0.0] * 20
+
+
+@pytest.mark.parametrize("name, width, depth", [("silu", 100, 20), ("hardswish", 100, 10), ("gelu", 100, 20)])
+def test_an_unstable_length_map_says_by_how_much_it_may_be_off(name, width, depth):
+    """The typical gradient is within that factor, and within 5 standard errors."""
+    ratios, expected = first_gradients(name, square_net(2.0, width, depth), 20, 40)
+    result = run(ProbeConfig(init="he", act=name, layers=depth, width=width, batch=20, draws=2), threads=1)
+    theory = result.layers[0].theory
+    assert theory.gradient_z is None and theory.gradient_uncertainty > 1
+    logs = np.log(ratios)
+    off = abs(np.mean(logs) + expected.sd**2 / 2)
+    assert off < math.log(theory.gradient_uncertainty) + 5 * np.std(logs) / math.sqrt(len(logs))

@@ -108,11 +108,13 @@ def test_what_does_not_vary_has_a_spread_of_zero():
 
 
 def test_orthogonal_weights_keep_lengths():
-    """Linear and orthogonal: nothing is left to chance but where units are cut off."""
+    """Linear and orthogonal: only the squared mean, q/n times chi^2 of one degree, and what units cut off leave."""
     square = spreads_of("linear", square_net(1.0, 100, 5, orthogonal=True), InputMoments.noise(cosine=1.0), 1)
-    assert [layer.output.sd for layer in square] == pytest.approx([0] * 5, abs=1e-4)
+    assert [layer.output.sd for layer in square] == pytest.approx([math.sqrt(2) / 100] * 5, rel=1e-3)
     half = [Layer(100, 50, 1 / 100, orthogonal=True)]
-    assert spreads_of("linear", half, InputMoments.noise(), 1)[0].output.sd == pytest.approx(math.sqrt(2 / 50 / 2))
+    assert spreads_of("linear", half, InputMoments.noise(), 1)[0].output.sd == pytest.approx(
+        math.sqrt(2 / 50 / 2 + 2 / 50**2)
+    )
 
 
 def test_weights_with_a_mean_are_not_covered():

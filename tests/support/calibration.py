@@ -1,24 +1,28 @@
 """Do measured variances lie where theory says? `python tests/support/calibration.py` redraws the README's figure.
 
 Experiments are drawn at random: every activation, several initializers, with and without biases, noise and digits,
-5 to 30 layers of 50 to 500 units. z is the distance of one network's log variance from its prediction, in SDs.
+5 to 30 layers of 50 to 500 units. Networks are made here with plain NumPy. z is the distance of one network's log
+variance from its prediction, in standard deviations.
 """
 
+import itertools
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from initprobe import ProbeConfig, run
+from initprobe import ProbeConfig
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.arrays import Array
+from initprobe.data.datasets import DIGITS
+from initprobe.meanfield.input_moments import InputMoments
+from initprobe.prediction.predict import NetworkPrediction, predict_network
 from initprobe.reports.figures.style import render
-from initprobe.results.run import ProbeResult
 
 FIGURES = Path(__file__).parents[2] / ".github" / "figures"
 NAME = "calibration"
@@ -28,7 +32,7 @@ BIASES = ("zeros", "zeros", "normal:std=0.1", "uniform:low=-0.3,high=0.3")
 LIMITS = (2, 3)
 # Of a normal z.
 EXPECTED = {limit: 2 * float(norm.sf(limit)) for limit in LIMITS}
-DIRECTIONS = {"forward": ("output", "z"), "backward": ("output_gradient", "gradient_z")}
+DIRECTIONS = ("forward", "backward")
 
 
 def experiments(count: int, seed: int = 0) -> list[ProbeConfig]:
@@ -38,34 +42,69 @@ def experiments(count: int, seed: int = 0) -> list[ProbeConfig]:
 
 
 def _experiment(activation: str, number: int, rng: np.random.Generator) -> ProbeConfig:
-    data = {"input": "digits", "standardize": True} if rng.random() < 1 / 3 else {}
     return ProbeConfig(
         act=activation,
         init=str(rng.choice(INITS)),
         bias_init=str(rng.choice(BIASES)),
+        input="digits" if rng.random() < 1 / 3 else "gaussian",
         layers=int(rng.choice([5, 8, 12, 20, 30])),
         width=int(rng.choice([50, 100, 200, 500])),
         batch=int(rng.choice([20, 100])),
-        draws=DRAWS,
         seed=number,
-        **data,
     )
 
 
-def distances(result: ProbeResult, direction: str) -> Array:
-    """z of every network and layer with a predicted spread, `(draws, layers)`."""
-    tensor, field = DIRECTIONS[direction]
-    columns = []
-    for layer in result.layers:
-        theory = layer.theory
-        z = None if theory is None else getattr(theory, field)
-        if theory is None or z is None:
-            continue
-        logs = np.log(np.array(layer.tensor(tensor).variance_by_draw, float))
-        # The record holds the SD of a mean over the draws, and z of the mean log.
-        sd = math.sqrt(math.log1p(result.draws * math.expm1(getattr(theory, f"{tensor}_spread") ** 2)))
-        columns.append(z / math.sqrt(result.draws) + (logs - logs.mean()) / sd)
-    return np.array(columns).T.reshape(result.draws, -1)
+def distances(config: ProbeConfig) -> dict[str, list[Array]]:
+    """z of every layer with a predicted spread, `(layers,)`, for each network of an experiment, forward and backward.
+
+    The last gradient is given, and left out. All networks have the same input.
+    """
+    rng = np.random.default_rng((1, config.seed))
+    x = _input(config, rng)
+    sizes = [x.shape[1], *[config.width] * config.layers]
+    prediction = predict_network(config, sizes, InputMoments.measure(x), len(x))
+    found: dict[str, list[Array]] = {direction: [] for direction in DIRECTIONS}
+    for _ in range(DRAWS):
+        measured = np.array(list(_variances(config, sizes, x, rng)))[::-1].T
+        for direction, variances in zip(DIRECTIONS, measured, strict=True):
+            found[direction].append(_distances(prediction, direction, variances))
+    return found
+
+
+def _input(config: ProbeConfig, rng: np.random.Generator) -> Array:
+    """A batch of noise, or of digits, standardised over the batch."""
+    if config.input.name != "digits":
+        return rng.standard_normal((config.batch, config.width)).astype(np.float32)
+    rows = rng.choice(DIGITS.table(), config.batch, replace=False).astype(np.float32)
+    return (rows - rows.mean(axis=0)) / np.maximum(rows.std(axis=0), 1e-3)
+
+
+def _variances(
+    config: ProbeConfig, sizes: Sequence[int], x: Array, rng: np.random.Generator
+) -> Iterator[tuple[float, float]]:
+    """Variances of h and dL/dh at each layer of a random network, last to first."""
+    activation, trace, h = config.activation, [], x
+    for fans in itertools.pairwise(sizes):
+        weight = config.initializer.sample(rng, fans, fans, np.float32)
+        z = h @ weight + config.bias_initializer.sample(rng, (1, fans[1]), fans, np.float32)
+        h = activation.value(z)
+        trace.append((weight, z, h))
+    g = rng.standard_normal(h.shape, dtype=np.float32)
+    for weight, z, h in reversed(trace):
+        yield float(np.var(h, dtype=float)), float(np.var(g, dtype=float))
+        g = (g * activation.slope(z, h)) @ weight.T
+
+
+def _distances(prediction: NetworkPrediction, direction: str, variances: Array) -> Array:
+    """z of each layer by the prediction, `(layers,)`, without layers whose spread is unknown."""
+    values = []
+    tensor = "output" if direction == "forward" else "output_gradient"
+    columns = list(zip(prediction.layers, prediction.spreads, variances, strict=True))
+    for theory, spread, variance in columns if direction == "forward" else columns[:-1]:
+        of, predicted = getattr(spread, tensor), getattr(theory, f"{tensor}_variance")
+        if of.sd > 0 and predicted > 0 and variance > 0 and (direction == "forward" or spread.is_first_order):
+            values.append((math.log(variance / predicted) - of.log_mean) / of.sd)
+    return np.array(values)
 
 
 def share_beyond(networks: Sequence[Array], limit: float) -> float:
@@ -73,7 +112,7 @@ def share_beyond(networks: Sequence[Array], limit: float) -> float:
     return sum(int(np.sum(np.abs(z) > limit)) for z in networks) / sum(map(len, networks))
 
 
-def interval(networks: Sequence[Array], limit: float, resamples: int = 2000) -> tuple[float, float]:
+def interval(networks: Sequence[Array], limit: float, resamples: int = 1000) -> tuple[float, float]:
     """The 99% interval of that share: a bootstrap over networks, since the layers of one network are correlated."""
     beyond = np.array([np.sum(np.abs(z) > limit) for z in networks], float)
     layers = np.array(list(map(len, networks)), float)
@@ -91,16 +130,14 @@ def calibrate(configs: Sequence[ProbeConfig]) -> dict[str, list[Array]]:
     """z of every network, forward and backward: arrays `(layers,)`."""
     networks: dict[str, list[Array]] = {direction: [] for direction in DIRECTIONS}
     for config in configs:
-        result = run(config)
-        for direction, found in networks.items():
-            found += [z for z in distances(result, direction) if len(z)]
+        for direction, z_of_networks in distances(config).items():
+            networks[direction] += [z for z in z_of_networks if len(z)]
     return networks
 
 
-def numbers(networks: dict[str, list[Array]]) -> dict[str, object]:
+def numbers(networks: dict[str, list[Array]]) -> dict[str, dict]:
     """What the figure shows: shares beyond the limits with their intervals, and quantiles of z."""
-    levels = np.linspace(0, 1, 401)[1:-1]
-    summary: dict[str, object] = {"experiments": EXPERIMENTS, "draws": DRAWS}
+    levels, summary = np.linspace(0, 1, 401)[1:-1], {}
     for direction, found in networks.items():
         shares = {str(k): (share_beyond(found, k), *interval(found, k), EXPECTED[k]) for k in LIMITS}
         quantiles = np.quantile(np.concatenate(found), levels).round(4).tolist()
@@ -108,22 +145,22 @@ def numbers(networks: dict[str, list[Array]]) -> dict[str, object]:
     return summary
 
 
-def picture(summary: dict) -> Figure:
+def picture(summary: dict[str, dict]) -> Figure:
     """Quantiles of the measured z over those of a normal distribution, forward and backward."""
-    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
     levels = np.linspace(0, 1, 401)[1:-1]
     for axes, direction in zip(figure.subplots(1, 2, sharey=True), DIRECTIONS, strict=True):
         part = summary[direction]
         axes.axline((0, 0), slope=1, color="0.6", lw=1)
         axes.plot(norm.ppf(levels), part["quantiles"], lw=2)
         words = [
-            f"|z| > {k}: {s:.2%} ({low:.2%} to {high:.2%}), normal {e:.2%}"
-            for k, (s, low, high, e) in part["shares"].items()
+            f"|z| > {limit}: {share:.2%} ({low:.2%} to {high:.2%}), normal {expected:.2%}"
+            for limit, (share, low, high, expected) in part["shares"].items()
         ]
-        tensor = "outputs h" if direction == "forward" else "gradients dL/dh"
+        tensor = "variance of h" if direction == "forward" else "variance of dL/dh"
         axes.set_title(f"{tensor}, {part['networks']} networks\n" + "\n".join(words), fontsize=9, loc="left")
         axes.set(xlabel="quantile of a normal z", ylim=(-4, 4), xlim=(-4, 4))
-    figure.axes[0].set_ylabel("quantile of z measured")
+    figure.axes[0].set_ylabel("quantile of z over networks and layers")
     return figure
 
 

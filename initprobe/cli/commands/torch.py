@@ -6,6 +6,9 @@ unchanged; nothing is trained or downloaded.
 
 Several inputs are arguments of the model's forward: in the order given, or by NAME.
 
+--expect and --lock compare the parameters with the initialization that was meant, or that was there before. They need
+no input; with an input the model is measured too.
+
 \b
 Examples:
   initprobe torch mynet:make --input-shape 64,784
@@ -18,6 +21,8 @@ Examples:
   initprobe torch mynet:make --input x.npy --loss cross-entropy --labels y.npy
   initprobe torch mynet:make --input mydata:batch
   initprobe torch mynet:make --input x.npy --fix init.py --keep 'head.*'
+  initprobe torch mynet:make --expect init.yaml
+  initprobe torch mynet:make --lock init.lock
   initprobe torch timm:resnet50
   initprobe torch hf:path/to/config_dir --input-shape 2,64:0..30000
 """
@@ -30,6 +35,14 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from initprobe.cli.contract_check import (
+    ContractOptions,
+    ContractOutcome,
+    check_contracts,
+    outcome_cases,
+    outcome_json,
+    print_outcome,
+)
 from initprobe.cli.gate import GateOptions, VerdictOptions, check_junit, check_verdict, make_gate
 from initprobe.cli.outputs import FigureOptions
 from initprobe.cli.parameters import Choice, argument, command_of, group, option
@@ -104,6 +117,11 @@ class ModelOptions:
         help="Below this share of judged parameters, the verdict is about a part only and --fail-on fails.",
     )
 
+    @property
+    def has_input(self) -> bool:
+        """Whether an input is named."""
+        return bool(self.inputs or self.shapes)
+
     def request(self) -> Request:
         """The same for the room that loads models."""
         from initprobe.torch.loading import Request
@@ -157,6 +175,7 @@ class TorchOptions:
     """The options of `initprobe torch`."""
 
     model: ModelOptions = group(ModelOptions)
+    contract: ContractOptions = group(ContractOptions)
     threads: int | None = option("--threads", type=int, metavar="N", help="Threads for the statistics.  [default: all]")
     figures: FigureOptions = group(FigureOptions)
     exports: ExportOptions = group(ExportOptions)
@@ -173,12 +192,70 @@ class TorchOptions:
 
 @command_of(TorchOptions, help=__doc__)
 def command(options: TorchOptions) -> None:
+    from initprobe.errors import CheckFailed
+
+    outcome = _compared(options) if options.contract.given else None
+    if outcome is None or options.model.has_input:
+        _probe(options, outcome)
+    if outcome is not None and outcome.fault:
+        raise CheckFailed(outcome.fault)
+
+
+def _compared(options: TorchOptions) -> ContractOutcome:
+    """Compare the parameters, and print the outcome. Without an input this is all that is done."""
+    from initprobe.cli.outputs import check_exports, write_text
+    from initprobe.reports.junit import junit
+
+    contract, exports, report_to = options.contract, options.exports, options.gate.junit
+    _check_combination(options)
+    check_exports((exports.export_json, report_to, contract.lock if contract.writes_lock else None), None)
+    outcome = check_contracts(contract, options.model.request())
+    print_outcome(outcome, contract, options.verdict.quiet, text_stream(exports.export_json, report_to))
+    if not options.model.has_input:
+        if exports.export_json:
+            write_text(exports.export_json, outcome_json(outcome))
+        if report_to:
+            write_text(report_to, junit(f"initprobe {options.model.target}", list(outcome_cases(outcome))))
+    return outcome
+
+
+def _check_combination(options: TorchOptions) -> None:
+    """Refuse options that --expect and --lock cannot honour.
+
+    Raises:
+        ConfigError: an option of the measurement without an input; or one JSON file for two reports.
+    """
+    from initprobe.errors import ConfigError
+
+    measuring = {
+        "--out": options.figures.out,
+        "--export-csv": options.exports.export_csv,
+        "--fail-on": options.verdict.fail_on,
+        "--ignore": options.gate.ignore,
+        "--known": options.gate.known,
+        "--write-known": options.gate.write_known,
+        "--loss": options.model.loss,
+        "--labels": options.model.labels,
+        "--fix": options.fix.fix,
+    }
+    if options.model.has_input:
+        if options.exports.export_json:
+            raise ConfigError(
+                "is for one report; compare without an input, in a command of its own", field="--export-json"
+            )
+        return
+    for name in (name for name, value in measuring.items() if value):
+        raise ConfigError("belongs to a measurement; give --input-shape or --input too", field=name)
+
+
+def _probe(options: TorchOptions, outcome: ContractOutcome | None) -> None:
+    """Measure the model, and print and judge the result."""
     from initprobe.cli import outputs
     from initprobe.reports.figures.drawer import drawer
 
     exports, gate_options, verdict = options.exports, options.gate, options.verdict
     formats, given = options.figures.wanted(), options.figures.given()
-    check_junit(gate_options.junit, verdict.fail_on)
+    check_junit(gate_options.junit, verdict.fail_on or outcome)
     _check_fix(options.fix)
     targets = (exports.export_json, exports.export_csv, gate_options.junit, gate_options.write_known, options.fix.fix)
     outputs.check_exports(targets, given)
@@ -194,7 +271,7 @@ def command(options: TorchOptions) -> None:
     else:
         report(result, written, verdict.verbose, stream, options.depth)
     is_healed = _fixed(options, result, stream)
-    check_verdict(result, gate, verdict.fail_on, gate_options.junit)
+    check_verdict(result, gate, verdict.fail_on, gate_options.junit, list(outcome_cases(outcome)) if outcome else ())
     if not is_healed:
         raise click.exceptions.Exit(1)
 
@@ -220,7 +297,7 @@ def _fixed(options: TorchOptions, result: ProbeResult, stream: IO[str]) -> bool:
     from initprobe.torch.fix_file import fix_request
 
     with waiting("trying initializations"):
-        outcome = fix_request(options.model.request(), options.fix.keep, options.threads)
+        outcome = fix_request(options.model.request(), options.fix.keep, options.contract.expect, options.threads)
     if outcome.text is None:
         click.echo(f"fix       {target} is not written: {outcome.words}", file=stream)
         return False

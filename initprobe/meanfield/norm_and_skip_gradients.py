@@ -1,0 +1,179 @@
+"""The backward pass of normalised and residual networks: `g_{l-1} = g_l + s W (phi' g_l)`.
+
+Beside the mean square of the gradient it follows its inner product with h, the radial mode (`radial`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.blocks.skips import Wiring
+from initprobe.meanfield.batch_norm import BatchNoise, finite_batch_factors
+from initprobe.meanfield.layer import Layer, State
+from initprobe.meanfield.radial import Averages, Branch, Gradient, Split, averages, quotient
+from initprobe.meanfield.row_grid import RowGrid
+from initprobe.meanfield.signals import Signal
+
+
+@dataclass(frozen=True)
+class LayerPass:
+    """The forward pass of one layer: its input, z and output, and what the backward pass needs.
+
+    Attributes:
+        signal: the layer's input.
+        state: z.
+        grid: the activation on the Hermite grid.
+        output: the layer's output.
+        skipped: what a skip adds to the layer's own output; None without a skip.
+        weights_share: share of the weights in the variance of z, `(groups,)`.
+        inverse_square: factor of the mean square of a gradient in the norm, `(groups,)`.
+        weighted: mean square of h for weight gradients, `(groups,)`, where the gradient has a mean over the batch.
+        centred: the same where a batch norm has removed that mean.
+        noise: what a finite batch adds; None without a batch norm.
+    """
+
+    signal: Signal
+    state: State
+    grid: RowGrid
+    output: Signal
+    skipped: Signal | None
+    weights_share: Array
+    inverse_square: Array
+    weighted: Array
+    centred: Array
+    noise: BatchNoise | None
+
+
+class LayerGradients(NamedTuple):
+    """Mean squares of dL/dh and dL/dz of each group of samples, and of dL/dW of one sample, `(groups,)` each."""
+
+    output: Array
+    preactivation: Array
+    weight: Array
+
+
+def gradients(
+    layers: Sequence[Layer], wirings: Sequence[Wiring], passes: Sequence[LayerPass], batch: int
+) -> Iterator[LayerGradients]:
+    """The gradients of every layer, first to last.
+
+    `mean` is the part of dL/dh that has passed no batch norm, and so still has its mean over the batch.
+    """
+    by_layer: list[LayerGradients] = []
+    gradient = Gradient.start(passes[-1].output.squares, layers[-1].n_out)
+    mean = mean_around = gradient.square
+    branch: Branch | None = None
+    for layer, wiring, here in zip(reversed(layers), reversed(wirings), reversed(passes), strict=True):
+        step = _Step.of(layer, wiring, here, gradient)
+        if wiring.skip is not None:
+            mean_around, branch = mean, step.branch(gradient)
+        elif branch is not None:
+            branch = replace(branch, shared=branch.shared * step.kept_along)
+        share = np.where(gradient.square > 0, mean / gradient.square, 1.0)
+        inner = step.delta * here.inverse_square
+        weight = here.weighted * inner if np.all(share == 1) else _mixed(here, share) * inner
+        if here.noise is not None:
+            share = np.zeros_like(share)
+            # Above the last norm of a branch of several layers is the stream, whose gradient still has its mean.
+            last = not by_layer or wiring.place == wiring.span - 2
+            by_row, kept, kept_in_weights = finite_batch_factors(here.grid, here.noise, batch, has_mean=last)
+            weight, inner = here.weighted * inner * by_row * kept_in_weights, inner * by_row * kept
+        by_layer.append(LayerGradients(gradient.square, step.delta, weight))
+        gradient = step.below(inner)
+        mean = share * gradient.square
+        if wiring.opens and branch is not None:
+            gradient, branch, mean = branch.joined(gradient, here.signal.squares, layer.n_in), None, mean + mean_around
+    return reversed(by_layer)
+
+
+def _mixed(here: LayerPass, share: Array) -> Array:
+    """Mean square of h for a weight gradient; `share` of the gradient has a mean over the batch."""
+    return np.asarray(share * here.weighted + (1 - share) * here.centred)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One layer on the way back.
+
+    Attributes:
+        layer: its weights.
+        wiring: its norm and skip.
+        here: its forward pass.
+        averages: over its units.
+        split: dL/dh of its output, and h.
+    """
+
+    layer: Layer
+    wiring: Wiring
+    here: LayerPass
+    averages: Averages
+    split: Split
+
+    @classmethod
+    def of(cls, layer: Layer, wiring: Wiring, here: LayerPass, gradient: Gradient) -> _Step:
+        split = Split(gradient, here.output.squares, layer.n_out)
+        return cls(layer, wiring, here, averages(here.grid, here.state, here.weights_share), split)
+
+    @property
+    def by_batch(self) -> bool:
+        """True if the layer has a batch norm."""
+        return self.wiring.norm is not None and self.wiring.norm.axis == 0
+
+    @property
+    def scale(self) -> float:
+        """Factor of the layer's own output in what it hands on."""
+        return 1.0 if self.wiring.skip is None else self.wiring.skip
+
+    @property
+    def skipped(self) -> tuple[Array, Array]:
+        """Mean square and mean over units of what a skip adds to the layer's own output, `(groups,)` each."""
+        if self.here.skipped is None:
+            return np.zeros_like(self.split.squares), np.zeros_like(self.split.squares)
+        return self.here.skipped.squares, self.here.skipped.means
+
+    @cached_property
+    def delta(self) -> Array:
+        """Mean square over units of dL/dz, `(groups,)`."""
+        (square, mean), of = self.skipped, self.averages
+        weighted = square * of.slope_square + 2 * self.scale * mean * of.weighted_mean
+        weighted = weighted + self.scale**2 * of.weighted_square
+        return self.scale**2 * self.split.weighted(of.slope_square, weighted)
+
+    @property
+    def _along(self) -> Array:
+        """Mean over units of `h v`, where `v = y d(output)/dz`, `(groups,)`."""
+        return self.scale * (self.skipped[1] * self.averages.rise + self.scale * self.averages.growth)
+
+    @property
+    def kept_along(self) -> Array:
+        """Factor that the layer puts on the inner product of gradient and signal, `(groups,)`."""
+        if self.wiring.norm is not None and not self.by_batch:
+            return np.zeros_like(self.split.squares)  # the gradient behind a layer norm is across y
+        return quotient(self._along, self.split.squares)
+
+    def branch(self, gradient: Gradient) -> Branch:
+        """The branch that ends here."""
+        (square, mean), product = self.skipped, self.split.product
+        common = square + self.scale * mean * self.averages.mean
+        shared = product(self.scale * mean * self.averages.rise, common, self._along)
+        is_lost = self.wiring.norm is not None and not self.by_batch
+        return Branch(gradient, product(square, common, common), np.zeros_like(shared) if is_lost else shared)
+
+    def below(self, inner: Array) -> Gradient:
+        """dL/dh of the layer's input, by way of its weights; `inner` is the mean square of dL/dy, `(groups,)`."""
+        layer, of = self.layer, self.averages
+        if self.wiring.norm is not None and not self.by_batch:
+            product = layer.n_out * inner * layer.bias_variance
+        else:
+            # Before a batch norm, y also has a part that all samples share.
+            common = quotient(self.here.signal.squares, self.here.weighted) - 1
+            pull = of.pull + np.maximum(common, 0.0) * of.slope_square
+            product = self.split.product(self.scale**2 * pull, self._along, self._along)
+        across = layer.n_out * layer.weight_variance * inner * (1 - 1 / layer.n_in)
+        return Gradient(across + quotient(product, layer.n_in**2 * self.here.signal.squares), product)

@@ -1,0 +1,169 @@
+"""`initprobe torch --expect` and `--lock`, and `initprobe recognize`, as a user types them."""
+
+import json
+from xml.etree import ElementTree
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+NET = """
+import torch
+from torch import nn
+
+
+def make(std=0.02, layers=3):
+    net = nn.Sequential(*(nn.Linear(40, 40) for _ in range(layers)), nn.LayerNorm(40))
+    for layer in net[:layers]:
+        nn.init.normal_(layer.weight, std=std)
+        nn.init.zeros_(layer.bias)
+    return net
+
+
+def wide():
+    return make(0.03)
+
+
+def deep():
+    return make(layers=4)
+
+
+def tied():
+    net = make()
+    net[1].weight = net[0].weight
+    return net
+
+
+def empty():
+    return nn.ReLU()
+"""
+CONTRACT = """version: 1
+default: normal:std=0.02
+parameters:
+  "*.bias": zeros
+  "3.weight": ones
+"""
+
+
+@pytest.fixture
+def shell(initprobe, tmp_path, monkeypatch):
+    (tmp_path / "contractnet.py").write_text(NET)
+    (tmp_path / "init.yaml").write_text(CONTRACT)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield initprobe
+    import sys
+
+    sys.modules.pop("contractnet", None)
+
+
+def test_what_was_meant_is_one_line_and_needs_no_input(shell, tmp_path):
+    done = shell("torch", "contractnet:make", "--expect", "init.yaml")
+    assert (done.code, done.err) == (0, "")
+    first, least = done.out.splitlines()
+    assert first == "contract  8 parameters as meant (init.yaml)"
+    assert least.startswith("note      least certain: 0.weight (1,600 entries), where a std ")
+    assert not (tmp_path / "initprobe-out").exists()
+
+
+def test_what_was_not_meant_is_a_line_each_and_exit_code_1(shell, tmp_path):
+    done = shell("torch", "contractnet:wide", "--expect", "init.yaml", "-q", "--junit", "j.xml")
+    assert done.code == 1
+    assert done.err == "Error: init.yaml: 3 of 8 parameters not as meant\n"
+    lines = done.out.splitlines()
+    assert lines[0].startswith("error     0.weight: meant normal:std=0.02 (std .0200), has mean ")
+    assert lines[0].endswith(" standard errors [init.yaml:2]") and "% too large, " in lines[0]
+    assert len(lines) == 4 and lines[3] == "contract  3 of 8 parameters not as meant (init.yaml)"
+    suite = ElementTree.parse(tmp_path / "j.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures")) == ("9", "3")
+
+
+def test_the_report_is_json_of_finite_numbers(shell):
+    report = json.loads(shell("torch", "contractnet:wide", "--expect", "init.yaml", "--export-json", "-").out)
+    assert report["lock"] is None and not report["expect"]["holds"]
+    first = report["expect"]["parameters"][0]
+    assert (first["name"], first["failed"], first["line"], first["meant"]["std"]) == ("0.weight", "std", 2, 0.02)
+    assert first["measured"]["std"] == pytest.approx(0.03, rel=0.1)
+
+
+def test_copies_are_reported(shell):
+    done = shell("torch", "contractnet:tied", "--expect", "init.yaml")
+    assert done.code == 0 and "copies    one tensor under 2 names: 0.weight, 1.weight" in done.out
+
+
+def test_with_an_input_the_model_is_measured_too(shell, tmp_path):
+    words = ("--expect", "init.yaml", "--input-shape", "16,40", "--no-figures", "-q")
+    done = shell("torch", "contractnet:make", *words, "--junit", "j.xml")
+    assert done.out.startswith("contract  8 parameters as meant (init.yaml)\n") and "judged " in done.out
+    names = [case.get("name") for case in ElementTree.parse(tmp_path / "j.xml").getroot().iter("testcase")]
+    assert "vanishing-output" in names and "init.yaml: 0.weight" in names
+    assert shell("torch", "contractnet:wide", *words).code == 1
+
+
+def test_a_lock_is_written_then_compared(shell, tmp_path):
+    first = shell("torch", "contractnet:make", "--lock", "init.lock")
+    assert first.code == 0 and first.out.startswith("wrote     init.lock: 5 lines of parameters")
+    assert shell("torch", "contractnet:make", "--lock", "init.lock", "--seed", "1").code == 0
+    other = shell("torch", "contractnet:wide", "--lock", "init.lock", "--expect", "init.yaml")
+    assert other.code == 1
+    assert other.err == (
+        "Error: init.yaml: 3 of 8 parameters not as meant; init.lock: 3 of 8 parameters not as meant\n"
+    )
+    deep = shell("torch", "contractnet:deep", "--lock", "init.lock", "-q")
+    assert deep.code == 1 and "--update-lock writes the lock anew [init.lock]" in deep.out
+    tied = shell("torch", "contractnet:tied", "--lock", "init.lock", "-q")
+    assert tied.code == 1 and "error     one tensor now: 0.weight, 1.weight [init.lock]" in tied.out
+    assert shell("torch", "contractnet:wide", "--lock", "init.lock", "--update-lock").code == 0
+    assert shell("torch", "contractnet:wide", "--lock", "init.lock").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("--update-lock",), "--update-lock: belongs to --lock FILE"),
+        (("--expect", "init.yaml", "--fail-on", "error"), "--fail-on: belongs to a measurement; give --input-shape"),
+        (("--expect", "init.yaml", "--export-csv", "-"), "--export-csv: belongs to a measurement"),
+        (("--expect", "init.yaml", "--input-shape", "2,40", "--export-json", "a"), "--export-json: is for one report"),
+        (("--expect", "no.yaml"), "no.yaml: no such file"),
+        (("--lock", "init.yaml/x"), ""),
+    ],
+)
+def test_what_cannot_be_is_one_line(shell, words, fault):
+    done = shell("torch", "contractnet:make", *words)
+    assert done.code == 2 and done.err.startswith(f"Error: {fault}"), done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_model_without_parameters_is_refused(shell):
+    assert shell("torch", "contractnet:empty", "--expect", "init.yaml").err == (
+        "Error: contractnet:empty has no parameters\n"
+    )
+
+
+def test_a_pattern_that_matches_nothing_has_its_line(shell, tmp_path):
+    (tmp_path / "init.yaml").write_text(CONTRACT.replace("3.weight", "3.wieght"))
+    done = shell("torch", "contractnet:make", "--expect", "init.yaml")
+    assert done.code == 2
+    assert done.err == "Error: init.yaml:5: '3.wieght' matches no parameter. Did you mean '3.weight'?\n"
+
+
+def test_recognized_rules_are_a_table_json_and_a_contract(shell, tmp_path):
+    rows = shell("recognize", "contractnet:make").out.splitlines()
+    assert rows[0].split() == ["parameters", "number", "shape", "rule", "std", "+-%"]
+    assert rows[1].split()[:4] == ["0.weight", "1", "40x40", "normal:std=0.02"]
+    groups = json.loads(shell("recognize", "contractnet:make", "--export-json", "-").out)["groups"]
+    assert {group["rule"] for group in groups} == {"normal:std=0.02", "zeros", "ones"}
+    assert shell("recognize", "contractnet:make", "--export-yaml", "own.yaml").code == 0
+    assert shell("torch", "contractnet:make", "--expect", "own.yaml", "--seed", "4").code == 0
+    tied = shell("recognize", "contractnet:tied").out
+    assert "copies    one tensor under 2 names: 0.weight, 1.weight" in tied
+
+
+def test_the_schema_of_contracts(shell):
+    assert json.loads(shell("schema", "contract").out)["title"] == "Initialization contract"
+    assert shell("schema").out == shell("schema", "sweep").out
+    assert shell("schema", "contrat").code == 2
+
+
+def test_contracts_are_explained(initprobe):
+    done = initprobe("explain", "contract")
+    assert done.code == 0 and "`initprobe torch --expect`" in done.out
