@@ -10,12 +10,12 @@ from initprobe.formatting import visible
 
 def error_annotation(title: str, message: str, file: Path, line: int | None) -> str:
     """A workflow command `::error ...`, with the path of the file in the repository."""
-    properties = {"title": title, "file": _in_repository(file), "line": line}
+    properties = {"title": title, "file": in_repository(file), "line": line}
     given = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items() if value is not None)
     return f"::error {given}::{_data(message)}"
 
 
-def _in_repository(file: Path) -> str:
+def in_repository(file: Path) -> str:
     """Relative to the checkout of GitHub if the file lies below it; else unchanged."""
     home = os.environ.get("GITHUB_WORKSPACE")
     if home and file.resolve().is_relative_to(Path(home).resolve()):

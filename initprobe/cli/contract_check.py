@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from initprobe.contract.parameter import Parameter
     from initprobe.reports.console import Console
     from initprobe.reports.junit import Case
+    from initprobe.reports.sarif import Alert
     from initprobe.torch.loading import Request
 
 _LABEL = 10
@@ -187,3 +188,18 @@ def outcome_cases(outcome: ContractOutcome) -> Iterator[Case]:
             yield Case(f"{checked.file}: {parameter}", "skipped", "not judged: the rule is any")
         names = f"{checked.file}: names and ties"
         yield Case(names, "failure", "\n".join(checked.changes)) if checked.changes else Case(names)
+
+
+def outcome_alerts(outcome: ContractOutcome) -> Iterator[Alert]:
+    """For SARIF, an alert for each fault at the line of its rule, and for each name or tie that came or went."""
+    from initprobe.cli.annotations import in_repository
+    from initprobe.contract.words import fault_line
+    from initprobe.reports.sarif import Alert
+
+    for checked in outcome.checked:
+        file = in_repository(Path(checked.file))
+        for entry in checked.report.faults:
+            line = entry.place.line
+            yield Alert("init-differs", fault_line(entry), "error", entry.parameter, "member", file, line)
+        for change in checked.changes:
+            yield Alert("init-changed", change, "error", file=file)

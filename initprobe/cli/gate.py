@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from initprobe.cli.ci_reports import result_alerts, write_junit, write_sarif
 from initprobe.cli.parameters import Choice, option
 from initprobe.formatting import counted as number_of
 
 if TYPE_CHECKING:
-    from initprobe.reports.junit import Case, Outcome
+    from initprobe.reports.junit import Case
+    from initprobe.reports.sarif import Alert
     from initprobe.results.run import ProbeResult
-    from initprobe.results.summary import Finding
     from initprobe.sweeps.ignores import Ignore
     from initprobe.sweeps.known_findings import KnownFinding
 
@@ -48,6 +49,15 @@ class GateOptions:
         "--write-known", metavar="FILE", help="Write all present findings to a file for --known; they do not count."
     )
     junit: str | None = option("--junit", metavar="FILE|-", help="Write what was judged as JUnit XML, for CI.")
+    sarif: str | None = option("--sarif", metavar="FILE|-", help="Write the findings as SARIF, for code scanning.")
+
+    def targets(self) -> tuple[str | None, ...]:
+        """The files that are written."""
+        return self.write_known, *self.reports()
+
+    def reports(self) -> tuple[str | None, ...]:
+        """The reports, of which one may go to standard output."""
+        return self.junit, self.sarif
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,16 +235,22 @@ def _for_each(name: str, given: Sequence[str], options: GateOptions) -> list[str
 
 
 def check_verdict(
-    result: ProbeResult, gate: Gate, fail_on: Severity | None, junit: str | None, others: Sequence[Case] = ()
+    result: ProbeResult,
+    gate: Gate,
+    fail_on: Severity | None,
+    options: GateOptions,
+    cases: Sequence[Case] = (),
+    alerts: Sequence[Alert] = (),
 ) -> None:
-    """Write the report for CI and fail if a finding counts.
+    """Write the reports for CI and fail if a finding counts.
 
     Args:
         result: with the findings marked that do not count.
         gate: closed here.
         fail_on: the lowest severity that fails; None never fails.
-        junit: where the report goes, if anywhere.
-        others: further cases of the report.
+        options: where the reports go, if anywhere.
+        cases: further cases of the JUnit report.
+        alerts: further results of the SARIF report.
 
     Raises:
         CheckFailed: a finding has this severity or a higher one, an ignore is expired, or too little was judged.
@@ -246,8 +262,10 @@ def check_verdict(
     failing = SEVERITIES[SEVERITIES.index(fail_on) :] if fail_on else ()
     names = [finding.name for finding in counted(result) if finding.severity in failing]
     expired = gate.expired() if fail_on else []
-    if junit:
-        _write_junit(result, failing, expired, junit, others)
+    if options.junit:
+        write_junit(result, failing, expired, options.junit, cases)
+    if options.sarif:
+        write_sarif([*result_alerts(result, expired), *alerts], options.sarif)
     judged = result.coverage if fail_on and result.is_partial else None
     partial = [f"--fail-on {fail_on}: only {judged.words}"] if judged else []
     if names or expired or partial:
@@ -265,41 +283,3 @@ def check_junit(junit: str | None, fail_on: object) -> None:
 
     if junit and not fail_on:
         raise ConfigError("give --fail-on too; without it nothing can fail", field="--junit")
-
-
-def _write_junit(
-    result: ProbeResult, failing: Sequence[str], expired: Sequence[str], target: str, others: Sequence[Case]
-) -> None:
-    from initprobe.cli.outputs import write_text
-    from initprobe.diagnosis.diagnose import RULES
-    from initprobe.reports.junit import Case, junit
-    from initprobe.torch.verdict.rulebook import RULEBOOK
-
-    # `run` does not use the rules for PyTorch models.
-    cases = [_case(rule, result, failing) for rule in (RULEBOOK if result.modules else RULES)] + expired_cases(expired)
-    if result.is_partial and result.coverage:
-        cases.append(Case("coverage", "failure", f"only {result.coverage.words}"))
-    write_text(target, junit(f"initprobe {result.description.title}", [*cases, *others]))
-
-
-def _case(rule: str, result: ProbeResult, failing: Sequence[str]) -> Case:
-    from initprobe.reports.junit import Case
-
-    findings = [finding for finding in result.diagnosis if finding.rule == rule]
-    counting = [finding for finding in findings if finding.severity in failing and not finding.ignored]
-    shown = counting or [finding for finding in findings if finding.ignored]
-    outcome: Outcome = "failure" if counting else "skipped" if shown else "passed"
-    return Case(rule, outcome, "\n".join(map(_line, shown)))
-
-
-def _line(finding: Finding) -> str:
-    module = f" ({finding.module})" if finding.module else ""
-    ignored = f"; ignored: {finding.ignored.reason}" if finding.ignored else ""
-    return f"{finding.name} from layer {finding.layer}{module}: {finding.evidence}{ignored}"
-
-
-def expired_cases(lines: Sequence[str]) -> list[Case]:
-    """A case for each ignore whose last day is over."""
-    from initprobe.reports.junit import Case
-
-    return [Case(line.partition(": expired")[0], "failure", line) for line in lines]

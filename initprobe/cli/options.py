@@ -220,7 +220,7 @@ def config_from(
         "bias_init": scaled.get("bias_init", network.bias_init),
         "layers": network.layers,
         "width": network.width,
-        "widths": _widths(network.widths),
+        "widths": read_widths(network.widths),
         "input_width": network.input_width,
         "standardize": network.standardize,
         "norm": network.norm,
@@ -302,7 +302,8 @@ def named_as_options(fields: Container[str]) -> Iterator[None]:
         raise error.at(field=option_name(error.field)) from None
 
 
-def _widths(text: str | None) -> tuple[int, ...] | None:
+def read_widths(text: str | None) -> tuple[int, ...] | None:
+    """The units of each layer from a text such as 750,700,650; None for none."""
     from initprobe.errors import ConfigError
 
     if text is None:

@@ -15,22 +15,23 @@ _LEAST_ALIKE = 0.3  # a cosine below which inputs were unlike from the start
 
 
 def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
-    """The first layer at which two inputs are indistinguishable, though they were not at layer 1."""
+    """The first layer at which two inputs are indistinguishable; it may be the first, or the samples may be alike."""
 
     def words(layer: LayerStats) -> str:
         cosine, second = layer.correlation or 0.0, (layer.preactivation.rms or 0.0) ** 2
         last = stream[-1]
         name = "the last layer" if last is result.layers[-1] else f"layer {last.layer}"
         end = "" if last is layer or last.correlation is None else f", {last.correlation:.4f} at {name}"
-        return f"cosine {cosine:.3f} between two inputs{end}; q(1 - c) = {short(second * (1 - cosine))}"
+        own = "" if layer.layer > 1 or samples is None else f", {samples:.3f} between the samples"
+        return f"cosine {cosine:.3f} between two inputs{own}{end}; q(1 - c) = {short(second * (1 - cosine))}"
 
     def holds(layer: LayerStats) -> bool:
-        alike = layer.correlation is not None and layer.correlation > 1 - limits.indistinct > start
+        alike = layer.correlation is not None and layer.correlation > 1 - limits.indistinct
         return alike and layer.layer in numbers
 
     stream = result.fed_by_stream
     numbers = {layer.layer for layer in stream}
-    start = stream[0].correlation or 0.0
+    samples = result.input.correlation if result.input is not None else None
     return islice(each_layer(result, holds, words, "info"), 1)
 
 

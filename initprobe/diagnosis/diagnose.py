@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from initprobe.config.thresholds import Thresholds
-from initprobe.diagnosis import correlation, float_range, fluctuations, signal, units, weight_scales
+from initprobe.diagnosis import correlation, float_range, fluctuations, inputs, signal, units, weight_scales, width
 from initprobe.diagnosis.rule import Observation, Rule, place_of
 from initprobe.registry import Registry
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 
 # Of findings that are equally severe and begin at the same layer, the one whose rule stands first here comes first.
-_MODULES = (signal, units, correlation, fluctuations, weight_scales, float_range)
+_MODULES = (inputs, signal, units, correlation, fluctuations, width, weight_scales, float_range)
 RULES: Registry[Rule] = Registry("rule", [rule for module in _MODULES for rule in module.RULES])
 
 

@@ -27,6 +27,11 @@ def adding_layers(result: ProbeResult) -> Collection[int]:
     return [branch[-1] + 1 for branch in branches(sizes, block)]
 
 
+def has_silent_input(result: ProbeResult) -> bool:
+    """Whether every entry of the input is 0."""
+    return result.input is not None and result.input.mean_square == 0
+
+
 def is_plain(result: ProbeResult) -> bool:
     """Whether there are products and activations only: no norm and no residual branch."""
     return norm_name(result) == "none" and not is_residual(result)

@@ -10,6 +10,7 @@ from initprobe.diagnosis.arithmetic import arithmetic, stated_span
 from initprobe.diagnosis.kinds_of_net import is_plain, is_residual, norm_name
 from initprobe.diagnosis.rule import Look, Observation, Rule
 from initprobe.diagnosis.trends import per_layer_words, real_trend, severity_of, steps_in_words, variance_text
+from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 
 _SYMBOLS = {"output": "h", "output_gradient": "dL/dh", "weight_gradient": "dL/dW"}
@@ -30,6 +31,26 @@ def _gradient_trend(sign: int) -> Look:
         return _trends_of(result, "weight_gradient", sign, limits)
 
     return look
+
+
+def _vanishing_gradient(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
+    """A gradient that is exactly 0 below a layer whose units are all on flat ends, else a trend."""
+    flat = [layer.layer for layer in result.layers if _is_flat(layer, is_residual(result))]
+    if flat:
+        yield Observation(flat[-1], "dL/dz is exactly 0: every unit is on a flat end for every input", "error")
+    else:
+        yield from _gradient_trend(-1)(result, limits)
+
+
+def _is_flat(layer: LayerStats, residual: bool) -> bool:
+    """Whether no slope of a layer passes a gradient, though its units are not off, which is another fault.
+
+    In a residual net a branch scale of 0 stops the gradient too, on purpose.
+    """
+    off = layer.output.zero_fraction == 1 or layer.output.dead_fraction == 1
+    off = off or (residual and layer.output.saturated_fraction != 1)
+    passed, given = layer.preactivation_gradient, layer.output_gradient
+    return not off and not layer.inside_branch and passed.rms == 0 and passed.status == "ok" and bool(given.rms)
 
 
 def _cancels(result: ProbeResult) -> bool:
@@ -95,7 +116,7 @@ RULES = (
         measurement="log variance of dL/dh, else dL/dW, over depth: steady rate times depth, beyond chance",
         remedy="larger weights, or an activation with a larger slope where its inputs are",
         reference="Glorot & Bengio 2010, AISTATS 9:249",
-        look=_gradient_trend(-1),
+        look=_vanishing_gradient,
     ),
     Rule(
         name="exploding-gradient",

@@ -59,6 +59,12 @@ def _profile(result: ProbeResult, tensor: str) -> TensorProfile:
     return [(layer, log10) for layer, log10 in variances if log10 is not None]
 
 
+def _entries(result: ProbeResult, tensor: str, number: int) -> int:
+    """Entries of a gradient at a layer: variance times entries is its squared norm, which no change of width alters."""
+    layer = result.layers[number - 1]
+    return layer.fan_out * (layer.fan_in if tensor == "weight_gradient" else 1)
+
+
 def chance_decades(result: ProbeResult, tensor: str, limits: Thresholds) -> float:
     """Decades by which chance may move a variance of this net, as theory predicts."""
     names = ("output_spread", "output_gradient_spread") if tensor == "weight_gradient" else (f"{tensor}_spread",)
@@ -69,6 +75,8 @@ def chance_decades(result: ProbeResult, tensor: str, limits: Thresholds) -> floa
 def real_trend(result: ProbeResult, tensor: str, sign: int, limits: Thresholds) -> tuple[Trend, TensorProfile] | None:
     """The trend of a tensor's variance and its profile, if it is steady, beyond chance, and of this sign.
 
+    Where widths differ, a gradient of constant norm has another variance in each layer. So its norm must move too.
+
     Args:
         result: of a net of `run`.
         tensor: `output`, `output_gradient` or `weight_gradient`.
@@ -77,10 +85,12 @@ def real_trend(result: ProbeResult, tensor: str, sign: int, limits: Thresholds) 
     """
     profile = _profile(result, tensor)
     moved = trend([value for _, value in profile])
-    if tensor != "output":  # gradients travel the other way
-        moved = Trend(-moved.change, -moved.steady, moved.steps)
     least = limits.trend_decades + chance_decades(result, tensor, limits)
-    return (moved, profile) if sign * moved.decades >= least else None
+    if tensor == "output":
+        return (moved, profile) if sign * moved.decades >= least else None
+    moved = Trend(-moved.change, -moved.steady, moved.steps)  # gradients travel the other way
+    of_norm = -trend([value + math.log10(_entries(result, tensor, layer)) for layer, value in profile]).decades
+    return (moved, profile) if min(sign * moved.decades, sign * of_norm) >= least else None
 
 
 def severity_of(decades: float, limits: Thresholds) -> Severity:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from initprobe.config.thresholds import Thresholds
-from initprobe.diagnosis.kinds_of_net import adding_layers
+from initprobe.diagnosis.kinds_of_net import adding_layers, has_silent_input
 from initprobe.diagnosis.rule import Observation, Rule, each_layer
 from initprobe.formatting import percent, short
 from initprobe.results.run import ProbeResult
@@ -30,6 +30,8 @@ def _dead_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation
 
 
 def _dead_layer(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
+    if has_silent_input(result):
+        return iter(())  # the cause is the input
     off = "the branch of every unit is off and learns nothing"  # in a residual net
     return each_layer(
         result,
@@ -40,11 +42,13 @@ def _dead_layer(result: ProbeResult, limits: Thresholds) -> Iterator[Observation
 
 
 def _symmetric_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
-    """Layers of equal weights; where a skip adds its input, units differ all the same."""
+    """Layers of equal weights and biases; where a skip adds its input, units differ all the same."""
     adding = adding_layers(result)
     return each_layer(
         result,
-        lambda layer: layer.weight.variance == 0 and layer.fan_out > 1 and layer.layer not in adding,
+        lambda layer: (
+            layer.weight.variance == 0 and not layer.bias_std and layer.fan_out > 1 and layer.layer not in adding
+        ),
         lambda layer: f"every weight is {short(layer.weight.mean)}, so {layer.fan_out} units are one",
         "error",
     )
@@ -81,7 +85,7 @@ RULES = (
     Rule(
         name="symmetric",
         meaning="equal units get equal gradients and stay equal forever, for any data",
-        measurement="a layer whose weights are all equal",
+        measurement="a layer whose weights are all equal, and its biases too",
         remedy="random weights",
         reference="Goodfellow et al. 2016, Deep Learning, section 8.4",
         look=_symmetric_units,

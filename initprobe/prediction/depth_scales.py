@@ -25,6 +25,8 @@ Point = tuple[int, float, float]
 _FEWEST_POINTS = 3
 # A distance from the limit counts if it exceeds this many standard deviations of chance plus float32 rounding.
 _SDS, _ROUNDING = 4.0, 1e-5
+# A log that changes by less per layer is constant up to rounding of float64, and has no scale.
+_LEAST_SLOPE = 1e-12
 
 
 def depth_scales(config: ProbeConfig, layers: Sequence[LayerStats]) -> DepthScales | None:
@@ -69,7 +71,7 @@ def _fitted(points: Iterator[Point], sign: int, limit: float | None) -> DepthSca
         return None  # at the edge of chaos values change as powers of depth, which have no scale
     layer = table[:, 0] - table[:, 0].mean()
     slopes = layer @ table[:, 1:] / (layer @ layer)
-    measured, predicted = (finite(-sign / slope) if slope else None for slope in slopes.tolist())
+    measured, predicted = (finite(-sign / slope) if abs(slope) >= _LEAST_SLOPE else None for slope in slopes.tolist())
     return DepthScale(measured=measured, predicted=predicted, limit=None if limit is None else finite(limit))
 
 

@@ -84,6 +84,14 @@ def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
     )
 
 
+def bias_stds(config: ProbeConfig, sizes: Sequence[int]) -> list[float]:
+    """The standard deviation of the biases of each layer over units: by their rule, or as a file of weights has it."""
+    if config.network is not None:
+        biases = [layer.bias for layer in config.network.layers]
+        return [0.0 if bias is None else float(bias.std(dtype=float)) for bias in biases]
+    return [math.sqrt(config.bias_initializer.variance(*fans)) for fans in itertools.pairwise(sizes)]
+
+
 def bias_nodes(distribution: Distribution, std: float) -> tuple[tuple[float, float], ...]:
     """The quadrature rule over biases: pairs of share and place in standard deviations; empty if normal or constant.
 

@@ -6,24 +6,30 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.config.probe_config import ProbeConfig
+from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
 from initprobe.diagnosis.diagnose import diagnose
 from initprobe.engine.fitted import Fitted
 from initprobe.engine.layer_record import LayerRecord, take
 from initprobe.engine.mlp import Layer
 from initprobe.engine.streams import Streams
 from initprobe.engine.threads import Workers, checked_threads, workers
+from initprobe.errors import InitprobeError
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.prediction.depth_scales import depth_scales
 from initprobe.prediction.predict import predict_network, with_predictions
-from initprobe.prediction.rules import no_theory, pooled
+from initprobe.prediction.rules import bias_stds, no_theory, pooled
+from initprobe.prediction.typical import typical_draw
 from initprobe.probe.buffers import BatchContext, Buffers, WeightGradients
 from initprobe.probe.describe import describe
 from initprobe.probe.experiment import Experiment, input_rows, prepare, seed_gradient
@@ -34,11 +40,20 @@ from initprobe.probe.passes import probe_batch
 from initprobe.probe.progress import BACK, Progress, Steps
 from initprobe.probe.summarise import summarise, with_fitting
 from initprobe.remedies.norm_and_skip import fix_for, fix_for_indistinct_inputs
+from initprobe.remedies.plain import changed
 from initprobe.reports.notebook import progress_bar
 from initprobe.results.environment import environment
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
-from initprobe.results.summary import Training
+from initprobe.results.summary import InputStats, Training
+
+# Multiplications of a forward pass below which a fix is tried with every draw: a tenth of a second.
+_FEW_PRODUCTS = 1e9
+# A trial ends with the verdict, which is about initialization.
+_WITHOUT_TRAINING: dict[str, Any] = {
+    name: ProbeConfig.model_fields[name].default
+    for name in ("loss", "classes", "labels", "train_steps", "learning_rate")
+}
 
 
 def run(config: ProbeConfig, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
@@ -75,13 +90,52 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
     Raises:
         ConfigError: `threads` is below 1, or an autoencoder diverges.
     """
+    result, inputs = _judged(experiment, threads, progress)
+    works = partial(_works, threads=threads)
+    apart = partial(_works, threads=threads, distinct=True)
+    config, sizes = experiment.config, experiment.sizes
+    if result.healthy and all(finding.rule != "rank-collapse" for finding in result.diagnosis):
+        return result
+    with workers(1):  # BLAS with threads of its own would slow theory down
+        return diagnose(
+            result,
+            lambda: fix_for(config, sizes, inputs, works),
+            config.thresholds,
+            apart=lambda: fix_for_indistinct_inputs(config, sizes, inputs, apart),
+        )
+
+
+def _works(config: ProbeConfig, *, threads: int | None, distinct: bool = False) -> bool:
+    """Whether a changed experiment is healthy when it is run, and keeps inputs `distinct` if asked.
+
+    One draw is enough where draws take long; a small network is drawn as often as asked for.
+    """
+    draws = config.draws if _products(config) < _FEW_PRODUCTS else 1
+    try:
+        experiment = prepare(changed(config, draws=draws, **_WITHOUT_TRAINING))
+        result, _ = _judged(experiment, threads, None)
+    except InitprobeError:
+        return False  # it would not fit in memory, for instance
+    return result.healthy and not (distinct and any(finding.rule == "rank-collapse" for finding in result.diagnosis))
+
+
+def _products(config: ProbeConfig) -> float:
+    """Multiplications of the forward pass of all draws."""
+    widths = config.layer_widths
+    weights = sum(a * b for a, b in pairwise((config.features or widths[0], *widths)))
+    return float(weights) * (config.batch or DEFAULT_BATCH) * config.batches * config.draws
+
+
+def _judged(experiment: Experiment, threads: int | None, progress: Progress | None) -> tuple[ProbeResult, InputMoments]:
+    """The result with its findings but no fixes, and the moments of its input; the buffers are free afterwards."""
     config, threads, started = experiment.config, checked_threads(threads), time.perf_counter()
     # Theory and diagnosis run in here too: BLAS has one thread, since threads of its own would only wait for work.
     with workers(threads) as pool:
         session = _session(experiment, pool, progress)
         networks = [_probe_network(session, draw) for draw in range(config.draws)]
         inputs = pooled(session.inputs)
-        layers = _with_theory(session, networks, inputs)
+        prediction = predict_network(config, experiment.sizes, inputs, experiment.batch * config.batches)
+        layers = with_predictions(config, _measured(session, networks, inputs), prediction)
         scales = depth_scales(config, layers)
         loss = None
         if experiment.task is not None:
@@ -94,15 +148,12 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
             elapsed_s=time.perf_counter() - started,
             theory_note=no_theory(config, experiment.sizes, inputs, experiment.batch),
             depth_scales=scales,
+            typical=typical_draw(config, experiment.sizes, inputs, prediction),
+            input=_input_stats(inputs),
             layers=layers,
             loss=loss,
         )
-        return diagnose(
-            result,
-            lambda: fix_for(config, experiment.sizes, inputs),
-            config.thresholds,
-            apart=lambda: fix_for_indistinct_inputs(config, experiment.sizes, inputs),
-        )
+        return diagnose(result, thresholds=config.thresholds), inputs
 
 
 @dataclass(frozen=True)
@@ -207,14 +258,24 @@ def _end_draw(session: _Session, records: Sequence[LayerRecord]) -> None:
         record.end_draw(session.experiment.config.activation.dead_below)
 
 
-def _with_theory(session: _Session, networks: Sequence[_Network], inputs: InputMoments) -> tuple[LayerStats, ...]:
-    """The statistics of all draws, what fitting reported, and the predictions."""
+def _measured(session: _Session, networks: Sequence[_Network], inputs: InputMoments) -> tuple[LayerStats, ...]:
+    """The statistics of all draws, with the spread of biases and with what fitting reported."""
     experiment, config = session.experiment, session.experiment.config
-    measured = summarise(session.records, experiment.sizes, config.activation, experiment.wirings)
-    measured = with_fitting(config.initializer.fit, measured, [network.fitted for network in networks])
-    return with_predictions(
-        config, measured, predict_network(config, experiment.sizes, inputs, experiment.batch * config.batches)
-    )
+    silent = not inputs.mean_squares.any()
+    measured = summarise(session.records, experiment.sizes, config.activation, experiment.wirings, silent)
+    biases = bias_stds(config, experiment.sizes)
+    with_biases = [layer.model_copy(update={"bias_std": std}) for layer, std in zip(measured, biases, strict=True)]
+    return with_fitting(config.initializer.fit, with_biases, [network.fitted for network in networks])
+
+
+def _input_stats(inputs: InputMoments) -> InputStats:
+    square = float(np.mean(inputs.mean_squares))
+    return InputStats(mean_square=square, correlation=_cosine(inputs.cosine) if square > 0 else None)
+
+
+def _cosine(cosine: float) -> float | None:
+    """A mean cosine, whose rounding may leave it beyond 1."""
+    return min(max(cosine, -1.0), 1.0) if math.isfinite(cosine) else None
 
 
 def _trained(session: _Session) -> Training:

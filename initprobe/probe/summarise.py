@@ -27,7 +27,11 @@ Sources = Sequence[tuple[Sketch, Status]]
 
 
 def summarise(
-    records: Sequence[LayerRecord], sizes: Sequence[int], activation: Activation, wirings: Sequence[Wiring]
+    records: Sequence[LayerRecord],
+    sizes: Sequence[int],
+    activation: Activation,
+    wirings: Sequence[Wiring],
+    silent: bool = False,
 ) -> tuple[LayerStats, ...]:
     """The statistics of all layers.
 
@@ -36,9 +40,10 @@ def summarise(
         sizes: features of the input, then units of each layer.
         activation: of the network.
         wirings: of each layer.
+        silent: every entry of the input is 0, so zeros are true at layer 1.
     """
-    statuses = _forward_statuses(records, activation, wirings)
-    _add_backward_statuses(statuses, records, activation, wirings)
+    statuses = _forward_statuses(records, activation, wirings, silent)
+    _add_backward_statuses(statuses, records, activation, wirings, silent)
     measured = map(_Measured, records, statuses, _tensors(records, statuses), pairwise(sizes))
     return tuple(
         _layer(number, layer, wiring, wiring.acting(activation))
@@ -95,7 +100,7 @@ def _fitting(quantity: str, draws: Sequence[Fitted]) -> Fitting:
 
 
 def _forward_statuses(
-    records: Sequence[LayerRecord], activation: Activation, wirings: Sequence[Wiring]
+    records: Sequence[LayerRecord], activation: Activation, wirings: Sequence[Wiring], silent: bool
 ) -> list[dict[str, Status]]:
     """The status of W, z and h of every layer, judged by the tensors that each was computed from.
 
@@ -104,11 +109,11 @@ def _forward_statuses(
     statuses: list[dict[str, Status]] = []
     below: Sources = []
     stream: Sources = []
-    for record, wiring in zip(records, wirings, strict=True):
-        normed, phi = wiring.norm is not None, wiring.acting(activation)
+    for index, (record, wiring) in enumerate(zip(records, wirings, strict=True)):
+        zero, phi = wiring.norm is not None or (silent and not index), wiring.acting(activation)
         stream = below if wiring.opens else stream
         weight = (record.weight, _status(record.weight, []))
-        z = (record.preactivation, _status(record.preactivation, [*below, weight], zero_is_true=normed))
+        z = (record.preactivation, _status(record.preactivation, [*below, weight], zero_is_true=zero))
         sources = [z] if wiring.skip is None else [z, *stream]
         h = (record.output, _status(record.output, sources, zero_is_true=_all_dead(record, phi), affine=False))
         statuses.append({"weight": weight[1], "preactivation": z[1], "output": h[1]})
@@ -121,6 +126,7 @@ def _add_backward_statuses(
     records: Sequence[LayerRecord],
     activation: Activation,
     wirings: Sequence[Wiring],
+    silent: bool,
 ) -> None:
     """Add the status of dL/dh, dL/dz and dL/dW of every layer; behind a norm a gradient of 0 may be true."""
     above: Sources = []
@@ -134,7 +140,8 @@ def _add_backward_statuses(
         z, gradient = (record.preactivation, status["preactivation"]), record.preactivation_gradient
         delta = (gradient, _status(gradient, [g, z], zero_is_true=flat))
         h = [(records[index - 1].output, statuses[index - 1]["output"])] if index else []
-        whole = _status(record.weight_gradient, [*h, delta], zero_is_true=wiring.norm is not None)
+        cancels = wiring.norm is not None or (silent and not index)
+        whole = _status(record.weight_gradient, [*h, delta], zero_is_true=cancels)
         status |= {"output_gradient": g[1], "preactivation_gradient": delta[1], "weight_gradient": whole}
         above = [*around, delta] if wiring.opens else [delta, (record.weight, status["weight"])]
 

@@ -130,6 +130,7 @@ class Forecast:
         lengths: variance of z, `(networks, groups)` for each layer.
         steepest: largest slope of the length map, `d log q_l / d log q_(l-1)`, over the layers, `(networks,)`.
         shares: share of the samples in each group, for each layer; empty if they are those of `network`.
+        numbers: the layers that the profiles are of, from 1; empty for all.
     """
 
     network: Network
@@ -139,16 +140,24 @@ class Forecast:
     lengths: Sequence[Array]
     steepest: Array
     shares: Sequence[Array] = ()
+    numbers: Sequence[int] = ()
 
     @cached_property
     def trends(self) -> list[float]:
-        """The largest trend of the three variances of each network, in decades over the depth; infinite if it fails."""
+        """The largest trend of h, dL/dh and dL/dW of each network, in decades over the depth; infinite if it fails."""
         return [
-            max(abs(trend(profile.tolist()).decades) for profile in profiles)
-            if np.isfinite(profiles).all()
-            else math.inf
+            _largest_trend(profiles, self._entries) if np.isfinite(profiles).all() else math.inf
             for profiles in zip(self.output, self.gradient, self.weight_gradient, strict=True)
         ]
+
+    @property
+    def _entries(self) -> Array:
+        """log10 of the entries of h, dL/dh and dL/dW, `(3, layers)`; of h they do not count."""
+        sizes = np.log10([self.network.sizes[layer - 1 : layer + 1] for layer in self.numbers or self._all()]).T
+        return np.array([np.zeros_like(sizes[0]), sizes[1], sizes.sum(axis=0)])
+
+    def _all(self) -> Sequence[int]:
+        return range(1, self.network.layers + 1)
 
     def saturated(self) -> float:
         """Share of saturated outputs of the first network, the larger of two layers: smallest and largest Var(z)."""
@@ -167,6 +176,14 @@ class Forecast:
         share, units = self.saturated(), min(self.network.sizes[1:]) * self.network.draws
         chance = math.sqrt(share * (1 - share) / units)
         return share + self.network.limits.spread_sds * chance < self.network.limits.saturated
+
+
+def _largest_trend(profiles: Sequence[Array], entries: Array) -> float:
+    """The largest trend in decades; of a gradient that of its variance or of its norm, whichever is smaller."""
+    return max(
+        min(abs(trend(values.tolist()).decades) for values in (profile, profile + logs))
+        for profile, logs in zip(profiles, entries, strict=True)
+    )
 
 
 def _saturated(network: Network, lengths: Array, shares: Array) -> float:

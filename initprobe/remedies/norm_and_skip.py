@@ -1,13 +1,13 @@
 """Fixes for any network: other weights, norms or skips, chosen by what theory predicts for the changed experiment.
 
 A fix keeps every given option but the weights, if any such fix works. Candidates come in order of how much they change.
-The first one that is predicted to pass the verdict is offered.
+The first one that is predicted to pass the verdict, and passes it when it is run, is offered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,19 @@ from initprobe.prediction.predict import norm_and_skip_theory
 from initprobe.prediction.rules import no_theory, rules_of
 from initprobe.remedies.command_line import command_line
 from initprobe.remedies.forecast import COMMON_SHARE, Forecast, Network
-from initprobe.remedies.plain import changed, common_initializers, level_gains, plain_fix
+from initprobe.remedies.plain import changed, common_initializers, level_gains, plain_fixes
+from initprobe.remedies.trial import Trials, Works
+from initprobe.remedies.wider import is_too_deep, wider, with_units
 from initprobe.spec import Spec
 
 _PLAIN: dict[str, Any] = {
     name: ProbeConfig.model_fields[name].default
     for name in ("norm", "residual", "block", "branch_scale", "zero_init_last")
 }
+# Candidates with the same structure and biases that are tried before one of these is given up.
+_MOST_ALIKE = 4
+# A factor of the widths at which first-order corrections in 1/width are small.
+_WIDE = 32
 # An initializer that no candidate equals in variance.
 _PLACEHOLDER = "zeros"
 # The second, weaker, is for activations whose mean would otherwise add up over the layers.
@@ -40,42 +46,70 @@ _ADDED: tuple[dict[str, Any], ...] = (
 )
 
 
-def fix_for(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> str | None:
-    """An `initprobe run` line, or None where theory knows no change that keeps the signal.
+def fix_for(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, works: Works) -> str | None:
+    """An `initprobe run` line, or None where no change that theory knows keeps the signal.
 
-    First with every option kept but the weights, then with zero biases, then without norm and skips.
+    First wider layers if the network is too deep for its width. Then with every option kept but the weights, then with
+    zero biases, then without norm and skips. A line is tried before it is offered.
 
     Args:
         config: of the network with a finding.
         sizes: features of the input, then units of each layer.
         inputs: moments of the input.
+        works: runs a changed experiment; True if its verdict is healthy.
     """
     if not _has_names(config):
         return None
-    if config.network is not None and (line := _first_that_holds(_weaker_branches(config), sizes, inputs)):
-        return line
+    fixed = Trials(config, works).first(_candidates(config, sizes, inputs))
+    return None if fixed is None else command_line(fixed)
+
+
+def _candidates(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> Iterator[ProbeConfig]:
+    """The changed experiments that theory predicts to hold, least changed first."""
+    if not inputs.mean_squares.any():
+        return  # no network has a signal then
+    if config.network is not None:
+        yield from _that_hold(_weaker_branches(config), sizes, inputs)
+    elif is_too_deep(config, sizes, inputs):
+        yield from _wider_ones(config, inputs)
+        yield from _that_hold(_with_norm_or_skips(changed(config, bias_init=None)), sizes, inputs)
+        return
     config = _with_drawn_weights(config)
     bare = changed(config, bias_init=None)
-    candidates = [config, bare] if isinstance(config.bias_init, Spec) else [bare]
-    for candidate in candidates:
-        if line := _structure_kept(candidate, config, sizes, inputs):
-            return line
-    if config.is_plain:
-        return None
-    plain = changed(bare, **_PLAIN)
-    return plain_fix(plain, sizes, inputs, config) or _first_that_holds(_with_norm_or_skips(plain), sizes, inputs)
+    for candidate in [config, bare] if isinstance(config.bias_init, Spec) else [bare]:
+        yield from islice(_structure_kept(candidate, config, sizes, inputs), _MOST_ALIKE)
+    if not config.is_plain:
+        plain = changed(bare, **_PLAIN)
+        yield from plain_fixes(plain, sizes, inputs, config)
+        yield from _that_hold(_with_norm_or_skips(plain), sizes, inputs)
+
+
+def _wider_ones(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
+    """Wider layers with the given weights, then with common ones, where theory predicts level variances."""
+    for weights in (config, *_with_common_weights(changed(config, bias_init=None))):
+        if _holds_if_wide(weights, inputs):
+            yield from wider(weights, inputs)
+
+
+def _holds_if_wide(config: ProbeConfig, inputs: InputMoments) -> bool:
+    """Whether the variances of a much wider network are predicted to stay level."""
+    wide = with_units(config, [_WIDE * width for width in config.layer_widths])
+    return holds(wide, (wide.features or wide.layer_widths[0], *wide.layer_widths), inputs)
 
 
 def _structure_kept(
     config: ProbeConfig, original: ProbeConfig, sizes: Sequence[int], inputs: InputMoments
-) -> str | None:
-    """A line that keeps norm, skips and biases, or adds a norm or skips."""
+) -> Iterator[ProbeConfig]:
+    """Experiments that keep norm, skips and biases, or add a norm or skips."""
     if not config.is_plain:
-        return _first_that_holds(chain(_weaker_branches_first(config), _with_norm_or_skips(config)), sizes, inputs)
-    if config.bias_init is None and (line := plain_fix(config, sizes, inputs, original)):
-        return line
-    others = _with_common_weights(config, level_gains(config.activation)) if config.bias_init is not None else []
-    return _first_that_holds(chain(others, _with_norm_or_skips(config)), sizes, inputs)
+        yield from _that_hold(chain(_weaker_branches_first(config), _with_norm_or_skips(config)), sizes, inputs)
+        return
+    if config.bias_init is None:
+        yield from plain_fixes(config, sizes, inputs, original)
+    else:
+        others = _with_common_weights(config, level_gains(config.activation))
+        yield from _that_hold(others, sizes, inputs)
+    yield from _that_hold(_with_norm_or_skips(config), sizes, inputs)
 
 
 def _weaker_branches_first(config: ProbeConfig) -> Iterator[ProbeConfig]:
@@ -109,19 +143,28 @@ def _with_norm_or_skips(config: ProbeConfig) -> Iterator[ProbeConfig]:
         yield from (changed(config, init=init, **added) for init in common_initializers(config.activation))
 
 
-def fix_for_indistinct_inputs(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> str | None:
+def fix_for_indistinct_inputs(
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, works: Works
+) -> str | None:
     """A line under which different inputs stay different, for a network without other findings; None if there is none.
 
-    The arguments are those of `fix_for`.
+    The arguments are those of `fix_for`; `works` is True if inputs stay different too.
     """
-    if not _has_names(config):
+    alike = inputs.cosine > 1 - config.thresholds.indistinct  # no network tells such samples apart
+    if alike or not _has_names(config):
         return None
+    fixed = Trials(config, works).first(_that_separate(config, sizes, inputs))
+    return None if fixed is None else command_line(fixed)
+
+
+def _that_separate(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> Iterator[ProbeConfig]:
+    """Changed experiments under which different inputs are predicted to stay different."""
     config = _with_drawn_weights(config)
     fitted = config.initializer.fit is not None  # fitted weights need a plain network
     skipped = [] if fitted else [*_weaker_branches(config), *_with_skips(config)]
     rest = chain(_with_norm_or_skips(config), _with_norm_or_skips(changed(config, bias_init=None)))
     plain = changed(config, bias_init=None, **_PLAIN)
-    return _first_that_holds(chain(skipped, rest, _with_norm_or_skips(plain)), sizes, inputs)
+    return _that_hold(chain(skipped, rest, _with_norm_or_skips(plain)), sizes, inputs)
 
 
 def _with_skips(config: ProbeConfig) -> Iterator[ProbeConfig]:
@@ -155,12 +198,12 @@ def _with_common_weights(config: ProbeConfig, more: Iterable[str] = ()) -> Itera
     return (changed(config, init=init) for init in (*common_initializers(config.activation), *more))
 
 
-def _first_that_holds(candidates: Iterable[ProbeConfig], sizes: Sequence[int], inputs: InputMoments) -> str | None:
-    """The command line of the first candidate that is predicted to hold."""
-    return next((command_line(candidate) for candidate in candidates if _holds(candidate, sizes, inputs)), None)
+def _that_hold(candidates: Iterable[ProbeConfig], sizes: Sequence[int], inputs: InputMoments) -> Iterator[ProbeConfig]:
+    """The candidates that are predicted to hold."""
+    return (candidate for candidate in candidates if holds(candidate, sizes, inputs))
 
 
-def _holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> bool:
+def holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> bool:
     """Whether the verdict would find nothing; with norms or skips, inputs must not become alike either."""
     if no_theory(config, sizes, inputs, _batch(config, inputs)) or (
         config.residual and not branches(sizes, config.block)
@@ -195,6 +238,7 @@ def _forecast(
     """The forecast of one network, and the cosine of two inputs at each layer whose input is not inside a branch."""
     around = wirings(config, sizes)
     stream = [layer for layer, wiring in zip(layers, around, strict=True) if not wiring.inside]
+    numbers = [number for number, wiring in enumerate(around, start=1) if not wiring.inside]
     # With a branch scale of 0, which is the first to learn, dL/dW is 0.
     last = "weight_gradient" if config.branch_factor else "output_gradient"
     output, gradient, weight = (
@@ -211,4 +255,4 @@ def _forecast(
     before = (PLAIN, *around)
     cosines = [layer.correlation for layer, below in zip(layers, before, strict=False) if not below.inside]
     network = Network.of(config, sizes, inputs)
-    return Forecast(network, output, gradient, weight, lengths, np.zeros(1), shares), cosines
+    return Forecast(network, output, gradient, weight, lengths, np.zeros(1), shares, numbers), cosines

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from initprobe.activations.record import Activation
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.initializers.record import Initializer
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.phase import critical_line
-from initprobe.remedies.command_line import command_line
 from initprobe.remedies.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Network, most_level_gain
+from initprobe.remedies.trial import same_weights
 
 
-def plain_fix(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, original: ProbeConfig) -> str | None:
-    """An `initprobe run` line, or None where theory knows no plain initializer that keeps the signal.
+def plain_fixes(
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, original: ProbeConfig
+) -> Iterator[ProbeConfig]:
+    """The experiments with plain weights that theory predicts to keep the signal.
 
     Args:
         config: a plain network whose initializer and activation have names.
@@ -27,13 +27,12 @@ def plain_fix(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, o
     """
     network = Network.of(config, sizes, inputs)
     names = (*common_initializers(config.activation), *level_gains(config.activation))
-    for candidate in _with_initializers(config, names, original):
+    for candidate in _with_initializers(config, sizes, names, original):
         if network.forecast(network.variances(candidate.initializer)).holds(COMMON_SHARE):
-            return command_line(candidate)
+            yield candidate
     gain = most_level_gain(network)
-    if gain is None or not network.scaled(gain).holds(LAST_RESORT_SHARE):
-        return None
-    return next(map(command_line, _with_initializers(config, [f"lecun:gain={gain:g}"], original)), None)
+    if gain is not None and network.scaled(gain).holds(LAST_RESORT_SHARE):
+        yield from _with_initializers(config, sizes, [f"lecun:gain={gain:g}"], original)
 
 
 def changed(config: ProbeConfig, **changes: Any) -> ProbeConfig:
@@ -48,20 +47,15 @@ def common_initializers(activation: Activation) -> tuple[str, ...]:
     return "xavier", f"he:slope={slope:g}" if slope is not None else "he", "lecun"
 
 
-def _with_initializers(config: ProbeConfig, names: Sequence[str], original: ProbeConfig) -> Iterator[ProbeConfig]:
+def _with_initializers(
+    config: ProbeConfig, sizes: Sequence[int], names: Sequence[str], original: ProbeConfig
+) -> Iterator[ProbeConfig]:
     """The same experiment with zero biases and each of these weights, without those that `original` has."""
     for name in names:
         candidate = changed(config, init=name, bias_init=None)
         differs = not original.is_plain or config.bias_init is not None
-        if differs or not _same(candidate.initializer, config.initializer, config):
+        if differs or not same_weights(candidate, config, tuple(sizes)):
             yield candidate
-
-
-def _same(first: Initializer, second: Initializer, config: ProbeConfig) -> bool:
-    """Whether two initializers draw weights from one distribution."""
-    fans = (config.layer_widths[0], config.layer_widths[-1])
-    close = math.isclose(first.variance(*fans), second.variance(*fans), rel_tol=1e-3)
-    return close and (first.distribution.name, first.mean) == (second.distribution.name, second.mean)
 
 
 def level_gains(activation: Activation) -> Iterator[str]:

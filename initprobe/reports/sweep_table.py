@@ -41,6 +41,7 @@ _FATES = {
     "dead-layer": "die",
     "symmetric": "stay symmetric",
     "chaotic": "turn chaotic",
+    "too-deep": "vanish",
 }
 
 

@@ -83,7 +83,7 @@ class LayerTheory(Record):
         weight_gradient_variance: variance of dL/dW, summed over the samples of all batches.
         correlation: mean cosine between the z of two different inputs.
         output_spread: predicted standard deviation of `log(measured / theory)` for the output variance, a mean over the
-            draws, due to finite width; null without a prediction, as in normalised and residual nets.
+            draws, due to finite width; null where it is not derived.
         output_gradient_spread: the same for the variance of dL/dh.
         length_slope: slope of the length map in logs: the relative change of z's mean square per relative change at the
             layer below. Above 1, deviations in scale grow. Null at layer 1, and in normalised and residual nets.
@@ -202,6 +202,8 @@ class LayerStats(Record):
         name: qualified name of the module that holds W, in a PyTorch model; null in a net of `initprobe run`.
         kind: the kind of that module; null where there is no name.
         activation: class of the module that computed h from z; null where there is none, or no name.
+        bias_std: standard deviation of the biases over units, by their rule, or in the file of weights; null where it
+            is not known, as in a PyTorch model.
         inside_branch: the layer is in a residual branch of several layers and not its last, so h is not yet the sum.
         branch_ratio: rms(branch) / rms(stream) where a branch that ends with this layer is added to a residual stream,
             in a PyTorch model; of nested branches the outer one. Null elsewhere.
@@ -228,6 +230,7 @@ class LayerStats(Record):
     name: str | None = None
     kind: ModuleKind | None = None
     activation: str | None = None
+    bias_std: Finite | None = None
     inside_branch: bool = False
     branch_ratio: Finite | None = None
     gates: GateMeans | None = None

@@ -19,9 +19,11 @@ from initprobe.results.summary import (
     Description,
     Environment,
     Finding,
+    InputStats,
     LossStats,
     ModelFacts,
     Training,
+    TypicalDraw,
 )
 
 
@@ -36,6 +38,8 @@ class ProbeResult(Record, Display):
         elapsed_s: seconds that sampling, propagation, statistics and theory took.
         theory_note: why there is no prediction, in words; null with a prediction.
         depth_scales: number of layers over which signals and gradients change by e; null without a prediction.
+        typical: what one draw of this width keeps; null for a net with a norm or skips, and without a prediction.
+        input: the samples; null for a PyTorch model.
         healthy: no finding is above info; this is about initialization only.
         diagnosis: the findings, most severe first.
         layers: the layers, first to last.
@@ -55,6 +59,8 @@ class ProbeResult(Record, Display):
     elapsed_s: Annotated[float, Field(ge=0)]
     theory_note: str | None = None
     depth_scales: DepthScales | None = None
+    typical: TypicalDraw | None = None
+    input: InputStats | None = None
     healthy: bool = True
     diagnosis: tuple[Finding, ...] = ()
     layers: Annotated[tuple[LayerStats, ...], Field(min_length=1)]

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from initprobe.formatting import percent
-from initprobe.results.base import Finite, Record, Severity
+from initprobe.results.base import Finite, Record, Severity, Share
 from initprobe.results.layers import LayerStats
 
 _MOST_NAMES = 4
@@ -39,6 +39,38 @@ class DepthScales(Record):
     gradient: DepthScale | None
     correlation: DepthScale | None
     length: DepthScale | None
+
+
+class TypicalDraw(Record):
+    """What one draw of this width keeps of the signal, as theory predicts it; other predictions are means over draws.
+
+    The mean square of h of a draw is divided by that of an infinitely wide net.
+
+    Attributes:
+        output_variance: variance of h at the last layer of the typical draw, `exp(E log)`.
+        log10_mean: mean of log10 of that ratio at the last layer, over draws whose signal is not exactly 0.
+        log10_sd: standard deviation of that log10 over draws.
+        loss_probability: probability that a draw loses more than a factor of 100, so that the ratio is below 1/100.
+        layer: the first layer at which that probability exceeds one half; null for none.
+    """
+
+    output_variance: Finite | None
+    log10_mean: Finite
+    log10_sd: Finite
+    loss_probability: Share
+    layer: Annotated[int, Field(ge=1)] | None
+
+
+class InputStats(Record):
+    """The samples of all batches and draws.
+
+    Attributes:
+        mean_square: mean square of an entry; 0 for an input without signal.
+        correlation: mean cosine of two different samples; null where it is undefined.
+    """
+
+    mean_square: Annotated[float, Field(ge=0)]
+    correlation: Annotated[float, Field(ge=-1, le=1)] | None
 
 
 class LossStats(Record):

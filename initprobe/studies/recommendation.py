@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -11,19 +12,23 @@ from pydantic import Field
 from initprobe.activations.record import Activation
 from initprobe.config.probe_config import DEFAULT_WIDTH, ProbeConfig
 from initprobe.errors import ConfigError
-from initprobe.formatting import short, shown
+from initprobe.formatting import percent, short, shown
 from initprobe.initializers.record import Mode
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.probe.progress import Progress
 from initprobe.probe.run import run
 from initprobe.remedies.command_line import command_line
 from initprobe.remedies.forecast import Network
+from initprobe.remedies.norm_and_skip import holds
+from initprobe.remedies.plain import changed
+from initprobe.remedies.wider import wider
 from initprobe.results.base import SCHEMA_VERSION, Finite, Record
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 from initprobe.spec import Spec
 from initprobe.studies.choice import Choice, Goal, choose
+from initprobe.studies.frameworks import weights_of
 
 # Samples of the measurement. In a deep network they all become alike, so more samples would not help.
 BATCH = 100
@@ -58,12 +63,14 @@ class Recommendation(Record):
         schema_version: version of this layout; `schema` in JSON.
         activation: as given.
         layers: number of layers.
-        width: units per layer, and features of the input, which is assumed to have mean square 1.
+        width: units per layer, the largest where they differ; the input is assumed to have mean square 1.
+        sizes: features of the input, then units of each layer.
+        width_needed: width of which few draws lose the signal, for a net that is too deep for its width; else null.
         goal: `forward` keeps Var(h), `backward` Var(dL/dh), `balanced` both as well as one gain can.
         init: the initializer, as `--init` takes it.
         gain: `sqrt(fan Var(W))`, with the fan of `mode`.
         mode: fan_in, fan_out or fan_avg; all are equal in a network of equal widths.
-        std: standard deviation of a weight at this width.
+        std: standard deviation of a weight at this width; of layer 1 where widths differ.
         formula: the distribution of a weight.
         summary: the recommendation in a sentence.
         reasons: why these weights, or why none hold and what would hold.
@@ -84,6 +91,8 @@ class Recommendation(Record):
     activation: str
     layers: Annotated[int, Field(ge=1)]
     width: Annotated[int, Field(ge=1)]
+    sizes: tuple[int, ...]
+    width_needed: int | None = None
     goal: Goal
     init: str
     gain: Finite
@@ -109,23 +118,77 @@ class Recommendation(Record):
         return self.summary
 
 
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a network, in any of the ways to give it.
+
+    Attributes:
+        layers: number of layers; None for that of `widths`, or 1 beside `fan_in`.
+        width: units per layer.
+        widths: units of each layer, instead of `layers` and `width`.
+        fan_in: inputs of a single layer, whose weights are wanted in a network of `layers` layers.
+        fan_out: units of that layer; None for `fan_in`.
+        norm: `none`, `layer` or `batch`.
+        residual: whether branches are added to their input.
+    """
+
+    layers: int | None = None
+    width: int = DEFAULT_WIDTH
+    widths: tuple[int, ...] | None = None
+    fan_in: int | None = None
+    fan_out: int | None = None
+    norm: Literal["none", "layer", "batch"] = "none"
+    residual: bool = False
+
+    def __post_init__(self) -> None:
+        if self.fan_out is not None and self.fan_in is None:
+            raise ConfigError("needs fan_in beside it", field="fan_out")
+        if self.fan_in is not None and (self.widths is not None or self.norm != "none" or self.residual):
+            raise ConfigError("is for a single plain layer; drop widths, norm and residual", field="fan_in")
+        if self.widths is not None and self.layers not in (None, len(self.widths)):
+            raise ConfigError(f"is {self.layers}, but widths has {len(self.widths)}; drop layers", field="layers")
+        if self.layers is None and self.widths is None and self.fan_in is None:
+            raise ConfigError("is missing; give layers, widths or fan_in", field="layers")
+        if self.depth > MOST_LAYERS:
+            text = f"must be at most {MOST_LAYERS:,} here, not {shown(self.depth)}; ask for fewer layers"
+            raise ConfigError(text, field="layers")
+
+    @property
+    def depth(self) -> int:
+        """Number of layers of the network."""
+        return self.layers if self.layers is not None else len(self.widths or (1,))
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a config."""
+        around = {"norm": self.norm, "residual": self.residual}
+        if self.fan_in is not None:
+            return {"widths": (self.fan_in if self.fan_out is None else self.fan_out,), "input_width": self.fan_in}
+        if self.widths is not None:
+            return {"widths": self.widths, **around}
+        # A width left at its default does not appear in the command line.
+        return {"layers": self.layers, "width": None if self.width == DEFAULT_WIDTH else self.width, **around}
+
+
 def recommend(
     act: str | Spec | Activation,
-    layers: int,
+    layers: int | None = None,
     width: int = DEFAULT_WIDTH,
     goal: Goal = "balanced",
     *,
+    shape: Shape | None = None,
     seed: int = 0,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Recommendation:
-    """The weights that best serve a goal, for layers of equal widths without bias and inputs of mean square 1.
+    """The weights that best serve a goal, for layers without bias and inputs of mean square 1.
 
     Args:
         act: the activation: a name, `name:key=value,...`, or an `Activation` of your own.
         layers: number of layers.
         width: units per layer.
         goal: what to keep level.
+        shape: widths that differ, a single layer, a norm or residual branches, instead of `layers` and `width`.
         seed: seed of the measured networks.
         threads: threads for the measurement.
         progress: called with (steps done, total steps) of the measurement.
@@ -133,35 +196,74 @@ def recommend(
     Raises:
         ConfigError: the activation is unknown, or a size is out of range.
     """
-    if layers > MOST_LAYERS:
-        text = f"must be at most {MOST_LAYERS:,} here, not {shown(layers)}; ask for fewer layers"
-        raise ConfigError(text, field="layers")
-    # A width left at its default does not appear in the command line.
-    shown_width = None if width == DEFAULT_WIDTH else width
-    fields: dict[str, Any] = {"act": act, "layers": layers, "width": shown_width, "seed": seed}
-    net = Network.of(ProbeConfig(init="lecun", **fields), (width,) * (layers + 1), InputMoments.noise())
-    choice = choose(net, goal)
-    config = ProbeConfig(init=choice.weights.name, batch=BATCH, **fields)
+    shape = shape or Shape(layers, width)
+    fields = {"act": act, "seed": seed, **shape.fields}
+    config = ProbeConfig(init="lecun", batch=BATCH, **fields)
+    config, choice = _chosen(config, shape.depth, goal)
     result = run(config, threads=threads, progress=progress)
-    return _written(config, goal, choice, result)
+    return _written(config, shape.depth, goal, choice, result)
 
 
-def _written(config: ProbeConfig, goal: Goal, choice: Choice, result: ProbeResult) -> Recommendation:
+def _chosen(config: ProbeConfig, depth: int, goal: Goal) -> tuple[ProbeConfig, Choice]:
+    """The weights for a shape, and the experiment that measures them."""
+    widths = config.layer_widths
+    sizes = (config.features or widths[0], *widths)
+    if not config.is_plain:
+        return _around(config, sizes)
+    choice = choose(Network.of(config, (widths[0],) * (depth + 1), InputMoments.noise()), goal)
+    config = changed(config, init=choice.weights.name)
+    if len(set(sizes)) == 1 or len(widths) == 1 or not choice.holds:
+        return config, choice
+    for weights in (choice.weights, *_COMMON):
+        candidate = changed(config, init=weights.name)
+        if holds(candidate, sizes, InputMoments.noise()):
+            return candidate, choice if weights is choice.weights else Choice(weights, (_OF_WIDTHS,))
+    return config, replace(choice, reasons=(*choice.reasons, _NOT_OF_WIDTHS), holds=False)
+
+
+_COMMON = (weights_of(1.0, unit="xavier"), weights_of(math.sqrt(2)), weights_of(1.0))
+_OF_WIDTHS = "these common weights keep the variances at these widths"
+_NOT_OF_WIDTHS = "the widths differ so much that no weights keep h and dL/dh at once"
+
+
+def _around(config: ProbeConfig, sizes: tuple[int, ...]) -> tuple[ProbeConfig, Choice]:
+    """Common weights, and the largest branch scale under which they are predicted to hold."""
+    slope = config.activation.params.get("slope", 0.0)
+    common = (*_COMMON[:1], weights_of(math.sqrt(2 / (1 + slope**2)), slope), *_COMMON[2:])
+    for scale in (1.0, "1/sqrt(2L)", "1/L") if config.residual else (1.0,):
+        for weights in common:
+            candidate = changed(config, init=weights.name, branch_scale=scale)
+            if holds(candidate, sizes, InputMoments.noise()):
+                with_scale = f", with branches of scale {scale}" if scale != 1.0 else ""
+                return candidate, Choice(weights, (f"h, dL/dh and dL/dW are predicted to stay level{with_scale}",))
+    reason = "no common weights are predicted to keep h, dL/dh and dL/dW with this norm and these branches"
+    return changed(config, init=common[0].name), Choice(common[0], (reason,), holds=False)
+
+
+def _written(config: ProbeConfig, depth: int, goal: Goal, choice: Choice, result: ProbeResult) -> Recommendation:
     """The recommendation, with its measurement."""
-    weights, layers, width = choice.weights, len(result.layers), config.layer_widths[0]
+    weights, layers, widths = choice.weights, result.layers, config.layer_widths
     verdict = tuple(finding for finding in result.diagnosis if finding.severity != "info")
-    std = config.initializer.std(width, width)
+    needed = _width_needed(config, result)
+    too_deep = any(finding.rule == "too-deep" for finding in verdict)
+    if too_deep:
+        choice = replace(choice, holds=False)
+    fan_in, fan_out, last = layers[0].fan_in, layers[0].fan_out, layers[-1]
+    std = config.initializer.std(fan_in, fan_out)
+    where = f"width {fan_in}" if fan_in == fan_out else f"{fan_in} -> {fan_out}"
     return Recommendation(
         activation=config.activation.name if isinstance(config.act, Activation) else str(config.act),
-        layers=layers,
-        width=width,
+        layers=len(layers),
+        width=max(widths),
+        sizes=(fan_in, *widths),
+        width_needed=needed,
         goal=goal,
         init=weights.name,
         gain=weights.gain,
         mode=weights.mode,
         std=std,
-        formula=f"W ~ N(0, variance {weights.variance}), std {short(std)} at width {width}; b = 0",
-        summary=_summary(config, goal, choice, result.healthy),
+        formula=f"W ~ N(0, variance {weights.variance}), std {short(std)} at {where}; b = 0",
+        summary=_too_deep(config, result, needed) if too_deep else _summary(config, depth, goal, choice, result),
         reasons=choice.reasons,
         predicted_to_hold=choice.holds,
         measured_to_hold=result.healthy,
@@ -170,19 +272,42 @@ def _written(config: ProbeConfig, goal: Goal, choice: Choice, result: ProbeResul
         pytorch_bias="nn.init.zeros_(layer.bias)",
         keras=weights.keras,
         jax=weights.jax,
-        predicted=_predicted(result.layers, weights.gain**2),
-        measured=_measured(result.layers),
+        predicted=_predicted(layers, last.fan_in * config.initializer.variance(last.fan_in, last.fan_out)),
+        measured=_measured(layers),
         verdict=verdict,
         command=command_line(config) if isinstance(config.act, Spec) else None,
+    )
+
+
+def _width_needed(config: ProbeConfig, result: ProbeResult) -> int | None:
+    """The width that would do, for a net that is too deep for its width."""
+    if result.typical is None or result.typical.layer is None:
+        return None
+    candidate = next(wider(config, InputMoments.noise()), None)
+    return None if candidate is None else max(candidate.layer_widths)
+
+
+def _too_deep(config: ProbeConfig, result: ProbeResult, needed: int | None) -> str:
+    """Why no weights help a net that is too deep for its width, and which width would do."""
+    assert result.typical is not None
+    share = percent(result.typical.loss_probability)
+    fix = f"; width {needed} would do" if needed else ""
+    return (
+        f"{_layers(len(result.layers))} are too deep for width {max(config.layer_widths)}: {share}% of the draws lose "
+        f"more than a factor of 100, whatever the mean over draws{fix}"
     )
 
 
 _KEPT = {"forward": "Var(h)", "backward": "Var(dL/dh)"}
 
 
-def _summary(config: ProbeConfig, goal: Goal, choice: Choice, measured: bool) -> str:
+def _summary(config: ProbeConfig, depth: int, goal: Goal, choice: Choice, result: ProbeResult) -> str:
     weights = f"{choice.weights.name} weights and zero biases"
-    net = f"{config.activation.name} over {_layers(config.layers)}"
+    net, measured = f"{config.activation.name} over {_layers(depth)}", result.healthy
+    if config.residual:
+        net += f" with branches of scale {config.branch_scale}"
+    if not choice.holds and choice.reach is None:
+        return f"no common weights keep signal and gradient of {net} in this shape"
     if goal != "balanced":
         reach = f"up to {_layers(choice.reach)}" if choice.reach else "at no depth"
         rest = "" if choice.holds else f"; they keep signal and gradient {reach}"
@@ -234,7 +359,8 @@ class _Ends:
 def _predicted(layers: Sequence[LayerStats], scale: float) -> Figures:
     """Figures from the predictions beside the measurement; `scale` is `fan_in Var(W)`."""
     first, last = layers[0].theory, layers[-1].theory
-    assert first is not None and last is not None  # every recommended initializer has a prediction
+    if first is None or last is None:  # batch norm over few samples
+        return _Ends((None, None), None, scale, None, None).figures(len(layers))
     return _Ends(
         output=(first.output_variance, last.output_variance),
         gradient=first.output_gradient_variance,

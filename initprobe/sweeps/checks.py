@@ -14,12 +14,12 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from initprobe.data.documents import Place
-from initprobe.diagnosis.diagnose import RULES
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.registry import suggestion
 from initprobe.results.base import Severity
 from initprobe.results.named_numbers import HEALTHY, SURVIVES, VERDICT, WHOLE
 from initprobe.sweeps.file_fields import NOWHERE, SCALES, Fields, Setting, read_number, read_setting
+from initprobe.torch.verdict.rulebook import RULEBOOK
 
 # Severities as a file may name them.
 SEVERITIES: Mapping[str, Severity] = {"info": "info", "note": "info", "warning": "warning"}
@@ -34,17 +34,17 @@ def _verdict_name(value: object) -> bool | str:
     if not isinstance(value, str):
         raise ConfigError("is true or false for healthy; for verdict, survives or the name of a rule")
     with suppress(UnknownNameError):
-        return RULES[value].name
-    raise UnknownNameError(f"unknown verdict {value!r}.{suggestion(value, (SURVIVES, *RULES)) or _SEE_RULES}")
+        return RULEBOOK[value].name
+    raise UnknownNameError(f"unknown verdict {value!r}.{suggestion(value, (SURVIVES, *RULEBOOK)) or _SEE_RULES}")
 
 
 def _rule_name(value: object) -> str:
-    return RULES[str(value)].name
+    return RULEBOOK[str(value)].name
 
 
 _SEE_RULES = " `initprobe list rules` shows them all."
-Is = Annotated[bool | str, BeforeValidator(_verdict_name, json_schema_input_type=bool | Literal[(SURVIVES, *RULES)])]
-Rule = Annotated[str, BeforeValidator(_rule_name, json_schema_input_type=Literal[tuple(RULES)])]
+Is = Annotated[bool | str, BeforeValidator(_verdict_name, json_schema_input_type=bool | Literal[(SURVIVES, *RULEBOOK)])]
+Rule = Annotated[str, BeforeValidator(_rule_name, json_schema_input_type=Literal[tuple(RULEBOOK)])]
 Rules = Annotated[tuple[Rule, ...], Field(min_length=1)]
 Pair = tuple[Number | None, Number | None]
 

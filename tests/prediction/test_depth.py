@@ -66,3 +66,11 @@ def test_the_table_names_the_scale(initprobe):
     line = next(line for line in text.splitlines() if line.startswith("depth"))
     assert "gradient 2." in line
     assert len(line) <= 80
+
+
+def test_a_slope_of_rounding_has_no_scale():
+    """Identity weights keep the gradient up to rounding: its scale would be 7e15 layers."""
+    gradient = scales(init="he", act="relu", layers=20).gradient
+    assert gradient is None or gradient.predicted is None
+    kept = scales(init="orthogonal", act="linear", layers=20).gradient
+    assert kept is None or all(value is None or abs(value) < 1e12 for value in (kept.measured, kept.predicted))

@@ -21,7 +21,7 @@ from initprobe.remedies.forecast import LAST_RESORT_SHARE, Network
 from initprobe.spec import parse_spec
 from initprobe.studies.choice import choose
 from initprobe.studies.frameworks import Weights, weights_of
-from initprobe.studies.recommendation import Recommendation, recommend
+from initprobe.studies.recommendation import Recommendation, Shape, recommend
 
 # No plain weights keep these over 30 layers: saturation, a steep length map, or no compromise.
 HOPELESS = {"sigmoid", "hardsigmoid", "silu", "softplus", "hardswish"}
@@ -282,8 +282,12 @@ def test_json_is_the_recommendation(initprobe):
         ("--act tanh --layers 3 --width 0", "Error: --width: "),
         ("--act tanh --layers 3 --seed -1", "Error: --seed: "),
         ("--act tanh --layers 3 --threads 0", "Error: threads must be at least 1"),
-        ("--act tanh --layers 3 --export-json nowhere/x.json", "nowhere/x.json: there is no directory"),
-        ("--act tanh", "Missing option '--layers'"),
+        ("--act tanh --layers 3 --export-json nowhere/x.json", "nowhere; make it first"),
+        ("--act tanh", "Error: --layers: is missing; give layers, widths or fan_in"),
+        ("--act tanh --fan-out 5", "Error: --fan-out: needs fan_in beside it"),
+        ("--act tanh --layers 2 --widths 5,4,3", "Error: --layers: is 2, but widths has 3; drop layers"),
+        ("--act tanh --widths 5,x", "Error: --widths: '5,x' is not a list of whole numbers"),
+        ("--act tanh --fan-in 5 --residual", "Error: --fan-in: is for a single plain layer"),
         ("--act tanh --layers 3 --goal up", "Invalid value for '--goal'"),
     ],
 )
@@ -304,3 +308,42 @@ def test_errors_from_python():
 def test_a_prediction_that_holds_has_room():
     choice = chosen("softplus", 12)
     assert net("softplus", 12).scaled(choice.weights.gain).holds(LAST_RESORT_SHARE)
+
+
+@pytest.mark.parametrize(("act", "layers", "width"), [("relu", 100, 16), ("relu", 50, 8), ("tanh", 60, 4)])
+def test_a_shape_too_deep_for_its_width_is_refused_with_the_width_that_would_do(act, layers, width):
+    advice = recommend(act, layers, width)
+    assert not advice.predicted_to_hold
+    assert "too deep for width" in advice.summary
+    assert advice.width_needed > width
+    assert f"width {advice.width_needed} would do" in advice.summary
+    assert recommend(act, layers, advice.width_needed).width_needed is None
+
+
+def test_a_single_layer_has_one_number():
+    """Xavier's: sqrt(2 / (784 + 256))."""
+    advice = recommend("tanh", shape=Shape(layers=10, fan_in=784, fan_out=256))
+    assert (advice.init, advice.sizes) == ("xavier", (784, 256))
+    assert advice.std == pytest.approx(math.sqrt(2 / 1040))
+    assert "over 10 layers" in advice.summary
+    assert "784 -> 256" in advice.formula
+
+
+@pytest.mark.parametrize(
+    ("act", "shape"),
+    [
+        ("relu", {"widths": (128, 64, 32, 16)}),
+        ("tanh", {"widths": (60, 80, 100, 80, 60)}),
+        ("relu", {"layers": 30, "width": 60, "residual": True}),
+        ("gelu", {"layers": 30, "width": 60, "residual": True, "norm": "layer"}),
+        ("relu", {"layers": 6, "width": 60, "norm": "layer"}),
+    ],
+    ids=str,
+)
+def test_a_real_shape_is_measured_as_recommended(act, shape):
+    advice = recommend(act, shape=Shape(**shape))
+    assert advice.predicted_to_hold
+    assert advice.measured_to_hold
+    config = parsed(advice.command)
+    assert (config.residual, config.norm) == (shape.get("residual", False), shape.get("norm", "none"))
+    assert config.layer_widths == shape.get("widths", (60,) * shape.get("layers", 0))

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 import click
 
 from initprobe.cli.candidates import judged
-from initprobe.cli.gate import Gate, GateOptions, expired_cases, make_gate
+from initprobe.cli.ci_reports import expired_alerts, expired_cases
+from initprobe.cli.gate import Gate, GateOptions, make_gate
 from initprobe.cli.outputs import STDOUT
 from initprobe.cli.parameters import Choice, command_of, group, option
 from initprobe.cli.sweep_output import Additions, TableExports, TableOptions
@@ -30,6 +31,7 @@ from initprobe.cli.sweep_run import SweepOptions, finish, run_plan, table_output
 
 if TYPE_CHECKING:
     from initprobe.reports.junit import Case
+    from initprobe.reports.sarif import Alert
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Ignored
     from initprobe.sweeps.breaches import Breach
@@ -72,24 +74,27 @@ class CheckOptions:
 
 @command_of(CheckOptions, help=__doc__)
 def command(options: CheckOptions) -> None:
+    from initprobe.cli.ci_reports import write_sarif
     from initprobe.cli.outputs import write_text
     from initprobe.errors import ConfigError
     from initprobe.reports.junit import junit
     from initprobe.results.named_numbers import NAMES
 
-    sweep, report_to = options.sweep, options.gate.junit
+    sweep, reports = options.sweep, options.gate
     plan = sweep.plan()
     if not plan.checks:
         raise ConfigError(f"{plan.path}: no checks; write for example `checks: {{healthy: true}}`, or use `sweep`")
     judge = _Judge(plan, make_gate(options.gate, NAMES))
-    output = table_output(plan, sweep, options.table, options.exports, (report_to, options.gate.write_known))
+    output = table_output(plan, sweep, options.table, options.exports, reports.targets())
     outcome, failures = run_plan(plan, sweep, output, judge.judge)
     _report(judge)
     judge.gate.close(fails=True, whole=not (sweep.where or sweep.shard))
     if options.annotate:
-        _annotate(judge, STDOUT in (*output.exports.targets(), report_to))
-    if report_to:
-        write_text(report_to, junit(f"initprobe check {plan.name}", list(judge.cases())))
+        _annotate(judge, STDOUT in (*output.exports.targets(), *reports.reports()))
+    if reports.sarif:
+        write_sarif(list(judge.alerts()), reports.sarif)
+    if reports.junit:
+        write_text(reports.junit, junit(f"initprobe check {plan.name}", list(judge.cases())))
     finish(outcome, [*failures, *judge.damage.values()])
     _fail(judge)
 
@@ -182,6 +187,24 @@ class _Judge:
         yield from map(_case, self.judged)
         yield from (Case(check, "skipped", "applies to no layer of any run") for check in self.idle)
         yield from expired_cases(self.gate.expired())
+
+    def alerts(self) -> Iterator[Alert]:
+        """An alert for each breach, at the line of its check, and for each run that failed."""
+        from initprobe.cli.annotations import in_repository
+        from initprobe.reports.sarif import Alert
+
+        file = in_repository(self.plan.path)
+        for row in self.rows:
+            if row.state == "failed" or row.key in self.damage:
+                words = f"{_name(row)}: {self.damage.get(row.key) or row.error or 'failed'}"
+                yield Alert("failed-run", words, "error", file=file)
+        for outcome in self.judged:
+            every = [(breach, "") for breach in outcome.breaches]
+            every += [(breach, why.reason) for breach, why in outcome.ignored]
+            for breach, reason in every:
+                words, line = f"{outcome.run}: {breach}", outcome.check.line
+                yield Alert(breach.name, words, "error", file=file, line=line, ignored=reason)
+        yield from expired_alerts(self.gate.expired())
 
 
 def _name(row: Row) -> str:

@@ -1,6 +1,6 @@
 """Find the initializer for an activation at a depth.
 
-The initializer is predicted to keep the signal, then measured: for square layers without biases and inputs of mean
+The initializer is predicted to keep the signal, then measured: for layers without biases and inputs of mean
 square 1. Where no plain initializer keeps the signal, as for GELU at 50 layers, the reason is printed, with networks
 that do and the best initializer for fewer layers.
 
@@ -8,6 +8,9 @@ that do and the best initializer for fewer layers.
 Examples:
   initprobe recommend --act tanh --layers 30
   initprobe recommend --act gelu --layers 50
+  initprobe recommend --act relu --widths 784,256,64,10
+  initprobe recommend --act tanh --fan-in 784 --fan-out 256 --layers 10
+  initprobe recommend --act relu --layers 40 --residual
   initprobe recommend --act elu --layers 20 --goal forward --export-json -
 """
 
@@ -17,9 +20,9 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from initprobe.cli.options import named_as_options, threads_option
+from initprobe.cli.options import named_as_options, read_widths, threads_option
 from initprobe.cli.parameters import Choice, command_of, option
 
 if TYPE_CHECKING:
@@ -40,8 +43,23 @@ class RecommendOptions:
     """The options of `initprobe recommend`."""
 
     act: str = option("--act", required=True, metavar="NAME[:...]", help="Activation.")
-    layers: int = option("--layers", type=int, required=True, metavar="N", help="Number of layers.")
+    layers: int | None = option("--layers", type=int, metavar="N", help="Number of layers.")
     width: int = option("--width", type=int, default=500, show_default=True, metavar="N", help="Units per layer.")
+    widths: str | None = option(
+        "--widths", metavar="N,N,...", help="Units of each layer, instead of --layers and --width."
+    )
+    fan_in: int | None = option(
+        "--fan-in", type=int, metavar="N", help="Inputs of a single layer of a net of --layers."
+    )
+    fan_out: int | None = option("--fan-out", type=int, metavar="M", help="Units of that layer.  [default: fan-in]")
+    norm: Literal["none", "layer", "batch"] = option(
+        "--norm",
+        type=Choice(["none", "layer", "batch"]),
+        default="none",
+        show_default=True,
+        help="Norm before each activation.",
+    )
+    residual: bool = option("--residual", is_flag=True, help="Add the input of each layer to its output.")
     goal: Goal = option(
         "--goal",
         type=Choice(["forward", "backward", "balanced"]),
@@ -64,15 +82,24 @@ def command(options: RecommendOptions) -> None:
     from initprobe.cli.progress import progress_bar
     from initprobe.cli.run_output import text_stream
     from initprobe.reports.console import console
-    from initprobe.studies.recommendation import recommend
+    from initprobe.studies.recommendation import Shape, recommend
 
     outputs.check_exports([options.export_json], None)
-    with progress_bar("measuring") as progress, named_as_options(("act", "layers", "width", "seed")):
-        recommendation = recommend(
-            options.act,
+    names = ("act", "layers", "width", "widths", "fan_in", "fan_out", "input_width", "norm", "residual", "seed")
+    with progress_bar("measuring") as progress, named_as_options(names):
+        shape = Shape(
             options.layers,
             options.width,
-            options.goal,
+            read_widths(options.widths),
+            options.fan_in,
+            options.fan_out,
+            options.norm,
+            options.residual,
+        )
+        recommendation = recommend(
+            options.act,
+            goal=options.goal,
+            shape=shape,
             seed=options.seed,
             threads=options.threads,
             progress=progress,

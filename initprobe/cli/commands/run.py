@@ -102,12 +102,12 @@ def command(options: RunOptions) -> None:
     if options.save_weights:
         _save_weights(experiment, Path(options.save_weights))
     export(result, exports)
-    stream = text_stream(exports.export_json, exports.export_csv, gate_options.junit)
+    stream = text_stream(exports.export_json, exports.export_csv, *gate_options.reports())
     if verdict.quiet:
         print_verdict_alone(result, stream)
     else:
         report(result, written, verdict.verbose, stream)
-    check_verdict(result, gate, verdict.fail_on, gate_options.junit)
+    check_verdict(result, gate, verdict.fail_on, gate_options)
 
 
 def _prepared(options: RunOptions) -> tuple[Experiment, Path | None]:
@@ -119,7 +119,7 @@ def _prepared(options: RunOptions) -> tuple[Experiment, Path | None]:
     experiment = prepare(options.config())
     directory = options.figures.directory(lambda: slug(experiment.config, experiment.sizes))
     exports, gate = options.exports, options.gate
-    targets = (exports.export_json, exports.export_csv, gate.junit, gate.write_known)
+    targets = (exports.export_json, exports.export_csv, *gate.targets())
     check_exports((*targets, options.weights_file()), directory)
     return experiment, directory
 

@@ -35,10 +35,12 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from initprobe.cli.ci_reports import write_sarif
 from initprobe.cli.contract_check import (
     ContractOptions,
     ContractOutcome,
     check_contracts,
+    outcome_alerts,
     outcome_cases,
     outcome_json,
     print_outcome,
@@ -206,16 +208,18 @@ def _compared(options: TorchOptions) -> ContractOutcome:
     from initprobe.cli.outputs import check_exports, write_text
     from initprobe.reports.junit import junit
 
-    contract, exports, report_to = options.contract, options.exports, options.gate.junit
+    contract, exports, reports = options.contract, options.exports, options.gate
     _check_combination(options)
-    check_exports((exports.export_json, report_to, contract.lock if contract.writes_lock else None), None)
+    check_exports((exports.export_json, *reports.reports(), contract.lock if contract.writes_lock else None), None)
     outcome = check_contracts(contract, options.model.request())
-    print_outcome(outcome, contract, options.verdict.quiet, text_stream(exports.export_json, report_to))
+    print_outcome(outcome, contract, options.verdict.quiet, text_stream(exports.export_json, *reports.reports()))
     if not options.model.has_input:
         if exports.export_json:
             write_text(exports.export_json, outcome_json(outcome))
-        if report_to:
-            write_text(report_to, junit(f"initprobe {options.model.target}", list(outcome_cases(outcome))))
+        if reports.sarif:
+            write_sarif(list(outcome_alerts(outcome)), reports.sarif)
+        if reports.junit:
+            write_text(reports.junit, junit(f"initprobe {options.model.target}", list(outcome_cases(outcome))))
     return outcome
 
 
@@ -257,7 +261,7 @@ def _probe(options: TorchOptions, outcome: ContractOutcome | None) -> None:
     formats, given = options.figures.wanted(), options.figures.given()
     check_junit(gate_options.junit, verdict.fail_on or outcome)
     _check_fix(options.fix)
-    targets = (exports.export_json, exports.export_csv, gate_options.junit, gate_options.write_known, options.fix.fix)
+    targets = (exports.export_json, exports.export_csv, options.fix.fix, *gate_options.targets())
     outputs.check_exports(targets, given)
     with drawer(formats) as drawing:  # as in `run`
         gate = make_gate(gate_options)
@@ -265,13 +269,14 @@ def _probe(options: TorchOptions, outcome: ContractOutcome | None) -> None:
         directory = options.figures.directory(lambda: options.model.slug(result.description.slug))
         written = outputs.save_result(result, directory, formats, drawing) if directory else []
     export(result, exports)
-    stream = text_stream(exports.export_json, exports.export_csv, gate_options.junit, options.fix.fix)
+    stream = text_stream(exports.export_json, exports.export_csv, options.fix.fix, *gate_options.reports())
     if verdict.quiet:
         print_verdict_alone(result, stream)
     else:
         report(result, written, verdict.verbose, stream, options.depth)
     is_healed = _fixed(options, result, stream)
-    check_verdict(result, gate, verdict.fail_on, gate_options.junit, list(outcome_cases(outcome)) if outcome else ())
+    cases, alerts = (list(outcome_cases(outcome)), list(outcome_alerts(outcome))) if outcome else ((), ())
+    check_verdict(result, gate, verdict.fail_on, gate_options, cases, alerts)
     if not is_healed:
         raise click.exceptions.Exit(1)
 

@@ -44,8 +44,10 @@ VERDICTS = {
     "fan-mismatch": "#8CA854",
     "wrong-initializer": "#A8FC8C",
     "odd-layer": "#FCC4C4",
+    "too-deep": "#000038",
+    "silent-input": "#C4E0FC",
 }
-_OTHER_VERDICTS = ("#000038", "#C4E0FC", "#8C5400", "#54FC70", "#FC00C4")  # of rules without a colour of their own
+_OTHER_VERDICTS = ("#8C5400", "#54FC70", "#FC00C4")  # of rules without a colour of their own
 
 
 def verdict_color(word: str) -> str:

@@ -45,7 +45,6 @@ def assert_healthy(
         ConfigError: `allow` or `ignore` names an unknown rule, a reason is missing, or the file is wrong.
     """
     __tracebackhide__ = True  # pytest shows the line of the test, not this function
-    from initprobe.results.named_numbers import counted
     from initprobe.sweeps.ignores import apply, expired, living
     from initprobe.torch import probe
     from initprobe.torch.verdict.rulebook import RULEBOOK
@@ -54,12 +53,23 @@ def assert_healthy(
     from_argument = _ignores(ignore or {})
     ignores = from_argument + _known(known)
     result, used = apply(probe(model, x, **options), ignores, options.get("thresholds"))
-    findings = [each for each in counted(result) if each.severity != "info" and each.rule not in allowed]
-    if faults := [*map(_line, findings), *expired(ignores), *_too_little(result)]:
+    if faults := [*_finding_lines(result, allowed), *expired(ignores), *_too_little(result)]:
         raise AssertionError("\n".join([*faults, "", result.table()]))
     idle = [each.source for each in living(from_argument) if each not in used]
     notes = tuple(f"{source}: matches nothing; drop it" for source in idle)
     return result.model_copy(update={"notes": result.notes + notes})
+
+
+def faults_of(result: ProbeResult) -> list[str]:
+    """Why a result is not healthy: a line for each finding above info, and one if too little was judged."""
+    return [*_finding_lines(result, ()), *_too_little(result)]
+
+
+def _finding_lines(result: ProbeResult, allowed: Collection[str]) -> list[str]:
+    from initprobe.results.named_numbers import counted
+
+    findings = [each for each in counted(result) if each.severity != "info" and each.rule not in allowed]
+    return list(map(_line, findings))
 
 
 def _ignores(ignore: Mapping[str, Reason]) -> list[Ignore]:

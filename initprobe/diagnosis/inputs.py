@@ -1,0 +1,27 @@
+"""The rule about the input: samples that are all 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from initprobe.config.thresholds import Thresholds
+from initprobe.diagnosis.kinds_of_net import has_silent_input
+from initprobe.diagnosis.rule import Observation, Rule
+from initprobe.results.run import ProbeResult
+
+
+def _silent_input(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
+    if has_silent_input(result):
+        yield Observation(1, "every entry of every sample is 0", "error")
+
+
+RULES = (
+    Rule(
+        name="silent-input",
+        meaning="the input has no signal, so the net cannot tell samples apart and W of layer 1 gets no gradient",
+        measurement="mean square of the input, exactly 0",
+        remedy="other data; see whether it was read, scaled or masked as you meant",
+        reference="LeCun et al. 1998, Efficient BackProp, section 4.3",
+        look=_silent_input,
+    ),
+)

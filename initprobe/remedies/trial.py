@@ -1,0 +1,70 @@
+"""A fix is a claim: it is tried before it is offered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from initprobe.config.probe_config import ProbeConfig
+
+# Runs a changed experiment; True if its verdict is healthy.
+Works = Callable[[ProbeConfig], bool]
+
+# Theory has passed the candidates before, so the first usually works.
+_MOST_TRIALS = 10
+# Two variances this close, relative, are of one distribution under two names; `lecun:gain=1.41` is `he`.
+_SAME = 0.02
+
+
+@dataclass
+class Trials:
+    """The trials for one finding, of which there are a few at most.
+
+    Attributes:
+        original: the experiment that needs the fix.
+        works: runs a changed experiment.
+        left: trials that may still be made.
+    """
+
+    original: ProbeConfig
+    works: Works
+    left: int = _MOST_TRIALS
+
+    def first(self, candidates: Iterable[ProbeConfig]) -> ProbeConfig | None:
+        """The first candidate that works, and is not the original under another name; None if there is none."""
+        for candidate in candidates:
+            if self.left == 0:
+                return None
+            if _renamed(candidate, self.original):
+                continue
+            self.left -= 1
+            if self.works(candidate):
+                return candidate
+        return None
+
+
+def _renamed(candidate: ProbeConfig, original: ProbeConfig) -> bool:
+    """Whether two experiments differ by the name of their weights at most."""
+    fields = [name for name in ProbeConfig.model_fields if name != "init"]
+    if original.weights is not None or any(getattr(candidate, name) != getattr(original, name) for name in fields):
+        return False
+    if candidate.initializer.bias != original.initializer.bias and candidate.bias_init is None:
+        return False
+    widths = candidate.layer_widths
+    return same_weights(candidate, original, (candidate.features or widths[0], *widths))
+
+
+def same_weights(first: ProbeConfig, second: ProbeConfig, sizes: tuple[int, ...]) -> bool:
+    """Whether two experiments draw the weights of every layer from one distribution, up to rounding.
+
+    Args:
+        first: one experiment.
+        second: the other.
+        sizes: features of the input, then units of each layer.
+    """
+    one, other = first.initializer, second.initializer
+    if (one.distribution.name, one.mean, one.fit) != (other.distribution.name, other.mean, other.fit):
+        return False
+    return all(math.isclose(one.variance(*fans), other.variance(*fans), rel_tol=_SAME) for fans in set(pairwise(sizes)))

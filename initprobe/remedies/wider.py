@@ -1,0 +1,62 @@
+"""Wider networks: the same experiment with enough units per layer that few draws lose the signal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from initprobe.config.probe_config import ProbeConfig
+from initprobe.meanfield.input_moments import InputMoments
+from initprobe.prediction.typical import loss_probability
+
+# A width that does: one draw in twenty may lose more than a factor of 100.
+FEW = 0.05
+# From this probability on, the typical draw loses the signal.
+HALF = 0.5
+_STEP, _WIDEST = 1.3, 4096
+
+
+def is_too_deep(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> bool:
+    """Whether a typical draw loses more than a factor of 100.
+
+    Args:
+        config: of the network.
+        sizes: features of the input, then units of each layer.
+        inputs: moments of the input.
+    """
+    return (loss_probability(config, sizes, inputs) or 0.0) > HALF
+
+
+def wider(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
+    """The experiment with the smallest width of two digits of which few draws lose the signal; nothing if none is.
+
+    Args:
+        config: of a plain network whose weights are drawn.
+        inputs: moments of the input.
+    """
+    factor = _STEP
+    while max(config.layer_widths) * factor <= _WIDEST:
+        candidate = with_units(config, [_rounded(width * factor) for width in config.layer_widths])
+        sizes = (candidate.features or candidate.layer_widths[0], *candidate.layer_widths)
+        lost = loss_probability(candidate, sizes, inputs)
+        if lost is None:
+            return
+        if lost <= FEW:
+            yield candidate
+            return
+        factor *= _STEP
+
+
+def with_units(config: ProbeConfig, widths: Sequence[int]) -> ProbeConfig:
+    """The same experiment with other units per layer; the input keeps its features where they are given."""
+    level = config.widths is None and len(set(widths)) == 1
+    shape: dict[str, Any] = {"width": widths[0]} if level else {"widths": tuple(widths)}
+    fields = {field: getattr(config, field) for field in ProbeConfig.model_fields}
+    return ProbeConfig(**(fields | shape))
+
+
+def _rounded(width: float) -> int:
+    """The next whole number of two digits."""
+    unit: int = 10 ** max(math.floor(math.log10(width)) - 1, 0)
+    return math.ceil(width / unit - 1e-9) * unit
