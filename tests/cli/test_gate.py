@@ -14,7 +14,7 @@ from sweep_files import HEAD
 
 from initprobe import ProbeConfig, run
 from initprobe.cli.annotations import error_annotation
-from initprobe.cli.gate import _write_junit
+from initprobe.cli.ci_reports import write_junit
 from initprobe.diagnosis.diagnose import RULES
 from initprobe.reports.junit import Case, junit
 from initprobe.reports.sweep_table import COLUMNS
@@ -213,7 +213,7 @@ def test_junit_has_the_rules_that_judge_a_net_and_no_other(initprobe, monkeypatc
     monkeypatch.setattr(ProbeResult, "is_partial", True)
     part = Coverage(parameters=10, judged=5, not_judged=("rnn",))
     result = run(ProbeConfig(init="he", act="relu", layers=2, width=5, batch=5, draws=1))
-    _write_junit(result.model_copy(update={"coverage": part}), ("error",), (), "a.xml")
+    write_junit(result.model_copy(update={"coverage": part}), ("error",), (), "a.xml", ())
     assert cases(Path("a.xml").read_text())["coverage"] == "failure"
 
 
