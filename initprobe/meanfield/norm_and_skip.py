@@ -21,12 +21,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
-from initprobe.blocks.norms import EPSILON
+from initprobe.blocks.norms import EPSILON, Norm
 from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.batch_norm import BatchNoise, kernel_after
 from initprobe.meanfield.correlated_pairs import series
@@ -79,25 +80,53 @@ def forward_passes(
     return passes
 
 
+class _Scaling(NamedTuple):
+    """How a norm, or none, scales a layer's weighted sums.
+
+    Attributes:
+        squares: mean square per input entry that the weights see, per group.
+        weighted: the same, of what a norm by the batch takes.
+        own: variance of z that biases add, and `mean` their mean.
+        inverse: square of the factor of a norm; 1 without one.
+        lengthening: what the noise of a finite batch adds to the variance of z.
+        noise: of a norm by the batch; else None.
+    """
+
+    squares: Array
+    weighted: Array
+    own: float
+    mean: float
+    inverse: Array
+    lengthening: Array
+    noise: BatchNoise | None
+
+
+def _scaling(layer: Layer, norm: Norm | None, signal: Signal, batch: int) -> _Scaling:
+    gain, squares, ones = layer.n_in * layer.weight_variance, signal.squares, np.ones_like(signal.squares)
+    if norm is None:
+        # With a kernel of rows the end of a branch is linear: the distribution of biases does not matter.
+        own = layer.normal_bias_variance if signal.gram is None else layer.bias_variance
+        return _Scaling(squares, squares, own, layer.bias_mean, ones, ones, None)
+    if norm.axis == 1:
+        inverse = 1 / (gain * squares + layer.bias_variance + EPSILON)
+        return _Scaling(squares, squares, layer.normal_bias_variance, 0.0, inverse, ones, None)
+    centred = signal.centred(batch)
+    inverse = np.full_like(centred, 1 / (gain * float(signal.shares @ centred) + EPSILON))
+    noise = BatchNoise.of(signal.rows, batch)
+    return _Scaling(
+        centred, centred, 0.0, 0.0, inverse, noise.lengthening, noise
+    )  # biases are the same for all samples
+
+
 def _forward(
     activation: Activation, layer: Layer, wiring: Wiring, signal: Signal, stream: Signal, batch: int
 ) -> LayerPass:
     """The pass of one layer with the given input; `stream` is the input of its branch."""
     acting, norm, by_row = wiring.acting(activation), wiring.norm, signal.gram is not None
     gain, (bias_shares, deviations) = layer.n_in * layer.weight_variance, layer.bias_rule
-    own, mean = layer.normal_bias_variance, layer.bias_mean
-    squares, weighted, noise = signal.squares, signal.squares, None
-    inverse, lengthening, correlations = np.ones_like(squares), np.ones_like(squares), None
-    if norm is not None and norm.axis == 1:
-        inverse, mean = 1 / (gain * squares + layer.bias_variance + EPSILON), 0.0
-    elif norm is not None:
-        squares = weighted = signal.centred(batch)
-        own, mean = 0.0, 0.0  # the same for all samples
-        inverse = np.full_like(squares, 1 / (gain * float(signal.shares @ squares) + EPSILON))
-        noise = BatchNoise.of(signal.rows, batch)
-        lengthening = noise.lengthening
-    elif by_row:
-        own = layer.bias_variance  # the end of a branch is linear, so the distribution of biases does not matter
+    scaling = _scaling(layer, norm, signal, batch)
+    squares, weighted, noise, own, mean = scaling.squares, scaling.weighted, scaling.noise, scaling.own, scaling.mean
+    inverse, lengthening, correlations = scaling.inverse, scaling.lengthening, None
     if by_row:
         bias_shares, deviations = np.ones(1), np.zeros(1)
     means = mean + np.sqrt(inverse)[:, None] * deviations

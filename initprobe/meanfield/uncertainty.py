@@ -60,4 +60,5 @@ def _logs(activation: Activation, layers: Sequence[Layer], first: State, change:
     squares, means = (first.over_biases(values) for values in (first.moments.square, first.moments.mean))
     groups = length_groups(activation, layers, first.sample_shares, squares * np.exp(change), means)
     moments = [(layer.average(layer.moments.square), layer.average(layer.moments.slope_square)) for layer in groups]
-    return np.log(np.array(moments, float)).T
+    logs: Array = np.log(np.array(moments, float)).T
+    return logs

@@ -2,39 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from initprobe.registry import Registry
-
-GLOROT = "Glorot & Bengio 2010, AISTATS 9:249"
-POOLE = "Poole et al. 2016, arXiv:1606.05340"
-SCHOENHOLZ = "Schoenholz et al. 2017, arXiv:1611.01232"
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word and its meaning.
-
-    Attributes:
-        name: as a table or a paper writes it.
-        meaning: in a sentence or two.
-        aliases: other ways to write it.
-        json: the number in JSON that it stands for; empty for none.
-        see: names of further explanations.
-        reference: source; empty for words of this project.
-    """
-
-    name: str
-    meaning: str
-    aliases: tuple[str, ...] = ()
-    json: str = ""
-    see: tuple[str, ...] = ()
-    reference: str = ""
-
-    @property
-    def make(self) -> None:
-        """A word has no parameters."""
-
+from initprobe.reports.glossary_columns import COLUMNS
+from initprobe.reports.glossary_word import GLOROT, POOLE, SCHOENHOLZ, Word
 
 _PROCESS = (
     Word(
@@ -164,153 +134,6 @@ _SYMBOLS = (
     ),
 )
 
-_COLUMNS = (
-    Word(
-        "std",
-        "Standard deviation of h over all units and samples, averaged over the draws.",
-        ("output h std",),
-        "output.std",
-    ),
-    Word("var", "Variance over all units and samples, averaged over the draws.", ("variance",), "output.variance"),
-    Word(
-        "theory",
-        "Prediction for an infinitely wide net with the same input: std of h, or variance of dL/dh.",
-        ("prediction", "mean field", "predicted"),
-        "theory.output_variance",
-    ),
-    Word(
-        "+-%",
-        "Standard deviation of a variance over draws, in percent of its mean.",
-        ("+-", "spread"),
-        "output.variance_sd",
-    ),
-    Word(
-        "sat%",
-        "Share of outputs in the flat band of the activation, where its slope is below 5.9% of its largest.",
-        ("sat", "saturation", "saturated fraction"),
-        "output.saturated_fraction",
-        ("saturated",),
-        GLOROT,
-    ),
-    Word(
-        "dead%",
-        "Share of units that are off for every sample of every batch.",
-        ("dead", "dead fraction"),
-        "output.dead_fraction",
-        ("dead-units", "dead-layer"),
-    ),
-    Word(
-        "cos",
-        "Mean cosine between the z of two different inputs. At 1 the inputs are indistinguishable.",
-        ("cosine", "z cos"),
-        "correlation",
-        ("rank-collapse", "chaotic"),
-    ),
-    Word(
-        "dL/dh",
-        "Gradient of the loss with respect to h. The backward pass starts with N(0, 1) at the last layer.",
-        ("dL/dh var", "output gradient"),
-        "output_gradient.variance",
-        ("vanishing-gradient", "exploding-gradient"),
-    ),
-    Word(
-        "dL/dz",
-        "Gradient of the loss with respect to z.",
-        ("pre-activation gradient",),
-        "preactivation_gradient.variance",
-    ),
-    Word(
-        "dL/dW",
-        "Gradient of the loss with respect to W, summed over samples, as an optimizer gets it.",
-        ("dL/dW var", "weight gradient"),
-        "weight_gradient.variance",
-    ),
-    Word("dW/W", "Root mean square of dL/dW over that of W.", ("update ratio",), "gradient_to_weight_ratio"),
-    Word(
-        "branch/stream",
-        "rms of what a branch adds over that of the residual stream to which it is added.",
-        ("branch /stream", "branch ratio", "/stream"),
-        "branch_ratio",
-    ),
-    Word(
-        "mean gate",
-        "Mean of the gate that decides what passes on: of a recurrence, the share of its memory that it keeps.",
-        ("gate", "gates"),
-        "gates.product",
-        ("shut-gate", "short-memory"),
-    ),
-    Word(
-        "memory steps",
-        "Steps over which a gated recurrence remembers: 1 / (1 - mean of its forget or update gate).",
-        ("memory",),
-        "gates.memory_steps",
-        ("short-memory",),
-    ),
-    Word(
-        "fit",
-        "For weights fitted to the data: the reconstruction loss, or the variance, before and after.",
-        ("before", "after", "fit before", "fit after"),
-        "fitting.after",
-    ),
-    Word(
-        "loss by",
-        "Variances of dL/dh and dL/dW for a real loss, the mean over the batch.",
-        ("loss by h var", "h var", "W var", "loss"),
-        "loss_output_gradient_variance",
-    ),
-    Word(
-        "h in",
-        "Histogram of the outputs on one axis, the same for every layer.",
-        ("h in ..", "histogram"),
-        "output.histogram",
-    ),
-    Word("mean", "Mean over all entries of a tensor.", json="output.mean"),
-    Word("rms", "Root mean square of all entries of a tensor.", json="output.rms"),
-    Word("min", "Smallest entry of a tensor.", json="output.min"),
-    Word("max", "Largest entry of a tensor.", json="output.max"),
-    Word("zero%", "Share of entries that are exactly 0.", ("zero",), "output.zero_fraction"),
-    Word("~0%", "Share of entries within 1% of the rms of 0.", ("near zero",), "output.near_zero_fraction"),
-    Word("bad", "Entries that are infinite or NaN.", ("nonfinite",), "output.nonfinite_count"),
-    Word(
-        "percentiles",
-        "Values below which 1, 5, 25, 50, 75, 95 and 99 percent of the entries lie.",
-        ("p1", "p5", "p25", "p50", "p75", "p95", "p99", "median"),
-        "output.percentiles.p50",
-    ),
-    Word(
-        "s",
-        "Singular value of a Jacobian: the factor by which it stretches one direction.",
-        ("largest", "smallest", "s^2", "s^2 mean"),
-    ),
-    Word("lost", "Share of singular values that float64 cannot distinguish from 0.", ("lost %",)),
-    Word("near 1", "Share of singular values between 0.8 and 1.25.", ("near", "near 1 %")),
-    Word("forward gain", "The gain that keeps the mean square of h at 1.", ("forward",), see=("gain", "E[phi^2]")),
-    Word("backward gain", "The gain that keeps the gradient's variance.", ("backward",), see=("gain", "E[phi'^2]")),
-    Word("torch gain", "The gain of torch.nn.init.calculate_gain.", ("torch",), see=("gain",)),
-    Word(
-        "1/std",
-        "The gain for weights that ignore the mean of phi, one over the std of phi(z).",
-        ("NFNet", "1/std NFNet"),
-    ),
-    Word("phase", "The state of a very deep net: order, chaos, or the edge between.", see=("order", "chaos")),
-    Word("module", "A part of a PyTorch model, by its qualified name.", ("class", "name")),
-    Word("dL/din", "Gradient of the loss with respect to the input of a module.", ("dL/din var", "input var")),
-    Word("dL/dout", "Gradient of the loss with respect to the output of a module.", ("dL/dout var", "output var")),
-    Word("init + act", "Initializer and activation of a row of `initprobe compare`."),
-    Word(
-        "log var h by layer",
-        "The variance of h over depth as a line of blocks, on a log axis.",
-        ("log var h", "by layer"),
-    ),
-    Word("first", "The number at the first layer.", ("last",)),
-    Word(
-        "under",
-        "The dtype lost this number: under is too small, over is infinite, NaN is not a number.",
-        ("over", "nan"),
-        see=("underflow", "overflow"),
-    ),
-)
-
 _TROUBLE = (
     Word(
         "collapse",
@@ -361,4 +184,4 @@ _TROUBLE = (
     ),
 )
 
-WORDS = Registry("word", [*_PROCESS, *_SYMBOLS, *_COLUMNS, *_TROUBLE])
+WORDS = Registry("word", [*_PROCESS, *_SYMBOLS, *COLUMNS, *_TROUBLE])

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from initprobe.activations.record import Activation
 from initprobe.config.probe_config import DEFAULT_WIDTH, ProbeConfig
-from initprobe.errors import ConfigError
-from initprobe.formatting import percent, short, shown
+from initprobe.formatting import percent, short
 from initprobe.initializers.record import Mode
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.probe.progress import Progress
@@ -29,11 +28,10 @@ from initprobe.results.summary import Finding
 from initprobe.spec import Spec
 from initprobe.studies.choice import Choice, Goal, choose
 from initprobe.studies.frameworks import weights_of
+from initprobe.studies.recommended_shape import Shape
 
 # Samples of the measurement. In a deep network they all become alike, so more samples would not help.
 BATCH = 100
-# Theory is evaluated at many depths and gains first; that takes some seconds for so many layers.
-MOST_LAYERS = 10_000
 
 
 class Figures(Record):
@@ -116,58 +114,6 @@ class Recommendation(Record):
     def in_a_line(self) -> str:
         """The recommendation in a sentence."""
         return self.summary
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The shape of a network, in any of the ways to give it.
-
-    Attributes:
-        layers: number of layers; None for that of `widths`, or 1 beside `fan_in`.
-        width: units per layer.
-        widths: units of each layer, instead of `layers` and `width`.
-        fan_in: inputs of a single layer, whose weights are wanted in a network of `layers` layers.
-        fan_out: units of that layer; None for `fan_in`.
-        norm: `none`, `layer` or `batch`.
-        residual: whether branches are added to their input.
-    """
-
-    layers: int | None = None
-    width: int = DEFAULT_WIDTH
-    widths: tuple[int, ...] | None = None
-    fan_in: int | None = None
-    fan_out: int | None = None
-    norm: Literal["none", "layer", "batch"] = "none"
-    residual: bool = False
-
-    def __post_init__(self) -> None:
-        if self.fan_out is not None and self.fan_in is None:
-            raise ConfigError("needs fan_in beside it", field="fan_out")
-        if self.fan_in is not None and (self.widths is not None or self.norm != "none" or self.residual):
-            raise ConfigError("is for a single plain layer; drop widths, norm and residual", field="fan_in")
-        if self.widths is not None and self.layers not in (None, len(self.widths)):
-            raise ConfigError(f"is {self.layers}, but widths has {len(self.widths)}; drop layers", field="layers")
-        if self.layers is None and self.widths is None and self.fan_in is None:
-            raise ConfigError("is missing; give layers, widths or fan_in", field="layers")
-        if self.depth > MOST_LAYERS:
-            text = f"must be at most {MOST_LAYERS:,} here, not {shown(self.depth)}; ask for fewer layers"
-            raise ConfigError(text, field="layers")
-
-    @property
-    def depth(self) -> int:
-        """Number of layers of the network."""
-        return self.layers if self.layers is not None else len(self.widths or (1,))
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The fields of a config."""
-        around = {"norm": self.norm, "residual": self.residual}
-        if self.fan_in is not None:
-            return {"widths": (self.fan_in if self.fan_out is None else self.fan_out,), "input_width": self.fan_in}
-        if self.widths is not None:
-            return {"widths": self.widths, **around}
-        # A width left at its default does not appear in the command line.
-        return {"layers": self.layers, "width": None if self.width == DEFAULT_WIDTH else self.width, **around}
 
 
 def recommend(

@@ -21,7 +21,8 @@ from initprobe.remedies.forecast import LAST_RESORT_SHARE, Network
 from initprobe.spec import parse_spec
 from initprobe.studies.choice import choose
 from initprobe.studies.frameworks import Weights, weights_of
-from initprobe.studies.recommendation import Recommendation, Shape, recommend
+from initprobe.studies.recommendation import Recommendation, recommend
+from initprobe.studies.recommended_shape import Shape
 
 # No plain weights keep these over 30 layers: saturation, a steep length map, or no compromise.
 HOPELESS = {"sigmoid", "hardsigmoid", "silu", "softplus", "hardswish"}

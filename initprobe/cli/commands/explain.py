@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from initprobe.initializers.own import OwnInitializer
     from initprobe.initializers.record import Initializer
     from initprobe.registry import Registry
-    from initprobe.reports.glossary import Word
+    from initprobe.reports.glossary_word import Word
     from initprobe.spec import Spec
 
 
@@ -186,7 +186,7 @@ def _lines(record: Any, fans: tuple[int, int]) -> Iterator[Line]:
     from initprobe.diagnosis.rule import RuleText
     from initprobe.initializers.own import OwnInitializer
     from initprobe.initializers.record import Initializer
-    from initprobe.reports.glossary import Word
+    from initprobe.reports.glossary_word import Word
 
     if record.aliases:
         yield "also", ", ".join(record.aliases)

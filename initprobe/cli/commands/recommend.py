@@ -82,7 +82,8 @@ def command(options: RecommendOptions) -> None:
     from initprobe.cli.progress import progress_bar
     from initprobe.cli.run_output import text_stream
     from initprobe.reports.console import console
-    from initprobe.studies.recommendation import Shape, recommend
+    from initprobe.studies.recommendation import recommend
+    from initprobe.studies.recommended_shape import Shape
 
     outputs.check_exports([options.export_json], None)
     names = ("act", "layers", "width", "widths", "fan_in", "fan_out", "input_width", "norm", "residual", "seed")

@@ -79,11 +79,7 @@ def phase_figure(
         if np.isfinite(image).any() and np.nanmin(image) < 0 < np.nanmax(image):
             axes.contour(sigma_w, sigma_b, image, levels=[0], colors=BLACK, linewidths=2)
         _draw_depths(axes, sigma_w, sigma_b, xi_c, layers)
-        for (w, b), labels in _places(marks).items():
-            if _within(sigma_w, w) and _within(sigma_b, b):
-                axes.plot([w], [b], "o", color=BLACK, mec="white", ms=8, clip_on=False, zorder=9)
-                words = "\n".join(labels)
-                axes.annotate(words, (w, b), (6, 6), textcoords="offset points", fontsize=9, weight="bold", bbox=_PAPER)
+        _draw_marks(axes, sigma_w, sigma_b, marks)
         axes.set(xlabel="sigma_w = std(W) sqrt(fan_in)", ylabel="sigma_b = std(b)")
         axes.set(xlim=(sigma_w[0], sigma_w[-1]), ylim=(sigma_b[0], sigma_b[-1]))
         figure.text(0.47, 0.94, f"{name}: order and chaos at infinite depth", ha="center", fontsize=13, weight="bold")
@@ -116,6 +112,15 @@ def _depths(layers: int) -> tuple[int, ...]:
 
 def _within(axis: Array, value: float) -> bool:
     return bool(axis[0] <= value <= axis[-1])
+
+
+def _draw_marks(axes: Axes, sigma_w: Array, sigma_b: Array, marks: Sequence[tuple[str, float, float]]) -> None:
+    """Labelled points, those that lie in the picture."""
+    for (w, b), labels in _places(marks).items():
+        if _within(sigma_w, w) and _within(sigma_b, b):
+            axes.plot([w], [b], "o", color=BLACK, mec="white", ms=8, clip_on=False, zorder=9)
+            words = "\n".join(labels)
+            axes.annotate(words, (w, b), (6, 6), textcoords="offset points", fontsize=9, weight="bold", bbox=_PAPER)
 
 
 def _draw_depths(axes: Axes, sigma_w: Array, sigma_b: Array, xi_c: Array, layers: int) -> None:
