@@ -5,6 +5,10 @@ What comes in: an `Activation` record, the layers' variance rules (`layer.Layer`
 
 Start reading in `layer.py` (the conventions and the records), then `propagate.py` (forward) and `predict.py` (all
 predictions of a plain network). `moments.py` and `quadrature.py` compute Gaussian integrals, `correlated_pairs.py`
-those of two inputs. `norm_and_skip.py` is the theory of normalised and residual networks. `finite_width.py` and
-`unit_noise.py` give the spread at finite width. `phase.py` and `gain.py` answer questions about infinite depth.
+those of two inputs. `finite_width.py` and `unit_noise.py` give the spread at finite width. `phase.py` and `gain.py`
+answer questions about infinite depth.
+
+For normalised and residual networks, start in `norm_and_skip.py` (forward), then `norm_and_skip_gradients.py` with
+`radial.py` (the part of a gradient along h), `batch_norm.py` (the kernel of a batch), `layer_norm.py` (the first order
+in 1/width) and `norm_and_skip_spread.py` (the spread).
 """

@@ -99,14 +99,14 @@ class BatchNoise:
     def of(cls, gram: Array, batch: int) -> BatchNoise:
         """The noise of a batch norm whose inputs have these mean products of rows, `(rows, rows)`."""
         centred = centred_gram(gram, batch)
+        mean = float(np.maximum(centred.diagonal(), 0.0).mean())
+        if not 0 < mean < math.inf:
+            return cls(0.0, np.zeros(len(gram)), 1.0, np.zeros_like(centred), np.zeros_like(centred))
+        centred = centred / mean
         squares = np.maximum(centred.diagonal(), 0.0)
-        mean = float(squares.mean())
-        if not mean > 0:
-            return cls(0.0, np.zeros_like(squares), 1.0, np.zeros_like(centred), np.zeros_like(centred))
         by_row, overall = batch_means(centred**2, batch)
-        own = np.divide(by_row, squares * mean, out=np.zeros_like(squares), where=squares > 0)
-        inverse = _inverse(centred, overall / mean**2, batch)
-        return cls(overall / mean**2, own, inverse, *_correlations(centred / mean, own, batch))
+        own = quotient(by_row, squares)
+        return cls(overall, own, _inverse(centred, overall, batch), *_correlations(centred, own, batch))
 
     @property
     def lengthening(self) -> Array:

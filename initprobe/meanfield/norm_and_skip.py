@@ -54,6 +54,14 @@ def predict_norm_and_skip(
     """
     with np.errstate(all="ignore"):
         passes = forward_passes(activation, layers, wirings, inputs, batch)
+        return theory_of(layers, wirings, passes, batch)
+
+
+def theory_of(
+    layers: Sequence[Layer], wirings: Sequence[Wiring], passes: Sequence[LayerPass], batch: int
+) -> tuple[LayerTheory, ...]:
+    """The prediction for every layer, from the forward passes; the arguments are those of `predict_norm_and_skip`."""
+    with np.errstate(all="ignore"):
         return tuple(map(_theory, passes, gradients(layers, wirings, passes, batch), wirings))
 
 

@@ -16,6 +16,7 @@ from initprobe.arrays import Array
 from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.batch_norm import BatchNoise, finite_batch_factors
 from initprobe.meanfield.layer import Layer, State
+from initprobe.meanfield.layer_norm import length_factor, norm_factor
 from initprobe.meanfield.radial import Averages, Branch, Gradient, Split, averages, quotient
 from initprobe.meanfield.row_grid import RowGrid
 from initprobe.meanfield.signals import Signal
@@ -76,7 +77,14 @@ def gradients(
         elif branch is not None:
             branch = replace(branch, shared=branch.shared * step.kept_along)
         share = np.where(gradient.square > 0, mean / gradient.square, 1.0)
-        inner = step.delta * here.inverse_square
+        delta = step.delta
+        if step.by_sample:
+            divided_above = bool(by_layer) and wirings[-len(by_layer)].norm is not None
+            if divided_above and wiring.skip is None:
+                delta = delta * length_factor(here.grid, layer.n_out)
+        inner = delta * here.inverse_square
+        if step.by_sample:
+            inner = inner * norm_factor(step.averages, here.output.squares, layer.n_out, is_bare=wiring.skip is None)
         weight = here.weighted * inner if np.all(share == 1) else _mixed(here, share) * inner
         if here.noise is not None:
             share = np.zeros_like(share)
@@ -84,7 +92,7 @@ def gradients(
             last = not by_layer or wiring.place == wiring.span - 2
             by_row, kept, kept_in_weights = finite_batch_factors(here.grid, here.noise, batch, has_mean=last)
             weight, inner = here.weighted * inner * by_row * kept_in_weights, inner * by_row * kept
-        by_layer.append(LayerGradients(gradient.square, step.delta, weight))
+        by_layer.append(LayerGradients(gradient.square, delta, weight))
         gradient = step.below(inner)
         mean = share * gradient.square
         if wiring.opens and branch is not None:
@@ -126,6 +134,11 @@ class _Step:
         return self.wiring.norm is not None and self.wiring.norm.axis == 0
 
     @property
+    def by_sample(self) -> bool:
+        """True if the layer has a layer norm."""
+        return self.wiring.norm is not None and not self.by_batch
+
+    @property
     def scale(self) -> float:
         """Factor of the layer's own output in what it hands on."""
         return 1.0 if self.wiring.skip is None else self.wiring.skip
@@ -153,7 +166,7 @@ class _Step:
     @property
     def kept_along(self) -> Array:
         """Factor that the layer puts on the inner product of gradient and signal, `(groups,)`."""
-        if self.wiring.norm is not None and not self.by_batch:
+        if self.by_sample:
             return np.zeros_like(self.split.squares)  # the gradient behind a layer norm is across y
         return quotient(self._along, self.split.squares)
 
@@ -162,13 +175,13 @@ class _Step:
         (square, mean), product = self.skipped, self.split.product
         common = square + self.scale * mean * self.averages.mean
         shared = product(self.scale * mean * self.averages.rise, common, self._along)
-        is_lost = self.wiring.norm is not None and not self.by_batch
-        return Branch(gradient, product(square, common, common), np.zeros_like(shared) if is_lost else shared)
+        shared = np.zeros_like(shared) if self.by_sample else shared
+        return Branch(gradient, product(square, common, common), shared)
 
     def below(self, inner: Array) -> Gradient:
         """dL/dh of the layer's input, by way of its weights; `inner` is the mean square of dL/dy, `(groups,)`."""
         layer, of = self.layer, self.averages
-        if self.wiring.norm is not None and not self.by_batch:
+        if self.by_sample:
             product = layer.n_out * inner * layer.bias_variance
         else:
             # Before a batch norm, y also has a part that all samples share.

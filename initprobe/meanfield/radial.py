@@ -51,6 +51,7 @@ class Averages:
         pull: `E[y^2 phi'^2]`.
         weighted_mean: `E[phi'^2 phi]`.
         weighted_square: `E[phi'^2 phi^2]`.
+        tilt: `E[phi phi']`.
     """
 
     mean: Array
@@ -60,6 +61,7 @@ class Averages:
     pull: Array
     weighted_mean: Array
     weighted_square: Array
+    tilt: Array
 
 
 def averages(grid: RowGrid, state: State, share: Array) -> Averages:
@@ -81,6 +83,7 @@ def averages(grid: RowGrid, state: State, share: Array) -> Averages:
         pull=share * (share * mean(z * z * d_square) + (1 - share) * variance * slope_square),
         weighted_mean=mean(d_square * h),
         weighted_square=mean(d_square * h * h),
+        tilt=mean(h * d),
     )
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from initprobe.arrays import finite
-from initprobe.blocks.skips import wirings
+from initprobe.blocks.skips import Wiring, wirings
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.meanfield.finite_width import UNKNOWN, LayerSpread, Spread, spread, with_biases
+from initprobe.meanfield.finite_width import LayerSpread, Spread, spread, with_biases
 from initprobe.meanfield.input_moments import InputMoments
-from initprobe.meanfield.layer import State, layer_batches
+from initprobe.meanfield.layer import Layer, State, layer_batches
 from initprobe.meanfield.moments import histograms
-from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
+from initprobe.meanfield.norm_and_skip import forward_passes, predict_norm_and_skip, theory_of
+from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip, spread_with_means
 from initprobe.meanfield.predict import LayerTheory, predict
 from initprobe.prediction.rules import no_theory, rules_of
 from initprobe.results.base import TENSORS, Histogram
@@ -31,7 +32,7 @@ class NetworkPrediction:
 
     Attributes:
         layers: first to last; forward at infinite width, gradients at this width to first order.
-        spreads: spread of the measured variances at this width; NaN in normalised and residual networks.
+        spreads: spread of the measured variances at this width; NaN where it is not derived.
     """
 
     layers: Sequence[LayerTheory]
@@ -56,6 +57,8 @@ def predict_network(
             return _norm_and_skip_prediction(config, sizes, inputs, samples)
         rules = rules_of(config, sizes)
         layers = predict(config.activation, rules, inputs, samples)
+        if any(layer.weight_mean for layer in rules):
+            return NetworkPrediction(layers, spread_with_means(config.activation, rules, layers, inputs, samples))
         spreads = spread(config.activation, rules, [theory.state for theory in layers], samples)
         return NetworkPrediction(*with_biases(layers, spreads))
 
@@ -63,12 +66,15 @@ def predict_network(
 def _norm_and_skip_prediction(
     config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int
 ) -> NetworkPrediction:
-    """The prediction for a normalised or residual network, whose spread at finite width is not derived."""
+    """The prediction for a normalised or residual network."""
+    around, rules, batch = *_surrounded(config, sizes), samples // config.batches
+    passes = forward_passes(config.activation, rules, around, inputs, batch)
     layers = [
         replace(theory, weight_gradient_variance=samples * theory.weight_gradient_variance)
-        for theory in norm_and_skip_theory(config, sizes, inputs, samples // config.batches)
+        for theory in theory_of(rules, around, passes, batch)
     ]
-    return NetworkPrediction(layers, [UNKNOWN] * len(layers))
+    gradients = [theory.output_gradient_variance for theory in layers]
+    return NetworkPrediction(layers, spread_norm_and_skip(config.activation, rules, around, passes, gradients, samples))
 
 
 def with_predictions(
@@ -106,12 +112,18 @@ def norm_and_skip_theory(
     Returns:
         First layer to last; weight gradients are those of one sample.
     """
+    around, rules = _surrounded(config, sizes)
+    return predict_norm_and_skip(config.activation, rules, around, inputs, batch)
+
+
+def _surrounded(config: ProbeConfig, sizes: Sequence[int]) -> tuple[list[Wiring], list[Layer]]:
+    """The norm and skip of every layer, and its rules, with weights of 0 where a branch starts at 0."""
     around = wirings(config, sizes)
     rules = [
         replace(layer_rule, weight_variance=0.0) if wiring.zero else layer_rule
         for layer_rule, wiring in zip(rules_of(config, sizes), around, strict=True)
     ]
-    return predict_norm_and_skip(config.activation, rules, around, inputs, batch)
+    return around, rules
 
 
 def _prediction(

@@ -83,7 +83,7 @@ class LayerTheory(Record):
         weight_gradient_variance: variance of dL/dW, summed over the samples of all batches.
         correlation: mean cosine between the z of two different inputs.
         output_spread: predicted standard deviation of `log(measured / theory)` for the output variance, a mean over the
-            draws, due to finite width; null without a prediction, as in normalised and residual nets.
+            draws, due to finite width; null where it is not derived.
         output_gradient_spread: the same for the variance of dL/dh.
         length_slope: slope of the length map in logs: the relative change of z's mean square per relative change at the
             layer below. Above 1, deviations in scale grow. Null at layer 1, and in normalised and residual nets.

@@ -7,6 +7,7 @@ directly after it that are no better belong to the same finding; a later layer d
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Ignore:
 
     def names(self, module: str | None) -> bool:
         """Whether one of its patterns matches a module."""
-        return module is not None and any(fnmatchcase(module, pattern) for pattern in self.modules)
+        return module is not None and any(pattern == module or fnmatchcase(module, pattern) for pattern in self.modules)
 
     def covers(self, rule: str, layer: int | None, module: str | None = None) -> bool:
         """Whether it covers a finding of a rule at a place."""
@@ -95,7 +96,7 @@ def make_ignore(rule: str, at: Iterable[str], reason: str | None, until: str | N
 
 def as_pattern(module: str) -> str:
     """A pattern that matches one module; a module named `3` becomes `[3]`, because `3` alone would mean a layer."""
-    return f"[{module[0]}]{module[1:]}" if _LAYERS.fullmatch(module) else module
+    return f"[{module[0]}]{module[1:]}" if _LAYERS.fullmatch(module) else glob.escape(module)
 
 
 def parse_target(text: str) -> tuple[str, list[str]]:

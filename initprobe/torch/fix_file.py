@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from initprobe.config.thresholds import Thresholds
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 from initprobe.torch.arguments import Loss
@@ -17,6 +16,7 @@ from initprobe.torch.init_contract import ContractLike, contract_of
 from initprobe.torch.init_plan import Observed, observe, planned
 from initprobe.torch.init_settings import Setting, kept_names
 from initprobe.torch.initialization import apply, unkept, weight_names
+from initprobe.torch.loading import Request, prepare, working_directory_first
 from initprobe.torch.model_probe import probe
 from initprobe.torch.restore import left_as_found, seed_everything
 
@@ -45,33 +45,27 @@ def fix_file(
     seed: int = 0,
     keep: Sequence[str] = (),
     contract: ContractLike | None = None,
-    thresholds: Thresholds | None = None,
     threads: int | None = None,
     title: str = "",
 ) -> FixFile:
     """Look for an initialization after which the model is healthy. The model is left bit for bit as it was.
 
-    The methods of `initialize` are tried in turn. The text that is returned was run on the model in 3 draws, and the
-    probe of each was healthy.
+    The methods of `initialize` are tried in turn. The text was run on the model in 3 draws, each of them healthy.
 
     Args:
         model: the model.
         x: its input.
         loss: as for `probe`.
         seed: of the probe; the draws of the trials start from it.
-        keep: patterns of names that stay as they are.
-        contract: its names stay as they are.
-        thresholds: limits of the verdict.
+        keep: patterns of names that stay as they are, as do those of `contract`.
+        contract: as for `initialize`.
         threads: for the probe.
         title: what the model is, for the head of the file.
-
-    Returns:
-        The text, or the reason why there is none.
 
     Raises:
         ConfigError: the model or a pattern cannot be used.
     """
-    options = {"loss": loss, "seed": seed, "thresholds": thresholds, "threads": threads, "try_fixes": False}
+    options = {"loss": loss, "seed": seed, "threads": threads, "try_fixes": False}
     kept = kept_names(weight_names(model), list(keep), contract_of(contract).clauses)
     observed = observe(model, x, loss, seed)
     reasons: list[str] = []
@@ -85,6 +79,22 @@ def fix_file(
             return FixFile(text, f"sets {len(settings)} weights by the method {method}; healthy in {_DRAWS} draws")
         reasons.append(f"{method} leaves {_words(left[0])}")
     return FixFile(None, f"no initialization heals the model: {'; '.join(reasons)}")
+
+
+def fix_request(request: Request, keep: Sequence[str], contract: str | None, threads: int | None) -> FixFile:
+    """The same for a model by name, which is made again from the same seed."""
+    with working_directory_first():
+        ready = prepare(request)
+        return fix_file(
+            ready.model,
+            ready.x,
+            loss=ready.loss,
+            seed=request.seed,
+            keep=keep,
+            contract=contract,
+            threads=threads,
+            title=request.target,
+        )
 
 
 def _candidates(observed: Observed, kept: set[str], seed: int) -> Iterator[tuple[str, list[Setting]]]:

@@ -59,6 +59,13 @@ class Observed:
         """Ids of the signals that end a residual branch."""
         return {id(end) for join in self.structure.joins for end in branch_ends(join)}
 
+    @cached_property
+    def padding(self) -> Mapping[int, int]:
+        """By id of the weight of an embedding, its row for the padding."""
+        modules = self.arguments.parts.modules.values()
+        tables = [module for module in modules if isinstance(module, nn.Embedding | nn.EmbeddingBag)]
+        return {id(table.weight): table.padding_idx for table in tables if table.padding_idx is not None}
+
     def is_zero(self, name: str) -> bool:
         """Whether all entries of a parameter are 0."""
         return not bool(self.parameters[name].detach().any())
@@ -132,18 +139,22 @@ def _embedding(observed: Observed, layer: Layer) -> Iterator[Setting]:
     summed = 0 if joined is None else sum(one.op.name.startswith("embedding") for one in joined.inputs)
     std = 1 / math.sqrt(max(summed, 1))
     reason = "an embedding" + (f", 1 of {summed} that are summed" if summed > 1 else "") + ": mean square 1"
-    holder = observed.arguments.parts.modules.get(name.rpartition(".")[0])
-    padding = getattr(holder, "padding_idx", None)
+    yield _drawn(observed, name, std, reason)
+
+
+def _drawn(observed: Observed, name: str, std: float, reason: str) -> Setting:
+    """A parameter drawn from a normal distribution, but for the row of the padding where it is an embedding."""
     call = f"nn.init.normal_({{}}, std={std:.4g})"
-    if isinstance(padding, int):
-        call, reason = f"{call}\nnn.init.zeros_({{}}[{padding}])", f"{reason}, and 0 in the row of the padding"
-    yield setting(name, call, reason, std)
+    padding = observed.padding.get(id(observed.parameters[name]))
+    if padding is not None:
+        call, reason = f"{call}\nnn.init.zeros_({{}}[{padding}])", f"{reason}; 0 in the row of the padding"
+    return setting(name, call, reason, std)
 
 
 def _weight(observed: Observed, layer: Layer, std: float, reason: str) -> Iterator[Setting]:
     """The setting of a weight that is a parameter, or is computed from parameters."""
     if layer.op.leaf is not None:
-        yield setting(layer.op.leaf, f"nn.init.normal_({{}}, std={std:.4g})", reason, std)
+        yield _drawn(observed, layer.op.leaf, std, reason)
         return
     names = sorted(layer.op.names)
     inner = next((name for name in names if _INSIDE in f".{name}"), None)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from initprobe.torch.graph import Operation
 from initprobe.torch.init_settings import Setting, setting
 
@@ -28,7 +30,7 @@ def recurrence_settings(op: Operation, parameters: dict[str, Any]) -> Iterator[S
         own = name.rpartition(".")[2]
         shape = tuple(parameters[name].shape)
         if own.startswith("weight_hh"):
-            yield _recurrent(name, gates)
+            yield _recurrent(name, gates, parameters[name].dtype)
         elif own.startswith(("weight_ih", "weight_hr")):
             gain = math.sqrt(2) if "relu" in kind else 1.0
             std = gain / math.sqrt(shape[1])
@@ -42,8 +44,13 @@ def recurrence_settings(op: Operation, parameters: dict[str, Any]) -> Iterator[S
             yield setting(name, "nn.init.zeros_({})", "biases start at 0")
 
 
-def _recurrent(name: str, gates: int) -> Setting:
+def _recurrent(name: str, gates: int, dtype: Any) -> Setting:
+    """Orthogonal; a dtype of 16 bits has no orthogonal draw in torch, so that it is copied from one of 32 bits."""
     reason = "from step to step, orthogonal" + (f" in each of {gates} gates" if gates > 1 else "")
+    target = "gate" if gates > 1 else "{}"
+    call = f"nn.init.orthogonal_({target})"
+    if dtype not in (torch.float32, torch.float64):
+        call = f"{target}.copy_(nn.init.orthogonal_(torch.empty({target}.shape)))"
     if gates == 1:
-        return setting(name, "nn.init.orthogonal_({})", reason)
-    return setting(name, f"for gate in {{}}.chunk({gates}):\n    nn.init.orthogonal_(gate)", reason)
+        return setting(name, call, reason)
+    return setting(name, f"for gate in {{}}.chunk({gates}):\n    {call}", reason)

@@ -119,7 +119,7 @@ def parameters_request(request: Request) -> list[Parameter]:
     Raises:
         ConfigError: the request is wrong, the code of the model fails, or the model has no parameters.
     """
-    with _first_on_path(str(Path.cwd())):
+    with working_directory_first():
         parameters = parameters_of(_loaded(request)[0])
     if not parameters:
         raise ConfigError(f"{request.target} has no parameters")
@@ -128,7 +128,7 @@ def parameters_request(request: Request) -> list[Parameter]:
 
 def probe_request(request: Request, threads: int | None = None) -> ProbeResult:
     """Prepare and probe, with the working directory on the import path."""
-    with _first_on_path(str(Path.cwd())):
+    with working_directory_first():
         ready = prepare(request)
         result = probe(
             ready.model,
@@ -143,7 +143,9 @@ def probe_request(request: Request, threads: int | None = None) -> ProbeResult:
 
 
 @contextmanager
-def _first_on_path(directory: str) -> Iterator[None]:
+def working_directory_first() -> Iterator[None]:
+    """Let Python look for modules in the working directory first."""
+    directory = str(Path.cwd())
     sys.path.insert(0, directory)
     try:
         yield

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from initprobe.torch.graph import Operation, Signal
 
 NAMES = ("q", "k", "v")
@@ -27,7 +29,7 @@ class Third:
         weight_variance: variance of its entries of W about their mean; None for a weight that is made of parameters.
         weight_square: mean square of its entries of W.
         variance: variance of its entries of z.
-        rows: the first of its outputs, and the first after them.
+        outputs: the first of its outputs, and the first after them.
         axis: axis of the outputs in W.
     """
 
@@ -35,7 +37,7 @@ class Third:
     weight_variance: float | None
     weight_square: float | None
     variance: float
-    rows: tuple[int, int]
+    outputs: tuple[int, int]
     axis: int
 
 
@@ -55,17 +57,22 @@ def third_facts(product: Operation, part: Any, weight: Any, before: Mapping[str,
     place = _place(product, part)
     if place is None:
         return {}
-    measured = {"z": _variance(part)}
+    measured = {"z": _moments(part)[0]}
     if weight is not None:
-        own = weight.detach().chunk(3, _axis(product))[place]
-        measured |= {"w": _variance(own), "w_square": float(own.float().square().mean())}
+        variance, mean = _moments(weight.chunk(3, _axis(product))[place])
+        measured |= {"w": variance, "w_square": variance + mean * mean}
     draws = before.get("draws", 0.0)
     means = {name: (draws * before.get(name, 0.0) + value) / (draws + 1) for name, value in measured.items()}
     return {"third": float(place), "draws": draws + 1, **means}
 
 
-def _variance(tensor: Any) -> float:
-    return float(tensor.detach().float().var(correction=0))
+def _moments(tensor: Any) -> tuple[float, float]:
+    """Variance and mean, without a copy of the entries."""
+    plain = tensor.detach()
+    variance, mean = torch.var_mean(
+        plain if plain.dtype in (torch.float32, torch.float64) else plain.float(), correction=0
+    )
+    return float(variance), float(mean)
 
 
 def _axis(product: Operation) -> int:

@@ -282,7 +282,9 @@ def test_a_broken_verdict_says_where_and_what_was_asked(collapsed, checks):
 
 @pytest.mark.parametrize("rule", ["no-gradient", "void-parameter"])
 def test_rules_of_models_are_accepted_and_never_found_in_a_run(collapsed, checks, rule):
-    assert not breaches_of(checks(f"{{verdict: {rule}}}"), collapsed)
+    assert not breaches_of(checks(f"{{verdict: {{not: [{rule}]}}}}"), collapsed)
+    (breach,) = breaches_of(checks(f"{{verdict: {rule}}}"), collapsed)
+    assert breach.value == "vanishing-output"
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,10 @@ def test_modules_are_named_by_patterns():
         True
     ] * 3
     assert not ignore(f"dead-layer@{as_pattern('3')}").covers("dead-layer", 3, "5")
+    third = "h.0.attn.in_proj_weight[k]"  # of a packed weight; not a pattern with a class of letters
+    for written in (third, as_pattern(third), "*k?"):
+        assert ignore(f"odd-layer@{written}").covers("odd-layer", 2, third)
+    assert not ignore(f"odd-layer@{as_pattern(third)}").covers("odd-layer", 2, "h.0.attn.in_proj_weightk")
 
 
 def test_every_place_of_a_rule_is_written(sound):

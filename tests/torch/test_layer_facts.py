@@ -158,3 +158,153 @@ def test_the_numbers_are_in_every_output():
     assert "branch" in tables[0] and "/stream" in tables[0] and "rms(branch) / rms(stream)" in tables[0]
     assert all(word in tables[1] for word in ("memory", "gate", "input .", "forget .", "output .", "memory of"))
     assert not any("/stream" in table for table in (tables[1], probed(nn.Linear(3, 3), rows(5, 3)).table()))
+
+
+class Unbound(nn.Module):
+    """Attention as in vision models: one view of the output, unbound into three."""
+
+    def __init__(self, width=24, heads=3):
+        super().__init__()
+        self.qkv, self.proj, self.heads = nn.Linear(width, 3 * width), nn.Linear(width, width), heads
+
+    def forward(self, x):
+        batch, length, width = x.shape
+        q, k, v = self.qkv(x).reshape(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        weights = (q @ k.transpose(-1, -2) / (width // self.heads) ** 0.5).softmax(-1)
+        return self.proj((weights @ v).transpose(1, 2).reshape(batch, length, width))
+
+
+class Transposed(nn.Module):
+    """Attention as in GPT-2: `x @ W` with a weight of shape (in, out), split along the last axis."""
+
+    def __init__(self, width=24):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(width, 3 * width) / 5), nn.Parameter(torch.zeros(3 * width))
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x):
+        made = torch.addmm(self.bias, x.view(-1, x.shape[-1]), self.weight).view(*x.shape[:-1], -1)
+        q, k, v = made.split(x.shape[-1], dim=2)
+        return self.proj(F.scaled_dot_product_attention(q, k, v))
+
+
+class Interleaved(nn.Module):
+    """The parts of each head side by side, as in GPT-NeoX: thirds of the weight are no queries, keys and values."""
+
+    def __init__(self, width=24, heads=3):
+        super().__init__()
+        self.qkv, self.proj, self.heads = nn.Linear(width, 3 * width), nn.Linear(width, width), heads
+
+    def forward(self, x):
+        batch, length, width = x.shape
+        q, k, v = self.qkv(x).view(batch, length, self.heads, -1).transpose(1, 2).chunk(3, -1)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, width))
+
+
+class Recurrent(nn.Module):
+    """A GRU by hand, which takes thirds of a product for its gates."""
+
+    def __init__(self, width=24):
+        super().__init__()
+        self.inner, self.recurrent, self.head = (
+            nn.Linear(width, 3 * width),
+            nn.Linear(width, 3 * width),
+            nn.Linear(width, 4),
+        )
+
+    def forward(self, x):
+        h = x.new_zeros(x.shape[0], x.shape[-1])
+        for step in x.unbind(1):
+            (r, z, n), (rh, zh, nh) = self.inner(step).chunk(3, -1), self.recurrent(h).chunk(3, -1)
+            z = torch.sigmoid(z + zh)
+            h = z * h + (1 - z) * torch.tanh(n + torch.sigmoid(r + rh) * nh)
+        return self.head(h)
+
+
+PACKED = {
+    "chunk": lambda: (CausalBlock(24, 3), "qkv.weight", 0),
+    "unbind": lambda: (Unbound(), "qkv.weight", 0),
+    "addmm": lambda: (Transposed(), "weight", 1),
+    "MultiheadAttention": lambda: (Itself(), "attention.in_proj_weight", 0),
+}
+
+
+class Itself(nn.Module):
+    """Self-attention of torch."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(24, 3, batch_first=True)
+
+    def forward(self, x):
+        return self.attention(x, x, x, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_thirds_of_a_packed_weight_have_their_own_numbers(kind):
+    torch.manual_seed(0)
+    model, name, axis = PACKED[kind]()
+    weight = model.get_parameter(name)
+    with torch.no_grad():
+        for third, factor in zip(weight.chunk(3, axis), (1, 2, 0.5), strict=True):
+            third.mul_(factor)
+    x = torch.randn(4, 10, 24)
+    result = probed(model, x)
+    (layer,) = [one for one in result.layers if one.packed is not None]
+    thirds = layer.packed.q, layer.packed.k, layer.packed.v
+    for third, own in zip(thirds, weight.detach().chunk(3, axis), strict=True):
+        assert third.weight_variance == pytest.approx(float(own.var(correction=0)), rel=SINGLE)
+    assert sum(third.preactivation_variance for third in thirds) / 3 == pytest.approx(
+        layer.preactivation.variance, rel=0.05
+    )  # but for the means of the thirds
+    if kind == "unbind":
+        for third, own in zip(thirds, model.qkv(x).detach().chunk(3, -1), strict=True):
+            assert third.preactivation_variance == pytest.approx(float(own.var(correction=0)), rel=SINGLE)
+    ratios = [third.preactivation_variance / thirds[0].preactivation_variance for third in thirds]
+    assert ratios[1] == pytest.approx(4, rel=0.5) and ratios[2] == pytest.approx(0.25, rel=0.5)
+    assert "q, k, v" in result.table()
+
+
+@pytest.mark.parametrize("net", [Interleaved, Recurrent])
+def test_other_thirds_are_no_queries_keys_and_values(net):
+    torch.manual_seed(0)
+    assert all(layer.packed is None for layer in probed(net(), torch.randn(4, 6, 24)).layers)
+
+
+@pytest.mark.parametrize("third", ["q", "k", "v"])
+@pytest.mark.parametrize("kind", PACKED)
+def test_a_wrong_third_is_named_and_the_fix_heals_it(kind, third):
+    torch.manual_seed(0)
+    model, name, axis = PACKED[kind]()
+    weight = model.get_parameter(name)
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight.chunk(3, axis)["qkv".index(third)].mul_(12)
+    wrong = weight.detach().clone()
+    x = torch.randn(4, 10, 24)
+    result = probe(model, x, threads=1)
+    found = next(one for one in result.diagnosis if one.rule == "odd-layer")
+    assert found.severity == "warning" and found.module.endswith(f"[{third}]") and f"W_{third}^2" in found.evidence
+    assert torch.equal(weight, wrong) and found.fix is not None, found.no_fix
+    exec(found.fix, {"model": model, "nn": nn, "torch": torch})
+    changed = [
+        not torch.equal(one, other) for one, other in zip(weight.chunk(3, axis), wrong.chunk(3, axis), strict=True)
+    ]
+    assert changed == [name == third for name in "qkv"] and not torch.equal(weight, before)
+    assert all(one.rule != "odd-layer" for one in probe(model, x, threads=1).diagnosis)
+
+
+def test_a_third_is_compared_with_its_siblings_and_the_whole_goes_before_its_thirds():
+    torch.manual_seed(0)
+    model, ids = Language(), torch.randint(100, (4, 16))
+    assert all(one.rule != "odd-layer" for one in probed(model, ids).diagnosis)
+    weight = model.blocks[3].qkv.weight
+    with torch.no_grad():
+        weight.chunk(3)[2].mul_(8)
+    (found,) = [one for one in probed(model, ids).diagnosis if one.rule == "odd-layer"]
+    assert found.module == "blocks.3.qkv[v]"
+    with torch.no_grad():
+        weight.chunk(3)[0].mul_(8)
+        weight.chunk(3)[1].mul_(8)
+    (found,) = [one for one in probed(model, ids).diagnosis if one.rule == "odd-layer"]
+    assert found.module == "blocks.3.qkv"

@@ -20,6 +20,7 @@ Examples:
   initprobe torch mynet:bert --input batch.npz
   initprobe torch mynet:make --input x.npy --loss cross-entropy --labels y.npy
   initprobe torch mynet:make --input mydata:batch
+  initprobe torch mynet:make --input x.npy --fix init.py --keep 'head.*'
   initprobe torch mynet:make --expect init.yaml
   initprobe torch mynet:make --lock init.lock
   initprobe torch timm:resnet50
@@ -30,7 +31,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -154,6 +155,24 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FixOptions:
+    """A function that sets the weights so that the model is healthy."""
+
+    fix: str | None = option(
+        "--fix",
+        metavar="FILE|-",
+        help="Write a Python function init(model) that heals the model; it needs PyTorch only. It is tried on the "
+        "model first. If none heals, nothing is written and the exit code is 1.",
+    )
+    keep: tuple[str, ...] = option(
+        "--keep",
+        multiple=True,
+        metavar="PATTERN",
+        help="With --fix: parameters that stay as they are, as in 'head.*'. Repeatable.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TorchOptions:
     """The options of `initprobe torch`."""
 
@@ -168,6 +187,7 @@ class TorchOptions:
         metavar="N",
         help="One row per block: the first N parts of module names.  [default: above 100 layers, chosen by initprobe]",
     )
+    fix: FixOptions = group(FixOptions)
     gate: GateOptions = group(GateOptions)
     verdict: VerdictOptions = group(VerdictOptions)
 
@@ -220,6 +240,7 @@ def _check_combination(options: TorchOptions) -> None:
         "--write-known": options.gate.write_known,
         "--loss": options.model.loss,
         "--labels": options.model.labels,
+        "--fix": options.fix.fix,
     }
     if options.model.has_input:
         if options.exports.export_json:
@@ -239,7 +260,8 @@ def _probe(options: TorchOptions, outcome: ContractOutcome | None) -> None:
     exports, gate_options, verdict = options.exports, options.gate, options.verdict
     formats, given = options.figures.wanted(), options.figures.given()
     check_junit(gate_options.junit, verdict.fail_on or outcome)
-    targets = (exports.export_json, exports.export_csv, *gate_options.targets())
+    _check_fix(options.fix)
+    targets = (exports.export_json, exports.export_csv, options.fix.fix, *gate_options.targets())
     outputs.check_exports(targets, given)
     with drawer(formats) as drawing:  # as in `run`
         gate = make_gate(gate_options)
@@ -247,13 +269,46 @@ def _probe(options: TorchOptions, outcome: ContractOutcome | None) -> None:
         directory = options.figures.directory(lambda: options.model.slug(result.description.slug))
         written = outputs.save_result(result, directory, formats, drawing) if directory else []
     export(result, exports)
-    stream = text_stream(exports.export_json, exports.export_csv, *gate_options.reports())
+    stream = text_stream(exports.export_json, exports.export_csv, options.fix.fix, *gate_options.reports())
     if verdict.quiet:
         print_verdict_alone(result, stream)
     else:
         report(result, written, verdict.verbose, stream, options.depth)
+    is_healed = _fixed(options, result, stream)
     cases, alerts = (list(outcome_cases(outcome)), list(outcome_alerts(outcome))) if outcome else ((), ())
     check_verdict(result, gate, verdict.fail_on, gate_options, cases, alerts)
+    if not is_healed:
+        raise click.exceptions.Exit(1)
+
+
+def _check_fix(options: FixOptions) -> None:
+    from initprobe.errors import ConfigError
+
+    if options.keep and not options.fix:
+        raise ConfigError("give --fix too; nothing is changed without it", field="--keep")
+
+
+def _fixed(options: TorchOptions, result: ProbeResult, stream: IO[str]) -> bool:
+    """Write the function that heals, if one was asked for, and say so. False where there is none."""
+    from initprobe.cli.outputs import write_text
+    from initprobe.cli.progress import waiting
+
+    target = options.fix.fix
+    if not target:
+        return True
+    if result.healthy:
+        click.echo(f"fix       the model is healthy, so {target} is not written", file=stream)
+        return True
+    from initprobe.torch.fix_file import fix_request
+
+    with waiting("trying initializations"):
+        outcome = fix_request(options.model.request(), options.fix.keep, options.contract.expect, options.threads)
+    if outcome.text is None:
+        click.echo(f"fix       {target} is not written: {outcome.words}", file=stream)
+        return False
+    write_text(target, outcome.text)
+    click.echo(f"fix       {target}: init(model) {outcome.words}", file=stream)
+    return True
 
 
 def _measured(options: TorchOptions) -> ProbeResult:

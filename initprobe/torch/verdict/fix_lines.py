@@ -172,6 +172,12 @@ def zeros(name: str) -> Cure:
     return _cure(f"nn.init.zeros_({path(name)})", [name])
 
 
+def part_drawn(name: str, part: tuple[int, int], axis: int, std: float) -> Cure:
+    """Some rows (axis 0) or columns (axis 1) of a parameter drawn again with a standard deviation."""
+    index = f"{part[0]}:{part[1]}" if axis == 0 else f"..., {part[0]}:{part[1]}"
+    return _cure(f"nn.init.normal_({path(name)}[{index}], std={std:.4g})", [name])
+
+
 def ones(names: Sequence[str]) -> Cure:
     """Parameters set to 1."""
     return _cure(over("nn.init.ones_({})", [path(name) for name in names]), names)

@@ -67,8 +67,13 @@ def _without_consequences(observations: Sequence[Observation]) -> list[Observati
     for observation in observations:
         if observation.rule not in hidden:
             hidden |= set(observation.hides)
-    odd = {one.module for one in observations if one.rule == ODD and one.severity != "info"}
-    return [one for one in observations if one.rule not in hidden and not (one.alone and one.module in odd)]
+    odd = {_layer_of(one) for one in observations if one.rule == ODD and one.severity != "info"}
+    return [one for one in observations if one.rule not in hidden and not (one.alone and _layer_of(one) in odd)]
+
+
+def _layer_of(observation: Observation) -> str:
+    """The name of its layer, also where it is about a third of a packed weight: `in_proj_weight[k]`."""
+    return (observation.module or "").partition("[")[0]
 
 
 def _with_fresh_norms(observations: Sequence[Observation]) -> list[Observation]:

@@ -1,0 +1,278 @@
+"""The spread of measured variances in normalised and residual networks, and under weights with a mean.
+
+To first order in 1/width. The deviations of four numbers from theory are passed on from layer to layer: mean square and
+mean over units of h, at the input of the layer and at the input of its branch. Each layer adds the noise of its units.
+A norm fixes mean and variance of z, so its output does not respond to the size of its input, and the noise along z and
+z^2 is gone.
+
+Not derived: biases of order depth/width, and the noise that forward pass and gradient share because they use the same
+weights. Hanin & Nica 2020, arXiv:1812.05994.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from initprobe.activations.record import Activation
+from initprobe.arrays import Array
+from initprobe.blocks.skips import PLAIN, Wiring
+from initprobe.meanfield.finite_width import LayerSpread, Spread
+from initprobe.meanfield.input_moments import InputMoments, sample_groups
+from initprobe.meanfield.layer import Layer, State
+from initprobe.meanfield.norm_and_skip_gradients import LayerPass
+from initprobe.meanfield.norm_and_skip_units import Units, units_of
+from initprobe.meanfield.predict import LayerTheory
+from initprobe.meanfield.radial import quotient
+from initprobe.meanfield.row_grid import RowGrid
+from initprobe.meanfield.signals import Signal
+from initprobe.meanfield.unit_noise import free_share
+
+# Entries of the vector of deviations: mean square and mean of the branch's input, then of the layer's input.
+_KEPT, _KEPT_MEAN, _SQUARE, _MEAN = range(4)
+_NOTHING = Spread(math.nan, math.nan)
+# Share of a gradient that units do not have in common, above which its spread is that of weights without a mean.
+_LEAST_APART = 0.9
+
+
+def spread_norm_and_skip(
+    activation: Activation,
+    layers: Sequence[Layer],
+    wirings: Sequence[Wiring],
+    passes: Sequence[LayerPass],
+    gradients: Sequence[float],
+    samples: int,
+) -> list[LayerSpread]:
+    """Spread of the variances measured in one network, given its input, for every layer.
+
+    Args:
+        activation: any record.
+        layers: as given to `predict_norm_and_skip`.
+        wirings: norm and skip of each layer.
+        passes: the forward passes.
+        gradients: predicted variance of dL/dh at every layer.
+        samples: number of samples that the variances are taken over.
+    """
+    with np.errstate(all="ignore"):
+        units = [
+            units_of(wiring.acting(activation), layer, wiring, here, samples)
+            for layer, wiring, here in zip(layers, wirings, passes, strict=True)
+        ]
+        steps = [_Step.of(*each) for each in zip(layers, wirings, passes, units, strict=True)]
+        return _spreads(steps, gradients, samples)
+
+
+def _spreads(steps: Sequence[_Step], gradients: Sequence[float] | None, samples: int) -> list[LayerSpread]:
+    """The spreads of all layers; `gradients` are None where no radial mode is followed."""
+    covariances = _covariances(steps)
+    outputs = [step.output(covariance) for step, covariance in zip(steps, covariances[1:], strict=True)]
+    back = [Spread(_root(v), 0.0) for v in _gradient_variances(steps, covariances, gradients, samples)]
+    return [LayerSpread(_NOTHING, output, gradient, _NOTHING) for output, gradient in zip(outputs, back, strict=True)]
+
+
+def spread_with_means(
+    activation: Activation, layers: Sequence[Layer], theory: Sequence[LayerTheory], inputs: InputMoments, samples: int
+) -> list[LayerSpread]:
+    """Spread of the variances of a plain network whose weights have a mean.
+
+    That of gradients is NaN where more than a tenth of the gradient is the part that all units share.
+
+    Args:
+        activation: any record.
+        layers: as given to `predict`.
+        theory: from `predict`.
+        inputs: moments of the samples.
+        samples: number of samples that the variances are taken over.
+    """
+    with np.errstate(all="ignore"):
+        signal = Signal(*sample_groups(inputs, split=True), inputs.cosine, inputs.cosine_variance)
+        steps = []
+        for layer, prediction in zip(layers, theory, strict=True):
+            here = _plain_pass(activation, layer, prediction.state, signal)
+            steps.append(_Step.of(layer, PLAIN, here, units_of(activation, layer, PLAIN, here, samples)))
+            signal = here.output
+        spreads, (_, apart) = _spreads(steps, None, samples), _branch_weights(steps)
+        return [
+            own
+            if alone > _LEAST_APART * prediction.output_gradient_variance
+            else replace(own, output_gradient=_NOTHING)
+            for own, alone, prediction in zip(spreads, apart, theory, strict=True)
+        ]
+
+
+def _plain_pass(activation: Activation, layer: Layer, state: State, signal: Signal) -> LayerPass:
+    """The pass of a layer without norm or skip, from its pre-activations and its input."""
+    squares, means = (state.over_biases(values) for values in (state.moments.square, state.moments.mean))
+    gain = layer.n_in * layer.weight_variance * signal.squares
+    return LayerPass(
+        signal=signal,
+        state=state,
+        grid=RowGrid.of(activation, state.mean, state.variance, state.bias_shares, by_row=False),
+        output=Signal(state.sample_shares, squares, means, state.correlation, state.correlation_variance),
+        skipped=None,
+        weights_share=quotient(gain, state.over_biases(state.variance)),
+        inverse_square=np.ones_like(squares),
+        weighted=signal.squares,
+        centred=signal.squares,
+        noise=None,
+    )
+
+
+def _root(value: float) -> float:
+    return math.sqrt(value) if value >= 0 else math.nan
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One layer as a linear map of deviations, with its noise.
+
+    Attributes:
+        layer: its weights.
+        wiring: its norm and skip.
+        units: its means.
+        matrix: from the deviations below the layer to those above it, `(4, 4)`.
+        noise: covariance that the layer adds, `(4, 4)`.
+        slopes: response of the log of `mean phi'^2`, and of the norm's factor, to the deviations below, `(4,)`.
+        with_noise: covariance of the log of `mean phi'^2` with the noise that the layer adds, `(4,)`.
+        variance: predicted variance of h, over units and samples.
+        square: predicted mean square of h.
+        mean: predicted mean of h.
+        gain: factor of the mean square of a gradient, without the skip.
+    """
+
+    layer: Layer
+    wiring: Wiring
+    units: Units
+    matrix: Array
+    noise: Array
+    slopes: Array
+    with_noise: Array
+    variance: np.float64
+    square: np.float64
+    mean: np.float64
+    gain: np.float64
+
+    @classmethod
+    def of(cls, layer: Layer, wiring: Wiring, here: LayerPass, units: Units) -> _Step:
+        shares, scale = here.signal.shares, 1.0 if wiring.skip is None else wiring.skip
+        skipped, kept = wiring.skip is not None, here.skipped
+        # NumPy's numbers, since Python's raise an error where these overflow or are divided by 0.
+        square, mean = (np.float64(here.output.shares @ values) for values in (here.output.squares, here.output.means))
+        matrix = np.zeros((4, 4))
+        start = np.eye(4)
+        if wiring.opens:
+            start[[_KEPT, _KEPT_MEAN]] = start[[_SQUARE, _MEAN]]
+        below = _responses(layer, wiring, here, units)
+        kept_mean = 0.0 if kept is None else float(kept.shares @ kept.means)
+        # d(mean square) and d(mean) of the output, from phi^2 and phi.
+        of_square, of_mean = np.array([scale**2, 2 * scale * kept_mean]), np.array([0.0, scale])
+        matrix[_KEPT, _KEPT] = matrix[_KEPT_MEAN, _KEPT_MEAN] = 1.0
+        matrix[_SQUARE], matrix[_MEAN] = of_square @ below[:2], of_mean @ below[:2]
+        if skipped:
+            matrix[_SQUARE, _KEPT] += 1.0
+            matrix[_SQUARE, _KEPT_MEAN] += 2 * scale * units.means[1]
+            matrix[_MEAN, _KEPT_MEAN] += 1.0
+        noise, with_noise = np.zeros((4, 4)), np.zeros(4)
+        pair, slope_noise = units.noise[:2, :2], units.noise[2, :2] / units.means[2]
+        both = np.array([of_square, of_mean])
+        noise[2:, 2:] = both @ pair @ both.T
+        noise[_SQUARE, _SQUARE] += 4 * scale**2 * (units.common - kept_mean**2 * pair[1, 1]) if skipped else 0.0
+        with_noise[2:] = both @ slope_noise
+        slopes = below[2] / units.means[2]
+        if wiring.norm is not None:
+            centred = shares @ (here.weighted if wiring.norm.axis == 0 else here.signal.squares)
+            slopes[_SQUARE] -= 1 / centred
+            if wiring.norm.axis == 0:
+                slopes[_MEAN] += 2 * float(shares @ here.signal.means) / centred
+        gain = np.float64(layer.n_out * layer.weight_variance * units.means[2] * (shares @ here.inverse_square))
+        variance = square - mean * mean
+        return cls(
+            layer, wiring, units, matrix @ start, noise, slopes @ start, with_noise, variance, square, mean, gain
+        )
+
+    def output(self, covariance: Array) -> Spread:
+        """Spread of the variance of h, from the covariance of the deviations above the layer."""
+        direction = np.array([0.0, 0.0, 1.0, -2 * self.mean])
+        sd = _root(float(direction @ covariance @ direction)) / self.variance
+        return Spread(sd, -float(covariance[_MEAN, _MEAN]) / self.variance)
+
+
+def _responses(layer: Layer, wiring: Wiring, here: LayerPass, units: Units) -> Array:
+    """Response of mean phi^2, phi and phi'^2 to the deviations below the layer, `(3, 4)`."""
+    below = np.zeros((3, 4))
+    if wiring.norm is not None:
+        return below
+    signal = here.signal
+    square, share = float(signal.shares @ signal.squares), float(signal.shares @ here.weights_share)
+    if square > 0:
+        below[:, _SQUARE] = units.responses[:, 0] * share / square
+    if layer.weight_mean:
+        deviation = math.sqrt(float(here.state.average(here.state.variance)))
+        below[:, _MEAN] = units.responses[:, 1] * layer.n_in * layer.weight_mean / deviation
+    return below
+
+
+def _covariances(steps: Sequence[_Step]) -> list[Array]:
+    """Covariance of the deviations, at the input and above every layer, `(4, 4)` each."""
+    covariances = [np.zeros((4, 4))]
+    for step in steps:
+        covariances.append(step.matrix @ covariances[-1] @ step.matrix.T + step.noise)
+    return covariances
+
+
+def _gradient_variances(
+    steps: Sequence[_Step], covariances: Sequence[Array], gradients: Sequence[float] | None, samples: int
+) -> list[float]:
+    """Variance of the log of Var(dL/dh) at every layer, first to last.
+
+    Where the gradient runs along h (`radial`), its variance is in proportion to the last mean square over the one here.
+    """
+    one, two = 1 / samples, 1 - 1 / samples
+    weights, across = _branch_weights(steps)
+    last = float(covariances[-1][_SQUARE, _SQUARE]) / steps[-1].square ** 2
+    drawn, inside, added, overlap = 2 / steps[-1].layer.n_out * one, 0.0, 0.0, 0.0
+    slopes = np.zeros(4)
+    variances: list[float] = []
+    for k in reversed(range(len(steps))):
+        step, above = steps[k], covariances[k + 1]
+        layer, units, weight = step.layer, step.units, weights[k]
+        inside = 0.0 if step.wiring.skip is not None else inside
+        share = 1.0 if gradients is None or not gradients[k] > 0 else min(across[k] / gradients[k], 1.0)
+        radial = max(last - float(above[_SQUARE, _SQUARE]) / step.square**2, 0.0) + 2 * one
+        chance = drawn + inside + added + float(slopes @ above @ slopes)
+        variances.append(share**2 * chance + (1 - share) ** 2 * radial)
+        free, shared = free_share(layer.n_in, layer), overlap * two
+        own = 2 / layer.n_out * ((units.same + free) * one + (units.other + free) * shared)
+        if step.wiring.norm is not None:
+            own += 2 / layer.n_out * (one + units.cosine * two)
+        drawn += weight**2 * own
+        inside += (1 - weight**2) * own
+        if step.wiring.opens:
+            drawn += 4 * weight * (1 - weight) / layer.n_in * (one + shared)
+        added += float(slopes @ step.noise @ slopes) + 2 * weight * float(slopes @ step.with_noise)
+        added += weight**2 * units.noise[2, 2] / units.means[2] ** 2
+        slopes = slopes @ step.matrix + weight * step.slopes
+        kept = (1 - weight + weight * math.sqrt(units.agreement)) ** 2 * overlap
+        gained = weight**2 * (1 + units.other) * (1 + 2 * overlap) / layer.n_out
+        overlap = kept + gained + (2 * weight * (1 - weight) / layer.n_in if step.wiring.opens else 0.0)
+    return variances[::-1]
+
+
+def _branch_weights(steps: Sequence[_Step]) -> tuple[list[float], list[float]]:
+    """Share of the branch in the gradient at its start, for each of its layers, and Var(dL/dh) at infinite width."""
+    weights, across = [1.0] * len(steps), [1.0] * len(steps)
+    square, around, end = np.float64(1.0), np.float64(0.0), 0
+    for k in reversed(range(len(steps))):
+        step, skip = steps[k], steps[k].wiring.skip
+        across[k] = float(square)
+        if skip is not None:
+            around, end = square, k
+        square = square * step.gain * (1.0 if skip is None else skip**2)
+        if step.wiring.opens and around > 0:
+            share = square / (square + around)
+            weights[k : end + 1] = [float(share)] * (end + 1 - k)
+            square, around = square + around, np.float64(0.0)
+    return weights, across

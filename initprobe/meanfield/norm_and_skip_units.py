@@ -1,0 +1,111 @@
+"""The means over units of one layer between norms and skips, and how they fluctuate over networks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from initprobe.activations.record import Activation
+from initprobe.arrays import Array
+from initprobe.blocks.skips import Wiring
+from initprobe.meanfield.correlated_pairs import hermite_grid
+from initprobe.meanfield.input_moments import gauss_rule, rule_nodes
+from initprobe.meanfield.layer import Layer, State
+from initprobe.meanfield.moments import lookup
+from initprobe.meanfield.norm_and_skip_gradients import LayerPass
+from initprobe.meanfield.unit_noise import HH, SLOPES, H, noises
+
+_ROWS = [HH, H, SLOPES]
+
+
+@dataclass(frozen=True)
+class Units:
+    """Means over the units of one layer: of phi^2, phi and phi'^2, in this order, and how they fluctuate.
+
+    Attributes:
+        means: `(3,)`.
+        responses: to the log of the variance of z, and to the mean of z in standard deviations, `(3, 2)`.
+        noise: covariance over networks, averaged over a batch, `(3, 3)`.
+        common: the same of phi weighted by independent signals with the cosines of the branch's input, a variance.
+        same: relative variance of phi'^2 over units for one sample.
+        other: relative covariance of phi'^2 between two samples.
+        agreement: squared cosine between phi' of two samples.
+        cosine: mean squared cosine between z of two samples.
+    """
+
+    means: Array
+    responses: Array
+    noise: Array
+    common: float
+    same: float
+    other: float
+    agreement: float
+    cosine: float
+
+
+def units_of(activation: Activation, layer: Layer, wiring: Wiring, here: LayerPass, samples: int) -> Units:
+    """The means of one layer and their noise."""
+    state = here.state if here.signal.gram is None else _grouped(activation, here.state)
+    noise = noises(activation, [layer], [state], samples)
+    same, other = (covariances[0][np.ix_(_ROWS, _ROWS)] for covariances in (noise.same, noise.other))
+    first, second = _along(activation, state), math.sqrt(2) * noise.slope[0, _ROWS]
+    cosine = sum(c * c for c in state.correlation_nodes()) / 2
+    full = same[1, 1], other[1, 1]
+    if wiring.norm is not None:
+        # A sum of z and of z^2 over units (layer norm) or samples (batch norm) is the same in every network.
+        fixed, fixed_second = np.outer(first, first), np.outer(second, second)
+        same = same - fixed - fixed_second
+        other = other - fixed * state.correlation - fixed_second * cosine
+    every = 1 / samples, 1 - 1 / samples
+    return Units(
+        means=noise.mean[0, _ROWS],
+        responses=np.column_stack([noise.slope[0, _ROWS], first]),
+        noise=(every[0] * same + every[1] * other) / layer.n_out,
+        common=_common(here, float(first[1]), full, (same[1, 1], other[1, 1]), every) / layer.n_out,
+        same=float(noise.relative(noise.same, SLOPES, SLOPES)[0]),
+        other=float(noise.relative(noise.other, SLOPES, SLOPES)[0]),
+        agreement=float((noise.slope_product[0] / noise.mean[0, SLOPES]) ** 2),
+        cosine=cosine,
+    )
+
+
+def _along(activation: Activation, state: State) -> Array:
+    """`E[f z]` for z in standard deviations, of phi^2, phi and phi'^2, averaged over samples, `(3,)`."""
+    h, d = state.on_grid(activation)
+    weights = hermite_grid().weights * hermite_grid().z
+    return np.array([float(state.average(f @ weights)) for f in (h * h, h, d * d)])
+
+
+def _common(
+    here: LayerPass,
+    along: float,
+    full: tuple[float, float],
+    left: tuple[float, float],
+    every: tuple[float, float],
+) -> float:
+    """Variance over networks of `sum h phi / sqrt(n)`, averaged over a batch, h being what a skip adds to phi."""
+    kept = here.skipped
+    if kept is None:
+        return 0.0
+    square, mean = float(kept.shares @ kept.squares), float(kept.shares @ kept.means)
+    pairs = kept.cosine * float(kept.shares @ np.sqrt(kept.squares)) ** 2
+    alone, together = square - mean * mean, pairs - mean * mean
+    varying = every[0] * alone * full[0] + every[1] * together * full[1]
+    # Where the products of two signals and of their z vary together over pairs.
+    varying += (
+        every[1] * square * along**2 * math.sqrt(kept.cosine_variance * max(here.state.correlation_variance, 0.0))
+    )
+    return varying + mean * mean * (every[0] * left[0] + every[1] * left[1])
+
+
+def _grouped(activation: Activation, state: State) -> State:
+    """Rows in a few groups of similar variance."""
+    if not (state.variance > 0).all() or not np.isfinite(state.variance).all():
+        return state
+    logs = np.log(state.variance)
+    shares, nodes = gauss_rule(logs, rule_nodes(float(np.std(logs))))
+    variance, mean = np.exp(nodes), float(state.mean[0])
+    pairs = state.correlation, state.correlation_variance, 0.0, 0.0
+    return State(shares, np.full_like(nodes, mean), variance, lookup(activation, variance, mean), np.ones(1), *pairs)
