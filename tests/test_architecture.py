@@ -98,3 +98,13 @@ def test_top_level_holds_what_the_card_names():
     tracked = subprocess.run(["git", "ls-files"], cwd=top, capture_output=True, text=True).stdout.split()
     names = {name.split("/")[0] for name in tracked if not name.startswith(".")}
     assert names <= {"pyproject.toml", "README.md", "LICENSE", "initprobe", "tests", "configs"}
+
+
+def test_rules_for_models_load_without_pytorch():
+    """`list`, `explain`, checks and ignores name them, with PyTorch or without."""
+    code = (
+        "import sys\nsys.modules['torch'] = None\n"
+        "from initprobe.torch.verdict.rulebook import RULEBOOK\nimport initprobe.sweeps.checks\nprint(len(RULEBOOK) > 20)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert out.stdout.strip() == "True", out.stderr

@@ -163,3 +163,10 @@ def without_cycles(operations: Iterable[Operation]) -> None:
         if op.signal is not None:
             op.signal.consumers, op.signal.steps = [], []
             op.signal = None
+
+
+def square_of(side: Side) -> float | None:
+    """The mean square of a side of a sum, averaged over draws; None where it is not known."""
+    if side is None:
+        return None
+    return sum(side) / len(side) if isinstance(side, tuple) else side.square

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from initprobe.torch.graph import Operation, Signal
 
 NAMES = ("q", "k", "v")
@@ -68,6 +66,8 @@ def third_facts(product: Operation, part: Any, weight: Any, before: Mapping[str,
 
 def _moments(tensor: Any) -> tuple[float, float]:
     """Variance and mean, without a copy of the entries."""
+    import torch  # the rules read this file without PyTorch too
+
     plain = tensor.detach()
     variance, mean = torch.var_mean(
         plain if plain.dtype in (torch.float32, torch.float64) else plain.float(), correction=0

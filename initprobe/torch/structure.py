@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from initprobe.torch.graph import Operation, Signal, back_from
-from initprobe.torch.sums import square_of
+from initprobe.torch.graph import Operation, Signal, back_from, square_of
 
 if TYPE_CHECKING:
     from initprobe.torch.measure import Track

@@ -45,10 +45,3 @@ def _measured(tensor: Any, made: Any, factor: float, earlier: Side) -> Side:
     dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     norm = float(torch.linalg.vector_norm(tensor.detach(), dtype=dtype))
     return (*(earlier or ()), (factor * norm) ** 2 / tensor.numel())
-
-
-def square_of(side: Side) -> float | None:
-    """The mean square of a side, averaged over draws; None where it is not known."""
-    if side is None:
-        return None
-    return side.square if isinstance(side, Track) else sum(side) / len(side)
