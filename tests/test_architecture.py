@@ -104,7 +104,8 @@ def test_rules_for_models_load_without_pytorch():
     """`list`, `explain`, checks and ignores name them, with PyTorch or without."""
     code = (
         "import sys\nsys.modules['torch'] = None\n"
-        "from initprobe.torch.verdict.rulebook import RULEBOOK\nimport initprobe.sweeps.checks\nprint(len(RULEBOOK) > 20)"
+        "from initprobe.torch.verdict.rulebook import RULEBOOK\n"
+        "import initprobe.sweeps.checks\nprint(len(RULEBOOK) > 20)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert out.stdout.strip() == "True", out.stderr

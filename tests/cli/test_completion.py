@@ -169,7 +169,7 @@ def test_zsh_and_fish_show_what_a_name_means(offered):
 # Free text, numbers in text, and what the machine names itself.
 FREE = {
     "sigma_w", "sigma_ws", "sigma_b", "widths", "branch_scale", "shapes", "target", "overrides", "where",
-    "scheduler", "shard", "rows", "formats", "out", "reason", "until", "loss", "labels",
+    "scheduler", "shard", "rows", "formats", "out", "reason", "until", "loss", "labels", "keep",
 }  # fmt: skip
 
 

@@ -106,18 +106,30 @@ def _filled(args: tuple[object, ...], path: str) -> list[str]:
 
 
 def test_no_option_that_takes_a_path_is_left_out():
-    """A new one is added to READS or WRITES; torch, which need not be installed, has its own tests."""
+    """A new one is added to READS or WRITES. torch and recognize, whose library may be absent, have their own tests."""
     params = {(name, p) for name in COMMANDS for p in cli.get_command(click.Context(cli), name).params}
     takes = {
         (name, p.opts[-1])
         for name, p in params
-        if name != "torch" and any(word in str(p.metavar) for word in ("FILE", "DIR", "STORE")) and p.opts[0][0] == "-"
+        if name not in ("torch", "recognize")
+        and any(word in str(p.metavar) for word in ("FILE", "DIR", "STORE"))
+        and p.opts[0][0] == "-"
     }
     tried = {(args[0], option) for args in (*READS, *WRITES) for option in args if str(option).startswith("-")}
     long = {"-o": "--out"}
     tried = {(name, long.get(option, option)) for name, option in tried}
     # Of one function each: `outputs.check_exports`, which takes all exports of a command.
-    shared = {"--export-json", "--export-csv", "--markdown", "--figure", "--out", "--labels", "--weights"}
+    shared = {
+        "--export-json",
+        "--export-csv",
+        "--export-yaml",
+        "--sarif",
+        "--markdown",
+        "--figure",
+        "--out",
+        "--labels",
+        "--weights",
+    }
     assert {(name, option) for name, option in takes - tried if option not in shared} == set()
 
 

@@ -230,7 +230,8 @@ def test_a_gain_of_no_customary_rule_is_the_last_resort(act, layers, width, gain
     ],
 )
 def test_the_forecast_of_a_fix_is_the_prediction_of_its_run(act, init, widths, features):
-    """The same integrals, so to rounding."""
+    """The same integrals, so to rounding; of gradients but for what a finite width adds, of the order of sum 1/n."""
+    finite_width = sum(1 / width for width in widths)
     config = ProbeConfig(init=init, act=act, widths=widths, input_width=features, batch=100, draws=1)
     inputs = InputMoments.measure(first_network(prepare(config))["x"])
     net = Network.of(config, (features, *widths), inputs)
@@ -243,7 +244,8 @@ def test_the_forecast_of_a_fix_is_the_prediction_of_its_run(act, init, widths, f
     ):
         expected = np.array([getattr(layer, f"{name}_variance") for layer in theory])
         scale = config.batch if name == "weight_gradient" else 1  # which is summed over the samples
-        np.testing.assert_allclose(scale * 10 ** profile[0], expected, rtol=1e-12)
+        near = 1e-12 if name == "output" else finite_width
+        np.testing.assert_allclose(scale * 10 ** profile[0], expected, rtol=near)
     assert forecast.steepest[0] == pytest.approx(max(layer.length_slope for layer in theory[1:]), rel=1e-12)
 
 

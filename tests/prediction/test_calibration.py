@@ -19,7 +19,7 @@ from calibration import (
 
 
 def test_the_published_figure_holds_what_is_asked():
-    summary = json.loads((FIGURES / f"{NAME}.json").read_text())
+    summary = json.loads((FIGURES.parent / f"{NAME}.json").read_text())
     for direction in ("forward", "backward"):
         part = summary[direction]
         assert part["networks"] >= 3000

@@ -150,7 +150,7 @@ def test_seeds_are_averaged_in_a_cell_and_words_get_a_panel_each():
     assert [panel.title for panel in plot.panels] == ["tanh", "relu"]
     assert {cell.number for cell in plot.cells} == {-1.5 * (LAYERS - 1)}
     assert {cell.runs for cell in plot.cells} == {2}
-    assert plot.notes == ("mean of the log10 of up to 2 runs a cell",)
+    assert plot.notes == ("mean of the log10 of up to 2 runs per cell",)
     assert [axes.get_title() for axes in heat_map_figure(plot).axes[:2]] == ["tanh", "relu"]
 
 
@@ -158,7 +158,7 @@ def test_more_settings_than_panels_are_averaged_and_it_is_said():
     entries = [run(layers=n, width=w, act=f"act{a}") for n in (2, 3) for w in (4, 5) for a in range(13)]
     plot = mapped(entries)
     assert len(plot.panels) == 1
-    assert plot.notes == ("mean of the log10 of up to 13 runs a cell, over act",)
+    assert plot.notes == ("mean of the log10 of up to 13 runs per cell, over act",)
 
 
 def test_kinds_of_missing_runs_are_distinct():
@@ -448,7 +448,7 @@ def test_histograms_of_four_hundred_runs(results):
     runs = [Fake({"init": f"i{i}", "act": f"a{a}"}, digest(result)) for i in range(40) for a in range(10)]
     plot = histogram_plot(runs, "init", "output", lambda entry: result)
     assert len(plot.panels) == MOST_PANELS
-    assert plot.notes == ("mean of up to 10 runs a panel", f"{MOST_PANELS} of 40 values shown")
+    assert plot.notes == ("mean of up to 10 runs per panel", f"{MOST_PANELS} of 40 values shown")
     assert all(len(panel.curves) == 1 for panel in plot.panels)
     assert_legible(histogram_figure(plot))
 

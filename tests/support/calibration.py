@@ -168,7 +168,7 @@ def picture(summary: dict[str, dict]) -> Figure:
 def main(count: int) -> None:
     """Measure, and write the figure with its numbers."""
     summary = numbers(calibrate(experiments(count)))
-    (FIGURES / f"{NAME}.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (FIGURES.parent / f"{NAME}.json").write_text(json.dumps(summary, indent=1) + "\n")
     (FIGURES / f"{NAME}.png").write_bytes(render(picture(summary), "png"))
 
 

@@ -103,7 +103,7 @@ def test_the_last_day_counts_and_the_next_does_not(sound):
     ("text", "words"),
     [
         ("dead-unit@3", "--ignore dead-unit@3: unknown rule 'dead-unit'. Did you mean 'dead-units'?"),
-        ("nothing like it", "The rules are vanishing-output"),
+        ("nothing like it", "The rules are silent-input"),
         ("dead-units@", "names no place"),
         ("dead-units@3,,4", "names no place"),
         ("dead-units@0", "0 is no range of layers"),

@@ -121,7 +121,7 @@ def test_an_input_by_name_is_no_file_of_that_name(tmp_path, monkeypatch, name):
 def test_a_file_of_another_name_is_still_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mydata").write_text("1,2\n")
-    assert as_input("mydata") == Path("mydata")
+    assert as_input("./mydata") == Path("mydata")
     with pytest.raises(ConfigError, match="unknown input"):
         as_input("otherdata")
 

@@ -77,8 +77,9 @@ class SpectrumOptions:
     verbose: bool = option(
         "-v", "--verbose", is_flag=True, help="Print the table of every layer, also for several initializers."
     )
-    # A Jacobian has no weight gradient; scripts that share their options with `run` may name it.
-    full_weight_gradient: bool = option("--full-weight-gradient", is_flag=True, hidden=True)
+    full_weight_gradient: bool = option(
+        "--full-weight-gradient", is_flag=True, help="Without effect: a Jacobian has no weight gradient."
+    )
 
     def configs(self) -> list[ProbeConfig]:
         """The experiments, one per initializer. A Jacobian is taken at single inputs, which are rows of the batch."""

@@ -126,6 +126,9 @@ class ModelOptions:
 
     def request(self) -> Request:
         """The same for the room that loads models."""
+        from initprobe.torch.installed import require_torch
+
+        require_torch()
         from initprobe.torch.loading import Request
 
         return Request(
