@@ -73,7 +73,9 @@ def test_the_index_shows_the_pictures(tmp_path):
     assert "](https://raw.githubusercontent.com/initprobe/initprobe/main/.github/figures/" in text
 
 
-@pytest.mark.parametrize("processor", [None, 1], ids=["here", "rounded"], indirect=True)
+@pytest.mark.parametrize(
+    "processor", [None, pytest.param(1, marks=pytest.mark.slow)], ids=["here", "rounded"], indirect=True
+)
 def test_figures_are_redrawn_and_drift_fails(checkout, processor):
     todo = steps("figures", "figures")
     assert list(todo) == ["pip install . scikit-learn", "redraw", "article", "drift"]
