@@ -180,8 +180,3 @@ def fault_error(fault: ErrorDetails, field: str, known: Sequence[str]) -> Config
     if fault["type"] == "missing":
         return MissingFieldError("is missing", field=field)
     return ConfigError(f"{fault['msg'][0].lower()}{fault['msg'][1:]}, not {reprlib.repr(fault['input'])}", field=field)
-
-
-def fault_text(fault: ErrorDetails, field: str, known: Sequence[str]) -> str:
-    """The message of `fault_error`."""
-    return str(fault_error(fault, field, known))

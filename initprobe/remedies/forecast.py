@@ -74,9 +74,9 @@ class Network:
     def forecast(self, variances: Array) -> Forecast:
         """The prediction under zero-mean weights of these variances, `(networks, layers)`, all networks at once.
 
-        It agrees with `meanfield.predict.predict`, without the correlations, which take most of the time there. From
-        the layer where a network fails, its values are NaN. It fails where the length map is unstable over this depth,
-        or where Var(h) has changed by more than the verdict's grave limit.
+        It agrees with `meanfield.predict.predict` at infinite width, without the correlations, which take most of the
+        time there. From the layer where a network fails, its values are NaN. It fails where the length map is unstable
+        over this depth, or where Var(h) has changed by more than the verdict's `grave_decades`.
         """
         with np.errstate(all="ignore"):
             lengths, moments, steepest = self._forward(variances * self.sizes[:-1])

@@ -86,7 +86,7 @@ def _connected(address: str) -> Client:
         return Client(address, timeout=_CONNECT_WITHIN_S, set_as_default=False)
     except Exception as error:  # of any type: the answer of a web server is read as Dask's
         cause = str(error) if isinstance(error, OSError | ValueError) else ""
-        cause = cause or "whoever is there does not answer as a scheduler does"
+        cause = cause or "what is there does not answer as a scheduler does"
         raise ConfigError(f"--scheduler {address}: {cause}; is it what `dask scheduler` printed?") from None
 
 

@@ -131,7 +131,7 @@ def _without_excluded(document: Document, layout: SweepFile, crossed: list[Draft
         matching = [number for number, draft in enumerate(crossed) if matches(draft.settings, wanted)]
         if not matching:
             values = ", ".join(f"{setting.name}={setting.text}" for setting in wanted)
-            raise document.place(("exclude", index)).error(f"no run of the grid has {values}; mend or drop it")
+            raise document.place(("exclude", index)).error(f"no run of the grid has {values}; correct or drop it")
         excluded.update(matching)
     return [draft for number, draft in enumerate(crossed) if number not in excluded]
 

@@ -1,6 +1,7 @@
 """The verdict on nets whose truth is known, and fixes that hold."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis.diagnose import RULES
 from initprobe.diagnosis.trends import trend
 from initprobe.meanfield.input_moments import InputMoments
+from initprobe.meanfield.layer import Layer
+from initprobe.meanfield.predict import predict
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
 from initprobe.remedies.command_line import command_line
@@ -230,23 +233,24 @@ def test_a_gain_of_no_customary_rule_is_the_last_resort(act, layers, width, gain
     ],
 )
 def test_the_forecast_of_a_fix_is_the_prediction_of_its_run(act, init, widths, features):
-    """The same integrals, so to rounding; of gradients but for what a finite width adds, of the order of sum 1/n."""
-    finite_width = sum(1 / width for width in widths)
+    """The same integrals, so to rounding. Gradients are compared where a finite width adds less than 1e-10."""
     config = ProbeConfig(init=init, act=act, widths=widths, input_width=features, batch=100, draws=1)
     inputs = InputMoments.measure(first_network(prepare(config))["x"])
     net = Network.of(config, (features, *widths), inputs)
     forecast = net.forecast(net.variances(config.initializer))
     theory = [layer.theory for layer in run(config).layers]
-    for profile, name in (
-        (forecast.output, "output"),
-        (forecast.gradient, "output_gradient"),
-        (forecast.weight_gradient, "weight_gradient"),
-    ):
-        expected = np.array([getattr(layer, f"{name}_variance") for layer in theory])
-        scale = config.batch if name == "weight_gradient" else 1  # which is summed over the samples
-        near = 1e-12 if name == "output" else finite_width
-        np.testing.assert_allclose(scale * 10 ** profile[0], expected, rtol=near)
+    np.testing.assert_allclose(10 ** forecast.output[0], [layer.output_variance for layer in theory], rtol=1e-12)
     assert forecast.steepest[0] == pytest.approx(max(layer.length_slope for layer in theory[1:]), rel=1e-12)
+
+    sizes = (features, *(width * 10**11 for width in widths))
+    wide = Network.of(config, sizes, inputs)
+    forecast = wide.forecast(wide.variances(config.initializer))
+    layers = [Layer(*fans, config.initializer.variance(*fans)) for fans in pairwise(sizes)]
+    theory = predict(config.activation, layers, inputs, config.batch)
+    gradients = [layer.output_gradient_variance for layer in theory]
+    np.testing.assert_allclose(10 ** forecast.gradient[0], gradients, rtol=1e-9)
+    weight_gradients = [layer.weight_gradient_variance for layer in theory]  # summed over the samples
+    np.testing.assert_allclose(config.batch * 10 ** forecast.weight_gradient[0], weight_gradients, rtol=1e-9)
 
 
 def test_verdict_on_the_command_line(initprobe):
