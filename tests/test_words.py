@@ -96,13 +96,13 @@ def headings():
     yield "near\n1 %"
 
 
-@pytest.mark.parametrize("heading", sorted({" ".join(one.split()) for one in headings()}))
+@pytest.mark.parametrize("heading", sorted({" ".join(heading.split()) for heading in headings()}))
 def test_every_column_is_explained(heading):
     """Whole, or by its second line, which names the column below a group."""
     parts = heading.split()
     tries = [heading, *(" ".join(parts[start:]) for start in range(1, len(parts))), " ".join(parts[:-1])]
-    known = [one for one in tries if one and call("explain", one).exit_code == 0]
-    assert known, heading
+    explained = [name for name in tries if name and call("explain", name).exit_code == 0]
+    assert explained, heading
 
 
 def test_every_name_of_json_and_csv_is_explained():
@@ -139,6 +139,6 @@ def test_every_command_is_summed_up_in_one_line_of_eighty_columns():
     lines = CliRunner().invoke(cli, ["--help"], terminal_width=80).output.splitlines()
     ctx = click.Context(cli)
     for name in COMMANDS:
-        (line,) = [one for one in lines if one.split()[:1] == [name]]
+        (line,) = [line for line in lines if line.split()[:1] == [name]]
         summary = cli.get_command(ctx, name).help.partition(".")[0]
         assert len(line) <= 80 and summary.split()[-1] in line and not line.endswith("t..."), line

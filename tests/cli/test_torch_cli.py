@@ -192,8 +192,8 @@ def test_data_dtype_mode_and_checkpoint(initprobe, net, tmp_path):
 
 @pytest.mark.usefixtures("net")
 def test_functional_activations_are_seen(initprobe):
-    seen = initprobe("torch", "cli_net:functional", "--input-shape", "16,20", "--no-figures")
-    assert "note" not in seen.out and "dead%" in seen.out
+    outcome = initprobe("torch", "cli_net:functional", "--input-shape", "16,20", "--no-figures")
+    assert "note" not in outcome.out and "dead%" in outcome.out
 
 
 @pytest.mark.usefixtures("net")

@@ -105,8 +105,8 @@ def test_every_reader_of_stores(home, initprobe, result, field, value):
     ):
         said = initprobe(*args)
         assert said.code == 0, (args, said.err)
-    found = initprobe("results", "theirs.db", "--where", f"{field}={value}")
-    assert "Traceback" not in found.err and found.code in (0, 2)
+    outcome = initprobe("results", "theirs.db", "--where", f"{field}={value}")
+    assert "Traceback" not in outcome.err and outcome.code in (0, 2)
 
 
 def test_checks_compare_what_a_result_says_as_text(home, result):

@@ -57,7 +57,7 @@ def test_the_parts_add_up_and_the_largest_is_to_be_lowered(fields, monkeypatch):
 def test_more_draws_and_threads_take_more():
     config = ProbeConfig(init="xavier", act="tanh")
     sizes = (500,) * 11
-    one, many = (parts(config.model_copy(update={"draws": draws}), sizes, 1000) for draws in (1, 10**6))
-    assert many.draws == 10**6 * one.draws
-    assert many.weights == one.weights
+    one_draw, many_draws = (parts(config.model_copy(update={"draws": draws}), sizes, 1000) for draws in (1, 10**6))
+    assert many_draws.draws == 10**6 * one_draw.draws
+    assert many_draws.weights == one_draw.weights
     assert parts(config, sizes, 1000, threads=4).total > parts(config, sizes, 1000, threads=1).total

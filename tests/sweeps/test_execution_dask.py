@@ -96,11 +96,11 @@ def test_a_worker_killed_in_the_middle_costs_nothing(cluster, path, local):
     with asking(cluster) as client:
         pids = list(client.run(os.getpid).values())
     assert len(pids) == 2
-    seen = Counter()
+    counts = Counter()
 
     def watch(event):
-        seen[event.kind] += 1
-        if event.kind == "done" and seen["done"] == 3:
+        counts[event.kind] += 1
+        if event.kind == "done" and counts["done"] == 3:
             os.kill(pids[0], signal.SIGKILL)
 
     outcome = swept(path, small(RUNS), execution_dask.dask_workers(cluster), on_event=watch)
@@ -213,11 +213,11 @@ def test_dask_is_imported_only_when_asked_for():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 
-@pytest.mark.parametrize(("found", "words"), [("0.0.1", "has initprobe 0.0.1"), (ImportError(), "has no initprobe")])
-def test_workers_with_another_initprobe_are_refused(found, words):
+@pytest.mark.parametrize(("answer", "words"), [("0.0.1", "has initprobe 0.0.1"), (ImportError(), "has no initprobe")])
+def test_workers_with_another_initprobe_are_refused(answer, words):
     class Client:
         def run(self, *args, **kwargs):
-            return {"tcp://127.0.0.1:1": found}
+            return {"tcp://127.0.0.1:1": answer}
 
     with pytest.raises(ConfigError, match=words) as error:
         execution_dask._check_versions(Client(), "tcp://127.0.0.1:2")
@@ -247,8 +247,8 @@ def test_the_first_worker_is_waited_for_and_the_scheduler_missed_when_it_goes(tm
         finally:
             workers_there.__exit__(None, None, None)
     line(error)
-    found = Counter(states(path).values())
-    assert found["done"] >= 3 and found["done"] + found["queued"] == RUNS
+    counts = Counter(states(path).values())
+    assert counts["done"] >= 3 and counts["done"] + counts["queued"] == RUNS
 
 
 # Where Python looks first, an initprobe of another version: what is older knows nothing of what we send.
