@@ -227,7 +227,7 @@ PROCESSES = {
 
 
 @pytest.mark.benchmark
-def test_whole_process(tmp_path):
+def test_time_of_the_whole_process(tmp_path):
     """As a user has it: with bytecode on the disk."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     times = {name: [] for name in PROCESSES}
@@ -248,7 +248,7 @@ ROWS, COLUMNS = 256, 512
 
 
 @pytest.mark.benchmark
-def test_what_a_statistic_costs():
+def test_cost_of_each_statistic():
     """Of one thread, on a block that was just made; `count` is of percentiles, near-zero share and histogram."""
     rng = np.random.default_rng(0)
     z = rng.standard_normal((ROWS, COLUMNS), dtype=np.float32)

@@ -65,7 +65,7 @@ def test_running_again_replaces_only_our_own_files(initprobe, tmp_path):
     assert files_below(home) == PICTURES | {"result.json", "notes.txt"}
 
 
-def test_no_figures_writes_nothing_unless_told_where(initprobe, tmp_path):
+def test_no_figures_writes_nothing_without_a_path(initprobe, tmp_path):
     assert initprobe(*RUN, "--no-figures").code == 0
     assert files_below(tmp_path) == set()
     initprobe(*RUN, "--no-figures", "-o", "kept")

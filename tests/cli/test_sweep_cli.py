@@ -187,6 +187,6 @@ def test_markdown_escapes_what_would_break_a_row():
     assert "a\\|b" in markdown([Odd()], layout(["init"]))
 
 
-def test_a_number_of_rows_that_nobody_can_mean_is_refused(sweep):
+def test_an_absurd_number_of_rows_is_refused(sweep):
     refused = sweep("sweep", "--rows", "9" * 5000)
     assert refused.code == 2 and "`all` shows every row" in refused.err

@@ -210,7 +210,7 @@ def test_what_is_judged_is_said_and_gates(initprobe):
 
 
 @pytest.mark.usefixtures("net")
-def test_fixes_are_tried_unless_told_otherwise(initprobe):
+def test_fixes_are_tried_by_default(initprobe):
     arguments = ("torch", "cli_net:odd", "--input-shape", "16,20", "--no-figures", "-q")
     assert "\nfix " in initprobe(*arguments).out
     assert "\nfix " not in initprobe(*arguments, "--no-try-fixes").out

@@ -99,7 +99,7 @@ def test_the_commands_say_where_it_is_from():
         assert "UCI" in text and "CC BY 4.0" in text
 
 
-def test_a_run_by_command_is_told_in_its_config(initprobe):
+def test_the_config_names_the_data_set_of_the_command(initprobe):
     words = ["--init", "xavier", "--act", "tanh", "--layers", 2, "--width", 9, "--input", "digits", "--no-figures"]
     result = json.loads(initprobe("run", *words, "--loss", "mse", "--export-json", "-").out)
     assert result["config"]["input"] == "digits" and result["loss"]["task"] == "labels of digits, 10 classes"

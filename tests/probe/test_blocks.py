@@ -336,7 +336,7 @@ def test_a_gradient_is_carried_in_one_unit_round_a_branch(tmp_path, batches):
             assert computed == pytest.approx(true, abs=1e-4)
 
 
-def test_what_is_shown(initprobe, tmp_path):
+def test_table_and_json_of_a_shut_branch(initprobe, tmp_path):
     words = "run --init he --act relu --layers 4 --width 20 --batch 30 --residual --block 2 --zero-init-last"
     outcome = initprobe(*words.split(), "--no-figures", "--export-json", tmp_path / "r.json")
     assert outcome.code == 0

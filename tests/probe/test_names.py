@@ -84,7 +84,7 @@ def test_a_second_experiment_leaves_the_first_alone(initprobe, tmp_path):
     assert len(list((tmp_path / "initprobe-out").iterdir())) == 3
 
 
-def test_weights_from_files_are_told_apart(home, initprobe, tmp_path):
+def test_weight_files_have_different_directory_names(home, initprobe, tmp_path):
     args = ("run", "--init", "xavier", "--act", "tanh", "--layers", 2, "--width", 9, "--batch", 9, "-q", "--no-figures")
     slugs = set()
     for name in ("w.npz", "a/w.npz", "xavier.npz"):

@@ -42,7 +42,7 @@ def test_absurd_shapes_are_refused_at_once(case, monkeypatch):
 @pytest.mark.parametrize(
     "fields", [{"layers": 5000, "width": 10, "batch": 10}, {"width": 3000}, {"batch": 30_000}, {"draws": 10**5}]
 )
-def test_the_parts_add_up_and_the_largest_is_to_be_lowered(fields, monkeypatch):
+def test_the_parts_add_up_and_the_message_names_the_largest(fields, monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda: 10**8)
     with pytest.raises(MemoryLimitError) as refusal:
         prepare(ProbeConfig(init="xavier", act="tanh", **fields))

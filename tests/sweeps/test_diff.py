@@ -229,7 +229,7 @@ def test_single_results_are_compared_whatever_they_are(initprobe, tmp_path, monk
     assert "| verdict |  | survives | vanishing-output |" in summary
 
 
-def test_strangers_are_told_apart(initprobe, swept):
+def test_unrelated_runs_are_not_compared(initprobe, swept):
     done = initprobe("sweep", "mine.yaml", "-j", "1", "--no-figures", "-o", "wide", "--set", "width=31")
     assert done.code == 0
     assert "the first two differ in: width: 30 -> 31" in initprobe("diff", "old", "wide").out

@@ -138,7 +138,7 @@ def test_a_run_that_kills_its_workers_fails_alone(cluster, path, local):
     assert error.startswith("the worker died") and len(error.splitlines()) == 1
 
 
-def test_failures_come_back_as_they_are_here(cluster, path):
+def test_failures_on_workers_read_like_local_ones(cluster, path):
     assert swept(path, small(1, width=10**7), execution_dask.dask_workers(cluster)).failed == 1
     with read_store(path) as store:
         (row,) = store.rows()
@@ -172,7 +172,7 @@ def test_nobody_there(monkeypatch):
     assert address in line(error) and time.monotonic() - before < 5
 
 
-def test_somebody_else_there(monkeypatch):
+def test_another_service_at_the_address(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as mute:
         monkeypatch.setattr(execution_dask, "_CONNECT_WITHIN_S", 0.5)
         with pytest.raises(ConfigError) as error:

@@ -99,7 +99,7 @@ def members(session):
     return children
 
 
-def assert_nobody_left(session):
+def assert_no_process_left(session):
     patience = time.monotonic() + 10
     while (left := members(session)) and time.monotonic() < patience:
         time.sleep(0.05)
@@ -152,7 +152,7 @@ def killed_at_random(path, sweeping, times, rng, longest):
         time.sleep(rng.uniform(0, longest))
         process.kill()
         process.wait()
-        assert_nobody_left(process.pid)
+        assert_no_process_left(process.pid)
         reached.append(Counter(states(path).values())["done"] if path.exists() and path.stat().st_size else 0)
     return reached
 
@@ -176,7 +176,7 @@ def killed_while_it_works(path, sweeping, rng, jobs=1):
     time.sleep(rng.uniform(0, 0.05))
     process.kill()
     process.wait()
-    assert_nobody_left(process.pid)
+    assert_no_process_left(process.pid)
     return "running" in states(path).values()
 
 
@@ -411,7 +411,7 @@ def test_ctrl_c_finishes_what_is_in_hand_and_the_rest_another_time(path, sweepin
     assert match and process.returncode == 0 and err == ""
     left = int(match[1])
     assert Counter(states(path).values()) == Counter(done=RUNS - left, queued=left)
-    assert_nobody_left(process.pid)
+    assert_no_process_left(process.pid)
     assert swept(path, small(RUNS)).kept == RUNS - left
     assert_whole(path, undisturbed)
 
@@ -423,7 +423,7 @@ def test_ctrl_c_while_workers_start_is_no_death(path, sweeping):
     out, err = process.communicate(timeout=60)
     assert "stopping" in out and err == ""
     assert "failed" not in states(path).values()
-    assert_nobody_left(process.pid)
+    assert_no_process_left(process.pid)
 
 
 def test_a_second_ctrl_c_ends_at_once(path, sweeping):
@@ -438,7 +438,7 @@ def test_a_second_ctrl_c_ends_at_once(path, sweeping):
     assert time.monotonic() - began < 5  # the runs take longer
     assert process.returncode != 0
     assert set(states(path).values()) == {"queued"}
-    assert_nobody_left(process.pid)
+    assert_no_process_left(process.pid)
 
 
 @pytest.mark.parametrize(("short_run_s", "most"), [(0.0, 1), (float("inf"), 2)])

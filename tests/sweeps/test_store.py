@@ -98,7 +98,7 @@ def test_a_transaction_is_all_or_nothing(path, payload):
     assert list(states(path).values()) == ["queued", "done"]
 
 
-def test_what_was_in_hand_when_its_process_died_is_queued(path):
+def test_runs_of_a_killed_process_are_queued_again(path):
     runs = small(1)
     with open_store(path) as store:
         store.enqueue(runs)
@@ -137,7 +137,7 @@ def hold():
         process.communicate()
 
 
-def test_the_second_process_is_refused_and_told_of_the_first(path, hold, tmp_path):
+def test_the_second_process_is_refused_and_the_first_is_named(path, hold, tmp_path):
     first = hold(path)
     link = tmp_path / "link.db"
     link.symlink_to(path)
@@ -182,7 +182,7 @@ def test_a_reader_undoes_what_a_killed_process_half_wrote(path, payload, hold):
     assert set(states(path).values()) == {"done"}
 
 
-def test_files_that_are_no_store_are_left_as_they_are(path):
+def test_files_that_are_no_store_are_not_changed(path):
     path.write_bytes(b"no database at all, but long enough to be taken for one" * 50)
     before = path.read_bytes()
     for opened in (open_store, read_store):
@@ -192,7 +192,7 @@ def test_files_that_are_no_store_are_left_as_they_are(path):
     assert path.read_bytes() == before
 
 
-def test_other_databases_are_left_as_they_are(path):
+def test_other_databases_are_not_changed(path):
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE runs (mine)")
@@ -318,7 +318,7 @@ def test_a_config_is_the_same_after_its_way_through_the_store(tmp_path, field, v
     assert repr(again) == repr(config)  # 0.0 == -0.0, but they do not read alike
 
 
-def test_the_key_tells_configs_and_data_apart(tmp_path):
+def test_different_configs_and_data_have_different_keys(tmp_path):
     data = tmp_path / "data.npy"
     data.write_bytes(b"one")
     plain = {"init": "he", "act": "relu"}

@@ -458,7 +458,7 @@ def test_dropout_is_seeded_and_draws_are_averaged():
     assert replaced.draws == 2
 
 
-def test_what_it_refuses():
+def test_refused_arguments():
     model = nn.Linear(5, 5)
     for arguments, words in (
         ({"draws": 3}, "needs reinit"),
@@ -610,7 +610,7 @@ def test_any_mode_that_the_caller_is_in():
         assert probe(model, rows(20, 10)).layers == expected.layers
 
 
-def test_a_loss_is_told():
+def test_the_loss_is_in_the_notes():
     labels = torch.arange(20) % 10
     result = probe(seeded(nn.Linear, 10, 10), rows(20, 10), loss=lambda y: nn.functional.cross_entropy(y, labels))
     assert result.notes[0].startswith("loss at the start: 2.") and result.layers[0].output_gradient.rms < 0.1

@@ -90,7 +90,7 @@ def home(tmp_path_factory):
     sys.path.remove(str(folder))
 
 
-def test_the_grammar_tells_a_reference_from_parameters():
+def test_a_reference_is_not_read_as_parameters():
     assert str(as_initializer("pkg.mod:draw")) == "pkg.mod:draw"
     assert as_initializer("he:mode=fan_out").params == {"mode": "fan_out"}
     assert reference("he:x", INITIALIZERS) is None
@@ -240,7 +240,7 @@ def test_run_saves_the_name_and_compare_and_spectrum_take_it(initprobe, tmp_path
     assert "isometric" in values.out
 
 
-def test_a_sick_net_gets_a_fix_and_a_residual_one_keeps_the_function():
+def test_a_faulty_net_gets_a_fix_and_a_residual_one_keeps_the_function():
     sick = run(ProbeConfig(init="owninits:normal", **SMALL | {"act": "relu", "layers": 30}))
     assert next(f.fix for f in sick.diagnosis).startswith("initprobe run --init he --act relu")
     fields = {"act": "elu", "layers": 24, "residual": True}

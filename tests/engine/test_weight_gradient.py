@@ -94,7 +94,7 @@ def test_rows_stand_for_all_where_that_is_less_work(batch, fan_in, fan_out, samp
     assert is_sampled(batch, fan_in, fan_out) is sampled
 
 
-def test_a_run_says_what_it_sampled_and_can_be_told_not_to():
+def test_a_run_says_what_it_sampled_and_an_option_turns_it_off():
     fields = {"init": "xavier", "act": "tanh", "layers": 2, "width": 800, "batch": 60, "draws": 2}
     sampled, whole = run(ProbeConfig(**fields)), run(ProbeConfig(**fields, full_weight_gradient=True))
     for layer, whole_layer in zip(sampled.layers, whole.layers, strict=True):

@@ -127,7 +127,7 @@ def of(text):
         ("", None),
     ],
 )
-def test_the_grammar_tells_a_reference_from_parameters(text, name):
+def test_a_reference_is_not_read_as_parameters(text, name):
     referred = reference(text)
     assert (referred and referred.name) == name
     assert referred is None or str(as_activation(str(referred))) == name
@@ -503,7 +503,7 @@ def test_explain_tells_what_is_not_known(home, initprobe):
         ("ownacts:quitting", "Error: your own code calls sys.exit(0); let it raise an error instead"),
     ],
 )
-def test_sys_exit_in_an_activation_is_told(home, initprobe, text, said):
+def test_sys_exit_in_an_activation_is_an_error(home, initprobe, text, said):
     outcome = initprobe("run", "--init", "he", "--act", text, "--layers", 2, "--width", 41, "--batch", 20)
     assert outcome.code == 2
     assert outcome.err.startswith(said)
@@ -534,7 +534,7 @@ def test_a_sweep_names_the_run_that_failed(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("ratio", "words"), [(1.25, "+25.0%"), (0.5, "-50.0%"), (9.9, "+890.0%"), (39.2e15, "x3.9e16"), (1e-3, "/1000")]
 )
-def test_what_no_percentage_tells_is_told_by_a_factor(ratio, words):
+def test_large_ratios_are_written_as_factors(ratio, words):
     result = run(ProbeConfig(init="he", act="relu", **SMALL))
     layer = result.layers[-1]
     theory = layer.theory.model_copy(update={"output_variance": layer.output.variance / ratio, "z": 1e3})

@@ -32,7 +32,7 @@ def test_what_trains_is_healthy(name, size, seed):
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", SICK)
-def test_what_is_sick_is_named_and_the_fix_heals(name, seed):
+def test_a_faulty_model_is_named_and_the_fix_works(name, seed):
     torch.manual_seed(seed)
     model, x, loss, rule, module = SICK[name]()
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -217,7 +217,7 @@ def test_without_trials_there_is_no_fix():
     assert above_info(result) and all(finding.fix is None for finding in result.diagnosis)
 
 
-def test_an_interrupt_in_a_trial_leaves_the_model_as_found():
+def test_an_interrupt_in_a_trial_leaves_the_model_unchanged():
     torch.manual_seed(0)
     model, x, *_ = SICK["second half dies"]()
     passes = []

@@ -141,7 +141,7 @@ def test_other_weights_under_the_same_name_are_another_run(two):
     assert run_key(ProbeConfig(weights=two, act="tanh")) != before
 
 
-def test_training_leaves_the_file_and_the_weights_as_they_are(two):
+def test_training_changes_neither_file_nor_weights(two):
     config = ProbeConfig(weights=two, act="tanh", batch=20, train_steps=5, classes=3)
     before = [layer.weight.copy() for layer in config.network.layers]
     result = run(config)
@@ -229,7 +229,7 @@ def test_weights_that_are_drawn_look_independent(name, fans):
         assert judge(weight).fault is None
 
 
-def test_orthogonal_weights_are_told():
+def test_orthogonal_weights_are_recognised():
     weight = RULES["orthogonal"].sample(np.random.default_rng(0), (60, 40), (60, 40), np.float32)
     assert judge(weight).orthogonal
     assert not judge(normal(0, 60, 40)).orthogonal
@@ -268,7 +268,7 @@ def test_variance_rules_in_words(name, words):
     assert variance_words(RULES[name]) == words
 
 
-def test_layers_of_different_rules_are_told_apart(tmp_path):
+def test_layers_of_different_rules_are_named_apart(tmp_path):
     he, odd = math.sqrt(2), 3.0
     path = saved(
         tmp_path / "w.npz",
@@ -285,7 +285,7 @@ def test_layers_of_different_rules_are_told_apart(tmp_path):
     assert result.description.rules in result.table()
 
 
-def test_layers_of_one_rule_are_told_once_and_how_near(tmp_path):
+def test_layers_of_one_rule_have_one_line_with_the_deviation(tmp_path):
     path = saved(tmp_path / "w.npz", W1=normal(0, 100, 60, scale=math.sqrt(2)), W2=normal(1, 60, 3, scale=9))
     words = recognised(read_weights(path))
     assert words.startswith("variance 2/fan_in: he_normal (")

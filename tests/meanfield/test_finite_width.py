@@ -219,7 +219,7 @@ def test_weights_are_shared_by_signal_and_gradient():
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [150, 400])
 @pytest.mark.parametrize("name, sigma_w_squared", [("tanh", 1.5), ("relu", 2.0), ("gelu", 2.3), ("linear", 1.0)])
-def test_against_many_random_networks(name, sigma_w_squared, width):
+def test_prediction_against_many_random_networks(name, sigma_w_squared, width):
     check(name, square_net(sigma_w_squared, width, 10), 60, draws=300)
 
 
