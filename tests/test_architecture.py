@@ -91,7 +91,7 @@ def test_public_names_resolve_and_stay_lazy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 
-def test_top_level_holds_what_the_card_names():
+def test_top_level_holds_only_the_named_files():
     top = ROOT.parent
     if not (top / "pyproject.toml").exists():
         pytest.skip("installed without its source tree")

@@ -27,12 +27,12 @@ def parameters_of(model: nn.Module) -> list[Parameter]:
         ConfigError: a parameter is not initialized yet (lazy modules), or lies on the meta device.
     """
     names: dict[int, list[str]] = {}
-    found: list[tuple[str, torch.Tensor, nn.Module]] = []
+    weights: list[tuple[str, torch.Tensor, nn.Module]] = []
     for name, tensor, module in _tensors(model):
         if id(tensor) not in names:
-            found.append((name, tensor, module))
+            weights.append((name, tensor, module))
         names.setdefault(id(tensor), []).append(name)
-    return [_parameter(name, tensor, module, tuple(names[id(tensor)][1:])) for name, tensor, module in found]
+    return [_parameter(name, tensor, module, tuple(names[id(tensor)][1:])) for name, tensor, module in weights]
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor, nn.Module]]:

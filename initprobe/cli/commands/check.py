@@ -129,8 +129,8 @@ class _Judge:
         gate.used |= run.used
         if gate.write_to is None:
             return run
-        for known in (known_findings, known_breaches):  # ignored findings may leave fewer breaches
-            entries = list(known(run, gate.reason, gate.until))
+        for findings_of in (known_findings, known_breaches):  # ignored findings may leave fewer breaches
+            entries = list(findings_of(run, gate.reason, gate.until))
             gate.written += entries
             ignores = [*ignores, *gate.as_ignores(entries)]
             run = judge_run(self.plan.checks, row, result, ignores)
