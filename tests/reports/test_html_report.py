@@ -1,4 +1,4 @@
-"""`--report`: one HTML file with the numbers of result.json, which needs no network and runs nothing but its own script."""
+"""`--report`: one HTML file with the numbers of result.json. It needs no network and runs its own script only."""
 
 import base64
 import hashlib
@@ -109,7 +109,8 @@ def test_foreign_text_is_text():
 def test_without_scripts_it_has_verdict_table_and_charts(shown):
     tags = [tag for tag, _ in shown.tags]
     assert tags.count("svg") == 3 and "signal survives" in shown.text
-    assert all(attributes["role"] == "img" and attributes["aria-label"] for tag, attributes in shown.tags if tag == "svg")
+    pictures = [attributes for tag, attributes in shown.tags if tag == "svg"]
+    assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in pictures)
 
 
 def test_a_line_with_gaps_is_drawn_in_parts():
@@ -119,7 +120,11 @@ def test_a_line_with_gaps_is_drawn_in_parts():
 
 @pytest.mark.parametrize(
     ("low", "high", "whole", "expected"),
-    [(0, 1, False, [0, 0.2, 0.4, 0.6, 0.8, 1]), (-3.2, 0.4, True, [-3, -2, -1, 0]), (1, 31, True, [5, 10, 15, 20, 25, 30])],
+    [
+        (0, 1, False, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (-3.2, 0.4, True, [-3, -2, -1, 0]),
+        (1, 31, True, [5, 10, 15, 20, 25, 30]),
+    ],
 )
 def test_ticks_are_round(low, high, whole, expected):
     assert ticks(low, high, whole) == pytest.approx(expected)
@@ -140,7 +145,8 @@ def _data(path):
 
 
 def test_run_and_show(initprobe, tmp_path):
-    initprobe("run", "--init", "normal:std=0.01", "--act", "tanh", *SMALL, "-o", "out", "--no-figures", "--report", "a.html")
+    net = ("--init", "normal:std=0.01", "--act", "tanh", *SMALL)
+    initprobe("run", *net, "-o", "out", "--no-figures", "--report", "a.html")
     page, data = _data(tmp_path / "a.html")
     saved = json.loads((tmp_path / "out" / "result.json").read_text())
     expected = [layer["output"]["variance_log10"] for layer in saved["layers"]]
@@ -178,7 +184,8 @@ def test_sweep_check_results_and_diff(initprobe, tmp_path):
 
 
 def test_spectrum(initprobe, tmp_path):
-    initprobe("spectrum", "--init", "orthogonal", "--act", "tanh", "--layers", "3", "--width", "20", "--report", "a.html")
+    shape = ("--layers", "3", "--width", "20")
+    initprobe("spectrum", "--init", "orthogonal", "--act", "tanh", *shape, "--report", "a.html")
     titles = [chart["title"] for chart in _data(tmp_path / "a.html")[1]["charts"]]
     assert titles == ["Singular values s of dh_l/dh_0", "Histogram of log10 s of the whole network"]
 

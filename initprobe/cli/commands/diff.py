@@ -147,7 +147,8 @@ def _compared(old: Sequence[Path], new: Sequence[Path], rules: Sequence[Rule], s
 def _both_sides(pair: Pair, changes: Sequence[Change]) -> BothSides:
     from initprobe.reports.html.diff_page import BothSides
 
-    return BothSides(pair.name, _side(pair.old), _side(pair.new), [str(change).removeprefix(f"{pair.name}: ") for change in changes])
+    lines = [str(change).removeprefix(f"{pair.name}: ") for change in changes]
+    return BothSides(pair.name, _side(pair.old), _side(pair.new), lines)
 
 
 def _side(run: KeptRun | None) -> Side:
