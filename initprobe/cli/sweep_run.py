@@ -157,7 +157,7 @@ def table_output(
         export_json=default_json if exports.export_json is None else exports.export_json,
         markdown=default_markdown if exports.markdown is None else exports.markdown,
     )
-    return TableOutput(table.layout(plan.axes), filled, others)
+    return TableOutput(table.layout(plan.axes), filled, others, f"Sweep {plan.name}")
 
 
 def _announce(plan: Plan, runs: Sequence[Run], store: Store) -> None:

@@ -129,10 +129,10 @@ def contract_text(groups: Sequence[Group], ties: Sequence[Sequence[str]], head: 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of contracts and locks, draft 2020-12."""
     names = sorted({name for record in INITIALIZERS.values() for name in (record.name, *record.aliases)})
-    known = "|".join(map(re.escape, (ANY, MOMENTS, *names)))
+    rule_names = "|".join(map(re.escape, (ANY, MOMENTS, *names)))
     rule = {
         "description": "A rule, as in zeros or normal:std=0.02/sqrt(24); `any` is not judged.",
-        "anyOf": [{"enum": [ANY, *names]}, {"type": "string", "pattern": rf"^(\d+ x )?~?({known})(:.*)?$"}],
+        "anyOf": [{"enum": [ANY, *names]}, {"type": "string", "pattern": rf"^(\d+ x )?~?({rule_names})(:.*)?$"}],
     }
     group = {"type": "array", "items": {"type": "string"}}
     properties = {

@@ -162,7 +162,7 @@ class _Transformed:
         self.total += float(normal.sum())
         self.squares += float(np.square(normal).sum())
         size = np.abs(normal)
-        self.beyond = [seen + int(np.count_nonzero(size > t)) for seen, t in zip(self.beyond, _TAILS, strict=True)]
+        self.beyond = [count + int(np.count_nonzero(size > t)) for count, t in zip(self.beyond, _TAILS, strict=True)]
         kept = sum(map(len, self.sample))
         if kept < _SORTED:
             self.sample.append(normal[: _SORTED - kept])

@@ -82,12 +82,12 @@ def _ignores(ignore: Mapping[str, Reason]) -> list[Ignore]:
     ]
 
 
-def _known(known: str | Path | None) -> list[Ignore]:
-    if known is None:
+def _known(path: str | Path | None) -> list[Ignore]:
+    if path is None:
         return []
     from initprobe.sweeps.known_findings import read_known
 
-    return read_known(Path(known))
+    return read_known(Path(path))
 
 
 def _too_little(result: ProbeResult) -> list[str]:

@@ -25,12 +25,12 @@ def parameters_of(model: nn.Module) -> list[Parameter]:
     values that can be compared says why.
     """
     names: dict[Hashable, list[str]] = {}
-    first: list[tuple[str, torch.Tensor, nn.Module]] = []
+    weights: list[tuple[str, torch.Tensor, nn.Module]] = []
     for name, tensor, module in _tensors(model):
         if _identity(tensor) not in names:
-            first.append((name, tensor, module))
+            weights.append((name, tensor, module))
         names.setdefault(_identity(tensor), []).append(name)
-    return [_parameter(name, tensor, module, tuple(names[_identity(tensor)][1:])) for name, tensor, module in first]
+    return [_parameter(name, tensor, module, tuple(names[_identity(tensor)][1:])) for name, tensor, module in weights]
 
 
 def _identity(tensor: torch.Tensor) -> Hashable:

@@ -65,7 +65,7 @@ def test_running_again_replaces_only_our_own_files(initprobe, tmp_path):
     assert files_below(home) == PICTURES | {"result.json", "notes.txt"}
 
 
-def test_no_figures_writes_nothing_unless_told_where(initprobe, tmp_path):
+def test_no_figures_writes_nothing_without_a_path(initprobe, tmp_path):
     assert initprobe(*RUN, "--no-figures").code == 0
     assert files_below(tmp_path) == set()
     initprobe(*RUN, "--no-figures", "-o", "kept")
@@ -358,7 +358,7 @@ def test_compare_is_a_cross_product_worst_first(initprobe, tmp_path):
 def test_compare_gives_what_run_gives(initprobe):
     both = json.loads(initprobe(*COMPARE, "--init", "he", "--export-json", "-").out)
     alone = exported(initprobe("run", "--init", "he", "--act", "relu", *TINY, "--no-figures", "--export-json", "-"))
-    assert [one["layers"] for one in both if one["config"]["act"] == "relu"] == [alone["layers"]]
+    assert [result["layers"] for result in both if result["config"]["act"] == "relu"] == [alone["layers"]]
 
 
 @pytest.mark.parametrize("args", [("--init", "hee"), ("--init", "he", "--figure", "c.gif"), ()])
@@ -482,8 +482,8 @@ def test_sentences_fill_a_terminal_before_they_fold(init, monkeypatch):
     plain = io.StringIO()
     print_verdict(result, console(plain, color=False))
     assert " ".join(" ".join(lines).split()) == " ".join(plain.getvalue().split())
-    told = [line for line in lines if not line.startswith("fix ")]
-    assert all(line.strip() for line in told) and max(map(len, told)) <= 80
+    sentences = [line for line in lines if not line.startswith("fix ")]
+    assert all(line.strip() for line in sentences) and max(map(len, sentences)) <= 80
     # No line ends where the next one's first word would still have had room.
-    for line, after in itertools.pairwise(told):
+    for line, after in itertools.pairwise(sentences):
         assert not after.startswith(" ") or len(line.rstrip()) + 1 + len(after.split()[0]) > 80

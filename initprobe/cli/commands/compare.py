@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
+from initprobe.cli.html_report import report_option, write_comparison_report
 from initprobe.cli.options import (
     LossOptions,
     MeasurementOptions,
@@ -47,6 +48,7 @@ class CompareOptions:
         "--figure", metavar="FILE", help="Draw all depth profiles in one figure; png, svg or pdf."
     )
     export_json: str | None = option("--export-json", metavar="FILE|-", help="Write a list of all results as JSON.")
+    report: str | None = report_option()
 
     def configs(self) -> list[ProbeConfig]:
         """The experiments: every initializer with every activation."""
@@ -64,7 +66,7 @@ def command(options: CompareOptions) -> None:
     from initprobe.reports.console import console
 
     fmt = outputs.figure_format(options.figure) if options.figure else None
-    outputs.check_exports([options.figure, options.export_json], None)
+    outputs.check_exports([options.figure, options.export_json, options.report], None)
     results = _measured(options.configs(), options.threads)
     if options.figure and fmt:
         from initprobe.reports.figures.comparison import draw_comparison
@@ -72,7 +74,8 @@ def command(options: CompareOptions) -> None:
         outputs.write_figure(options.figure, fmt, draw_comparison(results))
     if options.export_json:
         outputs.write_text(options.export_json, f"[{','.join(result.to_json() for result in results)}]\n")
-    print_comparison(results, console(text_stream(options.export_json)))
+    write_comparison_report(options.report, results)
+    print_comparison(results, console(text_stream(options.export_json, options.report)))
 
 
 def _measured(configs: Sequence[ProbeConfig], threads: int | None) -> list[ProbeResult]:
