@@ -4,7 +4,6 @@ import re
 import shlex
 import sys
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
