@@ -17,7 +17,6 @@ class Parameter:
         fans: `(fan_in, fan_out)` of the operation that uses the parameter; None of a vector.
         rounding: relative size of one unit in the last place of the entries' own dtype.
         ties: other names of the same tensor.
-        rows_are_outputs: the shape begins with the output, `(fan_out, fan_in, ...)`, as in `nn.Linear`.
         layer_fan_in: of a vector, the fan_in of the weight in the same layer; None where there is none.
     """
 
@@ -26,7 +25,6 @@ class Parameter:
     fans: tuple[int, int] | None
     rounding: float = 2.0**-23
     ties: tuple[str, ...] = ()
-    rows_are_outputs: bool = True
     layer_fan_in: int | None = None
 
     @property

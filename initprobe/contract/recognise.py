@@ -16,6 +16,7 @@ from initprobe.contract.patterns import Clause, assign, read_clauses
 from initprobe.contract.rules import MEASURED, read_rule
 from initprobe.contract.statistics import Moments, moments
 from initprobe.errors import ConfigError
+from initprobe.initializers.distributions import truncated_moments
 from initprobe.spec import parse_number
 
 # A std is that of a rule where the two differ by no more standard errors than this; then the whole rule is tested.
@@ -58,8 +59,8 @@ class Group:
 def recognise(parameters: Sequence[Parameter]) -> list[Group]:
     """A rule for every parameter; parameters that differ by a number in their name are one group if they agree.
 
-    A parameter without a known rule gets `~normal:std=...` and the like, with what was measured, if its shape is
-    known, else `any`.
+    A parameter without a known rule gets the measured numbers, as in `~normal:std=...`, if its shape is known.
+    Otherwise it gets `any`.
     """
     measured = {parameter.name: moments(parameter.values) for parameter in parameters if parameter.count}
     blocks = _blocks([parameter.name for parameter in parameters])
@@ -169,8 +170,8 @@ def _round_numbers(std: float, error: float, blocks: int) -> list[str]:
     return sorted(near, key=lambda text: (text == texts[-1], distances[text] ** 2 / 2 + _RARE * ("sqrt" in text)))
 
 
-# Std of a standard normal cut to +-2: sqrt(1 - 4 pdf(2) / (2 Phi(2) - 1)).
-_CUT_STD = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
+# Std of a standard normal cut to +-2.
+_CUT_STD = math.sqrt(truncated_moments(-2, 2)[1])
 
 
 def _agrees(family: Sequence[Parameter], text: str, measured: dict[str, Moments]) -> bool:

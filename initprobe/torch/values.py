@@ -76,8 +76,7 @@ def _parameter(name: str, tensor: torch.Tensor, module: nn.Module, ties: tuple[s
     padding = getattr(module, "padding_idx", None)
     if isinstance(module, nn.Embedding | nn.EmbeddingBag) and isinstance(padding, int):
         values = _without(values, padding)
-    beginning = not _begins_with_inputs(module)
-    return Parameter(name, values, _fans(held, module), rounding, ties, beginning, _layer_fan_in(held, module))
+    return Parameter(name, values, _fans(held, module), rounding, ties, _layer_fan_in(held, module))
 
 
 def _layer_fan_in(tensor: torch.Tensor, module: nn.Module) -> int | None:
@@ -90,11 +89,6 @@ def _without(values: Any, row: int) -> Any:
     import numpy as np
 
     return np.delete(values, row, axis=0)
-
-
-def _begins_with_inputs(module: nn.Module) -> bool:
-    """Weights of shape `(fan_in, fan_out)`: transposed convolutions, and `Conv1D` of transformers."""
-    return isinstance(module, _TRANSPOSED) or type(module).__name__ == "Conv1D"
 
 
 def _fans(tensor: torch.Tensor, module: nn.Module) -> tuple[int, int] | None:

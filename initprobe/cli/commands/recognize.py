@@ -116,13 +116,13 @@ def _json(groups: Sequence[Group]) -> str:
 
 def _entry(group: Group) -> dict[str, Any]:
     """`relative_error` is the standard error of the std, relative to it."""
-    import math
+    from initprobe.arrays import finite
 
     return {
         "pattern": group.pattern,
         "names": list(group.names),
         "shape": list(group.shape),
         "rule": group.rule,
-        "std": group.std if math.isfinite(group.std) else None,
+        "std": finite(group.std),
         "relative_error": group.error,
     }
