@@ -113,8 +113,8 @@ def find(source: str | Path) -> Path:
         return path
     hint = suggestion(str(source), list(names)) or " `initprobe list configs` shows those that ship with initprobe."
     if kind_of(path) == "directory":
-        raise InputError(f"{source}: is a directory; name a file in it")
-    raise InputError(f"{source}: no such file.{hint}")
+        raise InputError("is a directory; name a file in it", file=source)
+    raise InputError(f"no such file.{hint}", file=source)
 
 
 def _config(draft: Draft, importing: bool) -> ProbeConfig:
