@@ -70,7 +70,7 @@ def test_what_was_not_meant_is_a_line_each_and_exit_code_1(shell, tmp_path):
     assert done.code == 1
     assert done.err == "Error: init.yaml: 3 of 8 parameters not as meant\n"
     lines = done.out.splitlines()
-    assert lines[0].startswith("error     0.weight: meant normal:std=0.02 (std .0200), has mean ")
+    assert lines[0].startswith("error     0.weight: meant normal:std=0.02 (std 0.0200), has mean ")
     assert lines[0].endswith(" standard errors [init.yaml:2]") and "% too large, " in lines[0]
     assert len(lines) == 4 and lines[3] == "contract  3 of 8 parameters not as meant (init.yaml)"
     suite = ElementTree.parse(tmp_path / "j.xml").getroot()[0]

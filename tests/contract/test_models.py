@@ -52,7 +52,7 @@ def test_a_residual_scale_that_never_applied(model):
     with pytest.raises(AssertionError) as fault:
         assert_init(model, GPT, default="normal:std=0.02")
     lines = [line for line in str(fault.value).splitlines() if "out.weight" in line]
-    assert "meant normal:std=0.02/sqrt(8) (std .00707), has mean" in lines[0]
+    assert "meant normal:std=0.02/sqrt(8) (std 0.00707), has mean" in lines[0]
     assert "the std is 18" in lines[0] and "% too large" in lines[0]
 
 
