@@ -24,7 +24,7 @@ each of which imports only from rooms below it:
     registry, importing, errors, formatting, arrays    used everywhere
 
 The `__init__.py` of a room says what may come into it and in which file to start. "For developers" in the README says
-how to add an activation, an initializer, a rule, a statistic, a figure or a command.
+how to add an activation, an initializer, a rule, and so on.
 """
 
 from __future__ import annotations

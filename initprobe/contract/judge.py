@@ -21,7 +21,7 @@ FALSE_ALARM = 0.01
 _TESTS = 5  # of each random parameter
 # Chance that an error of the size that is printed is found.
 _POWER = 0.99
-# How far an entry may be from a constant, or a product of rows from its value, in units in the last place.
+# Largest distance of an entry from a constant, or of a product of rows from its value, in units in the last place.
 _EXACT_PLACES, _ORTHOGONAL_PLACES = 2, 300
 
 

@@ -1,6 +1,6 @@
 """Initializers whose numbers the user gives, and matrices of a fixed form: orthogonal, identity, sparse.
 
-To add one, write a function that returns its record, and list it in `FIXED` at the end of this file.
+To add one, write a function that returns its record. List it in `FIXED` at the end of this file.
 """
 
 from __future__ import annotations

@@ -122,8 +122,8 @@ def read_weights(path: Path, dtype: str | None = None) -> Network:
         dtype: precision in which its numbers must be finite; None means their own.
 
     Raises:
-        InputError: no such file, another format, pickled objects, a missing layer, shapes that do not fit each other,
-            or an entry that is not finite.
+        InputError: no such file, another format or pickled objects; a missing layer, shapes that do not fit, or an
+            entry that is not finite.
     """
     check_file(path, "give the .npz file in it")
     status = path.stat()

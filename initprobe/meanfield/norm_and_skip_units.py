@@ -54,7 +54,7 @@ def units_of(activation: Activation, layer: Layer, wiring: Wiring, here: LayerPa
     cosine = sum(c * c for c in state.correlation_nodes()) / 2
     full = same[1, 1], other[1, 1]
     if wiring.norm is not None:
-        # A sum of z and of z^2 over units (layer norm) or samples (batch norm) is the same in every network.
+        # The sums of z and z^2 over units (layer norm) or samples (batch norm) are the same in every network.
         fixed, fixed_second = np.outer(first, first), np.outer(second, second)
         same = same - fixed - fixed_second
         other = other - fixed * state.correlation - fixed_second * cosine

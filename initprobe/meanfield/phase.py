@@ -23,13 +23,13 @@ Settling = Literal["converges", "vanishes", "diverges"]
 
 # Variances q below the first count as 0, above the second as infinite.
 _FLOOR, _CEILING = 1e-10, 1e10
-# The search for a fixed point takes eight steps per factor of 4 in q, which is one segment of the table of moments.
+# The search for a fixed point takes eight steps per factor of 4 in q, one segment of the table of moments.
 _STEPS = 8
 _STEP = 4 ** (1 / _STEPS)
 _ITERATIONS = 80
 _NEWTON_STEPS = 8
 _TOLERANCE = 1e-13
-# Largest q of a critical point or of a gain's fixed point, and a q so small that phi is its tangent up to rounding.
+# The largest q of a critical point or of a gain's fixed point. At the smallest, phi is its tangent up to rounding.
 _CRITICAL_CEILING = 1e4
 _INFINITESIMAL = 1e-40
 # A q at which the length map shows whether it is stable at a critical point at 0.
@@ -116,7 +116,7 @@ def quick_fixed_point(activation: Activation, sigma_w: float, sigma_b: float = 0
 def _refined(activation: Activation, w: float, b: float, point: FixedPoint) -> FixedPoint:
     """`point` with its correlation recomputed by Newton's method on exact integrals.
 
-    Near the edge of chaos the correlation map almost touches the diagonal, and the 1e-6 of the series is not enough.
+    Near the edge of chaos the correlation map almost touches the diagonal. The 1e-6 of the series is not enough there.
     """
     c, factor = point.correlation, math.nan
     for _ in range(_NEWTON_STEPS):

@@ -61,7 +61,7 @@ def layers_of(experiment: Experiment, network: Sequence[Parameters]) -> list[Lay
 def draw_network(
     experiment: Experiment, streams: Streams, pool: Workers, steps: Steps
 ) -> tuple[list[Parameters], list[Fitted]]:
-    """Draw the layers of one network, and fit each to its own input on the first batch if the initializer does so.
+    """Draw the layers of one network. If the initializer fits weights, fit each layer to its input on the first batch.
 
     Args:
         experiment: the initializer and the sizes.

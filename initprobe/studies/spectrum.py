@@ -34,8 +34,8 @@ from initprobe.studies.spectrum_statistics import by_draw, finite_or_none, layer
 Progress = Callable[[int, int], None]
 
 DEFAULT_SAMPLES = 2
-# Floating-point operations for one layer's and one product's singular values, in units of width^3, and operations per
-# second of one core. Measured between widths 200 and 1000 with one thread.
+# Floating-point operations for the singular values of a layer and of a product, in units of width^3; and those per
+# second of a core. Measured between widths 200 and 1000 with one thread.
 _CUBES, _FLOPS_PER_S = 12.0, 1.5e10
 
 

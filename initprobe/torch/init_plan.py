@@ -203,7 +203,7 @@ def _computed(observed: Observed, layer: Layer, name: str, std: float, reason: s
 
 
 def _biases(observed: Observed, layer: Layer) -> Iterator[Setting]:
-    """Biases of the layer at 0, unless a softplus reads them, which is a time step with a range of its own."""
+    """Biases of the layer at 0, unless a softplus reads them: that is a time step with its own range."""
     act = layer.activation
     if act is not None and act.name == "softplus":
         return

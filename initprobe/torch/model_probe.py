@@ -58,7 +58,7 @@ def probe(
         threads: threads that take statistics; None for every processor available.
         thresholds: limits of the verdict.
         try_fixes: apply each fix in place, probe again, and undo it. Without it no fix is offered.
-        min_judged: share of the parameters below which the verdict is about a part only; None for .95.
+        min_judged: share of the parameters below which the verdict is about a part only; None for 0.95.
 
     Returns:
         The record that `initprobe.run` gives, with `modules` and `coverage` and without a prediction.

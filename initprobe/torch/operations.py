@@ -339,6 +339,6 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
 @lru_cache(maxsize=32)
 def _opened(function: Any) -> Callable[..., Any]:
-    """The same function of torch's own Python code, which does not ask for overrides, so the calls in it are seen."""
+    """The same function in torch's own Python code. It does not ask for overrides, so the calls in it are seen."""
     code = {**function.__globals__, "has_torch_function": lambda *_: False}
     return types.FunctionType(function.__code__, code, function.__name__, function.__defaults__, function.__closure__)

@@ -61,7 +61,7 @@ class Case:
 
     @cached_property
     def lines(self) -> dict[tuple[int, float, bool], tuple[str, str]]:
-        """Lines that draw the weight of a layer anew, as they were written for the layer, a std and by name or not."""
+        """Lines that draw the weight of a layer anew, kept by layer, by std, and by whether a name is used."""
         return {}
 
     @property

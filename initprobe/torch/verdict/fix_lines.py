@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from initprobe.torch.verdict.case import Case
 
 
-# A gain of 1 is the edge of chaos where the slope at 0 is 1, and what self-normalizing nets (SELU) are made for.
+# A gain of 1 is the edge of chaos where the slope at 0 is 1. Self-normalizing nets (SELU) need it too.
 _UNIT_GAIN = ("tanh", "softsign", "selu", "linear")
 _CALLS: Mapping[str, str] = {
     "relu": 'kaiming_normal_({}, nonlinearity="relu")',

@@ -1,4 +1,4 @@
-"""A layer, or a third of a packed weight, whose weights have another scale than the same place in other blocks."""
+"""A layer, or a third of a packed weight, whose scale differs from the same place in other blocks."""
 
 from __future__ import annotations
 

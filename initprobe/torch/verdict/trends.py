@@ -179,7 +179,7 @@ def _course(way: Way, trend: Trend) -> str:
 
 
 def _of_branches(way: Way, rule: str) -> tuple[Cure, ...]:
-    """The last weight of every branch divided by the root of their number, so that together they add as much as one."""
+    """The last weight of every branch divided by the root of their number: together they add as much as one."""
     if not rule.startswith("exploding") or not isinstance(way.whole, list):
         return ()
     leaves = [name for join in way.whole for name in _last_weights(join)]

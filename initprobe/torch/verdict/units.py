@@ -21,7 +21,7 @@ _PASSING = ("part", "other", "cat")
 _DEEPEST = 6  # operations between an activation and the layer that is given it
 _FAR = 4  # standard deviations of what W makes
 _ALL_BUT_A_FEW = 0.95  # of the units off: of 64 units three are left, by chance
-_LARGEST_GAIN = 2.0  # torch's calculate_gain gives at most 5/3, for tanh: 21% of |tanh| is then above .97
+_LARGEST_GAIN = 2.0  # torch's calculate_gain gives at most 5/3, for tanh: 21% of |tanh| is then above 0.97
 _PART_BY_WEIGHT = 0.5  # of the limit: half as many saturated outputs are enough where W is drawn beyond every rule
 
 
