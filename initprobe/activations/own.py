@@ -90,6 +90,9 @@ def activation(
         kinks: points where it or one of its first two derivatives jumps; None means its attribute `kinks`, or else
             those that are found between -8 and 8, where the slope itself jumps.
 
+    Returns:
+        The record, for `ProbeConfig(act=...)`.
+
     Raises:
         ConfigError: the function cannot serve as an activation; in one line, why and what to do.
     """

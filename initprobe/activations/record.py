@@ -19,7 +19,12 @@ LARGEST, SMALLEST = 1e75, 1e-75
 
 @dataclass(frozen=True)
 class Band:
-    """Outputs at or below `low`, or at or above `high`, count as saturated."""
+    """Outputs at or below `low`, or at or above `high`, count as saturated.
+
+    Attributes:
+        low: largest saturated output at the lower end; -inf where this end does not saturate.
+        high: smallest saturated output at the upper end; inf where this end does not saturate.
+    """
 
     low: float = -math.inf
     high: float = math.inf
