@@ -121,7 +121,14 @@ def _write_lock(target: str, parameters: Sequence[Parameter]) -> int:
 
 
 def print_outcome(outcome: ContractOutcome, options: ContractOptions, quiet: bool, file: IO[str]) -> None:
-    """Print the faults, the summary, the copies and the least certain parameter; `quiet` prints the first two."""
+    """Print the faults, the summary, the copies and the least certain parameter; `quiet` prints the first two.
+
+    Args:
+        outcome: of the comparison.
+        options: the contract and the lock, as typed.
+        quiet: print no more than faults and summary.
+        file: a stream.
+    """
     from initprobe.cli.outputs import relative
     from initprobe.formatting import counted
     from initprobe.reports.console import console

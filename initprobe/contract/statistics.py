@@ -90,6 +90,14 @@ def measured_evidence(
 
     The ratio of two measured variances is F distributed, and the difference of two means has twice the variance. The
     shape is tested about the entries' own mean and std, which makes a false alarm rarer.
+
+    Args:
+        values: entries of any shape, finite.
+        distribution: of mean 0 and variance 1, with a distribution function.
+        mean: of the other draw.
+        std: of the other draw, above 0.
+        rounding: relative size of one unit in the last place of the entries.
+        own: mean, std and range of `values`.
     """
     from scipy.special import fdtr, fdtrc, ndtr
 

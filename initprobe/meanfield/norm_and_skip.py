@@ -61,7 +61,14 @@ def predict_norm_and_skip(
 def theory_of(
     layers: Sequence[Layer], wirings: Sequence[Wiring], passes: Sequence[LayerPass], batch: int
 ) -> tuple[LayerTheory, ...]:
-    """The prediction for every layer, from the forward passes; the arguments are those of `predict_norm_and_skip`."""
+    """The prediction for every layer, from the forward passes.
+
+    Args:
+        layers: first to last.
+        wirings: of every layer.
+        passes: from `forward_passes`.
+        batch: samples in a batch.
+    """
     with np.errstate(all="ignore"):
         return tuple(map(_theory, passes, gradients(layers, wirings, passes, batch), wirings))
 
@@ -69,7 +76,15 @@ def theory_of(
 def forward_passes(
     activation: Activation, layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMoments, batch: int
 ) -> list[LayerPass]:
-    """The forward pass of every layer, first to last; the arguments are those of `predict_norm_and_skip`."""
+    """The forward pass of every layer, first to last.
+
+    Args:
+        activation: of every layer.
+        layers: first to last.
+        wirings: of every layer: its norm, skip and place in a branch.
+        inputs: moments of the samples.
+        batch: samples in a batch.
+    """
     signal = Signal.of(inputs, by_row=any(wiring.norm is not None and wiring.norm.axis == 0 for wiring in wirings))
     stream = signal
     passes = []

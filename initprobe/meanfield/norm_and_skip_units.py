@@ -46,7 +46,15 @@ class Units:
 
 
 def units_of(activation: Activation, layer: Layer, wiring: Wiring, here: LayerPass, samples: int) -> Units:
-    """The means of one layer and their noise."""
+    """The means of one layer and their noise.
+
+    Args:
+        activation: of the layer.
+        layer: its weights and sizes.
+        wiring: its norm and its place in a branch.
+        here: its forward pass.
+        samples: in the input.
+    """
     state = here.state if here.signal.gram is None else _grouped(activation, here.state)
     noise = noises(activation, [layer], [state], samples)
     same, other = (covariances[0][np.ix_(_ROWS, _ROWS)] for covariances in (noise.same, noise.other))

@@ -107,7 +107,13 @@ def fixed_point(activation: Activation, sigma_w: float, sigma_b: float = 0.0) ->
 
 
 def quick_fixed_point(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -> FixedPoint:
-    """The fixed point ten times faster than `fixed_point`, with the correlation to 1e-6."""
+    """The fixed point ten times faster than `fixed_point`, with the correlation to 1e-6.
+
+    Args:
+        activation: phi.
+        sigma_w: `sqrt(fan_in Var(W))`.
+        sigma_b: standard deviation of the biases.
+    """
     cell = phase_diagram(activation, [sigma_w], [sigma_b])
     numbers = {f.name: float(getattr(cell, f.name)[0, 0]) for f in fields(FixedPoint) if f.name != "settling"}
     return FixedPoint(settling=cell.settling[0, 0], **numbers)
@@ -129,9 +135,12 @@ def _refined(activation: Activation, w: float, b: float, point: FixedPoint) -> F
 
 
 def phase_diagram(activation: Activation, sigma_w: npt.ArrayLike, sigma_b: npt.ArrayLike) -> PhaseDiagram:
-    """The fixed points over a grid of weight scales `(columns,)` and bias scales `(rows,)`.
+    """The fixed points over a grid of weight scales and bias scales.
 
-    Poole et al. 2016, arXiv:1606.05340.
+    Args:
+        activation: phi.
+        sigma_w: values of `sqrt(fan_in Var(W))`, `(columns,)`.
+        sigma_b: standard deviations of the biases, `(rows,)`.
     """
     columns, rows = np.asarray(sigma_w, float), np.asarray(sigma_b, float)
     w, b = (grid.ravel() ** 2 for grid in np.meshgrid(columns, rows))
@@ -152,7 +161,13 @@ def _depth(factor: Array) -> Array:
 
 
 def settled_lengths(activation: Activation, sigma_w: npt.ArrayLike, sigma_b: float = 0.0) -> Array:
-    """The fixed point of q from q = 1, per weight scale, `(scales,)`: 0 where q vanishes, NaN where it exceeds 1e4."""
+    """The fixed point of q from q = 1, per weight scale, `(scales,)`: 0 where q vanishes, NaN where it exceeds 1e4.
+
+    Args:
+        activation: phi.
+        sigma_w: values of `sqrt(fan_in Var(W))`, `(scales,)`.
+        sigma_b: standard deviation of the biases.
+    """
     w = np.asarray(sigma_w, float) ** 2
     with np.errstate(all="ignore"):
         return _lengths(activation, w, np.full_like(w, sigma_b**2), _CRITICAL_CEILING)[0]

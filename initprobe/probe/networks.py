@@ -43,7 +43,13 @@ class RemadeLayers(Sequence[Layer]):
 
 
 def remade_layers(experiment: Experiment, streams: Streams, pool: Workers) -> RemadeLayers:
-    """The layers of one network, none of which is held."""
+    """The layers of one network, none of which is held.
+
+    Args:
+        experiment: the initializer and the sizes.
+        streams: the random streams of the network.
+        pool: the threads.
+    """
 
     def make(index: int) -> Layer:
         weights = parameters(experiment, streams, index + 1, pool)

@@ -50,7 +50,13 @@ def check_samples(samples: int) -> None:
 
 
 def seconds_needed(experiment: Experiment, samples: int, threads: int | None = None) -> float:
-    """Estimated duration of `measure` in seconds, on a common processor."""
+    """Estimated duration of `measure` in seconds, on a common processor.
+
+    Args:
+        experiment: the network.
+        samples: input samples, with a Jacobian each.
+        threads: None for all processors.
+    """
     cubes = sum(max(a, b) * min(a, b) ** 2 for a, b in experiment.fans)
     at_once = min(threads or available_threads(), samples)
     return _CUBES * cubes * samples * experiment.config.draws / (_FLOPS_PER_S * at_once)

@@ -82,7 +82,14 @@ def fix_file(
 
 
 def fix_request(request: Request, keep: Sequence[str], contract: str | None, threads: int | None) -> FixFile:
-    """The same for a model by name, which is made again from the same seed."""
+    """As `fix_file`, for a model by name, which is made again from the same seed.
+
+    Args:
+        request: the model, its input, loss and seed.
+        keep: patterns of names that stay unchanged.
+        contract: path of a contract, whose names stay unchanged too; None for none.
+        threads: None for all processors.
+    """
     with working_directory_first():
         ready = prepare(request)
         return fix_file(

@@ -74,6 +74,15 @@ class Observed:
 def observe(model: nn.Module, x: Any, loss: Loss | None = None, seed: int = 0) -> Observed:
     """Record one pass of a model, forward and back.
 
+    Args:
+        model: the model; it is left unchanged.
+        x: its input.
+        loss: of the output; None for a gradient of N(0, 1) entries.
+        seed: of everything random.
+
+    Returns:
+        The layers, their places and the parameters.
+
     Raises:
         ConfigError: the model cannot be recorded, or has no layer.
     """

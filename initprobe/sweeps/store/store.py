@@ -132,7 +132,13 @@ class Store:
         self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (key, payload.result))
 
     def fail(self, key: str, error: str, traceback: str | None) -> None:
-        """Store why a run failed; to be called inside a transaction."""
+        """Store why a run failed; to be called inside a transaction.
+
+        Args:
+            key: of the run.
+            error: one line.
+            traceback: of a bug; None for an error of the user.
+        """
         self._set(key, state="failed", error=error, traceback=traceback)
 
     def requeue(self) -> None:
