@@ -54,7 +54,7 @@ class Judged:
 
     @property
     def holds(self) -> bool:
-        """Whether the parameter is as it was meant."""
+        """Whether the parameter agrees with its rule."""
         return self.failed is None
 
 
@@ -87,7 +87,7 @@ def judge(parameters: Sequence[Parameter], clauses: Sequence[Clause], default: R
         default: the rule of parameters that no clause covers; None makes them an error.
 
     Returns:
-        The report; `Report.faults` lists what is not as it was meant.
+        The report; `Report.faults` lists what differs from its rule.
 
     Raises:
         ConfigError: the contract does not fit the model (see `patterns.assign` and `Rule.scale`).

@@ -1,4 +1,4 @@
-"""Gaussian moments of an activation: by quadrature, or from a table in log q that grows as it is read."""
+"""Gaussian moments of an activation: by quadrature, or from a table in log q that grows on demand."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def moments(activation: Activation, q: npt.ArrayLike, mean: npt.ArrayLike = 0.0)
 
 
 def lookup(activation: Activation, q: npt.ArrayLike, mean: float = 0.0) -> Moments:
-    """Moments under `N(mean, q)`, within 1e-12 of `moments`, from a table that grows as it is read.
+    """Moments under `N(mean, q)`, within 1e-12 of `moments`, from a table that grows on demand.
 
     Args:
         activation: any record.

@@ -199,7 +199,7 @@ def _excess(activation: Activation, w: Array, b: Array, q: Array) -> Array:
 def _bracket(activation: Activation, w: Array, b: Array, sign: int, ceiling: float) -> tuple[Array, Array]:
     """Ends of the interval in q where the excess changes sign; NaN where it never does.
 
-    `sign` is the sign of the excess at q = 1, and tells the direction of the search.
+    `sign` is the sign of the excess at q = 1, and gives the direction of the search.
     """
     low, high = np.full(w.shape, np.nan), np.full(w.shape, np.nan)
     active = np.arange(len(w))

@@ -150,7 +150,7 @@ def fix_for_indistinct_inputs(
 
     The arguments are those of `fix_for`; `works` is True if inputs stay different too.
     """
-    alike = inputs.cosine > 1 - config.thresholds.indistinct  # no network tells such samples apart
+    alike = inputs.cosine > 1 - config.thresholds.indistinct  # no network separates such samples
     if alike or not _has_names(config):
         return None
     fixed = Trials(config, works).first(_that_separate(config, sizes, inputs))

@@ -101,7 +101,7 @@ def _where(document: Document, where: Any, loc: Loc) -> tuple[Setting, ...]:
 
 
 def _selector(wanted: tuple[Setting, ...]) -> Callable[[ProbeResult], bool]:
-    """A function that says whether a run has all wanted values; the last is tested first, as it is often the seed."""
+    """A function that says whether a run has all wanted values; the last, often the seed, is tested first."""
 
     def selects(result: ProbeResult) -> bool:
         return all(_has(result.config, setting) for setting in reversed(wanted))

@@ -149,7 +149,7 @@ def _without(draft: Draft, name: str) -> str:
 
 
 def _shown(settings: Settings, config: ProbeConfig, name: str) -> Scalar | None:
-    """A field's value as a table shows it: as it was set, or else its default; None where it does not apply."""
+    """A field's value as a table shows it: the value set, or else its default; None where it does not apply."""
     text = setting_text(settings, name)
     return _used(config, name) if text is None else text
 

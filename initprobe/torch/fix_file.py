@@ -48,7 +48,7 @@ def fix_file(
     threads: int | None = None,
     title: str = "",
 ) -> FixFile:
-    """Look for an initialization after which the model is healthy. The model is left bit for bit as it was.
+    """Look for an initialization after which the model is healthy. The model is left unchanged, bit for bit.
 
     The methods of `initialize` are tried in turn. The text was run on the model in 3 draws, each of them healthy.
 
@@ -57,7 +57,7 @@ def fix_file(
         x: its input.
         loss: as for `probe`.
         seed: of the probe; the draws of the trials start from it.
-        keep: patterns of names that stay as they are, as do those of `contract`.
+        keep: patterns of names that stay unchanged, as do those of `contract`.
         contract: as for `initialize`.
         threads: for the probe.
         title: what the model is, for the head of the file.

@@ -28,7 +28,7 @@ class Trials:
     Attributes:
         model: the model.
         x: its input.
-        probe: given an input, what the rules observe in the model as it is then.
+        probe: given an input, what the rules observe in the model at that moment.
         left: trials that are left.
         outcomes: by line that was tried, what the rules observed afterwards, or the error of the line.
     """
@@ -92,7 +92,7 @@ class Trials:
         return self.outcomes[cure.line]
 
     def _apply(self, cure: Cure) -> list[Observation] | str:
-        """Run a line and probe. The model is then as it was before, also after an exception."""
+        """Run a line and probe. The model is restored, also after an exception."""
         with left_as_found(inventory(self.model), parameters=False), _undone(self.model, cure):
             try:
                 names = {"model": self.model, "nn": torch.nn, "torch": torch, "x": self.x}

@@ -97,7 +97,7 @@ class Operation:
         kind: what it does to signals.
         module: label of the innermost module that runs.
         inputs: the signals it was given.
-        given: statistics of the first input, as it was given.
+        given: statistics of the first input.
         output: statistics of its output, if that was measured.
         signal: the signal that it makes, or that it is a step of.
         names: the parameters that it uses.

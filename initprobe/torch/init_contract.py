@@ -34,7 +34,7 @@ def contract_of(given: ContractLike | None) -> Contract:
 
 
 def set_by_contract(model: nn.Module, contract: Contract, kept: set[str]) -> list[str]:
-    """Draw every parameter whose rule says how; one whose rule is `any` stays as it is.
+    """Draw every parameter whose rule says how; one whose rule is `any` stays unchanged.
 
     Args:
         model: the model, changed in place. The draws follow from the state of torch's global generator.

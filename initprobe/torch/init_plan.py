@@ -32,7 +32,7 @@ _ROUNDING = 1e-3
 
 @dataclass(frozen=True)
 class Observed:
-    """A model as it was recorded.
+    """A recorded model.
 
     Attributes:
         arguments: the model and its input.

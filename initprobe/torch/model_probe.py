@@ -114,7 +114,7 @@ def _untried(case: Case) -> list[Finding]:
 
 
 def _case(arguments: Arguments, pool: Workers) -> Case:
-    """The model as it is now, recorded."""
+    """The model in its present state, recorded."""
     parts = arguments.parts
     recorder, course = recorded(replace(arguments, x=copied(parts, arguments.x)), pool)
     structure = structure_of(recorder.operations)

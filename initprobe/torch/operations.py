@@ -1,4 +1,4 @@
-"""Every operation of a model, recorded as it is called: `torch.overrides.TorchFunctionMode` sees each public call.
+"""Every operation of a model, recorded at its call: `torch.overrides.TorchFunctionMode` sees each public call.
 
 Nothing is traced and nothing in the model is changed, whatever the model's code does. Module hooks only give names.
 Gradients come from hooks on tensors, so each is the gradient of the whole tensor, summed over all uses. Two kinds of

@@ -14,7 +14,7 @@ from initprobe.contract.parameter import Parameter
 from initprobe.errors import ConfigError
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-# `nn.utils.weight_norm` of old keeps these two in place of `weight`.
+# The old `nn.utils.weight_norm` keeps these two in place of `weight`.
 _NORM_PARTS = ("_g", "_v")
 
 

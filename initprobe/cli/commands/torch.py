@@ -171,7 +171,7 @@ class FixOptions:
         "--keep",
         multiple=True,
         metavar="PATTERN",
-        help="With --fix: parameters that stay as they are, as in 'head.*'. Repeatable.",
+        help="With --fix: parameters to leave unchanged, as in 'head.*'. Repeatable.",
     )
 
 

@@ -64,7 +64,7 @@ def check_kind(connection: sqlite3.Connection, path: Path) -> None:
     if version not in map(_version, _READABLE):
         raise InputError("is written by another version of initprobe; run the sweep anew with another -o", file=path)
     objects = connection.execute("SELECT type, name FROM sqlite_master WHERE type != 'index'").fetchall()
-    # Views and triggers are code, and a store may come from a stranger.
+    # Views and triggers are code, and a store may be of an unknown author.
     only_tables = all(kind == "table" for kind, _ in objects)
     if not (only_tables and {"runs", "results", "owner"} <= {name for _, name in objects}):
         raise InputError("is not a store of initprobe's sweeps; it has other tables", file=path)

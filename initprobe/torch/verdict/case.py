@@ -1,4 +1,4 @@
-"""What the rules look at: a model as it was recorded."""
+"""What the rules look at: a recorded model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Case:
-    """A model as it was recorded.
+    """A recorded model.
 
     Attributes:
         inventory: the model, its modules and its parameters.

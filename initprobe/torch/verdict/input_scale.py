@@ -40,7 +40,7 @@ RULES = (
             RuleText(
                 name="input-scale",
                 meaning="the input is not standardized, and initializers are made for mean 0 and variance 1",
-                measurement="root mean square of an input that a layer is given as it is",
+                measurement="root mean square of an input that a layer takes unscaled",
                 remedy="subtract the mean of the data and divide by its standard deviation",
                 reference="LeCun et al. 1998, Efficient BackProp",
             ),

@@ -205,7 +205,7 @@ RULES = (
                     "a batch norm in evaluation mode that has seen no batch has mean 0 and variance 1, "
                     "and changes nothing"
                 ),
-                measurement="running statistics as they are made",
+                measurement="running statistics at their initial values",
                 remedy="model.train()",
                 reference="PyTorch documentation, BatchNorm2d",
             ),

@@ -216,8 +216,8 @@ def _arithmetic(layers: Sequence[Layer]) -> str:
 
 
 def _severity(case: Case, change: float, least: float) -> Severity:
-    grave = case.limits.grave_decades * least / case.limits.chain_decades
-    return "error" if abs(change) >= grave else "warning"
+    severe = case.limits.grave_decades * least / case.limits.chain_decades
+    return "error" if abs(change) >= severe else "warning"
 
 
 def _single_layers(case: Case) -> Iterator[Observation]:
