@@ -3,12 +3,12 @@
 Start reading in `probe/run.py`: `run` takes a `ProbeConfig` and returns a `ProbeResult`. The rooms from top to bottom,
 each of which imports only from rooms below it:
 
-    cli           the commands
+    cli           the commands; `compare` and `show` only print runs
     testing       assertions for the user's own tests
     sweeps        many runs: files, workers, the store, checks
-    studies       recommend, spectrum, compare: several runs and what they show
+    studies       recommend and spectrum: questions that take more than one run
     torch         the same for PyTorch models
-    contract      whether parameters hold what they were meant to hold
+    contract      whether parameters have the initialization that was meant
     probe         one run, from config to result
     remedies      fixes, tried before they are printed
     prediction    mean-field theory of one experiment
