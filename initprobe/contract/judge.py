@@ -107,7 +107,7 @@ def judge(parameters: Sequence[Parameter], clauses: Sequence[Clause], default: R
     Raises:
         ConfigError: the contract does not fit the model (see `patterns.assign` and `Rule.scale`).
     """
-    clause_of = assign([parameter.name for parameter in parameters], clauses, default)
+    clause_of = assign({parameter.name: parameter.names for parameter in parameters}, clauses, default)
     random = sum(clause_of[parameter.name].rule.kind in _DRAWN for parameter in parameters)
     limit = FALSE_ALARM / (_TESTS * max(random, 1))
     ruled = [parameter for parameter in parameters if clause_of[parameter.name].rule.kind != "any"]

@@ -44,12 +44,12 @@ def settled(parameters: Sequence[Parameter], lock: Contract) -> tuple[list[Param
     Raises:
         ConfigError: two clauses cover one parameter.
     """
-    matched = [clause for clause in lock.clauses if any(clause.matches(parameter.name) for parameter in parameters)]
+    matched = [clause for clause in lock.clauses if any(clause.matches(parameter.names) for parameter in parameters)]
     shared = [replace(clause, count=None) for clause in matched]
     kept = [
         parameter
         for parameter in parameters
-        if lock.default is not None or any(clause.matches(parameter.name) for clause in shared)
+        if lock.default is not None or any(clause.matches(parameter.names) for clause in shared)
     ]
     return kept, shared, tuple(_changed_names(parameters, kept, matched, lock))
 
@@ -65,7 +65,7 @@ def _changed_names(
     if new:
         yield f"new since the lock: {_first(new)}; {_RENEW}"
     uncounted = [replace(clause, count=None) for clause in matched]
-    covered = assign([parameter.name for parameter in kept], uncounted, lock.default)
+    covered = assign({parameter.name: parameter.names for parameter in kept}, uncounted, lock.default)
     for clause, count in miscounted(covered, matched):
         yield f"{clause.pattern} covers {count} parameters, {clause.count} in the lock; {_RENEW}"
 

@@ -33,6 +33,11 @@ class Parameter:
     unreadable: str = ""
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """All its names."""
+        return (self.name, *self.ties)
+
+    @property
     def count(self) -> int:
         """Number of entries."""
         return int(self.values.size)
