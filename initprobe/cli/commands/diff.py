@@ -26,10 +26,9 @@ import click
 
 from initprobe.cli.candidates import files
 from initprobe.cli.html_report import report_option, typed
-from initprobe.cli.outputs import RESULT_FILE
 from initprobe.cli.parameters import argument, command_of, option
 from initprobe.cli.sweep_output import report_damage
-from initprobe.cli.sweep_run import STORE_FILE
+from initprobe.data.files import RESULT_FILE, STORE_FILE
 from initprobe.formatting import counted, visible
 
 if TYPE_CHECKING:

@@ -125,7 +125,8 @@ def _announce_time(experiments: Sequence[Experiment], options: SpectrumOptions) 
 
 
 def _measured(experiments: Sequence[Experiment], options: SpectrumOptions) -> list[Spectrum]:
-    from initprobe.cli.progress import part_of, progress_bar
+    from initprobe.cli.progress import progress_bar
+    from initprobe.probe.progress import part_of
     from initprobe.studies.spectrum import measure
 
     spectra = []
