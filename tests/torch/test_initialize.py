@@ -299,7 +299,7 @@ def test_a_parametrization_without_an_inverse_is_refused_before_anything_is_chan
     model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20))
     nn.utils.parametrize.register_parametrization(model[1], "weight", Symmetric())
     before = bits(model)
-    with pytest.raises(ConfigError, match="1.weight: its parametrization Symmetric has no right_inverse"):
+    with pytest.raises(ConfigError, match=r"1\.weight: its parametrization Symmetric has no right_inverse"):
         initialize(model, None, "contract", contract={"*.weight": "he"})
     assert bits(model) == before
     initialize(model, None, "contract", contract={"*.weight": "he", "*.bias": "torch_linear", "1.weight": "any"})
