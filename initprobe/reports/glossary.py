@@ -32,15 +32,15 @@ _PROCESS = (
         "A YAML file that states which initialization each parameter is meant to have. Under `version: 1` it has "
         '`default: RULE` and `parameters:`. There each line is a pattern of names and its rule, `"*.bias": zeros`. The '
         "most specific pattern wins. The rule `any` is not judged. Patterns under `optional:` may match nothing. "
-        "`initprobe torch --expect` compares, and `initprobe recognize --export-yaml` writes one. A correct model fails "
-        "in at most 1 of 100 draws.",
+        "`initprobe torch --expect` compares, and `initprobe recognize --export-yaml` writes one. A correct model "
+        "fails in at most 1 of 100 draws.",
         see=("lock", "normal", "he"),
     ),
     Word(
         "lock",
         "The contract that `initprobe torch --lock` writes: what every parameter has today. `12 x` counts the names "
-        "that a pattern covers. `~` marks measured numbers, which are compared by their distribution. `~moments` compares mean and "
-        "std alone, where the distribution has no name.",
+        "that a pattern covers. `~` marks measured numbers, which are compared by their distribution. "
+        "`~moments` compares mean and std alone, where the distribution has no name.",
         see=("contract",),
     ),
     Word(
