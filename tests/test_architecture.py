@@ -20,8 +20,8 @@ HOMES = {
     "ruamel": ["data/documents.py"],
 }  # fmt: skip
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "configs" not in path.relative_to(ROOT).parts)
-# The 24th package is testing/: its plugin of pytest loads at each start of pytest, so it is a module of its own.
-MOST_PACKAGES, MOST_FLAT, MOST_LINES, MOST_FUNCTION, MEDIAN_FUNCTION = 24, 9, 350, 45, 7
+# 22 rooms, and three that came later: contract/, testing/ (pytest loads its plugin at each start) and reports/html/.
+MOST_PACKAGES, MOST_FLAT, MOST_LINES, MOST_FUNCTION, MEDIAN_FUNCTION = 25, 9, 350, 45, 7
 
 
 def named(path):

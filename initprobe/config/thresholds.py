@@ -135,7 +135,7 @@ class ModelThresholds(Thresholds):
     entropy: Share = Field(
         0.5,
         description="Entropy of attention weights over that of equal weights. With logits of std 1 and 32 keys it is "
-        ".87.",
+        "0.87.",
     )
     loss_excess: Positive = Field(
         2.0, description="Nats of cross-entropy above chance at the start, as logits of variance 4 give."

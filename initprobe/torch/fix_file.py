@@ -16,7 +16,7 @@ from initprobe.torch.init_contract import ContractLike, contract_of
 from initprobe.torch.init_plan import Observed, observe, planned
 from initprobe.torch.init_settings import Setting, kept_names
 from initprobe.torch.initialization import apply, unkept, weight_names
-from initprobe.torch.loading import Request, prepare, working_directory_first
+from initprobe.torch.loading import Prepared, working_directory_first
 from initprobe.torch.model_probe import probe
 from initprobe.torch.restore import left_as_found, seed_everything
 
@@ -81,27 +81,28 @@ def fix_file(
     return FixFile(None, f"no initialization heals the model: {'; '.join(reasons)}")
 
 
-def fix_request(request: Request, keep: Sequence[str], contract: str | None, threads: int | None) -> FixFile:
-    """As `fix_file`, for a model by name, which is made again from the same seed.
-
-    Args:
-        request: the model, its input, loss and seed.
-        keep: patterns of names that stay unchanged.
-        contract: path of a contract, whose names stay unchanged too; None for none.
-        threads: None for all processors.
-    """
+def fix_prepared(ready: Prepared, keep: Sequence[str], contract: str | None, threads: int | None) -> FixFile:
+    """The same for a model by name."""
     with working_directory_first():
-        ready = prepare(request)
         return fix_file(
             ready.model,
             ready.x,
             loss=ready.loss,
-            seed=request.seed,
+            seed=ready.request.seed,
             keep=keep,
             contract=contract,
             threads=threads,
-            title=request.target,
+            title=ready.request.target,
         )
+
+
+def check_kept(ready: Prepared, keep: Sequence[str]) -> None:
+    """Refuse patterns that match no weight, before anything is measured.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    kept_names(weight_names(ready.model), list(keep), ())
 
 
 def _candidates(observed: Observed, kept: set[str], seed: int) -> Iterator[tuple[str, list[Setting]]]:

@@ -76,19 +76,27 @@ def initialize(
     if method == "contract":
         kept = kept_names(names, list(keep), ())
         changed = set_by_contract(parts_of(model).model, rules, kept)
-        return _record(method, names, changed, kept, "")
+        return _record(method, list(names), changed, kept, "")
     kept = kept_names(names, list(keep), rules.clauses)
     observed = observe(model, x)
     settings = unkept(planned(observed, method), kept)
     settings = apply(observed, settings, method)
     code = function_text(settings, f"Initial weights by initprobe.torch.initialize, method {method}.")
-    return _record(method, names, [setting.name for setting in settings], kept, code)
+    return _record(method, list(names), [setting.name for setting in settings], kept, code)
 
 
-def weight_names(model: nn.Module) -> list[str]:
-    """The names of all weights, of parametrized layers that of the whole weight; a tied one by its first name."""
-    names = list(parts_of(model).parameters)
-    return list(dict.fromkeys(whole_name(name, names) for name in names))
+def weight_names(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """All names of each weight by its first one; of parametrized layers that of the whole weight."""
+    pairs = parts_of(model).all_parameters
+    listed = [name for name, _ in pairs]
+    groups: dict[int, dict[str, None]] = {}
+    for name, parameter in pairs:
+        groups.setdefault(id(parameter), {})[whole_name(name, listed)] = None
+    names: dict[str, tuple[str, ...]] = {}
+    for group in groups.values():
+        first, *_ = group
+        names[first] = tuple(dict.fromkeys((*names.get(first, ()), *group)))
+    return names
 
 
 def unkept(settings: Sequence[Setting], kept: set[str]) -> list[Setting]:

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from initprobe.cli import progress as module
-from initprobe.cli.progress import part_of, progress_bar, waiting
+from initprobe.cli.progress import progress_bar, waiting
+from initprobe.probe.progress import part_of
 
 
 class Clock:

@@ -171,7 +171,7 @@ def _rate(way: Way, trend: Trend) -> str:
 
 
 def _course(way: Way, trend: Trend) -> str:
-    """`.603 to 1.7e-8 over 10 layers`."""
+    """`0.603 to 1.7e-8 over 10 layers`."""
     start, end = _value(way.places[trend.start]), _value(way.places[trend.end])
     if way.tensor == _OUTPUT:
         return f"{start} to {end} over {trend.steps} {way.unit}s"
