@@ -76,7 +76,7 @@ def _check(model: nn.Module, parameter: Parameter, rule: Rule) -> None:
         ConfigError: it has no values, the rule has no scale for it, or it is computed in a way that has no inverse.
     """
     if parameter.unreadable:
-        raise ConfigError(f"{parameter.name} {parameter.unreadable}; the rule `any` leaves it as it is")
+        raise ConfigError(f"{parameter.name} {parameter.unreadable}; the rule `any` leaves it unchanged")
     rule.scale(parameter)
     holder_name, _, own = parameter.name.rpartition(".")
     holder = model.get_submodule(holder_name)

@@ -155,7 +155,7 @@ def probe_request(request: Request, threads: int | None = None) -> ProbeResult:
 
 
 def probe_prepared(ready: Prepared, threads: int | None = None) -> ProbeResult:
-    """Probe, with the working directory on the import path. The model is left as it was."""
+    """Probe, with the working directory on the import path. The model is left unchanged."""
     request = ready.request
     with working_directory_first():
         result = probe(

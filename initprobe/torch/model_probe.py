@@ -98,7 +98,7 @@ def _probed(arguments: Arguments, threads: int, try_fixes: bool) -> ProbeResult:
 
 
 def _tried(arguments: Arguments, case: Case, pool: Workers) -> list[Finding]:
-    """The findings, each with a line that was tried and heals, or the reason why there is none."""
+    """The findings, each with a line that was tried and works, or the reason why there is none."""
 
     def again(x: Any) -> list[Observation]:
         trial = _case(replace(arguments, parts=inventory(arguments.model), x=x), pool)
