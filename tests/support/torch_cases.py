@@ -42,7 +42,7 @@ def feed(width, std=0.02, last=None, norm=None):
     return nn.Sequential(*parts, drawn(nn.Linear(width, 3 * width), std), nn.GELU(), down)
 
 
-# ------------------------------------------------------------- healthy
+# Healthy models: model, input, loss.
 def normed_branch(blocks, width=48):
     """x + norm(f(x)): the stream grows by 1 per block."""
     parts = [Residual(nn.Sequential(feed(width), nn.RMSNorm(width, eps=1e-6))) for _ in range(blocks)]

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
-from torch_cases import HEALTHY, FAULTY, Attention, attending, normed_branch, rows  # noqa: E402
+from torch_cases import FAULTY, HEALTHY, Attention, attending, normed_branch, rows  # noqa: E402
 
 from initprobe.engine.threads import Workers, workers  # noqa: E402
 from initprobe.errors import ConfigError  # noqa: E402

@@ -105,7 +105,7 @@ def test_planted_bugs_say_what_they_say_on_the_cpu(bug):
 
 
 @pytest.mark.parametrize("name", FAULTY)
-def test_sick_nets(name):
+def test_faulty_nets(name):
     torch.manual_seed(0)
     model, x = FAULTY[name]()
     assert alarms(probe(model.cuda(), moved(x)))

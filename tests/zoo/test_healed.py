@@ -4,8 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from planted_run import alarms  # noqa: E402
 from faulty_by_weights import FAST, SLOW  # noqa: E402
+from planted_run import alarms  # noqa: E402
 
 from initprobe.torch import initialize, probe  # noqa: E402
 from initprobe.torch.fix_file import fix_file  # noqa: E402

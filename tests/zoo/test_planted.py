@@ -53,6 +53,6 @@ def test_every_net():
 
 
 @pytest.mark.parametrize("name", FAULTY)
-def test_sick_nets(name):
+def test_faulty_nets(name):
     torch.manual_seed(0)
     assert alarms(probe(*FAULTY[name](), try_fixes=False)), name
