@@ -26,7 +26,7 @@ def facts_of(op: Operation, call: Call, made: Any, held: Mapping[str, Any]) -> M
     if op.kind == "attention":
         return {**op.facts, **attention_facts(call.args, call.kwargs)}
     if op.kind == "recurrence":
-        return {**op.facts, **gate_facts(call.name, call.args)}
+        return {**op.facts, **gate_facts(call.name, call.args, made)}
     if op.kind == "loss":
         return {**op.facts, **call.loss(made)}
     if op.kind == "part" and op.inputs[0].op.kind == "layer":

@@ -13,6 +13,11 @@ from initprobe.torch.packed import Third, thirds_of
 from initprobe.torch.structure import Layer, Structure
 
 SIGMOIDS = ("sigmoid", "hardsigmoid")
+# Gates and candidates of recurrences, in the order in which torch packs them.
+GATES: Mapping[str, tuple[str, ...]] = {
+    "lstm": ("input", "forget", "cell", "output"),
+    "gru": ("reset", "update", "new"),
+}
 _PASSING = ("part", "norm", "other")
 
 
