@@ -80,8 +80,8 @@ class ModelThresholds(Thresholds):
     )
     torch_draw_decades: Positive = Field(
         4.0,
-        description="The same, where weights and biases are as torch draws them. torchvision's AlexNet has 3.9 back over "
-        "six layers and trains from them.",
+        description="The same, where weights and biases are as torch draws them. torchvision's AlexNet has 3.9 back "
+        "over six layers and trains from them.",
     )
     spectral_decades: Positive = Field(
         5.0,

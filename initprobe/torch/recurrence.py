@@ -11,6 +11,7 @@ from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.torch.layer_facts import GATES
 
 _SAMPLES, _STEPS = 16, 64  # that are computed again
+_DEEP = 5  # layers of a recurrence from which its gradient is followed through them
 _KEEPING: Mapping[str, str] = {"lstm": "forget", "gru": "update"}
 _CANDIDATES = ("cell", "new")
 
@@ -28,7 +29,8 @@ def gate_facts(name: str, args: tuple[Any, ...], made: Any) -> dict[str, float]:
         `update`. `keep`: of the gate that keeps the memory: of an LSTM the forget gate, of a GRU the update gate.
         `steps`: steps of the input. For every layer and direction, by torch's suffix of its parameters: `forget_l1`,
         and `saturated_l1`, the share of its gates and candidates that is saturated on both sides: twice the smaller
-        side. Of a plain recurrence with tanh only `saturated_l0`, of its outputs.
+        side. Of deep ones `back_l1`: squared norm of the gradient at the output of each layer. Of a plain recurrence
+        with tanh only `saturated_l0`, of its outputs.
     """
     kind = name.removesuffix("_cell")
     if kind == "rnn_tanh":
@@ -69,8 +71,8 @@ def _all_facts(
     kind: str, x: Any, layers: Sequence[tuple[str, list[Any]]], both_ways: bool, hidden: Any, steps: int
 ) -> dict[str, float]:
     """The facts, from the input `(steps, samples, size)` and the weights of each layer in torch's order."""
-    facts: dict[str, float] = {}
     width = 1 + both_ways
+    facts = dict(_back(kind, x, layers)) if not both_ways and len(layers) >= _DEEP else {}
     for start in range(0, len(layers), width):
         outputs = []
         for suffix, weights in layers[start : start + width]:
@@ -111,6 +113,22 @@ def _run(
         states.append(state)
         parts.append(each)
     return torch.stack(states), parts
+
+
+def _back(kind: str, x: Any, layers: Sequence[tuple[str, list[Any]]]) -> Iterator[tuple[str, float]]:
+    """The squared norm of the gradient at the output of each layer, where the last one is given N(0, 1)."""
+    outputs = []
+    with torch.enable_grad():
+        for _, weights in layers:
+            inner, recurrent = (weight.detach().to(x.dtype) for weight in weights[:2])
+            if recurrent.shape[1] * len(GATES[kind]) != len(inner) or inner.shape[1] != x.shape[-1]:
+                return  # it has a projection
+            x = _run(kind, x if outputs else x.clone().requires_grad_(), inner, recurrent, weights[2:4], None)[0]
+            outputs.append(x)
+        drawn = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+        gradients = torch.autograd.grad(x, outputs, drawn)
+    for (suffix, _), gradient in zip(layers, gradients, strict=True):
+        yield f"back{suffix}", float(gradient.double().square().sum())
 
 
 def _means(kind: str, parts: Sequence[Sequence[Any]]) -> Iterator[tuple[str, float]]:

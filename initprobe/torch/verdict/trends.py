@@ -80,9 +80,22 @@ def _ways(case: Case) -> Iterator[Way]:
             yield from _of_chain(part, limits.chain_decades)
         if any(layer.reset for layer in chain[1:]):
             yield from (way for way in _of_chain(chain, limits.normed_decades) if way.tensor == _GRADIENT)
+    yield from _within_recurrences(case)
     for stream in case.structure.streams:
         is_normed = any(join.normed for join in stream)
         yield from _of_stream(case, stream, limits.normed_decades if is_normed else limits.stream_decades)
+
+
+def _within_recurrences(case: Case) -> Iterator[Way]:
+    """The gradient through the layers of each deep recurrence."""
+    for layer in case.layers:
+        facts, modules, places = layer.op.facts, list[str](), list[float]()
+        while (value := facts.get(f"back_l{len(places)}")) is not None:
+            modules.append(f"{layer.label}.weight_ih_l{len(places)}".lstrip("."))
+            places.append(decades(value))
+        if places:
+            numbers = [layer.number] * len(places)
+            yield Way(_GRADIENT, places, numbers, modules, [layer], case.limits.chain_decades, whole=layer)
 
 
 def _plain_parts(chain: Sequence[Layer]) -> Iterator[list[Layer]]:
@@ -171,7 +184,7 @@ def _observation(case: Case, way: Way, trend: Trend, at_fault: Sequence[Layer]) 
         rule=rule,
         severity=_severity(case, way, trend.decades),
         layer=way.numbers[first],
-        evidence=f"{_arithmetic(layers)}{_rate(way, trend)} ({_course(way, trend)}, {_span(way, first, trend.end)})",
+        evidence=f"{arithmetic(layers)}{_rate(way, trend)} ({_course(way, trend)}, {_span(way, first, trend.end)})",
         cause=f"{reason}{_CAUSES[rule]} {way.unit}",
         module=way.modules[first],
         cures=_redrawn(case, at_fault) if layers else _of_branches(way, rule),
@@ -217,7 +230,7 @@ def _redrawn(case: Case, layers: Sequence[Layer]) -> tuple[Cure, ...]:
 
 def _no_fix(layers: Sequence[Layer]) -> str:
     if any(layer.op.kind == "recurrence" for layer in layers):
-        return "no scale of the weights helps a stack of recurrences: give it residual connections or norms"
+        return "give the recurrences residual connections or norms: four in a row work, eight do not (arXiv:1609.08144)"
     return "spectral norm undoes any scale of W" if any(map(is_spectral, layers)) else ""
 
 
@@ -229,7 +242,7 @@ def _value(log: float) -> str:
     return short(10**log) if abs(log) < _LARGEST_SHOWN else power(log)
 
 
-def _arithmetic(layers: Sequence[Layer]) -> str:
+def arithmetic(layers: Sequence[Layer]) -> str:
     """`500 x 0.01^2 = 0.05: `, the number that decides the trend, of the layer in the middle."""
     if not layers:
         return ""
@@ -272,56 +285,4 @@ def _is_drawn_by_torch(case: Case, layer: Layer) -> bool:
     return is_within and abs(3 * fan_in * track.square - 1) < spread and bool(bias.detach().any())
 
 
-def _single_layers(case: Case) -> Iterator[Observation]:
-    """Layers that alone multiply the mean square by a thousand, or almost end the signal."""
-    for layer in case.layers:
-        is_plain = layer.op.kind == "layer" and layer.norm is None and not (layer.is_embedding or layer.beside)
-        given = layer.op.given
-        if not is_plain or given is None:
-            continue
-        if _is_lost(case, layer, given):
-            yield _lost(case, layer, given)
-        is_large = layer.own_scale >= case.limits.single
-        if is_large and given.square > 0 and layer.z.square > case.limits.single**0.5 * given.square:
-            yield _exploding(case, layer, given)
-
-
-def _is_lost(case: Case, layer: Layer, given: Track) -> bool:
-    """Whether one layer almost ends the signal, although none of its units is off."""
-    if layer.head or case.is_explained(layer) or (layer.activation and any(layer.activation.dead)):
-        return False
-    kept = layer.h.square / given.square if given.square > 0 else 1.0
-    return 0 < kept < case.limits.lost
-
-
-def _lost(case: Case, layer: Layer, given: Track) -> Observation:
-    return Observation(
-        rule="vanishing-output",
-        severity="warning",
-        layer=layer.number,
-        evidence=f"{_arithmetic([layer])}mean square {short(given.square)} becomes {short(layer.h.square)}",
-        cause="this layer, or the stored statistics of its batch norm, almost ends the signal",
-        module=layer.label,
-        cures=for_layers(case, [layer]),
-        alone=True,
-    )
-
-
-def _exploding(case: Case, layer: Layer, given: Track) -> Observation:
-    is_grave = layer.own_scale >= 10 ** (case.limits.grave_decades - 0.5)
-    return Observation(
-        rule="exploding-output",
-        severity="error" if is_grave else "warning",
-        layer=layer.number,
-        evidence=f"{_arithmetic([layer])}mean square {short(given.square)} becomes {short(layer.z.square)}",
-        cause="the weights of this layer are too large",
-        module=layer.label,
-        cures=for_layers(case, [layer]),
-        alone=True,
-    )
-
-
-RULES = (
-    ModelRule(_trends, names=tuple(_CAUSES), is_trend=True),
-    ModelRule(_single_layers, names=("vanishing-output", "exploding-output"), is_trend=True),
-)
+RULES = (ModelRule(_trends, names=tuple(_CAUSES), is_trend=True),)
