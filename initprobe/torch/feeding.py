@@ -41,10 +41,10 @@ class _Path:
         return [signal for signal in self.signals if signal.op.kind in _LAYERS]
 
     @property
-    def rank(self) -> tuple[bool, int]:
-        """The values of a gate before what multiplies them, then the longest path first."""
+    def is_factor(self) -> bool:
+        """Whether it ends with a function that gates have."""
         act = self.end.activation
-        return act is not None and act.name in _SIGMOIDS, -len(self.layers)
+        return act is not None and act.name in _SIGMOIDS
 
 
 class Feeding:
@@ -59,8 +59,9 @@ class Feeding:
         self._main: dict[int, Signal] = {}  # by id of a join, the end of the path that a chain takes
         self._first: dict[int, Operation] = {}  # by id of a fork, the first operation of that path
         self._parallel: dict[int, list[Signal]] = {}
+        leading = _ancestors(operations)
         for op in operations:
-            if op.kind in _MEETING and op.signal is not None:
+            if op.kind in _MEETING and op.signal is not None and id(op.signal) in leading:
                 self._find_paths(op, op.signal)
 
     def feeder(self, op: Operation) -> tuple[Signal | None, bool]:
@@ -117,7 +118,7 @@ class Feeding:
         empty = [path for path in paths if not path.layers]
         if empty and op.kind == "cat":
             return  # what is given is handed on, as in DenseNet
-        main = min(empty or paths, key=lambda path: path.rank)
+        main = min(empty or paths, key=lambda path: (op.kind == "gate" and path.is_factor, -len(path.layers)))
         self._main[id(join)] = main.end
         self._first[id(main.fork)] = main.signals[-1].op if main.signals else op
         if main.layers:
@@ -154,3 +155,12 @@ def _descendants(operations: Sequence[Operation]) -> set[int]:
         if op.signal is not None and (op.kind in _LAYERS or any(id(signal) in made for signal in op.inputs)):
             made.add(id(op.signal))
     return made
+
+
+def _ancestors(operations: Sequence[Operation]) -> set[int]:
+    """Ids of the signals from which a layer is made."""
+    leading: set[int] = set()
+    for op in reversed(operations):
+        if op.kind in _LAYERS or (op.signal is not None and id(op.signal) in leading):
+            leading |= {id(signal) for signal in op.inputs}
+    return leading

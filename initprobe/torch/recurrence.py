@@ -117,7 +117,7 @@ def _run(
 
 def _back(kind: str, x: Any, layers: Sequence[tuple[str, list[Any]]]) -> Iterator[tuple[str, float]]:
     """The squared norm of the gradient at the output of each layer, where the last one is given N(0, 1)."""
-    outputs = []
+    outputs: list[Any] = []
     with torch.enable_grad():
         for _, weights in layers:
             inner, recurrent = (weight.detach().to(x.dtype) for weight in weights[:2])
