@@ -14,7 +14,7 @@ from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Cure, Observation, gathered
+from initprobe.torch.verdict.observations import Fix, Observation, gathered
 
 
 def _shut(case: Case) -> Iterator[Observation]:
@@ -110,7 +110,7 @@ def _shut_recurrence(case: Case, op: Operation, suffix: str, gate: str, words: s
         f"{words}{inner}",
         "nothing comes through the recurrence, forward and back" if gate != "forget" else "the memory is empty",
         op.label,
-        (Cure("\n".join(lines), tuple(names)),) if lines else (),
+        (Fix("\n".join(lines), tuple(names)),) if lines else (),
         hides=("short-memory",) if gate == "forget" else (),
     )
 
@@ -135,7 +135,7 @@ def _each_saturated(case: Case) -> Iterator[Observation]:
             f"{percent(share)}% of the {what}{inner} are saturated, as many high as low",
             "the weights of the recurrence are too large",
             op.label,
-            (Cure(f"{path(op.label)}.reset_parameters()", (f"{op.label}.".lstrip("."),)),) if is_module else (),
+            (Fix(f"{path(op.label)}.reset_parameters()", (f"{op.label}.".lstrip("."),)),) if is_module else (),
         )
 
 

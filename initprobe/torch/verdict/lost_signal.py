@@ -47,7 +47,7 @@ def _lost(case: Case, layer: Layer, given: Track) -> Observation:
         evidence=f"{arithmetic([layer])}mean square {short(given.square)} becomes {short(layer.h.square)}",
         cause="this layer, or the stored statistics of its batch norm, almost ends the signal",
         module=layer.label,
-        cures=for_layers(case, [layer]),
+        fixes=for_layers(case, [layer]),
         alone=True,
     )
 
@@ -61,7 +61,7 @@ def _exploding(case: Case, layer: Layer, given: Track) -> Observation:
         evidence=f"{arithmetic([layer])}mean square {short(given.square)} becomes {short(layer.z.square)}",
         cause="the weights of this layer are too large",
         module=layer.label,
-        cures=for_layers(case, [layer]),
+        fixes=for_layers(case, [layer]),
         alone=True,
     )
 

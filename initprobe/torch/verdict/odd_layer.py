@@ -1,4 +1,4 @@
-"""A layer, or a part of a packed weight, whose weights have another scale than the same place in other blocks."""
+"""A layer, or a part of a packed weight, whose scale differs from the same place in other blocks."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def _observation_of_part(odd: _Comparison, part: Part) -> Observation:
     layer, fan_in = odd.layer, odd.layer.op.fans[0]
     typical = odd.size / odd.ratio
     others = f"the same part of {odd.siblings} siblings" if odd.siblings else "its other parts"
-    cure = fix_lines.part_drawn(part.parameter or "", part.outputs, part.axis, typical / math.sqrt(fan_in))
+    fix = fix_lines.part_drawn(part.parameter or "", part.outputs, part.axis, typical / math.sqrt(fan_in))
     return Observation(
         ODD,
         _severity(odd),
@@ -214,7 +214,7 @@ def _observation_of_part(odd: _Comparison, part: Part) -> Observation:
         f"{factor(odd.ratio)}",
         "one part of the packed weight of queries, keys and values is drawn on another scale",
         f"{layer.label}[{part.name}]",
-        (cure,),
+        (fix,),
     )
 
 

@@ -13,7 +13,7 @@ from initprobe.torch.structure import Join, Layer
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.fix_lines import for_layers, is_spectral, scaled
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Cure, Observation
+from initprobe.torch.verdict.observations import Fix, Observation
 from initprobe.torch.verdict.profiles import Trend, decades, sustained
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _observation(case: Case, way: Way, trend: Trend, at_fault: Sequence[Layer]) 
         evidence=f"{arithmetic(layers)}{_rate(way, trend)} ({_course(way, trend)}, {_span(way, first, trend.end)})",
         cause=f"{reason}{_CAUSES[rule]} {way.unit}",
         module=way.modules[first],
-        cures=_redrawn(case, at_fault) if layers else _of_branches(way, rule),
+        fixes=_redrawn(case, at_fault) if layers else _of_branches(way, rule),
         no_fix=_no_fix(layers) if layers else _BUILT_IN,
     )
 
@@ -200,15 +200,15 @@ def _rate(way: Way, trend: Trend) -> str:
 
 
 def _course(way: Way, trend: Trend) -> str:
-    """`.603 to 1.7e-8 over 10 layers`."""
+    """`0.603 to 1.7e-8 over 10 layers`."""
     start, end = _value(way.places[trend.start]), _value(way.places[trend.end])
     if way.tensor == _OUTPUT:
         return f"{start} to {end} over {trend.steps} {way.unit}s"
     return f"{end} to {start} on its way back over {trend.steps} {way.unit}s"
 
 
-def _of_branches(way: Way, rule: str) -> tuple[Cure, ...]:
-    """The last weight of every branch divided by the root of their number, so that together they add as much as one."""
+def _of_branches(way: Way, rule: str) -> tuple[Fix, ...]:
+    """The last weight of every branch divided by the root of their number: together they add as much as one."""
     if not rule.startswith("exploding") or not isinstance(way.whole, list):
         return ()
     leaves = [name for join in way.whole for name in _last_weights(join)]
@@ -222,7 +222,7 @@ def _last_weights(join: Join) -> list[str]:
     return [op.leaf for op in ends if op.leaf]
 
 
-def _redrawn(case: Case, layers: Sequence[Layer]) -> tuple[Cure, ...]:
+def _redrawn(case: Case, layers: Sequence[Layer]) -> tuple[Fix, ...]:
     """Lines that draw the weights of layers again, with those on parallel paths; none for recurrences."""
     every = [each for layer in layers for each in (layer, *layer.parallel)]
     return () if any(layer.op.kind == "recurrence" for layer in every) else for_layers(case, every)
