@@ -115,7 +115,14 @@ def _write_lock(target: str, parameters: Sequence[Parameter]) -> int:
 
 
 def print_outcome(outcome: ContractOutcome, options: ContractOptions, quiet: bool, file: IO[str]) -> None:
-    """Print the faults, the summary, the copies and the least certain parameter; `quiet` prints the first two."""
+    """Print the faults, the summary, the copies and the least certain parameter; `quiet` prints the first two.
+
+    Args:
+        outcome: of the comparison.
+        options: the contract and the lock, as typed.
+        quiet: print no more than faults and summary.
+        file: a stream.
+    """
     from initprobe.cli.outputs import relative
     from initprobe.formatting import counted
     from initprobe.reports.console import console
@@ -185,7 +192,7 @@ def outcome_cases(outcome: ContractOutcome) -> Iterator[Case]:
 
 
 def outcome_alerts(outcome: ContractOutcome) -> Iterator[Alert]:
-    """For SARIF, an alert for each fault at the line of its rule, and for each name or tie that came or went."""
+    """For SARIF, an alert for each fault at the line of its rule, and for each new or missing name or tie."""
     from initprobe.cli.annotations import in_repository
     from initprobe.contract.words import fault_line
     from initprobe.reports.sarif import Alert

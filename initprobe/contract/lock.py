@@ -24,7 +24,7 @@ def lock_text(parameters: Sequence[Parameter]) -> str:
 
 
 def _measured(group: Group) -> Group:
-    """A number that was recognised may be another one that is near, so it is as uncertain as a measured one."""
+    """A number that was recognised may stand for another one near it. So it is as uncertain as a measured one."""
     is_random = read_rule(group.rule).kind == "random"
     return replace(group, rule=MEASURED + group.rule.removeprefix(MEASURED)) if is_random else group
 

@@ -39,7 +39,7 @@ def contract_of(given: ContractLike | None) -> Contract:
 
 
 def set_by_contract(model: nn.Module, contract: Contract, kept: set[str]) -> list[str]:
-    """Draw every parameter whose rule says how; one whose rule is `any` stays as it is.
+    """Draw every parameter whose rule says how; one whose rule is `any` stays unchanged.
 
     Args:
         model: the model, changed in place. The draws follow from the state of torch's global generator.
@@ -76,7 +76,7 @@ def _check(model: nn.Module, parameter: Parameter, rule: Rule) -> None:
         ConfigError: it has no values, the rule has no scale for it, or it is computed in a way that has no inverse.
     """
     if parameter.unreadable:
-        raise ConfigError(f"{parameter.name} {parameter.unreadable}; the rule `any` leaves it as it is")
+        raise ConfigError(f"{parameter.name} {parameter.unreadable}; the rule `any` leaves it unchanged")
     rule.scale(parameter)
     if not takes_values(model, parameter.name):
         raise ConfigError(f"{parameter.name}: its parametrization takes no values by right_inverse; use the rule `any`")

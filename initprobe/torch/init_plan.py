@@ -34,7 +34,7 @@ _ROUNDING = 1e-3
 
 @dataclass(frozen=True)
 class Observed:
-    """A model as it was recorded.
+    """A recorded model.
 
     Attributes:
         arguments: the model and its input.
@@ -80,6 +80,15 @@ class Observed:
 
 def observe(model: nn.Module, x: Any, loss: Loss | None = None, seed: int = 0) -> Observed:
     """Record one pass of a model, forward and back.
+
+    Args:
+        model: the model; it is left unchanged.
+        x: its input.
+        loss: of the output; None for a gradient of N(0, 1) entries.
+        seed: of everything random.
+
+    Returns:
+        The layers, their places and the parameters.
 
     Raises:
         ConfigError: the model cannot be recorded, or has no layer.
@@ -216,7 +225,7 @@ def _computed(observed: Observed, layer: Layer, name: str, std: float, reason: s
 
 
 def _biases(observed: Observed, layer: Layer) -> Iterator[Setting]:
-    """Biases of the layer at 0, unless a softplus reads them, which is a time step with a range of its own."""
+    """Biases of the layer at 0, unless a softplus reads them: that is a time step with its own range."""
     act = layer.activation
     if act is not None and act.name == "softplus":
         return

@@ -70,7 +70,7 @@ def whole_name(name: str, names: Sequence[str]) -> str:
 
 
 def kept_names(names: Mapping[str, Sequence[str]], keep: Sequence[str], clauses: Sequence[Clause]) -> set[str]:
-    """The weights that stay as they are: those that a pattern of `keep` or a clause of a contract names.
+    """The weights that stay unchanged: those that a pattern of `keep` or a clause of a contract names.
 
     Args:
         names: of all whole weights, by the first name of each.

@@ -48,19 +48,19 @@ def initialize(
 ) -> Initialized:
     """Set the weights of a PyTorch model in place.
 
-    One pass is recorded, which leaves the model as it was. It says which activation follows a layer, over what a layer
-    sums, which layer ends a residual branch, and where a norm follows. Weights, biases, embeddings, norms and
-    recurrences are then set; parameters that no theory covers, such as position embeddings, stay.
+    One pass is recorded, which leaves the model unchanged. The pass shows the activation after each layer, the fans,
+    the layers that end residual branches, and the norms. Weights, biases, embeddings, norms and recurrences are then
+    set; parameters that no theory covers, such as position embeddings, stay.
 
     Args:
         model: any module.
         x: its input, as for `probe`; for `contract` it is not used and may be None.
-        method: `critical` is the edge of chaos of the activation where it holds, else `forward`, which keeps the mean
-            square of the signal. `balanced` weighs signal and gradient. `lsuv` scales each layer to variance 1 on `x`.
-            `contract` draws what the rules of `contract` say.
-        keep: patterns of names that stay as they are, such as `head.*`.
+        method: `critical` is the edge of chaos of the activation where it holds, else `forward`. `forward` keeps the
+            mean square of the signal. `balanced` weighs signal and gradient. `lsuv` scales each layer to variance 1 on
+            `x`. `contract` draws what the rules of `contract` say.
+        keep: patterns of names that stay unchanged, such as `head.*`.
         contract: patterns and rules, as for `assert_init`, or the path of a file. Unless the method is `contract`, the
-            parameters that its patterns name stay as they are.
+            parameters that its patterns name stay unchanged.
 
     Returns:
         What was set and what was not. The draws follow from torch's global generator: `torch.manual_seed` repeats them.

@@ -28,7 +28,6 @@ from initprobe.torch.parameters import check_input, check_tensors
 from initprobe.torch.restore import left_as_found, mapped, seed_everything
 from initprobe.torch.values import parameters_of
 
-DTYPES = ("float32", "float64", "float16", "bfloat16")
 _FORM = "PACKAGE.MODULE:FACTORY, as in mynet:make or mypackage.nets:MLP"
 
 
@@ -43,7 +42,7 @@ class Request:
         shapes: `[NAME=]N,N,...[:LOW..HIGH]`, samples first: N(0, 1), or whole numbers with a range.
         loss: `cross-entropy`, `mse` or `package.module:function` of the output; None for a random start.
         labels: of the loss: a file, or `N,N:LOW..HIGH`.
-        dtype: one of `DTYPES`, for the model and its input; None for the dtype of the model.
+        dtype: `float32`, `float64`, `float16` or `bfloat16`, for the model and its input; None for that of the model.
         checkpoint: a state dict to load into the model.
         evaluation: put the model into evaluation mode.
         seed: of everything random.
@@ -156,7 +155,7 @@ def probe_request(request: Request, threads: int | None = None) -> ProbeResult:
 
 
 def probe_prepared(ready: Prepared, threads: int | None = None) -> ProbeResult:
-    """Probe, with the working directory on the import path. The model is left as it was."""
+    """Probe, with the working directory on the import path. The model is left unchanged."""
     request = ready.request
     with working_directory_first():
         result = probe(

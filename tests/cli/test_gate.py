@@ -89,7 +89,7 @@ def test_each_ignore_has_a_reason_of_its_own_or_all_have_one(initprobe):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--ignore", "saturated"), "give --reason TEXT"),
+        (("--ignore", "saturated"), "needs --reason TEXT"),
         (("--reason", "x"), "belongs to --ignore"),
         (("--until", "2030-01-01"), "belongs to --ignore"),
         (("--ignore", "saturatd@1", "--reason", "x"), "Did you mean 'saturated'?"),

@@ -267,7 +267,7 @@ def test_fix_writes_what_heals_in_a_fresh_process(directory):
 def test_fix_writes_nothing_where_nothing_heals(directory):
     done = fixed("--fix", "init.py", "--keep", "*.weight")
     assert done.exit_code == 1
-    assert "init.py is not written: no initialization heals the model" in done.output
+    assert "init.py is not written: no initialization makes the model healthy" in done.output
     assert not (directory / "init.py").exists()
 
 

@@ -164,14 +164,14 @@ class FixOptions:
     fix: str | None = option(
         "--fix",
         metavar="FILE|-",
-        help="Write a Python function init(model) that heals the model; it needs PyTorch only. It is tried on the "
-        "model first. If none heals, nothing is written and the exit code is 1.",
+        help="Write a Python function init(model) after which the model is healthy. It needs PyTorch only, and is "
+        "tried on the model first. If none works, nothing is written and the exit code is 1.",
     )
     keep: tuple[str, ...] = option(
         "--keep",
         multiple=True,
         metavar="PATTERN",
-        help="With --fix: parameters that stay as they are, as in 'head.*'. Repeatable.",
+        help="With --fix: parameters to leave unchanged, as in 'head.*'. Repeatable.",
     )
 
 
@@ -305,7 +305,7 @@ def _check_fix(options: FixOptions) -> None:
 
 
 def _fixed(options: TorchOptions, ready: Prepared, result: ProbeResult, stream: IO[str]) -> bool:
-    """Write the function that heals, if one was asked for, and say so. False where there is none."""
+    """Write the function of `--fix`, if it was asked for, and say so. False where none works."""
     from initprobe.cli.outputs import write_text
     from initprobe.cli.progress import waiting
 

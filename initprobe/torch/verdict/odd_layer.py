@@ -1,4 +1,4 @@
-"""A layer, or a third of a packed weight, whose weights have another scale than the same place in other blocks."""
+"""A layer, or a third of a packed weight, whose scale differs from the same place in other blocks."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _observation_of_third(odd: _Comparison, third: Third) -> Observation:
     layer, fan_in = odd.layer, odd.layer.op.fans[0]
     typical = odd.size / odd.ratio
     others = f"the same third of {odd.siblings} siblings" if odd.siblings else "the two other thirds"
-    cure = fix_lines.part_drawn(layer.op.leaf or "", third.outputs, third.axis, typical / math.sqrt(fan_in))
+    fix = fix_lines.part_drawn(layer.op.leaf or "", third.outputs, third.axis, typical / math.sqrt(fan_in))
     return Observation(
         ODD,
         _severity(odd),
@@ -165,7 +165,7 @@ def _observation_of_third(odd: _Comparison, third: Third) -> Observation:
         f"{factor(odd.ratio)}",
         "one third of the weight that makes queries, keys and values is drawn on another scale",
         f"{layer.label}[{third.name}]",
-        (cure,),
+        (fix,),
     )
 
 
