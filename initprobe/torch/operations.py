@@ -133,7 +133,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             return func(*args, **kwargs)
         if handling == "open":
             with self:
-                return _opened(func)(*args, **kwargs)
+                return opened(func)(*args, **kwargs)
         tensors = tensors_in_call(args, kwargs)
         values = [self.value(tensor) for tensor in tensors]
         output = func(*args, **kwargs)
@@ -341,7 +341,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
 
 @lru_cache(maxsize=32)
-def _opened(function: Any) -> Callable[..., Any]:
+def opened(function: Any) -> Callable[..., Any]:
     """The same function in torch's own Python code. It does not ask for overrides, so the calls in it are seen."""
     code = {**function.__globals__, "has_torch_function": lambda *_: False}
     return types.FunctionType(function.__code__, code, function.__name__, function.__defaults__, function.__closure__)
