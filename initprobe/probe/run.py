@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.config.arguments import ConfigChanges
+from initprobe.config.fields import RANDOM
 from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
 from initprobe.diagnosis.diagnose import diagnose
 from initprobe.engine.fitted import Fitted
@@ -50,9 +51,12 @@ from initprobe.results.summary import InputStats, Training
 # Multiplications of a forward pass below which a fix is tried with every draw: a tenth of a second.
 _FEW_PRODUCTS = 1e9
 # A trial ends with the verdict, which is about initialization.
-_WITHOUT_TRAINING: dict[str, Any] = {
-    name: ProbeConfig.model_fields[name].default
-    for name in ("loss", "classes", "labels", "train_steps", "learning_rate")
+_WITHOUT_TRAINING: ConfigChanges = {
+    "loss": RANDOM,
+    "classes": None,
+    "labels": None,
+    "train_steps": 0,
+    "learning_rate": ProbeConfig.model_fields["learning_rate"].default,
 }
 
 
@@ -112,7 +116,8 @@ def _works(config: ProbeConfig, *, threads: int | None, distinct: bool = False) 
     """
     draws = config.draws if _products(config) < _FEW_PRODUCTS else 1
     try:
-        experiment = prepare(changed(config, draws=draws, **_WITHOUT_TRAINING))
+        changes: ConfigChanges = {**_WITHOUT_TRAINING, "draws": draws}
+        experiment = prepare(changed(config, **changes))
         result, _ = _judged(experiment, threads, None)
     except InitprobeError:
         return False  # it would not fit in memory, for instance

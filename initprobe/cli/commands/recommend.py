@@ -1,8 +1,8 @@
 """Find the initializer for an activation at a depth.
 
 The initializer is predicted to keep the signal, then measured: for layers without biases and inputs of mean
-square 1. Where no plain initializer keeps the signal, as for GELU at 50 layers, the reason is printed, with networks
-that do and the best initializer for fewer layers.
+square 1. Where no plain initializer keeps the signal, as for GELU at 50 layers, the reason is printed. So are
+networks that keep it, and the best initializer for fewer layers.
 
 \b
 Examples:
