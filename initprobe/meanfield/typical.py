@@ -22,9 +22,9 @@ from initprobe.meanfield.layer import Layer
 
 # A draw is lost if its mean square is below this share of the mean over draws.
 LOST = 0.01
-# Below this SD and this bias, the log is normal to first order, and the chance of a loss is below 1e-3.
+# Below this SD and this bias, the log is normal to first order. The probability of a loss is then below 1e-3.
 _SMALL, _LITTLE = 1.0, 0.5
-# Networks in a simulation: the standard error of a probability is at most .025.
+# Networks in a simulation: the standard error of a probability is at most 0.025.
 _NETWORKS = 400
 # A simulation of a batch has so many networks and inputs, and at most so many weights per network.
 _NETWORKS_OF_BATCH, _INPUTS, _MOST_WEIGHTS = 200, 8, 100_000
@@ -48,7 +48,7 @@ class LengthLogs:
 def length_logs(
     activation: Activation, layers: Sequence[Layer], squares: Sequence[float], spreads: Sequence[Spread], seed: int
 ) -> LengthLogs | None:
-    """The distribution of the log of the mean square of h, for one input, in a plain network of finite width.
+    """The distribution of log(mean square of h) for one input, in a plain network of finite width.
 
     It is exact for ReLU and linear activations with independent normal weights and no biases. For others it is normal
     with the given spread while that is small, and simulated where it is not: given the layer below, the units of a
@@ -140,7 +140,7 @@ def _exact(widths: Sequence[int], share: float) -> LengthLogs:
 
 
 def _log_factor(units: int, share: float) -> tuple[float, float, float]:
-    """Mean and variance of the log factor of a layer with an active unit, and the probability that none is active."""
+    """Mean and variance of a layer's log factor if a unit is active, and the probability that none is."""
     counts = np.arange(1, units + 1)
     log_mean, log_variance = _chi_square_logs(units)
     if share == 1:

@@ -71,6 +71,12 @@ def _record(logs: LengthLogs, variance: float) -> TypicalDraw | None:
 
 
 def loss_probability(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> float | None:
-    """The probability that a draw of an experiment loses its signal; None where `typical_draw` is None."""
+    """The probability that a draw of an experiment loses its signal; None where `typical_draw` is None.
+
+    Args:
+        config: the experiment.
+        sizes: features of the input, then units of each layer.
+        inputs: moments of the samples.
+    """
     drawn = typical_draw(config, sizes, inputs, predict_network(config, sizes, inputs, len(inputs.mean_squares)))
     return None if drawn is None else drawn.loss_probability

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.config.arguments import ConfigChanges
+from initprobe.config.fields import RANDOM
 from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
 from initprobe.diagnosis.diagnose import diagnose
 from initprobe.engine.fitted import Fitted
@@ -50,9 +51,12 @@ from initprobe.results.summary import InputStats, Training
 # Multiplications of a forward pass below which a fix is tried with every draw: a tenth of a second.
 _FEW_PRODUCTS = 1e9
 # A trial ends with the verdict, which is about initialization.
-_WITHOUT_TRAINING: dict[str, Any] = {
-    name: ProbeConfig.model_fields[name].default
-    for name in ("loss", "classes", "labels", "train_steps", "learning_rate")
+_WITHOUT_TRAINING: ConfigChanges = {
+    "loss": RANDOM,
+    "classes": None,
+    "labels": None,
+    "train_steps": 0,
+    "learning_rate": ProbeConfig.model_fields["learning_rate"].default,
 }
 
 
@@ -128,8 +132,8 @@ def survives(config: ProbeConfig, *, threads: int | None = None, distinct: bool 
     """
     small = _products(config) < _FEW_PRODUCTS
     draws, seeds = (config.draws, (config.seed, config.seed + 1)) if small else (1, (config.seed,))
-    trials = (changed(config, draws=draws, seed=seed, **_WITHOUT_TRAINING) for seed in seeds)
-    return all(_is_sound(trial, threads, distinct) for trial in trials)
+    trial = changed(config, **_WITHOUT_TRAINING)
+    return all(_is_sound(changed(trial, draws=draws, seed=seed), threads, distinct) for seed in seeds)
 
 
 def _is_sound(config: ProbeConfig, threads: int | None, distinct: bool) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.prediction.typical import loss_probability
+from initprobe.remedies.plain import changed
 
 # A width that does: one draw in twenty may lose more than a factor of 100.
 FEW = 0.05
@@ -66,9 +66,7 @@ def _widened(config: ProbeConfig, steps: int) -> ProbeConfig:
 def with_units(config: ProbeConfig, widths: Sequence[int]) -> ProbeConfig:
     """The same experiment with other units per layer; the input keeps its features where they are given."""
     level = config.widths is None and len(set(widths)) == 1
-    shape: dict[str, Any] = {"width": widths[0]} if level else {"widths": tuple(widths)}
-    fields = {field: getattr(config, field) for field in ProbeConfig.model_fields}
-    return ProbeConfig(**(fields | shape))
+    return changed(config, width=widths[0]) if level else changed(config, widths=tuple(widths))
 
 
 def _rounded(width: float) -> int:

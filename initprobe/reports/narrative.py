@@ -227,7 +227,7 @@ def _gap_words(measured: float, predicted: float) -> str:
     """A disagreement in percent, or as a factor where it is large."""
     if _FACTOR_BEYOND * predicted < measured < predicted / _FACTOR_BEYOND:
         return f"{100 * (measured / predicted - 1):+.1f}%"
-    return factor(measured / predicted) if measured > predicted else f"/{short(predicted / measured)}"
+    return factor_of(math.log10(measured) - math.log10(predicted))
 
 
 def _bare_theory_words(result: ProbeResult) -> str | None:
@@ -243,7 +243,7 @@ def _bare_theory_words(result: ProbeResult) -> str | None:
         return None
     variance, predicted, number = max(gaps, key=lambda gap: abs(math.log(gap[0]) - math.log(gap[1])))
     gap = _gap_words(variance, predicted)
-    return f"var h within {gap} of the prediction (layer {number}); no theory of what chance allows here"
+    return f"var h within {gap} of the prediction (layer {number}); theory gives no spread at this width"
 
 
 def _lost_words(result: ProbeResult) -> str | None:
@@ -333,6 +333,5 @@ def resampled(values: Sequence[float], count: int) -> list[float]:
 
 
 def cosine(value: float) -> str:
-    """A cosine with two digits, `.56` or `1.00`."""
-    text = f"{value:.2f}".replace("-0.00", "0.00")
-    return text.replace("0.", ".", 1)
+    """A cosine with two digits, `0.56` or `1.00`."""
+    return f"{value:.2f}".replace("-0.00", "0.00")

@@ -204,7 +204,7 @@ class LayerStats(Record):
         activation: class of the module that computed h from z; null where there is none, or no name.
         bias_std: standard deviation of the biases over units, by their rule, or in the file of weights; null where it
             is not known, as in a PyTorch model.
-        inside_branch: the layer is in a residual branch of several layers and not its last, so h is not yet the sum.
+        inside_branch: the layer is in a residual branch of several layers, and not its last; h is not yet the sum.
         branch_ratio: rms(branch) / rms(stream) where a branch that ends with this layer is added to a residual stream,
             in a PyTorch model; of nested branches the outer one. Null elsewhere.
         gates: the means of its gates, in a PyTorch model; null where there are none.

@@ -32,7 +32,7 @@ _ROUNDING = 1e-3
 
 @dataclass(frozen=True)
 class Observed:
-    """A model as it was recorded.
+    """A recorded model.
 
     Attributes:
         arguments: the model and its input.
@@ -73,6 +73,15 @@ class Observed:
 
 def observe(model: nn.Module, x: Any, loss: Loss | None = None, seed: int = 0) -> Observed:
     """Record one pass of a model, forward and back.
+
+    Args:
+        model: the model; it is left unchanged.
+        x: its input.
+        loss: of the output; None for a gradient of N(0, 1) entries.
+        seed: of everything random.
+
+    Returns:
+        The layers, their places and the parameters.
 
     Raises:
         ConfigError: the model cannot be recorded, or has no layer.
@@ -136,7 +145,7 @@ def _embedding(observed: Observed, layer: Layer) -> Iterator[Setting]:
     if name is None:
         return
     joined = next((op for op in layer.signal.consumers if op.kind == "sum"), None)
-    summed = 0 if joined is None else sum(one.op.name.startswith("embedding") for one in joined.inputs)
+    summed = 0 if joined is None else sum(signal.op.name.startswith("embedding") for signal in joined.inputs)
     std = 1 / math.sqrt(max(summed, 1))
     reason = "an embedding" + (f", 1 of {summed} that are summed" if summed > 1 else "") + ": mean square 1"
     yield _drawn(observed, name, std, reason)
@@ -203,7 +212,7 @@ def _computed(observed: Observed, layer: Layer, name: str, std: float, reason: s
 
 
 def _biases(observed: Observed, layer: Layer) -> Iterator[Setting]:
-    """Biases of the layer at 0, unless a softplus reads them, which is a time step with a range of its own."""
+    """Biases of the layer at 0, unless a softplus reads them: that is a time step with its own range."""
     act = layer.activation
     if act is not None and act.name == "softplus":
         return

@@ -1,4 +1,4 @@
-"""Every operation of a model, recorded as it is called: `torch.overrides.TorchFunctionMode` sees each public call.
+"""Every operation of a model, recorded at its call: `torch.overrides.TorchFunctionMode` sees each public call.
 
 Nothing is traced and nothing in the model is changed, whatever the model's code does. Module hooks only give names.
 Gradients come from hooks on tensors, so each is the gradient of the whole tensor, summed over all uses. Two kinds of
@@ -254,9 +254,9 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
     def value(self, tensor: Any) -> Value:
         """What a tensor stands for."""
-        known = self._known.get(id(tensor))
-        if known is not None:
-            reference, version, value = known
+        entry = self._known.get(id(tensor))
+        if entry is not None:
+            reference, version, value = entry
             held: Any = reference()
             if held is tensor:
                 is_unchanged = version == tensor._version
@@ -339,6 +339,6 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
 @lru_cache(maxsize=32)
 def _opened(function: Any) -> Callable[..., Any]:
-    """The same function of torch's own Python code, which does not ask for overrides, so the calls in it are seen."""
+    """The same function in torch's own Python code. It does not ask for overrides, so the calls in it are seen."""
     code = {**function.__globals__, "has_torch_function": lambda *_: False}
     return types.FunctionType(function.__code__, code, function.__name__, function.__defaults__, function.__closure__)

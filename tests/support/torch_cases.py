@@ -1,4 +1,4 @@
-"""Small models for `test_torch_verdict.py`, each healthy or sick in one way."""
+"""Small models for `test_verdict.py`, each healthy or sick in one way."""
 
 import math
 from itertools import pairwise
@@ -206,7 +206,7 @@ def iterated(times):
 
 
 class Scan(nn.Module):
-    """A selective scan (Mamba). Its steps are softplus(z) of .001 to .1: flat on purpose, and a factor alone."""
+    """A selective scan (Mamba). Its steps are softplus(z) of 0.001 to 0.1: flat on purpose, and a factor alone."""
 
     def __init__(self, width, states=8):
         super().__init__()
@@ -342,7 +342,7 @@ def saturated():
 
 
 class Bare(nn.Module):
-    """A parameter of its own, and fan_in x Var(W) = 5: 36% of |tanh| is above .97."""
+    """A parameter of its own, and fan_in x Var(W) = 5: 36% of |tanh| is above 0.97."""
 
     def __init__(self):
         super().__init__()

@@ -267,7 +267,7 @@ def test_fix_writes_what_heals_in_a_fresh_process(directory):
 def test_fix_writes_nothing_where_nothing_heals(directory):
     done = fixed("--fix", "init.py", "--keep", "*.weight")
     assert done.exit_code == 1
-    assert "init.py is not written: no initialization heals the model" in done.output
+    assert "init.py is not written: no initialization makes the model healthy" in done.output
     assert not (directory / "init.py").exists()
 
 
@@ -282,3 +282,25 @@ def test_probe_stays_the_same():
 
     assert set(initprobe.torch.__all__) == {"initialize", "probe"}
     assert initprobe.torch.probe is probe
+
+
+def test_what_keep_names_stays_also_under_its_second_name():
+    model = Words()
+    before = model.embed.weight.detach().clone()
+    outcome = initialize(model, torch.randint(0, 60, (8, 12)), keep=["head.*"])
+    assert torch.equal(model.embed.weight, before) and outcome.kept == ("embed.weight",)
+
+
+def test_a_parametrization_without_an_inverse_is_refused_before_anything_is_changed():
+    class Symmetric(nn.Module):
+        def forward(self, x):
+            return x.triu() + x.triu(1).transpose(-1, -2)
+
+    model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20))
+    nn.utils.parametrize.register_parametrization(model[1], "weight", Symmetric())
+    before = bits(model)
+    with pytest.raises(ConfigError, match=r"1\.weight: its parametrization Symmetric has no right_inverse"):
+        initialize(model, None, "contract", contract={"*.weight": "he"})
+    assert bits(model) == before
+    initialize(model, None, "contract", contract={"*.weight": "he", "*.bias": "torch_linear", "1.weight": "any"})
+    assert bits(model) != before

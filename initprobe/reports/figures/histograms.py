@@ -21,7 +21,14 @@ _GAP = 0.12
 
 
 def draw_histograms(axes: Axes, row: HistogramRow, label: str, color: str) -> None:
-    """Draw a row of histograms: panels for few layers, colours for many."""
+    """Draw a row of histograms: panels for few layers, colours for many.
+
+    Args:
+        axes: the row.
+        row: the histograms of one tensor.
+        label: of the row.
+        color: of the bars.
+    """
     if len(row.panels) <= MOST_PANELS:
         _draw_panels(axes, row, label, color)
     else:

@@ -49,7 +49,13 @@ class SpectrumLine:
 
 
 def spectrum_figure(title: str, setting: str, lines: Sequence[SpectrumLine]) -> Figure:
-    """Singular values end to end as overlaid histograms of log10 s, and over depth as bands."""
+    """Singular values end to end as overlaid histograms of log10 s, and over depth as bands.
+
+    Args:
+        title: of the figure.
+        setting: the line below the title.
+        lines: one network each.
+    """
     with style():
         figure = blank_figure(13, 5.8)
         figure.text(0.5, 0.955, title, ha="center", va="center", fontsize=13, weight="bold")

@@ -1,4 +1,4 @@
-"""A layer, or a third of a packed weight, whose weights have another scale than the same place in other blocks."""
+"""A layer, or a third of a packed weight, whose scale differs from the same place in other blocks."""
 
 from __future__ import annotations
 
@@ -52,8 +52,12 @@ def _observe(case: Case) -> Iterator[Observation]:
     """The layer that is furthest from the others. Smaller ones are often so on purpose."""
     layers = [layer for layer in _each_weight(case) if layer.own_scale > 0]
     compared = [*(_compared(case, layers) if len(layers) >= _FEWEST else ()), *_compared_thirds(case, layers)]
-    odd = [one for one in compared if one.ratio > one.limit or one.ratio < 1 / case.limits.odd**2]
-    furthest = max(odd, key=lambda one: one.distance, default=None)
+    odd = [
+        comparison
+        for comparison in compared
+        if comparison.ratio > comparison.limit or comparison.ratio < 1 / case.limits.odd**2
+    ]
+    furthest = max(odd, key=lambda comparison: comparison.distance, default=None)
     if furthest is not None and (furthest.ratio >= 1 or furthest.siblings):
         yield (
             _observation_of_third(furthest, furthest.third) if furthest.third else _observation(case, furthest, layers)
@@ -152,7 +156,7 @@ def _observation_of_third(odd: _Comparison, third: Third) -> Observation:
     layer, fan_in = odd.layer, odd.layer.op.fans[0]
     typical = odd.size / odd.ratio
     others = f"the same third of {odd.siblings} siblings" if odd.siblings else "the two other thirds"
-    cure = fix_lines.part_drawn(layer.op.leaf or "", third.outputs, third.axis, typical / math.sqrt(fan_in))
+    fix = fix_lines.part_drawn(layer.op.leaf or "", third.outputs, third.axis, typical / math.sqrt(fan_in))
     return Observation(
         ODD,
         _severity(odd),
@@ -161,7 +165,7 @@ def _observation_of_third(odd: _Comparison, third: Third) -> Observation:
         f"{factor(odd.ratio)}",
         "one third of the weight that makes queries, keys and values is drawn on another scale",
         f"{layer.label}[{third.name}]",
-        (cure,),
+        (fix,),
     )
 
 

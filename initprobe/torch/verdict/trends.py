@@ -13,7 +13,7 @@ from initprobe.torch.structure import Join, Layer
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.fix_lines import for_layers, is_spectral, scaled
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Cure, Observation
+from initprobe.torch.verdict.observations import Fix, Observation
 from initprobe.torch.verdict.profiles import Trend, decades, sustained
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _observation(case: Case, way: Way, trend: Trend, at_fault: Sequence[Layer]) 
         evidence=f"{_arithmetic(layers)}{_rate(way, trend)} ({_course(way, trend)}, {_span(way, first, trend.end)})",
         cause=f"{reason}{_CAUSES[rule]} {way.unit}",
         module=way.modules[first],
-        cures=for_layers(case, at_fault) if layers else _of_branches(way, rule),
+        fixes=for_layers(case, at_fault) if layers else _of_branches(way, rule),
         no_fix=_spectral(layers) if layers else _BUILT_IN,
     )
 
@@ -171,15 +171,15 @@ def _rate(way: Way, trend: Trend) -> str:
 
 
 def _course(way: Way, trend: Trend) -> str:
-    """`.603 to 1.7e-8 over 10 layers`."""
+    """`0.603 to 1.7e-8 over 10 layers`."""
     start, end = _value(way.places[trend.start]), _value(way.places[trend.end])
     if way.tensor == _OUTPUT:
         return f"{start} to {end} over {trend.steps} {way.unit}s"
     return f"{end} to {start} on its way back over {trend.steps} {way.unit}s"
 
 
-def _of_branches(way: Way, rule: str) -> tuple[Cure, ...]:
-    """The last weight of every branch divided by the root of their number, so that together they add as much as one."""
+def _of_branches(way: Way, rule: str) -> tuple[Fix, ...]:
+    """The last weight of every branch divided by the root of their number: together they add as much as one."""
     if not rule.startswith("exploding") or not isinstance(way.whole, list):
         return ()
     leaves = [name for join in way.whole for name in _last_weights(join)]
@@ -216,8 +216,8 @@ def _arithmetic(layers: Sequence[Layer]) -> str:
 
 
 def _severity(case: Case, change: float, least: float) -> Severity:
-    grave = case.limits.grave_decades * least / case.limits.chain_decades
-    return "error" if abs(change) >= grave else "warning"
+    severe = case.limits.grave_decades * least / case.limits.chain_decades
+    return "error" if abs(change) >= severe else "warning"
 
 
 def _single_layers(case: Case) -> Iterator[Observation]:
@@ -250,7 +250,7 @@ def _lost(case: Case, layer: Layer, given: Track) -> Observation:
         evidence=f"{_arithmetic([layer])}mean square {short(given.square)} becomes {short(layer.h.square)}",
         cause="this layer, or the stored statistics of its batch norm, almost ends the signal",
         module=layer.label,
-        cures=for_layers(case, [layer]),
+        fixes=for_layers(case, [layer]),
         alone=True,
     )
 
@@ -264,7 +264,7 @@ def _exploding(case: Case, layer: Layer, given: Track) -> Observation:
         evidence=f"{_arithmetic([layer])}mean square {short(given.square)} becomes {short(layer.z.square)}",
         cause="the weights of this layer are too large",
         module=layer.label,
-        cures=for_layers(case, [layer]),
+        fixes=for_layers(case, [layer]),
         alone=True,
     )
 

@@ -90,13 +90,13 @@ def test_csv_has_a_row_per_layer_and_fixed_columns(which, request, healthy):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0.0517, ".0517"),
+        (0.0517, "0.0517"),
         (0.9996, "1.00"),
         (72.16, "72.2"),
         (1.84e-13, "1.8e-13"),
         (0, "0"),
         (None, "-"),
-        (-0.25, "-.250"),
+        (-0.25, "-0.250"),
         (99949, "99949"),
         (100000.0, "1.0e5"),
         (999.6, "1000"),
@@ -112,8 +112,8 @@ def test_a_number_no_float_holds_is_printed_from_its_logarithm():
 
 
 def test_small_words():
-    assert (factor(2.0), factor(0.25)) == ("x2.00", "/4.00")
-    assert (percent(None), percent(1e-9), percent(1.0), percent(0.036)) == ("-", "<.1", "100", "3.6")
+    assert (factor(2.0), factor(0.25)) == ("x2.00", "x0.250")
+    assert (percent(None), percent(1e-9), percent(1.0), percent(0.036)) == ("-", "<0.1", "100", "3.6")
     assert sparkline([0, 1e-3, 0.5, 1]) == " ▁▄█"
 
 
