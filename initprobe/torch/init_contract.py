@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
 from initprobe.contract.document import Contract, read_contract
 from initprobe.contract.parameter import Parameter
 from initprobe.contract.patterns import assign, read_clauses
 from initprobe.contract.rules import ANY, Rule, read_rule
 from initprobe.errors import ConfigError
+from initprobe.torch.parametrized import takes_values
 from initprobe.torch.values import parameters_of
 
 # Rules that do not say how a parameter is drawn.
@@ -78,15 +78,8 @@ def _check(model: nn.Module, parameter: Parameter, rule: Rule) -> None:
     if parameter.unreadable:
         raise ConfigError(f"{parameter.name} {parameter.unreadable}; the rule `any` leaves it unchanged")
     rule.scale(parameter)
-    holder_name, _, own = parameter.name.rpartition(".")
-    holder = model.get_submodule(holder_name)
-    if parametrize.is_parametrized(holder, own):
-        without = [step for step in holder.parametrizations[own] if not hasattr(step, "right_inverse")]
-        if without:
-            kind = type(without[0]).__name__
-            raise ConfigError(
-                f"{parameter.name}: its parametrization {kind} has no right_inverse; keep it, or use `any`"
-            )
+    if not takes_values(model, parameter.name):
+        raise ConfigError(f"{parameter.name}: its parametrization takes no values by right_inverse; use the rule `any`")
 
 
 def _draw(model: nn.Module, parameter: Parameter, rule: Rule, rng: np.random.Generator) -> None:

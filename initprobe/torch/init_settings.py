@@ -22,6 +22,7 @@ class Setting:
         target: the module or tensor that goes into the template, as Python finds it.
         reason: why, in words; the same for all parameters that are set for the same reason.
         std: of the entries where they are drawn from a normal distribution; else None.
+        last: it is computed from other weights, so it comes behind all others.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Setting:
     target: str
     reason: str
     std: float | None = None
+    last: bool = False
 
 
 def setting(name: str, call: str, reason: str, std: float | None = None) -> Setting:

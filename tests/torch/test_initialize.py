@@ -299,8 +299,60 @@ def test_a_parametrization_without_an_inverse_is_refused_before_anything_is_chan
     model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20))
     nn.utils.parametrize.register_parametrization(model[1], "weight", Symmetric())
     before = bits(model)
-    with pytest.raises(ConfigError, match=r"1\.weight: its parametrization Symmetric has no right_inverse"):
+    with pytest.raises(ConfigError, match=r"1\.weight: its parametrization takes no values by right_inverse"):
         initialize(model, None, "contract", contract={"*.weight": "he"})
     assert bits(model) == before
     initialize(model, None, "contract", contract={"*.weight": "he", "*.bias": "torch_linear", "1.weight": "any"})
     assert bits(model) != before
+    for method in THEORY:
+        assert set(initialize(model, torch.randn(8, 20), method).changed) == {"0.weight", "0.bias", "1.bias"}
+
+
+class Transposed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(32, 32))
+
+    def forward(self, x):
+        return x @ self.w.T
+
+
+class SelfAttention(nn.MultiheadAttention):
+    def forward(self, x):
+        return super().forward(x, x, x, need_weights=False)[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_lsuv_reaches_views_attention_and_computed_weights():
+    model = nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Linear(32, 32)),
+        nn.ReLU(),
+        Transposed(),
+        nn.utils.weight_norm(nn.Linear(32, 32)),
+        SelfAttention(32, 4, batch_first=True),
+        nn.Linear(32, 32),
+    )
+    x = torch.randn(8, 12, 32)
+    outcome = initialize(model, x, "lsuv")
+    assert outcome.code.count("measured on the input") == 6 and not outcome.left
+    for layer in model:
+        x = layer(x)
+        if not isinstance(layer, nn.ReLU):
+            assert x.var().item() == pytest.approx(1, abs=0.02), layer
+
+
+def test_a_deep_sigmoid_net_becomes_a_net_of_tanh():
+    model = nn.Sequential(*(part for _ in range(12) for part in (nn.Linear(64, 64), nn.Sigmoid())))
+    model.append(nn.Linear(64, 4))
+    x = torch.randn(64, 64)
+    outcome = initialize(model, x)
+    twin = nn.Sequential(*(part for _ in range(12) for part in (nn.Linear(64, 64), nn.Tanh())), nn.Linear(64, 4))
+    for place in range(0, 25, 2):
+        factor = 0.5 if place in (0, 24) else 0.25
+        twin[place].weight.data = factor * model[place].weight.data
+        nn.init.zeros_(twin[place].bias)
+    assert torch.allclose(model(x), twin(x), atol=1e-4)
+    assert probe(model, x, try_fixes=False).healthy
+    again = nn.Sequential(*model)
+    run(outcome.code, again)
+    assert probe(again, x, try_fixes=False).healthy
