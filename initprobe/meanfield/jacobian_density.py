@@ -188,10 +188,10 @@ def _samples(first: Groups) -> list[tuple[float, int]]:
 
 def _factors(activation: Activation, layers: Sequence[Layer], groups: Sequence[Groups], sample: int) -> _Factors:
     """The factors at one sample. One of similar layers stands for all, but each keeps its own mean square slope."""
-    means, fourths = (
-        np.array([float(layer.over_biases(values(layer.moments))[sample]) for layer in groups])
-        for values in (lambda at: at.slope_square, lambda at: at.slope_kurtosis * at.slope_square**2)
-    )
+    at_layers = [layer.moments for layer in groups]
+    fourth_powers = [at.slope_kurtosis * at.slope_square**2 for at in at_layers]
+    means = np.array([layer.over_biases(at.slope_square)[sample] for layer, at in zip(groups, at_layers, strict=True)])
+    fourths = np.array([layer.over_biases(each)[sample] for layer, each in zip(groups, fourth_powers, strict=True)])
     scale = sum(math.log(layer.n_in * layer.weight_variance * mean) for layer, mean in zip(layers, means, strict=True))
     kurtosis = fourths / means**2
     level = np.round(_LEVELS * (kurtosis - kurtosis.min()) / max(np.ptp(kurtosis), _SAME * kurtosis.max()))
