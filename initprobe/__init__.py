@@ -43,21 +43,36 @@ if TYPE_CHECKING:
     from initprobe.initializers.record import Initializer
     from initprobe.probe.run import run
     from initprobe.results.run import ProbeResult
+    from initprobe.studies.comparison import Comparison, compare
+    from initprobe.studies.recommendation import Recommendation, recommend
+    from initprobe.studies.spectrum import spectrum
+    from initprobe.studies.theory import gain, phase
+    from initprobe.sweeps.python import Sweep, load, sweep
 
 # Resolved on first use (PEP 562): importing initprobe loads neither NumPy nor pydantic.
 _HOMES = {
     "ACTIVATIONS": "activations.catalogue",
+    "INITIALIZERS": "initializers.catalogue",
     "Activation": "activations.record",
     "Band": "activations.record",
+    "Comparison": "studies.comparison",
     "ConfigError": "errors",
     "Distribution": "initializers.distributions",
-    "INITIALIZERS": "initializers.catalogue",
-    "InitprobeError": "errors",
     "Initializer": "initializers.record",
+    "InitprobeError": "errors",
     "ProbeConfig": "config.probe_config",
     "ProbeResult": "results.run",
+    "Recommendation": "studies.recommendation",
+    "Sweep": "sweeps.python",
     "activation": "activations.own",
+    "compare": "studies.comparison",
+    "gain": "studies.theory",
+    "load": "sweeps.python",
+    "phase": "studies.theory",
+    "recommend": "studies.recommendation",
     "run": "probe.run",
+    "spectrum": "studies.spectrum",
+    "sweep": "sweeps.python",
 }
 
 __all__ = [
@@ -65,14 +80,24 @@ __all__ = [
     "INITIALIZERS",
     "Activation",
     "Band",
+    "Comparison",
     "ConfigError",
     "Distribution",
     "Initializer",
     "InitprobeError",
     "ProbeConfig",
     "ProbeResult",
+    "Recommendation",
+    "Sweep",
     "activation",
+    "compare",
+    "gain",
+    "load",
+    "phase",
+    "recommend",
     "run",
+    "spectrum",
+    "sweep",
 ]
 
 

@@ -59,7 +59,7 @@ def import_name(name: str, wanted: str = "a function or a record", form: str = "
     holder = getattr(target, "__file__", None) or module
     for part in path.split("."):
         if not hasattr(target, part):
-            near = suggestion(part, [known for known in vars(target) if not known.startswith("_")])
+            near = suggestion(part, [attribute for attribute in vars(target) if not attribute.startswith("_")])
             raise ConfigError(f"{name}: {holder} has no {part!r}{f'.{near}' if near else f'; name {wanted} in it'}")
         target, holder = getattr(target, part), part
     return target

@@ -23,6 +23,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from initprobe.cli import commands
+from initprobe.cli.html_report import WORDS
 from initprobe.cli.parameters import Context
 from initprobe.errors import InitprobeError
 from initprobe.formatting import message
@@ -59,6 +60,10 @@ class LazyGroup(click.Group):
     """Imports the file of a command only when that command is called."""
 
     context_class = Context
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

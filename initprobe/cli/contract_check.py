@@ -80,10 +80,8 @@ class ContractOutcome:
     @property
     def fault(self) -> str:
         """In a few words, what does not hold; empty where all holds."""
-        from initprobe.contract.words import summary
-
         return "; ".join(
-            f"{checked.file}: {summary(checked.report) if checked.report.faults else checked.changes[0]}"
+            f"{checked.file}: {checked.report if checked.report.faults else checked.changes[0]}"
             for checked in self.checked
             if not checked.holds
         )
@@ -135,15 +133,15 @@ def print_outcome(outcome: ContractOutcome, options: ContractOptions, quiet: boo
 
 
 def _print_checked(checked: Checked, quiet: bool, to: Console) -> None:
-    from initprobe.contract.words import copies_lines, fault_line, summary, weakest_line
+    from initprobe.contract.words import copies_lines, group_line, weakest_line
 
     report = checked.report
-    for entry in report.faults:
-        place = f" [{entry.place}]" if entry.place.line else ""
-        _line(to, "error", f"{fault_line(entry)}{place}", "bold red")
+    for group in checked.faults:
+        place = f" [{group.worst.place}]" if group.worst.place.line else ""
+        _line(to, "error", f"{group_line(group)}{place}", "bold red")
     for change in checked.changes:
         _line(to, "error", f"{change} [{checked.file}]", "bold red")
-    words = f"{summary(report)} ({checked.file})"
+    words = f"{report} ({checked.file})"
     _line(to, "contract", words, "bold green" if checked.holds else "bold")
     if quiet:
         return

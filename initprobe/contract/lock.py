@@ -44,23 +44,22 @@ def settled(parameters: Sequence[Parameter], lock: Contract) -> tuple[list[Param
     Raises:
         ConfigError: two clauses cover one parameter.
     """
-    filled = [parameter for parameter in parameters if parameter.count]
-    matched = [clause for clause in lock.clauses if any(clause.matches(parameter.name) for parameter in filled)]
+    matched = [clause for clause in lock.clauses if any(clause.matches(parameter.name) for parameter in parameters)]
     shared = [replace(clause, count=None) for clause in matched]
     kept = [
         parameter
-        for parameter in filled
+        for parameter in parameters
         if lock.default is not None or any(clause.matches(parameter.name) for clause in shared)
     ]
-    return kept, shared, tuple(_changed_names(filled, kept, matched, lock))
+    return kept, shared, tuple(_changed_names(parameters, kept, matched, lock))
 
 
 def _changed_names(
-    filled: Sequence[Parameter], kept: Sequence[Parameter], matched: Sequence[Clause], lock: Contract
+    parameters: Sequence[Parameter], kept: Sequence[Parameter], matched: Sequence[Clause], lock: Contract
 ) -> Iterator[str]:
     gone = [clause.pattern for clause in lock.clauses if clause not in matched]
     names = {parameter.name for parameter in kept}
-    new = [parameter.name for parameter in filled if parameter.name not in names]
+    new = [parameter.name for parameter in parameters if parameter.name not in names]
     if gone:
         yield f"gone since the lock: {_first(gone)}; {_RENEW}"
     if new:

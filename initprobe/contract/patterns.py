@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -27,12 +27,14 @@ class Clause:
         rule: what the parameters with such names are meant to hold.
         place: where the line stands; unknown of a contract in Python.
         count: the number of parameters that it covers; None for any number.
+        optional: it may cover none.
     """
 
     pattern: str
     rule: Rule
     place: Place = _NOWHERE
     count: int | None = None
+    optional: bool = False
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -44,16 +46,35 @@ class Clause:
         return fnmatchcase(name, self.pattern)
 
 
-def read_clauses(rules: Mapping[str, str]) -> tuple[Clause, ...]:
+def read_clauses(rules: Mapping[str, str], optional: Mapping[str, str] | None = None) -> tuple[Clause, ...]:
     """The clauses of a contract that is written in Python.
 
+    Args:
+        rules: patterns and their rules.
+        optional: those that may cover no parameter.
+
     Raises:
-        ConfigError: a rule that does not exist; names the pattern.
+        ConfigError: a rule that does not exist; names the pattern. A pattern stands in both.
     """
-    return tuple(Clause(pattern, _rule(pattern, text)) for pattern, text in rules.items())
+    optional = optional or {}
+    refuse_twice(rules, optional)
+    required = (Clause(pattern, _rule(pattern, text)) for pattern, text in rules.items())
+    return (*required, *(Clause(pattern, _rule(pattern, text), optional=True) for pattern, text in optional.items()))
 
 
-def _rule(pattern: str, text: str) -> Rule:
+def refuse_twice(rules: Iterable[str], optional: Iterable[str]) -> None:
+    """Refuse a pattern that stands under both.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if twice := set(rules) & set(optional):
+        raise ConfigError(f"{min(twice)!r} is under parameters and under optional; keep one of them")
+
+
+def _rule(pattern: str, text: object) -> Rule:
+    if not isinstance(text, str):
+        raise ConfigError("a rule is text, as in 'zeros' or 'normal:std=0.02'", field=pattern)
     try:
         return read_rule(text)
     except ConfigError as error:
@@ -105,7 +126,7 @@ def _best(name: str, matching: Sequence[Clause], default: Clause | None) -> Clau
 
 def _refuse_idle(names: Sequence[str], clauses: Sequence[Clause]) -> None:
     for clause in clauses:
-        if not any(clause.matches(name) for name in names):
+        if not clause.optional and not any(clause.matches(name) for name in names):
             raise clause.place.error(f"{clause.pattern!r} matches no parameter.{_hint(clause.pattern, names)}")
 
 

@@ -78,11 +78,11 @@ class Document:
 
     def known_part(self, loc: Loc) -> Loc:
         """`loc` without the parts that are no keys of the file, as pydantic adds them."""
-        known: Loc = ()
+        prefix: Loc = ()
         for part in loc:
-            if (*known, part) in self.places:
-                known = (*known, part)
-        return known
+            if (*prefix, part) in self.places:
+                prefix = (*prefix, part)
+        return prefix
 
     def place(self, loc: Loc) -> Place:
         """The place of the innermost value that contains `loc`."""

@@ -102,14 +102,14 @@ class _Scaling(NamedTuple):
 
 
 def _scaling(layer: Layer, norm: Norm | None, signal: Signal, batch: int) -> _Scaling:
-    gain, squares, ones = layer.n_in * layer.weight_variance, signal.squares, np.ones_like(signal.squares)
+    gain, squares, unscaled = layer.n_in * layer.weight_variance, signal.squares, np.ones_like(signal.squares)
     if norm is None:
         # With a kernel of rows the end of a branch is linear: the distribution of biases does not matter.
         own = layer.normal_bias_variance if signal.gram is None else layer.bias_variance
-        return _Scaling(squares, squares, own, layer.bias_mean, ones, ones, None)
+        return _Scaling(squares, squares, own, layer.bias_mean, unscaled, unscaled, None)
     if norm.axis == 1:
         inverse = 1 / (gain * squares + layer.bias_variance + EPSILON)
-        return _Scaling(squares, squares, layer.normal_bias_variance, 0.0, inverse, ones, None)
+        return _Scaling(squares, squares, layer.normal_bias_variance, 0.0, inverse, unscaled, None)
     centred = signal.centred(batch)
     inverse = np.full_like(centred, 1 / (gain * float(signal.shares @ centred) + EPSILON))
     noise = BatchNoise.of(signal.rows, batch)

@@ -193,9 +193,9 @@ def _bracket(activation: Activation, w: Array, b: Array, sign: int, ceiling: flo
     for first in range(0, len(q), _STEPS):
         if not len(active):
             break
-        some = q[first : first + _STEPS]
-        square = lookup(activation, some).square
-        changed = sign * (w[active, None] * square + b[active, None] - some) <= 0
+        lengths = q[first : first + _STEPS]
+        square = lookup(activation, lengths).square
+        changed = sign * (w[active, None] * square + b[active, None] - lengths) <= 0
         ended = changed.any(axis=1)
         at = first + changed[ended].argmax(axis=1)
         ends = np.sort([q[at - 1], q[at]], axis=0)

@@ -125,9 +125,9 @@ def waiting_bytes(config: ProbeConfig, shape: Shape, threads: int, most: int) ->
     layers = 1 if threads == 1 else min(most, math.ceil((MOST_WAITING + threads) / blocks) + 1)
     normed = {"none": 1, "layer": 3, "batch": 4}[config.norm]  # with dL/dz and dL/dy, which then cannot replace z
     # Noise is made in parts; its moments are computed in float64, those of pairs from some rows.
-    some = 3 * np.dtype(float).itemsize // shape.entry * min(shape.batch, _PAIRED_ROWS)
-    some += (threads - 1) * min(shape.batch, _PAIRED_ROWS)
-    making = max(2 * shape.tensor, 2 * shape.input + some * (shape.input // shape.batch))
+    pair_entries = 3 * np.dtype(float).itemsize // shape.entry * min(shape.batch, _PAIRED_ROWS)
+    pair_entries += (threads - 1) * min(shape.batch, _PAIRED_ROWS)
+    making = max(2 * shape.tensor, 2 * shape.input + pair_entries * (shape.input // shape.batch))
     waiting = normed + (layers - 1) * min(normed, 3)
     # dL/dW is written a block at a time, layer after layer.
     begun = 1 if threads == 1 else min(layers, 1 + math.ceil(threads / len(tallied_blocks(*shape.fans))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +38,16 @@ class Display:
         from initprobe.reports.run_table import plain_text
 
         return plain_text(self._result(), width)
+
+    def to_dataframe(self) -> Any:
+        """A pandas frame with a row per layer; the columns have the dotted names of JSON.
+
+        Raises:
+            InitprobeError: pandas is not installed.
+        """
+        from initprobe.reports.dataframe import dataframe
+
+        return dataframe([({}, self._result())])
 
     def _repr_html_(self) -> str:
         """The table and the summary figure, as a notebook shows them."""

@@ -26,7 +26,7 @@ from initprobe.meanfield.jacobian_spectrum import SpectrumMoments, layer_moments
 from initprobe.meanfield.propagate import propagate
 from initprobe.prediction.rules import no_theory, rules_of
 from initprobe.probe.describe import describe
-from initprobe.probe.experiment import Experiment, input_rows
+from initprobe.probe.experiment import Experiment, input_rows, prepare
 from initprobe.probe.networks import network_of, parameters
 from initprobe.results.base import Status
 from initprobe.results.spectrum import Spectrum, SpectrumStats, SpectrumTheory
@@ -67,6 +67,30 @@ def depths(layers: int) -> tuple[int, ...]:
     """The layers at which the product of Jacobians is measured: 1, 2, 4, ... and the last."""
     doubled = itertools.takewhile(lambda depth: depth < layers, (2**k for k in itertools.count()))
     return (*doubled, layers)
+
+
+def spectrum(
+    config: ProbeConfig,
+    samples: int = DEFAULT_SAMPLES,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Spectrum:
+    """The singular values of a network's Jacobians, per layer and end to end, beside theory.
+
+    Args:
+        config: the experiment; its batch is enlarged to `samples`, and its loss and training are left out.
+        samples: inputs at which Jacobians are taken.
+        threads: threads to use; None means all available processors. The numbers do not depend on it.
+        progress: called with (layers done, total layers).
+
+    Raises:
+        ConfigError: as for `measure`; or the experiment is not valid.
+    """
+    check_samples(samples)
+    without_loss = {name: ProbeConfig.model_fields[name].default for name in ("loss", "labels", "train_steps")}
+    plain = config.model_copy(update={"batch": config.batch and max(samples, config.batch), **without_loss})
+    return measure(prepare(plain), samples, threads=threads, progress=progress)
 
 
 def measure(

@@ -184,13 +184,13 @@ def _places(result: ProbeResult, finding: Finding, limits: Thresholds) -> Iterat
     return (place.layer if not place.module else as_pattern(place.module) for place in findings)
 
 
-def known_text(path: Path, known: Iterable[KnownFinding]) -> str:
+def known_text(path: Path, findings: Iterable[KnownFinding]) -> str:
     """The text of a file with these entries, JSON or YAML by the suffix of `path`.
 
     Raises:
         OutputError: the text is larger than a YAML file may be.
     """
-    entries = [finding.entry() for finding in known]
+    entries = [finding.entry() for finding in findings]
     if path.suffix.lower() == ".json":
         return json.dumps({"version": VERSION, "known": entries}, indent=1, ensure_ascii=False) + "\n"
     lines = [f"version: {VERSION}", "known:" if entries else "known: []"]

@@ -176,16 +176,16 @@ def _axes(columns: Mapping[str, Sequence[Scalar | None]], names: Iterable[str], 
 
 def _check_distinct(runs: Iterable[Run], all_drafts: Iterable[Draft], names: Iterable[str]) -> None:
     """Refuse two equal runs: averages would count them twice, and the store keeps one."""
-    seen: set[str] = set()
+    keys: set[str] = set()
     for run, draft in zip(runs, all_drafts, strict=True):
         with (draft.settings["input"].place if "input" in draft.settings else draft.place).blamed():
             key = run.key
-        if key in seen:
+        if key in keys:
             values = ", ".join(
                 f"{name}={setting_text(draft.settings, name)}" for name in names if name in draft.settings
             )
             raise draft.place.error(f"the same run twice: {values or 'the defaults'}; drop one of them")
-        seen.add(key)
+        keys.add(key)
 
 
 def _selected(all_drafts: Sequence[Draft], configs: Sequence[ProbeConfig], where: Iterable[str]) -> list[int]:

@@ -99,16 +99,16 @@ def fix_request(request: Request, keep: Sequence[str], contract: str | None, thr
 
 def _candidates(observed: Observed, kept: set[str], seed: int) -> Iterator[tuple[str, list[Setting]]]:
     """The settings of each method, each set of values once."""
-    seen: list[list[str]] = []
+    tried: list[list[str]] = []
     for method in _TRIED:
         settings = unkept(planned(observed, method), kept)
         if method == "lsuv":
             with left_as_found(observed.arguments.parts, parameters=True):
                 seed_everything(seed)
                 settings = apply(observed, settings, method)
-        values = [one.template for one in settings]
-        if settings and values not in seen:
-            seen.append(values)
+        values = [setting.template for setting in settings]
+        if settings and values not in tried:
+            tried.append(values)
             yield method, settings
 
 
@@ -120,9 +120,9 @@ def _left(observed: Observed, text: str, options: dict[str, Any]) -> list[Findin
             seed_everything(options["seed"] + draw)
             run(text, model)
             result: ProbeResult = probe(model, x, **options)
-        found = [one for one in result.diagnosis if one.severity != "info"]
-        if found:
-            return found
+        faults = [finding for finding in result.diagnosis if finding.severity != "info"]
+        if faults:
+            return faults
     return []
 
 

@@ -143,12 +143,12 @@ class Operation:
 
 def back_from(signal: Signal, after: int = 0) -> Iterator[Signal]:
     """The signal and all signals that it was made of, each once; only those whose number is at least `after`."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     waiting = [signal]
     while waiting:
         current = waiting.pop()
-        if id(current) not in seen and current.number >= after:
-            seen.add(id(current))
+        if id(current) not in visited and current.number >= after:
+            visited.add(id(current))
             yield current
             waiting += current.inputs
 

@@ -51,8 +51,13 @@ def set_by_contract(model: nn.Module, contract: Contract, kept: set[str]) -> lis
     names = [parameter.name for parameter in parameters]
     clauses = assign(names, contract.clauses, contract.default or read_rule(ANY))
     rng = np.random.default_rng(int(torch.randint(2**63 - 1, ())))
-    chosen = [one for one in parameters if clauses[one.name].rule.kind != "any" and one.name not in kept]
-    scales = [clauses[one.name].rule.scale(one) for one in chosen]  # every fault before anything is changed
+    chosen = [
+        parameter
+        for parameter in parameters
+        if clauses[parameter.name].rule.kind != "any" and parameter.name not in kept
+    ]
+    # Every fault is raised here, before anything is changed.
+    scales = [clauses[parameter.name].rule.scale(parameter) for parameter in chosen]
     assert len(scales) == len(chosen)
     for parameter in chosen:
         _draw(model, parameter, clauses[parameter.name].rule, rng)

@@ -67,7 +67,7 @@ def scale_to_data(observed: Observed, settings: Sequence[Setting]) -> list[Setti
     Returns:
         The same settings, each with the std that its weight has now.
     """
-    by_name = {one.name: one for one in settings if one.std is not None}
+    by_name = {setting.name: setting for setting in settings if setting.std is not None}
     targets: dict[int, float] = {}
     for layer in observed.structure.layers:
         name = layer.op.leaf
@@ -78,11 +78,13 @@ def scale_to_data(observed: Observed, settings: Sequence[Setting]) -> list[Setti
     with left_as_found(observed.arguments.parts, parameters=False), torch.no_grad(), _Scaling(targets):
         called(model, mapped(lambda tensor: tensor.clone(), x))
     scaled = {name for name in by_name if id(observed.parameters.get(name)) in targets}
-    return [_measured(one, observed) if one.name in scaled else one for one in settings]
+    return [_measured(setting, observed) if setting.name in scaled else setting for setting in settings]
 
 
-def _measured(one: Setting, observed: Observed) -> Setting:
-    std = math.sqrt(float(observed.parameters[one.name].detach().double().square().mean()))
-    assert one.std is not None
-    template = one.template.replace(f"std={one.std:.4g}", f"std={std:.4g}")
-    return replace(one, template=template, std=std, reason="variance 1 of what it gives, measured on the input (LSUV)")
+def _measured(setting: Setting, observed: Observed) -> Setting:
+    std = math.sqrt(float(observed.parameters[setting.name].detach().double().square().mean()))
+    assert setting.std is not None
+    template = setting.template.replace(f"std={setting.std:.4g}", f"std={std:.4g}")
+    return replace(
+        setting, template=template, std=std, reason="variance 1 of what it gives, measured on the input (LSUV)"
+    )

@@ -136,7 +136,7 @@ def _embedding(observed: Observed, layer: Layer) -> Iterator[Setting]:
     if name is None:
         return
     joined = next((op for op in layer.signal.consumers if op.kind == "sum"), None)
-    summed = 0 if joined is None else sum(one.op.name.startswith("embedding") for one in joined.inputs)
+    summed = 0 if joined is None else sum(signal.op.name.startswith("embedding") for signal in joined.inputs)
     std = 1 / math.sqrt(max(summed, 1))
     reason = "an embedding" + (f", 1 of {summed} that are summed" if summed > 1 else "") + ": mean square 1"
     yield _drawn(observed, name, std, reason)

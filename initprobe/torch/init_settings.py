@@ -90,4 +90,4 @@ def kept_names(names: Sequence[str], keep: Sequence[str], clauses: Sequence[Clau
 def _unjudged(clauses: Sequence[Clause], rule: Rule) -> Iterator[Clause]:
     """The same patterns with one rule, so that two of the same rank do not contradict each other."""
     for clause in clauses:
-        yield Clause(clause.pattern, rule, clause.place)
+        yield Clause(clause.pattern, rule, clause.place, optional=clause.optional)

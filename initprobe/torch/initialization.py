@@ -82,7 +82,7 @@ def initialize(
     settings = unkept(planned(observed, method), kept)
     settings = apply(observed, settings, method)
     code = function_text(settings, f"Initial weights by initprobe.torch.initialize, method {method}.")
-    return _record(method, names, [one.name for one in settings], kept, code)
+    return _record(method, names, [setting.name for setting in settings], kept, code)
 
 
 def weight_names(model: nn.Module) -> list[str]:
@@ -93,7 +93,7 @@ def weight_names(model: nn.Module) -> list[str]:
 
 def unkept(settings: Sequence[Setting], kept: set[str]) -> list[Setting]:
     """The settings of weights that may be changed."""
-    return [one for one in settings if one.name not in kept]
+    return [setting for setting in settings if setting.name not in kept]
 
 
 def apply(observed: Observed, settings: Sequence[Setting], method: str) -> list[Setting]:

@@ -150,8 +150,12 @@ def assembled(model: Any, given: Sequence[Given]) -> Any:
 def _arguments(model: Any) -> tuple[list[str], bool]:
     """The names of the arguments of `forward`, and whether it takes others."""
     every = inspect.signature(model.forward).parameters.values()
-    named = [one.name for one in every if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
-    return named, any(one.kind is one.VAR_KEYWORD for one in every)
+    named = [
+        parameter.name
+        for parameter in every
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    return named, any(parameter.kind is parameter.VAR_KEYWORD for parameter in every)
 
 
 def _class(model: Any) -> str:

@@ -88,7 +88,7 @@ def _logits(output: Any) -> Any:
     if isinstance(output, Mapping):
         output = [output["logits"]] if "logits" in output else list(output.values())
     outputs = output if isinstance(output, list | tuple) else []
-    tensors = (one for one in outputs if isinstance(one, torch.Tensor) and one.is_floating_point())
+    tensors = (entry for entry in outputs if isinstance(entry, torch.Tensor) and entry.is_floating_point())
     first = next(tensors, None)
     if first is None:
         raise ConfigError(f"--loss: the model gives a {type(output).__name__} without a tensor of real numbers")

@@ -86,7 +86,7 @@ def _probed(arguments: Arguments, threads: int, try_fixes: bool) -> ProbeResult:
         environment=environment(threads, descriptions.torch_version()),
         elapsed_s=time.perf_counter() - started,
         theory_note=descriptions.THEORY_NOTE,
-        healthy=all(found.severity == "info" for found in findings),
+        healthy=all(finding.severity == "info" for finding in findings),
         diagnosis=tuple(findings),
         notes=tuple(descriptions.notes(case)),
         coverage=coverage(case.parameters, case.recorder.roles),

@@ -254,9 +254,9 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
     def value(self, tensor: Any) -> Value:
         """What a tensor stands for."""
-        known = self._known.get(id(tensor))
-        if known is not None:
-            reference, version, value = known
+        entry = self._known.get(id(tensor))
+        if entry is not None:
+            reference, version, value = entry
             held: Any = reference()
             if held is tensor:
                 is_unchanged = version == tensor._version

@@ -101,7 +101,9 @@ def _place(product: Operation, part: Any) -> int | None:
 def thirds_of(signal: Signal) -> tuple[Third, ...]:
     """Queries, keys and values of a product whose output is taken apart into them; nothing for other products."""
     op = signal.op
-    parts = {int(one.facts["third"]): one for one in signal.consumers if one.kind == "part" and "third" in one.facts}
+    parts = {
+        int(part.facts["third"]): part for part in signal.consumers if part.kind == "part" and "third" in part.facts
+    }
     if op.weight is None or set(parts) != {0, 1, 2} or not all(_attends(parts[place].signal) for place in (0, 1)):
         return ()
     axis = _axis(op)

@@ -70,9 +70,11 @@ def test_what_was_not_meant_is_a_line_each_and_exit_code_1(shell, tmp_path):
     assert done.code == 1
     assert done.err == "Error: init.yaml: 3 of 8 parameters not as meant\n"
     lines = done.out.splitlines()
-    assert lines[0].startswith("error     0.weight: meant normal:std=0.02 (std .0200), has mean ")
-    assert lines[0].endswith(" standard errors [init.yaml:2]") and "% too large, " in lines[0]
-    assert len(lines) == 4 and lines[3] == "contract  3 of 8 parameters not as meant (init.yaml)"
+    assert lines[0].startswith(
+        "error     *.weight (3 parameters, first 0.weight): meant normal:std=0.02 (std .0200), at worst has mean "
+    )
+    assert lines[0].endswith(" standard errors; it looks like normal:std=0.03 [init.yaml:2]") and "% too l" in lines[0]
+    assert lines[1:] == ["contract  3 of 8 parameters not as meant (init.yaml)"]
     suite = ElementTree.parse(tmp_path / "j.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures")) == ("9", "3")
 

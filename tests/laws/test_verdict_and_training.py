@@ -53,5 +53,5 @@ def test_the_readme_states_how_often_the_verdict_predicts_training():
     readme = " ".join((ROOT / "README.md").read_text().split())
     assert f"{right} of {len(PANEL)} nets ({100 * right / len(PANEL):.0f}%)" in readme, wrong
     for kind, cases in wrong.items():
-        told = re.search(rf"called {kind}[^:]*: (.*?)(?:\.|;) ", readme)
-        assert (told[1] if told else "none") == (", ".join(cases) or "none"), (kind, cases)
+        sentence = re.search(rf"called {kind}[^:]*: (.*?)(?:\.|;) ", readme)
+        assert (sentence[1] if sentence else "none") == (", ".join(cases) or "none"), (kind, cases)

@@ -83,8 +83,8 @@ def test_layer_norm_in_closed_form(act, gain):
     """`q / (q + eps)`, and the gradient's `gain E[phi'^2] / (q + eps)` per layer."""
     first, second = theory(act, Wiring(NORMS["layer"]), gain=gain)
     assert first.preactivation_variance == pytest.approx(gain / (gain + EPSILON), rel=1e-12)
-    one = moments(ACTIVATIONS[act], first.preactivation_variance)
-    q = gain * float(one.square)
+    below = moments(ACTIVATIONS[act], first.preactivation_variance)
+    q = gain * float(below.square)
     assert second.preactivation_variance == pytest.approx(q / (q + EPSILON), rel=1e-9)
     two = moments(ACTIVATIONS[act], second.preactivation_variance)
     expected = gain * float(two.slope_square) / (q + EPSILON)

@@ -75,8 +75,8 @@ def data(tmp_path):
 
 def test_files_of_any_name(initprobe, data, drawn):
     weights = "$w^$.npz"
-    given = ("--input", data[0], "--no-figures", "--save-weights", weights)
-    assert initprobe("run", "--init", "he", *ARGS, *given).code == 0
+    options = ("--input", data[0], "--no-figures", "--save-weights", weights)
+    assert initprobe("run", "--init", "he", *ARGS, *options).code == 0
     for command in (
         ("run", "--init", "he", *ARGS, "--input", data[0], "-o", "$o^$"),
         ("run", "--weights", weights, "--act", "relu", "-o", "out"),

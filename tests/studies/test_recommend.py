@@ -118,33 +118,33 @@ def test_the_compromise_is_no_worse_than_its_neighbours():
 
 @pytest.mark.parametrize("act", ACTIVATIONS)
 def test_weights_predicted_to_hold_hold_when_measured(act):
-    found = recommend(act, 5, 120)
-    assert found.predicted_to_hold is (act not in {"sigmoid", "hardsigmoid"})
-    assert found.measured_to_hold or not found.predicted_to_hold
+    advice = recommend(act, 5, 120)
+    assert advice.predicted_to_hold is (act not in {"sigmoid", "hardsigmoid"})
+    assert advice.measured_to_hold or not advice.predicted_to_hold
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layers", [12, 30, 60])
 @pytest.mark.parametrize("act", ACTIVATIONS)
 def test_weights_predicted_to_hold_hold_when_measured_at_any_depth(act, layers):
-    found = recommend(act, layers, 150)
+    advice = recommend(act, layers, 150)
     if layers == 30:
-        assert found.predicted_to_hold is (act not in HOPELESS)
-    assert found.measured_to_hold or not found.predicted_to_hold
+        assert advice.predicted_to_hold is (act not in HOPELESS)
+    assert advice.measured_to_hold or not advice.predicted_to_hold
 
 
 @pytest.mark.parametrize(("act", "goal"), [("relu", "forward"), ("elu", "forward"), ("tanh", "backward")])
 def test_a_goal_is_kept_as_measured(act, goal):
     """Within 5 standard deviations of what width allows, and its bias, of the order of depth / width."""
-    found = recommend(act, 10, 200, goal)
-    theory = run(parsed(found.command)).layers
+    advice = recommend(act, 10, 200, goal)
+    theory = run(parsed(advice.command)).layers
     if goal == "forward":
         gap, spread = (
-            math.log(found.measured.output_last / found.predicted.output_first),
+            math.log(advice.measured.output_last / advice.predicted.output_first),
             theory[-1].theory.output_spread,
         )
     else:
-        gap, spread = math.log(found.measured.gradient_first), theory[0].theory.output_gradient_spread
+        gap, spread = math.log(advice.measured.gradient_first), theory[0].theory.output_gradient_spread
     assert abs(gap) < 5 * spread + 10 / 200 + math.log(1.01)
 
 
@@ -154,28 +154,28 @@ def parsed(line):
 
 
 def test_the_command_measures_the_same_again():
-    found = recommend("selu", 6, 80, seed=7)
-    layers = run(parsed(found.command)).layers
-    assert layers[-1].output.variance == found.measured.output_last
-    assert layers[0].output_gradient.variance == found.measured.gradient_first
-    assert layers[-1].theory.output_variance == found.predicted.output_last
-    assert found.predicted.gradient_factor**5 == pytest.approx(found.predicted.gradient_first)
+    advice = recommend("selu", 6, 80, seed=7)
+    layers = run(parsed(advice.command)).layers
+    assert layers[-1].output.variance == advice.measured.output_last
+    assert layers[0].output_gradient.variance == advice.measured.gradient_first
+    assert layers[-1].theory.output_variance == advice.predicted.output_last
+    assert advice.predicted.gradient_factor**5 == pytest.approx(advice.predicted.gradient_first)
 
 
 def test_chi_1_is_the_factor_of_the_last_layer():
     """SELU, LeCun: chi_1 = 1.0716 at its fixed point q = 1."""
-    found = recommend("selu", 10, 200)
-    assert found.predicted.chi_1 == pytest.approx(1.0716, rel=0.01)
-    assert found.measured.chi_1 == pytest.approx(found.predicted.chi_1, rel=0.1)
-    assert found.predicted.length_slope == pytest.approx(0.783, abs=0.01)
+    advice = recommend("selu", 10, 200)
+    assert advice.predicted.chi_1 == pytest.approx(1.0716, rel=0.01)
+    assert advice.measured.chi_1 == pytest.approx(advice.predicted.chi_1, rel=0.1)
+    assert advice.predicted.length_slope == pytest.approx(0.783, abs=0.01)
 
 
 def test_an_own_activation():
     own = initprobe.Activation(
         name="half_tanh", value=lambda z: np.tanh(z / 2), slope=lambda z, h: (1 - h * h) / 2, formula="", reference=""
     )
-    found = recommend(own, 8, 60)
-    assert (found.init, found.command) == ("lecun:gain=2", None)  # tanh's edge of chaos, for half the argument
+    advice = recommend(own, 8, 60)
+    assert (advice.init, advice.command) == ("lecun:gain=2", None)  # tanh's edge of chaos, for half the argument
 
 
 EVERY = [
@@ -269,9 +269,9 @@ def test_the_text_fits_80_columns(initprobe, words):
 
 def test_json_is_the_recommendation(initprobe):
     shown = initprobe("recommend", "--act", "relu", "--layers", 3, "--width", 40, "--export-json", "-")
-    found = Recommendation.model_validate(json.loads(shown.out))
-    assert (found.init, found.mode, found.gain**2) == ("he", "fan_in", pytest.approx(2))
-    assert found == recommend("relu", 3, 40)
+    advice = Recommendation.model_validate(json.loads(shown.out))
+    assert (advice.init, advice.mode, advice.gain**2) == ("he", "fan_in", pytest.approx(2))
+    assert advice == recommend("relu", 3, 40)
     assert "Var(h), layer 3" in shown.err
 
 

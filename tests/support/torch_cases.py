@@ -1,4 +1,4 @@
-"""Small models for `test_torch_verdict.py`, each healthy or sick in one way."""
+"""Small models for `test_verdict.py`, each healthy or sick in one way."""
 
 import math
 from itertools import pairwise

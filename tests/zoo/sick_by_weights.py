@@ -44,7 +44,7 @@ Make = Callable[[], tuple[Any, ...]]
 def _deep(act: Any, std: float | None, layers: int = 12) -> Make:
     """A plain net; without a std as torch draws it."""
     return lambda: (
-        plain(layers, act, (lambda layer: layer) if std is None else (lambda one: normal(one, std))),
+        plain(layers, act, (lambda layer: layer) if std is None else (lambda layer: normal(layer, std))),
         rows(),
     )
 
@@ -106,7 +106,7 @@ def _old_weight_norm() -> tuple[Any, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated, and still in use
         parts = [nn.utils.weight_norm(nn.Linear(96, 96, bias=False)) for _ in range(10)]
-    return seq(*[one for part in parts for one in (part, nn.ReLU())]), rows(96)
+    return seq(*[module for part in parts for module in (part, nn.ReLU())]), rows(96)
 
 
 def _encoder(std: float) -> tuple[Any, Any]:

@@ -70,7 +70,7 @@ def test_initialize_heals(method):
 def test_panel(seed):
     panel = FAST | SLOW
     outcomes = {name: healed(make, seed) for name, make in panel.items()}
-    missed = [name for name, one in outcomes.items() if not one]
+    missed = [name for name, is_healed in outcomes.items() if not is_healed]
     print(f"\n{len(panel) - len(missed)} of {len(panel)} healed; not: {missed}")
     assert len(panel) == PANEL
     assert len(panel) - len(missed) >= LEAST, missed

@@ -14,17 +14,23 @@ NAMED, HEALED = 22 / 25, 20 / 25  # of the bugs at least
 
 def outcomes(bugs):
     """What came of each, and the words of those that were missed."""
-    found = {bug: examine(bug) for bug in bugs}
-    missed = "\n".join(f"{bug.name}: {one}" for bug, one in found.items() if not (one.located and one.caused))
-    uncured = "\n".join(f"{bug.name}: {one.words}" for bug, one in found.items() if bug.heals and not one.healed)
+    examined = {bug: examine(bug) for bug in bugs}
+    missed = "\n".join(
+        f"{bug.name}: {outcome}" for bug, outcome in examined.items() if not (outcome.located and outcome.caused)
+    )
+    uncured = "\n".join(
+        f"{bug.name}: {outcome.words}" for bug, outcome in examined.items() if bug.heals and not outcome.healed
+    )
     print(f"\nmissed:\n{missed}\nnot healed:\n{uncured}")
-    return found, missed, uncured
+    return examined, missed, uncured
 
 
 def check(bugs):
-    found, missed, uncured = outcomes(bugs)
-    assert sum(one.located and one.caused for one in found.values()) >= NAMED * len(bugs), missed
-    assert sum(bool(one.healed) for one in found.values()) >= HEALED * sum(bug.heals for bug in bugs), uncured
+    examined, missed, uncured = outcomes(bugs)
+    assert sum(outcome.located and outcome.caused for outcome in examined.values()) >= NAMED * len(bugs), missed
+    assert sum(bool(outcome.healed) for outcome in examined.values()) >= HEALED * sum(bug.heals for bug in bugs), (
+        uncured
+    )
 
 
 def test_small_nets():
@@ -36,8 +42,8 @@ def test_small_nets():
 def test_every_net_at_other_seeds(seed):
     torch.manual_seed(seed)
     bugs = FAST + SLOW
-    found = [examine(bug, seed) for bug in bugs]
-    missed = [bug.name for bug, one in zip(bugs, found, strict=True) if not (one.located and one.caused)]
+    examined = [examine(bug, seed) for bug in bugs]
+    missed = [bug.name for bug, outcome in zip(bugs, examined, strict=True) if not (outcome.located and outcome.caused)]
     assert len(bugs) - len(missed) >= NAMED * len(bugs), missed
 
 

@@ -181,7 +181,7 @@ class Pyramid(nn.Module):
             held.append(side(x))
         for low in (1, 0):
             held[low] = held[low] + F.interpolate(held[low + 1], scale_factor=2)
-        return [self.head(one) for one in held]
+        return [self.head(features) for features in held]
 
 
 def entries() -> Iterator[Entry]:

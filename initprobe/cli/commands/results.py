@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from initprobe.cli.candidates import files
 from initprobe.cli.parameters import argument, command_of, group, option
 from initprobe.cli.sweep_output import TableExports, TableOptions, TableOutput, axes_of, report_damage, show
-from initprobe.cli.sweep_run import STORE_FILE
+from initprobe.data.files import STORE_FILE
 
 if TYPE_CHECKING:
     from initprobe.sweeps.store.rows import Row

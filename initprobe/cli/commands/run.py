@@ -103,7 +103,7 @@ def command(options: RunOptions) -> None:
     if options.save_weights:
         _save_weights(experiment, Path(options.save_weights))
     export(result, exports)
-    stream = text_stream(exports.export_json, exports.export_csv, *gate_options.reports())
+    stream = text_stream(*exports.targets(), *gate_options.reports())
     if verdict.quiet:
         print_verdict_alone(result, stream)
     else:
@@ -120,7 +120,7 @@ def _prepared(options: RunOptions) -> tuple[Experiment, Path | None]:
     experiment = prepare(options.config())
     directory = options.figures.directory(lambda: slug(experiment.config, experiment.sizes))
     exports, gate = options.exports, options.gate
-    targets = (exports.export_json, exports.export_csv, *gate.targets())
+    targets = (*exports.targets(), *gate.targets())
     check_exports((*targets, options.weights_file()), directory)
     return experiment, directory
 

@@ -237,6 +237,7 @@ def _check_combination(options: TorchOptions) -> None:
     measuring = {
         "--out": options.figures.out,
         "--export-csv": options.exports.export_csv,
+        "--report": options.exports.report,
         "--fail-on": options.verdict.fail_on,
         "--ignore": options.gate.ignore,
         "--known": options.gate.known,
@@ -264,7 +265,7 @@ def _probe(options: TorchOptions, outcome: ContractOutcome | None) -> None:
     formats, given = options.figures.wanted(), options.figures.given()
     check_junit(gate_options.junit, verdict.fail_on or outcome)
     _check_fix(options.fix)
-    targets = (exports.export_json, exports.export_csv, options.fix.fix, *gate_options.targets())
+    targets = (*exports.targets(), options.fix.fix, *gate_options.targets())
     outputs.check_exports(targets, given)
     with drawer(formats) as drawing:  # as in `run`
         gate = make_gate(gate_options)
@@ -272,7 +273,7 @@ def _probe(options: TorchOptions, outcome: ContractOutcome | None) -> None:
         directory = options.figures.directory(lambda: options.model.slug(result.description.slug))
         written = outputs.save_result(result, directory, formats, drawing) if directory else []
     export(result, exports)
-    stream = text_stream(exports.export_json, exports.export_csv, options.fix.fix, *gate_options.reports())
+    stream = text_stream(*exports.targets(), options.fix.fix, *gate_options.reports())
     if verdict.quiet:
         print_verdict_alone(result, stream)
     else:

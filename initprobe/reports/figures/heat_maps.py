@@ -81,8 +81,8 @@ def _word_keys(plot: HeatMap) -> Iterator[Key]:
 def _lacking_keys(plot: HeatMap) -> Iterator[Key]:
     counts = Counter((cell.empty, cell.lacking) for cell in plot.cells if cell.lacking)
     for (empty, lacking), count in sorted(counts.items(), reverse=True):
-        some = "" if empty or lacking == DISAGREE else "some "
-        yield Patch(**_hatching(empty, lacking)), f"{some}{lacking} ({count})"
+        prefix = "" if empty or lacking == DISAGREE else "some "
+        yield Patch(**_hatching(empty, lacking)), f"{prefix}{lacking} ({count})"
     if plot.missing:
         yield Patch(facecolor=_NOWHERE), f"not in the sweep ({plot.missing})"
 

@@ -67,8 +67,16 @@ def _without_consequences(observations: Sequence[Observation]) -> list[Observati
     for observation in observations:
         if observation.rule not in hidden:
             hidden |= set(observation.hides)
-    odd = {_layer_of(one) for one in observations if one.rule == ODD and one.severity != "info"}
-    return [one for one in observations if one.rule not in hidden and not (one.alone and _layer_of(one) in odd)]
+    odd = {
+        _layer_of(observation)
+        for observation in observations
+        if observation.rule == ODD and observation.severity != "info"
+    }
+    return [
+        observation
+        for observation in observations
+        if observation.rule not in hidden and not (observation.alone and _layer_of(observation) in odd)
+    ]
 
 
 def _layer_of(observation: Observation) -> str:
@@ -78,11 +86,18 @@ def _layer_of(observation: Observation) -> str:
 
 def _with_fresh_norms(observations: Sequence[Observation]) -> list[Observation]:
     """Where batch norms have seen no batch, `model.train()` is the first cure of everything else."""
-    fresh = next((one for one in observations if one.rule == FRESH), None)
-    if fresh is None or all(one.severity == "info" for one in observations):
+    fresh = next((observation for observation in observations if observation.rule == FRESH), None)
+    if fresh is None or all(observation.severity == "info" for observation in observations):
         return list(observations)
-    rest = [replace(one, cures=(*fresh.cures, *one.cures)) if one.severity != "info" else one for one in observations]
-    return [replace(one, severity="warning") if one.rule == FRESH else one for one in rest]
+    rest = [
+        replace(observation, cures=(*fresh.cures, *observation.cures))
+        if observation.severity != "info"
+        else observation
+        for observation in observations
+    ]
+    return [
+        replace(observation, severity="warning") if observation.rule == FRESH else observation for observation in rest
+    ]
 
 
 def finding(observation: Observation, fix: str | None, no_fix: str | None) -> Finding:

@@ -52,8 +52,12 @@ def _observe(case: Case) -> Iterator[Observation]:
     """The layer that is furthest from the others. Smaller ones are often so on purpose."""
     layers = [layer for layer in _each_weight(case) if layer.own_scale > 0]
     compared = [*(_compared(case, layers) if len(layers) >= _FEWEST else ()), *_compared_thirds(case, layers)]
-    odd = [one for one in compared if one.ratio > one.limit or one.ratio < 1 / case.limits.odd**2]
-    furthest = max(odd, key=lambda one: one.distance, default=None)
+    odd = [
+        comparison
+        for comparison in compared
+        if comparison.ratio > comparison.limit or comparison.ratio < 1 / case.limits.odd**2
+    ]
+    furthest = max(odd, key=lambda comparison: comparison.distance, default=None)
     if furthest is not None and (furthest.ratio >= 1 or furthest.siblings):
         yield (
             _observation_of_third(furthest, furthest.third) if furthest.third else _observation(case, furthest, layers)

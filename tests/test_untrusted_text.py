@@ -88,7 +88,7 @@ def test_a_result_cannot_drive_the_terminal(initprobe, tmp_path):
     assert "\\x1b[31m[/red][link=x]\\x9b2J\\u202e::error::\\r$x^" in shown_again.out
 
 
-def test_a_store_cannot_either(initprobe, tmp_path):
+def test_a_store_cannot_drive_the_terminal(initprobe, tmp_path):
     import sqlite3
 
     fields = "init: he, layers: 2, width: 4, batch: 8, draws: 1"

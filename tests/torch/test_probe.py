@@ -171,8 +171,8 @@ def test_gradients_around_in_place_modules_are_those_without():
     for module in plain.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
-    one, other = probe(model, images()), probe(plain, images())
-    for a, b in zip(one.modules, other.modules, strict=True):
+    traced, original = probe(model, images()), probe(plain, images())
+    for a, b in zip(traced.modules, original.modules, strict=True):
         for gradient in ("input_gradients", "output_gradients"):
             for x, y in zip(getattr(a, gradient), getattr(b, gradient), strict=True):
                 assert (x is None) == (y is None)
@@ -325,9 +325,9 @@ def test_half_precision_gives_out_by_its_own_range():
             wide[4].bias *= scale
         half = copy.deepcopy(wide).half()
         assert {layer.preactivation.status for layer in probe(wide, rows()).layers} == {"ok"}
-        found = probe(half, rows().half())
-        assert found.layers[2].preactivation.status == status, found.layers[2].preactivation
-        finding = next(one for one in found.diagnosis if one.rule == rule)
+        result = probe(half, rows().half())
+        assert result.layers[2].preactivation.status == status, result.layers[2].preactivation
+        finding = next(finding for finding in result.diagnosis if finding.rule == rule)
         assert finding.fix == "model.to(torch.bfloat16)"
 
 
@@ -379,8 +379,8 @@ def assert_same(a, b):
             assert_same(a[key], b[key])
     elif isinstance(a, list | tuple):
         assert len(a) == len(b)
-        for one, other in zip(a, b, strict=True):
-            assert_same(one, other)
+        for first, second in zip(a, b, strict=True):
+            assert_same(first, second)
     else:
         assert a == b
 
@@ -436,8 +436,12 @@ def test_nothing_is_kept_alive():
 
 def test_the_same_model_gives_the_same_result_at_any_number_of_threads():
     model = seeded(ResNet)
-    one, two = (probe(model, images(), threads=count) for count in (1, 2))
-    assert one.layers == two.layers and one.modules == two.modules and one.diagnosis == two.diagnosis
+    one_thread, two_threads = (probe(model, images(), threads=count) for count in (1, 2))
+    assert (
+        one_thread.layers == two_threads.layers
+        and one_thread.modules == two_threads.modules
+        and one_thread.diagnosis == two_threads.diagnosis
+    )
 
 
 def test_dropout_is_seeded_and_draws_are_averaged():
@@ -454,7 +458,7 @@ def test_dropout_is_seeded_and_draws_are_averaged():
     assert replaced.draws == 2
 
 
-def test_what_it_refuses():
+def test_refused_arguments():
     model = nn.Linear(5, 5)
     for arguments, words in (
         ({"draws": 3}, "needs reinit"),
@@ -519,7 +523,7 @@ def test_dead_channels():
         model[0].bias[:7] = -100
     result = probe(model, images())
     assert result.layers[0].output.dead_fraction == 7 / 8
-    finding = next(one for one in result.diagnosis if one.rule == "dead-units")
+    finding = next(finding for finding in result.diagnosis if finding.rule == "dead-units")
     assert (finding.module, finding.fix) == ("0", "nn.init.zeros_(model[0].bias)")
 
 
@@ -536,8 +540,8 @@ def test_everything_else_works_on_it(tmp_path):
     ]
     worse = seeded(mlp, nn.ReLU, layers=3)
     nn.init.normal_(worse[2].weight, std=10)
-    for name, one in (("old", result), ("new", probe(worse, rows()))):
-        (tmp_path / f"{name}.json").write_text(one.to_json())
+    for name, probed in (("old", result), ("new", probe(worse, rows()))):
+        (tmp_path / f"{name}.json").write_text(probed.to_json())
     with kept_runs([tmp_path / "old.json"]) as old, kept_runs([tmp_path / "new.json"]) as new:
         (pair,) = paired(old, new)
         comparison = Comparison([parse_rule("verdict"), parse_rule("figures")])
@@ -606,7 +610,7 @@ def test_any_mode_that_the_caller_is_in():
         assert probe(model, rows(20, 10)).layers == expected.layers
 
 
-def test_a_loss_is_told():
+def test_the_loss_is_in_the_notes():
     labels = torch.arange(20) % 10
     result = probe(seeded(nn.Linear, 10, 10), rows(20, 10), loss=lambda y: nn.functional.cross_entropy(y, labels))
     assert result.notes[0].startswith("loss at the start: 2.") and result.layers[0].output_gradient.rms < 0.1
@@ -642,17 +646,17 @@ def test_compiled_models_are_looked_into():
 
 
 def test_variances_agree_with_hooks_by_hand():
-    model, x, seen = seeded(ResNet), images(), {}
+    model, x, variances = seeded(ResNet), images(), {}
     hooked = copy.deepcopy(model)
     for name, module in hooked.named_modules():
         module.register_forward_hook(
-            lambda _, __, y, name=name: seen.update({name: float(y.detach().double().var(unbiased=False))})
+            lambda _, __, y, name=name: variances.update({name: float(y.detach().double().var(unbiased=False))})
         )
     hooked(x)
     for module in probe(model, x).modules:
-        if module.label in seen and not module.name.endswith("relu"):  # which is called twice
-            assert module.output.variance == pytest.approx(seen[module.name], rel=1e-6)
-    assert math.isfinite(seen["fc"])
+        if module.label in variances and not module.name.endswith("relu"):  # which is called twice
+            assert module.output.variance == pytest.approx(variances[module.name], rel=1e-6)
+    assert math.isfinite(variances["fc"])
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -687,7 +691,7 @@ def test_a_tensor_of_another_width_is_not_the_output_of_a_linear_layer():
 )
 def test_a_weight_without_a_gradient_is_an_error(make, loss, layer):
     result = probe(seeded(make), rows(20, 10), loss=loss)
-    finding = next(one for one in result.diagnosis if one.rule == "no-gradient")
+    finding = next(finding for finding in result.diagnosis if finding.rule == "no-gradient")
     assert (finding.severity, finding.layer, finding.fix) == ("error", layer, None), result.table()
 
 
@@ -776,7 +780,7 @@ def test_a_layer_dead_through_its_bias_gets_another_bias():
     model = seeded(mlp, nn.ReLU, layers=4)
     nn.init.constant_(model[2].bias, -5)
     result = probe(model, rows())
-    finding = next(one for one in result.diagnosis if one.rule == "dead-layer")
+    finding = next(finding for finding in result.diagnosis if finding.rule == "dead-layer")
     first, second = finding.fix.split("\n")  # zeros have hidden that torch's default vanishes
     assert first == "nn.init.zeros_(model[2].bias)" and second.startswith("for i in range(0, 7, 2): nn.init.kaiming")
     apply_fix(model, result)

@@ -198,7 +198,7 @@ def test_long_nets_read_a_table():
 def measured(act, layers, x, draws, seed=0):
     """Variances of `FIELDS`, the mean cosine and the mean square weight gradient, `(draws, layers, 6)`."""
     rng = np.random.default_rng(seed)
-    found = np.empty((draws, len(layers), 6))
+    values = np.empty((draws, len(layers), 6))
     for draw in range(draws):
         h, trace = x, []
         for layer in layers:
@@ -221,9 +221,9 @@ def measured(act, layers, x, draws, seed=0):
             units = z / np.linalg.norm(z, axis=1, keepdims=True)
             total = units.sum(axis=0)
             cosine = (total @ total - len(z)) / (len(z) * (len(z) - 1))
-            found[draw, index] = z.var(), h.var(), g.var(), delta.var(), cosine, np.mean((below.T @ delta) ** 2)
+            values[draw, index] = z.var(), h.var(), g.var(), delta.var(), cosine, np.mean((below.T @ delta) ** 2)
             g = delta @ weight.T
-    return found
+    return values
 
 
 NETS = {
@@ -256,9 +256,9 @@ def test_against_random_networks(name, layers):
     theory = predict(act, layers, InputMoments.measure(x), len(x))
     spreads = spread(act, layers, [layer.state for layer in theory], len(x))
     draws_of = measured(act, layers, x, draws)
-    found, errors = draws_of.mean(axis=0), draws_of.std(axis=0) / math.sqrt(draws)
+    means, errors = draws_of.mean(axis=0), draws_of.std(axis=0) / math.sqrt(draws)
     rest = len(layers) / min(layer.n_out for layer in layers)
-    for values, error, layer, own in zip(found, errors, theory, spreads, strict=True):
+    for values, error, layer, own in zip(means, errors, theory, spreads, strict=True):
         for value, field in zip(values[:4], FIELDS, strict=True):
             expected = getattr(own, field).averaged(draws)
             gap = math.log(value / getattr(layer, f"{field}_variance")) - expected.log_mean
@@ -274,10 +274,10 @@ def test_weights_with_a_mean():
     layers, draws = [Layer(300, 300, 1 / 300, weight_mean=-0.002)] * 4, 24
     act = ACTIVATIONS["softplus"]
     theory = predict(act, layers, InputMoments.measure(x), 100)
-    found = measured(act, layers, x, draws)
+    samples = measured(act, layers, x, draws)
     for index, layer in enumerate(theory):
         for value, field in enumerate(FIELDS):
-            sample = found[:, index, value]
+            sample = samples[:, index, value]
             error = np.std(sample) / math.sqrt(draws)
             want = getattr(layer, f"{field}_variance")
             assert abs(sample.mean() - want) < 5 * error + 4 / 300 * want, field

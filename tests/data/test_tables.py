@@ -197,15 +197,15 @@ def _npz_bytes(tmp_path: Path) -> bytes:
 
 
 BROKEN: dict[str, tuple[str, Callable[[Path], bytes]]] = {
-    "empty npy": ("x.npy", lambda tmp: b""),
-    "empty npz": ("x.npz", lambda tmp: b""),
-    "text as npy": ("x.npy", lambda tmp: b"1,2\n3,4\n"),
-    "npy cut in the data": ("x.npy", lambda tmp: _npy_bytes(tmp)[:-8]),
-    "npy cut in the header": ("x.npy", lambda tmp: _npy_bytes(tmp)[:20]),
-    "npy with a spoilt header": ("x.npy", lambda tmp: _npy_bytes(tmp).replace(b"'shape'", b"'shap\xff'")),
-    "npz cut short": ("x.npz", lambda tmp: _npz_bytes(tmp)[:-30]),
-    "npz with spoilt data": ("x.npz", lambda tmp: _spoilt(_npz_bytes(tmp))),
-    "npz that is a plain zip": ("x.npz", lambda tmp: _plain_zip(tmp)),
+    "empty npy": ("x.npy", lambda path: b""),
+    "empty npz": ("x.npz", lambda path: b""),
+    "text as npy": ("x.npy", lambda path: b"1,2\n3,4\n"),
+    "npy cut in the data": ("x.npy", lambda path: _npy_bytes(path)[:-8]),
+    "npy cut in the header": ("x.npy", lambda path: _npy_bytes(path)[:20]),
+    "npy with a spoilt header": ("x.npy", lambda path: _npy_bytes(path).replace(b"'shape'", b"'shap\xff'")),
+    "npz cut short": ("x.npz", lambda path: _npz_bytes(path)[:-30]),
+    "npz with spoilt data": ("x.npz", lambda path: _spoilt(_npz_bytes(path))),
+    "npz that is a plain zip": ("x.npz", lambda path: _plain_zip(path)),
 }
 
 

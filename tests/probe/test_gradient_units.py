@@ -82,9 +82,9 @@ def test_batches_add_up_in_one_unit():
     fields = {"init": "normal:std=0.01", "act": "tanh", "layers": 40, "width": 64, "draws": 2}
     whole, halves = run(ProbeConfig(**fields, batch=128)), run(ProbeConfig(**fields, batch=64, batches=2))
     sizes = [1.0, *(layer.output.rms for layer in whole.layers)]
-    for one, two, size in zip(whole.layers, halves.layers, sizes, strict=False):
+    for layer, half_layer, size in zip(whole.layers, halves.layers, sizes, strict=False):
         for tensor, steps in (("output_gradient", 0.0), ("weight_gradient", 2.0**-149 / size)):
-            a, b = one.tensor(tensor), two.tensor(tensor)
+            a, b = layer.tensor(tensor), half_layer.tensor(tensor)
             allowed = 2 * (fields["layers"] * 2.0**-23 + steps) / math.log(10)
             assert a.variance_log10 == pytest.approx(b.variance_log10, abs=allowed)
             assert a.status == b.status

@@ -196,10 +196,10 @@ def test_a_long_number_is_refused_or_read_whole(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0x1for", "1if 2else 3", "'\\d'", "1is 1", "()()"])
 def test_no_warning_escapes_from_a_text_that_is_no_number(text: str) -> None:
-    with warnings.catch_warnings(record=True) as seen:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert parse_value(text) == text
-    assert not seen
+    assert not caught
 
 
 @pytest.mark.parametrize("text", ["1" * 90 + "x", "1.1e1" * 18 + "x", "sqrtpi" * 15 + "x", "(" * 90 + "x"], ids=ascii)

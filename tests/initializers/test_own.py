@@ -90,7 +90,7 @@ def home(tmp_path_factory):
     sys.path.remove(str(folder))
 
 
-def test_the_grammar_tells_a_reference_from_parameters():
+def test_a_reference_is_not_read_as_parameters():
     assert str(as_initializer("pkg.mod:draw")) == "pkg.mod:draw"
     assert as_initializer("he:mode=fan_out").params == {"mode": "fan_out"}
     assert reference("he:x", INITIALIZERS) is None
@@ -121,10 +121,10 @@ def test_the_grammar_tells_a_reference_from_parameters():
 )
 def test_what_is_refused_is_one_line(initprobe, name, words):
     sizes = ["--input-width", 50, "--widths", "60,70", "--batch", 20, "--draws", 1]
-    seen = initprobe("run", "--init", f"owninits:{name}", "--act", "tanh", *sizes, "--no-figures")
-    assert seen.code == 2, seen.err
-    assert f"owninits:{name.partition(':')[0]}" in seen.err and words in seen.err
-    assert len(seen.err.strip().splitlines()) == 1
+    outcome = initprobe("run", "--init", f"owninits:{name}", "--act", "tanh", *sizes, "--no-figures")
+    assert outcome.code == 2, outcome.err
+    assert f"owninits:{name.partition(':')[0]}" in outcome.err and words in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
 
 
 def test_no_module_and_no_bias(initprobe):
@@ -173,8 +173,8 @@ def test_theory_is_that_of_the_built_in_with_this_variance(name, fields):
         assert "weights have a mean" in ours.theory_note
         return
     twin = twins[name] or f"normal:std={0.5 / 60},mean={0.5 / 60}"
-    known = run(ProbeConfig(init=twin, **SMALL, **fields))
-    for a, b in zip(ours.layers, known.layers, strict=True):
+    builtin = run(ProbeConfig(init=twin, **SMALL, **fields))
+    for a, b in zip(ours.layers, builtin.layers, strict=True):
         assert a.theory.output_variance == pytest.approx(b.theory.output_variance, rel=0.02)
         assert a.theory.output_gradient_variance == pytest.approx(b.theory.output_gradient_variance, rel=0.05)
 
@@ -225,10 +225,12 @@ def test_records_and_nested_names():
 
 def test_run_saves_the_name_and_compare_and_spectrum_take_it(initprobe, tmp_path):
     sizes = ["--act", "tanh", "--layers", 3, "--width", 30, "--batch", 40, "--draws", 2]
-    seen = initprobe("run", "--init", "owninits:normal", *sizes, "--no-figures", "--export-json", tmp_path / "r.json")
-    assert seen.code == 0, seen.err
-    assert "owninits:normal + tanh, 3 layers of 30" in seen.out
-    assert "W ~ owninits:normal, std 0.18" in seen.out
+    outcome = initprobe(
+        "run", "--init", "owninits:normal", *sizes, "--no-figures", "--export-json", tmp_path / "r.json"
+    )
+    assert outcome.code == 0, outcome.err
+    assert "owninits:normal + tanh, 3 layers of 30" in outcome.out
+    assert "W ~ owninits:normal, std 0.18" in outcome.out
     assert json.loads((tmp_path / "r.json").read_text())["config"]["init"] == "owninits:normal"
     assert "owninits:normal" in initprobe("show", tmp_path / "r.json").out
     both = initprobe("compare", "--init", "owninits:normal", "--init", "he", *sizes)
@@ -238,7 +240,7 @@ def test_run_saves_the_name_and_compare_and_spectrum_take_it(initprobe, tmp_path
     assert "isometric" in values.out
 
 
-def test_a_sick_net_gets_a_fix_and_a_residual_one_keeps_the_function():
+def test_a_faulty_net_gets_a_fix_and_a_residual_one_keeps_the_function():
     sick = run(ProbeConfig(init="owninits:normal", **SMALL | {"act": "relu", "layers": 30}))
     assert next(f.fix for f in sick.diagnosis).startswith("initprobe run --init he --act relu")
     fields = {"act": "elu", "layers": 24, "residual": True}
@@ -257,10 +259,10 @@ def test_phase_marks_it_or_says_why_not(initprobe):
 
 
 def test_explain_measures_it(initprobe):
-    seen = initprobe("explain", "owninits:normal", "--fan-in", 200, "--fan-out", 100)
-    assert seen.code == 0
-    lines = {line[:20].strip(): line[20:] for line in seen.out.splitlines()}
-    assert seen.out.startswith("owninits:normal, initializer")
+    outcome = initprobe("explain", "owninits:normal", "--fan-in", 200, "--fan-out", 100)
+    assert outcome.code == 0
+    lines = {line[:20].strip(): line[20:] for line in outcome.out.splitlines()}
+    assert outcome.out.startswith("owninits:normal, initializer")
     assert lines["at 200 -> 100"].startswith("variance 0.005") or lines["at 200 -> 100"].startswith("variance 0.0049")
     assert "/ fan_in" in lines["at 400 -> 100"] and "(measured)" in lines["at 200 -> 200"]
     assert lines["independent"].startswith("yes")
@@ -298,6 +300,6 @@ def test_nothing_is_imported_where_data_must_run_no_code(initprobe, tmp_path, ho
     assert config.initializer.name == "owntrap:draw"
     assert own_names(config) == ("owntrap:draw",)
     for words in (("validate", tmp_path / "s.yaml"), ("sweep", tmp_path / "s.yaml", "--dry-run")):
-        seen = initprobe(*words)
-        assert seen.code == 0, seen.err
-        assert "owntrap:draw" in seen.out + seen.err
+        outcome = initprobe(*words)
+        assert outcome.code == 0, outcome.err
+        assert "owntrap:draw" in outcome.out + outcome.err

@@ -105,10 +105,10 @@ def _erfcx_above(order: int, x: float) -> float:
 def _elu(q: float, scale: float = 1.0, alpha: float = 1.0) -> tuple[float, float, float]:
     """`e^(k^2 q/2) Phi(-k s) = erfcx(k s/sqrt 2)/2`; the first terms of its series cancel between the parts."""
     s = math.sqrt(q)
-    one, two = s / math.sqrt(2), s * math.sqrt(2)
-    mean = s / math.sqrt(2 * math.pi) * (1 - alpha) + alpha / 2 * _erfcx_above(2, one)
-    square = q / 2 + alpha**2 / 2 * (_erfcx_above(2, two) - 2 * _erfcx_above(2, one))
-    slopes = 0.5 + alpha**2 / 2 * float(special.erfcx(two))
+    half, twice = s / math.sqrt(2), s * math.sqrt(2)
+    mean = s / math.sqrt(2 * math.pi) * (1 - alpha) + alpha / 2 * _erfcx_above(2, half)
+    square = q / 2 + alpha**2 / 2 * (_erfcx_above(2, twice) - 2 * _erfcx_above(2, half))
+    slopes = 0.5 + alpha**2 / 2 * float(special.erfcx(twice))
     return scale * mean, scale**2 * square, scale**2 * slopes
 
 

@@ -58,10 +58,10 @@ def test_moments_are_those_of_the_product(kind, dtype):
 def test_what_is_sampled_is_of_those_rows(kind):
     h, delta = pair(kind, "float32")
     rows = np.arange(0, FAN_IN, 7)
-    some = h[:, rows].T @ delta
+    sampled = h[:, rows].T @ delta
     sketch = recorded(h, delta, rows)
-    assert (sketch.low, sketch.high) == (some.min(), some.max())
-    assert sketch.total == some.size
+    assert (sketch.low, sketch.high) == (sampled.min(), sampled.max())
+    assert sketch.total == sampled.size
     assert sketch.by_draw[0].count == FAN_IN * FAN_OUT
 
 
@@ -74,9 +74,9 @@ def test_where_float32_would_spoil_the_sums_the_product_is_made_whole(kind):
 def test_infinities_and_nan_are_counted_in_the_whole_product():
     h, delta = pair("normal", "float32")
     h[3, 5], delta[7, 2] = np.inf, np.nan
-    some, whole = recorded(h, delta, np.arange(0, FAN_IN, 7)), recorded(h, delta, None)
-    assert (some.infinite, some.nan) == (whole.infinite, whole.nan)
-    assert some.nan > 0
+    sampled, whole = recorded(h, delta, np.arange(0, FAN_IN, 7)), recorded(h, delta, None)
+    assert (sampled.infinite, sampled.nan) == (whole.infinite, whole.nan)
+    assert sampled.nan > 0
 
 
 def test_the_unit_of_the_gradient_is_kept():
@@ -94,16 +94,16 @@ def test_rows_stand_for_all_where_that_is_less_work(batch, fan_in, fan_out, samp
     assert is_sampled(batch, fan_in, fan_out) is sampled
 
 
-def test_a_run_says_what_it_sampled_and_can_be_told_not_to():
+def test_a_run_says_what_it_sampled_and_an_option_turns_it_off():
     fields = {"init": "xavier", "act": "tanh", "layers": 2, "width": 800, "batch": 60, "draws": 2}
-    some, whole = run(ProbeConfig(**fields)), run(ProbeConfig(**fields, full_weight_gradient=True))
-    for one, other in zip(some.layers, whole.layers, strict=True):
-        a, b = one.weight_gradient, other.weight_gradient
+    sampled, whole = run(ProbeConfig(**fields)), run(ProbeConfig(**fields, full_weight_gradient=True))
+    for layer, whole_layer in zip(sampled.layers, whole.layers, strict=True):
+        a, b = layer.weight_gradient, whole_layer.weight_gradient
         assert (a.coverage, b.coverage) == (SAMPLED_ROWS / 800, 1)
         assert a.variance == pytest.approx(b.variance, rel=1e-5)
         # Rows share their h: as 128 independent rows, their percentiles are uncertain by 1.25 sd / sqrt(128) at most.
         assert a.percentiles.p75 == pytest.approx(b.percentiles.p75, abs=5 * 1.25 * b.std / SAMPLED_ROWS**0.5)
-    assert "16.0% of its rows (--full-weight-gradient)" in some.table()
+    assert "16.0% of its rows (--full-weight-gradient)" in sampled.table()
     assert "full-weight-gradient" not in whole.table()
 
 

@@ -127,10 +127,10 @@ def of(text):
         ("", None),
     ],
 )
-def test_the_grammar_tells_a_reference_from_parameters(text, name):
-    found = reference(text)
-    assert (found and found.name) == name
-    assert found is None or str(as_activation(str(found))) == name
+def test_a_reference_is_not_read_as_parameters(text, name):
+    referred = reference(text)
+    assert (referred and referred.name) == name
+    assert referred is None or str(as_activation(str(referred))) == name
 
 
 def test_a_name_that_ships_keeps_its_message():
@@ -216,8 +216,8 @@ def test_breaks_of_the_slope_are_found(name):
 
 @pytest.mark.parametrize("kink", [-7.3, -1 / 3, 0.1, 2.5, 7.99])
 def test_a_break_is_found_anywhere(kink):
-    found = activation(lambda z: np.tanh(z) + np.abs(z - kink), name="mine").kinks
-    assert found == pytest.approx((kink,), abs=1e-9)
+    kinks = activation(lambda z: np.tanh(z) + np.abs(z - kink), name="mine").kinks
+    assert kinks == pytest.approx((kink,), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["tanh", "sigmoid", "gelu", "mish", "sin", "elu", "softplus"])
@@ -230,19 +230,19 @@ def test_what_bends_smoothly_has_no_breaks(name):
 def test_theory_is_that_of_the_record(name, q):
     """E[phi'^2] to twice the error of the slope; a kink of the second derivative within a step adds 2 s phi''."""
     mine, record = activation(lambda z: ACTIVATIONS[name].value(z), name="mine"), ACTIVATIONS[name]
-    found, expected = moments(mine, q), moments(record, q)
-    np.testing.assert_allclose(found.square, expected.square, rtol=1e-12)
+    computed, expected = moments(mine, q), moments(record, q)
+    np.testing.assert_allclose(computed.square, expected.square, rtol=1e-12)
     bent = 8 * STEP if record.kinks else 0
-    np.testing.assert_allclose(found.slope_square, expected.slope_square, rtol=4 * (ERROR * 10 + bent))
+    np.testing.assert_allclose(computed.slope_square, expected.slope_square, rtol=4 * (ERROR * 10 + bent))
 
 
 def test_an_undeclared_kink_costs_theory_little():
     """The panel that a kink ends in is 2^-12 of one that is at most 4 wide, and a rule of 48 points errs by 1/48."""
     hidden = activation(lambda z: np.clip(z - 0.7, -1, 1), name="mine", kinks=())
-    seen = activation(lambda z: np.clip(z - 0.7, -1, 1), name="mine")
-    assert (hidden.kinks, seen.kinks) == ((), (-0.3, 1.7))
+    visible = activation(lambda z: np.clip(z - 0.7, -1, 1), name="mine")
+    assert (hidden.kinks, visible.kinks) == ((), (-0.3, 1.7))
     for q in (0.1, 1.0, 10.0):
-        a, b = moments(hidden, q).slope_square, moments(seen, q).slope_square
+        a, b = moments(hidden, q).slope_square, moments(visible, q).slope_square
         panel = 4 * 2.0**-12 / 48 / math.sqrt(2 * math.pi * q)
         assert abs(a - b) < 2 * panel
 
@@ -289,10 +289,10 @@ def test_a_record_serves_by_reference(home):
 
 
 def test_attributes_declare_slope_and_kinks(home):
-    found = of("ownacts:declared")
-    assert (found.kinks, found.slope_noise) == ((0,), 0)
+    act = of("ownacts:declared")
+    assert (act.kinks, act.slope_noise) == ((0,), 0)
     z = np.array([-2.0, 3.0], np.float32)
-    assert found.slope(z, found.value(z)).tolist() == [np.float32(0.1), 1]
+    assert act.slope(z, act.value(z)).tolist() == [np.float32(0.1), 1]
     config = ProbeConfig(init="he", act="ownacts:declared", **SMALL)
     assert "central difference" not in run(config).description.weights
 
@@ -310,21 +310,21 @@ def test_a_reloaded_function_is_another(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     (tmp_path / "ownreloaded.py").write_text("import numpy as np\ndef f(z):\n    return np.tanh(z)\n")
-    one, key = of("ownreloaded:f"), run_key(ProbeConfig(init="he", act="ownreloaded:f"))
+    act, key = of("ownreloaded:f"), run_key(ProbeConfig(init="he", act="ownreloaded:f"))
     (tmp_path / "ownreloaded.py").write_text("import numpy as np\ndef f(z):\n    return np.sin(z) # other\n")
     importlib.reload(sys.modules["ownreloaded"])
     other = of("ownreloaded:f")
-    assert one.value(np.ones(1)) == np.tanh(1)
+    assert act.value(np.ones(1)) == np.tanh(1)
     assert other.value(np.ones(1)) == np.sin(1)
     assert run_key(ProbeConfig(init="he", act="ownreloaded:f")) != key
 
 
 def test_the_current_directory_can_be_imported_from_on_the_command_line(initprobe, tmp_path):
     (tmp_path / "ownhere.py").write_text(MODULE)
-    told = initprobe("run", "--init", "lecun", "--act", "ownhere:swish", "--layers", 2, "--width", 20, "--batch", 20)
-    assert told.code == 0, told.err
-    assert "Lecun normal + ownhere:swish, 2 layers of 20" in told.out
-    assert "phi' by central difference" in told.out
+    outcome = initprobe("run", "--init", "lecun", "--act", "ownhere:swish", "--layers", 2, "--width", 20, "--batch", 20)
+    assert outcome.code == 0, outcome.err
+    assert "Lecun normal + ownhere:swish, 2 layers of 20" in outcome.out
+    assert "phi' by central difference" in outcome.out
     assert (tmp_path / "initprobe-out" / "lecun-ownhere-swish-2x20-batch20" / "summary.png").is_file()
 
 
@@ -346,9 +346,9 @@ def test_the_current_directory_can_be_imported_from_on_the_command_line(initprob
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 def test_every_command_takes_one(home, initprobe, args, said):
-    told = initprobe(*args)
-    assert told.code == 0, told.err
-    assert said in told.out
+    outcome = initprobe(*args)
+    assert outcome.code == 0, outcome.err
+    assert said in outcome.out
 
 
 def test_gains_are_those_of_the_same_function(home):
@@ -357,9 +357,9 @@ def test_gains_are_those_of_the_same_function(home):
 
 
 def test_a_wrong_reference_exits_with_2(initprobe, capsys):
-    told = initprobe("gain", "--act", "nosuchmodule:f")
-    assert told.code == 2
-    assert told.err == (
+    outcome = initprobe("gain", "--act", "nosuchmodule:f")
+    assert outcome.code == 2
+    assert outcome.err == (
         "Error: nosuchmodule:f: there is no module nosuchmodule; write package.module:name, importable from here\n"
     )
 
@@ -375,16 +375,16 @@ def test_sweeps_take_one_in_worker_processes_too(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as stop:
             main(["sweep", "a.yaml", "-j", "2", "--no-figures"])
         assert stop.value.code == 0
-    told = capsys.readouterr()
-    assert told.out.count("ownswept:leaky") == 2
-    assert "3 runs, 3 of them done" in told.err
+    captured = capsys.readouterr()
+    assert captured.out.count("ownswept:leaky") == 2
+    assert "3 runs, 3 of them done" in captured.err
 
 
 def test_a_sweep_names_the_line_of_a_wrong_one(tmp_path, initprobe):
     (tmp_path / "a.yaml").write_text("version: 1\nname: own\ndefaults:\n  init: he\n  act: nosuchmodule:f\n")
-    told = initprobe("validate", "a.yaml")
-    assert told.code == 2
-    assert told.out.startswith("a.yaml:5: act: nosuchmodule:f: there is no module nosuchmodule")
+    outcome = initprobe("validate", "a.yaml")
+    assert outcome.code == 2
+    assert outcome.out.startswith("a.yaml:5: act: nosuchmodule:f: there is no module nosuchmodule")
 
 
 def test_parameters_of_a_reference_are_no_parameters(home):
@@ -414,19 +414,19 @@ def test_the_table_of_moments_keeps_its_digits_where_they_are_steep():
     """An exponential's E[phi^2] = e^2q grows by e^6q over a segment of the table; no polynomial does so for long."""
     record = activation(np.exp, name="mine", slope=np.exp)
     q = np.geomspace(0.01, 200, 40)
-    found, expected = lookup(record, q), moments(record, q)
-    np.testing.assert_allclose(found.square, expected.square, rtol=1e-11)
-    np.testing.assert_allclose(found.slope_square, expected.slope_square, rtol=1e-11)
+    computed, expected = lookup(record, q), moments(record, q)
+    np.testing.assert_allclose(computed.square, expected.square, rtol=1e-11)
+    np.testing.assert_allclose(computed.slope_square, expected.slope_square, rtol=1e-11)
     small = q < 1
-    np.testing.assert_allclose(found.square[small], np.exp(2 * q[small]), rtol=1e-11)
+    np.testing.assert_allclose(computed.square[small], np.exp(2 * q[small]), rtol=1e-11)
 
 
 def test_the_edge_of_chaos_of_what_leaves_the_float_range(initprobe, home):
     """At q = 1 and sigma_w = e^-1, since E[phi^2] = E[phi'^2] = e^2q."""
-    told = initprobe("phase", "--act", "ownacts:exp", "--size", 5)
-    assert told.code == 0, told.err
-    assert "sigma_w = 0.367879441, q* = 1 (unstable" in told.out
-    assert "Warning" not in told.err
+    outcome = initprobe("phase", "--act", "ownacts:exp", "--size", 5)
+    assert outcome.code == 0, outcome.err
+    assert "sigma_w = 0.367879441, q* = 1 (unstable" in outcome.out
+    assert "Warning" not in outcome.err
 
 
 @pytest.mark.parametrize("name", ["relu", "relu6", "hardtanh", "leaky_relu", "linear"])
@@ -487,12 +487,12 @@ def test_a_relu_of_ones_own_has_the_verdict_of_relu(init):
 
 
 def test_explain_tells_what_is_not_known(home, initprobe):
-    told = initprobe("explain", "ownacts:swish").out
+    explained = initprobe("explain", "ownacts:swish").out
     for label in ("range", "saturated", "units can die"):
-        assert f"  {label:<18}not known\n" in told
-    told = initprobe("explain", "ownacts:relu").out
-    assert f"  {'range':<18}0 to not known\n" in told
-    assert f"  {'units can die':<18}yes: off for every input whose pre-activation is at most 0\n" in told
+        assert f"  {label:<18}not known\n" in explained
+    explained = initprobe("explain", "ownacts:relu").out
+    assert f"  {'range':<18}0 to not known\n" in explained
+    assert f"  {'units can die':<18}yes: off for every input whose pre-activation is at most 0\n" in explained
     assert f"  {'units can die':<18}no\n" in initprobe("explain", "ownacts:cube").out
 
 
@@ -503,11 +503,11 @@ def test_explain_tells_what_is_not_known(home, initprobe):
         ("ownacts:quitting", "Error: your own code calls sys.exit(0); let it raise an error instead"),
     ],
 )
-def test_sys_exit_in_an_activation_is_told(home, initprobe, text, said):
-    told = initprobe("run", "--init", "he", "--act", text, "--layers", 2, "--width", 41, "--batch", 20)
-    assert told.code == 2
-    assert told.err.startswith(said)
-    assert len(told.err.splitlines()) == 1
+def test_sys_exit_in_an_activation_is_an_error(home, initprobe, text, said):
+    outcome = initprobe("run", "--init", "he", "--act", text, "--layers", 2, "--width", 41, "--batch", 20)
+    assert outcome.code == 2
+    assert outcome.err.startswith(said)
+    assert len(outcome.err.splitlines()) == 1
 
 
 def test_a_sweep_names_the_run_that_failed(tmp_path, monkeypatch, capsys):
@@ -520,8 +520,10 @@ def test_a_sweep_names_the_run_that_failed(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["sweep", "a.yaml", "-j", "1", "--no-figures", "--export-json", "all.json"])
     assert stop.value.code == 3
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith("Error: 3 runs failed; the same command tries them again. The first: act=ownfailing:quits: ")
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(
+        "Error: 3 runs failed; the same command tries them again. The first: act=ownfailing:quits: "
+    )
     failed = [run["error"] for run in json.loads((tmp_path / "all.json").read_text())["runs"]]
     assert failed[0] is None
     assert "(SystemExit: 0)" in failed[1]
@@ -532,7 +534,7 @@ def test_a_sweep_names_the_run_that_failed(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("ratio", "words"), [(1.25, "+25.0%"), (0.5, "-50.0%"), (9.9, "+890.0%"), (39.2e15, "x3.9e16"), (1e-3, "/1000")]
 )
-def test_what_no_percentage_tells_is_told_by_a_factor(ratio, words):
+def test_large_ratios_are_written_as_factors(ratio, words):
     result = run(ProbeConfig(init="he", act="relu", **SMALL))
     layer = result.layers[-1]
     theory = layer.theory.model_copy(update={"output_variance": layer.output.variance / ratio, "z": 1e3})

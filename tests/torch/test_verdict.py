@@ -18,7 +18,7 @@ from initprobe.torch.verdict.rulebook import RULEBOOK  # noqa: E402
 
 
 def above_info(result):
-    return [one for one in result.diagnosis if one.severity != "info"]
+    return [finding for finding in result.diagnosis if finding.severity != "info"]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -32,19 +32,21 @@ def test_what_trains_is_healthy(name, size, seed):
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", SICK)
-def test_what_is_sick_is_named_and_the_fix_heals(name, seed):
+def test_a_faulty_model_is_named_and_the_fix_works(name, seed):
     torch.manual_seed(seed)
     model, x, loss, rule, module = SICK[name]()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     result = probe(model, x, loss=loss, threads=1)
-    found = next((one for one in result.diagnosis if one.rule == rule and one.severity != "info"), None)
-    assert found is not None, result.table()
-    assert module is None or found.module == module, result.table()
-    assert found.fix, (found.no_fix, result.table())
+    finding = next(
+        (finding for finding in result.diagnosis if finding.rule == rule and finding.severity != "info"), None
+    )
+    assert finding is not None, result.table()
+    assert module is None or finding.module == module, result.table()
+    assert finding.fix, (finding.no_fix, result.table())
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), key
     names = {"model": model, "nn": nn, "torch": torch, "x": x}
-    exec(found.fix, names)
+    exec(finding.fix, names)
     again = probe(model, names["x"], loss=loss, threads=1)
     assert not above_info(again), again.table()
 
@@ -54,9 +56,9 @@ def test_the_part_that_dies_is_located(dies_first):
     """Forward and back, whichever half it is."""
     torch.manual_seed(0)
     model, x, *_ = SICK["first half dies" if dies_first else "second half dies"]()
-    found = {one.rule: one.layer for one in above_info(probe(model, x, threads=1))}
+    starts = {finding.rule: finding.layer for finding in above_info(probe(model, x, threads=1))}
     start = 1 if dies_first else 9
-    assert abs(found["vanishing-output"] - start) <= 1 and abs(found["vanishing-gradient"] - start) <= 1
+    assert abs(starts["vanishing-output"] - start) <= 1 and abs(starts["vanishing-gradient"] - start) <= 1
 
 
 def test_scaled_attention_is_silent():
@@ -81,10 +83,10 @@ def test_gates_of_recurrences(bias, keep):
 
     torch.manual_seed(0)
     result = probe(Net(), torch.randn(8, 20, 9), threads=1)
-    found = next(one for one in result.diagnosis if one.rule == "short-memory")
-    assert result.healthy and found.severity == "info" and found.module == "rnn"
-    assert float(found.evidence.split("gate ")[1].split(":")[0]) == pytest.approx(keep, abs=0.02)
-    assert "over 19 steps" in found.evidence and result.coverage.share == 1
+    finding = next(finding for finding in result.diagnosis if finding.rule == "short-memory")
+    assert result.healthy and finding.severity == "info" and finding.module == "rnn"
+    assert float(finding.evidence.split("gate ")[1].split(":")[0]) == pytest.approx(keep, abs=0.02)
+    assert "over 19 steps" in finding.evidence and result.coverage.share == 1
 
 
 @pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN])
@@ -117,12 +119,12 @@ def test_every_number_is_that_of_plain_hooks_in_float64():
     torch.manual_seed(0)
     model, x = normed_branch(4, 32)
     model, x = model.double(), x.double()
-    seen, hooked = {}, copy.deepcopy(model)
+    outputs, hooked = {}, copy.deepcopy(model)
     for name, module in hooked.named_modules():
         if isinstance(module, nn.Linear | nn.GELU | nn.RMSNorm):
 
             def after(module, given, output, name=name):
-                seen[name] = output
+                outputs[name] = output
                 output.retain_grad()
 
             module.register_forward_hook(after)
@@ -130,8 +132,10 @@ def test_every_number_is_that_of_plain_hooks_in_float64():
     output.backward(torch.ones_like(output))
     result = probe(model, x, loss=lambda y: y.sum(), threads=1)
     for module in result.modules:
-        assert module.output.variance == pytest.approx(float(seen[module.name].detach().var(unbiased=False)), rel=1e-6)
-        gradient = seen[module.name].grad
+        assert module.output.variance == pytest.approx(
+            float(outputs[module.name].detach().var(unbiased=False)), rel=1e-6
+        )
+        gradient = outputs[module.name].grad
         assert module.output_gradient.variance == pytest.approx(float(gradient.var(unbiased=False)), rel=1e-6)
     for layer in result.layers:
         weight = hooked.get_submodule(layer.name).weight
@@ -145,17 +149,17 @@ def test_a_factor_of_zero_is_no_gate():
 
     torch.manual_seed(0)
     result = probe(nn.Sequential(nn.Linear(9, 9), nn.ReLU(), Gained(9, 9), nn.ReLU(), nn.Linear(9, 2)), rows(20, 9))
-    (found,) = above_info(result)
-    assert (found.rule, found.module, found.fix) == ("dead-layer", "2", None)
-    assert "constant" in found.cause and found.no_fix == "the factor is in the model's code"
+    (finding,) = above_info(result)
+    assert (finding.rule, finding.module, finding.fix) == ("dead-layer", "2", None)
+    assert "constant" in finding.cause and finding.no_fix == "the factor is in the model's code"
 
 
 def test_spectral_norm_says_why_there_is_no_fix():
     wrap = nn.utils.parametrizations.spectral_norm
     torch.manual_seed(0)
     model = nn.Sequential(*[p for _ in range(9) for p in (wrap(nn.Linear(40, 40, bias=False)), nn.ReLU())])
-    found = above_info(probe(model, rows(64, 40), threads=1))
-    assert found and all(one.fix is None and "spectral norm undoes" in one.no_fix for one in found)
+    findings = above_info(probe(model, rows(64, 40), threads=1))
+    assert findings and all(finding.fix is None and "spectral norm undoes" in finding.no_fix for finding in findings)
 
 
 def test_what_is_not_used_is_no_fault():
@@ -170,8 +174,8 @@ def test_what_is_not_used_is_no_fault():
             return self.c(h)
 
     result = probe(Ended(), rows(20, 8))
-    (found,) = result.diagnosis
-    assert result.healthy and (found.rule, found.module) == ("no-gradient", "b") and "not used" in found.evidence
+    (finding,) = result.diagnosis
+    assert result.healthy and (finding.rule, finding.module) == ("no-gradient", "b") and "not used" in finding.evidence
 
 
 def test_attention_of_torch_is_seen_inside():
@@ -183,7 +187,7 @@ def test_attention_of_torch_is_seen_inside():
         x = torch.randn(4, 10, 24)
         result = probe(model, {"query": x, "key": x, "value": x, "need_weights": weights}, threads=1)
         assert [layer.name for layer in result.layers] == ["in_proj_weight", "out_proj"]
-        assert "attention-logits" in {one.rule for one in above_info(result)}, result.table()
+        assert "attention-logits" in {finding.rule for finding in above_info(result)}, result.table()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -191,26 +195,29 @@ def test_statistics_on_a_device_are_those_of_numpy(dtype):
     """By the same code, on the processor: zeros, extremes, buckets, and a mean far from 0."""
     torch.manual_seed(0)
     for tensor in (torch.randn(40, 300), 100 + torch.randn(40, 300), torch.randn(40, 300).relu()):
-        one, other = Track.like(tensor.to(dtype), 0, True), Track.like(tensor.to(dtype), 0, True)
+        with_cosines, without = Track.like(tensor.to(dtype), 0, True), Track.like(tensor.to(dtype), 0, True)
         with workers(1) as pool:
             few = SmallTensors(pool)
-            one.add(tensor.to(dtype), few, cosines=True)
+            with_cosines.add(tensor.to(dtype), few, cosines=True)
             few.empty()
-        other.sketch.begin_draw()
-        other._add_there(tensor.to(dtype), cosines=True)
-        assert other.sketch.counts.tolist() == one.sketch.counts.tolist()
-        assert other.variance == pytest.approx(one.variance, rel=1e-6) and other.sketch.zeros == one.sketch.zeros
-        assert list(other.correlations) == [pytest.approx(one.correlations[0], abs=1e-6)]
+        without.sketch.begin_draw()
+        without._add_there(tensor.to(dtype), cosines=True)
+        assert without.sketch.counts.tolist() == with_cosines.sketch.counts.tolist()
+        assert (
+            without.variance == pytest.approx(with_cosines.variance, rel=1e-6)
+            and without.sketch.zeros == with_cosines.sketch.zeros
+        )
+        assert list(without.correlations) == [pytest.approx(with_cosines.correlations[0], abs=1e-6)]
 
 
 def test_without_trials_there_is_no_fix():
     torch.manual_seed(0)
     model, x, *_ = SICK["equal rows"]()
     result = probe(model, x, try_fixes=False)
-    assert above_info(result) and all(one.fix is None for one in result.diagnosis)
+    assert above_info(result) and all(finding.fix is None for finding in result.diagnosis)
 
 
-def test_an_interrupt_in_a_trial_leaves_the_model_as_found():
+def test_an_interrupt_in_a_trial_leaves_the_model_unchanged():
     torch.manual_seed(0)
     model, x, *_ = SICK["second half dies"]()
     passes = []
@@ -221,13 +228,13 @@ def test_an_interrupt_in_a_trial_leaves_the_model_as_found():
             raise KeyboardInterrupt
 
     model[0].register_forward_hook(interrupted)
-    before = {name: one.detach().clone() for name, one in model.named_parameters()}
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     random.seed(5)
     state = random.getstate()
     with pytest.raises(KeyboardInterrupt):
         probe(model, x, threads=1)
     assert len(passes) == 2 and random.getstate() == state
-    assert all(torch.equal(one, before[name]) for name, one in model.named_parameters())
+    assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
 
 
 def test_a_fix_of_a_tied_weight_names_its_other_place():
@@ -245,9 +252,9 @@ def test_a_fix_of_a_tied_weight_names_its_other_place():
     loss = lambda y: nn.functional.cross_entropy(y.flatten(0, 1), ids.roll(1, 1).flatten())  # noqa: E731
     model = Tied()
     result = probe(model, ids, loss=loss, threads=1)
-    (found,) = above_info(result)
-    assert found.rule == "starting-loss" and "ln 60 = 4.094" in found.evidence and "tied to" in found.evidence
-    exec(found.fix, {"model": model, "nn": nn, "torch": torch})
+    (finding,) = above_info(result)
+    assert finding.rule == "starting-loss" and "ln 60 = 4.094" in finding.evidence and "tied to" in finding.evidence
+    exec(finding.fix, {"model": model, "nn": nn, "torch": torch})
     assert probe(model, ids, loss=loss, threads=1).healthy
 
 
@@ -256,11 +263,13 @@ def test_fused_attention_counts_as_attention():
         def forward(self, x):
             batch, length, width = x.shape
             q, k, v = (w(x).view(batch, length, 2, -1).transpose(1, 2) for w in (self.q, self.k, self.v))
-            seen = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
-            return x + self.o(seen.transpose(1, 2).reshape(batch, length, width))
+            attended = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
+            return x + self.o(attended.transpose(1, 2).reshape(batch, length, width))
 
     torch.manual_seed(0)
-    assert {one.rule for one in above_info(probe(Fused(128, 2, True), torch.randn(4, 24, 128)))} == {"attention-logits"}
+    assert {finding.rule for finding in above_info(probe(Fused(128, 2, True), torch.randn(4, 24, 128)))} == {
+        "attention-logits"
+    }
 
 
 def test_a_gradient_that_a_fused_operation_leaves_undefined_is_no_gradient():
@@ -291,5 +300,5 @@ def test_a_cause_that_a_rule_explains_is_said_in_the_words_of_the_rule():
     model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
     with torch.no_grad():
         model[0].weight[0, 0] = torch.nan
-    (found,) = above_info(probe(model, rows(20, 8), threads=1))
-    assert found.rule == "void-parameter" and found.cause == RULEBOOK["void-parameter"].meaning
+    (finding,) = above_info(probe(model, rows(20, 8), threads=1))
+    assert finding.rule == "void-parameter" and finding.cause == RULEBOOK["void-parameter"].meaning

@@ -61,8 +61,8 @@ def test_mean_removed_gain_is_that_of_nfnets(name):
 
 
 def test_torch_gains():
-    known = {name: torch_gain(ACTIVATIONS[name]) for name in ("linear", "sigmoid", "tanh", "relu", "selu", "gelu")}
-    assert known == {
+    gains = {name: torch_gain(ACTIVATIONS[name]) for name in ("linear", "sigmoid", "tanh", "relu", "selu", "gelu")}
+    assert gains == {
         "linear": 1, "sigmoid": 1, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 0.75, "gelu": None,
     }  # fmt: skip
     assert torch_gain(leaky_relu(0.3)) == pytest.approx(math.sqrt(2 / 1.09))
@@ -99,10 +99,10 @@ def test_fixed_points_satisfy_their_equations(name, sigma_w, sigma_b):
     """By independent quadrature: `q = w S + b`, `q c = w E[phi phi] + b`, and the depths from the slopes there."""
     act, w, b = ACTIVATIONS[name], sigma_w**2, sigma_b**2
     point = fixed_point(act, sigma_w, sigma_b)
-    found = moments(act, point.q)
-    assert w * float(found.square) + b == pytest.approx(point.q, rel=1e-11)
-    assert point.chi_1 == pytest.approx(w * float(found.slope_square), rel=1e-11)
-    assert point.xi_q == pytest.approx(-1 / math.log(abs(w * float(found.growth) / point.q)), rel=1e-9)
+    expected = moments(act, point.q)
+    assert w * float(expected.square) + b == pytest.approx(point.q, rel=1e-11)
+    assert point.chi_1 == pytest.approx(w * float(expected.slope_square), rel=1e-11)
+    assert point.xi_q == pytest.approx(-1 / math.log(abs(w * float(expected.growth) / point.q)), rel=1e-9)
     if point.correlation == 1:
         assert point.chi_1 <= 1 + 1e-9
         assert point.xi_c == pytest.approx(point.xi_gradient, rel=1e-4)
@@ -156,9 +156,9 @@ def test_edge_of_chaos_may_be_unstable(name):
     act = ACTIVATIONS[name]
     point = critical_line(act, math.sqrt(0.05))
     assert point is not None and not point.stable and point.slope > 1
-    found = moments(act, point.q)
-    assert point.sigma_w**2 * float(found.slope_square) == pytest.approx(1, abs=1e-10)
-    assert point.sigma_w**2 * float(found.square) + 0.05 == pytest.approx(point.q, rel=1e-10)
+    expected = moments(act, point.q)
+    assert point.sigma_w**2 * float(expected.slope_square) == pytest.approx(1, abs=1e-10)
+    assert point.sigma_w**2 * float(expected.square) + 0.05 == pytest.approx(point.q, rel=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -92,21 +92,21 @@ def test_the_round_trip_of_a_residual_net_is_exact(tmp_path, norm):
 
 def test_the_command_line_saves_and_reads(initprobe):
     args = ("--layers", 2, "--width", 20, "--batch", 30, "--no-figures", "--export-json", "-")
-    told = initprobe("run", "--init", "xavier", "--act", "tanh", *args, "--draws", 1, "--save-weights", "w.npz")
-    before = ProbeResult.from_json(told.out)
+    first = initprobe("run", "--init", "xavier", "--act", "tanh", *args, "--draws", 1, "--save-weights", "w.npz")
+    before = ProbeResult.from_json(first.out)
     again = initprobe("run", "--weights", "w.npz", "--act", "tanh", "--no-figures", "--export-json", "-")
     assert again.code == 0, again.err
-    found = ProbeResult.from_json(again.out)
-    assert found.series("output", "variance") == before.series("output", "variance")
-    assert (found.config["weights"], found.config["init"], found.config["draws"]) == ("w.npz", None, 1)
+    repeated = ProbeResult.from_json(again.out)
+    assert repeated.series("output", "variance") == before.series("output", "variance")
+    assert (repeated.config["weights"], repeated.config["init"], repeated.config["draws"]) == ("w.npz", None, 1)
     assert "Weights w.npz + tanh, 2 layers of 20" in again.err
 
 
 def test_figures_exports_show_and_diff_take_the_result(initprobe, two):
-    told = initprobe("run", "--weights", two, "--act", "tanh", "-o", "out", "--export-csv", "a.csv")
-    assert told.code == 0, told.err
-    assert "drawn by" in told.out
-    assert initprobe("show", "out/result.json").out.startswith(told.out[:40])
+    outcome = initprobe("run", "--weights", two, "--act", "tanh", "-o", "out", "--export-csv", "a.csv")
+    assert outcome.code == 0, outcome.err
+    assert "drawn by" in outcome.out
+    assert initprobe("show", "out/result.json").out.startswith(outcome.out[:40])
     assert "1 agree" in initprobe("diff", "out/result.json", "out/result.json").out
 
 
@@ -141,7 +141,7 @@ def test_other_weights_under_the_same_name_are_another_run(two):
     assert run_key(ProbeConfig(weights=two, act="tanh")) != before
 
 
-def test_training_leaves_the_file_and_the_weights_as_they_are(two):
+def test_training_changes_neither_file_nor_weights(two):
     config = ProbeConfig(weights=two, act="tanh", batch=20, train_steps=5, classes=3)
     before = [layer.weight.copy() for layer in config.network.layers]
     result = run(config)
@@ -229,7 +229,7 @@ def test_weights_that_are_drawn_look_independent(name, fans):
         assert judge(weight).fault is None
 
 
-def test_orthogonal_weights_are_told():
+def test_orthogonal_weights_are_recognised():
     weight = RULES["orthogonal"].sample(np.random.default_rng(0), (60, 40), (60, 40), np.float32)
     assert judge(weight).orthogonal
     assert not judge(normal(0, 60, 40)).orthogonal
@@ -246,10 +246,10 @@ def test_a_rule_is_recognised(name, fans):
     for seed in range(5):
         rng = np.random.default_rng(seed)
         bias = None if rule.bias is None else rule.bias.sample(rng, (1, fans[1]), fans, np.float32).reshape(-1)
-        found = matches(Layer("W1", rule.sample(rng, fans, fans, np.float32), bias))
-        assert name in found
+        names = matches(Layer("W1", rule.sample(rng, fans, fans, np.float32), bias))
+        assert name in names
         if fans == SHAPES[-1]:
-            for other in found:
+            for other in names:
                 assert RULES[other].variance(*fans) == pytest.approx(rule.variance(*fans))
                 assert RULES[other].distribution.name == rule.distribution.name
 
@@ -268,7 +268,7 @@ def test_variance_rules_in_words(name, words):
     assert variance_words(RULES[name]) == words
 
 
-def test_layers_of_different_rules_are_told_apart(tmp_path):
+def test_layers_of_different_rules_are_named_apart(tmp_path):
     he, odd = math.sqrt(2), 3.0
     path = saved(
         tmp_path / "w.npz",
@@ -285,7 +285,7 @@ def test_layers_of_different_rules_are_told_apart(tmp_path):
     assert result.description.rules in result.table()
 
 
-def test_layers_of_one_rule_are_told_once_and_how_near(tmp_path):
+def test_layers_of_one_rule_have_one_line_with_the_deviation(tmp_path):
     path = saved(tmp_path / "w.npz", W1=normal(0, 100, 60, scale=math.sqrt(2)), W2=normal(1, 60, 3, scale=9))
     words = recognised(read_weights(path))
     assert words.startswith("variance 2/fan_in: he_normal (")
@@ -296,9 +296,9 @@ def test_layers_of_one_rule_are_told_once_and_how_near(tmp_path):
 def test_the_fix_names_weights_for_the_same_net(initprobe, tmp_path):
     arrays = {f"W{n}": normal(n, 30, 30, scale=0.1) for n in range(1, 5)}
     saved(tmp_path / "w.npz", **arrays)
-    told = initprobe("run", "--weights", "w.npz", "--act", "tanh", "--no-figures", "-q", "--fail-on", "error")
-    assert told.code == 1
-    fix = told.out.splitlines()[-1].split()[1:]
+    outcome = initprobe("run", "--weights", "w.npz", "--act", "tanh", "--no-figures", "-q", "--fail-on", "error")
+    assert outcome.code == 1
+    fix = outcome.out.splitlines()[-1].split()[1:]
     assert " ".join(fix) == "initprobe run --init xavier --act tanh --layers 4 --width 30 --draws 1"
     assert initprobe(*fix[1:], "--no-figures", "-q").out.startswith("SIGNAL SURVIVES")
 
@@ -306,8 +306,8 @@ def test_the_fix_names_weights_for_the_same_net(initprobe, tmp_path):
 def test_the_fix_keeps_the_shape_and_the_saved_input(initprobe, tmp_path):
     arrays = {"W1": normal(1, 9, 30, scale=0.1), "W2": normal(2, 30, 20, scale=0.1), "W3": normal(2, 20, 20, scale=0.1)}
     saved(tmp_path / "w.npz", x=normal(3, 50, 9, scale=3), **arrays)
-    told = initprobe("run", "--weights", "w.npz", "--act", "tanh", "--no-figures", "-q")
-    fix = told.out.splitlines()[-1].split()[1:]
+    outcome = initprobe("run", "--weights", "w.npz", "--act", "tanh", "--no-figures", "-q")
+    fix = outcome.out.splitlines()[-1].split()[1:]
     assert " ".join(fix[4:]) == "--act tanh --widths 30,20,20 --draws 1 --input w.npz"
     done = initprobe(*fix[1:], "--no-figures")
     assert done.code == 0, done.err
@@ -354,10 +354,10 @@ BAD_FILES = {
 def test_a_bad_file_is_refused_in_one_line(initprobe, tmp_path, kind):
     arrays, words = BAD_FILES[kind]
     saved(tmp_path / "w.npz", **arrays)
-    told = initprobe("run", "--weights", "w.npz", "--act", "tanh")
-    assert (told.code, told.out) == (2, "")
-    assert told.err.startswith(f"Error: w.npz: {words}")
-    assert told.err.count("\n") == 1
+    outcome = initprobe("run", "--weights", "w.npz", "--act", "tanh")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"Error: w.npz: {words}")
+    assert outcome.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x93NUMPY nonsense", b"PK\x03\x04 nonsense"])
@@ -381,9 +381,9 @@ def test_saved_weights_are_those_of_the_first_draw(tmp_path):
     """Whatever the number of draws; theory alone may differ, for it takes the variance that the weights have."""
     fields = {"init": "he", "act": "relu", "layers": 2, "width": 20, "batch": 20}
     saved(tmp_path / "w.npz", **first_network(prepare(ProbeConfig(**fields, draws=3))))
-    again, one = run(ProbeConfig(weights=tmp_path / "w.npz", act="relu")), run(ProbeConfig(**fields, draws=1))
-    assert again.series("output", "variance") == one.series("output", "variance")
-    assert again.layers[0].theory.output_variance != one.layers[0].theory.output_variance
+    again, drawn = run(ProbeConfig(weights=tmp_path / "w.npz", act="relu")), run(ProbeConfig(**fields, draws=1))
+    assert again.series("output", "variance") == drawn.series("output", "variance")
+    assert again.layers[0].theory.output_variance != drawn.layers[0].theory.output_variance
 
 
 def test_data_of_another_width_is_refused(tmp_path, two):
@@ -416,17 +416,17 @@ CONFLICTS = [
 
 @pytest.mark.parametrize(("option", "value"), CONFLICTS)
 def test_what_the_file_decides_cannot_be_asked_for(initprobe, two, option, value):
-    told = initprobe("run", "--weights", two, "--act", "tanh", option, value)
-    assert told.code == 2
-    assert told.err.startswith(f"Error: {option}: ")
-    assert "drop it" in told.err
-    assert told.err.count("\n") == 1
+    outcome = initprobe("run", "--weights", two, "--act", "tanh", option, value)
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"Error: {option}: ")
+    assert "drop it" in outcome.err
+    assert outcome.err.count("\n") == 1
 
 
 def test_one_draw_may_be_asked_for_and_branches_cannot_start_at_0(initprobe, two):
     assert initprobe("run", "--weights", two, "--act", "tanh", "--draws", 1, "--no-figures").code == 0
-    told = initprobe("run", "--weights", two, "--act", "tanh", "--residual", "--zero-init-last")
-    assert told.err.startswith("Error: --zero-init-last: ")
+    outcome = initprobe("run", "--weights", two, "--act", "tanh", "--residual", "--zero-init-last")
+    assert outcome.err.startswith("Error: --zero-init-last: ")
 
 
 def test_neither_weights_nor_an_initializer():
@@ -437,10 +437,10 @@ def test_neither_weights_nor_an_initializer():
 def test_sweeps_take_files_beside_initializers(initprobe, tmp_path, two):
     text = "version: 1\nname: a\ndefaults: {act: tanh, init: he, layers: 2, width: 9, batch: 9}\n"
     (tmp_path / "a.yaml").write_text(text + "grid: {weights: [two.npz]}\ninclude: [{init: xavier}]\n")
-    told = initprobe("sweep", "a.yaml", "-j", 1, "--no-figures")
-    assert told.code == 0, told.err
-    assert "two.npz" in told.out
-    assert "xavier" in told.out
+    outcome = initprobe("sweep", "a.yaml", "-j", 1, "--no-figures")
+    assert outcome.code == 0, outcome.err
+    assert "two.npz" in outcome.out
+    assert "xavier" in outcome.out
 
 
 def chained(path, scales, sizes=(100,) * 9):

@@ -23,7 +23,7 @@ def call(*words):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_misspelt_command_is_told_with_the_one_that_is_meant(name):
+def test_a_misspelt_command_gets_the_nearest_one(name):
     for wrong in (name[:-1], name[0] + name[2:], name[1] + name[0] + name[2:], f"{name}s"):
         if wrong not in COMMANDS and wrong.isalpha():
             done = call(wrong, "--init", "he")
@@ -44,7 +44,7 @@ def test_a_misspelt_command_is_told_with_the_one_that_is_meant(name):
         (("recommend", "--act", "relu", "--layers", "3", "--goal", "balansed"), "balanced"),
     ],
 )
-def test_a_misspelt_word_too(words, meant):
+def test_a_misspelt_name_or_option_gets_the_nearest_one(words, meant):
     done = call(*words)
     assert done.exit_code == 2 and meant in done.output.splitlines()[-1]
     assert ".." not in done.output.splitlines()[-1].replace("...", "")
@@ -61,7 +61,7 @@ def test_a_misspelt_word_too(words, meant):
         ("zzzz", "initprobe list"),
     ],
 )
-def test_a_topic_that_is_not_there(name, words):
+def test_an_unknown_topic_gets_the_nearest_one(name, words):
     with pytest.raises(KeyError) as refused:
         CliRunner().invoke(cli, ["explain", name], standalone_mode=False, catch_exceptions=False)
     assert words in str(refused.value) and "\n" not in str(refused.value)
@@ -96,13 +96,13 @@ def headings():
     yield "near\n1 %"
 
 
-@pytest.mark.parametrize("heading", sorted({" ".join(one.split()) for one in headings()}))
+@pytest.mark.parametrize("heading", sorted({" ".join(heading.split()) for heading in headings()}))
 def test_every_column_is_explained(heading):
     """Whole, or by its second line, which names the column below a group."""
     parts = heading.split()
     tries = [heading, *(" ".join(parts[start:]) for start in range(1, len(parts))), " ".join(parts[:-1])]
-    known = [one for one in tries if one and call("explain", one).exit_code == 0]
-    assert known, heading
+    explained = [name for name in tries if name and call("explain", name).exit_code == 0]
+    assert explained, heading
 
 
 def test_every_name_of_json_and_csv_is_explained():
@@ -116,7 +116,7 @@ def test_every_name_of_json_and_csv_is_explained():
         assert call("explain", name).exit_code == 0
 
 
-def test_what_a_word_refers_to_is_there():
+def test_references_of_the_glossary_exist():
     for word in WORDS.values():
         assert not word.json or word.json in json_names(), word
         for name in word.see:
@@ -130,15 +130,15 @@ def test_words_are_sentences_of_at_most_twenty_words():
             assert len(sentence.split()) <= 20 or "chi_1" in word.name, sentence
 
 
-def test_rules_still_come_by_their_names():
+def test_every_rule_is_explained():
     for name in RULES:
         assert f"{name}, rule" in call("explain", name).output
 
 
-def test_every_command_is_summed_up_in_one_line_of_eighty_columns():
+def test_the_summary_of_every_command_fits_80_columns():
     lines = CliRunner().invoke(cli, ["--help"], terminal_width=80).output.splitlines()
     ctx = click.Context(cli)
     for name in COMMANDS:
-        (line,) = [one for one in lines if one.split()[:1] == [name]]
+        (line,) = [line for line in lines if line.split()[:1] == [name]]
         summary = cli.get_command(ctx, name).help.partition(".")[0]
         assert len(line) <= 80 and summary.split()[-1] in line and not line.endswith("t..."), line

@@ -42,9 +42,9 @@ def test_product_law_of_one_input(name, per_layer):
 @pytest.mark.parametrize("batch", [1, 10, 1000])
 def test_a_bigger_batch_of_equal_samples_averages_nothing(batch):
     layers = square_net(2.0, 300, 5)
-    one = spreads_of("relu", layers, InputMoments.noise(cosine=1.0), 1)
+    single = spreads_of("relu", layers, InputMoments.noise(cosine=1.0), 1)
     many = spreads_of("relu", layers, InputMoments.noise(cosine=1.0), batch)
-    for a, b in zip(one, many, strict=True):
+    for a, b in zip(single, many, strict=True):
         assert b.output.sd == pytest.approx(a.output.sd, rel=1e-4)
 
 
@@ -55,8 +55,8 @@ def test_layers_together_are_as_alone(monkeypatch):
     inputs = InputMoments.measure(np.random.default_rng(0).standard_normal((20, 4)))
 
     def numbers():
-        found = spreads_of("gelu", layers, inputs, 20)
-        return [(spread.sd, spread.bias) for one in found for spread in (getattr(one, field) for field in FIELDS)]
+        spreads = spreads_of("gelu", layers, inputs, 20)
+        return [(spread.sd, spread.bias) for layer in spreads for spread in (getattr(layer, field) for field in FIELDS)]
 
     together = numbers()
     monkeypatch.setattr("initprobe.meanfield.layer._BATCH_NUMBERS", 1)
@@ -67,13 +67,13 @@ def test_spreads_are_known_up_to_where_a_signal_ends():
     """Where a signal ends, spreads do: of outputs from there on, and of gradients before it."""
     layers = square_net(1.5, 100, 6)
     layers[3] = Layer(100, 100, 0.0)
-    found = spreads_of("tanh", layers, InputMoments.noise(), 10)
+    spreads = spreads_of("tanh", layers, InputMoments.noise(), 10)
     short = spreads_of("tanh", layers[:3], InputMoments.noise(), 10)
-    assert [one.output.sd for one in found[:3]] == [one.output.sd for one in short]
-    assert all(math.isnan(one.output.sd) for one in found[3:])
+    assert [layer.output.sd for layer in spreads[:3]] == [layer.output.sd for layer in short]
+    assert all(math.isnan(layer.output.sd) for layer in spreads[3:])
     # dL/dh of the last layer is given: N(0, 1) for every unit and sample.
-    assert found[-1].output_gradient.sd == pytest.approx(math.sqrt(2 / (100 * 10)))
-    assert all(math.isnan(one.output_gradient.sd) for one in found[:3])
+    assert spreads[-1].output_gradient.sd == pytest.approx(math.sqrt(2 / (100 * 10)))
+    assert all(math.isnan(layer.output_gradient.sd) for layer in spreads[:3])
 
 
 def test_spread_shrinks_with_width():
@@ -94,11 +94,11 @@ def test_published_spreads(name, sigma_w_squared, percent):
 
 
 def test_log_normal_shift():
-    one = Spread(sd=1.01, bias=0.0)
-    assert one.log_mean == pytest.approx(-0.51, abs=5e-3)
+    spread = Spread(sd=1.01, bias=0.0)
+    assert spread.log_mean == pytest.approx(-0.51, abs=5e-3)
     # The mean of many is again what theory says; its variance is 1/draws of one's.
-    many = one.averaged(16)
-    assert math.expm1(many.sd**2) == pytest.approx(math.expm1(one.sd**2) / 16)
+    many = spread.averaged(16)
+    assert math.expm1(many.sd**2) == pytest.approx(math.expm1(spread.sd**2) / 16)
 
 
 def test_what_does_not_vary_has_a_spread_of_zero():
@@ -138,7 +138,7 @@ def logs_of(name, layers, x, draws):
     """log(measured/theory) of `FIELDS` in random networks, `(draws, layers, 4)`."""
     act, rng = ACTIVATIONS[name], np.random.default_rng(21)
     theory = predict(act, layers, InputMoments.measure(x), len(x))
-    found = np.empty((draws, len(layers), 4))
+    measured = np.empty((draws, len(layers), 4))
     for draw in range(draws):
         h, trace = x, []
         for layer in layers:
@@ -149,10 +149,10 @@ def logs_of(name, layers, x, draws):
         g = rng.standard_normal(h.shape)
         for index, (weight, z, h) in reversed(list(enumerate(trace))):
             delta = g * act.slope(z, h)
-            found[draw, index] = z.var(), h.var(), g.var(), delta.var()
+            measured[draw, index] = z.var(), h.var(), g.var(), delta.var()
             g = delta @ weight.T
     want = [[getattr(layer, f"{field}_variance") for field in FIELDS] for layer in theory]
-    return np.log(found / np.array(want))
+    return np.log(measured / np.array(want))
 
 
 NETS = {
@@ -219,7 +219,7 @@ def test_weights_are_shared_by_signal_and_gradient():
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [150, 400])
 @pytest.mark.parametrize("name, sigma_w_squared", [("tanh", 1.5), ("relu", 2.0), ("gelu", 2.3), ("linear", 1.0)])
-def test_against_many_random_networks(name, sigma_w_squared, width):
+def test_prediction_against_many_random_networks(name, sigma_w_squared, width):
     check(name, square_net(sigma_w_squared, width, 10), 60, draws=300)
 
 
@@ -249,10 +249,10 @@ def test_length_of_a_unit_of_sparse_weights(sparsity):
 
 
 def test_very_sparse_weights_are_not_covered():
-    for kept, known in ((20, True), (3, False)):
+    for kept, predicted in ((20, True), (3, False)):
         layers = net_of(sparse(1 - kept / 100, std=kept**-0.5), 100, 3)
         got = spreads_of("tanh", layers, InputMoments.noise(), 10)
-        assert [math.isfinite(layer.output.sd) for layer in got] == [known] * 3
+        assert [math.isfinite(layer.output.sd) for layer in got] == [predicted] * 3
 
 
 def test_sparse_weights_by_measurement():
