@@ -5,7 +5,7 @@ Pennington et al. 2017, arXiv:1711.04735, figure 2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,6 +27,8 @@ _MOST_PANELS, _MOST_DEPTHS = 9, 3
 _BINS = 60
 # The axis begins at most this many decades below 1; what is smaller is said in words.
 _DECADES = 4.0
+# A peak this many times as high as the next is cut, and a share below the second is not mentioned.
+_SPIKE, _RARE = 2.5, 5e-3
 
 
 def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
@@ -37,8 +39,7 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
     """
     if len(runs) > _MOST_PANELS:
         raise ConfigError(f"singular_values draws at most {_MOST_PANELS} runs, and these are {len(runs)}; use --where")
-    names = varying([run.entry for run in runs])
-    spectra = [(label(run.entry, names) or "the run", run.spectrum()) for run in runs]
+    spectra = list(zip(_titles(runs), (run.spectrum() for run in runs), strict=True))
     with style():
         depths = sorted({stats.layer for _, spectrum in spectra for stats in _chosen(spectrum)})
         colors = dict(zip(depths, CYCLE * len(depths), strict=False))
@@ -47,7 +48,7 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
         sheet = make_grid(
             f"{title}: singular values of the Jacobian",
             [note],
-            PanelSizes(len(runs), columns, 2.9, 2.5, across=0.5, between=0.5),
+            PanelSizes(len(runs), columns, 2.65, 2.5, across=0.45, between=0.5),
             _keys(colors),
         )
         edges = _edges([stats for _, spectrum in spectra for stats in _chosen(spectrum)])
@@ -57,6 +58,13 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
             first, lowest = sheet.outer(index)
             axes.set(xlabel="log10 of singular value" if lowest else "", ylabel="share per bin" if first else "")
         return sheet.figure
+
+
+def _titles(runs: Sequence[SweepRun]) -> list[str]:
+    """Activation and initializer of each run without parameters, or all settings where these are not enough."""
+    short = [f"{str(run.config.act).partition(':')[0]}, {str(run.config.init).partition(':')[0]}" for run in runs]
+    names = varying([run.entry for run in runs])
+    return short if len(set(short)) == len(short) else [label(run.entry, names) for run in runs]
 
 
 def _chosen(spectrum: Spectrum) -> list[SpectrumStats]:
@@ -79,19 +87,40 @@ def _edges(drawn: Sequence[SpectrumStats]) -> Array:
 
 
 def _draw(axes: Axes, drawn: Sequence[SpectrumStats], edges: Array, colors: dict[int, str]) -> None:
-    smaller = []
+    heights = {stats.layer: _heights(stats, edges) for stats in drawn if stats.histogram_log10 is not None}
+    ceiling = _ceiling([float(each.max()) for each in heights.values()])
+    notes = []
     for stats in drawn:
-        if stats.histogram_log10 is None:
+        if stats.layer not in heights:
             continue
-        present = 1 - (stats.zero_fraction or 0.0) - (stats.lost_fraction or 0.0)
-        heights = present * shares(stats.histogram_log10, edges)
-        axes.stairs(heights, edges, fill=True, alpha=0.18, color=colors[stats.layer])
-        axes.stairs(heights, edges, lw=1.5, color=colors[stats.layer])
-        if (rest := 1 - float(heights.sum())) > 5e-3:
-            smaller.append(f"l = {stats.layer}: {percent(rest)}% smaller or 0")
+        shown = np.minimum(heights[stats.layer], ceiling)
+        axes.stairs(shown, edges, fill=True, alpha=0.18, color=colors[stats.layer])
+        axes.stairs(shown, edges, lw=1.5, color=colors[stats.layer])
+        notes += _notes(stats.layer, heights[stats.layer], ceiling)
         if stats.theory and stats.theory.density:
             draw_density(axes, stats.theory.density, float(edges[1] - edges[0]))
-    axes.text(0.03, 0.97, "\n".join(smaller), transform=axes.transAxes, ha="left", va="top", fontsize=8)
-    axes.set(xlim=(edges[0], edges[-1]))
-    axes.set_ylim(bottom=0)
+    axes.text(0.03, 0.97, "\n".join(notes), transform=axes.transAxes, ha="left", va="top", fontsize=8)
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, ceiling))
     axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+
+
+def _heights(stats: SpectrumStats, edges: Array) -> Array:
+    """Share of all singular values in each bin, zeros and lost ones counted."""
+    assert stats.histogram_log10 is not None
+    present = 1 - (stats.zero_fraction or 0.0) - (stats.lost_fraction or 0.0)
+    return present * shares(stats.histogram_log10, edges)
+
+
+def _ceiling(peaks: Sequence[float]) -> float:
+    """The top of a panel: above all peaks but one that is far higher than the others."""
+    others = sorted(peaks)[:-1] or [1.0]
+    return 1.15 * min(max(peaks, default=1.0), _SPIKE * others[-1])
+
+
+def _notes(layer: int, heights: Array, ceiling: float) -> Iterator[str]:
+    """What the panel does not show: a spike, and what lies below the axis."""
+    smaller = 1 - float(heights.sum())
+    words = [f"peak {percent(float(heights.max()))}%"] if heights.max() > ceiling else []
+    words += [f"{percent(smaller)}% smaller or 0"] if smaller > _RARE else []
+    if words:
+        yield f"l = {layer}: {', '.join(words)}"
