@@ -3,12 +3,12 @@
 Start reading in `probe/run.py`: `run` takes a `ProbeConfig` and returns a `ProbeResult`. The rooms from top to bottom,
 each of which imports only from rooms below it:
 
-    cli           the commands
+    cli           the commands; `compare` and `show` only print runs
     testing       assertions for the user's own tests
     sweeps        many runs: files, workers, the store, checks
-    studies       recommend, spectrum, compare: several runs and what they show
+    studies       recommend and spectrum: questions that take more than one run
     torch         the same for PyTorch models
-    contract      whether parameters hold what they were meant to hold
+    contract      whether parameters have the initialization that was meant
     probe         one run, from config to result
     remedies      fixes, tried before they are printed
     prediction    mean-field theory of one experiment
@@ -24,7 +24,7 @@ each of which imports only from rooms below it:
     registry, importing, errors, formatting, arrays    used everywhere
 
 The `__init__.py` of a room says what may come into it and in which file to start. "For developers" in the README says
-how to add an activation, an initializer, a rule, a statistic, a figure or a command.
+how to add an activation, an initializer, a rule, and so on.
 """
 
 from __future__ import annotations

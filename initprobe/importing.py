@@ -1,6 +1,6 @@
 """`package.module:name`: imported by `import_name`, or only looked for by `source_file`, which runs no code of it.
 
-The file of a sweep, a result or a store may come from a stranger. What reads them calls `source_file` alone.
+The file of a sweep, a result or a store may be of an unknown author. What reads them calls `source_file` alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def user_code(what: str) -> Iterator[None]:
         what: what failed, as the line begins.
 
     Raises:
-        ConfigError: with type, text and place of the exception. An error of initprobe's is raised as it is.
+        ConfigError: with type, text and place of the exception. An error of initprobe's is raised unchanged.
     """
     try:
         yield

@@ -77,7 +77,7 @@ def parse_spec(text: str) -> Spec:
 
 
 def parse_value(text: str) -> Value:
-    """Read true, false or a number; other text is returned as it is."""
+    """Read true, false or a number; other text is returned unchanged."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:

@@ -36,7 +36,7 @@ def check(value):
     assert ("e" in text) is not plain
     if plain and not whole:
         assert len(text.replace(".", "").lstrip("0") or "0") == 3
-    assert not text.startswith("0") or value == 0
+    assert not text.startswith(".")
     assert len(text) <= 8
     assert short(-value) == f"-{text}"
 
@@ -60,10 +60,10 @@ def test_a_larger_number_never_looks_smaller(pair):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.9995, "1.00"), (0.009995, ".0100"), (9.995, "9.99"), (0.0009995, "1.0e-3")]
+    ("value", "text"), [(0.9995, "1.00"), (0.009995, "0.0100"), (9.995, "9.99"), (0.0009995, "1.0e-3")]
 )
 def test_carries_by_hand(value, text):
-    """The float 9.995 lies just below it, the float .9995 just above, and so on."""
+    """The float 9.995 lies just below it, the float 0.9995 just above, and so on."""
     assert short(value) == text
 
 
@@ -93,21 +93,21 @@ def test_power_has_two_digits_of_the_number(log10):
 @example(0.9995)
 def test_percent_rounds_once_and_hides_nothing(share):
     text = percent(share)
-    if text == "<.1":
+    if text == "<0.1":
         assert 0 < share < 0.0005
     else:
         assert abs(float(text) - 100 * share) <= 0.05 * (1 + 1e-9)
         assert share == 0 or float(text) > 0
 
 
-@pytest.mark.parametrize(("ratio", "text"), [(0.9999, "/1.00"), (1.0, "x1.00"), (0.0, "x0"), (math.inf, "xinf")])
+@pytest.mark.parametrize(("ratio", "text"), [(0.9999, "x1.00"), (1.0, "x1.00"), (0.0, "x0"), (math.inf, "xinf")])
 def test_factors_at_their_ends(ratio, text):
     assert factor(ratio) == text
 
 
 @pytest.mark.parametrize(
     ("log10", "text"),
-    [(math.log10(3.1), "x3.10"), (-1, "/10.0"), (299, "x1.0e299"), (400, "x10^400"), (-1e4, "x10^-10000")],
+    [(math.log10(3.1), "x3.10"), (-1, "x0.100"), (299, "x1.0e299"), (400, "x10^400"), (-1e4, "x10^-10000")],
 )
 def test_factors_beyond_the_float_range(log10, text):
     assert factor_of(log10) == text

@@ -211,7 +211,9 @@ def _ignores(options: GateOptions, numbers: Sequence[str]) -> list[Ignore]:
     from initprobe.sweeps.ignores import make_ignore, parse_target
 
     if not options.reason:
-        raise ConfigError(f"--ignore {options.ignore[0]}: give --reason TEXT, so that others know why it is ignored")
+        raise ConfigError(
+            f"{options.ignore[0]} needs --reason TEXT, so that others know why it is ignored", field="--ignore"
+        )
     return [
         make_ignore(*parse_target(text), reason, day, f"{IGNORE}{text}", numbers)
         for text, reason, day in zip(options.ignore, reasons, days, strict=True)

@@ -137,7 +137,14 @@ class TableOutput:
 
 
 def show(store: Store, rows: Sequence[Row], output: TableOutput, additions: Additions = Additions()) -> None:
-    """Print the table and write the exports that were asked for."""
+    """Print the table and write the exports that were asked for.
+
+    Args:
+        store: the results.
+        rows: the runs to show.
+        output: the columns, and where the exports go.
+        additions: what a command adds to the table and to the results.
+    """
     from initprobe.cli.outputs import write_text
     from initprobe.cli.run_output import text_stream
     from initprobe.reports.console import console

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from initprobe.arrays import finite
 from initprobe.contract.document import read_contract
 from initprobe.contract.faults import FaultGroup, fault_groups
 from initprobe.contract.judge import Judged, Report, judge
@@ -97,16 +97,11 @@ def _entry(entry: Judged) -> dict[str, Any]:
         "holds": entry.holds,
         "meant": {"mean": mean, "std": std},
         "measured": {
-            name: _finite(value)
+            name: finite(value)
             for name, value in (("mean", own.mean), ("std", own.std), ("min", own.low), ("max", own.high))
         },
         "failed": failed.kind if failed else None,
-        "standard_errors": _finite(failed.errors) if failed else None,
+        "standard_errors": finite(failed.errors) if failed else None,
         "smallest_error": entry.smallest_error,
         "fault": fault_line(entry) if failed else None,
     }
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no infinity and no NaN."""
-    return value if math.isfinite(value) else None

@@ -30,7 +30,7 @@ _TESTS = 5  # of each random parameter
 _DRAWN = ("random", "moments")
 # Chance that an error of the size that is printed is found.
 _POWER = 0.99
-# How far an entry may be from a constant, or a product of rows from its value, in units in the last place.
+# Largest distance of an entry from a constant, or of a product of rows from its value, in units in the last place.
 _EXACT_PLACES, _ORTHOGONAL_PLACES = 2, 300
 
 
@@ -63,7 +63,7 @@ class Judged:
 
     @property
     def holds(self) -> bool:
-        """Whether the parameter is as it was meant."""
+        """Whether the parameter agrees with its rule."""
         return self.failed is None
 
 
@@ -102,12 +102,12 @@ def judge(parameters: Sequence[Parameter], clauses: Sequence[Clause], default: R
         default: the rule of parameters that no clause covers; None makes them an error.
 
     Returns:
-        The report; `Report.faults` lists what is not as it was meant.
+        The report; `Report.faults` lists what differs from its rule.
 
     Raises:
         ConfigError: the contract does not fit the model (see `patterns.assign` and `Rule.scale`).
     """
-    clause_of = assign([parameter.name for parameter in parameters], clauses, default)
+    clause_of = assign({parameter.name: parameter.names for parameter in parameters}, clauses, default)
     random = sum(clause_of[parameter.name].rule.kind in _DRAWN for parameter in parameters)
     limit = FALSE_ALARM / (_TESTS * max(random, 1))
     ruled = [parameter for parameter in parameters if clause_of[parameter.name].rule.kind != "any"]

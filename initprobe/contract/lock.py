@@ -24,7 +24,7 @@ def lock_text(parameters: Sequence[Parameter]) -> str:
 
 
 def _measured(group: Group) -> Group:
-    """A number that was recognised may be another one that is near, so it is as uncertain as a measured one."""
+    """A number that was recognised may stand for another one near it. So it is as uncertain as a measured one."""
     is_random = read_rule(group.rule).kind == "random"
     return replace(group, rule=MEASURED + group.rule.removeprefix(MEASURED)) if is_random else group
 
@@ -44,12 +44,12 @@ def settled(parameters: Sequence[Parameter], lock: Contract) -> tuple[list[Param
     Raises:
         ConfigError: two clauses cover one parameter.
     """
-    matched = [clause for clause in lock.clauses if any(clause.matches(parameter.name) for parameter in parameters)]
+    matched = [clause for clause in lock.clauses if any(clause.matches(parameter.names) for parameter in parameters)]
     shared = [replace(clause, count=None) for clause in matched]
     kept = [
         parameter
         for parameter in parameters
-        if lock.default is not None or any(clause.matches(parameter.name) for clause in shared)
+        if lock.default is not None or any(clause.matches(parameter.names) for clause in shared)
     ]
     return kept, shared, tuple(_changed_names(parameters, kept, matched, lock))
 
@@ -65,7 +65,7 @@ def _changed_names(
     if new:
         yield f"new since the lock: {_first(new)}; {_RENEW}"
     uncounted = [replace(clause, count=None) for clause in matched]
-    covered = assign([parameter.name for parameter in kept], uncounted, lock.default)
+    covered = assign({parameter.name: parameter.names for parameter in kept}, uncounted, lock.default)
     for clause, count in miscounted(covered, matched):
         yield f"{clause.pattern} covers {count} parameters, {clause.count} in the lock; {_RENEW}"
 

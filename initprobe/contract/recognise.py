@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from initprobe.contract.candidates import candidates, pooled, shape_of
@@ -56,7 +56,7 @@ def recognise(parameters: Sequence[Parameter]) -> list[Group]:
     for parameter in parameters:
         families[family_pattern(parameter.name)].append(parameter)
     groups = [group for pattern, family in families.items() for group in _grouped(pattern, family, measured, blocks)]
-    return _checked(groups, [parameter.name for parameter in parameters])
+    return _checked(groups, {parameter.name: parameter.names for parameter in parameters})
 
 
 def family_pattern(name: str) -> str:
@@ -146,7 +146,7 @@ def _moments(family: Sequence[Parameter], measured: dict[str, Moments], mean: fl
     return f"{MEASURED}{MOMENTS}:mean={mean:.6g},std={std:.6g}" if is_fit else None
 
 
-def _checked(groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
+def _checked(groups: Sequence[Group], names: Mapping[str, Sequence[str]]) -> list[Group]:
     """Groups whose patterns cover just their own names; where a pattern would take others, each name is a line."""
     clauses = read_clauses({group.pattern: group.rule for group in groups})
     try:

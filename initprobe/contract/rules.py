@@ -64,8 +64,9 @@ class Rule:
             return parameter.torch_fan_in, parameter.torch_fan_in
         if self.initializer.needs_fan and parameter.fans is None:
             raise ConfigError(
-                f"{parameter.name}: {self.text} takes its scale from fan_in and fan_out, which a vector of "
-                f"{parameter.count} does not have; give a std, as in normal:std=0.02"
+                f"{self.text} takes its scale from fan_in and fan_out, which a vector of {parameter.count} does not "
+                "have; give a std, as in normal:std=0.02",
+                field=parameter.name,
             )
         return parameter.fans or (parameter.count, parameter.count)
 

@@ -1,8 +1,8 @@
 """How far the entries of a parameter are from a rule, in tests whose false alarms are known exactly.
 
 An entry `x` of a continuous distribution with distribution function F becomes `w = Phi^-1(F(x))`, which is N(0, 1)
-(probability integral transform). So the sum of `w`, the sum of `w^2` and the counts beyond 2 and 3 have known
-distributions at any size, whatever the rule: normal, chi-square and binomial.
+(probability integral transform). So the sums of `w` and `w^2` and the counts beyond 2 and 3 have known distributions at
+any size, for every rule: normal, chi-square and binomial.
 """
 
 from __future__ import annotations
@@ -92,6 +92,14 @@ def measured_evidence(
 
     The ratio of two measured variances is F distributed, and the difference of two means has twice the variance. The
     shape is tested about the entries' own mean and std, which makes a false alarm rarer.
+
+    Args:
+        values: entries of any shape, finite.
+        distribution: of mean 0 and variance 1, with a distribution function.
+        mean: of the other draw.
+        std: of the other draw, above 0.
+        rounding: relative size of one unit in the last place of the entries.
+        own: mean, std and range of `values`.
     """
     from scipy.special import fdtr, fdtrc, ndtr
 

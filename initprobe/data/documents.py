@@ -106,7 +106,7 @@ def read_file(path: Path, most_bytes: int = MAX_BYTES, most_keys: int = MAX_KEYS
         raw = file.read(most_bytes + 1)
     if len(raw) > most_bytes:
         hint = "; a grid says much in few words" if most_bytes == MAX_BYTES else ""
-        raise InputError(f"{path} is larger than {most_bytes // 1024} kB{hint}")
+        raise InputError(f"is larger than {most_bytes // 1024} kB{hint}", file=path)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

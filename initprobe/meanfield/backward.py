@@ -1,6 +1,6 @@
 """Mean squares of gradients in plain networks, with the two directions in which a gradient is not noise.
 
-A gradient `g = dL/dh` is mostly noise: `W delta`, where h tells nothing of W. Two parts of it follow the signal.
+A gradient `g = dL/dh` is mostly noise: `W delta`, where h is independent of W. Two parts of it follow the signal.
 Along h, the weights gave `z = hW`, so `h . W delta = z . delta` is known. For ReLU without biases, `g . h` is the same
 at every layer. Along the vector of ones, weights with a mean pass back the sum of all deltas to every unit.
 

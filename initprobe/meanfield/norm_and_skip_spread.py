@@ -2,8 +2,8 @@
 
 To first order in 1/width. The deviations of four numbers from theory are passed on from layer to layer: mean square and
 mean over units of h, at the input of the layer and at the input of its branch. Each layer adds the noise of its units.
-A norm fixes mean and variance of z, so its output does not respond to the size of its input, and the noise along z and
-z^2 is gone.
+A norm fixes mean and variance of z. So its output does not respond to the size of its input, and has no noise along z
+and z^2.
 
 Not derived: biases of order depth/width, and the noise that forward pass and gradient share because they use the same
 weights. Hanin & Nica 2020, arXiv:1812.05994.
@@ -34,7 +34,7 @@ from initprobe.meanfield.unit_noise import free_share
 # Entries of the vector of deviations: mean square and mean of the branch's input, then of the layer's input.
 _KEPT, _KEPT_MEAN, _SQUARE, _MEAN = range(4)
 _NOTHING = Spread(math.nan, math.nan)
-# Share of a gradient that units do not have in common, above which its spread is that of weights without a mean.
+# Above this share of a gradient that units do not have in common, its spread is that of weights without a mean.
 _LEAST_APART = 0.9
 
 
@@ -228,7 +228,7 @@ def _gradient_variances(
 ) -> list[float]:
     """Variance of the log of Var(dL/dh) at every layer, first to last.
 
-    Where the gradient runs along h (`radial`), its variance is in proportion to the last mean square over the one here.
+    Where the gradient runs along h (`radial`), its variance is in proportion to the last mean square over this one.
     """
     equal_share, other_share = 1 / samples, 1 - 1 / samples
     weights, across = _branch_weights(steps)

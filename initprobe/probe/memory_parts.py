@@ -259,7 +259,13 @@ def segments(config: ProbeConfig, sizes: Sequence[int], batch: int) -> list[rang
 
 
 def is_remade(config: ProbeConfig, sizes: Sequence[int], batch: int) -> bool:
-    """True if the network is divided into segments: it is too large, and nothing needs all of it at once."""
+    """True if the network is divided into segments: it is too large, and nothing needs all of it at once.
+
+    Args:
+        config: the settings.
+        sizes: features of the input, then units of each layer.
+        batch: samples in a batch.
+    """
     whole = config.batches > 1 or config.initializer.fit is not None or config.objective is not None
     whole = whole or config.network is not None  # which is in memory already
     shape = Shape.of(config, sizes, batch)

@@ -22,6 +22,9 @@ class Display:
         Args:
             kind: `summary`, `output`, `gradient` or `depth`; `fitting` or `training` where there was any.
 
+        Returns:
+            The figure, which shows itself in a notebook; `savefig` writes it to a file.
+
         Raises:
             UnknownNameError: another kind; the message lists those of this result. A `KeyError` too.
         """
@@ -34,6 +37,9 @@ class Display:
 
         Args:
             width: columns into which sentences are folded; None for no limit.
+
+        Returns:
+            Lines without colours, in characters that standard output can show.
         """
         from initprobe.reports.run_table import plain_text
 

@@ -41,8 +41,8 @@ from initprobe.studies.spectrum_statistics import (
 Progress = Callable[[int, int], None]
 
 DEFAULT_SAMPLES = 2
-# Floating-point operations for one layer's and one product's singular values, in units of width^3, and operations per
-# second of one core. Measured between widths 200 and 1000 with one thread.
+# Floating-point operations for the singular values of a layer and of a product, in units of width^3; and those per
+# second of a core. Measured between widths 200 and 1000 with one thread.
 _CUBES, _FLOPS_PER_S = 12.0, 1.5e10
 
 
@@ -57,7 +57,13 @@ def check_samples(samples: int) -> None:
 
 
 def seconds_needed(experiment: Experiment, samples: int, threads: int | None = None) -> float:
-    """Estimated duration of `measure` in seconds, on a common processor."""
+    """Estimated duration of `measure` in seconds, on a common processor.
+
+    Args:
+        experiment: the network.
+        samples: input samples, with a Jacobian each.
+        threads: None for all processors.
+    """
     cubes = sum(max(a, b) * min(a, b) ** 2 for a, b in experiment.fans)
     at_once = min(threads or available_threads(), samples)
     return _CUBES * cubes * samples * experiment.config.draws / (_FLOPS_PER_S * at_once)

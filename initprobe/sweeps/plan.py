@@ -114,8 +114,8 @@ def find(source: str | Path) -> Path:
         return path
     hint = suggestion(str(source), list(names)) or " `initprobe list configs` shows those that ship with initprobe."
     if kind_of(path) == "directory":
-        raise InputError(f"{source}: is a directory; name a file in it")
-    raise InputError(f"{source}: no such file.{hint}")
+        raise InputError("is a directory; name a file in it", file=source)
+    raise InputError(f"no such file.{hint}", file=source)
 
 
 def _config(draft: Draft, importing: bool) -> ProbeConfig:
@@ -150,7 +150,7 @@ def _without(draft: Draft, name: str) -> str:
 
 
 def _shown(settings: Settings, config: ProbeConfig, name: str) -> Scalar | None:
-    """A field's value as a table shows it: as it was set, or else its default; None where it does not apply."""
+    """A field's value as a table shows it: the value set, or else its default; None where it does not apply."""
     text = setting_text(settings, name)
     return _used(config, name) if text is None else text
 

@@ -41,11 +41,11 @@ def function_text(settings: Sequence[Setting], title: str) -> str:
 
 
 def _grouped(settings: Sequence[Setting]) -> list[list[Setting]]:
-    """Settings with one template and one reason, in the order of the first of each."""
+    """Settings with one template and one reason, in the order of the first; those that follow from others last."""
     groups: dict[tuple[str, str], list[Setting]] = {}
     for setting in settings:
         groups.setdefault((setting.template, setting.reason), []).append(setting)
-    return list(groups.values())
+    return sorted(groups.values(), key=lambda group: group[0].last)
 
 
 def _group(settings: Sequence[Setting]) -> str:

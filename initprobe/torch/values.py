@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from initprobe.contract.parameter import Parameter
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-# `nn.utils.weight_norm` of old keeps these two in place of `weight`.
+# The old `nn.utils.weight_norm` keeps these two in place of `weight`.
 _NORM_PARTS = ("_g", "_v")
 
 
@@ -98,8 +98,7 @@ def _parameter(name: str, tensor: torch.Tensor, module: nn.Module, ties: tuple[s
     padding = getattr(module, "padding_idx", None)
     if isinstance(module, nn.Embedding | nn.EmbeddingBag) and isinstance(padding, int):
         values = np.delete(values, padding, axis=0)
-    beginning = not _begins_with_inputs(module)
-    return Parameter(name, values, _fans(held, module), rounding, ties, beginning, _torch_fan_in(held, module))
+    return Parameter(name, values, _fans(held, module), rounding, ties, _torch_fan_in(held, module))
 
 
 def _unreadable(tensor: torch.Tensor) -> str:
@@ -133,11 +132,6 @@ def _whole_weight(module: nn.Module) -> object:
         return getattr(module, "weight", None)
     with _left_as_found(module), torch.no_grad():
         return getattr(module, "weight", None)
-
-
-def _begins_with_inputs(module: nn.Module) -> bool:
-    """Weights of shape `(fan_in, fan_out)`: transposed convolutions, and `Conv1D` of transformers."""
-    return isinstance(module, _TRANSPOSED) or type(module).__name__ == "Conv1D"
 
 
 def _fans(tensor: torch.Tensor, module: nn.Module) -> tuple[int, int] | None:

@@ -75,7 +75,7 @@ class Block(nn.Module):
 
 
 def language(gated, blocks=4, width=512, words=1000):
-    """A GPT, or with `gated` a Llama, of std .02."""
+    """A GPT, or with `gated` a Llama, of std 0.02."""
     norm = nn.RMSNorm(width) if gated else nn.LayerNorm(width)
     model = nn.Sequential(nn.Embedding(words, width), *[Block(width, gated) for _ in range(blocks)], norm,
                           nn.Linear(width, words, bias=False))  # fmt: skip

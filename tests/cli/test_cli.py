@@ -37,7 +37,7 @@ def test_default_files_and_table(initprobe, tmp_path):
     outcome = initprobe(*RUN)
     assert outcome.code == 0, outcome.err
     assert "Xavier normal + tanh, 2 layers of 20" in outcome.out
-    assert "20 -> 20 x 2" in outcome.out
+    assert "20 -> 2 x 20" in outcome.out
     home = "initprobe-out/xavier-tanh-2x20-batch30-draws2"
     assert files_below(tmp_path) == {f"{home}/{name}" for name in PICTURES | {"result.json"}}
     assert f"wrote     {home}/summary.png (+4)" in outcome.out
@@ -328,7 +328,7 @@ def test_gain_of_every_activation(initprobe):
     assert rows["linear"][:3] == ["1.0000", "1", "1.0000"]
     assert rows["tanh"][0] == "1.5925"
     assert rows["tanh"][6:8] == ["1.6667", "1.18"]  # torch's 5/3 settles at 1.178, not at 1
-    assert rows["selu"][6:8] == ["0.7500", ".0230"]
+    assert rows["selu"][6:8] == ["0.7500", "0.0230"]
     assert rows["gelu"][1] == "none"
     assert "gelu" in text.splitlines()[-2]
 

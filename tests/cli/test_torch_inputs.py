@@ -234,7 +234,7 @@ FAULTS = [
     ),
     (["shell_net:make", "--input-shape", "8,20", "--loss", "cross-entrop"], "Did you mean 'cross-entropy'"),
     (["shell_net:make", "--input-shape", "8,20", "--loss", "shell_net:wrong"], "--loss fails on its output: TypeError"),
-    (["hf:absent"], "absent holds no config.json; nothing is downloaded"),
+    (["hf:absent"], "absent: holds no config.json; nothing is downloaded"),
 ]
 
 

@@ -365,3 +365,11 @@ def test_rules_as_people_write_them(rule, text):
     with pytest.raises(ConfigError) as fault:
         assert_init(nn.Linear(3, 3), {"weight": rule}, "any")
     assert str(fault.value).startswith("weight: ") and text in str(fault.value)
+
+
+def test_a_tied_parameter_is_covered_by_any_of_its_names():
+    torch.manual_seed(0)
+    net = nn.ModuleDict({"embed": nn.Embedding(50, 20), "head": nn.Linear(20, 50, bias=False)})
+    net["head"].weight = net["embed"].weight
+    assert assert_init(net, {"head.weight": "normal:std=1"}).judged[0].parameter == "embed.weight"
+    assert assert_init(net, {"embed.*": "zeros", "head.weight": "normal:std=1"}).judged

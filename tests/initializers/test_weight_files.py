@@ -1,4 +1,4 @@
-"""Weights from a file: the round trip, what theory makes of them, which rules they are told by, and every refusal."""
+"""Weights from a file: the round trip, what theory makes of them, which rules they agree with, and every refusal."""
 
 import json
 import math
@@ -311,7 +311,7 @@ def test_the_fix_keeps_the_shape_and_the_saved_input(initprobe, tmp_path):
     assert " ".join(fix[4:]) == "--act tanh --widths 30,20,20 --draws 1 --input w.npz"
     done = initprobe(*fix[1:], "--no-figures")
     assert done.code == 0, done.err
-    assert "9 -> 30 -> 20 x 2" in done.out
+    assert "9 -> 30 -> 2 x 20" in done.out
 
 
 TORCHS = {"0.weight": (20, 30), "0.bias": (20,), "2.weight": (10, 20), "10.weight": (5, 10)}

@@ -28,7 +28,7 @@ STABLE = [0.825232, 0.827835, 0.813855, 0.826902, 0.834092, 0.860035, 0.870610, 
 def test_published_collapse_of_tanh_with_std_0_01():
     """Two single draws of the same law differ by sqrt(2) of one draw's SD, about 1% in std at layer 10.
 
-    The spread grows evenly from .2% at layer 1; the published figures are rounded at 6 decimals.
+    The spread grows evenly from 0.2% at layer 1; the published figures are rounded at 6 decimals.
     """
     measured = run(ProbeConfig(init="normal:std=0.01", act="tanh", draws=1)).series("output", "std")
     for layer, (ours, published) in enumerate(zip(measured, COLLAPSE, strict=True), start=1):
@@ -214,7 +214,7 @@ def test_data_that_does_not_fit_the_shape(tmp_path, changes):
 
 
 def test_correlated_input_is_correlated():
-    """Mean cosine of pairs with correlation .6; relative error below about 5 sqrt(2 / features)."""
+    """Mean cosine of pairs with correlation 0.6; relative error below about 5 sqrt(2 / features)."""
     result = run(small(input="gaussian:correlation=0.6", width=2000, layers=1, init="orthogonal", batch=200))
     assert result.layers[0].correlation == pytest.approx(0.6, abs=5 * math.sqrt(2 / 2000))
 

@@ -123,7 +123,7 @@ def test_every_record_has_a_repr_in_one_line(result):
 
 def test_a_result_says_its_verdict_and_shape(result):
     assert repr(result) == (
-        "<ProbeResult: vanishing output from layer 1; Normal (std 0.01) + tanh, 3 layers of 30; 30 -> 30 x 3>"
+        "<ProbeResult: vanishing output from layer 1; Normal (std 0.01) + tanh, 3 layers of 30; 30 -> 3 x 30>"
     )
     assert "signal survives" in repr(run(ProbeConfig(init="he", act="relu", layers=2, width=40, batch=40)))
 

@@ -21,7 +21,7 @@ def healthy():
 
 
 @pytest.fixture(scope="module")
-def sick():
+def faulty():
     return run(ProbeConfig(init="normal:std=1000", act="relu", layers=20, width=30, batch=50))
 
 
@@ -29,7 +29,7 @@ def no_constant(name):
     raise AssertionError(f"{name} in JSON")
 
 
-@pytest.mark.parametrize("which", ["healthy", "sick"])
+@pytest.mark.parametrize("which", ["healthy", "faulty"])
 def test_json_reads_back_and_holds_no_nan(which, request):
     result = request.getfixturevalue(which)
     json.loads(result.to_json(), parse_constant=no_constant)
@@ -52,7 +52,7 @@ def test_json_has_the_documented_names(healthy):
     assert theory | {"preactivation_gradient_variance", "correlation", "z"} <= set(layer["theory"])
 
 
-@pytest.mark.parametrize("which", ["healthy", "sick"])
+@pytest.mark.parametrize("which", ["healthy", "faulty"])
 def test_json_fits_its_schema(which, request):
     jsonschema = pytest.importorskip("jsonschema")
     schema = ProbeResult.model_json_schema(mode="serialization")
@@ -77,7 +77,7 @@ def test_other_json_is_refused_in_one_line(text):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("which", ["healthy", "sick"])
+@pytest.mark.parametrize("which", ["healthy", "faulty"])
 def test_csv_has_a_row_per_layer_and_fixed_columns(which, request, healthy):
     result = request.getfixturevalue(which)
     rows = list(csv.DictReader(io.StringIO(to_csv(result))))
@@ -90,13 +90,13 @@ def test_csv_has_a_row_per_layer_and_fixed_columns(which, request, healthy):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0.0517, ".0517"),
+        (0.0517, "0.0517"),
         (0.9996, "1.00"),
         (72.16, "72.2"),
         (1.84e-13, "1.8e-13"),
         (0, "0"),
         (None, "-"),
-        (-0.25, "-.250"),
+        (-0.25, "-0.250"),
         (99949, "99949"),
         (100000.0, "1.0e5"),
         (999.6, "1000"),
@@ -112,8 +112,8 @@ def test_a_number_no_float_holds_is_printed_from_its_logarithm():
 
 
 def test_small_words():
-    assert (factor(2.0), factor(0.25)) == ("x2.00", "/4.00")
-    assert (percent(None), percent(1e-9), percent(1.0), percent(0.036)) == ("-", "<.1", "100", "3.6")
+    assert (factor(2.0), factor(0.25)) == ("x2.00", "x0.250")
+    assert (percent(None), percent(1e-9), percent(1.0), percent(0.036)) == ("-", "<0.1", "100", "3.6")
     assert sparkline([0, 1e-3, 0.5, 1]) == " ▁▄█"
 
 

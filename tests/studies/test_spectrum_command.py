@@ -99,7 +99,7 @@ def test_command_draws_the_figure(initprobe, fmt, tmp_path):
 def test_real_data_is_taken_as_input(initprobe, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((9, 6)))
     outcome = initprobe("spectrum", "--init", "he", *SMALL, "--input", "x.npy", "--samples", "3")
-    assert outcome.code == 0 and "6 -> 20 x 4" in outcome.out
+    assert outcome.code == 0 and "6 -> 4 x 20" in outcome.out
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ class CausalBlock(nn.Module):
 
 
 class Language(nn.Module):
-    """A small language model, drawn as such models are: std .02, branches smaller with depth, a tied read-out."""
+    """A small language model, drawn as such models are: std 0.02, branches smaller with depth, a tied read-out."""
 
     def __init__(self, layers=6, width=64):
         super().__init__()

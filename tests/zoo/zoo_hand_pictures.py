@@ -36,7 +36,7 @@ class Unet(nn.Module):
 
 
 def generator(last: int = 3) -> nn.Module:
-    """DCGAN, with its own draw: N(0, .02) and norms of N(1, .02)."""
+    """DCGAN, with its own draw: N(0, 0.02) and norms of N(1, 0.02)."""
     up = lambda a, b: [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU(True)]  # noqa: E731
     model = seq(
         nn.ConvTranspose2d(100, 128, 4, bias=False),

@@ -84,7 +84,7 @@ def command(options: CheckOptions) -> None:
     sweep, reports = options.sweep, options.gate
     plan = sweep.plan()
     if not plan.checks:
-        raise ConfigError(f"{plan.path}: no checks; write for example `checks: {{healthy: true}}`, or use `sweep`")
+        raise ConfigError("no checks; write for example `checks: {healthy: true}`, or use `sweep`", file=plan.path)
     judge = _Judge(plan, make_gate(options.gate, NAMES))
     output = table_output(plan, sweep, options.table, options.exports, reports.targets())
     outcome, failures = run_plan(plan, sweep, output, judge.judge)
@@ -183,7 +183,7 @@ class _Judge:
         return table(text_columns(_HEADINGS), [(outcome.run, *_cells(breach)) for outcome, breach in self.breaches])
 
     def cases(self) -> Iterator[Case]:
-        """A case for each check of each run, for each run that failed or was not done, and for each idle check."""
+        """A case for each check of each run, for each run that is not done, and for each idle check."""
         from initprobe.reports.junit import Case
 
         for row in self.rows:

@@ -219,7 +219,7 @@ def _files(text: str) -> list[Path]:
         next(path.iterdir(), None)  # raises where the directory cannot be read; `glob` would find nothing there
     if documents := sorted(path.glob("*.json")):
         return documents
-    raise InputError(f"{path}: holds no {STORE_FILE}, {RESULT_FILE} or other .json; name a file")
+    raise InputError(f"holds no {STORE_FILE}, {RESULT_FILE} or other .json; name a file", file=path)
 
 
 def _headline(pairs: Sequence[Pair], changes: Sequence[Sequence[Change]]) -> str:

@@ -76,11 +76,11 @@ def _recognized(options: RecognizeOptions) -> tuple[list[Group], list[Parameter]
 
     require_torch()
     from initprobe.contract.recognise import recognise
-    from initprobe.torch.loading import Request, parameters_request
+    from initprobe.torch.loading import Request, load
 
     checkpoint = None if options.checkpoint is None else Path(options.checkpoint)
     with waiting("reading the parameters"):
-        parameters = parameters_request(Request(options.target, checkpoint=checkpoint, seed=options.seed))
+        parameters = load(Request(options.target, checkpoint=checkpoint, seed=options.seed)).parameters()
         return recognise(parameters), parameters
 
 

@@ -69,6 +69,6 @@ def _matching(rows: Sequence[Row], condition: str, axes: Sequence[str]) -> list[
     name = condition.partition("=")[0].strip()
     if "=" not in condition or name not in axes:
         hint = suggestion(name, axes) or f" The axes are {', '.join(axes) or 'none'}."
-        raise ConfigError(f"--where {condition}: write AXIS=VALUE.{hint}")
+        raise ConfigError(f"{condition!r} is not AXIS=VALUE.{hint}", field="--where")
     kept = select(condition, parse_condition(condition), {index: row.axes.get(name) for index, row in enumerate(rows)})
     return [rows[index] for index in kept]

@@ -80,17 +80,17 @@ def _without_consequences(observations: Sequence[Observation]) -> list[Observati
 
 
 def _layer_of(observation: Observation) -> str:
-    """The name of its layer, also where it is about a third of a packed weight: `in_proj_weight[k]`."""
+    """The name of its layer, also where it is about a part of a packed weight: `in_proj_weight[k]`."""
     return (observation.module or "").partition("[")[0]
 
 
 def _with_fresh_norms(observations: Sequence[Observation]) -> list[Observation]:
-    """Where batch norms have seen no batch, `model.train()` is the first cure of everything else."""
+    """Where batch norms have seen no batch, `model.train()` is the first fix of everything else."""
     fresh = next((observation for observation in observations if observation.rule == FRESH), None)
     if fresh is None or all(observation.severity == "info" for observation in observations):
         return list(observations)
     rest = [
-        replace(observation, cures=(*fresh.cures, *observation.cures))
+        replace(observation, fixes=(*fresh.fixes, *observation.fixes))
         if observation.severity != "info"
         else observation
         for observation in observations
@@ -105,7 +105,7 @@ def finding(observation: Observation, fix: str | None, no_fix: str | None) -> Fi
 
     Args:
         observation: what a rule observed.
-        fix: the line that healed it when it was tried; None if there is none.
+        fix: the line that worked when it was tried; None if there is none.
         no_fix: the reason why there is none; None where no fix is due.
 
     Returns:

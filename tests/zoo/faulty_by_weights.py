@@ -1,4 +1,4 @@
-"""Forty nets that are sick by their weights alone, each with its input and perhaps its loss.
+"""Forty nets that are faulty by their weights alone, each with its input and perhaps its loss.
 
 `FAST` are ten small ones, for every run of the tests.
 """
@@ -153,8 +153,8 @@ def _drawn(model: Any, std: float) -> Any:
 FAST: dict[str, Make] = {
     "torch default ReLU": _deep(nn.ReLU, None, 14),
     "torch default GELU": _deep(nn.GELU, None, 14),
-    "N(0, .01) tanh": _deep(nn.Tanh, 0.01, 10),
-    "N(0, .3) ReLU": _deep(nn.ReLU, 0.3, 10),
+    "N(0, 0.01) tanh": _deep(nn.Tanh, 0.01, 10),
+    "N(0, 0.3) ReLU": _deep(nn.ReLU, 0.3, 10),
     "one layer N(0, 8)": lambda: (changed(plain(), lambda m: m[6].weight.normal_(std=8.0)), rows()),
     "equal rows": lambda: (rowed(plain(3, nn.Tanh, xavier), 2), rows()),
     "transposed by kaiming": transposed,
@@ -174,7 +174,7 @@ SLOW: dict[str, Make] = {
     "one convolution a hundredth": lambda: (changed(convolutions(False), lambda m: m[4].weight.mul_(0.01)), images()),
     "grouped convolutions": lambda: (_stack(lambda: conv(24, 24, groups=4), 10, 0.02), torch.randn(8, 24, 12, 12)),
     "depthwise and pointwise": lambda: (_depthwise(None), torch.randn(8, 24, 12, 12)),
-    "x @ W of .02": lambda: (seq(*[part for _ in range(8) for part in (InOut(64, 64, 0.02), nn.ReLU())]), rows(64)),
+    "x @ W of 0.02": lambda: (seq(*[part for _ in range(8) for part in (InOut(64, 64, 0.02), nn.ReLU())]), rows(64)),
     "ParameterList, functional": lambda: (Functional(0.02), rows(64)),
     "scaled weights": lambda: (seq(*[part for _ in range(10) for part in (Scaled(), nn.ReLU())]), rows(64)),
     "old weight norm": _old_weight_norm,
@@ -198,13 +198,13 @@ SLOW |= {
         changed(normal(Language(Llama, 4, placed=False, tied=False)), lambda m: m.blocks[2].mix.up.weight.mul_(40)),
         ids(),
     ),
-    "ViT of torch's encoder N(0, .6)": lambda: (_drawn(Patches(), 0.6), torch.randn(8, 3, 32, 32)),
+    "ViT of torch's encoder N(0, 0.6)": lambda: (_drawn(Patches(), 0.6), torch.randn(8, 3, 32, 32)),
     "GELU residual net, norm-free": lambda: (
         seq(*[Residual(he(nn.Linear(64, 64)), nn.GELU(), he(nn.Linear(64, 64))) for _ in range(20)]),
         rows(64),
     ),
     "one branch of GPT": odd_sibling,
-    "GPT N(0, .8)": lambda: _words(0.8, False),
+    "GPT N(0, 0.8)": lambda: _words(0.8, False),
     "packed attention N(0, 1)": lambda: _encoder(1.0),
     "gated by glu": lambda: _gated(0.3),
     "attentions N(0, 1)": lambda: (normal(attentions(Attention)[0], 1.0), torch.randn(8, 24, 192)),
