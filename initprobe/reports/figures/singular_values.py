@@ -44,7 +44,7 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
         depths = sorted({stats.layer for _, spectrum in spectra for stats in _chosen(spectrum)})
         colors = dict(zip(depths, CYCLE * len(depths), strict=False))
         columns = min(len(runs), 3)
-        note = "of dh_l/dh_0, the change of layer l's output with the input"
+        note = "of dh_l/dh_0, layer l over the input; lines: theory for infinite width; below: left of the axis, or 0"
         sheet = make_grid(
             f"{title}: singular values of the Jacobian",
             [note],
@@ -76,7 +76,7 @@ def _chosen(spectrum: Spectrum) -> list[SpectrumStats]:
 
 def _keys(colors: dict[int, str]) -> list[Key]:
     keys: list[Key] = [(Line2D([], [], color=color, lw=2), f"l = {depth}") for depth, color in colors.items()]
-    return [*keys, (Line2D([], [], color=BLACK, lw=1.1), "theory for infinite width")]
+    return [*keys, (Line2D([], [], color=BLACK, lw=1.1), "theory")]
 
 
 def _edges(drawn: Sequence[SpectrumStats]) -> Array:
@@ -89,7 +89,7 @@ def _edges(drawn: Sequence[SpectrumStats]) -> Array:
 def _draw(axes: Axes, drawn: Sequence[SpectrumStats], edges: Array, colors: dict[int, str]) -> None:
     heights = {stats.layer: _heights(stats, edges) for stats in drawn if stats.histogram_log10 is not None}
     ceiling = _ceiling([float(each.max()) for each in heights.values()])
-    notes = []
+    notes: list[str] = []
     for stats in drawn:
         if stats.layer not in heights:
             continue
@@ -119,8 +119,8 @@ def _ceiling(peaks: Sequence[float]) -> float:
 
 def _notes(layer: int, heights: Array, ceiling: float) -> Iterator[str]:
     """What the panel does not show: a spike, and what lies below the axis."""
-    smaller = 1 - float(heights.sum())
-    words = [f"peak {percent(float(heights.max()))}%"] if heights.max() > ceiling else []
-    words += [f"{percent(smaller)}% smaller or 0"] if smaller > _RARE else []
-    if words:
-        yield f"l = {layer}: {', '.join(words)}"
+    below = 1 - float(heights.sum())
+    if below > _RARE:
+        yield f"l = {layer}: {percent(below)}% below"
+    if heights.max() > ceiling:
+        yield f"l = {layer}: peak {percent(float(heights.max()))}%"
