@@ -97,7 +97,7 @@ def test_poole_2016(overrides):
             predicted = np.interp(c, *_curve(maps.correlations))
             assert abs(after - predicted) < SDS * _correlation_sd(after, w / point.q) / math.sqrt(units) + 0.15 * 0.15
     words = " ".join(texts(figure))
-    assert all(f"q* {number}" in words for number in (".607", "4.08", "12.6"))
+    assert all(f"q* {number}" in words for number in ("0.607", "4.08", "12.6"))
 
 
 def _curve(curve):
