@@ -27,9 +27,9 @@ class Thresholds(BaseModel):
     )
     normed_decades: Positive = Field(
         6.0,
-        description="Decades by which a gradient may grow back through layers with a norm each. ReLU with batch norm "
-        "has a factor of 1.46 per layer (Yang et al. 2019, arXiv:1902.08129): VGG-19 trains at 2.6 decades and "
-        "MobileOne at 5.3; 50 such layers at 8 decades do not.",
+        description="Decades of the gradient across layers with a norm each; in a net of `run` with layer norm it is "
+        "grave_decades. ReLU with batch norm has a factor of 1.46 per layer (Yang et al. 2019, arXiv:1902.08129): "
+        "VGG-19 trains at 2.6 decades and MobileOne at 5.3; 50 such layers at 8 decades do not.",
     )
     spread_sds: Positive = Field(
         3.0, description="Number of predicted standard deviations of the draws by which a trend must exceed chance."

@@ -127,8 +127,9 @@ def real_trend(result: ProbeResult, tensor: str, sign: int, limits: Thresholds) 
     profile = _profile(result, tensor)
     moved = trend([value for _, value in profile])
     chance = 0.0 if _every_draw_moves(result, tensor, sign, limits) else chance_decades(result, tensor, limits)
-    grows_back = sign > 0 and tensor != "output" and norm_name(result) != "none"
-    least = (limits.normed_decades if grows_back else limits.trend_decades) + chance
+    back = norm_name(result) if sign > 0 and tensor != "output" else "none"
+    limit = {"batch": limits.normed_decades, "layer": limits.grave_decades}.get(back, limits.trend_decades)
+    least = limit + chance
     if tensor == "output":
         return (moved, profile) if sign * moved.decades >= least else None
     moved = Trend(-moved.change, -moved.steady, moved.steps)  # gradients travel the other way
