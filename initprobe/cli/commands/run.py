@@ -92,9 +92,9 @@ def command(options: RunOptions) -> None:
     exports, gate_options, verdict = options.exports, options.gate, options.verdict
     check_junit(gate_options.junit, verdict.fail_on)
     formats = options.figures.wanted()
-    # Started before NumPy is imported. Without this process the first command of the README takes 1.21 times as long
-    # (median of 40 pairs, wall time, two busy cores), 1.14 times in 15 other pairs and 0.89 times in 16. It takes 0.93
-    # times the processor time.
+    # Started before NumPy is imported. Without this process the first command of the README takes 1.21 times as long:
+    # the median of 40 pairs, wall time, two busy cores. In 15 other pairs it takes 1.14 times as long, in 16 others
+    # 0.89 times. It takes 0.93 times the processor time.
     with drawer(formats) as drawing:
         gate = make_gate(gate_options)
         experiment, directory = _prepared(options)
