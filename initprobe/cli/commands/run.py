@@ -29,6 +29,7 @@ from initprobe.cli.options import (
     NetworkOptions,
     WeightOptions,
     config_from,
+    named_as_options,
     threads_option,
 )
 from initprobe.cli.outputs import FigureOptions
@@ -114,10 +115,12 @@ def command(options: RunOptions) -> None:
 def _prepared(options: RunOptions) -> tuple[Experiment, Path | None]:
     """The experiment and the output directory; every output is checked."""
     from initprobe.cli.outputs import check_exports
+    from initprobe.config.probe_config import ProbeConfig
     from initprobe.probe.experiment import prepare
     from initprobe.probe.names import slug
 
-    experiment = prepare(options.config())
+    with named_as_options(ProbeConfig.model_fields):
+        experiment = prepare(options.config())
     directory = options.figures.directory(lambda: slug(experiment.config, experiment.sizes))
     exports, gate = options.exports, options.gate
     targets = (*exports.targets(), *gate.targets())
