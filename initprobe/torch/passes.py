@@ -115,8 +115,7 @@ def _one_draw(arguments: Arguments, recorder: Recorder, draw: int) -> Course:
             return Course(False, ends.loss, {}, void)
         gradients = dict(zip(learning, _gradients(ends, sources), strict=False))
     recorder.add_weight_gradients(gradients)
-    moved = {name: None if gradient is None else has_nonzero(gradient) for name, gradient in gradients.items()}
-    return Course(True, ends.loss, moved, void)
+    return Course(True, ends.loss, has_nonzero(gradients), void)
 
 
 def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:

@@ -82,7 +82,14 @@ class Case:
     @cached_property
     def zero_starts(self) -> ZeroStarts:
         """The parameters that are 0 at the start, and what training sets in motion."""
-        return ZeroStarts(self.operations, self.parameters, self.moved)
+        return ZeroStarts(self.operations, self.parameters, self.moved, self.peaks)
+
+    @cached_property
+    def peaks(self) -> dict[str, float]:
+        """The largest magnitude in each small parameter, by name; large parameters are left out."""
+        from initprobe.torch.parameters import small_peaks  # loads PyTorch, which the texts of the rules do not need
+
+        return small_peaks(self.parameters.items())
 
     def layer_of(self, op: Operation) -> int:
         """The number of the layer that an operation belongs to, or that came last before it."""
