@@ -27,7 +27,7 @@ from initprobe.torch import device_statistics
 _STRIDED, _COUNTED = torch.strided, (torch.float32, torch.float64)
 _CACHED_ENTRIES = 1 << 17  # of a block of a large tensor
 _BLOCKS_AT_A_TIME = 64
-_SMALL = 1 << 12  # entries up to which sorting is faster than a table with a counter for every bucket
+SMALL = 1 << 12  # entries up to which sorting is faster than a table with a counter for every bucket
 _MOST_WAITING = 1 << 16  # entries of small tensors that wait to be measured together; in float64, they fit in cache
 
 
@@ -98,7 +98,7 @@ class Track:
             return
         array = array_of(tensor)
         rows = array.reshape(len(array), -1) if cosines and array.ndim > 1 else array.reshape(-1)
-        if rows.size <= _SMALL:
+        if rows.size <= SMALL:
             small.keep(self, rows)
         else:
             self.add_now(rows, small.workers)

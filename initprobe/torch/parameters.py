@@ -12,32 +12,32 @@ import torch
 
 from initprobe.errors import ConfigError, InputError
 from initprobe.torch.inventory import Inventory
+from initprobe.torch.measure import SMALL
 from initprobe.torch.paths import path
 
 _IN_A_PART = 1 << 20
-_SMALL = 1 << 12  # entries up to which a call costs more than its arithmetic
 _MOST_TOGETHER = 1 << 16  # entries of small tensors that are looked at together
 _PLAIN, _STRIDED, _COUNTED = (torch.Tensor, torch.nn.Parameter), torch.strided, (torch.float32, torch.float64)
 
 
-def void_parameters(parts: Inventory) -> dict[str, str]:
+def void_parameters(parts: Inventory, peaks: Mapping[str, float]) -> dict[str, str]:
     """Parameters that hold NaN or infinities, and buffers that hold NaN.
 
     Args:
         parts: parameters and buffers of the model.
+        peaks: by name, the largest magnitude in each small one, of `small_peaks`.
 
     Returns:
         What is wrong, in words, by the name of the module.
     """
     faults: dict[str, str] = {}
-    for name, what in _void(parts):
+    for name, what in _void(parts, peaks):
         module, _, own = name.rpartition(".")
         faults.setdefault(module, f"{own} of {path(module)} holds {what}")
     return faults
 
 
-def _void(parts: Inventory) -> Iterator[tuple[str, str]]:
-    peaks = small_peaks(parts.tensors)
+def _void(parts: Inventory, peaks: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     for name, tensor in parts.parameters.items():
         if not math.isfinite(peaks.get(name, math.nan)) and not _is_finite(tensor):
             yield name, "NaN" if bool(torch.isnan(tensor).any()) else "infinities"
@@ -59,14 +59,19 @@ def small_peaks(named_tensors: Iterable[tuple[str, Any]]) -> dict[str, float]:
     waiting: dict[str, Any] = {}
     entries = 0
     for name, tensor in named_tensors:
-        if type(tensor) in _PLAIN and tensor.is_cpu and tensor.layout is _STRIDED and tensor.dtype in _COUNTED:
-            if 0 < (size := tensor.numel()) <= _SMALL:
-                waiting[name] = tensor.detach().numpy().reshape(-1)
-                entries += size
+        if _is_small(tensor):
+            waiting[name] = tensor.detach().numpy().reshape(-1)
+            entries += waiting[name].size
         if entries > _MOST_TOGETHER:
             peaks |= _peaks(waiting)
             waiting, entries = {}, 0
     return peaks | _peaks(waiting)
+
+
+def _is_small(tensor: Any) -> bool:
+    """Whether it has few entries, and NumPy can hold them without a copy."""
+    is_shared = type(tensor) in _PLAIN and tensor.is_cpu and tensor.layout is _STRIDED and tensor.dtype in _COUNTED
+    return is_shared and 0 < tensor.numel() <= SMALL
 
 
 def _peaks(rows: Mapping[str, Any]) -> dict[str, float]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 from numpy.lib.stride_tricks import sliding_window_view
 
 from initprobe.arrays import Array
