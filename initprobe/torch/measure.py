@@ -48,9 +48,11 @@ def array_of(tensor: Any) -> Array:
 
 
 @lru_cache
-def _counted_as(dtype: Any) -> tuple[np.dtype[Any], float]:
-    """The dtype in which the entries of a tensor are counted, and the smallest normal number of the tensor's dtype."""
-    return np.dtype(np.float64 if dtype == torch.float64 else np.float32), torch.finfo(dtype).tiny
+def _counted_as(dtype: Any, fine: bool) -> tuple[np.dtype[Any], int, float]:
+    """How the entries of a tensor are counted, dtype and bits; and the smallest normal number of the tensor's dtype."""
+    is_double = dtype == torch.float64
+    bits = FINE if fine and not is_double else COARSE
+    return np.dtype(np.float64 if is_double else np.float32), bits, torch.finfo(dtype).tiny
 
 
 def flat_blocks(entries: int) -> list[slice]:
@@ -83,8 +85,7 @@ class Track:
     @classmethod
     def like(cls, tensor: Any, number: int, fine: bool) -> Track:
         """An empty track for such a tensor; `fine` for outputs, whose entries crowd at the bounds of activations."""
-        dtype, tiny = _counted_as(tensor.dtype)
-        bits = FINE if fine and dtype == np.float32 else COARSE
+        dtype, bits, tiny = _counted_as(tensor.dtype, fine)
         return cls(number, tuple(tensor.shape), tiny, Sketch(dtype, bits))
 
     def add(self, tensor: Any, small: SmallTensors, cosines: bool = False) -> None:
