@@ -1,7 +1,7 @@
 """Activations of the user's own: any vectorised function, or a `package.module:name` to be imported.
 
-A function must map an array to one of the same shape, entry by entry. It may have two attributes: `kinks`, the points
-where it or one of its first two derivatives jumps, and `slope`, its derivative as a function of z. Without them the
+A function must map an array to one of the same shape, entry by entry. It may have two attributes: `kinks`, where it or
+    one of its first two derivatives jumps, and `slope`, its derivative as a function of z. Without them the
 slope is a central difference, and the jumps of the slope are searched for. Ends where the function is exactly constant
 are always searched for (`flat_ends`). An `Activation` record can say more: saturation, bounds, a period.
 """
@@ -89,6 +89,9 @@ def activation(
         slope: its derivative, a function of z; None means its attribute `slope`, or else a central difference.
         kinks: points where it or one of its first two derivatives jumps; None means its attribute `kinks`, or else
             those that are found between -8 and 8, where the slope itself jumps.
+
+    Returns:
+        The record, for `ProbeConfig(act=...)`.
 
     Raises:
         ConfigError: the function cannot serve as an activation; in one line, why and what to do.

@@ -24,6 +24,13 @@ _GRADIENT = "output_gradient.variance"
 def draw_all(plan: Plan, store: Store, rows: Sequence[Row], directory: Path, formats: Sequence[str]) -> list[Path]:
     """Draw the figures that the file names, or those that suit its axes.
 
+    Args:
+        plan: of the sweep.
+        store: its results.
+        rows: the runs to draw.
+        directory: where the figures go.
+        formats: `png`, `svg` or `pdf`, one file for each.
+
     Returns:
         The paths of the figures.
 

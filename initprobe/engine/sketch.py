@@ -101,7 +101,12 @@ class Sketch:
     def add_all_but_counts(self, total: Moments, low: float, high: float, zeros: int, centre: float) -> None:
         """Add all statistics of a tensor but its counts, which must then be of its entries minus the centre.
 
-        `centre` becomes the centre of a sketch that has none yet.
+        Args:
+            total: moments of all entries.
+            low: the smallest entry.
+            high: the largest.
+            zeros: number of entries that are exactly 0.
+            centre: becomes the centre of a sketch that has none yet.
         """
         draw = self.by_draw[-1]
         self.by_draw[-1] = draw.merged(total) if draw.count else total

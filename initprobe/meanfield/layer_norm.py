@@ -1,9 +1,9 @@
 """What a finite width adds to gradients under layer norm, to first order in 1/width.
 
-A layer norm fixes mean and length of z, so no fluctuation is passed on, and each layer adds its own. It divides by the
+A layer norm fixes mean and length of z. So no fluctuation is passed on, and each layer adds its own. It divides by the
 length of y, which is random; it projects the gradient on the units across 1 and z; and the length of its input
 fluctuates together with the slopes of the same units. Per layer the sum is about 3.4/width for ReLU, 2.4 for tanh and 4
-for GELU, before the radial mode (`radial`) takes off about 2. Ba et al. 2016, arXiv:1607.06450.
+for GELU, of which the radial mode (`radial`) takes about 2. Ba et al. 2016, arXiv:1607.06450.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Unpack, cast
 
 from initprobe.activations.record import Activation
+from initprobe.config.arguments import ConfigChanges, ConfigFields
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.input_moments import InputMoments
@@ -35,10 +36,10 @@ def plain_fixes(
         yield from _with_initializers(config, sizes, [f"lecun:gain={gain:g}"], original)
 
 
-def changed(config: ProbeConfig, **changes: Any) -> ProbeConfig:
+def changed(config: ProbeConfig, **changes: Unpack[ConfigChanges]) -> ProbeConfig:
     """The same experiment with some fields of its config changed."""
     fields = {field: getattr(config, field) for field in ProbeConfig.model_fields}
-    return ProbeConfig(**(fields | changes))
+    return ProbeConfig(**cast(ConfigFields, fields | changes))
 
 
 def common_initializers(activation: Activation) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from initprobe.meanfield.jacobian_spectrum import SpectrumMoments, layer_moments
 from initprobe.meanfield.propagate import propagate
 from initprobe.prediction.rules import no_theory, rules_of
 from initprobe.probe.describe import describe
-from initprobe.probe.experiment import Experiment, input_rows
+from initprobe.probe.experiment import Experiment, input_rows, prepare
 from initprobe.probe.networks import network_of, parameters
 from initprobe.results.base import Status
 from initprobe.results.spectrum import Spectrum, SpectrumStats, SpectrumTheory
@@ -34,8 +34,8 @@ from initprobe.studies.spectrum_statistics import by_draw, finite_or_none, layer
 Progress = Callable[[int, int], None]
 
 DEFAULT_SAMPLES = 2
-# Floating-point operations for one layer's and one product's singular values, in units of width^3, and operations per
-# second of one core. Measured between widths 200 and 1000 with one thread.
+# Floating-point operations for the singular values of a layer and of a product, in units of width^3; and those per
+# second of a core. Measured between widths 200 and 1000 with one thread.
 _CUBES, _FLOPS_PER_S = 12.0, 1.5e10
 
 
@@ -50,7 +50,13 @@ def check_samples(samples: int) -> None:
 
 
 def seconds_needed(experiment: Experiment, samples: int, threads: int | None = None) -> float:
-    """Estimated duration of `measure` in seconds, on a common processor."""
+    """Estimated duration of `measure` in seconds, on a common processor.
+
+    Args:
+        experiment: the network.
+        samples: input samples, with a Jacobian each.
+        threads: None for all processors.
+    """
     cubes = sum(max(a, b) * min(a, b) ** 2 for a, b in experiment.fans)
     at_once = min(threads or available_threads(), samples)
     return _CUBES * cubes * samples * experiment.config.draws / (_FLOPS_PER_S * at_once)
@@ -60,6 +66,30 @@ def depths(layers: int) -> tuple[int, ...]:
     """The layers at which the product of Jacobians is measured: 1, 2, 4, ... and the last."""
     doubled = itertools.takewhile(lambda depth: depth < layers, (2**k for k in itertools.count()))
     return (*doubled, layers)
+
+
+def spectrum(
+    config: ProbeConfig,
+    samples: int = DEFAULT_SAMPLES,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Spectrum:
+    """The singular values of a network's Jacobians, per layer and end to end, beside theory.
+
+    Args:
+        config: the experiment; its batch is enlarged to `samples`, and its loss and training are left out.
+        samples: inputs at which Jacobians are taken.
+        threads: threads to use; None means all available processors. The numbers do not depend on it.
+        progress: called with (layers done, total layers).
+
+    Raises:
+        ConfigError: as for `measure`; or the experiment is not valid.
+    """
+    check_samples(samples)
+    without_loss = {name: ProbeConfig.model_fields[name].default for name in ("loss", "labels", "train_steps")}
+    plain = config.model_copy(update={"batch": config.batch and max(samples, config.batch), **without_loss})
+    return measure(prepare(plain), samples, threads=threads, progress=progress)
 
 
 def measure(

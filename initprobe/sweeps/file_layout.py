@@ -299,11 +299,11 @@ def _fault(document: Document, error: ValidationError) -> ConfigError:
     """pydantic's first complaint, with its place in the file."""
     fault = error.errors()[0]
     loc, cause = fault["loc"], fault.get("ctx", {}).get("error")
-    known = document.known_part(loc)
+    part = document.known_part(loc)
     if not loc and isinstance(cause, ConfigError):  # about a whole section
-        known = document.known_part((cause.field,))
-    field = ".".join(map(str, known or loc))
-    place = document.place(known)
+        part = document.known_part((cause.field,))
+    field = ".".join(map(str, part or loc))
+    place = document.place(part)
     if fault["type"] == "too_short":
         return place.error(_empty(field))
     if isinstance(cause, UnknownNameError):
@@ -312,7 +312,7 @@ def _fault(document: Document, error: ValidationError) -> ConfigError:
         hint = suggestion(str(loc[-1]), _keys_at(loc))
         return UnknownNameError(f"unknown key {loc[-1]!r}.{hint}", file=place.file, line=place.line)
     if fault["type"] == "missing":
-        field = ".".join(map(str, (*known, loc[-1])))
+        field = ".".join(map(str, (*part, loc[-1])))
     complaint = fault_error(fault, field, ())
     text = complaint.text
     for python_type, yaml_type in _YAML_TYPES.items():

@@ -123,8 +123,8 @@ class Track:
         blocks = flat_blocks(entries.size)
         # The tables of all blocks of a large weight would take as much memory as the weight.
         for first in range(0, len(blocks), _BLOCKS_AT_A_TIME):
-            some = blocks[first : first + _BLOCKS_AT_A_TIME]
-            self._merge(entries, some, workers.map(lambda part: self._tally(entries[part]), some), workers)
+            group = blocks[first : first + _BLOCKS_AT_A_TIME]
+            self._merge(entries, group, workers.map(lambda part: self._tally(entries[part]), group), workers)
 
     def _add_rows(self, rows: Array, workers: Workers) -> None:
         def work(block: slice) -> list[tuple[Tally, Array, int]]:

@@ -1,4 +1,4 @@
-"""Passes forward and back, as a recorder sees them. The model is left as it was."""
+"""Passes forward and back, as a recorder sees them. The model is left unchanged."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _recording() -> Iterator[None]:
     with ExitStack() as stack:
         for mode in (torch.inference_mode(False), torch.enable_grad(), parametrize.cached()):
             stack.enter_context(mode)
-        # Parts that are compiled run as they are written.
+        # Compiled parts run uncompiled.
         if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield

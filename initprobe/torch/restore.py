@@ -1,4 +1,4 @@
-"""A model is left exactly as it was, also after an exception."""
+"""A model is left unchanged, also after an exception."""
 
 from __future__ import annotations
 

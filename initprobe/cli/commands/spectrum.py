@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from initprobe.cli.html_report import report_option, typed
 from initprobe.cli.options import (
     LossOptions,
     MeasurementOptions,
@@ -74,6 +75,7 @@ class SpectrumOptions:
         "--figure", metavar="FILE", help="Draw log10 s of the whole network, and by depth; png, svg or pdf."
     )
     export_json: str | None = option("--export-json", metavar="FILE|-", help="Write a list of all spectra as JSON.")
+    report: str | None = report_option()
     verbose: bool = option(
         "-v", "--verbose", is_flag=True, help="Print the table of every layer, also for several initializers."
     )
@@ -98,7 +100,7 @@ def command(options: SpectrumOptions) -> None:
     from initprobe.reports.console import console
 
     fmt = outputs.figure_format(options.figure) if options.figure else None
-    outputs.check_exports([options.figure, options.export_json], None)
+    outputs.check_exports([options.figure, options.export_json, options.report], None)
     experiments = [prepare(config) for config in options.configs()]
     _announce_time(experiments, options)
     spectra = _measured(experiments, options)
@@ -106,7 +108,11 @@ def command(options: SpectrumOptions) -> None:
         outputs.write_figure(options.figure, fmt, _figure(spectra))
     if options.export_json:
         outputs.write_text(options.export_json, f"[{','.join(each.model_dump_json() for each in spectra)}]\n")
-    _report(spectra, options.verbose, console(text_stream(options.export_json)))
+    if options.report:
+        from initprobe.reports.html.spectrum_page import spectrum_page
+
+        outputs.write_text(options.report, spectrum_page(spectra, _title(spectra[0]), typed()))
+    _report(spectra, options.verbose, console(text_stream(options.export_json, options.report)))
 
 
 def _announce_time(experiments: Sequence[Experiment], options: SpectrumOptions) -> None:
@@ -119,7 +125,8 @@ def _announce_time(experiments: Sequence[Experiment], options: SpectrumOptions) 
 
 
 def _measured(experiments: Sequence[Experiment], options: SpectrumOptions) -> list[Spectrum]:
-    from initprobe.cli.progress import part_of, progress_bar
+    from initprobe.cli.progress import progress_bar
+    from initprobe.probe.progress import part_of
     from initprobe.studies.spectrum import measure
 
     spectra = []

@@ -1,4 +1,4 @@
-"""What the rules look at: a model as it was recorded."""
+"""What the rules look at: a recorded model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Case:
-    """A model as it was recorded.
+    """A recorded model.
 
     Attributes:
         inventory: the model, its modules and its parameters.
@@ -63,7 +63,7 @@ class Case:
 
     @cached_property
     def lines(self) -> dict[tuple[int, float, bool], tuple[str, str]]:
-        """Lines that draw the weight of a layer anew, as they were written for the layer, a std and by name or not."""
+        """Lines that draw the weight of a layer anew, kept by layer, by std, and by whether a name is used."""
         return {}
 
     @property

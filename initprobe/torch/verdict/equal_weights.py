@@ -12,7 +12,7 @@ from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import MEANING, Cure, Observation, gathered
+from initprobe.torch.verdict.observations import MEANING, Fix, Observation, gathered
 
 _MOST_NAMES = 4
 _FEWEST_ENTRIES = 16  # of a weight whose equality to another is no chance
@@ -168,14 +168,14 @@ def _block(name: str) -> str:
     return "" if place is None else ".".join(parts[: place + 1])
 
 
-def _redrawn(copies: Sequence[str]) -> Cure:
+def _redrawn(copies: Sequence[str]) -> Fix:
     """The copies drawn again, each with its own spread."""
     blocks = list(dict.fromkeys(_block(name) for name in copies))
     if all(blocks) and len(copies) > len(blocks):
         body = "[nn.init.normal_(p, std=float(p.detach().std())) for p in {}.parameters() if p.ndim > 1]"
-        return Cure(fix_lines.over(body, [path(block) for block in blocks]), tuple(f"{block}." for block in blocks))
+        return Fix(fix_lines.over(body, [path(block) for block in blocks]), tuple(f"{block}." for block in blocks))
     line = fix_lines.over("nn.init.normal_({}, std=float({}.detach().std()))", [*map(path, copies)])
-    return Cure(line, tuple(copies))
+    return Fix(line, tuple(copies))
 
 
 RULES = (

@@ -29,7 +29,7 @@ class Trend:
         end: place where it ends.
         rate: decades per step: the median of the slopes of all pairs in the part (Theil 1950, Sen 1968).
         decades: the rate of the slower half of the part, times all its steps. For an exponential that is the whole
-            change, for `1/l` at most .6 of it.
+            change, for `1/l` at most 0.6 of it.
     """
 
     start: int
