@@ -78,6 +78,16 @@ class ModelThresholds(Thresholds):
         description="Decades along a chain of layers without norms. VGG-16 drawn by fan_out has 1.6 over 14 layers and "
         "trains. The default of torch loses 0.8 per layer with ReLU.",
     )
+    torch_draw_decades: Positive = Field(
+        4.0,
+        description="The same, where weights and biases are as torch draws them. torchvision's AlexNet has 3.9 back "
+        "over six layers and trains from them.",
+    )
+    spectral_decades: Positive = Field(
+        5.0,
+        description="The same under spectral norm, which nothing can rescale. The critic of SN-GAN has 4.5 over seven "
+        "convolutions and trains (Miyato et al. 2018, arXiv:1802.05957).",
+    )
     step_decades: Positive = Field(
         1.5,
         description="Decades at each of two or three steps, too few for a trend. 1.5 are a factor of 30 in variance "

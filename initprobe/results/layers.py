@@ -153,11 +153,11 @@ class GateMeans(Record):
 
 
 class PackedPart(Record):
-    """Queries, keys or values: a third of a packed weight, and of the output of its product.
+    """Queries, keys or values: a part of a packed weight, and of the output of its product.
 
     Attributes:
-        weight_variance: variance of this third of W; null for a W that is computed from parameters.
-        preactivation_variance: variance of this third of z.
+        weight_variance: variance of this part of W; null for a W that is computed from parameters.
+        preactivation_variance: variance of this part of z.
     """
 
     weight_variance: Finite | None
@@ -165,17 +165,17 @@ class PackedPart(Record):
 
 
 class PackedWeight(Record):
-    """A weight that makes the queries, keys and values of attention in one product.
+    """A weight that makes the queries, keys and values of attention in one product, or two of them.
 
     Attributes:
-        q: the third of the queries.
-        k: the third of the keys.
-        v: the third of the values.
+        q: the part of the queries; null where another weight makes them.
+        k: the part of the keys.
+        v: the part of the values; null where another weight makes them.
     """
 
-    q: PackedPart
+    q: PackedPart | None = None
     k: PackedPart
-    v: PackedPart
+    v: PackedPart | None = None
 
 
 class LayerStats(Record):

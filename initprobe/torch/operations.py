@@ -152,7 +152,10 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         kind, inputs = kind_of_call(call)
         for number, tensor in enumerate(made):
             if id(tensor) not in self._names or not isinstance(tensor, torch.nn.Parameter):
-                self._keep(tensor, self._value(call, kind, inputs, tensor, number))
+                value = self._value(call, kind, inputs, tensor, number)
+                self._keep(tensor, value)
+                if kind == "recurrence" and number == 0 and value.signal is not None:
+                    inputs = [value.signal]  # its states are made by its weights too
 
     def _value(self, call: Call, kind: str, inputs: list[Signal], tensor: Any, number: int) -> Value:
         """What a tensor stands for that a call of this kind gave as its `number`th output."""

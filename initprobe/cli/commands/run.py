@@ -59,6 +59,9 @@ class RunOptions:
     loss: LossOptions = group(LossOptions)
     figures: FigureOptions = group(FigureOptions)
     exports: ExportOptions = group(ExportOptions)
+    animate: str | None = option(
+        "--animate", metavar="FILE.gif", help="Write an animation: the outputs, one frame per layer."
+    )
     save_weights: str | None = option(
         "--save-weights",
         metavar="FILE.npz",
@@ -83,6 +86,18 @@ class RunOptions:
             raise ConfigError(f"{self.save_weights!r} must end in .npz", field="--save-weights")
         return self.save_weights
 
+    def animation_file(self) -> str | None:
+        """Where the animation goes.
+
+        Raises:
+            ConfigError: the file is not a .gif.
+        """
+        from initprobe.errors import ConfigError
+
+        if self.animate is not None and not self.animate.endswith(".gif"):
+            raise ConfigError(f"{self.animate!r} must end in .gif", field="--animate")
+        return self.animate
+
 
 @command_of(RunOptions, help=__doc__)
 def command(options: RunOptions) -> None:
@@ -100,6 +115,8 @@ def command(options: RunOptions) -> None:
         experiment, directory = _prepared(options)
         result = gate.applied(_measured(experiment, options.threads))
         written = outputs.save_result(result, directory, formats, drawing) if directory else []
+    if options.animate:
+        _animate(result, Path(options.animate))
     if options.save_weights:
         _save_weights(experiment, Path(options.save_weights))
     export(result, exports)
@@ -121,7 +138,7 @@ def _prepared(options: RunOptions) -> tuple[Experiment, Path | None]:
     directory = options.figures.directory(lambda: slug(experiment.config, experiment.sizes))
     exports, gate = options.exports, options.gate
     targets = (*exports.targets(), *gate.targets())
-    check_exports((*targets, options.weights_file()), directory)
+    check_exports((*targets, options.weights_file(), options.animation_file()), directory)
     return experiment, directory
 
 
@@ -131,6 +148,14 @@ def _measured(experiment: Experiment, threads: int | None) -> ProbeResult:
 
     with progress_bar("probing") as progress:
         return measure(experiment, threads=threads, progress=progress)
+
+
+def _animate(result: ProbeResult, path: Path) -> None:
+    from initprobe.cli.outputs import write_whole
+    from initprobe.reports.figures.animation import gif
+
+    data = gif(result)
+    write_whole(path, lambda file: file.write(data))
 
 
 def _save_weights(experiment: Experiment, path: Path) -> None:

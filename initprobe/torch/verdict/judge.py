@@ -80,7 +80,7 @@ def _without_consequences(observations: Sequence[Observation]) -> list[Observati
 
 
 def _layer_of(observation: Observation) -> str:
-    """The name of its layer, also where it is about a third of a packed weight: `in_proj_weight[k]`."""
+    """The name of its layer, also where it is about a part of a packed weight: `in_proj_weight[k]`."""
     return (observation.module or "").partition("[")[0]
 
 

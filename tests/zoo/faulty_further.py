@@ -1,4 +1,4 @@
-"""Twenty further nets that are sick by their weights, with kinds of layers that the panel of forty has few of."""
+"""Twenty further nets that are faulty by their weights, with kinds of layers that the panel of forty has few of."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from faulty_by_weights import Make, Recurrent, _deep, _drawn, _stack, _tokens
 from planted_nets import ids, images, plain, rows
-from sick_by_weights import Make, Recurrent, _deep, _drawn, _stack, _tokens
 from torch import nn
 from torch.nn.utils import parametrizations
 from zoo_parts import Residual, conv, normal, seq, xavier
