@@ -8,12 +8,12 @@ PUBLIC = ("initprobe", "initprobe.torch", "initprobe.testing")
 
 
 def write(directory: Path) -> None:
-    """Write a page per public module. Public names are loaded first: pdoc sees no names that are loaded on first use."""
+    """Write a page per public module."""
     import pdoc
 
     for name in PUBLIC:
         module = import_module(name)
-        for public in module.__all__:
+        for public in module.__all__:  # pdoc does not see names that are loaded on first use
             setattr(module, public, getattr(module, public))
     pdoc.render.configure(docformat="google", footer_text="initprobe")
     pdoc.pdoc(*PUBLIC, output_directory=directory)
