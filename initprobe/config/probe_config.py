@@ -55,7 +55,7 @@ DEFAULT_BATCH = 1000
 class ProbeConfig(BaseModel):
     """One experiment: a network, its input, and how often it is drawn.
 
-    It is frozen. Making one checks the fields alone; files and the functions of a user are read later, by `resolved.py`.
+    It is frozen. Making one checks the fields alone; `resolved.py` reads files and imports functions later.
 
     Args:
         init: weight initializer. A name, `name:key=value,...`, or `package.module:name` of your own. The latter is a
