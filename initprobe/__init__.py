@@ -3,12 +3,12 @@
 Start reading in `probe/run.py`: `run` takes a `ProbeConfig` and returns a `ProbeResult`. The rooms from top to bottom,
 each of which imports only from rooms below it:
 
-    cli           the commands
+    cli           the commands; `compare` and `show` only print runs
     testing       assertions for the user's own tests
     sweeps        many runs: files, workers, the store, checks
-    studies       recommend, spectrum, compare: several runs and what they show
+    studies       recommend and spectrum: questions that take more than one run
     torch         the same for PyTorch models
-    contract      whether parameters hold what they were meant to hold
+    contract      whether parameters have the initialization that was meant
     probe         one run, from config to result
     remedies      fixes, tried before they are printed
     prediction    mean-field theory of one experiment
@@ -24,7 +24,7 @@ each of which imports only from rooms below it:
     registry, importing, errors, formatting, arrays    used everywhere
 
 The `__init__.py` of a room says what may come into it and in which file to start. "For developers" in the README says
-how to add an activation, an initializer, a rule, a statistic, a figure or a command.
+how to add an activation, an initializer, a rule, and so on.
 """
 
 from __future__ import annotations
@@ -43,21 +43,36 @@ if TYPE_CHECKING:
     from initprobe.initializers.record import Initializer
     from initprobe.probe.run import run
     from initprobe.results.run import ProbeResult
+    from initprobe.studies.comparison import Comparison, compare
+    from initprobe.studies.recommendation import Recommendation, recommend
+    from initprobe.studies.spectrum import spectrum
+    from initprobe.studies.theory import gain, phase
+    from initprobe.sweeps.python import Sweep, load, sweep
 
 # Resolved on first use (PEP 562): importing initprobe loads neither NumPy nor pydantic.
 _HOMES = {
     "ACTIVATIONS": "activations.catalogue",
+    "INITIALIZERS": "initializers.catalogue",
     "Activation": "activations.record",
     "Band": "activations.record",
+    "Comparison": "studies.comparison",
     "ConfigError": "errors",
     "Distribution": "initializers.distributions",
-    "INITIALIZERS": "initializers.catalogue",
-    "InitprobeError": "errors",
     "Initializer": "initializers.record",
+    "InitprobeError": "errors",
     "ProbeConfig": "config.probe_config",
     "ProbeResult": "results.run",
+    "Recommendation": "studies.recommendation",
+    "Sweep": "sweeps.python",
     "activation": "activations.own",
+    "compare": "studies.comparison",
+    "gain": "studies.theory",
+    "load": "sweeps.python",
+    "phase": "studies.theory",
+    "recommend": "studies.recommendation",
     "run": "probe.run",
+    "spectrum": "studies.spectrum",
+    "sweep": "sweeps.python",
 }
 
 __all__ = [
@@ -65,14 +80,24 @@ __all__ = [
     "INITIALIZERS",
     "Activation",
     "Band",
+    "Comparison",
     "ConfigError",
     "Distribution",
     "Initializer",
     "InitprobeError",
     "ProbeConfig",
     "ProbeResult",
+    "Recommendation",
+    "Sweep",
     "activation",
+    "compare",
+    "gain",
+    "load",
+    "phase",
+    "recommend",
     "run",
+    "spectrum",
+    "sweep",
 ]
 
 

@@ -31,9 +31,15 @@ def normal_density(z: float | Array) -> float | Array:
     return peak / math.sqrt(2 * math.pi)
 
 
-def normal_cdf(z: Array) -> Array:
-    """The standard normal distribution function at `z`, of any shape, in the dtype of `z`."""
-    from scipy import special  # lazy: it costs more than the rest of a start-up
+@overload
+def normal_cdf(z: float) -> float: ...
+@overload
+def normal_cdf(z: Array) -> Array: ...
+def normal_cdf(z: float | Array) -> float | Array:
+    """The standard normal distribution function at `z`: a float, or an array of any shape in the dtype of `z`."""
+    if isinstance(z, float | int):
+        return math.erfc(-z / math.sqrt(2)) / 2
+    from scipy import special  # lazy: it costs more than a whole prediction
 
     return np.asarray(special.ndtr(z))
 

@@ -73,8 +73,16 @@ class InitprobeError(Exception):
     def at(self, *, field: str = "", file: str | Path = "", line: int | None = None) -> Self:
         """The same error at a place that is better known.
 
-        A field takes the place of the error's own, and what is not given stays. An error that names a file keeps it:
-        `data.npy: no such file`, at the field `input`, is `input: data.npy: no such file`.
+        An error that names a file keeps it: `data.npy: no such file`, at the field `input`, is
+        `input: data.npy: no such file`.
+
+        Args:
+            field: takes the place of the error's own field; "" keeps that.
+            file: takes the place of no file; "" for none.
+            line: takes the place of the error's own line; None keeps that.
+
+        Returns:
+            A new error of the same type.
         """
         if self.file and (field or file):
             return type(self)(str(self), field=field, file=file, line=line)
@@ -92,7 +100,11 @@ class ConfigError(InitprobeError, ValueError):
 
 @contextmanager
 def at_field(field: str) -> Iterator[None]:
-    """A `ConfigError` raised inside belongs to this field, unless it names one itself."""
+    """A `ConfigError` raised inside belongs to this field, unless it names one itself.
+
+    Raises:
+        ConfigError: the error from inside, with the field.
+    """
     try:
         yield
     except ConfigError as error:

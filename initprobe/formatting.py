@@ -52,7 +52,7 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def short(value: float | None, log10: float | None = None) -> str:
-    """Three significant digits, four or five from 1,000 on: `.0517`, `72.2`, `1.8e-13`; `-` for None.
+    """Three significant digits, two below 0.01, all from 1,000 on: `0.0517`, `72.2`, `1.8e-13`; `-` for None.
 
     At most 8 characters, and a sign. `log10` gives the magnitude of a value that no float can hold.
     """
@@ -61,12 +61,11 @@ def short(value: float | None, log10: float | None = None) -> str:
     size = abs(value)
     if value == 0:
         return "0"
-    # The exponent is that of the rounded number: .9995 is 1.00.
+    # The exponent is that of the rounded number: 0.9995 is 1.00.
     exponent = int(f"{size:.2e}".partition("e")[2]) if math.isfinite(size) else 0
     if exponent < -3 or not size < 99_950:
         return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
-    text = f"{value:.{max(2 - exponent, 0)}f}"
-    return text.replace("0.", ".", 1) if exponent < 0 else text
+    return f"{value:.{min(max(2 - exponent, 0), 4)}f}"
 
 
 def power(log10: float) -> str:
@@ -82,17 +81,15 @@ def trimmed(value: object, digits: int = 6) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as a percentage, `-` for None, `<.1` for a share too small to print but not 0."""
+    """A share as a percentage, `-` for None, `<0.1` for a share too small to print but not 0."""
     if share is None:
         return NOTHING
-    return "<.1" if 0 < share < 5e-4 else f"{100 * share:.1f}".replace("100.0", "100")
+    return "<0.1" if 0 < share < 5e-4 else f"{100 * share:.1f}".replace("100.0", "100")
 
 
 def factor(ratio: float) -> str:
-    """A ratio as a factor: `x3.10`, or `/7.60` if it is below 1."""
-    if ratio == 0:
-        return "x0"
-    return f"x{short(ratio)}" if ratio >= 1 else f"/{short(1 / ratio)}"
+    """A ratio as a factor: `x3.10`, `x0.133`."""
+    return f"x{short(ratio)}"
 
 
 def factor_of(log10: float) -> str:

@@ -1,6 +1,6 @@
 """`package.module:name`: imported by `import_name`, or only looked for by `source_file`, which runs no code of it.
 
-The file of a sweep, a result or a store may come from a stranger. What reads them calls `source_file` alone.
+The file of a sweep, a result or a store may be of an unknown author. What reads them calls `source_file` alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def user_code(what: str) -> Iterator[None]:
         what: what failed, as the line begins.
 
     Raises:
-        ConfigError: with type, text and place of the exception. An error of initprobe's is raised as it is.
+        ConfigError: with type, text and place of the exception. An error of initprobe's is raised unchanged.
     """
     try:
         yield
@@ -59,7 +59,7 @@ def import_name(name: str, wanted: str = "a function or a record", form: str = "
     holder = getattr(target, "__file__", None) or module
     for part in path.split("."):
         if not hasattr(target, part):
-            near = suggestion(part, [known for known in vars(target) if not known.startswith("_")])
+            near = suggestion(part, [attribute for attribute in vars(target) if not attribute.startswith("_")])
             raise ConfigError(f"{name}: {holder} has no {part!r}{f'.{near}' if near else f'; name {wanted} in it'}")
         target, holder = getattr(target, part), part
     return target

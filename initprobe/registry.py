@@ -29,24 +29,24 @@ def fold(name: str) -> str:
     return "".join(c for c in name.lower() if c not in "-_ ")
 
 
-def suggestion(name: str, known: Sequence[str]) -> str:
+def suggestion(name: str, names: Sequence[str]) -> str:
     """` Did you mean 'x'?`, or "" if no known name is similar."""
     if len(name) > _LONGEST_NAME:  # comparing it with every known name would be slow
         return ""
     near = (
-        _begun(name, known)
-        or difflib.get_close_matches(name, known, n=1)
-        or difflib.get_close_matches(name.lower(), known, n=1)
+        _begun(name, names)
+        or difflib.get_close_matches(name, names, n=1)
+        or difflib.get_close_matches(name.lower(), names, n=1)
     )
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
-def _begun(name: str, known: Sequence[str]) -> list[str]:
+def _begun(name: str, names: Sequence[str]) -> list[str]:
     """At most one known name that begins with `name`: in the same spelling if there is one, and the shortest."""
     start = fold(name)
     if len(start) < _LEAST_BEGUN:
         return []
-    longer = [full for full in known if fold(full).startswith(start)]
+    longer = [full for full in names if fold(full).startswith(start)]
     return sorted(longer, key=lambda full: (not full.startswith(name), len(full)))[:1]
 
 
@@ -72,7 +72,7 @@ class Registry(Mapping[str, Record]):
                     raise ValueError(f"{kind} {name!r} is claimed by two records")
 
     def __getitem__(self, name: str) -> Record:
-        record = self._by_alias.get(fold(name))
+        record = self._records.get(name) or self._by_alias.get(fold(name))
         if record is None:
             raise UnknownNameError(self._unknown(name))
         return record
@@ -84,6 +84,6 @@ class Registry(Mapping[str, Record]):
         return len(self._records)
 
     def _unknown(self, name: str) -> str:
-        known = [n for record in self._records.values() for n in (record.name, *record.aliases)]
-        hint = suggestion(name, known) or f" `initprobe list {self.kind}s` shows them all."
+        names = [n for record in self._records.values() for n in (record.name, *record.aliases)]
+        hint = suggestion(name, names) or f" `initprobe list {self.kind}s` shows them all."
         return f"unknown {self.kind} {name!r}.{hint}"

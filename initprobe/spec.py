@@ -77,7 +77,7 @@ def parse_spec(text: str) -> Spec:
 
 
 def parse_value(text: str) -> Value:
-    """Read true, false or a number; other text is returned as it is."""
+    """Read true, false or a number; other text is returned unchanged."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
@@ -150,14 +150,14 @@ def build(make: Callable[..., Made], spec: Spec) -> Made:
     Raises:
         ConfigError: a parameter is unknown, missing, of a wrong type, or refused by `make`.
     """
-    known = _parameters(make)
+    parameters = _parameters(make)
     values = {}
     for key, value in spec.params.items():
-        if key not in known:
-            hint = suggestion(key, list(known)) or f" It takes {', '.join(known)}."
+        if key not in parameters:
+            hint = suggestion(key, list(parameters)) or f" It takes {', '.join(parameters)}."
             raise UnknownNameError(f"{spec.name} has no parameter {key!r}.{hint}")
-        values[key] = _checked(f"{spec.name}: {key}", value, known[key].hint)
-    missing = [key for key, parameter in known.items() if parameter.required and key not in values]
+        values[key] = _checked(f"{spec.name}: {key}", value, parameters[key].hint)
+    missing = [key for key, parameter in parameters.items() if parameter.required and key not in values]
     if missing:
         raise ConfigError(f"{spec.name} needs {missing[0]}=, as in {spec.name}:{missing[0]}=0.1")
     try:

@@ -20,8 +20,8 @@ HOMES = {
     "ruamel": ["data/documents.py"],
 }  # fmt: skip
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "configs" not in path.relative_to(ROOT).parts)
-# The 24th package is testing/: its plugin of pytest loads at each start of pytest, so it is a module of its own.
-MOST_PACKAGES, MOST_FLAT, MOST_LINES, MOST_FUNCTION, MEDIAN_FUNCTION = 24, 9, 350, 45, 7
+# 22 rooms, and three that came later: contract/, testing/ (pytest loads its plugin at each start) and reports/html/.
+MOST_PACKAGES, MOST_FLAT, MOST_LINES, MOST_FUNCTION, MEDIAN_FUNCTION = 25, 9, 350, 45, 7
 
 
 def named(path):
@@ -91,7 +91,7 @@ def test_public_names_resolve_and_stay_lazy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 
-def test_top_level_holds_what_the_card_names():
+def test_top_level_holds_only_the_named_files():
     top = ROOT.parent
     if not (top / "pyproject.toml").exists():
         pytest.skip("installed without its source tree")

@@ -63,9 +63,9 @@ class Difference:
 def step_of(x: Any) -> Any:
     """The step `s` of a central difference at `x`, a number or an array.
 
-    For a phi that bends on the scale of 1 and grows no faster than x, truncation is `s^2/6` and rounding
-    `eps max(1, |x|) / s`. Their sum is smallest at `s^3 = 3 eps max(1, |x|)`; it is 4e-11 near 0. For large x the
-    rounding of `x + s` needs `s >= sqrt(eps) x`.
+    If phi bends on the scale of 1 and grows no faster than x, truncation is `s^2/6` and rounding `eps max(1, |x|) / s`.
+    Their sum is smallest at `s^3 = 3 eps max(1, |x|)`; it is 4e-11 near 0. For large x the rounding of `x + s` needs `s
+    >= sqrt(eps) x`.
     """
     size = np.maximum(np.abs(x), 1.0)
     return np.maximum(np.cbrt(3 * EPS * size), math.sqrt(EPS) * size)

@@ -19,7 +19,12 @@ LARGEST, SMALLEST = 1e75, 1e-75
 
 @dataclass(frozen=True)
 class Band:
-    """Outputs at or below `low`, or at or above `high`, count as saturated."""
+    """Outputs at or below `low`, or at or above `high`, count as saturated.
+
+    Attributes:
+        low: largest saturated output at the lower end; -inf where this end does not saturate.
+        high: smallest saturated output at the upper end; inf where this end does not saturate.
+    """
 
     low: float = -math.inf
     high: float = math.inf
@@ -70,11 +75,32 @@ class Activation:
 
 
 def require_positive(name: str, parameter: str, value: float) -> None:
+    """Make sure that a parameter is above 0.
+
+    Args:
+        name: of the activation, for the error.
+        parameter: its name, for the error.
+        value: its value.
+
+    Raises:
+        ConfigError: it is 0 or below.
+    """
     if not value > 0:
         raise ConfigError(f"{name}: {parameter} must be above 0, not {value:g}")
 
 
 def require_within(name: str, parameter: str, value: float, low: float) -> None:
+    """Make sure that a parameter is neither so small nor so large that the activation leaves the float range.
+
+    Args:
+        name: of the activation, for the error.
+        parameter: its name, for the error.
+        value: its value.
+        low: its smallest value.
+
+    Raises:
+        ConfigError: it lies outside.
+    """
     if not low <= value <= LARGEST:
         raise ConfigError(
             f"{name}: {parameter} must lie between {low:g} and {LARGEST:g}, not {value:g}; "

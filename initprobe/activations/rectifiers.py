@@ -1,6 +1,6 @@
 """The rectifiers: ReLU and its relatives, which pass large positive pre-activations nearly unchanged.
 
-To add one, write a function that returns its record, and list it in `RECTIFIERS` at the end of this file.
+To add one, write a function that returns its record. List it in `RECTIFIERS` at the end of this file.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The identity, the sine and the sigmoidal activations: functions with bounded output, and the linear one.
 
-To add one, write a function that returns its record, and list it in `SIGMOIDS` at the end of this file.
+To add one, write a function that returns its record. List it in `SIGMOIDS` at the end of this file.
 """
 
 from __future__ import annotations

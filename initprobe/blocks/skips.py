@@ -38,7 +38,7 @@ class Wiring:
 
     @property
     def opens(self) -> bool:
-        """True if the layer is the first of a branch, so that its input is also added to the end of the branch."""
+        """true if the layer is the first of a branch: its input is also added to the end of the branch."""
         return self.place == 0 and (self.skip is not None or self.span > 1)
 
     @property

@@ -9,7 +9,14 @@ from initprobe.formatting import visible
 
 
 def error_annotation(title: str, message: str, file: Path, line: int | None) -> str:
-    """A workflow command `::error ...`, with the path of the file in the repository."""
+    """A workflow command `::error ...`, with the path of the file in the repository.
+
+    Args:
+        title: of the annotation.
+        message: its text.
+        file: the file that it marks.
+        line: its line there, from 1; None for the file as a whole.
+    """
     properties = {"title": title, "file": in_repository(file), "line": line}
     given = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items() if value is not None)
     return f"::error {given}::{_data(message)}"

@@ -23,6 +23,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from initprobe.cli import commands
+from initprobe.cli.html_report import WORDS
 from initprobe.cli.parameters import Context
 from initprobe.errors import InitprobeError
 from initprobe.formatting import message
@@ -34,7 +35,21 @@ EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
 _LAST_STREAM, _ERROR = 2, "Error: "
 # The order of commands in `initprobe --help`. Commands that are not named here follow, by name.
 _ORDER = (
-    *("run", "torch", "compare", "sweep", "results", "check", "diff", "merge", "show", "list", "explain", "gain"),
+    *(
+        "tour",
+        "run",
+        "torch",
+        "compare",
+        "sweep",
+        "results",
+        "check",
+        "diff",
+        "merge",
+        "show",
+        "list",
+        "explain",
+        "gain",
+    ),
     *("phase", "recommend", "recognize", "spectrum", "validate", "schema"),
 )
 
@@ -59,6 +74,10 @@ class LazyGroup(click.Group):
     """Imports the file of a command only when that command is called."""
 
     context_class = Context
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

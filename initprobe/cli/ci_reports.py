@@ -30,7 +30,15 @@ _OTHER_RULES: Mapping[str, tuple[str, str]] = {
 def write_junit(
     result: ProbeResult, failing: Sequence[str], expired: Sequence[str], target: str, others: Sequence[Case]
 ) -> None:
-    """Write a case for each rule, each expired ignore, and the other cases."""
+    """Write a case for each rule, each expired ignore, and the other cases.
+
+    Args:
+        result: what was judged.
+        failing: names of the rules that fail.
+        expired: a line for each expired ignore.
+        target: a path, or `-` for standard output.
+        others: further cases.
+    """
     from initprobe.cli.outputs import write_text
     from initprobe.diagnosis.diagnose import RULES
     from initprobe.reports.junit import Case, junit

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from initprobe.reports.console import Console
     from initprobe.reports.junit import Case
     from initprobe.reports.sarif import Alert
-    from initprobe.torch.loading import Request
+    from initprobe.torch.loading import Loaded
 
 _LABEL = 10
 
@@ -80,30 +80,24 @@ class ContractOutcome:
     @property
     def fault(self) -> str:
         """In a few words, what does not hold; empty where all holds."""
-        from initprobe.contract.words import summary
-
         return "; ".join(
-            f"{checked.file}: {summary(checked.report) if checked.report.faults else checked.changes[0]}"
+            f"{checked.file}: {checked.report if checked.report.faults else checked.changes[0]}"
             for checked in self.checked
             if not checked.holds
         )
 
 
-def check_contracts(options: ContractOptions, request: Request) -> ContractOutcome:
-    """Make the model, compare its parameters, and write the lock if that is asked for.
+def check_contracts(options: ContractOptions, model: Loaded) -> ContractOutcome:
+    """Compare the parameters of a model, and write the lock if that is asked for.
 
     Raises:
-        ConfigError: a file is wrong or does not fit the model, or the model cannot be made.
+        ConfigError: a file is wrong or does not fit the model, or the model has no parameters.
     """
     from initprobe.cli.progress import waiting
     from initprobe.contract.check import check_contract, check_lock
-    from initprobe.torch.installed import require_torch
-
-    require_torch()
-    from initprobe.torch.loading import parameters_request
 
     with waiting("comparing the parameters"):
-        parameters = parameters_request(request)
+        parameters = model.parameters()
         expect = check_contract(parameters, Path(options.expect)) if options.expect else None
         if options.lock and options.writes_lock:
             return ContractOutcome(expect, None, _write_lock(options.lock, parameters))
@@ -121,7 +115,14 @@ def _write_lock(target: str, parameters: Sequence[Parameter]) -> int:
 
 
 def print_outcome(outcome: ContractOutcome, options: ContractOptions, quiet: bool, file: IO[str]) -> None:
-    """Print the faults, the summary, the copies and the least certain parameter; `quiet` prints the first two."""
+    """Print the faults, the summary, the copies and the least certain parameter; `quiet` prints the first two.
+
+    Args:
+        outcome: of the comparison.
+        options: the contract and the lock, as typed.
+        quiet: print no more than faults and summary.
+        file: a stream.
+    """
     from initprobe.cli.outputs import relative
     from initprobe.formatting import counted
     from initprobe.reports.console import console
@@ -135,15 +136,15 @@ def print_outcome(outcome: ContractOutcome, options: ContractOptions, quiet: boo
 
 
 def _print_checked(checked: Checked, quiet: bool, to: Console) -> None:
-    from initprobe.contract.words import copies_lines, fault_line, summary, weakest_line
+    from initprobe.contract.words import copies_lines, group_line, weakest_line
 
     report = checked.report
-    for entry in report.faults:
-        place = f" [{entry.place}]" if entry.place.line else ""
-        _line(to, "error", f"{fault_line(entry)}{place}", "bold red")
+    for group in checked.faults:
+        place = f" [{group.worst.place}]" if group.worst.place.line else ""
+        _line(to, "error", f"{group_line(group)}{place}", "bold red")
     for change in checked.changes:
         _line(to, "error", f"{change} [{checked.file}]", "bold red")
-    words = f"{summary(report)} ({checked.file})"
+    words = f"{report} ({checked.file})"
     _line(to, "contract", words, "bold green" if checked.holds else "bold")
     if quiet:
         return
@@ -191,7 +192,7 @@ def outcome_cases(outcome: ContractOutcome) -> Iterator[Case]:
 
 
 def outcome_alerts(outcome: ContractOutcome) -> Iterator[Alert]:
-    """For SARIF, an alert for each fault at the line of its rule, and for each name or tie that came or went."""
+    """For SARIF, an alert for each fault at the line of its rule, and for each new or missing name or tie."""
     from initprobe.cli.annotations import in_repository
     from initprobe.contract.words import fault_line
     from initprobe.reports.sarif import Alert

@@ -180,12 +180,12 @@ def make_gate(options: GateOptions, numbers: Sequence[str] = ()) -> Gate:
 
     write_to = None if options.write_known is None else Path(options.write_known)
     ignores = _ignores(options, numbers)
-    known = None if options.known is None else Path(options.known)
+    known_path = None if options.known is None else Path(options.known)
     # The first time, the file to read and write does not exist yet.
-    if known is not None and (known != write_to or kind_of(known) != "nothing"):
+    if known_path is not None and (known_path != write_to or kind_of(known_path) != "nothing"):
         from initprobe.sweeps.known_findings import read_known
 
-        ignores += read_known(known)
+        ignores += read_known(known_path)
     return Gate(ignores) if write_to is None else _writing_gate(ignores, write_to, options)
 
 
@@ -211,7 +211,9 @@ def _ignores(options: GateOptions, numbers: Sequence[str]) -> list[Ignore]:
     from initprobe.sweeps.ignores import make_ignore, parse_target
 
     if not options.reason:
-        raise ConfigError(f"--ignore {options.ignore[0]}: give --reason TEXT, so that others know why it is ignored")
+        raise ConfigError(
+            f"{options.ignore[0]} needs --reason TEXT, so that others know why it is ignored", field="--ignore"
+        )
     return [
         make_ignore(*parse_target(text), reason, day, f"{IGNORE}{text}", numbers)
         for text, reason, day in zip(options.ignore, reasons, days, strict=True)

@@ -207,8 +207,12 @@ def config_from(
 ) -> ProbeConfig:
     """The experiment that the options describe.
 
-    Raises:
-        ConfigError: a value is wrong; the message names the option.
+    Args:
+        act: the activation, as typed.
+        weights: initializer, biases and their scales, or a file.
+        network: the shape, norms and skips.
+        measurement: the input, the batch, the draws and the thresholds.
+        loss: the loss, its labels and the training.
     """
     from initprobe.config.probe_config import ProbeConfig
     from initprobe.config.resolved import check_resolved

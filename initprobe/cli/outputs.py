@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from initprobe.cli.parameters import option
-from initprobe.data.files import is_directory, is_file, kind_of, reason
+from initprobe.data.files import RESULT_FILE, is_directory, is_file, kind_of, reason
 from initprobe.errors import ConfigError, OutputError
 from initprobe.formatting import visible
 from initprobe.reports.figures.drawer import pictures
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 STDOUT = "-"
 FORMATS = ("png", "svg", "pdf")
-RESULT_FILE = "result.json"
 DEFAULT_OUT = "initprobe-out"
 
 
@@ -74,14 +73,14 @@ def check_writable(path: Path, directory: bool = False) -> None:
         OutputError: names the path and the reason.
     """
     if not directory and is_directory(path):
-        raise OutputError(f"{path} is a directory; name a file")
+        raise OutputError("is a directory; name a file", file=path)
     if not directory and _is_stream(path):
         return
     if not directory and not is_directory(path.parent):
-        raise OutputError(f"{path}: no directory {path.parent}; make it first")
+        raise OutputError(f"no directory {path.parent}; make it first", file=path)
     home = next(p for p in (path, *path.absolute().parents) if kind_of(p) != "nothing") if directory else path.parent
     if not is_directory(home):
-        raise OutputError(f"{home} is a {kind_of(home)}, so {path} cannot be a directory")
+        raise OutputError(f"cannot be a directory, because {home} is a {kind_of(home)}", file=path)
     with _writing(path), tempfile.TemporaryFile(dir=home):
         pass
 
@@ -110,7 +109,7 @@ def _writing(path: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
-        raise OutputError(f"{path} cannot be written: {reason(error)}") from None
+        raise OutputError(f"cannot be written: {reason(error)}", file=path) from None
 
 
 def _stream(path: Path) -> IO[bytes]:

@@ -86,7 +86,13 @@ class HelpFormatter(click.HelpFormatter):
         super().write_text(text.replace("-", _NO_BREAK))
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        """A table of names and what they mean."""
+        """A table of names and what they mean.
+
+        Args:
+            rows: a name and its meaning each.
+            col_max: largest width of the names.
+            col_spacing: spaces after them.
+        """
         super().write_dl([(name, text.replace("-", _NO_BREAK)) for name, text in rows], col_max, col_spacing)
 
     def getvalue(self) -> str:

@@ -80,11 +80,6 @@ def _elapsed(label: str) -> Progress:
     return display
 
 
-def part_of(advance: Advance | None, number: int, parts: int) -> Advance | None:
-    """The callback for part `number` (from 0) of several equal parts."""
-    return advance and (lambda done, total: advance(number * total + done, parts * total))
-
-
 @contextmanager
 def _bar(label: str) -> Iterator[Advance]:
     from rich.console import Console

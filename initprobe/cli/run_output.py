@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from initprobe.cli.html_report import report_option, write_run_report
 from initprobe.cli.outputs import STDOUT
 from initprobe.cli.parameters import option
 
@@ -20,6 +21,11 @@ class ExportOptions:
 
     export_json: str | None = option("--export-json", metavar="FILE|-", help="Write everything measured as JSON.")
     export_csv: str | None = option("--export-csv", metavar="FILE|-", help="Write the layers as CSV, one row each.")
+    report: str | None = report_option()
+
+    def targets(self) -> list[str | None]:
+        """All of them, None where one is not asked for."""
+        return [self.export_json, self.export_csv, self.report]
 
 
 def export(result: ProbeResult, exports: ExportOptions) -> None:
@@ -32,6 +38,7 @@ def export(result: ProbeResult, exports: ExportOptions) -> None:
         from initprobe.reports.csv import to_csv
 
         write_text(exports.export_csv, to_csv(result))
+    write_run_report(exports.report, result)
 
 
 def text_stream(*targets: str | None) -> IO[str]:

@@ -13,9 +13,11 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 import click
 
+from initprobe.cli.html_report import report_option, write_sweep_report
 from initprobe.cli.parameters import option
 
 if TYPE_CHECKING:
+    from initprobe.reports.html.tables import Table
     from initprobe.reports.sweep_table import Layout
     from initprobe.results.run import ProbeResult
     from initprobe.sweeps.store.rows import Row
@@ -74,9 +76,11 @@ class TableExports:
         "--markdown", metavar="FILE|-", help="Write the table as Markdown, for example for a CI summary."
     )
 
+    report: str | None = report_option()
+
     def targets(self) -> list[str | None]:
-        """All three, None where one is not asked for."""
-        return [self.export_csv, self.export_json, self.markdown]
+        """All of them, None where one is not asked for."""
+        return [self.export_csv, self.export_json, self.markdown, self.report]
 
 
 def axes_of(rows: Sequence[HasAxes]) -> list[str]:
@@ -107,10 +111,12 @@ class Additions:
     Attributes:
         markdown: text above the table.
         change: what each result becomes before it is exported.
+        breaches: the checks that do not hold, for the HTML report.
     """
 
     markdown: str = ""
     change: Change = _unchanged
+    breaches: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -121,15 +127,24 @@ class TableOutput:
         layout: of the table.
         exports: the files to write.
         others: further outputs of the command; the table leaves standard output to them too.
+        title: of the HTML report.
     """
 
     layout: Layout
     exports: TableExports
     others: Sequence[str | None] = ()
+    title: str = "Results"
 
 
 def show(store: Store, rows: Sequence[Row], output: TableOutput, additions: Additions = Additions()) -> None:
-    """Print the table and write the exports that were asked for."""
+    """Print the table and write the exports that were asked for.
+
+    Args:
+        store: the results.
+        rows: the runs to show.
+        output: the columns, and where the exports go.
+        additions: what a command adds to the table and to the results.
+    """
     from initprobe.cli.outputs import write_text
     from initprobe.cli.run_output import text_stream
     from initprobe.reports.console import console
@@ -145,6 +160,7 @@ def show(store: Store, rows: Sequence[Row], output: TableOutput, additions: Addi
         _write(exports.export_csv, lambda file: write_csv(store, keys, file, additions.change))
     if exports.export_json:
         _write(exports.export_json, lambda file: write_json(store, keys, file, additions.change))
+    write_sweep_report(exports.report, output.title, store, rows, additions.change, additions.breaches)
 
 
 def _write(target: str, write: Callable[[IO[str]], None]) -> None:

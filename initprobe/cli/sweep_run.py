@@ -16,6 +16,7 @@ from initprobe.cli.candidates import configs
 from initprobe.cli.outputs import DEFAULT_OUT, format_option, parse_formats
 from initprobe.cli.parameters import argument, option
 from initprobe.cli.sweep_output import Additions, TableExports, TableOptions, TableOutput, axes_of, show
+from initprobe.data.files import STORE_FILE
 from initprobe.formatting import counted, duration, visible
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from initprobe.sweeps.store.store import Store
 
 
-STORE_FILE = "sweep.db"
 _LINE_EVERY_S = 2.0
 
 
@@ -157,7 +157,7 @@ def table_output(
         export_json=default_json if exports.export_json is None else exports.export_json,
         markdown=default_markdown if exports.markdown is None else exports.markdown,
     )
-    return TableOutput(table.layout(plan.axes), filled, others)
+    return TableOutput(table.layout(plan.axes), filled, others, f"Sweep {plan.name}")
 
 
 def _announce(plan: Plan, runs: Sequence[Run], store: Store) -> None:

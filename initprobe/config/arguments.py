@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Required, TypedDict
+from typing import Any, Literal, TypedDict
 
 from initprobe.activations.record import Activation
 from initprobe.config.thresholds import Thresholds
@@ -14,11 +14,10 @@ from initprobe.spec import Spec
 Named = str | Spec | Mapping[str, Any]
 
 
-class ConfigFields(TypedDict, total=False):
-    """The arguments of `ProbeConfig`, each described in its docstring."""
+class ConfigChanges(TypedDict, total=False):
+    """The optional arguments of `ProbeConfig`, each described in its docstring."""
 
     init: Named | Initializer | Callable[..., Any] | None
-    act: Required[Named | Activation | Callable[..., Any]]
     weights: str | Path | None
     bias_init: Named | Initializer | None
     layers: int | None
@@ -44,3 +43,9 @@ class ConfigFields(TypedDict, total=False):
     dtype: Literal["float32", "float64"]
     full_weight_gradient: bool
     thresholds: Thresholds | Mapping[str, float]
+
+
+class ConfigFields(ConfigChanges):
+    """All arguments of `ProbeConfig`."""
+
+    act: Named | Activation | Callable[..., Any]

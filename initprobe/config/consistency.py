@@ -162,13 +162,13 @@ def first_fault(error: ValidationError, fields: Sequence[str]) -> ConfigError:
     return fault_error(fault, field, fields)
 
 
-def fault_error(fault: ErrorDetails, field: str, known: Sequence[str]) -> ConfigError:
+def fault_error(fault: ErrorDetails, field: str, fields: Sequence[str]) -> ConfigError:
     """A complaint of pydantic's about a field, as an error of our own.
 
     Args:
         fault: the complaint.
         field: the field, dotted; "" where the complaint is about the whole, and then its cause may name one.
-        known: the fields there are, for a suggestion.
+        fields: all fields there are, for a suggestion.
     """
     cause = fault.get("ctx", {}).get("error")
     if isinstance(cause, ConfigError):
@@ -176,7 +176,7 @@ def fault_error(fault: ErrorDetails, field: str, known: Sequence[str]) -> Config
             return cause
         return type(cause)(str(cause), field=field)
     if fault["type"] == "extra_forbidden":
-        return UnknownNameError(f"unknown field {field!r}.{suggestion(field, known)}")
+        return UnknownNameError(f"unknown field {field!r}.{suggestion(field, fields)}")
     if fault["type"] == "missing":
         return MissingFieldError("is missing", field=field)
     return ConfigError(f"{fault['msg'][0].lower()}{fault['msg'][1:]}, not {reprlib.repr(fault['input'])}", field=field)

@@ -85,7 +85,7 @@ def _writable_in_json(path: Path) -> Path:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"{path}: the name is not UTF-8, so no result can hold it; rename the file") from None
+        raise ConfigError("the name is not UTF-8, so no result can hold it; rename the file", file=path) from None
     return path
 
 

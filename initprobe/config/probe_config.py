@@ -82,20 +82,20 @@ class ProbeConfig(BaseModel):
             `h + branch_scale (phi(h W1 + b1) W2 + b2)`. `layers` must be a multiple of it.
         branch_scale: of the branches of a residual net: a number, or text in which L is the number of layers, as in
             `1/sqrt(2L)`. Training learns a scale of 0, as in ReZero, and no other.
-        zero_init_last: start with weights of 0 in the last layer of each branch, so that the gradient passes unchanged,
-            and the signal where `phi(0) = 0` or `block` is above 1. Branches of several layers open in training, as in
+        zero_init_last: start with weights of 0 in the last layer of each branch. The gradient then passes unchanged; so
+            does the signal if `phi(0) = 0` or `block` is above 1. Branches of several layers open in training, as in
             Fixup: the last layer learns at once, from `phi(z1)' dL/dh`, and the others from the second step on. A
             branch of one layer gets `h' dL/dh phi'(b)`, which for ReLU without biases is 0, so that it never learns.
         loss: what else starts a backward pass: `random` for N(0, 1) alone, or `cross-entropy` or `mse` behind a linear
-            read-out, whose gradients then stand beside those of the random start.
+            read-out. The gradients of such a loss stand beside those of the random start.
         classes: classes of the loss; None means those of `labels`, or 10.
         labels: file of a whole number from 0 on for every row of `input`, or `digits`; None means the labels that come
             with `input: digits`, or those of a random linear teacher.
         train_steps: steps of plain SGD after the probe, on the first network; cross-entropy if `loss` is `random`.
         learning_rate: of these steps.
         dtype: precision of the network; statistics are taken in float64 either way.
-        full_weight_gradient: make dL/dW whole where its mean and variance can be had for less, and percentiles,
-            extremes and histogram from some of its rows.
+        full_weight_gradient: compute all of dL/dW, also where its mean and variance cost less. Otherwise its
+            percentiles, extremes and histogram are those of some rows.
         thresholds: limits of the verdict, by name: `{"saturated": 0.3}`.
 
     Raises:

@@ -48,7 +48,7 @@ def resolve(config: ProbeConfig, importing: bool = True) -> Resolved:
     Args:
         config: the experiment.
         importing: import modules; otherwise a `package.module:name` is only looked for, and its record has a name
-            alone. So a file that comes from a stranger runs no code.
+            alone. So a file of an unknown author runs no code.
 
     Raises:
         InputError: the file of weights cannot be read.

@@ -37,11 +37,11 @@ class Thresholds(BaseModel):
     )
     indistinct: Share = Field(
         0.05,
-        description="1 minus the cosine of two inputs, below which they count as the same. At .05, nearly all of h is "
+        description="1 minus the cosine of two inputs, below which they count as the same. At 0.05, nearly all of h is "
         "the same for all inputs.",
     )
     decorrelated: Share = Field(
-        0.5, description="Share of the inputs' cosine left at the last layer, if the cosine of the inputs is above .3."
+        0.5, description="Share of the inputs' cosine left at the last layer, if the cosine of the inputs is above 0.3."
     )
     tail: Positive = Field(
         300.0,
@@ -78,6 +78,16 @@ class ModelThresholds(Thresholds):
         description="Decades along a chain of layers without norms. VGG-16 drawn by fan_out has 1.6 over 14 layers and "
         "trains. The default of torch loses 0.8 per layer with ReLU.",
     )
+    torch_draw_decades: Positive = Field(
+        4.0,
+        description="The same, where weights and biases are as torch draws them. torchvision's AlexNet has 3.9 back "
+        "over six layers and trains from them.",
+    )
+    spectral_decades: Positive = Field(
+        5.0,
+        description="The same under spectral norm, which nothing can rescale. The critic of SN-GAN has 4.5 over seven "
+        "convolutions and trains (Miyato et al. 2018, arXiv:1802.05957).",
+    )
     step_decades: Positive = Field(
         1.5,
         description="Decades at each of two or three steps, too few for a trend. 1.5 are a factor of 30 in variance "
@@ -106,7 +116,7 @@ class ModelThresholds(Thresholds):
     )
     lost: Share = Field(
         1e-5,
-        description="Mean square of a layer's output over that of its input. A layer of one input drawn with std .02 "
+        description="Mean square of a layer's output over that of its input. A layer of one input drawn with std 0.02 "
         "has 4e-4 and trains.",
     )
     odd_alone: Positive = Field(
@@ -135,7 +145,7 @@ class ModelThresholds(Thresholds):
     entropy: Share = Field(
         0.5,
         description="Entropy of attention weights over that of equal weights. With logits of std 1 and 32 keys it is "
-        ".87.",
+        "0.87.",
     )
     loss_excess: Positive = Field(
         2.0, description="Nats of cross-entropy above chance at the start, as logits of variance 4 give."
@@ -144,7 +154,8 @@ class ModelThresholds(Thresholds):
         10.0, description="Root mean square of an input. Standardized input has 1, pixels from 0 to 255 have 150."
     )
     shut: Share = Field(
-        0.01, description="Mean of a gate, below which it is shut. Highway nets start at sigmoid(-3) = .047 on purpose."
+        0.01,
+        description="Mean of a gate, below which it is shut. Highway nets start at sigmoid(-3) = 0.047 on purpose.",
     )
     judged: Share = Field(
         0.95,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from initprobe.arrays import finite
 from initprobe.contract.document import read_contract
+from initprobe.contract.faults import FaultGroup, fault_groups
 from initprobe.contract.judge import Judged, Report, judge
 from initprobe.contract.lock import changed_ties, settled
 from initprobe.contract.parameter import Parameter
@@ -24,11 +25,13 @@ class Checked:
         file: its name, as shown.
         report: every parameter beside its rule.
         changes: one line for each tie that came or went; of a lock also for names that did.
+        faults: the faults of the report, alike ones in one group.
     """
 
     file: str
     report: Report
     changes: tuple[str, ...]
+    faults: tuple[FaultGroup, ...]
 
     @property
     def holds(self) -> bool:
@@ -48,7 +51,8 @@ def check_contract(parameters: Sequence[Parameter], path: Path) -> Checked:
         report = judge(parameters, contract.clauses, contract.default)
     except ConfigError as error:
         raise error if error.file else error.at(file=path) from None
-    return Checked(contract.file, report, changed_ties(parameters, contract))
+    faults = fault_groups(report, parameters)
+    return Checked(contract.file, report, changed_ties(parameters, contract), tuple(faults))
 
 
 def check_lock(parameters: Sequence[Parameter], path: Path) -> Checked:
@@ -60,7 +64,9 @@ def check_lock(parameters: Sequence[Parameter], path: Path) -> Checked:
     """
     lock = read_contract(path)
     kept, clauses, names = settled(parameters, lock)
-    return Checked(lock.file, judge(kept, clauses, lock.default), (*names, *changed_ties(parameters, lock)))
+    report = judge(kept, clauses, lock.default)
+    changes = (*names, *changed_ties(parameters, lock))
+    return Checked(lock.file, report, changes, tuple(fault_groups(report, kept)))
 
 
 def as_json(checked: Checked) -> dict[str, Any]:
@@ -91,16 +97,11 @@ def _entry(entry: Judged) -> dict[str, Any]:
         "holds": entry.holds,
         "meant": {"mean": mean, "std": std},
         "measured": {
-            name: _finite(value)
+            name: finite(value)
             for name, value in (("mean", own.mean), ("std", own.std), ("min", own.low), ("max", own.high))
         },
         "failed": failed.kind if failed else None,
-        "standard_errors": _finite(failed.errors) if failed else None,
+        "standard_errors": finite(failed.errors) if failed else None,
         "smallest_error": entry.smallest_error,
         "fault": fault_line(entry) if failed else None,
     }
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no infinity and no NaN."""
-    return value if math.isfinite(value) else None

@@ -6,8 +6,11 @@ parameters:
   "*.c_proj.weight": normal:std=0.02/sqrt(24)
   "*.bias": zeros
   "*.norm.weight": 12 x ones
+optional:
+  "*.rotary.weight": any
 
-The number before a rule says how many parameters the pattern covers; locks have it in every line.
+Patterns under `optional` may cover no parameter. The number before a rule says how many parameters the pattern covers;
+locks have it in every line.
 """
 
 from __future__ import annotations
@@ -18,15 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from initprobe.contract.patterns import Clause
+from initprobe.contract.patterns import Clause, refuse_twice
 from initprobe.contract.recognise import Group
-from initprobe.contract.rules import ANY, Rule, read_rule
+from initprobe.contract.rules import ANY, MOMENTS, Rule, read_rule
 from initprobe.data.documents import Document, read_file
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.registry import suggestion
 
 VERSION = 1
-_KEYS = ("version", "default", "parameters", "ties")
+_KEYS = ("version", "default", "parameters", "optional", "ties")
 # A large model has a line for each of its thousands of parameters, if no two of them are alike.
 _MOST_BYTES, _MOST_KEYS = 1 << 20, 10_000
 _COUNTED = re.compile(r"(\d+) x (.*)", re.DOTALL)
@@ -67,21 +70,27 @@ def read_contract(path: Path) -> Contract:
     rest = None
     if default is not None:
         rest = Clause("default", _rule(document, ("default",), default), document.place(("default",)))
-    clauses = _clauses(document, values.get("parameters", {}))
+    clauses = (*_clauses(document, "parameters"), *_clauses(document, "optional"))
+    with document.place(("optional",)).blamed():
+        refuse_twice(values.get("parameters") or (), values.get("optional") or ())
     return Contract(clauses, rest, _ties(document, values.get("ties")), document.file)
 
 
-def _clauses(document: Document, entries: Any) -> tuple[Clause, ...]:
+def _clauses(document: Document, key: str) -> tuple[Clause, ...]:
+    """The lines under `parameters` or `optional`; a key with nothing behind it has none."""
+    entries = document.values.get(key)
+    if entries is None:
+        return ()
     if not isinstance(entries, dict):
-        raise document.place(("parameters",)).error("parameters is a mapping of patterns to rules")
-    return tuple(_clause(document, pattern, text) for pattern, text in entries.items())
+        raise document.place((key,)).error(f"{key} is a mapping of patterns to rules")
+    return tuple(_clause(document, key, pattern, text) for pattern, text in entries.items())
 
 
-def _clause(document: Document, pattern: str, text: Any) -> Clause:
-    loc = ("parameters", pattern)
+def _clause(document: Document, key: str, pattern: str, text: Any) -> Clause:
+    loc = (key, pattern)
     number = _COUNTED.fullmatch(str(text))
     rule = _rule(document, loc, number[2] if number else text)
-    return Clause(pattern, rule, document.place(loc), int(number[1]) if number else None)
+    return Clause(pattern, rule, document.place(loc), int(number[1]) if number else None, key == "optional")
 
 
 def _rule(document: Document, loc: tuple[str | int, ...], text: Any) -> Rule:
@@ -108,10 +117,11 @@ def contract_text(groups: Sequence[Group], ties: Sequence[Sequence[str]], head: 
         head: comment for the top of the file, one or more lines.
     """
     width = max((len(_quoted(group.pattern)) for group in groups), default=0)
+    wide = max((len(_plain(group.rule)) for group in groups), default=0)
     lines = [*(f"# {line}" for line in head.splitlines()), f"version: {VERSION}", "parameters:"]
-    lines += [
-        f"  {_quoted(group.pattern) + ':':<{width + 1}} {_plain(group.rule):<26} # {_size(group)}" for group in groups
-    ]
+    for group in groups:
+        key = _quoted(group.pattern) + ":"
+        lines.append(f"  {key:<{width + 1}} {_plain(group.rule):<{wide}} # {_size(group)}")
     lines += ["ties:", *(f"  - [{', '.join(map(_quoted, group))}]" for group in ties)] if ties else ["ties: []"]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
@@ -119,10 +129,10 @@ def contract_text(groups: Sequence[Group], ties: Sequence[Sequence[str]], head: 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of contracts and locks, draft 2020-12."""
     names = sorted({name for record in INITIALIZERS.values() for name in (record.name, *record.aliases)})
-    known = "|".join(map(re.escape, (ANY, *names)))
+    rule_names = "|".join(map(re.escape, (ANY, MOMENTS, *names)))
     rule = {
         "description": "A rule, as in zeros or normal:std=0.02/sqrt(24); `any` is not judged.",
-        "anyOf": [{"enum": [ANY, *names]}, {"type": "string", "pattern": rf"^(\d+ x )?~?({known})(:.*)?$"}],
+        "anyOf": [{"enum": [ANY, *names]}, {"type": "string", "pattern": rf"^(\d+ x )?~?({rule_names})(:.*)?$"}],
     }
     group = {"type": "array", "items": {"type": "string"}}
     properties = {
@@ -130,6 +140,11 @@ def json_schema() -> dict[str, Any]:
         "default": {**rule, "description": "The rule of parameters that no pattern covers."},
         "parameters": {
             "description": "Patterns of parameter names, and their rules. The most specific pattern wins.",
+            "type": "object",
+            "additionalProperties": rule,
+        },
+        "optional": {
+            "description": "As parameters, of patterns that may cover no parameter.",
             "type": "object",
             "additionalProperties": rule,
         },

@@ -13,15 +13,24 @@ from initprobe.contract.copies import Copies, copies_of
 from initprobe.contract.parameter import Parameter
 from initprobe.contract.patterns import Clause, assign
 from initprobe.contract.rules import Rule
-from initprobe.contract.statistics import Evidence, Moments, evidence, measured_evidence, moments
+from initprobe.contract.statistics import (
+    Evidence,
+    Moments,
+    evidence,
+    measured_evidence,
+    moment_evidence,
+    moments,
+)
 from initprobe.data.documents import Place
+from initprobe.formatting import counted
 
 # Chance that a model with the meant initialization fails, over all its parameters together.
 FALSE_ALARM = 0.01
 _TESTS = 5  # of each random parameter
+_DRAWN = ("random", "moments")
 # Chance that an error of the size that is printed is found.
 _POWER = 0.99
-# How far an entry may be from a constant, or a product of rows from its value, in units in the last place.
+# Largest distance of an entry from a constant, or of a product of rows from its value, in last places.
 _EXACT_PLACES, _ORTHOGONAL_PLACES = 2, 300
 
 
@@ -54,7 +63,7 @@ class Judged:
 
     @property
     def holds(self) -> bool:
-        """Whether the parameter is as it was meant."""
+        """Whether the parameter agrees with its rule."""
         return self.failed is None
 
 
@@ -72,6 +81,12 @@ class Report:
     unjudged: tuple[str, ...]
     copies: Copies
 
+    def __str__(self) -> str:
+        """`148 parameters as meant`, or how many are not."""
+        faults, total = len(self.faults), counted(len(self.judged), "parameter")
+        rest = f"; {counted(len(self.unjudged), 'parameter')} not judged" if self.unjudged else ""
+        return f"{faults} of {total} not as meant{rest}" if faults else f"{total} as meant{rest}"
+
     @property
     def faults(self) -> tuple[Judged, ...]:
         """Parameters that are not as they were meant."""
@@ -87,15 +102,20 @@ def judge(parameters: Sequence[Parameter], clauses: Sequence[Clause], default: R
         default: the rule of parameters that no clause covers; None makes them an error.
 
     Returns:
-        The report; `Report.faults` lists what is not as it was meant.
+        The report; `Report.faults` lists what differs from its rule.
 
     Raises:
         ConfigError: the contract does not fit the model (see `patterns.assign` and `Rule.scale`).
     """
-    clause_of = assign([parameter.name for parameter in parameters], clauses, default)
-    random = sum(clause_of[parameter.name].rule.kind == "random" for parameter in parameters)
+    clause_of = assign({parameter.name: parameter.names for parameter in parameters}, clauses, default)
+    random = sum(clause_of[parameter.name].rule.kind in _DRAWN for parameter in parameters)
     limit = FALSE_ALARM / (_TESTS * max(random, 1))
-    rated = [parameter for parameter in parameters if clause_of[parameter.name].rule.kind != "any" and parameter.count]
+    ruled = [parameter for parameter in parameters if clause_of[parameter.name].rule.kind != "any"]
+    for parameter in ruled:
+        if parameter.unreadable:
+            place = clause_of[parameter.name].place
+            raise place.error(f"{parameter.name} {parameter.unreadable}; the rule `any` leaves it unjudged")
+    rated = [parameter for parameter in ruled if parameter.count]
     names = {parameter.name for parameter in rated}
     return Report(
         tuple(_judged(parameter, clause_of[parameter.name], limit) for parameter in rated),
@@ -111,7 +131,7 @@ def _judged(parameter: Parameter, clause: Clause, limit: float) -> Judged:
     tests = _tests(parameter, clause.rule, meant, measured)
     failed = [test for test in tests if not test.p >= limit]
     worst = max(failed, key=lambda test: (_ORDER.get(test.kind, 0), test.errors), default=None)
-    power = _smallest_error(parameter.count, limit) if clause.rule.kind == "random" else None
+    power = _smallest_error(parameter.count, limit) if clause.rule.kind in _DRAWN else None
     return Judged(
         parameter.name, parameter.count, clause.rule.text, clause.pattern, clause.place, meant, measured, worst, power
     )
@@ -129,6 +149,8 @@ def _tests(parameter: Parameter, rule: Rule, meant: tuple[float, float], measure
     if rule.kind == "orthogonal":
         return [_orthogonal(parameter, rule)]
     mean, std = meant
+    if rule.kind == "moments":
+        return moment_evidence(parameter.values, mean, std, measured, 2 if rule.measured else 1)
     if std == 0:
         return [_equal(parameter.values, mean, parameter.rounding)]
     assert rule.initializer is not None

@@ -24,7 +24,7 @@ def lock_text(parameters: Sequence[Parameter]) -> str:
 
 
 def _measured(group: Group) -> Group:
-    """A number that was recognised may be another one that is near, so it is as uncertain as a measured one."""
+    """A number that was recognised may stand for another one near it. So it is as uncertain as a measured one."""
     is_random = read_rule(group.rule).kind == "random"
     return replace(group, rule=MEASURED + group.rule.removeprefix(MEASURED)) if is_random else group
 
@@ -44,29 +44,28 @@ def settled(parameters: Sequence[Parameter], lock: Contract) -> tuple[list[Param
     Raises:
         ConfigError: two clauses cover one parameter.
     """
-    filled = [parameter for parameter in parameters if parameter.count]
-    matched = [clause for clause in lock.clauses if any(clause.matches(parameter.name) for parameter in filled)]
+    matched = [clause for clause in lock.clauses if any(clause.matches(parameter.names) for parameter in parameters)]
     shared = [replace(clause, count=None) for clause in matched]
     kept = [
         parameter
-        for parameter in filled
-        if lock.default is not None or any(clause.matches(parameter.name) for clause in shared)
+        for parameter in parameters
+        if lock.default is not None or any(clause.matches(parameter.names) for clause in shared)
     ]
-    return kept, shared, tuple(_changed_names(filled, kept, matched, lock))
+    return kept, shared, tuple(_changed_names(parameters, kept, matched, lock))
 
 
 def _changed_names(
-    filled: Sequence[Parameter], kept: Sequence[Parameter], matched: Sequence[Clause], lock: Contract
+    parameters: Sequence[Parameter], kept: Sequence[Parameter], matched: Sequence[Clause], lock: Contract
 ) -> Iterator[str]:
     gone = [clause.pattern for clause in lock.clauses if clause not in matched]
     names = {parameter.name for parameter in kept}
-    new = [parameter.name for parameter in filled if parameter.name not in names]
+    new = [parameter.name for parameter in parameters if parameter.name not in names]
     if gone:
         yield f"gone since the lock: {_first(gone)}; {_RENEW}"
     if new:
         yield f"new since the lock: {_first(new)}; {_RENEW}"
     uncounted = [replace(clause, count=None) for clause in matched]
-    covered = assign([parameter.name for parameter in kept], uncounted, lock.default)
+    covered = assign({parameter.name: parameter.names for parameter in kept}, uncounted, lock.default)
     for clause, count in miscounted(covered, matched):
         yield f"{clause.pattern} covers {count} parameters, {clause.count} in the lock; {_RENEW}"
 

@@ -17,8 +17,9 @@ class Parameter:
         fans: `(fan_in, fan_out)` of the operation that uses the parameter; None of a vector.
         rounding: relative size of one unit in the last place of the entries' own dtype.
         ties: other names of the same tensor.
-        rows_are_outputs: the shape begins with the output, `(fan_out, fan_in, ...)`, as in `nn.Linear`.
-        layer_fan_in: of a vector, the fan_in of the weight in the same layer; None where there is none.
+        torch_fan_in: what PyTorch's own layers draw this parameter by, `U(-a, a)` with `a = 1 / sqrt(torch_fan_in)`;
+            None outside of such layers.
+        unreadable: why there are no values, as in `is sparse`; empty if there are.
     """
 
     name: str
@@ -26,8 +27,13 @@ class Parameter:
     fans: tuple[int, int] | None
     rounding: float = 2.0**-23
     ties: tuple[str, ...] = ()
-    rows_are_outputs: bool = True
-    layer_fan_in: int | None = None
+    torch_fan_in: int | None = None
+    unreadable: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All its names."""
+        return (self.name, *self.ties)
 
     @property
     def count(self) -> int:

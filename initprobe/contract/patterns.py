@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import cached_property
 
 from initprobe.contract.rules import Rule, read_rule
 from initprobe.data.documents import Place
@@ -27,49 +28,85 @@ class Clause:
         rule: what the parameters with such names are meant to hold.
         place: where the line stands; unknown of a contract in Python.
         count: the number of parameters that it covers; None for any number.
+        optional: it may cover none.
     """
 
     pattern: str
     rule: Rule
     place: Place = _NOWHERE
     count: int | None = None
+    optional: bool = False
 
     @property
     def rank(self) -> tuple[int, int]:
         """More letters that stand for themselves are more specific; then fewer wildcards."""
         return len(_WILD.sub("", self.pattern)), -len(_WILD.findall(self.pattern))
 
-    def matches(self, name: str) -> bool:
-        """Whether the pattern covers a parameter's name."""
-        return fnmatchcase(name, self.pattern)
+    @cached_property
+    def _is_matched(self) -> Callable[[str], object]:
+        """Compiled here: the cache of `fnmatch` holds fewer patterns than a lock has lines."""
+        return re.compile(translate(self.pattern)).match if _WILD.search(self.pattern) else self.pattern.__eq__
+
+    def matches(self, names: Sequence[str]) -> bool:
+        """Whether the pattern covers a parameter, by one of the names that it has."""
+        return any(self._is_matched(name) for name in names)
 
 
-def read_clauses(rules: Mapping[str, str]) -> tuple[Clause, ...]:
+def read_clauses(rules: Mapping[str, str], optional: Mapping[str, str] | None = None) -> tuple[Clause, ...]:
     """The clauses of a contract that is written in Python.
 
+    Args:
+        rules: patterns and their rules.
+        optional: those that may cover no parameter.
+
     Raises:
-        ConfigError: a rule that does not exist; names the pattern.
+        ConfigError: a rule that does not exist; names the pattern. A pattern stands in both.
     """
-    return tuple(Clause(pattern, _rule(pattern, text)) for pattern, text in rules.items())
+    optional = optional or {}
+    refuse_twice(rules, optional)
+    required = (Clause(pattern, _rule(pattern, text)) for pattern, text in rules.items())
+    return (*required, *(Clause(pattern, _rule(pattern, text), optional=True) for pattern, text in optional.items()))
 
 
-def _rule(pattern: str, text: str) -> Rule:
+def refuse_twice(rules: Iterable[str], optional: Iterable[str]) -> None:
+    """Refuse a pattern that stands under both.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if twice := set(rules) & set(optional):
+        raise ConfigError(f"{min(twice)!r} is under parameters and under optional; keep one of them")
+
+
+def _rule(pattern: str, text: object) -> Rule:
+    if not isinstance(text, str):
+        raise ConfigError("a rule is text, as in 'zeros' or 'normal:std=0.02'", field=pattern)
     try:
         return read_rule(text)
     except ConfigError as error:
         raise error.at(field=pattern) from None
 
 
-def assign(names: Sequence[str], clauses: Sequence[Clause], default: Rule | Clause | None) -> dict[str, Clause]:
+def assign(
+    names: Mapping[str, Sequence[str]], clauses: Sequence[Clause], default: Rule | Clause | None
+) -> dict[str, Clause]:
     """The clause of each parameter.
+
+    Args:
+        names: by the first name of each parameter, all names of it: a tied one has several.
+        clauses: the contract.
+        default: of parameters that no clause covers.
 
     Raises:
         ConfigError: a pattern matches no name, or another number than its count; two equally specific patterns name
             different rules for one parameter; or a parameter has no clause and there is no default.
     """
-    _refuse_idle(names, clauses)
+    _refuse_idle([name for group in names.values() for name in group], clauses)
     fallback = Clause("default", default) if isinstance(default, Rule) else default
-    assigned = {name: _best(name, [clause for clause in clauses if clause.matches(name)], fallback) for name in names}
+    assigned = {
+        name: _best(name, [clause for clause in clauses if clause.matches(group)], fallback)
+        for name, group in names.items()
+    }
     uncovered = [name for name, clause in assigned.items() if clause is None]
     if uncovered:
         rest = f" and {len(uncovered) - 1} more" if len(uncovered) > 1 else ""
@@ -105,7 +142,7 @@ def _best(name: str, matching: Sequence[Clause], default: Clause | None) -> Clau
 
 def _refuse_idle(names: Sequence[str], clauses: Sequence[Clause]) -> None:
     for clause in clauses:
-        if not any(clause.matches(name) for name in names):
+        if not clause.optional and not clause.matches(names):
             raise clause.place.error(f"{clause.pattern!r} matches no parameter.{_hint(clause.pattern, names)}")
 
 

@@ -5,33 +5,22 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from initprobe.contract.candidates import candidates, pooled, shape_of
 from initprobe.contract.judge import judge
 from initprobe.contract.parameter import Parameter
 from initprobe.contract.patterns import Clause, assign, read_clauses
-from initprobe.contract.rules import MEASURED, read_rule
-from initprobe.contract.statistics import Moments, moments
+from initprobe.contract.rules import ANY, MEASURED, MOMENTS, read_rule
+from initprobe.contract.statistics import CUT_STD, Moments, kurtosis, moments
 from initprobe.errors import ConfigError
-from initprobe.spec import parse_number
 
 # A std is that of a rule where the two differ by no more standard errors than this; then the whole rule is tested.
 _NEAR = 4.5
-# A round number is that of a rule where it is this near: there are many of them.
-_ROUND_NEAR = 2.5
-# Log odds of a plain number against one divided by the root of the depth: one weight in ten has the latter.
-_RARE = math.log(10)
-# The kurtosis of a uniform distribution is 9/5, of a normal one 3; between them lies a cut normal.
-_UNIFORM_BELOW, _NORMAL_FROM = 2.05, 2.7
-_ORTHOGONAL = 1e-4
+# Mean and std alone are compared of at least so many entries, whose distribution has no longer tails than this.
+_FEWEST, _LONGEST_TAILS = 16, 6.0
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
-# Rules with a scale of their own that people choose; others have the same distribution under another name.
-_NAMED = (
-    "xavier_normal", "xavier_uniform", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform", "torch_linear",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,16 +48,20 @@ def recognise(parameters: Sequence[Parameter]) -> list[Group]:
     """A rule for every parameter; parameters that differ by a number in their name are one group if they agree.
 
     A parameter without a known rule gets `~normal:std=...` and the like, with what was measured, if its shape is
-    known, else `any`.
+    known. One of another shape gets `~moments:...`, and one of a few entries, or with long tails, `any`.
     """
     measured = {parameter.name: moments(parameter.values) for parameter in parameters if parameter.count}
     blocks = _blocks([parameter.name for parameter in parameters])
     families: dict[str, list[Parameter]] = defaultdict(list)
     for parameter in parameters:
-        if parameter.count:
-            families[_NUMBER.sub("*", parameter.name)].append(parameter)
+        families[family_pattern(parameter.name)].append(parameter)
     groups = [group for pattern, family in families.items() for group in _grouped(pattern, family, measured, blocks)]
-    return _checked(groups, [parameter.name for parameter in parameters if parameter.count])
+    return _checked(groups, {parameter.name: parameter.names for parameter in parameters})
+
+
+def family_pattern(name: str) -> str:
+    """The name with `*` for each number between dots: `h.*.fc.weight`."""
+    return _NUMBER.sub("*", name)
 
 
 def _blocks(names: Sequence[str]) -> int:
@@ -82,95 +75,29 @@ def _blocks(names: Sequence[str]) -> int:
 
 def _grouped(pattern: str, family: Sequence[Parameter], measured: dict[str, Moments], blocks: int) -> Iterator[Group]:
     """One group if all agree with a rule, else a group for each rule."""
-    shared = _rule(family, measured, blocks)
-    if shared is not None or len(family) == 1:
-        yield _group(
-            pattern if len(family) > 1 else family[0].name, family, shared or _fallback(family[0], measured), measured
-        )
+    if not all(parameter.count for parameter in family):  # empty or unreadable
+        yield from (Group(each.name, (each.name,), ANY, each.values.shape, math.nan, math.nan) for each in family)
+        return
+    shared = _rule(family, measured, blocks) or _shared_numbers(family, measured)
+    if shared is not None:
+        yield _group(pattern if len(family) > 1 else family[0].name, family, shared, measured)
         return
     for parameter in family:
-        rule = _rule([parameter], measured, blocks) or _fallback(parameter, measured)
+        rule = _rule([parameter], measured, blocks) or _shared_numbers([parameter], measured) or ANY
         yield _group(parameter.name, [parameter], rule, measured)
 
 
 def _group(pattern: str, family: Sequence[Parameter], rule: str, measured: dict[str, Moments]) -> Group:
     names = tuple(parameter.name for parameter in family)
-    return Group(pattern, names, rule, family[0].values.shape, *_pooled(family, measured))
-
-
-def _pooled(family: Sequence[Parameter], measured: dict[str, Moments]) -> tuple[float, float]:
-    """The std of all entries, each about the mean of its own tensor, and its relative standard error if normal."""
-    count = sum(parameter.count for parameter in family)
-    squares = sum(parameter.count * measured[parameter.name].std ** 2 for parameter in family)
-    return math.sqrt(squares / count), 1 / math.sqrt(2 * count)
+    return Group(pattern, names, rule, family[0].values.shape, *pooled(family, measured))
 
 
 def _rule(family: Sequence[Parameter], measured: dict[str, Moments], blocks: int) -> str | None:
     """The first candidate that every parameter of the family agrees with."""
-    for text in _candidates(family, measured, blocks):
+    for text in candidates(family, measured, blocks):
         if _agrees(family, text, measured):
             return text
     return None
-
-
-def _candidates(family: Sequence[Parameter], measured: dict[str, Moments], blocks: int) -> Iterator[str]:
-    """Rules from the simplest: constants, orthogonal matrices, named rules, round numbers."""
-    first, own = family[0], measured[family[0].name]
-    if own.low == own.high:
-        yield {0.0: "zeros", 1.0: "ones"}.get(own.low, f"constant:value={own.low:.8g}")
-        return
-    gain = _orthogonal_gain(first)
-    if gain is not None:
-        yield "orthogonal" if abs(gain - 1) < _ORTHOGONAL else f"orthogonal:gain={gain:.6g}"
-    shape = _shape(first, own)
-    mean = f",mean={own.mean:.2g}" if abs(own.mean) > _NEAR * own.std / math.sqrt(first.count) else ""
-    if not mean and first.fans is not None:
-        yield from _NAMED
-    if not mean and first.layer_fan_in:  # as PyTorch draws biases
-        yield f"uniform:low=-1/sqrt({first.layer_fan_in}),high=1/sqrt({first.layer_fan_in})"
-    pooled = _pooled(family, measured)
-    cut = _CUT_STD if shape == "truncated_normal" else 1.0
-    yield from (f"{shape}:std={std}{mean}" for std in _round_numbers(pooled[0] / cut, pooled[1], blocks))
-
-
-def _shape(parameter: Parameter, own: Moments) -> str:
-    flat = np.asarray(parameter.values, np.float64).reshape(-1)
-    kurtosis = float(np.mean(((flat - own.mean) / own.std) ** 4))
-    if kurtosis < _UNIFORM_BELOW:
-        return "uniform"
-    return "normal" if kurtosis >= _NORMAL_FROM else "truncated_normal"
-
-
-def _orthogonal_gain(parameter: Parameter) -> float | None:
-    if parameter.values.ndim < 2 or min(parameter.values.shape) < 2:
-        return None
-    matrix = np.asarray(parameter.values, np.float64).reshape(len(parameter.values), -1)
-    rows = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    first = rows[:2] @ rows[:2].T  # two rows tell most matrices apart, without the whole product
-    scale = math.sqrt(first[0, 0])
-    return (
-        scale
-        if abs(first[0, 1]) < _ORTHOGONAL * first[0, 0] and abs(first[1, 1] / first[0, 0] - 1) < _ORTHOGONAL
-        else None
-    )
-
-
-def _round_numbers(std: float, error: float, blocks: int) -> list[str]:
-    """Numbers that people choose near a std, the likeliest first.
-
-    Candidates have one digit, or one digit divided by `sqrt(2 blocks)`, by their likelihood times how often people
-    choose them; then two digits, of which there are more.
-    """
-    scales = {"": 1.0, f"/sqrt({2 * blocks})": math.sqrt(2 * blocks)}
-    texts = [f"{float(f'{std * scale:.0e}'):g}{suffix}" for suffix, scale in scales.items()]
-    texts.append(f"{float(f'{std:.1e}'):g}")
-    distances = {text: abs(parse_number(text) / std - 1) / error for text in texts}
-    near = [text for text in texts if distances[text] <= _ROUND_NEAR]
-    return sorted(near, key=lambda text: (text == texts[-1], distances[text] ** 2 / 2 + _RARE * ("sqrt" in text)))
-
-
-# Std of a standard normal cut to +-2: sqrt(1 - 4 pdf(2) / (2 Phi(2) - 1)).
-_CUT_STD = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 
 
 def _agrees(family: Sequence[Parameter], text: str, measured: dict[str, Moments]) -> bool:
@@ -189,18 +116,37 @@ def _is_near(parameter: Parameter, meant: float, std: float) -> bool:
     return abs(std - meant) <= _NEAR * meant / math.sqrt(2 * parameter.count)
 
 
-def _fallback(parameter: Parameter, measured: dict[str, Moments]) -> str:
-    """What was measured, if the entries have a shape that is known."""
-    own = measured[parameter.name]
-    if not math.isfinite(own.std) or own.std == 0:
-        return "any"
-    shape = _shape(parameter, own)
-    std = own.std / (_CUT_STD if shape == "truncated_normal" else 1.0)
-    text = f"{MEASURED}{shape}:std={std:.6g},mean={own.mean:.6g}"
-    return text if not judge([parameter], (Clause("*", read_rule(text)),)).faults else "any"
+def _shared_numbers(family: Sequence[Parameter], measured: dict[str, Moments]) -> str | None:
+    """What was measured, if all agree with it: a distribution of a known shape, else mean and std alone."""
+    own = [measured[parameter.name] for parameter in family]
+    if not all(math.isfinite(each.std) and each.std > 0 for each in own):
+        return None
+    std = pooled(family, measured)[0]
+    mean = sum(each.mean * parameter.count for each, parameter in zip(own, family, strict=True))
+    mean /= sum(parameter.count for parameter in family)
+    for text in (_distribution(shape_of(family[0], own[0]), mean, std), _moments(family, measured, mean, std)):
+        if text is not None and not judge(family, (Clause("*", read_rule(text)),)).faults:
+            return text
+    return None
 
 
-def _checked(groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
+def _distribution(shape: str, mean: float, std: float) -> str:
+    if shape == "uniform":
+        half = math.sqrt(3) * std
+        return f"{MEASURED}uniform:low={mean - half:.6g},high={mean + half:.6g}"
+    before = std / (CUT_STD if shape == "truncated_normal" else 1.0)
+    return f"{MEASURED}{shape}:std={before:.6g},mean={mean:.6g}"
+
+
+def _moments(family: Sequence[Parameter], measured: dict[str, Moments], mean: float, std: float) -> str | None:
+    is_fit = all(
+        parameter.count >= _FEWEST and kurtosis(parameter.values, measured[parameter.name]) <= _LONGEST_TAILS
+        for parameter in family
+    )
+    return f"{MEASURED}{MOMENTS}:mean={mean:.6g},std={std:.6g}" if is_fit else None
+
+
+def _checked(groups: Sequence[Group], names: Mapping[str, Sequence[str]]) -> list[Group]:
     """Groups whose patterns cover just their own names; where a pattern would take others, each name is a line."""
     clauses = read_clauses({group.pattern: group.rule for group in groups})
     try:

@@ -1,8 +1,8 @@
 """How far the entries of a parameter are from a rule, in tests whose false alarms are known exactly.
 
 An entry `x` of a continuous distribution with distribution function F becomes `w = Phi^-1(F(x))`, which is N(0, 1)
-(probability integral transform). So the sum of `w`, the sum of `w^2` and the counts beyond 2 and 3 have known
-distributions at any size, whatever the rule: normal, chi-square and binomial.
+(probability integral transform). So the sums of `w` and `w^2` and the counts beyond 2 and 3 have known distributions at
+any size, for every rule: normal, chi-square and binomial.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _SORTED = 100_000
 # Random numbers of 24 bits reach no nearer to 0 or 1 than this.
 _EDGE = 2.0**-25
 _TAILS = (2.0, 3.0)
+# Std of a standard normal cut to +-2: sqrt(1 - 4 pdf(2) / (2 Phi(2) - 1)).
+CUT_STD = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 # An entry this much beyond the largest value, relative to it, is rounding.
 _BOUND_ROUNDING = 1e-6
 
@@ -90,6 +92,14 @@ def measured_evidence(
 
     The ratio of two measured variances is F distributed, and the difference of two means has twice the variance. The
     shape is tested about the entries' own mean and std, which makes a false alarm rarer.
+
+    Args:
+        values: entries of any shape, finite.
+        distribution: of mean 0 and variance 1, with a distribution function.
+        mean: of the other draw.
+        std: of the other draw, above 0.
+        rounding: relative size of one unit in the last place of the entries.
+        own: mean, std and range of `values`.
     """
     from scipy.special import fdtr, fdtrc, ndtr
 
@@ -105,6 +115,37 @@ def measured_evidence(
         Evidence("std", _two_sided(fdtr(count, count, ratio), fdtrc(count, count, ratio)), errors),
         *shape,
     ]
+
+
+def moment_evidence(values: Array, mean: float, std: float, own: Moments, draws: int) -> list[Evidence]:
+    """Mean and std alone, of entries whose distribution is unknown, by the central limit theorem.
+
+    Args:
+        values: entries of any shape, finite.
+        mean: that was meant or measured.
+        std: that was meant or measured; 0 allows no spread.
+        own: moments of the entries.
+        draws: 2 if mean and std were measured on another draw of as many entries, else 1.
+    """
+    from scipy.special import ndtr
+
+    spread = std * math.sqrt(draws / values.size)
+    location = abs(own.mean - mean) / spread if spread else math.inf
+    # The variance of a sample variance is (kurtosis - 1) / n. A normal distribution's is the least that is allowed for.
+    width = math.sqrt((max(kurtosis(values, own), 3.0) - 1) * draws / values.size)
+    errors = abs((own.std / std) ** 2 - 1) / width if std else math.inf
+    return [
+        Evidence("mean", float(2 * ndtr(-location)), location),
+        Evidence("std", float(2 * ndtr(-errors)), errors),
+    ]
+
+
+def kurtosis(values: Array, own: Moments) -> float:
+    """`E[(x - mean)^4] / std^4` over all entries; 3 of a normal distribution. A constant has none, and gets 0."""
+    if own.std == 0:
+        return 0.0
+    flat = values.reshape(-1)
+    return sum(float(np.square(np.square((part - own.mean) / own.std)).sum()) for part in _chunks(flat)) / flat.size
 
 
 def _chunks(flat: Array) -> Iterator[Array]:
@@ -129,7 +170,7 @@ class _Transformed:
         self.total += float(normal.sum())
         self.squares += float(np.square(normal).sum())
         size = np.abs(normal)
-        self.beyond = [seen + int(np.count_nonzero(size > t)) for seen, t in zip(self.beyond, _TAILS, strict=True)]
+        self.beyond = [count + int(np.count_nonzero(size > t)) for count, t in zip(self.beyond, _TAILS, strict=True)]
         kept = sum(map(len, self.sample))
         if kept < _SORTED:
             self.sample.append(normal[: _SORTED - kept])

@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from initprobe.contract.copies import Copies
+from initprobe.contract.faults import FaultGroup
 from initprobe.contract.judge import Judged, Report
 from initprobe.formatting import counted, percent, short
-
-
-def summary(report: Report) -> str:
-    """`148 parameters hold what was meant`, or how many do not."""
-    faults, total = len(report.faults), len(report.judged)
-    rest = f"; {counted(len(report.unjudged), 'parameter')} not judged" if report.unjudged else ""
-    if faults:
-        return f"{faults} of {counted(total, 'parameter')} not as meant{rest}"
-    return f"{counted(total, 'parameter')} as meant{rest}"
 
 
 def fault_line(entry: Judged) -> str:
@@ -23,16 +15,26 @@ def fault_line(entry: Judged) -> str:
     return f"{entry.parameter}: meant {entry.rule} ({_meant(entry)}), has {_measured(entry)}: {_distance(entry)}"
 
 
+def group_line(group: FaultGroup) -> str:
+    """One line for alike parameters: `h.*.fc.weight (12 parameters, first h.0.fc.weight): meant ...`."""
+    worst = group.worst
+    line = fault_line(worst)
+    if len(group.faults) > 1:
+        names = f"{group.pattern} ({len(group.faults)} parameters, first {group.faults[0].parameter})"
+        line = f"{names}: meant {worst.rule} ({_meant(worst)}), at worst has {_measured(worst)}: {_distance(worst)}"
+    return f"{line}; it looks like {group.resembles}" if group.resembles else line
+
+
 def _meant(entry: Judged) -> str:
     mean, std = entry.meant
     centre = f"mean {short(mean)}, " if mean and std else ""
-    return f"{centre}std {short(std)}" if std else f"all {short(mean)}"
+    return f"{centre}std {short(std)}" if std else f"all {mean:.6g}"
 
 
 def _measured(entry: Judged) -> str:
     own = entry.measured
     if own.low == own.high:
-        return f"{entry.count} x {short(own.mean)}"
+        return f"{entry.count:,} x {own.mean:.6g}"
     return f"mean {short(own.mean)}, std {short(own.std)}"
 
 
@@ -43,12 +45,16 @@ def _distance(entry: Judged) -> str:
     if failed.kind == "mean":
         return f"the mean is {short(failed.errors)} standard errors off"
     if failed.kind == "std":
-        off = own.std / entry.meant[1] - 1
-        size = "large" if off > 0 else "small"
-        return f"the std is {percent(abs(off))}% too {size}, {short(failed.errors)} standard errors"
+        return f"the std is {_too_much(own.std, entry.meant[1])}, {short(failed.errors)} standard errors"
     if failed.kind == "bounds":
         return f"entries from {short(own.low)} to {short(own.high)} lie outside of the rule's bounds"
     return _OTHER_FAULTS[failed.kind]
+
+
+def _too_much(std: float, meant: float) -> str:
+    if meant == 0 or std / meant >= 2:
+        return f"{short(std / meant)} times what was meant" if meant else "not 0"
+    return f"{percent(abs(std / meant - 1))}% too {'large' if std > meant else 'small'}"
 
 
 _OTHER_FAULTS = {

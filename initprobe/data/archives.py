@@ -23,7 +23,7 @@ def check_arrays(path: Path) -> bool:
         Whether it is a .npy or .npz file, or begins like a pickle, which the reader then refuses.
 
     Raises:
-        InputError: there is no such file, it declares more bytes than it holds, or it unpacks to far more than it has.
+        InputError: there is no such file, it declares more bytes than it holds, or it unpacks to far more bytes.
         MemoryLimitError: its arrays do not fit into memory.
     """
     size = check_file(path)
@@ -55,7 +55,7 @@ def _declared(file: IO[bytes]) -> int:
 
 
 def _unpacked(file: IO[bytes]) -> int:
-    """Size in bytes of the unpacked parts, as the archive declares it, or the arrays in it if that is more."""
+    """Size of the unpacked parts in bytes: what the archive or the arrays in it declare, whichever is more."""
     total = 0
     with zipfile.ZipFile(file) as archive:
         for part in archive.infolist():

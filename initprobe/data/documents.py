@@ -78,11 +78,11 @@ class Document:
 
     def known_part(self, loc: Loc) -> Loc:
         """`loc` without the parts that are no keys of the file, as pydantic adds them."""
-        known: Loc = ()
+        prefix: Loc = ()
         for part in loc:
-            if (*known, part) in self.places:
-                known = (*known, part)
-        return known
+            if (*prefix, part) in self.places:
+                prefix = (*prefix, part)
+        return prefix
 
     def place(self, loc: Loc) -> Place:
         """The place of the innermost value that contains `loc`."""
@@ -106,7 +106,7 @@ def read_file(path: Path, most_bytes: int = MAX_BYTES, most_keys: int = MAX_KEYS
         raw = file.read(most_bytes + 1)
     if len(raw) > most_bytes:
         hint = "; a grid says much in few words" if most_bytes == MAX_BYTES else ""
-        raise InputError(f"{path} is larger than {most_bytes // 1024} kB{hint}")
+        raise InputError(f"is larger than {most_bytes // 1024} kB{hint}", file=path)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,6 +1,6 @@
 """Synthetic input, and the registry of all inputs that have a name.
 
-To add a kind of noise, write a function that returns its record, and list it in `NOISES` at the end of this file.
+To add a kind of noise, write a function that returns its record. List it in `NOISES` at the end of this file.
 """
 
 from __future__ import annotations

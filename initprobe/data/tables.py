@@ -30,8 +30,8 @@ def read_table(path: Path, dtype: npt.DTypeLike) -> Array:
         The data, `(samples, features)`.
 
     Raises:
-        InputError: no such file, another format, pickled or empty data, another shape, or an entry that is not a finite
-            number of `dtype`; names file, row and column.
+        InputError: no such file, another format, pickled or empty data, another shape, or an entry that no finite
+            `dtype` holds; names file, row and column.
     """
     raw = read_array(path)
     _check_shape(path, raw)

@@ -24,7 +24,7 @@ _SILENT = math.log10(1.005)
 _UNEXPLAINED = math.log10(2)
 # From this share of the rms on, a mean makes mean square and variance differ, in h and in W.
 _MEAN, _OF = 0.1, ("output", "weight")
-# Two halves whose rates differ by less than this, as log10 of a factor of 1.1, share the rate of the whole.
+# Two halves share the rate of the whole if their rates differ by less than a factor of 1.1, this log10.
 _ALIKE = math.log10(1.1)
 _SIDES = {
     "output": ("fan_in", "output", "preactivation", "E[phi^2]/q"),
@@ -144,7 +144,7 @@ def _rest_of(result: ProbeResult, tensor: str, layers: Sequence[LayerStats]) -> 
 
 
 def _number(log10: float) -> str:
-    """A factor as people write it: 0.05 and not .0500."""
+    """A factor as people write it: 0.05 and not 0.0500."""
     if abs(log10) > 300:
         return power(log10)
     value = 10**log10

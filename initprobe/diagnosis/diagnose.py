@@ -1,7 +1,7 @@
 """From a result to its findings: each rule in turn. Start reading here.
 
 Rates and trends are judged, not one ratio: a variance that falls as a power of depth (Xavier + tanh) is no collapse.
-A net whose draws differ by a factor of ten (ReLU + He at depth) is not judged by one of them.
+One draw does not decide if the draws of a net differ by a factor of ten (ReLU + He at depth).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from initprobe.registry import Registry
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 
-# Of findings that are equally severe and begin at the same layer, the one whose rule stands first here comes first.
+# Findings of one severity that begin at the same layer come in the order of their rules here.
 _MODULES = (inputs, signal, units, correlation, fluctuations, width, weight_scales, float_range)
 RULES: Registry[Rule] = Registry("rule", [rule for module in _MODULES for rule in module.RULES])
 

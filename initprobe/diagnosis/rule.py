@@ -80,7 +80,14 @@ SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 def each_layer(
     result: ProbeResult, holds: Callable[[LayerStats], bool], words: Callable[[LayerStats], str], severity: Severity
 ) -> Iterator[Observation]:
-    """An observation of each layer where something holds, first to last."""
+    """An observation of each layer where something holds, first to last.
+
+    Args:
+        result: what was measured.
+        holds: whether the rule is broken at a layer.
+        words: the evidence of that layer.
+        severity: of every observation.
+    """
     for layer in result.layers:
         if holds(layer):
             yield Observation(layer.layer, words(layer), severity)

@@ -87,8 +87,8 @@ def _cause_beside_weights(result: ProbeResult, tensor: str) -> str:
         return f"every branch adds to the variance of {_SYMBOLS[tensor]}, in proportion to branch_scale^2"
     if norm_name(result) != "none" and tensor != "output":
         return (
-            f"{norm_name(result)} norm divides gradients by the standard deviation of h W, which the slopes of the "
-            "activation do not make up for, whatever the weights"
+            f"{norm_name(result)} norm divides gradients by the standard deviation of h W; the activation's slopes do "
+            "not make up for it, whatever the weights"
         )
     return ""
 

@@ -66,7 +66,13 @@ def _entries(result: ProbeResult, tensor: str, number: int) -> int:
 
 
 def chance_decades(result: ProbeResult, tensor: str, limits: Thresholds) -> float:
-    """Decades by which chance may move a variance of this net, as theory predicts."""
+    """Decades by which chance may move a variance of this net, as theory predicts.
+
+    Args:
+        result: with its predictions.
+        tensor: `output`, `output_gradient` or `weight_gradient`.
+        limits: of the verdict: how many standard deviations are chance.
+    """
     names = ("output_spread", "output_gradient_spread") if tensor == "weight_gradient" else (f"{tensor}_spread",)
     spreads = [math.hypot(*(getattr(layer.theory, name, None) or 0.0 for name in names)) for layer in result.layers]
     return limits.spread_sds * max(spreads, default=0.0) / math.log(10)

@@ -1,7 +1,7 @@
 """The statistics of one block of a tensor, and a histogram that needs no range in advance.
 
 A tensor arrives in blocks. Each becomes a `Tally`, in the thread that has it in cache. Tallies are merged into a
-`Sketch` in the order of the blocks, so the result does not depend on the threads.
+`Sketch` in the order of the blocks. So the result does not depend on the threads.
 
 Values are counted by the leading bits of their floating-point pattern: sign, exponent and 5 bits of mantissa. So
 buckets are 3% wide, fit any range, and are re-binned at the end. Outputs in float32 have 7 bits of mantissa, since many
@@ -27,7 +27,7 @@ COARSE, FINE = 5, 7
 SOON_COUNTED = 1 << 14
 
 # Small tensors of several layers are tallied together, up to so many entries and layers. A call costs as much as some
-# thousands of entries, but the counters of all these layers must stay in cache.
+# thousands of entries. But the counters of all these layers must stay in cache.
 _TALLIED_ENTRIES, _MOST_TALLIED = 1 << 19, 16
 
 _FLOAT_OF: dict[Any, Any] = {np.uint32: np.float32, np.uint64: np.float64}

@@ -143,9 +143,9 @@ def record_forward(records: Sequence[LayerRecord], layer: Layer, z: Array, h: Ar
     phi, plain = layer.phi, layer.wiring.skip is None
 
     def measure(part: slice) -> tuple[list[Tally], list[_UnitStatistics]]:
-        some = z[:, part]
-        value = h[:, part] if plain else phi.value(some)
-        return _tally(some, sketches, [0] * len(sketches)), _unit_statistics(phi, some, value)
+        columns = z[:, part]
+        value = h[:, part] if plain else phi.value(columns)
+        return _tally(columns, sketches, [0] * len(sketches)), _unit_statistics(phi, columns, value)
 
     def work(rows: slice) -> list[tuple[list[Tally], list[_UnitStatistics]]]:
         return [measure(part) for part in cached(rows, z.shape[2])]

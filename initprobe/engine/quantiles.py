@@ -78,8 +78,8 @@ class _Curves:
 
     def __init__(self, sketches: Sequence[Sketch]) -> None:
         self.low, self.high = np.array([(sketch.low, sketch.high) for sketch in sketches]).T[:, :, None]
-        # Each in units of its own size: the distance between the ends of the float range would overflow, and the ratio
-        # of two subnormal numbers is not accurate.
+        # Each in units of its own size: the distance between the ends of the float range would overflow, and a ratio of
+        # subnormal numbers is not accurate.
         octave = np.frexp(np.maximum(-self.low, self.high))[1]
         self._unit = np.ldexp(1.0, np.clip(octave, -_FARTHEST, _FARTHEST))
         ends = np.cumsum([len(sketch.keys) for sketch in sketches])

@@ -19,6 +19,7 @@ from initprobe.engine.moments import Moments, ldexp
 CONCENTRATED = 4
 
 # The arrays of a sketch before anything is counted; never written to.
+_NO_MOMENTS = Moments()
 _NO_KEYS, _NO_COUNTS = np.empty(0, np.uint32), np.empty(0, np.uint8)
 
 
@@ -63,7 +64,7 @@ class Sketch:
 
     def begin_draw(self) -> None:
         """Start the statistics of another network."""
-        self.by_draw.append(Moments())
+        self.by_draw.append(_NO_MOMENTS)
 
     def add(
         self,
@@ -100,11 +101,19 @@ class Sketch:
     def add_all_but_counts(self, total: Moments, low: float, high: float, zeros: int, centre: float) -> None:
         """Add all statistics of a tensor but its counts, which must then be of its entries minus the centre.
 
-        `centre` becomes the centre of a sketch that has none yet.
+        Args:
+            total: moments of all entries.
+            low: the smallest entry.
+            high: the largest.
+            zeros: number of entries that are exactly 0.
+            centre: becomes the centre of a sketch that has none yet.
         """
         draw = self.by_draw[-1]
         self.by_draw[-1] = draw.merged(total) if draw.count else total
-        self.low, self.high = min(self.low, low), max(self.high, high)
+        if low < self.low:
+            self.low = low
+        if high > self.high:
+            self.high = high
         self.zeros += zeros
         if self.centre is None:
             self.centre = centre

@@ -23,8 +23,8 @@ from initprobe.engine.threads import Workers, row_blocks
 class Learner:
     """A network with a read-out behind it; `step` changes its parameters in place.
 
-    A branch that starts with a scale of 0 learns its scale (ReZero, Bachlechner et al. 2020, arXiv:2003.04887). With a
-    fixed scale of 0 nothing in the branch would learn.
+    A branch that starts with a scale of 0 learns its scale (ReZero, Bachlechner et al. 2020, arXiv:2003.04887). If the
+    scale were fixed at 0, nothing in the branch would learn.
 
     Attributes:
         layers: first to last; a list, in which `step` replaces a layer whose scale it changed.

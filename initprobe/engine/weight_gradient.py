@@ -98,14 +98,16 @@ def sampled_weight_gradient(
         exponent: of the unit of `delta`.
         rows: the sample, as indices of input units.
     """
-    some = np.empty((len(rows), delta.shape[1]), delta.dtype)
+    sampled_rows = np.empty((len(rows), delta.shape[1]), delta.dtype)
     tallies: list[Tally] = []
 
     def work(block: slice | None) -> _Sums | None:
         if block is not None:
             return _sums(h_in, delta, block)
-        np.matmul(h_in[:, rows].T, delta, out=some)
-        tallies.extend(part for (part,) in tallied(some[None], slice(0, len(some)), [sketch], [exponent]))
+        np.matmul(h_in[:, rows].T, delta, out=sampled_rows)
+        tallies.extend(
+            part for (part,) in tallied(sampled_rows[None], slice(0, len(sampled_rows)), [sketch], [exponent])
+        )
         return None
 
     def add(sums: list[_Sums | None]) -> None:
@@ -113,7 +115,7 @@ def sampled_weight_gradient(
         if moments is None or _is_unrepresentative(tallies, moments):
             weight_gradients([h_in], [delta], [sketch], Workers(0), [exponent])
         else:
-            merge(sketch, some, tallies, exponent, moments)
+            merge(sketch, sampled_rows, tallies, exponent, moments)
 
     starts = range(0, len(delta), _GRAM_ROWS)
     workers.later(work, [None, *(slice(start, min(start + _GRAM_ROWS, len(delta))) for start in starts)], add)

@@ -6,7 +6,7 @@ Start in `record.py`, then read a family. To add an initializer, edit the file o
 `catalogue.py` joins the families, and `distributions.py` has the samplers.
 
 `own.py` makes records of the user's own functions. `weight_files.py` reads a network from a file, `independence.py`
-says whether its weights look independent, and `recognition.py` by which rule they may have been drawn.
+says whether its weights look independent, and `recognition.py` which rule they agree with.
 
 A file may come in here if it says something about the weights of one layer. It reads no config.
 """

@@ -1,6 +1,6 @@
 """Initializers whose scale depends on the activation: names and parameters. `config.tuned` computes the scale.
 
-To add one, write a function that returns its record, and list it in `ACTIVATION_TUNED` at the end of this file.
+To add one, write a function that returns its record. List it in `ACTIVATION_TUNED` at the end of this file.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Initializers that draw weights, and then fit them to the input of the layer. The engine does the fitting.
 
-To add one, write a function that returns its record, and list it in `DATA_DRIVEN` at the end of this file.
+To add one, write a function that returns its record. List it in `DATA_DRIVEN` at the end of this file.
 """
 
 from __future__ import annotations

@@ -149,8 +149,10 @@ def _haar(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike
 def diagonal(rng: np.random.Generator, shape: tuple[int, int], dtype: npt.DTypeLike) -> Array:
     """The identity, scaled so that the mean square of its entries is 1.
 
-    Raises:
-        ConfigError: the matrix is not square.
+    Args:
+        rng: not used: nothing is random.
+        shape: `(rows, columns)`.
+        dtype: of the entries.
     """
     if shape[0] != shape[1]:
         raise ConfigError(

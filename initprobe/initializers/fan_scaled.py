@@ -1,6 +1,6 @@
 """Initializers whose variance is a scale over the fan: variance scaling, Glorot (Xavier), He (Kaiming) and LeCun.
 
-To add one, write a function that returns its record, and list it in `FAN_SCALED` at the end of this file.
+To add one, write a function that returns its record. List it in `FAN_SCALED` at the end of this file.
 """
 
 from __future__ import annotations

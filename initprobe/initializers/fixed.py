@@ -1,6 +1,6 @@
 """Initializers whose numbers the user gives, and matrices of a fixed form: orthogonal, identity, sparse.
 
-To add one, write a function that returns its record, and list it in `FIXED` at the end of this file.
+To add one, write a function that returns its record. List it in `FIXED` at the end of this file.
 """
 
 from __future__ import annotations
@@ -99,7 +99,16 @@ def identity(gain: float = 1.0) -> Initializer:
 
 
 def normal(std: float | None = None, var: float | None = None, mean: float = 0.0) -> Initializer:
-    """Normal with the given spread, whatever the size of the layer."""
+    """Normal with the given spread, whatever the size of the layer.
+
+    Args:
+        std: standard deviation of a weight; give this or `var`.
+        var: variance of a weight.
+        mean: of a weight.
+
+    Raises:
+        ConfigError: both or neither of `std` and `var`, or a negative one.
+    """
     return Initializer(
         name="normal",
         distribution=NORMAL,

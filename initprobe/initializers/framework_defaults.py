@@ -1,6 +1,6 @@
 """What the dense layers of PyTorch, Keras and Flax draw their weights and biases by.
 
-To add one, write a function that returns its record, and list it in `FRAMEWORK_DEFAULTS` at the end of this file.
+To add one, write a function that returns its record. List it in `FRAMEWORK_DEFAULTS` at the end of this file.
 """
 
 from __future__ import annotations

@@ -102,10 +102,10 @@ def _rules() -> Iterator[Initializer]:
 
 
 def _agrees(rule: Initializer, layer: Layer) -> bool:
-    found = layer.judged
-    if rule.distribution.orthogonal != found.orthogonal or abs(_gap(rule, layer)) > _chance(rule, layer):
+    judged = layer.judged
+    if rule.distribution.orthogonal != judged.orthogonal or abs(_gap(rule, layer)) > _chance(rule, layer):
         return False
-    return (found.orthogonal or _is_shape(rule.distribution, layer)) and _has_bias(rule, layer)
+    return (judged.orthogonal or _is_shape(rule.distribution, layer)) and _has_bias(rule, layer)
 
 
 def _gap(rule: Initializer, layer: Layer) -> float:

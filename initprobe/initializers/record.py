@@ -70,11 +70,24 @@ class Initializer:
         object.__setattr__(self, "example", self.example or self.name)
 
     def std(self, fan_in: int, fan_out: int) -> float:
-        """Standard deviation of an entry of a `(fan_in, fan_out)` matrix."""
+        """Standard deviation of an entry of a weight matrix.
+
+        Args:
+            fan_in: rows of the matrix, the inputs of the layer.
+            fan_out: columns, its units.
+        """
         return math.sqrt(self.variance(fan_in, fan_out))
 
     def describe(self, fan_in: int, fan_out: int) -> str:
-        """The distribution of an entry of a `(fan_in, fan_out)` matrix, in words."""
+        """The distribution of an entry of a weight matrix, in words.
+
+        Args:
+            fan_in: rows of the matrix, the inputs of the layer.
+            fan_out: columns, its units.
+
+        Returns:
+            For example `N(0, std 0.0447)`.
+        """
         return self.distribution.describe(self.mean, self.std(fan_in, fan_out))
 
     def sample(

@@ -91,10 +91,10 @@ class Network:
         variances = [layer.judged.variance for layer in self.layers]
         return Initializer(
             name="weights",
-            distribution=Distribution("given", _not_drawn, lambda mean, std: f"as they are in {self.path.name}"),
+            distribution=Distribution("given", _not_drawn, lambda mean, std: f"those of {self.path.name}"),
             variance=lambda fan_in, fan_out: float(np.mean(variances)),
             mean=max((layer.judged.mean for layer in self.layers), key=abs),
-            formula="as they are in the file",
+            formula="those of the file",
             reference=str(self.path),
             example="",
         )
@@ -122,8 +122,8 @@ def read_weights(path: Path, dtype: str | None = None) -> Network:
         dtype: precision in which its numbers must be finite; None means their own.
 
     Raises:
-        InputError: no such file, another format, pickled objects, a missing layer, shapes that do not fit each other,
-            or an entry that is not finite.
+        InputError: no such file, another format or pickled objects; a missing layer, shapes that do not fit, or an
+            entry that is not finite.
     """
     check_file(path, "give the .npz file in it")
     status = path.stat()

@@ -11,7 +11,7 @@ predictions of a plain network). `moments.py` and `quadrature.py` compute Gaussi
 those of two inputs. `finite_width.py` and `unit_noise.py` give the spread at finite width. `phase.py` and `gain.py`
 answer questions about infinite depth.
 
-For normalised and residual networks, start in `norm_and_skip.py` (forward), then `norm_and_skip_gradients.py` with
-`radial.py` (the part of a gradient along h), `batch_norm.py` (the kernel of a batch), `layer_norm.py` (the first order
-in 1/width) and `norm_and_skip_spread.py` (the spread).
+For normalised and residual networks, start in `norm_and_skip.py` (forward) and `norm_and_skip_gradients.py` (back).
+Then read `radial.py` (the part of a gradient along h), `batch_norm.py` (the kernel of a batch) and `layer_norm.py` (the
+first order in 1/width). `norm_and_skip_spread.py` has the spread.
 """

@@ -1,6 +1,6 @@
 """Mean squares of gradients in plain networks, with the two directions in which a gradient is not noise.
 
-A gradient `g = dL/dh` is mostly noise: `W delta`, where h tells nothing of W. Two parts of it follow the signal.
+A gradient `g = dL/dh` is mostly noise: `W delta`, where h is independent of W. Two parts of it follow the signal.
 Along h, the weights gave `z = hW`, so `h . W delta = z . delta` is known. For ReLU without biases, `g . h` is the same
 at every layer. Along the vector of ones, weights with a mean pass back the sum of all deltas to every unit.
 
@@ -126,9 +126,9 @@ def gradients(layers: Sequence[Layer], moments: Directions) -> tuple[Array, Arra
         moments: of every layer, `(layers, samples)`.
     """
     squares, deltas = np.empty_like(moments.d), np.empty_like(moments.d)
-    one = np.ones_like(moments.d[0])
+    unit = np.ones_like(moments.d[0])
     # Independent entries have the share 1/units along h, and so no noise is projected out.
-    gradient = _Gradient(one, 0 * one, 0 * one, one / layers[-1].n_out)
+    gradient = _Gradient(unit, 0 * unit, 0 * unit, unit / layers[-1].n_out)
     for k, layer in reversed(list(enumerate(layers))):
         at = Directions(*(values[k] for values in moments))
         squares[k], deltas[k] = gradient.square(layer.n_out, at), gradient.delta(layer.n_out, at)
@@ -139,11 +139,11 @@ def gradients(layers: Sequence[Layer], moments: Directions) -> tuple[Array, Arra
 def _below(layer: Layer, gradient: _Gradient, at: Directions, delta: Array) -> _Gradient:
     """The gradient with respect to a layer's input."""
     units, variance = layer.n_out, layer.weight_variance
-    ones, both, along = gradient.sums(units, at)
+    mean_square, both, along = gradient.sums(units, at)
     to_ones, to_along = layer.weight_mean * units, units * np.sqrt(variance / layer.n_in)
     return _Gradient(
         units * variance * _unseen(layer, delta, along),
-        to_ones * to_ones * ones,
+        to_ones * to_ones * mean_square,
         to_ones * to_along * both,
         to_along * to_along * along,
     )

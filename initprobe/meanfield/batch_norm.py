@@ -38,8 +38,8 @@ from initprobe.meanfield.signals import NO_VARIANCE, Signal, Varying, batch_mean
 # Terms of the series below this share of the largest mean square are left out.
 _NEGLIGIBLE = 1e-7
 # Simulated over ten layers: with 16 samples a gradient is within 7%, with 8 it is up to 25% off; 10 lies between them
-# and was chosen, not simulated. The mean of one over a unit's variance may exceed one over its mean by at most this
-# factor at the first layer, which was chosen too.
+# and was chosen, not simulated. The mean of 1 / (a unit's variance) at the first layer, over 1 / (the mean of that
+# variance): at most this. Chosen too.
 FEWEST_SAMPLES, _LARGEST_INVERSE = 10, 1.6
 # `E[1 / v]` is integrated over all directions where one over their number exceeds this, unless too few rows are known.
 _FEW_DIRECTIONS, _MOST_MISSING = 0.02, 8
@@ -161,8 +161,8 @@ class BatchNoise:
     def on_kernel(self, coefficients: Array) -> Array:
         """What it adds to `E[phi(z_a) phi(z_b)]`, `(rows, rows)`; coefficients are `(orders, rows)`.
 
-        z has the fourth cumulants `V sum_3 C C - sum_6 C T`, where C is the correlation, V the variance of the unit's
-        variance and T its covariance with products of rows. Of each, terms up to the first order in C are kept.
+        z has the fourth cumulants `V sum_3 C C - sum_6 C T`. C is the correlation, V the variance of the unit's
+        variance, and T its covariance with products of rows. Of each, terms up to the first order in C are kept.
         """
         mean, first, second, third, fourth, fifth = (coefficients[k] * math.sqrt(math.factorial(k)) for k in range(6))
         aaaa = np.multiply.outer(self.excess * fourth, mean)

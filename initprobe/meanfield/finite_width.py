@@ -1,8 +1,8 @@
 """The spread of measured variances: how far one network of finite width deviates from infinite width.
 
 Everything is to first order in 1/width. A layer's measured variance is a mean over units and samples. Given the layer
-below, units are independent, so the variance of that mean is 1/n times the variance that one unit contributes. How much
-of it a batch averages away depends on the samples' correlation, because all samples share the weights.
+below, units are independent. So the variance of that mean is 1/n times the variance of one unit. How much of it a batch
+averages away depends on the samples' correlation, because all samples share the weights.
 
 The deviation of a layer's mean square is passed on through the length map. It also shifts the slopes that gradients
 are multiplied by.
@@ -140,7 +140,7 @@ def with_biases(
 ) -> tuple[list[LayerTheory], list[LayerSpread]]:
     """Gradient variances at this width, each times its bias, and the spreads about them.
 
-    Fluctuating lengths add about .5 depth/width to a gradient variance (SELU, tanh with gain 5/3). The factor is
+    Fluctuating lengths add about 0.5 depth/width to a gradient variance (SELU, tanh with gain 5/3). The factor is
     `exp(bias)`: as a product of many factors, the variance is log-normal.
 
     Args:

@@ -1,4 +1,4 @@
-"""Gaussian moments of an activation: by quadrature, or from a table in log q that grows as it is read."""
+"""Gaussian moments of an activation: by quadrature, or from a table in log q that grows on demand."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy.typing as npt
 from numpy.polynomial import chebyshev
 
 from initprobe.activations.record import Activation
-from initprobe.arrays import Array
+from initprobe.arrays import Array, normal_cdf, normal_density
 from initprobe.meanfield.quadrature import REACH, Curve, Rule, curve_of, rules
 
 # A moment is analytic in log q for |Im log q| < pi/2, for any activation, because the normal density is. On a segment
-# of length log 4 the Bernstein ellipse that touches pi/2 has rho = 4.75, so 24 Chebyshev nodes leave an error of 1e-16.
+# of length log 4 the Bernstein ellipse that touches pi/2 has rho = 4.75. So 24 Chebyshev nodes leave an error of 1e-16.
 _SEGMENT = math.log(4)
 _CHEBYSHEV = 24
 _PLACES = chebyshev.chebpts1(_CHEBYSHEV)
 # Largest growth over a segment. A power law up to the fourth degree grows by 4^4 = 256. Steeper moments, such as the
 # E[phi^2] = e^2q of an exponential, lose digits in a polynomial in log q.
 _STEEPEST = 320
-# Moments are NaN where the integrand at the ends of the quadrature, times the normal density there, exceeds this share
-# of the integral: an exponential phi has the peak of phi^2 at 2 sqrt(q) SDs, and the quadrature ends at 12.
+# Moments are NaN where the integrand, times the normal density, exceeds this share of the integral at the ends of the
+# quadrature: an exponential phi has the peak of phi^2 at 2 sqrt(q) SDs, and the quadrature ends at 12.
 _CUT_OFF = 1e-10
-_END_DENSITY = math.exp(-(REACH**2) / 2) / math.sqrt(2 * math.pi)
+_END_DENSITY = normal_density(REACH)
 # Beyond these q even the variance is close to the ends of the float range.
 _SMALLEST, _LARGEST = 1e-300, 1e300
 # Grid of the predicted histograms, fine where the normal density bends. The distribution function is linear in a cell,
@@ -87,7 +87,7 @@ def moments(activation: Activation, q: npt.ArrayLike, mean: npt.ArrayLike = 0.0)
 
 
 def lookup(activation: Activation, q: npt.ArrayLike, mean: float = 0.0) -> Moments:
-    """Moments under `N(mean, q)`, within 1e-12 of `moments`, from a table that grows as it is read.
+    """Moments under `N(mean, q)`, within 1e-12 of `moments`, from a table that grows on demand.
 
     Args:
         activation: any record.
@@ -195,7 +195,7 @@ def _row_moments(curve: Curve, rule: Rule, scale: Array) -> Array:
 def _is_cut_off(rule: Rule, integrand: Array, integral: Array) -> Array:
     """Whether an integrand is still large where the quadrature ends, for each Gaussian, `(gaussians,)`.
 
-    Not judged far from 0, where a ReLU is on at the end of the quadrature only, and its moments are next to 0.
+    Not judged far from 0: there a ReLU is on only at the end of the quadrature, and its moments are near 0.
     """
     first, last = rule.starts, np.append(rule.starts[1:], len(rule.z)) - 1
     middle, reach = (rule.x[first] + rule.x[last]) / 2, (rule.x[last] - rule.x[first]) / 2
@@ -289,12 +289,11 @@ def _piece_below(h: Array, mass: Array, edges: Array) -> Array:
 def _normal_cdf_grid() -> tuple[Array, Array]:
     tail = np.linspace(_FINE_REACH, REACH, _COARSE_CELLS + 1)[1:]
     z = np.concatenate([-tail[::-1], np.linspace(-_FINE_REACH, _FINE_REACH, _FINE_CELLS + 1), tail])
-    return z, _normal_cdf(z)
+    return z, _cdf(z)
 
 
-def _normal_cdf(z: Array) -> Array:
-    # math.erfc rather than scipy.special, whose import costs more than a whole prediction.
-    return np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in z])
+def _cdf(z: Array) -> Array:
+    return np.array([normal_cdf(float(x)) for x in z])  # one by one: for arrays it imports scipy.special
 
 
 @lru_cache(maxsize=16)
@@ -305,4 +304,4 @@ def _cells(kinks: tuple[float, ...]) -> tuple[Array, Array]:
     if not len(extra):
         return z, cdf
     place = np.searchsorted(z, extra)
-    return np.insert(z, place, extra), np.insert(cdf, place, _normal_cdf(extra))
+    return np.insert(z, place, extra), np.insert(cdf, place, _cdf(extra))

@@ -2,9 +2,9 @@
 
 `y = h_{l-1} W_l + b_l`, `z_l = norm(y)`, `h_l = phi(z_l)`, or with a skip `h_l = h_{l-1} + s phi(z_l)`.
 
-Layer norm subtracts from the y of each sample their mean over units and divides by `sqrt(v + eps)`, v being their
-variance over units. So z has the variance `v / (v + eps)` with any weights. On the way back, the mean square of a
-gradient is divided by `v + eps`. The part of the gradient that is projected out is of order 1/width.
+Layer norm takes y of each sample, with mean m and variance v over units, to `(y - m) / sqrt(v + eps)`. So z has the
+variance `v / (v + eps)` with any weights. On the way back, the mean square of a gradient is divided by `v + eps`. The
+part of the gradient that is projected out is of order 1/width.
 
 Batch norm does the same over the samples of a batch. It removes what all samples share, so each sample's z depends on
 its products with all others. They are passed on row by row (`batch_norm`).
@@ -13,8 +13,8 @@ A skip adds mean squares, `S_l = S_{l-1} + 2 s m_{l-1} E[phi] + s^2 E[phi^2]` wi
 weights are independent of `h_{l-1}`. Products of two samples add likewise. Gradients are in `norm_and_skip_gradients`.
 An activation with a mean so builds up a mean that all samples share. Yang & Schoenholz 2017, arXiv:1712.08969.
 
-A branch of several layers ends in z, not in phi(z), and z is added to the input of its first layer: `S + s^2 q`. Here q
-is the mean square of that z, whose mean is 0 apart from a mean of the biases.
+A branch of several layers ends in z, not in phi(z). This z is added to the input of its first layer: `S + s^2 q`. Here
+q is the mean square of that z, whose mean is 0 apart from a mean of the biases.
 """
 
 from __future__ import annotations
@@ -61,7 +61,14 @@ def predict_norm_and_skip(
 def theory_of(
     layers: Sequence[Layer], wirings: Sequence[Wiring], passes: Sequence[LayerPass], batch: int
 ) -> tuple[LayerTheory, ...]:
-    """The prediction for every layer, from the forward passes; the arguments are those of `predict_norm_and_skip`."""
+    """The prediction for every layer, from the forward passes.
+
+    Args:
+        layers: first to last.
+        wirings: of every layer.
+        passes: from `forward_passes`.
+        batch: samples in a batch.
+    """
     with np.errstate(all="ignore"):
         return tuple(map(_theory, passes, gradients(layers, wirings, passes, batch), wirings))
 
@@ -69,7 +76,15 @@ def theory_of(
 def forward_passes(
     activation: Activation, layers: Sequence[Layer], wirings: Sequence[Wiring], inputs: InputMoments, batch: int
 ) -> list[LayerPass]:
-    """The forward pass of every layer, first to last; the arguments are those of `predict_norm_and_skip`."""
+    """The forward pass of every layer, first to last.
+
+    Args:
+        activation: of every layer.
+        layers: first to last.
+        wirings: of every layer: its norm, skip and place in a branch.
+        inputs: moments of the samples.
+        batch: samples in a batch.
+    """
     signal = Signal.of(inputs, by_row=any(wiring.norm is not None and wiring.norm.axis == 0 for wiring in wirings))
     stream = signal
     passes = []
@@ -102,14 +117,14 @@ class _Scaling(NamedTuple):
 
 
 def _scaling(layer: Layer, norm: Norm | None, signal: Signal, batch: int) -> _Scaling:
-    gain, squares, ones = layer.n_in * layer.weight_variance, signal.squares, np.ones_like(signal.squares)
+    gain, squares, unscaled = layer.n_in * layer.weight_variance, signal.squares, np.ones_like(signal.squares)
     if norm is None:
         # With a kernel of rows the end of a branch is linear: the distribution of biases does not matter.
         own = layer.normal_bias_variance if signal.gram is None else layer.bias_variance
-        return _Scaling(squares, squares, own, layer.bias_mean, ones, ones, None)
+        return _Scaling(squares, squares, own, layer.bias_mean, unscaled, unscaled, None)
     if norm.axis == 1:
         inverse = 1 / (gain * squares + layer.bias_variance + EPSILON)
-        return _Scaling(squares, squares, layer.normal_bias_variance, 0.0, inverse, ones, None)
+        return _Scaling(squares, squares, layer.normal_bias_variance, 0.0, inverse, unscaled, None)
     centred = signal.centred(batch)
     inverse = np.full_like(centred, 1 / (gain * float(signal.shares @ centred) + EPSILON))
     noise = BatchNoise.of(signal.rows, batch, signal.varying)

@@ -64,7 +64,7 @@ def gradients(
 ) -> Iterator[LayerGradients]:
     """The gradients of every layer, first to last.
 
-    `mean` is the part of dL/dh that has passed no batch norm, and so still has its mean over the batch.
+    `mean` is the part of dL/dh that has passed no batch norm. So it still has its mean over the batch.
     """
     by_layer: list[LayerGradients] = []
     gradient = Gradient.start(passes[-1].output.squares, layers[-1].n_out)

@@ -1,9 +1,8 @@
 """The spread of measured variances in normalised and residual networks, and under weights with a mean.
 
 To first order in 1/width. The deviations of four numbers from theory are passed on from layer to layer: mean square and
-mean over units of h, at the input of the layer and at the input of its branch. Each layer adds the noise of its units.
-A norm fixes mean and variance of z, so its output does not respond to the size of its input, and the noise along z and
-z^2 is gone.
+mean over units of h, at the inputs of the layer and of its branch. Each layer adds the noise of its units. A norm fixes
+mean and variance of z. So its output does not respond to the size of its input, and has no noise along z and z^2.
 
 Layer norm without a skip is complete to first order in 1/width. Elsewhere a bias of order depth/width is left, from
 noise that signal and gradient share. `uncertainty` bounds it. Hanin & Nica 2020, arXiv:1812.05994.
@@ -36,7 +35,7 @@ from initprobe.meanfield.unit_noise import free_share
 # Entries of the vector of deviations: mean square and mean of the branch's input, then of the layer's input.
 _KEPT, _KEPT_MEAN, _SQUARE, _MEAN = range(4)
 _NOTHING = Spread(math.nan, math.nan)
-# Share of a gradient that units do not have in common, above which its spread is that of weights without a mean.
+# Above this share of a gradient that units do not have in common, its spread is that of weights without a mean.
 _LEAST_APART = 0.9
 
 
@@ -300,10 +299,10 @@ def _gradient_variances(
 
     Where the gradient runs along h (`radial`), its variance is in proportion to the last mean square over the one here.
     """
-    one, two = 1 / samples, 1 - 1 / samples
+    equal_share, other_share = 1 / samples, 1 - 1 / samples
     weights, across = _branch_weights(steps)
     last = float(covariances[-1][_SQUARE, _SQUARE]) / steps[-1].square ** 2
-    drawn, inside, added, overlap, reused = 2 / steps[-1].layer.n_out * one, 0.0, 0.0, 0.0, 0.0
+    drawn, inside, added, overlap, reused = 2 / steps[-1].layer.n_out * equal_share, 0.0, 0.0, 0.0, 0.0
     slopes = np.zeros(4)
     variances: list[float] = []
     for k in reversed(range(len(steps))):
@@ -311,19 +310,19 @@ def _gradient_variances(
         layer, units, weight = step.layer, step.units, weights[k]
         inside = 0.0 if step.wiring.skip is not None else inside
         share = 1.0 if gradients is None or not gradients[k] > 0 else min(across[k] / gradients[k], 1.0)
-        radial = max(last - float(above[_SQUARE, _SQUARE]) / step.square**2, 0.0) + 2 * one
+        radial = max(last - float(above[_SQUARE, _SQUARE]) / step.square**2, 0.0) + 2 * equal_share
         chance = drawn + inside + added + float(slopes @ above @ slopes)
         variances.append(share**2 * chance + (1 - share) ** 2 * radial)
-        free, shared = free_share(layer.n_in, layer), overlap * two
-        own = 2 / layer.n_out * ((units.same + free) * one + (units.other + free) * shared)
+        free, shared = free_share(layer.n_in, layer), overlap * other_share
+        own = 2 / layer.n_out * ((units.same + free) * equal_share + (units.other + free) * shared)
         if step.wiring.norm is not None:
-            own += 2 / layer.n_out * (one + units.cosine * two)
+            own += 2 / layer.n_out * (equal_share + units.cosine * other_share)
             reused = units.reuse * weight * reused + (1 / layer.n_out if step.by_sample else 0.0)
-            own -= 4 / layer.n_in * reused * two
+            own -= 4 / layer.n_in * reused * other_share
         drawn += weight**2 * own
         inside += (1 - weight**2) * own
         if step.wiring.opens:
-            drawn += 4 * weight * (1 - weight) / layer.n_in * (one + shared)
+            drawn += 4 * weight * (1 - weight) / layer.n_in * (equal_share + shared)
         added += float(slopes @ step.noise @ slopes) + 2 * weight * float(slopes @ step.with_noise)
         added += weight**2 * units.noise[2, 2] / units.means[2] ** 2
         slopes = slopes @ step.matrix + weight * step.slopes

@@ -57,7 +57,15 @@ class Units:
 def units_of(
     activation: Activation, layer: Layer, wiring: Wiring, here: LayerPass, samples: int
 ) -> tuple[Units, Units]:
-    """The means of one layer and their noise: averaged over a batch of `samples`, and for one sample."""
+    """The means of one layer and their noise: averaged over a batch of `samples`, and for one sample.
+
+    Args:
+        activation: of the layer.
+        layer: its weights and sizes.
+        wiring: its norm and its place in a branch.
+        here: its forward pass.
+        samples: in the input.
+    """
     state = here.state if here.signal.gram is None else _grouped(activation, here.state)
     noise = noises(activation, [layer], [state], samples)
     same, other = (covariances[0][np.ix_(_ROWS, _ROWS)] for covariances in (noise.same, noise.other))
@@ -65,7 +73,7 @@ def units_of(
     cosine = sum(c * c for c in state.correlation_nodes()) / 2
     full = same[1, 1], other[1, 1]
     if wiring.norm is not None:
-        # A sum of z and of z^2 over units (layer norm) or samples (batch norm) is the same in every network.
+        # The sums of z and z^2 over units (layer norm) or samples (batch norm) are the same in every network.
         # Weights that are not normal change the noise along z^2 alone, to first order.
         fixed, fixed_second = np.outer(first, first), np.outer(second, second)
         same = same - fixed - fixed_second * (1 + state.kurtosis / 2)

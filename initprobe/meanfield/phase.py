@@ -23,13 +23,13 @@ Settling = Literal["converges", "vanishes", "diverges"]
 
 # Variances q below the first count as 0, above the second as infinite.
 _FLOOR, _CEILING = 1e-10, 1e10
-# The search for a fixed point takes eight steps per factor of 4 in q, which is one segment of the table of moments.
+# The search for a fixed point takes eight steps per factor of 4 in q, one segment of the table of moments.
 _STEPS = 8
 _STEP = 4 ** (1 / _STEPS)
 _ITERATIONS = 80
 _NEWTON_STEPS = 8
 _TOLERANCE = 1e-13
-# Largest q of a critical point or of a gain's fixed point, and a q so small that phi is its tangent up to rounding.
+# The largest q of a critical point or of a gain's fixed point. At the smallest, phi is its tangent up to rounding.
 _CRITICAL_CEILING = 1e4
 _INFINITESIMAL = 1e-40
 # A q at which the length map shows whether it is stable at a critical point at 0.
@@ -107,7 +107,13 @@ def fixed_point(activation: Activation, sigma_w: float, sigma_b: float = 0.0) ->
 
 
 def quick_fixed_point(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -> FixedPoint:
-    """The fixed point ten times faster than `fixed_point`, with the correlation to 1e-6."""
+    """The fixed point ten times faster than `fixed_point`, with the correlation to 1e-6.
+
+    Args:
+        activation: phi.
+        sigma_w: `sqrt(fan_in Var(W))`.
+        sigma_b: standard deviation of the biases.
+    """
     cell = phase_diagram(activation, [sigma_w], [sigma_b])
     numbers = {f.name: float(getattr(cell, f.name)[0, 0]) for f in fields(FixedPoint) if f.name != "settling"}
     return FixedPoint(settling=cell.settling[0, 0], **numbers)
@@ -116,7 +122,7 @@ def quick_fixed_point(activation: Activation, sigma_w: float, sigma_b: float = 0
 def _refined(activation: Activation, w: float, b: float, point: FixedPoint) -> FixedPoint:
     """`point` with its correlation recomputed by Newton's method on exact integrals.
 
-    Near the edge of chaos the correlation map almost touches the diagonal, and the 1e-6 of the series is not enough.
+    Near the edge of chaos the correlation map almost touches the diagonal. The 1e-6 of the series is not enough there.
     """
     c, factor = point.correlation, math.nan
     for _ in range(_NEWTON_STEPS):
@@ -129,9 +135,12 @@ def _refined(activation: Activation, w: float, b: float, point: FixedPoint) -> F
 
 
 def phase_diagram(activation: Activation, sigma_w: npt.ArrayLike, sigma_b: npt.ArrayLike) -> PhaseDiagram:
-    """The fixed points over a grid of weight scales `(columns,)` and bias scales `(rows,)`.
+    """The fixed points over a grid of weight scales and bias scales.
 
-    Poole et al. 2016, arXiv:1606.05340.
+    Args:
+        activation: phi.
+        sigma_w: values of `sqrt(fan_in Var(W))`, `(columns,)`.
+        sigma_b: standard deviations of the biases, `(rows,)`.
     """
     columns, rows = np.asarray(sigma_w, float), np.asarray(sigma_b, float)
     w, b = (grid.ravel() ** 2 for grid in np.meshgrid(columns, rows))
@@ -152,7 +161,13 @@ def _depth(factor: Array) -> Array:
 
 
 def settled_lengths(activation: Activation, sigma_w: npt.ArrayLike, sigma_b: float = 0.0) -> Array:
-    """The fixed point of q from q = 1, per weight scale, `(scales,)`: 0 where q vanishes, NaN where it exceeds 1e4."""
+    """The fixed point of q from q = 1, per weight scale, `(scales,)`: 0 where q vanishes, NaN where it exceeds 1e4.
+
+    Args:
+        activation: phi.
+        sigma_w: values of `sqrt(fan_in Var(W))`, `(scales,)`.
+        sigma_b: standard deviation of the biases.
+    """
     w = np.asarray(sigma_w, float) ** 2
     with np.errstate(all="ignore"):
         return _lengths(activation, w, np.full_like(w, sigma_b**2), _CRITICAL_CEILING)[0]
@@ -184,7 +199,7 @@ def _excess(activation: Activation, w: Array, b: Array, q: Array) -> Array:
 def _bracket(activation: Activation, w: Array, b: Array, sign: int, ceiling: float) -> tuple[Array, Array]:
     """Ends of the interval in q where the excess changes sign; NaN where it never does.
 
-    `sign` is the sign of the excess at q = 1, and tells the direction of the search.
+    `sign` is the sign of the excess at q = 1, and gives the direction of the search.
     """
     low, high = np.full(w.shape, np.nan), np.full(w.shape, np.nan)
     active = np.arange(len(w))
@@ -193,9 +208,9 @@ def _bracket(activation: Activation, w: Array, b: Array, sign: int, ceiling: flo
     for first in range(0, len(q), _STEPS):
         if not len(active):
             break
-        some = q[first : first + _STEPS]
-        square = lookup(activation, some).square
-        changed = sign * (w[active, None] * square + b[active, None] - some) <= 0
+        lengths = q[first : first + _STEPS]
+        square = lookup(activation, lengths).square
+        changed = sign * (w[active, None] * square + b[active, None] - lengths) <= 0
         ended = changed.any(axis=1)
         at = first + changed[ended].argmax(axis=1)
         ends = np.sort([q[at - 1], q[at]], axis=0)

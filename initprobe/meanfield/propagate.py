@@ -104,7 +104,7 @@ def group_moments(activation: Activation, variance: Array, mean: Array) -> Momen
 
 @dataclass(frozen=True)
 class _Products:
-    """Expectations over pairs of samples of products of y, a layer's outputs in units of the SD of the next z.
+    """Expectations of products of y over pairs of samples; y is a layer's output over the SD of the next z.
 
     Attributes:
         of_outputs: `E[y_a y_b]` as a function of the correlation of z.

@@ -137,7 +137,13 @@ class Split:
         return quotient(self.gradient.product, self.units**2 * self.squares)
 
     def product(self, both: Array, first: Array, second: Array) -> Array:
-        """`E[(g . a)(g . b)]`, from the means over units of `a b`, `a h` and `b h`, `(groups,)`."""
+        """`E[(g . a)(g . b)]` for two vectors a and b over units.
+
+        Args:
+            both: mean over units of `a b`, `(groups,)`.
+            first: mean over units of `a h`, `(groups,)`.
+            second: mean over units of `b h`, `(groups,)`.
+        """
         common = quotient(first * second, self.squares)
         return np.asarray(self.units * ((both - common) * self.across + self.units * self.along * common))
 

@@ -1,7 +1,7 @@
 """An activation on the Hermite grid at one layer, once for all that norms and skips need of it.
 
-Where each row of a batch is a group, rows differ only in the variance of z, of which all expectations are smooth
-functions. So they are computed at a few variances and interpolated to the rows by a polynomial in log variance.
+Where each row of a batch is a group, rows differ only in the variance of z. All expectations are smooth functions of
+it. So they are computed at a few variances and interpolated to the rows by a polynomial in log variance.
 """
 
 from __future__ import annotations

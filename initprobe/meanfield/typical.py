@@ -22,10 +22,12 @@ from initprobe.meanfield.layer import Layer
 
 # A draw is lost if its mean square is below this share of the mean over draws.
 LOST = 0.01
-# Below this SD and this bias, the log is normal to first order, and the chance of a loss is below 1e-3.
+# Below this SD and this bias, the log is normal to first order. The probability of a loss is then below 1e-3.
 _SMALL, _LITTLE = 1.0, 0.5
-# Networks in a simulation: the standard error of a probability is at most .025.
+# Networks in a simulation: the standard error of a probability is at most 0.025.
 _NETWORKS = 400
+# A simulation of a batch has so many networks and inputs, and at most so many weights per network.
+_NETWORKS_OF_BATCH, _INPUTS, _MOST_WEIGHTS = 200, 8, 100_000
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class LengthLogs:
 def length_logs(
     activation: Activation, layers: Sequence[Layer], squares: Sequence[float], spreads: Sequence[Spread], seed: int
 ) -> LengthLogs | None:
-    """The distribution of the log of the mean square of h, for one input, in a plain network of finite width.
+    """The distribution of log(mean square of h) for one input, in a plain network of finite width.
 
     It is exact for ReLU and linear activations with independent normal weights and no biases. For others it is normal
     with the given spread while that is small, and simulated where it is not: given the layer below, the units of a
@@ -74,6 +76,47 @@ def length_logs(
     return _simulated(activation, layers, squares, np.random.default_rng(seed))
 
 
+def lost_by_batch(
+    activation: Activation, layers: Sequence[Layer], squares: Sequence[float], cosine: float, seed: int
+) -> Array | None:
+    """The probability that a draw loses the signal of a whole batch of inputs, at each layer, `(layers,)`.
+
+    A ReLU that is off for one input may be on for another. So a narrow network that loses one input may keep others,
+    and only depth makes inputs alike. Small networks with normal weights are simulated, with all their weights.
+
+    Args:
+        activation: any record.
+        layers: first to last.
+        squares: mean square of the input, then of h at each layer at infinite width, `(layers + 1,)`.
+        cosine: of two inputs.
+        seed: of the simulation.
+
+    Returns:
+        None for orthogonal weights, and for networks with too many weights.
+    """
+    if any(layer.orthogonal for layer in layers) or sum(layer.n_in * layer.n_out for layer in layers) > _MOST_WEIGHTS:
+        return None
+    rng = np.random.default_rng(seed)
+    alike = min(max(cosine, 0.0), 1.0)
+    common, own = (rng.standard_normal((_NETWORKS_OF_BATCH, inputs, layers[0].n_in)) for inputs in (1, _INPUTS))
+    h, lost = math.sqrt(squares[0]) * (math.sqrt(alike) * common + math.sqrt(1 - alike) * own), []
+    with np.errstate(all="ignore"):
+        for layer, square in zip(layers, squares[1:], strict=True):
+            shape = _NETWORKS_OF_BATCH, layer.n_in, layer.n_out
+            z = h @ (math.sqrt(layer.weight_variance) * rng.standard_normal(shape)) + _biases(layer, rng)
+            h = activation.value(z)
+            lost.append(np.mean(~(np.square(h).mean(axis=(1, 2)) >= LOST * square)))
+    return np.array(lost)
+
+
+def _biases(layer: Layer, rng: np.random.Generator) -> Array:
+    """Draw the biases of a layer in each network, `(networks, 1, units)`."""
+    shape = _NETWORKS_OF_BATCH, 1, layer.n_out
+    drawn = layer.bias_mean + math.sqrt(layer.normal_bias_variance) * rng.standard_normal(shape)
+    shares, deviations = layer.bias_rule
+    return np.asarray(drawn + rng.choice(deviations, shape, p=shares) if layer.bias_nodes else drawn)
+
+
 def _active_share(activation: Activation) -> float | None:
     """The share of units that are not exactly 0: 1 for linear, 1/2 for ReLU; None for any other activation."""
     x = np.array([-8.0, -1.0, -0.125, 0.125, 1.0, 8.0])
@@ -97,7 +140,7 @@ def _exact(widths: Sequence[int], share: float) -> LengthLogs:
 
 
 def _log_factor(units: int, share: float) -> tuple[float, float, float]:
-    """Mean and variance of the log factor of a layer with an active unit, and the probability that none is active."""
+    """Mean and variance of a layer's log factor if a unit is active, and the probability that none is."""
     counts = np.arange(1, units + 1)
     log_mean, log_variance = _chi_square_logs(units)
     if share == 1:

@@ -1,7 +1,7 @@
 """How the layer means of z, phi, phi' and their squares fluctuate over networks, given the layer below.
 
 The units of a layer are independent given the layer below. So a mean over n units has a covariance of 1/n times the
-covariance over units, for one sample (`same`) or between two samples (`other`).
+covariance over units. That covariance is of one sample (`same`) or between two samples (`other`).
 """
 
 from __future__ import annotations

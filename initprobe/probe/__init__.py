@@ -3,7 +3,7 @@
 What comes in here: what joins the rooms below into a run. Arithmetic on tensors belongs to `engine`, theory to
 `meanfield` and `prediction`, rules to `diagnosis`.
 
-Start with `run`. Then `experiment` (the input), `networks` (the weights), `passes` (forward and back), `buffers` (who
-owns which memory), `summarise` (from records to statistics), `memory` (what a run takes), `names` and `describe` (its
-file name and its title).
+Start with `run`. Then come `experiment` (the input), `networks` (the weights), `passes` (forward and back) and
+`buffers` (who owns which memory). `summarise` makes statistics from records, and `memory` says what a run takes.
+`names` and `describe` make its file name and its title.
 """

@@ -148,7 +148,7 @@ class WeightGradients:
 
 @dataclass(frozen=True)
 class BatchContext:
-    """All that a batch needs on its way forward and back, beside its input and the start of the backward pass.
+    """All that a batch needs forward and back, except its input and the start of the backward pass.
 
     Attributes:
         layers: of the network, first to last; one that is not held is made again whenever it is read.

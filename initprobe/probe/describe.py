@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from initprobe.activations.record import Activation
+from initprobe.arrays import finite
 from initprobe.blocks.skips import branches
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.initializers.recognition import recognised
@@ -43,8 +44,8 @@ def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Descripti
         shape=shape_words(sizes),
         slug=slug(config, sizes),
         rules=None if config.network is None else recognised(config.network),
-        output_low=low if math.isfinite(low) else None,
-        output_high=high if math.isfinite(high) else None,
+        output_low=finite(low),
+        output_high=finite(high),
     )
 
 
@@ -128,9 +129,9 @@ def _setting(config: ProbeConfig, batch: int) -> str:
 
 
 def shape_words(sizes: Sequence[int]) -> str:
-    """The sizes as `500 -> 500 x 10`: equal widths are counted, and long shapes are shortened in the middle."""
+    """The sizes as `500 -> 10 x 500`: equal widths are counted, and long shapes are shortened in the middle."""
     runs = [(width, len(list(run))) for width, run in groupby(sizes[1:])]
-    parts = [str(sizes[0]), *(f"{width} x {count}" if count > 1 else str(width) for width, count in runs)]
+    parts = [str(sizes[0]), *(f"{count} x {width}" if count > 1 else str(width) for width, count in runs)]
     if len(parts) > 8:
         parts = [*parts[:4], "...", *parts[-2:]]
     return " -> ".join(parts)

@@ -35,8 +35,8 @@ def cost(config: ProbeConfig, threads: int | None = None) -> Cost:
     """The cost of a run, without reading its data.
 
     Args:
-        config: the settings. Real data counts as noise with as many features as the first layer has units, unless the
-            config says how many.
+        config: the settings. Real data counts as noise with one feature per unit of the first layer, unless the config
+            gives the number.
         threads: of the run; None for all available processors.
 
     Raises:

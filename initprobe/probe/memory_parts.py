@@ -1,4 +1,4 @@
-"""The memory of a run, part by part, and the segments of a network that is too large to be held whole.
+"""The memory of a run, part by part, and the segments of a network that is too large for memory.
 
 Weights can be made again from their seed, and activations from the input of an earlier layer. A network that would take
 more than `KEPT_BYTES` is divided into segments. The forward pass keeps the input of each segment. The backward pass
@@ -125,9 +125,9 @@ def waiting_bytes(config: ProbeConfig, shape: Shape, threads: int, most: int) ->
     layers = 1 if threads == 1 else min(most, math.ceil((MOST_WAITING + threads) / blocks) + 1)
     normed = {"none": 1, "layer": 3, "batch": 4}[config.norm]  # with dL/dz and dL/dy, which then cannot replace z
     # Noise is made in parts; its moments are computed in float64, those of pairs from some rows.
-    some = 3 * np.dtype(float).itemsize // shape.entry * min(shape.batch, _PAIRED_ROWS)
-    some += (threads - 1) * min(shape.batch, _PAIRED_ROWS)
-    making = max(2 * shape.tensor, 2 * shape.input + some * (shape.input // shape.batch))
+    pair_entries = 3 * np.dtype(float).itemsize // shape.entry * min(shape.batch, _PAIRED_ROWS)
+    pair_entries += (threads - 1) * min(shape.batch, _PAIRED_ROWS)
+    making = max(2 * shape.tensor, 2 * shape.input + pair_entries * (shape.input // shape.batch))
     waiting = normed + (layers - 1) * min(normed, 3)
     # dL/dW is written a block at a time, layer after layer.
     begun = 1 if threads == 1 else min(layers, 1 + math.ceil(threads / len(tallied_blocks(*shape.fans))))
@@ -259,7 +259,13 @@ def segments(config: ProbeConfig, sizes: Sequence[int], batch: int) -> list[rang
 
 
 def is_remade(config: ProbeConfig, sizes: Sequence[int], batch: int) -> bool:
-    """True if the network is divided into segments: it is too large, and nothing needs all of it at once."""
+    """True if the network is divided into segments: it is too large, and nothing needs all of it at once.
+
+    Args:
+        config: the settings.
+        sizes: features of the input, then units of each layer.
+        batch: samples in a batch.
+    """
     whole = config.batches > 1 or config.initializer.fit is not None or config.objective is not None
     whole = whole or config.network is not None  # which is in memory already
     shape = Shape.of(config, sizes, batch)

@@ -43,7 +43,13 @@ class RemadeLayers(Sequence[Layer]):
 
 
 def remade_layers(experiment: Experiment, streams: Streams, pool: Workers) -> RemadeLayers:
-    """The layers of one network, none of which is held."""
+    """The layers of one network, none of which is held.
+
+    Args:
+        experiment: the initializer and the sizes.
+        streams: the random streams of the network.
+        pool: the threads.
+    """
 
     def make(index: int) -> Layer:
         weights = parameters(experiment, streams, index + 1, pool)
@@ -61,7 +67,7 @@ def layers_of(experiment: Experiment, network: Sequence[Parameters]) -> list[Lay
 def draw_network(
     experiment: Experiment, streams: Streams, pool: Workers, steps: Steps
 ) -> tuple[list[Parameters], list[Fitted]]:
-    """Draw the layers of one network, and fit each to its own input on the first batch if the initializer does so.
+    """Draw the layers of one network. If the initializer fits weights, fit each layer to its input on the first batch.
 
     Args:
         experiment: the initializer and the sizes.

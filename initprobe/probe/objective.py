@@ -92,7 +92,14 @@ class Start:
 
 
 def learner_of(task: Task, layers: Sequence[Layer], streams: Streams, pool: Workers) -> Learner:
-    """The network with a read-out; a bias of None becomes an array of zeros, since it learns."""
+    """The network with a read-out; a bias of None becomes an array of zeros, since it learns.
+
+    Args:
+        task: the loss and its classes.
+        layers: the drawn layers, first to last.
+        streams: the random streams of the network; one of them draws the read-out.
+        pool: the threads.
+    """
     units, dtype = layers[-1].weight.shape[1], layers[-1].weight.dtype
     readout = streams.generator(Purpose.READOUT).standard_normal((units, task.classes)) / math.sqrt(units)
     rescaled = frozenset(index for index, layer in enumerate(layers) if layer.wiring.skip == 0)
@@ -105,7 +112,14 @@ def _with_bias(layer: Layer) -> Layer:
 
 
 def start_of(task: Task, learner: Learner, x: Array, labels: Array) -> Start:
-    """The loss and the gradients of a batch `(samples, features)` before training."""
+    """The loss and the gradients of a batch before training.
+
+    Args:
+        task: the loss and its classes.
+        learner: the network with a read-out.
+        x: the batch, `(samples, features)`.
+        labels: a class per sample, `(samples,)`.
+    """
     batch = gradients(learner, x, labels)
     output = [_variance(layer.output) for layer in batch.layers]
     weight = [_variance(layer.weight) for layer in batch.layers]

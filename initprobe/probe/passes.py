@@ -1,4 +1,4 @@
-"""One batch through a network and back, a segment of its layers at a time where it is not held whole.
+"""One batch through a network and back. A network that is not held whole goes segment by segment.
 
 `probe.buffers` says who owns each tensor and when work that was put off must be finished.
 """

@@ -6,6 +6,12 @@ from collections.abc import Callable
 
 Progress = Callable[[int, int], None]
 
+
+def part_of(progress: Progress | None, number: int, parts: int) -> Progress | None:
+    """The callback for part `number` (from 0) of several equal parts."""
+    return progress and (lambda done, total: progress(number * total + done, parts * total))
+
+
 # Steps of a layer on the backward pass: it has two products, the forward pass one.
 BACK = 2
 

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.config.arguments import ConfigChanges
+from initprobe.config.fields import RANDOM
 from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
 from initprobe.diagnosis.diagnose import diagnose
 from initprobe.engine.fitted import Fitted
@@ -50,9 +51,12 @@ from initprobe.results.summary import InputStats, Training
 # Multiplications of a forward pass below which a fix is tried with every draw: a tenth of a second.
 _FEW_PRODUCTS = 1e9
 # A trial ends with the verdict, which is about initialization.
-_WITHOUT_TRAINING: dict[str, Any] = {
-    name: ProbeConfig.model_fields[name].default
-    for name in ("loss", "classes", "labels", "train_steps", "learning_rate")
+_WITHOUT_TRAINING: ConfigChanges = {
+    "loss": RANDOM,
+    "classes": None,
+    "labels": None,
+    "train_steps": 0,
+    "learning_rate": ProbeConfig.model_fields["learning_rate"].default,
 }
 
 
@@ -91,8 +95,8 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         ConfigError: `threads` is below 1, or an autoencoder diverges.
     """
     result, inputs = _judged(experiment, threads, progress)
-    works = partial(_works, threads=threads)
-    apart = partial(_works, threads=threads, distinct=True)
+    works = partial(survives, threads=threads)
+    apart = partial(survives, threads=threads, distinct=True)
     config, sizes = experiment.config, experiment.sizes
     if result.healthy and all(finding.rule != "rank-collapse" for finding in result.diagnosis):
         return result
@@ -105,15 +109,37 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         )
 
 
-def _works(config: ProbeConfig, *, threads: int | None, distinct: bool = False) -> bool:
-    """Whether a changed experiment is healthy when it is run, and keeps inputs `distinct` if asked.
+def measured(config: ProbeConfig, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
+    """Prepare and measure one experiment as `run`, but look for no fix.
 
-    One draw is enough where draws take long; a small network is drawn as often as asked for.
+    Args:
+        config: the settings.
+        threads: threads to use; None for all available processors.
+        progress: called with (steps done, steps in all).
     """
-    draws = config.draws if _products(config) < _FEW_PRODUCTS else 1
+    return _judged(prepare(config), threads, progress)[0]
+
+
+def survives(config: ProbeConfig, *, threads: int | None = None, distinct: bool = False) -> bool:
+    """Whether a changed experiment is healthy when it is run.
+
+    One draw is enough where draws take long. A small network is drawn as often as asked for, with two seeds.
+
+    Args:
+        config: the experiment, which is not trained here.
+        threads: threads to use; None for all available processors.
+        distinct: whether its inputs must stay distinct too.
+    """
+    small = _products(config) < _FEW_PRODUCTS
+    draws, seeds = (config.draws, (config.seed, config.seed + 1)) if small else (1, (config.seed,))
+    trial = changed(config, **_WITHOUT_TRAINING)
+    return all(_is_sound(changed(trial, draws=draws, seed=seed), threads, distinct) for seed in seeds)
+
+
+def _is_sound(config: ProbeConfig, threads: int | None, distinct: bool) -> bool:
+    """Whether an experiment runs and has no finding that counts."""
     try:
-        experiment = prepare(changed(config, draws=draws, **_WITHOUT_TRAINING))
-        result, _ = _judged(experiment, threads, None)
+        result, _ = _judged(prepare(config), threads, None)
     except InitprobeError:
         return False  # it would not fit in memory, for instance
     return result.healthy and not (distinct and any(finding.rule == "rank-collapse" for finding in result.diagnosis))

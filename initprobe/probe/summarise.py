@@ -157,10 +157,10 @@ def _all_saturated(record: LayerRecord) -> bool:
 def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine: bool = True) -> Status:
     """The status of a tensor, given the tensors that it was computed from.
 
-    Whether a sum that leaves the range ends as infinity or as NaN depends on the order of its terms, which differs
-    between processors. So the place decides, not the value. An affine map of finite numbers that gives others has
-    `overflow`, and so has what the activation makes of its entries. All that is computed from those is `nonfinite`,
-    also where a comparison (the slope of ReLU) or a flat end (tanh) hides it.
+    A sum that leaves the range ends as infinity or as NaN. Which of them depends on the order of its terms, and so on
+    the processor. So the place decides, not the value. An affine map of finite numbers whose result is not finite has
+    `overflow`. So has the activation's output. All that is computed from those is `nonfinite`, even where a comparison
+    (slope of ReLU) or flat end (tanh) hides it.
 
     Zeros are an `underflow` where no source is zero, or where a source is itself lost. They are true where a source is
     truly zero.

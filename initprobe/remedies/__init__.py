@@ -3,6 +3,6 @@
 What comes in: the config of a network with a finding, its sizes and the moments of its input. What goes out: one
 `initprobe run` line, or None. Theory proposes candidates here, and a callable that `probe` hands in tries them.
 
-Start reading in `norm_and_skip.py` (`fix_for`). `plain.py` and `wider.py` hold the candidates for plain networks,
-`forecast.py` judges a candidate by theory, `trial.py` has it tried, and `command_line.py` writes a config as a command.
+Start reading in `norm_and_skip.py` (`fix_for`). `plain.py` and `wider.py` hold the candidates for plain networks.
+`forecast.py` judges a candidate by theory, and `trial.py` tries it. `command_line.py` writes a config as a command.
 """

@@ -76,7 +76,7 @@ class Network:
 
         It agrees with `meanfield.predict.predict` at infinite width, without the correlations, which take most of the
         time there. From the layer where a network fails, its values are NaN. It fails where the length map is unstable
-        over this depth, or where Var(h) has changed by more than the verdict's `grave_decades`.
+        over this depth, or where Var(h) changes by more than `grave_decades` of the verdict.
         """
         with np.errstate(all="ignore"):
             lengths, moments, steepest = self._forward(variances * self.sizes[:-1])
@@ -179,11 +179,16 @@ class Forecast:
 
 
 def _largest_trend(profiles: Sequence[Array], entries: Array) -> float:
-    """The largest trend in decades; of a gradient that of its variance or of its norm, whichever is smaller."""
+    """The largest trend in decades; of a gradient that of its variance and of its norm, which must move alike."""
     return max(
-        min(abs(trend(values.tolist()).decades) for values in (profile, profile + logs))
+        _shared(*(trend(values.tolist()).decades for values in (profile, profile + logs)))
         for profile, logs in zip(profiles, entries, strict=True)
     )
+
+
+def _shared(first: float, second: float) -> float:
+    """The smaller of two trends; 0 where one grows and the other decays, as the verdict judges them."""
+    return min(abs(first), abs(second)) if first * second > 0 else 0.0
 
 
 def _saturated(network: Network, lengths: Array, shares: Array) -> float:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any
 
 import numpy as np
 
 from initprobe.blocks.skips import PLAIN, branches, wirings
+from initprobe.config.arguments import ConfigChanges
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.predict import LayerTheory, predict
@@ -25,10 +25,8 @@ from initprobe.remedies.trial import Trials, Works
 from initprobe.remedies.wider import is_too_deep, wider, with_units
 from initprobe.spec import Spec
 
-_PLAIN: dict[str, Any] = {
-    name: ProbeConfig.model_fields[name].default
-    for name in ("norm", "residual", "block", "branch_scale", "zero_init_last")
-}
+_PLAIN: ConfigChanges = {"norm": "none", "residual": False, "block": 1, "branch_scale": 1.0, "zero_init_last": False}
+_PLAIN_WITHOUT_BIASES: ConfigChanges = {**_PLAIN, "bias_init": None}
 # Candidates with the same structure and biases that are tried before one of these is given up.
 _MOST_ALIKE = 4
 # A factor of the widths at which first-order corrections in 1/width are small.
@@ -38,7 +36,7 @@ _PLACEHOLDER = "zeros"
 # The second, weaker, is for activations whose mean would otherwise add up over the layers.
 _SCALES = ("1/sqrt(2L)", "1/L")
 # What is added to a network without norm and skips, simplest first.
-_ADDED: tuple[dict[str, Any], ...] = (
+_ADDED: tuple[ConfigChanges, ...] = (
     {"norm": "layer"},
     {"residual": True, "branch_scale": _SCALES[0]},
     {"norm": "layer", "residual": True, "branch_scale": _SCALES[0]},
@@ -87,14 +85,19 @@ def _candidates(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments)
 def _wider_ones(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
     """Wider layers with the given weights, then with common ones, where theory predicts level variances."""
     for weights in (config, *_with_common_weights(changed(config, bias_init=None))):
-        if _holds_if_wide(weights, inputs):
-            yield from wider(weights, inputs)
+        yield from wider_that_holds(weights, inputs)
 
 
-def _holds_if_wide(config: ProbeConfig, inputs: InputMoments) -> bool:
-    """Whether the variances of a much wider network are predicted to stay level."""
+def wider_that_holds(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
+    """The network of `wider`, if the variances of a much wider network are predicted to stay level.
+
+    Args:
+        config: of a plain network whose weights are drawn.
+        inputs: moments of the input.
+    """
     wide = with_units(config, [_WIDE * width for width in config.layer_widths])
-    return holds(wide, (wide.features or wide.layer_widths[0], *wide.layer_widths), inputs)
+    if holds(wide, (wide.features or wide.layer_widths[0], *wide.layer_widths), inputs):
+        yield from wider(config, inputs)
 
 
 def _structure_kept(
@@ -140,7 +143,9 @@ def _with_norm_or_skips(config: ProbeConfig) -> Iterator[ProbeConfig]:
             continue
         yield from [] if config.is_plain else [changed(config, **added)]
         # Both at once: weights that are fitted to data allow neither norm nor skips.
-        yield from (changed(config, init=init, **added) for init in common_initializers(config.activation))
+        for init in common_initializers(config.activation):
+            with_weights: ConfigChanges = {**added, "init": init}
+            yield changed(config, **with_weights)
 
 
 def fix_for_indistinct_inputs(
@@ -150,7 +155,7 @@ def fix_for_indistinct_inputs(
 
     The arguments are those of `fix_for`; `works` is True if inputs stay different too.
     """
-    alike = inputs.cosine > 1 - config.thresholds.indistinct  # no network tells such samples apart
+    alike = inputs.cosine > 1 - config.thresholds.indistinct  # no network separates such samples
     if alike or not _has_names(config):
         return None
     fixed = Trials(config, works).first(_that_separate(config, sizes, inputs))
@@ -163,7 +168,7 @@ def _that_separate(config: ProbeConfig, sizes: Sequence[int], inputs: InputMomen
     fitted = config.initializer.fit is not None  # fitted weights need a plain network
     skipped = [] if fitted else [*_weaker_branches(config), *_with_skips(config)]
     rest = chain(_with_norm_or_skips(config), _with_norm_or_skips(changed(config, bias_init=None)))
-    plain = changed(config, bias_init=None, **_PLAIN)
+    plain = changed(config, **_PLAIN_WITHOUT_BIASES)
     return _that_hold(chain(skipped, rest, _with_norm_or_skips(plain)), sizes, inputs)
 
 
@@ -187,10 +192,11 @@ def _with_drawn_weights(config: ProbeConfig) -> ProbeConfig:
         return config
     features, *widths = network.sizes
     level = len(set(widths)) == 1
-    shape: dict[str, Any] = {"layers": len(widths), "width": widths[0]} if level else {"widths": tuple(widths)}
+    shape: ConfigChanges = {"layers": len(widths), "width": widths[0]} if level else {"widths": tuple(widths)}
     if config.noise is not None and features != widths[0]:
         shape["input_width"] = features
-    return changed(config, weights=None, init=_PLACEHOLDER, **shape)
+    drawn: ConfigChanges = {**shape, "weights": None, "init": _PLACEHOLDER}
+    return changed(config, **drawn)
 
 
 def _with_common_weights(config: ProbeConfig, more: Iterable[str] = ()) -> Iterator[ProbeConfig]:
@@ -235,7 +241,7 @@ def _batch(config: ProbeConfig, inputs: InputMoments) -> int:
 def _forecast(
     config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, layers: Sequence[LayerTheory]
 ) -> tuple[Forecast, list[float]]:
-    """The forecast of one network, and the cosine of two inputs at each layer whose input is not inside a branch."""
+    """The forecast of one network, and the cosine of two inputs at each layer that begins outside branches."""
     around = wirings(config, sizes)
     stream = [layer for layer, wiring in zip(layers, around, strict=True) if not wiring.inside]
     numbers = [number for number, wiring in enumerate(around, start=1) if not wiring.inside]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Unpack, cast
 
 from initprobe.activations.record import Activation
+from initprobe.config.arguments import ConfigChanges, ConfigFields
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.input_moments import InputMoments
@@ -35,10 +36,10 @@ def plain_fixes(
         yield from _with_initializers(config, sizes, [f"lecun:gain={gain:g}"], original)
 
 
-def changed(config: ProbeConfig, **changes: Any) -> ProbeConfig:
+def changed(config: ProbeConfig, **changes: Unpack[ConfigChanges]) -> ProbeConfig:
     """The same experiment with some fields of its config changed."""
     fields = {field: getattr(config, field) for field in ProbeConfig.model_fields}
-    return ProbeConfig(**(fields | changes))
+    return ProbeConfig(**cast(ConfigFields, fields | changes))
 
 
 def common_initializers(activation: Activation) -> tuple[str, ...]:
@@ -59,7 +60,7 @@ def _with_initializers(
 
 
 def level_gains(activation: Activation) -> Iterator[str]:
-    """LeCun weights with the gain that keeps q = 1, and with the gain at the edge of chaos if that is stable."""
+    """LeCun weights with the gain that keeps q = 1, and with that of the edge of chaos if it is stable."""
     yield f"lecun:gain={gain_row(activation).forward:.4g}"
     point = critical_line(activation, 0.0)
     if point is not None and point.stable:

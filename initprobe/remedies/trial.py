@@ -64,7 +64,9 @@ def same_weights(first: ProbeConfig, second: ProbeConfig, sizes: tuple[int, ...]
         second: the other.
         sizes: features of the input, then units of each layer.
     """
-    one, other = first.initializer, second.initializer
-    if (one.distribution.name, one.mean, one.fit) != (other.distribution.name, other.mean, other.fit):
+    rule, other_rule = first.initializer, second.initializer
+    if (rule.distribution.name, rule.mean, rule.fit) != (other_rule.distribution.name, other_rule.mean, other_rule.fit):
         return False
-    return all(math.isclose(one.variance(*fans), other.variance(*fans), rel_tol=_SAME) for fans in set(pairwise(sizes)))
+    return all(
+        math.isclose(rule.variance(*fans), other_rule.variance(*fans), rel_tol=_SAME) for fans in set(pairwise(sizes))
+    )

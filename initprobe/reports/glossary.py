@@ -31,15 +31,26 @@ _PROCESS = (
         "contract",
         "A YAML file that states which initialization each parameter is meant to have. Under `version: 1` it has "
         '`default: RULE` and `parameters:`. There each line is a pattern of names and its rule, `"*.bias": zeros`. The '
-        "most specific pattern wins. The rule `any` is not judged. `initprobe torch --expect` compares, and `initprobe "
-        "recognize --export-yaml` writes one. A correct model fails in at most 1 of 100 draws.",
+        "most specific pattern wins. The rule `any` is not judged. Patterns under `optional:` may match nothing. "
+        "`initprobe torch --expect` compares, and `initprobe recognize --export-yaml` writes one. A correct model "
+        "fails in at most 1 of 100 draws.",
         see=("lock", "normal", "he"),
     ),
     Word(
         "lock",
         "The contract that `initprobe torch --lock` writes: what every parameter has today. `12 x` counts the names "
-        "that a pattern covers. `~` marks measured numbers, which are compared by their distribution.",
+        "that a pattern covers. `~` marks measured numbers, which are compared by their distribution. "
+        "`~moments` compares mean and std alone, where the distribution has no name.",
         see=("contract",),
+    ),
+    Word(
+        "initialize",
+        "`initprobe.torch.initialize` sets the weights of a PyTorch model, by a method. `critical` is the edge of "
+        "chaos of the activation that follows. `forward` keeps the mean square of the signal. `balanced` weighs signal "
+        "and gradient: variance 2 / (fan_in / gain^2 + fan_out / gain_back^2). `lsuv` scales each layer to variance 1 "
+        "on the input. `contract` draws what a contract says. `initprobe torch --fix` tries the first four in turn.",
+        ("method", "methods", "balanced"),
+        see=("critical", "lsuv", "contract"),
     ),
     Word("verdict", "All findings of a result. The signal survives if none is above info.", ("diagnosis", "healthy")),
     Word("rule", "A test for one fault of a net. `initprobe list rules` shows all.", ("rules",)),

@@ -21,6 +21,7 @@ SYMBOLS = {
     "weight_gradient": "weight gradient dL/dW",
 }
 # A depth scale above this many times the depth of the net counts as level.
+_PACKED = ("q", "k", "v")
 _LEVEL = 10
 _CURVE = 20
 # Below this share of its prediction, or above the inverse, a measurement is compared by a factor.
@@ -151,19 +152,21 @@ def _gate_words(result: ProbeResult) -> str | None:
 
 
 def _packed_words(result: ProbeResult) -> str | None:
-    """The thirds of the packed weight in which they differ most."""
+    """The parts of the packed weight in which they differ most."""
     packed = [(layer, layer.packed) for layer in result.layers if layer.packed is not None]
     if not packed:
         return None
-    layer, thirds = max(packed, key=lambda entry: _largest_ratio(_of_thirds(entry[1], "weight_variance")))
-    weight, made = (_of_thirds(thirds, f"{name}_variance") for name in ("weight", "preactivation"))
+    layer, parts = max(packed, key=lambda entry: _largest_ratio(_of_parts(entry[1], "weight_variance")))
+    weight, made = (_of_parts(parts, f"{name}_variance") for name in ("weight", "preactivation"))
+    names = ", ".join(name for name in _PACKED if getattr(parts, name) is not None)
     most = f", of {len(packed)} the one in which they differ most" if len(packed) > 1 else ""
     listed = [", ".join(short(value) for value in values) for values in (weight, made)]
-    return f"var W {listed[0]}; var z {listed[1]} (layer {layer.layer}{most})"
+    which = "" if names == ", ".join(_PACKED) else f"{names}: "
+    return f"{which}var W {listed[0]}; var z {listed[1]} (layer {layer.layer}{most})"
 
 
-def _of_thirds(packed: PackedWeight, name: str) -> list[float | None]:
-    return [getattr(third, name) for third in (packed.q, packed.k, packed.v)]
+def _of_parts(packed: PackedWeight, name: str) -> list[float | None]:
+    return [getattr(part, name) for each in _PACKED if (part := getattr(packed, each)) is not None]
 
 
 def _largest_ratio(values: Sequence[float | None]) -> float:
@@ -238,7 +241,7 @@ def _gap_words(measured: float, predicted: float) -> str:
     """A disagreement in percent, or as a factor where it is large."""
     if _FACTOR_BEYOND * predicted < measured < predicted / _FACTOR_BEYOND:
         return f"{100 * (measured / predicted - 1):+.1f}%"
-    return factor(measured / predicted) if measured > predicted else f"/{short(predicted / measured)}"
+    return factor_of(math.log10(measured) - math.log10(predicted))
 
 
 def _bare_theory_words(result: ProbeResult) -> str | None:
@@ -254,7 +257,7 @@ def _bare_theory_words(result: ProbeResult) -> str | None:
         return None
     variance, predicted, number = max(gaps, key=lambda gap: abs(math.log(gap[0]) - math.log(gap[1])))
     gap = _gap_words(variance, predicted)
-    return f"var h within {gap} of the prediction (layer {number}); no theory of what chance allows here"
+    return f"var h within {gap} of the prediction (layer {number}); theory gives no spread at this width"
 
 
 def _lost_words(result: ProbeResult) -> str | None:
@@ -344,6 +347,5 @@ def resampled(values: Sequence[float], count: int) -> list[float]:
 
 
 def cosine(value: float) -> str:
-    """A cosine with two digits, `.56` or `1.00`."""
-    text = f"{value:.2f}".replace("-0.00", "0.00")
-    return text.replace("0.", ".", 1)
+    """A cosine with two digits, `0.56` or `1.00`."""
+    return f"{value:.2f}".replace("-0.00", "0.00")

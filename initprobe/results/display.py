@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +22,9 @@ class Display:
         Args:
             kind: `summary`, `output`, `gradient` or `depth`; `fitting` or `training` where there was any.
 
+        Returns:
+            The figure, which shows itself in a notebook; `savefig` writes it to a file.
+
         Raises:
             UnknownNameError: another kind; the message lists those of this result. A `KeyError` too.
         """
@@ -34,10 +37,23 @@ class Display:
 
         Args:
             width: columns into which sentences are folded; None for no limit.
+
+        Returns:
+            Lines without colours, in characters that standard output can show.
         """
         from initprobe.reports.run_table import plain_text
 
         return plain_text(self._result(), width)
+
+    def to_dataframe(self) -> Any:
+        """A pandas frame with a row per layer; the columns have the dotted names of JSON.
+
+        Raises:
+            InitprobeError: pandas is not installed.
+        """
+        from initprobe.reports.dataframe import dataframe
+
+        return dataframe([({}, self._result())])
 
     def _repr_html_(self) -> str:
         """The table and the summary figure, as a notebook shows them."""

@@ -156,11 +156,11 @@ class GateMeans(Record):
 
 
 class PackedPart(Record):
-    """Queries, keys or values: a third of a packed weight, and of the output of its product.
+    """Queries, keys or values: a part of a packed weight, and of the output of its product.
 
     Attributes:
-        weight_variance: variance of this third of W; null for a W that is computed from parameters.
-        preactivation_variance: variance of this third of z.
+        weight_variance: variance of this part of W; null for a W that is computed from parameters.
+        preactivation_variance: variance of this part of z.
     """
 
     weight_variance: Finite | None
@@ -168,17 +168,17 @@ class PackedPart(Record):
 
 
 class PackedWeight(Record):
-    """A weight that makes the queries, keys and values of attention in one product.
+    """A weight that makes the queries, keys and values of attention in one product, or two of them.
 
     Attributes:
-        q: the third of the queries.
-        k: the third of the keys.
-        v: the third of the values.
+        q: the part of the queries; null where another weight makes them.
+        k: the part of the keys.
+        v: the part of the values; null where another weight makes them.
     """
 
-    q: PackedPart
+    q: PackedPart | None = None
     k: PackedPart
-    v: PackedPart
+    v: PackedPart | None = None
 
 
 class LayerStats(Record):
@@ -207,7 +207,7 @@ class LayerStats(Record):
         activation: class of the module that computed h from z; null where there is none, or no name.
         bias_std: standard deviation of the biases over units, by their rule, or in the file of weights; null where it
             is not known, as in a PyTorch model.
-        inside_branch: the layer is in a residual branch of several layers and not its last, so h is not yet the sum.
+        inside_branch: the layer is in a residual branch of several layers, and not its last; h is not yet the sum.
         branch_ratio: rms(branch) / rms(stream) where a branch that ends with this layer is added to a residual stream,
             in a PyTorch model; of nested branches the outer one. Null elsewhere.
         gates: the means of its gates, in a PyTorch model; null where there are none.

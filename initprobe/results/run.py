@@ -125,6 +125,13 @@ class ProbeResult(Record, Display):
     def from_json(cls, text: str | bytes, source: str = "JSON") -> ProbeResult:
         """Read a result from JSON text.
 
+        Args:
+            text: as `to_json` gives it, or a `result.json`.
+            source: the name of the text in errors, such as its file.
+
+        Returns:
+            The result.
+
         Raises:
             InputError: not JSON, or not a result of this schema version; names `source` and the field.
         """

@@ -14,6 +14,20 @@ from initprobe.results.base import SCHEMA_VERSION, Finite, Histogram, Percentile
 from initprobe.results.summary import Description
 
 
+class SpectrumDensity(Record):
+    """The predicted density of log10 s, in equal bins from `low` to `high`.
+
+    Attributes:
+        low: log10 of a singular value below which are few.
+        high: log10 of the largest.
+        shares: share of the singular values in each bin; what lacks to 1 is smaller, or 0.
+    """
+
+    low: Finite
+    high: Finite
+    shares: tuple[Share, ...]
+
+
 class SpectrumTheory(Record):
     """What free probability predicts at infinite width, from the weights' variance and the given inputs.
 
@@ -21,11 +35,14 @@ class SpectrumTheory(Record):
         mean_square: mean of `s^2`; null beyond the float range.
         mean_square_log10: its log10; null for 0.
         spread: `Var(s^2) / mean(s^2)^2`; null where the mean is 0.
+        density: of log10 s, end to end; null for a single layer's Jacobian, where layers are not square, and where all
+            singular values are equal.
     """
 
     mean_square: Finite | None
     mean_square_log10: Finite | None
     spread: Finite | None
+    density: SpectrumDensity | None = None
 
 
 class SpectrumStats(Record):
@@ -48,9 +65,9 @@ class SpectrumStats(Record):
         smallest: the smallest s of all Jacobians that is neither 0 nor lost.
         smallest_log10: its log10.
         zero_fraction: share that is exactly 0: a layer in between is narrower, or slopes or weights are 0 in this
-            dtype, as where tanh is within rounding of 1.
+            dtype, as of tanh within rounding of 1.
         lost_fraction: share that float64 cannot distinguish from 0.
-        isometric_fraction: share within .8 and 1.25.
+        isometric_fraction: share within 0.8 and 1.25.
         percentiles_log10: of log10 s, zeros and lost ones left out.
         histogram_log10: the same as counts in 200 equal bins; one bin of width 0 if all are equal.
         theory: the prediction; null where none holds, and `Spectrum.theory_note` says why.
@@ -86,7 +103,7 @@ class Spectrum(Record):
         samples: inputs of each network at which Jacobians were taken.
         theory_note: why there is no theory, in words; null with theory.
         width_note: why theory cannot hold at this width, in words; null where it can.
-        isometric: at least 90% of the end-to-end singular values lie within .8 and 1.25; null if not measured.
+        isometric: at least 90% of the end-to-end singular values lie within 0.8 and 1.25; null if not measured.
         verdict: the same in words, with numbers.
         layers: the spectrum of each layer alone.
         end_to_end: the spectrum of the first 1, 2, 4, ... layers, and of all.

@@ -228,7 +228,7 @@ class Description(Record):
         title: e.g. `Xavier normal + tanh, 10 layers of 500`.
         weights: e.g. `W ~ N(0, std 0.0447), width x Var(W) = 1.00`.
         setting: e.g. `N(0,1) input, batch 1000, 4 draws, seed 0`.
-        shape: e.g. `500 -> 500 x 10`.
+        shape: e.g. `500 -> 10 x 500`.
         slug: a file name for it, e.g. `xavier-tanh-10x500`.
         rules: the known initializers with which weights from a file agree; null for drawn weights.
         output_low: the smallest possible output; null if unbounded.

@@ -2,8 +2,8 @@
 
 Two gains follow from a principle. At a stable edge of chaos, `chi_1 = 1` keeps the gradient and the length map settles
 (Schoenholz et al. 2017, arXiv:1611.01232). The level gain keeps Var(h) from layer 1 on. If neither holds at this depth,
-the choice is the gain under which the largest trend of Var(h), Var(dL/dh) and Var(dL/dW) is smallest, in the spirit of
-the compromise of Glorot & Bengio 2010, AISTATS 9:249.
+the choice is a compromise, as in Glorot & Bengio 2010, AISTATS 9:249: the gain with the smallest largest trend of
+Var(h), Var(dL/dh) and Var(dL/dW).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _REACH, _POINTS = math.log(8), 33
 _PATIENT = Thresholds(unstable=1e300, grave_decades=30)
 # Trends and factors are compared after rounding to this many decimals, so that rounding errors do not decide.
 _PLACES = 9
-# A q at which phi is its tangent up to rounding, and the spread of slopes below which a network is linear.
+# A q at which phi is its tangent up to rounding. Below this spread of slopes a network is linear.
 _TINY, _LINEAR = 1e-40, 1e-9
 # Accuracy of logs of moments.
 _ROUNDING = 1e-12
@@ -82,10 +82,7 @@ def _level_words(net: Network, gain: float) -> str:
 def _backward(net: Network) -> Choice:
     """The weights that keep Var(dL/dh)."""
     gain = _gradient_gain(net)
-    words = (
-        "the factors fan_out Var(W) E[phi'^2] of all layers multiply to 1, so Var(dL/dh) is the same at layer 1 as at "
-        "the last layer"
-    )
+    words = "the factors fan_out Var(W) E[phi'^2] of all layers multiply to 1, so Var(dL/dh) is the same at both ends"
     return _judged(net, weights_of(gain, _slope(net), "fan_out"), words)
 
 
@@ -109,8 +106,7 @@ def _balanced(net: Network) -> Choice:
     shallow = _balanced_at_this_depth(_at_depth(net, reach))
     assert shallow is not None  # one layer always holds
     best = most_level_gain(replace(net, limits=_PATIENT)) or shallow.weights.gain
-    remedy = "weak residual branches would hold: --residual --branch-scale 1/L"
-    return replace(shallow, reasons=(_obstacle(net, best), remedy), holds=False, reach=reach)
+    return replace(shallow, reasons=(_obstacle(net, best),), holds=False, reach=reach)
 
 
 def _balanced_at_this_depth(net: Network) -> Choice | None:
@@ -143,7 +139,7 @@ def _principled(net: Network) -> Iterator[Choice]:
     point = critical_line(net.activation, 0.0)
     if point is not None and point.stable:
         edge = weights_of(point.sigma_w, _slope(net), unit="xavier")
-        words = "this is the edge of chaos: chi_1 = 1 keeps the gradient, and the length map is stable there"
+        words = "at equal widths this is the edge of chaos: chi_1 = 1 keeps the gradient, and the length map is stable"
         yield Choice(edge, (words, *_sampler_words(net.activation, edge, point.q)))
     gain = _level_gain(net.activation)
     if gain is not None:

@@ -52,7 +52,7 @@ def dask_workers(address: str, say: Callable[[str], None] = _to_stderr) -> Worke
     try:
         from distributed import KilledWorker
     except ImportError:
-        raise ConfigError("--scheduler needs Dask: pip install 'initprobe[dask]'") from None
+        raise ConfigError("needs Dask: pip install 'initprobe[dask]'", field="--scheduler") from None
 
     _silence_dask()
     client = _connected(address)
@@ -87,7 +87,7 @@ def _connected(address: str) -> Client:
     except Exception as error:  # of any type: the answer of a web server is read as Dask's
         cause = str(error) if isinstance(error, OSError | ValueError) else ""
         cause = cause or "what is there does not answer as a scheduler does"
-        raise ConfigError(f"--scheduler {address}: {cause}; is it what `dask scheduler` printed?") from None
+        raise ConfigError(f"{cause}; is {address} what `dask scheduler` printed?", field="--scheduler") from None
 
 
 def _check_versions(client: Client, address: str) -> None:
@@ -95,15 +95,13 @@ def _check_versions(client: Client, address: str) -> None:
 
     own = release()
     if own == UNKNOWN:
-        raise ConfigError(
-            f"--scheduler {address}: initprobe is not installed here, so its version is unknown; install it"
-        )
+        raise ConfigError("initprobe is not installed here, so its version is unknown; install it", field="--scheduler")
     versions = client.run(version, "initprobe", on_error="return")
     for worker, theirs in versions.items():
         if isinstance(theirs, Exception):
-            raise ConfigError(f"--scheduler {address}: worker {worker} has no initprobe; install {own} there")
+            raise ConfigError(f"worker {worker} has no initprobe; install {own} there", field="--scheduler")
         if theirs != own:
-            raise ConfigError(f"--scheduler {address}: worker {worker} has initprobe {theirs}, here it is {own}")
+            raise ConfigError(f"worker {worker} has initprobe {theirs}, here it is {own}", field="--scheduler")
 
 
 def _silence_dask() -> None:
@@ -196,7 +194,7 @@ class _DaskExecutor(Executor):
             raise TypeError(f"give {', '.join(kwargs)} by position")
         if self._client.status != "running":
             address = self._cluster.address
-            raise ConfigError(f"--scheduler {address}: it is gone; the same command goes on where this one ended")
+            raise ConfigError(f"{address} is gone; the same command goes on where this one ended", field="--scheduler")
         promise: Future[Any] = Future()
         self._send(promise, (fn.__module__, fn.__qualname__, *args))
         return promise

@@ -1,8 +1,8 @@
 """The processes that execute runs on this machine, and the function that each of them calls.
 
 The pool is the standard library's. loky was measured and not taken. Its workers go on computing after `kill -9` of the
-sweep, and it too waits forever for a worker that died while it wrote a result. 60 short runs with `-j 2` took 1.06
-times the CPU time, the start of two workers 1.11 times the time.
+sweep. It also waits forever for a worker that died while it wrote a result. 60 short runs with `-j 2` took 1.06 times
+the CPU time, the start of two workers 1.11 times the time.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def work(config: str, threads: int, key: str) -> Payload | Failure:
 def _limit_blas() -> None:
     """Limit BLAS to one thread for the life of the worker.
 
-    The limit within a run ends with the run, which would change it for runs in other threads of the same process.
+    The limit within a run ends with the run. That would change it for runs in other threads of the same process.
     """
     from threadpoolctl import threadpool_limits
 
@@ -216,7 +216,7 @@ def sigint_blocked() -> Iterator[None]:
 def end_idle(executor: Executor) -> None:
     """End a pool that executes nothing.
 
-    A worker that was killed may have held the lock that the others need to learn of the end, so they are killed too.
+    The others need a lock to learn of the end. A killed worker may have held it, so they are killed too.
     """
     processes = _processes(executor)
     executor.shutdown(wait=not processes)

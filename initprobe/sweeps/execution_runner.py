@@ -325,10 +325,10 @@ def shard(runs: Sequence[Run], text: str) -> tuple[Run, ...]:
     """
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
     if not match:
-        raise ConfigError(f"--shard: {text!r} is not a part like 3/16")
+        raise ConfigError(f"{text!r} is not a part like 3/16", field="--shard")
     part, parts = map(int, match.groups())
     if not 1 <= part <= parts:
-        raise ConfigError(f"--shard: {text}: the part must lie between 1 and {parts}")
+        raise ConfigError(f"part {part} of {parts} must lie between 1 and {parts}", field="--shard")
     dealt = sorted(runs, key=lambda run: (-cost(run.config).flops, run.key))
     keys = {run.key for run in dealt[part - 1 :: parts]}
     return tuple(run for run in runs if run.key in keys)

@@ -22,7 +22,7 @@ def parse_condition(text: str) -> Setting:
     """
     name, equals, value = (part.strip() for part in text.partition("="))
     if not (name and equals):
-        raise ConfigError(f"--where {text}: write FIELD=VALUE, as in act=relu")
+        raise ConfigError(f"{text!r} is not FIELD=VALUE, as in act=relu", field="--where")
     place = Place(f"--where {name}")
     parsed = parse(value, place.file, lambda line: place).values
     with place.blamed():
@@ -49,4 +49,4 @@ def select(text: str, wanted: Setting, values: Mapping[Key, Scalar | None]) -> l
     present = list(dict.fromkeys(str(value) for value in values.values() if value is not None))
     more = f" or one of {len(present) - _SHOWN} more" if len(present) > _SHOWN else ""
     listed = ", ".join(present[:_SHOWN]) + more
-    raise ConfigError(f"--where {text}: no run has it; {wanted.name} is {listed or 'not set'}")
+    raise ConfigError(f"no run has {text}; {wanted.name} is {listed or 'not set'}", field="--where")

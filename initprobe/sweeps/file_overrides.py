@@ -22,7 +22,7 @@ def apply_override(document: Document, text: str) -> Document:
     """
     key, equals, value = (part.strip() for part in text.partition("="))
     if not (key and equals):
-        raise ConfigError(f"--set {text}: write KEY=VALUE, as in layers=5 or grid.init=[he, lecun]")
+        raise ConfigError(f"{text!r} is not KEY=VALUE, as in layers=5 or grid.init=[he, lecun]", field="--set")
     option = Place(f"--set {key}")
     loc = _loc(key, option)
     given = parse(value, option.file, lambda line: option)

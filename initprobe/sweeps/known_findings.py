@@ -40,9 +40,7 @@ def read_known(path: Path) -> list[Ignore]:
     size = check_file(path, missing=f"; `--write-known {path}` makes one of what is found")
     is_json = path.suffix.lower() == ".json"
     if not is_json and size > MAX_BYTES:
-        raise InputError(
-            f"{path} is larger than {MAX_BYTES // 1024} kB; as JSON, in a file that ends in .json, it may be"
-        )
+        raise InputError(f"is larger than {MAX_BYTES // 1024} kB; use JSON, in a file that ends in .json", file=path)
     document = _from_json(path) if is_json else read_file(path)
     values = document.values
     if values.get("version") != VERSION:
@@ -103,7 +101,7 @@ def _where(document: Document, where: Any, loc: Loc) -> tuple[Setting, ...]:
 
 
 def _selector(wanted: tuple[Setting, ...]) -> Callable[[ProbeResult], bool]:
-    """A function that says whether a run has all wanted values; the last is tested first, as it is often the seed."""
+    """A function that says whether a run has all wanted values; the last, often the seed, is tested first."""
 
     def selects(result: ProbeResult) -> bool:
         return all(_has(result.config, setting) for setting in reversed(wanted))
@@ -184,13 +182,13 @@ def _places(result: ProbeResult, finding: Finding, limits: Thresholds) -> Iterat
     return (place.layer if not place.module else as_pattern(place.module) for place in findings)
 
 
-def known_text(path: Path, known: Iterable[KnownFinding]) -> str:
+def known_text(path: Path, findings: Iterable[KnownFinding]) -> str:
     """The text of a file with these entries, JSON or YAML by the suffix of `path`.
 
     Raises:
         OutputError: the text is larger than a YAML file may be.
     """
-    entries = [finding.entry() for finding in known]
+    entries = [finding.entry() for finding in findings]
     if path.suffix.lower() == ".json":
         return json.dumps({"version": VERSION, "known": entries}, indent=1, ensure_ascii=False) + "\n"
     lines = [f"version: {VERSION}", "known:" if entries else "known: []"]
@@ -199,7 +197,7 @@ def known_text(path: Path, known: Iterable[KnownFinding]) -> str:
         lines += [f"  - {pairs[0]}", *(f"    {pair}" for pair in pairs[1:])]
     text = "\n".join(lines) + "\n"
     if len(text.encode()) > MAX_BYTES:
-        raise OutputError(f"{path}: {len(entries):,} findings are too many for YAML; name a file that ends in .json")
+        raise OutputError(f"{len(entries):,} findings are too many for YAML; name a file that ends in .json", file=path)
     return text
 
 

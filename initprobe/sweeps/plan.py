@@ -21,7 +21,8 @@ from initprobe.sweeps.checks import Check, make_check
 from initprobe.sweeps.file_conditions import parse_condition, select
 from initprobe.sweeps.file_expand import Draft, axis_names, drafts
 from initprobe.sweeps.file_fields import SCALES, Settings, assemble, setting_text
-from initprobe.sweeps.file_layout import Figure, Format, Heatmap, Histograms, SweepFile, read_layout
+from initprobe.sweeps.file_figures import Figure, Heatmap, Histograms
+from initprobe.sweeps.file_layout import Format, SweepFile, read_layout
 from initprobe.sweeps.file_overrides import apply_override
 from initprobe.sweeps.runs import Run, Scalar
 from initprobe.sweeps.shipped_configs import shipped
@@ -113,8 +114,8 @@ def find(source: str | Path) -> Path:
         return path
     hint = suggestion(str(source), list(names)) or " `initprobe list configs` shows those that ship with initprobe."
     if kind_of(path) == "directory":
-        raise InputError(f"{source}: is a directory; name a file in it")
-    raise InputError(f"{source}: no such file.{hint}")
+        raise InputError("is a directory; name a file in it", file=source)
+    raise InputError(f"no such file.{hint}", file=source)
 
 
 def _config(draft: Draft, importing: bool) -> ProbeConfig:
@@ -149,7 +150,7 @@ def _without(draft: Draft, name: str) -> str:
 
 
 def _shown(settings: Settings, config: ProbeConfig, name: str) -> Scalar | None:
-    """A field's value as a table shows it: as it was set, or else its default; None where it does not apply."""
+    """A field's value as a table shows it: the value set, or else its default; None where it does not apply."""
     text = setting_text(settings, name)
     return _used(config, name) if text is None else text
 
@@ -176,16 +177,16 @@ def _axes(columns: Mapping[str, Sequence[Scalar | None]], names: Iterable[str], 
 
 def _check_distinct(runs: Iterable[Run], all_drafts: Iterable[Draft], names: Iterable[str]) -> None:
     """Refuse two equal runs: averages would count them twice, and the store keeps one."""
-    seen: set[str] = set()
+    keys: set[str] = set()
     for run, draft in zip(runs, all_drafts, strict=True):
         with (draft.settings["input"].place if "input" in draft.settings else draft.place).blamed():
             key = run.key
-        if key in seen:
+        if key in keys:
             values = ", ".join(
                 f"{name}={setting_text(draft.settings, name)}" for name in names if name in draft.settings
             )
             raise draft.place.error(f"the same run twice: {values or 'the defaults'}; drop one of them")
-        seen.add(key)
+        keys.add(key)
 
 
 def _selected(all_drafts: Sequence[Draft], configs: Sequence[ProbeConfig], where: Iterable[str]) -> list[int]:

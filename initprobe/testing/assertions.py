@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from initprobe.contract.judge import Report
+    from initprobe.contract.parameter import Parameter
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Finding
     from initprobe.sweeps.ignores import Ignore
@@ -81,12 +82,12 @@ def _ignores(ignore: Mapping[str, Reason]) -> list[Ignore]:
     ]
 
 
-def _known(known: str | Path | None) -> list[Ignore]:
-    if known is None:
+def _known(path: str | Path | None) -> list[Ignore]:
+    if path is None:
         return []
     from initprobe.sweeps.known_findings import read_known
 
-    return read_known(Path(known))
+    return read_known(Path(path))
 
 
 def _too_little(result: ProbeResult) -> list[str]:
@@ -99,7 +100,9 @@ def _line(finding: Finding) -> str:
     return f"{finding.name} from {where}: {finding.evidence}{fix}"
 
 
-def assert_init(model: Any, rules: Mapping[str, str], default: str | None = None) -> Report:
+def assert_init(
+    model: Any, rules: Mapping[str, str], default: str | None = None, *, optional: Mapping[str, str] | None = None
+) -> Report:
     """Fail unless every parameter of a PyTorch model is initialized by the rule that you state.
 
     Args:
@@ -107,24 +110,39 @@ def assert_init(model: Any, rules: Mapping[str, str], default: str | None = None
         rules: patterns of parameter names and their rules: `{"*.c_proj.weight": "normal:std=0.02/sqrt(24)",
             "*norm*.weight": "ones"}`. The most specific pattern wins. `any` leaves a parameter unjudged.
         default: the rule of parameters that no pattern covers; None makes such a parameter an error.
+        optional: as `rules`, of patterns that may match no parameter of this model.
 
     Returns:
         The rule and the measurement of each parameter; `copies` lists ties, clones and draws from equal seeds.
 
     Raises:
-        AssertionError: a parameter deviates from its rule; one line per parameter says how far. A correct model fails
-            in at most 1 of 100 draws, over all its parameters together.
+        AssertionError: a parameter deviates from its rule; one line per group of alike parameters says how far. A
+            correct model fails in at most 1 of 100 draws, over all its parameters together.
         ConfigError: a pattern matches no parameter, a parameter has no rule, or a rule does not exist.
     """
     __tracebackhide__ = True
-    from initprobe.contract import words
+    from initprobe.contract.faults import fault_groups
+    from initprobe.contract.words import group_line
+    from initprobe.errors import ConfigError
+
+    try:
+        report, parameters = _judged(model, rules, default, optional)
+    except ConfigError as error:
+        raise error.with_traceback(None) from None  # the line of the test is shown, not the lines of this package
+    if report.faults:
+        raise AssertionError("\n".join([str(report), *map(group_line, fault_groups(report, parameters))]))
+    return report
+
+
+def _judged(
+    model: Any, rules: Mapping[str, str], default: str | None, optional: Mapping[str, str] | None
+) -> tuple[Report, list[Parameter]]:
     from initprobe.contract.judge import judge
     from initprobe.contract.patterns import read_clauses
     from initprobe.contract.rules import read_rule
     from initprobe.torch.values import parameters_of
 
+    clauses = read_clauses(rules, optional)
     fallback = None if default is None else read_rule(default)
-    report = judge(parameters_of(model), read_clauses(rules), fallback)
-    if report.faults:
-        raise AssertionError("\n".join([words.summary(report), *map(words.fault_line, report.faults)]))
-    return report
+    parameters = parameters_of(model)
+    return judge(parameters, clauses, fallback), parameters

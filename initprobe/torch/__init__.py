@@ -1,6 +1,11 @@
 """The same table, figures and verdict for your own PyTorch model: `initprobe.torch.probe(model, x)`.
 
-Start reading in `model_probe.py`. The rules of the verdict are in `verdict/`; their texts load without PyTorch.
+What comes in here: recording and measuring a model, fixes of its weights, and models that are named on a command line.
+Only this room imports PyTorch. The rules of the verdict are in `verdict/`; their texts load without PyTorch.
+
+Start reading in `model_probe.py`. `operations.py` records every call, and `graph.py` has what it records. `measure.py`
+makes statistics, and `structure.py` finds layers, branches and heads. `fixes.py` tries the lines of the verdict, and
+`initialization.py` sets all weights. `loading.py` makes a model and its input from the text of a command.
 """
 
 from __future__ import annotations

@@ -133,8 +133,8 @@ def _check_input(x: Any) -> None:
     given = list(input_tensors(x))
     if not given:
         raise ConfigError(
-            f"x must be a tensor, a tuple of arguments or a mapping of keyword arguments, with a tensor in it, not "
-            f"{type(x).__name__}; torch.as_tensor(x) makes one of an array"
+            f"x must be a tensor, or a tuple or mapping of arguments with a tensor in it, not {type(x).__name__}; "
+            "torch.as_tensor(x) makes one of an array"
         )
     empty = next((tensor for tensor in given if tensor.numel() == 0), None)
     if empty is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from initprobe.torch.attention import attention_facts, logit_facts
 from initprobe.torch.call_kinds import Call
 from initprobe.torch.graph import Operation
-from initprobe.torch.packed import third_facts
+from initprobe.torch.packed import part_facts
 from initprobe.torch.recurrence import gate_facts, glu_facts
 
 
@@ -26,10 +26,9 @@ def facts_of(op: Operation, call: Call, made: Any, held: Mapping[str, Any]) -> M
     if op.kind == "attention":
         return {**op.facts, **attention_facts(call.args, call.kwargs)}
     if op.kind == "recurrence":
-        return {**op.facts, **gate_facts(call.name, call.args)}
+        return {**op.facts, **gate_facts(call.name, call.args, made)}
     if op.kind == "loss":
         return {**op.facts, **call.loss(made)}
     if op.kind == "part" and op.inputs[0].op.kind == "layer":
-        product = op.inputs[0].op
-        return third_facts(product, made, held.get(product.leaf or ""), op.facts) or op.facts
+        return part_facts(op.inputs[0].op, made, held, op.facts) or op.facts
     return glu_facts(call.args, call.kwargs) if op.name == "glu" else op.facts

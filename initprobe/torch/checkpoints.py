@@ -34,11 +34,11 @@ def load_checkpoint(model: Any, file: Path) -> list[str]:
     """
     held, keys = _unwrapped(_read(file))
     if not isinstance(held, Mapping):
-        raise InputError(f"{file}: holds a {type(held).__name__}, not the state dict of a model")
+        raise InputError(f"holds a {type(held).__name__}, not the state dict of a model", file=file)
     own = model.state_dict()
     fitting, stripped = _renamed(held, own)
     if faults := _mismatches(own, fitting):
-        raise InputError(f"{file}: does not fit the model: {'; '.join(faults)}")
+        raise InputError(f"does not fit the model: {'; '.join(faults)}", file=file)
     model.load_state_dict(fitting)
     unwrapped = [f"took its {'.'.join(keys)}"] * bool(keys) + stripped
     return [f"{file}: {', '.join(unwrapped)}"] if unwrapped else []
@@ -84,11 +84,11 @@ def _read(file: Path) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
-            f"{file}: is no checkpoint, or holds more than tensors, which is not loaded; save model.state_dict()"
+            "is no checkpoint, or holds more than tensors, which is not loaded; save model.state_dict()", file=file
         ) from None
     except Exception as error:  # a damaged file raises anything from EOFError to RuntimeError
         text = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{file}: cannot be read as a checkpoint ({text})") from None
+        raise InputError(f"cannot be read as a checkpoint ({text})", file=file) from None
 
 
 def _mismatches(own: Mapping[str, Any], held: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`initprobe torch --fix FILE`: a function that heals the model, tried before it is written."""
+"""`initprobe torch --fix FILE`: a function after which the model is healthy, tried before it is written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from initprobe.torch.init_contract import ContractLike, contract_of
 from initprobe.torch.init_plan import Observed, observe, planned
 from initprobe.torch.init_settings import Setting, kept_names
 from initprobe.torch.initialization import apply, unkept, weight_names
-from initprobe.torch.loading import Request, prepare, working_directory_first
+from initprobe.torch.loading import Prepared, working_directory_first
 from initprobe.torch.model_probe import probe
 from initprobe.torch.restore import left_as_found, seed_everything
 
@@ -26,10 +26,10 @@ _DRAWS = 3  # of each function, every one of which must be healthy
 
 @dataclass(frozen=True)
 class FixFile:
-    """The outcome of the search for a function that heals.
+    """The outcome of the search for such a function.
 
     Attributes:
-        text: the file; None where no function heals.
+        text: the file; None where no function works.
         words: what was found, in one line: the method and the number of weights, or why there is no file.
     """
 
@@ -48,7 +48,7 @@ def fix_file(
     threads: int | None = None,
     title: str = "",
 ) -> FixFile:
-    """Look for an initialization after which the model is healthy. The model is left bit for bit as it was.
+    """Look for an initialization after which the model is healthy. The model is left unchanged, bit for bit.
 
     The methods of `initialize` are tried in turn. The text was run on the model in 3 draws, each of them healthy.
 
@@ -57,7 +57,7 @@ def fix_file(
         x: its input.
         loss: as for `probe`.
         seed: of the probe; the draws of the trials start from it.
-        keep: patterns of names that stay as they are, as do those of `contract`.
+        keep: patterns of names that stay unchanged, as do those of `contract`.
         contract: as for `initialize`.
         threads: for the probe.
         title: what the model is, for the head of the file.
@@ -78,37 +78,45 @@ def fix_file(
         if not left:
             return FixFile(text, f"sets {len(settings)} weights by the method {method}; healthy in {_DRAWS} draws")
         reasons.append(f"{method} leaves {_words(left[0])}")
-    return FixFile(None, f"no initialization heals the model: {'; '.join(reasons)}")
+    return FixFile(None, f"no initialization makes the model healthy: {'; '.join(reasons)}")
 
 
-def fix_request(request: Request, keep: Sequence[str], contract: str | None, threads: int | None) -> FixFile:
-    """The same for a model by name, which is made again from the same seed."""
+def fix_prepared(ready: Prepared, keep: Sequence[str], contract: str | None, threads: int | None) -> FixFile:
+    """The same for a model by name."""
     with working_directory_first():
-        ready = prepare(request)
         return fix_file(
             ready.model,
             ready.x,
             loss=ready.loss,
-            seed=request.seed,
+            seed=ready.request.seed,
             keep=keep,
             contract=contract,
             threads=threads,
-            title=request.target,
+            title=ready.request.target,
         )
+
+
+def check_kept(ready: Prepared, keep: Sequence[str]) -> None:
+    """Refuse patterns that match no weight, before anything is measured.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    kept_names(weight_names(ready.model), list(keep), ())
 
 
 def _candidates(observed: Observed, kept: set[str], seed: int) -> Iterator[tuple[str, list[Setting]]]:
     """The settings of each method, each set of values once."""
-    seen: list[list[str]] = []
+    tried: list[list[str]] = []
     for method in _TRIED:
         settings = unkept(planned(observed, method), kept)
         if method == "lsuv":
             with left_as_found(observed.arguments.parts, parameters=True):
                 seed_everything(seed)
                 settings = apply(observed, settings, method)
-        values = [one.template for one in settings]
-        if settings and values not in seen:
-            seen.append(values)
+        values = [setting.template for setting in settings]
+        if settings and values not in tried:
+            tried.append(values)
             yield method, settings
 
 
@@ -120,9 +128,9 @@ def _left(observed: Observed, text: str, options: dict[str, Any]) -> list[Findin
             seed_everything(options["seed"] + draw)
             run(text, model)
             result: ProbeResult = probe(model, x, **options)
-        found = [one for one in result.diagnosis if one.severity != "info"]
-        if found:
-            return found
+        faults = [finding for finding in result.diagnosis if finding.severity != "info"]
+        if faults:
+            return faults
     return []
 
 

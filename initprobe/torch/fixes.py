@@ -14,7 +14,7 @@ from initprobe.torch.inventory import inventory
 from initprobe.torch.restore import left_as_found, mapped
 from initprobe.torch.verdict.judge import finding
 from initprobe.torch.verdict.norms import FRESH
-from initprobe.torch.verdict.observations import TO_BFLOAT16, Cure, Observation
+from initprobe.torch.verdict.observations import TO_BFLOAT16, Fix, Observation
 
 MOST_TRIALS = 3
 Probe = Callable[[Any], Sequence[Observation]]
@@ -23,12 +23,12 @@ _STAYED = "tried, and the finding stayed"
 
 @dataclass
 class Trials:
-    """Tries cures one after the other, at most `MOST_TRIALS` of them.
+    """Tries fixes one after the other, at most `MOST_TRIALS` of them.
 
     Attributes:
         model: the model.
         x: its input.
-        probe: given an input, what the rules observe in the model as it is then.
+        probe: given an input, what the rules observe in the model at that moment.
         left: trials that are left.
         outcomes: by line that was tried, what the rules observed afterwards, or the error of the line.
     """
@@ -40,76 +40,76 @@ class Trials:
     outcomes: dict[str, list[Observation] | str] = field(default_factory=dict)
 
     def findings(self, observations: Sequence[Observation]) -> list[Finding]:
-        """Every observation with the line that heals it, or the reason why there is none."""
+        """Every observation with the line that fixes it, or the reason why there is none."""
         return [self._finding(observation, observations) for observation in observations]
 
     def _finding(self, observation: Observation, before: Sequence[Observation]) -> Finding:
         if observation.severity == "info" and observation.rule != FRESH:
             return finding(observation, None, None)
-        if not observation.cures:
-            return finding(observation, None, observation.no_fix or "no line is known that heals this")
+        if not observation.fixes:
+            return finding(observation, None, observation.no_fix or "no line is known that fixes this")
         reasons = []
-        for cure in observation.cures:
-            healing, reason = self._tried(observation, cure, before)
-            if healing is not None:
-                return finding(observation, healing.line, None)
+        for fix in observation.fixes:
+            working, reason = self._tried(observation, fix, before)
+            if working is not None:
+                return finding(observation, working.line, None)
             reasons.append(reason)
         return finding(observation, None, observation.no_fix or reasons[0])
 
-    def _tried(self, observation: Observation, cure: Cure, before: Sequence[Observation]) -> tuple[Cure | None, str]:
-        """The cure that heals: this one, or this one with another; else the reason why it does not."""
-        after = self._outcome(cure)
+    def _tried(self, observation: Observation, fix: Fix, before: Sequence[Observation]) -> tuple[Fix | None, str]:
+        """The fix that works: this one, or this one with another; else the reason why it does not."""
+        after = self._outcome(fix)
         if after is None:
             return None, f"not tried, after {MOST_TRIALS} trials of others"
         if isinstance(after, str):
             return None, after
         reason = _why_not(observation, before, after)
         if reason is None:
-            return cure, ""
-        return self._with_next(observation, cure, before, after), reason
+            return fix, ""
+        return self._with_next(observation, fix, before, after), reason
 
     def _with_next(
-        self, observation: Observation, cure: Cure, before: Sequence[Observation], after: Sequence[Observation]
-    ) -> Cure | None:
-        """The line together with the line for what it has uncovered, if both heal. Zeros hide what comes after them."""
+        self, observation: Observation, fix: Fix, before: Sequence[Observation], after: Sequence[Observation]
+    ) -> Fix | None:
+        """The line with the line for what it has uncovered, if both together work. Zeros hide what comes after them."""
         if any(_key(other) == _key(observation) and other.severity != "info" for other in after):
             return None
-        following = next((other.cures[0] for other in after if other.severity != "info" and other.cures), None)
-        if following is None or cure.standardize or following.standardize:
+        following = next((other.fixes[0] for other in after if other.severity != "info" and other.fixes), None)
+        if following is None or fix.standardize or following.standardize:
             return None
-        both = Cure(f"{cure.line}\n{following.line}", (*cure.touches, *following.touches))
+        both = Fix(f"{fix.line}\n{following.line}", (*fix.touches, *following.touches))
         outcome = self._outcome(both)
         is_healed = isinstance(outcome, list) and _why_not(observation, before, outcome) is None
         return both if is_healed else None
 
-    def _outcome(self, cure: Cure) -> list[Observation] | str | None:
+    def _outcome(self, fix: Fix) -> list[Observation] | str | None:
         """What the rules observe after a line, or its error; None where no trial is left."""
-        if cure.line not in self.outcomes:
+        if fix.line not in self.outcomes:
             if not self.left:
                 return None
             self.left -= 1
-            self.outcomes[cure.line] = self._apply(cure)
-        return self.outcomes[cure.line]
+            self.outcomes[fix.line] = self._apply(fix)
+        return self.outcomes[fix.line]
 
-    def _apply(self, cure: Cure) -> list[Observation] | str:
-        """Run a line and probe. The model is then as it was before, also after an exception."""
-        with left_as_found(inventory(self.model), parameters=False), _undone(self.model, cure):
+    def _apply(self, fix: Fix) -> list[Observation] | str:
+        """Run a line and probe. The model is restored, also after an exception."""
+        with left_as_found(inventory(self.model), parameters=False), _undone(self.model, fix):
             try:
                 names = {"model": self.model, "nn": torch.nn, "torch": torch, "x": self.x}
                 with torch.inference_mode(False), torch.no_grad():
-                    if cure.standardize is None:
-                        exec(cure.line, names)  # a line of ours, with names of the model's own modules in it
-                return list(self.probe(_input_after(self.x, cure)))
+                    if fix.standardize is None:
+                        exec(fix.line, names)  # a line of ours, with names of the model's own modules in it
+                return list(self.probe(_input_after(self.x, fix)))
             except Exception as error:
                 text = next(iter(str(error).splitlines()), "")
                 return f"tried, and failed: {type(error).__name__}: {text}"
 
 
-def _input_after(x: Any, cure: Cure) -> Any:
-    """The input that a cure asks for."""
-    if cure.standardize is not None:
-        return standardized(x, *cure.standardize)
-    if cure.line == TO_BFLOAT16:
+def _input_after(x: Any, fix: Fix) -> Any:
+    """The input that a fix asks for."""
+    if fix.standardize is not None:
+        return standardized(x, *fix.standardize)
+    if fix.line == TO_BFLOAT16:
         return mapped(lambda tensor: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor, x)
     return x
 
@@ -126,7 +126,7 @@ def _key(observation: Observation) -> tuple[str, str | None]:
 
 
 def _why_not(observation: Observation, before: Sequence[Observation], after: Sequence[Observation]) -> str | None:
-    """Why a line does not heal; None where the finding is gone and none above info is new."""
+    """Why a line does not work; None where the finding is gone and none above info is new."""
     if any(_key(other) == _key(observation) and other.severity != "info" for other in after):
         return _STAYED
     if observation.rule == FRESH and any(other.rule == FRESH for other in after):
@@ -137,13 +137,13 @@ def _why_not(observation: Observation, before: Sequence[Observation], after: Seq
 
 
 @contextmanager
-def _undone(model: Any, cure: Cure) -> Iterator[None]:
+def _undone(model: Any, fix: Fix) -> Iterator[None]:
     """Put back what a line may change: the entries of its parameters, children of modules, `eps` and dtypes."""
-    touched = {name: parameter for name, parameter in model.named_parameters() if _is_touched(name, cure)}
+    touched = {name: parameter for name, parameter in model.named_parameters() if _is_touched(name, fix)}
     entries = {name: parameter.detach().clone() for name, parameter in touched.items()}
     children = [(module, dict(module._modules)) for module in model.modules()]
     eps = [(module, module.eps) for module in model.modules() if isinstance(getattr(module, "eps", None), float)]
-    dtypes = _data(model) if "model.to(" in cure.line else {}
+    dtypes = _data(model) if "model.to(" in fix.line else {}
     try:
         yield
     finally:
@@ -159,8 +159,8 @@ def _undone(model: Any, cure: Cure) -> Iterator[None]:
                 touched[name].copy_(before)
 
 
-def _is_touched(name: str, cure: Cure) -> bool:
-    return any(name == touched or (touched.endswith(".") and name.startswith(touched)) for touched in cure.touches)
+def _is_touched(name: str, fix: Fix) -> bool:
+    return any(name == touched or (touched.endswith(".") and name.startswith(touched)) for touched in fix.touches)
 
 
 def _data(model: Any) -> dict[Any, Any]:

@@ -1,8 +1,8 @@
 """What a pass consists of: operations, the signals between them, and the value of each tensor.
 
-A signal is what one operation makes, together with all that follows from it entry by entry or by leaving entries out:
-activations, biases, scales, dropout, pooling and views. A new signal begins where signals meet, or where entries are
-summed over weights.
+A signal is what one operation makes, and all that follows from it entry by entry or without some entries: activations,
+biases, scales, dropout, pooling and views. A new signal begins where signals meet, or where entries are summed over
+weights.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Operation:
         kind: what it does to signals.
         module: label of the innermost module that runs.
         inputs: the signals it was given.
-        given: statistics of the first input, as it was given.
+        given: statistics of the first input.
         output: statistics of its output, if that was measured.
         signal: the signal that it makes, or that it is a step of.
         names: the parameters that it uses.
@@ -143,18 +143,18 @@ class Operation:
 
 def back_from(signal: Signal, after: int = 0) -> Iterator[Signal]:
     """The signal and all signals that it was made of, each once; only those whose number is at least `after`."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     waiting = [signal]
     while waiting:
         current = waiting.pop()
-        if id(current) not in seen and current.number >= after:
-            seen.add(id(current))
+        if id(current) not in visited and current.number >= after:
+            visited.add(id(current))
             yield current
             waiting += current.inputs
 
 
 def without_cycles(operations: Iterable[Operation]) -> None:
-    """Cut the references from operations to what is made of them, so that all is freed as soon as nobody holds it.
+    """Cut the references from operations to their results, so that all is freed when the last user drops it.
 
     Otherwise thousands of objects wait for the search for cycles, which takes longer than their making. What remains
     are statistics, names and inputs.

@@ -41,21 +41,21 @@ def function_text(settings: Sequence[Setting], title: str) -> str:
 
 
 def _grouped(settings: Sequence[Setting]) -> list[list[Setting]]:
-    """Settings with one template and one reason, in the order of the first of each."""
+    """Settings with one template and one reason, in the order of the first; those that follow from others last."""
     groups: dict[tuple[str, str], list[Setting]] = {}
-    for one in settings:
-        groups.setdefault((one.template, one.reason), []).append(one)
-    return list(groups.values())
+    for setting in settings:
+        groups.setdefault((setting.template, setting.reason), []).append(setting)
+    return sorted(groups.values(), key=lambda group: group[0].last)
 
 
 def _group(settings: Sequence[Setting]) -> str:
-    targets = list(dict.fromkeys(one.target for one in settings))
+    targets = list(dict.fromkeys(setting.target for setting in settings))
     comment = "\n".join(f"# {line}" for line in textwrap.wrap(_comment(settings), _WIDTH - 4))
     return "\n".join([comment, *_statements(settings[0].template, targets)])
 
 
 def _comment(settings: Sequence[Setting]) -> str:
-    patterns = list(dict.fromkeys(re.sub(r"(?<![^.])[0-9]+(?![^.])", "*", one.name) for one in settings))
+    patterns = list(dict.fromkeys(re.sub(r"(?<![^.])[0-9]+(?![^.])", "*", setting.name) for setting in settings))
     names = [settings[0].name] if len(settings) == 1 else patterns
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return f"{shown}: {settings[0].reason}."

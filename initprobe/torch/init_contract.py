@@ -14,7 +14,12 @@ from initprobe.contract.document import Contract, read_contract
 from initprobe.contract.parameter import Parameter
 from initprobe.contract.patterns import assign, read_clauses
 from initprobe.contract.rules import ANY, Rule, read_rule
+from initprobe.errors import ConfigError
+from initprobe.torch.parametrized import takes_values
 from initprobe.torch.values import parameters_of
+
+# Rules that do not say how a parameter is drawn.
+_STAY = ("any", "moments")
 
 ContractLike = Contract | Mapping[str, str] | str | Path
 
@@ -34,7 +39,7 @@ def contract_of(given: ContractLike | None) -> Contract:
 
 
 def set_by_contract(model: nn.Module, contract: Contract, kept: set[str]) -> list[str]:
-    """Draw every parameter whose rule says how; one whose rule is `any` stays as it is.
+    """Draw every parameter whose rule says how; one whose rule is `any` stays unchanged.
 
     Args:
         model: the model, changed in place. The draws follow from the state of torch's global generator.
@@ -48,15 +53,33 @@ def set_by_contract(model: nn.Module, contract: Contract, kept: set[str]) -> lis
         ConfigError: the contract does not fit the model.
     """
     parameters = parameters_of(model)
-    names = [parameter.name for parameter in parameters]
+    names = {parameter.name: parameter.names for parameter in parameters}
     clauses = assign(names, contract.clauses, contract.default or read_rule(ANY))
     rng = np.random.default_rng(int(torch.randint(2**63 - 1, ())))
-    chosen = [one for one in parameters if clauses[one.name].rule.kind != "any" and one.name not in kept]
-    scales = [clauses[one.name].rule.scale(one) for one in chosen]  # every fault before anything is changed
-    assert len(scales) == len(chosen)
+    chosen = [
+        parameter
+        for parameter in parameters
+        if clauses[parameter.name].rule.kind not in _STAY and parameter.name not in kept
+    ]
+    for parameter in chosen:  # every fault is raised before anything is changed
+        with clauses[parameter.name].place.blamed():
+            _check(model, parameter, clauses[parameter.name].rule)
     for parameter in chosen:
         _draw(model, parameter, clauses[parameter.name].rule, rng)
     return [parameter.name for parameter in chosen]
+
+
+def _check(model: nn.Module, parameter: Parameter, rule: Rule) -> None:
+    """Refuse a parameter that the rule cannot set.
+
+    Raises:
+        ConfigError: it has no values, the rule has no scale for it, or it is computed in a way that has no inverse.
+    """
+    if parameter.unreadable:
+        raise ConfigError(f"{parameter.name} {parameter.unreadable}; the rule `any` leaves it unchanged")
+    rule.scale(parameter)
+    if not takes_values(model, parameter.name):
+        raise ConfigError(f"{parameter.name}: its parametrization takes no values by right_inverse; use the rule `any`")
 
 
 def _draw(model: nn.Module, parameter: Parameter, rule: Rule, rng: np.random.Generator) -> None:
@@ -83,8 +106,7 @@ def _values(before: torch.Tensor, parameter: Parameter, rule: Rule, rng: np.rand
         if rule.initializer.distribution.name == "identity":
             return nn.init.eye_(matrix).mul_(float(rule.initializer.params.get("gain", 1.0))).reshape(before.shape)
         return empty.fill_(rule.scale(parameter)[0])
-    fans = parameter.fans or (parameter.count, parameter.count)
-    drawn: Any = rule.initializer.sample(rng, (rows, before.numel() // rows), fans, np.float64)
+    drawn: Any = rule.initializer.sample(rng, (rows, before.numel() // rows), rule.fans(parameter), np.float64)
     return torch.from_numpy(np.ascontiguousarray(drawn)).reshape(before.shape)
 
 

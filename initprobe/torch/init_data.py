@@ -3,62 +3,90 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from initprobe.torch import module_kinds
 from initprobe.torch.arguments import called
 from initprobe.torch.init_plan import Observed
-from initprobe.torch.init_settings import Setting
+from initprobe.torch.init_settings import Setting, whole_name
+from initprobe.torch.operations import opened
 from initprobe.torch.restore import left_as_found, mapped
+from initprobe.torch.structure import Layer
 
 _ROUNDS = 3  # a bias is not scaled with its weight
 _CLOSE = 0.01
 
 
-class _Scaling(TorchFunctionMode):  # type: ignore[misc]
-    """Scales each weight in place at its first use.
+@dataclass(frozen=True)
+class _Weight:
+    """A weight that is scaled at its first use.
 
-    Args:
-        targets: by id of a parameter, the variance that its product is to have.
+    Attributes:
+        name: of the whole weight.
+        variance: that its product is to have.
+        read: the tensor that the layer computes with.
+        scale: multiplies that tensor, and what it is made of, by a factor.
+        finish: writes the tensor into the parameters that it is computed from.
     """
 
-    def __init__(self, targets: Mapping[int, float]) -> None:
+    name: str
+    variance: float
+    read: Callable[[], Any]
+    scale: Callable[[float], object]
+    finish: Callable[[Any], object] = lambda tensor: None
+
+
+class _Scaling(TorchFunctionMode):  # type: ignore[misc]
+    """Scales each weight in place at its first use, whole or as a view, such as `w.T`."""
+
+    def __init__(self, weights: Sequence[_Weight]) -> None:
         super().__init__()
-        self._targets = dict(targets)
+        self._waiting = list(weights)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        name, handling = module_kinds.handling(func)
+        if handling == "open":
+            with self:
+                return opened(func)(*args, **kwargs)
         output = func(*args, **kwargs)
-        if module_kinds.name_of(func) not in module_kinds.PRODUCTS or not isinstance(output, torch.Tensor):
+        if name not in module_kinds.PRODUCTS or not isinstance(output, torch.Tensor):
             return output
-        tensors = [held for held in (*args, *kwargs.values()) if isinstance(held, torch.nn.Parameter)]
-        weight = next((held for held in tensors if id(held) in self._targets), None)
+        memory = {_memory(held) for held in (*args, *kwargs.values()) if isinstance(held, torch.Tensor)}
+        weight = next((each for each in self._waiting if _memory(each.read()) in memory), None)
         return output if weight is None else self._scaled(lambda: func(*args, **kwargs), output, weight)
 
-    def _scaled(self, again: Any, output: Any, weight: Any) -> Any:
-        target = self._targets.pop(id(weight))
+    def _scaled(self, again: Any, output: Any, weight: _Weight) -> Any:
+        self._waiting.remove(weight)
         for _ in range(_ROUNDS):
             variance = float(output.double().var(correction=0)) if output.numel() > 1 else 0.0
-            if not (math.isfinite(variance) and variance > 0) or abs(variance / target - 1) < _CLOSE:
+            is_known = math.isfinite(variance) and variance > 0
+            if not is_known or abs(variance / weight.variance - 1) < _CLOSE:
                 break
-            weight.data.mul_(math.sqrt(target / variance))
+            weight.scale(math.sqrt(weight.variance / variance))
             output = again()
         return output
+
+
+def _memory(tensor: Any) -> int:
+    """Equal for a tensor and its views."""
+    return int(tensor.untyped_storage().data_ptr()) if isinstance(tensor, torch.Tensor) else 0
 
 
 def scale_to_data(observed: Observed, settings: Sequence[Setting]) -> list[Setting]:
     """Scale the weights of a model, which hold the draw of these settings, to its input.
 
     Mishkin & Matas 2016, arXiv:1511.06422: variance 1 of what each product gives, over samples and units. What ends 1
-    of n residual branches gets variance 1/n, so that all branches together add 1. A weight that is computed, as in a
-    parametrized layer, keeps the scale of theory.
+    of n residual branches gets variance 1/n, so that all branches together add 1. A weight that the model's own code
+    computes, such as `w * scale`, keeps the scale of theory.
 
     Args:
         observed: the recorded model.
@@ -67,22 +95,63 @@ def scale_to_data(observed: Observed, settings: Sequence[Setting]) -> list[Setti
     Returns:
         The same settings, each with the std that its weight has now.
     """
-    by_name = {one.name: one for one in settings if one.std is not None}
-    targets: dict[int, float] = {}
-    for layer in observed.structure.layers:
-        name = layer.op.leaf
-        if layer.op.kind == "layer" and not layer.is_embedding and name in by_name and name is not None:
-            share = observed.shares.get(id(layer.signal))
-            targets.setdefault(id(observed.parameters[name]), 1.0 if share is None else share.variance)
+    by_name = {setting.name: setting for setting in settings if setting.std is not None}
     model, x = observed.arguments.model, observed.arguments.x
-    with left_as_found(observed.arguments.parts, parameters=False), torch.no_grad(), _Scaling(targets):
-        called(model, mapped(lambda tensor: tensor.clone(), x))
-    scaled = {name for name in by_name if id(observed.parameters.get(name)) in targets}
-    return [_measured(one, observed) if one.name in scaled else one for one in settings]
+    with torch.no_grad():
+        with left_as_found(observed.arguments.parts, parameters=False), parametrize.cached():
+            weights = [weight for weight in _weights(observed) if weight.name in by_name]
+            with _Scaling(weights):
+                called(model, mapped(lambda tensor: tensor.clone(), x))
+            tensors = [weight.read().clone() for weight in weights]
+        for weight, tensor in zip(weights, tensors, strict=True):
+            weight.finish(tensor)
+    stds = {weight.name: _root_mean_square(tensor) for weight, tensor in zip(weights, tensors, strict=True)}
+    return [_measured(setting, stds[setting.name]) if setting.name in stds else setting for setting in settings]
 
 
-def _measured(one: Setting, observed: Observed) -> Setting:
-    std = math.sqrt(float(observed.parameters[one.name].detach().double().square().mean()))
-    assert one.std is not None
-    template = one.template.replace(f"std={one.std:.4g}", f"std={std:.4g}")
-    return replace(one, template=template, std=std, reason="variance 1 of what it gives, measured on the input (LSUV)")
+def _weights(observed: Observed) -> Iterator[_Weight]:
+    """The weights of all products, each once."""
+    seen: set[str] = set()
+    for layer in observed.structure.layers:
+        if layer.op.kind != "layer" or layer.is_embedding:
+            continue
+        share = observed.shares.get(id(layer.signal))
+        weight = _weight(observed, layer, 1.0 if share is None else share.variance)
+        if weight is not None and weight.name not in seen:
+            seen.add(weight.name)
+            yield weight
+
+
+def _weight(observed: Observed, layer: Layer, variance: float) -> _Weight | None:
+    """The weight of a layer: a parameter, parametrized, or with a weight norm of old."""
+    names = sorted(layer.op.names)
+    if layer.op.leaf is not None:
+        parameter = observed.parameters[layer.op.leaf]
+        return _Weight(layer.op.leaf, variance, lambda: parameter, parameter.data.mul_)
+    name = next((whole for name in names if (whole := whole_name(name, names)) != name), None)
+    if name is None:
+        return None
+    holder_name, _, own = name.rpartition(".")
+    holder = observed.arguments.model.get_submodule(holder_name)
+
+    def read() -> Any:
+        return getattr(holder, own)
+
+    if parametrize.is_parametrized(holder, own):
+        return _Weight(
+            name, variance, read, lambda factor: read().mul_(factor), lambda held: setattr(holder, own, held)
+        )
+    length = holder._parameters[f"{own}_g"]
+    return _Weight(name, variance, read, lambda factor: (length.mul_(factor), read().mul_(factor)))
+
+
+def _root_mean_square(tensor: Any) -> float:
+    return math.sqrt(float(tensor.double().square().mean()))
+
+
+def _measured(setting: Setting, std: float) -> Setting:
+    assert setting.std is not None
+    template = setting.template.replace(f"std={setting.std:.4g}", f"std={std:.4g}")
+    return replace(
+        setting, template=template, std=std, reason="variance 1 of what it gives, measured on the input (LSUV)"
+    )

@@ -15,9 +15,11 @@ from initprobe.errors import ConfigError
 from initprobe.torch import descriptions
 from initprobe.torch.arguments import Arguments, Loss, check, copied, limits_of, parts_of
 from initprobe.torch.graph import Operation
+from initprobe.torch.init_centring import Centring, centring_of
 from initprobe.torch.init_layers import Share, branch_ends, scale_of, shares_of
 from initprobe.torch.init_recurrences import recurrence_settings
 from initprobe.torch.init_settings import Setting, setting, whole_name
+from initprobe.torch.parametrized import takes_values
 from initprobe.torch.passes import recorded
 from initprobe.torch.paths import path
 from initprobe.torch.restore import uncollected
@@ -32,7 +34,7 @@ _ROUNDING = 1e-3
 
 @dataclass(frozen=True)
 class Observed:
-    """A model as it was recorded.
+    """A recorded model.
 
     Attributes:
         arguments: the model and its input.
@@ -55,6 +57,11 @@ class Observed:
         return shares_of(self.structure)
 
     @cached_property
+    def centring(self) -> Centring:
+        """How the layers around sigmoids are set at the edge of chaos."""
+        return centring_of(self.structure.layers)
+
+    @cached_property
     def ends(self) -> set[int]:
         """Ids of the signals that end a residual branch."""
         return {id(end) for join in self.structure.joins for end in branch_ends(join)}
@@ -73,6 +80,15 @@ class Observed:
 
 def observe(model: nn.Module, x: Any, loss: Loss | None = None, seed: int = 0) -> Observed:
     """Record one pass of a model, forward and back.
+
+    Args:
+        model: the model; it is left unchanged.
+        x: its input.
+        loss: of the output; None for a gradient of N(0, 1) entries.
+        seed: of everything random.
+
+    Returns:
+        The layers, their places and the parameters.
 
     Raises:
         ConfigError: the model cannot be recorded, or has no layer.
@@ -119,6 +135,8 @@ def _of_layer(observed: Observed, layer: Layer, method: str) -> Iterator[Setting
     if layer.op.kind == "recurrence":
         yield from recurrence_settings(layer.op, observed.parameters)
         return
+    if method == "critical" and id(layer) in observed.centring.biases:
+        yield observed.centring.biases[id(layer)]
     yield from _biases(observed, layer)
     if layer.is_embedding:
         yield from _embedding(observed, layer)
@@ -127,6 +145,8 @@ def _of_layer(observed: Observed, layer: Layer, method: str) -> Iterator[Setting
         yield setting(layer.op.leaf, _ZERO, "ends a residual branch, and starts at 0 on purpose")
         return
     scale = scale_of(layer, method, observed.shares.get(id(layer.signal)))
+    if method == "critical":
+        scale = observed.centring.applied(layer, scale)
     yield from _weight(observed, layer, scale.std, scale.reason)
 
 
@@ -136,7 +156,7 @@ def _embedding(observed: Observed, layer: Layer) -> Iterator[Setting]:
     if name is None:
         return
     joined = next((op for op in layer.signal.consumers if op.kind == "sum"), None)
-    summed = 0 if joined is None else sum(one.op.name.startswith("embedding") for one in joined.inputs)
+    summed = 0 if joined is None else sum(signal.op.name.startswith("embedding") for signal in joined.inputs)
     std = 1 / math.sqrt(max(summed, 1))
     reason = "an embedding" + (f", 1 of {summed} that are summed" if summed > 1 else "") + ": mean square 1"
     yield _drawn(observed, name, std, reason)
@@ -159,7 +179,9 @@ def _weight(observed: Observed, layer: Layer, std: float, reason: str) -> Iterat
     names = sorted(layer.op.names)
     inner = next((name for name in names if _INSIDE in f".{name}"), None)
     if inner is not None:
-        yield _parametrized(whole_name(inner, names), std, reason)
+        whole = whole_name(inner, names)
+        if takes_values(observed.arguments.model, whole):
+            yield _parametrized(whole, std, reason)
         return
     direction = next((name for name in names if name.endswith("_v") and f"{name[:-2]}_g" in names), None)
     if direction is not None:
@@ -203,7 +225,7 @@ def _computed(observed: Observed, layer: Layer, name: str, std: float, reason: s
 
 
 def _biases(observed: Observed, layer: Layer) -> Iterator[Setting]:
-    """Biases of the layer at 0, unless a softplus reads them, which is a time step with a range of its own."""
+    """Biases of the layer at 0, unless a softplus reads them: that is a time step with its own range."""
     act = layer.activation
     if act is not None and act.name == "softplus":
         return

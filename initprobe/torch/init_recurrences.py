@@ -17,8 +17,8 @@ _GATES = {"lstm": 4, "gru": 3}
 def recurrence_settings(op: Operation, parameters: dict[str, Any]) -> Iterator[Setting]:
     """The settings of all weights and biases of a recurrence.
 
-    Weights from step to step are orthogonal per gate (Saxe et al. 2014, arXiv:1312.6120). The forget gate of an LSTM
-    starts at a bias of 1 (Jozefowicz et al. 2015).
+    Weights from step to step are orthogonal per gate (Saxe et al. 2014, arXiv:1312.6120). An LSTM's forget gate starts
+    at a bias of 1 (Jozefowicz et al. 2015).
 
     Args:
         op: the call.

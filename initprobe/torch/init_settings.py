@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from initprobe.contract.patterns import Clause, assign
@@ -22,6 +22,7 @@ class Setting:
         target: the module or tensor that goes into the template, as Python finds it.
         reason: why, in words; the same for all parameters that are set for the same reason.
         std: of the entries where they are drawn from a normal distribution; else None.
+        last: it is computed from other weights, so it comes behind all others.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Setting:
     target: str
     reason: str
     std: float | None = None
+    last: bool = False
 
 
 def setting(name: str, call: str, reason: str, std: float | None = None) -> Setting:
@@ -67,11 +69,11 @@ def whole_name(name: str, names: Sequence[str]) -> str:
     return stem if is_part else name
 
 
-def kept_names(names: Sequence[str], keep: Sequence[str], clauses: Sequence[Clause]) -> set[str]:
-    """The weights that stay as they are: those that a pattern of `keep` or a clause of a contract names.
+def kept_names(names: Mapping[str, Sequence[str]], keep: Sequence[str], clauses: Sequence[Clause]) -> set[str]:
+    """The weights that stay unchanged: those that a pattern of `keep` or a clause of a contract names.
 
     Args:
-        names: of all whole weights.
+        names: of all whole weights, by the first name of each.
         keep: patterns, in which `*` stands for any text.
         clauses: of a contract.
 
@@ -84,10 +86,10 @@ def kept_names(names: Sequence[str], keep: Sequence[str], clauses: Sequence[Clau
     nothing = read_rule(ANY)
     patterns = [*(Clause(pattern, nothing) for pattern in keep), *_unjudged(clauses, nothing)]
     assign(names, patterns, nothing)
-    return {name for name in names if any(clause.matches(name) for clause in patterns)}
+    return {name for name, group in names.items() if any(clause.matches(group) for clause in patterns)}
 
 
 def _unjudged(clauses: Sequence[Clause], rule: Rule) -> Iterator[Clause]:
     """The same patterns with one rule, so that two of the same rank do not contradict each other."""
     for clause in clauses:
-        yield Clause(clause.pattern, rule, clause.place)
+        yield Clause(clause.pattern, rule, clause.place, optional=clause.optional)

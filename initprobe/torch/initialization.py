@@ -48,19 +48,19 @@ def initialize(
 ) -> Initialized:
     """Set the weights of a PyTorch model in place.
 
-    One pass is recorded, which leaves the model as it was. It says which activation follows a layer, over what a layer
-    sums, which layer ends a residual branch, and where a norm follows. Weights, biases, embeddings, norms and
-    recurrences are then set; parameters that no theory covers, such as position embeddings, stay.
+    One pass is recorded, which leaves the model unchanged. The pass shows the activation after each layer, the fans,
+    the layers that end residual branches, and the norms. Weights, biases, embeddings, norms and recurrences are then
+    set; parameters that no theory covers, such as position embeddings, stay.
 
     Args:
         model: any module.
         x: its input, as for `probe`; for `contract` it is not used and may be None.
-        method: `critical` is the edge of chaos of the activation where it holds, else `forward`, which keeps the mean
-            square of the signal. `balanced` weighs signal and gradient. `lsuv` scales each layer to variance 1 on `x`.
-            `contract` draws what the rules of `contract` say.
-        keep: patterns of names that stay as they are, such as `head.*`.
+        method: `critical` is the edge of chaos of the activation where it holds, else `forward`. `forward` keeps the
+            mean square of the signal. `balanced` weighs signal and gradient. `lsuv` scales each layer to variance 1 on
+            `x`. `contract` draws what the rules of `contract` say.
+        keep: patterns of names that stay unchanged, such as `head.*`.
         contract: patterns and rules, as for `assert_init`, or the path of a file. Unless the method is `contract`, the
-            parameters that its patterns name stay as they are.
+            parameters that its patterns name stay unchanged.
 
     Returns:
         What was set and what was not. The draws follow from torch's global generator: `torch.manual_seed` repeats them.
@@ -76,24 +76,32 @@ def initialize(
     if method == "contract":
         kept = kept_names(names, list(keep), ())
         changed = set_by_contract(parts_of(model).model, rules, kept)
-        return _record(method, names, changed, kept, "")
+        return _record(method, list(names), changed, kept, "")
     kept = kept_names(names, list(keep), rules.clauses)
     observed = observe(model, x)
     settings = unkept(planned(observed, method), kept)
     settings = apply(observed, settings, method)
     code = function_text(settings, f"Initial weights by initprobe.torch.initialize, method {method}.")
-    return _record(method, names, [one.name for one in settings], kept, code)
+    return _record(method, list(names), [setting.name for setting in settings], kept, code)
 
 
-def weight_names(model: nn.Module) -> list[str]:
-    """The names of all weights, of parametrized layers that of the whole weight; a tied one by its first name."""
-    names = list(parts_of(model).parameters)
-    return list(dict.fromkeys(whole_name(name, names) for name in names))
+def weight_names(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """All names of each weight by its first one; of parametrized layers that of the whole weight."""
+    pairs = parts_of(model).all_parameters
+    listed = [name for name, _ in pairs]
+    groups: dict[int, dict[str, None]] = {}
+    for name, parameter in pairs:
+        groups.setdefault(id(parameter), {})[whole_name(name, listed)] = None
+    names: dict[str, tuple[str, ...]] = {}
+    for group in groups.values():
+        first, *_ = group
+        names[first] = tuple(dict.fromkeys((*names.get(first, ()), *group)))
+    return names
 
 
 def unkept(settings: Sequence[Setting], kept: set[str]) -> list[Setting]:
     """The settings of weights that may be changed."""
-    return [one for one in settings if one.name not in kept]
+    return [setting for setting in settings if setting.name not in kept]
 
 
 def apply(observed: Observed, settings: Sequence[Setting], method: str) -> list[Setting]:

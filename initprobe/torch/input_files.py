@@ -63,13 +63,15 @@ class Shape:
         sizes = tuple(int(size) for size in re.split("[,x]", parts["sizes"])) if parts else ()
         if parts is None or min(sizes) < 1:
             raise ConfigError(
-                f"{option}: {text!r} is not a list of sizes like 64,784, or with a range like 4,16:0..999"
+                f"{text!r} is not a list of sizes like 64,784, or with a range like 4,16:0..999", field=option
             )
         if parts["low"] is None:
             return cls(parts["name"], sizes)
         low, high = int(parts["low"]), int(parts["high"])
         if not -(2**63) <= low <= high < 2**63 - 1:
-            raise ConfigError(f"{option}: {text!r}: the range runs from LOW to HIGH, both included, as in 0..999")
+            raise ConfigError(
+                f"the range of {text!r} is not from LOW to HIGH, both included, as in 0..999", field=option
+            )
         return cls(parts["name"], sizes, (low, high))
 
     def drawn(self, generator: Any, dtype: Any) -> Any:
@@ -88,8 +90,9 @@ class Shape:
         needed, available = 3 * 4 * math.prod(self.sizes), available_bytes()
         if needed > available:
             raise MemoryLimitError(
-                f"--input-shape: {' x '.join(map(str, self.sizes))} and its copies need {needed / 1e9:,.1f} GB and "
-                f"{available / 1e9:,.1f} GB is free; take fewer samples"
+                f"{' x '.join(map(str, self.sizes))} and its copies need {needed / 1e9:,.1f} GB, and "
+                f"{available / 1e9:,.1f} GB is free; take fewer samples",
+                field="--input-shape",
             )
         if self.bounds is None:
             return torch.randn(self.sizes, generator=generator).to(dtype)
@@ -150,8 +153,12 @@ def assembled(model: Any, given: Sequence[Given]) -> Any:
 def _arguments(model: Any) -> tuple[list[str], bool]:
     """The names of the arguments of `forward`, and whether it takes others."""
     every = inspect.signature(model.forward).parameters.values()
-    named = [one.name for one in every if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
-    return named, any(one.kind is one.VAR_KEYWORD for one in every)
+    named = [
+        parameter.name
+        for parameter in every
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    return named, any(parameter.kind is parameter.VAR_KEYWORD for parameter in every)
 
 
 def _class(model: Any) -> str:
@@ -180,7 +187,7 @@ def _made(target: str, dtype: Any) -> Any:
     function = import_name(target, "a function", "a file, or PACKAGE.MODULE:FUNCTION that makes the input")
     if not callable(function):
         raise ConfigError(
-            f"--input {target} is of type {type(function).__name__}; name a function that makes the input"
+            f"{target} is of type {type(function).__name__}; name a function that makes the input", field="--input"
         )
     with user_code(f"--input {target}() fails"):
         return in_dtype(function(), dtype)
@@ -204,7 +211,9 @@ def _from_archive(model: Any, file: Path, dtype: Any) -> list[Given]:
         if not set(arrays) <= set(names) or list(arrays) == names[:1]:
             return [Given(None, as_tensor(str(file), arrays[only], dtype, named=False))]
     if not arrays or not (others or set(arrays) <= set(names)):
-        raise InputError(f"{file}: holds {_listed(list(arrays)) or 'nothing'}; {_class(model)} takes {_listed(names)}")
+        raise InputError(
+            f"holds {_listed(list(arrays)) or 'nothing'}; {_class(model)} takes {_listed(names)}", file=file
+        )
     return [Given(name, as_tensor(f"{file}: {name}", array, dtype, named=True)) for name, array in arrays.items()]
 
 
@@ -224,9 +233,9 @@ def as_tensor(what: str, array: Array, dtype: Any, named: bool) -> Any:
         InputError: the entries are no numbers, or there are none.
     """
     if array.dtype.kind not in "fiub":
-        raise InputError(f"{what}: holds {array.dtype} entries, not real numbers")
+        raise InputError(f"holds {array.dtype} entries, not real numbers", file=what)
     if array.size == 0:
-        raise InputError(f"{what}: is empty")
+        raise InputError("is empty", file=what)
     if array.dtype.kind in "iu":
         return torch.from_numpy(array.astype("int64"))
     if array.dtype.kind == "b" and named:

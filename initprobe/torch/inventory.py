@@ -12,7 +12,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a model consists of, as it was when this was made.
+    """What a model consisted of when this was made.
 
     Attributes:
         model: the model.
@@ -51,7 +51,7 @@ class Inventory:
 
 
 def inventory(model: nn.Module) -> Inventory:
-    """List the parts of a model as it is now."""
+    """List the present parts of a model."""
     modules = dict(model.named_modules())
     is_plain = type(model).named_parameters is nn.Module.named_parameters
     children = sum(child is not None for module in modules.values() for child in module._modules.values())

@@ -1,4 +1,4 @@
-"""Numbers of a layer that come from the structure: what its branch adds, its gates, and thirds of packed weights."""
+"""Numbers of a layer that come from the structure: what its branch adds, its gates, and parts of packed weights."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from typing import Any
 from initprobe.arrays import finite
 from initprobe.results.layers import GateMeans, PackedPart, PackedWeight
 from initprobe.torch.graph import Operation, Signal
-from initprobe.torch.packed import Third, thirds_of
+from initprobe.torch.packed import Part, parts_of
 from initprobe.torch.structure import Layer, Structure
 
 SIGMOIDS = ("sigmoid", "hardsigmoid")
+# Gates and candidates of recurrences, in the order in which torch packs them.
+GATES: Mapping[str, tuple[str, ...]] = {
+    "lstm": ("input", "forget", "cell", "output"),
+    "gru": ("reset", "update", "new"),
+}
 _PASSING = ("part", "norm", "other")
 
 
@@ -24,17 +29,17 @@ def layer_facts(structure: Structure) -> Mapping[int, Mapping[str, Any]]:
     for layer, gates in _gates(structure):
         facts.setdefault(layer.number, {})["gates"] = gates
     for layer in structure.layers:
-        if thirds := thirds_of(layer.signal):
-            parts = {third.name: _part(third) for third in thirds}
-            facts.setdefault(layer.number, {})["packed"] = PackedWeight(**parts)
+        if parts := parts_of(layer.signal):
+            records = {part.name: _part(part) for part in parts}
+            facts.setdefault(layer.number, {})["packed"] = PackedWeight(**records)
     return facts
 
 
-def _part(third: Third) -> PackedPart:
-    weight = third.weight_variance
+def _part(part: Part) -> PackedPart:
+    weight = part.weight_variance
     return PackedPart(
         weight_variance=None if weight is None else finite(weight),
-        preactivation_variance=finite(third.variance),
+        preactivation_variance=finite(part.variance),
     )
 
 

@@ -89,9 +89,7 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, Any]:
 def _from_transformers(target: str, name: str) -> Any:
     folder = Path(name).parent if name.endswith("config.json") else Path(name)
     if not (folder / "config.json").is_file():
-        raise InputError(
-            f"{target}: {folder} holds no config.json; nothing is downloaded, so give a folder that has it"
-        )
+        raise InputError("holds no config.json; nothing is downloaded, so give a folder that has it", file=folder)
     library = _imported(target, "transformers")
     with user_code(f"{target}: cannot make what its config.json describes"):
         config = library.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)

@@ -28,7 +28,6 @@ from initprobe.torch.parameters import check_input, check_tensors
 from initprobe.torch.restore import left_as_found, mapped, seed_everything
 from initprobe.torch.values import parameters_of
 
-DTYPES = ("float32", "float64", "float16", "bfloat16")
 _FORM = "PACKAGE.MODULE:FACTORY, as in mynet:make or mypackage.nets:MLP"
 
 
@@ -43,7 +42,7 @@ class Request:
         shapes: `[NAME=]N,N,...[:LOW..HIGH]`, samples first: N(0, 1), or whole numbers with a range.
         loss: `cross-entropy`, `mse` or `package.module:function` of the output; None for a random start.
         labels: of the loss: a file, or `N,N:LOW..HIGH`.
-        dtype: one of `DTYPES`, for the model and its input; None for the dtype of the model.
+        dtype: `float32`, `float64`, `float16` or `bfloat16`, for the model and its input; None for that of the model.
         checkpoint: a state dict to load into the model.
         evaluation: put the model into evaluation mode.
         seed: of everything random.
@@ -68,17 +67,49 @@ class Request:
 class Prepared:
     """A model with its input and loss, tried once. `notes` say which input was chosen and what was unwrapped."""
 
+    request: Request
     model: Any
     x: Any
     loss: Any
     notes: tuple[str, ...]
 
 
-def prepare(request: Request) -> Prepared:
-    """Make the model, its input and its loss, and try them once.
+@dataclass(frozen=True)
+class Loaded:
+    """A model as the request asks for it, without an input. `notes` say what was unwrapped."""
+
+    request: Request
+    model: Any
+    notes: tuple[str, ...]
+
+    def parameters(self) -> list[Parameter]:
+        """The parameters of the model as contracts see them.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        parameters = parameters_of(self.model)
+        if not parameters:
+            raise ConfigError(f"{self.request.target} has no parameters")
+        return parameters
+
+
+def load(request: Request) -> Loaded:
+    """Make the model, with the working directory on the import path; no input is needed.
+
+    Raises:
+        ConfigError: the request is wrong, or the code of the model fails.
+    """
+    with working_directory_first():
+        model, notes = _loaded(request)
+    return Loaded(request, model, tuple(notes))
+
+
+def prepare(loaded: Loaded) -> Prepared:
+    """Make the input and the loss of a model, and try them once. The working directory is on the import path.
 
     Args:
-        request: what to probe.
+        loaded: the model.
 
     Returns:
         What can be probed.
@@ -86,7 +117,12 @@ def prepare(request: Request) -> Prepared:
     Raises:
         ConfigError: the request is wrong, or the code of the model fails.
     """
-    model, notes = _loaded(request)
+    with working_directory_first():
+        return _prepared(loaded)
+
+
+def _prepared(loaded: Loaded) -> Prepared:
+    request, model, notes = loaded.request, loaded.model, list(loaded.notes)
     check_tensors(inventory(model))
     shapes = request.shapes
     if not request.inputs and not shapes and libraries.library_of(request.target):
@@ -97,7 +133,7 @@ def prepare(request: Request) -> Prepared:
     check_input(list(input_tensors(x)))
     loss = named_loss(request.loss, request.labels, request.seed)
     _try(request.target, model, x, loss)
-    return Prepared(model, x, loss, tuple(notes))
+    return Prepared(request, model, x, loss, tuple(notes))
 
 
 def _loaded(request: Request) -> tuple[Any, list[str]]:
@@ -113,23 +149,15 @@ def _loaded(request: Request) -> tuple[Any, list[str]]:
     return model, notes
 
 
-def parameters_request(request: Request) -> list[Parameter]:
-    """The parameters of a model as contracts see them, with the working directory on the import path; no input needed.
-
-    Raises:
-        ConfigError: the request is wrong, the code of the model fails, or the model has no parameters.
-    """
-    with working_directory_first():
-        parameters = parameters_of(_loaded(request)[0])
-    if not parameters:
-        raise ConfigError(f"{request.target} has no parameters")
-    return parameters
-
-
 def probe_request(request: Request, threads: int | None = None) -> ProbeResult:
-    """Prepare and probe, with the working directory on the import path."""
+    """Load, prepare and probe, with the working directory on the import path."""
+    return probe_prepared(prepare(load(request)), threads)
+
+
+def probe_prepared(ready: Prepared, threads: int | None = None) -> ProbeResult:
+    """Probe, with the working directory on the import path. The model is left unchanged."""
+    request = ready.request
     with working_directory_first():
-        ready = prepare(request)
         result = probe(
             ready.model,
             ready.x,

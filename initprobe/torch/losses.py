@@ -44,7 +44,8 @@ class LabelLoss:
     def _cross_entropy(self, logits: Any) -> Any:
         if logits.ndim < 2 or logits.shape[-1] < 2:
             raise ConfigError(
-                f"--loss cross-entropy needs logits, (samples, classes), not {descriptions.input_words([logits])}"
+                f"cross-entropy needs logits, (samples, classes), not {descriptions.input_words([logits])}",
+                field="--loss",
             )
         axis = self._axis(logits)
         shape = [size for place, size in enumerate(logits.shape) if place != axis]
@@ -54,8 +55,9 @@ class LabelLoss:
         if list(labels.shape) != shape or int(labels.min()) < 0 or int(labels.max()) >= classes:
             given, wanted = descriptions.input_words([labels]), " x ".join(map(str, shape))
             raise ConfigError(
-                f"--labels: {given} of {int(labels.min())} to {int(labels.max())} do not fit logits of "
-                f"{descriptions.input_words([logits])}; give {wanted} of 0 to {classes - 1}"
+                f"{given} of {int(labels.min())} to {int(labels.max())} do not fit logits of "
+                f"{descriptions.input_words([logits])}; give {wanted} of 0 to {classes - 1}",
+                field="--labels",
             )
         return F.cross_entropy(logits.movedim(axis, -1).reshape(-1, classes), labels.reshape(-1).to(logits.device))
 
@@ -74,8 +76,9 @@ class LabelLoss:
         if targets.shape != output.shape:
             if targets.numel() != output.numel():
                 raise ConfigError(
-                    f"--labels: {descriptions.input_words([targets])} do not fit "
-                    f"an output of {descriptions.input_words([output])}"
+                    f"{descriptions.input_words([targets])} do not fit "
+                    f"an output of {descriptions.input_words([output])}",
+                    field="--labels",
                 )
             targets = targets.reshape(output.shape)
         return F.mse_loss(output, targets.to(output.device, output.dtype))
@@ -88,10 +91,10 @@ def _logits(output: Any) -> Any:
     if isinstance(output, Mapping):
         output = [output["logits"]] if "logits" in output else list(output.values())
     outputs = output if isinstance(output, list | tuple) else []
-    tensors = (one for one in outputs if isinstance(one, torch.Tensor) and one.is_floating_point())
+    tensors = (entry for entry in outputs if isinstance(entry, torch.Tensor) and entry.is_floating_point())
     first = next(tensors, None)
     if first is None:
-        raise ConfigError(f"--loss: the model gives a {type(output).__name__} without a tensor of real numbers")
+        raise ConfigError(f"the model gives a {type(output).__name__} without a tensor of real numbers", field="--loss")
     return first
 
 
@@ -112,16 +115,18 @@ def named_loss(text: str | None, labels: str | None, seed: int) -> Any:
     """
     if text is None:
         if labels is not None:
-            raise ConfigError("--labels belong to a loss: add --loss cross-entropy")
+            raise ConfigError("belong to a loss; add --loss cross-entropy", field="--labels")
         return None
     if ":" not in text:
         name = LOSSES[text].name
         return LabelLoss(name, None if labels is None else _labels(labels, name), seed)
     if labels is not None:
-        raise ConfigError(f"--labels go with --loss cross-entropy or mse; {text} knows its own")
+        raise ConfigError(f"go with --loss cross-entropy or mse; {text} has its own", field="--labels")
     function = import_name(text, "a function", _WANTED)
     if not callable(function):
-        raise ConfigError(f"--loss {text} is of type {type(function).__name__}; name a function of the model's output")
+        raise ConfigError(
+            f"{text} is of type {type(function).__name__}; name a function of the model's output", field="--loss"
+        )
     return function
 
 
@@ -131,7 +136,7 @@ def _labels(text: str, name: str) -> Any:
     if file.suffix.lower() not in SUFFIXES and not file.is_file():
         shape = Shape.parse(text, "--labels")
         if shape.bounds is None:
-            raise ConfigError(f"--labels: {text!r} has no range; write {text}:0..9, or name a file")
+            raise ConfigError(f"{text!r} has no range; write {text}:0..9, or name a file", field="--labels")
         return shape.drawn(torch.Generator().manual_seed(1), torch.float32)
     table = read_table(file, "float64") if file.suffix.lower() == ".csv" else read_array(file, "y")
     values = as_tensor(text, table, torch.float32, named=False)
@@ -139,6 +144,6 @@ def _labels(text: str, name: str) -> Any:
         return values.to(torch.float32)
     if values.is_floating_point():
         if bool((values != values.round()).any()):
-            raise InputError(f"{text}: holds fractions; classes are 0, 1, 2, ...")
+            raise InputError("holds fractions; classes are 0, 1, 2, ...", file=text)
         values = values.to(torch.int64)
     return values.squeeze(-1) if values.ndim > 1 and values.shape[-1] == 1 else values

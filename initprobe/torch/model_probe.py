@@ -21,6 +21,7 @@ from initprobe.torch.fixes import Trials
 from initprobe.torch.graph import without_cycles
 from initprobe.torch.inventory import inventory
 from initprobe.torch.layer_stats import LayerRecords
+from initprobe.torch.parameters import small_peaks
 from initprobe.torch.passes import recorded
 from initprobe.torch.pending_result import pending_result
 from initprobe.torch.restore import uncollected
@@ -58,7 +59,7 @@ def probe(
         threads: threads that take statistics; None for every processor available.
         thresholds: limits of the verdict.
         try_fixes: apply each fix in place, probe again, and undo it. Without it no fix is offered.
-        min_judged: share of the parameters below which the verdict is about a part only; None for .95.
+        min_judged: share of the parameters below which the verdict is about a part only; None for 0.95.
 
     Returns:
         The record that `initprobe.run` gives, with `modules` and `coverage` and without a prediction.
@@ -68,13 +69,14 @@ def probe(
     """
     arguments = Arguments(parts_of(model), x, loss, draws, reinit, seed, limits_of(thresholds, min_judged))
     check(arguments)
-    return _probed(arguments, checked_threads(threads), try_fixes and reinit is None)
+    with uncollected():
+        return _probed(arguments, checked_threads(threads), try_fixes and reinit is None)
 
 
 def _probed(arguments: Arguments, threads: int, try_fixes: bool) -> ProbeResult:
     """Probe, then try the fixes on the same model."""
     started = time.perf_counter()
-    with workers(threads) as pool, uncollected():
+    with workers(threads) as pool:
         case = _case(arguments, pool)
         findings = _tried(arguments, case, pool) if try_fixes else _untried(case)
     shapes = descriptions.input_words(list(input_tensors(arguments.x)))
@@ -86,7 +88,7 @@ def _probed(arguments: Arguments, threads: int, try_fixes: bool) -> ProbeResult:
         environment=environment(threads, descriptions.torch_version()),
         elapsed_s=time.perf_counter() - started,
         theory_note=descriptions.THEORY_NOTE,
-        healthy=all(found.severity == "info" for found in findings),
+        healthy=all(finding.severity == "info" for finding in findings),
         diagnosis=tuple(findings),
         notes=tuple(descriptions.notes(case)),
         coverage=coverage(case.parameters, case.recorder.roles),
@@ -98,7 +100,7 @@ def _probed(arguments: Arguments, threads: int, try_fixes: bool) -> ProbeResult:
 
 
 def _tried(arguments: Arguments, case: Case, pool: Workers) -> list[Finding]:
-    """The findings, each with a line that was tried and heals, or the reason why there is none."""
+    """The findings, each with a line that was tried and works, or the reason why there is none."""
 
     def again(x: Any) -> list[Observation]:
         trial = _case(replace(arguments, parts=inventory(arguments.model), x=x), pool)
@@ -114,7 +116,7 @@ def _untried(case: Case) -> list[Finding]:
 
 
 def _case(arguments: Arguments, pool: Workers) -> Case:
-    """The model as it is now, recorded."""
+    """The model in its present state, recorded."""
     parts = arguments.parts
     recorder, course = recorded(replace(arguments, x=copied(parts, arguments.x)), pool)
     structure = structure_of(recorder.operations)
@@ -129,6 +131,8 @@ def _case(arguments: Arguments, pool: Workers) -> Case:
         moved=course.moved,
         differentiated=course.differentiated,
         void=course.void,
+        # After draws, the model has its own weights again.
+        peaks=course.peaks if arguments.reinit is None else small_peaks(parts.parameters.items()),
         records=LayerRecords(recorder, parts, structure, arguments.draws),
         loss=course.loss,
         training=arguments.model.training,

@@ -23,10 +23,10 @@ def tensors(held: object) -> Iterator[Any]:
 
 def each_once(held: Iterable[Any]) -> Iterator[Any]:
     """Objects without those that came before; equal objects are not the same."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     for each in held:
-        if id(each) not in seen:
-            seen.add(id(each))
+        if id(each) not in visited:
+            visited.add(id(each))
             yield each
 
 

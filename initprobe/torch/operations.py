@@ -1,4 +1,4 @@
-"""Every operation of a model, recorded as it is called: `torch.overrides.TorchFunctionMode` sees each public call.
+"""Every operation of a model, recorded at its call: `torch.overrides.TorchFunctionMode` sees each public call.
 
 Nothing is traced and nothing in the model is changed, whatever the model's code does. Module hooks only give names.
 Gradients come from hooks on tensors, so each is the gradient of the whole tensor, summed over all uses. Two kinds of
@@ -133,7 +133,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             return func(*args, **kwargs)
         if handling == "open":
             with self:
-                return _opened(func)(*args, **kwargs)
+                return opened(func)(*args, **kwargs)
         tensors = tensors_in_call(args, kwargs)
         values = [self.value(tensor) for tensor in tensors]
         output = func(*args, **kwargs)
@@ -152,7 +152,10 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         kind, inputs = kind_of_call(call)
         for number, tensor in enumerate(made):
             if id(tensor) not in self._names or not isinstance(tensor, torch.nn.Parameter):
-                self._keep(tensor, self._value(call, kind, inputs, tensor, number))
+                value = self._value(call, kind, inputs, tensor, number)
+                self._keep(tensor, value)
+                if kind == "recurrence" and number == 0 and value.signal is not None:
+                    inputs = [value.signal]  # its states are made by its weights too
 
     def _value(self, call: Call, kind: str, inputs: list[Signal], tensor: Any, number: int) -> Value:
         """What a tensor stands for that a call of this kind gave as its `number`th output."""
@@ -254,9 +257,9 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
     def value(self, tensor: Any) -> Value:
         """What a tensor stands for."""
-        known = self._known.get(id(tensor))
-        if known is not None:
-            reference, version, value = known
+        entry = self._known.get(id(tensor))
+        if entry is not None:
+            reference, version, value = entry
             held: Any = reference()
             if held is tensor:
                 is_unchanged = version == tensor._version
@@ -338,7 +341,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
 
 @lru_cache(maxsize=32)
-def _opened(function: Any) -> Callable[..., Any]:
-    """The same function of torch's own Python code, which does not ask for overrides, so the calls in it are seen."""
+def opened(function: Any) -> Callable[..., Any]:
+    """The same function in torch's own Python code. It does not ask for overrides, so the calls in it are seen."""
     code = {**function.__globals__, "has_torch_function": lambda *_: False}
     return types.FunctionType(function.__code__, code, function.__name__, function.__defaults__, function.__closure__)

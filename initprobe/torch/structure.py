@@ -6,18 +6,17 @@ Start reading at `structure_of`.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from initprobe.torch.feeding import Feeding
 from initprobe.torch.graph import Operation, Signal, back_from, square_of
 
 if TYPE_CHECKING:
     from initprobe.torch.measure import Track
 
-_NUMBER = r"(?<![^.])[0-9]+(?![^.])"  # a part of a name that is a number, as of a block; not the 1 of fc1
 _FARTHEST_SHORTCUT = 4  # signals on a shortcut: a projection, its norm, a pooling
 
 
@@ -34,8 +33,9 @@ class Layer:
         h: output of the last activation before any other operation; z without an activation.
         activation: the operation that makes h of z.
         norm: the norm that is the only consumer, so that the scale of W has no effect.
-        before: the layer whose output is the only input, and has no other consumer.
+        before: the layer that alone feeds it, or the last one of the longest of parallel paths that do.
         reset: a norm lies between `before` and this layer.
+        parallel: the layers of paths that are parallel to the one that ends with this layer.
         beside: it is in a residual branch.
         head: no layer comes after it.
     """
@@ -49,6 +49,7 @@ class Layer:
     norm: Operation | None
     before: Layer | None = None
     reset: bool = False
+    parallel: list[Layer] = field(default_factory=list)
     beside: bool = False
     head: bool = False
 
@@ -75,7 +76,8 @@ class Layer:
     @cached_property
     def role(self) -> str:
         """Its name without the numbers of blocks, and its function: equal for the same place in other blocks."""
-        return f"{re.sub(_NUMBER, '*', self.label.partition('#')[0])}/{self.op.name}"
+        parts = self.label.partition("#")[0].split(".")
+        return f"{'.'.join('*' if part.isdigit() else part for part in parts)}/{self.op.name}"
 
     @cached_property
     def own_scale(self) -> float:
@@ -139,9 +141,11 @@ def structure_of(operations: Sequence[Operation]) -> Structure:
     """The layers, chains and streams of the operations of a pass."""
     structure = Structure(_layers(operations), _joins(operations), operations)
     leading = _leading(structure.layers)
-    owners = {id(layer.signal): layer for layer in structure.layers}
+    owners, feeding = {id(layer.signal): layer for layer in structure.layers}, Feeding(operations)
     for layer in structure.layers:
-        layer.before, layer.reset = _before(layer, owners)
+        feeder, layer.reset = feeding.feeder(layer.op)
+        layer.before = owners.get(id(feeder))
+        layer.parallel = [owners[id(signal)] for signal in feeding.parallel(layer.signal) if id(signal) in owners]
         layer.beside = id(layer.signal) in structure.beside
         layer.head = id(layer.signal) not in leading
     structure.chains = list(_chains(structure.layers))
@@ -173,8 +177,15 @@ def _layer(number: int, op: Operation, label: str) -> Layer:
         scaled = [step.output for step in norm.signal.steps if step.kind in ("scale", "shift") and step.output]
         z, activation = (scaled[-1] if scaled and norm.name in ("mul", "div") else norm.output), norm.signal.activation
     stored = [step.output for step in signal.steps if step.name == "batch_norm" and step.output is not None]
+    activation = activation or _after_leaving_out(signal)
     h = activation.output if activation is not None and activation.output is not None else (stored or [z])[-1]
     return Layer(number, op, label, z, h, activation, norm)
+
+
+def _after_leaving_out(signal: Signal) -> Operation | None:
+    """The activation of the only part of a signal that is used, as when a causal convolution cuts off its padding."""
+    part = signal.consumers[0] if len(signal.consumers) == 1 else None
+    return part.signal.activation if part is not None and part.kind == "part" and part.signal is not None else None
 
 
 def _leading(layers: Sequence[Layer]) -> set[int]:
@@ -187,22 +198,6 @@ def _leading(layers: Sequence[Layer]) -> set[int]:
             leading.add(id(signal))
             waiting += signal.inputs
     return leading
-
-
-def _before(layer: Layer, owners: dict[int, Layer]) -> tuple[Layer | None, bool]:
-    """The layer that is the only input and has no other consumer, and whether a norm lies between."""
-    reset, signals = False, layer.op.inputs
-    while len(signals) == 1:
-        signal = signals[0]
-        if len(signal.consumers) != 1:
-            return None, reset
-        if id(signal) in owners:
-            return owners[id(signal)], reset
-        if signal.op.kind not in ("norm", "part", "other", "unseen"):
-            return None, reset
-        reset |= signal.op.kind == "norm"
-        signals = signal.inputs
-    return None, reset
 
 
 def _chains(layers: Sequence[Layer]) -> Iterator[list[Layer]]:

@@ -3,52 +3,61 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 from initprobe.contract.parameter import Parameter
-from initprobe.errors import ConfigError
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-# `nn.utils.weight_norm` of old keeps these two in place of `weight`.
+# The old `nn.utils.weight_norm` keeps these two in place of `weight`.
 _NORM_PARTS = ("_g", "_v")
 
 
 def parameters_of(model: nn.Module) -> list[Parameter]:
     """Every parameter of a model, each tensor once; nothing is copied that is on the CPU in 32 or 64 bits.
 
-    Of a parametrized or weight-normed layer this is the whole weight, as the layer computes it.
-
-    Raises:
-        ConfigError: a parameter is not initialized yet (lazy modules), or lies on the meta device.
+    Of a parametrized or weight-normed layer this is the whole weight, as the layer computes it. A parameter without
+    values that can be compared says why.
     """
-    names: dict[int, list[str]] = {}
-    found: list[tuple[str, torch.Tensor, nn.Module]] = []
+    names: dict[Hashable, list[str]] = {}
+    weights: list[tuple[str, torch.Tensor, nn.Module]] = []
     for name, tensor, module in _tensors(model):
-        if id(tensor) not in names:
-            found.append((name, tensor, module))
-        names.setdefault(id(tensor), []).append(name)
-    return [_parameter(name, tensor, module, tuple(names[id(tensor)][1:])) for name, tensor, module in found]
+        if _identity(tensor) not in names:
+            weights.append((name, tensor, module))
+        names.setdefault(_identity(tensor), []).append(name)
+    return [_parameter(name, tensor, module, tuple(names[_identity(tensor)][1:])) for name, tensor, module in weights]
+
+
+def _identity(tensor: torch.Tensor) -> Hashable:
+    """Equal for one tensor, and for two that show the same memory in the same way."""
+    is_lazy = isinstance(tensor, nn.parameter.UninitializedParameter)
+    if is_lazy or tensor.is_meta or tensor.layout != torch.strided or not tensor.numel() or tensor.data_ptr() == 0:
+        return id(tensor)
+    return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor, nn.Module]]:
+    held: dict[int, list[tuple[str, torch.Tensor]]] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
         if prefix.split(".")[-1] == "parametrizations" or ".parametrizations." in f".{prefix}.":
             continue
-        for name, tensor in _own(module):
+        if id(module) not in held:
+            held[id(module)] = list(_own(module))
+        for name, tensor in held[id(module)]:
             yield f"{prefix}.{name}" if prefix else name, tensor, module
 
 
 def _own(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """A module's own weights, whole."""
     if parametrize.is_parametrized(module):
-        with torch.no_grad():
-            for name in module.parametrizations:
-                yield str(name), getattr(module, str(name))
+        with _left_as_found(module), torch.no_grad():
+            whole = [(str(name), getattr(module, str(name))) for name in module.parametrizations]
+        yield from whole
     held = dict(module.named_parameters(recurse=False))
     for name, tensor in held.items():
         stem = name.removesuffix("_g").removesuffix("_v")
@@ -59,6 +68,19 @@ def _own(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, tensor
 
 
+@contextmanager
+def _left_as_found(module: nn.Module) -> Iterator[None]:
+    """Restore what computing a parametrized weight may change: a spectral norm keeps its vectors in buffers."""
+    buffers = list(module.parametrizations.buffers())
+    copies, state = [buffer.clone() for buffer in buffers], torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+        for buffer, before in zip(buffers, copies, strict=True):
+            buffer.copy_(before)
+
+
 def _normed(direction: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
     """`g v / |v|`: the norm is over all axes along which `g` has one entry."""
     axes = [axis for axis, size in enumerate(length.shape) if size == 1]
@@ -67,34 +89,49 @@ def _normed(direction: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
 
 
 def _parameter(name: str, tensor: torch.Tensor, module: nn.Module, ties: tuple[str, ...]) -> Parameter:
-    if isinstance(tensor, nn.parameter.UninitializedParameter) or tensor.is_meta:
-        raise ConfigError(f"{name}: has no values yet; run the model once, or make it on a device")
+    if reason := _unreadable(tensor):
+        return Parameter(name, np.empty(0), None, ties=ties, unreadable=reason)
     held = tensor.detach()
     rounding = torch.finfo(held.dtype).eps if held.is_floating_point() else 0.0
     wide = held if held.dtype in (torch.float32, torch.float64) else held.to(torch.float32)
     values = wide.cpu().numpy()
     padding = getattr(module, "padding_idx", None)
     if isinstance(module, nn.Embedding | nn.EmbeddingBag) and isinstance(padding, int):
-        values = _without(values, padding)
-    beginning = not _begins_with_inputs(module)
-    return Parameter(name, values, _fans(held, module), rounding, ties, beginning, _layer_fan_in(held, module))
+        values = np.delete(values, padding, axis=0)
+    return Parameter(name, values, _fans(held, module), rounding, ties, _torch_fan_in(held, module))
 
 
-def _layer_fan_in(tensor: torch.Tensor, module: nn.Module) -> int | None:
-    weight = getattr(module, "weight", None)
-    fans = _fans(weight, module) if tensor.ndim == 1 and isinstance(weight, torch.Tensor) else None
-    return None if fans is None else fans[0]
+def _unreadable(tensor: torch.Tensor) -> str:
+    """Why a parameter has no values that can be compared; empty if it has."""
+    if isinstance(tensor, nn.parameter.UninitializedParameter):
+        return "has no values yet: run the model once"
+    if tensor.is_meta:
+        return "has no values on the meta device: make the model on another"
+    if tensor.layout != torch.strided:
+        return "is sparse, so its entries cannot be compared"
+    if tensor.is_quantized or tensor.is_complex():
+        return f"is {'quantized' if tensor.is_quantized else 'complex'}, so its entries cannot be compared"
+    return ""
 
 
-def _without(values: Any, row: int) -> Any:
-    import numpy as np
+def _torch_fan_in(tensor: torch.Tensor, module: nn.Module) -> int | None:
+    """As `reset_parameters` counts it: the second axis of the weight times its taps, and of a recurrence its width."""
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        return int(module.hidden_size)
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag) or type(module).__name__ == "Conv1D":
+        return None
+    weight = _whole_weight(module)
+    weight = weight if isinstance(weight, torch.Tensor) else tensor
+    if weight.ndim < 2 or (tensor.ndim > 1 and tensor.shape != weight.shape):
+        return None
+    return int(weight.shape[1]) if isinstance(module, nn.Bilinear) else math.prod(weight.shape[1:])
 
-    return np.delete(values, row, axis=0)
 
-
-def _begins_with_inputs(module: nn.Module) -> bool:
-    """Weights of shape `(fan_in, fan_out)`: transposed convolutions, and `Conv1D` of transformers."""
-    return isinstance(module, _TRANSPOSED) or type(module).__name__ == "Conv1D"
+def _whole_weight(module: nn.Module) -> object:
+    if not parametrize.is_parametrized(module, "weight"):
+        return getattr(module, "weight", None)
+    with _left_as_found(module), torch.no_grad():
+        return getattr(module, "weight", None)
 
 
 def _fans(tensor: torch.Tensor, module: nn.Module) -> tuple[int, int] | None:

@@ -156,10 +156,12 @@ def test_kinks_are_where_a_derivative_jumps_and_nowhere_else(act: Activation) ->
     for sampled in (_value(act, z), _slope(act, z)):
         # 0.02 lies between: a smooth phi''' would have to exceed 300, a jump to stay below 0.04.
         jumps |= np.abs(np.diff(sampled, n=2)) > 0.02 * step
-    found = z[1:-1][jumps]
+    locations = z[1:-1][jumps]
     for kink in act.kinks:
-        assert np.any(np.abs(found - kink) <= step), f"nothing jumps at {kink}"
-    assert len(_away_from_kinks(act, found, step)) == 0, f"a derivative jumps at {_away_from_kinks(act, found, step)}"
+        assert np.any(np.abs(locations - kink) <= step), f"nothing jumps at {kink}"
+    assert len(_away_from_kinks(act, locations, step)) == 0, (
+        f"a derivative jumps at {_away_from_kinks(act, locations, step)}"
+    )
 
 
 @every

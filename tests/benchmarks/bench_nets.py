@@ -19,7 +19,7 @@ class Attend(nn.Module):
     """Causal attention of 8 heads on queries, keys and values."""
 
     def forward(self, q, k, v):
-        q, k, v = (one.unflatten(-1, (8, -1)).transpose(1, 2) for one in (q, k, v))
+        q, k, v = (projected.unflatten(-1, (8, -1)).transpose(1, 2) for projected in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
 
 
@@ -75,7 +75,7 @@ class Block(nn.Module):
 
 
 def language(gated, blocks=4, width=512, words=1000):
-    """A GPT, or with `gated` a Llama, of std .02."""
+    """A GPT, or with `gated` a Llama, of std 0.02."""
     norm = nn.RMSNorm(width) if gated else nn.LayerNorm(width)
     model = nn.Sequential(nn.Embedding(words, width), *[Block(width, gated) for _ in range(blocks)], norm,
                           nn.Linear(width, words, bias=False))  # fmt: skip
@@ -89,7 +89,7 @@ def tiny(layers=200, width=16):
     parts = [nn.Linear(width, width) for _ in range(layers)]
     for part in parts:
         nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
-    return nn.Sequential(*[one for part in parts for one in (part, nn.ReLU())])
+    return nn.Sequential(*[module for part in parts for module in (part, nn.ReLU())])
 
 
 class Step(nn.Module):

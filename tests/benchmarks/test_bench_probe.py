@@ -116,11 +116,11 @@ def torch_hooks(cell, full):
 
     def record(a):
         a = a.detach()
-        seen = [a.mean().item(), a.var(unbiased=False).item(), torch.histc(a, BINS)]
+        measured = [a.mean().item(), a.var(unbiased=False).item(), torch.histc(a, BINS)]
         if full:
             ordered = a.flatten().sort().values
-            seen += [ordered[(percents * (a.numel() - 1)).long()], (a == 0).sum().item(), a.isfinite().all().item()]
-        return seen
+            measured += [ordered[(percents * (a.numel() - 1)).long()], (a == 0).sum().item(), a.isfinite().all().item()]
+        return measured
 
     def hook(_, __, out):
         record(out)
@@ -160,7 +160,7 @@ REST_S = 0.25
 
 
 def serve(rival, cell, orders):
-    """Do the work as often as told, in a process of its own, where no rival's threads and memory are in the way."""
+    """Do the work so many times, in a process of its own, where no rival's threads and memory are in the way."""
     work = rival(cell)
     while orders.recv():
         started = time.perf_counter()
@@ -203,20 +203,20 @@ def test_side_by_side(cell):
     rivals = {PRODUCTS: products, BARE: bare_products, OURS: ours, NOTEBOOK: notebook}
     if importlib.util.find_spec("torch"):
         rivals |= {LIGHT: light_hooks} | ({FULL: full_hooks} if cell is CELLS[0] else {})
-    found = medians(rivals, cell)
+    seconds = medians(rivals, cell)
     print(f"\n{cell}, one draw, medians of {cell.repeats} interleaved repeats; aim at most {cell.most}")
-    for name, median in found.items():
-        print(f"{name:32}{median * 1e3:8.0f} ms{median / found[PRODUCTS]:8.2f} x products")
-    assert found[OURS] < found.get(FULL, 2 * found[NOTEBOOK])
+    for name, median in seconds.items():
+        print(f"{name:32}{median * 1e3:8.0f} ms{median / seconds[PRODUCTS]:8.2f} x products")
+    assert seconds[OURS] < seconds.get(FULL, 2 * seconds[NOTEBOOK])
 
 
 @pytest.mark.benchmark
 def test_activations_side_by_side():
-    found = medians({act: partial(ours, act=act) for act in ("tanh", "gelu", "erf", "selu")}, CELLS[0])
+    seconds = medians({act: partial(ours, act=act) for act in ("tanh", "gelu", "erf", "selu")}, CELLS[0])
     print(f"\n{CELLS[0]}, one draw, medians of {CELLS[0].repeats} interleaved repeats; aim at most 1.3")
-    for act, median in found.items():
-        print(f"{act:8}{median * 1e3:8.0f} ms{median / found['tanh']:8.2f} x tanh")
-    assert max(found.values()) < 2 * found["tanh"]
+    for act, median in seconds.items():
+        print(f"{act:8}{median * 1e3:8.0f} ms{median / seconds['tanh']:8.2f} x tanh")
+    assert max(seconds.values()) < 2 * seconds["tanh"]
 
 
 RUN = ("run", "--init", "xavier", "--act", "tanh", "--layers", "10")
@@ -227,7 +227,7 @@ PROCESSES = {
 
 
 @pytest.mark.benchmark
-def test_whole_process(tmp_path):
+def test_time_of_the_whole_process(tmp_path):
     """As a user has it: with bytecode on the disk."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     times = {name: [] for name in PROCESSES}
@@ -237,9 +237,9 @@ def test_whole_process(tmp_path):
             subprocess.run([sys.executable, *words], check=True, capture_output=True, cwd=tmp_path, env=environment)
             if repeat:
                 times[name].append(time.perf_counter() - started)
-    base, *_ = found = [statistics.median(values) for values in times.values()]
+    base, *_ = typical = [statistics.median(values) for values in times.values()]
     print("\nwhole processes, medians of 7 interleaved repeats; aim at most 3.5")
-    for name, median in zip(times, found, strict=True):
+    for name, median in zip(times, typical, strict=True):
         print(f"{name:42}{median * 1e3:8.0f} ms{median / base:8.2f} x imports")
     assert (tmp_path / "initprobe-out").is_dir()
 
@@ -248,7 +248,7 @@ ROWS, COLUMNS = 256, 512
 
 
 @pytest.mark.benchmark
-def test_what_a_statistic_costs():
+def test_cost_of_each_statistic():
     """Of one thread, on a block that was just made; `count` is of percentiles, near-zero share and histogram."""
     rng = np.random.default_rng(0)
     z = rng.standard_normal((ROWS, COLUMNS), dtype=np.float32)

@@ -79,10 +79,10 @@ def test_overhead_and_throughput(tmp_path):
     heads = ("-j 1 ms", "probe ms", "beyond", "bare ms", "-j 2 ms", "bare ms", "speed-up", "bare")
     print(" " * 8 + "".join(f"{head:>10}" for head in heads))
     for number in range(ROUNDS):
-        (one, inside), (two, _) = (steady(tmp_path / f"{jobs}-{number}.db", jobs) for jobs in (1, 2))
+        (one_job, inside), (two_jobs, _) = (steady(tmp_path / f"{jobs}-{number}.db", jobs) for jobs in (1, 2))
         alone, pair = bare(1), bare(2)
-        seconds = (one, inside, one - inside, alone, two, pair)
-        shown = [*(f"{1e3 * value:10.1f}" for value in seconds), f"{one / two:10.2f}", f"{alone / pair:10.2f}"]
+        seconds = (one_job, inside, one_job - inside, alone, two_jobs, pair)
+        shown = [*(f"{1e3 * value:10.1f}" for value in seconds), f"{one_job / two_jobs:10.2f}", f"{alone / pair:10.2f}"]
         print(f"round {number} " + "".join(shown), flush=True)
     print("to reach: beyond < 5 ms, speed-up >= 1.8 on two idle cores")
 
@@ -95,16 +95,16 @@ def test_ten_thousand(tmp_path):
         seconds = {"queue them": timed(lambda: store.enqueue(many))}
         seconds["queue them again"] = timed(lambda: store.enqueue(many))
         with store.transaction():
-            for one in many:
-                store.finish(one.key, payload)
+            for run in many:
+                store.finish(run.key, payload)
         seconds["queue them, all done"] = timed(lambda: store.enqueue(many))
     with read_store(path) as store:
         seconds["list them, all done"] = timed(lambda: list(store.rows()))
     seconds["to the first result of them"] = first_result(tmp_path, many)
     seconds["`initprobe results`, all done"] = timed(lambda: said("results", path))
     print(f"\n{QUEUED:,} runs; {path.stat().st_size / QUEUED / 1e3:.0f} kB a run; to reach: 2 s to start, 2 s to show")
-    for what, found in seconds.items():
-        print(f"{what:32}{found:8.2f} s")
+    for what, elapsed in seconds.items():
+        print(f"{what:32}{elapsed:8.2f} s")
 
 
 @pytest.mark.benchmark
@@ -140,13 +140,13 @@ class Enough(Exception):
 
 
 def first_result(tmp_path, many):
-    started, seen = clock(), []
+    started, delays = clock(), []
 
     def watch(event):
         if event.kind == "done":
-            seen.append(clock() - started)
+            delays.append(clock() - started)
             raise Enough
 
     with pytest.raises(Enough), open_store(tmp_path / "first.db") as store:
         execute(many, store, local_workers(), on_event=watch)
-    return seen[0]
+    return delays[0]

@@ -43,16 +43,16 @@ NETS = {
 
 def hooked(model, x):
     """Mean, variance and histogram of each module's output and its gradient, and of each matrix and its gradient."""
-    seen = []
+    outputs = []
 
     def record(tensor):
         plain = tensor.detach()
         return plain.mean().item(), plain.var(unbiased=False).item(), torch.histc(plain, BINS)
 
     def after(module, given, output):
-        if any(output is earlier for earlier in seen[-2:]):  # a parent gives what its last child gave
+        if any(output is earlier for earlier in outputs[-2:]):  # a parent gives what its last child gave
             return
-        seen.append(output)
+        outputs.append(output)
         record(output)
         output.register_hook(lambda gradient: record(gradient) and None)
 
@@ -61,7 +61,7 @@ def hooked(model, x):
         passes(model, x, record)
         for handle in handles:
             handle.remove()
-        seen.clear()
+        outputs.clear()
 
     return work
 

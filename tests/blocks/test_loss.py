@@ -190,14 +190,14 @@ def test_labels_beside_the_inputs_in_one_archive(data):
 
 
 def test_the_command_sets_the_loss_beside_chance(initprobe):
-    seen = initprobe(
+    outcome = initprobe(
         "run", "--init", "xavier", "--act", "tanh", "--layers", 3, "--width", 30, "--loss", "cross-entropy",
         "--classes", 4, "--no-figures",
     )  # fmt: skip
-    assert seen.code == 0
-    assert "chance ln 4 = 1.386" in seen.out
-    assert "loss by" in seen.out
-    assert max(map(len, seen.out.split("\n\n")[1].splitlines())) <= 80
+    assert outcome.code == 0
+    assert "chance ln 4 = 1.386" in outcome.out
+    assert "loss by" in outcome.out
+    assert max(map(len, outcome.out.split("\n\n")[1].splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_the_command_sets_the_loss_beside_chance(initprobe):
     ],
 )
 def test_the_command_names_the_option(initprobe, options, words):
-    seen = initprobe("run", "--init", "he", "--act", "relu", *options)
-    assert seen.code == 2
-    assert words in seen.err
-    assert len(seen.err.strip().splitlines()) == 1
+    outcome = initprobe("run", "--init", "he", "--act", "relu", *options)
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1

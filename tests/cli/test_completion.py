@@ -53,7 +53,9 @@ def commands():
 def test_commands_and_options(offered):
     assert plain(offered("initprobe ")) == list(COMMANDS)
     for name, command in commands():
-        options = {one for p in command.params if isinstance(p, click.Option) for one in p.opts if one[:2] == "--"}
+        options = {
+            option for p in command.params if isinstance(p, click.Option) for option in p.opts if option[:2] == "--"
+        }
         assert options <= set(plain(offered(f"initprobe {name} --")))
 
 
@@ -79,10 +81,10 @@ NAMES = [
 
 @pytest.mark.parametrize(("words", "names"), NAMES, ids=[words for words, _ in NAMES])
 def test_every_name_is_offered_as_it_can_be_used(offered, words, names):
-    found = plain(offered(f"initprobe {words} "))
-    assert {one.partition(":")[0].partition("=")[0] for one in found} == set(names)
+    candidates = plain(offered(f"initprobe {words} "))
+    assert {candidate.partition(":")[0].partition("=")[0] for candidate in candidates} == set(names)
     for name in names:
-        assert any(one.startswith(name) for one in plain(offered(f"initprobe {words} {name[:-1]}")))
+        assert any(candidate.startswith(name) for candidate in plain(offered(f"initprobe {words} {name[:-1]}")))
 
 
 NUMBERS = [("results x --columns verdict,", named_numbers.NAMES), ("check x --sort ", named_numbers.NAMES),
@@ -92,8 +94,8 @@ NUMBERS = [("results x --columns verdict,", named_numbers.NAMES), ("check x --so
 
 @pytest.mark.parametrize(("words", "names"), NUMBERS, ids=[words for words, _ in NUMBERS])
 def test_the_numbers_that_are_offered_are_those_that_are_taken(offered, words, names):
-    found = plain(offered(f"initprobe {words}"))
-    assert sorted(one.rpartition(",")[2] for one in found) == sorted(names)
+    candidates = plain(offered(f"initprobe {words}"))
+    assert sorted(candidate.rpartition(",")[2] for candidate in candidates) == sorted(names)
 
 
 @pytest.mark.parametrize("registry", [INITIALIZERS, ACTIVATIONS, INPUTS], ids=lambda registry: registry.kind)
@@ -103,9 +105,11 @@ def test_every_parameter_is_offered_with_a_value_that_works(offered, registry):
 
     option = {"initializer": "--init", "activation": "--act", "input": "--input"}[registry.kind]
     for record in registry.values():
-        found = plain(offered(f"initprobe run {option} {record.name}:"))
-        assert {one.partition(":")[2].partition("=")[0] for one in found} >= set(record.params if record.make else ())
-        for spec in found:
+        candidates = plain(offered(f"initprobe run {option} {record.name}:"))
+        assert {candidate.partition(":")[2].partition("=")[0] for candidate in candidates} >= set(
+            record.params if record.make else ()
+        )
+        for spec in candidates:
             # A parameter that may be absent has no value to offer, and two make sense together only.
             if not spec.endswith("=") and "low=" not in spec and "high=" not in spec:
                 asked, example = parse_spec(spec), parse_spec(getattr(record, "example", record.name))

@@ -20,6 +20,16 @@ def make(std=0.02, layers=3):
     return net
 
 
+def counted():
+    with open("made", "a") as made:
+        made.write("x")
+    torch.manual_seed(3)
+    net = nn.Sequential(*(part for _ in range(8) for part in (nn.Linear(40, 40), nn.Tanh())))
+    for layer in net[::2]:
+        nn.init.normal_(layer.weight, std=0.01)
+    return net
+
+
 def wide():
     return make(0.03)
 
@@ -70,9 +80,11 @@ def test_what_was_not_meant_is_a_line_each_and_exit_code_1(shell, tmp_path):
     assert done.code == 1
     assert done.err == "Error: init.yaml: 3 of 8 parameters not as meant\n"
     lines = done.out.splitlines()
-    assert lines[0].startswith("error     0.weight: meant normal:std=0.02 (std .0200), has mean ")
-    assert lines[0].endswith(" standard errors [init.yaml:2]") and "% too large, " in lines[0]
-    assert len(lines) == 4 and lines[3] == "contract  3 of 8 parameters not as meant (init.yaml)"
+    assert lines[0].startswith(
+        "error     *.weight (3 parameters, first 0.weight): meant normal:std=0.02 (std 0.0200), at worst has mean "
+    )
+    assert lines[0].endswith(" standard errors; it looks like normal:std=0.03 [init.yaml:2]") and "% too l" in lines[0]
+    assert lines[1:] == ["contract  3 of 8 parameters not as meant (init.yaml)"]
     suite = ElementTree.parse(tmp_path / "j.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures")) == ("9", "3")
 
@@ -167,3 +179,28 @@ def test_the_schema_of_contracts(shell):
 def test_contracts_are_explained(initprobe):
     done = initprobe("explain", "contract")
     assert done.code == 0 and "`initprobe torch --expect`" in done.out
+
+
+def test_the_model_is_made_once_and_a_fix_leaves_what_the_contract_and_keep_name(shell, tmp_path):
+    (tmp_path / "init.yaml").write_text(
+        "version: 1\ndefault: any\nparameters:\n  '14.*': any\noptional: {'x.*': any}\n"
+    )
+    words = ("--expect", "init.yaml", "--input-shape", "16,40", "--no-figures", "-q", "--fix", "init.py")
+    assert shell("torch", "contractnet:counted", *words, "--keep", "12.bias").code == 0
+    assert (tmp_path / "made").read_text() == "x"
+    text = (tmp_path / "init.py").read_text()
+    assert "range(0, 13, 2)" in text and "14" not in text.partition("def init")[2]
+    import contractnet
+
+    model, before = contractnet.counted(), contractnet.counted()
+    namespace = {}
+    exec(text, namespace)
+    namespace["init"](model)
+    for name, tensor in model.named_parameters():
+        assert torch.equal(tensor, before.get_parameter(name)) is (name.startswith("14.") or name == "12.bias"), name
+
+
+def test_a_wrong_pattern_of_keep_is_found_before_anything_is_measured(shell):
+    done = shell("torch", "contractnet:make", "--input-shape", "16,40", "--fix", "init.py", "--keep", "0.wieght")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "Error: '0.wieght' matches no parameter. Did you mean '0.weight'?\n"

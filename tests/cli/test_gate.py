@@ -23,8 +23,8 @@ from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Coverage
 from initprobe.sweeps.known_findings import read_known
 
-SICK = ("run", "--init", "normal:std=0.01", "--act", "tanh", "--layers", 6, "--width", 30, "--batch", 20)
-QUIET = (*SICK, "--draws", 1, "--no-figures", "-q")
+FAULTY = ("run", "--init", "normal:std=0.01", "--act", "tanh", "--layers", 6, "--width", 30, "--batch", 20)
+QUIET = (*FAULTY, "--draws", 1, "--no-figures", "-q")
 GATE = (*QUIET, "--fail-on", "warning")
 BOTH = ("--ignore", "vanishing-output", "--ignore", "vanishing-gradient@6")
 FILE = f"""{HEAD}
@@ -54,14 +54,14 @@ def check(initprobe, tmp_path):
 def cases(text: str) -> dict[str, str]:
     """The outcome of each case; the totals are right."""
     suite = xml.fromstring(text).find("testsuite")
-    found = {}
+    outcomes = {}
     for case in suite.iter("testcase"):
         assert case.get("classname") and float(case.get("time")) >= 0
-        found[case.get("name")] = case[0].tag if len(case) else "passed"
+        outcomes[case.get("name")] = case[0].tag if len(case) else "passed"
     for kind, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-        assert int(suite.get(kind)) == list(found.values()).count(tag)
-    assert int(suite.get("tests")) == len(found)
-    return found
+        assert int(suite.get(kind)) == list(outcomes.values()).count(tag)
+    assert int(suite.get("tests")) == len(outcomes)
+    return outcomes
 
 
 def test_what_is_ignored_does_not_fail_and_is_listed(initprobe):
@@ -89,7 +89,7 @@ def test_each_ignore_has_a_reason_of_its_own_or_all_have_one(initprobe):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--ignore", "saturated"), "give --reason TEXT"),
+        (("--ignore", "saturated"), "needs --reason TEXT"),
         (("--reason", "x"), "belongs to --ignore"),
         (("--until", "2030-01-01"), "belongs to --ignore"),
         (("--ignore", "saturatd@1", "--reason", "x"), "Did you mean 'saturated'?"),
@@ -134,7 +134,7 @@ def test_what_is_found_is_written_and_known_from_then_on(initprobe, tmp_path, na
     again = initprobe(*GATE, "--known", name, "--junit", "a.xml")
     assert (again.code, again.err, again.out) == (0, "", first.out)
     assert cases((tmp_path / "a.xml").read_text())["vanishing-output"] == "skipped"
-    assert [(one.rule, one.layers) for one in read_known(tmp_path / name)] == [
+    assert [(ignore.rule, ignore.layers) for ignore in read_known(tmp_path / name)] == [
         ("vanishing-output", ((1, 1),)),
         ("vanishing-gradient", ((6, 6),)),
     ]
@@ -201,10 +201,10 @@ def test_thousands_are_for_json(initprobe, tmp_path):
 def test_junit_of_a_run(initprobe):
     assert initprobe(*QUIET, "--junit", "-").err == "Error: --junit: give --fail-on too; without it nothing can fail\n"
     done = initprobe(*GATE, "--junit", "-", "--ignore", "vanishing-output", "--reason", "by design")
-    found = cases(done.out)  # standard output is the report alone
+    outcomes = cases(done.out)  # standard output is the report alone
     assert done.code == 1
-    assert (found["vanishing-output"], found["vanishing-gradient"]) == ("skipped", "failure")
-    assert set(found.values()) == {"passed", "skipped", "failure"}
+    assert (outcomes["vanishing-output"], outcomes["vanishing-gradient"]) == ("skipped", "failure")
+    assert set(outcomes.values()) == {"passed", "skipped", "failure"}
     assert "failure" not in cases(initprobe(*QUIET, "--fail-on", "error", *BOTH, "--reason", "x", "--junit", "-").out)
 
 
@@ -287,11 +287,11 @@ def test_junit_of_a_check(check, tmp_path):
     failing = "include:\n  - {init: he, input: x.npy, batch: 90}\nchecks:\n  output.dead_fraction: {max: 1}\n"
     done = check("--junit", "a.xml", text=FILE.replace("seeds: 2\n", "").replace("checks:\n", failing))
     assert done.code == 3  # a run failed
-    found = cases((tmp_path / "a.xml").read_text())
-    (failed,) = [name for name, outcome in found.items() if outcome == "error"]
+    outcomes = cases((tmp_path / "a.xml").read_text())
+    (failed,) = [name for name, outcome in outcomes.items() if outcome == "error"]
     assert "init=he" in failed
-    assert found["output.dead_fraction: at most 1"] == "skipped"
-    assert list(found.values()).count("failure") == 2 and list(found.values()).count("passed") == 4
+    assert outcomes["output.dead_fraction: at most 1"] == "skipped"
+    assert list(outcomes.values()).count("failure") == 2 and list(outcomes.values()).count("passed") == 4
 
 
 def test_known_breaches_of_a_check(check, tmp_path):
@@ -392,8 +392,8 @@ def test_every_name_is_a_column_and_every_column_a_name(check, initprobe):
 
 @pytest.mark.parametrize("entry", [{"rule": "saturated", "reason": 3}, {"reason": "x"}, {"rule": "sat", "reason": "x"}])
 def test_a_wrong_entry_of_json_is_named_by_its_number(initprobe, entry):
-    known = {"version": 1, "known": [{"rule": "saturated", "reason": "x"}, entry]}
-    Path("k.json").write_text(json.dumps(known))
+    content = {"version": 1, "known": [{"rule": "saturated", "reason": "x"}, entry]}
+    Path("k.json").write_text(json.dumps(content))
     done = initprobe(*GATE, "--known", "k.json")
     assert (done.code, len(done.err.splitlines())) == (2, 1)
     assert done.err.startswith("Error: k.json, entry 2: ")

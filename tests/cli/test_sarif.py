@@ -123,9 +123,9 @@ NET = ("--act", "tanh", "--layers", 6, "--width", 30, "--batch", 20, "--no-figur
 def test_findings_of_a_run(initprobe, tmp_path):
     done = initprobe("run", "--init", "normal:std=0.01", *NET, "--sarif", "a.sarif")
     assert done.code == 0
-    found = results((tmp_path / "a.sarif").read_text())
-    assert "vanishing-output" in {result["ruleId"] for result in found if result["level"] == "error"}
-    assert found[0]["locations"][0]["logicalLocations"][0]["fullyQualifiedName"].startswith("layer ")
+    reported = results((tmp_path / "a.sarif").read_text())
+    assert "vanishing-output" in {result["ruleId"] for result in reported if result["level"] == "error"}
+    assert reported[0]["locations"][0]["logicalLocations"][0]["fullyQualifiedName"].startswith("layer ")
     ignored = ("--ignore", "vanishing-output", "--reason", "on purpose", "--fail-on", "error")
     piped = initprobe("run", "--init", "normal:std=0.01", *NET, *ignored, "--sarif", "-")
     assert piped.code == 1
@@ -156,5 +156,5 @@ def test_a_contract_has_its_line_and_the_parameter(initprobe, tmp_path, monkeypa
     (place,) = fault["locations"]
     assert place["physicalLocation"]["region"] == {"startLine": 4}
     assert place["logicalLocations"] == [{"fullyQualifiedName": "weight", "kind": "member"}]
-    found = results(initprobe(*words, "--input-shape", "9,30", "--no-figures").out)
-    assert "init-differs" in {result["ruleId"] for result in found}
+    reported = results(initprobe(*words, "--input-shape", "9,30", "--no-figures").out)
+    assert "init-differs" in {result["ruleId"] for result in reported}

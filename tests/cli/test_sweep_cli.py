@@ -100,9 +100,9 @@ def test_dry_run_lists_runs_and_cost(sweep, tmp_path):
 
 
 def test_dry_run_of_a_part_without_runs(sweep):
-    told = [sweep("sweep", "--dry-run", "--shard", f"{part}/64") for part in range(1, 65)]
-    assert [one.code for one in told] == [0] * 64
-    assert any(one.out.startswith("0 runs, 0 GFLOP") for one in told)
+    outcomes = [sweep("sweep", "--dry-run", "--shard", f"{part}/64") for part in range(1, 65)]
+    assert [outcome.code for outcome in outcomes] == [0] * 64
+    assert any(outcome.out.startswith("0 runs, 0 GFLOP") for outcome in outcomes)
 
 
 def test_check_fails_with_what_broke(sweep):
@@ -173,10 +173,10 @@ def test_digest_of_a_lost_net_has_no_nan():
     from initprobe import ProbeConfig, run
 
     result = run(ProbeConfig(init="normal:std=1e30", act="linear", layers=3, width=9, batch=9))
-    found = digest(result)
-    assert (found.healthy, found.output[-1]) == (False, None)
-    assert found.z == result.layers[0].theory.z is not None  # which is before the loss
-    assert "NaN" not in found.model_dump_json()
+    kept = digest(result)
+    assert (kept.healthy, kept.output[-1]) == (False, None)
+    assert kept.z == result.layers[0].theory.z is not None  # which is before the loss
+    assert "NaN" not in kept.model_dump_json()
 
 
 def test_markdown_escapes_what_would_break_a_row():
@@ -187,6 +187,6 @@ def test_markdown_escapes_what_would_break_a_row():
     assert "a\\|b" in markdown([Odd()], layout(["init"]))
 
 
-def test_a_number_of_rows_that_nobody_can_mean_is_refused(sweep):
+def test_an_absurd_number_of_rows_is_refused(sweep):
     refused = sweep("sweep", "--rows", "9" * 5000)
     assert refused.code == 2 and "`all` shows every row" in refused.err

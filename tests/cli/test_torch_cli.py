@@ -1,4 +1,4 @@
-"""`initprobe torch`: somebody's model from the shell, and one line for whatever goes wrong."""
+"""`initprobe torch`: a model from the shell, and one line for every fault."""
 
 import json
 import subprocess
@@ -192,8 +192,8 @@ def test_data_dtype_mode_and_checkpoint(initprobe, net, tmp_path):
 
 @pytest.mark.usefixtures("net")
 def test_functional_activations_are_seen(initprobe):
-    seen = initprobe("torch", "cli_net:functional", "--input-shape", "16,20", "--no-figures")
-    assert "note" not in seen.out and "dead%" in seen.out
+    outcome = initprobe("torch", "cli_net:functional", "--input-shape", "16,20", "--no-figures")
+    assert "note" not in outcome.out and "dead%" in outcome.out
 
 
 @pytest.mark.usefixtures("net")
@@ -210,7 +210,7 @@ def test_what_is_judged_is_said_and_gates(initprobe):
 
 
 @pytest.mark.usefixtures("net")
-def test_fixes_are_tried_unless_told_otherwise(initprobe):
+def test_fixes_are_tried_by_default(initprobe):
     arguments = ("torch", "cli_net:odd", "--input-shape", "16,20", "--no-figures", "-q")
     assert "\nfix " in initprobe(*arguments).out
     assert "\nfix " not in initprobe(*arguments, "--no-try-fixes").out

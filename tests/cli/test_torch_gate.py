@@ -57,7 +57,11 @@ def blind(*layers):
 def left(model, *texts):
     ignores = [make_ignore(*parse_target(text), "why", None, text) for text in texts]
     marked, _ = apply(probe(model, rows()), ignores)
-    return [(one.rule, one.module) for one in marked.diagnosis if one.ignored is None and one.rule == "dead-layer"]
+    return [
+        (finding.rule, finding.module)
+        for finding in marked.diagnosis
+        if finding.ignored is None and finding.rule == "dead-layer"
+    ]
 
 
 def test_a_name_covers_its_module_alone():
@@ -85,11 +89,11 @@ def flat(*layers):
 def test_one_known_place_hides_no_other():
     """The finding names the first place alone; it records the others, for an ignore and for a file of known ones."""
     result = probe(flat(1, 3), rows(), threads=1)
-    assert [one.module for one in result.diagnosis if one.rule == "saturated"] == ["2"]
+    assert [finding.module for finding in result.diagnosis if finding.rule == "saturated"] == ["2"]
 
     def left(*texts):
         marked, _ = apply(result, [make_ignore(*parse_target(text), "why", None, text) for text in texts])
-        return [one for one in marked.diagnosis if one.rule == "saturated" and not one.ignored]
+        return [finding for finding in marked.diagnosis if finding.rule == "saturated" and not finding.ignored]
 
     (other,) = left("saturated@[2]")
     assert (other.layer, other.module, other.fix) == (4, "6", None) and "100% of the outputs" in other.evidence
@@ -108,9 +112,9 @@ def shell(initprobe, tmp_path, monkeypatch):
 
 def test_modules_are_ignored_in_the_shell(shell):
     assert shell(*SHELL).code == 1
-    one = shell(*SHELL, "--ignore", "dead-layer@encoder.*", "--reason", "pruned")
-    assert one.code == 1 and "DEAD LAYER from layer 5 (decoder.2)" in one.out
-    assert "ignored   dead layer from layer 2 (encoder.2): " in one.out and "(pruned)" in one.out
+    outcome = shell(*SHELL, "--ignore", "dead-layer@encoder.*", "--reason", "pruned")
+    assert outcome.code == 1 and "DEAD LAYER from layer 5 (decoder.2)" in outcome.out
+    assert "ignored   dead layer from layer 2 (encoder.2): " in outcome.out and "(pruned)" in outcome.out
     rules = ("dead-layer@*coder.2", "no-gradient", "void-parameter")
     every = [part for rule in rules for part in ("--ignore", rule)]
     done = shell(*SHELL, *every, "--reason", "pruned")

@@ -148,7 +148,7 @@ def test_cross_entropy_starts_near_chance(say, tmp_path):
     result = say("shell_net:Tagger", "--input-shape", "64,6:0..49", "--loss", "cross-entropy")
     assert result["config"]["loss"] == "cross-entropy"
     start = next(
-        float(found[1]) for note in result["notes"] if (found := re.match(r"loss at the start: ([\d.]+\d)", note))
+        float(match[1]) for note in result["notes"] if (match := re.match(r"loss at the start: ([\d.]+\d)", note))
     )
     assert start == pytest.approx(math.log(7), abs=0.5)
     labels = np.arange(8) % 5
@@ -187,10 +187,10 @@ def test_checkpoints_are_unwrapped(say, tmp_path, wrapper, prefix):
     torch.save({"epoch": 3, wrapper: held, "optimizer": {"lr": 0.1}} if wrapper else held, tmp_path / "c.pt")
     result = say("shell_net:make", "--input-shape", "4,20", "--checkpoint", "c.pt")
     assert result["layers"][0]["weight"]["mean"] == 0.25
-    told = [note for note in result["notes"] if note.startswith("c.pt: ")]
-    assert len(told) == bool(wrapper or prefix)
-    assert all(f"stripped {part}. from 4 names" in told[0] for part in prefix.split(".") if part)
-    assert not wrapper or f"took its {wrapper}" in told[0]
+    notes = [note for note in result["notes"] if note.startswith("c.pt: ")]
+    assert len(notes) == bool(wrapper or prefix)
+    assert all(f"stripped {part}. from 4 names" in notes[0] for part in prefix.split(".") if part)
+    assert not wrapper or f"took its {wrapper}" in notes[0]
 
 
 def test_a_prefix_inside_a_name_and_one_that_is_the_models_own():
@@ -234,7 +234,7 @@ FAULTS = [
     ),
     (["shell_net:make", "--input-shape", "8,20", "--loss", "cross-entrop"], "Did you mean 'cross-entropy'"),
     (["shell_net:make", "--input-shape", "8,20", "--loss", "shell_net:wrong"], "--loss fails on its output: TypeError"),
-    (["hf:absent"], "absent holds no config.json; nothing is downloaded"),
+    (["hf:absent"], "absent: holds no config.json; nothing is downloaded"),
 ]
 
 

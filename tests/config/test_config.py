@@ -96,7 +96,7 @@ def test_parameters_reach_the_records() -> None:
     assert config.bias_initializer.variance(1, 1) == 0.1**2
 
 
-def test_records_of_your_own_are_used_as_they_are() -> None:
+def test_own_records_are_kept_unchanged() -> None:
     init = replace(INITIALIZERS["he"], name="mine")
     act = replace(ACTIVATIONS["tanh"], name="my_tanh")
     bias = replace(INITIALIZERS["zeros"], name="my_bias", mean=0.5)

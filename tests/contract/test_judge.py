@@ -84,17 +84,17 @@ def test_the_smallest_error_is_found_99_times_of_100():
     rng = np.random.default_rng(4)
     entry = report([drawn("normal:std=1", (500,), rng)], {"w": "normal:std=1"}).judged[0]
     scaled = 1 + entry.smallest_error
-    found = sum(
+    caught = sum(
         bool(report([parameter("w", rng.standard_normal(500) * scaled)], {"w": "normal:std=1"}).faults)
         for _ in range(300)
     )
-    assert found >= 300 * 0.99 - 5 * (300 * 0.99 * 0.01) ** 0.5
+    assert caught >= 300 * 0.99 - 5 * (300 * 0.99 * 0.01) ** 0.5
 
 
 def test_constants_are_compared_exactly():
-    ones, nearly = np.ones(5, np.float32), np.ones(5, np.float32)
+    exact, nearly = np.ones(5, np.float32), np.ones(5, np.float32)
     nearly[3] = 1.001
-    result = report([parameter("a", ones), parameter("b", nearly)], {"*": "ones"})
+    result = report([parameter("a", exact), parameter("b", nearly)], {"*": "ones"})
     assert [fault.parameter for fault in result.faults] == ["b"]
     assert not report([parameter("z", np.zeros(5))], {"z": "zeros"}).faults
     assert report([parameter("z", np.full(5, 1e-30))], {"z": "zeros"}).faults
@@ -144,12 +144,12 @@ def test_copies():
     rng = np.random.default_rng(7)
     values = rng.standard_normal((20, 30)).astype(np.float32)
     longer = np.concatenate([values, rng.standard_normal((5, 30)).astype(np.float32)]) * 3
-    found = report(
+    judged = report(
         [parameter("a", values), parameter("b", values.copy()), parameter("c", longer), parameter("d", values[::-1])],
         {"*": "any"},
     ).copies
-    assert found.clones == (("a", "b"),)
-    assert found.equal_seeds == (("a", "c"),)
+    assert judged.clones == (("a", "b"),)
+    assert judged.equal_seeds == (("a", "c"),)
 
 
 def test_bfloat16_entries_are_no_other_distribution():

@@ -1,4 +1,4 @@
-"""How often a contract fails a model that is as it was meant: 1,000 seeds of five nets; and what it finds."""
+"""How often a contract fails a correct model: 1,000 seeds of five nets; and what it finds."""
 
 import numpy as np
 import pytest
@@ -91,9 +91,9 @@ def test_power(size, error, draws):
     from initprobe.contract.parameter import Parameter
 
     others = [Parameter(f"b{i}", rng.standard_normal(30), None) for i in range(148)]
-    rules, found = read_clauses({"*": "normal:std=1"}), 0
+    rules, caught = read_clauses({"*": "normal:std=1"}), 0
     for draw in range(draws):
         scale = 1 + error * (-1) ** draw
         wrong = Parameter("w", rng.standard_normal(size, np.float32) * np.float32(scale), None)
-        found += "w" in {fault.parameter for fault in judge([wrong, *others], rules).faults}
-    assert found > 0.99 * draws
+        caught += "w" in {fault.parameter for fault in judge([wrong, *others], rules).faults}
+    assert caught > 0.99 * draws

@@ -27,9 +27,9 @@ def test_every_data_set_is_whole_small_and_names_its_source(dataset):
 
 
 def test_the_digits_are_those_of_scikit_learn():
-    known = pytest.importorskip("sklearn.datasets").load_digits()
-    assert np.array_equal(DATASETS["digits"].table(), known.data)
-    assert np.array_equal(DATASETS["digits"].classes(), known.target)
+    original = pytest.importorskip("sklearn.datasets").load_digits()
+    assert np.array_equal(DATASETS["digits"].table(), original.data)
+    assert np.array_equal(DATASETS["digits"].classes(), original.target)
 
 
 @pytest.mark.parametrize("fields", [{"batch": 700}, {"standardize": True, "batches": 3, "batch": 100}])
@@ -99,8 +99,8 @@ def test_the_commands_say_where_it_is_from():
         assert "UCI" in text and "CC BY 4.0" in text
 
 
-def test_a_run_by_command_is_told_in_its_config(initprobe):
+def test_the_config_names_the_data_set_of_the_command(initprobe):
     words = ["--init", "xavier", "--act", "tanh", "--layers", 2, "--width", 9, "--input", "digits", "--no-figures"]
-    seen = json.loads(initprobe("run", *words, "--loss", "mse", "--export-json", "-").out)
-    assert seen["config"]["input"] == "digits" and seen["loss"]["task"] == "labels of digits, 10 classes"
-    assert "digits" in seen["description"]["slug"]
+    result = json.loads(initprobe("run", *words, "--loss", "mse", "--export-json", "-").out)
+    assert result["config"]["input"] == "digits" and result["loss"]["task"] == "labels of digits, 10 classes"
+    assert "digits" in result["description"]["slug"]

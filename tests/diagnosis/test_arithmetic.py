@@ -69,10 +69,10 @@ SMALL = {"layers": 12, "width": 60, "batch": 100, "draws": 2}
 
 @pytest.mark.parametrize("act", ACTIVATIONS)
 def test_over_the_activations(act):
-    seen = 0
+    count = 0
     for init in ("xavier", "normal:std=0.01", "normal:std=1"):
-        seen += checked(run(ProbeConfig(init=init, act=act, **SMALL)))
-    assert seen
+        count += checked(run(ProbeConfig(init=init, act=act, **SMALL)))
+    assert count
 
 
 @pytest.mark.parametrize("init", [record.example for record in INITIALIZERS.values() if record.fit is None])

@@ -45,10 +45,10 @@ def coder(pool, fit, act="tanh", samples=8, features=5, units=4, seed=0):
     return Coder(fit, Layer(Parameters(weight, bias), ACTIVATIONS[act]), x, np.random.default_rng(seed), pool)
 
 
-def squared_error(one, x):
+def squared_error(coder, x):
     """The loss of a step: summed over features, averaged over samples."""
-    code = one.activation.value(x @ one.weight + one.bias) - one.code_mean
-    return float(np.sum((code @ one.decoder + one.offset - x) ** 2)) / len(x)
+    code = coder.activation.value(x @ coder.weight + coder.bias) - coder.code_mean
+    return float(np.sum((code @ coder.decoder + coder.offset - x) ** 2)) / len(x)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -60,7 +60,7 @@ def test_a_step_goes_down_the_gradient(pool, act, tied):
     names = ["weight", "bias", "offset"] + ([] if tied else ["decoder"])
     stepped = coder(pool, fit, act)
     rates, rates_of = [], stepped.rates
-    stepped.rates = lambda *seen: rates.append(rates_of(*seen)) or rates[-1]
+    stepped.rates = lambda *arguments: rates.append(rates_of(*arguments)) or rates[-1]
     assert stepped.step(stepped.x)
     rate = {"weight": rates[0].weight, "decoder": rates[0].weight, "bias": rates[0].bias, "offset": rates[0].offset}
     for name in names:
@@ -78,8 +78,8 @@ def test_a_step_goes_down_the_gradient(pool, act, tied):
 
 
 def test_the_loss_is_that_of_the_formula(pool):
-    one = coder(pool, autoencoder().fit)
-    assert one.loss() == pytest.approx(squared_error(one, one.x) / one.x.shape[1], rel=1e-12)
+    fitted = coder(pool, autoencoder().fit)
+    assert fitted.loss() == pytest.approx(squared_error(fitted, fitted.x) / fitted.x.shape[1], rel=1e-12)
 
 
 def test_about_the_means_is_the_same_layer(pool):
@@ -87,11 +87,11 @@ def test_about_the_means_is_the_same_layer(pool):
     rng = np.random.default_rng(0)
     drawn, x = Parameters(rng.standard_normal((5, 4)), rng.standard_normal(4)), rng.standard_normal((8, 5)) + 3
     layer = Layer(drawn, ACTIVATIONS["sigmoid"])
-    one = Coder(autoencoder().fit, layer, x, rng, pool)
-    np.testing.assert_allclose(one._coded(one.x)[1], outputs(layer, x, pool), rtol=1e-12)
-    np.testing.assert_allclose(one.layer().bias, drawn.bias, rtol=1e-12)
-    code = one._coded(one.x)[1] - one.code_mean
-    np.testing.assert_allclose((code @ one.decoder + one.offset - one.x).mean(axis=0), 0, atol=1e-12)
+    started = Coder(autoencoder().fit, layer, x, rng, pool)
+    np.testing.assert_allclose(started._coded(started.x)[1], outputs(layer, x, pool), rtol=1e-12)
+    np.testing.assert_allclose(started.layer().bias, drawn.bias, rtol=1e-12)
+    code = started._coded(started.x)[1] - started.code_mean
+    np.testing.assert_allclose((code @ started.decoder + started.offset - started.x).mean(axis=0), 0, atol=1e-12)
 
 
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(2, 30), columns=st.integers(1, 10))
@@ -159,8 +159,8 @@ def test_on_noise_too_and_whatever_its_scale():
 @pytest.mark.parametrize("init", ["autoencoder:noise=0.2", "autoencoder:tied=false", "lsuv:tol=0.001,center=true"])
 def test_same_bits_at_any_thread_count_and_again(init):
     config = ProbeConfig(init=init, act="tanh", layers=3, width=150, batch=300, draws=2)
-    one, two, again = (run(config, threads=threads).layers for threads in (1, 2, 2))
-    assert one == two == again
+    one_thread, two_threads, again = (run(config, threads=threads).layers for threads in (1, 2, 2))
+    assert one_thread == two_threads == again
 
 
 def test_draws_differ():
@@ -169,13 +169,13 @@ def test_draws_differ():
 
 
 def test_divergence_names_layer_and_step(initprobe):
-    seen = initprobe(
+    outcome = initprobe(
         "run", "--init", "autoencoder:learning_rate=1e4", "--act", "relu", "--layers", 3, "--width", 30, "--no-figures"
     )
-    assert seen.code == 2
-    assert "layer 1 diverged at step " in seen.err and "learning_rate" in seen.err
-    assert len(seen.err.strip().splitlines()) == 1
-    assert "nan" not in (seen.out + seen.err).lower()
+    assert outcome.code == 2
+    assert "layer 1 diverged at step " in outcome.err and "learning_rate" in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert "nan" not in (outcome.out + outcome.err).lower()
 
 
 @pytest.mark.parametrize("act", ["tanh", "relu", "gelu", "sigmoid"])
@@ -227,14 +227,14 @@ def test_lsuv_of_output_with_centring_where_it_can():
 
 def test_failure_to_converge_is_said(initprobe):
     """tanh never has variance 1."""
-    seen = initprobe(
+    outcome = initprobe(
         "run", "--init", "lsuv:of=output,tol=0.01", "--act", "tanh", "--layers", 3, "--width", 30, "--no-figures",
         "--export-json", "r.json",
     )  # fmt: skip
-    assert "NOT converged in 3 layers" in seen.out
+    assert "NOT converged in 3 layers" in outcome.out
     fitting = [layer["fitting"] for layer in json.load(open_json("r.json"))["layers"]]
-    assert [one["converged"] for one in fitting] == [False] * 3
-    assert all(one["iterations"] == 10 and one["after"] < 1 for one in fitting)
+    assert [record["converged"] for record in fitting] == [False] * 3
+    assert all(record["iterations"] == 10 and record["after"] < 1 for record in fitting)
 
 
 def open_json(name):
@@ -299,8 +299,8 @@ def test_fitted_weights_train_sweep_and_are_checked(initprobe, tmp_path):
         "include:\n  - {init: {name: autoencoder}, init.epochs: 2}\n"
         "checks: {fitting.after: {max: 1.1}, fitting.iterations: {min: 0, max: 100}}\n"
     )
-    seen = initprobe("check", "f.yaml", "--no-figures")
-    assert (seen.code, seen.err.count("Error")) == (0, 0), seen.err
+    outcome = initprobe("check", "f.yaml", "--no-figures")
+    assert (outcome.code, outcome.err.count("Error")) == (0, 0), outcome.err
     trained = run(ProbeConfig(init="autoencoder", act="tanh", layers=2, width=30, batch=100, draws=1, train_steps=20))
     assert trained.training.losses[-1] < trained.training.losses[0]
 

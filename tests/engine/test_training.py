@@ -44,7 +44,7 @@ def learner(pool, wiring=PLAIN, act="tanh", loss="cross-entropy", seed=0):
         for _ in range(DEPTH)
     ]
     readout = rng.standard_normal((UNITS, CLASSES))
-    layers = [Layer(one, ACTIVATIONS[act], wiring) for one in drawn]
+    layers = [Layer(weights, ACTIVATIONS[act], wiring) for weights in drawn]
     net = Learner(layers, readout, LOSSES[loss], pool)
     return net, rng.standard_normal((SAMPLES, UNITS)), rng.integers(0, CLASSES, SAMPLES)
 
@@ -88,7 +88,8 @@ def test_same_gradients_as_autograd(pool, around, torch):
     net, x, labels = learner(pool, wiring)
     computed = gradients(net, x, labels)
     leaves = [
-        (torch.tensor(one.weight, requires_grad=True), torch.tensor(one.bias, requires_grad=True)) for one in net.layers
+        (torch.tensor(layer.weight, requires_grad=True), torch.tensor(layer.bias, requires_grad=True))
+        for layer in net.layers
     ]
     h = torch.tensor(x)
     for weight, bias in leaves:
@@ -183,8 +184,8 @@ def test_statistics_after_training_differ_where_it_learned(trained):
 
 def test_losses_do_not_depend_on_the_threads():
     config = ProbeConfig(init="he", act="gelu", layers=3, width=200, batch=300, draws=1, train_steps=10)
-    one, two = (run(config, threads=threads).training for threads in (1, 2))
-    assert one == two
+    one_thread, two_threads = (run(config, threads=threads).training for threads in (1, 2))
+    assert one_thread == two_threads
 
 
 @pytest.mark.parametrize(
@@ -198,17 +199,17 @@ def test_norms_and_skips_learn(fields):
 
 
 def test_divergence_is_said_with_its_step_and_layer_and_never_as_nan(initprobe):
-    seen = initprobe(
+    outcome = initprobe(
         "run", "--init", "he", "--act", "relu", "--layers", 4, "--width", 40, "--train-steps", 50,
         "--learning-rate", 1e6, "--export-json", "r.json", "-o", "out",
     )  # fmt: skip
-    assert seen.code == 0
+    assert outcome.code == 0
     data = json.loads(Path("r.json").read_text(), parse_constant=lambda text: pytest.fail(text))
     training = data["training"]
     assert training["diverged_at"] == len(training["losses"])
     assert (training["final_loss"], training["layers"]) == (None, None)
-    assert f"diverged after {training['diverged_at']} step" in seen.out
-    assert "nan" not in seen.out.lower()
+    assert f"diverged after {training['diverged_at']} step" in outcome.out
+    assert "nan" not in outcome.out.lower()
 
 
 def test_a_check_of_the_final_loss(trained):
@@ -229,9 +230,9 @@ def test_a_sweep_trains_checks_and_shows_it(initprobe, tmp_path):
         "grid: {init: [xavier, 'normal:std=0.01']}\n"
         "checks: {training.final_loss: {max: 2.0}}\n"
     )
-    seen = initprobe("check", "t.yaml", "--no-figures")
-    assert seen.code == 1
-    assert "training.final_loss" in seen.err
+    outcome = initprobe("check", "t.yaml", "--no-figures")
+    assert outcome.code == 1
+    assert "training.final_loss" in outcome.err
     table = initprobe("results", "initprobe-out/learn/sweep.db").out
     assert "end" in table.splitlines()[3]
     assert initprobe("results", "initprobe-out/learn/sweep.db", "--columns", "training.final_loss").code == 0

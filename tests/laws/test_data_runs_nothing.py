@@ -1,4 +1,4 @@
-"""What is read as data, a stranger's perhaps, imports no module and calls no function that it names."""
+"""What is read as data, perhaps of an unknown author, imports no module and calls no function that it names."""
 
 import json
 import sqlite3
@@ -105,8 +105,8 @@ def test_every_reader_of_stores(home, initprobe, result, field, value):
     ):
         said = initprobe(*args)
         assert said.code == 0, (args, said.err)
-    found = initprobe("results", "theirs.db", "--where", f"{field}={value}")
-    assert "Traceback" not in found.err and found.code in (0, 2)
+    outcome = initprobe("results", "theirs.db", "--where", f"{field}={value}")
+    assert "Traceback" not in outcome.err and outcome.code in (0, 2)
 
 
 def test_checks_compare_what_a_result_says_as_text(home, result):
@@ -167,7 +167,7 @@ def test_a_module_is_found_where_an_import_would_find_it(tmp_path, monkeypatch):
         assert str(without) == str(getattr(module, "__file__", None)), name
 
 
-def test_the_key_of_a_run_is_the_same_seen_and_unseen(tmp_path, monkeypatch):
+def test_the_key_of_a_run_does_not_depend_on_imports(tmp_path, monkeypatch):
     """Else a part of a sweep that is rehearsed would not be the part that is run."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "keyed.py").write_text("import numpy as np\n\ndef f(z):\n    return np.tanh(z)\n")
@@ -182,7 +182,7 @@ def test_the_key_of_a_run_is_the_same_seen_and_unseen(tmp_path, monkeypatch):
 
 
 def test_a_row_of_the_store_is_not_what_figures_call(home, initprobe, tmp_path):
-    """The heat map's theory takes the activation from the file of the sweep, whoever wrote into the store."""
+    """The heat map's theory takes the activation from the file of the sweep, whatever the store says."""
     text = "version: 1\nname: map\ndefaults: {layers: 2, width: 9, batch: 9, draws: 1, act: tanh}\n"
     Path("map.yaml").write_text(text + "grid: {sigma_w: [1, 2], sigma_b: [0, 0.1]}\n")
     assert initprobe("sweep", "map.yaml", "-j", 1, "--no-figures").code == 0

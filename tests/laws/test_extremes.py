@@ -60,8 +60,8 @@ def check(**fields):
         return None
     assert result.table()
     for layer in result.layers:
-        known = layer.output.variance is not None or layer.output.variance_log10 is not None
-        assert known or layer.output.status != "ok" or layer.output.max == layer.output.min == 0
+        is_number = layer.output.variance is not None or layer.output.variance_log10 is not None
+        assert is_number or layer.output.status != "ok" or layer.output.max == layer.output.min == 0
     return result
 
 
@@ -166,9 +166,9 @@ def test_the_smallest_nets(init, shape):
     ],
 )
 def test_commands(command, initprobe):
-    found = initprobe(*command.split())
-    assert found.code == 0
-    assert all(line.startswith("note: ") for line in found.err.splitlines())
+    outcome = initprobe(*command.split())
+    assert outcome.code == 0
+    assert all(line.startswith("note: ") for line in outcome.err.splitlines())
 
 
 def test_a_mean_over_layers_whose_sum_leaves_the_range():

@@ -72,7 +72,7 @@ NETS = {
 
 @pytest.mark.parametrize("name, layers", NETS.values(), ids=list(NETS))
 def test_bias_below_three_percent(name, layers):
-    """Where depth/width is .1: within 3% and 5 standard errors of the mean over networks."""
+    """Where depth/width is 0.1: within 3% and 5 standard errors of the mean over networks."""
     draws = 100
     ratios, _ = first_gradients(name, layers, 20, draws)
     assert abs(np.mean(ratios) - 1) < 0.03 + 5 * np.std(ratios) / math.sqrt(draws)

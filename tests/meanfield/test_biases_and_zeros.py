@@ -42,8 +42,8 @@ def test_uniform_biases_are_averaged_over(name):
 def test_bias_nodes_have_the_moments_of_the_biases(shape, std):
     """Of a Gauss rule of the two halves; 2000 quantiles leave 1e-3 of the fourth moment."""
     shares, places = np.array(bias_nodes(SHAPES[shape], std)).T
-    found = [shares @ places**k for k in range(5)]
-    assert found == pytest.approx([1, 0, 1, 0, SHAPES[shape].fourth(1)[0]], rel=1e-3, abs=1e-9)
+    moments = [shares @ places**k for k in range(5)]
+    assert moments == pytest.approx([1, 0, 1, 0, SHAPES[shape].fourth(1)[0]], rel=1e-3, abs=1e-9)
 
 
 def test_only_biases_that_are_neither_normal_nor_constant_have_nodes():
@@ -69,11 +69,11 @@ def test_uniform_biases_make_inputs_agree():
 
 @pytest.mark.parametrize("weight_mean", [0.0, 1e-9])
 def test_zero_rows_meet_the_slope_at_zero(weight_mean):
-    """ReLU's slope at 0 is 0, so those rows pass nothing back, and the others are as they are alone."""
+    """ReLU's slope at 0 is 0, so those rows pass nothing back, and the others do not change."""
     x = np.random.default_rng(5).standard_normal((40, 100))
-    some = np.concatenate([x, np.zeros((30, 100))])
+    padded = np.concatenate([x, np.zeros((30, 100))])
     layers = square_net(2.0, 100, 4, weight_mean=weight_mean)
-    with_zeros, alone = (predict(ACTIVATIONS["relu"], layers, InputMoments.measure(rows), 70) for rows in (some, x))
+    with_zeros, alone = (predict(ACTIVATIONS["relu"], layers, InputMoments.measure(rows), 70) for rows in (padded, x))
     for a, b in zip(with_zeros, alone, strict=True):
         last, share = b is alone[-1], 40 / 70
         assert a.output_gradient_variance == pytest.approx(
@@ -135,8 +135,8 @@ def test_runs_without_a_signal_finish(name, tmp_path):
         np.save(tmp_path / "zeros.npy", np.zeros((20, 30)))
         extra["input"] = str(tmp_path / "zeros.npy")
     config = {"layers": 3, "width": 30, "batch": 20} | NOTHING[name] | extra
-    found = run(ProbeConfig(**config), threads=1)
-    assert json.loads(found.to_json())["layers"][-1]["theory"]["length_slope"] is None
+    result = run(ProbeConfig(**config), threads=1)
+    assert json.loads(result.to_json())["layers"][-1]["theory"]["length_slope"] is None
 
 
 def test_uniform_biases_by_measurement():

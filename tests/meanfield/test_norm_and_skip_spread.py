@@ -64,7 +64,7 @@ def test_chance_explains_most_of_what_is_measured():
 
 
 def test_a_shared_part_of_the_gradient_has_no_spread():
-    """Weights of mean .02 at width 100: most of dL/dh is equal in all units, which this theory does not judge."""
+    """Weights of mean 0.02 at width 100: most of dL/dh is equal in all units, which this theory does not judge."""
     result = run(ProbeConfig(init="normal:std=0.14,mean=0.02", act="gelu", layers=6, width=100, batch=30, draws=2))
     assert result.layers[0].theory.output_gradient_spread is None
     assert result.layers[0].theory.output_spread > 0

@@ -62,7 +62,7 @@ def test_the_median_of_200_draws_is_the_typical_one(fields, layers, width):
     alive = measured[np.isfinite(measured)]
     mean, sd = logs.mean[-1] / math.log(10), logs.sd[-1] / math.log(10)
     error = sd * math.hypot(1.25 / math.sqrt(len(alive)), 1 / math.sqrt(400))
-    # A skewed log has its median off the mean: the skewness over 6 in SDs, at most .15 here.
+    # A skewed log has its median off the mean: the skewness over 6 in SDs, at most 0.15 here.
     assert abs(np.median(alive) - mean) < 4 * error + 0.15 * sd
     share, lost = np.mean(measured < -2), logs.lost[-1]
     assert abs(share - lost) < 5 * math.sqrt(max(lost * (1 - lost), 0.01) * (1 / NETWORKS + 1 / 400))

@@ -22,27 +22,27 @@ def scaled(sigma_w, sigma_b=0.0):
 )
 def test_measured_and_predicted_agree(fields, layers):
     """The slope of a line through L logs of SD s, correlated as those of one net are, has an SD of about s/L."""
-    found = scales(layers=layers, **fields)
+    depths = scales(layers=layers, **fields)
     spread = math.sqrt(2 * layers / 300 / 4)  # of the last log, from 2/width a layer
-    gradient = found.gradient
+    gradient = depths.gradient
     assert abs(1 / gradient.measured - 1 / gradient.predicted) < 5 * spread / layers
 
 
 def test_far_from_the_edge_the_fit_is_the_limit():
-    """N(0, .01^2) and tanh: phi is its tangent from layer 2 on, so all scales are -1/log(sigma_w^2)."""
-    found = scales(init="normal:std=0.01", layers=10)
+    """N(0, 0.01^2) and tanh: phi is its tangent from layer 2 on, so all scales are -1/log(sigma_w^2)."""
+    depths = scales(init="normal:std=0.01", layers=10)
     expected = -1 / math.log(300 * 0.01**2)
-    assert found.gradient.limit == pytest.approx(expected, rel=1e-6)
-    assert found.length.limit == pytest.approx(expected, rel=1e-6)
-    assert found.gradient.predicted == pytest.approx(expected, rel=0.01)
-    assert found.length.measured == pytest.approx(expected, rel=0.05)
+    assert depths.gradient.limit == pytest.approx(expected, rel=1e-6)
+    assert depths.length.limit == pytest.approx(expected, rel=1e-6)
+    assert depths.gradient.predicted == pytest.approx(expected, rel=0.01)
+    assert depths.length.measured == pytest.approx(expected, rel=0.05)
 
 
 def test_inputs_become_alike_over_the_predicted_depth():
     """What is left of 1 - c falls with the inputs' own noise, so the fit is within the finite width's few percent."""
-    found = scales(layers=20, **scaled(0.9, 0.2)).correlation
-    assert found.measured == pytest.approx(found.predicted, rel=0.1)
-    assert found.predicted == pytest.approx(found.limit, rel=0.2)
+    correlation = scales(layers=20, **scaled(0.9, 0.2)).correlation
+    assert correlation.measured == pytest.approx(correlation.predicted, rel=0.1)
+    assert correlation.predicted == pytest.approx(correlation.limit, rel=0.2)
 
 
 def test_the_gradient_grows_in_chaos():

@@ -56,12 +56,12 @@ CASES = [
 
 def distances(seed):
     """`theory.z` of every layer of every net."""
-    found = {}
+    scores = {}
     for init, act, fields in CASES:
         shape = {} if fields is TAPERED else SHARED
         config = ProbeConfig(init=init, act=act, seed=seed, **(shape | fields))
-        found[init, act, str(fields)] = [layer.theory.z for layer in run(config).layers]
-    return found
+        scores[init, act, str(fields)] = [layer.theory.z for layer in run(config).layers]
+    return scores
 
 
 @pytest.fixture
@@ -71,12 +71,12 @@ def digits(tmp_path, monkeypatch):
     np.save("digits.npy", data[:600])
 
 
-def check(found):
+def check(scores):
     """86% is the 0.1% quantile of the share within 2 SD where theory is exact: layers of one net are correlated."""
-    every = np.array([z for zs in found.values() for z in zs if z is not None])
-    assert len(every) > 0.95 * sum(map(len, found.values()))
+    every = np.array([z for zs in scores.values() for z in zs if z is not None])
+    assert len(every) > 0.95 * sum(map(len, scores.values()))
     assert np.mean(np.abs(every) < 2) >= 0.86
-    assert np.abs(every).max() < 5, max(found, key=lambda case: max(abs(z or 0) for z in found[case]))
+    assert np.abs(every).max() < 5, max(scores, key=lambda case: max(abs(z or 0) for z in scores[case]))
 
 
 def test_outputs_lie_where_theory_says(digits):
@@ -88,8 +88,8 @@ def test_outputs_lie_where_theory_says(digits):
 def test_outputs_lie_there_whatever_the_seed(digits):
     """Over seeds the z of a case has a mean of 0 to five standard errors and half a unit of bias."""
     runs = [distances(seed) for seed in range(1, 9)]
-    for found in runs:
-        check(found)
+    for scores in runs:
+        check(scores)
     for case in runs[0]:
-        means = [np.mean([z for z in found[case] if z is not None]) for found in runs]
+        means = [np.mean([z for z in scores[case] if z is not None]) for scores in runs]
         assert abs(np.mean(means)) < 0.5 + 5 / math.sqrt(len(runs)), case

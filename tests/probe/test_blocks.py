@@ -260,7 +260,7 @@ def test_two_ways_to_shut_a_branch_are_one_too_many():
 
 def test_branches_of_one_layer_and_relu_stay_shut_and_get_the_fix():
     result = run(config_of(block=1, layers=6, width=40, zero_init_last=True, train_steps=20, classes=3))
-    finding = next(one for one in result.diagnosis if one.rule == "dead-layer")
+    finding = next(finding for finding in result.diagnosis if finding.rule == "dead-layer")
     assert "--zero-init-last" in finding.fix and "--block 2" in finding.fix
     assert {layer.weight.rms for layer in result.training.layers} == {0}
 
@@ -294,11 +294,11 @@ def test_a_branch_ends_as_wide_as_it_begins():
     config = config_of(widths=(5, 6, 5, 7), input_width=4)
     with pytest.raises(ConfigError, match="no block of 2 layers is as wide as its input"):
         prepare(config)
-    some = config_of(widths=(9, 4, 5, 7), input_width=4)
-    assert [(one.skip, one.place, one.span) for one in wirings(some, (4, 9, 4, 5, 7))] == [
+    config = config_of(widths=(9, 4, 5, 7), input_width=4)
+    assert [(wiring.skip, wiring.place, wiring.span) for wiring in wirings(config, (4, 9, 4, 5, 7))] == [
         (None, 0, 2), (1.0, 1, 2), (None, 0, 1), (None, 0, 1),
     ]  # fmt: skip
-    result = run(some)
+    result = run(config)
     assert "h + z2, z2 = phi(h W1) W2 in 1 of 2 blocks, where widths agree" in result.description.weights
     assert [layer.inside_branch for layer in result.layers] == [True, False, False, False]
 
@@ -330,13 +330,13 @@ def test_a_gradient_is_carried_in_one_unit_round_a_branch(tmp_path, batches):
     given = {"init": None, "weights": tmp_path / "w.npz", "draws": 1, "batch": 30 // batches, "batches": batches}
     single, double = (run(config_of(dtype=dtype, **given)) for dtype in ("float32", "float64"))
     assert double.layers[1].output_gradient.variance_log10 > 60
-    for one, other in zip(single.layers, double.layers, strict=True):
+    for single_layer, double_layer in zip(single.layers, double.layers, strict=True):
         for tensor in ("output_gradient", "weight_gradient"):
-            computed, true = (layer.tensor(tensor).variance_log10 for layer in (one, other))
+            computed, true = (layer.tensor(tensor).variance_log10 for layer in (single_layer, double_layer))
             assert computed == pytest.approx(true, abs=1e-4)
 
 
-def test_what_is_shown(initprobe, tmp_path):
+def test_table_and_json_of_a_shut_branch(initprobe, tmp_path):
     words = "run --init he --act relu --layers 4 --width 20 --batch 30 --residual --block 2 --zero-init-last"
     outcome = initprobe(*words.split(), "--no-figures", "--export-json", tmp_path / "r.json")
     assert outcome.code == 0
@@ -394,6 +394,6 @@ def test_weights_saved_measure_the_same(initprobe, tmp_path):
     made = "--init he --layers 4 --width 20 --batch 30 --save-weights"
     first = initprobe(*words.split(), *made.split(), tmp_path / "w.npz")
     again = initprobe(*words.split(), "--weights", tmp_path / "w.npz")
-    ours, theirs = (json.loads(one.out)["layers"] for one in (first, again))
+    ours, theirs = (json.loads(outcome.out)["layers"] for outcome in (first, again))
     for a, b in zip(ours, theirs, strict=True):
         assert all(a[tensor]["variance"] == b[tensor]["variance"] for tensor in TENSORS)

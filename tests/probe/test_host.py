@@ -38,7 +38,7 @@ print(json.dumps(changes))
 """
 
 
-def test_a_host_process_is_left_unchanged():
+def test_a_host_process_is_unchanged():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == []

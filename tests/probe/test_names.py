@@ -56,7 +56,7 @@ def named(**fields):
 def test_experiments_that_differ_have_names_that_differ(home):
     names = [named(), *(named(**fields) for fields in OTHERS)]
     twice = [pair for pair in itertools.combinations(range(len(names)), 2) if names[pair[0]] == names[pair[1]]]
-    assert not twice, [(names[one], OTHERS[one - 1], OTHERS[other - 1]) for one, other in twice]
+    assert not twice, [(names[first], OTHERS[first - 1], OTHERS[second - 1]) for first, second in twice]
     assert all(len(name) <= 120 and name.isascii() and "/" not in name for name in names)
 
 
@@ -73,7 +73,7 @@ def test_names_that_are_too_long_differ_where_they_are_cut():
     widths = tuple(range(100, 40, -1)), (*range(100, 42, -1), 41, 42)
     bias = "uniform:low=-0.123456789012,high=0.1"
     shared = {"act": long, "width": None, "layers": None, "bias_init": bias, "residual": True, "loss": "mse"}
-    names = [named(**shared, branch_scale=0.12345678901234, train_steps=3, widths=one) for one in widths]
+    names = [named(**shared, branch_scale=0.12345678901234, train_steps=3, widths=units) for units in widths]
     assert len(set(names)) == 2 and all(len(name) <= 120 for name in names)
 
 
@@ -84,13 +84,13 @@ def test_a_second_experiment_leaves_the_first_alone(initprobe, tmp_path):
     assert len(list((tmp_path / "initprobe-out").iterdir())) == 3
 
 
-def test_weights_from_files_are_told_apart(home, initprobe, tmp_path):
+def test_weight_files_have_different_directory_names(home, initprobe, tmp_path):
     args = ("run", "--init", "xavier", "--act", "tanh", "--layers", 2, "--width", 9, "--batch", 9, "-q", "--no-figures")
-    seen = set()
+    slugs = set()
     for name in ("w.npz", "a/w.npz", "xavier.npz"):
         assert initprobe(*args, "--save-weights", name).code == 0
         for dtype in ("float32", "float64"):
             config = ProbeConfig(weights=name, act="tanh", dtype=dtype)
-            seen.add(slug(config, (9, 9, 9)))
-    seen.add(slug(ProbeConfig(init="xavier", act="tanh", layers=2, width=9), (9, 9, 9)))
-    assert len(seen) == 7 and "w-tanh-2x9" in seen
+            slugs.add(slug(config, (9, 9, 9)))
+    slugs.add(slug(ProbeConfig(init="xavier", act="tanh", layers=2, width=9), (9, 9, 9)))
+    assert len(slugs) == 7 and "w-tanh-2x9" in slugs

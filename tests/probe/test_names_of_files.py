@@ -45,11 +45,11 @@ def test_what_loses_digits_keeps_its_difference():
 @example(1e300, 1e-300)
 @given(st.floats(1e-300, 1e300), st.floats(1e-300, 1e300))
 def test_two_numbers_have_two_names(a, b):
-    def one(value):
+    def shortened(value):
         return file_name(f"xavier:gain={value!r}-tanh")
 
-    assert (one(a) == one(b)) == (a == b)
-    assert re.fullmatch(r"[A-Za-z0-9.-]{1,120}", one(a)) and len(one(a)) < 50
+    assert (shortened(a) == shortened(b)) == (a == b)
+    assert re.fullmatch(r"[A-Za-z0-9.-]{1,120}", shortened(a)) and len(shortened(a)) < 50
 
 
 @given(st.floats(0.1, 10))
@@ -60,8 +60,8 @@ def test_neighbours_have_two_names(value):
 
 def test_long_names_are_cut_but_not_confused():
     bias = [f"bias-{'x' * 200}{end}" for end in "ab"]
-    one, other = map(file_name, bias)
-    assert one != other and len(one) <= 120 and len(other) <= 120
+    first, second = map(file_name, bias)
+    assert first != second and len(first) <= 120 and len(second) <= 120
 
 
 def test_the_numbers_of_a_scale_are_not_rounded_away():

@@ -136,8 +136,8 @@ def test_numbers_do_not_depend_on_threads(norm, residual):
     config = ProbeConfig(
         init="he", act="relu", layers=3, width=300, batch=700, batches=2, draws=1, norm=norm, residual=residual
     )
-    one, three = (run(config, threads=threads) for threads in (1, 3))
-    assert one.layers == three.layers
+    one_thread, three_threads = (run(config, threads=threads) for threads in (1, 3))
+    assert one_thread.layers == three_threads.layers
 
 
 def test_each_batch_has_its_own_statistics():
@@ -217,10 +217,10 @@ def test_a_skip_needs_two_equal_widths():
     config = ProbeConfig(init="he", act="relu", widths=(5, 6, 7), input_width=4, residual=True)
     with pytest.raises(ConfigError, match="no layer is as wide as its input"):
         prepare(config)
-    some = ProbeConfig(init="he", act="relu", widths=(5, 5, 7), input_width=4, residual=True, branch_scale="1/2L")
+    config = ProbeConfig(init="he", act="relu", widths=(5, 5, 7), input_width=4, residual=True, branch_scale="1/2L")
     # As written: (1/2) L.
-    assert [one.skip for one in wirings(some, (4, 5, 5, 7))] == [None, 1.5, None]
-    assert "in 1 of 3 layers, where widths agree" in run(some.model_copy(update={"batch": 9})).description.weights
+    assert [wiring.skip for wiring in wirings(config, (4, 5, 5, 7))] == [None, 1.5, None]
+    assert "in 1 of 3 layers, where widths agree" in run(config.model_copy(update={"batch": 9})).description.weights
 
 
 @pytest.mark.parametrize(

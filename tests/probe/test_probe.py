@@ -28,7 +28,7 @@ STABLE = [0.825232, 0.827835, 0.813855, 0.826902, 0.834092, 0.860035, 0.870610, 
 def test_published_collapse_of_tanh_with_std_0_01():
     """Two single draws of the same law differ by sqrt(2) of one draw's SD, about 1% in std at layer 10.
 
-    The spread grows evenly from .2% at layer 1; the published figures are rounded at 6 decimals.
+    The spread grows evenly from 0.2% at layer 1; the published figures are rounded at 6 decimals.
     """
     measured = run(ProbeConfig(init="normal:std=0.01", act="tanh", draws=1)).series("output", "std")
     for layer, (ours, published) in enumerate(zip(measured, COLLAPSE, strict=True), start=1):
@@ -83,8 +83,8 @@ def test_large_std_saturates_forward_and_explodes_backward():
 @pytest.mark.parametrize("init", ["xavier", "orthogonal", "torch_linear", "sparse:std=0.3"])
 def test_same_numbers_at_any_number_of_threads(init):
     config = small(init=init, width=300, batch=700, layers=2)
-    one, three = (run(config, threads=threads) for threads in (1, 3))
-    assert one.layers == three.layers
+    one_thread, three_threads = (run(config, threads=threads) for threads in (1, 3))
+    assert one_thread.layers == three_threads.layers
 
 
 def test_adding_a_layer_or_a_draw_changes_no_other():
@@ -108,11 +108,11 @@ def test_batches_are_one_batch_in_pieces(act):
     pieces = run(small(act=act, init="he", batch=150, batches=4, dtype="float64", bias_init="normal:std=0.1"))
     for a, b in zip(whole.layers, pieces.layers, strict=True):
         for name in initprobe.results.base.TENSORS:
-            one, other = a.tensor(name), b.tensor(name)
-            assert one.histogram.counts == other.histogram.counts
-            assert one.variance == pytest.approx(other.variance, rel=1e-12)
-            assert one.mean == pytest.approx(other.mean, abs=1e-12 * one.rms)
-            assert one.zero_fraction == other.zero_fraction
+            summary, expected = a.tensor(name), b.tensor(name)
+            assert summary.histogram.counts == expected.histogram.counts
+            assert summary.variance == pytest.approx(expected.variance, rel=1e-12)
+            assert summary.mean == pytest.approx(expected.mean, abs=1e-12 * summary.rms)
+            assert summary.zero_fraction == expected.zero_fraction
         assert a.correlation == pytest.approx(b.correlation, abs=1e-12)
         assert (a.output.dead_fraction, a.output.saturated_fraction) == (
             b.output.dead_fraction,
@@ -199,10 +199,10 @@ def test_real_data(tmp_path):
     assert with_data.layers[0].correlation == pytest.approx(0, abs=0.1)
     raw = run(ProbeConfig(init="xavier", act="tanh", widths=(50, 40), input=path))
     assert raw.layers[0].correlation > 0.5  # pixels are positive: any two digits point the same way
-    some = prepare(ProbeConfig(init="xavier", act="tanh", layers=2, input=path, batch=100, batches=3))
-    assert some.table.shape == (300, 64)
+    experiment = prepare(ProbeConfig(init="xavier", act="tanh", layers=2, input=path, batch=100, batches=3))
+    assert experiment.table.shape == (300, 64)
     rows = {row.tobytes() for row in digits.astype(np.float32)}
-    assert all(row.tobytes() in rows for row in some.table)
+    assert all(row.tobytes() in rows for row in experiment.table)
 
 
 @pytest.mark.parametrize("changes", [{"batch": 5000}, {"batch": 100, "batches": 100}, {"input_width": 9}])
@@ -214,7 +214,7 @@ def test_data_that_does_not_fit_the_shape(tmp_path, changes):
 
 
 def test_correlated_input_is_correlated():
-    """Mean cosine of pairs with correlation .6; relative error below about 5 sqrt(2 / features)."""
+    """Mean cosine of pairs with correlation 0.6; relative error below about 5 sqrt(2 / features)."""
     result = run(small(input="gaussian:correlation=0.6", width=2000, layers=1, init="orthogonal", batch=200))
     assert result.layers[0].correlation == pytest.approx(0.6, abs=5 * math.sqrt(2 / 2000))
 
@@ -282,8 +282,8 @@ def test_own_activation_from_python():
     "fields", [{"batches": 2}, {"train_steps": 3}, {"init": "lsuv:max_iterations=2"}, {"init": "autoencoder:epochs=2"}]
 )
 def test_progress_counts_to_its_total(fields):
-    seen = []
-    run(small(**fields), progress=lambda done, total: seen.append((done, total)))
-    done, totals = zip(*seen, strict=True)
+    calls = []
+    run(small(**fields), progress=lambda done, total: calls.append((done, total)))
+    done, totals = zip(*calls, strict=True)
     assert list(done) == sorted(set(done))
     assert set(totals) == {done[-1]}

@@ -42,7 +42,7 @@ def test_absurd_shapes_are_refused_at_once(case, monkeypatch):
 @pytest.mark.parametrize(
     "fields", [{"layers": 5000, "width": 10, "batch": 10}, {"width": 3000}, {"batch": 30_000}, {"draws": 10**5}]
 )
-def test_the_parts_add_up_and_the_largest_is_to_be_lowered(fields, monkeypatch):
+def test_the_parts_add_up_and_the_message_names_the_largest(fields, monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda: 10**8)
     with pytest.raises(MemoryLimitError) as refusal:
         prepare(ProbeConfig(init="xavier", act="tanh", **fields))
@@ -57,7 +57,7 @@ def test_the_parts_add_up_and_the_largest_is_to_be_lowered(fields, monkeypatch):
 def test_more_draws_and_threads_take_more():
     config = ProbeConfig(init="xavier", act="tanh")
     sizes = (500,) * 11
-    one, many = (parts(config.model_copy(update={"draws": draws}), sizes, 1000) for draws in (1, 10**6))
-    assert many.draws == 10**6 * one.draws
-    assert many.weights == one.weights
+    one_draw, many_draws = (parts(config.model_copy(update={"draws": draws}), sizes, 1000) for draws in (1, 10**6))
+    assert many_draws.draws == 10**6 * one_draw.draws
+    assert many_draws.weights == one_draw.weights
     assert parts(config, sizes, 1000, threads=4).total > parts(config, sizes, 1000, threads=1).total

@@ -57,7 +57,7 @@ def test_every_variance_is_as_predicted(act, init, around, layers):
 
 @pytest.mark.parametrize("around", SURROUNDINGS)
 def test_correlated_inputs_of_many_lengths(around):
-    """Layer 1 of Gaussian input of width 20: lengths spread by a third, and cosines of .5 by a fifth."""
+    """Layer 1 of Gaussian input of width 20: lengths spread by a third, and cosines of 0.5 by a fifth."""
     config = ProbeConfig(
         init="he", act="relu", input="gaussian:correlation=0.5", widths=(20, 400, 400), batch=400, draws=DRAWS,
         **SURROUNDINGS[around],
@@ -83,8 +83,8 @@ def test_layer_norm_in_closed_form(act, gain):
     """`q / (q + eps)`, and the gradient's `gain E[phi'^2] / (q + eps)` per layer."""
     first, second = theory(act, Wiring(NORMS["layer"]), gain=gain)
     assert first.preactivation_variance == pytest.approx(gain / (gain + EPSILON), rel=1e-12)
-    one = moments(ACTIVATIONS[act], first.preactivation_variance)
-    q = gain * float(one.square)
+    below = moments(ACTIVATIONS[act], first.preactivation_variance)
+    q = gain * float(below.square)
     assert second.preactivation_variance == pytest.approx(q / (q + EPSILON), rel=1e-9)
     two = moments(ACTIVATIONS[act], second.preactivation_variance)
     expected = gain * float(two.slope_square) / (q + EPSILON)
@@ -174,9 +174,9 @@ def named(**fields):
             {"symmetric", "dead-layer", "vanishing-gradient"},
         ),
         ({"init": "constant:value=0.3", "act": "relu", "layers": 5, "norm": "layer"}, {"symmetric", "dead-layer"}),
-        # dL/dh is .01, .006, .003, .003, 1 by hand in float64: no trend; and every dL/dW but the first is exactly 0.
+        # By hand, dL/dh is 0.01, 0.006, 0.003, 0.003, 1: no trend; and every dL/dW but the first is exactly 0.
         ({"init": "ones", "act": "tanh", "layers": 5, "norm": "batch"}, {"symmetric"}),
-        # By hand dL/dh falls from 1 to between .006 and .008 in the one step there is.
+        # By hand dL/dh falls from 1 to between 0.006 and 0.008 in the one step there is.
         (
             {"init": "constant:value=0.2", "act": "tanh", "layers": 2, "norm": "batch"},
             {"symmetric", "vanishing-gradient"},
@@ -213,5 +213,5 @@ def test_the_text_judges_by_chance(around):
     """Where there is a spread, the line of theory is in standard deviations; small nets are within three of them."""
     config = ProbeConfig(init="xavier", act="tanh", layers=3, width=60, batch=50, draws=2, **SURROUNDINGS[around])
     (line,) = [line for line in run(config).table().splitlines() if line.startswith("theory")]
-    assert "no theory of what chance allows" not in line
+    assert "theory gives no spread" not in line
     assert " SD of the prediction" in line

@@ -1,4 +1,4 @@
-"""Words from data are drawn as they are: a `$` begins no formula, in any figure, whoever saves it."""
+"""Words from data are drawn unchanged: a `$` begins no formula in any figure."""
 
 import io
 import json
@@ -75,8 +75,8 @@ def data(tmp_path):
 
 def test_files_of_any_name(initprobe, data, drawn):
     weights = "$w^$.npz"
-    given = ("--input", data[0], "--no-figures", "--save-weights", weights)
-    assert initprobe("run", "--init", "he", *ARGS, *given).code == 0
+    options = ("--input", data[0], "--no-figures", "--save-weights", weights)
+    assert initprobe("run", "--init", "he", *ARGS, *options).code == 0
     for command in (
         ("run", "--init", "he", *ARGS, "--input", data[0], "-o", "$o^$"),
         ("run", "--weights", weights, "--act", "relu", "-o", "out"),

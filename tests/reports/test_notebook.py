@@ -52,7 +52,7 @@ def shown():
 
 
 def text_of(outputs):
-    assert [one.output_type for one in outputs] == ["stream"]
+    assert [output.output_type for output in outputs] == ["stream"]
     return outputs[0].text
 
 
@@ -74,7 +74,7 @@ def test_text_is_text(shown):
 
 @pytest.mark.parametrize("name", ["figure", "inline"])
 def test_a_figure_is_shown_as_the_last_value(shown, name):
-    (output,) = [one for one in shown[name] if one.output_type == "execute_result"]
+    (output,) = [output for output in shown[name] if output.output_type == "execute_result"]
     assert base64.b64decode(output.data["image/png"]).startswith(b"\x89PNG")
 
 
@@ -84,13 +84,13 @@ def test_matplotlib_is_loaded_when_needed_and_pyplot_never(shown):
 
 
 def test_a_bar_while_it_runs_that_leaves_nothing(shown):
-    bars = [one for one in shown["progress"] if one.output_type == "display_data"]
+    bars = [output for output in shown["progress"] if output.output_type == "display_data"]
     assert len(bars) == 1 and bars[0].data["text/html"] == ""
     assert shown["progress"][-1].data["text/plain"] == "True"
 
 
 def test_no_other_output(shown):
-    assert not [one for outputs in shown.values() for one in outputs if one.get("name") == "stderr"]
+    assert not [output for outputs in shown.values() for output in outputs if output.get("name") == "stderr"]
 
 
 def test_an_unknown_figure_is_one_line(shown):
@@ -110,8 +110,8 @@ def parts(record):
         for _, value in record:
             yield from parts(value)
     elif isinstance(record, tuple):
-        for one in record:
-            yield from parts(one)
+        for entry in record:
+            yield from parts(entry)
 
 
 def test_every_record_has_a_repr_in_one_line(result):
@@ -123,7 +123,7 @@ def test_every_record_has_a_repr_in_one_line(result):
 
 def test_a_result_says_its_verdict_and_shape(result):
     assert repr(result) == (
-        "<ProbeResult: vanishing output from layer 1; Normal (std 0.01) + tanh, 3 layers of 30; 30 -> 30 x 3>"
+        "<ProbeResult: vanishing output from layer 1; Normal (std 0.01) + tanh, 3 layers of 30; 30 -> 3 x 30>"
     )
     assert "signal survives" in repr(run(ProbeConfig(init="he", act="relu", layers=2, width=40, batch=40)))
 
@@ -133,8 +133,8 @@ def test_other_results_too():
     from initprobe.studies.recommendation import recommend
     from initprobe.studies.spectrum import measure
 
-    found = recommend("tanh", layers=3, width=20)
-    assert repr(found) == f"<Recommendation: {found.summary}>" and len(repr(found)) < 200
+    advice = recommend("tanh", layers=3, width=20)
+    assert repr(advice) == f"<Recommendation: {advice.summary}>" and len(repr(advice)) < 200
     spectrum = measure(prepare(ProbeConfig(init="orthogonal", act="tanh", layers=2, width=9, batch=9)), 2)
     assert repr(spectrum).startswith("<Spectrum: ") and "\n" not in repr(spectrum)
 

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from initprobe.cli import progress as module
-from initprobe.cli.progress import part_of, progress_bar, waiting
+from initprobe.cli.progress import progress_bar, waiting
+from initprobe.probe.progress import part_of
 
 
 class Clock:
@@ -70,12 +71,12 @@ def test_work_that_turns_out_long_is_announced_late(clock, capsys):
 
 
 def test_parts_count_as_one_whole():
-    seen = []
+    calls = []
     for number in range(3):
-        part = part_of(lambda *of: seen.append(of), number, 3)
+        part = part_of(lambda *of: calls.append(of), number, 3)
         part(1, 2)
         part(2, 2)
-    assert seen == [(done, 6) for done in range(1, 7)]
+    assert calls == [(done, 6) for done in range(1, 7)]
     assert part_of(None, 0, 3) is None
 
 

@@ -24,7 +24,7 @@ from initprobe.reports.figures.sweep_profiles import depth_figure, histogram_fig
 from initprobe.reports.figures.sweep_series import is_log, series
 from initprobe.results.digest import Digest, digest
 from initprobe.results.named_numbers import VERDICT
-from initprobe.sweeps.file_layout import Depth
+from initprobe.sweeps.file_figures import Depth
 
 LAYERS = 5
 BLANK = Digest(
@@ -48,8 +48,8 @@ def run(rate=-0.5, rule=None, **axes):
     """A run whose variance changes by `10**rate` per layer, and its gradient by the inverse."""
     output = tuple(None if rate is None else rate * layer for layer in range(LAYERS))
     numbers = {"output": output, "output_theory": output, "gradient": output[::-1], "gradient_theory": output[::-1]}
-    found = BLANK.model_copy(update=numbers | {"rule": rule, "healthy": rule is None})
-    return Fake({name.replace("__", "."): value for name, value in axes.items()}, found)
+    kept = BLANK.model_copy(update=numbers | {"rule": rule, "healthy": rule is None})
+    return Fake({name.replace("__", "."): value for name, value in axes.items()}, kept)
 
 
 def undone(state, **axes):
@@ -213,12 +213,12 @@ XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1
 NOTICEABLE = 2.3  # CIE 1976 colour difference that half of all people see
 
 
-def lab(color, seen):
+def lab(color, color_seen):
     """CIE L*a*b* of an sRGB colour."""
     from matplotlib.colors import to_rgb
 
     rgb = np.array(to_rgb(color))
-    linear = np.clip(seen @ np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4), 0, 1)
+    linear = np.clip(color_seen @ np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4), 0, 1)
     white = XYZ.sum(axis=1)
     f = np.array([np.cbrt(t) if t > (6 / 29) ** 3 else t * (29 / 6) ** 2 / 3 + 4 / 29 for t in XYZ @ linear / white])
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
@@ -228,8 +228,8 @@ def lab(color, seen):
 def test_colours_are_distinct(vision):
     """All verdicts, and all lines of the cycle: five times a just noticeable difference."""
     for colors in ([VERDICTS[word] for word in (*RULES, "survives")], CYCLE):
-        seen = [lab(color, BLIND[vision]) for color in colors]
-        assert min(np.linalg.norm(one - other) for one, other in combinations(seen, 2)) > 5 * NOTICEABLE
+        perceived = [lab(color, BLIND[vision]) for color in colors]
+        assert min(np.linalg.norm(first - second) for first, second in combinations(perceived, 2)) > 5 * NOTICEABLE
 
 
 def test_critical_line_lies_where_theory_has_it():

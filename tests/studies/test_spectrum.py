@@ -27,7 +27,7 @@ def spectrum(init, act, layers=4, width=128, samples=2, threads=2, **fields):
     fields = {"dtype": "float64", "draws": 1, "batch": max(samples, 2)} | fields
     if "widths" not in fields:
         fields |= {"layers": layers, "width": width}
-    return measure(prepare(ProbeConfig(init=init, act=act, **fields)), samples, threads=threads)
+    return measure(prepare(ProbeConfig(init=init, act=act, **fields)), samples, threads=threads, densities=False)
 
 
 # Theory by itself
@@ -51,10 +51,10 @@ def test_square_layers_at_one_q_follow_the_published_formula(act, orthogonal):
 def test_one_gaussian_layer_is_marchenko_pastur(fans):
     layer = Layer(*fans, 1 / fans[0])
     (state,) = propagate(ACTIVATIONS["linear"], [layer], InputMoments(np.ones(1), np.zeros(1)))
-    found = layer_moments(layer, state)
+    predicted = layer_moments(layer, state)
     # Eigenvalues of W'W beside its zeros, if any: mean max(1, n_out/n_in), and Var/mean^2 = min/max.
-    assert found.mean_log10 == pytest.approx(math.log10(max(1, fans[1] / fans[0])), abs=1e-12)
-    assert found.spread == pytest.approx(min(fans) / max(fans), rel=1e-12)
+    assert predicted.mean_log10 == pytest.approx(math.log10(max(1, fans[1] / fans[0])), abs=1e-12)
+    assert predicted.spread == pytest.approx(min(fans) / max(fans), rel=1e-12)
 
 
 @pytest.mark.parametrize("sizes", [(50, 50, 50), (50, 30, 30), (30, 50, 70)])
@@ -79,13 +79,13 @@ def test_a_bottleneck_passes_on_a_random_projection():
 
 @pytest.mark.parametrize("gain", [0.5, 1.0, 1.3])
 def test_orthogonal_linear_networks_multiply_every_direction_alike(gain):
-    found = spectrum(f"orthogonal:gain={gain}", "linear", layers=30, width=40)
-    last, rounding = found.end_to_end[-1], 30 * 40 * EPS
+    result = spectrum(f"orthogonal:gain={gain}", "linear", layers=30, width=40)
+    last, rounding = result.end_to_end[-1], 30 * 40 * EPS
     for value in (last.largest_log10, last.smallest_log10, last.mean_square_log10 / 2):
         assert value == pytest.approx(30 * math.log10(gain), abs=rounding)
     assert last.spread <= rounding**2
     assert (last.zero_fraction, last.lost_fraction) == (0, 0)
-    assert found.isometric is (gain == 1)
+    assert result.isometric is (gain == 1)
     assert last.theory.mean_square_log10 == pytest.approx(2 * 30 * math.log10(gain), abs=1e-9)
     assert last.theory.spread == 0
 
@@ -107,16 +107,16 @@ def decades(depth, n):
 def test_gaussian_linear_networks_have_their_exact_moments_at_any_width():
     n, depth, draws = 24, 6, 400
     rng = np.random.default_rng(3)
-    found = []
+    moments = []
     for _ in range(draws):
         product = Product.identity(n)
         for _ in range(depth):
             product = product.times(rng.standard_normal((n, n)) / math.sqrt(n), np.ones(n))
         values = product.singular_values()
         mean = 10**values.mean_square_log10
-        found.append((mean, (values.spread + 1) * mean**2, mean**2))
+        moments.append((mean, (values.spread + 1) * mean**2, mean**2))
     expected = (1, *gaussian_linear(depth, n))
-    means, errors = np.mean(found, axis=0), np.std(found, axis=0) / math.sqrt(draws)
+    means, errors = np.mean(moments, axis=0), np.std(moments, axis=0) / math.sqrt(draws)
     assert np.all(np.abs(means - expected) < 5 * errors)
     # In the wide limit Var(s^2)/mean^2 = L, with corrections of the order of L^2/2n.
     fourth, squared = gaussian_linear(depth, 10**6)
@@ -147,22 +147,22 @@ def seeds_of(number):
     return [spectrum(init, act, seed=seed, **width, **fields) for seed in range(SEEDS)]
 
 
-def drift(found):
+def drift(result):
     """Sum over layers of the relative variance of a layer's mean square, `(3 mu_2/mu_1^2 - 1)/n`, bounded by 3 spread.
 
     For a unit of z normal, `E[z^4 phi'^4]/E[..]^2 - 1`: 2/n for linear, 5/n for ReLU layers. The spread of one Gaussian
     layer alone is mu_2/mu_1^2 where it is square, of an orthogonal one 1 less.
     """
-    return sum((3 * (layer.theory.spread + 1) - 1) / layer.count for layer in found.layers)
+    return sum((3 * (layer.theory.spread + 1) - 1) / layer.count for layer in result.layers)
 
 
 @pytest.mark.parametrize("number", range(len(NETS)), ids=[f"{init}-{act}" for init, act, _ in NETS])
 @pytest.mark.parametrize("part", ["layers", "end_to_end"])
 def test_theory_holds_within_chance_and_the_corrections_of_finite_width(number, part):
-    found = seeds_of(number)
+    results = seeds_of(number)
     # A ratio X/Y^2 whose scale has a relative variance v is off by no more than 3 v, a mean by no more than v.
-    v = drift(found[0])
-    for rows in zip(*(getattr(one, part) for one in found), strict=True):
+    v = drift(results[0])
+    for rows in zip(*(getattr(result, part) for result in results), strict=True):
         theory = np.mean([[10**row.theory.mean_square_log10, row.theory.spread] for row in rows], axis=0)
         measured = np.array([[10**row.mean_square_log10, row.spread] for row in rows])
         error = 5 * measured.std(axis=0, ddof=1) / math.sqrt(SEEDS)
@@ -172,19 +172,19 @@ def test_theory_holds_within_chance_and_the_corrections_of_finite_width(number, 
 
 def test_gaussian_weights_spread_by_one_a_layer_more_than_orthogonal_ones():
     gaussian, orthogonal = (
-        [one.end_to_end[-1].spread for one in seeds_of(number)] for number in (3, 4)
+        [result.end_to_end[-1].spread for result in seeds_of(number)] for number in (3, 4)
     )  # ReLU, 4 layers
     error = 5 * math.hypot(np.std(gaussian, ddof=1), np.std(orthogonal, ddof=1)) / math.sqrt(SEEDS)
     corrections = 3 * drift(seeds_of(3)[0])
     assert abs(np.mean(gaussian) - np.mean(orthogonal) - 4) < error + corrections
     assert np.mean(gaussian) - np.mean(orthogonal) > 2
     # Half of the units are off at every layer, so at least half of the singular values are exactly 0.
-    for one in (*seeds_of(3), *seeds_of(4)):
-        assert one.end_to_end[-1].zero_fraction >= max(layer.zero_fraction for layer in one.layers) > 0.3
+    for result in (*seeds_of(3), *seeds_of(4)):
+        assert result.end_to_end[-1].zero_fraction >= max(layer.zero_fraction for layer in result.layers) > 0.3
 
 
 def test_orthogonal_tanh_near_criticality_is_isometric_and_gaussian_is_not():
-    # q <= .01: slopes are at least 1 - tanh(.4)^2 = .86 for 4 SD of z, .99 on average; 10 layers keep .9.
+    # q <= 0.01: slopes are at least 1 - tanh(0.4)^2 = 0.86 for 4 SD of z, 0.99 on average; 10 layers keep 0.9.
     shared = {"layers": 10, "width": 100, "input": "gaussian:std=0.1"}
     orthogonal, gaussian = spectrum("orthogonal", "tanh", **shared), spectrum("lecun", "tanh", **shared)
     assert orthogonal.isometric is True and orthogonal.end_to_end[-1].isometric_fraction > 0.95
@@ -207,8 +207,8 @@ def test_far_below_the_float_range_of_squares_everything_is_measured():
 
 
 def test_collapse_of_small_weights_is_measured_at_sixty_layers():
-    found = spectrum("normal:std=0.01", "tanh", layers=60, width=100)
-    last = found.end_to_end[-1]
+    result = spectrum("normal:std=0.01", "tanh", layers=60, width=100)
+    last = result.end_to_end[-1]
     assert last.mean_square_log10 == pytest.approx(last.theory.mean_square_log10, abs=decades(60, 100))
     assert last.mean_square_log10 == pytest.approx(-2 * 60, abs=decades(60, 100) + 0.1)
     assert 0 < last.smallest < last.largest and last.lost_fraction == 0
@@ -225,37 +225,37 @@ def test_a_square_beyond_the_float_range_is_null_and_its_log_is_not():
     ("init", "act", "status"), [("normal:std=0.01", "tanh", "underflow"), ("normal:std=1000", "linear", "overflow")]
 )
 def test_nothing_is_claimed_beyond_the_range_of_float32(init, act, status):
-    found = spectrum(init, act, layers=60, width=100, dtype="float32")
-    statuses = [layer.status for layer in found.layers]
+    result = spectrum(init, act, layers=60, width=100, dtype="float32")
+    statuses = [layer.status for layer in result.layers]
     lost = statuses.index(status)
     assert 5 < lost < 60 and set(statuses[:lost]) == {"ok"} and set(statuses[lost:]) == {status}
-    last = found.end_to_end[-1]
+    last = result.end_to_end[-1]
     assert last.status == status and last.mean_square is last.largest_log10 is last.zero_fraction is None
-    assert found.isometric is None and f"at layer {lost + 1} ({status})" in found.verdict
-    assert found.layers[lost - 1].largest > 0
+    assert result.isometric is None and f"at layer {lost + 1} ({status})" in result.verdict
+    assert result.layers[lost - 1].largest > 0
 
 
 @pytest.mark.parametrize("init", ["constant:value=0.05", "identity", "zeros", "normal:std=0.1,mean=0.05"])
 def test_without_theory_a_note_stands_for_the_prediction(init):
-    found = spectrum(init, "relu", layers=3, width=30)
-    assert found.theory_note
-    assert all(stats.theory is None for stats in (*found.layers, *found.end_to_end))
+    result = spectrum(init, "relu", layers=3, width=30)
+    assert result.theory_note
+    assert all(stats.theory is None for stats in (*result.layers, *result.end_to_end))
 
 
 @pytest.mark.parametrize(("std", "held"), [(0.1, True), (30, False)])
 def test_a_predicted_spread_that_is_impossible_is_noted(std, held):
-    found = spectrum(f"normal:std={std}", "tanh", layers=4, width=64)
-    predicted = [stats.theory.spread for stats in found.end_to_end]
-    assert all(stats.spread <= stats.count - 1 for stats in found.end_to_end)
+    result = spectrum(f"normal:std={std}", "tanh", layers=4, width=64)
+    predicted = [stats.theory.spread for stats in result.end_to_end]
+    assert all(stats.spread <= stats.count - 1 for stats in result.end_to_end)
     assert (max(predicted) <= 63) is held
-    assert found.width_note is None if held else "cannot hold from layer 1 on" in found.width_note
+    assert result.width_note is None if held else "cannot hold from layer 1 on" in result.width_note
 
 
 def test_zero_weights_are_reported():
-    found = spectrum("zeros", "tanh", layers=3, width=30)
-    last = found.end_to_end[-1]
+    result = spectrum("zeros", "tanh", layers=3, width=30)
+    last = result.end_to_end[-1]
     assert (last.mean_square, last.mean_square_log10, last.largest, last.zero_fraction) == (0, None, None, 1)
-    assert found.isometric is False and "every singular value is 0" in found.verdict
+    assert result.isometric is False and "every singular value is 0" in result.verdict
 
 
 def test_values_below_rounding_are_lost_and_not_zero():
@@ -280,16 +280,19 @@ def test_the_networks_are_those_that_run_measures():
 
 def test_spread_over_draws_is_that_of_each_draw_by_itself():
     # Draws are keyed by number, so that the first two of three are those of two.
-    some = [spectrum("he", "tanh", width=20, draws=draws) for draws in (1, 2, 3)]
-    one, two, three = (found.end_to_end[-1] for found in some)
+    results = [spectrum("he", "tanh", width=20, draws=draws) for draws in (1, 2, 3)]
+    one_draw, two_draws, three_draws = (result.end_to_end[-1] for result in results)
     first, second, third = (
-        one.mean_square,
-        *(n * now.mean_square - (n - 1) * before.mean_square for n, before, now in ((2, one, two), (3, two, three))),
+        one_draw.mean_square,
+        *(
+            n * now.mean_square - (n - 1) * before.mean_square
+            for n, before, now in ((2, one_draw, two_draws), (3, two_draws, three_draws))
+        ),
     )
-    assert one.mean_square_sd is one.spread_sd is None
-    for stats, means in ((two, [first, second]), (three, [first, second, third])):
+    assert one_draw.mean_square_sd is one_draw.spread_sd is None
+    for stats, means in ((two_draws, [first, second]), (three_draws, [first, second, third])):
         assert stats.mean_square_sd == pytest.approx(np.std(means, ddof=1) / np.mean(means), rel=1e-9)
-    assert two.spread_sd == pytest.approx(math.sqrt(2) * abs(one.spread - two.spread), rel=1e-9)
+    assert two_draws.spread_sd == pytest.approx(math.sqrt(2) * abs(one_draw.spread - two_draws.spread), rel=1e-9)
 
 
 @pytest.mark.parametrize("init", ["zeros", "orthogonal"])
@@ -299,15 +302,17 @@ def test_no_draw_differs_from_another_where_all_are_alike(init):
 
 
 def test_the_numbers_do_not_depend_on_the_threads():
-    one, two = (spectrum("he", "relu", samples=3, width=50, draws=2, threads=threads) for threads in (1, 2))
-    assert one.model_dump_json() == two.model_dump_json()
+    one_thread, two_threads = (
+        spectrum("he", "relu", samples=3, width=50, draws=2, threads=threads) for threads in (1, 2)
+    )
+    assert one_thread.model_dump_json() == two_threads.model_dump_json()
 
 
 def test_progress_counts_the_layers_of_all_draws():
-    seen = []
+    calls = []
     config = ProbeConfig(init="he", act="relu", layers=3, width=10, batch=2, draws=2)
-    measure(prepare(config), 1, threads=1, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(done, 6) for done in range(1, 7)]
+    measure(prepare(config), 1, threads=1, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(done, 6) for done in range(1, 7)]
 
 
 def test_depths_double_up_to_the_last_layer():

@@ -21,15 +21,15 @@ def spectrum(init, act, width):
 
 
 def test_the_figure_holds_every_line_and_is_the_same_twice():
-    found = [spectrum(init, "tanh", width=30) for init in ("orthogonal", "lecun", "zeros")]
+    results = [spectrum(init, "tanh", width=30) for init in ("orthogonal", "lecun", "zeros")]
 
     def drawn():
-        return spectrum_figure("title", "setting", [SpectrumLine(**_line(one)) for one in found])
+        return spectrum_figure("title", "setting", [SpectrumLine(**_line(result)) for result in results])
 
     figure = drawn()
     assert isinstance(figure, Figure)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["orthogonal", "lecun", "zeros: all at 0"]
+    assert labels == ["orthogonal", "lecun", "zeros: all at 0", "theory for infinite width"]
     values, by_depth = figure.axes
     heights = [patch.get_data().values for patch in values.patches[::2]]
     assert [float(height.sum()) for height in heights] == pytest.approx([1, 1, 0])
@@ -37,11 +37,11 @@ def test_the_figure_holds_every_line_and_is_the_same_twice():
     assert render(drawn(), "png") == render(figure, "png")
 
 
-def _line(found):
-    ends, last = found.end_to_end, found.end_to_end[-1]
+def _line(result):
+    ends, last = result.end_to_end, result.end_to_end[-1]
     nothing = np.full(len(ends), np.nan)
     return {
-        "label": found.config["init"],
+        "label": result.config["init"],
         "values": last.histogram_log10,
         "missing": last.zero_fraction,
         "depths": np.array([stats.layer for stats in ends]),
@@ -49,6 +49,7 @@ def _line(found):
         "largest": nothing,
         "smallest": nothing,
         "predicted": nothing,
+        "density": last.theory.density if last.theory else None,
     }
 
 
@@ -58,33 +59,35 @@ SMALL = ("--act", "tanh", "--layers", "4", "--width", "20")
 
 
 def test_command_prints_each_network_within_eighty_columns(initprobe):
-    found = initprobe("spectrum", "--init", "orthogonal", "--init", "normal:std=0.2", "--sigma-w", "1.5", *SMALL, "-v")
-    assert found.code == 0
+    outcome = initprobe(
+        "spectrum", "--init", "orthogonal", "--init", "normal:std=0.2", "--sigma-w", "1.5", *SMALL, "-v"
+    )
+    assert outcome.code == 0
     for name in ("orthogonal", "normal:std=0.2", "variance_scaling:scale=2.25"):
-        assert f"\n{name}\n  " in found.out
-    assert max(map(len, found.out.splitlines())) <= 80
-    assert found.out.count("single layers, dh_l/dh_l-1") == 3
+        assert f"\n{name}\n  " in outcome.out
+    assert max(map(len, outcome.out.splitlines())) <= 80
+    assert outcome.out.count("single layers, dh_l/dh_l-1") == 3
 
 
 def test_command_leaves_out_some_of_many_layers_but_not_the_last(initprobe):
-    found = initprobe("spectrum", "--init", "lecun", "--act", "tanh", "--layers", "150", "--width", "4")
-    rows = found.out.partition("single layers")[2].partition("end to end")[0].splitlines()[3:]
+    outcome = initprobe("spectrum", "--init", "lecun", "--act", "tanh", "--layers", "150", "--width", "4")
+    rows = outcome.out.partition("single layers")[2].partition("end to end")[0].splitlines()[3:]
     numbers = [int(row.split()[0]) for row in rows if row.strip()]
     assert len(numbers) <= 100 and numbers == sorted(numbers) and numbers[-1] == 150
 
 
 def test_command_shows_every_layer_of_one_network(initprobe):
-    found = initprobe("spectrum", "--init", "lecun", *SMALL)
-    assert "single layers, dh_l/dh_l-1" in found.out and "end to end, dh_l/dh_0" in found.out
+    outcome = initprobe("spectrum", "--init", "lecun", *SMALL)
+    assert "single layers, dh_l/dh_l-1" in outcome.out and "end to end, dh_l/dh_0" in outcome.out
 
 
 def test_json_is_valid_and_holds_null_for_what_does_not_exist(initprobe):
-    found = initprobe("spectrum", "--init", "zeros", "--init", "he", *SMALL, "--export-json", "-")
-    zeros, he = json.loads(found.out, parse_constant=pytest.fail)
+    outcome = initprobe("spectrum", "--init", "zeros", "--init", "he", *SMALL, "--export-json", "-")
+    zeros, he = json.loads(outcome.out, parse_constant=pytest.fail)
     assert zeros["layers"][0]["largest"] is None and zeros["layers"][0]["theory"] is None and zeros["theory_note"]
     assert zeros["schema"] == 1 and zeros["end_to_end"][-1]["mean_square"] == 0
     assert he["end_to_end"][-1]["theory"]["spread"] > 0 and he["theory_note"] is None
-    assert "orthogonal" not in found.out and "end to end" in found.err
+    assert "orthogonal" not in outcome.out and "end to end" in outcome.err
 
 
 @pytest.mark.parametrize("fmt", ["png", "svg", "pdf"])
@@ -95,8 +98,8 @@ def test_command_draws_the_figure(initprobe, fmt, tmp_path):
 
 def test_real_data_is_taken_as_input(initprobe, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((9, 6)))
-    found = initprobe("spectrum", "--init", "he", *SMALL, "--input", "x.npy", "--samples", "3")
-    assert found.code == 0 and "6 -> 20 x 4" in found.out
+    outcome = initprobe("spectrum", "--init", "he", *SMALL, "--input", "x.npy", "--samples", "3")
+    assert outcome.code == 0 and "6 -> 4 x 20" in outcome.out
 
 
 @pytest.mark.parametrize(
@@ -112,14 +115,14 @@ def test_real_data_is_taken_as_input(initprobe, tmp_path):
     ],
 )
 def test_bad_input_is_one_line_and_code_2(initprobe, args, words):
-    found = initprobe("spectrum", *SMALL, *args)
-    assert found.code == 2 and words in found.err and not found.out
+    outcome = initprobe("spectrum", *SMALL, *args)
+    assert outcome.code == 2 and words in outcome.err and not outcome.out
 
 
 def test_a_long_wait_is_announced(monkeypatch, initprobe):
     monkeypatch.setattr("initprobe.cli.commands.spectrum._PATIENCE_S", 0)
-    found = initprobe("spectrum", "--init", "he", *SMALL)
-    assert found.err.startswith("note: about 1 min of singular values")
+    outcome = initprobe("spectrum", "--init", "he", *SMALL)
+    assert outcome.err.startswith("note: about 1 min of singular values")
 
 
 def test_help_loads_no_numpy():

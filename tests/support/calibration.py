@@ -63,12 +63,12 @@ def distances(config: ProbeConfig) -> dict[str, list[Array]]:
     x = _input(config, rng)
     sizes = [x.shape[1], *[config.width] * config.layers]
     prediction = predict_network(config, sizes, InputMoments.measure(x), len(x))
-    found: dict[str, list[Array]] = {direction: [] for direction in DIRECTIONS}
+    distances: dict[str, list[Array]] = {direction: [] for direction in DIRECTIONS}
     for _ in range(DRAWS):
         measured = np.array(list(_variances(config, sizes, x, rng)))[::-1].T
         for direction, variances in zip(DIRECTIONS, measured, strict=True):
-            found[direction].append(_distances(prediction, direction, variances))
-    return found
+            distances[direction].append(_distances(prediction, direction, variances))
+    return distances
 
 
 def _input(config: ProbeConfig, rng: np.random.Generator) -> Array:
@@ -139,10 +139,10 @@ def calibrate(configs: Sequence[ProbeConfig]) -> dict[str, list[Array]]:
 def numbers(networks: dict[str, list[Array]]) -> dict[str, dict]:
     """What the figure shows: shares beyond the limits with their intervals, and quantiles of z."""
     levels, summary = np.linspace(0, 1, 401)[1:-1], {}
-    for direction, found in networks.items():
-        shares = {str(k): (share_beyond(found, k), *interval(found, k), EXPECTED[k]) for k in LIMITS}
-        quantiles = np.quantile(np.concatenate(found), levels).round(4).tolist()
-        summary[direction] = {"networks": len(found), "shares": shares, "quantiles": quantiles}
+    for direction, distances in networks.items():
+        shares = {str(k): (share_beyond(distances, k), *interval(distances, k), EXPECTED[k]) for k in LIMITS}
+        quantiles = np.quantile(np.concatenate(distances), levels).round(4).tolist()
+        summary[direction] = {"networks": len(distances), "shares": shares, "quantiles": quantiles}
     return summary
 
 

@@ -1,4 +1,4 @@
-"""Small models for `test_torch_verdict.py`, each healthy or sick in one way."""
+"""Small models for `test_verdict.py`, each healthy or faulty in one way."""
 
 import math
 from itertools import pairwise
@@ -42,7 +42,7 @@ def feed(width, std=0.02, last=None, norm=None):
     return nn.Sequential(*parts, drawn(nn.Linear(width, 3 * width), std), nn.GELU(), down)
 
 
-# ------------------------------------------------------------- healthy
+# Healthy models: model, input, loss.
 def normed_branch(blocks, width=48):
     """x + norm(f(x)): the stream grows by 1 per block."""
     parts = [Residual(nn.Sequential(feed(width), nn.RMSNorm(width, eps=1e-6))) for _ in range(blocks)]
@@ -206,7 +206,7 @@ def iterated(times):
 
 
 class Scan(nn.Module):
-    """A selective scan (Mamba). Its steps are softplus(z) of .001 to .1: flat on purpose, and a factor alone."""
+    """A selective scan (Mamba). Its steps are softplus(z) of 0.001 to 0.1: flat on purpose, and a factor alone."""
 
     def __init__(self, width, states=8):
         super().__init__()
@@ -253,7 +253,7 @@ HEALTHY = {
 }
 
 
-# ------------------------------------------------------------- sick: model, input, loss, rule, module
+# Faulty models: model, input, loss, rule, module.
 def half(dies_first):
     def make():
         parts = []
@@ -342,7 +342,7 @@ def saturated():
 
 
 class Bare(nn.Module):
-    """A parameter of its own, and fan_in x Var(W) = 5: 36% of |tanh| is above .97."""
+    """A parameter of its own, and fan_in x Var(W) = 5: 36% of |tanh| is above 0.97."""
 
     def __init__(self):
         super().__init__()
@@ -462,7 +462,7 @@ def inactive():
     return nn.Sequential(*parts).eval(), torch.randn(6, 12, 6, 6), None, "fresh-batch-norm", None
 
 
-SICK = {
+FAULTY = {
     "second half dies": half(False),
     "first half dies": half(True),
     "torch's default and ReLU": default(nn.ReLU, 12),

@@ -84,13 +84,13 @@ class CausalBlock(nn.Module):
         batch, length, width = x.shape
         parts = self.qkv(self.norm1(x)).chunk(3, -1)
         q, k, v = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in parts)
-        seen = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.out(seen.transpose(1, 2).reshape(batch, length, width))
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(attended.transpose(1, 2).reshape(batch, length, width))
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
 class Language(nn.Module):
-    """A small language model, drawn as such models are: std .02, branches smaller with depth, a tied read-out."""
+    """A small language model, drawn as such models are: std 0.02, branches smaller with depth, a tied read-out."""
 
     def __init__(self, layers=6, width=64):
         super().__init__()
@@ -160,8 +160,8 @@ class Attending(nn.Module):
 
     def forward(self, x):
         h = self.q(x)
-        found = self.a(h, h, h)
-        return found if self.whole else found[0]
+        attended = self.a(h, h, h)
+        return attended if self.whole else attended[0]
 
 
 class Detached(nn.Module):

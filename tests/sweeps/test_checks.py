@@ -81,10 +81,10 @@ def test_bounds_are_inclusive(relu, checks, low, high, breaks):
 
 
 def test_a_pair_is_both_bounds_and_every_layer_is_judged(relu, checks):
-    found = breaches_of(checks("{output.variance: [1000, 2000]}"), relu)
-    assert [breach.layer for breach in found] == [1, 2, 3, 4]
-    assert found[1].value == relu.layers[1].output.variance
-    assert str(found[1]) == f"output.variance at layer 2 is {found[1].value:.4g}, not between 1000 and 2000"
+    breaches = breaches_of(checks("{output.variance: [1000, 2000]}"), relu)
+    assert [breach.layer for breach in breaches] == [1, 2, 3, 4]
+    assert breaches[1].value == relu.layers[1].output.variance
+    assert str(breaches[1]) == f"output.variance at layer 2 is {breaches[1].value:.4g}, not between 1000 and 2000"
     assert breaches_of(checks("{output.variance: [null, 2000]}"), relu) == ()
 
 
@@ -139,10 +139,10 @@ def test_a_variance_of_one_is_no_lost_variance(relu, checks):
 
 
 def test_healthy(relu, checks):
-    sick = relu.model_copy(update={"healthy": False})
+    faulty = relu.model_copy(update={"healthy": False})
     fine = relu.model_copy(update={"healthy": True})
-    assert breaches_of(checks("{healthy: true}"), fine) == breaches_of(checks("{healthy: false}"), sick) == ()
-    assert breaches_of(checks("{healthy: true}"), sick) == (Breach("healthy", None, False, "true"),)
+    assert breaches_of(checks("{healthy: true}"), fine) == breaches_of(checks("{healthy: false}"), faulty) == ()
+    assert breaches_of(checks("{healthy: true}"), faulty) == (Breach("healthy", None, False, "true"),)
     assert str(breaches_of(checks("{healthy: {is: false}}"), fine)[0]) == "healthy is true, not false"
 
 
@@ -157,12 +157,12 @@ def test_z_is_judged_by_its_size(relu, checks):
 
 def test_what_was_lost_is_a_breach_with_its_status(relu, checks):
     lost = _with_output(relu, 2, status="overflow", variance=None, dead_fraction=None)
-    found = breaches_of(checks("{output.variance: {min: 0}, output.dead_fraction: {max: 1}}"), lost)
-    assert [(breach.name, breach.layer, breach.value) for breach in found] == [
+    breaches = breaches_of(checks("{output.variance: {min: 0}, output.dead_fraction: {max: 1}}"), lost)
+    assert [(breach.name, breach.layer, breach.value) for breach in breaches] == [
         ("output.variance", 3, None),
         ("output.dead_fraction", 3, None),
     ]
-    assert str(found[0]) == "output.variance at layer 3 is lost (overflow), not at least 0"
+    assert str(breaches[0]) == "output.variance at layer 3 is lost (overflow), not at least 0"
 
 
 @pytest.mark.any_processor
@@ -261,11 +261,11 @@ def collapsed() -> ProbeResult:
     return _run(init="normal:std=0.01", act="tanh")
 
 
-@pytest.mark.parametrize(("asked", "found"), VERDICTS)
-def test_the_verdict_can_be_checked(collapsed, checks, asked, found):
-    expected = {"survives": "vanishing-output"}.get(asked, found)
+@pytest.mark.parametrize(("asked", "breach"), VERDICTS)
+def test_the_verdict_can_be_checked(collapsed, checks, asked, breach):
+    expected = {"survives": "vanishing-output"}.get(asked, breach)
     breaches = breaches_of(checks(f"{{verdict: {asked}}}"), collapsed)
-    assert [breach.value for breach in breaches] == ([expected] if expected else [])
+    assert [each.value for each in breaches] == ([expected] if expected else [])
     fine = _run(init="xavier", act="tanh")
     assert fine.healthy
     expects_a_fault = asked == "vanishing-output"

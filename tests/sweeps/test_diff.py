@@ -56,9 +56,9 @@ def test_a_result_does_not_differ_from_itself(result):
 @pytest.mark.parametrize("rule", ["output.variance", "output.variance:9.9%", "figures:5%", "output.variance:0.001"])
 def test_a_change_beyond_the_tolerance_is_found_where_it_is(result, rule):
     new = changed(result, 2, "output", variance=result.layers[1].output.variance * 1.1)
-    (found,) = differences(result, new, rule)
-    assert (found.name, found.layer) == ("output.variance", 2)
-    assert f"{result.layers[1].output.variance:.6g}" == found.old
+    (change,) = differences(result, new, rule)
+    assert (change.name, change.layer) == ("output.variance", 2)
+    assert f"{result.layers[1].output.variance:.6g}" == change.old
 
 
 def test_a_change_within_the_tolerance_passes(result):
@@ -69,20 +69,20 @@ def test_a_change_within_the_tolerance_passes(result):
 def test_of_all_layers_the_worst_is_named(result):
     new = changed(result, 1, "output", variance=result.layers[0].output.variance * 1.1)
     new = changed(new, 3, "output", variance=result.layers[2].output.variance * 1.5)
-    assert [one.layer for one in differences(result, new, "output.variance:1%")] == [3]
+    assert [change.layer for change in differences(result, new, "output.variance:1%")] == [3]
 
 
 def test_a_lost_number_is_a_change(result):
     new = changed(result, 3, "output", variance=None)
-    (found,) = differences(result, new, "output.variance:1e300%")
-    assert (found.old != "none", found.new) == (True, "none")
+    (change,) = differences(result, new, "output.variance:1e300%")
+    assert (change.old != "none", change.new) == (True, "none")
 
 
 def test_verdicts_are_compared():
     collapsed = run(ProbeConfig(init="normal:std=0.01", act="tanh", **SMALL))
     fine = run(ProbeConfig(init="xavier", act="tanh", **SMALL))
-    (found,) = differences(fine, collapsed, "verdict")
-    assert (found.old, found.new) == ("survives", "vanishing-output")
+    (change,) = differences(fine, collapsed, "verdict")
+    assert (change.old, change.new) == ("survives", "vanishing-output")
 
 
 def test_a_run_that_is_gone_or_failed_is_missing_and_a_new_one_is_not(result):
@@ -113,20 +113,20 @@ def test_histograms_are_compared_by_how_far_entries_moved(result):
 def test_bins_that_split_a_spike_otherwise_have_not_moved_it(result):
     """A heavy tail widens the bins: nearly all entries lie in one of them, whose edges a single outlier decides."""
     stats = result.layers[0].output
-    one, other = (
+    first, second = (
         stats.model_copy(update={"histogram": histogram(-10.0, high, counts), "rms": 0.1})
         for high, counts in ((10.0, (1, 10**6, 1)), (12.0, (1, 10**6, 1)))
     )
-    assert histogram_change(one, other)[1] <= 1e-4
+    assert histogram_change(first, second)[1] <= 1e-4
 
 
 def test_a_spike_that_moves_in_the_last_bit_has_hardly_moved(result):
     stats = result.layers[0].output
-    one, other = (
+    first, second = (
         stats.model_copy(update={"histogram": histogram(at, at, (5,)), "rms": 0.7}) for at in (0.7, 0.7000001)
     )
-    assert histogram_change(one, other)[1] == pytest.approx(1e-7 / 0.7, rel=1e-4)
-    assert histogram_change(one, one) == (0.0, 0.0)
+    assert histogram_change(first, second)[1] == pytest.approx(1e-7 / 0.7, rel=1e-4)
+    assert histogram_change(first, first) == (0.0, 0.0)
 
 
 @given(
@@ -229,7 +229,7 @@ def test_single_results_are_compared_whatever_they_are(initprobe, tmp_path, monk
     assert "| verdict |  | survives | vanishing-output |" in summary
 
 
-def test_strangers_are_told_apart(initprobe, swept):
+def test_unrelated_runs_are_not_compared(initprobe, swept):
     done = initprobe("sweep", "mine.yaml", "-j", "1", "--no-figures", "-o", "wide", "--set", "width=31")
     assert done.code == 0
     assert "the first two differ in: width: 30 -> 31" in initprobe("diff", "old", "wide").out
@@ -261,9 +261,9 @@ def test_rates_are_compared(initprobe, swept):
     assert initprobe("diff", "old", "new", "--fail-on", "output.variance_per_layer:0%").code == 0
     result, rates = run(ProbeConfig(init="he", act="relu", **SMALL)), [0.0, 0.2]
     sides = [changed(result, 3, "output", variance_log10=result.layers[0].output.variance_log10 + r) for r in rates]
-    (found,) = differences(*sides, "output.variance_per_layer:20%")
+    (change,) = differences(*sides, "output.variance_per_layer:20%")
     # Over two steps: 10^0.1 is 1.2589.
-    assert (found.old, found.new, found.layer) == ("1", "1.25893", None)
+    assert (change.old, change.new, change.layer) == ("1", "1.25893", None)
 
 
 def test_junit_of_a_gate(initprobe, swept):

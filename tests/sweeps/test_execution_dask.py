@@ -96,11 +96,11 @@ def test_a_worker_killed_in_the_middle_costs_nothing(cluster, path, local):
     with asking(cluster) as client:
         pids = list(client.run(os.getpid).values())
     assert len(pids) == 2
-    seen = Counter()
+    counts = Counter()
 
     def watch(event):
-        seen[event.kind] += 1
-        if event.kind == "done" and seen["done"] == 3:
+        counts[event.kind] += 1
+        if event.kind == "done" and counts["done"] == 3:
             os.kill(pids[0], signal.SIGKILL)
 
     outcome = swept(path, small(RUNS), execution_dask.dask_workers(cluster), on_event=watch)
@@ -138,7 +138,7 @@ def test_a_run_that_kills_its_workers_fails_alone(cluster, path, local):
     assert error.startswith("the worker died") and len(error.splitlines()) == 1
 
 
-def test_failures_come_back_as_they_are_here(cluster, path):
+def test_failures_on_workers_read_like_local_ones(cluster, path):
     assert swept(path, small(1, width=10**7), execution_dask.dask_workers(cluster)).failed == 1
     with read_store(path) as store:
         (row,) = store.rows()
@@ -172,7 +172,7 @@ def test_nobody_there(monkeypatch):
     assert address in line(error) and time.monotonic() - before < 5
 
 
-def test_somebody_else_there(monkeypatch):
+def test_another_service_at_the_address(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as mute:
         monkeypatch.setattr(execution_dask, "_CONNECT_WITHIN_S", 0.5)
         with pytest.raises(ConfigError) as error:
@@ -213,11 +213,11 @@ def test_dask_is_imported_only_when_asked_for():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 
-@pytest.mark.parametrize(("found", "words"), [("0.0.1", "has initprobe 0.0.1"), (ImportError(), "has no initprobe")])
-def test_workers_with_another_initprobe_are_refused(found, words):
+@pytest.mark.parametrize(("answer", "words"), [("0.0.1", "has initprobe 0.0.1"), (ImportError(), "has no initprobe")])
+def test_workers_with_another_initprobe_are_refused(answer, words):
     class Client:
         def run(self, *args, **kwargs):
-            return {"tcp://127.0.0.1:1": found}
+            return {"tcp://127.0.0.1:1": answer}
 
     with pytest.raises(ConfigError, match=words) as error:
         execution_dask._check_versions(Client(), "tcp://127.0.0.1:2")
@@ -247,8 +247,8 @@ def test_the_first_worker_is_waited_for_and_the_scheduler_missed_when_it_goes(tm
         finally:
             workers_there.__exit__(None, None, None)
     line(error)
-    found = Counter(states(path).values())
-    assert found["done"] >= 3 and found["done"] + found["queued"] == RUNS
+    counts = Counter(states(path).values())
+    assert counts["done"] >= 3 and counts["done"] + counts["queued"] == RUNS
 
 
 # Where Python looks first, an initprobe of another version: what is older knows nothing of what we send.

@@ -89,17 +89,17 @@ def command_of(process):
 
 def members(session):
     """The living processes of a session."""
-    found = []
+    children = []
     for process in psutil.process_iter():
         try:
             if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+                children.append(process)
         except (ProcessLookupError, psutil.NoSuchProcess):
             pass
-    return found
+    return children
 
 
-def assert_nobody_left(session):
+def assert_no_process_left(session):
     patience = time.monotonic() + 10
     while (left := members(session)) and time.monotonic() < patience:
         time.sleep(0.05)
@@ -152,7 +152,7 @@ def killed_at_random(path, sweeping, times, rng, longest):
         time.sleep(rng.uniform(0, longest))
         process.kill()
         process.wait()
-        assert_nobody_left(process.pid)
+        assert_no_process_left(process.pid)
         reached.append(Counter(states(path).values())["done"] if path.exists() and path.stat().st_size else 0)
     return reached
 
@@ -176,7 +176,7 @@ def killed_while_it_works(path, sweeping, rng, jobs=1):
     time.sleep(rng.uniform(0, 0.05))
     process.kill()
     process.wait()
-    assert_nobody_left(process.pid)
+    assert_no_process_left(process.pid)
     return "running" in states(path).values()
 
 
@@ -242,17 +242,17 @@ def kill_one(process):
 
 @pytest.mark.parametrize("at", [1, RUNS - 1])
 def test_a_worker_killed_costs_a_retry_and_no_more(path, undisturbed, at):
-    seen = Counter()
+    counts = Counter()
     killed = []
 
     def watch(event):
-        seen[event.kind] += 1
+        counts[event.kind] += 1
         if event.kind == "done" and event.done >= at and not killed:
             killed.append(kill_one(os.getpid()))
 
     outcome = swept(path, small(RUNS), local_workers(2), on_event=watch)
     assert killed and (outcome.done, outcome.failed) == (RUNS, 0)
-    assert seen["done"] == RUNS
+    assert counts["done"] == RUNS
     assert_whole(path, undisturbed)
 
 
@@ -331,10 +331,10 @@ def test_a_failed_run_is_recorded_and_the_rest_goes_on(path, tmp_path):
     runs = [fine[0], gone[0], *fine[1:]]
     assert gone[0].key  # planned while it was there
     data.unlink()
-    seen = Counter()
-    outcome = swept(path, runs, local_workers(2), on_event=lambda event: seen.update([event.kind]))
+    counts = Counter()
+    outcome = swept(path, runs, local_workers(2), on_event=lambda event: counts.update([event.kind]))
     assert (outcome.done, outcome.failed, outcome.left) == (3, 1, 0)
-    assert seen == {"started": 4, "done": 3, "failed": 1}
+    assert counts == {"started": 4, "done": 3, "failed": 1}
     with read_store(path) as store:
         (row,) = [row for row in store.rows() if row.state == "failed"]
         assert row.key == gone[0].key and "data.npy" in row.error and len(row.error.splitlines()) == 1
@@ -375,27 +375,27 @@ def test_fail_fast_stops_and_leaves_the_rest_queued(path):
     assert outcome.failed == 1 and not outcome.interrupted
     assert outcome.left == RUNS + 1 - outcome.done - 1 > 0
     with read_store(path) as store:
-        found = Counter(row.state for row in store.rows())
-    assert (found["failed"], found["done"], found["queued"]) == (1, outcome.done, outcome.left)
+        counts = Counter(row.state for row in store.rows())
+    assert (counts["failed"], counts["done"], counts["queued"]) == (1, outcome.done, outcome.left)
 
 
 def test_a_changed_sweep_runs_only_what_is_new(path):
     swept(path, small(3))
-    seen = []
+    events = []
     outcome = swept(
-        path, placed(small(5)[::-1]), on_event=lambda event: seen.append((event.kind, event.run.axes["seed"]))
+        path, placed(small(5)[::-1]), on_event=lambda event: events.append((event.kind, event.run.axes["seed"]))
     )
     assert (outcome.done, outcome.kept) == (2, 3)
-    assert sorted(seed for kind, seed in seen if kind == "started") == [3, 4]
+    assert sorted(seed for kind, seed in events if kind == "started") == [3, 4]
     assert list(states(path)) == [4, 3, 2, 1, 0]
 
 
 def test_events_count_what_earlier_sweeps_did(path):
     swept(path, small(3))
-    seen = []
-    swept(path, small(5), on_event=seen.append)
-    done = [event.done for event in seen if event.kind == "done"]
-    assert done == [4, 5] and {event.total for event in seen} == {5}
+    events = []
+    swept(path, small(5), on_event=events.append)
+    done = [event.done for event in events if event.kind == "done"]
+    assert done == [4, 5] and {event.total for event in events} == {5}
 
 
 # Long enough that a signal comes in the middle.
@@ -407,11 +407,11 @@ def test_ctrl_c_finishes_what_is_in_hand_and_the_rest_another_time(path, sweepin
     until(process, "done", 2)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     out, err = process.communicate(timeout=60)
-    found = re.search(r"left (\d+) True", out)
-    assert found and process.returncode == 0 and err == ""
-    left = int(found[1])
+    match = re.search(r"left (\d+) True", out)
+    assert match and process.returncode == 0 and err == ""
+    left = int(match[1])
     assert Counter(states(path).values()) == Counter(done=RUNS - left, queued=left)
-    assert_nobody_left(process.pid)
+    assert_no_process_left(process.pid)
     assert swept(path, small(RUNS)).kept == RUNS - left
     assert_whole(path, undisturbed)
 
@@ -423,7 +423,7 @@ def test_ctrl_c_while_workers_start_is_no_death(path, sweeping):
     out, err = process.communicate(timeout=60)
     assert "stopping" in out and err == ""
     assert "failed" not in states(path).values()
-    assert_nobody_left(process.pid)
+    assert_no_process_left(process.pid)
 
 
 def test_a_second_ctrl_c_ends_at_once(path, sweeping):
@@ -438,7 +438,7 @@ def test_a_second_ctrl_c_ends_at_once(path, sweeping):
     assert time.monotonic() - began < 5  # the runs take longer
     assert process.returncode != 0
     assert set(states(path).values()) == {"queued"}
-    assert_nobody_left(process.pid)
+    assert_no_process_left(process.pid)
 
 
 @pytest.mark.parametrize(("short_run_s", "most"), [(0.0, 1), (float("inf"), 2)])
@@ -464,7 +464,7 @@ def test_the_window_is_bounded(path):
         def submit(self, fn, /, *args, **kwargs):
             future = super().submit(fn, *args, **kwargs)
             pending.append(future)
-            alive.append(sum(not one.done() for one in pending))
+            alive.append(sum(not future.done() for future in pending))
             return future
 
     alive = []

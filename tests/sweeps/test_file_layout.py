@@ -149,16 +149,16 @@ def test_safe_names(tmp_path, name):
 
 
 def _properties(node: Any, way: str = "") -> list[tuple[str, Any]]:
-    found = []
+    properties = []
     if isinstance(node, dict):
         for name, about in node.get("properties", {}).items():
-            found += [(f"{way}.{name}", about)]
+            properties += [(f"{way}.{name}", about)]
         for key, inner in node.items():
-            found += _properties(inner, f"{way}.{key}")
+            properties += _properties(inner, f"{way}.{key}")
     elif isinstance(node, list):
         for index, inner in enumerate(node):
-            found += _properties(inner, f"{way}.{index}")
-    return found
+            properties += _properties(inner, f"{way}.{index}")
+    return properties
 
 
 def test_the_schema_is_one_and_describes_every_key():

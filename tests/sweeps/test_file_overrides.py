@@ -43,8 +43,8 @@ def test_overrides_of_axes_and_other_keys(tmp_path):
 
 
 BAD_OVERRIDES = [
-    ("layers", "--set layers: write KEY=VALUE"),
-    ("=3", "--set =3: write KEY=VALUE"),
+    ("layers", "--set: 'layers' is not KEY=VALUE"),
+    ("=3", "--set: '=3' is not KEY=VALUE"),
     ("lyers=3", "--set lyers: there is no key 'lyers'. Did you mean 'layers'?"),
     ("grdi.act=[tanh]", "--set grdi.act: there is no key"),
     ("layers=two", "--set layers: layers: input should be a valid integer"),
@@ -83,12 +83,12 @@ def test_where_leaves_keys_and_axes_of_runs_alone(tmp_path):
 
 
 BAD_WHERE = [
-    ("act", "--where act: write FIELD=VALUE"),
+    ("act", "--where: 'act' is not FIELD=VALUE"),
     ("atc=relu", "--where atc: unknown field 'atc'"),
     ("act=rleu", "--where act: unknown activation 'rleu'. Did you mean 'relu'?"),
-    ("act=gelu", "--where act=gelu: no run has it; act is tanh, relu"),
+    ("act=gelu", "--where: no run has act=gelu; act is tanh, relu"),
     ("layers=two", "--where layers: layers: input should be a valid integer"),
-    ("sigma_w=1", "--where sigma_w=1: no run has it; sigma_w is not set"),
+    ("sigma_w=1", "--where: no run has sigma_w=1; sigma_w is not set"),
     ("act=[", "--where act: not YAML"),
 ]
 

@@ -27,10 +27,14 @@ def ignore(text: str, reason: str = "by design", until: str | None = None) -> Ig
 def counting(result: ProbeResult, *texts: str) -> list[tuple[str, int]]:
     """What is left to count."""
     marked, _ = apply(result, [ignore(text) for text in texts])
-    assert [one.ignored is None for one in marked.diagnosis] == sorted(
-        (one.ignored is None for one in marked.diagnosis), reverse=True
+    assert [finding.ignored is None for finding in marked.diagnosis] == sorted(
+        (finding.ignored is None for finding in marked.diagnosis), reverse=True
     )
-    return [(one.rule, one.layer) for one in marked.diagnosis if one.ignored is None and one.severity != "info"]
+    return [
+        (finding.rule, finding.layer)
+        for finding in marked.diagnosis
+        if finding.ignored is None and finding.severity != "info"
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +47,10 @@ def with_dead(result: ProbeResult, *layers: int) -> ProbeResult:
     from initprobe.diagnosis.diagnose import diagnose
 
     changed = [
-        one.model_copy(update={"output": one.output.model_copy(update={"dead_fraction": 0.9 * (one.layer in layers)})})
-        for one in result.layers
+        layer.model_copy(
+            update={"output": layer.output.model_copy(update={"dead_fraction": 0.9 * (layer.layer in layers)})}
+        )
+        for layer in result.layers
     ]
     return diagnose(result.model_copy(update={"layers": tuple(changed)}))
 
@@ -79,12 +85,12 @@ def test_a_trend_is_of_the_whole_net():
 
 
 def test_what_is_ignored_says_why_and_comes_last(sound):
-    marked, used = apply(with_dead(sound, 3, 7), [one := ignore("dead-units@3", until="2027-03-01")])
+    marked, used = apply(with_dead(sound, 3, 7), [excuse := ignore("dead-units@3", until="2027-03-01")])
     assert [(f.layer, f.ignored and f.ignored.model_dump()) for f in marked.diagnosis if f.rule == "dead-units"] == [
         (7, None),
         (3, {"reason": "by design", "until": "2027-03-01"}),
     ]
-    assert used == {one}
+    assert used == {excuse}
     assert ProbeResult.from_json(marked.to_json()) == marked
     assert '"ignored":{"reason":"by design","until":"2027-03-01"}' in marked.to_json()
     assert apply(marked, [])[0] == marked
@@ -117,8 +123,8 @@ def test_what_is_no_ignore_is_refused(text, words):
 
 
 def test_numbers_are_ignored_where_they_are_checked():
-    one = make_ignore("output.variance", ["3"], "why", None, "it", ("output.variance",))
-    assert one.covers("output.variance", 3) and not one.covers("output.variance", 4)
+    excuse = make_ignore("output.variance", ["3"], "why", None, "it", ("output.variance",))
+    assert excuse.covers("output.variance", 3) and not excuse.covers("output.variance", 4)
     with pytest.raises(UnknownNameError, match=r"Did you mean 'output\.variance'"):
         make_ignore("output.varianc", [], "why", None, "it", ("output.variance",))
 
@@ -136,9 +142,9 @@ def test_a_reason_has_words(reason):
 
 
 def test_modules_are_named_by_patterns():
-    one = ignore("dead-layer@encoder.*,head")
-    assert all(one.covers("dead-layer", 9, name) for name in ("encoder.0", "encoder.1.fc", "head"))
-    assert not any(one.covers("dead-layer", 9, name) for name in ("decoder.0", "heads", "Head", None))
+    excuse = ignore("dead-layer@encoder.*,head")
+    assert all(excuse.covers("dead-layer", 9, name) for name in ("encoder.0", "encoder.1.fc", "head"))
+    assert not any(excuse.covers("dead-layer", 9, name) for name in ("decoder.0", "heads", "Head", None))
     assert [ignore(f"dead-layer@{as_pattern(name)}").covers("dead-layer", 9, name) for name in ("3", "0-2", "a.3")] == [
         True
     ] * 3
@@ -154,7 +160,7 @@ def test_every_place_of_a_rule_is_written(sound):
     assert (entry.rule, entry.places) == ("dead-units", (1, 5, 9))
     again = make_ignore(entry.rule, map(str, entry.places), "why", None, "file")
     marked, _ = apply(with_dead(sound, 1, 2, 5, 9), [again])
-    assert not [one for one in marked.diagnosis if one.ignored is None and one.severity != "info"]
+    assert not [finding for finding in marked.diagnosis if finding.ignored is None and finding.severity != "info"]
 
 
 def test_many_layers_and_many_ignores_are_no_burden(sound):
@@ -164,7 +170,7 @@ def test_many_layers_and_many_ignores_are_no_burden(sound):
     deep = run(ProbeConfig(init="lecun", act="tanh", layers=120, width=10, batch=10, draws=1))
     dead = with_dead(deep, *range(1, 120, 2))
     started = time.process_time()
-    (places,) = (one.places for one in known_findings_of(dead, {}, "why", None) if one.rule == "dead-units")
+    (places,) = (finding.places for finding in known_findings_of(dead, {}, "why", None) if finding.rule == "dead-units")
     assert places == tuple(range(1, 120, 2))
     ignores = [ignore(f"dead-units@{layer}") for layer in places] + [ignore("saturated")] * 2000
     assert counting_of(apply(dead, ignores)[0], "dead-units") == []
@@ -172,11 +178,11 @@ def test_many_layers_and_many_ignores_are_no_burden(sound):
 
 
 def counting_of(result: ProbeResult, rule: str) -> list[int]:
-    return [one.layer for one in result.diagnosis if one.rule == rule and one.ignored is None]
+    return [finding.layer for finding in result.diagnosis if finding.rule == rule and finding.ignored is None]
 
 
 @pytest.mark.parametrize(
-    ("fields", "found", "left"),
+    ("fields", "first", "left"),
     [
         # The first has no skip; where others end, what was given tells their units apart.
         ({"input_width": 5, "widths": (8, 8, 8, 8)}, 1, []),
@@ -185,10 +191,10 @@ def counting_of(result: ProbeResult, rule: str) -> list[int]:
     ],
     ids=str,
 )
-def test_a_known_layer_moves_no_end_of_a_branch(fields, found, left):
+def test_a_known_layer_moves_no_end_of_a_branch(fields, first, left):
     result = run(ProbeConfig(init="zeros", act="tanh", residual=True, batch=20, draws=1, **fields))
-    assert ("symmetric", found) in counting(result)
-    assert [place for place in counting(result, f"symmetric@{found}") if place[0] == "symmetric"] == [
+    assert ("symmetric", first) in counting(result)
+    assert [place for place in counting(result, f"symmetric@{first}") if place[0] == "symmetric"] == [
         ("symmetric", layer) for layer in left
     ]
 
@@ -196,5 +202,5 @@ def test_a_known_layer_moves_no_end_of_a_branch(fields, found, left):
 def test_a_result_whose_findings_are_all_known_says_so_in_a_line():
     result = run(ProbeConfig(init="normal:std=1", act="tanh", layers=3, width=20, batch=20, draws=1))
     assert "saturated from layer 1" in repr(result)
-    marked, _ = apply(result, [ignore(one.rule) for one in result.diagnosis])
+    marked, _ = apply(result, [ignore(finding.rule) for finding in result.diagnosis])
     assert "signal survives" in repr(marked)

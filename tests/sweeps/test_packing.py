@@ -68,7 +68,7 @@ def test_damage_is_found():
             unpack(damaged)
 
 
-def test_a_store_of_before_is_read_and_goes_on(tmp_path):
+def test_a_store_of_an_older_version_is_read_and_continued(tmp_path):
     path, runs = tmp_path / "sweep.db", small(4)
     swept(path, runs[:2])
     before = numbers(path)

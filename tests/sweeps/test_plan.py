@@ -72,7 +72,7 @@ def test_axes_that_do_not_vary_set_nothing_apart(tmp_path):
     assert _axes(plan) == [{"act": "tanh"}, {"act": "relu"}]
 
 
-def test_what_is_not_set_is_shown_as_it_is_used(tmp_path):
+def test_defaults_are_shown_with_the_value_used(tmp_path):
     text = (
         HEAD + "defaults: {init: he, act: relu}\ninclude: [{}, {layers: 3, width: 4, batch: 5, standardize: false}]\n"
     )

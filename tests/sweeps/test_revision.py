@@ -55,9 +55,9 @@ PINNED = {
 def seen(config):
     """A few numbers of every kind that results hold, and the verdict."""
     result = run(config)
-    found, last = digest(result), result.layers[-1].output
-    logs = (found.output[0], found.output[-1], found.gradient[0], found.output_theory[-1], found.gradient_theory[0])
-    return (*logs, found.z, found.correlation, found.final_loss, last.percentiles.p99, found.rule)
+    kept, last = digest(result), result.layers[-1].output
+    logs = (kept.output[0], kept.output[-1], kept.gradient[0], kept.output_theory[-1], kept.gradient_theory[0])
+    return (*logs, kept.z, kept.correlation, kept.final_loss, last.percentiles.p99, kept.rule)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -68,11 +68,11 @@ def test_results_of_this_revision_are_what_they_were(name):
         "stores made before are run again, and put these numbers here. If not, it is a bug."
     )
     assert REVISION in PINNED, help_
-    found, pinned = seen(ProbeConfig(**SHAPE | CONFIGS[name])), PINNED[REVISION][name]
-    for place, (new, old) in enumerate(zip(found, pinned, strict=True)):
-        near = 1e-3 if place == len(found) - 2 else 1e-6
+    current, pinned = seen(ProbeConfig(**SHAPE | CONFIGS[name])), PINNED[REVISION][name]
+    for place, (new, old) in enumerate(zip(current, pinned, strict=True)):
+        near = 1e-3 if place == len(current) - 2 else 1e-6
         same = new == old if isinstance(old, str | None) else math.isclose(new, old, rel_tol=near, abs_tol=1e-6)
-        assert same, f"{name}: {found}: {help_}"
+        assert same, f"{name}: {current}: {help_}"
 
 
 def test_the_key_knows_the_revision_and_that_of_old_stores_is_the_first(monkeypatch):
@@ -83,6 +83,6 @@ def test_the_key_knows_the_revision_and_that_of_old_stores_is_the_first(monkeypa
     assert run_key(config, 1) == "4cc3db317dea170d67db6c04898161ad"
     assert len({run_key(config, revision) for revision in (1, 2, 3)}) == 3
     monkeypatch.setattr(runs, "REVISION", 3)
-    one = runs.Run(config, {})
-    assert one.key == run_key(config, 3)
-    assert one.former_keys == (run_key(config, 2), run_key(config, 1))
+    run = runs.Run(config, {})
+    assert run.key == run_key(config, 3)
+    assert run.former_keys == (run_key(config, 2), run_key(config, 1))

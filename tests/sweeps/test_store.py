@@ -98,7 +98,7 @@ def test_a_transaction_is_all_or_nothing(path, payload):
     assert list(states(path).values()) == ["queued", "done"]
 
 
-def test_what_was_in_hand_when_its_process_died_is_queued(path):
+def test_runs_of_a_killed_process_are_queued_again(path):
     runs = small(1)
     with open_store(path) as store:
         store.enqueue(runs)
@@ -137,7 +137,7 @@ def hold():
         process.communicate()
 
 
-def test_the_second_process_is_refused_and_told_of_the_first(path, hold, tmp_path):
+def test_the_second_process_is_refused_and_the_first_is_named(path, hold, tmp_path):
     first = hold(path)
     link = tmp_path / "link.db"
     link.symlink_to(path)
@@ -182,7 +182,7 @@ def test_a_reader_undoes_what_a_killed_process_half_wrote(path, payload, hold):
     assert set(states(path).values()) == {"done"}
 
 
-def test_files_that_are_no_store_are_left_as_they_are(path):
+def test_files_that_are_no_store_are_not_changed(path):
     path.write_bytes(b"no database at all, but long enough to be taken for one" * 50)
     before = path.read_bytes()
     for opened in (open_store, read_store):
@@ -192,7 +192,7 @@ def test_files_that_are_no_store_are_left_as_they_are(path):
     assert path.read_bytes() == before
 
 
-def test_other_databases_are_left_as_they_are(path):
+def test_other_databases_are_not_changed(path):
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE runs (mine)")
@@ -318,13 +318,13 @@ def test_a_config_is_the_same_after_its_way_through_the_store(tmp_path, field, v
     assert repr(again) == repr(config)  # 0.0 == -0.0, but they do not read alike
 
 
-def test_the_key_tells_configs_and_data_apart(tmp_path):
+def test_different_configs_and_data_have_different_keys(tmp_path):
     data = tmp_path / "data.npy"
     data.write_bytes(b"one")
     plain = {"init": "he", "act": "relu"}
-    seen = {run_key(ProbeConfig(**(plain | {field: value}))) for field, values in FIELDS.items() for value in values
+    keys = {run_key(ProbeConfig(**(plain | {field: value}))) for field, values in FIELDS.items() for value in values
             if value is not None and value != "data.npy"}  # fmt: skip
-    assert len(seen) == sum(value not in (None, "data.npy") for values in FIELDS.values() for value in values)
+    assert len(keys) == sum(value not in (None, "data.npy") for values in FIELDS.values() for value in values)
     before = run_key(ProbeConfig(**plain, input=data))
     data.write_bytes(b"two")
     assert run_key(ProbeConfig(**plain, input=data)) != before
@@ -332,12 +332,12 @@ def test_the_key_tells_configs_and_data_apart(tmp_path):
 
 def test_merging_takes_the_union(tmp_path, payload):
     runs = small(5)
-    one, two = filled(tmp_path / "1.db", runs[:3], payload, 1), filled(tmp_path / "2.db", runs[1:], payload, 3)
-    with open_store(one) as store, store.transaction():
+    first, second = filled(tmp_path / "1.db", runs[:3], payload, 1), filled(tmp_path / "2.db", runs[1:], payload, 3)
+    with open_store(first) as store, store.transaction():
         store.fail(runs[1].key, "bad luck", None)
         store.start(runs[2].key)
     with open_store(tmp_path / "all.db") as store:
-        for part in (one, two):
+        for part in (first, second):
             with read_store(part) as other:
                 merged = store.absorb(other)
         assert (merged.taken, merged.kept, merged.differing) == (4, 0, 0)
@@ -345,7 +345,7 @@ def test_merging_takes_the_union(tmp_path, payload):
             0: "done", 1: "done", 2: "done", 3: "done", 4: "queued"
         }  # fmt: skip
         assert [row.error for row in store.rows()] == [None] * 5
-        with read_store(one) as other:
+        with read_store(first) as other:
             merged = store.absorb(other)
         assert (merged.taken, merged.kept, merged.differing) == (0, 3, 0)
         assert store.result(runs[1].key).layers == store.result(runs[0].key).layers
@@ -356,8 +356,8 @@ def test_merging_counts_results_that_differ(tmp_path, payload):
 
     runs = small(2)
     other = Payload.of(run(runs[1].config))
-    one, two = filled(tmp_path / "1.db", runs, payload), filled(tmp_path / "2.db", runs, other)
-    with open_store(one) as store, read_store(two) as more:
+    first, second = filled(tmp_path / "1.db", runs, payload), filled(tmp_path / "2.db", runs, other)
+    with open_store(first) as store, read_store(second) as more:
         merged = store.absorb(more)
         assert (merged.taken, merged.kept, merged.differing) == (0, 2, 2)
         assert store.result(runs[0].key).to_json().encode() == unpack(payload.result)

@@ -99,7 +99,7 @@ def test_no_match_is_said_with_what_there_is(sweep, initprobe):
     sweep(FILE.replace("OWN", "tanh"), "--no-figures")
     said = initprobe("results", "initprobe-out/map", "--where", "sigma_w=7/5", "--export-csv", "a.csv")
     assert (said.code, said.out) == (2, "")
-    assert said.err == "Error: --where sigma_w=7/5: no run has it; sigma_w is 1, 1.2, 1.5\n"
+    assert said.err == "Error: --where: no run has sigma_w=7/5; sigma_w is 1, 1.2, 1.5\n"
     assert not Path("a.csv").exists()
     for text in ("sigma_w=x", "sigma_w=", "sigma_w", "=1", "act=tanh", "sigma=1", "sigma_w=[1]", "sigma_w={", "x"):
         said = initprobe("results", "initprobe-out/map", "--where", text)

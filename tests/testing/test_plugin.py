@@ -94,7 +94,7 @@ def test_the_fixture(run, pytester):
             assert initprobe.assert_healthy(pluginnet.good(), x).healthy
             assert not initprobe.probe(pluginnet.bad(), x, try_fixes=False).healthy
             initprobe.assert_init(pluginnet.good(), {"*.bias": "zeros"}, default="any")
-            with pytest.raises(AssertionError, match="0.bias: meant ones"):
+            with pytest.raises(AssertionError, match="first 0.bias.: meant ones"):
                 initprobe.assert_init(pluginnet.good(), {"*.bias": "ones"}, default="any")
     """)
     run().assert_outcomes(passed=1)

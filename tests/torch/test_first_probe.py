@@ -27,6 +27,6 @@ def test_gradients_are_those_of_a_given_start(dtype):
     weight = torch.randn(5, 3, dtype=dtype, requires_grad=True)
     ends = [weight * weight, (weight @ torch.randn(3, 4, dtype=dtype)).tanh()]
     starts = [torch.randn_like(end) for end in ends]
-    given = torch.autograd.grad(ends, weight, starts, retain_graph=True)[0]
-    found = torch.autograd.grad([Started.apply(*each) for each in zip(ends, starts, strict=True)], weight)[0]
-    assert torch.equal(found, given)
+    expected = torch.autograd.grad(ends, weight, starts, retain_graph=True)[0]
+    computed = torch.autograd.grad([Started.apply(*each) for each in zip(ends, starts, strict=True)], weight)[0]
+    assert torch.equal(computed, expected)

@@ -267,7 +267,7 @@ def test_fix_writes_what_heals_in_a_fresh_process(directory):
 def test_fix_writes_nothing_where_nothing_heals(directory):
     done = fixed("--fix", "init.py", "--keep", "*.weight")
     assert done.exit_code == 1
-    assert "init.py is not written: no initialization heals the model" in done.output
+    assert "init.py is not written: no initialization makes the model healthy" in done.output
     assert not (directory / "init.py").exists()
 
 
@@ -282,3 +282,77 @@ def test_probe_stays_the_same():
 
     assert set(initprobe.torch.__all__) == {"initialize", "probe"}
     assert initprobe.torch.probe is probe
+
+
+def test_what_keep_names_stays_also_under_its_second_name():
+    model = Words()
+    before = model.embed.weight.detach().clone()
+    outcome = initialize(model, torch.randint(0, 60, (8, 12)), keep=["head.*"])
+    assert torch.equal(model.embed.weight, before) and outcome.kept == ("embed.weight",)
+
+
+def test_a_parametrization_without_an_inverse_is_refused_before_anything_is_changed():
+    class Symmetric(nn.Module):
+        def forward(self, x):
+            return x.triu() + x.triu(1).transpose(-1, -2)
+
+    model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20))
+    nn.utils.parametrize.register_parametrization(model[1], "weight", Symmetric())
+    before = bits(model)
+    with pytest.raises(ConfigError, match=r"1\.weight: its parametrization takes no values by right_inverse"):
+        initialize(model, None, "contract", contract={"*.weight": "he"})
+    assert bits(model) == before
+    initialize(model, None, "contract", contract={"*.weight": "he", "*.bias": "torch_linear", "1.weight": "any"})
+    assert bits(model) != before
+    for method in THEORY:
+        assert set(initialize(model, torch.randn(8, 20), method).changed) == {"0.weight", "0.bias", "1.bias"}
+
+
+class Transposed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(32, 32))
+
+    def forward(self, x):
+        return x @ self.w.T
+
+
+class SelfAttention(nn.MultiheadAttention):
+    def forward(self, x):
+        return super().forward(x, x, x, need_weights=False)[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_lsuv_reaches_views_attention_and_computed_weights():
+    model = nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Linear(32, 32)),
+        nn.ReLU(),
+        Transposed(),
+        nn.utils.weight_norm(nn.Linear(32, 32)),
+        SelfAttention(32, 4, batch_first=True),
+        nn.Linear(32, 32),
+    )
+    x = torch.randn(8, 12, 32)
+    outcome = initialize(model, x, "lsuv")
+    assert outcome.code.count("measured on the input") == 6 and not outcome.left
+    for layer in model:
+        x = layer(x)
+        if not isinstance(layer, nn.ReLU):
+            assert x.var().item() == pytest.approx(1, abs=0.02), layer
+
+
+def test_a_deep_sigmoid_net_becomes_a_net_of_tanh():
+    model = nn.Sequential(*(part for _ in range(12) for part in (nn.Linear(64, 64), nn.Sigmoid())))
+    model.append(nn.Linear(64, 4))
+    x = torch.randn(64, 64)
+    outcome = initialize(model, x)
+    twin = nn.Sequential(*(part for _ in range(12) for part in (nn.Linear(64, 64), nn.Tanh())), nn.Linear(64, 4))
+    for place in range(0, 25, 2):
+        factor = 0.5 if place in (0, 24) else 0.25
+        twin[place].weight.data = factor * model[place].weight.data
+        nn.init.zeros_(twin[place].bias)
+    assert torch.allclose(model(x), twin(x), atol=1e-4)
+    assert probe(model, x, try_fixes=False).healthy
+    again = nn.Sequential(*model)
+    run(outcome.code, again)
+    assert probe(again, x, try_fixes=False).healthy

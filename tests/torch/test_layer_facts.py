@@ -29,7 +29,7 @@ def rms(tensor):
 
 
 class Branches(nn.Module):
-    """A branch added in each way that code adds one. The ratios are kept as they are computed."""
+    """A branch added in each way that code adds one. The ratios are kept unrounded."""
 
     def __init__(self, width=16):
         super().__init__()
@@ -73,7 +73,7 @@ def test_branches_of_pictures_and_words():
     result = probed(ResNet(), torch.randn(6, 3, 16, 16))
     ratios = {layer.name: layer.branch_ratio for layer in result.layers if layer.branch_ratio is not None}
     assert list(ratios) == [f"blocks.{block}.conv2" for block in range(3)] and all(
-        0.3 < one < 3 for one in ratios.values()
+        0.3 < ratio < 3 for ratio in ratios.values()
     )
     result = probed(Language(), torch.randint(100, (4, 16)))
     ratios = {layer.name: layer.branch_ratio for layer in result.layers if layer.branch_ratio is not None}
@@ -250,7 +250,7 @@ def test_thirds_of_a_packed_weight_have_their_own_numbers(kind):
             third.mul_(factor)
     x = torch.randn(4, 10, 24)
     result = probed(model, x)
-    (layer,) = [one for one in result.layers if one.packed is not None]
+    (layer,) = [layer for layer in result.layers if layer.packed is not None]
     thirds = layer.packed.q, layer.packed.k, layer.packed.v
     for third, own in zip(thirds, weight.detach().chunk(3, axis), strict=True):
         assert third.weight_variance == pytest.approx(float(own.var(correction=0)), rel=SINGLE)
@@ -283,28 +283,31 @@ def test_a_wrong_third_is_named_and_the_fix_heals_it(kind, third):
     wrong = weight.detach().clone()
     x = torch.randn(4, 10, 24)
     result = probe(model, x, threads=1)
-    found = next(one for one in result.diagnosis if one.rule == "odd-layer")
-    assert found.severity == "warning" and found.module.endswith(f"[{third}]") and f"W_{third}^2" in found.evidence
-    assert torch.equal(weight, wrong) and found.fix is not None, found.no_fix
-    exec(found.fix, {"model": model, "nn": nn, "torch": torch})
+    finding = next(finding for finding in result.diagnosis if finding.rule == "odd-layer")
+    assert (
+        finding.severity == "warning" and finding.module.endswith(f"[{third}]") and f"W_{third}^2" in finding.evidence
+    )
+    assert torch.equal(weight, wrong) and finding.fix is not None, finding.no_fix
+    exec(finding.fix, {"model": model, "nn": nn, "torch": torch})
     changed = [
-        not torch.equal(one, other) for one, other in zip(weight.chunk(3, axis), wrong.chunk(3, axis), strict=True)
+        not torch.equal(third, wrong_third)
+        for third, wrong_third in zip(weight.chunk(3, axis), wrong.chunk(3, axis), strict=True)
     ]
     assert changed == [name == third for name in "qkv"] and not torch.equal(weight, before)
-    assert all(one.rule != "odd-layer" for one in probe(model, x, threads=1).diagnosis)
+    assert all(finding.rule != "odd-layer" for finding in probe(model, x, threads=1).diagnosis)
 
 
 def test_a_third_is_compared_with_its_siblings_and_the_whole_goes_before_its_thirds():
     torch.manual_seed(0)
     model, ids = Language(), torch.randint(100, (4, 16))
-    assert all(one.rule != "odd-layer" for one in probed(model, ids).diagnosis)
+    assert all(finding.rule != "odd-layer" for finding in probed(model, ids).diagnosis)
     weight = model.blocks[3].qkv.weight
     with torch.no_grad():
         weight.chunk(3)[2].mul_(8)
-    (found,) = [one for one in probed(model, ids).diagnosis if one.rule == "odd-layer"]
-    assert found.module == "blocks.3.qkv[v]"
+    (finding,) = [finding for finding in probed(model, ids).diagnosis if finding.rule == "odd-layer"]
+    assert finding.module == "blocks.3.qkv[v]"
     with torch.no_grad():
         weight.chunk(3)[0].mul_(8)
         weight.chunk(3)[1].mul_(8)
-    (found,) = [one for one in probed(model, ids).diagnosis if one.rule == "odd-layer"]
-    assert found.module == "blocks.3.qkv"
+    (finding,) = [finding for finding in probed(model, ids).diagnosis if finding.rule == "odd-layer"]
+    assert finding.module == "blocks.3.qkv"

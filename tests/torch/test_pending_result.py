@@ -47,7 +47,7 @@ def same(result, other):
 
 
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS)
-def test_whatever_reads_it_first(read):
+def test_a_pending_result_is_complete_after_any_first_access(read):
     result = probed(try_fixes=False)
     assert type(result) is not ProbeResult and isinstance(result, ProbeResult)
     read(result)

@@ -82,7 +82,7 @@ FAST = [
     Bug("torch default ReLU x14", lambda: (plain(14, draw=lambda layer: layer), rows()), ("0", "2", "4"), VANISHING),
     Bug("Xavier for ReLU x24", lambda: (plain(24, draw=xavier), rows()), ("0",), VANISHING),
     Bug(
-        "std .3 in a plain net x10",
+        "std 0.3 in a plain net x10",
         lambda: (plain(10, draw=lambda layer: normal(layer, 0.3)), rows()),
         ("0",),
         EXPLODING,
@@ -164,7 +164,7 @@ FAST = [
     Bug("queries thirty times too large", sharp, ("2.branch.1",), ("attention-logits", "odd-layer")),
     Bug("gate shut", lambda: (Gate(-9.0), rows()), ("gate",), ("shut-gate", "saturated")),
     Bug(
-        "x @ W of .02",
+        "x @ W of 0.02",
         lambda: (
             seq(*[part for _ in range(8) for part in (InOut(64, 64, 0.02), nn.ReLU())], nn.Linear(64, 12)),
             rows(64),
@@ -223,7 +223,7 @@ def _deep(act: Any, draw: Any = lambda layer: layer, layers: int = 20) -> Callab
     return lambda: (plain(layers, act, draw), rows())
 
 
-SICK: dict[str, Callable[[], tuple[Any, Any]]] = {
+FAULTY: dict[str, Callable[[], tuple[Any, Any]]] = {
     "torch default ReLU x20": _deep(nn.ReLU),
     "torch default tanh x20": _deep(nn.Tanh),
     "torch default GELU x20": _deep(nn.GELU),
@@ -231,9 +231,9 @@ SICK: dict[str, Callable[[], tuple[Any, Any]]] = {
         seq(conv(3, 32), *[part for _ in range(14) for part in (nn.ReLU(), conv(32, 32))]),
         images(),
     ),
-    "N(0, .01) ReLU x10": _deep(nn.ReLU, lambda layer: normal(layer, 0.01), 10),
+    "N(0, 0.01) ReLU x10": _deep(nn.ReLU, lambda layer: normal(layer, 0.01), 10),
     "N(0, 1) tanh x10": _deep(nn.Tanh, lambda layer: normal(layer, 1.0), 10),
-    "N(0, .3) ReLU x16": _deep(nn.ReLU, lambda layer: normal(layer, 0.3), 16),
+    "N(0, 0.3) ReLU x16": _deep(nn.ReLU, lambda layer: normal(layer, 0.3), 16),
     "Xavier sigmoid x16": _deep(nn.Sigmoid, xavier, 16),
     "half dies": lambda: half(False),
     "other half dies": lambda: half(True),

@@ -55,7 +55,7 @@ class Unscaled(Attention):
     """Attention whose author forgot 1/sqrt(d)."""
 
     def forward(self, x: Any, memory: Any = None) -> Any:
-        q, k, v = (self.split(one(x)) for one in (self.q, self.k, self.v))
+        q, k, v = (self.split(projection(x)) for projection in (self.q, self.k, self.v))
         return self.out(((q @ k.transpose(-1, -2)).softmax(-1) @ v).transpose(1, 2).flatten(2))
 
 
@@ -167,12 +167,12 @@ def transposed() -> Any:
     parts = [nn.ConvTranspose2d(48, 48, 2, 2, bias=False) for _ in range(4)]
     for part in parts:
         nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
-    return seq(*[one for part in parts for one in (part, nn.ReLU())]), torch.randn(8, 48, 4, 4)
+    return seq(*[module for part in parts for module in (part, nn.ReLU())]), torch.randn(8, 48, 4, 4)
 
 
 def weight_normed() -> Any:
     wrap = nn.utils.parametrizations.weight_norm
-    return seq(*[one for _ in range(10) for one in (wrap(nn.Linear(96, 96, bias=False)), nn.ReLU())]), rows(96)
+    return seq(*[module for _ in range(10) for module in (wrap(nn.Linear(96, 96, bias=False)), nn.ReLU())]), rows(96)
 
 
 def unnormed(blocks: int = 24) -> Any:

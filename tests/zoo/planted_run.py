@@ -1,4 +1,4 @@
-"""What the verdict says of planted bugs and of sick nets: `python tests/zoo/planted_run.py [WORD]`."""
+"""What the verdict says of planted bugs and of faulty nets: `python tests/zoo/planted_run.py [WORD]`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from planted import BUGS, SICK, Bug
+from planted import BUGS, FAULTY, Bug
 from torch import nn
 
 from initprobe.torch import probe
@@ -34,18 +34,18 @@ class Outcome:
 
 def alarms(result: Any) -> list[Any]:
     """Findings above info."""
-    return [one for one in result.diagnosis if one.severity != "info"]
+    return [finding for finding in result.diagnosis if finding.severity != "info"]
 
 
 def examine(bug: Bug, seed: int = 0) -> Outcome:
     """Probe, look for the place and the cause, run the fix, probe again."""
     torch.manual_seed(seed)
     model, x = bug.make()
-    found = alarms(probe(model, x, threads=1, **bug.options))
-    words = [f"{one.severity} {one.rule} {one.module}: {one.evidence}" for one in found]
-    right = [one for one in found if one.rule in bug.rules]
-    located = any(not bug.modules or _place(one.module) in bug.modules for one in right or found)
-    healed, after = _healed(bug, model, x, next((one.fix for one in right or found if one.fix), None))
+    findings = alarms(probe(model, x, threads=1, **bug.options))
+    words = [f"{finding.severity} {finding.rule} {finding.module}: {finding.evidence}" for finding in findings]
+    right = [finding for finding in findings if finding.rule in bug.rules]
+    located = any(not bug.modules or _place(finding.module) in bug.modules for finding in right or findings)
+    healed, after = _healed(bug, model, x, next((finding.fix for finding in right or findings if finding.fix), None))
     return Outcome(located, bool(right), healed, "\n".join([*words, *after]))
 
 
@@ -63,7 +63,9 @@ def _healed(bug: Bug, model: Any, x: Any, fix: str | None) -> tuple[bool | None,
     except Exception as error:  # a line that cannot be run heals nothing
         return False, [f"fix: {fix}", f"fix fails: {error!r}"]
     again = probe(held["model"], held["x"], threads=1, **bug.options)
-    left = [f"left: {one.severity} {one.rule} {one.module}: {one.evidence}" for one in alarms(again)]
+    left = [
+        f"left: {finding.severity} {finding.rule} {finding.module}: {finding.evidence}" for finding in alarms(again)
+    ]
     return not left, [f"fix: {fix}", *left]
 
 
@@ -71,25 +73,27 @@ def main(word: str = "") -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     held = [_outcome_of(bug) for bug in BUGS if word in bug.name]
-    whole = sum(one.located and one.caused for one in held)
-    print(f"{len(held)} bugs: {whole} with layer and cause, {sum(bool(one.healed) for one in held)} healed")
-    for name, make in SICK.items():
+    whole = sum(outcome.located and outcome.caused for outcome in held)
+    print(f"{len(held)} bugs: {whole} with layer and cause, {sum(bool(outcome.healed) for outcome in held)} healed")
+    for name, make in FAULTY.items():
         if word in name:
             torch.manual_seed(0)
-            rules = [f"{one.severity} {one.rule} {one.module}" for one in alarms(probe(*make(), threads=1))]
-            print(f"{'found ' if rules else 'MISSED'} sick {name}: {', '.join(rules)}", flush=True)
+            rules = [
+                f"{finding.severity} {finding.rule} {finding.module}" for finding in alarms(probe(*make(), threads=1))
+            ]
+            print(f"{'found ' if rules else 'MISSED'} faulty {name}: {', '.join(rules)}", flush=True)
 
 
 def _outcome_of(bug: Bug) -> Outcome:
     started = time.perf_counter()
     try:
-        one = examine(bug)
+        outcome = examine(bug)
     except Exception as error:
-        one = Outcome(False, False, None, f"{type(error).__name__}: {error}")
-    marks = f"located {one.located!s:5} caused {one.caused!s:5} healed {one.healed!s:5}"
+        outcome = Outcome(False, False, None, f"{type(error).__name__}: {error}")
+    marks = f"located {outcome.located!s:5} caused {outcome.caused!s:5} healed {outcome.healed!s:5}"
     print(f"{marks} {time.perf_counter() - started:5.1f} s  {bug.name}")
-    print("\n".join(f"      {line}" for line in one.words.splitlines()), flush=True)
-    return one
+    print("\n".join(f"      {line}" for line in outcome.words.splitlines()), flush=True)
+    return outcome
 
 
 if __name__ == "__main__":

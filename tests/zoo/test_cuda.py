@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from planted import FAST, SICK  # noqa: E402
+from planted import FAST, FAULTY  # noqa: E402
 from planted_run import alarms  # noqa: E402
 from test_zoo import BY_HAND, SMALL  # noqa: E402
 from torch import nn  # noqa: E402
@@ -41,9 +41,9 @@ def exact():
 def moved(x, device="cuda", dtype=None):
     """The same nest on a device, real numbers in a dtype."""
     if isinstance(x, Mapping):
-        return {name: moved(one, device, dtype) for name, one in x.items()}
+        return {name: moved(entry, device, dtype) for name, entry in x.items()}
     if isinstance(x, tuple | list):
-        return type(x)(moved(one, device, dtype) for one in x)
+        return type(x)(moved(entry, device, dtype) for entry in x)
     return x.to(device, dtype if x.is_floating_point() else None)
 
 
@@ -78,7 +78,7 @@ def entry(name):
 def test_numbers_are_those_of_the_cpu(name):
     here, there = both(entry(name), torch.float64)
     assert_same(here, there, 1e-5)
-    assert [one.rule for one in there.diagnosis] == [one.rule for one in here.diagnosis]
+    assert [finding.rule for finding in there.diagnosis] == [finding.rule for finding in here.diagnosis]
 
 
 @pytest.mark.parametrize("name", ["MLP He ReLU x8", "residual MLP x12", "VGG pooled", "GPT pre-LN x12", "Llama"])
@@ -97,24 +97,24 @@ def test_healthy_nets(name):
 @pytest.mark.parametrize("bug", [bug for bug in FAST if not bug.options], ids=lambda bug: bug.name)
 def test_planted_bugs_say_what_they_say_on_the_cpu(bug):
     here, there = both(bug.make)
-    assert [(one.rule, one.module, one.severity) for one in there.diagnosis] == [
-        (one.rule, one.module, one.severity) for one in here.diagnosis
+    assert [(finding.rule, finding.module, finding.severity) for finding in there.diagnosis] == [
+        (finding.rule, finding.module, finding.severity) for finding in here.diagnosis
     ]
     # A line that draws again is tried with one draw, of each device its own: the most severe finding heals with any.
     assert bool(there.diagnosis[0].fix) == bool(here.diagnosis[0].fix)
 
 
-@pytest.mark.parametrize("name", SICK)
-def test_sick_nets(name):
+@pytest.mark.parametrize("name", FAULTY)
+def test_faulty_nets(name):
     torch.manual_seed(0)
-    model, x = SICK[name]()
+    model, x = FAULTY[name]()
     assert alarms(probe(model.cuda(), moved(x)))
 
 
 def state(model):
     """Every tensor of a model and every random state."""
     held = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    held |= {f"rng {place}": one for place, one in enumerate(torch.cuda.get_rng_state_all())}
+    held |= {f"rng {place}": state for place, state in enumerate(torch.cuda.get_rng_state_all())}
     return held | {"rng cpu": torch.get_rng_state()}
 
 
@@ -139,8 +139,8 @@ def test_left_as_found(faulty):
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert random.getstate() == python and model.training
     assert all(
-        one.grad is own and torch.equal(own, was)
-        for one, own, was in zip(model.parameters(), gradients, kept, strict=True)
+        parameter.grad is own and torch.equal(own, was)
+        for parameter, own, was in zip(model.parameters(), gradients, kept, strict=True)
     )
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 

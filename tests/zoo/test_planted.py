@@ -1,10 +1,10 @@
-"""Planted bugs are found at their place with their cause, most printed fixes heal, and sick nets are sick."""
+"""Planted bugs are found at their place with their cause, most printed fixes heal, and faulty nets are faulty."""
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from planted import FAST, SICK, SLOW  # noqa: E402
+from planted import FAST, FAULTY, SLOW  # noqa: E402
 from planted_run import alarms, examine  # noqa: E402
 
 from initprobe.torch import probe  # noqa: E402
@@ -14,17 +14,23 @@ NAMED, HEALED = 22 / 25, 20 / 25  # of the bugs at least
 
 def outcomes(bugs):
     """What came of each, and the words of those that were missed."""
-    found = {bug: examine(bug) for bug in bugs}
-    missed = "\n".join(f"{bug.name}: {one}" for bug, one in found.items() if not (one.located and one.caused))
-    uncured = "\n".join(f"{bug.name}: {one.words}" for bug, one in found.items() if bug.heals and not one.healed)
+    examined = {bug: examine(bug) for bug in bugs}
+    missed = "\n".join(
+        f"{bug.name}: {outcome}" for bug, outcome in examined.items() if not (outcome.located and outcome.caused)
+    )
+    uncured = "\n".join(
+        f"{bug.name}: {outcome.words}" for bug, outcome in examined.items() if bug.heals and not outcome.healed
+    )
     print(f"\nmissed:\n{missed}\nnot healed:\n{uncured}")
-    return found, missed, uncured
+    return examined, missed, uncured
 
 
 def check(bugs):
-    found, missed, uncured = outcomes(bugs)
-    assert sum(one.located and one.caused for one in found.values()) >= NAMED * len(bugs), missed
-    assert sum(bool(one.healed) for one in found.values()) >= HEALED * sum(bug.heals for bug in bugs), uncured
+    examined, missed, uncured = outcomes(bugs)
+    assert sum(outcome.located and outcome.caused for outcome in examined.values()) >= NAMED * len(bugs), missed
+    assert sum(bool(outcome.healed) for outcome in examined.values()) >= HEALED * sum(bug.heals for bug in bugs), (
+        uncured
+    )
 
 
 def test_small_nets():
@@ -36,8 +42,8 @@ def test_small_nets():
 def test_every_net_at_other_seeds(seed):
     torch.manual_seed(seed)
     bugs = FAST + SLOW
-    found = [examine(bug, seed) for bug in bugs]
-    missed = [bug.name for bug, one in zip(bugs, found, strict=True) if not (one.located and one.caused)]
+    examined = [examine(bug, seed) for bug in bugs]
+    missed = [bug.name for bug, outcome in zip(bugs, examined, strict=True) if not (outcome.located and outcome.caused)]
     assert len(bugs) - len(missed) >= NAMED * len(bugs), missed
 
 
@@ -46,7 +52,7 @@ def test_every_net():
     check(FAST + SLOW)
 
 
-@pytest.mark.parametrize("name", SICK)
-def test_sick_nets(name):
+@pytest.mark.parametrize("name", FAULTY)
+def test_faulty_nets(name):
     torch.manual_seed(0)
-    assert alarms(probe(*SICK[name](), try_fixes=False)), name
+    assert alarms(probe(*FAULTY[name](), try_fixes=False)), name

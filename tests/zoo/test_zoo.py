@@ -38,9 +38,9 @@ def alarms(entry, seed=0):
     torch.manual_seed(seed)
     model, x = entry.make(), entry.given()
     return [
-        one.rule
-        for one in probe(model, x, seed=seed, try_fixes=False).diagnosis
-        if one.severity != "info" and one.rule != COPIES
+        finding.rule
+        for finding in probe(model, x, seed=seed, try_fixes=False).diagnosis
+        if finding.severity != "info" and finding.rule != COPIES
     ]
 
 
@@ -51,9 +51,9 @@ def test_small_nets_are_healthy(name):
 
 @pytest.mark.slow
 def test_twenty_nets_at_twenty_seeds():
-    found = {(name, seed): alarms(BY_HAND[name], seed) for name in SEEDED for seed in range(20)}
-    sick = {pair: rules for pair, rules in found.items() if rules}
-    assert len(sick) <= 0.02 * len(found), sick
+    raised = {(name, seed): alarms(BY_HAND[name], seed) for name in SEEDED for seed in range(20)}
+    faulty = {pair: rules for pair, rules in raised.items() if rules}
+    assert len(faulty) <= 0.02 * len(raised), faulty
 
 
 @pytest.mark.slow
@@ -64,10 +64,10 @@ def test_the_zoo(tmp_path):
         pytest.skip(f"pip install initprobe[zoo]: {', '.join(missing)}")
     runner = Path(__file__).with_name("zoo_run.py")  # which forks, as a process with threads must not
     subprocess.run([sys.executable, runner, "--json", tmp_path / "zoo.json"], check=True)
-    reports = [Report(**one) for one in json.loads((tmp_path / "zoo.json").read_text())]
+    reports = [Report(**entry) for entry in json.loads((tmp_path / "zoo.json").read_text())]
     words = summary(reports)
     print(words)
     assert len(reports) >= 150
-    assert sum(one.alarms for one in reports) <= 0.01 * len(reports), words
-    assert not [one for one in reports if one.verdict == "refused"], words
-    assert statistics.median(one.judged for one in reports) > 0.99, words
+    assert sum(report.alarms for report in reports) <= 0.01 * len(reports), words
+    assert not [report for report in reports if report.verdict == "refused"], words
+    assert statistics.median(report.judged for report in reports) > 0.99, words

@@ -36,7 +36,7 @@ class Unet(nn.Module):
 
 
 def generator(last: int = 3) -> nn.Module:
-    """DCGAN, with its own draw: N(0, .02) and norms of N(1, .02)."""
+    """DCGAN, with its own draw: N(0, 0.02) and norms of N(1, 0.02)."""
     up = lambda a, b: [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU(True)]  # noqa: E731
     model = seq(
         nn.ConvTranspose2d(100, 128, 4, bias=False),
@@ -181,7 +181,7 @@ class Pyramid(nn.Module):
             held.append(side(x))
         for low in (1, 0):
             held[low] = held[low] + F.interpolate(held[low + 1], scale_factor=2)
-        return [self.head(one) for one in held]
+        return [self.head(features) for features in held]
 
 
 def entries() -> Iterator[Entry]:

@@ -95,7 +95,7 @@ class Highway(nn.Module):
 
 
 class Policy(nn.Module):
-    """Actor and critic of PPO: orthogonal, a last layer of .01 so that the first actions are even."""
+    """Actor and critic of PPO: orthogonal, a last layer of 0.01 so that the first actions are even."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -78,9 +78,9 @@ class Seq2Seq(nn.Module):
         keys, state, held = self.key(memory), memory.mean(1), []
         for step in self.target(target).unbind(1):
             weights = self.score(torch.tanh(keys + self.query(state)[:, None])).softmax(1)
-            seen = (weights * memory).sum(1)
-            state = self.cell(torch.cat([step, seen], -1), state)
-            held.append(self.head(torch.cat([state, seen], -1)))
+            context = (weights * memory).sum(1)
+            state = self.cell(torch.cat([step, context], -1), state)
+            held.append(self.head(torch.cat([state, context], -1)))
         return torch.stack(held, 1)
 
 

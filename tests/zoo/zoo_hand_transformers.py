@@ -159,8 +159,8 @@ class Linearized(nn.Module):
         q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
         q, k = 1 + F.elu(q), 1 + F.elu(k)
         memory = torch.einsum("btd,bte->btde", k, v).cumsum(1)
-        seen = torch.einsum("btd,btde->bte", q, memory) / (q * k.cumsum(1)).sum(-1, keepdim=True)
-        return self.mix(x + self.out(seen))
+        attended = torch.einsum("btd,btde->bte", q, memory) / (q * k.cumsum(1)).sum(-1, keepdim=True)
+        return self.mix(x + self.out(attended))
 
 
 class Mix(nn.Module):

@@ -91,16 +91,16 @@ class Attention(nn.Module):
 
     def forward(self, x: Any, memory: Any = None) -> Any:
         memory = x if memory is None else memory
-        q, k, v = (self.split(one) for one in (self.q(x), self.k(memory), self.v(memory)))
+        q, k, v = (self.split(projected) for projected in (self.q(x), self.k(memory), self.v(memory)))
         if self.by_hand:
             logits = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
             if self.causal:
                 after = torch.ones(logits.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
                 logits = logits.masked_fill(after, -math.inf)
-            seen = logits.softmax(-1) @ v
+            attended = logits.softmax(-1) @ v
         else:
-            seen = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-        return self.out(seen.transpose(1, 2).flatten(2))
+            attended = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.out(attended.transpose(1, 2).flatten(2))
 
     def split(self, x: Any) -> Any:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -61,7 +61,7 @@ class Report:
 
     @property
     def alarms(self) -> bool:
-        """It says that a network which trains is sick."""
+        """It says that a network which trains is faulty."""
         return RANK.get(self.verdict, 0) >= RANK["warning"] and not self.copies
 
     def __str__(self) -> str:
@@ -72,8 +72,8 @@ class Report:
 
 def entries(only: Sequence[str] = (), homes: Iterable[str] = HOMES) -> list[Entry]:
     """The zoo, or those whose name or source holds one of the words."""
-    found = [entry for home in homes for entry in import_module(home).entries()]
-    return [one for one in found if not only or any(word in f"{one.source} {one.name}" for word in only)]
+    entries = [entry for home in homes for entry in import_module(home).entries()]
+    return [entry for entry in entries if not only or any(word in f"{entry.source} {entry.name}" for word in only)]
 
 
 def examine(entry: Entry, seed: int = 0, limit: int = 240) -> Report:
@@ -114,12 +114,15 @@ def _examined(entry: Entry, seed: int) -> Report:
 
 
 def _note(report: Report, result: Any, entry: Entry) -> None:
-    found = sorted(result.diagnosis, key=lambda one: -RANK[one.severity])
-    severe = [one for one in found if one.severity != "info"]
-    report.verdict = found[0].severity if found else "healthy"
-    report.rules = [f"{one.severity} {one.rule} {one.module}: {one.evidence}" for one in (severe or found)[:MAX_FAULTS]]
+    findings = sorted(result.diagnosis, key=lambda finding: -RANK[finding.severity])
+    severe = [finding for finding in findings if finding.severity != "info"]
+    report.verdict = findings[0].severity if findings else "healthy"
+    report.rules = [
+        f"{finding.severity} {finding.rule} {finding.module}: {finding.evidence}"
+        for finding in (severe or findings)[:MAX_FAULTS]
+    ]
     report.judged = judged_share(result)
-    report.copies = entry.copies and bool(severe) and all(one.rule == COPIES for one in severe)
+    report.copies = entry.copies and bool(severe) and all(finding.rule == COPIES for finding in severe)
 
 
 def judged_share(result: Any) -> float | None:
@@ -132,9 +135,9 @@ def plain(model: Any, x: Any) -> float:
     """Seconds of a pass forward and back without any watching, and its memory is touched once."""
     started = time.perf_counter()
     output = model(**x) if isinstance(x, dict) else model(*x) if isinstance(x, tuple) else model(x)
-    ends = [one for one in _tensors(output) if one.requires_grad]
+    ends = [tensor for tensor in _tensors(output) if tensor.requires_grad]
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    torch.autograd.grad([one.sum() for one in ends], learning, allow_unused=True)
+    torch.autograd.grad([tensor.sum() for tensor in ends], learning, allow_unused=True)
     return time.perf_counter() - started
 
 
@@ -142,9 +145,9 @@ def _tensors(held: Any) -> Iterable[torch.Tensor]:
     if isinstance(held, torch.Tensor):
         yield held
     elif isinstance(held, dict):
-        yield from (one for value in held.values() for one in _tensors(value))
+        yield from (tensor for value in held.values() for tensor in _tensors(value))
     elif isinstance(held, list | tuple):
-        yield from (one for value in held for one in _tensors(value))
+        yield from (tensor for value in held for tensor in _tensors(value))
     elif hasattr(held, "__dataclass_fields__"):
         yield from _tensors(dict(vars(held)))
 
@@ -156,19 +159,19 @@ def _peak() -> float:
 
 def summary(reports: Sequence[Report]) -> str:
     """The counts that the README publishes."""
-    refused = [one for one in reports if one.verdict == "refused"]
-    alarms, copies = [one for one in reports if one.alarms], [one for one in reports if one.copies]
-    judged = [one.judged for one in reports if one.judged is not None]
+    refused = [report for report in reports if report.verdict == "refused"]
+    alarms, copies = [report for report in reports if report.alarms], [report for report in reports if report.copies]
+    judged = [report.judged for report in reports if report.judged is not None]
     share = f"{100 * statistics.median(judged):.2f}%" if judged else "unknown"
     lines = [
         f"{len(reports)} networks, {len(alarms)} false alarms, {len(copies)} with copies that their library makes, "
         f"{len(refused)} refused, median share judged {share}",
-        *(f"  alarm   {one.name}: {'; '.join(rule.split(':')[0] for rule in one.rules)}" for one in alarms),
-        *(f"  refused {one.name}: {one.fault}" for one in refused),
+        *(f"  alarm   {report.name}: {'; '.join(rule.split(':')[0] for rule in report.rules)}" for report in alarms),
+        *(f"  refused {report.name}: {report.fault}" for report in refused),
         *(
-            f"  judged {100 * one.judged:.1f}% {one.name}"
-            for one in reports
-            if one.judged is not None and one.judged < 0.95
+            f"  judged {100 * report.judged:.1f}% {report.name}"
+            for report in reports
+            if report.judged is not None and report.judged < 0.95
         ),
     ]
     return "\n".join(lines)
@@ -177,18 +180,18 @@ def summary(reports: Sequence[Report]) -> str:
 def table(reports: Sequence[Report]) -> str:
     """The table of the README."""
     rows = ["| networks of | how many | false alarms | refused | median share judged |", "|---|---|---|---|---|"]
-    for source in (*dict.fromkeys(one.source for one in reports), "all"):
-        own = [one for one in reports if source in (one.source, "all")]
-        refused, judged = sum(one.verdict == "refused" for one in own), [one.judged or 0.0 for one in own]
+    for source in (*dict.fromkeys(report.source for report in reports), "all"):
+        own = [report for report in reports if source in (report.source, "all")]
+        refused, judged = sum(report.verdict == "refused" for report in own), [report.judged or 0.0 for report in own]
         share = f"{100 * statistics.median(judged):.4g}%"
-        rows.append(f"| {source} | {len(own)} | {sum(one.alarms for one in own)} | {refused} | {share} |")
+        rows.append(f"| {source} | {len(own)} | {sum(report.alarms for report in own)} | {refused} | {share} |")
     return "\n".join(rows)
 
 
 def import_all(package: str) -> None:
     """Every module below a package, and what the probe imports late: a child must not count their memory as its own."""
-    for found in iter_modules(import_module(package).__path__, f"{package}."):
-        import_module(found.name)
+    for module in iter_modules(import_module(package).__path__, f"{package}."):
+        import_module(module.name)
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -204,7 +207,7 @@ def main(words: Sequence[str] | None = None) -> None:
     chosen = entries([word for word in options.only.split(",") if word])[part - 1 :: parts]
     import_all("initprobe.torch")
     import_module("torch._dynamo")  # 75 MB that torch.compiler takes late
-    for source in {one.source for one in chosen}:
+    for source in {entry.source for entry in chosen}:
         with suppress(ImportError, AttributeError):
             getattr(import_module("zoo_libraries"), source)()
     reports = []
@@ -214,7 +217,7 @@ def main(words: Sequence[str] | None = None) -> None:
     print(summary(reports))
     print(table(reports))
     if options.json:
-        options.json.write_text(json.dumps([asdict(one) for one in reports], indent=1))
+        options.json.write_text(json.dumps([asdict(report) for report in reports], indent=1))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from initprobe.cli.sweep_output import Additions, TableExports, TableOptions
 from initprobe.cli.sweep_run import SweepOptions, finish, run_plan, table_output
 
 if TYPE_CHECKING:
+    from initprobe.reports.html.tables import Table
     from initprobe.reports.junit import Case
     from initprobe.reports.sarif import Alert
     from initprobe.results.run import ProbeResult
@@ -83,7 +84,7 @@ def command(options: CheckOptions) -> None:
     sweep, reports = options.sweep, options.gate
     plan = sweep.plan()
     if not plan.checks:
-        raise ConfigError(f"{plan.path}: no checks; write for example `checks: {{healthy: true}}`, or use `sweep`")
+        raise ConfigError("no checks; write for example `checks: {healthy: true}`, or use `sweep`", file=plan.path)
     judge = _Judge(plan, make_gate(options.gate, NAMES))
     output = table_output(plan, sweep, options.table, options.exports, reports.targets())
     outcome, failures = run_plan(plan, sweep, output, judge.judge)
@@ -117,7 +118,7 @@ class _Judge:
             self.judged += run.checks
             self.ignored.update(_ignored(run))
         self.damage = dict(store.damage)
-        return Additions(self.markdown(), self._marked)
+        return Additions(self.markdown(), self._marked, self._table())
 
     def _run(self, row: Row, result: ProbeResult, ignores: Sequence[Ignore]) -> JudgedRun:
         """Judge one run; with --write-known, everything found is written and ignored at once."""
@@ -128,8 +129,8 @@ class _Judge:
         gate.used |= run.used
         if gate.write_to is None:
             return run
-        for known in (known_findings, known_breaches):  # ignored findings may leave fewer breaches
-            entries = list(known(run, gate.reason, gate.until))
+        for findings_of in (known_findings, known_breaches):  # ignored findings may leave fewer breaches
+            entries = list(findings_of(run, gate.reason, gate.until))
             gate.written += entries
             ignores = [*ignores, *gate.as_ignores(entries)]
             run = judge_run(self.plan.checks, row, result, ignores)
@@ -175,8 +176,14 @@ class _Judge:
         lines += [f"- {markdown_text(line)}" for line in (*failed, *_ignored_lines(self))]
         return "\n".join(lines).rstrip("\n") + "\n\n"
 
+    def _table(self) -> Table:
+        """The breaches for the HTML report."""
+        from initprobe.reports.html.tables import table, text_columns
+
+        return table(text_columns(_HEADINGS), [(outcome.run, *_cells(breach)) for outcome, breach in self.breaches])
+
     def cases(self) -> Iterator[Case]:
-        """A case for each check of each run, for each run that failed or was not done, and for each idle check."""
+        """A case for each check of each run, for each run that is not done, and for each idle check."""
         from initprobe.reports.junit import Case
 
         for row in self.rows:

@@ -12,11 +12,11 @@ Examples:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
+from initprobe.cli.html_report import report_option, write_comparison_report
 from initprobe.cli.options import (
     LossOptions,
     MeasurementOptions,
@@ -29,7 +29,6 @@ from initprobe.cli.parameters import command_of, group, option
 
 if TYPE_CHECKING:
     from initprobe.config.probe_config import ProbeConfig
-    from initprobe.results.run import ProbeResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +46,7 @@ class CompareOptions:
         "--figure", metavar="FILE", help="Draw all depth profiles in one figure; png, svg or pdf."
     )
     export_json: str | None = option("--export-json", metavar="FILE|-", help="Write a list of all results as JSON.")
+    report: str | None = report_option()
 
     def configs(self) -> list[ProbeConfig]:
         """The experiments: every initializer with every activation."""
@@ -59,32 +59,21 @@ class CompareOptions:
 @command_of(CompareOptions, help=__doc__)
 def command(options: CompareOptions) -> None:
     from initprobe.cli import outputs
+    from initprobe.cli.progress import progress_bar
     from initprobe.cli.run_output import text_stream
     from initprobe.reports.comparison import print_comparison
     from initprobe.reports.console import console
+    from initprobe.studies.comparison import compare
 
     fmt = outputs.figure_format(options.figure) if options.figure else None
-    outputs.check_exports([options.figure, options.export_json], None)
-    results = _measured(options.configs(), options.threads)
+    outputs.check_exports([options.figure, options.export_json, options.report], None)
+    with progress_bar("comparing") as progress:
+        results = compare(options.configs(), threads=options.threads, progress=progress).results
     if options.figure and fmt:
         from initprobe.reports.figures.comparison import draw_comparison
 
         outputs.write_figure(options.figure, fmt, draw_comparison(results))
     if options.export_json:
         outputs.write_text(options.export_json, f"[{','.join(result.to_json() for result in results)}]\n")
-    print_comparison(results, console(text_stream(options.export_json)))
-
-
-def _measured(configs: Sequence[ProbeConfig], threads: int | None) -> list[ProbeResult]:
-    """The results; all experiments are checked before the first is measured."""
-    from initprobe.cli.progress import part_of, progress_bar
-    from initprobe.probe.experiment import prepare
-    from initprobe.probe.run import measure
-
-    experiments = [prepare(config) for config in configs]
-    results = []
-    with progress_bar("comparing") as progress:
-        for number, experiment in enumerate(experiments):
-            part = part_of(progress, number, len(experiments))
-            results.append(measure(experiment, threads=threads, progress=part))
-    return results
+    write_comparison_report(options.report, results)
+    print_comparison(results, console(text_stream(options.export_json, options.report)))

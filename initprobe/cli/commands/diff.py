@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING
 import click
 
 from initprobe.cli.candidates import files
-from initprobe.cli.outputs import RESULT_FILE
+from initprobe.cli.html_report import report_option, typed
 from initprobe.cli.parameters import argument, command_of, option
 from initprobe.cli.sweep_output import report_damage
-from initprobe.cli.sweep_run import STORE_FILE
+from initprobe.data.files import RESULT_FILE, STORE_FILE
 from initprobe.formatting import counted, visible
 
 if TYPE_CHECKING:
+    from initprobe.reports.html.diff_page import BothSides, Side
     from initprobe.reports.junit import Case
     from initprobe.sweeps.store.diff import Change, Pair, Rule
     from initprobe.sweeps.store.kept_runs import KeptRun
@@ -59,6 +60,7 @@ class DiffOptions:
     markdown: str | None = option(
         "--markdown", metavar="FILE|-", help="Write the table as Markdown, for example for a CI summary."
     )
+    report: str | None = report_option()
 
 
 @command_of(DiffOptions, help=__doc__)
@@ -70,7 +72,7 @@ def command(options: DiffOptions) -> None:
     old, new, junit = options.old, options.new, options.junit
     check_junit(junit, options.fail_on)
     rules = _rules(options.fail_on)
-    check_exports([options.markdown, junit], None)
+    check_exports([options.markdown, junit, options.report], None)
     new_files = _files(new)
     for path in new_files:
         check_file(path)
@@ -78,10 +80,10 @@ def command(options: DiffOptions) -> None:
         note = f"{visible(old)}: no baseline yet, nothing to compare; keep {visible(new)} as one"
         click.echo(note, err=junit == STDOUT)
         if junit:
-            _write_junit(junit, _Differences([], [], "", [], [], []))
+            _write_junit(junit, _Differences([], [], "", [], [], [], []))
         return
-    differences = _compared(_files(old), new_files, rules)
-    _report(differences, options.markdown, junit)
+    differences = _compared(_files(old), new_files, rules, bool(options.report))
+    _report(differences, options)
     report_damage(differences.damage)
     if options.fail_on:
         _fail(differences)
@@ -98,6 +100,7 @@ class _Differences:
         notes: why runs could not be paired.
         idle: one line for each rule that found nothing to compare.
         damage: one line for each damaged run.
+        sides: both sides of each run, for the HTML report; empty without one.
     """
 
     pairs: Sequence[Pair]
@@ -106,6 +109,7 @@ class _Differences:
     notes: Sequence[str]
     idle: Sequence[str]
     damage: Sequence[str]
+    sides: Sequence[BothSides]
 
     @property
     def all_changes(self) -> list[Change]:
@@ -119,7 +123,7 @@ def _rules(asked: Sequence[str]) -> tuple[Rule, ...]:
     return tuple(map(parse_rule, asked)) or DEFAULT_RULES
 
 
-def _compared(old: Sequence[Path], new: Sequence[Path], rules: Sequence[Rule]) -> _Differences:
+def _compared(old: Sequence[Path], new: Sequence[Path], rules: Sequence[Rule], sided: bool) -> _Differences:
     from initprobe.errors import DamagedRun
     from initprobe.sweeps.store.diff import Comparison, paired
     from initprobe.sweeps.store.kept_runs import kept_runs
@@ -135,16 +139,33 @@ def _compared(old: Sequence[Path], new: Sequence[Path], rules: Sequence[Rule]) -
             except DamagedRun as error:
                 damage.append(str(error))
         notes = _unpaired(before, after, pairs)
-    return _Differences(pairs, changes, _headline(pairs, changes), notes, comparison.idle(), damage)
+        sides = list(map(_both_sides, pairs, changes)) if sided else []
+    return _Differences(pairs, changes, _headline(pairs, changes), notes, comparison.idle(), damage, sides)
 
 
-def _report(differences: _Differences, markdown: str | None, junit: str | None) -> None:
+def _both_sides(pair: Pair, changes: Sequence[Change]) -> BothSides:
+    from initprobe.reports.html.diff_page import BothSides
+
+    lines = [str(change).removeprefix(f"{pair.name}: ") for change in changes]
+    return BothSides(pair.name, _side(pair.old), _side(pair.new), lines)
+
+
+def _side(run: KeptRun | None) -> Side:
+    from initprobe.reports.html.diff_page import Side
+    from initprobe.results.digest import digest
+
+    if run is None:
+        return Side("missing", None)
+    return Side(run.state, digest(run.load()) if run.state == "done" else None)
+
+
+def _report(differences: _Differences, options: DiffOptions) -> None:
     from initprobe.cli.outputs import write_text
     from initprobe.cli.run_output import text_stream
     from initprobe.reports.console import console
 
-    changes = differences.all_changes
-    to = console(text_stream(markdown, junit))
+    changes, markdown, junit = differences.all_changes, options.markdown, options.junit
+    to = console(text_stream(markdown, junit, options.report))
     to.print(differences.headline, style="bold", markup=False, soft_wrap=True)
     for note in differences.notes:
         to.print(visible(note), markup=False, soft_wrap=True)
@@ -156,6 +177,12 @@ def _report(differences: _Differences, markdown: str | None, junit: str | None) 
         write_text(markdown, _markdown(differences.headline, changes[:_MOST_ROWS]))
     if junit:
         _write_junit(junit, differences)
+    if options.report:
+        from initprobe.reports.html.diff_page import diff_page
+
+        notes = [*differences.notes, *differences.idle, *differences.damage]
+        rows = list(map(_cells, changes))
+        write_text(options.report, diff_page(differences.headline, notes, differences.sides, rows, typed()))
 
 
 def _fail(differences: _Differences) -> None:
@@ -192,7 +219,7 @@ def _files(text: str) -> list[Path]:
         next(path.iterdir(), None)  # raises where the directory cannot be read; `glob` would find nothing there
     if documents := sorted(path.glob("*.json")):
         return documents
-    raise InputError(f"{path}: holds no {STORE_FILE}, {RESULT_FILE} or other .json; name a file")
+    raise InputError(f"holds no {STORE_FILE}, {RESULT_FILE} or other .json; name a file", file=path)
 
 
 def _headline(pairs: Sequence[Pair], changes: Sequence[Sequence[Change]]) -> str:

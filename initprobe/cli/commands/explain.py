@@ -296,14 +296,15 @@ def _curve(spec: Spec) -> Figure:
     import numpy as np
 
     from initprobe.activations.catalogue import ACTIVATIONS
+    from initprobe.arrays import normal_density
     from initprobe.config.names import activation_of
     from initprobe.errors import ConfigError
     from initprobe.reports.figures.theory import activation_figure
 
     if not _is_own(spec) and spec.name not in ACTIVATIONS:
-        raise ConfigError(f"--figure draws an activation, and {spec.name} is none")
+        raise ConfigError(f"draws an activation, and {spec.name} is none", field="--figure")
     act = activation_of(spec)
     x = np.linspace(-_CURVE_REACH, _CURVE_REACH, _CURVE_POINTS)
     h = act.value(x)
-    densities = [(f"N(0, {q:g})", np.exp(-x * x / (2 * q)) / math.sqrt(2 * math.pi * q)) for q in _CURVE_Q]
+    densities = [(f"N(0, {q:g})", normal_density(x / math.sqrt(q)) / math.sqrt(q)) for q in _CURVE_Q]
     return activation_figure(act.name, act.formula, x, h, act.slope(x, h), densities)

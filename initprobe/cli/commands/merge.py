@@ -23,7 +23,7 @@ import click
 from initprobe.cli.candidates import files
 from initprobe.cli.parameters import argument, command_of, option
 from initprobe.cli.sweep_output import report_damage
-from initprobe.cli.sweep_run import STORE_FILE
+from initprobe.data.files import STORE_FILE
 from initprobe.formatting import counted, visible
 
 if TYPE_CHECKING:

@@ -141,7 +141,7 @@ def _mark(options: PhaseOptions, name: str) -> Mark:
     mean = rule(config, (width, width)).weight_mean
     if mean or (config.initializer.fit is None and no_theory(config, (width, width))):
         why = f"its weights have a mean of {mean:.4g}" if mean else "its pre-activations are not Gaussian"
-        raise ConfigError(f"--mark {name}: has no place in a phase diagram: {why}")
+        raise ConfigError(f"{name} has no place in a phase diagram: {why}", field="--mark")
     return Mark(name, *_scales(config, width))
 
 

@@ -14,6 +14,7 @@ Examples:
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,11 +76,11 @@ def _recognized(options: RecognizeOptions) -> tuple[list[Group], list[Parameter]
 
     require_torch()
     from initprobe.contract.recognise import recognise
-    from initprobe.torch.loading import Request, parameters_request
+    from initprobe.torch.loading import Request, load
 
     checkpoint = None if options.checkpoint is None else Path(options.checkpoint)
     with waiting("reading the parameters"):
-        parameters = parameters_request(Request(options.target, checkpoint=checkpoint, seed=options.seed))
+        parameters = load(Request(options.target, checkpoint=checkpoint, seed=options.seed)).parameters()
         return recognise(parameters), parameters
 
 
@@ -100,8 +101,9 @@ def _print(groups: Sequence[Group], parameters: Sequence[Parameter]) -> None:
     for group in groups:
         alike = len({shapes[name] for name in group.names}) == 1
         shape = ("x".join(map(str, group.shape)) or "1") + ("" if alike else ", ...")
-        error = percent(group.error) if group.std else ""
-        cells = (group.pattern, str(len(group.names)), shape, group.rule, short(group.std), error)
+        error = percent(group.error) if group.std > 0 else ""
+        std = short(group.std) if math.isfinite(group.std) else ""
+        cells = (group.pattern, str(len(group.names)), shape, group.rule, std, error)
         table.add_row(*(Text(visible(cell)) for cell in cells))
     to.print(table)
     for line in copies_lines(copies_of(parameters)):
@@ -115,14 +117,12 @@ def _json(groups: Sequence[Group]) -> str:
 
 
 def _entry(group: Group) -> dict[str, Any]:
-    """`relative_error` is the standard error of the std, relative to it."""
-    import math
-
+    """`relative_error` is the standard error of the std, relative to it; null of a constant."""
     return {
         "pattern": group.pattern,
         "names": list(group.names),
         "shape": list(group.shape),
         "rule": group.rule,
         "std": group.std if math.isfinite(group.std) else None,
-        "relative_error": group.error,
+        "relative_error": group.error if group.std > 0 else None,
     }

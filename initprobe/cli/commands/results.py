@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from initprobe.cli.candidates import files
 from initprobe.cli.parameters import argument, command_of, group, option
 from initprobe.cli.sweep_output import TableExports, TableOptions, TableOutput, axes_of, report_damage, show
-from initprobe.cli.sweep_run import STORE_FILE
+from initprobe.data.files import STORE_FILE
 
 if TYPE_CHECKING:
     from initprobe.sweeps.store.rows import Row
@@ -69,6 +69,6 @@ def _matching(rows: Sequence[Row], condition: str, axes: Sequence[str]) -> list[
     name = condition.partition("=")[0].strip()
     if "=" not in condition or name not in axes:
         hint = suggestion(name, axes) or f" The axes are {', '.join(axes) or 'none'}."
-        raise ConfigError(f"--where {condition}: write AXIS=VALUE.{hint}")
+        raise ConfigError(f"{condition!r} is not AXIS=VALUE.{hint}", field="--where")
     kept = select(condition, parse_condition(condition), {index: row.axes.get(name) for index, row in enumerate(rows)})
     return [rows[index] for index in kept]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from initprobe.cli.candidates import files
+from initprobe.cli.html_report import report_option
 from initprobe.cli.outputs import format_option
 from initprobe.cli.parameters import argument, command_of, option
 
@@ -28,23 +29,26 @@ class ShowOptions:
     out: str | None = option("-o", "--out", metavar="DIR", help="Redraw the figures into DIR.")
     formats: str = format_option()
     export_csv: str | None = option("--export-csv", metavar="FILE|-", help="Write the layers as CSV, one row each.")
+    report: str | None = report_option()
     verbose: bool = option("-v", "--verbose", is_flag=True, help="Print every layer and every statistic.")
 
 
 @command_of(ShowOptions, help=__doc__)
 def command(options: ShowOptions) -> None:
     from initprobe.cli import outputs
+    from initprobe.cli.html_report import run_command, typed, write_run_report
     from initprobe.cli.run_output import report, text_stream
     from initprobe.reports.csv import to_csv
 
     formats = outputs.parse_formats(options.formats)
     directory = Path(options.out) if options.out else None
-    outputs.check_exports([options.export_csv], directory)
+    outputs.check_exports([options.export_csv, options.report], directory)
     result = _read(Path(options.file))
     written = outputs.save_result(result, directory, formats) if directory else []
     if options.export_csv:
         outputs.write_text(options.export_csv, to_csv(result))
-    report(result, written, options.verbose, text_stream(options.export_csv))
+    write_run_report(options.report, result, run_command(result.config) or typed())
+    report(result, written, options.verbose, text_stream(options.export_csv, options.report))
 
 
 def _read(path: Path) -> ProbeResult:

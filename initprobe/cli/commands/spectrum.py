@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from initprobe.cli.html_report import report_option, typed
 from initprobe.cli.options import (
     LossOptions,
     MeasurementOptions,
@@ -74,12 +75,18 @@ class SpectrumOptions:
         "--figure", metavar="FILE", help="Draw log10 s of the whole network, and by depth; png, svg or pdf."
     )
     export_json: str | None = option("--export-json", metavar="FILE|-", help="Write a list of all spectra as JSON.")
+    report: str | None = report_option()
     verbose: bool = option(
         "-v", "--verbose", is_flag=True, help="Print the table of every layer, also for several initializers."
     )
     full_weight_gradient: bool = option(
         "--full-weight-gradient", is_flag=True, help="Without effect: a Jacobian has no weight gradient."
     )
+
+    @property
+    def needs_densities(self) -> bool:
+        """Whether an output shows predicted densities."""
+        return bool(self.figure or self.export_json)
 
     def configs(self) -> list[ProbeConfig]:
         """The experiments, one per initializer. A Jacobian is taken at single inputs, which are rows of the batch."""
@@ -98,7 +105,7 @@ def command(options: SpectrumOptions) -> None:
     from initprobe.reports.console import console
 
     fmt = outputs.figure_format(options.figure) if options.figure else None
-    outputs.check_exports([options.figure, options.export_json], None)
+    outputs.check_exports([options.figure, options.export_json, options.report], None)
     experiments = [prepare(config) for config in options.configs()]
     _announce_time(experiments, options)
     spectra = _measured(experiments, options)
@@ -106,7 +113,11 @@ def command(options: SpectrumOptions) -> None:
         outputs.write_figure(options.figure, fmt, _figure(spectra))
     if options.export_json:
         outputs.write_text(options.export_json, f"[{','.join(each.model_dump_json() for each in spectra)}]\n")
-    _report(spectra, options.verbose, console(text_stream(options.export_json)))
+    if options.report:
+        from initprobe.reports.html.spectrum_page import spectrum_page
+
+        outputs.write_text(options.report, spectrum_page(spectra, _title(spectra[0]), typed()))
+    _report(spectra, options.verbose, console(text_stream(options.export_json, options.report)))
 
 
 def _announce_time(experiments: Sequence[Experiment], options: SpectrumOptions) -> None:
@@ -119,14 +130,23 @@ def _announce_time(experiments: Sequence[Experiment], options: SpectrumOptions) 
 
 
 def _measured(experiments: Sequence[Experiment], options: SpectrumOptions) -> list[Spectrum]:
-    from initprobe.cli.progress import part_of, progress_bar
+    from initprobe.cli.progress import progress_bar
+    from initprobe.probe.progress import part_of
     from initprobe.studies.spectrum import measure
 
     spectra = []
     with progress_bar("singular values") as bar:
         for number, experiment in enumerate(experiments):
             part = part_of(bar, number, len(experiments))
-            spectra.append(measure(experiment, options.samples, threads=options.threads, progress=part))
+            spectra.append(
+                measure(
+                    experiment,
+                    options.samples,
+                    threads=options.threads,
+                    progress=part,
+                    densities=options.needs_densities,
+                )
+            )
     return spectra
 
 
@@ -150,6 +170,7 @@ def _figure(spectra: Sequence[Spectrum]) -> Figure:
                 largest=_column([stats.largest_log10 for stats in ends]),
                 smallest=_column([stats.smallest_log10 for stats in ends]),
                 predicted=_column([_predicted_rms(stats) for stats in ends]),
+                density=last.theory.density if last.theory else None,
             )
         )
     return spectrum_figure(_title(spectra[0]), spectra[0].description.setting, lines)

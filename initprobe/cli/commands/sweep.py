@@ -1,7 +1,7 @@
 """Run the experiments of a sweep file, in parallel.
 
-CONFIG is a YAML file, or the name of a config that `initprobe list configs` shows. Finished runs are kept in sweep.db:
-start the same command again to continue after a crash or Ctrl-C, or to run what is new in the file. Runs that are
+CONFIG is a YAML file, or the name of a config that `initprobe list configs` shows. Finished runs are kept in sweep.db.
+After a crash or Ctrl-C, the same command continues; it also does the runs that are new in the file. Runs that are
 damaged in the store are repeated. Exits with 3 if a run failed; the other runs continue.
 
 \b

@@ -52,7 +52,7 @@ from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone,
 
 if TYPE_CHECKING:
     from initprobe.results.run import ProbeResult
-    from initprobe.torch.loading import Request
+    from initprobe.torch.loading import Loaded, Prepared, Request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,14 +164,14 @@ class FixOptions:
     fix: str | None = option(
         "--fix",
         metavar="FILE|-",
-        help="Write a Python function init(model) that heals the model; it needs PyTorch only. It is tried on the "
-        "model first. If none heals, nothing is written and the exit code is 1.",
+        help="Write a Python function init(model) after which the model is healthy. It needs PyTorch only, and is "
+        "tried on the model first. If none works, nothing is written and the exit code is 1.",
     )
     keep: tuple[str, ...] = option(
         "--keep",
         multiple=True,
         metavar="PATTERN",
-        help="With --fix: parameters that stay as they are, as in 'head.*'. Repeatable.",
+        help="With --fix: parameters to leave unchanged, as in 'head.*'. Repeatable.",
     )
 
 
@@ -199,14 +199,14 @@ class TorchOptions:
 def command(options: TorchOptions) -> None:
     from initprobe.errors import CheckFailed
 
-    outcome = _compared(options) if options.contract.given else None
+    loaded, outcome = _compared(options) if options.contract.given else (None, None)
     if outcome is None or options.model.has_input:
-        _probe(options, outcome)
+        _probe(options, loaded, outcome)
     if outcome is not None and outcome.fault:
         raise CheckFailed(outcome.fault)
 
 
-def _compared(options: TorchOptions) -> ContractOutcome:
+def _compared(options: TorchOptions) -> tuple[Loaded, ContractOutcome]:
     """Compare the parameters, and print the outcome. Without an input this is all that is done."""
     from initprobe.cli.outputs import check_exports, write_text
     from initprobe.reports.junit import junit
@@ -214,7 +214,8 @@ def _compared(options: TorchOptions) -> ContractOutcome:
     contract, exports, reports = options.contract, options.exports, options.gate
     _check_combination(options)
     check_exports((exports.export_json, *reports.reports(), contract.lock if contract.writes_lock else None), None)
-    outcome = check_contracts(contract, options.model.request())
+    loaded = _loaded(options.model)
+    outcome = check_contracts(contract, loaded)
     print_outcome(outcome, contract, options.verdict.quiet, text_stream(exports.export_json, *reports.reports()))
     if not options.model.has_input:
         if exports.export_json:
@@ -223,7 +224,17 @@ def _compared(options: TorchOptions) -> ContractOutcome:
             write_sarif(list(outcome_alerts(outcome)), reports.sarif)
         if reports.junit:
             write_text(reports.junit, junit(f"initprobe {options.model.target}", list(outcome_cases(outcome))))
-    return outcome
+    return loaded, outcome
+
+
+def _loaded(options: ModelOptions) -> Loaded:
+    from initprobe.cli.progress import waiting
+
+    request = options.request()
+    from initprobe.torch.loading import load
+
+    with waiting("making the model"):
+        return load(request)
 
 
 def _check_combination(options: TorchOptions) -> None:
@@ -237,6 +248,7 @@ def _check_combination(options: TorchOptions) -> None:
     measuring = {
         "--out": options.figures.out,
         "--export-csv": options.exports.export_csv,
+        "--report": options.exports.report,
         "--fail-on": options.verdict.fail_on,
         "--ignore": options.gate.ignore,
         "--known": options.gate.known,
@@ -255,8 +267,8 @@ def _check_combination(options: TorchOptions) -> None:
         raise ConfigError("belongs to a measurement; give --input-shape or --input too", field=name)
 
 
-def _probe(options: TorchOptions, outcome: ContractOutcome | None) -> None:
-    """Measure the model, and print and judge the result."""
+def _probe(options: TorchOptions, loaded: Loaded | None, outcome: ContractOutcome | None) -> None:
+    """Measure the model, and print and judge the result; it is made here unless it was compared before."""
     from initprobe.cli import outputs
     from initprobe.reports.figures.drawer import drawer
 
@@ -264,20 +276,21 @@ def _probe(options: TorchOptions, outcome: ContractOutcome | None) -> None:
     formats, given = options.figures.wanted(), options.figures.given()
     check_junit(gate_options.junit, verdict.fail_on or outcome)
     _check_fix(options.fix)
-    targets = (exports.export_json, exports.export_csv, options.fix.fix, *gate_options.targets())
+    targets = (*exports.targets(), options.fix.fix, *gate_options.targets())
     outputs.check_exports(targets, given)
     with drawer(formats) as drawing:  # as in `run`
         gate = make_gate(gate_options)
-        result = gate.applied(_measured(options))
+        ready = _prepared(options, loaded)
+        result = gate.applied(_measured(ready, options.threads))
         directory = options.figures.directory(lambda: options.model.slug(result.description.slug))
         written = outputs.save_result(result, directory, formats, drawing) if directory else []
     export(result, exports)
-    stream = text_stream(exports.export_json, exports.export_csv, options.fix.fix, *gate_options.reports())
+    stream = text_stream(*exports.targets(), options.fix.fix, *gate_options.reports())
     if verdict.quiet:
         print_verdict_alone(result, stream)
     else:
         report(result, written, verdict.verbose, stream, options.depth)
-    is_healed = _fixed(options, result, stream)
+    is_healed = _fixed(options, ready, result, stream)
     cases, alerts = (list(outcome_cases(outcome)), list(outcome_alerts(outcome))) if outcome else ((), ())
     check_verdict(result, gate, verdict.fail_on, gate_options, cases, alerts)
     if not is_healed:
@@ -291,8 +304,8 @@ def _check_fix(options: FixOptions) -> None:
         raise ConfigError("give --fix too; nothing is changed without it", field="--keep")
 
 
-def _fixed(options: TorchOptions, result: ProbeResult, stream: IO[str]) -> bool:
-    """Write the function that heals, if one was asked for, and say so. False where there is none."""
+def _fixed(options: TorchOptions, ready: Prepared, result: ProbeResult, stream: IO[str]) -> bool:
+    """Write the function of `--fix`, if it was asked for, and say so. False where none works."""
     from initprobe.cli.outputs import write_text
     from initprobe.cli.progress import waiting
 
@@ -302,10 +315,10 @@ def _fixed(options: TorchOptions, result: ProbeResult, stream: IO[str]) -> bool:
     if result.healthy:
         click.echo(f"fix       the model is healthy, so {target} is not written", file=stream)
         return True
-    from initprobe.torch.fix_file import fix_request
+    from initprobe.torch.fix_file import fix_prepared
 
     with waiting("trying initializations"):
-        outcome = fix_request(options.model.request(), options.fix.keep, options.contract.expect, options.threads)
+        outcome = fix_prepared(ready, options.fix.keep, options.contract.expect, options.threads)
     if outcome.text is None:
         click.echo(f"fix       {target} is not written: {outcome.words}", file=stream)
         return False
@@ -314,12 +327,23 @@ def _fixed(options: TorchOptions, result: ProbeResult, stream: IO[str]) -> bool:
     return True
 
 
-def _measured(options: TorchOptions) -> ProbeResult:
+def _prepared(options: TorchOptions, loaded: Loaded | None) -> Prepared:
+    """The model with its input. What --keep names is there."""
     from initprobe.cli.progress import waiting
-    from initprobe.torch.installed import require_torch
 
-    require_torch()
-    from initprobe.torch.loading import probe_request
+    loaded = loaded or _loaded(options.model)
+    from initprobe.torch.fix_file import check_kept
+    from initprobe.torch.loading import prepare
+
+    with waiting("trying the model"):
+        ready = prepare(loaded)
+        check_kept(ready, options.fix.keep)
+    return ready
+
+
+def _measured(ready: Prepared, threads: int | None) -> ProbeResult:
+    from initprobe.cli.progress import waiting
+    from initprobe.torch.loading import probe_prepared
 
     with waiting("probing the model"):
-        return probe_request(options.model.request(), options.threads)
+        return probe_prepared(ready, threads)

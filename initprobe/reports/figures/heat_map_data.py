@@ -281,8 +281,7 @@ def _critical(activation: Activation, across: Scale, upwards: Scale) -> tuple[Ar
 def critical_curve(activation: Activation, low: float, high: float, log: bool = False) -> tuple[Array, Array] | None:
     """Compute the edge of chaos over a range of bias scales.
 
-    For a scale-free activation (ReLU) any bias makes lengths grow there, but the line where gradients stay constant is
-    the same.
+    For a scale-free activation (ReLU) any bias makes lengths grow there. But gradients stay constant on the same line.
 
     Args:
         activation: of the net.

@@ -1,4 +1,4 @@
-"""Heat maps of a sweep as pictures; what they show is computed in `grids`."""
+"""Heat maps of a sweep as pictures; what they show is computed in `heat_map_data`."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def heat_map_figure(plot: HeatMap, title: str = "") -> Figure:
         size = (6.2, 4.4) if count == 1 else (3.5, 2.6) if count <= 4 else (2.2, 1.9)
         panels, font = PanelSizes(count, columns_of(count), *size), 10 if count == 1 else 8
         keys = [*_word_keys(plot), *_lacking_keys(plot), *_line_keys(plot)]
-        sheet = make_grid(title_of(title, plot.value, plot.layer), plot.notes, panels, keys, bar=not plot.categorical)
+        grid = make_grid(title_of(title, plot.value, plot.layer), plot.notes, panels, keys, bar=not plot.categorical)
         shade = _shade(plot)
-        for index, (axes, panel) in enumerate(zip(sheet.axes, plot.panels, strict=True)):
+        for index, (axes, panel) in enumerate(zip(grid.axes, plot.panels, strict=True)):
             _draw_panel(axes, plot, panel, shade, _font_in_cells(plot, size))
-            _finish_map(axes, plot, panel, size, font, *sheet.outer(index))
-        if sheet.bar is not None:
-            draw_bar(sheet.bar, shade.mappable, plot.value, plot.log, shade.extend)
-        return sheet.figure
+            _finish_map(axes, plot, panel, size, font, *grid.outer(index))
+        if grid.bar is not None:
+            draw_bar(grid.bar, shade.mappable, plot.value, plot.log, shade.extend)
+        return grid.figure
 
 
 def _word_keys(plot: HeatMap) -> Iterator[Key]:
@@ -81,8 +81,8 @@ def _word_keys(plot: HeatMap) -> Iterator[Key]:
 def _lacking_keys(plot: HeatMap) -> Iterator[Key]:
     counts = Counter((cell.empty, cell.lacking) for cell in plot.cells if cell.lacking)
     for (empty, lacking), count in sorted(counts.items(), reverse=True):
-        some = "" if empty or lacking == DISAGREE else "some "
-        yield Patch(**_hatching(empty, lacking)), f"{some}{lacking} ({count})"
+        prefix = "" if empty or lacking == DISAGREE else "some "
+        yield Patch(**_hatching(empty, lacking)), f"{prefix}{lacking} ({count})"
     if plot.missing:
         yield Patch(facecolor=_NOWHERE), f"not in the sweep ({plot.missing})"
 

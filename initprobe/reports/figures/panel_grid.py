@@ -181,7 +181,15 @@ def limits(numbers: Array, log: bool) -> tuple[float, float]:
 
 
 def draw_bar(axes: Axes, mappable: ScalarMappable, label: str, log: bool, extend: str = "neither") -> None:
-    """Draw a colour bar; for a log10 its ticks are the numbers themselves."""
+    """Draw a colour bar; for a log10 its ticks are the numbers themselves.
+
+    Args:
+        axes: where it goes.
+        mappable: the colours and their range.
+        label: of the bar.
+        log: the colours show a log10.
+        extend: the ends beyond which there are values: `neither`, `min`, `max` or `both`.
+    """
     bar = axes.figure.colorbar(mappable, cax=axes, extend=extend)
     bar.set_label(label)
     if log:

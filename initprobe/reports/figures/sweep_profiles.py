@@ -49,16 +49,16 @@ def depth_figure(plot: DepthPlot, title: str = "") -> Figure:
         size = (7.4, 4.2) if len(plot.panels) <= 1 else (3.6, 2.6) if len(plot.panels) <= 4 else (2.4, 2.0)
         panels = PanelSizes(max(len(plot.panels), 1), columns_of(len(plot.panels)), *size)
         name = title_of(title, plot.value)
-        sheet = make_grid(name, plot.notes, panels, list(_depth_keys(plot, looks)), bar=looks.scale is not None)
+        grid = make_grid(name, plot.notes, panels, list(_depth_keys(plot, looks)), bar=looks.scale is not None)
         ends = limits(np.concatenate([line.measured for line in plot.lines] or [np.zeros(0)]), plot.log)
-        for axes, panel in zip(sheet.axes, plot.panels, strict=False):
+        for axes, panel in zip(grid.axes, plot.panels, strict=False):
             _draw_lines(axes, panel.lines, looks)
             axes.set_title(clipped(panel.title), fontsize=9)
-        for index, axes in enumerate(sheet.axes):
-            _finish_depth(axes, plot, ends, *sheet.outer(index))
-        if sheet.bar is not None and looks.scale is not None:
-            draw_bar(sheet.bar, looks.scale, plot.color, looks.log)
-        return sheet.figure
+        for index, axes in enumerate(grid.axes):
+            _finish_depth(axes, plot, ends, *grid.outer(index))
+        if grid.bar is not None and looks.scale is not None:
+            draw_bar(grid.bar, looks.scale, plot.color, looks.log)
+        return grid.figure
 
 
 @dataclass(frozen=True)
@@ -169,11 +169,11 @@ def histogram_figure(plot: HistogramPlot, title: str = "") -> Figure:
         columns, *size = (3, 2.5, 1.9) if count <= 6 else (4, 1.9, 1.5) if count <= 12 else (6, 1.2, 1.1)
         colors = dict(zip(plot.labels or ("",), CYCLE, strict=False))
         name = title_of(title, plot.tensor, plot.layer)
-        sheet = make_grid(name, plot.notes, PanelSizes(count, columns, *size), list(_histogram_keys(plot, colors)))
-        for index, (axes, panel) in enumerate(zip(sheet.axes, plot.panels, strict=True)):
+        grid = make_grid(name, plot.notes, PanelSizes(count, columns, *size), list(_histogram_keys(plot, colors)))
+        for index, (axes, panel) in enumerate(zip(grid.axes, plot.panels, strict=True)):
             _draw_histograms(axes, plot, panel, colors)
-            _finish_histogram(axes, plot, *sheet.outer(index))
-        return sheet.figure
+            _finish_histogram(axes, plot, *grid.outer(index))
+        return grid.figure
 
 
 def _histogram_keys(plot: HistogramPlot, colors: Mapping[str, str]) -> Iterator[Key]:

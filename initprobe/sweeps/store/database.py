@@ -43,9 +43,9 @@ def faults(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_NOTADB:
-            raise InputError("not a store of initprobe's sweeps", file=path) from None
+            raise InputError("is not a store of initprobe's sweeps", file=path) from None
         if code == sqlite3.SQLITE_CORRUPT:
             raise InputError(f"the database is damaged; `sqlite3 {path} .recover` may save it", file=path) from None
         if code == sqlite3.SQLITE_CANTOPEN:
-            raise OutputError(f"{path} cannot be opened; is it in a directory that can be written?") from None
+            raise OutputError("cannot be opened; is it in a directory that can be written?", file=path) from None
         raise OutputError(str(error), file=path) from None

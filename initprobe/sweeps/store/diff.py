@@ -83,20 +83,22 @@ def parse_rule(text: str) -> Rule:
     if name not in COMPARED:
         hint = suggestion(name, COMPARED)
         hint = hint or " Names are verdict, missing, figures, or the JSON's, as in output.variance."
-        raise UnknownNameError(f"--fail-on: unknown number {name!r}.{hint}")
+        raise UnknownNameError(f"unknown number {name!r}.{hint}", field="--fail-on")
     if not colon:
         return Rule(name)
     if name in (VERDICT, MISSING):
-        raise ConfigError(f"--fail-on {text}: {name} has no tolerance; write --fail-on {name}")
+        raise ConfigError(f"{name} has no tolerance; write --fail-on {name}", field="--fail-on")
     relative = allowed.endswith("%")
     try:
         value = parse_number(allowed.removesuffix("%"))
     except ConfigError:
         value = -1.0
     if value < 0:
-        raise ConfigError(f"--fail-on {text}: give a tolerance of at least 0, as in {name}:10% or {name}:0.01")
+        raise ConfigError(f"{text} needs a tolerance of at least 0, as in {name}:10% or {name}:0.01", field="--fail-on")
     if not relative and name in (FIGURES, *HISTOGRAMS):
-        raise ConfigError(f"--fail-on {text}: is judged relative to the old numbers; write a percentage, {name}:1%")
+        raise ConfigError(
+            f"{name} is judged relative to the old numbers; write a percentage, {name}:1%", field="--fail-on"
+        )
     return Rule(name, value / 100 if relative else value, relative)
 
 

@@ -42,10 +42,10 @@ def locked(path: Path) -> Iterator[Path]:
         lock.acquire()
     except Timeout:
         if not lock_file.exists():
-            raise OutputError(f"{path} cannot be opened; is it in a directory that can be written?") from None
+            raise OutputError("cannot be opened; is it in a directory that can be written?", file=path) from None
         raise _taken(path) from None
     except OSError as error:
-        raise OutputError(f"{path} cannot be locked: {lock_file.name}: {reason(error)}") from None
+        raise OutputError(f"cannot be locked by {lock_file.name}: {reason(error)}", file=path) from None
     try:
         yield lock_file
     finally:
@@ -106,7 +106,7 @@ def _is_held(recorded: object) -> bool:
 
 
 def _taken(path: Path) -> ConfigError:
-    return ConfigError(f"{path}: {_owner(path)} writes to it; wait for it, or give another -o")
+    return ConfigError(f"{_owner(path)} writes to it; wait for it, or give another -o", file=path)
 
 
 def _owner(path: Path) -> str:

@@ -37,7 +37,7 @@ def pack(text: bytes) -> bytes:
     rest, lists = _taken(text, _COUNT_LISTS, _COUNTS)
     skeleton, tokens = _taken(rest, _FLOATS, _FLOAT)
     counts, floats = np.fromstring(b",".join(lists), np.uint64, sep=","), _array(tokens)
-    # Plain zlib for text that would not come back the same, as 0.50 inside a string, and for counts beyond four bytes.
+    # Plain zlib for text that would not come back the same (0.50 inside a string), and for counts beyond four bytes.
     if b",".join(tokens) != b",".join(_texts(floats)) or counts.max(initial=0) > _MAX_COUNT:
         return zlib.compress(text, _FASTEST)
     lengths = np.array([part.count(b",") + 1 for part in lists], "<u4")

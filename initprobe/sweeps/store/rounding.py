@@ -1,8 +1,8 @@
 """How much rounding alone may change the variances of a run between two processors.
 
-Processors round products differently in the last bits. A chaotic net multiplies such a difference from layer to layer,
-until the result is another sample of the same distribution. The growth is measured: the variance of a random gradient
-in the backward pass is the mean squared singular value of the Jacobian of the forward pass.
+Processors round products differently in the last bits. A chaotic net multiplies such a difference from layer to layer.
+In the end the result is another sample of the same distribution. The growth is measured: backward, the variance of a
+random gradient is the mean squared singular value of the forward Jacobian.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _CHANCE = 2.9e-7
 _MAX_SDS = 5 * math.sqrt(2)  # of a difference of two samples
 _FORWARD = ("preactivation", "output")
 _BACKWARD = ("preactivation_gradient", "output_gradient", "weight_gradient")
-# By dtype: the distance from 1 to the next number, and the log of the smallest number, to a multiple of which numbers
-# below the normal range are rounded.
+# By dtype: the distance from 1 to the next number, and the log of the smallest number above 0. Below the normal range,
+# numbers are rounded to a multiple of the latter.
 _EPS = {"float32": 2.0**-23, "float64": 2.0**-52, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 _SUBNORMAL = {name: power * math.log(2) for name, power in
               {"float32": -149, "float64": -1074, "float16": -24, "bfloat16": -133}.items()}  # fmt: skip

@@ -34,7 +34,7 @@ CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), words TEXT NOT NULL
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables in an empty database, and mark a store of an older layout as one of the current layout.
+    """Make the tables in an empty database. Mark a store of an older layout as one of the current layout.
 
     Raises:
         InputError: the database is no store that this version can read.
@@ -58,13 +58,13 @@ def check_kind(connection: sqlite3.Connection, path: Path) -> None:
     """
     kind, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     if kind != _APPLICATION_ID:
-        raise InputError(f"{path}: a database, but not of initprobe's sweeps")
+        raise InputError("is a database, but not of initprobe's sweeps", file=path)
     if version > _version(_LAYOUT):
-        raise InputError(f"{path}: written by a later version of initprobe; install that, or give another -o")
+        raise InputError("is written by a later version of initprobe; install that, or give another -o", file=path)
     if version not in map(_version, _READABLE):
-        raise InputError(f"{path}: written by another version of initprobe; run the sweep anew with another -o")
+        raise InputError("is written by another version of initprobe; run the sweep anew with another -o", file=path)
     objects = connection.execute("SELECT type, name FROM sqlite_master WHERE type != 'index'").fetchall()
-    # Views and triggers are code, and a store may come from a stranger.
+    # Views and triggers are code, and a store may be of an unknown author.
     only_tables = all(kind == "table" for kind, _ in objects)
     if not (only_tables and {"runs", "results", "owner"} <= {name for _, name in objects}):
-        raise InputError(f"{path}: not a store of initprobe's sweeps: its tables are others")
+        raise InputError("is not a store of initprobe's sweeps; it has other tables", file=path)

@@ -132,7 +132,13 @@ class Store:
         self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (key, payload.result))
 
     def fail(self, key: str, error: str, traceback: str | None) -> None:
-        """Store why a run failed; to be called inside a transaction."""
+        """Store why a run failed; to be called inside a transaction.
+
+        Args:
+            key: of the run.
+            error: one line.
+            traceback: of a bug; None for an error of the user.
+        """
         self._set(key, state="failed", error=error, traceback=traceback)
 
     def requeue(self) -> None:
@@ -172,7 +178,7 @@ class Store:
         try:
             packed = self._packed(key)
             if packed is None:
-                raise InputError(f"{self.path}: run {key} is not done")
+                raise InputError(f"run {key} is not done", file=self.path)
             return unpacked(packed, self.path, key)
         except DamagedRun as error:
             self.damage[key] = str(error)
@@ -285,9 +291,9 @@ def open_store(path: Path) -> Iterator[Store]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
-            raise OutputError(f"{path.parent} cannot be made: {reason(error)}") from None
+            raise OutputError(f"cannot be made: {reason(error)}", file=path.parent) from None
         if kind_of(path) not in ("file", "nothing"):
-            raise OutputError(f"{path}: is a {kind_of(path)}; name a file for the store")
+            raise OutputError(f"is a {kind_of(path)}; name a file for the store", file=path)
         _refuse_others(path)
         with faults(path):
             lock_file = stack.enter_context(locked(path))

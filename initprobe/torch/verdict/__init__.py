@@ -1,6 +1,6 @@
 """The verdict on a PyTorch model: rules look at the recorded model and name what is wrong with it.
 
-What may come in: rules for models, what they look at (`case.py`), and the lines of PyTorch that may heal a model
+What may come in: rules for models, what they look at (`case.py`), and the lines of PyTorch that may fix it
 (`fix_lines.py`). Nothing here runs a model: recording, and the trial of a fix, belong to the room above.
 
 Start reading in `judge.py`. To add a rule, add an entry to `RULES` in one of the modules that `rulebook.py` lists. No

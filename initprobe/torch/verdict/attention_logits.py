@@ -13,7 +13,7 @@ from initprobe.torch.paths import path
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case, back_path
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Cure, Observation
+from initprobe.torch.verdict.observations import Fix, Observation
 
 _NAME = "attention-logits"
 
@@ -22,7 +22,7 @@ def _observe(case: Case) -> Iterator[Observation]:
     sharp = [op for op in case.operations if _attends(op) and _is_sharp(case, op)]
     if not sharp:
         return
-    cures = tuple(_divided_queries(sharp))
+    fixes = tuple(_divided_queries(sharp))
     sharp.sort(key=lambda op: -op.facts["std"])
     first, *further = (_place(case, op) for op in sharp)
     others = f"; {len(further)} more like it" if further else ""
@@ -33,7 +33,7 @@ def _observe(case: Case) -> Iterator[Observation]:
         f"{first.evidence}{others}",
         "softmax picks one key from the start: products of queries and keys want a factor 1/sqrt(d), once",
         first.module,
-        cures,
+        fixes,
         elsewhere=tuple(further),
     )
 
@@ -59,12 +59,12 @@ def _place(case: Case, op: Operation) -> Place:
     return Place(layer=case.layer_of(op), module=op.module or None, evidence=evidence)
 
 
-def _divided_queries(sharp: Sequence[Operation]) -> Iterator[Cure]:
+def _divided_queries(sharp: Sequence[Operation]) -> Iterator[Fix]:
     """The weights of the queries divided by the largest spread of the logits."""
     largest = max(op.facts["std"] for op in sharp)
     queries = tuple(dict.fromkeys(name for op in sharp if (name := _query(op))))
     if queries:
-        yield Cure(fix_lines.over(f"{{}}.data.div_({largest:.4g})", [path(name) for name in queries]), queries)
+        yield Fix(fix_lines.over(f"{{}}.data.div_({largest:.4g})", [path(name) for name in queries]), queries)
 
 
 def _query(op: Operation) -> str | None:

@@ -36,7 +36,7 @@ def _learns(case: Case, layer: Layer) -> bool:
 def _has_gradient(case: Case, layer: Layer) -> bool | None:
     """Whether an entry of the gradient of its weight is not 0; None where there is no gradient."""
     moved = [case.moved.get(name) for name in layer.op.names if case.parameters[name].ndim > 1]
-    return True if any(moved) else False if any(one is False for one in moved) else None
+    return True if any(moved) else False if any(is_moved is False for is_moved in moved) else None
 
 
 def _unused(layer: Layer) -> Observation:

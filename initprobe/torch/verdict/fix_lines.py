@@ -1,4 +1,4 @@
-"""Lines of PyTorch that may heal a model. Each is tried before it is shown."""
+"""Lines of PyTorch that may fix a model. Each is tried before it is shown."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from initprobe.activations.record import Activation
 from initprobe.meanfield.gain import gain_row
 from initprobe.torch.paths import path
-from initprobe.torch.verdict.observations import Cure
+from initprobe.torch.verdict.observations import Fix
 
 if TYPE_CHECKING:
     from initprobe.torch.structure import Layer
     from initprobe.torch.verdict.case import Case
 
 
-# A gain of 1 is the edge of chaos where the slope at 0 is 1, and what self-normalizing nets (SELU) are made for.
+# A gain of 1 is the edge of chaos where the slope at 0 is 1. Self-normalizing nets (SELU) need it too.
 _UNIT_GAIN = ("tanh", "softsign", "selu", "linear")
 _CALLS: Mapping[str, str] = {
     "relu": 'kaiming_normal_({}, nonlinearity="relu")',
@@ -26,8 +26,8 @@ _CALLS: Mapping[str, str] = {
 }
 
 
-def _cure(line: str, touches: Iterable[str]) -> Cure:
-    return Cure(line, tuple(dict.fromkeys(touches)))
+def _fix(line: str, touches: Iterable[str]) -> Fix:
+    return Fix(line, tuple(dict.fromkeys(touches)))
 
 
 def gain_of(layer: Layer) -> float:
@@ -44,7 +44,7 @@ def _forward(act: Activation) -> float:
     return math.sqrt(2) if act.name == "relu" else float(gain_row(act).forward)
 
 
-def for_layers(case: Case, layers: Sequence[Layer], stds: Sequence[float] | None = None) -> tuple[Cure, ...]:
+def for_layers(case: Case, layers: Sequence[Layer], stds: Sequence[float] | None = None) -> tuple[Fix, ...]:
     """The lines that draw the weights of layers again.
 
     Args:
@@ -53,14 +53,14 @@ def for_layers(case: Case, layers: Sequence[Layer], stds: Sequence[float] | None
         stds: of the weights of each layer; None for those that suit its activation.
 
     Returns:
-        One cure, or none where no scale of the weights has an effect.
+        One fix, or none where no scale of the weights has an effect.
     """
     if not layers or any(is_spectral(layer) for layer in layers):
         return ()
     chosen = stds or [gain_of(layer) / math.sqrt(layer.op.fans[0]) for layer in layers]
     lines = dict.fromkeys(_group(case, layers, chosen, named=stds is None))
     touches = [name for layer in layers for name in layer.op.names if name == layer.op.leaf or layer.op.leaf is None]
-    return (_cure("\n".join(lines), touches),)
+    return (_fix("\n".join(lines), touches),)
 
 
 def _group(case: Case, layers: Sequence[Layer], stds: Sequence[float], named: bool) -> Iterable[str]:
@@ -167,32 +167,32 @@ def is_spectral(layer: Layer) -> bool:
     return bool(plain) and len(names - set(plain)) <= 1
 
 
-def zeros(name: str) -> Cure:
+def zeros(name: str) -> Fix:
     """A parameter set to 0."""
-    return _cure(f"nn.init.zeros_({path(name)})", [name])
+    return _fix(f"nn.init.zeros_({path(name)})", [name])
 
 
-def part_drawn(name: str, part: tuple[int, int], axis: int, std: float) -> Cure:
+def part_drawn(name: str, part: tuple[int, int], axis: int, std: float) -> Fix:
     """Some rows (axis 0) or columns (axis 1) of a parameter drawn again with a standard deviation."""
     index = f"{part[0]}:{part[1]}" if axis == 0 else f"..., {part[0]}:{part[1]}"
-    return _cure(f"nn.init.normal_({path(name)}[{index}], std={std:.4g})", [name])
+    return _fix(f"nn.init.normal_({path(name)}[{index}], std={std:.4g})", [name])
 
 
-def ones(names: Sequence[str]) -> Cure:
+def ones(names: Sequence[str]) -> Fix:
     """Parameters set to 1."""
-    return _cure(over("nn.init.ones_({})", [path(name) for name in names]), names)
+    return _fix(over("nn.init.ones_({})", [path(name) for name in names]), names)
 
 
-def divided(name: str, factor: float) -> Cure:
+def divided(name: str, factor: float) -> Fix:
     """A parameter divided by a number."""
-    return _cure(f"{path(name)}.data.div_({factor:.4g})", [name])
+    return _fix(f"{path(name)}.data.div_({factor:.4g})", [name])
 
 
-def scaled(names: Sequence[str], factor: float) -> Cure:
+def scaled(names: Sequence[str], factor: float) -> Fix:
     """Parameters multiplied by a number."""
-    return _cure(over(f"{{}}.data.mul_({factor:.4g})", [path(name) for name in names]), names)
+    return _fix(over(f"{{}}.data.mul_({factor:.4g})", [path(name) for name in names]), names)
 
 
-def drawn(name: str, std: float) -> Cure:
+def drawn(name: str, std: float) -> Fix:
     """A parameter drawn again with a standard deviation."""
-    return _cure(f"nn.init.normal_({path(name)}, std={std:.4g})", [name])
+    return _fix(f"nn.init.normal_({path(name)}, std={std:.4g})", [name])

@@ -10,7 +10,7 @@ from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import MEANING, TO_BFLOAT16, Cure, Observation
+from initprobe.torch.verdict.observations import MEANING, TO_BFLOAT16, Fix, Observation
 
 VOID = "void-parameter"
 _STATUSES = {"underflow": ("underflow",), "overflow": ("overflow", "nonfinite")}
@@ -69,7 +69,7 @@ def _out_of_range(case: Case, rule: str, number: int, way: str) -> Observation:
         f"on the way {way}; what is computed from it is void",
         MEANING,
         layer.label,
-        (Cure(TO_BFLOAT16),) if case.dtype == "float16" else fix_lines.for_layers(case, [layer]),
+        (Fix(TO_BFLOAT16),) if case.dtype == "float16" else fix_lines.for_layers(case, [layer]),
     )
 
 

@@ -1,21 +1,25 @@
-"""Gates that let nothing pass, and the memory of gated recurrences."""
+"""Gates that let nothing pass, and the gates and memory of recurrences."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 
 from initprobe.diagnosis.rule import RuleText
-from initprobe.formatting import short
-from initprobe.torch.layer_facts import SIGMOIDS
+from initprobe.formatting import percent, short
+from initprobe.torch.graph import Operation
+from initprobe.torch.layer_facts import GATES, SIGMOIDS
+from initprobe.torch.paths import path
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Observation, gathered
+from initprobe.torch.verdict.observations import Fix, Observation, gathered
 
 
 def _shut(case: Case) -> Iterator[Observation]:
-    yield from gathered(_shut_gate(case, layer) for layer in case.layers if _is_shut_gate(case, layer))
+    gates = [_shut_gate(case, layer) for layer in case.layers if _is_shut_gate(case, layer)]
+    yield from gathered([*gates, *_shut_in_recurrences(case)])
 
 
 def _is_shut_gate(case: Case, layer: Layer) -> bool:
@@ -37,6 +41,102 @@ def _shut_gate(case: Case, layer: Layer) -> Observation:
         layer.label,
         (fix_lines.zeros(bias),) if bias is not None else fix_lines.for_layers(case, [layer]),
     )
+
+
+def _recurrences(case: Case) -> Iterator[Operation]:
+    """The first call of each recurrence."""
+    labels: set[str] = set()
+    for op in case.operations:
+        if op.kind == "recurrence" and op.label not in labels:
+            labels.add(op.label)
+            yield op
+
+
+def _shut_in_recurrences(case: Case) -> Iterator[Observation]:
+    """Gates of recurrences that let nothing in, keep nothing, or give nothing out."""
+    for op in _recurrences(case):
+        kind = _kind(op)
+        for suffix in _suffixes(op):
+            means = {gate: op.facts[name] for gate in GATES.get(kind, ()) if (name := f"{gate}{suffix}") in op.facts}
+            for gate, share, words in _passing(kind, means, op.facts.get("steps", 1.0)):
+                if share < case.limits.shut:
+                    yield _shut_recurrence(case, op, suffix, gate, words)
+
+
+def _kind(op: Operation) -> str:
+    return op.name.removesuffix("_cell")
+
+
+def _suffixes(op: Operation) -> list[str]:
+    """The suffixes of the parameters of each layer and direction, as `_l0_reverse`; none of a cell's."""
+    every = (re.fullmatch(r"saturated(_l\d+(?:_reverse)?|)", name) for name in op.facts)
+    return [match[1] for match in every if match]
+
+
+def _passing(kind: str, means: Mapping[str, float], steps: float) -> Iterator[tuple[str, float, str]]:
+    """Each gate, the share that passes it, and words for it.
+
+    What comes in adds up over the steps that are remembered. So input gates may be small where memory is long, as after
+    Tallec & Ollivier 2018 (arXiv:1804.11188).
+    """
+    if kind == "lstm":
+        held = min(steps, 1 / max(1 - means["forget"], 1e-12))
+        yield "input", means["input"] * held, f"the input gate lets {_percent(means['input'])} in on average"
+        yield "forget", means["forget"], f"the forget gate keeps {_percent(means['forget'])} of the memory per step"
+        yield "output", means["output"], f"the output gate lets {_percent(means['output'])} out on average"
+    elif kind == "gru":
+        new = 1 - means["update"]
+        yield "update", new * steps, f"the update gate lets {_percent(new)} in on average"
+
+
+def _percent(share: float) -> str:
+    return f"{short(100 * share)}%"
+
+
+def _shut_recurrence(case: Case, op: Operation, suffix: str, gate: str, words: str) -> Observation:
+    place = GATES[_kind(op)].index(gate)
+    names = [
+        name for side in ("ih", "hh") if (name := f"{op.label}.bias_{side}{suffix}".lstrip(".")) in case.parameters
+    ]
+    lines = []
+    for name in names:
+        size = case.parameters[name].shape[0] // len(GATES[_kind(op)])
+        lines.append(f"nn.init.zeros_({path(name)}[{place * size}:{(place + 1) * size}])")
+    inner = "" if suffix in ("", "_l0") else f" of {suffix.lstrip('_')}"
+    return Observation(
+        "shut-gate",
+        "warning",
+        case.layer_of(op),
+        f"{words}{inner}",
+        "nothing comes through the recurrence, forward and back" if gate != "forget" else "the memory is empty",
+        op.label,
+        (Fix("\n".join(lines), tuple(names)),) if lines else (),
+        hides=("short-memory",) if gate == "forget" else (),
+    )
+
+
+def _saturated(case: Case) -> Iterator[Observation]:
+    yield from gathered(_each_saturated(case))
+
+
+def _each_saturated(case: Case) -> Iterator[Observation]:
+    """Recurrences whose weights drive most gates to their flat ends, on both sides."""
+    for op in _recurrences(case):
+        share, suffix = max(((op.facts[f"saturated{suffix}"], suffix) for suffix in _suffixes(op)), default=(0.0, ""))
+        if not share > case.limits.saturated:
+            continue
+        inner = "" if suffix in ("", "_l0") else f" of {suffix.lstrip('_')}"
+        what = "gates and candidates" if _kind(op) in GATES else "outputs"
+        is_module = hasattr(case.modules.get(op.label), "reset_parameters")
+        yield Observation(
+            "saturated",
+            "warning",
+            case.layer_of(op),
+            f"{percent(share)}% of the {what}{inner} are saturated, as many high as low",
+            "the weights of the recurrence are too large",
+            op.label,
+            (Fix(f"{path(op.label)}.reset_parameters()", (f"{op.label}.".lstrip("."),)),) if is_module else (),
+        )
 
 
 def _memory(case: Case) -> Iterator[Observation]:
@@ -64,12 +164,13 @@ RULES = (
             RuleText(
                 name="shut-gate",
                 meaning="a gate lets nothing pass, so what it multiplies learns nothing",
-                measurement="mean of a sigmoid that multiplies another signal",
+                measurement="mean of a sigmoid that multiplies another signal, and of the gates of LSTM and GRU",
                 remedy="a bias of 0 for the gate",
                 reference="Srivastava et al. 2015, arXiv:1505.00387",
             ),
         ),
     ),
+    ModelRule(_saturated, names=("saturated",)),
     ModelRule(
         _memory,
         texts=(

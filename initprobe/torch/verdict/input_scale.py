@@ -8,7 +8,7 @@ from initprobe.diagnosis.rule import RuleText
 from initprobe.formatting import short
 from initprobe.torch.verdict.case import Case, back_path
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Cure, Observation
+from initprobe.torch.verdict.observations import Fix, Observation
 
 
 def _observe(case: Case) -> Iterator[Observation]:
@@ -28,7 +28,7 @@ def _observe(case: Case) -> Iterator[Observation]:
             f"the input has mean {short(mean)} and std {short(std)}",
             "it is not standardized; initializers are made for mean 0 and variance 1",
             layer.label,
-            (Cure(f"x = (x - {mean:.4g}) / {std:.4g}", standardize=(mean, std)),) if std > 0 else (),
+            (Fix(f"x = (x - {mean:.4g}) / {std:.4g}", standardize=(mean, std)),) if std > 0 else (),
         )
         return
 
@@ -40,7 +40,7 @@ RULES = (
             RuleText(
                 name="input-scale",
                 meaning="the input is not standardized, and initializers are made for mean 0 and variance 1",
-                measurement="root mean square of an input that a layer is given as it is",
+                measurement="root mean square of an input that a layer takes unscaled",
                 remedy="subtract the mean of the data and divide by its standard deviation",
                 reference="LeCun et al. 1998, Efficient BackProp",
             ),

@@ -67,22 +67,37 @@ def _without_consequences(observations: Sequence[Observation]) -> list[Observati
     for observation in observations:
         if observation.rule not in hidden:
             hidden |= set(observation.hides)
-    odd = {_layer_of(one) for one in observations if one.rule == ODD and one.severity != "info"}
-    return [one for one in observations if one.rule not in hidden and not (one.alone and _layer_of(one) in odd)]
+    odd = {
+        _layer_of(observation)
+        for observation in observations
+        if observation.rule == ODD and observation.severity != "info"
+    }
+    return [
+        observation
+        for observation in observations
+        if observation.rule not in hidden and not (observation.alone and _layer_of(observation) in odd)
+    ]
 
 
 def _layer_of(observation: Observation) -> str:
-    """The name of its layer, also where it is about a third of a packed weight: `in_proj_weight[k]`."""
+    """The name of its layer, also where it is about a part of a packed weight: `in_proj_weight[k]`."""
     return (observation.module or "").partition("[")[0]
 
 
 def _with_fresh_norms(observations: Sequence[Observation]) -> list[Observation]:
-    """Where batch norms have seen no batch, `model.train()` is the first cure of everything else."""
-    fresh = next((one for one in observations if one.rule == FRESH), None)
-    if fresh is None or all(one.severity == "info" for one in observations):
+    """Where batch norms have seen no batch, `model.train()` is the first fix of everything else."""
+    fresh = next((observation for observation in observations if observation.rule == FRESH), None)
+    if fresh is None or all(observation.severity == "info" for observation in observations):
         return list(observations)
-    rest = [replace(one, cures=(*fresh.cures, *one.cures)) if one.severity != "info" else one for one in observations]
-    return [replace(one, severity="warning") if one.rule == FRESH else one for one in rest]
+    rest = [
+        replace(observation, fixes=(*fresh.fixes, *observation.fixes))
+        if observation.severity != "info"
+        else observation
+        for observation in observations
+    ]
+    return [
+        replace(observation, severity="warning") if observation.rule == FRESH else observation for observation in rest
+    ]
 
 
 def finding(observation: Observation, fix: str | None, no_fix: str | None) -> Finding:
@@ -90,7 +105,7 @@ def finding(observation: Observation, fix: str | None, no_fix: str | None) -> Fi
 
     Args:
         observation: what a rule observed.
-        fix: the line that healed it when it was tried; None if there is none.
+        fix: the line that worked when it was tried; None if there is none.
         no_fix: the reason why there is none; None where no fix is due.
 
     Returns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from initprobe.diagnosis.rule import RuleText
 from initprobe.formatting import short
@@ -14,7 +15,7 @@ from initprobe.torch.paths import path
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case, module_of
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import MEANING, Cure, Observation
+from initprobe.torch.verdict.observations import MEANING, Fix, Observation
 
 FRESH = "fresh-batch-norm"
 _DEFAULT_EPS = 1e-5
@@ -93,7 +94,7 @@ def _ends_branch(signal: Signal, depth: int = _DEEPEST) -> bool:
     )
 
 
-def _ones(names: Sequence[str]) -> Iterator[Cure]:
+def _ones(names: Sequence[str]) -> Iterator[Fix]:
     plain = [name for name in names if name.endswith("weight") or "." not in name]
     if plain:
         yield fix_lines.ones(plain)
@@ -116,7 +117,7 @@ def _eps(case: Case) -> Iterator[Observation]:
         f"{first.evidence}{_more(further)}",
         MEANING,
         first.module,
-        (Cure(line),) if line else (),
+        (Fix(line),) if line else (),
         elsewhere=tuple(further),
     )
 
@@ -155,14 +156,17 @@ def _fresh(case: Case) -> Iterator[Observation]:
             f"{len(names)} batch norms in evaluation mode have mean 0 and variance 1, the first {path(names[0])}",
             "they have seen no batch, so they change nothing",
             names[0],
-            (Cure("model.train()"),),
+            (Fix("model.train()"),),
         )
 
 
-def _is_fresh(module: object) -> bool:
-    counted = getattr(module, "num_batches_tracked", None)
+def _is_fresh(module: Any) -> bool:
+    # A module searches long for an attribute that it lacks.
+    if getattr(module, "training", True) or "num_batches_tracked" not in module._buffers:
+        return False
+    counted = module.num_batches_tracked
     mean, variance = getattr(module, "running_mean", None), getattr(module, "running_var", None)
-    if counted is None or mean is None or variance is None or getattr(module, "training", True):
+    if counted is None or mean is None or variance is None:
         return False
     return not bool(mean.any()) and bool((variance == 1).all())
 
@@ -205,7 +209,7 @@ RULES = (
                     "a batch norm in evaluation mode that has seen no batch has mean 0 and variance 1, "
                     "and changes nothing"
                 ),
-                measurement="running statistics as they are made",
+                measurement="running statistics at their initial values",
                 remedy="model.train()",
                 reference="PyTorch documentation, BatchNorm2d",
             ),

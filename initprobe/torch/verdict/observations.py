@@ -1,4 +1,4 @@
-"""What a rule for models says: an observation of a recorded model, with lines that may heal it."""
+"""What a rule for models says: an observation of a recorded model, with lines that may fix it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ TO_BFLOAT16 = "model.to(torch.bfloat16)"
 
 
 @dataclass(frozen=True)
-class Cure:
-    """A line of PyTorch that may heal a model.
+class Fix:
+    """A line of PyTorch that may make a model healthy.
 
     Attributes:
         line: Python code. It may use the names `model`, `nn`, `torch` and `x`.
@@ -38,8 +38,8 @@ class Observation:
         evidence: the numbers in words.
         cause: why, in a sentence; `MEANING` for that of the rule's text.
         module: qualified name of the module at fault.
-        cures: what may heal it, the likeliest first.
-        no_fix: why nothing heals it, where that is known.
+        fixes: lines that may remove the finding, the likeliest first.
+        no_fix: why there is no fix, where that is known.
         hides: ids of rules whose observations are a consequence of this one.
         alone: it is about the scale of one layer. It is dropped if the layer is odd among its siblings.
         elsewhere: further places of the same rule, with the numbers there.
@@ -51,7 +51,7 @@ class Observation:
     evidence: str
     cause: str
     module: str | None
-    cures: tuple[Cure, ...] = ()
+    fixes: tuple[Fix, ...] = ()
     no_fix: str = ""
     hides: tuple[str, ...] = ()
     alone: bool = False

@@ -1,15 +1,17 @@
-"""A layer, or a third of a packed weight, whose weights have another scale than the same place in other blocks."""
+"""A layer, or a part of a packed weight, whose scale differs from the same place in other blocks."""
 
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from initprobe.formatting import factor, short
 from initprobe.results.base import Severity
-from initprobe.torch.packed import Third, thirds_of
+from initprobe.torch.packed import Part, parts_of
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
@@ -18,21 +20,27 @@ from initprobe.torch.verdict.observations import MEANING, Observation
 
 ODD = "odd-layer"
 _FEWEST = 3  # siblings, the layer itself among them, that have a scale in common
-_BY_CHANCE = math.log(1.2)  # by which the thirds of a small weight differ from the whole
+_BY_CHANCE = math.log(1.2)  # by which the parts of a small weight differ from the whole
+_LARGEST_SIZE = 2.0  # of a layer by the rules in use
+_PAIR = 2.0  # times the usual limit, for values beside keys: DeepNet draws them 9.5 times smaller at 1,000 layers
+_NUMBER = r"(?<![^.])[0-9]+(?![^.])"  # a part of a name that is a number
 _ERROR_DECADES = 4.0  # of variance: a factor of 100 in scale is beyond one learning rate
+
+
+_Family: TypeAlias = tuple[str, tuple[int, int]]  # a place in a block, and fans
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """A layer beside others, or a third of one beside other thirds.
+    """A layer beside others, or a part of its weight beside other parts.
 
     Attributes:
         layer: the layer.
         size: its scale, `sqrt(fan_in E[W^2])`.
         ratio: of its scale to that of the others.
         limit: of the ratio.
-        siblings: how many others have its role; 0 where it is compared with layers or thirds of other roles.
-        third: the third of its weight; None for the whole.
+        siblings: how many others have its role; 0 where it is compared with layers or parts of other roles.
+        part: of its weight; None for the whole.
     """
 
     layer: Layer
@@ -40,24 +48,56 @@ class _Comparison:
     ratio: float
     limit: float
     siblings: int
-    third: Third | None = None
+    part: Part | None = None
 
     @property
     def distance(self) -> float:
-        """How far the ratio is from 1, as a log. A third counts less: where the whole is odd, its thirds are too."""
-        return abs(math.log(self.ratio)) - (_BY_CHANCE if self.third else 0.0)
+        """How far the ratio is from 1, as a log. A part counts less: where the whole is odd, its parts are too."""
+        return abs(math.log(self.ratio)) - (_BY_CHANCE if self.part else 0.0)
 
 
 def _observe(case: Case) -> Iterator[Observation]:
     """The layer that is furthest from the others. Smaller ones are often so on purpose."""
     layers = [layer for layer in _each_weight(case) if layer.own_scale > 0]
-    compared = [*(_compared(case, layers) if len(layers) >= _FEWEST else ()), *_compared_thirds(case, layers)]
-    odd = [one for one in compared if one.ratio > one.limit or one.ratio < 1 / case.limits.odd**2]
+    compared = [*(_compared(case, layers) if len(layers) >= _FEWEST else ()), *_compared_parts(case, layers)]
+    smallest = 1 / case.limits.odd**2
+    odd = [one for one in compared if one.ratio > one.limit or (one.ratio < smallest and one.siblings)]
     furthest = max(odd, key=lambda one: one.distance, default=None)
-    if furthest is not None and (furthest.ratio >= 1 or furthest.siblings):
-        yield (
-            _observation_of_third(furthest, furthest.third) if furthest.third else _observation(case, furthest, layers)
-        )
+    if furthest is not None:
+        part = furthest.part
+        yield _observation_of_part(furthest, part) if part else _observation(case, furthest, layers)
+
+
+def _scales(case: Case) -> Iterator[Observation]:
+    """Factors that are parameters, such as LayerScale, where one is far larger than the same one in other blocks."""
+    sizes: dict[str, tuple[int, float]] = {}
+    for op in case.operations:
+        if op.kind == "scale" and op.leaf is not None and op.weight is not None and op.weight.square > 0:
+            sizes.setdefault(op.leaf, (case.layer_of(op), math.sqrt(op.weight.square)))
+    families: dict[str, list[str]] = {}
+    for name in sizes:
+        families.setdefault(re.sub(_NUMBER, "*", name), []).append(name)
+    for names in families.values():
+        if len(names) < _FEWEST:
+            continue
+        median = _Median(sizes[name][1] for name in names)
+        ratios = {name: sizes[name][1] / median.without(sizes[name][1]) for name in names}
+        largest = max(names, key=lambda name: ratios[name])
+        if ratios[largest] > case.limits.odd_norm:
+            yield _observation_of_scale(largest, *sizes[largest], ratios[largest], len(names) - 1)
+
+
+def _observation_of_scale(name: str, layer: int, size: float, ratio: float, others: int) -> Observation:
+    return Observation(
+        ODD,
+        "warning",
+        layer,
+        f"root mean square {short(size)} where the median of {others} siblings is {short(size / ratio)}: "
+        f"{factor(ratio)}",
+        "it multiplies its branch by another factor than in other blocks",
+        name,
+        (fix_lines.divided(name, ratio),),
+    )
 
 
 def _each_weight(case: Case) -> list[Layer]:
@@ -71,46 +111,59 @@ def _each_weight(case: Case) -> list[Layer]:
 
 def _compared(case: Case, layers: Sequence[Layer]) -> Iterator[_Comparison]:
     """Each layer beside its siblings; beside all layers where it has too few."""
-    families: dict[tuple[str, tuple[int, int]], list[Layer]] = {}
+    families: dict[_Family, list[Layer]] = {}
     for layer in layers:
-        families.setdefault((layer.role, layer.op.fans), []).append(layer)
+        for family in _families_of(layer):
+            families.setdefault(family, []).append(layer)
     medians = {key: _Median(map(_size, family)) for key, family in families.items() if len(family) >= _FEWEST}
     whole = _Median(map(_size, layers))
     for layer in layers:
-        key, size = (layer.role, layer.op.fans), _size(layer)
-        if key in medians:
+        size, key = _size(layer), next((family for family in _families_of(layer) if family in medians), None)
+        if key is not None:
             yield _Comparison(layer, size, size / medians[key].without(size), case.limits.odd, len(families[key]) - 1)
         else:
             limit = case.limits.odd_head if layer.head else case.limits.odd_alone
-            yield _Comparison(layer, size, size / whole.without(size), limit, 0)
+            ratio = size / whole.without(size)
+            if size > _LARGEST_SIZE or ratio < 1:  # else it is the others that are small
+                yield _Comparison(layer, size, ratio, limit, 0)
 
 
-def _compared_thirds(case: Case, layers: Sequence[Layer]) -> Iterator[_Comparison]:
-    """Each third of a packed weight beside the same third of its siblings, and beside the other two thirds."""
-    taken_apart = [(layer, thirds_of(layer.signal)) for layer in layers if layer.op.leaf]
-    packed = [(layer, thirds) for layer, thirds in taken_apart if thirds and all(map(_third_size, thirds))]
+def _families_of(layer: Layer) -> Iterator[_Family]:
+    """The places like its own, the closest first: the same one in other blocks, then any with such a name.
+
+    Inside a block, `branch.0` and `branch.2` are different places: what ends a branch is often smaller on purpose.
+    """
+    outer, _, last = layer.label.partition("#")[0].rpartition(".")
+    if last.isdigit() and re.search(_NUMBER, outer):
+        yield f"{re.sub(_NUMBER, '*', outer)}.{last}/{layer.op.name}", layer.op.fans
+        if layer.beside:
+            return
+    yield layer.role, layer.op.fans
+
+
+def _compared_parts(case: Case, layers: Sequence[Layer]) -> Iterator[_Comparison]:
+    """Each part of a packed weight beside the same part of its siblings, and beside the other parts."""
+    taken_apart = [(layer, parts_of(layer.signal)) for layer in layers]
+    packed = [(layer, parts) for layer, parts in taken_apart if parts and all(part.weight_square for part in parts)]
     families: dict[tuple[str, tuple[int, int], str], list[float]] = {}
-    for layer, thirds in packed:
-        for third in thirds:
-            families.setdefault((layer.role, layer.op.fans, third.name), []).append(_scaled(layer, third))
+    for layer, parts in packed:
+        for part in parts:
+            families.setdefault((layer.role, layer.op.fans, part.name), []).append(_scaled(layer, part))
     medians = {key: _Median(sizes) for key, sizes in families.items() if len(sizes) >= _FEWEST}
-    for layer, thirds in packed:
-        inner = _Median(_scaled(layer, third) for third in thirds)
-        for third in thirds:
-            key, size = (layer.role, layer.op.fans, third.name), _scaled(layer, third)
-            yield _Comparison(layer, size, size / inner.without(size), case.limits.odd, 0, third)
+    for layer, parts in packed:
+        inner = _Median(_scaled(layer, part) for part in parts)
+        for part in parts:
+            key, size = (layer.role, layer.op.fans, part.name), _scaled(layer, part)
+            limit = case.limits.odd * (_PAIR if len(parts) == 2 else 1)
+            yield _Comparison(layer, size, size / inner.without(size), limit, 0, part)
             if key in medians:
                 ratio = size / medians[key].without(size)
-                yield _Comparison(layer, size, ratio, case.limits.odd, len(families[key]) - 1, third)
+                yield _Comparison(layer, size, ratio, case.limits.odd, len(families[key]) - 1, part)
 
 
-def _third_size(third: Third) -> float:
-    return third.weight_square or 0.0
-
-
-def _scaled(layer: Layer, third: Third) -> float:
-    """The scale of a third, as `_size` of a layer."""
-    return math.sqrt(layer.op.fans[0] * _third_size(third))
+def _scaled(layer: Layer, part: Part) -> float:
+    """The scale of a part, as `_size` of a layer."""
+    return math.sqrt(layer.op.fans[0] * (part.weight_square or 0.0))
 
 
 def _size(layer: Layer) -> float:
@@ -148,20 +201,20 @@ def _observation(case: Case, odd: _Comparison, layers: Sequence[Layer]) -> Obser
     )
 
 
-def _observation_of_third(odd: _Comparison, third: Third) -> Observation:
+def _observation_of_part(odd: _Comparison, part: Part) -> Observation:
     layer, fan_in = odd.layer, odd.layer.op.fans[0]
     typical = odd.size / odd.ratio
-    others = f"the same third of {odd.siblings} siblings" if odd.siblings else "the two other thirds"
-    cure = fix_lines.part_drawn(layer.op.leaf or "", third.outputs, third.axis, typical / math.sqrt(fan_in))
+    others = f"the same part of {odd.siblings} siblings" if odd.siblings else "its other parts"
+    fix = fix_lines.part_drawn(part.parameter or "", part.outputs, part.axis, typical / math.sqrt(fan_in))
     return Observation(
         ODD,
         _severity(odd),
         layer.number,
-        f"sqrt({fan_in} x E[W_{third.name}^2]) = {short(odd.size)} where the median of {others} is {short(typical)}: "
+        f"sqrt({fan_in} x E[W_{part.name}^2]) = {short(odd.size)} where the median of {others} is {short(typical)}: "
         f"{factor(odd.ratio)}",
-        "one third of the weight that makes queries, keys and values is drawn on another scale",
-        f"{layer.label}[{third.name}]",
-        (cure,),
+        "one part of the packed weight of queries, keys and values is drawn on another scale",
+        f"{layer.label}[{part.name}]",
+        (fix,),
     )
 
 
@@ -172,4 +225,4 @@ def _severity(odd: _Comparison) -> Severity:
     return "warning" if abs(2 * math.log10(odd.ratio)) < _ERROR_DECADES else "error"
 
 
-RULES = (ModelRule(_observe, names=(ODD,), causes=(ODD,)),)
+RULES = (ModelRule(_observe, names=(ODD,), causes=(ODD,)), ModelRule(_scales, names=(ODD,), causes=(ODD,)))

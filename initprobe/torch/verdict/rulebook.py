@@ -17,6 +17,7 @@ from initprobe.torch.verdict import (
     float_range,
     gates,
     input_scale,
+    lost_signal,
     norms,
     odd_layer,
     similarity,
@@ -38,6 +39,7 @@ _MODULES = (
     gates,
     starting_loss,
     trends,
+    lost_signal,
     float_range,
     similarity,
 )

@@ -12,7 +12,7 @@ from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case, back_path, module_of
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Cure, Observation
+from initprobe.torch.verdict.observations import Fix, Observation
 
 DOUBLE, START = "double-softmax", "starting-loss"
 _SOFTMAX_MODULES = ("Softmax", "Softmax2d", "Softmin")
@@ -52,7 +52,7 @@ def _double(case: Case, loss: Operation, softmax: Operation) -> Observation:
         f"and cannot fall below {_floor(loss.facts['classes']):.3g}",
         "cross_entropy takes logits and applies softmax itself",
         name or None,
-        (Cure(line),) if line else (),
+        (Fix(line),) if line else (),
         "" if line else "leave the softmax out of the model's code, or take nll_loss of log_softmax",
     )
 

@@ -13,7 +13,7 @@ from initprobe.torch.structure import Join, Layer
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.fix_lines import for_layers, is_spectral, scaled
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Cure, Observation
+from initprobe.torch.verdict.observations import Fix, Observation
 from initprobe.torch.verdict.profiles import Trend, decades, sustained
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _LEAST = 4  # steps from which a steady change is a trend
 _SHORT_BRANCH = 5  # layers of a branch from which it is judged as a chain; shorter ones by what they add
+_GRAVE = 1.5  # times what published nets lose is an error
+_UNIFORM_SDS = 5  # by which the variance of so many entries may differ by chance
 _LARGEST_SHOWN = 300  # decades: beyond them a number is shown as a power of ten
 _OUTPUT, _GRADIENT = "output", "gradient"
 _SYMBOLS = {_OUTPUT: "mean square of h", _GRADIENT: "squared norm of dL/dh per sample"}
@@ -78,9 +80,22 @@ def _ways(case: Case) -> Iterator[Way]:
             yield from _of_chain(part, limits.chain_decades)
         if any(layer.reset for layer in chain[1:]):
             yield from (way for way in _of_chain(chain, limits.normed_decades) if way.tensor == _GRADIENT)
+    yield from _within_recurrences(case)
     for stream in case.structure.streams:
         is_normed = any(join.normed for join in stream)
         yield from _of_stream(case, stream, limits.normed_decades if is_normed else limits.stream_decades)
+
+
+def _within_recurrences(case: Case) -> Iterator[Way]:
+    """The gradient through the layers of each deep recurrence."""
+    for layer in case.layers:
+        facts, modules, places = layer.op.facts, list[str](), list[float]()
+        while (value := facts.get(f"back_l{len(places)}")) is not None:
+            modules.append(f"{layer.label}.weight_ih_l{len(places)}".lstrip("."))
+            places.append(decades(value))
+        if places:
+            numbers = [layer.number] * len(places)
+            yield Way(_GRADIENT, places, numbers, modules, [layer], case.limits.chain_decades, whole=layer)
 
 
 def _plain_parts(chain: Sequence[Layer]) -> Iterator[list[Layer]]:
@@ -127,13 +142,28 @@ def _of_stream(case: Case, stream: Sequence[Join], least: float) -> Iterator[Way
 def _trend(case: Case, way: Way, sign: int) -> Trend | None:
     """A change of this sign in the direction of travel. Gradients travel back."""
     along = sign if way.tensor == _OUTPUT else -sign
-    trend = sustained(way.places, along, _LEAST)
-    if trend is not None and abs(trend.decades) >= way.least:
-        return trend
-    short_part = sustained(way.places, along, 2) if way.layers and way.least == case.limits.chain_decades else None
+    trend = sustained(way.places, along, _LEAST, way.least)
+    if trend is not None:
+        return None if _is_by_biases(case, way, trend) else trend
+    is_plain_chain = way.layers and way.least == case.limits.chain_decades
+    short_part = sustained(way.places, along, 2, 2 * case.limits.step_decades) if is_plain_chain else None
     if short_part is not None and abs(short_part.decades) >= case.limits.step_decades * short_part.steps:
-        return short_part
+        return None if _is_by_biases(case, way, short_part) else short_part
     return None
+
+
+def _is_by_biases(case: Case, way: Way, trend: Trend) -> bool:
+    """Whether the output grows because biases lift a small signal, which no weight multiplies."""
+    if way.tensor != _OUTPUT or trend.decades < 0:
+        return False
+    layers = _at_fault(way, trend)
+    lifted = [layer for layer in layers if _bias_square(case, layer) > layer.z.square / 2]
+    return 2 * len(lifted) >= len(layers) > 0
+
+
+def _bias_square(case: Case, layer: Layer) -> float:
+    bias = case.parameters.get(case.bias_of(layer) or "")
+    return 0.0 if bias is None else float(bias.detach().double().square().mean())
 
 
 def _at_fault(way: Way, trend: Trend) -> list[Layer]:
@@ -153,13 +183,13 @@ def _observation(case: Case, way: Way, trend: Trend, at_fault: Sequence[Layer]) 
     reason = "" if layers else "every branch adds in proportion to the stream, "
     return Observation(
         rule=rule,
-        severity=_severity(case, trend.decades, way.least),
+        severity=_severity(case, way, trend.decades),
         layer=way.numbers[first],
-        evidence=f"{_arithmetic(layers)}{_rate(way, trend)} ({_course(way, trend)}, {_span(way, first, trend.end)})",
+        evidence=f"{arithmetic(layers)}{_rate(way, trend)} ({_course(way, trend)}, {_span(way, first, trend.end)})",
         cause=f"{reason}{_CAUSES[rule]} {way.unit}",
         module=way.modules[first],
-        cures=for_layers(case, at_fault) if layers else _of_branches(way, rule),
-        no_fix=_spectral(layers) if layers else _BUILT_IN,
+        fixes=_redrawn(case, at_fault) if layers else _of_branches(way, rule),
+        no_fix=_no_fix(layers) if layers else _BUILT_IN,
     )
 
 
@@ -171,15 +201,15 @@ def _rate(way: Way, trend: Trend) -> str:
 
 
 def _course(way: Way, trend: Trend) -> str:
-    """`.603 to 1.7e-8 over 10 layers`."""
+    """`0.603 to 1.7e-8 over 10 layers`."""
     start, end = _value(way.places[trend.start]), _value(way.places[trend.end])
     if way.tensor == _OUTPUT:
         return f"{start} to {end} over {trend.steps} {way.unit}s"
     return f"{end} to {start} on its way back over {trend.steps} {way.unit}s"
 
 
-def _of_branches(way: Way, rule: str) -> tuple[Cure, ...]:
-    """The last weight of every branch divided by the root of their number, so that together they add as much as one."""
+def _of_branches(way: Way, rule: str) -> tuple[Fix, ...]:
+    """The last weight of every branch divided by the root of their number: together they add as much as one."""
     if not rule.startswith("exploding") or not isinstance(way.whole, list):
         return ()
     leaves = [name for join in way.whole for name in _last_weights(join)]
@@ -193,7 +223,15 @@ def _last_weights(join: Join) -> list[str]:
     return [op.leaf for op in ends if op.leaf]
 
 
-def _spectral(layers: Sequence[Layer]) -> str:
+def _redrawn(case: Case, layers: Sequence[Layer]) -> tuple[Fix, ...]:
+    """Lines that draw the weights of layers again, with those on parallel paths; none for recurrences."""
+    every = [each for layer in layers for each in (layer, *layer.parallel)]
+    return () if any(layer.op.kind == "recurrence" for layer in every) else for_layers(case, every)
+
+
+def _no_fix(layers: Sequence[Layer]) -> str:
+    if any(layer.op.kind == "recurrence" for layer in layers):
+        return "give the recurrences residual connections or norms: four in a row work, eight do not (arXiv:1609.08144)"
     return "spectral norm undoes any scale of W" if any(map(is_spectral, layers)) else ""
 
 
@@ -205,71 +243,47 @@ def _value(log: float) -> str:
     return short(10**log) if abs(log) < _LARGEST_SHOWN else power(log)
 
 
-def _arithmetic(layers: Sequence[Layer]) -> str:
+def arithmetic(layers: Sequence[Layer]) -> str:
     """`500 x 0.01^2 = 0.05: `, the number that decides the trend, of the layer in the middle."""
     if not layers:
         return ""
     layer = layers[len(layers) // 2]
-    if layer.op.weight is None:
+    if layer.op.weight is None or layer.op.kind == "recurrence":
         return ""
     return f"{layer.op.fans[0]} x {math.sqrt(layer.op.weight.square):.2g}^2 = {layer.own_scale:.2g}: "
 
 
-def _severity(case: Case, change: float, least: float) -> Severity:
-    grave = case.limits.grave_decades * least / case.limits.chain_decades
-    return "error" if abs(change) >= grave else "warning"
+def _severity(case: Case, way: Way, change: float) -> Severity:
+    """By the decades of the change."""
+    grave = case.limits.grave_decades * way.least / case.limits.chain_decades
+    allowed = _published_decades(case, way.layers) if way.least == case.limits.chain_decades else 0.0
+    if abs(change) < allowed:
+        return "info"
+    return "error" if abs(change) >= max(grave, _GRAVE * allowed) else "warning"
 
 
-def _single_layers(case: Case) -> Iterator[Observation]:
-    """Layers that alone multiply the mean square by a thousand, or almost end the signal."""
-    for layer in case.layers:
-        is_plain = layer.op.kind == "layer" and layer.norm is None and not (layer.is_embedding or layer.beside)
-        given = layer.op.given
-        if not is_plain or given is None:
-            continue
-        if _is_lost(case, layer, given):
-            yield _lost(case, layer, given)
-        is_large = layer.own_scale >= case.limits.single
-        if is_large and given.square > 0 and layer.z.square > case.limits.single**0.5 * given.square:
-            yield _exploding(case, layer, given)
+def _published_decades(case: Case, layers: Sequence[Layer]) -> float:
+    """What published nets drawn in this way lose; 0 where a layer is drawn in another way."""
+    drawn = (_published_draw(case, layer) for layer in layers)
+    return min(drawn, default=0.0)
 
 
-def _is_lost(case: Case, layer: Layer, given: Track) -> bool:
-    """Whether one layer almost ends the signal, although none of its units is off."""
-    if layer.head or case.is_explained(layer) or (layer.activation and any(layer.activation.dead)):
+def _published_draw(case: Case, layer: Layer) -> float:
+    if is_spectral(layer):
+        return case.limits.spectral_decades
+    return case.limits.torch_draw_decades if _is_drawn_by_torch(case, layer) else 0.0
+
+
+def _is_drawn_by_torch(case: Case, layer: Layer) -> bool:
+    """Whether weight and bias have the spread and the bounds of `U(-1/sqrt(fan_in), 1/sqrt(fan_in))`."""
+    weight, bias = case.parameters.get(layer.op.leaf or ""), case.parameters.get(case.bias_of(layer) or "")
+    track = layer.op.weight
+    if weight is None or bias is None or track is None or layer.op.kind != "layer" or weight.ndim < 2:
         return False
-    kept = layer.h.square / given.square if given.square > 0 else 1.0
-    return 0 < kept < case.limits.lost
+    fan_in = weight[0].numel()
+    spread = _UNIFORM_SDS * math.sqrt(0.8 / weight.numel())  # of its variance about that of a uniform distribution
+    is_within = max(track.sketch.peak, float(bias.detach().abs().max())) <= 1.0001 / math.sqrt(fan_in)
+    return is_within and abs(3 * fan_in * track.square - 1) < spread and bool(bias.detach().any())
 
 
-def _lost(case: Case, layer: Layer, given: Track) -> Observation:
-    return Observation(
-        rule="vanishing-output",
-        severity="warning",
-        layer=layer.number,
-        evidence=f"{_arithmetic([layer])}mean square {short(given.square)} becomes {short(layer.h.square)}",
-        cause="this layer, or the stored statistics of its batch norm, almost ends the signal",
-        module=layer.label,
-        cures=for_layers(case, [layer]),
-        alone=True,
-    )
-
-
-def _exploding(case: Case, layer: Layer, given: Track) -> Observation:
-    is_grave = layer.own_scale >= 10 ** (case.limits.grave_decades - 0.5)
-    return Observation(
-        rule="exploding-output",
-        severity="error" if is_grave else "warning",
-        layer=layer.number,
-        evidence=f"{_arithmetic([layer])}mean square {short(given.square)} becomes {short(layer.z.square)}",
-        cause="the weights of this layer are too large",
-        module=layer.label,
-        cures=for_layers(case, [layer]),
-        alone=True,
-    )
-
-
-RULES = (
-    ModelRule(_trends, names=tuple(_CAUSES), is_trend=True),
-    ModelRule(_single_layers, names=("vanishing-output", "exploding-output"), is_trend=True),
-)
+RULES = (ModelRule(_trends, names=tuple(_CAUSES), is_trend=True),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from initprobe.formatting import percent, short
@@ -11,7 +12,7 @@ from initprobe.torch.structure import Layer
 from initprobe.torch.verdict import fix_lines
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.model_rule import ModelRule
-from initprobe.torch.verdict.observations import Cure, Observation, gathered
+from initprobe.torch.verdict.observations import Fix, Observation, gathered
 
 DEAD, DEAD_UNITS = "dead-layer", "dead-units"
 # Where a layer is dead, these are its consequences.
@@ -21,7 +22,7 @@ _PASSING = ("part", "other", "cat")
 _DEEPEST = 6  # operations between an activation and the layer that is given it
 _FAR = 4  # standard deviations of what W makes
 _ALL_BUT_A_FEW = 0.95  # of the units off: of 64 units three are left, by chance
-_LARGEST_GAIN = 2.0  # torch's calculate_gain gives at most 5/3, for tanh: 21% of |tanh| is then above .97
+_LARGEST_GAIN = 2.0  # torch's calculate_gain gives at most 5/3, for tanh: 21% of |tanh| is then above 0.97
 _PART_BY_WEIGHT = 0.5  # of the limit: half as many saturated outputs are enough where W is drawn beyond every rule
 
 
@@ -76,7 +77,7 @@ def _units_off(case: Case, layer: Layer) -> Observation | None:
     is_whole = share >= _ALL_BUT_A_FEW
     off = f"{percent(share)}% of the units are off for every input"
     evidence = "every unit is off for every input, and learns nothing" if share == 1 else off
-    cause, cures = _bias_or_weight(case, layer)
+    cause, fixes = _bias_or_weight(case, layer)
     return Observation(
         DEAD if is_whole else DEAD_UNITS,
         "error" if is_whole else "warning",
@@ -84,7 +85,7 @@ def _units_off(case: Case, layer: Layer) -> Observation | None:
         f"{evidence}; z has mean {short(layer.z.mean)}, std {short(layer.z.variance**0.5)}",
         cause,
         layer.label,
-        cures,
+        fixes,
         hides=_FOLLOWS if is_whole else (),
     )
 
@@ -96,6 +97,8 @@ def _killed(case: Case, layer: Layer) -> float:
         return 0.0
     # Customary biases are within 1 / sqrt(fan_in).
     spread = max(layer.own_scale * given.square, 1 / layer.op.fans[0]) ** 0.5
+    if case.peaks.get(bias, math.inf) <= _FAR * spread:
+        return 0.0  # as nearly always
     return float((case.parameters[bias].detach() < -_FAR * spread).double().mean())
 
 
@@ -117,7 +120,7 @@ def _saturated_layer(case: Case, layer: Layer) -> Observation | None:
         return None
     if not (_feeds_layers(act.signal) or any(op.kind == "sum" for op in act.signal.consumers)):
         return None
-    cause, cures = _bias_or_weight(case, layer)
+    cause, fixes = _bias_or_weight(case, layer)
     return Observation(
         "saturated",
         "warning",
@@ -126,7 +129,7 @@ def _saturated_layer(case: Case, layer: Layer) -> Observation | None:
         f"std {short(layer.z.variance**0.5)}",
         cause,
         layer.label,
-        cures,
+        fixes,
     )
 
 
@@ -156,8 +159,8 @@ def _is_outer(op: Operation) -> bool:
     return op.kind == "layer" and op.name == "einsum" and op.fans[0] == 1
 
 
-def _bias_or_weight(case: Case, layer: Layer) -> tuple[str, tuple[Cure, ...]]:
-    """What carries z so far: the weight of a norm, a bias, or W; with what may heal it."""
+def _bias_or_weight(case: Case, layer: Layer) -> tuple[str, tuple[Fix, ...]]:
+    """What carries z so far: the weight of a norm, a bias, or W; with what may fix it."""
     bias = case.bias_of(layer)
     chain = next((chain for chain in case.structure.chains if layer in chain), [layer])
     weight = fix_lines.for_layers(case, [layer]) if layer.norm is None else ()

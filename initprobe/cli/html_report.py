@@ -1,0 +1,110 @@
+"""`--report`: results as one HTML file that opens offline."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from initprobe.cli.parameters import option
+
+if TYPE_CHECKING:
+    from initprobe.reports.html.runs_page import RunCard
+    from initprobe.reports.html.tables import Table
+    from initprobe.results.run import ProbeResult
+    from initprobe.sweeps.store.rows import Row
+    from initprobe.sweeps.store.store import Store
+
+WORDS = "initprobe.words"
+
+
+def report_option() -> Any:
+    """`--report`, which several commands have."""
+    return option("--report", metavar="FILE.html|-", help="Write one HTML file with charts; it opens offline.")
+
+
+def typed() -> str:
+    """The command line as it was typed, for the end of a page."""
+    context = click.get_current_context(silent=True)
+    return shlex.join(["initprobe", *(context.meta.get(WORDS, ()) if context else ())])
+
+
+def write_run_report(target: str | None, result: ProbeResult, command: str = "") -> None:
+    """Write the page of one result, if it was asked for; the command measures it again."""
+    if target:
+        from initprobe.cli.outputs import write_text
+        from initprobe.reports.html.run_page import run_page
+
+        write_text(target, run_page(result, command or typed()))
+
+
+def write_comparison_report(target: str | None, results: Sequence[ProbeResult]) -> None:
+    """Write the page of several results, if it was asked for."""
+    if not target:
+        return
+    from initprobe.cli.outputs import write_text
+    from initprobe.reports.html.runs_page import card, runs_page
+
+    cards = [card(_axes(result), result, run_command(result.config)) for result in results]
+    shared, survivors = results[0].description, sum(result.healthy for result in results)
+    headline = f"{survivors} of {len(results)} survive; {shared.shape} | {shared.setting}"
+    write_text(target, runs_page("Comparison", headline, cards, typed(), results[0].environment))
+
+
+def _axes(result: ProbeResult) -> dict[str, str]:
+    config = result.config
+    return {"init": str(config.get("weights") or config["init"]), "act": str(config["act"])}
+
+
+def run_command(config: Any) -> str:
+    """The command line that measures one experiment; empty for one that no command line can name."""
+    from initprobe.config.probe_config import ProbeConfig
+    from initprobe.errors import InitprobeError
+    from initprobe.remedies.command_line import command_line
+
+    try:
+        return command_line(ProbeConfig.model_validate(config))
+    except (InitprobeError, ValueError):
+        return ""
+
+
+Change = Callable[["Row", "ProbeResult"], "ProbeResult"]
+
+
+def write_sweep_report(
+    target: str | None, title: str, store: Store, rows: Sequence[Row], change: Change, breaches: Table | None = None
+) -> None:
+    """Write the page of the runs of a store, if it was asked for; one result is in memory at a time."""
+    if not target:
+        return
+    from initprobe.cli.outputs import write_text
+    from initprobe.reports.html.runs_page import runs_page
+    from initprobe.reports.sweep_table import headline
+
+    environments: list[Any] = []
+    cards = list(_cards(store, rows, change, environments))
+    environment = environments[0] if environments else None
+    write_text(target, runs_page(title, headline(rows), cards, typed(), environment, breaches))
+
+
+def _cards(store: Store, rows: Sequence[Row], change: Change, environments: list[Any]) -> Iterator[RunCard]:
+    """A card per run; the environment of the first one that is done is added to the list."""
+    import json
+
+    from initprobe.errors import DamagedRun
+    from initprobe.reports.html.runs_page import RunCard, card
+
+    for row in rows:
+        try:
+            result = change(row, store.result(row.key)) if row.state == "done" else None
+        except DamagedRun as error:
+            yield RunCard(row.axes, "damaged", str(error), "", "", None)
+            continue
+        command = run_command(json.loads(row.config))
+        if result is None:
+            yield RunCard(row.axes, row.state, row.error or "", "", command, None)
+        else:
+            environments += [] if environments else [result.environment]
+            yield card(row.axes, result, command)

@@ -1,0 +1,82 @@
+// Small helpers, copy buttons and tables that can be sorted.
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const find = (selector, root = document) => root.querySelector(selector);
+const findAll = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+function make(tag, attributes = {}, ...children) {
+  const svg = ["svg", "rect", "path", "polyline", "text", "line", "title"].includes(tag) && attributes.html !== true;
+  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value != null) node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child != null));
+  return node;
+}
+
+// Three significant digits, as the tables of the program show them.
+function shortNumber(value) {
+  if (value == null) return "-";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  return size < 1e-3 || size >= 1e5 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+}
+
+// A number from its log10, also where no float can hold it.
+function fromLog(log) {
+  if (log == null) return "-";
+  if (Math.abs(log) < 300) return shortNumber(10 ** log);
+  const power = Math.floor(log);
+  return `${(10 ** (log - power)).toFixed(1)}e${power}`;
+}
+
+function prepareCopying(root = document) {
+  for (const button of findAll("button.copy", root)) {
+    button.hidden = false;
+    button.onclick = async () => {
+      const code = find("code", button.parentNode);
+      try {
+        await navigator.clipboard.writeText(code.textContent);
+      } catch {
+        getSelection().selectAllChildren(code); // without the clipboard's permission: ready for Ctrl-C
+        document.execCommand("copy");
+      }
+      button.textContent = "Copied";
+      setTimeout(() => (button.textContent = "Copy"), 1500);
+    };
+  }
+}
+
+function sortKey(row, column) {
+  const cell = row.children[column];
+  const value = cell.dataset.value;
+  return value ? Number(value) : cell.textContent.trim();
+}
+
+function compareKeys(a, b) {
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1; // words and empty cells last
+  return a.localeCompare(b);
+}
+
+function sortTable(table, column, heading) {
+  const order = heading.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
+  for (const other of findAll("thead th", table)) other.setAttribute("aria-sort", "none");
+  heading.setAttribute("aria-sort", order);
+  const sign = order === "ascending" ? 1 : -1;
+  const rows = findAll("tbody tr", table).map((row) => [sortKey(row, column), row]);
+  rows.sort(([a], [b]) => (typeof a === typeof b ? sign : 1) * compareKeys(a, b));
+  find("tbody", table).append(...rows.map(([, row]) => row));
+}
+
+function prepareTables() {
+  for (const table of findAll("table.sortable")) {
+    findAll("thead th", table).forEach((heading, column) => {
+      heading.setAttribute("aria-sort", "none");
+      const button = make("button", { type: "button", html: true, onclick: () => sortTable(table, column, heading) });
+      button.append(...heading.childNodes);
+      heading.append(button);
+    });
+  }
+}

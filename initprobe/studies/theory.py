@@ -1,0 +1,47 @@
+"""`gain` and `phase`: what mean-field theory says of an activation, without a measurement."""
+
+from __future__ import annotations
+
+import numpy.typing as npt
+
+from initprobe.activations.record import Activation
+from initprobe.config.names import activation_of, as_activation
+from initprobe.errors import ConfigError
+from initprobe.meanfield.gain import GainRow, gain_row
+from initprobe.meanfield.phase import PhaseDiagram, phase_diagram
+from initprobe.spec import Spec
+
+
+def gain(act: str | Spec | Activation) -> GainRow:
+    """The gains of an activation, for square layers without bias and weights of std `gain / sqrt(fan_in)`.
+
+    Args:
+        act: a name, `name:key=value,...`, `package.module:name`, or an `Activation`.
+
+    Raises:
+        ConfigError: the activation is unknown.
+    """
+    return gain_row(activation_of(as_activation(act)))
+
+
+def phase(act: str | Spec | Activation, sigma_w: npt.ArrayLike, sigma_b: npt.ArrayLike = 0.0) -> PhaseDiagram:
+    """Where very deep networks settle: the fixed points over a grid of scales. Poole et al. 2016, arXiv:1606.05340.
+
+    Args:
+        act: as for `gain`.
+        sigma_w: std of the weights times sqrt(fan_in), one number or `(columns,)`.
+        sigma_b: std of the biases, one number or `(rows,)`.
+
+    Returns:
+        Arrays of shape `(rows, columns)`.
+
+    Raises:
+        ConfigError: the activation is unknown, or a scale is negative or not finite.
+    """
+    import numpy as np
+
+    columns, rows = (np.atleast_1d(np.asarray(scale, float)) for scale in (sigma_w, sigma_b))
+    for field, scales in (("sigma_w", columns), ("sigma_b", rows)):
+        if scales.ndim != 1 or not (np.isfinite(scales).all() and (scales >= 0).all()):
+            raise ConfigError("must be finite numbers of at least 0, in one dimension", field=field)
+    return phase_diagram(activation_of(as_activation(act)), columns, rows)

@@ -1,0 +1,134 @@
+"""`sweep` and `load`: a sweep file from Python, and results that were kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from initprobe.data.files import RESULT_FILE, STORE_FILE, is_directory, is_file
+from initprobe.errors import InputError
+from initprobe.results.run import ProbeResult
+from initprobe.sweeps.execution_pool import local_workers
+from initprobe.sweeps.execution_runner import Event, execute
+from initprobe.sweeps.plan import load as load_plan
+from initprobe.sweeps.runs import Scalar
+from initprobe.sweeps.store.kept_runs import kept_runs
+from initprobe.sweeps.store.rows import Row
+from initprobe.sweeps.store.store import open_store, read_store
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The runs of a sweep, in its store.
+
+    Attributes:
+        path: the store, a `sweep.db`.
+        rows: the runs, each with its axes, state, error and digest.
+    """
+
+    path: Path
+    rows: tuple[Row, ...]
+
+    def results(self) -> Iterator[tuple[Mapping[str, Scalar], ProbeResult]]:
+        """The axes and the result of each run that is done; one result is in memory at a time.
+
+        Raises:
+            DamagedRun: a result cannot be read.
+        """
+        with read_store(self.path) as store:
+            yield from ((row.axes, store.result(row.key)) for row in self.rows if row.state == "done")
+
+    def table(self, width: int | None = None, columns: Sequence[str] = ()) -> str:
+        """The table that `initprobe sweep` prints: a row per setting, with means over seeds.
+
+        Args:
+            width: columns of the text; None for no limit.
+            columns: dotted names of numbers; empty for the usual ones. `initprobe.reports.sweep_table.COLUMNS` has all.
+
+        Raises:
+            UnknownNameError: there is no such number.
+        """
+        from initprobe.reports.console import text_console
+        from initprobe.reports.sweep_table import layout, print_sweep
+
+        to, out = text_console(width)
+        axes = dict.fromkeys(name for row in self.rows for name in row.axes)
+        print_sweep(self.rows, layout(axes, columns), to)
+        return out.getvalue()
+
+    def to_dataframe(self) -> Any:
+        """A pandas frame with a row per run and layer; the axes of the sweep are its first columns.
+
+        Raises:
+            InitprobeError: pandas is not installed.
+        """
+        from initprobe.reports.dataframe import dataframe
+
+        return dataframe(self.results())
+
+
+def sweep(
+    config: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    where: Sequence[str] = (),
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> Sweep:
+    """Run the experiments of a sweep file, and keep them. Runs that the store has already are not run again.
+
+    Args:
+        config: a YAML file, or the name of a config that `initprobe list configs` shows.
+        overrides: changes of values of the file, as `layers=5`.
+        where: only runs with these values, as `act=relu`.
+        out: directory of the store `sweep.db`; None for `initprobe-out/NAME`.
+        jobs: runs at a time; None for one per processor.
+        on_event: called when a run starts, ends or fails.
+
+    Returns:
+        The runs; a run that failed has an error instead of a result.
+
+    Raises:
+        ConfigError: the file or an option is wrong; the message has the file and the line.
+        OutputError: the store cannot be written.
+    """
+    plan = load_plan(config, overrides, where)
+    path = Path(out or Path("initprobe-out") / plan.name) / STORE_FILE
+    with open_store(path) as store:
+        store.drop_damaged([run.key for run in plan.runs])
+        execute(plan.runs, store, local_workers(jobs, len(plan.runs)), on_event=on_event)
+        return Sweep(path, tuple(store.rows([run.key for run in plan.runs])))
+
+
+def load(path: str | Path) -> ProbeResult | list[ProbeResult] | Sweep:
+    """Results that were kept: a result.json, the list that `compare` writes, a sweep.db, or a directory with one.
+
+    Args:
+        path: a file or a directory.
+
+    Returns:
+        One result; a list for a file with several; a `Sweep` for a store.
+
+    Raises:
+        InputError: there is no such file, or it holds no results.
+    """
+    file = _file(Path(path))
+    if file.suffix == ".db":
+        with read_store(file) as store:
+            return Sweep(file, tuple(store.rows()))
+    with kept_runs([file]) as runs:
+        results = [run.load() for run in runs if run.state == "done"]
+    return results[0] if len(results) == 1 else results
+
+
+def _file(path: Path) -> Path:
+    """The file itself; of a directory its store or its result."""
+    if not is_directory(path):
+        return path
+    for name in (STORE_FILE, RESULT_FILE):
+        if is_file(path / name):
+            return path / name
+    raise InputError(f"holds neither {STORE_FILE} nor {RESULT_FILE}", file=str(path))

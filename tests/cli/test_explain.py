@@ -1,0 +1,144 @@
+"""What is typed wrong is answered with what may be meant; and every name that is shown is explained."""
+
+import itertools
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from initprobe import ProbeConfig, ProbeResult, run
+from initprobe.cli.app import COMMANDS, cli
+from initprobe.diagnosis.diagnose import RULES
+from initprobe.reports.comparison import _HEADINGS
+from initprobe.reports.csv import csv_names
+from initprobe.reports.glossary import WORDS
+from initprobe.reports.json_names import json_names
+from initprobe.reports.run_table import _columns
+from initprobe.reports.tensor_tables import _MODULE_COLUMNS
+from initprobe.results.named_numbers import LAYER_NUMBERS, RATES
+
+
+def call(*words):
+    return CliRunner().invoke(cli, [str(word) for word in words])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_misspelt_command_gets_the_nearest_one(name):
+    for wrong in (name[:-1], name[0] + name[2:], name[1] + name[0] + name[2:], f"{name}s"):
+        if wrong not in COMMANDS and wrong.isalpha():
+            done = call(wrong, "--init", "he")
+            assert done.exit_code == 2
+            near = done.output.rpartition("Did you mean ")[2].strip(" ?'\n")
+            assert near in COMMANDS and (near == name or near[:2] == wrong[:2])
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("rn",), "run"),
+        (("comapre",), "compare"),
+        (("list", "initialisers"), "initializers"),
+        (("list", "activation"), "activations"),
+        (("run", "--init", "he", "--act", "relu", "--fail-on", "eror"), "error"),
+        (("run", "--init", "he", "--act", "relu", "--layer", "3"), "--layers"),
+        (("recommend", "--act", "relu", "--layers", "3", "--goal", "balansed"), "balanced"),
+    ],
+)
+def test_a_misspelt_name_or_option_gets_the_nearest_one(words, meant):
+    done = call(*words)
+    assert done.exit_code == 2 and meant in done.output.splitlines()[-1]
+    assert ".." not in done.output.splitlines()[-1].replace("...", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("colapse", "Did you mean 'collapse'?"),
+        ("chi_2", "Did you mean"),
+        ("output.varianse", "Did you mean 'output.variance'?"),
+        ("dying neurons", "Did you mean"),
+        ("neighbour", "chaotic"),
+        ("zzzz", "initprobe list"),
+    ],
+)
+def test_an_unknown_topic_gets_the_nearest_one(name, words):
+    with pytest.raises(KeyError) as refused:
+        CliRunner().invoke(cli, ["explain", name], standalone_mode=False, catch_exceptions=False)
+    assert words in str(refused.value) and "\n" not in str(refused.value)
+
+
+TOPICS = [
+    "dead relu", "dead ReLUs", "dying relu", "collapse", "rank collapse", "vanishing gradients", "exploding", "q", "q*",
+    "chi_1", "chi1", "z", "h", "phi", "xi", "cosine", "edge of chaos", "saturation", "signal", "gradient", "unit",
+    "draw", "finding", "verdict", "branch", "fan_in", "sigma_w", "length map", "mean field",
+    "depth scale", "update ratio",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOPICS)
+def test_topics(name):
+    done = call("explain", name)
+    assert done.exit_code == 0 and "meaning" in done.output
+
+
+def headings():
+    """Every heading of the tables of `run`, `torch` and `compare`, line by line and as a whole."""
+    small = {"layers": 2, "width": 9, "batch": 12, "draws": 2}
+    for more in ({}, {"act": "tanh"}, {"loss": "ce", "train_steps": 1}, {"init": "autoencoder"}):
+        result = run(ProbeConfig(**{"init": "he", "act": "relu"} | small | more))
+        yield from (column.heading for column in _columns(result, verbose=True))
+    yield from _HEADINGS
+    yield from _MODULE_COLUMNS
+    yield from ["mean", "var", "+-%", "std", "rms", "min", "max", "zero%", "~0%", "bad"]
+    yield from ["p1", "p5", "p25", "p50", "p75", "p95", "p99"]
+    yield from ["q*", "chi_1", "phase", "gradient\ndepth", "map\nslope", "forward\ngain", "backward\ngain"]
+    yield from ["torch\ngain", "1/std\nNFNet", "\nspread", "largest\ns", "smallest\ns", "zero\n%", "lost\n%"]
+    yield "near\n1 %"
+
+
+@pytest.mark.parametrize("heading", sorted({" ".join(heading.split()) for heading in headings()}))
+def test_every_column_is_explained(heading):
+    """Whole, or by its second line, which names the column below a group."""
+    parts = heading.split()
+    tries = [heading, *(" ".join(parts[start:]) for start in range(1, len(parts))), " ".join(parts[:-1])]
+    explained = [name for name in tries if name and call("explain", name).exit_code == 0]
+    assert explained, heading
+
+
+def test_every_name_of_json_and_csv_is_explained():
+    names = {*json_names(), *csv_names(), *LAYER_NUMBERS, *RATES, *ProbeResult.model_fields}
+    names -= {"schema_version", "layers", "verdict"}
+    assert all(json_names()[name] and all(json_names()[name]) for name in names)
+    for name in itertools.islice(sorted(names), 0, None, 12):
+        done = call("explain", name)
+        assert done.exit_code == 0 and "meaning" in done.output, name
+    for name in ("variance", "severity", "dead_fraction", "schema_version"):
+        assert call("explain", name).exit_code == 0
+
+
+def test_references_of_the_glossary_exist():
+    for word in WORDS.values():
+        assert not word.json or word.json in json_names(), word
+        for name in word.see:
+            assert call("explain", name).exit_code == 0, (word.name, name)
+
+
+def test_words_are_sentences_of_at_most_twenty_words():
+    for word in WORDS.values():
+        assert word.meaning.endswith(".")
+        for sentence in word.meaning.removesuffix(".").split(". "):
+            assert len(sentence.split()) <= 20 or "chi_1" in word.name, sentence
+
+
+def test_every_rule_is_explained():
+    for name in RULES:
+        assert f"{name}, rule" in call("explain", name).output
+
+
+def test_the_summary_of_every_command_fits_80_columns():
+    lines = CliRunner().invoke(cli, ["--help"], terminal_width=80).output.splitlines()
+    ctx = click.Context(cli)
+    for name in COMMANDS:
+        (line,) = [line for line in lines if line.split()[:1] == [name]]
+        summary = cli.get_command(ctx, name).help.partition(".")[0]
+        assert len(line) <= 80 and summary.split()[-1] in line and not line.endswith("t..."), line

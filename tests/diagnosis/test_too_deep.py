@@ -1,0 +1,52 @@
+"""Nets that are too deep for their width, and the fix that makes them wider."""
+
+import pytest
+from command_lines import config_of
+
+from initprobe import ProbeConfig, run
+from initprobe.meanfield.input_moments import InputMoments
+from initprobe.prediction.typical import loss_probability
+
+FAULTY = [("he", "relu", 100, 16), ("he", "relu", 50, 8), ("he", "relu", 200, 50), ("xavier", "tanh", 60, 4)]
+SOUND = [("he", "relu", 30, 256), ("he", "relu", 10, 500), ("he", "relu", 50, 500)]
+
+
+def judged(init, act, layers, width, **more):
+    return run(
+        ProbeConfig(**{"init": init, "act": act, "layers": layers, "width": width, "batch": 50, "draws": 1} | more)
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("net", FAULTY, ids=str)
+def test_too_deep_for_its_width(net, seed):
+    result = judged(*net, seed=seed)
+    (finding,) = [finding for finding in result.diagnosis if finding.rule == "too-deep"]
+    assert finding.severity == "warning"
+    assert result.typical.loss_probability > 0.5
+    assert finding.layer == result.typical.layer <= net[2]
+    assert f"{net[2]} layers of {net[3]} units" in finding.evidence
+    fixed = config_of(finding.fix)
+    assert (str(fixed.init), fixed.layers) == (net[0], net[2])
+    assert fixed.width > net[3]
+    sizes = (fixed.width,) * (fixed.layers + 1)
+    assert loss_probability(fixed, sizes, InputMoments.noise()) <= 0.05
+    assert run(fixed).healthy
+
+
+@pytest.mark.parametrize("net", SOUND, ids=str)
+def test_wide_enough(net):
+    result = judged(*net)
+    assert result.typical.loss_probability < 0.01
+    assert "too-deep" not in {finding.rule for finding in result.diagnosis}
+
+
+@pytest.mark.parametrize("more", [{"norm": "layer"}, {"residual": True, "branch_scale": "1/sqrt(2L)"}])
+def test_a_norm_or_skips_hold_the_length(more):
+    assert judged("he", "relu", 100, 16, **more).typical is None
+
+
+def test_the_typical_draw_does_not_depend_on_the_seed():
+    first, second = (ProbeConfig(init="xavier", act="tanh", layers=60, width=4, seed=seed) for seed in (0, 1))
+    sizes, noise = (4,) * 61, InputMoments.noise()
+    assert loss_probability(first, sizes, noise) == loss_probability(second, sizes, noise)

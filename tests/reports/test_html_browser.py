@@ -1,0 +1,134 @@
+"""The pages of `--report` in a browser: clicks, keys, sorting, hover; no error and no request."""
+
+import shutil
+
+import pytest
+
+from initprobe import ProbeConfig, run
+from initprobe.reports.html.diff_page import BothSides, Side, diff_page
+from initprobe.reports.html.run_page import run_page
+from initprobe.reports.html.runs_page import card, runs_page
+from initprobe.results.digest import digest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no `chromium` program on the PATH")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as library:
+        program = library.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield program
+        program.close()
+
+
+@pytest.fixture(scope="module")
+def results():
+    """A net that vanishes and one that survives."""
+    shape = {"act": "tanh", "layers": 6, "width": 20, "batch": 20, "draws": 1}
+    return [run(ProbeConfig(init=init, **shape), threads=1) for init in ("normal:std=0.01", "xavier")]
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Open a page; at the end there must be neither a message in the console nor a request."""
+    troubles, contexts = [], []
+
+    def call(text, **settings):
+        path = tmp_path / "report.html"
+        path.write_text(text, encoding="utf-8")
+        contexts.append(browser.new_context(**settings))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: troubles.append(message.text))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("request", lambda request: troubles.append(request.url) if request.url != path.as_uri() else None)
+        page.goto(path.as_uri())
+        return page
+
+    yield call
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def _text(page, selector):
+    return page.inner_text(selector)
+
+
+def test_one_result(opened, results):
+    page = opened(run_page(results[0], "initprobe run"), permissions=["clipboard-read", "clipboard-write"])
+    assert page.locator(".uplot").count() == 3 and page.locator("svg.still").count() == 0
+    assert _text(page, "#bars p").startswith("layer 1, output h")
+    page.click('tbody tr[data-index="3"]')
+    assert _text(page, "#bars p").startswith("layer 4, output h")
+    page.focus('[data-chart="output"]')
+    page.keyboard.press("ArrowRight")
+    assert _text(page, "#bars p").startswith("layer 5, output h")
+    area = page.locator('[data-chart="output"] .u-over')
+    area.hover(position={"x": area.bounding_box()["width"] - 3, "y": 20})
+    assert _text(page, "#bars p").startswith("layer 6, output h")
+    assert page.locator("tr.chosen").get_attribute("data-index") == "5"
+    page.select_option("#tensor", "output_gradient")
+    assert "gradient" in _text(page, "#bars p")
+    page.click("button.copy >> nth=0")
+    assert page.evaluate("navigator.clipboard.readText()") == results[0].diagnosis[0].fix
+
+
+def test_theory_is_toggled(opened, results):
+    page = opened(run_page(results[1], "initprobe run"))
+    shown = '[data-chart="output"] .u-series.u-off'
+    assert page.locator(shown).count() == 0 and page.locator("#bars polyline.theory").count() == 1
+    page.uncheck("#theory")
+    assert page.locator(shown).count() == 1 and page.locator("#bars polyline.theory").count() == 0
+
+
+def test_a_table_is_sorted_by_numbers(opened, results):
+    page = opened(run_page(results[0], "initprobe run"))
+    heading = page.locator("thead th", has_text="h var").first
+    column = heading.evaluate("cell => cell.cellIndex")
+    values = f"rows => rows.map(row => Number(row.children[{column}].dataset.value))"
+    for order, reverse in (("ascending", False), ("descending", True)):
+        heading.locator("button").press("Enter")
+        assert heading.get_attribute("aria-sort") == order
+        sorted_values = page.locator('table[data-rows="layer"] tbody tr').evaluate_all(values)
+        assert sorted_values == sorted(sorted_values, reverse=reverse) and sorted_values[0] != sorted_values[-1]
+
+
+def test_without_scripts(opened, results):
+    page = opened(run_page(results[0], "initprobe run"), java_script_enabled=False, color_scheme="dark")
+    assert page.locator("svg.still").count() == 3
+    assert page.locator("button.copy").first.is_hidden() and page.locator("#histogram").is_hidden()
+    assert page.locator('table[data-rows="layer"] tbody tr').count() == 6
+
+
+def test_many_runs(opened, results):
+    cards = [
+        card({"init": init, "width": width, "seed": seed}, result, "initprobe run")
+        for init, result in zip(("small", "xavier"), results, strict=True)
+        for width in (10, 20)
+        for seed in (0, 1)
+    ]
+    page = opened(runs_page("a sweep", "8 runs", cards, "initprobe sweep", results[0].environment))
+    rows = page.locator('table[data-rows="run"] tbody tr:visible')
+    assert rows.count() == 8
+    page.select_option("#filters select >> nth=0", "small")
+    assert rows.count() == 4 and _text(page, "#shown").startswith("4 of 8 runs")
+    page.select_option("#filters select >> nth=0", "")
+    page.locator(".heat button").first.click()
+    assert _text(page, "#run .words") in ("vanishing-output from layer 1", "survives")
+    assert page.locator("#run .uplot").count() == 2
+    page.select_option("#map-tools select >> nth=2", "output.variance")
+    assert page.locator(".heat button").first.inner_text() != "survives"
+    rows.nth(7).press("Enter")
+    assert "seed=1" in _text(page, "#run h2")
+
+
+def test_two_sides(opened, results):
+    sides = [Side("done", digest(result)) for result in results]
+    both = BothSides("the run", *sides, ["verdict was vanishing-output, is survives"])
+    gone = BothSides("gone", sides[0], Side("missing", None), [])
+    page = opened(diff_page("1 differs", [], [gone, both], [], "initprobe diff"))
+    assert page.locator("#pair .uplot").count() == 4  # the first run that changed
+    page.click('table[data-rows="pair"] tbody tr[data-index="0"]')
+    assert page.locator("#pair .uplot").count() == 2 and "missing" in _text(page, "#pair")

@@ -1,0 +1,201 @@
+"""`--report`: one HTML file with the numbers of result.json. It needs no network and runs its own script only."""
+
+import base64
+import hashlib
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from initprobe import ProbeConfig, run
+from initprobe.reports.html.charts import Chart, Line, ticks
+from initprobe.reports.html.run_page import run_page
+from initprobe.reports.html.runs_page import RunCard, card, runs_page
+
+KB, MB = 1_000, 1_000_000
+
+
+class Page(HTMLParser):
+    """The elements of a page: tags with attributes, and the rows of its tables."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.tags, self.rows, self.headings, self._cell = text, [], [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self._cell = [dict(attributes).get("data-value"), ""]
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th") and self._cell is not None:
+            self.rows[-1].append(tuple(self._cell))
+            self._cell = None
+
+    def handle_data(self, data):
+        if self._cell is not None:
+            self._cell[1] += data.strip()
+
+    @property
+    def data(self):
+        """The numbers that the script draws."""
+        return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', self.text)[1])
+
+
+@pytest.fixture(scope="module")
+def result():
+    config = ProbeConfig(init="he", act="relu", layers=24, width=30, batch=40, draws=2)
+    return run(config, threads=1)
+
+
+@pytest.fixture(scope="module")
+def shown(result):
+    return Page(run_page(result, "initprobe run --init he --act relu"))
+
+
+def test_numbers_are_those_of_the_result(result, shown):
+    heading, *rows = [row for row in shown.rows if len(row) > 8]
+    columns = [text for _, text in heading]
+    variance, gradient = columns.index("h var"), columns.index("dL/dh var")
+    for layer, row in zip(result.layers, rows, strict=True):
+        assert float(row[variance][0]) == layer.output.variance
+        assert float(row[gradient][0]) == layer.output_gradient.variance
+        assert float(row[columns.index("theory")][0]) == layer.theory.output_variance
+    for layer, histogram in zip(result.layers, shown.data["histograms"]["output"], strict=True):
+        assert tuple(histogram["counts"]) == layer.output.histogram.counts
+        assert (histogram["low"], histogram["high"]) == (layer.output.histogram.low, layer.output.histogram.high)
+        assert tuple(histogram["shares"]) == layer.theory.output_shares
+    chart = next(chart for chart in shown.data["charts"] if chart["name"] == "output")
+    assert chart["lines"][0]["values"] == [layer.output.variance_log10 for layer in result.layers]
+    assert chart["lines"][1]["values"] == [math.log10(layer.theory.output_variance) for layer in result.layers]
+
+
+def test_it_needs_no_network_and_allows_its_own_script_only(shown):
+    policy = next(tag["content"] for name, tag in shown.tags if tag.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; ")
+    script = re.findall(r"<script>(.*?)</script>", shown.text, re.DOTALL)
+    style = re.findall(r"<style>(.*?)</style>", shown.text, re.DOTALL)
+    for (text,), directive in ((script, "script-src"), (style, "style-src")):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{directive} 'sha256-{digest}'" in policy
+    for _, attributes in shown.tags:
+        assert not {"src", "style"} & attributes.keys() and not any(name.startswith("on") for name in attributes)
+        assert attributes.get("href", "#").startswith("#")
+
+
+def test_24_layers_take_at_most_500_kb(shown):
+    assert len(shown.text.encode()) <= 500 * KB
+
+
+def test_400_runs_take_at_most_3_mb():
+    result = run(ProbeConfig(init="normal:std=0.01", act="tanh", layers=30, width=10, batch=10, draws=1), threads=1)
+    cards = [card({"init.std": number / 7, "seed": number}, result, "initprobe run " * 12) for number in range(400)]
+    assert len(runs_page("a sweep", "400 runs", cards, "initprobe sweep x", result.environment).encode()) <= 3 * MB
+
+
+def test_foreign_text_is_text():
+    attack = "</script><img src=x onerror=alert(1)>"
+    failed = RunCard({"act": attack}, "failed", attack, attack, attack, None)
+    page = Page(runs_page(attack, attack, [failed], attack, None))
+    assert "img" not in [tag for tag, _ in page.tags]
+    assert page.data["runs"][0]["words"] == attack
+
+
+def test_without_scripts_it_has_verdict_table_and_charts(shown):
+    tags = [tag for tag, _ in shown.tags]
+    assert tags.count("svg") == 3 and "signal survives" in shown.text
+    pictures = [attributes for tag, attributes in shown.tags if tag == "svg"]
+    assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in pictures)
+
+
+def test_a_line_with_gaps_is_drawn_in_parts():
+    chart = Chart("h", "h", "layer", [1, 2, 3, 4, 5], [Line("measured", [0.0, -1.0, None, -2.0, -3.0])])
+    assert chart.svg().count("<polyline") == 2
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "whole", "expected"),
+    [
+        (0, 1, False, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (-3.2, 0.4, True, [-3, -2, -1, 0]),
+        (1, 31, True, [5, 10, 15, 20, 25, 30]),
+    ],
+)
+def test_ticks_are_round(low, high, whole, expected):
+    assert ticks(low, high, whole) == pytest.approx(expected)
+
+
+SMALL = ("--layers", "3", "--width", "20", "--batch", "20", "--draws", "1")
+SWEEP = """version: 1
+name: s
+defaults: {layers: 3, width: 20, batch: 20, act: tanh}
+grid: {init: [xavier, "normal:std=0.01"], seed: [0, 1]}
+checks: {healthy: true}
+"""
+
+
+def _data(path):
+    page = Page(path.read_text(encoding="utf-8"))
+    return page, page.data
+
+
+def test_run_and_show(initprobe, tmp_path):
+    net = ("--init", "normal:std=0.01", "--act", "tanh", *SMALL)
+    initprobe("run", *net, "-o", "out", "--no-figures", "--report", "a.html")
+    page, data = _data(tmp_path / "a.html")
+    saved = json.loads((tmp_path / "out" / "result.json").read_text())
+    expected = [layer["output"]["variance_log10"] for layer in saved["layers"]]
+    assert data["charts"][0]["lines"][0]["values"] == expected
+    assert "initprobe run --init normal:std=0.01 --act tanh" in page.text and "vanishing" in page.text
+    initprobe("show", "out/result.json", "--report", "b.html")
+    assert _data(tmp_path / "b.html")[1] == data
+
+
+def test_a_page_on_standard_output_is_alone_there(initprobe):
+    outcome = initprobe("run", "--init", "xavier", "--act", "tanh", *SMALL, "--no-figures", "--report", "-")
+    assert outcome.out.startswith("<!doctype html>") and outcome.out.rstrip().endswith("</html>")
+    assert "SIGNAL SURVIVES" in outcome.err
+
+
+def test_compare(initprobe, tmp_path):
+    initprobe("compare", "--init", "he", "--init", "xavier", "--act", "relu", *SMALL, "--report", "a.html")
+    _, data = _data(tmp_path / "a.html")
+    assert [run["axes"] for run in data["runs"]] == [{"init": "he", "act": "relu"}, {"init": "xavier", "act": "relu"}]
+
+
+def test_sweep_check_results_and_diff(initprobe, tmp_path):
+    (tmp_path / "s.yaml").write_text(SWEEP)
+    assert initprobe("check", "s.yaml", "--no-figures", "--report", "check.html", "-j", "1").code == 1
+    page, data = _data(tmp_path / "check.html")
+    assert len(data["runs"]) == 4 and "Checks that do not hold" in page.text
+    assert {run["verdict"] for run in data["runs"]} == {"survives", "vanishing-output"}
+    faulty = next(run for run in data["runs"] if run["verdict"] != "survives")
+    assert faulty["fix"].startswith("initprobe run") and faulty["command"].startswith("initprobe run")
+    initprobe("results", "initprobe-out/s", "--report", "results.html")
+    assert _data(tmp_path / "results.html")[1] == data
+    initprobe("diff", "initprobe-out/s", "initprobe-out/s", "--report", "diff.html")
+    pairs = _data(tmp_path / "diff.html")[1]["pairs"]
+    assert len(pairs) == 4 and all(pair["old"] == pair["new"] for pair in pairs)
+
+
+def test_spectrum(initprobe, tmp_path):
+    shape = ("--layers", "3", "--width", "20")
+    initprobe("spectrum", "--init", "orthogonal", "--act", "tanh", *shape, "--report", "a.html")
+    titles = [chart["title"] for chart in _data(tmp_path / "a.html")[1]["charts"]]
+    assert titles == ["Singular values s of dh_l/dh_0", "Histogram of log10 s of the whole network"]
+
+
+@pytest.mark.torch
+def test_a_model(initprobe, tmp_path, monkeypatch):
+    (tmp_path / "net_of_report.py").write_text(
+        "from torch import nn\n\ndef make():\n    return nn.Sequential(nn.Linear(8, 9), nn.ReLU(), nn.Linear(9, 2))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    initprobe("torch", "net_of_report:make", "--input-shape", "16,8", "--no-figures", "--report", "a.html")
+    page, data = _data(tmp_path / "a.html")
+    assert "judged:" in page.text and len(data["histograms"]["output"]) == 2

@@ -1,0 +1,90 @@
+"""What `import initprobe` offers beside `run`: the same numbers as the commands."""
+
+import math
+
+import numpy as np
+import pytest
+
+import initprobe
+from initprobe import ProbeConfig
+from initprobe.errors import ConfigError, InputError, UnknownNameError
+
+SMALL = {"act": "tanh", "layers": 3, "width": 20, "batch": 20, "draws": 1}
+SWEEP = """version: 1
+name: s
+defaults: {layers: 3, width: 20, batch: 20, act: tanh}
+grid: {init: [xavier, lecun]}
+"""
+
+
+def test_every_public_name_can_be_had():
+    assert all(getattr(initprobe, name) is not None for name in initprobe.__all__)
+    assert dir(initprobe) == sorted(initprobe.__all__)
+
+
+def test_compare_measures_what_run_measures():
+    configs = [ProbeConfig(init=init, **SMALL) for init in ("xavier", "normal:std=0.01")]
+    comparison = initprobe.compare(configs, threads=1)
+    for config, result in zip(configs, comparison.results, strict=True):
+        assert result.layers == initprobe.run(config, threads=1).layers
+    assert "vanishing output" in comparison.table() and comparison.figure().axes
+
+
+def test_compare_without_an_experiment_is_refused():
+    with pytest.raises(ConfigError, match="at least one experiment"):
+        initprobe.compare([])
+
+
+def test_gain_and_phase_are_those_of_theory():
+    assert initprobe.gain("relu").forward == pytest.approx(math.sqrt(2), rel=1e-12)
+    diagram = initprobe.phase("tanh", [0.9, 1.1], [0.0, 0.1])
+    assert diagram.q.shape == (2, 2) and diagram.settling[0, 0] == "vanishes"
+    assert initprobe.phase("relu", math.sqrt(2)).chi_1 == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("scale", [-1, math.nan, [[1, 2]]])
+def test_a_scale_that_is_none_is_refused(scale):
+    with pytest.raises(ConfigError, match="sigma_w"):
+        initprobe.phase("tanh", scale)
+
+
+def test_recommend_and_spectrum():
+    assert initprobe.recommend("relu", 3, 20, threads=1).gain == pytest.approx(math.sqrt(2), rel=0.01)
+    spectrum = initprobe.spectrum(ProbeConfig(init="orthogonal", **(SMALL | {"act": "linear"})), threads=1)
+    assert spectrum.isometric and spectrum.end_to_end[-1].largest == pytest.approx(1, abs=1e-5)
+
+
+def test_sweep_and_load(tmp_path):
+    (tmp_path / "s.yaml").write_text(SWEEP)
+    swept = initprobe.sweep(tmp_path / "s.yaml", out=tmp_path / "out", jobs=1)
+    assert [row.state for row in swept.rows] == ["done", "done"] and "2 runs: 2 survive" in swept.table()
+    axes, result = next(swept.results())
+    assert axes == {"init": "xavier"} and len(result.layers) == 3
+    again = initprobe.load(tmp_path / "out")
+    assert isinstance(again, initprobe.Sweep) and again.rows == swept.rows
+    (tmp_path / "one.json").write_text(result.to_json())
+    assert initprobe.load(tmp_path / "one.json") == result
+    (tmp_path / "two.json").write_text(f"[{result.to_json()}, {result.to_json()}]")
+    assert initprobe.load(tmp_path / "two.json") == [result, result]
+    with pytest.raises(UnknownNameError, match="Did you mean"):
+        swept.table(columns=["output.varianc"])
+
+
+def test_load_of_a_directory_without_results_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"neither sweep\.db nor result\.json"):
+        initprobe.load(tmp_path)
+
+
+def test_frames_have_the_columns_of_the_csv():
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    comparison = initprobe.compare([ProbeConfig(init=init, **SMALL) for init in ("he", "xavier")], threads=1)
+    frame = comparison.results[0].to_dataframe()
+    variances = [layer.output.variance for layer in comparison.results[0].layers]
+    assert np.array_equal(frame["output.variance"], variances)
+    assert len(comparison.to_dataframe()) == 6 and comparison.to_dataframe().columns[0] == "title"
+
+
+def test_without_pandas_a_frame_is_refused(monkeypatch):
+    monkeypatch.setattr("initprobe.reports.dataframe.find_spec", lambda name: None)
+    with pytest.raises(initprobe.InitprobeError, match="pip install pandas"):
+        initprobe.run(ProbeConfig(init="he", **SMALL), threads=1).to_dataframe()
