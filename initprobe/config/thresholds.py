@@ -25,12 +25,6 @@ class Thresholds(BaseModel):
         description="Decades from which a trend is an error. Four are a factor of 100 in scale, too much for a single "
         "learning rate.",
     )
-    normed_decades: Positive = Field(
-        6.0,
-        description="Decades of the gradient across layers with a norm each; in a net of `run` with layer norm it is "
-        "grave_decades. ReLU with batch norm has a factor of 1.46 per layer (Yang et al. 2019, arXiv:1902.08129): "
-        "VGG-19 trains at 2.6 decades and MobileOne at 5.3; 50 such layers at 8 decades do not.",
-    )
     spread_sds: Positive = Field(
         3.0, description="Number of predicted standard deviations of the draws by which a trend must exceed chance."
     )
@@ -98,6 +92,12 @@ class ModelThresholds(Thresholds):
         1.5,
         description="Decades at each of two or three steps, too few for a trend. 1.5 are a factor of 30 in variance "
         "per layer. The default of torch with ReLU loses a factor of 6, and three such layers train.",
+    )
+    normed_decades: Positive = Field(
+        6.0,
+        description="Decades of the gradient across layers with a norm each. ReLU with batch norm has 1.46 per layer "
+        "(Yang et al. 2019, arXiv:1902.08129): VGG-19 trains at 2.6 decades and MobileOne at 5.3; 50 such layers "
+        "at 8 decades do not.",
     )
     stream_decades: Positive = Field(
         3.0,

@@ -13,6 +13,9 @@ from initprobe.formatting import power, short
 from initprobe.results.base import Severity
 from initprobe.results.run import ProbeResult
 
+# How far a gradient may grow back through layers with a norm, over the limit of a grave trend. Measured: ReLU with
+# batch norm trains at 5.2 decades over 30 layers and hardly at 7 over 40; tanh with layer norm hardly at 4.4 over 60.
+_LIMITS_BACK = {"batch": 1.5, "layer": 1.0}
 TensorProfile = list[tuple[int, float]]
 # Beyond this power of ten a number is shown by its logarithm: a float holds few more.
 FLOAT_DECADES = 300
@@ -128,8 +131,7 @@ def real_trend(result: ProbeResult, tensor: str, sign: int, limits: Thresholds) 
     moved = trend([value for _, value in profile])
     chance = 0.0 if _every_draw_moves(result, tensor, sign, limits) else chance_decades(result, tensor, limits)
     back = norm_name(result) if sign > 0 and tensor != "output" else "none"
-    limit = {"batch": limits.normed_decades, "layer": limits.grave_decades}.get(back, limits.trend_decades)
-    least = limit + chance
+    least = (_LIMITS_BACK[back] * limits.grave_decades if back in _LIMITS_BACK else limits.trend_decades) + chance
     if tensor == "output":
         return (moved, profile) if sign * moved.decades >= least else None
     moved = Trend(-moved.change, -moved.steady, moved.steps)  # gradients travel the other way
