@@ -43,16 +43,16 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
         colors = _colors(results[0][1])
         sizes = PanelSizes(2 * len(runs), 2, 3.9, 2.1, across=0.8, between=0.55)
         note = "one curve per layer; the same axis in each column; std of the first and the last layer"
-        sheet = make_grid(f"{title}: outputs and gradients per layer", [note], sizes, _keys(colors))
+        grid = make_grid(f"{title}: outputs and gradients per layer", [note], sizes, _keys(colors))
         edges = {tensor: _edges([result for _, result in results], tensor) for tensor in _TENSORS}
-        for index, axes in enumerate(sheet.axes):
+        for index, axes in enumerate(grid.axes):
             row, column = divmod(index, 2)
             name, result = results[row]
             tensor = list(_TENSORS)[column]
             _draw(axes, result, tensor, edges[tensor], colors)
             axes.set_title(clipped(name), fontsize=9)
             axes.set(xlabel=_TENSORS[tensor] if row == len(runs) - 1 else "", ylabel="" if column else "share per bin")
-        return sheet.figure
+        return grid.figure
 
 
 def _chosen(result: ProbeResult) -> list[LayerStats]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LEAST = 4  # steps from which a steady change is a trend
 _SHORT_BRANCH = 5  # layers of a branch from which it is judged as a chain; shorter ones by what they add
-_GRAVE = 1.5  # times what published nets lose is an error
+_SEVERE = 1.5  # times what published nets lose is an error
 _UNIFORM_SDS = 5  # by which the variance of so many entries may differ by chance
 _LARGEST_SHOWN = 300  # decades: beyond them a number is shown as a power of ten
 _OUTPUT, _GRADIENT = "output", "gradient"
@@ -142,10 +142,11 @@ def _of_stream(case: Case, stream: Sequence[Join], least: float) -> Iterator[Way
 def _trend(case: Case, way: Way, sign: int) -> Trend | None:
     """A change of this sign in the direction of travel. Gradients travel back."""
     along = sign if way.tensor == _OUTPUT else -sign
-    trend = sustained(way.places, along, _LEAST)
-    if trend is not None and abs(trend.decades) >= way.least:
+    trend = sustained(way.places, along, _LEAST, way.least)
+    if trend is not None:
         return None if _is_by_biases(case, way, trend) else trend
-    short_part = sustained(way.places, along, 2) if way.layers and way.least == case.limits.chain_decades else None
+    is_plain_chain = way.layers and way.least == case.limits.chain_decades
+    short_part = sustained(way.places, along, 2, 2 * case.limits.step_decades) if is_plain_chain else None
     if short_part is not None and abs(short_part.decades) >= case.limits.step_decades * short_part.steps:
         return None if _is_by_biases(case, way, short_part) else short_part
     return None
@@ -254,11 +255,11 @@ def arithmetic(layers: Sequence[Layer]) -> str:
 
 def _severity(case: Case, way: Way, change: float) -> Severity:
     """By the decades of the change."""
-    grave = case.limits.grave_decades * way.least / case.limits.chain_decades
+    severe = case.limits.grave_decades * way.least / case.limits.chain_decades
     allowed = _published_decades(case, way.layers) if way.least == case.limits.chain_decades else 0.0
     if abs(change) < allowed:
         return "info"
-    return "error" if abs(change) >= max(grave, _GRAVE * allowed) else "warning"
+    return "error" if abs(change) >= max(severe, _SEVERE * allowed) else "warning"
 
 
 def _published_decades(case: Case, layers: Sequence[Layer]) -> float:
