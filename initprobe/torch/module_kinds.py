@@ -198,7 +198,8 @@ def _prelu(weight: Any) -> Activation | None:
 
 def kind_of(module: Any) -> ModuleKind:
     """The kind of a module, by its class."""
-    return _kind_of_class(type(module))
+    cls: Any = type(module)
+    return _kind_of_class(cls)
 
 
 @lru_cache(maxsize=1024)

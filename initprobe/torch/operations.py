@@ -339,6 +339,11 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
                 track.add_gradient(self._small, gradient)
         self._small.empty()
 
+    def gradient_peaks(self) -> dict[str, float]:
+        """The largest magnitude in each gradient of a parameter that was measured, by name."""
+        tracks = ((name, track.gradient) for name, track in self.parameters.items())
+        return {name: gradient.sketch.peak for name, gradient in tracks if gradient is not None}
+
 
 @lru_cache(maxsize=32)
 def opened(function: Any) -> Callable[..., Any]:

@@ -93,6 +93,6 @@ def saturated_entries(op: Operation, h: Any) -> int:
         return 0
     if h.is_cpu and h.numel() <= SMALL and h.dtype in _OF_NUMPY:
         entries = array_of(h)
-        return np.count_nonzero(entries <= band.low) + np.count_nonzero(entries >= band.high)
+        return int(np.count_nonzero(entries <= band.low) + np.count_nonzero(entries >= band.high))
     plain = h.detach()
     return int((plain <= band.low).sum() + (plain >= band.high).sum())
