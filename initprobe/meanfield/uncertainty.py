@@ -28,6 +28,7 @@ _SDS = (1.0, 2.0)
 _UNSTABLE = 1.01
 # What is left out of the log variance of dL/dh, per layer above and per 1/width, by norm axis and skip.
 _LEFT_OUT = {(None, True): 0.5, (1, True): 0.3, (0, False): 2.0, (0, True): 1.0}
+_SECOND_ORDER = 2.0
 # What is left out of the log variance of h under batch norm: per 1/width, and per variance of a row's mean square.
 _LEFT_OUT_FORWARD, _LEFT_OUT_LENGTHS = 1.0, 0.1
 
@@ -74,13 +75,18 @@ def _logs(activation: Activation, layers: Sequence[Layer], first: State, change:
     return logs
 
 
-def left_out_backward(layers: Sequence[Layer], wirings: Sequence[Wiring]) -> list[float]:
+def left_out_backward(layers: Sequence[Layer], wirings: Sequence[Wiring], passes: Sequence[LayerPass]) -> list[float]:
     """Bounds on what is left out of the log variance of dL/dh at every layer, first to last."""
     norm = next((wiring.norm.axis for wiring in wirings if wiring.norm is not None), None)
     has_skip = any(wiring.skip is not None for wiring in wirings)
     rate = _LEFT_OUT.get((norm, has_skip), 0.0)
-    added = [rate / layer.n_out for layer in layers[1:]]
+    added = [rate / layer.n_out + _second_order(here) for layer, here in zip(layers[1:], passes[1:], strict=True)]
     return [math.fsum(added[k:]) for k in range(len(layers))]
+
+
+def _second_order(here: LayerPass) -> float:
+    """What the second order in one over the directions of a batch may add at one layer."""
+    return 0.0 if here.noise is None else _SECOND_ORDER * here.noise.variance**2
 
 
 def left_out_forward(layer: Layer, wiring: Wiring, here: LayerPass) -> float:
