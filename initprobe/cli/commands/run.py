@@ -29,6 +29,7 @@ from initprobe.cli.options import (
     NetworkOptions,
     WeightOptions,
     config_from,
+    named_as_options,
     threads_option,
 )
 from initprobe.cli.outputs import FigureOptions
@@ -107,9 +108,9 @@ def command(options: RunOptions) -> None:
     exports, gate_options, verdict = options.exports, options.gate, options.verdict
     check_junit(gate_options.junit, verdict.fail_on)
     formats = options.figures.wanted()
-    # Started before NumPy is imported. Without this process the first command of the README takes 1.21 times as long
-    # (median of 40 pairs, wall time, two busy cores), 1.14 times in 15 other pairs and 0.89 times in 16. It takes 0.93
-    # times the processor time.
+    # Started before NumPy is imported. Without this process the first command of the README takes 1.21 times as long:
+    # the median of 40 pairs, wall time, two busy cores. In 15 other pairs it takes 1.14 times as long, in 16 others
+    # 0.89 times. It takes 0.93 times the processor time.
     with drawer(formats) as drawing:
         gate = make_gate(gate_options)
         experiment, directory = _prepared(options)
@@ -131,10 +132,12 @@ def command(options: RunOptions) -> None:
 def _prepared(options: RunOptions) -> tuple[Experiment, Path | None]:
     """The experiment and the output directory; every output is checked."""
     from initprobe.cli.outputs import check_exports
+    from initprobe.config.probe_config import ProbeConfig
     from initprobe.probe.experiment import prepare
     from initprobe.probe.names import slug
 
-    experiment = prepare(options.config())
+    with named_as_options(ProbeConfig.model_fields):
+        experiment = prepare(options.config())
     directory = options.figures.directory(lambda: slug(experiment.config, experiment.sizes))
     exports, gate = options.exports, options.gate
     targets = (*exports.targets(), *gate.targets())
