@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,19 +15,21 @@ from initprobe.meanfield.input_moments import gauss_rule, rule_nodes
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.moments import lookup
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
-from initprobe.meanfield.unit_noise import HH, SLOPES, H, noises
+from initprobe.meanfield.unit_noise import HH, SLOPE, SLOPES, H, noises
 
-_ROWS = [HH, H, SLOPES]
+_ROWS = [HH, H, SLOPES, SLOPE]
 
 
 @dataclass(frozen=True)
 class Units:
-    """Means over the units of one layer: of phi^2, phi and phi'^2, in this order, and how they fluctuate.
+    """Means over the units of one layer: of phi^2, phi, phi'^2 and phi', in this order, and how they fluctuate.
 
     Attributes:
-        means: `(3,)`.
-        responses: to the log of the variance of z, and to the mean of z in standard deviations, `(3, 2)`.
-        noise: covariance over networks, averaged over a batch, `(3, 3)`.
+        means: `(4,)`.
+        offsets: what the fourth cumulant of z adds to them, `(4,)`.
+        curvatures: their second derivatives by the variance of z, times its square, `(4,)`.
+        responses: to the log of the variance of z, and to the mean of z in standard deviations, `(4, 2)`.
+        noise: covariance over networks, averaged over a batch, `(4, 4)`.
         common: the same of phi weighted by independent signals with the cosines of the branch's input, a variance.
         same: relative variance of phi'^2 over units for one sample.
         other: relative covariance of phi'^2 between two samples.
@@ -36,6 +38,8 @@ class Units:
     """
 
     means: Array
+    offsets: Array
+    curvatures: Array
     responses: Array
     noise: Array
     common: float
@@ -44,9 +48,16 @@ class Units:
     agreement: float
     cosine: float
 
+    @property
+    def reuse(self) -> float:
+        """What the layer keeps of the covariance of a gradient with another sample's signal, z of variance 1."""
+        return self.agreement * float(self.means[2] / self.means[0])
 
-def units_of(activation: Activation, layer: Layer, wiring: Wiring, here: LayerPass, samples: int) -> Units:
-    """The means of one layer and their noise.
+
+def units_of(
+    activation: Activation, layer: Layer, wiring: Wiring, here: LayerPass, samples: int
+) -> tuple[Units, Units]:
+    """The means of one layer and their noise: averaged over a batch of `samples`, and for one sample.
 
     Args:
         activation: of the layer.
@@ -63,27 +74,35 @@ def units_of(activation: Activation, layer: Layer, wiring: Wiring, here: LayerPa
     full = same[1, 1], other[1, 1]
     if wiring.norm is not None:
         # The sums of z and z^2 over units (layer norm) or samples (batch norm) are the same in every network.
+        # Weights that are not normal change the noise along z^2 alone, to first order.
         fixed, fixed_second = np.outer(first, first), np.outer(second, second)
-        same = same - fixed - fixed_second
-        other = other - fixed * state.correlation - fixed_second * cosine
-    every = 1 / samples, 1 - 1 / samples
-    return Units(
+        same = same - fixed - fixed_second * (1 + state.kurtosis / 2)
+        other = other - fixed * state.correlation - fixed_second * (cosine + state.cokurtosis / 2)
+    # Under a layer norm z is on a sphere, whose fourth cumulant is -6/n.
+    on_sphere = 1 / layer.n_out if wiring.norm is not None and wiring.norm.axis == 1 else 0.0
+    along, left = float(first[1]), (same[1, 1], other[1, 1])
+    alone, every = (1.0, 0.0), (1 / samples, 1 - 1 / samples)
+    of_batch = Units(
         means=noise.mean[0, _ROWS],
+        offsets=noise.offset[0, _ROWS] - on_sphere * noise.curvature[0, _ROWS],
+        curvatures=noise.curvature[0, _ROWS],
         responses=np.column_stack([noise.slope[0, _ROWS], first]),
         noise=(every[0] * same + every[1] * other) / layer.n_out,
-        common=_common(here, float(first[1]), full, (same[1, 1], other[1, 1]), every) / layer.n_out,
+        common=_common(here, along, full, left, every) / layer.n_out,
         same=float(noise.relative(noise.same, SLOPES, SLOPES)[0]),
         other=float(noise.relative(noise.other, SLOPES, SLOPES)[0]),
         agreement=float((noise.slope_product[0] / noise.mean[0, SLOPES]) ** 2),
         cosine=cosine,
     )
+    common = _common(here, along, full, left, alone) / layer.n_out
+    return of_batch, replace(of_batch, noise=same / layer.n_out, common=common)
 
 
 def _along(activation: Activation, state: State) -> Array:
-    """`E[f z]` for z in standard deviations, of phi^2, phi and phi'^2, averaged over samples, `(3,)`."""
+    """`E[f z]` for z in standard deviations, of phi^2, phi, phi'^2 and phi', averaged over samples, `(4,)`."""
     h, d = state.on_grid(activation)
     weights = hermite_grid().weights * hermite_grid().z
-    return np.array([float(state.average(f @ weights)) for f in (h * h, h, d * d)])
+    return np.array([float(state.average(f @ weights)) for f in (h * h, h, d * d, d)])
 
 
 def _common(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LEAST = 4  # steps from which a steady change is a trend
 _SHORT_BRANCH = 5  # layers of a branch from which it is judged as a chain; shorter ones by what they add
-_GRAVE = 1.5  # times what published nets lose is an error
+_SEVERE = 1.5  # times what published nets lose is an error
 _UNIFORM_SDS = 5  # by which the variance of so many entries may differ by chance
 _LARGEST_SHOWN = 300  # decades: beyond them a number is shown as a power of ten
 _OUTPUT, _GRADIENT = "output", "gradient"
@@ -142,10 +142,11 @@ def _of_stream(case: Case, stream: Sequence[Join], least: float) -> Iterator[Way
 def _trend(case: Case, way: Way, sign: int) -> Trend | None:
     """A change of this sign in the direction of travel. Gradients travel back."""
     along = sign if way.tensor == _OUTPUT else -sign
-    trend = sustained(way.places, along, _LEAST)
-    if trend is not None and abs(trend.decades) >= way.least:
+    trend = sustained(way.places, along, _LEAST, way.least)
+    if trend is not None:
         return None if _is_by_biases(case, way, trend) else trend
-    short_part = sustained(way.places, along, 2) if way.layers and way.least == case.limits.chain_decades else None
+    is_plain_chain = way.layers and way.least == case.limits.chain_decades
+    short_part = sustained(way.places, along, 2, 2 * case.limits.step_decades) if is_plain_chain else None
     if short_part is not None and abs(short_part.decades) >= case.limits.step_decades * short_part.steps:
         return None if _is_by_biases(case, way, short_part) else short_part
     return None
@@ -156,13 +157,16 @@ def _is_by_biases(case: Case, way: Way, trend: Trend) -> bool:
     if way.tensor != _OUTPUT or trend.decades < 0:
         return False
     layers = _at_fault(way, trend)
-    lifted = [layer for layer in layers if _bias_square(case, layer) > layer.z.square / 2]
+    lifted = [layer for layer in layers if _is_lifted(case, layer)]
     return 2 * len(lifted) >= len(layers) > 0
 
 
-def _bias_square(case: Case, layer: Layer) -> float:
-    bias = case.parameters.get(case.bias_of(layer) or "")
-    return 0.0 if bias is None else float(bias.detach().double().square().mean())
+def _is_lifted(case: Case, layer: Layer) -> bool:
+    """Whether most of the mean square of z is that of the bias."""
+    name, half = case.bias_of(layer) or "", layer.z.square / 2
+    if name not in case.parameters or case.peaks.get(name, math.inf) ** 2 <= half:  # as nearly always
+        return False
+    return float(case.parameters[name].detach().double().square().mean()) > half
 
 
 def _at_fault(way: Way, trend: Trend) -> list[Layer]:
@@ -254,17 +258,21 @@ def arithmetic(layers: Sequence[Layer]) -> str:
 
 def _severity(case: Case, way: Way, change: float) -> Severity:
     """By the decades of the change."""
-    grave = case.limits.grave_decades * way.least / case.limits.chain_decades
+    severe = case.limits.grave_decades * way.least / case.limits.chain_decades
     allowed = _published_decades(case, way.layers) if way.least == case.limits.chain_decades else 0.0
     if abs(change) < allowed:
         return "info"
-    return "error" if abs(change) >= max(grave, _GRAVE * allowed) else "warning"
+    return "error" if abs(change) >= max(severe, _SEVERE * allowed) else "warning"
 
 
 def _published_decades(case: Case, layers: Sequence[Layer]) -> float:
     """What published nets drawn in this way lose; 0 where a layer is drawn in another way."""
-    drawn = (_published_draw(case, layer) for layer in layers)
-    return min(drawn, default=0.0)
+    least = math.inf
+    for layer in layers:
+        least = min(least, _published_draw(case, layer))
+        if not least:
+            return 0.0  # one layer decides, mostly the first
+    return least if layers else 0.0
 
 
 def _published_draw(case: Case, layer: Layer) -> float:
@@ -279,9 +287,10 @@ def _is_drawn_by_torch(case: Case, layer: Layer) -> bool:
     track = layer.op.weight
     if weight is None or bias is None or track is None or layer.op.kind != "layer" or weight.ndim < 2:
         return False
-    fan_in = weight[0].numel()
+    fan_in = math.prod(weight.shape[1:])
     spread = _UNIFORM_SDS * math.sqrt(0.8 / weight.numel())  # of its variance about that of a uniform distribution
-    is_within = max(track.sketch.peak, float(bias.detach().abs().max())) <= 1.0001 / math.sqrt(fan_in)
+    bound = 1.0001 / math.sqrt(fan_in)
+    is_within = track.sketch.peak <= bound and float(bias.detach().abs().max()) <= bound
     return is_within and abs(3 * fan_in * track.square - 1) < spread and bool(bias.detach().any())
 
 
