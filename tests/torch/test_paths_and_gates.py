@@ -294,3 +294,18 @@ def test_memory_that_adds_up_excuses_a_small_input_gate():
     with torch.no_grad():
         model[0].bias_ih_l0[16:32] = 5.5
     assert not verdict((model, x), try_fixes=False)
+
+
+def test_steps_of_time_are_no_input_of_a_layer():
+    """The waves of a time embedding are, and these are small."""
+
+    class Timed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(16, 16)
+
+        def forward(self, step):
+            angles = step[:, None] * torch.exp(-torch.arange(8.0))
+            return self.layer(torch.cat([angles.sin(), angles.cos()], -1))
+
+    assert not verdict((Timed(), 1000 * torch.rand(32)), try_fixes=False)

@@ -82,6 +82,7 @@ def _lost_on_the_way(case: Case) -> Iterator[Observation]:
             cause="the signal shrinks on its way, in parts that are compared each for itself",
             module=last.label,
             no_fix="several parts share the loss; see the mean square of h at each layer",
+            is_last_resort=True,
         )
 
 
