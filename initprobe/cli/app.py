@@ -35,7 +35,21 @@ EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
 _LAST_STREAM, _ERROR = 2, "Error: "
 # The order of commands in `initprobe --help`. Commands that are not named here follow, by name.
 _ORDER = (
-    *("run", "torch", "compare", "sweep", "results", "check", "diff", "merge", "show", "list", "explain", "gain"),
+    *(
+        "tour",
+        "run",
+        "torch",
+        "compare",
+        "sweep",
+        "results",
+        "check",
+        "diff",
+        "merge",
+        "show",
+        "list",
+        "explain",
+        "gain",
+    ),
     *("phase", "recommend", "recognize", "spectrum", "validate", "schema"),
 )
 

@@ -26,6 +26,8 @@ LOST = 0.01
 _SMALL, _LITTLE = 1.0, 0.5
 # Networks in a simulation: the standard error of a probability is at most 0.025.
 _NETWORKS = 400
+# A simulation of a batch has so many networks and inputs, and at most so many weights per network.
+_NETWORKS_OF_BATCH, _INPUTS, _MOST_WEIGHTS = 200, 8, 100_000
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,47 @@ def length_logs(
     if simple and (active := _active_share(activation)):
         return _exact([layer.n_out for layer in layers], active)
     return _simulated(activation, layers, squares, np.random.default_rng(seed))
+
+
+def lost_by_batch(
+    activation: Activation, layers: Sequence[Layer], squares: Sequence[float], cosine: float, seed: int
+) -> Array | None:
+    """The probability that a draw loses the signal of a whole batch of inputs, at each layer, `(layers,)`.
+
+    A ReLU that is off for one input may be on for another. So a narrow network that loses one input may keep others,
+    and only depth makes inputs alike. Small networks with normal weights are simulated, with all their weights.
+
+    Args:
+        activation: any record.
+        layers: first to last.
+        squares: mean square of the input, then of h at each layer at infinite width, `(layers + 1,)`.
+        cosine: of two inputs.
+        seed: of the simulation.
+
+    Returns:
+        None for orthogonal weights, and for networks with too many weights.
+    """
+    if any(layer.orthogonal for layer in layers) or sum(layer.n_in * layer.n_out for layer in layers) > _MOST_WEIGHTS:
+        return None
+    rng = np.random.default_rng(seed)
+    alike = min(max(cosine, 0.0), 1.0)
+    common, own = (rng.standard_normal((_NETWORKS_OF_BATCH, inputs, layers[0].n_in)) for inputs in (1, _INPUTS))
+    h, lost = math.sqrt(squares[0]) * (math.sqrt(alike) * common + math.sqrt(1 - alike) * own), []
+    with np.errstate(all="ignore"):
+        for layer, square in zip(layers, squares[1:], strict=True):
+            shape = _NETWORKS_OF_BATCH, layer.n_in, layer.n_out
+            z = h @ (math.sqrt(layer.weight_variance) * rng.standard_normal(shape)) + _biases(layer, rng)
+            h = activation.value(z)
+            lost.append(np.mean(~(np.square(h).mean(axis=(1, 2)) >= LOST * square)))
+    return np.array(lost)
+
+
+def _biases(layer: Layer, rng: np.random.Generator) -> Array:
+    """Draw the biases of a layer in each network, `(networks, 1, units)`."""
+    shape = _NETWORKS_OF_BATCH, 1, layer.n_out
+    drawn = layer.bias_mean + math.sqrt(layer.normal_bias_variance) * rng.standard_normal(shape)
+    shares, deviations = layer.bias_rule
+    return np.asarray(drawn + rng.choice(deviations, shape, p=shares) if layer.bias_nodes else drawn)
 
 
 def _active_share(activation: Activation) -> float | None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from initprobe.arrays import finite
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments
-from initprobe.meanfield.typical import LengthLogs, length_logs
+from initprobe.meanfield.typical import LengthLogs, length_logs, lost_by_batch
 from initprobe.prediction.predict import NetworkPrediction, predict_network
 from initprobe.prediction.rules import rules_of
 from initprobe.results.summary import TypicalDraw
 
+# A net that few draws lose for one input is not simulated for a batch.
+_FEW = 0.05
 # A prediction is the same for every seed of the measurement.
 _SEED = 0
 # From this probability of a loss on, the typical draw is lost.
@@ -43,8 +46,15 @@ def typical_draw(
         outputs = [float(state.average(state.moments.square)) for state in states]
         squares = [float(np.mean(inputs.mean_squares)), *outputs]
         spreads = [noise.output for noise in prediction.spreads]
-        logs = length_logs(config.activation, rules_of(config, sizes), squares, spreads, _SEED)
-    return None if logs is None else _record(logs, prediction.layers[-1].output_variance)
+        rules = rules_of(config, sizes)
+        logs = length_logs(config.activation, rules, squares, spreads, _SEED)
+        if logs is None:
+            return None
+        batch = None
+        if logs.lost.max() > _FEW:
+            batch = lost_by_batch(config.activation, rules, squares, inputs.cosine, _SEED)
+    lost = logs.lost if batch is None else np.minimum(logs.lost, batch)
+    return _record(replace(logs, lost=lost), prediction.layers[-1].output_variance)
 
 
 def _record(logs: LengthLogs, variance: float) -> TypicalDraw | None:

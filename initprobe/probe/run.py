@@ -95,8 +95,8 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         ConfigError: `threads` is below 1, or an autoencoder diverges.
     """
     result, inputs = _judged(experiment, threads, progress)
-    works = partial(_works, threads=threads)
-    apart = partial(_works, threads=threads, distinct=True)
+    works = partial(survives, threads=threads)
+    apart = partial(survives, threads=threads, distinct=True)
     config, sizes = experiment.config, experiment.sizes
     if result.healthy and all(finding.rule != "rank-collapse" for finding in result.diagnosis):
         return result
@@ -109,16 +109,37 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         )
 
 
-def _works(config: ProbeConfig, *, threads: int | None, distinct: bool = False) -> bool:
-    """Whether a changed experiment is healthy when it is run, and keeps inputs `distinct` if asked.
+def measured(config: ProbeConfig, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
+    """Prepare and measure one experiment as `run`, but look for no fix.
 
-    One draw is enough where draws take long; a small network is drawn as often as asked for.
+    Args:
+        config: the settings.
+        threads: threads to use; None for all available processors.
+        progress: called with (steps done, steps in all).
     """
-    draws = config.draws if _products(config) < _FEW_PRODUCTS else 1
+    return _judged(prepare(config), threads, progress)[0]
+
+
+def survives(config: ProbeConfig, *, threads: int | None = None, distinct: bool = False) -> bool:
+    """Whether a changed experiment is healthy when it is run.
+
+    One draw is enough where draws take long. A small network is drawn as often as asked for, with two seeds.
+
+    Args:
+        config: the experiment, which is not trained here.
+        threads: threads to use; None for all available processors.
+        distinct: whether its inputs must stay distinct too.
+    """
+    small = _products(config) < _FEW_PRODUCTS
+    draws, seeds = (config.draws, (config.seed, config.seed + 1)) if small else (1, (config.seed,))
+    trial = changed(config, **_WITHOUT_TRAINING)
+    return all(_is_sound(changed(trial, draws=draws, seed=seed), threads, distinct) for seed in seeds)
+
+
+def _is_sound(config: ProbeConfig, threads: int | None, distinct: bool) -> bool:
+    """Whether an experiment runs and has no finding that counts."""
     try:
-        changes: ConfigChanges = {**_WITHOUT_TRAINING, "draws": draws}
-        experiment = prepare(changed(config, **changes))
-        result, _ = _judged(experiment, threads, None)
+        result, _ = _judged(prepare(config), threads, None)
     except InitprobeError:
         return False  # it would not fit in memory, for instance
     return result.healthy and not (distinct and any(finding.rule == "rank-collapse" for finding in result.diagnosis))

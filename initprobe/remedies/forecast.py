@@ -179,11 +179,16 @@ class Forecast:
 
 
 def _largest_trend(profiles: Sequence[Array], entries: Array) -> float:
-    """The largest trend in decades; of a gradient that of its variance or of its norm, whichever is smaller."""
+    """The largest trend in decades; of a gradient that of its variance and of its norm, which must move alike."""
     return max(
-        min(abs(trend(values.tolist()).decades) for values in (profile, profile + logs))
+        _shared(*(trend(values.tolist()).decades for values in (profile, profile + logs)))
         for profile, logs in zip(profiles, entries, strict=True)
     )
+
+
+def _shared(first: float, second: float) -> float:
+    """The smaller of two trends; 0 where one grows and the other decays, as the verdict judges them."""
+    return min(abs(first), abs(second)) if first * second > 0 else 0.0
 
 
 def _saturated(network: Network, lengths: Array, shares: Array) -> float:

@@ -85,14 +85,19 @@ def _candidates(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments)
 def _wider_ones(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
     """Wider layers with the given weights, then with common ones, where theory predicts level variances."""
     for weights in (config, *_with_common_weights(changed(config, bias_init=None))):
-        if _holds_if_wide(weights, inputs):
-            yield from wider(weights, inputs)
+        yield from wider_that_holds(weights, inputs)
 
 
-def _holds_if_wide(config: ProbeConfig, inputs: InputMoments) -> bool:
-    """Whether the variances of a much wider network are predicted to stay level."""
+def wider_that_holds(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
+    """The network of `wider`, if the variances of a much wider network are predicted to stay level.
+
+    Args:
+        config: of a plain network whose weights are drawn.
+        inputs: moments of the input.
+    """
     wide = with_units(config, [_WIDE * width for width in config.layer_widths])
-    return holds(wide, (wide.features or wide.layer_widths[0], *wide.layer_widths), inputs)
+    if holds(wide, (wide.features or wide.layer_widths[0], *wide.layer_widths), inputs):
+        yield from wider(config, inputs)
 
 
 def _structure_kept(

@@ -35,17 +35,32 @@ def wider(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
         config: of a plain network whose weights are drawn.
         inputs: moments of the input.
     """
-    factor = _STEP
-    while max(config.layer_widths) * factor <= _WIDEST:
-        candidate = with_units(config, [_rounded(width * factor) for width in config.layer_widths])
-        sizes = (candidate.features or candidate.layer_widths[0], *candidate.layer_widths)
-        lost = loss_probability(candidate, sizes, inputs)
-        if lost is None:
-            return
-        if lost <= FEW:
-            yield candidate
-            return
-        factor *= _STEP
+    most = math.floor(math.log(_WIDEST / max(config.layer_widths), _STEP))
+    low, steps = 0, 1  # first in strides that double, then by halves
+    while steps <= most and not _is_wide_enough(config, steps, inputs):
+        low, steps = steps, 2 * steps if 2 * steps <= most or steps == most else most
+    if steps > most:
+        return
+    while steps - low > 1:
+        middle = (low + steps) // 2
+        low, steps = (low, middle) if _is_wide_enough(config, middle, inputs) else (middle, steps)
+    yield _widened(config, steps)
+
+
+def _is_wide_enough(config: ProbeConfig, steps: int, inputs: InputMoments) -> bool:
+    """Whether few draws lose the signal after so many steps of widening."""
+    candidate = _widened(config, steps)
+    sizes = (candidate.features or candidate.layer_widths[0], *candidate.layer_widths)
+    lost = loss_probability(candidate, sizes, inputs)
+    return lost is not None and lost <= FEW
+
+
+def _widened(config: ProbeConfig, steps: int) -> ProbeConfig:
+    """The same experiment with wider layers; where widths differ, the last layer keeps the number of its outputs."""
+    widths = [_rounded(width * _STEP**steps) for width in config.layer_widths]
+    if config.widths is not None and len(set(widths)) > 1:
+        widths[-1] = config.layer_widths[-1]
+    return with_units(config, widths)
 
 
 def with_units(config: ProbeConfig, widths: Sequence[int]) -> ProbeConfig:

@@ -106,8 +106,7 @@ def _balanced(net: Network) -> Choice:
     shallow = _balanced_at_this_depth(_at_depth(net, reach))
     assert shallow is not None  # one layer always holds
     best = most_level_gain(replace(net, limits=_PATIENT)) or shallow.weights.gain
-    remedy = "weak residual branches would hold: --residual --branch-scale 1/L"
-    return replace(shallow, reasons=(_obstacle(net, best), remedy), holds=False, reach=reach)
+    return replace(shallow, reasons=(_obstacle(net, best),), holds=False, reach=reach)
 
 
 def _balanced_at_this_depth(net: Network) -> Choice | None:
@@ -140,7 +139,7 @@ def _principled(net: Network) -> Iterator[Choice]:
     point = critical_line(net.activation, 0.0)
     if point is not None and point.stable:
         edge = weights_of(point.sigma_w, _slope(net), unit="xavier")
-        words = "this is the edge of chaos: chi_1 = 1 keeps the gradient, and the length map is stable there"
+        words = "at equal widths this is the edge of chaos: chi_1 = 1 keeps the gradient, and the length map is stable"
         yield Choice(edge, (words, *_sampler_words(net.activation, edge, point.q)))
     gain = _level_gain(net.activation)
     if gain is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
@@ -11,24 +10,23 @@ from pydantic import Field
 
 from initprobe.activations.record import Activation
 from initprobe.config.probe_config import DEFAULT_WIDTH, ProbeConfig
-from initprobe.formatting import percent, short
+from initprobe.errors import InitprobeError
+from initprobe.formatting import short
 from initprobe.initializers.record import Mode
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.probe.progress import Progress
-from initprobe.probe.run import run
+from initprobe.probe.run import measured, survives
 from initprobe.remedies.command_line import command_line
-from initprobe.remedies.forecast import Network
-from initprobe.remedies.norm_and_skip import holds
-from initprobe.remedies.plain import changed
-from initprobe.remedies.wider import wider
+from initprobe.remedies.norm_and_skip import wider_that_holds
 from initprobe.results.base import SCHEMA_VERSION, Finite, Record
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 from initprobe.spec import Spec
-from initprobe.studies.choice import Choice, Goal, choose
-from initprobe.studies.frameworks import weights_of
+from initprobe.studies.choice import Choice, Goal
 from initprobe.studies.recommended_shape import Shape
+from initprobe.studies.recommended_words import branch_line, formula_of, is_too_deep, summary_of
+from initprobe.studies.shape_choice import choose_for_shape, orthogonal_instead
 
 # Samples of the measurement. In a deep network they all become alike, so more samples would not help.
 BATCH = 100
@@ -71,14 +69,18 @@ class Recommendation(Record):
         std: standard deviation of a weight at this width; of layer 1 where widths differ.
         formula: the distribution of a weight.
         summary: the recommendation in a sentence.
-        reasons: why these weights, or why none hold and what would hold.
+        reasons: why these weights, or why none hold.
         predicted_to_hold: theory predicts level Var(h), Var(dL/dh) and Var(dL/dW) at this depth, and a stable map.
         measured_to_hold: the verdict on the measured networks has no finding above info.
         reach: number of layers up to which the weights are predicted to hold; null if they hold at this depth.
+        instead: where the answer is none, a `recommend` line of a similar network that survived when it was measured.
         pytorch: a line of code for the weights of `layer = nn.Linear(...)`.
         pytorch_bias: a line of code that sets its biases to 0, which they are not by default.
+        numpy: a line of code for the weights, `W` of shape `(fan_in, fan_out)`, with `rng = np.random.default_rng()`.
         keras: a `kernel_initializer`; biases are 0 by default.
         jax: a kernel initializer for a kernel of shape `(fan_in, fan_out)`; biases are 0 by default in Flax.
+        branch: a line of a forward pass that adds the branch of a layer; null without branches.
+        branch_scale: scale of the branches; null without branches.
         predicted: variances at infinite width.
         measured: variances averaged over `draws` networks.
         verdict: findings above info about the measured networks, most severe first.
@@ -102,10 +104,14 @@ class Recommendation(Record):
     predicted_to_hold: bool
     measured_to_hold: bool
     reach: int | None
+    instead: str | None = None
     pytorch: str
     pytorch_bias: str
+    numpy: str
     keras: str
     jax: str
+    branch: str | None = None
+    branch_scale: Finite | None = None
     predicted: Figures
     measured: Figures
     verdict: tuple[Finding, ...]
@@ -114,6 +120,17 @@ class Recommendation(Record):
     def in_a_line(self) -> str:
         """The recommendation in a sentence."""
         return self.summary
+
+    @property
+    def answers(self) -> bool:
+        """Whether the weights are recommended: the signal survived, or one goal alone was asked for."""
+        return self.measured_to_hold or self.goal != "balanced"
+
+    @property
+    def number(self) -> str:
+        """The one number: the std of a weight; the gain of orthogonal weights, and where layers differ in size."""
+        level = (len(set(self.sizes)) == 1 or len(self.sizes) == 2) and not self.init.startswith("orthogonal")
+        return f"std {short(self.std)}" if level else f"gain {self.gain:.4g}"
 
 
 def recommend(
@@ -143,130 +160,94 @@ def recommend(
         ConfigError: the activation is unknown, or a size is out of range.
     """
     shape = shape or Shape(layers, width)
+    config, choice = _chosen(act, shape, goal, seed)
+    result = measured(config, threads=threads, progress=progress)
+    if is_too_deep(result) and goal == "balanced" and config.is_plain:
+        config, choice, result = _orthogonal(config, choice, result, threads)
+    advice, wide = _written(config, shape.depth, goal, choice, result), _wide_enough(config, result)
+    instead = None if advice.answers or shape.fan_in is not None else _instead(act, shape, wide, seed, threads)
+    needed = None if wide is None else max(wide.layer_widths)
+    return advice.model_copy(update={"width_needed": needed, "instead": instead})
+
+
+def _chosen(
+    act: str | Spec | Activation, shape: Shape, goal: Goal = "balanced", seed: int = 0
+) -> tuple[ProbeConfig, Choice]:
+    """The experiment with the weights chosen for a shape."""
     fields = {"act": act, "seed": seed, **shape.fields}
-    config = ProbeConfig(init="lecun", batch=BATCH, **fields)
-    config, choice = _chosen(config, shape.depth, goal)
-    result = run(config, threads=threads, progress=progress)
-    return _written(config, shape.depth, goal, choice, result)
+    return choose_for_shape(ProbeConfig(init="lecun", batch=BATCH, **fields), shape.depth, goal)
 
 
-def _chosen(config: ProbeConfig, depth: int, goal: Goal) -> tuple[ProbeConfig, Choice]:
-    """The weights for a shape, and the experiment that measures them."""
-    widths = config.layer_widths
-    sizes = (config.features or widths[0], *widths)
-    if not config.is_plain:
-        return _around(config, sizes)
-    choice = choose(Network.of(config, (widths[0],) * (depth + 1), InputMoments.noise()), goal)
-    config = changed(config, init=choice.weights.name)
-    if len(set(sizes)) == 1 or len(widths) == 1 or not choice.holds:
-        return config, choice
-    for weights in (choice.weights, *_COMMON):
-        candidate = changed(config, init=weights.name)
-        if holds(candidate, sizes, InputMoments.noise()):
-            return candidate, choice if weights is choice.weights else Choice(weights, (_OF_WIDTHS,))
-    return config, replace(choice, reasons=(*choice.reasons, _NOT_OF_WIDTHS), holds=False)
+def _orthogonal(
+    config: ProbeConfig, choice: Choice, result: ProbeResult, threads: int | None
+) -> tuple[ProbeConfig, Choice, ProbeResult]:
+    """The same network with orthogonal weights where they survive; else as it was, with no reason for its weights."""
+    other = orthogonal_instead(config, choice.weights.gain)
+    if other is not None and (found := measured(other[0], threads=threads)).healthy:
+        return *other, found
+    return config, replace(choice, reasons=()), result
 
 
-_COMMON = (weights_of(1.0, unit="xavier"), weights_of(math.sqrt(2)), weights_of(1.0))
-_OF_WIDTHS = "these common weights keep the variances at these widths"
-_NOT_OF_WIDTHS = "the widths differ so much that no weights keep h and dL/dh at once"
+def _instead(
+    act: str | Spec | Activation, shape: Shape, wide: ProbeConfig | None, seed: int, threads: int | None
+) -> str | None:
+    """A `recommend` line of a wider network, or of one with branches, that survives when it is measured."""
+    if isinstance(act, Activation):
+        return None
+    wider = [replace(shape, width=wide.width or DEFAULT_WIDTH, widths=wide.widths)] if wide is not None else []
+    residual = replace(shape, residual=True)
+    for other in (*wider, residual, replace(residual, norm="layer")):
+        if other != shape and _survives(act, other, seed, threads):
+            return other.command(str(act))
+    return None
 
 
-def _around(config: ProbeConfig, sizes: tuple[int, ...]) -> tuple[ProbeConfig, Choice]:
-    """Common weights, and the largest branch scale under which they are predicted to hold."""
-    slope = config.activation.params.get("slope", 0.0)
-    common = (*_COMMON[:1], weights_of(math.sqrt(2 / (1 + slope**2)), slope), *_COMMON[2:])
-    for scale in (1.0, "1/sqrt(2L)", "1/L") if config.residual else (1.0,):
-        for weights in common:
-            candidate = changed(config, init=weights.name, branch_scale=scale)
-            if holds(candidate, sizes, InputMoments.noise()):
-                with_scale = f", with branches of scale {scale}" if scale != 1.0 else ""
-                return candidate, Choice(weights, (f"h, dL/dh and dL/dW are predicted to stay level{with_scale}",))
-    reason = "no common weights are predicted to keep h, dL/dh and dL/dW with this norm and these branches"
-    return changed(config, init=common[0].name), Choice(common[0], (reason,), holds=False)
+def _survives(act: str | Spec, shape: Shape, seed: int, threads: int | None) -> bool:
+    """Whether the weights chosen for a shape are predicted to hold, and do when they are measured."""
+    try:
+        config, choice = _chosen(act, shape, seed=seed)
+    except InitprobeError:  # no layer is as wide as its input
+        return False
+    return choice.holds and survives(config, threads=threads)
 
 
 def _written(config: ProbeConfig, depth: int, goal: Goal, choice: Choice, result: ProbeResult) -> Recommendation:
     """The recommendation, with its measurement."""
     weights, layers, widths = choice.weights, result.layers, config.layer_widths
-    verdict = tuple(finding for finding in result.diagnosis if finding.severity != "info")
-    needed = _width_needed(config, result)
-    too_deep = any(finding.rule == "too-deep" for finding in verdict)
-    if too_deep:
-        choice = replace(choice, holds=False)
     fan_in, fan_out, last = layers[0].fan_in, layers[0].fan_out, layers[-1]
-    std = config.initializer.std(fan_in, fan_out)
-    where = f"width {fan_in}" if fan_in == fan_out else f"{fan_in} -> {fan_out}"
     return Recommendation(
         activation=config.activation.name if isinstance(config.act, Activation) else str(config.act),
         layers=len(layers),
         width=max(widths),
         sizes=(fan_in, *widths),
-        width_needed=needed,
         goal=goal,
         init=weights.name,
         gain=weights.gain,
         mode=weights.mode,
-        std=std,
-        formula=f"W ~ N(0, variance {weights.variance}), std {short(std)} at {where}; b = 0",
-        summary=_too_deep(config, result, needed) if too_deep else _summary(config, depth, goal, choice, result),
+        std=config.initializer.std(fan_in, fan_out),
+        formula=formula_of(config, choice, fan_in, fan_out),
+        summary=summary_of(config, depth, goal, choice, result),
         reasons=choice.reasons,
-        predicted_to_hold=choice.holds,
+        predicted_to_hold=choice.holds and not is_too_deep(result),
         measured_to_hold=result.healthy,
         reach=choice.reach,
         pytorch=weights.pytorch,
         pytorch_bias="nn.init.zeros_(layer.bias)",
+        numpy=weights.numpy,
         keras=weights.keras,
         jax=weights.jax,
+        branch=branch_line(config),
+        branch_scale=config.branch_factor if config.residual else None,
         predicted=_predicted(layers, last.fan_in * config.initializer.variance(last.fan_in, last.fan_out)),
         measured=_measured(layers),
-        verdict=verdict,
+        verdict=tuple(finding for finding in result.diagnosis if finding.severity != "info"),
         command=command_line(config) if isinstance(config.act, Spec) else None,
     )
 
 
-def _width_needed(config: ProbeConfig, result: ProbeResult) -> int | None:
-    """The width that would do, for a net that is too deep for its width."""
-    if result.typical is None or result.typical.layer is None:
-        return None
-    candidate = next(wider(config, InputMoments.noise()), None)
-    return None if candidate is None else max(candidate.layer_widths)
-
-
-def _too_deep(config: ProbeConfig, result: ProbeResult, needed: int | None) -> str:
-    """Why no weights help a net that is too deep for its width, and which width would do."""
-    assert result.typical is not None
-    share = percent(result.typical.loss_probability)
-    fix = f"; width {needed} would do" if needed else ""
-    return (
-        f"{_layers(len(result.layers))} are too deep for width {max(config.layer_widths)}: {share}% of the draws lose "
-        f"more than a factor of 100, whatever the mean over draws{fix}"
-    )
-
-
-_KEPT = {"forward": "Var(h)", "backward": "Var(dL/dh)"}
-
-
-def _summary(config: ProbeConfig, depth: int, goal: Goal, choice: Choice, result: ProbeResult) -> str:
-    weights = f"{choice.weights.name} weights and zero biases"
-    net, measured = f"{config.activation.name} over {_layers(depth)}", result.healthy
-    if config.residual:
-        net += f" with branches of scale {config.branch_scale}"
-    if not choice.holds and choice.reach is None:
-        return f"no common weights keep signal and gradient of {net} in this shape"
-    if goal != "balanced":
-        reach = f"up to {_layers(choice.reach)}" if choice.reach else "at no depth"
-        rest = "" if choice.holds else f"; they keep signal and gradient {reach}"
-        return f"{weights} keep {_KEPT[goal]} of {net} level{rest}"
-    if not choice.holds:
-        best = f"; {weights} do up to {_layers(choice.reach)}" if choice.reach != 1 else ", nor over 2 layers"
-        return f"no plain initializer keeps signal and gradient of {net}{best}"
-    doubt = "" if measured else " in theory, but not in the measured networks"
-    return f"{weights} keep signal and gradient of {net}{doubt}"
-
-
-def _layers(count: int | None) -> str:
-    return f"{count} layer{'' if count == 1 else 's'}"
+def _wide_enough(config: ProbeConfig, result: ProbeResult) -> ProbeConfig | None:
+    """A wider network that would do, for one that is too deep for its width."""
+    return next(wider_that_holds(config, InputMoments.noise()), None) if is_too_deep(result) else None
 
 
 @dataclass(frozen=True)

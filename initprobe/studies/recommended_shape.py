@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,3 +64,15 @@ class Shape:
             return {"widths": self.widths, **around}
         # A width left at its default does not appear in the command line.
         return {"layers": self.layers, "width": None if self.width == DEFAULT_WIDTH else self.width, **around}
+
+    def command(self, act: str) -> str:
+        """The `initprobe recommend` line that asks for this shape."""
+        sizes: list[tuple[str, object]] = [
+            ("layers", self.layers),
+            ("width", None if self.width == DEFAULT_WIDTH else self.width),
+        ]
+        if self.widths is not None:
+            sizes = [("widths", ",".join(map(str, self.widths)))]
+        given: list[tuple[str, object]] = [("act", act), *sizes, ("norm", None if self.norm == "none" else self.norm)]
+        words = [word for name, value in given if value is not None for word in (f"--{name}", str(value))]
+        return shlex.join(["initprobe", "recommend", *words, *(["--residual"] if self.residual else [])])

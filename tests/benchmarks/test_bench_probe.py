@@ -160,7 +160,7 @@ REST_S = 0.25
 
 
 def serve(rival, cell, orders):
-    """Do the work as often as told, in a process of its own, where no rival's threads and memory are in the way."""
+    """Do the work so many times, in a process of its own, where no rival's threads and memory are in the way."""
     work = rival(cell)
     while orders.recv():
         started = time.perf_counter()

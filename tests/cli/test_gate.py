@@ -23,8 +23,8 @@ from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Coverage
 from initprobe.sweeps.known_findings import read_known
 
-SICK = ("run", "--init", "normal:std=0.01", "--act", "tanh", "--layers", 6, "--width", 30, "--batch", 20)
-QUIET = (*SICK, "--draws", 1, "--no-figures", "-q")
+FAULTY = ("run", "--init", "normal:std=0.01", "--act", "tanh", "--layers", 6, "--width", 30, "--batch", 20)
+QUIET = (*FAULTY, "--draws", 1, "--no-figures", "-q")
 GATE = (*QUIET, "--fail-on", "warning")
 BOTH = ("--ignore", "vanishing-output", "--ignore", "vanishing-gradient@6")
 FILE = f"""{HEAD}

@@ -1,4 +1,4 @@
-"""`initprobe torch`: somebody's model from the shell, and one line for whatever goes wrong."""
+"""`initprobe torch`: a model from the shell, and one line for every fault."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""How often a contract fails a model that is as it was meant: 1,000 seeds of five nets; and what it finds."""
+"""How often a contract fails a correct model: 1,000 seeds of five nets; and what it finds."""
 
 import numpy as np
 import pytest

@@ -30,7 +30,7 @@ def named(result):
 
 @pytest.mark.parametrize(("init", "act", "layers", "truth"), PANEL)
 def test_panel(init, act, layers, truth):
-    """Precision: a healthy net has nothing above info. Recall: a sick net has at least its known faults."""
+    """Precision: a healthy net has nothing above info. Recall: a faulty net has at least its known faults."""
     result = run(ProbeConfig(init=init, act=act, layers=layers, **SMALL))
     assert truth <= named(result), [finding.evidence for finding in result.diagnosis]
     assert result.healthy is (not truth), [finding.evidence for finding in result.diagnosis]
@@ -103,10 +103,10 @@ def test_rank_collapse_is_info():
 @pytest.mark.parametrize("layers", [50, 100])
 @pytest.mark.parametrize("init", ["he", "he_uniform", "orthogonal:gain=sqrt(2)"])
 def test_rank_collapse_has_a_line_under_which_inputs_stay_apart(init, layers):
-    sick = ProbeConfig(init=init, act="relu", layers=layers, **SMALL)
-    (finding,) = run(sick).diagnosis
+    faulty = ProbeConfig(init=init, act="relu", layers=layers, **SMALL)
+    (finding,) = run(faulty).diagnosis
     config = parsed(finding.fix)
-    assert (config.init, config.residual) == (sick.init, True)
+    assert (config.init, config.residual) == (faulty.init, True)
     assert run(config).diagnosis == ()
 
 
@@ -173,7 +173,7 @@ def test_command_line_reads_back_as_the_same_experiment(fields):
 
 
 def offered(act, layers, width):
-    """The fixes offered to sick nets of this activation and depth."""
+    """The fixes offered to faulty nets of this activation and depth."""
     settings = {"act": act, "layers": layers, "width": width, "batch": 100, "draws": 2}
     results = [run(ProbeConfig(init=init, **settings)) for init in ("normal:std=0.01", "normal:std=1")]
     return {finding.fix for result in results for finding in result.diagnosis if finding.fix}
@@ -254,12 +254,12 @@ def test_the_forecast_of_a_fix_is_the_prediction_of_its_run(act, init, widths, f
 
 
 def test_verdict_on_the_command_line(initprobe):
-    sick = ("run", "--init", "normal:std=0.01", "--act", "tanh", "--width", 50, "--batch", 50, "--no-figures", "-q")
-    outcome = initprobe(*sick)
+    faulty = ("run", "--init", "normal:std=0.01", "--act", "tanh", "--width", 50, "--batch", 50, "--no-figures", "-q")
+    outcome = initprobe(*faulty)
     assert outcome.code == 0
     assert outcome.out.startswith("error     VANISHING OUTPUT from layer 1: 50 x 0.01^2")
     assert "fix       initprobe run --init xavier --act tanh" in outcome.out
-    failed = initprobe(*sick, "--fail-on", "warning")
+    failed = initprobe(*faulty, "--fail-on", "warning")
     assert failed.code == 1
     assert failed.err.startswith("Error: --fail-on warning: vanishing output")
     sound = initprobe(

@@ -49,7 +49,7 @@ def test_rank_collapse_is_seen_at_layer_1(tmp_path):
     np.save(tmp_path / "rows.npy", np.tile(np.random.default_rng(0).normal(size=20), (60, 1)))
     alike = judged(init="he", act="relu", input=tmp_path / "rows.npy")
     (finding,) = alike.diagnosis
-    assert (finding.rule, finding.layer, finding.fix) == ("rank-collapse", 1, None)  # no net tells equal rows apart
+    assert (finding.rule, finding.layer, finding.fix) == ("rank-collapse", 1, None)  # no net separates equal rows
     assert "1.000 between the samples" in finding.evidence
 
 

@@ -7,7 +7,7 @@ from initprobe import ProbeConfig, run
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.prediction.typical import loss_probability
 
-SICK = [("he", "relu", 100, 16), ("he", "relu", 50, 8), ("he", "relu", 200, 50), ("xavier", "tanh", 60, 4)]
+FAULTY = [("he", "relu", 100, 16), ("he", "relu", 50, 8), ("he", "relu", 200, 50), ("xavier", "tanh", 60, 4)]
 SOUND = [("he", "relu", 30, 256), ("he", "relu", 10, 500), ("he", "relu", 50, 500)]
 
 
@@ -18,7 +18,7 @@ def judged(init, act, layers, width, **more):
 
 
 @pytest.mark.parametrize("seed", [0, 7])
-@pytest.mark.parametrize("net", SICK, ids=str)
+@pytest.mark.parametrize("net", FAULTY, ids=str)
 def test_too_deep_for_its_width(net, seed):
     result = judged(*net, seed=seed)
     (finding,) = [finding for finding in result.diagnosis if finding.rule == "too-deep"]

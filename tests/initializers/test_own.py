@@ -241,8 +241,8 @@ def test_run_saves_the_name_and_compare_and_spectrum_take_it(initprobe, tmp_path
 
 
 def test_a_faulty_net_gets_a_fix_and_a_residual_one_keeps_the_function():
-    sick = run(ProbeConfig(init="owninits:normal", **SMALL | {"act": "relu", "layers": 30}))
-    assert next(f.fix for f in sick.diagnosis).startswith("initprobe run --init he --act relu")
+    faulty = run(ProbeConfig(init="owninits:normal", **SMALL | {"act": "relu", "layers": 30}))
+    assert next(f.fix for f in faulty.diagnosis).startswith("initprobe run --init he --act relu")
     fields = {"act": "elu", "layers": 24, "residual": True}
     exploding = run(ProbeConfig(init="owninits:wide", **SMALL | fields))
     assert "--init owninits:wide" in exploding.diagnosis[0].fix and "--branch-scale" in exploding.diagnosis[0].fix

@@ -1,4 +1,4 @@
-"""Weights from a file: the round trip, what theory makes of them, which rules they are told by, and every refusal."""
+"""Weights from a file: the round trip, what theory makes of them, which rules they agree with, and every refusal."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What is read as data, a stranger's perhaps, imports no module and calls no function that it names."""
+"""What is read as data, perhaps of an unknown author, imports no module and calls no function that it names."""
 
 import json
 import sqlite3
@@ -182,7 +182,7 @@ def test_the_key_of_a_run_does_not_depend_on_imports(tmp_path, monkeypatch):
 
 
 def test_a_row_of_the_store_is_not_what_figures_call(home, initprobe, tmp_path):
-    """The heat map's theory takes the activation from the file of the sweep, whoever wrote into the store."""
+    """The heat map's theory takes the activation from the file of the sweep, whatever the store says."""
     text = "version: 1\nname: map\ndefaults: {layers: 2, width: 9, batch: 9, draws: 1, act: tanh}\n"
     Path("map.yaml").write_text(text + "grid: {sigma_w: [1, 2], sigma_b: [0, 0.1]}\n")
     assert initprobe("sweep", "map.yaml", "-j", 1, "--no-figures").code == 0

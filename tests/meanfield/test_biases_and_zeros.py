@@ -69,7 +69,7 @@ def test_uniform_biases_make_inputs_agree():
 
 @pytest.mark.parametrize("weight_mean", [0.0, 1e-9])
 def test_zero_rows_meet_the_slope_at_zero(weight_mean):
-    """ReLU's slope at 0 is 0, so those rows pass nothing back, and the others are as they are alone."""
+    """ReLU's slope at 0 is 0, so those rows pass nothing back, and the others do not change."""
     x = np.random.default_rng(5).standard_normal((40, 100))
     padded = np.concatenate([x, np.zeros((30, 100))])
     layers = square_net(2.0, 100, 4, weight_mean=weight_mean)

@@ -178,7 +178,7 @@ def test_a_log_axis_where_layers_of_a_model_dwarf_the_rest():
         assert np.ptp(np.diff(row.stretched(row.edges))) < 1e-9
         for panel in row.panels:
             assert panel.shares.sum() > 0.97 and panel.shares.max() < 0.35, panel.name
-        (axes,) = draw(result, "output").axes
+        axes = draw(result, "output").axes[0]
         assert "log axis" in axes.get_xlabel()
         assert layers == 6 or {"0", "10", "-10"} <= {text.get_text() for text in axes.get_yticklabels()}
 

@@ -1,4 +1,4 @@
-"""Words from data are drawn as they are: a `$` begins no formula, in any figure, whoever saves it."""
+"""Words from data are drawn unchanged: a `$` begins no formula in any figure."""
 
 import io
 import json

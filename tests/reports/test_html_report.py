@@ -174,8 +174,8 @@ def test_sweep_check_results_and_diff(initprobe, tmp_path):
     page, data = _data(tmp_path / "check.html")
     assert len(data["runs"]) == 4 and "Checks that do not hold" in page.text
     assert {run["verdict"] for run in data["runs"]} == {"survives", "vanishing-output"}
-    sick = next(run for run in data["runs"] if run["verdict"] != "survives")
-    assert sick["fix"].startswith("initprobe run") and sick["command"].startswith("initprobe run")
+    faulty = next(run for run in data["runs"] if run["verdict"] != "survives")
+    assert faulty["fix"].startswith("initprobe run") and faulty["command"].startswith("initprobe run")
     initprobe("results", "initprobe-out/s", "--report", "results.html")
     assert _data(tmp_path / "results.html")[1] == data
     initprobe("diff", "initprobe-out/s", "initprobe-out/s", "--report", "diff.html")

@@ -28,7 +28,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(scope="module")
 def results():
     return {
-        "sick": run(ProbeConfig(init="normal:std=0.01", act="tanh", **LONG)),
+        "faulty": run(ProbeConfig(init="normal:std=0.01", act="tanh", **LONG)),
         "healthy": run(ProbeConfig(init="orthogonal", act="linear", **LONG)),
         "short": run(ProbeConfig(init="normal:std=0.01", act="tanh", **LONG | {"layers": 4})),
     }
@@ -67,7 +67,7 @@ def test_no_row_is_wider_than_the_columns(lines, more, height):
     assert {"std", "var", "cos"} <= set(head.split()) and not any("…" in row for row in numbers(text)[1])
 
 
-@pytest.mark.parametrize("case", ["sick", "healthy"])
+@pytest.mark.parametrize("case", ["faulty", "healthy"])
 def test_a_long_table_loses_its_middle_on_a_terminal_alone(results, lines, case):
     result = results[case]
     shown, rows = numbers(lines(result, 24))
@@ -81,7 +81,7 @@ def test_a_long_table_loses_its_middle_on_a_terminal_alone(results, lines, case)
 
 def test_what_is_left_out_is_like_what_is_shown(results):
     """Layers at which a status changes are shown."""
-    result = results["sick"]
+    result = results["faulty"]
     shown = shown_layers(result, 20)
     for a, b in zip(result.layers, result.layers[1:], strict=False):
         if b.layer not in shown:
@@ -95,9 +95,9 @@ def test_the_verdict_is_repeated_where_it_has_scrolled_away(results, lines):
     def times(text):
         return sum("VANISHING OUTPUT" in line for line in text)
 
-    text = lines(results["sick"], 24)
+    text = lines(results["faulty"], 24)
     assert times(text) == 2 and text[-1].startswith("fix ")
-    assert times(lines(results["sick"])) == 1
+    assert times(lines(results["faulty"])) == 1
     assert times(lines(results["short"], 60)) == 1
     assert times(lines(results["short"], 50, verbose=True)) == 2
     assert lines(results["healthy"], 24)[-1].startswith("SIGNAL SURVIVES")
@@ -105,7 +105,7 @@ def test_the_verdict_is_repeated_where_it_has_scrolled_away(results, lines):
 
 def test_forced_colours_make_no_terminal_of_a_pipe(results, lines, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert numbers(lines(results["sick"]))[0] == list(range(1, 51))
+    assert numbers(lines(results["faulty"]))[0] == list(range(1, 51))
 
 
 def test_blocks_become_a_ramp_of_as_many_characters():

@@ -21,7 +21,7 @@ def healthy():
 
 
 @pytest.fixture(scope="module")
-def sick():
+def faulty():
     return run(ProbeConfig(init="normal:std=1000", act="relu", layers=20, width=30, batch=50))
 
 
@@ -29,7 +29,7 @@ def no_constant(name):
     raise AssertionError(f"{name} in JSON")
 
 
-@pytest.mark.parametrize("which", ["healthy", "sick"])
+@pytest.mark.parametrize("which", ["healthy", "faulty"])
 def test_json_reads_back_and_holds_no_nan(which, request):
     result = request.getfixturevalue(which)
     json.loads(result.to_json(), parse_constant=no_constant)
@@ -52,7 +52,7 @@ def test_json_has_the_documented_names(healthy):
     assert theory | {"preactivation_gradient_variance", "correlation", "z"} <= set(layer["theory"])
 
 
-@pytest.mark.parametrize("which", ["healthy", "sick"])
+@pytest.mark.parametrize("which", ["healthy", "faulty"])
 def test_json_fits_its_schema(which, request):
     jsonschema = pytest.importorskip("jsonschema")
     schema = ProbeResult.model_json_schema(mode="serialization")
@@ -77,7 +77,7 @@ def test_other_json_is_refused_in_one_line(text):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("which", ["healthy", "sick"])
+@pytest.mark.parametrize("which", ["healthy", "faulty"])
 def test_csv_has_a_row_per_layer_and_fixed_columns(which, request, healthy):
     result = request.getfixturevalue(which)
     rows = list(csv.DictReader(io.StringIO(to_csv(result))))

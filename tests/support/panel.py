@@ -1,6 +1,6 @@
 """Nets whose truth is known, for what the verdict says of them and for what training makes of them."""
 
-# init, activation, layers, and the gravest rules above info that must be named; nothing for a net that is sound.
+# init, activation, layers, and the most severe rules above info that must be named; nothing for a healthy net.
 PANEL = [
     ("xavier", "tanh", 5, set()),
     ("xavier", "tanh", 10, set()),

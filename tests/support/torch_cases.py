@@ -1,4 +1,4 @@
-"""Small models for `test_verdict.py`, each healthy or sick in one way."""
+"""Small models for `test_verdict.py`, each healthy or faulty in one way."""
 
 import math
 from itertools import pairwise
@@ -42,7 +42,7 @@ def feed(width, std=0.02, last=None, norm=None):
     return nn.Sequential(*parts, drawn(nn.Linear(width, 3 * width), std), nn.GELU(), down)
 
 
-# ------------------------------------------------------------- healthy
+# Healthy models: model, input, loss.
 def normed_branch(blocks, width=48):
     """x + norm(f(x)): the stream grows by 1 per block."""
     parts = [Residual(nn.Sequential(feed(width), nn.RMSNorm(width, eps=1e-6))) for _ in range(blocks)]
@@ -253,7 +253,7 @@ HEALTHY = {
 }
 
 
-# ------------------------------------------------------------- sick: model, input, loss, rule, module
+# Faulty models: model, input, loss, rule, module.
 def half(dies_first):
     def make():
         parts = []
@@ -462,7 +462,7 @@ def inactive():
     return nn.Sequential(*parts).eval(), torch.randn(6, 12, 6, 6), None, "fresh-batch-norm", None
 
 
-SICK = {
+FAULTY = {
     "second half dies": half(False),
     "first half dies": half(True),
     "torch's default and ReLU": default(nn.ReLU, 12),

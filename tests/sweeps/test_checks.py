@@ -139,10 +139,10 @@ def test_a_variance_of_one_is_no_lost_variance(relu, checks):
 
 
 def test_healthy(relu, checks):
-    sick = relu.model_copy(update={"healthy": False})
+    faulty = relu.model_copy(update={"healthy": False})
     fine = relu.model_copy(update={"healthy": True})
-    assert breaches_of(checks("{healthy: true}"), fine) == breaches_of(checks("{healthy: false}"), sick) == ()
-    assert breaches_of(checks("{healthy: true}"), sick) == (Breach("healthy", None, False, "true"),)
+    assert breaches_of(checks("{healthy: true}"), fine) == breaches_of(checks("{healthy: false}"), faulty) == ()
+    assert breaches_of(checks("{healthy: true}"), faulty) == (Breach("healthy", None, False, "true"),)
     assert str(breaches_of(checks("{healthy: {is: false}}"), fine)[0]) == "healthy is true, not false"
 
 

@@ -29,7 +29,7 @@ def rms(tensor):
 
 
 class Branches(nn.Module):
-    """A branch added in each way that code adds one. The ratios are kept as they are computed."""
+    """A branch added in each way that code adds one. The ratios are kept unrounded."""
 
     def __init__(self, width=16):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The verdict on models of one's own: silent on what trains, right about what is sick, and every fix heals."""
+"""The verdict on models of one's own: silent on what trains, right about what is faulty, and every fix works."""
 
 import copy
 import random
@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
-from torch_cases import HEALTHY, SICK, Attention, attending, normed_branch, rows  # noqa: E402
+from torch_cases import FAULTY, HEALTHY, Attention, attending, normed_branch, rows  # noqa: E402
 
 from initprobe.engine.threads import Workers, workers  # noqa: E402
 from initprobe.errors import ConfigError  # noqa: E402
@@ -31,10 +31,10 @@ def test_what_trains_is_healthy(name, size, seed):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("name", SICK)
+@pytest.mark.parametrize("name", FAULTY)
 def test_a_faulty_model_is_named_and_the_fix_works(name, seed):
     torch.manual_seed(seed)
-    model, x, loss, rule, module = SICK[name]()
+    model, x, loss, rule, module = FAULTY[name]()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     result = probe(model, x, loss=loss, threads=1)
     finding = next(
@@ -55,7 +55,7 @@ def test_a_faulty_model_is_named_and_the_fix_works(name, seed):
 def test_the_part_that_dies_is_located(dies_first):
     """Forward and back, whichever half it is."""
     torch.manual_seed(0)
-    model, x, *_ = SICK["first half dies" if dies_first else "second half dies"]()
+    model, x, *_ = FAULTY["first half dies" if dies_first else "second half dies"]()
     starts = {finding.rule: finding.layer for finding in above_info(probe(model, x, threads=1))}
     start = 1 if dies_first else 9
     assert abs(starts["vanishing-output"] - start) <= 1 and abs(starts["vanishing-gradient"] - start) <= 1
@@ -212,14 +212,14 @@ def test_statistics_on_a_device_are_those_of_numpy(dtype):
 
 def test_without_trials_there_is_no_fix():
     torch.manual_seed(0)
-    model, x, *_ = SICK["equal rows"]()
+    model, x, *_ = FAULTY["equal rows"]()
     result = probe(model, x, try_fixes=False)
     assert above_info(result) and all(finding.fix is None for finding in result.diagnosis)
 
 
 def test_an_interrupt_in_a_trial_leaves_the_model_unchanged():
     torch.manual_seed(0)
-    model, x, *_ = SICK["second half dies"]()
+    model, x, *_ = FAULTY["second half dies"]()
     passes = []
 
     def interrupted(module, given, output):

@@ -223,7 +223,7 @@ def _deep(act: Any, draw: Any = lambda layer: layer, layers: int = 20) -> Callab
     return lambda: (plain(layers, act, draw), rows())
 
 
-SICK: dict[str, Callable[[], tuple[Any, Any]]] = {
+FAULTY: dict[str, Callable[[], tuple[Any, Any]]] = {
     "torch default ReLU x20": _deep(nn.ReLU),
     "torch default tanh x20": _deep(nn.Tanh),
     "torch default GELU x20": _deep(nn.GELU),

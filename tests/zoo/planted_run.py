@@ -1,4 +1,4 @@
-"""What the verdict says of planted bugs and of sick nets: `python tests/zoo/planted_run.py [WORD]`."""
+"""What the verdict says of planted bugs and of faulty nets: `python tests/zoo/planted_run.py [WORD]`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from planted import BUGS, SICK, Bug
+from planted import BUGS, FAULTY, Bug
 from torch import nn
 
 from initprobe.torch import probe
@@ -75,13 +75,13 @@ def main(word: str = "") -> None:
     held = [_outcome_of(bug) for bug in BUGS if word in bug.name]
     whole = sum(outcome.located and outcome.caused for outcome in held)
     print(f"{len(held)} bugs: {whole} with layer and cause, {sum(bool(outcome.healed) for outcome in held)} healed")
-    for name, make in SICK.items():
+    for name, make in FAULTY.items():
         if word in name:
             torch.manual_seed(0)
             rules = [
                 f"{finding.severity} {finding.rule} {finding.module}" for finding in alarms(probe(*make(), threads=1))
             ]
-            print(f"{'found ' if rules else 'MISSED'} sick {name}: {', '.join(rules)}", flush=True)
+            print(f"{'found ' if rules else 'MISSED'} faulty {name}: {', '.join(rules)}", flush=True)
 
 
 def _outcome_of(bug: Bug) -> Outcome:

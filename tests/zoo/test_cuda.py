@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from planted import FAST, SICK  # noqa: E402
+from planted import FAST, FAULTY  # noqa: E402
 from planted_run import alarms  # noqa: E402
 from test_zoo import BY_HAND, SMALL  # noqa: E402
 from torch import nn  # noqa: E402
@@ -104,10 +104,10 @@ def test_planted_bugs_say_what_they_say_on_the_cpu(bug):
     assert bool(there.diagnosis[0].fix) == bool(here.diagnosis[0].fix)
 
 
-@pytest.mark.parametrize("name", SICK)
-def test_sick_nets(name):
+@pytest.mark.parametrize("name", FAULTY)
+def test_faulty_nets(name):
     torch.manual_seed(0)
-    model, x = SICK[name]()
+    model, x = FAULTY[name]()
     assert alarms(probe(model.cuda(), moved(x)))
 
 

@@ -1,11 +1,11 @@
-"""Nets that are sick by their weights are healed by a function that is written and tried, and by `initialize`."""
+"""Nets with faulty weights become healthy by a function that is written and tried, and by `initialize`."""
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from faulty_by_weights import FAST, SLOW  # noqa: E402
 from planted_run import alarms  # noqa: E402
-from sick_by_weights import FAST, SLOW  # noqa: E402
 
 from initprobe.torch import initialize, probe  # noqa: E402
 from initprobe.torch.fix_file import fix_file  # noqa: E402
@@ -28,7 +28,7 @@ def probed(model, x, loss):
 
 
 def healed(make, seed=0):
-    """Whether the net was sick, is healed by the file in another draw, and was left bit for bit by the search."""
+    """Whether the net was faulty, is healed by the file in another draw, and was left bit for bit by the search."""
     torch.manual_seed(seed)
     model, x, *losses = make()
     loss = losses[0] if losses else None

@@ -1,10 +1,10 @@
-"""Planted bugs are found at their place with their cause, most printed fixes heal, and sick nets are sick."""
+"""Planted bugs are found at their place with their cause, most printed fixes heal, and faulty nets are faulty."""
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from planted import FAST, SICK, SLOW  # noqa: E402
+from planted import FAST, FAULTY, SLOW  # noqa: E402
 from planted_run import alarms, examine  # noqa: E402
 
 from initprobe.torch import probe  # noqa: E402
@@ -52,7 +52,7 @@ def test_every_net():
     check(FAST + SLOW)
 
 
-@pytest.mark.parametrize("name", SICK)
-def test_sick_nets(name):
+@pytest.mark.parametrize("name", FAULTY)
+def test_faulty_nets(name):
     torch.manual_seed(0)
-    assert alarms(probe(*SICK[name](), try_fixes=False)), name
+    assert alarms(probe(*FAULTY[name](), try_fixes=False)), name

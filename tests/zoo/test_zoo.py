@@ -52,8 +52,8 @@ def test_small_nets_are_healthy(name):
 @pytest.mark.slow
 def test_twenty_nets_at_twenty_seeds():
     raised = {(name, seed): alarms(BY_HAND[name], seed) for name in SEEDED for seed in range(20)}
-    sick = {pair: rules for pair, rules in raised.items() if rules}
-    assert len(sick) <= 0.02 * len(raised), sick
+    faulty = {pair: rules for pair, rules in raised.items() if rules}
+    assert len(faulty) <= 0.02 * len(raised), faulty
 
 
 @pytest.mark.slow

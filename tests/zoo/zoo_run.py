@@ -64,7 +64,7 @@ class Report:
 
     @property
     def alarms(self) -> bool:
-        """It says that a network which trains is sick."""
+        """It says that a network which trains is faulty."""
         return RANK.get(self.verdict, 0) >= RANK["warning"] and not self.copies
 
     def __str__(self) -> str:

@@ -1,8 +1,8 @@
 """Find the initializer for an activation at a depth.
 
-The initializer is predicted to keep the signal, then measured: for layers without biases and inputs of mean
-square 1. Where no plain initializer keeps the signal, as for GELU at 50 layers, the reason is printed. So are
-networks that keep it, and the best initializer for fewer layers.
+The answer is one number and the line of code that draws such weights, with biases of 0 and inputs of mean square 1. It
+is predicted to keep the signal, then measured. Where no weights keep the signal, as for GELU at 50 layers, the answer
+is a network that does. --details adds the reasons, the variances and other frameworks.
 
 \b
 Examples:
@@ -10,8 +10,8 @@ Examples:
   initprobe recommend --act gelu --layers 50
   initprobe recommend --act relu --widths 784,256,64,10
   initprobe recommend --act tanh --fan-in 784 --fan-out 256 --layers 10
-  initprobe recommend --act relu --layers 40 --residual
-  initprobe recommend --act elu --layers 20 --goal forward --export-json -
+  initprobe recommend --act relu --layers 40 --residual --code numpy
+  initprobe recommend --act elu --layers 20 --goal forward --details
 """
 
 from __future__ import annotations
@@ -67,6 +67,16 @@ class RecommendOptions:
         show_default=True,
         help="Keep Var(h), Var(dL/dh), or both as well as one gain can.",
     )
+    code: Literal["pytorch", "numpy", "keras", "jax"] = option(
+        "--code",
+        type=Choice(["pytorch", "numpy", "keras", "jax"]),
+        default="pytorch",
+        show_default=True,
+        help="Framework of the line of code.",
+    )
+    details: bool = option(
+        "--details", is_flag=True, help="Add the reasons, predicted and measured variances, and all frameworks."
+    )
     seed: int = option(
         "--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the networks that are measured."
     )
@@ -107,15 +117,32 @@ def command(options: RecommendOptions) -> None:
         )
     if options.export_json:
         outputs.write_text(options.export_json, recommendation.model_dump_json() + "\n")
-    _report(recommendation, console(text_stream(options.export_json)))
+    to = console(text_stream(options.export_json))
+    _answer(recommendation, options.code, to)
+    if options.details:
+        _details(recommendation, to)
 
 
-def _report(advice: Recommendation, to: Console) -> None:
-    to.print(_folded(advice.summary), style="bold", markup=False)
-    for line in (*_reasons(advice), "", _folded(advice.formula), "", *_code(advice), ""):
+def _answer(advice: Recommendation, framework: str, to: Console) -> None:
+    """The one number and the line of code, or the reason why there is none and what would survive."""
+    heading = f"{advice.number}: " if advice.answers else ""
+    to.print(_folded(heading + advice.summary), style="bold", markup=False)
+    if advice.answers:
+        code = _code(advice, framework)
+        lines = ["", *(f"  {line}" for line in code), "", *_command("run", advice.command)]
+    else:
+        lines = [*_reasons(advice), *_command("instead", advice.instead)]
+    for line in lines:
+        to.print(line, markup=False)
+
+
+def _details(advice: Recommendation, to: Console) -> None:
+    """The reasons, the code of all frameworks, the variances and the findings."""
+    reasons = _reasons(advice) if advice.answers else ()
+    for line in ("", *reasons, _folded(advice.formula), "", *_every_framework(advice), ""):
         to.print(line, markup=False)
     to.print(_table(advice))
-    for line in ("", *_verdict(advice), *_command(advice)):
+    for line in ("", *_verdict(advice), *(() if advice.answers else _command("run", advice.command))):
         to.print(line, markup=False)
 
 
@@ -130,15 +157,28 @@ def _reasons(advice: Recommendation) -> Iterator[str]:
         yield _folded(reason, "- ", "  ")
 
 
-def _code(advice: Recommendation) -> Iterator[str]:
+def _code(advice: Recommendation, framework: str) -> Iterator[str]:
+    """The line of code, with that of the biases and of the branches where they are needed."""
+    yield from getattr(advice, framework).split("\n")
+    if framework == "pytorch":
+        yield advice.pytorch_bias
+    if advice.branch is not None:
+        yield advice.branch
+
+
+_PLACES = {
+    "pytorch": "PyTorch, for layer = nn.Linear(...)",
+    "numpy": "NumPy, for h @ W with rng = np.random.default_rng()",
+    "keras": "Keras, as kernel_initializer=",
+    "jax": "JAX and Flax, as kernel_init=",
+}
+
+
+def _every_framework(advice: Recommendation) -> Iterator[str]:
     """The code of each framework below its name, on lines of its own, so that it can be copied."""
-    yield from (
-        "PyTorch, for layer = nn.Linear(...)",
-        f"  {advice.pytorch}",
-        f"  {advice.pytorch_bias}",
-    )
-    yield from ("Keras, as kernel_initializer=", f"  {advice.keras}")
-    yield from ("JAX and Flax, as kernel_init=", f"  {advice.jax}")
+    for framework, place in _PLACES.items():
+        yield place
+        yield from (f"  {line}" for line in _code(advice, framework))
 
 
 def _table(advice: Recommendation) -> Table:
@@ -170,8 +210,8 @@ def _verdict(advice: Recommendation) -> Iterator[str]:
         yield _folded(text, f"{finding.severity:<10}", " " * 10)
 
 
-def _command(advice: Recommendation) -> Iterator[str]:
-    """The command that measures it, folded to the width of a terminal, never between an option and its value."""
-    if advice.command:
-        words = re.sub(r" (--\S+) ", f" \\1{_UNBROKEN}", advice.command)
-        yield _folded(words, "run       ", " " * 10).replace("\n", " \\\n").replace(_UNBROKEN, " ")
+def _command(label: str, command: str | None) -> Iterator[str]:
+    """A labelled command, folded to the width of a terminal, never between an option and its value."""
+    if command:
+        words = re.sub(r" (--\S+) (?!--)", f" \\1{_UNBROKEN}", command)
+        yield _folded(words, f"{label:<10}", " " * 10).replace("\n", " \\\n").replace(_UNBROKEN, " ")

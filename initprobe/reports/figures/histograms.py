@@ -9,6 +9,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 
 from initprobe.arrays import Array
 from initprobe.formatting import percent, short
@@ -18,6 +20,7 @@ from initprobe.reports.layer_blocks import short_name
 
 MOST_PANELS = 12
 _GAP = 0.12
+_ATOM = 0.05  # a share of exact zeros from which a cut spike is named so
 
 
 def draw_histograms(axes: Axes, row: HistogramRow, label: str, color: str) -> None:
@@ -99,7 +102,8 @@ def _label_panel(axes: Axes, panel: LayerHistogram, left: float, ceiling: float)
         axes.text(left + 0.5, 0.5 * ceiling, panel.std, ha="center", va="center", fontsize=11, color=ORANGE)
         return
     peak = float(panel.shares.max())
-    notes = [f"peak\n{percent(peak)}%"] if peak > ceiling else []
+    spike = f"{percent(panel.at_zero)}%\nexactly 0" if panel.at_zero > _ATOM else f"peak\n{percent(peak)}%"
+    notes = [spike] if peak > ceiling else []
     notes += [f"{percent(panel.outside)}%\noutside"] if panel.outside > 0.02 else []
     if notes:
         axes.text(left + 0.97, 0.95 * ceiling, "\n".join(notes), ha="right", va="top", fontsize=9)
@@ -111,7 +115,7 @@ def _draw_density(axes: Axes, row: HistogramRow, label: str) -> None:
     image = np.array([empty if panel.shares is None else panel.shares for panel in row.panels]).T
     layers = np.arange(1, len(row.panels) + 1)
     low, high = row.stretched(row.edges[[0, -1]])
-    axes.imshow(
+    drawn = axes.imshow(
         np.sqrt(image),
         origin="lower",
         aspect="auto",
@@ -121,6 +125,7 @@ def _draw_density(axes: Axes, row: HistogramRow, label: str) -> None:
         vmin=0,
         vmax=math.sqrt(row.ceiling),
     )
+    _add_colour_bar(axes, drawn)
     stds = row.stretched(np.array(row.stds))
     for sign in (1, -1):
         axes.plot(layers, sign * stds, color="white", lw=1.6, ls="--")
@@ -132,15 +137,25 @@ def _draw_density(axes: Axes, row: HistogramRow, label: str) -> None:
         side = "left" if panel.layer == 1 else "right" if panel.layer > 0.95 * len(layers) else "center"
         axes.text(panel.layer, high, panel.std, ha=side, va="bottom", fontsize=9)
     axis = "" if row.bend is None else "; log axis on both sides of 0"
-    axes.set_xlabel(f"layer (colour: square root of the share per bin; dashed: +-1 std{axis})", labelpad=2)
+    axes.set_xlabel(f"layer (dashed: +-1 std{axis})", labelpad=2)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(label)
+
+
+def _add_colour_bar(axes: Axes, drawn: AxesImage) -> None:
+    """The scale beside the axes, in percent; colours follow the square root of the share."""
+    bar = axes.figure.colorbar(drawn, ax=axes, fraction=0.055, pad=0.01, aspect=15)
+    bar.ax.yaxis.set_major_formatter(lambda root, _: f"{100 * root * root:.2g}%")
+    bar.ax.tick_params(labelsize=8)
+    bar.set_label("share per bin", fontsize=9)
 
 
 def _set_log_ticks(axes: Axes, row: HistogramRow, bend: float) -> None:
     """Set ticks at 0 and at powers of ten, at most four on each side."""
     first, last = math.ceil(math.log10(bend)), math.floor(math.log10(row.ends[1]))
     step = max(math.ceil((last - first + 1) / 4), 1)
-    places = range(last, first - 1, -step)
+    far = row.stretched(np.array([10.0**last]))[0] / 8  # a tick nearer to 0 would cover its label
+    places = [k for k in range(last, first - 1, -step) if row.stretched(np.array([10.0**k]))[0] > far]
     ticks = [*(-(10.0**k) for k in places), 0.0, *(10.0**k for k in reversed(places))]
     words = [f"{10.0**k:g}" if abs(k) < 3 else f"1e{k}" for k in places]
     axes.set_yticks(row.stretched(np.array(ticks)), [*(f"-{word}" for word in words), "0", *reversed(words)])

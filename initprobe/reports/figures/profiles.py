@@ -59,7 +59,10 @@ def draw_profiles(axes: Axes, result: ProbeResult) -> None:
     for profile, color, marker in zip(shown, (BLUE, ORANGE, GREEN), MARKERS, strict=True):
         _draw_profile(axes, profile, color, marker if few else "")
     if any(np.isfinite(profile.predicted).any() for profile in shown):
-        axes.plot([], [], color=BLACK, lw=1, ls=":", label="theory +-2 SD")
+        axes.plot([], [], color=BLACK, lw=1, ls=":", label="theory")
+        axes.fill_between([], [], [], color=BLACK, alpha=0.10, lw=0, label="theory +-2 SD")
+    if result.draws > 1:
+        axes.fill_between([], [], [], color=GREY, alpha=0.4, lw=0, label="+-1 SD over draws")
     _mark_loss(axes, result.layers, ("preactivation", "output"), "from", "--")
     _mark_loss(axes, result.layers[::-1], ("output_gradient",), "down from", "-.")
     finish_profile_axes(axes, len(result.layers))
@@ -94,7 +97,8 @@ def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None
     zeros = layers[profile.zeros]
     if len(zeros):  # a log axis has no place for 0
         bottom = axes.get_xaxis_transform()
-        label = f"Var({profile.label}) = 0"
+        where = f" from layer {zeros[0]}" if zeros[-1] == layers[-1] else f" to layer {zeros[-1]}"
+        label = f"Var({profile.label}) = 0{where if len(zeros) == zeros[-1] - zeros[0] + 1 else ''}"
         axes.plot(zeros, np.full(len(zeros), 0.02), color=color, marker="x", ls="", transform=bottom, label=label)
     axes.plot(layers, profile.predicted, color=BLACK, lw=1, ls=":")
     axes.fill_between(layers, profile.predicted_low, profile.predicted_high, color=BLACK, alpha=0.10, lw=0)

@@ -19,6 +19,7 @@ BINS = 51  # odd: a spike at 0 is one bin
 _STRETCH = 1.3
 _MARGIN_BINS = 3
 _UNEVEN = 30.0  # largest over smallest layer of a model from which a linear axis hides the smaller ones
+_BEYOND = 3.0  # times a linear axis: a layer that reaches further is hardly seen on it
 _MOST_DECADES = 6  # of a logarithmic axis, on each side of 0
 _LN10 = math.log(10)
 
@@ -34,6 +35,7 @@ class LayerHistogram:
         outside: share of the entries beyond the axis.
         std: standard deviation as text, or how the dtype lost it.
         name: of the module, in a PyTorch model.
+        at_zero: share of the entries that are exactly 0.
     """
 
     layer: int
@@ -42,6 +44,15 @@ class LayerHistogram:
     outside: float
     std: str
     name: str = ""
+    at_zero: float = 0.0
+
+    def peak(self, edges: Array) -> float:
+        """The largest share of a bin, without the entries that are exactly 0."""
+        if self.shares is None:
+            return 0.0
+        heights = self.shares.copy()
+        heights[max(int(np.searchsorted(edges, 0.0, side="right")) - 1, 0)] -= self.at_zero
+        return float(heights.max())
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,9 @@ class HistogramRow:
 
     @property
     def ceiling(self) -> float:
-        """Top of the shared axis: a spike is cut, so that other panels stay readable."""
-        peaks = [float(p.shares.max()) for p in self.panels if p.shares is not None and p.outside < 0.5]
+        """Top of the shared axis: a spike is cut, so that the rest stays readable. Exact zeros do not count."""
+        peaks = [p.peak(self.edges) for p in self.panels if p.shares is not None and p.outside < 0.5]
+        peaks = [peak for peak in peaks if peak > 0]
         return 1.15 * min(max(peaks), 3 * min(peaks)) if peaks else 1.0
 
 
@@ -126,9 +138,14 @@ def _reaches(tensors: list[TensorStats]) -> list[float]:
 
 
 def _uneven(result: ProbeResult, tensor: str) -> tuple[float, float] | None:
-    """The bend and the end of a logarithmic axis, for a model whose head or other layers dwarf the rest."""
-    reaches = _reaches([layer.tensor(tensor) for layer in result.layers]) if result.modules else []
-    if not reaches or max(reaches) <= _UNEVEN * min(reaches):
+    """The bend and the end of a logarithmic axis, where on a linear one some layers would lie outside.
+
+    In a PyTorch model also where the head or other layers dwarf the rest.
+    """
+    tensors = [layer.tensor(tensor) for layer in result.layers]
+    reaches = _reaches(tensors)
+    even = _UNEVEN * min(reaches, default=0.0) if result.modules else _BEYOND * _reach(tensors)
+    if not reaches or max(reaches) <= even:
         return None
     return max(min(reaches), max(reaches) / 10**_MOST_DECADES) / 2, _STRETCH * max(reaches)
 
@@ -169,6 +186,7 @@ def _panel(layer: LayerStats, tensor: str, edges: Array) -> LayerHistogram:
         outside=max(1 - float(inside.sum()), 0.0),
         std=f"std {short(stats.std, None if stats.variance_log10 is None else stats.variance_log10 / 2)}",
         name=layer.name or "",
+        at_zero=stats.zero_fraction or 0.0,
     )
 
 

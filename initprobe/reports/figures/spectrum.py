@@ -77,6 +77,7 @@ def _look(number: int) -> dict[str, Any]:
 def _draw_values(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
     histograms = [line.values for line in lines if line.values is not None]
     low = min((values.low for values in histograms), default=0.0)
+    low = max(low, min((line.percentiles[-1].p5 for line in lines if line.percentiles[-1]), default=low) - 1)
     high = max((values.high for values in histograms), default=0.0)
     room = max((high - low) / 50, _NARROWEST)
     edges = np.linspace(low - room, high + room, _BINS + 1)
@@ -108,6 +109,11 @@ def _draw_depths(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
         for extreme in (line.smallest, line.largest):
             axes.plot(line.depths, extreme, color=look["color"], lw=0.9)
         axes.plot(line.depths, line.predicted, color=BLACK, lw=1.1, ls=":")
+    bottom = np.nanmin(
+        [np.nanmin(_percentile(line, "p5")) for line in lines if np.isfinite(line.smallest).any()] or [0]
+    )
+    if (now := axes.get_ylim())[0] < bottom - 1:  # few of the smallest values would hide the rest
+        axes.set_ylim(bottom - 1, now[1])
     axes.axhline(0, color=GREY, lw=1, zorder=0)
     axes.set_xscale("log", base=2)
     depths = sorted({int(depth) for line in lines for depth in line.depths})

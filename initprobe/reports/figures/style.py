@@ -29,6 +29,7 @@ _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "svg.hashsalt": "initprobe",
+    "svg.fonttype": "none",  # text stays text: it can be searched, and edited for a paper
     "path.simplify": True,
     "text.hinting": "none",  # glyphs take a quarter of the drawing time, hinted glyphs more
     "axes.spines.top": False,
@@ -106,14 +107,21 @@ def titled(figure: Figure, result: ProbeResult) -> None:
     centred(figure, 0.56, f"{words.weights} | {words.setting}", fontsize=10, color="#333333")
 
 
+_HALVES = tuple(number / 2 for number in range(2, 20))
+_FINE = tuple(number / 20 for number in range(20, 200))
+_DIGITS = ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), _HALVES, _FINE)
+
+
 def log_ticks(low: float, high: float) -> list[float]:
-    """Ticks on a log10 axis: 1-2-5 over few decades, whole powers at even steps over many."""
+    """Ticks on a log10 axis: whole powers at even steps over many decades, else digits as fine as three ticks need."""
     if high - low < 2.5:
-        places = [k + math.log10(m) for k in range(math.floor(low) - 1, math.ceil(high) + 1) for m in (1, 2, 5)]
-    else:
-        step = max(math.ceil((high - low) / 8), 1)
-        places = [float(k) for k in range(math.ceil(low), math.floor(high) + 1) if k % step == 0]
-    return [place for place in places if low <= place <= high]
+        for digits in _DIGITS:
+            places = [k + math.log10(m) for k in range(math.floor(low) - 1, math.ceil(high) + 1) for m in digits]
+            if len(ticks := [place for place in places if low <= place <= high]) > 2:
+                break
+        return ticks
+    step = max(math.ceil((high - low) / 8), 1)
+    return [float(k) for k in range(math.ceil(low), math.floor(high) + 1) if k % step == 0]
 
 
 def power_text(log10: float) -> str:

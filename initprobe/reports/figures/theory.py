@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from initprobe.arrays import Array
 from initprobe.reports.figures.style import BLACK, BLUE, GREY, ORANGE, blank_figure, style
@@ -78,6 +81,7 @@ def phase_figure(
         scale.set_label("log chi_1: below 0 ordered, above 0 chaotic (clipped at +-1)")
         if np.isfinite(image).any() and np.nanmin(image) < 0 < np.nanmax(image):
             axes.contour(sigma_w, sigma_b, image, levels=[0], colors=BLACK, linewidths=2)
+        _name_phases(axes, sigma_w, sigma_b, image)
         _draw_depths(axes, sigma_w, sigma_b, xi_c, layers)
         _draw_marks(axes, sigma_w, sigma_b, marks)
         axes.set(xlabel="sigma_w = std(W) sqrt(fan_in)", ylabel="sigma_b = std(b)")
@@ -114,13 +118,58 @@ def _within(axis: Array, value: float) -> bool:
     return bool(axis[0] <= value <= axis[-1])
 
 
+def _name_phases(axes: Axes, sigma_w: Array, sigma_b: Array, image: Array) -> None:
+    """Write `order`, `chaos` and `edge of chaos` where they are, in the upper half of the picture."""
+    row = int(0.8 * (len(sigma_b) - 1))
+    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 13, "style": "italic", "zorder": 8}
+    for word, cells in (("order", image[row] < 0), ("chaos", image[row] > 0)):
+        if (places := np.flatnonzero(cells)).size > len(sigma_w) // 10:
+            colour = "white" if word == "order" and image[row, places[places.size // 2]] < -0.5 else BLACK
+            axes.text(sigma_w[places[places.size // 2]], sigma_b[row], word, color=colour, **look)
+    edge = np.flatnonzero(np.diff(np.sign(image[row])) > 0)
+    if edge.size:
+        low = int(0.6 * (len(sigma_b) - 1))
+        crossing = np.flatnonzero(np.diff(np.sign(image[low])) > 0)
+        if crossing.size:
+            place = (float(sigma_w[crossing[0]]), float(sigma_b[low]))
+            words: dict[str, Any] = {
+                "textcoords": "offset points",
+                "fontsize": 10,
+                "weight": "bold",
+                "bbox": _PAPER,
+                "va": "center",
+            }
+            axes.annotate("edge of chaos", place, (14, 0), arrowprops={"arrowstyle": "-"}, zorder=8, **words)
+
+
 def _draw_marks(axes: Axes, sigma_w: Array, sigma_b: Array, marks: Sequence[tuple[str, float, float]]) -> None:
     """Labelled points, those that lie in the picture."""
+    taken: list[Bbox] = []
     for (w, b), labels in _places(marks).items():
         if _within(sigma_w, w) and _within(sigma_b, b):
             axes.plot([w], [b], "o", color=BLACK, mec="white", ms=8, clip_on=False, zorder=9)
-            words = "\n".join(labels)
-            axes.annotate(words, (w, b), (6, 6), textcoords="offset points", fontsize=9, weight="bold", bbox=_PAPER)
+            look: dict[str, Any] = {
+                "textcoords": "offset points",
+                "fontsize": 9,
+                "weight": "bold",
+                "bbox": _PAPER,
+                "zorder": 10,
+            }
+            taken.append(_free_label(axes, "\n".join(labels), (w, b), taken, look))
+
+
+def _free_label(
+    axes: Axes, words: str, place: tuple[float, float], taken: Sequence[Bbox], look: Mapping[str, Any]
+) -> Bbox:
+    """Write a label above its point, as high as is needed to cover no other label; return where it is."""
+    for lift in range(6, 200, 8):
+        arrow = {"arrowstyle": "-", "lw": 0.8} if lift > 20 else None
+        label = axes.annotate(words, place, (6, lift), arrowprops=arrow, **look)
+        box = Text.get_window_extent(label).padded(4)  # without the arrow
+        if not any(box.overlaps(other) for other in taken):
+            break
+        label.remove()
+    return box
 
 
 def _draw_depths(axes: Axes, sigma_w: Array, sigma_b: Array, xi_c: Array, layers: int) -> None:

@@ -37,9 +37,10 @@ def legend_above(axes: Axes) -> None:
     if not handles:
         return  # every line was lost
     place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "frameon": False}
-    legend = axes.legend(handles, labels, fontsize=9, ncols=5, **place)
+    place["ncols"] = len(labels)
+    legend = axes.legend(handles, labels, fontsize=9, **place)
     box, figure = legend.get_window_extent(), axes.get_figure(root=True)
     assert figure is not None
     if box.x1 > figure.bbox.x1:
         fit = (figure.bbox.x1 - box.x0) / box.width
-        axes.legend(handles, labels, fontsize=_SHARE * fit * 9, ncols=5, **place)
+        axes.legend(handles, labels, fontsize=_SHARE * fit * 9, **place)

@@ -1,4 +1,4 @@
-"""Forty nets that are sick by their weights alone, each with its input and perhaps its loss.
+"""Forty nets that are faulty by their weights alone, each with its input and perhaps its loss.
 
 `FAST` are ten small ones, for every run of the tests.
 """

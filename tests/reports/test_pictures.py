@@ -1,0 +1,83 @@
+"""What a reader must be able to see in a figure."""
+
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from initprobe import ProbeConfig, run
+from initprobe.config.names import activation_of, as_activation
+from initprobe.meanfield.phase import phase_diagram
+from initprobe.reports.figures.comparison import draw_comparison
+from initprobe.reports.figures.result_data import gradient_histograms, output_histograms
+from initprobe.reports.figures.run import draw
+from initprobe.reports.figures.style import log_ticks, render
+from initprobe.reports.figures.theory import phase_figure
+
+SHAPE = {"layers": 6, "width": 60, "batch": 100, "draws": 2}
+
+
+def _measured(init, act, **changes):
+    return run(ProbeConfig(init=init, act=act, **(SHAPE | changes)), threads=1)
+
+
+def _words(figure):
+    return [text.get_text() for text in figure.findobj(Text)]
+
+
+def test_the_zeros_of_relu_do_not_flatten_the_rest():
+    result = _measured("he", "relu")
+    row = output_histograms(result)
+    assert row.ceiling < 0.1 and all(panel.shares.max() > 0.4 for panel in row.panels)
+    zeros = [panel.at_zero for panel in row.panels]
+    assert zeros == [layer.output.zero_fraction for layer in result.layers]
+    assert sum("exactly 0" in words for words in _words(draw(result, "output"))) == len(result.layers)
+
+
+def test_a_gradient_that_leaves_a_linear_axis_has_a_log_axis():
+    row = gradient_histograms(_measured("normal:std=1", "tanh", layers=10))
+    assert row.bend is not None and max(panel.outside for panel in row.panels) < 0.02
+    assert gradient_histograms(_measured("xavier", "tanh")).bend is None
+
+
+def test_many_layers_have_a_colour_bar_and_whole_numbers():
+    figure = draw(_measured("he", "relu", layers=16, width=20), "output")
+    axes, bar = figure.axes
+    assert bar.get_ylabel() == "share per bin"
+    assert all(float(place).is_integer() for place in axes.get_xticks())
+
+
+def test_bands_and_lines_that_end_are_in_the_legend():
+    words = _words(draw(_measured("zeros", "tanh"), "depth"))
+    assert "+-1 SD over draws" in words and "Var(h) = 0 from layer 1" in words
+    assert "theory +-2 SD" in _words(draw(_measured("he", "relu"), "depth"))
+
+
+def test_equal_curves_of_a_comparison_are_seen():
+    result = _measured("he", "relu")
+    figure = draw_comparison([result, result])
+    first, _, second, *_ = figure.axes[0].lines
+    assert first.get_marker() != second.get_marker() and first.get_markevery() != second.get_markevery()
+    assert "Variance by layer" in _words(figure)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.35, -0.03), (-0.08, 0.09), (0, 0.9), (-9, 3)])
+def test_an_axis_has_at_least_three_ticks(low, high):
+    assert len(log_ticks(low, high)) >= 3
+
+
+def test_the_phases_are_named_and_labels_do_not_overlap():
+    scales, biases = np.linspace(0.2, 3, 60), np.linspace(0, 1, 40)
+    diagram = phase_diagram(activation_of(as_activation("tanh")), scales, biases)
+    marks = [("normal:std=0.01", 0.22, 0.0), ("torch_linear", 0.58, 0.02), ("xavier", 1.0, 0.0), ("lecun", 1.0, 0.0)]
+    figure = phase_figure("tanh", scales, biases, diagram.chi_1, diagram.xi_c, 10, marks)
+    assert {"order", "chaos", "edge of chaos"} <= set(_words(figure))
+    names = {"normal:std=0.01", "torch_linear", "xavier\nlecun"}
+    boxes = [Text.get_window_extent(text) for text in figure.findobj(Text) if text.get_text() in names]
+    assert len(boxes) == 3
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def test_the_text_of_an_svg_stays_text():
+    assert b">He normal + relu" in render(draw(_measured("he", "relu"), "depth"), "svg")
