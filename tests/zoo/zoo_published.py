@@ -42,7 +42,7 @@ def sentences(published: dict[str, Any]) -> list[str]:
         f"The libraries were {versions}.",
         f"{seeds['nets']} networks at {seeds['seeds']} seeds: {seeds['silent']} of {seeds['pairs']} have no finding "
         "above info.",
-        f"Of {planted['bugs']} planted bugs, {planted['named']} are named with layer and cause, and {planted['worked']} "
-        f"of the {planted['fixes']} printed fixes work.",
+        f"Of {planted['bugs']} planted bugs, {planted['named']} are named with layer and cause.",
+        f"Of {planted['fixes']} printed fixes, {planted['worked']} work.",
         f"Of {planted['faulty']} faulty networks, {planted['found']} are found.",
     ]
