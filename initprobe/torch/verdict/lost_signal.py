@@ -74,7 +74,9 @@ def _exploding(case: Case, layer: Layer, given: Track) -> Observation:
 
 
 def _lost_on_the_way(case: Case) -> Iterator[Observation]:
-    """A read-out that almost no signal reaches, though no chain or stream loses so much alone."""
+    """A read-out that almost no signal reaches, in a model without norms, though no chain or stream loses so much."""
+    if any(op.kind == "norm" for op in case.operations):
+        return
     first, last = case.layers[0], case.layers[-1]
     start, end = first.h if first.is_embedding else first.op.given, last.op.given
     if not last.is_readout or start is None or end is None or case.is_explained(last):
