@@ -52,7 +52,7 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def short(value: float | None, log10: float | None = None) -> str:
-    """Three significant digits, four or five from 1,000 on: `0.0517`, `72.2`, `1.8e-13`; `-` for None.
+    """Three significant digits, two below 0.01, all from 1,000 on: `0.0517`, `72.2`, `1.8e-13`; `-` for None.
 
     At most 8 characters, and a sign. `log10` gives the magnitude of a value that no float can hold.
     """
@@ -65,7 +65,7 @@ def short(value: float | None, log10: float | None = None) -> str:
     exponent = int(f"{size:.2e}".partition("e")[2]) if math.isfinite(size) else 0
     if exponent < -3 or not size < 99_950:
         return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
-    return f"{value:.{max(2 - exponent, 0)}f}"
+    return f"{value:.{min(max(2 - exponent, 0), 4)}f}"
 
 
 def power(log10: float) -> str:

@@ -72,7 +72,7 @@ class Registry(Mapping[str, Record]):
                     raise ValueError(f"{kind} {name!r} is claimed by two records")
 
     def __getitem__(self, name: str) -> Record:
-        record = self._by_alias.get(fold(name))
+        record = self._records.get(name) or self._by_alias.get(fold(name))
         if record is None:
             raise UnknownNameError(self._unknown(name))
         return record

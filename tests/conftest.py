@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 import pytest
+import scipy.linalg  # noqa: F401 (its BLAS is to be loaded, beside that of NumPy)
 from rounding import rounded
+from threadpoolctl import threadpool_limits
 
 from initprobe.cli.app import main
 
@@ -30,6 +32,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker("torch")
         if item.get_closest_marker("torch") and find_spec("torch") is None:
             item.add_marker(pytest.mark.skip(reason="PyTorch is not installed"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_of_blas():
+    """The threads of BLAS would wait for those of the other workers: QR of small matrices takes six times as long."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture

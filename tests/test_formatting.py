@@ -30,11 +30,13 @@ def rounded(value, digits):
 def check(value):
     text, three = short(value), rounded(value, 3)
     plain = three.adjusted() >= -3 and value < 99_950
-    whole = plain and three.adjusted() > 2
-    expected = rounded(value, Decimal(value).adjusted() + 1) if whole else three if plain else rounded(value, 2)
+    whole, few = plain and three.adjusted() > 2, three.adjusted() < -2
+    expected = (
+        rounded(value, Decimal(value).adjusted() + 1) if whole else three if plain and not few else rounded(value, 2)
+    )
     assert read(text) == expected
     assert ("e" in text) is not plain
-    if plain and not whole:
+    if plain and not whole and not few:
         assert len(text.replace(".", "").lstrip("0") or "0") == 3
     assert not text.startswith(".")
     assert len(text) <= 8

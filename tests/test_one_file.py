@@ -81,7 +81,7 @@ grid: {width: [8, 9], layers: [2, 3]}
 
 def test_an_activation(tmp_path):
     place = edited(tmp_path, "activations/sigmoids.py", ACTIVATION)
-    run = "run --init lecun --act throwaway:bend=1.5 --layers 2 --width 20 --batch 40 --draws 1"
+    run = "run --init lecun --act throwaway:bend=1.5 --layers 2 --width 20 --batch 40 --draws 1 --no-figures"
     outputs = printed(place, "list activations", "explain cast-off", "gain --all", run, "phase --act throwaway")
     assert all("throwaway" in output.lower() for output in outputs)
     assert "tanh(bend x)" in outputs[0]
@@ -91,7 +91,7 @@ def test_an_activation(tmp_path):
 
 def test_an_initializer(tmp_path):
     place = edited(tmp_path, "initializers/fan_scaled.py", INITIALIZER)
-    run = "run --init throwaway:gain=2 --act tanh --layers 2 --width 20 --batch 40 --draws 1"
+    run = "run --init throwaway:gain=2 --act tanh --layers 2 --width 20 --batch 40 --draws 1 --no-figures"
     outputs = printed(place, "list initializers", "explain cast-off", run)
     assert all("throwaway" in output.lower() for output in outputs)
     assert completed(place, "initprobe run --init throw") == ["plain,throwaway"]

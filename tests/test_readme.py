@@ -131,7 +131,12 @@ def test_every_picture_is_shown_and_kept():
     assert (FIGURES.parent / f"{CALIBRATION}.json").exists()  # which is no result, so no neighbour of those
 
 
-@pytest.mark.any_processor
+@pytest.mark.parametrize(
+    "processor",
+    [None, 1, pytest.param(2, marks=pytest.mark.slow)],
+    ids=["here", "rounded-1", "rounded-2"],
+    indirect=True,
+)
 @pytest.mark.parametrize("name", experiments())
 def test_pictures_have_not_drifted(name):
     """A thousandth of what is drawn, and what rounding on another processor does to it."""

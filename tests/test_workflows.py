@@ -79,6 +79,7 @@ def test_the_index_shows_the_pictures(tmp_path):
 def test_figures_are_redrawn_and_drift_fails(checkout, processor):
     todo = steps("figures", "figures")
     assert list(todo) == ["pip install . scikit-learn", "redraw", "article", "drift"]
+    todo["article"] = todo["article"].replace("check article_figures", "check article_figures --set draws=1")
     for name in ("redraw", "article", "drift"):
         done = do(todo[name], checkout, processor)
         assert done.returncode == 0, (name, done.stdout, done.stderr)
@@ -88,8 +89,7 @@ def test_figures_are_redrawn_and_drift_fails(checkout, processor):
     result = json.loads(drifted.read_text())
     result["layers"][4]["output"]["variance"] *= 1.02
     drifted.write_text(json.dumps(result))
+    (checkout / ".github" / "figures" / "xavier-relu-10x500.json").unlink()
     done = do(todo["drift"], checkout)
     assert done.returncode == 1
-    assert "output.variance" in done.stdout and "9 agree" in done.stdout
-    (checkout / ".github" / "figures" / "xavier-relu-10x500.json").unlink()
-    assert "missing" in do(todo["drift"], checkout).stdout
+    assert all(words in done.stdout for words in ("output.variance", "missing", "8 agree"))

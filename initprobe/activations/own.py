@@ -87,23 +87,22 @@ def activation(
         function: maps an array of any shape to one of the same shape, entry by entry.
         name: in titles and file names; None means its own.
         slope: its derivative, a function of z; None means its attribute `slope`, or else a central difference.
-        kinks: points where it or one of its first two derivatives jumps; None means its attribute `kinks`, or else
-            those that are found between -8 and 8, where the slope itself jumps.
+        kinks: points where it or its first two derivatives jump; None means its attribute `kinks`, or jumps of the
+            slope that are found between -8 and 8.
 
     Returns:
         The record, for `ProbeConfig(act=...)`.
 
     Raises:
-        ConfigError: the function cannot serve as an activation; in one line, why and what to do.
+        ConfigError: the function cannot serve as an activation.
     """
     label = name or _name(function)
     if not callable(function):
         raise ConfigError(f"{label}: is {type(function).__name__}, not a function of an array")
     value = Value(label, function)
     try_out(label, function)
-    points = declared_kinks(label, function, kinks)
-    if points is None:
-        points = find_kinks(value)
+    declared = declared_kinks(label, function, kinks)
+    points = find_kinks(value) if declared is None else declared
     slope = slope or getattr(function, "slope", None)
     derivative = _derivative(label, value, points, slope)
     require_signal(label, value, derivative)

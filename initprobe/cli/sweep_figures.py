@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
     from initprobe.activations.record import Activation
+    from initprobe.config.probe_config import ProbeConfig
+    from initprobe.reports.figures.sweep_kinds import SweepRun
     from initprobe.results.run import ProbeResult
-    from initprobe.sweeps.file_layout import Depth, Figure, Heatmap, Histograms
+    from initprobe.results.spectrum import Spectrum
+    from initprobe.sweeps.file_figures import Depth, Figure, Heatmap, Histograms, Paper
     from initprobe.sweeps.plan import Plan
     from initprobe.sweeps.store.rows import Row
     from initprobe.sweeps.store.store import Store
@@ -61,7 +64,7 @@ def draw_all(plan: Plan, store: Store, rows: Sequence[Row], directory: Path, for
 def _drawings(plan: Plan, store: Store, rows: Sequence[Row]) -> Iterator[tuple[str, Callable[[], Drawing]]]:
     """The name of each figure and a function that draws it; no figures where no run is done."""
     from initprobe.reports.figures.run import draw
-    from initprobe.sweeps.file_layout import Summary
+    from initprobe.sweeps.file_figures import Summary
 
     done = [row for row in rows if row.digest is not None]
     wanted = default_figures(rows) if plan.figures is None else plan.figures
@@ -74,13 +77,14 @@ def _drawings(plan: Plan, store: Store, rows: Sequence[Row]) -> Iterator[tuple[s
             yield f"{figure.kind}{suffix}", lambda figure=figure: _drawing(figure, plan, store, rows)  # type: ignore[misc]
 
 
-def _drawing(figure: Depth | Heatmap | Histograms, plan: Plan, store: Store, rows: Sequence[Row]) -> Drawing:
+def _drawing(figure: Depth | Heatmap | Histograms | Paper, plan: Plan, store: Store, rows: Sequence[Row]) -> Drawing:
     """One figure of all runs."""
     from initprobe.reports.figures.heat_map_data import heat_map
     from initprobe.reports.figures.heat_maps import heat_map_figure
     from initprobe.reports.figures.sweep_data import depth_plot, histogram_plot
+    from initprobe.reports.figures.sweep_kinds import draw
     from initprobe.reports.figures.sweep_profiles import depth_figure, histogram_figure
-    from initprobe.sweeps.file_layout import Depth, Heatmap
+    from initprobe.sweeps.file_figures import Depth, Heatmap, Paper
 
     configs = {run.key: run.config for run in plan.runs}
 
@@ -90,6 +94,8 @@ def _drawing(figure: Depth | Heatmap | Histograms, plan: Plan, store: Store, row
     def activation(row: Row) -> Activation:
         return configs[row.key].activation  # from the file, not from the store, which must not run code
 
+    if isinstance(figure, Paper):
+        return draw(figure.kind, plan.name, [_run(row, configs[row.key], store) for row in rows if row.digest])
     if isinstance(figure, Heatmap):
         x, y = str(figure.x), str(figure.y)
         return heat_map_figure(heat_map(rows, x, y, figure.value, figure.layer, read, activation), plan.name)
@@ -98,11 +104,23 @@ def _drawing(figure: Depth | Heatmap | Histograms, plan: Plan, store: Store, row
     return histogram_figure(histogram_plot(rows, str(figure.over), figure.tensor, read), plan.name)
 
 
+def _run(row: Row, config: ProbeConfig, store: Store) -> SweepRun:
+    """What a figure of a paper may read of a run; singular values are measured when they are drawn."""
+    from initprobe.probe.experiment import prepare
+    from initprobe.reports.figures.sweep_kinds import SweepRun
+    from initprobe.studies.spectrum import DEFAULT_SAMPLES, measure
+
+    def spectrum() -> Spectrum:
+        return measure(prepare(config.model_copy(update={"dtype": "float64"})), DEFAULT_SAMPLES)
+
+    return SweepRun(row, config, lambda: store.result(row.key), spectrum)
+
+
 def default_figures(rows: Sequence[Row]) -> tuple[Figure, ...]:
     """Heat maps for two numeric axes; else depth profiles, with histograms over the first axis of words."""
     from initprobe.reports.figures.sweep_data import MOST_PANELS
     from initprobe.reports.figures.sweep_series import is_number, varying
-    from initprobe.sweeps.file_layout import Depth, Heatmap, Histograms
+    from initprobe.sweeps.file_figures import Depth, Heatmap, Histograms
 
     values = {name: {row.axes.get(name) for row in rows} for name in varying(rows)}
     numeric = sorted((name for name in values if all(map(is_number, values[name]))), key=lambda n: n not in _SIGMAS)

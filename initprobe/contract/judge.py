@@ -30,7 +30,7 @@ _TESTS = 5  # of each random parameter
 _DRAWN = ("random", "moments")
 # Chance that an error of the size that is printed is found.
 _POWER = 0.99
-# Largest distance of an entry from a constant, or of a product of rows from its value, in units in the last place.
+# Largest distance of an entry from a constant, or of a product of rows from its value, in last places.
 _EXACT_PLACES, _ORTHOGONAL_PLACES = 2, 300
 
 

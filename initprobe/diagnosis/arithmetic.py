@@ -24,7 +24,7 @@ _SILENT = math.log10(1.005)
 _UNEXPLAINED = math.log10(2)
 # From this share of the rms on, a mean makes mean square and variance differ, in h and in W.
 _MEAN, _OF = 0.1, ("output", "weight")
-# If the rates of two halves differ by less than a factor of 1.1 (this log10), they share the rate of the whole.
+# Two halves share the rate of the whole if their rates differ by less than a factor of 1.1, this log10.
 _ALIKE = math.log10(1.1)
 _SIDES = {
     "output": ("fan_in", "output", "preactivation", "E[phi^2]/q"),

@@ -19,6 +19,7 @@ from initprobe.engine.moments import Moments, ldexp
 CONCENTRATED = 4
 
 # The arrays of a sketch before anything is counted; never written to.
+_NO_MOMENTS = Moments()
 _NO_KEYS, _NO_COUNTS = np.empty(0, np.uint32), np.empty(0, np.uint8)
 
 
@@ -63,7 +64,7 @@ class Sketch:
 
     def begin_draw(self) -> None:
         """Start the statistics of another network."""
-        self.by_draw.append(Moments())
+        self.by_draw.append(_NO_MOMENTS)
 
     def add(
         self,
@@ -109,7 +110,10 @@ class Sketch:
         """
         draw = self.by_draw[-1]
         self.by_draw[-1] = draw.merged(total) if draw.count else total
-        self.low, self.high = min(self.low, low), max(self.high, high)
+        if low < self.low:
+            self.low = low
+        if high > self.high:
+            self.high = high
         self.zeros += zeros
         if self.centre is None:
             self.centre = centre

@@ -27,6 +27,7 @@ import numpy as np
 from initprobe.data.machine import processors
 from initprobe.errors import ConfigError
 from initprobe.formatting import shown
+from initprobe.results.environment import thread_pools
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")
@@ -261,9 +262,7 @@ def workers(threads: int) -> Iterator[Workers]:
     Args:
         threads: how many, the calling thread included.
     """
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="blas"), _quiet():  # for theory and diagnosis too
+    with thread_pools().limit(limits=1, user_api="blas"), _quiet():  # for theory and diagnosis too
         pool = Workers(threads - 1)
         try:
             yield pool

@@ -136,8 +136,8 @@ class BatchNoise:
     def on_kernel(self, coefficients: Array) -> Array:
         """What it adds to `E[phi(z_a) phi(z_b)]`, `(rows, rows)`; coefficients are `(orders, rows)`.
 
-        z has the fourth cumulants `V sum_3 C C - sum_6 C T`, with the correlation C, the variance V of the unit's
-        variance, and its covariance T with products of rows. Of each, terms up to the first order in C are kept.
+        z has the fourth cumulants `V sum_3 C C - sum_6 C T`. C is the correlation, V the variance of the unit's
+        variance, and T its covariance with products of rows. Of each, terms up to the first order in C are kept.
         """
         mean, first, second, third, fourth, fifth = (coefficients[k] * math.sqrt(math.factorial(k)) for k in range(6))
         aaaa = np.multiply.outer(self.excess * fourth, mean)

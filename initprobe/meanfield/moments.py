@@ -17,7 +17,7 @@ from initprobe.arrays import Array, normal_cdf, normal_density
 from initprobe.meanfield.quadrature import REACH, Curve, Rule, curve_of, rules
 
 # A moment is analytic in log q for |Im log q| < pi/2, for any activation, because the normal density is. On a segment
-# of length log 4 the Bernstein ellipse that touches pi/2 has rho = 4.75, so 24 Chebyshev nodes leave an error of 1e-16.
+# of length log 4 the Bernstein ellipse that touches pi/2 has rho = 4.75. So 24 Chebyshev nodes leave an error of 1e-16.
 _SEGMENT = math.log(4)
 _CHEBYSHEV = 24
 _PLACES = chebyshev.chebpts1(_CHEBYSHEV)

@@ -1,9 +1,8 @@
 """The spread of measured variances in normalised and residual networks, and under weights with a mean.
 
 To first order in 1/width. The deviations of four numbers from theory are passed on from layer to layer: mean square and
-mean over units of h, at the input of the layer and at the input of its branch. Each layer adds the noise of its units.
-A norm fixes mean and variance of z. So its output does not respond to the size of its input, and has no noise along z
-and z^2.
+mean over units of h, at the inputs of the layer and of its branch. Each layer adds the noise of its units. A norm fixes
+mean and variance of z. So its output does not respond to the size of its input, and has no noise along z and z^2.
 
 Not derived: biases of order depth/width, and the noise that forward pass and gradient share because they use the same
 weights. Hanin & Nica 2020, arXiv:1812.05994.

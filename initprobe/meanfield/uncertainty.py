@@ -1,4 +1,4 @@
-"""How far a prediction may be off where the length map is so steep that the first order in 1/width fails.
+"""How far a prediction may be off where the first order in 1/width fails: the length map is too steep.
 
 Deviations in length grow through an unstable length map. Once they are large, log variances are no longer linear in
 them. The mean of two predictions, for longer and for shorter signals, then differs from the prediction between them.

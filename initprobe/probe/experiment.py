@@ -104,11 +104,9 @@ def _features(config: ProbeConfig, table: Array | None) -> int:
     if config.network is not None and features != config.network.sizes[0]:
         source = "x" if config.input == config.weights else str(config.input)
         takes = f"{config.network.layers[0].name} takes {config.network.sizes[0]}"
-        raise ConfigError(f"{config.weights}: {takes}, but {source} has {features} features; give --input such data")
+        raise ConfigError(f"{takes}, but {source} has {features} features; give such data", file=str(config.weights))
     if config.input_width not in (None, features):
-        raise ConfigError(
-            f"input_width is {config.input_width}, but {config.input} has {features} features; drop input_width"
-        )
+        raise ConfigError(f"is {config.input_width}, but {config.input} has {features}; drop it", field="input_width")
     return features
 
 
@@ -141,9 +139,9 @@ def _read_labels(config: ProbeConfig, table: Array | None, chosen: Array | None)
         return None
     name, labels = _labels_in(source, len(table))
     if config.classes is not None and labels.max() >= config.classes:
-        raise ConfigError(f"classes is {config.classes}, but {name} has a class {labels.max()}; drop classes")
+        raise ConfigError(f"is {config.classes}, but {name} has a class {labels.max()}; drop it", field="classes")
     if labels.max() == 0:
-        raise ConfigError(f"{name}: has a single class; a loss needs two or more")
+        raise ConfigError("has a single class; a loss needs two or more", file=name)
     return labels if chosen is None else labels[chosen]
 
 

@@ -1,4 +1,4 @@
-"""The memory of a run, part by part, and the segments of a network that is too large to be held whole.
+"""The memory of a run, part by part, and the segments of a network that is too large for memory.
 
 Weights can be made again from their seed, and activations from the input of an earlier layer. A network that would take
 more than `KEPT_BYTES` is divided into segments. The forward pass keeps the input of each segment. The backward pass

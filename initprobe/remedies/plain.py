@@ -60,7 +60,7 @@ def _with_initializers(
 
 
 def level_gains(activation: Activation) -> Iterator[str]:
-    """LeCun weights with the gain that keeps q = 1, and with the gain at the edge of chaos if that is stable."""
+    """LeCun weights with the gain that keeps q = 1, and with that of the edge of chaos if it is stable."""
     yield f"lecun:gain={gain_row(activation).forward:.4g}"
     point = critical_line(activation, 0.0)
     if point is not None and point.stable:

@@ -304,13 +304,7 @@ def _cells(group: Group, how: Layout) -> Iterator[str]:
 
 
 def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
-    """Print the headline, a row per group, and the failures.
-
-    Args:
-        entries: the runs.
-        how: axes, columns, order and number of rows.
-        to: the console.
-    """
+    """Print the headline of the runs, a row per group as `how` says, and the failures."""
     to.print(visible(headline(entries)), soft_wrap=True, markup=False, style="bold")
     rows = _sorted(groups(entries), how)
     how = _filled(how, rows)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 UNKNOWN = "unknown"
 
 
+@lru_cache(maxsize=1)
 def release() -> str:
     """The installed version; `unknown` where the package is only on `sys.path`."""
     from importlib.metadata import PackageNotFoundError, version

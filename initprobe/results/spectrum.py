@@ -14,6 +14,20 @@ from initprobe.results.base import SCHEMA_VERSION, Finite, Histogram, Percentile
 from initprobe.results.summary import Description
 
 
+class SpectrumDensity(Record):
+    """The predicted density of log10 s, in equal bins from `low` to `high`.
+
+    Attributes:
+        low: log10 of a singular value below which are few.
+        high: log10 of the largest.
+        shares: share of the singular values in each bin; what lacks to 1 is smaller, or 0.
+    """
+
+    low: Finite
+    high: Finite
+    shares: tuple[Share, ...]
+
+
 class SpectrumTheory(Record):
     """What free probability predicts at infinite width, from the weights' variance and the given inputs.
 
@@ -21,11 +35,14 @@ class SpectrumTheory(Record):
         mean_square: mean of `s^2`; null beyond the float range.
         mean_square_log10: its log10; null for 0.
         spread: `Var(s^2) / mean(s^2)^2`; null where the mean is 0.
+        density: of log10 s, end to end; null for a single layer's Jacobian, where layers are not square, and where all
+            singular values are equal.
     """
 
     mean_square: Finite | None
     mean_square_log10: Finite | None
     spread: Finite | None
+    density: SpectrumDensity | None = None
 
 
 class SpectrumStats(Record):

@@ -21,6 +21,7 @@ from initprobe.engine.threads import Workers, available_threads, checked_threads
 from initprobe.errors import ConfigError
 from initprobe.formatting import short
 from initprobe.meanfield.input_moments import InputMoments
+from initprobe.meanfield.jacobian_density import JacobianDensity, density
 from initprobe.meanfield.jacobian_spectrum import SpectrumMoments, layer_moments, product_moments
 from initprobe.meanfield.propagate import propagate
 from initprobe.prediction.rules import no_theory, rules_of
@@ -29,7 +30,13 @@ from initprobe.probe.experiment import Experiment, input_rows, prepare
 from initprobe.probe.networks import network_of, parameters
 from initprobe.results.base import Status
 from initprobe.results.spectrum import Spectrum, SpectrumStats, SpectrumTheory
-from initprobe.studies.spectrum_statistics import by_draw, finite_or_none, layer_stats, verdict_words
+from initprobe.studies.spectrum_statistics import (
+    by_draw,
+    density_shares,
+    finite_or_none,
+    layer_stats,
+    verdict_words,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -98,6 +105,7 @@ def measure(
     *,
     threads: int | None = None,
     progress: Progress | None = None,
+    densities: bool = True,
 ) -> Spectrum:
     """Singular values at the first `samples` inputs of every draw's network. `run` measures the same networks.
 
@@ -106,6 +114,7 @@ def measure(
         samples: inputs at which Jacobians are taken.
         threads: threads to use; None means all available processors. The numbers do not depend on it.
         progress: called with (layers done, total layers).
+        densities: predict densities too, which takes about half a second per depth.
 
     Raises:
         ConfigError: `samples` or `threads` is below 1, or the network has a batch norm or branches of several layers.
@@ -127,7 +136,7 @@ def measure(
             for layer in _measure_network(experiment, Streams(config.seed, draw), samples, measured, pool):
                 if progress is not None:
                     progress(draw * len(experiment.fans) + layer, total)
-        return _result(experiment, samples, measured)
+        return _result(experiment, samples, measured, densities)
 
 
 class _Measured:
@@ -231,10 +240,10 @@ def _add_layer(
     return [product for product, _, _ in parts]
 
 
-def _result(experiment: Experiment, samples: int, measured: _Measured) -> Spectrum:
+def _result(experiment: Experiment, samples: int, measured: _Measured, densities: bool) -> Spectrum:
     config = experiment.config
     note = _no_theory(config, experiment.sizes)
-    alone, together = ({}, {}) if note else _predictions(experiment, measured.inputs())
+    alone, together = ({}, {}) if note else _predictions(experiment, measured.inputs(), densities)
     sizes = experiment.sizes
     layers = tuple(
         layer_stats(
@@ -273,20 +282,26 @@ def _no_theory(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
 
 
 def _predictions(
-    experiment: Experiment, inputs: InputMoments
+    experiment: Experiment, inputs: InputMoments, densities: bool
 ) -> tuple[dict[int, SpectrumTheory], dict[int, SpectrumTheory]]:
     """The predictions for every layer alone, and for the product up to each layer."""
     rules = rules_of(experiment.config, experiment.sizes)
     with np.errstate(all="ignore"):
         states = propagate(experiment.config.activation, rules, inputs)
         alone = [_theory(layer_moments(*pair)) for pair in zip(rules, states, strict=True)]
-        together = map(_theory, product_moments(rules, states))
-    return dict(enumerate(alone, start=1)), dict(enumerate(together, start=1))
+        products = dict(enumerate(product_moments(rules, states), start=1))
+
+        def law(depth: int) -> JacobianDensity | None:
+            return density(experiment.config.activation, rules[:depth], states[:depth], products[depth])
+
+        together = {depth: _theory(products[depth], law(depth) if densities else None) for depth in depths(len(rules))}
+    return dict(enumerate(alone, start=1)), together
 
 
-def _theory(moments: SpectrumMoments) -> SpectrumTheory:
+def _theory(moments: SpectrumMoments, law: JacobianDensity | None = None) -> SpectrumTheory:
     value, log10 = finite_or_none(moments.mean_log10)
-    return SpectrumTheory(mean_square=value, mean_square_log10=log10, spread=finite(moments.spread))
+    shares = None if law is None else density_shares(law)
+    return SpectrumTheory(mean_square=value, mean_square_log10=log10, spread=finite(moments.spread), density=shares)
 
 
 def _width_note(end_to_end: Sequence[SpectrumStats]) -> str | None:

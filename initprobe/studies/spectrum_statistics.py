@@ -11,13 +11,16 @@ import numpy as np
 from initprobe.arrays import Array, log10_mean
 from initprobe.engine.jacobian import SingularValues
 from initprobe.formatting import factor_of, percent, short
+from initprobe.meanfield.jacobian_density import JacobianDensity
 from initprobe.results.base import Histogram, Percentiles, Status
-from initprobe.results.spectrum import SpectrumStats, SpectrumTheory
+from initprobe.results.spectrum import SpectrumDensity, SpectrumStats, SpectrumTheory
 
 # Singular values in this band count as preserved; a network that preserves this share of them is isometric.
 ISOMETRIC_BAND = (0.8, 1.25)
 ISOMETRIC_SHARE = 0.9
 _BINS = 200
+# A share of singular values that no picture shows.
+_RARE = 1e-3
 # Relative difference of logs below which singular values differ by rounding alone.
 _ROUNDING = 1e-12
 _PERCENTS = (1, 5, 25, 50, 75, 95, 99)
@@ -32,6 +35,16 @@ def finite_or_none(log10: float) -> tuple[float | None, float | None]:
     limits = np.finfo(float)
     inside = math.log10(limits.tiny) < log10 < math.log10(limits.max)
     return (10**log10 if inside else None), log10
+
+
+def density_shares(law: JacobianDensity) -> SpectrumDensity:
+    """A density in equal bins of log10 s, without the ends that hold almost nothing."""
+    below = np.maximum.accumulate(np.clip(law.below, 0, 1))
+    first = max(int(np.searchsorted(below, below[0] + _RARE)) - 1, 0)
+    last = min(int(np.searchsorted(below, 1 - _RARE)) + 1, len(below) - 1)
+    edges = np.linspace(law.log10_s[first], law.log10_s[last], _BINS + 1)
+    shares = np.diff(np.interp(edges, law.log10_s, below))
+    return SpectrumDensity(low=edges[0], high=edges[-1], shares=tuple(shares.tolist()))
 
 
 def by_draw(values: Sequence[SingularValues], samples: int) -> list[Sequence[SingularValues]]:

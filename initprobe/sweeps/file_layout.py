@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     FailFast,
     Field,
@@ -29,21 +27,15 @@ from initprobe.config.consistency import fault_error
 from initprobe.data.documents import Document
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.registry import suggestion
-from initprobe.results.base import TENSORS
-from initprobe.results.named_numbers import HEALTHY, LAYER_NUMBERS, RATES, VERDICT, check_name
+from initprobe.results.named_numbers import check_name
 from initprobe.sweeps.checks import Bound, Bounds
 from initprobe.sweeps.file_fields import Fields, FieldsSchema, field_name, read_number
+from initprobe.sweeps.file_figures import KINDS, FigureOrName, Part
 
 MAX_RUNS = 100_000
 MAX_EXCLUDES = 1000
 _SIGNIFICANT = 12
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-
-
-class Part(BaseModel):
-    """A mapping in the file that allows no other keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 Number = Annotated[int | float, BeforeValidator(read_number, json_schema_input_type=float | str)]
@@ -129,78 +121,6 @@ def _slug(name: str) -> str:
     return name
 
 
-class Summary(Part):
-    """One picture a run: outputs, gradients and their variance over the depth."""
-
-    kind: Literal["summary"]
-
-
-class Depth(Part):
-    """A profile over the layers, one line a run."""
-
-    kind: Literal["depth"]
-    value: str = Field("output.variance", description="A number of a layer, as in output.variance.")
-
-
-class Heatmap(Part):
-    """Colour over two numeric axes."""
-
-    kind: Literal["heatmap"]
-    x: str | None = Field(None, description="The axis across; the first numeric one if not given.")
-    y: str | None = Field(None, description="The axis upwards; the next numeric one if not given.")
-    value: str = Field(
-        "output.variance", description="verdict, a number of a layer, or TENSOR.variance_per_layer for the whole net."
-    )
-    layer: Literal["first", "last"] | Annotated[int, Field(ge=1, strict=True)] = Field(
-        "last", description="The layer that the value is taken from: first, last or a number from 1 on."
-    )
-
-
-class Histograms(Part):
-    """Small multiples of histograms, one for each value of an axis."""
-
-    kind: Literal["histograms"]
-    over: str | None = Field(None, description="The axis; the first that is not numeric if not given.")
-    tensor: str = Field("output", description=f"One of {', '.join(TENSORS)}.")
-
-
-KINDS: Mapping[str, type[Part]] = {
-    "summary": Summary,
-    "depth": Depth,
-    "heatmap": Heatmap,
-    "histograms": Histograms,
-}
-_VALUES = {
-    ("depth", "value"): LAYER_NUMBERS,
-    ("heatmap", "value"): (VERDICT, HEALTHY, *RATES, *LAYER_NUMBERS),
-    ("histograms", "tensor"): TENSORS,
-}
-
-
-def _figure(value: object) -> object:
-    """A mapping with a `kind`, from such a mapping or from the kind alone."""
-    whole = {"kind": value} if isinstance(value, str) else value
-    if not isinstance(whole, dict) or not isinstance(whole.get("kind"), str):
-        raise ConfigError(f"a figure is {', '.join(KINDS)}, or a mapping with a kind")
-    kind = whole["kind"]
-    if kind not in KINDS:
-        hint = suggestion(kind, list(KINDS)) or f" There are {', '.join(KINDS)}."
-        raise UnknownNameError(f"unknown figure {kind!r}.{hint}")
-    for key in whole.keys() & {key for owner, key in _VALUES if owner == kind}:
-        _check_name(str(whole[key]), _VALUES[kind, key])
-    return whole
-
-
-def _check_name(name: str, names: tuple[str, ...]) -> None:
-    if name not in names:
-        raise UnknownNameError(f"unknown value {name!r}.{suggestion(name, names)}")
-
-
-Figure = Summary | Depth | Heatmap | Histograms
-FigureOrName = Annotated[
-    Annotated[Figure, Field(discriminator="kind")],
-    BeforeValidator(_figure, json_schema_input_type=Literal["summary", "depth", "heatmap", "histograms"] | Figure),
-]
 Format = Literal["csv", "json", "markdown"]
 Seed = Annotated[int, Field(ge=0, strict=True)]
 Seeds = Annotated[

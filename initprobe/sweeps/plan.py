@@ -21,7 +21,8 @@ from initprobe.sweeps.checks import Check, make_check
 from initprobe.sweeps.file_conditions import parse_condition, select
 from initprobe.sweeps.file_expand import Draft, axis_names, drafts
 from initprobe.sweeps.file_fields import SCALES, Settings, assemble, setting_text
-from initprobe.sweeps.file_layout import Figure, Format, Heatmap, Histograms, SweepFile, read_layout
+from initprobe.sweeps.file_figures import Figure, Heatmap, Histograms
+from initprobe.sweeps.file_layout import Format, SweepFile, read_layout
 from initprobe.sweeps.file_overrides import apply_override
 from initprobe.sweeps.runs import Run, Scalar
 from initprobe.sweeps.shipped_configs import shipped

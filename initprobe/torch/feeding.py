@@ -1,8 +1,8 @@
 """Which layer feeds which: along signals that one operation takes, and past parallel paths that meet again.
 
-Parallel paths meet in a `cat`, as in Inception and SqueezeNet, or in a product, as in a gated pair of layers or where
-squeeze-and-excitation multiplies a signal by factors made of it. A chain takes the longest path; the layers of the
-others are parallel to it. A product with what no layer made, such as the adjacency matrix of a graph, is passed too.
+Parallel paths meet in a `cat`, as in Inception and SqueezeNet, or in a product. A product joins a gated pair of layers,
+or a signal and factors made of it (squeeze-and-excitation). A chain takes the longest path; the layers of the others
+are parallel to it. A product with what no layer made, such as the adjacency matrix of a graph, is passed too.
 
 Sums are no part of a chain: they belong to residual streams.
 """

@@ -154,7 +154,7 @@ def back_from(signal: Signal, after: int = 0) -> Iterator[Signal]:
 
 
 def without_cycles(operations: Iterable[Operation]) -> None:
-    """Cut the references from operations to what is made of them, so that all is freed when the last user drops it.
+    """Cut the references from operations to their results, so that all is freed when the last user drops it.
 
     Otherwise thousands of objects wait for the search for cycles, which takes longer than their making. What remains
     are statistics, names and inputs.

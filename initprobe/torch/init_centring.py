@@ -1,7 +1,7 @@
 """Deep sigmoid networks: each bias takes out the mean of 1/2 that the layer before gives.
 
-`sigmoid(z) = (1 + tanh(z / 2)) / 2`. With `b = -W 1 / 2` and four times the weights, the network is the tanh network at
-its edge of chaos, up to the scale of its pre-activations.
+`sigmoid(z) = (1 + tanh(z / 2)) / 2`. Take `b = -W 1 / 2` and four times the weights. Up to the scale of its
+pre-activations, this is the tanh network at its edge of chaos.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def load(request: Request) -> Loaded:
 
 
 def prepare(loaded: Loaded) -> Prepared:
-    """Make the input and the loss of a model, and try them once, with the working directory on the import path.
+    """Make the input and the loss of a model, and try them once. The working directory is on the import path.
 
     Args:
         loaded: the model.

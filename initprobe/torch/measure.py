@@ -27,7 +27,7 @@ from initprobe.torch import device_statistics
 _STRIDED, _COUNTED = torch.strided, (torch.float32, torch.float64)
 _CACHED_ENTRIES = 1 << 17  # of a block of a large tensor
 _BLOCKS_AT_A_TIME = 64
-_SMALL = 1 << 12  # entries up to which sorting is faster than a table with a counter for every bucket
+SMALL = 1 << 12  # entries up to which sorting is faster than a table with a counter for every bucket
 _MOST_WAITING = 1 << 16  # entries of small tensors that wait to be measured together; in float64, they fit in cache
 
 
@@ -48,9 +48,11 @@ def array_of(tensor: Any) -> Array:
 
 
 @lru_cache
-def _counted_as(dtype: Any) -> tuple[np.dtype[Any], float]:
-    """The dtype in which the entries of a tensor are counted, and the smallest normal number of the tensor's dtype."""
-    return np.dtype(np.float64 if dtype == torch.float64 else np.float32), torch.finfo(dtype).tiny
+def _counted_as(dtype: Any, fine: bool) -> tuple[np.dtype[Any], int, float]:
+    """How the entries of a tensor are counted, dtype and bits; and the smallest normal number of the tensor's dtype."""
+    is_double = dtype == torch.float64
+    bits = FINE if fine and not is_double else COARSE
+    return np.dtype(np.float64 if is_double else np.float32), bits, torch.finfo(dtype).tiny
 
 
 def flat_blocks(entries: int) -> list[slice]:
@@ -83,8 +85,7 @@ class Track:
     @classmethod
     def like(cls, tensor: Any, number: int, fine: bool) -> Track:
         """An empty track for such a tensor; `fine` for outputs, whose entries crowd at the bounds of activations."""
-        dtype, tiny = _counted_as(tensor.dtype)
-        bits = FINE if fine and dtype == np.float32 else COARSE
+        dtype, bits, tiny = _counted_as(tensor.dtype, fine)
         return cls(number, tuple(tensor.shape), tiny, Sketch(dtype, bits))
 
     def add(self, tensor: Any, small: SmallTensors, cosines: bool = False) -> None:
@@ -98,7 +99,7 @@ class Track:
             return
         array = array_of(tensor)
         rows = array.reshape(len(array), -1) if cosines and array.ndim > 1 else array.reshape(-1)
-        if rows.size <= _SMALL:
+        if rows.size <= SMALL:
             small.keep(self, rows)
         else:
             self.add_now(rows, small.workers)

@@ -21,6 +21,7 @@ from initprobe.torch.fixes import Trials
 from initprobe.torch.graph import without_cycles
 from initprobe.torch.inventory import inventory
 from initprobe.torch.layer_stats import LayerRecords
+from initprobe.torch.parameters import small_peaks
 from initprobe.torch.passes import recorded
 from initprobe.torch.pending_result import pending_result
 from initprobe.torch.restore import uncollected
@@ -68,13 +69,14 @@ def probe(
     """
     arguments = Arguments(parts_of(model), x, loss, draws, reinit, seed, limits_of(thresholds, min_judged))
     check(arguments)
-    return _probed(arguments, checked_threads(threads), try_fixes and reinit is None)
+    with uncollected():
+        return _probed(arguments, checked_threads(threads), try_fixes and reinit is None)
 
 
 def _probed(arguments: Arguments, threads: int, try_fixes: bool) -> ProbeResult:
     """Probe, then try the fixes on the same model."""
     started = time.perf_counter()
-    with workers(threads) as pool, uncollected():
+    with workers(threads) as pool:
         case = _case(arguments, pool)
         findings = _tried(arguments, case, pool) if try_fixes else _untried(case)
     shapes = descriptions.input_words(list(input_tensors(arguments.x)))
@@ -129,6 +131,8 @@ def _case(arguments: Arguments, pool: Workers) -> Case:
         moved=course.moved,
         differentiated=course.differentiated,
         void=course.void,
+        # After draws, the model has its own weights again.
+        peaks=course.peaks if arguments.reinit is None else small_peaks(parts.parameters.items()),
         records=LayerRecords(recorder, parts, structure, arguments.draws),
         loss=course.loss,
         training=arguments.model.training,

@@ -182,7 +182,7 @@ def _places(goals: Sequence[tuple[Operation, Signal]]) -> set[int]:
 
 
 def _goals(signal: Signal | None, left: int = _FARTHEST) -> list[tuple[Operation, Signal]]:
-    """The products of two signals that are made of this one with no layer between, and what each is given of it."""
+    """The products of two signals that are made of this one with no layer between, and their parts of it."""
     goals: list[tuple[Operation, Signal]] = []
     for op in signal.consumers if signal is not None else ():
         if op.kind in ("attention", "product"):

@@ -1,43 +1,85 @@
-"""NaN and infinities in parameters and in the input."""
+"""NaN, infinities and zeros in parameters, their gradients and the input."""
 
 from __future__ import annotations
 
 import cmath
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from initprobe.errors import ConfigError, InputError
 from initprobe.torch.inventory import Inventory
+from initprobe.torch.measure import SMALL
 from initprobe.torch.paths import path
 
 _IN_A_PART = 1 << 20
+_MOST_TOGETHER = 1 << 16  # entries of small tensors that are looked at together
+_PLAIN, _STRIDED, _COUNTED = (torch.Tensor, torch.nn.Parameter), torch.strided, (torch.float32, torch.float64)
 
 
-def void_parameters(parts: Inventory) -> dict[str, str]:
+def void_parameters(parts: Inventory, peaks: Mapping[str, float]) -> dict[str, str]:
     """Parameters that hold NaN or infinities, and buffers that hold NaN.
 
     Args:
         parts: parameters and buffers of the model.
+        peaks: by name, the largest magnitude in each small one, of `small_peaks`.
 
     Returns:
         What is wrong, in words, by the name of the module.
     """
     faults: dict[str, str] = {}
-    for name, what in _void(parts):
+    for name, what in _void(parts, peaks):
         module, _, own = name.rpartition(".")
         faults.setdefault(module, f"{own} of {path(module)} holds {what}")
     return faults
 
 
-def _void(parts: Inventory) -> Iterator[tuple[str, str]]:
+def _void(parts: Inventory, peaks: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     for name, tensor in parts.parameters.items():
-        if not _is_finite(tensor):
+        if not math.isfinite(peaks.get(name, math.nan)) and not _is_finite(tensor):
             yield name, "NaN" if bool(torch.isnan(tensor).any()) else "infinities"
     for name, tensor in parts.buffers.items():
-        if bool(torch.isnan(tensor).any()):  # a mask is made of infinities
+        if math.isnan(peaks.get(name, math.nan)) and bool(torch.isnan(tensor).any()):  # a mask is made of infinities
             yield name, "NaN"
+
+
+def small_peaks(named_tensors: Iterable[tuple[str, Any]]) -> dict[str, float]:
+    """The largest magnitude in each small tensor: thousands of biases are looked at in a few calls.
+
+    Args:
+        named_tensors: tensors or None.
+
+    Returns:
+        By name; NaN for a tensor that holds NaN. Large tensors, and those of unusual types, are left out.
+    """
+    peaks: dict[str, float] = {}
+    waiting: dict[str, Any] = {}
+    entries = 0
+    for name, tensor in named_tensors:
+        if _is_small(tensor):
+            waiting[name] = tensor.detach().numpy().reshape(-1)
+            entries += waiting[name].size
+        if entries > _MOST_TOGETHER:
+            peaks |= _peaks(waiting)
+            waiting, entries = {}, 0
+    return peaks | _peaks(waiting)
+
+
+def _is_small(tensor: Any) -> bool:
+    """Whether it has few entries, and NumPy can hold them without a copy."""
+    is_shared = type(tensor) in _PLAIN and tensor.is_cpu and tensor.layout is _STRIDED and tensor.dtype in _COUNTED
+    return is_shared and 0 < tensor.numel() <= SMALL
+
+
+def _peaks(rows: Mapping[str, Any]) -> dict[str, float]:
+    if not rows:
+        return {}
+    starts = np.cumsum([0, *(row.size for row in rows.values())])[:-1]
+    each = np.maximum.reduceat(np.abs(np.concatenate(list(rows.values()))), starts)
+    return dict(zip(rows, each.tolist(), strict=True))
 
 
 def _is_finite(tensor: Any) -> bool:
@@ -45,9 +87,18 @@ def _is_finite(tensor: Any) -> bool:
     return cmath.isfinite(tensor.detach().sum().item()) or bool(torch.isfinite(tensor).all())
 
 
-def has_nonzero(tensor: Any) -> bool:
+def has_nonzero(tensors: Mapping[str, Any]) -> dict[str, bool | None]:
+    """Whether an entry of each tensor is not 0, by name; None for None."""
+    peaks = small_peaks(tensors.items())
+    return {
+        name: None if tensor is None else peaks[name] != 0 if name in peaks else is_nonzero(tensor)
+        for name, tensor in tensors.items()
+    }
+
+
+def is_nonzero(tensor: Any) -> bool:
     """Whether an entry is not 0. In parts, as `any` makes a mask of all floats first."""
-    if tensor.layout is not torch.strided or tensor.numel() <= _IN_A_PART:
+    if tensor.layout is not _STRIDED or tensor.numel() <= _IN_A_PART:
         return bool(tensor.any())
     rows = max(_IN_A_PART * len(tensor) // tensor.numel(), 1)
     return any(bool(part.any()) for part in tensor.split(rows))

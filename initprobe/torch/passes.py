@@ -18,7 +18,7 @@ from initprobe.torch.initial_state import Started
 from initprobe.torch.inventory import Inventory, inventory
 from initprobe.torch.nested import tensors
 from initprobe.torch.operations import Recorder
-from initprobe.torch.parameters import has_nonzero, void_parameters
+from initprobe.torch.parameters import has_nonzero, small_peaks, void_parameters
 from initprobe.torch.restore import left_as_found, mapped, seed_everything
 
 _SEED_STEP = 1_000_003  # draws of neighbouring seeds start apart
@@ -33,12 +33,14 @@ class Course:
         loss: the loss; None without one.
         moved: by name of a parameter, whether an entry of its gradient is not 0; None for a parameter without gradient.
         void: by name of a module, which of its parameters holds NaN or infinities.
+        peaks: by name, the largest magnitude in each small parameter.
     """
 
     differentiated: bool
     loss: float | None
     moved: Mapping[str, bool | None] = field(default_factory=dict)
     void: Mapping[str, str] = field(default_factory=dict)
+    peaks: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def _one_draw(arguments: Arguments, recorder: Recorder, draw: int) -> Course:
     if arguments.reinit is not None:
         arguments.reinit(arguments.model)
         arguments = replace(arguments, parts=inventory(arguments.model))
-    void = void_parameters(arguments.parts)
+    peaks = small_peaks(arguments.parts.tensors)
+    void = void_parameters(arguments.parts, peaks)
     with _recording():
         ends = _forward(arguments, recorder, draw)
         learning = {
@@ -112,11 +115,10 @@ def _one_draw(arguments: Arguments, recorder: Recorder, draw: int) -> Course:
         }
         sources = [*learning.values(), *(tensor for tensor in input_tensors(arguments.x) if tensor.requires_grad)]
         if not any(end.requires_grad for end in ends.tensors) or not sources:
-            return Course(False, ends.loss, {}, void)
+            return Course(False, ends.loss, {}, void, peaks)
         gradients = dict(zip(learning, _gradients(ends, sources), strict=False))
     recorder.add_weight_gradients(gradients)
-    moved = {name: None if gradient is None else has_nonzero(gradient) for name, gradient in gradients.items()}
-    return Course(True, ends.loss, moved, void)
+    return Course(True, ends.loss, has_nonzero(gradients), void, peaks)
 
 
 def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:

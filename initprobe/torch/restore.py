@@ -125,29 +125,34 @@ def mapped(change: Callable[[Any], Any], x: Any) -> Any:
     Returns:
         The same structure with the changed tensors.
     """
-    changed: dict[int, Any] = {}
+    return _mapped(change, x, {})
 
-    def inside(held: Any) -> Any:
-        if isinstance(held, torch.Tensor):
-            if id(held) not in changed:
-                changed[id(held)] = change(held)
-            return changed[id(held)]
-        if isinstance(held, Mapping):
-            return {name: inside(value) for name, value in held.items()}
-        if type(held) in (tuple, list):
-            return type(held)(inside(value) for value in held)
-        return held
 
-    return inside(x)
+def _mapped(change: Callable[[Any], Any], held: Any, changed: dict[int, Any]) -> Any:
+    if isinstance(held, torch.Tensor):
+        if id(held) not in changed:
+            changed[id(held)] = change(held)
+        return changed[id(held)]
+    if isinstance(held, Mapping):
+        return {name: _mapped(change, value, changed) for name, value in held.items()}
+    if type(held) in (tuple, list):
+        return type(held)(_mapped(change, value, changed) for value in held)
+    return held
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Switch the search for cycles off: it would visit thousands of live records again and again."""
+    """Switch the search for cycles off: it would visit thousands of live records again and again.
+
+    Afterwards, these count as old, which saves one more visit to each. They are in no cycle.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
+            if not gc.get_freeze_count():  # the user has set no objects apart
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()

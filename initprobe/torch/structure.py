@@ -6,7 +6,6 @@ Start reading at `structure_of`.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +17,6 @@ from initprobe.torch.graph import Operation, Signal, back_from, square_of
 if TYPE_CHECKING:
     from initprobe.torch.measure import Track
 
-_NUMBER = r"(?<![^.])[0-9]+(?![^.])"  # a part of a name that is a number, as of a block; not the 1 of fc1
 _FARTHEST_SHORTCUT = 4  # signals on a shortcut: a projection, its norm, a pooling
 
 
@@ -78,7 +76,8 @@ class Layer:
     @cached_property
     def role(self) -> str:
         """Its name without the numbers of blocks, and its function: equal for the same place in other blocks."""
-        return f"{re.sub(_NUMBER, '*', self.label.partition('#')[0])}/{self.op.name}"
+        parts = self.label.partition("#")[0].split(".")
+        return f"{'.'.join('*' if part.isdigit() else part for part in parts)}/{self.op.name}"
 
     @cached_property
     def own_scale(self) -> float:
@@ -184,7 +183,7 @@ def _layer(number: int, op: Operation, label: str) -> Layer:
 
 
 def _after_leaving_out(signal: Signal) -> Operation | None:
-    """The activation of the one part of a signal that is taken, as where a causal convolution cuts off its padding."""
+    """The activation of the only part of a signal that is used, as when a causal convolution cuts off its padding."""
     part = signal.consumers[0] if len(signal.consumers) == 1 else None
     return part.signal.activation if part is not None and part.kind == "part" and part.signal is not None else None
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from initprobe.torch.measure import SMALL, array_of
+
 if TYPE_CHECKING:
     from initprobe.torch.call_kinds import Call
     from initprobe.torch.graph import Operation
@@ -66,9 +70,11 @@ def dead_share(op: Operation, z: Any, h: Any) -> list[float]:
         return []
     if z.data_ptr() == h.data_ptr():
         z = h  # overwritten in place: 0 where it is off, as dead_below is 0 for all that do so
-    others = [place for place in range(z.ndim) if place != op.axis % z.ndim]
-    highest = z.detach().amax(others)
-    return [float((highest <= act.dead_below).double().mean())]
+    others = tuple(place for place in range(z.ndim) if place != op.axis % z.ndim)
+    if z.is_cpu and z.numel() <= SMALL:
+        highest = np.maximum.reduce(array_of(z), axis=others)
+        return [np.count_nonzero(highest <= act.dead_below) / highest.size]
+    return [float((z.detach().amax(others) <= act.dead_below).double().mean())]
 
 
 def saturated_entries(op: Operation, h: Any) -> int:

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from matplotlib.text import Text
+from PIL import Image
 
 from initprobe import ProbeConfig, run
 from initprobe.config.names import activation_of, as_activation
@@ -81,3 +82,11 @@ def test_the_phases_are_named_and_labels_do_not_overlap():
 
 def test_the_text_of_an_svg_stays_text():
     assert b">He normal + relu" in render(draw(_measured("he", "relu"), "depth"), "svg")
+
+
+def test_an_animation_has_a_frame_per_layer(initprobe, tmp_path):
+    shape = ("--init", "he", "--act", "relu", "--layers", "4", "--width", "30", "--batch", "30", "--draws", "1")
+    assert initprobe("run", *shape, "--no-figures", "--animate", "a.gif").code == 0
+    with Image.open(tmp_path / "a.gif") as film:
+        assert film.n_frames == 4 and film.size == (720, 360) and film.info["loop"] == 0
+    assert initprobe("run", *shape, "--no-figures", "--animate", "a.png").code == 2

@@ -24,7 +24,7 @@ from initprobe.reports.figures.sweep_profiles import depth_figure, histogram_fig
 from initprobe.reports.figures.sweep_series import is_log, series
 from initprobe.results.digest import Digest, digest
 from initprobe.results.named_numbers import VERDICT
-from initprobe.sweeps.file_layout import Depth
+from initprobe.sweeps.file_figures import Depth
 
 LAYERS = 5
 BLANK = Digest(

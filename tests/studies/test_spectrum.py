@@ -27,7 +27,7 @@ def spectrum(init, act, layers=4, width=128, samples=2, threads=2, **fields):
     fields = {"dtype": "float64", "draws": 1, "batch": max(samples, 2)} | fields
     if "widths" not in fields:
         fields |= {"layers": layers, "width": width}
-    return measure(prepare(ProbeConfig(init=init, act=act, **fields)), samples, threads=threads)
+    return measure(prepare(ProbeConfig(init=init, act=act, **fields)), samples, threads=threads, densities=False)
 
 
 # Theory by itself

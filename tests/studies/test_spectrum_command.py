@@ -29,7 +29,7 @@ def test_the_figure_holds_every_line_and_is_the_same_twice():
     figure = drawn()
     assert isinstance(figure, Figure)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["orthogonal", "lecun", "zeros: all at 0"]
+    assert labels == ["orthogonal", "lecun", "zeros: all at 0", "theory for infinite width"]
     values, by_depth = figure.axes
     heights = [patch.get_data().values for patch in values.patches[::2]]
     assert [float(height.sum()) for height in heights] == pytest.approx([1, 1, 0])
@@ -49,6 +49,7 @@ def _line(result):
         "largest": nothing,
         "smallest": nothing,
         "predicted": nothing,
+        "density": last.theory.density if last.theory else None,
     }
 
 

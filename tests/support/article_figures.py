@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 import initprobe
 from initprobe.probe.experiment import prepare
 from initprobe.probe.names import slug
+from initprobe.reports.figures.animation import gif
 from initprobe.reports.figures.comparison import draw_comparison
 from initprobe.reports.figures.run import draw
 from initprobe.reports.figures.style import render
@@ -75,6 +76,10 @@ def experiments() -> dict[str, initprobe.ProbeConfig]:
     return {name: config for picture in PICTURES for name, config in picture.configs().items()}
 
 
+# The animation at the head of the README shows this experiment.
+ANIMATED, ANIMATION = "normal-std0.01-tanh-10x500", "collapse.gif"
+
+
 def redraw() -> None:
     """Run every experiment and keep its numbers, and draw every picture."""
     FIGURES.mkdir(parents=True, exist_ok=True)
@@ -83,6 +88,8 @@ def redraw() -> None:
         (FIGURES / f"{picture.name}.png").write_bytes(render(picture.draw(list(results.values())), "png"))
         for name, result in results.items():
             (FIGURES / f"{name}.json").write_text(result.to_json())
+        if ANIMATED in results:
+            (FIGURES / ANIMATION).write_bytes(gif(results[ANIMATED]))
 
 
 if __name__ == "__main__":

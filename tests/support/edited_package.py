@@ -26,7 +26,7 @@ print(json.dumps(outputs))
 def edited(directory: Path, file: str, text: str) -> Path:
     """A copy of the package in `directory`, with `text` at the end of one of its files."""
     package = Path(initprobe.__file__).parent
-    shutil.copytree(package, directory / "initprobe", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(package, directory / "initprobe")  # with what Python has compiled
     with (directory / "initprobe" / file).open("a", encoding="utf-8") as source:
         source.write(text)
     return directory

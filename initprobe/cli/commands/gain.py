@@ -153,9 +153,7 @@ def _numbers(row: Row) -> list[str]:
 
 
 def _settled(q: float | None) -> str:
-    from initprobe.formatting import short
-
-    return "none" if q is not None and math.isnan(q) else short(q)
+    return "-" if q is None else "none" if math.isnan(q) else f"{q:.3g}"
 
 
 def _depth(chi: float) -> str:

@@ -83,6 +83,11 @@ class SpectrumOptions:
         "--full-weight-gradient", is_flag=True, help="Without effect: a Jacobian has no weight gradient."
     )
 
+    @property
+    def needs_densities(self) -> bool:
+        """Whether an output shows predicted densities."""
+        return bool(self.figure or self.export_json)
+
     def configs(self) -> list[ProbeConfig]:
         """The experiments, one per initializer. A Jacobian is taken at single inputs, which are rows of the batch."""
         measurement = MeasurementOptions(batch=max(self.samples, 2), draws=self.draws, dtype=self.dtype)
@@ -133,7 +138,15 @@ def _measured(experiments: Sequence[Experiment], options: SpectrumOptions) -> li
     with progress_bar("singular values") as bar:
         for number, experiment in enumerate(experiments):
             part = part_of(bar, number, len(experiments))
-            spectra.append(measure(experiment, options.samples, threads=options.threads, progress=part))
+            spectra.append(
+                measure(
+                    experiment,
+                    options.samples,
+                    threads=options.threads,
+                    progress=part,
+                    densities=options.needs_densities,
+                )
+            )
     return spectra
 
 
@@ -157,6 +170,7 @@ def _figure(spectra: Sequence[Spectrum]) -> Figure:
                 largest=_column([stats.largest_log10 for stats in ends]),
                 smallest=_column([stats.smallest_log10 for stats in ends]),
                 predicted=_column([_predicted_rms(stats) for stats in ends]),
+                density=last.theory.density if last.theory else None,
             )
         )
     return spectrum_figure(_title(spectra[0]), spectra[0].description.setting, lines)

@@ -77,7 +77,7 @@ def _label_ends(axes: Axes, row: HistogramRow, lefts: Sequence[float]) -> None:
     """Label both ends and the middle of the axis, below the first and the last panel."""
     middle = sum(row.ends) / 2
     marks = [(row.ends[0], "left"), (middle, "center"), (row.ends[1], "right")]
-    if len(_tick(middle)) > 3:
+    if max(len(_tick(value)) for value in (middle, *row.ends)) > 4 - (middle != 0):
         del marks[1]
     for left in {lefts[0], lefts[-1]}:  # the axis is shared; thirty texts take 0.1 s
         for value, side in marks:

@@ -15,6 +15,7 @@ from initprobe.formatting import percent
 from initprobe.reports.binning import shares
 from initprobe.reports.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, blank_figure, style
 from initprobe.results.base import Histogram, Percentiles
+from initprobe.results.spectrum import SpectrumDensity
 
 _COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", "--", ":")
@@ -36,6 +37,7 @@ class SpectrumLine:
         largest: log10 of the largest, NaN for none.
         smallest: log10 of the smallest that is not 0.
         predicted: log10 of the root mean square, NaN where there is no theory.
+        density: predicted density of log10 s at the last layer; None where there is none.
     """
 
     label: str
@@ -46,6 +48,7 @@ class SpectrumLine:
     largest: Array
     smallest: Array
     predicted: Array
+    density: SpectrumDensity | None = None
 
 
 def spectrum_figure(title: str, setting: str, lines: Sequence[SpectrumLine]) -> Figure:
@@ -68,6 +71,13 @@ def spectrum_figure(title: str, setting: str, lines: Sequence[SpectrumLine]) -> 
         return figure
 
 
+def draw_density(axes: Axes, law: SpectrumDensity, width: float, label: str = "", color: str = BLACK) -> None:
+    """Draw a predicted density of log10 s as a line, on the scale of shares per bin of the given width."""
+    bins = np.linspace(law.low, law.high, len(law.shares) + 1)
+    middles, size = (bins[1:] + bins[:-1]) / 2, bins[1] - bins[0]
+    axes.plot(middles, np.array(law.shares) * width / size, color=color, lw=1.1, label=label or "_nolegend_", zorder=3)
+
+
 def _look(number: int) -> dict[str, Any]:
     """Colour and dashes of the line with this number."""
     dashes, color = divmod(number, len(_COLORS))
@@ -85,6 +95,9 @@ def _draw_values(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
         heights = np.zeros(_BINS) if line.values is None else (1 - line.missing) * shares(line.values, edges)
         axes.stairs(heights, edges, lw=1.8, label=_label(line), **_look(number))
         axes.stairs(heights, edges, fill=True, alpha=0.18, color=_look(number)["color"])
+    predicted = [line.density for line in lines if line.density is not None]
+    for number, law in enumerate(predicted):
+        draw_density(axes, law, edges[1] - edges[0], "" if number else "theory for infinite width")
     axes.axvline(0, color=GREY, lw=1, zorder=0)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)

@@ -31,6 +31,7 @@ class Case:
         moved: by name of a parameter, whether an entry of its gradient is not 0; None for a parameter without gradient.
         differentiated: whether there was a backward pass.
         void: by name of a module, which of its parameters holds NaN or infinities.
+        peaks: by name, the largest magnitude in each small parameter.
         records: statuses and statistics of tensors.
         loss: the loss at the start; None without one.
         training: whether the model was in training mode.
@@ -44,6 +45,7 @@ class Case:
     moved: Mapping[str, bool | None]
     differentiated: bool
     void: Mapping[str, str]
+    peaks: Mapping[str, float]
     records: LayerRecords
     loss: float | None = None
     training: bool = True
@@ -61,7 +63,7 @@ class Case:
 
     @cached_property
     def lines(self) -> dict[tuple[int, float, bool], tuple[str, str]]:
-        """Lines that draw the weight of a layer anew, kept by layer, by std, and by whether a name is used."""
+        """Lines that draw the weight of a layer anew, kept by layer, by std and by the use of a name."""
         return {}
 
     @property
@@ -82,7 +84,7 @@ class Case:
     @cached_property
     def zero_starts(self) -> ZeroStarts:
         """The parameters that are 0 at the start, and what training sets in motion."""
-        return ZeroStarts(self.operations, self.parameters, self.moved)
+        return ZeroStarts(self.operations, self.parameters, self.moved, self.peaks)
 
     def layer_of(self, op: Operation) -> int:
         """The number of the layer that an operation belongs to, or that came last before it."""
@@ -97,9 +99,12 @@ class Case:
         ops = [layer.op, *layer.signal.steps]
         if layer.norm is not None and layer.norm.signal is not None:
             ops = [*ops, layer.norm, *layer.norm.signal.steps]
-        used = [name for op in ops if op.kind in ("layer", "shift", "norm", "scale") for name in op.names]
-        biases = [name for name in used if name != layer.op.leaf and "bias" in name.rpartition(".")[2]]
-        return biases[-1] if biases else None
+        for op in reversed(ops):
+            if op.names and op.kind in ("layer", "shift", "norm", "scale"):
+                biases = [name for name in op.names if "bias" in name.rpartition(".")[2] and name != layer.op.leaf]
+                if biases:
+                    return biases[-1]
+        return None
 
     @cached_property
     def used(self) -> set[int]:

@@ -76,8 +76,8 @@ def _suffixes(op: Operation) -> list[str]:
 def _passing(kind: str, means: Mapping[str, float], steps: float) -> Iterator[tuple[str, float, str]]:
     """Each gate, the share that passes it, and words for it.
 
-    What comes in adds up over the steps that are remembered, so input gates may be small where memory is long, as
-    after Tallec & Ollivier 2018 (arXiv:1804.11188).
+    What comes in adds up over the steps that are remembered. So input gates may be small where memory is long, as after
+    Tallec & Ollivier 2018 (arXiv:1804.11188).
     """
     if kind == "lstm":
         held = min(steps, 1 / max(1 - means["forget"], 1e-12))

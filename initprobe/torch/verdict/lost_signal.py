@@ -1,4 +1,4 @@
-"""One layer that explodes or almost ends the signal, and a signal that is lost in parts over the whole model."""
+"""One layer that explodes or almost ends the signal, or a signal that is lost step by step over the model."""
 
 from __future__ import annotations
 

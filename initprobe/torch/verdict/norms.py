@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from initprobe.diagnosis.rule import RuleText
 from initprobe.formatting import short
@@ -159,10 +160,13 @@ def _fresh(case: Case) -> Iterator[Observation]:
         )
 
 
-def _is_fresh(module: object) -> bool:
-    counted = getattr(module, "num_batches_tracked", None)
+def _is_fresh(module: Any) -> bool:
+    # A module searches long for an attribute that it lacks.
+    if getattr(module, "training", True) or "num_batches_tracked" not in module._buffers:
+        return False
+    counted = module.num_batches_tracked
     mean, variance = getattr(module, "running_mean", None), getattr(module, "running_var", None)
-    if counted is None or mean is None or variance is None or getattr(module, "training", True):
+    if counted is None or mean is None or variance is None:
         return False
     return not bool(mean.any()) and bool((variance == 1).all())
 

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from initprobe.arrays import Array
+
+_ROUNDING = 1e-9  # far above that of a change
+_LENGTHS_AT_A_TIME = 64  # so that a long profile needs little memory
 
 
 def decades(value: float) -> float:
@@ -39,32 +43,56 @@ class Trend:
         return self.end - self.start
 
 
-def sustained(profile: Sequence[float], sign: int, least: int = 2) -> Trend | None:
+def sustained(profile: Sequence[float], sign: int, least: int = 2, floor: float = 0.0) -> Trend | None:
     """The steadiest change of a profile in one direction.
 
     Args:
         profile: a log to base 10 at each place; NaN where it is not known.
         sign: 1 for growth, -1 for decay.
         least: fewest steps of the part.
+        floor: decades of the part from which it counts.
 
     Returns:
-        The part, or None where nothing changes in this direction.
+        The part, or None where nothing changes so much in this direction.
     """
     values = np.asarray(profile, dtype=float) * sign
-    best: tuple[float, int, int] = (0.0, 0, 0)
-    for steps in range(least, len(values)):
-        # The steady change of a part is at most its whole change, so that most lengths need no closer look.
-        # Rounding is far below the margin.
-        if not np.fmax.reduce(values[steps:] - values[:-steps]) * (1 + 1e-9) > best[0]:
-            continue
-        changes = _steady_changes(values, steps)
-        place = int(np.argmax(changes)) if len(changes) else 0
-        if len(changes) and changes[place] > best[0]:
-            best = float(changes[place]), place, place + steps
-    if best[0] <= 0:
+    best = _steadiest(values, least, floor)
+    if best is None:
         return None
     start, end = _trimmed(values, best, least)
     return Trend(start, end, sign * _slope(values[start : end + 1]), sign * best[0])
+
+
+def _steadiest(values: Array, least: int, floor: float) -> tuple[float, int, int] | None:
+    """The largest steady change of at least `floor`, with the places where it begins and ends; of equal ones the first.
+
+    The steady change of a part is at most its whole change, so most lengths need no closer look.
+    """
+    if len(values) <= least or not np.fmax.reduce(values) - np.fmin.reduce(values) >= floor * (1 - _ROUNDING):
+        return None
+    bounds = _largest_changes(values, least) * (1 + _ROUNDING)
+    best: tuple[float, int, int] | None = None
+    for index in np.argsort(-bounds, kind="stable").tolist():  # with NaN, of lengths without any change, at the end
+        if not (bounds[index] > 0 and bounds[index] >= (floor if best is None else best[0])):
+            break
+        changes = _steady_changes(values, index + least)
+        place = int(np.argmax(changes))
+        part = float(changes[place]), place, place + index + least
+        is_better = best is None or part[0] > best[0] or (part[0] == best[0] and part[2] - place < best[2] - best[1])
+        if part[0] > 0 and part[0] >= floor and is_better:
+            best = part
+    return best
+
+
+def _largest_changes(values: Array, least: int) -> Array:
+    """The largest change over exactly `least`, `least + 1` and so on steps; NaN where none is known."""
+    count = len(values) - least
+    padded = np.concatenate((values[least:], np.full(count - 1, np.nan)))
+    later = sliding_window_view(padded, len(values) - least)  # row k: the values `least + k` steps later
+    blocks = range(0, count, _LENGTHS_AT_A_TIME)
+    return np.concatenate(
+        [np.fmax.reduce(later[first : first + _LENGTHS_AT_A_TIME] - values[:count], axis=1) for first in blocks]
+    )
 
 
 def _steady_changes(values: Array, steps: int) -> Array:

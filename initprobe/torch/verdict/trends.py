@@ -142,10 +142,11 @@ def _of_stream(case: Case, stream: Sequence[Join], least: float) -> Iterator[Way
 def _trend(case: Case, way: Way, sign: int) -> Trend | None:
     """A change of this sign in the direction of travel. Gradients travel back."""
     along = sign if way.tensor == _OUTPUT else -sign
-    trend = sustained(way.places, along, _LEAST)
-    if trend is not None and abs(trend.decades) >= way.least:
+    trend = sustained(way.places, along, _LEAST, way.least)
+    if trend is not None:
         return None if _is_by_biases(case, way, trend) else trend
-    short_part = sustained(way.places, along, 2) if way.layers and way.least == case.limits.chain_decades else None
+    is_plain_chain = way.layers and way.least == case.limits.chain_decades
+    short_part = sustained(way.places, along, 2, 2 * case.limits.step_decades) if is_plain_chain else None
     if short_part is not None and abs(short_part.decades) >= case.limits.step_decades * short_part.steps:
         return None if _is_by_biases(case, way, short_part) else short_part
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from initprobe.formatting import percent, short
@@ -96,6 +97,8 @@ def _killed(case: Case, layer: Layer) -> float:
         return 0.0
     # Customary biases are within 1 / sqrt(fan_in).
     spread = max(layer.own_scale * given.square, 1 / layer.op.fans[0]) ** 0.5
+    if case.peaks.get(bias, math.inf) <= _FAR * spread:
+        return 0.0  # as nearly always
     return float((case.parameters[bias].detach() < -_FAR * spread).double().mean())
 
 

@@ -24,12 +24,17 @@ class ZeroStarts:
         operations: every operation, in order.
         parameters: every parameter by name.
         moved: by name, whether an entry of the gradient is not 0; None without a gradient.
+        peaks: by name, the largest magnitude in a parameter, where that is known.
     """
 
     def __init__(
-        self, operations: Sequence[Operation], parameters: Mapping[str, Any], moved: Mapping[str, bool | None]
+        self,
+        operations: Sequence[Operation],
+        parameters: Mapping[str, Any],
+        moved: Mapping[str, bool | None],
+        peaks: Mapping[str, float],
     ) -> None:
-        self._operations, self._parameters, self._moved = operations, parameters, moved
+        self._operations, self._parameters, self._moved, self._peaks = operations, parameters, moved, peaks
         self._zeros: dict[str, bool] = {}
 
     def is_zero(self, name: str) -> bool:
@@ -38,7 +43,8 @@ class ZeroStarts:
         if parameter is None or not parameter.requires_grad:
             return False
         if name not in self._zeros:
-            self._zeros[name] = not bool(parameter.detach().any())
+            is_known = name in self._peaks
+            self._zeros[name] = self._peaks[name] == 0 if is_known else not bool(parameter.detach().any())
         return self._zeros[name]
 
     @cached_property
