@@ -81,6 +81,17 @@ def test_files_and_functions_are_short():
     assert statistics.median(lines for _, lines in functions()) <= MEDIAN_FUNCTION
 
 
+def test_local_variables_are_named_by_what_they_hold():
+    riddles = {"found", "one", "told", "these", "saw", "seen", "some", "somebody"}
+    bound = {
+        f"{named(path)}:{node.lineno} {node.id}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in riddles
+    }
+    assert not bound, "name each by what it holds"
+
+
 def test_public_names_resolve_and_stay_lazy():
     for name in initprobe.__all__:
         assert getattr(initprobe, name) is not None

@@ -19,7 +19,10 @@ from click.shell_completion import CompletionItem
 if TYPE_CHECKING:
     from initprobe.registry import Registry
 
-Item = CompletionItem[str]
+    Item = CompletionItem[str]
+else:  # click 8.2 knows no type of its value
+    Item = CompletionItem
+
 Completer = Callable[[click.Context, click.Parameter, str], list[Item]]
 _PLAIN = re.compile(r"[\w.,:=%+/^-]+")  # characters without a meaning to a shell
 

@@ -7,7 +7,6 @@ import os
 import click
 from click.shell_completion import (
     BashComplete,
-    CompletionItem,
     FishComplete,
     ShellComplete,
     ZshComplete,
@@ -18,10 +17,9 @@ from click.shell_completion import (
     split_arg_string,
 )
 
-from initprobe.cli.candidates import completer_of
+from initprobe.cli.candidates import Item, completer_of
 
 VARIABLE = "_INITPROBE_COMPLETE"
-Item = CompletionItem[str]
 _BREAKS = ":="  # bash splits a word here, and replaces the part after the last of them
 
 

@@ -55,43 +55,45 @@ DEFAULT_BATCH = 1000
 class ProbeConfig(BaseModel):
     """One experiment: a network, its input, and how often it is drawn.
 
+    It is frozen. Making one checks the fields alone; `resolved.py` reads files and imports functions later.
+
     Args:
-        init: weight initializer: a name, `name:key=value,...`, `package.module:name` of a function
-            `f(rng, fan_in, fan_out, shape)` or an `Initializer` of your own, or such a function or record itself;
-            absent where there are `weights`.
-        act: activation: a name, `name:key=value,...`, `package.module:name` of a vectorised function or an `Activation`
-            of your own, or such a function or record itself.
-        weights: .npz of a network, W1.., b1.., as `--save-weights` writes it, in place of `init` and of the shape. It
-            is one network, so `draws` is 1; its dtype and its input x count where `dtype` and `input` are not given.
+        init: weight initializer. A name, `name:key=value,...`, or `package.module:name` of your own. The latter is a
+            function `f(rng, fan_in, fan_out, shape)` or an `Initializer`; both can be given directly. None with
+            `weights`.
+        act: activation. A name, `name:key=value,...`, or `package.module:name` of your own. The latter is a vectorised
+            function or an `Activation`; both can be given directly.
+        weights: .npz of a network with the arrays W1.., b1.., as `--save-weights` writes it. It replaces `init` and the
+            shape, and `draws` is 1. Its dtype and its input x are the defaults of `dtype` and `input`.
         bias_init: bias initializer; None means zeros, or the one that comes with `init`.
         layers: number of layers; None means the length of `widths`, or 10.
-        width: units of every layer, where `widths` is not given.
+        width: units of every layer, if `widths` is not given; None means 500.
         widths: units of each layer.
-        input_width: input features; None means those of the data, or the first layer's width.
-        input: `gaussian[:std=..,mean=..,correlation=..]`, `uniform[:low=..,high=..]`, `digits`, which ships, or a .npy,
-            .npz or .csv file.
+        input_width: features of the input; None means those of the data, or the width of the first layer.
+        input: `gaussian[:std=..,mean=..,correlation=..]`, `uniform[:low=..,high=..]`, `digits`, or a .npy, .npz or .csv
+            file of shape `(samples, features)`.
         standardize: shift and scale every feature of real data to mean 0 and variance 1.
         batch: samples in a batch; None means 1000, or all rows of real data.
-        batches: batches sent through the same weights, merged as if they were one.
+        batches: batches through the same weights, merged as if they were one.
         draws: independent networks, each with its own synthetic input.
-        seed: seed of everything random.
-        norm: what brings z to mean 0 and variance 1 before the activation: `layer`, over the units of each sample,
-            or `batch`, over the samples of each unit; its learnable scale and shift are at their start, 1 and 0.
-        residual: add a branch to what it is given, `h + branch_scale phi(z)`, where it is as wide as that.
-        block: layers of a branch. One of several has no activation, and so no norm, after its last: for 2 it is
-            `h + branch_scale (phi(h W1 + b1) W2 + b2)`. `layers` must be a multiple of it.
-        branch_scale: of the branches of a residual net: a number, or text in which L is the number of layers, as in
+        seed: of all random numbers.
+        norm: brings z to mean 0 and variance 1 before the activation: `layer` over the units of each sample, `batch`
+            over the samples of each unit. Its learnable scale and shift start at 1 and 0.
+        residual: add a branch to its own input, `h + branch_scale phi(z)`, where both have the same width.
+        block: layers of a branch, which divide `layers`. Of several, the last has no activation and no norm: for 2 it
+            is `h + branch_scale (phi(h W1 + b1) W2 + b2)`.
+        branch_scale: of the branches of a residual net: a number, or text with L for the number of layers, as in
             `1/sqrt(2L)`. Training learns a scale of 0, as in ReZero, and no other.
-        zero_init_last: start with weights of 0 in the last layer of each branch. The gradient then passes unchanged; so
-            does the signal if `phi(0) = 0` or `block` is above 1. Branches of several layers open in training, as in
-            Fixup: the last layer learns at once, from `phi(z1)' dL/dh`, and the others from the second step on. A
-            branch of one layer gets `h' dL/dh phi'(b)`, which for ReLU without biases is 0, so that it never learns.
-        loss: what else starts a backward pass: `random` for N(0, 1) alone, or `cross-entropy` or `mse` behind a linear
-            read-out. The gradients of such a loss stand beside those of the random start.
-        classes: classes of the loss; None means those of `labels`, or 10.
-        labels: file of a whole number from 0 on for every row of `input`, or `digits`; None means the labels that come
-            with `input: digits`, or those of a random linear teacher.
-        train_steps: steps of plain SGD after the probe, on the first network; cross-entropy if `loss` is `random`.
+        zero_init_last: the last layer of each branch starts with weights of 0, as in Fixup. The gradient then passes
+            unchanged; so does the signal if `phi(0) = 0` or `block` is above 1. In training the last layer of a branch
+            learns at once, from `phi(z1)' dL/dh`, the others from the second step on. A branch of one layer gets
+            `h' dL/dh phi'(b)`. For ReLU without biases this is 0, so it never learns.
+        loss: a second start of the backward pass: `cross-entropy` or `mse` behind a linear read-out. The gradients of
+            such a loss stand beside those of N(0, 1) entries. `random` is for the latter alone.
+        classes: of the loss; None means those of `labels`, or 10.
+        labels: `digits`, or a file with a whole number from 0 on per row of `input`. None means the labels of
+            `input: digits`, or those of a random linear teacher.
+        train_steps: steps of plain SGD after the probe, on the first network; with cross-entropy if `loss` is `random`.
         learning_rate: of these steps.
         dtype: precision of the network; statistics are taken in float64 either way.
         full_weight_gradient: compute all of dL/dW, also where its mean and variance cost less. Otherwise its

@@ -25,6 +25,7 @@ from initprobe.contract.patterns import Clause, refuse_twice
 from initprobe.contract.recognise import Group
 from initprobe.contract.rules import ANY, MOMENTS, Rule, read_rule
 from initprobe.data.documents import Document, read_file
+from initprobe.errors import ConfigError
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.registry import suggestion
 
@@ -59,13 +60,15 @@ def read_contract(path: Path) -> Contract:
         InputError: the file cannot be read.
         ConfigError: anything in it that is wrong; names file and line.
     """
-    document = read_file(path, _MOST_BYTES, _MOST_KEYS)
+    document = _read(path)
     values: dict[str, Any] = document.values
     for key in values:
         if key not in _KEYS:
             raise document.place((key,)).error(f"unknown key {key!r}.{suggestion(str(key), _KEYS)}")
-    if values.get("version") != VERSION:
-        raise document.place(("version",)).error(f"begin with `version: {VERSION}`")
+    if (version := values.get("version")) != VERSION or version is True:
+        is_newer = isinstance(version, int) and not isinstance(version, bool) and version > VERSION
+        text = f"version {version} is of a newer initprobe; this one reads `version: {VERSION}`"
+        raise document.place(("version",)).error(text if is_newer else f"begin with `version: {VERSION}`")
     default = values.get("default")
     rest = None
     if default is not None:
@@ -74,6 +77,28 @@ def read_contract(path: Path) -> Contract:
     with document.place(("optional",)).blamed():
         refuse_twice(values.get("parameters") or (), values.get("optional") or ())
     return Contract(clauses, rest, _ties(document, values.get("ties")), document.file)
+
+
+def _read(path: Path) -> Document:
+    """The document in a file; of one that git could not merge the place is named."""
+    try:
+        return read_file(path, _MOST_BYTES, _MOST_KEYS)
+    except ConfigError as error:
+        line = _conflict(path)
+        if line is None:
+            raise
+        text = "git left a conflict here; resolve it, or write a lock anew with --update-lock"
+        raise ConfigError(text, file=error.file or path, line=line) from None
+
+
+def _conflict(path: Path) -> int | None:
+    """The first line with the marks of a conflict; None where there is none, or no text that can be read."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            lines = file.read(_MOST_BYTES).splitlines()
+    except OSError:
+        return None
+    return next((number for number, line in enumerate(lines, 1) if line.startswith("<<<<<<< ")), None)
 
 
 def _clauses(document: Document, key: str) -> tuple[Clause, ...]:

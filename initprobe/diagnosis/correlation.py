@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
 from initprobe.config.thresholds import Thresholds
+from initprobe.diagnosis.kinds_of_net import is_residual
 from initprobe.diagnosis.rule import Observation, Rule, each_layer
 from initprobe.formatting import short
+from initprobe.results.base import Severity
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 
@@ -32,7 +35,24 @@ def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Iterator[Observat
     stream = result.fed_by_stream
     numbers = {layer.layer for layer in stream}
     samples = result.input.correlation if result.input is not None else None
-    return islice(each_layer(result, holds, words, "info"), 1)
+    equal = result.input is not None and result.input.equal
+    severity: Severity = "warning" if equal or _distance_is_lost(result, limits) else "info"
+    observations = islice(each_layer(result, holds, words, severity), 1)
+    return (replace(each, no_fix=_EQUAL if equal else "") for each in observations)
+
+
+_EQUAL = "other data: every sample is the same"
+# A distance from which rounding is far, as 1 minus a cosine.
+_DISTINCT = 1e-4
+
+
+def _distance_is_lost(result: ProbeResult, limits: Thresholds) -> bool:
+    """Whether 1 - c falls by as many decades as a variance may. Skips keep inputs apart whatever the branches do."""
+    cosines = [layer.correlation for layer in result.fed_by_stream if layer.correlation is not None]
+    start = result.input.correlation if result.input is not None else None
+    if is_residual(result) or not cosines or start is None or 1 - start < _DISTINCT:
+        return False
+    return 1 - cosines[-1] < (1 - start) * 10**-limits.grave_decades
 
 
 def _chaotic_pairs(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis import correlation, float_range, fluctuations, inputs, signal, units, weight_scales, width
+from initprobe.diagnosis.kinds_of_net import has_silent_input
 from initprobe.diagnosis.rule import Observation, Rule, place_of
 from initprobe.registry import Registry
 from initprobe.results.run import ProbeResult
@@ -39,7 +40,7 @@ def diagnose(
         The result with its findings: most severe first, then an odd layer, then by the layer where they begin.
     """
     limits = thresholds or Thresholds()
-    observed = [(rule, first) for rule in RULES.values() if (first := next(rule.look(result, limits), None))]
+    observed = [(rule, first) for rule in _rules_for(result) if (first := next(rule.look(result, limits), None))]
     healthy = all(observation.severity == "info" for _, observation in observed)
     remedy = None if healthy else fix()
     findings = [
@@ -52,6 +53,11 @@ def diagnose(
             for finding in findings
         ]
     return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(sorted(findings, key=place_of))})
+
+
+def _rules_for(result: ProbeResult) -> list[Rule]:
+    """The rules that say something of this result: without a signal, only those that judge the weights or the input."""
+    return [rule for rule in RULES.values() if rule.of_weights or not has_silent_input(result)]
 
 
 def all_places(result: ProbeResult, finding: Finding, thresholds: Thresholds) -> Iterator[Finding]:
@@ -75,5 +81,6 @@ def _finding(result: ProbeResult, rule: Rule, observation: Observation, remedy: 
         evidence=observation.evidence,
         cause=observation.cause or rule.meaning,
         fix=remedy,
+        no_fix=observation.no_fix or None,
         module=result.layers[observation.layer - 1].name,
     )

@@ -12,13 +12,21 @@ from initprobe.formatting import factor_of, fixed, short
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 
+# From this rms over the 95th percentile on, 5% of the entries carry 90%: 1 - .95 / 3.08^2.
+_FEW_CARRY_MOST = 3.08
+
 
 def _tail(layer: LayerStats) -> float:
-    """rms over median of |dL/dz|, for a distribution symmetric about 0; 0 where units may be off."""
+    """rms over median of |dL/dz|, for a distribution symmetric about 0; 0 where units are off, or many carry it.
+
+    Where half of the units are on a flat end the median is near 0, but the other half carries the gradient.
+    """
     stats = layer.preactivation_gradient
     if layer.output.dead_fraction is not None or not stats.percentiles or not stats.rms:
         return 0.0
     median = (stats.percentiles.p75 - stats.percentiles.p25) / 2
+    if stats.rms < _FEW_CARRY_MOST * (stats.percentiles.p95 - stats.percentiles.p5) / 2:
+        return 0.0
     return stats.rms / median if median > 0 else math.inf
 
 
@@ -28,7 +36,7 @@ def _heavy_tailed(result: ProbeResult, limits: Thresholds) -> Iterator[Observati
         median = (
             "the median of |dL/dz| is 0" if math.isinf(ratio) else f"rms of dL/dz is {short(ratio)} times its median"
         )
-        return f"{median}: a few entries carry almost all of it"
+        return f"{median}, and 5% of the entries carry over 90% of its square"
 
     return each_layer(result, lambda layer: _tail(layer) > limits.tail, words, "warning")
 

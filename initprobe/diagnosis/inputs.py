@@ -9,10 +9,12 @@ from initprobe.diagnosis.kinds_of_net import has_silent_input
 from initprobe.diagnosis.rule import Observation, Rule
 from initprobe.results.run import ProbeResult
 
+_OTHER_DATA = "other data: see whether it was read, scaled or masked as you meant"
+
 
 def _silent_input(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
     if has_silent_input(result):
-        yield Observation(1, "every entry of every sample is 0", "error")
+        yield Observation(1, "every entry of every sample is 0", "error", no_fix=_OTHER_DATA)
 
 
 RULES = (
@@ -20,8 +22,9 @@ RULES = (
         name="silent-input",
         meaning="the input has no signal, so the net cannot tell samples apart and W of layer 1 gets no gradient",
         measurement="mean square of the input, exactly 0",
-        remedy="other data; see whether it was read, scaled or masked as you meant",
+        remedy=_OTHER_DATA,
         reference="LeCun et al. 1998, Efficient BackProp, section 4.3",
         look=_silent_input,
+        of_weights=True,
     ),
 )

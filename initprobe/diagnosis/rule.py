@@ -21,12 +21,14 @@ class Observation:
         evidence: the numbers in words.
         severity: how severe they are.
         cause: why, where it is not the rule's usual meaning.
+        no_fix: why no other network helps; empty where one may.
     """
 
     layer: int
     evidence: str
     severity: Severity
     cause: str = ""
+    no_fix: str = ""
 
 
 Look = Callable[[ProbeResult, Thresholds], Iterator[Observation]]
@@ -67,10 +69,12 @@ class Rule(RuleText):
     Attributes:
         look: yields the observations in a result, the first of which becomes a finding. The others are asked for only
             where that one is ignored: one ignored layer hides no other.
+        of_weights: it judges the weights or the input alone, so it holds for an input without signal too.
         from_layer_on: it names the first layer at which something holds; the layers directly after belong to it.
     """
 
     look: Look
+    of_weights: bool = False
     from_layer_on: bool = False
 
 

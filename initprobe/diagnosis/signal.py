@@ -37,9 +37,14 @@ def _vanishing_gradient(result: ProbeResult, limits: Thresholds) -> Iterator[Obs
     """A gradient that is exactly 0 below a layer whose units are all on flat ends, else a trend."""
     flat = [layer.layer for layer in result.layers if _is_flat(layer, is_residual(result))]
     if flat:
-        yield Observation(flat[-1], "dL/dz is exactly 0: every unit is on a flat end for every input", "error")
+        evidence = "dL/dz is exactly 0: every unit is on a flat end for every input"
+        yield Observation(flat[-1], evidence, "error", _LEARNS_NOTHING if is_residual(result) else _FLAT)
     else:
         yield from _gradient_trend(-1)(result, limits)
+
+
+_FLAT = "weights or biases are so large that every unit is on a flat end of the activation, so no gradient passes"
+_LEARNS_NOTHING = "every unit of the branch is on a flat end, so it learns nothing; the skip passes the gradient"
 
 
 def _is_flat(layer: LayerStats, residual: bool) -> bool:
@@ -77,20 +82,25 @@ def _trends_of(result: ProbeResult, tensor: str, sign: int, limits: Thresholds) 
     product = arithmetic(result, tensor, profile, rate) if is_plain(result) else ""
     steps = steps_in_words(profile, (start, end), step)
     evidence = f"{product}{per_layer_words(rate, _SYMBOLS[tensor], steps)} ({course})"
-    cause = _cause_beside_weights(result, tensor)
+    cause = _cause_beside_weights(result, tensor, sign)
     yield Observation(first if tensor == "output" else last, evidence, severity_of(moved.change, limits), cause)
 
 
-def _cause_beside_weights(result: ProbeResult, tensor: str) -> str:
+def _cause_beside_weights(result: ProbeResult, tensor: str, sign: int) -> str:
     """Why a variance moves in a net with a norm or residual branches, where weights alone do not decide it."""
+    norm, symbol = norm_name(result), _SYMBOLS[tensor]
+    if is_residual(result) and sign > 0:
+        return f"every branch adds to the variance of {symbol}, in proportion to branch_scale^2"
     if is_residual(result):
-        return f"every branch adds to the variance of {_SYMBOLS[tensor]}, in proportion to branch_scale^2"
-    if norm_name(result) != "none" and tensor != "output":
+        return f"the layers without a skip shrink the variance of {symbol}; a skip would keep it"
+    if norm == "none" or tensor == "output":
+        return ""
+    if sign > 0:
         return (
-            f"{norm_name(result)} norm divides gradients by the standard deviation of h W; the activation's slopes do "
-            "not make up for it, whatever the weights"
+            f"{norm} norm divides gradients by the standard deviation of h W, which the slopes of the activation do "
+            "not make up for, whatever the weights"
         )
-    return ""
+    return f"with {norm} norm the slopes of the activation shrink the gradient, whatever the weights"
 
 
 RULES = (

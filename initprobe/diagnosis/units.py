@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from initprobe.config.thresholds import Thresholds
-from initprobe.diagnosis.kinds_of_net import adding_layers, has_silent_input
+from initprobe.diagnosis.kinds_of_net import adding_layers
 from initprobe.diagnosis.rule import Observation, Rule, each_layer
 from initprobe.formatting import percent, short
 from initprobe.results.run import ProbeResult
@@ -30,8 +30,6 @@ def _dead_units(result: ProbeResult, limits: Thresholds) -> Iterator[Observation
 
 
 def _dead_layer(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
-    if has_silent_input(result):
-        return iter(())  # the cause is the input
     off = "the branch of every unit is off and learns nothing"  # in a residual net
     return each_layer(
         result,
@@ -89,6 +87,7 @@ RULES = (
         remedy="random weights",
         reference="Goodfellow et al. 2016, Deep Learning, section 8.4",
         look=_symmetric_units,
+        of_weights=True,
         from_layer_on=True,
     ),
 )

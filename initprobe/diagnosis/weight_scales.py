@@ -145,6 +145,7 @@ RULES = (
         remedy="mode=fan_in; fan_out keeps the gradient's variance instead",
         reference="He et al. 2015, arXiv:1502.01852",
         look=_fan_mismatch,
+        of_weights=True,
     ),
     Rule(
         name="odd-layer",
@@ -153,6 +154,7 @@ RULES = (
         remedy="the initializer of the other layers",
         reference="Glorot & Bengio 2010, AISTATS 9:249",
         look=_odd_layers,
+        of_weights=True,
     ),
     Rule(
         name="wrong-initializer",

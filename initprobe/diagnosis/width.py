@@ -9,6 +9,9 @@ from initprobe.diagnosis.rule import Observation, Rule
 from initprobe.formatting import counted, fixed, percent, power
 from initprobe.results.run import ProbeResult
 
+# log10 of a loss by a factor of 100. Draws above it on average are lost because no unit of a layer is on.
+_LOST_LOG10 = -2.0
+
 
 def _too_deep(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
     typical = result.typical
@@ -16,12 +19,15 @@ def _too_deep(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
         return
     layers, widths = len(result.layers), sorted({layer.fan_out for layer in result.layers})
     units = counted(widths[0], "unit") if len(widths) == 1 else f"{widths[0]} to {widths[-1]} units"
-    rate = fixed(10 ** (typical.log10_mean / layers), 4)
-    evidence = (
-        f"{layers} layers of {units}: a typical layer keeps {rate} of the mean over draws, and "
-        f"{rate}^{layers} = {power(typical.log10_mean)}; {percent(typical.loss_probability)}% of the draws "
-        "lose more than a factor of 100"
-    )
+    lost = f"{percent(typical.loss_probability)}% of the draws lose more than a factor of 100"
+    if typical.log10_mean > _LOST_LOG10:
+        evidence = f"{layers} layers of {units}: {lost}, since all units of some layer are off"
+    else:
+        rate = fixed(10 ** (typical.log10_mean / layers), 4)
+        evidence = (
+            f"{layers} layers of {units}: a typical layer keeps {rate} of the mean over draws, and "
+            f"{rate}^{layers} = {power(typical.log10_mean)}; {lost}"
+        )
     yield Observation(typical.layer, evidence, "warning")
 
 

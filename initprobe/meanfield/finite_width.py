@@ -75,6 +75,9 @@ class LayerSpread:
         gradient_uncertainty: how far the log of the predicted variance of dL/dh may be off, beyond first order in
             1/width; 0 where the length map is stable.
         output_uncertainty: the same for the variance of h.
+        underived_gradient: bound on what theory leaves out of the log variance of dL/dh, to first order in 1/width. It
+            counts as a further standard deviation.
+        underived_output: the same for the variance of h.
     """
 
     preactivation: Spread
@@ -83,6 +86,8 @@ class LayerSpread:
     preactivation_gradient: Spread
     gradient_uncertainty: float = 0.0
     output_uncertainty: float = 0.0
+    underived_gradient: float = 0.0
+    underived_output: float = 0.0
 
     @property
     def is_first_order(self) -> bool:
@@ -122,10 +127,11 @@ def spread(
         variances, biases = gradient_variances(layers, noise, lengths, batch), gradient_biases(layers, noise, lengths)
         gradients = (map(Spread, _roots(each), bias.tolist()) for each, bias in zip(variances, biases, strict=True))
         orthogonal = np.array([layer.orthogonal for layer in layers])
-        forward = (_forward(noise, *rows, lengths, orthogonal) for rows in ((Z, ZZ), (H, HH)))
+        forward = [list(_forward(noise, *rows, lengths, orthogonal)) for rows in ((Z, ZZ), (H, HH))]
         of_output, of_gradient = uncertainties(activation, layers, states, lengths)
         # An unstable map makes the bias itself uncertain.
         of_gradient = np.where(of_gradient > 0, np.maximum(of_gradient, np.abs(biases[0])), 0.0)
+        of_output = np.where(of_output > 0, np.maximum(of_output, np.abs([layer.bias for layer in forward[1]])), 0.0)
         return tuple(map(LayerSpread, *forward, *gradients, of_gradient.tolist(), of_output.tolist()))
 
 

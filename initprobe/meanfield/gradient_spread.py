@@ -1,12 +1,14 @@
 """The spread of gradient variances at finite width, and the bias that fluctuating lengths give them.
 
-Everything is to first order in 1/width, as in `finite_width`. What the signal's own direction adds to a gradient is in
+Everything is to first order in 1/width, as in `finite_width`, and from there to the log of a mean over samples, each of
+which is log-normal (`of_mean`). What the signal's own direction adds to a gradient is in
 `backward`, at any order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,9 +17,52 @@ from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.lengths import Lengths, accumulated_back
 from initprobe.meanfield.unit_noise import HH, SLOPES, ZZ, Noise, free_share
 
+# Variance of the logs of independent samples beyond which that of their mean grows along its tangent.
+_WIDEST = 2.0
+
 
 def gradient_variances(layers: Sequence[Layer], noise: Noise, lengths: Lengths, batch: int) -> tuple[Array, Array]:
     """Variances of the logs of the mean squares of dL/dh and dL/dz, `(layers,)` each, first to last.
+
+    Args:
+        layers: first to last.
+        noise: of their means.
+        lengths: the deviations of their mean squares.
+        batch: number of samples that the mean squares are taken over.
+    """
+    of_batch = _first_order(layers, noise, lengths, batch)
+    one_sample = replace(noise, batch=noise.single), replace(lengths, batch=lengths.single)
+    of_single = _first_order(layers, *one_sample, 1)
+    first, second = (of_mean(*each, batch) for each in zip(of_batch, of_single, strict=True))
+    return first, second
+
+
+def of_mean(of_batch: Array, single: Array, batch: int) -> Array:
+    """Variance of the log of a mean over samples whose logs are normal, from first orders.
+
+    To first order the variance of the mean is `single / B + (1 - 1/B) shared`. The log of each sample is a shared part
+    and `D = single - shared` of its own. A mean of B log-normal numbers has the relative variance `(e^D - 1) / B`, so
+    that the log of the mean has `shared + log(1 + (e^D - 1) / B)`. Fenton 1960, IRE Trans. Commun. Systems 8:57.
+
+    Up to D = 1.5 the standard deviation is right to 7%, against simulation. From D = 2 on the formula overshoots, and
+    its tangent there is within 40% up to D = 5.
+
+    Args:
+        of_batch: the first order for the mean, `(layers,)`.
+        single: that for one sample, `(layers,)`.
+        batch: number of samples B.
+    """
+    if batch == 1:
+        return of_batch
+    shared = (of_batch - single / batch) / (1 - 1 / batch)
+    own = np.maximum(single - shared, 0.0)
+    near, far = np.minimum(own, _WIDEST), np.maximum(own - _WIDEST, 0.0)
+    growth = np.exp(near) / (batch + np.expm1(near))
+    return np.asarray(shared + np.log1p(np.expm1(near) / batch) + growth * far)
+
+
+def _first_order(layers: Sequence[Layer], noise: Noise, lengths: Lengths, batch: int) -> tuple[Array, Array]:
+    """The variances to first order in 1/width.
 
     There are three parts. Slopes differ from theory because q does, or by chance in these units (`_coupled`). Weights
     lengthen or shorten this gradient by chance. A batch averages that away as far as `overlap` permits, the mean

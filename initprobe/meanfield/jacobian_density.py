@@ -285,9 +285,9 @@ def _moved(factors: _Factors, start: _Roots, log_w: Array, halvings: int = _HALV
         return end
     if not halvings:
         return end.where(lost, start.at(lost))
-    some = start.at(lost)
-    middle = (some.log_w + log_w[lost]) / 2
-    half = _moved(factors, some, middle, halvings - 1)
+    retried = start.at(lost)
+    middle = (retried.log_w + log_w[lost]) / 2
+    half = _moved(factors, retried, middle, halvings - 1)
     arrived = np.flatnonzero(half.log_w == middle)
     rest = _moved(factors, half.at(arrived), log_w[lost][arrived], halvings - 1)
     return end.where(lost, half.where(arrived, rest))

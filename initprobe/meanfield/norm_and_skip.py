@@ -29,8 +29,8 @@ from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.blocks.norms import EPSILON, Norm
 from initprobe.blocks.skips import Wiring
-from initprobe.meanfield.batch_norm import BatchNoise, kernel_after
-from initprobe.meanfield.correlated_pairs import series
+from initprobe.meanfield.batch_norm import BatchNoise, kernel_after, varying_above
+from initprobe.meanfield.correlated_pairs import hermite_grid, series
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer, Pairs, State, shares_of
 from initprobe.meanfield.norm_and_skip_gradients import LayerGradients, LayerPass, gradients
@@ -38,7 +38,7 @@ from initprobe.meanfield.predict import LayerTheory
 from initprobe.meanfield.propagate import first_pairs, group_moments
 from initprobe.meanfield.radial import quotient
 from initprobe.meanfield.row_grid import RowGrid
-from initprobe.meanfield.signals import Signal, cosines, pair_statistics
+from initprobe.meanfield.signals import Signal, Varying, cosines, pair_statistics
 
 
 def predict_norm_and_skip(
@@ -127,7 +127,7 @@ def _scaling(layer: Layer, norm: Norm | None, signal: Signal, batch: int) -> _Sc
         return _Scaling(squares, squares, layer.normal_bias_variance, 0.0, inverse, unscaled, None)
     centred = signal.centred(batch)
     inverse = np.full_like(centred, 1 / (gain * float(signal.shares @ centred) + EPSILON))
-    noise = BatchNoise.of(signal.rows, batch)
+    noise = BatchNoise.of(signal.rows, batch, signal.varying)
     return _Scaling(
         centred, centred, 0.0, 0.0, inverse, noise.lengthening, noise
     )  # biases are the same for all samples
@@ -159,10 +159,12 @@ def _forward(
     state = State(shares, means.ravel(), variances, of_h, bias_shares, *pairs)
     kept = signal if wiring.skip is None else stream
     if correlations is None:
-        output = _output(acting, state, kept, wiring.skip)
+        output = _output(acting, state, kept, wiring.skip, layer.n_out)
     else:
         kernel = kernel_after(grid, state.moments.square, correlations, noise)
-        output = _output_rows(kernel, state, kept, wiring.skip)
+        share = _branch_share(state, kept, wiring.skip, batch)
+        varying = varying_above(grid, kept.varying, share, layer.n_out, batch)
+        output = _output_rows(kernel, state, kept, wiring.skip, varying)
     return LayerPass(
         signal=signal,
         state=state,
@@ -181,18 +183,31 @@ def _as_inputs(signal: Signal) -> InputMoments:
     return InputMoments(signal.squares, signal.means, signal.cosine, signal.cosine_variance)
 
 
-def _output_rows(kernel: Array, state: State, signal: Signal, skip: float | None) -> Signal:
+def _branch_share(state: State, kept: Signal, skip: float | None, batch: int) -> float:
+    """Share of a layer's own phi(z) in the centred mean square of what it hands on, in rows."""
+    if skip is None:
+        return 1.0
+    branch, around = skip**2 * float(state.moments.variance.mean()), float(kept.centred(batch).mean())
+    return branch / (branch + around) if branch + around > 0 else 1.0
+
+
+def _output_rows(kernel: Array, state: State, signal: Signal, skip: float | None, varying: Varying) -> Signal:
     """The output of a layer in rows, from the kernel of phi(z); arguments as in `_output`."""
     if skip is None:
-        return Signal.of_rows(kernel, state.moments.mean)
+        return Signal.of_rows(kernel, state.moments.mean, varying)
     crossed = skip * np.multiply.outer(signal.means, state.moments.mean)
     return Signal.of_rows(
-        signal.rows + crossed + crossed.T + skip**2 * kernel, signal.means + skip * state.moments.mean
+        signal.rows + crossed + crossed.T + skip**2 * kernel,
+        signal.means + skip * state.moments.mean,
+        varying,
     )
 
 
-def _output(activation: Activation, state: State, signal: Signal, skip: float | None) -> Signal:
-    """The output of a layer: `phi(z)`, or `signal + skip phi(z)` with `signal` the input of its branch."""
+def _output(activation: Activation, state: State, signal: Signal, skip: float | None, units: int) -> Signal:
+    """The output of a layer: `phi(z)`, or `signal + skip phi(z)` with `signal` the input of its branch.
+
+    `units` vary the cosines of pairs; what the units of a branch add to the cosines of a sum is left out.
+    """
     scale = 1.0 if skip is None else skip
     mean, square = (state.over_biases(values) for values in (state.moments.mean, state.moments.square))
     kept, kept_mean = (0.0 * signal.squares, 0.0 * signal.means) if skip is None else (signal.squares, signal.means)
@@ -208,8 +223,24 @@ def _output(activation: Activation, state: State, signal: Signal, skip: float | 
             strict=True,
         )
     )
-    cosine = min(max((low + high) / 2, -1.0), 1.0)
-    return Signal(signal.shares, squares, means, cosine, (high - low) ** 2 / 4)
+    cosine, variance = min(max((low + high) / 2, -1.0), 1.0), (high - low) ** 2 / 4
+    if skip is None:
+        variance += _pair_noise(activation, state, shares, scale / size, cosine) / units
+    return Signal(signal.shares, squares, means, cosine, variance)
+
+
+def _pair_noise(activation: Activation, state: State, shares: Array, scale: Array, cosine: float) -> float:
+    """Variance of `y_a y_b - c/2 (y_a^2 + y_b^2)` over units for two samples, y being outputs times `scale`."""
+    h, _ = state.on_grid(activation)
+    y = state.for_biases(scale)[:, None] * h
+    first, second, third = (state.over_samples(power, shares)[None] for power in (y, y * y, y**3))
+    (of_squares,), (of_cubes,) = (
+        series(*pair).weighted(state.bias_shares[None]) for pair in ((second, second), (third, first))
+    )
+    middle = sum(state.correlation_nodes()) / 2
+    fourth = float(shares @ state.over_biases(hermite_grid().mean(y**4)))
+    both = of_squares.at(middle) * (1 + cosine * cosine / 2)
+    return max(both - 2 * cosine * of_cubes.at(middle) + cosine * cosine / 2 * fourth, 0.0)
 
 
 def _cosine_nodes(signal: Signal) -> tuple[float, float]:

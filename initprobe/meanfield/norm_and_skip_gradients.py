@@ -14,7 +14,7 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.blocks.skips import Wiring
-from initprobe.meanfield.batch_norm import BatchNoise, finite_batch_factors
+from initprobe.meanfield.batch_norm import BatchNoise, finite_batch_factors, missing_below
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.layer_norm import length_factor, norm_factor
 from initprobe.meanfield.radial import Averages, Branch, Gradient, Split, averages, quotient
@@ -70,6 +70,8 @@ def gradients(
     gradient = Gradient.start(passes[-1].output.squares, layers[-1].n_out)
     mean = mean_around = gradient.square
     branch: Branch | None = None
+    above: _Step | None = None
+    missing = 0.0
     for layer, wiring, here in zip(reversed(layers), reversed(wirings), reversed(passes), strict=True):
         step = _Step.of(layer, wiring, here, gradient)
         if wiring.skip is not None:
@@ -79,9 +81,7 @@ def gradients(
         share = np.where(gradient.square > 0, mean / gradient.square, 1.0)
         delta = step.delta
         if step.by_sample:
-            divided_above = bool(by_layer) and wirings[-len(by_layer)].norm is not None
-            if divided_above and wiring.skip is None:
-                delta = delta * length_factor(here.grid, layer.n_out)
+            delta = delta * length_factor(here.grid, layer, here.state.kurtosis, _share_above(step, above))
         inner = delta * here.inverse_square
         if step.by_sample:
             inner = inner * norm_factor(step.averages, here.output.squares, layer.n_out, is_bare=wiring.skip is None)
@@ -93,11 +93,20 @@ def gradients(
             by_row, kept, kept_in_weights = finite_batch_factors(here.grid, here.noise, batch, has_mean=last)
             weight, inner = here.weighted * inner * by_row * kept_in_weights, inner * by_row * kept
         by_layer.append(LayerGradients(gradient.square, delta, weight))
-        gradient = step.below(inner)
+        if here.noise is not None:
+            missing = missing_below(here.grid, missing if wiring.skip is None else 0.0, layer.n_in, batch)
+        gradient, above = step.below(inner, missing), step
         mean = share * gradient.square
         if wiring.opens and branch is not None:
             gradient, branch, mean = branch.joined(gradient, here.signal.squares, layer.n_in), None, mean + mean_around
     return reversed(by_layer)
+
+
+def _share_above(step: _Step, above: _Step | None) -> Array | None:
+    """Share of the weights in what the layer norm above divides by; None where that is not this layer's own output."""
+    if above is None or not above.by_sample or step.wiring.skip is not None:
+        return None
+    return above.weights_part
 
 
 def _mixed(here: LayerPass, share: Array) -> Array:
@@ -139,6 +148,11 @@ class _Step:
         return self.wiring.norm is not None and not self.by_batch
 
     @property
+    def weights_part(self) -> Array:
+        """Share of the weights in the variance that a layer norm divides by, `(groups,)`."""
+        return np.asarray(1 - self.layer.bias_variance * self.here.inverse_square)
+
+    @property
     def scale(self) -> float:
         """Factor of the layer's own output in what it hands on."""
         return 1.0 if self.wiring.skip is None else self.wiring.skip
@@ -178,15 +192,22 @@ class _Step:
         shared = np.zeros_like(shared) if self.by_sample else shared
         return Branch(gradient, product(square, common, common), shared)
 
-    def below(self, inner: Array) -> Gradient:
-        """dL/dh of the layer's input, by way of its weights; `inner` is the mean square of dL/dy, `(groups,)`."""
+    def below(self, inner: Array, missing: float) -> Gradient:
+        """dL/dh of the layer's input, by way of its weights.
+
+        Args:
+            inner: mean square of dL/dy, `(groups,)`.
+            missing: share that a batch norm takes from it, along the signals of the batch.
+        """
         layer, of = self.layer, self.averages
         if self.by_sample:
-            product = layer.n_out * inner * layer.bias_variance
+            # h . W u = (y - b) . u = -b . u, as u is across y; this is the variance of a bias given y.
+            product = layer.n_out * inner * layer.bias_variance * self.weights_part
         else:
             # Before a batch norm, y also has a part that all samples share.
             common = quotient(self.here.signal.squares, self.here.weighted) - 1
             pull = of.pull + np.maximum(common, 0.0) * of.slope_square
             product = self.split.product(self.scale**2 * pull, self._along, self._along)
-        across = layer.n_out * layer.weight_variance * inner * (1 - 1 / layer.n_in)
+        kept = max(1 - 1 / layer.n_in - (missing if self.by_batch else 0.0), 0.0)
+        across = layer.n_out * layer.weight_variance * inner * kept
         return Gradient(across + quotient(product, layer.n_in**2 * self.here.signal.squares), product)

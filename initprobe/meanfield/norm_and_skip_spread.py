@@ -4,8 +4,8 @@ To first order in 1/width. The deviations of four numbers from theory are passed
 mean over units of h, at the inputs of the layer and of its branch. Each layer adds the noise of its units. A norm fixes
 mean and variance of z. So its output does not respond to the size of its input, and has no noise along z and z^2.
 
-Not derived: biases of order depth/width, and the noise that forward pass and gradient share because they use the same
-weights. Hanin & Nica 2020, arXiv:1812.05994.
+Layer norm without a skip is complete to first order in 1/width. Elsewhere a bias of order depth/width is left, from
+noise that signal and gradient share. `uncertainty` bounds it. Hanin & Nica 2020, arXiv:1812.05994.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.blocks.skips import PLAIN, Wiring
 from initprobe.meanfield.finite_width import LayerSpread, Spread
+from initprobe.meanfield.gradient_spread import of_mean
 from initprobe.meanfield.input_moments import InputMoments, sample_groups
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
@@ -28,6 +29,7 @@ from initprobe.meanfield.predict import LayerTheory
 from initprobe.meanfield.radial import quotient
 from initprobe.meanfield.row_grid import RowGrid
 from initprobe.meanfield.signals import Signal
+from initprobe.meanfield.uncertainty import left_out_backward, left_out_forward
 from initprobe.meanfield.unit_noise import free_share
 
 # Entries of the vector of deviations: mean square and mean of the branch's input, then of the layer's input.
@@ -60,15 +62,34 @@ def spread_norm_and_skip(
             units_of(wiring.acting(activation), layer, wiring, here, samples)
             for layer, wiring, here in zip(layers, wirings, passes, strict=True)
         ]
-        steps = [_Step.of(*each) for each in zip(layers, wirings, passes, units, strict=True)]
-        return _spreads(steps, gradients, samples)
+        of_batch, of_single = (
+            [_Step.of(*each) for each in zip(layers, wirings, passes, column, strict=True)]
+            for column in zip(*units, strict=True)
+        )
+        # Behind a norm nothing of the gradient runs along h; what exceeds infinite width is not a radial mode.
+        is_normed = any(wiring.norm is not None for wiring in wirings)
+        spreads = _spreads(of_batch, of_single, None if is_normed else gradients, samples)
+        left_out = left_out_backward(layers, wirings, passes), map(left_out_forward, layers, wirings, passes)
+        return [
+            replace(spread, underived_gradient=gradient, underived_output=output)
+            for spread, gradient, output in zip(spreads, *left_out, strict=True)
+        ]
 
 
-def _spreads(steps: Sequence[_Step], gradients: Sequence[float] | None, samples: int) -> list[LayerSpread]:
-    """The spreads of all layers; `gradients` are None where no radial mode is followed."""
-    covariances = _covariances(steps)
-    outputs = [step.output(covariance) for step, covariance in zip(steps, covariances[1:], strict=True)]
-    back = [Spread(_root(v), 0.0) for v in _gradient_variances(steps, covariances, gradients, samples)]
+def _spreads(
+    steps: Sequence[_Step], single: Sequence[_Step], gradients: Sequence[float] | None, samples: int
+) -> list[LayerSpread]:
+    """The spreads of all layers, from steps with the noise of a batch and of a single sample.
+
+    `gradients` are None where no radial mode is followed.
+    """
+    covariances, of_one, drifts = _covariances(steps), _covariances(single), [np.zeros(4)]
+    for step, covariance in zip(steps, of_one, strict=False):
+        drifts.append(step.matrix @ drifts[-1] + step.offset + step.bent(covariance))
+    outputs = [step.output(*each) for step, *each in zip(steps, covariances[1:], drifts[1:], strict=True)]
+    of_batch = np.array(_gradient_variances(steps, covariances, gradients, samples))
+    of_single = np.array(_gradient_variances(single, of_one, gradients, 1))
+    back = [Spread(_root(variance), 0.0) for variance in of_mean(of_batch, of_single, samples).tolist()]
     return [LayerSpread(_NOTHING, output, gradient, _NOTHING) for output, gradient in zip(outputs, back, strict=True)]
 
 
@@ -88,12 +109,14 @@ def spread_with_means(
     """
     with np.errstate(all="ignore"):
         signal = Signal(*sample_groups(inputs, split=True), inputs.cosine, inputs.cosine_variance)
-        steps = []
+        steps, single = [], []
         for layer, prediction in zip(layers, theory, strict=True):
             here = _plain_pass(activation, layer, prediction.state, signal)
-            steps.append(_Step.of(layer, PLAIN, here, units_of(activation, layer, PLAIN, here, samples)))
+            of_batch, of_single = units_of(activation, layer, PLAIN, here, samples)
+            steps.append(_Step.of(layer, PLAIN, here, of_batch))
+            single.append(_Step.of(layer, PLAIN, here, of_single))
             signal = here.output
-        spreads, (_, apart) = _spreads(steps, None, samples), _branch_weights(steps)
+        spreads, (_, apart) = _spreads(steps, single, None, samples), _branch_weights(steps)
         return [
             own
             if alone > _LEAST_APART * prediction.output_gradient_variance
@@ -134,6 +157,9 @@ class _Step:
         units: its means.
         matrix: from the deviations below the layer to those above it, `(4, 4)`.
         noise: covariance that the layer adds, `(4, 4)`.
+        offset: mean deviation that the layer adds, `(4,)`.
+        both: `d(mean square)` and `d(mean)` of the output, from phi^2 and phi, `(2, 2)`.
+        length_response: relative change of q per change of the mean square below.
         slopes: response of the log of `mean phi'^2`, and of the norm's factor, to the deviations below, `(4,)`.
         with_noise: covariance of the log of `mean phi'^2` with the noise that the layer adds, `(4,)`.
         variance: predicted variance of h, over units and samples.
@@ -147,6 +173,9 @@ class _Step:
     units: Units
     matrix: Array
     noise: Array
+    offset: Array
+    both: Array
+    length_response: float
     slopes: Array
     with_noise: Array
     variance: np.float64
@@ -174,12 +203,12 @@ class _Step:
             matrix[_SQUARE, _KEPT] += 1.0
             matrix[_SQUARE, _KEPT_MEAN] += 2 * scale * units.means[1]
             matrix[_MEAN, _KEPT_MEAN] += 1.0
-        noise, with_noise = np.zeros((4, 4)), np.zeros(4)
+        noise, offset, with_noise = np.zeros((4, 4)), np.zeros(4), np.zeros(4)
         pair, slope_noise = units.noise[:2, :2], units.noise[2, :2] / units.means[2]
         both = np.array([of_square, of_mean])
         noise[2:, 2:] = both @ pair @ both.T
         noise[_SQUARE, _SQUARE] += 4 * scale**2 * (units.common - kept_mean**2 * pair[1, 1]) if skipped else 0.0
-        with_noise[2:] = both @ slope_noise
+        offset[2:], with_noise[2:] = both @ units.offsets[:2], both @ slope_noise
         slopes = below[2] / units.means[2]
         if wiring.norm is not None:
             centred = shares @ (here.weighted if wiring.norm.axis == 0 else here.signal.squares)
@@ -189,14 +218,48 @@ class _Step:
         gain = np.float64(layer.n_out * layer.weight_variance * units.means[2] * (shares @ here.inverse_square))
         variance = square - mean * mean
         return cls(
-            layer, wiring, units, matrix @ start, noise, slopes @ start, with_noise, variance, square, mean, gain
+            layer=layer,
+            wiring=wiring,
+            units=units,
+            matrix=matrix @ start,
+            noise=noise,
+            offset=offset,
+            both=both,
+            length_response=_length_response(here),
+            slopes=slopes @ start,
+            with_noise=with_noise,
+            variance=variance,
+            square=square,
+            mean=mean,
+            gain=gain,
         )
 
-    def output(self, covariance: Array) -> Spread:
-        """Spread of the variance of h, from the covariance of the deviations above the layer."""
+    def bent(self, covariance: Array) -> Array:
+        """Mean deviation above the layer from the second order in the deviations of one sample below, `(4,)`.
+
+        `S' = S + 2 s m E[phi] + s^2 E[phi^2]`, where both expectations are functions of S.
+        """
+        added = np.zeros(4)
+        if self.wiring.norm is None:
+            response = self.length_response
+            of_square, of_mean = self.both @ self.units.curvatures[:2] * response**2 * covariance[_SQUARE, _SQUARE] / 2
+            added[_SQUARE], added[_MEAN] = of_square, of_mean
+            if self.wiring.skip is not None:
+                kept_mean = _MEAN if self.wiring.opens else _KEPT_MEAN
+                with_mean = covariance[kept_mean, _SQUARE] * response
+                added[_SQUARE] += 2 * self.wiring.skip * with_mean * self.units.responses[1, 0]
+        return added
+
+    @property
+    def by_sample(self) -> bool:
+        """True if the layer has a layer norm."""
+        return self.wiring.norm is not None and self.wiring.norm.axis == 1
+
+    def output(self, covariance: Array, drift: Array) -> Spread:
+        """Spread of the variance of h, from the covariance and the mean of the deviations above the layer."""
         direction = np.array([0.0, 0.0, 1.0, -2 * self.mean])
         sd = _root(float(direction @ covariance @ direction)) / self.variance
-        return Spread(sd, -float(covariance[_MEAN, _MEAN]) / self.variance)
+        return Spread(sd, float(direction @ drift - covariance[_MEAN, _MEAN]) / self.variance)
 
 
 def _responses(layer: Layer, wiring: Wiring, here: LayerPass, units: Units) -> Array:
@@ -204,14 +267,17 @@ def _responses(layer: Layer, wiring: Wiring, here: LayerPass, units: Units) -> A
     below = np.zeros((3, 4))
     if wiring.norm is not None:
         return below
-    signal = here.signal
-    square, share = float(signal.shares @ signal.squares), float(signal.shares @ here.weights_share)
-    if square > 0:
-        below[:, _SQUARE] = units.responses[:, 0] * share / square
+    below[:, _SQUARE] = units.responses[:, 0] * _length_response(here)
     if layer.weight_mean:
         deviation = math.sqrt(float(here.state.average(here.state.variance)))
         below[:, _MEAN] = units.responses[:, 1] * layer.n_in * layer.weight_mean / deviation
     return below
+
+
+def _length_response(here: LayerPass) -> float:
+    """Relative change of the mean square of z per change of the mean square of the layer's input."""
+    square, share = (float(here.signal.shares @ values) for values in (here.signal.squares, here.weights_share))
+    return share / square if square > 0 else 0.0
 
 
 def _covariances(steps: Sequence[_Step]) -> list[Array]:
@@ -227,12 +293,16 @@ def _gradient_variances(
 ) -> list[float]:
     """Variance of the log of Var(dL/dh) at every layer, first to last.
 
-    Where the gradient runs along h (`radial`), its variance is in proportion to the last mean square over this one.
+    The weights that lengthen a sample's gradient also lengthen the signals of other samples, by which a layer norm
+    divides their gradients: `Cov(|W u|^2, |h W|^2) = 2 / (n_in n_out)`, relative. Through further layers above it is
+    the same, times what the nonlinearities keep. For one sample u is across y, and there is none.
+
+    Where the gradient runs along h (`radial`), its variance is in proportion to the last mean square over the one here.
     """
     equal_share, other_share = 1 / samples, 1 - 1 / samples
     weights, across = _branch_weights(steps)
     last = float(covariances[-1][_SQUARE, _SQUARE]) / steps[-1].square ** 2
-    drawn, inside, added, overlap = 2 / steps[-1].layer.n_out * equal_share, 0.0, 0.0, 0.0
+    drawn, inside, added, overlap, reused = 2 / steps[-1].layer.n_out * equal_share, 0.0, 0.0, 0.0, 0.0
     slopes = np.zeros(4)
     variances: list[float] = []
     for k in reversed(range(len(steps))):
@@ -247,6 +317,8 @@ def _gradient_variances(
         own = 2 / layer.n_out * ((units.same + free) * equal_share + (units.other + free) * shared)
         if step.wiring.norm is not None:
             own += 2 / layer.n_out * (equal_share + units.cosine * other_share)
+            reused = units.reuse * weight * reused + (1 / layer.n_out if step.by_sample else 0.0)
+            own -= 4 / layer.n_in * reused * other_share
         drawn += weight**2 * own
         inside += (1 - weight**2) * own
         if step.wiring.opens:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Units:
 
     Attributes:
         means: `(3,)`.
+        offsets: what the fourth cumulant of z adds to them, `(3,)`.
+        curvatures: their second derivatives by the variance of z, times its square, `(3,)`.
         responses: to the log of the variance of z, and to the mean of z in standard deviations, `(3, 2)`.
         noise: covariance over networks, averaged over a batch, `(3, 3)`.
         common: the same of phi weighted by independent signals with the cosines of the branch's input, a variance.
@@ -36,6 +38,8 @@ class Units:
     """
 
     means: Array
+    offsets: Array
+    curvatures: Array
     responses: Array
     noise: Array
     common: float
@@ -44,9 +48,16 @@ class Units:
     agreement: float
     cosine: float
 
+    @property
+    def reuse(self) -> float:
+        """What the layer keeps of the covariance of a gradient with another sample's signal, z of variance 1."""
+        return self.agreement * float(self.means[2] / self.means[0])
 
-def units_of(activation: Activation, layer: Layer, wiring: Wiring, here: LayerPass, samples: int) -> Units:
-    """The means of one layer and their noise.
+
+def units_of(
+    activation: Activation, layer: Layer, wiring: Wiring, here: LayerPass, samples: int
+) -> tuple[Units, Units]:
+    """The means of one layer and their noise: averaged over a batch of `samples`, and for one sample.
 
     Args:
         activation: of the layer.
@@ -63,20 +74,28 @@ def units_of(activation: Activation, layer: Layer, wiring: Wiring, here: LayerPa
     full = same[1, 1], other[1, 1]
     if wiring.norm is not None:
         # The sums of z and z^2 over units (layer norm) or samples (batch norm) are the same in every network.
+        # Weights that are not normal change the noise along z^2 alone, to first order.
         fixed, fixed_second = np.outer(first, first), np.outer(second, second)
-        same = same - fixed - fixed_second
-        other = other - fixed * state.correlation - fixed_second * cosine
-    every = 1 / samples, 1 - 1 / samples
-    return Units(
+        same = same - fixed - fixed_second * (1 + state.kurtosis / 2)
+        other = other - fixed * state.correlation - fixed_second * (cosine + state.cokurtosis / 2)
+    # Under a layer norm z is on a sphere, whose fourth cumulant is -6/n.
+    on_sphere = 1 / layer.n_out if wiring.norm is not None and wiring.norm.axis == 1 else 0.0
+    along, left = float(first[1]), (same[1, 1], other[1, 1])
+    alone, every = (1.0, 0.0), (1 / samples, 1 - 1 / samples)
+    of_batch = Units(
         means=noise.mean[0, _ROWS],
+        offsets=noise.offset[0, _ROWS] - on_sphere * noise.curvature[0, _ROWS],
+        curvatures=noise.curvature[0, _ROWS],
         responses=np.column_stack([noise.slope[0, _ROWS], first]),
         noise=(every[0] * same + every[1] * other) / layer.n_out,
-        common=_common(here, float(first[1]), full, (same[1, 1], other[1, 1]), every) / layer.n_out,
+        common=_common(here, along, full, left, every) / layer.n_out,
         same=float(noise.relative(noise.same, SLOPES, SLOPES)[0]),
         other=float(noise.relative(noise.other, SLOPES, SLOPES)[0]),
         agreement=float((noise.slope_product[0] / noise.mean[0, SLOPES]) ** 2),
         cosine=cosine,
     )
+    common = _common(here, along, full, left, alone) / layer.n_out
+    return of_batch, replace(of_batch, noise=same / layer.n_out, common=common)
 
 
 def _along(activation: Activation, state: State) -> Array:

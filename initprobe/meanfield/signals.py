@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,21 @@ from initprobe.meanfield.input_moments import InputMoments, sample_groups
 
 # Rows that stand for a batch whose pairs were not measured; odd, so that each row has equally many pairs of both kinds.
 _STAND_INS = 33
+
+
+class Varying(NamedTuple):
+    """Variances over networks of finite width of centred products of rows, in units of mean squares.
+
+    Attributes:
+        products: of two rows.
+        lengths: of one row with itself.
+    """
+
+    products: float
+    lengths: float
+
+
+NO_VARIANCE = Varying(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -29,6 +45,7 @@ class Signal:
         cosine: mean cosine between the h of two different samples.
         cosine_variance: variance of that cosine over pairs.
         gram: mean products over units of the h of two rows, `(groups, groups)`; None where groups are not rows.
+        varying: how the products of rows vary over networks.
     """
 
     shares: Array
@@ -37,6 +54,7 @@ class Signal:
     cosine: float
     cosine_variance: float
     gram: Array | None = None
+    varying: Varying = NO_VARIANCE
 
     @classmethod
     def of(cls, inputs: InputMoments, by_row: bool) -> Signal:
@@ -47,10 +65,10 @@ class Signal:
         return cls.of_rows(gram, np.full(len(gram), float(np.mean(inputs.means))))
 
     @classmethod
-    def of_rows(cls, gram: Array, means: Array) -> Signal:
+    def of_rows(cls, gram: Array, means: Array, varying: Varying = NO_VARIANCE) -> Signal:
         """A signal of rows, with their products `(rows, rows)` and their means over units `(rows,)`."""
         squares = gram.diagonal().copy()
-        return cls(np.full(len(gram), 1 / len(gram)), squares, means, *pair_statistics(cosines(gram)), gram)
+        return cls(np.full(len(gram), 1 / len(gram)), squares, means, *pair_statistics(cosines(gram)), gram, varying)
 
     def centred(self, batch: int) -> Array:
         """Mean square of h minus its mean over a batch, for each group of samples, `(groups,)`.

@@ -2,24 +2,35 @@
 
 Deviations in length grow through an unstable length map. Once they are large, log variances are no longer linear in
 them. The mean of two predictions, for longer and for shorter signals, then differs from the prediction between them.
+
+Under norms and skips a part of the first order itself is not derived. Its bounds are measured: by random networks of 5
+activations, 6 to 11 layers of 50 to 200 units and 16 to 200 samples. Layer norm without a skip needs none.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
+from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.lengths import Lengths
+from initprobe.meanfield.norm_and_skip_gradients import LayerPass
 from initprobe.meanfield.propagate import length_groups
 
 # Standard deviations by which lengths are changed, up and down.
 _SDS = (1.0, 2.0)
 # A length map is unstable from this growth of deviations on. ReLU keeps them, up to rounding.
 _UNSTABLE = 1.01
+# What is left out of the log variance of dL/dh, per layer above and per 1/width, by norm axis and skip.
+_LEFT_OUT = {(None, True): 0.5, (1, True): 0.3, (0, False): 2.0, (0, True): 1.0}
+_SECOND_ORDER = 2.0
+# What is left out of the log variance of h under batch norm: per 1/width, and per variance of a row's mean square.
+_LEFT_OUT_FORWARD, _LEFT_OUT_LENGTHS = 1.0, 0.1
 
 
 def uncertainties(
@@ -62,3 +73,24 @@ def _logs(activation: Activation, layers: Sequence[Layer], first: State, change:
     moments = [(layer.average(layer.moments.square), layer.average(layer.moments.slope_square)) for layer in groups]
     logs: Array = np.log(np.array(moments, float)).T
     return logs
+
+
+def left_out_backward(layers: Sequence[Layer], wirings: Sequence[Wiring], passes: Sequence[LayerPass]) -> list[float]:
+    """Bounds on what is left out of the log variance of dL/dh at every layer, first to last."""
+    norm = next((wiring.norm.axis for wiring in wirings if wiring.norm is not None), None)
+    has_skip = any(wiring.skip is not None for wiring in wirings)
+    rate = _LEFT_OUT.get((norm, has_skip), 0.0)
+    added = [rate / layer.n_out + _second_order(here) for layer, here in zip(layers[1:], passes[1:], strict=True)]
+    return [math.fsum(added[k:]) for k in range(len(layers))]
+
+
+def _second_order(here: LayerPass) -> float:
+    """What the second order in one over the directions of a batch may add at one layer."""
+    return 0.0 if here.noise is None else _SECOND_ORDER * here.noise.variance**2
+
+
+def left_out_forward(layer: Layer, wiring: Wiring, here: LayerPass) -> float:
+    """A bound on what is left out of the log variance of h."""
+    if wiring.norm is None or wiring.norm.axis != 0:
+        return 0.0
+    return _LEFT_OUT_FORWARD / layer.n_out + _LEFT_OUT_LENGTHS * here.output.varying.lengths

@@ -139,11 +139,16 @@ def _prediction(
         output_spread=finite(noise.output.averaged(config.draws).sd),
         output_gradient_spread=finite(noise.output_gradient.averaged(config.draws).sd),
         length_slope=finite(theory.length_slope),
-        z=_z(layer.output, theory.output_variance, noise.output) if noise.is_first_order_forward else None,
-        gradient_z=_z(layer.output_gradient, theory.output_gradient_variance, noise.output_gradient)
+        z=_z(layer.output, theory.output_variance, noise.output, noise.underived_output)
+        if noise.is_first_order_forward
+        else None,
+        gradient_z=_z(
+            layer.output_gradient, theory.output_gradient_variance, noise.output_gradient, noise.underived_gradient
+        )
         if noise.is_first_order
         else None,
-        gradient_uncertainty=_factor(noise.gradient_uncertainty),
+        gradient_uncertainty=_factor(max(noise.gradient_uncertainty, noise.underived_gradient)),
+        output_uncertainty=_factor(noise.underived_output),
         output_shares=shares,
     )
 
@@ -159,9 +164,10 @@ def _number(variance: float, zero_is_true: bool) -> float | None:
     return float(variance) if math.isfinite(variance) and (variance > 0 or (zero_is_true and variance == 0)) else None
 
 
-def _z(tensor: TensorStats, predicted: float, noise: Spread) -> float | None:
+def _z(tensor: TensorStats, predicted: float, noise: Spread, underived: float) -> float | None:
     """Distance of the measured mean log variance from its prediction, in standard deviations of that mean.
 
+    What theory does not derive, `underived`, counts as a further standard deviation, which draws do not average away.
     It is taken in logs because a measured variance is log-normal: its mean log lies below the log of its mean.
     """
     measured = [v for v in tensor.variance_by_draw if v is not None and v > 0]
@@ -169,7 +175,7 @@ def _z(tensor: TensorStats, predicted: float, noise: Spread) -> float | None:
     if not complete or tensor.status != "ok" or not predicted > 0 or not noise.sd > 0:
         return None
     gap = statistics.fmean(map(math.log, measured)) - math.log(predicted) - noise.log_mean
-    return finite(gap / (noise.sd / math.sqrt(len(measured))))
+    return finite(gap / math.hypot(noise.sd / math.sqrt(len(measured)), underived))
 
 
 def _shares(

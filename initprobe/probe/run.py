@@ -296,7 +296,9 @@ def _measured(session: _Session, networks: Sequence[_Network], inputs: InputMome
 
 def _input_stats(inputs: InputMoments) -> InputStats:
     square = float(np.mean(inputs.mean_squares))
-    return InputStats(mean_square=square, correlation=_cosine(inputs.cosine) if square > 0 else None)
+    return InputStats(
+        mean_square=square, equal=inputs.are_equal, correlation=_cosine(inputs.cosine) if square > 0 else None
+    )
 
 
 def _cosine(cosine: float) -> float | None:

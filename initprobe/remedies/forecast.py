@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -29,6 +29,8 @@ COMMON_SHARE, LAST_RESORT_SHARE = 0.5, 0.8
 # 2%, then at all gains of three digits around the best.
 _BELOW, _ABOVE, _STEP = 0.4, 2.0, 1.02
 _DIGITS = 3
+# Steps down from a gain that saturates units.
+_SMALLER, _SHRINK = 20, 0.95
 
 
 @dataclass(frozen=True)
@@ -168,14 +170,19 @@ class Forecast:
     def _shares(self) -> Sequence[Array]:
         return self.shares or [self.network.shares] * len(self.lengths)
 
-    def holds(self, share_of_limit: float) -> bool:
-        """Whether the first network would pass the verdict, with trends below this share of their limit."""
+    def holds(self, share_of_limit: float, *, chance: bool = True) -> bool:
+        """Whether the first network would pass the verdict.
+
+        Args:
+            share_of_limit: share of the limit on trends that they may use.
+            chance: whether units that saturate by chance must have room too.
+        """
         if not self.trends[0] < share_of_limit * self.network.limits.trend_decades:
             return False
         # In a deep network all inputs become alike, so the sample is the units of one layer, in each draw.
         share, units = self.saturated(), min(self.network.sizes[1:]) * self.network.draws
-        chance = math.sqrt(share * (1 - share) / units)
-        return share + self.network.limits.spread_sds * chance < self.network.limits.saturated
+        room = self.network.limits.spread_sds * math.sqrt(share * (1 - share) / units) if chance else 0.0
+        return share + room < self.network.limits.saturated
 
 
 def _largest_trend(profiles: Sequence[Array], entries: Array) -> float:
@@ -211,6 +218,15 @@ def most_level_gain(network: Network) -> float | None:
     low, high = _BELOW * min(row.forward, row.backward), _ABOVE * max(row.forward, row.backward)
     coarse = _best_of(network, np.exp(np.arange(math.log(low), math.log(high), math.log(_STEP))))
     return None if coarse is None else _best_of(network, _three_digits(coarse / _STEP, coarse * _STEP))
+
+
+def smaller_gains(network: Network, gain: float) -> Iterator[float]:
+    """The largest gain below one that saturates too many units, to two digits, that may pass; nothing if none may."""
+    for step in range(_SMALLER):
+        smaller = float(f"{gain * _SHRINK**step:.2g}")
+        if network.scaled(smaller).holds(1.0, chance=False):
+            yield smaller
+            return
 
 
 def _best_of(network: Network, gains: Array) -> float | None:

@@ -20,7 +20,7 @@ from initprobe.prediction.predict import norm_and_skip_theory
 from initprobe.prediction.rules import no_theory, rules_of
 from initprobe.remedies.command_line import command_line
 from initprobe.remedies.forecast import COMMON_SHARE, Forecast, Network
-from initprobe.remedies.plain import changed, common_initializers, level_gains, plain_fixes
+from initprobe.remedies.plain import changed, common_initializers, doubtful_fixes, level_gains, plain_fixes
 from initprobe.remedies.trial import Trials, Works
 from initprobe.remedies.wider import is_too_deep, wider, with_units
 from initprobe.spec import Spec
@@ -64,7 +64,7 @@ def fix_for(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, wor
 
 def _candidates(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> Iterator[ProbeConfig]:
     """The changed experiments that theory predicts to hold, least changed first."""
-    if not inputs.mean_squares.any():
+    if inputs.are_equal or not inputs.mean_squares.any():
         return  # no network has a signal then
     if config.network is not None:
         yield from _that_hold(_weaker_branches(config), sizes, inputs)
@@ -80,6 +80,7 @@ def _candidates(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments)
         plain = changed(bare, **_PLAIN)
         yield from plain_fixes(plain, sizes, inputs, config)
         yield from _that_hold(_with_norm_or_skips(plain), sizes, inputs)
+    yield from doubtful_fixes(changed(bare, **_PLAIN), sizes, inputs, config)
 
 
 def _wider_ones(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:

@@ -11,7 +11,7 @@ from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.phase import critical_line
-from initprobe.remedies.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Network, most_level_gain
+from initprobe.remedies.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Network, most_level_gain, smaller_gains
 from initprobe.remedies.trial import same_weights
 
 
@@ -34,6 +34,27 @@ def plain_fixes(
     gain = most_level_gain(network)
     if gain is not None and network.scaled(gain).holds(LAST_RESORT_SHARE):
         yield from _with_initializers(config, sizes, [f"lecun:gain={gain:g}"], original)
+
+
+def doubtful_fixes(
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, original: ProbeConfig
+) -> Iterator[ProbeConfig]:
+    """Plain weights that may pass the verdict by a narrow margin, so that only a trial can tell.
+
+    Args:
+        config: a plain network whose initializer and activation have names.
+        sizes: features of the input, then units of each layer.
+        inputs: moments of the samples.
+        original: the experiment that needs the fix, which is not offered again.
+    """
+    network = Network.of(config, sizes, inputs)
+    for candidate in _with_initializers(config, sizes, common_initializers(config.activation), original):
+        if network.forecast(network.variances(candidate.initializer)).holds(1.0, chance=False):
+            yield candidate
+    gain = most_level_gain(network)
+    if gain is not None:
+        names = [f"lecun:gain={smaller:g}" for smaller in smaller_gains(network, gain)]
+        yield from _with_initializers(config, sizes, names, original)
 
 
 def changed(config: ProbeConfig, **changes: Unpack[ConfigChanges]) -> ProbeConfig:

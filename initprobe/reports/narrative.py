@@ -26,6 +26,8 @@ _LEVEL = 10
 _CURVE = 20
 # Below this share of its prediction, or above the inverse, a measurement is compared by a factor.
 _FACTOR_BEYOND = 0.1
+# A factor of uncertainty that is worth a line.
+_WORTH_SAYING = 1.05
 _LOST_WORDS = {
     "underflow": "underflow, values below the normal range of the dtype,",
     "overflow": "overflow, values too large for the dtype,",
@@ -194,7 +196,7 @@ def _scale_words(scale: DepthScale, reach: float) -> str | None:
 def _theory_words(result: ProbeResult) -> str | None:
     """The largest disagreements between prediction and measurement, forward and backward, in SDs of chance."""
     words = [_furthest(result, "output", "z", "var h"), _furthest(result, "output_gradient", "gradient_z", "var dL/dh")]
-    words.append(_uncertain_words(result))
+    words += [_uncertain_words(result), _underived_words(result)]
     return "; ".join(filter(None, words)) or _bare_theory_words(result)
 
 
@@ -205,6 +207,15 @@ def _uncertain_words(result: ProbeResult) -> str | None:
     if not factors or not max(factors) > 1:
         return None
     return f"the length map is unstable: predictions of dL/dh hold within {factor(max(factors))}"
+
+
+def _underived_words(result: ProbeResult) -> str | None:
+    """What theory of norms and skips leaves open beside chance, which the SDs above contain."""
+    theories = [layer.theory for layer in result.layers if layer.theory is not None]
+    factors = [theory.gradient_uncertainty or 1.0 for theory in theories if theory.gradient_z is not None]
+    if not factors or not max(factors) > _WORTH_SAYING:
+        return None
+    return f"the SDs contain {factor(max(factors))} for what theory leaves out of dL/dh"
 
 
 def _furthest(result: ProbeResult, tensor: str, distance: str, symbol: str) -> str | None:

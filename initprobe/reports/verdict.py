@@ -13,7 +13,7 @@ from initprobe.results.summary import Finding
 _HEALTHY = "SIGNAL SURVIVES initialization (training is another matter)"
 _ALL_IGNORED = "NOTHING NEW: every finding is ignored"
 SEVERITY_STYLE = {"error": "bold red", "warning": "bold yellow", "info": "dim"}
-_NO_FIX = "no initializer, norm or residual branch is predicted to keep this signal at this depth"
+_NO_FIX = "none found among common initializers, norms and residual branches"
 
 
 def print_verdict(result: ProbeResult, to: Console) -> int:
@@ -35,13 +35,18 @@ def _verdict(result: ProbeResult) -> Text:
         name = finding.name.upper() if number == 0 and not result.healthy else finding.name
         heading = f"{finding.severity:<10}{name} from layer {finding.layer}{_module_words(finding)}: "
         lines.append(Text.assemble((visible(heading), style), visible(finding.evidence)))
-    none = None if survives(result) or result.modules else _NO_FIX
-    fix = next((finding.fix for finding in counted(result) if finding.fix), none)
+    fix = next((finding.fix for finding in counted(result) if finding.fix), None)
     if fix:
         lines += [Text.assemble((f"{'fix':<10}", "bold"), visible(line)) for line in fix.split("\n")]
-    elif reason := next((item.no_fix for item in result.diagnosis if item.no_fix and item.severity != "info"), None):
+    elif reason := _why_no_fix(result):
         lines.append(Text.assemble((f"{'no fix':<10}", "bold"), visible(reason)))
     return Text("\n").join(lines)
+
+
+def _why_no_fix(result: ProbeResult) -> str | None:
+    """Why no fix is printed; None where none is needed, and for a model where nothing is known."""
+    none = None if survives(result) or result.modules else _NO_FIX
+    return next((item.no_fix for item in result.diagnosis if item.no_fix and item.severity != "info"), none)
 
 
 def _healthy(result: ProbeResult) -> str:

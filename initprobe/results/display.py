@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,21 +16,32 @@ class Display:
     def _result(self) -> ProbeResult:
         return cast("ProbeResult", self)
 
-    def figure(self, kind: str = "summary") -> Figure:
+    def figure(
+        self,
+        kind: str = "summary",
+        *,
+        size: tuple[float, float] | None = None,
+        title: str | None = None,
+        columns: int | None = None,
+        style: Literal["screen", "paper"] = "screen",
+    ) -> Figure:
         """Draw a matplotlib figure of this result.
 
         Args:
             kind: `summary`, `output`, `gradient` or `depth`; `fitting` or `training` where there was any.
-
-        Returns:
-            The figure, which shows itself in a notebook; `savefig` writes it to a file.
+            size: width and height in inches; None for that of the kind.
+            title: instead of the title of the result; an empty text for none.
+            columns: panels of histograms in a row; None for all in one row, or five on paper.
+            style: `paper` for a column of 3.3 inches: letters of 7.5 points, no title.
 
         Raises:
             UnknownNameError: another kind; the message lists those of this result. A `KeyError` too.
+            ConfigError: a size, number of columns or style that cannot be.
         """
+        from initprobe.reports.figures.look import Look
         from initprobe.reports.figures.run import draw
 
-        return draw(self._result(), kind)
+        return draw(self._result(), kind, Look(size, title, columns, style))
 
     def table(self, width: int | None = None) -> str:
         """The table that `initprobe run` prints, as plain text.

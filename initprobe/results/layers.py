@@ -90,8 +90,10 @@ class LayerTheory(Record):
         z: log of the measured output variance minus log of the predicted one, in SDs of this difference; null where the
             SD is undefined, or where an unstable length map makes the prediction uncertain by more than chance.
         gradient_z: the same for the variance of dL/dh.
-        gradient_uncertainty: factor by which the predicted variance of dL/dh may be off where the length map is
-            unstable; null where it is stable.
+        gradient_uncertainty: factor by which the predicted variance of dL/dh may be off, beside chance: where the
+            length map is unstable, and under norms and skips, where a part of order depth/width is not derived.
+            Of the latter, the SD that z is taken in contains the log. Null where there is none.
+        output_uncertainty: the same for the variance of h under batch norm.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
     """
 
@@ -107,6 +109,7 @@ class LayerTheory(Record):
     z: Finite | None
     gradient_z: Finite | None = None
     gradient_uncertainty: Finite | None = None
+    output_uncertainty: Finite | None = None
     output_shares: tuple[Share, ...] | None
 
 

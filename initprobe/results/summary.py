@@ -67,10 +67,12 @@ class InputStats(Record):
     Attributes:
         mean_square: mean square of an entry; 0 for an input without signal.
         correlation: mean cosine of two different samples; null where it is undefined.
+        equal: whether every sample is the same, up to rounding.
     """
 
     mean_square: Annotated[float, Field(ge=0)]
     correlation: Annotated[float, Field(ge=-1, le=1)] | None
+    equal: bool = False
 
 
 class LossStats(Record):
@@ -159,7 +161,7 @@ class Finding(Record):
             for info. If rank collapse is the worst finding, its fix keeps inputs apart.
         module: qualified name of the module at fault; null in a net of `initprobe run`.
         ignored: why it does not count; null if it counts.
-        no_fix: why there is no fix, for a PyTorch model whose fixes were tried.
+        no_fix: why there is no fix: for a PyTorch model, and where the input is at fault.
         elsewhere: further places of the same rule, in a PyTorch model; none in a net of `initprobe run`.
     """
 

@@ -181,10 +181,10 @@ def _chosen(
 def _orthogonal(
     config: ProbeConfig, choice: Choice, result: ProbeResult, threads: int | None
 ) -> tuple[ProbeConfig, Choice, ProbeResult]:
-    """The same network with orthogonal weights where they survive; else as it was, with no reason for its weights."""
+    """The same network with orthogonal weights where they survive; else unchanged, with no reason for its weights."""
     other = orthogonal_instead(config, choice.weights.gain)
-    if other is not None and (found := measured(other[0], threads=threads)).healthy:
-        return *other, found
+    if other is not None and (measurement := measured(other[0], threads=threads)).healthy:
+        return *other, measurement
     return config, replace(choice, reasons=()), result
 
 

@@ -111,19 +111,19 @@ def scale_to_data(observed: Observed, settings: Sequence[Setting]) -> list[Setti
 
 def _weights(observed: Observed) -> Iterator[_Weight]:
     """The weights of all products, each once."""
-    seen: set[str] = set()
+    names: set[str] = set()
     for layer in observed.structure.layers:
         if layer.op.kind != "layer" or layer.is_embedding:
             continue
         share = observed.shares.get(id(layer.signal))
         weight = _weight(observed, layer, 1.0 if share is None else share.variance)
-        if weight is not None and weight.name not in seen:
-            seen.add(weight.name)
+        if weight is not None and weight.name not in names:
+            names.add(weight.name)
             yield weight
 
 
 def _weight(observed: Observed, layer: Layer, variance: float) -> _Weight | None:
-    """The weight of a layer: a parameter, parametrized, or with a weight norm of old."""
+    """The weight of a layer: a parameter, parametrized, or with an old weight norm."""
     names = sorted(layer.op.names)
     if layer.op.leaf is not None:
         parameter = observed.parameters[layer.op.leaf]

@@ -1,7 +1,7 @@
 """Packed weights of attention: one product makes queries, keys and values, or two of them.
 
 The parts are recognised by where they lie in memory, whatever call takes the output apart. Queries may have more heads
-than keys and values. What a part is, is told by where it goes.
+than keys and values. Where a part goes says what it is.
 """
 
 from __future__ import annotations
@@ -134,7 +134,9 @@ def _followed(dimensions: Sequence[tuple[int, int]], step: int, span: int) -> in
 def parts_of(signal: Signal) -> tuple[Part, ...]:
     """Queries, keys and values of a product whose output is taken apart into them; nothing for other products."""
     op = signal.op
-    taken = {int(one.facts["first"]): one for one in signal.consumers if one.kind == "part" and "first" in one.facts}
+    taken = {
+        int(part.facts["first"]): part for part in signal.consumers if part.kind == "part" and "first" in part.facts
+    }
     pieces = [taken[first] for first in sorted(taken)]
     if op.weight is None or not _is_whole(pieces, op.weight.shape[_axis(op)]):
         return ()

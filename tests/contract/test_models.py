@@ -187,7 +187,8 @@ def test_measured_rules_allow_for_both_errors(tmp_path):
         ("version: 1\nparameters:\n  a: hee\n", 3),
         ("version: 1\nparamaters:\n  a: he\n", 2),
         ("version: 1\nparameters: [a]\n", 2),
-        ("version: 2\n", 1),
+        ("version: 0\n", 1),
+        ("version: true\n", 1),
         ("version: 1\ndefault: lsuv\n", 2),
     ],
 )
@@ -196,6 +197,25 @@ def test_a_fault_of_the_file_has_its_line(text, line, tmp_path):
     path.write_text(text)
     with pytest.raises(ConfigError, match=f"init.yaml:{line}: "):
         read_contract(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("version: 2\n", "1: version 2 is of a newer initprobe; this one reads `version: 1`"),
+        (
+            "version: 1\n<<<<<<< HEAD\nparameters:\n  a: ones\n=======\nparameters: {}\n>>>>>>> x\n",
+            "2: git left a conflict",
+        ),
+    ],
+)
+def test_a_newer_format_and_a_conflict_are_named(text, fault, tmp_path):
+    path = tmp_path / "init.lock"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        read_contract(path)
+    assert str(error.value).startswith(f"{path}:{fault}")
+    assert path.read_text() == text
 
 
 @pytest.mark.parametrize(

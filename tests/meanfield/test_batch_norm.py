@@ -42,7 +42,7 @@ def test_real_data_and_images(act, init, batch, tmp_path):
     np.save(tmp_path / "images.npy", images(batch))
     for source in ("digits", str(tmp_path / "images.npy")):
         config = ProbeConfig(init=init, act=act, input=source, layers=6, width=200, batch=batch, draws=8, norm="batch")
-        close(run(config), ("output", "output_gradient", "preactivation_gradient"))
+        close(run(config), ("output", "output_gradient", "preactivation_gradient", "weight_gradient"))
 
 
 def test_a_small_batch_of_relu():
@@ -58,7 +58,7 @@ def test_too_few_samples_are_refused_with_the_reason():
     result = run(ProbeConfig(batch=FEWEST_SAMPLES - 1, **fields))
     assert result.layers[0].theory is None
     assert result.theory_note == (
-        "no mean-field prediction: batch norm over 9 samples; its theory is a series in 1/batch and needs 10 or more"
+        "no mean-field prediction: batch norm over 15 samples; its theory is a series in 1/batch and needs 16 or more"
     )
     assert run(ProbeConfig(batch=FEWEST_SAMPLES, **fields)).layers[0].theory is not None
 

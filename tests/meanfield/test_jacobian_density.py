@@ -36,9 +36,9 @@ def test_a_linear_net_with_independent_weights_is_fuss_catalan(depth):
     log_square -= depth * np.log(np.sin(depth * angle))
     heights = np.sin((depth + 1) * angle) * np.sin(angle) / np.sin(depth * angle) / math.pi
     above = np.concatenate(([0.0], np.cumsum(-np.diff(log_square) * (heights[1:] + heights[:-1]) / 2)))
-    found, _ = law("linear", depth, 1.0, orthogonal=False)
-    inside = log_square > found.log10_s[0] * 2 * math.log(10)
-    shown = np.interp(log_square, found.log10_s * 2 * math.log(10), found.below)
+    density, _ = law("linear", depth, 1.0, orthogonal=False)
+    inside = log_square > density.log10_s[0] * 2 * math.log(10)
+    shown = np.interp(log_square, density.log10_s * 2 * math.log(10), density.below)
     # The blur that is left, of second order in 0.025 of the width, and the trapezoids over the edge.
     assert np.max(np.abs(1 - above - shown)[inside]) < 3e-3
 
@@ -54,23 +54,23 @@ def test_a_linear_net_with_independent_weights_is_fuss_catalan(depth):
     ],
 )
 def test_its_moments_and_zeros_are_those_of_the_jacobian(act, depth, sigma_w, orthogonal, sigma_b):
-    found, moments = law(act, depth, sigma_w, orthogonal, sigma_b, q=0.46)
-    shares, square = np.diff(found.below), 10 ** (found.log10_s[1:] + found.log10_s[:-1])
+    density, moments = law(act, depth, sigma_w, orthogonal, sigma_b, q=0.46)
+    shares, square = np.diff(density.below), 10 ** (density.log10_s[1:] + density.log10_s[:-1])
     mean, second = float(shares @ square), float(shares @ square**2)
     assert mean == pytest.approx(10**moments.mean_log10, rel=0.02)
     assert second / mean**2 - 1 == pytest.approx(moments.spread, rel=0.05)
     zeros = {"relu": 0.5}.get(act, 0.0)
     if act != "hard_tanh":
-        assert found.below[0] == pytest.approx(zeros, abs=0.01)
+        assert density.below[0] == pytest.approx(zeros, abs=0.01)
 
 
 def test_orthogonal_weights_keep_the_directions_that_no_layer_cuts():
     """Two projections onto shares p and r of the units meet in a share of p + r - 1 of the directions."""
-    found, _ = law("hard_tanh", 2, 1.0, True, q=0.25)
+    density, _ = law("hard_tanh", 2, 1.0, True, q=0.25)
     passed = [2 * 0.5 * (1 + math.erf(1 / math.sqrt(2 * q))) - 1 for q in _two_lengths()]
-    largest = np.flatnonzero(found.below > 1 - 1e-6)[0]
-    step = found.below[largest] - found.below[largest - 1]
-    assert found.log10_s[largest] == pytest.approx(0, abs=0.02)
+    largest = np.flatnonzero(density.below > 1 - 1e-6)[0]
+    step = density.below[largest] - density.below[largest - 1]
+    assert density.log10_s[largest] == pytest.approx(0, abs=0.02)
     assert step == pytest.approx(sum(passed) - 1, abs=0.02)
 
 
@@ -85,8 +85,8 @@ def _two_lengths():
     [("linear", True, (WIDTH, WIDTH)), ("tanh", False, (WIDTH, 2 * WIDTH))],
 )
 def test_equal_values_and_layers_that_are_not_square_have_none(act, orthogonal, sizes):
-    found, _ = law(act, 3, 1.0, orthogonal, sizes=sizes)
-    assert found is None
+    density, _ = law(act, 3, 1.0, orthogonal, sizes=sizes)
+    assert density is None
 
 
 @pytest.mark.parametrize(("init", "act"), [("lecun", "tanh"), ("orthogonal:gain=sqrt(2)", "relu")])

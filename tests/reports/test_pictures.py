@@ -9,6 +9,7 @@ from PIL import Image
 
 from initprobe import ProbeConfig, run
 from initprobe.config.names import activation_of, as_activation
+from initprobe.errors import ConfigError
 from initprobe.meanfield.phase import phase_diagram
 from initprobe.reports.figures.comparison import draw_comparison
 from initprobe.reports.figures.result_data import gradient_histograms, output_histograms
@@ -90,3 +91,32 @@ def test_an_animation_has_a_frame_per_layer(initprobe, tmp_path):
     with Image.open(tmp_path / "a.gif") as film:
         assert film.n_frames == 4 and film.size == (720, 360) and film.info["loop"] == 0
     assert initprobe("run", *shape, "--no-figures", "--animate", "a.png").code == 2
+
+
+def test_a_figure_has_the_size_title_and_columns_asked_for():
+    result = _measured("he", "relu")
+    figure = result.figure("output", size=(8, 4), title="Three in a row", columns=3)
+    assert tuple(figure.get_size_inches()) == (8, 4) and len(figure.axes) == 2
+    assert "Three in a row" in _words(figure) and result.description.title not in _words(figure)
+
+
+@pytest.mark.parametrize("kind", ["summary", "output", "gradient", "depth"])
+def test_on_paper_a_figure_fits_a_column_and_can_be_read(kind):
+    result = _measured("he", "relu", layers=10)
+    figure = result.figure(kind, style="paper")
+    figure.draw_without_rendering()
+    assert figure.get_figwidth() == pytest.approx(3.3) and result.description.title not in _words(figure)
+    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    assert min(text.get_fontsize() for text in shown) > 6
+    for axes in figure.axes:
+        for artist in (axes.get_legend(), axes.xaxis.label, axes.yaxis.label, *axes.texts):
+            if artist is not None and getattr(artist, "get_text", lambda: "a legend")():
+                box = artist.get_window_extent()
+                assert box.x0 > -1 and box.x1 < figure.bbox.x1 + 1 and box.y0 > -1, artist
+                assert box.y1 < figure.bbox.y1 + 1, artist
+
+
+@pytest.mark.parametrize("wrong", [{"size": (0, 3)}, {"columns": 0}, {"style": "poster"}])
+def test_a_figure_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        _measured("he", "relu").figure("depth", **wrong)

@@ -27,6 +27,8 @@ from initprobe.reports.figures.style import render
 FIGURES = Path(__file__).parents[2] / ".github" / "figures"
 NAME = "calibration"
 EXPERIMENTS, DRAWS = 400, 8
+# Of the published figure. Rules and spreads were chosen on seeds 0 and 1; a slow test runs seed 3.
+SEED = 2
 INITS = ("he", "lecun", "xavier_uniform", "orthogonal", "lecun:gain=1.3", "he_uniform")
 BIASES = ("zeros", "zeros", "normal:std=0.1", "uniform:low=-0.3,high=0.3")
 LIMITS = (2, 3)
@@ -167,7 +169,7 @@ def picture(summary: dict[str, dict]) -> Figure:
 
 def main(count: int) -> None:
     """Measure, and write the figure with its numbers."""
-    summary = numbers(calibrate(experiments(count)))
+    summary = numbers(calibrate(experiments(count, SEED)))
     (FIGURES.parent / f"{NAME}.json").write_text(json.dumps(summary, indent=1) + "\n")
     (FIGURES / f"{NAME}.png").write_bytes(render(picture(summary), "png"))
 

@@ -12,7 +12,7 @@ from initprobe.torch import probe  # noqa: E402
 
 def verdict(made, **options):
     model, x = made
-    return [one for one in probe(model, x, threads=1, **options).diagnosis if one.severity != "info"]
+    return [finding for finding in probe(model, x, threads=1, **options).diagnosis if finding.severity != "info"]
 
 
 def rows(batch=32, width=32):
@@ -135,8 +135,8 @@ class Attends(nn.Module):
             q, k, v = self.packed(y).split([32, 16, 16], -1)
         else:
             q, (k, v) = self.q(y), self.packed(y).chunk(2, -1)
-        q, k, v = (one.unflatten(-1, (-1, 8)).transpose(1, 2) for one in (q, k, v))
-        k, v = (one.repeat_interleave(q.shape[1] // one.shape[1], 1) for one in (k, v))
+        q, k, v = (projected.unflatten(-1, (-1, 8)).transpose(1, 2) for projected in (q, k, v))
+        k, v = (projected.repeat_interleave(q.shape[1] // projected.shape[1], 1) for projected in (k, v))
         return x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
@@ -269,9 +269,9 @@ def test_faults_are_named_and_the_fix_heals(name):
     torch.manual_seed(0)
     make, rule, module = SICK[name]
     model, x = make()
-    found = [one for one in verdict((model, x)) if one.rule == rule and module in (one.module, None)]
-    assert found and found[0].fix, verdict((model, x))
-    exec(found[0].fix, {"model": model, "nn": nn, "torch": torch, "x": x})
+    findings = [finding for finding in verdict((model, x)) if finding.rule == rule and module in (finding.module, None)]
+    assert findings and findings[0].fix, verdict((model, x))
+    exec(findings[0].fix, {"model": model, "nn": nn, "torch": torch, "x": x})
     assert not verdict((model, x), try_fixes=False)
 
 
@@ -287,7 +287,10 @@ DEEP = {
 @pytest.mark.parametrize("name", DEEP)
 def test_deep_chains_as_torch_draws_them_vanish(name):
     torch.manual_seed(0)
-    assert {one.rule for one in verdict(DEEP[name](), try_fixes=False)} & {"vanishing-gradient", "vanishing-output"}
+    assert {finding.rule for finding in verdict(DEEP[name](), try_fixes=False)} & {
+        "vanishing-gradient",
+        "vanishing-output",
+    }
 
 
 def test_biases_that_lift_a_small_signal_are_no_explosion():
@@ -309,8 +312,8 @@ def test_a_signal_that_is_lost_in_parts_is_named():
             x = 0.02 * F.relu(self.a(x))
             return x + F.relu(self.b(x))
 
-    found = verdict((nn.Sequential(*[Halved() for _ in range(4)], nn.Linear(24, 3)), rows(32, 24)), try_fixes=False)
-    assert [one.rule for one in found] == ["vanishing-output"]
+    findings = verdict((nn.Sequential(*[Halved() for _ in range(4)], nn.Linear(24, 3)), rows(32, 24)), try_fixes=False)
+    assert [finding.rule for finding in findings] == ["vanishing-output"]
 
 
 def test_memory_that_adds_up_excuses_a_small_input_gate():

@@ -5,13 +5,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from faulty_by_weights import FAST, SLOW  # noqa: E402
+from faulty_further import FURTHER  # noqa: E402
 from planted_run import alarms  # noqa: E402
 
 from initprobe.torch import initialize, probe  # noqa: E402
 from initprobe.torch.fix_file import fix_file  # noqa: E402
 from initprobe.torch.init_code import run  # noqa: E402
 
-PANEL, LEAST = 40, 38
+LEAST = 0.95  # share of the nets of a panel
 
 
 @pytest.fixture(autouse=True)
@@ -66,11 +67,12 @@ def test_initialize_heals(method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_panel(seed):
-    panel = FAST | SLOW
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("panel", "count"), [(FAST | SLOW, 40), (FURTHER, 20)], ids=["forty", "twenty further"])
+def test_panel(panel, count, seed):
     outcomes = {name: healed(make, seed) for name, make in panel.items()}
     missed = [name for name, is_healed in outcomes.items() if not is_healed]
     print(f"\n{len(panel) - len(missed)} of {len(panel)} healed; not: {missed}")
-    assert len(panel) == PANEL
-    assert len(panel) - len(missed) >= LEAST, missed
+    assert len(panel) == count
+    assert len(panel) - len(missed) >= LEAST * count, missed

@@ -1,4 +1,4 @@
-"""Show seven initializations in the terminal, from collapse to a stable network.
+"""Show seven initializations, from collapse to a stable network.
 
 Each stop measures one small network, shows a picture and says what to see. ENTER goes on, and Ctrl-C ends the tour.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -14,37 +15,49 @@ from matplotlib.ticker import MaxNLocator
 
 from initprobe.arrays import Array
 from initprobe.formatting import percent, short
+from initprobe.reports.figures.look import small
 from initprobe.reports.figures.result_data import HistogramRow, LayerHistogram
 from initprobe.reports.figures.style import BLACK, ORANGE
 from initprobe.reports.layer_blocks import short_name
 
 MOST_PANELS = 12
 _GAP = 0.12
+_NARROW = 0.7  # inches of a panel in which three labels would overlap
 _ATOM = 0.05  # a share of exact zeros from which a cut spike is named so
 
 
-def draw_histograms(axes: Axes, row: HistogramRow, label: str, color: str) -> None:
-    """Draw a row of histograms: panels for few layers, colours for many.
+def is_density(row: HistogramRow) -> bool:
+    """Whether the layers are so many that columns of colour stand for panels."""
+    return len(row.panels) > MOST_PANELS
+
+
+def draw_histograms(rows: Sequence[Axes], row: HistogramRow, label: str, color: str) -> None:
+    """Draw histograms: panels for few layers, colours for many.
 
     Args:
-        axes: the row.
+        rows: Axes from top to bottom, each for a row of panels; one for colours.
         row: the histograms of one tensor.
-        label: of the row.
+        label: below the last row.
         color: of the bars.
     """
-    if len(row.panels) <= MOST_PANELS:
-        _draw_panels(axes, row, label, color)
-    else:
-        _draw_density(axes, row, label)
+    if is_density(row):
+        _draw_density(rows[0], row, label)
+        return
+    per_row = math.ceil(len(row.panels) / len(rows))
+    for number, axes in enumerate(rows):
+        panels = row.panels[number * per_row : (number + 1) * per_row]
+        is_last = number == len(rows) - 1
+        _draw_panels(axes, replace(row, panels=panels), row.ceiling, label if is_last else "", color, per_row)
+    rows[len(rows) // 2].set_ylabel("share per bin")
 
 
-def _draw_panels(axes: Axes, row: HistogramRow, label: str, color: str) -> None:
+def _draw_panels(axes: Axes, row: HistogramRow, ceiling: float, label: str, color: str, per_row: int) -> None:
     """Draw all panels side by side in one Axes, with one collection each for bars, lines and frames.
 
     An Axes per panel, with its own ticks, would cost more time than the rest of the figure.
     """
     places = _places(row, row.edges)
-    ceiling, lefts = row.ceiling, [index * (1 + _GAP) for index in range(len(row.panels))]
+    lefts = [index * (1 + _GAP) for index in range(len(row.panels))]
     bars, lines = [], []
     for left, panel in zip(lefts, row.panels, strict=True):
         _label_panel(axes, panel, left, ceiling)
@@ -57,15 +70,15 @@ def _draw_panels(axes: Axes, row: HistogramRow, label: str, color: str) -> None:
     frames = [[(x, 0), (x, ceiling), (x + 1, ceiling), (x + 1, 0), (x, 0)] for x in lefts]
     axes.add_collection(LineCollection(frames, color="#BBBBBB", lw=0.8, clip_on=False), autolim=False)
     _label_ends(axes, row, lefts)
-    axes.set_xlim(-_GAP / 2, len(row.panels) * (1 + _GAP) - _GAP / 2)
+    axes.set_xlim(-_GAP / 2, per_row * (1 + _GAP) - _GAP / 2)
     axes.set_ylim(0, ceiling)
     axes.set_xticks([])
     axes.spines["left"].set_visible(False)
     axes.spines["bottom"].set_visible(False)
     axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
-    axes.set_ylabel("share per bin")
     notes = ("; line: theory" if lines else "", "" if row.bend is None else "; log axis on both sides of 0")
-    axes.set_xlabel(f"{label}{''.join(notes)}", labelpad=16)
+    if label:
+        axes.set_xlabel(f"{label}{''.join(notes)}", labelpad=1.6 * small())
 
 
 def _outline(edges: Array, heights: Array) -> Array:
@@ -77,12 +90,15 @@ def _label_ends(axes: Axes, row: HistogramRow, lefts: Sequence[float]) -> None:
     """Label both ends and the middle of the axis, below the first and the last panel."""
     middle = sum(row.ends) / 2
     marks = [(row.ends[0], "left"), (middle, "center"), (row.ends[1], "right")]
-    if max(len(_tick(value)) for value in (middle, *row.ends)) > 4 - (middle != 0):
+    narrow = axes.bbox.width / axes.figure.dpi / (lefts[-1] + 1) < _NARROW
+    if narrow or max(len(_tick(value)) for value in (middle, *row.ends)) > 4 - (middle != 0):
         del marks[1]
     for left in {lefts[0], lefts[-1]}:  # the axis is shared; thirty texts take 0.1 s
         for value, side in marks:
             place = left + float(_places(row, np.array(value)))
-            axes.annotate(_tick(value), (place, 0), (0, -4), textcoords="offset points", ha=side, va="top", fontsize=9)
+            axes.annotate(
+                _tick(value), (place, 0), (0, -4), textcoords="offset points", ha=side, va="top", fontsize=small()
+            )
 
 
 def _places(row: HistogramRow, values: Array) -> Array:
@@ -97,16 +113,16 @@ def _tick(value: float) -> str:
 
 def _label_panel(axes: Axes, panel: LayerHistogram, left: float, ceiling: float) -> None:
     heading = f"layer {panel.layer}{f' {short_name(panel.name, 12)}' if panel.name else ''}\n{panel.std}"
-    axes.text(left + 0.5, 1.03 * ceiling, heading, ha="center", va="bottom", fontsize=9, linespacing=1.4)
+    axes.text(left + 0.5, 1.03 * ceiling, heading, ha="center", va="bottom", fontsize=small(), linespacing=1.4)
     if panel.shares is None:
-        axes.text(left + 0.5, 0.5 * ceiling, panel.std, ha="center", va="center", fontsize=11, color=ORANGE)
+        axes.text(left + 0.5, 0.5 * ceiling, panel.std, ha="center", va="center", fontsize=1.2 * small(), color=ORANGE)
         return
     peak = float(panel.shares.max())
     spike = f"{percent(panel.at_zero)}%\nexactly 0" if panel.at_zero > _ATOM else f"peak\n{percent(peak)}%"
     notes = [spike] if peak > ceiling else []
     notes += [f"{percent(panel.outside)}%\noutside"] if panel.outside > 0.02 else []
     if notes:
-        axes.text(left + 0.97, 0.95 * ceiling, "\n".join(notes), ha="right", va="top", fontsize=9)
+        axes.text(left + 0.97, 0.95 * ceiling, "\n".join(notes), ha="right", va="top", fontsize=small())
 
 
 def _draw_density(axes: Axes, row: HistogramRow, label: str) -> None:
@@ -135,7 +151,7 @@ def _draw_density(axes: Axes, row: HistogramRow, label: str) -> None:
     axes.set_xlim(0.5, len(layers) + 0.5)
     for panel in row.panels[:: max(len(row.panels) // 8, 1)]:
         side = "left" if panel.layer == 1 else "right" if panel.layer > 0.95 * len(layers) else "center"
-        axes.text(panel.layer, high, panel.std, ha=side, va="bottom", fontsize=9)
+        axes.text(panel.layer, high, panel.std, ha=side, va="bottom", fontsize=small())
     axis = "" if row.bend is None else "; log axis on both sides of 0"
     axes.set_xlabel(f"layer (dashed: +-1 std{axis})", labelpad=2)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -146,8 +162,8 @@ def _add_colour_bar(axes: Axes, drawn: AxesImage) -> None:
     """The scale beside the axes, in percent; colours follow the square root of the share."""
     bar = axes.figure.colorbar(drawn, ax=axes, fraction=0.055, pad=0.01, aspect=15)
     bar.ax.yaxis.set_major_formatter(lambda root, _: f"{100 * root * root:.2g}%")
-    bar.ax.tick_params(labelsize=8)
-    bar.set_label("share per bin", fontsize=9)
+    bar.ax.tick_params(labelsize=0.9 * small())
+    bar.set_label("share per bin", fontsize=small())
 
 
 def _set_log_ticks(axes: Axes, row: HistogramRow, bend: float) -> None:

@@ -43,16 +43,16 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
         colors = _colors(results[0][1])
         sizes = PanelSizes(2 * len(runs), 2, 3.9, 2.1, across=0.8, between=0.55)
         note = "one curve per layer; the same axis in each column; std of the first and the last layer"
-        sheet = make_grid(f"{title}: outputs and gradients per layer", [note], sizes, _keys(colors))
+        grid = make_grid(f"{title}: outputs and gradients per layer", [note], sizes, _keys(colors))
         edges = {tensor: _edges([result for _, result in results], tensor) for tensor in _TENSORS}
-        for index, axes in enumerate(sheet.axes):
+        for index, axes in enumerate(grid.axes):
             row, column = divmod(index, 2)
             name, result = results[row]
             tensor = list(_TENSORS)[column]
             _draw(axes, result, tensor, edges[tensor], colors)
             axes.set_title(clipped(name), fontsize=9)
             axes.set(xlabel=_TENSORS[tensor] if row == len(runs) - 1 else "", ylabel="" if column else "share per bin")
-        return sheet.figure
+        return grid.figure
 
 
 def _chosen(result: ProbeResult) -> list[LayerStats]:
@@ -64,7 +64,11 @@ def _chosen(result: ProbeResult) -> list[LayerStats]:
 def _colors(result: ProbeResult) -> dict[int, str]:
     layers = [layer.layer for layer in _chosen(result)]
     scale = shades(0, max(len(layers) - 1, 1))
-    return {layer: to_hex(tuple(scale.to_rgba(np.array(place)).tolist())) for place, layer in enumerate(layers)}
+    return {layer: _hex(*scale.to_rgba(np.array(place))) for place, layer in enumerate(layers)}
+
+
+def _hex(red: float, green: float, blue: float, _: float) -> str:
+    return to_hex((red, green, blue))
 
 
 def _keys(colors: dict[int, str]) -> list[Key]:

@@ -23,8 +23,8 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
         act, lines = spread_lines(runs)
         law = f"exp({FOURTHS[act] - 1:g} x sum of 1/width) - 1"
         note = f"{act}, {runs[0].config.draws:,} draws; bars: one standard error"
-        sheet = make_grid(f"{title}: lengths from draw to draw", [note], PanelSizes(1, 1, 6.6, 4.2), _keys(lines, law))
-        (axes,) = sheet.axes
+        grid = make_grid(f"{title}: lengths from draw to draw", [note], PanelSizes(1, 1, 6.6, 4.2), _keys(lines, law))
+        (axes,) = grid.axes
         end = max(float(line.reciprocals[-1]) for line in lines)
         sums = np.linspace(0, end, 100)
         axes.plot(sums, np.expm1((FOURTHS[act] - 1) * sums), color=BLACK, lw=1.4, zorder=3)
@@ -35,7 +35,7 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", color="#E5E5E5", lw=0.8)
         axes.set_axisbelow(True)
-        return sheet.figure
+        return grid.figure
 
 
 def _keys(lines: Sequence[SpreadLine], law: str) -> list[Key]:

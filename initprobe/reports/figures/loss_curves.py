@@ -24,7 +24,7 @@ _WILD = 1.5  # times chance
 
 
 def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
-    """Draw the loss of each run, pale as it is and dark as a running mean; depths get a panel each.
+    """Draw the loss of each run, pale by itself and dark as a running mean; depths get a panel each.
 
     Raises:
         ConfigError: a run was not trained, or there are too many.
@@ -46,13 +46,13 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
         assert first.loss is not None and first.training is not None
         panels = PanelSizes(len(by_depth), columns_of(len(by_depth)), 6.2 if len(by_depth) == 1 else 3.9, 3.4)
         note = f"training is ours: plain SGD, rate {first.training.learning_rate:g}; pale: each step's batch"
-        sheet = make_grid(f"{title}: {first.loss.name} while training", [note], panels, _keys(looks))
-        for index, (axes, (depth, part)) in enumerate(zip(sheet.axes, sorted(by_depth.items()), strict=True)):
+        grid = make_grid(f"{title}: {first.loss.name} while training", [note], panels, _keys(looks))
+        for index, (axes, (depth, part)) in enumerate(zip(grid.axes, sorted(by_depth.items()), strict=True)):
             _draw(axes, part, looks)
             axes.set_title(f"{depth} layers", fontsize=10)
-            left, lowest = sheet.outer(index)
+            left, lowest = grid.outer(index)
             axes.set(xlabel="step" if lowest else "", ylabel="loss" if left else "")
-        return sheet.figure
+        return grid.figure
 
 
 def _look(number: int) -> dict[str, str]:

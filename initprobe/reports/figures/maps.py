@@ -24,8 +24,8 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
         varying = [name for name in fields if len({getattr(each.scales, name) for each in maps}) > 1]
         same = maps[0].scales.words(name for name in fields if name not in varying)
         name = f"{title}: length map and correlation map"
-        sheet = make_grid(name, [same, _NOTE], PanelSizes(2, 2, 3.9, 3.6, across=0.9), _keys(maps, varying))
-        lengths, correlations = sheet.axes
+        grid = make_grid(name, [same, _NOTE], PanelSizes(2, 2, 3.9, 3.6, across=0.9), _keys(maps, varying))
+        lengths, correlations = grid.axes
         for number, each in enumerate(maps):
             color = CYCLE[number % len(CYCLE)]
             _draw(lengths, each.lengths, color, each.point.q)
@@ -33,7 +33,7 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
         top = max(float(each.lengths.before[-1]) for each in maps)
         _finish(lengths, top, "mean square q of z")
         _finish(correlations, 1.0, "correlation c of two inputs' z, at q*")
-        return sheet.figure
+        return grid.figure
 
 
 def _keys(maps: Sequence[Maps], varying: Sequence[str]) -> list[Key]:

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 
 from initprobe.errors import UnknownNameError
 from initprobe.registry import suggestion
-from initprobe.reports.figures.histograms import draw_histograms
+from initprobe.reports.figures.histograms import draw_histograms, is_density
+from initprobe.reports.figures.look import SCREEN, Block, Look, sheet, stacked, thinned
 from initprobe.reports.figures.profiles import draw_profiles, finish_profile_axes
 from initprobe.reports.figures.result_data import HistogramRow, gradient_histograms, output_histograms
-from initprobe.reports.figures.style import BLACK, BLUE, GREY, ORANGE, blank_figure, style, titled
+from initprobe.reports.figures.style import BLACK, BLUE, GREY, ORANGE, style
 from initprobe.reports.figures.titles import legend_above
 from initprobe.reports.figures.training import training
 from initprobe.results.run import ProbeResult
@@ -32,7 +33,7 @@ class FigureKind:
     """
 
     name: str
-    draw: Callable[[ProbeResult], Figure]
+    draw: Callable[[ProbeResult, Look], Figure]
     applies: Callable[[ProbeResult], bool] = lambda result: True
     missing: str = ""
 
@@ -42,20 +43,22 @@ def kinds(result: ProbeResult) -> tuple[str, ...]:
     return tuple(kind.name for kind in KINDS.values() if kind.applies(result))
 
 
-def draw(result: ProbeResult, kind: str) -> Figure:
+def draw(result: ProbeResult, kind: str, look: Look = SCREEN) -> Figure:
     """Draw one kind of figure of a result.
 
     Args:
         result: what was measured.
         kind: one of `kinds(result)`.
+        look: size, title, columns and style.
 
     Raises:
         UnknownNameError: another kind; a `KeyError` too.
     """
     if kind not in (names := kinds(result)):
         raise UnknownNameError(_no_figure(kind, names))
-    with style():
-        return KINDS[kind].draw(result)
+    with style(look.settings):
+        figure = KINDS[kind].draw(result, look)
+        return thinned(figure) if look.style == "paper" else figure
 
 
 def _no_figure(kind: str, names: Sequence[str]) -> str:
@@ -68,34 +71,55 @@ _OUTPUT = "output h = phi(z)"
 _GRADIENT = "gradient dL/dh"
 
 
-def _summary(result: ProbeResult) -> Figure:
-    figure = blank_figure(13, 9.4)
-    titled(figure, result)
-    draw_histograms(figure.add_axes((0.06, 0.685, 0.925, 0.195)), output_histograms(result), _OUTPUT, BLUE)
-    draw_histograms(figure.add_axes((0.06, 0.39, 0.925, 0.195)), gradient_histograms(result), _GRADIENT, ORANGE)
-    draw_profiles(figure.add_axes((0.06, 0.065, 0.925, 0.245)), result)
+_PANELS = Block(1.0, 0.52, 0.3)
+_LAST_PANELS = Block(1.0, 0.52, 0.55)
+_PROFILE = Block(1.3, 0.35, 0.6, has_legend=True)
+_CHART = Block(2.0, 0.35, 0.6, has_legend=True)  # alone in its figure
+
+
+def _panel_blocks(row: HistogramRow, look: Look) -> list[Block]:
+    """A block for each row of panels; one for columns of colour."""
+    count = 1 if is_density(row) else math.ceil(len(row.panels) / look.per_row(len(row.panels)))
+    return [_PANELS] * (count - 1) + [_LAST_PANELS]
+
+
+def _summary(result: ProbeResult, look: Look) -> Figure:
+    rows = output_histograms(result), gradient_histograms(result)
+    blocks = [_panel_blocks(row, look) for row in rows]
+    every = [*blocks[0], *blocks[1], _PROFILE]
+    figure = sheet(result, look, 13, 9.4 + 1.9 * (len(every) - 3), every)
+    axes = stacked(figure, look, every)
+    draw_histograms(axes[: len(blocks[0])], rows[0], _OUTPUT, BLUE)
+    draw_histograms(axes[len(blocks[0]) : -1], rows[1], _GRADIENT, ORANGE)
+    draw_profiles(axes[-1], result)
     return figure
 
 
-def _histograms_alone(result: ProbeResult, row: HistogramRow, label: str, color: str) -> Figure:
-    figure = blank_figure(13, 3.8)
-    titled(figure, result)
-    draw_histograms(figure.add_axes((0.06, 0.16, 0.925, 0.56)), row, label, color)
+def _output(result: ProbeResult, look: Look) -> Figure:
+    return _histograms_alone(result, look, output_histograms(result), _OUTPUT, BLUE)
+
+
+def _gradient(result: ProbeResult, look: Look) -> Figure:
+    return _histograms_alone(result, look, gradient_histograms(result), _GRADIENT, ORANGE)
+
+
+def _histograms_alone(result: ProbeResult, look: Look, row: HistogramRow, label: str, color: str) -> Figure:
+    blocks = _panel_blocks(row, look)
+    figure = sheet(result, look, 13, 3.8 + 1.9 * (len(blocks) - 1), blocks)
+    draw_histograms(stacked(figure, look, blocks), row, label, color)
     return figure
 
 
-def _depth_alone(result: ProbeResult) -> Figure:
-    figure = blank_figure(9, 5.6)
-    titled(figure, result)
-    draw_profiles(figure.add_axes((0.1, 0.11, 0.87, 0.73)), result)
+def _depth_alone(result: ProbeResult, look: Look) -> Figure:
+    figure = sheet(result, look, 9, 5.6, [_CHART])
+    draw_profiles(stacked(figure, look, [_CHART])[0], result)
     return figure
 
 
-def _fitting(result: ProbeResult) -> Figure:
+def _fitting(result: ProbeResult, look: Look) -> Figure:
     """The quantity to which each layer was fitted, before and after."""
-    figure = blank_figure(9, 4.8)
-    titled(figure, result)
-    axes = figure.add_axes((0.1, 0.13, 0.87, 0.66))
+    figure = sheet(result, look, 9, 4.8, [_CHART])
+    (axes,) = stacked(figure, look, [_CHART], left=0.9)
     fitted = [layer.fitting for layer in result.layers]
     layers = np.arange(1, len(fitted) + 1)
     words = {"before": "as drawn", "after": "fitted", "baseline": "best constant"}
@@ -116,8 +140,8 @@ def _log10_or_nan(value: float | None) -> float:
 
 _KINDS = (
     FigureKind("summary", _summary),
-    FigureKind("output", lambda result: _histograms_alone(result, output_histograms(result), _OUTPUT, BLUE)),
-    FigureKind("gradient", lambda result: _histograms_alone(result, gradient_histograms(result), _GRADIENT, ORANGE)),
+    FigureKind("output", _output),
+    FigureKind("gradient", _gradient),
     FigureKind("depth", _depth_alone),
     FigureKind(
         "fitting",

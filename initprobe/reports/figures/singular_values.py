@@ -45,19 +45,19 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
         colors = dict(zip(depths, CYCLE * len(depths), strict=False))
         columns = min(len(runs), 3)
         note = "of dh_l/dh_0, layer l over the input; lines: theory for infinite width; below: left of the axis, or 0"
-        sheet = make_grid(
+        grid = make_grid(
             f"{title}: singular values of the Jacobian",
             [note],
             PanelSizes(len(runs), columns, 2.65, 2.5, across=0.45, between=0.5),
             _keys(colors),
         )
         edges = _edges([stats for _, spectrum in spectra for stats in _chosen(spectrum)])
-        for index, (axes, (name, spectrum)) in enumerate(zip(sheet.axes, spectra, strict=True)):
+        for index, (axes, (name, spectrum)) in enumerate(zip(grid.axes, spectra, strict=True)):
             _draw(axes, _chosen(spectrum), edges, colors)
             axes.set_title(clipped(name), fontsize=9)
-            first, lowest = sheet.outer(index)
+            first, lowest = grid.outer(index)
             axes.set(xlabel="log10 of singular value" if lowest else "", ylabel="share per bin" if first else "")
-        return sheet.figure
+        return grid.figure
 
 
 def _titles(runs: Sequence[SweepRun]) -> list[str]:

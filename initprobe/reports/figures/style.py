@@ -6,6 +6,8 @@ import io
 import math
 import re
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
@@ -15,8 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from initprobe.formatting import visible
-from initprobe.reports.figures.titles import centred
-from initprobe.results.run import ProbeResult
 
 DPI = 100
 
@@ -72,10 +72,14 @@ def render(figure: Figure, fmt: str) -> bytes:
 FEW_LAYERS = 40
 
 
-def style() -> Any:
-    """A context with our settings over matplotlib's defaults; the user's matplotlibrc is ignored."""
+def style(changes: Mapping[str, Any] = MappingProxyType({})) -> Any:
+    """A context with our settings over matplotlib's defaults; the user's matplotlibrc is ignored.
+
+    Args:
+        changes: settings over ours.
+    """
     settings: dict[Any, Any] = dict(mpl.rcParamsDefault)
-    return mpl.rc_context(settings | _STYLE | {"backend": "agg"})
+    return mpl.rc_context(settings | _STYLE | {"backend": "agg"} | dict(changes))
 
 
 class Picture(Figure):
@@ -98,13 +102,6 @@ def blank_figure(width: float, height: float) -> Picture:
     figure = Picture(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
-
-
-def titled(figure: Figure, result: ProbeResult) -> None:
-    """Write the title of a result and a line about weights and setting."""
-    words = result.description
-    centred(figure, 0.28, words.title, fontsize=14, weight="bold")
-    centred(figure, 0.56, f"{words.weights} | {words.setting}", fontsize=10, color="#333333")
 
 
 _HALVES = tuple(number / 2 for number in range(2, 20))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from initprobe.formatting import visible
 
 _SMALLEST = 7  # points; smaller text cannot be read
+_SCREEN = 9  # points of a legend on a screen
 _SHARE = 0.97  # of the figure's width
 
 
@@ -32,15 +35,22 @@ def centred(figure: Figure, inches_down: float, words: str, **font: Any) -> None
 
 
 def legend_above(axes: Axes) -> None:
-    """Draw the legend in one row above a chart, in smaller letters where it would leave the figure."""
+    """Draw the legend above a chart: in as few rows as fit the figure, at most three.
+
+    Where three rows are not enough, letters become smaller.
+    """
     handles, labels = axes.get_legend_handles_labels()
-    if not handles:
+    figure = axes.get_figure(root=True)
+    if not handles or figure is None:
         return  # every line was lost
     place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "frameon": False}
-    place["ncols"] = len(labels)
-    legend = axes.legend(handles, labels, fontsize=9, **place)
-    box, figure = legend.get_window_extent(), axes.get_figure(root=True)
-    assert figure is not None
-    if box.x1 > figure.bbox.x1:
-        fit = (figure.bbox.x1 - box.x0) / box.width
-        axes.legend(handles, labels, fontsize=_SHARE * fit * 9, **place)
+    size = 0.9 * float(mpl.rcParams["font.size"])
+    if size < _SCREEN:  # on paper every point counts
+        place |= {"handlelength": 1.2, "handletextpad": 0.4, "columnspacing": 0.8, "labelspacing": 0.2}
+    for rows in (1, 2, 3):
+        place["ncols"] = math.ceil(len(labels) / rows)
+        box = axes.legend(handles, labels, fontsize=size, **place).get_window_extent()
+        if box.x1 <= figure.bbox.x1:
+            return
+    fit = (figure.bbox.x1 - box.x0) / box.width
+    axes.legend(handles, labels, fontsize=_SHARE * fit * size, **place)

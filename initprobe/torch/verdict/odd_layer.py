@@ -61,8 +61,12 @@ def _observe(case: Case) -> Iterator[Observation]:
     layers = [layer for layer in _each_weight(case) if layer.own_scale > 0]
     compared = [*(_compared(case, layers) if len(layers) >= _FEWEST else ()), *_compared_parts(case, layers)]
     smallest = 1 / case.limits.odd**2
-    odd = [one for one in compared if one.ratio > one.limit or (one.ratio < smallest and one.siblings)]
-    furthest = max(odd, key=lambda one: one.distance, default=None)
+    odd = [
+        comparison
+        for comparison in compared
+        if comparison.ratio > comparison.limit or (comparison.ratio < smallest and comparison.siblings)
+    ]
+    furthest = max(odd, key=lambda comparison: comparison.distance, default=None)
     if furthest is not None:
         part = furthest.part
         yield _observation_of_part(furthest, part) if part else _observation(case, furthest, layers)

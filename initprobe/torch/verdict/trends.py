@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LEAST = 4  # steps from which a steady change is a trend
 _SHORT_BRANCH = 5  # layers of a branch from which it is judged as a chain; shorter ones by what they add
-_GRAVE = 1.5  # times what published nets lose is an error
+_SEVERE = 1.5  # times what published nets lose is an error
 _UNIFORM_SDS = 5  # by which the variance of so many entries may differ by chance
 _LARGEST_SHOWN = 300  # decades: beyond them a number is shown as a power of ten
 _OUTPUT, _GRADIENT = "output", "gradient"
@@ -255,11 +255,11 @@ def arithmetic(layers: Sequence[Layer]) -> str:
 
 def _severity(case: Case, way: Way, change: float) -> Severity:
     """By the decades of the change."""
-    grave = case.limits.grave_decades * way.least / case.limits.chain_decades
+    severe = case.limits.grave_decades * way.least / case.limits.chain_decades
     allowed = _published_decades(case, way.layers) if way.least == case.limits.chain_decades else 0.0
     if abs(change) < allowed:
         return "info"
-    return "error" if abs(change) >= max(grave, _GRAVE * allowed) else "warning"
+    return "error" if abs(change) >= max(severe, _SEVERE * allowed) else "warning"
 
 
 def _published_decades(case: Case, layers: Sequence[Layer]) -> float:
