@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -94,11 +95,16 @@ def _drawing(figure: Depth | Heatmap | Histograms | Paper, plan: Plan, store: St
     def activation(row: Row) -> Activation:
         return configs[row.key].activation  # from the file, not from the store, which must not run code
 
+    def sigma_b(row: Row) -> float:
+        width = configs[row.key].width or 1
+        return math.sqrt(configs[row.key].bias_initializer.variance(width, width))
+
     if isinstance(figure, Paper):
         return draw(figure.kind, plan.name, [_run(row, configs[row.key], store) for row in rows if row.digest])
     if isinstance(figure, Heatmap):
         x, y = str(figure.x), str(figure.y)
-        return heat_map_figure(heat_map(rows, x, y, figure.value, figure.layer, read, activation), plan.name)
+        plot = heat_map(rows, x, y, figure.value, figure.layer, read, activation, sigma_b)
+        return heat_map_figure(plot, plan.name)
     if isinstance(figure, Depth):
         return depth_figure(depth_plot(rows, figure.value, read), plan.name)
     return histogram_figure(histogram_plot(rows, str(figure.over), figure.tensor, read), plan.name)

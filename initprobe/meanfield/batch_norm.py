@@ -124,7 +124,7 @@ class BatchNoise:
     def of(cls, gram: Array, batch: int, varying: Varying = NO_VARIANCE) -> BatchNoise:
         """The noise of a batch norm whose inputs have these mean products of rows, `(rows, rows)`.
 
-        What varies over networks leaves the correlations of z as they are.
+        What varies over networks leaves the correlations of z unchanged.
         """
         centred = centred_gram(gram, batch)
         mean = float(np.maximum(centred.diagonal(), 0.0).mean())

@@ -106,7 +106,9 @@ def _features(config: ProbeConfig, table: Array | None) -> int:
         takes = f"{config.network.layers[0].name} takes {config.network.sizes[0]}"
         raise ConfigError(f"{takes}, but {source} has {features} features; give such data", file=str(config.weights))
     if config.input_width not in (None, features):
-        raise ConfigError(f"is {config.input_width}, but {config.input} has {features}; drop it", field="input_width")
+        raise ConfigError(
+            f"is {config.input_width}, but {config.input} has {features} features; drop it", field="input_width"
+        )
     return features
 
 

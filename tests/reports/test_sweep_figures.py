@@ -9,6 +9,7 @@ from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
+from legible import assert_legible, texts
 
 import initprobe as package
 from initprobe.activations.catalogue import ACTIVATIONS
@@ -18,7 +19,7 @@ from initprobe.reports.figures.heat_map_data import DISAGREE, FAILED, NOT_RUN, Z
 from initprobe.reports.figures.heat_maps import heat_map_figure
 from initprobe.reports.figures.panel_grid import CYCLE, VERDICTS
 from initprobe.reports.figures.result_data import BINS
-from initprobe.reports.figures.style import DPI, render
+from initprobe.reports.figures.style import render
 from initprobe.reports.figures.sweep_data import MOST_NAMED, MOST_PANELS, depth_plot, histogram_plot
 from initprobe.reports.figures.sweep_profiles import depth_figure, histogram_figure
 from initprobe.reports.figures.sweep_series import is_log, series
@@ -70,32 +71,6 @@ def tanh(entry):
 
 def mapped(entries, x="layers", y="width", value="output.variance", layer="last", read=unread):
     return heat_map(entries, x, y, value, layer, read, tanh)
-
-
-def texts(figure):
-    """All texts of a figure."""
-    from matplotlib.text import Text
-
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
-
-
-def assert_legible(figure):
-    """Nothing is cut at the border, no tick labels touch, and the figure fits on a page."""
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
-    assert figure.get_figwidth() * DPI <= 1000
-    sheet = figure.bbox
-    for axes in figure.axes:
-        for axis, way in ((axes.xaxis, 0), (axes.yaxis, 1)):
-            shown = [label for label in axis.get_ticklabels() if label.get_text() and label.get_visible()]
-            boxes = sorted(label.get_window_extent(renderer).get_points()[:, way].tolist() for label in shown)
-            assert all(first[1] <= second[0] for first, second in pairwise(boxes)), texts(figure)
-        tight = axes.get_tightbbox(renderer)
-        assert tight.x0 >= sheet.x0 and tight.x1 <= sheet.x1 and tight.y0 >= sheet.y0 and tight.y1 <= sheet.y1
-    for legend in figure.legends:
-        box = legend.get_window_extent(renderer)
-        assert sheet.x0 <= box.x0 and box.x1 <= sheet.x1
-        assert all(box.y1 <= axes.get_tightbbox(renderer).y0 for axes in figure.axes)
 
 
 def drawn_rows(figure):
@@ -247,11 +222,11 @@ def test_critical_line_lies_where_theory_has_it():
 
 
 def test_critical_line_only_where_it_is_one_line():
-    assert all(panel.critical is None for panel in mapped(grid((10, 20), (1, 2))).panels)
+    assert all(panel.line is None for panel in mapped(grid((10, 20), (1, 2))).panels)
     entries = [run(sigma_w=w, sigma_b=b, act=f"act{a}") for w in (1, 2) for b in (0, 1) for a in range(13)]
-    assert mapped(entries, "sigma_w", "sigma_b").panels[0].critical is None  # averaged over activations
+    assert mapped(entries, "sigma_w", "sigma_b").panels[0].line is None  # averaged over activations
     entries = [run(sigma_w=w) for w in (1, 2)]
-    assert mapped(entries, "sigma_w", "sigma_b").panels[0].critical is None  # the runs do not say which sigma_b
+    assert mapped(entries, "sigma_w", "sigma_b").panels[0].line is None  # the runs do not say which sigma_b
 
 
 def test_relu_is_critical_at_one_weight_scale():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,17 +12,23 @@ import numpy as np
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array, mean
 from initprobe.formatting import counted
-from initprobe.meanfield.phase import CriticalPoint, critical_line
+from initprobe.meanfield.phase import CriticalPoint, critical_line, phase_diagram
 from initprobe.reports.figures.sweep_series import E, is_log, is_number, label, series, varying
 from initprobe.reports.sweep_table import Entry
-from initprobe.results.named_numbers import HEALTHY, RATE, VERDICT
+from initprobe.results.named_numbers import HEALTHY, LOSSES, RATE, VERDICT, number_of
 from initprobe.results.run import ProbeResult
 
 MOST_FACETS = 12
 FAILED, NOT_RUN, DISAGREE = "failed", "not run", "runs disagree"
 ZERO_OR_LOST, NO_VALUE = "0 or lost", "no value"
 SIGMAS = ("sigma_w", "sigma_b")
+TRAINABLE = ("sigma_w", "layers")
+EDGE = "edge of chaos by theory"
+# Networks up to this many depth scales of the correlation can be trained: Schoenholz et al. 2017, arXiv:1611.01232.
+_DEPTH_SCALES = 6
+_DEPTHS = f"{_DEPTH_SCALES} xi_c by theory"
 _CURVE_POINTS = 25
+_DEPTH_POINTS = 200
 # Mesh cells per run from which runs are drawn as squares: the cells of an almost empty mesh could not be seen.
 _SPARSE = 4
 _FINE = 12
@@ -54,6 +60,15 @@ class Scale:
         """The indices of the cells of the given values."""
         return np.searchsorted(self.values, values)
 
+    def drawn(self, values: Array) -> Array:
+        """Where numbers between the values are drawn; numbers beyond them keep the distance of the last two."""
+        if self.places == self.values or len(self.values) < 2:
+            return values
+        ends = (np.array(self.values), np.array(self.places))
+        inside = np.interp(values, *ends)
+        above = ends[1][-1] + (values - ends[0][-1]) * (ends[1][-1] - ends[1][-2]) / (ends[0][-1] - ends[0][-2])
+        return np.asarray(np.where(values > ends[0][-1], above, inside))
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -83,11 +98,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class HeatPanel:
-    """The cells at one setting of the other axes; `critical` is the edge of chaos as `(sigma_w, sigma_b)`."""
+    """The cells at one setting of the other axes; `line` is a line of theory, its points by the name of an axis."""
 
     title: str
     cells: tuple[Cell, ...]
-    critical: tuple[Array, Array] | None
+    line: Mapping[str, Array] | None
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,7 @@ class HeatMap:
         y: the axis upwards.
         panels: one per setting of the other axes, or a single one that averages over them.
         notes: on averages and on what is left out.
+        line_name: what the lines of the panels are.
     """
 
     value: str
@@ -111,6 +127,7 @@ class HeatMap:
     y: Scale
     panels: tuple[HeatPanel, ...]
     notes: tuple[str, ...]
+    line_name: str = EDGE
 
     @property
     def categorical(self) -> bool:
@@ -143,6 +160,7 @@ def heat_map(
     layer: str | int,
     read: Callable[[E], ProbeResult],
     activation: Callable[[E], Activation],
+    sigma_b: Callable[[E], float] = lambda entry: 0.0,
 ) -> HeatMap:
     """Compute a heat map of a sweep's runs.
 
@@ -150,10 +168,11 @@ def heat_map(
         entries: the runs.
         x: the axis across.
         y: the axis upwards.
-        value: a number of a layer by its dotted name, `TENSOR.variance_per_layer`, `verdict` or `healthy`.
+        value: a number of a layer by its dotted name, `TENSOR.variance_per_layer`, a loss, `verdict` or `healthy`.
         layer: `first`, `last`, or a number from 1 on.
         read: reads the whole result of a finished run; called only for numbers that its digest lacks.
-        activation: of a run; called once per panel, where the axes are sigma_w and sigma_b.
+        activation: of a run; called once per panel, where the axes are sigma_w and sigma_b or layers.
+        sigma_b: scale of the biases of a run; called once per panel, where the axes are sigma_w and layers.
     """
     names = {name for entry in entries for name in entry.axes}
     placed = [entry for entry in entries if all(is_number(entry.axes.get(name)) for name in names & {x, y})]
@@ -161,20 +180,30 @@ def heat_map(
     sigmas = {x, y} == set(SIGMAS)
     across, upwards = (_scale(name, placed, name not in names, true_to_scale=sigmas) for name in (x, y))
     number = _number(value, layer, read)
+
+    def line(runs: Sequence[E]) -> Mapping[str, Array] | None:
+        known = {name.partition(".")[0] for name in averaged}
+        if not runs or "act" in known or not {x, y} <= names:
+            return None
+        if sigmas:
+            return _critical(activation(runs[0]), across, upwards)
+        if {x, y} == set(TRAINABLE) and "sigma_b" not in known:
+            return _trainable(activation(runs[0]), sigma_b(runs[0]), across if x == SIGMAS[0] else upwards)
+        return None
+
     panels = []
     for title, runs in facets:
         cells = tuple(_cell(place, here, value, number) for place, here in _by_place(runs, x, y).items())
-        fixed = runs and "act" not in {name.partition(".")[0] for name in averaged}
-        line = _critical(activation(runs[0]), across, upwards) if fixed and sigmas and set(SIGMAS) <= names else None
-        panels.append(HeatPanel(title, cells, line))
+        panels.append(HeatPanel(title, cells, line(runs)))
     left_out = len(entries) - len(placed)
     missing = [f"{counted(left_out, 'run has', 'runs have')} no {x} or {y}"] if left_out else []
     notes = (*_averages(panels, value, averaged), *missing)
-    return HeatMap(value, _where(value, layer), is_log(value), across, upwards, tuple(panels), notes)
+    where, name = _where(value, layer), EDGE if sigmas else _DEPTHS
+    return HeatMap(value, where, is_log(value), across, upwards, tuple(panels), notes, name)
 
 
 def _where(value: str, layer: str | int) -> str:
-    if value in (VERDICT, HEALTHY) or value.endswith(RATE):
+    if value in (VERDICT, HEALTHY, *LOSSES) or value.endswith(RATE):
         return ""
     return f"layer {layer}" if isinstance(layer, int) else f"{layer} layer"
 
@@ -206,6 +235,8 @@ def _facets(entries: Sequence[E], x: str, y: str) -> tuple[list[tuple[str, list[
 def _number(value: str, layer: str | int, read: Callable[[E], ProbeResult]) -> Callable[[E], float]:
     """A function that reads the number of a finished run, NaN where it has none."""
     tensor, _, last = value.rpartition(".")
+    if value in LOSSES:
+        return lambda entry: math.nan if (loss := number_of(read(entry), value)) is None else loss
     if last == RATE:
         return lambda entry: series(f"{tensor}.variance", entry, read).rate
 
@@ -272,10 +303,18 @@ def by_ratio(values: Sequence[float]) -> bool:
     return bool(logs.std() / logs.mean() < plain.std() / plain.mean())
 
 
-def _critical(activation: Activation, across: Scale, upwards: Scale) -> tuple[Array, Array] | None:
+def _critical(activation: Activation, across: Scale, upwards: Scale) -> Mapping[str, Array] | None:
     scales = {scale.name: scale for scale in (across, upwards)}
     bias = scales["sigma_b"]
-    return critical_curve(activation, max(bias.edges[0], 0.0), bias.edges[-1], bias.log)
+    curve = critical_curve(activation, max(bias.edges[0], 0.0), bias.edges[-1], bias.log)
+    return None if curve is None else dict(zip(SIGMAS, curve, strict=True))
+
+
+def _trainable(activation: Activation, sigma_b: float, weights: Scale) -> Mapping[str, Array]:
+    """The largest depth that can be trained, over the scale of the weights; NaN where there is no depth scale."""
+    sigma_w = np.linspace(max(weights.edges[0], 0.0), weights.edges[-1], _DEPTH_POINTS)
+    depth = _DEPTH_SCALES * phase_diagram(activation, sigma_w, [sigma_b]).xi_c[0]
+    return {"sigma_w": sigma_w, "layers": np.where(np.isfinite(depth) & (depth > 0), depth, np.nan)}
 
 
 def critical_curve(activation: Activation, low: float, high: float, log: bool = False) -> tuple[Array, Array] | None:

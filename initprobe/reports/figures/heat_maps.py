@@ -23,7 +23,7 @@ from matplotlib.ticker import NullLocator
 
 from initprobe.arrays import Array
 from initprobe.formatting import short
-from initprobe.reports.figures.heat_map_data import DISAGREE, FAILED, NOT_RUN, SIGMAS, Cell, HeatMap, HeatPanel, Scale
+from initprobe.reports.figures.heat_map_data import DISAGREE, FAILED, NOT_RUN, Cell, HeatMap, HeatPanel, Scale
 from initprobe.reports.figures.panel_grid import (
     Key,
     PanelSizes,
@@ -37,7 +37,7 @@ from initprobe.reports.figures.panel_grid import (
 )
 from initprobe.reports.figures.style import BLACK, GREY, log_ticks, power_text, style
 from initprobe.reports.figures.sweep_series import text
-from initprobe.results.named_numbers import RATE
+from initprobe.results.named_numbers import LOSSES, RATE
 
 _HATCHES = {FAILED: "xxx", NOT_RUN: "...", DISAGREE: "\\\\\\"}
 _LOST = "///"
@@ -93,8 +93,8 @@ def _hatching(empty: bool, lacking: str) -> dict[str, Any]:
 
 
 def _line_keys(plot: HeatMap) -> Iterator[Key]:
-    if any(panel.critical for panel in plot.panels):
-        yield Line2D([], [], color=BLACK, lw=2, path_effects=_OUTLINE), "edge of chaos by theory"
+    if any(panel.line for panel in plot.panels):
+        yield Line2D([], [], color=BLACK, lw=2, path_effects=_OUTLINE), plot.line_name
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,8 @@ def _shade(plot: HeatMap) -> _Shade:
         colors, low = "PuOr_r", -high
     elif last.endswith("_fraction") or last == "correlation":
         colors, low, high = "viridis", min(low, 0.0), 1.0
+    elif plot.value in LOSSES:
+        colors, low = "viridis_r", 0.0  # bright is trained
     else:
         colors = "viridis"
     ends = (any(number < low for number in numbers), any(number > high for number in numbers))
@@ -136,9 +138,9 @@ def _draw_panel(axes: Axes, plot: HeatMap, panel: HeatPanel, shade: _Shade, font
     for key in dict.fromkeys((cell.empty, cell.lacking) for cell in panel.cells if cell.lacking):
         lacking = [cell for cell in panel.cells if (cell.empty, cell.lacking) == key]
         axes.add_collection(_boxes(plot, lacking, **_hatching(*key)))
-    if panel.critical is not None:
-        ends = dict(zip(SIGMAS, panel.critical, strict=True))
-        axes.plot(ends[plot.x.name], ends[plot.y.name], color=BLACK, lw=2, path_effects=_OUTLINE)
+    if panel.line is not None:
+        places = (scale.drawn(panel.line[scale.name]) for scale in (plot.x, plot.y))
+        axes.plot(*places, color=BLACK, lw=2, path_effects=_OUTLINE)
     if font:
         for x, y, cell, fill in zip(*_places(plot, filled), filled, fills, strict=True):
             _write(axes, (x, y), _decades(cell.number) if plot.log else short(cell.number), fill, font)
@@ -171,7 +173,7 @@ def _font_in_cells(plot: HeatMap, size: tuple[float, float]) -> int:
     """
     widths, heights = len(plot.x.values) * _CHARACTER * _LONGEST, len(plot.y.values) * _LINE
     fitting = int(min(size[0] / max(widths, _LINE), size[1] / max(heights, _LINE), 10))
-    crossed = any(panel.critical for panel in plot.panels)
+    crossed = any(panel.line for panel in plot.panels)
     return 0 if plot.categorical or plot.sparse or crossed or fitting < 7 else fitting
 
 

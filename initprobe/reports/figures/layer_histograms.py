@@ -64,7 +64,11 @@ def _chosen(result: ProbeResult) -> list[LayerStats]:
 def _colors(result: ProbeResult) -> dict[int, str]:
     layers = [layer.layer for layer in _chosen(result)]
     scale = shades(0, max(len(layers) - 1, 1))
-    return {layer: to_hex(tuple(scale.to_rgba(np.array(place)).tolist())) for place, layer in enumerate(layers)}
+    return {layer: _hex(*scale.to_rgba(np.array(place))) for place, layer in enumerate(layers)}
+
+
+def _hex(red: float, green: float, blue: float, _: float) -> str:
+    return to_hex((red, green, blue))
 
 
 def _keys(colors: dict[int, str]) -> list[Key]:

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError
 from initprobe.formatting import short
-from initprobe.meanfield.correlated_pairs import pair_moments
+from initprobe.meanfield.correlated_pairs import hermite_grid, series
 from initprobe.meanfield.moments import lookup
-from initprobe.meanfield.phase import FixedPoint, fixed_point
+from initprobe.meanfield.phase import FixedPoint, quick_fixed_point
 from initprobe.reports.figures.sweep_kinds import SweepRun
 from initprobe.results.layers import LayerStats
 
-_POINTS = 60
+_POINTS = 100
 _SMALLEST_Q = 1e-4
 # A measured correlation belongs to the map at q* if q is this close to it.
 _NEAR = 0.15
@@ -117,14 +118,24 @@ def _correlation(layer: LayerStats) -> float:
 
 def _maps(scales: Scales, run: SweepRun, pairs: Array, longest: float) -> Maps:
     activation, w, b = run.config.activation, scales.sigma_w**2, scales.sigma_b**2
-    point = fixed_point(activation, scales.sigma_w, scales.sigma_b)
+    point = quick_fixed_point(activation, scales.sigma_w, scales.sigma_b)
     q = np.geomspace(_SMALLEST_Q, max(1.1 * longest, 1.2 * point.q if point.q > 0 else 0), 4 * _POINTS)
     near = np.all(np.abs(pairs[:, 0] / point.q - 1) < _NEAR, axis=1) if point.q > 0 else np.zeros(len(pairs), bool)
     c = np.linspace(0, 1, _POINTS) if point.q > 0 else np.zeros(0)
-    after = [(w * pair_moments(activation, point.q, point.q, float(each))[0] + b) / point.q for each in c]
+    after = (w * _products(activation, point.q, c) + b) / point.q
     return Maps(
         scales=scales,
         point=point,
         lengths=Curve(q, w * lookup(activation, q).square + b, pairs[:, 0]),
-        correlations=Curve(c, np.array(after), pairs[near][:, 1]),
+        correlations=Curve(c, after, pairs[near][:, 1]),
     )
+
+
+def _products(activation: Activation, q: float, c: Array) -> Array:
+    """`E[phi(u) phi(v)]` at correlations `c`, `(points,)`, to 1e-5."""
+    if not len(c):
+        return c
+    x = math.sqrt(q) * hermite_grid().z
+    h = activation.value(x)
+    mehler = series(h, h, math.sqrt(q) * activation.slope(x, h))
+    return np.array([mehler.at(float(each)) for each in c])

@@ -1,0 +1,256 @@
+"""The figures of papers: each config small and, marked slow, as it ships, beside the numbers of the paper's theory."""
+
+import itertools
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from legible import assert_legible, texts
+
+import initprobe
+from initprobe.activations.catalogue import ACTIVATIONS
+from initprobe.meanfield.correlated_pairs import pair_moments
+from initprobe.meanfield.moments import lookup
+from initprobe.meanfield.phase import critical_line, fixed_point
+from initprobe.probe.experiment import prepare
+from initprobe.reports.figures.heat_map_data import heat_map
+from initprobe.reports.figures.heat_maps import heat_map_figure
+from initprobe.reports.figures.length_spread_data import expected_spread, spread_lines
+from initprobe.reports.figures.maps_data import maps_of
+from initprobe.reports.figures.sweep_kinds import KINDS, SweepRun, draw
+from initprobe.results.digest import Digest, digest
+from initprobe.studies.spectrum import measure
+from initprobe.sweeps.plan import load
+
+FULL = pytest.param((), marks=pytest.mark.slow, id="full")
+SDS = 5
+
+
+def small(*overrides):
+    return pytest.param(overrides, id="small")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run as a store returns it."""
+
+    axes: dict
+    digest: Digest
+    state: str = "done"
+    error: str | None = None
+    elapsed_s: float = 1.0
+    result: object = field(default=None, repr=False)
+
+
+def swept(name, overrides):
+    """The finished runs of a shipped config."""
+    runs = []
+    for run in load(name, overrides).runs:
+        result = initprobe.run(run.config)
+        entry = Entry(dict(run.axes), digest(result), result=result)
+        spectra = []
+
+        def spectrum(config=run.config, spectra=spectra):
+            spectra.append(spectra[0] if spectra else measure(prepare(config), 1))
+            return spectra[0]
+
+        runs.append(SweepRun(entry, run.config, lambda result=result: result, spectrum))
+    return runs
+
+
+def test_every_kind_is_drawn_by_a_config_and_refuses_what_it_cannot_draw():
+    names = ("poole_2016", "pennington_2017", "hanin_rolnick_2018", "glorot_bengio_2010", "he_2015")
+    assert {figure.kind for name in names for figure in load(name).figures} == set(KINDS)
+    config = initprobe.ProbeConfig(init="he", act="tanh", layers=2, widths=[4, 5], batch=4, draws=1, input_width=4)
+    result = initprobe.run(config)
+    run = SweepRun(Entry({}, digest(result)), config, lambda: result, lambda: None)
+    for kind, runs in (
+        ("maps", [run]),
+        ("length_spread", [run]),
+        ("loss_curves", [run]),
+        *((kind, [run] * 20) for kind in ("singular_values", "layer_histograms", "loss_curves")),
+    ):
+        with pytest.raises(initprobe.ConfigError):
+            draw(kind, "t", runs)
+
+
+@pytest.mark.parametrize("overrides", [small("width=150", "draws=1", "grid.input.correlation=[0.3, 0.9]"), FULL])
+def test_poole_2016(overrides):
+    """Measured points lie on the maps, within what units that are independent given the layer before allow."""
+    runs = swept("poole_2016", overrides)
+    units = runs[0].config.width * runs[0].config.draws
+    tanh = ACTIVATIONS["tanh"]
+    figure = draw("maps", "poole_2016", runs)
+    assert_legible(figure)
+    for maps in maps_of(runs):
+        w, b, point = maps.scales.sigma_w**2, maps.scales.sigma_b**2, maps.point
+        assert point.correlation == pytest.approx(np.interp(point.correlation, *_curve(maps.correlations)), abs=1e-4)
+        assert w * float(lookup(tanh, point.q).square) + b == pytest.approx(point.q, rel=1e-9)
+        for q, after in maps.lengths.measured:
+            predicted = w * float(lookup(tanh, q).square) + b
+            # z is normal given h (2/n), and E[tanh^4]/E[tanh^2]^2 is 3 at most; the last term is the bend of the map
+            # over inputs whose length differs by 2/n.
+            assert abs(after / predicted - 1) < SDS * math.sqrt(4 / units) + SDS / runs[0].config.width
+        assert len(maps.correlations.measured)
+        for c, after in maps.correlations.measured:
+            predicted = np.interp(c, *_curve(maps.correlations))
+            assert abs(after - predicted) < SDS * _correlation_sd(after, w / point.q) / math.sqrt(units) + 0.15 * 0.15
+    words = " ".join(texts(figure))
+    assert all(f"q* {number}" in words for number in ("0.607", "4.08", "12.6"))
+
+
+def _curve(curve):
+    return curve.before, curve.after
+
+
+def test_the_correlation_map_is_the_integral():
+    """At one place of one curve, by quadrature in two dimensions."""
+    (maps, *_) = maps_of(swept("poole_2016", ("width=20", "draws=1", "grid.input.correlation=[0.3]")))
+    c, after = maps.correlations.before[40], maps.correlations.after[40]
+    product, _ = pair_moments(ACTIVATIONS["tanh"], maps.point.q, maps.point.q, c)
+    assert after == pytest.approx((maps.scales.sigma_w**2 * product + maps.scales.sigma_b**2) / maps.point.q, abs=1e-4)
+
+
+def _correlation_sd(c, share):
+    """SD over units of a unit's share of the correlation: z given h, and h itself, each at most as normal z has it."""
+    return (1 - c * c) + math.sqrt(2) * min(share, 1.0)
+
+
+def test_the_edge_of_chaos_of_the_papers():
+    """Poole et al. and Schoenholz et al.: tanh at sigma_b^2 = 0.05; hard tanh as in Pennington et al."""
+    edge, hard = (critical_line(ACTIVATIONS[act], math.sqrt(0.05)) for act in ("tanh", "hard_tanh"))
+    assert (edge.sigma_w, edge.q) == pytest.approx((1.327009661, 0.570047882), abs=1e-8)
+    assert (hard.sigma_w, hard.q) == pytest.approx((1.079603950, 0.463863969), abs=1e-8)
+    act, init = load("pennington_2017").runs[2].config.act, load("pennington_2017").runs[2].config
+    assert str(act) == "hard_tanh" and float(init.init.params["gain"]) == pytest.approx(hard.sigma_w, abs=1e-8)
+
+
+TRAINED = ("width=50", "train_steps=100", "grid.sigma_w=[0.5, 1.25]", "grid.layers=[10, 20]")
+
+
+@pytest.mark.parametrize("overrides", [small(*TRAINED), FULL])
+def test_schoenholz_2017(overrides):
+    """The line is 6 xi_c of theory; far below it networks learn, and far above it they do not. Training is ours."""
+    runs = swept("schoenholz_2017", overrides)
+    losses = {(run.entry.axes["sigma_w"], run.entry.axes["layers"]): run.entry.digest.final_loss for run in runs}
+    plot = heat_map(
+        [run.entry for run in runs], "sigma_w", "layers", "training.final_loss", "last",
+        lambda entry: entry.result, lambda entry: ACTIVATIONS["tanh"], lambda entry: math.sqrt(0.05),
+    )  # fmt: skip
+    (panel,) = plot.panels
+    for at in (20, 60, 150):
+        sigma_w, depth = (float(panel.line[name][at]) for name in ("sigma_w", "layers"))
+        assert depth == pytest.approx(6 * fixed_point(ACTIVATIONS["tanh"], sigma_w, math.sqrt(0.05)).xi_c, rel=1e-3)
+    chance, learned = math.log(10), losses[1.25, 10]
+    assert learned < 0.9 * chance
+    for (sigma_w, layers), loss in losses.items():
+        scale = fixed_point(ACTIVATIONS["tanh"], sigma_w, math.sqrt(0.05)).xi_c
+        if layers > 12 * scale:
+            assert loss > 0.9 * chance, (sigma_w, layers)
+    figure = heat_map_figure(plot, "schoenholz_2017")
+    assert "6 xi_c by theory" in texts(figure)
+    assert_legible(figure)
+
+
+@pytest.mark.parametrize("overrides", [small("width=80", "layers=8", "draws=1"), FULL])
+def test_pennington_2017(overrides):
+    """Mean 1 and spread L (mu_2/mu_1^2 - 1 - s_1), as published; the largest s of Fuss-Catalan in closed form."""
+    runs = swept("pennington_2017", overrides)
+    assert_legible(draw("singular_values", "pennington_2017", runs))
+    linear, relu, hard_tanh = (run.spectrum().end_to_end[-1] for run in runs)
+    depth, width = linear.layer, linear.count
+    kurtosis = 1 / (2 * 0.5 * (1 + math.erf(1 / math.sqrt(2 * 0.463863969))) - 1)
+    for last, spread in ((linear, depth), (relu, depth), (hard_tanh, depth * (kurtosis - 1))):
+        assert last.theory.mean_square == pytest.approx(1, abs=0.25)  # inputs of one draw stray by sqrt(2/width)
+        assert last.theory.spread == pytest.approx(spread, rel=0.25)
+    largest = ((depth + 1) * math.log(depth + 1) - depth * math.log(depth)) / 2 / math.log(10)
+    assert linear.theory.density.high == pytest.approx(largest, abs=0.02)
+    # The edge strays by width^(-2/3) (Tracy & Widom), and by depth/width; the density by one bin of its histogram.
+    assert linear.largest_log10 == pytest.approx(largest, abs=width ** (-2 / 3) + depth / width)
+    for last in (linear, relu, hard_tanh):
+        assert _distance(last) < math.log(width) / width + 2 * depth / width
+
+
+def _distance(last):
+    """Largest difference of the measured and the predicted share of singular values below a place."""
+    law, values = last.theory.density, last.histogram_log10
+    counts = np.cumsum(values.counts) / sum(values.counts) * (1 - last.zero_fraction) + last.zero_fraction
+    places = np.linspace(values.low, values.high, len(values.counts) + 1)[1:]
+    edges = np.linspace(law.low, law.high, len(law.shares) + 1)
+    below = 1 - sum(law.shares) + np.concatenate(([0], np.cumsum(law.shares)))
+    return np.max(np.abs(np.interp(places, edges, below) - counts)[places > law.low])
+
+
+@pytest.mark.parametrize("overrides", [small("draws=60"), FULL])
+def test_hanin_rolnick_2018(overrides):
+    """The variance over draws is the product of 1 + 5/width, within what so many draws allow."""
+    runs = swept("hanin_rolnick_2018", overrides)
+    assert_legible(draw("length_spread", "hanin_rolnick_2018", runs))
+    act, lines = spread_lines(runs)
+    assert act == "relu"
+    for line, run in zip(lines, runs, strict=True):
+        widths = [layer.fan_out for layer in run.read().layers]
+        exact = np.array([_relative_moments(500, widths[:depth]) for depth in range(1, len(widths) + 1)])
+        assert line.predicted == pytest.approx(exact[:, 2] - 1, rel=1e-9)
+        assert np.all(np.abs(line.measured - line.predicted) < SDS * _error(exact.T, run.config.draws))
+        beyond = (1 + line.predicted) / np.exp(5 * line.reciprocals)
+        assert np.all(
+            np.abs(np.log(beyond)) < 25 / 2 * np.cumsum(1 / np.square(widths)) + 2 / 500 + 2.2 / np.array(widths)
+        )
+
+
+def _relative_moments(features, widths):
+    """`E[Q^k]` for k = 0 to 4 of the mean square Q of z at the last layer, where E[Q] is 1."""
+    gamma = lambda n, k: math.prod((n + 2 * i) / n for i in range(k))  # noqa: E731 (of a chi-square over n)
+    passed = [gamma(features, k) for k in range(5)]
+    for width in widths[:-1]:
+        # 2 relu(z)^2 of a normal z has the moments 1, 6, 60, 840; their mean over a layer has these.
+        total = np.polynomial.Polynomial([1, 1, 6 / 2, 60 / 6, 840 / 24]) ** width
+        passed = [passed[k] * total.coef[k] * math.factorial(k) / width**k for k in range(5)]
+    return [passed[k] * gamma(widths[-1] - 1, k) for k in range(5)]
+
+
+def _error(moments, draws):
+    """SD of `mean(Q^2) / mean(Q)^2` of so many draws, to first order."""
+    _, _, second, third, fourth = moments
+    return np.sqrt((fourth - second**2 + 4 * second**2 * (second - 1) - 4 * second * (third - second)) / draws)
+
+
+def test_the_spread_of_lengths_of_one_layer_is_that_of_a_chi_square():
+    assert expected_spread(500, np.array([40.0]), 6.0) == pytest.approx((1 + 2 / 500) * (1 + 2 / 39) - 1)
+
+
+@pytest.mark.parametrize("overrides", [small("width=200", "batch=200", "draws=1"), FULL])
+def test_glorot_bengio_2010(overrides):
+    """n Var(W) is 1/3 and 1: the variance of dL/dh falls at least so per layer, and as mean-field theory has it."""
+    runs = swept("glorot_bengio_2010", overrides)
+    assert_legible(draw("layer_histograms", "glorot_bengio_2010", runs))
+    for run, factor in zip(runs, (1 / 3, 1.0), strict=True):
+        layers = run.read().layers
+        for below, above in itertools.pairwise(layers):
+            kept = below.theory.output_gradient_variance / above.theory.output_gradient_variance
+            slope = float(lookup(ACTIVATIONS["tanh"], above.theory.preactivation_variance).slope_square)
+            assert kept <= factor * (1 + 1e-4)
+            # The mean over samples of different lengths, and dL/dh of finite width, to first order.
+            assert kept == pytest.approx(factor * slope, rel=0.05)
+        assert all(abs(layer.theory.gradient_z) < SDS for layer in layers[:-1])
+
+
+@pytest.mark.parametrize("overrides", [small("width=60", "train_steps=60", "learning_rate=0.02"), FULL])
+def test_he_2015(overrides):
+    """Xavier halves the variance per layer and He keeps it, exactly at infinite width. Training is ours."""
+    runs = swept("he_2015", overrides)
+    figure = draw("loss_curves", "he_2015", runs)
+    assert_legible(figure)
+    assert any("training is ours" in text for text in texts(figure))
+    for run in runs:
+        layers, factor = run.read().layers, 0.5 if run.entry.axes["init"] == "xavier" else 1.0
+        predicted = [layer.theory.preactivation_variance for layer in layers]
+        assert predicted[-1] / predicted[0] == pytest.approx(factor ** (len(layers) - 1), rel=1e-9)
+        measured = layers[-1].output.variance_log10 - layers[0].output.variance_log10
+        sd = math.sqrt(6 * len(layers) / run.config.width)
+        expected = (len(layers) - 1) * math.log(factor) - 3 * len(layers) / run.config.width
+        assert abs(measured * math.log(10) - expected) < SDS * sd + math.log(2)
+    end = {(run.entry.axes["layers"], run.entry.axes["init"]): run.entry.digest.final_loss for run in runs}
+    assert end[30, "xavier"] > 0.9 * math.log(10) > end[10, "he"]
