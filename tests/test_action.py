@@ -96,10 +96,13 @@ def test_the_hooks_of_pre_commit_run(initprobe, sweeps):
         hook = HOOKS[name]
         files = ("good sweep.yaml", "bad.yaml") if hook.get("pass_filenames", True) else ()
         program, *words = shlex.split(hook["entry"])
-        assert (program, hook["language"]) == ("initprobe", "python")
+        own = name == "initprobe-init"  # the model and PyTorch are the user's
+        assert (program, hook["language"]) == ("initprobe", "system" if own else "python")
         return initprobe(*words, *args, *files)
 
-    assert set(HOOKS) == {"initprobe-validate", "initprobe-check"}
+    assert set(HOOKS) == {"initprobe-validate", "initprobe-check", "initprobe-init"}
+    missing = hooked("initprobe-init", "no_such_net:make", "--expect", "init.yaml")
+    assert missing.code == 2 and missing.err.count("\n") == 1
     assert hooked("initprobe-validate").code == 0
     (sweeps / "wrong.yaml").write_text("version: 1\nname: t\ndefualts: {}\n")
     wrong = hooked("initprobe-validate", "wrong.yaml")

@@ -1,26 +1,25 @@
 """The figures of papers: each config small and, marked slow, as it ships, beside the numbers of the paper's theory."""
 
 import itertools
+import json
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 from legible import assert_legible, texts
+from paper_figures import NUMBERS, SHOWN, Entry, finished, numbers, swept
 
 import initprobe
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.meanfield.correlated_pairs import pair_moments
 from initprobe.meanfield.moments import lookup
 from initprobe.meanfield.phase import critical_line, fixed_point
-from initprobe.probe.experiment import prepare
 from initprobe.reports.figures.heat_map_data import heat_map
 from initprobe.reports.figures.heat_maps import heat_map_figure
 from initprobe.reports.figures.length_spread_data import expected_spread, spread_lines
 from initprobe.reports.figures.maps_data import maps_of
 from initprobe.reports.figures.sweep_kinds import KINDS, SweepRun, draw
-from initprobe.results.digest import Digest, digest
-from initprobe.studies.spectrum import measure
+from initprobe.results.digest import digest
 from initprobe.sweeps.plan import load
 
 FULL = pytest.param((), marks=pytest.mark.slow, id="full")
@@ -29,34 +28,6 @@ SDS = 5
 
 def small(*overrides):
     return pytest.param(overrides, id="small")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A run as a store returns it."""
-
-    axes: dict
-    digest: Digest
-    state: str = "done"
-    error: str | None = None
-    elapsed_s: float = 1.0
-    result: object = field(default=None, repr=False)
-
-
-def swept(name, overrides):
-    """The finished runs of a shipped config."""
-    runs = []
-    for run in load(name, overrides).runs:
-        result = initprobe.run(run.config)
-        entry = Entry(dict(run.axes), digest(result), result=result)
-        spectra = []
-
-        def spectrum(config=run.config, spectra=spectra):
-            spectra.append(spectra[0] if spectra else measure(prepare(config), 1))
-            return spectra[0]
-
-        runs.append(SweepRun(entry, run.config, lambda result=result: result, spectrum))
-    return runs
 
 
 def test_every_kind_is_drawn_by_a_config_and_refuses_what_it_cannot_draw():
@@ -254,3 +225,16 @@ def test_he_2015(overrides):
         assert abs(measured * math.log(10) - expected) < SDS * sd + math.log(2)
     end = {(run.entry.axes["layers"], run.entry.axes["init"]): run.entry.digest.final_loss for run in runs}
     assert end[30, "xavier"] > 0.9 * math.log(10) > end[10, "he"]
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [("poole_2016", slice(13, 14)), *(pytest.param(name, slice(None), marks=pytest.mark.slow) for name in SHOWN)],
+)
+def test_the_pictures_of_the_readme_have_not_drifted(name, places):
+    """To a thousandth; percentiles of log10 s, which are of sorted values, to a hundredth."""
+    kept = json.loads(NUMBERS.read_text())[name]
+    runs = load(name).runs
+    assert len(kept) == len(runs)
+    for before, run in zip(kept[places], runs[places], strict=True):
+        assert np.allclose(numbers(name, finished(run)), before, rtol=1e-3, atol=1e-3 if name == "poole_2016" else 1e-2)

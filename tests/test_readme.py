@@ -10,6 +10,7 @@ import pytest
 from article_figures import FIGURES, PICTURES, ROOT, experiments
 from calibration import NAME as CALIBRATION
 from click.testing import CliRunner
+from paper_figures import SHOWN as PAPERS
 
 import initprobe as package
 from initprobe.cli.app import COMMANDS, cli
@@ -125,7 +126,7 @@ def test_every_command_and_run_option_is_documented():
 
 def test_every_picture_is_shown_and_kept():
     shown = set(re.findall(r"\.github/figures/([\w.-]+)\.png", README))
-    drawn = {picture.name for picture in PICTURES} | {CALIBRATION}
+    drawn = {picture.name for picture in PICTURES} | {CALIBRATION, *PAPERS}
     assert shown == drawn == {path.stem for path in FIGURES.glob("*.png")}
     assert set(experiments()) == {path.stem for path in FIGURES.glob("*.json")}
     assert (FIGURES.parent / f"{CALIBRATION}.json").exists()  # which is no result, so no neighbour of those

@@ -41,9 +41,7 @@ def _add(sketches: Sequence[Sketch], rows: Array, lows: Sequence[float], highs: 
     entries = rows.shape[1]
     means, squares = _moments(rows)
     new_centres = _new_centres(means, squares, rows).tolist()
-    numbers = zip(
-        sketches, means.tolist(), squares.tolist(), lows, highs, _zeros(rows, lows, highs), new_centres, strict=True
-    )
+    numbers = zip(sketches, means.tolist(), squares.tolist(), lows, highs, _zeros(rows), new_centres, strict=True)
     for sketch, mean, square, low, high, zero, centre in numbers:
         sketch.add_all_but_counts(Moments(entries, mean, square), low, high, zero, centre)
     centres = [sketch.centre or 0.0 for sketch in sketches]
@@ -66,10 +64,15 @@ def _new_centres(means: Array, squares: Array, rows: Array) -> Array:
     return np.where(is_concentrated, means.astype(rows.dtype), rows.dtype.type(0))
 
 
-def _zeros(rows: Array, lows: Sequence[float], highs: Sequence[float]) -> list[int]:
+def _zeros(rows: Array) -> list[int]:
     """How many entries of each row are 0."""
     is_zero = np.equal(rows, 0, out=scratch.array(rows.shape, np.bool_))
-    zeros: list[int] = np.count_nonzero(is_zero, axis=1).tolist() if is_zero.any() else [0] * len(rows)
+    if not is_zero.any():
+        return [0] * len(rows)
+    if rows.shape[1] % 8:
+        return [int(np.count_nonzero(row)) for row in is_zero]
+    # Eight at a time: NumPy's own count along an axis takes three times as long.
+    zeros: list[int] = np.bitwise_count(is_zero.view(np.uint64)).sum(axis=1, dtype=np.int64).tolist()
     return zeros
 
 

@@ -18,23 +18,18 @@ import numpy as np
 
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
-from initprobe.blocks.skips import PLAIN, Wiring
+from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.finite_width import LayerSpread, Spread
 from initprobe.meanfield.gradient_spread import of_mean
-from initprobe.meanfield.input_moments import InputMoments, sample_groups
-from initprobe.meanfield.layer import Layer, State
+from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
 from initprobe.meanfield.norm_and_skip_units import Units, units_of
-from initprobe.meanfield.predict import LayerTheory
-from initprobe.meanfield.radial import quotient
-from initprobe.meanfield.row_grid import RowGrid
-from initprobe.meanfield.signals import Signal
 from initprobe.meanfield.uncertainty import left_out_backward, left_out_forward
 from initprobe.meanfield.unit_noise import free_share
 
 # Entries of the vector of deviations: mean square and mean of the branch's input, then of the layer's input.
-_KEPT, _KEPT_MEAN, _SQUARE, _MEAN = range(4)
-_NOTHING = Spread(math.nan, math.nan)
+_KEPT, _KEPT_MEAN, _SQUARE, MEAN = range(4)
+NOTHING = Spread(math.nan, math.nan)
 # Above this share of a gradient that units do not have in common, its spread is that of weights without a mean.
 _LEAST_APART = 0.9
 
@@ -63,12 +58,12 @@ def spread_norm_and_skip(
             for layer, wiring, here in zip(layers, wirings, passes, strict=True)
         ]
         of_batch, of_single = (
-            [_Step.of(*each) for each in zip(layers, wirings, passes, column, strict=True)]
+            [Step.of(*each) for each in zip(layers, wirings, passes, column, strict=True)]
             for column in zip(*units, strict=True)
         )
         # Behind a norm nothing of the gradient runs along h; what exceeds infinite width is not a radial mode.
         is_normed = any(wiring.norm is not None for wiring in wirings)
-        spreads = _spreads(of_batch, of_single, None if is_normed else gradients, samples)
+        spreads = spreads_of(of_batch, of_single, None if is_normed else gradients, samples)
         left_out = left_out_backward(layers, wirings, passes), map(left_out_forward, layers, wirings, passes)
         return [
             replace(spread, underived_gradient=gradient, underived_output=output)
@@ -76,71 +71,21 @@ def spread_norm_and_skip(
         ]
 
 
-def _spreads(
-    steps: Sequence[_Step], single: Sequence[_Step], gradients: Sequence[float] | None, samples: int
+def spreads_of(
+    steps: Sequence[Step], single: Sequence[Step], gradients: Sequence[float] | None, samples: int
 ) -> list[LayerSpread]:
     """The spreads of all layers, from steps with the noise of a batch and of a single sample.
 
     `gradients` are None where no radial mode is followed.
     """
-    covariances, of_one, drifts = _covariances(steps), _covariances(single), [np.zeros(4)]
+    covariances, of_one, drifts = covariances_of(steps), covariances_of(single), [np.zeros(4)]
     for step, covariance in zip(steps, of_one, strict=False):
         drifts.append(step.matrix @ drifts[-1] + step.offset + step.bent(covariance))
     outputs = [step.output(*each) for step, *each in zip(steps, covariances[1:], drifts[1:], strict=True)]
     of_batch = np.array(_gradient_variances(steps, covariances, gradients, samples))
     of_single = np.array(_gradient_variances(single, of_one, gradients, 1))
     back = [Spread(_root(variance), 0.0) for variance in of_mean(of_batch, of_single, samples).tolist()]
-    return [LayerSpread(_NOTHING, output, gradient, _NOTHING) for output, gradient in zip(outputs, back, strict=True)]
-
-
-def spread_with_means(
-    activation: Activation, layers: Sequence[Layer], theory: Sequence[LayerTheory], inputs: InputMoments, samples: int
-) -> list[LayerSpread]:
-    """Spread of the variances of a plain network whose weights have a mean.
-
-    That of gradients is NaN where more than a tenth of the gradient is the part that all units share.
-
-    Args:
-        activation: any record.
-        layers: as given to `predict`.
-        theory: from `predict`.
-        inputs: moments of the samples.
-        samples: number of samples that the variances are taken over.
-    """
-    with np.errstate(all="ignore"):
-        signal = Signal(*sample_groups(inputs, split=True), inputs.cosine, inputs.cosine_variance)
-        steps, single = [], []
-        for layer, prediction in zip(layers, theory, strict=True):
-            here = _plain_pass(activation, layer, prediction.state, signal)
-            of_batch, of_single = units_of(activation, layer, PLAIN, here, samples)
-            steps.append(_Step.of(layer, PLAIN, here, of_batch))
-            single.append(_Step.of(layer, PLAIN, here, of_single))
-            signal = here.output
-        spreads, (_, apart) = _spreads(steps, single, None, samples), _branch_weights(steps)
-        return [
-            own
-            if alone > _LEAST_APART * prediction.output_gradient_variance
-            else replace(own, output_gradient=_NOTHING)
-            for own, alone, prediction in zip(spreads, apart, theory, strict=True)
-        ]
-
-
-def _plain_pass(activation: Activation, layer: Layer, state: State, signal: Signal) -> LayerPass:
-    """The pass of a layer without norm or skip, from its pre-activations and its input."""
-    squares, means = (state.over_biases(values) for values in (state.moments.square, state.moments.mean))
-    gain = layer.n_in * layer.weight_variance * signal.squares
-    return LayerPass(
-        signal=signal,
-        state=state,
-        grid=RowGrid.of(activation, state.mean, state.variance, state.bias_shares, by_row=False),
-        output=Signal(state.sample_shares, squares, means, state.correlation, state.correlation_variance),
-        skipped=None,
-        weights_share=quotient(gain, state.over_biases(state.variance)),
-        inverse_square=np.ones_like(squares),
-        weighted=signal.squares,
-        centred=signal.squares,
-        noise=None,
-    )
+    return [LayerSpread(NOTHING, output, gradient, NOTHING) for output, gradient in zip(outputs, back, strict=True)]
 
 
 def _root(value: float) -> float:
@@ -148,7 +93,7 @@ def _root(value: float) -> float:
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """One layer as a linear map of deviations, with its noise.
 
     Attributes:
@@ -159,8 +104,11 @@ class _Step:
         noise: covariance that the layer adds, `(4, 4)`.
         offset: mean deviation that the layer adds, `(4,)`.
         both: `d(mean square)` and `d(mean)` of the output, from phi^2 and phi, `(2, 2)`.
+        spread_of_z: variance of z over units.
         length_response: relative change of q per change of the mean square below.
+        rises: the same as `slopes` of the log of `mean phi'`, `(4,)`.
         slopes: response of the log of `mean phi'^2`, and of the norm's factor, to the deviations below, `(4,)`.
+        rise_with_noise: covariance of the log of `mean phi'` with the noise that the layer adds, `(4,)`.
         with_noise: covariance of the log of `mean phi'^2` with the noise that the layer adds, `(4,)`.
         variance: predicted variance of h, over units and samples.
         square: predicted mean square of h.
@@ -175,8 +123,11 @@ class _Step:
     noise: Array
     offset: Array
     both: Array
+    spread_of_z: float
     length_response: float
+    rises: Array
     slopes: Array
+    rise_with_noise: Array
     with_noise: Array
     variance: np.float64
     square: np.float64
@@ -184,7 +135,7 @@ class _Step:
     gain: np.float64
 
     @classmethod
-    def of(cls, layer: Layer, wiring: Wiring, here: LayerPass, units: Units) -> _Step:
+    def of(cls, layer: Layer, wiring: Wiring, here: LayerPass, units: Units) -> Step:
         shares, scale = here.signal.shares, 1.0 if wiring.skip is None else wiring.skip
         skipped, kept = wiring.skip is not None, here.skipped
         # NumPy's numbers, since Python's raise an error where these overflow or are divided by 0.
@@ -192,17 +143,17 @@ class _Step:
         matrix = np.zeros((4, 4))
         start = np.eye(4)
         if wiring.opens:
-            start[[_KEPT, _KEPT_MEAN]] = start[[_SQUARE, _MEAN]]
+            start[[_KEPT, _KEPT_MEAN]] = start[[_SQUARE, MEAN]]
         below = _responses(layer, wiring, here, units)
         kept_mean = 0.0 if kept is None else float(kept.shares @ kept.means)
         # d(mean square) and d(mean) of the output, from phi^2 and phi.
         of_square, of_mean = np.array([scale**2, 2 * scale * kept_mean]), np.array([0.0, scale])
         matrix[_KEPT, _KEPT] = matrix[_KEPT_MEAN, _KEPT_MEAN] = 1.0
-        matrix[_SQUARE], matrix[_MEAN] = of_square @ below[:2], of_mean @ below[:2]
+        matrix[_SQUARE], matrix[MEAN] = of_square @ below[:2], of_mean @ below[:2]
         if skipped:
             matrix[_SQUARE, _KEPT] += 1.0
             matrix[_SQUARE, _KEPT_MEAN] += 2 * scale * units.means[1]
-            matrix[_MEAN, _KEPT_MEAN] += 1.0
+            matrix[MEAN, _KEPT_MEAN] += 1.0
         noise, offset, with_noise = np.zeros((4, 4)), np.zeros(4), np.zeros(4)
         pair, slope_noise = units.noise[:2, :2], units.noise[2, :2] / units.means[2]
         both = np.array([of_square, of_mean])
@@ -214,7 +165,7 @@ class _Step:
             centred = shares @ (here.weighted if wiring.norm.axis == 0 else here.signal.squares)
             slopes[_SQUARE] -= 1 / centred
             if wiring.norm.axis == 0:
-                slopes[_MEAN] += 2 * float(shares @ here.signal.means) / centred
+                slopes[MEAN] += 2 * float(shares @ here.signal.means) / centred
         gain = np.float64(layer.n_out * layer.weight_variance * units.means[2] * (shares @ here.inverse_square))
         variance = square - mean * mean
         return cls(
@@ -225,8 +176,11 @@ class _Step:
             noise=noise,
             offset=offset,
             both=both,
+            spread_of_z=float(here.state.average(here.state.variance)),
             length_response=_length_response(here),
+            rises=below[3] / units.means[3],
             slopes=slopes @ start,
+            rise_with_noise=np.append(np.zeros(2), both @ units.noise[3, :2] / units.means[3]),
             with_noise=with_noise,
             variance=variance,
             square=square,
@@ -241,14 +195,21 @@ class _Step:
         """
         added = np.zeros(4)
         if self.wiring.norm is None:
-            response = self.length_response
-            of_square, of_mean = self.both @ self.units.curvatures[:2] * response**2 * covariance[_SQUARE, _SQUARE] / 2
-            added[_SQUARE], added[_MEAN] = of_square, of_mean
+            response, units = self.length_response, self.units
+            bend = units.curvatures[:2] * response**2 * covariance[_SQUARE, _SQUARE] / 2
+            # A mean of z that varies acts as a larger variance of z.
+            bend = bend + units.responses[:2, 0] * self.moved(covariance)
+            added[_SQUARE], added[MEAN] = self.both @ bend
             if self.wiring.skip is not None:
-                kept_mean = _MEAN if self.wiring.opens else _KEPT_MEAN
+                kept_mean = MEAN if self.wiring.opens else _KEPT_MEAN
                 with_mean = covariance[kept_mean, _SQUARE] * response
                 added[_SQUARE] += 2 * self.wiring.skip * with_mean * self.units.responses[1, 0]
         return added
+
+    def moved(self, covariance: Array) -> float:
+        """Variance of the mean of z, which deviations of the mean of h below give it, in variances of z."""
+        factor = self.layer.n_in * self.layer.weight_mean
+        return factor * factor * float(covariance[MEAN, MEAN]) / self.spread_of_z if factor else 0.0
 
     @property
     def by_sample(self) -> bool:
@@ -259,18 +220,18 @@ class _Step:
         """Spread of the variance of h, from the covariance and the mean of the deviations above the layer."""
         direction = np.array([0.0, 0.0, 1.0, -2 * self.mean])
         sd = _root(float(direction @ covariance @ direction)) / self.variance
-        return Spread(sd, float(direction @ drift - covariance[_MEAN, _MEAN]) / self.variance)
+        return Spread(sd, float(direction @ drift - covariance[MEAN, MEAN]) / self.variance)
 
 
 def _responses(layer: Layer, wiring: Wiring, here: LayerPass, units: Units) -> Array:
-    """Response of mean phi^2, phi and phi'^2 to the deviations below the layer, `(3, 4)`."""
-    below = np.zeros((3, 4))
+    """Response of mean phi^2, phi, phi'^2 and phi' to the deviations below the layer, `(4, 4)`."""
+    below = np.zeros((4, 4))
     if wiring.norm is not None:
         return below
     below[:, _SQUARE] = units.responses[:, 0] * _length_response(here)
     if layer.weight_mean:
         deviation = math.sqrt(float(here.state.average(here.state.variance)))
-        below[:, _MEAN] = units.responses[:, 1] * layer.n_in * layer.weight_mean / deviation
+        below[:, MEAN] = units.responses[:, 1] * layer.n_in * layer.weight_mean / deviation
     return below
 
 
@@ -280,7 +241,7 @@ def _length_response(here: LayerPass) -> float:
     return share / square if square > 0 else 0.0
 
 
-def _covariances(steps: Sequence[_Step]) -> list[Array]:
+def covariances_of(steps: Sequence[Step]) -> list[Array]:
     """Covariance of the deviations, at the input and above every layer, `(4, 4)` each."""
     covariances = [np.zeros((4, 4))]
     for step in steps:
@@ -289,7 +250,7 @@ def _covariances(steps: Sequence[_Step]) -> list[Array]:
 
 
 def _gradient_variances(
-    steps: Sequence[_Step], covariances: Sequence[Array], gradients: Sequence[float] | None, samples: int
+    steps: Sequence[Step], covariances: Sequence[Array], gradients: Sequence[float] | None, samples: int
 ) -> list[float]:
     """Variance of the log of Var(dL/dh) at every layer, first to last.
 
@@ -300,7 +261,7 @@ def _gradient_variances(
     Where the gradient runs along h (`radial`), its variance is in proportion to the last mean square over the one here.
     """
     equal_share, other_share = 1 / samples, 1 - 1 / samples
-    weights, across = _branch_weights(steps)
+    weights, across = branch_weights(steps)
     last = float(covariances[-1][_SQUARE, _SQUARE]) / steps[-1].square ** 2
     drawn, inside, added, overlap, reused = 2 / steps[-1].layer.n_out * equal_share, 0.0, 0.0, 0.0, 0.0
     slopes = np.zeros(4)
@@ -332,7 +293,7 @@ def _gradient_variances(
     return variances[::-1]
 
 
-def _branch_weights(steps: Sequence[_Step]) -> tuple[list[float], list[float]]:
+def branch_weights(steps: Sequence[Step]) -> tuple[list[float], list[float]]:
     """Share of the branch in the gradient at its start, for each of its layers, and Var(dL/dh) at infinite width."""
     weights, across = [1.0] * len(steps), [1.0] * len(steps)
     square, around, end = np.float64(1.0), np.float64(0.0), 0

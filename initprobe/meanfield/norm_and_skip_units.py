@@ -15,21 +15,21 @@ from initprobe.meanfield.input_moments import gauss_rule, rule_nodes
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.moments import lookup
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
-from initprobe.meanfield.unit_noise import HH, SLOPES, H, noises
+from initprobe.meanfield.unit_noise import HH, SLOPE, SLOPES, H, noises
 
-_ROWS = [HH, H, SLOPES]
+_ROWS = [HH, H, SLOPES, SLOPE]
 
 
 @dataclass(frozen=True)
 class Units:
-    """Means over the units of one layer: of phi^2, phi and phi'^2, in this order, and how they fluctuate.
+    """Means over the units of one layer: of phi^2, phi, phi'^2 and phi', in this order, and how they fluctuate.
 
     Attributes:
-        means: `(3,)`.
-        offsets: what the fourth cumulant of z adds to them, `(3,)`.
-        curvatures: their second derivatives by the variance of z, times its square, `(3,)`.
-        responses: to the log of the variance of z, and to the mean of z in standard deviations, `(3, 2)`.
-        noise: covariance over networks, averaged over a batch, `(3, 3)`.
+        means: `(4,)`.
+        offsets: what the fourth cumulant of z adds to them, `(4,)`.
+        curvatures: their second derivatives by the variance of z, times its square, `(4,)`.
+        responses: to the log of the variance of z, and to the mean of z in standard deviations, `(4, 2)`.
+        noise: covariance over networks, averaged over a batch, `(4, 4)`.
         common: the same of phi weighted by independent signals with the cosines of the branch's input, a variance.
         same: relative variance of phi'^2 over units for one sample.
         other: relative covariance of phi'^2 between two samples.
@@ -99,10 +99,10 @@ def units_of(
 
 
 def _along(activation: Activation, state: State) -> Array:
-    """`E[f z]` for z in standard deviations, of phi^2, phi and phi'^2, averaged over samples, `(3,)`."""
+    """`E[f z]` for z in standard deviations, of phi^2, phi, phi'^2 and phi', averaged over samples, `(4,)`."""
     h, d = state.on_grid(activation)
     weights = hermite_grid().weights * hermite_grid().z
-    return np.array([float(state.average(f @ weights)) for f in (h * h, h, d * d)])
+    return np.array([float(state.average(f @ weights)) for f in (h * h, h, d * d, d)])
 
 
 def _common(

@@ -19,7 +19,7 @@ from initprobe.meanfield.correlated_pairs import hermite_grid, pair_covariances
 from initprobe.meanfield.layer import Groups, Layer, State, layer_batches, stacked
 
 # Rows of the functions whose layer means fluctuate together: each is followed by its square.
-Z, ZZ, H, HH, _SLOPE, SLOPES = range(6)
+Z, ZZ, H, HH, SLOPE, SLOPES = range(6)
 
 # Largest relative error of `E[phi^2]` on the Hermite grid for which the noise is derived.
 _GRID_ERROR = 1e-3
@@ -58,7 +58,7 @@ class Noise:
     @property
     def slope_product(self) -> Array:
         """`E[phi'(z_a) phi'(z_b)]` over two different samples, `(layers,)`."""
-        return np.asarray(self.other[:, _SLOPE, _SLOPE] + self.mean[:, _SLOPE] ** 2)
+        return np.asarray(self.other[:, SLOPE, SLOPE] + self.mean[:, SLOPE] ** 2)
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _functions(activation: Activation, groups: Groups) -> Array:
     functions = np.empty((6, *h.shape))
     centre = groups.for_biases(groups.over_biases(groups.mean))
     functions[Z] = (groups.mean - centre)[..., None] + np.sqrt(groups.variance)[..., None] * hermite_grid().z
-    functions[H], functions[_SLOPE] = h, d
+    functions[H], functions[SLOPE] = h, d
     np.square(functions[::2], out=functions[1::2])
     return functions
 

@@ -18,8 +18,9 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer, State, layer_batches
 from initprobe.meanfield.moments import histograms
 from initprobe.meanfield.norm_and_skip import forward_passes, predict_norm_and_skip, theory_of
-from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip, spread_with_means
+from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
 from initprobe.meanfield.predict import LayerTheory, predict
+from initprobe.meanfield.weights_with_mean import spread_with_means
 from initprobe.prediction.rules import no_theory, rules_of
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.layers import LayerStats, TensorStats

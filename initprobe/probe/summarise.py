@@ -243,8 +243,12 @@ def all_stats(sketches: Sequence[Sketch], statuses: Sequence[Status]) -> list[Te
 
 def rms_of(sketch: Sketch, status: Status) -> float | None:
     """The root mean square of a tensor, as `all_stats` gives it."""
-    rms: float | None = None if _is_lost(sketch, status) else _moments(sketch.by_draw)["rms"]
-    return rms
+    return None if _is_lost(sketch, status) else _rms(sketch.by_draw)
+
+
+def _rms(by_draw: Sequence[Moments]) -> float | None:
+    square = mean([draw.mean_square for draw in by_draw])
+    return _representable(math.sqrt(square), max(abs(draw.mean) + draw.squares for draw in by_draw))
 
 
 def _no_moments(draws: int) -> dict[str, Any]:
@@ -265,7 +269,6 @@ def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
     variances = [v for v in by_draw_variance if v is not None]
     complete = len(variances) == len(by_draw)
     variance = mean(variances) if complete else None
-    square = mean([m.mean_square for m in by_draw])
     return {
         "mean": finite(mean([m.true_mean for m in by_draw])),
         "variance": variance,
@@ -273,7 +276,7 @@ def _moments(by_draw: Sequence[Moments]) -> dict[str, Any]:
         "variance_log10": finite(log10_mean([m.log10_variance for m in by_draw])),
         "variance_by_draw": tuple(by_draw_variance),
         "std": None if variance is None else math.sqrt(variance),
-        "rms": _representable(math.sqrt(square), max(abs(m.mean) + m.squares for m in by_draw)),
+        "rms": _rms(by_draw),
     }
 
 

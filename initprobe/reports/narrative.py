@@ -213,9 +213,8 @@ def _underived_words(result: ProbeResult) -> str | None:
     """What theory of norms and skips leaves open beside chance, which the SDs above contain."""
     theories = [layer.theory for layer in result.layers if layer.theory is not None]
     factors = [theory.gradient_uncertainty or 1.0 for theory in theories if theory.gradient_z is not None]
-    if not factors or not max(factors) > _WORTH_SAYING:
-        return None
-    return f"the SDs contain {factor(max(factors))} for what theory leaves out of dL/dh"
+    largest = max(factors, default=1.0)
+    return f"the SDs contain {factor(largest)} for what theory leaves out of dL/dh" if largest > _WORTH_SAYING else None
 
 
 def _furthest(result: ProbeResult, tensor: str, distance: str, symbol: str) -> str | None:

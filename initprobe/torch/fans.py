@@ -26,14 +26,14 @@ def fans_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], weight: An
     Returns:
         `(fan_in, fan_out)`.
     """
+    if name == "linear":
+        return weight.shape[-1], math.prod(weight.shape[:-1])
     if name.startswith("conv_transpose"):
         return _transposed(args, kwargs, weight)
     if name.startswith("conv"):
         return _convolved(args, kwargs, weight)
     if name in ("embedding", "embedding_bag"):
         return 1, weight.shape[-1]
-    if name == "linear":
-        return weight.shape[-1], math.prod(weight.shape[:-1])
     if name == "bilinear":
         return math.prod(weight.shape[1:]), weight.shape[0]
     if name == "einsum":

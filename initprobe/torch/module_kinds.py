@@ -198,8 +198,14 @@ def _prelu(weight: Any) -> Activation | None:
 
 def kind_of(module: Any) -> ModuleKind:
     """The kind of a module, by its class."""
+    cls: Any = type(module)
+    return _kind_of_class(cls)
+
+
+@lru_cache(maxsize=1024)
+def _kind_of_class(cls: type) -> ModuleKind:
     for kind, classes in _MODULE_KINDS.items():
-        if isinstance(module, classes):
+        if issubclass(cls, classes):
             return kind
-    elementwise = type(module).__module__ == nn.ReLU.__module__ and not isinstance(module, _NOT_ELEMENTWISE)
+    elementwise = cls.__module__ == nn.ReLU.__module__ and not issubclass(cls, _NOT_ELEMENTWISE)
     return "activation" if elementwise else "other"

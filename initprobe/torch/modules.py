@@ -10,7 +10,7 @@ import torch
 
 from initprobe.results.base import ModuleKind
 from initprobe.torch import module_kinds
-from initprobe.torch.graph import Signal
+from initprobe.torch.graph import Signal, Value
 from initprobe.torch.measure import Track, is_measured
 from initprobe.torch.nested import each_once, tensors_in_call
 from initprobe.torch.nested import tensors as measured_tensors
@@ -138,16 +138,22 @@ class Modules:
         recorder, name = self._recorder, watched.name
         number = self._counts[name] = self._counts.get(name, 0) + 1
         label = _label(name, number)
-        signals = [signal for tensor in tensors if (signal := recorder.value(tensor).signal) is not None]
+        values = [recorder.value(tensor) for tensor in tensors]
         recorder.module = label
-        call = None if watched.kind is None else self._call(watched, watched.kind, number, tensors)
-        self._open.append(_OpenCall(label, signals, call))
+        tracks = [] if watched.kind is None else self._tracks(watched.kind, tensors, values)
+        call = None if watched.kind is None else self._call(watched, watched.kind, number, tracks)
+        self._open.append(_OpenCall(label, [value.signal for value in values if value.signal is not None], call))
 
-    def _call(self, watched: _Watched, kind: ModuleKind, number: int, tensors: list[Any]) -> ModuleCall:
+    def _tracks(self, kind: ModuleKind, tensors: list[Any], values: list[Value]) -> list[Track]:
+        """The statistics of the tensors that a module is given."""
+        if len(tensors) == 1 and values[0].track is not None:  # as nearly always
+            return [values[0].track]
         measured = [tensor for tensor in tensors if is_measured(tensor)]
         if kind == "attention":
             measured = measured[:_ATTENTION_INPUTS]
-        tracks = list(map(self._recorder.measured, each_once(measured) if len(measured) > 1 else measured))
+        return list(map(self._recorder.measured, each_once(measured)))
+
+    def _call(self, watched: _Watched, kind: ModuleKind, number: int, tracks: list[Track]) -> ModuleCall:
         if self._place == len(self.calls):
             self.calls.append(ModuleCall(watched.name, number, kind, type(watched.module).__name__, tracks, []))
         self._place += 1

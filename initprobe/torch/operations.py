@@ -169,7 +169,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             if first.signal is not None and any(value.chance for value in call.values):
                 first.signal.op.chance = True
             return Value(first.signal, axis=axis_after(call, first.axis), reduced=call.is_reduced())
-        if kind == "activation" and (call.is_reduced() or not is_measured(tensor)):
+        if kind == "activation" and (not is_measured(tensor) or call.is_reduced()):
             return Value(first.signal, axis=first.axis, reduced=True)
         if number and kind != "part":
             kind = "other"  # a second output, such as the places of a maximum or a state
@@ -338,6 +338,11 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             if gradient is not None:
                 track.add_gradient(self._small, gradient)
         self._small.empty()
+
+    def gradient_peaks(self) -> dict[str, float]:
+        """The largest magnitude in each gradient of a parameter that was measured, by name."""
+        tracks = ((name, track.gradient) for name, track in self.parameters.items())
+        return {name: gradient.sketch.peak for name, gradient in tracks if gradient is not None}
 
 
 @lru_cache(maxsize=32)

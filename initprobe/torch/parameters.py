@@ -87,9 +87,9 @@ def _is_finite(tensor: Any) -> bool:
     return cmath.isfinite(tensor.detach().sum().item()) or bool(torch.isfinite(tensor).all())
 
 
-def has_nonzero(tensors: Mapping[str, Any]) -> dict[str, bool | None]:
-    """Whether an entry of each tensor is not 0, by name; None for None."""
-    peaks = small_peaks(tensors.items())
+def has_nonzero(tensors: Mapping[str, Any], known: Mapping[str, float]) -> dict[str, bool | None]:
+    """Whether an entry of each tensor is not 0, by name; None for None. The peaks of some are known."""
+    peaks = {**known, **small_peaks((name, tensor) for name, tensor in tensors.items() if name not in known)}
     return {
         name: None if tensor is None else peaks[name] != 0 if name in peaks else is_nonzero(tensor)
         for name, tensor in tensors.items()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from initprobe.torch.measure import SMALL, array_of
 
 if TYPE_CHECKING:
     from initprobe.torch.call_kinds import Call
     from initprobe.torch.graph import Operation
+
+_OF_NUMPY = (torch.float32, torch.float64)  # NumPy compares them with a number as PyTorch does
 
 
 def axis_of(call: Call, kind: str, before: int, tensor: Any) -> int:
@@ -70,11 +74,16 @@ def dead_share(op: Operation, z: Any, h: Any) -> list[float]:
         return []
     if z.data_ptr() == h.data_ptr():
         z = h  # overwritten in place: 0 where it is off, as dead_below is 0 for all that do so
-    others = tuple(place for place in range(z.ndim) if place != op.axis % z.ndim)
+    others = _axes_but(op.axis, z.ndim)
     if z.is_cpu and z.numel() <= SMALL:
         highest = np.maximum.reduce(array_of(z), axis=others)
         return [np.count_nonzero(highest <= act.dead_below) / highest.size]
     return [float((z.detach().amax(others) <= act.dead_below).double().mean())]
+
+
+@lru_cache
+def _axes_but(axis: int, ndim: int) -> tuple[int, ...]:
+    return tuple(place for place in range(ndim) if place != axis % ndim)
 
 
 def saturated_entries(op: Operation, h: Any) -> int:
@@ -82,5 +91,8 @@ def saturated_entries(op: Operation, h: Any) -> int:
     band = op.activation.saturation if op.activation else None
     if band is None:
         return 0
+    if h.is_cpu and h.numel() <= SMALL and h.dtype in _OF_NUMPY:
+        entries = array_of(h)
+        return int(np.count_nonzero(entries <= band.low) + np.count_nonzero(entries >= band.high))
     plain = h.detach()
     return int((plain <= band.low).sum() + (plain >= band.high).sum())

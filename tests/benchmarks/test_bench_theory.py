@@ -8,21 +8,22 @@ import pytest
 
 RUN = """
 import time
-import initprobe.probe as probe
+import initprobe.probe.run as probe
 from initprobe import ProbeConfig
 spent = 0.0
 def timed(function):
     def call(*args, **fields):
         global spent
-        started = time.perf_counter()
-        found = function(*args, **fields)
-        spent += time.perf_counter() - started
-        return found
+        started = time.process_time()
+        result = function(*args, **fields)
+        spent += time.process_time() - started
+        return result
     return call
 for name in ("predict_network", "with_predictions", "depth_scales", "diagnose"):
     setattr(probe, name, timed(getattr(probe, name)))
-result = probe.run(ProbeConfig(init="{init}", act="{act}", layers=10))
-print(spent, result.elapsed_s)
+started = time.process_time()
+probe.run(ProbeConfig(init="{init}", act="{act}", layers=10, norm={norm}), threads=1)
+print(spent, time.process_time() - started)
 """
 GAIN = """
 import time
@@ -58,9 +59,15 @@ def seconds(code, **names):
 def test_cost_of_theory():
     started = time.perf_counter()
     print(f"\n{'what':<44}{'seconds':>9}")
-    for init, act in (("xavier", "tanh"), ("he", "relu"), ("he", "gelu"), ("torch_linear", "relu")):
-        spent, whole = seconds(RUN, init=init, act=act)
-        print(f"{f'theory and verdict of {init} + {act}':<44}{spent:9.3f}  {100 * spent / whole:.1f}% of its run")
+    plain = [
+        (init, act, "None")
+        for init, act in (("xavier", "tanh"), ("he", "relu"), ("he", "gelu"), ("torch_linear", "relu"))
+    ]
+    for init, act, norm in (*plain, ("he", "relu", "'layer'"), ("he", "relu", "'batch'")):
+        spent, whole = seconds(RUN, init=init, act=act, norm=norm)
+        what = f"theory and verdict of {init} + {act}" + ("" if norm == "None" else f", {norm} norm")
+        print(f"{what:<44}{spent:9.3f}  {100 * spent / whole:.1f}% of its run")
+        assert spent < 0.15 * whole
     for act in ("tanh", "relu", "gelu"):
         print(f"{f'phase diagram of {act}, 200 x 200':<44}{seconds(PHASE, act=act)[0]:9.3f}")
     print(f"{'gain table of all activations':<44}{seconds(GAIN)[0]:9.3f}")

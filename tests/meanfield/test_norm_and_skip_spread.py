@@ -63,10 +63,27 @@ def test_chance_explains_most_of_what_is_measured():
     assert 0.5 < np.sqrt(np.mean(sizes**2)) < 1.5
 
 
-def test_a_shared_part_of_the_gradient_has_no_spread():
-    """Weights of mean 0.02 at width 100: most of dL/dh is equal in all units, which this theory does not judge."""
-    result = run(ProbeConfig(init="normal:std=0.14,mean=0.02", act="gelu", layers=6, width=100, batch=30, draws=2))
+@pytest.mark.parametrize(("init", "act"), [("normal:std=0.14,mean=0.02", "gelu"), ("normal:std=0.1,mean=0.02", "relu")])
+def test_a_gradient_that_all_units_share(init, act):
+    """Weights with a mean, most of dL/dh equal in all units: its SD within 35% and 5 errors."""
+    draws = 80
+    result = run(ProbeConfig(init=init, act=act, layers=6, width=100, batch=40, draws=draws))
+    layer = result.layers[0]
+    variances, sd = (
+        np.array(layer.output_gradient.variance_by_draw),
+        layer.theory.output_gradient_spread * math.sqrt(draws),
+    )
+    assert abs(math.log(np.std(np.log(variances), ddof=1) / sd)) < 0.35 + 5 / math.sqrt(2 * draws)
+    last = result.layers[-1]
+    error = last.theory.output_spread
+    assert abs(math.log(last.output.variance / last.theory.output_variance)) < 5 * error + 0.15
+
+
+def test_a_mean_of_either_sign_has_no_spread():
+    """An odd phi with weights of a large mean: the mean over units of h grows to one sign or the other by chance."""
+    result = run(ProbeConfig(init="normal:std=0.1,mean=0.02", act="tanh", layers=8, width=100, batch=30, draws=2))
     assert result.layers[0].theory.output_gradient_spread is None
+    assert result.layers[-1].theory.output_spread is None
     assert result.layers[0].theory.output_spread > 0
 
 
@@ -108,7 +125,7 @@ def test_batch_norm_at_finite_width_and_what_is_left_out(act, init):
         variances = np.array(tensor.variance_by_draw)
         error = variances.std(ddof=1) / variances.mean() / math.sqrt(draws)
         assert abs(math.log(variances.mean() / predicted)) < 5 * error + math.log(factor)
-    assert first.theory.gradient_uncertainty == pytest.approx(math.exp(2 * (depth - 1) / width))
+    assert math.exp(2 * (depth - 1) / width) < first.theory.gradient_uncertainty < 2
 
 
 def test_a_wide_mean_over_samples_is_log_normal():

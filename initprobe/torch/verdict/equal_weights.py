@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -120,14 +121,27 @@ def _copies(case: Case) -> Iterator[Observation]:
 def _equal_groups(case: Case) -> list[list[str]]:
     """Names of weights that are equal, group by group; without constant ones and those that are mostly 0."""
     groups: dict[tuple[Any, ...], list[str]] = {}
-    for name, function in _weights(case).items():
-        weight = case.parameters[name].detach()
-        if weight.numel() >= _FEWEST_ENTRIES:
-            flat = _quickly_indexed(weight).reshape(-1)
-            probe = tuple(flat[:: max(weight.numel() // _PROBED_ENTRIES, 1)].tolist())
-            groups.setdefault((tuple(weight.shape), probe, function), []).append(name)
-    alike = [(probe, names) for (_, probe, _), names in groups.items() if len(names) > 1]
-    return [names for probe, names in alike if len(set(probe)) >= len(probe) // 2 and _are_equal(case, names)]
+    for name, kind in _alike(case).items():
+        groups.setdefault((*kind, _sample(case.parameters[name].detach())), []).append(name)
+    samples = [(sample, names) for (*_, sample), names in groups.items() if len(names) > 1]
+    return [names for sample, names in samples if len(set(sample)) >= len(sample) // 2 and _are_equal(case, names)]
+
+
+def _alike(case: Case) -> dict[str, tuple[Any, ...]]:
+    """Weights that share shape, function, and peak if that is known, with another; by name, with what they share."""
+    kinds = {
+        name: (case.parameters[name].shape, function, case.peaks.get(name))
+        for name, function in _weights(case).items()
+        if case.parameters[name].numel() >= _FEWEST_ENTRIES
+    }
+    counts = Counter(kinds.values())
+    return {name: kind for name, kind in kinds.items() if counts[kind] > 1}
+
+
+def _sample(weight: Any) -> tuple[float, ...]:
+    """Some of its entries."""
+    flat = _quickly_indexed(weight).reshape(-1)
+    return tuple(flat[:: max(weight.numel() // _PROBED_ENTRIES, 1)].tolist())
 
 
 def _weights(case: Case) -> dict[str, str]:

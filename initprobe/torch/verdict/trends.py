@@ -157,13 +157,16 @@ def _is_by_biases(case: Case, way: Way, trend: Trend) -> bool:
     if way.tensor != _OUTPUT or trend.decades < 0:
         return False
     layers = _at_fault(way, trend)
-    lifted = [layer for layer in layers if _bias_square(case, layer) > layer.z.square / 2]
+    lifted = [layer for layer in layers if _is_lifted(case, layer)]
     return 2 * len(lifted) >= len(layers) > 0
 
 
-def _bias_square(case: Case, layer: Layer) -> float:
-    bias = case.parameters.get(case.bias_of(layer) or "")
-    return 0.0 if bias is None else float(bias.detach().double().square().mean())
+def _is_lifted(case: Case, layer: Layer) -> bool:
+    """Whether most of the mean square of z is that of the bias."""
+    name, half = case.bias_of(layer) or "", layer.z.square / 2
+    if name not in case.parameters or case.peaks.get(name, math.inf) ** 2 <= half:  # as nearly always
+        return False
+    return float(case.parameters[name].detach().double().square().mean()) > half
 
 
 def _at_fault(way: Way, trend: Trend) -> list[Layer]:
@@ -264,8 +267,12 @@ def _severity(case: Case, way: Way, change: float) -> Severity:
 
 def _published_decades(case: Case, layers: Sequence[Layer]) -> float:
     """What published nets drawn in this way lose; 0 where a layer is drawn in another way."""
-    drawn = (_published_draw(case, layer) for layer in layers)
-    return min(drawn, default=0.0)
+    least = math.inf
+    for layer in layers:
+        least = min(least, _published_draw(case, layer))
+        if not least:
+            return 0.0  # one layer decides, mostly the first
+    return least if layers else 0.0
 
 
 def _published_draw(case: Case, layer: Layer) -> float:
@@ -280,9 +287,10 @@ def _is_drawn_by_torch(case: Case, layer: Layer) -> bool:
     track = layer.op.weight
     if weight is None or bias is None or track is None or layer.op.kind != "layer" or weight.ndim < 2:
         return False
-    fan_in = weight[0].numel()
+    fan_in = math.prod(weight.shape[1:])
     spread = _UNIFORM_SDS * math.sqrt(0.8 / weight.numel())  # of its variance about that of a uniform distribution
-    is_within = max(track.sketch.peak, float(bias.detach().abs().max())) <= 1.0001 / math.sqrt(fan_in)
+    bound = 1.0001 / math.sqrt(fan_in)
+    is_within = track.sketch.peak <= bound and float(bias.detach().abs().max()) <= bound
     return is_within and abs(3 * fan_in * track.square - 1) < spread and bool(bias.detach().any())
 
 
