@@ -136,7 +136,8 @@ def test_pennington_2017(overrides):
         assert last.theory.mean_square == pytest.approx(1, abs=0.25)  # inputs of one draw stray by sqrt(2/width)
         assert last.theory.spread == pytest.approx(spread, rel=0.25)
     largest = ((depth + 1) * math.log(depth + 1) - depth * math.log(depth)) / 2 / math.log(10)
-    assert linear.theory.density.high == pytest.approx(largest, abs=0.02)
+    # The density is blurred over 0.011 decades and cut where a ten-thousandth is left; 0.03 holds from 4 to 128 layers.
+    assert linear.theory.density.high == pytest.approx(largest, abs=0.03)
     # The edge strays by width^(-2/3) (Tracy & Widom), and by depth/width; the density by one bin of its histogram.
     assert linear.largest_log10 == pytest.approx(largest, abs=width ** (-2 / 3) + depth / width)
     for last in (linear, relu, hard_tanh):

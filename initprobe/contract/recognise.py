@@ -75,8 +75,10 @@ def _blocks(names: Sequence[str]) -> int:
 
 def _grouped(pattern: str, family: Sequence[Parameter], measured: dict[str, Moments], blocks: int) -> Iterator[Group]:
     """One group if all agree with a rule, else a group for each rule."""
-    if not all(parameter.count for parameter in family):  # empty or unreadable
-        yield from (Group(each.name, (each.name,), ANY, each.values.shape, math.nan, math.nan) for each in family)
+    nothing = [parameter for parameter in family if not parameter.count]  # empty or unreadable
+    yield from (Group(each.name, (each.name,), ANY, each.values.shape, math.nan, math.nan) for each in nothing)
+    family = [parameter for parameter in family if parameter.count]
+    if not family:
         return
     shared = _rule(family, measured, blocks) or _shared_numbers(family, measured)
     if shared is not None:

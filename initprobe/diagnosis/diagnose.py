@@ -42,16 +42,16 @@ def diagnose(
     limits = thresholds or Thresholds()
     observed = [(rule, first) for rule in _rules_for(result) if (first := next(rule.look(result, limits), None))]
     healthy = all(observation.severity == "info" for _, observation in observed)
-    remedy = None if healthy else fix()
+    collapse, counting = (
+        "rank-collapse",
+        [rule.name for rule, observation in observed if observation.severity != "info"],
+    )
+    alike = counting == [collapse] or (healthy and any(rule.name == collapse for rule, _ in observed))
+    remedy = (apart() if alike else None) or (None if healthy else fix())
+    fixed = [collapse] if healthy else counting
     findings = [
-        _finding(result, rule, observation, None if observation.severity == "info" else remedy)
-        for rule, observation in observed
+        _finding(result, rule, observation, remedy if rule.name in fixed else None) for rule, observation in observed
     ]
-    if healthy:
-        findings = [
-            finding.model_copy(update={"fix": apart()}) if finding.rule == "rank-collapse" else finding
-            for finding in findings
-        ]
     return result.model_copy(update={"healthy": healthy, "diagnosis": tuple(sorted(findings, key=place_of))})
 
 

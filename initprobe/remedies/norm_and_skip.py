@@ -80,7 +80,9 @@ def _candidates(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments)
         plain = changed(bare, **_PLAIN)
         yield from plain_fixes(plain, sizes, inputs, config)
         yield from _that_hold(_with_norm_or_skips(plain), sizes, inputs)
-    yield from doubtful_fixes(changed(bare, **_PLAIN), sizes, inputs, config)
+    bare = changed(bare, **_PLAIN)
+    yield from doubtful_fixes(bare, sizes, inputs, config)
+    yield from (each for each in _with_norm_or_skips(bare) if holds(each, sizes, inputs, distinct=False))
 
 
 def _wider_ones(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
@@ -109,7 +111,8 @@ def _structure_kept(
         yield from _that_hold(chain(_weaker_branches_first(config), _with_norm_or_skips(config)), sizes, inputs)
         return
     if config.bias_init is None:
-        yield from plain_fixes(config, sizes, inputs, original)
+        plain = plain_fixes(config, sizes, inputs, original)
+        yield from (each for each in plain if _keeps_apart(_theory(each, sizes, inputs), inputs, each))
     else:
         others = _with_common_weights(config, level_gains(config.activation))
         yield from _that_hold(others, sizes, inputs)
@@ -210,8 +213,15 @@ def _that_hold(candidates: Iterable[ProbeConfig], sizes: Sequence[int], inputs: 
     return (candidate for candidate in candidates if holds(candidate, sizes, inputs))
 
 
-def holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> bool:
-    """Whether the verdict would find nothing; with norms or skips, inputs must not become alike either."""
+def holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, *, distinct: bool = True) -> bool:
+    """Whether the verdict would find nothing.
+
+    Args:
+        config: of the network.
+        sizes: features of the input, then units of each layer.
+        inputs: moments of the input.
+        distinct: whether inputs must not become alike either, with norms or skips.
+    """
     if no_theory(config, sizes, inputs, _batch(config, inputs)) or (
         config.residual and not branches(sizes, config.block)
     ):
@@ -223,8 +233,17 @@ def holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> bo
             return False
         forecast, cosines = _forecast(config, sizes, inputs, layers)
     alike = 1 - config.thresholds.indistinct
-    distinct = config.is_plain or not cosines[0] < alike < max(cosines)
-    return distinct and forecast.holds(COMMON_SHARE)
+    if config.is_plain:
+        apart = _keeps_apart(layers, inputs, config)
+    else:
+        apart = not distinct or not cosines[0] < alike < max(cosines)
+    return apart and forecast.holds(COMMON_SHARE)
+
+
+def _keeps_apart(layers: Sequence[LayerTheory], inputs: InputMoments, config: ProbeConfig) -> bool:
+    """Whether a plain network keeps some distance between two inputs, by the verdict's limit; True if unknown."""
+    least = (1 - inputs.cosine) * 10**-config.thresholds.grave_decades
+    return not 1 - layers[-1].correlation < least
 
 
 def _theory(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> tuple[LayerTheory, ...]:

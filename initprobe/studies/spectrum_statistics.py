@@ -41,7 +41,7 @@ def density_shares(law: JacobianDensity) -> SpectrumDensity:
     """A density in equal bins of log10 s, without the ends that hold almost nothing."""
     below = np.maximum.accumulate(np.clip(law.below, 0, 1))
     first = max(int(np.searchsorted(below, below[0] + _RARE)) - 1, 0)
-    last = min(int(np.searchsorted(below, 1 - _RARE)) + 1, len(below) - 1)
+    last = min(int(np.searchsorted(below, 1 - _RARE / 10)) + 1, len(below) - 1)
     edges = np.linspace(law.log10_s[first], law.log10_s[last], _BINS + 1)
     shares = np.diff(np.interp(edges, law.log10_s, below))
     return SpectrumDensity(low=edges[0], high=edges[-1], shares=tuple(shares.tolist()))

@@ -74,8 +74,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         self._aliases: dict[str, list[str]] = {}
         self._held: dict[str, Any] = {}
         self._handles: list[Any] = []
-        self._draw = 0
-        self.module, self.modules = "", Modules(self)
+        self._draw, self.module, self.modules = 0, "", Modules(self)
         self._forget()
 
     def _forget(self) -> None:
@@ -341,8 +340,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
     def gradient_peaks(self) -> dict[str, float]:
         """The largest magnitude in each gradient of a parameter that was measured, by name."""
-        tracks = ((name, track.gradient) for name, track in self.parameters.items())
-        return {name: gradient.sketch.peak for name, gradient in tracks if gradient is not None}
+        return {name: track.gradient.sketch.peak for name, track in self.parameters.items() if track.gradient}
 
 
 @lru_cache(maxsize=32)

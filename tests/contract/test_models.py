@@ -356,6 +356,7 @@ def test_what_has_no_comparable_values_says_why(make, reason):
         assert_init(net, {"*": "ones"})
     assert assert_init(net, {"a": "any", "b": "ones"}).unjudged == ("a",)
     assert rules_of(net) == {"a": "any", "b": "ones"}
+    assert rules_of(nn.ParameterList([make(), nn.Parameter(torch.ones(3))])) == {"0": "any", "1": "ones"}
 
 
 def test_shared_memory_is_a_tie_and_a_spectral_norm_stays_as_it_was():

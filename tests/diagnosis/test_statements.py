@@ -80,3 +80,88 @@ def test_a_pyramid_is_judged_alike_for_tanh_and_relu():
         assert judged(init="he", act="relu", seed=seed, **shape).healthy
         assert not judged(init="normal:std=0.01", act="tanh", seed=seed, **shape).healthy
         assert not judged(init="normal:std=0.01", act="relu", seed=seed, **shape).healthy
+
+
+@pytest.mark.parametrize("shape", [{"widths": (64, 32, 1)}, {"widths": (1,)}, {"widths": (64, 32, 16, 1)}], ids=str)
+def test_a_last_layer_of_one_unit_is_not_too_deep(shape):
+    """The unit is off for half of the inputs, not for the batch: of 200 draws with 60 inputs, few are all 0."""
+    result = judged(init="he", act="relu", width=None, layers=None, **shape)
+    assert result.healthy
+    assert result.typical.loss_probability < 0.3
+
+
+def test_a_few_entries_carry_the_gradient_only_where_they_do():
+    """Half of the units of a clipped net pass the gradient; of tanh with std 1, one in twenty."""
+    clipped = judged(init="normal:std=0.3", act="hardtanh", bias_init="constant:value=-1", layers=10, width=8)
+    assert "heavy-tailed-gradient" not in rules(clipped)
+    half_off = judged(init="normal:std=1", act="gelu", layers=8, width=100)
+    assert "heavy-tailed-gradient" not in rules(half_off)
+    assert "heavy-tailed-gradient" in rules(judged(init="normal:std=1", act="tanh", width=250))
+
+
+def test_a_gradient_that_every_draw_loses_is_not_chance():
+    """Theory's first-order spread of this narrow net is 44 in log; its draws differ by 2 and all lose 55 decades."""
+    narrow = judged(init="normal:std=0.3", act="sigmoid", bias_init="constant:value=-1", layers=30, width=4, draws=4)
+    assert "vanishing-gradient" in rules(narrow, "error")
+
+
+def test_rank_collapse_is_a_warning_where_no_distance_is_left():
+    """None of these trained with any of five learning rates; the loss stays at chance."""
+    drowned = judged(init="he", act="softplus", bias_init="constant:value=20", input="gaussian:std=0.01", width=32)
+    assert rules(drowned, "warning") == {"rank-collapse"}
+    (line,) = {finding.fix for finding in drowned.diagnosis}
+    assert run(config_of(line)).healthy
+    assert judged(init="he", act="relu", layers=30, width=200).healthy  # alike, and trains
+
+
+def test_equal_samples_and_no_signal_have_one_finding_and_no_fix(tmp_path):
+    np.save(tmp_path / "rows.npy", np.tile(np.random.default_rng(0).normal(size=20), (60, 1)))
+    np.save(tmp_path / "zeros.npy", np.zeros((60, 20)))
+    for name, init, act, more in (
+        ("rows", "he", "relu", {}),
+        ("zeros", "he", "selu", {}),
+        ("zeros", "he", "selu", {"norm": "batch", "layers": 20}),
+        ("zeros", "normal:std=0.01", "tanh", {"residual": True, "bias_init": "constant:value=1"}),
+    ):
+        (finding,) = judged(init=init, act=act, input=tmp_path / f"{name}.npy", **more).diagnosis
+        assert (finding.severity != "info", finding.fix) == (True, None)
+        assert finding.no_fix.startswith("other data")
+
+
+def test_a_positive_feature_alone_is_not_equal_samples():
+    """All cosines are 1, but lengths differ."""
+    result = judged(init="xavier", act="tanh", input="uniform:low=1,high=2", input_width=1)
+    assert not result.input.equal
+    assert result.healthy
+
+
+def test_batch_norm_makes_up_for_a_gradient_that_grows_back():
+    """30 layers at 5.2 decades train with a rate of 0.1; 50 layers at 9 decades do not with any of six."""
+    assert judged(init="he", act="relu", norm="batch", layers=25, width=24).healthy
+    assert "exploding-gradient" in rules(judged(init="he", act="relu", norm="batch", layers=50, width=24), "error")
+
+
+def test_the_cause_is_that_of_the_net():
+    shape = {"widths": (40, 8, 40, 8, 40, 8), "width": None, "layers": None}
+    shrinks = judged(init="normal:std=0.01", act="tanh", residual=True, **shape)
+    causes = {finding.rule: finding.cause for finding in shrinks.diagnosis}
+    assert "layers without a skip" in causes["vanishing-output"]
+    dead = judged(init="constant:value=0.5", act="hardtanh", residual=True, bias_init="constant:value=20")
+    (cause,) = {finding.cause for finding in dead.diagnosis if finding.rule == "vanishing-gradient"}
+    assert "the branch" in cause or "learns nothing" in cause
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"init": "xavier", "act": "sigmoid", "widths": (128, 64, 10), "input_width": 200},
+        {"init": "normal:std=0.3", "act": "hardtanh", "layers": 10, "width": 8, "bias_init": "constant:value=-1"},
+        {"init": "normal:std=0.01", "act": "tanh", "widths": (128, 64, 32, 16, 8, 4, 2)},
+    ],
+    ids=str,
+)
+def test_a_fix_is_found_where_there_is_one_and_heals_with_other_seeds(fields):
+    config = ProbeConfig(**{"batch": 60, "draws": 4} | fields)
+    lines = {finding.fix for finding in run(config).diagnosis if finding.severity != "info"}
+    (line,) = lines
+    assert all(run(config_of(f"{line} --seed {seed}")).healthy for seed in (0, 1, 7))

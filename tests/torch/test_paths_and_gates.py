@@ -148,6 +148,25 @@ def attends(grouped, rows=None, factor=25.0, blocks=2):
     return model, torch.randn(3, 6, 32)
 
 
+class Crossed(nn.Module):
+    """Torch's own attention on a memory, whose one weight is used in two products."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention, self.out = nn.MultiheadAttention(32, 4, batch_first=True), nn.Linear(32, 4)
+
+    def forward(self, x, memory):
+        return self.out(x + self.attention(x, memory, memory, need_weights=False)[0])
+
+
+def crossed(rows=None):
+    model = Crossed()
+    if rows is not None:
+        with torch.no_grad():
+            model.attention.in_proj_weight[rows] *= 40
+    return model, (torch.randn(3, 5, 32), torch.randn(3, 7, 32))
+
+
 class Scaled(nn.Module):
     """A residual branch of two layers, the last of which may be small on purpose, times a factor."""
 
@@ -185,6 +204,7 @@ HEALTHY = {
     "causal": lambda: (nn.Sequential(*[Causal() for _ in range(3)]), torch.randn(6, 12, 20)),
     "keys and values": lambda: attends(False),
     "grouped": lambda: attends(True),
+    "torch's cross-attention": crossed,
     "closing layers of a hundredth": lambda: residual(0.002, blocks=2),
     "closing layers, more blocks": lambda: residual(0.002, blocks=6),
     "LayerScale": lambda: residual(factor=1e-5),
@@ -225,6 +245,11 @@ SICK = {
     "values of a pair": (lambda: attends(False, slice(32, 64)), "odd-layer", "0.packed[v]"),
     "grouped keys": (lambda: attends(True, slice(32, 48)), "odd-layer", "0.packed[k]"),
     "grouped values": (lambda: attends(True, slice(48, 64), blocks=1), "odd-layer", "0.packed[v]"),
+    "values of torch's cross-attention": (
+        lambda: crossed(slice(64, 96)),
+        "odd-layer",
+        "attention.in_proj_weight[v]",
+    ),
     "one factor": (lambda: scaled(residual(factor=0.1), "2.factor", 500), "odd-layer", "2.factor"),
     "one closing layer": (lambda: scaled(residual(0.02), "1.branch.2.weight", 12), "odd-layer", "1.branch.2"),
     "nothing comes in": (lambda: with_gate(nn.LSTM, "input", -12.0), "shut-gate", "0"),
@@ -297,3 +322,18 @@ def test_memory_that_adds_up_excuses_a_small_input_gate():
     with torch.no_grad():
         model[0].bias_ih_l0[16:32] = 5.5
     assert not verdict((model, x), try_fixes=False)
+
+
+def test_steps_of_time_are_no_input_of_a_layer():
+    """The waves of a time embedding are, and these are small."""
+
+    class Timed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(16, 16)
+
+        def forward(self, step):
+            angles = step[:, None] * torch.exp(-torch.arange(8.0))
+            return self.layer(torch.cat([angles.sin(), angles.cos()], -1))
+
+    assert not verdict((Timed(), 1000 * torch.rand(32)), try_fixes=False)

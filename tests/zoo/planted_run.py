@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from planted import BUGS, FAULTY, Bug
 from torch import nn
+from zoo_published import publish
 
 from initprobe.torch import probe
 
@@ -70,18 +71,26 @@ def _healed(bug: Bug, model: Any, x: Any, fix: str | None) -> tuple[bool | None,
 
 
 def main(word: str = "") -> None:
+    """Examine every bug and every faulty net whose name holds the word; without a word, publish what came of all."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    held = [_outcome_of(bug) for bug in BUGS if word in bug.name]
-    whole = sum(outcome.located and outcome.caused for outcome in held)
-    print(f"{len(held)} bugs: {whole} with layer and cause, {sum(bool(outcome.healed) for outcome in held)} healed")
-    for name, make in FAULTY.items():
-        if word in name:
-            torch.manual_seed(0)
-            rules = [
-                f"{finding.severity} {finding.rule} {finding.module}" for finding in alarms(probe(*make(), threads=1))
-            ]
-            print(f"{'found ' if rules else 'MISSED'} faulty {name}: {', '.join(rules)}", flush=True)
+    outcomes = [_outcome_of(bug) for bug in BUGS if word in bug.name]
+    named = sum(outcome.located and outcome.caused for outcome in outcomes)
+    fixes, worked = (sum(outcome.healed in values for outcome in outcomes) for values in ((True, False), (True,)))
+    print(f"{len(outcomes)} bugs: {named} with layer and cause, {worked} of {fixes} fixes work")
+    findings = {name: _faults_of(name) for name in FAULTY if word in name}
+    if not word:
+        bugs = {"bugs": len(outcomes), "named": named, "fixes": fixes, "worked": worked}
+        publish("planted", bugs | {"faulty": len(findings), "found": sum(map(bool, findings.values()))})
+
+
+def _faults_of(name: str) -> list[str]:
+    torch.manual_seed(0)
+    faults = [
+        f"{finding.severity} {finding.rule} {finding.module}" for finding in alarms(probe(*FAULTY[name](), threads=1))
+    ]
+    print(f"{'found ' if faults else 'MISSED'} {name}: {', '.join(faults)}", flush=True)
+    return faults
 
 
 def _outcome_of(bug: Bug) -> Outcome:

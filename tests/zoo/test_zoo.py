@@ -14,9 +14,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from zoo_run import COPIES, Report, entries, summary  # noqa: E402
-
-from initprobe.torch import probe  # noqa: E402
+from seeds_run import NAMES, SEEDS, alarms, by_hand  # noqa: E402
+from zoo_run import Report, summary  # noqa: E402
 
 SMALL = [
     "MLP He ReLU x8", "MLP LeCun SELU x12", "highway x10", "VAE", "SIREN", "NeRF", "DeepSets max", "GAT",
@@ -24,24 +23,7 @@ SMALL = [
     "LSTM forget 1", "GPT pre-LN x12", "BERT post-LN", "Llama", "mixture of experts", "deep equilibrium",
     "WaveNet",
 ]  # fmt: skip
-SEEDED = [
-    "MLP He ReLU x8", "MLP Xavier tanh x5", "MLP LeCun SELU x12", "residual MLP x12", "SIREN",
-    "autoencoder sigmoid", "LeNet ReLU, torch default", "VGG pooled", "ResNet-20 after", "ResNet-20 before",
-    "ResNet-20 fixup", "DenseNet", "U-Net group norm", "DCGAN generator", "LSTM forget 1", "GPT pre-LN x12",
-    "BERT post-LN", "Llama x12", "mixture of experts", "wav2vec",
-]  # fmt: skip
-BY_HAND = {entry.name: entry for entry in entries(homes=("zoo_hand",))}
-
-
-def alarms(entry, seed=0):
-    """Rules broken above info."""
-    torch.manual_seed(seed)
-    model, x = entry.make(), entry.given()
-    return [
-        finding.rule
-        for finding in probe(model, x, seed=seed, try_fixes=False).diagnosis
-        if finding.severity != "info" and finding.rule != COPIES
-    ]
+BY_HAND = by_hand()
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -51,7 +33,7 @@ def test_small_nets_are_healthy(name):
 
 @pytest.mark.slow
 def test_twenty_nets_at_twenty_seeds():
-    raised = {(name, seed): alarms(BY_HAND[name], seed) for name in SEEDED for seed in range(20)}
+    raised = {(name, seed): alarms(BY_HAND[name], seed) for name in NAMES for seed in range(SEEDS)}
     faulty = {pair: rules for pair, rules in raised.items() if rules}
     assert len(faulty) <= 0.02 * len(raised), faulty
 

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from zoo_entry import Entry
 
-HOMES = ("plain", "sets", "classifiers", "pictures", "steps", "transformers")
+HOMES = ("plain", "sets", "classifiers", "pictures", "steps", "transformers", "users")
 
 
 def entries() -> Iterator[Entry]:

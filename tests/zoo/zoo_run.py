@@ -18,13 +18,16 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
 import torch
 from zoo_entry import Entry
+from zoo_published import publish, table
 
+LIBRARIES = ("torchvision", "timm", "transformers", "diffusers")
 HOMES = ("zoo_hand", "zoo_torchvision", "zoo_timm", "zoo_transformers")
 RANK = {"healthy": 0, "info": 1, "warning": 2, "error": 3}
 COPIES = "copied-layers"
@@ -177,15 +180,26 @@ def summary(reports: Sequence[Report]) -> str:
     return "\n".join(lines)
 
 
-def table(reports: Sequence[Report]) -> str:
-    """The table of the README."""
-    rows = ["| networks of | how many | false alarms | refused | median share judged |", "|---|---|---|---|---|"]
+def rows(reports: Sequence[Report]) -> list[dict[str, Any]]:
+    """The counts of each source, and of all."""
+    counts = []
     for source in (*dict.fromkeys(report.source for report in reports), "all"):
         own = [report for report in reports if source in (report.source, "all")]
-        refused, judged = sum(report.verdict == "refused" for report in own), [report.judged or 0.0 for report in own]
-        share = f"{100 * statistics.median(judged):.4g}%"
-        rows.append(f"| {source} | {len(own)} | {sum(report.alarms for report in own)} | {refused} | {share} |")
-    return "\n".join(rows)
+        counts.append(
+            {
+                "source": source,
+                "networks": len(own),
+                "alarms": sum(report.alarms for report in own),
+                "refused": sum(report.verdict == "refused" for report in own),
+                "judged": statistics.median(report.judged or 0.0 for report in own),
+            }
+        )
+    return counts
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that the networks come from."""
+    return {name: version(name).partition("+")[0] for name in ("torch", *LIBRARIES)}
 
 
 def import_all(package: str) -> None:
@@ -199,6 +213,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", default="", help="words of names or sources, joined by commas")
     parser.add_argument("--part", default="1/1", help="which part of how many, as 2/4")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--publish", action="store_true", help="write the counts that the README shows")
     parser.add_argument("--json", type=Path, help="where the reports go")
     options = parser.parse_args(words)
     torch.set_num_threads(1)
@@ -215,7 +230,10 @@ def main(words: Sequence[str] | None = None) -> None:
         reports.append(examine(entry, options.seed))
         print(reports[-1], flush=True)
     print(summary(reports))
-    print(table(reports))
+    print(table(rows(reports)))
+    if options.publish:
+        publish("versions", versions())
+        publish("networks", rows(reports))
     if options.json:
         options.json.write_text(json.dumps([asdict(report) for report in reports], indent=1))
 

@@ -181,20 +181,16 @@ def heat_map(
     across, upwards = (_scale(name, placed, name not in names, true_to_scale=sigmas) for name in (x, y))
     number = _number(value, layer, read)
 
-    def line(runs: Sequence[E]) -> Mapping[str, Array] | None:
-        known = {name.partition(".")[0] for name in averaged}
-        if not runs or "act" in known or not {x, y} <= names:
-            return None
-        if sigmas:
-            return _critical(activation(runs[0]), across, upwards)
-        if {x, y} == set(TRAINABLE) and "sigma_b" not in known:
-            return _trainable(activation(runs[0]), sigma_b(runs[0]), across if x == SIGMAS[0] else upwards)
-        return None
-
+    curves: dict[frozenset[str], Callable[[E], Mapping[str, Array] | None]] = {
+        frozenset(SIGMAS): lambda run: _critical(activation(run), across, upwards),
+        frozenset(TRAINABLE): lambda run: _trainable(activation(run), sigma_b(run), across, upwards),
+    }
+    mixed = {name.partition(".")[0] for name in averaged} & {"act", "sigma_b"} or not {x, y} <= names
+    curve = None if mixed else curves.get(frozenset((x, y)))
     panels = []
     for title, runs in facets:
         cells = tuple(_cell(place, here, value, number) for place, here in _by_place(runs, x, y).items())
-        panels.append(HeatPanel(title, cells, line(runs)))
+        panels.append(HeatPanel(title, cells, curve(runs[0]) if curve and runs else None))
     left_out = len(entries) - len(placed)
     missing = [f"{counted(left_out, 'run has', 'runs have')} no {x} or {y}"] if left_out else []
     losses = ["bright: learned; dark: not"] if value in LOSSES else []
@@ -311,8 +307,9 @@ def _critical(activation: Activation, across: Scale, upwards: Scale) -> Mapping[
     return None if curve is None else dict(zip(SIGMAS, curve, strict=True))
 
 
-def _trainable(activation: Activation, sigma_b: float, weights: Scale) -> Mapping[str, Array]:
+def _trainable(activation: Activation, sigma_b: float, across: Scale, upwards: Scale) -> Mapping[str, Array]:
     """The largest depth that can be trained, over the scale of the weights; NaN where there is no depth scale."""
+    weights = across if across.name == "sigma_w" else upwards
     sigma_w = np.linspace(max(weights.edges[0], 0.0), weights.edges[-1], _DEPTH_POINTS)
     depth = _DEPTH_SCALES * phase_diagram(activation, sigma_w, [sigma_b]).xi_c[0]
     return {"sigma_w": sigma_w, "layers": np.where(np.isfinite(depth) & (depth > 0), depth, np.nan)}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # A gain of 1 is the edge of chaos where the slope at 0 is 1. Self-normalizing nets (SELU) need it too.
 _UNIT_GAIN = ("tanh", "softsign", "selu", "linear")
+_GLU_GAIN = 1.73  # keeps the gradient for z ~ N(0, 1), and 0.88 of the mean square
 _CALLS: Mapping[str, str] = {
     "relu": 'kaiming_normal_({}, nonlinearity="relu")',
     "selu": 'kaiming_normal_({}, nonlinearity="linear")',
@@ -33,11 +34,17 @@ def _fix(line: str, touches: Iterable[str]) -> Fix:
 def gain_of(layer: Layer) -> float:
     """The factor on `1 / sqrt(fan_in)` that keeps the mean square across this layer's activation."""
     act = layer.activation
+    if _feeds_glu(layer):
+        return _GLU_GAIN
     if act is None or layer.is_readout:
         return 1.0
     if act.activation is None:
         return math.sqrt(2) if layer.h.sketch.low == 0 else 1.0
     return 1.0 if act.activation.name in _UNIT_GAIN else _forward(act.activation)
+
+
+def _feeds_glu(layer: Layer) -> bool:
+    return any(op.name == "glu" for op in layer.signal.consumers)
 
 
 def _forward(act: Activation) -> float:
@@ -145,7 +152,7 @@ def _call(case: Case, layer: Layer, std: float, named: bool) -> str:
     name = "linear" if layer.is_readout else name
     weight = case.parameters.get(layer.op.leaf or "")
     fitting = layer.op.name == "linear" or re.match(r"conv[123]d", layer.op.name)
-    if named and fitting and weight is not None and weight.ndim > 1:
+    if named and fitting and weight is not None and weight.ndim > 1 and not _feeds_glu(layer):
         from torch import nn
 
         fans = nn.init._calculate_fan_in_and_fan_out(weight)

@@ -169,6 +169,7 @@ RULES = (
                 reference="Srivastava et al. 2015, arXiv:1505.00387",
             ),
         ),
+        causes=("shut-gate",),
     ),
     ModelRule(_saturated, names=("saturated",)),
     ModelRule(

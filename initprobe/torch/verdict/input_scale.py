@@ -16,8 +16,9 @@ def _observe(case: Case) -> Iterator[Observation]:
     for layer in case.layers:
         if len(layer.op.inputs) != 1 or layer.op.kind != "layer" or layer.is_embedding:
             continue
-        *_, source = back_path(layer.op.inputs[0], ("part",))
-        given = source.op.output
+        *parts, source = back_path(layer.op.inputs[0], ("part",))
+        is_changed = any(signal.steps for signal in (*parts, source))  # as by sin and cos in an embedding of time
+        given = layer.op.given if is_changed else source.op.output
         if source.op.kind != "input" or given is None or not given.square > case.limits.input_rms**2:
             continue
         mean, std = given.mean, given.variance**0.5

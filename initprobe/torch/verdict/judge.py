@@ -72,11 +72,13 @@ def _without_consequences(observations: Sequence[Observation]) -> list[Observati
         for observation in observations
         if observation.rule == ODD and observation.severity != "info"
     }
-    return [
+    left = [
         observation
         for observation in observations
         if observation.rule not in hidden and not (observation.alone and _layer_of(observation) in odd)
     ]
+    is_found = any(observation.severity != "info" and not observation.is_last_resort for observation in left)
+    return [observation for observation in left if not (is_found and observation.is_last_resort)]
 
 
 def _layer_of(observation: Observation) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from initprobe.formatting import short
+from initprobe.torch.graph import Operation
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict.case import Case
 from initprobe.torch.verdict.fix_lines import for_layers
@@ -33,10 +34,16 @@ def _single_layers(case: Case) -> Iterator[Observation]:
 
 def _is_lost(case: Case, layer: Layer, given: Track) -> bool:
     """Whether one layer almost ends the signal, although none of its units is off."""
-    if layer.head or case.is_explained(layer) or (layer.activation and any(layer.activation.dead)):
+    act = layer.activation
+    if layer.head or case.is_explained(layer) or (act and (any(act.dead) or _is_gate(act))):
         return False
     kept = layer.h.square / given.square if given.square > 0 else 1.0
     return 0 < kept < case.limits.lost
+
+
+def _is_gate(act: Operation) -> bool:
+    """Whether it multiplies another signal; a gate that is shut has its own rule."""
+    return act.signal is not None and any(op.kind == "gate" for op in act.signal.consumers)
 
 
 def _lost(case: Case, layer: Layer, given: Track) -> Observation:
@@ -67,7 +74,9 @@ def _exploding(case: Case, layer: Layer, given: Track) -> Observation:
 
 
 def _lost_on_the_way(case: Case) -> Iterator[Observation]:
-    """A read-out that almost no signal reaches, though no chain or stream loses so much alone."""
+    """A read-out that almost no signal reaches, in a model without norms, though no chain or stream loses so much."""
+    if any(op.kind == "norm" for op in case.operations):
+        return
     first, last = case.layers[0], case.layers[-1]
     start, end = first.h if first.is_embedding else first.op.given, last.op.given
     if not last.is_readout or start is None or end is None or case.is_explained(last):
@@ -82,6 +91,7 @@ def _lost_on_the_way(case: Case) -> Iterator[Observation]:
             cause="the signal shrinks on its way, in parts that are compared each for itself",
             module=last.label,
             no_fix="several parts share the loss; see the mean square of h at each layer",
+            is_last_resort=True,
         )
 
 

@@ -43,6 +43,7 @@ class Observation:
         hides: ids of rules whose observations are a consequence of this one.
         alone: it is about the scale of one layer. It is dropped if the layer is odd among its siblings.
         elsewhere: further places of the same rule, with the numbers there.
+        is_last_resort: it counts only where no other observation is above info.
     """
 
     rule: str
@@ -56,6 +57,7 @@ class Observation:
     hides: tuple[str, ...] = ()
     alone: bool = False
     elsewhere: tuple[Place, ...] = ()
+    is_last_resort: bool = False
 
 
 def gathered(observations: Iterable[Observation]) -> Iterator[Observation]:

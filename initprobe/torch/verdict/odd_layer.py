@@ -217,7 +217,7 @@ def _observation_of_part(odd: _Comparison, part: Part) -> Observation:
         f"sqrt({fan_in} x E[W_{part.name}^2]) = {short(odd.size)} where the median of {others} is {short(typical)}: "
         f"{factor(odd.ratio)}",
         "one part of the packed weight of queries, keys and values is drawn on another scale",
-        f"{layer.label}[{part.name}]",
+        f"{layer.label.partition('#')[0]}[{part.name}]",
         (fix,),
     )
 

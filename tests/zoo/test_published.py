@@ -1,0 +1,27 @@
+"""The README publishes what the runs of the zoo wrote, and no other figures."""
+
+from pathlib import Path
+
+import pytest
+from zoo_published import read, sentences, table
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def test_the_table_is_that_of_the_run():
+    assert table(read()["networks"]) in README
+
+
+@pytest.mark.parametrize("sentence", sentences(read()))
+def test_the_sentences_are_those_of_the_runs(sentence):
+    assert sentence in " ".join(README.split())
+
+
+def test_the_goals_are_met():
+    """At most 1% false alarms, nothing refused, 98% of the pairs silent, 22 of 25 bugs named, 20 of 25 healed."""
+    published = read()
+    whole, seeds, planted = published["networks"][-1], published["seeds"], published["planted"]
+    assert whole["networks"] >= 150 and whole["alarms"] <= 0.01 * whole["networks"] and not whole["refused"]
+    assert whole["judged"] > 0.99 and seeds["silent"] >= 0.98 * seeds["pairs"]
+    assert planted["bugs"] >= 25 and planted["named"] >= 22 / 25 * planted["bugs"]
+    assert planted["worked"] >= 20 / 25 * planted["bugs"] and planted["found"] == planted["faulty"] >= 10
