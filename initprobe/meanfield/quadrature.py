@@ -71,7 +71,8 @@ def panel_nodes(low: Array, high: Array, order: int = _ORDER) -> tuple[Array, Ar
 def distinct(numbers: Array) -> Array:
     """The distinct numbers in ascending order. For a few numbers `np.unique` is slower, and it imports `numpy.ma`."""
     ordered = np.sort(numbers)
-    return ordered[np.append(True, ordered[1:] != ordered[:-1])]
+    unequal: Array = ordered[np.append(True, ordered[1:] != ordered[:-1])]
+    return unequal
 
 
 @lru_cache(maxsize=256)
