@@ -40,8 +40,6 @@ from initprobe.probe.objective import Start, learner_of, start_of, train, with_l
 from initprobe.probe.passes import probe_batch
 from initprobe.probe.progress import BACK, Progress, Steps
 from initprobe.probe.summarise import summarise, with_fitting
-from initprobe.remedies.norm_and_skip import fix_for, fix_for_indistinct_inputs
-from initprobe.remedies.plain import changed
 from initprobe.reports.notebook import progress_bar
 from initprobe.results.environment import environment
 from initprobe.results.layers import LayerStats
@@ -100,6 +98,8 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
     config, sizes = experiment.config, experiment.sizes
     if result.healthy and all(finding.rule != "rank-collapse" for finding in result.diagnosis):
         return result
+    from initprobe.remedies.norm_and_skip import fix_for, fix_for_indistinct_inputs  # only sick networks need it
+
     with workers(1):  # BLAS with threads of its own would slow theory down
         return diagnose(
             result,
@@ -130,6 +130,8 @@ def survives(config: ProbeConfig, *, threads: int | None = None, distinct: bool 
         threads: threads to use; None for all available processors.
         distinct: whether its inputs must stay distinct too.
     """
+    from initprobe.remedies.plain import changed
+
     small = _products(config) < _FEW_PRODUCTS
     draws, seeds = (config.draws, (config.seed, config.seed + 1)) if small else (1, (config.seed,))
     trial = changed(config, **_WITHOUT_TRAINING)

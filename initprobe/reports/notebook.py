@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +17,9 @@ _COLUMNS = 100  # characters per line
 
 def block(result: ProbeResult) -> str:
     """The verdict, the table and the summary picture as one block of HTML."""
+    import base64
+    import html
+
     from initprobe.reports.figures.run import draw
     from initprobe.reports.figures.style import render
     from initprobe.reports.run_table import plain_text
@@ -58,6 +59,8 @@ class _Bar:
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
         if now - self._started > _PATIENCE_S and now - self._last > _BETWEEN_S:
+            import html
+
             self._last = now
             share = f"{100 * done / max(total, 1):.0f}%"
             self._show(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-
-from rich.cells import cell_len
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from initprobe.formatting import visible
+
+if TYPE_CHECKING:  # figures need the columns, but not Rich
+    from rich.table import Table
 
 _GAP = 1  # blank columns between two columns of a table
 
@@ -23,6 +23,8 @@ def plain_table(*headings: str, left: Container[str] = (), gap: int = _GAP, wrap
         gap: blank columns after each column.
         wrap: break cells that are too long for the terminal, instead of running over its edge.
     """
+    from rich.table import Table
+
     table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False)
     for heading in headings:
         table.add_column(
@@ -52,6 +54,8 @@ class TextColumn:
     @property
     def width(self) -> int:
         """Of its widest line."""
+        from rich.cells import cell_len
+
         return max(map(cell_len, (*self.heading.split("\n"), *self.cells)))
 
 
@@ -68,6 +72,8 @@ def fitting(columns: Sequence[TextColumn], width: int | None) -> list[TextColumn
 
 def table_of(columns: Sequence[TextColumn], styles: Sequence[str]) -> Table:
     """A table of these columns, flush right, with a style per row. Names in it are shown literally."""
+    from rich.text import Text
+
     table = plain_table(*(column.heading for column in columns))
     for number, style in enumerate(styles):
         table.add_row(*(Text(visible(column.cells[number])) for column in columns), style=style)
