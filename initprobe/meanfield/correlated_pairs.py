@@ -14,7 +14,7 @@ from numpy.polynomial import hermite_e
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array, normal_density
 from initprobe.meanfield.moments import moments
-from initprobe.meanfield.quadrature import REACH, Curve, bends, curve_of, panel_nodes
+from initprobe.meanfield.quadrature import REACH, Curve, bends, curve_of, distinct, panel_nodes
 
 # Outer panels of the nested rule. The inner integral smears kinks over one standard deviation of the inner variable;
 # the panels around them start at a quarter of it and grow.
@@ -62,7 +62,7 @@ def _outer_panels(curve: Curve, scale_a: float, scale_b: float, c: float) -> tup
     if c != 0:
         kinks = np.asarray(curve.kinks, float)[:, None] / scale_b
         edges += [bends(curve) / (scale_b * c), ((kinks + smear * np.concatenate([-_SMEARED, _SMEARED])) / c).ravel()]
-    z = np.unique(np.concatenate(edges))
+    z = distinct(np.concatenate(edges))
     # Edges closer than 1e-9 resolve nothing more.
     z = z[(np.abs(z) <= REACH) & (np.diff(z, prepend=-math.inf) > 1e-9)]
     return z[:-1], z[1:]

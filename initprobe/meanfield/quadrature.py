@@ -68,15 +68,22 @@ def panel_nodes(low: Array, high: Array, order: int = _ORDER) -> tuple[Array, Ar
     return (high + low)[:, None] / 2 + half * nodes, half * weights
 
 
+def distinct(numbers: Array) -> Array:
+    """The distinct numbers in ascending order. For a few numbers `np.unique` is slower, and it imports `numpy.ma`."""
+    ordered = np.sort(numbers)
+    unequal: Array = ordered[np.append(True, ordered[1:] != ordered[:-1])]
+    return unequal
+
+
 @lru_cache(maxsize=256)
 def bends(curve: Curve) -> Array:
     """Sorted pre-activations between which `phi` is smooth enough for one panel, `(edges,)`."""
     doubling = 0.5 * 2.0 ** np.arange(_DOUBLINGS)
-    edges = np.unique(np.concatenate([-doubling, [0.0], doubling, np.asarray(curve.kinks, float)]))
+    edges = distinct(np.concatenate([-doubling, [0.0], doubling, np.asarray(curve.kinks, float)]))
     near = edges[np.abs(edges) <= _REFINED]
     with np.errstate(all="ignore"):
         halves = _halves(curve, near)
-    return np.union1d(edges, halves)
+    return distinct(np.concatenate([edges, halves]))
 
 
 def _halves(curve: Curve, edges: Array) -> list[float]:
@@ -117,7 +124,7 @@ def _edges(curve: Curve, q: float, mean: float) -> Array:
         return _FIXED
     with np.errstate(over="ignore"):
         inner = (bends(curve) - mean) / scale
-    edges = np.unique(np.concatenate([_FIXED, inner[np.abs(inner) < REACH]]))
+    edges = distinct(np.concatenate([_FIXED, inner[np.abs(inner) < REACH]]))
     return edges if curve.period is None else _no_wider(edges, curve.period / scale)
 
 

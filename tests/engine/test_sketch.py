@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from initprobe.engine import buckets
 from initprobe.engine.buckets import COARSE, FINE, count, grid_of, tally
 from initprobe.engine.moments import Moments, moments
 from initprobe.engine.quantiles import BINS, PERCENTS, distributions
@@ -266,3 +267,13 @@ def test_blocks_tallied_together_are_those_tallied_alone(dtype):
             (alone,) = tally(block[None], grid, [centre])
             assert together[:-1] == alone[:-1]
             np.testing.assert_array_equal(together.counts, alone.counts)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_both_counters_count_the_same(dtype):
+    stack = np.random.default_rng(0).standard_normal((3, 1 << 14)).astype(dtype)
+    grid = grid_of(stack.dtype, COARSE)
+    patterns = stack.view(grid.pattern)
+    by_numpy, by_scipy = buckets._counted_by_numpy(patterns, grid), buckets._counted_by_scipy(patterns, grid)
+    assert by_numpy.dtype == by_scipy.dtype
+    np.testing.assert_array_equal(by_numpy, by_scipy)
