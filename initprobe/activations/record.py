@@ -50,7 +50,7 @@ class Activation:
         period: the period of a periodic function, else None; quadrature panels must not be wider.
         slope_noise: rounding error of `slope` beside a phi of 1, where it is a central difference; 0 for a formula.
         params: the parameters of this record.
-        make: makes the record with other parameters; None if it has no parameters.
+        make: the function that made this record, as `make=leaky_relu`; None if it has no parameters.
     """
 
     name: str

@@ -1,6 +1,7 @@
 """The rectifiers: ReLU and its relatives, which pass large positive pre-activations nearly unchanged.
 
-To add one, write a function that returns its record. List it in `RECTIFIERS` at the end of this file.
+To add one, write a function that returns its record. List it in `RECTIFIERS` at the end of this file. `leaky_relu` is
+the pattern for one with a parameter. What is bounded goes into `sigmoids.py`.
 """
 
 from __future__ import annotations

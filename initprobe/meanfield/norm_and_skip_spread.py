@@ -140,7 +140,6 @@ class Step:
         skipped, kept = wiring.skip is not None, here.skipped
         # NumPy's numbers, since Python's raise an error where these overflow or are divided by 0.
         square, mean = (np.float64(here.output.shares @ values) for values in (here.output.squares, here.output.means))
-        matrix = np.zeros((4, 4))
         start = np.eye(4)
         if wiring.opens:
             start[[_KEPT, _KEPT_MEAN]] = start[[_SQUARE, MEAN]]
@@ -148,24 +147,13 @@ class Step:
         kept_mean = 0.0 if kept is None else float(kept.shares @ kept.means)
         # d(mean square) and d(mean) of the output, from phi^2 and phi.
         of_square, of_mean = np.array([scale**2, 2 * scale * kept_mean]), np.array([0.0, scale])
-        matrix[_KEPT, _KEPT] = matrix[_KEPT_MEAN, _KEPT_MEAN] = 1.0
-        matrix[_SQUARE], matrix[MEAN] = of_square @ below[:2], of_mean @ below[:2]
-        if skipped:
-            matrix[_SQUARE, _KEPT] += 1.0
-            matrix[_SQUARE, _KEPT_MEAN] += 2 * scale * units.means[1]
-            matrix[MEAN, _KEPT_MEAN] += 1.0
+        both = np.array([of_square, of_mean])
+        matrix = _matrix(both @ below[:2], 2 * scale * units.means[1] if skipped else None)
         noise, offset, with_noise = np.zeros((4, 4)), np.zeros(4), np.zeros(4)
         pair, slope_noise = units.noise[:2, :2], units.noise[2, :2] / units.means[2]
-        both = np.array([of_square, of_mean])
         noise[2:, 2:] = both @ pair @ both.T
         noise[_SQUARE, _SQUARE] += 4 * scale**2 * (units.common - kept_mean**2 * pair[1, 1]) if skipped else 0.0
         offset[2:], with_noise[2:] = both @ units.offsets[:2], both @ slope_noise
-        slopes = below[2] / units.means[2]
-        if wiring.norm is not None:
-            centred = shares @ (here.weighted if wiring.norm.axis == 0 else here.signal.squares)
-            slopes[_SQUARE] -= 1 / centred
-            if wiring.norm.axis == 0:
-                slopes[MEAN] += 2 * float(shares @ here.signal.means) / centred
         gain = np.float64(layer.n_out * layer.weight_variance * units.means[2] * (shares @ here.inverse_square))
         variance = square - mean * mean
         return cls(
@@ -179,7 +167,7 @@ class Step:
             spread_of_z=float(here.state.average(here.state.variance)),
             length_response=_length_response(here),
             rises=below[3] / units.means[3],
-            slopes=slopes @ start,
+            slopes=_slopes(wiring, here, below[2] / units.means[2]) @ start,
             rise_with_noise=np.append(np.zeros(2), both @ units.noise[3, :2] / units.means[3]),
             with_noise=with_noise,
             variance=variance,
@@ -221,6 +209,34 @@ class Step:
         direction = np.array([0.0, 0.0, 1.0, -2 * self.mean])
         sd = _root(float(direction @ covariance @ direction)) / self.variance
         return Spread(sd, float(direction @ drift - covariance[MEAN, MEAN]) / self.variance)
+
+
+def _matrix(of_output: Array, of_kept_mean: np.float64 | None) -> Array:
+    """The response of a layer's state to the state below, `(4, 4)`.
+
+    Args:
+        of_output: of the mean square and the mean of the output to the state below, `(2, 4)`.
+        of_kept_mean: of the mean square to the mean of the skipped input; None without a skip.
+    """
+    matrix = np.zeros((4, 4))
+    matrix[_KEPT, _KEPT] = matrix[_KEPT_MEAN, _KEPT_MEAN] = 1.0
+    matrix[_SQUARE], matrix[MEAN] = of_output
+    if of_kept_mean is not None:
+        matrix[_SQUARE, _KEPT] += 1.0
+        matrix[_SQUARE, _KEPT_MEAN] += of_kept_mean
+        matrix[MEAN, _KEPT_MEAN] += 1.0
+    return matrix
+
+
+def _slopes(wiring: Wiring, here: LayerPass, slopes: Array) -> Array:
+    """Relative response of the mean squared slope to the state below, with the division by the norm, `(4,)`."""
+    if wiring.norm is not None:
+        shares, of_samples = here.signal.shares, wiring.norm.axis == 0
+        centred = shares @ (here.weighted if of_samples else here.signal.squares)
+        slopes[_SQUARE] -= 1 / centred
+        if of_samples:
+            slopes[MEAN] += 2 * float(shares @ here.signal.means) / centred
+    return slopes
 
 
 def _responses(layer: Layer, wiring: Wiring, here: LayerPass, units: Units) -> Array:
