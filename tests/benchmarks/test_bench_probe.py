@@ -5,10 +5,7 @@
 
 import importlib.util
 import multiprocessing
-import os
 import statistics
-import subprocess
-import sys
 import time
 import timeit
 from dataclasses import dataclass
@@ -217,31 +214,6 @@ def test_activations_side_by_side():
     for act, median in seconds.items():
         print(f"{act:8}{median * 1e3:8.0f} ms{median / seconds['tanh']:8.2f} x tanh")
     assert max(seconds.values()) < 2 * seconds["tanh"]
-
-
-RUN = ("run", "--init", "xavier", "--act", "tanh", "--layers", "10")
-PROCESSES = {
-    "import numpy, matplotlib.figure": ["-c", "import numpy, matplotlib.figure"],
-    "initprobe run, four draws, four pictures": ["-m", "initprobe", *RUN],
-}
-
-
-@pytest.mark.benchmark
-def test_time_of_the_whole_process(tmp_path):
-    """As a user has it: with bytecode on the disk."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    times = {name: [] for name in PROCESSES}
-    for repeat in range(8):
-        for name, words in PROCESSES.items():
-            started = time.perf_counter()
-            subprocess.run([sys.executable, *words], check=True, capture_output=True, cwd=tmp_path, env=environment)
-            if repeat:
-                times[name].append(time.perf_counter() - started)
-    base, *_ = typical = [statistics.median(values) for values in times.values()]
-    print("\nwhole processes, medians of 7 interleaved repeats; aim at most 3.5")
-    for name, median in zip(times, typical, strict=True):
-        print(f"{name:42}{median * 1e3:8.0f} ms{median / base:8.2f} x imports")
-    assert (tmp_path / "initprobe-out").is_dir()
 
 
 ROWS, COLUMNS = 256, 512
