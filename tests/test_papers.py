@@ -30,6 +30,66 @@ def small(*overrides):
     return pytest.param(overrides, id="small")
 
 
+def run_of(**fields):
+    """A run without axes, and its result."""
+    config = initprobe.ProbeConfig(**fields)
+    result = initprobe.run(config)
+    return SweepRun(Entry({"layers": config.depth}, digest(result)), config, lambda: result, lambda: None)
+
+
+def test_histograms_of_runs_of_different_depth():
+    runs = [run_of(init="he", act="relu", layers=layers, width=4, batch=4, draws=1) for layers in (2, 3)]
+    assert {"layer 1", "layer 2", "layer 3"} <= set(texts(draw("layer_histograms", "t", runs)))
+
+
+def test_losses_of_a_run_that_diverged_at_once():
+    fields = {"init": "normal:std=1e30", "act": "relu", "width": 4, "batch": 4, "draws": 1, "train_steps": 2}
+    runs = [run_of(**fields, layers=2), run_of(**fields | {"init": "he"}, layers=2)]
+    assert [len(run.read().training.losses) for run in runs] == [0, 3]
+    assert "no finite loss: the run" in texts(draw("loss_curves", "t", runs[:1]))
+    draw("loss_curves", "t", runs)
+
+
+ONE_INPUT = {
+    "init": "he", "act": "relu", "layers": 2, "width": 4, "batch": 2, "draws": 20, "input": "gaussian:correlation=1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "lacking"),
+    [
+        ({"init": "he_uniform"}, "normal weights of mean 0"),
+        ({"init": "normal:std=0.1,mean=0.1"}, "normal weights of mean 0"),
+        ({"init": "orthogonal"}, "normal weights of mean 0"),
+        ({"init": "lsuv"}, "normal weights of mean 0"),
+        ({"init": "zeros"}, "normal weights of mean 0"),
+        ({"init": "normal:std=0"}, "not 0 or beyond the float range"),
+        ({"bias_init": "normal:std=0.1"}, "biases of zero"),
+        ({"input": "gaussian"}, "one input"),
+        ({"input": "gaussian:correlation=1,mean=1"}, "gaussian input of mean 0"),
+        ({"input": "digits"}, "gaussian input of mean 0"),
+        ({"width": 1}, "at least 2 units"),
+        ({"draws": 19}, "at least 20 draws"),
+    ],
+)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_spreads_that_the_formula_does_not_cover_are_refused(fields, lacking):
+    with pytest.raises(initprobe.ConfigError, match=lacking) as refused:
+        spread_lines([run_of(**ONE_INPUT | fields)])
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_spreads_are_those_of_any_scale():
+    """ReLU keeps a factor, here one of 64 in E[z^2] per layer."""
+    _, (line,) = spread_lines([run_of(**ONE_INPUT | {"draws": 100, "width": 8, "init": "normal:std=4"})])
+    assert np.all(np.abs(line.measured - line.predicted) < SDS * _error(_exact(8, [8, 8]).T, 100))
+
+
+def _exact(features, widths):
+    return np.array([_relative_moments(features, widths[:depth]) for depth in range(1, len(widths) + 1)])
+
+
 def test_every_kind_is_drawn_by_a_config_and_refuses_what_it_cannot_draw():
     names = ("poole_2016", "pennington_2017", "hanin_rolnick_2018", "glorot_bengio_2010", "he_2015")
     assert {figure.kind for name in names for figure in load(name).figures} == set(KINDS)
@@ -163,7 +223,7 @@ def test_hanin_rolnick_2018(overrides):
     assert act == "relu"
     for line, run in zip(lines, runs, strict=True):
         widths = [layer.fan_out for layer in run.read().layers]
-        exact = np.array([_relative_moments(500, widths[:depth]) for depth in range(1, len(widths) + 1)])
+        exact = _exact(500, widths)
         assert line.predicted == pytest.approx(exact[:, 2] - 1, rel=1e-9)
         assert np.all(np.abs(line.measured - line.predicted) < SDS * _error(exact.T, run.config.draws))
         beyond = (1 + line.predicted) / np.exp(5 * line.reciprocals)

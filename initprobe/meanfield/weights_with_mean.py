@@ -9,9 +9,12 @@ and `2 / B` for a batch.
 The two parts have the shares c and 1 - c of the mean square. In each layer the rest has a mean over units of its own,
 which adds `2 alpha mean(rest)`: a relative variance of `4 c (1 - c) / n`.
 
-To first order in 1/width, and derived here; left out are terms of the same order in which both parts share weights. In
-simulation the SD is within 35%. The mean over units of h may be unstable: an odd phi with large mu has a mean of either
-sign. Where its deviations move z by more than a third of a standard deviation, there is no spread.
+To first order in 1/width, and derived here; left out are terms of the same order in which both parts share weights.
+Measured with 2000 networks of 6 layers of 100, ReLU and GELU: in layers 1 to 3 the SD of log Var(dL/dh) is 0.83 to
+1.11 times the predicted one. The test has 80 networks, whose SD is less certain, and accepts a factor of 1.8.
+
+The mean over units of h may be unstable: an odd phi with large mu has a mean of either sign. Where its deviations move
+z by more than a third of a standard deviation, there is no spread.
 """
 
 from __future__ import annotations

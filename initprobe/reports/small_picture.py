@@ -23,7 +23,8 @@ _WIDEST = 1e300
 def small_picture(result: ProbeResult) -> Iterator[str]:
     """Lines of at most 80 characters: a heading, and a row for at most six layers.
 
-    The bar is the variance of h on a scale from 1e-12 to the largest of this net; each row says the number.
+    The bar is the variance of h. Its scale goes from 1e-12 to 1, or to the largest of this net if that is more. Each
+    row says the number.
     """
     low, high = _edges(result.layers)
     logs = [layer.output.variance_log10 for layer in result.layers]

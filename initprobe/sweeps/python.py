@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from initprobe.data.files import RESULT_FILE, STORE_FILE, is_directory, is_file
-from initprobe.errors import InputError
+from initprobe.errors import ConfigError, InputError
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.execution_pool import local_workers
 from initprobe.sweeps.execution_runner import Event, execute
@@ -95,6 +95,9 @@ def sweep(
         ConfigError: the file or an option is wrong; the message has the file and the line.
         OutputError: the store cannot be written.
     """
+    for field, texts in (("overrides", overrides), ("where", where)):
+        if isinstance(texts, str):
+            raise ConfigError(f"must be a list of texts, as in [{texts!r}]", field=field)
     plan = load_plan(config, overrides, where)
     path = Path(out or Path("initprobe-out") / plan.name) / STORE_FILE
     with open_store(path) as store:

@@ -65,7 +65,10 @@ def test_chance_explains_most_of_what_is_measured():
 
 @pytest.mark.parametrize(("init", "act"), [("normal:std=0.14,mean=0.02", "gelu"), ("normal:std=0.1,mean=0.02", "relu")])
 def test_a_gradient_that_all_units_share(init, act):
-    """Weights with a mean, most of dL/dh equal in all units: its SD within 35% and 5 errors."""
+    """Weights with a mean, most of dL/dh equal in all units: its SD within a factor of exp(0.2 + 0.4) = 1.8.
+
+    0.2 is what 2000 draws differ by in layers 1 to 3 (-0.18 to +0.10); 0.4 is 5 errors of the SD of 80 draws.
+    """
     draws = 80
     result = run(ProbeConfig(init=init, act=act, layers=6, width=100, batch=40, draws=draws))
     layer = result.layers[0]
@@ -73,7 +76,7 @@ def test_a_gradient_that_all_units_share(init, act):
         np.array(layer.output_gradient.variance_by_draw),
         layer.theory.output_gradient_spread * math.sqrt(draws),
     )
-    assert abs(math.log(np.std(np.log(variances), ddof=1) / sd)) < 0.35 + 5 / math.sqrt(2 * draws)
+    assert abs(math.log(np.std(np.log(variances), ddof=1) / sd)) < 0.2 + 5 / math.sqrt(2 * draws)
     last = result.layers[-1]
     error = last.theory.output_spread
     assert abs(math.log(last.output.variance / last.theory.output_variance)) < 5 * error + 0.15

@@ -13,6 +13,7 @@ from initprobe import ProbeConfig, run
 from initprobe.reports.html.charts import Chart, Line, ticks
 from initprobe.reports.html.run_page import run_page
 from initprobe.reports.html.runs_page import RunCard, card, runs_page
+from initprobe.results.summary import Finding
 
 KB, MB = 1_000, 1_000_000
 
@@ -199,3 +200,18 @@ def test_a_model(initprobe, tmp_path, monkeypatch):
     initprobe("torch", "net_of_report:make", "--input-shape", "16,8", "--no-figures", "--report", "a.html")
     page, data = _data(tmp_path / "a.html")
     assert "judged:" in page.text and len(data["histograms"]["output"]) == 2
+
+
+def test_characters_that_cannot_be_seen_are_escaped(result):
+    finding = Finding(
+        rule="r", name="n", severity="error", layer=1, evidence="a\u202eb", cause="c\x07", fix=None, module="m\u202e"
+    )
+    text = run_page(result.model_copy(update={"diagnosis": (finding,), "healthy": False}), "initprobe \u202e")
+    assert "\u202e" not in text and "\x07" not in text and "a\\u202eb" in text
+
+
+def test_a_diff_without_a_baseline_writes_a_page(initprobe, tmp_path):
+    (tmp_path / "s.yaml").write_text(SWEEP)
+    assert initprobe("sweep", "s.yaml", "--no-figures", "-j", "1").code == 0
+    outcome = initprobe("diff", "nothing.db", "initprobe-out/s", "--report", "-")
+    assert outcome.code == 0 and outcome.out.startswith("<!doctype html>") and "no baseline yet" in outcome.err

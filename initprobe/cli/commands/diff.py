@@ -78,9 +78,8 @@ def command(options: DiffOptions) -> None:
         check_file(path)
     if kind_of(Path(old)) == "nothing":
         note = f"{visible(old)}: no baseline yet, nothing to compare; keep {visible(new)} as one"
-        click.echo(note, err=junit == STDOUT)
-        if junit:
-            _write_junit(junit, _Differences([], [], "", [], [], [], []))
+        click.echo(note, err=STDOUT in (junit, options.markdown, options.report))
+        _write_files(_Differences([], [], note, [], [], [], []), options)
         return
     differences = _compared(_files(old), new_files, rules, bool(options.report))
     _report(differences, options)
@@ -151,16 +150,19 @@ def _both_sides(pair: Pair, changes: Sequence[Change]) -> BothSides:
 
 
 def _side(run: KeptRun | None) -> Side:
+    from initprobe.errors import DamagedRun
     from initprobe.reports.html.diff_page import Side
     from initprobe.results.digest import digest
 
     if run is None:
         return Side("missing", None)
-    return Side(run.state, digest(run.load()) if run.state == "done" else None)
+    try:
+        return Side(run.state, digest(run.load()) if run.state == "done" else None)
+    except DamagedRun:
+        return Side("damaged", None)
 
 
 def _report(differences: _Differences, options: DiffOptions) -> None:
-    from initprobe.cli.outputs import write_text
     from initprobe.cli.run_output import text_stream
     from initprobe.reports.console import console
 
@@ -173,10 +175,18 @@ def _report(differences: _Differences, options: DiffOptions) -> None:
         to.print(_table(changes[:_MOST_ROWS]))
     if len(changes) > _MOST_ROWS:
         to.print(f"{_MOST_ROWS} of {len(changes):,} changes", style="dim")
-    if markdown:
-        write_text(markdown, _markdown(differences.headline, changes[:_MOST_ROWS]))
-    if junit:
-        _write_junit(junit, differences)
+    _write_files(differences, options)
+
+
+def _write_files(differences: _Differences, options: DiffOptions) -> None:
+    """Write the Markdown, JUnit and HTML that were asked for."""
+    from initprobe.cli.outputs import write_text
+
+    changes = differences.all_changes
+    if options.markdown:
+        write_text(options.markdown, _markdown(differences.headline, changes[:_MOST_ROWS]))
+    if options.junit:
+        _write_junit(options.junit, differences)
     if options.report:
         from initprobe.reports.html.diff_page import diff_page
 

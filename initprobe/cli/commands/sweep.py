@@ -35,6 +35,10 @@ class SweepCommandOptions:
 @command_of(SweepCommandOptions, help=__doc__)
 def command(options: SweepCommandOptions) -> None:
     if options.dry_run:
+        if any(options.exports.targets()):
+            from initprobe.errors import ConfigError
+
+            raise ConfigError("runs nothing, so there is nothing to export; leave one of them out", field="--dry-run")
         print_plan(options.sweep)
         return
     plan = options.sweep.plan()

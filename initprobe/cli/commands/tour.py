@@ -1,4 +1,4 @@
-"""Show seven initializations, from collapse to a stable network.
+"""Show seven initializations: three that fail, and the rules that came after them.
 
 Each stop measures one small network, shows a picture and says what to see. ENTER goes on, and Ctrl-C ends the tour.
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class TourOptions:
     """The options of `initprobe tour`."""
 
-    no_wait: bool = option("--no-wait", is_flag=True, help="Do not wait for ENTER; so it is in a pipe too.")
+    no_wait: bool = option("--no-wait", is_flag=True, help="Do not wait for ENTER; in a pipe it never waits.")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ STOPS = (
     Stop(
         "Large random weights: saturation",
         "--init normal:std=1 --act tanh",
-        "Nearly all outputs are -1 or 1, where the slope of tanh, and with it the gradient, is almost 0.",
+        "Nearly all outputs are -1 or 1. Most gradients are lost there, and a few explode.",
     ),
     Stop(
         "Xavier with tanh",

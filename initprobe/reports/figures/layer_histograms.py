@@ -40,7 +40,7 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
     names = varying([run.entry for run in runs])
     results = [(label(run.entry, names) or "the run", run.read()) for run in runs]
     with style():
-        colors = _colors(results[0][1])
+        colors = _colors([result for _, result in results])
         sizes = PanelSizes(2 * len(runs), 2, 3.9, 2.1, across=0.8, between=0.55)
         note = "one curve per layer; the same axis in each column; std of the first and the last layer"
         grid = make_grid(f"{title}: outputs and gradients per layer", [note], sizes, _keys(colors))
@@ -61,8 +61,9 @@ def _chosen(result: ProbeResult) -> list[LayerStats]:
     return [result.layers[place] for place in np.unique(places)]
 
 
-def _colors(result: ProbeResult) -> dict[int, str]:
-    layers = [layer.layer for layer in _chosen(result)]
+def _colors(results: Sequence[ProbeResult]) -> dict[int, str]:
+    """A colour for each layer that is drawn in any run."""
+    layers = sorted({layer.layer for result in results for layer in _chosen(result)})
     scale = shades(0, max(len(layers) - 1, 1))
     return {layer: _hex(*scale.to_rgba(np.array(place))) for place, layer in enumerate(layers)}
 

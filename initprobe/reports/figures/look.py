@@ -46,7 +46,9 @@ class Look:
             raise ConfigError(f"must be one of {', '.join(_SCALES)}, not {self.style!r}", field="style")
         if self.columns is not None and self.columns < 1:
             raise ConfigError(f"must be at least 1, not {self.columns}", field="columns")
-        if self.size is not None and not all(_SMALLEST <= side <= _LARGEST for side in self.size):
+        if self.size is not None and not (
+            len(self.size) == 2 and all(_SMALLEST <= side <= _LARGEST for side in self.size)
+        ):
             raise ConfigError(f"must be a width and a height of {_SMALLEST:g} to {_LARGEST:g} inches", field="size")
 
     @property

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError
-from initprobe.reports.figures.panel_grid import CYCLE, Key, PanelSizes, columns_of, make_grid
+from initprobe.reports.figures.panel_grid import CYCLE, Key, PanelSizes, clipped, columns_of, make_grid
 from initprobe.reports.figures.style import BLACK, DASHES, style
 from initprobe.reports.figures.sweep_kinds import SweepRun
 from initprobe.reports.figures.sweep_series import label, varying
@@ -66,19 +66,26 @@ def _keys(looks: dict[str, int]) -> list[Key]:
 
 
 def _draw(axes: Axes, part: Sequence[tuple[str, ProbeResult]], looks: dict[str, int]) -> None:
+    diverged = []
     for name, result in part:
         assert result.training is not None and result.loss is not None
         losses = np.array(result.training.losses, float)
-        axes.plot(losses, lw=0.7, alpha=0.3, color=_look(looks[name])["color"])
-        axes.plot(*_smooth(losses), lw=1.8, **_look(looks[name]))  # type: ignore[arg-type]
+        if losses.size:
+            axes.plot(losses, lw=0.7, alpha=0.3, color=_look(looks[name])["color"])
+            axes.plot(*_smooth(losses), lw=1.8, **_look(looks[name]))  # type: ignore[arg-type]
+        else:
+            diverged.append(name)
         axes.axhline(result.loss.chance, color=BLACK, lw=1, ls=":")
         axes.set_ylim(0, _WILD * result.loss.chance)
+    if diverged:
+        note = clipped(f"no finite loss: {', '.join(diverged)}")
+        axes.text(0.02, 0.03, note, transform=axes.transAxes, fontsize=8)
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)
     axes.set_axisbelow(True)
 
 
 def _smooth(losses: Array) -> tuple[Array, Array]:
-    """Middles of windows of steps, and the mean loss in each."""
+    """Middles of windows of steps, and the mean loss in each, of at least one loss."""
     window = max(round(_WINDOW * len(losses)), 1)
     means = np.convolve(losses, np.ones(window) / window, mode="valid")
     return (window - 1) / 2 + np.arange(len(means)), means

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 640, 270, 64, 34, 28
 _MOST_TICKS = 6
+_MOST_STILL = 4  # lines of a still chart, for which there are labels
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Line:
 
     label: str
     values: Sequence[float | None]
-    kind: Literal["measured", "theory", "old"] = "measured"
+    kind: Literal["measured", "theory"] = "measured"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Chart:
         return f"{across:.1f},{_TOP + (high - y) / (high - low) * (_HEIGHT - _BOTTOM - _TOP):.1f}"
 
     def _paths(self, low: float, high: float) -> Iterator[str]:
-        for number, line in enumerate(self.lines):
+        for number, line in enumerate(self.lines[:_MOST_STILL]):
             for part in _runs(self.x, line.values):
                 points = " ".join(self._place(x, y, low, high) for x, y in part)
                 yield f'<polyline class="{line.kind} c{number % 8}" points="{points}"/>'
@@ -99,8 +100,8 @@ class Chart:
 
     def _legend(self) -> Iterator[str]:
         """The labels above the chart, as far as there is room."""
-        step = (_WIDTH - _LEFT) // 4
-        for number, line in enumerate(self.lines[:4]):
+        step = (_WIDTH - _LEFT) // _MOST_STILL
+        for number, line in enumerate(self.lines[:_MOST_STILL]):
             x = _LEFT + step * number
             yield f'<line class="{line.kind} c{number % 8}" x1="{x}" x2="{x + 22}" y1="12" y2="12"/>'
             yield f'<text x="{x + 28}" y="12" dominant-baseline="middle">{escape(line.label[:18])}</text>'

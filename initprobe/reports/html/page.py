@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from initprobe.formatting import visible
 from initprobe.reports.glossary import WORDS
 from initprobe.reports.json_names import json_names
 
@@ -49,7 +50,13 @@ def _glossary() -> Mapping[str, str]:
 @cache
 def _templates() -> Environment:
     loader = PackageLoader("initprobe.reports.html")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    settings: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "finalize": _shown}
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **settings)
+
+
+def _shown(value: Any) -> Any:
+    """Every text of a template with escapes for characters that cannot be seen; our own markup stays."""
+    return visible(value, breaks=True) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 @cache

@@ -116,7 +116,7 @@ def runs_page(
     chart = _overview(runs)
     numbers = [entry for entry in _NUMBERS if any(run.digest and entry.of(run.digest) is not None for run in runs)]
     data = {
-        "axes": axes,
+        "axes": list(map(visible, axes)),
         "numbers": [{"name": entry.name, "label": entry.label, "log": entry.log} for entry in numbers],
         "runs": [_data(run, numbers) for run in runs],
     }
@@ -145,16 +145,22 @@ def _data(run: RunCard, numbers: Sequence[_Number]) -> dict[str, Any]:
     }
     return {
         "name": run.name,
-        "axes": dict(run.axes),
+        "axes": {
+            visible(name): visible(value) if isinstance(value, str) else value for name, value in run.axes.items()
+        },
         "verdict": run.verdict,
         "level": run.level,
         "layer": run.digest.layer if run.digest else None,
-        "words": run.words,
+        "words": visible(run.words),
         "fix": run.fix,
         "command": run.command,
         "numbers": numbers_of_run,
         "series": series,
     }
+
+
+def _shown(value: Scalar) -> Scalar:
+    return visible(value) if isinstance(value, str) else value
 
 
 def _columns(axes: Sequence[str], numbers: Sequence[_Number]) -> Iterator[Column[RunCard]]:
@@ -174,7 +180,7 @@ def _number(run: RunCard, entry: _Number) -> Cell:
     value = entry.of(run.digest) if run.digest else None
     if not entry.log or value is None:
         return number(value)
-    return Cell(number(10**value if abs(value) < 300 else None, value).text, value)
+    return Cell(number(10**value if abs(value) < 300 else None, value).text, value, is_log10=True)
 
 
 def _overview(runs: Sequence[RunCard]) -> Chart:

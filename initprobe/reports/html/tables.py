@@ -19,15 +19,22 @@ class Cell:
     Attributes:
         text: as shown.
         value: the number behind it, unrounded; None for a word, and for a number that does not apply.
+        is_log10: the value is log10 of the number that the text shows.
     """
 
     text: str
     value: float | None = None
+    is_log10: bool = False
 
     @property
     def exact(self) -> str:
         """The number in full; an empty text for a word."""
         return "" if self.value is None else repr(self.value)
+
+    @property
+    def hover(self) -> str:
+        """What is shown on hover."""
+        return f"log10: {self.exact}" if self.is_log10 else self.exact
 
 
 @dataclass(frozen=True)

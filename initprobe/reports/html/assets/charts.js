@@ -22,7 +22,7 @@ function seriesOf(line, number, log) {
     label: line.label,
     stroke: theory ? colour("--quiet") : colour(`--c${number % 8}`),
     width: 2,
-    dash: theory ? [6, 4] : line.kind === "old" ? [2, 3] : undefined,
+    dash: theory ? [6, 4] : undefined,
     points: { show: line.values.length < 60 && !theory, size: 5 },
     value: (plot, value) => (log ? fromLog(value) : shortNumber(value)),
   };

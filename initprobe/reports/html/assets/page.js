@@ -47,7 +47,7 @@ function prepareRun() {
 }
 
 function preparePlain() {
-  return () => DATA.charts.forEach((chart) => drawChart(find(`[data-chart="${chart.name}"]`), chart, null, chart.range));
+  return () => DATA.charts.forEach((chart) => drawChart(find(`[data-chart="${chart.name}"]`), chart));
 }
 
 function start() {

@@ -15,7 +15,7 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
-// Three significant digits, as the tables of the program show them.
+// At most three significant digits.
 function shortNumber(value) {
   if (value == null) return "-";
   if (value === 0) return "0";
@@ -27,8 +27,8 @@ function shortNumber(value) {
 function fromLog(log) {
   if (log == null) return "-";
   if (Math.abs(log) < 300) return shortNumber(10 ** log);
-  const power = Math.floor(log);
-  return `${(10 ** (log - power)).toFixed(1)}e${power}`;
+  const power = Math.floor(log), digits = (10 ** (log - power)).toFixed(1);
+  return digits === "10.0" ? `1.0e${power + 1}` : `${digits}e${power}`;
 }
 
 function prepareCopying(root = document) {
@@ -57,7 +57,7 @@ function sortKey(row, column) {
 function compareKeys(a, b) {
   if (typeof a === "number" && typeof b === "number") return a - b;
   if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1; // words and empty cells last
-  return a.localeCompare(b);
+  return String(a).localeCompare(String(b)); // a value of an axis may be true or false
 }
 
 function sortTable(table, column, heading) {
