@@ -60,8 +60,7 @@ def initialize(
         x: its input, as for `probe`; for `contract` it is not used and may be None.
         method: `critical` is the edge of chaos of the activation where it holds, else `forward`. `forward` keeps the
             mean square of the signal. `balanced` weighs signal and gradient. `lsuv` scales each layer to variance 1 on
-            `x`; a layer at whose input the samples hardly differ keeps the scale of theory. `contract` draws what the
-            rules of `contract` say.
+            `x`, if the samples differ there. `contract` draws what the rules of `contract` say.
         keep: patterns of names that stay unchanged, such as `head.*`.
         contract: patterns and rules, as for `assert_init`, or the path of a file. Unless the method is `contract`, the
             parameters that its patterns name stay unchanged.
@@ -83,12 +82,10 @@ def initialize(
         return _record(method, list(names), changed, kept, "")
     kept = kept_names(names, list(keep), rules.clauses)
     observed = observe(model, x)
-    settings = unkept(planned(observed, method), kept)
-    settings = apply(observed, settings, method)
+    settings = apply(observed, unkept(planned(observed, method), kept), method)
     code = function_text(settings, f"Initial weights by initprobe.torch.initialize, method {method}.")
-    unscaled = tuple(setting.name for setting in settings if UNSCALED in setting.reason)
     record = _record(method, list(names), [setting.name for setting in settings], kept, code)
-    return replace(record, unscaled=unscaled)
+    return replace(record, unscaled=_unscaled(settings))
 
 
 def weight_names(model: nn.Module) -> dict[str, tuple[str, ...]]:
@@ -123,6 +120,10 @@ def apply(observed: Observed, settings: Sequence[Setting], method: str) -> list[
     """
     run(function_text(settings, ""), observed.arguments.model)
     return scale_to_data(observed, settings) if method == "lsuv" else list(settings)
+
+
+def _unscaled(settings: Sequence[Setting]) -> tuple[str, ...]:
+    return tuple(setting.name for setting in settings if UNSCALED in setting.reason)
 
 
 def _record(method: str, names: Sequence[str], changed: Sequence[str], kept: set[str], code: str) -> Initialized:

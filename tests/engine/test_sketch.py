@@ -48,7 +48,10 @@ finite = st.floats(min_value=-(2.0**100), max_value=2.0**100, width=32)
 
 
 # Merging is the same for parts of any size: small ones are drawn fast on a busy machine too.
-@given(st.lists(st.lists(finite, min_size=1, max_size=6), min_size=1, max_size=4))
+parts_of_a_whole = st.lists(st.lists(finite, min_size=1, max_size=6), min_size=1, max_size=4)
+
+
+@given(parts_of_a_whole)
 def test_merged_moments_are_those_of_the_whole(parts):
     whole = np.concatenate([np.asarray(part, np.float64) for part in parts])
     merged = reduce(
@@ -98,7 +101,7 @@ def test_moments_of_float32_are_those_of_float64(kind, size):
     assert measured.variance == pytest.approx(wide.var(), rel=2 * rounding, abs=1e-12 * float(np.square(wide).mean()))
 
 
-@given(st.lists(st.lists(finite, min_size=1, max_size=40), min_size=1, max_size=5))
+@given(parts_of_a_whole)
 def test_counts_merge_exactly(parts):
     blocks = [np.asarray(part, np.float32) for part in parts]
     whole = sketch_of(np.concatenate(blocks))
