@@ -275,9 +275,10 @@ def test_glorot_bengio_2010(overrides):
             kept = below.theory.output_gradient_variance / above.theory.output_gradient_variance
             slope = float(lookup(ACTIVATIONS["tanh"], above.theory.preactivation_variance).slope_square)
             assert kept <= factor * (1 + 1e-4)
-            # Samples have lengths of the relative variance 2/width, and dL/dh is of finite width: both to first order
-            # in 1/width. Measured 1.9/width.
-            assert kept == pytest.approx(factor * slope, rel=3 / runs[0].config.width)
+            # Digits differ in length: E[z^2] has the relative variance 0.10 in layer 2, and less above. Half of
+            # the second derivative of E[phi'^2] is 0.08, so the mean is off by 0.008. As dL/dh depends on the length
+            # too, twice that is allowed.
+            assert kept == pytest.approx(factor * slope, rel=0.016)
         assert all(abs(layer.theory.gradient_z) < SDS for layer in layers[:-1])
 
 
