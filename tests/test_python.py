@@ -30,6 +30,13 @@ def test_compare_measures_what_run_measures():
     assert "vanishing output" in comparison.table() and comparison.figure().axes
 
 
+@pytest.mark.parametrize("wrong", ["xavier", {"init": "he"}, None])
+def test_what_is_no_experiment_is_refused(wrong):
+    for call in (initprobe.run, lambda config: initprobe.compare([config])):
+        with pytest.raises(ConfigError, match="must be a ProbeConfig"):
+            call(wrong)
+
+
 def test_compare_without_an_experiment_is_refused():
     with pytest.raises(ConfigError, match="at least one experiment"):
         initprobe.compare([])

@@ -57,6 +57,11 @@ class ContractOptions:
 
         return bool(self.lock) and (self.update_lock or kind_of(Path(self.lock or "")) == "nothing")
 
+    @property
+    def written_lock(self) -> str | None:
+        """The file of the lock where it is written; else None."""
+        return self.lock if self.writes_lock else None
+
 
 @dataclass(frozen=True)
 class ContractOutcome:
@@ -108,7 +113,11 @@ def check_contracts(options: ContractOptions, model: Loaded) -> ContractOutcome:
 def _write_lock(target: str, parameters: Sequence[Parameter]) -> int:
     from initprobe.cli.outputs import write_text
     from initprobe.contract.lock import lock_text
+    from initprobe.errors import ConfigError
 
+    unreadable = next((parameter for parameter in parameters if parameter.unreadable), None)
+    if unreadable is not None:
+        raise ConfigError(f"{unreadable.name} {unreadable.unreadable}; a lock needs its values", field="--lock")
     text = lock_text(parameters)
     write_text(target, text)
     return sum(line.startswith('  "') for line in text.splitlines())
@@ -123,7 +132,7 @@ def print_outcome(outcome: ContractOutcome, options: ContractOptions, quiet: boo
         quiet: print no more than faults and summary.
         file: a stream.
     """
-    from initprobe.cli.outputs import relative
+    from initprobe.cli.outputs import STDOUT, relative
     from initprobe.formatting import counted
     from initprobe.reports.console import console
 
@@ -132,7 +141,8 @@ def print_outcome(outcome: ContractOutcome, options: ContractOptions, quiet: boo
         _print_checked(checked, quiet, to)
     if outcome.written is not None and options.lock:
         lines = counted(outcome.written, "line of parameters", "lines of parameters")
-        _line(to, "wrote", f"{relative(Path(options.lock))}: {lines}; later runs compare with it", "bold")
+        name = "the lock" if options.lock == STDOUT else relative(Path(options.lock))
+        _line(to, "wrote", f"{name}: {lines}; later runs compare with it", "bold")
 
 
 def _print_checked(checked: Checked, quiet: bool, to: Console) -> None:

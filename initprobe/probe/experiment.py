@@ -83,6 +83,8 @@ def prepare(config: ProbeConfig) -> Experiment:
         ConfigError: the data does not fit the sizes in the config.
         MemoryLimitError: the run would not fit in memory.
     """
+    if not isinstance(config, ProbeConfig):
+        raise ConfigError(f"must be a ProbeConfig, as in ProbeConfig(init='he', act='relu'), not {config!r:.60}")
     config = check_resolved(config)
     check_layers(config.depth)
     table = _read_input(config)

@@ -58,6 +58,8 @@ class Shape:
     def fields(self) -> dict[str, Any]:
         """The fields of a config."""
         around = {"norm": self.norm, "residual": self.residual}
+        if self.fan_in is not None and self.fan_out in (None, self.fan_in):
+            return {"layers": self.depth, "width": self.fan_in}
         if self.fan_in is not None:
             return {"widths": (self.fan_in if self.fan_out is None else self.fan_out,), "input_width": self.fan_in}
         if self.widths is not None:

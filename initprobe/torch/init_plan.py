@@ -28,6 +28,7 @@ from initprobe.torch.structure import Layer, Structure, structure_of
 _ZERO = "nn.init.zeros_({})"
 _ONE = "nn.init.ones_({})"
 _INSIDE = ".parametrizations."
+_CENTRING = ("critical", "lsuv")  # the methods whose biases take out the mean that sigmoids give
 # The effective weight of a norm that computes (1 + w), beside w itself.
 _ROUNDING = 1e-3
 
@@ -58,7 +59,7 @@ class Observed:
 
     @cached_property
     def centring(self) -> Centring:
-        """How the layers around sigmoids are set at the edge of chaos."""
+        """How the layers around sigmoids are set, so that the biases take out the mean."""
         return centring_of(self.structure.layers)
 
     @cached_property
@@ -135,7 +136,7 @@ def _of_layer(observed: Observed, layer: Layer, method: str) -> Iterator[Setting
     if layer.op.kind == "recurrence":
         yield from recurrence_settings(layer.op, observed.parameters)
         return
-    if method == "critical" and id(layer) in observed.centring.biases:
+    if method in _CENTRING and id(layer) in observed.centring.biases:
         yield observed.centring.biases[id(layer)]
     yield from _biases(observed, layer)
     if layer.is_embedding:
@@ -145,7 +146,7 @@ def _of_layer(observed: Observed, layer: Layer, method: str) -> Iterator[Setting
         yield setting(layer.op.leaf, _ZERO, "ends a residual branch, and starts at 0 on purpose")
         return
     scale = scale_of(layer, method, observed.shares.get(id(layer.signal)))
-    if method == "critical":
+    if method in _CENTRING:
         scale = observed.centring.applied(layer, scale)
     yield from _weight(observed, layer, scale.std, scale.reason)
 

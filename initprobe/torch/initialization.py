@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -13,7 +13,7 @@ from initprobe.registry import suggestion
 from initprobe.torch.arguments import parts_of
 from initprobe.torch.init_code import function_text, run
 from initprobe.torch.init_contract import ContractLike, contract_of, set_by_contract
-from initprobe.torch.init_data import scale_to_data
+from initprobe.torch.init_data import UNSCALED, scale_to_data
 from initprobe.torch.init_layers import METHODS
 from initprobe.torch.init_plan import Observed, observe, planned
 from initprobe.torch.init_settings import Setting, kept_names, whole_name
@@ -28,6 +28,8 @@ class Initialized:
         changed: names of the weights that were set.
         kept: names of the weights that `keep` or the contract names.
         left: names of all other weights: no rule of theory says what they should hold.
+        unscaled: with `lsuv`, names of changed weights that have the scale of theory, for the samples hardly differ at
+            their inputs: LSUV would scale rounding up.
         code: the same as a function `init(model)` that needs PyTorch only; empty for `contract`.
     """
 
@@ -36,6 +38,7 @@ class Initialized:
     kept: tuple[str, ...]
     left: tuple[str, ...]
     code: str
+    unscaled: tuple[str, ...] = ()
 
 
 def initialize(
@@ -57,7 +60,8 @@ def initialize(
         x: its input, as for `probe`; for `contract` it is not used and may be None.
         method: `critical` is the edge of chaos of the activation where it holds, else `forward`. `forward` keeps the
             mean square of the signal. `balanced` weighs signal and gradient. `lsuv` scales each layer to variance 1 on
-            `x`. `contract` draws what the rules of `contract` say.
+            `x`; a layer at whose input the samples hardly differ keeps the scale of theory. `contract` draws what the
+            rules of `contract` say.
         keep: patterns of names that stay unchanged, such as `head.*`.
         contract: patterns and rules, as for `assert_init`, or the path of a file. Unless the method is `contract`, the
             parameters that its patterns name stay unchanged.
@@ -82,7 +86,9 @@ def initialize(
     settings = unkept(planned(observed, method), kept)
     settings = apply(observed, settings, method)
     code = function_text(settings, f"Initial weights by initprobe.torch.initialize, method {method}.")
-    return _record(method, list(names), [setting.name for setting in settings], kept, code)
+    unscaled = tuple(setting.name for setting in settings if UNSCALED in setting.reason)
+    record = _record(method, list(names), [setting.name for setting in settings], kept, code)
+    return replace(record, unscaled=unscaled)
 
 
 def weight_names(model: nn.Module) -> dict[str, tuple[str, ...]]:

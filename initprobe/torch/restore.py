@@ -15,6 +15,15 @@ from initprobe.torch.inventory import Inventory
 
 
 @contextmanager
+def random_states_kept() -> Iterator[None]:
+    """Restore the global random states: of PyTorch on the CPU and on a device in use, of Python and of NumPy."""
+    with ExitStack() as stack:
+        for restore in _generators():
+            stack.callback(restore)
+        yield
+
+
+@contextmanager
 def left_as_found(parts: Inventory, *, parameters: bool) -> Iterator[None]:
     """Restore what a forward and backward pass may change.
 
@@ -142,17 +151,11 @@ def _mapped(change: Callable[[Any], Any], held: Any, changed: dict[int, Any]) ->
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Switch the search for cycles off: it would visit thousands of live records again and again.
-
-    Afterwards, these count as old, which saves one more visit to each. They are in no cycle.
-    """
+    """Switch the search for cycles off: it would visit thousands of live records again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
-            if not gc.get_freeze_count():  # the user has set no objects apart
-                gc.freeze()
-                gc.unfreeze()
             gc.enable()

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from initprobe.contract.parameter import Parameter
+from initprobe.torch.restore import random_states_kept
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 # The old `nn.utils.weight_norm` keeps these two in place of `weight`.
@@ -72,11 +73,11 @@ def _own(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 def _left_as_found(module: nn.Module) -> Iterator[None]:
     """Restore what computing a parametrized weight may change: a spectral norm keeps its vectors in buffers."""
     buffers = list(module.parametrizations.buffers())
-    copies, state = [buffer.clone() for buffer in buffers], torch.get_rng_state()
+    copies = [buffer.clone() for buffer in buffers]
     try:
-        yield
+        with random_states_kept():
+            yield
     finally:
-        torch.set_rng_state(state)
         for buffer, before in zip(buffers, copies, strict=True):
             buffer.copy_(before)
 

@@ -204,3 +204,44 @@ def test_a_wrong_pattern_of_keep_is_found_before_anything_is_measured(shell):
     done = shell("torch", "contractnet:make", "--input-shape", "16,40", "--fix", "init.py", "--keep", "0.wieght")
     assert (done.code, done.out) == (2, "")
     assert done.err == "Error: '0.wieght' matches no parameter. Did you mean '0.weight'?\n"
+
+
+META = """
+import torch
+from torch import nn
+
+
+def meta():
+    return nn.Linear(3, 4, device="meta")
+
+
+def real():
+    return nn.Linear(30, 40)
+
+
+class Words(nn.Linear):
+    def forward(self, x):
+        return super().forward(x).argmax(-1)
+
+
+def words():
+    return Words(30, 40)
+"""
+
+
+@pytest.mark.torch
+def test_a_lock_of_a_model_without_values_is_refused_and_one_on_standard_output_is_alone(initprobe, tmp_path):
+    (tmp_path / "lock_of.py").write_text(META)
+    refused = initprobe("torch", "lock_of:meta", "--lock", "a.lock")
+    assert refused.code == 2 and "meta device" in refused.err and not (tmp_path / "a.lock").exists()
+    alone = initprobe("torch", "lock_of:real", "--lock", "-")
+    assert alone.code == 0 and "wrote" not in alone.out and "version: 1" in alone.out
+    twice = initprobe("torch", "lock_of:real", "--input-shape", "9,30", "--lock", "-", "--export-csv", "-")
+    assert twice.code == 2 and "standard output" in twice.err
+
+
+@pytest.mark.torch
+def test_an_output_without_gradient_is_an_error(initprobe, tmp_path):
+    (tmp_path / "words_of.py").write_text(META)
+    outcome = initprobe("torch", "words_of:words", "--input-shape", "9,30", "--no-figures", "-q", "--fail-on", "error")
+    assert outcome.code == 1 and "NO GRADIENT" in outcome.out

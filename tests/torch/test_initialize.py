@@ -341,17 +341,37 @@ def test_lsuv_reaches_views_attention_and_computed_weights():
             assert x.var().item() == pytest.approx(1, abs=0.02), layer
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_lsuv_scales_no_rounding_up(bias, dtype):
+    """Biases take out the mean of sigmoids; without biases the samples collapse, and the head keeps theory's scale."""
+    layers = [part for _ in range(12) for part in (nn.Linear(20, 20, bias=bias), nn.Sigmoid())]
+    model = nn.Sequential(*layers, nn.Linear(20, 1, bias=bias)).to(dtype)
+    x = torch.randn(64, 20, dtype=dtype)
+    outcome = initialize(model, x, "lsuv")
+    assert outcome.unscaled == (() if bias else ("24.weight",)) and outcome.left == ()
+    assert ("samples hardly differ" in outcome.code) is not bias
+    assert model[-1].weight.abs().max() < 20  # std about 1; rounding scaled up would give it 2e4
+    if bias:
+        assert float(model(x).detach().var(correction=0)) == pytest.approx(1, abs=0.01)
+        run(outcome.code, model)
+        assert 0.1 < float(model(x).detach().var(correction=0)) < 10
+
+
 def test_a_deep_sigmoid_net_becomes_a_net_of_tanh():
     model = nn.Sequential(*(part for _ in range(12) for part in (nn.Linear(64, 64), nn.Sigmoid())))
-    model.append(nn.Linear(64, 4))
-    x = torch.randn(64, 64)
+    model.append(nn.Linear(64, 4)).double()
+    x = torch.randn(64, 64).double()
     outcome = initialize(model, x)
     twin = nn.Sequential(*(part for _ in range(12) for part in (nn.Linear(64, 64), nn.Tanh())), nn.Linear(64, 4))
+    twin.double()
     for place in range(0, 25, 2):
         factor = 0.5 if place in (0, 24) else 0.25
         twin[place].weight.data = factor * model[place].weight.data
         nn.init.zeros_(twin[place].bias)
-    assert torch.allclose(model(x), twin(x), atol=1e-4)
+    # 64 terms of mean size 0.4 make a sum of 26, whose 64 roundings of 2^-53 are at most 2e-13; the bias has as many.
+    # At the edge of chaos an error keeps its mean size over depth, so 13 layers give at most 5e-12.
+    assert torch.allclose(model(x), twin(x), rtol=0, atol=1e-11)
     assert probe(model, x, try_fixes=False).healthy
     again = nn.Sequential(*model)
     run(outcome.code, again)

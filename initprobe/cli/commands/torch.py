@@ -213,10 +213,11 @@ def _compared(options: TorchOptions) -> tuple[Loaded, ContractOutcome]:
 
     contract, exports, reports = options.contract, options.exports, options.gate
     _check_combination(options)
-    check_exports((exports.export_json, *reports.reports(), contract.lock if contract.writes_lock else None), None)
+    check_exports((*exports.targets(), options.fix.fix, *reports.targets(), contract.written_lock), None)
     loaded = _loaded(options.model)
     outcome = check_contracts(contract, loaded)
-    print_outcome(outcome, contract, options.verdict.quiet, text_stream(exports.export_json, *reports.reports()))
+    stream = text_stream(*exports.targets(), options.fix.fix, *reports.reports(), contract.written_lock)
+    print_outcome(outcome, contract, options.verdict.quiet, stream)
     if not options.model.has_input:
         if exports.export_json:
             write_text(exports.export_json, outcome_json(outcome))
@@ -285,7 +286,7 @@ def _probe(options: TorchOptions, loaded: Loaded | None, outcome: ContractOutcom
         directory = options.figures.directory(lambda: options.model.slug(result.description.slug))
         written = outputs.save_result(result, directory, formats, drawing) if directory else []
     export(result, exports)
-    stream = text_stream(*exports.targets(), options.fix.fix, *gate_options.reports())
+    stream = text_stream(*exports.targets(), options.fix.fix, *gate_options.reports(), options.contract.written_lock)
     if verdict.quiet:
         print_verdict_alone(result, stream)
     else:

@@ -20,7 +20,9 @@ def _observe(case: Case) -> Iterator[Observation]:
     zero = [layer for layer in learning if _has_gradient(case, layer) is False and not case.is_explained(layer)]
     unused = [layer for layer in absent if id(layer.signal) not in case.used]
     cut_off = [layer for layer in absent if id(layer.signal) in case.used]
-    if unused:
+    if unused and len(unused) == len(learning):
+        yield _cut_off(case, unused, "the output of the model has no gradient, so nothing learns: dL/dW is absent")
+    elif unused:
         yield _unused(unused[0])
     if cut_off:
         yield _cut_off(case, cut_off, "dL/dW is absent, though W asks for it")

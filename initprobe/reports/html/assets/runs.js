@@ -39,7 +39,8 @@ function prepareRuns() {
 
   function prepareMap() {
     if (varying.length < 2) return;
-    const sorted = [...varying].sort((a, b) => isNumeric(b) - isNumeric(a));
+    const rank = (axis) => (axis === "seed" ? 2 : isNumeric(axis) ? 0 : 1);
+    const sorted = [...varying].sort((a, b) => rank(a) - rank(b)); // seeds are means, not an axis
     [map.x, map.y] = sorted;
     const options = (first) => [first, ...varying.filter((axis) => axis !== first)].map((axis) => [axis, axis]);
     const values = [["verdict", "verdict"], ...numbers.filter(({ name }) => name !== "layer").map(({ name, label }) => [name, label === "theory of it" ? name : label])];
