@@ -57,11 +57,14 @@ def test_its_moments_and_zeros_are_those_of_the_jacobian(act, depth, sigma_w, or
     density, moments = law(act, depth, sigma_w, orthogonal, sigma_b, q=0.46)
     shares, square = np.diff(density.below), 10 ** (density.log10_s[1:] + density.log10_s[:-1])
     mean, second = float(shares @ square), float(shares @ square**2)
-    assert mean == pytest.approx(10**moments.mean_log10, rel=0.02)
-    assert second / mean**2 - 1 == pytest.approx(moments.spread, rel=0.05)
+    # The root is read at an angle of 0.025 in log s^2 above the axis, and places are 0.05 apart in log s^2. Both blur
+    # moments to second order, by a few times 0.025^2 = 0.0006: measured 0.0015 at most, and 0.0053 for the spread.
+    assert mean == pytest.approx(10**moments.mean_log10, rel=0.003)
+    assert second / mean**2 - 1 == pytest.approx(moments.spread, rel=0.008)
     zeros = {"relu": 0.5}.get(act, 0.0)
     if act != "hard_tanh":
-        assert density.below[0] == pytest.approx(zeros, abs=0.01)
+        # What lies below the lowest place and is not 0: measured 0.0028 at most, of sigmoid.
+        assert density.below[0] == pytest.approx(zeros, abs=0.004)
 
 
 def test_orthogonal_weights_keep_the_directions_that_no_layer_cuts():
@@ -70,8 +73,9 @@ def test_orthogonal_weights_keep_the_directions_that_no_layer_cuts():
     passed = [2 * 0.5 * (1 + math.erf(1 / math.sqrt(2 * q))) - 1 for q in _two_lengths()]
     largest = np.flatnonzero(density.below > 1 - 1e-6)[0]
     step = density.below[largest] - density.below[largest - 1]
-    assert density.log10_s[largest] == pytest.approx(0, abs=0.02)
-    assert step == pytest.approx(sum(passed) - 1, abs=0.02)
+    # Places are 0.0032 decades apart here, and the step lies on the nearest. Its height is exact up to rounding.
+    assert density.log10_s[largest] == pytest.approx(0, abs=0.0032)
+    assert step == pytest.approx(sum(passed) - 1, abs=1e-9)
 
 
 def _two_lengths():
