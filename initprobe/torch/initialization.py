@@ -71,10 +71,7 @@ def initialize(
     Raises:
         ConfigError: the model, the input, the method, a pattern or a rule cannot be used; nothing is changed.
     """
-    if method not in METHODS:
-        raise ConfigError(f"unknown method {method!r}.{suggestion(method, METHODS)}")
-    if method == "contract" and contract is None:
-        raise ConfigError("method 'contract' needs contract=, a mapping of patterns to rules or the path of a file")
+    _check_method(method, contract)
     names, rules = weight_names(model), contract_of(contract)
     if method == "contract":
         kept = kept_names(names, list(keep), ())
@@ -86,6 +83,14 @@ def initialize(
     code = function_text(settings, f"Initial weights by initprobe.torch.initialize, method {method}.")
     record = _record(method, list(names), [setting.name for setting in settings], kept, code)
     return replace(record, unscaled=_unscaled(settings))
+
+
+def _check_method(method: str, contract: ContractLike | None) -> None:
+    """Raise if there is no such method, or if it needs a contract."""
+    if method not in METHODS:
+        raise ConfigError(f"unknown method {method!r}.{suggestion(method, METHODS)}")
+    if method == "contract" and contract is None:
+        raise ConfigError("method 'contract' needs contract=, a mapping of patterns to rules or the path of a file")
 
 
 def weight_names(model: nn.Module) -> dict[str, tuple[str, ...]]:

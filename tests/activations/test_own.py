@@ -532,7 +532,7 @@ def test_a_sweep_names_the_run_that_failed(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("ratio", "words"), [(1.25, "+25.0%"), (0.5, "-50.0%"), (9.9, "+890.0%"), (39.2e15, "x3.9e16"), (1e-3, "/1000")]
+    ("ratio", "words"), [(1.25, "+25.0%"), (0.5, "-50.0%"), (9.9, "+890.0%"), (39.2e15, "x3.9e16"), (1e-3, "x0.0010")]
 )
 def test_large_ratios_are_written_as_factors(ratio, words):
     result = run(ProbeConfig(init="he", act="relu", **SMALL))

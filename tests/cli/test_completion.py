@@ -139,10 +139,10 @@ def test_lines(offered, line, words):
 
 
 def test_data_files_are_offered_beside_names_and_others_by_the_shell(offered, tmp_path):
-    for name in ("x.npy", "notes.txt", "s.yaml"):
+    for name in ("x.npy", "notes.txt", "zz.yaml"):
         (tmp_path / name).touch()
     assert plain(offered("initprobe run --input x")) == ["x.npy"]
-    assert plain(offered("initprobe sweep s")) == ["s.yaml"]
+    assert plain(offered("initprobe sweep z")) == ["zz.yaml"]
     assert offered("initprobe run --input ./x") == ["file,./x"]
     assert offered("initprobe run --weights ") == ["file,"]
     assert offered("initprobe run -o ") == ["dir,"]

@@ -123,6 +123,8 @@ def test_no_option_that_takes_a_path_is_left_out():
         "--export-json",
         "--export-csv",
         "--export-yaml",
+        "--report",
+        "--animate",
         "--sarif",
         "--markdown",
         "--figure",

@@ -10,6 +10,7 @@ from initprobe.data.machine import memory_left, processors
 from initprobe.engine.threads import available_threads
 from initprobe.reports.figures import drawer
 from initprobe.results.environment import environment
+from initprobe.results.release import release
 from initprobe.sweeps.execution_pool import local_workers
 
 NO_LIMIT_V1 = str((1 << 63) - 4096)
@@ -155,4 +156,6 @@ def test_what_is_not_installed_has_no_known_version(monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", absent)
+    release.cache_clear()
     assert environment(1).initprobe == "unknown"
+    release.cache_clear()  # the other tests have the true one

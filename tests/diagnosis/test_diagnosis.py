@@ -66,7 +66,7 @@ def test_unstable_gain_of_gelu_at_depth():
 
 def test_a_gradient_is_judged_by_the_weights_too():
     """The gradient grows and the output falls, each too little for a finding; dL/dW grows by both."""
-    settings = {"init": "lecun:gain=1.2", "act": "tanh", "layers": 110, "width": 200, "batch": 100, "draws": 2}
+    settings = {"init": "lecun:gain=1.2", "act": "tanh", "layers": 110, "width": 200, "batch": 100, "draws": 4}
     finding = run(ProbeConfig(**settings)).diagnosis[0]
     assert (finding.rule, "dL/dW" in finding.evidence) == ("exploding-gradient", True)
 

@@ -311,7 +311,7 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("code", ["pytorch", "numpy"])
+@pytest.mark.parametrize("code", [pytest.param("pytorch", marks=pytest.mark.torch), "numpy"])
 @pytest.mark.parametrize("words", ANSWERS)
 def test_the_answer_is_one_number_and_code_that_gives_it(initprobe, request, words, code):
     """The code is run as printed, and the weights it draws have the promised variance within 5 SD."""

@@ -32,7 +32,8 @@ def test_the_figure_holds_every_line_and_is_the_same_twice():
     assert labels == ["orthogonal", "lecun", "zeros: all at 0", "theory for infinite width"]
     values, by_depth = figure.axes
     heights = [patch.get_data().values for patch in values.patches[::2]]
-    assert [float(height.sum()) for height in heights] == pytest.approx([1, 1, 0])
+    shown = [float(height.sum()) for height in heights]  # of a long tail the last 5% may lie outside
+    assert shown[0] == pytest.approx(1) and 0.95 <= shown[1] <= 1 and shown[2] == 0
     assert len(by_depth.lines) == 3 * 4 + 1
     assert render(drawn(), "png") == render(figure, "png")
 
