@@ -112,6 +112,8 @@ def _unreadable(tensor: torch.Tensor) -> str:
         return "is sparse, so its entries cannot be compared"
     if tensor.is_quantized or tensor.is_complex():
         return f"is {'quantized' if tensor.is_quantized else 'complex'}, so its entries cannot be compared"
+    if tensor.is_floating_point() and not torch.isfinite(tensor.detach()).all():
+        return "holds NaN or infinity"
     return ""
 
 

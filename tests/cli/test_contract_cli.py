@@ -226,6 +226,13 @@ class Words(nn.Linear):
 
 def words():
     return Words(30, 40)
+
+
+def broken():
+    net = real()
+    with torch.no_grad():
+        net.weight[0, 0] = float("nan")
+    return net
 """
 
 
@@ -245,3 +252,14 @@ def test_an_output_without_gradient_is_an_error(initprobe, tmp_path):
     (tmp_path / "words_of.py").write_text(META)
     outcome = initprobe("torch", "words_of:words", "--input-shape", "9,30", "--no-figures", "-q", "--fail-on", "error")
     assert outcome.code == 1 and "NO GRADIENT" in outcome.out
+
+
+@pytest.mark.torch
+def test_a_parameter_with_nan_is_named(initprobe, tmp_path):
+    (tmp_path / "nan_of.py").write_text(META)
+    (tmp_path / "c.yaml").write_text("version: 1\ndefault: torch_linear\n")
+    shown = initprobe("recognize", "nan_of:broken")
+    assert shown.code == 0 and "weight holds NaN or infinity" in shown.out
+    for words in (("--expect", "c.yaml"), ("--lock", "a.lock")):
+        refused = initprobe("torch", "nan_of:broken", *words)
+        assert refused.code == 2 and "weight holds NaN or infinity" in refused.err

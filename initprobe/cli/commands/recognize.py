@@ -106,6 +106,9 @@ def _print(groups: Sequence[Group], parameters: Sequence[Parameter]) -> None:
         cells = (group.pattern, str(len(group.names)), shape, group.rule, std, error)
         table.add_row(*(Text(visible(cell)) for cell in cells))
     to.print(table)
+    for parameter in parameters:
+        if parameter.unreadable:
+            to.print(visible(f"{'note':<10}{parameter.name} {parameter.unreadable}"), soft_wrap=True, markup=False)
     for line in copies_lines(copies_of(parameters)):
         to.print(f"{'copies':<10}{line}", soft_wrap=True)
 
