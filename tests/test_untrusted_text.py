@@ -160,7 +160,7 @@ def test_absurd_jobs_leave_no_store(initprobe, tmp_path):
     for jobs in (0, 1025, 10**20):
         outcome = initprobe("sweep", "article_figures", "-j", jobs)
         assert outcome.code == 2
-        assert outcome.err.startswith("Error: -j must be at")
+        assert outcome.err.startswith("Error: --jobs: must be at")
         assert not list(tmp_path.iterdir())
 
 

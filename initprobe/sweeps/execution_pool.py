@@ -87,7 +87,7 @@ def local_workers(jobs: int | None = None, runs: int | None = None) -> Workers:
     count = processors if jobs is None else jobs
     if not 1 <= count <= MAX_JOBS:
         bound = "at least 1" if count < 1 else f"at most {MAX_JOBS:,}"
-        raise ConfigError(f"must be {bound}, not {shown(count)}", field="jobs (-j)")
+        raise ConfigError(f"must be {bound}, not {shown(count)}", field="jobs")
     count = min(count, max(runs or count, 1))
     return Workers(lambda: _process_pool(count), lambda: count, max(processors // count, 1))
 

@@ -1,4 +1,4 @@
-"""Show seven initializations: three that fail, and the rules that came after them.
+"""Show seven initializations in the terminal, one after the other.
 
 Each stop measures one small network, shows a picture and says what to see. ENTER goes on, and Ctrl-C ends the tour.
 
