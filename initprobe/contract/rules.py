@@ -65,7 +65,7 @@ class Rule:
         if self.initializer.needs_fan and parameter.fans is None:
             raise ConfigError(
                 f"{self.text} takes its scale from fan_in and fan_out, which a vector of {parameter.count} does not "
-                "have; give a std, as in normal:std=0.02",
+                "have; write `ones` for the weight of a norm, or a std, as in normal:std=0.02",
                 field=parameter.name,
             )
         return parameter.fans or (parameter.count, parameter.count)
