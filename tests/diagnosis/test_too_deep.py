@@ -17,7 +17,7 @@ def judged(init, act, layers, width, **more):
     )
 
 
-@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("seed", [0, pytest.param(7, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("net", FAULTY, ids=str)
 def test_too_deep_for_its_width(net, seed):
     result = judged(*net, seed=seed)

@@ -62,7 +62,7 @@ def _short(args: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(SHARES))
 def test_no_call_ends_in_a_traceback(world, seed):
-    codes = _fuzz(world, seed, 75)
+    codes = _fuzz(world, seed, 40)
     assert codes[0] and codes[2]
 
 

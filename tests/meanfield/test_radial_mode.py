@@ -63,7 +63,7 @@ def test_a_branch_behind_a_layer_norm_adds_no_radial_part():
         ("relu", "he", 30, {}),
         ("gelu", "he", 15, {}),
         ("softplus", "lecun", 15, {}),
-        ("relu", "he", 20, {"block": 2}),
+        pytest.param("relu", "he", 20, {"block": 2}, marks=pytest.mark.slow),
         ("relu", "he", 20, {"bias_init": "normal:std=0.3"}),
     ],
 )

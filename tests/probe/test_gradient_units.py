@@ -65,6 +65,7 @@ def test_what_the_dtype_would_lose_is_said_with_its_layer():
     assert any(f.rule == "underflow" for f in result.diagnosis)
 
 
+@pytest.mark.slow
 def test_explosion_beyond_the_dtype_is_overflow_with_a_size():
     result = run(ProbeConfig(init="normal:std=1", act="tanh", layers=300, width=64, batch=100, draws=1))
     first = result.layers[0].output_gradient

@@ -36,7 +36,7 @@ OFTEN_REUSED = {
 }
 
 
-@pytest.mark.parametrize("kept", [memory_parts.KEPT_BYTES, 0])
+@pytest.mark.parametrize("kept", [memory_parts.KEPT_BYTES, pytest.param(0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", OFTEN_REUSED)
 def test_nothing_is_overwritten_before_its_statistics_are_taken(case, kept, monkeypatch):
     monkeypatch.setattr(memory_parts, "KEPT_BYTES", kept)

@@ -123,7 +123,13 @@ finally:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs programs that fail and talk")
 @pytest.mark.parametrize(
-    ("python", "place"), [(sys.executable, "elsewhere"), ("/nowhere", "here"), ("false", "here"), ("echo", "here")]
+    ("python", "place"),
+    [
+        (sys.executable, "elsewhere"),
+        ("false", "here"),
+        pytest.param("/nowhere", "here", marks=pytest.mark.slow),
+        pytest.param("echo", "here", marks=pytest.mark.slow),
+    ],
 )
 def test_without_that_process_this_one_draws(python, place, tmp_path):
     words = ["run", "--init", "xavier", "--act", "tanh", "--width", "30", "--batch", "40", "-o", "out", "--quiet"]
