@@ -100,13 +100,14 @@ def _lines(stop: Stop, place: str) -> Iterator[str]:
     """What a stop prints: its title, the command, the picture, the sentence and the verdict."""
     from initprobe.reports.encoding import showable
     from initprobe.reports.small_picture import small_picture
+    from initprobe.results.named_numbers import verdict_of
 
     result = _measured(stop)
     yield f"\n{click.style(f'{place}: {stop.title}', bold=True)}"
     yield f"initprobe run {stop.arguments} {_SIZE}\n"
     yield from (showable(line, sys.stdout.encoding) for line in small_picture(result))
     yield f"\n{stop.words}"
-    worst = next((finding for finding in result.diagnosis if finding.severity != "info"), None)
+    worst = verdict_of(result)
     yield "Verdict: the signal survives." if worst is None else f"Verdict: {worst.name} from layer {worst.layer}."
 
 

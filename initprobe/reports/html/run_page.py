@@ -14,7 +14,7 @@ from initprobe.reports.html.page import page
 from initprobe.reports.html.tables import Cell, Column, json_columns, table, word
 from initprobe.reports.narrative import SYMBOLS, course
 from initprobe.results.layers import LayerStats, TensorStats
-from initprobe.results.named_numbers import counted, survives
+from initprobe.results.named_numbers import counted, verdict_of
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 
@@ -73,8 +73,7 @@ class Verdict:
 
 def verdict(result: ProbeResult) -> Verdict:
     """What the top of a page says."""
-    counting = list(counted(result))
-    worst = next(iter(counting), None) if not survives(result) else None
+    counting, worst = counted(result), verdict_of(result)
     return Verdict(
         words=visible(result.in_a_line().partition(";")[0]),
         level="healthy" if worst is None else worst.severity,

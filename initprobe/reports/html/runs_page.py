@@ -8,10 +8,12 @@ from typing import Any
 
 from initprobe.formatting import trimmed, visible
 from initprobe.reports.html.charts import Chart, Line
+from initprobe.reports.html.outcome import Outcome
 from initprobe.reports.html.page import page
 from initprobe.reports.html.tables import Cell, Column, Table, number, table, word
 from initprobe.reports.sweep_table import Scalar
 from initprobe.results.digest import Digest, digest
+from initprobe.results.named_numbers import counted
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Environment
 
@@ -19,7 +21,7 @@ _MOST_LINES = 12
 
 
 @dataclass(frozen=True)
-class RunCard:
+class RunCard(Outcome):
     """One run on the page.
 
     Attributes:
@@ -43,22 +45,10 @@ class RunCard:
         """Its axes in one line."""
         return visible(" ".join(f"{name}={trimmed(value)}" for name, value in self.axes.items())) or "the run"
 
-    @property
-    def verdict(self) -> str:
-        """The rule of its worst finding, `survives`, or the state of a run that is not done."""
-        return self.digest.verdict if self.digest else self.state
-
-    @property
-    def level(self) -> str:
-        """`healthy`, the severity of its worst finding, or `failed`."""
-        if self.digest is None:
-            return "failed"
-        return "healthy" if self.digest.healthy else str(self.digest.severity)
-
 
 def card(axes: Mapping[str, Scalar], result: ProbeResult, command: str) -> RunCard:
     """The card of a run that is done."""
-    worst = next((finding for finding in result.diagnosis if finding.ignored is None), None)
+    worst = next(iter(counted(result)), None)
     return RunCard(
         axes=axes,
         state="done",
