@@ -22,7 +22,6 @@ from initprobe.results.summary import Finding
 _MOST_HISTOGRAMS = 40
 _TENSORS = ("output", "preactivation", "output_gradient", "weight_gradient", "weight")
 _FEW_TENSORS = ("output", "output_gradient")
-_SHORT = {"output": "h", "preactivation": "z", "output_gradient": "dL/dh", "weight_gradient": "dL/dW", "weight": "W"}
 
 
 def run_page(result: ProbeResult, command: str) -> str:
@@ -46,6 +45,7 @@ def run_page(result: ProbeResult, command: str) -> str:
         table=table(_columns(result), result.layers),
         tensors={name: SYMBOLS[name] for name in names},
         left_out=len(names) < len(_TENSORS),
+        most_histograms=_MOST_HISTOGRAMS,
         summary=[(label, visible(str(words), breaks=True)) for label, words in course(result)],
     )
 

@@ -71,9 +71,11 @@ class _Number:
 
 _NUMBERS = (
     _Number("output.variance", "var h, last layer", lambda d: d.output[-1], log=True),
-    _Number("theory.output_variance", "theory of it", lambda d: d.output_theory[-1], log=True),
+    _Number("theory.output_variance", "theory of var h", lambda d: d.output_theory[-1], log=True),
     _Number("output_gradient.variance", "var dL/dh, first layer", lambda d: d.gradient[d.start - 1], log=True),
-    _Number("theory.output_gradient_variance", "theory of it", lambda d: d.gradient_theory[d.start - 1], log=True),
+    _Number(
+        "theory.output_gradient_variance", "theory of var dL/dh", lambda d: d.gradient_theory[d.start - 1], log=True
+    ),
     _Number("correlation", "cos, last layer", lambda d: d.correlation),
     _Number("output.saturated_fraction", "saturated", lambda d: d.saturated),
     _Number("output.dead_fraction", "dead", lambda d: d.dead),
@@ -109,6 +111,7 @@ def runs_page(
         "axes": list(map(visible, axes)),
         "numbers": [{"name": entry.name, "label": entry.label, "log": entry.log} for entry in numbers],
         "runs": [_data(run, numbers) for run in runs],
+        "most_lines": _MOST_LINES,
     }
     return page(
         "runs",
@@ -135,9 +138,7 @@ def _data(run: RunCard, numbers: Sequence[_Number]) -> dict[str, Any]:
     }
     return {
         "name": run.name,
-        "axes": {
-            visible(name): visible(value) if isinstance(value, str) else value for name, value in run.axes.items()
-        },
+        "axes": {visible(name): _shown(value) for name, value in run.axes.items()},
         "verdict": run.verdict,
         "level": run.level,
         "layer": run.digest.layer if run.digest else None,
