@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
+from initprobe.arrays import evenly
 from initprobe.formatting import BLOCKS, NOTHING, visible
 from initprobe.reports.cells import SPARK_BINS, value_text
 from initprobe.reports.console import Console
@@ -65,7 +64,7 @@ def _compared(result: ProbeResult) -> list[str]:
 
 def _course(logs: Sequence[float]) -> str:
     """A log variance over depth as at most seven block characters; blank where it was lost."""
-    shown = [logs[round(place)] for place in np.linspace(0, len(logs) - 1, min(len(logs), SPARK_BINS))]
+    shown = [logs[place] for place in evenly(len(logs), SPARK_BINS)]
     finite = [value for value in shown if math.isfinite(value)]
     if not finite:
         return ""

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from initprobe.arrays import Array
+from initprobe.arrays import Array, evenly
 from initprobe.formatting import percent
 from initprobe.reports.figures.profiles import finish_profile_axes
 from initprobe.reports.figures.result_data import HistogramRow, Profile, output_histograms, profiles
@@ -27,10 +27,8 @@ def gif(result: ProbeResult) -> bytes:
     from PIL import Image
 
     row, profile = output_histograms(result), profiles(result)[0]
-    count = len(row.panels)
-    shown = sorted({round(place) for place in np.linspace(0, count - 1, min(count, MOST_FRAMES))})
     with style():
-        frames = [_picture(_frame(result, row, profile, index)) for index in shown]
+        frames = [_picture(_frame(result, row, profile, index)) for index in evenly(len(row.panels), MOST_FRAMES)]
     pause = max(_FASTEST_MS, min(_FRAME_MS, 12_000 // len(frames)))
     images = [Image.fromarray(frame).quantize(_COLORS) for frame in frames]
     out = io.BytesIO()

@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from initprobe.arrays import Array
+from initprobe.arrays import Array, evenly
 from initprobe.errors import ConfigError
 from initprobe.formatting import short
 from initprobe.reports.binning import shares
@@ -57,8 +57,7 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
 
 def _chosen(result: ProbeResult) -> list[LayerStats]:
     """A few layers, the first and the last included."""
-    places = np.linspace(0, len(result.layers) - 1, min(len(result.layers), _MOST_CURVES)).round().astype(int)
-    return [result.layers[place] for place in np.unique(places)]
+    return [result.layers[place] for place in evenly(len(result.layers), _MOST_CURVES)]
 
 
 def _colors(results: Sequence[ProbeResult]) -> dict[int, str]:
