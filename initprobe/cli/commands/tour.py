@@ -113,10 +113,7 @@ def _lines(stop: Stop, place: str) -> Iterator[str]:
 
 def _measured(stop: Stop) -> ProbeResult:
     """The network of a stop, by the options of `initprobe run`."""
-    from initprobe.cli.commands.run import RunOptions
-    from initprobe.cli.commands.run import command as run_command
-    from initprobe.cli.parameters import options_from
+    from initprobe.cli.commands.run import config_of
     from initprobe.probe.run import run
 
-    with run_command.make_context("run", f"{stop.arguments} {_SIZE}".split()) as context:
-        return run(options_from(RunOptions, context.params).config())
+    return run(config_of(f"{stop.arguments} {_SIZE}"))
