@@ -27,7 +27,7 @@ import numpy as np
 
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
-from initprobe.blocks.norms import EPSILON, Norm
+from initprobe.blocks.norms import EPSILON
 from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.batch_norm import BatchNoise, kernel_after, varying_above
 from initprobe.meanfield.correlated_pairs import hermite_grid, series
@@ -85,7 +85,7 @@ def forward_passes(
         inputs: moments of the samples.
         batch: samples in a batch.
     """
-    signal = Signal.of(inputs, by_row=any(wiring.norm is not None and wiring.norm.axis == 0 for wiring in wirings))
+    signal = Signal.of(inputs, by_row=any(wiring.by_batch for wiring in wirings))
     stream = signal
     passes = []
     for layer, wiring in zip(layers, wirings, strict=True):
@@ -116,13 +116,13 @@ class _Scaling(NamedTuple):
     noise: BatchNoise | None
 
 
-def _scaling(layer: Layer, norm: Norm | None, signal: Signal, batch: int) -> _Scaling:
+def _scaling(layer: Layer, wiring: Wiring, signal: Signal, batch: int) -> _Scaling:
     gain, squares, unscaled = layer.n_in * layer.weight_variance, signal.squares, np.ones_like(signal.squares)
-    if norm is None:
+    if wiring.norm is None:
         # With a kernel of rows the end of a branch is linear: the distribution of biases does not matter.
         own = layer.normal_bias_variance if signal.gram is None else layer.bias_variance
         return _Scaling(squares, squares, own, layer.bias_mean, unscaled, unscaled, None)
-    if norm.axis == 1:
+    if wiring.by_sample:
         inverse = 1 / (gain * squares + layer.bias_variance + EPSILON)
         return _Scaling(squares, squares, layer.normal_bias_variance, 0.0, inverse, unscaled, None)
     centred = signal.centred(batch)
@@ -139,7 +139,7 @@ def _forward(
     """The pass of one layer with the given input; `stream` is the input of its branch."""
     acting, norm, by_row = wiring.acting(activation), wiring.norm, signal.gram is not None
     gain, (bias_shares, deviations) = layer.n_in * layer.weight_variance, layer.bias_rule
-    scaling = _scaling(layer, norm, signal, batch)
+    scaling = _scaling(layer, wiring, signal, batch)
     squares, weighted, noise, own, mean = scaling.squares, scaling.weighted, scaling.noise, scaling.own, scaling.mean
     inverse, lengthening, correlations = scaling.inverse, scaling.lengthening, None
     if by_row:
