@@ -19,7 +19,7 @@ import numpy as np
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.blocks.skips import Wiring
-from initprobe.meanfield.finite_width import LayerSpread, Spread
+from initprobe.meanfield.finite_width import NO_SPREAD, LayerSpread, Spread
 from initprobe.meanfield.gradient_spread import of_mean
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
@@ -29,9 +29,6 @@ from initprobe.meanfield.unit_noise import free_share
 
 # Entries of the vector of deviations: mean square and mean of the branch's input, then of the layer's input.
 _KEPT, _KEPT_MEAN, _SQUARE, MEAN = range(4)
-NOTHING = Spread(math.nan, math.nan)
-# Above this share of a gradient that units do not have in common, its spread is that of weights without a mean.
-_LEAST_APART = 0.9
 
 
 def spread_norm_and_skip(
@@ -85,7 +82,7 @@ def spreads_of(
     of_batch = np.array(_gradient_variances(steps, covariances, gradients, samples))
     of_single = np.array(_gradient_variances(single, of_one, gradients, 1))
     back = [Spread(_root(variance), 0.0) for variance in of_mean(of_batch, of_single, samples).tolist()]
-    return [LayerSpread(NOTHING, output, gradient, NOTHING) for output, gradient in zip(outputs, back, strict=True)]
+    return [LayerSpread(NO_SPREAD, output, gradient, NO_SPREAD) for output, gradient in zip(outputs, back, strict=True)]
 
 
 def _root(value: float) -> float:
