@@ -149,8 +149,7 @@ def _is_sound(config: ProbeConfig, threads: int | None, distinct: bool) -> bool:
 
 def _products(config: ProbeConfig) -> float:
     """Multiplications of the forward pass of all draws."""
-    widths = config.layer_widths
-    weights = sum(a * b for a, b in pairwise((config.features or widths[0], *widths)))
+    weights = sum(a * b for a, b in pairwise(config.nominal_sizes))
     return float(weights) * (config.batch or DEFAULT_BATCH) * config.batches * config.draws
 
 

@@ -99,7 +99,7 @@ def wider_that_holds(config: ProbeConfig, inputs: InputMoments) -> Iterator[Prob
         inputs: moments of the input.
     """
     wide = with_units(config, [_WIDE * width for width in config.layer_widths])
-    if holds(wide, (wide.features or wide.layer_widths[0], *wide.layer_widths), inputs):
+    if holds(wide, wide.nominal_sizes, inputs):
         yield from wider(config, inputs)
 
 

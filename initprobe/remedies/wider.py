@@ -50,8 +50,7 @@ def wider(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
 def _is_wide_enough(config: ProbeConfig, steps: int, inputs: InputMoments) -> bool:
     """Whether few draws lose the signal after so many steps of widening."""
     candidate = _widened(config, steps)
-    sizes = (candidate.features or candidate.layer_widths[0], *candidate.layer_widths)
-    lost = loss_probability(candidate, sizes, inputs)
+    lost = loss_probability(candidate, candidate.nominal_sizes, inputs)
     return lost is not None and lost <= FEW
 
 

@@ -75,7 +75,7 @@ def branch_line(config: ProbeConfig) -> str | None:
         return None
     norm = "norm(layer(h))" if config.norm != "none" else "layer(h)"
     scale = "" if config.branch_factor == 1 else f"{short_number(config.branch_factor)} * "
-    level = len({config.features or config.layer_widths[0], *config.layer_widths}) == 1
+    level = len(set(config.nominal_sizes)) == 1
     where = "" if level else "  # where layer keeps the width"
     return f"h = h + {scale}act({norm}){where}"
 

@@ -29,8 +29,7 @@ def choose_for_shape(config: ProbeConfig, depth: int, goal: Goal) -> tuple[Probe
         depth: layers of the network; a single layer may be one of many.
         goal: what to keep level in a plain network.
     """
-    widths = config.layer_widths
-    sizes = (config.features or widths[0], *widths)
+    widths, sizes = config.layer_widths, config.nominal_sizes
     if not config.is_plain:
         return _around(config, sizes)
     if len(widths) > 1 and len(set(sizes)) > 1 and goal == "balanced":
@@ -49,7 +48,7 @@ def orthogonal_instead(config: ProbeConfig, gain: float) -> tuple[ProbeConfig, C
     """
     weights = Weights(gain, rule="orthogonal")
     candidate = changed(config, init=weights.name)
-    sizes = (config.features or config.layer_widths[0], *config.layer_widths)
+    sizes = config.nominal_sizes
     lost = loss_probability(candidate, sizes, InputMoments.noise()) if len(set(sizes)) == 1 else None
     if lost is None or lost > FEW or not holds(candidate, sizes, InputMoments.noise()):
         return None
