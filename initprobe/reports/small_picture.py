@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from initprobe.arrays import evenly
-from initprobe.formatting import short, sparkline
+from initprobe.formatting import short_of, sparkline
 from initprobe.reports.binning import shares
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
@@ -53,5 +53,4 @@ def _bar(log10: float | None, top: float) -> str:
     if log10 is None:
         return f"{'':<{_BAR}} 0 or lost"
     length = _BAR * (max(log10, _FLOOR) - _FLOOR) / (top - _FLOOR)
-    value = 10**log10 if abs(log10) < 300 else None
-    return f"{'█' * max(round(length), 1):<{_BAR}} {short(value, log10)}"
+    return f"{'█' * max(round(length), 1):<{_BAR}} {short_of(log10)}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from initprobe.formatting import trimmed, visible
+from initprobe.formatting import short_of, trimmed, visible
 from initprobe.reports.html.charts import Chart, Line
 from initprobe.reports.html.outcome import Outcome
 from initprobe.reports.html.page import page
@@ -171,7 +171,7 @@ def _number(run: RunCard, entry: _Number) -> Cell:
     value = entry.of(run.digest) if run.digest else None
     if not entry.log or value is None:
         return number(value)
-    return Cell(number(10**value if abs(value) < 300 else None, value).text, value, is_log10=True)
+    return Cell(short_of(value), value, is_log10=True)
 
 
 def _overview(runs: Sequence[RunCard]) -> Chart:
