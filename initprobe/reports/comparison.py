@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from initprobe.arrays import evenly
 from initprobe.formatting import BLOCKS, NOTHING, visible
-from initprobe.reports.cells import SPARK_BINS, value_text
+from initprobe.reports.cells import SPARK_BINS, compared_names, value_text
 from initprobe.reports.console import Console
 from initprobe.reports.narrative import cosine
 from initprobe.reports.tables import plain_table
@@ -52,7 +52,7 @@ _HEADINGS = (*_LEFT[:2], "var h\nfirst", "\nlast", "dL/dh\nfirst", "cos\nlast", 
 def _compared(result: ProbeResult) -> list[str]:
     first, last = result.stream[0], result.stream[-1]
     return [
-        visible(f"{result.config.get('weights') or result.config['init']} + {result.config['act']}"),
+        visible(" + ".join(compared_names(result).values())),
         "survives" if result.healthy else result.diagnosis[0].name,
         value_text(first.output, first.output.variance),
         value_text(last.output, last.output.variance),
