@@ -13,7 +13,7 @@ from rich.console import Console
 
 from initprobe import arrays
 from initprobe.errors import UnknownNameError
-from initprobe.formatting import NOTHING, counted, fixed, percent, short, short_of, trimmed, visible
+from initprobe.formatting import NOTHING, counted, fixed, percent, short_of, trimmed, visible
 from initprobe.registry import suggestion
 from initprobe.reports import seed_means
 from initprobe.reports.markdown import markdown_row, markdown_text
