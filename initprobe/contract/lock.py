@@ -10,6 +10,7 @@ from initprobe.contract.parameter import Parameter
 from initprobe.contract.patterns import Clause, assign, miscounted
 from initprobe.contract.recognise import Group, recognise
 from initprobe.contract.rules import MEASURED, read_rule
+from initprobe.formatting import listed
 
 HEAD = """Written by `initprobe torch --lock`. One line per group of parameters that are initialized alike.
 ~ says that the numbers were measured or recognised: a later draw is compared by its distribution, and the comparison
@@ -61,17 +62,13 @@ def _changed_names(
     names = {parameter.name for parameter in kept}
     new = [parameter.name for parameter in parameters if parameter.name not in names]
     if gone:
-        yield f"gone since the lock: {_first(gone)}; {_RENEW}"
+        yield f"gone since the lock: {listed(gone, 1)}; {_RENEW}"
     if new:
-        yield f"new since the lock: {_first(new)}; {_RENEW}"
+        yield f"new since the lock: {listed(new, 1)}; {_RENEW}"
     uncounted = [replace(clause, count=None) for clause in matched]
     covered = assign({parameter.name: parameter.names for parameter in kept}, uncounted, lock.default)
     for clause, count in miscounted(covered, matched):
         yield f"{clause.pattern} covers {count} parameters, {clause.count} in the lock; {_RENEW}"
-
-
-def _first(names: Sequence[str]) -> str:
-    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def changed_ties(parameters: Sequence[Parameter], contract: Contract) -> tuple[str, ...]:
