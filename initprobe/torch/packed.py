@@ -185,10 +185,12 @@ def _places(goals: Sequence[tuple[Operation, Signal]]) -> set[int]:
 
 def _goals(signal: Signal | None, left: int = _FARTHEST) -> list[tuple[Operation, Signal]]:
     """The products of two signals that are made of this one with no layer between, and their parts of it."""
+    if signal is None:
+        return []
     goals: list[tuple[Operation, Signal]] = []
-    for op in signal.consumers if signal is not None else ():
+    for op in signal.consumers:
         if op.kind in ("attention", "product"):
-            goals.append((op, signal))  # type: ignore[arg-type]
+            goals.append((op, signal))
         elif left > 0 and op.kind in _PASSING:
             goals += _goals(op.signal, left - 1)
     return goals
