@@ -1,7 +1,7 @@
 """What the README publishes of the zoo: `.github/zoo.json`, written by the runs themselves. Needs no PyTorch.
 
-`python tests/zoo/zoo_run.py --publish`, `python tests/zoo/seeds_run.py` and `python tests/zoo/planted_run.py --publish`
-write their part.
+`python tests/zoo/zoo_run.py --publish`, `python tests/zoo/seeds_run.py` and `python tests/zoo/planted_run.py` each write
+their part.
 """
 
 from __future__ import annotations
