@@ -36,7 +36,7 @@ def _counted(group: Group) -> Group:
 
 
 def settled(parameters: Sequence[Parameter], lock: Contract) -> tuple[list[Parameter], list[Clause], tuple[str, ...]]:
-    """The part of a model that its lock knows, and what came or went.
+    """The part of a model that its lock knows, and the changes of names.
 
     Returns:
         The parameters that a clause covers; the clauses that cover one, without their numbers; one line for each kind

@@ -26,7 +26,7 @@ class Clause:
     Attributes:
         pattern: a name, in which `*` stands for any text, dots included.
         rule: what the parameters with such names are meant to hold.
-        place: where the line stands; unknown of a contract in Python.
+        place: where the line stands; unknown for a contract in Python.
         count: the number of parameters that it covers; None for any number.
         optional: it may cover none.
     """

@@ -18,7 +18,7 @@ from initprobe.formatting import NUMBER_IN_NAME, without_numbers
 
 # A std is that of a rule where the two differ by no more standard errors than this; then the whole rule is tested.
 _NEAR = 4.5
-# Mean and std alone are compared of at least so many entries, whose distribution has no longer tails than this.
+# Mean and std alone are compared only for so many entries or more, and up to this kurtosis.
 _FEWEST, _LONGEST_TAILS = 16, 6.0
 
 

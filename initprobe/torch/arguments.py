@@ -1,4 +1,4 @@
-"""The arguments of `probe`, checked: whatever is wrong with them is one line."""
+"""The arguments of `probe`, checked: every fault is one line."""
 
 from __future__ import annotations
 

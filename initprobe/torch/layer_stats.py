@@ -156,7 +156,7 @@ class LayerRecords:
 
 
 def _activation_classes(held: Inventory, layers: Sequence[Layer]) -> Iterable[tuple[int, str]]:
-    """By the number of a layer: the class of the module that made h, or the function without one."""
+    """By the number of a layer: the class of the module that made h, or the function if no module did."""
     for layer in layers:
         if layer.activation is not None:
             module = held.modules.get(layer.activation.module.partition("#")[0])

@@ -1,6 +1,6 @@
 """Packed weights of attention: one product makes queries, keys and values, or two of them.
 
-The parts are recognised by where they lie in memory, whatever call takes the output apart. Queries may have more heads
+The parts are recognised by their places in memory, for any call that splits the output. Queries may have more heads
 than keys and values. Where a part goes says what it is.
 """
 
@@ -43,7 +43,7 @@ class Part:
 
 
 def part_facts(product: Operation, part: Any, held: Mapping[str, Any], before: Mapping[str, float]) -> dict[str, float]:
-    """Facts about a part of the output of a product; nothing where it is not a run of outputs.
+    """Facts about a part of the output of a product; nothing where its outputs are not consecutive.
 
     Args:
         product: the operation.
@@ -53,7 +53,7 @@ def part_facts(product: Operation, part: Any, held: Mapping[str, Any], before: M
 
     Returns:
         `first` and `count` of its outputs. `z`: variance of its entries. `w`, `w_square`: variance and mean square of
-        its weights. `draws`: how many draws these are means of.
+        its weights. `offset`: of the first output in the parameter. `draws`: how many draws these are means of.
     """
     run = _run(product, part)
     if run is None:

@@ -12,7 +12,7 @@ from initprobe.torch import probe  # noqa: E402
 
 
 def outcomes(bugs):
-    """What came of each, and the words of those that were missed."""
+    """The outcome for each, and the words of those that were missed."""
     examined = {bug: examine(bug) for bug in bugs}
     missed = "\n".join(
         f"{bug.name}: {outcome}" for bug, outcome in examined.items() if not (outcome.located and outcome.caused)

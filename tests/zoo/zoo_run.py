@@ -36,7 +36,7 @@ MAX_FAULTS = 3  # words of this many findings are kept
 
 @dataclass
 class Report:
-    """What came of one network.
+    """The outcome for one network.
 
     Attributes:
         name: of the network.

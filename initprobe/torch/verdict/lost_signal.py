@@ -88,9 +88,9 @@ def _lost_on_the_way(case: Case) -> Iterator[Observation]:
             severity="warning",
             layer=last.number,
             evidence=f"mean square {short(start.square)} at the start, {short(end.square)} before {last.label}",
-            cause="the signal shrinks on its way, in parts that are compared each for itself",
+            cause="the signal shrinks over several parts of the model, none of which alone ends it",
             module=last.label,
-            no_fix="several parts share the loss; see the mean square of h at each layer",
+            no_fix="several parts share the decay; see the mean square of h at each layer",
             is_last_resort=True,
         )
 

@@ -30,7 +30,7 @@ _Family: TypeAlias = tuple[str, tuple[int, int]]  # a place in a block, and fans
 
 @dataclass(frozen=True)
 class _Comparison:
-    """A layer beside others, or a part of its weight beside other parts.
+    """A layer compared with others, or a part of its weight with other parts.
 
     Attributes:
         layer: the layer.
@@ -112,7 +112,7 @@ def _each_weight(case: Case) -> list[Layer]:
 
 
 def _compared(case: Case, layers: Sequence[Layer]) -> Iterator[_Comparison]:
-    """Each layer beside its siblings; beside all layers where it has too few."""
+    """Each layer compared with its siblings, or with all layers where it has too few."""
     families: dict[_Family, list[Layer]] = {}
     for layer in layers:
         for family in _families_of(layer):
@@ -144,7 +144,7 @@ def _families_of(layer: Layer) -> Iterator[_Family]:
 
 
 def _compared_parts(case: Case, layers: Sequence[Layer]) -> Iterator[_Comparison]:
-    """Each part of a packed weight beside the same part of its siblings, and beside the other parts."""
+    """Each part of a packed weight compared with the same part of its siblings, and with the other parts."""
     taken_apart = [(layer, parts_of(layer.signal)) for layer in layers]
     packed = [(layer, parts) for layer, parts in taken_apart if parts and all(part.weight_square for part in parts)]
     families: dict[tuple[str, tuple[int, int], str], list[float]] = {}
