@@ -1,4 +1,7 @@
-"""The array type, the standard normal distribution, means of plain numbers. Imports nothing else of this package."""
+"""The array type, the standard normal distribution, places at equal distances, means of plain numbers.
+
+Imports nothing else of this package.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,11 @@ def normal_cdf(z: float | Array) -> float | Array:
     from scipy import special  # lazy: it costs more than a whole prediction
 
     return np.asarray(special.ndtr(z))
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most so many of the places 0 to `count - 1`, at equal distances, the first and the last included."""
+    return [int(place) for place in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
 
 
 def standard_normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:

@@ -68,6 +68,11 @@ def short(value: float | None, log10: float | None = None) -> str:
     return f"{value:.{min(max(2 - exponent, 0), 4)}f}"
 
 
+def short_of(log10: float) -> str:
+    """As `short`, for a number given by its log10, which may be beyond the float range."""
+    return short(10**log10 if abs(log10) < 300 else None, log10)
+
+
 def power(log10: float) -> str:
     """Two significant digits of the number with this log10, also where no float can hold it: `9.6e-400`."""
     exponent = math.floor(log10)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from initprobe.formatting import counted, duration, factor, factor_of, fixed, percent, power, short
+from initprobe.formatting import counted, duration, factor, factor_of, fixed, percent, power, short, short_of
 
 POWERS = [float(f"1e{n}") for n in range(-300, 301)]
 # Numbers that carry when they are rounded to three digits, and those beside them.
@@ -113,6 +113,11 @@ def test_factors_at_their_ends(ratio, text):
 )
 def test_factors_beyond_the_float_range(log10, text):
     assert factor_of(log10) == text
+
+
+@pytest.mark.parametrize(("log10", "text"), [(0, "1.00"), (math.log10(0.0517), "0.0517"), (-400, "1.0e-400")])
+def test_a_short_number_by_its_log10(log10, text):
+    assert short_of(log10) == text
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,18 @@ class Wiring:
     span: int = 1
 
     @property
+    def by_sample(self) -> bool:
+        """True if a norm takes mean and variance over the units of each sample: a layer norm."""
+        return self.norm is not None and self.norm.axis == 1
+
+    @property
+    def by_batch(self) -> bool:
+        """True if a norm takes mean and variance over the samples of a batch: a batch norm."""
+        return self.norm is not None and self.norm.axis == 0
+
+    @property
     def opens(self) -> bool:
-        """true if the layer is the first of a branch: its input is also added to the end of the branch."""
+        """True if the layer is the first of a branch: its input is also added to the end of the branch."""
         return self.place == 0 and (self.skip is not None or self.span > 1)
 
     @property

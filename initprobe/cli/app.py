@@ -35,22 +35,8 @@ EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
 _LAST_STREAM, _ERROR = 2, "Error: "
 # The order of commands in `initprobe --help`. Commands that are not named here follow, by name.
 _ORDER = (
-    *(
-        "tour",
-        "run",
-        "torch",
-        "compare",
-        "sweep",
-        "results",
-        "check",
-        "diff",
-        "merge",
-        "show",
-        "list",
-        "explain",
-        "gain",
-    ),
-    *("phase", "recommend", "recognize", "spectrum", "validate", "schema"),
+    *("tour", "run", "torch", "compare", "sweep", "results", "check", "diff", "merge", "show", "list", "explain"),
+    *("gain", "phase", "recommend", "recognize", "spectrum", "validate", "schema"),
 )
 
 

@@ -45,17 +45,13 @@ def write_comparison_report(target: str | None, results: Sequence[ProbeResult]) 
     if not target:
         return
     from initprobe.cli.outputs import write_text
+    from initprobe.reports.cells import compared_names
     from initprobe.reports.html.runs_page import card, runs_page
 
-    cards = [card(_axes(result), result, run_command(result.config)) for result in results]
+    cards = [card(compared_names(result), result, run_command(result.config)) for result in results]
     shared, survivors = results[0].description, sum(result.healthy for result in results)
     headline = f"{survivors} of {len(results)} survive; {shared.shape} | {shared.setting}"
     write_text(target, runs_page("Comparison", headline, cards, typed(), results[0].environment))
-
-
-def _axes(result: ProbeResult) -> dict[str, str]:
-    config = result.config
-    return {"init": str(config.get("weights") or config["init"]), "act": str(config["act"])}
 
 
 def run_command(config: Any) -> str:

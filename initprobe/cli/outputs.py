@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from initprobe.cli.parameters import option
-from initprobe.data.files import RESULT_FILE, is_directory, is_file, kind_of, reason
+from initprobe.data.files import DEFAULT_OUT, RESULT_FILE, is_directory, is_file, kind_of, reason
 from initprobe.errors import ConfigError, OutputError
 from initprobe.formatting import visible
 from initprobe.reports.figures.drawer import pictures
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 STDOUT = "-"
 FORMATS = ("png", "svg", "pdf")
-DEFAULT_OUT = "initprobe-out"
 
 
 def format_option() -> Any:

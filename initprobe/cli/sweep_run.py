@@ -14,10 +14,10 @@ import click
 
 from initprobe.cli.candidates import configs
 from initprobe.cli.options import named_as_options
-from initprobe.cli.outputs import DEFAULT_OUT, format_option, parse_formats
+from initprobe.cli.outputs import format_option, parse_formats
 from initprobe.cli.parameters import argument, option
 from initprobe.cli.sweep_output import Additions, TableExports, TableOptions, TableOutput, axes_of, show
-from initprobe.data.files import STORE_FILE
+from initprobe.data.files import DEFAULT_OUT, STORE_FILE
 from initprobe.formatting import counted, duration, visible
 
 if TYPE_CHECKING:

@@ -252,6 +252,14 @@ class ProbeConfig(BaseModel):
             return self.network.sizes[1:]
         return self.widths or (self.width or DEFAULT_WIDTH,) * (self.layers or DEFAULT_LAYERS)
 
+    @property
+    def nominal_sizes(self) -> tuple[int, ...]:
+        """Features of the input, then units of each layer.
+
+        Where the data decides the features, they count as many as the units of the first layer.
+        """
+        return self.features or self.layer_widths[0], *self.layer_widths
+
 
 # Fields that configs in older stores and results do not have.
 _LATER = ("weights", "block")

@@ -18,9 +18,10 @@ from initprobe.errors import InputError, MemoryLimitError
 
 Kind = Literal["file", "directory", "pipe", "device", "socket", "nothing"]
 
-# Limit for results as JSON. 5,000 layers take about 100 MB, and a parser needs ten times the size of the text.
-# The files in the directory of a sweep, and of a run.
+# The directory of results, and the files in the directory of a sweep, and of a run.
+DEFAULT_OUT = "initprobe-out"
 STORE_FILE, RESULT_FILE = "sweep.db", "result.json"
+# Limit for results as JSON. 5,000 layers take about 100 MB, and a parser needs ten times the size of the text.
 MOST_JSON_BYTES = 1_000_000_000
 _JSON_ROOM, _START = 10, 1 << 20
 # Memory needed to read numbers as text, in units of the file's size.

@@ -154,7 +154,7 @@ class BatchNoise:
 
     def on_moments(self, grid: RowGrid, of: Moments) -> Moments:
         """The moments of h, `of` for a normal z, with the excess kurtosis of z."""
-        (h, d), fourth = (grid.value, grid.slope), _fourth()
+        (h, d), fourth = (grid.value, grid.slope), hermite_grid().fourth
         squares, means = (
             [self.excess * grid.spread(f @ fourth) for f in functions] for functions in ((h * h, d * d), (h, d))
         )
@@ -180,11 +180,6 @@ class BatchNoise:
         aabb = self.variance / 2 - np.add.outer(self.own, self.own) / 2
         together = np.multiply.outer(second, second) + self.correlations * np.multiply.outer(third, third)
         return np.asarray(crossed + crossed.T + aabb * together)
-
-
-def _fourth() -> Array:
-    """`He_4` times the weights of the grid, `(nodes,)`."""
-    return np.asarray(hermite_grid().analysis[4] * math.sqrt(24))
 
 
 def _correlations(centred: Array, own: Array, batch: int) -> tuple[Array, Array]:

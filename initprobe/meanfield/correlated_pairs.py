@@ -82,6 +82,11 @@ class HermiteGrid:
     weights: Array
     analysis: Array
 
+    @property
+    def fourth(self) -> Array:
+        """`He_4(z)` times `weights`, `(nodes,)`: `f @ fourth` is `E[f(z) He_4(z)]`."""
+        return np.asarray(self.analysis[4] * math.sqrt(math.factorial(4)))
+
     def mean(self, f: Array) -> Array:
         """`E[f(z)]` of functions `(..., nodes)`: `(...)`."""
         return np.asarray(np.vecdot(f, self.weights))

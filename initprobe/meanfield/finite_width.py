@@ -100,8 +100,8 @@ class LayerSpread:
         return self.output_uncertainty <= _MOST_UNCERTAIN * self.output.sd
 
 
-_NONE = Spread(math.nan, math.nan)
-UNKNOWN = LayerSpread(_NONE, _NONE, _NONE, _NONE)
+NO_SPREAD = Spread(math.nan, math.nan)
+UNKNOWN = LayerSpread(NO_SPREAD, NO_SPREAD, NO_SPREAD, NO_SPREAD)
 
 
 def spread(

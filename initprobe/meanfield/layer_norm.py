@@ -76,8 +76,7 @@ def fourth_offset(grid: RowGrid, f: Array, units: int, kurtosis: float) -> Array
         units: of the layer.
         kurtosis: excess kurtosis of z beside that of the sphere.
     """
-    fourth = hermite_grid().analysis[4] * math.sqrt(24)
-    return np.asarray((kurtosis / 24 - 1 / (4 * units)) * grid.spread(f @ fourth))
+    return np.asarray((kurtosis / 24 - 1 / (4 * units)) * grid.spread(f @ hermite_grid().fourth))
 
 
 def _covariance(grid: RowGrid, f: Array, g: Array) -> Array:

@@ -27,7 +27,7 @@ import numpy as np
 
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
-from initprobe.blocks.norms import EPSILON, Norm
+from initprobe.blocks.norms import EPSILON
 from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.batch_norm import BatchNoise, kernel_after, varying_above
 from initprobe.meanfield.correlated_pairs import hermite_grid, series
@@ -85,7 +85,7 @@ def forward_passes(
         inputs: moments of the samples.
         batch: samples in a batch.
     """
-    signal = Signal.of(inputs, by_row=any(wiring.norm is not None and wiring.norm.axis == 0 for wiring in wirings))
+    signal = Signal.of(inputs, by_row=any(wiring.by_batch for wiring in wirings))
     stream = signal
     passes = []
     for layer, wiring in zip(layers, wirings, strict=True):
@@ -99,16 +99,14 @@ class _Scaling(NamedTuple):
     """How a norm, or none, scales a layer's weighted sums.
 
     Attributes:
-        squares: mean square per input entry that the weights see, per group.
-        weighted: the same, of what a norm by the batch takes.
+        squares: mean square of an input entry, centred over the batch before a batch norm, `(groups,)`.
         own: variance of z that biases add, and `mean` their mean.
-        inverse: square of the factor of a norm; 1 without one.
-        lengthening: what the noise of a finite batch adds to the variance of z.
-        noise: of a norm by the batch; else None.
+        inverse: square of the factor of a norm, `(groups,)`; 1 without one.
+        lengthening: factor of the variance of z from the noise of a finite batch, `(groups,)`.
+        noise: of a batch norm; else None.
     """
 
     squares: Array
-    weighted: Array
     own: float
     mean: float
     inverse: Array
@@ -116,32 +114,30 @@ class _Scaling(NamedTuple):
     noise: BatchNoise | None
 
 
-def _scaling(layer: Layer, norm: Norm | None, signal: Signal, batch: int) -> _Scaling:
+def _scaling(layer: Layer, wiring: Wiring, signal: Signal, batch: int) -> _Scaling:
     gain, squares, unscaled = layer.n_in * layer.weight_variance, signal.squares, np.ones_like(signal.squares)
-    if norm is None:
+    if wiring.norm is None:
         # With a kernel of rows the end of a branch is linear: the distribution of biases does not matter.
         own = layer.normal_bias_variance if signal.gram is None else layer.bias_variance
-        return _Scaling(squares, squares, own, layer.bias_mean, unscaled, unscaled, None)
-    if norm.axis == 1:
+        return _Scaling(squares, own, layer.bias_mean, unscaled, unscaled, None)
+    if wiring.by_sample:
         inverse = 1 / (gain * squares + layer.bias_variance + EPSILON)
-        return _Scaling(squares, squares, layer.normal_bias_variance, 0.0, inverse, unscaled, None)
+        return _Scaling(squares, layer.normal_bias_variance, 0.0, inverse, unscaled, None)
     centred = signal.centred(batch)
     inverse = np.full_like(centred, 1 / (gain * float(signal.shares @ centred) + EPSILON))
     noise = BatchNoise.of(signal.rows, batch, signal.varying)
-    return _Scaling(
-        centred, centred, 0.0, 0.0, inverse, noise.lengthening, noise
-    )  # biases are the same for all samples
+    # Biases are the same for all samples.
+    return _Scaling(centred, 0.0, 0.0, inverse, noise.lengthening, noise)
 
 
 def _forward(
     activation: Activation, layer: Layer, wiring: Wiring, signal: Signal, stream: Signal, batch: int
 ) -> LayerPass:
     """The pass of one layer with the given input; `stream` is the input of its branch."""
-    acting, norm, by_row = wiring.acting(activation), wiring.norm, signal.gram is not None
+    acting, by_row = wiring.acting(activation), signal.gram is not None
     gain, (bias_shares, deviations) = layer.n_in * layer.weight_variance, layer.bias_rule
-    scaling = _scaling(layer, norm, signal, batch)
-    squares, weighted, noise, own, mean = scaling.squares, scaling.weighted, scaling.noise, scaling.own, scaling.mean
-    inverse, lengthening, correlations = scaling.inverse, scaling.lengthening, None
+    squares, own, mean, inverse, lengthening, noise = _scaling(layer, wiring, signal, batch)
+    correlations = None
     if by_row:
         bias_shares, deviations = np.ones(1), np.zeros(1)
     means = mean + np.sqrt(inverse)[:, None] * deviations
@@ -173,8 +169,8 @@ def _forward(
         skipped=None if wiring.skip is None else stream,
         weights_share=quotient(gain * squares, gain * squares + own),
         inverse_square=inverse,
-        weighted=weighted,
-        centred=signal.centred(batch) if wiring.span > 1 and norm is None else weighted,
+        weighted=squares,
+        centred=signal.centred(batch) if wiring.span > 1 and wiring.norm is None else squares,
         noise=noise,
     )
 

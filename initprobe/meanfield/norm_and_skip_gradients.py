@@ -80,10 +80,10 @@ def gradients(
             branch = replace(branch, shared=branch.shared * step.kept_along)
         share = np.where(gradient.square > 0, mean / gradient.square, 1.0)
         delta = step.delta
-        if step.by_sample:
+        if wiring.by_sample:
             delta = delta * length_factor(here.grid, layer, here.state.kurtosis, _share_above(step, above))
         inner = delta * here.inverse_square
-        if step.by_sample:
+        if wiring.by_sample:
             inner = inner * norm_factor(step.averages, here.output.squares, layer.n_out, is_bare=wiring.skip is None)
         weight = here.weighted * inner if np.all(share == 1) else _mixed(here, share) * inner
         if here.noise is not None:
@@ -104,7 +104,7 @@ def gradients(
 
 def _share_above(step: _Step, above: _Step | None) -> Array | None:
     """Share of the weights in what the layer norm above divides by; None where that is not this layer's own output."""
-    if above is None or not above.by_sample or step.wiring.skip is not None:
+    if above is None or not above.wiring.by_sample or step.wiring.skip is not None:
         return None
     return above.weights_part
 
@@ -136,16 +136,6 @@ class _Step:
     def of(cls, layer: Layer, wiring: Wiring, here: LayerPass, gradient: Gradient) -> _Step:
         split = Split(gradient, here.output.squares, layer.n_out)
         return cls(layer, wiring, here, averages(here.grid, here.state, here.weights_share), split)
-
-    @property
-    def by_batch(self) -> bool:
-        """True if the layer has a batch norm."""
-        return self.wiring.norm is not None and self.wiring.norm.axis == 0
-
-    @property
-    def by_sample(self) -> bool:
-        """True if the layer has a layer norm."""
-        return self.wiring.norm is not None and not self.by_batch
 
     @property
     def weights_part(self) -> Array:
@@ -180,7 +170,7 @@ class _Step:
     @property
     def kept_along(self) -> Array:
         """Factor that the layer puts on the inner product of gradient and signal, `(groups,)`."""
-        if self.by_sample:
+        if self.wiring.by_sample:
             return np.zeros_like(self.split.squares)  # the gradient behind a layer norm is across y
         return quotient(self._along, self.split.squares)
 
@@ -189,7 +179,7 @@ class _Step:
         (square, mean), product = self.skipped, self.split.product
         common = square + self.scale * mean * self.averages.mean
         shared = product(self.scale * mean * self.averages.rise, common, self._along)
-        shared = np.zeros_like(shared) if self.by_sample else shared
+        shared = np.zeros_like(shared) if self.wiring.by_sample else shared
         return Branch(gradient, product(square, common, common), shared)
 
     def below(self, inner: Array, missing: float) -> Gradient:
@@ -200,7 +190,7 @@ class _Step:
             missing: share that a batch norm takes from it, along the signals of the batch.
         """
         layer, of = self.layer, self.averages
-        if self.by_sample:
+        if self.wiring.by_sample:
             # h . W u = (y - b) . u = -b . u, as u is across y; this is the variance of a bias given y.
             product = layer.n_out * inner * layer.bias_variance * self.weights_part
         else:
@@ -208,6 +198,6 @@ class _Step:
             common = quotient(self.here.signal.squares, self.here.weighted) - 1
             pull = of.pull + np.maximum(common, 0.0) * of.slope_square
             product = self.split.product(self.scale**2 * pull, self._along, self._along)
-        kept = max(1 - 1 / layer.n_in - (missing if self.by_batch else 0.0), 0.0)
+        kept = max(1 - 1 / layer.n_in - (missing if self.wiring.by_batch else 0.0), 0.0)
         across = layer.n_out * layer.weight_variance * inner * kept
         return Gradient(across + quotient(product, layer.n_in**2 * self.here.signal.squares), product)

@@ -19,7 +19,7 @@ import numpy as np
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.blocks.skips import Wiring
-from initprobe.meanfield.finite_width import LayerSpread, Spread
+from initprobe.meanfield.finite_width import NO_SPREAD, LayerSpread, Spread
 from initprobe.meanfield.gradient_spread import of_mean
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
@@ -29,9 +29,6 @@ from initprobe.meanfield.unit_noise import free_share
 
 # Entries of the vector of deviations: mean square and mean of the branch's input, then of the layer's input.
 _KEPT, _KEPT_MEAN, _SQUARE, MEAN = range(4)
-NOTHING = Spread(math.nan, math.nan)
-# Above this share of a gradient that units do not have in common, its spread is that of weights without a mean.
-_LEAST_APART = 0.9
 
 
 def spread_norm_and_skip(
@@ -85,7 +82,7 @@ def spreads_of(
     of_batch = np.array(_gradient_variances(steps, covariances, gradients, samples))
     of_single = np.array(_gradient_variances(single, of_one, gradients, 1))
     back = [Spread(_root(variance), 0.0) for variance in of_mean(of_batch, of_single, samples).tolist()]
-    return [LayerSpread(NOTHING, output, gradient, NOTHING) for output, gradient in zip(outputs, back, strict=True)]
+    return [LayerSpread(NO_SPREAD, output, gradient, NO_SPREAD) for output, gradient in zip(outputs, back, strict=True)]
 
 
 def _root(value: float) -> float:
@@ -199,11 +196,6 @@ class Step:
         factor = self.layer.n_in * self.layer.weight_mean
         return factor * factor * float(covariance[MEAN, MEAN]) / self.spread_of_z if factor else 0.0
 
-    @property
-    def by_sample(self) -> bool:
-        """True if the layer has a layer norm."""
-        return self.wiring.norm is not None and self.wiring.norm.axis == 1
-
     def output(self, covariance: Array, drift: Array) -> Spread:
         """Spread of the variance of h, from the covariance and the mean of the deviations above the layer."""
         direction = np.array([0.0, 0.0, 1.0, -2 * self.mean])
@@ -231,10 +223,10 @@ def _matrix(of_output: Array, of_kept_mean: np.float64 | None) -> Array:
 def _slopes(wiring: Wiring, here: LayerPass, slopes: Array) -> Array:
     """Relative response of the mean squared slope to the state below, with the division by the norm, `(4,)`."""
     if wiring.norm is not None:
-        shares, of_samples = here.signal.shares, wiring.norm.axis == 0
-        centred = shares @ (here.weighted if of_samples else here.signal.squares)
+        shares = here.signal.shares
+        centred = shares @ (here.weighted if wiring.by_batch else here.signal.squares)
         slopes[_SQUARE] -= 1 / centred
-        if of_samples:
+        if wiring.by_batch:
             slopes[MEAN] += 2 * float(shares @ here.signal.means) / centred
     return slopes
 
@@ -294,7 +286,7 @@ def _gradient_variances(
         own = 2 / layer.n_out * ((units.same + free) * equal_share + (units.other + free) * shared)
         if step.wiring.norm is not None:
             own += 2 / layer.n_out * (equal_share + units.cosine * other_share)
-            reused = units.reuse * weight * reused + (1 / layer.n_out if step.by_sample else 0.0)
+            reused = units.reuse * weight * reused + (1 / layer.n_out if step.wiring.by_sample else 0.0)
             own -= 4 / layer.n_in * reused * other_share
         drawn += weight**2 * own
         inside += (1 - weight**2) * own

@@ -79,7 +79,7 @@ def units_of(
         same = same - fixed - fixed_second * (1 + state.kurtosis / 2)
         other = other - fixed * state.correlation - fixed_second * (cosine + state.cokurtosis / 2)
     # Under a layer norm z is on a sphere, whose fourth cumulant is -6/n.
-    on_sphere = 1 / layer.n_out if wiring.norm is not None and wiring.norm.axis == 1 else 0.0
+    on_sphere = 1 / layer.n_out if wiring.by_sample else 0.0
     along, left = float(first[1]), (same[1, 1], other[1, 1])
     alone, every = (1.0, 0.0), (1 / samples, 1 - 1 / samples)
     of_batch = Units(

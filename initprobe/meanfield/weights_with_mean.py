@@ -27,11 +27,11 @@ import numpy as np
 
 from initprobe.activations.record import Activation
 from initprobe.blocks.skips import PLAIN
-from initprobe.meanfield.finite_width import LayerSpread, Spread
+from initprobe.meanfield.finite_width import NO_SPREAD, LayerSpread, Spread
 from initprobe.meanfield.input_moments import InputMoments, sample_groups
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
-from initprobe.meanfield.norm_and_skip_spread import NOTHING, Step, branch_weights, covariances_of, spreads_of
+from initprobe.meanfield.norm_and_skip_spread import Step, branch_weights, covariances_of, spreads_of
 from initprobe.meanfield.norm_and_skip_units import units_of
 from initprobe.meanfield.predict import LayerTheory
 from initprobe.meanfield.radial import quotient
@@ -94,15 +94,15 @@ def _first_unstable(single: Sequence[Step]) -> int:
 
 def _where_known(spreads: Sequence[LayerSpread], unstable: int) -> list[LayerSpread]:
     """The spreads, without outputs from an unstable layer on and without gradients that passed it."""
-    forward = [spread if k < unstable else replace(spread, output=NOTHING) for k, spread in enumerate(spreads)]
+    forward = [spread if k < unstable else replace(spread, output=NO_SPREAD) for k, spread in enumerate(spreads)]
     if unstable == len(spreads):
         return forward
     last = len(spreads) - 1
-    return [spread if k == last else replace(spread, output_gradient=NOTHING) for k, spread in enumerate(forward)]
+    return [spread if k == last else replace(spread, output_gradient=NO_SPREAD) for k, spread in enumerate(forward)]
 
 
 def _spread(variance: float, samples: int) -> Spread:
-    return Spread(math.sqrt(variance), 0.0) if variance >= 0 and samples >= _FEWEST_SAMPLES else NOTHING
+    return Spread(math.sqrt(variance), 0.0) if variance >= 0 and samples >= _FEWEST_SAMPLES else NO_SPREAD
 
 
 def _shared_variances(steps: Sequence[Step], shared: Sequence[float], samples: int) -> list[float]:

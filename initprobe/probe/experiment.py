@@ -102,7 +102,7 @@ def prepare(config: ProbeConfig) -> Experiment:
 
 def _features(config: ProbeConfig, table: Array | None) -> int:
     """Features of the input, which must be as many as the network takes."""
-    features = config.features or config.layer_widths[0] if table is None else table.shape[1]
+    features = config.nominal_sizes[0] if table is None else table.shape[1]
     if config.network is not None and features != config.network.sizes[0]:
         source = "x" if config.input == config.weights else str(config.input)
         takes = f"{config.network.layers[0].name} takes {config.network.sizes[0]}"

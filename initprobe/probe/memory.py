@@ -43,7 +43,7 @@ def cost(config: ProbeConfig, threads: int | None = None) -> Cost:
         MemoryLimitError: there are so many layers that their statistics alone would not fit.
     """
     check_layers(config.depth)
-    sizes = (config.features or config.layer_widths[0], *config.layer_widths)
+    sizes = config.nominal_sizes
     batch = config.batch or DEFAULT_BATCH
     products = sum(a * b for a, b in itertools.pairwise(sizes))
     each = 4 if is_remade(config, sizes, batch) else 3

@@ -52,8 +52,7 @@ def _renamed(candidate: ProbeConfig, original: ProbeConfig) -> bool:
         return False
     if candidate.initializer.bias != original.initializer.bias and candidate.bias_init is None:
         return False
-    widths = candidate.layer_widths
-    return same_weights(candidate, original, (candidate.features or widths[0], *widths))
+    return same_weights(candidate, original, candidate.nominal_sizes)
 
 
 def same_weights(first: ProbeConfig, second: ProbeConfig, sizes: tuple[int, ...]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from initprobe.formatting import NOTHING, fixed, short
 from initprobe.results.layers import TensorStats
+from initprobe.results.run import ProbeResult
 
 SPARK_BINS = 7  # odd: a spike at 0 is one bin
 STATUS_STYLE = {"ok": "", "underflow": "yellow", "overflow": "red", "nonfinite": "red"}
@@ -16,6 +17,12 @@ def relative_spread(stats: TensorStats) -> str:
         return NOTHING
     spread = 100 * stats.variance_sd / stats.variance
     return f"{spread:.1f}" if spread < 9.95 else fixed(spread, 0)
+
+
+def compared_names(result: ProbeResult) -> dict[str, str]:
+    """What sets a result apart in a comparison: its initializer, or its file of weights, and its activation."""
+    config = result.config
+    return {"init": str(config.get("weights") or config["init"]), "act": str(config["act"])}
 
 
 def value_text(stats: TensorStats, value: float | None) -> str:

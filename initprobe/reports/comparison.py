@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
+from initprobe.arrays import evenly
 from initprobe.formatting import BLOCKS, NOTHING, visible
-from initprobe.reports.cells import SPARK_BINS, value_text
+from initprobe.reports.cells import SPARK_BINS, compared_names, value_text
 from initprobe.reports.console import Console
 from initprobe.reports.narrative import cosine
 from initprobe.reports.tables import plain_table
@@ -53,7 +52,7 @@ _HEADINGS = (*_LEFT[:2], "var h\nfirst", "\nlast", "dL/dh\nfirst", "cos\nlast", 
 def _compared(result: ProbeResult) -> list[str]:
     first, last = result.stream[0], result.stream[-1]
     return [
-        visible(f"{result.config.get('weights') or result.config['init']} + {result.config['act']}"),
+        visible(" + ".join(compared_names(result).values())),
         "survives" if result.healthy else result.diagnosis[0].name,
         value_text(first.output, first.output.variance),
         value_text(last.output, last.output.variance),
@@ -65,7 +64,7 @@ def _compared(result: ProbeResult) -> list[str]:
 
 def _course(logs: Sequence[float]) -> str:
     """A log variance over depth as at most seven block characters; blank where it was lost."""
-    shown = [logs[round(place)] for place in np.linspace(0, len(logs) - 1, min(len(logs), SPARK_BINS))]
+    shown = [logs[place] for place in evenly(len(logs), SPARK_BINS)]
     finite = [value for value in shown if math.isfinite(value)]
     if not finite:
         return ""

@@ -20,8 +20,8 @@ SYMBOLS = {
     "output_gradient": "output gradient dL/dh",
     "weight_gradient": "weight gradient dL/dW",
 }
-# A depth scale above this many times the depth of the net counts as level.
 _PACKED = ("q", "k", "v")
+# A depth scale above this many times the depth of the net counts as level.
 _LEVEL = 10
 _CURVE = 20
 # Below this share of its prediction, or above the inverse, a measurement is compared by a factor.

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from initprobe.formatting import short, sparkline
+from initprobe.arrays import evenly
+from initprobe.formatting import short_of, sparkline
 from initprobe.reports.binning import shares
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
@@ -31,14 +32,8 @@ def small_picture(result: ProbeResult) -> Iterator[str]:
     top = max([0.0, *(log for log in logs if log is not None)])
     edges = np.linspace(low, high, _BINS + 1)
     yield f"layer  {f'outputs, {low:.2g} .. {high:.2g}':<{_BINS}}  variance"
-    for layer in _shown(result.layers):
+    for layer in (result.layers[place] for place in evenly(len(result.layers), _MOST_ROWS)):
         yield f"{layer.layer:>5}  {_histogram(layer, edges)}  {_bar(layer.output.variance_log10, top)}"
-
-
-def _shown(layers: Sequence[LayerStats]) -> list[LayerStats]:
-    """The first, the last, and some between them at equal distances."""
-    places = np.linspace(0, len(layers) - 1, min(len(layers), _MOST_ROWS))
-    return [layers[round(place)] for place in places]
 
 
 def _edges(layers: Sequence[LayerStats]) -> tuple[float, float]:
@@ -58,5 +53,4 @@ def _bar(log10: float | None, top: float) -> str:
     if log10 is None:
         return f"{'':<{_BAR}} 0 or lost"
     length = _BAR * (max(log10, _FLOOR) - _FLOOR) / (top - _FLOOR)
-    value = 10**log10 if abs(log10) < 300 else None
-    return f"{'█' * max(round(length), 1):<{_BAR}} {short(value, log10)}"
+    return f"{'█' * max(round(length), 1):<{_BAR}} {short_of(log10)}"

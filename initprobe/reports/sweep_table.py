@@ -13,7 +13,7 @@ from rich.console import Console
 
 from initprobe import arrays
 from initprobe.errors import UnknownNameError
-from initprobe.formatting import NOTHING, counted, fixed, percent, short, trimmed, visible
+from initprobe.formatting import NOTHING, counted, fixed, percent, short_of, trimmed, visible
 from initprobe.registry import suggestion
 from initprobe.reports import seed_means
 from initprobe.reports.markdown import markdown_row, markdown_text
@@ -158,8 +158,7 @@ def _variance_column(name: str, heading: str, of: Callable[[Digest], float | Non
         if not logs:
             return NOTHING
         mean = arrays.log10_mean(logs)
-        value = 10**mean if abs(mean) < 300 else None
-        return short(value, mean) + (_spread(logs) if spread else "")
+        return short_of(mean) + (_spread(logs) if spread else "")
 
     return Column(name, heading, text, lambda group: arrays.log10_mean(_logs(group, of)))
 

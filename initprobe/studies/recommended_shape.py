@@ -61,7 +61,7 @@ class Shape:
         if self.fan_in is not None and self.fan_out in (None, self.fan_in):
             return {"layers": self.depth, "width": self.fan_in}
         if self.fan_in is not None:
-            return {"widths": (self.fan_in if self.fan_out is None else self.fan_out,), "input_width": self.fan_in}
+            return {"widths": (self.fan_out,), "input_width": self.fan_in}
         if self.widths is not None:
             return {"widths": self.widths, **around}
         # A width left at its default does not appear in the command line.

@@ -74,15 +74,10 @@ def branch_line(config: ProbeConfig) -> str | None:
     if not config.residual:
         return None
     norm = "norm(layer(h))" if config.norm != "none" else "layer(h)"
-    scale = "" if config.branch_factor == 1 else f"{short_number(config.branch_factor)} * "
-    level = len({config.features or config.layer_widths[0], *config.layer_widths}) == 1
+    scale = "" if config.branch_factor == 1 else f"{config.branch_factor:.5g} * "
+    level = len(set(config.nominal_sizes)) == 1
     where = "" if level else "  # where layer keeps the width"
     return f"h = h + {scale}act({norm}){where}"
-
-
-def short_number(value: float) -> str:
-    """A number of code, to five digits."""
-    return f"{value:.5g}"
 
 
 def formula_of(config: ProbeConfig, choice: Choice, fan_in: int, fan_out: int) -> str:

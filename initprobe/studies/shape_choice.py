@@ -9,11 +9,10 @@ from dataclasses import replace
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.formatting import factor_of
 from initprobe.meanfield.input_moments import InputMoments
-from initprobe.prediction.typical import loss_probability
+from initprobe.prediction.typical import FEW, loss_probability
 from initprobe.remedies.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Forecast, Network, most_level_gain
 from initprobe.remedies.norm_and_skip import holds
 from initprobe.remedies.plain import changed
-from initprobe.remedies.wider import FEW
 from initprobe.studies.choice import Choice, Goal, choose
 from initprobe.studies.frameworks import Weights, weights_of
 
@@ -29,8 +28,7 @@ def choose_for_shape(config: ProbeConfig, depth: int, goal: Goal) -> tuple[Probe
         depth: layers of the network; a single layer may be one of many.
         goal: what to keep level in a plain network.
     """
-    widths = config.layer_widths
-    sizes = (config.features or widths[0], *widths)
+    widths, sizes = config.layer_widths, config.nominal_sizes
     if not config.is_plain:
         return _around(config, sizes)
     if len(widths) > 1 and len(set(sizes)) > 1 and goal == "balanced":
@@ -49,7 +47,7 @@ def orthogonal_instead(config: ProbeConfig, gain: float) -> tuple[ProbeConfig, C
     """
     weights = Weights(gain, rule="orthogonal")
     candidate = changed(config, init=weights.name)
-    sizes = (config.features or config.layer_widths[0], *config.layer_widths)
+    sizes = config.nominal_sizes
     lost = loss_probability(candidate, sizes, InputMoments.noise()) if len(set(sizes)) == 1 else None
     if lost is None or lost > FEW or not holds(candidate, sizes, InputMoments.noise()):
         return None

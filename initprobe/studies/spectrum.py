@@ -7,7 +7,7 @@ dynamical isometry (Saxe et al. 2014, arXiv:1312.6120; Pennington et al. 2017, a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from initprobe.prediction.rules import no_theory, rules_of
 from initprobe.probe.describe import describe
 from initprobe.probe.experiment import Experiment, input_rows, prepare
 from initprobe.probe.networks import network_of, parameters
+from initprobe.probe.progress import Progress
 from initprobe.results.base import Status
 from initprobe.results.spectrum import Spectrum, SpectrumStats, SpectrumTheory
 from initprobe.studies.spectrum_statistics import (
@@ -37,8 +38,6 @@ from initprobe.studies.spectrum_statistics import (
     layer_stats,
     verdict_words,
 )
-
-Progress = Callable[[int, int], None]
 
 DEFAULT_SAMPLES = 2
 # Floating-point operations for the singular values of a layer and of a product, in units of width^3; and those per

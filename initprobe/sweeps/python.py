@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from initprobe.data.files import RESULT_FILE, STORE_FILE, is_directory, is_file
+from initprobe.data.files import DEFAULT_OUT, RESULT_FILE, STORE_FILE, is_directory, is_file
 from initprobe.errors import ConfigError, InputError
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.execution_pool import local_workers
@@ -99,7 +99,7 @@ def sweep(
         if isinstance(texts, str):
             raise ConfigError(f"must be a list of texts, as in [{texts!r}]", field=field)
     plan = load_plan(config, overrides, where)
-    path = Path(out or Path("initprobe-out") / plan.name) / STORE_FILE
+    path = Path(out or f"{DEFAULT_OUT}/{plan.name}") / STORE_FILE
     with open_store(path) as store:
         store.drop_damaged([run.key for run in plan.runs])
         execute(plan.runs, store, local_workers(jobs, len(plan.runs)), on_event=on_event)
@@ -134,4 +134,4 @@ def _file(path: Path) -> Path:
     for name in (STORE_FILE, RESULT_FILE):
         if is_file(path / name):
             return path / name
-    raise InputError(f"holds neither {STORE_FILE} nor {RESULT_FILE}", file=str(path))
+    raise InputError(f"holds neither {STORE_FILE} nor {RESULT_FILE}", file=path)

@@ -1,13 +1,11 @@
 """What a printed command line runs."""
 
-import shlex
+from initprobe.cli.commands import run
 
-from initprobe.cli.commands.run import RunOptions, command
-from initprobe.cli.parameters import options_from
+PROGRAM = "initprobe run "
 
 
 def config_of(line):
     """The experiment that a line `initprobe run ...` runs."""
-    words = shlex.split(line)
-    assert words[:2] == ["initprobe", "run"]
-    return options_from(RunOptions, command.make_context("run", words[2:]).params).config()
+    assert line.startswith(PROGRAM)
+    return run.config_of(line.removeprefix(PROGRAM))

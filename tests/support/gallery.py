@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from initprobe import ProbeResult, run
-from initprobe.cli.commands.run import RunOptions, command
-from initprobe.cli.parameters import options_from
+from initprobe.cli.commands.run import config_of
 
 GALLERY = Path(__file__).parents[2] / ".github" / "gallery.md"
 _SIZE = "--draws 1"
@@ -22,15 +21,14 @@ written by `python tests/support/gallery.py`, and the tests check it.
 
 @dataclass(frozen=True)
 class Entry:
-    """What somebody sees, and the options of a network that shows it."""
+    """What a user sees, and the options of a network that shows it."""
 
     symptom: str
     options: str
 
     def measured(self) -> ProbeResult:
         """The network of the entry."""
-        with command.make_context("run", f"{self.options} {_SIZE}".split()) as context:
-            return run(options_from(RunOptions, context.params).config(), threads=1)
+        return run(config_of(f"{self.options} {_SIZE}"), threads=1)
 
     def row(self) -> str:
         """The entry as a row of the table."""

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from initprobe.cli.model_options import checkpoint_option, torch_seed_option
 from initprobe.cli.parameters import argument, command_of, option
 
 if TYPE_CHECKING:
@@ -37,17 +36,8 @@ class RecognizeOptions:
     """The options of `initprobe recognize`."""
 
     target: str = argument(metavar="PACKAGE.MODULE:FACTORY")
-    checkpoint: str | None = option(
-        "--checkpoint", metavar="FILE", help="Load a saved model.state_dict() first. No code is run."
-    )
-    seed: int = option(
-        "--seed",
-        type=click.IntRange(0, 2**63 - 1),
-        default=0,
-        show_default=True,
-        metavar="N",
-        help="Seed of all random numbers.",
-    )
+    checkpoint: str | None = checkpoint_option()
+    seed: int = torch_seed_option()
     export_json: str | None = option("--export-json", metavar="FILE|-", help="Write the groups as JSON.")
     export_yaml: str | None = option(
         "--export-yaml", metavar="FILE|-", help="Write the rules as a contract for `initprobe torch --expect`."

@@ -99,13 +99,13 @@ def command(options: RecommendOptions) -> None:
     names = ("act", "layers", "width", "widths", "fan_in", "fan_out", "input_width", "norm", "residual", "seed")
     with progress_bar("measuring") as progress, named_as_options(names):
         shape = Shape(
-            options.layers,
-            options.width,
-            read_widths(options.widths),
-            options.fan_in,
-            options.fan_out,
-            options.norm,
-            options.residual,
+            layers=options.layers,
+            width=options.width,
+            widths=read_widths(options.widths),
+            fan_in=options.fan_in,
+            fan_out=options.fan_out,
+            norm=options.norm,
+            residual=options.residual,
         )
         recommendation = recommend(
             options.act,

@@ -18,6 +18,7 @@ Examples:
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ from initprobe.cli.options import (
     threads_option,
 )
 from initprobe.cli.outputs import FigureOptions
-from initprobe.cli.parameters import command_of, group, option
+from initprobe.cli.parameters import command_of, group, option, options_from
 from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone, report, text_stream
 
 if TYPE_CHECKING:
@@ -98,6 +99,12 @@ class RunOptions:
         if self.animate is not None and not self.animate.endswith(".gif"):
             raise ConfigError(f"{self.animate!r} must end in .gif", field="--animate")
         return self.animate
+
+
+def config_of(arguments: str) -> ProbeConfig:
+    """The experiment that `initprobe run` with these arguments measures."""
+    with command.make_context("run", shlex.split(arguments)) as context:
+        return options_from(RunOptions, context.params).config()
 
 
 @command_of(RunOptions, help=__doc__)

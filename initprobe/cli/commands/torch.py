@@ -46,6 +46,7 @@ from initprobe.cli.contract_check import (
     print_outcome,
 )
 from initprobe.cli.gate import GateOptions, VerdictOptions, check_junit, check_verdict, make_gate
+from initprobe.cli.model_options import checkpoint_option, torch_seed_option
 from initprobe.cli.outputs import FigureOptions
 from initprobe.cli.parameters import Choice, argument, command_of, group, option
 from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone, report, text_stream
@@ -88,22 +89,11 @@ class ModelOptions:
         type=Choice(["float32", "float64", "float16", "bfloat16"]),
         help="Precision of the model and its input.  [default: that of the model]",
     )
-    checkpoint: str | None = option(
-        "--checkpoint",
-        metavar="FILE",
-        help="Load a saved model.state_dict() first, also one below model_state_dict and similar keys. No code is run.",
-    )
+    checkpoint: str | None = checkpoint_option()
     evaluation: bool = option(
         "--eval", is_flag=True, help="Measure in evaluation mode.  [default: the mode that FACTORY sets]"
     )
-    seed: int = option(
-        "--seed",
-        type=click.IntRange(0, 2**63 - 1),
-        default=0,
-        show_default=True,
-        metavar="N",
-        help="Seed of all random numbers.",
-    )
+    seed: int = torch_seed_option()
     try_fixes: bool = option(
         "--try-fixes/--no-try-fixes",
         default=True,

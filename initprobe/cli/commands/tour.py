@@ -100,22 +100,20 @@ def _lines(stop: Stop, place: str) -> Iterator[str]:
     """What a stop prints: its title, the command, the picture, the sentence and the verdict."""
     from initprobe.reports.encoding import showable
     from initprobe.reports.small_picture import small_picture
+    from initprobe.results.named_numbers import verdict_of
 
     result = _measured(stop)
     yield f"\n{click.style(f'{place}: {stop.title}', bold=True)}"
     yield f"initprobe run {stop.arguments} {_SIZE}\n"
     yield from (showable(line, sys.stdout.encoding) for line in small_picture(result))
     yield f"\n{stop.words}"
-    worst = next((finding for finding in result.diagnosis if finding.severity != "info"), None)
+    worst = verdict_of(result)
     yield "Verdict: the signal survives." if worst is None else f"Verdict: {worst.name} from layer {worst.layer}."
 
 
 def _measured(stop: Stop) -> ProbeResult:
     """The network of a stop, by the options of `initprobe run`."""
-    from initprobe.cli.commands.run import RunOptions
-    from initprobe.cli.commands.run import command as run_command
-    from initprobe.cli.parameters import options_from
+    from initprobe.cli.commands.run import config_of
     from initprobe.probe.run import run
 
-    with run_command.make_context("run", f"{stop.arguments} {_SIZE}".split()) as context:
-        return run(options_from(RunOptions, context.params).config())
+    return run(config_of(f"{stop.arguments} {_SIZE}"))

@@ -8,11 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from initprobe.arrays import Array
-from initprobe.formatting import percent
+from initprobe.arrays import Array, evenly
 from initprobe.reports.figures.profiles import finish_profile_axes
 from initprobe.reports.figures.result_data import HistogramRow, Profile, output_histograms, profiles
-from initprobe.reports.figures.style import BLACK, BLUE, GREY, blank_figure, style
+from initprobe.reports.figures.style import BLACK, BLUE, GREY, blank_figure, percent_ticks, style
 from initprobe.reports.figures.titles import centred
 from initprobe.results.run import ProbeResult
 
@@ -27,10 +26,8 @@ def gif(result: ProbeResult) -> bytes:
     from PIL import Image
 
     row, profile = output_histograms(result), profiles(result)[0]
-    count = len(row.panels)
-    shown = sorted({round(place) for place in np.linspace(0, count - 1, min(count, MOST_FRAMES))})
     with style():
-        frames = [_picture(_frame(result, row, profile, index)) for index in shown]
+        frames = [_picture(_frame(result, row, profile, index)) for index in evenly(len(row.panels), MOST_FRAMES)]
     pause = max(_FASTEST_MS, min(_FRAME_MS, 12_000 // len(frames)))
     images = [Image.fromarray(frame).quantize(_COLORS) for frame in frames]
     out = io.BytesIO()
@@ -59,16 +56,15 @@ def _draw_histogram(axes: Axes, row: HistogramRow, index: int) -> None:
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, row.ceiling)
     axes.set_xticks(row.stretched(np.array(row.ends)), [f"{end:.2g}" for end in row.ends])
-    axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+    percent_ticks(axes)
     axes.set_title(f"layer {panel.layer}: {panel.std}", fontsize=10)
     axes.set_xlabel("output h")
     if panel.shares is None:
         axes.text(0.5, 0.5, panel.std, transform=axes.transAxes, ha="center")
         return
     axes.stairs(np.minimum(panel.shares, row.ceiling), edges, fill=True, color=BLUE)
-    if (peak := float(panel.shares.max())) > row.ceiling:
-        words = f"{percent(panel.at_zero)}% exactly 0" if panel.at_zero > 0.05 else f"peak {percent(peak)}%"
-        axes.text(0.97, 0.95, words, transform=axes.transAxes, ha="right", va="top", fontsize=9)
+    if spike := panel.spike(row.ceiling):
+        axes.text(0.97, 0.95, spike, transform=axes.transAxes, ha="right", va="top", fontsize=9)
 
 
 def _draw_profile(axes: Axes, profile: Profile, layer: int, layers: int) -> None:

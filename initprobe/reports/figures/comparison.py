@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from initprobe.reports.cells import compared_names
 from initprobe.reports.figures.profiles import finish_profile_axes
 from initprobe.reports.figures.result_data import profiles
 from initprobe.reports.figures.style import BLACK, COLORS, DASHES, MARKERS, blank_figure, style
@@ -52,7 +53,7 @@ def _draw_overlaid(axes: Axes, results: Sequence[ProbeResult], index: int) -> No
             "markevery": (number % (2 * step), 2 * step),
         }
         (line,) = axes.plot(profile.layers, profile.log10, color=COLORS[color], ls=pattern, lw=1.8, **look)
-        line.set_label(f"{result.config.get('weights') or result.config['init']} + {result.config['act']}")
+        line.set_label(" + ".join(compared_names(result).values()))
         axes.plot(profile.layers, profile.predicted, color=BLACK, lw=0.9, ls=":")
     axes.plot([], [], color=BLACK, lw=0.9, ls=":", label="theory")
     axes.set_title(_TITLES[index], fontsize=11)

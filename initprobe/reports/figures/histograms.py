@@ -15,15 +15,13 @@ from matplotlib.ticker import MaxNLocator
 
 from initprobe.arrays import Array
 from initprobe.formatting import percent, short
-from initprobe.reports.figures.look import small
 from initprobe.reports.figures.result_data import HistogramRow, LayerHistogram
-from initprobe.reports.figures.style import BLACK, ORANGE
+from initprobe.reports.figures.style import BLACK, ORANGE, percent_ticks, small
 from initprobe.reports.layer_blocks import short_name
 
 MOST_PANELS = 12
 _GAP = 0.12
 _NARROW = 0.7  # inches of a panel in which three labels would overlap
-_ATOM = 0.05  # a share of exact zeros from which a cut spike is named so
 
 
 def is_density(row: HistogramRow) -> bool:
@@ -75,7 +73,7 @@ def _draw_panels(axes: Axes, row: HistogramRow, ceiling: float, label: str, colo
     axes.set_xticks([])
     axes.spines["left"].set_visible(False)
     axes.spines["bottom"].set_visible(False)
-    axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+    percent_ticks(axes)
     notes = ("; line: theory" if lines else "", "" if row.bend is None else "; log axis on both sides of 0")
     if label:
         axes.set_xlabel(f"{label}{''.join(notes)}", labelpad=1.6 * small())
@@ -117,9 +115,8 @@ def _label_panel(axes: Axes, panel: LayerHistogram, left: float, ceiling: float)
     if panel.shares is None:
         axes.text(left + 0.5, 0.5 * ceiling, panel.std, ha="center", va="center", fontsize=1.2 * small(), color=ORANGE)
         return
-    peak = float(panel.shares.max())
-    spike = f"{percent(panel.at_zero)}%\nexactly 0" if panel.at_zero > _ATOM else f"peak\n{percent(peak)}%"
-    notes = [spike] if peak > ceiling else []
+    spike = panel.spike(ceiling)
+    notes = [spike.replace(" ", "\n", 1)] if spike else []
     notes += [f"{percent(panel.outside)}%\noutside"] if panel.outside > 0.02 else []
     if notes:
         axes.text(left + 0.97, 0.95 * ceiling, "\n".join(notes), ha="right", va="top", fontsize=small())

@@ -13,12 +13,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from initprobe.arrays import Array
+from initprobe.arrays import Array, evenly
 from initprobe.errors import ConfigError
 from initprobe.formatting import short
 from initprobe.reports.binning import shares
 from initprobe.reports.figures.panel_grid import Key, PanelSizes, clipped, make_grid, shades
-from initprobe.reports.figures.style import style
+from initprobe.reports.figures.style import percent_ticks, style
 from initprobe.reports.figures.sweep_kinds import SweepRun
 from initprobe.reports.figures.sweep_series import label, varying
 from initprobe.results.layers import LayerStats
@@ -57,8 +57,7 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
 
 def _chosen(result: ProbeResult) -> list[LayerStats]:
     """A few layers, the first and the last included."""
-    places = np.linspace(0, len(result.layers) - 1, min(len(result.layers), _MOST_CURVES)).round().astype(int)
-    return [result.layers[place] for place in np.unique(places)]
+    return [result.layers[place] for place in evenly(len(result.layers), _MOST_CURVES)]
 
 
 def _colors(results: Sequence[ProbeResult]) -> dict[int, str]:
@@ -97,4 +96,4 @@ def _draw(axes: Axes, result: ProbeResult, tensor: str, edges: Array, colors: di
     words = " to ".join(short(stats.std, stats.variance_log10 and stats.variance_log10 / 2) for stats in ends)
     axes.text(0.98, 0.95, f"std {words}", transform=axes.transAxes, ha="right", va="top", fontsize=9)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.1 * max(peaks, default=1.0)))
-    axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+    percent_ticks(axes)

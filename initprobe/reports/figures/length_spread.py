@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from initprobe.arrays import evenly
 from initprobe.reports.figures.length_spread_data import FOURTHS, SpreadLine, spread_lines
 from initprobe.reports.figures.panel_grid import CYCLE, Key, PanelSizes, make_grid
 from initprobe.reports.figures.style import BLACK, DASHES, MARKERS, style
@@ -54,7 +55,7 @@ def _marker(number: int) -> str:
 def _draw(axes: Axes, line: SpreadLine, number: int) -> None:
     color = CYCLE[number % len(CYCLE)]
     axes.plot(line.reciprocals, line.predicted, color=color, lw=0.9, ls=DASHES[1])
-    chosen = np.unique(np.linspace(0, len(line.reciprocals) - 1, _MOST_POINTS).round().astype(int))
+    chosen = evenly(len(line.reciprocals), _MOST_POINTS)
     axes.errorbar(
         line.reciprocals[chosen],
         line.measured[chosen],

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -94,9 +93,7 @@ class Block:
         return self.heading(look) + look.scale * self.below
 
 
-def small() -> float:
-    """Points of labels inside a figure."""
-    return 0.9 * float(mpl.rcParams["font.size"])
+CHART = Block(2.0, 0.35, 0.6, has_legend=True)  # alone in its row
 
 
 def sheet(result: ProbeResult, look: Look, width: float, height: float, blocks: Sequence[Block]) -> Figure:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.formatting import short
+from initprobe.formatting import percent, short
 from initprobe.reports.binning import shares
 from initprobe.results.base import Histogram
 from initprobe.results.layers import LayerStats, TensorStats
@@ -20,6 +20,7 @@ _STRETCH = 1.3
 _MARGIN_BINS = 3
 _UNEVEN = 30.0  # largest over smallest layer of a model from which a linear axis hides the smaller ones
 _BEYOND = 3.0  # times a linear axis: a layer that reaches further is hardly seen on it
+_ATOM = 0.05  # a share of exact zeros from which a spike is named so
 _MOST_DECADES = 6  # of a logarithmic axis, on each side of 0
 _LN10 = math.log(10)
 
@@ -53,6 +54,13 @@ class LayerHistogram:
         heights = self.shares.copy()
         heights[max(int(np.searchsorted(edges, 0.0, side="right")) - 1, 0)] -= self.at_zero
         return float(heights.max())
+
+    def spike(self, ceiling: float) -> str:
+        """What a bin above the top of the axis is: the exact zeros, or a peak; empty without one."""
+        largest = 0.0 if self.shares is None else float(self.shares.max())
+        if largest <= ceiling:
+            return ""
+        return f"{percent(self.at_zero)}% exactly 0" if self.at_zero > _ATOM else f"peak {percent(largest)}%"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from initprobe.errors import UnknownNameError
 from initprobe.registry import suggestion
 from initprobe.reports.figures.histograms import draw_histograms, is_density
-from initprobe.reports.figures.look import SCREEN, Block, Look, sheet, stacked, thinned
+from initprobe.reports.figures.look import CHART, SCREEN, Block, Look, sheet, stacked, thinned
 from initprobe.reports.figures.profiles import draw_profiles, finish_profile_axes
 from initprobe.reports.figures.result_data import HistogramRow, gradient_histograms, output_histograms
 from initprobe.reports.figures.style import BLACK, BLUE, GREY, ORANGE, style
@@ -74,7 +74,6 @@ _GRADIENT = "gradient dL/dh"
 _PANELS = Block(1.0, 0.52, 0.3)
 _LAST_PANELS = Block(1.0, 0.52, 0.55)
 _PROFILE = Block(1.3, 0.35, 0.6, has_legend=True)
-_CHART = Block(2.0, 0.35, 0.6, has_legend=True)  # alone in its figure
 
 
 def _panel_blocks(row: HistogramRow, look: Look) -> list[Block]:
@@ -111,15 +110,15 @@ def _histograms_alone(result: ProbeResult, look: Look, row: HistogramRow, label:
 
 
 def _depth_alone(result: ProbeResult, look: Look) -> Figure:
-    figure = sheet(result, look, 9, 5.6, [_CHART])
-    draw_profiles(stacked(figure, look, [_CHART])[0], result)
+    figure = sheet(result, look, 9, 5.6, [CHART])
+    draw_profiles(stacked(figure, look, [CHART])[0], result)
     return figure
 
 
 def _fitting(result: ProbeResult, look: Look) -> Figure:
     """The quantity to which each layer was fitted, before and after."""
-    figure = sheet(result, look, 9, 4.8, [_CHART])
-    (axes,) = stacked(figure, look, [_CHART], left=0.9)
+    figure = sheet(result, look, 9, 4.8, [CHART])
+    (axes,) = stacked(figure, look, [CHART], left=0.9)
     fitted = [layer.fitting for layer in result.layers]
     layers = np.arange(1, len(fitted) + 1)
     words = {"before": "as drawn", "after": "fitted", "baseline": "best constant"}

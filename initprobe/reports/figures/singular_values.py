@@ -18,7 +18,7 @@ from initprobe.formatting import percent
 from initprobe.reports.binning import shares
 from initprobe.reports.figures.panel_grid import CYCLE, Key, PanelSizes, clipped, make_grid
 from initprobe.reports.figures.spectrum import draw_density
-from initprobe.reports.figures.style import BLACK, style
+from initprobe.reports.figures.style import BLACK, percent_ticks, style
 from initprobe.reports.figures.sweep_kinds import SweepRun
 from initprobe.reports.figures.sweep_series import label, varying
 from initprobe.results.spectrum import Spectrum, SpectrumStats
@@ -101,7 +101,7 @@ def _draw(axes: Axes, drawn: Sequence[SpectrumStats], edges: Array, colors: dict
             draw_density(axes, stats.theory.density, float(edges[1] - edges[0]))
     axes.text(0.03, 0.97, "\n".join(notes), transform=axes.transAxes, ha="left", va="top", fontsize=8)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, ceiling))
-    axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+    percent_ticks(axes)
 
 
 def _heights(stats: SpectrumStats, edges: Array) -> Array:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from initprobe.arrays import Array
 from initprobe.formatting import percent
 from initprobe.reports.binning import shares
-from initprobe.reports.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, blank_figure, style
+from initprobe.reports.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, blank_figure, percent_ticks, style
 from initprobe.results.base import Histogram, Percentiles
 from initprobe.results.spectrum import SpectrumDensity
 
@@ -71,11 +71,11 @@ def spectrum_figure(title: str, setting: str, lines: Sequence[SpectrumLine]) -> 
         return figure
 
 
-def draw_density(axes: Axes, law: SpectrumDensity, width: float, label: str = "", color: str = BLACK) -> None:
+def draw_density(axes: Axes, law: SpectrumDensity, width: float, label: str = "") -> None:
     """Draw a predicted density of log10 s as a line, on the scale of shares per bin of the given width."""
     bins = np.linspace(law.low, law.high, len(law.shares) + 1)
     middles, size = (bins[1:] + bins[:-1]) / 2, bins[1] - bins[0]
-    axes.plot(middles, np.array(law.shares) * width / size, color=color, lw=1.1, label=label or "_nolegend_", zorder=3)
+    axes.plot(middles, np.array(law.shares) * width / size, color=BLACK, lw=1.1, label=label or "_nolegend_", zorder=3)
 
 
 def _look(number: int) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _draw_values(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
     axes.axvline(0, color=GREY, lw=1, zorder=0)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+    percent_ticks(axes)
     axes.set(xlabel="log10 of singular value (grey: 1)", ylabel="share per bin")
     axes.set_title("end to end, dh_L/dh_0", fontsize=11)
 

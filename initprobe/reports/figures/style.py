@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -119,6 +120,16 @@ def log_ticks(low: float, high: float) -> list[float]:
         return ticks
     step = max(math.ceil((high - low) / 8), 1)
     return [float(k) for k in range(math.ceil(low), math.floor(high) + 1) if k % step == 0]
+
+
+def small() -> float:
+    """Points of labels inside a figure."""
+    return 0.9 * float(mpl.rcParams["font.size"])
+
+
+def percent_ticks(axes: Axes) -> None:
+    """Label the y axis of shares in percent."""
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
 
 
 def power_text(log10: float) -> str:

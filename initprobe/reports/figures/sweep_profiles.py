@@ -33,7 +33,7 @@ from initprobe.reports.figures.panel_grid import (
     title_of,
     verdict_color,
 )
-from initprobe.reports.figures.style import BLACK, log_ticks, power_text, style
+from initprobe.reports.figures.style import BLACK, log_ticks, percent_ticks, power_text, style
 from initprobe.reports.figures.sweep_data import LABEL, DepthLine, DepthPlot, HistogramPanel, HistogramPlot
 from initprobe.results.named_numbers import VERDICT
 
@@ -214,7 +214,7 @@ def _beyond(panel: HistogramPanel, ceiling: float) -> Iterator[str]:
 
 def _finish_histogram(axes: Axes, plot: HistogramPlot, first: bool, lowest: bool) -> None:
     axes.set(xlim=(plot.edges[0], plot.edges[-1]), ylim=(0, plot.ceiling))
-    axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+    percent_ticks(axes)
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
     axes.tick_params(labelleft=first, labelbottom=lowest, labelsize=8)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from initprobe.formatting import visible
+from initprobe.reports.figures.style import small
 
 _SMALLEST = 7  # points; smaller text cannot be read
 _SCREEN = 9  # points of a legend on a screen
@@ -44,7 +44,7 @@ def legend_above(axes: Axes) -> None:
     if not handles or figure is None:
         return  # every line was lost
     place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "frameon": False}
-    size = 0.9 * float(mpl.rcParams["font.size"])
+    size = small()
     if size < _SCREEN:  # on paper every point counts
         place |= {"handlelength": 1.2, "handletextpad": 0.4, "columnspacing": 0.8, "labelspacing": 0.2}
     for rows in (1, 2, 3):

@@ -8,13 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from initprobe.reports.figures.look import Block, Look, sheet, stacked
+from initprobe.reports.figures.look import CHART, Look, sheet, stacked
 from initprobe.reports.figures.profiles import finish_profile_axes
 from initprobe.reports.figures.style import BLACK, BLUE, ORANGE, log_ticks, power_text
 from initprobe.reports.figures.titles import legend_above
 from initprobe.results.run import ProbeResult
 
-_CHART = Block(2.0, 0.35, 0.6, has_legend=True)
 _LOG_BEYOND = 10  # times chance
 _LOWEST_LOSS = 1e-12  # lowest on a log axis
 
@@ -27,13 +26,13 @@ def training(result: ProbeResult, look: Look) -> Figure:
         look: size, title and style.
     """
     if look.style == "paper":
-        figure = sheet(result, look, 13, 18, [_CHART, _CHART])
-        losses, change = stacked(figure, look, [_CHART, _CHART])
+        figure = sheet(result, look, 13, 18, [CHART, CHART])
+        losses, change = stacked(figure, look, [CHART, CHART])
     else:
-        figure = sheet(result, look, 13, 4.8, [_CHART])
+        figure = sheet(result, look, 13, 4.8, [CHART])
         half = float(figure.get_figwidth()) / 2
-        (losses,) = stacked(figure, look, [_CHART], right=half + 0.2)
-        (change,) = stacked(figure, look, [_CHART], left=half + 0.8)
+        (losses,) = stacked(figure, look, [CHART], right=half + 0.2)
+        (change,) = stacked(figure, look, [CHART], left=half + 0.8)
     _draw_losses(losses, result)
     _draw_change(change, result)
     return figure

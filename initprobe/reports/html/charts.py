@@ -69,11 +69,15 @@ class Chart:
         return Markup(f"{head}{''.join(parts)}</svg>")
 
     def _range(self) -> tuple[float, float]:
-        """The range of y; at least one decade if logarithmic, so that rounding is no slope."""
+        """The range of y; at least one decade if logarithmic, so that rounding is no slope.
+
+        `rangeOf` in charts.js has the same rule. The script draws what a reader selects, so it cannot ask Python.
+        """
         values = [value for line in self.lines for value in line.values if value is not None] or [0.0]
         low, high = min(values), max(values)
-        room = max((1.0 if self.log else 1e-3 * max(abs(high), 1e-300)) - (high - low), 0.0) / 2
-        margin = 0.05 * max(high - low, 2 * room)
+        least = 1.0 if self.log else 1e-3 * max(abs(high), 1e-300)
+        room = max(least - (high - low), 0.0) / 2
+        margin = 0.05 * max(high - low, least)
         return low - room - margin, high + room + margin
 
     def _place(self, x: float, y: float, low: float, high: float) -> str:
@@ -85,7 +89,7 @@ class Chart:
         for number, line in enumerate(self.lines[:_MOST_STILL]):
             for part in _runs(self.x, line.values):
                 points = " ".join(self._place(x, y, low, high) for x, y in part)
-                yield f'<polyline class="{line.kind} c{number % 8}" points="{points}"/>'
+                yield f'<polyline class="{line.kind} c{number}" points="{points}"/>'
 
     def _ticks(self, low: float, high: float) -> Iterator[str]:
         for value in ticks(low, high, whole=self.log):
@@ -103,7 +107,7 @@ class Chart:
         step = (_WIDTH - _LEFT) // _MOST_STILL
         for number, line in enumerate(self.lines[:_MOST_STILL]):
             x = _LEFT + step * number
-            yield f'<line class="{line.kind} c{number % 8}" x1="{x}" x2="{x + 22}" y1="12" y2="12"/>'
+            yield f'<line class="{line.kind} c{number}" x1="{x}" x2="{x + 22}" y1="12" y2="12"/>'
             yield f'<text x="{x + 28}" y="12" dominant-baseline="middle">{escape(line.label[:18])}</text>'
 
 

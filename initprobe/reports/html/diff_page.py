@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from initprobe.formatting import NOTHING, visible
+from initprobe.reports.html.outcome import Outcome
 from initprobe.reports.html.page import page
 from initprobe.reports.html.tables import table, text_columns
 from initprobe.results.digest import Digest
 
 
 @dataclass(frozen=True)
-class Side:
+class Side(Outcome):
     """A run on one side.
 
     Attributes:
@@ -24,17 +25,12 @@ class Side:
     state: str
     digest: Digest | None
 
-    @property
-    def verdict(self) -> str:
-        """The rule of its worst finding, `survives`, or its state."""
-        return self.digest.verdict if self.digest else self.state
-
     def data(self) -> dict[str, Any]:
         """What the script shows; variances are log10."""
         digest = self.digest
         return {
             "verdict": self.verdict,
-            "level": "failed" if digest is None else "healthy" if digest.healthy else digest.severity,
+            "level": self.level,
             "layer": digest and digest.layer,
             "words": (digest and digest.evidence) or "",
             "output": digest and digest.output,

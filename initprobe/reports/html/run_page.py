@@ -14,7 +14,7 @@ from initprobe.reports.html.page import page
 from initprobe.reports.html.tables import Cell, Column, json_columns, table, word
 from initprobe.reports.narrative import SYMBOLS, course
 from initprobe.results.layers import LayerStats, TensorStats
-from initprobe.results.named_numbers import counted, survives
+from initprobe.results.named_numbers import counted, verdict_of
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 
@@ -22,7 +22,6 @@ from initprobe.results.summary import Finding
 _MOST_HISTOGRAMS = 40
 _TENSORS = ("output", "preactivation", "output_gradient", "weight_gradient", "weight")
 _FEW_TENSORS = ("output", "output_gradient")
-_SHORT = {"output": "h", "preactivation": "z", "output_gradient": "dL/dh", "weight_gradient": "dL/dW", "weight": "W"}
 
 
 def run_page(result: ProbeResult, command: str) -> str:
@@ -46,6 +45,7 @@ def run_page(result: ProbeResult, command: str) -> str:
         table=table(_columns(result), result.layers),
         tensors={name: SYMBOLS[name] for name in names},
         left_out=len(names) < len(_TENSORS),
+        most_histograms=_MOST_HISTOGRAMS,
         summary=[(label, visible(str(words), breaks=True)) for label, words in course(result)],
     )
 
@@ -73,8 +73,7 @@ class Verdict:
 
 def verdict(result: ProbeResult) -> Verdict:
     """What the top of a page says."""
-    counting = list(counted(result))
-    worst = next(iter(counting), None) if not survives(result) else None
+    counting, worst = counted(result), verdict_of(result)
     return Verdict(
         words=visible(result.in_a_line().partition(";")[0]),
         level="healthy" if worst is None else worst.severity,

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from initprobe.formatting import trimmed, visible
+from initprobe.formatting import short_of, trimmed, visible
 from initprobe.reports.html.charts import Chart, Line
+from initprobe.reports.html.outcome import Outcome
 from initprobe.reports.html.page import page
 from initprobe.reports.html.tables import Cell, Column, Table, number, table, word
 from initprobe.reports.sweep_table import Scalar
 from initprobe.results.digest import Digest, digest
+from initprobe.results.named_numbers import counted
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Environment
 
@@ -19,7 +21,7 @@ _MOST_LINES = 12
 
 
 @dataclass(frozen=True)
-class RunCard:
+class RunCard(Outcome):
     """One run on the page.
 
     Attributes:
@@ -43,22 +45,10 @@ class RunCard:
         """Its axes in one line."""
         return visible(" ".join(f"{name}={trimmed(value)}" for name, value in self.axes.items())) or "the run"
 
-    @property
-    def verdict(self) -> str:
-        """The rule of its worst finding, `survives`, or the state of a run that is not done."""
-        return self.digest.verdict if self.digest else self.state
-
-    @property
-    def level(self) -> str:
-        """`healthy`, the severity of its worst finding, or `failed`."""
-        if self.digest is None:
-            return "failed"
-        return "healthy" if self.digest.healthy else str(self.digest.severity)
-
 
 def card(axes: Mapping[str, Scalar], result: ProbeResult, command: str) -> RunCard:
     """The card of a run that is done."""
-    worst = next((finding for finding in result.diagnosis if finding.ignored is None), None)
+    worst = next(iter(counted(result)), None)
     return RunCard(
         axes=axes,
         state="done",
@@ -81,9 +71,11 @@ class _Number:
 
 _NUMBERS = (
     _Number("output.variance", "var h, last layer", lambda d: d.output[-1], log=True),
-    _Number("theory.output_variance", "theory of it", lambda d: d.output_theory[-1], log=True),
+    _Number("theory.output_variance", "theory of var h", lambda d: d.output_theory[-1], log=True),
     _Number("output_gradient.variance", "var dL/dh, first layer", lambda d: d.gradient[d.start - 1], log=True),
-    _Number("theory.output_gradient_variance", "theory of it", lambda d: d.gradient_theory[d.start - 1], log=True),
+    _Number(
+        "theory.output_gradient_variance", "theory of var dL/dh", lambda d: d.gradient_theory[d.start - 1], log=True
+    ),
     _Number("correlation", "cos, last layer", lambda d: d.correlation),
     _Number("output.saturated_fraction", "saturated", lambda d: d.saturated),
     _Number("output.dead_fraction", "dead", lambda d: d.dead),
@@ -119,6 +111,7 @@ def runs_page(
         "axes": list(map(visible, axes)),
         "numbers": [{"name": entry.name, "label": entry.label, "log": entry.log} for entry in numbers],
         "runs": [_data(run, numbers) for run in runs],
+        "most_lines": _MOST_LINES,
     }
     return page(
         "runs",
@@ -145,9 +138,7 @@ def _data(run: RunCard, numbers: Sequence[_Number]) -> dict[str, Any]:
     }
     return {
         "name": run.name,
-        "axes": {
-            visible(name): visible(value) if isinstance(value, str) else value for name, value in run.axes.items()
-        },
+        "axes": {visible(name): _shown(value) for name, value in run.axes.items()},
         "verdict": run.verdict,
         "level": run.level,
         "layer": run.digest.layer if run.digest else None,
@@ -180,7 +171,7 @@ def _number(run: RunCard, entry: _Number) -> Cell:
     value = entry.of(run.digest) if run.digest else None
     if not entry.log or value is None:
         return number(value)
-    return Cell(number(10**value if abs(value) < 300 else None, value).text, value, is_log10=True)
+    return Cell(short_of(value), value, is_log10=True)
 
 
 def _overview(runs: Sequence[RunCard]) -> Chart:

@@ -82,9 +82,9 @@ def table(columns: Iterable[Column[_Row]], rows: Sequence[_Row]) -> Table:
     return Table([column for column, _ in kept], list(zip(*(cells for _, cells in kept), strict=True)))
 
 
-def number(value: float | None, log10: float | None = None) -> Cell:
+def number(value: float | None) -> Cell:
     """The cell of a number."""
-    return Cell(short(value, log10), value)
+    return Cell(short(value), value)
 
 
 def word(text: object) -> Cell:

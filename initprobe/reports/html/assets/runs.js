@@ -1,8 +1,7 @@
 // The runs of a sweep: filters, a heat map, and the run that one chooses.
-const MOST_LINES = 12;
 
 function prepareRuns() {
-  const { runs, axes, numbers } = DATA;
+  const { runs, axes, numbers, most_lines: mostLines } = DATA;
   const rows = findAll('table[data-rows="run"] tbody tr');
   const varying = axes.filter((axis) => valuesOf(axis).length > 1);
   const filters = new Map();
@@ -43,7 +42,7 @@ function prepareRuns() {
     const sorted = [...varying].sort((a, b) => rank(a) - rank(b)); // seeds are means, not an axis
     [map.x, map.y] = sorted;
     const options = (first) => [first, ...varying.filter((axis) => axis !== first)].map((axis) => [axis, axis]);
-    const values = [["verdict", "verdict"], ...numbers.filter(({ name }) => name !== "layer").map(({ name, label }) => [name, label === "theory of it" ? name : label])];
+    const values = [["verdict", "verdict"], ...numbers.filter(({ name }) => name !== "layer").map(({ name, label }) => [name, label])];
     find("#map-tools").append(
       selection("across", options(map.x), (value) => { map.x = value; drawMap(); }),
       selection("down", options(map.y), (value) => { map.y = value; drawMap(); }),
@@ -148,7 +147,7 @@ function prepareRuns() {
   function draw() {
     const shown = new Set(shownRuns());
     for (const row of rows) row.hidden = !shown.has(runs[Number(row.dataset.index)]);
-    const done = firstSeeds([...shown].filter((run) => run.series)), lines = done.slice(0, MOST_LINES);
+    const done = firstSeeds([...shown].filter((run) => run.series)), lines = done.slice(0, mostLines);
     find("#shown").textContent = `${shown.size} of ${runs.length} runs` + (done.length > lines.length ? `; the first ${lines.length} settings as lines` : "");
     const overview = find('[data-chart="overview"]'), gradient = find('[data-chart="overview-gradient"]');
     overview.hidden = gradient.hidden = !lines.length;

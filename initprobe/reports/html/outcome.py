@@ -1,0 +1,29 @@
+"""What became of a run: the part that the pages of many runs and of two sides share."""
+
+from __future__ import annotations
+
+from initprobe.results.digest import Digest
+
+
+class Outcome:
+    """A run with its verdict.
+
+    Attributes:
+        state: `done`, or why there is no result.
+        digest: its numbers; None where there is no result.
+    """
+
+    state: str
+    digest: Digest | None
+
+    @property
+    def verdict(self) -> str:
+        """The rule of its worst finding, `survives`, or its state where there is no result."""
+        return self.digest.verdict if self.digest else self.state
+
+    @property
+    def level(self) -> str:
+        """`healthy`, the severity of its worst finding, or `failed` where there is no result."""
+        if self.digest is None:
+            return "failed"
+        return "healthy" if self.digest.healthy else str(self.digest.severity)
