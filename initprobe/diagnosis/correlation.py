@@ -14,6 +14,10 @@ from initprobe.results.base import Severity
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 
+RANK_COLLAPSE = "rank-collapse"
+_EQUAL = "other data: every sample is the same"
+# A distance from which rounding is far, as 1 minus a cosine.
+_DISTINCT = 1e-4
 _LEAST_ALIKE = 0.3  # a cosine below which inputs were unlike from the start
 
 
@@ -41,11 +45,6 @@ def _rank_collapse(result: ProbeResult, limits: Thresholds) -> Iterator[Observat
     return (replace(each, no_fix=_EQUAL if equal else "") for each in observations)
 
 
-_EQUAL = "other data: every sample is the same"
-# A distance from which rounding is far, as 1 minus a cosine.
-_DISTINCT = 1e-4
-
-
 def _distance_is_lost(result: ProbeResult, limits: Thresholds) -> bool:
     """Whether 1 - c falls by as many decades as a variance may. Skips keep inputs apart whatever the branches do."""
     cosines = [layer.correlation for layer in result.fed_by_stream if layer.correlation is not None]
@@ -66,7 +65,7 @@ def _chaotic_pairs(result: ProbeResult, limits: Thresholds) -> Iterator[Observat
 
 RULES = (
     Rule(
-        name="rank-collapse",
+        name=RANK_COLLAPSE,
         meaning="different inputs become indistinguishable, which the variance does not show",
         measurement="mean cosine c between two inputs' z, and q(1 - c), the part of z's mean square that differs",
         remedy="no plain initializer of a ReLU-like net avoids it; weak residual branches do, --branch-scale 1/L",

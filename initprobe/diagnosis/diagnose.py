@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis import correlation, float_range, fluctuations, inputs, signal, units, weight_scales, width
+from initprobe.diagnosis.correlation import RANK_COLLAPSE
 from initprobe.diagnosis.kinds_of_net import has_silent_input
 from initprobe.diagnosis.rule import Observation, Rule, place_of
 from initprobe.registry import Registry
@@ -42,13 +43,10 @@ def diagnose(
     limits = thresholds or Thresholds()
     observed = [(rule, first) for rule in _rules_for(result) if (first := next(rule.look(result, limits), None))]
     healthy = all(observation.severity == "info" for _, observation in observed)
-    collapse, counting = (
-        "rank-collapse",
-        [rule.name for rule, observation in observed if observation.severity != "info"],
-    )
-    alike = counting == [collapse] or (healthy and any(rule.name == collapse for rule, _ in observed))
+    counting = [rule.name for rule, observation in observed if observation.severity != "info"]
+    alike = counting == [RANK_COLLAPSE] or (healthy and any(rule.name == RANK_COLLAPSE for rule, _ in observed))
     remedy = (apart() if alike else None) or (None if healthy else fix())
-    fixed = [collapse] if healthy else counting
+    fixed = [RANK_COLLAPSE] if healthy else counting
     findings = [
         _finding(result, rule, observation, remedy if rule.name in fixed else None) for rule, observation in observed
     ]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from initprobe.activations.record import Activation
-from initprobe.arrays import Array
+from initprobe.arrays import Array, normal_cdf
 from initprobe.meanfield.finite_width import Spread
 from initprobe.meanfield.layer import Layer
 
@@ -168,7 +168,7 @@ def _chi_square_logs(most: int) -> tuple[Array, Array]:
 def _normal(mean: Array, sd: Array) -> LengthLogs:
     """Logs that are normal."""
     places = (math.log(LOST) - mean) / np.where(sd > 0, sd, 1.0)
-    lost = np.array([math.erfc(-place / math.sqrt(2)) / 2 for place in places])
+    lost = np.array([normal_cdf(float(place)) for place in places])
     return LengthLogs(mean, sd, np.where(sd > 0, lost, (mean < math.log(LOST)).astype(float)))
 
 

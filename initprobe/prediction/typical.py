@@ -16,12 +16,12 @@ from initprobe.prediction.predict import NetworkPrediction, predict_network
 from initprobe.prediction.rules import rules_of
 from initprobe.results.summary import TypicalDraw
 
-# A net that few draws lose for one input is not simulated for a batch.
-_FEW = 0.05
+# Few draws: one in twenty may lose more than a factor of 100.
+FEW = 0.05
 # A prediction is the same for every seed of the measurement.
 _SEED = 0
-# From this probability of a loss on, the typical draw is lost.
-_HALF = 0.5
+# Above this probability of a loss, the typical draw is lost.
+HALF = 0.5
 
 
 def typical_draw(
@@ -51,14 +51,14 @@ def typical_draw(
         if logs is None:
             return None
         batch = None
-        if logs.lost.max() > _FEW:
+        if logs.lost.max() > FEW:  # few draws lose one input, and fewer a batch
             batch = lost_by_batch(config.activation, rules, squares, inputs.cosine, _SEED)
     lost = logs.lost if batch is None else np.minimum(logs.lost, batch)
     return _record(replace(logs, lost=lost), prediction.layers[-1].output_variance)
 
 
 def _record(logs: LengthLogs, variance: float) -> TypicalDraw | None:
-    mean, lost = float(logs.mean[-1]), np.flatnonzero(logs.lost > _HALF)
+    mean, lost = float(logs.mean[-1]), np.flatnonzero(logs.lost > HALF)
     if not math.isfinite(mean):
         return None
     return TypicalDraw(

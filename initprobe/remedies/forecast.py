@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -220,13 +220,13 @@ def most_level_gain(network: Network) -> float | None:
     return None if coarse is None else _best_of(network, _three_digits(coarse / _STEP, coarse * _STEP))
 
 
-def smaller_gains(network: Network, gain: float) -> Iterator[float]:
-    """The largest gain below one that saturates too many units, to two digits, that may pass; nothing if none may."""
+def smaller_gain(network: Network, gain: float) -> float | None:
+    """The largest gain that may pass, to two digits and not above `gain`; None if none may."""
     for step in range(_SMALLER):
         smaller = float(f"{gain * _SHRINK**step:.2g}")
         if network.scaled(smaller).holds(1.0, chance=False):
-            yield smaller
-            return
+            return smaller
+    return None
 
 
 def _best_of(network: Network, gains: Array) -> float | None:

@@ -20,7 +20,7 @@ from initprobe.prediction.predict import norm_and_skip_theory
 from initprobe.prediction.rules import no_theory, rules_of
 from initprobe.remedies.command_line import command_line
 from initprobe.remedies.forecast import COMMON_SHARE, Forecast, Network
-from initprobe.remedies.plain import changed, common_initializers, doubtful_fixes, level_gains, plain_fixes
+from initprobe.remedies.plain import PlainFixes, changed, common_initializers, level_gains
 from initprobe.remedies.trial import Trials, Works
 from initprobe.remedies.wider import is_too_deep, wider, with_units
 from initprobe.spec import Spec
@@ -76,13 +76,13 @@ def _candidates(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments)
     bare = changed(config, bias_init=None)
     for candidate in [config, bare] if isinstance(config.bias_init, Spec) else [bare]:
         yield from islice(_structure_kept(candidate, config, sizes, inputs), _MOST_ALIKE)
+    plain = changed(bare, **_PLAIN)
+    fixes = PlainFixes(plain, sizes, inputs, config)
     if not config.is_plain:
-        plain = changed(bare, **_PLAIN)
-        yield from plain_fixes(plain, sizes, inputs, config)
+        yield from fixes.predicted()
         yield from _that_hold(_with_norm_or_skips(plain), sizes, inputs)
-    bare = changed(bare, **_PLAIN)
-    yield from doubtful_fixes(bare, sizes, inputs, config)
-    yield from (each for each in _with_norm_or_skips(bare) if holds(each, sizes, inputs, distinct=False))
+    yield from fixes.doubtful()
+    yield from (each for each in _with_norm_or_skips(plain) if holds(each, sizes, inputs, distinct=False))
 
 
 def _wider_ones(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
@@ -111,8 +111,8 @@ def _structure_kept(
         yield from _that_hold(chain(_weaker_branches_first(config), _with_norm_or_skips(config)), sizes, inputs)
         return
     if config.bias_init is None:
-        plain = plain_fixes(config, sizes, inputs, original)
-        yield from (each for each in plain if _keeps_apart(_theory(each, sizes, inputs), inputs, each))
+        fixes = PlainFixes(config, sizes, inputs, original)
+        yield from (each for each in fixes.predicted() if _keeps_apart(_theory(each, sizes, inputs), inputs, each))
     else:
         others = _with_common_weights(config, level_gains(config.activation))
         yield from _that_hold(others, sizes, inputs)

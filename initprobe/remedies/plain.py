@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Unpack, cast
 
 from initprobe.activations.record import Activation
@@ -11,50 +13,62 @@ from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.phase import critical_line
-from initprobe.remedies.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Network, most_level_gain, smaller_gains
+from initprobe.remedies.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Network, most_level_gain, smaller_gain
 from initprobe.remedies.trial import same_weights
 
 
-def plain_fixes(
-    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, original: ProbeConfig
-) -> Iterator[ProbeConfig]:
-    """The experiments with plain weights that theory predicts to keep the signal.
+@dataclass(frozen=True)
+class PlainFixes:
+    """Experiments with other plain weights and zero biases, without the weights that `original` has.
 
-    Args:
+    Attributes:
         config: a plain network whose initializer and activation have names.
         sizes: features of the input, then units of each layer.
         inputs: moments of the samples.
-        original: the experiment that needs the fix, which is not offered again.
+        original: the experiment that needs the fix.
     """
-    network = Network.of(config, sizes, inputs)
-    names = (*common_initializers(config.activation), *level_gains(config.activation))
-    for candidate in _with_initializers(config, sizes, names, original):
-        if network.forecast(network.variances(candidate.initializer)).holds(COMMON_SHARE):
-            yield candidate
-    gain = most_level_gain(network)
-    if gain is not None and network.scaled(gain).holds(LAST_RESORT_SHARE):
-        yield from _with_initializers(config, sizes, [f"lecun:gain={gain:g}"], original)
 
+    config: ProbeConfig
+    sizes: Sequence[int]
+    inputs: InputMoments
+    original: ProbeConfig
 
-def doubtful_fixes(
-    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, original: ProbeConfig
-) -> Iterator[ProbeConfig]:
-    """Plain weights that may pass the verdict by a narrow margin, so that only a trial can tell.
+    def predicted(self) -> Iterator[ProbeConfig]:
+        """Those that theory predicts to keep the signal."""
+        activation = self.config.activation
+        yield from self._that_hold((*common_initializers(activation), *level_gains(activation)), COMMON_SHARE)
+        gain = self._most_level_gain
+        if gain is not None and self._network.scaled(gain).holds(LAST_RESORT_SHARE):
+            yield from self._with_initializers([f"lecun:gain={gain:g}"])
 
-    Args:
-        config: a plain network whose initializer and activation have names.
-        sizes: features of the input, then units of each layer.
-        inputs: moments of the samples.
-        original: the experiment that needs the fix, which is not offered again.
-    """
-    network = Network.of(config, sizes, inputs)
-    for candidate in _with_initializers(config, sizes, common_initializers(config.activation), original):
-        if network.forecast(network.variances(candidate.initializer)).holds(1.0, chance=False):
-            yield candidate
-    gain = most_level_gain(network)
-    if gain is not None:
-        names = [f"lecun:gain={smaller:g}" for smaller in smaller_gains(network, gain)]
-        yield from _with_initializers(config, sizes, names, original)
+    def doubtful(self) -> Iterator[ProbeConfig]:
+        """Those that may pass the verdict by a narrow margin: only a trial can decide."""
+        yield from self._that_hold(common_initializers(self.config.activation), 1.0, chance=False)
+        gain = self._most_level_gain
+        smaller = None if gain is None else smaller_gain(self._network, gain)
+        if smaller is not None:
+            yield from self._with_initializers([f"lecun:gain={smaller:g}"])
+
+    @cached_property
+    def _network(self) -> Network:
+        return Network.of(self.config, self.sizes, self.inputs)
+
+    @cached_property
+    def _most_level_gain(self) -> float | None:
+        return most_level_gain(self._network)
+
+    def _that_hold(self, names: Sequence[str], share: float, *, chance: bool = True) -> Iterator[ProbeConfig]:
+        """The experiments with these weights that are predicted to pass; `share` and `chance` as in `holds`."""
+        for candidate in self._with_initializers(names):
+            if self._network.forecast(self._network.variances(candidate.initializer)).holds(share, chance=chance):
+                yield candidate
+
+    def _with_initializers(self, names: Sequence[str]) -> Iterator[ProbeConfig]:
+        for name in names:
+            candidate = changed(self.config, init=name, bias_init=None)
+            differs = not self.original.is_plain or self.config.bias_init is not None
+            if differs or not same_weights(candidate, self.config, tuple(self.sizes)):
+                yield candidate
 
 
 def changed(config: ProbeConfig, **changes: Unpack[ConfigChanges]) -> ProbeConfig:
@@ -67,17 +81,6 @@ def common_initializers(activation: Activation) -> tuple[str, ...]:
     """The names of the initializers in common use, as they suit the activation."""
     slope = activation.params.get("slope")
     return "xavier", f"he:slope={slope:g}" if slope is not None else "he", "lecun"
-
-
-def _with_initializers(
-    config: ProbeConfig, sizes: Sequence[int], names: Sequence[str], original: ProbeConfig
-) -> Iterator[ProbeConfig]:
-    """The same experiment with zero biases and each of these weights, without those that `original` has."""
-    for name in names:
-        candidate = changed(config, init=name, bias_init=None)
-        differs = not original.is_plain or config.bias_init is not None
-        if differs or not same_weights(candidate, config, tuple(sizes)):
-            yield candidate
 
 
 def level_gains(activation: Activation) -> Iterator[str]:

@@ -7,13 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments
-from initprobe.prediction.typical import loss_probability
+from initprobe.prediction.typical import FEW, HALF, loss_probability
 from initprobe.remedies.plain import changed
 
-# A width that does: one draw in twenty may lose more than a factor of 100.
-FEW = 0.05
-# From this probability on, the typical draw loses the signal.
-HALF = 0.5
+# The factor between two widths that are tried, and the largest width.
 _STEP, _WIDEST = 1.3, 4096
 
 

@@ -9,11 +9,10 @@ from dataclasses import replace
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.formatting import factor_of
 from initprobe.meanfield.input_moments import InputMoments
-from initprobe.prediction.typical import loss_probability
+from initprobe.prediction.typical import FEW, loss_probability
 from initprobe.remedies.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Forecast, Network, most_level_gain
 from initprobe.remedies.norm_and_skip import holds
 from initprobe.remedies.plain import changed
-from initprobe.remedies.wider import FEW
 from initprobe.studies.choice import Choice, Goal, choose
 from initprobe.studies.frameworks import Weights, weights_of
 
