@@ -1,4 +1,4 @@
-"""Numbers and foreign text, made short and safe to show in errors, in tables and on a terminal."""
+"""Numbers, names and foreign text, made short and safe to show in errors, in tables and on a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CONTROL = re.compile(f"[{_UNSEEN}]")
 # A line that begins with `::`, or holds `##[`, is a command to GitHub's runners.
 _COMMAND = re.compile(r"\A\s*:(?=:)|#(?=#\[)")
 _CONTROL_BUT_BREAKS = re.compile(f"(?!\n)[{_UNSEEN}]")
-MOST = 80
+MOST, MOST_NAMES = 80, 4
 _LONGEST_WORD, _LONGEST_MESSAGE = 256, 800
 
 
@@ -131,3 +131,29 @@ def sparkline(shares: Sequence[float]) -> str:
     if top <= 0:
         return " " * len(shares)
     return "".join(BLOCKS[math.ceil(8 * share / top) if share > 0 else 0] for share in shares)
+
+
+# A part of a qualified name that is a number, as of a block; not the 1 in fc1.
+NUMBER_IN_NAME = re.compile(r"(?<![^.])[0-9]+(?![^.])")
+
+
+def without_numbers(name: str) -> str:
+    """A qualified name with `*` for each part that is a number: `h.*.fc.weight` for `h.3.fc.weight`."""
+    return NUMBER_IN_NAME.sub("*", name)
+
+
+def role(name: str) -> str:
+    """A name without the numbers of blocks, equal in all blocks: `blocks.*.fc` for `blocks.3.fc`.
+
+    A number at the end is a place in the block if there is another: `blocks.*.0` for `blocks.3.0`.
+    """
+    plain = name.partition("#")[0]
+    block, _, last = plain.rpartition(".")
+    is_place = last.isdigit() and NUMBER_IN_NAME.search(block)
+    return f"{without_numbers(block)}.{last}" if is_place else without_numbers(plain)
+
+
+def listed(names: Sequence[str], most: int = MOST_NAMES) -> str:
+    """The first `most` names, and how many more there are: `a, b and 3 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -13,9 +13,9 @@ from initprobe.contract.statistics import CUT_STD, Moments, kurtosis
 from initprobe.errors import ConfigError
 from initprobe.spec import parse_number
 
-# A mean this many standard errors from 0 is none of chance.
+# A mean this many standard errors from 0 is not by chance.
 _APART = 4.5
-# A round number is that of a rule where it is this near: there are many of them.
+# A round number is near up to this many standard errors; the limit is small because there are many such numbers.
 _ROUND_NEAR = 2.5
 # An extreme is further from its bound than this times the range over n in one of 20,000 cases: e^-10.
 _MISSED = 10
@@ -129,7 +129,7 @@ def _bounds(family: Sequence[Parameter], measured: Mapping[str, Moments]) -> Ite
 
 
 def _score(text: str, family: Sequence[Parameter], measured: Mapping[str, Moments], shape: str) -> float:
-    """Minus the log likelihood of each std under a rule, but for a constant; infinite where there is no such rule."""
+    """Minus the log likelihood of each std under a rule, up to a constant; infinite where there is no such rule."""
     rule = read_rule(text)
     assert rule.initializer is not None
     try:

@@ -1,4 +1,4 @@
-"""A model beside a file: a contract that a person wrote, or a lock."""
+"""A model compared with a file: a written contract, or a lock."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from initprobe.errors import ConfigError
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of a file.
+    """The outcome of a comparison with a file.
 
     Attributes:
         file: its name, as shown.
-        report: every parameter beside its rule.
-        changes: one line for each tie that came or went; of a lock also for names that did.
-        faults: the faults of the report, alike ones in one group.
+        report: every parameter compared with its rule.
+        changes: one line for each tie that was added or removed; for a lock, also the changes of names.
+        faults: the faults of the report, similar ones in one group.
     """
 
     file: str
@@ -35,12 +35,12 @@ class Checked:
 
     @property
     def holds(self) -> bool:
-        """Whether the model is as the file says."""
+        """Whether the model agrees with the file."""
         return not self.report.faults and not self.changes
 
 
 def check_contract(parameters: Sequence[Parameter], path: Path) -> Checked:
-    """A model beside a contract.
+    """Compare a model with a contract.
 
     Raises:
         InputError: the file cannot be read.
@@ -56,7 +56,7 @@ def check_contract(parameters: Sequence[Parameter], path: Path) -> Checked:
 
 
 def check_lock(parameters: Sequence[Parameter], path: Path) -> Checked:
-    """A model beside its lock.
+    """Compare a model with its lock.
 
     Raises:
         InputError: the lock cannot be read.

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from initprobe.contract.judge import Judged, Report
 from initprobe.contract.parameter import Parameter
-from initprobe.contract.recognise import family_pattern, recognise
+from initprobe.contract.recognise import recognise
 from initprobe.contract.rules import ANY, MEASURED
+from initprobe.formatting import without_numbers
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def fault_groups(report: Report, parameters: Sequence[Parameter]) -> list[FaultG
     groups: dict[tuple[str, str, str], list[Judged]] = {}
     for fault in report.faults:
         kind = fault.failed.kind if fault.failed else ""
-        groups.setdefault((family_pattern(fault.parameter), fault.rule, kind), []).append(fault)
+        groups.setdefault((without_numbers(fault.parameter), fault.rule, kind), []).append(fault)
     by_name = {parameter.name: parameter for parameter in parameters}
     return [
         FaultGroup(pattern, tuple(faults), _resembled([by_name[fault.parameter] for fault in faults]))

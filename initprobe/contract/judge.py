@@ -1,4 +1,4 @@
-"""START READING: each parameter beside its rule, with a false alarm in at most 1 of 100 correct models."""
+"""START READING: each parameter compared with its rule, with a false alarm in at most 1 of 100 correct models."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _EXACT_PLACES, _ORTHOGONAL_PLACES = 2, 300
 
 @dataclass(frozen=True)
 class Judged:
-    """One parameter beside its rule.
+    """One parameter compared with its rule.
 
     Attributes:
         parameter: its name.
         count: its number of entries.
         rule: as the contract writes it.
         pattern: the pattern that covers it.
-        place: where the contract says so; unknown of a contract in Python.
+        place: the line of the contract; unknown for a contract in Python.
         meant: mean and std that were meant.
         measured: what its entries have.
         failed: the test that failed most clearly; None where all hold.
@@ -69,7 +69,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a contract.
+    """All parameters of a model compared with a contract.
 
     Attributes:
         judged: every parameter with a rule, in the order of the model.

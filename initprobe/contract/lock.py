@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from initprobe.contract.document import Contract, contract_text
@@ -10,6 +10,7 @@ from initprobe.contract.parameter import Parameter
 from initprobe.contract.patterns import Clause, assign, miscounted
 from initprobe.contract.recognise import Group, recognise
 from initprobe.contract.rules import MEASURED, read_rule
+from initprobe.formatting import counted, listed
 
 HEAD = """Written by `initprobe torch --lock`. One line per group of parameters that are initialized alike.
 ~ says that the numbers were measured or recognised: a later draw is compared by its distribution, and the comparison
@@ -35,7 +36,7 @@ def _counted(group: Group) -> Group:
 
 
 def settled(parameters: Sequence[Parameter], lock: Contract) -> tuple[list[Parameter], list[Clause], tuple[str, ...]]:
-    """The part of a model that its lock knows, and what came or went.
+    """The part of a model that its lock knows, and the changes of names.
 
     Returns:
         The parameters that a clause covers; the clauses that cover one, without their numbers; one line for each kind
@@ -45,33 +46,31 @@ def settled(parameters: Sequence[Parameter], lock: Contract) -> tuple[list[Param
         ConfigError: two clauses cover one parameter.
     """
     matched = [clause for clause in lock.clauses if any(clause.matches(parameter.names) for parameter in parameters)]
-    shared = [replace(clause, count=None) for clause in matched]
+    uncounted = [replace(clause, count=None) for clause in matched]
     kept = [
         parameter
         for parameter in parameters
-        if lock.default is not None or any(clause.matches(parameter.names) for clause in shared)
+        if lock.default is not None or any(clause.matches(parameter.names) for clause in uncounted)
     ]
-    return kept, shared, tuple(_changed_names(parameters, kept, matched, lock))
+    covered = assign({parameter.name: parameter.names for parameter in kept}, uncounted, lock.default)
+    changes = (*_changed_names(parameters, covered, matched, lock), *_changed_counts(covered, matched))
+    return kept, uncounted, changes
 
 
 def _changed_names(
-    parameters: Sequence[Parameter], kept: Sequence[Parameter], matched: Sequence[Clause], lock: Contract
+    parameters: Sequence[Parameter], covered: Mapping[str, Clause], matched: Sequence[Clause], lock: Contract
 ) -> Iterator[str]:
     gone = [clause.pattern for clause in lock.clauses if clause not in matched]
-    names = {parameter.name for parameter in kept}
-    new = [parameter.name for parameter in parameters if parameter.name not in names]
+    new = [parameter.name for parameter in parameters if parameter.name not in covered]
     if gone:
-        yield f"gone since the lock: {_first(gone)}; {_RENEW}"
+        yield f"gone since the lock: {listed(gone, 1)}; {_RENEW}"
     if new:
-        yield f"new since the lock: {_first(new)}; {_RENEW}"
-    uncounted = [replace(clause, count=None) for clause in matched]
-    covered = assign({parameter.name: parameter.names for parameter in kept}, uncounted, lock.default)
+        yield f"new since the lock: {listed(new, 1)}; {_RENEW}"
+
+
+def _changed_counts(covered: Mapping[str, Clause], matched: Sequence[Clause]) -> Iterator[str]:
     for clause, count in miscounted(covered, matched):
-        yield f"{clause.pattern} covers {count} parameters, {clause.count} in the lock; {_RENEW}"
-
-
-def _first(names: Sequence[str]) -> str:
-    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        yield f"{clause.pattern} covers {counted(count, 'parameter')}, {clause.count} in the lock; {_RENEW}"
 
 
 def changed_ties(parameters: Sequence[Parameter], contract: Contract) -> tuple[str, ...]:

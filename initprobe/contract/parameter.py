@@ -17,8 +17,8 @@ class Parameter:
         fans: `(fan_in, fan_out)` of the operation that uses the parameter; None of a vector.
         rounding: relative size of one unit in the last place of the entries' own dtype.
         ties: other names of the same tensor.
-        torch_fan_in: what PyTorch's own layers draw this parameter by, `U(-a, a)` with `a = 1 / sqrt(torch_fan_in)`;
-            None outside of such layers.
+        torch_fan_in: PyTorch's own layers draw this parameter from `U(-a, a)` with `a = 1 / sqrt(torch_fan_in)`;
+            None outside such layers.
         unreadable: why there are no values, as in `is sparse`; empty if there are.
     """
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from initprobe.contract.rules import Rule, read_rule
 from initprobe.data.documents import Place
 from initprobe.errors import ConfigError
-from initprobe.formatting import counted
+from initprobe.formatting import counted, listed
 from initprobe.registry import suggestion
 
 _NOWHERE = Place()
@@ -26,7 +26,7 @@ class Clause:
     Attributes:
         pattern: a name, in which `*` stands for any text, dots included.
         rule: what the parameters with such names are meant to hold.
-        place: where the line stands; unknown of a contract in Python.
+        place: where the line stands; unknown for a contract in Python.
         count: the number of parameters that it covers; None for any number.
         optional: it may cover none.
     """
@@ -109,8 +109,8 @@ def assign(
     }
     uncovered = [name for name, clause in assigned.items() if clause is None]
     if uncovered:
-        rest = f" and {len(uncovered) - 1} more" if len(uncovered) > 1 else ""
-        raise ConfigError(f"no pattern covers {uncovered[0]}{rest}; add one, or a default (`any` leaves them unjudged)")
+        shown = listed(uncovered, 1)
+        raise ConfigError(f"no pattern covers {shown}; add one, or a default (`any` leaves them unjudged)")
     covered = {name: clause for name, clause in assigned.items() if clause is not None}
     for clause, count in miscounted(covered, clauses):
         raise clause.place.error(f"{clause.pattern!r} covers {counted(count, 'parameter')}, not {clause.count}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ from initprobe.contract.patterns import Clause, assign, read_clauses
 from initprobe.contract.rules import ANY, MEASURED, MOMENTS, read_rule
 from initprobe.contract.statistics import CUT_STD, Moments, kurtosis, moments
 from initprobe.errors import ConfigError
+from initprobe.formatting import NUMBER_IN_NAME, without_numbers
 
 # A std is that of a rule where the two differ by no more standard errors than this; then the whole rule is tested.
 _NEAR = 4.5
-# Mean and std alone are compared of at least so many entries, whose distribution has no longer tails than this.
+# Mean and std alone are compared only for so many entries or more, and up to this kurtosis.
 _FEWEST, _LONGEST_TAILS = 16, 6.0
-_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
 
 @dataclass(frozen=True)
@@ -54,21 +53,16 @@ def recognise(parameters: Sequence[Parameter]) -> list[Group]:
     blocks = _blocks([parameter.name for parameter in parameters])
     families: dict[str, list[Parameter]] = defaultdict(list)
     for parameter in parameters:
-        families[family_pattern(parameter.name)].append(parameter)
+        families[without_numbers(parameter.name)].append(parameter)
     groups = [group for pattern, family in families.items() for group in _grouped(pattern, family, measured, blocks)]
     return _checked(groups, {parameter.name: parameter.names for parameter in parameters})
-
-
-def family_pattern(name: str) -> str:
-    """The name with `*` for each number between dots: `h.*.fc.weight`."""
-    return _NUMBER.sub("*", name)
 
 
 def _blocks(names: Sequence[str]) -> int:
     """The number of repeated blocks: the most that one place of a name counts."""
     counts: dict[str, set[str]] = defaultdict(set)
     for name in names:
-        for place in _NUMBER.finditer(name):
+        for place in NUMBER_IN_NAME.finditer(name):
             counts[name[: place.start()]].add(place.group())
     return max((len(numbers) for numbers in counts.values()), default=1)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from initprobe.contract.copies import Copies
 from initprobe.contract.faults import FaultGroup
 from initprobe.contract.judge import Judged, Report
-from initprobe.formatting import counted, percent, short
+from initprobe.formatting import counted, listed, percent, short
 
 
 def fault_line(entry: Judged) -> str:
@@ -68,15 +68,11 @@ _OTHER_FAULTS = {
 def copies_lines(copies: Copies) -> Iterator[str]:
     """One line per group of tensors that are not drawn on their own."""
     for names in copies.ties:
-        yield f"one tensor under {counted(len(names), 'name')}: {_listed(names)}"
+        yield f"one tensor under {counted(len(names), 'name')}: {listed(names)}"
     for names in copies.clones:
-        yield f"equal entries in {counted(len(names), 'parameter')}: {_listed(names)}"
+        yield f"equal entries in {counted(len(names), 'parameter')}: {listed(names)}"
     for names in copies.equal_seeds:
-        yield f"drawn from equal random numbers: {_listed(names)}"
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        yield f"drawn from equal random numbers: {listed(names)}"
 
 
 def weakest_line(report: Report) -> str | None:

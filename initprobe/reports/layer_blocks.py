@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from initprobe.formatting import NOTHING, percent, short
+from initprobe.formatting import NOTHING, NUMBER_IN_NAME, percent, role, short
 from initprobe.reports.tables import TextColumn
 from initprobe.results.layers import LayerStats, TensorStats
 
 MOST_ROWS = 100
 _LONGEST_NAME = 22
-_NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")  # of a block; not the 1 in fc1
 
 
 @dataclass(frozen=True)
@@ -53,16 +51,6 @@ def fitting_depth(layers: Sequence[LayerStats]) -> int | None:
     return max((depth for depth, count in counts.items() if 1 < count <= MOST_ROWS), default=None)
 
 
-def role(name: str) -> str:
-    """A name without the numbers of blocks, equal in all blocks: `blocks.*.fc` for `blocks.3.fc`.
-
-    A number at the end is a place in the block if there is another: `blocks.*.0` for `blocks.3.0`.
-    """
-    plain = name.partition("#")[0]
-    block, _, last = plain.rpartition(".")
-    return f"{_NUMBER.sub('*', block)}.{last}" if last.isdigit() and _NUMBER.search(block) else _NUMBER.sub("*", plain)
-
-
 def roles(layers: Sequence[LayerStats]) -> dict[str, list[LayerStats]]:
     """Layers by role, in order; layers that are alone in their role are under the empty name."""
     grouped: dict[str, list[LayerStats]] = {}
@@ -77,7 +65,7 @@ def short_name(name: str, longest: int = _LONGEST_NAME) -> str:
     """A name cut to `longest` characters; the number of its block is never cut."""
     if len(name) <= longest:
         return name
-    numbered = _NUMBER.search(name)
+    numbered = NUMBER_IN_NAME.search(name)
     if numbered is None:
         half = (longest - 1) // 2
         return f"{name[: longest - 1 - half]}…{name[-half:]}"

@@ -1,4 +1,4 @@
-"""The arguments of `probe`, checked: whatever is wrong with them is one line."""
+"""The arguments of `probe`, checked: every fault is one line."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from initprobe.config.thresholds import ModelThresholds, Thresholds
 from initprobe.errors import ConfigError
+from initprobe.formatting import listed
 from initprobe.torch import descriptions
 from initprobe.torch.inventory import Inventory, inventory
 from initprobe.torch.measure import is_measured
@@ -113,9 +114,7 @@ def _check_parameters(parts: Inventory) -> None:
     uninitialized = nn.parameter.UninitializedParameter
     lazy = [name for name, parameter in parts.parameters.items() if isinstance(parameter, uninitialized)]
     if lazy:
-        raise ConfigError(
-            f"{descriptions.listed(lazy)}: not initialized yet; run the model once on such an input, then probe"
-        )
+        raise ConfigError(f"{listed(lazy)}: not initialized yet; run the model once on such an input, then probe")
     check_tensors(parts)
 
 

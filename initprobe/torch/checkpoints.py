@@ -11,6 +11,7 @@ import torch
 
 from initprobe.data.files import check_file, check_room
 from initprobe.errors import InputError
+from initprobe.formatting import listed
 from initprobe.torch import descriptions
 
 # Keys under which training scripts keep the state dict, beside that of the optimizer.
@@ -100,7 +101,7 @@ def _mismatches(own: Mapping[str, Any], held: Mapping[str, Any]) -> list[str]:
         if key in held and _shape(held[key]) != _shape(own[key])
     ]
     named = [("it lacks", missing), ("it has", unknown), ("", other)]
-    return [f"{what} {descriptions.listed([str(key) for key in keys])}".strip() for what, keys in named if keys]
+    return [f"{what} {listed([str(key) for key in keys])}".strip() for what, keys in named if keys]
 
 
 def _shape(tensor: Any) -> str:

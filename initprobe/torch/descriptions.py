@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from initprobe.formatting import short
+from initprobe.formatting import listed, short
 from initprobe.probe.describe import shape_words
 from initprobe.results.summary import Description
 from initprobe.torch.inventory import Inventory
@@ -20,7 +20,6 @@ from initprobe.torch.structure import Layer
 from initprobe.torch.verdict.case import Case
 
 THEORY_NOTE = "none: theory predicts the nets of `initprobe run`, and not a PyTorch model"
-_MOST_NAMES = 4
 
 
 def describe(parts: Inventory, setting: str, layers: Sequence[Layer], records: LayerRecords) -> Description:
@@ -121,12 +120,6 @@ def no_layers(recorder: Recorder) -> str:
     if uses:
         return f"{listed(uses)}: not judged; the model multiplies its input with no real weights"
     return "the model uses no weights on its input, so it has no layer to judge"
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    shown, more = ", ".join(names[:_MOST_NAMES]), len(names) - _MOST_NAMES
-    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def torch_version() -> str:

@@ -2,7 +2,7 @@
 
 Parallel paths meet in a `cat`, as in Inception and SqueezeNet, or in a product. A product joins a gated pair of layers,
 or a signal and factors made of it (squeeze-and-excitation). A chain takes the longest path; the layers of the others
-are parallel to it. A product with what no layer made, such as the adjacency matrix of a graph, is passed too.
+are parallel to it. It also passes a product with a signal that no layer made, such as the adjacency matrix of a graph.
 
 Sums are no part of a chain: they belong to residual streams.
 """
@@ -102,7 +102,7 @@ class Feeding:
         return inputs[0] if len(inputs) == 1 else None
 
     def _is_alone(self, taker: Operation, signal: Signal) -> bool:
-        """Whether nothing else takes the signal, but for parallel paths that meet again."""
+        """Whether nothing else takes the signal, except parallel paths that meet again."""
         if id(signal) in self._first:
             return self._first[id(signal)] is taker
         return len(_takers(signal)) == 1

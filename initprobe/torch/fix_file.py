@@ -1,4 +1,4 @@
-"""`initprobe torch --fix FILE`: a function after which the model is healthy, tried before it is written."""
+"""`initprobe torch --fix FILE`: a function that makes the model healthy, tried before it is written."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def fix_file(
 
 
 def fix_prepared(ready: Prepared, keep: Sequence[str], contract: str | None, threads: int | None) -> FixFile:
-    """The same for a model by name."""
+    """`fix_file` for a model that a command names."""
     with working_directory_first():
         return fix_file(
             ready.model,

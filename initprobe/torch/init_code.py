@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from initprobe.formatting import listed, without_numbers
 from initprobe.torch.init_settings import Setting
 
 _WIDTH = 110
@@ -55,10 +56,9 @@ def _group(settings: Sequence[Setting]) -> str:
 
 
 def _comment(settings: Sequence[Setting]) -> str:
-    patterns = list(dict.fromkeys(re.sub(r"(?<![^.])[0-9]+(?![^.])", "*", setting.name) for setting in settings))
+    patterns = list(dict.fromkeys(without_numbers(setting.name) for setting in settings))
     names = [settings[0].name] if len(settings) == 1 else patterns
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"{shown}: {settings[0].reason}."
+    return f"{listed(names, 3)}: {settings[0].reason}."
 
 
 def _statements(template: str, targets: Sequence[str]) -> Iterator[str]:

@@ -22,7 +22,7 @@ from initprobe.torch.structure import Layer
 _ROUNDS = 3  # a bias is not scaled with its weight
 _CLOSE = 0.01
 _SINGLE = 2.0**-23  # machine epsilon of single precision
-UNSCALED = "not scaled to the input, whose samples hardly differ here"
+_UNSCALED = "not scaled to the input, whose samples hardly differ here"
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class _Weight:
     Attributes:
         name: of the whole weight.
         variance: that its product is to have.
+        fan_in: how many entries of it are summed per output.
         read: the tensor that the layer computes with.
         scale: multiplies that tensor, and what it is made of, by a factor.
         finish: writes the tensor into the parameters that it is computed from.
-        fan_in: how many entries of it are summed per output.
     """
 
     name: str
@@ -191,7 +191,7 @@ def _mean_square(tensor: Any) -> float:
 
 
 def _unscaled(setting: Setting) -> Setting:
-    return replace(setting, reason=f"{setting.reason}; {UNSCALED}")
+    return replace(setting, reason=f"{setting.reason}; {_UNSCALED}", unscaled=True)
 
 
 def _measured(setting: Setting, std: float) -> Setting:

@@ -10,8 +10,7 @@ import torch
 
 from initprobe.torch.graph import Operation
 from initprobe.torch.init_settings import Setting, setting
-
-_GATES = {"lstm": 4, "gru": 3}
+from initprobe.torch.layer_facts import GATES
 
 
 def recurrence_settings(op: Operation, parameters: dict[str, Any]) -> Iterator[Setting]:
@@ -25,7 +24,7 @@ def recurrence_settings(op: Operation, parameters: dict[str, Any]) -> Iterator[S
         parameters: every parameter by its first name.
     """
     kind = op.name.removesuffix("_cell")
-    gates = _GATES.get(kind, 1)
+    gates = len(GATES[kind]) if kind in GATES else 1
     for name in sorted(op.names):
         own = name.rpartition(".")[2]
         shape = tuple(parameters[name].shape)
@@ -45,7 +44,7 @@ def recurrence_settings(op: Operation, parameters: dict[str, Any]) -> Iterator[S
 
 
 def _recurrent(name: str, gates: int, dtype: Any) -> Setting:
-    """Orthogonal; a dtype of 16 bits has no orthogonal draw in torch, so that it is copied from one of 32 bits."""
+    """Orthogonal; a dtype of 16 bits has no orthogonal draw in torch, so it is copied from one of 32 bits."""
     reason = "from step to step, orthogonal" + (f" in each of {gates} gates" if gates > 1 else "")
     target = "gate" if gates > 1 else "{}"
     call = f"nn.init.orthogonal_({target})"

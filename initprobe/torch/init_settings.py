@@ -22,7 +22,8 @@ class Setting:
         target: the module or tensor that goes into the template, as Python finds it.
         reason: why, in words; the same for all parameters that are set for the same reason.
         std: of the entries where they are drawn from a normal distribution; else None.
-        last: it is computed from other weights, so it comes behind all others.
+        last: it is computed from other weights, so it comes after all others.
+        unscaled: LSUV left the scale of theory, because the samples hardly differ at its input.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Setting:
     reason: str
     std: float | None = None
     last: bool = False
+    unscaled: bool = False
 
 
 def setting(name: str, call: str, reason: str, std: float | None = None) -> Setting:

@@ -13,7 +13,7 @@ from initprobe.registry import suggestion
 from initprobe.torch.arguments import parts_of
 from initprobe.torch.init_code import function_text, run
 from initprobe.torch.init_contract import ContractLike, contract_of, set_by_contract
-from initprobe.torch.init_data import UNSCALED, scale_to_data
+from initprobe.torch.init_data import scale_to_data
 from initprobe.torch.init_layers import METHODS
 from initprobe.torch.init_plan import Observed, observe, planned
 from initprobe.torch.init_settings import Setting, kept_names, whole_name
@@ -28,8 +28,8 @@ class Initialized:
         changed: names of the weights that were set.
         kept: names of the weights that `keep` or the contract names.
         left: names of all other weights: no rule of theory says what they should hold.
-        unscaled: with `lsuv`, names of changed weights that have the scale of theory, for the samples hardly differ at
-            their inputs: LSUV would scale rounding up.
+        unscaled: names of weights that `lsuv` left at the scale of theory. The samples hardly differ at their inputs,
+            so it would scale rounding errors up.
         code: the same as a function `init(model)` that needs PyTorch only; empty for `contract`.
     """
 
@@ -82,7 +82,7 @@ def initialize(
     settings = apply(observed, unkept(planned(observed, method), kept), method)
     code = function_text(settings, f"Initial weights by initprobe.torch.initialize, method {method}.")
     record = _record(method, list(names), [setting.name for setting in settings], kept, code)
-    return replace(record, unscaled=_unscaled(settings))
+    return replace(record, unscaled=tuple(setting.name for setting in settings if setting.unscaled))
 
 
 def _check_method(method: str, contract: ContractLike | None) -> None:
@@ -125,10 +125,6 @@ def apply(observed: Observed, settings: Sequence[Setting], method: str) -> list[
     """
     run(function_text(settings, ""), observed.arguments.model)
     return scale_to_data(observed, settings) if method == "lsuv" else list(settings)
-
-
-def _unscaled(settings: Sequence[Setting]) -> tuple[str, ...]:
-    return tuple(setting.name for setting in settings if UNSCALED in setting.reason)
 
 
 def _record(method: str, names: Sequence[str], changed: Sequence[str], kept: set[str], code: str) -> Initialized:

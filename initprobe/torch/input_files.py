@@ -22,6 +22,7 @@ from initprobe.arrays import Array
 from initprobe.data.machine import available_bytes
 from initprobe.data.tables import SUFFIXES, read_array, read_arrays, read_table
 from initprobe.errors import ConfigError, InputError, MemoryLimitError
+from initprobe.formatting import listed
 from initprobe.importing import import_name, user_code
 from initprobe.registry import suggestion
 
@@ -166,7 +167,7 @@ def _class(model: Any) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return listed(names, 8)
 
 
 def _from_text(model: Any, text: str, dtype: Any) -> list[Given]:

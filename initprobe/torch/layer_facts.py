@@ -89,7 +89,7 @@ def _owner(signal: Signal, owners: Mapping[int, Layer]) -> Layer | None:
 
 
 def _recurrent(facts: Mapping[str, float]) -> GateMeans:
-    names = ("input", "forget", "output", "reset", "update")
+    names = [name for gates in GATES.values() for name in gates]
     keep = facts["keep"]
     steps = 1 / (1 - keep) if keep < 1 else math.inf
     return GateMeans(**{name: finite(facts[name]) for name in names if name in facts}, memory_steps=finite(steps))

@@ -115,13 +115,11 @@ class LayerRecords:
     def _output(self, layer: Layer) -> OutputStats:
         stats, act = self._of(layer.h) or _absent(self._draws), layer.activation
         record = act.activation if act else None
-        if act is None or record is None or stats.mean is None:
-            return OutputStats(**dict(stats), saturated_fraction=None, dead_fraction=None)
-        return OutputStats(
-            **dict(stats),
-            saturated_fraction=act.saturated / layer.h.sketch.total if record.saturation else None,
-            dead_fraction=statistics.fmean(act.dead) if act.dead else None,
-        )
+        saturated = dead = None
+        if act is not None and record is not None and stats.mean is not None:
+            saturated = act.saturated / layer.h.sketch.total if record.saturation else None
+            dead = statistics.fmean(act.dead) if act.dead else None
+        return OutputStats(**dict(stats), saturated_fraction=saturated, dead_fraction=dead)
 
     def _module(self, call: ModuleCall, layer: Layer | None, owner: Layer | None) -> ModuleStats:
         """The record of a call: `layer` is the one whose product it computes, `owner` the one that it is a part of."""
@@ -158,7 +156,7 @@ class LayerRecords:
 
 
 def _activation_classes(held: Inventory, layers: Sequence[Layer]) -> Iterable[tuple[int, str]]:
-    """By the number of a layer: the class of the module that made h, or the function without one."""
+    """By the number of a layer: the class of the module that made h, or the function if no module did."""
     for layer in layers:
         if layer.activation is not None:
             module = held.modules.get(layer.activation.module.partition("#")[0])

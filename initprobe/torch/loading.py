@@ -1,4 +1,4 @@
-"""For the command line: a model by name, its checkpoint, input and loss. Whatever goes wrong is one line."""
+"""For the command line: a model by name, its checkpoint, input and loss. Every error is one line."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model as the request asks for it, without an input. `notes` say what was unwrapped."""
+    """The requested model, without an input. `notes` say what was unwrapped."""
 
     request: Request
     model: Any

@@ -46,8 +46,8 @@ def probe(
 ) -> ProbeResult:
     """Send a batch through a PyTorch model and back, and judge the model.
 
-    Every operation is seen, of modules and of functions. The model runs in the mode it is in. It is left exactly as it
-    was, also after an exception: hooks, gradients, parameters, buffers, mode and every random state.
+    Every operation of modules and functions is recorded. The model runs in its present mode. It is left unchanged, also
+    after an exception: hooks, gradients, parameters, buffers, mode and every random state.
 
     Args:
         model: any module.

@@ -1,6 +1,6 @@
 """Packed weights of attention: one product makes queries, keys and values, or two of them.
 
-The parts are recognised by where they lie in memory, whatever call takes the output apart. Queries may have more heads
+The parts are recognised by their places in memory, for any call that splits the output. Queries may have more heads
 than keys and values. Where a part goes says what it is.
 """
 
@@ -43,7 +43,7 @@ class Part:
 
 
 def part_facts(product: Operation, part: Any, held: Mapping[str, Any], before: Mapping[str, float]) -> dict[str, float]:
-    """Facts about a part of the output of a product; nothing where it is not a run of outputs.
+    """Facts about a part of the output of a product; nothing where its outputs are not consecutive.
 
     Args:
         product: the operation.
@@ -53,7 +53,7 @@ def part_facts(product: Operation, part: Any, held: Mapping[str, Any], before: M
 
     Returns:
         `first` and `count` of its outputs. `z`: variance of its entries. `w`, `w_square`: variance and mean square of
-        its weights. `draws`: how many draws these are means of.
+        its weights. `offset`: of the first output in the parameter. `draws`: how many draws these are means of.
     """
     run = _run(product, part)
     if run is None:
@@ -185,10 +185,12 @@ def _places(goals: Sequence[tuple[Operation, Signal]]) -> set[int]:
 
 def _goals(signal: Signal | None, left: int = _FARTHEST) -> list[tuple[Operation, Signal]]:
     """The products of two signals that are made of this one with no layer between, and their parts of it."""
+    if signal is None:
+        return []
     goals: list[tuple[Operation, Signal]] = []
-    for op in signal.consumers if signal is not None else ():
+    for op in signal.consumers:
         if op.kind in ("attention", "product"):
-            goals.append((op, signal))  # type: ignore[arg-type]
+            goals.append((op, signal))
         elif left > 0 and op.kind in _PASSING:
             goals += _goals(op.signal, left - 1)
     return goals

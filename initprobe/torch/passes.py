@@ -91,7 +91,7 @@ def _watching(recorder: Recorder, parts: Inventory) -> Iterator[None]:
 
 @contextmanager
 def _recording() -> Iterator[None]:
-    """Gradients are recorded whatever mode the caller is in, and a parametrized weight is made once per pass."""
+    """Gradients are recorded in any mode of the caller, and a parametrized weight is made once per pass."""
     with ExitStack() as stack:
         for mode in (torch.inference_mode(False), torch.enable_grad(), parametrize.cached()):
             stack.enter_context(mode)

@@ -12,7 +12,7 @@ _RECORDS = ("layers", "modules")
 
 
 class _PendingResult(ProbeResult):
-    """A `ProbeResult` without `layers` and `modules`. Whatever reads these makes it a plain, complete `ProbeResult`.
+    """A `ProbeResult` without `layers` and `modules`. Reading one of them makes it a plain, complete `ProbeResult`.
 
     Pydantic reads the fields of a model from its `__dict__`, to write JSON, to compare and to copy it. So this is where
     they are completed.

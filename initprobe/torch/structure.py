@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from initprobe.formatting import without_numbers
 from initprobe.torch.feeding import Feeding
 from initprobe.torch.graph import Operation, Signal, back_from, square_of
 
@@ -76,8 +77,7 @@ class Layer:
     @cached_property
     def role(self) -> str:
         """Its name without the numbers of blocks, and its function: equal for the same place in other blocks."""
-        parts = self.label.partition("#")[0].split(".")
-        return f"{'.'.join('*' if part.isdigit() else part for part in parts)}/{self.op.name}"
+        return f"{without_numbers(self.label.partition('#')[0])}/{self.op.name}"
 
     @cached_property
     def own_scale(self) -> float:

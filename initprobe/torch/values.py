@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from initprobe.contract.parameter import Parameter
-from initprobe.torch.restore import random_states_kept
+from initprobe.torch.parametrized import computed_without_trace
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 # The old `nn.utils.weight_norm` keeps these two in place of `weight`.
@@ -56,7 +55,7 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor, nn.Module]]:
 def _own(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """A module's own weights, whole."""
     if parametrize.is_parametrized(module):
-        with _left_as_found(module), torch.no_grad():
+        with computed_without_trace(module):
             whole = [(str(name), getattr(module, str(name))) for name in module.parametrizations]
         yield from whole
     held = dict(module.named_parameters(recurse=False))
@@ -67,19 +66,6 @@ def _own(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
                 yield stem, _normed(tensor, held[stem + "_g"])
         else:
             yield name, tensor
-
-
-@contextmanager
-def _left_as_found(module: nn.Module) -> Iterator[None]:
-    """Restore what computing a parametrized weight may change: a spectral norm keeps its vectors in buffers."""
-    buffers = list(module.parametrizations.buffers())
-    copies = [buffer.clone() for buffer in buffers]
-    try:
-        with random_states_kept():
-            yield
-    finally:
-        for buffer, before in zip(buffers, copies, strict=True):
-            buffer.copy_(before)
 
 
 def _normed(direction: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
@@ -133,7 +119,7 @@ def _torch_fan_in(tensor: torch.Tensor, module: nn.Module) -> int | None:
 def _whole_weight(module: nn.Module) -> object:
     if not parametrize.is_parametrized(module, "weight"):
         return getattr(module, "weight", None)
-    with _left_as_found(module), torch.no_grad():
+    with computed_without_trace(module):
         return getattr(module, "weight", None)
 
 

@@ -169,7 +169,7 @@ def test_a_lock_holds_for_another_seed_and_not_for_another_init(model, tmp_path)
 
 
 def test_measured_rules_allow_for_both_errors(tmp_path):
-    """A std that nobody chose: the lock's own error counts too. 60 pairs, each as likely as promised to hold."""
+    """A std that no rule names: the lock's own error counts too. Of 60 pairs, each holds with the promised chance."""
     torch.manual_seed(0)
     alarms = 0
     for _ in range(60):

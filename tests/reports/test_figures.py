@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from initprobe import ProbeConfig, run
+from initprobe.formatting import role
 from initprobe.reports.figures.comparison import draw_comparison
 from initprobe.reports.figures.histograms import MOST_PANELS
 from initprobe.reports.figures.result_data import BINS, gradient_histograms, output_histograms, profiles
 from initprobe.reports.figures.run import KINDS, draw, kinds
 from initprobe.reports.figures.style import render
-from initprobe.reports.layer_blocks import role, short_name
+from initprobe.reports.layer_blocks import short_name
 
 CASES = {
     "healthy": {"init": "xavier", "act": "tanh"},

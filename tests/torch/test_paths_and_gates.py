@@ -5,6 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402
+import zoo_hand_users  # noqa: E402
 from torch import nn  # noqa: E402
 
 from initprobe.torch import probe  # noqa: E402
@@ -187,12 +188,7 @@ def residual(closing=0.2, factor=1.0, blocks=4):
 
 
 def critic(wrap):
-    """Of a GAN, as torch draws it: up to five layers, as in AlexNet and SN-GAN."""
-    parts, channels = [], 3
-    for width in (8, 16, 32, 64):
-        parts += [wrap(nn.Conv2d(channels, width, 4, 2, 1)), nn.LeakyReLU(0.2)]
-        channels = width
-    return nn.Sequential(*parts, nn.Flatten(), wrap(nn.Linear(256, 1))), torch.randn(6, 3, 32, 32)
+    return zoo_hand_users.critic([8, 16, 32, 64], wrap), torch.randn(6, 3, 32, 32)
 
 
 HEALTHY = {
@@ -234,7 +230,7 @@ def scaled(made, name, factor):
     return made
 
 
-SICK = {
+FAULTY = {
     "parallel paths as torch draws them": (lambda: paths(False), "vanishing-gradient", None),
     "dead before its padding is cut off": (
         lambda: (nn.Sequential(Causal(), Causal(-30.0), Causal()), torch.randn(6, 12, 20)),
@@ -264,10 +260,10 @@ SICK = {
 }
 
 
-@pytest.mark.parametrize("name", SICK)
-def test_faults_are_named_and_the_fix_heals(name):
+@pytest.mark.parametrize("name", FAULTY)
+def test_faults_are_named_and_the_fix_works(name):
     torch.manual_seed(0)
-    make, rule, module = SICK[name]
+    make, rule, module = FAULTY[name]
     model, x = make()
     findings = [finding for finding in verdict((model, x)) if finding.rule == rule and module in (finding.module, None)]
     assert findings and findings[0].fix, verdict((model, x))

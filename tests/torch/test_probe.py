@@ -171,8 +171,8 @@ def test_gradients_around_in_place_modules_are_those_without():
     for module in plain.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
-    traced, original = probe(model, images()), probe(plain, images())
-    for a, b in zip(traced.modules, original.modules, strict=True):
+    in_place, separate = probe(model, images()), probe(plain, images())
+    for a, b in zip(in_place.modules, separate.modules, strict=True):
         for gradient in ("input_gradients", "output_gradients"):
             for x, y in zip(getattr(a, gradient), getattr(b, gradient), strict=True):
                 assert (x is None) == (y is None)

@@ -1,4 +1,4 @@
-"""The host's random states and its collector stay as they are."""
+"""The random states and the garbage collector of the caller stay unchanged."""
 
 import gc
 import random
@@ -38,6 +38,7 @@ def test_parametrizations_move_no_random_state():
     assert states() == before
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_parametrizations_move_no_random_state_of_a_gpu():
     model = nn.Linear(3, 3, device="cuda")

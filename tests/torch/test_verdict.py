@@ -195,19 +195,16 @@ def test_statistics_on_a_device_are_those_of_numpy(dtype):
     """By the same code, on the processor: zeros, extremes, buckets, and a mean far from 0."""
     torch.manual_seed(0)
     for tensor in (torch.randn(40, 300), 100 + torch.randn(40, 300), torch.randn(40, 300).relu()):
-        with_cosines, without = Track.like(tensor.to(dtype), 0, True), Track.like(tensor.to(dtype), 0, True)
+        here, there = Track.like(tensor.to(dtype), 0, True), Track.like(tensor.to(dtype), 0, True)
         with workers(1) as pool:
             few = SmallTensors(pool)
-            with_cosines.add(tensor.to(dtype), few, cosines=True)
+            here.add(tensor.to(dtype), few, cosines=True)
             few.empty()
-        without.sketch.begin_draw()
-        without._add_there(tensor.to(dtype), cosines=True)
-        assert without.sketch.counts.tolist() == with_cosines.sketch.counts.tolist()
-        assert (
-            without.variance == pytest.approx(with_cosines.variance, rel=1e-6)
-            and without.sketch.zeros == with_cosines.sketch.zeros
-        )
-        assert list(without.correlations) == [pytest.approx(with_cosines.correlations[0], abs=1e-6)]
+        there.sketch.begin_draw()
+        there._add_there(tensor.to(dtype), cosines=True)
+        assert there.sketch.counts.tolist() == here.sketch.counts.tolist()
+        assert there.variance == pytest.approx(here.variance, rel=1e-6) and there.sketch.zeros == here.sketch.zeros
+        assert list(there.correlations) == [pytest.approx(here.correlations[0], abs=1e-6)]
 
 
 def test_without_trials_there_is_no_fix():

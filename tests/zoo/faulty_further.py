@@ -116,13 +116,13 @@ def _old_norm_transposed() -> Any:
 
 
 FURTHER: dict[str, Make] = {
-    "sigmoid 24 layers N(0, .1)": _deep(nn.Sigmoid, 0.1, 24),
+    "sigmoid 24 layers N(0, 0.1)": _deep(nn.Sigmoid, 0.1, 24),
     "sigmoid 10 layers by Xavier": lambda: (plain(10, nn.Sigmoid, xavier), rows()),
     "ELU as torch draws it": _deep(nn.ELU, None, 20),
     "SELU by He": lambda: (plain(24, nn.SELU, lambda layer: normal(layer, 0.3)), rows()),
-    "Mish N(0, .02)": _deep(nn.Mish, 0.02, 10),
-    "hardswish N(0, .4)": _deep(nn.Hardswish, 0.4, 12),
-    "leaky ReLU N(0, .02)": _deep(nn.LeakyReLU, 0.02, 10),
+    "Mish N(0, 0.02)": _deep(nn.Mish, 0.02, 10),
+    "hardswish N(0, 0.4)": _deep(nn.Hardswish, 0.4, 12),
+    "leaky ReLU N(0, 0.02)": _deep(nn.LeakyReLU, 0.02, 10),
     "transposed strided up": lambda: (
         _stack(lambda: nn.ConvTranspose2d(16, 16, 4, 2, 1), 5, 0.01),
         torch.randn(4, 16, 2, 2),
@@ -139,12 +139,12 @@ FURTHER: dict[str, Make] = {
     "packed attention, no norm": lambda: (seq(*[Packed(0.4) for _ in range(8)]), torch.randn(8, 16, 48)),
     "weight-normed convolutions": lambda: (_normed_convolutions(), torch.randn(4, 24, 10, 10)),
     "old weight norm, transposed": lambda: (_old_norm_transposed(), torch.randn(8, 24, 8)),
-    "tied table N(0, .01)": lambda: (Tied(0.01), ids()),
+    "tied table N(0, 0.01)": lambda: (Tied(0.01), ids()),
     "one layer eight times": lambda: (Siamese(0.01), rows(64)),
     "U-net N(0, 2)": lambda: (Unet(2.0), images()),
-    "bags of words N(0, .02)": lambda: (Bags(0.02), torch.randint(0, 500, (32, 12))),
+    "bags of words N(0, 0.02)": lambda: (Bags(0.02), torch.randint(0, 500, (32, 12))),
     "GRU and a deep read-out": lambda: (Recurrent(nn.GRU, nn.Tanh, 0.02, num_layers=2), _tokens()),
-    "residual convolutions N(0, .3)": lambda: (
+    "residual convolutions N(0, 0.3)": lambda: (
         _drawn(seq(conv(3, 24), *[Residual(conv(24, 24), nn.SiLU(), conv(24, 24)) for _ in range(10)]), 0.3),
         images(),
     ),

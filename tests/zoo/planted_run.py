@@ -18,13 +18,13 @@ from initprobe.torch import probe
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one planted bug.
+    """The outcome for one planted bug.
 
     Attributes:
         located: a finding above info names its place.
         caused: a finding above info is one of its rules.
         healed: the line that was printed leaves nothing above info; None without a line.
-        words: what was found, and what became of the fix.
+        words: the findings, and the outcome of the fix.
     """
 
     located: bool
@@ -71,7 +71,7 @@ def _healed(bug: Bug, model: Any, x: Any, fix: str | None) -> tuple[bool | None,
 
 
 def main(word: str = "") -> None:
-    """Examine every bug and every faulty net whose name holds the word; without a word, publish what came of all."""
+    """Examine every bug and every faulty net whose name holds the word; without a word, publish the counts."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     outcomes = [_outcome_of(bug) for bug in BUGS if word in bug.name]

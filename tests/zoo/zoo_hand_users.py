@@ -143,7 +143,7 @@ class Sees(nn.Module):
 
 
 class Vision(nn.Module):
-    """Patches, a class token of nearly 0, positions of .02."""
+    """Patches, a class token of nearly 0, positions of 0.02."""
 
     def __init__(self, factor: float, width: int = 96):
         super().__init__()

@@ -36,7 +36,7 @@ MAX_FAULTS = 3  # words of this many findings are kept
 
 @dataclass
 class Report:
-    """What came of one network.
+    """The outcome for one network.
 
     Attributes:
         name: of the network.
@@ -75,8 +75,8 @@ class Report:
 
 def entries(only: Sequence[str] = (), homes: Iterable[str] = HOMES) -> list[Entry]:
     """The zoo, or those whose name or source holds one of the words."""
-    entries = [entry for home in homes for entry in import_module(home).entries()]
-    return [entry for entry in entries if not only or any(word in f"{entry.source} {entry.name}" for word in only)]
+    every = [entry for home in homes for entry in import_module(home).entries()]
+    return [entry for entry in every if not only or any(word in f"{entry.source} {entry.name}" for word in only)]
 
 
 def examine(entry: Entry, seed: int = 0, limit: int = 240) -> Report:
@@ -161,7 +161,7 @@ def _peak() -> float:
 
 
 def summary(reports: Sequence[Report]) -> str:
-    """The counts that the README publishes."""
+    """The counts of a run, with every alarm and every network that was refused or judged in part."""
     refused = [report for report in reports if report.verdict == "refused"]
     alarms, copies = [report for report in reports if report.alarms], [report for report in reports if report.copies]
     judged = [report.judged for report in reports if report.judged is not None]

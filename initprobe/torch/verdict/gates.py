@@ -73,6 +73,11 @@ def _suffixes(op: Operation) -> list[str]:
     return [match[1] for match in every if match]
 
 
+def _part_words(suffix: str) -> str:
+    """` of l1_reverse`; empty for the first layer."""
+    return "" if suffix in ("", "_l0") else f" of {suffix.lstrip('_')}"
+
+
 def _passing(kind: str, means: Mapping[str, float], steps: float) -> Iterator[tuple[str, float, str]]:
     """Each gate, the share that passes it, and words for it.
 
@@ -102,12 +107,11 @@ def _shut_recurrence(case: Case, op: Operation, suffix: str, gate: str, words: s
     for name in names:
         size = case.parameters[name].shape[0] // len(GATES[_kind(op)])
         lines.append(f"nn.init.zeros_({path(name)}[{place * size}:{(place + 1) * size}])")
-    inner = "" if suffix in ("", "_l0") else f" of {suffix.lstrip('_')}"
     return Observation(
         "shut-gate",
         "warning",
         case.layer_of(op),
-        f"{words}{inner}",
+        f"{words}{_part_words(suffix)}",
         "nothing comes through the recurrence, forward and back" if gate != "forget" else "the memory is empty",
         op.label,
         (Fix("\n".join(lines), tuple(names)),) if lines else (),
@@ -125,14 +129,13 @@ def _each_saturated(case: Case) -> Iterator[Observation]:
         share, suffix = max(((op.facts[f"saturated{suffix}"], suffix) for suffix in _suffixes(op)), default=(0.0, ""))
         if not share > case.limits.saturated:
             continue
-        inner = "" if suffix in ("", "_l0") else f" of {suffix.lstrip('_')}"
         what = "gates and candidates" if _kind(op) in GATES else "outputs"
         is_module = hasattr(case.modules.get(op.label), "reset_parameters")
         yield Observation(
             "saturated",
             "warning",
             case.layer_of(op),
-            f"{percent(share)}% of the {what}{inner} are saturated, as many high as low",
+            f"{percent(share)}% of the {what}{_part_words(suffix)} are saturated, as many high as low",
             "the weights of the recurrence are too large",
             op.label,
             (Fix(f"{path(op.label)}.reset_parameters()", (f"{op.label}.".lstrip("."),)),) if is_module else (),

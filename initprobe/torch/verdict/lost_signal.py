@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from initprobe.formatting import short
+from initprobe.results.base import Severity
 from initprobe.torch.graph import Operation
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict.case import Case
@@ -47,26 +48,25 @@ def _is_gate(act: Operation) -> bool:
 
 
 def _lost(case: Case, layer: Layer, given: Track) -> Observation:
-    return Observation(
-        rule="vanishing-output",
-        severity="warning",
-        layer=layer.number,
-        evidence=f"{arithmetic([layer])}mean square {short(given.square)} becomes {short(layer.h.square)}",
-        cause="this layer, or the stored statistics of its batch norm, almost ends the signal",
-        module=layer.label,
-        fixes=for_layers(case, [layer]),
-        alone=True,
-    )
+    cause = "this layer, or the stored statistics of its batch norm, almost ends the signal"
+    return _single(case, layer, "vanishing-output", "warning", cause, given, layer.h)
 
 
 def _exploding(case: Case, layer: Layer, given: Track) -> Observation:
     is_grave = layer.own_scale >= 10 ** (case.limits.grave_decades - 0.5)
+    cause = "the weights of this layer are too large"
+    return _single(case, layer, "exploding-output", "error" if is_grave else "warning", cause, given, layer.z)
+
+
+def _single(
+    case: Case, layer: Layer, rule: str, severity: Severity, cause: str, given: Track, made: Track
+) -> Observation:
     return Observation(
-        rule="exploding-output",
-        severity="error" if is_grave else "warning",
+        rule=rule,
+        severity=severity,
         layer=layer.number,
-        evidence=f"{arithmetic([layer])}mean square {short(given.square)} becomes {short(layer.z.square)}",
-        cause="the weights of this layer are too large",
+        evidence=f"{arithmetic([layer])}mean square {short(given.square)} becomes {short(made.square)}",
+        cause=cause,
         module=layer.label,
         fixes=for_layers(case, [layer]),
         alone=True,
@@ -88,9 +88,9 @@ def _lost_on_the_way(case: Case) -> Iterator[Observation]:
             severity="warning",
             layer=last.number,
             evidence=f"mean square {short(start.square)} at the start, {short(end.square)} before {last.label}",
-            cause="the signal shrinks on its way, in parts that are compared each for itself",
+            cause="the signal shrinks over several parts of the model, none of which alone ends it",
             module=last.label,
-            no_fix="several parts share the loss; see the mean square of h at each layer",
+            no_fix="several parts share the decay; see the mean square of h at each layer",
             is_last_resort=True,
         )
 

@@ -12,7 +12,7 @@ from initprobe.torch.verdict.observations import Observation
 
 @dataclass(frozen=True)
 class ModelRule:
-    """A function that observes a recorded model, and what its observations mean beside others.
+    """A function that observes a recorded model, and how its observations rank among others.
 
     Attributes:
         observe: yields the observations.

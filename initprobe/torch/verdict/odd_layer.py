@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from initprobe.formatting import factor, short
+from initprobe.formatting import factor, role, short, without_numbers
 from initprobe.results.base import Severity
 from initprobe.torch.packed import Part, parts_of
 from initprobe.torch.structure import Layer
@@ -23,7 +22,6 @@ _FEWEST = 3  # siblings, the layer itself among them, that have a scale in commo
 _BY_CHANCE = math.log(1.2)  # by which the parts of a small weight differ from the whole
 _LARGEST_SIZE = 2.0  # of a layer by the rules in use
 _PAIR = 2.0  # times the usual limit, for values beside keys: DeepNet draws them 9.5 times smaller at 1,000 layers
-_NUMBER = r"(?<![^.])[0-9]+(?![^.])"  # a part of a name that is a number
 _ERROR_DECADES = 4.0  # of variance: a factor of 100 in scale is beyond one learning rate
 
 
@@ -32,7 +30,7 @@ _Family: TypeAlias = tuple[str, tuple[int, int]]  # a place in a block, and fans
 
 @dataclass(frozen=True)
 class _Comparison:
-    """A layer beside others, or a part of its weight beside other parts.
+    """A layer compared with others, or a part of its weight with other parts.
 
     Attributes:
         layer: the layer.
@@ -80,7 +78,7 @@ def _scales(case: Case) -> Iterator[Observation]:
             sizes.setdefault(op.leaf, (case.layer_of(op), math.sqrt(op.weight.square)))
     families: dict[str, list[str]] = {}
     for name in sizes:
-        families.setdefault(re.sub(_NUMBER, "*", name), []).append(name)
+        families.setdefault(without_numbers(name), []).append(name)
     for names in families.values():
         if len(names) < _FEWEST:
             continue
@@ -114,7 +112,7 @@ def _each_weight(case: Case) -> list[Layer]:
 
 
 def _compared(case: Case, layers: Sequence[Layer]) -> Iterator[_Comparison]:
-    """Each layer beside its siblings; beside all layers where it has too few."""
+    """Each layer compared with its siblings, or with all layers where it has too few."""
     families: dict[_Family, list[Layer]] = {}
     for layer in layers:
         for family in _families_of(layer):
@@ -137,16 +135,16 @@ def _families_of(layer: Layer) -> Iterator[_Family]:
 
     Inside a block, `branch.0` and `branch.2` are different places: what ends a branch is often smaller on purpose.
     """
-    outer, _, last = layer.label.partition("#")[0].rpartition(".")
-    if last.isdigit() and re.search(_NUMBER, outer):
-        yield f"{re.sub(_NUMBER, '*', outer)}.{last}/{layer.op.name}", layer.op.fans
+    place = f"{role(layer.label)}/{layer.op.name}"
+    if place != layer.role:
+        yield place, layer.op.fans
         if layer.beside:
             return
     yield layer.role, layer.op.fans
 
 
 def _compared_parts(case: Case, layers: Sequence[Layer]) -> Iterator[_Comparison]:
-    """Each part of a packed weight beside the same part of its siblings, and beside the other parts."""
+    """Each part of a packed weight compared with the same part of its siblings, and with the other parts."""
     taken_apart = [(layer, parts_of(layer.signal)) for layer in layers]
     packed = [(layer, parts) for layer, parts in taken_apart if parts and all(part.weight_square for part in parts)]
     families: dict[tuple[str, tuple[int, int], str], list[float]] = {}

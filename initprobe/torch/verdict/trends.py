@@ -153,7 +153,7 @@ def _trend(case: Case, way: Way, sign: int) -> Trend | None:
 
 
 def _is_by_biases(case: Case, way: Way, trend: Trend) -> bool:
-    """Whether the output grows because biases lift a small signal, which no weight multiplies."""
+    """Whether the output grows because biases, and not weights, lift a small signal."""
     if way.tensor != _OUTPUT or trend.decades < 0:
         return False
     layers = _at_fault(way, trend)

@@ -1,4 +1,4 @@
-// The runs of a sweep: filters, a heat map, and the run that one chooses.
+// The runs of a sweep: filters, a heat map, and the chosen run.
 
 function prepareRuns() {
   const { runs, axes, numbers, most_lines: mostLines } = DATA;
