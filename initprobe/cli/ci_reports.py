@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Finding
 
-# Rules that are none of a verdict: their meaning, and what helps.
+# Rules beside those of a verdict: meaning and remedy.
 _OTHER_RULES: Mapping[str, tuple[str, str]] = {
     "coverage": ("Too small a part of the model was judged.", "`initprobe torch -v` shows what was not judged."),
-    "expired-ignore": ("The last day of an ignored finding is over.", "Correct the finding, or renew the ignore."),
+    "expired-ignore": ("The last day of an ignore is over.", "Correct the finding, or renew the ignore."),
     "failed-run": ("An experiment failed.", "The same command tries it again."),
     "init-differs": (
         "A parameter is not initialized as the contract says.",
         "Correct the initialization, or the contract: `initprobe explain contract`.",
     ),
     "init-changed": (
-        "Parameters or ties came or went since the lock was written.",
-        "If it was meant, --update-lock writes the lock anew.",
+        "Parameters or ties were added or removed since the lock was written.",
+        "If this is intended, --update-lock writes the lock anew.",
     ),
 }
 

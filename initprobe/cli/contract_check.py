@@ -65,7 +65,7 @@ class ContractOptions:
 
 @dataclass(frozen=True)
 class ContractOutcome:
-    """What became of the contract and of the lock.
+    """The outcome for the contract and for the lock.
 
     Attributes:
         expect: the contract; None where none is named.

@@ -54,7 +54,7 @@ def diagnose(
 
 
 def _rules_for(result: ProbeResult) -> list[Rule]:
-    """The rules that say something of this result: without a signal, only those that judge the weights or the input."""
+    """The rules that apply to this result: without a signal, only those that judge the weights or the input."""
     return [rule for rule in RULES.values() if rule.of_weights or not has_silent_input(result)]
 
 

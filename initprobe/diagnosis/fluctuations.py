@@ -12,7 +12,7 @@ from initprobe.formatting import factor_of, fixed, short
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 
-# From this rms over the 95th percentile on, 5% of the entries carry 90%: 1 - .95 / 3.08^2.
+# From this rms over the 95th percentile on, 5% of the entries carry 90%: 1 - 0.95 / 3.08^2.
 _FEW_CARRY_MOST = 3.08
 
 

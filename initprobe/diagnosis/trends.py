@@ -100,7 +100,7 @@ def _changes_by_draw(result: ProbeResult, tensor: str) -> list[float]:
 
 
 def _measured_chance(result: ProbeResult, tensor: str, limits: Thresholds) -> float:
-    """Decades that chance may do to the mean over draws, from the spread of the draws; infinite for few draws."""
+    """Decades by which chance may move the mean over draws, from the spread of the draws; infinite for few draws."""
     changes = _changes_by_draw(result, tensor)
     if len(changes) < max(_FEWEST_DRAWS, result.draws):
         return math.inf

@@ -9,7 +9,7 @@ from initprobe.diagnosis.rule import Observation, Rule
 from initprobe.formatting import counted, fixed, percent, power
 from initprobe.results.run import ProbeResult
 
-# log10 of a loss by a factor of 100. Draws above it on average are lost because no unit of a layer is on.
+# log10 of a loss by a factor of 100. If the mean log is above it, draws are lost because all units of a layer are off.
 _LOST_LOG10 = -2.0
 
 
@@ -36,7 +36,7 @@ RULES = (
         name="too-deep",
         meaning="the net is too deep for its width: the mean over draws is level, but a typical draw loses the signal",
         measurement="predicted probability that a draw keeps less than 1/100 of the mean over draws, above one half",
-        remedy="wider layers, or --residual with --branch-scale 1/sqrt(2L); other weights seldom help",
+        remedy="wider layers, or --residual with --branch-scale 1/sqrt(2L); other weights rarely help",
         reference="Hanin & Rolnick 2018, arXiv:1803.01719",
         look=_too_deep,
     ),

@@ -46,13 +46,15 @@ from initprobe.meanfield.signals import (
 # Terms of the series below this share of the largest mean square are left out.
 _NEGLIGIBLE = 1e-7
 # Simulated over ten layers of 100 units, on noise, digits and image-like inputs, ReLU and tanh. With 16 samples the
-# gradient at layer 1 is 8% to 14% below its prediction, with 12 up to 18%, with 10 up to 21%. The second number was
-# chosen: how far the mean of one over a unit's variance may exceed one over its mean, at the first layer.
+# gradient at layer 1 is 8% to 14% below its prediction, with 12 up to 18%, with 10 up to 21%. The second limit was
+# chosen: that on the mean of one over a unit's variance, relative to one over its mean, at the first layer.
 FEWEST_SAMPLES, _LARGEST_INVERSE = 16, 1.6
 # `E[1 / v]` is integrated over all directions where one over their number exceeds this, unless too few rows are known.
 _FEW_DIRECTIONS, _MOST_MISSING = 0.02, 8
-# From here on the series in the variance of a unit's variance says nothing.
+# Chosen: beyond this variance of a unit's variance its series is of no use.
 _WIDEST = 0.4
+# Chosen: least factor of the variance of z, which is negative in the first order for rows that are much longer.
+_LEAST_LENGTHENING = 0.1
 _LOG_RANGE, _LOG_NODES, _CONVERGED = (-16.0, 14.0), 121, -9.0
 
 
@@ -145,7 +147,7 @@ class BatchNoise:
     @property
     def lengthening(self) -> Array:
         """Factor of the variance over units of each row's z, `(rows,)`."""
-        return np.asarray(np.maximum(1 + 2 * self.variance - 2 * self.own, 0.1))
+        return np.asarray(np.maximum(1 + 2 * self.variance - 2 * self.own, _LEAST_LENGTHENING))
 
     @property
     def excess(self) -> Array:

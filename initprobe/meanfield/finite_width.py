@@ -29,7 +29,7 @@ from initprobe.meanfield.unit_noise import HH, ZZ, H, Noise, Z, noises
 
 # Largest excess kurtosis of z. Beyond it, with five weights per unit, the second order is as large as the first.
 _MOST_EXCESS = 1.0
-# Largest uncertainty of a gradient that is judged by its spread, in standard deviations of chance.
+# Chosen: the largest uncertainty of a variance that is judged by its spread, in standard deviations of chance.
 _MOST_UNCERTAIN = 0.75
 
 

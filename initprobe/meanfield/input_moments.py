@@ -21,8 +21,7 @@ _INDEPENDENT = 1e-6
 _SPLIT_GROUPS = (8, 8)
 # Rows whose pairs are measured one by one: 32,640 pairs.
 _PAIRED_ROWS = 256
-
-
+# Samples count as equal up to this, relative: a few times the rounding of float32.
 _ROUNDING = 1e-6
 
 

@@ -119,6 +119,11 @@ class Split:
     """A gradient's inner products with two vectors: `(g . a)^2`, `(g . b)^2` and `(g . a) (g . b)`, from two parts.
 
     The part along h is known from `product`; the rest has any direction across h with equal chance.
+
+    Attributes:
+        gradient: dL/dh.
+        squares: mean square over units of h, `(groups,)`.
+        units: of h.
     """
 
     gradient: Gradient

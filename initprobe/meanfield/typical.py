@@ -62,7 +62,7 @@ def length_logs(
         seed: of the simulation.
 
     Returns:
-        None for weights with a mean, whose coherent part fluctuates otherwise, and where a number left the float range.
+        None for weights with a mean, whose coherent part fluctuates differently, and beyond the float range.
     """
     sds, biases = np.array([(spread.sd, spread.bias) for spread in spreads]).T
     usable = all(0 < square < math.inf for square in squares) and np.isfinite(sds).all()

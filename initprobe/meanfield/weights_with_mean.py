@@ -42,7 +42,7 @@ from initprobe.meanfield.signals import Signal
 _LEAST_APART = 0.9
 # The log of a mean of fewer squares of normal numbers is not normal.
 _FEWEST_SAMPLES = 10
-# Largest variance of a move of z, in units of the variance of z.
+# Chosen: the largest variance of a move of z, in units of the variance of z.
 _FURTHEST_MOVED = 0.1
 
 

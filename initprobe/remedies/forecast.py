@@ -221,7 +221,7 @@ def most_level_gain(network: Network) -> float | None:
 
 
 def smaller_gain(network: Network, gain: float) -> float | None:
-    """The largest gain that may pass, to two digits and not above `gain`; None if none may."""
+    """The first gain from `gain` down, to two digits, that may pass; None if none may."""
     for step in range(_SMALLER):
         smaller = float(f"{gain * _SHRINK**step:.2g}")
         if network.scaled(smaller).holds(1.0, chance=False):

@@ -27,7 +27,7 @@ from initprobe.spec import Spec
 
 _PLAIN: ConfigChanges = {"norm": "none", "residual": False, "block": 1, "branch_scale": 1.0, "zero_init_last": False}
 _PLAIN_WITHOUT_BIASES: ConfigChanges = {**_PLAIN, "bias_init": None}
-# Candidates with the same structure and biases that are tried before one of these is given up.
+# Candidates with the same structure and biases; after so many, one of these changes.
 _MOST_ALIKE = 4
 # A factor of the widths at which first-order corrections in 1/width are small.
 _WIDE = 32

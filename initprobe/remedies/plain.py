@@ -64,6 +64,7 @@ class PlainFixes:
                 yield candidate
 
     def _with_initializers(self, names: Sequence[str]) -> Iterator[ProbeConfig]:
+        """The experiments with these weights."""
         for name in names:
             candidate = changed(self.config, init=name, bias_init=None)
             differs = not self.original.is_plain or self.config.bias_init is not None

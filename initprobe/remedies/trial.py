@@ -12,7 +12,7 @@ from initprobe.config.probe_config import ProbeConfig
 # Runs a changed experiment; True if its verdict is healthy.
 Works = Callable[[ProbeConfig], bool]
 
-# Theory has passed the candidates before, so the first usually works.
+# Chosen: theory has already passed the candidates, so the first usually works.
 _MOST_TRIALS = 10
 # Two variances this close, relative, are of one distribution under two names; `lecun:gain=1.41` is `he`.
 _SAME = 0.02

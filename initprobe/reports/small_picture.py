@@ -15,7 +15,7 @@ from initprobe.results.run import ProbeResult
 _BINS = 25  # odd: a spike at 0 is one bin
 _BAR = 24
 _MOST_ROWS = 6
-# A bar ends here: below, the variance is as good as 0.
+# Log10 of the smallest variance that a bar shows.
 _FLOOR = -12.0
 _LEAST_SHARE = 1e-3
 _WIDEST = 1e300

@@ -18,9 +18,9 @@ class SpectrumDensity(Record):
     """The predicted density of log10 s, in equal bins from `low` to `high`.
 
     Attributes:
-        low: log10 of a singular value below which are few.
+        low: log10 of a small singular value; few are below it.
         high: log10 of the largest.
-        shares: share of the singular values in each bin; what lacks to 1 is smaller, or 0.
+        shares: share of the singular values in each bin; the rest is smaller, or 0.
     """
 
     low: Finite

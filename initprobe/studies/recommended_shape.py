@@ -38,7 +38,7 @@ class Shape:
 
     def __post_init__(self) -> None:
         if self.fan_out is not None and self.fan_in is None:
-            raise ConfigError("needs fan_in beside it", field="fan_out")
+            raise ConfigError("needs fan_in too", field="fan_out")
         if self.fan_in is not None and (self.widths is not None or self.norm != "none" or self.residual):
             raise ConfigError("is for a single plain layer; drop widths, norm and residual", field="fan_in")
         if self.widths is not None and self.layers not in (None, len(self.widths)):

@@ -86,7 +86,7 @@ def _connected(address: str) -> Client:
         return Client(address, timeout=_CONNECT_WITHIN_S, set_as_default=False)
     except Exception as error:  # of any type: the answer of a web server is read as Dask's
         cause = str(error) if isinstance(error, OSError | ValueError) else ""
-        cause = cause or "what is there does not answer as a scheduler does"
+        cause = cause or "no Dask scheduler answers there"
         raise ConfigError(f"{cause}; is {address} what `dask scheduler` printed?", field="--scheduler") from None
 
 
@@ -194,7 +194,10 @@ class _DaskExecutor(Executor):
             raise TypeError(f"give {', '.join(kwargs)} by position")
         if self._client.status != "running":
             address = self._cluster.address
-            raise ConfigError(f"{address} is gone; the same command goes on where this one ended", field="--scheduler")
+            raise ConfigError(
+                f"the connection to {address} is lost; the same command continues where this one ended",
+                field="--scheduler",
+            )
         promise: Future[Any] = Future()
         self._send(promise, (fn.__module__, fn.__qualname__, *args))
         return promise

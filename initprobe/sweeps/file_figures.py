@@ -26,13 +26,13 @@ class Part(BaseModel):
 
 
 class Summary(Part):
-    """One picture a run: outputs, gradients and their variance over the depth."""
+    """One picture per run: outputs, gradients and their variance over the depth."""
 
     kind: Literal["summary"]
 
 
 class Depth(Part):
-    """A profile over the layers, one line a run."""
+    """A profile over the layers, one line per run."""
 
     kind: Literal["depth"]
     value: str = Field("output.variance", description="A number of a layer, as in output.variance.")

@@ -126,7 +126,7 @@ def test_an_unstable_length_map_says_by_how_much_it_may_be_off(name, width, dept
 @pytest.mark.parametrize("name", list(ACTIVATIONS))
 @pytest.mark.parametrize("gain, width, depth, draws", [(1.0, 100, 10, 400), (2.0, 100, 10, 400), (1.0, 200, 20, 200)])
 def test_bias_of_every_activation(name, gain, width, depth, draws):
-    """Where depth/width is .1 and the length map is stable: 3%, and 5 standard errors. Elsewhere it is said."""
+    """Where depth/width is 0.1 and the length map is stable: 3% and 5 standard errors. Elsewhere it is uncertain."""
     layers = square_net(gain, width, depth)
     theory = predict(ACTIVATIONS[name], layers, InputMoments.noise(), 20)
     spreads = spread(ACTIVATIONS[name], layers, [layer.state for layer in theory], 20)

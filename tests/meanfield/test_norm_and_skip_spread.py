@@ -132,9 +132,9 @@ def test_batch_norm_at_finite_width_and_what_is_left_out(act, init):
 
 
 def test_a_wide_mean_over_samples_is_log_normal():
-    """Against 20,000 draws: to 7% of the SD up to a variance of 1.5, and to 40% up to 5."""
+    """Against 20,000 draws: to 7% of the SD up to a variance of 1.5, and to 40% up to 5, beside 5 errors."""
     rng = np.random.default_rng(0)
-    for own, within in ((0.25, 0.07), (1.0, 0.07), (1.5, 0.1), (3.0, 0.4), (5.0, 0.45)):
+    for own, within in ((0.25, 0.07), (1.0, 0.07), (1.5, 0.07), (3.0, 0.4), (5.0, 0.4)):
         for batch in (2, 10, 100):
             logs = math.sqrt(own) * rng.standard_normal((20000, batch)) + 0.3 * rng.standard_normal((20000, 1))
             measured = np.std(np.log(np.exp(logs).mean(axis=1)))

@@ -69,7 +69,7 @@ def test_the_median_of_200_draws_is_the_typical_one(fields, layers, width):
 
 
 def test_published_figures_of_he_and_relu():
-    """He + ReLU, 100 layers of 16: mean log10 -7.7, SD 2.8; the formula -SD^2/2 says -5.9 with 5/n a layer."""
+    """He + ReLU, 100 layers of 16: mean log10 -7.7, SD 2.8; the formula -SD^2/2 gives -5.9 with 5/n per layer."""
     for layers, width, mean in ((100, 16, -7.7), (50, 8, -8.7), (200, 50, -4.5)):
         _, logs = predicted(ProbeConfig(init="he", act="relu", layers=layers, width=width), (width,) * (layers + 1))
         assert logs.mean[-1] / math.log(10) == pytest.approx(mean, abs=0.06)

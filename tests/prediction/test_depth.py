@@ -23,7 +23,7 @@ def scaled(sigma_w, sigma_b=0.0):
 def test_measured_and_predicted_agree(fields, layers):
     """The slope of a line through L logs of SD s, correlated as those of one net are, has an SD of about s/L."""
     depths = scales(layers=layers, **fields)
-    spread = math.sqrt(2 * layers / 300 / 4)  # of the last log, from 2/width a layer
+    spread = math.sqrt(2 * layers / 300 / 4)  # of the last log, from 2/width per layer
     gradient = depths.gradient
     assert abs(1 / gradient.measured - 1 / gradient.predicted) < 5 * spread / layers
 

@@ -386,7 +386,7 @@ def test_a_chain_of_single_units_is_refused(width):
         ("--act tanh --layers 3 --threads 0", "Error: threads must be at least 1"),
         ("--act tanh --layers 3 --export-json nowhere/x.json", "nowhere; make it first"),
         ("--act tanh", "Error: --layers: is missing; give layers, widths or fan_in"),
-        ("--act tanh --fan-out 5", "Error: --fan-out: needs fan_in beside it"),
+        ("--act tanh --fan-out 5", "Error: --fan-out: needs fan_in too"),
         ("--act tanh --layers 2 --widths 5,4,3", "Error: --layers: is 2, but widths has 3; drop layers"),
         ("--act tanh --widths 5,x", "Error: --widths: '5,x' is not a list of whole numbers"),
         ("--act tanh --fan-in 5 --residual", "Error: --fan-in: is for a single plain layer"),

@@ -161,7 +161,7 @@ def line(error):
     return text
 
 
-def test_nobody_there(monkeypatch):
+def test_no_service_at_the_address(monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
@@ -189,7 +189,7 @@ def test_a_web_server_there(monkeypatch):
                 caller.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
         thread.submit(answer)
-        with pytest.raises(ConfigError, match="does not answer as a scheduler does") as error:
+        with pytest.raises(ConfigError, match="no Dask scheduler answers there") as error:
             execution_dask.dask_workers(f"tcp://127.0.0.1:{server.getsockname()[1]}")
     line(error)
 
@@ -242,7 +242,7 @@ def test_the_first_worker_is_waited_for_and_the_scheduler_missed_when_it_goes(tm
                 scheduler.kill()
 
         try:
-            with pytest.raises(ConfigError, match="gone") as error:
+            with pytest.raises(ConfigError, match="is lost; the same command continues") as error:
                 swept(path, small(RUNS), workers, on_event=watch)
         finally:
             workers_there.__exit__(None, None, None)

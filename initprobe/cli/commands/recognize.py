@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from initprobe.contract.parameter import Parameter
     from initprobe.contract.recognise import Group
 
-_HEAD = "The initialization that `initprobe recognize` found. Change what was meant to be another one."
+_HEAD = "The initialization that `initprobe recognize` found. Change the rules that are not intended."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,9 @@ def command(options: SweepCommandOptions) -> None:
         if any(options.exports.targets()):
             from initprobe.errors import ConfigError
 
-            raise ConfigError("runs nothing, so there is nothing to export; leave one of them out", field="--dry-run")
+            raise ConfigError(
+                "runs nothing, so there is nothing to export; drop --dry-run or the exports", field="--dry-run"
+            )
         print_plan(options.sweep)
         return
     plan = options.sweep.plan()

@@ -259,7 +259,7 @@ def _check_combination(options: TorchOptions) -> None:
 
 
 def _probe(options: TorchOptions, loaded: Loaded | None, outcome: ContractOutcome | None) -> None:
-    """Measure the model, and print and judge the result; it is made here unless it was compared before."""
+    """Measure the model, and print and judge the result. A model that was compared is not made again."""
     from initprobe.cli import outputs
     from initprobe.reports.figures.drawer import drawer
 

@@ -1,6 +1,6 @@
 """Show seven initializations in the terminal, one after the other.
 
-Each stop measures one small network, shows a picture and says what to see. ENTER goes on, and Ctrl-C ends the tour.
+Each stop measures one small network, shows a picture and says what to see. ENTER continues, and Ctrl-C ends the tour.
 
 \b
 Examples:
@@ -49,7 +49,7 @@ STOPS = (
     Stop(
         "All weights equal",
         "--init constant:value=0.05 --act tanh",
-        "All units of a layer compute the same, and training can never tell them apart.",
+        "All units of a layer compute the same, and training keeps them equal.",
     ),
     Stop(
         "Small random weights: collapse",
@@ -92,7 +92,7 @@ def command(options: TourOptions) -> None:
         for line in _lines(stop, f"{number} of {len(STOPS)}"):
             click.echo(line)
         if waits and number < len(STOPS):
-            click.prompt("\nENTER goes on", default="", show_default=False, prompt_suffix=" ")
+            click.prompt("\nENTER continues", default="", show_default=False, prompt_suffix=" ")
     click.echo("\nThe same for your own network: initprobe run --help, initprobe torch --help.")
 
 

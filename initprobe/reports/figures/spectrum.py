@@ -125,7 +125,7 @@ def _draw_depths(axes: Axes, lines: Sequence[SpectrumLine]) -> None:
     bottom = np.nanmin(
         [np.nanmin(_percentile(line, "p5")) for line in lines if np.isfinite(line.smallest).any()] or [0]
     )
-    if (now := axes.get_ylim())[0] < bottom - 1:  # few of the smallest values would hide the rest
+    if (now := axes.get_ylim())[0] < bottom - 1:  # a few very small values would hide the rest
         axes.set_ylim(bottom - 1, now[1])
     axes.axhline(0, color=GREY, lw=1, zorder=0)
     axes.set_xscale("log", base=2)

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 640, 270, 64, 34, 28
 _MOST_TICKS = 6
-_MOST_STILL = 4  # lines of a still chart, for which there are labels
+_MOST_STILL = 4  # lines of a still chart; more labels have no room
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What became of a run: the part that the pages of many runs and of two sides share."""
+"""Verdict and level of a run, for the pages of many runs and of two sides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of many results: filters, a heat map, a row per run, and the run one chooses."""
+"""The page of many results: filters, a heat map, a row per run, and the chosen run."""
 
 from __future__ import annotations
 
