@@ -27,7 +27,7 @@ from initprobe.contract.rules import ANY, MOMENTS, Rule, read_rule
 from initprobe.data.documents import Document, read_file
 from initprobe.errors import ConfigError
 from initprobe.initializers.catalogue import INITIALIZERS
-from initprobe.registry import suggestion
+from initprobe.registry import fold, suggestion
 
 VERSION = 1
 _KEYS = ("version", "default", "parameters", "optional", "ties")
@@ -154,7 +154,7 @@ def contract_text(groups: Sequence[Group], ties: Sequence[Sequence[str]], head: 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of contracts and locks, draft 2020-12."""
     names = sorted({name for record in INITIALIZERS.values() for name in (record.name, *record.aliases)})
-    rule_names = "|".join(map(re.escape, (ANY, MOMENTS, *names)))
+    rule_names = "|".join(dict.fromkeys(map(_any_spelling, (ANY, MOMENTS, *names))))
     rule = {
         "description": "A rule, as in zeros or normal:std=0.02/sqrt(24); `any` is not judged.",
         "anyOf": [{"enum": [ANY, *names]}, {"type": "string", "pattern": rf"^(\d+ x )?~?({rule_names})(:.*)?$"}],
@@ -183,6 +183,12 @@ def json_schema() -> dict[str, Any]:
         "required": ["version"],
         "additionalProperties": False,
     }
+
+
+def _any_spelling(name: str) -> str:
+    """A regular expression of a name in any case, with `-`, `_` and spaces anywhere, as the registry reads it."""
+    letters = (f"[{letter}{letter.upper()}]" if letter.isalpha() else re.escape(letter) for letter in fold(name))
+    return "[-_ ]*".join(letters) + "[-_ ]*"
 
 
 def _quoted(text: str) -> str:

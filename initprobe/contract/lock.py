@@ -60,7 +60,7 @@ def settled(parameters: Sequence[Parameter], lock: Contract) -> tuple[list[Param
 def _changed_names(
     parameters: Sequence[Parameter], covered: Mapping[str, Clause], matched: Sequence[Clause], lock: Contract
 ) -> Iterator[str]:
-    gone = [clause.pattern for clause in lock.clauses if clause not in matched]
+    gone = [clause.pattern for clause in lock.clauses if clause not in matched and not clause.optional]
     new = [parameter.name for parameter in parameters if parameter.name not in covered]
     if gone:
         yield f"gone since the lock: {listed(gone, 1)}; {_RENEW}"

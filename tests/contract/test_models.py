@@ -265,6 +265,14 @@ def test_a_lock_of_very_many_unlike_parameters_is_read_again(tmp_path):
     assert check_lock(parameters_of(net), path).holds
 
 
+def test_a_lock_with_an_optional_pattern_that_covers_nothing_holds(model, tmp_path):
+    (tmp_path / "a.lock").write_text(lock_text(parameters_of(model)).rstrip() + '\noptional:\n  "*.rotary": ones\n')
+    assert check_lock(parameters_of(model), tmp_path / "a.lock").holds
+
+
+SPELLINGS = (("kaiming_uniform_:a=sqrt(5)", True), ("normal_:std=1", True), ("Zeros", True), ("ANY", True))
+
+
 def test_the_schema_takes_contracts_and_locks(model, tmp_path):
     from jsonschema import Draft202012Validator
     from ruamel.yaml import YAML
@@ -273,7 +281,7 @@ def test_the_schema_takes_contracts_and_locks(model, tmp_path):
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
     assert validator.is_valid(YAML(typ="safe", pure=True).load(lock_text(parameters_of(model))))
-    for rule, good in (("normal:std=0.02/sqrt(24)", True), ("12 x ones", True), ("hee", False), (3, False)):
+    for rule, good in (("normal:std=0.02/sqrt(24)", True), ("12 x ones", True), ("hee", False), (3, False), *SPELLINGS):
         assert validator.is_valid({"version": 1, "parameters": {"a": rule}}) is good, rule
     assert not validator.is_valid({"version": 1, "paramaters": {}})
 
