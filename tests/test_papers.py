@@ -156,8 +156,9 @@ def test_the_edge_of_chaos_of_the_papers():
     digits = 1e-9  # the numbers here and in the config have nine decimals
     assert (edge.sigma_w, edge.q) == pytest.approx((1.327009661, 0.570047882), abs=digits)
     assert (hard.sigma_w, hard.q) == pytest.approx((1.079603950, 0.463863969), abs=digits)
-    act, init = load("pennington_2017").runs[2].config.act, load("pennington_2017").runs[2].config
-    assert str(act) == "hard_tanh" and float(init.init.params["gain"]) == pytest.approx(hard.sigma_w, abs=digits)
+    config = load("pennington_2017").runs[2].config
+    assert str(config.act) == "hard_tanh"
+    assert float(config.init.params["gain"]) == pytest.approx(hard.sigma_w, abs=digits)
 
 
 TRAINED = ("width=50", "train_steps=100", "grid.sigma_w=[0.5, 1.25]", "grid.layers=[10, 20]")

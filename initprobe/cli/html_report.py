@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from initprobe.reports.html.runs_page import RunCard
     from initprobe.reports.html.tables import Table
     from initprobe.results.run import ProbeResult
+    from initprobe.results.summary import Environment
     from initprobe.sweeps.store.rows import Row
     from initprobe.sweeps.store.store import Store
 
@@ -79,14 +80,14 @@ def write_sweep_report(
     from initprobe.reports.html.runs_page import runs_page
     from initprobe.reports.sweep_table import headline
 
-    environments: list[Any] = []
-    cards = list(_cards(store, rows, change, environments))
-    environment = environments[0] if environments else None
+    made = list(_cards(store, rows, change))
+    cards = [card for card, _ in made]
+    environment = next((environment for _, environment in made if environment is not None), None)
     write_text(target, runs_page(title, headline(rows), cards, typed(), environment, breaches))
 
 
-def _cards(store: Store, rows: Sequence[Row], change: Change, environments: list[Any]) -> Iterator[RunCard]:
-    """A card per run; the environment of the first one that is done is added to the list."""
+def _cards(store: Store, rows: Sequence[Row], change: Change) -> Iterator[tuple[RunCard, Environment | None]]:
+    """A card per run, with the environment of a run that is done."""
     import json
 
     from initprobe.errors import DamagedRun
@@ -96,11 +97,10 @@ def _cards(store: Store, rows: Sequence[Row], change: Change, environments: list
         try:
             result = change(row, store.result(row.key)) if row.state == "done" else None
         except DamagedRun as error:
-            yield RunCard(row.axes, "damaged", str(error), "", "", None)
+            yield RunCard(row.axes, "damaged", str(error), "", "", None), None
             continue
         command = run_command(json.loads(row.config))
         if result is None:
-            yield RunCard(row.axes, row.state, row.error or "", "", command, None)
+            yield RunCard(row.axes, row.state, row.error or "", "", command, None), None
         else:
-            environments += [] if environments else [result.environment]
-            yield card(row.axes, result, command)
+            yield card(row.axes, result, command), result.environment

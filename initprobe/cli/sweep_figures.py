@@ -112,14 +112,17 @@ def _drawing(figure: Depth | Heatmap | Histograms | Paper, plan: Plan, store: St
 
 def _run(row: Row, config: ProbeConfig, store: Store) -> SweepRun:
     """What a figure of a paper may read of a run; singular values are measured when they are drawn."""
-    from initprobe.probe.experiment import prepare
     from initprobe.reports.figures.sweep_kinds import SweepRun
+
+    return SweepRun(row, config, lambda: store.result(row.key), lambda: spectrum_of(config))
+
+
+def spectrum_of(config: ProbeConfig) -> Spectrum:
+    """The singular values that a figure of a paper shows of a run, in float64."""
+    from initprobe.probe.experiment import prepare
     from initprobe.studies.spectrum import DEFAULT_SAMPLES, measure
 
-    def spectrum() -> Spectrum:
-        return measure(prepare(config.model_copy(update={"dtype": "float64"})), DEFAULT_SAMPLES)
-
-    return SweepRun(row, config, lambda: store.result(row.key), spectrum)
+    return measure(prepare(config.model_copy(update={"dtype": "float64"})), DEFAULT_SAMPLES)
 
 
 def default_figures(rows: Sequence[Row]) -> tuple[Figure, ...]:

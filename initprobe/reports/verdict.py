@@ -38,12 +38,12 @@ def _verdict(result: ProbeResult) -> Text:
     fix = next((finding.fix for finding in counted(result) if finding.fix), None)
     if fix:
         lines += [Text.assemble((f"{'fix':<10}", "bold"), visible(line)) for line in fix.split("\n")]
-    elif reason := _why_no_fix(result):
+    elif reason := why_no_fix(result):
         lines.append(Text.assemble((f"{'no fix':<10}", "bold"), visible(reason)))
     return Text("\n").join(lines)
 
 
-def _why_no_fix(result: ProbeResult) -> str | None:
+def why_no_fix(result: ProbeResult) -> str | None:
     """Why no fix is printed; None where none is needed, and for a model where nothing is known."""
     none = None if survives(result) or result.modules else _NO_FIX
     return next((item.no_fix for item in result.diagnosis if item.no_fix and item.severity != "info"), none)

@@ -36,6 +36,11 @@ def is_measured(tensor: Any) -> bool:
     return isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.numel() > 0
 
 
+def is_shared(tensor: Any) -> bool:
+    """Whether NumPy can hold the entries without a copy."""
+    return tensor.is_cpu and tensor.layout is _STRIDED and tensor.dtype in _COUNTED
+
+
 def array_of(tensor: Any) -> Array:
     """The entries as a contiguous array of float32 or float64 of the tensor's shape; a view if possible."""
     plain = tensor.detach()

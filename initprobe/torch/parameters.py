@@ -12,12 +12,12 @@ import torch
 
 from initprobe.errors import ConfigError, InputError
 from initprobe.torch.inventory import Inventory
-from initprobe.torch.measure import SMALL
+from initprobe.torch.measure import SMALL, is_shared
 from initprobe.torch.paths import path
 
 _IN_A_PART = 1 << 20
 _MOST_TOGETHER = 1 << 16  # entries of small tensors that are looked at together
-_PLAIN, _STRIDED, _COUNTED = (torch.Tensor, torch.nn.Parameter), torch.strided, (torch.float32, torch.float64)
+_PLAIN = torch.Tensor, torch.nn.Parameter
 
 
 def void_parameters(parts: Inventory, peaks: Mapping[str, float]) -> dict[str, str]:
@@ -70,8 +70,7 @@ def small_peaks(named_tensors: Iterable[tuple[str, Any]]) -> dict[str, float]:
 
 def _is_small(tensor: Any) -> bool:
     """Whether it has few entries, and NumPy can hold them without a copy."""
-    is_shared = type(tensor) in _PLAIN and tensor.is_cpu and tensor.layout is _STRIDED and tensor.dtype in _COUNTED
-    return is_shared and 0 < tensor.numel() <= SMALL
+    return type(tensor) in _PLAIN and 0 < tensor.numel() <= SMALL and is_shared(tensor)
 
 
 def _peaks(rows: Mapping[str, Any]) -> dict[str, float]:
@@ -98,7 +97,7 @@ def has_nonzero(tensors: Mapping[str, Any], known: Mapping[str, float]) -> dict[
 
 def is_nonzero(tensor: Any) -> bool:
     """Whether an entry is not 0. In parts, as `any` makes a mask of all floats first."""
-    if tensor.layout is not _STRIDED or tensor.numel() <= _IN_A_PART:
+    if tensor.layout is not torch.strided or tensor.numel() <= _IN_A_PART:
         return bool(tensor.any())
     rows = max(_IN_A_PART * len(tensor) // tensor.numel(), 1)
     return any(bool(part.any()) for part in tensor.split(rows))

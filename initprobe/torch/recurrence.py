@@ -76,17 +76,23 @@ def _all_facts(
     for start in range(0, len(layers), width):
         outputs = []
         for suffix, weights in layers[start : start + width]:
-            inner, recurrent = (weight.detach().to(x.dtype) for weight in weights[:2])
-            size = recurrent.shape[1]
-            if hidden is None and (size * len(GATES[kind]) != len(inner) or inner.shape[1] != x.shape[-1]):
-                return facts  # it has a projection
+            matrices = _matrices(kind, x, weights)
+            if matrices is None:
+                return facts
             is_reverse = suffix.endswith("_reverse")
-            states, parts = _run(kind, x.flip(0) if is_reverse else x, inner, recurrent, weights[2:4], hidden)
+            states, parts = _run(kind, x.flip(0) if is_reverse else x, *matrices, weights[2:4], hidden)
             facts |= {f"{name}{suffix}": value for name, value in _means(kind, parts)}
             outputs.append(states.flip(0) if is_reverse else states)
         x = torch.cat(outputs, -1)
     first = {name: facts[f"{name}{layers[0][0]}"] for name in GATES[kind] if name not in _CANDIDATES}
     return {**facts, **first, "keep": first[_KEEPING[kind]], "steps": float(steps)}
+
+
+def _matrices(kind: str, x: Any, weights: Sequence[Any]) -> tuple[Any, Any] | None:
+    """The weights from the input and from step to step, in the dtype of the input; None with a projection."""
+    inner, recurrent = (weight.detach().to(x.dtype) for weight in weights[:2])
+    is_projected = recurrent.shape[1] * len(GATES[kind]) != len(inner) or inner.shape[1] != x.shape[-1]
+    return None if is_projected else (inner, recurrent)
 
 
 def _run(
@@ -120,10 +126,10 @@ def _back(kind: str, x: Any, layers: Sequence[tuple[str, list[Any]]]) -> Iterato
     outputs: list[Any] = []
     with torch.enable_grad():
         for _, weights in layers:
-            inner, recurrent = (weight.detach().to(x.dtype) for weight in weights[:2])
-            if recurrent.shape[1] * len(GATES[kind]) != len(inner) or inner.shape[1] != x.shape[-1]:
-                return  # it has a projection
-            x = _run(kind, x if outputs else x.clone().requires_grad_(), inner, recurrent, weights[2:4], None)[0]
+            matrices = _matrices(kind, x, weights)
+            if matrices is None:
+                return
+            x = _run(kind, x if outputs else x.clone().requires_grad_(), *matrices, weights[2:4], None)[0]
             outputs.append(x)
         drawn = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
         gradients = torch.autograd.grad(x, outputs, drawn)

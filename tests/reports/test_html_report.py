@@ -13,6 +13,7 @@ from initprobe import ProbeConfig, run
 from initprobe.reports.html.charts import Chart, Line, ticks
 from initprobe.reports.html.run_page import run_page
 from initprobe.reports.html.runs_page import RunCard, card, runs_page
+from initprobe.reports.verdict import why_no_fix
 from initprobe.results.summary import Finding
 
 KB, MB = 1_000, 1_000_000
@@ -105,6 +106,13 @@ def test_foreign_text_is_text():
     page = Page(runs_page(attack, attack, [failed], attack, None))
     assert "img" not in [tag for tag, _ in page.tags]
     assert page.data["runs"][0]["words"] == attack
+
+
+def test_without_a_fix_the_page_says_why_as_the_terminal_does(result):
+    finding = Finding(rule="r", name="n", severity="error", layer=1, evidence="e", cause="c", fix=None)
+    faulty = result.model_copy(update={"diagnosis": (finding,), "healthy": False})
+    assert f"No fix: {why_no_fix(faulty)}" in run_page(faulty, "initprobe run")
+    assert "No fix" not in run_page(result, "initprobe run")
 
 
 def test_without_scripts_it_has_verdict_table_and_charts(shown):

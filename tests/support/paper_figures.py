@@ -2,14 +2,14 @@
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import initprobe
-from initprobe.probe.experiment import prepare
+from initprobe.cli.sweep_figures import spectrum_of
 from initprobe.reports.figures.style import render
 from initprobe.reports.figures.sweep_kinds import SweepRun, draw
 from initprobe.results.digest import Digest, digest
-from initprobe.studies.spectrum import DEFAULT_SAMPLES, measure
 from initprobe.sweeps.plan import load
 
 GITHUB = Path(__file__).parents[2] / ".github"
@@ -33,15 +33,8 @@ class Entry:
 def finished(run):
     """A run of a plan, done now; its spectrum is measured once."""
     result = initprobe.run(run.config)
-    spectra = []
-
-    def spectrum():
-        if not spectra:
-            config = run.config.model_copy(update={"dtype": "float64"})
-            spectra.append(measure(prepare(config), DEFAULT_SAMPLES))
-        return spectra[0]
-
-    return SweepRun(Entry(dict(run.axes), digest(result), result=result), run.config, lambda: result, spectrum)
+    entry = Entry(dict(run.axes), digest(result), result=result)
+    return SweepRun(entry, run.config, lambda: result, cache(lambda: spectrum_of(run.config)))
 
 
 def swept(name, overrides=()):

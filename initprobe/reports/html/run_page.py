@@ -13,6 +13,7 @@ from initprobe.reports.html.charts import Chart, Line
 from initprobe.reports.html.page import page
 from initprobe.reports.html.tables import Cell, Column, json_columns, table, word
 from initprobe.reports.narrative import SYMBOLS, course
+from initprobe.reports.verdict import why_no_fix
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.named_numbers import counted, verdict_of
 from initprobe.results.run import ProbeResult
@@ -73,12 +74,13 @@ class Verdict:
 
 def verdict(result: ProbeResult) -> Verdict:
     """What the top of a page says."""
-    counting, worst = counted(result), verdict_of(result)
+    worst = verdict_of(result)
+    fix = next((visible(finding.fix, breaks=True) for finding in counted(result) if finding.fix), None)
     return Verdict(
         words=visible(result.in_a_line().partition(";")[0]),
         level="healthy" if worst is None else worst.severity,
-        fix=next((visible(finding.fix, breaks=True) for finding in counting if finding.fix), None),
-        no_fix=next((visible(finding.no_fix) for finding in counting if finding.no_fix), None),
+        fix=fix,
+        no_fix=None if fix else why_no_fix(result),
         findings=result.diagnosis,
         judged=visible(result.coverage.words) if result.coverage else "",
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from initprobe.formatting import power, short
+from initprobe.formatting import short, short_of
 from initprobe.results.base import Severity
 from initprobe.torch.structure import Join, Layer
 from initprobe.torch.verdict.case import Case
@@ -23,7 +23,6 @@ _LEAST = 4  # steps from which a steady change is a trend
 _SHORT_BRANCH = 5  # layers of a branch from which it is judged as a chain; shorter ones by what they add
 _SEVERE = 1.5  # times what published nets lose is an error
 _UNIFORM_SDS = 5  # by which the variance of so many entries may differ by chance
-_LARGEST_SHOWN = 300  # decades: beyond them a number is shown as a power of ten
 _OUTPUT, _GRADIENT = "output", "gradient"
 _SYMBOLS = {_OUTPUT: "mean square of h", _GRADIENT: "squared norm of dL/dh per sample"}
 _BUILT_IN = "give the branches a smaller initial scale, or a norm each, in the model's code"
@@ -205,7 +204,7 @@ def _rate(way: Way, trend: Trend) -> str:
 
 def _course(way: Way, trend: Trend) -> str:
     """`0.603 to 1.7e-8 over 10 layers`."""
-    start, end = _value(way.places[trend.start]), _value(way.places[trend.end])
+    start, end = short_of(way.places[trend.start]), short_of(way.places[trend.end])
     if way.tensor == _OUTPUT:
         return f"{start} to {end} over {trend.steps} {way.unit}s"
     return f"{end} to {start} on its way back over {trend.steps} {way.unit}s"
@@ -240,10 +239,6 @@ def _no_fix(layers: Sequence[Layer]) -> str:
 
 def _span(way: Way, first: int, last: int) -> str:
     return f"{way.unit} {way.modules[first]} to {way.modules[last]}" if way.modules[first] else "the model"
-
-
-def _value(log: float) -> str:
-    return short(10**log) if abs(log) < _LARGEST_SHOWN else power(log)
 
 
 def arithmetic(layers: Sequence[Layer]) -> str:

@@ -56,7 +56,7 @@ function prepareRuns() {
     if (varying.length < 2) return;
     const across = valuesOf(map.x), down = valuesOf(map.y), table = find(".heat");
     const entry = numbers.find(({ name }) => name === map.value);
-    const means = runs.filter(isShown).map((run) => run.numbers && run.numbers[map.value]).filter((value) => value != null);
+    const means = shownRuns().map((run) => run.numbers && run.numbers[map.value]).filter((value) => value != null);
     const range = [Math.min(...means), Math.max(...means)];
     const head = make("tr", {}, make("th", { scope: "col" }, `${map.y} \\ ${map.x}`),
       ...across.map((value) => make("th", { scope: "col" }, tidy(value))));
