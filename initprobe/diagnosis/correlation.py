@@ -54,6 +54,11 @@ def _distance_is_lost(result: ProbeResult, limits: Thresholds) -> bool:
     return 1 - cosines[-1] < (1 - start) * 10**-limits.grave_decades
 
 
+def collapses(result: ProbeResult) -> bool:
+    """Whether a judged result has rank collapse among its findings, of any severity."""
+    return any(finding.rule == RANK_COLLAPSE for finding in result.diagnosis)
+
+
 def _chaotic_pairs(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
     """Inputs that are alike at the first layer and not at the last."""
     cosines = [layer.correlation for layer in result.fed_by_stream if layer.correlation is not None]

@@ -19,7 +19,7 @@ from initprobe.arrays import Array
 from initprobe.config.arguments import ConfigChanges
 from initprobe.config.fields import RANDOM
 from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
-from initprobe.diagnosis.correlation import RANK_COLLAPSE
+from initprobe.diagnosis.correlation import collapses
 from initprobe.diagnosis.diagnose import diagnose
 from initprobe.engine.fitted import Fitted
 from initprobe.engine.layer_record import LayerRecord, take
@@ -97,7 +97,7 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
     works = partial(survives, threads=threads)
     apart = partial(survives, threads=threads, distinct=True)
     config, sizes = experiment.config, experiment.sizes
-    if result.healthy and not _collapses(result):
+    if result.healthy and not collapses(result):
         return result
     from initprobe.remedies.norm_and_skip import fix_for, fix_for_indistinct_inputs  # only sick networks need it
 
@@ -145,12 +145,7 @@ def _is_sound(config: ProbeConfig, threads: int | None, distinct: bool) -> bool:
         result, _ = _judged(prepare(config), threads, None)
     except InitprobeError:
         return False  # it would not fit in memory, for instance
-    return result.healthy and not (distinct and _collapses(result))
-
-
-def _collapses(result: ProbeResult) -> bool:
-    """Whether inputs become alike, which may be no more than information."""
-    return any(finding.rule == RANK_COLLAPSE for finding in result.diagnosis)
+    return result.healthy and not (distinct and collapses(result))
 
 
 def _products(config: ProbeConfig) -> float:
