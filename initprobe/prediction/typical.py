@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from initprobe.arrays import finite
-from initprobe.config.probe_config import ProbeConfig
+from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.typical import LengthLogs, length_logs, lost_by_batch
 from initprobe.prediction.predict import NetworkPrediction, predict_network
@@ -52,7 +52,8 @@ def typical_draw(
             return None
         batch = None
         if logs.lost.max() > FEW:  # few draws lose one input, and fewer a batch
-            batch = lost_by_batch(config.activation, rules, squares, inputs.cosine, _SEED)
+            samples = config.batch or DEFAULT_BATCH
+            batch = lost_by_batch(config.activation, rules, squares, samples, inputs.cosine, _SEED)
     lost = logs.lost if batch is None else np.minimum(logs.lost, batch)
     return _record(replace(logs, lost=lost), prediction.layers[-1].output_variance)
 
