@@ -29,7 +29,7 @@ _SMALL, _LITTLE, _NARROW = 1.0, 0.5, 8
 _NETWORKS = 400
 # A simulation of a batch has so many networks, and at most so many outputs per network: units times inputs. The least
 # and the largest number of inputs, if the batch has so many.
-_NETWORKS_OF_BATCH, _MOST_OUTPUTS, _LEAST_INPUTS, _MOST_INPUTS = 200, 80_000, 8, 24
+_NETWORKS_OF_BATCH, _MOST_OUTPUTS, _LEAST_INPUTS, _MOST_INPUTS = 200, 50_000, 8, 16
 
 
 @dataclass(frozen=True)

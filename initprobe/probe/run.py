@@ -49,6 +49,8 @@ from initprobe.results.summary import InputStats, Training
 
 # Multiplications of a forward pass below which a fix is tried with every draw: a tenth of a second.
 _FEW_PRODUCTS = 1e9
+# Draws of a small network that a fix is tried with, over its seeds: if one in ten fails, a third is seen.
+_LEAST_DRAWS = 4
 # A trial ends with the verdict, which is about initialization.
 _WITHOUT_TRAINING: ConfigChanges = {
     "loss": RANDOM,
@@ -124,7 +126,7 @@ def measured(config: ProbeConfig, *, threads: int | None = None, progress: Progr
 def survives(config: ProbeConfig, *, threads: int | None = None, distinct: bool = False) -> bool:
     """Whether a changed experiment is healthy when it is run.
 
-    One draw is enough where draws take long. A small network is drawn as often as asked for, with two seeds.
+    One draw is enough where draws take long. A small network is drawn as often as asked for, with two seeds or more.
 
     Args:
         config: the experiment, which is not trained here.
@@ -134,7 +136,8 @@ def survives(config: ProbeConfig, *, threads: int | None = None, distinct: bool 
     from initprobe.remedies.plain import changed
 
     small = _products(config) < _FEW_PRODUCTS
-    draws, seeds = (config.draws, (config.seed, config.seed + 1)) if small else (1, (config.seed,))
+    draws, count = (config.draws, max(2, _LEAST_DRAWS // config.draws)) if small else (1, 1)
+    seeds = range(config.seed, config.seed + count)
     trial = changed(config, **_WITHOUT_TRAINING)
     return all(_is_sound(changed(trial, draws=draws, seed=seed), threads, distinct) for seed in seeds)
 
