@@ -40,6 +40,24 @@ COLUMNS = (
         ("dead-units", "dead-layer"),
     ),
     Word(
+        "lost%",
+        "Share of all entries that a small format loses: they are not 0 and become 0, or they leave the range.",
+        ("lost",),
+        see=("formats", "subnormal%", "best scale"),
+    ),
+    Word(
+        "subnormal%",
+        "Share of all entries that become subnormal in a small format: they have fewer bits of mantissa.",
+        ("subnormal",),
+        see=("formats", "lost%"),
+    ),
+    Word(
+        "best scale",
+        "The power of two by which a tensor is multiplied before it is stored in a small format. No entry leaves the "
+        "range, fewest become 0, then fewest become subnormal. Of equal ones it is next to 1.",
+        see=("formats", "lost%"),
+    ),
+    Word(
         "cos",
         "Mean cosine between the z of two different inputs. At 1 the inputs are indistinguishable.",
         ("cosine", "z cos"),
