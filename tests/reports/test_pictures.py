@@ -14,8 +14,9 @@ from initprobe.meanfield.phase import phase_diagram
 from initprobe.reports.figures.comparison import draw_comparison
 from initprobe.reports.figures.result_data import gradient_histograms, output_histograms
 from initprobe.reports.figures.run import draw
-from initprobe.reports.figures.style import log_ticks, render
+from initprobe.reports.figures.style import render
 from initprobe.reports.figures.theory import phase_figure
+from initprobe.reports.log_axis import log_ticks
 
 SHAPE = {"layers": 6, "width": 60, "batch": 100, "draws": 2}
 

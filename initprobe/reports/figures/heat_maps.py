@@ -35,8 +35,9 @@ from initprobe.reports.figures.panel_grid import (
     title_of,
     verdict_color,
 )
-from initprobe.reports.figures.style import BLACK, GREY, log_ticks, power_text, style
+from initprobe.reports.figures.style import BLACK, GREY, power_text, style
 from initprobe.reports.figures.sweep_series import text
+from initprobe.reports.log_axis import log_ticks
 from initprobe.results.named_numbers import LOSSES, RATE
 
 _HATCHES = {FAILED: "xxx", NOT_RUN: "...", DISAGREE: "\\\\\\"}

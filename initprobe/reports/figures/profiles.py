@@ -19,11 +19,11 @@ from initprobe.reports.figures.style import (
     GREY,
     MARKERS,
     ORANGE,
-    log_ticks,
     power_text,
 )
 from initprobe.reports.figures.titles import legend_above
 from initprobe.reports.layer_blocks import roles, short_name
+from initprobe.reports.log_axis import log_ticks
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 

@@ -33,8 +33,9 @@ from initprobe.reports.figures.panel_grid import (
     title_of,
     verdict_color,
 )
-from initprobe.reports.figures.style import BLACK, log_ticks, percent_ticks, power_text, style
+from initprobe.reports.figures.style import BLACK, percent_ticks, power_text, style
 from initprobe.reports.figures.sweep_data import LABEL, DepthLine, DepthPlot, HistogramPanel, HistogramPlot
+from initprobe.reports.log_axis import log_ticks
 from initprobe.results.named_numbers import VERDICT
 
 _FEW_LINES = 40
