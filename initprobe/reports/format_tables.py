@@ -33,10 +33,10 @@ def format_table(form: FormatStats, numbers: Sequence[int], verbose: bool = Fals
     """
     parts: list[RenderableType] = [
         Text(_heading(form), style="bold"),
-        _table(form, numbers, "lost%/subnormal%", _losses),
+        _table(form, numbers, "lost/subnormal %", _losses),
     ]
     if verbose or form.needs_scales:
-        parts.append(_table(form, numbers, "best scale and lost% with it", _scale))
+        parts.append(_table(form, numbers, "best scale, and lost % with it", _scale))
     return Group(
         *parts, Text("\n").join(Text.assemble((f"{label:<10}", "bold"), words) for label, words in _words(form))
     )

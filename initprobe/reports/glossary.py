@@ -55,11 +55,11 @@ _PROCESS = (
     Word(
         "formats",
         "Small floating-point formats: float16, bfloat16, float8_e4m3fn, float8_e5m2. `--formats` counts what each "
-        "tensor would lose in them. Nothing is computed in them: entries of the float32 network are counted. The verdict "
-        "judges 16-bit formats without scales, but gradients with a loss scale. It judges 8-bit formats with the best "
-        "scale of each tensor.",
+        "tensor would lose in them. Nothing is computed in them: entries of the float32 network are counted. The "
+        "verdict judges 16-bit formats without scales, but gradients with a loss scale. It judges 8-bit formats with "
+        "the best scale of each tensor.",
         ("number formats", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
-        see=("lost%", "subnormal%", "loss scale", "lost-in-format"),
+        see=("lost/subnormal %", "loss scale", "lost-in-format"),
     ),
     Word(
         "loss scale",

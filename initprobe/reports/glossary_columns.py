@@ -40,22 +40,17 @@ COLUMNS = (
         ("dead-units", "dead-layer"),
     ),
     Word(
-        "lost%",
-        "Share of all entries that a small format loses: they are not 0 and become 0, or they leave the range.",
-        ("lost",),
-        see=("formats", "subnormal%", "best scale"),
-    ),
-    Word(
-        "subnormal%",
-        "Share of all entries that become subnormal in a small format: they have fewer bits of mantissa.",
-        ("subnormal",),
-        see=("formats", "lost%"),
+        "lost/subnormal %",
+        "Two shares of all entries of a tensor in a small format. Lost ones are not 0 and become 0, or they leave the "
+        "range. Subnormal ones keep fewer bits of mantissa.",
+        ("lost share", "subnormal"),
+        see=("formats", "best scale"),
     ),
     Word(
         "best scale",
         "The power of two by which a tensor is multiplied before it is stored in a small format. No entry leaves the "
         "range, fewest become 0, then fewest become subnormal. Of equal ones it is next to 1.",
-        see=("formats", "lost%"),
+        see=("formats", "lost/subnormal %"),
     ),
     Word(
         "cos",
