@@ -36,6 +36,7 @@ from initprobe.probe.networks import draw_network, fit_share, layers_of, remade_
 from initprobe.probe.objective import Start, learner_of, start_of, train, with_loss
 from initprobe.probe.passes import probe_batch
 from initprobe.probe.progress import BACK, Progress, Steps
+from initprobe.probe.rounding import in_formats
 from initprobe.probe.summarise import summarise, with_fitting
 from initprobe.probe.trials import Outcome, Outcomes, Trials
 from initprobe.reports.notebook import progress_bar
@@ -151,6 +152,7 @@ def _judged(experiment: Experiment, threads: int | None, progress: Progress | No
             input=_input_stats(inputs),
             layers=layers,
             loss=loss,
+            formats=in_formats(config.formats, [record.sketches for record in session.records]),
         )
         return diagnose(result, thresholds=config.thresholds), inputs
 
@@ -178,7 +180,7 @@ class _Session:
     def context(self, layers: Sequence[Layer], sums: Sequence[Array]) -> BatchContext:
         """What a batch of one network needs; `sums` are room for dL/dW over batches."""
         config = self.experiment.config
-        how = WeightGradients(self.experiment.dimensions, sums, config.full_weight_gradient, config.seed)
+        how = WeightGradients(self.experiment.dimensions, sums, config.has_whole_weight_gradient, config.seed)
         return BatchContext(layers, self.records, self.buffers, how, self.pool, self.steps)
 
     def batch(self, streams: Streams, number: int) -> tuple[Array, Array]:
@@ -203,7 +205,7 @@ def _session(experiment: Experiment, pool: Workers, progress: Progress | None) -
 
 
 def _new_records(experiment: Experiment) -> list[LayerRecord]:
-    return [LayerRecord(experiment.dtype) for _ in experiment.fans]
+    return [LayerRecord(experiment.dtype, bool(experiment.config.formats)) for _ in experiment.fans]
 
 
 def _steps_to_do(config: ProbeConfig, layers: int) -> int:
