@@ -13,6 +13,7 @@ from initprobe.errors import InputError, UnknownNameError
 from initprobe.registry import suggestion
 from initprobe.results.base import SCHEMA_VERSION, TENSORS, Record, Share
 from initprobe.results.display import Display
+from initprobe.results.formats import FormatStats
 from initprobe.results.layers import LayerStats, ModuleStats, TensorStats
 from initprobe.results.summary import (
     Coverage,
@@ -51,6 +52,7 @@ class ProbeResult(Record, Display):
         coverage: the share of the parameters that was judged; null for a net of `run`, where it is all.
         min_judged: the share below which the verdict holds for a part only.
         facts: what the verdict rests on beside the numbers; null for a net of `run`.
+        formats: what small floating-point formats would lose; empty where none was asked for.
     """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
@@ -72,6 +74,7 @@ class ProbeResult(Record, Display):
     coverage: Coverage | None = None
     min_judged: Share = 0.0
     facts: ModelFacts | None = None
+    formats: tuple[FormatStats, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
