@@ -88,7 +88,7 @@ class Trials:
     def survives(self, config: ProbeConfig, *, distinct: bool = False) -> bool:
         """Whether a changed experiment is healthy when it is run.
 
-        One draw is enough where draws take long. A small network is drawn as often as asked for, with two seeds or more.
+        One draw is enough where draws take long. A small network is drawn as often as asked for, with several seeds.
 
         Args:
             config: the experiment, which is not trained here.
