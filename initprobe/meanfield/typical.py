@@ -117,7 +117,7 @@ def _products(layer: Layer, h: Array, rng: np.random.Generator) -> Array:
 
     With `h = L Q`, where the rows of Q are orthonormal, `Q W` is distributed as the first rows of W.
     """
-    lower = h if layer.n_in <= h.shape[1] else np.linalg.qr(h.swapaxes(1, 2), mode="r").swapaxes(1, 2)
+    lower = h if layer.n_in <= h.shape[1] else np.linalg.qr(h.swapaxes(1, 2)).R.swapaxes(1, 2)
     long, rows = max(layer.n_in, layer.n_out), lower.shape[2]
     if layer.orthogonal:
         columns = np.linalg.qr(rng.standard_normal((len(h), long, rows))).Q[:, : layer.n_out]

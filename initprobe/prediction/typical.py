@@ -46,7 +46,8 @@ def typical_draw(
     """
     if prediction is None or config.norm != "none" or config.network is not None:
         return None
-    variance, numbers = prediction.layers[-1].output_variance, range(1, len(sizes))
+    variance = prediction.layers[-1].output_variance
+    numbers: Sequence[int] = range(1, len(sizes))
     if config.residual:
         numbers = _between_branches(sizes, config.block)
         config, sizes = _plain(config, sizes, numbers)
