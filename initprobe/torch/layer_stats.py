@@ -17,6 +17,7 @@ from initprobe.torch.measure import Track
 from initprobe.torch.modules import ModuleCall
 from initprobe.torch.operations import Recorder
 from initprobe.torch.structure import Layer, Structure
+from initprobe.torch.theory.columns import theory_of
 
 
 class LayerRecords:
@@ -28,6 +29,7 @@ class LayerRecords:
     def __init__(self, recorder: Recorder, held: Inventory, structure: Structure, draws: int) -> None:
         layers = structure.layers
         self._facts = layer_facts(structure)
+        self._theory = theory_of(structure)
         self._draws, self._layers, self._calls = draws, layers, recorder.modules.calls
         self._parameters = recorder.parameters
         self._statuses = _statuses(recorder)
@@ -108,6 +110,7 @@ class LayerRecords:
             name=layer.label,
             kind=layer_kind(layer),
             activation=self._activation_classes.get(layer.number),
+            model_theory=self._theory.get(layer.number),
             **tensors,
             **self._facts.get(layer.number, {}),
         )
