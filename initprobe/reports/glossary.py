@@ -69,6 +69,15 @@ _PROCESS = (
         see=("formats",),
         reference="Micikevicius et al. 2018, arXiv:1710.03740",
     ),
+    Word(
+        "largest curvature",
+        "The largest eigenvalue of the Hessian of the loss by all parameters, at the start, by Lanczos iterations. "
+        "Above the learning rate 2 / curvature a small step of SGD along its eigenvector grows, and the loss may rise "
+        "at first. `--optimizer sgd` computes it. Adam rescales every entry, so it has no such limit.",
+        ("sharpness", "curvature", "highest rate"),
+        see=("1 step of W",),
+        reference="Cohen et al. 2021, arXiv:2103.00065",
+    ),
     Word("verdict", "All findings of a result. The signal survives if none is above info.", ("diagnosis", "healthy")),
     Word("rule", "A test for one fault of a net. `initprobe list rules` shows all.", ("rules",)),
     Word(
