@@ -4,8 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch import nn
-from width_nets import MLP, STANDARD, batch, fixed_by, scaled, widths_of
+from torch import nn  # noqa: E402
+from width_nets import MLP, STANDARD, batch, fixed_by, scaled, widths_of  # noqa: E402
 
 from initprobe.errors import ConfigError, MemoryLimitError  # noqa: E402
 from initprobe.torch import width, width_study  # noqa: E402
