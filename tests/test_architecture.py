@@ -20,8 +20,9 @@ HOMES = {
     "ruamel": ["data/documents.py"],
 }  # fmt: skip
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "configs" not in path.relative_to(ROOT).parts)
-# 22 rooms, and three that came later: contract/, testing/ (pytest loads its plugin at each start) and reports/html/.
-MOST_PACKAGES, MOST_FLAT, MOST_LINES, MOST_FUNCTION, MEDIAN_FUNCTION = 25, 9, 350, 45, 7
+# 22 rooms, and four that came later: contract/, testing/ (pytest loads its plugin at each start), reports/html/ and
+# torch/theory/.
+MOST_PACKAGES, MOST_FLAT, MOST_LINES, MOST_FUNCTION, MEDIAN_FUNCTION = 26, 9, 350, 45, 7
 
 
 def named(path):

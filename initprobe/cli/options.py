@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from initprobe.cli.number_formats import formats_option
 from initprobe.cli.parameters import Choice, option
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class MeasurementOptions:
         "extremes and histogram are then those of 128 rows; mean and variance are always of all entries.",
     )
     draws: int | None = option("--draws", type=int, metavar="N", help="Independent networks.  [default: 4]")
+    number_formats: str | None = formats_option()
     dtype: Literal["float32", "float64"] | None = option(
         "--dtype", type=Choice(["float32", "float64"]), help="Precision of the network.  [default: float32]"
     )
@@ -258,6 +260,8 @@ def _add_given(
         fields["input"] = network.input_
     if measurement.draws is not None:
         fields["draws"] = measurement.draws
+    if measurement.number_formats is not None:
+        fields["formats"] = measurement.number_formats
     if measurement.dtype is not None:
         fields["dtype"] = measurement.dtype
 

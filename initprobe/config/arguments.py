@@ -42,6 +42,7 @@ class ConfigChanges(TypedDict, total=False):
     learning_rate: float
     dtype: Literal["float32", "float64"]
     full_weight_gradient: bool
+    formats: str | Sequence[str]
     thresholds: Thresholds | Mapping[str, float]
 
 

@@ -28,6 +28,7 @@ from initprobe.config.fields import (
     ActivationSpec,
     BranchScale,
     DataFile,
+    FormatNames,
     InitializerSpec,
     InputSpec,
     LabelsSpec,
@@ -98,6 +99,8 @@ class ProbeConfig(BaseModel):
         dtype: precision of the network; statistics are taken in float64 either way.
         full_weight_gradient: compute all of dL/dW, also where its mean and variance cost less. Otherwise its
             percentiles, extremes and histogram are those of some rows.
+        formats: small formats, such as `float16`. For each, the result has the shares of every tensor that it would
+            lose. All of dL/dW is then computed.
         thresholds: limits of the verdict, by name: `{"saturated": 0.3}`.
 
     Raises:
@@ -132,6 +135,7 @@ class ProbeConfig(BaseModel):
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     dtype: Literal["float32", "float64"] = "float32"
     full_weight_gradient: bool = False
+    formats: FormatNames = ()
     thresholds: Thresholds = Thresholds()
 
     def __init__(self, /, **data: Unpack[ConfigFields]) -> None:
@@ -160,7 +164,8 @@ class ProbeConfig(BaseModel):
         """Without later fields at their defaults, so that the text of a config, and its key, are what they were."""
         whole: dict[str, Any] = dump(self)
         fields = type(self).model_fields
-        return {name: value for name, value in whole.items() if name not in _LATER or value != fields[name].default}
+        absent = {name for name in _LATER if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in whole.items() if name not in absent}
 
     def __getstate__(self) -> dict[Any, Any]:
         # The records made from specifications hold functions, which do not travel; another process makes its own.
@@ -215,6 +220,11 @@ class ProbeConfig(BaseModel):
         return self.labels or self.dataset
 
     @property
+    def has_whole_weight_gradient(self) -> bool:
+        """All of dL/dW is computed."""
+        return self.full_weight_gradient or bool(self.formats)
+
+    @property
     def branch_factor(self) -> float:
         """`branch_scale` as a number, for this number of layers."""
         if isinstance(self.branch_scale, str):
@@ -262,4 +272,4 @@ class ProbeConfig(BaseModel):
 
 
 # Fields that configs in older stores and results do not have.
-_LATER = ("weights", "block")
+_LATER = ("weights", "block", "formats")

@@ -140,7 +140,7 @@ def _gradient(config: ProbeConfig, shape: Shape) -> int:
     if config.batches > 1:
         return 0
     fan_in, fan_out = shape.fans
-    sampled = not config.full_weight_gradient and is_sampled(shape.batch, fan_in, fan_out)
+    sampled = not config.has_whole_weight_gradient and is_sampled(shape.batch, fan_in, fan_out)
     return SAMPLED_ROWS * fan_out if sampled else shape.matrix
 
 

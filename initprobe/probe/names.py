@@ -150,6 +150,7 @@ def _precision_words(config: ProbeConfig) -> Iterator[str]:
         yield f"batches{config.batches}"
     if config.dtype != (_default("dtype") if config.weights is None else read_weights(config.weights).dtype):
         yield config.dtype
+    yield from config.formats
     if config.full_weight_gradient:
         yield "full-weight-gradient"
 

@@ -18,11 +18,13 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.predict import LayerTheory, predict
 from initprobe.prediction.predict import norm_and_skip_theory
 from initprobe.prediction.rules import no_theory, rules_of
+from initprobe.prediction.typical import HALF
 from initprobe.remedies.command_line import command_line
 from initprobe.remedies.forecast import COMMON_SHARE, Forecast, Network
 from initprobe.remedies.plain import PlainFixes, changed, common_initializers, level_gains
 from initprobe.remedies.trial import Trials, Works
-from initprobe.remedies.wider import is_too_deep, wider, with_units
+from initprobe.remedies.wider import wider, with_units
+from initprobe.results.summary import TypicalDraw
 from initprobe.spec import Spec
 
 _PLAIN: ConfigChanges = {"norm": "none", "residual": False, "block": 1, "branch_scale": 1.0, "zero_init_last": False}
@@ -44,7 +46,9 @@ _ADDED: tuple[ConfigChanges, ...] = (
 )
 
 
-def fix_for(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, works: Works) -> str | None:
+def fix_for(
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, works: Works, typical: TypicalDraw | None
+) -> str | None:
     """An `initprobe run` line, or None where no change that theory knows keeps the signal.
 
     First wider layers if the network is too deep for its width. Then with every option kept but the weights, then with
@@ -55,20 +59,24 @@ def fix_for(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, wor
         sizes: features of the input, then units of each layer.
         inputs: moments of the input.
         works: runs a changed experiment; True if its verdict is healthy.
+        typical: what a typical draw of the network keeps of the signal, if that is known.
     """
     if not _has_names(config):
         return None
-    fixed = Trials(config, works).first(_candidates(config, sizes, inputs))
+    too_deep = typical is not None and typical.loss_probability > HALF
+    fixed = Trials(config, works).first(_candidates(config, sizes, inputs, too_deep))
     return None if fixed is None else command_line(fixed)
 
 
-def _candidates(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> Iterator[ProbeConfig]:
-    """The changed experiments that theory predicts to hold, least changed first."""
+def _candidates(
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, too_deep: bool
+) -> Iterator[ProbeConfig]:
+    """The changed experiments that theory predicts to hold, least changed first; wider ones if it is too deep."""
     if inputs.are_equal or not inputs.mean_squares.any():
         return  # no network has a signal then
     if config.network is not None:
         yield from _that_hold(_weaker_branches(config), sizes, inputs)
-    elif is_too_deep(config, sizes, inputs):
+    elif too_deep:
         yield from _wider_ones(config, inputs)
         yield from _that_hold(_with_norm_or_skips(changed(config, bias_init=None)), sizes, inputs)
         return

@@ -7,22 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments
-from initprobe.prediction.typical import FEW, HALF, loss_probability
+from initprobe.prediction.typical import FEW, loss_probability
 from initprobe.remedies.plain import changed
 
 # The factor between two widths that are tried, and the largest width.
 _STEP, _WIDEST = 1.3, 4096
-
-
-def is_too_deep(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> bool:
-    """Whether a typical draw loses more than a factor of 100.
-
-    Args:
-        config: of the network.
-        sizes: features of the input, then units of each layer.
-        inputs: moments of the input.
-    """
-    return (loss_probability(config, sizes, inputs) or 0.0) > HALF
 
 
 def wider(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:

@@ -54,8 +54,8 @@ _PROCESS = (
     ),
     Word(
         "transfer",
-        "A network transfers if its best learning rate does not depend on the width. Then h before training, its change "
-        "and the update of each layer have slope 0. `initprobe width` measures them.",
+        "A network transfers if its best learning rate does not depend on the width. Then h before training, its "
+        "change and the update of each layer have slope 0. `initprobe width` measures them.",
         ("transfers", "mutransfer"),
         see=("mup", "coordinate check", "slope of a width"),
         reference=YANG,
@@ -89,6 +89,23 @@ _PROCESS = (
         "input. Before a norm it is relative to z.",
         ("own change", "own_change"),
         see=("transfer",),
+    ),
+    Word(
+        "formats",
+        "Small floating-point formats: float16, bfloat16, float8_e4m3fn, float8_e5m2. `--formats` counts what each "
+        "tensor would lose in them. Nothing is computed in them: entries of the float32 network are counted. The "
+        "verdict judges 16-bit formats without scales, but gradients with a loss scale. It judges 8-bit formats with "
+        "the best scale of each tensor.",
+        ("number formats", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
+        see=("lost/subnormal %", "loss scale", "lost-in-format"),
+    ),
+    Word(
+        "loss scale",
+        "A factor for the loss, and so for all gradients, which are divided by it before the step. The one that is "
+        "named lets no gradient leave the range, and fewest become 0. `initprobe run` starts the gradient with N(0, 1) "
+        "at the last layer. For a loss whose gradient there has another rms, divide the scale by this rms.",
+        see=("formats",),
+        reference="Micikevicius et al. 2018, arXiv:1710.03740",
     ),
     Word("verdict", "All findings of a result. The signal survives if none is above info.", ("diagnosis", "healthy")),
     Word("rule", "A test for one fault of a net. `initprobe list rules` shows all.", ("rules",)),

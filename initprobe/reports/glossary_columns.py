@@ -40,6 +40,19 @@ COLUMNS = (
         ("dead-units", "dead-layer"),
     ),
     Word(
+        "lost/subnormal %",
+        "Two shares of all entries of a tensor in a small format. Lost ones are not 0 and become 0, or they leave the "
+        "range. Subnormal ones keep fewer bits of mantissa.",
+        ("lost share", "subnormal"),
+        see=("formats", "best scale"),
+    ),
+    Word(
+        "best scale",
+        "The power of two by which a tensor is multiplied before it is stored in a small format. No entry leaves the "
+        "range, fewest become 0, then fewest become subnormal. Of equal ones it is next to 1.",
+        see=("formats", "lost/subnormal %"),
+    ),
+    Word(
         "cos",
         "Mean cosine between the z of two different inputs. At 1 the inputs are indistinguishable.",
         ("cosine", "z cos"),

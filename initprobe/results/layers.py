@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from initprobe.results.base import Finite, Histogram, ModuleKind, Percentiles, Record, Share, Status
+from initprobe.results.model_theory import ModelTheory
 
 
 class TensorStats(Record):
@@ -212,6 +213,7 @@ class LayerStats(Record):
             in a PyTorch model; of nested branches the outer one. Null elsewhere.
         gates: the means of its gates, in a PyTorch model; null where there are none.
         packed: queries, keys and values of a packed weight, in a PyTorch model; null elsewhere.
+        model_theory: the prediction from the graph of operations of a PyTorch model; null elsewhere.
     """
 
     layer: Annotated[int, Field(ge=1)]
@@ -238,6 +240,7 @@ class LayerStats(Record):
     branch_ratio: Finite | None = None
     gates: GateMeans | None = None
     packed: PackedWeight | None = None
+    model_theory: ModelTheory | None = None
 
     def tensor(self, name: str) -> TensorStats:
         """The statistics of a tensor of `TENSORS` by name."""

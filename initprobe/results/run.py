@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from initprobe.errors import InputError
-from initprobe.results.base import SCHEMA_VERSION, Record, Share
+from initprobe.errors import InputError, UnknownNameError
+from initprobe.registry import suggestion
+from initprobe.results.base import SCHEMA_VERSION, TENSORS, Record, Share
 from initprobe.results.display import Display
-from initprobe.results.layers import LayerStats, ModuleStats
+from initprobe.results.formats import FormatStats
+from initprobe.results.layers import LayerStats, ModuleStats, TensorStats
 from initprobe.results.summary import (
     Coverage,
     DepthScales,
@@ -50,6 +52,7 @@ class ProbeResult(Record, Display):
         coverage: the share of the parameters that was judged; null for a net of `run`, where it is all.
         min_judged: the share below which the verdict holds for a part only.
         facts: what the verdict rests on beside the numbers; null for a net of `run`.
+        formats: what small floating-point formats would lose; empty where none was asked for.
     """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
@@ -71,6 +74,7 @@ class ProbeResult(Record, Display):
     coverage: Coverage | None = None
     min_judged: Share = 0.0
     facts: ModelFacts | None = None
+    formats: tuple[FormatStats, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -109,11 +113,16 @@ class ProbeResult(Record, Display):
 
         Args:
             tensor: one of `TENSORS`.
-            statistic: a field of `TensorStats`.
+            statistic: a number of `TensorStats`, for outputs also `saturated_fraction` and `dead_fraction`.
 
         Returns:
             One number per layer, NaN where it is null.
+
+        Raises:
+            UnknownNameError: there is no such tensor, or it has no such number; a `KeyError` too.
         """
+        _check_name("tensor", tensor, TENSORS)
+        _check_name(f"statistic of {tensor}", statistic, _numbers_of(self.layers[0].tensor(tensor)))
         values = (getattr(layer.tensor(tensor), statistic) for layer in self.layers)
         return [math.nan if value is None else float(value) for value in values]
 
@@ -149,3 +158,15 @@ class ProbeResult(Record, Display):
         worst = next(counting, None)
         verdict = "signal survives" if worst is None else f"{worst.name} from layer {worst.layer}"
         return f"{verdict}; {self.description.title}; {self.description.shape}"
+
+
+def _check_name(kind: str, name: str, names: Sequence[str]) -> None:
+    """Refuse an unknown name, with the nearest known one."""
+    if name not in names:
+        raise UnknownNameError(f"unknown {kind} {name!r}.{suggestion(name, names)} There are {', '.join(names)}.")
+
+
+def _numbers_of(stats: TensorStats) -> list[str]:
+    """The fields of a tensor's statistics that are one number."""
+    lists = {"status", "variance_by_draw", "percentiles", "histogram"}
+    return [name for name in type(stats).model_fields if name not in lists]

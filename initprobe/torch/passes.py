@@ -72,7 +72,7 @@ def recorded(arguments: Arguments, pool: Workers) -> tuple[Recorder, Course]:
         ConfigError: the loss is no scalar, or the model cannot be differentiated tensor by tensor.
     """
     model = arguments.model
-    recorder = Recorder(model, pool)
+    recorder = Recorder(model, pool, bool(arguments.formats))
     with left_as_found(arguments.parts, parameters=arguments.reinit is not None), watching(recorder, arguments.parts):
         seed_everything(arguments.seed)
         courses = [_one_draw(arguments, recorder, draw) for draw in range(arguments.draws)]
