@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from initprobe.arrays import Array
-from initprobe.reports.figures.style import BLACK, GREY, ORANGE, blank_figure, log_ticks, power_text, style
+from initprobe.reports.figures.style import BLACK, GREY, ORANGE, blank_figure, power_text, style
+from initprobe.reports.log_axis import log_ticks
 from initprobe.reports.width_table import Row, headline, line_of, rows_of, signed
 from initprobe.results.coordinate_check import CoordinateCheck, Quantity, WidthLine
 
