@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from initprobe.registry import Registry
 from initprobe.reports.glossary_columns import COLUMNS
-from initprobe.reports.glossary_word import GLOROT, POOLE, SCHOENHOLZ, Word
+from initprobe.reports.glossary_word import GLOROT, POOLE, SCHOENHOLZ, YANG, Word
 
 _PROCESS = (
     Word(
@@ -51,6 +51,44 @@ _PROCESS = (
         "on the input. `contract` draws what a contract says. `initprobe torch --fix` tries the first four in turn.",
         ("method", "methods", "balanced"),
         see=("critical", "lsuv", "contract"),
+    ),
+    Word(
+        "transfer",
+        "A network transfers if its best learning rate does not depend on the width. Then h before training, its "
+        "change and the update of each layer have slope 0. `initprobe width` measures them.",
+        ("transfers", "mutransfer"),
+        see=("mup", "coordinate check", "slope of a width"),
+        reference=YANG,
+    ),
+    Word(
+        "mup",
+        "Maximal update parametrization: each layer learns as fast in a wide network as in a narrow one. Starts and "
+        "learning rates are scaled by powers of the width. With Adam, the rates of hidden weights and of the read-out "
+        "fall as 1/width. The read-out starts as 1/width.",
+        ("maximal update parametrization", "mu-parametrization"),
+        see=("transfer",),
+        reference=YANG,
+    ),
+    Word(
+        "coordinate check",
+        "The rms of each layer against the width, before training and over the first steps, as `initprobe width` draws "
+        "it.",
+        ("coord check", "coord_check"),
+        see=("transfer",),
+        reference=YANG,
+    ),
+    Word(
+        "slope of a width",
+        "The power s of a size that is fitted as width^s, from log rms against log width.",
+        ("width slope",),
+        see=("transfer",),
+    ),
+    Word(
+        "update",
+        "fan_in rms(dW) rms(input): by how much the training of W can change a layer's z, if it is aligned with the "
+        "input. Before a norm it is relative to z.",
+        ("own change", "own_change"),
+        see=("transfer",),
     ),
     Word(
         "formats",
