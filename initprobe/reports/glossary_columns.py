@@ -61,6 +61,20 @@ COLUMNS = (
         see=("formats", "lost/subnormal %"),
     ),
     Word(
+        "1 step of W",
+        "rms(change of W) / rms(W) in one step of the optimizer from the start, for the first network and batch.",
+        ("of W", "update size", "step size"),
+        "weight_step_ratio",
+        ("1 step of h", "largest curvature"),
+    ),
+    Word(
+        "1 step of h",
+        "rms(change of h) / rms(h) after one step of the optimizer, on the batch of the step.",
+        ("of h",),
+        "output_step_ratio",
+        ("1 step of W",),
+    ),
+    Word(
         "cos",
         "Mean cosine between the z of two different inputs. At 1 the inputs are indistinguishable.",
         ("cosine", "z cos"),
