@@ -112,8 +112,8 @@ def _lines(stop: Stop, place: str) -> Iterator[str]:
 
 
 def _measured(stop: Stop) -> ProbeResult:
-    """The network of a stop, by the options of `initprobe run`."""
+    """The network of a stop, by the options of `initprobe run`; no fix is shown, so none is looked for."""
     from initprobe.cli.commands.run import config_of
-    from initprobe.probe.run import run
+    from initprobe.probe.run import measured
 
-    return run(config_of(f"{stop.arguments} {_SIZE}"))
+    return measured(config_of(f"{stop.arguments} {_SIZE}"))
