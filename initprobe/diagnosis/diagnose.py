@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from initprobe.config.thresholds import Thresholds
-from initprobe.diagnosis import correlation, float_range, fluctuations, inputs, signal, units, weight_scales, width
+from initprobe.diagnosis import (
+    correlation,
+    float_range,
+    fluctuations,
+    inputs,
+    number_formats,
+    signal,
+    units,
+    weight_scales,
+    width,
+)
 from initprobe.diagnosis.correlation import RANK_COLLAPSE
 from initprobe.diagnosis.kinds_of_net import has_silent_input
 from initprobe.diagnosis.rule import Observation, Rule, place_of
@@ -18,7 +28,7 @@ from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 
 # Findings of one severity that begin at the same layer come in the order of their rules here.
-_MODULES = (inputs, signal, units, correlation, fluctuations, width, weight_scales, float_range)
+_MODULES = (inputs, signal, units, correlation, fluctuations, width, weight_scales, float_range, number_formats)
 RULES: Registry[Rule] = Registry("rule", [rule for module in _MODULES for rule in module.RULES])
 
 

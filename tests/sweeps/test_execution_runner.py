@@ -361,7 +361,7 @@ def test_a_run_beyond_memory_fails_alone(path):
 
 
 def test_a_bug_is_recorded_with_its_traceback(path, monkeypatch):
-    monkeypatch.setattr("initprobe.probe.run.run", lambda *args, **kwargs: 1 // 0)
+    monkeypatch.setattr("initprobe.probe.run.measure", lambda *args, **kwargs: 1 // 0)
     swept(path, small(1), Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1))
     with read_store(path) as store:
         (row,) = store.rows()

@@ -163,7 +163,12 @@ def config_changes(old: KeptRun, new: KeptRun) -> list[str]:
     except ValueError:
         return []
     names = dict.fromkeys([*before, *now])
-    return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]
+    changed = [(name, before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)]
+    return [f"{name}: {_setting(was)} -> {_setting(is_now)}" for name, was, is_now in changed]
+
+
+def _setting(value: object) -> str:
+    return "default" if value is None else str(value)
 
 
 class Comparison:

@@ -19,6 +19,7 @@ from initprobe.torch.verdict import (
     input_scale,
     lost_signal,
     norms,
+    number_formats,
     odd_layer,
     similarity,
     starting_loss,
@@ -41,6 +42,7 @@ _MODULES = (
     trends,
     lost_signal,
     float_range,
+    number_formats,
     similarity,
 )
 MODEL_RULES: tuple[ModelRule, ...] = tuple(rule for module in _MODULES for rule in module.RULES)
