@@ -73,7 +73,11 @@ def spreads_of(
 ) -> list[LayerSpread]:
     """The spreads of all layers, from steps with the noise of a batch and of a single sample.
 
-    `gradients` are None where no radial mode is followed.
+    Args:
+        steps: one per layer, with the noise of a batch.
+        single: the same with the noise of one sample.
+        gradients: Var(dL/dh) at infinite width; None where no radial mode is followed.
+        samples: number of samples.
     """
     covariances, of_one, drifts = covariances_of(steps), covariances_of(single), [np.zeros(4)]
     for step, covariance in zip(steps, of_one, strict=False):
