@@ -52,6 +52,8 @@ def smaller(line):
     """Options that make a command take less time: 1000 samples show no more than 100, nor two Jacobians than one."""
     if line.startswith("initprobe spectrum "):
         return ["--samples", "1", "--draws", "1"]
+    if line.startswith("initprobe width "):
+        return ["--widths", "32,64,128", "--seeds", "2", "--steps", "1"]
     return ["--batch", "100"] if re.match("initprobe (run|compare) ", line) and "--batch" not in line else []
 
 

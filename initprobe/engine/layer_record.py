@@ -12,6 +12,7 @@ import numpy as np
 from initprobe.activations.record import Activation, Band
 from initprobe.arrays import Array
 from initprobe.engine.buckets import COARSE, FINE, Tally, count, tally
+from initprobe.engine.magnitudes import Magnitudes
 from initprobe.engine.mlp import Layer
 from initprobe.engine.moments import Moments, widen
 from initprobe.engine.sketch import Sketch
@@ -71,6 +72,7 @@ class LayerRecord:
     """
 
     dtype: InitVar[np.dtype[Any]]
+    has_magnitudes: InitVar[bool] = False
     weight: Sketch = field(init=False)
     preactivation: Sketch = field(init=False)
     output: Sketch = field(init=False)
@@ -83,17 +85,22 @@ class LayerRecord:
     directions: Directions = field(default_factory=Directions)
     highest: Array | None = None
 
-    def __post_init__(self, dtype: np.dtype[Any]) -> None:
+    def __post_init__(self, dtype: np.dtype[Any], has_magnitudes: bool) -> None:
         # float64 has eight times the exponents: with finer mantissas too, clearing the counters would cost most.
         fine = FINE if dtype == np.float32 else COARSE
         for name in TENSORS:
-            setattr(self, name, Sketch(dtype, fine if name == "output" else COARSE))
+            bits = fine if name == "output" else COARSE
+            setattr(self, name, Sketch(dtype, bits, magnitudes=Magnitudes() if has_magnitudes else None))
+
+    @property
+    def sketches(self) -> dict[str, Sketch]:
+        """The sketch of each tensor by name."""
+        return {name: getattr(self, name) for name in TENSORS}
 
     def begin_draw(self) -> None:
         """Start the statistics of another network."""
         self.directions, self.highest = Directions(), None
-        for name in TENSORS:
-            sketch: Sketch = getattr(self, name)
+        for sketch in self.sketches.values():
             sketch.begin_draw()
 
     def end_draw(self, dead_below: float | None) -> None:

@@ -185,7 +185,7 @@ class Step:
         added = np.zeros(4)
         if self.wiring.norm is None:
             response, units = self.length_response, self.units
-            bend = units.curvatures[:2] * response**2 * covariance[_SQUARE, _SQUARE] / 2
+            bend = units.curvatures[:2] * response * response * covariance[_SQUARE, _SQUARE] / 2
             # A mean of z that varies acts as a larger variance of z.
             bend = bend + units.responses[:2, 0] * self.moved(covariance)
             added[_SQUARE], added[MEAN] = self.both @ bend

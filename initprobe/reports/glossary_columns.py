@@ -40,6 +40,33 @@ COLUMNS = (
         ("dead-units", "dead-layer"),
     ),
     Word(
+        "lost/subnormal %",
+        "Two shares of all entries of a tensor in a small format. Lost ones are not 0 and become 0, or they leave the "
+        "range. Subnormal ones keep fewer bits of mantissa.",
+        ("lost share", "subnormal"),
+        see=("formats", "best scale"),
+    ),
+    Word(
+        "best scale",
+        "The power of two by which a tensor is multiplied before it is stored in a small format. No entry leaves the "
+        "range, fewest become 0, then fewest become subnormal. Of equal ones it is next to 1.",
+        see=("formats", "lost/subnormal %"),
+    ),
+    Word(
+        "1 step of W",
+        "rms(change of W) / rms(W) in one step of the optimizer from the start, for the first network and batch.",
+        ("of W", "update size", "step size"),
+        "weight_step_ratio",
+        ("1 step of h", "largest curvature"),
+    ),
+    Word(
+        "1 step of h",
+        "rms(change of h) / rms(h) after one step of the optimizer, on the batch of the step.",
+        ("of h",),
+        "output_step_ratio",
+        ("1 step of W",),
+    ),
+    Word(
         "cos",
         "Mean cosine between the z of two different inputs. At 1 the inputs are indistinguishable.",
         ("cosine", "z cos"),

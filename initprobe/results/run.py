@@ -13,7 +13,9 @@ from initprobe.errors import InputError, UnknownNameError
 from initprobe.registry import suggestion
 from initprobe.results.base import SCHEMA_VERSION, TENSORS, Record, Share
 from initprobe.results.display import Display
+from initprobe.results.formats import FormatStats
 from initprobe.results.layers import LayerStats, ModuleStats, TensorStats
+from initprobe.results.step import StepStats
 from initprobe.results.summary import (
     Coverage,
     DepthScales,
@@ -45,12 +47,14 @@ class ProbeResult(Record, Display):
         diagnosis: the findings, most severe first.
         layers: the layers, first to last.
         loss: the starting loss; null without a loss.
+        step: one step of an optimizer; null where none was asked for.
         training: the network after training; null without training.
         modules: every call of every leaf module of a PyTorch model, in order; empty for a net of `run`.
         notes: further remarks on the measurement.
         coverage: the share of the parameters that was judged; null for a net of `run`, where it is all.
         min_judged: the share below which the verdict holds for a part only.
         facts: what the verdict rests on beside the numbers; null for a net of `run`.
+        formats: what small floating-point formats would lose; empty where none was asked for.
     """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
@@ -66,12 +70,14 @@ class ProbeResult(Record, Display):
     diagnosis: tuple[Finding, ...] = ()
     layers: Annotated[tuple[LayerStats, ...], Field(min_length=1)]
     loss: LossStats | None = None
+    step: StepStats | None = None
     training: Training | None = None
     modules: tuple[ModuleStats, ...] = ()
     notes: tuple[str, ...] = ()
     coverage: Coverage | None = None
     min_judged: Share = 0.0
     facts: ModelFacts | None = None
+    formats: tuple[FormatStats, ...] = ()
 
     @model_validator(mode="before")
     @classmethod

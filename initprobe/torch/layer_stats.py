@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from initprobe.arrays import complete_mean
+from initprobe.engine.sketch import Sketch
 from initprobe.probe.summarise import all_stats, rms_of
 from initprobe.results.base import ModuleKind, Status, worst
 from initprobe.results.layers import LayerStats, ModuleStats, OutputStats, TensorStats
@@ -165,6 +166,13 @@ def _activation_classes(held: Inventory, layers: Sequence[Layer]) -> Iterable[tu
             module = held.modules.get(layer.activation.module.partition("#")[0])
             is_module = module is not None and module_kinds.kind_of(module) == "activation"
             yield layer.number, type(module).__name__ if is_module else layer.activation.name
+
+
+def sketches_of(layer: Layer) -> dict[str, Sketch]:
+    """The sketches of the tensors of a layer by name, without those that do not exist."""
+    forward = {"weight": layer.op.weight, "preactivation": layer.z, "output": layer.h}
+    back = {f"{name}_gradient": track.gradient for name, track in forward.items() if track is not None}
+    return {name: track.sketch for name, track in (forward | back).items() if track is not None}
 
 
 def layer_kind(layer: Layer) -> ModuleKind:

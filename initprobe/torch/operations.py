@@ -62,14 +62,14 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         listening: calls are recorded now.
     """
 
-    def __init__(self, model: Any, workers: Workers) -> None:
+    def __init__(self, model: Any, workers: Workers, has_magnitudes: bool = False) -> None:
         super().__init__()
         self.operations: list[Operation] = []
         self.roles: dict[str, set[str]] = {}
         self.parameters: dict[str, Track] = {}
         self.results: list[Signal] = []
         self.tracks: list[Track] = []
-        self.model, self._small = model, SmallTensors(workers)
+        self.model, self._small, self._has_magnitudes = model, SmallTensors(workers), has_magnitudes
         self._names: dict[int, str] = {}
         self._aliases: dict[str, list[str]] = {}
         self._held: dict[str, Any] = {}
@@ -238,7 +238,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             return None
         track = self.parameters.get(name)
         if track is None:
-            track = self.parameters[name] = Track.like(tensor, -1, fine=False)
+            track = self.parameters[name] = Track.like(tensor, -1, False, self._has_magnitudes)
         if track.draws < self._draw:
             track.add(tensor, self._small)
         return track
@@ -292,7 +292,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
     def _track(self, tensor: Any, cosines: bool = False) -> Track:
         if self._track_place == len(self.tracks):
-            self.tracks.append(Track.like(tensor, len(self.tracks), fine=True))
+            self.tracks.append(Track.like(tensor, len(self.tracks), True, self._has_magnitudes))
         track, small = self.tracks[self._track_place], self._small
         self._track_place += 1
         if track.draws >= self._draw:

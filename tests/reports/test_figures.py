@@ -131,7 +131,7 @@ def test_lost_numbers_are_named(results):
     row = output_histograms(results["overflow"])
     lost = [panel for panel in row.panels if panel.shares is None]
     assert lost
-    assert {panel.std for panel in lost} <= {"overflow", "nonfinite"}
+    assert {panel.std for panel in lost} <= {"overflow", "NaN"}
     labels = [line.get_label() for line in draw(results["overflow"], "depth").axes[0].lines]
     assert any("overflow from layer" in str(label) for label in labels)
 

@@ -118,7 +118,7 @@ def depth_chart(result: ProbeResult, tensor: str, title: str, prediction: str) -
         x_label="layer",
         x=[layer.layer for layer in layers],
         lines=lines,
-        note="; ".join(gaps(layers, tensor)),
+        note="; ".join(gap.words for gap in gaps(layers, tensor)),
         meaning=meaning(f"{tensor}.variance"),
     )
 

@@ -20,6 +20,7 @@ from initprobe.torch.verdict import (
     input_scale,
     lost_signal,
     norms,
+    number_formats,
     odd_layer,
     similarity,
     starting_loss,
@@ -43,6 +44,7 @@ _ORDER = (
     trends,
     lost_signal,
     float_range,
+    number_formats,
     similarity,
 )
 _MODULES = modules_with_rules(verdict, _ORDER, without={"judge", "rulebook"})
