@@ -200,6 +200,8 @@ class LayerStats(Record):
         weight_gradient: dL/dW, summed over the samples of all batches.
         theory: the prediction; null where none holds, and `ProbeResult.theory_note` says why.
         fitting: how the weights were fitted to the data; null for weights that were only drawn.
+        weight_step_ratio: rms(change of W) / rms(W) in one step of an optimizer, in the first draw; null without one.
+        output_step_ratio: the same of h, on the same batch.
         loss_output_gradient_variance: variance of dL/dh where L is the loss, a mean over the first batch, averaged over
             draws; null without a loss.
         loss_weight_gradient_variance: the same of dL/dW.
@@ -230,6 +232,8 @@ class LayerStats(Record):
     weight_gradient: TensorStats
     theory: LayerTheory | None = None
     fitting: Fitting | None = None
+    weight_step_ratio: Finite | None = None
+    output_step_ratio: Finite | None = None
     loss_output_gradient_variance: Finite | None = None
     loss_weight_gradient_variance: Finite | None = None
     name: str | None = None
