@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,8 +20,10 @@ from initprobe.arrays import Array
 from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.lengths import Lengths
-from initprobe.meanfield.norm_and_skip_gradients import LayerPass
 from initprobe.meanfield.propagate import length_groups
+
+if TYPE_CHECKING:
+    from initprobe.meanfield.norm_and_skip_gradients import LayerPass
 
 # Standard deviations by which lengths are changed, up and down.
 _SDS = (1.0, 2.0)

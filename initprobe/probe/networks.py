@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.engine import mlp
-from initprobe.engine.data_fit import FitContext, fit_layer
-from initprobe.engine.fitted import Fitted, outputs
 from initprobe.engine.mlp import Layer, Parameters
 from initprobe.engine.streams import Streams
 from initprobe.engine.threads import Workers, available_threads, workers
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.initializers.fit_settings import Fit
-from initprobe.initializers.weight_files import Layer as SavedLayer
 from initprobe.probe.experiment import Experiment, input_rows, seed_gradient
 from initprobe.probe.progress import Steps
+
+if TYPE_CHECKING:
+    from initprobe.engine.fitted import Fitted
+    from initprobe.initializers.weight_files import Layer as SavedLayer
 
 
 class RemadeLayers(Sequence[Layer]):
@@ -85,6 +86,9 @@ def draw_network(
     network = _drawn(experiment, streams, range(1, len(experiment.fans) + 1), pool)
     if fit is None:
         return network, []
+    from initprobe.engine.data_fit import FitContext, fit_layer
+    from initprobe.engine.fitted import outputs
+
     reports, advance = [], partial(steps.advance, fit_share(fit))
     h = input_rows(experiment, streams, 0, experiment.batch, pool)
     for index, drawn in enumerate(network):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from initprobe.arrays import Array
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.diagnosis.correlation import collapses
 from initprobe.diagnosis.diagnose import diagnose
-from initprobe.engine.fitted import Fitted
 from initprobe.engine.layer_record import LayerRecord, take
 from initprobe.engine.mlp import Layer
 from initprobe.engine.streams import Streams
@@ -44,6 +44,9 @@ from initprobe.results.environment import environment
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import InputStats, Training
+
+if TYPE_CHECKING:
+    from initprobe.engine.fitted import Fitted
 
 
 def run(config: ProbeConfig, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
