@@ -252,7 +252,7 @@ def _layers(session: _Session, streams: Streams) -> tuple[Sequence[Layer], list[
     """The layers of one network, held if all of them fit in memory, and how they were fitted."""
     if len(session.buffers.segments) > 1:
         return remade_layers(session.experiment, streams, session.pool), []
-    network, fitted = draw_network(session.experiment, streams, session.pool, session.steps)
+    network, fitted = draw_network(session.experiment, streams, session.pool, session.steps, session.buffers.room)
     return layers_of(session.experiment, network), fitted
 
 
