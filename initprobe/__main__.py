@@ -1,5 +1,5 @@
 """`python -m initprobe` is the command `initprobe`."""
 
-from initprobe.cli.app import main
+from initprobe.cli.app import program
 
-main()
+program()

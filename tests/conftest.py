@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import pytest
 import scipy.linalg  # noqa: F401 (its BLAS is to be loaded, beside that of NumPy)
 from rounding import rounded
+from thread_workers import thread_workers
 from threadpoolctl import threadpool_limits
 
 from initprobe.cli.app import main
@@ -66,8 +67,9 @@ class Outcome:
 
 @pytest.fixture
 def initprobe(capsys, tmp_path, monkeypatch):
-    """Run `initprobe ARGS...` in an empty directory, as a terminal-less user would."""
+    """Run `initprobe ARGS...` in an empty directory, as a terminal-less user would; sweeps run in a thread."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("initprobe.sweeps.execution_runner.local_workers", thread_workers)
 
     def call(*args):
         with pytest.raises(SystemExit) as stop:

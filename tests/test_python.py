@@ -95,3 +95,19 @@ def test_without_pandas_a_frame_is_refused(monkeypatch):
     monkeypatch.setattr("initprobe.reports.dataframe.find_spec", lambda name: None)
     with pytest.raises(initprobe.InitprobeError, match="pip install pandas"):
         initprobe.run(ProbeConfig(init="he", **SMALL), threads=1).to_dataframe()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("outputs",), "Did you mean 'output'"),
+        (("output", "varianc"), "Did you mean 'variance'"),
+        (("weight", "status"), "There are mean, "),
+    ],
+)
+def test_a_misspelt_series_names_the_nearest(arguments, hint):
+    result = initprobe.run(ProbeConfig(init="he", **SMALL), threads=1)
+    with pytest.raises(UnknownNameError, match=hint):
+        result.series(*arguments)
+    with pytest.raises(KeyError, match="Did you mean"):
+        result.layers[0].at("output.varianc")

@@ -8,10 +8,12 @@ Exit codes: 0 success; 1 a check failed; 2 usage or configuration; 70 a bug, wit
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -36,7 +38,7 @@ _LAST_STREAM, _ERROR = 2, "Error: "
 # The order of commands in `initprobe --help`. Commands that are not named here follow, by name.
 _ORDER = (
     *("tour", "run", "torch", "compare", "sweep", "results", "check", "diff", "merge", "show", "list", "explain"),
-    *("gain", "phase", "recommend", "recognize", "spectrum", "validate", "schema"),
+    *("gain", "phase", "recommend", "recognize", "spectrum", "width", "validate", "schema"),
 )
 
 
@@ -138,6 +140,35 @@ def main(args: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         adapt(stream)
     sys.exit(_outcome(args))
+
+
+def program() -> None:
+    """Run `main` as a process of its own, and end it at once.
+
+    Python would first take all objects apart: 0.1 s, a quarter of the processor time of a small run, 8% of that of the
+    README's first command with `--no-figures` (medians of 9 and 5).
+    """
+    try:
+        main()
+    except SystemExit as end:
+        if _may_end_at_once():
+            with suppress(OSError, ValueError):  # Python's own end reports a stream that cannot be written
+                sys.stdout.flush()
+                sys.stderr.flush()
+                atexit._run_exitfuncs()
+                os._exit(end.code if isinstance(end.code, int) else 1)
+        raise
+
+
+def _may_end_at_once() -> bool:
+    """Whether nothing waits for the end of Python: no thread, profiler or debugger."""
+    threads = [thread for thread in threading.enumerate() if not thread.daemon]
+    return (
+        threads == [threading.current_thread()]
+        and sys.gettrace() is None
+        and sys.getprofile() is None
+        and "cProfile" not in sys.modules
+    )
 
 
 def _fill_closed_streams() -> None:

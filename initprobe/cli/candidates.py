@@ -106,6 +106,15 @@ def columns(incomplete: str) -> Iterator[Item]:
 
 
 @_completes
+def formats(incomplete: str) -> Iterator[Item]:
+    """Small formats; a list of them is completed after its last comma."""
+    from initprobe.engine.number_formats import FORMATS
+
+    head, comma, _ = incomplete.rpartition(",")
+    return _matching((Item(f"{head}{comma}{name}") for name in FORMATS), incomplete)
+
+
+@_completes
 def changes(incomplete: str) -> Iterator[Item]:
     """The names that `diff --fail-on` takes."""
     from initprobe.results.named_numbers import COMPARED
@@ -205,6 +214,7 @@ _BY_OPTION: dict[str, Completer] = {
     "--threshold": limits,
     "--ignore": rules,
     "--columns": columns,
+    "--formats": formats,
     "--sort": columns,
     "--fail-on": changes,
 }

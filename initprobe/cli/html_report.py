@@ -35,24 +35,24 @@ def typed() -> str:
 def write_run_report(target: str | None, result: ProbeResult, command: str = "") -> None:
     """Write the page of one result, if it was asked for; the command measures it again."""
     if target:
-        from initprobe.cli.outputs import write_text
+        from initprobe.cli.outputs import write_page
         from initprobe.reports.html.run_page import run_page
 
-        write_text(target, run_page(result, command or typed()))
+        write_page(target, run_page(result, command or typed()))
 
 
 def write_comparison_report(target: str | None, results: Sequence[ProbeResult]) -> None:
     """Write the page of several results, if it was asked for."""
     if not target:
         return
-    from initprobe.cli.outputs import write_text
+    from initprobe.cli.outputs import write_page
     from initprobe.reports.cells import compared_names
     from initprobe.reports.html.runs_page import card, runs_page
 
     cards = [card(compared_names(result), result, run_command(result.config)) for result in results]
     shared, survivors = results[0].description, sum(result.healthy for result in results)
     headline = f"{survivors} of {len(results)} survive; {shared.shape} | {shared.setting}"
-    write_text(target, runs_page("Comparison", headline, cards, typed(), results[0].environment))
+    write_page(target, runs_page("Comparison", headline, cards, typed(), results[0].environment))
 
 
 def run_command(config: Any) -> str:
@@ -73,17 +73,26 @@ Change = Callable[["Row", "ProbeResult"], "ProbeResult"]
 def write_sweep_report(
     target: str | None, title: str, store: Store, rows: Sequence[Row], change: Change, breaches: Table | None = None
 ) -> None:
-    """Write the page of the runs of a store, if it was asked for; one result is in memory at a time."""
+    """Write the page of the runs of a store, if it was asked for; one result is in memory at a time.
+
+    Args:
+        target: a file, or `-`; None for no page.
+        title: the heading.
+        store: the runs.
+        rows: those that the page shows.
+        change: what is done to each result first, as marking known findings.
+        breaches: the table of failed checks; None without checks.
+    """
     if not target:
         return
-    from initprobe.cli.outputs import write_text
+    from initprobe.cli.outputs import write_page
     from initprobe.reports.html.runs_page import runs_page
     from initprobe.reports.sweep_table import headline
 
     made = list(_cards(store, rows, change))
     cards = [card for card, _ in made]
     environment = next((environment for _, environment in made if environment is not None), None)
-    write_text(target, runs_page(title, headline(rows), cards, typed(), environment, breaches))
+    write_page(target, runs_page(title, headline(rows), cards, typed(), environment, breaches))
 
 
 def _cards(store: Store, rows: Sequence[Row], change: Change) -> Iterator[tuple[RunCard, Environment | None]]:

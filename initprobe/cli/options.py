@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from initprobe.cli.number_formats import formats_option
 from initprobe.cli.parameters import Choice, option
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class MeasurementOptions:
         "extremes and histogram are then those of 128 rows; mean and variance are always of all entries.",
     )
     draws: int | None = option("--draws", type=int, metavar="N", help="Independent networks.  [default: 4]")
+    number_formats: str | None = formats_option()
     dtype: Literal["float32", "float64"] | None = option(
         "--dtype", type=Choice(["float32", "float64"]), help="Precision of the network.  [default: float32]"
     )
@@ -192,13 +194,17 @@ class LossOptions:
         metavar="N",
         help="After the probe, train the first network for N steps of plain SGD.",
     )
-    learning_rate: float = option(
+    learning_rate: float | None = option(
         "--learning-rate",
+        "--lr",
         type=float,
-        default=0.1,
-        show_default=True,
         metavar="R",
-        help="Learning rate of --train-steps.",
+        help="Learning rate of --train-steps and --optimizer.  [default: 0.1, of Adam 0.001]",
+    )
+    optimizer: Literal["sgd", "adam", "adamw"] | None = option(
+        "--optimizer",
+        type=Choice(["sgd", "adam", "adamw"]),
+        help="Report how far one step moves each layer, and the largest curvature of the loss.",
     )
 
 
@@ -241,9 +247,11 @@ def config_from(
         "classes": loss.classes,
         "labels": loss.labels,
         "train_steps": loss.train_steps,
-        "learning_rate": loss.learning_rate,
+        "optimizer": loss.optimizer,
     }
     _add_given(fields, weights, network, measurement)
+    if loss.learning_rate is not None:
+        fields["learning_rate"] = loss.learning_rate
     with named_as_options(ProbeConfig.model_fields):
         return check_resolved(ProbeConfig(**fields))
 
@@ -258,6 +266,8 @@ def _add_given(
         fields["input"] = network.input_
     if measurement.draws is not None:
         fields["draws"] = measurement.draws
+    if measurement.number_formats is not None:
+        fields["formats"] = measurement.number_formats
     if measurement.dtype is not None:
         fields["dtype"] = measurement.dtype
 

@@ -143,11 +143,26 @@ def write_text(target: str, text: str) -> None:
 
 
 def write_figure(target: str, fmt: str, figure: Figure) -> None:
-    """Write one figure to a file."""
+    """Write one figure to a file, and name the file at the end."""
     from initprobe.reports.figures.style import render
 
     data = render(figure, fmt)
     write_whole(Path(target), lambda file: file.write(data))
+    name_at_end(target)
+
+
+def write_page(target: str, text: str) -> None:
+    """Write an HTML page to a file, or to standard output for `-`, and name the file at the end."""
+    write_text(target, text)
+    name_at_end(target)
+
+
+def name_at_end(target: str) -> None:
+    """Say on standard error, when the command ends, that a file was written; not for `-`, nor with `--quiet`."""
+    context = click.get_current_context(silent=True)
+    if context and target != STDOUT and not context.params.get("quiet"):
+        words = f"{'wrote':<10}{relative(Path(target))}"
+        context.call_on_close(lambda: click.echo(words, err=True))
 
 
 def parse_formats(text: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from initprobe.blocks.norms import NORMS
 from initprobe.config.names import as_activation, as_initializer, as_spec, check_named, resolve
 from initprobe.data.noise import DATASETS, INPUTS
 from initprobe.data.tables import SUFFIXES
+from initprobe.engine.number_formats import FORMATS, format_names
 from initprobe.errors import ConfigError
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.initializers.own import own_initializer
@@ -160,6 +161,14 @@ ActivationSpec = Annotated[Spec | Activation, _validator(_activation_spec, [*ACT
 InputSpec = Annotated[Spec | Path, _validator(as_input, [*INPUTS, "data.npy"]), _AS_TEXT]
 LabelsSpec = Annotated[Spec | Path, _validator(_labels, [*DATASETS, "labels.npy"]), _AS_TEXT]
 NormName = Annotated[str, AfterValidator(_norm_name), WithJsonSchema({"enum": _NORM_NAMES, "type": "string"})]
+_FormatName = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS)})]
+FormatNames = Annotated[
+    tuple[str, ...],
+    BeforeValidator(
+        format_names,
+        json_schema_input_type=list[_FormatName] | str,
+    ),
+]
 BranchScale = Annotated[
     float | str,
     BeforeValidator(_branch_scale, json_schema_input_type=float | Annotated[str, Field(examples=["1/sqrt(2L)"])]),

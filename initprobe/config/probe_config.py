@@ -28,6 +28,7 @@ from initprobe.config.fields import (
     ActivationSpec,
     BranchScale,
     DataFile,
+    FormatNames,
     InitializerSpec,
     InputSpec,
     LabelsSpec,
@@ -50,6 +51,7 @@ from initprobe.spec import Spec, of_depth
 DEFAULT_LAYERS = 10
 DEFAULT_WIDTH = 500
 DEFAULT_BATCH = 1000
+ADAM_RATE = 1e-3  # the default of torch.optim.Adam
 
 
 class ProbeConfig(BaseModel):
@@ -94,10 +96,14 @@ class ProbeConfig(BaseModel):
         labels: `digits`, or a file with a whole number from 0 on per row of `input`. None means the labels of
             `input: digits`, or those of a random linear teacher.
         train_steps: steps of plain SGD after the probe, on the first network; with cross-entropy if `loss` is `random`.
-        learning_rate: of these steps.
+        learning_rate: of these steps, and of the step of `optimizer`; the default of Adam is 0.001.
+        optimizer: `sgd`, `adam` or `adamw`: report how far one step moves each layer of the first network, and with
+            `sgd` the largest curvature of the loss. The loss is cross-entropy if `loss` is `random`.
         dtype: precision of the network; statistics are taken in float64 either way.
         full_weight_gradient: compute all of dL/dW, also where its mean and variance cost less. Otherwise its
             percentiles, extremes and histogram are those of some rows.
+        formats: small formats, such as `float16`. For each, the result has the shares of every tensor that it would
+            lose. All of dL/dW is then computed.
         thresholds: limits of the verdict, by name: `{"saturated": 0.3}`.
 
     Raises:
@@ -130,8 +136,10 @@ class ProbeConfig(BaseModel):
     labels: LabelsSpec | None = None
     train_steps: Annotated[int, Field(ge=0, le=MOST_SAMPLES, strict=True)] = 0
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    optimizer: Literal["sgd", "adam", "adamw"] | None = None
     dtype: Literal["float32", "float64"] = "float32"
     full_weight_gradient: bool = False
+    formats: FormatNames = ()
     thresholds: Thresholds = Thresholds()
 
     def __init__(self, /, **data: Unpack[ConfigFields]) -> None:
@@ -142,9 +150,13 @@ class ProbeConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_draw(cls, given: Any) -> Any:
-        """A file of weights is one network, so one draw is the default beside it."""
-        return {"draws": 1, **given} if isinstance(given, dict) and given.get("weights") is not None else given
+    def _defaults_of_others(cls, given: Any) -> Any:
+        """A file of weights is one network, so one draw is the default beside it. Adam has a rate of its own."""
+        if not isinstance(given, dict):
+            return given
+        one_network = {"draws": 1} if given.get("weights") is not None else {}
+        own_rate = {"learning_rate": ADAM_RATE} if str(given.get("optimizer")).startswith("adam") else {}
+        return {**one_network, **own_rate, **given}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -160,7 +172,8 @@ class ProbeConfig(BaseModel):
         """Without later fields at their defaults, so that the text of a config, and its key, are what they were."""
         whole: dict[str, Any] = dump(self)
         fields = type(self).model_fields
-        return {name: value for name, value in whole.items() if name not in _LATER or value != fields[name].default}
+        absent = {name for name in _LATER if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in whole.items() if name not in absent}
 
     def __getstate__(self) -> dict[Any, Any]:
         # The records made from specifications hold functions, which do not travel; another process makes its own.
@@ -215,6 +228,11 @@ class ProbeConfig(BaseModel):
         return self.labels or self.dataset
 
     @property
+    def has_whole_weight_gradient(self) -> bool:
+        """All of dL/dW is computed."""
+        return self.full_weight_gradient or bool(self.formats)
+
+    @property
     def branch_factor(self) -> float:
         """`branch_scale` as a number, for this number of layers."""
         if isinstance(self.branch_scale, str):
@@ -227,7 +245,7 @@ class ProbeConfig(BaseModel):
         """The loss to be reported and trained, or None."""
         if self.loss != RANDOM:
             return LOSSES[self.loss]
-        return LOSSES["cross-entropy"] if self.train_steps else None
+        return LOSSES["cross-entropy"] if self.train_steps or self.optimizer else None
 
     @property
     def is_plain(self) -> bool:
@@ -262,4 +280,4 @@ class ProbeConfig(BaseModel):
 
 
 # Fields that configs in older stores and results do not have.
-_LATER = ("weights", "block")
+_LATER = ("weights", "block", "formats", "optimizer")

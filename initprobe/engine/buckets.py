@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.engine import magnitudes
 from initprobe.engine.moments import Moments, moments, scratch
 
 COARSE, FINE = 5, 7
@@ -47,11 +48,13 @@ class Grid:
         pattern: the unsigned integer type.
         shift: bits that are dropped.
         size: number of buckets.
+        has_magnitudes: magnitudes are counted too, for the small formats.
     """
 
     pattern: type[np.unsignedinteger[Any]]
     shift: int
     size: int
+    has_magnitudes: bool = False
 
     def moved(self, counts: Array, exponent: int) -> Array:
         """Counts of the same values times `2^exponent`; values that become subnormal are counted next to 0."""
@@ -65,10 +68,11 @@ class Grid:
 
 
 @lru_cache
-def grid_of(dtype: np.dtype[Any], bits: int) -> Grid:
+def grid_of(dtype: np.dtype[Any], bits: int, has_magnitudes: bool = False) -> Grid:
     """The grid of a dtype with so many bits of mantissa."""
     exponent, mantissa = (8, 23) if dtype == np.float32 else (11, 52)
-    return Grid(np.uint32 if dtype == np.float32 else np.uint64, mantissa - bits, 1 << (1 + exponent + bits))
+    pattern: Any = np.uint32 if dtype == np.float32 else np.uint64
+    return Grid(pattern, mantissa - bits, 1 << (1 + exponent + bits), has_magnitudes)
 
 
 def tallied_together(entries: int) -> int:
@@ -117,6 +121,7 @@ class Tally(NamedTuple):
         infinite: entries that are infinite; with any, or any NaN, all else is void.
         nan: entries that are NaN.
         counts: of `block - centre` in the buckets; None where an entry is not finite.
+        magnitudes: `magnitudes.table` of the block; None where it was not asked for, or an entry is not finite.
     """
 
     moments: Moments
@@ -126,6 +131,7 @@ class Tally(NamedTuple):
     infinite: int
     nan: int
     counts: Array | None
+    magnitudes: Array | None = None
 
 
 def tally(stack: Array, grid: Grid, centres: Sequence[float]) -> list[Tally]:
@@ -142,8 +148,12 @@ def tally(stack: Array, grid: Grid, centres: Sequence[float]) -> list[Tally]:
         return [_alone(row, grid, centre) for row, centre in zip(rows, centres, strict=True)]
     centred = rows - np.array(centres, rows.dtype)[:, None] if any(centres) else rows
     peaks = [max(-low, high) for low, high in zip(lows, highs, strict=True)]
-    each = zip(rows, moments(rows, peaks), lows, highs, count(centred, grid), centres, strict=True)
-    return [Tally(own, low, high, _zeros(row, counts, at), 0, 0, counts) for row, own, low, high, counts, at in each]
+    sizes = map(magnitudes.table, rows) if grid.has_magnitudes else [None] * len(rows)
+    each = zip(rows, moments(rows, peaks), lows, highs, count(centred, grid), centres, sizes, strict=True)
+    return [
+        Tally(own, low, high, _zeros(row, counts, at), 0, 0, counts, sized)
+        for row, own, low, high, counts, at, sized in each
+    ]
 
 
 def _alone(row: Array, grid: Grid, centre: float) -> Tally:

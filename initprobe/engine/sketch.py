@@ -12,6 +12,7 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.engine.buckets import COARSE, Grid, Tally, grid_of
+from initprobe.engine.magnitudes import Magnitudes
 from initprobe.engine.moments import Moments, ldexp
 
 # Buckets are at most 2^-5 of their value wide. Where the mean is further from 0 than this many standard deviations,
@@ -41,6 +42,7 @@ class Sketch:
         huge: in some draw entries, stored in a scaled unit, are truly above the largest number of the dtype.
         keys: the occupied buckets of the grid, in the order of values.
         counts: how many entries each of them holds.
+        magnitudes: counts for the small formats; None where they were not asked for.
         grid: how values are counted.
     """
 
@@ -57,10 +59,11 @@ class Sketch:
     huge: bool = False
     keys: Array = field(default_factory=lambda: _NO_KEYS)
     counts: Array = field(default_factory=lambda: _NO_COUNTS)
+    magnitudes: Magnitudes | None = None
     grid: Grid = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.grid = grid_of(self.dtype, self.bits)
+        self.grid = grid_of(self.dtype, self.bits, self.magnitudes is not None)
 
     def begin_draw(self) -> None:
         """Start the statistics of another network."""
@@ -90,6 +93,9 @@ class Sketch:
         self.by_draw[-1] = self.by_draw[-1].merged(total.scaled(exponent))
         self._widen_range(min(t.low for t in tallies), max(t.high for t in tallies), exponent)
         self.zeros += sum(t.zeros for t in tallies)
+        if self.magnitudes is not None:
+            for tally in tallies:
+                self.magnitudes.add(tally.magnitudes, exponent)
         counted = [t.counts for t in tallies if t.counts is not None]
         if exponent:
             self.centre = self.centre or 0.0

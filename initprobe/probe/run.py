@@ -11,14 +11,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.config.arguments import ConfigChanges
-from initprobe.config.fields import RANDOM
-from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
+from initprobe.config.probe_config import ProbeConfig
 from initprobe.diagnosis.correlation import collapses
 from initprobe.diagnosis.diagnose import diagnose
 from initprobe.engine.fitted import Fitted
@@ -26,7 +23,6 @@ from initprobe.engine.layer_record import LayerRecord, take
 from initprobe.engine.mlp import Layer
 from initprobe.engine.streams import Streams
 from initprobe.engine.threads import Workers, checked_threads, workers
-from initprobe.errors import InitprobeError
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.prediction.depth_scales import depth_scales
 from initprobe.prediction.predict import predict_network, with_predictions
@@ -38,25 +34,18 @@ from initprobe.probe.experiment import Experiment, input_rows, prepare, seed_gra
 from initprobe.probe.memory_parts import segments
 from initprobe.probe.networks import draw_network, fit_share, layers_of, remade_layers
 from initprobe.probe.objective import Start, learner_of, start_of, train, with_loss
+from initprobe.probe.one_step import Moved, one_step, passes_of, with_step
 from initprobe.probe.passes import probe_batch
 from initprobe.probe.progress import BACK, Progress, Steps
+from initprobe.probe.rounding import in_formats
 from initprobe.probe.summarise import summarise, with_fitting
+from initprobe.probe.trials import Outcome, Outcomes, Trials
 from initprobe.reports.notebook import progress_bar
 from initprobe.results.environment import environment
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
+from initprobe.results.step import StepStats
 from initprobe.results.summary import InputStats, Training
-
-# Multiplications of a forward pass below which a fix is tried with every draw: a tenth of a second.
-_FEW_PRODUCTS = 1e9
-# A trial ends with the verdict, which is about initialization.
-_WITHOUT_TRAINING: ConfigChanges = {
-    "loss": RANDOM,
-    "classes": None,
-    "labels": None,
-    "train_steps": 0,
-    "learning_rate": ProbeConfig.model_fields["learning_rate"].default,
-}
 
 
 def run(config: ProbeConfig, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
@@ -79,13 +68,20 @@ def run(config: ProbeConfig, *, threads: int | None = None, progress: Progress |
         return measure(prepare(config), threads=threads, progress=progress or bar)
 
 
-def measure(experiment: Experiment, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
+def measure(
+    experiment: Experiment,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    outcomes: Outcomes | None = None,
+) -> ProbeResult:
     """Measure an experiment whose data has been read.
 
     Args:
         experiment: from `prepare`.
         threads: threads to use; None for all available processors. The numbers do not depend on it.
         progress: called with (steps done, steps in all).
+        outcomes: of trials of fixes, so that none is made twice for many runs; None to remember none.
 
     Returns:
         Statistics of weights, signals and gradients of every layer, each averaged over the draws.
@@ -94,17 +90,18 @@ def measure(experiment: Experiment, *, threads: int | None = None, progress: Pro
         ConfigError: `threads` is below 1, or an autoencoder diverges.
     """
     result, inputs = _judged(experiment, threads, progress)
-    works = partial(survives, threads=threads)
-    apart = partial(survives, threads=threads, distinct=True)
+    trials = Trials(partial(measured, threads=threads), outcomes)
     config, sizes = experiment.config, experiment.sizes
+    trials.remember(config, Outcome.of(result))
     if result.healthy and not collapses(result):
         return result
     from initprobe.remedies.norm_and_skip import fix_for, fix_for_indistinct_inputs  # only sick networks need it
 
+    apart = partial(trials.survives, distinct=True)
     with workers(1):  # BLAS with threads of its own would slow theory down
         return diagnose(
             result,
-            lambda: fix_for(config, sizes, inputs, works),
+            lambda: fix_for(config, sizes, inputs, trials.survives, result.typical),
             config.thresholds,
             apart=lambda: fix_for_indistinct_inputs(config, sizes, inputs, apart),
         )
@@ -121,37 +118,14 @@ def measured(config: ProbeConfig, *, threads: int | None = None, progress: Progr
     return _judged(prepare(config), threads, progress)[0]
 
 
-def survives(config: ProbeConfig, *, threads: int | None = None, distinct: bool = False) -> bool:
-    """Whether a changed experiment is healthy when it is run.
-
-    One draw is enough where draws take long. A small network is drawn as often as asked for, with two seeds.
+def survives(config: ProbeConfig, *, threads: int | None = None) -> bool:
+    """Whether an experiment is healthy when it is run, as `Trials.survives`.
 
     Args:
         config: the experiment, which is not trained here.
         threads: threads to use; None for all available processors.
-        distinct: whether its inputs must stay distinct too.
     """
-    from initprobe.remedies.plain import changed
-
-    small = _products(config) < _FEW_PRODUCTS
-    draws, seeds = (config.draws, (config.seed, config.seed + 1)) if small else (1, (config.seed,))
-    trial = changed(config, **_WITHOUT_TRAINING)
-    return all(_is_sound(changed(trial, draws=draws, seed=seed), threads, distinct) for seed in seeds)
-
-
-def _is_sound(config: ProbeConfig, threads: int | None, distinct: bool) -> bool:
-    """Whether an experiment runs and has no finding that counts."""
-    try:
-        result, _ = _judged(prepare(config), threads, None)
-    except InitprobeError:
-        return False  # it would not fit in memory, for instance
-    return result.healthy and not (distinct and collapses(result))
-
-
-def _products(config: ProbeConfig) -> float:
-    """Multiplications of the forward pass of all draws."""
-    weights = sum(a * b for a, b in pairwise(config.nominal_sizes))
-    return float(weights) * (config.batch or DEFAULT_BATCH) * config.batches * config.draws
+    return Trials(partial(measured, threads=threads)).survives(config)
 
 
 def _judged(experiment: Experiment, threads: int | None, progress: Progress | None) -> tuple[ProbeResult, InputMoments]:
@@ -168,10 +142,15 @@ def _judged(experiment: Experiment, threads: int | None, progress: Progress | No
         loss = None
         if experiment.task is not None:
             loss, layers = with_loss(experiment.task, layers, [net.start for net in networks if net.start is not None])
+        step = None
+        if config.optimizer:
+            step, moved = _stepped(session)
+            layers = with_step(layers, moved)
         result = ProbeResult(
             config=config.model_dump(mode="json"),
             description=describe(config, experiment.sizes, experiment.batch),
             training=_trained(session) if config.train_steps else None,
+            step=step,
             environment=environment(threads),
             elapsed_s=time.perf_counter() - started,
             theory_note=no_theory(config, experiment.sizes, inputs, experiment.batch),
@@ -180,6 +159,7 @@ def _judged(experiment: Experiment, threads: int | None, progress: Progress | No
             input=_input_stats(inputs),
             layers=layers,
             loss=loss,
+            formats=in_formats(config.formats, [record.sketches for record in session.records]),
         )
         return diagnose(result, thresholds=config.thresholds), inputs
 
@@ -207,7 +187,7 @@ class _Session:
     def context(self, layers: Sequence[Layer], sums: Sequence[Array]) -> BatchContext:
         """What a batch of one network needs; `sums` are room for dL/dW over batches."""
         config = self.experiment.config
-        how = WeightGradients(self.experiment.dimensions, sums, config.full_weight_gradient, config.seed)
+        how = WeightGradients(self.experiment.dimensions, sums, config.has_whole_weight_gradient, config.seed)
         return BatchContext(layers, self.records, self.buffers, how, self.pool, self.steps)
 
     def batch(self, streams: Streams, number: int) -> tuple[Array, Array]:
@@ -232,14 +212,19 @@ def _session(experiment: Experiment, pool: Workers, progress: Progress | None) -
 
 
 def _new_records(experiment: Experiment) -> list[LayerRecord]:
-    return [LayerRecord(experiment.dtype) for _ in experiment.fans]
+    return [LayerRecord(experiment.dtype, bool(experiment.config.formats)) for _ in experiment.fans]
 
 
 def _steps_to_do(config: ProbeConfig, layers: int) -> int:
     """The steps of a run: layers fitted, passed forward and back, and trained."""
     fit = config.initializer.fit
-    fitted = (config.draws + bool(config.train_steps)) * layers * (fit.steps * fit_share(fit) + 1 if fit else 0)
-    return fitted + layers * (1 + BACK) * (config.draws * config.batches + config.train_steps)
+    fitted = (
+        (config.draws + bool(config.train_steps) + bool(config.optimizer))
+        * layers
+        * (fit.steps * fit_share(fit) + 1 if fit else 0)
+    )
+    passes = config.draws * config.batches + config.train_steps + passes_of(config)
+    return fitted + layers * (1 + BACK) * passes
 
 
 @dataclass(frozen=True)
@@ -306,6 +291,18 @@ def _input_stats(inputs: InputMoments) -> InputStats:
 def _cosine(cosine: float) -> float | None:
     """A mean cosine, whose rounding may leave it beyond 1."""
     return min(max(cosine, -1.0), 1.0) if math.isfinite(cosine) else None
+
+
+def _stepped(session: _Session) -> tuple[StepStats, list[Moved]]:
+    """One step of the first network on its first batch."""
+    experiment, pool, streams = session.experiment, session.pool, Streams(session.experiment.config.seed, 0)
+    task = experiment.task
+    assert task is not None
+    network, _ = draw_network(experiment, streams, pool, session.steps)
+    learner = learner_of(task, layers_of(experiment, network), streams, pool)
+    x = input_rows(experiment, streams, 0, experiment.batch, pool)
+    steps = len(network) * (1 + BACK)
+    return one_step(experiment.config, learner, x, task.of(x, 0, streams), lambda: session.steps.advance(steps))
 
 
 def _trained(session: _Session) -> Training:

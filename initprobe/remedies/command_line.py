@@ -12,7 +12,7 @@ _DEFAULTS = (
     *("layers", "width", "input_width", "batch", "batches", "draws", "seed", "dtype"),
     *("norm", "block", "branch_scale"),
 )
-_LOSS_FIELDS = ("loss", "classes", "labels", "train_steps", "learning_rate")
+_LOSS_FIELDS = ("loss", "classes", "labels", "train_steps", "optimizer", "learning_rate")
 _FLAGS = ("residual", "zero_init_last", "standardize", "full_weight_gradient")
 
 
@@ -31,6 +31,8 @@ def command_line(config: ProbeConfig) -> str:
     if str(config.input) != "gaussian" and config.input != config.weights:
         words += ["--input", str(config.input)]
     words += [f"--{flag.replace('_', '-')}" for flag in _FLAGS if getattr(config, flag)]
+    if config.formats:
+        words += ["--formats", ",".join(config.formats)]
     changed = config.thresholds.model_dump(exclude_defaults=True)
     words += [word for name, value in changed.items() for word in ("--threshold", f"{name}={value:g}")]
     return shlex.join(words)

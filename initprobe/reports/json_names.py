@@ -12,6 +12,7 @@ from initprobe.results.base import TENSORS, Record
 from initprobe.results.layers import LayerStats
 from initprobe.results.named_numbers import RATE
 from initprobe.results.run import ProbeResult
+from initprobe.results.spectrum import SpectrumStats
 
 _ENTRY = re.compile(r"^(\w+): (.*(?:\n {4,}.*)*)", re.MULTILINE)
 
@@ -25,6 +26,12 @@ def json_names() -> Mapping[str, tuple[str, ...]]:
     names = dict(_names(LayerStats)) | {name: words for name, words in _names(ProbeResult) if name != "layers"}
     rate = "factor by which this variance changes per layer, the geometric mean from the first layer to the last"
     return names | {f"{tensor}.{RATE}": (*names[tensor], rate) for tensor in TENSORS}
+
+
+@cache
+def spectrum_names() -> Mapping[str, tuple[str, ...]]:
+    """The same for the numbers of a layer in a spectrum."""
+    return dict(_names(SpectrumStats))
 
 
 def short_names() -> Mapping[str, list[str]]:

@@ -10,6 +10,7 @@ import numpy as np
 from initprobe.formatting import counted, factor, factor_of, fixed, percent, short, sparkline
 from initprobe.results.layers import Fitting, LayerStats, PackedWeight, TensorStats
 from initprobe.results.run import ProbeResult
+from initprobe.results.step import StepStats
 from initprobe.results.summary import DepthScale, LossStats, Training
 
 SYMBOLS = {
@@ -52,6 +53,7 @@ def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
         "lost": _lost_words(result),
         "fitted": _fitting_words(result),
         "loss": _start_words(result.loss),
+        "one step": _step_words(result.step),
         "trained": _training_words(result),
     }
     yield from ((label, words) for label, words in sentences.items() if words)
@@ -305,6 +307,19 @@ def _start_words(loss: LossStats | None) -> str | None:
         return None
     start = "beyond the float range" if loss.start is None else f"{loss.start:.4g}"
     return f"{loss.name} {start} at the start, chance {loss.chance_words} = {loss.chance:.4g} ({loss.task})"
+
+
+def _step_words(step: StepStats | None) -> str:
+    """The loss before and after one step, and the rate above which a small step grows."""
+    if step is None:
+        return ""
+    loss = f"of {step.optimizer} at {step.learning_rate:g}: loss {short(step.loss_before)} -> {short(step.loss_after)}"
+    if step.largest_curvature is None:
+        return f"{loss}; curvature not computed: {step.curvature_note}"
+    if step.highest_rate is None:
+        return f"{loss}; largest curvature {short(step.largest_curvature)}, which limits no rate"
+    limit = f"above the rate {short(step.highest_rate)} the loss may rise at first"
+    return f"{loss}; largest curvature {short(step.largest_curvature)}: {limit}"
 
 
 def _training_words(result: ProbeResult) -> str | None:

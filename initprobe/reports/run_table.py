@@ -16,6 +16,7 @@ from initprobe.reports.binning import shares
 from initprobe.reports.cells import LOST, SPARK_BINS, STATUS_STYLE, relative_spread, value_text
 from initprobe.reports.console import Console, say, text_console
 from initprobe.reports.encoding import showable
+from initprobe.reports.format_tables import format_table
 from initprobe.reports.layer_blocks import blocks, columns, fitting_depth, short_name
 from initprobe.reports.narrative import cosine, course
 from initprobe.reports.shortened_table import ShortenedTable, shown_layers
@@ -60,6 +61,10 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth:
     )
     to.print()
     count += len(numbers) + _AROUND_TABLE + say(summary(result), to)
+    for form in result.formats:
+        to.print()
+        to.print(format_table(form, numbers, verbose))
+        count += 2 * len(numbers) + _AROUND_TABLE
     if verbose:
         _print_tensors(result, to)
         count += len(TENSORS) * 2 * len(numbers)
@@ -140,6 +145,9 @@ def _gradient_columns(result: ProbeResult) -> Iterator[Column]:
     if result.draws > 1 and result.loss is None:
         yield Column("\n+-%", lambda layer: relative_spread(layer.output_gradient), dropped=0)
     yield Column("dL/dW\nvar", lambda layer: value_text(layer.weight_gradient, layer.weight_gradient.variance))
+    if result.step is not None:
+        yield Column("1 step\nof W", lambda layer: short(layer.weight_step_ratio))
+        yield Column("\nof h", lambda layer: short(layer.output_step_ratio))
     if result.loss is not None:
         yield Column("loss by\nh var", lambda layer: short(layer.loss_output_gradient_variance))
         yield Column("W\nvar", lambda layer: short(layer.loss_weight_gradient_variance))

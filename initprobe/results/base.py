@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from initprobe.errors import UnknownNameError
+from initprobe.registry import suggestion
+
 SCHEMA_VERSION: Literal[1] = 1
 
 Status = Literal["ok", "underflow", "overflow", "nonfinite"]
@@ -52,9 +55,17 @@ class Record(BaseModel):
         return ", ".join(f"{name} {f'{value:.4g}' if isinstance(value, float) else value}" for name, value in plain)
 
     def at(self, name: str) -> Any:
-        """The value of a dotted name, as `output.variance`; None where a part of the name is null."""
+        """The value of a dotted name, as `output.variance`; None where a part of the name is null.
+
+        Raises:
+            UnknownNameError: there is no such value; a `KeyError` too.
+        """
         value: Any = self
         for part in name.split("."):
+            fields = type(value).model_fields if isinstance(value, Record) else {}
+            if value is not None and part not in fields:
+                hint = suggestion(part, list(fields)) or f" There are {', '.join(fields)}."
+                raise UnknownNameError(f"unknown name {part!r} in {name!r}.{hint if fields else ''}")
             value = None if value is None else getattr(value, part)
         return value
 

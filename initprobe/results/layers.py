@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from initprobe.results.base import Finite, Histogram, ModuleKind, Percentiles, Record, Share, Status
+from initprobe.results.model_theory import ModelTheory
 
 
 class TensorStats(Record):
@@ -201,6 +202,8 @@ class LayerStats(Record):
         weight_gradient: dL/dW, summed over the samples of all batches.
         theory: the prediction; null where none holds, and `ProbeResult.theory_note` says why.
         fitting: how the weights were fitted to the data; null for weights that were only drawn.
+        weight_step_ratio: rms(change of W) / rms(W) in one step of an optimizer, in the first draw; null without one.
+        output_step_ratio: the same of h, on the same batch.
         loss_output_gradient_variance: variance of dL/dh where L is the loss, a mean over the first batch, averaged over
             draws; null without a loss.
         loss_weight_gradient_variance: the same of dL/dW.
@@ -214,6 +217,7 @@ class LayerStats(Record):
             in a PyTorch model; of nested branches the outer one. Null elsewhere.
         gates: the means of its gates, in a PyTorch model; null where there are none.
         packed: queries, keys and values of a packed weight, in a PyTorch model; null elsewhere.
+        model_theory: the prediction from the graph of operations of a PyTorch model; null elsewhere.
     """
 
     layer: Annotated[int, Field(ge=1)]
@@ -230,6 +234,8 @@ class LayerStats(Record):
     weight_gradient: TensorStats
     theory: LayerTheory | None = None
     fitting: Fitting | None = None
+    weight_step_ratio: Finite | None = None
+    output_step_ratio: Finite | None = None
     loss_output_gradient_variance: Finite | None = None
     loss_weight_gradient_variance: Finite | None = None
     name: str | None = None
@@ -240,6 +246,7 @@ class LayerStats(Record):
     branch_ratio: Finite | None = None
     gates: GateMeans | None = None
     packed: PackedWeight | None = None
+    model_theory: ModelTheory | None = None
 
     def tensor(self, name: str) -> TensorStats:
         """The statistics of a tensor of `TENSORS` by name."""

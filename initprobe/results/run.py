@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from initprobe.errors import InputError
-from initprobe.results.base import SCHEMA_VERSION, Record, Share
+from initprobe.errors import InputError, UnknownNameError
+from initprobe.registry import suggestion
+from initprobe.results.base import SCHEMA_VERSION, TENSORS, Record, Share
 from initprobe.results.display import Display
-from initprobe.results.layers import LayerStats, ModuleStats
+from initprobe.results.formats import FormatStats
+from initprobe.results.layers import LayerStats, ModuleStats, TensorStats
+from initprobe.results.step import StepStats
 from initprobe.results.summary import (
     Coverage,
     DepthScales,
@@ -44,12 +47,14 @@ class ProbeResult(Record, Display):
         diagnosis: the findings, most severe first.
         layers: the layers, first to last.
         loss: the starting loss; null without a loss.
+        step: one step of an optimizer; null where none was asked for.
         training: the network after training; null without training.
         modules: every call of every leaf module of a PyTorch model, in order; empty for a net of `run`.
         notes: further remarks on the measurement.
         coverage: the share of the parameters that was judged; null for a net of `run`, where it is all.
         min_judged: the share below which the verdict holds for a part only.
         facts: what the verdict rests on beside the numbers; null for a net of `run`.
+        formats: what small floating-point formats would lose; empty where none was asked for.
     """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
@@ -65,12 +70,14 @@ class ProbeResult(Record, Display):
     diagnosis: tuple[Finding, ...] = ()
     layers: Annotated[tuple[LayerStats, ...], Field(min_length=1)]
     loss: LossStats | None = None
+    step: StepStats | None = None
     training: Training | None = None
     modules: tuple[ModuleStats, ...] = ()
     notes: tuple[str, ...] = ()
     coverage: Coverage | None = None
     min_judged: Share = 0.0
     facts: ModelFacts | None = None
+    formats: tuple[FormatStats, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -109,11 +116,16 @@ class ProbeResult(Record, Display):
 
         Args:
             tensor: one of `TENSORS`.
-            statistic: a field of `TensorStats`.
+            statistic: a number of `TensorStats`, for outputs also `saturated_fraction` and `dead_fraction`.
 
         Returns:
             One number per layer, NaN where it is null.
+
+        Raises:
+            UnknownNameError: there is no such tensor, or it has no such number; a `KeyError` too.
         """
+        _check_name("tensor", tensor, TENSORS)
+        _check_name(f"statistic of {tensor}", statistic, _numbers_of(self.layers[0].tensor(tensor)))
         values = (getattr(layer.tensor(tensor), statistic) for layer in self.layers)
         return [math.nan if value is None else float(value) for value in values]
 
@@ -149,3 +161,15 @@ class ProbeResult(Record, Display):
         worst = next(counting, None)
         verdict = "signal survives" if worst is None else f"{worst.name} from layer {worst.layer}"
         return f"{verdict}; {self.description.title}; {self.description.shape}"
+
+
+def _check_name(kind: str, name: str, names: Sequence[str]) -> None:
+    """Refuse an unknown name, with the nearest known one."""
+    if name not in names:
+        raise UnknownNameError(f"unknown {kind} {name!r}.{suggestion(name, names)} There are {', '.join(names)}.")
+
+
+def _numbers_of(stats: TensorStats) -> list[str]:
+    """The fields of a tensor's statistics that are one number."""
+    lists = {"status", "variance_by_draw", "percentiles", "histogram"}
+    return [name for name in type(stats).model_fields if name not in lists]

@@ -29,6 +29,8 @@ from initprobe.sweeps.store.store import Payload
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
+    from initprobe.probe.trials import Outcomes
+
 
 # A pool reports the death of a worker well within this time.
 _SILENT_AFTER_S = 5.0
@@ -119,7 +121,7 @@ def _begin_worker() -> None:
 
 def load_libraries() -> None:
     """Import in a worker what `work` needs."""
-    from initprobe.probe.run import run  # noqa: F401
+    from initprobe.probe.run import measure  # noqa: F401
 
 
 def work(config: str, threads: int, key: str) -> Payload | Failure:
@@ -135,16 +137,25 @@ def work(config: str, threads: int, key: str) -> Payload | Failure:
     """
     try:
         from initprobe.config.probe_config import ProbeConfig
-        from initprobe.probe.run import run
+        from initprobe.probe.experiment import prepare
+        from initprobe.probe.run import measure
 
         _limit_blas()
         probe_config = ProbeConfig(**json.loads(config))
         if run_key(probe_config) != key:
             return Failure("a file that it reads is not what it was when the sweep began; start it again", None)
-        return Payload.of(run(probe_config, threads=threads))
+        return Payload.of(measure(prepare(probe_config), threads=threads, outcomes=_outcomes()))
     except (Exception, SystemExit) as error:  # sys.exit in a user's activation would end the worker
         # As text: not every exception can be sent to another process.
         return failure_of(error)
+
+
+@cache
+def _outcomes() -> Outcomes:
+    """The outcomes of trials in this process. As in a store, an experiment of the same key is not run again."""
+    from initprobe.probe.trials import Outcomes
+
+    return Outcomes(run_key)
 
 
 @cache

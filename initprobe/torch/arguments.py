@@ -35,6 +35,7 @@ class Arguments:
         reinit: draws the weights of the model again, in place; None for one draw.
         seed: of everything random.
         limits: thresholds of the verdict.
+        formats: small formats whose losses are counted.
     """
 
     parts: Inventory
@@ -44,6 +45,7 @@ class Arguments:
     reinit: Reinit | None
     seed: int
     limits: ModelThresholds
+    formats: tuple[str, ...] = ()
 
     @property
     def model(self) -> Any:

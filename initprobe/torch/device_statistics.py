@@ -8,7 +8,9 @@ from typing import Any
 import torch
 
 from initprobe.engine.buckets import Tally
+from initprobe.engine.magnitudes import HIGHEST, LOWEST, cells_per_exponent, size
 from initprobe.engine.moments import Moments
+from initprobe.engine.number_formats import mantissas
 from initprobe.engine.sketch import Sketch
 
 _WIDENED = 1 << 24  # entries that are converted to float64 at a time
@@ -36,7 +38,17 @@ def tally(rows: Any, sketch: Sketch) -> Tally:
     mean = float(rows.mean(dtype=torch.float64))
     squares = sum(float(torch.sum((part.double() - mean) ** 2)) for part in rows.split(_WIDENED))
     counted = counts(rows - (sketch.centre or 0.0) if sketch.centre else rows, sketch)
-    return Tally(Moments(rows.numel(), mean, squares), low, high, int((rows == 0).sum()), 0, 0, counted)
+    sized = None if sketch.magnitudes is None else magnitudes_of(rows)
+    return Tally(Moments(rows.numel(), mean, squares), low, high, int((rows == 0).sum()), 0, 0, counted, sized)
+
+
+def magnitudes_of(rows: Any) -> Any:
+    """`magnitudes.table` of all entries."""
+    mantissa, exponent = torch.frexp(rows[rows != 0])
+    cells = (exponent.clamp(LOWEST, HIGHEST) - LOWEST).long() * cells_per_exponent()
+    for limit, is_exclusive in mantissas():
+        cells += mantissa.abs() > limit if is_exclusive else mantissa.abs() >= limit
+    return torch.bincount(cells, minlength=size()).cpu().numpy()
 
 
 def mean_cosine(rows: Any) -> float | None:

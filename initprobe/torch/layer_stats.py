@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from initprobe.arrays import complete_mean
+from initprobe.engine.sketch import Sketch
 from initprobe.probe.summarise import all_stats, rms_of
 from initprobe.results.base import ModuleKind, Status, worst
 from initprobe.results.layers import LayerStats, ModuleStats, OutputStats, TensorStats
@@ -17,6 +18,7 @@ from initprobe.torch.measure import Track
 from initprobe.torch.modules import ModuleCall
 from initprobe.torch.operations import Recorder
 from initprobe.torch.structure import Layer, Structure
+from initprobe.torch.theory.columns import theory_of
 
 
 class LayerRecords:
@@ -28,6 +30,7 @@ class LayerRecords:
     def __init__(self, recorder: Recorder, held: Inventory, structure: Structure, draws: int) -> None:
         layers = structure.layers
         self._facts = layer_facts(structure)
+        self._structure, self._trace = structure, recorder.trace
         self._draws, self._layers, self._calls = draws, layers, recorder.modules.calls
         self._parameters = recorder.parameters
         self._statuses = _statuses(recorder)
@@ -37,6 +40,7 @@ class LayerRecords:
     def layers(self) -> tuple[LayerStats, ...]:
         """The records of all layers, first to last."""
         self._work_out_all()
+        self._theory = theory_of(self._structure, self._trace)
         return tuple(map(self._layer, self._layers))
 
     def modules(self) -> tuple[ModuleStats, ...]:
@@ -108,6 +112,7 @@ class LayerRecords:
             name=layer.label,
             kind=layer_kind(layer),
             activation=self._activation_classes.get(layer.number),
+            model_theory=self._theory.get(layer.number),
             **tensors,
             **self._facts.get(layer.number, {}),
         )
@@ -162,6 +167,13 @@ def _activation_classes(held: Inventory, layers: Sequence[Layer]) -> Iterable[tu
             module = held.modules.get(layer.activation.module.partition("#")[0])
             is_module = module is not None and module_kinds.kind_of(module) == "activation"
             yield layer.number, type(module).__name__ if is_module else layer.activation.name
+
+
+def sketches_of(layer: Layer) -> dict[str, Sketch]:
+    """The sketches of the tensors of a layer by name, without those that do not exist."""
+    forward = {"weight": layer.op.weight, "preactivation": layer.z, "output": layer.h}
+    back = {f"{name}_gradient": track.gradient for name, track in forward.items() if track is not None}
+    return {name: track.sketch for name, track in (forward | back).items() if track is not None}
 
 
 def layer_kind(layer: Layer) -> ModuleKind:

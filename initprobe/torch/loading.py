@@ -48,6 +48,7 @@ class Request:
         seed: of everything random.
         try_fixes: try the fixes before they are offered.
         min_judged: share of the parameters below which the verdict is about a part only.
+        formats: small formats whose losses are counted.
     """
 
     target: str
@@ -61,6 +62,7 @@ class Request:
     seed: int = 0
     try_fixes: bool = True
     min_judged: float | None = None
+    formats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def probe_prepared(ready: Prepared, threads: int | None = None) -> ProbeResult:
             threads=threads,
             try_fixes=request.try_fixes,
             min_judged=request.min_judged,
+            formats=request.formats,
         )
     return result.model_copy(update={"notes": (*ready.notes, *result.notes)})
 

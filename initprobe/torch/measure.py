@@ -19,6 +19,7 @@ import torch
 from initprobe.arrays import Array
 from initprobe.engine.buckets import COARSE, FINE, Tally, count, tally
 from initprobe.engine.layer_record import Directions, directions
+from initprobe.engine.magnitudes import Magnitudes
 from initprobe.engine.sketch import Sketch
 from initprobe.engine.small_tensors import add_many, mean_cosines
 from initprobe.engine.threads import Workers, cached, row_blocks
@@ -88,10 +89,18 @@ class Track:
     waiting: bool = False
 
     @classmethod
-    def like(cls, tensor: Any, number: int, fine: bool) -> Track:
-        """An empty track for such a tensor; `fine` for outputs, whose entries crowd at the bounds of activations."""
+    def like(cls, tensor: Any, number: int, fine: bool, has_magnitudes: bool = False) -> Track:
+        """An empty track for such a tensor.
+
+        Args:
+            tensor: gives the dtype and the shape.
+            number: position in the order in which tensors are made; -1 for a parameter.
+            fine: for outputs, whose entries crowd at the bounds of activations.
+            has_magnitudes: count magnitudes for the small formats.
+        """
         dtype, bits, tiny = _counted_as(tensor.dtype, fine)
-        return cls(number, tuple(tensor.shape), tiny, Sketch(dtype, bits))
+        magnitudes = Magnitudes() if has_magnitudes else None
+        return cls(number, tuple(tensor.shape), tiny, Sketch(dtype, bits, magnitudes=magnitudes))
 
     def add(self, tensor: Any, small: SmallTensors, cosines: bool = False) -> None:
         """Measure the tensor of one more draw. A small tensor is measured when `small` is emptied."""
@@ -104,7 +113,7 @@ class Track:
             return
         array = array_of(tensor)
         rows = array.reshape(len(array), -1) if cosines and array.ndim > 1 else array.reshape(-1)
-        if rows.size <= SMALL:
+        if rows.size <= SMALL and self.sketch.magnitudes is None:
             small.keep(self, rows)
         else:
             self.add_now(rows, small.workers)
@@ -121,7 +130,8 @@ class Track:
         if gradient is None:
             return
         if self.gradient is None:
-            self.gradient = Track.like(gradient, self.number, fine=False)
+            has_magnitudes = self.sketch.magnitudes is not None
+            self.gradient = Track.like(gradient, self.number, False, has_magnitudes)
         self.gradient.add(gradient, small)
 
     def _add_flat(self, entries: Array, workers: Workers) -> None:

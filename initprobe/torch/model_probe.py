@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from initprobe.config.thresholds import Thresholds
+from initprobe.engine.number_formats import format_names
 from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.errors import ConfigError
+from initprobe.probe.rounding import in_formats
 from initprobe.results.environment import environment
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding, ModelFacts
@@ -20,7 +23,7 @@ from initprobe.torch.coverage import coverage
 from initprobe.torch.fixes import Trials
 from initprobe.torch.graph import without_cycles
 from initprobe.torch.inventory import inventory
-from initprobe.torch.layer_stats import LayerRecords
+from initprobe.torch.layer_stats import LayerRecords, sketches_of
 from initprobe.torch.parameters import small_peaks
 from initprobe.torch.passes import recorded
 from initprobe.torch.pending_result import pending_result
@@ -43,6 +46,7 @@ def probe(
     thresholds: Thresholds | None = None,
     try_fixes: bool = True,
     min_judged: float | None = None,
+    formats: str | Sequence[str] = (),
 ) -> ProbeResult:
     """Send a batch through a PyTorch model and back, and judge the model.
 
@@ -60,6 +64,7 @@ def probe(
         thresholds: limits of the verdict.
         try_fixes: apply each fix in place, probe again, and undo it. Without it no fix is offered.
         min_judged: share of the parameters below which the verdict is about a part only; None for 0.95.
+        formats: small formats, such as `float16`; the result has what each tensor would lose in them.
 
     Returns:
         The record that `initprobe.run` gives, with `modules` and `coverage` and without a prediction.
@@ -67,7 +72,8 @@ def probe(
     Raises:
         ConfigError: the model or an argument cannot be used; says what to do.
     """
-    arguments = Arguments(parts_of(model), x, loss, draws, reinit, seed, limits_of(thresholds, min_judged))
+    limits = limits_of(thresholds, min_judged)
+    arguments = Arguments(parts_of(model), x, loss, draws, reinit, seed, limits, format_names(formats))
     check(arguments)
     with uncollected():
         return _probed(arguments, checked_threads(threads), try_fixes and reinit is None)
@@ -94,6 +100,7 @@ def _probed(arguments: Arguments, threads: int, try_fixes: bool) -> ProbeResult:
         coverage=coverage(case.parameters, case.recorder.roles),
         min_judged=arguments.limits.judged,
         facts=ModelFacts(void=dict(case.void)),
+        formats=case.formats,
     )
     without_cycles(case.operations)
     return result
@@ -137,6 +144,7 @@ def _case(arguments: Arguments, pool: Workers) -> Case:
         loss=course.loss,
         training=arguments.model.training,
         dtype=None if parameter is None else descriptions.dtype_name(parameter.dtype),
+        formats=in_formats(arguments.formats, [sketches_of(layer) for layer in structure.layers]),
     )
 
 

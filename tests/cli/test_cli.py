@@ -204,6 +204,8 @@ def test_show_repeats_the_table_and_redraws(initprobe, tmp_path):
     for name in PICTURES:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert initprobe("show", "a/result.json", "--export-csv", "-").out.startswith("layer,")
+    assert initprobe("show", "a").out == initprobe("show", "a/result.json").out
+    assert initprobe("show", "a", "--quiet").out == "SIGNAL SURVIVES initialization (training is another matter)\n"
     (tmp_path / "bad.json").write_text("{}")
     for missing in ("bad.json", "none.json"):
         outcome = initprobe("show", missing)

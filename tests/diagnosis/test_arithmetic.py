@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from initprobe import ACTIVATIONS, INITIALIZERS, ProbeConfig, run
+from initprobe import ACTIVATIONS, INITIALIZERS, ProbeConfig
 from initprobe.diagnosis.arithmetic import steady_span
 from initprobe.diagnosis.trends import trend
+from initprobe.probe.run import measured
 
 NUMBER = r"-?\d*\.?\d+(?:e-?\d+)?"
 EVIDENCE = re.compile(
@@ -71,7 +72,7 @@ SMALL = {"layers": 12, "width": 60, "batch": 100, "draws": 2}
 def test_over_the_activations(act):
     count = 0
     for init in ("xavier", "normal:std=0.01", "normal:std=1"):
-        count += checked(run(ProbeConfig(init=init, act=act, **SMALL)))
+        count += checked(measured(ProbeConfig(init=init, act=act, **SMALL)))
     assert count
 
 
@@ -81,7 +82,7 @@ def test_over_the_initializers(init):
     for act in ("relu", "sigmoid"):
         if init.startswith("critical") and act == "sigmoid":
             continue  # it has no edge of chaos
-        checked(run(ProbeConfig(init=init, act=act, **shape)))
+        checked(measured(ProbeConfig(init=init, act=act, **shape)))
 
 
 @pytest.mark.parametrize(
@@ -103,11 +104,11 @@ def test_over_the_initializers(init):
 def test_over_shapes(fields, seed):
     fields = {**SMALL, "init": "xavier", **fields, "seed": seed}
     fields = {name: value for name, value in fields.items() if name != "layers" or "widths" not in fields}
-    checked(run(ProbeConfig(act="relu", **fields)))
+    checked(measured(ProbeConfig(act="relu", **fields)))
 
 
 def test_what_the_factors_are_called():
-    result = run(ProbeConfig(init="xavier", act="relu", layers=10, width=300, batch=300))
+    result = measured(ProbeConfig(init="xavier", act="relu", layers=10, width=300, batch=300))
     forward, back = (f.evidence for f in trends(result))
     assert re.match(r"300 x 0\.057\d\^2 x 0\.\d+ \(E\[phi\^2\]/q\)", forward)
     assert re.match(r"300 x 0\.057\d\^2 x 0\.\d+ \(E\[phi'\^2\]\)", back)
@@ -117,14 +118,14 @@ def test_what_the_factors_are_called():
 
 
 def test_the_number_that_decides_sigmoid_is_its_slope():
-    result = run(ProbeConfig(init="xavier", act="sigmoid", layers=10, width=200, batch=100))
+    result = measured(ProbeConfig(init="xavier", act="sigmoid", layers=10, width=200, batch=100))
     (evidence,) = [f.evidence for f in trends(result)]
     assert "(E[phi'^2])" in evidence and re.search(r"x 0\.0[56]\d* \(E", evidence)
 
 
 def test_no_product_where_it_would_explain_nothing():
     """At width 1 draws differ by orders of magnitude, and averages of products are no products of averages."""
-    for finding in trends(run(ProbeConfig(init="xavier", act="relu", layers=12, width=1))):
+    for finding in trends(measured(ProbeConfig(init="xavier", act="relu", layers=12, width=1))):
         rest = re.search(rf"x ({NUMBER}) \([a-z, ]*finite width\)", finding.evidence)
         assert rest is None or 0.5 <= float(rest[1]) <= 2
 
@@ -150,7 +151,7 @@ def on_average(result, tensor, span):
 )
 def test_a_rate_names_its_layers(shape, named):
     """`each layer` is the rate of the whole net, as in the summary; for another rate the layers are named."""
-    result = run(ProbeConfig(init="normal:std=0.02", act="relu", batch=64, **shape))
+    result = measured(ProbeConfig(init="normal:std=0.02", act="relu", batch=64, **shape))
     assert trends(result)
     for finding in trends(result):
         tensor = "output" if finding.rule.endswith("output") else "output_gradient"

@@ -18,6 +18,7 @@ from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.predict import predict
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
+from initprobe.probe.run import measured
 from initprobe.remedies.command_line import command_line
 from initprobe.remedies.forecast import Network
 
@@ -31,27 +32,27 @@ def named(result):
 @pytest.mark.parametrize(("init", "act", "layers", "truth"), PANEL)
 def test_panel(init, act, layers, truth):
     """Precision: a healthy net has nothing above info. Recall: a faulty net has at least its known faults."""
-    result = run(ProbeConfig(init=init, act=act, layers=layers, **SMALL))
+    result = measured(ProbeConfig(init=init, act=act, layers=layers, **SMALL))
     assert truth <= named(result), [finding.evidence for finding in result.diagnosis]
     assert result.healthy is (not truth), [finding.evidence for finding in result.diagnosis]
 
 
 def test_wrong_initializer_needs_weights_of_a_known_rule():
     for init, act in (("normal:std=0.01", "tanh"), ("normal:std=1", "relu"), ("xavier", "sigmoid"), ("he", "selu")):
-        assert "wrong-initializer" not in named(run(ProbeConfig(init=init, act=act, layers=20, **SMALL)))
+        assert "wrong-initializer" not in named(measured(ProbeConfig(init=init, act=act, layers=20, **SMALL)))
 
 
 SHRINKING = {"act": "relu", "widths": (400, 50, 40, 30), "input_width": 400, "batch": 100, "draws": 2}
 
 
 def test_fan_mismatch_only_where_fan_out_sets_the_scale():
-    findings = run(ProbeConfig(init="he:mode=fan_out", **SHRINKING)).diagnosis
+    findings = measured(ProbeConfig(init="he:mode=fan_out", **SHRINKING)).diagnosis
     finding = next(f for f in findings if f.rule == "fan-mismatch")
     assert finding.layer == 2
     assert "400 -> 50" in finding.evidence
     square = {"act": "relu", "layers": 4, **SMALL}
     for init, shape in (("he", SHRINKING), ("xavier", SHRINKING), ("he:mode=fan_out", square)):
-        assert "fan-mismatch" not in {f.rule for f in run(ProbeConfig(init=init, **shape)).diagnosis}
+        assert "fan-mismatch" not in {f.rule for f in measured(ProbeConfig(init=init, **shape)).diagnosis}
 
 
 def test_unstable_gain_of_gelu_at_depth():
@@ -67,33 +68,33 @@ def test_unstable_gain_of_gelu_at_depth():
 def test_a_gradient_is_judged_by_the_weights_too():
     """The gradient grows and the output falls, each too little for a finding; dL/dW grows by both."""
     settings = {"init": "lecun:gain=1.2", "act": "tanh", "layers": 110, "width": 200, "batch": 100, "draws": 4}
-    finding = run(ProbeConfig(**settings)).diagnosis[0]
+    finding = measured(ProbeConfig(**settings)).diagnosis[0]
     assert (finding.rule, "dL/dW" in finding.evidence) == ("exploding-gradient", True)
 
 
 def test_saturation_by_bias_and_dead_units_by_bias():
-    saturated = run(ProbeConfig(init="xavier", act="tanh", bias_init="constant:value=5", layers=3, **SMALL))
+    saturated = measured(ProbeConfig(init="xavier", act="tanh", bias_init="constant:value=5", layers=3, **SMALL))
     assert "saturated" in named(saturated)
-    dead = run(ProbeConfig(init="he", act="relu", bias_init="constant:value=-6", layers=3, **SMALL))
+    dead = measured(ProbeConfig(init="he", act="relu", bias_init="constant:value=-6", layers=3, **SMALL))
     assert {"dead-units", "dead-layer"} & named(dead)
 
 
 @pytest.mark.parametrize(("init", "act"), [("normal:std=1e30", "linear"), ("normal:std=1e19", "relu")])
 def test_what_is_all_nan_does_not_survive(init, act):
-    result = run(ProbeConfig(init=init, act=act, layers=5, **SMALL))
+    result = measured(ProbeConfig(init=init, act=act, layers=5, **SMALL))
     assert (result.healthy, "overflow" in named(result)) == (False, True)
 
 
 def test_arithmetic_of_weights_with_a_mean():
     """A sum of n equal weights is n times one, not sqrt(n) times."""
     finding = next(
-        f for f in run(ProbeConfig(init="ones", act="relu", layers=5, **SMALL)).diagnosis if "^2" in f.evidence
+        f for f in measured(ProbeConfig(init="ones", act="relu", layers=5, **SMALL)).diagnosis if "^2" in f.evidence
     )
     assert finding.evidence.startswith("(120 x 1)^2 = 14400")
 
 
 def test_rank_collapse_is_info():
-    result = run(ProbeConfig(init="he", act="relu", layers=50, **SMALL))
+    result = measured(ProbeConfig(init="he", act="relu", layers=50, **SMALL))
     assert result.healthy
     finding = next(f for f in result.diagnosis if f.rule == "rank-collapse")
     assert finding.severity == "info"
@@ -112,18 +113,18 @@ def test_rank_collapse_has_a_line_under_which_inputs_stay_apart(init, layers):
 
 def test_chaotic_needs_inputs_that_were_alike():
     settings = {"init": "normal:std=0.3", "act": "tanh", "layers": 10, **SMALL}
-    assert "chaotic" in named(run(ProbeConfig(input="gaussian:correlation=0.9", **settings)))
-    assert "chaotic" not in named(run(ProbeConfig(**settings)))
+    assert "chaotic" in named(measured(ProbeConfig(input="gaussian:correlation=0.9", **settings)))
+    assert "chaotic" not in named(measured(ProbeConfig(**settings)))
 
 
 def test_evidence_carries_the_arithmetic():
-    result = run(ProbeConfig(init="normal:std=0.01", act="tanh", layers=10, draws=2))
+    result = measured(ProbeConfig(init="normal:std=0.01", act="tanh", layers=10, draws=2))
     assert result.diagnosis[0].severity == "error"
     assert result.diagnosis[0].evidence.startswith("500 x 0.01^2 = 0.05: each layer keeps 5.0")
 
 
 def test_findings_are_ordered_by_severity():
-    result = run(ProbeConfig(init="normal:std=1", act="tanh", layers=10, **SMALL))
+    result = measured(ProbeConfig(init="normal:std=1", act="tanh", layers=10, **SMALL))
     order = ["error", "warning", "info"]
     assert [f.severity for f in result.diagnosis] == sorted((f.severity for f in result.diagnosis), key=order.index)
 
@@ -145,7 +146,7 @@ def test_trend_separates_an_exponential_from_a_power(profile, decades):
 
 
 def test_thresholds_can_be_overridden():
-    result = run(ProbeConfig(init="xavier", act="relu", layers=10, **SMALL))
+    result = measured(ProbeConfig(init="xavier", act="relu", layers=10, **SMALL))
     lenient = initprobe.diagnosis.diagnose.diagnose(result, thresholds=Thresholds(trend_decades=20))
     assert lenient.healthy
     assert not result.healthy

@@ -6,10 +6,12 @@ import pytest
 
 from initprobe import ProbeConfig, run
 from initprobe.reports.html.diff_page import BothSides, Side, diff_page
+from initprobe.reports.html.page import meaning
 from initprobe.reports.html.run_page import run_page
 from initprobe.reports.html.runs_page import card, runs_page
 from initprobe.results.digest import digest
 
+NARROW = {"width": 360, "height": 700}
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no `chromium` program on the PATH")
@@ -60,6 +62,8 @@ def test_one_result(opened, results):
     page = opened(run_page(results[0], "initprobe run"), permissions=["clipboard-read", "clipboard-write"])
     assert page.locator(".uplot").count() == 3 and page.locator("svg.still").count() == 0
     assert _text(page, "#bars p").startswith("layer 1, output h")
+    shown = '[data-chart="output"] .u-legend .u-value >> nth=0'
+    assert _text(page, shown) == "1"  # the legend says the numbers of the chosen layer
     page.click('tbody tr[data-index="3"]')
     assert _text(page, "#bars p").startswith("layer 4, output h")
     page.focus('[data-chart="output"]')
@@ -73,6 +77,13 @@ def test_one_result(opened, results):
     assert "gradient" in _text(page, "#bars p")
     page.click("button.copy >> nth=0")
     assert page.evaluate("navigator.clipboard.readText()") == results[0].diagnosis[0].fix
+    heading = page.locator("thead button", has_text="cos")
+    heading.focus()
+    assert _text(page, "#tip") == heading.get_attribute("aria-description") == meaning("correlation")
+    page.keyboard.press("Escape")
+    assert page.locator("#tip").is_hidden()
+    page.locator("figcaption abbr").first.hover()
+    assert _text(page, "#tip") == meaning("output.variance")
 
 
 def test_theory_is_toggled(opened, results):
@@ -116,12 +127,33 @@ def test_many_runs(opened, results):
     assert rows.count() == 4 and _text(page, "#shown").startswith("4 of 8 runs")
     page.select_option("#filters select >> nth=0", "")
     page.locator(".heat button").first.click()
-    assert _text(page, "#run .words") in ("vanishing-output from layer 1", "survives")
+    assert _text(page, "#run .words").lower() in ("vanishing-output from layer 1", "survives")
     assert page.locator("#run .uplot").count() == 2
     page.select_option("#map-tools select >> nth=2", "output.variance")
     assert page.locator(".heat button").first.inner_text() != "survives"
     rows.nth(7).press("Enter")
     assert "seed=1" in _text(page, "#run h2")
+    page.focus(".heat button >> nth=1")
+    page.keyboard.press("Enter")
+    assert page.locator("#run .members button").count() == 2
+    page.click("#run .members button >> nth=1")
+    assert "seed=1" in _text(page, "#run h2") and page.locator(".heat button.chosen").count() == 1
+
+
+def test_any_axis_can_be_filtered(opened, results):
+    """A list of few values, a range of many numbers, a part of many words."""
+    cards = [
+        card({"init.std": number / 7, "input": f"<b>{number}</b>.csv"}, results[number % 2], "") for number in range(40)
+    ]
+    page = opened(runs_page("a sweep", "40 runs", cards, "initprobe sweep", results[0].environment), viewport=NARROW)
+    page.fill('#filters input[type="number"] >> nth=0', "5")
+    assert _text(page, "#shown").startswith("5 of 40 runs")
+    page.fill('#filters input[type="search"]', "<b>39")
+    assert _text(page, "#shown").startswith("1 of 40 runs")
+    page.fill('#filters input[type="number"] >> nth=0', "")
+    page.fill('#filters input[type="search"]', "")
+    assert page.locator(".heat button").count() == 40 and page.locator("main b").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
 
 
 def test_two_sides(opened, results):
@@ -132,3 +164,5 @@ def test_two_sides(opened, results):
     assert page.locator("#pair .uplot").count() == 4  # the first run that changed
     page.click('table[data-rows="pair"] tbody tr[data-index="0"]')
     assert page.locator("#pair .uplot").count() == 2 and "missing" in _text(page, "#pair")
+    page = opened(diff_page("1 differs", [], [gone, both], [], "initprobe diff"), java_script_enabled=False)
+    assert page.locator("noscript svg.still").count() == 2 and "NEW: survives" in _text(page, "main")

@@ -67,7 +67,7 @@ def test_numbers_are_those_of_the_result(result, shown):
     for layer, row in zip(result.layers, rows, strict=True):
         assert float(row[variance][0]) == layer.output.variance
         assert float(row[gradient][0]) == layer.output_gradient.variance
-        assert float(row[columns.index("theory")][0]) == layer.theory.output_variance
+        assert float(row[columns.index("theory of h var")][0]) == layer.theory.output_variance
     for layer, histogram in zip(result.layers, shown.data["histograms"]["output"], strict=True):
         assert tuple(histogram["counts"]) == layer.output.histogram.counts
         assert (histogram["low"], histogram["high"]) == (layer.output.histogram.low, layer.output.histogram.high)
@@ -96,7 +96,11 @@ def test_24_layers_take_at_most_500_kb(shown):
 
 def test_400_runs_take_at_most_3_mb():
     result = run(ProbeConfig(init="normal:std=0.01", act="tanh", layers=30, width=10, batch=10, draws=1), threads=1)
-    cards = [card({"init.std": number / 7, "seed": number}, result, "initprobe run " * 12) for number in range(400)]
+    path = "data of the experiment, a long name/" + "x" * 60
+    cards = [
+        card({"init.std": number / 7, "input": f"{path}{number}.csv", "seed": number}, result, "initprobe run " * 12)
+        for number in range(400)
+    ]
     assert len(runs_page("a sweep", "400 runs", cards, "initprobe sweep x", result.environment).encode()) <= 3 * MB
 
 
@@ -111,7 +115,7 @@ def test_foreign_text_is_text():
 def test_without_a_fix_the_page_says_why_as_the_terminal_does(result):
     finding = Finding(rule="r", name="n", severity="error", layer=1, evidence="e", cause="c", fix=None)
     faulty = result.model_copy(update={"diagnosis": (finding,), "healthy": False})
-    assert f"No fix: {why_no_fix(faulty)}" in run_page(faulty, "initprobe run")
+    assert f"<b>No fix:</b> {why_no_fix(faulty)}" in run_page(faulty, "initprobe run")
     assert "No fix" not in run_page(result, "initprobe run")
 
 
@@ -161,7 +165,7 @@ def test_run_and_show(initprobe, tmp_path):
     expected = [layer["output"]["variance_log10"] for layer in saved["layers"]]
     assert data["charts"][0]["lines"][0]["values"] == expected
     assert "initprobe run --init normal:std=0.01 --act tanh" in page.text and "vanishing" in page.text
-    initprobe("show", "out/result.json", "--report", "b.html")
+    assert initprobe("show", "out", "--report", "b.html").err == "wrote     b.html\n"
     assert _data(tmp_path / "b.html")[1] == data
 
 

@@ -12,13 +12,13 @@ import signal
 import socket
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from thread_workers import thread_workers
 
 import initprobe
 from initprobe.activations.catalogue import ACTIVATIONS
@@ -26,7 +26,6 @@ from initprobe.cli.app import COMMANDS, cli, main
 from initprobe.data.noise import INPUTS
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.registry import Registry
-from initprobe.sweeps.execution_pool import Workers
 
 # Nets are tiny and counts are either small or beyond every bound: no call takes long unless it hangs.
 PATIENCE_S = 60
@@ -159,14 +158,6 @@ class _StalledError(BaseException):
     """A call that does not end."""
 
 
-def threads_for_processes(jobs: int | None = None, runs: int | None = None) -> Workers:
-    """In place of the local pool of processes, each of which takes a second to start; refuses what that refuses."""
-    from initprobe.sweeps.execution_pool import local_workers
-
-    local_workers(jobs, runs)
-    return Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1)
-
-
 def _make_good(home: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(home / "good.npy", rng.normal(size=(8, 3)))
@@ -190,7 +181,7 @@ def _make_store(config: Path, store: Path) -> None:
     from initprobe.sweeps.store.store import open_store
 
     with open_store(store) as opened:
-        execute(load(config).runs, opened, threads_for_processes())
+        execute(load(config).runs, opened, thread_workers())
 
 
 def _make_hostile(home: Path) -> list[str]:

@@ -5,7 +5,6 @@ import sqlite3
 import subprocess
 import sys
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 from initprobe import ProbeConfig, run
 from initprobe.errors import ConfigError
 from initprobe.sweeps import runs
-from initprobe.sweeps.execution_pool import Workers
 from initprobe.sweeps.runs import Run
 from initprobe.sweeps.store.store import Payload, open_store, read_store
 
@@ -112,13 +110,6 @@ def spoilt(path, key, value, payloads):
             connection.execute("UPDATE results SET result = ? WHERE key = ?", (value, key))
         connection.commit()
     return path
-
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch):
-    """Sweeps work in this process: what is tested is what they do before and after."""
-    here = Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1)
-    monkeypatch.setattr("initprobe.sweeps.execution_runner.local_workers", lambda *_: here)
 
 
 @pytest.fixture(params=[*DAMAGE, *HIDDEN])

@@ -1,6 +1,5 @@
 """What a sweep's options and file may be given as text: values of --where, own activations, names beside files."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 from initprobe.config.fields import as_input
 from initprobe.errors import ConfigError
 from initprobe.spec import Spec
-from initprobe.sweeps.execution_pool import Workers
 
 MINE = """
 import numpy as np
@@ -28,10 +26,6 @@ def sweep(initprobe, tmp_path, monkeypatch):
     """Sweep a file in this process."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "textmine.py").write_text(MINE)
-    monkeypatch.setattr(
-        "initprobe.sweeps.execution_runner.local_workers",
-        lambda *_: Workers(lambda: ThreadPoolExecutor(1), lambda: 1, 1),
-    )
 
     def call(text, *args, command="sweep"):
         (tmp_path / "a.yaml").write_text(text)

@@ -157,9 +157,10 @@ def _side(run: KeptRun | None) -> Side:
     if run is None:
         return Side("missing", None)
     try:
-        return Side(run.state, digest(run.load()) if run.state == "done" else None)
+        result = run.load() if run.state == "done" else None
     except DamagedRun:
         return Side("damaged", None)
+    return Side(run.state, None) if result is None else Side(run.state, digest(result), result.environment)
 
 
 def _report(differences: _Differences, options: DiffOptions) -> None:
@@ -180,7 +181,7 @@ def _report(differences: _Differences, options: DiffOptions) -> None:
 
 def _write_files(differences: _Differences, options: DiffOptions) -> None:
     """Write the Markdown, JUnit and HTML that were asked for."""
-    from initprobe.cli.outputs import write_text
+    from initprobe.cli.outputs import write_page, write_text
 
     changes = differences.all_changes
     if options.markdown:
@@ -192,7 +193,7 @@ def _write_files(differences: _Differences, options: DiffOptions) -> None:
 
         notes = [*differences.notes, *differences.idle, *differences.damage]
         rows = list(map(_cells, changes))
-        write_text(options.report, diff_page(differences.headline, notes, differences.sides, rows, typed()))
+        write_page(options.report, diff_page(differences.headline, notes, differences.sides, rows, typed()))
 
 
 def _fail(differences: _Differences) -> None:

@@ -161,11 +161,12 @@ def _measured(experiment: Experiment, threads: int | None) -> ProbeResult:
 
 
 def _animate(result: ProbeResult, path: Path) -> None:
-    from initprobe.cli.outputs import write_whole
+    from initprobe.cli.outputs import name_at_end, write_whole
     from initprobe.reports.figures.animation import gif
 
     data = gif(result)
     write_whole(path, lambda file: file.write(data))
+    name_at_end(str(path))
 
 
 def _save_weights(experiment: Experiment, path: Path) -> None:

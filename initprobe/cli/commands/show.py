@@ -2,8 +2,9 @@
 
 \b
 Examples:
-  initprobe show initprobe-out/xavier-tanh-10x500/result.json
+  initprobe show initprobe-out/xavier-tanh-10x500
   initprobe show result.json -o figures --format svg,pdf
+  initprobe show result.json --quiet
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from initprobe.cli.candidates import files
 from initprobe.cli.html_report import report_option
 from initprobe.cli.outputs import format_option
 from initprobe.cli.parameters import argument, command_of, option
+from initprobe.data.files import RESULT_FILE, STORE_FILE
 
 if TYPE_CHECKING:
     from initprobe.results.run import ProbeResult
@@ -25,19 +27,20 @@ if TYPE_CHECKING:
 class ShowOptions:
     """The options of `initprobe show`."""
 
-    file: str = argument(metavar="RESULT.json", shell_complete=files)
+    file: str = argument(metavar="RESULT.json|DIR", shell_complete=files)
     out: str | None = option("-o", "--out", metavar="DIR", help="Redraw the figures into DIR.")
     formats: str = format_option()
     export_csv: str | None = option("--export-csv", metavar="FILE|-", help="Write the layers as CSV, one row each.")
     report: str | None = report_option()
     verbose: bool = option("-v", "--verbose", is_flag=True, help="Print every layer and every statistic.")
+    quiet: bool = option("-q", "--quiet", is_flag=True, help="Print only the verdict.")
 
 
 @command_of(ShowOptions, help=__doc__)
 def command(options: ShowOptions) -> None:
     from initprobe.cli import outputs
     from initprobe.cli.html_report import run_command, typed, write_run_report
-    from initprobe.cli.run_output import report, text_stream
+    from initprobe.cli.run_output import print_verdict_alone, report, text_stream
     from initprobe.reports.csv import to_csv
 
     formats = outputs.parse_formats(options.formats)
@@ -48,11 +51,25 @@ def command(options: ShowOptions) -> None:
     if options.export_csv:
         outputs.write_text(options.export_csv, to_csv(result))
     write_run_report(options.report, result, run_command(result.config) or typed())
-    report(result, written, options.verbose, text_stream(options.export_csv, options.report))
+    stream = text_stream(options.export_csv, options.report)
+    if options.quiet:
+        print_verdict_alone(result, stream)
+    else:
+        report(result, written, options.verbose, stream)
 
 
 def _read(path: Path) -> ProbeResult:
-    from initprobe.data.files import read_json
+    """The result in a file, or in the result.json of a directory.
+
+    Raises:
+        InputError: there is none, or it is no result.
+    """
+    from initprobe.data.files import is_directory, is_file, read_json
+    from initprobe.errors import InputError
     from initprobe.results.run import ProbeResult
 
+    if is_directory(path):
+        if not is_file(path / RESULT_FILE) and is_file(path / STORE_FILE):
+            raise InputError(f"holds the {STORE_FILE} of a sweep; `initprobe results` shows it", file=path)
+        path = path / RESULT_FILE
     return ProbeResult.from_json(read_json(path), str(path))

@@ -114,9 +114,12 @@ def command(options: SpectrumOptions) -> None:
     if options.export_json:
         outputs.write_text(options.export_json, f"[{','.join(each.model_dump_json() for each in spectra)}]\n")
     if options.report:
+        from initprobe.engine.threads import checked_threads
         from initprobe.reports.html.spectrum_page import spectrum_page
+        from initprobe.results.environment import environment
 
-        outputs.write_text(options.report, spectrum_page(spectra, _title(spectra[0]), typed()))
+        machine = environment(checked_threads(options.threads))
+        outputs.write_page(options.report, spectrum_page(spectra, _title(spectra[0]), typed(), machine))
     _report(spectra, options.verbose, console(text_stream(options.export_json, options.report)))
 
 

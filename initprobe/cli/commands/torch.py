@@ -47,6 +47,7 @@ from initprobe.cli.contract_check import (
 )
 from initprobe.cli.gate import GateOptions, VerdictOptions, check_junit, check_verdict, make_gate
 from initprobe.cli.model_options import checkpoint_option, torch_seed_option
+from initprobe.cli.number_formats import formats_of, formats_option
 from initprobe.cli.outputs import FigureOptions
 from initprobe.cli.parameters import Choice, argument, command_of, group, option
 from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone, report, text_stream
@@ -109,6 +110,8 @@ class ModelOptions:
         help="Below this share of judged parameters, the verdict is about a part only and --fail-on fails.",
     )
 
+    number_formats: str | None = formats_option()
+
     @property
     def has_input(self) -> bool:
         """Whether an input is named."""
@@ -133,6 +136,7 @@ class ModelOptions:
             seed=self.seed,
             try_fixes=self.try_fixes,
             min_judged=self.min_judged,
+            formats=formats_of(self.number_formats),
         )
 
     def slug(self, model: str) -> str:

@@ -16,8 +16,9 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from initprobe.arrays import Array
-from initprobe.reports.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, blank_figure, log_ticks, power_text
+from initprobe.reports.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, blank_figure, power_text
 from initprobe.reports.figures.titles import centred
+from initprobe.reports.log_axis import log_ticks
 
 Key = tuple[Artist, str]
 

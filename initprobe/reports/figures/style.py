@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import re
 import warnings
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from initprobe.formatting import visible
+from initprobe.reports.log_axis import plain_number, power_of_ten
 
 DPI = 100
 
@@ -105,23 +105,6 @@ def blank_figure(width: float, height: float) -> Picture:
     return figure
 
 
-_HALVES = tuple(number / 2 for number in range(2, 20))
-_FINE = tuple(number / 20 for number in range(20, 200))
-_DIGITS = ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), _HALVES, _FINE)
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Ticks on a log10 axis: whole powers at even steps over many decades, else digits as fine as three ticks need."""
-    if high - low < 2.5:
-        for digits in _DIGITS:
-            places = [k + math.log10(m) for k in range(math.floor(low) - 1, math.ceil(high) + 1) for m in digits]
-            if len(ticks := [place for place in places if low <= place <= high]) > 2:
-                break
-        return ticks
-    step = max(math.ceil((high - low) / 8), 1)
-    return [float(k) for k in range(math.ceil(low), math.floor(high) + 1) if k % step == 0]
-
-
 def small() -> float:
     """Points of labels inside a figure."""
     return 0.9 * float(mpl.rcParams["font.size"])
@@ -134,7 +117,5 @@ def percent_ticks(axes: Axes) -> None:
 
 def power_text(log10: float) -> str:
     """The label of a tick: a plain number, or a power of ten where that is far from 1."""
-    exponent = round(log10)
-    if abs(log10 - exponent) < 1e-9 and not -3 <= exponent <= 3:
-        return f"$10^{{{exponent}}}$"
-    return f"{10**log10:.5g}"
+    exponent = power_of_ten(log10)
+    return plain_number(log10) if exponent is None else f"$10^{{{exponent}}}$"

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from initprobe.reports.figures.look import CHART, Look, sheet, stacked
 from initprobe.reports.figures.profiles import finish_profile_axes
-from initprobe.reports.figures.style import BLACK, BLUE, ORANGE, log_ticks, power_text
+from initprobe.reports.figures.style import BLACK, BLUE, ORANGE, power_text
 from initprobe.reports.figures.titles import legend_above
+from initprobe.reports.log_axis import log_ticks
 from initprobe.results.run import ProbeResult
 
 _LOG_BEYOND = 10  # times chance

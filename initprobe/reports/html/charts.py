@@ -9,9 +9,13 @@ from typing import Any, Literal
 
 from markupsafe import Markup, escape
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 640, 270, 64, 34, 28
+from initprobe.reports.log_axis import log_ticks, plain_number, power_of_ten
+
+_WIDTH, _PLOT, _LEFT, _RIGHT, _BOTTOM = 640, 210, 64, 10, 34
+_ROW, _KEY, _LETTER = 18, 28, 6.6  # height of a row of the legend, width of a line in it, width of a letter
+_LONGEST_LABEL = 48
 _MOST_TICKS = 6
-_MOST_STILL = 4  # lines of a still chart; more labels have no room
+MOST_LINES = 8  # as many as there are colours
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Chart:
         lines: what is drawn.
         log: whether values are log10 of the numbers.
         whole: whether places on the x axis are whole numbers.
+        note: on what the lines cannot show; may be empty.
+        meaning: of the number, from the glossary; may be empty.
     """
 
     name: str
@@ -50,6 +56,8 @@ class Chart:
     lines: Sequence[Line]
     log: bool = True
     whole: bool = True
+    note: str = ""
+    meaning: str = ""
 
     @property
     def is_empty(self) -> bool:
@@ -61,12 +69,42 @@ class Chart:
         return {**asdict(self), "x": list(self.x)}
 
     def svg(self) -> Markup:
-        """The chart as a still picture."""
+        """The chart as a still picture, with its legend."""
+        return Markup(_Still(self).text())
+
+
+@dataclass(frozen=True)
+class _Still:
+    """A chart as SVG: rows of the legend, and the plot below them."""
+
+    chart: Chart
+
+    @property
+    def lines(self) -> Sequence[Line]:
+        """As many lines as colours tell apart."""
+        return self.chart.lines[:MOST_LINES]
+
+    def text(self) -> str:
+        keys = list(self._keys())
+        top = _ROW * (1 + max((row for row, _ in keys), default=0)) + 10
+        height = top + _PLOT + _BOTTOM
+        label = escape(f"{self.chart.title}, by {self.chart.x_label}; the table holds the numbers")
+        head = f'<svg class="still" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{label}">'
         low, high = self._range()
-        parts = [*self._ticks(low, high), *self._paths(low, high), *self._legend()]
-        label = escape(f"{self.title}, by {self.x_label}; the table holds the numbers")
-        head = f'<svg class="still" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
-        return Markup(f"{head}{''.join(parts)}</svg>")
+        plot = "".join([*self._ticks(low, high), *self._paths(low, high)])
+        numbered = enumerate(zip(keys, self.lines, strict=True))
+        legend = "".join(_key(*place, line, number) for number, (place, line) in numbered)
+        return f'{head}{legend}<g transform="translate(0 {top})">{plot}</g></svg>'
+
+    def _keys(self) -> Iterator[tuple[int, float]]:
+        """Row and place of each label of the legend."""
+        row, x = 0, float(_LEFT)
+        for line in self.lines:
+            width = _KEY + _LETTER * len(_clipped(line.label)) + 14
+            if x > _LEFT and x + width > _WIDTH:
+                row, x = row + 1, float(_LEFT)
+            yield row, x
+            x += width
 
     def _range(self) -> tuple[float, float]:
         """The range of y; at least one decade if logarithmic, so that rounding is no slope.
@@ -75,40 +113,55 @@ class Chart:
         """
         values = [value for line in self.lines for value in line.values if value is not None] or [0.0]
         low, high = min(values), max(values)
-        least = 1.0 if self.log else 1e-3 * max(abs(high), 1e-300)
+        least = 1.0 if self.chart.log else 1e-3 * max(abs(high), 1e-300)
         room = max(least - (high - low), 0.0) / 2
         margin = 0.05 * max(high - low, least)
         return low - room - margin, high + room + margin
 
-    def _place(self, x: float, y: float, low: float, high: float) -> str:
-        span = (self.x[-1] - self.x[0]) or 1
-        across = _LEFT + (x - self.x[0]) / span * (_WIDTH - _LEFT - 10)
-        return f"{across:.1f},{_TOP + (high - y) / (high - low) * (_HEIGHT - _BOTTOM - _TOP):.1f}"
+    def _across(self, x: float) -> float:
+        first, last = self.chart.x[0], self.chart.x[-1]
+        return _LEFT + (x - first) / ((last - first) or 1) * (_WIDTH - _LEFT - _RIGHT)
 
     def _paths(self, low: float, high: float) -> Iterator[str]:
-        for number, line in enumerate(self.lines[:_MOST_STILL]):
-            for part in _runs(self.x, line.values):
-                points = " ".join(self._place(x, y, low, high) for x, y in part)
-                yield f'<polyline class="{line.kind} c{number}" points="{points}"/>'
+        for number, line in enumerate(self.lines):
+            for part in _runs(self.chart.x, line.values):
+                points = [f"{self._across(x):.1f},{_down(y, low, high):.1f}" for x, y in part]
+                yield f'<polyline class="{line.kind} c{number}" points="{" ".join(points)}"/>'
+                if len(part) == 1:  # a line of one point is not seen
+                    x, y = points[0].split(",")
+                    yield f'<circle class="c{number}" cx="{x}" cy="{y}" r="2"/>'
 
     def _ticks(self, low: float, high: float) -> Iterator[str]:
-        for value in ticks(low, high, whole=self.log):
-            x, y = self._place(self.x[0], value, low, high).split(",")
-            yield f'<line class="grid" x1="{x}" x2="{_WIDTH - 10}" y1="{y}" y2="{y}"/>'
-            word = f'10<tspan dy="-5" font-size="9">{value:g}</tspan>' if self.log else f"{value:g}"
+        chart = self.chart
+        for value in log_ticks(low, high) if chart.log else ticks(low, high):
+            y = f"{_down(value, low, high):.1f}"
+            yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
+            word = _power_words(value) if chart.log else f"{value:g}"
             yield f'<text x="{_LEFT - 6}" y="{y}" text-anchor="end" dominant-baseline="middle">{word}</text>'
-        for place in ticks(self.x[0], self.x[-1], whole=self.whole):
-            x = self._place(place, low, low, high).split(",")[0]
-            yield f'<text x="{x}" y="{_HEIGHT - 18}" text-anchor="middle">{place:g}</text>'
-        yield f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 3}" text-anchor="middle">{escape(self.x_label)}</text>'
+        for place in ticks(chart.x[0], chart.x[-1], whole=chart.whole):
+            yield f'<text x="{self._across(place):.1f}" y="{_PLOT + 16}" text-anchor="middle">{place:g}</text>'
+        yield f'<text x="{_WIDTH / 2}" y="{_PLOT + 31}" text-anchor="middle">{escape(chart.x_label)}</text>'
 
-    def _legend(self) -> Iterator[str]:
-        """The labels above the chart, as far as there is room."""
-        step = (_WIDTH - _LEFT) // _MOST_STILL
-        for number, line in enumerate(self.lines[:_MOST_STILL]):
-            x = _LEFT + step * number
-            yield f'<line class="{line.kind} c{number}" x1="{x}" x2="{x + 22}" y1="12" y2="12"/>'
-            yield f'<text x="{x + 28}" y="12" dominant-baseline="middle">{escape(line.label[:18])}</text>'
+
+def _down(y: float, low: float, high: float) -> float:
+    return (high - y) / (high - low) * _PLOT
+
+
+def _key(row: int, x: float, line: Line, number: int) -> str:
+    """A line of the legend with its label."""
+    y = 12 + _ROW * row
+    drawn = f'<line class="{line.kind} c{number}" x1="{x:g}" x2="{x + 22:g}" y1="{y}" y2="{y}"/>'
+    label = escape(_clipped(line.label))
+    return f'{drawn}<text x="{x + _KEY:g}" y="{y}" dominant-baseline="middle">{label}</text>'
+
+
+def _clipped(label: str) -> str:
+    return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 3]}..."
+
+
+def _power_words(log10: float) -> str:
+    exponent = power_of_ten(log10)
+    return plain_number(log10) if exponent is None else f'10<tspan dy="-5" font-size="9">{exponent}</tspan>'
 
 
 def _runs(x: Sequence[float], values: Sequence[float | None]) -> Iterator[list[tuple[float, float]]]:

@@ -22,6 +22,12 @@ class Outcome:
         return self.digest.verdict if self.digest else self.state
 
     @property
+    def verdict_words(self) -> str:
+        """The verdict with the layer where it begins."""
+        layer = self.digest.layer if self.digest else None
+        return f"{self.verdict} from layer {layer}" if layer else self.verdict
+
+    @property
     def level(self) -> str:
         """`healthy`, the severity of its worst finding, or `failed` where there is no result."""
         if self.digest is None:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from initprobe.formatting import visible
 from initprobe.reports.glossary import WORDS
-from initprobe.reports.json_names import json_names
+from initprobe.reports.json_names import json_names, spectrum_names
 
 _SCRIPTS = ("uPlot.iife.min.js", "parts.js", "charts.js", "runs.js", "diff.js", "page.js")
 _STYLES = ("uPlot.min.css", "report.css")
@@ -40,6 +40,11 @@ def page(template: str, data: Mapping[str, Any], **context: Any) -> str:
 def meaning(json_name: str) -> str:
     """What a number of JSON is: from the glossary, else from its record; an empty text for neither."""
     return _glossary().get(json_name) or ": ".join(json_names().get(json_name, ()))
+
+
+def spectrum_meaning(name: str) -> str:
+    """What a number of a spectrum is."""
+    return ": ".join(spectrum_names().get(name, ()))
 
 
 @cache

@@ -9,12 +9,13 @@ from typing import Any
 
 from initprobe.formatting import NOTHING, visible
 from initprobe.reports.cells import value_text
+from initprobe.reports.gaps import gaps
 from initprobe.reports.html.charts import Chart, Line
-from initprobe.reports.html.page import page
+from initprobe.reports.html.page import meaning, page
 from initprobe.reports.html.tables import Cell, Column, json_columns, table, word
 from initprobe.reports.narrative import SYMBOLS, course
 from initprobe.reports.verdict import why_no_fix
-from initprobe.results.layers import LayerStats, TensorStats
+from initprobe.results.layers import LayerStats
 from initprobe.results.named_numbers import counted, verdict_of
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
@@ -32,7 +33,8 @@ def run_page(result: ProbeResult, command: str) -> str:
         result: what was measured.
         command: the command line that measures it again.
     """
-    charts = [chart for chart in _charts(result) if not chart.is_empty]
+    every = list(_charts(result))
+    charts = [chart for chart in every if not chart.is_empty]
     names = _TENSORS if len(result.layers) <= _MOST_HISTOGRAMS else _FEW_TENSORS
     histograms = {name: [_histogram(layer, name) for layer in result.layers] for name in names}
     return page(
@@ -43,6 +45,7 @@ def run_page(result: ProbeResult, command: str) -> str:
         result=result,
         verdict=verdict(result),
         charts=charts,
+        empty=[chart for chart in every if chart.is_empty and chart.note],
         table=table(_columns(result), result.layers),
         tensors={name: SYMBOLS[name] for name in names},
         left_out=len(names) < len(_TENSORS),
@@ -96,13 +99,28 @@ def _charts(result: ProbeResult) -> Iterator[Chart]:
 
 
 def depth_chart(result: ProbeResult, tensor: str, title: str, prediction: str) -> Chart:
-    """Log10 of the variance of a tensor by layer, measured and predicted."""
+    """Log10 of the variance of a tensor by layer, measured and predicted.
+
+    Args:
+        result: of one run.
+        tensor: name of the tensor, as `output`.
+        title: of the chart.
+        prediction: the field of `theory` beside it.
+    """
     layers = result.layers
     lines = [Line("measured", [layer.tensor(tensor).variance_log10 for layer in layers])]
     predicted = [_log10(getattr(layer.theory, prediction, None)) for layer in layers]
     if any(value is not None for value in predicted):
         lines.append(Line("theory", predicted, "theory"))
-    return Chart(tensor, title, "layer", [layer.layer for layer in layers], lines)
+    return Chart(
+        name=tensor,
+        title=title,
+        x_label="layer",
+        x=[layer.layer for layer in layers],
+        lines=lines,
+        note="; ".join(gap.words for gap in gaps(layers, tensor)),
+        meaning=meaning(f"{tensor}.variance"),
+    )
 
 
 def _log10(value: float | None) -> float | None:
@@ -121,15 +139,15 @@ def _histogram(layer: LayerStats, name: str) -> dict[str, Any]:
 
 
 _GENERAL = (
-    ("theory.output_variance", "theory"),
-    ("theory.z", "z-score"),
+    ("theory.output_variance", "theory of h var"),
+    ("theory.z", "h z-score"),
     ("output.saturated_fraction", "saturated"),
     ("output.dead_fraction", "dead"),
     ("correlation", "cos"),
 )
 _GRADIENT = (
-    ("theory.output_gradient_variance", "theory"),
-    ("theory.gradient_z", "z-score"),
+    ("theory.output_gradient_variance", "theory of dL/dh var"),
+    ("theory.gradient_z", "dL/dh z-score"),
 )
 _LAST = (
     ("weight.std", "W std"),
@@ -147,16 +165,16 @@ _LAST = (
 
 
 def _columns(result: ProbeResult) -> Iterator[Column[LayerStats]]:
-    yield Column("layer", "layer", lambda layer: Cell(_layer_text(layer), layer.layer))
-    yield Column("module", "", lambda layer: word(layer.name or NOTHING))
-    yield Column("fan_in", "fan_in", lambda layer: Cell(str(layer.fan_in), layer.fan_in))
-    yield Column("fan_out", "fan_out", lambda layer: Cell(str(layer.fan_out), layer.fan_out))
-    yield Column("h std", "output.std", lambda layer: _moment(layer.output, "std"))
-    yield Column("h var", "output.variance", lambda layer: _moment(layer.output, "variance"))
+    yield Column("layer", meaning("layer"), lambda layer: Cell(_layer_text(layer), layer.layer))
+    yield Column("module", meaning("name"), lambda layer: word(layer.name or NOTHING))
+    yield Column("fan_in", meaning("fan_in"), lambda layer: Cell(str(layer.fan_in), layer.fan_in))
+    yield Column("fan_out", meaning("fan_out"), lambda layer: Cell(str(layer.fan_out), layer.fan_out))
+    yield _moment("h std", "output", "std")
+    yield _moment("h var", "output", "variance")
     yield from json_columns(_GENERAL)
-    yield Column("dL/dh var", "output_gradient.variance", lambda layer: _moment(layer.output_gradient, "variance"))
+    yield _moment("dL/dh var", "output_gradient", "variance")
     yield from json_columns(_GRADIENT)
-    yield Column("dL/dW var", "weight_gradient.variance", lambda layer: _moment(layer.weight_gradient, "variance"))
+    yield _moment("dL/dW var", "weight_gradient", "variance")
     yield from json_columns(_LAST)
 
 
@@ -164,6 +182,12 @@ def _layer_text(layer: LayerStats) -> str:
     return f"({layer.layer})" if layer.inside_branch else str(layer.layer)
 
 
-def _moment(stats: TensorStats, name: str) -> Cell:
-    value = getattr(stats, name)
-    return Cell(value_text(stats, value), value)
+def _moment(heading: str, tensor: str, name: str) -> Column[LayerStats]:
+    """The column of a statistic of a tensor; a cell says how the dtype lost a number."""
+
+    def cell(layer: LayerStats) -> Cell:
+        stats = layer.tensor(tensor)
+        value = getattr(stats, name)
+        return Cell(value_text(stats, value), value)
+
+    return Column(heading, meaning(f"{tensor}.{name}"), cell)

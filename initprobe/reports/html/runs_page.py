@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from initprobe.formatting import short_of, trimmed, visible
-from initprobe.reports.html.charts import Chart, Line
+from initprobe.reports.html.charts import MOST_LINES, Chart, Line
 from initprobe.reports.html.outcome import Outcome
-from initprobe.reports.html.page import page
+from initprobe.reports.html.page import meaning, page
 from initprobe.reports.html.tables import Cell, Column, Table, number, table, word
-from initprobe.reports.sweep_table import Scalar
+from initprobe.reports.sweep_table import SEED, Scalar
 from initprobe.results.digest import Digest, digest
 from initprobe.results.named_numbers import counted
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Environment
-
-_MOST_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,12 @@ class RunCard(Outcome):
     def name(self) -> str:
         """Its axes in one line."""
         return visible(" ".join(f"{name}={trimmed(value)}" for name, value in self.axes.items())) or "the run"
+
+    def label(self, varying: Sequence[str]) -> str:
+        """What sets it apart from other runs, without the seed: `he, tanh, layers 20`."""
+        shown = ((name, self.axes[name]) for name in varying if name in self.axes and name != SEED)
+        words = (value if isinstance(value, str) else f"{name} {trimmed(value)}" for name, value in shown)
+        return visible(", ".join(words)) or self.name
 
 
 def card(axes: Mapping[str, Scalar], result: ProbeResult, command: str) -> RunCard:
@@ -105,13 +109,13 @@ def runs_page(
         breaches: the checks that do not hold; None where nothing was checked.
     """
     axes = list(dict.fromkeys(name for run in runs for name in run.axes))
-    chart = _overview(runs)
+    varying = [name for name in axes if len({run.axes.get(name) for run in runs}) > 1]
     numbers = [entry for entry in _NUMBERS if any(run.digest and entry.of(run.digest) is not None for run in runs)]
     data = {
         "axes": list(map(visible, axes)),
         "numbers": [{"name": entry.name, "label": entry.label, "log": entry.log} for entry in numbers],
-        "runs": [_data(run, numbers) for run in runs],
-        "most_lines": _MOST_LINES,
+        "runs": [_data(run, numbers, varying) for run in runs],
+        "most_lines": MOST_LINES,
     }
     return page(
         "runs",
@@ -120,14 +124,15 @@ def runs_page(
         headline=visible(headline),
         command=visible(command),
         environment=environment,
-        chart=chart,
+        charts=list(_overview(runs, varying)),
+        shown=f"The first {MOST_LINES} settings as lines." if len(runs) > MOST_LINES else "",
         breaches=breaches,
         table=table(_columns(axes, numbers), runs),
         failed=[run for run in runs if run.digest is None],
     )
 
 
-def _data(run: RunCard, numbers: Sequence[_Number]) -> dict[str, Any]:
+def _data(run: RunCard, numbers: Sequence[_Number], varying: Sequence[str]) -> dict[str, Any]:
     """One run, as the script shows it; variances are log10."""
     numbers_of_run = run.digest and {entry.name: entry.of(run.digest) for entry in numbers}
     series = run.digest and {
@@ -138,6 +143,7 @@ def _data(run: RunCard, numbers: Sequence[_Number]) -> dict[str, Any]:
     }
     return {
         "name": run.name,
+        "label": run.label(varying),
         "axes": {visible(name): _shown(value) for name, value in run.axes.items()},
         "verdict": run.verdict,
         "level": run.level,
@@ -159,7 +165,7 @@ def _columns(axes: Sequence[str], numbers: Sequence[_Number]) -> Iterator[Column
         yield Column(visible(axis), "", lambda run, axis=axis: _axis(run.axes.get(axis)))  # type: ignore[misc]
     yield Column("verdict", "", lambda run: word(run.verdict))
     for entry in numbers:
-        yield Column(entry.label, entry.name, lambda run, entry=entry: _number(run, entry))  # type: ignore[misc]
+        yield Column(entry.label, meaning(entry.name), lambda run, entry=entry: _number(run, entry))  # type: ignore[misc]
 
 
 def _axis(value: Scalar | None) -> Cell:
@@ -174,12 +180,20 @@ def _number(run: RunCard, entry: _Number) -> Cell:
     return Cell(short_of(value), value, is_log10=True)
 
 
-def _overview(runs: Sequence[RunCard]) -> Chart:
-    """The variance of h by layer of the first runs."""
-    done = [run for run in runs if run.digest][:_MOST_LINES]
-    depth = max((len(run.digest.output) for run in done if run.digest), default=1)
-    lines = [Line(run.name, _padded(run.digest.output, depth)) for run in done if run.digest]
-    return Chart("overview", "Variance of the output h", "layer", range(1, depth + 1), lines)
+def _overview(runs: Sequence[RunCard], varying: Sequence[str]) -> Iterator[Chart]:
+    """The variances of h and dL/dh by layer: a line for each of the first settings, of its first seed."""
+    settings: dict[str, Digest] = {}
+    for run in runs:
+        if run.digest:
+            settings.setdefault(run.label(varying), run.digest)
+    chosen = dict(list(settings.items())[:MOST_LINES])
+    depth = max((len(digest.output) for digest in chosen.values()), default=1)
+    for key, title, name in (
+        ("output", "Variance of the output h", "output.variance"),
+        ("gradient", "Variance of the gradient dL/dh", "output_gradient.variance"),
+    ):
+        lines = [Line(label, _padded(getattr(digest, key), depth)) for label, digest in chosen.items()]
+        yield Chart(f"overview-{key}", title, "layer", range(1, depth + 1), lines, meaning=meaning(name))
 
 
 def _padded(values: Sequence[float | None], length: int) -> list[float | None]:

@@ -7,18 +7,19 @@ from typing import Any
 
 from initprobe.formatting import visible
 from initprobe.reports.html.charts import Chart, Line
-from initprobe.reports.html.page import page
+from initprobe.reports.html.page import page, spectrum_meaning
 from initprobe.reports.html.tables import Cell, Column, json_columns, table
 from initprobe.results.spectrum import Spectrum, SpectrumStats
+from initprobe.results.summary import Environment
 
 # A Jacobian has few singular values: its 200 bins are drawn as 40.
 _MERGED = 5
 _NUMBERS = (
     ("mean_square", "s^2 mean"),
     ("mean_square_sd", "SD over draws"),
-    ("theory.mean_square", "theory"),
+    ("theory.mean_square", "theory of mean"),
     ("spread", "spread of s^2"),
-    ("theory.spread", "theory"),
+    ("theory.spread", "theory of spread"),
     ("largest", "largest s"),
     ("smallest", "smallest s"),
     ("zero_fraction", "zero"),
@@ -27,13 +28,14 @@ _NUMBERS = (
 )
 
 
-def spectrum_page(spectra: Sequence[Spectrum], title: str, command: str) -> str:
+def spectrum_page(spectra: Sequence[Spectrum], title: str, command: str, environment: Environment) -> str:
     """The report of spectra as HTML.
 
     Args:
         spectra: one per initializer.
         title: of the page.
         command: the command line that measures them again.
+        environment: versions and machine.
     """
     parts = [_part(spectrum, number) for number, spectrum in enumerate(spectra)]
     charts = [chart for part in parts for chart in part["charts"]]
@@ -43,6 +45,7 @@ def spectrum_page(spectra: Sequence[Spectrum], title: str, command: str) -> str:
         title=visible(title),
         setting=visible(spectra[0].description.setting),
         command=visible(command),
+        environment=environment,
         parts_of=parts,
     )
 
@@ -64,8 +67,8 @@ def _part(spectrum: Spectrum, number: int) -> dict[str, Any]:
 
 
 def _columns() -> Iterator[Column[SpectrumStats]]:
-    yield Column("layer", "layer", lambda stats: Cell(str(stats.layer), stats.layer))
-    yield from json_columns(_NUMBERS)
+    yield Column("layer", spectrum_meaning("layer"), lambda stats: Cell(str(stats.layer), stats.layer))
+    yield from json_columns(_NUMBERS, meaning=spectrum_meaning)
 
 
 def _depth(spectrum: Spectrum, name: str) -> Chart:

@@ -43,18 +43,13 @@ class Column(Generic[_Row]):
 
     Attributes:
         heading: above it.
-        name: the number's name in JSON, whose meaning is shown on hover.
+        meaning: of the number, which is shown on hover and focus; may be empty.
         cell: the cell of a row.
     """
 
     heading: str
-    name: str
+    meaning: str
     cell: Callable[[_Row], Cell]
-
-    @property
-    def meaning(self) -> str:
-        """What the glossary says."""
-        return meaning(self.name)
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ class Table:
     """A table.
 
     Attributes:
-        columns: their headings, JSON names and meanings.
+        columns: their headings and meanings.
         rows: of cells.
     """
 
@@ -92,10 +87,10 @@ def word(text: object) -> Cell:
     return Cell(visible(str(text)))
 
 
-def json_columns(names: Iterable[tuple[str, str]]) -> Iterator[Column[Any]]:
-    """Columns of numbers by their JSON names, each with its heading."""
+def json_columns(names: Iterable[tuple[str, str]], meaning: Callable[[str], str] = meaning) -> Iterator[Column[Any]]:
+    """Columns of numbers by their JSON names, each with its heading; `meaning` explains a name."""
     for name, heading in names:
-        yield Column(heading, name, lambda row, name=name: number(row.at(name)))  # type: ignore[misc]
+        yield Column(heading, meaning(name), lambda row, name=name: number(row.at(name)))  # type: ignore[misc]
 
 
 def text_columns(headings: Sequence[str]) -> Iterator[Column[Sequence[str]]]:

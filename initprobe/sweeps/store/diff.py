@@ -163,7 +163,12 @@ def config_changes(old: KeptRun, new: KeptRun) -> list[str]:
     except ValueError:
         return []
     names = dict.fromkeys([*before, *now])
-    return [f"{name}: {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]
+    changed = [(name, before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)]
+    return [f"{name}: {_setting(was)} -> {_setting(is_now)}" for name, was, is_now in changed]
+
+
+def _setting(value: object) -> str:
+    return "default" if value is None else str(value)
 
 
 class Comparison:
@@ -266,7 +271,14 @@ def _values(number: str, old: LayerStats, new: LayerStats) -> tuple[float | None
 
 
 def size_of(number: str, old: float | None, new: float | None, relative: bool) -> float:
-    """The size of a change; 0 for no change, infinite where only one side has the number."""
+    """The size of a change; 0 for no change, infinite where only one side has the number.
+
+    Args:
+        number: its name.
+        old: one value.
+        new: the other.
+        relative: whether the size is a share of the old value.
+    """
     if old is None or new is None:
         return 0.0 if old is new else math.inf
     distance = abs(new - old)

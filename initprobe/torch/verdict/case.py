@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from initprobe.config.thresholds import ModelThresholds
+from initprobe.results.formats import FormatStats
 from initprobe.torch.graph import Operation, Signal
 from initprobe.torch.structure import Layer, Structure
 from initprobe.torch.verdict.zero_starts import ZeroStarts
@@ -36,6 +37,7 @@ class Case:
         loss: the loss at the start; None without one.
         training: whether the model was in training mode.
         dtype: of the parameters, as `float32`; None for a model without any.
+        formats: what small formats would lose.
     """
 
     inventory: Inventory
@@ -50,6 +52,7 @@ class Case:
     loss: float | None = None
     training: bool = True
     dtype: str | None = None
+    formats: tuple[FormatStats, ...] = ()
 
     @property
     def layers(self) -> list[Layer]:
@@ -63,7 +66,7 @@ class Case:
 
     @cached_property
     def lines(self) -> dict[tuple[int, float, bool], tuple[str, str]]:
-        """Lines that draw the weight of a layer anew, kept by layer, by std and by the use of a name."""
+        """Lines that draw the weight of a layer anew. Keys: the layer, the std, and whether a name is used."""
         return {}
 
     @property

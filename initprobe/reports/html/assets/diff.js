@@ -6,7 +6,7 @@ function preparePairs() {
 
   function choose(index) {
     chosen = index;
-    for (const row of rows) row.classList.toggle("chosen", Number(row.dataset.index) === index);
+    chooseRow(rows, index);
     const pair = DATA.pairs[index], place = find("#pair");
     place.hidden = false;
     place.replaceChildren(make("h2", {}, pair.name));
@@ -17,13 +17,16 @@ function preparePairs() {
       drawBoth(sides, pair, key, title);
   }
 
-  const box = (word, side) => make("div", { class: `verdict ${side.level}` }, make("p", { class: "words" },
-    `${word}: ${side.verdict}${side.layer ? ` from layer ${side.layer}` : ""}`), make("p", {}, side.words));
+  const box = (word, side) => make("div", { class: `verdict ${side.level}` },
+    make("p", { class: "words" }, `${word}: ${side.words}`), side.evidence ? make("p", {}, side.evidence) : null);
 
   // A row of two charts with the same y axis; a side without numbers has an empty place.
   function drawBoth(sides, pair, key, title) {
-    const both = [["OLD", pair.old[key]], ["NEW", pair.new[key]]].map(([word, values]) => [
-      make("figure", { class: "chart" }, make("figcaption", {}, `${title}, ${word}`)), values]);
+    const both = [["OLD", pair.old[key]], ["NEW", pair.new[key]]].map(([word, values]) => {
+      const isEmpty = values && values.every((value) => value == null);
+      return [make("figure", { class: "chart" }, make("figcaption", {}, `${title}, ${word}`),
+        isEmpty ? make("p", { class: "quiet" }, "0 or lost in all layers") : null), isEmpty ? null : values];
+    });
     sides.append(...both.map(([figure]) => figure));
     const range = rangeOf(both.filter(([, values]) => values).map(([, values]) => ({ values })), true);
     for (const [figure, values] of both) {

@@ -10,18 +10,22 @@ function prepareRun() {
   // `pointed` is the chart with the mouse, whose cursor is there already.
   function choose(index, pointed = null) {
     chosen = Math.max(0, Math.min(index, rows.length - 1));
-    for (const row of rows) row.classList.toggle("chosen", Number(row.dataset.index) === chosen);
-    for (const { chart, figure } of byLayer) if (figure !== pointed) pointAt(figure.plot, chart, chosen);
+    chooseRow(rows, chosen);
+    for (const { chart, figure } of byLayer) {
+      figure.place = chosen;
+      if (figure !== pointed) pointAt(figure.plot, chart, chosen);
+    }
     const data = DATA.histograms[tensor.value][chosen];
     drawHistogram(find("#bars"), layers[chosen] ?? chosen + 1, data, DATA.symbols[tensor.value], theory.checked);
   }
 
   function draw() {
     for (const { chart, figure } of plots) {
-      const plot = drawChart(figure, chart, chart.x_label === "layer" ? (index) => choose(index, figure) : null);
+      const point = (index, byKey = false) => choose(index, byKey ? null : figure);
+      const plot = drawChart(figure, chart, chart.x_label === "layer" ? point : null);
       showTheory(plot, chart, theory.checked);
     }
-    choose(chosen);
+    queueMicrotask(() => choose(chosen));
   }
 
   find(".tools").hidden = histogram.hidden = false;
@@ -33,16 +37,6 @@ function prepareRun() {
     row.tabIndex = 0;
     row.onclick = row.onfocus = () => choose(Number(row.dataset.index));
   }
-  for (const { figure } of byLayer) {
-    figure.tabIndex = 0;
-    figure.onkeydown = (event) => {
-      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (step) {
-        event.preventDefault();
-        choose(chosen + step);
-      }
-    };
-  }
   return draw;
 }
 
@@ -53,6 +47,7 @@ function preparePlain() {
 function start() {
   prepareCopying();
   prepareTables();
+  prepareGlossary();
   const draw = DATA.histograms ? prepareRun() : DATA.runs ? prepareRuns() : DATA.pairs ? preparePairs() : preparePlain();
   draw();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

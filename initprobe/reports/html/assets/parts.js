@@ -80,3 +80,38 @@ function prepareTables() {
     });
   }
 }
+
+function chooseRow(rows, index) {
+  for (const row of rows) {
+    const isChosen = Number(row.dataset.index) === index;
+    row.classList.toggle("chosen", isChosen);
+    if (isChosen) row.setAttribute("aria-current", "true");
+    else row.removeAttribute("aria-current");
+  }
+}
+
+// The meaning of an underlined word, when one points at it or moves to it with the keyboard.
+function prepareGlossary() {
+  const tip = make("div", { id: "tip", role: "tooltip", hidden: true, html: true });
+  document.body.append(tip);
+  const hide = () => (tip.hidden = true);
+  for (const word of findAll("abbr[title]")) {
+    const meaning = word.title, host = word.closest("button") || word;
+    word.removeAttribute("title"); // the browser would show it a second time
+    host.setAttribute("aria-description", meaning);
+    if (host === word) word.tabIndex = 0;
+    const show = () => {
+      tip.textContent = meaning;
+      tip.hidden = false;
+      const box = host.getBoundingClientRect(), below = box.bottom + 6;
+      tip.style.left = `${Math.max(8, Math.min(box.left, innerWidth - tip.offsetWidth - 8))}px`;
+      tip.style.top = `${below + tip.offsetHeight > innerHeight ? Math.max(8, box.top - tip.offsetHeight - 6) : below}px`;
+    };
+    host.addEventListener("mouseenter", show);
+    host.addEventListener("focus", show);
+    host.addEventListener("mouseleave", hide);
+    host.addEventListener("blur", hide);
+  }
+  addEventListener("keydown", (event) => event.key === "Escape" && hide());
+  addEventListener("scroll", hide, { capture: true, passive: true });
+}

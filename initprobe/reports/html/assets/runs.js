@@ -1,19 +1,22 @@
 // The runs of a sweep: filters, a heat map, and the chosen run.
+const MOST_CHOICES = 30, MOST_CELLS = 4000, MOST_MEMBERS = 40;
 
 function prepareRuns() {
   const { runs, axes, numbers, most_lines: mostLines } = DATA;
   const rows = findAll('table[data-rows="run"] tbody tr');
   const varying = axes.filter((axis) => valuesOf(axis).length > 1);
-  const filters = new Map();
-  let chosen = -1;
+  const filters = new Map(); // axis -> whether a run is shown
+  let chosen = -1, members = [];
 
+  // The values of an axis in order; undefined, the last, stands for runs without the axis.
   function valuesOf(axis) {
-    const values = [...new Set(runs.map((run) => run.axes[axis]))].filter((value) => value !== undefined);
-    return values.sort((a, b) => compareKeys(a, b));
+    const values = [...new Set(runs.map((run) => run.axes[axis]))];
+    return values.sort((a, b) => (a === undefined) - (b === undefined) || compareKeys(a, b));
   }
 
-  const isShown = (run) =>
-    [...filters].every(([axis, value]) => value === "" || String(axis === "verdict" ? run.verdict : run.axes[axis]) === value);
+  const isNumeric = (axis) => valuesOf(axis).every((value) => typeof value === "number");
+  const tidy = (value) => (typeof value === "number" ? shortNumber(value) : value === undefined ? "-" : String(value));
+  const isShown = (run) => [...filters.values()].every((allows) => allows(run));
   const shownRuns = () => runs.filter(isShown);
 
   function selection(label, options, onchange) {
@@ -22,25 +25,48 @@ function prepareRuns() {
     return make("label", {}, `${label} `, select);
   }
 
+  function setFilter(axis, allows) {
+    if (allows) filters.set(axis, allows);
+    else filters.delete(axis);
+    draw();
+  }
+
+  // Few values are chosen from a list; many numbers by their range, many words by a part of the word.
+  function filterOf(axis, values, read) {
+    if (values.length <= MOST_CHOICES) {
+      const options = [["", "all"], ...values.map((value, number) => [String(number), value === undefined ? "-" : String(value)])];
+      return selection(axis, options, (number) => setFilter(axis, number && ((run) => read(run) === values[Number(number)])));
+    }
+    if (values.every((value) => typeof value === "number")) {
+      const ends = [values[0], values.at(-1)].map((end, side) =>
+        make("input", { type: "number", step: "any", placeholder: shortNumber(end), "aria-label": `${axis} ${side ? "to" : "from"}` }));
+      const set = () => {
+        const [low, high] = ends.map((end) => (end.value === "" ? null : Number(end.value)));
+        setFilter(axis, (run) => (low === null || read(run) >= low) && (high === null || read(run) <= high));
+      };
+      for (const end of ends) end.oninput = set;
+      return make("span", {}, `${axis} `, ends[0], " to ", ends[1]);
+    }
+    const part = make("input", { type: "search", placeholder: "contains ..." });
+    part.oninput = () => setFilter(axis, (run) => String(read(run)).includes(part.value));
+    return make("label", {}, `${axis} `, part);
+  }
+
   function prepareFilters() {
     const form = find("#filters");
+    for (const axis of varying) form.append(filterOf(axis, valuesOf(axis), (run) => run.axes[axis]));
     const verdicts = [...new Set(runs.map((run) => run.verdict))];
-    for (const [axis, values] of [...varying.map((axis) => [axis, valuesOf(axis)]), ["verdict", verdicts]]) {
-      if (values.length < 2 || values.length > 100) continue;
-      const options = [["", "all"], ...values.map((value) => [String(value), String(value)])];
-      form.append(selection(axis, options, (value) => { filters.set(axis, value); draw(); }));
-    }
+    if (verdicts.length > 1) form.append(filterOf("verdict", verdicts, (run) => run.verdict));
     form.onsubmit = (event) => event.preventDefault();
     form.hidden = form.children.length === 0;
   }
 
-  const map = { x: varying.at(-1), y: varying.at(-2), value: "verdict" };
+  const map = { x: null, y: null, value: "verdict" };
 
   function prepareMap() {
     if (varying.length < 2) return;
-    const rank = (axis) => (axis === "seed" ? 2 : isNumeric(axis) ? 0 : 1);
-    const sorted = [...varying].sort((a, b) => rank(a) - rank(b)); // seeds are means, not an axis
-    [map.x, map.y] = sorted;
+    const rank = (axis) => (axis === "seed" ? 2 : isNumeric(axis) ? 0 : 1); // seeds are means, not an axis
+    [map.x, map.y] = [...varying].sort((a, b) => rank(a) - rank(b));
     const options = (first) => [first, ...varying.filter((axis) => axis !== first)].map((axis) => [axis, axis]);
     const values = [["verdict", "verdict"], ...numbers.filter(({ name }) => name !== "layer").map(({ name, label }) => [name, label])];
     find("#map-tools").append(
@@ -50,30 +76,49 @@ function prepareRuns() {
     find("#map").hidden = false;
   }
 
-  const isNumeric = (axis) => valuesOf(axis).every((value) => typeof value === "number");
+  // The shown runs of each cell, by the places of its values.
+  function cellsOf(across, down) {
+    const place = (values) => new Map(values.map((value, number) => [value, number]));
+    const [columns, lines] = [place(across), place(down)], cells = new Map();
+    for (const run of shownRuns()) {
+      const key = `${lines.get(run.axes[map.y])} ${columns.get(run.axes[map.x])}`;
+      if (!cells.has(key)) cells.set(key, []);
+      cells.get(key).push(run);
+    }
+    return cells;
+  }
 
   function drawMap() {
     if (varying.length < 2) return;
-    const across = valuesOf(map.x), down = valuesOf(map.y), table = find(".heat");
+    const shown = shownRuns();
+    const used = (axis) => valuesOf(axis).filter((value) => shown.some((run) => run.axes[axis] === value));
+    const across = used(map.x), down = used(map.y), table = find(".heat"), words = find("#map-words");
+    if (across.length * down.length > MOST_CELLS) {
+      table.replaceChildren();
+      words.textContent = `${across.length} x ${down.length} cells are too many: filter the runs or choose another axis.`;
+      return;
+    }
     const entry = numbers.find(({ name }) => name === map.value);
-    const means = shownRuns().map((run) => run.numbers && run.numbers[map.value]).filter((value) => value != null);
-    const range = [Math.min(...means), Math.max(...means)];
+    const values = shown.map((run) => run.numbers && run.numbers[map.value]).filter((value) => value != null);
+    const range = [Math.min(...values), Math.max(...values)];
+    const cells = cellsOf(across, down);
     const head = make("tr", {}, make("th", { scope: "col" }, `${map.y} \\ ${map.x}`),
       ...across.map((value) => make("th", { scope: "col" }, tidy(value))));
-    const body = down.map((y) => make("tr", {}, make("th", { scope: "row" }, tidy(y)),
-      ...across.map((x) => make("td", {}, cell(x, y, entry, range)))));
-    table.replaceChildren(head, ...body);
+    const body = down.map((y, line) => make("tr", {}, make("th", { scope: "row" }, tidy(y)),
+      ...across.map((x, column) => make("td", {}, cell(cells.get(`${line} ${column}`), entry, range)))));
+    table.replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
+    const several = [...cells.values()].some((inside) => inside.length > 1);
+    words.textContent = "Choose a cell to see its run." + (several ? ` A cell with several runs ${entry ? `shows their ${entry.log ? "geometric mean" : "mean"} and` : ""} lists them.` : "");
   }
 
-  function cell(x, y, entry, range) {
-    const inside = shownRuns().filter((run) => run.axes[map.x] === x && run.axes[map.y] === y);
-    if (!inside.length) return "";
-    const button = make("button", { type: "button", onclick: () => choose(runs.indexOf(inside[0]), true) });
+  function cell(inside, entry, range) {
+    if (!inside) return "";
+    const button = make("button", { type: "button", onclick: () => choose(runs.indexOf(inside[0]), inside) });
     if (!entry) {
       const verdicts = [...new Set(inside.map((run) => run.verdict))];
       const healthy = inside.filter((run) => run.level === "healthy").length;
-      button.textContent = verdicts.length > 1 ? `${healthy}/${inside.length} survive` : verdicts[0];
-      button.className = inside[0].level === "healthy" && verdicts.length === 1 ? "word-survives" : `level-${worstOf(inside)}`;
+      button.textContent = verdicts.length > 1 ? `${healthy} of ${inside.length} survive` : verdicts[0];
+      button.className = healthy === inside.length ? "word-survives" : healthy ? "level-warning" : `level-${worstOf(inside)}`;
     } else {
       const values = inside.map((run) => run.numbers && run.numbers[entry.name]).filter((value) => value != null);
       const mean = values.reduce((a, b) => a + b, 0) / values.length;
@@ -81,48 +126,61 @@ function prepareRuns() {
       if (values.length) button.style.background = shade((mean - range[0]) / (range[1] - range[0] || 1));
     }
     button.title = inside.map((run) => `${run.name}: ${run.verdict}`).slice(0, 8).join("\n");
+    button.members = inside;
     button.classList.toggle("chosen", inside.includes(runs[chosen]));
     return button;
   }
 
   const worstOf = (inside) => ["failed", "error", "warning", "healthy"].find((level) => inside.some((run) => run.level === level));
-  const tidy = (value) => (typeof value === "number" ? shortNumber(value) : String(value));
   // Blue to yellow, light enough for black text at both ends.
   const shade = (share) => `hsl(${220 - 170 * share} 75% ${72 + 6 * share}%)`;
 
-  const labelOf = (run) => varying.filter((axis) => axis !== "seed").map((axis) => tidy(run.axes[axis])).join(" ") || run.name;
-
   // One run for each setting: the seeds of a setting would cover each other.
-  function firstSeeds(members) {
-    const settings = new Map(members.toReversed().map((run) => [labelOf(run), run]));
+  function firstSeeds(several) {
+    const settings = new Map(several.toReversed().map((run) => [run.label, run]));
     return [...settings.values()].reverse();
   }
 
-  function chartOf(name, title, members, key) {
-    const depth = Math.max(1, ...members.map((run) => run.series[key].length));
+  function chartOf(name, title, drawn, key) {
+    const depth = Math.max(1, ...drawn.map((run) => run.series[key].length));
     const x = Array.from({ length: depth }, (_, number) => number + 1);
     const padded = (values) => x.map((_, number) => values[number] ?? null);
-    return { name, title, x_label: "layer", x, log: true, whole: true, lines: members.map((run) => ({ label: labelOf(run), kind: "measured", values: padded(run.series[key]) })) };
+    return { name, title, x_label: "layer", x, log: true, whole: true, lines: drawn.map((run) => ({ label: run.label, kind: "measured", values: padded(run.series[key]) })) };
   }
 
-  function choose(index, scroll = false) {
+  // Show a run; `inside` are the runs of its cell of the heat map.
+  function choose(index, inside = null) {
     chosen = index;
-    for (const row of rows) row.classList.toggle("chosen", Number(row.dataset.index) === index);
+    members = inside || members;
+    chooseRow(rows, index);
     const run = runs[index], place = find("#run");
     place.hidden = false;
-    place.replaceChildren(make("h2", {}, run.name), verdictOf(run));
+    place.replaceChildren(make("h2", {}, run.name), ...others(run), verdictOf(run));
     if (run.command) place.append(make("p", { class: "quiet" }, "Measure it alone:"), copied(run.command));
     prepareCopying(place);
     if (run.series) drawRun(run, place);
-    drawMap();
-    if (scroll) place.scrollIntoView({ block: "nearest" });
+    for (const button of findAll(".heat button")) button.classList.toggle("chosen", button.members.includes(run));
+    if (inside) place.scrollIntoView({ block: "nearest" });
+  }
+
+  // Buttons for the runs of the same cell.
+  function others(run) {
+    if (members.length < 2 || !members.includes(run)) return [];
+    const differing = varying.filter((axis) => members.some((other) => other.axes[axis] !== members[0].axes[axis]));
+    const nameOf = (other) => differing.map((axis) => `${axis}=${tidy(other.axes[axis])}`).join(" ") || other.name;
+    const buttons = members.slice(0, MOST_MEMBERS).map((other) => make("button", {
+      type: "button", class: other === run ? "chosen" : null, "aria-pressed": String(other === run),
+      onclick: () => choose(runs.indexOf(other), members),
+    }, `${nameOf(other)}: ${other.verdict}`));
+    const more = members.length > buttons.length ? ` and ${members.length - buttons.length} more: filter them` : "";
+    return [make("p", { class: "members" }, `${members.length} runs in this cell: `, ...buttons, more)];
   }
 
   function verdictOf(run) {
     const box = make("div", { class: `verdict ${run.level}` }, make("p", { class: "words" },
       run.layer ? `${run.verdict} from layer ${run.layer}` : run.verdict));
     if (run.words) box.append(make("p", {}, run.words));
-    if (run.fix) box.append(make("p", {}, "Fix"), copied(run.fix));
+    if (run.fix) box.append(make("p", {}, make("b", {}, "Fix")), copied(run.fix));
     return box;
   }
 
@@ -149,11 +207,11 @@ function prepareRuns() {
     for (const row of rows) row.hidden = !shown.has(runs[Number(row.dataset.index)]);
     const done = firstSeeds([...shown].filter((run) => run.series)), lines = done.slice(0, mostLines);
     find("#shown").textContent = `${shown.size} of ${runs.length} runs` + (done.length > lines.length ? `; the first ${lines.length} settings as lines` : "");
-    const overview = find('[data-chart="overview"]'), gradient = find('[data-chart="overview-gradient"]');
-    overview.hidden = gradient.hidden = !lines.length;
-    if (lines.length) {
-      drawChart(overview, chartOf("overview", "Variance of the output h", lines, "output"));
-      drawChart(gradient, chartOf("overview-gradient", "Variance of the gradient dL/dh", lines, "gradient"));
+    for (const [key, title] of [["output", "Variance of the output h"], ["gradient", "Variance of the gradient dL/dh"]]) {
+      const figure = find(`[data-chart="overview-${key}"]`);
+      figure.hidden = !lines.length;
+      delete figure.place;
+      if (lines.length) drawChart(figure, chartOf(`overview-${key}`, title, lines, key));
     }
     drawMap();
     if (chosen >= 0) choose(chosen);

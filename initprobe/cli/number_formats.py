@@ -1,0 +1,26 @@
+"""`--formats`: the small floating-point formats whose losses are counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from initprobe.cli.parameters import option
+
+
+def formats_option() -> Any:
+    """`--formats`, which `run` and `torch` have."""
+    return option(
+        "--formats",
+        metavar="NAME,...",
+        help="Count what each tensor would lose in float16, bfloat16, float8_e4m3fn or float8_e5m2, and name the loss "
+        "scale that saves the gradient.",
+    )
+
+
+def formats_of(given: str | None) -> tuple[str, ...]:
+    """The names that `--formats` gives, checked."""
+    from initprobe.engine.number_formats import format_names
+    from initprobe.errors import at_field
+
+    with at_field("--formats"):
+        return format_names(given or ())

@@ -1,0 +1,133 @@
+"""From counts of magnitudes to what each small format would lose, tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.engine.magnitudes import SCALES, Losses
+from initprobe.engine.number_formats import FORMATS, NumberFormat
+from initprobe.engine.sketch import Sketch
+from initprobe.results.formats import FormatStats, LossScale, LostAt, TensorInFormat
+
+_SIGNAL = ("weight", "preactivation", "output")
+_GRADIENTS = ("output_gradient", "preactivation_gradient", "weight_gradient")
+_UNSCALED = int(np.flatnonzero(SCALES == 0)[0])
+# Of the entries that are not 0. With more of them lost, a tensor holds another signal.
+LOST = 0.5
+
+
+def in_formats(names: Sequence[str], layers: Sequence[Mapping[str, Sketch]]) -> tuple[FormatStats, ...]:
+    """What each format would lose of a network.
+
+    Args:
+        names: of the formats.
+        layers: the sketches of each layer, by name of the tensor.
+    """
+    return tuple(_in_format(FORMATS[name], layers) for name in names)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """One tensor, with what the format would lose of it at each scale.
+
+    Attributes:
+        layer: 1 for the first.
+        tensor: its name.
+        losses: how many entries, by scale.
+        nonzero: entries that are not 0.
+        entries: all entries.
+        has_infinity: of the format.
+    """
+
+    layer: int
+    tensor: str
+    losses: Losses
+    nonzero: int
+    entries: int
+    has_infinity: bool
+
+    def is_lost(self, place: int) -> bool:
+        """Whether the tensor is lost at a scale: most of it, or any entry that becomes infinite."""
+        overflow = int(self.losses.overflow[place])
+        if overflow and self.has_infinity:
+            return True
+        return int(self.losses.zero[place]) + overflow > LOST * self.nonzero
+
+    @property
+    def best(self) -> int:
+        """The place of the best scale of this tensor."""
+        return _best(self.losses.overflow, self.losses.zero, self.losses.subnormal)
+
+    def record(self) -> TensorInFormat:
+        """The shares."""
+        zero, subnormal, overflow = (counts / self.entries for counts in self.losses)
+        return TensorInFormat(
+            layer=self.layer,
+            tensor=self.tensor,
+            nonzero=self.nonzero / self.entries,
+            zero=float(zero[_UNSCALED]),
+            subnormal=float(subnormal[_UNSCALED]),
+            overflow=float(overflow[_UNSCALED]),
+            scale_log2=int(SCALES[self.best]),
+            scaled_zero=float(zero[self.best]),
+            scaled_subnormal=float(subnormal[self.best]),
+        )
+
+
+def _best(overflow: Array, zero: Array, subnormal: Array) -> int:
+    """The place of the scale with the least overflow, then zeros, then subnormal numbers, then next to 1."""
+    return int(np.lexsort((np.abs(SCALES), subnormal, zero, overflow))[0])
+
+
+def _in_format(form: NumberFormat, layers: Sequence[Mapping[str, Sketch]]) -> FormatStats:
+    counted = list(_counted(form, layers))
+    signal = [tensor for tensor in counted if tensor.tensor in _SIGNAL]
+    back = [tensor for tensor in counted[::-1] if tensor.tensor in _GRADIENTS]
+    return FormatStats(
+        name=form.name,
+        largest=form.largest,
+        smallest_normal=form.smallest_normal,
+        smallest=form.smallest,
+        beyond=form.beyond,
+        needs_scales=form.bits < 16,
+        tensors=tuple(tensor.record() for tensor in counted),
+        lost_at=LostAt(signal=_first_lost(signal, _UNSCALED), gradient=_first_lost(back, _UNSCALED)),
+        scaled_lost_at=LostAt(signal=_first_lost(signal), gradient=_first_lost(back)),
+        loss_scale=_loss_scale(back) if back else None,
+    )
+
+
+def _counted(form: NumberFormat, layers: Sequence[Mapping[str, Sketch]]) -> Iterator[_Counted]:
+    for number, sketches in enumerate(layers, start=1):
+        for name in (*_SIGNAL, *_GRADIENTS):
+            sketch = sketches.get(name)
+            if sketch is None or sketch.magnitudes is None or sketch.nonfinite or not sketch.by_draw:
+                continue
+            nonzero = sketch.magnitudes.total
+            if entries := nonzero + sketch.zeros:
+                losses = sketch.magnitudes.losses(form)
+                yield _Counted(number, name, losses, nonzero, entries, form.has_infinity)
+
+
+def _first_lost(tensors: Sequence[_Counted], place: int | None = None) -> int | None:
+    """The layer of the first lost tensor: at the scale of a place for all, or each at its own best scale."""
+    return next((t.layer for t in tensors if t.is_lost(t.best if place is None else place)), None)
+
+
+def _loss_scale(gradients: Sequence[_Counted]) -> LossScale:
+    """The best common scale: least overflow, then the smallest share of zeros in the worst tensor."""
+    shares = [np.array(tensor.losses) / tensor.entries for tensor in gradients]
+    zero, subnormal, overflow = np.max(shares, axis=0)
+    place = _best(overflow, zero, subnormal)
+    worst = max(gradients, key=lambda tensor: tensor.losses.zero[place] / tensor.entries)
+    return LossScale(
+        scale_log2=int(SCALES[place]),
+        lost_at=_first_lost(gradients, place),
+        worst_layer=worst.layer,
+        worst_tensor=worst.tensor,
+        worst_zero=float(worst.losses.zero[place]) / worst.entries,
+    )

@@ -1,0 +1,86 @@
+"""What small formats would lose: a table per format, with a row per layer and a column per tensor, and a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from initprobe.formatting import NOTHING, percent, short
+from initprobe.reports.shortened_table import ShortenedTable
+from initprobe.reports.tables import TextColumn, table_of
+from initprobe.results.formats import FormatStats, LossScale, TensorInFormat
+
+_HEADINGS = {
+    "weight": "W",
+    "preactivation": "z",
+    "output": "h",
+    "output_gradient": "dL/dh",
+    "preactivation_gradient": "dL/dz",
+    "weight_gradient": "dL/dW",
+}
+_Entry = Callable[[TensorInFormat], str]
+
+
+def format_table(form: FormatStats, numbers: Sequence[int], verbose: bool = False) -> RenderableType:
+    """The table of a format with its summary.
+
+    Args:
+        form: what was counted.
+        numbers: of the layers to show.
+        verbose: show the best scales too.
+    """
+    parts: list[RenderableType] = [
+        Text(_heading(form), style="bold"),
+        _table(form, numbers, "lost/subnormal %", _losses),
+    ]
+    if verbose or form.needs_scales:
+        parts.append(_table(form, numbers, "best scale, and lost % with it", _scale))
+    return Group(
+        *parts, Text("\n").join(Text.assemble((f"{label:<10}", "bold"), words) for label, words in _words(form))
+    )
+
+
+def _heading(form: FormatStats) -> str:
+    ends = f"{short(form.smallest)} to {short(form.largest)}, normal from {short(form.smallest_normal)}"
+    return f"in {form.name}: {ends}; beyond: {form.beyond}"
+
+
+def _table(form: FormatStats, numbers: Sequence[int], heading: str, entry: _Entry) -> Group:
+    cells = {(tensor.layer, tensor.tensor): entry(tensor) for tensor in form.tensors}
+    columns = [TextColumn("layer", [str(number) for number in numbers])]
+    columns += [
+        TextColumn(symbol, [cells.get((number, name), NOTHING) for number in numbers])
+        for name, symbol in _HEADINGS.items()
+    ]
+    return Group(Text(heading, style="dim"), ShortenedTable(table_of(columns, [""] * len(numbers)), numbers))
+
+
+def _losses(tensor: TensorInFormat) -> str:
+    return f"{percent(tensor.lost)}/{percent(tensor.subnormal)}"
+
+
+def _scale(tensor: TensorInFormat) -> str:
+    return f"2^{tensor.scale_log2} {percent(tensor.scaled_zero)}"
+
+
+def _words(form: FormatStats) -> Iterator[tuple[str, str]]:
+    """What follows for signal and gradient."""
+    yield "signal", _fate(form.lost_at.signal, form.scaled_lost_at.signal)
+    yield "gradient", _fate(form.lost_at.gradient, form.scaled_lost_at.gradient)
+    if form.loss_scale is not None:
+        yield "scaled", _loss_scale(form.loss_scale)
+
+
+def _fate(lost_at: int | None, scaled_lost_at: int | None) -> str:
+    if lost_at is None:
+        return "fits"
+    scaled = "fits with a scale per tensor" if scaled_lost_at is None else "lost with a scale per tensor too"
+    return f"lost from layer {lost_at}; {scaled}"
+
+
+def _loss_scale(scale: LossScale) -> str:
+    worst = f"{percent(scale.worst_zero)}% of {_HEADINGS[scale.worst_tensor]} of layer {scale.worst_layer} becomes 0"
+    fate = "the gradient fits" if scale.lost_at is None else f"the gradient is lost from layer {scale.lost_at}"
+    return f"with a loss scale of 2^{scale.scale_log2}, {fate}; at most {worst}"

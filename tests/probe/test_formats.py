@@ -1,0 +1,71 @@
+"""`formats`: what each tensor of a run would lose in a small format."""
+
+import numpy as np
+import pytest
+
+from initprobe import ProbeConfig, ProbeResult, run
+from initprobe.engine.number_formats import FORMATS
+from initprobe.probe.experiment import prepare
+from initprobe.probe.networks import first_network
+from initprobe.remedies.command_line import command_line
+
+COLLAPSE = {"init": "normal:std=0.01", "act": "tanh", "layers": 8, "width": 100, "batch": 100, "draws": 1}
+
+
+@pytest.fixture(scope="module")
+def collapse():
+    return run(ProbeConfig(**COLLAPSE, formats="float16,bfloat16,float8_e4m3fn,float8_e5m2"))
+
+
+def test_every_tensor_is_counted_as_it_is_cast(collapse):
+    arrays = first_network(prepare(ProbeConfig(**COLLAPSE)))
+    h = arrays["x"]
+    for form, stats in zip(FORMATS.values(), collapse.formats, strict=True):
+        at = {(tensor.layer, tensor.tensor): tensor for tensor in stats.tensors}
+        assert len(at) == 6 * 8 and stats.name == form.name
+        h = arrays["x"]
+        for layer in range(1, 9):
+            z = h @ arrays[f"W{layer}"] + arrays.get(f"b{layer}", 0)
+            h = np.tanh(z)
+            for name, values in (("weight", arrays[f"W{layer}"]), ("preactivation", z), ("output", h)):
+                cast = values.astype(form.dtype).astype(float)
+                # z and h are computed again here, so an entry next to a limit may fall on its other side.
+                near = 0 if name == "weight" else 3 / values.size
+                assert at[layer, name].zero == pytest.approx(np.mean((cast == 0) & (values != 0)), abs=near)
+
+
+def test_the_first_lost_layer_is_named(collapse):
+    half, brain, *_ = collapse.formats
+    first = next(t.layer for t in half.tensors if t.tensor == "preactivation" and t.zero > 0.5)
+    assert half.lost_at.signal == first
+    assert brain.lost_at.signal is None and brain.lost_at.gradient is None
+    (finding,) = [finding for finding in collapse.diagnosis if finding.rule == "lost-in-format"]
+    assert (finding.layer, finding.severity) == (first, "warning") and "float16" in finding.evidence
+
+
+def test_a_loss_scale_keeps_the_gradient(collapse):
+    scale = collapse.formats[0].loss_scale
+    assert scale.lost_at is None and scale.scale_log2 > 0
+    back = [t for t in collapse.formats[0].tensors if t.tensor.endswith("gradient")]
+    assert scale.worst_zero < max(t.zero for t in back)
+
+
+def test_the_best_scale_loses_nothing_of_a_narrow_tensor(collapse):
+    for stats in collapse.formats:
+        assert all(tensor.scaled_zero <= tensor.zero + tensor.overflow for tensor in stats.tensors)
+
+
+def test_a_result_with_formats_is_read_again(collapse):
+    assert ProbeResult.from_json(collapse.to_json()) == collapse
+    assert "--formats float16" in command_line(ProbeConfig(**COLLAPSE, formats=["half"]))
+    assert "formats" not in ProbeConfig(**COLLAPSE).model_dump(mode="json")
+
+
+def test_overflow_is_lost():
+    (form,) = run(ProbeConfig(init="normal:std=3", act="relu", layers=6, width=60, batch=50, formats="fp16")).formats
+    assert form.lost_at.signal == next(t.layer for t in form.tensors if t.tensor == "preactivation" and t.overflow > 0)
+
+
+def test_healthy_nets_fit():
+    config = ProbeConfig(init="he", act="relu", layers=10, width=100, batch=100, formats="float16,bfloat16,e4m3,e5m2")
+    assert run(config).healthy
