@@ -88,8 +88,8 @@ _PROCESS = (
     ),
     Word(
         "update",
-        "fan_in rms(dW) rms(input): by how much the training of W can change a layer's z, if it is aligned with the "
-        "input. Before a norm it is relative to z.",
+        "fan_in rms(dW) rms(input), the largest change of z that training of W makes. W must be aligned with the input "
+        "for it. Before a norm it is relative to z.",
         ("own change", "own_change"),
         see=("transfer",),
     ),
