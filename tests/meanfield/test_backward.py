@@ -91,7 +91,7 @@ def test_weight_gradients_where_all_units_share_most_of_theirs(act, init):
 
     Without it dL/dW was a factor of 20 below its prediction.
     """
-    result = run(ProbeConfig(init=init, act=act, layers=5, width=60, batch=40, draws=20), threads=1)
+    result = measured(ProbeConfig(init=init, act=act, layers=5, width=60, batch=40, draws=20), threads=1)
     for layer in result.layers:
         values = np.array(layer.weight_gradient.variance_by_draw)
         error = values.std(ddof=1) / values.mean() / math.sqrt(len(values))

@@ -131,7 +131,7 @@ def test_narrow_and_deep_is_right_or_says_how_far_it_may_be_off(act, init, width
     Few directions are left where a narrow network is nearly linear; GELU lengthens long rows from layer to layer.
     """
     config = ProbeConfig(init=init, act=act, layers=depth, width=width, batch=batch, draws=10, norm="batch", seed=7)
-    for layer in run(config, threads=1).layers:
+    for layer in measured(config, threads=1).layers:
         for name, factor in (
             ("output", layer.theory.output_uncertainty),
             ("output_gradient", layer.theory.gradient_uncertainty),

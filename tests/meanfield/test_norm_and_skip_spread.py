@@ -151,7 +151,7 @@ def test_a_wide_mean_over_samples_is_log_normal():
 @pytest.mark.parametrize("fields", [{}, {"residual": True, "branch_scale": 0.5}])
 def test_a_layer_norm_removes_the_mean_of_weights(fields):
     """What their mean adds is the same in all units: outputs and gradients within 5 standard errors and 2%."""
-    result = run(ProbeConfig(
+    result = measured(ProbeConfig(
         init="normal:std=0.1,mean=0.05", act="gelu", layers=5, width=80, batch=30, draws=30, norm="layer", **fields
     ))  # fmt: skip
     for layer in result.layers:
