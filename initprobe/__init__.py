@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from initprobe.studies.recommendation import Recommendation, recommend
     from initprobe.studies.spectrum import spectrum
     from initprobe.studies.theory import gain, phase
+    from initprobe.studies.width import width
     from initprobe.sweeps.python import Sweep, load, sweep
 
 # Resolved on first use (PEP 562): importing initprobe loads neither NumPy nor pydantic.
@@ -73,6 +74,7 @@ _HOMES = {
     "run": "probe.run",
     "spectrum": "studies.spectrum",
     "sweep": "sweeps.python",
+    "width": "studies.width",
 }
 
 __all__ = [
@@ -98,6 +100,7 @@ __all__ = [
     "run",
     "spectrum",
     "sweep",
+    "width",
 ]
 
 

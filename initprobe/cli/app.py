@@ -38,7 +38,7 @@ _LAST_STREAM, _ERROR = 2, "Error: "
 # The order of commands in `initprobe --help`. Commands that are not named here follow, by name.
 _ORDER = (
     *("tour", "run", "torch", "compare", "sweep", "results", "check", "diff", "merge", "show", "list", "explain"),
-    *("gain", "phase", "recommend", "recognize", "spectrum", "validate", "schema"),
+    *("gain", "phase", "recommend", "recognize", "spectrum", "width", "validate", "schema"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -60,12 +61,21 @@ def collapses(result: ProbeResult) -> bool:
 
 
 def _chaotic_pairs(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
-    """Inputs that are alike at the first layer and not at the last."""
+    """Inputs that are alike at the first layer and not at the last, where small differences grow."""
     cosines = [layer.correlation for layer in result.fed_by_stream if layer.correlation is not None]
     if len(cosines) < 2 or cosines[0] < _LEAST_ALIKE or cosines[-1] > limits.decorrelated * cosines[0]:
         return
+    if not _differences_grow(result):
+        return  # a first layer of large z separates inputs, and no other does
     evidence = f"the cosine between two inputs falls from {cosines[0]:.2f} at layer 1 to {cosines[-1]:.2f} at the last"
     yield Observation(1, evidence, "warning")
+
+
+def _differences_grow(result: ProbeResult) -> bool:
+    """Whether a gradient grows back to layer 2, as a small difference grows forward; True if it left the range."""
+    profile = [(layer.output_gradient.variance_log10, layer.fan_out) for layer in result.stream[1:]]
+    logs = [log10 + math.log10(units) for log10, units in profile if log10 is not None]
+    return len(logs) < max(len(profile), 2) or logs[0] > logs[-1]
 
 
 RULES = (
@@ -80,7 +90,7 @@ RULES = (
     Rule(
         name="chaotic",
         meaning="similar inputs become dissimilar, so what is learned from one input does not hold for its neighbour",
-        measurement="mean cosine between two inputs' z, first layer against last",
+        measurement="mean cosine between two inputs' z, first layer against last, where the gradient grows back",
         remedy="smaller weights: the edge of chaos",
         reference="Schoenholz et al. 2017, arXiv:1611.01232",
         look=_chaotic_pairs,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from initprobe.config.thresholds import Thresholds
-from initprobe.diagnosis.kinds_of_net import norm_name
+from initprobe.diagnosis.kinds_of_net import is_plain, norm_name
 from initprobe.formatting import power, short
 from initprobe.results.base import Severity
 from initprobe.results.run import ProbeResult
@@ -74,7 +74,7 @@ def _entries(result: ProbeResult, tensor: str, number: int) -> int:
 def chance_decades(result: ProbeResult, tensor: str, limits: Thresholds) -> float:
     """Decades by which chance may move a variance of this net: as theory predicts, but no more than draws differ.
 
-    First-order theory of the spread fails in narrow deep nets, where it can be many times too large.
+    First-order theory of the spread fails in narrow deep nets, where it can be thousands of times too large.
 
     Args:
         result: with its predictions.
@@ -83,13 +83,16 @@ def chance_decades(result: ProbeResult, tensor: str, limits: Thresholds) -> floa
     """
     names = ("output_spread", "output_gradient_spread") if tensor == "weight_gradient" else (f"{tensor}_spread",)
     spreads = [math.hypot(*(getattr(layer.theory, name, None) or 0.0 for name in names)) for layer in result.layers]
-    predicted = limits.spread_sds * max(spreads, default=0.0) / math.log(10)
+    widest = math.sqrt(sum(_MOST_VARIANCE / layer.fan_out for layer in result.layers))
+    predicted = limits.spread_sds * min(max(spreads, default=0.0), widest) / math.log(10)
     return min(predicted, _measured_chance(result, tensor, limits))
 
 
 # Student's t, at the probability of 3 standard deviations, over 3: for 3 draws, 4, and so on.
 _STUDENT = (6.4, 3.1, 2.2, 1.84, 1.63, 1.51, 1.43, 1.36)
 _FEWEST_DRAWS = 3
+# Chosen: the log of the factor of a layer has at most this variance over the width. ReLU has 5.
+_MOST_VARIANCE = 40.0
 
 
 def _changes_by_draw(result: ProbeResult, tensor: str) -> list[float]:
@@ -100,9 +103,12 @@ def _changes_by_draw(result: ProbeResult, tensor: str) -> list[float]:
 
 
 def _measured_chance(result: ProbeResult, tensor: str, limits: Thresholds) -> float:
-    """Decades by which chance may move the mean over draws, from the spread of the draws; infinite for few draws."""
+    """Decades by which chance may move the mean over draws, from the spread of the draws; infinite for few draws.
+
+    A draw in which a variance is exactly 0 is left out, if most are not.
+    """
     changes = _changes_by_draw(result, tensor)
-    if len(changes) < max(_FEWEST_DRAWS, result.draws):
+    if len(changes) < max(_FEWEST_DRAWS, result.draws // 2):
         return math.inf
     student = _STUDENT[min(len(changes) - _FEWEST_DRAWS, len(_STUDENT) - 1)]
     return limits.spread_sds * student * statistics.stdev(changes) / math.sqrt(len(changes))
@@ -112,7 +118,7 @@ def _every_draw_moves(result: ProbeResult, tensor: str, sign: int, limits: Thres
     """Whether every draw has the trend. A net whose typical draw is predicted has a rule of its own for that."""
     changes = _changes_by_draw(result, tensor)
     way = sign if tensor == "output" else -sign
-    enough = len(changes) >= max(_FEWEST_DRAWS, result.draws) and result.typical is None
+    enough = len(changes) >= max(_FEWEST_DRAWS, result.draws) and (result.typical is None or not is_plain(result))
     return enough and all(way * change >= limits.trend_decades for change in changes)
 
 

@@ -22,12 +22,14 @@ from initprobe.meanfield.layer import Layer
 
 # A draw is lost if its mean square is below this share of the mean over draws.
 LOST = 0.01
-# Below this SD and this bias, the log is normal to first order. The probability of a loss is then below 1e-3.
-_SMALL, _LITTLE = 1.0, 0.5
+# Below this SD and this bias, the log is normal to first order. The probability of a loss is then below 1e-3. First
+# order in 1/width fails in layers narrower than this.
+_SMALL, _LITTLE, _NARROW = 1.0, 0.5, 8
 # Networks in a simulation: the standard error of a probability is at most 0.025.
 _NETWORKS = 400
-# A simulation of a batch has so many networks and inputs, and at most so many weights per network.
-_NETWORKS_OF_BATCH, _INPUTS, _MOST_WEIGHTS = 200, 8, 100_000
+# A simulation of a batch has so many networks, and at most so many outputs per network: units times inputs. The least
+# and the largest number of inputs, if the batch has so many.
+_NETWORKS_OF_BATCH, _MOST_OUTPUTS, _LEAST_INPUTS, _MOST_INPUTS = 200, 50_000, 8, 16
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def length_logs(
     usable = all(0 < square < math.inf for square in squares) and np.isfinite(sds).all()
     if not usable or any(layer.weight_mean for layer in layers):
         return None
-    if sds.max() < _SMALL and np.abs(biases).max() < _LITTLE:
+    wide = min(layer.n_out for layer in layers) >= _NARROW
+    if wide and sds.max() < _SMALL and np.abs(biases).max() < _LITTLE:
         return _normal(np.array([spread.log_mean for spread in spreads]), sds)
     simple = not any(layer.orthogonal or layer.bias_variance or layer.bias_mean for layer in layers)
     if simple and (active := _active_share(activation)):
@@ -77,36 +80,52 @@ def length_logs(
 
 
 def lost_by_batch(
-    activation: Activation, layers: Sequence[Layer], squares: Sequence[float], cosine: float, seed: int
+    activation: Activation, layers: Sequence[Layer], squares: Sequence[float], batch: int, cosine: float, seed: int
 ) -> Array | None:
     """The probability that a draw loses the signal of a whole batch of inputs, at each layer, `(layers,)`.
 
     A ReLU that is off for one input may be on for another. So a narrow network that loses one input may keep others,
-    and only depth makes inputs alike. Small networks with normal weights are simulated, with all their weights.
+    and only depth makes inputs alike. Networks with normal or orthogonal weights are simulated for a few inputs.
 
     Args:
         activation: any record.
         layers: first to last.
         squares: mean square of the input, then of h at each layer at infinite width, `(layers + 1,)`.
+        batch: number of inputs.
         cosine: of two inputs.
         seed: of the simulation.
 
     Returns:
-        None for orthogonal weights, and for networks with too many weights.
+        None for networks with too many units.
     """
-    if any(layer.orthogonal for layer in layers) or sum(layer.n_in * layer.n_out for layer in layers) > _MOST_WEIGHTS:
+    count = min(batch, _MOST_INPUTS, _MOST_OUTPUTS // sum(layer.n_out for layer in layers))
+    if count < min(batch, _LEAST_INPUTS):
         return None
     rng = np.random.default_rng(seed)
     alike = min(max(cosine, 0.0), 1.0)
-    common, own = (rng.standard_normal((_NETWORKS_OF_BATCH, inputs, layers[0].n_in)) for inputs in (1, _INPUTS))
+    common, own = (rng.standard_normal((_NETWORKS_OF_BATCH, inputs, layers[0].n_in)) for inputs in (1, count))
     h, lost = math.sqrt(squares[0]) * (math.sqrt(alike) * common + math.sqrt(1 - alike) * own), []
     with np.errstate(all="ignore"):
         for layer, square in zip(layers, squares[1:], strict=True):
-            shape = _NETWORKS_OF_BATCH, layer.n_in, layer.n_out
-            z = h @ (math.sqrt(layer.weight_variance) * rng.standard_normal(shape)) + _biases(layer, rng)
-            h = activation.value(z)
+            h = activation.value(_products(layer, h, rng) + _biases(layer, rng))
             lost.append(np.mean(~(np.square(h).mean(axis=(1, 2)) >= LOST * square)))
     return np.array(lost)
+
+
+def _products(layer: Layer, h: Array, rng: np.random.Generator) -> Array:
+    """Draw `h W` in each network, `(networks, inputs, units)`.
+
+    With `h = L Q`, where the rows of Q are orthonormal, `Q W` is distributed as the first rows of W.
+    """
+    lower = h if layer.n_in <= h.shape[1] else np.linalg.qr(h.swapaxes(1, 2)).R.swapaxes(1, 2)
+    long, rows = max(layer.n_in, layer.n_out), lower.shape[2]
+    if layer.orthogonal:
+        columns = np.linalg.qr(rng.standard_normal((len(h), long, rows))).Q[:, : layer.n_out]
+        signs = rng.choice([-1.0, 1.0], (len(h), rows, 1))  # Householder's are not random
+        weights = math.sqrt(long) * signs * columns.swapaxes(1, 2)
+    else:
+        weights = rng.standard_normal((len(h), rows, layer.n_out))
+    return np.asarray(lower @ (math.sqrt(layer.weight_variance) * weights))
 
 
 def _biases(layer: Layer, rng: np.random.Generator) -> Array:

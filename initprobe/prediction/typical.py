@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from initprobe.arrays import finite
-from initprobe.config.probe_config import ProbeConfig
+from initprobe.blocks.skips import branches
+from initprobe.config.arguments import ConfigFields
+from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.typical import LengthLogs, length_logs, lost_by_batch
 from initprobe.prediction.predict import NetworkPrediction, predict_network
@@ -29,6 +32,8 @@ def typical_draw(
 ) -> TypicalDraw | None:
     """What a typical draw keeps of the signal.
 
+    A residual branch adds to its input and loses nothing, so only the layers between branches are judged.
+
     Args:
         config: of the run.
         sizes: features of the input, then units of each layer.
@@ -36,11 +41,45 @@ def typical_draw(
         prediction: at infinite width.
 
     Returns:
-        None for weights from a file, which are one draw; with a norm or skips, which hold the length; and without a
-        prediction.
+        None for weights from a file, which are one draw; with a norm, or skips around every layer, which hold the
+        length; and without a prediction.
     """
-    if prediction is None or not config.is_plain or config.network is not None:
+    if prediction is None or config.norm != "none" or config.network is not None:
         return None
+    variance = prediction.layers[-1].output_variance
+    numbers: Sequence[int] = range(1, len(sizes))
+    if config.residual:
+        numbers = _between_branches(sizes, config.block)
+        config, sizes = _plain(config, sizes, numbers)
+        between = predict_network(config, sizes, inputs, len(inputs.mean_squares)) if len(sizes) > 1 else None
+        if between is None:
+            return None
+        prediction = between
+    logs = _logs(config, sizes, inputs, prediction)
+    return None if logs is None else _record(logs, numbers, variance)
+
+
+def _between_branches(sizes: Sequence[int], block: int) -> Sequence[int]:
+    """The layers of a residual network that no skip bridges, counted from 1."""
+    bridged = {layer for branch in branches(sizes, block) for layer in branch}
+    return [layer + 1 for layer in range(len(sizes) - 1) if layer not in bridged]
+
+
+def _plain(config: ProbeConfig, sizes: Sequence[int], numbers: Sequence[int]) -> tuple[ProbeConfig, tuple[int, ...]]:
+    """The plain network of some layers of a residual one, and its sizes; a branch does not change the width."""
+    widths = tuple(sizes[number] for number in numbers)
+    around = {"residual": False, "block": 1, "branch_scale": 1.0, "zero_init_last": False}
+    fields = {field: getattr(config, field) for field in ProbeConfig.model_fields}
+    shape = {"layers": None, "width": None, "widths": widths or None, "input_width": sizes[0]}
+    if config.noise is None:
+        del shape["input_width"]
+    return ProbeConfig(**cast(ConfigFields, fields | around | shape)), (sizes[0], *widths)
+
+
+def _logs(
+    config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, prediction: NetworkPrediction
+) -> LengthLogs | None:
+    """How the lengths of the signal in draws of a plain network differ; None where that is not known."""
     states = [layer.state for layer in prediction.layers]
     with np.errstate(all="ignore"):
         outputs = [float(state.average(state.moments.square)) for state in states]
@@ -48,16 +87,15 @@ def typical_draw(
         spreads = [noise.output for noise in prediction.spreads]
         rules = rules_of(config, sizes)
         logs = length_logs(config.activation, rules, squares, spreads, _SEED)
-        if logs is None:
-            return None
-        batch = None
-        if logs.lost.max() > FEW:  # few draws lose one input, and fewer a batch
-            batch = lost_by_batch(config.activation, rules, squares, inputs.cosine, _SEED)
-    lost = logs.lost if batch is None else np.minimum(logs.lost, batch)
-    return _record(replace(logs, lost=lost), prediction.layers[-1].output_variance)
+        if logs is None or logs.lost.max() <= FEW:
+            return logs
+        # Few draws lose one input, and fewer a batch.
+        samples = config.batch or DEFAULT_BATCH
+        batch = lost_by_batch(config.activation, rules, squares, samples, inputs.cosine, _SEED)
+    return logs if batch is None else replace(logs, lost=np.minimum(logs.lost, batch))
 
 
-def _record(logs: LengthLogs, variance: float) -> TypicalDraw | None:
+def _record(logs: LengthLogs, numbers: Sequence[int], variance: float) -> TypicalDraw | None:
     mean, lost = float(logs.mean[-1]), np.flatnonzero(logs.lost > HALF)
     if not math.isfinite(mean):
         return None
@@ -66,7 +104,7 @@ def _record(logs: LengthLogs, variance: float) -> TypicalDraw | None:
         log10_mean=mean / math.log(10),
         log10_sd=float(logs.sd[-1]) / math.log(10),
         loss_probability=min(max(float(logs.lost[-1]), 0.0), 1.0),
-        layer=int(lost[0]) + 1 if len(lost) else None,
+        layer=numbers[int(lost[0])] if len(lost) else None,
     )
 
 

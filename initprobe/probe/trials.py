@@ -15,6 +15,8 @@ from initprobe.results.run import ProbeResult
 
 # Multiplications of a forward pass below which a fix is tried with every draw: a tenth of a second.
 _FEW_PRODUCTS = 1e9
+# Draws of a small network that a fix is tried with, over its seeds: if one in ten fails, a third is seen.
+_LEAST_DRAWS = 4
 # Outcomes that are remembered; a worker of a cluster may serve many sweeps.
 _MOST_OUTCOMES = 10_000
 # A trial ends with the verdict, which is about initialization.
@@ -23,6 +25,7 @@ _WITHOUT_TRAINING: ConfigChanges = {
     "classes": None,
     "labels": None,
     "train_steps": 0,
+    "optimizer": None,
     "learning_rate": ProbeConfig.model_fields["learning_rate"].default,
 }
 
@@ -86,7 +89,7 @@ class Trials:
     def survives(self, config: ProbeConfig, *, distinct: bool = False) -> bool:
         """Whether a changed experiment is healthy when it is run.
 
-        One draw is enough where draws take long. A small network is drawn as often as asked for, with two seeds.
+        One draw is enough where draws take long. A small network is drawn as often as asked for, with several seeds.
 
         Args:
             config: the experiment, which is not trained here.
@@ -95,7 +98,8 @@ class Trials:
         from initprobe.remedies.plain import changed
 
         small = _products(config) < _FEW_PRODUCTS
-        draws, seeds = (config.draws, (config.seed, config.seed + 1)) if small else (1, (config.seed,))
+        draws, count = (config.draws, max(2, _LEAST_DRAWS // config.draws)) if small else (1, 1)
+        seeds = range(config.seed, config.seed + count)
         trial = changed(config, **_WITHOUT_TRAINING)
         outcomes = (self._outcome(changed(trial, draws=draws, seed=seed)) for seed in seeds)
         return all(outcome.is_healthy and (outcome.is_distinct or not distinct) for outcome in outcomes)

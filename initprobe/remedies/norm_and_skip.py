@@ -18,7 +18,7 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.predict import LayerTheory, predict
 from initprobe.prediction.predict import norm_and_skip_theory
 from initprobe.prediction.rules import no_theory, rules_of
-from initprobe.prediction.typical import HALF
+from initprobe.prediction.typical import HALF, loss_probability
 from initprobe.remedies.command_line import command_line
 from initprobe.remedies.forecast import COMMON_SHARE, Forecast, Network
 from initprobe.remedies.plain import PlainFixes, changed, common_initializers, level_gains
@@ -33,6 +33,8 @@ _PLAIN_WITHOUT_BIASES: ConfigChanges = {**_PLAIN, "bias_init": None}
 _MOST_ALIKE = 4
 # A factor of the widths at which first-order corrections in 1/width are small.
 _WIDE = 32
+# Below this width draws differ so much that wider layers may be the only fix.
+_NARROW = 16
 # An initializer that no candidate equals in variance.
 _PLACEHOLDER = "zeros"
 # The second, weaker, is for activations whose mean would otherwise add up over the layers.
@@ -74,6 +76,7 @@ def _candidates(
     """The changed experiments that theory predicts to hold, least changed first; wider ones if it is too deep."""
     if inputs.are_equal or not inputs.mean_squares.any():
         return  # no network has a signal then
+    yield from _with_other_input(config)
     if config.network is not None:
         yield from _that_hold(_weaker_branches(config), sizes, inputs)
     elif too_deep:
@@ -89,8 +92,16 @@ def _candidates(
     if not config.is_plain:
         yield from fixes.predicted()
         yield from _that_hold(_with_norm_or_skips(plain), sizes, inputs)
+    if min(sizes[1:]) < _NARROW:
+        yield from _wider_ones(plain, inputs)
     yield from fixes.doubtful()
     yield from (each for each in _with_norm_or_skips(plain) if holds(each, sizes, inputs, distinct=False))
+
+
+def _with_other_input(config: ProbeConfig) -> Iterator[ProbeConfig]:
+    """The same network with its data standardized, where they are not: raw data may be the whole fault."""
+    if config.noise is None and not config.standardize:
+        yield changed(config, standardize=True)
 
 
 def _wider_ones(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
@@ -167,10 +178,11 @@ def fix_for_indistinct_inputs(
 
     The arguments are those of `fix_for`; `works` is True if inputs stay different too.
     """
-    alike = inputs.cosine > 1 - config.thresholds.indistinct  # no network separates such samples
-    if alike or not _has_names(config):
+    if not _has_names(config):
         return None
-    fixed = Trials(config, works).first(_that_separate(config, sizes, inputs))
+    alike = inputs.cosine > 1 - config.thresholds.indistinct  # no network separates such samples
+    others = () if alike else _that_separate(config, sizes, inputs)
+    fixed = Trials(config, works).first(chain(_with_other_input(config), others))
     return None if fixed is None else command_line(fixed)
 
 
@@ -234,6 +246,8 @@ def holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, *, di
         config.residual and not branches(sizes, config.block)
     ):
         return False
+    if config.residual and (loss_probability(config, sizes, inputs) or 0.0) > HALF:
+        return False  # the layers between branches lose the signal
     with np.errstate(all="ignore"):
         layers = _theory(config, sizes, inputs)
         steepest = np.nanmax([0.0, *(layer.length_slope for layer in layers)])

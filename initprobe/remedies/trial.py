@@ -33,12 +33,14 @@ class Trials:
     left: int = _MOST_TRIALS
 
     def first(self, candidates: Iterable[ProbeConfig]) -> ProbeConfig | None:
-        """The first candidate that works, and is not the original under another name; None if there is none."""
+        """The first candidate that works; None if there is none. None is tried twice under two names."""
+        tried = [self.original]
         for candidate in candidates:
             if self.left == 0:
                 return None
-            if _renamed(candidate, self.original):
+            if any(_renamed(candidate, other) for other in tried):
                 continue
+            tried.append(candidate)
             self.left -= 1
             if self.works(candidate):
                 return candidate

@@ -22,6 +22,8 @@ def wider(config: ProbeConfig, inputs: InputMoments) -> Iterator[ProbeConfig]:
         inputs: moments of the input.
     """
     most = math.floor(math.log(_WIDEST / max(config.layer_widths), _STEP))
+    if most < 1 or (_keeps_its_outputs(config) and not _is_wide_enough(config, most, inputs)):
+        return  # the last layer loses the signal, and it keeps its width
     low, steps = 0, 1  # first in strides that double, then by halves
     while steps <= most and not _is_wide_enough(config, steps, inputs):
         low, steps = steps, 2 * steps if 2 * steps <= most or steps == most else most
@@ -43,9 +45,14 @@ def _is_wide_enough(config: ProbeConfig, steps: int, inputs: InputMoments) -> bo
 def _widened(config: ProbeConfig, steps: int) -> ProbeConfig:
     """The same experiment with wider layers; where widths differ, the last layer keeps the number of its outputs."""
     widths = [_rounded(width * _STEP**steps) for width in config.layer_widths]
-    if config.widths is not None and len(set(widths)) > 1:
+    if _keeps_its_outputs(config):
         widths[-1] = config.layer_widths[-1]
     return with_units(config, widths)
+
+
+def _keeps_its_outputs(config: ProbeConfig) -> bool:
+    """Whether the last layer keeps the number of its outputs: widths differ, so that it is a choice."""
+    return config.widths is not None and len(set(config.layer_widths)) > 1
 
 
 def with_units(config: ProbeConfig, widths: Sequence[int]) -> ProbeConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from initprobe.results.base import Status
 from initprobe.results.layers import LayerStats, TensorStats
@@ -13,29 +14,47 @@ STATUS_WORDS: dict[Status, str] = {
     "ok": "ok",
     "underflow": "underflow",
     "overflow": "overflow",
-    "nonfinite": "NaN or infinite",
+    "nonfinite": "NaN",
 }
 
 
-def gaps(layers: Sequence[LayerStats], tensor: str) -> Iterator[str]:
-    """What the variance of a tensor is where a log axis cannot show it: `0 in layers 4 to 10`.
+@dataclass(frozen=True)
+class Gap:
+    """Consecutive layers whose variance has no log.
+
+    Attributes:
+        why: `0`, `underflow`, `overflow` or `NaN`.
+        first: the first of these layers.
+        last: the last of them.
+        is_whole: these are all layers.
+    """
+
+    why: str
+    first: int
+    last: int
+    is_whole: bool
+
+    @property
+    def words(self) -> str:
+        """`0 in layers 4 to 10`."""
+        if self.is_whole:
+            return f"{self.why} in all layers"
+        layers = f"layer {self.first}" if self.first == self.last else f"layers {self.first} to {self.last}"
+        return f"{self.why} in {layers}"
+
+
+def gaps(layers: Sequence[LayerStats], tensor: str) -> Iterator[Gap]:
+    """The gaps of a tensor's variance on a log axis.
 
     Args:
         layers: in their order.
         tensor: one of `TENSORS`.
     """
-    words = [(layer.layer, _why(layer.tensor(tensor))) for layer in layers]
-    for why, group in itertools.groupby(words, key=lambda pair: pair[1]):
+    reasons = [(layer.layer, _why(layer.tensor(tensor))) for layer in layers]
+    for why, group in itertools.groupby(reasons, key=lambda pair: pair[1]):
         numbers = [number for number, _ in group]
         if why:
-            yield f"{why} {places(numbers[0], numbers[-1], layers[-1].layer)}"
-
-
-def places(first: int, last: int, deepest: int) -> str:
-    """The layers from first to last, of a net with `deepest` layers: `in layer 4`, `in layers 4 to 10`."""
-    if (first, last) == (1, deepest) and deepest > 1:
-        return "in all layers"
-    return f"in layer {first}" if first == last else f"in layers {first} to {last}"
+            yield Gap(why, numbers[0], numbers[-1], len(numbers) == len(layers) > 1)
 
 
 def _why(stats: TensorStats) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from initprobe.registry import Registry
 from initprobe.reports.glossary_columns import COLUMNS
-from initprobe.reports.glossary_word import GLOROT, POOLE, SCHOENHOLZ, Word
+from initprobe.reports.glossary_shown import FIGURE_WORDS, SUMMARY_WORDS, TABLE_WORDS, VERDICT_WORDS
+from initprobe.reports.glossary_word import GLOROT, POOLE, SCHOENHOLZ, YANG, Word
 
 _PROCESS = (
     Word(
@@ -17,7 +18,9 @@ _PROCESS = (
         "The derivatives of the loss, computed backward. A layer without gradient does not learn.",
         see=("dL/dh", "dL/dW"),
     ),
-    Word("layer", "One matrix product with its activation, z = h W + b and h = phi(z). The first has number 1."),
+    Word(
+        "layer", "One matrix product with its activation, z = h W + b and h = phi(z). The first has number 1.", ("l",)
+    ),
     Word("unit", "One column of W and its output; in a convolution, a channel.", ("neuron", "channel")),
     Word(
         "draw", "One network with its own random weights. Tables show means over all draws.", ("draws",), see=("+-%",)
@@ -53,6 +56,44 @@ _PROCESS = (
         see=("critical", "lsuv", "contract"),
     ),
     Word(
+        "transfer",
+        "A network transfers if its best learning rate does not depend on the width. Then h before training, its "
+        "change and the update of each layer have slope 0. `initprobe width` measures them.",
+        ("transfers", "mutransfer"),
+        see=("mup", "coordinate check", "slope of a width"),
+        reference=YANG,
+    ),
+    Word(
+        "mup",
+        "Maximal update parametrization: each layer learns as fast in a wide network as in a narrow one. Starts and "
+        "learning rates are scaled by powers of the width. With Adam, the rates of hidden weights and of the read-out "
+        "fall as 1/width. The read-out starts as 1/width.",
+        ("maximal update parametrization", "mu-parametrization"),
+        see=("transfer",),
+        reference=YANG,
+    ),
+    Word(
+        "coordinate check",
+        "The rms of each layer against the width, before training and over the first steps, as `initprobe width` draws "
+        "it.",
+        ("coord check", "coord_check"),
+        see=("transfer",),
+        reference=YANG,
+    ),
+    Word(
+        "slope of a width",
+        "The power s of a size that is fitted as width^s, from log rms against log width.",
+        ("width slope",),
+        see=("transfer",),
+    ),
+    Word(
+        "update",
+        "fan_in rms(dW) rms(input), the largest change of z that training of W makes. W must be aligned with the input "
+        "for it. Before a norm it is relative to z.",
+        ("own change", "own_change"),
+        see=("transfer",),
+    ),
+    Word(
         "formats",
         "Small floating-point formats: float16, bfloat16, float8_e4m3fn, float8_e5m2. `--formats` counts what each "
         "tensor would lose in them. Nothing is computed in them: entries of the float32 network are counted. The "
@@ -68,6 +109,15 @@ _PROCESS = (
         "at the last layer. For a loss whose gradient there has another rms, divide the scale by this rms.",
         see=("formats",),
         reference="Micikevicius et al. 2018, arXiv:1710.03740",
+    ),
+    Word(
+        "largest curvature",
+        "The largest eigenvalue of the Hessian of the loss by all parameters, at the start, by Lanczos iterations. "
+        "Above the learning rate 2 / curvature a small step of SGD along its eigenvector grows, and the loss may rise "
+        "at first. `--optimizer sgd` computes it. Adam rescales every entry, so it has no such limit.",
+        ("sharpness", "curvature", "highest rate"),
+        see=("1 step of W",),
+        reference="Cohen et al. 2021, arXiv:2103.00065",
     ),
     Word("verdict", "All findings of a result. The signal survives if none is above info.", ("diagnosis", "healthy")),
     Word("rule", "A test for one fault of a net. `initprobe list rules` shows all.", ("rules",)),
@@ -105,7 +155,7 @@ _SYMBOLS = (
         ("pre-activation",),
         "preactivation",
     ),
-    Word("phi", "The activation function. phi' is its slope.", ("activation", "nonlinearity")),
+    Word("phi", "The activation function. phi' is its slope.", ("activation", "nonlinearity", "act")),
     Word("W", "Weights of a layer, of shape (fan_in, fan_out).", ("weight", "weights"), "weight"),
     Word("b", "Biases of a layer.", ("bias", "biases")),
     Word("fan_in", "The number of inputs over which a unit sums.", ("fan in",), "fan_in"),
@@ -212,4 +262,5 @@ _TROUBLE = (
     ),
 )
 
-WORDS = Registry("word", [*_PROCESS, *_SYMBOLS, *COLUMNS, *_TROUBLE])
+_SHOWN = (*FIGURE_WORDS, *VERDICT_WORDS, *SUMMARY_WORDS, *TABLE_WORDS)
+WORDS = Registry("word", [*_PROCESS, *_SYMBOLS, *COLUMNS, *_TROUBLE, *_SHOWN])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 GLOROT = "Glorot & Bengio 2010, AISTATS 9:249"
 POOLE = "Poole et al. 2016, arXiv:1606.05340"
 SCHOENHOLZ = "Schoenholz et al. 2017, arXiv:1611.01232"
+YANG = "Yang et al. 2022, arXiv:2203.03466"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from initprobe.results.summary import Finding
 _HEALTHY = "SIGNAL SURVIVES initialization (training is another matter)"
 _ALL_IGNORED = "NOTHING NEW: every finding is ignored"
 SEVERITY_STYLE = {"error": "bold red", "warning": "bold yellow", "info": "dim"}
-_NO_FIX = "none found among common initializers, norms and residual branches"
+_NO_FIX = "none found among common initializers, norms, residual branches and wider layers"
 
 
 def print_verdict(result: ProbeResult, to: Console) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from initprobe.results.coordinate_check import CoordinateCheck
     from initprobe.results.run import ProbeResult
 
 
@@ -71,3 +72,17 @@ class Display:
         from initprobe.reports.notebook import block
 
         return block(self._result())
+
+
+def width_table(check: CoordinateCheck, width: int | None) -> str:
+    """The table of a coordinate check as plain text."""
+    from initprobe.reports.width_table import plain_width
+
+    return plain_width(check, width)
+
+
+def width_figure(check: CoordinateCheck) -> Figure:
+    """The figure of a coordinate check."""
+    from initprobe.reports.figures.width import width_figure
+
+    return width_figure(check)

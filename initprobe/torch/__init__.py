@@ -6,6 +6,7 @@ Only this room imports PyTorch. The rules of the verdict are in `verdict/`; thei
 Start reading in `model_probe.py`. `operations.py` records every call, and `graph.py` has what it records. `measure.py`
 makes statistics, and `structure.py` finds layers, branches and heads. `fixes.py` tries the lines of the verdict, and
 `initialization.py` sets all weights. `loading.py` makes a model and its input from the text of a command.
+`width_study.py` compares models of several widths.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from initprobe.torch.initialization import initialize
     from initprobe.torch.model_probe import probe
+    from initprobe.torch.width_study import width
 
-__all__ = ["initialize", "probe"]
+__all__ = ["initialize", "probe", "width"]
 
 
 def __getattr__(name: str) -> Any:
@@ -30,6 +32,10 @@ def __getattr__(name: str) -> Any:
         from initprobe.torch.initialization import initialize
 
         return initialize
+    if name == "width":
+        from initprobe.torch.width_study import width
+
+        return width
     from initprobe.torch.model_probe import probe
 
     return probe

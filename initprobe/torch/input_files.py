@@ -100,7 +100,9 @@ class Shape:
         return torch.randint(self.bounds[0], self.bounds[1] + 1, self.sizes, generator=generator)
 
 
-def given_inputs(model: Any, files: Sequence[str], shapes: Sequence[str], seed: int, dtype: Any) -> Any:
+def given_inputs(
+    model: Any, files: Sequence[str], shapes: Sequence[str], seed: int, dtype: Any, width: int | None = None
+) -> Any:
     """The input of the model: a tensor, a tuple of arguments or a mapping of keyword arguments.
 
     Args:
@@ -109,6 +111,7 @@ def given_inputs(model: Any, files: Sequence[str], shapes: Sequence[str], seed: 
         shapes: of `--input-shape`, in order.
         seed: of what is drawn.
         dtype: of real numbers.
+        width: of the model, for functions that take it; None for a model of one width.
 
     Returns:
         The input.
@@ -118,7 +121,7 @@ def given_inputs(model: Any, files: Sequence[str], shapes: Sequence[str], seed: 
         InputError: a file cannot be read, or holds something else.
     """
     wanted = [Shape.parse(text) for text in shapes]
-    given = [argument for text in files for argument in _from_text(model, text, dtype)]
+    given = [argument for text in files for argument in _from_text(model, text, dtype, width)]
     if any(argument.name is None for argument in given) and any(shape.name is None for shape in wanted):
         raise ConfigError("--input and --input-shape together need names, as in --input-shape mask=4,16:1..1")
     generator = torch.Generator().manual_seed(seed)
@@ -170,28 +173,29 @@ def _listed(names: Sequence[str]) -> str:
     return listed(names, 8)
 
 
-def _from_text(model: Any, text: str, dtype: Any) -> list[Given]:
+def _from_text(model: Any, text: str, dtype: Any, width: int | None) -> list[Given]:
     """The arguments that an `--input` names: an array, those of an archive, or what a function returns."""
     named = _NAMED.fullmatch(text)
     name, rest = (named["name"], named["text"]) if named and not Path(text).is_file() else (None, text)
     file = Path(rest)
     if file.suffix.lower() not in SUFFIXES and ":" in rest and not file.is_file():
-        return [Given(name, _made(rest, dtype))]
+        return [Given(name, _made(rest, dtype, width))]
     if file.suffix.lower() == ".npz" and name is None:
         return _from_archive(model, file, dtype)
     table = read_table(file, "float64") if file.suffix.lower() == ".csv" else read_array(file)
     return [Given(name, as_tensor(str(file), table, dtype, named=name is not None))]
 
 
-def _made(target: str, dtype: Any) -> Any:
-    """What a function without arguments returns: the whole input, or one argument of it."""
+def _made(target: str, dtype: Any, width: int | None) -> Any:
+    """What a function without arguments, or of the width, returns: the whole input, or one argument of it."""
     function = import_name(target, "a function", "a file, or PACKAGE.MODULE:FUNCTION that makes the input")
     if not callable(function):
         raise ConfigError(
             f"{target} is of type {type(function).__name__}; name a function that makes the input", field="--input"
         )
     with user_code(f"--input {target}() fails"):
-        return in_dtype(function(), dtype)
+        takes_width = width is not None and inspect.signature(function).parameters
+        return in_dtype(function(width) if takes_width else function(), dtype)
 
 
 def in_dtype(value: Any, dtype: Any) -> Any:

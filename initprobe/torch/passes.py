@@ -73,7 +73,7 @@ def recorded(arguments: Arguments, pool: Workers) -> tuple[Recorder, Course]:
     """
     model = arguments.model
     recorder = Recorder(model, pool, bool(arguments.formats))
-    with left_as_found(arguments.parts, parameters=arguments.reinit is not None), _watching(recorder, arguments.parts):
+    with left_as_found(arguments.parts, parameters=arguments.reinit is not None), watching(recorder, arguments.parts):
         seed_everything(arguments.seed)
         courses = [_one_draw(arguments, recorder, draw) for draw in range(arguments.draws)]
     losses = [course.loss for course in courses if course.loss is not None]
@@ -81,7 +81,7 @@ def recorded(arguments: Arguments, pool: Workers) -> tuple[Recorder, Course]:
 
 
 @contextmanager
-def _watching(recorder: Recorder, parts: Inventory) -> Iterator[None]:
+def watching(recorder: Recorder, parts: Inventory) -> Iterator[None]:
     recorder.modules.watch(parts.modules)
     try:
         yield
@@ -90,7 +90,7 @@ def _watching(recorder: Recorder, parts: Inventory) -> Iterator[None]:
 
 
 @contextmanager
-def _recording() -> Iterator[None]:
+def recording() -> Iterator[None]:
     """Gradients are recorded in any mode of the caller, and a parametrized weight is made once per pass."""
     with ExitStack() as stack:
         for mode in (torch.inference_mode(False), torch.enable_grad(), parametrize.cached()):
@@ -108,7 +108,7 @@ def _one_draw(arguments: Arguments, recorder: Recorder, draw: int) -> Course:
         arguments = replace(arguments, parts=inventory(arguments.model))
     peaks = small_peaks(arguments.parts.tensors)
     void = void_parameters(arguments.parts, peaks)
-    with _recording():
+    with recording():
         ends = _forward(arguments, recorder, draw)
         learning = {
             name: parameter for name, parameter in arguments.parts.parameters.items() if parameter.requires_grad
@@ -118,7 +118,9 @@ def _one_draw(arguments: Arguments, recorder: Recorder, draw: int) -> Course:
             return Course(False, ends.loss, {}, void, peaks)
         gradients = dict(zip(learning, _gradients(ends, sources), strict=False))
     recorder.add_weight_gradients(gradients)
-    return Course(True, ends.loss, has_nonzero(gradients, recorder.gradient_peaks()), void, peaks)
+    tracks = recorder.parameters.items()
+    gradient_peaks = {name: track.gradient.sketch.peak for name, track in tracks if track.gradient}
+    return Course(True, ends.loss, has_nonzero(gradients, gradient_peaks), void, peaks)
 
 
 def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:

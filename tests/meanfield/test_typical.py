@@ -11,6 +11,7 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.typical import _chi_square_logs, _log_factor, length_logs
 from initprobe.prediction.predict import predict_network
 from initprobe.prediction.rules import rules_of
+from initprobe.prediction.typical import loss_probability
 
 NETWORKS = 200
 
@@ -98,3 +99,38 @@ def test_weights_with_a_mean_have_no_typical_draw():
     prediction = predict_network(config, sizes, inputs, 1)
     spreads = [noise.output for noise in prediction.spreads]
     assert length_logs(config.activation, rules_of(config, sizes), [1.0] * 6, spreads, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("init", "act", "widths"),
+    [
+        ("lecun", "linear", (24,) * 60),  # orthogonal inputs are lost one by one, the batch seldom
+        ("he", "mish", (12,) * 30),
+        ("orthogonal:gain=1.4142", "relu", (16, 8, 4, 2)),
+        ("lecun:gain=1.5", "tanh", (2,) * 15),  # first order in 1/width fails here
+    ],
+    ids=str,
+)
+def test_the_stated_probability_is_that_of_drawn_batches(init, act, widths):
+    config = ProbeConfig(init=init, act=act, widths=widths, batch=16)
+    sizes = config.nominal_sizes
+    stated = loss_probability(config, sizes, InputMoments.noise())
+    prediction = predict_network(config, sizes, InputMoments.noise(), 1)
+    state, rng, lost = prediction.layers[-1].state, np.random.default_rng(3), 0
+    for _ in range(NETWORKS):
+        h = rng.standard_normal((16, sizes[0]))
+        for fans in itertools.pairwise(sizes):
+            h = config.activation.value(h @ config.initializer.sample(rng, fans, fans, np.dtype(float)))
+        lost += bool(np.mean(h * h) < 0.01 * state.average(state.moments.square))
+    # Both are shares of 200 draws.
+    sd = math.sqrt(2 * max(stated * (1 - stated), 1 / NETWORKS) / NETWORKS)
+    assert abs(lost / NETWORKS - stated) < 4 * sd
+
+
+def test_a_branch_bridges_only_its_own_layer():
+    """The pyramid loses as many draws with a skip around its first layer as without."""
+    shape = {"init": "he", "act": "relu", "widths": (32, 16, 8, 4, 2, 1), "batch": 30}
+    plain, residual = (ProbeConfig(**shape, residual=residual) for residual in (False, True))
+    first, second = (loss_probability(each, each.nominal_sizes, InputMoments.noise()) for each in (plain, residual))
+    assert first > 0.3
+    assert second == pytest.approx(first, abs=0.2)

@@ -11,6 +11,7 @@ from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
 from initprobe.probe.run import run
+from initprobe.remedies.trial import Trials
 
 SMALL = {"width": 80, "batch": 100, "draws": 2}
 
@@ -100,3 +101,31 @@ def test_no_skip_is_offered_where_widths_never_agree():
     result = run(ProbeConfig(init="xavier", act="gelu", batch=100, draws=2, **narrowing))
     assert not result.healthy
     assert all("--residual" not in (finding.fix or "") for finding in result.diagnosis)
+
+
+def test_raw_data_are_standardized_where_they_are_the_fault():
+    raw = {"init": "xavier", "act": "tanh", "layers": 10, "input": "digits"}
+    fixed = fix_of(raw)
+    assert (str(fixed.init), fixed.standardize, fixed.norm) == ("xavier", True, "none")
+    assert fix_of(raw | {"init": "normal:std=0.01"}).standardize is False  # the weights are too small for any data
+
+
+def test_wider_layers_are_the_fix_of_a_net_of_one_unit():
+    fixed = fix_of({"init": "orthogonal", "act": "relu6", "layers": 20, "width": 1, "seed": 740})
+    assert (str(fixed.init), fixed.residual) == ("he", False)
+    assert fixed.width > 10
+
+
+def test_a_skip_around_another_layer_is_no_fix():
+    result = run(ProbeConfig(init="he", act="relu", widths=(32, 16, 8, 4, 2, 1), batch=30, draws=1, seed=336))
+    assert "too-deep" in {finding.rule for finding in result.diagnosis}
+    assert all("--residual" not in (finding.fix or "") for finding in result.diagnosis)
+
+
+def test_no_candidate_is_tried_twice():
+    """`lecun:gain=1.41` is `he`."""
+    tried = []
+    names = ("he", "lecun:gain=1.41", "he:mode=fan_out", "xavier")
+    original, *candidates = (ProbeConfig(init=init, act="relu") for init in ("normal:std=1", *names))
+    assert Trials(original, lambda config: tried.append(str(config.init))).first(candidates) is None
+    assert tried == ["he", "xavier"]

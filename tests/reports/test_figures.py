@@ -8,6 +8,7 @@ import pytest
 
 from initprobe import ProbeConfig, run
 from initprobe.formatting import role
+from initprobe.probe.run import measured
 from initprobe.reports.figures.comparison import draw_comparison
 from initprobe.reports.figures.histograms import MOST_PANELS
 from initprobe.reports.figures.result_data import BINS, gradient_histograms, output_histograms, profiles
@@ -34,7 +35,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def results():
     return {
-        name: run(ProbeConfig(**({"layers": 5, "width": 40, "batch": 50, "draws": 2} | case)))
+        name: measured(ProbeConfig(**({"layers": 5, "width": 40, "batch": 50, "draws": 2} | case)))
         for name, case in CASES.items()
     }
 
@@ -130,7 +131,7 @@ def test_lost_numbers_are_named(results):
     row = output_histograms(results["overflow"])
     lost = [panel for panel in row.panels if panel.shares is None]
     assert lost
-    assert {panel.std for panel in lost} <= {"overflow", "nonfinite"}
+    assert {panel.std for panel in lost} <= {"overflow", "NaN"}
     labels = [line.get_label() for line in draw(results["overflow"], "depth").axes[0].lines]
     assert any("overflow from layer" in str(label) for label in labels)
 

@@ -17,6 +17,9 @@ from initprobe.reports.figures.run import draw
 from initprobe.reports.figures.style import render
 from initprobe.reports.figures.theory import phase_figure
 from initprobe.reports.log_axis import log_ticks
+from initprobe.reports.people_names import people_name
+from initprobe.results.base import TENSORS
+from initprobe.results.named_numbers import LAYER_NUMBERS, RATES, RUN_NUMBERS
 
 SHAPE = {"layers": 6, "width": 60, "batch": 100, "draws": 2}
 
@@ -53,7 +56,8 @@ def test_many_layers_have_a_colour_bar_and_whole_numbers():
 
 def test_bands_and_lines_that_end_are_in_the_legend():
     words = _words(draw(_measured("zeros", "tanh"), "depth"))
-    assert "+-1 SD over draws" in words and "Var(h) = 0 from layer 1" in words
+    assert "+-1 SD over draws" in words and "Var(h) = 0 in all layers" in words
+    assert "Var(dL/dh) = 0 to layer 5" in words
     assert "theory +-2 SD" in _words(draw(_measured("he", "relu"), "depth"))
 
 
@@ -63,6 +67,32 @@ def test_equal_curves_of_a_comparison_are_seen():
     first, _, second, *_ = figure.axes[0].lines
     assert first.get_marker() != second.get_marker() and first.get_markevery() != second.get_markevery()
     assert "Variance by layer" in _words(figure)
+    ends = [text for text in figure.axes[0].texts if text.get_text() == "he + relu"]
+    low, high = sorted(text.xy[1] for text in ends)  # both curves are named at their end, below each other
+    assert np.ptp(figure.axes[0].transData.transform([(1, low), (1, high)])[:, 1]) > 12
+
+
+def test_a_line_that_ends_says_why():
+    overflow = _measured("normal:std=100", "relu", layers=16, width=20, draws=1)
+    words = _words(draw_comparison([overflow, _measured("zeros", "relu", layers=16, width=20, draws=1)]))
+    ending = next(number for number, layer in enumerate(overflow.layers, 1) if layer.output.variance is None)
+    assert {f"normal:std=100 + relu (overflow from layer {ending})", "zeros + relu (0 in all layers)"} <= set(words)
+    assert "Var(dL/dW): NaN in all layers" in _words(draw(overflow, "depth"))
+
+
+def test_columns_of_colour_have_a_scale_where_nearly_all_is_0():
+    """With 99.9% of a layer exactly 0, the rest is no scale for the other layers."""
+    row = output_histograms(_measured("normal:std=0.01", "tanh", layers=45, width=40, draws=1))
+    assert max(panel.at_zero for panel in row.panels) > 0.9 and row.ceiling > 0.05
+
+
+def test_every_number_of_a_sweep_has_a_name_for_people():
+    names = [*LAYER_NUMBERS, *RATES, *RUN_NUMBERS, *TENSORS, "healthy", "verdict"]
+    for name in names:
+        shown = people_name(name)
+        assert "." not in shown and ("_" not in shown or name in ("fan_in", "fan_out")), name
+    assert people_name("output_gradient.variance") == "Var(dL/dh)"
+    assert people_name("training.final_loss") == "loss at the end of training"
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.35, -0.03), (-0.08, 0.09), (0, 0.9), (-9, 3)])
@@ -76,9 +106,10 @@ def test_the_phases_are_named_and_labels_do_not_overlap():
     marks = [("normal:std=0.01", 0.22, 0.0), ("torch_linear", 0.58, 0.02), ("xavier", 1.0, 0.0), ("lecun", 1.0, 0.0)]
     figure = phase_figure("tanh", scales, biases, diagram.chi_1, diagram.xi_c, 10, marks)
     assert {"order", "chaos", "edge of chaos"} <= set(_words(figure))
-    names = {"normal:std=0.01", "torch_linear", "xavier\nlecun"}
+    figure.draw_without_rendering()
+    names = {"normal:std=0.01", "torch_linear", "xavier\nlecun", "order", "chaos", "edge of chaos"}
     boxes = [Text.get_window_extent(text) for text in figure.findobj(Text) if text.get_text() in names]
-    assert len(boxes) == 3
+    assert len(boxes) == 6
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
@@ -101,9 +132,16 @@ def test_a_figure_has_the_size_title_and_columns_asked_for():
     assert "Three in a row" in _words(figure) and result.description.title not in _words(figure)
 
 
-@pytest.mark.parametrize("kind", ["summary", "output", "gradient", "depth"])
-def test_on_paper_a_figure_fits_a_column_and_can_be_read(kind):
-    result = _measured("he", "relu", layers=10)
+@pytest.mark.parametrize(
+    ("init", "layers", "kind"),
+    [
+        *(("he", 10, kind) for kind in ("summary", "output", "gradient", "depth")),
+        ("zeros", 5, "summary"),
+        ("normal:std=100", 30, "summary"),
+    ],
+)
+def test_on_paper_a_figure_fits_a_column_and_can_be_read(init, layers, kind):
+    result = _measured(init, "relu", layers=layers, width=20)
     figure = result.figure(kind, style="paper")
     figure.draw_without_rendering()
     assert figure.get_figwidth() == pytest.approx(3.3) and result.description.title not in _words(figure)

@@ -23,6 +23,7 @@ from initprobe.reports.figures.style import render
 from initprobe.reports.figures.sweep_data import MOST_NAMED, MOST_PANELS, depth_plot, histogram_plot
 from initprobe.reports.figures.sweep_profiles import depth_figure, histogram_figure
 from initprobe.reports.figures.sweep_series import is_log, series
+from initprobe.reports.gaps import STATUS_WORDS
 from initprobe.results.digest import Digest, digest
 from initprobe.results.named_numbers import VERDICT
 from initprobe.sweeps.file_figures import Depth
@@ -173,7 +174,7 @@ def test_each_verdict_has_its_own_colour():
     assert words[1, 2] == ("overflow", DISAGREE)
     assert words[2, 1] == ("vanishing-output", "")
     figure = heat_map_figure(plot)
-    assert {"survives (2)", "vanishing-output (1)", "overflow (1)", f"{DISAGREE} (1)"} <= set(texts(figure))
+    assert {"survives (2)", "vanishing output (1)", "overflow (1)", f"{DISAGREE} (1)"} <= set(texts(figure))
     assert len(figure.axes) == 1  # words have no colour bar
     assert len({tuple(color) for color in drawn_rows(figure)[1]}) == 3
 
@@ -318,7 +319,7 @@ def test_four_hundred_lines_without_numbers_get_panels_and_verdicts():
     assert (plot.color, len(plot.lines)) == (VERDICT, 400)
     assert [panel.title for panel in plot.panels] == [f"act{a}" for a in range(5)]
     figure = depth_figure(plot)
-    assert {"survives (200 runs)", "vanishing-output (200 runs)"} <= set(texts(figure))
+    assert {"survives (200 runs)", "vanishing output (200 runs)"} <= set(texts(figure))
     assert_legible(figure)
 
 
@@ -412,10 +413,10 @@ def test_lost_and_failed_panels_say_so(entries, read):
     lost = [entry for entry in entries if entry.axes["init"] == "normal:std=1e30" and entry.axes["act"] == "relu"]
     plot = histogram_plot([*lost, undone("failed", init="x"), undone("queued", init="y")], "init", "output", read)
     status = read(lost[0]).layers[-1].output.status
-    assert [panel.note for panel in plot.panels] == [f"1 {status}", "1 failed", "1 not run"]
+    assert [panel.note for panel in plot.panels] == [f"1 {STATUS_WORDS[status]}", "1 failed", "1 not run"]
     assert status != "ok"
     figure = histogram_figure(plot)
-    assert {f"1 {status}", "1 failed", "1 not run"} <= set(texts(figure))
+    assert {f"1 {STATUS_WORDS[status]}", "1 failed", "1 not run"} <= set(texts(figure))
 
 
 def test_histograms_of_four_hundred_runs(results):

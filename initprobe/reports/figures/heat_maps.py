@@ -38,6 +38,7 @@ from initprobe.reports.figures.panel_grid import (
 from initprobe.reports.figures.style import BLACK, GREY, power_text, style
 from initprobe.reports.figures.sweep_series import text
 from initprobe.reports.log_axis import log_ticks
+from initprobe.reports.people_names import people_name, people_verdict
 from initprobe.results.named_numbers import LOSSES, RATE
 
 _HATCHES = {FAILED: "xxx", NOT_RUN: "...", DISAGREE: "\\\\\\"}
@@ -63,20 +64,22 @@ def heat_map_figure(plot: HeatMap, title: str = "") -> Figure:
         size = (6.2, 4.4) if count == 1 else (3.5, 2.6) if count <= 4 else (2.2, 1.9)
         panels, font = PanelSizes(count, columns_of(count), *size), 10 if count == 1 else 8
         keys = [*_word_keys(plot), *_lacking_keys(plot), *_line_keys(plot)]
-        grid = make_grid(title_of(title, plot.value, plot.layer), plot.notes, panels, keys, bar=not plot.categorical)
+        grid = make_grid(
+            title_of(title, people_name(plot.value), plot.layer), plot.notes, panels, keys, bar=not plot.categorical
+        )
         shade = _shade(plot)
         for index, (axes, panel) in enumerate(zip(grid.axes, plot.panels, strict=True)):
             _draw_panel(axes, plot, panel, shade, _font_in_cells(plot, size))
             _finish_map(axes, plot, panel, size, font, *grid.outer(index))
         if grid.bar is not None:
-            draw_bar(grid.bar, shade.mappable, plot.value, plot.log, shade.extend)
+            draw_bar(grid.bar, shade.mappable, people_name(plot.value), plot.log, shade.extend)
         return grid.figure
 
 
 def _word_keys(plot: HeatMap) -> Iterator[Key]:
     counts = Counter(cell.word for cell in plot.cells if cell.word)
     for word, count in counts.most_common():
-        yield Patch(facecolor=verdict_color(word)), f"{word} ({count})"
+        yield Patch(facecolor=verdict_color(word)), f"{people_verdict(word)} ({count})"
 
 
 def _lacking_keys(plot: HeatMap) -> Iterator[Key]:

@@ -21,6 +21,8 @@ from initprobe.reports.layer_blocks import short_name
 
 MOST_PANELS = 12
 _GAP = 0.12
+_SCREEN = 9  # points of labels on a screen; on paper they are smaller
+_MOST_LABELS = 9  # of columns of colour
 _NARROW = 0.7  # inches of a panel in which three labels would overlap
 
 
@@ -57,8 +59,9 @@ def _draw_panels(axes: Axes, row: HistogramRow, ceiling: float, label: str, colo
     places = _places(row, row.edges)
     lefts = [index * (1 + _GAP) for index in range(len(row.panels))]
     bars, lines = [], []
+    is_narrow = axes.bbox.width / axes.figure.dpi / (per_row * (1 + _GAP)) < _NARROW
     for left, panel in zip(lefts, row.panels, strict=True):
-        _label_panel(axes, panel, left, ceiling)
+        _label_panel(axes, panel, left, ceiling, is_narrow)
         if panel.shares is not None:
             bars.append(_outline(left + places, np.minimum(panel.shares, ceiling)))
         if panel.predicted is not None:
@@ -109,13 +112,13 @@ def _tick(value: float) -> str:
     return f"{value:.2g}" if abs(value) < 1000 else short(value)
 
 
-def _label_panel(axes: Axes, panel: LayerHistogram, left: float, ceiling: float) -> None:
+def _label_panel(axes: Axes, panel: LayerHistogram, left: float, ceiling: float, is_narrow: bool) -> None:
     heading = f"layer {panel.layer}{f' {short_name(panel.name, 12)}' if panel.name else ''}\n{panel.std}"
     axes.text(left + 0.5, 1.03 * ceiling, heading, ha="center", va="bottom", fontsize=small(), linespacing=1.4)
     if panel.shares is None:
         axes.text(left + 0.5, 0.5 * ceiling, panel.std, ha="center", va="center", fontsize=1.2 * small(), color=ORANGE)
         return
-    spike = panel.spike(ceiling)
+    spike = panel.spike(ceiling).replace("exactly", "at" if is_narrow else "exactly")
     notes = [spike.replace(" ", "\n", 1)] if spike else []
     notes += [f"{percent(panel.outside)}%\noutside"] if panel.outside > 0.02 else []
     if notes:
@@ -138,7 +141,8 @@ def _draw_density(axes: Axes, row: HistogramRow, label: str) -> None:
         vmin=0,
         vmax=math.sqrt(row.ceiling),
     )
-    _add_colour_bar(axes, drawn)
+    is_paper = small() < _SCREEN
+    _add_colour_bar(axes, drawn, "" if is_paper else "share per bin")
     stds = row.stretched(np.array(row.stds))
     for sign in (1, -1):
         axes.plot(layers, sign * stds, color="white", lw=1.6, ls="--")
@@ -146,21 +150,25 @@ def _draw_density(axes: Axes, row: HistogramRow, label: str) -> None:
     if row.bend is not None:
         _set_log_ticks(axes, row, row.bend)
     axes.set_xlim(0.5, len(layers) + 0.5)
-    for panel in row.panels[:: max(len(row.panels) // 8, 1)]:
+    before, most = "", max(min(_MOST_LABELS, int(axes.bbox.width / axes.figure.dpi / (0.12 * small()))), 1)
+    for panel in row.panels[:: max(math.ceil(len(row.panels) / most), 1)]:
+        if panel.std == before:  # the same reason, why there is no number
+            continue
+        before = panel.std
         side = "left" if panel.layer == 1 else "right" if panel.layer > 0.95 * len(layers) else "center"
         axes.text(panel.layer, high, panel.std, ha=side, va="bottom", fontsize=small())
-    axis = "" if row.bend is None else "; log axis on both sides of 0"
+    axis = "; log axis on both sides of 0" if row.bend is not None else "; colour: share per bin" if is_paper else ""
     axes.set_xlabel(f"layer (dashed: +-1 std{axis})", labelpad=2)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(label)
 
 
-def _add_colour_bar(axes: Axes, drawn: AxesImage) -> None:
+def _add_colour_bar(axes: Axes, drawn: AxesImage, label: str) -> None:
     """The scale beside the axes, in percent; colours follow the square root of the share."""
     bar = axes.figure.colorbar(drawn, ax=axes, fraction=0.055, pad=0.01, aspect=15)
     bar.ax.yaxis.set_major_formatter(lambda root, _: f"{100 * root * root:.2g}%")
     bar.ax.tick_params(labelsize=0.9 * small())
-    bar.set_label("share per bin", fontsize=small())
+    bar.set_label(label, fontsize=small())
 
 
 def _set_log_ticks(axes: Axes, row: HistogramRow, bend: float) -> None:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from itertools import cycle
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
+from initprobe.arrays import Array
 from initprobe.reports.figures.result_data import Profile, profiles
 from initprobe.reports.figures.style import (
     BLACK,
@@ -22,11 +24,14 @@ from initprobe.reports.figures.style import (
     power_text,
 )
 from initprobe.reports.figures.titles import legend_above
+from initprobe.reports.gaps import STATUS_WORDS
 from initprobe.reports.layer_blocks import roles, short_name
 from initprobe.reports.log_axis import log_ticks
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 
+_POINTS = 72  # per inch
+_LEAST_DECADES = 1.0  # so that rounding does not look like a slope
 _MOST_ROLES = 8  # lines that colours distinguish
 
 
@@ -70,11 +75,14 @@ def draw_profiles(axes: Axes, result: ProbeResult) -> None:
 
 
 def finish_profile_axes(axes: Axes, layers: int) -> None:
-    """Set ticks in powers of ten on the log10 axis, and layers on the other."""
-    ticks = log_ticks(*axes.get_ylim())
+    """Set ticks in powers of ten on the log10 axis, of at least one decade, and layers on the other."""
+    low, high = axes.get_ylim()
+    room = max(_LEAST_DECADES - (high - low), 0.0) / 2
+    axes.set_ylim(low - room, high + room)
+    ticks = log_ticks(low - room, high + room)
     axes.set_yticks(ticks, [power_text(tick) for tick in ticks])
     axes.set_xlim(0.5, layers + 0.5)
-    axes.set_xticks(_layer_ticks(layers))
+    axes.set_xticks(_layer_ticks(layers, _most_ticks(axes, layers)))
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)
     axes.set_axisbelow(True)
     axes.set_xlabel("layer")
@@ -86,24 +94,45 @@ def _mark_loss(axes: Axes, layers: Sequence[LayerStats], tensors: Sequence[str],
     for layer in layers:
         lost = [layer.tensor(name).status for name in tensors if layer.tensor(name).status != "ok"]
         if lost:
-            axes.axvline(layer.layer, color=GREY, lw=1, ls=dashes, label=f"{lost[0]} {where} layer {layer.layer}")
+            axes.axvline(
+                layer.layer, color=GREY, lw=1, ls=dashes, label=f"{STATUS_WORDS[lost[0]]} {where} layer {layer.layer}"
+            )
             return
 
 
 def _draw_profile(axes: Axes, profile: Profile, color: str, marker: str) -> None:
-    layers = profile.layers
-    axes.plot(layers, profile.log10, color=color, lw=1.8, marker=marker, ms=5, label=f"Var({profile.label})")
-    axes.fill_between(layers, profile.low, profile.high, color=color, alpha=0.25, lw=0)
+    layers, is_drawn = profile.layers, np.isfinite(profile.log10).any()
     zeros = layers[profile.zeros]
+    lost = "" if is_drawn or len(zeros) else f": {'; '.join(gap.words for gap in profile.gaps)}"
+    if is_drawn or lost:
+        label = f"Var({profile.label}){lost}"
+        axes.plot(layers, profile.log10, color=color, lw=1.8, marker=marker, ms=5, label=label)
+    axes.fill_between(layers, profile.low, profile.high, color=color, alpha=0.25, lw=0)
     if len(zeros):  # a log axis has no place for 0
         bottom = axes.get_xaxis_transform()
-        where = f" from layer {zeros[0]}" if zeros[-1] == layers[-1] else f" to layer {zeros[-1]}"
-        label = f"Var({profile.label}) = 0{where if len(zeros) == zeros[-1] - zeros[0] + 1 else ''}"
+        label = f"Var({profile.label}) = 0{_zeros_words(zeros, layers)}"
         axes.plot(zeros, np.full(len(zeros), 0.02), color=color, marker="x", ls="", transform=bottom, label=label)
     axes.plot(layers, profile.predicted, color=BLACK, lw=1, ls=":")
     axes.fill_between(layers, profile.predicted_low, profile.predicted_high, color=BLACK, alpha=0.10, lw=0)
 
 
-def _layer_ticks(count: int) -> list[int]:
-    step = next(s * 10**e for e in range(9) for s in (1, 2, 5) if count / (s * 10**e) <= 20)
+def _zeros_words(zeros: Array, layers: Array) -> str:
+    """The layers of a variance of 0: ` in all layers`, ` from layer 4`, ` to layer 3`; empty where they are apart."""
+    if len(zeros) == len(layers):
+        return " in all layers"
+    if len(zeros) != zeros[-1] - zeros[0] + 1:
+        return ""
+    return f" from layer {zeros[0]}" if zeros[-1] == layers[-1] else f" to layer {zeros[-1]}"
+
+
+def _most_ticks(axes: Axes, layers: int) -> int:
+    """How many numbers of layers fit side by side; at most 20."""
+    width = axes.bbox.width / axes.figure.dpi
+    letters = float(mpl.rcParams["font.size"]) / _POINTS
+    return max(min(20, int(width / (letters * (0.65 * len(str(layers)) + 1)))), 2)
+
+
+def _layer_ticks(count: int, most: int) -> list[int]:
+    """The first layer, the last, and round numbers between them, at most about `most`."""
+    step = next(s * 10**e for e in range(9) for s in (1, 2, 5) if count / (s * 10**e) <= most)
     return sorted({1, count, *range(step, count - step // 2, step)}) if step > 1 else list(range(1, count + 1))

@@ -11,6 +11,7 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.formatting import percent, short
 from initprobe.reports.binning import shares
+from initprobe.reports.gaps import STATUS_WORDS, Gap, gaps
 from initprobe.results.base import Histogram
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.run import ProbeResult
@@ -21,6 +22,7 @@ _MARGIN_BINS = 3
 _UNEVEN = 30.0  # largest over smallest layer of a model from which a linear axis hides the smaller ones
 _BEYOND = 3.0  # times a linear axis: a layer that reaches further is hardly seen on it
 _ATOM = 0.05  # a share of exact zeros from which a spike is named so
+_ALL = 0.95  # a share of exact zeros beside which the rest is not worth a scale
 _MOST_DECADES = 6  # of a logarithmic axis, on each side of 0
 _LN10 = math.log(10)
 
@@ -58,7 +60,7 @@ class LayerHistogram:
     def spike(self, ceiling: float) -> str:
         """What a bin above the top of the axis is: the exact zeros, or a peak; empty without one."""
         largest = 0.0 if self.shares is None else float(self.shares.max())
-        if largest <= ceiling:
+        if largest <= ceiling and self.at_zero <= _ALL:
             return ""
         return f"{percent(self.at_zero)}% exactly 0" if self.at_zero > _ATOM else f"peak {percent(largest)}%"
 
@@ -88,7 +90,8 @@ class HistogramRow:
     @property
     def ceiling(self) -> float:
         """Top of the shared axis: a spike is cut, so that the rest stays readable. Exact zeros do not count."""
-        peaks = [p.peak(self.edges) for p in self.panels if p.shares is not None and p.outside < 0.5]
+        shown = [p for p in self.panels if p.shares is not None and p.outside < 0.5 and p.at_zero <= _ALL]
+        peaks = [panel.peak(self.edges) for panel in shown]
         peaks = [peak for peak in peaks if peak > 0]
         return 1.15 * min(max(peaks), 3 * min(peaks)) if peaks else 1.0
 
@@ -107,6 +110,7 @@ class Profile:
         predicted_low: the same less two SDs.
         predicted_high: the same plus two SDs.
         zeros: whether the variance is 0.
+        gaps: where the variance has no log, and why.
     """
 
     label: str
@@ -118,6 +122,7 @@ class Profile:
     predicted_low: Array
     predicted_high: Array
     zeros: Array
+    gaps: tuple[Gap, ...] = ()
 
 
 def output_histograms(result: ProbeResult) -> HistogramRow:
@@ -185,7 +190,7 @@ def _histograms(result: ProbeResult, tensor: str, low: float, high: float, bend:
 def _panel(layer: LayerStats, tensor: str, edges: Array) -> LayerHistogram:
     stats = layer.tensor(tensor)
     if stats.histogram is None:
-        return LayerHistogram(layer.layer, None, None, 0.0, stats.status, layer.name or "")
+        return LayerHistogram(layer.layer, None, None, 0.0, STATUS_WORDS[stats.status], layer.name or "")
     inside = shares(stats.histogram, edges)
     return LayerHistogram(
         layer=layer.layer,
@@ -236,7 +241,8 @@ def _profiles(result: ProbeResult) -> Iterator[Profile]:
         zeros = variance == 0
         predicted, band = (values[shown - 1] for values in _predicted_profile(result, tensor))
         low, high = predicted - band, predicted + band
-        yield Profile(label, shown, log10, log10 - half, log10 + half, predicted, low, high, zeros)
+        lost = tuple(gaps(result.stream, tensor))
+        yield Profile(label, shown, log10, log10 - half, log10 + half, predicted, low, high, zeros, lost)
 
 
 def _predicted_profile(result: ProbeResult, tensor: str) -> tuple[Array, Array]:

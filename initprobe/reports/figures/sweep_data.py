@@ -14,6 +14,7 @@ from initprobe.formatting import short
 from initprobe.reports.binning import shares
 from initprobe.reports.figures.result_data import BINS, predicted_shares
 from initprobe.reports.figures.sweep_series import E, is_log, is_number, label, series, text, thinned, varying
+from initprobe.reports.gaps import STATUS_WORDS
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.named_numbers import VERDICT
 from initprobe.results.run import ProbeResult
@@ -278,7 +279,7 @@ def _panel(title: str, entries: Sequence[E], samples: Sequence[_Sample], edges: 
             by_label.setdefault(sample.label, []).append(sample)
     curves = tuple(_curve(name, listed, edges, tensor) for name, listed in by_label.items())
     lost = Counter(sample.stats.status for sample in samples if sample.stats.histogram is None)
-    without = [*(f"{count} {status}" for status, count in lost.items()), *_missing(entries)]
+    without = [*(f"{count} {STATUS_WORDS[status]}" for status, count in lost.items()), *_missing(entries)]
     if not curves:
         return HistogramPanel(title, (), "\n".join(without))
     stds = [_std(sample.stats) for sample in samples if sample.stats.histogram is not None]

@@ -36,6 +36,7 @@ from initprobe.reports.figures.panel_grid import (
 from initprobe.reports.figures.style import BLACK, percent_ticks, power_text, style
 from initprobe.reports.figures.sweep_data import LABEL, DepthLine, DepthPlot, HistogramPanel, HistogramPlot
 from initprobe.reports.log_axis import log_ticks
+from initprobe.reports.people_names import people_name, people_verdict
 from initprobe.results.named_numbers import VERDICT
 
 _FEW_LINES = 40
@@ -49,7 +50,7 @@ def depth_figure(plot: DepthPlot, title: str = "") -> Figure:
         looks = _looks(plot)
         size = (7.4, 4.2) if len(plot.panels) <= 1 else (3.6, 2.6) if len(plot.panels) <= 4 else (2.4, 2.0)
         panels = PanelSizes(max(len(plot.panels), 1), columns_of(len(plot.panels)), *size)
-        name = title_of(title, plot.value)
+        name = title_of(title, people_name(plot.value))
         grid = make_grid(name, plot.notes, panels, list(_depth_keys(plot, looks)), bar=looks.scale is not None)
         ends = limits(np.concatenate([line.measured for line in plot.lines] or [np.zeros(0)]), plot.log)
         for axes, panel in zip(grid.axes, plot.panels, strict=False):
@@ -111,7 +112,8 @@ def _depth_keys(plot: DepthPlot, looks: _Looks) -> Iterator[Key]:
     for word, count in counts.items():
         marker = "o" if word in looks.marked else ""
         runs = f" ({count} runs)" if count > 1 else ""
-        yield Line2D([], [], color=looks.colors[word], lw=2, marker=marker, ms=4), f"{word or 'the run'}{runs}"
+        name = people_verdict(word) if looks.by_verdict else word
+        yield Line2D([], [], color=looks.colors[word], lw=2, marker=marker, ms=4), f"{name or 'the run'}{runs}"
     if any(line.predicted is not None for line in plot.lines):
         yield Line2D([], [], color=BLACK, lw=1, ls="--"), "theory"
     if any(len(_ends_of_gaps(line.measured)) for line in plot.lines):
@@ -160,7 +162,7 @@ def _finish_depth(axes: Axes, plot: DepthPlot, ends: tuple[float, float], first:
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelleft=first, labelbottom=lowest)
-    axes.set(xlabel="layer" if lowest else "", ylabel=plot.value if first else "")
+    axes.set(xlabel="layer" if lowest else "", ylabel=people_name(plot.value) if first else "")
 
 
 def histogram_figure(plot: HistogramPlot, title: str = "") -> Figure:
@@ -169,7 +171,7 @@ def histogram_figure(plot: HistogramPlot, title: str = "") -> Figure:
         count = len(plot.panels)
         columns, *size = (3, 2.5, 1.9) if count <= 6 else (4, 1.9, 1.5) if count <= 12 else (6, 1.2, 1.1)
         colors = dict(zip(plot.labels or ("",), CYCLE, strict=False))
-        name = title_of(title, plot.tensor, plot.layer)
+        name = title_of(title, people_name(plot.tensor), plot.layer)
         grid = make_grid(name, plot.notes, PanelSizes(count, columns, *size), list(_histogram_keys(plot, colors)))
         for index, (axes, panel) in enumerate(zip(grid.axes, plot.panels, strict=True)):
             _draw_histograms(axes, plot, panel, colors)
@@ -210,7 +212,7 @@ def _beyond(panel: HistogramPanel, ceiling: float) -> Iterator[str]:
     if peak > ceiling:
         yield f"peak {percent(peak)}%"
     if outside > _LEAST_NOTED:
-        yield f"{percent(outside)}% beyond"
+        yield f"{percent(outside)}% beyond the axis"
 
 
 def _finish_histogram(axes: Axes, plot: HistogramPlot, first: bool, lowest: bool) -> None:
@@ -219,4 +221,4 @@ def _finish_histogram(axes: Axes, plot: HistogramPlot, first: bool, lowest: bool
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
     axes.tick_params(labelleft=first, labelbottom=lowest, labelsize=8)
-    axes.set(xlabel=plot.tensor if lowest else "", ylabel="share per bin" if first else "")
+    axes.set(xlabel=people_name(plot.tensor) if lowest else "", ylabel="share per bin" if first else "")

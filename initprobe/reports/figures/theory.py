@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
 from initprobe.arrays import Array
@@ -81,11 +82,11 @@ def phase_figure(
         scale.set_label("log chi_1: below 0 ordered, above 0 chaotic (clipped at +-1)")
         if np.isfinite(image).any() and np.nanmin(image) < 0 < np.nanmax(image):
             axes.contour(sigma_w, sigma_b, image, levels=[0], colors=BLACK, linewidths=2)
-        _name_phases(axes, sigma_w, sigma_b, image)
-        _draw_depths(axes, sigma_w, sigma_b, xi_c, layers)
-        _draw_marks(axes, sigma_w, sigma_b, marks)
         axes.set(xlabel="sigma_w = std(W) sqrt(fan_in)", ylabel="sigma_b = std(b)")
         axes.set(xlim=(sigma_w[0], sigma_w[-1]), ylim=(sigma_b[0], sigma_b[-1]))
+        texts, lines = _draw_depths(axes, sigma_w, sigma_b, xi_c, layers)
+        texts += _draw_marks(axes, sigma_w, sigma_b, marks, texts)
+        _name_phases(axes, sigma_w, sigma_b, image, texts, lines)
         figure.text(0.47, 0.94, f"{name}: order and chaos at infinite depth", ha="center", fontsize=13, weight="bold")
         depths = ", ".join(str(depth) for depth in _depths(layers))
         note = f"dashed: correlations forget in {depths} layers; grey: q grows without bound"
@@ -93,6 +94,7 @@ def phase_figure(
         return figure
 
 
+_FEW_COLUMNS = 20  # of the picture, in which a word does not fit
 _PAPER = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
 
 
@@ -118,32 +120,71 @@ def _within(axis: Array, value: float) -> bool:
     return bool(axis[0] <= value <= axis[-1])
 
 
-def _name_phases(axes: Axes, sigma_w: Array, sigma_b: Array, image: Array) -> None:
-    """Write `order`, `chaos` and `edge of chaos` where they are, in the upper half of the picture."""
-    row = int(0.8 * (len(sigma_b) - 1))
-    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 13, "style": "italic", "zorder": 8}
-    for word, cells in (("order", image[row] < 0), ("chaos", image[row] > 0)):
-        if (places := np.flatnonzero(cells)).size > len(sigma_w) // 10:
-            colour = "white" if word == "order" and image[row, places[places.size // 2]] < -0.5 else BLACK
-            axes.text(sigma_w[places[places.size // 2]], sigma_b[row], word, color=colour, **look)
-    edge = np.flatnonzero(np.diff(np.sign(image[row])) > 0)
-    if edge.size:
-        low = int(0.6 * (len(sigma_b) - 1))
-        crossing = np.flatnonzero(np.diff(np.sign(image[low])) > 0)
-        if crossing.size:
-            place = (float(sigma_w[crossing[0]]), float(sigma_b[low]))
-            words: dict[str, Any] = {
-                "textcoords": "offset points",
-                "fontsize": 10,
-                "weight": "bold",
-                "bbox": _PAPER,
-                "va": "center",
-            }
-            axes.annotate("edge of chaos", place, (14, 0), arrowprops={"arrowstyle": "-"}, zorder=8, **words)
+def _name_phases(
+    axes: Axes, sigma_w: Array, sigma_b: Array, image: Array, texts: Sequence[Bbox], lines: Sequence[Bbox]
+) -> None:
+    """Write `edge of chaos`, `order` and `chaos` where they are, if possible in the upper half.
+
+    They cover no text; `order` and `chaos` cover no line either.
+    """
+    boxes = list(texts)
+    rows = [int(share * (len(sigma_b) - 1)) for share in (0.6, 0.5, 0.7, 0.4, 0.8, 0.3, 0.9, 0.2, 0.1)]
+    edges = [(row, int(place)) for row in rows for place in np.flatnonzero(np.diff(np.sign(image[row])) > 0)[:1]]
+    look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 10, "weight": "bold", "bbox": _PAPER}
+    look |= {"va": "center", "zorder": 8, "arrowprops": {"arrowstyle": "-"}}
+    at_edge = [
+        partial(axes.annotate, "edge of chaos", (sigma_w[place], sigma_b[row]), (x, 0), ha=side, **look)
+        for row, place in edges
+        for x, side in ((14, "left"), (-14, "right"))
+    ]
+    boxes += _written(at_edge, boxes)
+    for word, sign in (("order", -1), ("chaos", 1)):
+        cells = [(row, place) for row in rows for place in _spread(np.flatnonzero(np.sign(image[row]) == sign))]
+        look = {"ha": "center", "va": "center", "fontsize": 13, "style": "italic", "zorder": 8}
+        inside = [
+            partial(axes.text, sigma_w[place], sigma_b[row], word, color=_readable(float(image[row, place])), **look)
+            for row, place in cells
+        ]
+        boxes += _written(inside, [*boxes, *lines])
 
 
-def _draw_marks(axes: Axes, sigma_w: Array, sigma_b: Array, marks: Sequence[tuple[str, float, float]]) -> None:
-    """Labelled points, those that lie in the picture."""
+def _readable(log_chi: float) -> str:
+    """White on the darkest violet, else black."""
+    return "white" if log_chi < -0.5 else BLACK
+
+
+def _spread(columns: Array) -> list[int]:
+    """The middle of some columns first, then places on both sides of it; none where they are too few for a word."""
+    shares = (0.5, 0.35, 0.65, 0.2, 0.8)
+    return [int(columns[int(share * (columns.size - 1))]) for share in shares] if columns.size > _FEW_COLUMNS else []
+
+
+def _written(makers: Sequence[Callable[[], Text]], taken: Sequence[Bbox]) -> list[Bbox]:
+    """Write a text at the first of its places where it covers nothing, else at the first; return where it is."""
+    for make in makers:
+        text = make()
+        box = _extent(text)
+        if _is_free(box, taken):
+            return [box]
+        text.remove()
+    return [_extent(makers[0]())] if makers else []
+
+
+def _extent(text: Text) -> Bbox:
+    """Where a text is, without its arrow."""
+    if isinstance(text, Annotation):
+        text.update_positions(text.get_figure(root=True).canvas.get_renderer())  # type: ignore[union-attr]
+    return Text.get_window_extent(text).padded(3)
+
+
+def _is_free(box: Bbox, taken: Sequence[Bbox]) -> bool:
+    return not any(box.overlaps(other) for other in taken)
+
+
+def _draw_marks(
+    axes: Axes, sigma_w: Array, sigma_b: Array, marks: Sequence[tuple[str, float, float]], boxes: Sequence[Bbox]
+) -> list[Bbox]:
+    """Draw labelled points, those that lie in the picture; return where the labels are."""
     taken: list[Bbox] = []
     for (w, b), labels in _places(marks).items():
         if _within(sigma_w, w) and _within(sigma_b, b):
@@ -155,7 +196,8 @@ def _draw_marks(axes: Axes, sigma_w: Array, sigma_b: Array, marks: Sequence[tupl
                 "bbox": _PAPER,
                 "zorder": 10,
             }
-            taken.append(_free_label(axes, "\n".join(labels), (w, b), taken, look))
+            taken.append(_free_label(axes, "\n".join(labels), (w, b), [*boxes, *taken], look))
+    return taken
 
 
 def _free_label(
@@ -165,18 +207,21 @@ def _free_label(
     for lift in range(6, 200, 8):
         arrow = {"arrowstyle": "-", "lw": 0.8} if lift > 20 else None
         label = axes.annotate(words, place, (6, lift), arrowprops=arrow, **look)
-        box = Text.get_window_extent(label).padded(4)  # without the arrow
-        if not any(box.overlaps(other) for other in taken):
+        box = _extent(label)
+        if _is_free(box, taken):
             break
         label.remove()
     return box
 
 
-def _draw_depths(axes: Axes, sigma_w: Array, sigma_b: Array, xi_c: Array, layers: int) -> None:
-    """Draw contours of the depth scale around the user's depth, labelled in layers."""
+def _draw_depths(axes: Axes, sigma_w: Array, sigma_b: Array, xi_c: Array, layers: int) -> tuple[list[Bbox], list[Bbox]]:
+    """Draw contours of the depth scale around the user's depth, and return where their labels and lines are."""
     depths = np.where(np.isfinite(xi_c), xi_c, np.nan)
     finite = depths[~np.isnan(depths)]
     levels = [level for level in sorted(set(_depths(layers))) if finite.size and finite.min() < level < finite.max()]
-    if levels:
-        lines = axes.contour(sigma_w, sigma_b, depths, levels=levels, colors="#333333", linewidths=1, linestyles="--")
-        axes.clabel(lines, fmt="%g", fontsize=9)
+    if not levels:
+        return [], []
+    lines = axes.contour(sigma_w, sigma_b, depths, levels=levels, colors="#333333", linewidths=1, linestyles="--")
+    labels = axes.clabel(lines, fmt="%g", fontsize=9)
+    points = np.concatenate([axes.transData.transform(path.vertices) for path in lines.get_paths() if len(path)])
+    return list(map(_extent, labels)), [Bbox.from_bounds(x, y, 1, 1) for x, y in points.tolist()]

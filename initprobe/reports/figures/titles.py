@@ -14,6 +14,8 @@ from initprobe.reports.figures.style import small
 _SMALLEST = 7  # points; smaller text cannot be read
 _SCREEN = 9  # points of a legend on a screen
 _SHARE = 0.97  # of the figure's width
+_FEW_LABELS = 6  # of a legend on paper that starts at the chart's left
+_PAPER_ROOM = 0.4  # inches above a chart on paper, for its legend
 
 
 def centred(figure: Figure, inches_down: float, words: str, **font: Any) -> None:
@@ -35,22 +37,30 @@ def centred(figure: Figure, inches_down: float, words: str, **font: Any) -> None
 
 
 def legend_above(axes: Axes) -> None:
-    """Draw the legend above a chart: in as few rows as fit the figure, at most three.
+    """Draw the legend above a chart: in as few rows as fit the figure, at most three, or six on paper.
 
-    Where three rows are not enough, letters become smaller.
+    Where these are not enough, letters become smaller. On paper the chart makes room for more than two rows.
     """
     handles, labels = axes.get_legend_handles_labels()
     figure = axes.get_figure(root=True)
     if not handles or figure is None:
         return  # every line was lost
     place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "frameon": False}
-    size = small()
+    size, rows = small(), (1, 2, 3)
     if size < _SCREEN:  # on paper every point counts
+        rows = (1, 2, 3, 4, 5, 6)  # type: ignore[assignment]
+        left, _, width, _ = axes.get_position().bounds
+        place |= {"bbox_to_anchor": (-0.9 * left / width, 1)} if len(labels) > _FEW_LABELS else {}
         place |= {"handlelength": 1.2, "handletextpad": 0.4, "columnspacing": 0.8, "labelspacing": 0.2}
-    for rows in (1, 2, 3):
-        place["ncols"] = math.ceil(len(labels) / rows)
+    for count in rows:
+        place["ncols"] = math.ceil(len(labels) / count)
         box = axes.legend(handles, labels, fontsize=size, **place).get_window_extent()
         if box.x1 <= figure.bbox.x1:
-            return
-    fit = (figure.bbox.x1 - box.x0) / box.width
-    axes.legend(handles, labels, fontsize=_SHARE * fit * size, **place)
+            break
+    else:
+        fit = (figure.bbox.x1 - box.x0) / box.width
+        box = axes.legend(handles, labels, fontsize=_SHARE * fit * size, **place).get_window_extent()
+    if size < _SCREEN and (over := box.height - _PAPER_ROOM * figure.dpi) > 0:
+        box_of_axes = axes.get_position()
+        height = box_of_axes.height - over / figure.bbox.height
+        axes.set_position((box_of_axes.x0, box_of_axes.y0, box_of_axes.width, height))

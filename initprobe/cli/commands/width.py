@@ -1,0 +1,269 @@
+"""Check whether a network of any width trains like a narrow one.
+
+This is the coordinate check of muP, with numbers. Networks of several widths get the same batch and take a few steps.
+The rms of h, of dL/dh and of the change of h is fitted as width^slope, layer by layer. In a network that transfers, h
+and its changes have slope 0: then the best learning rate of a narrow network is that of a wide one.
+
+FACTORY takes a width and returns a PyTorch model. It may also return an optimizer, or groups of parameters as
+torch.optim takes them: `return model, MuAdam(model.parameters(), lr=1e-3)`. In a group, `lr_scale` is a factor of --lr.
+Without FACTORY, the network is one of initprobe's own, with --init and --act.
+
+\b
+Examples:
+  initprobe width --init he --act relu
+  initprobe width --init he --act relu --mup --optimizer sgd --lr 0.1
+  initprobe width mynet:make --input-shape 16,784 --widths 64,128,256
+  initprobe width mynet:gpt --input-shape 2,16:0..999 --figure width.png
+  initprobe width mynet:make --input-shape 16,784 --quiet --fail-on error
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from initprobe.cli.gate import SEVERITIES, Severity
+from initprobe.cli.html_report import report_option, typed
+from initprobe.cli.model_options import torch_seed_option
+from initprobe.cli.options import (
+    LossOptions,
+    MeasurementOptions,
+    NetworkOptions,
+    WeightOptions,
+    config_from,
+    named_as_options,
+    option_name,
+    read_widths,
+    threads_option,
+)
+from initprobe.cli.parameters import Choice, argument, command_of, group, option
+
+if TYPE_CHECKING:
+    from initprobe.cli.progress import Advance
+    from initprobe.remedies.width_check import WidthPlan
+    from initprobe.results.coordinate_check import CoordinateCheck
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """Widths, training and seeds."""
+
+    widths: str = option(
+        "--widths", default="64,128,256,512", show_default=True, metavar="N,N,...", help="Widths; at least two."
+    )
+    steps: int = option(
+        "--steps", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Steps, on the same batch."
+    )
+    optimizer: Literal["sgd", "adam", "adamw"] | None = option(
+        "--optimizer",
+        type=Choice(["sgd", "adam", "adamw"]),
+        help="Optimizer, where FACTORY gives none.  [default: adamw]",
+    )
+    lr: float | None = option(
+        "--lr", type=float, metavar="R", help="Learning rate.  [default: 0.1 for sgd, 0.001 for adam and adamw]"
+    )
+    seeds: int = option(
+        "--seeds",
+        type=click.IntRange(1),
+        default=3,
+        show_default=True,
+        metavar="N",
+        help="Networks per width; their spread gives the standard error.",
+    )
+    seed: int = torch_seed_option()
+    try_fixes: bool = option(
+        "--try-fixes/--no-try-fixes",
+        default=True,
+        help="Scale starts and learning rates of what does not transfer, and measure again.  [default: on]",
+    )
+
+    def plan(self) -> WidthPlan:
+        """The same for the rooms that measure."""
+        from initprobe.errors import ConfigError
+        from initprobe.remedies.width_check import WidthPlan
+
+        widths = read_widths(self.widths)
+        if self.lr is not None and not 0 < self.lr < float("inf"):
+            raise ConfigError(f"must be above 0, not {self.lr:g}", field="--lr")
+        with named_as_options(("widths", "seeds", "steps", "optimizer")):
+            return WidthPlan(widths or (), self.seeds, self.steps, self.optimizer, self.lr, self.try_fixes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnNetworkOptions:
+    """A network of initprobe's own, without FACTORY."""
+
+    init: str | None = option("--init", metavar="NAME[:...]", help="Weight initializer: he, xavier:gain=5/3, ...")
+    sigma_w: str | None = option("--sigma-w", metavar="S", help="Instead of --init: std S / sqrt(fan_in).")
+    sigma_b: str | None = option("--sigma-b", metavar="S", help="Instead of --bias-init: normal biases with std S.")
+    bias_init: str | None = option("--bias-init", metavar="NAME[:...]", help="Bias initializer.  [default: zeros]")
+    act: str | None = option("--act", metavar="NAME[:...]", help="Activation.")
+    layers: int | None = option("--layers", type=int, metavar="N", help="Layers before the read-out.  [default: 4]")
+    input_width: int | None = option("--input-width", type=int, metavar="N", help="Features of noise.  [default: 16]")
+    norm: str | None = option("--norm", metavar="none|layer|batch", help="Normalize z before the activation.")
+    residual: bool = option("--residual", is_flag=True, help="Add the input of a layer to its output.")
+    batch: int | None = option("--batch", type=int, metavar="N", help="Samples.  [default: 16]")
+    mup: bool = option(
+        "--mup", is_flag=True, help="Scale the read-out and the learning rates by width, as muP does (table 3)."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenModelOptions:
+    """Options of a PyTorch model alone."""
+
+    shapes: tuple[str, ...] = option(
+        "--input-shape",
+        multiple=True,
+        metavar="[NAME=]N,N,...[:LOW..HIGH]",
+        help="N(0,1) input of this shape, samples first. `width` stands for the width: 16,width. With a range, whole "
+        "numbers: 2,16:0..999. Repeatable.",
+    )
+    evaluation: bool = option("--eval", is_flag=True, help="Train in evaluation mode.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WidthOptions:
+    """The options of `initprobe width`."""
+
+    target: str | None = argument(metavar="[PACKAGE.MODULE:FACTORY]", required=False, default=None)
+    study: StudyOptions = group(StudyOptions)
+    own: OwnNetworkOptions = group(OwnNetworkOptions)
+    model: GivenModelOptions = group(GivenModelOptions)
+    inputs: tuple[str, ...] = option(
+        "--input",
+        multiple=True,
+        metavar="[NAME=]SOURCE",
+        help="As for `run`: gaussian, digits or a file; with FACTORY as for `torch`: a file or a function, which may "
+        "take the width.",
+    )
+    loss: str | None = option(
+        "--loss",
+        metavar="cross-entropy|mse|PACKAGE.MODULE:FUNCTION",
+        help="Loss that is trained.  [default: cross-entropy]",
+    )
+    labels: str | None = option("--labels", metavar="SOURCE", help="As for `run` or `torch`.  [default: random]")
+    dtype: str | None = option("--dtype", type=Choice(["float32", "float64"]), help="Precision.")
+    threads: int | None = threads_option()
+    figure: str | None = option(
+        "--figure", metavar="FILE", help="Draw rms against width, a panel per step; png, svg or pdf."
+    )
+    export_json: str | None = option("--export-json", metavar="FILE|-", help="Write everything measured as JSON.")
+    report: str | None = report_option()
+    fail_on: Severity | None = option(
+        "--fail-on", type=Choice(SEVERITIES), help="Exit with 1 on an error: it does not transfer; or on a warning too."
+    )
+    quiet: bool = option("-q", "--quiet", is_flag=True, help="Print only the verdict.")
+    verbose: bool = option("-v", "--verbose", is_flag=True, help="Print a row per layer, also where blocks are alike.")
+
+
+@command_of(WidthOptions, help=__doc__)
+def command(options: WidthOptions) -> None:
+    from initprobe.cli import outputs
+    from initprobe.cli.progress import progress_bar
+    from initprobe.cli.run_output import text_stream
+    from initprobe.reports.console import console
+    from initprobe.reports.width_table import print_width, print_width_verdict
+
+    fmt = outputs.figure_format(options.figure) if options.figure else None
+    outputs.check_exports([options.figure, options.export_json, options.report], None)
+    plan = options.study.plan()
+    with progress_bar("networks") as bar:
+        check = _of_model(options, plan, bar) if options.target else _of_own(options, plan, bar)
+    if options.figure and fmt:
+        outputs.write_figure(options.figure, fmt, check.figure())
+    if options.export_json:
+        outputs.write_text(options.export_json, check.model_dump_json() + "\n")
+    if options.report:
+        from initprobe.reports.html.width_page import width_page
+
+        outputs.write_text(options.report, width_page(check, typed()))
+    to = console(text_stream(options.export_json, options.report))
+    if options.quiet:
+        print_width_verdict(check, to)
+    else:
+        print_width(check, to, options.verbose)
+    _fail(check, options.fail_on)
+
+
+def _of_model(options: WidthOptions, plan: WidthPlan, bar: Advance | None) -> CoordinateCheck:
+    from initprobe.torch.installed import require_torch
+
+    _refuse(options.own, "belongs to a network of initprobe's own; drop it, or drop FACTORY")
+    require_torch()
+    from initprobe.torch.width_request import WidthRequest, check_request
+
+    assert options.target is not None
+    request = WidthRequest(
+        target=options.target,
+        inputs=options.inputs,
+        shapes=options.model.shapes,
+        loss=options.loss,
+        labels=options.labels,
+        dtype=options.dtype,
+        evaluation=options.model.evaluation,
+        seed=options.study.seed,
+    )
+    return check_request(request, plan, options.threads, bar)
+
+
+def _of_own(options: WidthOptions, plan: WidthPlan, bar: Advance | None) -> CoordinateCheck:
+    from initprobe.errors import ConfigError
+    from initprobe.studies.width import width
+
+    own, given = options.own, options.inputs
+    _refuse(options.model, "belongs to a PyTorch model; name it as PACKAGE.MODULE:FACTORY")
+    if own.act is None:
+        raise ConfigError("name a model, as mynet:make, or give --init and --act for a network of initprobe's own")
+    if len(given) > 1:
+        raise ConfigError("give one; a network of initprobe's own has one input", field="--input")
+    config = config_from(
+        own.act,
+        WeightOptions(init=own.init, sigma_w=own.sigma_w, sigma_b=own.sigma_b),
+        NetworkOptions(
+            bias_init=own.bias_init,
+            layers=own.layers,
+            input_width=own.input_width,
+            input_=given[0] if given else None,
+            norm=own.norm or "none",
+            residual=own.residual,
+            seed=options.study.seed,
+        ),
+        MeasurementOptions(batch=own.batch, dtype="float64" if options.dtype == "float64" else None),
+        LossOptions(loss=options.loss or "cross-entropy", labels=options.labels),
+    )
+    study = options.study
+    return width(
+        config,
+        plan.widths,
+        steps=study.steps,
+        optimizer=study.optimizer,
+        lr=study.lr,
+        seeds=study.seeds,
+        mup=own.mup,
+        try_fixes=study.try_fixes,
+        threads=options.threads,
+        progress=bar,
+    )
+
+
+def _refuse(kind: OwnNetworkOptions | GivenModelOptions, reason: str) -> None:
+    """Refuse options of the other kind of network."""
+    from initprobe.errors import ConfigError
+
+    names = {"shapes": "--input-shape", "evaluation": "--eval"}
+    for each in fields(kind):
+        if getattr(kind, each.name):
+            raise ConfigError(reason, field=names.get(each.name, option_name(each.name)))
+
+
+def _fail(check: CoordinateCheck, fail_on: Severity | None) -> None:
+    """Fail if a finding has this severity or a higher one."""
+    from initprobe.errors import CheckFailed
+
+    failing = SEVERITIES[SEVERITIES.index(fail_on) :] if fail_on else ()
+    names = [finding.rule for finding in check.findings if finding.severity in failing]
+    if names:
+        raise CheckFailed(f"--fail-on {fail_on}: {', '.join(names)}")

@@ -1,0 +1,218 @@
+"""The coordinate check of our own networks, and the command `initprobe width`."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import initprobe
+from initprobe import ProbeConfig
+from initprobe.diagnosis.width_sizes import LayerSizes, NetworkSizes, fitted
+from initprobe.diagnosis.width_verdict import findings_of, transfers
+from initprobe.engine.optimizers import Optimizer
+from initprobe.errors import ConfigError, MemoryLimitError
+from initprobe.remedies.width_scaling import judged
+from initprobe.results.coordinate_check import CoordinateCheck
+
+CONFIG = ProbeConfig(init="he", act="relu", layers=3)
+SMALL = ("width", "--init", "he", "--act", "relu", "--layers", "3", "--widths", "32,64,128", "--seeds", "2")
+
+
+def checked(config=CONFIG, **settings):
+    return initprobe.width(config, **{"widths": (64, 128, 256), "threads": 1, **settings})
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_mup_transfers_and_standard_parametrization_does_not(optimizer):
+    plain, mup = checked(optimizer=optimizer), checked(optimizer=optimizer, mup=True)
+    assert plain.transfers is False and plain.fix[-1] == "--mup does this"
+    assert mup.transfers and not mup.fix
+    slopes = {line.layer: line.slope for line in plain.lines if (line.quantity, line.step) == ("own_change", 1)}
+    powers = (-0.5, 0.5, 0.5, 1) if optimizer == "sgd" else (0, 1, 1, 1)
+    assert list(slopes.values()) == pytest.approx(powers, abs=0.2)
+
+
+def test_slopes_of_theory_are_those_of_measurement():
+    for config in (
+        CONFIG,
+        ProbeConfig(init="lecun", act="linear", layers=3),
+        ProbeConfig(init="normal:std=0.1", act="relu", layers=2),
+    ):
+        for line in checked(config.model_copy(update={"batch": 4}), seeds=4, try_fixes=False).lines:
+            if line.theory is not None:
+                room = 0.15 if line.quantity == "change" else 0.05
+                assert abs(line.slope - line.theory) <= max(room, 3 * line.slope_se), line
+
+
+def test_a_start_that_grows_is_scaled():
+    check = checked(ProbeConfig(init="normal:std=0.1", act="tanh", layers=3))
+    assert check.findings[0].rule == "output-grows" and "layer 2" in check.findings[0].layers
+    assert check.fix[0] == "multiply the start of W of layer 2, W of layer 3, read-out by (64/width)^0.5"
+
+
+def test_norms_and_skips_can_be_checked():
+    for settings in ({"norm": "layer"}, {"norm": "batch"}, {"residual": True}):
+        check = checked(CONFIG.model_copy(update=settings), mup=True, steps=1, seeds=2, try_fixes=False)
+        assert check.line("layer 3", "change", 1).status == "ok"
+
+
+def test_the_numbers_do_not_depend_on_threads():
+    one, two = (checked(threads=threads, seeds=1, try_fixes=False) for threads in (1, 2))
+    assert one.lines == two.lines
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_optimizers_are_those_of_pytorch(name, torch):
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=(4, 3)), rng.normal(size=(3, 4, 3))
+    ours, theirs = {"w": start.copy()}, torch.nn.Parameter(torch.tensor(start))
+    mine = Optimizer(name, {"w": 0.01})
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
+    other = kind([theirs], lr=0.01)
+    for gradient in gradients:
+        mine.step(ours, {"w": gradient})
+        theirs.grad = torch.tensor(gradient)
+        other.step()
+    assert ours["w"] == pytest.approx(theirs.detach().numpy(), rel=1e-12)
+
+
+def test_a_line_is_fitted_with_the_error_of_its_slope():
+    widths, rng = (16, 64, 256), np.random.default_rng(1)
+    exact = fitted(widths, [[width**0.5] * 3 for width in widths])
+    assert exact.slope == pytest.approx(0.5) and exact.error == pytest.approx(0, abs=1e-12)
+    noise = 0.1 * rng.normal(size=(2000, 3, 3))
+    fits = [fitted(widths, [np.exp(row) for row in each]) for each in noise]
+    spread = np.std([fit.slope for fit in fits])
+    assert 0.9 < np.sqrt(np.mean([fit.error**2 for fit in fits])) / spread < 1.4  # the larger of two estimates
+    assert fitted(widths, [[1.0], [0.0], [1.0]]) is None
+    assert fitted(widths, [[1.0], [math.nan], [1.0]]) is None
+
+
+def network(width, output=0.0, change=0.0, own=0.0, noise=1.0):
+    """A network of one layer and a read-out with these slopes."""
+    row = LayerSizes(
+        "fc",
+        "layer",
+        width**output,
+        None,
+        (noise * width**change,),
+        (width**own,),
+        1,
+        10,
+        0.1,
+        0.1,
+        parameter="fc.weight",
+    )
+    return NetworkSizes((row, LayerSizes("head", "readout", width**-0.5, None, (1.0,))), (1.0, 0.9))
+
+
+@pytest.mark.parametrize(
+    ("slopes", "rules"),
+    [
+        ({}, ["starts-small"]),
+        ({"output": 0.5}, ["output-grows", "starts-small"]),
+        ({"output": -0.3}, ["output-falls", "starts-small"]),
+        ({"change": 0.4}, ["change-grows", "starts-small"]),
+        ({"change": -0.3}, ["starts-small"]),
+        ({"change": -0.6}, ["change-falls", "starts-small"]),
+        ({"own": 1.0}, ["update-grows", "starts-small"]),
+        ({"own": -0.1}, ["starts-small"]),
+    ],
+)
+def test_each_rule_judges_its_slope(slopes, rules):
+    widths = (32, 64, 128)
+    result = judged(widths, [[network(width, **slopes)] * 2 for width in widths], "adam")
+    assert [finding.rule for finding in result.findings] == rules
+    assert result.transfers is (len(rules) == 1)
+
+
+def test_seeds_that_do_not_decide_are_said():
+    widths = (32, 64, 128)
+    networks = [[network(width, 0, 0.3, noise=noise) for noise in (0.3, 3)] for width in widths]
+    result = judged(widths, networks, "adam")
+    assert result.transfers is None and "give more --seeds" in result.verdict
+
+
+def test_the_record_is_written_as_json_and_read_again():
+    check = checked(seeds=1, steps=1, try_fixes=False)
+    assert CoordinateCheck.model_validate_json(check.model_dump_json()) == check
+    assert json.loads(check.model_dump_json())["schema"] == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "message"),
+    [
+        (ProbeConfig(init="he", act="relu", widths=(3, 4)), {}, "widths: fixes the width"),
+        (ProbeConfig(init="lsuv", act="relu"), {}, "init: is fitted to data"),
+        (CONFIG, {"widths": (5,)}, "at least two different"),
+        (CONFIG, {"widths": (5, 5)}, "at least two different"),
+        (CONFIG, {"lr": 0.0}, "must be above 0"),
+        (CONFIG, {"optimizer": "adan"}, "must be one of sgd, adam, adamw"),
+        ("he", {}, "must be a ProbeConfig"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused(config, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        checked(config, **settings)
+
+
+def test_what_would_not_fit_is_refused_before_it_starts():
+    with pytest.raises(MemoryLimitError, match="lower"):
+        checked(widths=(64, 10**7))
+
+
+# The command
+
+
+def test_the_table_fits_80_columns_and_says_the_verdict(initprobe):
+    outcome = initprobe(*SMALL, "--no-try-fixes")
+    assert outcome.code == 0 and "does not transfer" in outcome.out
+    table = outcome.out.split("slope: of log rms")[0].splitlines()[3:]
+    assert max(map(len, table)) <= 80 and sum(line.lstrip().startswith("layer ") for line in table) == 4
+
+
+def test_the_files_are_written(initprobe, tmp_path):
+    outcome = initprobe(*SMALL, "--mup", "--figure", "w.svg", "--report", "w.html", "--export-json", "w.json", "-q")
+    assert outcome.code == 0 and outcome.out.startswith("transfers")
+    assert json.loads((tmp_path / "w.json").read_text())["widths"] == [32, 64, 128]
+    assert "Slopes of log rms against log width" in (tmp_path / "w.html").read_text()
+    assert "change of h, step 3" in (tmp_path / "w.svg").read_text()
+
+
+def test_the_figure_has_a_panel_per_step_and_a_line_per_layer():
+    figure = checked(seeds=2, steps=2, try_fixes=False).figure()
+    assert isinstance(figure, Figure) and len(figure.axes) == 4
+    assert len(figure.legends[0].get_texts()) == 4
+    widths, heights = figure.axes[0].lines[0].get_data()
+    assert list(widths) == [64, 128, 256] and np.isfinite(heights).all()
+
+
+def test_fail_on_gives_exit_code_1(initprobe):
+    assert initprobe(*SMALL, "--no-try-fixes", "-q", "--fail-on", "error").code == 1
+    assert initprobe(*SMALL, "--mup", "-q", "--fail-on", "warning").code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((), "name a model, as mynet:make, or give --init and --act"),
+        (("--act", "relu"), "give one of --init"),
+        (("mynet:make", "--init", "he"), "--init: belongs to a network of initprobe's own"),
+        (("--init", "he", "--act", "relu", "--input-shape", "3,4"), "--input-shape: belongs to a PyTorch model"),
+        (("--init", "he", "--act", "relu", "--widths", "64"), "--widths: are at least two"),
+        (("--init", "he", "--act", "relu", "--widths", "a,b"), "--widths: 'a,b' is not a list"),
+        (("--init", "he", "--act", "relu", "--lr", "0"), "--lr: must be above 0"),
+        (("--init", "he", "--act", "relu", "--input", "a.npy", "--input", "b.npy"), "--input: give one"),
+    ],
+)
+def test_wrong_options_are_one_line(initprobe, args, message):
+    outcome = initprobe("width", *args)
+    assert outcome.code == 2 and message in outcome.err and outcome.err.count("\n") == 1
+
+
+def test_findings_are_empty_without_a_fault():
+    widths = (32, 64, 128)
+    slopes = judged(widths, [[network(width)] * 2 for width in widths], "sgd").slopes
+    assert transfers(findings_of(slopes, list(slopes.lines())))
