@@ -88,8 +88,7 @@ _PROCESS = (
     ),
     Word(
         "update",
-        "fan_in rms(dW) rms(input): by how much the training of W can change a layer's z, if it is aligned with the "
-        "input. Before a norm it is relative to z.",
+        "fan_in rms(dW) rms(input): how far the training of W can move z, if dW is aligned with the input. Before a norm it is relative to z.",
         ("own change", "own_change"),
         see=("transfer",),
     ),
