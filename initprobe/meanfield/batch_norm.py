@@ -7,7 +7,7 @@ each pair by Mehler's series. Where inputs are unlike, a gradient grows by `E[ph
 A finite batch has two effects of the first order in 1/batch. The units' variances differ by chance. A part of the
 gradient, its mean and the part along z, is projected out.
 
-A finite width adds to the first of them. Products of two rows of h are means over n units, so that their squares are
+A finite width adds to the first of them. Products of two rows of h are means over n units. So their squares are
 larger than those of the mean kernel: rows of n units span at most n directions. Relative to the mean squares, a
 centred product varies by `v' = (E[z phi]^2 / Var(phi) (1 - 1/B))^2 v + 1/n` from layer to layer, v being the variance
 below. For pairs of uncorrelated rows in a large batch it becomes 2.2/n for ReLU and 7.4/n for tanh. The mean square of
@@ -242,7 +242,7 @@ def varying_above(grid: RowGrid, below: Varying, weight: float, units: int, batc
 
 
 def missing_below(grid: RowGrid, missing: float, units: int, batch: int) -> float:
-    """Share of a gradient that is missing along the h of other samples, below the weights of a layer with a batch norm.
+    """Share of a gradient that is missing along the h of other samples, below weights before a batch norm.
 
     Args:
         grid: the activation on the grid.

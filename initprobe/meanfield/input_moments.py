@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from initprobe.arrays import Array
 
-# Averages over mean squares use a Gauss rule for the samples' own distribution of log q, in which moments are smooth:
+# Averages over mean squares use a Gauss rule for the samples' own distribution of log q. Moments are smooth in it:
 # four nodes give five digits for samples with 4 Gaussian features. Samples with mean squares below _SHORTEST times the
 # mean count as equal, since phi is its tangent there.
 _NODES_PER_SPREAD, _MOST_NODES = 10, 12

@@ -26,8 +26,8 @@ from initprobe.meanfield.propagate import length_groups
 _SDS = (1.0, 2.0)
 # A length map is unstable from this growth of deviations on. ReLU keeps them, up to rounding.
 _UNSTABLE = 1.01
-# Measured as above, not derived: bounds on what is left out of the log variance of dL/dh, per layer above and per
-# 1/width, by norm axis and skip.
+# Measured as above, not derived: bounds on what is left out of the log variance of dL/dh, by norm axis and skip. They
+# are per layer above, in units of 1/width.
 _LEFT_OUT = {(None, True): 0.5, (1, True): 0.3, (0, False): 2.0, (0, True): 1.0}
 # Chosen, not derived: what the second order may add, in squares of `BatchNoise.variance`.
 _SECOND_ORDER = 2.0

@@ -88,7 +88,8 @@ _PROCESS = (
     ),
     Word(
         "update",
-        "fan_in rms(dW) rms(input): how far the training of W can move z, if dW is aligned with the input. Before a norm it is relative to z.",
+        "fan_in rms(dW) rms(input), the largest change of z that training of W makes. W must be aligned with the input "
+        "for it. Before a norm it is relative to z.",
         ("own change", "own_change"),
         see=("transfer",),
     ),
@@ -112,7 +113,7 @@ _PROCESS = (
     Word(
         "largest curvature",
         "The largest eigenvalue of the Hessian of the loss by all parameters, at the start, by Lanczos iterations. "
-        "Above the learning rate 2 / curvature a small step of SGD along its eigenvector grows, and the loss may rise "
+        "Above the learning rate 2 / curvature, a small step of SGD along its eigenvector grows. The loss may then rise "
         "at first. `--optimizer sgd` computes it. Adam rescales every entry, so it has no such limit.",
         ("sharpness", "curvature", "highest rate"),
         see=("1 step of W",),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from layers import square_net, unit_weights
 
-from initprobe import ProbeConfig, run
+from initprobe import ProbeConfig
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.own import activation as own_activation
 from initprobe.meanfield.finite_width import spread, with_biases
@@ -14,6 +14,7 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.moments import moments
 from initprobe.meanfield.predict import predict
+from initprobe.probe.run import measured
 
 
 @pytest.mark.parametrize("name, gain", [("relu", 2.0), ("linear", 1.0), ("leaky_relu", 1.9)])
@@ -99,7 +100,7 @@ def test_an_exponential_is_right_or_refused():
 def test_the_gradient_is_judged_like_the_output():
     """Both z of every layer: 5 SDs, and 1 for the second order."""
     config = ProbeConfig(init="lecun", act="selu", layers=10, width=100, batch=100, draws=4)
-    result = run(config, threads=1)
+    result = measured(config, threads=1)
     assert all(abs(layer.theory.z) < 6 and abs(layer.theory.gradient_z) < 6 for layer in result.layers)
 
 
@@ -114,7 +115,7 @@ def test_a_stable_length_map_leaves_no_uncertainty(name, gain):
 def test_an_unstable_length_map_says_by_how_much_it_may_be_off(name, width, depth):
     """The typical gradient is within that factor, and within 5 standard errors."""
     ratios, expected = first_gradients(name, square_net(2.0, width, depth), 20, 40)
-    result = run(ProbeConfig(init="he", act=name, layers=depth, width=width, batch=20, draws=2), threads=1)
+    result = measured(ProbeConfig(init="he", act=name, layers=depth, width=width, batch=20, draws=2), threads=1)
     theory = result.layers[0].theory
     assert theory.gradient_z is None and theory.gradient_uncertainty > 1
     logs = np.log(ratios)

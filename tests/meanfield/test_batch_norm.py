@@ -13,7 +13,7 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.moments import moments
 from initprobe.meanfield.row_grid import RowGrid
 from initprobe.meanfield.signals import centred_gram, stand_in_gram
-from initprobe.probe.run import run
+from initprobe.probe.run import measured
 
 WITHIN = 0.15
 
@@ -42,31 +42,31 @@ def test_real_data_and_images(act, init, batch, tmp_path):
     np.save(tmp_path / "images.npy", images(batch))
     for source in ("digits", str(tmp_path / "images.npy")):
         config = ProbeConfig(init=init, act=act, input=source, layers=6, width=200, batch=batch, draws=8, norm="batch")
-        close(run(config), ("output", "output_gradient", "preactivation_gradient", "weight_gradient"))
+        close(measured(config), ("output", "output_gradient", "preactivation_gradient", "weight_gradient"))
 
 
 def test_a_small_batch_of_relu():
     """Measured 66 at layer 1 where the limit of large batches gives 31, and the first order in 1/batch 50."""
     config = ProbeConfig(init="he", act="relu", layers=10, width=100, batch=16, draws=30, norm="batch")
-    result = run(config)
+    result = measured(config)
     close(result, ("output", "output_gradient"))
     assert 55 < result.layers[0].theory.output_gradient_variance < 75
 
 
 def test_too_few_samples_are_refused_with_the_reason():
     fields = {"init": "he", "act": "relu", "layers": 3, "width": 40, "draws": 2, "norm": "batch"}
-    result = run(ProbeConfig(batch=FEWEST_SAMPLES - 1, **fields))
+    result = measured(ProbeConfig(batch=FEWEST_SAMPLES - 1, **fields))
     assert result.layers[0].theory is None
     assert result.theory_note == (
         "no mean-field prediction: batch norm over 15 samples; its theory is a series in 1/batch and needs 16 or more"
     )
-    assert run(ProbeConfig(batch=FEWEST_SAMPLES, **fields)).layers[0].theory is not None
+    assert measured(ProbeConfig(batch=FEWEST_SAMPLES, **fields)).layers[0].theory is not None
 
 
 def test_inputs_of_few_directions_are_refused_with_the_reason():
     """A unit's variance over samples on a line is chi-squared with one degree of freedom: one over it has no mean."""
     config = ProbeConfig(init="he", act="relu", widths=(40, 40), input_width=2, batch=200, draws=2, norm="batch")
-    result = run(config)
+    result = measured(config)
     assert result.layers[0].theory is None
     assert "batch norm of inputs that differ in few directions, effectively 2.0" in result.theory_note
 
