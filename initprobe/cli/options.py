@@ -194,13 +194,17 @@ class LossOptions:
         metavar="N",
         help="After the probe, train the first network for N steps of plain SGD.",
     )
-    learning_rate: float = option(
+    learning_rate: float | None = option(
         "--learning-rate",
+        "--lr",
         type=float,
-        default=0.1,
-        show_default=True,
         metavar="R",
-        help="Learning rate of --train-steps.",
+        help="Learning rate of --train-steps and --optimizer.  [default: 0.1, of Adam 0.001]",
+    )
+    optimizer: Literal["sgd", "adam", "adamw"] | None = option(
+        "--optimizer",
+        type=Choice(["sgd", "adam", "adamw"]),
+        help="Report how far one step moves each layer, and the largest curvature of the loss.",
     )
 
 
@@ -243,9 +247,11 @@ def config_from(
         "classes": loss.classes,
         "labels": loss.labels,
         "train_steps": loss.train_steps,
-        "learning_rate": loss.learning_rate,
+        "optimizer": loss.optimizer,
     }
     _add_given(fields, weights, network, measurement)
+    if loss.learning_rate is not None:
+        fields["learning_rate"] = loss.learning_rate
     with named_as_options(ProbeConfig.model_fields):
         return check_resolved(ProbeConfig(**fields))
 

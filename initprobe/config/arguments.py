@@ -40,6 +40,7 @@ class ConfigChanges(TypedDict, total=False):
     labels: str | Spec | Path | None
     train_steps: int
     learning_rate: float
+    optimizer: Literal["sgd", "adam", "adamw"] | None
     dtype: Literal["float32", "float64"]
     full_weight_gradient: bool
     formats: str | Sequence[str]

@@ -33,6 +33,8 @@ def check_fields(config: ProbeConfig) -> None:
     _check_widths(config)
     _check_loss(config)
     _check_data(config)
+    if config.train_steps and config.optimizer not in (None, "sgd"):
+        raise ConfigError("train_steps is plain SGD; give sgd, or no train_steps", field="optimizer")
     for name in ("block", "branch_scale", "zero_init_last"):
         if not config.residual and getattr(config, name) != type(config).model_fields[name].default:
             raise ConfigError("is for the branches of a residual net; give residual too", field=name)
@@ -151,7 +153,7 @@ def _check_data(config: ProbeConfig) -> None:
 def _check_loss(config: ProbeConfig) -> None:
     for name in ("classes", "labels"):
         if config.objective is None and getattr(config, name) is not None:
-            raise ConfigError("is for a loss; give loss cross-entropy or mse, or train_steps", field=name)
+            raise ConfigError("is for a loss; give loss cross-entropy or mse, train_steps, or an optimizer", field=name)
 
 
 def first_fault(error: ValidationError, fields: Sequence[str]) -> ConfigError:

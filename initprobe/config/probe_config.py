@@ -51,6 +51,7 @@ from initprobe.spec import Spec, of_depth
 DEFAULT_LAYERS = 10
 DEFAULT_WIDTH = 500
 DEFAULT_BATCH = 1000
+ADAM_RATE = 1e-3  # the default of torch.optim.Adam
 
 
 class ProbeConfig(BaseModel):
@@ -95,7 +96,9 @@ class ProbeConfig(BaseModel):
         labels: `digits`, or a file with a whole number from 0 on per row of `input`. None means the labels of
             `input: digits`, or those of a random linear teacher.
         train_steps: steps of plain SGD after the probe, on the first network; with cross-entropy if `loss` is `random`.
-        learning_rate: of these steps.
+        learning_rate: of these steps, and of the step of `optimizer`; the default of Adam is 0.001.
+        optimizer: `sgd`, `adam` or `adamw`: report how far one step moves each layer of the first network, and with
+            `sgd` the largest curvature of the loss. The loss is cross-entropy if `loss` is `random`.
         dtype: precision of the network; statistics are taken in float64 either way.
         full_weight_gradient: compute all of dL/dW, also where its mean and variance cost less. Otherwise its
             percentiles, extremes and histogram are those of some rows.
@@ -133,6 +136,7 @@ class ProbeConfig(BaseModel):
     labels: LabelsSpec | None = None
     train_steps: Annotated[int, Field(ge=0, le=MOST_SAMPLES, strict=True)] = 0
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    optimizer: Literal["sgd", "adam", "adamw"] | None = None
     dtype: Literal["float32", "float64"] = "float32"
     full_weight_gradient: bool = False
     formats: FormatNames = ()
@@ -146,9 +150,13 @@ class ProbeConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_draw(cls, given: Any) -> Any:
-        """A file of weights is one network, so one draw is the default beside it."""
-        return {"draws": 1, **given} if isinstance(given, dict) and given.get("weights") is not None else given
+    def _defaults_of_others(cls, given: Any) -> Any:
+        """A file of weights is one network, so one draw is the default beside it. Adam has a rate of its own."""
+        if not isinstance(given, dict):
+            return given
+        one_network = {"draws": 1} if given.get("weights") is not None else {}
+        own_rate = {"learning_rate": ADAM_RATE} if str(given.get("optimizer")).startswith("adam") else {}
+        return {**one_network, **own_rate, **given}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -237,7 +245,7 @@ class ProbeConfig(BaseModel):
         """The loss to be reported and trained, or None."""
         if self.loss != RANDOM:
             return LOSSES[self.loss]
-        return LOSSES["cross-entropy"] if self.train_steps else None
+        return LOSSES["cross-entropy"] if self.train_steps or self.optimizer else None
 
     @property
     def is_plain(self) -> bool:
@@ -272,4 +280,4 @@ class ProbeConfig(BaseModel):
 
 
 # Fields that configs in older stores and results do not have.
-_LATER = ("weights", "block", "formats")
+_LATER = ("weights", "block", "formats", "optimizer")

@@ -21,6 +21,7 @@ from initprobe.blocks.norms import NORMS
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.data.machine import processors
 from initprobe.engine.buckets import SOON_COUNTED, tallied_together
+from initprobe.engine.curvature import VECTORS
 from initprobe.engine.threads import MOST_WAITING, row_blocks, tallied_blocks
 from initprobe.engine.weight_gradient import SAMPLED_ROWS, is_sampled
 from initprobe.initializers.fit_settings import Autoencoder
@@ -99,7 +100,11 @@ def held_bytes(config: ProbeConfig, shape: Shape) -> tuple[int, int]:
     if isinstance(config.initializer.fit, Autoencoder):  # a decoder, a change of the weights; centred codes and input
         weights += 2 * shape.matrix if again else 0
         activations += 4 * shape.tensor if again else max(2 * shape.matrix + 4 * shape.tensor - 2 * shape.tensors, 0)
-    if config.train_steps:  # the gradients of two steps; new z and h, and their gradients
+    if config.optimizer:  # two passes, and for the curvature the parameters, gradients and passes in float64
+        doubled = 8 // shape.entry
+        weights += (doubled * (VECTORS + 6) + 6) * shape.matrices
+        activations += 8 * doubled * shape.tensors
+    elif config.train_steps:  # the gradients of two steps; new z and h, and their gradients
         weights += 2 * shape.matrices
         activations += 4 * shape.tensors
     elif config.objective is not None:  # the same for a single step

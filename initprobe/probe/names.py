@@ -133,7 +133,9 @@ def _data_words(config: ProbeConfig) -> Iterator[str]:
         yield Path(config.input).stem if isinstance(config.input, Path) else str(config.input)
     if config.standardize:
         yield "standardized"
-    if config.train_steps and config.learning_rate != _default("learning_rate"):
+    if config.optimizer:
+        yield config.optimizer
+    if (config.train_steps or config.optimizer) and config.learning_rate != _default("learning_rate"):
         yield f"rate{config.learning_rate}"
     if config.classes is not None:
         yield f"classes{config.classes}"

@@ -34,6 +34,7 @@ from initprobe.probe.experiment import Experiment, input_rows, prepare, seed_gra
 from initprobe.probe.memory_parts import segments
 from initprobe.probe.networks import draw_network, fit_share, layers_of, remade_layers
 from initprobe.probe.objective import Start, learner_of, start_of, train, with_loss
+from initprobe.probe.one_step import Moved, one_step, passes_of, with_step
 from initprobe.probe.passes import probe_batch
 from initprobe.probe.progress import BACK, Progress, Steps
 from initprobe.probe.rounding import in_formats
@@ -43,6 +44,7 @@ from initprobe.reports.notebook import progress_bar
 from initprobe.results.environment import environment
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
+from initprobe.results.step import StepStats
 from initprobe.results.summary import InputStats, Training
 
 
@@ -140,10 +142,15 @@ def _judged(experiment: Experiment, threads: int | None, progress: Progress | No
         loss = None
         if experiment.task is not None:
             loss, layers = with_loss(experiment.task, layers, [net.start for net in networks if net.start is not None])
+        step = None
+        if config.optimizer:
+            step, moved = _stepped(session)
+            layers = with_step(layers, moved)
         result = ProbeResult(
             config=config.model_dump(mode="json"),
             description=describe(config, experiment.sizes, experiment.batch),
             training=_trained(session) if config.train_steps else None,
+            step=step,
             environment=environment(threads),
             elapsed_s=time.perf_counter() - started,
             theory_note=no_theory(config, experiment.sizes, inputs, experiment.batch),
@@ -211,8 +218,13 @@ def _new_records(experiment: Experiment) -> list[LayerRecord]:
 def _steps_to_do(config: ProbeConfig, layers: int) -> int:
     """The steps of a run: layers fitted, passed forward and back, and trained."""
     fit = config.initializer.fit
-    fitted = (config.draws + bool(config.train_steps)) * layers * (fit.steps * fit_share(fit) + 1 if fit else 0)
-    return fitted + layers * (1 + BACK) * (config.draws * config.batches + config.train_steps)
+    fitted = (
+        (config.draws + bool(config.train_steps) + bool(config.optimizer))
+        * layers
+        * (fit.steps * fit_share(fit) + 1 if fit else 0)
+    )
+    passes = config.draws * config.batches + config.train_steps + passes_of(config)
+    return fitted + layers * (1 + BACK) * passes
 
 
 @dataclass(frozen=True)
@@ -279,6 +291,18 @@ def _input_stats(inputs: InputMoments) -> InputStats:
 def _cosine(cosine: float) -> float | None:
     """A mean cosine, whose rounding may leave it beyond 1."""
     return min(max(cosine, -1.0), 1.0) if math.isfinite(cosine) else None
+
+
+def _stepped(session: _Session) -> tuple[StepStats, list[Moved]]:
+    """One step of the first network on its first batch."""
+    experiment, pool, streams = session.experiment, session.pool, Streams(session.experiment.config.seed, 0)
+    task = experiment.task
+    assert task is not None
+    network, _ = draw_network(experiment, streams, pool, session.steps)
+    learner = learner_of(task, layers_of(experiment, network), streams, pool)
+    x = input_rows(experiment, streams, 0, experiment.batch, pool)
+    steps = len(network) * (1 + BACK)
+    return one_step(experiment.config, learner, x, task.of(x, 0, streams), lambda: session.steps.advance(steps))
 
 
 def _trained(session: _Session) -> Training:

@@ -25,6 +25,7 @@ _WITHOUT_TRAINING: ConfigChanges = {
     "classes": None,
     "labels": None,
     "train_steps": 0,
+    "optimizer": None,
     "learning_rate": ProbeConfig.model_fields["learning_rate"].default,
 }
 

@@ -12,7 +12,7 @@ _DEFAULTS = (
     *("layers", "width", "input_width", "batch", "batches", "draws", "seed", "dtype"),
     *("norm", "block", "branch_scale"),
 )
-_LOSS_FIELDS = ("loss", "classes", "labels", "train_steps", "learning_rate")
+_LOSS_FIELDS = ("loss", "classes", "labels", "train_steps", "optimizer", "learning_rate")
 _FLAGS = ("residual", "zero_init_last", "standardize", "full_weight_gradient")
 
 

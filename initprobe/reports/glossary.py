@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from initprobe.registry import Registry
 from initprobe.reports.glossary_columns import COLUMNS
+from initprobe.reports.glossary_shown import FIGURE_WORDS, SUMMARY_WORDS, TABLE_WORDS, VERDICT_WORDS
 from initprobe.reports.glossary_word import GLOROT, POOLE, SCHOENHOLZ, YANG, Word
 
 _PROCESS = (
@@ -17,7 +18,9 @@ _PROCESS = (
         "The derivatives of the loss, computed backward. A layer without gradient does not learn.",
         see=("dL/dh", "dL/dW"),
     ),
-    Word("layer", "One matrix product with its activation, z = h W + b and h = phi(z). The first has number 1."),
+    Word(
+        "layer", "One matrix product with its activation, z = h W + b and h = phi(z). The first has number 1.", ("l",)
+    ),
     Word("unit", "One column of W and its output; in a convolution, a channel.", ("neuron", "channel")),
     Word(
         "draw", "One network with its own random weights. Tables show means over all draws.", ("draws",), see=("+-%",)
@@ -85,8 +88,8 @@ _PROCESS = (
     ),
     Word(
         "update",
-        "fan_in rms(dW) rms(input): by how much the training of W can change a layer's z, if it is aligned with the "
-        "input. Before a norm it is relative to z.",
+        "fan_in rms(dW) rms(input), the largest change of z that training of W makes. W must be aligned with the input "
+        "for it. Before a norm it is relative to z.",
         ("own change", "own_change"),
         see=("transfer",),
     ),
@@ -106,6 +109,15 @@ _PROCESS = (
         "at the last layer. For a loss whose gradient there has another rms, divide the scale by this rms.",
         see=("formats",),
         reference="Micikevicius et al. 2018, arXiv:1710.03740",
+    ),
+    Word(
+        "largest curvature",
+        "The largest eigenvalue of the Hessian of the loss by all parameters, at the start, by Lanczos iterations. "
+        "Above the learning rate 2 / curvature a small step of SGD along its eigenvector grows, and the loss may rise "
+        "at first. `--optimizer sgd` computes it. Adam rescales every entry, so it has no such limit.",
+        ("sharpness", "curvature", "highest rate"),
+        see=("1 step of W",),
+        reference="Cohen et al. 2021, arXiv:2103.00065",
     ),
     Word("verdict", "All findings of a result. The signal survives if none is above info.", ("diagnosis", "healthy")),
     Word("rule", "A test for one fault of a net. `initprobe list rules` shows all.", ("rules",)),
@@ -143,7 +155,7 @@ _SYMBOLS = (
         ("pre-activation",),
         "preactivation",
     ),
-    Word("phi", "The activation function. phi' is its slope.", ("activation", "nonlinearity")),
+    Word("phi", "The activation function. phi' is its slope.", ("activation", "nonlinearity", "act")),
     Word("W", "Weights of a layer, of shape (fan_in, fan_out).", ("weight", "weights"), "weight"),
     Word("b", "Biases of a layer.", ("bias", "biases")),
     Word("fan_in", "The number of inputs over which a unit sums.", ("fan in",), "fan_in"),
@@ -250,4 +262,5 @@ _TROUBLE = (
     ),
 )
 
-WORDS = Registry("word", [*_PROCESS, *_SYMBOLS, *COLUMNS, *_TROUBLE])
+_SHOWN = (*FIGURE_WORDS, *VERDICT_WORDS, *SUMMARY_WORDS, *TABLE_WORDS)
+WORDS = Registry("word", [*_PROCESS, *_SYMBOLS, *COLUMNS, *_TROUBLE, *_SHOWN])

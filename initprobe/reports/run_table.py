@@ -145,6 +145,9 @@ def _gradient_columns(result: ProbeResult) -> Iterator[Column]:
     if result.draws > 1 and result.loss is None:
         yield Column("\n+-%", lambda layer: relative_spread(layer.output_gradient), dropped=0)
     yield Column("dL/dW\nvar", lambda layer: value_text(layer.weight_gradient, layer.weight_gradient.variance))
+    if result.step is not None:
+        yield Column("1 step\nof W", lambda layer: short(layer.weight_step_ratio))
+        yield Column("\nof h", lambda layer: short(layer.output_step_ratio))
     if result.loss is not None:
         yield Column("loss by\nh var", lambda layer: short(layer.loss_output_gradient_variance))
         yield Column("W\nvar", lambda layer: short(layer.loss_weight_gradient_variance))

@@ -94,7 +94,8 @@ class LayerTheory(Record):
         gradient_uncertainty: factor by which the predicted variance of dL/dh may be off, beside chance: where the
             length map is unstable, and under norms and skips, where a part of order depth/width is not derived.
             Of the latter, the SD that z is taken in contains the log. Null where there is none.
-        output_uncertainty: the same for the variance of h under batch norm.
+        weight_gradient_uncertainty: the same for the variances of dL/dz and dL/dW.
+        output_uncertainty: the same for the variance of h, where the length map is unstable and under batch norm.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
     """
 
@@ -110,6 +111,7 @@ class LayerTheory(Record):
     z: Finite | None
     gradient_z: Finite | None = None
     gradient_uncertainty: Finite | None = None
+    weight_gradient_uncertainty: Finite | None = None
     output_uncertainty: Finite | None = None
     output_shares: tuple[Share, ...] | None
 
@@ -200,6 +202,8 @@ class LayerStats(Record):
         weight_gradient: dL/dW, summed over the samples of all batches.
         theory: the prediction; null where none holds, and `ProbeResult.theory_note` says why.
         fitting: how the weights were fitted to the data; null for weights that were only drawn.
+        weight_step_ratio: rms(change of W) / rms(W) in one step of an optimizer, in the first draw; null without one.
+        output_step_ratio: the same of h, on the same batch.
         loss_output_gradient_variance: variance of dL/dh where L is the loss, a mean over the first batch, averaged over
             draws; null without a loss.
         loss_weight_gradient_variance: the same of dL/dW.
@@ -230,6 +234,8 @@ class LayerStats(Record):
     weight_gradient: TensorStats
     theory: LayerTheory | None = None
     fitting: Fitting | None = None
+    weight_step_ratio: Finite | None = None
+    output_step_ratio: Finite | None = None
     loss_output_gradient_variance: Finite | None = None
     loss_weight_gradient_variance: Finite | None = None
     name: str | None = None

@@ -15,6 +15,7 @@ from initprobe.results.base import SCHEMA_VERSION, TENSORS, Record, Share
 from initprobe.results.display import Display
 from initprobe.results.formats import FormatStats
 from initprobe.results.layers import LayerStats, ModuleStats, TensorStats
+from initprobe.results.step import StepStats
 from initprobe.results.summary import (
     Coverage,
     DepthScales,
@@ -46,6 +47,7 @@ class ProbeResult(Record, Display):
         diagnosis: the findings, most severe first.
         layers: the layers, first to last.
         loss: the starting loss; null without a loss.
+        step: one step of an optimizer; null where none was asked for.
         training: the network after training; null without training.
         modules: every call of every leaf module of a PyTorch model, in order; empty for a net of `run`.
         notes: further remarks on the measurement.
@@ -68,6 +70,7 @@ class ProbeResult(Record, Display):
     diagnosis: tuple[Finding, ...] = ()
     layers: Annotated[tuple[LayerStats, ...], Field(min_length=1)]
     loss: LossStats | None = None
+    step: StepStats | None = None
     training: Training | None = None
     modules: tuple[ModuleStats, ...] = ()
     notes: tuple[str, ...] = ()

@@ -93,7 +93,9 @@ def spectrum(
         ConfigError: as for `measure`; or the experiment is not valid.
     """
     check_samples(samples)
-    without_loss = {name: ProbeConfig.model_fields[name].default for name in ("loss", "labels", "train_steps")}
+    without_loss = {
+        name: ProbeConfig.model_fields[name].default for name in ("loss", "labels", "train_steps", "optimizer")
+    }
     plain = config.model_copy(update={"batch": config.batch and max(samples, config.batch), **without_loss})
     return measure(prepare(plain), samples, threads=threads, progress=progress)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -198,3 +200,10 @@ def _binary(call: Call) -> tuple[str, list[Signal]]:
     if call.names:
         return ("scale" if is_factor else "shift"), signals
     return "same", signals
+
+
+@lru_cache(maxsize=32)
+def opened(function: Any) -> Callable[..., Any]:
+    """The same function in torch's own Python code. It does not ask for overrides, so the calls in it are seen."""
+    code = {**function.__globals__, "has_torch_function": lambda *_: False}
+    return types.FunctionType(function.__code__, code, function.__name__, function.__defaults__, function.__closure__)

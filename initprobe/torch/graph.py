@@ -16,6 +16,7 @@ from initprobe.activations.record import Activation
 
 if TYPE_CHECKING:
     from initprobe.torch.measure import Track
+    from initprobe.torch.theory.trace import Node
 
 _NO_FACTS: Mapping[str, float] = MappingProxyType({})  # shared: there are thousands of operations and few have any
 
@@ -76,6 +77,7 @@ class Value:
         reduced: it has fewer entries than its signal, because a mean, a sum or the like was taken.
         leaf: the one parameter that has the same entries, in some arrangement.
         chance: it is a constant that was drawn while the model ran.
+        node: its place in the trace that theory follows.
     """
 
     signal: Signal | None = None
@@ -85,6 +87,7 @@ class Value:
     reduced: bool = False
     leaf: str | None = None
     chance: bool = False
+    node: Node | None = None
 
 
 @dataclass(eq=False, slots=True)

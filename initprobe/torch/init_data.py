@@ -13,9 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 from initprobe.torch import module_kinds
 from initprobe.torch.arguments import called
+from initprobe.torch.call_kinds import opened
 from initprobe.torch.init_plan import Observed
 from initprobe.torch.init_settings import Setting, whole_name
-from initprobe.torch.operations import opened
 from initprobe.torch.restore import left_as_found, mapped
 from initprobe.torch.structure import Layer
 

@@ -30,7 +30,7 @@ class LayerRecords:
     def __init__(self, recorder: Recorder, held: Inventory, structure: Structure, draws: int) -> None:
         layers = structure.layers
         self._facts = layer_facts(structure)
-        self._theory = theory_of(structure)
+        self._structure, self._trace = structure, recorder.trace
         self._draws, self._layers, self._calls = draws, layers, recorder.modules.calls
         self._parameters = recorder.parameters
         self._statuses = _statuses(recorder)
@@ -40,6 +40,7 @@ class LayerRecords:
     def layers(self) -> tuple[LayerStats, ...]:
         """The records of all layers, first to last."""
         self._work_out_all()
+        self._theory = theory_of(self._structure, self._trace)
         return tuple(map(self._layer, self._layers))
 
     def modules(self) -> tuple[ModuleStats, ...]:

@@ -8,11 +8,10 @@ attention are computed again from their weights and inputs.
 
 from __future__ import annotations
 
-import types
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -22,13 +21,14 @@ from initprobe.engine.threads import Workers
 from initprobe.errors import ConfigError
 from initprobe.torch import module_kinds
 from initprobe.torch.call_facts import facts_of
-from initprobe.torch.call_kinds import Call, kind_of_call
+from initprobe.torch.call_kinds import Call, kind_of_call, opened
 from initprobe.torch.fans import fans_of
 from initprobe.torch.graph import Operation, OperationKind, Signal, Value
 from initprobe.torch.measure import SmallTensors, Track, is_measured
 from initprobe.torch.modules import Modules
 from initprobe.torch.nested import tensors_in, tensors_in_call
 from initprobe.torch.sums import sides_of
+from initprobe.torch.theory.trace import Trace
 from initprobe.torch.units import axis_after, axis_of, dead_share, saturated_entries
 
 _CONSTANT, _CHANCE = Value(), Value(chance=True)
@@ -59,6 +59,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         tracks: statistics of all measured tensors but parameters, in the order in which they were made.
         modules: the module hooks.
         module: label of the innermost module that runs.
+        trace: every tensor of the first draw with the call that made it, for theory.
         listening: calls are recorded now.
     """
 
@@ -69,6 +70,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         self.parameters: dict[str, Track] = {}
         self.results: list[Signal] = []
         self.tracks: list[Track] = []
+        self.trace = Trace()
         self.model, self._small, self._has_magnitudes = model, SmallTensors(workers), has_magnitudes
         self._names: dict[int, str] = {}
         self._aliases: dict[str, list[str]] = {}
@@ -104,7 +106,9 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         for tensor in given:
             signal = self._signal(self._operation("input", "input"), [])
             signal.op.output = self._track(tensor) if is_measured(tensor) else None
-            self._keep(tensor, Value(signal, track=signal.op.output, axis=-1))
+            value = Value(signal, track=signal.op.output, axis=-1)
+            self.trace.given(tensor, value)
+            self._keep(tensor, value)
         self.listening = True
 
     def finish(self, given: Sequence[Any]) -> None:
@@ -112,7 +116,9 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         self.listening = False
         if self._place != len(self.operations):
             self._refuse()
-        self.results = [signal for tensor in given if (signal := self.value(tensor).signal) is not None]
+        values = [self.value(tensor) for tensor in given]
+        self.results = [value.signal for value in values if value.signal is not None]
+        self.trace.finish(values)
         self._small.empty()
 
     def close(self) -> None:
@@ -153,6 +159,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             if id(tensor) not in self._names or not isinstance(tensor, torch.nn.Parameter):
                 value = self._value(call, kind, inputs, tensor, number)
                 self._keep(tensor, value)
+                self.trace.add(call, kind, tensor, value, number)
                 if kind == "recurrence" and number == 0 and value.signal is not None:
                     inputs = [value.signal]  # its states are made by its weights too
 
@@ -275,6 +282,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         op = self._operation("unseen", "unseen")
         op.output = self._track(tensor) if is_measured(tensor) else None
         value = Value(self._signal(op, self.modules.given()), track=op.output)
+        self.trace.unseen(tensor, value)
         self._keep(tensor, value)
         return value
 
@@ -288,6 +296,8 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             return value.track
         track = self._track(tensor)
         self._keep(tensor, replace(value, track=track))
+        if value.node is not None:
+            value.node.track = track
         return track
 
     def _track(self, tensor: Any, cosines: bool = False) -> Track:
@@ -337,14 +347,3 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             if gradient is not None:
                 track.add_gradient(self._small, gradient)
         self._small.empty()
-
-    def gradient_peaks(self) -> dict[str, float]:
-        """The largest magnitude in each gradient of a parameter that was measured, by name."""
-        return {name: track.gradient.sketch.peak for name, track in self.parameters.items() if track.gradient}
-
-
-@lru_cache(maxsize=32)
-def opened(function: Any) -> Callable[..., Any]:
-    """The same function in torch's own Python code. It does not ask for overrides, so the calls in it are seen."""
-    code = {**function.__globals__, "has_torch_function": lambda *_: False}
-    return types.FunctionType(function.__code__, code, function.__name__, function.__defaults__, function.__closure__)

@@ -118,7 +118,9 @@ def _one_draw(arguments: Arguments, recorder: Recorder, draw: int) -> Course:
             return Course(False, ends.loss, {}, void, peaks)
         gradients = dict(zip(learning, _gradients(ends, sources), strict=False))
     recorder.add_weight_gradients(gradients)
-    return Course(True, ends.loss, has_nonzero(gradients, recorder.gradient_peaks()), void, peaks)
+    tracks = recorder.parameters.items()
+    gradient_peaks = {name: track.gradient.sketch.peak for name, track in tracks if track.gradient}
+    return Course(True, ends.loss, has_nonzero(gradients, gradient_peaks), void, peaks)
 
 
 def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:

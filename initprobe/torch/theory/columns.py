@@ -2,23 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 
+from initprobe.arrays import finite
 from initprobe.results.model_theory import ModelTheory, Predicted, TheoryColumn
-from initprobe.torch.structure import Structure
+from initprobe.torch.measure import Track
+from initprobe.torch.structure import Layer, Structure
+from initprobe.torch.theory.follow import Backward, Forward
+from initprobe.torch.theory.moments import Moments, NoRule
+from initprobe.torch.theory.trace import Node, Trace
 
-_NONE_YET = "no operation has a rule yet"
+# What the rules leave out, as the SD of the log: from the input of a layer, and from that of the model.
+_LOCAL_DOUBT, _FAR_DOUBT = 0.02, 0.05
+
+_Lookup = Callable[[Node], Moments]
 
 
-def theory_of(structure: Structure) -> Mapping[int, ModelTheory]:
+def theory_of(structure: Structure, trace: Trace) -> Mapping[int, ModelTheory]:
     """The predictions by the number of the layer.
 
     Args:
         structure: the layers of a recorded model.
+        trace: every tensor of its first draw.
 
     Returns:
         One record per layer. A prediction that does not exist says why.
     """
-    nothing = Predicted(reason=_NONE_YET)
-    column = TheoryColumn(preactivation=nothing, output=nothing, output_gradient=nothing)
-    return {layer.number: ModelTheory(local=column, end_to_end=column) for layer in structure.layers}
+    makers: dict[int, Node] = {}
+    for node in trace.nodes:
+        if node.track is not None:
+            makers.setdefault(id(node.track), node)
+    forward = Forward(trace)
+    backward = Backward(trace, forward, makers)
+    return {layer.number: _theory(layer, forward, backward, makers) for layer in structure.layers}
+
+
+def _theory(layer: Layer, forward: Forward, backward: Backward, makers: Mapping[int, Node]) -> ModelTheory:
+    start, z, h = (makers.get(id(track)) for track in (layer.op.output, layer.z, layer.h))
+    gradient = layer.h.gradient
+
+    def column(of: _Lookup, back: _Lookup, doubt: float) -> TheoryColumn:
+        return TheoryColumn(
+            preactivation=_predicted(z, of, layer.z, doubt),
+            output=_predicted(h, of, layer.h, doubt),
+            output_gradient=_predicted(h, back, gradient, doubt) if gradient else Predicted(reason="no gradient"),
+        )
+
+    def within(node: Node) -> Moments:
+        if start is None:
+            raise NoRule("the layer is not in the trace")
+        return forward.within(node, start)
+
+    def from_input(node: Node) -> Moments:
+        if node.number in forward.restarts:
+            raise NoRule(forward.restarts[node.number])
+        return forward.of(node)
+
+    return ModelTheory(
+        local=column(within, backward.local, _LOCAL_DOUBT),
+        end_to_end=column(from_input, backward.of, _FAR_DOUBT),
+        restarted=None if h is None else forward.origin(h),
+    )
+
+
+def _predicted(node: Node | None, of: Callable[[Node], Moments], track: Track, doubt: float) -> Predicted:
+    if node is None:
+        return Predicted(reason="the tensor is not in the trace")
+    try:
+        moments = of(node)
+    except NoRule as reason:
+        return Predicted(reason=str(reason))
+    sd = math.sqrt(max(moments.noise, 0.0) + doubt**2)
+    return Predicted(
+        mean_square=finite(moments.square),
+        variance=finite(moments.variance),
+        log_sd=finite(sd),
+        z=_z(moments.variance, track, sd),
+    )
+
+
+def _z(variance: float, track: Track, sd: float) -> float | None:
+    """The log of measured over predicted variance in SDs; 0 where both are 0."""
+    own = track.variance
+    if own == variance == 0:
+        return 0.0
+    if not (own > 0 and variance > 0 and math.isfinite(own)):
+        return None
+    return finite((math.log(own / variance)) / (sd / math.sqrt(max(track.draws, 1))))

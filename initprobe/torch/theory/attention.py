@@ -1,0 +1,184 @@
+"""Rules for softmax and for fused attention."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast
+from initprobe.torch.theory.places import without_places
+from initprobe.torch.theory.pointwise import kept_at_random
+from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
+from initprobe.torch.theory.sequences import Sequences, can_be_followed, differ
+from initprobe.torch.theory.trace import Node
+from initprobe.torch.theory.weights import multiplied, swapped
+
+
+def _overlaps(visible: Array | None, queries: int, keys: int) -> tuple[float, float]:
+    """Mean product of two uniform weights of a key: of the same query, and of two queries."""
+    if visible is None:
+        return 1 / keys**2, 1 / keys**2
+    visible = np.broadcast_to(visible, (queries, keys)) if visible.shape[0] == 1 else visible
+    uniform = visible / np.maximum(visible.sum(1, keepdims=True), 1)
+    own = float((uniform**2).sum())
+    both = float((uniform.sum(0) ** 2).sum())
+    return own / (queries * keys), (both - own) / max(queries * (queries - 1) * keys, 1)
+
+
+def weights_of(logits: Moments, visible: Array | None) -> Moments:
+    """The moments of attention weights, the softmax over the last axis of logits.
+
+    The weights are taken as log-normal, and normed so that each row adds up to 1.
+    """
+    keys, queries = logits.shape[-1], logits.shape[-2] if len(logits.shape) > 1 else 1
+    if visible is not None and visible.shape[-1] != keys:
+        raise NoRule("softmax with a mask of another shape")
+    ndim = len(logits.shape)
+    pairs = alike(logits.pairs, keys, ndim - 1)
+    pairs = alike(pairs, queries, ndim - 2) if ndim > 1 else pairs
+    held = replace(logits, pairs=pairs)
+    centred = (pairs - held.averaged([ndim - 1])).take([0], ndim - 1)
+    same, other = _overlaps(visible, queries, keys)
+    base = np.full(centred.shape, same)
+    if ndim > 1 and centred.shape[-2] > 1:
+        base[..., 1, :] = other
+    with np.errstate(over="ignore"):
+        own = np.minimum(base * np.exp(centred), 1 / keys)
+    if keys == 1:
+        return Moments(logits.shape, 1.0, np.ones_like(own))
+    rest = (1 / keys - own) / (keys - 1)
+    return Moments(logits.shape, 1 / keys, np.concatenate([own, rest], -1), 0.0)
+
+
+def logits_back(weights: Moments, gradient: Moments) -> Moments:
+    """The gradient of logits, from that of the weights."""
+    axis = len(weights.shape) - 1
+    centred = gradient.pairs - gradient.averaged([axis])
+    centred = alike(centred, weights.shape[-1], axis)
+    if axis:
+        centred = alike(centred, weights.shape[-2], axis - 1)
+    return Moments(gradient.shape, 0.0, centred * weights.pairs, gradient.noise)
+
+
+def _softmax(node: Node, of: Lookup) -> Moments:
+    given = of(first(node))
+    dim = axis_of(node.argument("dim", 1, -1), len(node.shape))
+    if dim != len(node.shape) - 1:
+        raise NoRule("softmax over another axis than the last")
+    return weights_of(given, node.facts.get("open"))
+
+
+def _softmax_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    yield first(node), logits_back(of(node), gradient)
+
+
+class _Attention(NamedTuple):
+    """Fused attention: its sources, their moments, and the attention weights before dropout."""
+
+    sources: tuple[Node, Node, Node]
+    query: Moments
+    key: Moments
+    value: Moments
+    weights: Moments
+    scale: float
+    share: float
+    visible: Array | None
+
+    def by_place(self) -> Sequences | None:
+        """The same by place, where there are few enough."""
+        parts = self.query, self.key, self.value
+        return Sequences(*parts, self.scale, self.visible) if can_be_followed(*parts) else None
+
+    def as_found(self, made: Moments, *further: Moments) -> Moments:
+        """Without places where these do not differ."""
+        is_uneven = differ(self.visible, self.query, self.key, self.value, *further)
+        return made if is_uneven else without_places(made)
+
+
+def _attention_of(node: Node, of: Lookup) -> _Attention:
+    sources = tuple(node.argument(name, place) for place, name in enumerate(("query", "key", "value")))
+    if not all(isinstance(source, Node) for source in sources):
+        raise NoRule("attention to a constant")
+    query, key, value = (of(source) for source in sources)
+    if key.shape[:-2] != query.shape[:-2]:
+        heads = query.shape[:-2]
+        key, value = (broadcast(_one_head(part), (*heads, *part.shape[-2:])) for part in (key, value))
+    scale = node.kwargs.get("scale") or 1 / math.sqrt(query.shape[-1])
+    logits = multiplied(query, swapped(key), (*query.shape[:-1], key.shape[-2])).scaled(scale**2, scale)
+    visible = node.facts.get("open")
+    if node.argument("is_causal", 5, False):
+        visible = np.tri(query.shape[-2], key.shape[-2], dtype=bool)
+    rate = node.argument("dropout_p", 4, 0.0)
+    return _Attention(sources, query, key, value, weights_of(logits, visible), float(scale), 1 - float(rate), visible)
+
+
+def _one_head(moments: Moments) -> Moments:
+    """The moments of one head, for heads that are used by several queries."""
+    axis = len(moments.shape) - 3
+    return replace(
+        moments,
+        shape=(*moments.shape[:axis], 1, *moments.shape[axis + 1 :]),
+        pairs=moments.pairs.take([0], axis),
+        bent=None,
+    )
+
+
+def _attend(node: Node, of: Lookup) -> Moments:
+    held = _attention_of(node, of)
+    sequences = held.by_place()
+    if sequences is not None:
+        made = held.as_found(Moments(node.shape, held.value.mean, sequences.attended(held.share)))
+        return replace(made, noise=held.value.noise + _mixing_noise(made))
+    weights = held.weights if held.share == 1 else kept_at_random(held.weights, held.share)
+    made = multiplied(weights, held.value, node.shape)
+    return replace(made, mean=held.value.mean, noise=held.value.noise + _mixing_noise(made))
+
+
+def _mixing_noise(made: Moments) -> float:
+    """Values are averages over keys; the mean square fluctuates as that of their units."""
+    square = made.square
+    if square <= 0:
+        return 0.0
+    return float(2 * made.averaged(range(len(made.shape)), made.pairs**2).item() / square**2)
+
+
+def _attend_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    held = _attention_of(node, of)
+    sequences = held.by_place()
+    if sequences is not None:
+        for source, pairs in zip(held.sources, sequences.back(gradient, held.share), strict=True):
+            moved = held.as_found(Moments(held.query.shape, 0.0, pairs, gradient.noise), gradient)
+            yield source, _to_heads(moved, source.shape)
+        return
+    weights = held.weights if held.share == 1 else kept_at_random(held.weights, held.share)
+    to_weights = multiplied(gradient, swapped(held.value), held.weights.shape)
+    if held.share != 1:
+        to_weights = kept_at_random(to_weights, held.share)
+    to_logits = logits_back(held.weights, to_weights).scaled(held.scale**2)
+    query, key, value = held.sources
+    yield query, multiplied(to_logits, held.key, held.query.shape)
+    for source, moved in (
+        (key, multiplied(swapped(to_logits), held.query, held.key.shape)),
+        (value, multiplied(swapped(weights), gradient, held.value.shape)),
+    ):
+        yield source, _to_heads(moved, source.shape)
+
+
+def _to_heads(moved: Moments, shape: tuple[int, ...]) -> Moments:
+    """The gradient of heads that several queries use: the sum over these."""
+    if moved.shape == shape:
+        return moved
+    axis = len(shape) - 3
+    times = moved.shape[axis] / max(shape[axis], 1)
+    pairs = alike(moved.pairs, moved.shape[axis], axis) * times
+    return Moments(shape, 0.0, pairs if shape[axis] > 1 else pairs.take([0], axis), moved.noise)
+
+
+RULES = (
+    Rule(names("softmax"), _softmax, _softmax_back),
+    Rule(names("scaled_dot_product_attention"), _attend, _attend_back),
+)

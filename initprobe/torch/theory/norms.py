@@ -1,0 +1,172 @@
+"""Rules for norms, of torch and written by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.torch.theory.moments import Moments, NoRule, lengthened, matched, regrouped
+from initprobe.torch.theory.places import axes_by_place, deviations, settled, without_places
+from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, first, names
+from initprobe.torch.theory.trace import Constant, Node
+
+_REDUCED = ("mean", "var", "std", "sum", "norm", "vector_norm", "linalg_vector_norm")
+
+
+def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = True) -> tuple[Moments, Array]:
+    """The moments after a norm over these axes, and the variance that it divided by, which may differ by place."""
+    given = without_places(given) if set(axes) & set(axes_by_place(given)) else given
+    pairs = given.pairs - given.averaged(axes) if centred else given.pairs
+    variance = deviations(given, pairs, eps)
+    own = float(variance[(0,) * pairs.ndim])
+    if own <= 0:
+        return Moments(given.shape, 0.0, np.zeros_like(pairs)), np.ones(())
+    mean = 0.0 if centred else given.mean / own**0.5
+    return Moments(given.shape, mean, settled(given, pairs / variance)), variance
+
+
+def denormalised(
+    normal: Moments, variance: Array, axes: Sequence[int], gradient: Moments, centred: bool = True, uneven: float = 0.0
+) -> Moments:
+    """The gradient of the input of a norm: what changes mean or length of the input is taken out."""
+    gradient = without_places(gradient) if set(axes) & set(axes_by_place(gradient)) else gradient
+    extra = [] if gradient.along is None else [Moments(normal.shape, 0.0, gradient.along)]
+    shape, (own, outer, *rest) = matched([normal, gradient, *extra])
+    here = Moments(shape, 0.0, own)
+    along = rest[0] if rest else outer * own
+    # The variance of the entries fluctuates, so the mean of its inverse is larger than the inverse of its mean: by
+    # 2/n for n independent Gaussian entries.
+    spread = 2 / math.prod(normal.shape[axis] for axis in axes)
+    left = outer - (here.averaged(axes, outer) if centred else 0.0) - own * here.averaged(axes, along)
+    shaped = Moments(normal.shape, 0.0, left)
+    for axis in set(axes_by_place(shaped)) - set(axes_by_place(normal)):
+        variance = lengthened(variance, left.shape[axis], axis, normal.shape[axis]) if variance.ndim else variance
+    return Moments(normal.shape, 0.0, settled(shaped, left / variance * (1 + uneven + spread)), gradient.noise)
+
+
+def _affine(moments: Moments, weight: Any, bias: Any, axis: int | None) -> Moments:
+    """Times the weight of a norm plus its bias; `axis` is that of both, None for the last axes."""
+    for held, is_factor in ((weight, True), (bias, False)):
+        if not isinstance(held, Constant):
+            continue
+        entry = constant(held)
+        if axis is not None:
+            ndim = len(moments.shape) - axis - 1
+            pairs = entry.pairs.reshape(entry.pairs.shape + (1,) * ndim)
+            entry = Moments(entry.shape + (1,) * ndim, entry.mean, pairs)
+        shape, (own_pairs, other_pairs) = matched([moments, entry])
+        mean = moments.mean * entry.mean if is_factor else moments.mean + entry.mean
+        made = own_pairs * other_pairs if is_factor else own_pairs + other_pairs + 2 * moments.mean * entry.mean
+        along = moments.along * entry.square if moments.along is not None and is_factor else moments.along
+        moments = replace(moments, shape=shape, mean=mean, pairs=made, along=along)
+    return moments
+
+
+class _Norm:
+    """A norm of torch: its axes, its parameters, and the shape in which it is taken."""
+
+    def __init__(self, node: Node) -> None:
+        self.source = source = first(node)
+        ndim = len(source.shape)
+        self.shape, self.axes, self.channel = source.shape, list(range(2, ndim)), 1
+        self.centred, self.eps, self.weight, self.bias = True, 1e-5, None, None
+        getattr(self, f"_{node.name}")(node, ndim)
+
+    def _layer_norm(self, node: Node, ndim: int) -> None:
+        given = node.argument("normalized_shape", 1)
+        count = len(given) if isinstance(given, tuple) else 1
+        self.axes, self.channel = list(range(ndim - count, ndim)), None
+        self.weight, self.bias = node.argument("weight", 2), node.argument("bias", 3)
+        self.eps = node.argument("eps", 4, 1e-5)
+
+    def _rms_norm(self, node: Node, ndim: int) -> None:
+        self._layer_norm(node, ndim)
+        self.centred, self.bias = False, None
+        eps = node.argument("eps", 3)
+        self.eps = eps if isinstance(eps, float) else 1e-7
+
+    def _batch_norm(self, node: Node, ndim: int) -> None:
+        if not node.argument("training", 5, False):
+            raise NoRule("batch norm with stored statistics")
+        self.axes = [0, *range(2, ndim)]
+        self.weight, self.bias = node.argument("weight", 3), node.argument("bias", 4)
+        self.eps = node.argument("eps", 7, 1e-5)
+
+    def _instance_norm(self, node: Node, ndim: int) -> None:
+        self.weight, self.bias = node.argument("weight", 3), node.argument("bias", 4)
+        self.eps = node.argument("eps", 7, 1e-5)
+
+    def _group_norm(self, node: Node, ndim: int) -> None:
+        groups, shape = int(node.argument("num_groups", 1)), self.source.shape
+        self.shape = (shape[0], groups, shape[1] // groups, *shape[2:])
+        self.axes = list(range(2, ndim + 1))
+        self.weight, self.bias = node.argument("weight", 2), node.argument("bias", 3)
+        self.eps = node.argument("eps", 4, 1e-5)
+
+    channel: int | None
+    weight: Any
+    bias: Any
+
+
+def _norm(node: Node, of: Lookup) -> Moments:
+    norm = _Norm(node)
+    made, _ = normalised(regrouped(of(norm.source), norm.shape), norm.axes, norm.eps, norm.centred)
+    return _affine(regrouped(made, node.shape), norm.weight, norm.bias, norm.channel)
+
+
+def _norm_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    norm = _Norm(node)
+    given = of(norm.source)
+    uneven = given.uneven if norm.axes == [len(norm.shape) - 1] else 0.0
+    normal, variance = normalised(regrouped(given, norm.shape), norm.axes, norm.eps, norm.centred)
+    scaled = _affine(gradient, norm.weight, None, norm.channel)
+    moved = denormalised(normal, variance, norm.axes, regrouped(scaled, norm.shape), norm.centred, uneven)
+    yield norm.source, regrouped(moved, node.shape)
+
+
+def is_centring(left: Node, right: Node) -> bool:
+    """Whether the right is a mean of the left, so that a difference has the mean 0."""
+    return right.name == "mean" and right.sources[:1] == [left]
+
+
+def _by_hand_parts(left: Node, right: Node) -> tuple[Node, Node, list[int]]:
+    """The tensor, what it is divided by, and the axes over which that was taken."""
+    whole, reduced = (left, right) if np.prod(left.shape) >= np.prod(right.shape) else (right, left)
+    if len(whole.shape) != len(reduced.shape):
+        raise NoRule("a norm that no rule takes apart")
+    axes = [axis for axis, size in enumerate(reduced.shape) if size == 1 and whole.shape[axis] > 1]
+    return whole, reduced, axes
+
+
+def _size(reduced: Node, whole: Node, axes: Sequence[int]) -> float:
+    """1 for a norm by a mean; the number of entries for a norm by a sum."""
+    for _ in range(8):
+        if reduced.name in _REDUCED:
+            is_mean = reduced.name in ("mean", "var", "std")
+            return 1.0 if is_mean else float(np.prod([whole.shape[axis] for axis in axes]))
+        if not reduced.sources:
+            break
+        reduced = reduced.sources[0]
+    raise NoRule("a norm that no rule takes apart")
+
+
+def by_hand(node: Node, left: Node, right: Node, of: Lookup) -> Moments:
+    """A tensor over its own root mean square, or the like."""
+    whole, reduced, axes = _by_hand_parts(left, right)
+    made, _ = normalised(of(whole), axes, 0.0, False)
+    return made.scaled(1 / _size(reduced, whole, axes))
+
+
+def by_hand_back(node: Node, left: Node, right: Node, of: Lookup, gradient: Moments) -> Moved:
+    """The gradient of the tensor; what it was divided by is made of it, and gets none of its own."""
+    whole, reduced, axes = _by_hand_parts(left, right)
+    normal, variance = normalised(of(whole), axes, 0.0, False)
+    yield whole, denormalised(normal, variance, axes, gradient.scaled(1 / _size(reduced, whole, axes)), False)
+
+
+RULES = (Rule(names("layer_norm rms_norm batch_norm instance_norm group_norm"), _norm, _norm_back),)

@@ -1,0 +1,271 @@
+"""Rules entry by entry: activations, dropout, factors and terms that are constants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from initprobe.activations.record import Activation
+from initprobe.arrays import Array, normal_density
+from initprobe.meanfield.quadrature import panel_nodes
+from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise, matched
+from initprobe.torch.theory.places import axes_by_place, deviations, settled, strengthened
+from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
+from initprobe.torch.theory.trace import Node
+
+Function = Callable[[Array], Array]
+
+_ORDERS = 14  # of Hermite polynomials; what is above is taken as one more power of the correlation
+_PANELS = np.array([-9, -6, -4, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 4, 6, 9], float)
+_NODES = 12  # per panel
+# Functions without a record of an activation: value and slope.
+_PLAIN: dict[str, tuple[Function, Function, tuple[float, ...]]] = {
+    "exp": (np.exp, np.exp, ()),
+    "sin": (np.sin, np.cos, ()),
+    "cos": (np.cos, lambda x: -np.sin(x), ()),
+    "square": (np.square, lambda x: 2 * x, ()),
+    "abs": (np.abs, np.sign, (0.0,)),
+    "neg": (np.negative, lambda x: np.full_like(x, -1.0), ()),
+    "erf": (lambda x: _erf(x), lambda x: 2 / math.sqrt(math.pi) * np.exp(-x * x), ()),
+    "softplus": (lambda x: np.logaddexp(x, 0), lambda x: 1 / (1 + np.exp(-x)), ()),
+}
+
+
+def _erf(x: Array) -> Array:
+    from scipy import special
+
+    return np.asarray(special.erf(x))
+
+
+class Expectations(NamedTuple):
+    """Expectations of a function f of Gaussian entries.
+
+    Attributes:
+        mean: `E f`.
+        square: `E f^2`.
+        powers: mean product of f at two entries, as a polynomial in their correlation.
+        slope_powers: the same of the slopes.
+        along_powers: the same of the slopes times Z.
+        square_powers: the same of the squares of f.
+        growth: relative change of `E f^2` per relative change of the variance.
+    """
+
+    mean: float
+    square: float
+    powers: Array
+    slope_powers: Array
+    along_powers: Array
+    square_powers: Array
+    growth: float
+
+
+@lru_cache(maxsize=4096)
+def expectations(value: Function, slope: Function, kinks: tuple[float, ...], mean: float, std: float) -> Expectations:
+    """Expectations of a function of `mean + std Z`, `Z ~ N(0, 1)`."""
+    cuts = [(kink - mean) / std for kink in kinks] if std > 0 else []
+    edges = np.unique([*_PANELS, *(cut for cut in cuts if abs(cut) < 9)])
+    z, weights = (part.ravel() for part in panel_nodes(edges[:-1], edges[1:], _NODES))
+    weights = weights * normal_density(z)
+    with np.errstate(all="ignore"):
+        f, slopes = value(mean + std * z), slope(mean + std * z)
+    basis = _hermite(z)
+    square = float(np.sum(f * f * weights))
+    growth = float(np.sum(f * slopes * std * z * weights)) / square if square > 0 else 1.0
+    own, slope_powers, along, squares = (_powers(basis, values, weights) for values in (f, slopes, slopes * z, f * f))
+    return Expectations(float(np.sum(f * weights)), square, own, slope_powers, along, squares, growth)
+
+
+def _hermite(z: Array) -> Array:
+    """Hermite polynomials with mean square 1, `(orders, nodes)`."""
+    rows = [np.ones_like(z), z]
+    for order in range(1, _ORDERS - 1):
+        rows.append((z * rows[order] - math.sqrt(order) * rows[order - 1]) / math.sqrt(order + 1))
+    return np.array(rows)
+
+
+def _powers(basis: Array, values: Array, weights: Array) -> Array:
+    own = (basis @ (values * weights)) ** 2
+    return np.append(own, max(float(np.sum(values * values * weights) - own.sum()), 0.0))
+
+
+def dual(powers: Array, correlation: Array) -> Array:
+    """The polynomial at some correlations."""
+    total = np.full_like(correlation, powers[-1])
+    for power in powers[-2::-1]:
+        total *= correlation
+        total += power
+    return total
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.5g}")
+
+
+def of_bent(bent: Bent) -> tuple[Expectations, Array]:
+    """The expectations of a function of Gaussian entries, and the correlations between these."""
+    given = bent.given
+    variance = given.square - given.mean**2
+    if not variance >= 0 or not math.isfinite(variance):
+        raise NoRule("an activation of entries without a variance")
+    at = expectations(bent.value, bent.slope, bent.kinks, _rounded(given.mean), _rounded(math.sqrt(variance)))
+    if variance <= 0:
+        return at, np.ones_like(given.pairs)
+    own = given.pairs - given.mean**2
+    correlation = settled(given, own / deviations(given, own))
+    return _by_law(bent, at), np.clip(correlation, -1.0, 1.0)
+
+
+def _by_law(bent: Bent, at: Expectations) -> Expectations:
+    """The expectations with the true distribution of an entry, where this is far from Gaussian."""
+    x = bent.given.values
+    if x is None:
+        return at
+    f, slopes = bent.value(x), np.broadcast_to(bent.slope(x), x.shape)
+    mean, square, slope_square = float(np.mean(f)), float(np.mean(f * f)), float(np.mean(slopes * slopes))
+    rest = at.powers[1:].sum()
+    powers = np.append(mean**2, at.powers[1:] * ((square - mean**2) / rest if rest > 0 else 0.0))
+    slope_powers = at.slope_powers * (slope_square / max(at.slope_powers.sum(), 1e-300))
+    return at._replace(mean=mean, square=square, powers=powers, slope_powers=slope_powers)
+
+
+def curved(bent: Bent) -> Moments:
+    """The moments of a function of Gaussian entries."""
+    given = bent.given
+    at, correlation = of_bent(bent)
+    pairs = dual(at.powers, correlation)
+    spread = dual(np.append(0.0, at.square_powers[1:]), correlation)
+    own = float(given.averaged(range(len(given.shape)), spread).item()) / at.square**2 if at.square > 0 else 0.0
+    inherited = max(given.noise - gaussian_noise(given), 0.0)
+    pairs = _as_large(given, pairs)
+    return Moments(given.shape, at.mean, pairs, at.growth**2 * inherited + max(own, 0.0), bent)
+
+
+def _as_large(given: Moments, pairs: Array) -> Array:
+    """The pairs of a function where some places have larger entries than others: in proportion to these."""
+    if not axes_by_place(given):
+        return pairs
+    own = given.pairs - given.mean**2
+    return settled(given, pairs * deviations(given, own) / own[(0,) * own.ndim])
+
+
+def uncurved(bent: Bent, gradient: Moments) -> Moments:
+    """The gradient of the Gaussian entries."""
+    at, correlation = of_bent(bent)
+    _, (pairs, correlation) = matched([gradient, Moments(gradient.shape, 0.0, correlation)])
+    slopes = dual(at.slope_powers, correlation)
+    if gradient.slope is not None:
+        slopes[(0,) * slopes.ndim] = gradient.slope
+    if gradient.gain != 1:
+        slopes = strengthened(slopes, Moments(gradient.shape, 0.0, slopes), gradient.gain)
+    along = pairs * dual(at.along_powers, correlation)
+    shaped = Moments(gradient.shape, 0.0, pairs)
+    made, along = settled(shaped, pairs * slopes), settled(shaped, along)
+    return Moments(gradient.shape, 0.0, made, gradient.noise, along=along, masked=bent)
+
+
+def bent_of(node: Node, given: Moments) -> Bent:
+    """The function that made entries of Gaussian ones; these themselves if there was none."""
+    return given.bent or Bent(node.number, given, lambda x: x, np.ones_like)
+
+
+@lru_cache(maxsize=512)
+def composed(outer: tuple[Function, Function], inner: tuple[Function, Function]) -> tuple[Function, Function]:
+    """Value and slope of one function after another."""
+    return lambda x: outer[0](inner[0](x)), lambda x: outer[1](inner[0](x)) * inner[1](x)
+
+
+@lru_cache(maxsize=512)
+def _of_record(activation_value: Any, activation_slope: Any) -> tuple[Function, Function]:
+    return activation_value, lambda x: activation_slope(x, activation_value(x))
+
+
+def _function(node: Node) -> tuple[Function, Function, tuple[float, ...]]:
+    act: Activation | None = node.activation
+    if act is not None:
+        return (*_of_record(act.value, act.slope), act.kinks)
+    if node.name in ("pow", "float_power") and len(node.args) > 1 and isinstance(node.args[1], int | float):
+        power = float(node.args[1])
+        return (*_power(power), ())
+    if node.name in _PLAIN:
+        return _PLAIN[node.name]
+    raise NoRule(f"{node.name}: an activation that has no record")
+
+
+@lru_cache(maxsize=64)
+def _power(power: float) -> tuple[Function, Function]:
+    return lambda x: np.power(x, power), lambda x: power * np.power(x, power - 1)
+
+
+def _activation(node: Node, of: Lookup) -> Moments:
+    source = first(node)
+    given = of(source)
+    value, slope, kinks = _function(node)
+    bent = given.bent
+    if bent is None:
+        return curved(Bent(source.number, given, value, slope, kinks))
+    return curved(Bent(bent.base, bent.given, *composed((value, slope), (bent.value, bent.slope)), bent.kinks))
+
+
+def _activation_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    return to_base(node, of, gradient)
+
+
+def to_base(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    """The gradient of the Gaussian entries that an output was made of."""
+    bent = of(node).bent
+    if bent is None:
+        raise NoRule(f"{node.name}: its input is not known")
+    source = next((each for each in ancestors(node) if each.number == bent.base), None)
+    if source is None:
+        raise NoRule(f"{node.name}: its input is not known")
+    yield source, uncurved(bent, gradient)
+
+
+def ancestors(node: Node, farthest: int = 12) -> Iterable[Node]:
+    """The sources of a node, their sources, and so on."""
+    level = node.sources
+    for _ in range(farthest):
+        yield from level
+        level = [source for each in level for source in each.sources]
+        if len(level) > 64:
+            return
+
+
+def kept_at_random(given: Moments, share: float) -> Moments:
+    """The moments after each entry was kept with this probability, and scaled so that the mean stays."""
+    pairs = strengthened(given.pairs, given, 1 / share)
+    return replace(given, pairs=pairs, bent=None, slope=None, along=None)
+
+
+def _dropout_share(node: Node) -> float:
+    rate = node.argument("p", 1, 0.5)
+    return 1 - float(rate) if node.argument("training", 2, True) and rate < 1 else 1.0
+
+
+def _dropout(node: Node, of: Lookup) -> Moments:
+    share = _dropout_share(node)
+    given = of(first(node))
+    return given if share == 1 else kept_at_random(given, share)
+
+
+def _dropout_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    share = _dropout_share(node)
+    yield first(node), gradient if share == 1 else kept_at_random(gradient, share)
+
+
+RULES = (
+    Rule(
+        names(
+            "relu relu6 leaky_relu prelu rrelu elu celu selu gelu silu mish tanh sigmoid logsigmoid hardtanh hardswish "
+            "hardsigmoid softplus softsign sin cos exp square pow abs erf neg float_power"
+        ),
+        _activation,
+        _activation_back,
+    ),
+    Rule(names("dropout"), _dropout, _dropout_back),
+)

@@ -1,0 +1,285 @@
+"""Rules for pooling and for enlarging pictures. Maxima are drawn from Gaussian patches with the known correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise
+from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
+from initprobe.torch.theory.trace import Node
+from initprobe.torch.theory.weights import Window, windows
+
+_PATCHES = 1 << 13  # patches that are drawn for a maximum
+_CORRELATIONS = np.array([0.0, 0.3, 0.6, 0.8, 0.95, 1.0])  # at which the product of two maxima is drawn
+
+_Entry = Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Maxima:
+    """What was drawn of maxima over windows.
+
+    Attributes:
+        mean: mean of a maximum.
+        near: mean product of the maxima of two windows, 0 or 1 windows apart along rows and columns, `(2, 2)`.
+        far: mean product of the maxima of two patches whose entries have the correlations `_CORRELATIONS`.
+        slope: mean square of the slope at the largest entry.
+        shared: probability that two windows have the same largest entry, by their distance, `(2, 2)`.
+    """
+
+    mean: float
+    near: Array
+    far: Array
+    slope: float
+    shared: Array
+
+
+@lru_cache(maxsize=8)
+def _normal(size: int) -> Array:
+    return np.random.default_rng(0).standard_normal((2, _PATCHES, size))
+
+
+def _latent(node: Node, given: Moments) -> tuple[Bent, Array]:
+    """The Gaussian entries of which the maximum is taken, and their correlations by distance."""
+    bent = given.bent or Bent(first(node).number, given, lambda x: x, np.ones_like)
+    base = bent.given
+    variance = base.square - base.mean**2
+    if variance <= 0:
+        raise NoRule("a maximum of entries that are all alike")
+    return bent, np.clip((base.pairs - base.mean**2) / variance, -1, 1)
+
+
+def _maxima(bent: Bent, correlation: Array, rows: Window, columns: Window) -> Maxima:
+    """Draw patches of entries and take the maxima of four windows in each."""
+    sizes = rows.taps + rows.stride, columns.taps + columns.stride
+    places = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), -1).reshape(-1, 2)
+    apart = np.abs(places[:, None] - places[None]).transpose(2, 0, 1)
+    limits = np.array(correlation.shape[-2:])[:, None, None] - 1
+    row, column = np.minimum(apart, limits)
+    values, vectors = np.linalg.eigh(correlation[(0,) * (correlation.ndim - 2)][row, column])
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    patches, fresh = (draws @ root.T for draws in _normal(len(places)))
+    std = float(np.sqrt(bent.given.square - bent.given.mean**2))
+    inside = [_window(sizes, (rows, columns), row, column) for row in (0, 1) for column in (0, 1)]
+    return _counted(bent, lambda x: bent.given.mean + std * x, patches, fresh, inside)
+
+
+def _counted(bent: Bent, entry: _Entry, patches: Array, fresh: Array, inside: list[Array]) -> Maxima:
+    x = entry(patches)
+    f = bent.value(x)
+    largest = [window[np.argmax(f[:, window], 1)] for window in inside]
+    tops = np.array([np.take_along_axis(f, index[:, None], 1)[:, 0] for index in largest])
+    slopes = bent.slope(np.take_along_axis(x, largest[0][:, None], 1))
+    far = [
+        float(np.mean(tops[0] * bent.value(entry(c * patches + np.sqrt(1 - c * c) * fresh))[:, inside[0]].max(1)))
+        for c in _CORRELATIONS
+    ]
+    near = np.array([float(np.mean(tops[0] * top)) for top in tops]).reshape(2, 2)
+    near[0, 0] = far[-1] = float(np.mean(tops * tops))
+    shared = np.array([float(np.mean(largest[0] == index)) for index in largest]).reshape(2, 2)
+    return Maxima(float(tops.mean()), near, np.array(far), float(np.mean(slopes**2)), shared)
+
+
+def _window(sizes: tuple[int, int], each: tuple[Window, Window], row: int, column: int) -> Array:
+    """Places of a window in a patch."""
+    rows, columns = each
+    down, right = row * rows.stride + np.arange(rows.taps), column * columns.stride + np.arange(columns.taps)
+    return np.asarray((down[:, None] * sizes[1] + right).ravel())
+
+
+def _pool_windows(node: Node) -> list[Window]:
+    source = first(node)
+    count = int(node.name[-2]) if node.name[-1] == "d" else 2
+    taps = node.argument("kernel_size", 1)
+    each = taps * count if isinstance(taps, tuple) and len(taps) == 1 else taps
+    each = each if isinstance(each, tuple) else (int(each),) * count
+    if node.argument("stride", 2) in (None, ()):
+        node = Node(node.number, node.name, node.args[:1], {**node.kwargs, "stride": each}, node.shape)
+    return windows(node, source, each, (2, 3, 4))
+
+
+def _max_pool(node: Node, of: Lookup) -> Moments:
+    given = of(first(node))
+    (rows, columns), maxima = _max_parts(node, given)
+    _, correlation = _latent(node, given)
+    thin = columns.thinned(rows.thinned(correlation, correlation.ndim - 2), correlation.ndim - 1)
+    pairs = np.interp(np.clip(thin, 0, 1), _CORRELATIONS, maxima.far)
+    down, right = (min(2, size) for size in pairs.shape[-2:])
+    pairs[(0,) * (pairs.ndim - 2)][:down, :right] = maxima.near[:down, :right]
+    moments = Moments(node.shape, maxima.mean, pairs)
+    inherited = max(given.noise - gaussian_noise(given), 0.0)
+    return replace(moments, noise=inherited + gaussian_noise(moments))
+
+
+def _max_parts(node: Node, given: Moments) -> tuple[tuple[Window, Window], Maxima]:
+    made = _pool_windows(node)
+    if len(made) != 2:
+        raise NoRule(f"{node.name} has a rule for pictures only")
+    rows, columns = made
+    bent, correlation = _latent(node, given)
+    return (rows, columns), _maxima(bent, correlation, rows, columns)
+
+
+def _max_pool_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    source = first(node)
+    given = of(source)
+    (rows, columns), maxima = _max_parts(node, given)
+    share = (rows.made / rows.size) * (columns.made / columns.size)
+    near = gradient.pairs[(0,) * (gradient.pairs.ndim - 2)]
+    square = near[0, 0]
+    for (row, column), shared in np.ndenumerate(maxima.shared):
+        if (row or column) and shared > 0:
+            ways = 4 if row and column else 2
+            square += ways * shared * near[min(row, near.shape[0] - 1), min(column, near.shape[1] - 1)]
+    pairs = _enlarged(gradient.pairs, (rows, columns)) * share**2
+    pairs[(0,) * pairs.ndim] = square * share
+    slope = maxima.slope if given.bent is not None else None
+    yield source, Moments(source.shape, 0.0, pairs, gradient.noise, slope=slope)
+
+
+def _between(pairs: Array, axis: int, size: int, made: int) -> Array:
+    """Pairs along an axis whose places were each repeated, on average over where a place lies among its copies."""
+    if made == 1:
+        return np.asarray(np.take(pairs, [0], axis))
+    if pairs.shape[axis] == 1:
+        return np.repeat(pairs, 2, axis)
+    times = made / size
+    if pairs.shape[axis] == 2 != size:
+        same, other = np.take(pairs, [0], axis), np.take(pairs, [1], axis)
+        share = max(times - 1, 0) / max(made - 1, 1)
+        return np.concatenate([same, share * same + (1 - share) * other], axis)
+    place = np.arange(made) / times
+    low = np.minimum(np.floor(place).astype(int), size - 1)
+    shape = [1] * pairs.ndim
+    shape[axis] = -1
+    part = (place - np.floor(place)).reshape(shape)
+    after = np.take(pairs, np.minimum(low + 1, size - 1), axis)
+    return np.asarray(np.take(pairs, low, axis) * (1 - part) + after * part)
+
+
+def _enlarged(pairs: Array, each: tuple[Window, ...]) -> Array:
+    """Pairs of the inputs of windows, where each has what its window has."""
+    for axis, window in enumerate(each, pairs.ndim - len(each)):
+        pairs = _between(pairs, axis, window.made, window.size)
+    return pairs
+
+
+def _filtered(pairs: Array, axis: int, window: Window) -> Array:
+    """Pairs of means over windows."""
+    have, taps = pairs.shape[axis], min(window.taps, window.size)
+    if have == 1:
+        return pairs if window.made == 1 else np.repeat(pairs, 2, axis)
+    if have == 2 != window.size:
+        same, other = np.take(pairs, [0], axis), np.take(pairs, [1], axis)
+        mean = same / taps + (1 - 1 / taps) * other
+        return np.asarray(mean if window.made == 1 else np.concatenate([mean, other], axis))
+    starts = np.arange(window.made) * window.stride
+    total = np.zeros(())
+    for shift in range(1 - taps, taps):
+        places = np.minimum(np.abs(starts + shift), have - 1)
+        total = total + np.take(pairs, places, axis) * ((taps - abs(shift)) / taps**2)
+    return np.asarray(total)
+
+
+def _mean_windows(node: Node) -> list[Window]:
+    if not node.name.startswith("adaptive"):
+        return _pool_windows(node)
+    count = int(node.name[-2])
+    source = first(node)
+    pairs = zip(source.shape[-count:], node.shape[-count:], strict=True)
+    return [Window(size, made, -(-size // made), max(size // made, 1)) for size, made in pairs]
+
+
+def _mean_pool(node: Node, of: Lookup) -> Moments:
+    given, each = of(first(node)), _mean_windows(node)
+    pairs, share = given.pairs, 1.0
+    for axis, window in enumerate(each, given.pairs.ndim - len(each)):
+        if window.made > window.size:
+            pairs = _between(pairs, axis, window.size, window.made)
+        else:
+            pairs, share = _filtered(pairs, axis, window), share * window.inside
+    return Moments(node.shape, given.mean * share, pairs * share**2, given.noise)
+
+
+def _mean_pool_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    source, each = first(node), _mean_windows(node)
+    pairs = gradient.pairs
+    for axis, window in enumerate(each, pairs.ndim - len(each)):
+        if window.made > window.size:
+            pairs = _filtered(pairs, axis, _reverse(window)) * (window.made / window.size) ** 2
+            continue
+        overlap = window.taps / window.stride if window.made > 1 else 1.0
+        share = min(window.made * window.stride / window.size, 1.0) if window.made > 1 else 1.0
+        pairs = _between(pairs, axis, window.made, window.size) * overlap * share / window.taps**2
+    yield source, Moments(source.shape, 0.0, pairs, gradient.noise)
+
+
+def _reverse(window: Window) -> Window:
+    times = max(window.made // window.size, 1)
+    return Window(window.made, window.size, times, times)
+
+
+def _scale_windows(node: Node) -> list[Window]:
+    source = first(node)
+    count = len(source.shape) - 2
+    each = [Window(*sizes, 1) for sizes in zip(source.shape[-count:], node.shape[-count:], strict=True)]
+    if any(window.made < window.size for window in each):
+        raise NoRule("interpolate to fewer places")
+    return each
+
+
+def _enlarge(node: Node, of: Lookup) -> Moments:
+    given, mode = of(first(node)), _mode(node)
+    pairs = given.pairs
+    each = _scale_windows(node)
+    for axis, window in enumerate(each, pairs.ndim - len(each)):
+        if mode != "nearest":
+            pairs = _blurred(pairs, axis, window)
+        pairs = _between(pairs, axis, window.size, window.made)
+    return Moments(node.shape, given.mean, pairs, given.noise)
+
+
+def _mode(node: Node) -> Any:
+    mode = node.argument("mode", 3, "nearest")
+    if mode not in ("nearest", "nearest-exact", "linear", "bilinear", "trilinear"):
+        raise NoRule(f"interpolate with mode {mode}")
+    return "nearest" if mode == "nearest-exact" else mode
+
+
+def _blurred(pairs: Array, axis: int, window: Window) -> Array:
+    """Pairs of weighted means of two neighbours."""
+    times = max(window.made // window.size, 1)
+    places = (np.arange(times) + 0.5) / times - 0.5
+    weight = 1 - np.abs(places)
+    own = float(np.mean(weight**2 + (1 - weight) ** 2))
+    index = np.arange(pairs.shape[axis])
+    after = np.take(pairs, np.minimum(index + 1, pairs.shape[axis] - 1), axis)
+    before = np.take(pairs, np.minimum(np.abs(index - 1), pairs.shape[axis] - 1), axis)
+    return np.asarray(own * pairs + (1 - own) / 2 * (after + before))
+
+
+def _enlarge_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    source = first(node)
+    pairs = gradient.pairs
+    for axis, window in enumerate(_scale_windows(node), pairs.ndim - len(source.shape) + 2):
+        pairs = _filtered(pairs, axis, _reverse(window)) * (window.made / window.size) ** 2
+        if _mode(node) != "nearest":
+            pairs = _blurred(pairs, axis, window)
+    yield source, Moments(source.shape, 0.0, pairs, gradient.noise)
+
+
+RULES = (
+    Rule(names("max_pool2d boolean_dispatch max_pool2d_with_indices"), _max_pool, _max_pool_back),
+    Rule(
+        names("avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"),
+        _mean_pool,
+        _mean_pool_back,
+    ),
+    Rule(names("interpolate upsample"), _enlarge, _enlarge_back),
+)

@@ -1,0 +1,74 @@
+"""Predictions beside the measurement, on small models."""
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from initprobe.torch import probe  # noqa: E402
+
+TENSORS = ("preactivation", "output", "output_gradient")
+COLUMNS = ("local", "end_to_end")
+
+
+def layers_of(model, x):
+    return probe(model, x, try_fixes=False, threads=1).layers
+
+
+def chain(activation):
+    parts = [part for _ in range(3) for part in (nn.Linear(256, 256), activation())]
+    return nn.Sequential(*parts), torch.randn(64, 256)
+
+
+def pictures():
+    body = (nn.Conv2d(3, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(64, 64, 3))
+    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(256, 256)), torch.randn(8, 3, 16, 16)
+
+
+def words():
+    encoder = nn.TransformerEncoderLayer(256, 4, 512, dropout=0.0, batch_first=True, norm_first=True)
+    return nn.Sequential(nn.Embedding(100, 256), encoder), torch.arange(64).reshape(4, 16)
+
+
+NETS = {"tanh": lambda: chain(nn.Tanh), "gelu": lambda: chain(nn.GELU), "pictures": pictures, "words": words}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_layer_has_every_prediction_within_its_spread(name):
+    torch.manual_seed(0)
+    for layer in layers_of(*NETS[name]()):
+        for column in COLUMNS:
+            for tensor in TENSORS:
+                predicted = getattr(getattr(layer.model_theory, column), tensor)
+                assert predicted.reason is None
+                assert abs(predicted.z) < 5, f"{layer.name} {column} {tensor}"
+                measured = getattr(layer, tensor).variance
+                assert predicted.z * predicted.log_sd == pytest.approx(
+                    math.log(measured / predicted.variance), abs=1e-9
+                )
+
+
+def test_theory_starts_again_behind_an_operation_without_a_rule():
+    class Sorted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(256, 256), nn.Linear(256, 256)
+
+        def forward(self, x):
+            return self.second(torch.logcumsumexp(self.first(x), 1))
+
+    first, second = layers_of(Sorted(), torch.randn(32, 256))
+    assert first.model_theory.restarted is None
+    assert abs(second.model_theory.local.output.z or 9) < 5 or second.model_theory.local.output.reason
+
+
+def test_weights_that_are_not_independent_differ_from_theory():
+    layer = nn.Linear(256, 256, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.ones(256, 256) * (torch.arange(256) % 2 * 2.0 - 1)[:, None])
+    x = torch.randn(32, 256) + 3
+    local = layers_of(nn.Sequential(layer), x)[0].model_theory.local
+    assert abs(local.preactivation.z) > 5
