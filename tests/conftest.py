@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from initprobe.cli.app import main
 
-OTHER_PROCESSORS = (None, 1, 2)
+OTHER_PROCESSORS = (None, 1, pytest.param(2, marks=pytest.mark.slow))
 
 
 def pytest_addoption(parser):

@@ -164,6 +164,7 @@ def test_absurd_jobs_leave_no_store(initprobe, tmp_path):
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_periodic_activation_of_no_known_variance_is_an_overflow(initprobe):
     shape = ("--layers", 2, "--width", 4, "--batch", 8, "--draws", 1, "--seed", 3)
     outcome = initprobe("compare", "--init", "normal:var=1e300", "--act", "sin", *shape)
