@@ -14,7 +14,7 @@ import pytest
 from article_figures import ROOT
 from ruamel.yaml import YAML
 
-from initprobe import run
+from initprobe.probe.run import measured
 
 WORKFLOWS = ROOT / ".github" / "workflows"
 
@@ -44,7 +44,7 @@ def checkout(tmp_path, monkeypatch):
     figures.mkdir(parents=True)
     monkeypatch.setattr(article_figures, "ROOT", home)
     for name, config in article_figures.experiments().items():
-        (figures / f"{name}.json").write_text(run(config).to_json())
+        (figures / f"{name}.json").write_text(measured(config).to_json())
     return home
 
 
