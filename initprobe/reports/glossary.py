@@ -88,8 +88,8 @@ _PROCESS = (
     ),
     Word(
         "update",
-        "fan_in rms(dW) rms(input): by how much the training of W can change a layer's z, if it is aligned with the "
-        "input. Before a norm it is relative to z.",
+        "fan_in rms(dW) rms(input), the largest change of z that training of W makes. W must be aligned with the input "
+        "for it. Before a norm it is relative to z.",
         ("own change", "own_change"),
         see=("transfer",),
     ),
@@ -113,8 +113,8 @@ _PROCESS = (
     Word(
         "largest curvature",
         "The largest eigenvalue of the Hessian of the loss by all parameters, at the start, by Lanczos iterations. "
-        "Above the learning rate 2 / curvature a small step of SGD along its eigenvector grows, and the loss may rise "
-        "at first. `--optimizer sgd` computes it. Adam rescales every entry, so it has no such limit.",
+        "Above the learning rate 2 / curvature, a small step of SGD along its eigenvector grows. Then the loss may "
+        "rise at first. `--optimizer sgd` computes it. Adam rescales every entry, so it has no such limit.",
         ("sharpness", "curvature", "highest rate"),
         see=("1 step of W",),
         reference="Cohen et al. 2021, arXiv:2103.00065",

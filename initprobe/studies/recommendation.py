@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from numbers import Integral
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from initprobe.activations.record import Activation
 from initprobe.config.probe_config import DEFAULT_WIDTH, ProbeConfig
-from initprobe.errors import InitprobeError
+from initprobe.errors import ConfigError, InitprobeError, UnknownNameError
 from initprobe.formatting import short
 from initprobe.initializers.record import Mode
 from initprobe.meanfield.input_moments import InputMoments
@@ -30,6 +31,11 @@ from initprobe.studies.shape_choice import choose_for_shape, orthogonal_instead
 
 # Samples of the measurement. In a deep network they all become alike, so more samples would not help.
 BATCH = 100
+
+
+def _answers(holds: bool, goal: Goal) -> bool:
+    """Whether weights are recommended: they hold, or one goal alone was asked for."""
+    return holds or goal != "balanced"
 
 
 class Figures(Record):
@@ -74,7 +80,7 @@ class Recommendation(Record):
         measured_to_hold: the verdict on the measured networks has no finding above info.
         reach: number of layers up to which the weights are predicted to hold; null if they hold at this depth.
         instead: where the answer is none, a `recommend` line of a similar network that survived when it was measured.
-        pytorch: a line of code for the weights of `layer = nn.Linear(...)`.
+        pytorch: a line of code for the weights of `layer = nn.Linear(...)`; null, as all code, without an answer.
         pytorch_bias: a line of code that sets its biases to 0, which they are not by default.
         numpy: a line of code for the weights, `W` of shape `(fan_in, fan_out)`, with `rng = np.random.default_rng()`.
         keras: a `kernel_initializer`; biases are 0 by default.
@@ -105,11 +111,11 @@ class Recommendation(Record):
     measured_to_hold: bool
     reach: int | None
     instead: str | None = None
-    pytorch: str
-    pytorch_bias: str
-    numpy: str
-    keras: str
-    jax: str
+    pytorch: str | None
+    pytorch_bias: str | None
+    numpy: str | None
+    keras: str | None
+    jax: str | None
     branch: str | None = None
     branch_scale: Finite | None = None
     predicted: Figures
@@ -124,7 +130,7 @@ class Recommendation(Record):
     @property
     def answers(self) -> bool:
         """Whether the weights are recommended: the signal survived, or one goal alone was asked for."""
-        return self.measured_to_hold or self.goal != "balanced"
+        return _answers(self.measured_to_hold, self.goal)
 
     @property
     def number(self) -> str:
@@ -157,8 +163,13 @@ def recommend(
         progress: called with (steps done, total steps) of the measurement.
 
     Raises:
-        ConfigError: the activation is unknown, or a size is out of range.
+        ConfigError: the activation or the goal is unknown, or a size is out of range.
     """
+    if goal not in (goals := get_args(Goal)):
+        raise UnknownNameError(f"must be one of {', '.join(goals)}, not {goal!r}", field="goal")
+    for field, size in (("layers", layers), ("width", width)):
+        if not isinstance(size, Integral | None):
+            raise ConfigError(f"must be a whole number, not {size!r}", field=field)
     shape = shape or Shape(layers, width)
     config, choice = _chosen(act, shape, goal, seed)
     result = measured(config, threads=threads, progress=progress)
@@ -215,6 +226,7 @@ def _written(config: ProbeConfig, depth: int, goal: Goal, choice: Choice, result
     """The recommendation, with its measurement."""
     weights, layers, widths = choice.weights, result.layers, config.layer_widths
     fan_in, fan_out, last = layers[0].fan_in, layers[0].fan_out, layers[-1]
+    answers = _answers(result.healthy, goal)
     return Recommendation(
         activation=config.activation.name if isinstance(config.act, Activation) else str(config.act),
         layers=len(layers),
@@ -231,12 +243,12 @@ def _written(config: ProbeConfig, depth: int, goal: Goal, choice: Choice, result
         predicted_to_hold=choice.holds and not is_too_deep(result),
         measured_to_hold=result.healthy,
         reach=choice.reach,
-        pytorch=weights.pytorch,
-        pytorch_bias="nn.init.zeros_(layer.bias)",
-        numpy=weights.numpy,
-        keras=weights.keras,
-        jax=weights.jax,
-        branch=branch_line(config),
+        pytorch=weights.pytorch if answers else None,
+        pytorch_bias="nn.init.zeros_(layer.bias)" if answers else None,
+        numpy=weights.numpy if answers else None,
+        keras=weights.keras if answers else None,
+        jax=weights.jax if answers else None,
+        branch=branch_line(config) if answers else None,
         branch_scale=config.branch_factor if config.residual else None,
         predicted=_predicted(layers, last.fan_in * config.initializer.variance(last.fan_in, last.fan_out)),
         measured=_measured(layers),

@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from initprobe.torch.theory.moments import Moments, NoRule, matched, regrouped
+from initprobe.arrays import Array
+from initprobe.torch.theory.moments import Moments, NoRule, is_by_place, lengthened, matched, regrouped, shares
+from initprobe.torch.theory.places import axes_by_place, deviations, settled, without_places
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, first, names
 from initprobe.torch.theory.trace import Constant, Node
 
 _REDUCED = ("mean", "var", "std", "sum", "norm", "vector_norm", "linalg_vector_norm")
 
 
-def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = True) -> tuple[Moments, float]:
-    """The moments after a norm over these axes, and the variance that it divided by."""
+def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = True) -> tuple[Moments, Array]:
+    """The moments after a norm over these axes, and the variance that it divided by, which may differ by place."""
+    given = without_places(given) if set(axes) & set(axes_by_place(given)) else given
     pairs = given.pairs - given.averaged(axes) if centred else given.pairs
-    variance = float(pairs[(0,) * pairs.ndim]) + eps
-    if variance <= 0:
-        return Moments(given.shape, 0.0, np.zeros_like(pairs)), 1.0
-    mean = 0.0 if centred else given.mean / variance**0.5
-    return Moments(given.shape, mean, pairs / variance), variance
+    variance = deviations(given, pairs, eps)
+    own = float(variance[(0,) * pairs.ndim])
+    if own <= 0:
+        return Moments(given.shape, 0.0, np.zeros_like(pairs)), np.ones(())
+    mean = 0.0 if centred else given.mean / own**0.5
+    return Moments(given.shape, mean, settled(given, pairs / variance)), variance
 
 
 def denormalised(
-    normal: Moments, variance: float, axes: Sequence[int], gradient: Moments, centred: bool = True, uneven: float = 0.0
+    normal: Moments, variance: Array, axes: Sequence[int], gradient: Moments, centred: bool = True, uneven: float = 0.0
 ) -> Moments:
     """The gradient of the input of a norm: what changes mean or length of the input is taken out."""
+    gradient = without_places(gradient) if set(axes) & set(axes_by_place(gradient)) else gradient
     extra = [] if gradient.along is None else [Moments(normal.shape, 0.0, gradient.along)]
     shape, (own, outer, *rest) = matched([normal, gradient, *extra])
     here = Moments(shape, 0.0, own)
     along = rest[0] if rest else outer * own
+    # The variance of the entries fluctuates, so the mean of its inverse is larger than the inverse of its mean: by
+    # 2/n for n independent Gaussian entries.
+    spread = 2 / math.prod(normal.shape[axis] for axis in axes)
     left = outer - (here.averaged(axes, outer) if centred else 0.0) - own * here.averaged(axes, along)
-    return Moments(normal.shape, 0.0, left / variance * (1 + uneven), gradient.noise)
+    shaped = Moments(normal.shape, 0.0, left)
+    for axis in set(axes_by_place(shaped)) - set(axes_by_place(normal)):
+        variance = lengthened(variance, left.shape[axis], axis, normal.shape[axis]) if variance.ndim else variance
+    return Moments(normal.shape, 0.0, settled(shaped, left / variance * (1 + uneven + spread)), gradient.noise)
 
 
 def _affine(moments: Moments, weight: Any, bias: Any, axis: int | None) -> Moments:
@@ -114,7 +126,31 @@ def _norm_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     normal, variance = normalised(regrouped(given, norm.shape), norm.axes, norm.eps, norm.centred)
     scaled = _affine(gradient, norm.weight, None, norm.channel)
     moved = denormalised(normal, variance, norm.axes, regrouped(scaled, norm.shape), norm.centred, uneven)
-    yield norm.source, regrouped(moved, node.shape)
+    made = regrouped(moved, node.shape)
+    yield norm.source, replace(made, noise=gradient.noise + _length_noise(normal, moved, norm.axes))
+
+
+def _length_noise(normal: Moments, gradient: Moments, axes: Sequence[int]) -> float:
+    """Variance of the log of the gradient's mean square that comes from the variances by which a norm divides.
+
+    It counts where few places have most of the gradient, such as a class token.
+    """
+    places = axes_by_place(gradient)
+    spread = normal.averaged(axes, 2 * normal.pairs**2)
+    weights = []
+    for axis, (size, length) in enumerate(zip(normal.shape, spread.shape, strict=True)):
+        if axis in axes or axis not in places:
+            weights.append(shares(size, length))
+            continue
+        index = tuple(slice(None) if place == axis else 0 for place in range(gradient.pairs.ndim))
+        own = np.maximum(np.diagonal(gradient.pairs[index][1:].reshape(size, size)), 0)
+        pairs = np.outer(own, own) / max(own.sum() ** 2, 1e-300)
+        is_known = is_by_place(size, length)
+        alone = np.trace(pairs)
+        weights.append(np.append(0.0, pairs.ravel()) if is_known else np.array([alone, 1 - alone])[:length])
+    for share in weights:
+        spread = np.tensordot(spread, share, (0, 0))
+    return max(float(spread.item()), 0.0)
 
 
 def is_centring(left: Node, right: Node) -> bool:
