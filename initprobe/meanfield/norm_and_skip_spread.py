@@ -289,9 +289,13 @@ def _gradient_variances(
         free, shared = free_share(layer.n_in, layer), overlap * other_share
         own = 2 / layer.n_out * ((units.same + free) * equal_share + (units.other + free) * shared)
         if step.wiring.norm is not None:
-            own += 2 / layer.n_out * (equal_share + units.cosine * other_share)
-            reused = units.reuse * weight * reused + (1 / layer.n_out if step.wiring.by_sample else 0.0)
-            own -= 4 / layer.n_in * reused * other_share
+            # Orthogonal weights keep the length that a layer norm divides by.
+            varying = free_share(layer.n_out, layer) if step.wiring.by_sample else 1.0
+            own += 2 / layer.n_out * varying * (equal_share + units.cosine * other_share)
+            reused = units.reuse * weight * reused + (varying / layer.n_out if step.wiring.by_sample else 0.0)
+            # Cauchy-Schwarz: no larger than the two variances allow.
+            most = math.sqrt((equal_share + shared) * (equal_share + units.cosine * other_share))
+            own -= 4 / layer.n_in * min(reused * other_share, most)
         drawn += weight**2 * own
         inside += (1 - weight**2) * own
         if step.wiring.opens:
@@ -301,7 +305,8 @@ def _gradient_variances(
         slopes = slopes @ step.matrix + weight * step.slopes
         kept = (1 - weight + weight * math.sqrt(units.agreement)) ** 2 * overlap
         gained = weight**2 * (1 + units.other) * (1 + 2 * overlap) / layer.n_out
-        overlap = kept + gained + (2 * weight * (1 - weight) / layer.n_in if step.wiring.opens else 0.0)
+        joined = 2 * weight * (1 - weight) / layer.n_in if step.wiring.opens else 0.0
+        overlap = min(kept + gained + joined, 1.0)  # a squared cosine
     return variances[::-1]
 
 

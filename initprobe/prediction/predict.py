@@ -20,6 +20,7 @@ from initprobe.meanfield.moments import histograms
 from initprobe.meanfield.norm_and_skip import forward_passes, predict_norm_and_skip, theory_of
 from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
 from initprobe.meanfield.predict import LayerTheory, predict
+from initprobe.meanfield.uncertainty import left_out_along
 from initprobe.meanfield.weights_with_mean import spread_with_means
 from initprobe.prediction.rules import no_theory, removes_means, rules_of
 from initprobe.results.base import TENSORS, Histogram
@@ -61,7 +62,18 @@ def predict_network(
         if any(layer.weight_mean for layer in rules):
             return NetworkPrediction(layers, spread_with_means(config.activation, rules, layers, inputs, samples))
         spreads = spread(config.activation, rules, [theory.state for theory in layers], samples)
-        return NetworkPrediction(*with_biases(layers, spreads))
+        return NetworkPrediction(*with_biases(layers, _with_left_out(rules, layers, spreads)))
+
+
+def _with_left_out(
+    rules: Sequence[Layer], layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread]
+) -> list[LayerSpread]:
+    """The spreads of a plain network, with what theory leaves out of gradients that ran along the signal."""
+    bounds = left_out_along(rules, [theory.along_share for theory in layers])
+    return [
+        replace(noise, underived_gradient=bound, underived_weight=bound)
+        for noise, bound in zip(spreads, bounds, strict=True)
+    ]
 
 
 def _norm_and_skip_prediction(
