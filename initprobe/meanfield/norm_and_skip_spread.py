@@ -61,7 +61,10 @@ def spread_norm_and_skip(
         # Behind a norm nothing of the gradient runs along h; what exceeds infinite width is not a radial mode.
         is_normed = any(wiring.norm is not None for wiring in wirings)
         spreads = spreads_of(of_batch, of_single, None if is_normed else gradients, samples)
-        left_out = *left_out_backward(layers, wirings, passes), map(left_out_forward, layers, wirings, passes)
+        forward = [0.0] * len(layers)
+        if any(wiring.by_batch for wiring in wirings):
+            forward = list(map(left_out_forward, layers, wirings, passes))
+        left_out = *left_out_backward(layers, wirings, passes), forward
         return [
             replace(spread, underived_gradient=gradient, underived_weight=weight, underived_output=output)
             for spread, gradient, weight, output in zip(spreads, *left_out, strict=True)
@@ -301,7 +304,10 @@ def _gradient_variances(
         if step.wiring.opens:
             drawn += 4 * weight * (1 - weight) / layer.n_in * (equal_share + shared)
         added += float(slopes @ step.noise @ slopes) + 2 * weight * float(slopes @ step.with_noise)
-        added += weight**2 * units.noise[2, 2] / units.means[2] ** 2
+        chance_of_slopes = units.noise[2, 2] / units.means[2] ** 2
+        added += weight**2 * chance_of_slopes
+        # Inside its branch the gradient has passed the slopes with their whole weight.
+        inside += (1 - weight**2) * chance_of_slopes + 2 * (1 - weight) * float(slopes @ step.with_noise)
         slopes = slopes @ step.matrix + weight * step.slopes
         kept = (1 - weight + weight * math.sqrt(units.agreement)) ** 2 * overlap
         gained = weight**2 * (1 + units.other) * (1 + 2 * overlap) / layer.n_out

@@ -133,7 +133,6 @@ def _second_order(here: LayerPass) -> float:
 
 
 def left_out_forward(layer: Layer, wiring: Wiring, here: LayerPass) -> float:
-    """A bound on what is left out of the log variance of h."""
-    if not wiring.by_batch:
-        return 0.0
-    return _LEFT_OUT_FORWARD / layer.n_out + _LEFT_OUT_LENGTHS * here.output.varying.lengths
+    """A bound on what is left out of the log variance of h, in a network with a batch norm."""
+    lengths = here.output.varying.lengths if wiring.by_batch else 0.0
+    return _LEFT_OUT_FORWARD / layer.n_out + _LEFT_OUT_LENGTHS * lengths

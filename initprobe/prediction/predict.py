@@ -27,6 +27,9 @@ from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.layers import LayerTheory as Prediction
 
+# Relative rounding of a measured variance. A linear activation behind a norm has no other spread.
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class NetworkPrediction:
@@ -191,7 +194,8 @@ def _z(tensor: TensorStats, predicted: float, noise: Spread, underived: float) -
     if not complete or tensor.status != "ok" or not predicted > 0 or not noise.sd > 0:
         return None
     gap = statistics.fmean(map(math.log, measured)) - math.log(predicted) - noise.log_mean
-    return finite(gap / math.hypot(noise.sd / math.sqrt(len(measured)), underived))
+    chance = max(noise.sd / math.sqrt(len(measured)), _ROUNDING)
+    return finite(gap / math.hypot(chance, underived))
 
 
 def _shares(
