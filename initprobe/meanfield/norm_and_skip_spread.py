@@ -5,7 +5,7 @@ mean over units of h, at the inputs of the layer and of its branch. Each layer a
 mean and variance of z. So its output does not respond to the size of its input, and has no noise along z and z^2.
 
 Layer norm without a skip is complete to first order in 1/width. Elsewhere a bias of order depth/width is left, from
-noise that signal and gradient share. `uncertainty` bounds it. Hanin & Nica 2020, arXiv:1812.05994.
+noise that signal and gradient share. `left_out` bounds it. Hanin & Nica 2020, arXiv:1812.05994.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.finite_width import NO_SPREAD, LayerSpread, Spread
 from initprobe.meanfield.gradient_spread import of_mean
 from initprobe.meanfield.layer import Layer
+from initprobe.meanfield.left_out import left_out_backward, left_out_forward
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
 from initprobe.meanfield.norm_and_skip_units import Units, units_of
-from initprobe.meanfield.uncertainty import left_out_backward, left_out_forward
 from initprobe.meanfield.unit_noise import free_share
 
 # Entries of the vector of deviations: mean square and mean of the branch's input, then of the layer's input.

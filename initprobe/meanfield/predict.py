@@ -20,7 +20,6 @@ from initprobe.meanfield.correlated_pairs import hermite_grid
 from initprobe.meanfield.input_moments import InputMoments, sample_groups
 from initprobe.meanfield.layer import Groups, Layer, State, layer_batches, stacked
 from initprobe.meanfield.propagate import propagate
-from initprobe.meanfield.radial import quotient
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,15 @@ def predict(
             deltas @ samples,
             batch * weights @ samples,
             _length_slopes(layers, averages),
-            np.clip(1 - quotient(noise @ samples, squares @ samples), 0.0, 1.0),
+            _excess(squares @ samples, noise @ samples),
         )
         return tuple(map(LayerTheory, *(column.tolist() for column in numbers), states))
+
+
+def _excess(whole: Array, part: Array) -> Array:
+    """Share of the whole beyond a part, within 0 and 1; 0 where the whole is 0."""
+    share = np.divide(part, whole, out=np.ones_like(whole), where=whole > 0)
+    return np.asarray(np.clip(1 - share, 0.0, 1.0))
 
 
 def _directions(activation: Activation, layers: Sequence[Layer], states: Sequence[State]) -> Directions:
