@@ -20,9 +20,9 @@ from initprobe.meanfield.norm_and_skip_gradients import LayerPass
 _LEFT_OUT = {(None, True): 0.5, (1, True): 0.3, (0, False): 0.5, (0, True): 1.0}
 # Measured too: what the second order adds per layer, in squares of `BatchNoise.variance` and of `Varying.lengths`. The
 # networks had batch norm, 6 activations, 40 to 256 units and 30 to 300 samples.
-_SECOND_ORDER, _OF_LENGTHS = 5.0, 0.15
-# And the share of what norms above remove from dL/dW that may be wrong.
-_OF_STEPS = 0.4
+_SECOND_ORDER, _OF_LENGTHS = 5.0, 0.2
+# And for dL/dW: the share of what norms above remove that may be wrong, and what long rows may add.
+_OF_STEPS, _OF_LONG_ROWS = 0.4, 1.2
 # Measured too, for the log variance of h under batch norm: per 1/width, and per variance of a row's mean square.
 _LEFT_OUT_FORWARD, _LEFT_OUT_LENGTHS = 1.0, 0.1
 
@@ -51,7 +51,8 @@ def _left_out_of_weights(
             bounds.append(0.0)
             continue
         rows = len(here.noise.own)
-        bounds.append(_OF_STEPS * missing.steps * here.noise.variance)
+        long_rows = _OF_LONG_ROWS * here.noise.lengths / (1 + here.noise.lengths)
+        bounds.append(_OF_STEPS * missing.steps * here.noise.variance + long_rows)
         missing = missing_below(here.grid, missing if wiring.skip is None else NOTHING, layer.n_in, rows)
     return bounds[::-1]
 

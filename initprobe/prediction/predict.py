@@ -26,6 +26,8 @@ from initprobe.results.layers import LayerTheory as Prediction
 
 # Relative rounding of a measured variance. A linear activation behind a norm has no other spread.
 _ROUNDING = 1e-6
+# Chosen: a prediction that may be off by more than this, in logs, is none.
+_MOST_LEFT_OUT = math.log(1000)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,17 @@ def _norm_and_skip_prediction(
         spreads = spread_norm_and_skip(config.activation, rules, around, passes, gradients, samples)
     except OverflowError:  # a square beyond the range of float64
         spreads = [UNKNOWN] * len(layers)
-    return NetworkPrediction(layers, spreads)
+    return NetworkPrediction(_where_known(layers, spreads), spreads)
+
+
+def _where_known(layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread]) -> list[LayerTheory]:
+    """The predictions, with gradients of NaN where theory may be off by more than a factor of 1,000."""
+    of_gradients = ("output_gradient_variance", "preactivation_gradient_variance", "weight_gradient_variance")
+    unknown = dict.fromkeys(of_gradients, math.nan)
+    return [
+        replace(theory, **unknown) if noise.underived_weight > _MOST_LEFT_OUT else theory
+        for theory, noise in zip(layers, spreads, strict=True)
+    ]
 
 
 def with_predictions(
