@@ -103,12 +103,19 @@ def _norm_and_skip_prediction(
 
 def _where_known(layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread]) -> list[LayerTheory]:
     """The predictions, with gradients of NaN where theory may be off by more than a factor of 1,000."""
-    of_gradients = ("output_gradient_variance", "preactivation_gradient_variance", "weight_gradient_variance")
-    unknown = dict.fromkeys(of_gradients, math.nan)
     return [
-        replace(theory, **unknown) if noise.underived_weight > _MOST_LEFT_OUT else theory
-        for theory, noise in zip(layers, spreads, strict=True)
+        _without_gradients(each) if noise.underived_weight > _MOST_LEFT_OUT else each
+        for each, noise in zip(layers, spreads, strict=True)
     ]
+
+
+def _without_gradients(theory: LayerTheory) -> LayerTheory:
+    return replace(
+        theory,
+        output_gradient_variance=math.nan,
+        preactivation_gradient_variance=math.nan,
+        weight_gradient_variance=math.nan,
+    )
 
 
 def with_predictions(
