@@ -61,10 +61,10 @@ def spread_norm_and_skip(
         # Behind a norm nothing of the gradient runs along h; what exceeds infinite width is not a radial mode.
         is_normed = any(wiring.norm is not None for wiring in wirings)
         spreads = spreads_of(of_batch, of_single, None if is_normed else gradients, samples)
-        left_out = left_out_backward(layers, wirings, passes), map(left_out_forward, layers, wirings, passes)
+        left_out = *left_out_backward(layers, wirings, passes), map(left_out_forward, layers, wirings, passes)
         return [
-            replace(spread, underived_gradient=gradient, underived_output=output)
-            for spread, gradient, output in zip(spreads, *left_out, strict=True)
+            replace(spread, underived_gradient=gradient, underived_weight=weight, underived_output=output)
+            for spread, gradient, weight, output in zip(spreads, *left_out, strict=True)
         ]
 
 

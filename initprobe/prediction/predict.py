@@ -17,11 +17,8 @@ from initprobe.meanfield.finite_width import LayerSpread, Spread, spread, with_b
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer, State, layer_batches
 from initprobe.meanfield.moments import histograms
-from initprobe.meanfield.norm_and_skip import forward_passes, predict_norm_and_skip, theory_of
-from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
 from initprobe.meanfield.predict import LayerTheory, predict
-from initprobe.meanfield.weights_with_mean import spread_with_means
-from initprobe.prediction.rules import no_theory, rules_of
+from initprobe.prediction.rules import no_theory, removes_means, rules_of
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.layers import LayerTheory as Prediction
@@ -59,6 +56,8 @@ def predict_network(
         rules = rules_of(config, sizes)
         layers = predict(config.activation, rules, inputs, samples)
         if any(layer.weight_mean for layer in rules):
+            from initprobe.meanfield.weights_with_mean import spread_with_means
+
             return NetworkPrediction(layers, spread_with_means(config.activation, rules, layers, inputs, samples))
         spreads = spread(config.activation, rules, [theory.state for theory in layers], samples)
         return NetworkPrediction(*with_biases(layers, spreads))
@@ -68,6 +67,9 @@ def _norm_and_skip_prediction(
     config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int
 ) -> NetworkPrediction:
     """The prediction for a normalised or residual network."""
+    from initprobe.meanfield.norm_and_skip import forward_passes, theory_of
+    from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
+
     around, rules, batch = *_surrounded(config, sizes), samples // config.batches
     passes = forward_passes(config.activation, rules, around, inputs, batch)
     layers = [
@@ -113,16 +115,20 @@ def norm_and_skip_theory(
     Returns:
         First layer to last; weight gradients are those of one sample.
     """
+    from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
+
     around, rules = _surrounded(config, sizes)
     return predict_norm_and_skip(config.activation, rules, around, inputs, batch)
 
 
 def _surrounded(config: ProbeConfig, sizes: Sequence[int]) -> tuple[list[Wiring], list[Layer]]:
     """The norm and skip of every layer, and its rules, with weights of 0 where a branch starts at 0."""
-    around = wirings(config, sizes)
+    around, of_config = wirings(config, sizes), rules_of(config, sizes)
+    if removes_means(config):
+        of_config = [replace(layer_rule, weight_mean=0.0) for layer_rule in of_config]
     rules = [
         replace(layer_rule, weight_variance=0.0) if wiring.zero else layer_rule
-        for layer_rule, wiring in zip(rules_of(config, sizes), around, strict=True)
+        for layer_rule, wiring in zip(of_config, around, strict=True)
     ]
     return around, rules
 
@@ -149,7 +155,8 @@ def _prediction(
         if noise.is_first_order
         else None,
         gradient_uncertainty=_factor(max(noise.gradient_uncertainty, noise.underived_gradient)),
-        output_uncertainty=_factor(noise.underived_output),
+        weight_gradient_uncertainty=_factor(max(noise.gradient_uncertainty, noise.underived_weight)),
+        output_uncertainty=_factor(max(noise.output_uncertainty, noise.underived_output)),
         output_shares=shares,
     )
 
