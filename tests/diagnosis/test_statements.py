@@ -111,6 +111,8 @@ def test_rank_collapse_is_a_warning_where_no_distance_is_left():
     assert rules(drowned, "warning") == {"rank-collapse"}
     (line,) = {finding.fix for finding in drowned.diagnosis}
     assert run(config_of(line)).healthy
+    nearly = judged(init="he_uniform", act="softplus", layers=40, width=32, input="digits", standardize=True, seed=932)
+    assert "rank-collapse" in rules(nearly, "warning")  # a loss of 2.06 with the best of five learning rates
     assert judged(init="he", act="relu", layers=30, width=200).healthy  # alike, and trains
 
 

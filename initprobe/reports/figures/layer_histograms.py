@@ -110,5 +110,7 @@ def _draw(axes: Axes, result: ProbeResult, tensor: str, edges: Array, colors: di
 
 def _theory_words(drawn: Sequence[LayerStats], tensor: str) -> str:
     """The predicted std of the first and the last layer, on a line of its own; empty where theory has none."""
-    variances = [getattr(layer.theory, f"{tensor}_variance", None) for layer in (drawn[0], drawn[-1])]
-    return "\ntheory " + " to ".join(short(math.sqrt(each)) for each in variances) if all(variances) else ""
+    stds = [
+        math.sqrt(each) for layer in (drawn[0], drawn[-1]) if (each := getattr(layer.theory, f"{tensor}_variance", 0))
+    ]
+    return "\ntheory " + " to ".join(map(short, stds)) if len(stds) == 2 else ""
