@@ -16,7 +16,6 @@ from initprobe.torch import probe  # noqa: E402
 from initprobe.torch.measure import SmallTensors, Track  # noqa: E402
 from initprobe.torch.verdict.rulebook import RULEBOOK  # noqa: E402
 
-
 SEEDS = [0, pytest.param(1, marks=pytest.mark.slow)]
 
 
