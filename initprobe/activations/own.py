@@ -1,9 +1,9 @@
 """Activations of the user's own: any vectorised function, or a `package.module:name` to be imported.
 
 A function must map an array to one of the same shape, entry by entry. It may have two attributes: `kinks`, where it or
-    one of its first two derivatives jumps, and `slope`, its derivative as a function of z. Without them the
-slope is a central difference, and the jumps of the slope are searched for. Ends where the function is exactly constant
-are always searched for (`flat_ends`). An `Activation` record can say more: saturation, bounds, a period.
+one of its first two derivatives jumps, and `slope`, its derivative as a function of z. Without them the slope is a
+central difference, and the jumps of the slope are searched for. Ends where the function is exactly constant are always
+searched for (`flat_ends`). An `Activation` record can say more: saturation, bounds, a period.
 """
 
 from __future__ import annotations
@@ -103,10 +103,10 @@ def activation(
     derivative = _derivative(label, value, points, slope)
     require_signal(label, value, derivative)
     noise = EPS / step_of(0.0) if slope is None else 0.0
-    return _record(label, value, derivative, points, noise)
+    return _own_record(label, value, derivative, points, noise)
 
 
-def _record(label: str, value: Value, slope: Slope, kinks: tuple[float, ...], slope_noise: float) -> Activation:
+def _own_record(label: str, value: Value, slope: Slope, kinks: tuple[float, ...], slope_noise: float) -> Activation:
     from initprobe.activations.flat_ends import flat_ends
 
     ends = flat_ends(value, slope)

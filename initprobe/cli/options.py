@@ -277,11 +277,7 @@ def _add_given(
 
 
 def _scaled(weights: WeightOptions, bias_init: str | None) -> dict[str, Spec]:
-    """`init` and `bias_init` from `--sigma-w` and `--sigma-b`, where these are given: `sigma_w^2 = fan_in Var(W)`.
-
-    Raises:
-        ConfigError: weights or biases are given twice or not at all, or a scale is not a number of at least 0.
-    """
+    """`init` and `bias_init` from `--sigma-w` and `--sigma-b`, where these are given: `sigma_w^2 = fan_in Var(W)`."""
     from initprobe.config.names import scaled
     from initprobe.errors import ConfigError
     from initprobe.spec import parse_number
