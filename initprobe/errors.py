@@ -21,7 +21,7 @@ The place is given as attributes, never as a prefix of the text:
     raise ConfigError("a key must be plain text", file="sweep.yaml", line=7)
 
 The message is composed here and nowhere else, as one line: `sweep.yaml:7: init.std: is not a number`.
-A caller that knows more of the place adds it with `at`, and reads a place from the attributes, never from the message:
+A caller that knows more of the place adds it with `at`. A place is read from the attributes, never from the message:
 
     except ConfigError as error:
         if error.field in options:

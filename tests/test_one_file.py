@@ -42,13 +42,20 @@ RULES = (
 )
 """
 MODEL_RULE = """
+from collections.abc import Iterator
+
+from initprobe.diagnosis.rule import RuleText
+from initprobe.torch.verdict.case import Case
+from initprobe.torch.verdict.model_rule import ModelRule
+from initprobe.torch.verdict.observations import Observation
+
 
 def _throwaway(case: Case) -> Iterator[Observation]:
     yield Observation("throwaway", "info", 1, "an evidence", "a cause", "")
 
 
 _TEXT = RuleText("throwaway", "a meaning", "a measurement", "a remedy", "a reference")
-RULES = (*RULES, ModelRule(_throwaway, texts=(_TEXT,)))
+RULES = (ModelRule(_throwaway, texts=(_TEXT,)),)
 """
 MODEL = """
 from torch import nn
@@ -115,7 +122,8 @@ def test_a_rule(tmp_path):
 
 
 def test_a_rule_for_models(tmp_path):
-    place = edited(tmp_path, "torch/verdict/gates.py", MODEL_RULE)
+    """In a module of its own."""
+    place = edited(tmp_path, "torch/verdict/throwaway.py", MODEL_RULE)
     listed, explained = printed(place, "list rules", "explain throwaway")
     assert "throwaway" in listed and "judged in PyTorch models only" in " ".join(explained.split())
     assert completed(place, "initprobe explain throw") == ["plain,throwaway"]

@@ -37,6 +37,7 @@ def relu() -> Activation:
         kinks=(0,),
         dead_below=0,
         bounds=(0, math.inf),
+        pytorch={},
     )
 
 
@@ -52,6 +53,7 @@ def relu6() -> Activation:
         saturation=Band(high=6),
         dead_below=0,
         bounds=(0, 6),
+        pytorch={},
     )
 
 
@@ -68,6 +70,7 @@ def leaky_relu(slope: float = 0.01) -> Activation:
         kinks=(0,),
         params={"slope": slope},
         make=leaky_relu,
+        pytorch={"negative_slope": "slope"},
     )
 
 
@@ -87,6 +90,7 @@ def elu(alpha: float = 1.0) -> Activation:
         bounds=(-alpha, math.inf),
         params={"alpha": alpha},
         make=elu,
+        pytorch={"alpha": "alpha"},
     )
 
 
@@ -102,6 +106,7 @@ def selu() -> Activation:
         kinks=(0,),
         saturation=Band(low=-floor * (1 - SATURATED_SLOPE)),
         bounds=(-floor, math.inf),
+        pytorch={},
     )
 
 
@@ -120,6 +125,7 @@ def celu(alpha: float = 1.0) -> Activation:
         bounds=(-alpha, math.inf),
         params={"alpha": alpha},
         make=celu,
+        pytorch={"alpha": "alpha"},
     )
 
 
@@ -180,6 +186,7 @@ def silu() -> Activation:
         reference="Elfwing et al. 2017, arXiv:1702.03118; Ramachandran et al. 2017, arXiv:1710.05941",
         aliases=("swish",),
         bounds=(-0.27846454276107385, math.inf),
+        pytorch={},
     )
 
 
@@ -198,6 +205,7 @@ def mish() -> Activation:
         formula="x tanh(log(1 + exp(x)))",
         reference="Misra 2019, arXiv:1908.08681",
         bounds=(-0.30884341301725043, math.inf),
+        pytorch={},
     )
 
 
@@ -215,6 +223,7 @@ def softplus(beta: float = 1.0) -> Activation:
         bounds=(0, math.inf),
         params={"beta": beta},
         make=softplus,
+        pytorch={"beta": "beta"},
     )
 
 
@@ -229,6 +238,7 @@ def hardswish() -> Activation:
         kinks=(-3, 3),
         dead_below=-3,
         bounds=(-0.375, math.inf),
+        pytorch={},
     )
 
 

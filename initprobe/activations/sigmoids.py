@@ -50,6 +50,7 @@ def sigmoid() -> Activation:
         aliases=("logistic", "expit"),
         saturation=Band(edge, 1 - edge),
         bounds=(0, 1),
+        pytorch={},
     )
 
 
@@ -64,6 +65,7 @@ def tanh() -> Activation:
         reference="LeCun et al. 1998, Efficient BackProp",
         saturation=Band(-edge, edge),
         bounds=(-1, 1),
+        pytorch={},
     )
 
 
@@ -122,6 +124,7 @@ def softsign() -> Activation:
         kinks=(0,),
         saturation=Band(-edge, edge),
         bounds=(-1, 1),
+        pytorch={},
     )
 
 
@@ -137,6 +140,7 @@ def hardsigmoid() -> Activation:
         saturation=Band(0, 1),
         dead_below=-3,
         bounds=(0, 1),
+        pytorch={},
     )
 
 

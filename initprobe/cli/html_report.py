@@ -73,7 +73,16 @@ Change = Callable[["Row", "ProbeResult"], "ProbeResult"]
 def write_sweep_report(
     target: str | None, title: str, store: Store, rows: Sequence[Row], change: Change, breaches: Table | None = None
 ) -> None:
-    """Write the page of the runs of a store, if it was asked for; one result is in memory at a time."""
+    """Write the page of the runs of a store, if it was asked for; one result is in memory at a time.
+
+    Args:
+        target: a file, or `-`; None for no page.
+        title: the heading.
+        store: the runs.
+        rows: those that the page shows.
+        change: what is done to each result first, as marking known findings.
+        breaches: the table of failed checks; None without checks.
+    """
     if not target:
         return
     from initprobe.cli.outputs import write_page

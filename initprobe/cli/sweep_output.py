@@ -192,7 +192,14 @@ def _write_out(write: Callable[[IO[str]], None]) -> None:
 
 
 def write_csv(store: Store, keys: Sequence[str], file: IO[str], change: Change = _unchanged) -> None:
-    """Write one row per run and layer: the key and axes of the run, then every number by its dotted name."""
+    """Write one row per run and layer: the key and axes of the run, then every number by its dotted name.
+
+    Args:
+        store: the runs.
+        keys: which of them, in order.
+        file: the open file.
+        change: what is done to each result first.
+    """
     from initprobe.reports.csv import csv_names, csv_rows
 
     axes = axes_of(list(store.rows(keys)))
@@ -204,7 +211,14 @@ def write_csv(store: Store, keys: Sequence[str], file: IO[str], change: Change =
 
 
 def write_json(store: Store, keys: Sequence[str], file: IO[str], change: Change = _unchanged) -> None:
-    """Write all runs, failed ones too; one result is in memory at a time."""
+    """Write all runs, failed ones too; one result is in memory at a time.
+
+    Args:
+        store: the runs.
+        keys: which of them, in order.
+        file: the open file.
+        change: what is done to each result first.
+    """
     file.write('{"schema":1,"runs":[')
     for number, row in enumerate(store.rows(keys)):
         result, fault = _result_of(store, row, change)

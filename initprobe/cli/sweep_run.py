@@ -147,7 +147,15 @@ def run_plan(
 def table_output(
     plan: Plan, options: SweepOptions, table: TableOptions, exports: TableExports, others: Sequence[str | None] = ()
 ) -> TableOutput:
-    """Where the table of a plan goes: an export that only its file asks for goes beside the store."""
+    """Where the table of a plan goes: an export that only its file asks for goes beside the store.
+
+    Args:
+        plan: of the file.
+        options: where the store is.
+        table: columns, order and rows.
+        exports: files that options name.
+        others: further outputs, which may not name the same file.
+    """
     names = {"csv": "results.csv", "json": "results.json", "markdown": "table.md"}
     directory = options.directory(plan)
     default_csv, default_json, default_markdown = (

@@ -1,8 +1,8 @@
 """How far the entries of a parameter are from a rule, in tests whose false alarms are known exactly.
 
 An entry `x` of a continuous distribution with distribution function F becomes `w = Phi^-1(F(x))`, which is N(0, 1)
-(probability integral transform). So the sums of `w` and `w^2` and the counts beyond 2 and 3 have known distributions at
-any size, for every rule: normal, chi-square and binomial.
+(probability integral transform). So for every rule, three statistics have known distributions at any size. The sum of
+`w` is normal, that of `w^2` is chi-square, and the counts beyond 2 and 3 are binomial.
 """
 
 from __future__ import annotations

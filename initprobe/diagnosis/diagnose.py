@@ -1,13 +1,14 @@
 """From a result to its findings: each rule in turn. Start reading here.
 
 Rates and trends are judged, not one ratio: a variance that falls as a power of depth (Xavier + tanh) is no collapse.
-One draw does not decide if the draws of a net differ by a factor of ten (ReLU + He at depth).
+One draw does not decide where draws differ by a factor of ten (ReLU + He at depth).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import initprobe.diagnosis
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis import (
     correlation,
@@ -22,13 +23,14 @@ from initprobe.diagnosis import (
 )
 from initprobe.diagnosis.correlation import RANK_COLLAPSE
 from initprobe.diagnosis.kinds_of_net import has_silent_input
-from initprobe.diagnosis.rule import Observation, Rule, place_of
+from initprobe.diagnosis.rule import Observation, Rule, modules_with_rules, place_of
 from initprobe.registry import Registry
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 
-# Findings of one severity that begin at the same layer come in the order of their rules here.
-_MODULES = (inputs, signal, units, correlation, fluctuations, width, weight_scales, float_range, number_formats)
+# Findings of one severity that begin at the same layer come in the order of their rules here. Others follow.
+_ORDER = (inputs, signal, units, correlation, fluctuations, width, weight_scales, float_range, number_formats)
+_MODULES = modules_with_rules(initprobe.diagnosis, _ORDER, without={"diagnose"})
 RULES: Registry[Rule] = Registry("rule", [rule for module in _MODULES for rule in module.RULES])
 
 

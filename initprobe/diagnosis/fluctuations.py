@@ -19,7 +19,7 @@ _FEW_CARRY_MOST = 3.08
 def _tail(layer: LayerStats) -> float:
     """rms over median of |dL/dz|, for a distribution symmetric about 0; 0 where units are off, or many carry it.
 
-    Where half of the units are on a flat end the median is near 0, but the other half carries the gradient.
+    Where half of the units are on a flat end, the median is near 0. The other half carries the gradient.
     """
     stats = layer.preactivation_gradient
     if layer.output.dead_fraction is not None or not stats.percentiles or not stats.rms:

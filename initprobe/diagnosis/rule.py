@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
 
 from initprobe.config.thresholds import Thresholds
 from initprobe.results.base import Severity
@@ -100,3 +103,16 @@ def each_layer(
 def place_of(finding: Finding) -> tuple[int, bool, int]:
     """Sort key: most severe first; then `odd-layer`, the cause of other findings; then by layer."""
     return -SEVERITIES.index(finding.severity), finding.rule != "odd-layer", finding.layer
+
+
+def modules_with_rules(package: ModuleType, first: Sequence[ModuleType], without: set[str]) -> list[ModuleType]:
+    """The modules of a package that have a tuple `RULES`: in a given order, then all others by name.
+
+    Args:
+        package: a package.
+        first: the modules whose order matters.
+        without: names of modules that read the rules, and have none of their own.
+    """
+    names = sorted(info.name for info in iter_modules(package.__path__) if info.name not in without)
+    modules = [import_module(f"{package.__name__}.{name}") for name in names]
+    return [*first, *(module for module in modules if module not in first and hasattr(module, "RULES"))]

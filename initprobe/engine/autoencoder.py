@@ -38,7 +38,7 @@ class Coder:
     """An autoencoder of one layer, its parameters changed in place.
 
     Input and code are centred by their means at the start, which changes the conditioning alone. Otherwise the mean of
-    an output that is never negative would decide the rate, and the rest would hardly learn (LeCun et al. 1998, section
+    an output that is never negative would decide the rate. The rest would hardly learn (LeCun et al. 1998, section
     4.3). `bias` and `offset` are those of the centred network.
     """
 

@@ -170,7 +170,15 @@ def record_forward(records: Sequence[LayerRecord], layer: Layer, z: Array, h: Ar
 def record_backward(
     records: Sequence[LayerRecord], g: Array, delta: Array, workers: Workers, exponents: Sequence[int]
 ) -> None:
-    """Put off the statistics of dL/dh and dL/dz of some layers; `g` and `delta` are these times 2^-exponent."""
+    """Put off the statistics of dL/dh and dL/dz of some layers; `g` and `delta` are these times 2^-exponent.
+
+    Args:
+        records: one per layer.
+        g: dL/dh of these layers, `(layers, batch, units)`.
+        delta: dL/dz, of the same shape.
+        workers: which do it later.
+        exponents: one per layer.
+    """
     take([record.output_gradient for record in records], g, workers, exponents)
     take([record.preactivation_gradient for record in records], delta, workers, exponents)
 
@@ -198,7 +206,14 @@ def _saturated(value: Array, band: Band | None) -> list[int]:
 
 
 def tallied(stack: Array, rows: slice, sketches: Sequence[Sketch], exponents: Sequence[int]) -> list[list[Tally]]:
-    """The tallies of a block of rows of a stack: a list per part of the block, with one tally per layer."""
+    """The tallies of a block of rows of a stack: a list per part of the block, with one tally per layer.
+
+    Args:
+        stack: tensors of equal shape, `(layers, rows, columns)`.
+        rows: the block.
+        sketches: one per layer.
+        exponents: one per layer: the tensor is stored times 2^-exponent.
+    """
     return [_tally(stack[:, part], sketches, exponents) for part in cached(rows, stack.shape[2])]
 
 
@@ -212,7 +227,14 @@ def _tally(stack: Array, sketches: Sequence[Sketch], exponents: Sequence[int]) -
 def merge_each(
     sketches: Sequence[Sketch], stack: Array, parts: Sequence[Sequence[Tally]], exponents: Sequence[int]
 ) -> None:
-    """Add the tallies of all parts, each a list with one tally per layer, to the sketches of the layers."""
+    """Add the tallies of all parts, each a list with one tally per layer, to the sketches of the layers.
+
+    Args:
+        sketches: one per layer.
+        stack: the tensors, `(layers, rows, columns)`.
+        parts: the tallies, by part and layer.
+        exponents: one per layer.
+    """
     for sketch, tensor, tallies, exponent in zip(sketches, stack, zip(*parts, strict=True), exponents, strict=True):
         merge(sketch, tensor, tallies, exponent)
 

@@ -106,6 +106,12 @@ def fillings(init: Initializer, streams: Streams, layer: int, weight: Array) -> 
     """Functions that fill `W_l`, of shape `(fan_in, fan_out)`, when called in any order.
 
     Each fills a block of rows from a random stream of its own.
+
+    Args:
+        init: of the weights.
+        streams: of the draw.
+        layer: its number, from 1.
+        weight: the array to fill.
     """
     fans = weight.shape
     blocks = [slice(0, fans[0])] if init.distribution.whole else stream_blocks(*fans)
@@ -120,7 +126,15 @@ def fillings(init: Initializer, streams: Streams, layer: int, weight: Array) -> 
 def sample_bias(
     init: Initializer, streams: Streams, layer: int, fans: tuple[int, int], dtype: np.dtype[Any]
 ) -> Array | None:
-    """`b_l` of shape `(fan_out,)`, or None where it is all zeros."""
+    """`b_l` of shape `(fan_out,)`, or None where it is all zeros.
+
+    Args:
+        init: of the biases.
+        streams: of the draw.
+        layer: its number, from 1.
+        fans: fan_in and fan_out.
+        dtype: of the result.
+    """
     if not (init.mean or init.std(*fans)):
         return None
     return init.sample(streams.generator(Purpose.BIAS, layer), (1, fans[1]), fans, dtype).reshape(-1)
@@ -248,7 +262,14 @@ def _differentiate(rows: slice, layer: Layer, passed: Passed, gradients: Gradien
 
 
 def denormalised(norm: Norm, delta: Array, passed: Passed, workers: Workers) -> None:
-    """Turn dL/dz into dL/dy, in place."""
+    """Turn dL/dz into dL/dy, in place.
+
+    Args:
+        norm: which norm.
+        delta: dL/dz, `(batch, fan_out)`, which is overwritten.
+        passed: z and the inverse deviation of the forward pass.
+        workers: the threads.
+    """
     z, inverse = passed.z, passed.inverse
     assert inverse is not None
 

@@ -43,7 +43,14 @@ def is_sampled(batch: int, fan_in: int, fan_out: int) -> bool:
 
 
 def add_weight_gradient(h_in: Array, delta: Array, total: Array, workers: Workers) -> None:
-    """Put off adding `h_{l-1}' dL/dy_l` to `total`, `(fan_in, fan_out)`, for `h_in`, `(batch, fan_in)`, and `delta`."""
+    """Put off adding `h_{l-1}' dL/dy_l` to `total`, `(fan_in, fan_out)`, for `h_in`, `(batch, fan_in)`, and `delta`.
+
+    Args:
+        h_in: the input of the layer.
+        delta: dL/dy, `(batch, fan_out)`.
+        total: the sum so far.
+        workers: which do it later; both factors must stay until they `finish`.
+    """
 
     write_product = multiplier(delta, has_equal_columns(h_in))
 

@@ -27,9 +27,13 @@ def autoencoder(
 ) -> Initializer:
     """Greedy layer-wise pretraining: each layer learns to encode its input, then passes its output to the next.
 
-    `learning_rate` is in units of 1 over the steepest curvature of the loss at the start, so it suits any layer.
-    `noise` is the share of the input that is set to 0, as in Vincent et al. A step takes `batch` samples; without
-    `batch` it takes 100, or all if there are fewer.
+    Args:
+        epochs: passes over the data, per layer.
+        learning_rate: in units of 1 over the steepest curvature of the loss at the start, so it suits any layer.
+        batch: samples per step; None for 100, or all if there are fewer.
+        noise: share of the input that is set to 0, as in Vincent et al.
+        tied: whether the decoder is the transposed encoder.
+        base: the initializer that draws the weights first.
     """
     drawn = _base("autoencoder", base)
     if not learning_rate > 0:
@@ -56,8 +60,11 @@ def lsuv(
 ) -> Initializer:
     """Orthonormal weights; each layer is then scaled on the data until its variance is 1.
 
-    `of=preactivation` measures z, as in the paper; `of=output` measures h, as in fastai. `center=true` also shifts
-    the bias until the mean is 0.
+    Args:
+        tol: largest distance of the variance from 1.
+        max_iterations: per layer.
+        of: `preactivation` measures z, as in the paper; `output` measures h, as in fastai.
+        center: also shift the bias until the mean is 0.
     """
     if not 0 < tol < 1:
         raise ConfigError(f"lsuv: tol must lie between 0 and 1, not {tol:g}")

@@ -131,7 +131,15 @@ def uniform(
     std: float | None = None,
     var: float | None = None,
 ) -> Initializer:
-    """Uniform between the given bounds, whatever the size of the layer."""
+    """Uniform between the given bounds, whatever the size of the layer.
+
+    Args:
+        limit: the bounds are -limit and limit.
+        low: the lower bound; goes with `high`.
+        high: the upper bound.
+        std: standard deviation of entries, with mean 0.
+        var: its square.
+    """
     low, high = _uniform_bounds(limit, low, high, std, var)
     return Initializer(
         name="uniform",
@@ -179,8 +187,13 @@ def truncated_normal(
 ) -> Initializer:
     """Normal cut at `low` and `high`, in standard deviations of the uncut normal.
 
-    `std` (or `var`) is that of the uncut normal, as in torch, Keras and JAX. With `corrected=true` it is that of the
-    entries after the cut.
+    Args:
+        std: of the uncut normal, as in torch, Keras and JAX.
+        var: its square.
+        mean: of the uncut normal.
+        low: the lower cut, in standard deviations.
+        high: the upper cut.
+        corrected: `std` is that of the entries after the cut.
     """
     spread = _spread("truncated_normal", std, var)
     if not low < high or mass_within(low, high) < 0.01:

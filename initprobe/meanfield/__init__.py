@@ -12,6 +12,6 @@ those of two inputs. `finite_width.py` and `unit_noise.py` give the spread at fi
 answer questions about infinite depth.
 
 For normalised and residual networks, start in `norm_and_skip.py` (forward) and `norm_and_skip_gradients.py` (back).
-Then read `radial.py` (the part of a gradient along h), `batch_norm.py` (the kernel of a batch) and `layer_norm.py` (the
-first order in 1/width). `norm_and_skip_spread.py` has the spread.
+Then read `radial.py`: the part of a gradient along h. `batch_norm.py` has the kernel of a batch, `layer_norm.py` the
+first order in 1/width, and `norm_and_skip_spread.py` the spread.
 """

@@ -116,30 +116,31 @@ class _Gradient(NamedTuple):
         )
 
 
-def gradients(layers: Sequence[Layer], moments: Directions) -> tuple[Array, Array]:
-    """Mean squares over units of dL/dh and dL/dz, for each group of samples, `(layers, samples)`, first to last.
+def gradients(layers: Sequence[Layer], moments: Directions) -> tuple[Array, Array, Array]:
+    """Mean squares of dL/dh, of dL/dz and of the mean of dL/dz over units; first layer to last.
 
-    Backward starts from independent entries of mean square 1.
+    Each is `(layers, samples)`, for each group of samples. Backward starts from independent entries of mean square 1.
 
     Args:
         layers: first to last.
         moments: of every layer, `(layers, samples)`.
     """
-    squares, deltas = np.empty_like(moments.d), np.empty_like(moments.d)
+    squares, deltas, means = (np.empty_like(moments.d) for _ in range(3))
     unit = np.ones_like(moments.d[0])
     # Independent entries have the share 1/units along h, and so no noise is projected out.
     gradient = _Gradient(unit, 0 * unit, 0 * unit, unit / layers[-1].n_out)
     for k, layer in reversed(list(enumerate(layers))):
         at = Directions(*(values[k] for values in moments))
         squares[k], deltas[k] = gradient.square(layer.n_out, at), gradient.delta(layer.n_out, at)
-        gradient = _below(layer, gradient, at, deltas[k])
-    return squares, deltas
+        sums = gradient.sums(layer.n_out, at)
+        means[k], gradient = sums[0], _below(layer, sums, deltas[k])
+    return squares, deltas, means
 
 
-def _below(layer: Layer, gradient: _Gradient, at: Directions, delta: Array) -> _Gradient:
-    """The gradient with respect to a layer's input."""
+def _below(layer: Layer, sums: tuple[Array, Array, Array], delta: Array) -> _Gradient:
+    """The gradient with respect to a layer's input, from the means over units that `_Gradient.sums` gives."""
     units, variance = layer.n_out, layer.weight_variance
-    mean_square, both, along = gradient.sums(units, at)
+    mean_square, both, along = sums
     to_ones, to_along = layer.weight_mean * units, units * np.sqrt(variance / layer.n_in)
     return _Gradient(
         units * variance * _unseen(layer, delta, along),

@@ -77,6 +77,7 @@ class LayerSpread:
         output_uncertainty: the same for the variance of h.
         underived_gradient: bound on what theory leaves out of the log variance of dL/dh, to first order in 1/width. It
             counts as a further standard deviation.
+        underived_weight: the same for the variance of dL/dW, which has no z.
         underived_output: the same for the variance of h.
     """
 
@@ -87,6 +88,7 @@ class LayerSpread:
     gradient_uncertainty: float = 0.0
     output_uncertainty: float = 0.0
     underived_gradient: float = 0.0
+    underived_weight: float = 0.0
     underived_output: float = 0.0
 
     @property

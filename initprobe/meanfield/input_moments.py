@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from initprobe.arrays import Array
 
-# Averages over mean squares use a Gauss rule for the samples' own distribution of log q, in which moments are smooth:
+# Averages over mean squares use a Gauss rule for the samples' own distribution of log q. Moments are smooth in it:
 # four nodes give five digits for samples with 4 Gaussian features. Samples with mean squares below _SHORTEST times the
 # mean count as equal, since phi is its tangent there.
 _NODES_PER_SPREAD, _MOST_NODES = 10, 12
 _SHORTEST = 1e-5
 _INDEPENDENT = 1e-6
 # Under weights with a mean, the samples' means matter too: groups of similar mean square, each cut by mean.
-_SPLIT_GROUPS = (8, 8)
+_SPLIT_GROUPS = (12, 12)
 # Rows whose pairs are measured one by one: 32,640 pairs.
 _PAIRED_ROWS = 256
 # Samples count as equal up to this, relative: a few times the rounding of float32.
@@ -126,7 +126,7 @@ def _nonzero_groups(mean_squares: Array, sample_means: Array, split: bool) -> tu
     for rows in _parts(order, count):
         cut = _parts(rows[np.argsort(sample_means[rows], kind="stable")], parts)
         means = _stretched(sample_means[rows], [sample_means[part] for part in cut])
-        groups += [(len(part), np.mean(mean_squares[rows]), mean) for part, mean in zip(cut, means, strict=True)]
+        groups += [(len(part), np.mean(mean_squares[part]), mean) for part, mean in zip(cut, means, strict=True)]
     sizes, squares, means_of_groups = np.array(groups).T
     return sizes / len(order), squares, means_of_groups
 

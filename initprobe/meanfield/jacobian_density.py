@@ -26,13 +26,13 @@ from initprobe.meanfield.jacobian_spectrum import SpectrumMoments
 from initprobe.meanfield.layer import Groups, Layer
 from initprobe.meanfield.quadrature import curve_of, rules
 
-# Slopes of one layer are replaced by atoms: so many equally likely ones, split where the log of the square differs by a
-# step, down to a rare smallest one. Equal slopes stay one atom of their whole share.
+# Slopes of one layer are replaced by atoms: so many equally likely ones. They are split where the log of the square
+# differs by a step, down to a rare smallest one. Equal slopes stay one atom of their whole share.
 _ATOMS, _LOG_STEP, _RARE = 64, 0.15, 1e-4
 _SAME = 1e-9
-# Points of the density above its bulk and in it, spaced evenly, and points of its lower tail, spaced by growing ratios.
+# Points of the density: evenly spaced in and above its bulk; in its lower tail spaced by growing ratios.
 _BULK_POINTS, _TAIL_POINTS = 240, 60
-# The angle above the real axis at which the root is read, in units of the width of the spectrum, and its steps. Half of
+# The angle above the real axis at which the root is read, in units of the spectrum's width; its steps. Half of
 # the distance between points, so that no spike falls between them.
 _ANGLE, _TURN = 0.025, 0.75
 # A little above the negative axis, where the logarithms are on the right side of their cut.
@@ -89,8 +89,8 @@ class _Factors:
     def largest(self) -> tuple[float, float]:
         """log of the largest `s^2`, and the share of the singular values that equal it.
 
-        Where every layer passes on most units with the same slope, orthogonal weights keep some directions in all of
-        them (Bercovici & Voiculescu 1998).
+        Orthogonal weights keep some directions in all layers where each passes most units with the same slope
+        (Bercovici & Voiculescu 1998).
         """
         common = np.argmax(self.shares, axis=1)[:, None]
         squares, shares = (np.take_along_axis(values, common, axis=1)[:, 0] for values in (self.squares, self.shares))

@@ -6,14 +6,14 @@ no fluctuation is passed on, and each layer adds its own. Given h and `y = h W`,
 
 `E|g_{l-1}|^2 = (n - 1) / (n - 3) |P (phi' g_l)|^2 n / |h_{l-1}|^2`, P projecting out 1 and z.
 
-The factor `(n - 1) / (n - 3)` is `1 - 1/n` of `W_perp`, times the mean of one over the variance that y is divided by
-(`1 + 3/n`). The sums over units on the right are for a z on the sphere:
+The factor `(n - 1) / (n - 3)` has two parts. `1 - 1/n` comes from `W_perp`, and `1 + 3/n` is the mean of one over the
+variance that y is divided by. The sums over units on the right are for a z on the sphere:
 
 - its fourth cumulant is `-6/n`, which changes every `E[f(z)]` by `-E[f He_4] / (4 n)`;
 - `|h_l|^2` of the step above varies together with the slopes of the same units (`length_factor`).
 
-Per layer the sum is about 3.4/n for ReLU, 2.4 for tanh and 4 for GELU, before the radial mode (`radial`) takes off
-about 2. Derived here from Ba et al. 2016, arXiv:1607.06450, and tested against random networks.
+Per layer the sum is about 3.4/n for ReLU, 2.4/n for tanh and 4/n for GELU. The radial mode (`radial`) then takes off
+about 2/n. Derived here from Ba et al. 2016, arXiv:1607.06450, and tested against random networks.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ _PLACES = chebyshev.chebpts1(_CHEBYSHEV)
 # Largest growth over a segment. A power law up to the fourth degree grows by 4^4 = 256. Steeper moments, such as the
 # E[phi^2] = e^2q of an exponential, lose digits in a polynomial in log q.
 _STEEPEST = 320
-# Moments are NaN where the integrand, times the normal density, exceeds this share of the integral at the ends of the
-# quadrature: an exponential phi has the peak of phi^2 at 2 sqrt(q) SDs, and the quadrature ends at 12.
+# Moments are NaN where the integral is cut off: where, at the ends of the quadrature, the integrand with its density
+# exceeds this share of it. An exponential phi has the peak of phi^2 at 2 sqrt(q) SDs, and the quadrature ends at 12.
 _CUT_OFF = 1e-10
 _END_DENSITY = normal_density(REACH)
 # Beyond these q even the variance is close to the ends of the float range.

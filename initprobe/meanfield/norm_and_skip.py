@@ -159,7 +159,7 @@ def _forward(
     else:
         kernel = kernel_after(grid, state.moments.square, correlations, noise)
         share = _branch_share(state, kept, wiring.skip, batch)
-        varying = varying_above(grid, kept.varying, share, layer.n_out, batch)
+        varying = varying_above(grid, kept.varying, share, layer.n_out, batch, 0.0 if noise is None else noise.variance)
         output = _output_rows(kernel, state, kept, wiring.skip, varying)
     return LayerPass(
         signal=signal,

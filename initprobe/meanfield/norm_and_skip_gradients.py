@@ -14,7 +14,7 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.blocks.skips import Wiring
-from initprobe.meanfield.batch_norm import BatchNoise, finite_batch_factors, missing_below
+from initprobe.meanfield.batch_norm import NOTHING, BatchNoise, Missing, finite_batch_factors, missing_below
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.layer_norm import length_factor, norm_factor
 from initprobe.meanfield.radial import Averages, Branch, Gradient, Split, averages, quotient
@@ -71,7 +71,7 @@ def gradients(
     mean = mean_around = gradient.square
     branch: Branch | None = None
     above: _Step | None = None
-    missing = 0.0
+    missing = NOTHING
     for layer, wiring, here in zip(reversed(layers), reversed(wirings), reversed(passes), strict=True):
         step = _Step.of(layer, wiring, here, gradient)
         if wiring.skip is not None:
@@ -90,11 +90,11 @@ def gradients(
             share = np.zeros_like(share)
             # Above the last norm of a branch of several layers is the stream, whose gradient still has its mean.
             last = not by_layer or wiring.place == wiring.span - 2
-            by_row, kept, kept_in_weights = finite_batch_factors(here.grid, here.noise, batch, has_mean=last)
+            by_row, kept, kept_in_weights = finite_batch_factors(here.grid, here.noise, batch, missing, has_mean=last)
             weight, inner = here.weighted * inner * by_row * kept_in_weights, inner * by_row * kept
         by_layer.append(LayerGradients(gradient.square, delta, weight))
         if here.noise is not None:
-            missing = missing_below(here.grid, missing if wiring.skip is None else 0.0, layer.n_in, batch)
+            missing = missing_below(here.grid, missing if wiring.skip is None else NOTHING, layer.n_in, batch)
         gradient, above = step.below(inner, missing), step
         mean = share * gradient.square
         if wiring.opens and branch is not None:
@@ -182,12 +182,12 @@ class _Step:
         shared = np.zeros_like(shared) if self.wiring.by_sample else shared
         return Branch(gradient, product(square, common, common), shared)
 
-    def below(self, inner: Array, missing: float) -> Gradient:
+    def below(self, inner: Array, missing: Missing) -> Gradient:
         """dL/dh of the layer's input, by way of its weights.
 
         Args:
             inner: mean square of dL/dy, `(groups,)`.
-            missing: share that a batch norm takes from it, along the signals of the batch.
+            missing: what a batch norm takes from it, along the signals of the batch.
         """
         layer, of = self.layer, self.averages
         if self.wiring.by_sample:
@@ -198,6 +198,6 @@ class _Step:
             common = quotient(self.here.signal.squares, self.here.weighted) - 1
             pull = of.pull + np.maximum(common, 0.0) * of.slope_square
             product = self.split.product(self.scale**2 * pull, self._along, self._along)
-        kept = max(1 - 1 / layer.n_in - (missing if self.wiring.by_batch else 0.0), 0.0)
+        kept = max(1 - 1 / layer.n_in - (missing.lost if self.wiring.by_batch else 0.0), 0.0)
         across = layer.n_out * layer.weight_variance * inner * kept
         return Gradient(across + quotient(product, layer.n_in**2 * self.here.signal.squares), product)

@@ -61,10 +61,10 @@ def spread_norm_and_skip(
         # Behind a norm nothing of the gradient runs along h; what exceeds infinite width is not a radial mode.
         is_normed = any(wiring.norm is not None for wiring in wirings)
         spreads = spreads_of(of_batch, of_single, None if is_normed else gradients, samples)
-        left_out = left_out_backward(layers, wirings, passes), map(left_out_forward, layers, wirings, passes)
+        left_out = *left_out_backward(layers, wirings, passes), map(left_out_forward, layers, wirings, passes)
         return [
-            replace(spread, underived_gradient=gradient, underived_output=output)
-            for spread, gradient, output in zip(spreads, *left_out, strict=True)
+            replace(spread, underived_gradient=gradient, underived_weight=weight, underived_output=output)
+            for spread, gradient, weight, output in zip(spreads, *left_out, strict=True)
         ]
 
 
@@ -73,7 +73,11 @@ def spreads_of(
 ) -> list[LayerSpread]:
     """The spreads of all layers, from steps with the noise of a batch and of a single sample.
 
-    `gradients` are None where no radial mode is followed.
+    Args:
+        steps: one per layer, with the noise of a batch.
+        single: the same with the noise of one sample.
+        gradients: Var(dL/dh) at infinite width; None where no radial mode is followed.
+        samples: number of samples.
     """
     covariances, of_one, drifts = covariances_of(steps), covariances_of(single), [np.zeros(4)]
     for step, covariance in zip(steps, of_one, strict=False):
@@ -262,11 +266,11 @@ def _gradient_variances(
 ) -> list[float]:
     """Variance of the log of Var(dL/dh) at every layer, first to last.
 
-    The weights that lengthen a sample's gradient also lengthen the signals of other samples, by which a layer norm
-    divides their gradients: `Cov(|W u|^2, |h W|^2) = 2 / (n_in n_out)`, relative. Through further layers above it is
+    The weights that lengthen a sample's gradient also lengthen the signals of other samples. A layer norm divides their
+    gradients by that: `Cov(|W u|^2, |h W|^2) = 2 / (n_in n_out)`, relative. Through further layers above it is
     the same, times what the nonlinearities keep. For one sample u is across y, and there is none.
 
-    Where the gradient runs along h (`radial`), its variance is in proportion to the last mean square over the one here.
+    Where the gradient runs along h (`radial`), its variance is proportional to the last mean square over the one here.
     """
     equal_share, other_share = 1 / samples, 1 - 1 / samples
     weights, across = branch_weights(steps)

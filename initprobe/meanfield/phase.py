@@ -23,7 +23,7 @@ Settling = Literal["converges", "vanishes", "diverges"]
 
 # Variances q below the first count as 0, above the second as infinite.
 _FLOOR, _CEILING = 1e-10, 1e10
-# The search for a fixed point takes eight steps per factor of 4 in q, one segment of the table of moments.
+# The search for a fixed point takes eight steps per factor of 4 in q: one segment of the table.
 _STEPS = 8
 _STEP = 4 ** (1 / _STEPS)
 _ITERATIONS = 80

@@ -72,14 +72,17 @@ def predict(
         batches = layer_batches(states)
         columns = zip(*(_averages(stacked(run), [state.correlation for state in run]) for run in batches), strict=True)
         averages, samples = _Averages(*map(np.concatenate, columns)), states[0].sample_shares
-        squares, deltas = gradients(layers, _directions(activation, layers, states))
-        _, first, _ = sample_groups(inputs, split=any(layer.weight_mean != 0 for layer in layers))
+        squares, deltas, means = gradients(layers, _directions(activation, layers, states))
+        _, first, first_mean = sample_groups(inputs, split=any(layer.weight_mean != 0 for layer in layers))
         below = np.concatenate([[first], averages.squares[:-1]])
+        mean_below = np.concatenate([[first_mean], averages.means[:-1]])
+        # Less the mean over all weights, which counts where units share their gradient.
+        weights = below * deltas - mean_below**2 * means
         numbers = (
             *averages[:5],
             squares @ samples,
             deltas @ samples,
-            batch * (below * deltas) @ samples,
+            batch * weights @ samples,
             _length_slopes(layers, averages),
         )
         return tuple(map(LayerTheory, *(column.tolist() for column in numbers), states))
@@ -107,6 +110,7 @@ class _Averages(NamedTuple):
     variance_over_units: Array
     growth: Array
     squares: Array
+    means: Array
 
 
 def _averages(groups: Groups, correlation: list[float]) -> _Averages:
@@ -122,6 +126,7 @@ def _averages(groups: Groups, correlation: list[float]) -> _Averages:
         groups.average(groups.variance),
         groups.average(of_h.growth),
         groups.over_biases(of_h.square),
+        groups.over_biases(of_h.mean),
     )
 
 

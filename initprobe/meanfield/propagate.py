@@ -66,7 +66,14 @@ def _groups(activation: Activation, layer: Layer, shares: Array, squares: Array,
 
 
 def first_pairs(layer: Layer, inputs: InputMoments, shares: Array, squares: Array) -> Pairs:
-    """Statistics of pairs at the first layer; `shares` and `squares` are of groups of its inputs, `(samples,)`."""
+    """Statistics of pairs at the first layer.
+
+    Args:
+        layer: the first.
+        inputs: moments of the data.
+        shares: shares of groups of its inputs, `(samples,)`.
+        squares: their mean squares, `(samples,)`.
+    """
     gain, own = layer.n_in * layer.weight_variance, layer.normal_bias_variance
     variance = gain * squares + own
     varying = shares_of(shares, variance > 0)

@@ -233,7 +233,14 @@ def free_share(units: int, layer: Layer) -> float:
 
 
 def noises(activation: Activation, layers: Sequence[Layer], states: Sequence[State], batch: int) -> Noise:
-    """The noise of all layers; `batch` is the number of samples that means are taken over."""
+    """The noise of all layers.
+
+    Args:
+        activation: of all layers.
+        layers: rules of the weights, first to last.
+        states: what infinite width predicts for each.
+        batch: number of samples that means are taken over.
+    """
     remaining, nodes = iter(layers), len(hermite_grid().z)
     parts = [
         vars(_noise(activation, list(itertools.islice(remaining, len(batch_states))), batch_states, batch))

@@ -38,7 +38,7 @@ from initprobe.meanfield.radial import quotient
 from initprobe.meanfield.row_grid import RowGrid
 from initprobe.meanfield.signals import Signal
 
-# Share of a gradient that units do not have in common, above which its spread is that of weights without a mean.
+# Share of a gradient that units do not have in common. Above it, the spread is that of weights without a mean.
 _LEAST_APART = 0.9
 # The log of a mean of fewer squares of normal numbers is not normal.
 _FEWEST_SAMPLES = 10

@@ -21,7 +21,7 @@ from initprobe.meanfield.norm_and_skip import forward_passes, predict_norm_and_s
 from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
 from initprobe.meanfield.predict import LayerTheory, predict
 from initprobe.meanfield.weights_with_mean import spread_with_means
-from initprobe.prediction.rules import no_theory, rules_of
+from initprobe.prediction.rules import no_theory, removes_means, rules_of
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.layers import LayerTheory as Prediction
@@ -119,10 +119,12 @@ def norm_and_skip_theory(
 
 def _surrounded(config: ProbeConfig, sizes: Sequence[int]) -> tuple[list[Wiring], list[Layer]]:
     """The norm and skip of every layer, and its rules, with weights of 0 where a branch starts at 0."""
-    around = wirings(config, sizes)
+    around, of_config = wirings(config, sizes), rules_of(config, sizes)
+    if removes_means(config):
+        of_config = [replace(layer_rule, weight_mean=0.0) for layer_rule in of_config]
     rules = [
         replace(layer_rule, weight_variance=0.0) if wiring.zero else layer_rule
-        for layer_rule, wiring in zip(rules_of(config, sizes), around, strict=True)
+        for layer_rule, wiring in zip(of_config, around, strict=True)
     ]
     return around, rules
 
@@ -149,7 +151,8 @@ def _prediction(
         if noise.is_first_order
         else None,
         gradient_uncertainty=_factor(max(noise.gradient_uncertainty, noise.underived_gradient)),
-        output_uncertainty=_factor(noise.underived_output),
+        weight_gradient_uncertainty=_factor(max(noise.gradient_uncertainty, noise.underived_weight)),
+        output_uncertainty=_factor(max(noise.output_uncertainty, noise.underived_output)),
         output_shares=shares,
     )
 

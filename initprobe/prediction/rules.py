@@ -53,10 +53,10 @@ def _weights_fault(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
         return f"no mean-field prediction: {config.network.fault}"
     if init.fit is not None:
         return f"no mean-field prediction: {init.name} weights depend on the data"
-    if not config.is_plain and any(layer.weight_mean for layer in rules_of(config, sizes)):
+    if not (config.is_plain or removes_means(config)) and any(layer.weight_mean for layer in rules_of(config, sizes)):
         return (
-            f"no mean-field prediction: {init.name} weights have a mean; theory of normalised and residual "
-            "networks needs weights of mean 0"
+            f"no mean-field prediction: {init.name} weights have a mean; theory of residual networks and of batch norm "
+            "needs weights of mean 0"
         )
     if init.distribution.gaussian_limit:
         return None
@@ -64,6 +64,14 @@ def _weights_fault(config: ProbeConfig, sizes: Sequence[int]) -> str | None:
         f"no mean-field prediction: {init.name} weights do not make the pre-activations of a wide layer Gaussian and "
         "independent between units"
     )
+
+
+def removes_means(config: ProbeConfig) -> bool:
+    """Whether a layer norm removes what the mean of the weights adds: the same number in all units of a layer.
+
+    The gradient before the norm sums to 0 over units, so that the mean passes nothing back.
+    """
+    return config.norm == "layer" and config.block == 1
 
 
 def _own_fault(init: OwnInitializer, sizes: Sequence[int]) -> str | None:

@@ -107,7 +107,14 @@ def network_of(experiment: Experiment, streams: Streams, pool: Workers) -> list[
 
 
 def parameters(experiment: Experiment, streams: Streams, layer: int, pool: Workers) -> Parameters:
-    """The parameters of one layer, counted from 1, as drawn or read; the same streams give the same numbers."""
+    """The parameters of one layer, counted from 1, as drawn or read; the same streams give the same numbers.
+
+    Args:
+        experiment: what is measured.
+        streams: of the draw.
+        layer: its number, from 1.
+        pool: the threads.
+    """
     return _drawn(experiment, streams, [layer], pool)[0]
 
 

@@ -159,8 +159,8 @@ def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine
 
     A sum that leaves the range ends as infinity or as NaN. Which of them depends on the order of its terms, and so on
     the processor. So the place decides, not the value. An affine map of finite numbers whose result is not finite has
-    `overflow`. So has the activation's output. All that is computed from those is `nonfinite`, even where a comparison
-    (slope of ReLU) or flat end (tanh) hides it.
+    `overflow`. So has the activation's output. All that is computed from those is `nonfinite`. That holds
+    even where a comparison (slope of ReLU) or flat end (tanh) hides it.
 
     Zeros are an `underflow` where no source is zero, or where a source is itself lost. They are true where a source is
     truly zero.

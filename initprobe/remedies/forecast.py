@@ -78,7 +78,7 @@ class Network:
 
         It agrees with `meanfield.predict.predict` at infinite width, without the correlations, which take most of the
         time there. From the layer where a network fails, its values are NaN. It fails where the length map is unstable
-        over this depth, or where Var(h) changes by more than `grave_decades` of the verdict.
+        over this depth. It also fails where Var(h) changes by more than `grave_decades` of the verdict.
         """
         with np.errstate(all="ignore"):
             lengths, moments, steepest = self._forward(variances * self.sizes[:-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from initprobe.registry import Registry
 from initprobe.reports.glossary_columns import COLUMNS
+from initprobe.reports.glossary_shown import FIGURE_WORDS, SUMMARY_WORDS, TABLE_WORDS, VERDICT_WORDS
 from initprobe.reports.glossary_word import GLOROT, POOLE, SCHOENHOLZ, YANG, Word
 
 _PROCESS = (
@@ -17,7 +18,9 @@ _PROCESS = (
         "The derivatives of the loss, computed backward. A layer without gradient does not learn.",
         see=("dL/dh", "dL/dW"),
     ),
-    Word("layer", "One matrix product with its activation, z = h W + b and h = phi(z). The first has number 1."),
+    Word(
+        "layer", "One matrix product with its activation, z = h W + b and h = phi(z). The first has number 1.", ("l",)
+    ),
     Word("unit", "One column of W and its output; in a convolution, a channel.", ("neuron", "channel")),
     Word(
         "draw", "One network with its own random weights. Tables show means over all draws.", ("draws",), see=("+-%",)
@@ -85,8 +88,8 @@ _PROCESS = (
     ),
     Word(
         "update",
-        "fan_in rms(dW) rms(input): by how much the training of W can change a layer's z, if it is aligned with the "
-        "input. Before a norm it is relative to z.",
+        "fan_in rms(dW) rms(input), the largest change of z that training of W makes. W must be aligned with the input "
+        "for it. Before a norm it is relative to z.",
         ("own change", "own_change"),
         see=("transfer",),
     ),
@@ -152,7 +155,7 @@ _SYMBOLS = (
         ("pre-activation",),
         "preactivation",
     ),
-    Word("phi", "The activation function. phi' is its slope.", ("activation", "nonlinearity")),
+    Word("phi", "The activation function. phi' is its slope.", ("activation", "nonlinearity", "act")),
     Word("W", "Weights of a layer, of shape (fan_in, fan_out).", ("weight", "weights"), "weight"),
     Word("b", "Biases of a layer.", ("bias", "biases")),
     Word("fan_in", "The number of inputs over which a unit sums.", ("fan in",), "fan_in"),
@@ -259,4 +262,5 @@ _TROUBLE = (
     ),
 )
 
-WORDS = Registry("word", [*_PROCESS, *_SYMBOLS, *COLUMNS, *_TROUBLE])
+_SHOWN = (*FIGURE_WORDS, *VERDICT_WORDS, *SUMMARY_WORDS, *TABLE_WORDS)
+WORDS = Registry("word", [*_PROCESS, *_SYMBOLS, *COLUMNS, *_TROUBLE, *_SHOWN])

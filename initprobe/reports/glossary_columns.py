@@ -11,17 +11,25 @@ COLUMNS = (
         ("output h std",),
         "output.std",
     ),
-    Word("var", "Variance over all units and samples, averaged over the draws.", ("variance",), "output.variance"),
+    Word(
+        "var",
+        "Variance over all units and samples, averaged over the draws.",
+        ("variance", "var h", "var h, last layer"),
+        "output.variance",
+    ),
     Word(
         "theory",
         "Prediction for an infinitely wide net with the same input: std of h, or variance of dL/dh.",
-        ("prediction", "mean field", "predicted"),
+        (
+            *("prediction", "mean field", "predicted", "theory of h var", "theory of var h", "theory of dL/dh var"),
+            *("theory of var dL/dh", "theory of mean", "theory of spread"),
+        ),
         "theory.output_variance",
     ),
     Word(
         "+-%",
         "Standard deviation of a variance over draws, in percent of its mean.",
-        ("+-", "spread"),
+        ("+-", "spread over draws"),
         "output.variance_sd",
     ),
     Word(
@@ -147,7 +155,12 @@ COLUMNS = (
     Word(
         "s",
         "Singular value of a Jacobian: the factor by which it stretches one direction.",
-        ("largest", "smallest", "s^2", "s^2 mean"),
+        ("largest", "smallest", "s^2", "s^2 mean", "largest s", "smallest s"),
+    ),
+    Word(
+        "spread",
+        "How unequal singular values are: Var(s^2) / mean(s^2)^2. It is 0 where all are equal.",
+        ("spread of s^2",),
     ),
     Word("lost", "Share of singular values that float64 cannot distinguish from 0.", ("lost %",)),
     Word("near 1", "Share of singular values between 0.8 and 1.25.", ("near", "near 1 %")),

@@ -94,7 +94,8 @@ class LayerTheory(Record):
         gradient_uncertainty: factor by which the predicted variance of dL/dh may be off, beside chance: where the
             length map is unstable, and under norms and skips, where a part of order depth/width is not derived.
             Of the latter, the SD that z is taken in contains the log. Null where there is none.
-        output_uncertainty: the same for the variance of h under batch norm.
+        weight_gradient_uncertainty: the same for the variances of dL/dz and dL/dW.
+        output_uncertainty: the same for the variance of h, where the length map is unstable and under batch norm.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
     """
 
@@ -110,6 +111,7 @@ class LayerTheory(Record):
     z: Finite | None
     gradient_z: Finite | None = None
     gradient_uncertainty: Finite | None = None
+    weight_gradient_uncertainty: Finite | None = None
     output_uncertainty: Finite | None = None
     output_shares: tuple[Share, ...] | None
 

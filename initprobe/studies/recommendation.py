@@ -32,6 +32,11 @@ from initprobe.studies.shape_choice import choose_for_shape, orthogonal_instead
 BATCH = 100
 
 
+def _answers(holds: bool, goal: Goal) -> bool:
+    """Whether weights are recommended: they hold, or one goal alone was asked for."""
+    return holds or goal != "balanced"
+
+
 class Figures(Record):
     """Variances of one network, predicted or measured; null where unknown or beyond the float range.
 
@@ -74,7 +79,7 @@ class Recommendation(Record):
         measured_to_hold: the verdict on the measured networks has no finding above info.
         reach: number of layers up to which the weights are predicted to hold; null if they hold at this depth.
         instead: where the answer is none, a `recommend` line of a similar network that survived when it was measured.
-        pytorch: a line of code for the weights of `layer = nn.Linear(...)`.
+        pytorch: a line of code for the weights of `layer = nn.Linear(...)`; null, as all code, without an answer.
         pytorch_bias: a line of code that sets its biases to 0, which they are not by default.
         numpy: a line of code for the weights, `W` of shape `(fan_in, fan_out)`, with `rng = np.random.default_rng()`.
         keras: a `kernel_initializer`; biases are 0 by default.
@@ -105,11 +110,11 @@ class Recommendation(Record):
     measured_to_hold: bool
     reach: int | None
     instead: str | None = None
-    pytorch: str
-    pytorch_bias: str
-    numpy: str
-    keras: str
-    jax: str
+    pytorch: str | None
+    pytorch_bias: str | None
+    numpy: str | None
+    keras: str | None
+    jax: str | None
     branch: str | None = None
     branch_scale: Finite | None = None
     predicted: Figures
@@ -124,7 +129,7 @@ class Recommendation(Record):
     @property
     def answers(self) -> bool:
         """Whether the weights are recommended: the signal survived, or one goal alone was asked for."""
-        return self.measured_to_hold or self.goal != "balanced"
+        return _answers(self.measured_to_hold, self.goal)
 
     @property
     def number(self) -> str:
@@ -215,6 +220,7 @@ def _written(config: ProbeConfig, depth: int, goal: Goal, choice: Choice, result
     """The recommendation, with its measurement."""
     weights, layers, widths = choice.weights, result.layers, config.layer_widths
     fan_in, fan_out, last = layers[0].fan_in, layers[0].fan_out, layers[-1]
+    answers = _answers(result.healthy, goal)
     return Recommendation(
         activation=config.activation.name if isinstance(config.act, Activation) else str(config.act),
         layers=len(layers),
@@ -231,12 +237,12 @@ def _written(config: ProbeConfig, depth: int, goal: Goal, choice: Choice, result
         predicted_to_hold=choice.holds and not is_too_deep(result),
         measured_to_hold=result.healthy,
         reach=choice.reach,
-        pytorch=weights.pytorch,
-        pytorch_bias="nn.init.zeros_(layer.bias)",
-        numpy=weights.numpy,
-        keras=weights.keras,
-        jax=weights.jax,
-        branch=branch_line(config),
+        pytorch=weights.pytorch if answers else None,
+        pytorch_bias="nn.init.zeros_(layer.bias)" if answers else None,
+        numpy=weights.numpy if answers else None,
+        keras=weights.keras if answers else None,
+        jax=weights.jax if answers else None,
+        branch=branch_line(config) if answers else None,
         branch_scale=config.branch_factor if config.residual else None,
         predicted=_predicted(layers, last.fan_in * config.initializer.variance(last.fan_in, last.fan_out)),
         measured=_measured(layers),

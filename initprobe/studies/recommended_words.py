@@ -81,7 +81,14 @@ def branch_line(config: ProbeConfig) -> str | None:
 
 
 def formula_of(config: ProbeConfig, choice: Choice, fan_in: int, fan_out: int) -> str:
-    """The distribution of a weight, with its standard deviation at one layer."""
+    """The distribution of a weight, with its standard deviation at one layer.
+
+    Args:
+        config: the recommended network.
+        choice: its weights.
+        fan_in: inputs of the layer.
+        fan_out: its units.
+    """
     where = f"width {fan_in}" if fan_in == fan_out else f"{fan_in} -> {fan_out}"
     std = short(config.initializer.std(fan_in, fan_out))
     kind = "W orthogonal, entries of" if choice.weights.rule == "orthogonal" else "W ~ N(0,"

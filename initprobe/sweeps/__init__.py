@@ -3,8 +3,8 @@
 Start reading in `plan.py`: `load` turns a file into runs. The modules form four groups:
 
 - the file: `plan`, `runs`, `shipped_configs` and the modules `file_*`. They turn YAML, `--set` and `--where` into runs;
-- execution: `execution_runner.execute` sends runs to processes of this machine (`execution_pool`) or to a Dask cluster
-  (`execution_dask`), and their results to a store;
+- execution: `execution_runner.execute` runs them in processes of this machine (`execution_pool`) or on a Dask cluster
+  (`execution_dask`), and stores the results;
 - the package `store`: one SQLite file that holds all runs of a sweep; merging and comparing of stores;
 - checks: `checks` are the bounds in a file, `breaches` what lies outside of them, `checked_runs` puts both together.
   `ignores` and `known_findings` say what does not count.

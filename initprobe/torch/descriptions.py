@@ -73,7 +73,14 @@ def _bounds(layers: Sequence[Layer]) -> tuple[float | None, float | None]:
 
 
 def setting_words(model: Any, given: str, draws: int, seed: int) -> str:
-    """How it was measured: input, mode, draws, dtype and device."""
+    """How it was measured: input, mode, draws, dtype and device.
+
+    Args:
+        model: the module.
+        given: the input, in words.
+        draws: how many.
+        seed: of the draws.
+    """
     parameter = next(model.parameters(), None)
     mode = "training" if model.training else "evaluation"
     where = "" if parameter is None else f", {dtype_name(parameter.dtype)} on {parameter.device}"

@@ -82,7 +82,14 @@ def fix_file(
 
 
 def fix_prepared(ready: Prepared, keep: Sequence[str], contract: str | None, threads: int | None) -> FixFile:
-    """`fix_file` for a model that a command names."""
+    """`fix_file` for a model that a command names.
+
+    Args:
+        ready: the model and its input.
+        keep: patterns of parameters that stay.
+        contract: a file of rules; None for none.
+        threads: for the statistics; None for all.
+    """
     with working_directory_first():
         return fix_file(
             ready.model,

@@ -73,7 +73,7 @@ def _check(model: nn.Module, parameter: Parameter, rule: Rule) -> None:
     """Refuse a parameter that the rule cannot set.
 
     Raises:
-        ConfigError: it has no values, the rule has no scale for it, or it is computed in a way that has no inverse.
+        ConfigError: it has no values, the rule has no scale for it, or its computation has no inverse.
     """
     if parameter.unreadable:
         raise ConfigError(f"{parameter.name} {parameter.unreadable}; the rule `any` leaves it unchanged")

@@ -129,8 +129,8 @@ def scale_of(layer: Layer, method: str, share: Share | None) -> Scale:
 def shares_of(structure: Structure) -> Mapping[int, Share]:
     """By id of a signal in a residual branch: its part in making the branch small.
 
-    If a branch is a plain chain of layers without a norm, its layers share the factor, as in Fixup (Zhang et al. 2019,
-    arXiv:1901.09321). Of any other branch the last layer takes it, as in GPT-2.
+    The layers of a branch share the factor if they are a plain chain without a norm. This is Fixup: Zhang et al. 2019,
+    arXiv:1901.09321. Of any other branch the last layer takes it, as in GPT-2.
     """
     shares: dict[int, Share] = {}
     for stream in structure.streams:

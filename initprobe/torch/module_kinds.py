@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -112,30 +112,8 @@ IGNORED = _names(
     "_is_view contains _flat_weights result_type is_nonzero can_cast broadcast_tensors_"
 )
 
-_BY_FUNCTION: Mapping[str, Callable[..., Activation]] = {
-    "relu": lambda *_, **__: ACTIVATIONS["relu"],
-    "relu6": lambda *_, **__: ACTIVATIONS["relu6"],
-    "tanh": lambda *_, **__: ACTIVATIONS["tanh"],
-    "sigmoid": lambda *_, **__: ACTIVATIONS["sigmoid"],
-    "silu": lambda *_, **__: ACTIVATIONS["silu"],
-    "mish": lambda *_, **__: ACTIVATIONS["mish"],
-    "selu": lambda *_, **__: ACTIVATIONS["selu"],
-    "softsign": lambda *_, **__: ACTIVATIONS["softsign"],
-    "softplus": lambda *_, **__: ACTIVATIONS["softplus"],
-    "hardswish": lambda *_, **__: ACTIVATIONS["hardswish"],
-    "hardsigmoid": lambda *_, **__: ACTIVATIONS["hardsigmoid"],
-    "gelu": lambda approximate="none", **_: ACTIVATIONS["gelu" if approximate == "none" else "gelu_tanh"],
-    "leaky_relu": lambda negative_slope=0.01, *_, **__: _with("leaky_relu", slope=negative_slope),
-    "elu": lambda alpha=1.0, *_, **__: _with("elu", alpha=alpha),
-    "celu": lambda alpha=1.0, *_, **__: _with("celu", alpha=alpha),
-}
+_BY_FUNCTION = {record.name: record for record in ACTIVATIONS.values() if record.pytorch is not None}
 _DUNDERS = {"__getitem__": "getitem", "__setitem__": "setitem", "__len__": "len", "__iter__": "iter"}
-
-
-def _with(name: str, **params: float) -> Activation:
-    make = ACTIVATIONS[name].make
-    assert make is not None
-    return make(**params)
 
 
 def name_of(function: Any) -> str:
@@ -178,13 +156,24 @@ def activation_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     Returns:
         The record; None for a function that has none.
     """
-    make = _BY_FUNCTION.get(name)
+    if name == "gelu":
+        approximate = kwargs.get("approximate", args[0] if args else "none")
+        return ACTIVATIONS["gelu" if approximate == "none" else "gelu_tanh"]
     if name == "prelu":
         return _prelu(args[0] if args else kwargs.get("weight"))
-    named = {key: value for key, value in kwargs.items() if key not in ("inplace", "input", "out")}
-    plain = [value for value in args if isinstance(value, int | float | str)]
+    record = _BY_FUNCTION.get(name)
+    return None if record is None else _with_arguments(record, args, kwargs)
+
+
+def _with_arguments(record: Activation, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Activation | None:
+    """The record with the parameters of a call; other arguments, as `inplace`, do not change the function."""
+    names = record.pytorch or {}
+    numbers = [value for value in args if isinstance(value, int | float) and not isinstance(value, bool)]
+    given = dict(zip(names, numbers, strict=False)) | {key: kwargs[key] for key in names if key in kwargs}
+    if not given or record.make is None:
+        return record
     try:
-        return None if make is None else make(*plain, **named)
+        return record.make(**{names[key]: value for key, value in given.items()})
     except Exception:  # parameters outside the range of the record, such as a slope above 1
         return None
 
@@ -193,7 +182,8 @@ def _prelu(weight: Any) -> Activation | None:
     """Leaky ReLU, where every channel has the same slope, as at the start; else None."""
     slopes = weight.detach()
     low, high = float(slopes.min()), float(slopes.max())
-    return _with("leaky_relu", slope=low) if low == high and 0 <= low <= 1 else None
+    is_one = low == high and 0 <= low <= 1
+    return _with_arguments(ACTIVATIONS["leaky_relu"], (low,), {}) if is_one else None
 
 
 def kind_of(module: Any) -> ModuleKind:

@@ -183,7 +183,7 @@ def _layer(number: int, op: Operation, label: str) -> Layer:
 
 
 def _after_leaving_out(signal: Signal) -> Operation | None:
-    """The activation of the only part of a signal that is used, as when a causal convolution cuts off its padding."""
+    """The activation of the only part of a signal that is used, as behind a causal convolution without its padding."""
     part = signal.consumers[0] if len(signal.consumers) == 1 else None
     return part.signal.activation if part is not None and part.kind == "part" and part.signal is not None else None
 

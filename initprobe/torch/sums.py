@@ -17,7 +17,7 @@ _SUMS = frozenset(("add", "sub", "subtract"))
 def sides_of(call: Call, made: Any, before: Sequence[Side]) -> tuple[Side, ...]:
     """What a sum adds, in the order of its signals.
 
-    A side that has no statistics yet gets its mean square only, in a tenth of the time of all statistics.
+    A side that has no statistics yet gets its mean square only: a tenth of the time of all statistics.
 
     Args:
         call: the sum.

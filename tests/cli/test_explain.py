@@ -8,12 +8,18 @@ from click.testing import CliRunner
 
 from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.cli.app import COMMANDS, cli
+from initprobe.cli.commands import diff, gain, spectrum
 from initprobe.diagnosis.diagnose import RULES
-from initprobe.reports.comparison import _HEADINGS
+from initprobe.reports import comparison
 from initprobe.reports.csv import csv_names
+from initprobe.reports.figures.run import draw, kinds
 from initprobe.reports.glossary import WORDS
+from initprobe.reports.html import run_page, runs_page, spectrum_page
 from initprobe.reports.json_names import json_names
+from initprobe.reports.narrative import course
+from initprobe.reports.people_names import TENSOR_SYMBOLS
 from initprobe.reports.run_table import _columns
+from initprobe.reports.sweep_table import COLUMNS
 from initprobe.reports.tensor_tables import _MODULE_COLUMNS
 from initprobe.results.named_numbers import LAYER_NUMBERS, RATES
 
@@ -82,18 +88,44 @@ def test_topics(name):
 
 
 def headings():
-    """Every heading of the tables of `run`, `torch` and `compare`, line by line and as a whole."""
+    """Every heading of the tables of all commands and of the HTML pages."""
     small = {"layers": 2, "width": 9, "batch": 12, "draws": 2}
     for more in ({}, {"act": "tanh"}, {"loss": "ce", "train_steps": 1}, {"init": "autoencoder"}):
         result = run(ProbeConfig(**{"init": "he", "act": "relu"} | small | more))
         yield from (column.heading for column in _columns(result, verbose=True))
-    yield from _HEADINGS
+        yield from (column.heading for column in run_page._columns(result))
+        yield from (label for label, _ in course(result))
+    for headings_of_command in (comparison._HEADINGS, gain._HEADINGS, spectrum._HEADINGS, diff._HEADINGS):
+        yield from headings_of_command
+    yield from (column.heading for column in COLUMNS.values())
+    yield from (heading for _, heading in (*run_page._GENERAL, *run_page._GRADIENT, *run_page._LAST))
+    yield from (heading for _, heading in spectrum_page._NUMBERS)
+    yield from (number.label for number in runs_page._NUMBERS)
     yield from _MODULE_COLUMNS
     yield from ["mean", "var", "+-%", "std", "rms", "min", "max", "zero%", "~0%", "bad"]
     yield from ["p1", "p5", "p25", "p50", "p75", "p95", "p99"]
-    yield from ["q*", "chi_1", "phase", "gradient\ndepth", "map\nslope", "forward\ngain", "backward\ngain"]
-    yield from ["torch\ngain", "1/std\nNFNet", "\nspread", "largest\ns", "smallest\ns", "zero\n%", "lost\n%"]
-    yield "near\n1 %"
+    yield from ["initializer", "phase", "breach", "number", "rule", "GFLOP", "MB", "from", "to", "branch\n/stream"]
+    yield from ["mean\ngate", "memory\nsteps", "drawn by", "sampled", "branches", "gates", "q, k, v", "lost", "note"]
+
+
+def shown_in_figures():
+    """The words of the figures of a net: symbols, legends and notes, without numbers."""
+    for init, act in (("he", "relu"), ("normal:std=100", "tanh"), ("autoencoder", "sigmoid")):
+        result = run(ProbeConfig(init=init, act=act, layers=3, width=20, batch=20, draws=2), threads=1)
+        for kind in kinds(result):
+            figure = draw(result, kind)
+            legends = [axes.get_legend() for axes in figure.axes]
+            yield from (text.get_text() for legend in legends if legend for text in legend.get_texts())
+            yield from (axes.get_ylabel() for axes in figure.axes)
+    yield from TENSOR_SYMBOLS.values()
+    yield from ("sigma_w", "sigma_b", "order", "chaos", "edge of chaos", "q*", "xi_c", "exactly 0", "peak", "outside")
+    yield from ("E[phi^2]/q", "E[phi'^2]", "means, finite width", "q(1 - c)", "error", "warning", "info", "survives")
+
+
+def test_every_word_of_figures_and_verdicts_is_explained():
+    words = {words.partition(" = 0")[0] for words in shown_in_figures() if words}
+    assert {"Var(h)", "theory", "theory +-2 SD", "best constant", "share per bin", "variance"} <= words
+    assert [word for word in sorted(words) if call("explain", word).exit_code] == []
 
 
 @pytest.mark.parametrize("heading", sorted({" ".join(heading.split()) for heading in headings()}))

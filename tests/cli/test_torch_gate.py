@@ -54,9 +54,9 @@ def blind(*layers):
     return net
 
 
-def left(model, *texts):
+def left(result, *texts):
     ignores = [make_ignore(*parse_target(text), "why", None, text) for text in texts]
-    marked, _ = apply(probe(model, rows()), ignores)
+    marked, _ = apply(result, ignores)
     return [
         (finding.rule, finding.module)
         for finding in marked.diagnosis
@@ -65,14 +65,14 @@ def left(model, *texts):
 
 
 def test_a_name_covers_its_module_alone():
-    net = blind(1, 2, 4)
+    dead = probe(blind(1, 2, 4), rows())
     two, four, eight = (("dead-layer", name) for name in "248")  # each by its own bias, so each for itself
-    assert left(net) == [two, four, eight]
-    assert left(net, "dead-layer@[2]") == [four, eight]
-    assert left(net, "dead-layer@[24]") == [eight]
-    assert left(net, "dead-layer@[248]") == left(net, "dead-layer") == left(net, "dead-layer@*") == []
-    assert left(net, "dead-layer@2") == [four, eight]  # layer 2 is module 2
-    assert left(net, "dead-layer@encoder.*") == [two, four, eight]
+    assert left(dead) == [two, four, eight]
+    assert left(dead, "dead-layer@[2]") == [four, eight]
+    assert left(dead, "dead-layer@[24]") == [eight]
+    assert left(dead, "dead-layer@[248]") == left(dead, "dead-layer") == left(dead, "dead-layer@*") == []
+    assert left(dead, "dead-layer@2") == [four, eight]  # layer 2 is module 2
+    assert left(dead, "dead-layer@encoder.*") == [two, four, eight]
 
 
 def flat(*layers):

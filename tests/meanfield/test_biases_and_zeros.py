@@ -18,7 +18,7 @@ from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.predict import predict
 from initprobe.meanfield.propagate import propagate
 from initprobe.prediction.rules import bias_nodes, rule
-from initprobe.probe.run import run
+from initprobe.probe.run import measured, run
 
 
 @pytest.mark.parametrize("name", ["tanh", "hardtanh", "relu"])
@@ -142,7 +142,7 @@ def test_runs_without_a_signal_finish(name, tmp_path):
 def test_uniform_biases_by_measurement():
     """z is a deviate of SD 1 at each layer: 5 of them, and 1 more for what first order leaves out."""
     config = ProbeConfig(init="lecun", bias_init="uniform:limit=3", act="tanh", layers=4, width=300, batch=200, draws=8)
-    for layer in run(config, threads=1).layers:
+    for layer in measured(config, threads=1).layers:
         assert abs(layer.theory.z) < 5 + 1
         gradient = layer.output_gradient.variance / layer.theory.output_gradient_variance
         assert abs(math.log(gradient)) < 5 * layer.theory.output_gradient_spread + 4 / 300

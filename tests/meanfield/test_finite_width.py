@@ -17,7 +17,7 @@ from initprobe.meanfield.finite_width import Spread, spread
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.predict import predict
-from initprobe.probe.run import run
+from initprobe.probe.run import measured
 
 FIELDS = ("preactivation", "output", "output_gradient", "preactivation_gradient")
 
@@ -258,7 +258,7 @@ def test_very_sparse_weights_are_not_covered():
 def test_sparse_weights_by_measurement():
     """z is a deviate of SD 1 at each layer, and 1 more is left to the second order; normal weights' theory gives 8."""
     config = ProbeConfig(init="sparse:std=0.14", act="tanh", layers=3, width=500, batch=500, draws=8)
-    assert max(abs(layer.theory.z) for layer in run(config, threads=1).layers) < 5 + 1
+    assert max(abs(layer.theory.z) for layer in measured(config, threads=1).layers) < 5 + 1
 
 
 @pytest.mark.slow

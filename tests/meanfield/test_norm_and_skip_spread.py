@@ -7,7 +7,7 @@ import pytest
 
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.gradient_spread import of_mean
-from initprobe.probe.run import run
+from initprobe.probe.run import measured
 
 DRAWS = 60
 # Five standard errors of a sample standard deviation, relative, and a first order in 1/width at a width of 100.
@@ -26,13 +26,18 @@ NETS = {
 }
 
 
-@pytest.mark.parametrize("name", NETS)
+SLOW = ("skip, growing", "layer norm and skip")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NETS]
+)
 def test_spread_over_networks(name, tmp_path):
     """The input is the same in all draws, since theory starts from the input at hand."""
     init, act, fields = NETS[name]
     np.save(tmp_path / "x.npy", np.random.default_rng(3).standard_normal((50, 100)))
     settings = {"layers": 10, "width": 100, "draws": DRAWS, "dtype": "float64", "input": str(tmp_path / "x.npy")}
-    result = run(ProbeConfig(init=init, act=act, **settings | fields))
+    result = measured(ProbeConfig(init=init, act=act, **settings | fields))
     allowed = SURE + ORDER
     for layer in result.layers[:: max(len(result.layers) // 5, 1)]:
         pairs = (layer.output, layer.theory.output_spread), (layer.output_gradient, layer.theory.output_gradient_spread)
@@ -54,7 +59,7 @@ def test_chance_explains_most_of_what_is_measured():
             if name == "mean":
                 continue
             settings = {"layers": 6, "width": 150, "batch": 60, "draws": 1, "seed": seed}
-            result = run(ProbeConfig(init=init, act=act, **settings | fields | {"layers": 6}))
+            result = measured(ProbeConfig(init=init, act=act, **settings | fields | {"layers": 6}))
             scores += [layer.theory.z for layer in result.layers] + [layer.theory.gradient_z for layer in result.layers]
     sizes = np.abs([score for score in scores if score is not None])
     assert len(sizes) > 300
@@ -70,7 +75,7 @@ def test_a_gradient_that_all_units_share(init, act):
     0.2 is what 2000 draws differ by in layers 1 to 3 (-0.18 to +0.10); 0.4 is 5 errors of the SD of 80 draws.
     """
     draws = 80
-    result = run(ProbeConfig(init=init, act=act, layers=6, width=100, batch=40, draws=draws))
+    result = measured(ProbeConfig(init=init, act=act, layers=6, width=100, batch=40, draws=draws))
     layer = result.layers[0]
     variances, sd = (
         np.array(layer.output_gradient.variance_by_draw),
@@ -84,7 +89,7 @@ def test_a_gradient_that_all_units_share(init, act):
 
 def test_a_mean_of_either_sign_has_no_spread():
     """An odd phi with weights of a large mean: the mean over units of h grows to one sign or the other by chance."""
-    result = run(ProbeConfig(init="normal:std=0.1,mean=0.02", act="tanh", layers=8, width=100, batch=30, draws=2))
+    result = measured(ProbeConfig(init="normal:std=0.1,mean=0.02", act="tanh", layers=8, width=100, batch=30, draws=2))
     assert result.layers[0].theory.output_gradient_spread is None
     assert result.layers[-1].theory.output_spread is None
     assert result.layers[0].theory.output_spread > 0
@@ -100,7 +105,7 @@ def test_layer_norm_to_first_order(act, init, bias):
     Without the first order the mean of ReLU is off by 3.4 L/n; without a sphere's fourth cumulant, that of tanh by -1.
     """
     depth, width, draws = 9, 50, 80
-    result = run(ProbeConfig(
+    result = measured(ProbeConfig(
         init=init, act=act, bias_init=bias, layers=depth, width=width, batch=30, draws=draws, norm="layer"
     ))  # fmt: skip
     layer, second_order = result.layers[0], (depth / width) ** 2
@@ -119,7 +124,7 @@ def test_batch_norm_at_finite_width_and_what_is_left_out(act, init):
     What is left is within the uncertainty that the prediction states.
     """
     depth, width, draws = 11, 50, 100
-    result = run(ProbeConfig(init=init, act=act, layers=depth, width=width, batch=64, draws=draws, norm="batch"))
+    result = measured(ProbeConfig(init=init, act=act, layers=depth, width=width, batch=64, draws=draws, norm="batch"))
     first, last = result.layers[0], result.layers[-1]
     for tensor, predicted, factor in (
         (first.output_gradient, first.theory.output_gradient_variance, first.theory.gradient_uncertainty),
@@ -128,7 +133,7 @@ def test_batch_norm_at_finite_width_and_what_is_left_out(act, init):
         variances = np.array(tensor.variance_by_draw)
         error = variances.std(ddof=1) / variances.mean() / math.sqrt(draws)
         assert abs(math.log(variances.mean() / predicted)) < 5 * error + math.log(factor)
-    assert math.exp(2 * (depth - 1) / width) < first.theory.gradient_uncertainty < 2
+    assert math.exp(0.5 * (depth - 1) / width) < first.theory.gradient_uncertainty < 2
 
 
 def test_a_wide_mean_over_samples_is_log_normal():
@@ -141,3 +146,17 @@ def test_a_wide_mean_over_samples_is_log_normal():
             first = np.array([own / batch + 0.09])
             predicted = math.sqrt(of_mean(first, np.array([own + 0.09]), batch)[0])
             assert abs(math.log(measured / predicted)) < within + 5 / math.sqrt(2 * 20000), (own, batch)
+
+
+@pytest.mark.parametrize("fields", [{}, {"residual": True, "branch_scale": 0.5}])
+def test_a_layer_norm_removes_the_mean_of_weights(fields):
+    """What their mean adds is the same in all units: outputs and gradients within 5 standard errors and 2%."""
+    result = measured(ProbeConfig(
+        init="normal:std=0.1,mean=0.05", act="gelu", layers=5, width=80, batch=30, draws=30, norm="layer", **fields
+    ))  # fmt: skip
+    for layer in result.layers:
+        for name in ("output", "output_gradient", "weight_gradient"):
+            variances = np.array(layer.tensor(name).variance_by_draw)
+            error = variances.std(ddof=1) / variances.mean() / math.sqrt(30)
+            gap = math.log(variances.mean() / getattr(layer.theory, f"{name}_variance"))
+            assert abs(gap) < 5 * error + 0.02, (layer.layer, name)

@@ -93,7 +93,9 @@ def test_linear_nets_are_exact():
     assert [layer.output_variance for layer in theory] == pytest.approx(lengths)
     back = [50 * gain * 20 * gain, 50 * gain, 1.0]
     assert [layer.output_gradient_variance for layer in theory] == pytest.approx(back)
-    assert theory[0].weight_gradient_variance == pytest.approx(20 * np.mean(x * x) * back[0])
+    # Less the mean over all weights: the mean of x times that of dL/dz over 70 units.
+    squares = np.mean(x * x) - np.mean(x) ** 2 / 70
+    assert theory[0].weight_gradient_variance == pytest.approx(20 * squares * back[0])
 
 
 def test_relu_is_homogeneous_sample_by_sample():

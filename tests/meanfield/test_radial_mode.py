@@ -12,7 +12,7 @@ from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
-from initprobe.probe.run import run
+from initprobe.probe.run import measured
 
 
 def theory(act, width, depth, gain, scale, block=1, norm=None):
@@ -72,7 +72,7 @@ def test_gradients_of_residual_networks(act, init, layers, fields):
     config = ProbeConfig(
         init=init, act=act, layers=layers, width=100, batch=40, draws=30, residual=True, dtype="float64", **fields
     )
-    for layer in run(config).layers[::4]:
+    for layer in measured(config).layers[::4]:
         values = np.array(layer.output_gradient.variance_by_draw)
         error = values.std(ddof=1) / values.mean() / math.sqrt(len(values))
         gap = math.log(values.mean() / layer.theory.output_gradient_variance)

@@ -4,12 +4,13 @@ import math
 
 import pytest
 
-from initprobe import ProbeConfig, run
+from initprobe import ProbeConfig
+from initprobe.probe.run import measured
 
 
 def scales(**fields):
     settings = {"act": "tanh", "width": 300, "batch": 200, "draws": 4}
-    return run(ProbeConfig(**(settings | fields))).depth_scales
+    return measured(ProbeConfig(**(settings | fields))).depth_scales
 
 
 def scaled(sigma_w, sigma_b=0.0):

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from initprobe import ProbeConfig, run
+from initprobe import ProbeConfig
+from initprobe.probe.run import measured
 
 SHARED = {"width": 300, "layers": 10, "batch": 300, "draws": 2}
 TAPERED = {"widths": (400, 300, 200, 150, 100, 100, 200, 300), "input_width": 500, "batch": 300, "draws": 2}
@@ -60,7 +61,7 @@ def distances(seed):
     for init, act, fields in CASES:
         shape = {} if fields is TAPERED else SHARED
         config = ProbeConfig(init=init, act=act, seed=seed, **(shape | fields))
-        scores[init, act, str(fields)] = [layer.theory.z for layer in run(config).layers]
+        scores[init, act, str(fields)] = [layer.theory.z for layer in measured(config).layers]
     return scores
 
 

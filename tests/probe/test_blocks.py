@@ -26,7 +26,7 @@ from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
 from initprobe.probe.experiment import prepare
 from initprobe.probe.memory_parts import segments
 from initprobe.probe.networks import first_network, layers_of
-from initprobe.probe.run import run
+from initprobe.probe.run import measured, run
 from initprobe.results.run import ProbeResult
 from initprobe.studies.spectrum import measure
 
@@ -107,7 +107,7 @@ def test_statistics_against_autograd(torch, widths, norm, zero):
         act="gelu", bias_init="normal:std=0.1", widths=widths, batch=90, draws=1, norm=norm, dtype="float64",
         branch_scale=0.4, zero_init_last=zero, input_width=50,
     )  # fmt: skip
-    result, arrays = run(config), first_network(prepare(config))
+    result, arrays = measured(config), first_network(prepare(config))
     sizes, count = (50, *widths), len(widths)
     weights = [torch.tensor(arrays[f"W{n}"], requires_grad=True) for n in range(1, count + 1)]
     h, zs, hs = torch.tensor(arrays["x"]), [], []
@@ -163,7 +163,7 @@ FIRST_ORDER, SURE = 5, 5
 def test_every_variance_is_as_predicted(act, fields):
     shape = {} if "widths" in fields else {"layers": LAYERS, "width": WIDTH}
     init = {"relu": "he", "tanh": "xavier", "softplus": "lecun"}[act]
-    result = run(config_of(**{"init": init, "act": act, "batch": BATCH, "draws": DRAWS, **shape, **fields}))
+    result = measured(config_of(**{"init": init, "act": act, "batch": BATCH, "draws": DRAWS, **shape, **fields}))
     inverse = 1 / 200 + (1 / BATCH if "norm" in fields else 0)
     for layer, tensor in itertools.product(result.layers, TENSORS):
         values = np.array(layer.tensor(tensor).variance_by_draw)
@@ -197,7 +197,7 @@ def test_the_stream_in_closed_form():
 def test_zero_initialised_branches_pass_all_on_and_then_open(act, norm):
     """Fixup, arXiv:1901.09321: an identity, also for phi(0) != 0; the last layer learns first, then the others."""
     fields = {"act": act, "norm": norm, "layers": 8, "width": 40, "zero_init_last": True, "classes": 3}
-    result = run(config_of(train_steps=60, **fields))
+    result = measured(config_of(train_steps=60, **fields))
     assert result.healthy
     inside, ends = result.layers[::2], result.layers[1::2]
     assert result.stream == ends
@@ -216,7 +216,7 @@ def test_zero_initialised_branches_pass_all_on_and_then_open(act, norm):
 def test_scales_of_zero_are_learned(fields):
     """ReZero, arXiv:2003.04887: an identity at the start; the scales learn first, then all other parameters."""
     config = config_of(layers=6, width=40, branch_scale=0, draws=1, train_steps=80, classes=3, **fields)
-    result = run(config)
+    result = measured(config)
     assert result.healthy and "its scale learned in training" in result.description.weights
     assert len({layer.output.variance for layer in result.stream}) == 1
     assert len({layer.output_gradient.variance for layer in result.stream}) == 1
@@ -267,7 +267,7 @@ def test_branches_of_one_layer_and_relu_stay_shut_and_get_the_fix():
 
 def test_the_scale_of_fixup_for_the_other_layers_is_a_gain():
     """L^(-1/(2m-2)), L branches of m layers: for m = 2 `he:gain=1/sqrt(L)`; std of the first layers by chance 1%."""
-    result = run(config_of(init="he:gain=1/sqrt(8)", layers=16, width=100, zero_init_last=True))
+    result = measured(config_of(init="he:gain=1/sqrt(8)", layers=16, width=100, zero_init_last=True))
     for layer in result.layers[::2]:
         assert layer.weight.std == pytest.approx(math.sqrt(2 / 100) * 8**-0.5, rel=5 / math.sqrt(2 * 2 * 10**4))
 
@@ -298,7 +298,7 @@ def test_a_branch_ends_as_wide_as_it_begins():
     assert [(wiring.skip, wiring.place, wiring.span) for wiring in wirings(config, (4, 9, 4, 5, 7))] == [
         (None, 0, 2), (1.0, 1, 2), (None, 0, 1), (None, 0, 1),
     ]  # fmt: skip
-    result = run(config)
+    result = measured(config)
     assert "h + z2, z2 = phi(h W1) W2 in 1 of 2 blocks, where widths agree" in result.description.weights
     assert [layer.inside_branch for layer in result.layers] == [True, False, False, False]
 
@@ -312,12 +312,12 @@ def test_spectrum_refuses_them_in_one_line():
 def test_segments_give_the_same_bits(monkeypatch, norm):
     """Layers are computed again on the backward pass; a branch lies in one segment, whatever length is best."""
     config = config_of(layers=18, width=20, block=3, branch_scale=0.5, norm=norm)
-    whole = run(config)
+    whole = measured(config)
     monkeypatch.setattr("initprobe.probe.memory_parts.KEPT_BYTES", 1000)
     for batch in (60, 4):
         experiment = prepare(config.model_copy(update={"batch": batch}))
         assert all(len(segment) % 3 == 0 for segment in segments(config, experiment.sizes, batch))
-    again = run(config)
+    again = measured(config)
     assert len(segments(config, experiment.sizes, prepare(config).batch)) > 1
     assert again.layers == whole.layers
 
@@ -328,7 +328,7 @@ def test_a_gradient_is_carried_in_one_unit_round_a_branch(tmp_path, batches):
     config = config_of(layers=60, width=50, batch=30, draws=1, init="normal:std=0.6")
     np.savez(tmp_path / "w.npz", **first_network(prepare(config)))
     given = {"init": None, "weights": tmp_path / "w.npz", "draws": 1, "batch": 30 // batches, "batches": batches}
-    single, double = (run(config_of(dtype=dtype, **given)) for dtype in ("float32", "float64"))
+    single, double = (measured(config_of(dtype=dtype, **given)) for dtype in ("float32", "float64"))
     assert double.layers[1].output_gradient.variance_log10 > 60
     for single_layer, double_layer in zip(single.layers, double.layers, strict=True):
         for tensor in ("output_gradient", "weight_gradient"):
@@ -348,7 +348,7 @@ def test_table_and_json_of_a_shut_branch(initprobe, tmp_path):
     assert "from layer 2 to 4: x1.00" in outcome.out
     result = ProbeResult.from_json((tmp_path / "r.json").read_text())
     assert result.config["block"] == 2
-    assert "block" not in run(config_of(block=1, layers=1, width=5)).config
+    assert "block" not in measured(config_of(block=1, layers=1, width=5)).config
     shown = initprobe("show", tmp_path / "r.json")
     assert "(branch)" in shown.out
     figure = result.figure("depth")

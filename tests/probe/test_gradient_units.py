@@ -10,7 +10,7 @@ from initprobe.engine.buckets import COARSE, count, grid_of
 from initprobe.engine.moments import Moments
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
-from initprobe.probe.run import run
+from initprobe.probe.run import measured
 
 
 def log10_variances(arrays, layers):
@@ -41,19 +41,19 @@ def test_gradient_is_right_at_every_layer(std, layers, width):
     gradient can be the same: within the spread of a sum of 100 x 64 products a layer.
     """
     config = ProbeConfig(init=f"normal:std={std}", act="tanh", layers=layers, width=width, batch=100, draws=1)
-    result, expected = run(config), log10_variances(first_network(prepare(config)), layers)
-    measured = [layer.output_gradient.variance_log10 for layer in result.layers]
-    gaps = np.array(measured) - np.array(expected)
+    result, expected = measured(config), log10_variances(first_network(prepare(config)), layers)
+    logs = [layer.output_gradient.variance_log10 for layer in result.layers]
+    gaps = np.array(logs) - np.array(expected)
     if std < 1:
         assert np.abs(gaps).max() < layers * 2e-6
     else:  # decades; a random walk of the rounding's own chaos, whose step is that of one layer's spread
         steps = np.abs(np.diff(np.array(expected))) - np.median(np.abs(np.diff(np.array(expected))))
         assert np.abs(gaps).max() < 5 * math.sqrt(layers) * float(np.std(steps))
-    assert abs(measured[0]) > 2 * np.log10(float(np.finfo(np.float32).max))  # far beyond the dtype
+    assert abs(logs[0]) > 2 * np.log10(float(np.finfo(np.float32).max))  # far beyond the dtype
 
 
 def test_what_the_dtype_would_lose_is_said_with_its_layer():
-    result = run(ProbeConfig(init="normal:std=0.01", act="tanh", layers=120, width=64, batch=100, draws=1))
+    result = measured(ProbeConfig(init="normal:std=0.01", act="tanh", layers=120, width=64, batch=100, draws=1))
     statuses = [layer.output_gradient.status for layer in result.layers]
     first = max(layer.layer for layer in result.layers if layer.output_gradient.status == "underflow")
     assert statuses[:first] == ["underflow"] * first and set(statuses[first:]) == {"ok"}
@@ -67,7 +67,7 @@ def test_what_the_dtype_would_lose_is_said_with_its_layer():
 
 @pytest.mark.slow
 def test_explosion_beyond_the_dtype_is_overflow_with_a_size():
-    result = run(ProbeConfig(init="normal:std=1", act="tanh", layers=300, width=64, batch=100, draws=1))
+    result = measured(ProbeConfig(init="normal:std=1", act="tanh", layers=300, width=64, batch=100, draws=1))
     first = result.layers[0].output_gradient
     assert (first.status, first.nonfinite_count) == ("overflow", 0)
     assert first.variance_log10 > 2 * 128 * math.log10(2)
@@ -81,7 +81,7 @@ def test_batches_add_up_in_one_unit():
     subnormal is rounded to a multiple of 2^-149, and its product with it.
     """
     fields = {"init": "normal:std=0.01", "act": "tanh", "layers": 40, "width": 64, "draws": 2}
-    whole, halves = run(ProbeConfig(**fields, batch=128)), run(ProbeConfig(**fields, batch=64, batches=2))
+    whole, halves = measured(ProbeConfig(**fields, batch=128)), measured(ProbeConfig(**fields, batch=64, batches=2))
     sizes = [1.0, *(layer.output.rms for layer in whole.layers)]
     for layer, half_layer, size in zip(whole.layers, halves.layers, sizes, strict=False):
         for tensor, steps in (("output_gradient", 0.0), ("weight_gradient", 2.0**-149 / size)):

@@ -17,7 +17,7 @@ from initprobe.probe.experiment import prepare
 from initprobe.probe.memory import cost
 from initprobe.probe.memory_parts import _SCRATCH_BYTES
 from initprobe.probe.networks import first_network
-from initprobe.probe.run import run
+from initprobe.probe.run import measured
 from initprobe.studies.spectrum import measure
 
 # The second and the fourth layer have a skip.
@@ -100,7 +100,7 @@ def test_statistics_against_autograd(norm, residual, torch):
         init="he", act="gelu", bias_init="normal:std=0.1", widths=(50, 50, 60, 60), batch=90, draws=1, norm=norm,
         dtype="float64", **fields,
     )  # fmt: skip
-    result, arrays = run(config), first_network(prepare(config))
+    result, arrays = measured(config), first_network(prepare(config))
     weights = [torch.tensor(arrays[f"W{n}"], requires_grad=True) for n in range(1, 5)]
     h, zs, hs = torch.tensor(arrays["x"]), [], []
     for number, weight in enumerate(weights, start=1):
@@ -136,7 +136,7 @@ def test_numbers_do_not_depend_on_threads(norm, residual):
     config = ProbeConfig(
         init="he", act="relu", layers=3, width=300, batch=700, batches=2, draws=1, norm=norm, residual=residual
     )
-    one_thread, three_threads = (run(config, threads=threads) for threads in (1, 3))
+    one_thread, three_threads = (measured(config, threads=threads) for threads in (1, 3))
     assert one_thread.layers == three_threads.layers
 
 
@@ -145,7 +145,7 @@ def test_each_batch_has_its_own_statistics():
     config = ProbeConfig(
         init="he", act="relu", layers=2, width=40, batch=60, batches=2, draws=1, norm="batch", dtype="float64"
     )
-    apart, together = (run(config.model_copy(update=kind)) for kind in ({}, {"batch": 120, "batches": 1}))
+    apart, together = (measured(config.model_copy(update=kind)) for kind in ({}, {"batch": 120, "batches": 1}))
     for result in (apart, together):
         assert result.layers[1].preactivation.variance == pytest.approx(1, abs=1e-4)  # but for epsilon
     assert apart.layers[1].output.variance != pytest.approx(together.layers[1].output.variance, rel=1e-9)
@@ -154,7 +154,7 @@ def test_each_batch_has_its_own_statistics():
 def test_a_norm_of_equal_entries_is_zero_and_no_underflow():
     """Constant weights give every unit the same z, so z is 0 once the mean over units is subtracted."""
     config = ProbeConfig(init="ones", act="tanh", layers=2, width=64, batch=20, draws=1, norm="layer", dtype="float64")
-    layer = run(config).layers[0]
+    layer = measured(config).layers[0]
     assert (layer.preactivation.status, layer.output.status) == ("ok", "ok")
 
 
@@ -163,7 +163,7 @@ def test_branches_that_start_at_zero_hand_on_signal_and_gradient():
     config = ProbeConfig(
         init="he", act="tanh", layers=4, width=50, batch=40, draws=1, residual=True, zero_init_last=True
     )
-    layers = run(config).layers
+    layers = measured(config).layers
     assert {layer.weight.rms for layer in layers} == {0}
     assert len({layer.output.variance for layer in layers}) == 1
     assert len({layer.output_gradient.variance for layer in layers}) == 1
@@ -220,7 +220,9 @@ def test_a_skip_needs_two_equal_widths():
     config = ProbeConfig(init="he", act="relu", widths=(5, 5, 7), input_width=4, residual=True, branch_scale="1/2L")
     # As written: (1/2) L.
     assert [wiring.skip for wiring in wirings(config, (4, 5, 5, 7))] == [None, 1.5, None]
-    assert "in 1 of 3 layers, where widths agree" in run(config.model_copy(update={"batch": 9})).description.weights
+    assert (
+        "in 1 of 3 layers, where widths agree" in measured(config.model_copy(update={"batch": 9})).description.weights
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
 import pytest
 
-from initprobe import ProbeConfig, run
+from initprobe import ProbeConfig
 from initprobe.engine import threads
 from initprobe.engine.threads import Workers
 from initprobe.probe import memory_parts
+from initprobe.probe.run import measured
 
 
 class LateWorkers(Workers):
@@ -41,6 +42,6 @@ OFTEN_REUSED = {
 def test_nothing_is_overwritten_before_its_statistics_are_taken(case, kept, monkeypatch):
     monkeypatch.setattr(memory_parts, "KEPT_BYTES", kept)
     config = ProbeConfig(**{"init": "he", "act": "relu", "batch": 40, "draws": 2} | OFTEN_REUSED[case])
-    at_once = run(config, threads=1).layers
+    at_once = measured(config, threads=1).layers
     monkeypatch.setattr(threads, "Workers", LateWorkers)
-    assert run(config, threads=2).layers == at_once
+    assert measured(config, threads=2).layers == at_once

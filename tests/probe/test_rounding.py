@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from rounding import rounded
 
-from initprobe import ProbeConfig, run
+from initprobe import ProbeConfig
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.blocks.norms import NORMS
 from initprobe.blocks.skips import Wiring
 from initprobe.engine.mlp import Gradients, Layer, Parameters, Passed, backward, forward
 from initprobe.engine.threads import Workers
 from initprobe.engine.weight_gradient import add_weight_gradient
+from initprobe.probe.run import measured
 from initprobe.results.named_numbers import FIGURES, VERDICT
 from initprobe.sweeps.store.diff import Rule, broken
 from initprobe.sweeps.store.rounding import allowance
@@ -41,10 +42,10 @@ NETS = {
 @pytest.mark.parametrize("name", NETS)
 def test_rounding_is_no_drift_and_changes_no_verdict(name):
     config = ProbeConfig(**(SMALL | NETS[name]))
-    here = run(config)
+    here = measured(config)
     for seed in (1, 2):
         with rounded(seed):
-            there = run(config)
+            there = measured(config)
         assert not list(broken(name, Rule(FIGURES, 1e-3), here, there))
         assert not list(broken(name, Rule(VERDICT), here, there))
         assert [layer.status for layer in here.layers] == [layer.status for layer in there.layers]
@@ -52,7 +53,7 @@ def test_rounding_is_no_drift_and_changes_no_verdict(name):
 
 @pytest.mark.parametrize("name", ["stable", "collapsed", "residual", "chaotic, float64"])
 def test_a_drift_of_two_percent_is_seen_where_the_net_is_not_chaotic(name):
-    here = run(ProbeConfig(**(SMALL | NETS[name])))
+    here = measured(ProbeConfig(**(SMALL | NETS[name])))
     kept = [layer.layer for layer in here.layers if layer.output.status == "ok"]
     assert all(allowance(here).of("output.variance", layer) < 1e-3 for layer in kept)
     layer = here.layers[1]
@@ -64,7 +65,7 @@ def test_a_drift_of_two_percent_is_seen_where_the_net_is_not_chaotic(name):
 
 def test_another_initializer_is_drift_of_a_chaotic_net_too():
     """The first layers of that network are not chaotic yet."""
-    here, there = (run(ProbeConfig(**(SMALL | NETS["chaotic"] | {"init": f"normal:std={std}"}))) for std in (1, 2))
+    here, there = (measured(ProbeConfig(**(SMALL | NETS["chaotic"] | {"init": f"normal:std={std}"}))) for std in (1, 2))
     assert "preactivation.variance" in {change.name for change in broken("net", Rule(FIGURES), here, there)}
 
 

@@ -31,7 +31,7 @@ def here(result, formats):
     return list(drawer.pictures(result, formats))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["plain", "lost", pytest.param("trained", marks=pytest.mark.slow)])
 def test_pictures_are_those_that_this_process_draws(case, helpful):
     result = run(ProbeConfig(width=30, batch=40, draws=2, **CASES[case]))
     with drawer.drawer(["png", "svg"]) as process:

@@ -8,6 +8,7 @@ import pytest
 
 from initprobe import ProbeConfig, run
 from initprobe.formatting import role
+from initprobe.probe.run import measured
 from initprobe.reports.figures.comparison import draw_comparison
 from initprobe.reports.figures.histograms import MOST_PANELS
 from initprobe.reports.figures.result_data import BINS, gradient_histograms, output_histograms, profiles
@@ -34,7 +35,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def results():
     return {
-        name: run(ProbeConfig(**({"layers": 5, "width": 40, "batch": 50, "draws": 2} | case)))
+        name: measured(ProbeConfig(**({"layers": 5, "width": 40, "batch": 50, "draws": 2} | case)))
         for name, case in CASES.items()
     }
 

@@ -449,3 +449,11 @@ def test_a_real_shape_is_measured_as_recommended(act, shape):
     config = parsed(advice.command)
     assert (config.residual, config.norm) == (shape.get("residual", False), shape.get("norm", "none"))
     assert config.layer_widths == shape.get("widths", (60,) * shape.get("layers", 0))
+
+
+def test_there_is_no_code_where_no_weights_hold():
+    advice = recommend("gelu", layers=50, width=40)
+    assert not advice.answers
+    assert not any((advice.pytorch, advice.pytorch_bias, advice.numpy, advice.keras, advice.jax, advice.branch))
+    assert advice.instead is not None
+    assert recommend("gelu", layers=50, width=40, goal="forward").pytorch is not None

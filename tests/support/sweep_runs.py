@@ -9,10 +9,12 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from thread_workers import thread_workers
+
 from initprobe import ProbeConfig
 from initprobe.sweeps import execution_pool
 from initprobe.sweeps.execution_pool import Workers
-from initprobe.sweeps.execution_runner import Outcome, execute, local_workers
+from initprobe.sweeps.execution_runner import Outcome, execute
 from initprobe.sweeps.runs import Run
 from initprobe.sweeps.store.store import open_store, read_store
 
@@ -31,9 +33,9 @@ def placed(runs: list[Run]) -> list[Run]:
 
 
 def swept(path: Path, runs: list[Run], workers: Workers | None = None, **options: object) -> Outcome:
-    """Run them into a store."""
+    """Run them into a store, in a thread unless workers are given."""
     with open_store(path) as store:
-        return execute(runs, store, workers or local_workers(1), **options)
+        return execute(runs, store, workers or thread_workers(), **options)
 
 
 def states(path: Path) -> dict[object, str]:

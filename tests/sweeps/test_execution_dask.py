@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -277,26 +277,23 @@ def working_with(version, address, directory):
 
 
 def test_a_worker_of_another_version_that_joins_midway_gets_no_runs(tmp_path, path, local):
-    said = []
-    with scheduling(tmp_path) as (_, address), working(address, tmp_path, "--no-nanny"):
-        workers = execution_dask.dask_workers(address, said.append)
-        with working_with("0.0.1", address, tmp_path), asking(address) as client:
-            client.wait_for_workers(2, timeout=60)
+    """Where all others have left, its runs fail, and say why."""
+    said, alone = [], tmp_path / "alone.db"
+    with scheduling(tmp_path) as (_, address), ExitStack() as until_the_end:
+        with working(address, tmp_path, "--no-nanny"):
+            workers = execution_dask.dask_workers(address, said.append)
+            until_the_end.enter_context(working_with("0.0.1", address, tmp_path))
+            with asking(address) as client:
+                client.wait_for_workers(2, timeout=60)
             outcome = swept(path, small(RUNS), workers)
         assert (outcome.done, outcome.failed, outcome.left) == (RUNS, 0, 0)
         assert numbers(path) == local
         refusals = [words for words in said if "it gets no runs" in words]
         assert len(refusals) == 1 and "has initprobe 0.0.1, here it is" in refusals[0], said
-
-
-def test_workers_that_all_have_another_version_fail_the_runs_in_words(tmp_path, path):
-    with scheduling(tmp_path) as (_, address):
-        with working(address, tmp_path, "--no-nanny"):
-            workers = execution_dask.dask_workers(address, lambda words: None)
-        with working_with("0.0.1", address, tmp_path), asking(address) as client:
+        with asking(address) as client:
             wait_until(lambda: len(client.nthreads()) == 1)
-            assert swept(path, small(2), workers).failed == 2
-    with read_store(path) as store:
+        assert swept(alone, small(2), workers).failed == 2
+    with read_store(alone) as store:
         for row in store.rows():
             assert "has initprobe 0.0.1, here it is" in row.error and len(row.error.splitlines()) == 1
             assert store.traceback(row.key) is None

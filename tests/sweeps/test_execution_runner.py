@@ -120,7 +120,7 @@ def assert_whole(path, undisturbed):
     assert numbers(path) == undisturbed
 
 
-@pytest.mark.parametrize("jobs", [2, 3])
+@pytest.mark.parametrize("jobs", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_numbers_do_not_depend_on_the_number_of_workers(path, undisturbed, jobs):
     swept(path, small(RUNS), local_workers(jobs))
     assert numbers(path) == undisturbed
@@ -265,7 +265,7 @@ def test_the_only_run_left_is_tried_again_too(path):
     assert swept(path, small(1), local_workers(1), on_event=kill).done == 1
 
 
-@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_run_that_kills_its_worker_fails_alone(path, undisturbed, jobs):
     outcome = swept(path, small(RUNS), Workers(lambda: DeadlyPool(jobs), lambda: jobs, 1))
     assert (outcome.done, outcome.failed, outcome.left) == (RUNS - 1, 1, 0)

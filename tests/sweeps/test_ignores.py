@@ -8,6 +8,7 @@ import pytest
 
 from initprobe import ProbeConfig, run
 from initprobe.errors import ConfigError, UnknownNameError
+from initprobe.probe.run import measured
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.ignores import Ignore, apply, as_pattern, expired, living, make_ignore, parse_target
 from initprobe.sweeps.known_findings import known_findings_of
@@ -167,7 +168,7 @@ def test_many_layers_and_many_ignores_are_no_burden(sound):
     """A rule is asked anew once for each layer: half a second. With thousands of ignores for each, it would be more."""
     import time
 
-    deep = run(ProbeConfig(init="lecun", act="tanh", layers=120, width=10, batch=10, draws=1))
+    deep = measured(ProbeConfig(init="lecun", act="tanh", layers=120, width=10, batch=10, draws=1))
     dead = with_dead(deep, *range(1, 120, 2))
     started = time.process_time()
     (places,) = (finding.places for finding in known_findings_of(dead, {}, "why", None) if finding.rule == "dead-units")

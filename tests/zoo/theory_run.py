@@ -15,11 +15,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from theory_nets import entries
 from theory_published import Agreement, publish, table
 from zoo_entry import Entry
 from zoo_run import versions
@@ -153,6 +153,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--only", default="", help="words of names, joined by commas")
+    parser.add_argument("--home", default="theory_nets", help="module that has the networks: theory_nets, theory_parts")
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--fresh", action="store_true", help="probe again what the cache holds")
     parser.add_argument("--details", action="store_true", help="a line for each layer")
@@ -163,7 +164,7 @@ def main(words: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     chosen = [word for word in options.only.split(",") if word]
     rows = []
-    for entry in entries():
+    for entry in import_module(options.home).entries():
         if not chosen or any(word in entry.name for word in chosen):
             started = time.perf_counter()
             by_draw = kept(entry, options.draws, options.cache, options.fresh)

@@ -1,8 +1,8 @@
 """Find the initializer for an activation at a depth.
 
-The answer is one number and the line of code that draws such weights, with biases of 0 and inputs of mean square 1. It
-is predicted to keep the signal, then measured. Where no weights keep the signal, as for GELU at 50 layers, the answer
-is a network that does. --details adds the reasons, the variances and other frameworks.
+The answer is one number and the line of code that draws such weights. It holds for biases of 0 and inputs of mean
+square 1. It is predicted to keep the signal, then measured. Where no weights keep the signal, as for GELU at 50 layers,
+the answer is a network that does. --details adds the reasons, the variances and other frameworks.
 
 \b
 Examples:
@@ -138,8 +138,8 @@ def _answer(advice: Recommendation, framework: str, to: Console) -> None:
 
 def _details(advice: Recommendation, to: Console) -> None:
     """The reasons, the code of all frameworks, the variances and the findings."""
-    reasons = _reasons(advice) if advice.answers else ()
-    for line in ("", *reasons, _folded(advice.formula), "", *_every_framework(advice), ""):
+    reasons, code = (_reasons(advice), _every_framework(advice)) if advice.answers else ((), ())
+    for line in ("", *reasons, _folded(advice.formula), "", *code, *([""] if advice.answers else [])):
         to.print(line, markup=False)
     to.print(_table(advice))
     for line in ("", *_verdict(advice), *(() if advice.answers else _command("run", advice.command))):
@@ -159,11 +159,9 @@ def _reasons(advice: Recommendation) -> Iterator[str]:
 
 def _code(advice: Recommendation, framework: str) -> Iterator[str]:
     """The line of code, with that of the biases and of the branches where they are needed."""
-    yield from getattr(advice, framework).split("\n")
-    if framework == "pytorch":
-        yield advice.pytorch_bias
-    if advice.branch is not None:
-        yield advice.branch
+    bias = advice.pytorch_bias if framework == "pytorch" else None
+    for lines in (getattr(advice, framework), bias, advice.branch):
+        yield from lines.split("\n") if lines else ()
 
 
 _PLACES = {

@@ -59,7 +59,7 @@ STOPS = (
     Stop(
         "Large random weights: saturation",
         "--init normal:std=1 --act tanh",
-        "Nearly all outputs are -1 or 1. Most gradients are lost there, and a few explode.",
+        "Nearly all outputs are -1 or 1. Most gradients are lost, and a few explode.",
     ),
     Stop(
         "Xavier with tanh",
@@ -83,6 +83,7 @@ STOPS = (
     ),
 )
 _SIZE = "--layers 10 --width 100 --draws 1"
+_COLUMNS = 80
 
 
 @command_of(TourOptions, help=__doc__)
@@ -104,7 +105,9 @@ def _lines(stop: Stop, place: str) -> Iterator[str]:
 
     result = _measured(stop)
     yield f"\n{click.style(f'{place}: {stop.title}', bold=True)}"
-    yield f"initprobe run {stop.arguments} {_SIZE}\n"
+    line = f"initprobe run {stop.arguments} {_SIZE}"
+    yield line if len(line) <= _COLUMNS else f"initprobe run {stop.arguments} \\\n  {_SIZE}"
+    yield ""
     yield from (showable(line, sys.stdout.encoding) for line in small_picture(result))
     yield f"\n{stop.words}"
     worst = verdict_of(result)

@@ -30,7 +30,7 @@ _TENSORS = {"output": "h", "output_gradient": "dL/dh"}
 
 
 def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
-    """Draw the histograms of h at the left and of dL/dh at the right, dark for the first layer, light for the last.
+    """Draw the histograms of h at the left, of dL/dh at the right; the first layer is dark, the last light.
 
     Raises:
         ConfigError: more runs than rows fit.

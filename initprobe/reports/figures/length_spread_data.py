@@ -1,4 +1,4 @@
-"""The variance over draws of a signal's mean square, layer by layer, and what it is for ReLU and linear networks.
+"""The variance over draws of a signal's mean square, layer by layer, and its prediction for ReLU and linear networks.
 
 With independent normal weights of mean 0, biases of zero, and one input of n_0 normal features of mean 0,
 

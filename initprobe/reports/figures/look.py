@@ -128,7 +128,15 @@ def _title_height(look: Look) -> float:
 
 
 def stacked(figure: Figure, look: Look, blocks: Sequence[Block], left: float = 0.8, right: float = 0.2) -> list[Axes]:
-    """Axes below each other, one per block; margins are in inches on a screen and scale with the letters."""
+    """Axes below each other, one per block; margins are in inches on a screen and scale with the letters.
+
+    Args:
+        figure: to draw in.
+        look: its size and letters.
+        blocks: one per axes, top to bottom.
+        left: left margin.
+        right: right margin.
+    """
     width, height = figure.get_size_inches()
     scale, top = look.scale, height - _title_height(look)
     margins = sum(block.margins(look) for block in blocks)

@@ -17,7 +17,7 @@ _NOTE = "lines: theory for infinite width; dots: measured from one layer to the 
 
 
 def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
-    """Draw q and c of a layer over those of the layer before, a colour per scale of weights and biases."""
+    """Draw q and c of a layer over those of the layer before; each scale of weights and biases has a colour."""
     with style():
         maps = maps_of(runs)
         fields = ("act", "sigma_w", "sigma_b")

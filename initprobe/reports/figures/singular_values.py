@@ -27,12 +27,12 @@ _MOST_PANELS, _MOST_DEPTHS = 9, 3
 _BINS = 60
 # The axis begins at most this many decades below 1; what is smaller is said in words.
 _DECADES = 4.0
-# A peak this many times as high as the next is cut, and a share below the second is not mentioned.
+# A peak this many times as high as the next is cut. A share below the second is not mentioned.
 _SPIKE, _RARE = 2.5, 5e-3
 
 
 def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
-    """Draw log10 s of the product up to a layer, a colour per depth, and the density of theory as a line.
+    """Draw log10 s of the product up to a layer, and the density of theory as a line; a colour per depth.
 
     Raises:
         ConfigError: more runs than panels fit.

@@ -72,7 +72,14 @@ def spectrum_figure(title: str, setting: str, lines: Sequence[SpectrumLine]) -> 
 
 
 def draw_density(axes: Axes, law: SpectrumDensity, width: float, label: str = "") -> None:
-    """Draw a predicted density of log10 s as a line, on the scale of shares per bin of the given width."""
+    """Draw a predicted density of log10 s as a line, scaled to shares per bin of the given width.
+
+    Args:
+        axes: to draw in.
+        law: the density.
+        width: of a bin, in decades.
+        label: for the legend; empty for none.
+    """
     bins = np.linspace(law.low, law.high, len(law.shares) + 1)
     middles, size = (bins[1:] + bins[:-1]) / 2, bins[1] - bins[0]
     axes.plot(middles, np.array(law.shares) * width / size, color=BLACK, lw=1.1, label=label or "_nolegend_", zorder=3)

@@ -99,7 +99,14 @@ def _charts(result: ProbeResult) -> Iterator[Chart]:
 
 
 def depth_chart(result: ProbeResult, tensor: str, title: str, prediction: str) -> Chart:
-    """Log10 of the variance of a tensor by layer, measured and predicted."""
+    """Log10 of the variance of a tensor by layer, measured and predicted.
+
+    Args:
+        result: of one run.
+        tensor: name of the tensor, as `output`.
+        title: of the chart.
+        prediction: the field of `theory` beside it.
+    """
     layers = result.layers
     lines = [Line("measured", [layer.tensor(tensor).variance_log10 for layer in layers])]
     predicted = [_log10(getattr(layer.theory, prediction, None)) for layer in layers]

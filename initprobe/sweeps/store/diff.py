@@ -271,7 +271,14 @@ def _values(number: str, old: LayerStats, new: LayerStats) -> tuple[float | None
 
 
 def size_of(number: str, old: float | None, new: float | None, relative: bool) -> float:
-    """The size of a change; 0 for no change, infinite where only one side has the number."""
+    """The size of a change; 0 for no change, infinite where only one side has the number.
+
+    Args:
+        number: its name.
+        old: one value.
+        new: the other.
+        relative: whether the size is a share of the old value.
+    """
     if old is None or new is None:
         return 0.0 if old is new else math.inf
     distance = abs(new - old)

@@ -10,19 +10,30 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast, regrouped
+from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast, is_by_place, regrouped
+from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices, without_places
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
 from initprobe.torch.theory.trace import Node
 
 
 def _same(node: Node, of: Lookup) -> Moments:
-    given = of(first(node))
-    return given if given.shape == node.shape else regrouped(given, node.shape)
+    return _viewed(of(first(node)), node.shape)
+
+
+def _viewed(given: Moments, shape: tuple[int, ...]) -> Moments:
+    """In another shape; what a view before this one merged is taken apart again."""
+    before = given.before_merge
+    if given.shape == shape:
+        return given
+    made = regrouped(given if before is None else before, shape)
+    whole = given if before is None else before
+    is_merged = len(shape) < len(whole.shape) and shape[-1] == whole.shape[-1]
+    return replace(made, merged=(made.pairs, whole) if is_merged else None)
 
 
 def _same_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     source = first(node)
-    yield source, gradient if gradient.shape == source.shape else regrouped(gradient, source.shape)
+    yield source, _viewed(gradient, source.shape)
 
 
 def _order(node: Node) -> list[int]:
@@ -113,6 +124,10 @@ def _kept_axes(node: Node, source: Node) -> list[int | None]:
 def _part(node: Node, of: Lookup) -> Moments:
     source = first(node)
     given, axes = of(source), _kept_axes(node, source)
+    chosen = _chosen(node, source, given)
+    if chosen is not None:
+        return _row(given, chosen, node.shape)
+    given = without_places(given, _cut(node, source, axes))
     if len(axes) != len(node.shape):
         raise NoRule(f"{node.name}: an index that no rule takes apart")
     dropped = tuple(axis for axis in range(len(source.shape)) if axis not in axes)
@@ -122,12 +137,55 @@ def _part(node: Node, of: Lookup) -> Moments:
             pairs = np.expand_dims(pairs, place)
     for axis, size in enumerate(node.shape):
         have, before = pairs.shape[axis], axes[axis]
+        if before is not None and is_by_place(size, have):
+            continue
         if before is not None and have == source.shape[before] > 2 and size < have:
             step = max(have // size, 1) if have % size == 0 and node.name == "getitem" and _has_step(node) else 1
             pairs = np.take(pairs, np.arange(size) * step, axis)
         elif size == 1 and have > 1:
             pairs = np.take(pairs, [0], axis)
     return replace(given, shape=node.shape, pairs=pairs, bent=None)
+
+
+def _chosen(node: Node, source: Node, given: Moments) -> tuple[int, int | slice] | None:
+    """The axis and the places that an index takes of a sequence, if it takes all of the other axes."""
+    if node.name != "getitem" or len(source.shape) != 3 or source.shape[1] > MOST_PLACES:
+        return None
+    index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
+    whole = slice(None)
+    if len(index) < 2 or index[0] != whole or any(part != whole for part in index[2:]):
+        return None
+    part = index[1]
+    is_place = isinstance(part, int) and not isinstance(part, bool)
+    return (1, part) if is_place or (isinstance(part, slice) and 1 in axes_by_place(given)) else None
+
+
+def _row(given: Moments, chosen: tuple[int, int | slice], shape: tuple[int, ...]) -> Moments:
+    axis, places = chosen
+    held = matrices(given.pairs, given.shape[axis], axis)
+    if isinstance(places, int):
+        return replace(given, shape=shape, pairs=held[..., places, places], bent=None, along=None)
+    made = from_matrices(held[..., places, places], axis)
+    made = made.take([0], axis) if shape[axis] == 1 else made
+    return replace(given, shape=shape, pairs=made, bent=None, along=None)
+
+
+def _row_back(gradient: Moments, chosen: tuple[int, int | slice], shape: tuple[int, ...]) -> Moments:
+    axis, places = chosen
+    if isinstance(places, int):
+        own = gradient.pairs[..., None, None]
+        places = slice(places % shape[axis], places % shape[axis] + 1)
+    else:
+        own = matrices(gradient.pairs, gradient.shape[axis], axis)
+    full = np.zeros((*own.shape[:-2], shape[axis], shape[axis]))
+    full[..., places, places] = own
+    return Moments(shape, 0.0, from_matrices(full, axis), gradient.noise)
+
+
+def _cut(node: Node, source: Node, axes: Sequence[int | None]) -> set[int]:
+    """The axes of the source of which the part lacks some places."""
+    whole = {axis for place, axis in enumerate(axes) if axis is not None and node.shape[place] == source.shape[axis]}
+    return set(range(len(source.shape))) - whole
 
 
 def _has_step(node: Node) -> bool:
@@ -138,8 +196,14 @@ def _has_step(node: Node) -> bool:
 
 def _part_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     source = first(node)
+    chosen = _chosen(node, source, of(source))
+    if chosen is not None:
+        yield source, _row_back(gradient, chosen, source.shape)
+        return
     share = math.prod(node.shape) / math.prod(source.shape)
     axes = _kept_axes(node, source)
+    cut = _cut(node, source, axes)
+    gradient = without_places(gradient, [place for place, axis in enumerate(axes) if axis in cut])
     kept = [axis for axis in axes if axis is not None]
     pairs = np.squeeze(gradient.pairs, tuple(place for place, axis in enumerate(axes) if axis is None))
     missing = [axis for axis in range(len(source.shape)) if axis not in kept]
@@ -149,7 +213,7 @@ def _part_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     for axis, size in enumerate(source.shape):
         if full.shape[axis] == 1 and size > 1:
             full = np.concatenate([full, np.zeros_like(full)], axis)
-        elif full.shape[axis] > 2:
+        elif full.shape[axis] > 2 and not is_by_place(size, full.shape[axis]):
             full = alike(full, full.shape[axis], axis)
     yield source, Moments(source.shape, 0.0, full, gradient.noise)
 

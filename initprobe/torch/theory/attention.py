@@ -10,8 +10,10 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast
+from initprobe.torch.theory.places import without_places
 from initprobe.torch.theory.pointwise import kept_at_random
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
+from initprobe.torch.theory.sequences import Sequences, can_be_followed, differ
 from initprobe.torch.theory.trace import Node
 from initprobe.torch.theory.weights import multiplied, swapped
 
@@ -84,6 +86,17 @@ class _Attention(NamedTuple):
     weights: Moments
     scale: float
     share: float
+    visible: Array | None
+
+    def by_place(self) -> Sequences | None:
+        """The same by place, where there are few enough."""
+        parts = self.query, self.key, self.value
+        return Sequences(*parts, self.scale, self.visible) if can_be_followed(*parts) else None
+
+    def as_found(self, made: Moments, *further: Moments) -> Moments:
+        """Without places where these do not differ."""
+        is_uneven = differ(self.visible, self.query, self.key, self.value, *further)
+        return made if is_uneven else without_places(made)
 
 
 def _attention_of(node: Node, of: Lookup) -> _Attention:
@@ -100,7 +113,7 @@ def _attention_of(node: Node, of: Lookup) -> _Attention:
     if node.argument("is_causal", 5, False):
         visible = np.tri(query.shape[-2], key.shape[-2], dtype=bool)
     rate = node.argument("dropout_p", 4, 0.0)
-    return _Attention(sources, query, key, value, weights_of(logits, visible), float(scale), 1 - float(rate))
+    return _Attention(sources, query, key, value, weights_of(logits, visible), float(scale), 1 - float(rate), visible)
 
 
 def _one_head(moments: Moments) -> Moments:
@@ -116,6 +129,10 @@ def _one_head(moments: Moments) -> Moments:
 
 def _attend(node: Node, of: Lookup) -> Moments:
     held = _attention_of(node, of)
+    sequences = held.by_place()
+    if sequences is not None:
+        made = held.as_found(Moments(node.shape, held.value.mean, sequences.attended(held.share)))
+        return replace(made, noise=held.value.noise + _mixing_noise(made))
     weights = held.weights if held.share == 1 else kept_at_random(held.weights, held.share)
     made = multiplied(weights, held.value, node.shape)
     return replace(made, mean=held.value.mean, noise=held.value.noise + _mixing_noise(made))
@@ -131,6 +148,12 @@ def _mixing_noise(made: Moments) -> float:
 
 def _attend_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     held = _attention_of(node, of)
+    sequences = held.by_place()
+    if sequences is not None:
+        for source, pairs in zip(held.sources, sequences.back(gradient, held.share), strict=True):
+            moved = held.as_found(Moments(held.query.shape, 0.0, pairs, gradient.noise), gradient)
+            yield source, _to_heads(moved, source.shape)
+        return
     weights = held.weights if held.share == 1 else kept_at_random(held.weights, held.share)
     to_weights = multiplied(gradient, swapped(held.value), held.weights.shape)
     if held.share != 1:

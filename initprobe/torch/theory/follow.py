@@ -272,4 +272,5 @@ def _with(total: Moments | None, gradient: Moments) -> Moments:
     shape, (total_pairs, gradient_pairs) = matched([total, gradient])
     square = total.square + gradient.square
     noise = (total.noise * total.square**2 + gradient.noise * gradient.square**2) / max(square**2, 1e-300)
-    return Moments(shape, 0.0, total_pairs + gradient_pairs, noise, slope=None)
+    gain = (total.gain * total.square + gradient.gain * gradient.square) / max(square, 1e-300)
+    return Moments(shape, 0.0, total_pairs + gradient_pairs, noise, slope=None, gain=gain)

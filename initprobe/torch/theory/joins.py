@@ -11,12 +11,15 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.arrange import summed_to
+from initprobe.torch.theory.laws import gain, with_law_of_sum
 from initprobe.torch.theory.moments import Bent, Moments, NoRule, broadcast, independent, matched, mixed_noise
 from initprobe.torch.theory.norms import by_hand, by_hand_back, is_centring
+from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices, settled
 from initprobe.torch.theory.pointwise import bent_of, curved, to_base
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, constant, names
 from initprobe.torch.theory.trace import Constant, Node
 
+_ALIKE = 0.9  # least ratio of the mean squares of rows that count as alike
 _MASK = 1e4  # a term of this size masks logits
 
 
@@ -91,7 +94,8 @@ def _of_two(node: Node, left: Node, right: Node, of: Lookup) -> Moments:
         )
     if is_centring(left, right):
         return _centred(left_entry, right_entry.shape)
-    return _added(left_entry, right_entry.scaled(sign**2, sign))
+    made = _added(left_entry, right_entry.scaled(sign**2, sign))
+    return with_law_of_sum(made, left_entry, right_entry, sign) if left_entry.shape == right_entry.shape else made
 
 
 def _centred(given: Moments, reduced: tuple[int, ...]) -> Moments:
@@ -107,7 +111,19 @@ def _sum_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     for source, factor in ((left, 1.0), (right, _sign(node))):
         if isinstance(source, Node) and not (source is right and isinstance(left, Node) and is_centring(left, source)):
             moved = summed_to(gradient, source.shape).scaled(factor**2)
+            moved = replace(moved, gain=_gain(node, source, of, gradient), masked=None)
             yield source, _share_along(moved, gradient, of(source), of(node))
+
+
+def _gain(node: Node, source: Node, of: Lookup, gradient: Moments) -> float:
+    """How much more of the gradient of a sum is where the activation that made a term has a slope."""
+    left, right = _sides(node)
+    if gradient.masked is None or not isinstance(left, Node) or not isinstance(right, Node):
+        return 1.0
+    term, other = of(source), of(right if source is left else left)
+    if term.bent is None or term.shape != other.shape:
+        return 1.0
+    return gain(term.bent, other, gradient.masked, _sign(node) if source is left else 1.0)
 
 
 def _share_along(moved: Moments, gradient: Moments, term: Moments, total: Moments) -> Moments:
@@ -160,7 +176,8 @@ def _linear(factor: float) -> tuple[Callable[[Array], Array], Callable[[Array], 
 
 def _times(left: Moments, right: Moments) -> Moments:
     shape, (left_entry, right_entry) = matched([left, right])
-    return Moments(shape, left.mean * right.mean, left_entry * right_entry, left.noise + right.noise)
+    made = Moments(shape, left.mean * right.mean, left_entry * right_entry, left.noise + right.noise)
+    return replace(made, pairs=settled(made, made.pairs))
 
 
 def _product_of_two(node: Node, left: Node, right: Node, of: Lookup) -> Moments:
@@ -219,6 +236,8 @@ def _cat(node: Node, of: Lookup) -> Moments:
     axis = axis_of(node.argument("dim", 1, node.kwargs.get("axis", 0)), len(node.shape))
     if node.name == "stack":
         pieces = [(part, _with_axis(moments, axis)) for part, moments in pieces]
+    if _differ([moments for _, moments in pieces], axis, node.shape):
+        return _by_place([moments for _, moments in pieces], axis, node.shape)
     sizes = np.array([moments.shape[axis] for _, moments in pieces], float)
     portions = sizes / sizes.sum()
     mean = float(sum(share * moments.mean for share, (_, moments) in zip(portions, pieces, strict=True)))
@@ -228,6 +247,34 @@ def _cat(node: Node, of: Lookup) -> Moments:
     noise = mixed_noise([m for _, m in pieces], [s * m.square for s, (_, m) in zip(portions, pieces, strict=True)])
     pairs = np.concatenate([same, other], axis) if node.shape[axis] > 1 else np.asarray(same)
     return Moments(node.shape, mean, pairs, noise)
+
+
+def _differ(pieces: list[Moments], axis: int, shape: tuple[int, ...]) -> bool:
+    """Whether the pieces are rows of one sequence that differ, such as a class token beside patches."""
+    squares = [piece.square for piece in pieces]
+    return (
+        len(shape) == 3
+        and axis == 1
+        and shape[1] <= MOST_PLACES
+        and min(squares) < _ALIKE * max(squares)
+        and not any(0 in axes_by_place(piece) or 2 in axes_by_place(piece) for piece in pieces)
+    )
+
+
+def _by_place(pieces: list[Moments], axis: int, shape: tuple[int, ...]) -> Moments:
+    """The pieces with all pairs of places along the axis; two pieces are independent."""
+    total = sum(piece.shape[axis] for piece in pieces)
+    made, place = np.zeros((*(min(size, 2) for i, size in enumerate(shape) if i != axis), total, total)), 0
+    means = [piece.mean for piece in pieces for _ in range(piece.shape[axis])]
+    made += np.multiply.outer(means, means)
+    for piece in pieces:
+        after = place + piece.shape[axis]
+        whole = broadcast(piece, (*shape[:axis], piece.shape[axis], *shape[axis + 1 :]))
+        made[..., place:after, place:after] = matrices(whole.pairs, piece.shape[axis], axis)
+        place = after
+    mean = float(np.mean(means))
+    noise = mixed_noise(pieces, [piece.square * piece.shape[axis] / total for piece in pieces])
+    return Moments(shape, mean, from_matrices(made, axis), noise)
 
 
 def _between(arrays: list[Array], means: list[float], sizes: Array, axis: int) -> Array:
@@ -259,7 +306,18 @@ def _aligned(parts: list[Moments], axis: int) -> list[Array]:
 
 def _cat_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     axis = axis_of(node.argument("dim", 1, node.kwargs.get("axis", 0)), len(node.shape))
-    for part, moments in _pieces(node, of):
+    pieces, place = list(_pieces(node, of)), 0
+    if axis in axes_by_place(gradient) and node.name != "stack":
+        held = matrices(gradient.pairs, node.shape[axis], axis)
+        for part, moments in pieces:
+            after = place + moments.shape[axis]
+            if part is not None:
+                pairs = from_matrices(held[..., place:after, place:after], axis)
+                pairs = pairs.take([0], axis) if moments.shape[axis] == 1 else pairs
+                yield part, Moments(part.shape, 0.0, pairs, gradient.noise)
+            place = after
+        return
+    for part, moments in pieces:
         if part is None:
             continue
         pairs = gradient.pairs

@@ -3,6 +3,7 @@
 Two entries may differ along any of the axes. `pairs` has an axis for each axis of the tensor. Index 0 means the same
 place. Along an axis whose places are alike, such as samples, index 1 means another place. Along the axes of a picture,
 index d means a distance of d places. So a map of samples, channels, rows and columns has pairs `(2, 2, rows, columns)`.
+An axis whose places differ, such as tokens behind a causal mask, may have all pairs of places, see `places.py`.
 """
 
 from __future__ import annotations
@@ -55,6 +56,11 @@ class Moments:
         slope: of a gradient that went back through a maximum, the mean square of the slope of the activation at the
             entries that were the largest; None elsewhere.
         uneven: variance of the mean square over positions, over its square, where borders make it uneven.
+        law: the pairs of entries that are far from Gaussian, and equally likely values of an entry; they hold for these
+            pairs only.
+        gain: of a gradient, its mean square at entries where the activation before it has a slope, over that at all.
+        masked: of a gradient that went back through a function, that function; None elsewhere.
+        merged: the pairs of a view that merged axes, and the moments before that; they hold for these pairs only.
         along: of a gradient, the mean product of two entries, each times its own Gaussian entry in SDs from the mean,
             that the gradient came back to through a function; None elsewhere.
     """
@@ -67,6 +73,20 @@ class Moments:
     slope: float | None = None
     uneven: float = 0.0
     along: Array | None = None
+    law: tuple[Array, Array] | None = None
+    gain: float = 1.0
+    masked: Bent | None = None
+    merged: tuple[Array, Moments] | None = None
+
+    @property
+    def values(self) -> Array | None:
+        """Equally likely values of an entry that is far from Gaussian; None for others."""
+        return self.law[1] if self.law is not None and self.law[0] is self.pairs else None
+
+    @property
+    def before_merge(self) -> Moments | None:
+        """The moments before axes were merged; None for others."""
+        return self.merged[1] if self.merged is not None and self.merged[0] is self.pairs else None
 
     @cached_property
     def square(self) -> float:
@@ -114,6 +134,8 @@ def shares(size: int, length: int) -> Array:
     """Share of all pairs of places along an axis, by index of `pairs`."""
     if length == 1:
         return np.ones(1)
+    if is_by_place(size, length):
+        return np.append(0.0, np.full(size * size, 1 / size**2))
     if length == 2 and size != 2:
         return np.array([1 / size, 1 - 1 / size])
     weights = 2.0 * (size - np.arange(length)) / size**2
@@ -125,6 +147,8 @@ def apart(size: int, length: int) -> Array:
     """The same among the pairs of different places."""
     weights = shares(size, length).copy()
     weights[0] = 0
+    if is_by_place(size, length):
+        weights[1 :: size + 1] = 0
     return np.asarray(weights / max(weights.sum(), 1e-300))
 
 
@@ -136,9 +160,17 @@ def alike(pairs: Array, size: int, axis: int) -> Array:
     return np.stack([np.take(pairs, 0, axis), other], axis)
 
 
-def lengthened(pairs: Array, length: int, axis: int) -> Array:
+def is_by_place(size: int, length: int) -> bool:
+    """Whether an axis of this size has all pairs of places: index 0 is their mean at the same place."""
+    return size > 1 and length == size * size + 1
+
+
+def lengthened(pairs: Array, length: int, axis: int, size: int = 0) -> Array:
     """`pairs` with this many indices along an axis: places further apart are all alike."""
     have = pairs.shape[axis]
+    if have < length and is_by_place(size, length):
+        apart_by = np.abs(np.subtract.outer(np.arange(size), np.arange(size))).ravel()
+        return np.asarray(np.take(pairs, np.minimum(np.append(0, apart_by), have - 1), axis))
     return pairs if have >= length else np.take(pairs, np.minimum(np.arange(length), have - 1), axis)
 
 
@@ -151,7 +183,7 @@ def matched(moments: Sequence[Moments]) -> tuple[Shape, list[Array]]:
     for axis in range(ndim):
         length = max(array.shape[axis] for array in arrays)
         length = max(length, min(shape[axis], 2))
-        arrays = [lengthened(array, length, axis) for array in arrays]
+        arrays = [lengthened(array, length, axis, shape[axis]) for array in arrays]
     return shape, arrays
 
 
@@ -252,6 +284,8 @@ def _merged(pairs: Array, sizes: Sequence[int], first: int) -> Array:
     if len(sizes) == 1:
         return pairs
     axes = list(range(first, first + len(sizes)))
+    for size, axis in zip(sizes, axes, strict=True):
+        pairs = alike(pairs, size, axis) if is_by_place(size, pairs.shape[axis]) else pairs
     weights = reduce(
         np.multiply.outer, [shares(size, pairs.shape[axis]) for size, axis in zip(sizes, axes, strict=True)]
     )

@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from initprobe.torch.theory.moments import Moments, NoRule, matched, regrouped
+from initprobe.arrays import Array
+from initprobe.torch.theory.moments import Moments, NoRule, lengthened, matched, regrouped
+from initprobe.torch.theory.places import axes_by_place, deviations, settled, without_places
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, first, names
 from initprobe.torch.theory.trace import Constant, Node
 
 _REDUCED = ("mean", "var", "std", "sum", "norm", "vector_norm", "linalg_vector_norm")
 
 
-def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = True) -> tuple[Moments, float]:
-    """The moments after a norm over these axes, and the variance that it divided by."""
+def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = True) -> tuple[Moments, Array]:
+    """The moments after a norm over these axes, and the variance that it divided by, which may differ by place."""
+    given = without_places(given) if set(axes) & set(axes_by_place(given)) else given
     pairs = given.pairs - given.averaged(axes) if centred else given.pairs
-    variance = float(pairs[(0,) * pairs.ndim]) + eps
-    if variance <= 0:
-        return Moments(given.shape, 0.0, np.zeros_like(pairs)), 1.0
-    mean = 0.0 if centred else given.mean / variance**0.5
-    return Moments(given.shape, mean, pairs / variance), variance
+    variance = deviations(given, pairs, eps)
+    own = float(variance[(0,) * pairs.ndim])
+    if own <= 0:
+        return Moments(given.shape, 0.0, np.zeros_like(pairs)), np.ones(())
+    mean = 0.0 if centred else given.mean / own**0.5
+    return Moments(given.shape, mean, settled(given, pairs / variance)), variance
 
 
 def denormalised(
-    normal: Moments, variance: float, axes: Sequence[int], gradient: Moments, centred: bool = True, uneven: float = 0.0
+    normal: Moments, variance: Array, axes: Sequence[int], gradient: Moments, centred: bool = True, uneven: float = 0.0
 ) -> Moments:
     """The gradient of the input of a norm: what changes mean or length of the input is taken out."""
+    gradient = without_places(gradient) if set(axes) & set(axes_by_place(gradient)) else gradient
     extra = [] if gradient.along is None else [Moments(normal.shape, 0.0, gradient.along)]
     shape, (own, outer, *rest) = matched([normal, gradient, *extra])
     here = Moments(shape, 0.0, own)
     along = rest[0] if rest else outer * own
+    # The variance of the entries fluctuates, so the mean of its inverse is larger than the inverse of its mean: by
+    # 2/n for n independent Gaussian entries.
+    spread = 2 / math.prod(normal.shape[axis] for axis in axes)
     left = outer - (here.averaged(axes, outer) if centred else 0.0) - own * here.averaged(axes, along)
-    return Moments(normal.shape, 0.0, left / variance * (1 + uneven), gradient.noise)
+    shaped = Moments(normal.shape, 0.0, left)
+    for axis in set(axes_by_place(shaped)) - set(axes_by_place(normal)):
+        variance = lengthened(variance, left.shape[axis], axis, normal.shape[axis]) if variance.ndim else variance
+    return Moments(normal.shape, 0.0, settled(shaped, left / variance * (1 + uneven + spread)), gradient.noise)
 
 
 def _affine(moments: Moments, weight: Any, bias: Any, axis: int | None) -> Moments:

@@ -14,6 +14,7 @@ from initprobe.activations.record import Activation
 from initprobe.arrays import Array, normal_density
 from initprobe.meanfield.quadrature import panel_nodes
 from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise, matched
+from initprobe.torch.theory.places import axes_by_place, deviations, settled, strengthened
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
 from initprobe.torch.theory.trace import Node
 
@@ -112,8 +113,24 @@ def of_bent(bent: Bent) -> tuple[Expectations, Array]:
     if not variance >= 0 or not math.isfinite(variance):
         raise NoRule("an activation of entries without a variance")
     at = expectations(bent.value, bent.slope, bent.kinks, _rounded(given.mean), _rounded(math.sqrt(variance)))
-    correlation = (given.pairs - given.mean**2) / variance if variance > 0 else np.ones_like(given.pairs)
-    return at, np.clip(correlation, -1.0, 1.0)
+    if variance <= 0:
+        return at, np.ones_like(given.pairs)
+    own = given.pairs - given.mean**2
+    correlation = settled(given, own / deviations(given, own))
+    return _by_law(bent, at), np.clip(correlation, -1.0, 1.0)
+
+
+def _by_law(bent: Bent, at: Expectations) -> Expectations:
+    """The expectations with the true distribution of an entry, where this is far from Gaussian."""
+    x = bent.given.values
+    if x is None:
+        return at
+    f, slopes = bent.value(x), np.broadcast_to(bent.slope(x), x.shape)
+    mean, square, slope_square = float(np.mean(f)), float(np.mean(f * f)), float(np.mean(slopes * slopes))
+    rest = at.powers[1:].sum()
+    powers = np.append(mean**2, at.powers[1:] * ((square - mean**2) / rest if rest > 0 else 0.0))
+    slope_powers = at.slope_powers * (slope_square / max(at.slope_powers.sum(), 1e-300))
+    return at._replace(mean=mean, square=square, powers=powers, slope_powers=slope_powers)
 
 
 def curved(bent: Bent) -> Moments:
@@ -124,7 +141,16 @@ def curved(bent: Bent) -> Moments:
     spread = dual(np.append(0.0, at.square_powers[1:]), correlation)
     own = float(given.averaged(range(len(given.shape)), spread).item()) / at.square**2 if at.square > 0 else 0.0
     inherited = max(given.noise - gaussian_noise(given), 0.0)
+    pairs = _as_large(given, pairs)
     return Moments(given.shape, at.mean, pairs, at.growth**2 * inherited + max(own, 0.0), bent)
+
+
+def _as_large(given: Moments, pairs: Array) -> Array:
+    """The pairs of a function where some places have larger entries than others: in proportion to these."""
+    if not axes_by_place(given):
+        return pairs
+    own = given.pairs - given.mean**2
+    return settled(given, pairs * deviations(given, own) / own[(0,) * own.ndim])
 
 
 def uncurved(bent: Bent, gradient: Moments) -> Moments:
@@ -134,8 +160,12 @@ def uncurved(bent: Bent, gradient: Moments) -> Moments:
     slopes = dual(at.slope_powers, correlation)
     if gradient.slope is not None:
         slopes[(0,) * slopes.ndim] = gradient.slope
+    if gradient.gain != 1:
+        slopes = strengthened(slopes, Moments(gradient.shape, 0.0, slopes), gradient.gain)
     along = pairs * dual(at.along_powers, correlation)
-    return Moments(gradient.shape, 0.0, pairs * slopes, gradient.noise, along=along)
+    shaped = Moments(gradient.shape, 0.0, pairs)
+    made, along = settled(shaped, pairs * slopes), settled(shaped, along)
+    return Moments(gradient.shape, 0.0, made, gradient.noise, along=along, masked=bent)
 
 
 def bent_of(node: Node, given: Moments) -> Bent:
@@ -208,8 +238,7 @@ def ancestors(node: Node, farthest: int = 12) -> Iterable[Node]:
 
 def kept_at_random(given: Moments, share: float) -> Moments:
     """The moments after each entry was kept with this probability, and scaled so that the mean stays."""
-    pairs = given.pairs.copy()
-    pairs[(0,) * pairs.ndim] /= share
+    pairs = strengthened(given.pairs, given, 1 / share)
     return replace(given, pairs=pairs, bent=None, slope=None, along=None)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import Moments, NoRule, gaussian_noise, lengthened, shares
+from initprobe.torch.theory.moments import Moments, NoRule, gaussian_noise, lengthened, regrouped, shares
+from initprobe.torch.theory.places import without_places
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, names
 from initprobe.torch.theory.trace import Constant, Node
 
@@ -81,6 +82,12 @@ def _parts(node: Node) -> tuple[Node, Any, Any, bool]:
 def _linear(node: Node, of: Lookup) -> Moments:
     source, held, bias, _ = _parts(node)
     given, weights = of(source), _weights(held)
+    before = given.before_merge
+    if before is not None:
+        shape = (*before.shape[:-1], node.shape[-1])
+        whole = _linear(replace(node, shape=shape), lambda _: before)
+        made = regrouped(whole, node.shape)
+        return replace(made, merged=(made.pairs, whole))
     axis, fan, units = len(given.shape) - 1, given.shape[-1], node.shape[-1]
     same, other = _summed(given, axis, fan, weights, units)
     mean = fan * weights.mean * given.mean
@@ -89,6 +96,15 @@ def _linear(node: Node, of: Lookup) -> Moments:
 
 def _linear_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     source, held, _, _ = _parts(node)
+    before = gradient.before_merge
+    if before is not None:
+        shape = (*before.shape[:-1], source.shape[-1])
+        above = replace(source, shape=shape)
+        args = tuple(above if part is source else part for part in node.args)
+        ((_, whole),) = _linear_back(replace(node, args=args, shape=before.shape), of, before)
+        made = regrouped(whole, source.shape)
+        yield source, replace(made, merged=(made.pairs, whole))
+        return
     weights, axis = _weights(held), len(source.shape) - 1
     same, other = _summed(gradient, axis, node.shape[-1], weights, source.shape[-1])
     moments = Moments(source.shape, 0.0, _joined(same, other, axis, source.shape[-1]))
@@ -124,6 +140,22 @@ class Window:
     def uneven(self) -> float:
         """Mean square of that share over the square of its mean."""
         return _inside(self)[1]
+
+    @cached_property
+    def shared(self) -> Array:
+        """Share of the taps that are inside at two outputs, over the share at one, by the distance of the outputs."""
+        places = np.arange(self.made)[:, None] * self.stride - self.padding + np.arange(self.taps) * self.dilation
+        inside = ((places >= 0) & (places < self.size)).astype(float)
+        both = [np.mean(inside[: self.made - apart] * inside[apart:]) for apart in range(self.made)]
+        return np.asarray(np.array(both) / max(both[0], 1e-300))
+
+    def convolved(self, pairs: Array, axis: int) -> Array:
+        """Pairs of outputs by distance, of pairs of inputs: at borders, two outputs share fewer taps than one has."""
+        moved, shared = self.thinned(pairs, axis), self.shared
+        if moved.shape[axis] == 2 != self.made:
+            weights = shares(self.made, self.made)[1:]
+            shared = np.array([1.0, float(shared[1:] @ weights / weights.sum())])
+        return np.asarray(moved * shared.reshape([-1 if place == axis else 1 for place in range(moved.ndim)]))
 
     def thinned(self, pairs: Array, axis: int) -> Array:
         """Pairs by distance between outputs, of pairs by distance between inputs."""
@@ -205,7 +237,7 @@ def _through(given: Moments, node: Node, target: Node, forward: bool) -> tuple[A
     weights, axis = _weights(held), len(target.shape) - len(each) - 1
     same, other = _summed(given, axis, fan, weights, target.shape[axis])
     for number, window in enumerate(each, axis + 1):
-        move = window.thinned if along else window.spread
+        move = window.convolved if along else window.spread
         same, other = move(same, number), move(other, number)
     return same, other, fan * weights.mean
 
@@ -241,6 +273,7 @@ def _nothing_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
 
 def multiplied(left: Moments, right: Moments, shape: Sequence[int]) -> Moments:
     """The moments of the matrix product of two independent tensors."""
+    left, right = without_places(left), without_places(right)
     size, length = left.shape[-1], max(left.pairs.shape[-1], right.pairs.shape[-2])
     ndim = len(shape)
     left_pairs, right_pairs = (_padded(part, ndim) for part in (left, right))

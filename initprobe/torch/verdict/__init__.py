@@ -3,6 +3,6 @@
 What may come in: rules for models, what they look at (`case.py`), and the lines of PyTorch that may fix it
 (`fix_lines.py`). Nothing here runs a model: recording, and the trial of a fix, belong to the room above.
 
-Start reading in `judge.py`. To add a rule, add an entry to `RULES` in one of the modules that `rulebook.py` lists. No
-module here loads PyTorch at import, so that the texts of the rules are there without it.
+Start reading in `judge.py`. To add a rule, add an entry to `RULES` in a module here, or a module with such a tuple.
+`rulebook.py` has their order. No module here loads PyTorch at import: the texts of the rules are there without it.
 """

@@ -66,7 +66,7 @@ class Case:
 
     @cached_property
     def lines(self) -> dict[tuple[int, float, bool], tuple[str, str]]:
-        """Lines that draw the weight of a layer anew, kept by layer, by std and by the use of a name."""
+        """Lines that draw the weight of a layer anew. Keys: the layer, the std, and whether a name is used."""
         return {}
 
     @property

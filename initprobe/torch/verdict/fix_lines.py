@@ -180,7 +180,14 @@ def zeros(name: str) -> Fix:
 
 
 def part_drawn(name: str, part: tuple[int, int], axis: int, std: float) -> Fix:
-    """Some rows (axis 0) or columns (axis 1) of a parameter drawn again with a standard deviation."""
+    """Some rows (axis 0) or columns (axis 1) of a parameter drawn again with a standard deviation.
+
+    Args:
+        name: of the parameter.
+        part: first and last index, the last excluded.
+        axis: 0 for rows, 1 for columns.
+        std: the standard deviation.
+    """
     index = f"{part[0]}:{part[1]}" if axis == 0 else f"..., {part[0]}:{part[1]}"
     return _fix(f"nn.init.normal_({path(name)}[{index}], std={std:.4g})", [name])
 

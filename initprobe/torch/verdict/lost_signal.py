@@ -1,4 +1,4 @@
-"""One layer that explodes or almost ends the signal, or a signal that is lost step by step over the model."""
+"""One layer that explodes or almost ends the signal, or a signal that is lost step by step."""
 
 from __future__ import annotations
 

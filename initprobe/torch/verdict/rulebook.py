@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from initprobe.diagnosis.diagnose import RULES
-from initprobe.diagnosis.rule import RuleText
+from initprobe.diagnosis.rule import RuleText, modules_with_rules
 from initprobe.registry import Registry
+from initprobe.torch import verdict
 from initprobe.torch.verdict import (
     attention_logits,
     cut_off,
@@ -28,8 +29,9 @@ from initprobe.torch.verdict import (
 )
 from initprobe.torch.verdict.model_rule import ModelRule
 
-# In the order in which they look at a model. Of equally severe observations the earlier one is named first.
-_MODULES = (
+# In the order in which they look at a model. Of equally severe observations the earlier one is named first. Modules
+# that are not here follow.
+_ORDER = (
     odd_layer,
     norms,
     input_scale,
@@ -45,6 +47,7 @@ _MODULES = (
     number_formats,
     similarity,
 )
+_MODULES = modules_with_rules(verdict, _ORDER, without={"judge", "rulebook"})
 MODEL_RULES: tuple[ModelRule, ...] = tuple(rule for module in _MODULES for rule in module.RULES)
 _TEXTS = tuple(
     replace(text, measurement=f"{text.measurement}; judged in PyTorch models only")

@@ -1,0 +1,62 @@
+"""The distribution of an entry where it is far from Gaussian: a sum with the output of an activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from scipy import special
+
+from initprobe.arrays import Array
+from initprobe.torch.theory.moments import Bent, Moments
+
+_VALUES = 128
+
+
+@lru_cache(maxsize=1)
+def _normal() -> Array:
+    return np.asarray(special.ndtri((np.arange(_VALUES) + 0.5) / _VALUES))
+
+
+def is_gaussian(moments: Moments) -> bool:
+    """Whether an entry counts as Gaussian."""
+    return moments.values is None and moments.bent is None
+
+
+def values_of(moments: Moments) -> Array:
+    """Equally likely values of an entry; those of a function of entries are in the order of these."""
+    if moments.values is not None:
+        return moments.values
+    if moments.bent is not None:
+        return np.asarray(moments.bent.value(values_of(moments.bent.given)))
+    return np.asarray(moments.mean + np.sqrt(max(moments.square - moments.mean**2, 0.0)) * _normal())
+
+
+def with_law_of_sum(made: Moments, left: Moments, right: Moments, sign: float = 1.0) -> Moments:
+    """The sum of two independent terms, with the values of an entry where one term is far from Gaussian."""
+    if is_gaussian(left) and is_gaussian(right):
+        return made
+    total = np.sort(np.add.outer(values_of(left), sign * values_of(right)).ravel())
+    return replace(made, law=(made.pairs, total.reshape(_VALUES, -1).mean(1)))
+
+
+def gain(term: Bent, other: Moments, function: Bent, sign: float) -> float:
+    """How much larger the squared slope of a function of a sum is where that of a term is not 0.
+
+    Args:
+        term: the function that made the term.
+        other: the other term, which is independent.
+        function: the function of the sum.
+        sign: factor of the other term.
+    """
+    base = values_of(term.given)
+    own = _squared(term.slope, base)
+    both = _squared(function.slope, np.add.outer(np.asarray(term.value(base)), sign * values_of(other)))
+    total = own.mean() * both.mean()
+    return float(np.mean(own[:, None] * both) / total) if total > 0 else 1.0
+
+
+def _squared(slope: Callable[[Array], Array], x: Array) -> Array:
+    return np.broadcast_to(np.asarray(slope(x), float) ** 2, x.shape)

@@ -1,0 +1,82 @@
+"""Axes whose places differ, such as tokens behind a causal mask, or a class token beside patches.
+
+Such an axis of `size` places has `1 + size^2` indices in `pairs`: the mean at the same place, then all pairs of places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.torch.theory.moments import Moments, alike, is_by_place
+
+MOST_PLACES = 64  # of such an axis; more are taken as alike
+
+
+def axes_by_place(moments: Moments) -> list[int]:
+    """The axes that have all pairs of places."""
+    lengths = zip(moments.shape, moments.pairs.shape, strict=True)
+    return [axis for axis, (size, length) in enumerate(lengths) if is_by_place(size, length)]
+
+
+def matrices(pairs: Array, size: int, axis: int) -> Array:
+    """All pairs of places of an axis as the last two axes; of an axis without them, by same or other place."""
+    if not is_by_place(size, pairs.shape[axis]):
+        pairs = alike(pairs, size, axis)
+        index = np.minimum(1 - np.eye(size, dtype=int), pairs.shape[axis] - 1).ravel()
+        flat = np.moveaxis(np.take(pairs, index, axis), axis, -1)
+    else:
+        flat = np.moveaxis(pairs, axis, -1)[..., 1:]
+    return np.asarray(flat.reshape(*flat.shape[:-1], size, size))
+
+
+def from_matrices(held: Array, axis: int) -> Array:
+    """`pairs` with all pairs of places along an axis, from matrices in the last two axes."""
+    same = np.einsum("...ii->...", held)[..., None] / held.shape[-1]
+    flat = np.concatenate([same, held.reshape(*held.shape[:-2], -1)], -1)
+    return np.moveaxis(flat, -1, axis)
+
+
+def settled(moments: Moments, pairs: Array) -> Array:
+    """`pairs` whose mean at the same place is that of the places, after a step that is not linear."""
+    for axis in axes_by_place(replace(moments, pairs=pairs)):
+        pairs = from_matrices(matrices(pairs, moments.shape[axis], axis), axis)
+    return pairs
+
+
+def deviations(moments: Moments, own: Array, extra: float = 0.0) -> Array:
+    """Product of the standard deviations of two entries, which differ by place; `own` are pairs about the mean."""
+    total = np.full((1,) * own.ndim, float(own[(0,) * own.ndim]) + extra)
+    for axis in axes_by_place(replace(moments, pairs=own)):
+        size = moments.shape[axis]
+        index = tuple(slice(None) if place == axis else 0 for place in range(own.ndim))
+        variance = np.maximum(np.diagonal(own[index][1:].reshape(size, size)) + extra, 1e-300)
+        here = np.append(variance.mean(), np.sqrt(np.outer(variance, variance))) / max(variance.mean(), 1e-300)
+        total = total * here.reshape([-1 if place == axis else 1 for place in range(own.ndim)])
+    return total
+
+
+def without_places(moments: Moments, axes: Iterable[int] | None = None) -> Moments:
+    """The same with places that are all alike, along these axes or all."""
+    pairs, along = moments.pairs, moments.along
+    for axis in axes_by_place(moments):
+        if axes is not None and axis not in axes:
+            continue
+        pairs = alike(pairs, moments.shape[axis], axis)
+        along = None if along is None else alike(along, moments.shape[axis], axis)
+    return moments if pairs is moments.pairs else replace(moments, pairs=pairs, along=along, bent=None)
+
+
+def strengthened(pairs: Array, moments: Moments, factor: float) -> Array:
+    """`pairs` with the products of an entry with itself times a factor."""
+    pairs = pairs.copy()
+    index: list[int | slice] = [0] * pairs.ndim
+    pairs[tuple(index)] *= factor
+    for axis in axes_by_place(replace(moments, pairs=pairs)):
+        index[axis] = slice(1, None, moments.shape[axis] + 1)
+        pairs[tuple(index)] *= factor
+        index[axis] = 0
+    return pairs

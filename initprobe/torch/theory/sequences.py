@@ -1,0 +1,137 @@
+"""Attention whose places differ, as behind a causal mask: every pair of places is followed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.torch.theory.moments import Moments, shares
+from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices
+
+
+def can_be_followed(*parts: Moments) -> bool:
+    """Whether this is attention to itself with few enough places."""
+    sizes = {part.shape[-2] for part in parts}
+    return len(sizes) == 1 and 1 < max(sizes) <= MOST_PLACES
+
+
+def differ(visible: Array | None, *parts: Moments) -> bool:
+    """Whether the places differ."""
+    axis = len(parts[0].shape) - 2
+    is_uneven = visible is not None and bool(np.ptp(visible.sum(1)) or np.ptp(visible.sum(0)))
+    return is_uneven or any(axis in axes_by_place(part) for part in parts)
+
+
+class Sequences:
+    """Attention by place. Arrays are `(..., units, places, places)`: pairs of other axes, then of places.
+
+    The attention weights are `u_ik exp(l_ik)` with equal shares `u` of the open keys, normed so that rows add up to 1.
+    """
+
+    def __init__(self, query: Moments, key: Moments, value: Moments, scale: float, visible: Array | None) -> None:
+        self.axis, self.places, self.units = len(query.shape) - 2, query.shape[-2], query.shape[-1]
+        self.scale, self.width = scale, math.prod(query.shape[1 : self.axis]) * self.units
+        open_keys = (
+            np.ones((self.places, self.places)) if visible is None else np.broadcast_to(visible, (self.places,) * 2)
+        )
+        self.share = open_keys / np.maximum(open_keys.sum(1, keepdims=True), 1)
+        self.query, self.key, self.value = (self._held(part) for part in (query, key, value))
+
+    def _held(self, moments: Moments) -> Array:
+        held = matrices(moments.pairs, self.places, self.axis)
+        return np.concatenate([held] * 2, -3) if held.shape[-3] == 1 and self.units > 1 else held
+
+    def _dot(self, left: Array, right: Array) -> Array:
+        """Pairs of the products of two vectors, summed over their units."""
+        weights = shares(self.units, left.shape[-3])[:, None, None] * self.units**2
+        return np.asarray(np.sum(left * right * weights, -3, keepdims=True))
+
+    def _strength(self) -> tuple[Array, Array]:
+        """Factors on the products of two equal shares, at the same key and at two keys."""
+        same = np.einsum("...kk->...k", self.key).mean(-1) - self.key.mean((-1, -2))
+        spread = self.scale**2 * self._dot(self.query, same[..., None, None])
+        meet = self.share @ self.share.T
+        own = np.minimum(meet * np.exp(np.minimum(spread, 50)), 1.0)
+        return own / np.maximum(meet, 1e-300), np.where(meet < 1 - 1e-9, (1 - own) / np.maximum(1 - meet, 1e-9), 1.0)
+
+    def attended(self, kept: float) -> Array:
+        """Pairs of the output; `kept` is the share of the weights that dropout keeps."""
+        first, second = self._strength()
+        at_same = np.einsum("ik,jk,...kk->...ij", self.share, self.share, self.value, optimize=True)
+        same = first * at_same
+        made = same + second * (self.share @ self.value @ self.share.T - at_same)
+        self._add_chance(made, same, kept)
+        return from_matrices(made, self.axis)
+
+    def _add_chance(self, made: Array, of: Array, kept: float) -> None:
+        """What dropout of the weights adds to the mean square of each place."""
+        index = np.arange(self.places)
+        own = (0,) * (made.ndim - 2) + (index, index)
+        made[own] += (1 / kept - 1) * of[own]
+
+    def back(self, gradient: Moments, kept: float) -> tuple[Array, Array, Array]:
+        """Pairs of the gradients of query, key and value."""
+        given, share, index = self._held(gradient), self.share, np.arange(self.places)
+        first, second = self._strength()
+        to_value = share.T @ (second * given) @ share
+        same = np.zeros_like(to_value)
+        same[..., index, index] = np.einsum("ik,jk,...ij->...k", share, share, first * given, optimize=True)
+        to_value[..., index, index] = same[..., index, index]
+        alone = np.zeros_like(to_value)
+        alone[..., index, index] = np.einsum("ik,...ii->...k", share**2, first * given)
+        self._add_chance(to_value, alone, kept)
+        moved = self._to_query(given), self._to_key(given)
+        for part in moved:
+            self._add_chance(part, part, kept)
+        query, key, value = (from_matrices(part, self.axis) for part in (*moved, to_value))
+        return query, key, value
+
+    def _to_query(self, given: Array) -> Array:
+        """Each logit gets its weight times what its value adds to the mean of all.
+
+        Keys and values are made of the same tokens, so their products fluctuate together, by 1 / width.
+        """
+        total = np.zeros(np.broadcast_shapes(given.shape, self.key.shape))
+        share, turned = self.share, self.share.T
+        for unit in range(self.value.shape[-3]):
+            value, weight = self.value[..., unit : unit + 1, :, :], self._weight(unit)
+            left, right, both = share @ value, value @ turned, share @ value @ turned
+            products = self.key * value
+            if unit == 0:
+                products[(0,) * (products.ndim - 2)] += self._common()
+            moved = (
+                share @ products @ turned
+                - (left * (share @ self.key)) @ turned
+                - share @ (right * (self.key @ turned))
+                + both * (share @ self.key @ turned)
+            )
+            total = total + weight * given[..., unit : unit + 1, :, :] * moved
+        return self.scale**2 * total
+
+    def _common(self) -> Array:
+        """Covariance of the products of two keys and of their values, `(places, places)`."""
+        key, value = (held[(0,) * (held.ndim - 2)] for held in (self.key, self.value))
+        own = np.sqrt(np.maximum(np.diag(key) * np.diag(value), 0))
+        lengths = np.sqrt(np.maximum(np.outer(np.diag(value), np.diag(value)), 1e-300))
+        return np.asarray(np.outer(own, own) * (1 - (value / lengths) ** 2) ** 2 / self.width)
+
+    def _to_key(self, given: Array) -> Array:
+        total = np.zeros(np.broadcast_shapes(given.shape, self.query.shape))
+        share, turned = self.share, self.share.T
+        for unit in range(self.value.shape[-3]):
+            value = self.value[..., unit : unit + 1, :, :]
+            force = self._weight(unit) * given[..., unit : unit + 1, :, :] * self.query
+            left, right, both = share @ value, value @ turned, share @ value @ turned
+            total = total + (
+                value * (turned @ force @ share)
+                - turned @ (left * (force @ share))
+                - ((turned @ force) * right) @ share
+                + turned @ (force * both) @ share
+            )
+        return self.scale**2 * total
+
+    def _weight(self, unit: int) -> float:
+        """Number of pairs of units of this kind: the same, or two."""
+        return float(shares(self.units, self.value.shape[-3])[unit] * self.units**2)

@@ -1,0 +1,20 @@
+"""The README publishes what `theory_run.py` wrote, and no other figures."""
+
+from pathlib import Path
+
+import pytest
+from theory_published import LEAST_WITHIN, MOST_LOG, MOST_UNPREDICTED, read, table
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def test_the_table_is_that_of_the_run():
+    published = read()
+    assert table(published["networks"], published["anyinit"]) in README
+
+
+@pytest.mark.parametrize("row", read().get("networks", []), ids=lambda row: row["network"])
+def test_the_goals_are_met(row):
+    assert row["draws"] == 20 and row["unpredicted"] < MOST_UNPREDICTED
+    assert row["forward"] < MOST_LOG and row["backward"] < MOST_LOG
+    assert row["within"] >= LEAST_WITHIN
