@@ -53,7 +53,7 @@ def smaller(line):
     if line.startswith("initprobe spectrum "):
         return ["--samples", "1", "--draws", "1"]
     if line.startswith("initprobe width "):
-        return ["--widths", "32,64,128", "--seeds", "2", "--steps", "1"]
+        return ["--widths", "32,64,128", "--seeds", "2", "--steps", "1", "--threads", "1"]
     return ["--batch", "100"] if re.match("initprobe (run|compare) ", line) and "--batch" not in line else []
 
 

@@ -130,11 +130,6 @@ def _rules(after: str) -> Sequence[tuple[str, Callable[[WidthLine], bool], _Text
             lambda way, power: f"logits {way} as {power} before training",
         ),
         (
-            "attention",
-            lambda line: line.kind == "attention",
-            lambda way, power: f"logits of attention {way} as {power}; divide by d, not by sqrt(d), where d grows",
-        ),
-        (
             "logits-change",
             lambda line: line.quantity == "change" and line.kind == "readout",
             lambda way, power: f"changes of logits {way} as {power} {after}",
@@ -148,6 +143,11 @@ def _rules(after: str) -> Sequence[tuple[str, Callable[[WidthLine], bool], _Text
             "update",
             lambda line: line.quantity == "own_change",
             lambda way, power: f"updates of W {way} as {power}: the learning rate there is wrong",
+        ),
+        (
+            "attention",
+            lambda line: line.kind == "attention",
+            lambda way, power: f"logits of attention {way} as {power}; divide by d, not by sqrt(d), where d grows",
         ),
     )
 

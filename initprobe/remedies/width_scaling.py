@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from initprobe.diagnosis.width_sizes import Family, Networks, WidthSlopes
 from initprobe.diagnosis.width_verdict import deviations, findings_of, transfers, verdict_of
-from initprobe.formatting import listed
+from initprobe.formatting import listed, role
 from initprobe.results.coordinate_check import WidthFinding, WidthLine
 
 _READOUT = -0.5  # slope of the logits of a read-out whose weights are 1/width
 _MOST_NAMES = 6
+# Measured slopes of few seeds are noisy. Within this distance of a measured slope, the power of the table is taken.
+_NEAR = 0.6
 
 
 @dataclass(frozen=True)
@@ -85,35 +87,44 @@ def tried(before: Judged, measure: Measure, family: Family | None) -> Trial:
     """
     if any(finding.rule == "diverged" for finding in before.findings):
         return Trial(note="not tried: training diverges")
-    scaling, now = Scaling(starts=_starts(before)), before
+    starts, tied = _agreed(_starts(before))
+    scaling, now = Scaling(starts), before
     if scaling:
         now = judged(before.slopes.widths, measure(scaling), family)
-    scaling = Scaling(scaling.starts, _rates(now))
+    rates, tied_rates = _agreed(_rates(now, family))
+    scaling = Scaling(scaling.starts, rates)
     if not scaling:
         return Trial(note="none is known: no power of the width in a start or a learning rate explains it")
     last = judged(before.slopes.widths, measure(scaling), family)
-    lines = tuple(fix_lines(scaling, before.slopes.widths[0]))
+    lines = tuple(fix_lines(scaling, before.slopes))
     if last.transfers:
         return Trial(lines, None, scaling)
-    return Trial(note=f"tried {'; '.join(lines)}: still {last.verdict}")
+    shared = sorted({*tied, *tied_rates})
+    more = f"; {listed(shared)} is used twice, and each use needs another power" if shared else ""
+    return Trial(note=f"tried to {'; '.join(lines)}: still {last.verdict}{more}")
 
 
-def _starts(before: Judged) -> dict[str, float]:
+def _agreed(wanted: Iterable[tuple[str, float]]) -> tuple[dict[str, float], list[str]]:
+    """The powers of parameters, 0 left out; and the tied parameters whose layers want different powers."""
+    powers: dict[str, set[float]] = {}
+    for name, power in wanted:
+        powers.setdefault(name, set()).add(power)
+    agreed = {name: next(iter(own)) for name, own in powers.items() if len(own) == 1}
+    return {name: power for name, power in agreed.items() if power}, [name for name in powers if name not in agreed]
+
+
+def _starts(before: Judged) -> Iterator[tuple[str, float]]:
     """Powers of the starts: of layers that grow or shrink by themselves, and of a read-out that does not fall."""
-    slopes, powers = before.slopes, {}
-    outputs = {each.line.layer for each in deviations(slopes, before.lines) if each.line.quantity == "output"}
+    slopes = before.slopes
+    has_outputs = any(each.line.quantity == "output" for each in deviations(slopes, before.lines))
     for name in slopes.names:
         layer = slopes.first(name)
-        if layer.parameter is None or layer.is_normed:
+        if layer.parameter is None:
             continue
-        gain = _own_gain(slopes, name)
-        is_readout = layer.kind == "readout"
-        power = (
-            _halves((_READOUT if is_readout else 0.0) - gain) if gain is not None and (is_readout or outputs) else 0.0
-        )
-        if power:
-            powers[layer.parameter] = power
-    return powers
+        gain, is_readout = _own_gain(slopes, name), layer.kind == "readout"
+        is_scaled = gain is not None and not layer.is_normed and (is_readout or has_outputs)
+        wanted = _READOUT if is_readout else 0.0
+        yield layer.parameter, _halves(wanted - gain) if gain is not None and is_scaled else 0.0
 
 
 def _own_gain(slopes: WidthSlopes, name: str) -> float | None:
@@ -122,20 +133,29 @@ def _own_gain(slopes: WidthSlopes, name: str) -> float | None:
     return None if product is None else product - (slopes.slope(name, lambda layer: layer.given) or 0.0)
 
 
-def _rates(now: Judged) -> dict[str, float]:
+def _rates(now: Judged, family: Family | None) -> Iterator[tuple[str, float]]:
     """Powers of the learning rates that make the layers' own changes level.
 
     The first step is exact. Where it has no gradient, as behind weights of 0, the last step counts.
     """
-    powers, slopes = {}, now.slopes
+    slopes = now.slopes
     for line in now.lines:
         name = slopes.first(line.layer).parameter
         has_gradient = slopes.slope(line.layer, lambda layer: layer.product_gradient) is not None
-        if line.quantity != "own_change" or line.step != (1 if has_gradient else slopes.steps):
-            continue
-        if name is not None and line.slope is not None and (power := -_halves(line.slope)):
-            powers[name] = power
-    return powers
+        is_chosen = line.quantity == "own_change" and line.step == (1 if has_gradient else slopes.steps)
+        if is_chosen and name is not None and line.slope is not None:
+            rule = _rule(slopes, line.layer, family)
+            is_near = rule is not None and abs(rule + line.slope) <= _NEAR
+            yield name, rule if rule is not None and is_near else -_halves(line.slope)
+
+
+def _rule(slopes: WidthSlopes, name: str, family: Family | None) -> float | None:
+    """The power of the learning rate by table 3 of Yang et al. 2022, from the fans; None where they are not known."""
+    fan_in, fan_out = slopes.fan_slope(name), slopes.slope(name, lambda layer: layer.fan_out)
+    rate = slopes.slope(name, lambda layer: layer.rate)
+    if fan_in is None or fan_out is None or rate is None or family is None:
+        return None
+    return _halves((fan_out if family == "sgd" else 0.0) - fan_in - rate)
 
 
 def _halves(power: float) -> float:
@@ -143,17 +163,24 @@ def _halves(power: float) -> float:
     return round(2 * power) / 2 + 0.0
 
 
-def fix_lines(scaling: Scaling, smallest: int) -> Iterator[str]:
+def fix_lines(scaling: Scaling, slopes: WidthSlopes) -> Iterator[str]:
     """A scaling in words, one line for each power.
 
     Args:
         scaling: the powers.
-        smallest: the width at which nothing changes.
+        slopes: of the layers, for their parameters and the smallest width, at which nothing changes.
     """
+    parameters = [name for layer in slopes.names if (name := slopes.first(layer).parameter)]
     for words, powers in (("multiply the start of", scaling.starts), ("multiply the learning rate of", scaling.rates)):
         for power in sorted(set(powers.values())):
             names = [name for name, own in powers.items() if own == power]
-            yield f"{words} {listed(names, _MOST_NAMES)} by {_factor(power, smallest)}"
+            yield f"{words} {listed(_by_role(names, parameters), _MOST_NAMES)} by {_factor(power, slopes.widths[0])}"
+
+
+def _by_role(names: Sequence[str], every: Sequence[str]) -> list[str]:
+    """The names; those of equal places in all blocks as one, `blocks.*.fc.weight`."""
+    whole = {place for place in map(role, names) if all(name in names for name in every if role(name) == place)}
+    return list(dict.fromkeys(role(name) if role(name) in whole else name for name in names))
 
 
 def _factor(power: float, smallest: int) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from rich.table import Table
 from rich.text import Text
 
 from initprobe.formatting import NOTHING, counted, role, visible
 from initprobe.reports.console import LABEL, Console, say, text_console
-from initprobe.reports.tables import TextColumn, fitting, table_of
+from initprobe.reports.tables import TextColumn, fitting, plain_table
 from initprobe.reports.verdict import SEVERITY_STYLE
 from initprobe.results.coordinate_check import CoordinateCheck, Quantity, WidthLine
 
@@ -66,9 +67,16 @@ def print_width(check: CoordinateCheck, to: Console, every: bool = False) -> Non
     rows = rows_of(check, every)
     marked = {layer for finding in check.findings if finding.severity == "error" for layer in finding.layers}
     styles = [SEVERITY_STYLE["error"] if marked & set(row.layers) else "" for row in rows]
-    to.print(table_of(fitting(list(_columns(check, rows)), _WIDTH), styles))
+    to.print(_table(fitting(list(_columns(check, rows)), _WIDTH), styles))
     to.print(f"\n{_NOTES}\n", markup=False)
     print_width_verdict(check, to)
+
+
+def _table(columns: Sequence[TextColumn], styles: Sequence[str]) -> Table:
+    table = plain_table(*(column.heading for column in columns), left=(columns[0].heading,))
+    for number, style in enumerate(styles):
+        table.add_row(*(Text(visible(column.cells[number])) for column in columns), style=style)
+    return table
 
 
 def print_width_verdict(check: CoordinateCheck, to: Console) -> None:
@@ -101,9 +109,7 @@ def plain_width(check: CoordinateCheck, width: int | None) -> str:
 
 def _columns(check: CoordinateCheck, rows: Sequence[Row]) -> Iterator[TextColumn]:
     last = check.steps
-    names = [_name(row) for row in rows]
-    longest = max(map(len, names))
-    yield TextColumn(f"\n{'layer':<{longest}}", [f"{name:<{longest}}" for name in names])
+    yield TextColumn("\nlayer", [_name(row) for row in rows])
     yield from _slopes(check, rows, "output", 0, ("h before\nslope", "\n+-", "\ntheory"), (4, 5))
     yield TextColumn("dL/dh\nslope", _cells(check, rows, "gradient", 0, _slope), 3)
     if last > 1:

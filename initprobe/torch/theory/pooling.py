@@ -12,6 +12,7 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise
+from initprobe.torch.theory.pointwise import of_bent
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
 from initprobe.torch.theory.trace import Node
 from initprobe.torch.theory.weights import Window, windows
@@ -155,8 +156,10 @@ def _max_pool_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
             square += ways * shared * near[min(row, near.shape[0] - 1), min(column, near.shape[1] - 1)]
     pairs = _enlarged(gradient.pairs, (rows, columns)) * share**2
     pairs[(0,) * pairs.ndim] = square * share
-    slope = maxima.slope if given.bent is not None else None
-    yield source, Moments(source.shape, 0.0, pairs, gradient.noise, slope=slope)
+    gain = 1.0
+    if given.bent is not None:  # most of the largest entries are where the activation has a slope
+        gain = maxima.slope / max(float(of_bent(given.bent)[0].slope_powers.sum()), 1e-300)
+    yield source, Moments(source.shape, 0.0, pairs, gradient.noise, gain=gain)
 
 
 def _between(pairs: Array, axis: int, size: int, made: int) -> Array:

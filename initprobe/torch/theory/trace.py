@@ -19,6 +19,7 @@ from initprobe.torch.call_kinds import Call
 from initprobe.torch.graph import Value
 from initprobe.torch.measure import Track, array_of, is_measured
 from initprobe.torch.theory.moments import Moments, measured_moments
+from initprobe.torch.theory.places import MOST_PLACES, from_matrices
 
 _MOST_SAMPLES = 8  # of the model's input, from which its moments are taken
 _MOST_ENTRIES = 1 << 14  # of a constant, from which its moments are taken
@@ -156,7 +157,7 @@ class Trace:
         node.place, node.track, node.facts = place, value.track, _facts(call)
         node.kind = kind
         if kind in _WITH_PAIRS:
-            _take_pairs(node.args, operands.values())
+            _take_pairs(node.args, operands.values(), call.name in ("mul", "multiply"))
         if kind == "activation" and value.signal.steps:
             node.activation = value.signal.steps[-1].activation
         value.node = node
@@ -209,14 +210,27 @@ class Trace:
         return held[1]
 
 
-def _take_pairs(arguments: tuple[Any, ...], operands: Iterable[tuple[Any, Value]]) -> None:
+def _moments_of(values: Array, is_factor: bool) -> Moments:
+    """The moments of a constant; of factors per place, such as those that rotate queries, for each pair of places."""
+    places, units = values.shape[-2:]
+    if not is_factor or values.size > places * units or not 1 < places <= MOST_PLACES or units == 1:
+        return measured_moments(values, pictures=False)
+    rows = np.asarray(values, float).reshape(places, units)
+    total = rows.sum(1)
+    same = rows @ rows.T
+    held = np.stack([same / units, (np.outer(total, total) - same) / (units * (units - 1))])
+    shape = (*(1 for _ in values.shape[:-2]), 2, places, places)
+    return Moments(values.shape, float(rows.mean()), from_matrices(held.reshape(shape), values.ndim - 2))
+
+
+def _take_pairs(arguments: tuple[Any, ...], operands: Iterable[tuple[Any, Value]], is_factor: bool) -> None:
     """Measure the constants with several axes that are added to a signal or multiply it."""
     tensors = [tensor for tensor, value in operands if value.node is None]
     for argument in arguments:
         if isinstance(argument, Constant) and argument.pairs is None and len(argument.shape) > 1:
             tensor = next((each for each in tensors if tuple(each.shape) == argument.shape), None)
             if tensor is not None and 0 < argument.square < _FINITE and tensor.numel() <= _MOST_PAIRED:
-                argument.pairs = measured_moments(array_of(tensor), pictures=False)
+                argument.pairs = _moments_of(array_of(tensor), is_factor)
 
 
 def _constant(tensor: Any) -> Constant:
