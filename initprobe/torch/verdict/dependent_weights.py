@@ -56,9 +56,9 @@ RULES = (
         texts=(
             RuleText(
                 name=RULE,
-                meaning="this layer does not do what independent weights of this variance do: its weights fit its input",
+                meaning="the layer does not do what independent weights of this variance do: its weights fit its input",
                 measurement="variance of z beside that of independent weights, from the measured input of the layer",
-                remedy="none after training; at the start, draw weights that depend neither on each other nor on the data",
+                remedy="none after training; at the start, draw weights that depend neither on each other nor on data",
                 reference="Neal 1996, Bayesian Learning for Neural Networks",
             ),
         ),
