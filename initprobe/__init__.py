@@ -29,6 +29,7 @@ how to add an activation, an initializer, a rule, and so on.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module 'initprobe' has no attribute {name!r}")
+        # With `obj`, Python's traceback names the nearest attribute.
+        raise AttributeError(f"module 'initprobe' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
     return getattr(import_module(f"initprobe.{_HOMES[name]}"), name)
 
 

@@ -111,3 +111,20 @@ def test_a_misspelt_series_names_the_nearest(arguments, hint):
         result.series(*arguments)
     with pytest.raises(KeyError, match="Did you mean"):
         result.layers[0].at("output.varianc")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: initprobe.compare(ProbeConfig(init="he", **SMALL)), "must be a list"),
+        (lambda: initprobe.phase("tanh", "wide"), "sigma_w"),
+        (lambda: initprobe.recommend("relu", "3"), "layers: must be a whole number"),
+        (lambda: initprobe.recommend("relu", 3, 20, "balansed"), "goal: must be one of forward"),
+        (lambda: initprobe.run(ProbeConfig(init="he", **SMALL), threads="two"), "threads must be a whole number"),
+        (lambda: initprobe.load(3), "path: must be a path"),
+        (lambda: initprobe.sweep(3), "config: must be a path"),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_in_words(call, words):
+    with pytest.raises(ConfigError, match=words):
+        call()

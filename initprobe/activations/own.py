@@ -12,28 +12,20 @@ import re
 from collections.abc import Container
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.activations.flat_ends import flat_ends
-from initprobe.activations.kinks import find_kinks
-from initprobe.activations.own_checks import (
-    EPS,
-    Function,
-    Slope,
-    declared_kinks,
-    require_precision,
-    require_signal,
-    try_out,
-)
-from initprobe.activations.own_slopes import Difference, SlopeFunction, Value, step_of
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError
 from initprobe.importing import import_name
 from initprobe.spec import Spec, parse_spec
+
+if TYPE_CHECKING:
+    from initprobe.activations.own_checks import Function, Slope
+    from initprobe.activations.own_slopes import Value
 
 _OWN_NAME = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*:\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*(?::(.*))?")
 
@@ -96,6 +88,11 @@ def activation(
     Raises:
         ConfigError: the function cannot serve as an activation.
     """
+    from initprobe.activations.flat_ends import flat_ends
+    from initprobe.activations.kinks import find_kinks
+    from initprobe.activations.own_checks import EPS, declared_kinks, require_signal, try_out
+    from initprobe.activations.own_slopes import Value, step_of
+
     label = name or _name(function)
     if not callable(function):
         raise ConfigError(f"{label}: is {type(function).__name__}, not a function of an array")
@@ -123,6 +120,9 @@ def activation(
 
 def _derivative(label: str, value: Value, kinks: tuple[float, ...], slope: Function | None) -> Slope:
     """The slope as given, once tried out; else a central difference."""
+    from initprobe.activations.own_checks import require_precision, try_out
+    from initprobe.activations.own_slopes import Difference, SlopeFunction, Value
+
     if slope is None:
         require_precision(label, value.function)
         return Difference(value, kinks)
@@ -132,6 +132,8 @@ def _derivative(label: str, value: Value, kinks: tuple[float, ...], slope: Funct
 
 def is_probed(record: Activation) -> bool:
     """Whether the record comes from a function, so that saturation, dead units and range may be unknown."""
+    from initprobe.activations.own_slopes import Value
+
     return isinstance(record.value, Value)
 
 
@@ -160,6 +162,8 @@ class Same:
 # Cached: a sweep makes tens of thousands of configs of a few functions, and theory keeps its tables per record.
 @lru_cache(maxsize=256)
 def _record(key: Same, name: str) -> Activation:
+    from initprobe.activations.own_checks import try_out
+
     given = key.held
     if not isinstance(given, Activation):
         return activation(given, name=name)

@@ -84,12 +84,16 @@ class ContractOutcome:
 
     @property
     def fault(self) -> str:
-        """In a few words, what does not hold; empty where all holds."""
-        return "; ".join(
-            f"{checked.file}: {checked.report if checked.report.faults else checked.changes[0]}"
-            for checked in self.checked
-            if not checked.holds
-        )
+        """In a few words, all that does not hold; empty where all holds."""
+        from initprobe.contract.lock import RENEW
+
+        faults = []
+        for checked in self.checked:
+            changes = [change.removesuffix(f"; {RENEW}") for change in checked.changes]
+            renew = [RENEW] if any(change.endswith(RENEW) for change in checked.changes) else []
+            words = [*([str(checked.report)] if checked.report.faults else []), *changes, *renew]
+            faults += [] if checked.holds else [f"{checked.file}: {'; '.join(words)}"]
+        return "; ".join(faults)
 
 
 def check_contracts(options: ContractOptions, model: Loaded) -> ContractOutcome:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from initprobe.cli.ci_reports import result_alerts, write_junit, write_sarif
 from initprobe.cli.parameters import Choice, option
 from initprobe.formatting import counted as number_of
 
@@ -265,8 +264,12 @@ def check_verdict(
     names = [finding.name for finding in counted(result) if finding.severity in failing]
     expired = gate.expired() if fail_on else []
     if options.junit:
+        from initprobe.cli.ci_reports import write_junit
+
         write_junit(result, failing, expired, options.junit, cases)
     if options.sarif:
+        from initprobe.cli.ci_reports import result_alerts, write_sarif
+
         write_sarif([*result_alerts(result, expired), *alerts], options.sarif)
     judged = result.coverage if fail_on and result.is_partial else None
     partial = [f"--fail-on {fail_on}: only {judged.words}"] if judged else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Unpack
 
 from pydantic import (
     BaseModel,
@@ -45,8 +45,10 @@ from initprobe.data.datasets import Dataset
 from initprobe.data.noise import DATASETS, INPUTS, Noise
 from initprobe.errors import at_field
 from initprobe.initializers.record import Initializer
-from initprobe.initializers.weight_files import Network
 from initprobe.spec import Spec, of_depth
+
+if TYPE_CHECKING:
+    from initprobe.initializers.weight_files import Network
 
 DEFAULT_LAYERS = 10
 DEFAULT_WIDTH = 500

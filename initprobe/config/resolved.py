@@ -18,11 +18,11 @@ from initprobe.importing import source_file
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.initializers.own import unread_initializer
 from initprobe.initializers.record import Initializer
-from initprobe.initializers.weight_files import Network, read_weights
 from initprobe.spec import Spec
 
 if TYPE_CHECKING:
     from initprobe.config.probe_config import ProbeConfig
+    from initprobe.initializers.weight_files import Network
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,11 @@ def resolve(config: ProbeConfig, importing: bool = True) -> Resolved:
         ConfigError: a module or a name in it is missing, or what it holds does not fit the experiment.
     """
     dtype = config.dtype if "dtype" in config.model_fields_set else None
-    network = None if config.weights is None else read_weights(config.weights, dtype)
+    network = None
+    if config.weights is not None:
+        from initprobe.initializers.weight_files import read_weights
+
+        network = read_weights(config.weights, dtype)
     with at_field("act"):
         activation = _activation(config.act, importing)
     with at_field("init"):
@@ -108,6 +112,8 @@ def check_resolved(config: ProbeConfig, importing: bool = True) -> ProbeConfig:
         ConfigError: as `resolve`, or the network in the file cannot be cut into blocks.
     """
     if config.weights is not None:
+        from initprobe.initializers.weight_files import read_weights
+
         config = _as_in_file(config, read_weights(config.weights))
     if not importing:
         config = config.model_copy()

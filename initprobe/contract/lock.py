@@ -15,7 +15,7 @@ from initprobe.formatting import counted, listed
 HEAD = """Written by `initprobe torch --lock`. One line per group of parameters that are initialized alike.
 ~ says that the numbers were measured or recognised: a later draw is compared by its distribution, and the comparison
 allows for the errors of both."""
-_RENEW = "--update-lock writes the lock anew"
+RENEW = "--update-lock writes the lock anew"
 
 
 def lock_text(parameters: Sequence[Parameter]) -> str:
@@ -63,14 +63,14 @@ def _changed_names(
     gone = [clause.pattern for clause in lock.clauses if clause not in matched and not clause.optional]
     new = [parameter.name for parameter in parameters if parameter.name not in covered]
     if gone:
-        yield f"gone since the lock: {listed(gone, 1)}; {_RENEW}"
+        yield f"gone since the lock: {listed(gone)}; {RENEW}"
     if new:
-        yield f"new since the lock: {listed(new, 1)}; {_RENEW}"
+        yield f"new since the lock: {listed(new)}; {RENEW}"
 
 
 def _changed_counts(covered: Mapping[str, Clause], matched: Sequence[Clause]) -> Iterator[str]:
     for clause, count in miscounted(covered, matched):
-        yield f"{clause.pattern} covers {counted(count, 'parameter')}, {clause.count} in the lock; {_RENEW}"
+        yield f"{clause.pattern} covers {counted(count, 'parameter')}, {clause.count} in the lock; {RENEW}"
 
 
 def changed_ties(parameters: Sequence[Parameter], contract: Contract) -> tuple[str, ...]:

@@ -109,7 +109,7 @@ def assign(
     }
     uncovered = [name for name, clause in assigned.items() if clause is None]
     if uncovered:
-        shown = listed(uncovered, 1)
+        shown = listed(uncovered)
         raise ConfigError(f"no pattern covers {shown}; add one, or a default (`any` leaves them unjudged)")
     covered = {name: clause for name, clause in assigned.items() if clause is not None}
     for clause, count in miscounted(covered, clauses):

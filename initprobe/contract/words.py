@@ -81,7 +81,9 @@ def weakest_line(report: Report) -> str | None:
     if not rated:
         return None
     entry = max(rated, key=lambda entry: entry.smallest_error or 0.0)
+    error = entry.smallest_error or 0.0
+    wrong = f"{percent(error)}% off" if error < 1 else f"{short(1 + error)} times as large"
     return (
-        f"least certain: {entry.parameter} ({counted(entry.count, 'entry', 'entries')}), where a std "
-        f"{percent(entry.smallest_error)}% off is found in 99 of 100 cases"
+        f"least certain: {entry.parameter} ({counted(entry.count, 'entry', 'entries')}), where a std {wrong} is found "
+        "in 99 of 100 cases"
     )

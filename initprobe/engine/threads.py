@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from numbers import Integral
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -81,10 +82,12 @@ def checked_threads(threads: int | None) -> int:
     """The number of threads to use: `threads`, or the available processors for None.
 
     Raises:
-        ConfigError: it is below 1 or above `MOST_THREADS`.
+        ConfigError: it is no whole number, below 1 or above `MOST_THREADS`.
     """
     if threads is None:
         return available_threads()
+    if not isinstance(threads, Integral):
+        raise ConfigError(f"threads must be a whole number, not {shown(repr(threads))}")
     if not 1 <= threads <= MOST_THREADS:
         bound = "at least 1" if threads < 1 else f"at most {MOST_THREADS:,}"
         raise ConfigError(f"threads must be {bound}, not {shown(threads)}")

@@ -19,6 +19,7 @@ from initprobe.engine.buckets import Tally
 from initprobe.engine.layer_record import merge, merge_each, tallied
 from initprobe.engine.moments import Moments
 from initprobe.engine.products import has_equal_columns, multiplier
+from initprobe.engine.room import Room
 from initprobe.engine.sketch import Sketch
 from initprobe.engine.threads import Workers, row_blocks, tallied_blocks
 
@@ -68,6 +69,7 @@ def weight_gradients(
     sketches: Sequence[Sketch],
     workers: Workers,
     exponents: Sequence[int],
+    room: Room | None = None,
 ) -> None:
     """Put off dL/dW of a single batch and its statistics, for some layers of one shape.
 
@@ -77,8 +79,10 @@ def weight_gradients(
         sketches: of dL/dW of each layer.
         workers: the threads.
         exponents: of each layer.
+        room: memory for dL/dW; None for new memory.
     """
-    gradients = np.empty((len(delta), h_in[0].shape[1], delta[0].shape[1]), delta[0].dtype)
+    shape = len(delta), h_in[0].shape[1], delta[0].shape[1]
+    gradients = (room or Room()).empty(shape, delta[0].dtype)
     write_products = [multiplier(d, has_equal_columns(h)) for h, d in zip(h_in, delta, strict=True)]
 
     def work(rows: slice) -> list[list[Tally]]:

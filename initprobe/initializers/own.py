@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, pairwise, starmap
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,11 @@ from initprobe.errors import ConfigError
 from initprobe.importing import import_name, in_words
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.initializers.distributions import Distribution
-from initprobe.initializers.independence import SDS, Judged, judge, related
 from initprobe.initializers.record import Initializer
 from initprobe.spec import Spec
+
+if TYPE_CHECKING:
+    from initprobe.initializers.independence import Judged
 
 Function = Callable[[np.random.Generator, int, int, tuple[int, int]], Any]
 
@@ -206,6 +208,8 @@ def _measured(label: str, key: Same, fans: tuple[int, int]) -> Judged:
 
 def _judged(label: str, function: Function, fans: tuple[int, int]) -> Judged:
     """Mean, variance and kurtosis over all matrices; independence from the first of them."""
+    from initprobe.initializers.independence import SDS, Judged, judge, related
+
     _require_repeatable(label, function, fans)
     first = list(islice(_matrices(label, function, fans), _SOME))
     judged = [judge(weights) for weights in first]

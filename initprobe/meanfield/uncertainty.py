@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,8 +21,10 @@ from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.batch_norm import NOTHING, missing_below
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.lengths import Lengths
-from initprobe.meanfield.norm_and_skip_gradients import LayerPass
 from initprobe.meanfield.propagate import length_groups
+
+if TYPE_CHECKING:
+    from initprobe.meanfield.norm_and_skip_gradients import LayerPass
 
 # Standard deviations by which lengths are changed, up and down.
 _SDS = (1.0, 2.0)

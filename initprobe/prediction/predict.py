@@ -13,14 +13,11 @@ import numpy as np
 from initprobe.arrays import finite
 from initprobe.blocks.skips import Wiring, wirings
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.meanfield.finite_width import LayerSpread, Spread, spread, with_biases
+from initprobe.meanfield.finite_width import UNKNOWN, LayerSpread, Spread, spread, with_biases
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer, State, layer_batches
 from initprobe.meanfield.moments import histograms
-from initprobe.meanfield.norm_and_skip import forward_passes, predict_norm_and_skip, theory_of
-from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
 from initprobe.meanfield.predict import LayerTheory, predict
-from initprobe.meanfield.weights_with_mean import spread_with_means
 from initprobe.prediction.rules import no_theory, removes_means, rules_of
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.layers import LayerStats, TensorStats
@@ -59,6 +56,8 @@ def predict_network(
         rules = rules_of(config, sizes)
         layers = predict(config.activation, rules, inputs, samples)
         if any(layer.weight_mean for layer in rules):
+            from initprobe.meanfield.weights_with_mean import spread_with_means
+
             return NetworkPrediction(layers, spread_with_means(config.activation, rules, layers, inputs, samples))
         spreads = spread(config.activation, rules, [theory.state for theory in layers], samples)
         return NetworkPrediction(*with_biases(layers, spreads))
@@ -68,6 +67,9 @@ def _norm_and_skip_prediction(
     config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, samples: int
 ) -> NetworkPrediction:
     """The prediction for a normalised or residual network."""
+    from initprobe.meanfield.norm_and_skip import forward_passes, theory_of
+    from initprobe.meanfield.norm_and_skip_spread import spread_norm_and_skip
+
     around, rules, batch = *_surrounded(config, sizes), samples // config.batches
     passes = forward_passes(config.activation, rules, around, inputs, batch)
     layers = [
@@ -75,7 +77,11 @@ def _norm_and_skip_prediction(
         for theory in theory_of(rules, around, passes, batch)
     ]
     gradients = [theory.output_gradient_variance for theory in layers]
-    return NetworkPrediction(layers, spread_norm_and_skip(config.activation, rules, around, passes, gradients, samples))
+    try:
+        spreads = spread_norm_and_skip(config.activation, rules, around, passes, gradients, samples)
+    except OverflowError:  # a square beyond the range of float64
+        spreads = [UNKNOWN] * len(layers)
+    return NetworkPrediction(layers, spreads)
 
 
 def with_predictions(
@@ -113,6 +119,8 @@ def norm_and_skip_theory(
     Returns:
         First layer to last; weight gradients are those of one sample.
     """
+    from initprobe.meanfield.norm_and_skip import predict_norm_and_skip
+
     around, rules = _surrounded(config, sizes)
     return predict_norm_and_skip(config.activation, rules, around, inputs, batch)
 

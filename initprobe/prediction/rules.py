@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,10 +15,11 @@ from initprobe.arrays import mean as average
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.initializers.distributions import NORMAL, Distribution
 from initprobe.initializers.own import OwnInitializer
-from initprobe.initializers.weight_files import Layer as FileLayer
-from initprobe.meanfield.batch_norm import fault_of
 from initprobe.meanfield.input_moments import InputMoments, gauss_rule
 from initprobe.meanfield.layer import Layer
+
+if TYPE_CHECKING:
+    from initprobe.initializers.weight_files import Layer as FileLayer
 
 _PAIR_STATISTICS = ("cosine", "cosine_variance", "kurtosis", "cokurtosis")
 # Nodes in each half of a distribution of biases that is not normal; more for wide ones, over which phi may bend.
@@ -39,9 +41,16 @@ def no_theory(
     """
     if fault := _weights_fault(config, sizes):
         return fault
-    if config.norm == "batch" and inputs is not None and batch is not None and (fault := fault_of(inputs, batch)):
+    if config.norm == "batch" and inputs is not None and batch is not None and (fault := _batch_fault(inputs, batch)):
         return f"no mean-field prediction: {fault}"
     return None
+
+
+def _batch_fault(inputs: InputMoments, batch: int) -> str | None:
+    """Why theory of batch norm does not apply to these samples; None where it applies."""
+    from initprobe.meanfield.batch_norm import fault_of
+
+    return fault_of(inputs, batch)
 
 
 def _weights_fault(config: ProbeConfig, sizes: Sequence[int]) -> str | None:

@@ -25,6 +25,8 @@ that is put off reads its tensors later, so none may be overwritten before `Work
 2. At the end of a segment on the backward pass: the segment below is computed again into the same buffers.
 3. At the end of a draw: the records are read.
 
+W, dL/dh and dL/dW of a single batch lie in memory that `Room` hands out again once nothing refers to it.
+
 Unit 2^e: the stored array is 2^-e of the true tensor. Each layer has an exponent e of its own
 (`BackwardPass.exponents`), the same for all its gradients. It is 0 unless a gradient nears the limits of its dtype.
 The inverse standard deviations of a norm are small, belong to `mlp.Passed`, and stand in unit 1.
@@ -45,6 +47,7 @@ from initprobe.blocks.skips import Wiring
 from initprobe.engine.buckets import tallied_together
 from initprobe.engine.layer_record import LayerRecord
 from initprobe.engine.mlp import Layer
+from initprobe.engine.room import Room
 from initprobe.engine.threads import Workers
 from initprobe.engine.weight_gradient import is_sampled
 from initprobe.probe.progress import Steps
@@ -75,11 +78,12 @@ class Buffers:
 
     Attributes:
         segments: the layers, counted from 0, that are held at a time.
+        room: memory of weights and gradients, which batches and draws use again.
     """
 
     def __init__(self, dimensions: Dimensions, wirings: Sequence[Wiring], segments: Sequence[range]) -> None:
         """Allocate the room for the largest segment."""
-        self.segments = segments
+        self.segments, self.room = segments, Room()
         self._batch, self._dtype, self._widths = dimensions.batch, dimensions.dtype, dimensions.sizes[1:]
         kinds = list(zip(dimensions.fans, wirings, strict=True))
         # For every layer, the layers whose statistics are taken together with its own.
@@ -110,9 +114,9 @@ class Buffers:
         return z, h
 
     def new_gradients(self, layer: int) -> Array:
-        """New room for dL/dh of the group that ends at a layer, `(layers, batch, units)`."""
+        """Room for dL/dh of the group that ends at a layer, `(layers, batch, units)`; not used by anything else."""
         group = self._groups[layer]
-        return np.empty((len(group), self._batch, self._widths[group.start]), self._dtype)
+        return self.room.empty((len(group), self._batch, self._widths[group.start]), self._dtype)
 
 
 def _alike(segment: range, kinds: Sequence[tuple[tuple[int, int], Wiring]], batch: int) -> list[range]:

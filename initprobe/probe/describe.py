@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,12 +14,13 @@ from initprobe.activations.record import Activation
 from initprobe.arrays import finite
 from initprobe.blocks.skips import branches
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.initializers.recognition import recognised
 from initprobe.initializers.record import Initializer
-from initprobe.initializers.weight_files import Network
 from initprobe.probe.names import slug
 from initprobe.results.summary import Description
 from initprobe.spec import Spec, Value
+
+if TYPE_CHECKING:
+    from initprobe.initializers.weight_files import Network
 
 
 def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Description:
@@ -43,7 +45,7 @@ def describe(config: ProbeConfig, sizes: Sequence[int], batch: int) -> Descripti
         setting=_setting(config, batch),
         shape=shape_words(sizes),
         slug=slug(config, sizes),
-        rules=None if config.network is None else recognised(config.network),
+        rules=None if config.network is None else _recognised(config.network),
         output_low=finite(low),
         output_high=finite(high),
     )
@@ -106,6 +108,13 @@ def _weights(config: ProbeConfig, sizes: Sequence[int]) -> str:
         text += f", then fitted to the data by {init.name}"
     bias = config.bias_initializer
     return f"{text}; b ~ {bias.describe(*fans)}" if bias.mean or bias.variance(*fans) else text
+
+
+def _recognised(network: Network) -> str | None:
+    """The rules that weights from a file seem to be drawn by."""
+    from initprobe.initializers.recognition import recognised
+
+    return recognised(network)
 
 
 def _given_weights(network: Network) -> str:

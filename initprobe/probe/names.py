@@ -15,7 +15,6 @@ from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
 from initprobe.config.thresholds import Thresholds
 from initprobe.data.noise import INPUTS
 from initprobe.initializers.catalogue import INITIALIZERS
-from initprobe.initializers.weight_files import read_weights
 from initprobe.spec import Spec
 
 _LONG_NUMBER = re.compile(r"\d+\.\d{5,}(?:e[-+]?\d+)?")
@@ -150,11 +149,18 @@ def _precision_words(config: ProbeConfig) -> Iterator[str]:
         yield f"batch{config.batch}"
     if config.batches > 1:
         yield f"batches{config.batches}"
-    if config.dtype != (_default("dtype") if config.weights is None else read_weights(config.weights).dtype):
+    if config.dtype != (_default("dtype") if config.weights is None else _dtype_in(config.weights)):
         yield config.dtype
     yield from config.formats
     if config.full_weight_gradient:
         yield "full-weight-gradient"
+
+
+def _dtype_in(weights: Path) -> str:
+    """The precision of the weights in a file."""
+    from initprobe.initializers.weight_files import read_weights
+
+    return read_weights(weights).dtype
 
 
 def _seed_words(config: ProbeConfig) -> Iterator[str]:

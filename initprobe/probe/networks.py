@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.engine import mlp
-from initprobe.engine.data_fit import FitContext, fit_layer
-from initprobe.engine.fitted import Fitted, outputs
 from initprobe.engine.mlp import Layer, Parameters
+from initprobe.engine.room import Room
 from initprobe.engine.streams import Streams
 from initprobe.engine.threads import Workers, available_threads, workers
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.initializers.fit_settings import Fit
-from initprobe.initializers.weight_files import Layer as SavedLayer
 from initprobe.probe.experiment import Experiment, input_rows, seed_gradient
 from initprobe.probe.progress import Steps
+
+if TYPE_CHECKING:
+    from initprobe.engine.fitted import Fitted
+    from initprobe.initializers.weight_files import Layer as SavedLayer
 
 
 class RemadeLayers(Sequence[Layer]):
@@ -65,7 +67,7 @@ def layers_of(experiment: Experiment, network: Sequence[Parameters]) -> list[Lay
 
 
 def draw_network(
-    experiment: Experiment, streams: Streams, pool: Workers, steps: Steps
+    experiment: Experiment, streams: Streams, pool: Workers, steps: Steps, room: Room | None = None
 ) -> tuple[list[Parameters], list[Fitted]]:
     """Draw the layers of one network. If the initializer fits weights, fit each layer to its input on the first batch.
 
@@ -74,6 +76,7 @@ def draw_network(
         streams: the random streams of the network.
         pool: the threads.
         steps: advanced by what is fitted.
+        room: memory for the weights; None for new memory.
 
     Returns:
         The parameters, first layer to last, and what fitting reports of each; empty without a fit.
@@ -82,9 +85,12 @@ def draw_network(
         ConfigError: an autoencoder diverges.
     """
     fit, activation = experiment.config.initializer.fit, experiment.config.activation
-    network = _drawn(experiment, streams, range(1, len(experiment.fans) + 1), pool)
+    network = _drawn(experiment, streams, range(1, len(experiment.fans) + 1), pool, room)
     if fit is None:
         return network, []
+    from initprobe.engine.data_fit import FitContext, fit_layer
+    from initprobe.engine.fitted import outputs
+
     reports, advance = [], partial(steps.advance, fit_share(fit))
     h = input_rows(experiment, streams, 0, experiment.batch, pool)
     for index, drawn in enumerate(network):
@@ -118,15 +124,17 @@ def parameters(experiment: Experiment, streams: Streams, layer: int, pool: Worke
     return _drawn(experiment, streams, [layer], pool)[0]
 
 
-def _drawn(experiment: Experiment, streams: Streams, layers: Sequence[int], pool: Workers) -> list[Parameters]:
+def _drawn(
+    experiment: Experiment, streams: Streams, layers: Sequence[int], pool: Workers, room: Room | None = None
+) -> list[Parameters]:
     """The parameters of some layers, read or drawn; the threads share the blocks of all these layers."""
     if experiment.config.network is not None:
         return [_copied(experiment.config.network.layers[layer - 1], experiment.dtype) for layer in layers]
-    config, network, fillings = experiment.config, [], []
+    config, network, fillings, room = experiment.config, [], [], room or Room()
     for layer in layers:
         fans = experiment.fans[layer - 1]
         init = INITIALIZERS["zeros"] if experiment.wirings[layer - 1].zero else config.initializer
-        weight = np.empty(fans, experiment.dtype)
+        weight = room.empty(fans, experiment.dtype)
         fillings += mlp.fillings(init, streams, layer, weight)
         bias = mlp.sample_bias(config.bias_initializer, streams, layer, fans, experiment.dtype)
         network.append(Parameters(weight, bias))

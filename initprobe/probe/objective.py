@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +16,11 @@ from initprobe.data.datasets import Dataset
 from initprobe.engine.mlp import Layer, Parameters
 from initprobe.engine.streams import Purpose, Streams
 from initprobe.engine.threads import Workers
-from initprobe.engine.training import Learner, first_nonfinite_layer, gradients, step
 from initprobe.results.layers import LayerStats
 from initprobe.results.summary import LossStats
+
+if TYPE_CHECKING:
+    from initprobe.engine.training import Learner
 
 # From the number of a step to its batch, `(samples, features)`, and its labels, `(samples,)`.
 Batches = Callable[[int], tuple[Array, Array]]
@@ -100,6 +103,8 @@ def learner_of(task: Task, layers: Sequence[Layer], streams: Streams, pool: Work
         streams: the random streams of the network; one of them draws the read-out.
         pool: the threads.
     """
+    from initprobe.engine.training import Learner
+
     units, dtype = layers[-1].weight.shape[1], layers[-1].weight.dtype
     readout = streams.generator(Purpose.READOUT).standard_normal((units, task.classes)) / math.sqrt(units)
     rescaled = frozenset(index for index, layer in enumerate(layers) if layer.wiring.skip == 0)
@@ -120,6 +125,8 @@ def start_of(task: Task, learner: Learner, x: Array, labels: Array) -> Start:
         x: the batch, `(samples, features)`.
         labels: a class per sample, `(samples,)`.
     """
+    from initprobe.engine.training import gradients
+
     batch = gradients(learner, x, labels)
     output = [_variance(layer.output) for layer in batch.layers]
     weight = [_variance(layer.weight) for layer in batch.layers]
@@ -197,6 +204,8 @@ def train(learner: Learner, batches: Batches, steps: int, learning_rate: float, 
     Returns:
         The losses, up to the first that is not finite.
     """
+    from initprobe.engine.training import first_nonfinite_layer, gradients, step
+
     losses: list[float] = []
     for number in range(steps + 1):
         x, labels = batches(number)

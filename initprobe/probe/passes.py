@@ -175,7 +175,7 @@ class BackwardPass:
             for index, h, d, sketch, exponent in zip(group, h_in, inner, sketches, exponents, strict=True):
                 sampled_weight_gradient(h, d, sketch, pool, exponent, _sampled_rows(how, index))
         else:
-            weight_gradients(h_in, inner, sketches, pool, exponents)
+            weight_gradients(h_in, inner, sketches, pool, exponents, self._context.buffers.room)
 
 
 def _sampled_rows(how: WeightGradients, index: int) -> Array:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from initprobe.arrays import Array
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.diagnosis.correlation import collapses
 from initprobe.diagnosis.diagnose import diagnose
-from initprobe.engine.fitted import Fitted
 from initprobe.engine.layer_record import LayerRecord, take
 from initprobe.engine.mlp import Layer
 from initprobe.engine.streams import Streams
@@ -46,6 +46,9 @@ from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 from initprobe.results.step import StepStats
 from initprobe.results.summary import InputStats, Training
+
+if TYPE_CHECKING:
+    from initprobe.engine.fitted import Fitted
 
 
 def run(config: ProbeConfig, *, threads: int | None = None, progress: Progress | None = None) -> ProbeResult:
@@ -261,7 +264,7 @@ def _layers(session: _Session, streams: Streams) -> tuple[Sequence[Layer], list[
     """The layers of one network, held if all of them fit in memory, and how they were fitted."""
     if len(session.buffers.segments) > 1:
         return remade_layers(session.experiment, streams, session.pool), []
-    network, fitted = draw_network(session.experiment, streams, session.pool, session.steps)
+    network, fitted = draw_network(session.experiment, streams, session.pool, session.steps, session.buffers.room)
     return layers_of(session.experiment, network), fitted
 
 

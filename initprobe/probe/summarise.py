@@ -6,14 +6,13 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from initprobe.activations.record import Activation
 from initprobe.arrays import complete_mean, finite, log10_mean, mean
 from initprobe.blocks.skips import Wiring
-from initprobe.engine.fitted import Fitted
 from initprobe.engine.layer_record import LayerRecord
 from initprobe.engine.moments import Moments
 from initprobe.engine.quantiles import PERCENTS, distributions
@@ -21,6 +20,9 @@ from initprobe.engine.sketch import Sketch
 from initprobe.initializers.fit_settings import Autoencoder, Fit
 from initprobe.results.base import Histogram, Status, worst
 from initprobe.results.layers import Fitting, LayerStats, OutputStats, TensorStats
+
+if TYPE_CHECKING:
+    from initprobe.engine.fitted import Fitted
 
 _SYMBOLS = {"preactivation": "z", "output": "h"}
 Sources = Sequence[tuple[Sketch, Status]]

@@ -73,6 +73,8 @@ def compare(
     Raises:
         ConfigError: there is no experiment, or one is not valid or would not fit into memory.
     """
+    if isinstance(configs, ProbeConfig):
+        raise ConfigError("must be a list of experiments, as in [config]", field="configs")
     experiments = [prepare(config) for config in configs]
     if not experiments:
         raise ConfigError("give at least one experiment", field="configs")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from numbers import Integral
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from initprobe.activations.record import Activation
 from initprobe.config.probe_config import DEFAULT_WIDTH, ProbeConfig
-from initprobe.errors import InitprobeError
+from initprobe.errors import ConfigError, InitprobeError, UnknownNameError
 from initprobe.formatting import short
 from initprobe.initializers.record import Mode
 from initprobe.meanfield.input_moments import InputMoments
@@ -162,8 +163,13 @@ def recommend(
         progress: called with (steps done, total steps) of the measurement.
 
     Raises:
-        ConfigError: the activation is unknown, or a size is out of range.
+        ConfigError: the activation or the goal is unknown, or a size is out of range.
     """
+    if goal not in (goals := get_args(Goal)):
+        raise UnknownNameError(f"must be one of {', '.join(goals)}, not {goal!r}", field="goal")
+    for field, size in (("layers", layers), ("width", width)):
+        if not isinstance(size, Integral | None):
+            raise ConfigError(f"must be a whole number, not {size!r}", field=field)
     shape = shape or Shape(layers, width)
     config, choice = _chosen(act, shape, goal, seed)
     result = measured(config, threads=threads, progress=progress)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import numpy.typing as npt
 
 from initprobe.activations.record import Activation
+from initprobe.arrays import Array
 from initprobe.config.names import activation_of, as_activation
 from initprobe.errors import ConfigError
 from initprobe.meanfield.gain import GainRow, gain_row
@@ -38,10 +40,20 @@ def phase(act: str | Spec | Activation, sigma_w: npt.ArrayLike, sigma_b: npt.Arr
     Raises:
         ConfigError: the activation is unknown, or a scale is negative or not finite.
     """
-    import numpy as np
-
-    columns, rows = (np.atleast_1d(np.asarray(scale, float)) for scale in (sigma_w, sigma_b))
-    for field, scales in (("sigma_w", columns), ("sigma_b", rows)):
-        if scales.ndim != 1 or not (np.isfinite(scales).all() and (scales >= 0).all()):
-            raise ConfigError("must be finite numbers of at least 0, in one dimension", field=field)
+    columns, rows = _scales("sigma_w", sigma_w), _scales("sigma_b", sigma_b)
     return phase_diagram(activation_of(as_activation(act)), columns, rows)
+
+
+def _scales(field: str, values: npt.ArrayLike) -> Array:
+    """Scales as an array, `(points,)`.
+
+    Raises:
+        ConfigError: they are not numbers, negative, not finite, or not in one dimension.
+    """
+    try:
+        scales = np.atleast_1d(np.asarray(values, float))
+    except (TypeError, ValueError):
+        scales = np.array([np.nan])
+    if scales.ndim != 1 or not (np.isfinite(scales).all() and (scales >= 0).all()):
+        raise ConfigError("must be finite numbers of at least 0, in one dimension", field=field)
+    return scales

@@ -9,6 +9,7 @@ from typing import Any
 
 from initprobe.data.files import DEFAULT_OUT, RESULT_FILE, STORE_FILE, is_directory, is_file
 from initprobe.errors import ConfigError, InputError
+from initprobe.formatting import shown
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.execution_pool import local_workers
 from initprobe.sweeps.execution_runner import Event, execute
@@ -95,6 +96,7 @@ def sweep(
         ConfigError: the file or an option is wrong; the message has the file and the line.
         OutputError: the store cannot be written.
     """
+    _check_path("config", config)
     for field, texts in (("overrides", overrides), ("where", where)):
         if isinstance(texts, str):
             raise ConfigError(f"must be a list of texts, as in [{texts!r}]", field=field)
@@ -118,6 +120,7 @@ def load(path: str | Path) -> ProbeResult | list[ProbeResult] | Sweep:
     Raises:
         InputError: there is no such file, or it holds no results.
     """
+    _check_path("path", path)
     file = _file(Path(path))
     if file.suffix == ".db":
         with read_store(file) as store:
@@ -125,6 +128,11 @@ def load(path: str | Path) -> ProbeResult | list[ProbeResult] | Sweep:
     with kept_runs([file]) as runs:
         results = [run.load() for run in runs if run.state == "done"]
     return results[0] if len(results) == 1 else results
+
+
+def _check_path(field: str, path: object) -> None:
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"must be a path, not {shown(repr(path))}", field=field)
 
 
 def _file(path: Path) -> Path:

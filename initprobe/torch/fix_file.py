@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from initprobe.formatting import counted
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 from initprobe.torch.arguments import Loss
@@ -76,9 +77,16 @@ def fix_file(
         text = function_text(settings, f"{head}{_DRAWS} draws: the verdict was healthy each time.")
         left = _left(observed, text, options)
         if not left:
-            return FixFile(text, f"sets {len(settings)} weights by the method {method}; healthy in {_DRAWS} draws")
+            return FixFile(text, f"sets {_counted(settings)} by the method {method}; healthy in {_DRAWS} draws")
         reasons.append(f"{method} leaves {_words(left[0])}")
     return FixFile(None, f"no initialization makes the model healthy: {'; '.join(reasons)}")
+
+
+def _counted(settings: Sequence[Setting]) -> str:
+    """How many weights and biases are set: `10 weights and 10 biases`."""
+    biases = sum(setting.name.rpartition(".")[2].startswith("bias") for setting in settings)
+    parts = [(len(settings) - biases, "weight", "weights"), (biases, "bias", "biases")]
+    return " and ".join(counted(*part) for part in parts if part[0])
 
 
 def fix_prepared(ready: Prepared, keep: Sequence[str], contract: str | None, threads: int | None) -> FixFile:

@@ -225,7 +225,7 @@ def test_a_newer_format_and_a_conflict_are_named(text, fault, tmp_path):
         ("  '*.bias': 3 x zeros\ndefault: any\n", ":3", "'*.bias' covers 1 parameter, not 3"),
         ("  '*.bias': he\ndefault: any\n", ":3", "takes its scale from fan_in and fan_out"),
         ("  '0.*': ones\n  '*.bias': zeros\n  '1.*ias': ones\ndefault: any\n", ":5", "equally specific"),
-        ("  '*.bias': zeros\n", "", "no pattern covers 0.weight and 1 more"),
+        ("  '*.bias': zeros\n", "", "no pattern covers 0.weight, 1.weight;"),
         ("  '*.bias': 0\n", ":3", "a rule is text"),
     ],
 )
@@ -252,10 +252,10 @@ def test_what_came_or_went_since_the_lock_is_one_line(tmp_path):
     (line,) = check_lock(stack(5), path).changes
     assert line == "h.*.weight covers 5 parameters, 4 in the lock; --update-lock writes the lock anew"
     (line,) = check_lock(stack(4, head=nn.Linear(30, 30)), path).changes
-    assert line == "new since the lock: head.weight and 1 more; --update-lock writes the lock anew"
+    assert line == "new since the lock: head.weight, head.bias; --update-lock writes the lock anew"
     path.write_text(lock_text(stack(4, head=nn.Linear(30, 30))))
     (line,) = check_lock(stack(4), path).changes
-    assert line == "gone since the lock: head.weight and 1 more; --update-lock writes the lock anew"
+    assert line == "gone since the lock: head.weight, head.bias; --update-lock writes the lock anew"
 
 
 def test_a_lock_of_very_many_unlike_parameters_is_read_again(tmp_path):

@@ -155,7 +155,9 @@ def test_on_paper_a_figure_fits_a_column_and_can_be_read(init, layers, kind):
                 assert box.y1 < figure.bbox.y1 + 1, artist
 
 
-@pytest.mark.parametrize("wrong", [{"size": (0, 3)}, {"columns": 0}, {"style": "poster"}])
+@pytest.mark.parametrize(
+    "wrong", [{"size": (0, 3)}, {"size": 3}, {"columns": 0}, {"columns": "2"}, {"title": 3}, {"style": "poster"}]
+)
 def test_a_figure_that_cannot_be_is_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         _measured("he", "relu").figure("depth", **wrong)

@@ -258,7 +258,7 @@ def directory(tmp_path, monkeypatch):
 def test_fix_writes_what_heals_in_a_fresh_process(directory):
     done = fixed("--fix", "init.py")
     assert done.exit_code == 0, done.output
-    assert "init.py: init(model) sets 26 weights by the method" in done.output
+    assert "init.py: init(model) sets 13 weights and 13 biases by the method" in done.output
     text = (directory / "init.py").read_text()
     assert "for i in range(12):" in text and "gelu follows" in text and "import initprobe" not in text
     subprocess.run([sys.executable, "-c", CHECK], check=True, cwd=directory)

@@ -43,11 +43,11 @@ class Look:
     def __post_init__(self) -> None:
         if self.style not in _SCALES:
             raise ConfigError(f"must be one of {', '.join(_SCALES)}, not {self.style!r}", field="style")
-        if self.columns is not None and self.columns < 1:
-            raise ConfigError(f"must be at least 1, not {self.columns}", field="columns")
-        if self.size is not None and not (
-            len(self.size) == 2 and all(_SMALLEST <= side <= _LARGEST for side in self.size)
-        ):
+        if self.title is not None and not isinstance(self.title, str):
+            raise ConfigError(f"must be a text, not {self.title!r}", field="title")
+        if self.columns is not None and not (isinstance(self.columns, int) and self.columns >= 1):
+            raise ConfigError(f"must be a whole number of at least 1, not {self.columns!r}", field="columns")
+        if self.size is not None and not _is_size(self.size):
             raise ConfigError(f"must be a width and a height of {_SMALLEST:g} to {_LARGEST:g} inches", field="size")
 
     @property
@@ -63,6 +63,13 @@ class Look:
     def per_row(self, panels: int) -> int:
         """Panels of histograms in one row."""
         return min(self.columns or (5 if self.style == "paper" else panels), panels)
+
+
+def _is_size(size: object) -> bool:
+    """Whether it is a pair of sides in range."""
+    if not isinstance(size, Sequence) or len(size) != 2:
+        return False
+    return all(isinstance(side, int | float) and _SMALLEST <= side <= _LARGEST for side in size)
 
 
 SCREEN = Look()

@@ -151,7 +151,9 @@ def _attend_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     sequences = held.by_place()
     if sequences is not None:
         for source, pairs in zip(held.sources, sequences.back(gradient, held.share), strict=True):
-            moved = held.as_found(Moments(held.query.shape, 0.0, pairs, gradient.noise), gradient)
+            moved = Moments(held.query.shape, 0.0, pairs)
+            noise = gradient.noise + _mixing_noise(moved)
+            moved = held.as_found(replace(moved, noise=noise), gradient)
             yield source, _to_heads(moved, source.shape)
         return
     weights = held.weights if held.share == 1 else kept_at_random(held.weights, held.share)

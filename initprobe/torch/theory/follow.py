@@ -271,6 +271,8 @@ def _with(total: Moments | None, gradient: Moments) -> Moments:
         return gradient
     shape, (total_pairs, gradient_pairs) = matched([total, gradient])
     square = total.square + gradient.square
-    noise = (total.noise * total.square**2 + gradient.noise * gradient.square**2) / max(square**2, 1e-300)
+    # Both came back from the same output, so they have most of their noise in common.
+    spread = math.sqrt(total.noise) * total.square + math.sqrt(gradient.noise) * gradient.square
+    noise = (spread / max(square, 1e-300)) ** 2
     gain = (total.gain * total.square + gradient.gain * gradient.square) / max(square, 1e-300)
-    return Moments(shape, 0.0, total_pairs + gradient_pairs, noise, slope=None, gain=gain)
+    return Moments(shape, 0.0, total_pairs + gradient_pairs, noise, gain=gain)

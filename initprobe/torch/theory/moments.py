@@ -53,8 +53,6 @@ class Moments:
         pairs: mean product of two entries, by how their places differ.
         noise: variance of the log of the measured mean square about the predicted one.
         bent: the function and the entries that these were made of one by one; None for other entries.
-        slope: of a gradient that went back through a maximum, the mean square of the slope of the activation at the
-            entries that were the largest; None elsewhere.
         uneven: variance of the mean square over positions, over its square, where borders make it uneven.
         law: the pairs of entries that are far from Gaussian, and equally likely values of an entry; they hold for these
             pairs only.
@@ -70,7 +68,6 @@ class Moments:
     pairs: Array
     noise: float = 0.0
     bent: Bent | None = None
-    slope: float | None = None
     uneven: float = 0.0
     along: Array | None = None
     law: tuple[Array, Array] | None = None
@@ -103,14 +100,14 @@ class Moments:
         pairs = self.pairs if of is None else of
         for axis in axes:
             weights = shares(self.shape[axis], pairs.shape[axis])
-            pairs = np.expand_dims(np.tensordot(pairs, weights, (axis, 0)), axis)
+            pairs = np.expand_dims(np.moveaxis(pairs, axis, -1) @ weights, axis)
         return pairs
 
     def scaled(self, square: float, mean: float | None = None) -> Moments:
         """Times independent factors that are the same for all entries, with this mean square and mean."""
         factor = math.sqrt(square) if mean is None else mean
         along = None if self.along is None else self.along * square
-        return replace(self, mean=self.mean * factor, pairs=self.pairs * square, bent=None, slope=None, along=along)
+        return replace(self, mean=self.mean * factor, pairs=self.pairs * square, bent=None, along=along)
 
     def fitted(self, mean: float, square: float) -> Moments:
         """The same correlations, with a measured mean and mean square."""
@@ -156,7 +153,7 @@ def alike(pairs: Array, size: int, axis: int) -> Array:
     """`pairs` without distances along an axis: the same place or another."""
     if pairs.shape[axis] <= 2:
         return pairs
-    other = np.tensordot(pairs, apart(size, pairs.shape[axis]), (axis, 0))
+    other = np.moveaxis(pairs, axis, -1) @ apart(size, pairs.shape[axis])
     return np.stack([np.take(pairs, 0, axis), other], axis)
 
 

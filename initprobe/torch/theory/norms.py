@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import Moments, NoRule, lengthened, matched, regrouped
+from initprobe.torch.theory.moments import Moments, NoRule, is_by_place, lengthened, matched, regrouped, shares
 from initprobe.torch.theory.places import axes_by_place, deviations, settled, without_places
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, first, names
 from initprobe.torch.theory.trace import Constant, Node
@@ -126,7 +126,31 @@ def _norm_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     normal, variance = normalised(regrouped(given, norm.shape), norm.axes, norm.eps, norm.centred)
     scaled = _affine(gradient, norm.weight, None, norm.channel)
     moved = denormalised(normal, variance, norm.axes, regrouped(scaled, norm.shape), norm.centred, uneven)
-    yield norm.source, regrouped(moved, node.shape)
+    made = regrouped(moved, node.shape)
+    yield norm.source, replace(made, noise=gradient.noise + _length_noise(normal, moved, norm.axes))
+
+
+def _length_noise(normal: Moments, gradient: Moments, axes: Sequence[int]) -> float:
+    """Variance of the log of the gradient's mean square that comes from the variances by which a norm divides.
+
+    It counts where few places have most of the gradient, such as a class token.
+    """
+    places = axes_by_place(gradient)
+    spread = normal.averaged(axes, 2 * normal.pairs**2)
+    weights = []
+    for axis, (size, length) in enumerate(zip(normal.shape, spread.shape, strict=True)):
+        if axis in axes or axis not in places:
+            weights.append(shares(size, length))
+            continue
+        index = tuple(slice(None) if place == axis else 0 for place in range(gradient.pairs.ndim))
+        own = np.maximum(np.diagonal(gradient.pairs[index][1:].reshape(size, size)), 0)
+        pairs = np.outer(own, own) / max(own.sum() ** 2, 1e-300)
+        is_known = is_by_place(size, length)
+        alone = np.trace(pairs)
+        weights.append(np.append(0.0, pairs.ravel()) if is_known else np.array([alone, 1 - alone])[:length])
+    for share in weights:
+        spread = np.tensordot(spread, share, (0, 0))
+    return max(float(spread.item()), 0.0)
 
 
 def is_centring(left: Node, right: Node) -> bool:

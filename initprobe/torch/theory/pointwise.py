@@ -158,8 +158,6 @@ def uncurved(bent: Bent, gradient: Moments) -> Moments:
     at, correlation = of_bent(bent)
     _, (pairs, correlation) = matched([gradient, Moments(gradient.shape, 0.0, correlation)])
     slopes = dual(at.slope_powers, correlation)
-    if gradient.slope is not None:
-        slopes[(0,) * slopes.ndim] = gradient.slope
     if gradient.gain != 1:
         slopes = strengthened(slopes, Moments(gradient.shape, 0.0, slopes), gradient.gain)
     along = pairs * dual(at.along_powers, correlation)
@@ -170,7 +168,7 @@ def uncurved(bent: Bent, gradient: Moments) -> Moments:
 
 def bent_of(node: Node, given: Moments) -> Bent:
     """The function that made entries of Gaussian ones; these themselves if there was none."""
-    return given.bent or Bent(node.number, given, lambda x: x, np.ones_like)
+    return given.bent or Bent(node.number, given, np.positive, np.ones_like)
 
 
 @lru_cache(maxsize=512)
@@ -239,7 +237,7 @@ def ancestors(node: Node, farthest: int = 12) -> Iterable[Node]:
 def kept_at_random(given: Moments, share: float) -> Moments:
     """The moments after each entry was kept with this probability, and scaled so that the mean stays."""
     pairs = strengthened(given.pairs, given, 1 / share)
-    return replace(given, pairs=pairs, bent=None, slope=None, along=None)
+    return replace(given, pairs=pairs, bent=None, along=None)
 
 
 def _dropout_share(node: Node) -> float:

@@ -83,10 +83,22 @@ class Sequences:
         alone[..., index, index] = np.einsum("ik,...ii->...k", share**2, first * given)
         self._add_chance(to_value, alone, kept)
         moved = self._to_query(given), self._to_key(given)
-        for part in moved:
-            self._add_chance(part, part, kept)
+        for part, source, turned in zip(moved, (self.key, self.query), (False, True), strict=True):
+            self._add_chance(part, self._alone(given, source, turned), kept)
         query, key, value = (from_matrices(part, self.axis) for part in (*moved, to_value))
         return query, key, value
+
+    def _alone(self, given: Array, other: Array, turned: bool) -> Array:
+        """What each weight by itself gives the gradient of queries, or of keys if `turned`, at the same place."""
+        index, total = np.arange(self.places), np.zeros(np.broadcast_shapes(given.shape, other.shape))
+        own, others = self.share**2, np.einsum("...kk->...k", other)
+        for unit in range(self.value.shape[-3]):
+            gradient, value = (
+                np.einsum("...kk->...k", held[..., unit : unit + 1, :, :]) for held in (given, self.value)
+            )
+            force = (value * ((gradient * others) @ own)) if turned else (gradient * ((value * others) @ own.T))
+            total[..., index, index] += self._weight(unit) * self.scale**2 * force
+        return total
 
     def _to_query(self, given: Array) -> Array:
         """Each logit gets its weight times what its value adds to the mean of all.
@@ -111,11 +123,11 @@ class Sequences:
         return self.scale**2 * total
 
     def _common(self) -> Array:
-        """Covariance of the products of two keys and of their values, `(places, places)`."""
+        """Covariance of the products of two keys and of their values, about what all have in common."""
         key, value = (held[(0,) * (held.ndim - 2)] for held in (self.key, self.value))
         own = np.sqrt(np.maximum(np.diag(key) * np.diag(value), 0))
         lengths = np.sqrt(np.maximum(np.outer(np.diag(value), np.diag(value)), 1e-300))
-        return np.asarray(np.outer(own, own) * (1 - (value / lengths) ** 2) ** 2 / self.width)
+        return np.asarray(np.outer(own, own) * (1 - value / lengths) ** 2 / self.width)
 
     def _to_key(self, given: Array) -> Array:
         total = np.zeros(np.broadcast_shapes(given.shape, self.query.shape))

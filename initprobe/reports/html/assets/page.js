@@ -29,6 +29,7 @@ function prepareRun() {
   }
 
   find(".tools").hidden = histogram.hidden = false;
+  theory.parentNode.hidden = !DATA.charts.some((chart) => chart.lines.some((line) => line.kind === "theory"));
   theory.onchange = draw;
   tensor.onchange = () => choose(chosen);
   find("#previous").onclick = () => choose(chosen - 1);
