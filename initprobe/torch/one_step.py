@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
 import torch
 
 from initprobe.arrays import Array, finite
+from initprobe.data.machine import available_bytes
 from initprobe.diagnosis.width_sizes import LayerSizes
 from initprobe.engine.curvature import VECTORS, largest_eigenvalue
 from initprobe.engine.optimizers import ADAPTIVE, NOT_FOUND, default_rate
@@ -113,7 +113,7 @@ def _curvature(arguments: Arguments, step: Optimizing, learning: list[Any]) -> t
     if step.name != "sgd":
         return None, ADAPTIVE
     count = sum(parameter.numel() for parameter in learning)
-    needed, free = 8 * (VECTORS + 6) * count, psutil.virtual_memory().available
+    needed, free = 8 * (VECTORS + 6) * count, available_bytes()
     if needed > _SHARE_OF_MEMORY * free:
         return None, f"it takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
     with left_as_found(arguments.parts, parameters=False), recording():
