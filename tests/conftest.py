@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import importlib
+import re
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,11 +14,18 @@ from threadpoolctl import threadpool_limits
 
 from initprobe.cli.app import main
 
-OTHER_PROCESSORS = (None, 1, 2)
+OTHER_PROCESSORS = (None, 1, pytest.param(2, marks=pytest.mark.slow))
 
 
 def pytest_addoption(parser):
     parser.addoption("--rounded", type=int, metavar="SEED", help="round every product as another processor might")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """With `-m 'torch ...'`, files that never name PyTorch are not read: they take most of the time of a collection."""
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    wants_torch = config.getoption("markexpr").startswith("torch")
+    return True if wants_torch and is_test and not re.search(r"\btorch\b", collection_path.read_text()) else None
 
 
 def pytest_generate_tests(metafunc):

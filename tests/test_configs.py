@@ -7,8 +7,8 @@ from article_figures import ROOT
 from jsonschema import Draft202012Validator
 from sweep_checks import applicable, breaches_of
 
-import initprobe
 from initprobe.data.documents import read_file
+from initprobe.probe.run import measured
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.file_layout import json_schema
 from initprobe.sweeps.plan import Plan, load, shipped
@@ -32,7 +32,7 @@ SMALLER = {
 
 
 def _results(plan: Plan) -> list[ProbeResult]:
-    return [initprobe.run(run.config) for run in plan.runs]
+    return [measured(run.config) for run in plan.runs]
 
 
 def test_every_config_is_here():
@@ -56,7 +56,7 @@ def test_a_config_runs(name):
     plan = load(name, SMALLER[name])
     results = _results(plan)
     # Twice the same: the run of a plan is that of its config by hand.
-    assert results[-1].layers == initprobe.run(plan.runs[-1].config).layers
+    assert results[-1].layers == measured(plan.runs[-1].config).layers
     for result in results:
         breaches_of(plan.checks, result)
     used = frozenset().union(*(applicable(plan.checks, result) for result in results))

@@ -14,6 +14,7 @@ from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.meanfield.correlated_pairs import pair_moments
 from initprobe.meanfield.moments import lookup
 from initprobe.meanfield.phase import critical_line, fixed_point
+from initprobe.probe.run import measured
 from initprobe.reports.figures.heat_map_data import heat_map
 from initprobe.reports.figures.heat_maps import heat_map_figure
 from initprobe.reports.figures.length_spread_data import expected_spread, spread_lines
@@ -33,7 +34,7 @@ def small(*overrides):
 def run_of(**fields):
     """A run without axes, and its result."""
     config = initprobe.ProbeConfig(**fields)
-    result = initprobe.run(config)
+    result = measured(config)
     return SweepRun(Entry({"layers": config.depth}, digest(result)), config, lambda: result, lambda: None)
 
 
@@ -94,7 +95,7 @@ def test_every_kind_is_drawn_by_a_config_and_refuses_what_it_cannot_draw():
     names = ("poole_2016", "pennington_2017", "hanin_rolnick_2018", "glorot_bengio_2010", "he_2015")
     assert {figure.kind for name in names for figure in load(name).figures} == set(KINDS)
     config = initprobe.ProbeConfig(init="he", act="tanh", layers=2, widths=[4, 5], batch=4, draws=1, input_width=4)
-    result = initprobe.run(config)
+    result = measured(config)
     run = SweepRun(Entry({}, digest(result)), config, lambda: result, lambda: None)
     for kind, runs in (
         ("maps", [run]),

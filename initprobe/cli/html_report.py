@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from initprobe.cli.parameters import option
+from initprobe.errors import ConfigError
+from initprobe.formatting import shown
 
 if TYPE_CHECKING:
     from initprobe.reports.html.runs_page import RunCard
@@ -23,7 +26,15 @@ WORDS = "initprobe.words"
 
 def report_option() -> Any:
     """`--report`, which several commands have."""
-    return option("--report", metavar="FILE.html|-", help="Write one HTML file with charts; it opens offline.")
+    about = "Write one HTML file with charts; it opens offline."
+    return option("--report", metavar="FILE.html|-", callback=_page_name, help=about)
+
+
+def _page_name(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """The name of the file; a name of another format is refused."""
+    if name and PurePath(name).suffix.lower() not in ("", ".html", ".htm"):
+        raise ConfigError(f"{shown(name)} is written as HTML; give a name that ends in .html", field="--report")
+    return name
 
 
 def typed() -> str:

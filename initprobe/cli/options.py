@@ -330,7 +330,7 @@ def read_widths(text: str | None) -> tuple[int, ...] | None:
 
 def _thresholds(texts: Sequence[str]) -> dict[str, float]:
     from initprobe.config.thresholds import Thresholds
-    from initprobe.errors import ConfigError
+    from initprobe.errors import ConfigError, at_field
     from initprobe.registry import suggestion
     from initprobe.spec import parse_number
 
@@ -342,5 +342,6 @@ def _thresholds(texts: Sequence[str]) -> dict[str, float]:
         if name not in Thresholds.model_fields:
             hint = suggestion(name, list(Thresholds.model_fields)) or " `initprobe list thresholds` shows all."
             raise ConfigError(f"unknown limit {name!r}.{hint}", field="--threshold")
-        limits[name] = parse_number(value)
+        with at_field(f"--threshold {name}"):
+            limits[name] = parse_number(value)
     return limits

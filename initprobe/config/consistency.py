@@ -156,6 +156,16 @@ def _check_loss(config: ProbeConfig) -> None:
             raise ConfigError("is for a loss; give loss cross-entropy or mse, train_steps, or an optimizer", field=name)
 
 
+_SHORTER = {
+    "Input should be": "must be",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "above",
+    "less than": "below",
+    "a valid integer": "a whole number",
+}
+
+
 def first_fault(error: ValidationError, fields: Sequence[str]) -> ConfigError:
     """pydantic's first complaint as an error that names the field and what it takes."""
     fault = error.errors()[0]
@@ -181,4 +191,11 @@ def fault_error(fault: ErrorDetails, field: str, fields: Sequence[str]) -> Confi
         return UnknownNameError(f"unknown field {field!r}.{suggestion(field, fields)}")
     if fault["type"] == "missing":
         return MissingFieldError("is missing", field=field)
-    return ConfigError(f"{fault['msg'][0].lower()}{fault['msg'][1:]}, not {reprlib.repr(fault['input'])}", field=field)
+    return ConfigError(f"{_shorter(fault['msg'])}, not {reprlib.repr(fault['input'])}", field=field)
+
+
+def _shorter(message: str) -> str:
+    """A message of pydantic's in the words of all other messages: `must be at least 1`."""
+    for long, short in _SHORTER.items():
+        message = message.replace(long, short)
+    return f"{message[0].lower()}{message[1:]}"

@@ -122,7 +122,7 @@ def _common(
     varying = every[0] * alone * full[0] + every[1] * together * full[1]
     # Where the products of two signals and of their z vary together over pairs.
     varying += (
-        every[1] * square * along**2 * math.sqrt(kept.cosine_variance * max(here.state.correlation_variance, 0.0))
+        every[1] * square * along * along * math.sqrt(kept.cosine_variance * max(here.state.correlation_variance, 0.0))
     )
     return varying + mean * mean * (every[0] * left[0] + every[1] * left[1])
 

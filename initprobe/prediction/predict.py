@@ -13,7 +13,7 @@ import numpy as np
 from initprobe.arrays import finite
 from initprobe.blocks.skips import Wiring, wirings
 from initprobe.config.probe_config import ProbeConfig
-from initprobe.meanfield.finite_width import LayerSpread, Spread, spread, with_biases
+from initprobe.meanfield.finite_width import UNKNOWN, LayerSpread, Spread, spread, with_biases
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer, State, layer_batches
 from initprobe.meanfield.moments import histograms
@@ -77,7 +77,11 @@ def _norm_and_skip_prediction(
         for theory in theory_of(rules, around, passes, batch)
     ]
     gradients = [theory.output_gradient_variance for theory in layers]
-    return NetworkPrediction(layers, spread_norm_and_skip(config.activation, rules, around, passes, gradients, samples))
+    try:
+        spreads = spread_norm_and_skip(config.activation, rules, around, passes, gradients, samples)
+    except OverflowError:  # a square beyond the range of float64
+        spreads = [UNKNOWN] * len(layers)
+    return NetworkPrediction(layers, spreads)
 
 
 def with_predictions(

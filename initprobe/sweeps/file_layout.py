@@ -212,7 +212,7 @@ def json_schema() -> dict[str, Any]:
 
 
 # pydantic's words for types, and those of a YAML file.
-_YAML_TYPES = {"a valid dictionary": "a mapping", "a valid tuple": "a list", "a valid integer": "a whole number"}
+_YAML_TYPES = {"a valid dictionary": "a mapping", "a valid tuple": "a list"}
 
 
 def _fault(document: Document, error: ValidationError) -> ConfigError:

@@ -165,6 +165,7 @@ REFUSED = {
     "no such file": (("--input", "none.npy"), "no such file"),
     "standardized noise": (("--standardize",), "file"),
     "format": (("--format", "gif"), "png"),
+    "page": (("--report", "page.png"), "ends in .html"),
     "two dashes": (("--export-json", "-", "--export-csv", "-"), "standard output"),
     "one file twice": (("--export-json", "a", "--export-csv", "a"), "same file"),
     "no directory for a file": (("--export-json", "no/where.json"), "no directory"),

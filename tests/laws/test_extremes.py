@@ -43,9 +43,9 @@ def specs(registry):
 
 
 def a_share(cases):
-    """A third of the cases, by a seed, for every day; all of them among the slow tests."""
+    """A quarter of the cases, by a seed, for every day; all of them among the slow tests."""
     cases = list(cases)
-    kept = set(random.Random(15).sample(range(len(cases)), math.ceil(len(cases) / 3)))
+    kept = set(random.Random(15).sample(range(len(cases)), math.ceil(len(cases) / 4)))
     slow = pytest.mark.slow
     values = [case if isinstance(case, tuple) else (case,) for case in cases]
     return [pytest.param(*value, marks=() if index in kept else slow) for index, value in enumerate(values)]

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import initprobe
 from initprobe.cli.sweep_figures import spectrum_of
+from initprobe.probe.run import measured
 from initprobe.reports.figures.style import render
 from initprobe.reports.figures.sweep_kinds import SweepRun, draw
 from initprobe.results.digest import Digest, digest
@@ -32,7 +32,7 @@ class Entry:
 
 def finished(run):
     """A run of a plan, done now; its spectrum is measured once."""
-    result = initprobe.run(run.config)
+    result = measured(run.config)
     entry = Entry(dict(run.axes), digest(result), result=result)
     return SweepRun(entry, run.config, lambda: result, cache(lambda: spectrum_of(run.config)))
 

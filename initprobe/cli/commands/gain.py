@@ -71,7 +71,7 @@ def command(options: GainOptions) -> None:
     names, bias = options.names(), parse_number(options.sigma_b)
     if not 0 <= bias < 1:
         raise ConfigError(
-            f"{bias:g} must be at least 0 and below 1, or the biases alone exceed q = 1", field="--sigma-b"
+            f"must be at least 0 and below 1, not {bias:g}: biases alone would exceed q = 1", field="--sigma-b"
         )
     rows = [_row(activation_of(as_activation(name)), bias) for name in names]
     to = console(sys.stdout)

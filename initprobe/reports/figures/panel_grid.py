@@ -47,6 +47,7 @@ VERDICTS = {
     "odd-layer": "#FCC4C4",
     "too-deep": "#000038",
     "silent-input": "#C4E0FC",
+    "lost-in-format": "#387070",
 }
 _OTHER_VERDICTS = ("#8C5400", "#54FC70", "#FC00C4")  # of rules without a colour of their own
 

@@ -223,5 +223,5 @@ def _draw_depths(axes: Axes, sigma_w: Array, sigma_b: Array, xi_c: Array, layers
         return [], []
     lines = axes.contour(sigma_w, sigma_b, depths, levels=levels, colors="#333333", linewidths=1, linestyles="--")
     labels = axes.clabel(lines, fmt="%g", fontsize=9)
-    points = np.concatenate([axes.transData.transform(path.vertices) for path in lines.get_paths() if len(path)])
-    return list(map(_extent, labels)), [Bbox.from_bounds(x, y, 1, 1) for x, y in points.tolist()]
+    drawn = [axes.transData.transform(path.vertices).tolist() for path in lines.get_paths() if len(path)]
+    return list(map(_extent, labels)), [Bbox.from_bounds(x, y, 1, 1) for points in drawn for x, y in points]
