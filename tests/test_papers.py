@@ -270,7 +270,9 @@ def test_the_spread_of_lengths_of_one_layer_is_that_of_a_chi_square():
 def test_glorot_bengio_2010(overrides):
     """n Var(W) is 1/3 and 1: the variance of dL/dh falls at least so per layer, and as mean-field theory has it."""
     runs = swept("glorot_bengio_2010", overrides)
-    assert_legible(draw("layer_histograms", "glorot_bengio_2010", runs))
+    figure = draw("layer_histograms", "glorot_bengio_2010", runs)
+    assert_legible(figure)
+    assert sum("\ntheory " in text for text in texts(figure)) == 4
     for run, factor in zip(runs, (1 / 3, 1.0), strict=True):
         layers = run.read().layers
         for below, above in itertools.pairwise(layers):
@@ -290,7 +292,9 @@ def test_he_2015(overrides):
     runs = swept("he_2015", overrides)
     figure = draw("loss_curves", "he_2015", runs)
     assert_legible(figure)
-    assert any("training is ours" in text for text in texts(figure))
+    words = texts(figure)
+    assert any("training is ours" in text for text in words)
+    assert {"xavier; theory: Var(z) x0.500 per layer", "he; theory: Var(z) x1.00 per layer"} <= set(words)
     for run in runs:
         layers, factor = run.read().layers, 0.5 if run.entry.axes["init"] == "xavier" else 1.0
         predicted = [layer.theory.preactivation_variance for layer in layers]

@@ -14,6 +14,7 @@ import numpy as np
 from initprobe.blocks.skips import PLAIN, branches, wirings
 from initprobe.config.arguments import ConfigChanges
 from initprobe.config.probe_config import ProbeConfig
+from initprobe.diagnosis.correlation import least_distance
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.predict import LayerTheory, predict
 from initprobe.prediction.predict import norm_and_skip_theory
@@ -264,7 +265,7 @@ def holds(config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments, *, di
 
 def _keeps_apart(layers: Sequence[LayerTheory], inputs: InputMoments, config: ProbeConfig) -> bool:
     """Whether a plain network keeps some distance between two inputs, by the verdict's limit; True if unknown."""
-    least = (1 - inputs.cosine) * 10**-config.thresholds.grave_decades
+    least = (1 - inputs.cosine) * least_distance(config.thresholds)
     return not 1 - layers[-1].correlation < least
 
 

@@ -7,11 +7,13 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from numpy.polynomial import chebyshev
 from scipy import special
 
 from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.record import Activation
 from initprobe.activations.rectifiers import SELU_ALPHA, SELU_SCALE, celu, elu, leaky_relu, selu, softplus
+from initprobe.meanfield import moments as moments_module
 from initprobe.meanfield.moments import Moments, histogram, lookup, moments
 
 # The accuracy promised, and what is left of numbers that cancel: a few rounding errors of their parts.
@@ -303,3 +305,9 @@ def test_histogram_averages_over_lengths_and_means():
     parts = 0.25 * histogram(act, 0.5, edges) + 0.75 * histogram(act, 2.0, edges, 0.3)
     assert mixed == pytest.approx(parts, abs=ROUNDING)
     assert histogram(act, 0.0, edges, 0.25)[6] == 1
+
+
+def test_few_places_get_the_polynomials_of_many_bit_for_bit():
+    for places in range(1, 12):
+        x = np.random.default_rng(places).uniform(-1, 1, places)
+        assert np.array_equal(moments_module._polynomials(x), chebyshev.chebvander(x, moments_module._CHEBYSHEV - 1))

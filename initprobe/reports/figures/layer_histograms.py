@@ -5,6 +5,7 @@ Glorot & Bengio 2010, figures 6 and 7.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -94,6 +95,22 @@ def _draw(axes: Axes, result: ProbeResult, tensor: str, edges: Array, colors: di
             axes.stairs(heights, edges, lw=1.6, color=colors[layer.layer], baseline=None)
     ends = [layer.tensor(tensor) for layer in (drawn[0], drawn[-1])]
     words = " to ".join(short(stats.std, stats.variance_log10 and stats.variance_log10 / 2) for stats in ends)
-    axes.text(0.98, 0.95, f"std {words}", transform=axes.transAxes, ha="right", va="top", fontsize=9)
+    axes.text(
+        0.98,
+        0.95,
+        f"std {words}{_theory_words(drawn, tensor)}",
+        transform=axes.transAxes,
+        ha="right",
+        va="top",
+        fontsize=9,
+    )
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.1 * max(peaks, default=1.0)))
     percent_ticks(axes)
+
+
+def _theory_words(drawn: Sequence[LayerStats], tensor: str) -> str:
+    """The predicted std of the first and the last layer, on a line of its own; empty where theory has none."""
+    stds = [
+        math.sqrt(each) for layer in (drawn[0], drawn[-1]) if (each := getattr(layer.theory, f"{tensor}_variance", 0))
+    ]
+    return "\ntheory " + " to ".join(map(short, stds)) if len(stds) == 2 else ""

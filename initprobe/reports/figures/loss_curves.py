@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError
+from initprobe.formatting import factor
 from initprobe.reports.figures.panel_grid import CYCLE, Key, PanelSizes, clipped, columns_of, make_grid
 from initprobe.reports.figures.style import BLACK, DASHES, style
 from initprobe.reports.figures.sweep_kinds import SweepRun
@@ -46,7 +47,8 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
         assert first.loss is not None and first.training is not None
         panels = PanelSizes(len(by_depth), columns_of(len(by_depth)), 6.2 if len(by_depth) == 1 else 3.9, 3.4)
         note = f"training is ours: plain SGD, rate {first.training.learning_rate:g}; pale: each step's batch"
-        grid = make_grid(f"{title}: {first.loss.name} while training", [note], panels, _keys(looks))
+        factors = {name: _factor_words(result) for part in by_depth.values() for name, result in part}
+        grid = make_grid(f"{title}: {first.loss.name} while training", [note], panels, _keys(looks, factors))
         for index, (axes, (depth, part)) in enumerate(zip(grid.axes, sorted(by_depth.items()), strict=True)):
             _draw(axes, part, looks)
             axes.set_title(f"{depth} layers", fontsize=10)
@@ -60,8 +62,15 @@ def _look(number: int) -> dict[str, str]:
     return {"color": CYCLE[color], "ls": DASHES[dashes % len(DASHES)]}
 
 
-def _keys(looks: dict[str, int]) -> list[Key]:
-    keys: list[Key] = [(Line2D([], [], lw=2, **_look(number)), name) for name, number in looks.items()]  # type: ignore[arg-type]
+def _factor_words(result: ProbeResult) -> str:
+    """The factor of Var(z) per layer by theory, the reason that He et al. give; empty where theory has none."""
+    variances = [layer.theory.preactivation_variance if layer.theory else None for layer in result.layers]
+    first, last, steps = variances[0], variances[-1], len(variances) - 1
+    return f"; theory: Var(z) {factor((last / first) ** (1 / steps))} per layer" if first and last and steps else ""
+
+
+def _keys(looks: dict[str, int], words: dict[str, str]) -> list[Key]:
+    keys: list[Key] = [(Line2D([], [], lw=2, **_look(at)), f"{name}{words[name]}") for name, at in looks.items()]  # type: ignore[arg-type]
     return [*keys, (Line2D([], [], color=BLACK, lw=1, ls=":"), "chance")]
 
 

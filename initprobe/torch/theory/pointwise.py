@@ -181,7 +181,7 @@ def _slope_noise(gradient: Moments, at: Expectations, correlation: Array) -> flo
 
 def bent_of(node: Node, given: Moments) -> Bent:
     """The function that made entries of Gaussian ones; these themselves if there was none."""
-    return given.bent or Bent(node.number, given, lambda x: x, np.ones_like)
+    return given.bent or Bent(node.number, given, np.positive, np.ones_like)
 
 
 @lru_cache(maxsize=512)
