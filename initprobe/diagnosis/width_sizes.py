@@ -6,6 +6,7 @@ weights and learning rate do in the limit of infinite width (Yang & Hu 2021, arX
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from initprobe.arrays import finite
+from initprobe.errors import ConfigError
 from initprobe.results.coordinate_check import Kind, Quantity, WidthLine
 
 Family = Literal["sgd", "adam"]
@@ -118,7 +120,11 @@ class WidthSlopes:
     Attributes:
         widths: in ascending order.
         names: of these layers, in order.
+        missing: names of layers that some networks do not have.
         steps: of training.
+
+    Raises:
+        ConfigError: the networks have no layer of the same name.
     """
 
     def __init__(self, widths: Sequence[int], networks: Networks, family: Family | None) -> None:
@@ -126,6 +132,9 @@ class WidthSlopes:
         self._layers = [[{layer.name: layer for layer in network.layers} for network in row] for row in networks]
         every = [by_name for row in self._layers for by_name in row]
         self.names = [name for name in every[0] if all(name in by_name for by_name in every)]
+        self.missing = [name for name in dict.fromkeys(itertools.chain(*every)) if name not in self.names]
+        if not self.names:
+            raise ConfigError("networks of different widths have no layer of the same name, so none can be compared")
         self.steps = len(networks[0][0].losses) - 1
 
     def first(self, name: str) -> LayerSizes:
@@ -161,7 +170,7 @@ class WidthSlopes:
 
     def _changes(self, name: str, step: int) -> Iterator[WidthLine]:
         first, index = self.first(name), step - 1
-        if len(first.changes) >= step:
+        if all(len(network[name].changes) >= step for row in self._layers for network in row):
             theory = self._change_theory(name, step)
             yield self._line(name, "change", step, lambda layer: _entry(layer.changes, index), theory)
         if len(first.own_changes) >= step:

@@ -72,7 +72,7 @@ def findings_of(slopes: WidthSlopes, lines: Sequence[WidthLine]) -> list[WidthFi
     findings = [*_diverged(lines), *_errors(deviating, slopes.steps)]
     if not findings:
         findings += _undecided(lines)
-    return [*findings, *_still(lines, slopes.steps), *_exceptions(lines), *_batch(slopes)]
+    return [*findings, *_still(lines, slopes.steps), *_exceptions(lines), *_unmeasured(slopes, lines), *_batch(slopes)]
 
 
 def transfers(findings: Sequence[WidthFinding]) -> bool | None:
@@ -193,6 +193,17 @@ def _exceptions(lines: Sequence[WidthLine]) -> Iterator[WidthFinding]:
             fall = f"{what} fall as width^{line.slope:.2f} before training"
             text = f"{fall}, as in muP; this is no fault ({line.layer})"
             yield WidthFinding(rule="starts-small", severity="info", layers=(line.layer,), text=text)
+
+
+def _unmeasured(slopes: WidthSlopes, lines: Sequence[WidthLine]) -> Iterator[WidthFinding]:
+    changing = {line.layer for line in lines if line.quantity == "change"}
+    still = tuple(name for name in slopes.names if name not in changing)
+    if still:
+        text = f"h of {listed(still)} has another shape after some step, so its change is not judged"
+        yield WidthFinding(rule="unmeasured", severity="info", layers=still, text=text)
+    if slopes.missing:
+        text = f"{listed(slopes.missing)}: not in every network, so not judged"
+        yield WidthFinding(rule="missing-layers", severity="info", layers=tuple(slopes.missing), text=text)
 
 
 def _batch(slopes: WidthSlopes) -> Iterator[WidthFinding]:

@@ -94,7 +94,7 @@ def tried(before: Judged, measure: Measure, family: Family | None) -> Trial:
     rates, tied_rates = _agreed(_rates(now, family))
     scaling = Scaling(scaling.starts, rates)
     if not scaling:
-        return Trial(note="none is known: no power of the width in a start or a learning rate explains it")
+        return Trial(note="none is known: no power of the width in W or in its learning rate explains it; biases may")
     last = judged(before.slopes.widths, measure(scaling), family)
     lines = tuple(fix_lines(scaling, before.slopes))
     if last.transfers:
@@ -128,9 +128,9 @@ def _starts(before: Judged) -> Iterator[tuple[str, float]]:
 
 
 def _own_gain(slopes: WidthSlopes, name: str) -> float | None:
-    """The slope of rms(z) over rms(input); None where z is 0."""
-    product = slopes.slope(name, lambda layer: layer.product)
-    return None if product is None else product - (slopes.slope(name, lambda layer: layer.given) or 0.0)
+    """The power by which W alone scales its input: a sum of fan_in independent terms; None where W is 0."""
+    fan, weight = slopes.fan_slope(name), slopes.slope(name, lambda layer: layer.weight)
+    return None if fan is None or weight is None else fan / 2 + weight
 
 
 def _rates(now: Judged, family: Family | None) -> Iterator[tuple[str, float]]:

@@ -102,6 +102,12 @@ COLUMNS = (
     ),
     Word("dW/W", "Root mean square of dL/dW over that of W.", ("update ratio",), "gradient_to_weight_ratio"),
     Word(
+        "local",
+        "What independent weights do with the measured input of this layer; of dL/dh, with the measured gradients.",
+        ("local theory", "end to end"),
+        "model_theory.local.output.variance",
+    ),
+    Word(
         "branch/stream",
         "rms of what a branch adds over that of the residual stream to which it is added.",
         ("branch /stream", "branch ratio", "/stream"),

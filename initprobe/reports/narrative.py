@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from initprobe.formatting import counted, factor, factor_of, fixed, percent, short
+from initprobe.reports.model_theory_words import model_theory_words
 from initprobe.reports.narrative_training import start_words, step_words, training_words
 from initprobe.results.layers import Fitting, LayerStats, PackedWeight, TensorStats
 from initprobe.results.run import ProbeResult
@@ -48,7 +49,7 @@ def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
         "gates": _gate_words(result),
         "q, k, v": _packed_words(result),
         "depth": _depth_words(result),
-        "theory": result.theory_note or _theory_words(result),
+        "theory": result.theory_note or model_theory_words(result) or _theory_words(result),
         "lost": _lost_words(result),
         "fitted": _fitting_words(result),
         "loss": start_words(result.loss),

@@ -109,8 +109,8 @@ def _columns(result: ProbeResult, verbose: bool) -> list[Column]:
     return [
         _number_column(result),
         *([Column("\nmodule", lambda layer: short_name(layer.name or NOTHING))] if result.modules else []),
-        *_output_columns(result),
-        *_gradient_columns(result),
+        *_output_columns(result, verbose),
+        *_gradient_columns(result, verbose),
         *_structure_columns(result),
         *_fitting_columns(result),
         *([Column("\ndW/W", lambda layer: short(layer.gradient_to_weight_ratio))] if verbose else []),
@@ -124,10 +124,12 @@ def _number_column(result: ProbeResult) -> Column:
     return Column(heading, lambda layer: f"({layer.layer})" if layer.inside_branch else str(layer.layer))
 
 
-def _output_columns(result: ProbeResult) -> Iterator[Column]:
+def _output_columns(result: ProbeResult, verbose: bool) -> Iterator[Column]:
     yield Column("output h\nstd", lambda layer: value_text(layer.output, layer.output.std))
     if _has_theory(result):
         yield Column("\ntheory", lambda layer: short(_predicted_std(layer)), dropped=4)
+    if verbose and _has_local_theory(result):
+        yield Column("\nlocal", lambda layer: short(_local_std(layer)), dropped=3)
     yield Column("\nvar", lambda layer: value_text(layer.output, layer.output.variance))
     if result.draws > 1 and result.loss is None:  # a loss has columns of its own
         yield Column("\n+-%", lambda layer: relative_spread(layer.output), dropped=1)
@@ -138,10 +140,12 @@ def _output_columns(result: ProbeResult) -> Iterator[Column]:
     yield Column("z\ncos", lambda layer: NOTHING if layer.correlation is None else cosine(layer.correlation))
 
 
-def _gradient_columns(result: ProbeResult) -> Iterator[Column]:
+def _gradient_columns(result: ProbeResult, verbose: bool) -> Iterator[Column]:
     yield Column("dL/dh\nvar", lambda layer: value_text(layer.output_gradient, layer.output_gradient.variance))
     if _has_theory(result):
         yield Column("\ntheory", lambda layer: short(_predicted_gradient(layer)), dropped=3)
+    if verbose and _has_local_theory(result):
+        yield Column("\nlocal", lambda layer: short(_local_gradient(layer)), dropped=2)
     if result.draws > 1 and result.loss is None:
         yield Column("\n+-%", lambda layer: relative_spread(layer.output_gradient), dropped=0)
     yield Column("dL/dW\nvar", lambda layer: value_text(layer.weight_gradient, layer.weight_gradient.variance))
@@ -178,16 +182,37 @@ def _fitting_columns(result: ProbeResult) -> Iterator[Column]:
 
 
 def _has_theory(result: ProbeResult) -> bool:
-    return any(layer.theory is not None for layer in result.layers)
+    return any(layer.theory is not None for layer in result.layers) or _has_local_theory(result)
+
+
+def _has_local_theory(result: ProbeResult) -> bool:
+    return any(layer.model_theory is not None for layer in result.layers)
 
 
 def _predicted_std(layer: LayerStats) -> float | None:
-    variance = layer.theory.output_variance if layer.theory else None
+    """By theory from the input of the net."""
+    if layer.model_theory is not None:
+        return _root(layer.model_theory.end_to_end.output.variance)
+    return _root(layer.theory.output_variance if layer.theory else None)
+
+
+def _local_std(layer: LayerStats) -> float | None:
+    """By theory from the measured input of the layer."""
+    return None if layer.model_theory is None else _root(layer.model_theory.local.output.variance)
+
+
+def _root(variance: float | None) -> float | None:
     return None if variance is None else math.sqrt(variance)
 
 
 def _predicted_gradient(layer: LayerStats) -> float | None:
+    if layer.model_theory is not None:
+        return layer.model_theory.end_to_end.output_gradient.variance
     return layer.theory.output_gradient_variance if layer.theory else None
+
+
+def _local_gradient(layer: LayerStats) -> float | None:
+    return None if layer.model_theory is None else layer.model_theory.local.output_gradient.variance
 
 
 def _spark_edges(result: ProbeResult) -> tuple[float, float]:

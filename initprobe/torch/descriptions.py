@@ -19,8 +19,6 @@ from initprobe.torch.operations import Recorder
 from initprobe.torch.structure import Layer
 from initprobe.torch.verdict.case import Case
 
-THEORY_NOTE = "none: theory predicts the nets of `initprobe run`, and not a PyTorch model"
-
 
 def describe(parts: Inventory, setting: str, layers: Sequence[Layer], records: LayerRecords) -> Description:
     """The words for a model that was measured.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from initprobe.arrays import complete_mean
@@ -11,6 +12,7 @@ from initprobe.engine.sketch import Sketch
 from initprobe.probe.summarise import all_stats, rms_of
 from initprobe.results.base import ModuleKind, Status, worst
 from initprobe.results.layers import LayerStats, ModuleStats, OutputStats, TensorStats
+from initprobe.results.model_theory import ModelTheory
 from initprobe.torch import module_kinds
 from initprobe.torch.inventory import Inventory
 from initprobe.torch.layer_facts import layer_facts
@@ -37,10 +39,14 @@ class LayerRecords:
         self._stats: dict[Track, TensorStats] = {}
         self._activation_classes = dict(_activation_classes(held, layers))
 
+    @cached_property
+    def theory(self) -> Mapping[int, ModelTheory]:
+        """What theory predicts, by the number of the layer."""
+        return theory_of(self._structure, self._trace)
+
     def layers(self) -> tuple[LayerStats, ...]:
         """The records of all layers, first to last."""
         self._work_out_all()
-        self._theory = theory_of(self._structure, self._trace)
         return tuple(map(self._layer, self._layers))
 
     def modules(self) -> tuple[ModuleStats, ...]:
@@ -112,7 +118,7 @@ class LayerRecords:
             name=layer.label,
             kind=layer_kind(layer),
             activation=self._activation_classes.get(layer.number),
-            model_theory=self._theory.get(layer.number),
+            model_theory=self.theory.get(layer.number),
             **tensors,
             **self._facts.get(layer.number, {}),
         )

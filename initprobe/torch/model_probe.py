@@ -93,7 +93,6 @@ def _probed(arguments: Arguments, threads: int, try_fixes: bool) -> ProbeResult:
         description=descriptions.describe(case.inventory, setting, case.layers, case.records),
         environment=environment(threads, descriptions.torch_version()),
         elapsed_s=time.perf_counter() - started,
-        theory_note=descriptions.THEORY_NOTE,
         healthy=all(finding.severity == "info" for finding in findings),
         diagnosis=tuple(findings),
         notes=tuple(descriptions.notes(case)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -261,7 +261,7 @@ def _layer(course: _Course, recorder: SizeRecorder, later: Sequence[SizeRecorder
         kind="layer",
         output=at_product * h.rms,
         gradient=None if h.gradient_rms is None else h.gradient_rms / at_product,
-        changes=tuple(at_product * each.changes.get(h.number, math.nan) for each in later),
+        changes=tuple(at_product * change for change in _whole([each.changes for each in later], h.number)),
         own_changes=tuple(_own_changes(course, layer, factor, entering)),
         fan_in=op.fans[0],
         fan_out=op.fans[1],
@@ -269,13 +269,18 @@ def _layer(course: _Course, recorder: SizeRecorder, later: Sequence[SizeRecorder
         rate=_rate(course, layer, factor),
         rows=_rows_of(product, op.axis),
         given=entering,
-        given_changes=tuple(each.given_changes[op.number] for each in later if op.number in each.given_changes),
+        given_changes=_whole([each.given_changes for each in later], op.number),
         product=factor * product.rms,
         product_gradient=None if product.gradient_rms is None else product.gradient_rms / factor,
         is_normed=layer.norm is not None,
         keeps_scale=layer.activation is None or (act is not None and act.name in _SCALING),
         parameter=op.leaf,
     )
+
+
+def _whole(changes: Sequence[Mapping[int, float]], number: int) -> tuple[float, ...]:
+    """The changes of a tensor after each step; none if it has another shape after some step, as in routed experts."""
+    return tuple(each[number] for each in changes) if all(number in each for each in changes) else ()
 
 
 def _own_changes(course: _Course, layer: Layer, factor: float, given: float | None) -> Iterator[float]:
@@ -305,7 +310,7 @@ def _attention(recorder: SizeRecorder, later: Sequence[SizeRecorder]) -> Iterato
     modules = {op.number: op.module for op in recorder.operations}
     for number, logits in recorder.attention.items():
         share = recorder.attention_share[number] or 1.0
-        changes = tuple(each.attention_changes.get(number, math.nan) for each in later)
+        changes = _whole([each.attention_changes for each in later], number)
         name = f"{modules[number] or number}: attention"
         yield LayerSizes(name, "attention", rms(logits) / share, None, changes)
 
@@ -318,5 +323,5 @@ def _streams(structure: Structure, later: Sequence[SizeRecorder]) -> Iterator[La
         place = join.op.module or "sum"
         counts[place] = counts.get(place, 0) + 1
         name = f"{place}: stream" + (f" {counts[place]}" if counts[place] > 1 else "")
-        changes = tuple(each.changes.get(track.number, math.nan) for each in later)
+        changes = _whole([each.changes for each in later], track.number)
         yield LayerSizes(name, "stream", track.rms, track.gradient_rms, changes)

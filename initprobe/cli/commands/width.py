@@ -104,6 +104,9 @@ class OwnNetworkOptions:
     input_width: int | None = option("--input-width", type=int, metavar="N", help="Features of noise.  [default: 16]")
     norm: str | None = option("--norm", metavar="none|layer|batch", help="Normalize z before the activation.")
     residual: bool = option("--residual", is_flag=True, help="Add the input of a layer to its output.")
+    standardize: bool = option(
+        "--standardize", is_flag=True, help="Give each feature of real data mean 0 and variance 1."
+    )
     batch: int | None = option("--batch", type=int, metavar="N", help="Samples.  [default: 16]")
     mup: bool = option(
         "--mup", is_flag=True, help="Scale the read-out and the learning rates by width, as muP does (table 3)."
@@ -228,6 +231,7 @@ def _of_own(options: WidthOptions, plan: WidthPlan, bar: Advance | None) -> Coor
             input_width=own.input_width,
             input_=given[0] if given else None,
             norm=own.norm or "none",
+            standardize=own.standardize,
             residual=own.residual,
             seed=options.study.seed,
         ),

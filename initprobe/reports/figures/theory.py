@@ -94,7 +94,7 @@ def phase_figure(
         return figure
 
 
-_FEW_COLUMNS = 20  # of the picture, in which a word does not fit
+_LEAST_SHARE = 0.13  # of the picture's width, into which a word fits
 _PAPER = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
 
 
@@ -139,7 +139,7 @@ def _name_phases(
     ]
     boxes += _written(at_edge, boxes)
     for word, sign in (("order", -1), ("chaos", 1)):
-        cells = [(row, place) for row in rows for place in _spread(np.flatnonzero(np.sign(image[row]) == sign))]
+        cells = [(row, place) for row in rows for place in _spread(np.sign(image[row]) == sign)]
         look = {"ha": "center", "va": "center", "fontsize": 13, "style": "italic", "zorder": 8}
         inside = [
             partial(axes.text, sigma_w[place], sigma_b[row], word, color=_readable(float(image[row, place])), **look)
@@ -153,10 +153,12 @@ def _readable(log_chi: float) -> str:
     return "white" if log_chi < -0.5 else BLACK
 
 
-def _spread(columns: Array) -> list[int]:
-    """The middle of some columns first, then places on both sides of it; none where they are too few for a word."""
+def _spread(cells: Array) -> list[int]:
+    """The middle of the marked cells of a row first, then places beside it; none where a word does not fit them."""
+    columns = np.flatnonzero(cells)
     shares = (0.5, 0.35, 0.65, 0.2, 0.8)
-    return [int(columns[int(share * (columns.size - 1))]) for share in shares] if columns.size > _FEW_COLUMNS else []
+    fits = columns.size > _LEAST_SHARE * len(cells)
+    return [int(columns[int(share * (columns.size - 1))]) for share in shares] if fits else []
 
 
 def _written(makers: Sequence[Callable[[], Text]], taken: Sequence[Bbox]) -> list[Bbox]:

@@ -100,7 +100,7 @@ class Moments:
         pairs = self.pairs if of is None else of
         for axis in axes:
             weights = shares(self.shape[axis], pairs.shape[axis])
-            pairs = np.expand_dims(np.tensordot(pairs, weights, (axis, 0)), axis)
+            pairs = np.expand_dims(np.moveaxis(pairs, axis, -1) @ weights, axis)
         return pairs
 
     def scaled(self, square: float, mean: float | None = None) -> Moments:
@@ -153,7 +153,7 @@ def alike(pairs: Array, size: int, axis: int) -> Array:
     """`pairs` without distances along an axis: the same place or another."""
     if pairs.shape[axis] <= 2:
         return pairs
-    other = np.tensordot(pairs, apart(size, pairs.shape[axis]), (axis, 0))
+    other = np.moveaxis(pairs, axis, -1) @ apart(size, pairs.shape[axis])
     return np.stack([np.take(pairs, 0, axis), other], axis)
 
 

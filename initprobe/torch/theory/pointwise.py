@@ -168,7 +168,7 @@ def uncurved(bent: Bent, gradient: Moments) -> Moments:
 
 def bent_of(node: Node, given: Moments) -> Bent:
     """The function that made entries of Gaussian ones; these themselves if there was none."""
-    return given.bent or Bent(node.number, given, lambda x: x, np.ones_like)
+    return given.bent or Bent(node.number, given, np.positive, np.ones_like)
 
 
 @lru_cache(maxsize=512)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -16,7 +17,7 @@ from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
 from initprobe.torch.theory.trace import Node
 from initprobe.torch.theory.weights import Window, windows
 
-_PATCHES = 1 << 13  # patches that are drawn for a maximum
+_PATCHES = 1 << 12  # patches that are drawn for a maximum
 _CORRELATIONS = np.array([0.0, 0.3, 0.6, 0.8, 0.95, 1.0])  # at which the product of two maxima is drawn
 
 _Entry = Callable[[Array], Array]
@@ -48,7 +49,7 @@ def _normal(size: int) -> Array:
 
 def _latent(node: Node, given: Moments) -> tuple[Bent, Array]:
     """The Gaussian entries of which the maximum is taken, and their correlations by distance."""
-    bent = given.bent or Bent(first(node).number, given, lambda x: x, np.ones_like)
+    bent = given.bent or Bent(first(node).number, given, np.positive, np.ones_like)
     base = bent.given
     variance = base.square - base.mean**2
     if variance <= 0:
@@ -57,29 +58,44 @@ def _latent(node: Node, given: Moments) -> tuple[Bent, Array]:
 
 
 def _maxima(bent: Bent, correlation: Array, rows: Window, columns: Window) -> Maxima:
+    """What is drawn for the windows of a tensor."""
+    sizes = rows.taps + rows.stride, columns.taps + columns.stride
+    near = correlation[(0,) * (correlation.ndim - 2)][: sizes[0], : sizes[1]]
+    mean = bent.given.mean
+    scale = mean, math.sqrt(max(bent.given.square - mean**2, 0.0))
+    key = tuple(tuple(row) for row in near.round(3).tolist())
+    mean, std = (float(f"{number:.4g}") for number in scale)
+    return _drawn(bent.value, bent.slope, mean, std, key, rows, columns)
+
+
+@lru_cache(maxsize=128)
+def _drawn(
+    value: _Entry, slope: _Entry, mean: float, std: float, near: Sequence[Sequence[float]], *each: Window
+) -> Maxima:
     """Draw patches of entries and take the maxima of four windows in each."""
+    rows, columns = each
     sizes = rows.taps + rows.stride, columns.taps + columns.stride
     places = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), -1).reshape(-1, 2)
     apart = np.abs(places[:, None] - places[None]).transpose(2, 0, 1)
-    limits = np.array(correlation.shape[-2:])[:, None, None] - 1
-    row, column = np.minimum(apart, limits)
-    values, vectors = np.linalg.eigh(correlation[(0,) * (correlation.ndim - 2)][row, column])
-    root = vectors * np.sqrt(np.maximum(values, 0))
-    patches, fresh = (draws @ root.T for draws in _normal(len(places)))
-    std = float(np.sqrt(bent.given.square - bent.given.mean**2))
+    correlation = np.array(near)
+    row, column = np.minimum(apart, np.array(correlation.shape)[:, None, None] - 1)
+    values, vectors = np.linalg.eigh(correlation[row, column])
+    root = (vectors * np.sqrt(np.maximum(values, 0))).T
     inside = [_window(sizes, (rows, columns), row, column) for row in (0, 1) for column in (0, 1)]
-    return _counted(bent, lambda x: bent.given.mean + std * x, patches, fresh, inside)
+    patches, fresh = _normal(len(places))
+    first_entries = mean + std * (patches @ root)
+    others = mean + std * (fresh @ root[:, inside[0]])
+    return _counted(value, slope, mean, first_entries, others, inside)
 
 
-def _counted(bent: Bent, entry: _Entry, patches: Array, fresh: Array, inside: list[Array]) -> Maxima:
-    x = entry(patches)
-    f = bent.value(x)
+def _counted(value: _Entry, slope: _Entry, mean: float, entries: Array, others: Array, inside: list[Array]) -> Maxima:
+    f = value(entries)
     largest = [window[np.argmax(f[:, window], 1)] for window in inside]
     tops = np.array([np.take_along_axis(f, index[:, None], 1)[:, 0] for index in largest])
-    slopes = bent.slope(np.take_along_axis(x, largest[0][:, None], 1))
+    slopes = slope(np.take_along_axis(entries, largest[0][:, None], 1))
+    own, beside = entries[:, inside[0]] - mean, others - mean
     far = [
-        float(np.mean(tops[0] * bent.value(entry(c * patches + np.sqrt(1 - c * c) * fresh))[:, inside[0]].max(1)))
-        for c in _CORRELATIONS
+        float(np.mean(tops[0] * value(mean + c * own + math.sqrt(1 - c * c) * beside).max(1))) for c in _CORRELATIONS
     ]
     near = np.array([float(np.mean(tops[0] * top)) for top in tops]).reshape(2, 2)
     near[0, 0] = far[-1] = float(np.mean(tops * tops))

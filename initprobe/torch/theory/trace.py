@@ -23,9 +23,11 @@ from initprobe.torch.theory.places import MOST_PLACES, from_matrices
 
 _MOST_SAMPLES = 8  # of the model's input, from which its moments are taken
 _MOST_ENTRIES = 1 << 14  # of a constant, from which its moments are taken
+_FEW = 1 << 10  # entries of which single precision is enough
 _MOST_PAIRED = 1 << 21  # entries of a constant whose pairs are taken
 _FINITE = 1e8  # mean square from which on a constant masks logits
 _WITH_PAIRS = frozenset(("same", "shift", "scale", "sum", "gate", "cat"))
+_PLAIN = frozenset((int, float, str, bool, slice, type(None)))
 _MASKED = -1e4  # logits up to this are masked
 _NO_FACTS: Mapping[str, Array] = MappingProxyType({})
 
@@ -145,6 +147,10 @@ class Trace:
             return
         operands = {id(tensor): (tensor, held) for tensor, held in zip(call.tensors, call.values, strict=True)}
         node = self._new(call.name, made)
+        op = value.signal.op
+        weight = op.weight if kind == "layer" else None
+        if weight is not None:
+            self._weight(weight, call)
         node.args = tuple(self._described(argument, operands) for argument in call.args)
         if call.kwargs:
             node.kwargs = {name: self._described(argument, operands) for name, argument in call.kwargs.items()}
@@ -152,9 +158,6 @@ class Trace:
         node.kind = kind
         if kind in _WITH_PAIRS:
             _take_pairs(node.args, operands.values(), call.name in ("mul", "multiply"))
-        if kind == "layer" and value.signal.op.weight is not None:
-            _with_track(node.args, value.signal.op.weight)
-            _with_track(tuple(node.kwargs.values()), value.signal.op.weight)
         if kind == "activation" and value.signal.steps:
             node.activation = value.signal.steps[-1].activation
         value.node = node
@@ -179,13 +182,21 @@ class Trace:
         self.nodes.append(node)
         return node
 
+    def _weight(self, weight: Track, call: Call) -> None:
+        """Note the weight of a layer, which is measured already."""
+        for tensor in call.tensors:
+            if tuple(tensor.shape) == weight.shape and id(tensor) not in self._constants:
+                self._constants[id(tensor)] = tensor, Constant(weight.shape, track=weight)
+
     def _described(self, argument: Any, operands: Mapping[int, tuple[Any, Value]]) -> Any:
+        if type(argument) in _PLAIN:
+            return argument
         if isinstance(argument, torch.Tensor):
             held = operands.get(id(argument))
             return self._operand(argument, held[1] if held is not None else Value())
         if isinstance(argument, tuple | list):
             return tuple(self._described(part, operands) for part in argument)
-        return argument if argument is None or isinstance(argument, int | float | str | slice) else ...
+        return argument if isinstance(argument, int | float | str | slice) else ...
 
     def _operand(self, tensor: Any, value: Value) -> Operand:
         if value.node is not None:
@@ -222,23 +233,16 @@ def _take_pairs(arguments: tuple[Any, ...], operands: Iterable[tuple[Any, Value]
                 argument.pairs = _moments_of(array_of(tensor), is_factor)
 
 
-def _with_track(arguments: tuple[Any, ...], weight: Track) -> None:
-    for argument in arguments:
-        if isinstance(argument, Constant) and argument.shape == weight.shape:
-            argument.track = weight
-
-
 def _constant(tensor: Any) -> Constant:
     shape = tuple(tensor.shape)
     if not is_measured(tensor) or tensor.layout is not torch.strided:
         return Constant(shape)
     flat = tensor.detach().reshape(-1)
     entries = array_of(flat[:: max(flat.numel() // _MOST_ENTRIES, 1)])
-    if entries.dtype != np.float64:
+    if entries.dtype != np.float64 and entries.size > _FEW:
         entries = entries.astype(np.float64)
-    return Constant(
-        shape, float(entries.sum() / entries.size), float(np.dot(entries, entries) / entries.size), entries.size
-    )
+    count = entries.size
+    return Constant(shape, float(entries.sum() / count), float(np.dot(entries, entries) / count), count)
 
 
 def _facts(call: Call) -> Mapping[str, Array]:

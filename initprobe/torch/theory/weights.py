@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -134,17 +134,12 @@ class Window:
     @property
     def inside(self) -> float:
         """Mean share of the taps of an output that are not beyond the border."""
-        starts = np.arange(self.made)[:, None] * self.stride - self.padding
-        places = starts + np.arange(self.taps) * self.dilation
-        return float(np.mean((places >= 0) & (places < self.size)))
+        return _inside(self)[0]
 
     @property
     def uneven(self) -> float:
         """Mean square of that share over the square of its mean."""
-        starts = np.arange(self.made)[:, None] * self.stride - self.padding
-        places = starts + np.arange(self.taps) * self.dilation
-        shares_inside = np.mean((places >= 0) & (places < self.size), 1)
-        return float(np.mean(shares_inside**2) / np.mean(shares_inside) ** 2)
+        return _inside(self)[1]
 
     @cached_property
     def shared(self) -> Array:
@@ -183,6 +178,14 @@ class Window:
         shape = [1] * pairs.ndim
         shape[axis] = -1
         return np.asarray(taken * (places % self.stride == 0).reshape(shape))
+
+
+@lru_cache(maxsize=1024)
+def _inside(window: Window) -> tuple[float, float]:
+    starts = np.arange(window.made)[:, None] * window.stride - window.padding
+    places = starts + np.arange(window.taps) * window.dilation
+    inside = np.mean((places >= 0) & (places < window.size), 1)
+    return float(np.mean(inside)), float(np.mean(inside**2) / np.mean(inside) ** 2)
 
 
 def _each(value: Any, count: int) -> tuple[int, ...]:

@@ -70,5 +70,18 @@ def test_weights_that_are_not_independent_differ_from_theory():
     with torch.no_grad():
         layer.weight.copy_(torch.ones(256, 256) * (torch.arange(256) % 2 * 2.0 - 1)[:, None])
     x = torch.randn(32, 256) + 3
-    local = layers_of(nn.Sequential(layer), x)[0].model_theory.local
-    assert abs(local.preactivation.z) > 5
+    result = probe(nn.Sequential(layer), x, try_fixes=False, threads=1)
+    assert abs(result.layers[0].model_theory.local.preactivation.z) > 5
+
+
+def test_a_note_names_weights_that_fit_their_input():
+    torch.manual_seed(0)
+    x = torch.randn(32, 1) * torch.randn(256)
+    layer = nn.Linear(256, 256, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.outer(torch.randn(256), torch.nn.functional.normalize(x[0], dim=0)))
+    result = probe(nn.Sequential(layer), x, try_fixes=False, threads=1)
+    assert "dependent-weights" in [finding.rule for finding in result.diagnosis]
+    torch.manual_seed(0)
+    healthy = probe(*chain(nn.Tanh), try_fixes=False, threads=1)
+    assert "dependent-weights" not in [finding.rule for finding in healthy.diagnosis]
