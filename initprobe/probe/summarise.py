@@ -148,12 +148,14 @@ def _add_backward_statuses(
         above = [*around, delta] if wiring.opens else [delta, (record.weight, status["weight"])]
 
 
+def _all_dead(record: LayerRecord, activation: Activation) -> bool:
+    return activation.dead_below is not None and record.preactivation.high <= activation.dead_below
+
+
 def _all_flat(record: LayerRecord, activation: Activation) -> bool:
     """Whether every output is saturated, or off below a threshold as of ReLU."""
-    if activation.dead_below is None:
-        return record.saturated >= record.output.total > 0
-    dead = record.preactivation.high <= activation.dead_below
-    return dead or record.saturated + record.output.zeros >= record.output.total > 0
+    off = 0 if activation.dead_below is None else record.output.zeros
+    return _all_dead(record, activation) or record.saturated + off >= record.output.total > 0
 
 
 def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine: bool = True) -> Status:
