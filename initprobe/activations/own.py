@@ -1,9 +1,9 @@
 """Activations of the user's own: any vectorised function, or a `package.module:name` to be imported.
 
 A function must map an array to one of the same shape, entry by entry. It may have two attributes: `kinks`, where it or
-    one of its first two derivatives jumps, and `slope`, its derivative as a function of z. Without them the
-slope is a central difference, and the jumps of the slope are searched for. Ends where the function is exactly constant
-are always searched for (`flat_ends`). An `Activation` record can say more: saturation, bounds, a period.
+one of its first two derivatives jumps, and `slope`, its derivative as a function of z. Without them the slope is a
+central difference, and the jumps of the slope are searched for. Ends where the function is exactly constant are always
+searched for (`flat_ends`). An `Activation` record can say more: saturation, bounds, a period.
 """
 
 from __future__ import annotations
@@ -88,7 +88,6 @@ def activation(
     Raises:
         ConfigError: the function cannot serve as an activation.
     """
-    from initprobe.activations.flat_ends import flat_ends
     from initprobe.activations.kinks import find_kinks
     from initprobe.activations.own_checks import EPS, declared_kinks, require_signal, try_out
     from initprobe.activations.own_slopes import Value, step_of
@@ -103,18 +102,25 @@ def activation(
     slope = slope or getattr(function, "slope", None)
     derivative = _derivative(label, value, points, slope)
     require_signal(label, value, derivative)
-    ends = flat_ends(value, derivative)
+    noise = EPS / step_of(0.0) if slope is None else 0.0
+    return _own_record(label, value, derivative, points, noise)
+
+
+def _own_record(label: str, value: Value, slope: Slope, kinks: tuple[float, ...], slope_noise: float) -> Activation:
+    from initprobe.activations.flat_ends import flat_ends
+
+    ends = flat_ends(value, slope)
     return Activation(
         name=label,
         value=value,
-        slope=derivative,
+        slope=slope,
         formula=f"{label.rpartition(':')[2]}(x)",
         reference=f"your own {label}",
-        kinks=points,
+        kinks=kinks,
         saturation=ends.saturation,
         dead_below=ends.dead_below,
         bounds=ends.bounds,
-        slope_noise=EPS / step_of(0.0) if slope is None else 0.0,
+        slope_noise=slope_noise,
     )
 
 

@@ -249,17 +249,19 @@ def config_from(
         "train_steps": loss.train_steps,
         "optimizer": loss.optimizer,
     }
-    _add_given(fields, weights, network, measurement)
-    if loss.learning_rate is not None:
-        fields["learning_rate"] = loss.learning_rate
+    _add_given(fields, weights, network, measurement, loss)
     with named_as_options(ProbeConfig.model_fields):
         return check_resolved(ProbeConfig(**fields))
 
 
 def _add_given(
-    fields: ConfigFields, weights: WeightOptions, network: NetworkOptions, measurement: MeasurementOptions
+    fields: ConfigFields,
+    weights: WeightOptions,
+    network: NetworkOptions,
+    measurement: MeasurementOptions,
+    loss: LossOptions,
 ) -> None:
-    """Add the fields that a file of weights decides where they are not given."""
+    """Add the fields whose defaults depend on others: on a file of weights, or on an optimizer."""
     if weights.weights is not None:
         fields["weights"] = weights.weights
     if network.input_ is not None:
@@ -270,14 +272,12 @@ def _add_given(
         fields["formats"] = measurement.number_formats
     if measurement.dtype is not None:
         fields["dtype"] = measurement.dtype
+    if loss.learning_rate is not None:
+        fields["learning_rate"] = loss.learning_rate
 
 
 def _scaled(weights: WeightOptions, bias_init: str | None) -> dict[str, Spec]:
-    """`init` and `bias_init` from `--sigma-w` and `--sigma-b`, where these are given: `sigma_w^2 = fan_in Var(W)`.
-
-    Raises:
-        ConfigError: weights or biases are given twice or not at all, or a scale is not a number of at least 0.
-    """
+    """`init` and `bias_init` from `--sigma-w` and `--sigma-b`, where these are given: `sigma_w^2 = fan_in Var(W)`."""
     from initprobe.config.names import scaled
     from initprobe.errors import ConfigError
     from initprobe.spec import parse_number
