@@ -78,7 +78,7 @@ def _first_order(layers: Sequence[Layer], noise: Noise, lengths: Lengths, batch:
         above += 2 / units * ((same[k] + free) / batch + (other[k] + free) * shared) + units_noise
         before[k] = above
         gained = (1 + other[k]) * (1 + 2 * overlap) - agreement * (overlap + (1 + overlap) * (1 - free))
-        overlap = agreement * overlap + gained / units
+        overlap = min(agreement * overlap + gained / units, 1.0)  # a squared cosine
         # From here on `free` and `units_noise` are for the layer below.
         free = free_share(layers[k].n_in, layers[k])
         alone, together = 3 * (1 + same[k]) / batch, (1 + other[k]) * (1 + 2 * overlap) * (1 - 1 / batch)

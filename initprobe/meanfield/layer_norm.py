@@ -27,21 +27,25 @@ from initprobe.meanfield.correlated_pairs import hermite_grid
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.radial import Averages, quotient
 from initprobe.meanfield.row_grid import RowGrid
+from initprobe.meanfield.unit_noise import free_share
 
 
-def norm_factor(averages: Averages, squares: Array, units: int, is_bare: bool) -> Array:
+def norm_factor(averages: Averages, squares: Array, layer: Layer, is_bare: bool) -> Array:
     """Factor of the mean square of dL/dy: `E[1/v]` is `1 + 3/units`, and the parts along 1 and z are projected out.
+
+    Orthogonal weights keep the length of y, so that only the mean over units varies: `1 + 1/units`.
 
     Args:
         averages: over the units of the layer.
         squares: mean square over units of h, `(groups,)`.
-        units: of the layer.
+        layer: its weights and sizes.
         is_bare: whether the output is phi(z) alone, across which the gradient is.
     """
     removed = averages.slope_square + averages.pull
     if is_bare:
         removed = removed - quotient(averages.tilt**2 + averages.growth**2, squares)
-    return np.asarray(1 + (3 - quotient(removed, averages.slope_square)) / units)
+    varying = 1 + 2 * free_share(layer.n_out, layer)
+    return np.asarray(1 + (varying - quotient(removed, averages.slope_square)) / layer.n_out)
 
 
 def length_factor(grid: RowGrid, layer: Layer, kurtosis: float, share: Array | None) -> Array:

@@ -84,7 +84,7 @@ def gradients(
             delta = delta * length_factor(here.grid, layer, here.state.kurtosis, _share_above(step, above))
         inner = delta * here.inverse_square
         if wiring.by_sample:
-            inner = inner * norm_factor(step.averages, here.output.squares, layer.n_out, is_bare=wiring.skip is None)
+            inner = inner * norm_factor(step.averages, here.output.squares, layer, is_bare=wiring.skip is None)
         weight = here.weighted * inner if np.all(share == 1) else _mixed(here, share) * inner
         if here.noise is not None:
             share = np.zeros_like(share)
@@ -198,6 +198,18 @@ class _Step:
             common = quotient(self.here.signal.squares, self.here.weighted) - 1
             pull = of.pull + np.maximum(common, 0.0) * of.slope_square
             product = self.split.product(self.scale**2 * pull, self._along, self._along)
-        kept = max(1 - 1 / layer.n_in - (missing.lost if self.wiring.by_batch else 0.0), 0.0)
-        across = layer.n_out * layer.weight_variance * inner * kept
-        return Gradient(across + quotient(product, layer.n_in**2 * self.here.signal.squares), product)
+        along = quotient(product, layer.n_in**2 * self.here.signal.squares)
+        across = self._across(inner, along, missing)
+        return Gradient(across + along, product)
+
+    def _across(self, inner: Array, along: Array, missing: Missing) -> Array:
+        """Mean square of the part of dL/dh across h, below the weights; arguments as in `below`.
+
+        Orthogonal weights keep the length of a gradient whose directions they all keep.
+        """
+        layer = self.layer
+        square, freedom = layer.n_out * layer.weight_variance * inner, 1 - 1 / layer.n_in
+        if not layer.orthogonal or self.wiring.by_batch or min(layer.n_in, layer.n_out) < 2:
+            return np.asarray(square * max(freedom - (missing.lost if self.wiring.by_batch else 0.0), 0.0))
+        chosen = min(freedom / (1 - 1 / layer.n_out), 1.0)
+        return np.asarray(np.maximum(square - along, 0.0) * chosen)

@@ -5,7 +5,7 @@ mean over units of h, at the inputs of the layer and of its branch. Each layer a
 mean and variance of z. So its output does not respond to the size of its input, and has no noise along z and z^2.
 
 Layer norm without a skip is complete to first order in 1/width. Elsewhere a bias of order depth/width is left, from
-noise that signal and gradient share. `uncertainty` bounds it. Hanin & Nica 2020, arXiv:1812.05994.
+noise that signal and gradient share. `left_out` bounds it. Hanin & Nica 2020, arXiv:1812.05994.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.finite_width import NO_SPREAD, LayerSpread, Spread
 from initprobe.meanfield.gradient_spread import of_mean
 from initprobe.meanfield.layer import Layer
+from initprobe.meanfield.left_out import left_out_backward, left_out_forward
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
 from initprobe.meanfield.norm_and_skip_units import Units, units_of
-from initprobe.meanfield.uncertainty import left_out_backward, left_out_forward
 from initprobe.meanfield.unit_noise import free_share
 
 # Entries of the vector of deviations: mean square and mean of the branch's input, then of the layer's input.
@@ -61,7 +61,10 @@ def spread_norm_and_skip(
         # Behind a norm nothing of the gradient runs along h; what exceeds infinite width is not a radial mode.
         is_normed = any(wiring.norm is not None for wiring in wirings)
         spreads = spreads_of(of_batch, of_single, None if is_normed else gradients, samples)
-        left_out = *left_out_backward(layers, wirings, passes), map(left_out_forward, layers, wirings, passes)
+        forward = [0.0] * len(layers)
+        if any(wiring.by_batch for wiring in wirings):
+            forward = list(map(left_out_forward, layers, wirings, passes))
+        left_out = *left_out_backward(layers, wirings, passes), forward
         return [
             replace(spread, underived_gradient=gradient, underived_weight=weight, underived_output=output)
             for spread, gradient, weight, output in zip(spreads, *left_out, strict=True)
@@ -289,19 +292,27 @@ def _gradient_variances(
         free, shared = free_share(layer.n_in, layer), overlap * other_share
         own = 2 / layer.n_out * ((units.same + free) * equal_share + (units.other + free) * shared)
         if step.wiring.norm is not None:
-            own += 2 / layer.n_out * (equal_share + units.cosine * other_share)
-            reused = units.reuse * weight * reused + (1 / layer.n_out if step.wiring.by_sample else 0.0)
-            own -= 4 / layer.n_in * reused * other_share
+            # Orthogonal weights keep the length that a layer norm divides by.
+            varying = free_share(layer.n_out, layer) if step.wiring.by_sample else 1.0
+            own += 2 / layer.n_out * varying * (equal_share + units.cosine * other_share)
+            reused = units.reuse * weight * reused + (varying / layer.n_out if step.wiring.by_sample else 0.0)
+            # Cauchy-Schwarz: no larger than the two variances allow.
+            most = math.sqrt((equal_share + shared) * (equal_share + units.cosine * other_share))
+            own -= 4 / layer.n_in * min(reused * other_share, most)
         drawn += weight**2 * own
         inside += (1 - weight**2) * own
         if step.wiring.opens:
             drawn += 4 * weight * (1 - weight) / layer.n_in * (equal_share + shared)
         added += float(slopes @ step.noise @ slopes) + 2 * weight * float(slopes @ step.with_noise)
-        added += weight**2 * units.noise[2, 2] / units.means[2] ** 2
+        chance_of_slopes = units.noise[2, 2] / units.means[2] ** 2
+        added += weight**2 * chance_of_slopes
+        # Inside its branch the gradient has passed the slopes with their whole weight.
+        inside += (1 - weight**2) * chance_of_slopes + 2 * (1 - weight) * float(slopes @ step.with_noise)
         slopes = slopes @ step.matrix + weight * step.slopes
         kept = (1 - weight + weight * math.sqrt(units.agreement)) ** 2 * overlap
         gained = weight**2 * (1 + units.other) * (1 + 2 * overlap) / layer.n_out
-        overlap = kept + gained + (2 * weight * (1 - weight) / layer.n_in if step.wiring.opens else 0.0)
+        joined = 2 * weight * (1 - weight) / layer.n_in if step.wiring.opens else 0.0
+        overlap = min(kept + gained + joined, 1.0)  # a squared cosine
     return variances[::-1]
 
 

@@ -78,8 +78,8 @@ def units_of(
         fixed, fixed_second = np.outer(first, first), np.outer(second, second)
         same = same - fixed - fixed_second * (1 + state.kurtosis / 2)
         other = other - fixed * state.correlation - fixed_second * (cosine + state.cokurtosis / 2)
-    # Under a layer norm z is on a sphere, whose fourth cumulant is -6/n.
-    on_sphere = 1 / layer.n_out if wiring.by_sample else 0.0
+    # Under a layer norm z is on a sphere, whose fourth cumulant is -6/n. `noise` has that of orthogonal weights.
+    on_sphere = 1 / layer.n_out if wiring.by_sample and not layer.orthogonal else 0.0
     along, left = float(first[1]), (same[1, 1], other[1, 1])
     alone, every = (1.0, 0.0), (1 / samples, 1 - 1 / samples)
     of_batch = Units(

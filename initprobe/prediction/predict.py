@@ -18,10 +18,16 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer, State, layer_batches
 from initprobe.meanfield.moments import histograms
 from initprobe.meanfield.predict import LayerTheory, predict
+from initprobe.meanfield.uncertainty import left_out_along
 from initprobe.prediction.rules import no_theory, removes_means, rules_of
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.layers import LayerStats, TensorStats
 from initprobe.results.layers import LayerTheory as Prediction
+
+# Relative rounding of a measured variance. A linear activation behind a norm has no other spread.
+_ROUNDING = 1e-6
+# Chosen: a prediction that may be off by more than this, in logs, is none.
+_MOST_LEFT_OUT = math.log(1000)
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,18 @@ def predict_network(
 
             return NetworkPrediction(layers, spread_with_means(config.activation, rules, layers, inputs, samples))
         spreads = spread(config.activation, rules, [theory.state for theory in layers], samples)
-        return NetworkPrediction(*with_biases(layers, spreads))
+        return NetworkPrediction(*with_biases(layers, _with_left_out(rules, layers, spreads)))
+
+
+def _with_left_out(
+    rules: Sequence[Layer], layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread]
+) -> list[LayerSpread]:
+    """The spreads of a plain network, with what theory leaves out of gradients that ran along the signal."""
+    bounds = left_out_along(rules, [theory.along_share for theory in layers])
+    return [
+        replace(noise, underived_gradient=bound, underived_weight=bound)
+        for noise, bound in zip(spreads, bounds, strict=True)
+    ]
 
 
 def _norm_and_skip_prediction(
@@ -81,7 +98,24 @@ def _norm_and_skip_prediction(
         spreads = spread_norm_and_skip(config.activation, rules, around, passes, gradients, samples)
     except OverflowError:  # a square beyond the range of float64
         spreads = [UNKNOWN] * len(layers)
-    return NetworkPrediction(layers, spreads)
+    return NetworkPrediction(_where_known(layers, spreads), spreads)
+
+
+def _where_known(layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread]) -> list[LayerTheory]:
+    """The predictions, with gradients of NaN where theory may be off by more than a factor of 1,000."""
+    return [
+        _without_gradients(each) if noise.underived_weight > _MOST_LEFT_OUT else each
+        for each, noise in zip(layers, spreads, strict=True)
+    ]
+
+
+def _without_gradients(theory: LayerTheory) -> LayerTheory:
+    return replace(
+        theory,
+        output_gradient_variance=math.nan,
+        preactivation_gradient_variance=math.nan,
+        weight_gradient_variance=math.nan,
+    )
 
 
 def with_predictions(
@@ -187,7 +221,8 @@ def _z(tensor: TensorStats, predicted: float, noise: Spread, underived: float) -
     if not complete or tensor.status != "ok" or not predicted > 0 or not noise.sd > 0:
         return None
     gap = statistics.fmean(map(math.log, measured)) - math.log(predicted) - noise.log_mean
-    return finite(gap / math.hypot(noise.sd / math.sqrt(len(measured)), underived))
+    chance = max(noise.sd / math.sqrt(len(measured)), _ROUNDING)
+    return finite(gap / math.hypot(chance, underived))
 
 
 def _shares(

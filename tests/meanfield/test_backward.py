@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from layers import square_net, unit_weights
+from single_inputs import gradient_squares
 
 from initprobe import ProbeConfig
 from initprobe.activations.catalogue import ACTIVATIONS
@@ -14,6 +15,7 @@ from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.moments import moments
 from initprobe.meanfield.predict import predict
+from initprobe.meanfield.uncertainty import left_out_along
 from initprobe.probe.run import measured
 
 
@@ -142,17 +144,63 @@ def test_an_unstable_length_map_says_by_how_much_it_may_be_off(name, width, dept
     assert off < math.log(theory.gradient_uncertainty) + 5 * np.std(logs) / math.sqrt(len(logs))
 
 
+def gap_of_means(name, gain, bias_variance, width, depth, draws):
+    """Mean dL/dh at layer 1 over its prediction, less 1; its standard error; and the bound that theory states."""
+    activation, layers = ACTIVATIONS[name], square_net(gain, width, depth, bias_variance=bias_variance)
+    theory = predict(activation, layers, InputMoments.noise(), 1)
+    spreads = spread(activation, layers, [layer.state for layer in theory], 1)
+    [first, *_], _ = with_biases(theory, spreads)
+    squares = np.concatenate([
+        gradient_squares(activation, gain, bias_variance, width, depth, 500, seed) for seed in range(draws // 500)
+    ])  # fmt: skip
+    error = np.std(squares) / np.mean(squares) / math.sqrt(draws)
+    along = left_out_along(layers, [layer.along_share for layer in theory])[0]
+    return np.mean(squares) / first.output_gradient_variance - 1, error, spreads[0].gradient_uncertainty, along
+
+
+def test_one_input_by_its_exact_law():
+    """The same mean and spread of dL/dh as networks whose weights are drawn: 5 standard errors of each."""
+    layers = square_net(1.7, 40, 5, bias_variance=0.1)
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(1500):
+        h, trace = np.ones(40), []
+        for layer in layers:
+            weight = math.sqrt(layer.weight_variance) * rng.standard_normal((40, 40))
+            z = h @ weight + math.sqrt(0.1) * rng.standard_normal(40)
+            h = np.tanh(z)
+            trace.append((weight, h))
+        g = rng.standard_normal(40)
+        for weight, h in trace[:0:-1]:
+            g = weight @ (g * (1 - h * h))
+        drawn.append(np.mean(g * g))
+    logs = np.log(drawn), np.log(gradient_squares(ACTIVATIONS["tanh"], 1.7, 0.1, 40, 5, 1500))
+    (first, second), sds = map(np.mean, logs), [np.std(each) for each in logs]
+    assert abs(first - second) < 5 * math.hypot(*sds) / math.sqrt(1500)
+    assert abs(math.log(sds[0] / sds[1])) < 5 / math.sqrt(1500)
+
+
+@pytest.mark.parametrize("name", ["relu", "relu6", "leaky_relu", "softplus"])
+def test_bias_below_three_percent_at_twenty_layers(name):
+    """20 layers of 200: within 3%, or what theory says that it leaves out, and 5 standard errors."""
+    gap, error, uncertain, along = gap_of_means(name, 2.0, 0.0, 200, 20, 1000)
+    assert uncertain == 0
+    assert (along > 0) == (name == "softplus")
+    assert abs(gap) < max(0.03, math.expm1(along)) + 5 * error
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(ACTIVATIONS))
-@pytest.mark.parametrize("gain, width, depth, draws", [(1.0, 100, 10, 400), (2.0, 100, 10, 400), (1.0, 200, 20, 200)])
-def test_bias_of_every_activation(name, gain, width, depth, draws):
-    """Where depth/width is 0.1 and the length map is stable: 3% and 5 standard errors. Elsewhere it is uncertain."""
-    layers = square_net(gain, width, depth)
-    theory = predict(ACTIVATIONS[name], layers, InputMoments.noise(), 20)
-    spreads = spread(ACTIVATIONS[name], layers, [layer.state for layer in theory], 20)
-    ratios, _ = first_gradients(name, layers, 20, draws)
-    if spreads[0].gradient_uncertainty == 0:
-        assert abs(np.mean(ratios) - 1) < 0.03 + 5 * np.std(ratios) / math.sqrt(draws)
+@pytest.mark.parametrize(
+    "gain, bias_variance, width, depth", [(2.0, 0.0, 200, 20), (1.0, 0.0, 200, 20), (1.5, 0.1, 200, 20), (2, 0, 60, 6)]
+)
+def test_bias_of_every_activation(name, gain, bias_variance, width, depth):
+    """Where depth/width is 0.1 and the length map is stable: 3%, or what theory leaves out along the signal.
+
+    With 20,000 networks a standard error is 0.3% to 0.8%, and three of them are allowed.
+    """
+    gap, error, uncertain, along = gap_of_means(name, gain, bias_variance, width, depth, 20000)
+    if uncertain == 0:
+        assert abs(gap) < max(0.03, math.expm1(along)) + 3 * error
     else:
         assert name in {"gelu", "gelu_tanh", "silu", "mish", "hardswish"}
 

@@ -65,6 +65,7 @@ def test_a_branch_behind_a_layer_norm_adds_no_radial_part():
         ("softplus", "lecun", 15, {}),
         pytest.param("relu", "he", 20, {"block": 2}, marks=pytest.mark.slow),
         ("relu", "he", 20, {"bias_init": "normal:std=0.3"}),
+        ("relu", "orthogonal:gain=1.4", 12, {}),
     ],
 )
 def test_gradients_of_residual_networks(act, init, layers, fields):
