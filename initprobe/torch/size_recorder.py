@@ -16,6 +16,7 @@ from initprobe.torch.call_kinds import Call
 from initprobe.torch.graph import Operation, Signal, Value
 from initprobe.torch.measure import Track, is_measured
 from initprobe.torch.operations import Recorder
+from initprobe.torch.theory.trace import Trace
 
 _FACTORS = frozenset(("mul", "multiply", "div", "divide", "true_divide", "truediv"))
 _MASKED = -1e4  # attention logits up to this are masked
@@ -74,6 +75,22 @@ def gap(now: Any, before: Any) -> float:
     return 0.0 if change <= floor else change
 
 
+class _NoTrace(Trace):
+    """Keeps nothing: sizes need no theory of a whole graph."""
+
+    def given(self, tensor: Any, value: Value) -> None:
+        """Nothing is noted of an input."""
+
+    def add(self, call: Call, kind: str, made: Any, value: Value, place: int) -> None:
+        """Nothing is noted of a call."""
+
+    def unseen(self, made: Any, value: Value) -> None:
+        """Nothing is noted of a tensor that no public call made."""
+
+    def finish(self, values: list[Value]) -> None:
+        """Nothing was noted."""
+
+
 class SizeRecorder(Recorder):
     """Records one pass, which has the operations of the pass before.
 
@@ -89,6 +106,7 @@ class SizeRecorder(Recorder):
 
     def __init__(self, model: Any, before: SizeRecorder | None = None) -> None:
         super().__init__(model, None)  # type: ignore[arg-type]  # which measures in threads; nothing here does
+        self.trace = _NoTrace()
         self.before = before
         self.kept: dict[int, Any] = {}
         self.given: dict[int, Any] = {}

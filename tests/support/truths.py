@@ -29,16 +29,16 @@ class Truth:
         mean: of the entries of the input.
         variance: of the entries of the input about their mean.
         shared: correlation of the entries of one channel at different positions; channels are along axis 1.
-        square: mean square of the output; None where it is only known of the gradient.
-        gradient: mean square of the gradient with respect to the input; None where it is not in closed form.
+        square: mean square of the output.
+        gradient: mean square of the gradient with respect to the input.
         slack: relative error of the closed form itself, derived beside it.
     """
 
     name: str
     operation: Callable[[Any], Any]
     shape: tuple[int, ...]
-    square: float | None = None
-    gradient: float | None = None
+    square: float
+    gradient: float
     mean: float = 0.0
     variance: float = 1.0
     shared: float = 0.0

@@ -52,6 +52,7 @@ class Expectations(NamedTuple):
         slope_powers: the same of the slopes.
         along_powers: the same of the slopes times Z.
         square_powers: the same of the squares of f.
+        slope_square_powers: the same of the squares of the slopes.
         growth: relative change of `E f^2` per relative change of the variance.
     """
 
@@ -61,6 +62,7 @@ class Expectations(NamedTuple):
     slope_powers: Array
     along_powers: Array
     square_powers: Array
+    slope_square_powers: Array
     growth: float
 
 
@@ -76,8 +78,10 @@ def expectations(value: Function, slope: Function, kinks: tuple[float, ...], mea
     basis = _hermite(z)
     square = float(np.sum(f * f * weights))
     growth = float(np.sum(f * slopes * std * z * weights)) / square if square > 0 else 1.0
-    own, slope_powers, along, squares = (_powers(basis, values, weights) for values in (f, slopes, slopes * z, f * f))
-    return Expectations(float(np.sum(f * weights)), square, own, slope_powers, along, squares, growth)
+    functions = (f, slopes, slopes * z, f * f, slopes * slopes)
+    own, first_slopes, along, squares, slope_squares = (_powers(basis, values, weights) for values in functions)
+    mean = float(np.sum(f * weights))
+    return Expectations(mean, square, own, first_slopes, along, squares, slope_squares, growth)
 
 
 def _hermite(z: Array) -> Array:
@@ -163,7 +167,16 @@ def uncurved(bent: Bent, gradient: Moments) -> Moments:
     along = pairs * dual(at.along_powers, correlation)
     shaped = Moments(gradient.shape, 0.0, pairs)
     made, along = settled(shaped, pairs * slopes), settled(shaped, along)
-    return Moments(gradient.shape, 0.0, made, gradient.noise, along=along, masked=bent)
+    noise = gradient.noise + _slope_noise(gradient, at, correlation)
+    return Moments(gradient.shape, 0.0, made, noise, along=along, masked=bent)
+
+
+def _slope_noise(gradient: Moments, at: Expectations, correlation: Array) -> float:
+    """Variance of the log of the mean squared slope, over units; samples that are alike have the same slopes."""
+    square = float(at.slope_powers.sum())
+    spread = dual(np.append(0.0, at.slope_square_powers[1:]), correlation)
+    own = float(gradient.averaged(range(len(gradient.shape)), spread).item())
+    return max(own, 0.0) / square**2 if square > 0 else 0.0
 
 
 def bent_of(node: Node, given: Moments) -> Bent:
