@@ -53,8 +53,8 @@ class Arguments:
         return self.parts.model
 
 
-def check(arguments: Arguments) -> None:
-    """Refuse what cannot be probed.
+def check(arguments: Arguments) -> Arguments:
+    """The same arguments, if they can be probed.
 
     Raises:
         ConfigError: the model or an argument cannot be used; says what to do.
@@ -67,6 +67,7 @@ def check(arguments: Arguments) -> None:
     if not 0 <= arguments.seed < SEEDS:
         raise ConfigError(f"seed must be at least 0 and less than 2^63, not {arguments.seed}")
     _check_input(arguments.x)
+    return arguments
 
 
 def parts_of(model: Any) -> Inventory:

@@ -53,8 +53,7 @@ def probe(
 ) -> ProbeResult:
     """Send a batch through a PyTorch model and back, and judge the model.
 
-    Every operation of modules and functions is recorded. The model runs in its present mode. It is left unchanged, also
-    after an exception: hooks, gradients, parameters, buffers, mode and every random state.
+    The model runs in its present mode. It is left unchanged, also after an exception, and so are all random states.
 
     Args:
         model: any module.
@@ -78,11 +77,9 @@ def probe(
         ConfigError: the model or an argument cannot be used; says what to do.
     """
     limits = limits_of(thresholds, min_judged)
-    arguments = Arguments(parts_of(model), x, loss, draws, reinit, seed, limits, format_names(formats))
-    check(arguments)
-    step = checked(optimizer, lr, loss)
+    arguments = check(Arguments(parts_of(model), x, loss, draws, reinit, seed, limits, format_names(formats)))
     with uncollected():
-        return _probed(arguments, checked_threads(threads), try_fixes and reinit is None, step)
+        return _probed(arguments, checked_threads(threads), try_fixes and reinit is None, checked(optimizer, lr, loss))
 
 
 def _probed(arguments: Arguments, threads: int, try_fixes: bool, step: Optimizing | None) -> ProbeResult:

@@ -59,7 +59,7 @@ def test_commands_and_options(offered):
         assert options <= set(plain(offered(f"initprobe {name} --")))
 
 
-SPECIAL = set(" '*?[]~")  # to a shell, so that they are not offered
+SPECIAL = set(" '*?[]()~")  # to a shell, so that they are not offered
 TYPED = [name for name in WORDS if not set(name) & SPECIAL]
 NAMES = [
     ("run --init", INITIALIZERS),

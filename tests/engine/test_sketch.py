@@ -269,7 +269,7 @@ def test_blocks_tallied_together_are_those_tallied_alone(dtype):
         x[3, 5, 7] = np.nan if broken else 1
         for together, block, centre in zip(tally(x, grid, centres), x, centres, strict=True):
             (alone,) = tally(block[None], grid, [centre])
-            assert together[:-1] == alone[:-1]
+            assert together._replace(counts=None) == alone._replace(counts=None)
             np.testing.assert_array_equal(together.counts, alone.counts)
 
 
