@@ -279,8 +279,7 @@ def _gradient_variances(
     weights, across = branch_weights(steps)
     last = float(covariances[-1][_SQUARE, _SQUARE]) / steps[-1].square ** 2
     drawn, inside, added, overlap, reused = 2 / steps[-1].layer.n_out * equal_share, 0.0, 0.0, 0.0, 0.0
-    slopes = np.zeros(4)
-    variances: list[float] = []
+    slopes, variances = np.zeros(4), list[float]()
     for k in reversed(range(len(steps))):
         step, above = steps[k], covariances[k + 1]
         layer, units, weight = step.layer, step.units, weights[k]
