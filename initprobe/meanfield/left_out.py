@@ -22,7 +22,7 @@ _LEFT_OUT = {(None, True): 0.5, (1, True): 0.3, (0, False): 0.5, (0, True): 1.0}
 # networks had batch norm, 6 activations, 40 to 256 units and 30 to 300 samples.
 _SECOND_ORDER, _OF_LENGTHS = 5.0, 0.2
 # And for dL/dW: the share of what norms above remove that may be wrong, and what long rows may add.
-_OF_STEPS, _OF_LONG_ROWS = 0.4, 1.2
+_OF_STEPS, _OF_LONG_ROWS = 0.4, 1.5
 # Measured too, for the log variance of h under batch norm: per 1/width, and per variance of a row's mean square.
 _LEFT_OUT_FORWARD, _LEFT_OUT_LENGTHS = 1.0, 0.1
 

@@ -179,7 +179,8 @@ def test_theory_takes_the_mean_of_weights_that_have_one(tmp_path):
     assert abs(network.layers[0].judged.mean - 0.05) < 5 / math.sqrt(200 * 40_000)
     assert network.layers[1].judged.mean == 0
     assert run(ProbeConfig(weights=path, **WIDE)).layers[0].theory is not None
-    wired = run(ProbeConfig(weights=path, norm="layer", **WIDE))
+    assert run(ProbeConfig(weights=path, norm="layer", **WIDE)).layers[0].theory is not None
+    wired = run(ProbeConfig(weights=path, residual=True, **WIDE))
     assert wired.theory_note.startswith("no mean-field prediction: weights weights have a mean")
 
 

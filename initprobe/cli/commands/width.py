@@ -183,7 +183,7 @@ def command(options: WidthOptions) -> None:
     if options.report:
         from initprobe.reports.html.width_page import width_page
 
-        outputs.write_text(options.report, width_page(check, typed()))
+        outputs.write_page(options.report, width_page(check, typed()))
     to = console(text_stream(options.export_json, options.report))
     if options.quiet:
         print_width_verdict(check, to)

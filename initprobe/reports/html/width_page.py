@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from initprobe.formatting import visible
 from initprobe.reports.html.charts import Chart, Line
-from initprobe.reports.html.page import page
+from initprobe.reports.html.page import meaning, page
 from initprobe.reports.html.tables import Cell, Column, json_columns, table, word
 from initprobe.reports.width_table import line_of, rows_of
 from initprobe.results.coordinate_check import CoordinateCheck, Quantity, WidthLine
@@ -46,9 +46,9 @@ def width_page(check: CoordinateCheck, command: str) -> str:
 
 
 def _columns() -> Iterator[Column[WidthLine]]:
-    yield Column("layer", "layer", lambda line: word(line.layer))
-    yield Column("quantity", "quantity", lambda line: word(_NAMES[line.quantity]))
-    yield Column("step", "step", lambda line: Cell(str(line.step), line.step))
+    yield Column("layer", meaning("layer"), lambda line: word(line.layer))
+    yield Column("quantity", "", lambda line: word(_NAMES[line.quantity]))
+    yield Column("step", "", lambda line: Cell(str(line.step), line.step))
     yield from json_columns(_NUMBERS)
 
 
@@ -60,7 +60,7 @@ def _charts(check: CoordinateCheck) -> Iterator[Chart]:
         known = [(row.name, line) for row in rows if (line := line_of(check, row, quantity, step)) is not None]
         lines = [Line(visible(name), _means(line)) for name, line in known if line.slope is not None]
         when = f"after step {step}" if step else "before training"
-        title = f"log10 of the rms of {_NAMES[quantity]}, {when}"
+        title = f"rms of {_NAMES[quantity]}, {when}"
         yield Chart(
             f"{quantity}-{step}", title, "width", list(check.widths), lines or [Line("", [None] * len(check.widths))]
         )
