@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from initprobe.cli.number_formats import formats_option
+from initprobe.cli.measured_extras import formats_option, optimizer_option
 from initprobe.cli.parameters import Choice, option
 
 if TYPE_CHECKING:
@@ -201,11 +201,7 @@ class LossOptions:
         metavar="R",
         help="Learning rate of --train-steps and --optimizer.  [default: 0.1, of Adam 0.001]",
     )
-    optimizer: Literal["sgd", "adam", "adamw"] | None = option(
-        "--optimizer",
-        type=Choice(["sgd", "adam", "adamw"]),
-        help="Report how far one step moves each layer, and the largest curvature of the loss.",
-    )
+    optimizer: Literal["sgd", "adam", "adamw"] | None = optimizer_option()
 
 
 def config_from(

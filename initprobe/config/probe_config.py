@@ -43,6 +43,7 @@ from initprobe.config.resolved import resolve as resolve_names
 from initprobe.config.thresholds import Thresholds
 from initprobe.data.datasets import Dataset
 from initprobe.data.noise import DATASETS, INPUTS, Noise
+from initprobe.engine.optimizers import default_rate
 from initprobe.errors import at_field
 from initprobe.initializers.record import Initializer
 from initprobe.spec import Spec, of_depth
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
 DEFAULT_LAYERS = 10
 DEFAULT_WIDTH = 500
 DEFAULT_BATCH = 1000
-ADAM_RATE = 1e-3  # the default of torch.optim.Adam
 
 
 class ProbeConfig(BaseModel):
@@ -157,7 +157,7 @@ class ProbeConfig(BaseModel):
         if not isinstance(given, dict):
             return given
         one_network = {"draws": 1} if given.get("weights") is not None else {}
-        own_rate = {"learning_rate": ADAM_RATE} if str(given.get("optimizer")).startswith("adam") else {}
+        own_rate = {"learning_rate": default_rate("adam")} if str(given.get("optimizer")).startswith("adam") else {}
         return {**one_network, **own_rate, **given}
 
     @model_validator(mode="after")

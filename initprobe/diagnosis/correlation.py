@@ -22,6 +22,8 @@ _DISTINCT = 1e-4
 # Measured on the digits, best of five learning rates: nets that keep 8e-4 of the distance reach a loss of 1.5 to 1.7,
 # those that keep 4e-4 or less stay above 1.9; chance is 2.3. The default limit is 4.6e-4.
 _SHARE_OF_DECADES = 5 / 6
+# The cosine of two vectors of fewer entries is mostly chance: its SD is 1/sqrt(entries).
+_FEWEST_UNITS = 8
 _LEAST_ALIKE = 0.3  # a cosine below which inputs were unlike from the start
 
 
@@ -70,12 +72,15 @@ def collapses(result: ProbeResult) -> bool:
 
 def _chaotic_pairs(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
     """Inputs that are alike at the first layer and not at the last, where small differences grow."""
-    cosines = [layer.correlation for layer in result.fed_by_stream if layer.correlation is not None]
-    if len(cosines) < 2 or cosines[0] < _LEAST_ALIKE or cosines[-1] > limits.decorrelated * cosines[0]:
+    wide = [layer for layer in result.fed_by_stream if layer.fan_out >= _FEWEST_UNITS]
+    cosines = [(layer.layer, layer.correlation) for layer in wide if layer.correlation is not None]
+    if len(cosines) < 2:
         return
-    if not _differences_grow(result):
-        return  # a first layer of large z separates inputs, and no other does
-    evidence = f"the cosine between two inputs falls from {cosines[0]:.2f} at layer 1 to {cosines[-1]:.2f} at the last"
+    (first, start), (last, end) = cosines[0], cosines[-1]
+    # A first layer of large z may separate inputs where no other does.
+    if start < _LEAST_ALIKE or end > limits.decorrelated * start or not _differences_grow(result):
+        return
+    evidence = f"the cosine between two inputs falls from {start:.2f} at layer {first} to {end:.2f} at layer {last}"
     yield Observation(1, evidence, "warning")
 
 

@@ -27,24 +27,41 @@ def largest_curvature(gradient: Callable[[Array], Array], at: Array, seed: int) 
     Returns:
         The eigenvalue; None where the iterations do not converge, or a gradient is not finite.
     """
-    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
-
     length = _STEP * max(float(np.linalg.norm(at)), 1.0)
 
     def product(vector: Array) -> Array:
         """H v, as a central difference."""
         norm = float(np.linalg.norm(vector))
-        step = vector.reshape(-1) * (length / norm) if norm else vector.reshape(-1)
-        change = (gradient(at + step) - gradient(at - step)) / (2 * length)
-        if not np.isfinite(change).all():
-            raise ArithmeticError
-        return np.asarray(change * norm)
+        step = vector * (length / norm) if norm else vector
+        return np.asarray((gradient(at + step) - gradient(at - step)) * (norm / (2 * length)))
 
-    operator = LinearOperator((at.size, at.size), matvec=product, dtype=np.float64)
-    start = np.random.default_rng(seed).standard_normal(at.size)
+    return largest_eigenvalue(product, at.size, seed)
+
+
+def largest_eigenvalue(product: Callable[[Array], Array], size: int, seed: int) -> float | None:
+    """The largest eigenvalue of a symmetric matrix.
+
+    Args:
+        product: of the matrix with a vector, `(size,)`.
+        size: rows of the matrix.
+        seed: of the first vector.
+
+    Returns:
+        The eigenvalue; None where the iterations do not converge, or a product is not finite.
+    """
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
+
+    def checked(vector: Array) -> Array:
+        result = product(vector.reshape(-1))
+        if not np.isfinite(result).all():
+            raise ArithmeticError
+        return result
+
+    operator = LinearOperator((size, size), matvec=checked, dtype=np.float64)
+    start = np.random.default_rng(seed).standard_normal(size)
     try:
         (value,) = eigsh(
-            operator, 1, which="LA", v0=start, ncv=min(VECTORS, at.size), tol=_TOLERANCE, maxiter=_MOST_ITERATIONS,
+            operator, 1, which="LA", v0=start, ncv=min(VECTORS, size), tol=_TOLERANCE, maxiter=_MOST_ITERATIONS,
             return_eigenvectors=False,
         )  # fmt: skip
     except (ArpackError, ArithmeticError):

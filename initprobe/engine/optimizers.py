@@ -12,6 +12,14 @@ from initprobe.arrays import Array
 # Kingma & Ba 2015, arXiv:1412.6980; the weight decay is that of torch.optim.AdamW (arXiv:1711.05101).
 _BETA_MEAN, _BETA_SQUARE, _EPS, _DECAY = 0.9, 0.999, 1e-8, 0.01
 NAMES = ("sgd", "adam", "adamw")
+# Why a curvature is not reported.
+ADAPTIVE = "Adam rescales every entry, so the curvature of the loss does not limit its rate"
+NOT_FOUND = "the iterations did not converge"
+
+
+def default_rate(name: str) -> float:
+    """The learning rate of an optimizer that is given none: for Adam that of `torch.optim`."""
+    return 0.1 if name == "sgd" else 1e-3
 
 
 @dataclass

@@ -14,13 +14,11 @@ from initprobe.arrays import Array, finite
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.engine.curvature import VECTORS, largest_curvature
 from initprobe.engine.mlp import Layer, Parameters
-from initprobe.engine.optimizers import Optimizer
+from initprobe.engine.optimizers import ADAPTIVE, NOT_FOUND, Optimizer
 from initprobe.engine.training import BatchGradients, ForwardPass, Learner, forward, gradients
 from initprobe.results.layers import LayerStats
 from initprobe.results.step import StepStats
 
-_ADAPTIVE = "Adam rescales every entry, so the curvature of the loss does not limit its rate"
-_NOT_FOUND = "the iterations did not converge"
 _LEARNED_SCALE = "the scale of the branches is learned too, and its curvature is not known"
 
 
@@ -90,7 +88,7 @@ def _curvature(
 ) -> tuple[float | None, str | None]:
     """The largest curvature, or the reason why there is none."""
     if config.optimizer != "sgd":
-        return None, _ADAPTIVE
+        return None, ADAPTIVE
     if learner.rescaled:
         return None, _LEARNED_SCALE
     wide = replace(learner, layers=list(map(_wide, learner.layers)), readout=learner.readout.astype(np.float64))
@@ -105,7 +103,7 @@ def _curvature(
 
     at = np.concatenate([array.reshape(-1) for array in parameters.values()])
     curvature = largest_curvature(gradient, at, config.seed)
-    return curvature, _NOT_FOUND if curvature is None else None
+    return curvature, NOT_FOUND if curvature is None else None
 
 
 def _wide(layer: Layer) -> Layer:

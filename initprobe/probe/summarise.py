@@ -138,7 +138,7 @@ def _add_backward_statuses(
         normed = any(next_wiring.norm is not None for next_wiring in wirings[index + 1 : index + 2])
         g = (record.output_gradient, _status(record.output_gradient, above, zero_is_true=normed))
         around = [g] if wiring.skip is not None else around
-        flat = _all_dead(record, wiring.acting(activation)) or _all_saturated(record) or wiring.skip == 0
+        flat = _all_flat(record, wiring.acting(activation)) or wiring.skip == 0
         z, gradient = (record.preactivation, status["preactivation"]), record.preactivation_gradient
         delta = (gradient, _status(gradient, [g, z], zero_is_true=flat))
         h = [(records[index - 1].output, statuses[index - 1]["output"])] if index else []
@@ -152,8 +152,10 @@ def _all_dead(record: LayerRecord, activation: Activation) -> bool:
     return activation.dead_below is not None and record.preactivation.high <= activation.dead_below
 
 
-def _all_saturated(record: LayerRecord) -> bool:
-    return record.saturated >= record.output.total > 0
+def _all_flat(record: LayerRecord, activation: Activation) -> bool:
+    """Whether every output is saturated, or off below a threshold as of ReLU."""
+    off = 0 if activation.dead_below is None else record.output.zeros
+    return _all_dead(record, activation) or record.saturated + off >= record.output.total > 0
 
 
 def _status(sketch: Sketch, sources: Sources, zero_is_true: bool = False, affine: bool = True) -> Status:

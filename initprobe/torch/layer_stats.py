@@ -31,13 +31,18 @@ class LayerRecords:
 
     def __init__(self, recorder: Recorder, held: Inventory, structure: Structure, draws: int) -> None:
         layers = structure.layers
-        self._facts = layer_facts(structure)
+        self._facts = dict(layer_facts(structure))
         self._structure, self._trace = structure, recorder.trace
         self._draws, self._layers, self._calls = draws, layers, recorder.modules.calls
         self._parameters = recorder.parameters
         self._statuses = _statuses(recorder)
         self._stats: dict[Track, TensorStats] = {}
         self._activation_classes = dict(_activation_classes(held, layers))
+
+    def add_steps(self, moved: Mapping[str, Mapping[str, float | None]]) -> None:
+        """Add how far one step moves each layer, by label."""
+        for layer in self._layers:
+            self._facts[layer.number] = {**self._facts.get(layer.number, {}), **moved.get(layer.label, {})}
 
     @cached_property
     def theory(self) -> Mapping[int, ModelTheory]:

@@ -49,6 +49,8 @@ class Request:
         try_fixes: try the fixes before they are offered.
         min_judged: share of the parameters below which the verdict is about a part only.
         formats: small formats whose losses are counted.
+        optimizer: of one step, whose size is reported; None for none.
+        lr: its learning rate; None for the default.
     """
 
     target: str
@@ -63,6 +65,8 @@ class Request:
     try_fixes: bool = True
     min_judged: float | None = None
     formats: tuple[str, ...] = ()
+    optimizer: str | None = None
+    lr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,8 @@ def probe_prepared(ready: Prepared, threads: int | None = None) -> ProbeResult:
             try_fixes=request.try_fixes,
             min_judged=request.min_judged,
             formats=request.formats,
+            optimizer=request.optimizer,
+            lr=request.lr,
         )
     return result.model_copy(update={"notes": (*ready.notes, *result.notes)})
 

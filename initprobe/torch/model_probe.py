@@ -24,6 +24,7 @@ from initprobe.torch.fixes import Trials
 from initprobe.torch.graph import without_cycles
 from initprobe.torch.inventory import inventory
 from initprobe.torch.layer_stats import LayerRecords, sketches_of
+from initprobe.torch.one_step import Optimizing, checked, one_step
 from initprobe.torch.parameters import small_peaks
 from initprobe.torch.passes import recorded
 from initprobe.torch.pending_result import pending_result
@@ -47,6 +48,8 @@ def probe(
     try_fixes: bool = True,
     min_judged: float | None = None,
     formats: str | Sequence[str] = (),
+    optimizer: str | None = None,
+    lr: float | None = None,
 ) -> ProbeResult:
     """Send a batch through a PyTorch model and back, and judge the model.
 
@@ -65,6 +68,8 @@ def probe(
         try_fixes: apply each fix in place, probe again, and undo it. Without it no fix is offered.
         min_judged: share of the parameters below which the verdict is about a part only; None for 0.95.
         formats: small formats, such as `float16`; the result has what each tensor would lose in them.
+        optimizer: `sgd`, `adam` or `adamw`: report how far one step moves each layer; needs a loss.
+        lr: learning rate of this step; None for 0.1, or 0.001 for Adam.
 
     Returns:
         The record that `initprobe.run` gives, with `modules` and `coverage` and without a prediction.
@@ -75,16 +80,19 @@ def probe(
     limits = limits_of(thresholds, min_judged)
     arguments = Arguments(parts_of(model), x, loss, draws, reinit, seed, limits, format_names(formats))
     check(arguments)
+    step = checked(optimizer, lr, loss)
     with uncollected():
-        return _probed(arguments, checked_threads(threads), try_fixes and reinit is None)
+        return _probed(arguments, checked_threads(threads), try_fixes and reinit is None, step)
 
 
-def _probed(arguments: Arguments, threads: int, try_fixes: bool) -> ProbeResult:
+def _probed(arguments: Arguments, threads: int, try_fixes: bool, step: Optimizing | None) -> ProbeResult:
     """Probe, then try the fixes on the same model."""
     started = time.perf_counter()
     with workers(threads) as pool:
         case = _case(arguments, pool)
         findings = _tried(arguments, case, pool) if try_fixes else _untried(case)
+    stepped, moved = (None, {}) if step is None else one_step(arguments, step)
+    case.records.add_steps(moved)
     shapes = descriptions.input_words(list(input_tensors(arguments.x)))
     setting = descriptions.setting_words(case.model, shapes, arguments.draws, arguments.seed)
     result = pending_result(
@@ -100,6 +108,7 @@ def _probed(arguments: Arguments, threads: int, try_fixes: bool) -> ProbeResult:
         min_judged=arguments.limits.judged,
         facts=ModelFacts(void=dict(case.void)),
         formats=case.formats,
+        step=stepped,
     )
     without_cycles(case.operations)
     return result

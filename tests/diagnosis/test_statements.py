@@ -36,8 +36,10 @@ def test_an_input_of_zeros_has_no_signal(tmp_path, act):
     assert all(finding.fix is None for finding in result.diagnosis)
 
 
-def test_a_gradient_of_exactly_0_is_an_error():
-    result = judged(init="normal:std=1e30", act="tanh")
+@pytest.mark.parametrize("act", ["tanh", "hardsigmoid", "relu6"])
+def test_a_gradient_of_exactly_0_is_an_error(act):
+    result = judged(init="normal:std=1e30", act=act)
+    assert "underflow" not in rules(result)
     finding = next(finding for finding in result.diagnosis if finding.rule == "vanishing-gradient")
     assert (finding.severity, finding.layer) == ("error", 5)
     assert "exactly 0" in finding.evidence

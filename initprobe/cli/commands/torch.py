@@ -46,8 +46,8 @@ from initprobe.cli.contract_check import (
     print_outcome,
 )
 from initprobe.cli.gate import GateOptions, VerdictOptions, check_junit, check_verdict, make_gate
+from initprobe.cli.measured_extras import formats_of, formats_option, optimizer_option
 from initprobe.cli.model_options import checkpoint_option, torch_seed_option
-from initprobe.cli.number_formats import formats_of, formats_option
 from initprobe.cli.outputs import FigureOptions
 from initprobe.cli.parameters import Choice, argument, command_of, group, option
 from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone, report, text_stream
@@ -111,6 +111,8 @@ class ModelOptions:
     )
 
     number_formats: str | None = formats_option()
+    optimizer: str | None = optimizer_option()
+    lr: float | None = option("--lr", type=float, metavar="R", help="Learning rate of --optimizer.")
 
     @property
     def has_input(self) -> bool:
@@ -137,6 +139,8 @@ class ModelOptions:
             try_fixes=self.try_fixes,
             min_judged=self.min_judged,
             formats=formats_of(self.number_formats),
+            optimizer=self.optimizer,
+            lr=self.lr,
         )
 
     def slug(self, model: str) -> str:

@@ -1,10 +1,10 @@
-"""`--formats`: the small floating-point formats whose losses are counted."""
+"""`--formats` and `--optimizer`, which `run` and `torch` have."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from initprobe.cli.parameters import option
+from initprobe.cli.parameters import Choice, option
 
 
 def formats_option() -> Any:
@@ -24,3 +24,12 @@ def formats_of(given: str | None) -> tuple[str, ...]:
 
     with at_field("--formats"):
         return format_names(given or ())
+
+
+def optimizer_option() -> Any:
+    """`--optimizer`, which `run` and `torch` have."""
+    return option(
+        "--optimizer",
+        type=Choice(["sgd", "adam", "adamw"]),
+        help="Report how far one step moves each layer, and for sgd the largest curvature of the loss.",
+    )
