@@ -279,8 +279,7 @@ def _gradient_variances(
     weights, across = branch_weights(steps)
     last = float(covariances[-1][_SQUARE, _SQUARE]) / steps[-1].square ** 2
     drawn, inside, added, overlap, reused = 2 / steps[-1].layer.n_out * equal_share, 0.0, 0.0, 0.0, 0.0
-    slopes = np.zeros(4)
-    variances: list[float] = []
+    slopes, variances = np.zeros(4), list[float]()
     for k in reversed(range(len(steps))):
         step, above = steps[k], covariances[k + 1]
         layer, units, weight = step.layer, step.units, weights[k]
@@ -292,13 +291,9 @@ def _gradient_variances(
         free, shared = free_share(layer.n_in, layer), overlap * other_share
         own = 2 / layer.n_out * ((units.same + free) * equal_share + (units.other + free) * shared)
         if step.wiring.norm is not None:
-            # Orthogonal weights keep the length that a layer norm divides by.
             varying = free_share(layer.n_out, layer) if step.wiring.by_sample else 1.0
-            own += 2 / layer.n_out * varying * (equal_share + units.cosine * other_share)
             reused = units.reuse * weight * reused + (varying / layer.n_out if step.wiring.by_sample else 0.0)
-            # Cauchy-Schwarz: no larger than the two variances allow.
-            most = math.sqrt((equal_share + shared) * (equal_share + units.cosine * other_share))
-            own -= 4 / layer.n_in * min(reused * other_share, most)
+            own += _noise_of_norm(step, varying, shared, reused, samples)
         drawn += weight**2 * own
         inside += (1 - weight**2) * own
         if step.wiring.opens:
@@ -314,6 +309,23 @@ def _gradient_variances(
         joined = 2 * weight * (1 - weight) / layer.n_in if step.wiring.opens else 0.0
         overlap = min(kept + gained + joined, 1.0)  # a squared cosine
     return variances[::-1]
+
+
+def _noise_of_norm(step: Step, varying: float, shared: float, reused: float, samples: int) -> float:
+    """Variance that the division by a norm adds to the log of Var(dL/dh), with its covariance.
+
+    Args:
+        step: of the layer.
+        varying: share of the noise of the length that the norm divides by; orthogonal weights keep the length.
+        shared: mean squared cosine of the gradients of two samples, times the share of pairs.
+        reused: covariance with the signals of other samples, from the layers above.
+        samples: number of samples.
+    """
+    equal_share, other_share, layer = 1 / samples, 1 - 1 / samples, step.layer
+    of_length = equal_share + step.units.cosine * other_share
+    # Cauchy-Schwarz: no larger than the two variances allow.
+    most = math.sqrt((equal_share + shared) * of_length)
+    return 2 / layer.n_out * varying * of_length - 4 / layer.n_in * min(reused * other_share, most)
 
 
 def branch_weights(steps: Sequence[Step]) -> tuple[list[float], list[float]]:

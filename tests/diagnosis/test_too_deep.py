@@ -30,7 +30,8 @@ def test_too_deep_for_its_width(net, seed):
     assert (str(fixed.init), fixed.layers) == (net[0], net[2])
     assert fixed.width > net[3]
     sizes = (fixed.width,) * (fixed.layers + 1)
-    assert loss_probability(fixed, sizes, InputMoments.noise()) <= 0.05
+    # Of 200 simulated networks, with other inputs than those of the run: 3 SD above one in twenty.
+    assert loss_probability(fixed, sizes, InputMoments.noise()) <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
     assert run(fixed).healthy
 
 

@@ -36,7 +36,6 @@ from initprobe.cli.options import (
     named_as_options,
     option_name,
     read_widths,
-    threads_option,
 )
 from initprobe.cli.parameters import Choice, argument, command_of, group, option
 
@@ -149,7 +148,9 @@ class WidthOptions:
     )
     labels: str | None = option("--labels", metavar="SOURCE", help="As for `run` or `torch`.  [default: random]")
     dtype: str | None = option("--dtype", type=Choice(["float32", "float64"]), help="Precision.")
-    threads: int | None = threads_option()
+    threads: int | None = option(
+        "--threads", type=int, metavar="N", help="Threads.  [default: all; 1 with FACTORY, where more rarely help]"
+    )
     figure: str | None = option(
         "--figure", metavar="FILE", help="Draw rms against width, a panel per step; png, svg or pdf."
     )
@@ -209,7 +210,7 @@ def _of_model(options: WidthOptions, plan: WidthPlan, bar: Advance | None) -> Co
         evaluation=options.model.evaluation,
         seed=options.study.seed,
     )
-    return check_request(request, plan, options.threads, bar)
+    return check_request(request, plan, 1 if options.threads is None else options.threads, bar)
 
 
 def _of_own(options: WidthOptions, plan: WidthPlan, bar: Advance | None) -> CoordinateCheck:

@@ -243,19 +243,21 @@ class Backward:
 
     def _goals(self, node: Node) -> list[Node]:
         """What takes a node; of operations that make one function of it entry by entry, the last."""
-        goals, waiting = [], list(self._consumers.get(node.number, ()))
+        goals: dict[int, Node] = {}
+        waiting = [(consumer, consumer) for consumer in self._consumers.get(node.number, ())]
         visited: set[int] = set()
         while waiting:
-            consumer = waiting.pop()
+            consumer, direct = waiting.pop()
             if consumer.number in visited:
                 continue
             visited.add(consumer.number)
             after = self._consumers.get(consumer.number, [])
             if after and self._is_of(consumer, node) and all(self._is_of(each, node) for each in after):
-                waiting += after
-            else:
-                goals.append(consumer)
-        return goals
+                waiting += [(each, direct) for each in after]
+            else:  # the gradient of a product with a constant goes to its source, and not to the node
+                goal = consumer if len(consumer.sources) > 1 or consumer.kind == "activation" else direct
+                goals[goal.number] = goal
+        return list(goals.values())
 
     def _is_of(self, node: Node, base: Node) -> bool:
         try:

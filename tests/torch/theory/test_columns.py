@@ -65,6 +65,20 @@ def test_theory_starts_again_behind_an_operation_without_a_rule():
     assert abs(second.model_theory.local.output.z or 9) < 5 or second.model_theory.local.output.reason
 
 
+def test_gradients_go_back_through_products_with_constants():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(256, 256), nn.Linear(256, 256)
+
+        def forward(self, x):
+            return x + self.second((2 * self.first(x)).reshape(-1, 256) * 3 * 0.5)
+
+    torch.manual_seed(0)
+    for layer in layers_of(Scaled(), torch.randn(32, 256)):
+        assert abs(layer.model_theory.local.output_gradient.z) < 5
+
+
 def test_weights_that_are_not_independent_differ_from_theory():
     layer = nn.Linear(256, 256, bias=False)
     with torch.no_grad():

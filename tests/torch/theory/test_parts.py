@@ -10,7 +10,7 @@ from theory_parts import WIDE, entries  # noqa: E402
 from theory_run import COLUMNS, measured, ratios  # noqa: E402
 
 DRAWS = 8
-QUICK = ("ReLU", "batch norm, images", "blocks, norms before", "max pooling, overlap", "gate", "transposed", "words")
+QUICK = ("batch norm, images", "blocks, norms before", "transposed", "words")
 PARTS = {entry.name: entry for entry in entries()}
 
 
