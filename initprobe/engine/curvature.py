@@ -47,7 +47,8 @@ def largest_eigenvalue(product: Callable[[Array], Array], size: int, seed: int) 
         seed: of the first vector.
 
     Returns:
-        The eigenvalue; None where the iterations do not converge, or a product is not finite.
+        The eigenvalue; 0 where the product with the first vector is 0. None where the iterations do not converge, or a
+        product is not finite.
     """
     from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
@@ -60,6 +61,9 @@ def largest_eigenvalue(product: Callable[[Array], Array], size: int, seed: int) 
     operator = LinearOperator((size, size), matvec=checked, dtype=np.float64)
     start = np.random.default_rng(seed).standard_normal(size)
     try:
+        first = checked(start)
+        if size == 1 or not first.any():
+            return float(first[0] / start[0])
         (value,) = eigsh(
             operator, 1, which="LA", v0=start, ncv=min(VECTORS, size), tol=_TOLERANCE, maxiter=_MOST_ITERATIONS,
             return_eigenvectors=False,

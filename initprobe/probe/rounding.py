@@ -119,10 +119,11 @@ def _first_lost(tensors: Sequence[_Counted], place: int | None = None) -> int | 
 
 
 def _loss_scale(gradients: Sequence[_Counted]) -> LossScale:
-    """The best common scale: least overflow, then the smallest share of zeros in the worst tensor."""
-    shares = [np.array(tensor.losses) / tensor.entries for tensor in gradients]
-    zero, subnormal, overflow = np.max(shares, axis=0)
-    place = _best(overflow, zero, subnormal)
+    """The best common scale: least overflow, then the smallest share of zeros: in the worst tensor, then in all."""
+    shares = np.array([np.array(tensor.losses) / tensor.entries for tensor in gradients])
+    zero, subnormal, overflow = shares.max(axis=0)
+    zeros_of_all = shares[:, 0].mean(axis=0)
+    place = int(np.lexsort((np.abs(SCALES), subnormal, zeros_of_all, zero, overflow))[0])
     worst = max(gradients, key=lambda tensor: tensor.losses.zero[place] / tensor.entries)
     return LossScale(
         scale_log2=int(SCALES[place]),

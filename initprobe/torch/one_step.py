@@ -6,6 +6,7 @@ The model is left unchanged.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from initprobe.diagnosis.width_sizes import LayerSizes
 from initprobe.engine.curvature import VECTORS, largest_eigenvalue
 from initprobe.engine.optimizers import ADAPTIVE, NOT_FOUND, default_rate
 from initprobe.errors import ConfigError
+from initprobe.registry import suggestion
 from initprobe.results.step import StepStats
 from initprobe.torch.arguments import Arguments, called, copied
 from initprobe.torch.passes import recording
@@ -25,6 +27,7 @@ from initprobe.torch.width_networks import OPTIMIZERS, Trained, measured
 
 _NO_SECOND_DERIVATIVE = "an operation of the model has no second derivative"
 _SHARE_OF_MEMORY = 0.5
+_LARGEST_RATE = torch.finfo(torch.float32).max
 
 
 class Optimizing(NamedTuple):
@@ -48,16 +51,17 @@ def checked(name: str | None, rate: float | None, loss: object) -> Optimizing | 
     """The step that is asked for; None for none.
 
     Raises:
-        ConfigError: the optimizer is unknown, the rate is not positive, or there is no loss.
+        ConfigError: the optimizer is unknown, the rate is not a positive number, or there is no loss.
     """
     if name is None:
         if rate is not None:
             raise ConfigError("is for a step; give optimizer too", field="lr")
         return None
     if name not in OPTIMIZERS:
-        raise ConfigError(f"{name!r} is not one of {', '.join(OPTIMIZERS)}", field="optimizer")
-    if rate is not None and not rate > 0:
-        raise ConfigError(f"must be above 0, not {rate}", field="lr")
+        near = suggestion(str(name), list(OPTIMIZERS))
+        raise ConfigError(f"{name!r} is not one of {', '.join(OPTIMIZERS)}.{near}", field="optimizer")
+    if rate is not None and not (isinstance(rate, Real) and 0 < rate <= _LARGEST_RATE):
+        raise ConfigError(f"must be above 0 and at most {_LARGEST_RATE:.3g}, not {rate!r}", field="lr")
     if loss is None:
         raise ConfigError("needs a loss; give loss too", field="optimizer")
     return Optimizing(name, rate)
@@ -72,8 +76,13 @@ def one_step(arguments: Arguments, step: Optimizing) -> tuple[StepStats, dict[st
 
     Returns:
         The step, and by label of a layer the fields of `LayerStats` that say how far it moved.
+
+    Raises:
+        ConfigError: no parameter learns.
     """
     learning = [p for p in arguments.parts.parameters.values() if p.requires_grad]
+    if not learning:
+        raise ConfigError("no parameter of the model requires a gradient, so no step changes it", field="optimizer")
     optimizer = OPTIMIZERS[step.name](learning, lr=step.learning_rate)
     x = copied(arguments.parts, arguments.x)
     sizes = measured(Trained(arguments.model, optimizer), x, arguments.loss, 1, arguments.seed)

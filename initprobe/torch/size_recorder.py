@@ -21,6 +21,7 @@ from initprobe.torch.theory.trace import Trace
 _FACTORS = frozenset(("mul", "multiply", "div", "divide", "true_divide", "truediv"))
 _MASKED = -1e4  # attention logits up to this are masked
 _ROUNDING = 32.0  # changes of so many units of rounding are none
+_FLOAT32 = torch.finfo(torch.float32).eps
 
 
 @dataclass(eq=False, slots=True)
@@ -71,8 +72,17 @@ def rms(tensor: Any) -> float:
 def gap(now: Any, before: Any) -> float:
     """The root mean square of a difference; 0 where it is no more than rounding."""
     change = rms(now.detach() - before)
-    floor = _ROUNDING * torch.finfo(before.dtype).eps * rms(before)
-    return 0.0 if change <= floor else change
+    return 0.0 if change <= _rounding(before.dtype) * rms(before) else change
+
+
+def _rounding(dtype: Any) -> float:
+    """The part of a signal that rounding alone may change.
+
+    16-bit types sum in float32. An error d of the sum changes the rounded entry, by a unit e, in a part d / e of the
+    entries. The rms of this is sqrt(d e).
+    """
+    unit = float(torch.finfo(dtype).eps)
+    return _ROUNDING * unit if unit <= _FLOAT32 else math.sqrt(_ROUNDING * _FLOAT32 * unit)
 
 
 class _NoTrace(Trace):

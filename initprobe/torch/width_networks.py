@@ -14,6 +14,7 @@ from torch import nn
 
 from initprobe.diagnosis.width_sizes import Family, LayerSizes, NetworkSizes
 from initprobe.errors import ConfigError
+from initprobe.registry import suggestion
 from initprobe.remedies.width_scaling import Scaling
 from initprobe.torch.arguments import called, input_tensors
 from initprobe.torch.inventory import Inventory, inventory
@@ -84,10 +85,23 @@ def with_optimizer(made: Any, training: Training, target: str) -> Trained:
             f"{target}(width) gives a {kind}; return a torch.nn.Module, or a module and an optimizer or groups of "
             "parameters"
         )
-    if isinstance(rest, torch.optim.Optimizer):
-        return Trained(model, rest)
-    groups = [{"params": [p for p in model.parameters() if p.requires_grad]}] if rest is None else rest
-    return Trained(model, _optimizer(groups, training, target))
+    groups = [{"params": list(model.parameters())}] if rest is None else rest
+    optimizer = groups if isinstance(groups, torch.optim.Optimizer) else _optimizer(groups, training, target)
+    trained = Trained(model, optimizer)
+    _check_learning(trained, target)
+    return trained
+
+
+def _check_learning(trained: Trained, target: str) -> None:
+    """Refuse a model that no step changes, and rates that are no rates."""
+    rates, learning = trained.rates(), [p for p in trained.model.parameters() if p.requires_grad]
+    if not learning:
+        raise ConfigError(f"{target}(width): no parameter of the model requires a gradient")
+    if not any(id(parameter) in rates for parameter in learning):
+        raise ConfigError(f"{target}(width): the optimizer has none of the model's parameters that require a gradient")
+    wrong = [rate for rate in rates.values() if not 0 <= rate < math.inf]
+    if wrong:
+        raise ConfigError(f"{target}(width): a group has the learning rate {wrong[0]}; it must be 0 or above")
 
 
 def _optimizer(groups: Any, training: Training, target: str) -> Any:
@@ -97,11 +111,16 @@ def _optimizer(groups: Any, training: Training, target: str) -> Any:
             {"lr": rate * group.get("lr_scale", 1.0)} | {key: held for key, held in group.items() if key != "lr_scale"}
             for group in groups
         ]
-        return OPTIMIZERS[training.optimizer](scaled, lr=rate)
+        made = OPTIMIZERS[training.optimizer](scaled, lr=rate)
     except (AttributeError, TypeError, ValueError, KeyError) as error:
         raise ConfigError(
             f'{target}(width): groups of parameters are a list like [{{"params": [...], "lr_scale": 0.5}}]; {error}'
         ) from None
+    known = [*made.defaults, "params", "param_names", "lr_scale", "name"]
+    unknown = next((key for group in made.param_groups for key in group if key not in known), None)
+    if unknown is not None:
+        raise ConfigError(f"{target}(width): a group has an unknown {unknown!r}.{suggestion(str(unknown), known)}")
+    return made
 
 
 def rescaled(trained: Trained, scaling: Scaling, factor: float) -> None:

@@ -140,7 +140,11 @@ def test_narrow_and_deep_is_right_or_says_how_far_it_may_be_off(act, init, width
         ):
             values = np.array(layer.tensor(name).variance_by_draw)
             error = values.std(ddof=1) / values.mean() / math.sqrt(len(values))
-            gap = abs(math.log(values.mean() / getattr(layer.theory, f"{name}_variance")))
+            predicted = getattr(layer.theory, f"{name}_variance")
+            if predicted is None:  # it may be off by so much that none is given; then not the signal's
+                assert name != "output"
+                continue
+            gap = abs(math.log(values.mean() / predicted))
             assert gap < max(WITHIN, math.log(factor or 1.0)) + 5 * error, (layer.layer, name)
 
 

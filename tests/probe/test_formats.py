@@ -50,6 +50,14 @@ def test_a_loss_scale_keeps_the_gradient(collapse):
     assert scale.worst_zero < max(t.zero for t in back)
 
 
+def test_a_loss_scale_is_as_large_as_the_range_allows_where_one_tensor_is_lost_at_all(collapse):
+    eight = collapse.formats[2]
+    assert eight.loss_scale.worst_zero > 0.99
+    # dL/dh of the last layer leaves the range first.
+    last = max(t.scale_log2 for t in eight.tensors if t.layer == 8 and t.tensor == "output_gradient")
+    assert eight.loss_scale.scale_log2 == last
+
+
 def test_the_best_scale_loses_nothing_of_a_narrow_tensor(collapse):
     for stats in collapse.formats:
         assert all(tensor.scaled_zero <= tensor.zero + tensor.overflow for tensor in stats.tensors)

@@ -60,6 +60,25 @@ def test_the_curvature_is_that_of_the_hessian(act):
 
 def test_faults_are_one_line():
     model, x = small()
-    for wrong in ({"optimizer": "sgd"}, {"loss": loss, "lr": 0.1}, {"loss": loss, "optimizer": "lion"}):
+    rates = [{"loss": loss, "optimizer": "sgd", "lr": rate} for rate in (0, float("inf"), float("nan"), 1e300, "x")]
+    for wrong in ({"optimizer": "sgd"}, {"loss": loss, "lr": 0.1}, {"loss": loss, "optimizer": "lion"}, *rates):
         with pytest.raises(ConfigError):
             probe(model, x, **wrong)
+    with pytest.raises(ConfigError, match="no parameter of the model requires a gradient"):
+        probe(model.requires_grad_(False), x, loss=loss, optimizer="sgd")
+
+
+def test_a_half_precision_model_moves_as_one_of_float32():
+    model, x = small()
+    single = probe(model, x, loss=loss, optimizer="sgd")
+    half = probe(model.to(torch.bfloat16), x.to(torch.bfloat16), loss=loss, optimizer="sgd")
+    for one, other in zip(single.layers, half.layers, strict=True):
+        # An update of 1% of W is stored with a unit of 2^-8.
+        assert other.output_step_ratio == pytest.approx(one.output_step_ratio, rel=0.2)
+
+
+@pytest.mark.parametrize(("of", "curvature"), [(lambda h: (h * h).sum(), 8.0), (lambda h: h.sum(), 0.0)])
+def test_the_curvature_of_one_parameter_and_of_a_plane(of, curvature):
+    step = probe(nn.Linear(1, 1, bias=False), torch.ones(4, 1), loss=of, optimizer="sgd").step
+    assert step.largest_curvature == pytest.approx(curvature)
+    assert (step.highest_rate is None) is (curvature == 0)

@@ -163,12 +163,20 @@ def test_layers_that_cannot_be_compared_are_said():
     assert check.line("expert", "own_change", 3).status == "ok" and "diverged" not in texts
 
 
+def grouped(model, **settings):
+    return model, [{"params": model.parameters(), **settings}]
+
+
 @pytest.mark.parametrize(
     ("make", "settings", "message"),
     [
         (lambda units: nn.Linear(16, 10), {}, "the same shapes at widths 64 and 128"),
         (lambda units: 3, {}, "gives a int; return a torch.nn.Module"),
         (lambda units: (MLP(units), [3]), {}, "groups of parameters are a list like"),
+        (lambda units: grouped(MLP(units), lr_scal=2), {}, "unknown 'lr_scal'. Did you mean 'lr_scale'"),
+        (lambda units: grouped(MLP(units), lr_scale=-1), {}, "it must be 0 or above"),
+        (lambda units: (MLP(units), torch.optim.SGD(MLP(units).parameters())), {}, "has none of the model's"),
+        (lambda units: MLP(units).requires_grad_(False), {}, "no parameter of the model requires a gradient"),
         (lambda units: 1 / 0, {}, "cannot make a model: ZeroDivisionError"),
         (lambda units: MLP(units, 8), {}, "fails on an input of"),
         (MLP, {"widths": (64,)}, "at least two different whole numbers"),
