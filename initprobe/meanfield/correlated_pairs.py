@@ -31,6 +31,8 @@ _DOUBLINGS = 7
 _OCTAVES = 12
 _SMOOTH_TAIL, _KINKED_TAIL = 1.05, 3.0
 _NEGLIGIBLE = 1e-12
+# Terms of the series of many rows below this share of the largest mean square are left out.
+_LEAST_TERM = 1e-9
 
 
 def pair_moments(activation: Activation, q_a: float, q_b: float, c: float) -> tuple[float, float]:
@@ -197,3 +199,31 @@ def pair_covariances(functions: Array, correlations: npt.ArrayLike) -> Array:
     beyond = np.mean(np.where(c > 0, c, 0.0) ** exponents @ shares, axis=-1)
     kept = coefficients[..., 1:]
     return np.asarray((kept * powers[..., None, :]) @ kept.mT + rest * beyond[..., None, None])
+
+
+def products_of_rows(coefficients: Array, squares: Array, correlations: Array) -> Array:
+    """`E[f_a(u_a) f_b(u_b)]` of all pairs of rows, `(rows, rows)`, by Mehler's series; the diagonal is not meant.
+
+    Terms beyond `ORDER` count as one term of the order `3 ORDER`.
+
+    Args:
+        coefficients: Hermite coefficients of each row's function, `(orders, rows)`.
+        squares: `E[f^2]`, `(rows,)`.
+        correlations: of u, `(rows, rows)`.
+    """
+    least = _LEAST_TERM * float(np.max(squares, initial=0.0))
+    term = correlations.copy()
+    np.fill_diagonal(term, 0.0)
+    nearest = max(float(term.max()), -float(term.min()))
+    sizes = np.max(coefficients**2, axis=1, initial=0.0) * nearest ** np.arange(ORDER)
+    kernel, kept = np.zeros_like(correlations), ~(sizes <= least)  # NaN is kept
+    for order in range(int(np.max(np.flatnonzero(kept), initial=0)), 0, -1):
+        if kept[order]:
+            kernel += np.multiply(coefficients[order], coefficients[order][:, None], out=term)
+        kernel *= correlations
+    kernel += np.multiply(coefficients[0], coefficients[0][:, None], out=term)
+    rest, beyond = np.sqrt(np.maximum(squares - (coefficients**2).sum(axis=0), 0.0)), 3 * (ORDER - 1)
+    if nearest**beyond > _LEAST_TERM:
+        power = np.exp(beyond * np.log(np.maximum(correlations, _NEGLIGIBLE)))
+        kernel += np.multiply(rest, rest[:, None], out=term) * power
+    return kernel

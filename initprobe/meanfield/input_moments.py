@@ -151,6 +151,13 @@ def _gauss_rule(values: Array) -> tuple[Array, Array]:
     return shares, nodes * (scale / (shares @ nodes))
 
 
+def similar_rows(variances: Array) -> tuple[Array, Array]:
+    """Shares and variances, each `(groups,)`, of a few groups that stand for rows of these positive variances."""
+    logs = np.log(variances)
+    shares, nodes = gauss_rule(logs, rule_nodes(float(np.std(logs))))
+    return shares, np.exp(nodes)
+
+
 def gauss_rule(values: Array, count: int) -> tuple[Array, Array]:
     """Shares and nodes, each `(nodes,)`, of the Gauss rule of a sample, by Lanczos' method.
 

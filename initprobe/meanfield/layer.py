@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,15 @@ from initprobe.arrays import Array
 from initprobe.meanfield.correlated_pairs import hermite_grid
 from initprobe.meanfield.moments import Moments, stacked_moments
 
-SomeGroups = TypeVar("SomeGroups", bound="Groups")
+
+class HasShares(Protocol):
+    """Groups of samples; `shares` are those of the samples in each, `(groups,)`."""
+
+    @property
+    def shares(self) -> Array: ...
+
+
+SomeGroups = TypeVar("SomeGroups", bound=HasShares)
 
 # Numbers computed at once, groups of samples times grid nodes: few enough to stay in cache.
 _BATCH_NUMBERS = 1 << 16

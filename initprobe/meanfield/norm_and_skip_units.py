@@ -11,7 +11,7 @@ from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.correlated_pairs import hermite_grid
-from initprobe.meanfield.input_moments import gauss_rule, rule_nodes
+from initprobe.meanfield.input_moments import similar_rows
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.moments import lookup
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
@@ -131,8 +131,7 @@ def _grouped(activation: Activation, state: State) -> State:
     """Rows in a few groups of similar variance."""
     if not (state.variance > 0).all() or not np.isfinite(state.variance).all():
         return state
-    logs = np.log(state.variance)
-    shares, nodes = gauss_rule(logs, rule_nodes(float(np.std(logs))))
-    variance, mean = np.exp(nodes), float(state.mean[0])
+    shares, variance = similar_rows(state.variance)
+    mean = float(state.mean[0])
     pairs = state.correlation, state.correlation_variance, 0.0, 0.0
-    return State(shares, np.full_like(nodes, mean), variance, lookup(activation, variance, mean), np.ones(1), *pairs)
+    return State(shares, np.full_like(variance, mean), variance, lookup(activation, variance, mean), np.ones(1), *pairs)

@@ -76,7 +76,8 @@ class Signal:
         Any two samples share what their means over units give, and an equal part of the rest.
         """
         if self.gram is not None:
-            return np.asarray(np.maximum(centred_gram(self.gram, batch).diagonal(), 0.0))
+            by_row, overall = batch_means(self.gram.sum(axis=1), self.squares, batch)
+            return np.asarray(np.maximum(self.squares - 2 * by_row + overall, 0.0))
         rest = np.sqrt(np.maximum(self.squares - self.means**2, 0.0))
         mean, size, typical = (float(self.shares @ values) for values in (self.means, np.sqrt(self.squares), rest))
         common = (self.cosine * size**2 - mean**2) / typical**2 if typical > 0 else 0.0
@@ -92,14 +93,22 @@ class Signal:
 
 def centred_gram(gram: Array, batch: int) -> Array:
     """Products of rows minus their mean over a batch of `batch` rows, of which these are a sample, `(rows, rows)`."""
-    by_row, overall = batch_means(gram, batch)
-    return np.asarray(gram - by_row[:, None] - by_row + overall)
+    by_row, overall = batch_means(gram.sum(axis=1), gram.diagonal(), batch)
+    centred = gram - by_row
+    centred -= (by_row - overall)[:, None]
+    return np.asarray(centred)
 
 
-def batch_means(matrix: Array, batch: int) -> tuple[Array, float]:
-    """Means over a batch of a symmetric matrix of which some rows are known: by row, `(rows,)`, and of all entries."""
-    rows, diagonal = len(matrix), matrix.diagonal()
-    others = (matrix.sum(axis=1) - diagonal) / (rows - 1) if rows > 1 else diagonal
+def batch_means(sums: Array, diagonal: Array, batch: int) -> tuple[Array, float]:
+    """Means over a batch of a symmetric matrix of which some rows are known: by row, `(rows,)`, and of all entries.
+
+    Args:
+        sums: over the known entries of each row, `(rows,)`.
+        diagonal: of the matrix, `(rows,)`.
+        batch: number of samples.
+    """
+    rows = len(sums)
+    others = (sums - diagonal) / (rows - 1) if rows > 1 else diagonal
     by_row = diagonal / batch + others * (1 - 1 / batch)
     return by_row, float(by_row.mean())
 
@@ -108,7 +117,9 @@ def cosines(gram: Array) -> Array:
     """Cosines of all pairs, within [-1, 1], and 0 where a row is 0, `(rows, rows)`."""
     diagonal = gram.diagonal()
     inverse = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
-    return np.asarray(np.clip(gram * inverse * inverse[:, None], -1.0, 1.0))
+    cosine = gram * inverse
+    cosine *= inverse[:, None]
+    return np.asarray(np.clip(cosine, -1.0, 1.0, out=cosine))
 
 
 def pair_statistics(matrix: Array) -> tuple[float, float]:

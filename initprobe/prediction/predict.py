@@ -7,14 +7,15 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from initprobe.arrays import finite
+from initprobe.arrays import Array, finite
 from initprobe.blocks.skips import Wiring, wirings
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.finite_width import UNKNOWN, LayerSpread, Spread, spread, with_biases
-from initprobe.meanfield.input_moments import InputMoments
+from initprobe.meanfield.input_moments import InputMoments, similar_rows
 from initprobe.meanfield.layer import Layer, State, layer_batches
 from initprobe.meanfield.moments import histograms
 from initprobe.meanfield.predict import LayerTheory, predict
@@ -28,6 +29,8 @@ from initprobe.results.layers import LayerTheory as Prediction
 _ROUNDING = 1e-6
 # Chosen: a prediction that may be off by more than this, in logs, is none.
 _MOST_LEFT_OUT = math.log(1000)
+# Groups that a histogram is computed for one by one.
+_MOST_GROUPS = 16
 
 
 @dataclass(frozen=True)
@@ -232,11 +235,29 @@ def _shares(
     shares_by_layer: list[tuple[float, ...] | None] = [None] * len(states)
     with_bins = {i: bins for i, bins in enumerate(measured) if bins is not None and bins.low != bins.high}
     remaining = iter(with_bins)
-    for batch in layer_batches([states[index] for index in with_bins]):
+    for batch in layer_batches([_in_groups(states[index]) for index in with_bins]):
         indices = list(itertools.islice(remaining, len(batch)))
         low, high = ([getattr(with_bins[i], end) for i in indices] for end in ("low", "high"))
         edges = np.linspace(low, high, len(with_bins[indices[0]].counts) + 1, axis=1)
-        q, mean, weights = (np.array([getattr(s, name) for s in batch]) for name in ("variance", "mean", "shares"))
+        q, mean, weights = (np.array([getattr(s, name) for s in batch]) for name in _Groups._fields)
         for index, row in zip(indices, histograms(config.activation, q, edges, mean, weights), strict=True):
             shares_by_layer[index] = tuple(row.clip(0, 1).tolist()) if np.isfinite(row).all() else None
     return shares_by_layer
+
+
+class _Groups(NamedTuple):
+    """Variance and mean of z over units, and share of the samples, of each group, `(groups,)`."""
+
+    variance: Array
+    mean: Array
+    shares: Array
+
+
+def _in_groups(state: State) -> _Groups:
+    """The groups of a layer; many rows, which differ only in the variance of z, in a few groups of similar variance."""
+    variance, mean, shares = state.variance, state.mean, state.shares
+    are_rows = len(shares) > _MOST_GROUPS and np.ptp(mean) == 0 and np.ptp(shares) == 0
+    if not (are_rows and variance.min() > 0 and variance.max() < math.inf):
+        return _Groups(variance, mean, shares)
+    shares, variance = similar_rows(variance)
+    return _Groups(variance, np.full_like(variance, mean[0]), shares)

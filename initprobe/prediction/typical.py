@@ -44,19 +44,25 @@ def typical_draw(
         None for weights from a file, which are one draw; with a norm, or skips around every layer, which hold the
         length; and without a prediction.
     """
-    if prediction is None or config.norm != "none" or config.network is not None:
+    if prediction is None or not _is_judged(config, sizes):
         return None
     variance = prediction.layers[-1].output_variance
     numbers: Sequence[int] = range(1, len(sizes))
     if config.residual:
         numbers = _between_branches(sizes, config.block)
         config, sizes = _plain(config, sizes, numbers)
-        between = predict_network(config, sizes, inputs, len(inputs.mean_squares)) if len(sizes) > 1 else None
-        if between is None:
+        prediction = predict_network(config, sizes, inputs, len(inputs.mean_squares))
+        if prediction is None:
             return None
-        prediction = between
     logs = _logs(config, sizes, inputs, prediction)
     return None if logs is None else _record(logs, numbers, variance)
+
+
+def _is_judged(config: ProbeConfig, sizes: Sequence[int]) -> bool:
+    """Whether weights are drawn and some layer has neither a norm nor a skip around it."""
+    if config.norm != "none" or config.network is not None:
+        return False
+    return not config.residual or len(_between_branches(sizes, config.block)) > 0
 
 
 def _between_branches(sizes: Sequence[int], block: int) -> Sequence[int]:
@@ -116,5 +122,7 @@ def loss_probability(config: ProbeConfig, sizes: Sequence[int], inputs: InputMom
         sizes: features of the input, then units of each layer.
         inputs: moments of the samples.
     """
+    if not _is_judged(config, sizes):
+        return None
     drawn = typical_draw(config, sizes, inputs, predict_network(config, sizes, inputs, len(inputs.mean_squares)))
     return None if drawn is None else drawn.loss_probability

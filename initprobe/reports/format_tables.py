@@ -71,6 +71,8 @@ def _words(form: FormatStats) -> Iterator[tuple[str, str]]:
     """What follows for signal and gradient."""
     yield "signal", _fate(form.lost_at.signal, form.scaled_lost_at.signal)
     yield "gradient", _fate(form.lost_at.gradient, form.scaled_lost_at.gradient)
+    if form.operations:
+        yield "others", _others(form)
     if form.loss_scale is not None:
         yield "scaled", _loss_scale(form.loss_scale)
 
@@ -80,6 +82,15 @@ def _left_out(uncounted: Sequence[int]) -> Iterator[tuple[str, str]]:
     if uncounted:
         layers = f"layer {uncounted[0]}" if len(uncounted) == 1 else f"{len(uncounted)} layers from {uncounted[0]} on"
         yield "left out", f"tensors of {layers}, which are infinite or NaN without a cast too"
+
+
+def _others(form: FormatStats) -> str:
+    """The tensor of an operation that loses most."""
+    worst = max(form.operations, key=lambda tensor: tensor.lost)
+    if not worst.lost:
+        return f"none of {len(form.operations)} further tensors loses an entry"
+    symbol = "the gradient of " if worst.tensor == "output_gradient" else ""
+    return f"{len(form.operations)} further tensors; {percent(worst.lost)}% of {symbol}{worst.name} are lost"
 
 
 def _fate(lost_at: int | None, scaled_lost_at: int | None) -> str:

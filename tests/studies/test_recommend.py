@@ -270,7 +270,7 @@ def test_a_gain_is_named_only_within_rounding():
     [
         "--act tanh --layers 8",
         "--act gelu --layers 45",
-        "--act sigmoid --layers 4",
+        "--act softsign --layers 4",
         "--act softplus --layers 20 --goal backward --seed 123456789",
         "--act leaky_relu:slope=0.123456 --layers 3 --goal backward",
         "--act tanh --layers 25 --goal forward",
