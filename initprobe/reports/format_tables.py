@@ -69,8 +69,19 @@ def _words(form: FormatStats) -> Iterator[tuple[str, str]]:
     """What follows for signal and gradient."""
     yield "signal", _fate(form.lost_at.signal, form.scaled_lost_at.signal)
     yield "gradient", _fate(form.lost_at.gradient, form.scaled_lost_at.gradient)
+    if form.operations:
+        yield "others", _others(form)
     if form.loss_scale is not None:
         yield "scaled", _loss_scale(form.loss_scale)
+
+
+def _others(form: FormatStats) -> str:
+    """The tensor of an operation that loses most."""
+    worst = max(form.operations, key=lambda tensor: tensor.lost)
+    if not worst.lost:
+        return f"none of {len(form.operations)} further tensors loses an entry"
+    symbol = "the gradient of " if worst.tensor == "output_gradient" else ""
+    return f"{len(form.operations)} further tensors; {percent(worst.lost)}% of {symbol}{worst.name} are lost"
 
 
 def _fate(lost_at: int | None, scaled_lost_at: int | None) -> str:

@@ -113,7 +113,10 @@ import sys
 from initprobe.cli.app import main
 from initprobe.reports.figures import drawer
 drawer._helps = lambda: True
-sys.executable = sys.argv.pop(1)
+python = sys.argv.pop(1)
+if python != "copy":
+    drawer.can_fork = lambda: False
+    sys.executable = python
 try:
     main()
 finally:
@@ -126,6 +129,7 @@ finally:
     ("python", "place"),
     [
         (sys.executable, "elsewhere"),
+        pytest.param("copy", "elsewhere", marks=pytest.mark.skipif(sys.platform != "linux", reason="no safe fork")),
         ("false", "here"),
         pytest.param("/nowhere", "here", marks=pytest.mark.slow),
         pytest.param("echo", "here", marks=pytest.mark.slow),
