@@ -269,6 +269,10 @@ def _add_given(
     if measurement.dtype is not None:
         fields["dtype"] = measurement.dtype
     if loss.learning_rate is not None:
+        if loss.optimizer is None and not loss.train_steps:
+            from initprobe.errors import ConfigError
+
+            raise ConfigError("is for a step; give --optimizer or --train-steps too", field="--learning-rate")
         fields["learning_rate"] = loss.learning_rate
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -156,6 +157,7 @@ def _check_loss(config: ProbeConfig) -> None:
             raise ConfigError("is for a loss; give loss cross-entropy or mse, train_steps, or an optimizer", field=name)
 
 
+_FIELDS_OF_OPTIONS = {"lr": "learning_rate"}
 _SHORTER = {
     "Input should be": "must be",
     "greater than or equal to": "at least",
@@ -188,10 +190,23 @@ def fault_error(fault: ErrorDetails, field: str, fields: Sequence[str]) -> Confi
             return cause
         return type(cause)(str(cause), field=field)
     if fault["type"] == "extra_forbidden":
-        return UnknownNameError(f"unknown field {field!r}.{suggestion(field, fields)}")
+        return UnknownNameError(f"unknown field {field!r}.{suggested_field(field, fields)}")
     if fault["type"] == "missing":
         return MissingFieldError("is missing", field=field)
-    return ConfigError(f"{_shorter(fault['msg'])}, not {reprlib.repr(fault['input'])}", field=field)
+    near = _near_choice(fault) if fault["type"] == "literal_error" else ""
+    return ConfigError(f"{_shorter(fault['msg'])}, not {reprlib.repr(fault['input'])}{near}", field=field)
+
+
+def suggested_field(name: str, fields: Sequence[str]) -> str:
+    """` Did you mean 'x'?` for an unknown field, which may be the name of an option; "" if none is similar."""
+    return suggestion(_FIELDS_OF_OPTIONS.get(name, name), fields)
+
+
+def _near_choice(fault: ErrorDetails) -> str:
+    """`. Did you mean 'x'?` for a text that is none of the choices."""
+    choices = re.findall("'([^']*)'", fault["ctx"]["expected"])
+    near = suggestion(fault["input"], choices) if isinstance(fault["input"], str) else ""
+    return f".{near}" if near else ""
 
 
 def _shorter(message: str) -> str:

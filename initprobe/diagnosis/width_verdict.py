@@ -172,10 +172,12 @@ def _undecided(lines: Sequence[WidthLine]) -> Iterator[WidthFinding]:
 
 
 def _still(lines: Sequence[WidthLine], steps: int) -> Iterator[WidthFinding]:
-    names = tuple(
-        line.layer for line in lines if line.quantity == "change" and line.step == steps and line.status == "zero"
-    )
-    if names:
+    last = [line for line in lines if line.quantity == "change" and line.step == steps]
+    names = tuple(line.layer for line in last if line.status == "zero")
+    if names and len(names) == len(last):
+        text = f"nothing changes in {counted(steps, 'step')}, so no change can be judged: frozen, or weights of 0"
+        yield WidthFinding(rule="no-change", severity="warning", layers=names, text=text)
+    elif names:
         text = f"h of {listed(names)} does not change in {counted(steps, 'step')}: frozen, or shut by weights of 0"
         yield WidthFinding(rule="no-change", severity="info", layers=names, text=text)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,14 +21,39 @@ _UNSCALED = int(np.flatnonzero(SCALES == 0)[0])
 LOST = 0.5
 
 
-def in_formats(names: Sequence[str], layers: Sequence[Mapping[str, Sketch]]) -> tuple[FormatStats, ...]:
+class Place(NamedTuple):
+    """A tensor of a network.
+
+    Attributes:
+        layer: 1 for the first.
+        tensor: its name.
+        sketch: its statistics.
+        operation: name of the operation that made it, for a tensor that belongs to no layer.
+    """
+
+    layer: int
+    tensor: str
+    sketch: Sketch
+    operation: str | None = None
+
+
+def in_formats(
+    names: Sequence[str], layers: Sequence[Mapping[str, Sketch]], operations: Sequence[Place] = ()
+) -> tuple[FormatStats, ...]:
     """What each format would lose of a network.
 
     Args:
         names: of the formats.
         layers: the sketches of each layer, by name of the tensor.
+        operations: further tensors.
     """
-    return tuple(_in_format(FORMATS[name], layers) for name in names)
+    places = [
+        Place(number, name, sketch)
+        for number, sketches in enumerate(layers, start=1)
+        for name in (*_SIGNAL, *_GRADIENTS)
+        if (sketch := sketches.get(name)) is not None
+    ]
+    return tuple(_in_format(FORMATS[name], places, operations) for name in names)
 
 
 @dataclass(frozen=True)
@@ -35,16 +61,14 @@ class _Counted:
     """One tensor, with what the format would lose of it at each scale.
 
     Attributes:
-        layer: 1 for the first.
-        tensor: its name.
+        place: the tensor.
         losses: how many entries, by scale.
         nonzero: entries that are not 0.
         entries: all entries.
         has_infinity: of the format.
     """
 
-    layer: int
-    tensor: str
+    place: Place
     losses: Losses
     nonzero: int
     entries: int
@@ -66,8 +90,9 @@ class _Counted:
         """The shares."""
         zero, subnormal, overflow = (counts / self.entries for counts in self.losses)
         return TensorInFormat(
-            layer=self.layer,
-            tensor=self.tensor,
+            layer=self.place.layer,
+            tensor=self.place.tensor,
+            name=self.place.operation,
             nonzero=self.nonzero / self.entries,
             zero=float(zero[_UNSCALED]),
             subnormal=float(subnormal[_UNSCALED]),
@@ -83,10 +108,10 @@ def _best(overflow: Array, zero: Array, subnormal: Array) -> int:
     return int(np.lexsort((np.abs(SCALES), subnormal, zero, overflow))[0])
 
 
-def _in_format(form: NumberFormat, layers: Sequence[Mapping[str, Sketch]]) -> FormatStats:
-    counted = list(_counted(form, layers))
-    signal = [tensor for tensor in counted if tensor.tensor in _SIGNAL]
-    back = [tensor for tensor in counted[::-1] if tensor.tensor in _GRADIENTS]
+def _in_format(form: NumberFormat, places: Sequence[Place], operations: Sequence[Place]) -> FormatStats:
+    counted = list(_counted(form, places))
+    signal = [tensor for tensor in counted if tensor.place.tensor in _SIGNAL]
+    back = [tensor for tensor in counted[::-1] if tensor.place.tensor in _GRADIENTS]
     return FormatStats(
         name=form.name,
         largest=form.largest,
@@ -95,27 +120,26 @@ def _in_format(form: NumberFormat, layers: Sequence[Mapping[str, Sketch]]) -> Fo
         beyond=form.beyond,
         needs_scales=form.bits < 16,
         tensors=tuple(tensor.record() for tensor in counted),
+        operations=tuple(tensor.record() for tensor in _counted(form, operations)),
         lost_at=LostAt(signal=_first_lost(signal, _UNSCALED), gradient=_first_lost(back, _UNSCALED)),
         scaled_lost_at=LostAt(signal=_first_lost(signal), gradient=_first_lost(back)),
         loss_scale=_loss_scale(back) if back else None,
     )
 
 
-def _counted(form: NumberFormat, layers: Sequence[Mapping[str, Sketch]]) -> Iterator[_Counted]:
-    for number, sketches in enumerate(layers, start=1):
-        for name in (*_SIGNAL, *_GRADIENTS):
-            sketch = sketches.get(name)
-            if sketch is None or sketch.magnitudes is None or sketch.nonfinite or not sketch.by_draw:
-                continue
-            nonzero = sketch.magnitudes.total
-            if entries := nonzero + sketch.zeros:
-                losses = sketch.magnitudes.losses(form)
-                yield _Counted(number, name, losses, nonzero, entries, form.has_infinity)
+def _counted(form: NumberFormat, tensors: Iterable[Place]) -> Iterator[_Counted]:
+    for place in tensors:
+        sketch = place.sketch
+        if sketch.magnitudes is None or sketch.nonfinite or not sketch.by_draw:
+            continue
+        nonzero = sketch.magnitudes.total
+        if entries := nonzero + sketch.zeros:
+            yield _Counted(place, sketch.magnitudes.losses(form), nonzero, entries, form.has_infinity)
 
 
 def _first_lost(tensors: Sequence[_Counted], place: int | None = None) -> int | None:
     """The layer of the first lost tensor: at the scale of a place for all, or each at its own best scale."""
-    return next((t.layer for t in tensors if t.is_lost(t.best if place is None else place)), None)
+    return next((t.place.layer for t in tensors if t.is_lost(t.best if place is None else place)), None)
 
 
 def _loss_scale(gradients: Sequence[_Counted]) -> LossScale:
@@ -128,7 +152,7 @@ def _loss_scale(gradients: Sequence[_Counted]) -> LossScale:
     return LossScale(
         scale_log2=int(SCALES[place]),
         lost_at=_first_lost(gradients, place),
-        worst_layer=worst.layer,
-        worst_tensor=worst.tensor,
+        worst_layer=worst.place.layer,
+        worst_tensor=worst.place.tensor,
         worst_zero=float(worst.losses.zero[place]) / worst.entries,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from initprobe.config.probe_config import ProbeConfig
+from initprobe.engine.optimizers import default_rate
 from initprobe.initializers.record import Initializer
 from initprobe.spec import Spec
 
@@ -26,7 +27,7 @@ def command_line(config: ProbeConfig) -> str:
         words += ["--widths", ",".join(map(str, config.widths))]
     for field in (*_DEFAULTS, *_LOSS_FIELDS):
         value = getattr(config, field)
-        if value != ProbeConfig.model_fields[field].default:
+        if value != _default(config, field):
             words += [f"--{field.replace('_', '-')}", str(value)]
     if str(config.input) != "gaussian" and config.input != config.weights:
         words += ["--input", str(config.input)]
@@ -36,6 +37,13 @@ def command_line(config: ProbeConfig) -> str:
     changed = config.thresholds.model_dump(exclude_defaults=True)
     words += [word for name, value in changed.items() for word in ("--threshold", f"{name}={value:g}")]
     return shlex.join(words)
+
+
+def _default(config: ProbeConfig, field: str) -> object:
+    """The value of a field that is not typed; that of the learning rate depends on the optimizer."""
+    if field == "learning_rate" and config.optimizer is not None:
+        return default_rate(config.optimizer)
+    return ProbeConfig.model_fields[field].default
 
 
 def _name(spec: Spec | Initializer) -> str:

@@ -15,6 +15,7 @@ from initprobe.remedies.width_scaling import Measure, Scaling, Trial, judged, tr
 from initprobe.results.coordinate_check import CoordinateCheck
 
 DEFAULT_WIDTHS, DEFAULT_SEEDS, DEFAULT_STEPS, DEFAULT_OPTIMIZER = (64, 128, 256, 512), 3, 3, "adamw"
+LARGEST_RATE = 3.4e38  # of float32
 _RATES = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}
 
 
@@ -46,8 +47,9 @@ class WidthPlan:
                 raise ConfigError(f"must be at least 1, not {getattr(self, name)}", field=name)
         if self.optimizer not in (None, *_RATES):
             raise ConfigError(f"must be one of {', '.join(_RATES)}, not {self.optimizer!r}", field="optimizer")
-        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
-            raise ConfigError(f"must be above 0, not {self.learning_rate}", field="learning_rate")
+        if self.learning_rate is not None and not 0 < self.learning_rate <= LARGEST_RATE:
+            text = f"must be above 0 and at most {LARGEST_RATE:g}, not {self.learning_rate}"
+            raise ConfigError(text, field="learning_rate")
         object.__setattr__(self, "widths", tuple(sorted(self.widths)))
 
     @property

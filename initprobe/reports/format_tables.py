@@ -23,13 +23,16 @@ _HEADINGS = {
 _Entry = Callable[[TensorInFormat], str]
 
 
-def format_table(form: FormatStats, numbers: Sequence[int], verbose: bool = False) -> RenderableType:
+def format_table(
+    form: FormatStats, numbers: Sequence[int], verbose: bool = False, uncounted: Sequence[int] = ()
+) -> RenderableType:
     """The table of a format with its summary.
 
     Args:
         form: what was counted.
         numbers: of the layers to show.
         verbose: show the best scales too.
+        uncounted: layers with tensors that are not finite before any cast, which are not counted.
     """
     parts: list[RenderableType] = [
         Text(_heading(form), style="bold"),
@@ -37,9 +40,8 @@ def format_table(form: FormatStats, numbers: Sequence[int], verbose: bool = Fals
     ]
     if verbose or form.needs_scales:
         parts.append(_table(form, numbers, "best scale, and lost % with it", _scale))
-    return Group(
-        *parts, Text("\n").join(Text.assemble((f"{label:<10}", "bold"), words) for label, words in _words(form))
-    )
+    lines = [*_words(form), *_left_out(uncounted)]
+    return Group(*parts, Text("\n").join(Text.assemble((f"{label:<10}", "bold"), words) for label, words in lines))
 
 
 def _heading(form: FormatStats) -> str:
@@ -69,8 +71,26 @@ def _words(form: FormatStats) -> Iterator[tuple[str, str]]:
     """What follows for signal and gradient."""
     yield "signal", _fate(form.lost_at.signal, form.scaled_lost_at.signal)
     yield "gradient", _fate(form.lost_at.gradient, form.scaled_lost_at.gradient)
+    if form.operations:
+        yield "others", _others(form)
     if form.loss_scale is not None:
         yield "scaled", _loss_scale(form.loss_scale)
+
+
+def _left_out(uncounted: Sequence[int]) -> Iterator[tuple[str, str]]:
+    """A line about tensors that are infinite or NaN already."""
+    if uncounted:
+        layers = f"layer {uncounted[0]}" if len(uncounted) == 1 else f"{len(uncounted)} layers from {uncounted[0]} on"
+        yield "left out", f"tensors of {layers}, which are infinite or NaN without a cast too"
+
+
+def _others(form: FormatStats) -> str:
+    """The tensor of an operation that loses most."""
+    worst = max(form.operations, key=lambda tensor: tensor.lost)
+    if not worst.lost:
+        return f"none of {len(form.operations)} further tensors loses an entry"
+    symbol = "the gradient of " if worst.tensor == "output_gradient" else ""
+    return f"{len(form.operations)} further tensors; {percent(worst.lost)}% of {symbol}{worst.name} are lost"
 
 
 def _fate(lost_at: int | None, scaled_lost_at: int | None) -> str:

@@ -115,7 +115,7 @@ _PROCESS = (
         "The largest eigenvalue of the Hessian of the loss by all parameters, at the start, by Lanczos iterations. "
         "Above the learning rate 2 / curvature, a small step of SGD along its eigenvector grows. Then the loss may "
         "rise at first. `--optimizer sgd` computes it. Adam rescales every entry, so it has no such limit.",
-        ("sharpness", "curvature", "highest rate"),
+        ("sharpness", "curvature", "lambda_max", "highest rate"),
         see=("1 step of W",),
         reference="Cohen et al. 2021, arXiv:2103.00065",
     ),

@@ -63,14 +63,14 @@ COLUMNS = (
     Word(
         "1 step of W",
         "rms(change of W) / rms(W) in one step of the optimizer from the start, for the first network and batch.",
-        ("of W", "update size", "step size"),
+        ("of W", "change of W", "update size", "step size", "one step"),
         "weight_step_ratio",
         ("1 step of h", "largest curvature"),
     ),
     Word(
         "1 step of h",
         "rms(change of h) / rms(h) after one step of the optimizer, on the batch of the step.",
-        ("of h",),
+        ("of h", "change of h"),
         "output_step_ratio",
         ("1 step of W",),
     ),

@@ -38,6 +38,11 @@ def plain_text(result: ProbeResult, width: int | None = None) -> str:
     return showable(out.getvalue(), getattr(sys.stdout, "encoding", None))
 
 
+def _not_finite(result: ProbeResult) -> list[int]:
+    """Numbers of the layers with a tensor that is infinite or NaN somewhere."""
+    return [layer.layer for layer in result.layers if any(layer.tensor(name).nonfinite_count for name in TENSORS)]
+
+
 def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth: int | None = None) -> None:
     """Print the verdict, the heading, the table and the summary.
 
@@ -63,7 +68,7 @@ def print_result(result: ProbeResult, to: Console, verbose: bool = False, depth:
     count += len(numbers) + _AROUND_TABLE + say(summary(result), to)
     for form in result.formats:
         to.print()
-        to.print(format_table(form, numbers, verbose))
+        to.print(format_table(form, numbers, verbose, _not_finite(result)))
         count += 2 * len(numbers) + _AROUND_TABLE
     if verbose:
         _print_tensors(result, to)

@@ -14,7 +14,8 @@ class TensorInFormat(Record):
 
     Attributes:
         layer: 1 for the first.
-        tensor: one of `TENSORS`.
+        tensor: one of `TENSORS`; in `FormatStats.operations`, `output` or `output_gradient`.
+        name: of the operation that made it, in `FormatStats.operations`; null elsewhere.
         nonzero: share of entries that are not 0.
         zero: share that is not 0 and becomes 0.
         subnormal: share that becomes subnormal, with fewer bits of mantissa.
@@ -27,6 +28,7 @@ class TensorInFormat(Record):
 
     layer: Annotated[int, Field(ge=1)]
     tensor: str
+    name: str | None = None
     nonzero: Share
     zero: Share
     subnormal: Share
@@ -82,6 +84,8 @@ class FormatStats(Record):
         beyond: what an entry that leaves the range becomes.
         needs_scales: tensors in this format are used with a scale each, so the verdict judges them at their best scale.
         tensors: layer by layer. A tensor with an entry that is not finite is left out.
+        operations: outputs of operations of a PyTorch model that belong to no layer, such as softmax, and their
+            gradients; `layer` is the one before. The verdict does not judge them.
         lost_at: without scales.
         scaled_lost_at: with the best scale of each tensor.
         loss_scale: null where no gradient was counted.
@@ -94,6 +98,7 @@ class FormatStats(Record):
     beyond: str
     needs_scales: bool
     tensors: tuple[TensorInFormat, ...]
+    operations: tuple[TensorInFormat, ...] = ()
     lost_at: LostAt
     scaled_lost_at: LostAt
     loss_scale: LossScale | None

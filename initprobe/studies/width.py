@@ -16,6 +16,7 @@ from initprobe.engine.streams import Streams
 from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.engine.training import BatchGradients, ForwardPass, Learner, forward, gradients
 from initprobe.errors import ConfigError
+from initprobe.formatting import counted
 from initprobe.probe.describe import describe
 from initprobe.probe.experiment import Experiment, input_rows, prepare
 from initprobe.probe.networks import layers_of, network_of
@@ -156,7 +157,7 @@ class _Study:
             title=f"{described}, {layers} layers and a read-out{', muP' if self._mup else ''}",
             setting=(
                 f"input {first.batch} x {first.sizes[0]}, {plan.named_optimizer} with learning rate {plan.rate:g}, "
-                f"{plan.steps} steps on one batch, {plan.seeds} seeds"
+                f"{counted(plan.steps, 'step')} on one batch, {counted(plan.seeds, 'seed')}"
             ),
             config=config,
             family="sgd" if plan.named_optimizer == "sgd" else "adam",

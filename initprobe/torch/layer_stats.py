@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from initprobe.arrays import complete_mean
 from initprobe.engine.sketch import Sketch
+from initprobe.probe.rounding import Place
 from initprobe.probe.summarise import all_stats, rms_of
 from initprobe.results.base import ModuleKind, Status, worst
 from initprobe.results.layers import LayerStats, ModuleStats, OutputStats, TensorStats
@@ -185,6 +187,20 @@ def sketches_of(layer: Layer) -> dict[str, Sketch]:
     forward = {"weight": layer.op.weight, "preactivation": layer.z, "output": layer.h}
     back = {f"{name}_gradient": track.gradient for name, track in forward.items() if track is not None}
     return {name: track.sketch for name, track in (forward | back).items() if track is not None}
+
+
+def operation_places(recorder: Recorder, layers: Sequence[Layer]) -> Iterator[Place]:
+    """Outputs of operations that belong to no layer, and their gradients, as `probe.rounding` takes them."""
+    held = {id(track) for layer in layers for track in (layer.op.weight, layer.z, layer.h)}
+    starts = [layer.op.number for layer in layers]
+    for op in recorder.operations:
+        if op.output is None or id(op.output) in held:
+            continue
+        held.add(id(op.output))
+        name, number = f"{op.module}: {op.name}" if op.module else op.name, max(bisect_right(starts, op.number), 1)
+        yield Place(number, "output", op.output.sketch, name)
+        if op.output.gradient is not None:
+            yield Place(number, "output_gradient", op.output.gradient.sketch, name)
 
 
 def layer_kind(layer: Layer) -> ModuleKind:

@@ -23,7 +23,7 @@ from initprobe.torch.coverage import coverage
 from initprobe.torch.fixes import Trials
 from initprobe.torch.graph import without_cycles
 from initprobe.torch.inventory import inventory
-from initprobe.torch.layer_stats import LayerRecords, sketches_of
+from initprobe.torch.layer_stats import LayerRecords, operation_places, sketches_of
 from initprobe.torch.one_step import Optimizing, checked, one_step
 from initprobe.torch.parameters import small_peaks
 from initprobe.torch.passes import recorded
@@ -149,7 +149,11 @@ def _case(arguments: Arguments, pool: Workers) -> Case:
         loss=course.loss,
         training=arguments.model.training,
         dtype=None if parameter is None else descriptions.dtype_name(parameter.dtype),
-        formats=in_formats(arguments.formats, [sketches_of(layer) for layer in structure.layers]),
+        formats=in_formats(
+            arguments.formats,
+            [sketches_of(layer) for layer in structure.layers],
+            list(operation_places(recorder, structure.layers)) if arguments.formats else (),
+        ),
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from initprobe.data.machine import available_bytes
 from initprobe.diagnosis.width_sizes import Family, NetworkSizes
 from initprobe.errors import ConfigError, MemoryLimitError
-from initprobe.formatting import listed
+from initprobe.formatting import counted, listed
 from initprobe.importing import user_code
 from initprobe.remedies.width_check import Subject, WidthPlan, coordinate_check
 from initprobe.remedies.width_scaling import Scaling
@@ -226,7 +226,10 @@ def checked(
         words = name if rate is None else f"{name} with learning rate {rate:g}"
         return Subject(
             title=f"{study.title} of {target}",
-            setting=f"input {study.inputs}, {words}, {plan.steps} steps on one batch, {plan.seeds} seeds",
+            setting=(
+                f"input {study.inputs}, {words}, {counted(plan.steps, 'step')} on one batch, "
+                f"{counted(plan.seeds, 'seed')}"
+            ),
             config={
                 "source": "torch", "model": target, "input": study.inputs, "loss": _loss_name(loss), "seed": seed,
             },

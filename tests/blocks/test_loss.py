@@ -205,7 +205,8 @@ def test_the_command_sets_the_loss_beside_chance(initprobe):
     [
         (("--classes", 3), "--classes"),
         (("--loss", "crossentrop"), "cross-entropy"),
-        (("--learning-rate", "nan"), "--learning-rate"),
+        (("--learning-rate", "nan", "--optimizer", "sgd"), "--learning-rate: must be a finite number"),
+        (("--lr", "0.1"), "--learning-rate: is for a step; give --optimizer or --train-steps too"),
         (("--loss", "mse", "--labels", "nowhere.npy"), "--labels"),
     ],
 )

@@ -66,6 +66,9 @@ def test_the_best_scale_loses_nothing_of_a_narrow_tensor(collapse):
 def test_a_result_with_formats_is_read_again(collapse):
     assert ProbeResult.from_json(collapse.to_json()) == collapse
     assert "--formats float16" in command_line(ProbeConfig(**COLLAPSE, formats=["half"]))
+    for rate in (0.1, 0.001):
+        typed = command_line(ProbeConfig(**COLLAPSE, optimizer="adam", learning_rate=rate))
+        assert ("--learning-rate" in typed) is (rate == 0.1)
     assert "formats" not in ProbeConfig(**COLLAPSE).model_dump(mode="json")
 
 
@@ -77,3 +80,8 @@ def test_overflow_is_lost():
 def test_healthy_nets_fit():
     config = ProbeConfig(init="he", act="relu", layers=10, width=100, batch=100, formats="float16,bfloat16,e4m3,e5m2")
     assert run(config).healthy
+
+
+def test_tensors_that_are_not_finite_are_said_to_be_left_out():
+    table = run(ProbeConfig(init="normal:std=1e30", act="relu", layers=3, width=20, batch=8, formats="fp16")).table()
+    assert "left out  tensors of 2 layers from 2 on" in table

@@ -204,6 +204,7 @@ def test_fail_on_gives_exit_code_1(initprobe):
         (("--init", "he", "--act", "relu", "--widths", "64"), "--widths: are at least two"),
         (("--init", "he", "--act", "relu", "--widths", "a,b"), "--widths: 'a,b' is not a list"),
         (("--init", "he", "--act", "relu", "--lr", "0"), "--lr: must be above 0"),
+        (("--init", "he", "--act", "relu", "--lr", "inf"), "--lr: must be above 0 and at most 3.4e+38, not inf"),
         (("--init", "he", "--act", "relu", "--input", "a.npy", "--input", "b.npy"), "--input: give one"),
     ],
 )
@@ -216,3 +217,10 @@ def test_findings_are_empty_without_a_fault():
     widths = (32, 64, 128)
     slopes = judged(widths, [[network(width)] * 2 for width in widths], "sgd").slopes
     assert transfers(findings_of(slopes, list(slopes.lines())))
+
+
+def test_networks_in_which_nothing_changes_are_undecided():
+    check = initprobe.width(
+        ProbeConfig(init="zeros", act="relu", layers=2, input_width=8, batch=4), (8, 16), seeds=1, steps=1
+    )
+    assert check.transfers is None and "nothing changes in 1 step" in check.verdict and "1 seed" in check.setting

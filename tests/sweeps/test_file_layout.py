@@ -17,6 +17,8 @@ from initprobe.sweeps.plan import shipped
 
 FAULTS = [
     # after HEAD + defaults, so that the text begins at line 4; the line; what is said
+    ("grid:\n  lr: [1]\n", 5, "unknown field 'lr'. Did you mean 'learning_rate'?"),
+    ("grid:\n  optimizer: [adm]\n", 5, "must be 'sgd', 'adam' or 'adamw', not 'adm'. Did you mean 'adam'?"),
     ("grdi: {}\n", 4, "unknown key 'grdi'. Did you mean 'grid'?"),
     ("grid:\n  act: [relu,\n    tahn]\n", 6, "unknown activation 'tahn'. Did you mean 'tanh'?"),
     ("grid:\n  lyers: [1]\n", 5, "unknown field 'lyers'. Did you mean 'layers'?"),

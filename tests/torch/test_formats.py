@@ -41,3 +41,13 @@ def test_the_verdict_names_the_first_lost_layer(result):
     names = [finding.rule for finding in result.diagnosis if "float16" in finding.evidence]
     assert names == ["lost-in-format"]
     assert result.layers[result.formats[0].lost_at.signal - 1].name == "2"
+
+
+def test_tensors_of_no_layer_are_counted_too():
+    torch.manual_seed(0)
+    model, x = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True), 1e-7 * torch.randn(4, 5, 8)
+    (stats,) = probe(model, x, formats="float16", try_fixes=False).formats
+    names = {tensor.name for tensor in stats.operations}
+    assert {"input", "add", "norm1: layer_norm", "self_attn: scaled_dot_product_attention"} <= names
+    given = next(tensor for tensor in stats.operations if tensor.name == "input")
+    assert given.zero == pytest.approx(float(((x.half() == 0) & (x != 0)).float().mean())) and given.zero > 0.1

@@ -48,6 +48,7 @@ from initprobe.cli.contract_check import (
 from initprobe.cli.gate import GateOptions, VerdictOptions, check_junit, check_verdict, make_gate
 from initprobe.cli.measured_extras import formats_of, formats_option, optimizer_option
 from initprobe.cli.model_options import checkpoint_option, torch_seed_option
+from initprobe.cli.options import named_as_options
 from initprobe.cli.outputs import FigureOptions
 from initprobe.cli.parameters import Choice, argument, command_of, group, option
 from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone, report, text_stream
@@ -344,5 +345,5 @@ def _measured(ready: Prepared, threads: int | None) -> ProbeResult:
     from initprobe.cli.progress import waiting
     from initprobe.torch.loading import probe_prepared
 
-    with waiting("probing the model"):
+    with waiting("probing the model"), named_as_options(("optimizer", "lr")):
         return probe_prepared(ready, threads)
