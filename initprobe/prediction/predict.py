@@ -105,11 +105,24 @@ def _norm_and_skip_prediction(
 
 
 def _where_known(layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread]) -> list[LayerTheory]:
-    """The predictions, with gradients of NaN where theory may be off by more than a factor of 1,000."""
+    """The predictions, with NaN where theory may be off by more than a factor of 1,000.
+
+    From a layer whose output is not known on, nothing is. Then no gradient is, since each has passed these layers.
+    """
+    lost = next((k for k, noise in enumerate(spreads) if noise.underived_output > _MOST_LEFT_OUT), len(layers))
     return [
-        _without_gradients(each) if noise.underived_weight > _MOST_LEFT_OUT else each
-        for each, noise in zip(layers, spreads, strict=True)
+        _unknown(each)
+        if number >= lost
+        else _without_gradients(each)
+        if lost < len(layers) or noise.underived_weight > _MOST_LEFT_OUT
+        else each
+        for number, (each, noise) in enumerate(zip(layers, spreads, strict=True))
     ]
+
+
+def _unknown(theory: LayerTheory) -> LayerTheory:
+    known = _without_gradients(theory)
+    return replace(known, preactivation_variance=math.nan, output_variance=math.nan, correlation=math.nan)
 
 
 def _without_gradients(theory: LayerTheory) -> LayerTheory:

@@ -155,3 +155,12 @@ def test_the_directions_of_a_narrow_network():
     wirings = [Wiring(NORMS["batch"], None)] * 33
     passes = forward_passes(ACTIVATIONS["sigmoid"], layers, wirings, InputMoments.measure(x), 50)
     assert all(0.11 < here.noise.variance < 0.18 for here in passes[12:])
+
+
+def test_nothing_is_predicted_behind_a_layer_that_is_not_known():
+    """GELU lengthens rows from layer to layer, until theory may be off by more than a factor of 1,000."""
+    config = ProbeConfig(init="he", act="gelu", layers=70, width=100, batch=40, draws=1, norm="batch")
+    theories = [layer.theory for layer in measured(config, threads=1).layers]
+    known = [theory.output_variance is not None for theory in theories]
+    assert known == sorted(known, reverse=True) and known[0] and not known[-1]
+    assert all(theory.output_gradient_variance is None for theory in theories)
