@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ _INDEPENDENT = 1e-6
 # Under weights with a mean, the samples' means matter too: groups of similar mean square, each cut by mean.
 _SPLIT_GROUPS = (12, 12)
 # Rows whose pairs are measured one by one: 32,640 pairs.
-_PAIRED_ROWS = 256
+PAIRED_ROWS = 256
 # Samples count as equal up to this, relative: a few times the rounding of float32.
 _ROUNDING = 1e-6
 
@@ -72,9 +72,20 @@ class InputMoments:
         return cls(np.full(1, mean_square), np.zeros(1), *pairs, cokurtosis=1 + 2 * cosine**2)
 
 
+def add_moments(held: list[InputMoments], measured: Sequence[InputMoments]) -> None:
+    """Add the moments of further batches to a list. Only the first of all keeps its `gram`, which is large.
+
+    Args:
+        held: is extended.
+        measured: in the order of the batches.
+    """
+    for moments in measured:
+        held.append(replace(moments, gram=None) if held else moments)
+
+
 def _gram(rows: Array) -> Array:
     """Mean products of all pairs of some evenly spaced rows, `(rows, rows)`; zero rows are among them."""
-    chosen = rows[:: -(-len(rows) // _PAIRED_ROWS)]
+    chosen = rows[:: -(-len(rows) // PAIRED_ROWS)]
     return np.asarray(chosen @ chosen.T / rows.shape[1])
 
 
@@ -83,7 +94,7 @@ def _pair_statistics(rows: Array, squares: Array) -> tuple[float, float, float, 
     nonzero = np.flatnonzero(squares > 0)
     n, lengths = len(nonzero), np.sqrt(squares[nonzero])
     # Evenly spaced rows, since files are often sorted by class.
-    chosen = slice(None, None, max(-(-n // _PAIRED_ROWS), 1))
+    chosen = slice(None, None, max(-(-n // PAIRED_ROWS), 1))
     units = rows[nonzero[chosen]] / lengths[chosen, None]
     powers = units * units
     fourth = float(np.sum(powers * powers)) * rows.shape[1]

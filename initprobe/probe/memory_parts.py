@@ -26,7 +26,7 @@ from initprobe.engine.threads import MOST_WAITING, row_blocks, tallied_blocks
 from initprobe.engine.weight_gradient import SAMPLED_ROWS, is_sampled
 from initprobe.initializers.fit_settings import Autoencoder
 from initprobe.initializers.own import OwnInitializer
-from initprobe.meanfield.input_moments import rule_nodes
+from initprobe.meanfield.input_moments import PAIRED_ROWS, rule_nodes
 
 # Python with all that a run imports.
 _BASE_BYTES = 75_000_000
@@ -34,14 +34,14 @@ _BASE_BYTES = 75_000_000
 # peak at once, so each further thread adds less.
 _SCRATCH_BYTES, _FURTHER_BYTES, _SCRATCH_ENTRIES = 28, 22, 1 << 19
 # Bytes per layer for the statistics of six tensors, and what each draw adds: six sets of moments.
-LAYER_BYTES, DRAW_BYTES = 115_000, 1_800
+LAYER_BYTES, DRAW_BYTES = 150_000, 1_800
 # Numbers kept per sample, beside one per node of the Gauss rule.
 _SAMPLE_NUMBERS = 10
 # Buckets of the counters of a tensor, and bytes per bucket: few entries are counted twice in int64, many in int32.
 _BUCKETS = {"float32": 1 << 16, "float64": 1 << 17}
 _FEW_COUNTED, _MANY_COUNTED = 16, 8
-# Rows of the input whose pairs are measured (`meanfield.input_moments`).
-_PAIRED_ROWS = 256
+# Kernels of these rows that theory of batch norm holds per layer at its peak.
+_KERNELS = 3
 # Factors for the gaps that allocators leave and for differences between machines; large arrays have fewer gaps.
 _GAPS, _LARGE_GAPS = 1.15, 1.06
 # A block of rows whose statistics are taken: fewest rows, and entries in a narrow layer.
@@ -130,8 +130,8 @@ def waiting_bytes(config: ProbeConfig, shape: Shape, threads: int, most: int) ->
     layers = 1 if threads == 1 else min(most, math.ceil((MOST_WAITING + threads) / blocks) + 1)
     normed = {"none": 1, "layer": 3, "batch": 4}[config.norm]  # with dL/dz and dL/dy, which then cannot replace z
     # Noise is made in parts; its moments are computed in float64, those of pairs from some rows.
-    pair_entries = 3 * np.dtype(float).itemsize // shape.entry * min(shape.batch, _PAIRED_ROWS)
-    pair_entries += (threads - 1) * min(shape.batch, _PAIRED_ROWS)
+    pair_entries = 3 * np.dtype(float).itemsize // shape.entry * min(shape.batch, PAIRED_ROWS)
+    pair_entries += (threads - 1) * min(shape.batch, PAIRED_ROWS)
     making = max(2 * shape.tensor, 2 * shape.input + pair_entries * (shape.input // shape.batch))
     waiting = normed + (layers - 1) * min(normed, 3)
     # dL/dW is written a block at a time, layer after layer.
@@ -204,11 +204,17 @@ def parts(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int | 
     return Parts(
         weights=round(_GAPS * weights),
         activations=round(_GAPS * activations),
-        layers=LAYER_BYTES * layers,
+        layers=(LAYER_BYTES + _kernels(config, batch)) * layers,
         draws=draws * (DRAW_BYTES * layers + sample_bytes(config, sizes) * samples),
         data=data,
         program=_BASE_BYTES + scratch,
     )
+
+
+def _kernels(config: ProbeConfig, batch: int) -> int:
+    """Bytes per layer of what theory of batch norm holds: products of pairs of some rows."""
+    rows = min(batch, PAIRED_ROWS)
+    return _KERNELS * np.dtype(float).itemsize * rows * rows if config.norm == "batch" else 0
 
 
 def _scratch(config: ProbeConfig, sizes: Sequence[int], batch: int, threads: int) -> int:

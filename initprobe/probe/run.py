@@ -23,7 +23,7 @@ from initprobe.engine.layer_record import LayerRecord, take
 from initprobe.engine.mlp import Layer
 from initprobe.engine.streams import Streams
 from initprobe.engine.threads import Workers, checked_threads, workers
-from initprobe.meanfield.input_moments import InputMoments
+from initprobe.meanfield.input_moments import InputMoments, add_moments
 from initprobe.prediction.depth_scales import depth_scales
 from initprobe.prediction.predict import predict_network, with_predictions
 from initprobe.prediction.rules import bias_stds, no_theory, pooled
@@ -177,7 +177,7 @@ class _Session:
         buffers: room for z and h.
         pool: the threads.
         steps: the progress.
-        inputs: moments of the input of every batch.
+        inputs: moments of the input of every batch; products of pairs of rows of the first one alone.
     """
 
     experiment: Experiment
@@ -249,7 +249,7 @@ def _probe_network(session: _Session, draw: int) -> _Network:
     exponents: list[int] = []
     for number in range(experiment.config.batches):
         x, g = session.batch(streams, number)
-        pool.later(InputMoments.measure, [x], session.inputs.extend)
+        pool.later(InputMoments.measure, [x], partial(add_moments, session.inputs))
         if number == 0 and experiment.task is not None:
             learner = learner_of(experiment.task, layers, streams, pool)
             start = start_of(experiment.task, learner, x, experiment.task.of(x, 0, streams))
