@@ -114,6 +114,8 @@ def _pool_windows(node: Node) -> list[Window]:
     source = first(node)
     count = int(node.name[-2]) if node.name[-1] == "d" else 2
     each = per_axis(node.argument("kernel_size", 1), count)
+    if "avg" in node.name:  # whose fifth argument is `ceil_mode`, and no dilation
+        node = Node(node.number, node.name, node.args[:4], node.kwargs, node.shape)
     if node.argument("stride", 2) in (None, ()):
         node = Node(node.number, node.name, node.args[:1], {**node.kwargs, "stride": each}, node.shape)
     return windows(node, source, each, (2, 3, 4))
