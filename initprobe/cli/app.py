@@ -145,7 +145,7 @@ def main(args: Sequence[str] | None = None) -> None:
 def program() -> None:
     """Run `main` as a process of its own, and end it at once.
 
-    Python would first take all objects apart: 0.1 s, a quarter of the processor time of a small run, 8% of that of the
+    Python would first destroy all objects: 0.1 s, a quarter of the processor time of a small run, 8% of that of the
     README's first command with `--no-figures` (medians of 9 and 5).
     """
     try:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis.rule import Look, Observation, Rule
+from initprobe.results.base import FORWARD_TENSORS
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult
 
-_FORWARD = ("weight", "preactivation", "output")
 _BACKWARD = ("output_gradient", "preactivation_gradient", "weight_gradient")
 
 
@@ -17,7 +17,7 @@ def _status_rule(*statuses: str) -> Look:
     """The first layer whose tensors have such a status: on the forward pass, else on the backward pass."""
 
     def look(result: ProbeResult, limits: Thresholds) -> Iterator[Observation]:
-        forward = [layer.layer for layer in result.layers if _any_status(layer, _FORWARD, statuses)]
+        forward = [layer.layer for layer in result.layers if _any_status(layer, FORWARD_TENSORS, statuses)]
         back = [layer.layer for layer in result.layers if _any_status(layer, _BACKWARD, statuses)]
         if forward:
             yield Observation(forward[0], "on the forward pass; all numbers computed from it are void", "error")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from initprobe.config.thresholds import Thresholds
 from initprobe.diagnosis.rule import Observation, Rule
 from initprobe.formatting import percent
+from initprobe.results.base import FORWARD_TENSORS
 from initprobe.results.formats import FormatStats
 from initprobe.results.run import ProbeResult
 
@@ -20,16 +21,15 @@ _SYMBOLS = {
     "output_gradient": "dL/dh",
     "weight_gradient": "dL/dW",
 }
-_FORWARD = ("weight", "preactivation", "output")
 
 
 def lost_in_formats(formats: tuple[FormatStats, ...]) -> Iterator[Observation]:
     """An observation for each format that loses the signal or the gradient, in the order of the formats."""
     for form in formats:
         if (layer := _signal_lost(form)) is not None:
-            yield Observation(layer, _words(form, layer, _FORWARD), "warning", no_fix=_NO_FIX)
+            yield Observation(layer, _words(form, layer, FORWARD_TENSORS), "warning", no_fix=_NO_FIX)
         elif (back := _gradient_lost(form)) is not None:
-            yield Observation(back, _words(form, back, _SYMBOLS.keys() - _FORWARD), "warning", no_fix=_NO_FIX)
+            yield Observation(back, _words(form, back, _SYMBOLS.keys() - FORWARD_TENSORS), "warning", no_fix=_NO_FIX)
         elif form.loss_scale is not None and form.lost_at.gradient is not None and not form.needs_scales:
             scale = f"2^{form.loss_scale.scale_log2}"
             evidence = f"in {form.name}, gradients need a loss scale; with {scale} they fit"

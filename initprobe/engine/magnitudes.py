@@ -14,7 +14,7 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.engine.number_formats import Limit, NumberFormat, mantissas
 
-# Exponents that are told apart. Beyond them no format and no sensible scale has a number.
+# Exponents with cells of their own. Beyond them no format and no sensible scale has a number.
 LOWEST, HIGHEST = -320, 320
 # Powers of two that a tensor may be multiplied by. They map the range of float32 to that of any format.
 SCALES = np.arange(-150, 151)
@@ -80,7 +80,7 @@ class Magnitudes:
         """Add a table of counts.
 
         Args:
-            counts: of `table`; None for none.
+            counts: of `table`; None to add nothing.
             exponent: the true entries are the counted ones times 2^exponent.
         """
         if counts is None:

@@ -82,7 +82,7 @@ def checked_threads(threads: int | None) -> int:
     """The number of threads to use: `threads`, or the available processors for None.
 
     Raises:
-        ConfigError: it is no whole number, below 1 or above `MOST_THREADS`.
+        ConfigError: it is not a whole number, below 1 or above `MOST_THREADS`.
     """
     if threads is None:
         return available_threads()

@@ -44,12 +44,12 @@ def is_sampled(batch: int, fan_in: int, fan_out: int) -> bool:
 
 
 def add_weight_gradient(h_in: Array, delta: Array, total: Array, workers: Workers) -> None:
-    """Put off adding `h_{l-1}' dL/dy_l` to `total`, `(fan_in, fan_out)`, for `h_in`, `(batch, fan_in)`, and `delta`.
+    """Add `h_{l-1}' dL/dy_l` to `total` later.
 
     Args:
-        h_in: the input of the layer.
+        h_in: the input of the layer, `(batch, fan_in)`.
         delta: dL/dy, `(batch, fan_out)`.
-        total: the sum so far.
+        total: the sum so far, `(fan_in, fan_out)`.
         workers: which do it later; both factors must stay until they `finish`.
     """
 

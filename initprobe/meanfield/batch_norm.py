@@ -77,7 +77,7 @@ def fault_of(inputs: InputMoments, batch: int) -> str | None:
 def kernel_after(grid: RowGrid, squares: Array, correlations: Array, noise: BatchNoise | None) -> Array:
     """`E[phi(z_a) phi(z_b)]` of all pairs of rows, `(rows, rows)`, by Mehler's series.
 
-    Terms beyond `ORDER` count as one term of the order `3 ORDER`, so that the diagonal is right.
+    The diagonal is `squares`; the other pairs come from `products_of_rows`.
 
     Args:
         grid: the activation on the grid.

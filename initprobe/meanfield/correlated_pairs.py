@@ -202,9 +202,9 @@ def pair_covariances(functions: Array, correlations: npt.ArrayLike) -> Array:
 
 
 def products_of_rows(coefficients: Array, squares: Array, correlations: Array) -> Array:
-    """`E[f_a(u_a) f_b(u_b)]` of all pairs of rows, `(rows, rows)`, by Mehler's series; the diagonal is not meant.
+    """`E[f_a(u_a) f_b(u_b)]` of all pairs of rows, `(rows, rows)`, by Mehler's series; ignore the diagonal.
 
-    Terms beyond `ORDER` count as one term of the order `3 ORDER`.
+    Terms beyond `ORDER` count as one term of the order `3 (ORDER - 1)`.
 
     Args:
         coefficients: Hermite coefficients of each row's function, `(orders, rows)`.

@@ -27,7 +27,7 @@ from initprobe.results.layers import LayerTheory as Prediction
 
 # Relative rounding of a measured variance. A linear activation behind a norm has no other spread.
 _ROUNDING = 1e-6
-# Chosen: a prediction that may be off by more than this, in logs, is none.
+# Chosen: the largest possible error, in logs, with which a prediction is given.
 _MOST_LEFT_OUT = math.log(1000)
 # Groups that a histogram is computed for one by one.
 _MOST_GROUPS = 16

@@ -38,7 +38,7 @@ class Moved(NamedTuple):
 def one_step(
     config: ProbeConfig, learner: Learner, x: Array, labels: Array, advance: Callable[[], None]
 ) -> tuple[StepStats, list[Moved]]:
-    """Do one step, in place, and say what moved.
+    """Do one step, in place, and measure what moved.
 
     Args:
         config: names the optimizer and the rate.
@@ -74,7 +74,7 @@ def one_step(
 
 
 def passes_of(config: ProbeConfig) -> int:
-    """Passes forward and back that the curvature takes, about."""
+    """About how many passes forward and back the curvature takes."""
     return 2 * (VECTORS + 1) if config.optimizer == "sgd" else 0
 
 

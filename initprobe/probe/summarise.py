@@ -153,7 +153,7 @@ def _all_dead(record: LayerRecord, activation: Activation) -> bool:
 
 
 def _all_flat(record: LayerRecord, activation: Activation) -> bool:
-    """Whether every output is saturated, or off below a threshold as of ReLU."""
+    """Whether every output is saturated, or 0 below a threshold like that of ReLU."""
     off = 0 if activation.dead_below is None else record.output.zeros
     return _all_dead(record, activation) or record.saturated + off >= record.output.total > 0
 

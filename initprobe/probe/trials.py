@@ -15,7 +15,8 @@ from initprobe.results.run import ProbeResult
 
 # Multiplications of a forward pass below which a fix is tried with every draw: a tenth of a second.
 _FEW_PRODUCTS = 1e9
-# Draws of a small network that a fix is tried with, over its seeds: if one in ten fails, a third is seen.
+# Draws of a small network that a fix is tried with, over its seeds. If one draw in ten fails, a third of the trials
+# see it.
 _LEAST_DRAWS = 4
 # Outcomes that are remembered; a worker of a cluster may serve many sweeps.
 _MOST_OUTCOMES = 10_000

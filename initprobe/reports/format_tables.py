@@ -8,18 +8,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from initprobe.formatting import NOTHING, percent, short
+from initprobe.reports.people_names import TENSOR_SYMBOLS
 from initprobe.reports.shortened_table import ShortenedTable
 from initprobe.reports.tables import TextColumn, table_of
 from initprobe.results.formats import FormatStats, LossScale, TensorInFormat
 
-_HEADINGS = {
-    "weight": "W",
-    "preactivation": "z",
-    "output": "h",
-    "output_gradient": "dL/dh",
-    "preactivation_gradient": "dL/dz",
-    "weight_gradient": "dL/dW",
-}
 _Entry = Callable[[TensorInFormat], str]
 
 
@@ -54,7 +47,7 @@ def _table(form: FormatStats, numbers: Sequence[int], heading: str, entry: _Entr
     columns = [TextColumn("layer", [str(number) for number in numbers])]
     columns += [
         TextColumn(symbol, [cells.get((number, name), NOTHING) for number in numbers])
-        for name, symbol in _HEADINGS.items()
+        for name, symbol in TENSOR_SYMBOLS.items()
     ]
     return Group(Text(heading, style="dim"), ShortenedTable(table_of(columns, [""] * len(numbers)), numbers))
 
@@ -101,6 +94,7 @@ def _fate(lost_at: int | None, scaled_lost_at: int | None) -> str:
 
 
 def _loss_scale(scale: LossScale) -> str:
-    worst = f"{percent(scale.worst_zero)}% of {_HEADINGS[scale.worst_tensor]} of layer {scale.worst_layer} becomes 0"
+    symbol = TENSOR_SYMBOLS[scale.worst_tensor]
+    worst = f"{percent(scale.worst_zero)}% of {symbol} of layer {scale.worst_layer} becomes 0"
     fate = "the gradient fits" if scale.lost_at is None else f"the gradient is lost from layer {scale.lost_at}"
     return f"with a loss scale of 2^{scale.scale_log2}, {fate}; at most {worst}"

@@ -57,7 +57,7 @@ COLUMNS = (
     Word(
         "best scale",
         "The power of two by which a tensor is multiplied before it is stored in a small format. No entry leaves the "
-        "range, fewest become 0, then fewest become subnormal. Of equal ones it is next to 1.",
+        "range, fewest become 0, then fewest become subnormal. Of equally good scales, it is the one nearest to 1.",
         see=("formats", "lost/subnormal %"),
     ),
     Word(

@@ -9,8 +9,8 @@ TENSOR_SYMBOLS = {
     "weight": "W",
     "preactivation": "z",
     "output": "h",
-    "preactivation_gradient": "dL/dz",
     "output_gradient": "dL/dh",
+    "preactivation_gradient": "dL/dz",
     "weight_gradient": "dL/dW",
 }
 _STATISTICS = {

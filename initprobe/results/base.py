@@ -22,14 +22,8 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _LONGEST_LINE = 120  # characters of a record in a notebook
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _BY_SEVERITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
-TENSORS = (
-    "weight",
-    "preactivation",
-    "output",
-    "preactivation_gradient",
-    "output_gradient",
-    "weight_gradient",
-)
+FORWARD_TENSORS = ("weight", "preactivation", "output")
+TENSORS = (*FORWARD_TENSORS, "preactivation_gradient", "output_gradient", "weight_gradient")
 
 
 def worst(statuses: Iterator[Status]) -> Status:

@@ -174,7 +174,7 @@ class LayerRecords:
 
 
 def _activation_classes(held: Inventory, layers: Sequence[Layer]) -> Iterable[tuple[int, str]]:
-    """By the number of a layer: the class of the module that made h, or the function if no module did."""
+    """By layer number: the class of the module that made h, or the function if no module did."""
     for layer in layers:
         if layer.activation is not None:
             module = held.modules.get(layer.activation.module.partition("#")[0])
@@ -183,7 +183,7 @@ def _activation_classes(held: Inventory, layers: Sequence[Layer]) -> Iterable[tu
 
 
 def sketches_of(layer: Layer) -> dict[str, Sketch]:
-    """The sketches of the tensors of a layer by name, without those that do not exist."""
+    """The sketches of a layer's tensors by name; missing tensors are left out."""
     forward = {"weight": layer.op.weight, "preactivation": layer.z, "output": layer.h}
     back = {f"{name}_gradient": track.gradient for name, track in forward.items() if track is not None}
     return {name: track.sketch for name, track in (forward | back).items() if track is not None}

@@ -75,7 +75,7 @@ def one_step(arguments: Arguments, step: Optimizing) -> tuple[StepStats, dict[st
         step: the optimizer and its rate.
 
     Returns:
-        The step, and by label of a layer the fields of `LayerStats` that say how far it moved.
+        The step, and by layer label the fields of `LayerStats` that say how far the layer moved.
 
     Raises:
         ConfigError: no parameter learns.

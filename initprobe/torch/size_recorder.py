@@ -91,7 +91,7 @@ class _NoTrace(Trace):
     def given(self, tensor: Any, value: Value) -> None:
         """Nothing is noted of an input."""
 
-    def add(self, call: Call, kind: str, made: Any, value: Value, place: int) -> None:
+    def add(self, call: Call, kind: str, made: Any, value: Value) -> None:
         """Nothing is noted of a call."""
 
     def unseen(self, made: Any, value: Value) -> None:

@@ -19,7 +19,6 @@ def collapse():
 
 def test_every_tensor_is_counted_as_it_is_cast(collapse):
     arrays = first_network(prepare(ProbeConfig(**COLLAPSE)))
-    h = arrays["x"]
     for form, stats in zip(FORMATS.values(), collapse.formats, strict=True):
         at = {(tensor.layer, tensor.tensor): tensor for tensor in stats.tensors}
         assert len(at) == 6 * 8 and stats.name == form.name

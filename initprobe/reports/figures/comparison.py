@@ -26,7 +26,7 @@ _TITLES = ("output h", "gradient dL/dh")
 def draw_comparison(results: Sequence[ProbeResult]) -> Figure:
     """Depth profiles of the variances of h and dL/dh: a line per result, predictions dotted.
 
-    A few lines of h are also named at their ends, where equal curves are told apart.
+    A few lines of h are also named at their ends, which distinguishes equal curves.
     """
     with style():
         columns = _columns(results)

@@ -82,7 +82,7 @@ class Fork:
 
 
 def _work_and_end(work: Work, pipes: tuple[int, int], others: tuple[int, int]) -> NoReturn:
-    """Work in the copy: nothing of the caller goes on here, neither its stack, its streams nor its last functions."""
+    """Work in the copy: it does not use the caller's stack, streams or exit functions."""
     try:
         atexit._clear()
         for number in others:

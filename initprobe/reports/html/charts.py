@@ -81,7 +81,7 @@ class _Still:
 
     @property
     def lines(self) -> Sequence[Line]:
-        """As many lines as colours tell apart."""
+        """The first lines; each has its own colour."""
         return self.chart.lines[:MOST_LINES]
 
     def text(self) -> str:

@@ -25,8 +25,8 @@ def _viewed(given: Moments, shape: tuple[int, ...]) -> Moments:
     before = given.before_merge
     if given.shape == shape:
         return given
-    made = regrouped(given if before is None else before, shape)
     whole = given if before is None else before
+    made = regrouped(whole, shape)
     is_merged = len(shape) < len(whole.shape) and shape[-1] == whole.shape[-1]
     return replace(made, merged=(made.pairs, whole) if is_merged else None)
 
@@ -39,7 +39,7 @@ def _same_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
 def _order(node: Node) -> list[int]:
     """The axis of the input at each place of the output."""
     ndim = len(node.shape)
-    if node.name in ("T", "mT", "t", "H", "mH", "adjoint"):
+    if node.name in ("T", "mT", "t"):
         return [*range(ndim - 2), ndim - 1, ndim - 2]
     if node.name == "permute":
         given = node.argument("dims", 1)
@@ -268,10 +268,6 @@ def _padded_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     yield source, replace(gradient, shape=source.shape, pairs=pairs)
 
 
-def _untouched(node: Node, of: Lookup) -> Moments:
-    return broadcast(of(first(node)), node.shape)
-
-
 RULES = (
     Rule(
         names(
@@ -283,7 +279,7 @@ RULES = (
     ),
     Rule(names("permute transpose swapaxes swapdims movedim moveaxis t T mT"), _permute, _permute_back),
     Rule(names("expand expand_as broadcast_to"), _expand, _expand_back),
-    Rule(names("masked_fill"), _untouched, _expand_back),
+    Rule(names("masked_fill"), _expand, _expand_back),
     Rule(
         names("getitem chunk split split_with_sizes tensor_split unbind narrow select unsafe_chunk unsafe_split"),
         _part,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from initprobe.arrays import finite
 from initprobe.results.model_theory import ModelTheory, Predicted, TheoryColumn
@@ -11,12 +11,11 @@ from initprobe.torch.measure import Track
 from initprobe.torch.structure import Layer, Structure
 from initprobe.torch.theory.follow import Backward, Forward
 from initprobe.torch.theory.moments import Moments, NoRule
+from initprobe.torch.theory.rule import Lookup
 from initprobe.torch.theory.trace import Node, Trace
 
 # What the rules leave out, as the SD of the log: from the input of a layer, and from that of the model.
 _LOCAL_DOUBT, _FAR_DOUBT = 0.02, 0.05
-
-_Lookup = Callable[[Node], Moments]
 
 
 def theory_of(structure: Structure, trace: Trace) -> Mapping[int, ModelTheory]:
@@ -42,7 +41,7 @@ def _theory(layer: Layer, forward: Forward, backward: Backward, makers: Mapping[
     start, z, h = (makers.get(id(track)) for track in (layer.op.output, layer.z, layer.h))
     gradient = layer.h.gradient
 
-    def column(of: _Lookup, back: _Lookup, doubt: float) -> TheoryColumn:
+    def column(of: Lookup, back: Lookup, doubt: float) -> TheoryColumn:
         return TheoryColumn(
             preactivation=_predicted(z, of, layer.z, doubt),
             output=_predicted(h, of, layer.h, doubt),
@@ -66,7 +65,7 @@ def _theory(layer: Layer, forward: Forward, backward: Backward, makers: Mapping[
     )
 
 
-def _predicted(node: Node | None, of: Callable[[Node], Moments], track: Track, doubt: float) -> Predicted:
+def _predicted(node: Node | None, of: Lookup, track: Track, doubt: float) -> Predicted:
     if node is None:
         return Predicted(reason="the tensor is not in the trace")
     try:

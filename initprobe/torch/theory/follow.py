@@ -10,7 +10,7 @@ import numpy as np
 
 from initprobe.torch.measure import Track
 from initprobe.torch.theory.moments import Moments, NoRule, independent, matched
-from initprobe.torch.theory.rule import Moved
+from initprobe.torch.theory.rule import Lookup, Moved
 from initprobe.torch.theory.rules import rule_of
 from initprobe.torch.theory.trace import Node, Trace
 
@@ -193,7 +193,7 @@ class Backward:
         for source in sources:
             self._reasons.setdefault(source.number, reason)
 
-    def _back(self, node: Node, total: Moments, of: Callable[[Node], Moments]) -> list[tuple[Node, Moments]]:
+    def _back(self, node: Node, total: Moments, of: Lookup) -> list[tuple[Node, Moments]]:
         moved: list[tuple[Node, Moments]] = []
 
         def work() -> Moments:

@@ -12,7 +12,7 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.torch.theory.arrange import summed_to
 from initprobe.torch.theory.laws import gain, with_law_of_sum
-from initprobe.torch.theory.moments import Bent, Moments, NoRule, broadcast, independent, matched, mixed_noise
+from initprobe.torch.theory.moments import Bent, Moments, NoRule, alike, broadcast, independent, matched, mixed_noise
 from initprobe.torch.theory.norms import by_hand, by_hand_back, is_centring
 from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices, settled
 from initprobe.torch.theory.pointwise import bent_of, curved, to_base
@@ -223,7 +223,7 @@ def _moved(gradient: Moments, factor: Moments, source: Node) -> Moments:
 def _pieces(node: Node, of: Lookup) -> Iterator[tuple[Node | None, Moments]]:
     given = node.args[0] if node.args else node.kwargs.get("tensors")
     if not isinstance(given, tuple):
-        raise NoRule(f"{node.name} of no list")
+        raise NoRule(f"{node.name} without a list of tensors")
     for part in given:
         if isinstance(part, Node):
             yield part, of(part)
@@ -295,8 +295,6 @@ def _with_axis(moments: Moments, axis: int) -> Moments:
 
 def _aligned(parts: list[Moments], axis: int) -> list[Array]:
     """The pairs of the pieces, with two indices along the axis and equal ones along all others."""
-    from initprobe.torch.theory.moments import alike
-
     held = []
     for part in parts:
         pairs = alike(part.pairs, part.shape[axis], axis)

@@ -26,7 +26,7 @@ class NoRule(Exception):
 
 @dataclass(frozen=True)
 class Bent:
-    """The Gaussian entries of which a function made these entries, one by one.
+    """An elementwise function, and the Gaussian entries to which it was applied.
 
     Attributes:
         base: number of the node that holds them.
@@ -52,15 +52,15 @@ class Moments:
         mean: mean of the entries.
         pairs: mean product of two entries, by how their places differ.
         noise: variance of the log of the measured mean square about the predicted one.
-        bent: the function and the entries that these were made of one by one; None for other entries.
+        bent: the elementwise function that made the entries, with its input; None for other entries.
         uneven: variance of the mean square over positions, over its square, where borders make it uneven.
         law: the pairs of entries that are far from Gaussian, and equally likely values of an entry; they hold for these
             pairs only.
-        gain: of a gradient, its mean square at entries where the activation before it has a slope, over that at all.
+        gain: of a gradient, its mean square where the activation before it has a slope, over that at all entries.
         masked: of a gradient that went back through a function, that function; None elsewhere.
         merged: the pairs of a view that merged axes, and the moments before that; they hold for these pairs only.
-        along: of a gradient, the mean product of two entries, each times its own Gaussian entry in SDs from the mean,
-            that the gradient came back to through a function; None elsewhere.
+        along: of a gradient that went back through a function, the mean product of two entries, each times its
+            standardized Gaussian entry; None elsewhere.
     """
 
     shape: Shape
@@ -141,7 +141,7 @@ def shares(size: int, length: int) -> Array:
 
 
 def apart(size: int, length: int) -> Array:
-    """The same among the pairs of different places."""
+    """`shares` among the pairs of different places."""
     weights = shares(size, length).copy()
     weights[0] = 0
     if is_by_place(size, length):
@@ -261,7 +261,7 @@ def regrouped(moments: Moments, shape: Sequence[int]) -> Moments:
 
 
 def _group(before: Sequence[int], after: Sequence[int]) -> tuple[int, int]:
-    """How many sizes on each side have the same product first."""
+    """The smallest numbers of leading sizes that have the same product on both sides."""
     here, there = 1, 1
     if not before or not after:
         raise NoRule("a view that no rule takes apart")

@@ -1,4 +1,4 @@
-"""Rules entry by entry: activations, dropout, factors and terms that are constants."""
+"""Rules for elementwise functions: activations and dropout."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -12,15 +12,13 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.moments import Bent, Moments, NoRule, gaussian_noise
-from initprobe.torch.theory.pointwise import of_bent
+from initprobe.torch.theory.pointwise import Function, bent_of, of_bent
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, first, names
 from initprobe.torch.theory.trace import Node
-from initprobe.torch.theory.weights import Window, windows
+from initprobe.torch.theory.weights import Window, per_axis, windows
 
 _PATCHES = 1 << 12  # patches that are drawn for a maximum
 _CORRELATIONS = np.array([0.0, 0.3, 0.6, 0.8, 0.95, 1.0])  # at which the product of two maxima is drawn
-
-_Entry = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def _normal(size: int) -> Array:
 
 def _latent(node: Node, given: Moments) -> tuple[Bent, Array]:
     """The Gaussian entries of which the maximum is taken, and their correlations by distance."""
-    bent = given.bent or Bent(first(node).number, given, np.positive, np.ones_like)
+    bent = bent_of(first(node), given)
     base = bent.given
     variance = base.square - base.mean**2
     if variance <= 0:
@@ -70,7 +68,7 @@ def _maxima(bent: Bent, correlation: Array, rows: Window, columns: Window) -> Ma
 
 @lru_cache(maxsize=128)
 def _drawn(
-    value: _Entry, slope: _Entry, mean: float, std: float, near: Sequence[Sequence[float]], *each: Window
+    value: Function, slope: Function, mean: float, std: float, near: Sequence[Sequence[float]], *each: Window
 ) -> Maxima:
     """Draw patches of entries and take the maxima of four windows in each."""
     rows, columns = each
@@ -88,7 +86,9 @@ def _drawn(
     return _counted(value, slope, mean, first_entries, others, inside)
 
 
-def _counted(value: _Entry, slope: _Entry, mean: float, entries: Array, others: Array, inside: list[Array]) -> Maxima:
+def _counted(
+    value: Function, slope: Function, mean: float, entries: Array, others: Array, inside: list[Array]
+) -> Maxima:
     f = value(entries)
     largest = [window[np.argmax(f[:, window], 1)] for window in inside]
     tops = np.array([np.take_along_axis(f, index[:, None], 1)[:, 0] for index in largest])
@@ -113,9 +113,7 @@ def _window(sizes: tuple[int, int], each: tuple[Window, Window], row: int, colum
 def _pool_windows(node: Node) -> list[Window]:
     source = first(node)
     count = int(node.name[-2]) if node.name[-1] == "d" else 2
-    taps = node.argument("kernel_size", 1)
-    each = taps * count if isinstance(taps, tuple) and len(taps) == 1 else taps
-    each = each if isinstance(each, tuple) else (int(each),) * count
+    each = per_axis(node.argument("kernel_size", 1), count)
     if node.argument("stride", 2) in (None, ()):
         node = Node(node.number, node.name, node.args[:1], {**node.kwargs, "stride": each}, node.shape)
     return windows(node, source, each, (2, 3, 4))

@@ -37,7 +37,7 @@ def first(node: Node) -> Node:
     """The first source."""
     sources = node.sources
     if not sources:
-        raise NoRule(f"{node.name} of no signal")
+        raise NoRule(f"{node.name} without a signal")
     return sources[0]
 
 

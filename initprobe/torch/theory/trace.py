@@ -73,7 +73,6 @@ class Node:
         args: its arguments; a node or a constant in place of each tensor.
         kwargs: its keyword arguments, likewise.
         shape: of the tensor.
-        place: its place among the outputs of the call.
         track: statistics of the same entries, perhaps of the tensor that this is a view of.
         kind: what the call does to signals.
         activation: our record of an activation function, if there is one.
@@ -86,7 +85,6 @@ class Node:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=lambda: _NO_FACTS)
     shape: tuple[int, ...] = ()
-    place: int = 0
     track: Track | None = None
     kind: str = ""
     activation: Activation | None = None
@@ -141,8 +139,8 @@ class Trace:
             node.given = measured_moments(array_of(whole[:_MOST_SAMPLES] if whole.ndim > 1 else whole))
         value.node = node
 
-    def add(self, call: Call, kind: str, made: Any, value: Value, place: int) -> None:
-        """Note a tensor that a call made, as its output at a place."""
+    def add(self, call: Call, kind: str, made: Any, value: Value) -> None:
+        """Note a tensor that a call made."""
         if not self._open or value.signal is None:
             return
         operands = {id(tensor): (tensor, held) for tensor, held in zip(call.tensors, call.values, strict=True)}
@@ -154,7 +152,7 @@ class Trace:
         node.args = tuple(self._described(argument, operands) for argument in call.args)
         if call.kwargs:
             node.kwargs = {name: self._described(argument, operands) for name, argument in call.kwargs.items()}
-        node.place, node.track, node.facts = place, value.track, _facts(call)
+        node.track, node.facts = value.track, _facts(call)
         node.kind = kind
         if kind in _WITH_PAIRS:
             _take_pairs(node.args, operands.values(), call.name in ("mul", "multiply"))

@@ -34,7 +34,7 @@ def _weights(held: Any) -> Weights:
     return Weights(variance, moments.mean) if is_clear else Weights(moments.square, 0.0)
 
 
-def _summed(given: Moments, axis: int, fan: float, weights: Weights, units: int) -> tuple[Array, Array]:
+def _summed(given: Moments, axis: int, fan: float, weights: Weights) -> tuple[Array, Array]:
     """Mean products of two sums over weights: in the same unit and in two units; the axis stays with one index."""
     same = np.take(given.pairs, [0], axis) * fan * weights.variance
     if weights.mean == 0:
@@ -89,7 +89,7 @@ def _linear(node: Node, of: Lookup) -> Moments:
         made = regrouped(whole, node.shape)
         return replace(made, merged=(made.pairs, whole))
     axis, fan, units = len(given.shape) - 1, given.shape[-1], node.shape[-1]
-    same, other = _summed(given, axis, fan, weights, units)
+    same, other = _summed(given, axis, fan, weights)
     mean = fan * weights.mean * given.mean
     return _made(node, given, _joined(same, other, axis, units), mean, bias, axis)
 
@@ -106,7 +106,7 @@ def _linear_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
         yield source, replace(made, merged=(made.pairs, whole))
         return
     weights, axis = _weights(held), len(source.shape) - 1
-    same, other = _summed(gradient, axis, node.shape[-1], weights, source.shape[-1])
+    same, other = _summed(gradient, axis, node.shape[-1], weights)
     moments = Moments(source.shape, 0.0, _joined(same, other, axis, source.shape[-1]))
     yield source, replace(moments, noise=gradient.noise + gaussian_noise(moments))
 
@@ -188,7 +188,8 @@ def _inside(window: Window) -> tuple[float, float]:
     return float(np.mean(inside)), float(np.mean(inside**2) / np.mean(inside) ** 2)
 
 
-def _each(value: Any, count: int) -> tuple[int, ...]:
+def per_axis(value: Any, count: int) -> tuple[int, ...]:
+    """An argument of a convolution or pooling, with one number per axis."""
     if isinstance(value, tuple):
         return value * count if len(value) == 1 else value
     return (int(value),) * count
@@ -198,13 +199,13 @@ def windows(node: Node, source: Node, taps: Sequence[int], places: tuple[int, in
     """The windows along the axes after the second; `places` are those of stride, padding and dilation in the call."""
     count = len(taps)
     stride = node.argument("stride", places[0], 1)
-    strides = _each(taps if stride is None or stride == () else stride, count)
+    strides = per_axis(taps if stride is None or stride == () else stride, count)
     padding = node.argument("padding", places[1], 0)
-    dilations = _each(node.argument("dilation", places[2], 1), count)
+    dilations = per_axis(node.argument("dilation", places[2], 1), count)
     if padding == "same":
         pads: tuple[int, ...] = tuple(step * (tap - 1) // 2 for step, tap in zip(dilations, taps, strict=True))
     else:
-        pads = (0,) * count if isinstance(padding, str) else _each(padding, count)
+        pads = (0,) * count if isinstance(padding, str) else per_axis(padding, count)
     sizes, made = source.shape[-count:], node.shape[-count:]
     return [Window(*each) for each in zip(sizes, made, taps, strides, pads, dilations, strict=True)]
 
@@ -235,7 +236,7 @@ def _through(given: Moments, node: Node, target: Node, forward: bool) -> tuple[A
     along = forward != is_transposed
     fan = _fan(held, each, 1 if along else 0, int(node.argument("groups", 6, 1)))
     weights, axis = _weights(held), len(target.shape) - len(each) - 1
-    same, other = _summed(given, axis, fan, weights, target.shape[axis])
+    same, other = _summed(given, axis, fan, weights)
     for number, window in enumerate(each, axis + 1):
         move = window.convolved if along else window.spread
         same, other = move(same, number), move(other, number)

@@ -66,7 +66,7 @@ class Case:
 
     @cached_property
     def lines(self) -> dict[tuple[int, float, bool], tuple[str, str]]:
-        """Lines that draw the weight of a layer anew. Keys: the layer, the std, and whether a name is used."""
+        """Lines that draw a layer's weight again. Keys: the layer, the std, and whether a name is used."""
         return {}
 
     @property
