@@ -67,7 +67,9 @@ def check_layers(layers: int) -> None:
         )
 
 
-def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: int) -> None:
+def check_memory(
+    config: ProbeConfig, sizes: Sequence[int], batch: int, held: int, width_option: str = "--width"
+) -> None:
     """Make sure that a run fits in memory.
 
     Args:
@@ -75,6 +77,7 @@ def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: in
         sizes: features of the input, then units of each layer.
         batch: samples in a batch.
         held: bytes of data that are in memory already.
+        width_option: the option that sets the width of all layers.
 
     Raises:
         MemoryLimitError: it would not fit; the message says what takes how much, and what to lower.
@@ -83,8 +86,8 @@ def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: in
     if needed.total <= _MEMORY_SHARE * available:
         return
     fixes = {
-        "weights": _smaller_network(config, sizes),
-        "activations": _smaller_batch(config, sizes, batch),
+        "weights": _smaller_network(config, sizes, width_option),
+        "activations": _smaller_batch(config, sizes, batch, width_option),
         "layers": "lower --layers",
         "draws": _fewer_samples(config, sizes, batch),
         "data": "give a smaller --input",
@@ -98,7 +101,7 @@ def check_memory(config: ProbeConfig, sizes: Sequence[int], batch: int, held: in
     )
 
 
-def _smaller_network(config: ProbeConfig, sizes: Sequence[int]) -> str:
+def _smaller_network(config: ProbeConfig, sizes: Sequence[int], width_option: str) -> str:
     """What to lower where the weights take most: the option that sets the size of the largest matrices."""
     if config.network is not None:
         return "give a smaller network as --weights"
@@ -106,7 +109,7 @@ def _smaller_network(config: ProbeConfig, sizes: Sequence[int]) -> str:
         return "lower --input-width" if config.features else "give an --input with fewer features"
     if config.widths is not None:
         return "lower --widths"
-    return "lower --width" if len(sizes) < _MANY_LAYERS else "lower --width or --layers"
+    return f"lower {width_option}" if len(sizes) < _MANY_LAYERS else f"lower {width_option} or --layers"
 
 
 def _fewer_samples(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str:
@@ -119,10 +122,10 @@ def _fewer_samples(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str
     return f"lower --{max(counts, key=lambda name: counts[name])}"
 
 
-def _smaller_batch(config: ProbeConfig, sizes: Sequence[int], batch: int) -> str:
+def _smaller_batch(config: ProbeConfig, sizes: Sequence[int], batch: int, width_option: str) -> str:
     """What to lower where activations take most."""
     if batch < _FEW_SAMPLES:
-        return _smaller_network(config, sizes)
+        return _smaller_network(config, sizes, width_option)
     return f"lower --batch: --batch {max(batch // 10, 2)} --batches {10 * config.batches} measures as many samples"
 
 

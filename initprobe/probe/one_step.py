@@ -14,8 +14,9 @@ from initprobe.arrays import Array, finite
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.engine.curvature import VECTORS, largest_curvature
 from initprobe.engine.mlp import Layer, Parameters
+from initprobe.engine.named_parameters import named_gradients, named_parameters
 from initprobe.engine.optimizers import ADAPTIVE, NOT_FOUND, Optimizer
-from initprobe.engine.training import BatchGradients, ForwardPass, Learner, forward, gradients
+from initprobe.engine.training import ForwardPass, Learner, forward, gradients
 from initprobe.results.layers import LayerStats
 from initprobe.results.step import StepStats
 
@@ -53,8 +54,10 @@ def one_step(
     curvature, note = _curvature(config, learner, x, labels, advance)
     start, before = gradients(learner, x, labels), forward(learner, x)
     held = [layer.weight.copy() for layer in learner.layers]
-    parameters = dict(_parameters(learner))
-    Optimizer(config.optimizer, dict.fromkeys(parameters, config.learning_rate)).step(parameters, dict(_named(start)))
+    parameters = dict(named_parameters(learner))
+    Optimizer(config.optimizer, dict.fromkeys(parameters, config.learning_rate)).step(
+        parameters, dict(named_gradients(start))
+    )
     after = forward(learner, x)
     with np.errstate(all="ignore"):
         loss, _ = learner.loss.value_and_gradient(np.matmul(after[-1].passed.h, learner.readout), labels)
@@ -92,13 +95,13 @@ def _curvature(
     if learner.rescaled:
         return None, _LEARNED_SCALE
     wide = replace(learner, layers=list(map(_wide, learner.layers)), readout=learner.readout.astype(np.float64))
-    parameters, batch, count = dict(_parameters(wide)), x.astype(np.float64), itertools.count()
+    parameters, batch, count = dict(named_parameters(wide)), x.astype(np.float64), itertools.count()
 
     def gradient(at: Array) -> Array:
         _write(parameters, at)
         if next(count) < passes_of(config):
             advance()
-        by_name = dict(_named(gradients(wide, batch, labels)))
+        by_name = dict(named_gradients(gradients(wide, batch, labels)))
         return np.concatenate([by_name[name].reshape(-1) for name in parameters])
 
     at = np.concatenate([array.reshape(-1) for array in parameters.values()])
@@ -117,23 +120,6 @@ def _write(parameters: dict[str, Array], at: Array) -> None:
     for array in parameters.values():
         array[...] = at[start : start + array.size].reshape(array.shape)
         start += array.size
-
-
-def _parameters(learner: Learner) -> Iterator[tuple[str, Array]]:
-    """The arrays that are trained, by name."""
-    for number, layer in enumerate(learner.layers, start=1):
-        yield f"W{number}", layer.weight
-        if layer.bias is not None:
-            yield f"b{number}", layer.bias
-    yield "read-out", learner.readout
-
-
-def _named(batch: BatchGradients) -> Iterator[tuple[str, Array]]:
-    """Their gradients, by the same names."""
-    for number, layer in enumerate(batch.layers, start=1):
-        yield f"W{number}", layer.weight
-        yield f"b{number}", layer.bias
-    yield "read-out", batch.readout
 
 
 def _moved(

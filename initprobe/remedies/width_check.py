@@ -10,13 +10,13 @@ from typing import Any
 
 from initprobe.arrays import finite
 from initprobe.diagnosis.width_sizes import Family, Networks
+from initprobe.engine.optimizers import NAMES, default_rate
 from initprobe.errors import ConfigError
 from initprobe.remedies.width_scaling import Measure, Scaling, Trial, judged, tried
 from initprobe.results.coordinate_check import CoordinateCheck
 
 DEFAULT_WIDTHS, DEFAULT_SEEDS, DEFAULT_STEPS, DEFAULT_OPTIMIZER = (64, 128, 256, 512), 3, 3, "adamw"
-LARGEST_RATE = 3.4e38  # of float32
-_RATES = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}
+_LARGEST_RATE = 3.4e38  # of float32
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class WidthPlan:
         for name in ("seeds", "steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"must be at least 1, not {getattr(self, name)}", field=name)
-        if self.optimizer not in (None, *_RATES):
-            raise ConfigError(f"must be one of {', '.join(_RATES)}, not {self.optimizer!r}", field="optimizer")
-        if self.learning_rate is not None and not 0 < self.learning_rate <= LARGEST_RATE:
-            text = f"must be above 0 and at most {LARGEST_RATE:g}, not {self.learning_rate}"
-            raise ConfigError(text, field="learning_rate")
+        if self.optimizer not in (None, *NAMES):
+            raise ConfigError(f"must be one of {', '.join(NAMES)}, not {self.optimizer!r}", field="optimizer")
+        if self.learning_rate is not None and not 0 < self.learning_rate <= _LARGEST_RATE:
+            text = f"must be above 0 and at most {_LARGEST_RATE:g}, not {self.learning_rate:g}"
+            raise ConfigError(text, field="lr")
         object.__setattr__(self, "widths", tuple(sorted(self.widths)))
 
     @property
@@ -60,7 +60,7 @@ class WidthPlan:
     @property
     def rate(self) -> float:
         """The learning rate, or the default of the optimizer."""
-        return self.learning_rate or _RATES[self.named_optimizer]
+        return self.learning_rate or default_rate(self.named_optimizer)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,6 @@ class Subject:
         family: of the optimizer; None for one without theory.
         optimizer: its name.
         learning_rate: of the optimizer; None where the model brings its own.
-        notes: further remarks.
         advice: a fix that the user can type, from the scaling that works; None for none.
     """
 
@@ -84,7 +83,6 @@ class Subject:
     family: Family | None
     optimizer: str
     learning_rate: float | None
-    notes: tuple[str, ...] = ()
     advice: Callable[[Scaling], str | None] = field(default=lambda scaling: None)
 
 
@@ -118,7 +116,6 @@ def coordinate_check(plan: WidthPlan, measure: Measure, subject: Callable[[], Su
         findings=now.findings,
         fix=(*trial.fix, *advice),
         fix_note=trial.note,
-        notes=about.notes,
         elapsed_s=time.perf_counter() - started,
     )
 

@@ -81,7 +81,7 @@ def tried(before: Judged, measure: Measure, family: Family | None) -> Trial:
     """Scale the starts of layers, then their learning rates, and measure again.
 
     Args:
-        before: the networks as they are; they do not transfer.
+        before: the networks without a scaling, which do not transfer.
         measure: makes and measures networks with a scaling.
         family: of the optimizer.
     """

@@ -92,8 +92,6 @@ def print_width_verdict(check: CoordinateCheck, to: Console) -> None:
         say(_labelled("", f"tried: with {'it' if len(check.fix) == 1 else 'all of it'} the network transfers", ""), to)
     if check.fix_note:
         say(_labelled("no fix", check.fix_note, "bold"), to)
-    for note in check.notes:
-        say(_labelled("note", note, ""), to)
 
 
 def _labelled(label: str, text: str, style: str) -> Text:

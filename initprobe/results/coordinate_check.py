@@ -84,7 +84,6 @@ class CoordinateCheck(Record):
         findings: the reasons, most severe first.
         fix: lines that make it transfer; they were tried. Empty for none.
         fix_note: what was tried without success; null if a fix is given or none is needed.
-        notes: further remarks.
         elapsed_s: duration in seconds.
     """
 
@@ -104,7 +103,6 @@ class CoordinateCheck(Record):
     findings: tuple[WidthFinding, ...]
     fix: tuple[str, ...] = ()
     fix_note: str | None = None
-    notes: tuple[str, ...] = ()
     elapsed_s: Annotated[float, Field(ge=0)] = 0.0
 
     def in_a_line(self) -> str:

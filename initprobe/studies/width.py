@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.diagnosis.width_sizes import LayerSizes, NetworkSizes
+from initprobe.engine.named_parameters import READOUT, bias_name, named_gradients, named_parameters, weight_name
 from initprobe.engine.optimizers import Optimizer
 from initprobe.engine.streams import Streams
 from initprobe.engine.threads import Workers, checked_threads, workers
@@ -32,7 +33,6 @@ _State: TypeAlias = tuple[list[ForwardPass], Array]
 DEFAULT_BATCH, DEFAULT_LAYERS, DEFAULT_FEATURES = 16, 4, 16
 _KEEPING = ("linear", "relu", "leaky_relu")  # activations that keep a factor of their input
 _ROUNDING = 32.0  # changes of so many units of rounding are none
-READOUT = "read-out"
 
 
 def width(
@@ -72,7 +72,7 @@ def width(
         MemoryLimitError: the largest network would not fit in memory.
     """
     plan = WidthPlan(tuple(widths), seeds, steps, optimizer, lr, try_fixes)
-    experiments = [prepare(_at_width(config, each, plan)) for each in plan.widths]
+    experiments = [prepare(_at_width(config, each, plan), "--widths") for each in plan.widths]
     _check(experiments)
     study = _Study(experiments, plan, mup, checked_threads(threads), progress)
     return coordinate_check(plan, study.measure, study.subject)
@@ -181,9 +181,9 @@ def mup_scaling(experiment: Experiment, optimizer: str) -> Scaling:
     read-out by fan_in.
     """
     layers = range(1, len(experiment.fans) + 1)
-    hidden = [_weight(layer) for layer in layers[1:]]
+    hidden = [weight_name(layer) for layer in layers[1:]]
     if optimizer == "sgd":
-        vectors = [_weight(1), *map(_bias, layers)]
+        vectors = [weight_name(1), *map(bias_name, layers)]
         return Scaling({READOUT: -0.5}, {READOUT: -1.0} | dict.fromkeys(vectors, 1.0))
     return Scaling({READOUT: -0.5}, dict.fromkeys([*hidden, READOUT], -1.0))
 
@@ -197,14 +197,6 @@ def _joined(first: Scaling, second: Scaling) -> Scaling:
     return Scaling(summed(first.starts, second.starts), summed(first.rates, second.rates))
 
 
-def _weight(layer: int) -> str:
-    return f"W of layer {layer}"
-
-
-def _bias(layer: int) -> str:
-    return f"b of layer {layer}"
-
-
 class _Course:
     """One network, trained on one batch."""
 
@@ -212,7 +204,7 @@ class _Course:
         self, learner: Learner, x: Array, labels: Array, plan: WidthPlan, scaling: Scaling, factor: float
     ) -> None:
         self._learner, self._x, self._labels, self._plan = learner, x, labels, plan
-        self._parameters = dict(_parameters(learner))
+        self._parameters = dict(named_parameters(learner))
         for name, power in scaling.starts.items():
             self._parameters[name] *= self._parameters[name].dtype.type(factor**power)
         powers = {name: scaling.rates.get(name, 0.0) for name in self._parameters}
@@ -227,7 +219,7 @@ class _Course:
         states, updates, losses = list[_State](), list[dict[str, float]](), [start.loss]
         for number in range(self._plan.steps):
             batch = gradients(self._learner, self._x, self._labels) if number else start
-            optimizer.step(self._parameters, dict(_gradients(batch)))
+            optimizer.step(self._parameters, dict(named_gradients(batch)))
             states.append(self._outputs())
             updates.append({name: _rms(held - self._before[name]) for name, held in self._parameters.items()})
             losses.append(self._loss(states[-1]))
@@ -252,12 +244,8 @@ class _Course:
         start: BatchGradients,
     ) -> LayerSizes:
         layer, passed, h_in = self._learner.layers[index], first[0][index].passed, first[0][index].h_in
-        name, act, wiring, g = (
-            _weight(index + 1),
-            self._learner.layers[index].phi,
-            layer.wiring,
-            start.layers[index].output,
-        )
+        name, act, wiring = weight_name(index + 1), layer.phi, layer.wiring
+        g = start.layers[index].output
         entering, is_plain = _rms(h_in), wiring.skip is None and wiring.span == 1
         product = _rms(h_in @ self._before[name]) if wiring.norm else _rms(passed.z)
         slope = None if wiring.norm or not is_plain else _rms(g * act.slope(passed.z, passed.h))
@@ -306,23 +294,6 @@ class _Course:
             product_gradient=_rms(gradient),
             parameter=READOUT,
         )
-
-
-def _parameters(learner: Learner) -> Iterator[tuple[str, Array]]:
-    """The arrays that are trained, by name."""
-    for number, layer in enumerate(learner.layers, start=1):
-        yield _weight(number), layer.weight
-        if layer.bias is not None:
-            yield _bias(number), layer.bias
-    yield READOUT, learner.readout
-
-
-def _gradients(batch: BatchGradients) -> Iterator[tuple[str, Array]]:
-    """Their gradients, by the same names."""
-    for number, layer in enumerate(batch.layers, start=1):
-        yield _weight(number), layer.weight
-        yield _bias(number), layer.bias
-    yield READOUT, batch.readout
 
 
 def _rms(tensor: Any) -> float:

@@ -21,6 +21,12 @@ from initprobe.torch.restore import mapped
 Loss = Callable[[Any], Any]
 Reinit = Callable[[Any], object]
 SEEDS = 2**63  # that torch has
+_SEED_STEP = 1_000_003  # draws of neighbouring seeds start apart
+
+
+def seed_of_draw(seed: int, draw: int) -> int:
+    """The seed of one draw, in the range that torch takes."""
+    return (seed * _SEED_STEP + draw) % SEEDS
 
 
 @dataclass(frozen=True)

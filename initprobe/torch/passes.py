@@ -13,15 +13,13 @@ from torch.nn.utils import parametrize
 
 from initprobe.engine.threads import Workers
 from initprobe.errors import ConfigError
-from initprobe.torch.arguments import SEEDS, Arguments, called, input_tensors
+from initprobe.torch.arguments import Arguments, called, input_tensors, seed_of_draw
 from initprobe.torch.initial_state import Started
 from initprobe.torch.inventory import Inventory, inventory
 from initprobe.torch.nested import tensors
 from initprobe.torch.operations import Recorder
 from initprobe.torch.parameters import has_nonzero, small_peaks, void_parameters
 from initprobe.torch.restore import left_as_found, mapped, seed_everything
-
-_SEED_STEP = 1_000_003  # draws of neighbouring seeds start apart
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def _forward(arguments: Arguments, recorder: Recorder, draw: int) -> _Ends:
             raise ConfigError("loss must give one number, a tensor that depends on the model's output")
         return _Ends([loss], None, float(loss.detach()))
     ends = [tensor for tensor in made if tensor.requires_grad]
-    rng = torch.Generator().manual_seed((arguments.seed * _SEED_STEP + draw) % SEEDS)
+    rng = torch.Generator().manual_seed(seed_of_draw(arguments.seed, draw))
     return _Ends(ends, [torch.randn(end.shape, generator=rng).to(end.device, end.dtype) for end in ends], None)
 
 

@@ -131,11 +131,6 @@ class SizeRecorder(Recorder):
         """Drop all kept tensors but these."""
         self.kept = {number: tensor for number, tensor in self.kept.items() if number in numbers}
 
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes of all kept tensors."""
-        return sum(tensor.nbytes for held in (self.kept, self.given, self.attention) for tensor in held.values())
-
     def parameter(self, name: str) -> Track | None:
         """The root mean square of a parameter."""
         tensor = self._held[name]

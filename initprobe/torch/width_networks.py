@@ -52,7 +52,7 @@ class Trained:
 
     @property
     def family(self) -> Family | None:
-        """How an update depends on the gradient: as it, or as its sign; None for another optimizer."""
+        """How an update depends on the gradient: in proportion, or by its sign; None for another optimizer."""
         if isinstance(self.optimizer, torch.optim.SGD):
             return "sgd"
         return "adam" if isinstance(self.optimizer, torch.optim.Adam) else None
@@ -325,7 +325,6 @@ def _rate(course: _Course, layer: Layer, factor: float) -> float | None:
 
 
 def _attention(recorder: SizeRecorder, later: Sequence[SizeRecorder]) -> Iterator[LayerSizes]:
-
     modules = {op.number: op.module for op in recorder.operations}
     for number, logits in recorder.attention.items():
         share = recorder.attention_share[number] or 1.0

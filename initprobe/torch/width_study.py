@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from initprobe.importing import user_code
 from initprobe.remedies.width_check import Subject, WidthPlan, coordinate_check
 from initprobe.remedies.width_scaling import Scaling
 from initprobe.results.coordinate_check import CoordinateCheck
-from initprobe.torch.arguments import input_tensors
+from initprobe.torch.arguments import called, input_tensors, seed_of_draw
 from initprobe.torch.descriptions import input_words
 from initprobe.torch.inventory import inventory
 from initprobe.torch.losses import LabelLoss
@@ -32,7 +33,6 @@ _COPIES = 6
 # Copies of the outputs of layers: those of autograd, those kept, gradients, and differences.
 _PASSES = 5
 _SHARE = 0.9  # of the free memory
-_SEED_STEP = 1_000_003
 
 
 class WidthStudy:
@@ -85,7 +85,7 @@ class WidthStudy:
         return self._inputs(trained.model, width)
 
     def _trained(self, width: int, number: int) -> Trained:
-        seed_everything(self._seed * _SEED_STEP + number)
+        seed_everything(seed_of_draw(self._seed, number))
         with user_code(f"{self.target}({width}) cannot make a model"):
             made = self._make(width)
         trained = with_optimizer(made, self._training, self.target)
@@ -136,8 +136,6 @@ class WidthStudy:
             nonlocal total
             total += output.nbytes if isinstance(output, torch.Tensor) else 0
 
-        from initprobe.torch.arguments import called
-
         with user_code(f"{self.target}({width}) fails on an input of {input_words(list(input_tensors(x)))}"):
             handles = [module.register_forward_hook(count) for module in trained.model.modules()]
             try:
@@ -156,8 +154,6 @@ def _shapes(model: Any) -> dict[str, tuple[tuple[int, ...], int]]:
 
 
 def _bytes(shapes: dict[str, tuple[tuple[int, ...], int]]) -> int:
-    import math
-
     return sum(math.prod(shape) * size for shape, size in shapes.values())
 
 
@@ -200,8 +196,7 @@ def width(
     inputs = x if callable(x) and not isinstance(x, torch.Tensor) else None
     loss = LabelLoss("cross-entropy", None, seed) if loss is None else loss
     name = getattr(make, "__name__", "make")
-    batch = partial(lambda model, width: x if inputs is None else inputs(width))
-    return checked(make, batch, loss, plan, seed, name)
+    return checked(make, lambda _, width: x if inputs is None else inputs(width), loss, plan, seed, name)
 
 
 def checked(

@@ -240,3 +240,8 @@ def test_swapped_rates_are_found_for_twenty_seeds(kind, optimizer):
         check = checked(scaled(kind, optimizer, swapped), kind, optimizer, seed, widths_of(kind), 3, try_fixes=False)
         layers = {name for each in check.findings if each.rule.startswith("update") for name in each.layers}
         assert layers == {name.removesuffix(".weight") for name in swapped}, seed
+
+
+def test_the_largest_seed_is_taken():
+    check = width(MLP, batch("mlp", 0), (16, 32), seeds=2, seed=2**63 - 1, steps=1, try_fixes=False)
+    assert all(line.status == "ok" for line in check.lines if line.quantity == "output")

@@ -79,14 +79,11 @@ class StudyOptions:
     )
 
     def plan(self) -> WidthPlan:
-        """The same for the rooms that measure."""
-        from initprobe.errors import ConfigError
-        from initprobe.remedies.width_check import LARGEST_RATE, WidthPlan
+        """The plan that these options give."""
+        from initprobe.remedies.width_check import WidthPlan
 
         widths = read_widths(self.widths)
-        if self.lr is not None and not 0 < self.lr <= LARGEST_RATE:
-            raise ConfigError(f"must be above 0 and at most {LARGEST_RATE:g}, not {self.lr:g}", field="--lr")
-        with named_as_options(("widths", "seeds", "steps", "optimizer")):
+        with named_as_options(("widths", "seeds", "steps", "optimizer", "lr")):
             return WidthPlan(widths or (), self.seeds, self.steps, self.optimizer, self.lr, self.try_fixes)
 
 

@@ -39,7 +39,7 @@ def width_page(check: CoordinateCheck, command: str) -> str:
         verdict=visible(check.verdict),
         findings=[(finding.severity, visible(finding.text)) for finding in check.findings],
         fix=[visible(line) for line in check.fix],
-        notes=[visible(note) for note in (check.fix_note, *check.notes) if note],
+        notes=[visible(note) for note in [check.fix_note] if note],
         chart_list=charts,
         tables=[("Slopes of log rms against log width", table(_columns(), check.lines))],
     )
