@@ -8,7 +8,7 @@ from initprobe.engine.threads import workers
 from initprobe.probe.experiment import input_rows, prepare
 from initprobe.probe.networks import draw_network, layers_of
 from initprobe.probe.objective import learner_of
-from initprobe.probe.one_step import _parameters
+from initprobe.engine.named_parameters import named_parameters
 from initprobe.probe.progress import Steps
 
 torch = pytest.importorskip("torch")
@@ -43,7 +43,7 @@ def torch_loss(config):
         learner = learner_of(experiment.task, layers_of(experiment, network), streams, pool)
         x = input_rows(experiment, streams, 0, experiment.batch, pool)
     labels = torch.tensor(experiment.task.of(x, 0, streams))
-    arrays = [torch.tensor(array).double() for _, array in _parameters(learner)]
+    arrays = [torch.tensor(array).double() for _, array in named_parameters(learner)]
     phi = {"relu": torch.relu, "tanh": torch.tanh, "gelu": torch.nn.functional.gelu}[config.act.name]
 
     def loss(vector):
