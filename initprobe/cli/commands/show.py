@@ -40,14 +40,15 @@ class ShowOptions:
 def command(options: ShowOptions) -> None:
     from initprobe.cli import outputs
     from initprobe.cli.html_report import run_command, typed, write_run_report
-    from initprobe.cli.run_output import print_verdict_alone, report, text_stream
+    from initprobe.cli.run_output import print_verdict_alone, print_written, report, text_stream
     from initprobe.reports.csv import to_csv
+    from initprobe.reports.figures.drawer import pictures
 
     formats = outputs.parse_formats(options.formats)
     directory = Path(options.out) if options.out else None
     outputs.check_exports([options.export_csv, options.report], directory)
     result = _read(Path(options.file))
-    written = outputs.save_result(result, directory, formats) if directory else []
+    written = outputs.save_result(result, directory, pictures(result, formats)) if directory else []
     if options.export_csv:
         outputs.write_text(options.export_csv, to_csv(result))
     write_run_report(options.report, result, run_command(result.config) or typed())
@@ -55,7 +56,8 @@ def command(options: ShowOptions) -> None:
     if options.quiet:
         print_verdict_alone(result, stream)
     else:
-        report(result, written, options.verbose, stream)
+        report(result, options.verbose, stream)
+        print_written(written, stream)
 
 
 def _read(path: Path) -> ProbeResult:

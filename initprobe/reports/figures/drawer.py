@@ -15,9 +15,10 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
+from threading import Thread
 from typing import IO, TYPE_CHECKING, NoReturn
 
 from initprobe.data.machine import processors
@@ -47,8 +48,27 @@ def drawer(formats: Sequence[str]) -> Iterator[Process | None]:
 
 def pictures(result: ProbeResult, formats: Sequence[str], process: Process | None = None) -> Iterable[Picture]:
     """The figures of a result, the summary first; drawn by `process` if it works."""
-    from_there = None if process is None else _received(process, result)
-    return _drawn(result, formats) if from_there is None else from_there
+    return asked(result, formats, process)()
+
+
+def asked(
+    result: ProbeResult, formats: Sequence[str], process: Process | None = None
+) -> Callable[[], Iterable[Picture]]:
+    """Ask `process` for the figures of a result. The returned function waits for them, as `pictures`."""
+    if process is None:
+        return partial(_drawn, result, formats)
+    answer: list[bytes] = []
+    request = result.to_json().encode()
+    # In a thread, because the process reads the request only once it has loaded matplotlib.
+    waiting = Thread(target=_ask, args=(process, request, answer), daemon=True)
+    waiting.start()
+
+    def drawn() -> Iterable[Picture]:
+        waiting.join()
+        from_there = _received(process, answer)
+        return _drawn(result, formats) if from_there is None else from_there
+
+    return drawn
 
 
 def _helps() -> bool:
@@ -84,12 +104,19 @@ def _forked(formats: Sequence[str]) -> Fork | None:
         return None
 
 
-def _received(process: Process, result: ProbeResult) -> list[Picture] | None:
-    """The figures that the process draws of a result; None if it fails."""
-    out, _ = process.communicate(result.to_json().encode())
-    file, received = io.BytesIO(out), []
+def _ask(process: Process, request: bytes, answer: list[bytes]) -> None:
+    """Send a request and append the answer, unless the system fails."""
+    with suppress(OSError):
+        answer.append(process.communicate(request)[0])
+
+
+def _received(process: Process, answer: Sequence[bytes]) -> list[Picture] | None:
+    """The figures in the answer of the process; None if it failed."""
+    if not answer:
+        return None
+    file, received = io.BytesIO(answer[0]), []
     try:
-        while file.tell() < len(out):
+        while file.tell() < len(answer[0]):
             received.append(pickle.load(file))
     except Exception:  # the output is no figure
         return None
