@@ -143,8 +143,7 @@ def _serve(formats: Sequence[str], request: IO[bytes], answer: IO[bytes]) -> NoR
     gc.disable()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _end(1))
-    sys.modules["mpl_toolkits.mplot3d"] = None  # type: ignore[assignment]  # a tenth of the time to load matplotlib
-    import initprobe.reports.figures.run  # noqa: F401 (loaded before the result arrives)
+    _load_matplotlib()
     from initprobe.results.run import ProbeResult
 
     result = ProbeResult.from_json(request.read())
@@ -160,6 +159,20 @@ def _serve(formats: Sequence[str], request: IO[bytes], answer: IO[bytes]) -> NoR
     if helper == 0:
         os._exit(0)  # the parent process cleans up
     _end(int(failed))
+
+
+def _load_matplotlib() -> None:
+    """Load matplotlib, before the result arrives, without what no figure of ours needs.
+
+    Without 3D axes it takes a tenth less time. For each of its artists matplotlib writes a help text and a signature
+    of `set`: without them it takes a third less, 140 ms instead of 200.
+    """
+    sys.modules["mpl_toolkits.mplot3d"] = None  # type: ignore[assignment]
+    from matplotlib import artist
+
+    artist.kwdoc = lambda artist: ""
+    artist.Artist._update_set_signature_and_docstring = classmethod(lambda _: None)  # type: ignore[attr-defined]
+    import initprobe.reports.figures.run  # noqa: F401
 
 
 def _end(code: int) -> NoReturn:
