@@ -46,27 +46,28 @@ def text_stream(*targets: str | None) -> IO[str]:
     return sys.stderr if STDOUT in targets else sys.stdout
 
 
-def print_verdict_alone(result: ProbeResult, file: IO[str]) -> None:
-    """Print the verdict without the tables, for `--quiet`."""
-    from initprobe.reports.console import console
-    from initprobe.reports.verdict import print_verdict
-
-    print_verdict(result, console(file))
-
-
-def report(result: ProbeResult, verbose: bool, file: IO[str], depth: int | None = None) -> None:
+def report(
+    result: ProbeResult, file: IO[str], *, quiet: bool = False, verbose: bool = False, depth: int | None = None
+) -> None:
     """Print the tables and the verdict.
 
     Args:
         result: what was measured.
-        verbose: print every layer and every statistic.
         file: where to print.
+        quiet: print the verdict alone.
+        verbose: print every layer and every statistic.
         depth: of a PyTorch model: how many parts of a module's name make one row.
     """
     from initprobe.reports.console import console
-    from initprobe.reports.run_table import print_result
 
-    print_result(result, console(file), verbose, depth)
+    if quiet:
+        from initprobe.reports.verdict import print_verdict
+
+        print_verdict(result, console(file))
+    else:
+        from initprobe.reports.run_table import print_result
+
+        print_result(result, console(file), verbose, depth)
 
 
 def print_written(written: list[Path], file: IO[str]) -> None:

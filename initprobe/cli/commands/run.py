@@ -35,7 +35,7 @@ from initprobe.cli.options import (
 )
 from initprobe.cli.outputs import FigureOptions
 from initprobe.cli.parameters import command_of, group, option, options_from
-from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone, print_written, report, text_stream
+from initprobe.cli.run_output import ExportOptions, export, print_written, report, text_stream
 
 if TYPE_CHECKING:
     from initprobe.config.probe_config import ProbeConfig
@@ -129,10 +129,7 @@ def command(options: RunOptions) -> None:
             if options.save_weights:
                 _save_weights(experiment, Path(options.save_weights))
             export(result, exports)
-            if verdict.quiet:
-                print_verdict_alone(result, stream)
-            else:
-                report(result, verdict.verbose, stream)
+            report(result, stream, quiet=verdict.quiet, verbose=verdict.verbose)
     if not verdict.quiet:
         print_written(written, stream)
     check_verdict(result, gate, verdict.fail_on, gate_options)

@@ -40,7 +40,7 @@ class ShowOptions:
 def command(options: ShowOptions) -> None:
     from initprobe.cli import outputs
     from initprobe.cli.html_report import run_command, typed, write_run_report
-    from initprobe.cli.run_output import print_verdict_alone, print_written, report, text_stream
+    from initprobe.cli.run_output import print_written, report, text_stream
     from initprobe.reports.csv import to_csv
     from initprobe.reports.figures.drawer import pictures
 
@@ -53,10 +53,8 @@ def command(options: ShowOptions) -> None:
         outputs.write_text(options.export_csv, to_csv(result))
     write_run_report(options.report, result, run_command(result.config) or typed())
     stream = text_stream(options.export_csv, options.report)
-    if options.quiet:
-        print_verdict_alone(result, stream)
-    else:
-        report(result, options.verbose, stream)
+    report(result, stream, quiet=options.quiet, verbose=options.verbose)
+    if not options.quiet:
         print_written(written, stream)
 
 

@@ -51,7 +51,7 @@ from initprobe.cli.model_options import checkpoint_option, torch_seed_option
 from initprobe.cli.options import named_as_options
 from initprobe.cli.outputs import FigureOptions
 from initprobe.cli.parameters import Choice, argument, command_of, group, option
-from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone, print_written, report, text_stream
+from initprobe.cli.run_output import ExportOptions, export, print_written, report, text_stream
 
 if TYPE_CHECKING:
     from initprobe.results.run import ProbeResult
@@ -287,10 +287,7 @@ def _probe(options: TorchOptions, loaded: Loaded | None, outcome: ContractOutcom
         stream = text_stream(*exports.targets(), *reports)
         with outputs.saving(result, directory, formats, drawing) as written:
             export(result, exports)
-            if verdict.quiet:
-                print_verdict_alone(result, stream)
-            else:
-                report(result, verdict.verbose, stream, options.depth)
+            report(result, stream, quiet=verdict.quiet, verbose=verdict.verbose, depth=options.depth)
     if not verdict.quiet:
         print_written(written, stream)
     is_healed = _fixed(options, ready, result, stream)
