@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from initprobe.sweeps.execution_runner import Event, Outcome, Workers
     from initprobe.sweeps.plan import Plan
     from initprobe.sweeps.runs import Run
-    from initprobe.sweeps.store.rows import Row
-    from initprobe.sweeps.store.store import Store
+    from initprobe.sweeps.store import Store
+    from initprobe.sweeps.store_rows import Row
 
 
 _LINE_EVERY_S = 2.0
@@ -125,7 +125,7 @@ def run_plan(
     """
     from initprobe.cli import outputs
     from initprobe.sweeps.execution_runner import execute
-    from initprobe.sweeps.store.store import open_store
+    from initprobe.sweeps.store import open_store
 
     runs, directory, formats = options.runs(plan), options.directory(plan), options.wanted()
     outputs.check_exports([*output.exports.targets(), *output.others], directory)

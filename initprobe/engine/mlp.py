@@ -23,10 +23,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from initprobe.activations.norms import Norm
 from initprobe.activations.record import Activation
+from initprobe.activations.skips import PLAIN, Wiring
 from initprobe.arrays import Array
-from initprobe.blocks.norms import Norm
-from initprobe.blocks.skips import PLAIN, Wiring
 from initprobe.engine.products import has_equal_columns, multiplier
 from initprobe.engine.streams import Purpose, Streams, stream_blocks
 from initprobe.engine.threads import Workers, cached, row_blocks

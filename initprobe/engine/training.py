@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from initprobe.activations.losses import Loss
 from initprobe.arrays import Array
-from initprobe.blocks.losses import Loss
 from initprobe.engine import mlp
 from initprobe.engine.mlp import Layer, Passed
 from initprobe.engine.products import has_equal_columns, multiplier

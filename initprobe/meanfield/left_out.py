@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from initprobe.blocks.skips import Wiring
+from initprobe.activations.skips import Wiring
 from initprobe.meanfield.batch_norm import NOTHING, missing_below
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass

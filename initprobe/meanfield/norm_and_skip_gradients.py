@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
-from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.batch_norm import NOTHING, BatchNoise, Missing, finite_batch_factors, missing_below
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.layer_norm import length_factor, norm_factor

@@ -15,9 +15,9 @@ from initprobe.sweeps.execution_pool import local_workers
 from initprobe.sweeps.execution_runner import Event, execute
 from initprobe.sweeps.plan import load as load_plan
 from initprobe.sweeps.runs import Scalar
-from initprobe.sweeps.store.kept_runs import kept_runs
-from initprobe.sweeps.store.rows import Row
-from initprobe.sweeps.store.store import open_store, read_store
+from initprobe.sweeps.store import open_store, read_store
+from initprobe.sweeps.store_kept_runs import kept_runs
+from initprobe.sweeps.store_rows import Row
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.blocks.norms import EPSILON, NORMS
-from initprobe.blocks.skips import Wiring
+from initprobe.activations.norms import EPSILON, NORMS
+from initprobe.activations.skips import Wiring
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.meanfield.input_moments import InputMoments

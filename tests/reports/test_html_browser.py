@@ -5,10 +5,10 @@ import shutil
 import pytest
 
 from initprobe import ProbeConfig, run
-from initprobe.reports.html.diff_page import BothSides, Side, diff_page
-from initprobe.reports.html.page import meaning
-from initprobe.reports.html.run_page import run_page
-from initprobe.reports.html.runs_page import card, runs_page
+from initprobe.reports.html_diff import BothSides, Side, diff_page
+from initprobe.reports.html_page import meaning
+from initprobe.reports.html_run import run_page
+from initprobe.reports.html_runs import card, runs_page
 from initprobe.results.digest import digest
 
 NARROW = {"width": 360, "height": 700}

@@ -10,9 +10,9 @@ from html.parser import HTMLParser
 import pytest
 
 from initprobe import ProbeConfig, run
-from initprobe.reports.html.charts import Chart, Line, ticks
-from initprobe.reports.html.run_page import run_page
-from initprobe.reports.html.runs_page import RunCard, card, runs_page
+from initprobe.reports.html_charts import Chart, Line, ticks
+from initprobe.reports.html_run import run_page
+from initprobe.reports.html_runs import RunCard, card, runs_page
 from initprobe.reports.verdict import why_no_fix
 from initprobe.results.summary import Finding
 

@@ -13,7 +13,7 @@ from initprobe.diagnosis.width_sizes import LayerSizes, NetworkSizes, fitted
 from initprobe.diagnosis.width_verdict import findings_of, transfers
 from initprobe.engine.optimizers import Optimizer
 from initprobe.errors import ConfigError, MemoryLimitError
-from initprobe.remedies.width_scaling import judged
+from initprobe.prediction.width_scaling import judged
 from initprobe.results.coordinate_check import CoordinateCheck
 
 CONFIG = ProbeConfig(init="he", act="relu", layers=3)

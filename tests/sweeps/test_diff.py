@@ -13,8 +13,8 @@ from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.errors import ConfigError, InputError
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.named_numbers import COMPARED
-from initprobe.sweeps.store.diff import PLOTTED, Comparison, histogram_change, paired, parse_rule, size_of
-from initprobe.sweeps.store.kept_runs import KeptRun, kept_runs
+from initprobe.sweeps.store_diff import PLOTTED, Comparison, histogram_change, paired, parse_rule, size_of
+from initprobe.sweeps.store_kept_runs import KeptRun, kept_runs
 
 SMALL = {"layers": 3, "width": 30, "batch": 40, "draws": 2}
 MINE = """

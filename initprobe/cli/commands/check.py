@@ -30,7 +30,7 @@ from initprobe.cli.sweep_output import Additions, TableExports, TableOptions
 from initprobe.cli.sweep_run import SweepOptions, finish, run_plan, table_output
 
 if TYPE_CHECKING:
-    from initprobe.reports.html.tables import Table
+    from initprobe.reports.html_tables import Table
     from initprobe.reports.junit import Case
     from initprobe.reports.sarif import Alert
     from initprobe.results.run import ProbeResult
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from initprobe.sweeps.checked_runs import Judged, JudgedRun
     from initprobe.sweeps.ignores import Ignore
     from initprobe.sweeps.plan import Plan
-    from initprobe.sweeps.store.rows import Row
-    from initprobe.sweeps.store.store import Store
+    from initprobe.sweeps.store import Store
+    from initprobe.sweeps.store_rows import Row
 
 
 _MOST_ROWS = 50
@@ -178,7 +178,7 @@ class _Judge:
 
     def _table(self) -> Table:
         """The breaches for the HTML report."""
-        from initprobe.reports.html.tables import table, text_columns
+        from initprobe.reports.html_tables import table, text_columns
 
         return table(text_columns(_HEADINGS), [(outcome.run, *_cells(breach)) for outcome, breach in self.breaches])
 

@@ -115,7 +115,7 @@ def command(options: SpectrumOptions) -> None:
         outputs.write_text(options.export_json, f"[{','.join(each.model_dump_json() for each in spectra)}]\n")
     if options.report:
         from initprobe.engine.threads import checked_threads
-        from initprobe.reports.html.spectrum_page import spectrum_page
+        from initprobe.reports.html_spectrum import spectrum_page
         from initprobe.results.environment import environment
 
         machine = environment(checked_threads(options.threads))

@@ -41,7 +41,7 @@ from initprobe.cli.parameters import Choice, argument, command_of, group, option
 
 if TYPE_CHECKING:
     from initprobe.cli.progress import Advance
-    from initprobe.remedies.width_check import WidthPlan
+    from initprobe.prediction.width_check import WidthPlan
     from initprobe.results.coordinate_check import CoordinateCheck
 
 
@@ -80,7 +80,7 @@ class StudyOptions:
 
     def plan(self) -> WidthPlan:
         """The plan that these options give."""
-        from initprobe.remedies.width_check import WidthPlan
+        from initprobe.prediction.width_check import WidthPlan
 
         widths = read_widths(self.widths)
         with named_as_options(("widths", "seeds", "steps", "optimizer", "lr")):
@@ -178,7 +178,7 @@ def command(options: WidthOptions) -> None:
     if options.export_json:
         outputs.write_text(options.export_json, check.model_dump_json() + "\n")
     if options.report:
-        from initprobe.reports.html.width_page import width_page
+        from initprobe.reports.html_width import width_page
 
         outputs.write_page(options.report, width_page(check, typed()))
     to = console(text_stream(options.export_json, options.report))

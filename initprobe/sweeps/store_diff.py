@@ -37,8 +37,8 @@ from initprobe.results.named_numbers import (
 )
 from initprobe.results.run import ProbeResult
 from initprobe.spec import parse_number
-from initprobe.sweeps.store.kept_runs import KeptRun
-from initprobe.sweeps.store.rounding import NONE, Allowance, allowance
+from initprobe.sweeps.store_kept_runs import KeptRun
+from initprobe.sweeps.store_rounding import NONE, Allowance, allowance
 
 # The numbers that the figures of a run show.
 PLOTTED = (

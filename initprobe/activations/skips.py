@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from initprobe.activations.catalogue import ACTIVATIONS
+from initprobe.activations.norms import NORMS, Norm
 from initprobe.activations.record import Activation
-from initprobe.blocks.norms import NORMS, Norm
 
 _LINEAR: Activation = ACTIVATIONS["linear"]
 

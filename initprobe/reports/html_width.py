@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 
 from initprobe.formatting import visible
-from initprobe.reports.html.charts import Chart, Line
-from initprobe.reports.html.page import meaning, page
-from initprobe.reports.html.tables import Cell, Column, json_columns, table, word
+from initprobe.reports.html_charts import Chart, Line
+from initprobe.reports.html_page import meaning, page
+from initprobe.reports.html_tables import Cell, Column, json_columns, table, word
 from initprobe.reports.width_table import line_of, rows_of
 from initprobe.results.coordinate_check import CoordinateCheck, Quantity, WidthLine
 
