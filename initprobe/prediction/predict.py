@@ -137,7 +137,13 @@ def _without_gradients(theory: LayerTheory) -> LayerTheory:
 def with_predictions(
     config: ProbeConfig, layers: Sequence[LayerStats], prediction: NetworkPrediction | None
 ) -> tuple[LayerStats, ...]:
-    """The measured layers, each with its prediction in `theory`; unchanged where there is no prediction."""
+    """The measured layers, each with its prediction in `theory`; unchanged where there is no prediction.
+
+    Args:
+        config: of the experiment.
+        layers: as measured, first to last.
+        prediction: None where theory does not apply.
+    """
     if prediction is None:
         return tuple(layers)
     sizes = (layers[0].fan_in, *(layer.fan_out for layer in layers))

@@ -201,7 +201,12 @@ class SilentDeathWatch:
 
 
 def responds(executor: Executor, deaths: tuple[type[Exception], ...]) -> bool:
-    """Whether a worker can execute a trivial call."""
+    """Whether a worker can execute a trivial call.
+
+    Args:
+        executor: with its workers.
+        deaths: errors that say that a worker is gone.
+    """
     try:
         with sigint_blocked():
             future = executor.submit(os.getpid)

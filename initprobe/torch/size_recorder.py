@@ -38,7 +38,12 @@ class Size(Track):
 
     @classmethod
     def of(cls, tensor: Any, number: int) -> Size:
-        """Measure a tensor."""
+        """Measure a tensor.
+
+        Args:
+            tensor: of floats.
+            number: of the track, in the order of the pass.
+        """
         return cls(number, tuple(tensor.shape), 0.0, _EMPTY, rms=rms(tensor))
 
     def note_gradient(self, gradient: Any) -> None:
@@ -70,7 +75,12 @@ def rms(tensor: Any) -> float:
 
 
 def gap(now: Any, before: Any) -> float:
-    """The root mean square of a difference; 0 where it is no more than rounding."""
+    """The root mean square of a difference; 0 where it is no more than rounding.
+
+    Args:
+        now: a tensor.
+        before: an earlier tensor of the same shape.
+    """
     change = rms(now.detach() - before)
     return 0.0 if change <= _rounding(before.dtype) * rms(before) else change
 

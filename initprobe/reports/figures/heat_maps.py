@@ -58,7 +58,12 @@ _OUTLINE = [withStroke(linewidth=3.5, foreground="white")]
 
 
 def heat_map_figure(plot: HeatMap, title: str = "") -> Figure:
-    """Draw coloured cells, grey and hatched without a value, and the edge of chaos where there is one."""
+    """Draw coloured cells, grey and hatched without a value, and the edge of chaos where there is one.
+
+    Args:
+        plot: cells, axes and colours.
+        title: above the figure; "" for none.
+    """
     with style():
         count = len(plot.panels)
         size = (6.2, 4.4) if count == 1 else (3.5, 2.6) if count <= 4 else (2.2, 1.9)

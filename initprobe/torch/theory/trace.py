@@ -93,7 +93,13 @@ class Node:
     facts: Mapping[str, Array] = field(default_factory=lambda: _NO_FACTS)
 
     def argument(self, name: str, place: int, default: Any = None) -> Any:
-        """An argument by its keyword or its place."""
+        """An argument by its keyword or its place.
+
+        Args:
+            name: its keyword.
+            place: its index among the arguments.
+            default: where it is not given.
+        """
         if name in self.kwargs:
             return self.kwargs[name]
         return self.args[place] if len(self.args) > place else default
@@ -131,7 +137,12 @@ class Trace:
         self._waiting: dict[int, list[tuple[Constant, Array]]] = {}
 
     def given(self, tensor: Any, value: Value) -> None:
-        """Note an input of the model."""
+        """Note an input of the model.
+
+        Args:
+            tensor: as the model gets it.
+            value: what was measured of it.
+        """
         if not self._open:
             return
         node = self._new("input", tensor)
@@ -142,7 +153,14 @@ class Trace:
         value.node = node
 
     def add(self, call: Call, kind: str, made: Any, value: Value) -> None:
-        """Note a tensor that a call made."""
+        """Note a tensor that a call made.
+
+        Args:
+            call: the operation.
+            kind: name of its rule.
+            made: the tensor.
+            value: what was measured of it.
+        """
         signal = value.signal
         if not self._open or signal is None:
             return
@@ -163,7 +181,12 @@ class Trace:
         value.node = node
 
     def unseen(self, made: Any, value: Value) -> None:
-        """Note a tensor that no known call made."""
+        """Note a tensor that no known call made.
+
+        Args:
+            made: the tensor.
+            value: what was measured of it.
+        """
         if not self._open:
             return
         node = self._new("unseen", made)
