@@ -30,7 +30,12 @@ def fold(name: str) -> str:
 
 
 def suggestion(name: str, names: Sequence[str]) -> str:
-    """` Did you mean 'x'?`, or "" if no known name is similar."""
+    """` Did you mean 'x'?`, or "" if no known name is similar.
+
+    Args:
+        name: what the user wrote.
+        names: all names that are known.
+    """
     if len(name) > _LONGEST_NAME:  # comparing it with every known name would be slow
         return ""
     near = (

@@ -24,19 +24,11 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from initprobe.cli.experiment_config import config_from, named_as_options, option_name, read_widths
 from initprobe.cli.gate import SEVERITIES, Severity
 from initprobe.cli.html_report import report_option, typed
 from initprobe.cli.model_options import torch_seed_option
-from initprobe.cli.options import (
-    LossOptions,
-    MeasurementOptions,
-    NetworkOptions,
-    WeightOptions,
-    config_from,
-    named_as_options,
-    option_name,
-    read_widths,
-)
+from initprobe.cli.options import LossOptions, MeasurementOptions, NetworkOptions, WeightOptions
 from initprobe.cli.parameters import Choice, argument, command_of, group, option
 
 if TYPE_CHECKING:
