@@ -135,7 +135,7 @@ def test_many_runs(opened, results):
     assert rows.count() == 4 and _text(page, "#shown").startswith("4 of 8 runs")
     page.select_option("#filters select >> nth=0", "")
     page.locator(".heat button").first.click()
-    assert _text(page, "#run .words").lower() in ("vanishing-output from layer 1", "survives")
+    assert _text(page, "#run .words").lower() in ("vanishing output from layer 1", "survives")
     assert page.locator("#run .uplot").count() == 2
     page.select_option("#map-tools select >> nth=2", "output.variance")
     assert page.locator(".heat button").first.inner_text() != "survives"
