@@ -156,8 +156,7 @@ def rules_of(config: ProbeConfig, sizes: Sequence[int]) -> list[Layer]:
     """The layers that theory reads, first to last.
 
     Args:
-        config: of the experiment.
-        sizes: features of the input, then units of each layer, `(layers + 1,)`.
+        config, sizes: of the experiment; the features of the input, then the units of each layer.
     """
     if config.network is not None:
         return [_measured_rule(layer) for layer in config.network.layers]

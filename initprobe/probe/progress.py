@@ -12,8 +12,7 @@ def part_of(progress: Progress | None, number: int, parts: int) -> Progress | No
 
     Args:
         progress: of the whole; None for no report.
-        number: of the part.
-        parts: how many there are.
+        number, parts: of the part, from 0, and how many there are.
     """
     return progress and (lambda done, total: progress(number * total + done, parts * total))
 

@@ -254,8 +254,7 @@ def rms_of(sketch: Sketch, status: Status) -> float | None:
     """The root mean square of a tensor, as `all_stats` gives it.
 
     Args:
-        sketch: of the tensor.
-        status: whether the dtype held it.
+        sketch, status: of the tensor, and whether the dtype held it.
     """
     return None if _is_lost(sketch, status) else _rms(sketch.by_draw)
 

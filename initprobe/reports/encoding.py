@@ -67,8 +67,7 @@ def showable(text: str, encoding: str | None) -> str:
     """The text with substitutes for characters that the encoding lacks; UTF-8 for None.
 
     Args:
-        text: to be written.
-        encoding: of the stream.
+        text, encoding: what is written, and the encoding of the stream.
     """
     return text.encode(encoding or "utf-8", REPLACED).decode(encoding or "utf-8")
 

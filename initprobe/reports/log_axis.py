@@ -20,8 +20,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     `logTicks` in charts.js has the same rule.
 
     Args:
-        low: lower end, a log10.
-        high: upper end, a log10.
+        low, high: ends of the axis, as log10.
     """
     if high - low < _FEW_DECADES:
         for digits in _DIGITS:

@@ -79,8 +79,7 @@ def value_of(layer: LayerStats, name: str) -> float | None:
     """The number of a layer by its dotted name; None where it or a record around it is null.
 
     Args:
-        layer: of a result.
-        name: as in `output.variance`.
+        layer, name: of a result, and a name such as `output.variance`.
     """
     return _at(layer, name)
 
@@ -89,8 +88,7 @@ def number_of(result: ProbeResult, name: str) -> float | None:
     """One of `RUN_NUMBERS` or `RATES`; None where it or a record around it is null.
 
     Args:
-        result: of a run.
-        name: of the number.
+        result, name: of a run, and the name of the number.
     """
     if name == FROM_LAYER:
         worst = verdict_of(result)
@@ -102,8 +100,7 @@ def rate_of(result: ProbeResult, name: str) -> float | None:
     """One of `RATES`; None where a variance is lost or 0 at one end, or there is only one layer.
 
     Args:
-        result: of a run.
-        name: of the rate.
+        result, name: of a run, and the name of the rate.
     """
     ends = result.stream[0], result.stream[-1]
     first, last = (layer.tensor(name.partition(".")[0]).variance_log10 for layer in ends)
@@ -117,8 +114,7 @@ def whole_of(result: ProbeResult, name: str) -> str | bool | float | None:
     """One of `WHOLE`, as a table shows it.
 
     Args:
-        result: of a run.
-        name: of the fact.
+        result, name: of a run, and the name of the fact.
     """
     special: dict[str, Callable[[], str | bool]] = {
         VERDICT: lambda: worst.rule if (worst := verdict_of(result)) else SURVIVES,

@@ -160,10 +160,7 @@ def _outcomes() -> Outcomes:
 
 @cache
 def _limit_blas() -> None:
-    """Limit BLAS to one thread for the life of the worker.
-
-    The limit within a run ends with the run. That would change it for runs in other threads of the same process.
-    """
+    """Limit BLAS to one thread for the life of the worker, since a limit within a run ends with the run."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1, user_api="blas")

@@ -164,8 +164,7 @@ def result_value(config: Mapping[str, Any], name: str) -> Any:
     """The value of a field in a result's config, which leaves out newer fields at their defaults.
 
     Args:
-        config: of a result.
-        name: of a field.
+        config, name: of a result, and the name of a field.
     """
     return config.get(name, ProbeConfig.model_fields[name].default)
 
@@ -259,8 +258,7 @@ def replaces(upper: str, lower: str) -> bool:
     """Whether the field `upper` replaces the field `lower` of a lower level.
 
     Args:
-        upper: field of the level that counts more.
-        lower: field of the level that counts less.
+        upper, lower: of the level that counts more, and of the level that counts less.
     """
     head = lower.partition(".")[0]
     return upper in (lower, head) or head in _RIVALS.get(upper, ())
@@ -270,8 +268,7 @@ def override(lower: Settings, upper: Settings) -> dict[str, Setting]:
     """The settings of both levels; those of `upper` replace those of `lower` about the same thing.
 
     Args:
-        lower: settings of the level that counts less.
-        upper: settings of the level that counts more.
+        lower, upper: settings of the level that counts less, and of the level that counts more.
     """
     kept = {name: setting for name, setting in lower.items() if not any(replaces(above, name) for above in upper)}
     return kept | dict(upper)
@@ -330,8 +327,7 @@ def matches(settings: Settings, wanted: Iterable[Setting]) -> bool:
     """Whether every wanted value is the one that is set.
 
     Args:
-        settings: of a run.
-        wanted: fields with their values.
+        settings, wanted: of a run, and fields with their values.
     """
     return all(equal(setting_text(settings, setting.name), setting.text) for setting in wanted)
 
@@ -340,8 +336,7 @@ def equal(a: Scalar | None, b: Scalar | None) -> bool:
     """Whether two values are equal, numbers up to a relative difference of 1e-9. True is not 1.
 
     Args:
-        a: one value.
-        b: the other value.
+        a, b: the values.
     """
     if isinstance(a, bool | str | None) or isinstance(b, bool | str | None):
         return type(a) is type(b) and a == b

@@ -74,8 +74,7 @@ class Rule:
 
         Args:
             number: its name.
-            old: None where it is absent.
-            new: None where it is absent.
+            old, new: None where absent.
         """
         return size_of(number, old, new, self.relative) <= self.tolerance
 
@@ -156,8 +155,7 @@ def paired(old: Sequence[KeptRun], new: Sequence[KeptRun]) -> list[Pair]:
     A single run on each side is a pair also where the experiments differ. Of equal runs on one side the first counts.
 
     Args:
-        old: runs of one side.
-        new: runs of the other side.
+        old, new: runs of both sides.
     """
     if len(old) == len(new) == 1:
         return [Pair(old[0], new[0])]
@@ -170,8 +168,7 @@ def config_changes(old: KeptRun, new: KeptRun) -> list[str]:
     """The fields in which two experiments differ, as `init: he -> xavier`; none where one config is unknown.
 
     Args:
-        old: a run.
-        new: another run.
+        old, new: a run of each side.
     """
     try:
         before, now = json.loads(old.config), json.loads(new.config)
@@ -318,8 +315,7 @@ def histogram_change(old: TensorStats, new: TensorStats) -> tuple[float | None, 
     """0, and the Wasserstein distance of the histograms relative to the old rms; None for a side without one.
 
     Args:
-        old: statistics of a tensor.
-        new: statistics of the same tensor.
+        old, new: statistics of the same tensor on both sides.
     """
     if old.histogram is None or new.histogram is None:
         return (None if old.histogram is None else 0.0), (None if new.histogram is None else 0.0)

@@ -37,8 +37,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables in an empty database. Mark a store of an older layout as one of the current layout.
 
     Args:
-        connection: to the database.
-        path: of the database, for an error.
+        connection, path: of the database.
 
     Raises:
         InputError: the database is no store that this version can read.
@@ -58,8 +57,7 @@ def check_kind(connection: sqlite3.Connection, path: Path) -> None:
     """Make sure that a database is a store that this version can read.
 
     Args:
-        connection: to the database.
-        path: of the database, for an error.
+        connection, path: of the database.
 
     Raises:
         InputError: it is another database, or a store of another version.

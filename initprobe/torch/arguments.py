@@ -28,8 +28,7 @@ def seed_of_draw(seed: int, draw: int) -> int:
     """The seed of one draw, in the range that torch takes.
 
     Args:
-        seed: of the run.
-        draw: number of the draw, from 0.
+        seed, draw: of the run, and the number of the draw, from 0.
     """
     return (seed * _SEED_STEP + draw) % SEEDS
 

@@ -38,8 +38,7 @@ def attention_facts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, 
     """The same facts about fused attention, whose logits are computed again for the first sample.
 
     Args:
-        args: of the call.
-        kwargs: of the call.
+        args, kwargs: of the call.
     """
     named = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
     query, key = (named[name].detach()[:1].float() for name in ("query", "key"))

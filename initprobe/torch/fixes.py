@@ -119,8 +119,7 @@ def standardized(x: Any, mean: float, std: float) -> Any:
 
     Args:
         x: nested tensors.
-        mean: of all entries.
-        std: of all entries.
+        mean, std: of all entries.
     """
     return mapped(lambda tensor: (tensor - mean) / std if tensor.is_floating_point() else tensor, x)
 

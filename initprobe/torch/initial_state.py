@@ -31,7 +31,6 @@ class Started(torch.autograd.Function):  # type: ignore[misc]
         """The given gradient.
 
         Args:
-            ctx: of PyTorch.
-            _: not used.
+            ctx, _: of PyTorch.
         """
         return ctx.start, None

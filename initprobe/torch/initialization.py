@@ -111,8 +111,7 @@ def unkept(settings: Sequence[Setting], kept: set[str]) -> list[Setting]:
     """The settings of weights that may be changed.
 
     Args:
-        settings: of all weights.
-        kept: names of parameters that stay.
+        settings, kept: of all weights, and the names of parameters that stay.
     """
     return [setting for setting in settings if setting.name not in kept]
 

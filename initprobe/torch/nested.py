@@ -57,8 +57,7 @@ def tensors_in_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
     """Every tensor in the arguments of a call, in order.
 
     Args:
-        args: of the call.
-        kwargs: of the call.
+        args, kwargs: of the call.
     """
     collected: list[Any] = []
     _collect(args, collected, _DEEPEST - 1)

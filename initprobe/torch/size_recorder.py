@@ -41,8 +41,7 @@ class Size(Track):
         """Measure a tensor.
 
         Args:
-            tensor: of floats.
-            number: of the track, in the order of the pass.
+            tensor, number: the tensor, and its number in the order of the pass.
         """
         return cls(number, tuple(tensor.shape), 0.0, _EMPTY, rms=rms(tensor))
 
@@ -78,19 +77,14 @@ def gap(now: Any, before: Any) -> float:
     """The root mean square of a difference; 0 where it is no more than rounding.
 
     Args:
-        now: a tensor.
-        before: an earlier tensor of the same shape.
+        now, before: tensors of equal shape.
     """
     change = rms(now.detach() - before)
     return 0.0 if change <= _rounding(before.dtype) * rms(before) else change
 
 
 def _rounding(dtype: Any) -> float:
-    """The part of a signal that rounding alone may change.
-
-    16-bit types sum in float32. An error d of the sum changes the rounded entry, by a unit e, in a part d / e of the
-    entries. The rms of this is sqrt(d e).
-    """
+    """The part of a signal that rounding alone may change: sqrt(d e) for sums in float32 with error d, rounded by e."""
     unit = float(torch.finfo(dtype).eps)
     return _ROUNDING * unit if unit <= _FLOAT32 else math.sqrt(_ROUNDING * _FLOAT32 * unit)
 

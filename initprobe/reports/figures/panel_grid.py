@@ -222,8 +222,7 @@ def clipped(label: str, longest: int = LONGEST) -> str:
     """A label cut to the longest length that fits a figure.
 
     Args:
-        label: of any length.
-        longest: number of characters.
+        label, longest: of any length, and the number of characters that fit.
     """
     return label if len(label) <= longest else f"{label[: longest - 3]}..."
 
@@ -255,8 +254,7 @@ def shades(low: float, high: float) -> ScalarMappable:
     """Colours from dark to light, without the palest, which are invisible on white.
 
     Args:
-        low: number of the darkest colour.
-        high: number of the lightest colour.
+        low, high: numbers of the darkest and of the lightest colour.
     """
     dark = mpl.colormaps["viridis"](np.linspace(0, 0.93, 256))
     return ScalarMappable(Normalize(low, high), ListedColormap(dark).with_extremes(bad=GREY))

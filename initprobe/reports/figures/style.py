@@ -102,8 +102,7 @@ def blank_figure(width: float, height: float) -> Picture:
     """An empty white figure.
 
     Args:
-        width: in inches.
-        height: in inches.
+        width, height: in inches.
     """
     figure = Picture(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)

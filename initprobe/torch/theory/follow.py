@@ -118,8 +118,7 @@ class Forward:
         """The moments of a node from the measured input of the operation `start`.
 
         Args:
-            node: of the graph of operations.
-            start: where measured moments are taken.
+            node, start: of the graph of operations.
         """
         return _Within(self, start).of(node)
 

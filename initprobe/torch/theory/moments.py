@@ -152,8 +152,7 @@ def shares(size: int, length: int) -> Array:
     """Share of all pairs of places along an axis, by index of `pairs`.
 
     Args:
-        size: places along the axis.
-        length: indices of `pairs` along the axis.
+        size, length: places along the axis, and indices of `pairs` along it.
 
     Returns:
         `(length,)`, which sums to 1.
@@ -173,8 +172,7 @@ def apart(size: int, length: int) -> Array:
     """`shares` among the pairs of different places.
 
     Args:
-        size: places along the axis.
-        length: indices of `pairs` along the axis.
+        size, length: places along the axis, and indices of `pairs` along it.
 
     Returns:
         `(length,)`, with 0 at the same place.
@@ -204,8 +202,7 @@ def is_by_place(size: int, length: int) -> bool:
     """Whether an axis of this size has all pairs of places: index 0 is their mean at the same place.
 
     Args:
-        size: places along the axis.
-        length: indices of `pairs` along the axis.
+        size, length: places along the axis, and indices of `pairs` along it.
     """
     return size > 1 and length == size * size + 1
 

@@ -46,8 +46,7 @@ def from_matrices(held: Array, axis: int) -> Array:
     """`pairs` with all pairs of places along an axis, from matrices in the last two axes.
 
     Args:
-        held: `(..., size, size)`.
-        axis: where the axis belongs in `pairs`.
+        held, axis: `(..., size, size)`, and where the axis belongs in `pairs`.
     """
     same = np.einsum("...ii->...", held)[..., None] / held.shape[-1]
     flat = np.concatenate([same, held.reshape(*held.shape[:-2], -1)], -1)

@@ -208,8 +208,7 @@ def bent_of(node: Node, given: Moments) -> Bent:
     """The function that made entries of Gaussian ones; these themselves if there was none.
 
     Args:
-        node: of the graph of operations.
-        given: moments of the entries.
+        node, given: of the graph of operations, and the moments of its entries.
     """
     return given.bent or Bent(node.number, given, np.positive, np.ones_like)
 
@@ -219,8 +218,7 @@ def composed(outer: tuple[Function, Function], inner: tuple[Function, Function])
     """Value and slope of one function after another.
 
     Args:
-        outer: value and slope of the function that comes second.
-        inner: value and slope of the function that comes first.
+        outer, inner: value and slope of the function that comes second, and of the one that comes first.
     """
     return lambda x: outer[0](inner[0](x)), lambda x: outer[1](inner[0](x)) * inner[1](x)
 

@@ -71,7 +71,6 @@ def axis_of(held: Any, ndim: int) -> int:
     """An axis counted from the first.
 
     Args:
-        held: a number, which may be negative.
-        ndim: number of axes.
+        held, ndim: the axis, which may be negative, and the number of axes.
     """
     return int(held) % ndim

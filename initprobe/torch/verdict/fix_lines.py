@@ -201,8 +201,7 @@ def divided(name: str, factor: float) -> Fix:
     """A parameter divided by a number.
 
     Args:
-        name: of the parameter.
-        factor: the divisor.
+        name, factor: the parameter and the divisor.
     """
     return _fix(f"{path(name)}.data.div_({factor:.4g})", [name])
 
@@ -211,8 +210,7 @@ def scaled(names: Sequence[str], factor: float) -> Fix:
     """Parameters multiplied by a number.
 
     Args:
-        names: of the parameters.
-        factor: by which they are multiplied.
+        names, factor: the parameters and their common factor.
     """
     return _fix(over(f"{{}}.data.mul_({factor:.4g})", [path(name) for name in names]), names)
 
@@ -221,7 +219,6 @@ def drawn(name: str, std: float) -> Fix:
     """A parameter drawn again with a standard deviation.
 
     Args:
-        name: of the parameter.
-        std: standard deviation of its entries.
+        name, std: the parameter and the standard deviation of its entries.
     """
     return _fix(f"nn.init.normal_({path(name)}, std={std:.4g})", [name])
