@@ -95,6 +95,11 @@ def gradient_biases(layers: Sequence[Layer], noise: Noise, lengths: Lengths) -> 
     of its own too, from the mean and the variance of q.
 
     Each sample of a batch has the bias of a single sample.
+
+    Args:
+        layers: first to last.
+        noise: of the sums over units, per layer.
+        lengths: mean squares with their deviations.
     """
     growth = noise.slope[:, SLOPES] / noise.mean[:, SLOPES]
     drift = noise.offset[:, SLOPES] + noise.curvature[:, SLOPES] * lengths.single / 2
