@@ -53,7 +53,8 @@ def _with_bias(pairs: Array, mean: float, held: Any, axis: int) -> tuple[Array, 
     bias = constant(held)
     both = bias.mean**2 + 2 * mean * bias.mean
     made = pairs + both
-    made[(*(slice(None),) * axis, 0)] += bias.square - bias.mean**2
+    own: tuple[slice | int, ...] = (*(slice(None),) * axis, 0)
+    made[own] += bias.square - bias.mean**2
     return made, mean + bias.mean
 
 
