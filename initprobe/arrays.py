@@ -48,7 +48,12 @@ def normal_cdf(z: float | Array) -> float | Array:
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """At most so many of the places 0 to `count - 1`, at equal distances, the first and the last included."""
+    """Places at equal distances, the first and the last included.
+
+    Args:
+        count: the places are 0 to `count - 1`.
+        most: the largest number of places to return.
+    """
     return [int(place) for place in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
 
 

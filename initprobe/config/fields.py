@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from initprobe.activations.catalogue import ACTIVATIONS
+from initprobe.activations.losses import LOSSES
+from initprobe.activations.norms import NORMS
 from initprobe.activations.own import own
 from initprobe.activations.record import Activation
-from initprobe.blocks.losses import LOSSES
-from initprobe.blocks.norms import NORMS
 from initprobe.config.names import as_activation, as_initializer, as_spec, check_named, resolve
 from initprobe.data.noise import DATASETS, INPUTS
 from initprobe.data.tables import SUFFIXES

@@ -38,7 +38,13 @@ _MOST_DIFFERENT = 2.0
 
 
 def is_sampled(batch: int, fan_in: int, fan_out: int) -> bool:
-    """True if sampling saves enough operations, for a batch of so many samples."""
+    """True if sampling saves enough operations, for a batch of so many samples.
+
+    Args:
+        batch: samples.
+        fan_in: rows of dL/dW.
+        fan_out: columns of dL/dW.
+    """
     grams = (batch + _GRAM_ROWS) / 2 * (fan_in + fan_out) / (fan_in * fan_out)
     return grams + SAMPLED_ROWS / fan_in <= _WORTHWHILE
 

@@ -59,8 +59,8 @@ class _Gradient(NamedTuple):
     @classmethod
     def start(cls, units: int, samples: int) -> _Gradient:
         """Of independent entries."""
-        one, zero = np.ones(samples), np.zeros((2, samples))
-        return cls(np.array([one, one / units]), zero, zero, zero)
+        ones, zeros = np.ones(samples), np.zeros((2, samples))
+        return cls(np.array([ones, ones / units]), zeros, zeros, zeros)
 
     def sum(self, *weights: float) -> _Gradient:
         """The weighted sum of the parts."""

@@ -43,7 +43,12 @@ class SpectrumMoments:
 
 
 def layer_moments(layer: Layer, state: State) -> SpectrumMoments:
-    """Moments of one layer's Jacobian, `dh_l/dh_{l-1}`."""
+    """Moments of one layer's Jacobian, `dh_l/dh_{l-1}`.
+
+    Args:
+        layer: weights and activation.
+        state: distribution of z there.
+    """
     return product_moments([layer], [state])[0]
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from initprobe.activations.record import Activation
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
-from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.finite_width import NO_SPREAD, LayerSpread, Spread
 from initprobe.meanfield.gradient_spread import of_mean
 from initprobe.meanfield.layer import Layer

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from initprobe.activations.skips import Wiring, wirings
 from initprobe.arrays import Array, finite
-from initprobe.blocks.skips import Wiring, wirings
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.finite_width import UNKNOWN, LayerSpread, Spread, spread, with_biases
 from initprobe.meanfield.input_moments import InputMoments, similar_rows

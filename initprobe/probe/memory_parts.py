@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from initprobe.blocks.norms import NORMS
+from initprobe.activations.norms import NORMS
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.data.machine import processors
 from initprobe.engine.buckets import SOON_COUNTED, tallied_together

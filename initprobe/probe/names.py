@@ -9,8 +9,8 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+from initprobe.activations.losses import LOSSES
 from initprobe.activations.own import reference
-from initprobe.blocks.losses import LOSSES
 from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
 from initprobe.config.thresholds import Thresholds
 from initprobe.data.noise import INPUTS

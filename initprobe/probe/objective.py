@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from initprobe.activations.losses import Loss
 from initprobe.arrays import Array, finite, mean
-from initprobe.blocks.losses import Loss
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.data.datasets import Dataset
 from initprobe.engine.mlp import Layer, Parameters

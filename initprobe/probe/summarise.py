@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from initprobe.activations.record import Activation
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import complete_mean, finite, log10_mean, mean
-from initprobe.blocks.skips import Wiring
 from initprobe.engine.layer_record import LayerRecord
 from initprobe.engine.moments import Moments
 from initprobe.engine.quantiles import PERCENTS, distributions

@@ -96,7 +96,7 @@ class Trials:
             config: the experiment, which is not trained here.
             distinct: whether its inputs must stay distinct too.
         """
-        from initprobe.remedies.plain import changed
+        from initprobe.prediction.fix_plain import changed
 
         small = _products(config) < _FEW_PRODUCTS
         draws, count = (config.draws, max(2, _LEAST_DRAWS // config.draws)) if small else (1, 1)

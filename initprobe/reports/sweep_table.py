@@ -18,6 +18,7 @@ from initprobe.registry import suggestion
 from initprobe.reports import seed_means
 from initprobe.reports.markdown import markdown_row, markdown_text
 from initprobe.reports.narrative import cosine
+from initprobe.reports.people_names import people_verdict
 from initprobe.reports.tables import plain_table
 from initprobe.results.digest import Digest
 from initprobe.results.named_numbers import NAMES
@@ -123,7 +124,7 @@ def headline(entries: Sequence[Entry]) -> str:
 def _fate(entry: Entry) -> str:
     if entry.digest is None:
         return entry.state
-    return "survive" if entry.digest.healthy else _FATES.get(entry.digest.verdict, entry.digest.verdict)
+    return "survive" if entry.digest.healthy else _FATES.get(entry.digest.verdict, people_verdict(entry.digest.verdict))
 
 
 def _verb(fate: str, count: int) -> str:
@@ -135,7 +136,7 @@ def _verb(fate: str, count: int) -> str:
 
 
 def _verdict(group: Group) -> str:
-    words = Counter(run.digest.verdict if run.digest else run.state for run in group.runs)
+    words = Counter(people_verdict(run.digest.verdict) if run.digest else run.state for run in group.runs)
     (word, count), *others = words.most_common()
     return f"{word} {count}/{len(group.runs)}" if others else word
 

@@ -81,8 +81,15 @@ def width_table(check: CoordinateCheck, width: int | None) -> str:
     return plain_width(check, width)
 
 
-def width_figure(check: CoordinateCheck) -> Figure:
-    """The figure of a coordinate check."""
+def width_figure(
+    check: CoordinateCheck,
+    size: tuple[float, float] | None,
+    title: str | None,
+    columns: int | None,
+    style: Literal["screen", "paper"],
+) -> Figure:
+    """The figure of a coordinate check; arguments as in `Display.figure`."""
+    from initprobe.reports.figures.look import Look
     from initprobe.reports.figures.width import width_figure
 
-    return width_figure(check)
+    return width_figure(check, Look(size, title, columns, style))

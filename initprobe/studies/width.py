@@ -18,13 +18,13 @@ from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.engine.training import BatchGradients, ForwardPass, Learner, forward, gradients
 from initprobe.errors import ConfigError
 from initprobe.formatting import counted
+from initprobe.prediction.width_check import Subject, WidthPlan, coordinate_check
+from initprobe.prediction.width_scaling import Scaling
 from initprobe.probe.describe import describe
 from initprobe.probe.experiment import Experiment, input_rows, prepare
 from initprobe.probe.networks import layers_of, network_of
 from initprobe.probe.objective import learner_of
 from initprobe.probe.progress import Progress
-from initprobe.remedies.width_check import Subject, WidthPlan, coordinate_check
-from initprobe.remedies.width_scaling import Scaling
 from initprobe.results.coordinate_check import CoordinateCheck
 
 # The passes of all layers, and the logits.

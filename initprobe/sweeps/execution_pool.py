@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from initprobe.errors import ConfigError, InitprobeError
 from initprobe.formatting import shown
 from initprobe.sweeps.runs import run_key
-from initprobe.sweeps.store.store import Payload
+from initprobe.sweeps.store import Payload
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess

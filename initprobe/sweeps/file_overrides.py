@@ -72,4 +72,4 @@ def _check_no_axis(values: Mapping[str, Any], name: str, option: Place) -> None:
         axes = values.get(section)
         for axis in axes if isinstance(axes, dict) else ():
             if axis == name or replaces(axis, name):
-                raise option.error(f"{axis} is an axis, which overrides it; use --set {section}.{axis}=[...]")
+                raise option.error(f"{axis} is an axis, which overrides it; use {section}.{axis}=[...]")

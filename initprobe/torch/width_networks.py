@@ -14,8 +14,8 @@ from torch import nn
 
 from initprobe.diagnosis.width_sizes import Family, LayerSizes, NetworkSizes
 from initprobe.errors import ConfigError
+from initprobe.prediction.width_scaling import Scaling
 from initprobe.registry import suggestion
-from initprobe.remedies.width_scaling import Scaling
 from initprobe.torch.arguments import called, input_tensors
 from initprobe.torch.inventory import Inventory, inventory
 from initprobe.torch.nested import tensors

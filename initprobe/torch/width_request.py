@@ -10,7 +10,7 @@ from torch import nn
 
 from initprobe.errors import ConfigError
 from initprobe.importing import import_name
-from initprobe.remedies.width_check import WidthPlan
+from initprobe.prediction.width_check import WidthPlan
 from initprobe.results.coordinate_check import CoordinateCheck
 from initprobe.torch import libraries
 from initprobe.torch.input_files import given_inputs

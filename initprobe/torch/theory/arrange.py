@@ -218,7 +218,8 @@ def _part_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     yield source, Moments(source.shape, 0.0, full, gradient.noise)
 
 
-def _reduced_axes(node: Node, source: Node) -> list[int]:
+def reduced_axes(node: Node, source: Node) -> list[int]:
+    """The axes that a sum or mean is taken over."""
     given: Any = node.argument("dim", 1, node.kwargs.get("axis"))
     ndim = len(source.shape)
     if given is None:
@@ -229,7 +230,7 @@ def _reduced_axes(node: Node, source: Node) -> list[int]:
 
 def _reduction(node: Node, of: Lookup) -> Moments:
     source = first(node)
-    given, axes = of(source), _reduced_axes(node, source)
+    given, axes = of(source), reduced_axes(node, source)
     count = math.prod(source.shape[axis] for axis in axes) if node.name == "sum" else 1
     pairs = given.averaged(axes) * count**2
     made = Moments(tuple(1 if a in axes else n for a, n in enumerate(source.shape)), given.mean * count, pairs)
@@ -238,7 +239,7 @@ def _reduction(node: Node, of: Lookup) -> Moments:
 
 def _reduction_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     source = first(node)
-    axes = _reduced_axes(node, source)
+    axes = reduced_axes(node, source)
     whole = tuple(1 if a in axes else n for a, n in enumerate(source.shape))
     spread = broadcast(regrouped(gradient, whole), source.shape)
     count = 1 if node.name == "sum" else math.prod(source.shape[axis] for axis in axes)

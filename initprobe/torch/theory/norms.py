@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
+from initprobe.torch.theory.arrange import reduced_axes
 from initprobe.torch.theory.moments import Moments, NoRule, is_by_place, lengthened, matched, regrouped, shares
 from initprobe.torch.theory.places import axes_by_place, deviations, settled, without_places
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, first, names
@@ -153,9 +154,20 @@ def _length_noise(normal: Moments, gradient: Moments, axes: Sequence[int]) -> fl
     return max(float(spread.item()), 0.0)
 
 
-def is_centring(left: Node, right: Node) -> bool:
-    """Whether the right is a mean of the left, so that a difference has the mean 0."""
-    return right.name == "mean" and right.sources[:1] == [left]
+def mean_axes(whole: Node, reduced: Node) -> tuple[int, ...] | None:
+    """The axes over which one node is the mean of another; None where it is not.
+
+    Raises:
+        NoRule: it is the mean, but its places do not lie at those of the tensor.
+    """
+    if reduced.name != "mean" or reduced.sources[:1] != [whole]:
+        return None
+    axes = tuple(reduced_axes(reduced, whole))
+    ndim = len(whole.shape)
+    kept = tuple(1 if axis in axes else size for axis, size in enumerate(whole.shape))
+    if (1,) * (ndim - len(reduced.shape)) + reduced.shape != kept:
+        raise NoRule("a mean whose places are not those of its tensor")
+    return axes
 
 
 def _by_hand_parts(left: Node, right: Node) -> tuple[Node, Node, list[int]]:

@@ -15,7 +15,7 @@ from initprobe.errors import DamagedRun, InputError
 from initprobe.results.digest import Digest
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.runs import Scalar
-from initprobe.sweeps.store.packing import unpack
+from initprobe.sweeps.store_packing import unpack
 
 State = Literal["queued", "running", "done", "failed", "damaged"]
 STATES = ("queued", "running", "done", "failed")

@@ -11,20 +11,20 @@ from itertools import chain, islice
 
 import numpy as np
 
-from initprobe.blocks.skips import PLAIN, branches, wirings
+from initprobe.activations.skips import PLAIN, branches, wirings
 from initprobe.config.arguments import ConfigChanges
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.diagnosis.correlation import least_distance
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.predict import LayerTheory, predict
+from initprobe.prediction.command_line import command_line
+from initprobe.prediction.fix_plain import PlainFixes, changed, common_initializers, level_gains
+from initprobe.prediction.fix_trial import Trials, Works
+from initprobe.prediction.fix_wider import wider, with_units
+from initprobe.prediction.forecast import COMMON_SHARE, Forecast, Network
 from initprobe.prediction.predict import norm_and_skip_theory
 from initprobe.prediction.rules import no_theory, rules_of
 from initprobe.prediction.typical import HALF, loss_probability
-from initprobe.remedies.command_line import command_line
-from initprobe.remedies.forecast import COMMON_SHARE, Forecast, Network
-from initprobe.remedies.plain import PlainFixes, changed, common_initializers, level_gains
-from initprobe.remedies.trial import Trials, Works
-from initprobe.remedies.wider import wider, with_units
 from initprobe.results.summary import TypicalDraw
 from initprobe.spec import Spec
 

@@ -19,11 +19,11 @@ from initprobe.errors import DamagedRun, InputError, OutputError
 from initprobe.results.digest import digest
 from initprobe.results.run import ProbeResult
 from initprobe.sweeps.runs import Run
-from initprobe.sweeps.store.database import connected, faults
-from initprobe.sweeps.store.lock import claim, locked
-from initprobe.sweeps.store.packing import pack
-from initprobe.sweeps.store.rows import COLUMNS, Row, damage, read_row, unpacked
-from initprobe.sweeps.store.schema import check_kind, prepare
+from initprobe.sweeps.store_database import connected, faults
+from initprobe.sweeps.store_lock import claim, locked
+from initprobe.sweeps.store_packing import pack
+from initprobe.sweeps.store_rows import COLUMNS, Row, damage, read_row, unpacked
+from initprobe.sweeps.store_schema import check_kind, prepare
 
 _NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 _INVALID_KEY = "typeof(key) != 'text' OR length(key) != 32 OR key GLOB '*[^0-9a-f]*'"

@@ -25,7 +25,7 @@ def page(template: str, data: Mapping[str, Any], **context: Any) -> str:
     """A page as HTML text.
 
     Args:
-        template: its name in `templates/`, without the ending.
+        template: its name in `html/templates`, without the ending.
         data: what the scripts draw; it is written as JSON, so every number is exact.
         context: the names that the template uses.
     """
@@ -54,7 +54,7 @@ def _glossary() -> Mapping[str, str]:
 
 @cache
 def _templates() -> Environment:
-    loader = PackageLoader("initprobe.reports.html")
+    loader = PackageLoader("initprobe.reports", "html/templates")
     settings: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "finalize": _shown}
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **settings)
 
@@ -66,7 +66,7 @@ def _shown(value: Any) -> Any:
 
 @cache
 def _assets(names: tuple[str, ...]) -> str:
-    folder = files("initprobe.reports.html") / "assets"
+    folder = files("initprobe.reports") / "html" / "assets"
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 

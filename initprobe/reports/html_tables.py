@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from initprobe.formatting import NOTHING, short, visible
-from initprobe.reports.html.page import meaning
+from initprobe.reports.html_page import meaning
 
 _Row = TypeVar("_Row")
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from initprobe.formatting import short_of, trimmed, visible
-from initprobe.reports.html.charts import MOST_LINES, Chart, Line
-from initprobe.reports.html.outcome import Outcome
-from initprobe.reports.html.page import meaning, page
-from initprobe.reports.html.tables import Cell, Column, Table, number, table, word
+from initprobe.reports.html_charts import MOST_LINES, Chart, Line
+from initprobe.reports.html_outcome import Outcome
+from initprobe.reports.html_page import meaning, page
+from initprobe.reports.html_tables import Cell, Column, Table, number, table, word
 from initprobe.reports.sweep_table import SEED, Scalar
 from initprobe.results.digest import Digest, digest
 from initprobe.results.named_numbers import counted

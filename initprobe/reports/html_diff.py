@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from initprobe.formatting import NOTHING, visible
-from initprobe.reports.html.charts import Chart, Line
-from initprobe.reports.html.outcome import Outcome
-from initprobe.reports.html.page import meaning, page
-from initprobe.reports.html.tables import table, text_columns
+from initprobe.reports.html_charts import Chart, Line
+from initprobe.reports.html_outcome import Outcome
+from initprobe.reports.html_page import meaning, page
+from initprobe.reports.html_tables import table, text_columns
 from initprobe.results.digest import Digest
 from initprobe.results.summary import Environment
 

@@ -13,8 +13,8 @@ from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.phase import critical_line
-from initprobe.remedies.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Network, most_level_gain, smaller_gain
-from initprobe.remedies.trial import same_weights
+from initprobe.prediction.fix_trial import same_weights
+from initprobe.prediction.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Network, most_level_gain, smaller_gain
 
 
 @dataclass(frozen=True)

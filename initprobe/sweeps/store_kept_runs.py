@@ -14,8 +14,8 @@ from initprobe.config.probe_config import ProbeConfig
 from initprobe.data.files import check_file, read_json, reading
 from initprobe.errors import InputError
 from initprobe.results.run import ProbeResult
-from initprobe.sweeps.store.rows import Row
-from initprobe.sweeps.store.store import Store, read_store
+from initprobe.sweeps.store import Store, read_store
+from initprobe.sweeps.store_rows import Row
 
 _SQLITE = b"SQLite format 3\0"
 

@@ -12,7 +12,7 @@ from initprobe.arrays import finite
 from initprobe.diagnosis.width_sizes import Family, Networks
 from initprobe.engine.optimizers import NAMES, default_rate
 from initprobe.errors import ConfigError
-from initprobe.remedies.width_scaling import Measure, Scaling, Trial, judged, tried
+from initprobe.prediction.width_scaling import Measure, Scaling, Trial, judged, tried
 from initprobe.results.coordinate_check import CoordinateCheck
 
 DEFAULT_WIDTHS, DEFAULT_SEEDS, DEFAULT_STEPS, DEFAULT_OPTIMIZER = (64, 128, 256, 512), 3, 3, "adamw"

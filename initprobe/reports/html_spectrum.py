@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from initprobe.formatting import visible
-from initprobe.reports.html.charts import Chart, Line
-from initprobe.reports.html.page import page, spectrum_meaning
-from initprobe.reports.html.tables import Cell, Column, json_columns, table
+from initprobe.reports.html_charts import Chart, Line
+from initprobe.reports.html_page import page, spectrum_meaning
+from initprobe.reports.html_tables import Cell, Column, json_columns, table
 from initprobe.results.spectrum import Spectrum, SpectrumStats
 from initprobe.results.summary import Environment
 

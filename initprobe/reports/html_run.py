@@ -10,9 +10,9 @@ from typing import Any
 from initprobe.formatting import NOTHING, visible
 from initprobe.reports.cells import value_text
 from initprobe.reports.gaps import gaps
-from initprobe.reports.html.charts import Chart, Line
-from initprobe.reports.html.page import meaning, page
-from initprobe.reports.html.tables import Cell, Column, json_columns, table, word
+from initprobe.reports.html_charts import Chart, Line
+from initprobe.reports.html_page import meaning, page
+from initprobe.reports.html_tables import Cell, Column, json_columns, table, word
 from initprobe.reports.narrative import SYMBOLS, course
 from initprobe.reports.verdict import why_no_fix
 from initprobe.results.layers import LayerStats

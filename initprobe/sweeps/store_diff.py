@@ -19,6 +19,7 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError, UnknownNameError
 from initprobe.registry import suggestion
+from initprobe.reports.people_names import people_verdict
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.digest import digest
 from initprobe.results.layers import LayerStats, TensorStats
@@ -37,8 +38,8 @@ from initprobe.results.named_numbers import (
 )
 from initprobe.results.run import ProbeResult
 from initprobe.spec import parse_number
-from initprobe.sweeps.store.kept_runs import KeptRun
-from initprobe.sweeps.store.rounding import NONE, Allowance, allowance
+from initprobe.sweeps.store_kept_runs import KeptRun
+from initprobe.sweeps.store_rounding import NONE, Allowance, allowance
 
 # The numbers that the figures of a run show.
 PLOTTED = (
@@ -231,7 +232,7 @@ def broken(run: str, rule: Rule, old: ProbeResult, new: ProbeResult) -> Iterator
     if rule.name == VERDICT:
         verdicts = digest(old).verdict, digest(new).verdict
         if verdicts[0] != verdicts[1]:
-            yield Change(run, VERDICT, None, *verdicts)
+            yield Change(run, VERDICT, None, *map(people_verdict, verdicts))
         return
     if rule.name in (*RATES, *LOSSES):
         values = number_of(old, rule.name), number_of(new, rule.name)

@@ -8,10 +8,10 @@ from command_lines import config_of
 
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.initializers.catalogue import INITIALIZERS
+from initprobe.prediction.fix_trial import Trials
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
 from initprobe.probe.run import run
-from initprobe.remedies.trial import Trials
 
 SMALL = {"width": 80, "batch": 100, "draws": 2}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from initprobe.blocks.losses import LOSSES
+from initprobe.activations.losses import LOSSES
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.errors import ConfigError, InputError
 from initprobe.probe.run import run

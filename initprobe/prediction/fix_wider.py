@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments
+from initprobe.prediction.fix_plain import changed
 from initprobe.prediction.typical import FEW, loss_probability
-from initprobe.remedies.plain import changed
 
 # The factor between two widths that are tried, and the largest width.
 _STEP, _WIDEST = 1.3, 4096
