@@ -20,8 +20,7 @@ _FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeErr
 def _attempt(node: Node, work: Callable[[], Moments]) -> Moments:
     """What a rule gives; NoRule where the call has arguments that it does not know."""
     try:
-        with np.errstate(all="ignore"):
-            made = work()
+        made = work()
     except _FAULTS as fault:
         raise NoRule(f"{node.name} with arguments that its rule does not know") from fault
     if made.shape != node.shape or not math.isfinite(made.square) or made.square < 0:
@@ -50,8 +49,9 @@ class Forward:
         self._moments: dict[int, Moments] = {}
         self._reasons: dict[int, str] = {}
         self._local: dict[int, Moments] = {}
-        for node in trace.nodes:
-            self._follow(node)
+        with np.errstate(all="ignore"):
+            for node in trace.nodes:
+                self._follow(node)
 
     def _follow(self, node: Node) -> None:
         origin = next((self._origins[s.number] for s in node.sources if s.number in self._origins), None)
@@ -155,8 +155,9 @@ class Backward:
         for node in trace.results:
             start = self._measured(node)
             self._total[node.number] = start if start is not None else independent(node.shape, 0.0, 1.0)
-        for node in reversed(trace.nodes):
-            self._follow(node)
+        with np.errstate(all="ignore"):
+            for node in reversed(trace.nodes):
+                self._follow(node)
 
     def _measured(self, node: Node) -> Moments | None:
         """The measured gradient of a node; its correlations are those of theory."""

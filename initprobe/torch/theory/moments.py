@@ -18,6 +18,7 @@ import numpy as np
 from initprobe.arrays import Array
 
 Shape = tuple[int, ...]
+_FLAT = 1 << 10  # indices of pairs up to which one product with all shares is quicker than one per axis
 
 
 class NoRule(Exception):
@@ -88,12 +89,19 @@ class Moments:
     @cached_property
     def square(self) -> float:
         """Mean square of the entries."""
-        return float(self.pairs[(0,) * self.pairs.ndim])
+        return float(self.pairs.item(0))
 
     @cached_property
     def variance(self) -> float:
         """Variance of the entries about the mean of the whole tensor."""
-        return max(self.square - float(self.averaged(range(len(self.shape))).item()), 0.0)
+        return max(self.square - self.average(), 0.0)
+
+    def average(self, of: Array | None = None) -> float:
+        """Mean product of two entries at any places; or that of other pairs `of` such indices."""
+        pairs = self.pairs if of is None else of
+        if pairs.size <= _FLAT:
+            return float(pairs.reshape(-1) @ _all_shares(self.shape, pairs.shape))
+        return float(self.averaged(range(len(self.shape)), pairs).item())
 
     def averaged(self, axes: Iterable[int], of: Array | None = None) -> Array:
         """Mean product of an entry and the mean over these axes; the axes stay, with one index."""
@@ -102,6 +110,12 @@ class Moments:
             weights = shares(self.shape[axis], pairs.shape[axis])
             pairs = np.expand_dims(np.moveaxis(pairs, axis, -1) @ weights, axis)
         return pairs
+
+    def with_noise(self, noise: float) -> Moments:
+        """The same with another `noise`; quicker than `replace`."""
+        made = object.__new__(Moments)
+        made.__dict__.update(self.__dict__, noise=noise)
+        return made
 
     def scaled(self, square: float, mean: float | None = None) -> Moments:
         """Times independent factors that are the same for all entries, with this mean square and mean."""
@@ -140,6 +154,13 @@ def shares(size: int, length: int) -> Array:
     return weights
 
 
+@lru_cache(maxsize=256)
+def _all_shares(shape: Shape, lengths: Shape) -> Array:
+    """Share of all pairs of places along all axes, by flat index of `pairs`."""
+    each = [shares(size, length) for size, length in zip(shape, lengths, strict=True)]
+    return np.asarray(reduce(np.multiply.outer, each, np.ones(()))).reshape(-1)
+
+
 def apart(size: int, length: int) -> Array:
     """`shares` among the pairs of different places."""
     weights = shares(size, length).copy()
@@ -173,6 +194,8 @@ def lengthened(pairs: Array, length: int, axis: int, size: int = 0) -> Array:
 
 def matched(moments: Sequence[Moments]) -> tuple[Shape, list[Array]]:
     """The shape to which tensors are broadcast, and their pairs with the same indices."""
+    if _have_same_places(moments):
+        return moments[0].shape, [entry.pairs for entry in moments]
     ndim = max(len(entry.shape) for entry in moments)
     shapes = [(1,) * (ndim - len(entry.shape)) + entry.shape for entry in moments]
     shape = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
@@ -182,6 +205,13 @@ def matched(moments: Sequence[Moments]) -> tuple[Shape, list[Array]]:
         length = max(length, min(shape[axis], 2))
         arrays = [lengthened(array, length, axis, shape[axis]) for array in arrays]
     return shape, arrays
+
+
+def _have_same_places(moments: Sequence[Moments]) -> bool:
+    """Whether tensors have one shape, and their pairs the same indices along each axis."""
+    shape, lengths = moments[0].shape, moments[0].pairs.shape
+    is_whole = all(length > 1 or size == 1 for size, length in zip(shape, lengths, strict=True))
+    return is_whole and all(entry.shape == shape and entry.pairs.shape == lengths for entry in moments[1:])
 
 
 def broadcast(moments: Moments, shape: Sequence[int]) -> Moments:
@@ -195,9 +225,9 @@ def gaussian_noise(moments: Moments) -> float:
     square, mean = moments.square, moments.mean
     if square <= 0:
         return 0.0
-    own = moments.pairs - mean * mean
-    spread = (2 * own * own + 4 * mean * mean * own) / square**2
-    return float(max(moments.averaged(range(len(moments.shape)), spread).item(), 0.0))
+    both = mean * mean
+    own = moments.pairs - both
+    return max(2 * moments.average(own * (own + 2 * both)) / square**2, 0.0)
 
 
 def mixed_noise(parts: Sequence[Moments], squares: Sequence[float]) -> float:

@@ -18,8 +18,13 @@ MOST_PLACES = 64  # of such an axis; more are taken as alike
 
 def axes_by_place(moments: Moments) -> list[int]:
     """The axes that have all pairs of places."""
-    lengths = zip(moments.shape, moments.pairs.shape, strict=True)
-    return [axis for axis, (size, length) in enumerate(lengths) if is_by_place(size, length)]
+    return _axes(moments, moments.pairs)
+
+
+def _axes(moments: Moments, pairs: Array) -> list[int]:
+    """The same for other pairs of the tensor."""
+    lengths = zip(moments.shape, pairs.shape, strict=True)
+    return [axis for axis, (size, length) in enumerate(lengths) if length > 2 and is_by_place(size, length)]
 
 
 def matrices(pairs: Array, size: int, axis: int) -> Array:
@@ -42,15 +47,15 @@ def from_matrices(held: Array, axis: int) -> Array:
 
 def settled(moments: Moments, pairs: Array) -> Array:
     """`pairs` whose mean at the same place is that of the places, after a step that is not linear."""
-    for axis in axes_by_place(replace(moments, pairs=pairs)):
+    for axis in _axes(moments, pairs):
         pairs = from_matrices(matrices(pairs, moments.shape[axis], axis), axis)
     return pairs
 
 
 def deviations(moments: Moments, own: Array, extra: float = 0.0) -> Array:
     """Product of the standard deviations of two entries, which differ by place; `own` are pairs about the mean."""
-    total = np.full((1,) * own.ndim, float(own[(0,) * own.ndim]) + extra)
-    for axis in axes_by_place(replace(moments, pairs=own)):
+    total = np.full((1,) * own.ndim, float(own.item(0)) + extra)
+    for axis in _axes(moments, own):
         size = moments.shape[axis]
         index = tuple(slice(None) if place == axis else 0 for place in range(own.ndim))
         variance = np.maximum(np.diagonal(own[index][1:].reshape(size, size)) + extra, 1e-300)
@@ -75,7 +80,7 @@ def strengthened(pairs: Array, moments: Moments, factor: float) -> Array:
     pairs = pairs.copy()
     index: list[int | slice] = [0] * pairs.ndim
     pairs[tuple(index)] *= factor
-    for axis in axes_by_place(replace(moments, pairs=pairs)):
+    for axis in _axes(moments, pairs):
         index[axis] = slice(1, None, moments.shape[axis] + 1)
         pairs[tuple(index)] *= factor
         index[axis] = 0

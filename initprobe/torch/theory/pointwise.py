@@ -23,6 +23,7 @@ Function = Callable[[Array], Array]
 _ORDERS = 14  # of Hermite polynomials; what is above is taken as one more power of the correlation
 _PANELS = np.array([-9, -6, -4, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 4, 6, 9], float)
 _NODES = 12  # per panel
+_FEW = 8  # correlations
 # Functions without a record of an activation: value and slope.
 _PLAIN: dict[str, tuple[Function, Function, tuple[float, ...]]] = {
     "exp": (np.exp, np.exp, ()),
@@ -51,8 +52,8 @@ class Expectations(NamedTuple):
         powers: mean product of f at two entries, as a polynomial in their correlation.
         slope_powers: the same of the slopes.
         along_powers: the same of the slopes times Z.
-        square_powers: the same of the squares of f.
-        slope_square_powers: the same of the squares of the slopes.
+        square_powers: the same of the squares of f, about their mean.
+        slope_square_powers: the same of the squares of the slopes, about their mean.
         growth: relative change of `E f^2` per relative change of the variance.
     """
 
@@ -80,6 +81,7 @@ def expectations(value: Function, slope: Function, kinks: tuple[float, ...], mea
     growth = float(np.sum(f * slopes * std * z * weights)) / square if square > 0 else 1.0
     functions = (f, slopes, slopes * z, f * f, slopes * slopes)
     own, first_slopes, along, squares, slope_squares = (_powers(basis, values, weights) for values in functions)
+    squares[0] = slope_squares[0] = 0.0
     mean = float(np.sum(f * weights))
     return Expectations(mean, square, own, first_slopes, along, squares, slope_squares, growth)
 
@@ -99,10 +101,21 @@ def _powers(basis: Array, values: Array, weights: Array) -> Array:
 
 def dual(powers: Array, correlation: Array) -> Array:
     """The polynomial at some correlations."""
+    if correlation.size <= _FEW:  # Python's floats are quicker than NumPy's calls, and give the same bits
+        descending = powers.tolist()[::-1]
+        values = [_at(descending, number) for number in correlation.ravel().tolist()]
+        return np.array(values).reshape(correlation.shape)
     total = np.full_like(correlation, powers[-1])
     for power in powers[-2::-1]:
         total *= correlation
         total += power
+    return total
+
+
+def _at(descending: list[float], correlation: float) -> float:
+    total = descending[0]
+    for power in descending[1:]:
+        total = total * correlation + power
     return total
 
 
@@ -121,7 +134,7 @@ def of_bent(bent: Bent) -> tuple[Expectations, Array]:
         return at, np.ones_like(given.pairs)
     own = given.pairs - given.mean**2
     correlation = settled(given, own / deviations(given, own))
-    return _by_law(bent, at), np.clip(correlation, -1.0, 1.0)
+    return _by_law(bent, at), np.minimum(np.maximum(correlation, -1.0), 1.0)
 
 
 def _by_law(bent: Bent, at: Expectations) -> Expectations:
@@ -142,8 +155,7 @@ def curved(bent: Bent) -> Moments:
     given = bent.given
     at, correlation = of_bent(bent)
     pairs = dual(at.powers, correlation)
-    spread = dual(np.append(0.0, at.square_powers[1:]), correlation)
-    own = float(given.averaged(range(len(given.shape)), spread).item()) / at.square**2 if at.square > 0 else 0.0
+    own = given.average(dual(at.square_powers, correlation)) / at.square**2 if at.square > 0 else 0.0
     inherited = max(given.noise - gaussian_noise(given), 0.0)
     pairs = _as_large(given, pairs)
     return Moments(given.shape, at.mean, pairs, at.growth**2 * inherited + max(own, 0.0), bent)
@@ -174,8 +186,7 @@ def uncurved(bent: Bent, gradient: Moments) -> Moments:
 def _slope_noise(gradient: Moments, at: Expectations, correlation: Array) -> float:
     """Variance of the log of the mean squared slope, over units; samples that are alike have the same slopes."""
     square = float(at.slope_powers.sum())
-    spread = dual(np.append(0.0, at.slope_square_powers[1:]), correlation)
-    own = float(gradient.averaged(range(len(gradient.shape)), spread).item())
+    own = gradient.average(dual(at.slope_square_powers, correlation))
     return max(own, 0.0) / square**2 if square > 0 else 0.0
 
 

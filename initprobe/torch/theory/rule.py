@@ -47,6 +47,12 @@ def constant(held: Any) -> Moments:
         raise NoRule("a parameter is missing")
     if held.pairs is not None:
         return held.pairs
+    if held.as_moments is None:
+        held.as_moments = _independent(held)
+    return held.as_moments
+
+
+def _independent(held: Constant) -> Moments:
     mean, square = held.moments
     if not (abs(mean) < 1e15 and square < 1e30):
         raise NoRule("a constant without a finite mean square")

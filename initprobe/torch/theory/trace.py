@@ -44,6 +44,7 @@ class Constant:
         count: entries from which these two were taken.
         pairs: its moments, where entries at different places may be alike, as of positions.
         track: statistics of a weight that were measured for its layer; they stand for `mean` and `square`.
+        as_moments: what rules made of these numbers, for independent entries.
     """
 
     shape: tuple[int, ...]
@@ -52,6 +53,7 @@ class Constant:
     count: int = 0
     pairs: Moments | None = None
     track: Track | None = None
+    as_moments: Moments | None = field(default=None, init=False)
 
     @property
     def moments(self) -> tuple[float, float]:
@@ -79,6 +81,7 @@ class Node:
         activation: our record of an activation function, if there is one.
         given: moments that were taken from the tensor itself, for an input of the model.
         facts: further arrays by name, such as the entries that attention sees.
+        kept_sources: `sources`, once they were looked for.
     """
 
     number: int
@@ -91,6 +94,7 @@ class Node:
     activation: Activation | None = None
     given: Moments | None = None
     facts: Mapping[str, Array] = field(default_factory=lambda: _NO_FACTS)
+    kept_sources: list[Node] | None = field(default=None, init=False)
 
     def argument(self, name: str, place: int, default: Any = None) -> Any:
         """An argument by its keyword or its place."""
@@ -101,7 +105,9 @@ class Node:
     @property
     def sources(self) -> list[Node]:
         """The nodes among the arguments, in order."""
-        return list(_nodes((*self.args, *self.kwargs.values())))
+        if self.kept_sources is None:
+            self.kept_sources = list(_nodes((*self.args, *self.kwargs.values())))
+        return self.kept_sources
 
 
 Operand: TypeAlias = "Node | Constant"

@@ -36,7 +36,7 @@ def _weights(held: Any) -> Weights:
 
 def _summed(given: Moments, axis: int, fan: float, weights: Weights) -> tuple[Array, Array]:
     """Mean products of two sums over weights: in the same unit and in two units; the axis stays with one index."""
-    same = np.take(given.pairs, [0], axis) * fan * weights.variance
+    same = given.pairs[(*(slice(None),) * axis, slice(0, 1))] * (fan * weights.variance)
     if weights.mean == 0:
         return same, np.zeros_like(same)
     both = given.averaged([axis]) * (fan * weights.mean) ** 2
@@ -51,17 +51,17 @@ def _with_bias(pairs: Array, mean: float, held: Any, axis: int) -> tuple[Array, 
     if not isinstance(held, Constant):
         return pairs, mean
     bias = constant(held)
-    own = np.full(pairs.shape[axis], bias.mean**2)
-    own[0] = bias.square
-    shape = [1] * pairs.ndim
-    shape[axis] = -1
-    return pairs + own.reshape(shape) + 2 * mean * bias.mean, mean + bias.mean
+    both = bias.mean**2 + 2 * mean * bias.mean
+    made = pairs + both
+    own: tuple[slice | int, ...] = (*(slice(None),) * axis, 0)
+    made[own] += bias.square - bias.mean**2
+    return made, mean + bias.mean
 
 
 def _made(node: Node, given: Moments, pairs: Array, mean: float, held: Any, axis: int) -> Moments:
     pairs, mean = _with_bias(pairs, mean, held, axis)
     moments = Moments(node.shape, mean, pairs)
-    return replace(moments, noise=given.noise + gaussian_noise(moments))
+    return moments.with_noise(given.noise + gaussian_noise(moments))
 
 
 def _uneven(each: Sequence[Window]) -> float:
@@ -108,7 +108,7 @@ def _linear_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     weights, axis = _weights(held), len(source.shape) - 1
     same, other = _summed(gradient, axis, node.shape[-1], weights)
     moments = Moments(source.shape, 0.0, _joined(same, other, axis, source.shape[-1]))
-    yield source, replace(moments, noise=gradient.noise + gaussian_noise(moments))
+    yield source, moments.with_noise(gradient.noise + gaussian_noise(moments))
 
 
 @dataclass(frozen=True)
