@@ -37,7 +37,7 @@ _SCRATCH_BYTES, _FURTHER_BYTES, _SCRATCH_ENTRIES = 28, 22, 1 << 19
 LAYER_BYTES, DRAW_BYTES = 150_000, 1_800
 # Numbers kept per sample, beside one per node of the Gauss rule.
 _SAMPLE_NUMBERS = 10
-# Buckets of the counters of a tensor, and bytes per bucket: few entries are counted twice in int64, many in int32.
+# Buckets of the counters of a tensor, and bytes per bucket. Few entries are counted twice in int64, many in int32.
 _BUCKETS = {"float32": 1 << 16, "float64": 1 << 17}
 _FEW_COUNTED, _MANY_COUNTED = 16, 8
 # Kernels of these rows that theory of batch norm holds per layer at its peak.
@@ -151,7 +151,7 @@ def waiting_bytes(config: ProbeConfig, shape: Shape, threads: int, most: int) ->
 
 
 def _gradient(config: ProbeConfig, shape: Shape) -> int:
-    """Entries of dL/dW of a layer that wait: none where it is summed over batches, some rows where it is sampled."""
+    """Entries of dL/dW of a layer that wait. None do where it is summed over batches, some rows where it is sampled."""
     if config.batches > 1:
         return 0
     fan_in, fan_out = shape.fans
@@ -276,7 +276,7 @@ def sample_bytes(config: ProbeConfig, sizes: Sequence[int]) -> int:
 
 
 def segments(config: ProbeConfig, sizes: Sequence[int], batch: int) -> list[range]:
-    """The layers, counted from 0, that are held at a time: all, or segments of the length that takes least memory.
+    """The layers, from 0, that are held at a time. They are all, or segments of the length that takes least memory.
 
     Args:
         config: the settings.
@@ -305,7 +305,7 @@ def is_remade(config: ProbeConfig, sizes: Sequence[int], batch: int) -> bool:
 
 
 def _length(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:
-    """The segment length s of L layers that takes least memory: an input is kept for each of L / s segments."""
+    """The segment length s of L layers that takes least memory. An input is kept for each of L / s segments."""
     layers, kept = len(sizes) - 1, batch * sum(sizes)
     held = 2 * batch * sum(sizes[1:]) + sum(a * b for a, b in itertools.pairwise(sizes))
     # A branch lies in one segment, so that its input is held.
