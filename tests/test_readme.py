@@ -20,8 +20,8 @@ from initprobe.probe.run import measured
 from initprobe.results.named_numbers import FIGURES as DRAWN
 from initprobe.sweeps.known_findings import read_known
 from initprobe.sweeps.plan import load
-from initprobe.sweeps.store.diff import Rule, broken
-from initprobe.sweeps.store.store import open_store
+from initprobe.sweeps.store import open_store
+from initprobe.sweeps.store_diff import Rule, broken
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)

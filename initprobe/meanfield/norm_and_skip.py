@@ -25,10 +25,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from initprobe.activations.norms import EPSILON
 from initprobe.activations.record import Activation
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
-from initprobe.blocks.norms import EPSILON
-from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.batch_norm import BatchNoise, kernel_after, varying_above
 from initprobe.meanfield.correlated_pairs import hermite_grid, series
 from initprobe.meanfield.input_moments import InputMoments
@@ -273,6 +273,5 @@ def _theory(here: LayerPass, back: LayerGradients, wiring: Wiring) -> LayerTheor
         preactivation_gradient_variance=float(shares @ back.preactivation),
         weight_gradient_variance=float(shares @ back.weight),
         length_slope=math.nan,
-        along_share=0.0,
         state=state,
     )

@@ -26,7 +26,7 @@ from dataclasses import replace
 import numpy as np
 
 from initprobe.activations.record import Activation
-from initprobe.blocks.skips import PLAIN
+from initprobe.activations.skips import PLAIN
 from initprobe.meanfield.finite_width import NO_SPREAD, LayerSpread, Spread
 from initprobe.meanfield.input_moments import InputMoments, sample_groups
 from initprobe.meanfield.layer import Layer, State

@@ -42,8 +42,8 @@ from typing import Any
 
 import numpy as np
 
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
-from initprobe.blocks.skips import Wiring
 from initprobe.engine.buckets import tallied_together
 from initprobe.engine.layer_record import LayerRecord
 from initprobe.engine.mlp import Layer

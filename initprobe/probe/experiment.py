@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from initprobe.activations.skips import Wiring, branches, wirings
 from initprobe.arrays import Array, standard_normal
-from initprobe.blocks.skips import Wiring, branches, wirings
 from initprobe.config.consistency import check_fit_samples
 from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
 from initprobe.config.resolved import check_resolved

@@ -95,7 +95,12 @@ def _kernels(config: ProbeConfig, batch: int) -> int:
 
 
 def sample_bytes(config: ProbeConfig, sizes: Sequence[int]) -> int:
-    """Bytes of the moments of the input per sample; samples of noise with many features have similar lengths."""
+    """Bytes of the moments of the input per sample; samples of noise with many features have similar lengths.
+
+    Args:
+        config: of the experiment.
+        sizes: features of the input, then units of each layer, `(layers + 1,)`.
+    """
     spread = math.sqrt(2 / sizes[0]) if config.noise is not None else math.inf
     return np.dtype(float).itemsize * (_SAMPLE_NUMBERS + rule_nodes(spread))
 

@@ -64,7 +64,13 @@ class Shape:
 
     @classmethod
     def of(cls, config: ProbeConfig, sizes: Sequence[int], batch: int) -> Shape:
-        """The shape of a network; `sizes` are the features of the input and the units of each layer."""
+        """The shape of a network.
+
+        Args:
+            config: of the experiment.
+            sizes: features of the input, then units of each layer, `(layers + 1,)`.
+            batch: samples.
+        """
         fans = list(itertools.pairwise(sizes))
         matrices = [a * b for a, b in fans]
         together = [(min(tallied_together(max(a, batch) * b), count), a, b) for (a, b), count in Counter(fans).items()]
@@ -80,6 +86,10 @@ def held(config: ProbeConfig, shape: Shape) -> tuple[int, int]:
     """Entries of weights and of activations where the whole network is held.
 
     Weights are W and the sums of dL/dW; activations are z, h, the input and dL/dh of the last layer.
+
+    Args:
+        config: of the experiment.
+        shape: of the network.
     """
     weights = shape.matrices * (2 if config.batches > 1 else 1)
     activations = 2 * shape.tensors + shape.input + shape.output
@@ -106,6 +116,11 @@ def forward_bytes(config: ProbeConfig, shape: Shape, threads: int) -> int:
     """Bytes of what the forward pass needs for a time: while noise is made, or moments of the input are measured.
 
     Noise is made in parts, which are then joined. Moments need the input in float64, and some of its rows again.
+
+    Args:
+        config: of the experiment.
+        shape: of the network.
+        threads: of the run.
     """
     features = shape.input // shape.batch
     rows = -(-shape.batch // -(-shape.batch // PAIRED_ROWS))  # as many as the slice of evenly spaced rows has
@@ -182,7 +197,13 @@ def _gradient(config: ProbeConfig, shape: Shape) -> int:
 
 
 def drawn_bytes(config: ProbeConfig, shape: Shape, threads: int) -> int:
-    """Bytes beside the weights while matrices are drawn in one piece, as many at a time as there are threads."""
+    """Bytes beside the weights while matrices are drawn in one piece, as many at a time as there are threads.
+
+    Args:
+        config: of the experiment.
+        shape: of the network.
+        threads: of the run.
+    """
     if not config.initializer.distribution.whole or config.network is not None:
         return 0
     # A decomposition in float64 has the matrix, its factors, and room; others have a scaled copy and a mask.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from initprobe.blocks.norms import NORMS
+from initprobe.activations.norms import NORMS
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.engine.buckets import WORTH_SCIPY, tallied_together
 from initprobe.engine.threads import block_rows, cached, tallied_rows
@@ -50,7 +50,13 @@ def scratch_bytes(config: ProbeConfig, sizes: Sequence[int], batch: int, threads
 
 
 def counts_by_scipy(config: ProbeConfig, sizes: Sequence[int], batch: int) -> bool:
-    """True if a run, or the trial of a fix after it, counts so many entries that SciPy is loaded for it."""
+    """True if a run, or the trial of a fix after it, counts so many entries that SciPy is loaded for it.
+
+    Args:
+        config: of the experiment.
+        sizes: features of the input, then units of each layer.
+        batch: samples in a batch.
+    """
     fans = list(itertools.pairwise(sizes))
     weights, tensors = 2 * sum(a * b for a, b in fans), 4 * batch * config.batches * sum(sizes[1:])
     return bool(2 * config.draws * (weights + tensors) > WORTH_SCIPY)

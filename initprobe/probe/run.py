@@ -98,7 +98,7 @@ def measure(
     trials.remember(config, Outcome.of(result))
     if result.healthy and not collapses(result):
         return result
-    from initprobe.remedies.norm_and_skip import fix_for, fix_for_indistinct_inputs  # only sick networks need it
+    from initprobe.prediction.fix_norm_and_skip import fix_for, fix_for_indistinct_inputs  # only sick networks need it
 
     apart = partial(trials.survives, distinct=True)
     with workers(1):  # BLAS with threads of its own would slow theory down

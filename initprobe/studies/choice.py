@@ -22,7 +22,7 @@ from initprobe.formatting import factor, factor_of, fixed, percent
 from initprobe.meanfield.gain import gain_row
 from initprobe.meanfield.moments import lookup
 from initprobe.meanfield.phase import critical_line
-from initprobe.remedies.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Network, most_level_gain
+from initprobe.prediction.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Network, most_level_gain
 from initprobe.studies.frameworks import Weights, weights_of
 
 Goal = Literal["forward", "backward", "balanced"]

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array, finite
-from initprobe.blocks.skips import Wiring
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.engine.jacobian import Product, SingularValues
 from initprobe.engine.mlp import Parameters

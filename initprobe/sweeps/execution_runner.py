@@ -34,7 +34,7 @@ from initprobe.sweeps.execution_pool import (
     work,
 )
 from initprobe.sweeps.runs import Run
-from initprobe.sweeps.store.store import Payload, Store
+from initprobe.sweeps.store import Payload, Store
 
 __all__ = ["Event", "Outcome", "Workers", "execute", "local_workers", "shard"]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.blocks.norms import NORMS
-from initprobe.blocks.skips import Wiring
+from initprobe.activations.norms import NORMS
+from initprobe.activations.skips import Wiring
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.batch_norm import FEWEST_SAMPLES, BatchNoise, kernel_after
 from initprobe.meanfield.correlated_pairs import pair_moments

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.blocks.norms import EPSILON, NORMS
-from initprobe.blocks.skips import Wiring, wirings
+from initprobe.activations.norms import EPSILON, NORMS
+from initprobe.activations.skips import Wiring, wirings
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.engine import mlp, weight_gradient
 from initprobe.engine.mlp import Gradients, Layer, Parameters

@@ -10,9 +10,9 @@ from html.parser import HTMLParser
 import pytest
 
 from initprobe import ProbeConfig, run
-from initprobe.reports.html.charts import Chart, Line, ticks
-from initprobe.reports.html.run_page import run_page
-from initprobe.reports.html.runs_page import RunCard, card, runs_page
+from initprobe.reports.html_charts import Chart, Line, ticks
+from initprobe.reports.html_run import run_page
+from initprobe.reports.html_runs import RunCard, card, runs_page
 from initprobe.reports.verdict import why_no_fix
 from initprobe.results.summary import Finding
 
@@ -186,7 +186,7 @@ def test_sweep_check_results_and_diff(initprobe, tmp_path):
     assert initprobe("check", "s.yaml", "--no-figures", "--report", "check.html", "-j", "1").code == 1
     page, data = _data(tmp_path / "check.html")
     assert len(data["runs"]) == 4 and "Checks that do not hold" in page.text
-    assert {run["verdict"] for run in data["runs"]} == {"survives", "vanishing-output"}
+    assert {run["verdict"] for run in data["runs"]} == {"survives", "vanishing output"}
     faulty = next(run for run in data["runs"] if run["verdict"] != "survives")
     assert faulty["fix"].startswith("initprobe run") and faulty["command"].startswith("initprobe run")
     initprobe("results", "initprobe-out/s", "--report", "results.html")

@@ -178,7 +178,7 @@ def _make_good(home: Path) -> None:
 def _make_store(config: Path, store: Path) -> None:
     from initprobe.sweeps.execution_runner import execute
     from initprobe.sweeps.plan import load
-    from initprobe.sweeps.store.store import open_store
+    from initprobe.sweeps.store import open_store
 
     with open_store(store) as opened:
         execute(load(config).runs, opened, thread_workers())

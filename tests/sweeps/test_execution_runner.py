@@ -21,7 +21,7 @@ from initprobe.probe.memory import cost
 from initprobe.sweeps import execution_pool, execution_runner
 from initprobe.sweeps.execution_pool import Workers
 from initprobe.sweeps.execution_runner import execute, local_workers, shard
-from initprobe.sweeps.store.store import open_store, read_store
+from initprobe.sweeps.store import open_store, read_store
 
 SUPPORT = Path(__file__).parents[1] / "support"
 

@@ -20,8 +20,8 @@ from initprobe.reports.csv import to_csv
 from initprobe.reports.run_table import print_result
 from initprobe.results.base import TENSORS
 from initprobe.results.run import ProbeResult
-from initprobe.sweeps.store.diff import Comparison, paired, parse_rule
-from initprobe.sweeps.store.kept_runs import kept_runs
+from initprobe.sweeps.store_diff import Comparison, paired, parse_rule
+from initprobe.sweeps.store_kept_runs import kept_runs
 from initprobe.testing import assert_healthy
 
 torch = pytest.importorskip("torch")
