@@ -55,8 +55,7 @@ def row_blocks(rows: int, columns: int) -> list[slice]:
     """Consecutive blocks of rows of a `(rows, columns)` matrix, each the work of one thread; the shape decides.
 
     Args:
-        rows: of the matrix.
-        columns: of the matrix.
+        rows, columns: of the matrix.
     """
     wanted = max(SMALL // columns, _ENOUGH_ROWS)
     half = max(math.ceil(rows / 2), _WORTH_A_THREAD // columns)
@@ -68,8 +67,7 @@ def tallied_blocks(rows: int, columns: int) -> list[slice]:
     """The same for statistics, which need no limit to the rows: a small matrix is one block.
 
     Args:
-        rows: of the matrix.
-        columns: of the matrix.
+        rows, columns: of the matrix.
     """
     return _slices(0, rows, max(SMALL // columns, _ENOUGH_ROWS))
 
@@ -78,8 +76,7 @@ def cached(block: slice, columns: int) -> list[slice]:
     """The parts of a block of rows that fit in cache while their statistics are taken.
 
     Args:
-        block: rows of a matrix.
-        columns: of the matrix.
+        block, columns: rows of a matrix, and the number of its columns.
     """
     return _slices(block.start, block.stop, max(_PART_ENTRIES // columns, 1))
 

@@ -42,8 +42,7 @@ def is_sampled(batch: int, fan_in: int, fan_out: int) -> bool:
 
     Args:
         batch: samples.
-        fan_in: rows of dL/dW.
-        fan_out: columns of dL/dW.
+        fan_in, fan_out: rows and columns of dL/dW.
     """
     grams = (batch + _GRAM_ROWS) / 2 * (fan_in + fan_out) / (fan_in * fan_out)
     return grams + SAMPLED_ROWS / fan_in <= _WORTHWHILE

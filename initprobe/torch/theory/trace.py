@@ -44,6 +44,7 @@ class Constant:
         count: entries from which these two were taken.
         pairs: its moments, where entries at different places may be alike, as of positions.
         track: statistics of a weight that were measured for its layer; they stand for `mean` and `square`.
+        as_moments: what rules made of these numbers, for independent entries.
     """
 
     shape: tuple[int, ...]
@@ -52,6 +53,7 @@ class Constant:
     count: int = 0
     pairs: Moments | None = None
     track: Track | None = None
+    as_moments: Moments | None = field(default=None, init=False)
 
     @property
     def moments(self) -> tuple[float, float]:
@@ -79,6 +81,7 @@ class Node:
         activation: our record of an activation function, if there is one.
         given: moments that were taken from the tensor itself, for an input of the model.
         facts: further arrays by name, such as the entries that attention sees.
+        kept_sources: `sources`, once they were looked for.
     """
 
     number: int
@@ -91,9 +94,16 @@ class Node:
     activation: Activation | None = None
     given: Moments | None = None
     facts: Mapping[str, Array] = field(default_factory=lambda: _NO_FACTS)
+    kept_sources: list[Node] | None = field(default=None, init=False)
 
     def argument(self, name: str, place: int, default: Any = None) -> Any:
-        """An argument by its keyword or its place."""
+        """An argument by its keyword or its place.
+
+        Args:
+            name: its keyword.
+            place: its index among the arguments.
+            default: where it is not given.
+        """
         if name in self.kwargs:
             return self.kwargs[name]
         return self.args[place] if len(self.args) > place else default
@@ -101,7 +111,9 @@ class Node:
     @property
     def sources(self) -> list[Node]:
         """The nodes among the arguments, in order."""
-        return list(_nodes((*self.args, *self.kwargs.values())))
+        if self.kept_sources is None:
+            self.kept_sources = list(_nodes((*self.args, *self.kwargs.values())))
+        return self.kept_sources
 
 
 Operand: TypeAlias = "Node | Constant"
@@ -131,7 +143,12 @@ class Trace:
         self._waiting: dict[int, list[tuple[Constant, Array]]] = {}
 
     def given(self, tensor: Any, value: Value) -> None:
-        """Note an input of the model."""
+        """Note an input of the model.
+
+        Args:
+            tensor: as the model gets it.
+            value: what was measured of it.
+        """
         if not self._open:
             return
         node = self._new("input", tensor)
@@ -142,7 +159,14 @@ class Trace:
         value.node = node
 
     def add(self, call: Call, kind: str, made: Any, value: Value) -> None:
-        """Note a tensor that a call made."""
+        """Note a tensor that a call made.
+
+        Args:
+            call: the operation.
+            kind: name of its rule.
+            made: the tensor.
+            value: what was measured of it.
+        """
         signal = value.signal
         if not self._open or signal is None:
             return
@@ -163,7 +187,12 @@ class Trace:
         value.node = node
 
     def unseen(self, made: Any, value: Value) -> None:
-        """Note a tensor that no known call made."""
+        """Note a tensor that no known call made.
+
+        Args:
+            made: the tensor.
+            value: what was measured of it.
+        """
         if not self._open:
             return
         node = self._new("unseen", made)
