@@ -9,15 +9,17 @@ An axis whose places differ, such as tokens behind a causal mask, may have all p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, reduce
+from types import MappingProxyType
 
 import numpy as np
 
 from initprobe.arrays import Array
 
 Shape = tuple[int, ...]
+ALIKE: Mapping[int, Array] = MappingProxyType({})  # levels of places that are all alike
 
 
 class NoRule(Exception):
@@ -54,11 +56,18 @@ class Moments:
         noise: variance of the log of the measured mean square about the predicted one.
         bent: the elementwise function that made the entries, with its input; None for other entries.
         uneven: variance of the mean square over positions, over its square, where borders make it uneven.
+        levels: by axis, the mean square at each place over that of all places, where places differ; axes whose places
+            are alike are left out.
+        spread: relative variance, over units, of the variance of a unit's entries, as far as it comes from a small
+            number of inputs, and not from the number of entries.
         law: the pairs of entries that are far from Gaussian, and equally likely values of an entry; they hold for these
             pairs only.
         gain: of a gradient, its mean square where the activation before it has a slope, over that at all entries.
         masked: of a gradient that went back through a function, that function; None elsewhere.
         merged: the pairs of a view that merged axes, and the moments before that; they hold for these pairs only.
+        even: the pairs behind a padded convolution, and these without what all places have in common and lose near the
+            border: their mean product falls with distance, and a norm takes it off at each place. They hold for these
+            pairs only.
         along: of a gradient that went back through a function, the mean product of two entries, each times its
             standardized Gaussian entry; None elsewhere.
     """
@@ -69,16 +78,24 @@ class Moments:
     noise: float = 0.0
     bent: Bent | None = None
     uneven: float = 0.0
+    levels: Mapping[int, Array] = field(default_factory=lambda: ALIKE)
+    spread: float = 0.0
     along: Array | None = None
     law: tuple[Array, Array] | None = None
     gain: float = 1.0
     masked: Bent | None = None
     merged: tuple[Array, Moments] | None = None
+    even: tuple[Array, Array] | None = None
 
     @property
     def values(self) -> Array | None:
         """Equally likely values of an entry that is far from Gaussian; None for others."""
         return self.law[1] if self.law is not None and self.law[0] is self.pairs else None
+
+    @property
+    def level_pairs(self) -> Array:
+        """The pairs, in which what all places have in common is the same at every distance."""
+        return self.even[1] if self.even is not None and self.even[0] is self.pairs else self.pairs
 
     @property
     def before_merge(self) -> Moments | None:
@@ -116,7 +133,22 @@ class Moments:
             return independent(self.shape, mean, square)
         pairs = (self.pairs - self.mean**2) * (measured / own) + mean**2
         along = None if self.along is None else self.along * (measured / own)
-        return Moments(self.shape, mean, pairs, along=along)
+        return Moments(self.shape, mean, pairs, along=along, levels=self.levels, spread=self.spread, uneven=self.uneven)
+
+
+def mixed_levels(parts: Sequence[Moments]) -> Mapping[int, Array]:
+    """The levels of a sum of independent terms of the same shape; a term of another shape has none."""
+    shape = parts[0].shape
+    axes = {axis for part in parts for axis in part.levels}
+    total = sum(part.square for part in parts)
+    if not axes or total <= 0:
+        return ALIKE
+    levels = {}
+    for axis in axes:
+        if all(len(part.shape) == len(shape) and part.shape[axis] == shape[axis] for part in parts):
+            terms = [part.square * part.levels.get(axis, np.ones(shape[axis])) for part in parts]
+            levels[axis] = np.sum(terms, 0) / total
+    return levels
 
 
 def independent(shape: Sequence[int], mean: float, square: float) -> Moments:
@@ -187,7 +219,7 @@ def matched(moments: Sequence[Moments]) -> tuple[Shape, list[Array]]:
 def broadcast(moments: Moments, shape: Sequence[int]) -> Moments:
     """The moments of the tensor expanded to a shape."""
     to, (pairs, _) = matched([moments, independent(shape, 0.0, 1.0)])
-    return replace(moments, shape=to, pairs=pairs, bent=None)
+    return replace(moments, shape=to, pairs=pairs, bent=None, levels=ALIKE)
 
 
 def gaussian_noise(moments: Moments) -> float:
@@ -241,6 +273,8 @@ def _products(values: Array, plain: int) -> Array:
 
 def regrouped(moments: Moments, shape: Sequence[int]) -> Moments:
     """The moments of the same entries in another shape, in the same order."""
+    if moments.shape == tuple(shape):
+        return replace(moments, bent=None, along=None)
     old = [(size, axis) for axis, size in enumerate(moments.shape) if size > 1]
     pairs = moments.pairs.reshape(
         [length for length, size in zip(moments.pairs.shape, moments.shape, strict=True) if size > 1]
@@ -257,7 +291,7 @@ def regrouped(moments: Moments, shape: Sequence[int]) -> Moments:
         place += after
     lengths = iter(made.shape)
     full = made.reshape([1 if size == 1 else next(lengths) for size in shape])
-    return replace(moments, shape=tuple(shape), pairs=full, bent=None, along=None)
+    return replace(moments, shape=tuple(shape), pairs=full, bent=None, along=None, levels=ALIKE)
 
 
 def _group(before: Sequence[int], after: Sequence[int]) -> tuple[int, int]:
