@@ -91,7 +91,12 @@ class Surroundings(Protocol):
 
 
 def wirings(config: Surroundings, sizes: Sequence[int]) -> list[Wiring]:
-    """The wiring of every layer; `sizes` are the features of the input and the units of each layer."""
+    """The wiring of every layer, first to last.
+
+    Args:
+        config: what surrounds the activations.
+        sizes: features of the input, then units of each layer, `(layers + 1,)`.
+    """
     if config.is_plain:
         return [PLAIN] * (len(sizes) - 1)
     norm = NORMS.get(config.norm)
@@ -105,6 +110,14 @@ def wirings(config: Surroundings, sizes: Sequence[int]) -> list[Wiring]:
 
 
 def branches(sizes: Sequence[int], block: int = 1) -> list[range]:
-    """The layers of each branch, counted from 0: every `block` layers whose output is as wide as their input."""
+    """The layers of each residual branch, counted from 0.
+
+    Args:
+        sizes: features of the input, then units of each layer, `(layers + 1,)`.
+        block: layers per branch.
+
+    Returns:
+        A range for every `block` layers whose output is as wide as their input.
+    """
     cut = (range(first, first + block) for first in range(0, len(sizes) - block, block))
     return [branch for branch in cut if sizes[branch[0]] == sizes[branch[-1] + 1]]

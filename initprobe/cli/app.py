@@ -88,7 +88,15 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the first word names; the error for an unknown command names the nearest."""
+        """The command that the first word names; the error for an unknown command names the nearest.
+
+        Args:
+            ctx: of click.
+            args: words of the command line.
+
+        Raises:
+            click.UsageError: no such command.
+        """
         name = args[0]
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             ctx.fail(f"No such command {name!r}.{suggestion(name, list(COMMANDS)) or ' `initprobe -h` shows all.'}")
@@ -147,6 +155,9 @@ def program() -> None:
 
     Python would first destroy all objects: 0.1 s, a quarter of the processor time of a small run, 8% of that of the
     README's first command with `--no-figures` (medians of 9 and 5).
+
+    Raises:
+        SystemExit: with the exit code, where the process cannot be ended at once.
     """
     try:
         main()

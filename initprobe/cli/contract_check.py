@@ -99,6 +99,10 @@ class ContractOutcome:
 def check_contracts(options: ContractOptions, model: Loaded) -> ContractOutcome:
     """Compare the parameters of a model, and write the lock if that is asked for.
 
+    Args:
+        options: which contract and which lock.
+        model: as loaded, with its parameters.
+
     Raises:
         ConfigError: a file is wrong or does not fit the model, or the model has no parameters.
     """

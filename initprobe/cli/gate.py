@@ -281,6 +281,10 @@ def check_verdict(
 def check_junit(junit: str | None, fail_on: object) -> None:
     """Refuse `--junit` without `--fail-on`.
 
+    Args:
+        junit: the path of the report; None for none.
+        fail_on: what the user gave for `--fail-on`; empty or None for nothing.
+
     Raises:
         ConfigError: nothing can fail, so a report would say nothing.
     """

@@ -44,7 +44,16 @@ def typed() -> str:
 
 
 def write_run_report(target: str | None, result: ProbeResult, command: str = "") -> None:
-    """Write the page of one result, if it was asked for; the command measures it again."""
+    """Write the page of one result, if it was asked for; the command measures it again.
+
+    Args:
+        target: a path, or `-` for standard output; None if no page was asked for.
+        result: of the run.
+        command: a line for the user to run again; "" for none.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     if target:
         from initprobe.cli.outputs import write_page
         from initprobe.reports.html_run import run_page
@@ -53,7 +62,15 @@ def write_run_report(target: str | None, result: ProbeResult, command: str = "")
 
 
 def write_comparison_report(target: str | None, results: Sequence[ProbeResult]) -> None:
-    """Write the page of several results, if it was asked for."""
+    """Write the page of several results, if it was asked for.
+
+    Args:
+        target: a path, or `-` for standard output; None if no page was asked for.
+        results: in the order of the page.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     if not target:
         return
     from initprobe.cli.outputs import write_page

@@ -57,14 +57,24 @@ def candidates(family: Sequence[Parameter], measured: Mapping[str, Moments], blo
 
 
 def pooled(family: Sequence[Parameter], measured: Mapping[str, Moments]) -> tuple[float, float]:
-    """The std of all entries, each about the mean of its own tensor, and its relative standard error if normal."""
+    """The std of all entries, each about the mean of its own tensor, and its relative standard error if normal.
+
+    Args:
+        family: parameters with equal roles.
+        measured: mean and variance of each tensor, by the name of the parameter.
+    """
     count = sum(parameter.count for parameter in family)
     squares = sum(parameter.count * measured[parameter.name].std ** 2 for parameter in family)
     return math.sqrt(squares / count), 1 / math.sqrt(2 * count)
 
 
 def shape_of(parameter: Parameter, own: Moments) -> str:
-    """`normal`, `uniform` or `truncated_normal`, by the kurtosis of the entries."""
+    """`normal`, `uniform` or `truncated_normal`, by the kurtosis of the entries.
+
+    Args:
+        parameter: with its entries.
+        own: mean and variance of these entries.
+    """
     peak = kurtosis(parameter.values, own)
     if peak < _UNIFORM_BELOW:
         return "uniform"

@@ -71,6 +71,9 @@ def read_clauses(rules: Mapping[str, str], optional: Mapping[str, str] | None = 
 def refuse_twice(rules: Iterable[str], optional: Iterable[str]) -> None:
     """Refuse a pattern that stands under both.
 
+    Args:
+        rules, optional: patterns of names.
+
     Raises:
         ConfigError: there is one.
     """
@@ -118,7 +121,12 @@ def assign(
 
 
 def miscounted(covered: Mapping[str, Clause], clauses: Sequence[Clause]) -> list[tuple[Clause, int]]:
-    """The clauses that cover another number of parameters than they say, and the number that they cover."""
+    """The clauses that cover another number of parameters than they say, and the number that they cover.
+
+    Args:
+        covered: the clause of each parameter, by its name.
+        clauses: of the contract.
+    """
     counts = Counter(clause.pattern for clause in covered.values())
     return [
         (clause, counts[clause.pattern])

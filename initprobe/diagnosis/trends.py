@@ -147,19 +147,35 @@ def real_trend(result: ProbeResult, tensor: str, sign: int, limits: Thresholds) 
 
 
 def severity_of(decades: float, limits: Thresholds) -> Severity:
-    """An error from `grave_decades` on, else a warning."""
+    """An error from `grave_decades` on, else a warning.
+
+    Args:
+        decades, limits: log10 of the factor between the ends, and the thresholds.
+    """
     return "error" if abs(decades) >= limits.grave_decades else "warning"
 
 
 def per_layer_words(rate: float, symbol: str, steps: str) -> str:
-    """`each layer keeps 5% of the variance of h`, for a rate in decades per layer."""
+    """`each layer keeps 5% of the variance of h`, for a rate in decades per layer.
+
+    Args:
+        rate: decades of the variance per layer.
+        symbol: of the tensor: `h` or `dL/dh`.
+        steps: the subject of the sentence: `each layer`.
+    """
     if rate < 0:
         return f"{steps} keeps {variance_text(rate + 2)}% of the variance of {symbol}"
     return f"{steps} multiplies the variance of {symbol} by {variance_text(rate)}"
 
 
 def steps_in_words(profile: TensorProfile, span: tuple[int, int], step: str) -> str:
-    """`each layer`, or `each of layers 2 to 4` where the rate is of a part of the profile."""
+    """`each layer`, or `each of layers 2 to 4` where the rate is of a part of the profile.
+
+    Args:
+        profile: pairs of layer and log10 of the variance.
+        span: first and last place of the profile that the rate is of.
+        step: `layer` or `block`.
+    """
     start, end = span
     if (start, end) == (0, len(profile) - 1):
         return f"each {step}"

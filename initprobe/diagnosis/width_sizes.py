@@ -99,7 +99,15 @@ class Fit:
 
 
 def fitted(widths: Sequence[int], rms: Sequence[Sequence[float]]) -> Fit | None:
-    """The line through `rms`, by width and then by seed; None where an entry is 0 or not finite."""
+    """The line through the log of `rms` over the log of the width, by least squares.
+
+    Args:
+        widths: of the networks.
+        rms: by width and then by seed.
+
+    Returns:
+        Slope and standard error; None where an entry is 0 or not finite.
+    """
     sizes = np.array(rms, float)
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         return None
@@ -142,16 +150,34 @@ class WidthSlopes:
         return self._layers[0][0][name]
 
     def table(self, name: str, size: Callable[[LayerSizes], float | None]) -> list[list[float]]:
-        """A number of a layer by width and then by seed; NaN for None."""
+        """A number of a layer by width and then by seed; NaN for None.
+
+        Args:
+            name: of the layer.
+            size: gives the number of a layer.
+        """
         numbers = [[size(by_name[name]) for by_name in row] for row in self._layers]
         return [[math.nan if number is None else number for number in row] for row in numbers]
 
     def fit(self, name: str, size: Callable[[LayerSizes], float | None]) -> Fit | None:
-        """The line through a number of a layer."""
+        """The line through a number of a layer.
+
+        Args:
+            name: of the layer.
+            size: gives the number of a layer.
+
+        Returns:
+            None where a number is 0, absent or not finite.
+        """
         return fitted(self.widths, self.table(name, size))
 
     def slope(self, name: str, size: Callable[[LayerSizes], float | None]) -> float | None:
-        """The slope of a number of a layer; None where there is none."""
+        """The slope of a number of a layer; None where there is none.
+
+        Args:
+            name: of the layer.
+            size: gives the number of a layer.
+        """
         line = self.fit(name, size)
         return None if line is None else line.slope
 
@@ -264,7 +290,15 @@ def _predicted_change(layer: LayerSizes, index: int) -> float | None:
 
 
 def own_change(layer: LayerSizes, index: int) -> float | None:
-    """The layer's own change of z, in units of z where a norm follows."""
+    """The layer's own change of z, in units of z where a norm follows.
+
+    Args:
+        layer: sizes of one layer in one network.
+        index: step of training, from 0.
+
+    Returns:
+        None where nothing was measured.
+    """
     change = _entry(layer.own_changes, index)
     if change is None or not layer.is_normed:
         return change

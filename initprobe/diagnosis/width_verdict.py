@@ -35,7 +35,12 @@ class Deviation:
 
 
 def deviations(slopes: WidthSlopes, lines: Iterable[WidthLine]) -> list[Deviation]:
-    """The judged lines whose slopes are not 0, beyond tolerance and noise."""
+    """The judged lines whose slopes are not 0, beyond tolerance and noise.
+
+    Args:
+        slopes: of all layers.
+        lines: one per layer and quantity.
+    """
     allowed = fall_allowed(slopes)
     return [
         Deviation(line, line.slope > 0)
@@ -67,7 +72,12 @@ def fall_allowed(slopes: WidthSlopes) -> float:
 
 
 def findings_of(slopes: WidthSlopes, lines: Sequence[WidthLine]) -> list[WidthFinding]:
-    """All findings, the most severe first."""
+    """All findings, the most severe first.
+
+    Args:
+        slopes: of all layers.
+        lines: one per layer and quantity.
+    """
     deviating = deviations(slopes, lines)
     findings = [*_diverged(lines), *_errors(deviating, slopes.steps)]
     if not findings:

@@ -57,7 +57,15 @@ class Grid:
     has_magnitudes: bool = False
 
     def moved(self, counts: Array, exponent: int) -> Array:
-        """Counts of the same values times `2^exponent`; values that become subnormal are counted next to 0."""
+        """Counts of the same values times `2^exponent`; values that become subnormal are counted next to 0.
+
+        Args:
+            counts: `(..., size)`.
+            exponent: of the power of two.
+
+        Returns:
+            Counts of the same shape.
+        """
         keys = np.flatnonzero(counts)
         octave = 1 << (np.finfo(_FLOAT_OF[self.pattern]).nmant - self.shift)
         magnitude = keys & (self.size // 2 - 1)
@@ -69,7 +77,13 @@ class Grid:
 
 @lru_cache
 def grid_of(dtype: np.dtype[Any], bits: int, has_magnitudes: bool = False) -> Grid:
-    """The grid of a dtype with so many bits of mantissa."""
+    """The grid of a dtype with so many bits of mantissa.
+
+    Args:
+        dtype: of the entries.
+        bits: of mantissa that a bucket keeps.
+        has_magnitudes: count without signs.
+    """
     exponent, mantissa = (8, 23) if dtype == np.float32 else (11, 52)
     pattern: Any = np.uint32 if dtype == np.float32 else np.uint64
     return Grid(pattern, mantissa - bits, 1 << (1 + exponent + bits), has_magnitudes)
@@ -81,7 +95,12 @@ def tallied_together(entries: int) -> int:
 
 
 def count(stack: Array, grid: Grid) -> Array:
-    """How often each bucket occurs in each tensor of a stack: integers, `(tensors, grid.size)`."""
+    """How often each bucket occurs in each tensor of a stack: integers, `(tensors, grid.size)`.
+
+    Args:
+        stack: tensors, `(tensors, entries)`.
+        grid: of their dtype.
+    """
     by_numpy = stack.size < SOON_COUNTED or not _scipy_pays(stack.size)
     counted = _counted_by_numpy if by_numpy else _counted_by_scipy
     return counted(stack.view(grid.pattern).reshape(len(stack), -1), grid)

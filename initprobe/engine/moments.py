@@ -88,7 +88,12 @@ class Moments:
 
 
 def ldexp(value: float, exponent: int) -> float:
-    """`value 2^exponent`, infinite where that is beyond float64."""
+    """`value 2^exponent`, infinite where that is beyond float64.
+
+    Args:
+        value: any float.
+        exponent: of the power of two.
+    """
     try:
         return math.ldexp(value, exponent)
     except OverflowError:
@@ -200,6 +205,10 @@ def _two_passes(entries: Array, mean: float, exponent: int) -> Moments:
 
 
 def is_plain(low: float, high: float) -> bool:
-    """True if entries between `low` and `high` are finite and their squares are in the range of float64."""
+    """True if entries between `low` and `high` are finite and their squares are in the range of float64.
+
+    Args:
+        low, high: the smallest and the largest entry.
+    """
     peak = max(-low, high)
     return math.isfinite(low) and math.isfinite(high) and (peak == 0 or _SAFE_LOW < peak < _SAFE_HIGH)

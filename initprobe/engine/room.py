@@ -37,7 +37,11 @@ class Room:
         self._bytes = 0
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """An array with any content, as `numpy.empty` gives it."""
+        """An array with any content, as `numpy.empty` gives it.
+
+        Args:
+            shape, dtype: of the array.
+        """
         entries = math.prod(shape)
         if entries * dtype.itemsize < _SMALLEST:
             return np.empty(shape, dtype)

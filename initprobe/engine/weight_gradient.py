@@ -38,7 +38,12 @@ _MOST_DIFFERENT = 2.0
 
 
 def is_sampled(batch: int, fan_in: int, fan_out: int) -> bool:
-    """True if sampling saves enough operations, for a batch of so many samples."""
+    """True if sampling saves enough operations, for a batch of so many samples.
+
+    Args:
+        batch: samples.
+        fan_in, fan_out: rows and columns of dL/dW.
+    """
     grams = (batch + _GRAM_ROWS) / 2 * (fan_in + fan_out) / (fan_in * fan_out)
     return grams + SAMPLED_ROWS / fan_in <= _WORTHWHILE
 

@@ -62,7 +62,12 @@ _LOG_RANGE, _LOG_NODES, _CONVERGED = (-16.0, 14.0), 121, -9.0
 
 
 def fault_of(inputs: InputMoments, batch: int) -> str | None:
-    """Why theory does not hold for a batch norm over `batch` samples of these inputs; None where it holds."""
+    """Why theory does not hold for a batch norm over `batch` samples of these inputs; None where it holds.
+
+    Args:
+        inputs: moments of the input.
+        batch: samples that the norm averages over.
+    """
     if batch < FEWEST_SAMPLES:
         return f"batch norm over {batch} samples; its theory is a series in 1/batch and needs {FEWEST_SAMPLES} or more"
     noise = BatchNoise.of(Signal.of(inputs, by_row=True).rows, batch)
@@ -118,6 +123,11 @@ class BatchNoise:
         """The noise of a batch norm whose inputs have these mean products of rows, `(rows, rows)`.
 
         What varies over networks leaves the correlations of z unchanged.
+
+        Args:
+            gram: mean products of rows over units, `(rows, rows)`.
+            batch: samples that the norm averages over.
+            varying: variances over networks.
         """
         centred = centred_gram(gram, batch)
         mean = float(np.maximum(centred.diagonal(), 0.0).mean())
@@ -147,7 +157,12 @@ class BatchNoise:
         return np.asarray(self.variance / 4 - self.own / 2 + self.lengths / 8)
 
     def on_moments(self, grid: RowGrid, of: Moments) -> Moments:
-        """The moments of h, `of` for a normal z, with the excess kurtosis of z."""
+        """The moments of h, `of` for a normal z, with the excess kurtosis of z.
+
+        Args:
+            grid: value and slope of the activation at nodes of z, for each row.
+            of: moments of h for a normal z.
+        """
         (h, d), fourth = (grid.value, grid.slope), hermite_grid().fourth
         squares, means = (
             [self.excess * grid.spread(f @ fourth) for f in functions] for functions in ((h * h, d * d), (h, d))

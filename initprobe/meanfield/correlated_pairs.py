@@ -94,7 +94,12 @@ class HermiteGrid:
         return np.asarray(np.vecdot(f, self.weights))
 
     def coefficients(self, f: Array, orders: int = ORDER) -> Array:
-        """Hermite coefficients, `(..., orders)`, of functions `(..., nodes)`, in one matrix product."""
+        """Hermite coefficients, `(..., orders)`, of functions `(..., nodes)`, in one matrix product.
+
+        Args:
+            f: values at the nodes, `(..., nodes)`.
+            orders: number of coefficients.
+        """
         flat = f.reshape(-1, f.shape[-1]) @ self.analysis[:orders].T
         return np.asarray(flat.reshape(*f.shape[:-1], orders))
 

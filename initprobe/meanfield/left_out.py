@@ -30,7 +30,13 @@ _LEFT_OUT_FORWARD, _LEFT_OUT_LENGTHS = 1.0, 0.1
 def left_out_backward(
     layers: Sequence[Layer], wirings: Sequence[Wiring], passes: Sequence[LayerPass]
 ) -> tuple[list[float], list[float]]:
-    """Bounds on what is left out of the log variances of dL/dh and dL/dW at every layer, first to last."""
+    """Bounds on what is left out of the log variances of dL/dh and dL/dW at every layer, first to last.
+
+    Args:
+        layers: first to last.
+        wirings: norm and skip of each layer.
+        passes: what theory computed at each layer.
+    """
     norm = next((wiring.norm.axis for wiring in wirings if wiring.norm is not None), None)
     has_skip = any(wiring.skip is not None for wiring in wirings)
     rate = _LEFT_OUT.get((norm, has_skip), 0.0)
@@ -65,6 +71,12 @@ def _second_order(here: LayerPass) -> float:
 
 
 def left_out_forward(layer: Layer, wiring: Wiring, here: LayerPass) -> float:
-    """A bound on what is left out of the log variance of h, in a network with a batch norm."""
+    """A bound on what is left out of the log variance of h, in a network with a batch norm.
+
+    Args:
+        layer: the layer.
+        wiring: its norm and skip.
+        here: what theory computed there.
+    """
     lengths = here.output.varying.lengths if wiring.by_batch else 0.0
     return _LEFT_OUT_FORWARD / layer.n_out + _LEFT_OUT_LENGTHS * lengths

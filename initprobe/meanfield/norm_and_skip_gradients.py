@@ -64,11 +64,15 @@ def gradients(
 ) -> Iterator[LayerGradients]:
     """The gradients of every layer, first to last.
 
-    `mean` is the part of dL/dh that has passed no batch norm. So it still has its mean over the batch.
+    Args:
+        layers: first to last.
+        wirings: norm and skip of each layer.
+        passes: what theory computed at each layer on the way forward.
+        batch: samples per batch.
     """
     by_layer: list[LayerGradients] = []
     gradient = Gradient.start(passes[-1].output.squares, layers[-1].n_out)
-    mean = mean_around = gradient.square
+    mean = mean_around = gradient.square  # of the part that has passed no batch norm, so it has its mean
     branch: Branch | None = None
     above: _Step | None = None
     missing = NOTHING

@@ -103,7 +103,13 @@ def _excess(layer: Layer, same: float, other: float, cosine: float, share: float
 
 
 def group_moments(activation: Activation, variance: Array, mean: Array) -> Moments:
-    """Moments of h, flat, for each group of samples (rows) and bias node (columns); from the table for equal means."""
+    """Moments of h, flat, for each group of samples (rows) and bias node (columns); from the table for equal means.
+
+    Args:
+        activation: with value and slope.
+        variance: of z, `(groups, bias nodes)`.
+        mean: of z, `(groups, bias nodes)`.
+    """
     if mean.shape[1] == 1 and (mean == mean[0]).all():
         return lookup(activation, variance.ravel(), float(mean[0, 0]))
     return moments(activation, variance.ravel(), mean.ravel())

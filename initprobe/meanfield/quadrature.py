@@ -62,7 +62,12 @@ def legendre(order: int) -> tuple[Array, Array]:
 
 
 def panel_nodes(low: Array, high: Array, order: int = _ORDER) -> tuple[Array, Array]:
-    """Nodes and weights, each `(panels, order)`, of the Gauss-Legendre rule on the panels `[low, high]`."""
+    """Nodes and weights, each `(panels, order)`, of the Gauss-Legendre rule on the panels `[low, high]`.
+
+    Args:
+        low, high: ends of the panels, `(panels,)`.
+        order: nodes per panel.
+    """
     nodes, weights = legendre(order)
     half = (high - low)[:, None] / 2
     return (high + low)[:, None] / 2 + half * nodes, half * weights
@@ -171,7 +176,13 @@ class Rule:
 
 
 def rules(curve: Curve, q: Array, mean: Array) -> Iterator[Rule]:
-    """Rules for the Gaussians `N(mean, q)`, `q` and `mean` of shape `(rows,)`, in chunks that fit in cache."""
+    """Rules for the Gaussians `N(mean, q)`, `q` and `mean` of shape `(rows,)`, in chunks that fit in cache.
+
+    Args:
+        curve: the function, with its kinks.
+        q: variances.
+        mean: means.
+    """
     start, panels = 0, 0
     pending: list[Array] = []
     for edges in (_edges(curve, float(a), float(b)) for a, b in zip(q, mean, strict=True)):

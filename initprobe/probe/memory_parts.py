@@ -78,7 +78,13 @@ class Shape:
 
     @classmethod
     def of(cls, config: ProbeConfig, sizes: Sequence[int], batch: int) -> Shape:
-        """The shape of a network; `sizes` are the features of the input and the units of each layer."""
+        """The shape of a network.
+
+        Args:
+            config: of the experiment.
+            sizes: features of the input, then units of each layer, `(layers + 1,)`.
+            batch: samples.
+        """
         matrices = [a * b for a, b in itertools.pairwise(sizes)]
         return cls(
             np.dtype(config.dtype).itemsize, len(matrices), sum(matrices), max(matrices),
@@ -91,6 +97,10 @@ def held_bytes(config: ProbeConfig, shape: Shape) -> tuple[int, int]:
     """Entries of weights and of activations where the whole network is held.
 
     Weights are W and the sums of dL/dW; activations are z, h and the input.
+
+    Args:
+        config: of the experiment.
+        shape: of the network.
     """
     weights = shape.matrices * (2 if config.batches > 1 else 1)
     activations = 2 * shape.tensors + shape.input
@@ -150,7 +160,13 @@ def _gradient(config: ProbeConfig, shape: Shape) -> int:
 
 
 def sampled_whole(config: ProbeConfig, shape: Shape, threads: int) -> int:
-    """Bytes beside the weights while matrices are drawn in one piece, as many at a time as there are threads."""
+    """Bytes beside the weights while matrices are drawn in one piece, as many at a time as there are threads.
+
+    Args:
+        config: of the experiment.
+        shape: of the network.
+        threads: of the run.
+    """
     if not config.initializer.distribution.whole or config.network is not None:
         return 0
     # A decomposition in float64 has the matrix, its factors, and room; others have a scaled copy and a mask.
@@ -249,7 +265,12 @@ def _counters(config: ProbeConfig, sizes: Sequence[int], batch: int) -> int:
 
 
 def sample_bytes(config: ProbeConfig, sizes: Sequence[int]) -> int:
-    """Bytes of the moments of the input per sample; samples of noise with many features have similar lengths."""
+    """Bytes of the moments of the input per sample; samples of noise with many features have similar lengths.
+
+    Args:
+        config: of the experiment.
+        sizes: features of the input, then units of each layer, `(layers + 1,)`.
+    """
     spread = math.sqrt(2 / sizes[0]) if config.noise is not None else math.inf
     return np.dtype(float).itemsize * (_SAMPLE_NUMBERS + rule_nodes(spread))
 

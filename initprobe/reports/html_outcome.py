@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from initprobe.reports.people_names import people_verdict
 from initprobe.results.digest import Digest
 
 
@@ -18,8 +19,8 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """The rule of its worst finding, `survives`, or its state where there is no result."""
-        return self.digest.verdict if self.digest else self.state
+        """The rule of its worst finding in words, `survives`, or its state where there is no result."""
+        return people_verdict(self.digest.verdict) if self.digest else self.state
 
     @property
     def verdict_words(self) -> str:

@@ -11,6 +11,7 @@ from initprobe.reports.html_page import meaning, page
 from initprobe.reports.html_tables import Cell, Column, json_columns, table, word
 from initprobe.reports.width_table import line_of, rows_of
 from initprobe.results.coordinate_check import CoordinateCheck, Quantity, WidthLine
+from initprobe.results.summary import Environment
 
 _NAMES: dict[Quantity, str] = {
     "output": "h",
@@ -21,12 +22,13 @@ _NAMES: dict[Quantity, str] = {
 _NUMBERS = (("slope", "slope"), ("slope_se", "standard error"), ("theory", "theory"))
 
 
-def width_page(check: CoordinateCheck, command: str) -> str:
+def width_page(check: CoordinateCheck, command: str, environment: Environment) -> str:
     """The report of a coordinate check as HTML.
 
     Args:
         check: what was measured.
         command: the command line that measures it again.
+        environment: versions and machine.
     """
     charts = [chart for chart in _charts(check) if not chart.is_empty]
     return page(
@@ -35,6 +37,7 @@ def width_page(check: CoordinateCheck, command: str) -> str:
         title=visible(check.title),
         setting=visible(check.setting),
         command=visible(command),
+        environment=environment,
         transfers=check.transfers,
         verdict=visible(check.verdict),
         findings=[(finding.severity, visible(finding.text)) for finding in check.findings],

@@ -130,8 +130,25 @@ class CoordinateCheck(Record):
 
         return width_table(self, width)
 
-    def figure(self) -> Any:
-        """A matplotlib figure: rms against width on log scales, a panel per quantity and step."""
+    def figure(
+        self,
+        *,
+        size: tuple[float, float] | None = None,
+        title: str | None = None,
+        columns: int | None = None,
+        style: Literal["screen", "paper"] = "screen",
+    ) -> Any:
+        """A matplotlib figure: rms against width on log scales, a panel per quantity and step.
+
+        Args:
+            size: width and height in inches; None for that of the style.
+            title: instead of the verdict; an empty text for none.
+            columns: panels per row.
+            style: `paper` for a column of 3.3 inches: letters of 7.5 points, no title.
+
+        Raises:
+            ConfigError: a size, number of columns or style that cannot be.
+        """
         from initprobe.results.display import width_figure
 
-        return width_figure(self)
+        return width_figure(self, size, title, columns, style)

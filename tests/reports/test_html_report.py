@@ -186,7 +186,7 @@ def test_sweep_check_results_and_diff(initprobe, tmp_path):
     assert initprobe("check", "s.yaml", "--no-figures", "--report", "check.html", "-j", "1").code == 1
     page, data = _data(tmp_path / "check.html")
     assert len(data["runs"]) == 4 and "Checks that do not hold" in page.text
-    assert {run["verdict"] for run in data["runs"]} == {"survives", "vanishing-output"}
+    assert {run["verdict"] for run in data["runs"]} == {"survives", "vanishing output"}
     faulty = next(run for run in data["runs"] if run["verdict"] != "survives")
     assert faulty["fix"].startswith("initprobe run") and faulty["command"].startswith("initprobe run")
     initprobe("results", "initprobe-out/s", "--report", "results.html")

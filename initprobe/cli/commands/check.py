@@ -75,6 +75,15 @@ class CheckOptions:
 
 @command_of(CheckOptions, help=__doc__)
 def command(options: CheckOptions) -> None:
+    """Execute the runs of a file and judge its checks.
+
+    Args:
+        options: of the command line.
+
+    Raises:
+        ConfigError: a wrong file or option, or a file without checks.
+        CheckFailed: a check is broken.
+    """
     from initprobe.cli.ci_reports import write_sarif
     from initprobe.cli.outputs import write_text
     from initprobe.errors import ConfigError

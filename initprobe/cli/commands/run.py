@@ -23,16 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from initprobe.cli.experiment_config import config_from, named_as_options
 from initprobe.cli.gate import GateOptions, VerdictOptions, check_junit, check_verdict, make_gate
-from initprobe.cli.options import (
-    LossOptions,
-    MeasurementOptions,
-    NetworkOptions,
-    WeightOptions,
-    config_from,
-    named_as_options,
-    threads_option,
-)
+from initprobe.cli.options import LossOptions, MeasurementOptions, NetworkOptions, WeightOptions, threads_option
 from initprobe.cli.outputs import FigureOptions
 from initprobe.cli.parameters import command_of, group, option, options_from
 from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone, report, text_stream

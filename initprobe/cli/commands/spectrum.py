@@ -21,15 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from initprobe.cli.experiment_config import config_from
 from initprobe.cli.html_report import report_option, typed
-from initprobe.cli.options import (
-    LossOptions,
-    MeasurementOptions,
-    NetworkOptions,
-    WeightListOptions,
-    config_from,
-    threads_option,
-)
+from initprobe.cli.options import LossOptions, MeasurementOptions, NetworkOptions, WeightListOptions, threads_option
 from initprobe.cli.parameters import Choice, command_of, group, option
 
 if TYPE_CHECKING:

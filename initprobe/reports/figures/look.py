@@ -60,6 +60,11 @@ class Look:
         """Settings of matplotlib for this style."""
         return {"font.size": _FONT * self.scale, "axes.linewidth": 0.8 * self.scale}
 
+    @property
+    def sides(self) -> tuple[float, float | None] | None:
+        """Width and height in inches, where they are fixed; on paper the height follows from the panels."""
+        return self.size or ((_COLUMN, None) if self.style == "paper" else None)
+
     def per_row(self, panels: int) -> int:
         """Panels of histograms in one row."""
         return min(self.columns or (5 if self.style == "paper" else panels), panels)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
 from initprobe.arrays import finite
 from initprobe.results.model_theory import ModelTheory, Predicted, TheoryColumn
 from initprobe.torch.measure import Track
@@ -34,7 +36,8 @@ def theory_of(structure: Structure, trace: Trace) -> Mapping[int, ModelTheory]:
             makers.setdefault(id(node.track), node)
     forward = Forward(trace)
     backward = Backward(trace, forward, makers)
-    return {layer.number: _theory(layer, forward, backward, makers) for layer in structure.layers}
+    with np.errstate(all="ignore"):
+        return {layer.number: _theory(layer, forward, backward, makers) for layer in structure.layers}
 
 
 def _theory(layer: Layer, forward: Forward, backward: Backward, makers: Mapping[int, Node]) -> ModelTheory:

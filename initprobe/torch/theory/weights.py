@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import Moments, NoRule, gaussian_noise, lengthened, regrouped, shares
+from initprobe.torch.theory.moments import Moments, NoRule, gaussian_noise, lengthened, shares
 from initprobe.torch.theory.places import without_places
+from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, names
 from initprobe.torch.theory.trace import Constant, Node
 from initprobe.torch.theory.window import Window, swept, windows
@@ -36,7 +36,7 @@ def _weights(held: Any) -> Weights:
 
 def _summed(given: Moments, axis: int, fan: float, weights: Weights) -> tuple[Array, Array]:
     """Mean products of two sums over weights: in the same unit and in two units; the axis stays with one index."""
-    same = np.take(given.pairs, [0], axis) * fan * weights.variance
+    same = given.pairs[(*(slice(None),) * axis, slice(0, 1))] * (fan * weights.variance)
     if weights.mean == 0:
         return same, np.zeros_like(same)
     both = given.averaged([axis]) * (fan * weights.mean) ** 2
@@ -51,17 +51,17 @@ def _with_bias(pairs: Array, mean: float, held: Any, axis: int) -> tuple[Array, 
     if not isinstance(held, Constant):
         return pairs, mean
     bias = constant(held)
-    own = np.full(pairs.shape[axis], bias.mean**2)
-    own[0] = bias.square
-    shape = [1] * pairs.ndim
-    shape[axis] = -1
-    return pairs + own.reshape(shape) + 2 * mean * bias.mean, mean + bias.mean
+    both = bias.mean**2 + 2 * mean * bias.mean
+    made = pairs + both
+    own: tuple[slice | int, ...] = (*(slice(None),) * axis, 0)
+    made[own] += bias.square - bias.mean**2
+    return made, mean + bias.mean
 
 
 def _made(node: Node, given: Moments, pairs: Array, mean: float, held: Any, axis: int) -> Moments:
     pairs, mean = _with_bias(pairs, mean, held, axis)
     moments = Moments(node.shape, mean, pairs)
-    return replace(moments, noise=given.noise + gaussian_noise(moments))
+    return moments.with_noise(given.noise + gaussian_noise(moments))
 
 
 def _with_spread(moments: Moments, few: float, fan: float) -> Moments:
@@ -85,10 +85,6 @@ def _few(given: Moments, axis: int, each: Sequence[Window], groups: int) -> floa
         apart = np.minimum(np.abs(taps[:, None] - taps) * window.dilation, squares.shape[-1] - 1)
         squares = np.take(squares, apart, squares.ndim - 1).mean((-2, -1))
     return float(squares) * groups / given.shape[axis]
-
-
-def _uneven(moments: Moments) -> float:
-    return math.prod(float(np.mean(level**2)) for axis, level in moments.levels.items() if axis > 1) - 1
 
 
 def _parts(node: Node) -> tuple[Node, Any, Any, bool]:
@@ -132,7 +128,7 @@ def _linear_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     weights, axis = _weights(held), len(source.shape) - 1
     same, other = _summed(gradient, axis, node.shape[-1], weights)
     moments = Moments(source.shape, 0.0, _joined(same, other, axis, source.shape[-1]))
-    yield source, replace(moments, noise=gradient.noise + gaussian_noise(moments))
+    yield source, moments.with_noise(gradient.noise + gaussian_noise(moments))
 
 
 def _convolution(node: Node) -> tuple[Node, Constant, Any, list[Window], bool]:
@@ -173,7 +169,7 @@ def _convolve(node: Node, of: Lookup) -> Moments:
     made = _made(node, given, moments.pairs, fan * _weights(held).mean * given.mean, bias, axis)
     made = _with_spread(made, _few(given, axis, each, int(node.argument("groups", 6, 1))), fan)
     even = made.pairs, moments.level_pairs + (made.pairs - moments.pairs)
-    return replace(made, uneven=_uneven(moments), levels=moments.levels, even=even)
+    return replace(made, levels=moments.levels, even=even)
 
 
 def _convolve_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
@@ -196,7 +192,13 @@ def _nothing_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
 
 
 def multiplied(left: Moments, right: Moments, shape: Sequence[int]) -> Moments:
-    """The moments of the matrix product of two independent tensors."""
+    """The moments of the matrix product of two independent tensors.
+
+    Args:
+        left: moments of the first matrix.
+        right: moments of the second matrix.
+        shape: of the product.
+    """
     left, right = without_places(left), without_places(right)
     size, length = left.shape[-1], max(left.pairs.shape[-1], right.pairs.shape[-2])
     ndim = len(shape)

@@ -54,12 +54,7 @@ class Window:
     @property
     def inside(self) -> float:
         """Mean share of the taps of an output that are not beyond the border."""
-        return _inside(self)[0]
-
-    @property
-    def uneven(self) -> float:
-        """Mean square of that share over the square of its mean."""
-        return _inside(self)[1]
+        return _inside(self)
 
     @cached_property
     def shared(self) -> Array:
@@ -114,11 +109,10 @@ class Window:
 
 
 @lru_cache(maxsize=1024)
-def _inside(window: Window) -> tuple[float, float]:
+def _inside(window: Window) -> float:
     starts = np.arange(window.made)[:, None] * window.stride - window.padding
     places = starts + np.arange(window.taps) * window.dilation
-    inside = np.mean((places >= 0) & (places < window.size), 1)
-    return float(np.mean(inside)), float(np.mean(inside**2) / np.mean(inside) ** 2)
+    return float(np.mean((places >= 0) & (places < window.size)))
 
 
 def per_axis(value: Any, count: int) -> tuple[int, ...]:
