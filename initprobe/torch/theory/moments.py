@@ -1,4 +1,4 @@
-"""The moments of a tensor that theory follows: the mean, and the mean product of two entries by how they differ.
+"""The moments of a tensor: the mean, and the mean product of two entries by how they differ.
 
 Two entries may differ along any of the axes. `pairs` has an axis for each axis of the tensor. Index 0 means the same
 place. Along an axis whose places are alike, such as samples, index 1 means another place. Along the axes of a picture,
@@ -69,7 +69,7 @@ class Moments:
             border: their mean product falls with distance, and a norm takes it off at each place. They hold for these
             pairs only.
         along: of a gradient that went back through a function, the mean product of two entries, each times its
-            standardized Gaussian entry; None elsewhere.
+            standardized Gaussian entry. None elsewhere.
     """
 
     shape: Shape

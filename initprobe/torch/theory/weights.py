@@ -35,7 +35,7 @@ def _weights(held: Any) -> Weights:
 
 
 def _summed(given: Moments, axis: int, fan: float, weights: Weights) -> tuple[Array, Array]:
-    """Mean products of two sums over weights: in the same unit and in two units; the axis stays with one index."""
+    """Mean products of two sums over weights: in the same unit and in two units. The axis stays with one index."""
     same = given.pairs[(*(slice(None),) * axis, slice(0, 1))] * (fan * weights.variance)
     if weights.mean == 0:
         return same, np.zeros_like(same)
