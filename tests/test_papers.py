@@ -150,7 +150,7 @@ def test_poole_2016(overrides):
         assert w * float(lookup(tanh, point.q).square) + b == pytest.approx(point.q, rel=1e-9)
         for q, after in maps.lengths.measured:
             predicted = w * float(lookup(tanh, q).square) + b
-            # z is normal given h (2/n), and E[tanh^4]/E[tanh^2]^2 is 3 at most; the last term is the bend of the map
+            # z is normal given h (2/n), and E[tanh^4]/E[tanh^2]^2 is 3 at most. The last term is the bend of the map
             # over inputs whose length differs by 2/n.
             assert abs(after / predicted - 1) < SDS * math.sqrt(4 / units) + SDS / runs[0].config.width
         assert len(maps.correlations.measured)
@@ -237,7 +237,7 @@ def test_pennington_2017(overrides):
         assert last.theory.mean_square == pytest.approx(1, abs=response[0] * strays + 1e-9)
         assert last.theory.spread == pytest.approx(spread, rel=response[1] * strays + 1e-9)
     largest = ((depth + 1) * math.log(depth + 1) - depth * math.log(depth)) / 2 / math.log(10)
-    # The density is blurred over 0.011 decades and cut where a ten-thousandth is left; 0.03 holds from 4 to 128 layers.
+    # The density is blurred over 0.011 decades and cut where a ten-thousandth is left. 0.03 holds from 4 to 128 layers.
     assert linear.theory.density.high == pytest.approx(largest, abs=0.03)
     # The edge strays by width^(-2/3) (Tracy & Widom), and by depth/width; the density by one bin of its histogram.
     assert linear.largest_log10 == pytest.approx(largest, abs=width ** (-2 / 3) + depth / width)

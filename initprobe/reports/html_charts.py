@@ -24,7 +24,7 @@ class Line:
 
     Attributes:
         label: in the legend.
-        values: one per place on the x axis; log10 of the number where the chart is logarithmic; None for a gap.
+        values: one per place on the x axis; log10 of the number where the chart is logarithmic. None for a gap.
         kind: how it is drawn.
     """
 

@@ -1,4 +1,4 @@
-"""Two sets of results, compared run by run: what changed, by how much, and whether that is more than is allowed.
+"""Two sets of results, compared run by run: what changed, by how much, and whether that is allowed.
 
 Numbers are named as in JSON: `output.variance`. `TENSOR.histogram` is the Wasserstein distance between the two
 histograms of a tensor, relative to the old rms. Entries may lie anywhere within their bin, so the distance is the

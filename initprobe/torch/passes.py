@@ -29,7 +29,7 @@ class Course:
     Attributes:
         differentiated: whether there was a backward pass.
         loss: the loss; None without one.
-        moved: by name of a parameter, whether an entry of its gradient is not 0; None for a parameter without gradient.
+        moved: by name of a parameter, whether an entry of its gradient is not 0. None for a parameter without gradient.
         void: by name of a module, which of its parameters holds NaN or infinities.
         peaks: by name, the largest magnitude in each small parameter.
     """

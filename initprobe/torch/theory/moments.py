@@ -1,4 +1,4 @@
-"""The moments of a tensor that theory follows: the mean, and the mean product of two entries by how they differ.
+"""The moments of a tensor: the mean, and the mean product of two entries by how they differ.
 
 Two entries may differ along any of the axes. `pairs` has an axis for each axis of the tensor. Index 0 means the same
 place. Along an axis whose places are alike, such as samples, index 1 means another place. Along the axes of a picture,
@@ -55,13 +55,13 @@ class Moments:
         noise: variance of the log of the measured mean square about the predicted one.
         bent: the elementwise function that made the entries, with its input; None for other entries.
         uneven: variance of the mean square over positions, over its square, where borders make it uneven.
-        law: the pairs of entries that are far from Gaussian, and equally likely values of an entry; they hold for these
+        law: the pairs of entries that are far from Gaussian, and equally likely values of an entry. They hold for these
             pairs only.
         gain: of a gradient, its mean square where the activation before it has a slope, over that at all entries.
         masked: of a gradient that went back through a function, that function; None elsewhere.
         merged: the pairs of a view that merged axes, and the moments before that; they hold for these pairs only.
         along: of a gradient that went back through a function, the mean product of two entries, each times its
-            standardized Gaussian entry; None elsewhere.
+            standardized Gaussian entry. None elsewhere.
     """
 
     shape: Shape

@@ -57,8 +57,8 @@ def denormalised(
     shape, (own, outer, *rest) = matched([normal, gradient, *extra])
     here = Moments(shape, 0.0, own)
     along = rest[0] if rest else outer * own
-    # The variance of the entries fluctuates, so the mean of its inverse is larger than the inverse of its mean: by
-    # 2/n for n independent Gaussian entries.
+    # The variance of the entries fluctuates, so the mean of its inverse is larger than the inverse of its mean. For n
+    # independent Gaussian entries the difference is 2/n.
     spread = 2 / math.prod(normal.shape[axis] for axis in axes)
     left = outer - (here.averaged(axes, outer) if centred else 0.0) - own * here.averaged(axes, along)
     shaped = Moments(normal.shape, 0.0, left)

@@ -32,7 +32,8 @@ def differ(visible: Array | None, *parts: Moments) -> bool:
 class Sequences:
     """Attention by place. Arrays are `(..., units, places, places)`: pairs of other axes, then of places.
 
-    The attention weights are `u_ik exp(l_ik)` with equal shares `u` of the open keys, normed so that rows add up to 1.
+    The attention weights are `u_ik exp(l_ik)` with equal shares `u` of the open keys. They are normed so that rows add
+    up to 1.
     """
 
     def __init__(self, query: Moments, key: Moments, value: Moments, scale: float, visible: Array | None) -> None:

@@ -36,7 +36,7 @@ def _weights(held: Any) -> Weights:
 
 
 def _summed(given: Moments, axis: int, fan: float, weights: Weights) -> tuple[Array, Array]:
-    """Mean products of two sums over weights: in the same unit and in two units; the axis stays with one index."""
+    """Mean products of two sums over weights: in the same unit and in two units. The axis stays with one index."""
     same = given.pairs[(*(slice(None),) * axis, slice(0, 1))] * (fan * weights.variance)
     if weights.mean == 0:
         return same, np.zeros_like(same)
@@ -144,7 +144,7 @@ class Window:
 
     @cached_property
     def shared(self) -> Array:
-        """Share of the taps that are inside at two outputs, over the share at one, by the distance of the outputs."""
+        """Share of the taps inside at two outputs, over the share at one, by the distance of the outputs."""
         places = np.arange(self.made)[:, None] * self.stride - self.padding + np.arange(self.taps) * self.dilation
         inside = ((places >= 0) & (places < self.size)).astype(float)
         both = [np.mean(inside[: self.made - apart] * inside[apart:]) for apart in range(self.made)]
