@@ -179,7 +179,8 @@ def curved(bent: Bent) -> Moments:
     own = given.average(dual(at.square_powers, correlation)) / at.square**2 if at.square > 0 else 0.0
     inherited = max(given.noise - gaussian_noise(given), 0.0)
     pairs = _as_large(given, pairs)
-    return Moments(given.shape, at.mean, pairs, at.growth**2 * inherited + max(own, 0.0), bent)
+    noise = at.growth**2 * inherited + max(own, 0.0)
+    return Moments(given.shape, at.mean, pairs, noise, bent, levels=given.levels)
 
 
 def _as_large(given: Moments, pairs: Array) -> Array:
@@ -206,7 +207,7 @@ def uncurved(bent: Bent, gradient: Moments) -> Moments:
     shaped = Moments(gradient.shape, 0.0, pairs)
     made, along = settled(shaped, pairs * slopes), settled(shaped, along)
     noise = gradient.noise + _slope_noise(gradient, at, correlation)
-    return Moments(gradient.shape, 0.0, made, noise, along=along, masked=bent)
+    return Moments(gradient.shape, 0.0, made, noise, along=along, masked=bent, levels=gradient.levels)
 
 
 def _slope_noise(gradient: Moments, at: Expectations, correlation: Array) -> float:
