@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +50,33 @@ def test_losses_of_a_run_that_diverged_at_once():
     assert [len(run.read().training.losses) for run in runs] == [0, 3]
     assert "no finite loss: the run" in texts(draw("loss_curves", "t", runs[:1]))
     draw("loss_curves", "t", runs)
+
+
+def test_losses_above_the_axis_are_named_and_chance_is_drawn_once():
+    """A huge gain starts far above chance, and is not left out in silence."""
+    fields = {"act": "relu", "width": 4, "batch": 4, "draws": 1, "train_steps": 2, "learning_rate": 1e-9}
+    runs = [run_of(**fields, init=init, layers=layers) for init in ("he", "he:gain=1e3") for layers in (2, 3, 4)]
+    axes = [{"layers": run.config.depth, "init": str(run.config.init)} for run in runs]
+    named = [replace(run, entry=Entry(each, run.entry.digest)) for run, each in zip(runs, axes, strict=True)]
+    figure = draw("loss_curves", "t", named)
+    assert_legible(figure)
+    assert texts(figure).count("above the axis: he:gain=1000") == 3
+    assert [sum(line.get_linestyle() == ":" for line in axes.lines) for axes in figure.axes] == [1, 1, 1]
+
+
+def test_more_maps_than_colours_are_told_apart_or_refused():
+    runs = [
+        run_of(act="tanh", init=f"lecun:gain={1 + number / 8}", layers=2, width=5, batch=4, draws=1)
+        for number in range(15)
+    ]
+    figure = draw("maps", "t", runs[:10])
+    assert_legible(figure)
+    lengths = figure.axes[0].lines
+    looks = {(line.get_color(), line.get_linestyle()) for line in lengths if len(line.get_xdata()) > 10}
+    assert len(looks) == 10
+    assert not any(text.startswith(";") or text.endswith("...") for text in texts(figure))
+    with pytest.raises(initprobe.ConfigError, match="at most 14"):
+        draw("maps", "t", runs)
 
 
 ONE_INPUT = {
@@ -122,7 +150,7 @@ def test_poole_2016(overrides):
         assert w * float(lookup(tanh, point.q).square) + b == pytest.approx(point.q, rel=1e-9)
         for q, after in maps.lengths.measured:
             predicted = w * float(lookup(tanh, q).square) + b
-            # z is normal given h (2/n), and E[tanh^4]/E[tanh^2]^2 is 3 at most; the last term is the bend of the map
+            # z is normal given h (2/n), and E[tanh^4]/E[tanh^2]^2 is 3 at most. The last term is the bend of the map
             # over inputs whose length differs by 2/n.
             assert abs(after / predicted - 1) < SDS * math.sqrt(4 / units) + SDS / runs[0].config.width
         assert len(maps.correlations.measured)
@@ -147,7 +175,10 @@ def test_the_correlation_map_is_the_integral():
 
 
 def _correlation_sd(c, share):
-    """SD over units of a unit's share of the correlation: z given h, and h itself, each at most as normal z has it."""
+    """SD over units of a unit's share of the correlation.
+
+    It is for z given h, and for h itself, each at most as normal z has it.
+    """
     return (1 - c * c) + math.sqrt(2) * min(share, 1.0)
 
 
@@ -198,8 +229,8 @@ def test_pennington_2017(overrides):
     depth, width = linear.layer, linear.count
     kurtosis = 1 / (2 * 0.5 * (1 + math.erf(1 / math.sqrt(2 * 0.463863969))) - 1)
     # Slopes of hard tanh depend on the length of the two inputs, whose mean has the relative SD sqrt(2/(2 width)). Per
-    # relative change of q, p(|z| < 1) = 0.86 changes by -0.23 of itself, and by 0.54 of that in each layer after it:
-    # 0.5 in all for the mean. The spread, which is depth times (1 - p)/p, changes by 1.63/(1 - 0.54)/depth.
+    # relative change of q, p(|z| < 1) = 0.86 changes by -0.23 of itself, and by 0.54 of that in each layer after it.
+    # That is 0.5 in all for the mean. The spread, which is depth times (1 - p)/p, changes by 1.63/(1 - 0.54)/depth.
     strays = SDS * math.sqrt(1 / width)
     for last, spread, response in (
         (linear, depth, (0, 0)),
@@ -209,7 +240,7 @@ def test_pennington_2017(overrides):
         assert last.theory.mean_square == pytest.approx(1, abs=response[0] * strays + 1e-9)
         assert last.theory.spread == pytest.approx(spread, rel=response[1] * strays + 1e-9)
     largest = ((depth + 1) * math.log(depth + 1) - depth * math.log(depth)) / 2 / math.log(10)
-    # The density is blurred over 0.011 decades and cut where a ten-thousandth is left; 0.03 holds from 4 to 128 layers.
+    # The density is blurred over 0.011 decades and cut where a ten-thousandth is left. 0.03 holds from 4 to 128 layers.
     assert linear.theory.density.high == pytest.approx(largest, abs=0.03)
     # The edge strays by width^(-2/3) (Tracy & Widom), and by depth/width; the density by one bin of its histogram.
     assert linear.largest_log10 == pytest.approx(largest, abs=width ** (-2 / 3) + depth / width)
@@ -246,7 +277,7 @@ def test_hanin_rolnick_2018(overrides):
 
 
 def _relative_moments(features, widths):
-    """`E[Q^k]` for k = 0 to 4 of the mean square Q of z at the last layer, where E[Q] is 1."""
+    """`E[Q^k]` for k = 0 to 4 of the mean square Q of the last z, where E[Q] is 1."""
     gamma = lambda n, k: math.prod((n + 2 * i) / n for i in range(k))  # noqa: E731 (of a chi-square over n)
     passed = [gamma(features, k) for k in range(5)]
     for width in widths[:-1]:
@@ -268,7 +299,7 @@ def test_the_spread_of_lengths_of_one_layer_is_that_of_a_chi_square():
 
 @pytest.mark.parametrize("overrides", [small("width=200", "batch=200", "draws=1"), FULL])
 def test_glorot_bengio_2010(overrides):
-    """n Var(W) is 1/3 and 1: the variance of dL/dh falls at least so per layer, and as mean-field theory has it."""
+    """n Var(W) is 1/3 and 1. The variance of dL/dh falls at least so per layer, and as mean-field theory has it."""
     runs = swept("glorot_bengio_2010", overrides)
     figure = draw("layer_histograms", "glorot_bengio_2010", runs)
     assert_legible(figure)
@@ -293,14 +324,14 @@ def test_he_2015(overrides):
     figure = draw("loss_curves", "he_2015", runs)
     assert_legible(figure)
     words = texts(figure)
-    assert any("training is ours" in text for text in words)
+    assert any("trained by initprobe" in text for text in words)
     assert {"xavier; theory: Var(z) x0.500 per layer", "he; theory: Var(z) x1.00 per layer"} <= set(words)
     for run in runs:
         layers, factor = run.read().layers, 0.5 if run.entry.axes["init"] == "xavier" else 1.0
         predicted = [layer.theory.preactivation_variance for layer in layers]
         assert predicted[-1] / predicted[0] == pytest.approx(factor ** (len(layers) - 1), rel=1e-9)
         measured = layers[-1].output.variance_log10 - layers[0].output.variance_log10
-        # The log of a mean square has the variance 6/width per layer at most, and a mean that is half of it lower.
+        # The log of a mean square has at most the variance 6/width per layer. Its mean is lower by half of that.
         sd = math.sqrt(6 * len(layers) / run.config.width)
         expected = (len(layers) - 1) * math.log(factor) - 3 * len(layers) / run.config.width
         assert abs(measured * math.log(10) - expected) < SDS * sd

@@ -29,7 +29,15 @@ class ExportOptions:
 
 
 def export(result: ProbeResult, exports: ExportOptions) -> None:
-    """Write the exports that were asked for."""
+    """Write the exports that were asked for.
+
+    Args:
+        result: what is written.
+        exports: files and formats.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
     from initprobe.cli.outputs import write_text
 
     if exports.export_json:
@@ -71,7 +79,12 @@ def report(
 
 
 def print_written(written: list[Path], file: IO[str]) -> None:
-    """Print which files were written; the first is named."""
+    """Print which files were written; the first is named.
+
+    Args:
+        written: their paths.
+        file: where to print.
+    """
     if not written:
         return
     from rich.text import Text

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
-from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.batch_norm import NOTHING, BatchNoise, Missing, finite_batch_factors, missing_below
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.layer_norm import length_factor, norm_factor
@@ -64,11 +64,15 @@ def gradients(
 ) -> Iterator[LayerGradients]:
     """The gradients of every layer, first to last.
 
-    `mean` is the part of dL/dh that has passed no batch norm. So it still has its mean over the batch.
+    Args:
+        layers: first to last.
+        wirings: norm and skip of each layer.
+        passes: what theory computed at each layer on the way forward.
+        batch: samples per batch.
     """
     by_layer: list[LayerGradients] = []
     gradient = Gradient.start(passes[-1].output.squares, layers[-1].n_out)
-    mean = mean_around = gradient.square
+    mean = mean_around = gradient.square  # of the part that has passed no batch norm, so it has its mean
     branch: Branch | None = None
     above: _Step | None = None
     missing = NOTHING
@@ -103,7 +107,7 @@ def gradients(
 
 
 def _share_above(step: _Step, above: _Step | None) -> Array | None:
-    """Share of the weights in what the layer norm above divides by; None where that is not this layer's own output."""
+    """Share of the weights in what the layer norm above divides by. None where that is not this layer's own output."""
     if above is None or not above.wiring.by_sample or step.wiring.skip is not None:
         return None
     return above.weights_part
@@ -144,7 +148,7 @@ class _Step:
 
     @property
     def scale(self) -> float:
-        """Factor of the layer's own output in what it hands on."""
+        """Factor of the layer's own output in its output with the skip."""
         return 1.0 if self.wiring.skip is None else self.wiring.skip
 
     @property

@@ -1,8 +1,9 @@
 """The spread of measured variances in normalised and residual networks, and under weights with a mean.
 
-To first order in 1/width. The deviations of four numbers from theory are passed on from layer to layer: mean square and
-mean over units of h, at the inputs of the layer and of its branch. Each layer adds the noise of its units. A norm fixes
-mean and variance of z. So its output does not respond to the size of its input, and has no noise along z and z^2.
+To first order in 1/width. The deviations of four numbers from theory are passed on from layer to layer. They are mean
+square and mean over units of h, at the inputs of the layer and of its branch. Each layer adds the noise of its units. A
+norm fixes mean and variance of z. So its output does not respond to the size of its input, and has no noise along z and
+z^2.
 
 Layer norm without a skip is complete to first order in 1/width. Elsewhere a bias of order depth/width is left, from
 noise that signal and gradient share. `left_out` bounds it. Hanin & Nica 2020, arXiv:1812.05994.
@@ -17,8 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from initprobe.activations.record import Activation
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
-from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.finite_width import NO_SPREAD, LayerSpread, Spread
 from initprobe.meanfield.gradient_spread import of_mean
 from initprobe.meanfield.layer import Layer
@@ -89,7 +90,10 @@ def spreads_of(
     of_batch = np.array(_gradient_variances(steps, covariances, gradients, samples))
     of_single = np.array(_gradient_variances(single, of_one, gradients, 1))
     back = [Spread(_root(variance), 0.0) for variance in of_mean(of_batch, of_single, samples).tolist()]
-    return [LayerSpread(NO_SPREAD, output, gradient, NO_SPREAD) for output, gradient in zip(outputs, back, strict=True)]
+    return [
+        LayerSpread(NO_SPREAD, output, gradient, NO_SPREAD, NO_SPREAD)
+        for output, gradient in zip(outputs, back, strict=True)
+    ]
 
 
 def _root(value: float) -> float:

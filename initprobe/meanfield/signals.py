@@ -58,7 +58,12 @@ class Signal:
 
     @classmethod
     def of(cls, inputs: InputMoments, by_row: bool) -> Signal:
-        """The input of the first layer, row by row or in groups of similar samples."""
+        """The input of the first layer, row by row or in groups of similar samples.
+
+        Args:
+            inputs: moments of the input.
+            by_row: keep rows, as batch norm needs.
+        """
         if not by_row:
             return cls(*sample_groups(inputs, split=False), inputs.cosine, inputs.cosine_variance)
         gram = stand_in_gram(inputs) if inputs.gram is None else inputs.gram
@@ -66,7 +71,13 @@ class Signal:
 
     @classmethod
     def of_rows(cls, gram: Array, means: Array, varying: Varying = NO_VARIANCE) -> Signal:
-        """A signal of rows, with their products `(rows, rows)` and their means over units `(rows,)`."""
+        """A signal of rows, with their products `(rows, rows)` and their means over units `(rows,)`.
+
+        Args:
+            gram: mean products of rows over units.
+            means: of the rows over units.
+            varying: variances over networks.
+        """
         squares = gram.diagonal().copy()
         return cls(np.full(len(gram), 1 / len(gram)), squares, means, *pair_statistics(cosines(gram)), gram, varying)
 
@@ -92,7 +103,12 @@ class Signal:
 
 
 def centred_gram(gram: Array, batch: int) -> Array:
-    """Products of rows minus their mean over a batch of `batch` rows, of which these are a sample, `(rows, rows)`."""
+    """Products of rows minus their mean over a batch of `batch` rows, of which these are a sample, `(rows, rows)`.
+
+    Args:
+        gram: mean products of rows, `(rows, rows)`.
+        batch: rows of the whole batch.
+    """
     by_row, overall = batch_means(gram.sum(axis=1), gram.diagonal(), batch)
     centred = gram - by_row
     centred -= (by_row - overall)[:, None]
@@ -100,7 +116,7 @@ def centred_gram(gram: Array, batch: int) -> Array:
 
 
 def batch_means(sums: Array, diagonal: Array, batch: int) -> tuple[Array, float]:
-    """Means over a batch of a symmetric matrix of which some rows are known: by row, `(rows,)`, and of all entries.
+    """Means over a batch of a symmetric matrix with some known rows, by row, `(rows,)`, and of all entries.
 
     Args:
         sums: over the known entries of each row, `(rows,)`.

@@ -17,7 +17,7 @@ from initprobe import ProbeConfig
 from initprobe.probe.run import run as probe
 from initprobe.sweeps.execution_runner import execute, local_workers
 from initprobe.sweeps.runs import Run
-from initprobe.sweeps.store.store import Payload, open_store, read_store
+from initprobe.sweeps.store import Payload, open_store, read_store
 
 RUNS, QUEUED, ROUNDS = 200, 10_000, 3
 # Steady state: from the first result past this one to the last but this many.
@@ -50,7 +50,7 @@ def steady(path, jobs):
 
 
 def bare(jobs):
-    """Seconds a run of the probe alone, in as many processes that know nothing of each other: what can be reached."""
+    """Seconds per run of the probe alone, in as many independent processes. This is what can be reached."""
     code = (
         f"import sys, time; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_bench_sweep import EDGE, RUNS, probe, runs\n"

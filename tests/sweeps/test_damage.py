@@ -1,4 +1,4 @@
-"""A store that is damaged at some runs: they are named, the others are shown, and a sweep does them again."""
+"""Damaged runs of a store are named, the others are shown, and a sweep does them again."""
 
 import json
 import sqlite3
@@ -14,7 +14,7 @@ from initprobe import ProbeConfig, run
 from initprobe.errors import ConfigError
 from initprobe.sweeps import runs
 from initprobe.sweeps.runs import Run
-from initprobe.sweeps.store.store import Payload, open_store, read_store
+from initprobe.sweeps.store import Payload, open_store, read_store
 
 SHAPE = {"layers": 2, "width": 8, "batch": 16, "draws": 1, "act": "relu"}
 FILE = """version: 1
@@ -165,7 +165,7 @@ def test_a_sweep_does_damaged_runs_again(store, initprobe, tmp_path, payloads):
     (tmp_path / "mine.yaml").write_text(FILE)
     out = initprobe("check", "mine.yaml", "--no-figures", "--export-csv", "a.csv")
     assert out.code == 0, out.err
-    # A row without a key cannot be known for a run of this sweep, but is of no use to any other.
+    # A row without a key cannot be recognised as a run of this sweep, and is useless to others.
     assert out.err.count("it is run again") + out.err.count("row 2: its key is no key; dropped") == 1
     assert initprobe("results", store).code == 0
     assert "mine: 3 runs, 2 of them done" in out.err
@@ -176,7 +176,7 @@ def test_a_sweep_does_damaged_runs_again(store, initprobe, tmp_path, payloads):
 
 def test_a_result_that_unpacks_without_end_is_not_taken_in(monkeypatch, tmp_path, payloads):
     path = spoilt(filled(tmp_path / "a.db", payloads), payloads[1][0].key, zlib.compress(b" " * 10**6), payloads)
-    monkeypatch.setattr("initprobe.sweeps.store.rows.MAX_RESULT_BYTES", 10**5)
+    monkeypatch.setattr("initprobe.sweeps.store_rows.MAX_RESULT_BYTES", 10**5)
     with read_store(path) as opened:
         assert len(list(opened.results())) == 2
         assert "cannot be unpacked" in opened.damage[payloads[1][0].key]
@@ -233,7 +233,7 @@ def test_a_merge_that_is_refused_leaves_nothing_behind(initprobe, tmp_path, payl
 
 
 HOLD = (
-    "import sys; from pathlib import Path; from initprobe.sweeps.store.store import open_store\n"
+    "import sys; from pathlib import Path; from initprobe.sweeps.store import open_store\n"
     "with open_store(Path(sys.argv[1])): print('open', flush=True); sys.stdin.read()"
 )
 

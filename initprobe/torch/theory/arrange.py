@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast, is_by_place, regrouped
+from initprobe.torch.theory.moments import ALIKE, Moments, NoRule, alike, broadcast, is_by_place
 from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices, without_places
+from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
 from initprobe.torch.theory.trace import Node
 
@@ -58,7 +59,8 @@ def _order(node: Node) -> list[int]:
 
 def _reordered(moments: Moments, order: Sequence[int]) -> Moments:
     shape = tuple(moments.shape[axis] for axis in order)
-    return replace(moments, shape=shape, pairs=np.transpose(moments.pairs, order), bent=None, along=None)
+    levels = {order.index(axis): level for axis, level in moments.levels.items()}
+    return replace(moments, shape=shape, pairs=np.transpose(moments.pairs, order), bent=None, along=None, levels=levels)
 
 
 def _permute(node: Node, of: Lookup) -> Moments:
@@ -74,13 +76,21 @@ def _expand(node: Node, of: Lookup) -> Moments:
 
 
 def summed_to(gradient: Moments, shape: Sequence[int]) -> Moments:
-    """The gradient of a tensor that was expanded: the sum over its copies."""
+    """The gradient of a tensor that was expanded: the sum over its copies.
+
+    Args:
+        gradient: moments of the gradient of the expanded tensor.
+        shape: before the tensor was expanded.
+    """
     extra = len(gradient.shape) - len(shape)
     pairs = gradient.pairs
     for axis, size in enumerate(gradient.shape):
         if axis < extra or (shape[axis - extra] == 1 and size > 1):
             pairs = gradient.averaged([axis], pairs) * size**2
-    return replace(gradient, shape=tuple(shape), pairs=pairs.reshape(pairs.shape[extra:]), bent=None, along=None)
+    levels = gradient.levels if gradient.shape == tuple(shape) else ALIKE
+    return replace(
+        gradient, shape=tuple(shape), pairs=pairs.reshape(pairs.shape[extra:]), bent=None, along=None, levels=levels
+    )
 
 
 def _expand_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
@@ -144,7 +154,7 @@ def _part(node: Node, of: Lookup) -> Moments:
             pairs = np.take(pairs, np.arange(size) * step, axis)
         elif size == 1 and have > 1:
             pairs = np.take(pairs, [0], axis)
-    return replace(given, shape=node.shape, pairs=pairs, bent=None)
+    return replace(given, shape=node.shape, pairs=pairs, bent=None, levels=ALIKE)
 
 
 def _chosen(node: Node, source: Node, given: Moments) -> tuple[int, int | slice] | None:
@@ -164,10 +174,10 @@ def _row(given: Moments, chosen: tuple[int, int | slice], shape: tuple[int, ...]
     axis, places = chosen
     held = matrices(given.pairs, given.shape[axis], axis)
     if isinstance(places, int):
-        return replace(given, shape=shape, pairs=held[..., places, places], bent=None, along=None)
+        return replace(given, shape=shape, pairs=held[..., places, places], bent=None, along=None, levels=ALIKE)
     made = from_matrices(held[..., places, places], axis)
     made = made.take([0], axis) if shape[axis] == 1 else made
-    return replace(given, shape=shape, pairs=made, bent=None, along=None)
+    return replace(given, shape=shape, pairs=made, bent=None, along=None, levels=ALIKE)
 
 
 def _row_back(gradient: Moments, chosen: tuple[int, int | slice], shape: tuple[int, ...]) -> Moments:
@@ -218,7 +228,13 @@ def _part_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     yield source, Moments(source.shape, 0.0, full, gradient.noise)
 
 
-def _reduced_axes(node: Node, source: Node) -> list[int]:
+def reduced_axes(node: Node, source: Node) -> list[int]:
+    """The axes that a sum or mean is taken over.
+
+    Args:
+        node: a sum or mean.
+        source: its input.
+    """
     given: Any = node.argument("dim", 1, node.kwargs.get("axis"))
     ndim = len(source.shape)
     if given is None:
@@ -229,7 +245,7 @@ def _reduced_axes(node: Node, source: Node) -> list[int]:
 
 def _reduction(node: Node, of: Lookup) -> Moments:
     source = first(node)
-    given, axes = of(source), _reduced_axes(node, source)
+    given, axes = of(source), reduced_axes(node, source)
     count = math.prod(source.shape[axis] for axis in axes) if node.name == "sum" else 1
     pairs = given.averaged(axes) * count**2
     made = Moments(tuple(1 if a in axes else n for a, n in enumerate(source.shape)), given.mean * count, pairs)
@@ -238,7 +254,7 @@ def _reduction(node: Node, of: Lookup) -> Moments:
 
 def _reduction_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     source = first(node)
-    axes = _reduced_axes(node, source)
+    axes = reduced_axes(node, source)
     whole = tuple(1 if a in axes else n for a, n in enumerate(source.shape))
     spread = broadcast(regrouped(gradient, whole), source.shape)
     count = 1 if node.name == "sum" else math.prod(source.shape[axis] for axis in axes)
@@ -256,7 +272,7 @@ def _padded(node: Node, of: Lookup) -> Moments:
     for axis, (size, before) in enumerate(zip(node.shape, source.shape, strict=True)):
         if pairs.shape[axis] == before > 2 and size > before:
             pairs = np.take(pairs, np.minimum(np.arange(size), before - 1), axis)
-    return replace(given, shape=node.shape, mean=given.mean * share, pairs=pairs, bent=None)
+    return replace(given, shape=node.shape, mean=given.mean * share, pairs=pairs, bent=None, levels=ALIKE)
 
 
 def _padded_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
@@ -265,7 +281,7 @@ def _padded_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     for axis, size in enumerate(source.shape):
         if pairs.shape[axis] > max(size, 2):
             pairs = np.take(pairs, np.arange(size), axis)
-    yield source, replace(gradient, shape=source.shape, pairs=pairs)
+    yield source, replace(gradient, shape=source.shape, pairs=pairs, levels=ALIKE)
 
 
 RULES = (

@@ -33,6 +33,13 @@ def weights_of(logits: Moments, visible: Array | None) -> Moments:
     """The moments of attention weights, the softmax over the last axis of logits.
 
     The weights are taken as log-normal, and normed so that each row adds up to 1.
+
+    Args:
+        logits: moments of the logits; the last axis is that of the keys.
+        visible: True for keys that a query sees, `(queries, keys)`; None for all.
+
+    Raises:
+        NoRule: the mask has another shape than the logits.
     """
     keys, queries = logits.shape[-1], logits.shape[-2] if len(logits.shape) > 1 else 1
     if visible is not None and visible.shape[-1] != keys:
@@ -55,7 +62,12 @@ def weights_of(logits: Moments, visible: Array | None) -> Moments:
 
 
 def logits_back(weights: Moments, gradient: Moments) -> Moments:
-    """The gradient of logits, from that of the weights."""
+    """The gradient of logits, from that of the weights.
+
+    Args:
+        weights: moments of the attention weights.
+        gradient: moments of their gradient.
+    """
     axis = len(weights.shape) - 1
     centred = gradient.pairs - gradient.averaged([axis])
     centred = alike(centred, weights.shape[-1], axis)
@@ -150,9 +162,11 @@ def _attend_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     held = _attention_of(node, of)
     sequences = held.by_place()
     if sequences is not None:
-        for source, pairs in zip(held.sources, sequences.back(gradient, held.share), strict=True):
+        parts = sequences.back(gradient, held.share)
+        further = sequences.noise(parts[0])
+        for source, pairs in zip(held.sources, parts, strict=True):
             moved = Moments(held.query.shape, 0.0, pairs)
-            noise = gradient.noise + _mixing_noise(moved)
+            noise = gradient.noise + _mixing_noise(moved) + (0.0 if pairs is parts[2] else further)
             moved = held.as_found(replace(moved, noise=noise), gradient)
             yield source, _to_heads(moved, source.shape)
         return

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import Moments, NoRule, is_by_place, lengthened, matched, regrouped, shares
+from initprobe.torch.theory.arrange import reduced_axes
+from initprobe.torch.theory.moments import Moments, NoRule, is_by_place, lengthened, matched, shares
 from initprobe.torch.theory.places import axes_by_place, deviations, settled, without_places
+from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, first, names
 from initprobe.torch.theory.trace import Constant, Node
 
@@ -19,7 +20,14 @@ _REDUCED = ("mean", "var", "std", "sum", "norm", "vector_norm", "linalg_vector_n
 
 
 def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = True) -> tuple[Moments, Array]:
-    """The moments after a norm over these axes, and the variance that it divided by, which may differ by place."""
+    """The moments after a norm over these axes, and the variance that it divided by, which may differ by place.
+
+    Args:
+        given: moments of the input.
+        axes: over which mean and variance are taken.
+        eps: is added to the variance.
+        centred: subtract the mean; a norm by root mean square does not.
+    """
     given = without_places(given) if set(axes) & set(axes_by_place(given)) else given
     pairs = given.pairs - given.averaged(axes) if centred else given.pairs
     variance = deviations(given, pairs, eps)
@@ -27,26 +35,65 @@ def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = 
     if own <= 0:
         return Moments(given.shape, 0.0, np.zeros_like(pairs)), np.ones(())
     mean = 0.0 if centred else given.mean / own**0.5
-    return Moments(given.shape, mean, settled(given, pairs / variance)), variance
+    levels = {axis: level for axis, level in given.levels.items() if axis in axes}  # each other place has its own norm
+    return Moments(given.shape, mean, settled(given, pairs / variance), levels=levels), variance
 
 
 def denormalised(
-    normal: Moments, variance: Array, axes: Sequence[int], gradient: Moments, centred: bool = True, uneven: float = 0.0
+    normal: Moments,
+    variance: Array,
+    axes: Sequence[int],
+    gradient: Moments,
+    centred: bool = True,
+    given: Moments | None = None,
 ) -> Moments:
-    """The gradient of the input of a norm: what changes mean or length of the input is taken out."""
+    """The gradient of the input of a norm: what changes mean or length of the input is taken out.
+
+    Args:
+        normal: moments of the output.
+        variance: by which the norm divided.
+        axes: over which the norm averages.
+        gradient: moments of the gradient of the output.
+        centred: whether the norm subtracts the mean.
+        given: moments of the input, if levels and spread of its units are to count.
+    """
     gradient = without_places(gradient) if set(axes) & set(axes_by_place(gradient)) else gradient
     extra = [] if gradient.along is None else [Moments(normal.shape, 0.0, gradient.along)]
     shape, (own, outer, *rest) = matched([normal, gradient, *extra])
     here = Moments(shape, 0.0, own)
     along = rest[0] if rest else outer * own
-    # The variance of the entries fluctuates, so the mean of its inverse is larger than the inverse of its mean: by
-    # 2/n for n independent Gaussian entries.
-    spread = 2 / math.prod(normal.shape[axis] for axis in axes)
+    spread = _spread(here, axes)
+    if given is not None and given.shape == normal.shape and 1 not in axes:
+        even = given.level_pairs
+        scale = max(given.square - float(given.averaged(axes).flat[0]), 1e-300)
+        spread = _spread(replace(given, pairs=(even - given.averaged(axes, even)) / scale), axes) + given.spread
+    factor, levels = _by_level(given, normal, axes, gradient)
     left = outer - (here.averaged(axes, outer) if centred else 0.0) - own * here.averaged(axes, along)
     shaped = Moments(normal.shape, 0.0, left)
     for axis in set(axes_by_place(shaped)) - set(axes_by_place(normal)):
         variance = lengthened(variance, left.shape[axis], axis, normal.shape[axis]) if variance.ndim else variance
-    return Moments(normal.shape, 0.0, settled(shaped, left / variance * (1 + uneven + spread)), gradient.noise)
+    made = settled(shaped, left / variance * (factor + spread))
+    return Moments(normal.shape, 0.0, made, gradient.noise, levels=levels)
+
+
+def _spread(normal: Moments, axes: Sequence[int]) -> float:
+    """Relative variance of the variance that a norm divides by: the mean of its inverse is larger by that."""
+    return 2 * float(normal.averaged(axes, normal.pairs**2).flat[0])
+
+
+def _by_level(
+    given: Moments | None, normal: Moments, axes: Sequence[int], gradient: Moments
+) -> tuple[float, Mapping[int, Array]]:
+    """What places of different levels change in the mean gradient of a norm's input, and the levels of that."""
+    levels, factor = dict(gradient.levels), 1.0
+    if given is None or given.shape != normal.shape:
+        return factor, levels
+    for axis, level in given.levels.items():
+        if axis not in axes and level.min() > 0:
+            made = gradient.levels.get(axis, np.ones(level.shape)) / level
+            levels[axis] = made / made.mean()
+            factor *= float(made.mean())
+    return factor, levels
 
 
 def _affine(moments: Moments, weight: Any, bias: Any, axis: int | None) -> Moments:
@@ -122,10 +169,9 @@ def _norm(node: Node, of: Lookup) -> Moments:
 def _norm_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     norm = _Norm(node)
     given = of(norm.source)
-    uneven = given.uneven if norm.axes == [len(norm.shape) - 1] else 0.0
     normal, variance = normalised(regrouped(given, norm.shape), norm.axes, norm.eps, norm.centred)
     scaled = _affine(gradient, norm.weight, None, norm.channel)
-    moved = denormalised(normal, variance, norm.axes, regrouped(scaled, norm.shape), norm.centred, uneven)
+    moved = denormalised(normal, variance, norm.axes, regrouped(scaled, norm.shape), norm.centred, given)
     made = regrouped(moved, node.shape)
     yield norm.source, replace(made, noise=gradient.noise + _length_noise(normal, moved, norm.axes))
 
@@ -153,9 +199,24 @@ def _length_noise(normal: Moments, gradient: Moments, axes: Sequence[int]) -> fl
     return max(float(spread.item()), 0.0)
 
 
-def is_centring(left: Node, right: Node) -> bool:
-    """Whether the right is a mean of the left, so that a difference has the mean 0."""
-    return right.name == "mean" and right.sources[:1] == [left]
+def mean_axes(whole: Node, reduced: Node) -> tuple[int, ...] | None:
+    """The axes over which one node is the mean of another; None where it is not.
+
+    Args:
+        whole: node of the graph of operations.
+        reduced: node that may be its mean.
+
+    Raises:
+        NoRule: it is the mean, but its places do not lie at those of the tensor.
+    """
+    if reduced.name != "mean" or reduced.sources[:1] != [whole]:
+        return None
+    axes = tuple(reduced_axes(reduced, whole))
+    ndim = len(whole.shape)
+    kept = tuple(1 if axis in axes else size for axis, size in enumerate(whole.shape))
+    if (1,) * (ndim - len(reduced.shape)) + reduced.shape != kept:
+        raise NoRule("a mean whose places are not those of its tensor")
+    return axes
 
 
 def _by_hand_parts(left: Node, right: Node) -> tuple[Node, Node, list[int]]:
@@ -180,14 +241,29 @@ def _size(reduced: Node, whole: Node, axes: Sequence[int]) -> float:
 
 
 def by_hand(node: Node, left: Node, right: Node, of: Lookup) -> Moments:
-    """A tensor over its own root mean square, or the like."""
+    """A tensor over its own root mean square, or the like.
+
+    Args:
+        node: the quotient.
+        left: the numerator.
+        right: the denominator.
+        of: gives the moments of a node.
+    """
     whole, reduced, axes = _by_hand_parts(left, right)
     made, _ = normalised(of(whole), axes, 0.0, False)
     return made.scaled(1 / _size(reduced, whole, axes))
 
 
 def by_hand_back(node: Node, left: Node, right: Node, of: Lookup, gradient: Moments) -> Moved:
-    """The gradient of the tensor; what it was divided by is made of it, and gets none of its own."""
+    """The gradient of the tensor; what it was divided by is made of it, and gets none of its own.
+
+    Args:
+        node: the quotient.
+        left: the numerator.
+        right: the denominator.
+        of: gives the moments of a node.
+        gradient: moments of the gradient of the quotient.
+    """
     whole, reduced, axes = _by_hand_parts(left, right)
     normal, variance = normalised(of(whole), axes, 0.0, False)
     yield whole, denormalised(normal, variance, axes, gradient.scaled(1 / _size(reduced, whole, axes)), False)

@@ -24,7 +24,8 @@ function logTicks(low, high) {
     return whole(Math.ceil(low), Math.floor(high)).filter((power) => power % step === 0);
   }
   let ticks = [];
-  for (const digits of [[1, 2, 5], [1, 1.5, 2, 3, 5, 7], whole(2, 19).map((number) => number / 2)]) {
+  const halves = whole(2, 19).map((number) => number / 2), twentieths = whole(20, 199).map((number) => number / 20);
+  for (const digits of [[1, 2, 5], [1, 1.5, 2, 3, 5, 7], halves, twentieths]) {
     const places = whole(Math.floor(low) - 1, Math.ceil(high)).flatMap((power) => digits.map((digit) => power + Math.log10(digit)));
     ticks = places.filter((place) => low <= place && place <= high);
     if (ticks.length > 2) break;
@@ -53,10 +54,12 @@ function seriesOf(line, number, log) {
 function optionsOf(chart, width, range) {
   const axis = { stroke: colour("--ink"), grid: { stroke: colour("--rule"), width: 1 }, ticks: { show: false } };
   const decades = { splits: (plot, number, low, high) => logTicks(low, high), values: (plot, logs) => logs.map(tickText) };
+  const places = { splits: () => chart.x, filter: (plot, all) => all, values: (plot, values) => values.map(String) };
+  const across = chart.x_log ? places : chart.whole ? { incrs: STEPS } : {};
   return {
     width, height: 260,
-    scales: { x: { time: false }, y: { range: range || rangeOf(chart.lines, chart.log) } },
-    axes: [{ ...axis, label: chart.x_label, labelSize: 18, size: 30, ...(chart.whole ? { incrs: STEPS } : {}) }, { ...axis, size: 62, ...(chart.log ? decades : {}) }],
+    scales: { x: { time: false, ...(chart.x_log ? { distr: 3 } : {}) }, y: { range: range || rangeOf(chart.lines, chart.log) } },
+    axes: [{ ...axis, label: chart.x_label, labelSize: 18, size: 30, ...across }, { ...axis, size: 62, ...(chart.log ? decades : {}) }],
     series: [{ label: chart.x_label }, ...chart.lines.map((line, number) => seriesOf(line, number, chart.log))],
     legend: { show: chart.lines.length <= 12 },
     cursor: { y: false, drag: { x: false, y: false } },
