@@ -23,7 +23,18 @@ _LONGEST_LINE = 120  # characters of a record in a notebook
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _BY_SEVERITY: tuple[Status, ...] = ("ok", "underflow", "overflow", "nonfinite")
 FORWARD_TENSORS = ("weight", "preactivation", "output")
+# In the order of the backward pass.
+BACKWARD_TENSORS = ("output_gradient", "preactivation_gradient", "weight_gradient")
 TENSORS = (*FORWARD_TENSORS, "preactivation_gradient", "output_gradient", "weight_gradient")
+# What stands for each tensor in formulas and sentences.
+TENSOR_SYMBOLS = {
+    "weight": "W",
+    "preactivation": "z",
+    "output": "h",
+    "output_gradient": "dL/dh",
+    "preactivation_gradient": "dL/dz",
+    "weight_gradient": "dL/dW",
+}
 
 
 def worst(statuses: Iterator[Status]) -> Status:

@@ -27,9 +27,10 @@ import click
 from initprobe.cli.experiment_config import config_from, named_as_options, option_name, read_widths
 from initprobe.cli.gate import SEVERITIES, Severity, check_junit, failing_severities, junit_option, sarif_option
 from initprobe.cli.html_report import report_option, typed
-from initprobe.cli.model_options import torch_seed_option
+from initprobe.cli.model_options import LOSS_METAVAR, evaluation_option, shapes_option, torch_seed_option
 from initprobe.cli.options import LossOptions, MeasurementOptions, NetworkOptions, WeightOptions
 from initprobe.cli.parameters import Choice, argument, command_of, group, option
+from initprobe.prediction.width_defaults import DEFAULT_OPTIMIZER, DEFAULT_SEEDS, DEFAULT_STEPS, DEFAULT_WIDTHS
 
 if TYPE_CHECKING:
     from initprobe.cli.progress import Advance
@@ -43,15 +44,24 @@ class StudyOptions:
     """Widths, training and seeds."""
 
     widths: str = option(
-        "--widths", default="64,128,256,512", show_default=True, metavar="N,N,...", help="Widths; at least two."
+        "--widths",
+        default=",".join(map(str, DEFAULT_WIDTHS)),
+        show_default=True,
+        metavar="N,N,...",
+        help="Widths; at least two.",
     )
     steps: int = option(
-        "--steps", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Steps, on the same batch."
+        "--steps",
+        type=click.IntRange(1),
+        default=DEFAULT_STEPS,
+        show_default=True,
+        metavar="N",
+        help="Steps, on the same batch.",
     )
     optimizer: Literal["sgd", "adam", "adamw"] | None = option(
         "--optimizer",
         type=Choice(["sgd", "adam", "adamw"]),
-        help="Optimizer, where FACTORY gives none.  [default: adamw]",
+        help=f"Optimizer, where FACTORY gives none.  [default: {DEFAULT_OPTIMIZER}]",
     )
     lr: float | None = option(
         "--lr", type=float, metavar="R", help="Learning rate.  [default: 0.1 for sgd, 0.001 for adam and adamw]"
@@ -59,7 +69,7 @@ class StudyOptions:
     seeds: int = option(
         "--seeds",
         type=click.IntRange(1),
-        default=3,
+        default=DEFAULT_SEEDS,
         show_default=True,
         metavar="N",
         help="Networks per width; their spread gives the standard error.",
@@ -106,14 +116,8 @@ class OwnNetworkOptions:
 class GivenModelOptions:
     """Options of a PyTorch model alone."""
 
-    shapes: tuple[str, ...] = option(
-        "--input-shape",
-        multiple=True,
-        metavar="[NAME=]N,N,...[:LOW..HIGH]",
-        help="N(0,1) input of this shape, samples first. `width` stands for the width: 16,width. With a range, whole "
-        "numbers: 2,16:0..999. Repeatable.",
-    )
-    evaluation: bool = option("--eval", is_flag=True, help="Train in evaluation mode.")
+    shapes: tuple[str, ...] = shapes_option(" `width` stands for the width: 16,width.")
+    evaluation: bool = evaluation_option("Train in evaluation mode.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +137,7 @@ class WidthOptions:
     )
     loss: str | None = option(
         "--loss",
-        metavar="cross-entropy|mse|PACKAGE.MODULE:FUNCTION",
+        metavar=LOSS_METAVAR,
         help="Loss that is trained.  [default: cross-entropy]",
     )
     labels: str | None = option("--labels", metavar="SOURCE", help="As for `run` or `torch`.  [default: random]")
