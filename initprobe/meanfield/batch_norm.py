@@ -242,7 +242,7 @@ def varying_above(
     Args:
         grid: the activation on the grid.
         below: the same for the input of the layer, or of its branch.
-        weight: share of the layer's own output in the variance of what it hands on. The rest comes from a skip.
+        weight: share of the layer's own output in the variance of its output with the skip. The rest comes from a skip.
         units: of the layer.
         batch: number of samples.
         variance_of_units: half the relative variance of a unit's variance over the batch.
