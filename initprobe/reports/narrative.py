@@ -57,7 +57,8 @@ def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
         "trained": training_words(result),
     }
     for label, words in sentences.items():
-        yield from ((label, words) for words in ([words] if isinstance(words, str) else words or ()))
+        lines = [words] if isinstance(words, str) else words or ()
+        yield from ((label, line) for line in lines if line)
     yield from (("note", words) for words in result.notes)
 
 
