@@ -94,7 +94,9 @@ def gradients(
             weight, inner = here.weighted * inner * by_row * kept_in_weights, inner * by_row * kept
         by_layer.append(LayerGradients(gradient.square, delta, weight))
         if here.noise is not None:
-            missing = missing_below(here.grid, missing if wiring.skip is None else NOTHING, layer.n_in, batch)
+            missing = missing_below(
+                here.grid, here.noise, missing if wiring.skip is None else NOTHING, layer.n_in, batch
+            )
         gradient, above = step.below(inner, missing), step
         mean = share * gradient.square
         if wiring.opens and branch is not None:

@@ -25,6 +25,7 @@ from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.left_out import left_out_backward, left_out_forward
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
 from initprobe.meanfield.norm_and_skip_units import Units, units_of
+from initprobe.meanfield.row_lengths import NO_EFFECT, LengthEffects
 from initprobe.meanfield.unit_noise import free_share
 
 # Entries of the vector of deviations: mean square and mean of the branch's input, then of the layer's input.
@@ -38,6 +39,8 @@ def spread_norm_and_skip(
     passes: Sequence[LayerPass],
     gradients: Sequence[float],
     samples: int,
+    lengths: Sequence[LengthEffects] = (),
+    batch: int = 0,
 ) -> list[LayerSpread]:
     """Spread of the variances measured in one network, given its input, for every layer.
 
@@ -48,7 +51,10 @@ def spread_norm_and_skip(
         passes: the forward passes.
         gradients: predicted variance of dL/dh at every layer.
         samples: number of samples that the variances are taken over.
+        lengths: what the lengths of rows do, under batch norm; empty where nothing is known of them.
+        batch: samples in one batch of a batch norm.
     """
+    lengths = lengths or [NO_EFFECT] * len(layers)
     with np.errstate(all="ignore"):
         units = [
             units_of(wiring.acting(activation), layer, wiring, here, samples)
@@ -63,12 +69,24 @@ def spread_norm_and_skip(
         spreads = spreads_of(of_batch, of_single, None if is_normed else gradients, samples)
         forward = [0.0] * len(layers)
         if any(wiring.by_batch for wiring in wirings):
-            forward = list(map(left_out_forward, layers, wirings, passes))
-        left_out = *left_out_backward(layers, wirings, passes), forward
+            forward = list(map(left_out_forward, passes, lengths, [batch or samples] * len(passes)))
+        left_out = *left_out_backward(layers, wirings, passes, lengths, batch or samples), forward
         return [
-            replace(spread, underived_gradient=gradient, underived_weight=weight, underived_output=output)
-            for spread, gradient, weight, output in zip(spreads, *left_out, strict=True)
+            replace(
+                spread,
+                output=_wider(spread.output, of_rows.output_sd),
+                output_gradient=_wider(spread.output_gradient, of_rows.output_gradient_sd),
+                underived_gradient=gradient,
+                underived_weight=weight,
+                underived_output=output,
+            )
+            for spread, of_rows, gradient, weight, output in zip(spreads, lengths, *left_out, strict=True)
         ]
+
+
+def _wider(spread: Spread, sd: float) -> Spread:
+    """The spread with a further, independent deviation."""
+    return Spread(math.hypot(spread.sd, sd), spread.bias)
 
 
 def spreads_of(
