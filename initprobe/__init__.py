@@ -10,20 +10,20 @@ each of which imports only from rooms below it:
     torch         the same for PyTorch models
     contract      whether parameters have the initialization that was meant
     probe         one run, from config to result
-    remedies      fixes, tried before they are printed
-    prediction    mean-field theory of one experiment
+    prediction    mean-field theory of one experiment, and fixes that theory proposes
     reports       tables, text files and figures
     diagnosis     rules of the verdict
     config        `ProbeConfig`, validated
     meanfield     theory of infinite width
     engine        the finite network, and statistics of its tensors
-    initializers, blocks, activations    what networks are made of
+    initializers  distributions of weights
+    activations   functions of one variable, and norms, skips and losses
     data          input and files
     results       what was measured, as frozen records
     spec          the grammar `name:key=value`
     registry, importing, errors, formatting, arrays    used everywhere
 
-The `__init__.py` of a room says what may come into it and in which file to start. "For developers" in the README says
+The `__init__.py` of a room says what may come into it and in which file to start. `.github/CONTRIBUTING.md` says
 how to add an activation, an initializer, a rule, and so on.
 """
 

@@ -48,7 +48,11 @@ def normal_cdf(z: float | Array) -> float | Array:
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """At most so many of the places 0 to `count - 1`, at equal distances, the first and the last included."""
+    """Places at equal distances, the first and the last included.
+
+    Args:
+        count, most: number of places, and how many may be returned.
+    """
     return [int(place) for place in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
 
 

@@ -18,9 +18,13 @@ _LONGEST_WORD, _LONGEST_MESSAGE = 256, 800
 
 
 def visible(text: str, breaks: bool = False) -> str:
-    """The text with control characters as escapes such as `\\x1b`; line breaks stay if `breaks`.
+    """The text with control characters as escapes such as `\\x1b`.
 
     Text that a CI service would read as a command is escaped too.
+
+    Args:
+        text: from anywhere.
+        breaks: keep line breaks.
     """
     escaped = (_CONTROL_BUT_BREAKS if breaks else _CONTROL).sub(_escape, text)
     return _COMMAND.sub(lambda match: f"{match[0][:-1]}\\x{ord(match[0][-1]):02x}", escaped)
@@ -31,7 +35,15 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def shown(text: object, most: int = MOST) -> str:
-    """The visible text in about `most` characters; of a longer text both ends and its length."""
+    """The visible text in about `most` characters; of a longer text both ends and its length.
+
+    Args:
+        text: is converted with `str`.
+        most: number of characters, about.
+
+    Returns:
+        The whole text if it is short; else both ends and its length.
+    """
     whole = str(text)
     if len(whole) <= most:
         return visible(whole)
@@ -40,7 +52,7 @@ def shown(text: object, most: int = MOST) -> str:
 
 
 def message(text: str) -> str:
-    """A message as one visible line, with long words and long lines cut; it may quote any text of the user."""
+    """A message as one visible line, with long words and long lines cut. It may quote any text of the user."""
     line = " ".join(text.splitlines())
     line = re.sub(rf"\S{{{_LONGEST_WORD + 1},}}", lambda word: shown(word[0]), line)
     return shown(line, _LONGEST_MESSAGE)
@@ -54,7 +66,11 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 def short(value: float | None, log10: float | None = None) -> str:
     """Three significant digits, two below 0.01, all from 1,000 on: `0.0517`, `72.2`, `1.8e-13`; `-` for None.
 
-    At most 8 characters, and a sign. `log10` gives the magnitude of a value that no float can hold.
+    At most 8 characters, and a sign.
+
+    Args:
+        value: None where there is no number, or where no float can hold it.
+        log10: magnitude of a value that no float can hold.
     """
     if value is None:
         return NOTHING if log10 is None else power(log10)
@@ -81,7 +97,12 @@ def power(log10: float) -> str:
 
 
 def trimmed(value: object, digits: int = 6) -> str:
-    """A value as text, with long numbers rounded to `digits` significant digits."""
+    """A value as text, with long numbers rounded to `digits` significant digits.
+
+    Args:
+        value: is converted with `str`.
+        digits: significant digits of a long number.
+    """
     return _LONG_NUMBER.sub(lambda match: f"{float(match[0]):.{digits}g}", str(value))
 
 
@@ -113,12 +134,23 @@ def duration(seconds: float) -> str:
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """`1 run`, `2 runs`, `1,000 runs`; `plural` if it is not the noun with an s."""
+    """A number and its noun: `1 run`, `2 runs`, `1,000 runs`.
+
+    Args:
+        count: the number.
+        noun: in the singular.
+        plural: needed where it is not the noun with an s.
+    """
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def fixed(value: float, decimals: int) -> str:
-    """A number with so many decimals, `1.4142`; a very small or large one as `short` writes it."""
+    """A number with so many decimals, `1.4142`; a very small or large one as `short` writes it.
+
+    Args:
+        value: of any size.
+        decimals: digits behind the point.
+    """
     least = 10.0**-decimals if decimals else 0
     if value == 0 or least <= abs(value) < 1e4:
         return f"{value:.{decimals}f}"
@@ -154,6 +186,11 @@ def role(name: str) -> str:
 
 
 def listed(names: Sequence[str], most: int = MOST_NAMES) -> str:
-    """The first `most` names, and how many more there are: `a, b and 3 more`."""
+    """Names with commas between them: `a, b and 3 more`.
+
+    Args:
+        names: in the order of the text.
+        most: names that are written out.
+    """
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

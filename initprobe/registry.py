@@ -30,11 +30,17 @@ def fold(name: str) -> str:
 
 
 def suggestion(name: str, names: Sequence[str]) -> str:
-    """` Did you mean 'x'?`, or "" if no known name is similar."""
+    """` Did you mean 'x'?`, or "" if no known name is similar.
+
+    Args:
+        name: what the user wrote.
+        names: all names that are known.
+    """
     if len(name) > _LONGEST_NAME:  # comparing it with every known name would be slow
         return ""
     near = (
         _begun(name, names)
+        or [full for full in names if sorted(fold(full)) == sorted(fold(name))]  # letters in the wrong order
         or difflib.get_close_matches(name, names, n=1)
         or difflib.get_close_matches(name.lower(), names, n=1)
     )

@@ -101,6 +101,10 @@ def parse_number(text: str) -> float:
 def of_depth(text: str, layers: int) -> float:
     """Read a number as `parse_number` does, with `L` for the number of layers: `1/sqrt(2L)`.
 
+    Args:
+        text: a number or a formula.
+        layers: the value of `L`.
+
     Raises:
         ConfigError: the text is not a finite number.
     """

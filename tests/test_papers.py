@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +50,33 @@ def test_losses_of_a_run_that_diverged_at_once():
     assert [len(run.read().training.losses) for run in runs] == [0, 3]
     assert "no finite loss: the run" in texts(draw("loss_curves", "t", runs[:1]))
     draw("loss_curves", "t", runs)
+
+
+def test_losses_above_the_axis_are_named_and_chance_is_drawn_once():
+    """A huge gain starts far above chance, and is not left out in silence."""
+    fields = {"act": "relu", "width": 4, "batch": 4, "draws": 1, "train_steps": 2, "learning_rate": 1e-9}
+    runs = [run_of(**fields, init=init, layers=layers) for init in ("he", "he:gain=1e3") for layers in (2, 3, 4)]
+    axes = [{"layers": run.config.depth, "init": str(run.config.init)} for run in runs]
+    named = [replace(run, entry=Entry(each, run.entry.digest)) for run, each in zip(runs, axes, strict=True)]
+    figure = draw("loss_curves", "t", named)
+    assert_legible(figure)
+    assert texts(figure).count("above the axis: he:gain=1000") == 3
+    assert [sum(line.get_linestyle() == ":" for line in axes.lines) for axes in figure.axes] == [1, 1, 1]
+
+
+def test_more_maps_than_colours_are_told_apart_or_refused():
+    runs = [
+        run_of(act="tanh", init=f"lecun:gain={1 + number / 8}", layers=2, width=5, batch=4, draws=1)
+        for number in range(15)
+    ]
+    figure = draw("maps", "t", runs[:10])
+    assert_legible(figure)
+    lengths = figure.axes[0].lines
+    looks = {(line.get_color(), line.get_linestyle()) for line in lengths if len(line.get_xdata()) > 10}
+    assert len(looks) == 10
+    assert not any(text.startswith(";") or text.endswith("...") for text in texts(figure))
+    with pytest.raises(initprobe.ConfigError, match="at most 14"):
+        draw("maps", "t", runs)
 
 
 ONE_INPUT = {
@@ -122,7 +150,7 @@ def test_poole_2016(overrides):
         assert w * float(lookup(tanh, point.q).square) + b == pytest.approx(point.q, rel=1e-9)
         for q, after in maps.lengths.measured:
             predicted = w * float(lookup(tanh, q).square) + b
-            # z is normal given h (2/n), and E[tanh^4]/E[tanh^2]^2 is 3 at most; the last term is the bend of the map
+            # z is normal given h (2/n), and E[tanh^4]/E[tanh^2]^2 is 3 at most. The last term is the bend of the map
             # over inputs whose length differs by 2/n.
             assert abs(after / predicted - 1) < SDS * math.sqrt(4 / units) + SDS / runs[0].config.width
         assert len(maps.correlations.measured)
@@ -209,7 +237,7 @@ def test_pennington_2017(overrides):
         assert last.theory.mean_square == pytest.approx(1, abs=response[0] * strays + 1e-9)
         assert last.theory.spread == pytest.approx(spread, rel=response[1] * strays + 1e-9)
     largest = ((depth + 1) * math.log(depth + 1) - depth * math.log(depth)) / 2 / math.log(10)
-    # The density is blurred over 0.011 decades and cut where a ten-thousandth is left; 0.03 holds from 4 to 128 layers.
+    # The density is blurred over 0.011 decades and cut where a ten-thousandth is left. 0.03 holds from 4 to 128 layers.
     assert linear.theory.density.high == pytest.approx(largest, abs=0.03)
     # The edge strays by width^(-2/3) (Tracy & Widom), and by depth/width; the density by one bin of its histogram.
     assert linear.largest_log10 == pytest.approx(largest, abs=width ** (-2 / 3) + depth / width)
@@ -293,7 +321,7 @@ def test_he_2015(overrides):
     figure = draw("loss_curves", "he_2015", runs)
     assert_legible(figure)
     words = texts(figure)
-    assert any("training is ours" in text for text in words)
+    assert any("trained by initprobe" in text for text in words)
     assert {"xavier; theory: Var(z) x0.500 per layer", "he; theory: Var(z) x1.00 per layer"} <= set(words)
     for run in runs:
         layers, factor = run.read().layers, 0.5 if run.entry.axes["init"] == "xavier" else 1.0

@@ -77,6 +77,25 @@ def test_sweep_and_load(tmp_path):
         swept.table(columns=["output.varianc"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"where": ["atc=relu"]}, "where atc: unknown field 'atc'. Did you mean 'act'?"),
+        ({"where": ["act"]}, "where: 'act' is not FIELD=VALUE, as in act=relu"),
+        ({"where": ["act=gelu"]}, "where: no run has act=gelu; act is relu, tanh"),
+        ({"overrides": ["lyers=3"]}, "overrides lyers: there is no key 'lyers'. Did you mean 'layers'?"),
+        ({"overrides": ["act=relu"]}, "overrides act: act is an axis, which overrides it; use grid.act=[...]"),
+        ({"overrides": ["layers=two"]}, "overrides layers: layers: must be a whole number, not 'two'"),
+    ],
+)
+def test_errors_of_a_sweep_name_the_argument(arguments, said, tmp_path):
+    file = tmp_path / "s.yaml"
+    file.write_text("version: 1\nname: s\ndefaults: {init: he, layers: 1, width: 5}\ngrid: {act: [relu, tanh]}\n")
+    with pytest.raises(ConfigError) as refused:
+        initprobe.sweep(file, out=tmp_path, **arguments)
+    assert str(refused.value) == said
+
+
 def test_load_of_a_directory_without_results_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"neither sweep\.db nor result\.json"):
         initprobe.load(tmp_path)

@@ -133,6 +133,7 @@ def test_fold_and_suggestion() -> None:
     assert suggestion("crat", ["crate", "cup"]) == " Did you mean 'crate'?"
     assert suggestion("CRATE!", ["crate", "cup"]) == " Did you mean 'crate'?"
     assert suggestion("zzz", ["crate", "cup"]) == ""
+    assert suggestion("atc", ["batch", "act"]) == " Did you mean 'act'?"
 
 
 def test_a_registry_is_read_only() -> None:

@@ -51,6 +51,14 @@ def try_out(label: str, function: Function) -> None:
 def called(label: str, function: Function, z: Array) -> Any:
     """`function(z)`, without NumPy's warnings.
 
+    Args:
+        label: the function's name in an error.
+        function: of an array of any shape.
+        z: points, in any shape.
+
+    Returns:
+        What the function gives, unchecked.
+
     Raises:
         ConfigError: the function raises.
     """
@@ -82,6 +90,10 @@ def _require_entrywise(label: str, whole: Array, expected: Array, given: Any) ->
 def require_precision(label: str, function: Function) -> None:
     """Make sure that a function keeps float64, which a central difference needs.
 
+    Args:
+        label: the function's name in an error.
+        function: of an array of any shape.
+
     Raises:
         ConfigError: it gives a coarser dtype.
     """
@@ -94,6 +106,11 @@ def require_precision(label: str, function: Function) -> None:
 
 def require_signal(label: str, value: Function, slope: Slope) -> None:
     """Make sure that a signal and a gradient can pass.
+
+    Args:
+        label: the function's name in an error.
+        value: `phi(z)`.
+        slope: `phi'(z)`, a function of `z` and `phi(z)`.
 
     Raises:
         ConfigError: the function is constant, or its slope is 0 everywhere.
@@ -109,6 +126,14 @@ def require_signal(label: str, value: Function, slope: Slope) -> None:
 
 def declared_kinks(label: str, function: Function, kinks: tuple[float, ...] | None) -> tuple[float, ...] | None:
     """The kinks as given, or from the function's attribute `kinks`; None if there are neither.
+
+    Args:
+        label: the function's name in an error.
+        function: may have an attribute `kinks`.
+        kinks: given by the caller; None to read the attribute.
+
+    Returns:
+        Finite numbers in ascending order, each once.
 
     Raises:
         ConfigError: they are not finite numbers.

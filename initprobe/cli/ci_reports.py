@@ -75,7 +75,15 @@ def expired_cases(lines: Sequence[str]) -> list[Case]:
 
 
 def write_sarif(alerts: Sequence[Alert], target: str) -> None:
-    """Write the alerts as SARIF."""
+    """Write the alerts as SARIF.
+
+    Args:
+        alerts: in the order of the report.
+        target: a path, or `-` for standard output.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     from initprobe.cli.outputs import write_text
     from initprobe.reports.sarif import sarif
     from initprobe.results.release import release
@@ -86,7 +94,12 @@ def write_sarif(alerts: Sequence[Alert], target: str) -> None:
 
 
 def result_alerts(result: ProbeResult, expired: Sequence[str]) -> Iterator[Alert]:
-    """An alert for each finding, each expired ignore, and a model of which too little was judged."""
+    """An alert for each finding, each expired ignore, and a model of which too little was judged.
+
+    Args:
+        result: with its findings.
+        expired: a line for each ignore whose date has passed.
+    """
     from initprobe.reports.sarif import Alert
 
     for finding in result.diagnosis:

@@ -99,6 +99,10 @@ class ContractOutcome:
 def check_contracts(options: ContractOptions, model: Loaded) -> ContractOutcome:
     """Compare the parameters of a model, and write the lock if that is asked for.
 
+    Args:
+        options: which contract and which lock.
+        model: as loaded, with its parameters.
+
     Raises:
         ConfigError: a file is wrong or does not fit the model, or the model has no parameters.
     """
@@ -206,7 +210,7 @@ def outcome_cases(outcome: ContractOutcome) -> Iterator[Case]:
 
 
 def outcome_alerts(outcome: ContractOutcome) -> Iterator[Alert]:
-    """For SARIF: an alert for each fault at the line of its rule, and for each new or missing name or tie."""
+    """Alerts for SARIF: each fault at the line of its rule, and each new or missing name or tie."""
     from initprobe.cli.annotations import in_repository
     from initprobe.contract.words import fault_line
     from initprobe.reports.sarif import Alert

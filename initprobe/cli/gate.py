@@ -1,4 +1,4 @@
-"""From a verdict to an exit code: known findings do not count, CI gets a report, and the other findings may fail."""
+"""From a verdict to an exit code, without known findings, and with a report for CI."""
 
 from __future__ import annotations
 
@@ -280,6 +280,10 @@ def check_verdict(
 
 def check_junit(junit: str | None, fail_on: object) -> None:
     """Refuse `--junit` without `--fail-on`.
+
+    Args:
+        junit: the path of the report; None for none.
+        fail_on: what the user gave for `--fail-on`; empty or None for nothing.
 
     Raises:
         ConfigError: nothing can fail, so a report would say nothing.

@@ -14,12 +14,12 @@ from initprobe.errors import ConfigError
 from initprobe.formatting import shown
 
 if TYPE_CHECKING:
-    from initprobe.reports.html.runs_page import RunCard
-    from initprobe.reports.html.tables import Table
+    from initprobe.reports.html_runs import RunCard
+    from initprobe.reports.html_tables import Table
     from initprobe.results.run import ProbeResult
     from initprobe.results.summary import Environment
-    from initprobe.sweeps.store.rows import Row
-    from initprobe.sweeps.store.store import Store
+    from initprobe.sweeps.store import Store
+    from initprobe.sweeps.store_rows import Row
 
 WORDS = "initprobe.words"
 
@@ -44,21 +44,38 @@ def typed() -> str:
 
 
 def write_run_report(target: str | None, result: ProbeResult, command: str = "") -> None:
-    """Write the page of one result, if it was asked for; the command measures it again."""
+    """Write the page of one result, if it was asked for; the command measures it again.
+
+    Args:
+        target: a path, or `-` for standard output; None if no page was asked for.
+        result: of the run.
+        command: a line for the user to run again; "" for none.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     if target:
         from initprobe.cli.outputs import write_page
-        from initprobe.reports.html.run_page import run_page
+        from initprobe.reports.html_run import run_page
 
         write_page(target, run_page(result, command or typed()))
 
 
 def write_comparison_report(target: str | None, results: Sequence[ProbeResult]) -> None:
-    """Write the page of several results, if it was asked for."""
+    """Write the page of several results, if it was asked for.
+
+    Args:
+        target: a path, or `-` for standard output; None if no page was asked for.
+        results: in the order of the page.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     if not target:
         return
     from initprobe.cli.outputs import write_page
     from initprobe.reports.cells import compared_names
-    from initprobe.reports.html.runs_page import card, runs_page
+    from initprobe.reports.html_runs import card, runs_page
 
     cards = [card(compared_names(result), result, run_command(result.config)) for result in results]
     shared, survivors = results[0].description, sum(result.healthy for result in results)
@@ -70,7 +87,7 @@ def run_command(config: Any) -> str:
     """The command line that measures one experiment; empty for one that no command line can name."""
     from initprobe.config.probe_config import ProbeConfig
     from initprobe.errors import InitprobeError
-    from initprobe.remedies.command_line import command_line
+    from initprobe.prediction.command_line import command_line
 
     try:
         return command_line(ProbeConfig.model_validate(config))
@@ -84,7 +101,7 @@ Change = Callable[["Row", "ProbeResult"], "ProbeResult"]
 def write_sweep_report(
     target: str | None, title: str, store: Store, rows: Sequence[Row], change: Change, breaches: Table | None = None
 ) -> None:
-    """Write the page of the runs of a store, if it was asked for; one result is in memory at a time.
+    """Write the page of the runs of a store, if it was asked for. One result is in memory at a time.
 
     Args:
         target: a file, or `-`; None for no page.
@@ -97,7 +114,7 @@ def write_sweep_report(
     if not target:
         return
     from initprobe.cli.outputs import write_page
-    from initprobe.reports.html.runs_page import runs_page
+    from initprobe.reports.html_runs import runs_page
     from initprobe.reports.sweep_table import headline
 
     made = list(_cards(store, rows, change))
@@ -111,7 +128,7 @@ def _cards(store: Store, rows: Sequence[Row], change: Change) -> Iterator[tuple[
     import json
 
     from initprobe.errors import DamagedRun
-    from initprobe.reports.html.runs_page import RunCard, card
+    from initprobe.reports.html_runs import RunCard, card
 
     for row in rows:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -27,4 +28,22 @@ def torch_seed_option() -> Any:
         show_default=True,
         metavar="N",
         help="Seed of all random numbers.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixOptions:
+    """A function that sets the weights so that the model is healthy."""
+
+    fix: str | None = option(
+        "--fix",
+        metavar="FILE|-",
+        help="Write a Python function init(model) after which the model is healthy. It needs PyTorch only, and is "
+        "tried on the model first. If none works, nothing is written and the exit code is 1.",
+    )
+    keep: tuple[str, ...] = option(
+        "--keep",
+        multiple=True,
+        metavar="PATTERN",
+        help="With --fix: parameters to leave unchanged, as in 'head.*'. Repeatable.",
     )

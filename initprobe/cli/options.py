@@ -1,19 +1,12 @@
-"""The options that describe an experiment: groups that several commands share, and the config they make."""
+"""The options that describe an experiment, in groups that several commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from initprobe.cli.measured_extras import formats_option, optimizer_option
 from initprobe.cli.parameters import Choice, option
-
-if TYPE_CHECKING:
-    from initprobe.config.arguments import ConfigFields
-    from initprobe.config.probe_config import ProbeConfig
-    from initprobe.spec import Spec
 
 
 def threads_option() -> Any:
@@ -202,146 +195,3 @@ class LossOptions:
         help="Learning rate of --train-steps and --optimizer.  [default: 0.1, of Adam 0.001]",
     )
     optimizer: Literal["sgd", "adam", "adamw"] | None = optimizer_option()
-
-
-def config_from(
-    act: str, weights: WeightOptions, network: NetworkOptions, measurement: MeasurementOptions, loss: LossOptions
-) -> ProbeConfig:
-    """The experiment that the options describe.
-
-    Args:
-        act: the activation, as typed.
-        weights: initializer, biases and their scales, or a file.
-        network: the shape, norms and skips.
-        measurement: the input, the batch, the draws and the thresholds.
-        loss: the loss, its labels and the training.
-    """
-    from initprobe.config.probe_config import ProbeConfig
-    from initprobe.config.resolved import check_resolved
-
-    scaled = _scaled(weights, network.bias_init)
-    fields: ConfigFields = {
-        "act": act,
-        "init": scaled.get("init", weights.init),
-        "bias_init": scaled.get("bias_init", network.bias_init),
-        "layers": network.layers,
-        "width": network.width,
-        "widths": read_widths(network.widths),
-        "input_width": network.input_width,
-        "standardize": network.standardize,
-        "norm": network.norm,
-        "residual": network.residual,
-        "block": network.block,
-        "branch_scale": network.branch_scale,
-        "zero_init_last": network.zero_init_last,
-        "seed": network.seed,
-        "batch": measurement.batch,
-        "batches": measurement.batches,
-        "full_weight_gradient": measurement.full_weight_gradient,
-        "thresholds": _thresholds(measurement.thresholds),
-        "loss": loss.loss,
-        "classes": loss.classes,
-        "labels": loss.labels,
-        "train_steps": loss.train_steps,
-        "optimizer": loss.optimizer,
-    }
-    _add_given(fields, weights, network, measurement, loss)
-    with named_as_options(ProbeConfig.model_fields):
-        return check_resolved(ProbeConfig(**fields))
-
-
-def _add_given(
-    fields: ConfigFields,
-    weights: WeightOptions,
-    network: NetworkOptions,
-    measurement: MeasurementOptions,
-    loss: LossOptions,
-) -> None:
-    """Add the fields whose defaults depend on others: on a file of weights, or on an optimizer."""
-    if weights.weights is not None:
-        fields["weights"] = weights.weights
-    if network.input_ is not None:
-        fields["input"] = network.input_
-    if measurement.draws is not None:
-        fields["draws"] = measurement.draws
-    if measurement.number_formats is not None:
-        fields["formats"] = measurement.number_formats
-    if measurement.dtype is not None:
-        fields["dtype"] = measurement.dtype
-    if loss.learning_rate is not None:
-        if loss.optimizer is None and not loss.train_steps:
-            from initprobe.errors import ConfigError
-
-            raise ConfigError("is for a step; give --optimizer or --train-steps too", field="--learning-rate")
-        fields["learning_rate"] = loss.learning_rate
-
-
-def _scaled(weights: WeightOptions, bias_init: str | None) -> dict[str, Spec]:
-    """`init` and `bias_init` from `--sigma-w` and `--sigma-b`, where these are given: `sigma_w^2 = fan_in Var(W)`."""
-    from initprobe.config.names import scaled
-    from initprobe.errors import ConfigError
-    from initprobe.spec import parse_number
-
-    given = {"sigma_w": weights.sigma_w, "sigma_b": weights.sigma_b}
-    scales = {name: text for name, text in given.items() if text is not None}
-    if weights.weights is not None:
-        for name in scales:
-            raise ConfigError(f"{weights.weights} has the weights and the biases; drop it", field=option_name(name))
-        return {}
-    if (weights.init is None) == (weights.sigma_w is None):
-        raise ConfigError(
-            "give one of --init NAME, --sigma-w S and --weights FILE; `initprobe list initializers` shows the names"
-        )
-    if bias_init is not None and weights.sigma_b is not None:
-        raise ConfigError("give --bias-init or --sigma-b, not both")
-    with named_as_options(scales):
-        return scaled(**{name: parse_number(text) for name, text in scales.items()})
-
-
-def option_name(field: str) -> str:
-    """The option of a field: `--bias-init` of `bias_init`."""
-    return f"--{field.replace('_', '-')}"
-
-
-@contextmanager
-def named_as_options(fields: Container[str]) -> Iterator[None]:
-    """Errors about one of `fields` name the option that was typed, not the field."""
-    from initprobe.errors import ConfigError
-
-    try:
-        yield
-    except ConfigError as error:
-        if error.field not in fields:
-            raise
-        raise error.at(field=option_name(error.field)) from None
-
-
-def read_widths(text: str | None) -> tuple[int, ...] | None:
-    """The units of each layer from a text such as 750,700,650; None for none."""
-    from initprobe.errors import ConfigError
-
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"{text!r} is not a list of whole numbers like 750,700,650", field="--widths") from None
-
-
-def _thresholds(texts: Sequence[str]) -> dict[str, float]:
-    from initprobe.config.thresholds import Thresholds
-    from initprobe.errors import ConfigError, at_field
-    from initprobe.registry import suggestion
-    from initprobe.spec import parse_number
-
-    limits = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"{text!r} is not NAME=VALUE, for example saturated=0.3", field="--threshold")
-        if name not in Thresholds.model_fields:
-            hint = suggestion(name, list(Thresholds.model_fields)) or " `initprobe list thresholds` shows all."
-            raise ConfigError(f"unknown limit {name!r}.{hint}", field="--threshold")
-        with at_field(f"--threshold {name}"):
-            limits[name] = parse_number(value)
-    return limits

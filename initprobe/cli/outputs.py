@@ -68,6 +68,10 @@ class FigureOptions:
 def check_writable(path: Path, directory: bool = False) -> None:
     """Check that a file, or a directory and the files in it, can be written.
 
+    Args:
+        path: of a file that may be there, or of a directory.
+        directory: whether `path` is a directory, which is made if it is not there.
+
     Raises:
         OutputError: names the path and the reason.
     """
@@ -88,6 +92,10 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file under a temporary name, then rename it: a file is never half-written.
 
     A link is followed. A device or a pipe is written to, not replaced.
+
+    Args:
+        path: of the file.
+        write: gets an open binary file.
 
     Raises:
         OutputError: names the path and the reason.
@@ -134,7 +142,15 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_text(target: str, text: str) -> None:
-    """Write text to a file, or to standard output for `-`."""
+    """Write text to a file, or to standard output for `-`.
+
+    Args:
+        target: a path, or `-` for standard output.
+        text: what is written, in UTF-8.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     if target == STDOUT:
         # People read a terminal, programs read a pipe: only a terminal needs escapes for control characters.
         click.echo(visible(text, breaks=True) if sys.stdout.isatty() else text, nl=False)
@@ -143,7 +159,16 @@ def write_text(target: str, text: str) -> None:
 
 
 def write_figure(target: str, fmt: str, figure: Figure) -> None:
-    """Write one figure to a file, and name the file at the end."""
+    """Write one figure to a file, and name the file at the end.
+
+    Args:
+        target: a path, or `-` for standard output.
+        fmt: `png`, `svg` or another format of the figures.
+        figure: what is written.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     from initprobe.reports.figures.style import render
 
     data = render(figure, fmt)
@@ -152,7 +177,14 @@ def write_figure(target: str, fmt: str, figure: Figure) -> None:
 
 
 def write_page(target: str, text: str) -> None:
-    """Write an HTML page to a file, or to standard output for `-`, and name the file at the end."""
+    """Write an HTML page to a file, or to standard output for `-`, and name the file at the end.
+
+    Args:
+        target, text: a path or `-`, and the page as HTML.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     write_text(target, text)
     name_at_end(target)
 

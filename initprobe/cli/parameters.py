@@ -29,7 +29,12 @@ class Choice(click.Choice[str]):
     """One of several words; the error for a misspelt word names the nearest."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        """The message of click, with a suggestion."""
+        """The message of click, with a suggestion.
+
+        Args:
+            value: what the user typed.
+            ctx: of click.
+        """
         from initprobe.registry import suggestion
 
         hint = suggestion(str(value), [str(choice) for choice in self.choices])
@@ -54,7 +59,12 @@ def argument(**settings: Any) -> Any:
 
 
 def group(kind: type, **defaults: Any) -> Any:
-    """A field that holds further options: those of the dataclass `kind`."""
+    """A field that holds further options: those of the dataclass `kind`.
+
+    Args:
+        kind: the dataclass whose fields become options.
+        defaults: other defaults for some of these fields.
+    """
     return dataclasses.field(default_factory=kind, metadata={_GROUP: kind}, **defaults)
 
 
@@ -72,7 +82,12 @@ def parameters(kind: Any) -> Iterator[click.Parameter]:
 
 
 def options_from(kind: type[Options], values: Mapping[str, Any]) -> Options:
-    """The dataclass `kind`, filled with the values that click read."""
+    """The dataclass `kind`, filled with the values that click read.
+
+    Args:
+        kind: a frozen dataclass of options.
+        values: by the name of the field, for groups too.
+    """
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     groups = {each.name: each.metadata.get(_GROUP) for each in fields}
     return kind(**{name: options_from(inner, values) if inner else values[name] for name, inner in groups.items()})

@@ -29,7 +29,15 @@ class ExportOptions:
 
 
 def export(result: ProbeResult, exports: ExportOptions) -> None:
-    """Write the exports that were asked for."""
+    """Write the exports that were asked for.
+
+    Args:
+        result: what is written.
+        exports: files and formats.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
     from initprobe.cli.outputs import write_text
 
     if exports.export_json:
@@ -47,7 +55,12 @@ def text_stream(*targets: str | None) -> IO[str]:
 
 
 def print_verdict_alone(result: ProbeResult, file: IO[str]) -> None:
-    """Print the verdict without the tables, for `--quiet`."""
+    """Print the verdict without the tables, for `--quiet`.
+
+    Args:
+        result: with its findings.
+        file: an open text file.
+    """
     from initprobe.reports.console import console
     from initprobe.reports.verdict import print_verdict
 

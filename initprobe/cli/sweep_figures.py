@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from initprobe.results.spectrum import Spectrum
     from initprobe.sweeps.file_figures import Depth, Figure, Heatmap, Histograms, Paper
     from initprobe.sweeps.plan import Plan
-    from initprobe.sweeps.store.rows import Row
-    from initprobe.sweeps.store.store import Store
+    from initprobe.sweeps.store import Store
+    from initprobe.sweeps.store_rows import Row
 
 _SIGMAS = ["sigma_w", "sigma_b"]
 _GRADIENT = "output_gradient.variance"

@@ -17,11 +17,11 @@ from initprobe.cli.html_report import report_option, write_sweep_report
 from initprobe.cli.parameters import option
 
 if TYPE_CHECKING:
-    from initprobe.reports.html.tables import Table
+    from initprobe.reports.html_tables import Table
     from initprobe.reports.sweep_table import Layout
     from initprobe.results.run import ProbeResult
-    from initprobe.sweeps.store.rows import Row
-    from initprobe.sweeps.store.store import Store
+    from initprobe.sweeps.store import Store
+    from initprobe.sweeps.store_rows import Row
 
 _MOST_LINES = 20
 _MOST_DIGITS = 18
@@ -192,7 +192,7 @@ def _write_out(write: Callable[[IO[str]], None]) -> None:
 
 
 def write_csv(store: Store, keys: Sequence[str], file: IO[str], change: Change = _unchanged) -> None:
-    """Write one row per run and layer: the key and axes of the run, then every number by its dotted name.
+    """Write one row per run and layer. It has key and axes of the run, then every number by its dotted name.
 
     Args:
         store: the runs.

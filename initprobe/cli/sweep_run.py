@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from initprobe.cli.candidates import configs
-from initprobe.cli.options import named_as_options
+from initprobe.cli.experiment_config import named_as_options
 from initprobe.cli.outputs import format_option, parse_formats
 from initprobe.cli.parameters import argument, option
 from initprobe.cli.sweep_output import Additions, TableExports, TableOptions, TableOutput, axes_of, show
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from initprobe.sweeps.execution_runner import Event, Outcome, Workers
     from initprobe.sweeps.plan import Plan
     from initprobe.sweeps.runs import Run
-    from initprobe.sweeps.store.rows import Row
-    from initprobe.sweeps.store.store import Store
+    from initprobe.sweeps.store import Store
+    from initprobe.sweeps.store_rows import Row
 
 
 _LINE_EVERY_S = 2.0
@@ -84,7 +84,14 @@ class SweepOptions:
         return () if self.no_figures else parse_formats(self.formats)
 
     def workers(self, runs: int) -> Workers:
-        """Processes of this machine, or those of a Dask cluster."""
+        """Processes of this machine, or those of a Dask cluster.
+
+        Args:
+            runs: number of runs to do.
+
+        Raises:
+            ConfigError: `-j` together with a Dask cluster.
+        """
         from initprobe.errors import ConfigError
         from initprobe.sweeps.execution_runner import local_workers
 
@@ -125,7 +132,7 @@ def run_plan(
     """
     from initprobe.cli import outputs
     from initprobe.sweeps.execution_runner import execute
-    from initprobe.sweeps.store.store import open_store
+    from initprobe.sweeps.store import open_store
 
     runs, directory, formats = options.runs(plan), options.directory(plan), options.wanted()
     outputs.check_exports([*output.exports.targets(), *output.others], directory)
@@ -209,6 +216,10 @@ def _axes_text(axes: Mapping[str, object]) -> str:
 def finish(outcome: Outcome, failures: Sequence[str]) -> None:
     """Raise the error that gives the exit code.
 
+    Args:
+        outcome: what became of the runs.
+        failures: a line for each run that failed.
+
     Raises:
         Interrupted: runs are left.
         RunsFailed: runs failed.
@@ -278,7 +289,12 @@ def event_text(event: Event) -> str:
 
 
 def print_costs(runs: Sequence[Run], jobs: int | None = None) -> None:
-    """Print one row per run: its axes, the floating-point operations of its products, and its peak memory."""
+    """Print one row per run: its axes, the floating-point operations of its products, and its peak memory.
+
+    Args:
+        runs: in the order of the plan.
+        jobs: processes at a time, for the sum of memory; None for the number that would be used.
+    """
     from initprobe.data.machine import processors
     from initprobe.formatting import short
     from initprobe.probe.memory import cost

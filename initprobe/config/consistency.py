@@ -80,6 +80,10 @@ def check_bias(bias: Initializer) -> None:
 def check_fit(config: ProbeConfig, init: Initializer) -> None:
     """Make sure that an initializer which is fitted to the data has a plain net and enough samples.
 
+    Args:
+        config: with the norm, the skips and the batch.
+        init: the initializer; one that is not fitted passes.
+
     Raises:
         ConfigError: it has not.
     """
@@ -93,6 +97,10 @@ def check_fit(config: ProbeConfig, init: Initializer) -> None:
 
 def check_fit_samples(init: Initializer, samples: int) -> None:
     """Make sure that the first batch has the samples that its initializer learns from.
+
+    Args:
+        init: the initializer.
+        samples: rows of the first batch.
 
     Raises:
         ConfigError: it has fewer than one step of SGD takes.
@@ -169,7 +177,12 @@ _SHORTER = {
 
 
 def first_fault(error: ValidationError, fields: Sequence[str]) -> ConfigError:
-    """pydantic's first complaint as an error that names the field and what it takes."""
+    """pydantic's first complaint as an error that names the field and what it takes.
+
+    Args:
+        error: of pydantic.
+        fields: all names that would be right.
+    """
     fault = error.errors()[0]
     # Parts of a location in brackets name pydantic's own validators, not a part of the value.
     field = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))
@@ -198,7 +211,12 @@ def fault_error(fault: ErrorDetails, field: str, fields: Sequence[str]) -> Confi
 
 
 def suggested_field(name: str, fields: Sequence[str]) -> str:
-    """` Did you mean 'x'?` for an unknown field, which may be the name of an option; "" if none is similar."""
+    """` Did you mean 'x'?` for an unknown field, which may be the name of an option; "" if none is similar.
+
+    Args:
+        name: what the user wrote.
+        fields: all names that would be right.
+    """
     return suggestion(_FIELDS_OF_OPTIONS.get(name, name), fields)
 
 

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from initprobe.activations.catalogue import ACTIVATIONS
+from initprobe.activations.losses import LOSSES
+from initprobe.activations.norms import NORMS
 from initprobe.activations.own import own
 from initprobe.activations.record import Activation
-from initprobe.blocks.losses import LOSSES
-from initprobe.blocks.norms import NORMS
 from initprobe.config.names import as_activation, as_initializer, as_spec, check_named, resolve
 from initprobe.data.noise import DATASETS, INPUTS
 from initprobe.data.tables import SUFFIXES
@@ -101,11 +101,7 @@ _NORM_NAMES = ["none", *NORMS]
 
 
 def _norm_name(value: str) -> str:
-    """A norm by name, in any case.
-
-    Raises:
-        ConfigError: there is no such norm.
-    """
+    """A norm by name, in any case; a ConfigError for an unknown name."""
     if value.lower() == "none" or value in NORMS:
         return NORMS[value].name if value in NORMS else "none"
     raise ConfigError(f"{value!r} is not one of {', '.join(_NORM_NAMES)}.{suggestion(value, _NORM_NAMES)}")
@@ -116,11 +112,7 @@ _LOSS_NAMES = [RANDOM, *LOSSES]
 
 
 def _loss_name(value: str) -> str:
-    """A loss by name, in any case.
-
-    Raises:
-        ConfigError: there is no such loss.
-    """
+    """A loss by name, in any case; a ConfigError for an unknown name."""
     if value.lower() == RANDOM or value in LOSSES:
         return LOSSES[value].name if value in LOSSES else RANDOM
     raise ConfigError(f"{value!r} is not one of {', '.join(_LOSS_NAMES)}.{suggestion(value, _LOSS_NAMES)}")

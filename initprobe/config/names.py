@@ -20,6 +20,9 @@ from initprobe.spec import Spec, Value, build, parse_spec, parse_value
 def resolve(registry: Registry[Any], spec: Spec) -> Any:
     """The record that `spec` names, made with its parameters.
 
+    Args:
+        registry, spec: of all records of this kind, and a name with parameters.
+
     Raises:
         ConfigError: an unknown name or parameter, or one that the record refuses.
     """
@@ -39,6 +42,9 @@ def is_imported(value: object) -> bool:
 def check_named(registry: Registry[Any], spec: Spec) -> Spec:
     """The specification, if a registry knows its name and parameters; of a `package.module:name` only the form counts.
 
+    Args:
+        registry, spec: of all records of this kind, and a name with parameters.
+
     Raises:
         ConfigError: it does not, or there are parameters behind a `package.module:name`.
     """
@@ -51,6 +57,12 @@ def check_named(registry: Registry[Any], spec: Spec) -> Spec:
 
 def scaled(sigma_w: float | None = None, sigma_b: float | None = None) -> dict[str, Spec]:
     """`init` and `bias_init` from the scales of the mean-field papers: `sigma_w^2 = fan_in Var(W)`, `sigma_b = std(b)`.
+
+    Args:
+        sigma_w, sigma_b: None where not given.
+
+    Returns:
+        By the name of the field; only what is given.
 
     Raises:
         ConfigError: a scale is below 0, or its square beyond the float range.
@@ -69,6 +81,10 @@ def scaled(sigma_w: float | None = None, sigma_b: float | None = None) -> dict[s
 
 def as_spec(value: object, parse: Callable[[str], Spec] = parse_spec) -> Spec:
     """A specification: read from text or from a mapping with a `name`, or returned if it is one.
+
+    Args:
+        value: what the user gave.
+        parse: reads text.
 
     Raises:
         ConfigError: anything else, or text that is not of the grammar.

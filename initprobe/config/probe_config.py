@@ -16,8 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from initprobe.activations.losses import LOSSES, Loss
 from initprobe.activations.record import Activation
-from initprobe.blocks.losses import LOSSES, Loss
 from initprobe.config.arguments import ConfigFields
 from initprobe.config.consistency import check_bias, check_fields, check_fit, first_fault
 from initprobe.config.fields import (

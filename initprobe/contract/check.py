@@ -42,6 +42,10 @@ class Checked:
 def check_contract(parameters: Sequence[Parameter], path: Path) -> Checked:
     """Compare a model with a contract.
 
+    Args:
+        parameters: of the model.
+        path: of the contract, YAML.
+
     Raises:
         InputError: the file cannot be read.
         ConfigError: the file is wrong, or does not fit the model; names file and, where known, line.
@@ -57,6 +61,10 @@ def check_contract(parameters: Sequence[Parameter], path: Path) -> Checked:
 
 def check_lock(parameters: Sequence[Parameter], path: Path) -> Checked:
     """Compare a model with its lock.
+
+    Args:
+        parameters: of the model.
+        path: of the lock, YAML.
 
     Raises:
         InputError: the lock cannot be read.

@@ -38,9 +38,13 @@ def _counted(group: Group) -> Group:
 def settled(parameters: Sequence[Parameter], lock: Contract) -> tuple[list[Parameter], list[Clause], tuple[str, ...]]:
     """The part of a model that its lock knows, and the changes of names.
 
+    Args:
+        parameters: of the model as it is now.
+        lock: written from the model as it was.
+
     Returns:
-        The parameters that a clause covers; the clauses that cover one, without their numbers; one line for each kind
-        of change of the names.
+        The parameters that a clause covers, and the clauses that cover one, without their numbers. The last part has
+        one line for each kind of change of the names.
 
     Raises:
         ConfigError: two clauses cover one parameter.
@@ -74,7 +78,15 @@ def _changed_counts(covered: Mapping[str, Clause], matched: Sequence[Clause]) ->
 
 
 def changed_ties(parameters: Sequence[Parameter], contract: Contract) -> tuple[str, ...]:
-    """Ties of the contract that the model lacks, and those that the contract does not name."""
+    """Ties of the contract that the model lacks, and those that the contract does not name.
+
+    Args:
+        parameters: of the model.
+        contract: without `ties`, nothing counts as changed.
+
+    Returns:
+        A line for each group of tied names.
+    """
     if contract.ties is None:
         return ()
     meant = {frozenset(group) for group in contract.ties}

@@ -71,6 +71,9 @@ def read_clauses(rules: Mapping[str, str], optional: Mapping[str, str] | None = 
 def refuse_twice(rules: Iterable[str], optional: Iterable[str]) -> None:
     """Refuse a pattern that stands under both.
 
+    Args:
+        rules, optional: patterns of names.
+
     Raises:
         ConfigError: there is one.
     """
@@ -98,8 +101,8 @@ def assign(
         default: of parameters that no clause covers.
 
     Raises:
-        ConfigError: a pattern matches no name, or another number than its count; two equally specific patterns name
-            different rules for one parameter; or a parameter has no clause and there is no default.
+        ConfigError: a pattern matches no name, or another number than its count. Or two equally specific patterns name
+            different rules for one parameter. Or a parameter has no clause and there is no default.
     """
     _refuse_idle([name for group in names.values() for name in group], clauses)
     fallback = Clause("default", default) if isinstance(default, Rule) else default
@@ -118,7 +121,12 @@ def assign(
 
 
 def miscounted(covered: Mapping[str, Clause], clauses: Sequence[Clause]) -> list[tuple[Clause, int]]:
-    """The clauses that cover another number of parameters than they say, and the number that they cover."""
+    """The clauses that cover another number of parameters than they say, and the number that they cover.
+
+    Args:
+        covered: the clause of each parameter, by its name.
+        clauses: of the contract.
+    """
     counts = Counter(clause.pattern for clause in covered.values())
     return [
         (clause, counts[clause.pattern])

@@ -141,7 +141,12 @@ def moment_evidence(values: Array, mean: float, std: float, own: Moments, draws:
 
 
 def kurtosis(values: Array, own: Moments) -> float:
-    """`E[(x - mean)^4] / std^4` over all entries; 3 of a normal distribution. A constant has none, and gets 0."""
+    """`E[(x - mean)^4] / std^4` over all entries; 3 of a normal distribution. A constant has none, and gets 0.
+
+    Args:
+        values: entries of a tensor, in any shape.
+        own: their mean and variance.
+    """
     if own.std == 0:
         return 0.0
     flat = values.reshape(-1)

@@ -51,14 +51,23 @@ class Place:
 
     @contextmanager
     def blamed(self) -> Iterator[None]:
-        """Errors raised inside are said to be here."""
+        """Errors raised inside are said to be here.
+
+        Raises:
+            ConfigError: the error from inside, with this file and line.
+        """
         try:
             yield
         except ConfigError as error:
             raise error.at(file=self.file, line=self.line) from None
 
     def error(self, text: str, field: str = "") -> ConfigError:
-        """An error here."""
+        """An error here.
+
+        Args:
+            text: what is wrong, and what to do.
+            field: of the document; "" for none.
+        """
         return ConfigError(text, field=field, file=self.file, line=self.line)
 
 

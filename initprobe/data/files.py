@@ -1,4 +1,4 @@
-"""Checks of a path before it is read: what is there, how large it is, and whether it fits into memory.
+"""Checks of a path before it is read: its kind, its size, and whether it fits into memory.
 
 Only regular files are read. A device never ends, a pipe may wait without end, and neither has a size in advance.
 """
@@ -139,6 +139,10 @@ def read_json(path: Path) -> bytes:
 def check_room(path: Path, needed: int) -> None:
     """Make sure that `needed` bytes fit into memory.
 
+    Args:
+        path: of the file, for the error.
+        needed: bytes.
+
     Raises:
         MemoryLimitError: they do not; names the bytes needed and the bytes free.
     """
@@ -151,6 +155,11 @@ def check_room(path: Path, needed: int) -> None:
 
 def check_growth(path: Path, size: int, unpacked: int) -> None:
     """Make sure that a file of `size` bytes may be unpacked to `unpacked` bytes.
+
+    Args:
+        path: of the file, for the error.
+        size: bytes on disk.
+        unpacked: bytes in memory.
 
     Raises:
         InputError: it grows more than real data does.

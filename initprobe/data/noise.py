@@ -45,7 +45,16 @@ class Noise:
 
 
 def gaussian(std: float = 1.0, mean: float = 0.0, correlation: float = 0.0) -> Noise:
-    """Independent normal features; any two samples have the given correlation over their features."""
+    """Independent normal features, where any two samples may be correlated.
+
+    Args:
+        std: of a feature over samples.
+        mean: of a feature.
+        correlation: of any two samples over their features.
+
+    Raises:
+        ConfigError: a negative `std`, or a correlation outside [0, 1].
+    """
     if not 0 <= std < math.inf:
         raise ConfigError(f"gaussian: std must be at least 0, not {std:g}")
     if not 0 <= correlation <= 1:
@@ -74,7 +83,15 @@ def gaussian(std: float = 1.0, mean: float = 0.0, correlation: float = 0.0) -> N
 
 
 def uniform(low: float = -1.0, high: float = 1.0) -> Noise:
-    """Independent features, uniform between two bounds."""
+    """Independent features, uniform between two bounds.
+
+    Args:
+        low: lower bound.
+        high: upper bound.
+
+    Raises:
+        ConfigError: `low` is above `high`, or a bound is not finite.
+    """
     if not -math.inf < low <= high < math.inf:
         raise ConfigError(f"uniform: low {low:g} is above high {high:g}, or one of them is not a number")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from initprobe.blocks.skips import branches
+from initprobe.activations.skips import branches
 from initprobe.results.run import ProbeResult
 
 

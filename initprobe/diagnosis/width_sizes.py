@@ -1,6 +1,6 @@
 """What is measured of networks of several widths, and the slopes of log rms against log width.
 
-The theory of a slope is local: it takes the measured slope of the layer's input, and adds what the layer's own fans,
+The theory of a slope is local. It takes the measured slope of the layer's input. It adds what the layer's own fans,
 weights and learning rate do in the limit of infinite width (Yang & Hu 2021, arXiv:2011.14522).
 """
 
@@ -34,8 +34,7 @@ class LayerSizes:
         output: of h before training.
         gradient: of dL/dh before training.
         changes: of h after 1, 2, ... steps minus h before training.
-        own_changes: of the change of z that the update of W makes if it is aligned with the input: fan_in rms(dW)
-            rms(input).
+        own_changes: of the change of z by an update of W that is aligned with the input, `fan_in rms(dW) rms(input)`.
         rows: samples times positions.
         fan_in: entries that one output sums over.
         fan_out: entries that one input goes to.
@@ -99,7 +98,15 @@ class Fit:
 
 
 def fitted(widths: Sequence[int], rms: Sequence[Sequence[float]]) -> Fit | None:
-    """The line through `rms`, by width and then by seed; None where an entry is 0 or not finite."""
+    """The line through the log of `rms` over the log of the width, by least squares.
+
+    Args:
+        widths: of the networks.
+        rms: by width and then by seed.
+
+    Returns:
+        Slope and standard error; None where an entry is 0 or not finite.
+    """
     sizes = np.array(rms, float)
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         return None
@@ -142,16 +149,34 @@ class WidthSlopes:
         return self._layers[0][0][name]
 
     def table(self, name: str, size: Callable[[LayerSizes], float | None]) -> list[list[float]]:
-        """A number of a layer by width and then by seed; NaN for None."""
+        """A number of a layer by width and then by seed; NaN for None.
+
+        Args:
+            name: of the layer.
+            size: gives the number of a layer.
+        """
         numbers = [[size(by_name[name]) for by_name in row] for row in self._layers]
         return [[math.nan if number is None else number for number in row] for row in numbers]
 
     def fit(self, name: str, size: Callable[[LayerSizes], float | None]) -> Fit | None:
-        """The line through a number of a layer."""
+        """The line through a number of a layer.
+
+        Args:
+            name: of the layer.
+            size: gives the number of a layer.
+
+        Returns:
+            None where a number is 0, absent or not finite.
+        """
         return fitted(self.widths, self.table(name, size))
 
     def slope(self, name: str, size: Callable[[LayerSizes], float | None]) -> float | None:
-        """The slope of a number of a layer; None where there is none."""
+        """The slope of a number of a layer; None where there is none.
+
+        Args:
+            name: of the layer.
+            size: gives the number of a layer.
+        """
         line = self.fit(name, size)
         return None if line is None else line.slope
 
@@ -238,14 +263,14 @@ class WidthSlopes:
         return (self.slope(name, lambda layer: layer.product) or 0.0) if self.first(name).is_normed else 0.0
 
     def _change_theory(self, name: str, step: int) -> float | None:
-        """The slope of the change of h after the first step, from the sizes of the update and of the input's change."""
+        """The slope of the change of h after the first step, from the update and the change of the input."""
         if step > 1 or self._own_theory(name) is None or not self.first(name).keeps_scale:
             return None
         return self.slope(name, lambda layer: _predicted_change(layer, step - 1))
 
 
 def _predicted_change(layer: LayerSizes, index: int) -> float | None:
-    """The change of z: what the update of W makes of the input, and what W makes of the input's change.
+    """The change of z by the update of W, and by the change of its input.
 
     A sum over n = fan_in terms is aligned up to `sqrt(a + 1/n)`. For the update, a is 1/T with T orthogonal inputs. The
     change of the input is aligned with the rows of a read-out, a = 1/outputs, and with no other W.
@@ -264,7 +289,15 @@ def _predicted_change(layer: LayerSizes, index: int) -> float | None:
 
 
 def own_change(layer: LayerSizes, index: int) -> float | None:
-    """The layer's own change of z, in units of z where a norm follows."""
+    """The layer's own change of z, in units of z where a norm follows.
+
+    Args:
+        layer: sizes of one layer in one network.
+        index: step of training, from 0.
+
+    Returns:
+        None where nothing was measured.
+    """
     change = _entry(layer.own_changes, index)
     if change is None or not layer.is_normed:
         return change

@@ -69,6 +69,10 @@ class Coder:
     def learn(self, number: int, advance: Callable[[], None]) -> Fitted:
         """Train for all epochs; call `advance` after each.
 
+        Args:
+            number: of the layer, from 1, for an error.
+            advance: reports progress.
+
         Raises:
             ConfigError: training diverges; names the layer, which is the `number`-th, and the step.
         """
@@ -139,6 +143,11 @@ class Coder:
         The loss is quadratic in V, with curvature `2 h'h / n`. It is nearly quadratic in W, with `2 x'x / n` times
         `V V'` and the mean square slope. In c the curvature is 2, in b it is `2 V V'` times that slope. Where
         parameters move together their curvatures may add up, so each pair shares one rate or halves its own.
+
+        Args:
+            x: input, `(samples, fan_in)`.
+            code: output of the encoder, `(samples, fan_out)`.
+            slopes: of the activation there, `(samples, fan_out)`.
         """
         through = self.by_decoder.of(self.decoder) * len(self.decoder) * float(np.mean(np.square(slopes)))
         weights = 2 * (self.by_code.of(code) + self.by_input.of(x) * through)

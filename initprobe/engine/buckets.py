@@ -4,8 +4,8 @@ A tensor arrives in blocks. Each becomes a `Tally`, in the thread that has it in
 `Sketch` in the order of the blocks. So the result does not depend on the threads.
 
 Values are counted by the leading bits of their floating-point pattern: sign, exponent and 5 bits of mantissa. So
-buckets are 3% wide, fit any range, and are re-binned at the end. Outputs in float32 have 7 bits of mantissa, since many
-of their values lie close to the bounds of the activation.
+buckets are 3% wide, fit any range, and are re-binned at the end. Outputs in float32 have 7 bits of mantissa. Many of
+their values lie close to the bounds of the activation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SOON_COUNTED = 1 << 14
 
 # `numpy.bincount` takes 0.7 ns per entry longer than `scipy.sparse`, whose import takes 0.1 s. The first command of the
 # README counts 100 million entries.
-_WORTH_SCIPY = 150_000_000
+WORTH_SCIPY = 150_000_000
 _entries_counted = [0]
 
 # Small tensors of several layers are tallied together, up to so many entries and layers. A call costs as much as some
@@ -57,7 +57,15 @@ class Grid:
     has_magnitudes: bool = False
 
     def moved(self, counts: Array, exponent: int) -> Array:
-        """Counts of the same values times `2^exponent`; values that become subnormal are counted next to 0."""
+        """Counts of the same values times `2^exponent`; values that become subnormal are counted next to 0.
+
+        Args:
+            counts: `(..., size)`.
+            exponent: of the power of two.
+
+        Returns:
+            Counts of the same shape.
+        """
         keys = np.flatnonzero(counts)
         octave = 1 << (np.finfo(_FLOAT_OF[self.pattern]).nmant - self.shift)
         magnitude = keys & (self.size // 2 - 1)
@@ -69,7 +77,13 @@ class Grid:
 
 @lru_cache
 def grid_of(dtype: np.dtype[Any], bits: int, has_magnitudes: bool = False) -> Grid:
-    """The grid of a dtype with so many bits of mantissa."""
+    """The grid of a dtype with so many bits of mantissa.
+
+    Args:
+        dtype: of the entries.
+        bits: of mantissa that a bucket keeps.
+        has_magnitudes: count without signs.
+    """
     exponent, mantissa = (8, 23) if dtype == np.float32 else (11, 52)
     pattern: Any = np.uint32 if dtype == np.float32 else np.uint64
     return Grid(pattern, mantissa - bits, 1 << (1 + exponent + bits), has_magnitudes)
@@ -81,7 +95,12 @@ def tallied_together(entries: int) -> int:
 
 
 def count(stack: Array, grid: Grid) -> Array:
-    """How often each bucket occurs in each tensor of a stack: integers, `(tensors, grid.size)`."""
+    """How often each bucket occurs in each tensor of a stack: integers, `(tensors, grid.size)`.
+
+    Args:
+        stack: tensors, `(tensors, entries)`.
+        grid: of their dtype.
+    """
     by_numpy = stack.size < SOON_COUNTED or not _scipy_pays(stack.size)
     counted = _counted_by_numpy if by_numpy else _counted_by_scipy
     return counted(stack.view(grid.pattern).reshape(len(stack), -1), grid)
@@ -90,7 +109,7 @@ def count(stack: Array, grid: Grid) -> Array:
 def _scipy_pays(entries: int) -> bool:
     """Whether to count by SciPy: it is loaded, or this process has counted so many entries that loading it pays."""
     _entries_counted[0] += entries  # threads may lose a little of it; the counts are the same by either library
-    return _entries_counted[0] > _WORTH_SCIPY or "scipy.sparse" in sys.modules
+    return _entries_counted[0] > WORTH_SCIPY or "scipy.sparse" in sys.modules
 
 
 def _counted_by_numpy(patterns: Array, grid: Grid) -> Array:

@@ -31,7 +31,13 @@ class Fitted:
 
 
 def outputs(layer: Layer, x: Array, pool: Workers) -> Array:
-    """The output `h` of a layer without norm and skip, `(samples, fan_out)`, for the input `x`, `(samples, fan_in)`."""
+    """The output `h` of a layer without norm and skip, `(samples, fan_out)`, for the input `x`, `(samples, fan_in)`.
+
+    Args:
+        layer: weights, biases and activation.
+        x: the input.
+        pool: threads.
+    """
     h = np.empty((len(x), layer.weight.shape[1]), x.dtype)
 
     def work(rows: slice) -> None:

@@ -23,10 +23,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from initprobe.activations.norms import Norm
 from initprobe.activations.record import Activation
+from initprobe.activations.skips import PLAIN, Wiring
 from initprobe.arrays import Array
-from initprobe.blocks.norms import Norm
-from initprobe.blocks.skips import PLAIN, Wiring
 from initprobe.engine.products import has_equal_columns, multiplier
 from initprobe.engine.streams import Purpose, Streams, stream_blocks
 from initprobe.engine.threads import Workers, cached, row_blocks
@@ -191,6 +191,11 @@ def _apply(activation: Activation, z: Array, out: Array) -> None:
 def normalised(norm: Norm, z: Array, workers: Workers) -> Array:
     """Normalise z in place.
 
+    Args:
+        norm: which axes it normalises.
+        z: pre-activations, `(batch, fan_out)`.
+        workers: threads.
+
     Returns:
         The inverse standard deviations.
     """
@@ -217,7 +222,7 @@ def backward(
         passed: what `forward` returned.
         gradients: dL/dh_l, and room for the other two.
         workers: the threads.
-        stream: dL/dh at the end of the branch that begins here; None for dL/dh_l, that of a branch of one layer.
+        stream: dL/dh at the end of the branch that begins here. None for dL/dh_l, that of a branch of one layer.
 
     Returns:
         dL/dy_l, from which dL/dW_l follows: the array of dL/dz_l without a norm, else a new one.
@@ -283,6 +288,10 @@ def growth(gradients: Sequence[Array], workers: Workers) -> int:
     """The exponent of the power of two to divide by where gradients come near the limits of their dtype; else 0.
 
     Backpropagation is linear in the gradient, so it may be carried in any unit. All of `gradients` get the same.
+
+    Args:
+        gradients: of a layer, each `(batch, units)`.
+        workers: threads.
     """
     peak = max(_peak(gradient, workers) for gradient in gradients)
     if not 0 < peak < math.inf:
@@ -297,5 +306,11 @@ def _peak(gradient: Array, workers: Workers) -> float:
 
 
 def rescale(gradient: Array, exponent: int, workers: Workers) -> None:
-    """Divide by `2^exponent`, in place."""
+    """Divide by `2^exponent`, in place.
+
+    Args:
+        gradient: `(batch, units)`.
+        exponent: of the power of two.
+        workers: threads.
+    """
     workers.map(lambda rows: np.ldexp(gradient[rows], -exponent, out=gradient[rows]), row_blocks(*gradient.shape))

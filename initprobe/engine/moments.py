@@ -88,7 +88,12 @@ class Moments:
 
 
 def ldexp(value: float, exponent: int) -> float:
-    """`value 2^exponent`, infinite where that is beyond float64."""
+    """`value 2^exponent`, infinite where that is beyond float64.
+
+    Args:
+        value: any float.
+        exponent: of the power of two.
+    """
     try:
         return math.ldexp(value, exponent)
     except OverflowError:
@@ -110,7 +115,7 @@ class _Scratch(threading.local):
         return self._held[dtype][:size].reshape(shape)
 
     def _counter(self, tensors: int, entries: int, buckets: int) -> Any:
-        """A sparse matrix of ones, a row per tensor: once its columns are set to keys, its dense form counts them."""
+        """A sparse matrix of ones, a row per tensor. Once its columns are set to keys, its dense form counts them."""
         from scipy.sparse import csr_array
 
         keys = self.array((tensors * entries,), np.int32)
@@ -200,6 +205,10 @@ def _two_passes(entries: Array, mean: float, exponent: int) -> Moments:
 
 
 def is_plain(low: float, high: float) -> bool:
-    """True if entries between `low` and `high` are finite and their squares are in the range of float64."""
+    """True if entries between `low` and `high` are finite and their squares are in the range of float64.
+
+    Args:
+        low, high: the smallest and the largest entry.
+    """
     peak = max(-low, high)
     return math.isfinite(low) and math.isfinite(high) and (peak == 0 or _SAFE_LOW < peak < _SAFE_HIGH)

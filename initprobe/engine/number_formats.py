@@ -35,7 +35,12 @@ class Limit(NamedTuple):
 
     @classmethod
     def at(cls, magnitude: float, is_exclusive: bool) -> Limit:
-        """The limit at a magnitude."""
+        """The limit at a magnitude.
+
+        Args:
+            magnitude: at least 0.
+            is_exclusive: whether the magnitude itself lies outside.
+        """
         mantissa, exponent = math.frexp(magnitude)
         return cls(exponent, mantissa, is_exclusive)
 

@@ -27,7 +27,7 @@ _UNUSED = _references([np.empty(0)])[0]
 class Room:
     """Arrays of one probe, each handed out again once nothing refers to it; for a single thread.
 
-    An array and all its views share the memory of one flat array, and each of them refers to that array. So memory is
+    An array and all its views share the memory of one flat array. Each of them refers to that array. So memory is
     in use exactly while there are more references to the flat array than our own.
     """
 
@@ -37,7 +37,11 @@ class Room:
         self._bytes = 0
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """An array with any content, as `numpy.empty` gives it."""
+        """An array with any content, as `numpy.empty` gives it.
+
+        Args:
+            shape, dtype: of the array.
+        """
         entries = math.prod(shape)
         if entries * dtype.itemsize < _SMALLEST:
             return np.empty(shape, dtype)

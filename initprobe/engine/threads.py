@@ -52,20 +52,40 @@ _RESERVE = 8
 
 
 def row_blocks(rows: int, columns: int) -> list[slice]:
-    """Consecutive blocks of rows of a `(rows, columns)` matrix, each the work of one thread; the shape decides."""
-    wanted = max(SMALL // columns, _ENOUGH_ROWS)
+    """Consecutive blocks of rows of a `(rows, columns)` matrix, each the work of one thread; the shape decides.
+
+    Args:
+        rows, columns: of the matrix.
+    """
+    return _slices(0, rows, block_rows(rows, columns))
+
+
+def block_rows(rows: int, columns: int) -> int:
+    """Rows of each of `row_blocks` but the last."""
     half = max(math.ceil(rows / 2), _WORTH_A_THREAD // columns)
-    step = max(min(wanted, _MOST_ROWS, half), _FEWEST_ROWS)
-    return _slices(0, rows, step)
+    return max(min(tallied_rows(columns), _MOST_ROWS, half), _FEWEST_ROWS)
 
 
 def tallied_blocks(rows: int, columns: int) -> list[slice]:
-    """The same for statistics, which need no limit to the rows: a small matrix is one block."""
-    return _slices(0, rows, max(SMALL // columns, _ENOUGH_ROWS))
+    """The same for statistics, which need no limit to the rows: a small matrix is one block.
+
+    Args:
+        rows, columns: of the matrix.
+    """
+    return _slices(0, rows, tallied_rows(columns))
+
+
+def tallied_rows(columns: int) -> int:
+    """Rows of each of `tallied_blocks` but the last."""
+    return max(SMALL // columns, _ENOUGH_ROWS)
 
 
 def cached(block: slice, columns: int) -> list[slice]:
-    """The parts of a block of rows that fit in cache while their statistics are taken."""
+    """The parts of a block of rows that fit in cache while their statistics are taken.
+
+    Args:
+        block, columns: rows of a matrix, and the number of its columns.
+    """
     return _slices(block.start, block.stop, max(_PART_ENTRIES // columns, 1))
 
 
@@ -111,7 +131,12 @@ class Workers:
         self._helpers: list[threading.Thread] = []  # started so far
 
     def map(self, work: Callable[[Block], Result], blocks: Sequence[Block]) -> list[Result]:
-        """The results of `work` on every block, in order; done before any work that was put off."""
+        """The results of `work` on every block, in order; done before any work that was put off.
+
+        Args:
+            work: done for each block, in threads.
+            blocks: in order.
+        """
         if not self._most or len(blocks) == 1:
             with _quiet():
                 return [work(block) for block in blocks]
@@ -160,7 +185,11 @@ class Workers:
                 pass
 
     def finish(self) -> None:
-        """Do all work that was put off; raise the first error in it."""
+        """Do all work that was put off; raise the first error in it.
+
+        Raises:
+            Exception: the first error that work has raised.
+        """
         with _quiet():
             while self._help():
                 pass

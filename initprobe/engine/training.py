@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from initprobe.activations.losses import Loss
 from initprobe.arrays import Array
-from initprobe.blocks.losses import Loss
 from initprobe.engine import mlp
 from initprobe.engine.mlp import Layer, Passed
 from initprobe.engine.products import has_equal_columns, multiplier
@@ -76,7 +76,12 @@ class BatchGradients:
 
 
 def forward(learner: Learner, x: Array) -> list[ForwardPass]:
-    """The forward pass of a batch `(samples, features)`, first layer to last."""
+    """The forward pass of a batch `(samples, features)`, first layer to last.
+
+    Args:
+        learner: the network.
+        x: `(samples, features)`.
+    """
     passes: list[ForwardPass] = []
     h = stream = x
     for layer in learner.layers:
@@ -136,6 +141,11 @@ def step(learner: Learner, batch_gradients: BatchGradients, learning_rate: float
     """One step of plain SGD: every parameter less `learning_rate` times its gradient, in place.
 
     The gradients are overwritten. Biases that start as zeros learn too.
+
+    Args:
+        learner: the network.
+        batch_gradients: of every parameter.
+        learning_rate: the same for every parameter.
     """
     rate = learner.readout.dtype.type(learning_rate)
     with np.errstate(all="ignore"):
@@ -157,7 +167,12 @@ def _descend(layer: Layer, gradient: LayerGradients, rate: np.floating[Any]) -> 
 
 
 def first_nonfinite_layer(learner: Learner, x: Array) -> int:
-    """The first layer, counted from 1, with an output that is not finite; one more than there are for the read-out."""
+    """The first layer, counted from 1, with an output that is not finite; one more than there are for the read-out.
+
+    Args:
+        learner: the network.
+        x: `(samples, features)`.
+    """
     for number, forward_pass in enumerate(forward(learner, x), start=1):
         if not np.isfinite(forward_pass.passed.h).all():
             return number

@@ -31,7 +31,14 @@ def _tuned(
 
 
 def critical(sigma_b: float = 0.0) -> Initializer:
-    """The edge of chaos of the activation: small differences between inputs neither grow nor shrink."""
+    """The edge of chaos of the activation: small differences between inputs neither grow nor shrink.
+
+    Args:
+        sigma_b: standard deviation of the biases.
+
+    Raises:
+        ConfigError: `sigma_b` is negative.
+    """
     if not sigma_b >= 0:
         raise ConfigError(f"critical: sigma_b must be at least 0, not {sigma_b:g}")
     formula = "N(0, sigma_w^2 / fan_in), b ~ N(0, sigma_b^2), chi_1 = sigma_w^2 E[phi'^2] = 1 where q settles"

@@ -34,6 +34,9 @@ def autoencoder(
         noise: share of the input that is set to 0, as in Vincent et al.
         tied: whether the decoder is the transposed encoder.
         base: the initializer that draws the weights first.
+
+    Raises:
+        ConfigError: a rate, a share or a number outside its range.
     """
     drawn = _base("autoencoder", base)
     if not learning_rate > 0:
@@ -65,6 +68,9 @@ def lsuv(
         max_iterations: per layer.
         of: `preactivation` measures z, as in the paper; `output` measures h, as in fastai.
         center: also shift the bias until the mean is 0.
+
+    Raises:
+        ConfigError: a tolerance or a number outside its range.
     """
     if not 0 < tol < 1:
         raise ConfigError(f"lsuv: tol must lie between 0 and 1, not {tol:g}")
@@ -84,11 +90,7 @@ def lsuv(
 
 
 def _whole(name: str, **counts: float) -> dict[str, int]:
-    """Counts from 1 to a million.
-
-    Raises:
-        ConfigError: one is no such number.
-    """
+    """Counts from 1 to a million; a ConfigError for another number."""
     for key, value in counts.items():
         if not 1 <= value <= _MOST_REPEATS or value != int(value):
             raise ConfigError(f"{name}: {key} must be a whole number from 1 to {_MOST_REPEATS:,}, not {value:g}")

@@ -13,7 +13,12 @@ from initprobe.initializers.record import GLOROT, HE, LECUN, VARIANCE_SCALING, I
 
 
 def scaled_variance(scale: float, mode: Mode) -> VarianceRule:
-    """The rule `scale / fan`, on which LeCun, Glorot and He are built."""
+    """The rule `scale / fan`, on which LeCun, Glorot and He are built.
+
+    Args:
+        scale: the numerator.
+        mode: which fan is the denominator.
+    """
 
     def variance(fan_in: int, fan_out: int) -> float:
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
@@ -23,7 +28,16 @@ def scaled_variance(scale: float, mode: Mode) -> VarianceRule:
 
 
 def variance_scaling(scale: float = 1.0, mode: Mode = "fan_in", distribution: Shape = "normal") -> Initializer:
-    """`variance = scale / fan`, the rule on which LeCun, Glorot and He are built."""
+    """`variance = scale / fan`, the rule on which LeCun, Glorot and He are built.
+
+    Args:
+        scale: the numerator.
+        mode: which fan is the denominator.
+        distribution: shape of the distribution of an entry.
+
+    Raises:
+        ConfigError: `scale` is negative.
+    """
     if scale < 0:
         raise ConfigError(f"variance_scaling: scale must be at least 0, not {scale:g}")
     return Initializer(
@@ -94,12 +108,24 @@ def _he(
 
 
 def he_normal(gain: float = 1.0, mode: Mode = "fan_in", slope: float = 0.0) -> Initializer:
-    """He's rule for ReLU and leaky ReLU (`slope` on the negative side), normal."""
+    """He's rule for ReLU and leaky ReLU (`slope` on the negative side), normal.
+
+    Args:
+        gain: factor on the standard deviation.
+        mode: which fan is the denominator.
+        slope: of leaky ReLU on the negative side.
+    """
     return _he("he_normal", he_normal, NORMAL, ("he", "kaiming", "kaiming_normal"), gain, mode, slope)
 
 
 def he_uniform(gain: float = 1.0, mode: Mode = "fan_in", slope: float = 0.0) -> Initializer:
-    """He's rule for ReLU and leaky ReLU (`slope` on the negative side), uniform."""
+    """He's rule for ReLU and leaky ReLU (`slope` on the negative side), uniform.
+
+    Args:
+        gain: factor on the standard deviation.
+        mode: which fan is the denominator.
+        slope: of leaky ReLU on the negative side.
+    """
     return _he("he_uniform", he_uniform, UNIFORM, ("kaiming_uniform",), gain, mode, slope)
 
 

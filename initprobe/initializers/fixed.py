@@ -194,6 +194,9 @@ def truncated_normal(
         low: the lower cut, in standard deviations.
         high: the upper cut.
         corrected: `std` is that of the entries after the cut.
+
+    Raises:
+        ConfigError: the interval holds too little of the normal distribution, or both of `std` and `var` are given.
     """
     spread = _spread("truncated_normal", std, var)
     if not low < high or mass_within(low, high) < 0.01:
@@ -236,7 +239,16 @@ def orthogonal(gain: float = 1.0) -> Initializer:
 
 
 def sparse(sparsity: float = 0.9, std: float | None = None, var: float | None = None) -> Initializer:
-    """Normal, with a share `sparsity` of the incoming weights of each unit set to 0."""
+    """Normal, with a share `sparsity` of the incoming weights of each unit set to 0.
+
+    Args:
+        sparsity: share of the incoming weights of each unit that is 0.
+        std: of the others; None for the default.
+        var: its square; only one of both is given.
+
+    Raises:
+        ConfigError: a sparsity outside its range, or both of `std` and `var` are given.
+    """
     if not 0 <= sparsity <= 1:
         raise ConfigError(f"sparse: sparsity must lie between 0 and 1, not {sparsity:g}")
     spread = _spread("sparse", std, var)

@@ -77,13 +77,20 @@ class OwnInitializer(Initializer):
         return weights
 
     def describe(self, fan_in: int, fan_out: int) -> str:
-        """Mean and standard deviation of an entry, as measured."""
+        """Mean and standard deviation of an entry, as measured.
+
+        Args:
+            fan_in, fan_out: rows and columns of the matrix.
+        """
         law = self.law(fan_in, fan_out)
         mean = f"mean {law.mean:.4g}, " if law.mean else ""
         return f"{self.name}, {mean}std {math.sqrt(law.variance):.4g} as measured"
 
     def law(self, fan_in: int, fan_out: int) -> Judged:
         """Mean, variance and independence of a layer's weights, measured on matrices of a fixed seed.
+
+        Args:
+            fan_in, fan_out: rows and columns of the matrix.
 
         Raises:
             ConfigError: as `sample`, or the function gives other weights for the same generator.

@@ -14,7 +14,7 @@ below. For pairs of uncorrelated rows in a large batch it becomes 2.2/n for ReLU
 one row varies too: ReLU adds 3.2/n per layer, and keeps 1 - 2/B of a deviation, since phi scales with z.
 
 On the way back, a unit's gradient u is proportional to one over the length of its y. So its weights w, of which y is a
-part, are short where u is long: `E[|w|^2 |u|^2]` is `1 - 2/n` times the product of the means (Euler's theorem, as u is
+part, are short where u is long. `E[|w|^2 |u|^2]` is `1 - 2/n` times the product of the means (Euler's theorem, as u is
 homogeneous of degree -1). Along a sample's own h the radial mode has its part of it. The rest, `(1 + Q/D) / n` with
 `Q = E[z^2 phi'^2]` and `D = E[phi'^2]`, is missing evenly along the h of all samples. It is missing in the layers
 below as far as phi is linear: `m' = (1 + Q/D) / n + E[phi']^2 E[z phi]^2 / (D Var(phi)) (1 - 1/B)^2 m`.
@@ -38,8 +38,9 @@ from initprobe.meanfield.row_grid import RowGrid
 from initprobe.meanfield.signals import Signal, batch_means, centred_gram, cosines, pair_statistics
 
 # Simulated over ten layers of 100 units, on noise, digits and image-like inputs, ReLU and tanh. With 16 samples the
-# gradient at layer 1 is 8% to 14% below its prediction, with 12 up to 18%, with 10 up to 21%. The second limit was
-# chosen: that on the mean of one over a unit's variance, relative to one over its mean, at the first layer.
+# gradient at layer 1 is 8% to 14% below its prediction. With 12 samples it is up to 18% below, with 10 up to 21%. The
+# second limit was chosen. It is on the mean of one over a unit's variance, relative to one over its mean, at the first
+# layer.
 FEWEST_SAMPLES, _LARGEST_INVERSE = 16, 1.6
 _ONE_DIRECTION = Spectrum(np.ones(8))
 # Chosen: least factor of the variance of z, which is negative in the first order for rows that are much longer.
@@ -47,7 +48,12 @@ _LEAST_LENGTHENING = 0.1
 
 
 def fault_of(inputs: InputMoments, batch: int) -> str | None:
-    """Why theory does not hold for a batch norm over `batch` samples of these inputs; None where it holds."""
+    """Why theory does not hold for a batch norm over `batch` samples of these inputs; None where it holds.
+
+    Args:
+        inputs: moments of the input.
+        batch: samples that the norm averages over.
+    """
     if batch < FEWEST_SAMPLES:
         return f"batch norm over {batch} samples; its theory is a series in 1/batch and needs {FEWEST_SAMPLES} or more"
     noise = BatchNoise.of(Signal.of(inputs, by_row=True).rows, batch)
@@ -132,7 +138,12 @@ class BatchNoise:
         return np.asarray(self.variance / 4 - self.own / 2)
 
     def on_moments(self, grid: RowGrid, of: Moments) -> Moments:
-        """The moments of h, `of` for a normal z, with the excess kurtosis of z."""
+        """The moments of h, `of` for a normal z, with the excess kurtosis of z.
+
+        Args:
+            grid: value and slope of the activation at nodes of z, for each row.
+            of: moments of h for a normal z.
+        """
         (h, d), fourth = (grid.value, grid.slope), hermite_grid().fourth
         squares, means = (
             [self.excess * grid.spread(f @ fourth) for f in functions] for functions in ((h * h, d * d), (h, d))

@@ -43,7 +43,11 @@ class SpectrumMoments:
 
 
 def layer_moments(layer: Layer, state: State) -> SpectrumMoments:
-    """Moments of one layer's Jacobian, `dh_l/dh_{l-1}`."""
+    """Moments of one layer's Jacobian, `dh_l/dh_{l-1}`.
+
+    Args:
+        layer, state: the layer, and the distribution of its z.
+    """
     return product_moments([layer], [state])[0]
 
 

@@ -123,7 +123,12 @@ class Groups:
         return np.repeat(values, self.bias_shares.shape[-1], axis=-1)
 
     def over_samples(self, functions: Array, shares: Array) -> Array:
-        """Mean over samples, weighted by `shares`, of functions `(..., groups, nodes)`: `(..., bias nodes, nodes)`."""
+        """Mean over samples, weighted by `shares`, of functions `(..., groups, nodes)`: `(..., bias nodes, nodes)`.
+
+        Args:
+            functions: values at the nodes, for each group.
+            shares: of each group among the samples, `(groups,)`.
+        """
         before, nodes = functions.shape[:-2], functions.shape[-1]
         means = shares[..., None, :] @ functions.reshape(*before, shares.shape[-1], -1)
         return np.asarray(means.reshape(*before, -1, nodes))
@@ -195,7 +200,12 @@ def stacked(layers: Sequence[Groups]) -> Groups:
 
 
 def layer_batches(layers: Sequence[SomeGroups], nodes: int = 1) -> Iterator[list[SomeGroups]]:
-    """Successive layers with equally many groups, as many at once as stay in cache with `nodes` numbers per group."""
+    """Successive layers with equally many groups, as many at once as stay in cache with `nodes` numbers per group.
+
+    Args:
+        layers: first to last.
+        nodes: numbers per group.
+    """
     for groups, alike in itertools.groupby(layers, lambda layer: len(layer.shares)):
         while batch := list(itertools.islice(alike, max(_BATCH_NUMBERS // (groups * nodes), 1))):
             yield batch
@@ -211,6 +221,11 @@ class Pairs(NamedTuple):
 
 
 def shares_of(shares: Array, chosen: Array) -> Array:
-    """Shares of the chosen groups, scaled to sum to 1, and 0 for the others, `(..., groups)`."""
+    """Shares of the chosen groups, scaled to sum to 1, and 0 for the others, `(..., groups)`.
+
+    Args:
+        shares: of the groups, `(..., groups)`.
+        chosen: True for the chosen groups, `(groups,)`.
+    """
     kept = np.where(chosen, shares, 0.0)
     return np.asarray(kept / kept.sum(axis=-1, keepdims=True))

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
-from initprobe.blocks.skips import Wiring
-from initprobe.meanfield.batch_norm import NOTHING, missing_below
+from initprobe.activations.skips import Wiring
+from initprobe.meanfield.batch_norm import NOTHING
+from initprobe.meanfield.finite_width import LayerSpread, Spread
 from initprobe.meanfield.layer import Layer
-from initprobe.meanfield.norm_and_skip_gradients import LayerPass
+from initprobe.meanfield.norm_and_skip_gradients import LayerPass, missing_after
 from initprobe.meanfield.row_lengths import LengthEffects
 
 # Measured, not derived: bounds on what is left out of the log variance of dL/dh, by norm axis and skip. They
@@ -27,22 +30,56 @@ _SECOND_ORDER, _OF_LENGTHS, _OF_LENGTHS_FORWARD = 3.0, 0.6, 0.5
 _OF_STEPS = 0.35
 
 
-def left_out_backward(
+class BatchRows(NamedTuple):
+    """What is known of the rows of a batch: what their lengths do at every layer, and how many there are."""
+
+    lengths: Sequence[LengthEffects]
+    batch: int
+
+
+def with_left_out(
+    spreads: Sequence[LayerSpread],
     layers: Sequence[Layer],
     wirings: Sequence[Wiring],
     passes: Sequence[LayerPass],
-    lengths: Sequence[LengthEffects],
-    batch: int,
-) -> tuple[list[float], list[float]]:
-    """Bounds on what is left out of the log variances of dL/dh and dL/dW at every layer, first to last.
+    rows: BatchRows,
+) -> list[LayerSpread]:
+    """The spreads of every layer with what the lengths of rows add to them, and the bounds on what is left out.
 
     Args:
+        spreads: to first order in 1/width.
         layers: first to last.
         wirings: norm and skip of each.
         passes: the forward passes.
-        lengths: what the lengths of rows do.
-        batch: samples in one batch.
+        rows: of a batch.
     """
+    forward = [0.0] * len(layers)
+    if any(wiring.by_batch for wiring in wirings):
+        forward = [_forward(here, each, rows.batch) for here, each in zip(passes, rows.lengths, strict=True)]
+    left_out = *_backward(layers, wirings, passes, rows), forward
+    return [
+        replace(
+            spread,
+            output=_wider(spread.output, of_rows.output_sd),
+            output_gradient=_wider(spread.output_gradient, of_rows.output_gradient_sd),
+            underived_gradient=gradient,
+            underived_weight=weight,
+            underived_output=output,
+        )
+        for spread, of_rows, gradient, weight, output in zip(spreads, rows.lengths, *left_out, strict=True)
+    ]
+
+
+def _wider(spread: Spread, sd: float) -> Spread:
+    """The spread with a further, independent deviation."""
+    return Spread(math.hypot(spread.sd, sd), spread.bias)
+
+
+def _backward(
+    layers: Sequence[Layer], wirings: Sequence[Wiring], passes: Sequence[LayerPass], rows: BatchRows
+) -> tuple[list[float], list[float]]:
+    """Bounds on what is left out of the log variances of dL/dh and dL/dW at every layer, first to last."""
+    lengths, batch = rows
     norm = next((wiring.norm.axis for wiring in wirings if wiring.norm is not None), None)
     has_skip = any(wiring.skip is not None for wiring in wirings)
     rate = _LEFT_OUT.get((norm, has_skip), 0.0)
@@ -72,12 +109,8 @@ def _left_out_of_weights(
     """Bounds on what is left out of what the norms above a layer remove from its dL/dW, first to last."""
     missing, bounds = NOTHING, []
     for layer, wiring, here in zip(reversed(layers), reversed(wirings), reversed(passes), strict=True):
-        if here.noise is None:
-            bounds.append(0.0)
-            continue
-        bounds.append(_OF_STEPS * missing.steps * here.noise.variance)
-        above = missing if wiring.skip is None else NOTHING
-        missing = missing_below(here.grid, here.noise, above, layer.n_in, batch)
+        bounds.append(0.0 if here.noise is None else _OF_STEPS * missing.steps * here.noise.variance)
+        missing = missing_after(layer, wiring, here, missing, batch)
     return bounds[::-1]
 
 
@@ -89,7 +122,7 @@ def _second_order(here: LayerPass, lengths: LengthEffects) -> float:
     return _SECOND_ORDER * max(by_width, 0.0) * (here.noise.variance + lengths.variance)
 
 
-def left_out_forward(here: LayerPass, lengths: LengthEffects, batch: int) -> float:
+def _forward(here: LayerPass, lengths: LengthEffects, batch: int) -> float:
     """A bound on what is left out of the log variance of h, in a network with a batch norm."""
     own = 0.0 if here.noise is None else (here.noise.variance + lengths.variance) ** 2
     return own + _OF_LENGTHS_FORWARD * _log_size(lengths.output) + _unknown_rows(here, batch)

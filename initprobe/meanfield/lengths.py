@@ -33,7 +33,13 @@ class Lengths:
 
 
 def lengths_of(layers: Sequence[Layer], states: Sequence[State], noise: Noise) -> Lengths:
-    """Accumulate the layers' noise through the length map: `x' = share (noise + slope x)`."""
+    """Accumulate the layers' noise through the length map: `x' = share (noise + slope x)`.
+
+    Args:
+        layers: first to last.
+        states: distribution of z at each layer.
+        noise: of the sums over units, per layer.
+    """
     square, below = noise.mean[:, HH], np.s_[:-1]
     gain = np.array([layer.n_in * layer.weight_variance for layer in layers])
     variance = np.array([state.average(state.variance) for state in states])
@@ -46,11 +52,19 @@ def lengths_of(layers: Sequence[Layer], states: Sequence[State], noise: Noise) -
 
 
 def accumulated(added: Array, factor: Array) -> Array:
-    """`x_0 = 0`, `x_{k+1} = added_k + factor_k x_k`: one value more than `added` has."""
+    """`x_0 = 0`, `x_{k+1} = added_k + factor_k x_k`: one value more than `added` has.
+
+    Args:
+        added, factor: of equal shape, `(layers, ...)`.
+    """
     steps = zip(added.tolist(), factor.tolist(), strict=True)
     return np.array([*itertools.accumulate(steps, lambda x, step: step[0] + step[1] * x, initial=0.0)])
 
 
 def accumulated_back(added: Array, factor: Array) -> Array:
-    """`x_k = added_k + factor_k x_{k+1}`, with 0 after the last: one value more than `added` has."""
+    """`x_k = added_k + factor_k x_{k+1}`, with 0 after the last: one value more than `added` has.
+
+    Args:
+        added, factor: of equal shape, `(layers, ...)`.
+    """
     return accumulated(added[::-1], np.append(factor, 0.0)[::-1])[::-1]

@@ -25,10 +25,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from initprobe.activations.norms import EPSILON
 from initprobe.activations.record import Activation
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
-from initprobe.blocks.norms import EPSILON
-from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.batch_norm import BatchNoise, added_by, kernel_after
 from initprobe.meanfield.correlated_pairs import hermite_grid, series
 from initprobe.meanfield.directions import Added
@@ -204,7 +204,7 @@ def _output_rows(kernel: Array, state: State, signal: Signal, skip: float | None
 def _output(activation: Activation, state: State, signal: Signal, skip: float | None, units: int) -> Signal:
     """The output of a layer: `phi(z)`, or `signal + skip phi(z)` with `signal` the input of its branch.
 
-    `units` vary the cosines of pairs; what the units of a branch add to the cosines of a sum is left out.
+    `units` vary the cosines of pairs. What the units of a branch add to the cosines of a sum is left out.
     """
     scale = 1.0 if skip is None else skip
     mean, square = (state.over_biases(values) for values in (state.moments.mean, state.moments.square))
@@ -275,6 +275,5 @@ def _theory(here: LayerPass, back: LayerGradients, wiring: Wiring) -> LayerTheor
         preactivation_gradient_variance=float(shares @ back.preactivation),
         weight_gradient_variance=float(shares @ back.weight),
         length_slope=math.nan,
-        along_share=0.0,
         state=state,
     )

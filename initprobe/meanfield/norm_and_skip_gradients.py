@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
-from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.batch_norm import NOTHING, BatchNoise, Missing, finite_batch_factors, missing_below
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.layer_norm import length_factor, norm_factor
@@ -64,11 +64,15 @@ def gradients(
 ) -> Iterator[LayerGradients]:
     """The gradients of every layer, first to last.
 
-    `mean` is the part of dL/dh that has passed no batch norm. So it still has its mean over the batch.
+    Args:
+        layers: first to last.
+        wirings: norm and skip of each layer.
+        passes: what theory computed at each layer on the way forward.
+        batch: samples per batch.
     """
     by_layer: list[LayerGradients] = []
     gradient = Gradient.start(passes[-1].output.squares, layers[-1].n_out)
-    mean = mean_around = gradient.square
+    mean = mean_around = gradient.square  # of the part that has passed no batch norm, so it has its mean
     branch: Branch | None = None
     above: _Step | None = None
     missing = NOTHING
@@ -79,12 +83,7 @@ def gradients(
         elif branch is not None:
             branch = replace(branch, shared=branch.shared * step.kept_along)
         share = np.where(gradient.square > 0, mean / gradient.square, 1.0)
-        delta = step.delta
-        if wiring.by_sample:
-            delta = delta * length_factor(here.grid, layer, here.state.kurtosis, _share_above(step, above))
-        inner = delta * here.inverse_square
-        if wiring.by_sample:
-            inner = inner * norm_factor(step.averages, here.output.squares, layer, is_bare=wiring.skip is None)
+        delta, inner = _of_layer(step, above)
         weight = here.weighted * inner if np.all(share == 1) else _mixed(here, share) * inner
         if here.noise is not None:
             share = np.zeros_like(share)
@@ -104,8 +103,25 @@ def gradients(
     return reversed(by_layer)
 
 
+def _of_layer(step: _Step, above: _Step | None) -> tuple[Array, Array]:
+    """Mean squares of dL/dz, and of dL/dy for a norm of samples, `(groups,)` each."""
+    layer, wiring, here = step.layer, step.wiring, step.here
+    if not wiring.by_sample:
+        return step.delta, step.delta * here.inverse_square
+    delta = step.delta * length_factor(here.grid, layer, here.state.kurtosis, _share_above(step, above))
+    factor = norm_factor(step.averages, here.output.squares, layer, is_bare=wiring.skip is None)
+    return delta, delta * here.inverse_square * factor
+
+
+def missing_after(layer: Layer, wiring: Wiring, here: LayerPass, missing: Missing, batch: int) -> Missing:
+    """What batch norms have removed from a gradient below a layer, from what they have above it."""
+    if here.noise is None:
+        return missing
+    return missing_below(here.grid, here.noise, missing if wiring.skip is None else NOTHING, layer.n_in, batch)
+
+
 def _share_above(step: _Step, above: _Step | None) -> Array | None:
-    """Share of the weights in what the layer norm above divides by; None where that is not this layer's own output."""
+    """Share of the weights in what the layer norm above divides by. None where that is not this layer's own output."""
     if above is None or not above.wiring.by_sample or step.wiring.skip is not None:
         return None
     return above.weights_part

@@ -1,8 +1,9 @@
 """The spread of measured variances in normalised and residual networks, and under weights with a mean.
 
-To first order in 1/width. The deviations of four numbers from theory are passed on from layer to layer: mean square and
-mean over units of h, at the inputs of the layer and of its branch. Each layer adds the noise of its units. A norm fixes
-mean and variance of z. So its output does not respond to the size of its input, and has no noise along z and z^2.
+To first order in 1/width. The deviations of four numbers from theory are passed on from layer to layer. They are mean
+square and mean over units of h, at the inputs of the layer and of its branch. Each layer adds the noise of its units. A
+norm fixes mean and variance of z. So its output does not respond to the size of its input, and has no noise along z and
+z^2.
 
 Layer norm without a skip is complete to first order in 1/width. Elsewhere a bias of order depth/width is left, from
 noise that signal and gradient share. `left_out` bounds it. Hanin & Nica 2020, arXiv:1812.05994.
@@ -12,17 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from initprobe.activations.record import Activation
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
-from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.finite_width import NO_SPREAD, LayerSpread, Spread
 from initprobe.meanfield.gradient_spread import of_mean
 from initprobe.meanfield.layer import Layer
-from initprobe.meanfield.left_out import left_out_backward, left_out_forward
+from initprobe.meanfield.left_out import BatchRows, with_left_out
 from initprobe.meanfield.norm_and_skip_gradients import LayerPass
 from initprobe.meanfield.norm_and_skip_units import Units, units_of
 from initprobe.meanfield.row_lengths import NO_EFFECT, LengthEffects
@@ -67,26 +68,7 @@ def spread_norm_and_skip(
         # Behind a norm nothing of the gradient runs along h; what exceeds infinite width is not a radial mode.
         is_normed = any(wiring.norm is not None for wiring in wirings)
         spreads = spreads_of(of_batch, of_single, None if is_normed else gradients, samples)
-        forward = [0.0] * len(layers)
-        if any(wiring.by_batch for wiring in wirings):
-            forward = list(map(left_out_forward, passes, lengths, [batch or samples] * len(passes)))
-        left_out = *left_out_backward(layers, wirings, passes, lengths, batch or samples), forward
-        return [
-            replace(
-                spread,
-                output=_wider(spread.output, of_rows.output_sd),
-                output_gradient=_wider(spread.output_gradient, of_rows.output_gradient_sd),
-                underived_gradient=gradient,
-                underived_weight=weight,
-                underived_output=output,
-            )
-            for spread, of_rows, gradient, weight, output in zip(spreads, lengths, *left_out, strict=True)
-        ]
-
-
-def _wider(spread: Spread, sd: float) -> Spread:
-    """The spread with a further, independent deviation."""
-    return Spread(math.hypot(spread.sd, sd), spread.bias)
+        return with_left_out(spreads, layers, wirings, passes, BatchRows(lengths, batch or samples))
 
 
 def spreads_of(
@@ -107,7 +89,10 @@ def spreads_of(
     of_batch = np.array(_gradient_variances(steps, covariances, gradients, samples))
     of_single = np.array(_gradient_variances(single, of_one, gradients, 1))
     back = [Spread(_root(variance), 0.0) for variance in of_mean(of_batch, of_single, samples).tolist()]
-    return [LayerSpread(NO_SPREAD, output, gradient, NO_SPREAD) for output, gradient in zip(outputs, back, strict=True)]
+    return [
+        LayerSpread(NO_SPREAD, output, gradient, NO_SPREAD, NO_SPREAD)
+        for output, gradient in zip(outputs, back, strict=True)
+    ]
 
 
 def _root(value: float) -> float:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from initprobe.activations.record import Activation
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
-from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.correlated_pairs import hermite_grid
 from initprobe.meanfield.input_moments import similar_rows
 from initprobe.meanfield.layer import Layer, State

@@ -1,4 +1,4 @@
-"""Order and chaos: the fixed point of a deep network at given weight and bias scales, and how fast it is reached.
+"""Order and chaos: the fixed point of a deep network at given scales, and how fast it is reached.
 
 Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232; Hayou et al. 2019, arXiv:1902.06853.
 """
@@ -26,9 +26,7 @@ _FLOOR, _CEILING = 1e-10, 1e10
 # The search for a fixed point takes eight steps per factor of 4 in q: one segment of the table.
 _STEPS = 8
 _STEP = 4 ** (1 / _STEPS)
-_ITERATIONS = 80
-_NEWTON_STEPS = 8
-_TOLERANCE = 1e-13
+_ITERATIONS, _NEWTON_STEPS, _TOLERANCE = 80, 8, 1e-13
 # The largest q of a critical point or of a gain's fixed point. At the smallest, phi is its tangent up to rounding.
 _CRITICAL_CEILING = 1e4
 _INFINITESIMAL = 1e-40
@@ -161,7 +159,7 @@ def _depth(factor: Array) -> Array:
 
 
 def settled_lengths(activation: Activation, sigma_w: npt.ArrayLike, sigma_b: float = 0.0) -> Array:
-    """The fixed point of q from q = 1, per weight scale, `(scales,)`: 0 where q vanishes, NaN where it exceeds 1e4.
+    """The fixed point of q from q = 1, `(scales,)`. It is 0 where q vanishes, and NaN where q exceeds 1e4.
 
     Args:
         activation: phi.
@@ -310,6 +308,10 @@ def critical_line(activation: Activation, sigma_b: float) -> CriticalPoint | Non
 
     `sigma_w^2 = 1/E[phi'^2]` at the q that solves `q = E[phi^2]/E[phi'^2] + sigma_b^2`. Without bias and with
     `phi(0) = 0`, that is q = 0, where the network is linear.
+
+    Args:
+        activation: with value and slope.
+        sigma_b: standard deviation of the biases.
     """
     if sigma_b == 0 and not np.any(activation.value(np.zeros(1))):
         return _critical_at_zero(activation)

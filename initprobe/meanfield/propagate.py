@@ -103,7 +103,13 @@ def _excess(layer: Layer, same: float, other: float, cosine: float, share: float
 
 
 def group_moments(activation: Activation, variance: Array, mean: Array) -> Moments:
-    """Moments of h, flat, for each group of samples (rows) and bias node (columns); from the table for equal means."""
+    """Moments of h, flat, for each group of samples (rows) and bias node (columns); from the table for equal means.
+
+    Args:
+        activation: with value and slope.
+        variance: of z, `(groups, bias nodes)`.
+        mean: of z, `(groups, bias nodes)`.
+    """
     if mean.shape[1] == 1 and (mean == mean[0]).all():
         return lookup(activation, variance.ravel(), float(mean[0, 0]))
     return moments(activation, variance.ravel(), mean.ravel())
@@ -111,7 +117,7 @@ def group_moments(activation: Activation, variance: Array, mean: Array) -> Momen
 
 @dataclass(frozen=True)
 class _Products:
-    """Expectations of products of y over pairs of samples; y is a layer's output over the SD of the next z.
+    """Expectations of products of y over pairs of samples. A layer's output over the SD of the next z is y.
 
     Attributes:
         of_outputs: `E[y_a y_b]` as a function of the correlation of z.

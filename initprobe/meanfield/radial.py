@@ -35,13 +35,17 @@ class Gradient(NamedTuple):
 
     @classmethod
     def start(cls, squares: Array, units: int) -> Gradient:
-        """A gradient of independent N(0, 1) entries, at h of the given mean squares."""
+        """A gradient of independent N(0, 1) entries, at h of the given mean squares.
+
+        Args:
+            squares, units: mean squares of h, `(groups,)`, and the units of the last layer.
+        """
         return cls(np.ones_like(squares), units * squares)
 
 
 @dataclass(frozen=True)
 class Averages:
-    """Averages over units at one layer, for each group of samples; y is the part of z that the weights give.
+    """Averages over units at one layer, for each group of samples. The part of z that the weights give is y.
 
     Attributes:
         mean: `E[phi]`, `(groups,)`.
@@ -153,11 +157,20 @@ class Split:
         return np.asarray(self.units * ((both - common) * self.across + self.units * self.along * common))
 
     def weighted(self, slope_square: Array, weighted_square: Array) -> Array:
-        """`E[phi'^2 g^2]`, from `E[phi'^2]` and `E[phi'^2 h^2]`, `(groups,)`."""
+        """`E[phi'^2 g^2]`, from `E[phi'^2]` and `E[phi'^2 h^2]`, `(groups,)`.
+
+        Args:
+            slope_square: `E[phi'^2]`, `(groups,)`.
+            weighted_square: `E[phi'^2 h^2]`, `(groups,)`.
+        """
         excess = (self.along - self.across / self.units) * quotient(weighted_square, self.squares)
         return np.asarray(np.maximum(slope_square * self.across + excess, 0.0))
 
 
 def quotient(numerator: Array, denominator: Array) -> Array:
-    """The quotient, and 0 where the denominator is 0."""
+    """The quotient, and 0 where the denominator is 0.
+
+    Args:
+        numerator, denominator: of equal shape.
+    """
     return np.asarray(np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0))

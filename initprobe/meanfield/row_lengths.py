@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from initprobe.activations.record import Activation
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import Array
-from initprobe.blocks.skips import Wiring
 from initprobe.meanfield.batch_norm import BatchNoise
 from initprobe.meanfield.correlated_pairs import hermite_grid
 from initprobe.meanfield.layer import Layer

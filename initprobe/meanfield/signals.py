@@ -44,7 +44,12 @@ class Signal:
 
     @classmethod
     def of(cls, inputs: InputMoments, by_row: bool) -> Signal:
-        """The input of the first layer, row by row or in groups of similar samples."""
+        """The input of the first layer, row by row or in groups of similar samples.
+
+        Args:
+            inputs: moments of the input.
+            by_row: keep rows, as batch norm needs.
+        """
         if not by_row:
             return cls(*sample_groups(inputs, split=False), inputs.cosine, inputs.cosine_variance)
         gram = stand_in_gram(inputs) if inputs.gram is None else inputs.gram
@@ -86,7 +91,12 @@ class Signal:
 
 
 def centred_gram(gram: Array, batch: int) -> Array:
-    """Products of rows minus their mean over a batch of `batch` rows, of which these are a sample, `(rows, rows)`."""
+    """Products of rows minus their mean over a batch of `batch` rows, of which these are a sample, `(rows, rows)`.
+
+    Args:
+        gram: mean products of rows, `(rows, rows)`.
+        batch: rows of the whole batch.
+    """
     by_row, overall = batch_means(gram.sum(axis=1), gram.diagonal(), batch)
     centred = gram - by_row
     centred -= (by_row - overall)[:, None]
@@ -94,7 +104,7 @@ def centred_gram(gram: Array, batch: int) -> Array:
 
 
 def batch_means(sums: Array, diagonal: Array, batch: int) -> tuple[Array, float]:
-    """Means over a batch of a symmetric matrix of which some rows are known: by row, `(rows,)`, and of all entries.
+    """Means over a batch of a symmetric matrix with some known rows, by row, `(rows,)`, and of all entries.
 
     Args:
         sums: over the known entries of each row, `(rows,)`.

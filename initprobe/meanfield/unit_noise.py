@@ -52,7 +52,12 @@ class Noise:
     other: Array
 
     def relative(self, covariances: Array, first: int, second: int) -> Array:
-        """Covariance of two functions divided by their means, `(layers,)`."""
+        """Covariance of two functions divided by their means, `(layers,)`.
+
+        Args:
+            covariances: by layer and by two functions, `(layers, functions, functions)`.
+            first, second: indices of the two functions.
+        """
         return np.asarray(covariances[:, first, second] / (self.mean[:, first] * self.mean[:, second]))
 
     @property
@@ -228,6 +233,10 @@ def free_share(units: int, layer: Layer) -> float:
     """Share of the noise in a sum of squares over `units` that the weights leave.
 
     Orthogonal weights keep lengths, so that only units cut off leave noise; other weights leave all of it.
+
+    Args:
+        units: in the sum.
+        layer: whose weights make the units.
     """
     return 1 - units / max(layer.n_in, layer.n_out) if layer.orthogonal else 1.0
 

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from initprobe.activations.skips import Wiring, wirings
 from initprobe.arrays import Array, finite
-from initprobe.blocks.skips import Wiring, wirings
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.finite_width import UNKNOWN, LayerSpread, Spread, spread, with_biases
 from initprobe.meanfield.input_moments import InputMoments, similar_rows
 from initprobe.meanfield.layer import Layer, State, layer_batches
 from initprobe.meanfield.moments import histograms
 from initprobe.meanfield.predict import LayerTheory, predict
-from initprobe.meanfield.uncertainty import left_out_along
 from initprobe.prediction.rules import no_theory, removes_means, rules_of
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.layers import LayerStats, TensorStats
@@ -72,18 +71,7 @@ def predict_network(
 
             return NetworkPrediction(layers, spread_with_means(config.activation, rules, layers, inputs, samples))
         spreads = spread(config.activation, rules, [theory.state for theory in layers], samples)
-        return NetworkPrediction(*with_biases(layers, _with_left_out(rules, layers, spreads)))
-
-
-def _with_left_out(
-    rules: Sequence[Layer], layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread]
-) -> list[LayerSpread]:
-    """The spreads of a plain network, with what theory leaves out of gradients that ran along the signal."""
-    bounds = left_out_along(rules, [theory.along_share for theory in layers])
-    return [
-        replace(noise, underived_gradient=bound, underived_weight=bound)
-        for noise, bound in zip(spreads, bounds, strict=True)
-    ]
+        return NetworkPrediction(*with_biases(layers, spreads))
 
 
 def _norm_and_skip_prediction(
@@ -158,7 +146,13 @@ def _without_gradients(theory: LayerTheory) -> LayerTheory:
 def with_predictions(
     config: ProbeConfig, layers: Sequence[LayerStats], prediction: NetworkPrediction | None
 ) -> tuple[LayerStats, ...]:
-    """The measured layers, each with its prediction in `theory`; unchanged where there is no prediction."""
+    """The measured layers, each with its prediction in `theory`; unchanged where there is no prediction.
+
+    Args:
+        config: of the experiment.
+        layers: as measured, first to last.
+        prediction: None where theory does not apply.
+    """
     if prediction is None:
         return tuple(layers)
     sizes = (layers[0].fan_in, *(layer.fan_out for layer in layers))
@@ -243,7 +237,7 @@ def _factor(log: float) -> float | None:
 
 
 def _number(variance: float, zero_is_true: bool) -> float | None:
-    """A variance, or None where it left the float range; 0 is valid only where a branch may start at 0."""
+    """A variance, or None where it left the float range. 0 is valid only where a branch may start at 0."""
     return float(variance) if math.isfinite(variance) and (variance > 0 or (zero_is_true and variance == 0)) else None
 
 
@@ -251,7 +245,7 @@ def _z(tensor: TensorStats, predicted: float, noise: Spread, underived: float) -
     """Distance of the measured mean log variance from its prediction, in standard deviations of that mean.
 
     What theory does not derive, `underived`, counts as a further standard deviation, which draws do not average away.
-    It is taken in logs because a measured variance is log-normal: its mean log lies below the log of its mean.
+    It is taken in logs because a measured variance is log-normal. Its mean log lies below the log of its mean.
     """
     measured = [v for v in tensor.variance_by_draw if v is not None and v > 0]
     complete = len(measured) == len(tensor.variance_by_draw)
@@ -288,7 +282,7 @@ class _Groups(NamedTuple):
 
 
 def _in_groups(state: State) -> _Groups:
-    """The groups of a layer; many rows, which differ only in the variance of z, in a few groups of similar variance."""
+    """The groups of a layer. Many rows, which differ only in the variance of z, in a few groups of similar variance."""
     variance, mean, shares = state.variance, state.mean, state.shares
     are_rows = len(shares) > _MOST_GROUPS and np.ptp(mean) == 0 and np.ptp(shares) == 0
     if not (are_rows and variance.min() > 0 and variance.max() < math.inf):

@@ -9,8 +9,8 @@ from typing import cast
 
 import numpy as np
 
+from initprobe.activations.skips import branches
 from initprobe.arrays import finite
-from initprobe.blocks.skips import branches
 from initprobe.config.arguments import ConfigFields
 from initprobe.config.probe_config import DEFAULT_BATCH, ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from initprobe.activations.record import Activation
+from initprobe.activations.skips import branches
 from initprobe.arrays import finite
-from initprobe.blocks.skips import branches
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.initializers.record import Initializer
 from initprobe.probe.names import slug

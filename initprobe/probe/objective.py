@@ -1,4 +1,4 @@
-"""What the network is trained to do: labels of the data or of a random teacher, the loss at the start, and SGD."""
+"""The training task: labels of the data or of a random teacher, the loss at the start, and SGD."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from initprobe.activations.losses import Loss
 from initprobe.arrays import Array, finite, mean
-from initprobe.blocks.losses import Loss
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.data.datasets import Dataset
 from initprobe.engine.mlp import Layer, Parameters
@@ -64,7 +64,12 @@ class Task:
 
 
 def task_of(config: ProbeConfig, labels: Array | None) -> Task | None:
-    """The task of an experiment; None where the config has no loss. `labels` are those read, or None."""
+    """The task of an experiment; None where the config has no loss.
+
+    Args:
+        config: of the experiment.
+        labels: as read, `(rows,)`; None where none were given.
+    """
     loss = config.objective
     if loss is None:
         return None

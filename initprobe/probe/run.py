@@ -1,7 +1,7 @@
 """START READING HERE: `run(config)` prepares an experiment, measures it, adds theory, and diagnoses it.
 
-`measure` is the whole of it: draw networks, send batches through each (`probe.passes`), summarise the records
-(`probe.summarise`), predict (`prediction`), train if asked (`probe.objective`), and diagnose (`diagnosis`).
+`measure` is the whole of it. It draws networks, sends batches through each (`probe.passes`) and summarises the records
+(`probe.summarise`). It predicts (`prediction`), trains if asked (`probe.objective`), and diagnoses (`diagnosis`).
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def measure(
     trials.remember(config, Outcome.of(result))
     if result.healthy and not collapses(result):
         return result
-    from initprobe.remedies.norm_and_skip import fix_for, fix_for_indistinct_inputs  # only sick networks need it
+    from initprobe.prediction.fix_norm_and_skip import fix_for, fix_for_indistinct_inputs  # only sick networks need it
 
     apart = partial(trials.survives, distinct=True)
     with workers(1):  # BLAS with threads of its own would slow theory down
@@ -134,7 +134,7 @@ def survives(config: ProbeConfig, *, threads: int | None = None) -> bool:
 def _judged(experiment: Experiment, threads: int | None, progress: Progress | None) -> tuple[ProbeResult, InputMoments]:
     """The result with its findings but no fixes, and the moments of its input; the buffers are free afterwards."""
     config, threads, started = experiment.config, checked_threads(threads), time.perf_counter()
-    # Theory and diagnosis run in here too: BLAS has one thread, since threads of its own would only wait for work.
+    # Theory and diagnosis run in here too. BLAS has one thread, since threads of its own would only wait for work.
     with workers(threads) as pool:
         session = _session(experiment, pool, progress)
         networks = [_probe_network(session, draw) for draw in range(config.draws)]

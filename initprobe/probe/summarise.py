@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from initprobe.activations.record import Activation
+from initprobe.activations.skips import Wiring
 from initprobe.arrays import complete_mean, finite, log10_mean, mean
-from initprobe.blocks.skips import Wiring
 from initprobe.engine.layer_record import LayerRecord
 from initprobe.engine.moments import Moments
 from initprobe.engine.quantiles import PERCENTS, distributions
@@ -130,7 +130,7 @@ def _add_backward_statuses(
     wirings: Sequence[Wiring],
     silent: bool,
 ) -> None:
-    """Add the status of dL/dh, dL/dz and dL/dW of every layer; behind a norm a gradient of 0 may be true."""
+    """Add the status of dL/dh, dL/dz and dL/dW of every layer. Behind a norm a gradient of 0 may be true."""
     above: Sources = []
     around: Sources = []
     for index in reversed(range(len(records))):
@@ -221,7 +221,12 @@ def _output_stats(record: LayerRecord, stats: TensorStats, activation: Activatio
 
 
 def all_stats(sketches: Sequence[Sketch], statuses: Sequence[Status]) -> list[TensorStats]:
-    """The statistics of tensors, given their status; null where the dtype lost them."""
+    """The statistics of tensors, given their status; null where the dtype lost them.
+
+    Args:
+        sketches: of the tensors.
+        statuses: whether the dtype held each tensor.
+    """
     lost = [_is_lost(sketch, status) for sketch, status in zip(sketches, statuses, strict=True)]
     moments = [
         _no_moments(len(sketch.by_draw)) if gone else _moments(sketch.by_draw)
@@ -246,7 +251,11 @@ def all_stats(sketches: Sequence[Sketch], statuses: Sequence[Status]) -> list[Te
 
 
 def rms_of(sketch: Sketch, status: Status) -> float | None:
-    """The root mean square of a tensor, as `all_stats` gives it."""
+    """The root mean square of a tensor, as `all_stats` gives it.
+
+    Args:
+        sketch, status: of the tensor, and whether the dtype held it.
+    """
     return None if _is_lost(sketch, status) else _rms(sketch.by_draw)
 
 

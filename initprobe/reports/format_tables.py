@@ -1,4 +1,7 @@
-"""What small formats would lose: a table per format, with a row per layer and a column per tensor, and a summary."""
+"""What small formats would lose, as a summary and a table per format.
+
+It has a row per layer and a column per tensor.
+"""
 
 from __future__ import annotations
 

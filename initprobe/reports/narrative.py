@@ -38,7 +38,7 @@ _LOST_WORDS = {
 
 def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
     """Yield a label and a sentence for each part of the summary that applies."""
-    sentences = {
+    sentences: dict[str, str | Sequence[str] | None] = {
         "drawn by": result.description.rules,
         "output": _output_words(result),
         "gradient": _gradient_words(result),
@@ -56,7 +56,9 @@ def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
         "one step": step_words(result.step),
         "trained": training_words(result),
     }
-    yield from ((label, words) for label, words in sentences.items() if words)
+    for label, words in sentences.items():
+        lines = [words] if isinstance(words, str) else words or ()
+        yield from ((label, line) for line in lines if line)
     yield from (("note", words) for words in result.notes)
 
 
@@ -91,8 +93,10 @@ def _weight_gradient_words(result: ProbeResult) -> str | None:
     if len(layers) < 2:
         return None
     logs = [_log10(layer.weight_gradient) for layer in layers]
+    if max(logs) == -math.inf:
+        return "var dL/dW is 0 in every layer"
     low, high = layers[int(np.argmin(logs))], layers[int(np.argmax(logs))]
-    ratio = max(logs) - min(logs) if max(logs) > -math.inf else 0.0
+    ratio = max(logs) - min(logs)
     times = "" if math.isinf(ratio) else f", {factor_of(ratio)}"
     return f"var dL/dW {_lowest(low)} (layer {low.layer}) to {_lowest(high)} (layer {high.layer}){times}"
 
@@ -195,11 +199,11 @@ def _scale_words(scale: DepthScale, reach: float) -> str | None:
     return f"{short(scale.measured)} ({short(scale.predicted)})"
 
 
-def _theory_words(result: ProbeResult) -> str | None:
-    """The largest disagreements between prediction and measurement, forward and backward, in SDs of chance."""
+def _theory_words(result: ProbeResult) -> list[str]:
+    """The largest disagreements with theory, forward and backward, in SDs of chance; a line each, as in a pipe."""
     words = [_furthest(result, "output", "z", "var h"), _furthest(result, "output_gradient", "gradient_z", "var dL/dh")]
     words += [_refused_words(result), _uncertain_words(result), _underived_words(result)]
-    return "; ".join(filter(None, words)) or _bare_theory_words(result)
+    return [line for line in words if line] or [line for line in [_bare_theory_words(result)] if line]
 
 
 def _refused_words(result: ProbeResult) -> str | None:

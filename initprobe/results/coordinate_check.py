@@ -30,8 +30,8 @@ class WidthLine(Record):
         rms: root mean square over all entries, by width and then by seed; null where it is not finite.
         slope: of log rms against log width, by least squares; null unless `status` is `ok`.
         slope_se: its standard error, from the spread of the seeds or of the widths about the line, whichever is larger.
-        theory: the slope in the limit of infinite width, from the fans, weights, learning rates and input of the layer;
-            null where it is not known.
+        theory: the slope in the limit of infinite width, from the fans, weights, learning rates and input of the layer.
+            Null where it is not known.
         judged: the verdict asks that this slope be 0.
     """
 
@@ -130,8 +130,25 @@ class CoordinateCheck(Record):
 
         return width_table(self, width)
 
-    def figure(self) -> Any:
-        """A matplotlib figure: rms against width on log scales, a panel per quantity and step."""
+    def figure(
+        self,
+        *,
+        size: tuple[float, float] | None = None,
+        title: str | None = None,
+        columns: int | None = None,
+        style: Literal["screen", "paper"] = "screen",
+    ) -> Any:
+        """A matplotlib figure: rms against width on log scales, a panel per quantity and step.
+
+        Args:
+            size: width and height in inches; None for that of the style.
+            title: instead of the verdict; an empty text for none.
+            columns: panels per row.
+            style: `paper` for a column of 3.3 inches: letters of 7.5 points, no title.
+
+        Raises:
+            ConfigError: a size, number of columns or style that cannot be.
+        """
         from initprobe.results.display import width_figure
 
-        return width_figure(self)
+        return width_figure(self, size, title, columns, style)

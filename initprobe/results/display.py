@@ -1,4 +1,7 @@
-"""How a result shows itself: the only import of `reports` in this room, made when a table or figure is asked for."""
+"""How a result shows itself.
+
+This is the only import of `reports` in this room, made when a table or figure is asked for.
+"""
 
 from __future__ import annotations
 
@@ -75,14 +78,34 @@ class Display:
 
 
 def width_table(check: CoordinateCheck, width: int | None) -> str:
-    """The table of a coordinate check as plain text."""
+    """The table of a coordinate check as plain text.
+
+    Args:
+        check: with all lines.
+        width: characters per line; None for no limit.
+    """
     from initprobe.reports.width_table import plain_width
 
     return plain_width(check, width)
 
 
-def width_figure(check: CoordinateCheck) -> Figure:
-    """The figure of a coordinate check."""
+def width_figure(
+    check: CoordinateCheck,
+    size: tuple[float, float] | None,
+    title: str | None,
+    columns: int | None,
+    style: Literal["screen", "paper"],
+) -> Figure:
+    """The figure of a coordinate check.
+
+    Args:
+        check: with all lines.
+        size: in inches; None for the usual size.
+        title: None for that of the check, "" for none.
+        columns: of panels; None for the usual number.
+        style: of a screen or of paper.
+    """
+    from initprobe.reports.figures.look import Look
     from initprobe.reports.figures.width import width_figure
 
-    return width_figure(check)
+    return width_figure(check, Look(size, title, columns, style))

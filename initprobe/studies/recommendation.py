@@ -15,10 +15,10 @@ from initprobe.errors import ConfigError, InitprobeError, UnknownNameError
 from initprobe.formatting import short
 from initprobe.initializers.record import Mode
 from initprobe.meanfield.input_moments import InputMoments
+from initprobe.prediction.command_line import command_line
+from initprobe.prediction.fix_norm_and_skip import wider_that_holds
 from initprobe.probe.progress import Progress
 from initprobe.probe.run import measured, survives
-from initprobe.remedies.command_line import command_line
-from initprobe.remedies.norm_and_skip import wider_that_holds
 from initprobe.results.base import SCHEMA_VERSION, Finite, Record
 from initprobe.results.layers import LayerStats
 from initprobe.results.run import ProbeResult

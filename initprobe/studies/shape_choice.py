@@ -9,10 +9,10 @@ from dataclasses import replace
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.formatting import factor_of
 from initprobe.meanfield.input_moments import InputMoments
+from initprobe.prediction.fix_norm_and_skip import holds
+from initprobe.prediction.fix_plain import changed
+from initprobe.prediction.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Forecast, Network, most_level_gain
 from initprobe.prediction.typical import FEW, loss_probability
-from initprobe.remedies.forecast import COMMON_SHARE, LAST_RESORT_SHARE, Forecast, Network, most_level_gain
-from initprobe.remedies.norm_and_skip import holds
-from initprobe.remedies.plain import changed
 from initprobe.studies.choice import Choice, Goal, choose
 from initprobe.studies.frameworks import Weights, weights_of
 

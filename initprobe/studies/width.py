@@ -18,13 +18,13 @@ from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.engine.training import BatchGradients, ForwardPass, Learner, forward, gradients
 from initprobe.errors import ConfigError
 from initprobe.formatting import counted
+from initprobe.prediction.width_check import Subject, WidthPlan, coordinate_check
+from initprobe.prediction.width_scaling import Scaling
 from initprobe.probe.describe import describe
 from initprobe.probe.experiment import Experiment, input_rows, prepare
 from initprobe.probe.networks import layers_of, network_of
 from initprobe.probe.objective import learner_of
 from initprobe.probe.progress import Progress
-from initprobe.remedies.width_check import Subject, WidthPlan, coordinate_check
-from initprobe.remedies.width_scaling import Scaling
 from initprobe.results.coordinate_check import CoordinateCheck
 
 # The passes of all layers, and the logits.
@@ -176,9 +176,13 @@ class _Study:
 def mup_scaling(experiment: Experiment, optimizer: str) -> Scaling:
     """The maximal update parametrization of a network whose hidden weights are 1/sqrt(fan_in).
 
-    Yang et al. 2022, arXiv:2203.03466, table 3: the read-out is 1/fan_in; Adam divides the rates of hidden weights and
-    read-out by fan_in; SGD multiplies those of the first layer and of biases by fan_out and divides that of the
+    Yang et al. 2022, arXiv:2203.03466, table 3. The read-out is 1/fan_in. Adam divides the rates of hidden weights and
+    read-out by fan_in. SGD multiplies those of the first layer and of biases by fan_out, and divides that of the
     read-out by fan_in.
+
+    Args:
+        experiment: of the smallest width.
+        optimizer: `sgd`, `adam` or `adamw`.
     """
     layers = range(1, len(experiment.fans) + 1)
     hidden = [weight_name(layer) for layer in layers[1:]]

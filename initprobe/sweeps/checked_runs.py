@@ -18,8 +18,8 @@ from initprobe.sweeps.breaches import Breach, verdicts
 from initprobe.sweeps.checks import Check
 from initprobe.sweeps.ignores import Ignore, apply, living
 from initprobe.sweeps.known_findings import KnownFinding, known_findings_of
-from initprobe.sweeps.store.rows import Row
-from initprobe.sweeps.store.store import Store
+from initprobe.sweeps.store import Store
+from initprobe.sweeps.store_rows import Row
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def _as_bounds(value: object) -> object:
 
 
 def _as_bound(part: object) -> object:
-    """A mapping, from `[low, high]` or from the name of a rule; each rule is a check of its own, with its line."""
+    """A mapping, from `[low, high]` or from the name of a rule. Each rule is a check of its own, with its line."""
     if isinstance(part, list) and len(part) == 2:
         return {"min": part[0], "max": part[1]}
     return {"not": [part]} if _is_name(part) else part
@@ -196,6 +196,11 @@ def make_check(name: str, bound: Bound, place: Place = NOWHERE) -> Check:
 
 
 def result_setting(field: str, value: object) -> Setting:
-    """A field's value as results hold it: `sigma_w` and `sigma_b` as the initializers that they stand for."""
+    """A field's value as results hold it: `sigma_w` and `sigma_b` as the initializers that they stand for.
+
+    Args:
+        field: of a config.
+        value: as the user wrote it.
+    """
     wanted = read_setting(field, value)
     return replace(wanted, name=SCALES[field], text=str(wanted.value)) if field in SCALES else wanted

@@ -34,7 +34,7 @@ from initprobe.sweeps.execution_pool import (
     work,
 )
 from initprobe.sweeps.runs import Run
-from initprobe.sweeps.store.store import Payload, Store
+from initprobe.sweeps.store import Payload, Store
 
 __all__ = ["Event", "Outcome", "Workers", "execute", "local_workers", "shard"]
 
@@ -288,7 +288,7 @@ class _Job:
         self._announce("failed", run)
 
     def _suspect(self, run: Run) -> None:
-        """A worker died that had this run, or whose pool had it: the run is tried alone, to find the cause."""
+        """A worker died that had this run, or whose pool had it. The run is tried alone, to find the cause."""
         if run.key in self.tried_alone and not self.stopping:
             self._fail(run, Failure(_WORKER_DIED, None))
         else:

@@ -17,6 +17,10 @@ _SECTIONS = ("defaults", "grid", "zip", "checks")
 def apply_override(document: Document, text: str) -> Document:
     """The document with one value set, or removed where `text` is `KEY=`.
 
+    Args:
+        document: of a sweep; it is not changed.
+        text: `KEY=VALUE`.
+
     Raises:
         ConfigError: no such key, no YAML, or a default that an axis overrides.
     """
@@ -72,4 +76,4 @@ def _check_no_axis(values: Mapping[str, Any], name: str, option: Place) -> None:
         axes = values.get(section)
         for axis in axes if isinstance(axes, dict) else ():
             if axis == name or replaces(axis, name):
-                raise option.error(f"{axis} is an axis, which overrides it; use --set {section}.{axis}=[...]")
+                raise option.error(f"{axis} is an axis, which overrides it; use {section}.{axis}=[...]")

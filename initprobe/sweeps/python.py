@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from initprobe.sweeps.execution_pool import local_workers
 from initprobe.sweeps.execution_runner import Event, execute
 from initprobe.sweeps.plan import load as load_plan
 from initprobe.sweeps.runs import Scalar
-from initprobe.sweeps.store.kept_runs import kept_runs
-from initprobe.sweeps.store.rows import Row
-from initprobe.sweeps.store.store import open_store, read_store
+from initprobe.sweeps.store import open_store, read_store
+from initprobe.sweeps.store_kept_runs import kept_runs
+from initprobe.sweeps.store_rows import Row
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def sweep(
     for field, texts in (("overrides", overrides), ("where", where)):
         if isinstance(texts, str):
             raise ConfigError(f"must be a list of texts, as in [{texts!r}]", field=field)
-    plan = load_plan(config, overrides, where)
+    with _named_as_arguments():
+        plan = load_plan(config, overrides, where)
     path = Path(out or f"{DEFAULT_OUT}/{plan.name}") / STORE_FILE
     with open_store(path) as store:
         store.drop_damaged([run.key for run in plan.runs])
@@ -128,6 +130,24 @@ def load(path: str | Path) -> ProbeResult | list[ProbeResult] | Sweep:
     with kept_runs([file]) as runs:
         results = [run.load() for run in runs if run.state == "done"]
     return results[0] if len(results) == 1 else results
+
+
+_ARGUMENTS = {"--where": "where", "--set": "overrides"}
+
+
+@contextmanager
+def _named_as_arguments() -> Iterator[None]:
+    """Errors about an option of the command line name the argument of `sweep`, as `where act: ...`."""
+    try:
+        yield
+    except ConfigError as error:
+        place = error.file or error.field
+        option, space, key = place.partition(" ")
+        if option not in _ARGUMENTS:
+            raise
+        name = f"{_ARGUMENTS[option]}{space}{key}"
+        field, file = (error.field, name) if error.file else (name, "")
+        raise type(error)(error.text, field=field, file=file, line=error.line) from None
 
 
 def _check_path(field: str, path: object) -> None:

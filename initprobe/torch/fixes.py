@@ -1,4 +1,4 @@
-"""A fix is a claim: it is applied in place, the model is probed again, and the fix is undone bit for bit."""
+"""A fix is a claim. It is applied in place, the model is probed again, and the fix is undone bit for bit."""
 
 from __future__ import annotations
 
@@ -115,7 +115,12 @@ def _input_after(x: Any, fix: Fix) -> Any:
 
 
 def standardized(x: Any, mean: float, std: float) -> Any:
-    """The same nested input, less `mean` and divided by `std` in every floating-point tensor."""
+    """The same nested input, less `mean` and divided by `std` in every floating-point tensor.
+
+    Args:
+        x: nested tensors.
+        mean, std: of all entries.
+    """
     return mapped(lambda tensor: (tensor - mean) / std if tensor.is_floating_point() else tensor, x)
 
 

@@ -27,10 +27,7 @@ class Scale:
 
 
 def _critical(act: Activation, is_first: bool) -> float | None:
-    """The weight scale at the edge of chaos without biases; None where there is none that holds.
-
-    There the pre-activation has the variance q. A first layer, whose input has mean square 1, gives it that variance.
-    """
+    """The weight scale at the edge of chaos without biases, where z has variance q; None where none holds."""
     point = critical_line(act, 0.0)
     if point is None or not point.stable:
         return None
@@ -107,7 +104,7 @@ def scale_of(layer: Layer, method: str, share: Share | None) -> Scale:
         share: its part in a residual branch; None outside of one.
 
     Returns:
-        The std of an entry: `gain / sqrt(fan_in)`, and for `balanced` the mean of the conditions for signal and
+        The std of an entry, `gain / sqrt(fan_in)`. For `balanced` it is the mean of the conditions for signal and
         gradient, `2 / (fan_in / gain^2 + fan_out / gain_back^2)` (Glorot & Bengio 2010).
     """
     fan_in, fan_out = layer.op.fans

@@ -140,7 +140,7 @@ class LayerRecords:
         return OutputStats(**dict(stats), saturated_fraction=saturated, dead_fraction=dead)
 
     def _module(self, call: ModuleCall, layer: Layer | None, owner: Layer | None) -> ModuleStats:
-        """The record of a call: `layer` is the one whose product it computes, `owner` the one that it is a part of."""
+        """The record of a call. It computes a product of `layer`, and is a part of `owner`."""
         given, made = self._complete(call.inputs), self._complete(call.outputs)
         track = layer.op.weight if layer is not None else self._parameters.get(f"{call.name}.weight".lstrip("."))
         weight = self._of(track)
@@ -190,7 +190,12 @@ def sketches_of(layer: Layer) -> dict[str, Sketch]:
 
 
 def operation_places(recorder: Recorder, layers: Sequence[Layer]) -> Iterator[Place]:
-    """Outputs of operations that belong to no layer, and their gradients, as `probe.rounding` takes them."""
+    """Outputs of operations that belong to no layer, and their gradients, as `probe.rounding` takes them.
+
+    Args:
+        recorder: of the passes.
+        layers: whose tensors are left out.
+    """
     held = {id(track) for layer in layers for track in (layer.op.weight, layer.z, layer.h)}
     starts = [layer.op.number for layer in layers]
     for op in recorder.operations:

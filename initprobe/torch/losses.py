@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from initprobe.blocks.losses import LOSSES
+from initprobe.activations.losses import LOSSES
 from initprobe.data.tables import SUFFIXES, read_array, read_table
 from initprobe.errors import ConfigError, InputError
 from initprobe.importing import import_name

@@ -1,4 +1,4 @@
-"""One step of an optimizer on a PyTorch model: how far each layer moves, and the largest curvature of the loss.
+"""One step of an optimizer on a PyTorch model: how far layers move, and the largest curvature of the loss.
 
 The model is left unchanged.
 """
@@ -49,6 +49,11 @@ class Optimizing(NamedTuple):
 
 def checked(name: str | None, rate: float | None, loss: object) -> Optimizing | None:
     """The step that is asked for; None for none.
+
+    Args:
+        name: of the optimizer; None for none.
+        rate: the learning rate; None for the default.
+        loss: None where there is none.
 
     Raises:
         ConfigError: the optimizer is unknown, the rate is not a positive number, or there is no loss.

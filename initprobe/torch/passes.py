@@ -29,7 +29,7 @@ class Course:
     Attributes:
         differentiated: whether there was a backward pass.
         loss: the loss; None without one.
-        moved: by name of a parameter, whether an entry of its gradient is not 0; None for a parameter without gradient.
+        moved: by name of a parameter, whether an entry of its gradient is not 0. None for a parameter without gradient.
         void: by name of a module, which of its parameters holds NaN or infinities.
         peaks: by name, the largest magnitude in each small parameter.
     """
@@ -80,6 +80,12 @@ def recorded(arguments: Arguments, pool: Workers) -> tuple[Recorder, Course]:
 
 @contextmanager
 def watching(recorder: Recorder, parts: Inventory) -> Iterator[None]:
+    """Record the operations of a model while this context is open.
+
+    Args:
+        recorder: of the operations.
+        parts: of the model.
+    """
     recorder.modules.watch(parts.modules)
     try:
         yield

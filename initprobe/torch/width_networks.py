@@ -14,8 +14,8 @@ from torch import nn
 
 from initprobe.diagnosis.width_sizes import Family, LayerSizes, NetworkSizes
 from initprobe.errors import ConfigError
+from initprobe.prediction.width_scaling import Scaling
 from initprobe.registry import suggestion
-from initprobe.remedies.width_scaling import Scaling
 from initprobe.torch.arguments import called, input_tensors
 from initprobe.torch.inventory import Inventory, inventory
 from initprobe.torch.nested import tensors
@@ -124,7 +124,13 @@ def _optimizer(groups: Any, training: Training, target: str) -> Any:
 
 
 def rescaled(trained: Trained, scaling: Scaling, factor: float) -> None:
-    """Change a model in place: entries and learning rates times powers of `factor`, the width over the smallest."""
+    """Change a model in place: entries and learning rates times powers of `factor`, the width over the smallest.
+
+    Args:
+        trained: the model and its optimizer.
+        scaling: exponents, by parameter.
+        factor: the width over the smallest width.
+    """
     parameters = dict(trained.model.named_parameters())
     with torch.no_grad():
         for name, power in scaling.starts.items():
@@ -298,12 +304,12 @@ def _layer(course: _Course, recorder: SizeRecorder, later: Sequence[SizeRecorder
 
 
 def _whole(changes: Sequence[Mapping[int, float]], number: int) -> tuple[float, ...]:
-    """The changes of a tensor after each step; none if it has another shape after some step, as in routed experts."""
+    """The changes of a tensor after each step. None if it has another shape after some step, as in routed experts."""
     return tuple(each[number] for each in changes) if all(number in each for each in changes) else ()
 
 
 def _own_changes(course: _Course, layer: Layer, factor: float, given: float | None) -> Iterator[float]:
-    """The change of z if the update of the weight is aligned with the input: a sum of fan_in equal terms."""
+    """The change of z if the update of the weight is aligned with the input. It is a sum of fan_in equal terms."""
     if layer.op.leaf is not None:
         for updates in course.updates:
             yield factor * layer.op.fans[0] * updates[layer.op.leaf] * (1.0 if given is None else given)
@@ -316,9 +322,8 @@ def _rows_of(product: Size, axis: int) -> int:
 
 def _rate(course: _Course, layer: Layer, factor: float) -> float | None:
     """The learning rate of the product of weight and factor."""
-    if layer.op.leaf is None:
-        return None
-    rate = course.rates.get(id(course.parts.parameters[layer.op.leaf]))
+    leaf = layer.op.leaf
+    rate = None if leaf is None else course.rates.get(id(course.parts.parameters[leaf]))
     if rate is None:
         return None
     return rate * (factor**2 if course.trained.family == "sgd" else factor)

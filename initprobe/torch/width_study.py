@@ -14,8 +14,8 @@ from initprobe.diagnosis.width_sizes import Family, NetworkSizes
 from initprobe.errors import ConfigError, MemoryLimitError
 from initprobe.formatting import counted, listed
 from initprobe.importing import user_code
-from initprobe.remedies.width_check import Subject, WidthPlan, coordinate_check
-from initprobe.remedies.width_scaling import Scaling
+from initprobe.prediction.width_check import Subject, WidthPlan, coordinate_check
+from initprobe.prediction.width_scaling import Scaling
 from initprobe.results.coordinate_check import CoordinateCheck
 from initprobe.torch.arguments import called, input_tensors, seed_of_draw
 from initprobe.torch.descriptions import input_words

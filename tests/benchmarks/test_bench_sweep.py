@@ -17,7 +17,7 @@ from initprobe import ProbeConfig
 from initprobe.probe.run import run as probe
 from initprobe.sweeps.execution_runner import execute, local_workers
 from initprobe.sweeps.runs import Run
-from initprobe.sweeps.store.store import Payload, open_store, read_store
+from initprobe.sweeps.store import Payload, open_store, read_store
 
 RUNS, QUEUED, ROUNDS = 200, 10_000, 3
 # Steady state: from the first result past this one to the last but this many.

@@ -10,11 +10,10 @@ from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.cli.app import COMMANDS, cli
 from initprobe.cli.commands import diff, gain, spectrum
 from initprobe.diagnosis.diagnose import RULES
-from initprobe.reports import comparison
+from initprobe.reports import comparison, html_run, html_runs, html_spectrum
 from initprobe.reports.csv import csv_names
 from initprobe.reports.figures.run import draw, kinds
 from initprobe.reports.glossary import WORDS
-from initprobe.reports.html import run_page, runs_page, spectrum_page
 from initprobe.reports.json_names import json_names
 from initprobe.reports.narrative import course
 from initprobe.reports.people_names import TENSOR_SYMBOLS
@@ -93,14 +92,14 @@ def headings():
     for more in ({}, {"act": "tanh"}, {"loss": "ce", "train_steps": 1}, {"init": "autoencoder"}):
         result = run(ProbeConfig(**{"init": "he", "act": "relu"} | small | more))
         yield from (column.heading for column in _columns(result, verbose=True))
-        yield from (column.heading for column in run_page._columns(result))
+        yield from (column.heading for column in html_run._columns(result))
         yield from (label for label, _ in course(result))
     for headings_of_command in (comparison._HEADINGS, gain._HEADINGS, spectrum._HEADINGS, diff._HEADINGS):
         yield from headings_of_command
     yield from (column.heading for column in COLUMNS.values())
-    yield from (heading for _, heading in (*run_page._GENERAL, *run_page._GRADIENT, *run_page._LAST))
-    yield from (heading for _, heading in spectrum_page._NUMBERS)
-    yield from (number.label for number in runs_page._NUMBERS)
+    yield from (heading for _, heading in (*html_run._GENERAL, *html_run._GRADIENT, *html_run._LAST))
+    yield from (heading for _, heading in html_spectrum._NUMBERS)
+    yield from (number.label for number in html_runs._NUMBERS)
     yield from _MODULE_COLUMNS
     yield from ["mean", "var", "+-%", "std", "rms", "min", "max", "zero%", "~0%", "bad"]
     yield from ["p1", "p5", "p25", "p50", "p75", "p95", "p99"]

@@ -16,11 +16,11 @@ from initprobe.diagnosis.trends import trend
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer
 from initprobe.meanfield.predict import predict
+from initprobe.prediction.command_line import command_line
+from initprobe.prediction.forecast import Network
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
 from initprobe.probe.run import measured
-from initprobe.remedies.command_line import command_line
-from initprobe.remedies.forecast import Network
 
 SMALL = {"width": 120, "batch": 150, "draws": 2}
 

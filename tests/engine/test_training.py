@@ -10,9 +10,9 @@ import pytest
 from sweep_checks import breaches_of
 
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.blocks.losses import LOSSES
-from initprobe.blocks.norms import EPSILON, NORMS
-from initprobe.blocks.skips import PLAIN, Wiring
+from initprobe.activations.losses import LOSSES
+from initprobe.activations.norms import EPSILON, NORMS
+from initprobe.activations.skips import PLAIN, Wiring
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.engine.mlp import Layer, Parameters
 from initprobe.engine.threads import workers

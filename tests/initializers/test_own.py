@@ -188,7 +188,7 @@ def test_measurement_agrees_with_theory():
 
 
 def test_weights_come_from_the_seed_alone(monkeypatch):
-    """The same in any order, at any number of threads, made again or held; others for another seed, draw or layer."""
+    """The same in any order, at any number of threads, made again or held. Others for another seed, draw or layer."""
     config = ProbeConfig(init="owninits:normal", **SMALL)
     arrays, again = first_network(prepare(config)), first_network(prepare(config))
     assert all(np.array_equal(arrays[name], again[name]) for name in arrays)

@@ -17,7 +17,7 @@ from initprobe.errors import ConfigError
 from initprobe.importing import source_file
 from initprobe.sweeps.plan import load
 from initprobe.sweeps.runs import run_key
-from initprobe.sweeps.store.store import Payload, open_store, read_store
+from initprobe.sweeps.store import Payload, open_store, read_store
 
 # Says that it was imported, and that it was called.
 EVIL = """

@@ -175,7 +175,7 @@ def check(name, layers, batch, draws):
     """SDs and mean logs against theory, within 5 standard errors and what first order leaves out.
 
     A sample SD has relative error `1/sqrt(2 draws)`, a mean has `sd/sqrt(draws)`. Beyond first order stands
-    depth/width: of the SD itself, and of the mean where bias is derived; for gradients it is that large itself.
+    depth/width: of the SD itself, and of the mean where bias is derived. For gradients it is that large itself.
     """
     x = np.random.default_rng(20).standard_normal((batch, layers[0].n_in))
     logs, own = logs_of(name, layers, x, draws), spreads_of(name, layers, InputMoments.measure(x), batch)
@@ -256,7 +256,7 @@ def test_very_sparse_weights_are_not_covered():
 
 
 def test_sparse_weights_by_measurement():
-    """z is a deviate of SD 1 at each layer, and 1 more is left to the second order; normal weights' theory gives 8."""
+    """z is a deviate of SD 1 at each layer, and 1 more is left to the second order. Normal weights' theory gives 8."""
     config = ProbeConfig(init="sparse:std=0.14", act="tanh", layers=3, width=500, batch=500, draws=8)
     assert max(abs(layer.theory.z) for layer in measured(config, threads=1).layers) < 5 + 1
 

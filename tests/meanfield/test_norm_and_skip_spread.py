@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.blocks.norms import NORMS
-from initprobe.blocks.skips import Wiring
+from initprobe.activations.norms import NORMS
+from initprobe.activations.skips import Wiring
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.gradient_spread import of_mean
 from initprobe.meanfield.input_moments import InputMoments
@@ -79,7 +79,7 @@ def test_chance_explains_most_of_what_is_measured():
 def test_a_gradient_that_all_units_share(init, act):
     """Weights with a mean, most of dL/dh equal in all units: its SD within a factor of exp(0.2 + 0.4) = 1.8.
 
-    0.2 is what 2000 draws differ by in layers 1 to 3 (-0.18 to +0.10); 0.4 is 5 errors of the SD of 80 draws.
+    0.2 is what 2000 draws differ by in layers 1 to 3 (-0.18 to +0.10). 0.4 is 5 errors of the SD of 80 draws.
     """
     draws = 80
     result = measured(ProbeConfig(init=init, act=act, layers=6, width=100, batch=40, draws=draws))
@@ -115,7 +115,7 @@ def test_a_mean_of_either_sign_has_no_spread():
 def test_layer_norm_to_first_order(act, init, bias):
     """Mean and SD of gradients, and the mean of outputs: 5 of their errors, and the second order `(depth/width)^2`.
 
-    Without the first order the mean of ReLU is off by 3.4 L/n; without a sphere's fourth cumulant, that of tanh by -1.
+    Without the first order the mean of ReLU is off by 3.4 L/n. Without a sphere's fourth cumulant, that of tanh by -1.
     """
     depth, width, draws = 9, 50, 80
     result = measured(ProbeConfig(

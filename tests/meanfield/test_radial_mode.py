@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.blocks.norms import NORMS
-from initprobe.blocks.skips import Wiring
+from initprobe.activations.norms import NORMS
+from initprobe.activations.skips import Wiring
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.layer import Layer

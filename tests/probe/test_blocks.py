@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.blocks.losses import LOSSES
-from initprobe.blocks.norms import EPSILON, NORMS
-from initprobe.blocks.skips import wirings
+from initprobe.activations.losses import LOSSES
+from initprobe.activations.norms import EPSILON, NORMS
+from initprobe.activations.skips import wirings
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.engine import training
 from initprobe.engine.mlp import Parameters

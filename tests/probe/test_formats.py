@@ -5,9 +5,9 @@ import pytest
 
 from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.engine.number_formats import FORMATS
+from initprobe.prediction.command_line import command_line
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
-from initprobe.remedies.command_line import command_line
 
 COLLAPSE = {"init": "normal:std=0.01", "act": "tanh", "layers": 8, "width": 100, "batch": 100, "draws": 1}
 

@@ -10,15 +10,15 @@ from rounding import rounded
 
 from initprobe import ProbeConfig
 from initprobe.activations.catalogue import ACTIVATIONS
-from initprobe.blocks.norms import NORMS
-from initprobe.blocks.skips import Wiring
+from initprobe.activations.norms import NORMS
+from initprobe.activations.skips import Wiring
 from initprobe.engine.mlp import Gradients, Layer, Parameters, Passed, backward, forward
 from initprobe.engine.threads import Workers
 from initprobe.engine.weight_gradient import add_weight_gradient
 from initprobe.probe.run import measured
 from initprobe.results.named_numbers import FIGURES, VERDICT
-from initprobe.sweeps.store.diff import Rule, broken
-from initprobe.sweeps.store.rounding import allowance
+from initprobe.sweeps.store_diff import Rule, broken
+from initprobe.sweeps.store_rounding import allowance
 
 SMALL = {"width": 60, "batch": 64, "draws": 2}
 NETS = {

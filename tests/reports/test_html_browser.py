@@ -5,10 +5,11 @@ import shutil
 import pytest
 
 from initprobe import ProbeConfig, run
-from initprobe.reports.html.diff_page import BothSides, Side, diff_page
-from initprobe.reports.html.page import meaning
-from initprobe.reports.html.run_page import run_page
-from initprobe.reports.html.runs_page import card, runs_page
+from initprobe.reports.html_diff import BothSides, Side, diff_page
+from initprobe.reports.html_page import meaning
+from initprobe.reports.html_run import run_page
+from initprobe.reports.html_runs import card, runs_page
+from initprobe.reports.log_axis import log_ticks
 from initprobe.results.digest import digest
 
 NARROW = {"width": 360, "height": 700}
@@ -94,6 +95,13 @@ def test_theory_is_toggled(opened, results):
     assert page.locator(shown).count() == 1 and page.locator("#bars polyline.theory").count() == 0
 
 
+def test_ticks_of_a_log_axis_are_those_of_the_figures(opened, results):
+    """From less than a thousandth of a decade to forty decades."""
+    page = opened(run_page(results[0], "initprobe run"))
+    for low, high in ((-20.3, 20.1), (-1.2, 1.1), (0.1, 0.9), (0.31, 0.43), (2.01, 2.05), (-3.44, -3.41)):
+        assert page.evaluate("ends => logTicks(...ends)", [low, high]) == pytest.approx(log_ticks(low, high))
+
+
 def test_a_table_is_sorted_by_numbers(opened, results):
     page = opened(run_page(results[0], "initprobe run"))
     heading = page.locator("thead th", has_text="h var").first
@@ -127,7 +135,7 @@ def test_many_runs(opened, results):
     assert rows.count() == 4 and _text(page, "#shown").startswith("4 of 8 runs")
     page.select_option("#filters select >> nth=0", "")
     page.locator(".heat button").first.click()
-    assert _text(page, "#run .words").lower() in ("vanishing-output from layer 1", "survives")
+    assert _text(page, "#run .words").lower() in ("vanishing output from layer 1", "survives")
     assert page.locator("#run .uplot").count() == 2
     page.select_option("#map-tools select >> nth=2", "output.variance")
     assert page.locator(".heat button").first.inner_text() != "survives"

@@ -17,7 +17,7 @@ from initprobe.errors import ConfigError
 from initprobe.initializers.catalogue import INITIALIZERS
 from initprobe.meanfield.input_moments import InputMoments
 from initprobe.meanfield.moments import moments
-from initprobe.remedies.forecast import LAST_RESORT_SHARE, Network
+from initprobe.prediction.forecast import LAST_RESORT_SHARE, Network
 from initprobe.spec import parse_spec
 from initprobe.studies.choice import choose
 from initprobe.studies.frameworks import Weights, weights_of

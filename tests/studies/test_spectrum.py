@@ -184,7 +184,7 @@ def test_gaussian_weights_spread_by_one_a_layer_more_than_orthogonal_ones():
 
 
 def test_orthogonal_tanh_near_criticality_is_isometric_and_gaussian_is_not():
-    # q <= 0.01: slopes are at least 1 - tanh(0.4)^2 = 0.86 for 4 SD of z, 0.99 on average; 10 layers keep 0.9.
+    # q <= 0.01: slopes are at least 1 - tanh(0.4)^2 = 0.86 for 4 SD of z, 0.99 on average. 10 layers keep 0.9.
     shared = {"layers": 10, "width": 100, "input": "gaussian:std=0.1"}
     orthogonal, gaussian = spectrum("orthogonal", "tanh", **shared), spectrum("lecun", "tanh", **shared)
     assert orthogonal.isometric is True and orthogonal.end_to_end[-1].isometric_fraction > 0.95

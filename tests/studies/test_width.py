@@ -5,7 +5,9 @@ import math
 
 import numpy as np
 import pytest
+from legible import assert_legible, texts
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 import initprobe
 from initprobe import ProbeConfig
@@ -13,7 +15,7 @@ from initprobe.diagnosis.width_sizes import LayerSizes, NetworkSizes, fitted
 from initprobe.diagnosis.width_verdict import findings_of, transfers
 from initprobe.engine.optimizers import Optimizer
 from initprobe.errors import ConfigError, MemoryLimitError
-from initprobe.remedies.width_scaling import judged
+from initprobe.prediction.width_scaling import judged
 from initprobe.results.coordinate_check import CoordinateCheck
 
 CONFIG = ProbeConfig(init="he", act="relu", layers=3)
@@ -177,16 +179,33 @@ def test_the_files_are_written(initprobe, tmp_path):
     outcome = initprobe(*SMALL, "--mup", "--figure", "w.svg", "--report", "w.html", "--export-json", "w.json", "-q")
     assert outcome.code == 0 and outcome.out.startswith("transfers")
     assert json.loads((tmp_path / "w.json").read_text())["widths"] == [32, 64, 128]
-    assert "Slopes of log rms against log width" in (tmp_path / "w.html").read_text()
+    page = (tmp_path / "w.html").read_text()
+    assert "Slopes of log rms against log width" in page and f"numpy {np.__version__}" in page
     assert "change of h, step 3" in (tmp_path / "w.svg").read_text()
 
 
 def test_the_figure_has_a_panel_per_step_and_a_line_per_layer():
     figure = checked(seeds=2, steps=2, try_fixes=False).figure()
     assert isinstance(figure, Figure) and len(figure.axes) == 4
-    assert len(figure.legends[0].get_texts()) == 4
+    assert len(figure.legends[0].get_texts()) == 4 + 1  # and the line of slope 1/2
+    assert_legible(figure)
     widths, heights = figure.axes[0].lines[0].get_data()
     assert list(widths) == [64, 128, 256] and np.isfinite(heights).all()
+
+
+def test_on_paper_the_figure_fits_a_column():
+    figure = checked(seeds=2, steps=2, try_fixes=False).figure(style="paper")
+    assert figure.get_figwidth() == pytest.approx(3.3)
+    assert_legible(figure)
+    assert {text.get_fontsize() for text in figure.findobj(Text) if text.get_text()} <= {9 * 0.75, 7.5, 10.5 * 0.75}
+
+
+def test_where_all_is_zero_the_figure_says_so():
+    figure = checked(ProbeConfig(init="zeros", act="relu"), seeds=2, steps=1, try_fixes=False).figure(
+        size=(8, 4), title="zeros", columns=2
+    )
+    assert "0 or not finite everywhere" in texts(figure) and "zeros" in texts(figure)
+    assert tuple(figure.get_size_inches()) == (8, 4)
 
 
 def test_fail_on_gives_exit_code_1(initprobe):

@@ -16,7 +16,7 @@ from initprobe.sweeps import execution_pool
 from initprobe.sweeps.execution_pool import Workers
 from initprobe.sweeps.execution_runner import Outcome, execute
 from initprobe.sweeps.runs import Run
-from initprobe.sweeps.store.store import open_store, read_store
+from initprobe.sweeps.store import open_store, read_store
 
 DEADLY_SEED = 1
 

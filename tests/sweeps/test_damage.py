@@ -14,7 +14,7 @@ from initprobe import ProbeConfig, run
 from initprobe.errors import ConfigError
 from initprobe.sweeps import runs
 from initprobe.sweeps.runs import Run
-from initprobe.sweeps.store.store import Payload, open_store, read_store
+from initprobe.sweeps.store import Payload, open_store, read_store
 
 SHAPE = {"layers": 2, "width": 8, "batch": 16, "draws": 1, "act": "relu"}
 FILE = """version: 1
@@ -176,7 +176,7 @@ def test_a_sweep_does_damaged_runs_again(store, initprobe, tmp_path, payloads):
 
 def test_a_result_that_unpacks_without_end_is_not_taken_in(monkeypatch, tmp_path, payloads):
     path = spoilt(filled(tmp_path / "a.db", payloads), payloads[1][0].key, zlib.compress(b" " * 10**6), payloads)
-    monkeypatch.setattr("initprobe.sweeps.store.rows.MAX_RESULT_BYTES", 10**5)
+    monkeypatch.setattr("initprobe.sweeps.store_rows.MAX_RESULT_BYTES", 10**5)
     with read_store(path) as opened:
         assert len(list(opened.results())) == 2
         assert "cannot be unpacked" in opened.damage[payloads[1][0].key]
@@ -233,7 +233,7 @@ def test_a_merge_that_is_refused_leaves_nothing_behind(initprobe, tmp_path, payl
 
 
 HOLD = (
-    "import sys; from pathlib import Path; from initprobe.sweeps.store.store import open_store\n"
+    "import sys; from pathlib import Path; from initprobe.sweeps.store import open_store\n"
     "with open_store(Path(sys.argv[1])): print('open', flush=True); sys.stdin.read()"
 )
 

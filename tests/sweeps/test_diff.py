@@ -13,8 +13,8 @@ from initprobe import ProbeConfig, ProbeResult, run
 from initprobe.errors import ConfigError, InputError
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.named_numbers import COMPARED
-from initprobe.sweeps.store.diff import PLOTTED, Comparison, histogram_change, paired, parse_rule, size_of
-from initprobe.sweeps.store.kept_runs import KeptRun, kept_runs
+from initprobe.sweeps.store_diff import PLOTTED, Comparison, histogram_change, paired, parse_rule, size_of
+from initprobe.sweeps.store_kept_runs import KeptRun, kept_runs
 
 SMALL = {"layers": 3, "width": 30, "batch": 40, "draws": 2}
 MINE = """
@@ -82,7 +82,7 @@ def test_verdicts_are_compared():
     collapsed = run(ProbeConfig(init="normal:std=0.01", act="tanh", **SMALL))
     fine = run(ProbeConfig(init="xavier", act="tanh", **SMALL))
     (change,) = differences(fine, collapsed, "verdict")
-    assert (change.old, change.new) == ("survives", "vanishing-output")
+    assert (change.old, change.new) == ("survives", "vanishing output")
 
 
 def test_a_run_that_is_gone_or_failed_is_missing_and_a_new_one_is_not(result):
@@ -226,7 +226,7 @@ def test_single_results_are_compared_whatever_they_are(initprobe, tmp_path, monk
     assert "not the same experiment: init: xavier -> normal:std=0.01" in done.out
     summary = (tmp_path / "summary.md").read_text()
     assert summary.startswith("**1 run in both: 0 agree, 1 differs**") or "1 differ" in summary
-    assert "| verdict |  | survives | vanishing-output |" in summary
+    assert "| verdict |  | survives | vanishing output |" in summary
 
 
 def test_unrelated_runs_are_not_compared(initprobe, swept):

@@ -19,7 +19,7 @@ from waiting import wait_until
 from initprobe.errors import ConfigError
 from initprobe.sweeps import execution_pool
 from initprobe.sweeps.execution_runner import local_workers
-from initprobe.sweeps.store.store import read_store
+from initprobe.sweeps.store import read_store
 
 distributed = pytest.importorskip("distributed")
 

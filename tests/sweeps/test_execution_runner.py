@@ -21,7 +21,7 @@ from initprobe.probe.memory import cost
 from initprobe.sweeps import execution_pool, execution_runner
 from initprobe.sweeps.execution_pool import Workers
 from initprobe.sweeps.execution_runner import execute, local_workers, shard
-from initprobe.sweeps.store.store import open_store, read_store
+from initprobe.sweeps.store import open_store, read_store
 
 SUPPORT = Path(__file__).parents[1] / "support"
 
@@ -170,7 +170,7 @@ STEADY = {"layers": 8, "width": 150, "batch": 300, "draws": 8}
 
 
 def killed_while_it_works(path, sweeping, rng, jobs=1):
-    """Start, wait until a run is done and the next is being worked on, kill -9; whether that left a run in hand."""
+    """Start, wait until a run is done and the next is being worked on, kill -9. Whether that left a run in hand."""
     process = sweeping(path, RUNS, jobs, **STEADY)
     until(process, "done")
     time.sleep(rng.uniform(0, 0.05))

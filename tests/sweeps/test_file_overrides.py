@@ -52,7 +52,7 @@ BAD_OVERRIDES = [
     ("init.gian=1", "--set init.gian: init: he has no parameter 'gian'"),
     ("grid.layers=3", "--set grid.layers: grid.layers: an axis is a list"),
     ("grid.layers=[1,", "--set grid.layers: not YAML"),
-    ("act=tanh", "--set act: act is an axis, which overrides it; use --set grid.act=[...]"),
+    ("act=tanh", "--set act: act is an axis, which overrides it; use grid.act=[...]"),
     ("seeds=[a]", "--set seeds: seeds.0: must be a whole number"),
     ("name=..", "--set name: name: '..'"),
     ("include.act=tanh", "--set include.act: there is no key"),

@@ -12,8 +12,8 @@ from sweep_runs import numbers, small, swept
 
 from initprobe import ProbeConfig, run
 from initprobe.errors import InputError
-from initprobe.sweeps.store.packing import pack, unpack
-from initprobe.sweeps.store.store import open_store, read_store
+from initprobe.sweeps.store import open_store, read_store
+from initprobe.sweeps.store_packing import pack, unpack
 
 CONFIGS = [
     {"init": "he", "act": "relu"},

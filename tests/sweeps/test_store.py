@@ -12,8 +12,8 @@ from initprobe import ProbeConfig
 from initprobe.errors import ConfigError, InputError, OutputError
 from initprobe.spec import Spec
 from initprobe.sweeps.runs import run_key
-from initprobe.sweeps.store.packing import unpack
-from initprobe.sweeps.store.store import Payload, open_store, read_store
+from initprobe.sweeps.store import Payload, open_store, read_store
+from initprobe.sweeps.store_packing import unpack
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_runs_of_a_killed_process_are_queued_again(path):
 
 
 # What another process does with the store, then waits to be killed.
-HOLD = "import sys; from pathlib import Path; from initprobe.sweeps.store.store import open_store\n" + (
+HOLD = "import sys; from pathlib import Path; from initprobe.sweeps.store import open_store\n" + (
     "with open_store(Path(sys.argv[1])) as store:\n{}    print('open', flush=True); sys.stdin.read()"
 )
 HALFWAY = (

@@ -3,12 +3,12 @@
 import pytest
 
 from initprobe import ProbeConfig, run
+from initprobe.engine.named_parameters import named_parameters
 from initprobe.engine.streams import Streams
 from initprobe.engine.threads import workers
 from initprobe.probe.experiment import input_rows, prepare
 from initprobe.probe.networks import draw_network, layers_of
 from initprobe.probe.objective import learner_of
-from initprobe.engine.named_parameters import named_parameters
 from initprobe.probe.progress import Steps
 
 torch = pytest.importorskip("torch")

@@ -30,7 +30,7 @@ from initprobe.cli.sweep_output import Additions, TableExports, TableOptions
 from initprobe.cli.sweep_run import SweepOptions, finish, run_plan, table_output
 
 if TYPE_CHECKING:
-    from initprobe.reports.html.tables import Table
+    from initprobe.reports.html_tables import Table
     from initprobe.reports.junit import Case
     from initprobe.reports.sarif import Alert
     from initprobe.results.run import ProbeResult
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from initprobe.sweeps.checked_runs import Judged, JudgedRun
     from initprobe.sweeps.ignores import Ignore
     from initprobe.sweeps.plan import Plan
-    from initprobe.sweeps.store.rows import Row
-    from initprobe.sweeps.store.store import Store
+    from initprobe.sweeps.store import Store
+    from initprobe.sweeps.store_rows import Row
 
 
 _MOST_ROWS = 50
@@ -75,6 +75,15 @@ class CheckOptions:
 
 @command_of(CheckOptions, help=__doc__)
 def command(options: CheckOptions) -> None:
+    """Execute the runs of a file and judge its checks.
+
+    Args:
+        options: of the command line.
+
+    Raises:
+        ConfigError: a wrong file or option, or a file without checks.
+        CheckFailed: a check is broken.
+    """
     from initprobe.cli.ci_reports import write_sarif
     from initprobe.cli.outputs import write_text
     from initprobe.errors import ConfigError
@@ -178,7 +187,7 @@ class _Judge:
 
     def _table(self) -> Table:
         """The breaches for the HTML report."""
-        from initprobe.reports.html.tables import table, text_columns
+        from initprobe.reports.html_tables import table, text_columns
 
         return table(text_columns(_HEADINGS), [(outcome.run, *_cells(breach)) for outcome, breach in self.breaches])
 

@@ -16,15 +16,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
+from initprobe.cli.experiment_config import config_from
 from initprobe.cli.html_report import report_option, write_comparison_report
-from initprobe.cli.options import (
-    LossOptions,
-    MeasurementOptions,
-    NetworkOptions,
-    WeightListOptions,
-    config_from,
-    threads_option,
-)
+from initprobe.cli.options import LossOptions, MeasurementOptions, NetworkOptions, WeightListOptions, threads_option
 from initprobe.cli.parameters import command_of, group, option
 
 if TYPE_CHECKING:

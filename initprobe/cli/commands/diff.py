@@ -32,10 +32,10 @@ from initprobe.data.files import RESULT_FILE, STORE_FILE
 from initprobe.formatting import counted, visible
 
 if TYPE_CHECKING:
-    from initprobe.reports.html.diff_page import BothSides, Side
+    from initprobe.reports.html_diff import BothSides, Side
     from initprobe.reports.junit import Case
-    from initprobe.sweeps.store.diff import Change, Pair, Rule
-    from initprobe.sweeps.store.kept_runs import KeptRun
+    from initprobe.sweeps.store_diff import Change, Pair, Rule
+    from initprobe.sweeps.store_kept_runs import KeptRun
 
 
 _MOST_ROWS = 50
@@ -117,15 +117,15 @@ class _Differences:
 
 
 def _rules(asked: Sequence[str]) -> tuple[Rule, ...]:
-    from initprobe.sweeps.store.diff import DEFAULT_RULES, parse_rule
+    from initprobe.sweeps.store_diff import DEFAULT_RULES, parse_rule
 
     return tuple(map(parse_rule, asked)) or DEFAULT_RULES
 
 
 def _compared(old: Sequence[Path], new: Sequence[Path], rules: Sequence[Rule], sided: bool) -> _Differences:
     from initprobe.errors import DamagedRun
-    from initprobe.sweeps.store.diff import Comparison, paired
-    from initprobe.sweeps.store.kept_runs import kept_runs
+    from initprobe.sweeps.store_diff import Comparison, paired
+    from initprobe.sweeps.store_kept_runs import kept_runs
 
     comparison, pairs, changes = Comparison(rules), [], []
     with kept_runs(old) as before, kept_runs(new) as after:
@@ -143,7 +143,7 @@ def _compared(old: Sequence[Path], new: Sequence[Path], rules: Sequence[Rule], s
 
 
 def _both_sides(pair: Pair, changes: Sequence[Change]) -> BothSides:
-    from initprobe.reports.html.diff_page import BothSides
+    from initprobe.reports.html_diff import BothSides
 
     lines = [str(change).removeprefix(f"{pair.name}: ") for change in changes]
     return BothSides(pair.name, _side(pair.old), _side(pair.new), lines)
@@ -151,7 +151,7 @@ def _both_sides(pair: Pair, changes: Sequence[Change]) -> BothSides:
 
 def _side(run: KeptRun | None) -> Side:
     from initprobe.errors import DamagedRun
-    from initprobe.reports.html.diff_page import Side
+    from initprobe.reports.html_diff import Side
     from initprobe.results.digest import digest
 
     if run is None:
@@ -189,7 +189,7 @@ def _write_files(differences: _Differences, options: DiffOptions) -> None:
     if options.junit:
         _write_junit(options.junit, differences)
     if options.report:
-        from initprobe.reports.html.diff_page import diff_page
+        from initprobe.reports.html_diff import diff_page
 
         notes = [*differences.notes, *differences.idle, *differences.damage]
         rows = list(map(_cells, changes))
@@ -243,7 +243,7 @@ def _headline(pairs: Sequence[Pair], changes: Sequence[Sequence[Change]]) -> str
 
 def _unpaired(before: Sequence[KeptRun], after: Sequence[KeptRun], pairs: Sequence[Pair]) -> list[str]:
     """A note where two single results are of different experiments, or where no runs belong together."""
-    from initprobe.sweeps.store.diff import config_changes
+    from initprobe.sweeps.store_diff import config_changes
 
     single, has_pair = len(pairs) == 1, any(pair.old and pair.new for pair in pairs)
     if not (before and after) or (has_pair and not single):

@@ -63,6 +63,14 @@ class GainOptions:
 
 @command_of(GainOptions, help=__doc__)
 def command(options: GainOptions) -> None:
+    """Print gains of one activation, or of all.
+
+    Args:
+        options: of the command line.
+
+    Raises:
+        ConfigError: an unknown activation, or a `sigma_b` outside [0, 1).
+    """
     from initprobe.config.names import activation_of, as_activation
     from initprobe.errors import ConfigError
     from initprobe.reports.console import console

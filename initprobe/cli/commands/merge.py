@@ -27,7 +27,7 @@ from initprobe.data.files import STORE_FILE
 from initprobe.formatting import counted, visible
 
 if TYPE_CHECKING:
-    from initprobe.sweeps.store.store import Merged
+    from initprobe.sweeps.store import Merged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class MergeOptions:
 @command_of(MergeOptions, help=__doc__)
 def command(options: MergeOptions) -> None:
     from initprobe.cli.outputs import check_writable, relative
-    from initprobe.sweeps.store.store import open_store, read_store
+    from initprobe.sweeps.store import open_store, read_store
 
     target = _path(options.out)
     for source in options.stores:

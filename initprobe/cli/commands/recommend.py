@@ -22,7 +22,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from initprobe.cli.options import named_as_options, read_widths, threads_option
+from initprobe.cli.experiment_config import named_as_options, read_widths
+from initprobe.cli.options import threads_option
 from initprobe.cli.parameters import Choice, command_of, option
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from initprobe.cli.sweep_output import TableExports, TableOptions, TableOutput, 
 from initprobe.data.files import STORE_FILE
 
 if TYPE_CHECKING:
-    from initprobe.sweeps.store.rows import Row
+    from initprobe.sweeps.store_rows import Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class ResultsOptions:
 def command(options: ResultsOptions) -> None:
     from initprobe.cli import outputs
     from initprobe.data.files import is_directory
-    from initprobe.sweeps.store.store import read_store
+    from initprobe.sweeps.store import read_store
 
     path = Path(options.store)
     outputs.check_exports(options.exports.targets(), None)

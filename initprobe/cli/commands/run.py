@@ -23,16 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from initprobe.cli.experiment_config import config_from, named_as_options
 from initprobe.cli.gate import GateOptions, VerdictOptions, check_junit, check_verdict, make_gate
-from initprobe.cli.options import (
-    LossOptions,
-    MeasurementOptions,
-    NetworkOptions,
-    WeightOptions,
-    config_from,
-    named_as_options,
-    threads_option,
-)
+from initprobe.cli.options import LossOptions, MeasurementOptions, NetworkOptions, WeightOptions, threads_option
 from initprobe.cli.outputs import FigureOptions
 from initprobe.cli.parameters import command_of, group, option, options_from
 from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone, report, text_stream
@@ -116,8 +109,8 @@ def command(options: RunOptions) -> None:
     check_junit(gate_options.junit, verdict.fail_on)
     formats = options.figures.wanted()
     # Started early, to load matplotlib meanwhile. Without this process the first command of the README takes 1.28 times
-    # as long on two idle cores: the fastest of 12 runs each, wall time. On two busy cores it takes 0.95 times as long:
-    # the median of 12 pairs, quartiles 0.85 and 1.27. It takes 0.97 times the processor time.
+    # as long on two idle cores. This is wall time, the fastest of 12 runs each. On two busy cores it takes 0.95 times
+    # as long: the median of 12 pairs, quartiles 0.85 and 1.27. It takes 0.97 times the processor time.
     with drawer(formats) as drawing:
         gate = make_gate(gate_options)
         experiment, directory = _prepared(options)

@@ -21,15 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from initprobe.cli.experiment_config import config_from
 from initprobe.cli.html_report import report_option, typed
-from initprobe.cli.options import (
-    LossOptions,
-    MeasurementOptions,
-    NetworkOptions,
-    WeightListOptions,
-    config_from,
-    threads_option,
-)
+from initprobe.cli.options import LossOptions, MeasurementOptions, NetworkOptions, WeightListOptions, threads_option
 from initprobe.cli.parameters import Choice, command_of, group, option
 
 if TYPE_CHECKING:
@@ -115,7 +109,7 @@ def command(options: SpectrumOptions) -> None:
         outputs.write_text(options.export_json, f"[{','.join(each.model_dump_json() for each in spectra)}]\n")
     if options.report:
         from initprobe.engine.threads import checked_threads
-        from initprobe.reports.html.spectrum_page import spectrum_page
+        from initprobe.reports.html_spectrum import spectrum_page
         from initprobe.results.environment import environment
 
         machine = environment(checked_threads(options.threads))

@@ -34,6 +34,15 @@ class SweepCommandOptions:
 
 @command_of(SweepCommandOptions, help=__doc__)
 def command(options: SweepCommandOptions) -> None:
+    """Execute the runs of a file, or print what would be run.
+
+    Args:
+        options: of the command line.
+
+    Raises:
+        ConfigError: a wrong file or option.
+        RunsFailed: runs failed.
+    """
     if options.dry_run:
         if any(options.exports.targets()):
             from initprobe.errors import ConfigError

@@ -45,10 +45,10 @@ from initprobe.cli.contract_check import (
     outcome_json,
     print_outcome,
 )
+from initprobe.cli.experiment_config import named_as_options
 from initprobe.cli.gate import GateOptions, VerdictOptions, check_junit, check_verdict, make_gate
 from initprobe.cli.measured_extras import formats_of, formats_option, optimizer_option
-from initprobe.cli.model_options import checkpoint_option, torch_seed_option
-from initprobe.cli.options import named_as_options
+from initprobe.cli.model_options import FixOptions, checkpoint_option, torch_seed_option
 from initprobe.cli.outputs import FigureOptions
 from initprobe.cli.parameters import Choice, argument, command_of, group, option
 from initprobe.cli.run_output import ExportOptions, export, print_verdict_alone, report, text_stream
@@ -157,24 +157,6 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixOptions:
-    """A function that sets the weights so that the model is healthy."""
-
-    fix: str | None = option(
-        "--fix",
-        metavar="FILE|-",
-        help="Write a Python function init(model) after which the model is healthy. It needs PyTorch only, and is "
-        "tried on the model first. If none works, nothing is written and the exit code is 1.",
-    )
-    keep: tuple[str, ...] = option(
-        "--keep",
-        multiple=True,
-        metavar="PATTERN",
-        help="With --fix: parameters to leave unchanged, as in 'head.*'. Repeatable.",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class TorchOptions:
     """The options of `initprobe torch`."""
 
@@ -196,6 +178,15 @@ class TorchOptions:
 
 @command_of(TorchOptions, help=__doc__)
 def command(options: TorchOptions) -> None:
+    """Probe a model, judge it and print the verdict.
+
+    Args:
+        options: of the command line.
+
+    Raises:
+        ConfigError: a wrong option, file or model.
+        CheckFailed: the model fails what the options ask for.
+    """
     from initprobe.errors import CheckFailed
 
     loaded, outcome = _compared(options) if options.contract.given else (None, None)

@@ -24,25 +24,18 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from initprobe.cli.experiment_config import config_from, named_as_options, option_name, read_widths
 from initprobe.cli.gate import SEVERITIES, Severity
 from initprobe.cli.html_report import report_option, typed
 from initprobe.cli.model_options import torch_seed_option
-from initprobe.cli.options import (
-    LossOptions,
-    MeasurementOptions,
-    NetworkOptions,
-    WeightOptions,
-    config_from,
-    named_as_options,
-    option_name,
-    read_widths,
-)
+from initprobe.cli.options import LossOptions, MeasurementOptions, NetworkOptions, WeightOptions
 from initprobe.cli.parameters import Choice, argument, command_of, group, option
 
 if TYPE_CHECKING:
     from initprobe.cli.progress import Advance
-    from initprobe.remedies.width_check import WidthPlan
+    from initprobe.prediction.width_check import WidthPlan
     from initprobe.results.coordinate_check import CoordinateCheck
+    from initprobe.results.summary import Environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +73,7 @@ class StudyOptions:
 
     def plan(self) -> WidthPlan:
         """The plan that these options give."""
-        from initprobe.remedies.width_check import WidthPlan
+        from initprobe.prediction.width_check import WidthPlan
 
         widths = read_widths(self.widths)
         with named_as_options(("widths", "seeds", "steps", "optimizer", "lr")):
@@ -178,15 +171,27 @@ def command(options: WidthOptions) -> None:
     if options.export_json:
         outputs.write_text(options.export_json, check.model_dump_json() + "\n")
     if options.report:
-        from initprobe.reports.html.width_page import width_page
+        from initprobe.reports.html_width import width_page
 
-        outputs.write_page(options.report, width_page(check, typed()))
+        outputs.write_page(options.report, width_page(check, typed(), _machine(options)))
     to = console(text_stream(options.export_json, options.report))
     if options.quiet:
         print_width_verdict(check, to)
     else:
         print_width(check, to, options.verbose)
     _fail(check, options.fail_on)
+
+
+def _machine(options: WidthOptions) -> Environment:
+    """Versions and threads, with those of PyTorch for a model."""
+    from initprobe.engine.threads import checked_threads
+    from initprobe.results.environment import environment
+
+    if not options.target:
+        return environment(checked_threads(options.threads))
+    from initprobe.torch.descriptions import torch_version
+
+    return environment(options.threads or 1, torch_version())
 
 
 def _of_model(options: WidthOptions, plan: WidthPlan, bar: Advance | None) -> CoordinateCheck:

@@ -1,8 +1,8 @@
 """A second process that draws the figures: it loads matplotlib while this process measures.
 
-It is a copy of this process where that is safe, else a fresh Python, which loads NumPy and our records again. It reads
-a result and returns figure files; only this process writes them to disk. If the second process fails, this one draws
-the same figures, and shows the same error if there is one.
+It is a copy of this process where that is safe. Else it is a fresh Python, which loads NumPy and our records again. It
+reads a result and returns figure files; only this process writes them to disk. If the second process fails, this one
+draws the same figures, and shows the same error if there is one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,13 @@ def drawer(formats: Sequence[str]) -> Iterator[Process | None]:
 
 
 def pictures(result: ProbeResult, formats: Sequence[str], process: Process | None = None) -> Iterable[Picture]:
-    """The figures of a result, the summary first; drawn by `process` if it works."""
+    """The figures of a result, the summary first; drawn by `process` if it works.
+
+    Args:
+        result: of a run.
+        formats: `png`, `svg` and so on.
+        process: another process that has loaded matplotlib; None to draw here.
+    """
     from_there = None if process is None else _received(process, result)
     return _drawn(result, formats) if from_there is None else from_there
 
@@ -73,8 +79,8 @@ def _start(formats: Sequence[str]) -> Process | None:
 def _forked(formats: Sequence[str]) -> Fork | None:
     """A copy of this process, made as soon as it has loaded what both need.
 
-    With a fresh Python the first command of the README takes 1.06 times the processor time: the median of
-    15 pairs, quartiles 1.05 and 1.07.
+    With a fresh Python the first command of the README takes 1.06 times the processor time. This is the median of 15
+    pairs, with quartiles 1.05 and 1.07.
     """
     import initprobe.results.run  # noqa: F401
 

@@ -30,7 +30,7 @@ class Look:
 
     Attributes:
         size: width and height in inches; None for that of the kind.
-        title: instead of the title of the result; an empty text for none; None for its own, or none on paper.
+        title: instead of the title of the result. An empty text for none. None for its own, or none on paper.
         columns: panels of histograms in a row; None for all of them in one row, or five on paper.
         style: `screen`; `paper` has letters of 7.5 points, legible in a column 3.3 inches wide.
     """
@@ -59,6 +59,11 @@ class Look:
     def settings(self) -> dict[str, Any]:
         """Settings of matplotlib for this style."""
         return {"font.size": _FONT * self.scale, "axes.linewidth": 0.8 * self.scale}
+
+    @property
+    def sides(self) -> tuple[float, float | None] | None:
+        """Width and height in inches, where they are fixed; on paper the height follows from the panels."""
+        return self.size or ((_COLUMN, None) if self.style == "paper" else None)
 
     def per_row(self, panels: int) -> int:
         """Panels of histograms in one row."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from initprobe.arrays import Array
 from initprobe.errors import ConfigError
-from initprobe.formatting import factor
-from initprobe.reports.figures.panel_grid import CYCLE, Key, PanelSizes, clipped, columns_of, make_grid
-from initprobe.reports.figures.style import BLACK, DASHES, style
+from initprobe.formatting import counted, factor
+from initprobe.reports.figures.panel_grid import Key, PanelSizes, clipped, line_look, make_grid
+from initprobe.reports.figures.style import BLACK, style
 from initprobe.reports.figures.sweep_kinds import SweepRun
 from initprobe.reports.figures.sweep_series import label, varying
 from initprobe.results.run import ProbeResult
@@ -21,11 +22,16 @@ from initprobe.results.run import ProbeResult
 _MOST_CURVES = 14
 # Steps that a point of the smooth curve averages over, as a share of all.
 _WINDOW = 0.03
-_WILD = 1.5  # times chance
+_WILD = 1.5  # times chance: the top of the axis
+_MOST_UNSEEN = 4  # named
 
 
 def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
     """Draw the loss of each run, pale by itself and dark as a running mean; depths get a panel each.
+
+    Args:
+        title: above the figure.
+        runs: of a sweep, each trained.
 
     Raises:
         ConfigError: a run was not trained, or there are too many.
@@ -42,24 +48,37 @@ def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
     looks = {
         name: number for number, name in enumerate(dict.fromkeys(n for part in by_depth.values() for n, _ in part))
     }
+    results = [result for part in by_depth.values() for _, result in part]
+    size = (6.2, 3.4) if len(by_depth) == 1 else (3.7, 3.0)
+    panels = PanelSizes(len(by_depth), 2, *size, across=0.6, between=0.75)
     with style():
-        first = runs[0].read()
-        assert first.loss is not None and first.training is not None
-        panels = PanelSizes(len(by_depth), columns_of(len(by_depth)), 6.2 if len(by_depth) == 1 else 3.9, 3.4)
-        note = f"training is ours: plain SGD, rate {first.training.learning_rate:g}; pale: each step's batch"
-        factors = {name: _factor_words(result) for part in by_depth.values() for name, result in part}
-        grid = make_grid(f"{title}: {first.loss.name} while training", [note], panels, _keys(looks, factors))
+        keys = _keys(looks, _factors(by_depth.values()))
+        grid = make_grid(f"{title}: {_loss_name(results)} while training", [_note(results)], panels, keys, longest=72)
         for index, (axes, (depth, part)) in enumerate(zip(grid.axes, sorted(by_depth.items()), strict=True)):
             _draw(axes, part, looks)
-            axes.set_title(f"{depth} layers", fontsize=10)
+            axes.set_title(counted(depth, "layer"), fontsize=10)
             left, lowest = grid.outer(index)
             axes.set(xlabel="step" if lowest else "", ylabel="loss" if left else "")
         return grid.figure
 
 
-def _look(number: int) -> dict[str, str]:
-    dashes, color = divmod(number, len(CYCLE))
-    return {"color": CYCLE[color], "ls": DASHES[dashes % len(DASHES)]}
+def _loss_name(results: Sequence[ProbeResult]) -> str:
+    names = {result.loss.name for result in results if result.loss}
+    return names.pop() if len(names) == 1 else "loss"
+
+
+def _note(results: Sequence[ProbeResult]) -> str:
+    rates = {result.training.learning_rate for result in results if result.training}
+    rate = f", rate {rates.pop():g}" if len(rates) == 1 else ""
+    return f"trained by initprobe: plain SGD{rate}; pale: the batch of each step"
+
+
+def _factors(parts: Iterable[Sequence[tuple[str, ProbeResult]]]) -> dict[str, str]:
+    """The words of theory for each label; none where they differ from depth to depth."""
+    words: dict[str, set[str]] = {}
+    for name, result in (pair for part in parts for pair in part):
+        words.setdefault(name, set()).add(_factor_words(result))
+    return {name: each.pop() if len(each) == 1 else "" for name, each in words.items()}
 
 
 def _factor_words(result: ProbeResult) -> str:
@@ -70,27 +89,36 @@ def _factor_words(result: ProbeResult) -> str:
 
 
 def _keys(looks: dict[str, int], words: dict[str, str]) -> list[Key]:
-    keys: list[Key] = [(Line2D([], [], lw=2, **_look(at)), f"{name}{words[name]}") for name, at in looks.items()]  # type: ignore[arg-type]
+    keys: list[Key] = [(Line2D([], [], lw=2, **line_look(at)), f"{name}{words[name]}") for name, at in looks.items()]
     return [*keys, (Line2D([], [], color=BLACK, lw=1, ls=":"), "chance")]
 
 
 def _draw(axes: Axes, part: Sequence[tuple[str, ProbeResult]], looks: dict[str, int]) -> None:
-    diverged = []
+    """Draw the runs of one depth; those that cannot be seen are named in the corner."""
+    chances = {result.loss.chance for _, result in part if result.loss is not None}
+    top = _WILD * max(chances)
+    unseen = []
     for name, result in part:
-        assert result.training is not None and result.loss is not None
+        assert result.training is not None
         losses = np.array(result.training.losses, float)
         if losses.size:
-            axes.plot(losses, lw=0.7, alpha=0.3, color=_look(looks[name])["color"])
-            axes.plot(*_smooth(losses), lw=1.8, **_look(looks[name]))  # type: ignore[arg-type]
-        else:
-            diverged.append(name)
-        axes.axhline(result.loss.chance, color=BLACK, lw=1, ls=":")
-        axes.set_ylim(0, _WILD * result.loss.chance)
-    if diverged:
-        note = clipped(f"no finite loss: {', '.join(diverged)}")
-        axes.text(0.02, 0.03, note, transform=axes.transAxes, fontsize=8)
+            axes.plot(losses, lw=0.7, alpha=0.3, color=line_look(looks[name])["color"])
+            axes.plot(*_smooth(losses), lw=1.8, **line_look(looks[name]))
+        if not losses.size or losses.min() > top:
+            unseen.append(f"{'above the axis' if losses.size else 'no finite loss'}: {name}")
+    for chance in chances:
+        axes.axhline(chance, color=BLACK, lw=1, ls=":")
+    axes.set_ylim(0, top)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    _name_unseen(axes, unseen)
     axes.grid(axis="y", color="#E5E5E5", lw=0.8)
     axes.set_axisbelow(True)
+
+
+def _name_unseen(axes: Axes, unseen: Sequence[str]) -> None:
+    more = [f"and {len(unseen) - _MOST_UNSEEN} more"] if len(unseen) > _MOST_UNSEEN else []
+    note = "\n".join([clipped(words) for words in unseen[:_MOST_UNSEEN]] + more)
+    axes.text(0.02, 0.03, note, transform=axes.transAxes, fontsize=8)
 
 
 def _smooth(losses: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""A figure with a grid of equal panels, a title, notes and a legend; colours and axes of figures of many runs."""
+"""A figure with a grid of equal panels, a title, notes and a legend. Colours and axes of figures of many runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,7 +17,8 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from initprobe.arrays import Array
-from initprobe.reports.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, blank_figure, power_text
+from initprobe.reports.figures.look import SCREEN, Look
+from initprobe.reports.figures.style import BLACK, BLUE, DASHES, GREEN, GREY, ORANGE, blank_figure, power_text
 from initprobe.reports.figures.titles import centred
 from initprobe.reports.log_axis import log_ticks
 
@@ -53,7 +55,7 @@ _OTHER_VERDICTS = ("#8C5400", "#54FC70", "#FC00C4")  # of rules without a colour
 
 
 def verdict_color(word: str) -> str:
-    """The colour of a verdict; a rule that has none in the table gets one of a few by its name."""
+    """The colour of a verdict. A rule that has none in the table gets one of a few by its name."""
     return VERDICTS.get(word) or _OTHER_VERDICTS[zlib.crc32(word.encode()) % len(_OTHER_VERDICTS)]
 
 
@@ -63,11 +65,12 @@ _LEAST_DECADES = 1.0
 _LEAST_SHARE = 1e-3
 
 _LEFT, _TOP, _BOTTOM, _RIGHT = 0.85, 0.8, 0.6, 0.25
-_NARROWEST = 7.5
+_TOP_OF_PANEL = 0.35  # above the first row on paper: the headings of the panels
+_NARROWEST, _LOWEST = 7.5, 0.3
 _LINE = 0.2
 _CHARACTER = 0.078
 _HANDLE = 0.65
-_LONGEST = 44
+LONGEST = 44
 
 
 @dataclass(frozen=True)
@@ -104,55 +107,140 @@ class PanelSizes:
 
 
 def make_grid(
-    title: str, notes: Sequence[str], panels: PanelSizes, keys: Sequence[Key] = (), bar: bool = False
+    title: str,
+    notes: Sequence[str],
+    panels: PanelSizes,
+    keys: Sequence[Key] = (),
+    bar: bool = False,
+    longest: int = LONGEST,
+    look: Look = SCREEN,
 ) -> PanelGrid:
     """Make a figure with empty panels.
 
     Args:
-        title: of the figure.
-        notes: written in a line below the title.
-        panels: number and sizes.
+        title: of the figure; on paper only if `look` has one.
+        notes: written in a line below the title; not on paper.
+        panels: number and sizes on a screen; their widths follow from the width of the figure if `look` has one.
         keys: handles and labels of the legend.
         bar: leave space for a colour bar.
+        longest: characters of a label of the legend; longer ones are cut.
+        look: size, title, panels per row and style that a caller wants.
     """
-    columns = max(min(panels.count, panels.columns), 1)
-    rows = max(math.ceil(panels.count / columns), 1)
-    inner = columns * panels.width + (columns - 1) * panels.across
-    right = 1.2 if bar else _RIGHT
-    width = max(_LEFT + inner + right, _NARROWEST)
-    labels = [clipped(label) for _, label in keys]
-    fit = max(int((width - 0.3) / (_HANDLE + _CHARACTER * max(map(len, labels), default=0))), 1)
-    lines = math.ceil(len(labels) / fit)
-    foot = _BOTTOM + (_LINE * lines + 0.1 if lines else 0)
-    height = _TOP + rows * panels.height + (rows - 1) * panels.between + foot
-    figure = blank_figure(width, height)
-    left = (width - right - inner + _LEFT) / 2
-
-    def box(row: int, column: int) -> tuple[float, float, float, float]:
-        x = left + column * (panels.width + panels.across)
-        y = height - _TOP - panels.height - row * (panels.height + panels.between)
-        return x / width, y / height, panels.width / width, panels.height / height
-
-    axes = tuple(figure.add_axes(box(*divmod(index, columns))) for index in range(panels.count))
-    scale = None
-    if bar:
-        place = ((left + inner + 0.15) / width, foot / height, 0.18 / width, 1 - (foot + _TOP) / height)
-        scale = figure.add_axes(place)
-    centred(figure, 0.25, title, fontsize=13, weight="bold")
-    centred(figure, 0.5, "; ".join(notes), fontsize=9, color="#333333")
+    labels = [clipped(label, longest) for _, label in keys]
+    sheet = _layout(panels, labels, bar, look)
+    figure = blank_figure(sheet.width, sheet.height)
+    axes = tuple(figure.add_axes(sheet.box(index)) for index in range(panels.count))
+    shades_at = figure.add_axes(sheet.bar_box) if bar else None
+    _write(figure, title, notes, look)
     if labels:
-        handles = [handle for handle, _ in keys]
-        figure.legend(handles, labels, frameon=False, fontsize=9, ncols=min(fit, len(labels)), loc="lower center")
-    return PanelGrid(figure, axes, columns, scale)
+        handles, ncols = [handle for handle, _ in keys], min(sheet.labels_per_row, len(labels))
+        figure.legend(handles, labels, frameon=False, fontsize=9 * look.scale, ncols=ncols, loc="lower center")
+    return PanelGrid(figure, axes, sheet.columns, shades_at)
 
 
-def clipped(label: str) -> str:
-    """A label cut to the longest length that fits a figure."""
-    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 3]}..."
+@dataclass(frozen=True)
+class _Layout:
+    """Where the parts of a figure go, in inches.
+
+    Attributes:
+        width: of the figure.
+        height: of the figure.
+        columns: panels per row.
+        panel: width and height of a panel.
+        gaps: between the panels of a row, and between rows.
+        left: of the first panel, from the left.
+        top: above the first row.
+        foot: below the last row.
+        labels_per_row: of the legend.
+    """
+
+    width: float
+    height: float
+    columns: int
+    panel: tuple[float, float]
+    gaps: tuple[float, float]
+    left: float
+    top: float
+    foot: float
+    labels_per_row: int
+
+    def box(self, index: int) -> tuple[float, float, float, float]:
+        """Left, bottom, width and height of a panel, as shares of the figure."""
+        row, column = divmod(index, self.columns)
+        x = self.left + column * (self.panel[0] + self.gaps[0])
+        y = self.height - self.top - self.panel[1] - row * (self.panel[1] + self.gaps[1])
+        return x / self.width, y / self.height, self.panel[0] / self.width, self.panel[1] / self.height
+
+    @property
+    def bar_box(self) -> tuple[float, float, float, float]:
+        """The same of the colour bar, right of the panels."""
+        x = self.left + self.columns * (self.panel[0] + self.gaps[0]) - self.gaps[0] + 0.15
+        return x / self.width, self.foot / self.height, 0.18 / self.width, 1 - (self.foot + self.top) / self.height
+
+
+def _layout(panels: PanelSizes, labels: Sequence[str], bar: bool, look: Look) -> _Layout:
+    """Margins scale with the letters; where the size of the figure is fixed, panels take what is left."""
+    scale, sides = look.scale, look.sides
+    columns = max(min(panels.count, look.columns or panels.columns), 1)
+    rows = max(math.ceil(panels.count / columns), 1)
+    left, right = scale * _LEFT, scale * (1.2 if bar else _RIGHT)
+    across, between = scale * panels.across, scale * panels.between
+    across_all = columns * (panels.width + across) - across
+    width = sides[0] if sides else max(left + across_all + right, _NARROWEST)
+    wide = (width - left - right + across) / columns - across if sides else panels.width
+    longest = _HANDLE + _CHARACTER * max(map(len, labels), default=0)
+    fit = max(int((width - 0.3) / (scale * longest)), 1)
+    foot = scale * (_BOTTOM + (_LINE * math.ceil(len(labels) / fit) + 0.1 if labels else 0))
+    top = scale * (_TOP if look.style == "screen" or look.title else _TOP_OF_PANEL)
+    height = sides[1] if sides else None
+    tall = wide * panels.height / panels.width
+    if height is not None:
+        tall = max((height - top - foot + between) / rows - between, _LOWEST)
+    return _Layout(
+        width=width,
+        height=height or top + rows * (tall + between) - between + foot,
+        columns=columns,
+        panel=(wide, tall),
+        gaps=(across, between),
+        left=left + (width - right - left - columns * (wide + across) + across) / 2,
+        top=top,
+        foot=foot,
+        labels_per_row=fit,
+    )
+
+
+def _write(figure: Figure, title: str, notes: Sequence[str], look: Look) -> None:
+    """The title and the notes; on paper only a title that the caller gave."""
+    words = title if look.title is None and look.style == "screen" else look.title
+    if words:
+        centred(figure, 0.25 * look.scale, words, fontsize=13 * look.scale, weight="bold")
+    if look.style == "screen":
+        centred(figure, 0.5, "; ".join(filter(None, notes)), fontsize=9, color="#333333")
+
+
+def clipped(label: str, longest: int = LONGEST) -> str:
+    """A label cut to the longest length that fits a figure.
+
+    Args:
+        label, longest: of any length, and the number of characters that fit.
+    """
+    return label if len(label) <= longest else f"{label[: longest - 3]}..."
+
+
+def line_look(number: int) -> dict[str, Any]:
+    """Colour and dashes that tell a line from the lines of other numbers; colours come first."""
+    dashes, color = divmod(number, len(CYCLE))
+    return {"color": CYCLE[color], "ls": DASHES[dashes % len(DASHES)]}
 
 
 def title_of(name: str, value: str, layer: str = "") -> str:
-    """A title from the name of a sweep, the value shown and its layer; name and layer may be empty."""
+    """A title from the name of a sweep, the value shown and its layer; name and layer may be empty.
+
+    Args:
+        name: of a sweep; may be empty.
+        value: what is shown.
+        layer: which layer it is of; may be empty.
+    """
     where = "" if not layer else f" at {layer}" if layer[-1].isdigit() else f" at the {layer}"
     return f"{name}: {value}{where}" if name else f"{value}{where}"
 
@@ -163,13 +251,22 @@ def columns_of(panels: int) -> int:
 
 
 def shades(low: float, high: float) -> ScalarMappable:
-    """Colours from dark to light, without the palest, which are invisible on white."""
+    """Colours from dark to light, without the palest, which are invisible on white.
+
+    Args:
+        low, high: numbers of the darkest and of the lightest colour.
+    """
     dark = mpl.colormaps["viridis"](np.linspace(0, 0.93, 256))
     return ScalarMappable(Normalize(low, high), ListedColormap(dark).with_extremes(bad=GREY))
 
 
 def limits(numbers: Array, log: bool) -> tuple[float, float]:
-    """Ends of an axis for all numbers, unless a few outliers would make the others look alike."""
+    """Ends of an axis for all numbers, unless a few outliers would make the others look alike.
+
+    Args:
+        numbers: in any shape; NaN is left out.
+        log: whether they are logarithms.
+    """
     finite = numbers[np.isfinite(numbers)]
     if not len(finite):
         return 0.0, 1.0

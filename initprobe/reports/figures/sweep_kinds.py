@@ -1,4 +1,4 @@
-"""The figures of published papers, of all runs of a sweep: their names, what each shows, and how it is drawn.
+"""The figures of published papers, of all runs of a sweep: names, contents, and how to draw them.
 
 A new one is a module with a function `figure(title, runs)` and an entry in `KINDS`. The module is loaded only to draw.
 """
@@ -47,6 +47,11 @@ class SweepRun:
 
 def draw(kind: str, title: str, runs: Sequence[SweepRun]) -> Figure:
     """Draw one of `KINDS`.
+
+    Args:
+        kind: its name.
+        title: above the figure.
+        runs: of a sweep.
 
     Raises:
         ConfigError: the runs lack what the figure shows.

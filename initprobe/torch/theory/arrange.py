@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast, is_by_place, regrouped
+from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast, is_by_place
 from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices, without_places
+from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
 from initprobe.torch.theory.trace import Node
 
@@ -74,7 +75,12 @@ def _expand(node: Node, of: Lookup) -> Moments:
 
 
 def summed_to(gradient: Moments, shape: Sequence[int]) -> Moments:
-    """The gradient of a tensor that was expanded: the sum over its copies."""
+    """The gradient of a tensor that was expanded: the sum over its copies.
+
+    Args:
+        gradient: moments of the gradient of the expanded tensor.
+        shape: before the tensor was expanded.
+    """
     extra = len(gradient.shape) - len(shape)
     pairs = gradient.pairs
     for axis, size in enumerate(gradient.shape):
@@ -218,7 +224,13 @@ def _part_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     yield source, Moments(source.shape, 0.0, full, gradient.noise)
 
 
-def _reduced_axes(node: Node, source: Node) -> list[int]:
+def reduced_axes(node: Node, source: Node) -> list[int]:
+    """The axes that a sum or mean is taken over.
+
+    Args:
+        node: a sum or mean.
+        source: its input.
+    """
     given: Any = node.argument("dim", 1, node.kwargs.get("axis"))
     ndim = len(source.shape)
     if given is None:
@@ -229,7 +241,7 @@ def _reduced_axes(node: Node, source: Node) -> list[int]:
 
 def _reduction(node: Node, of: Lookup) -> Moments:
     source = first(node)
-    given, axes = of(source), _reduced_axes(node, source)
+    given, axes = of(source), reduced_axes(node, source)
     count = math.prod(source.shape[axis] for axis in axes) if node.name == "sum" else 1
     pairs = given.averaged(axes) * count**2
     made = Moments(tuple(1 if a in axes else n for a, n in enumerate(source.shape)), given.mean * count, pairs)
@@ -238,7 +250,7 @@ def _reduction(node: Node, of: Lookup) -> Moments:
 
 def _reduction_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     source = first(node)
-    axes = _reduced_axes(node, source)
+    axes = reduced_axes(node, source)
     whole = tuple(1 if a in axes else n for a, n in enumerate(source.shape))
     spread = broadcast(regrouped(gradient, whole), source.shape)
     count = 1 if node.name == "sum" else math.prod(source.shape[axis] for axis in axes)

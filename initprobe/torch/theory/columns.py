@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
 from initprobe.arrays import finite
 from initprobe.results.model_theory import ModelTheory, Predicted, TheoryColumn
 from initprobe.torch.measure import Track
@@ -14,7 +16,7 @@ from initprobe.torch.theory.moments import Moments, NoRule
 from initprobe.torch.theory.rule import Lookup
 from initprobe.torch.theory.trace import Node, Trace
 
-# What the rules leave out, as the SD of the log: from the input of a layer, and from that of the model.
+# What the rules leave out, as the SD of the log. It counts from the input of a layer, and from that of the model.
 _LOCAL_DOUBT, _FAR_DOUBT = 0.02, 0.05
 
 
@@ -34,7 +36,8 @@ def theory_of(structure: Structure, trace: Trace) -> Mapping[int, ModelTheory]:
             makers.setdefault(id(node.track), node)
     forward = Forward(trace)
     backward = Backward(trace, forward, makers)
-    return {layer.number: _theory(layer, forward, backward, makers) for layer in structure.layers}
+    with np.errstate(all="ignore"):
+        return {layer.number: _theory(layer, forward, backward, makers) for layer in structure.layers}
 
 
 def _theory(layer: Layer, forward: Forward, backward: Backward, makers: Mapping[int, Node]) -> ModelTheory:

@@ -20,8 +20,7 @@ _FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeErr
 def _attempt(node: Node, work: Callable[[], Moments]) -> Moments:
     """What a rule gives; NoRule where the call has arguments that it does not know."""
     try:
-        with np.errstate(all="ignore"):
-            made = work()
+        made = work()
     except _FAULTS as fault:
         raise NoRule(f"{node.name} with arguments that its rule does not know") from fault
     if made.shape != node.shape or not math.isfinite(made.square) or made.square < 0:
@@ -50,8 +49,9 @@ class Forward:
         self._moments: dict[int, Moments] = {}
         self._reasons: dict[int, str] = {}
         self._local: dict[int, Moments] = {}
-        for node in trace.nodes:
-            self._follow(node)
+        with np.errstate(all="ignore"):
+            for node in trace.nodes:
+                self._follow(node)
 
     def _follow(self, node: Node) -> None:
         origin = next((self._origins[s.number] for s in node.sources if s.number in self._origins), None)
@@ -115,7 +115,11 @@ class Forward:
         return independent(node.shape, *entries) if known is None else known.fitted(*entries)
 
     def within(self, node: Node, start: Node) -> Moments:
-        """The moments of a node from the measured input of the operation `start`."""
+        """The moments of a node from the measured input of the operation `start`.
+
+        Args:
+            node, start: of the graph of operations.
+        """
         return _Within(self, start).of(node)
 
 
@@ -155,8 +159,9 @@ class Backward:
         for node in trace.results:
             start = self._measured(node)
             self._total[node.number] = start if start is not None else independent(node.shape, 0.0, 1.0)
-        for node in reversed(trace.nodes):
-            self._follow(node)
+        with np.errstate(all="ignore"):
+            for node in reversed(trace.nodes):
+                self._follow(node)
 
     def _measured(self, node: Node) -> Moments | None:
         """The measured gradient of a node; its correlations are those of theory."""
@@ -217,7 +222,14 @@ class Backward:
         return self._total[node.number]
 
     def local(self, node: Node) -> Moments:
-        """The gradient of a node from the measured gradients of what was made of it."""
+        """The gradient of a node from the measured gradients of what was made of it.
+
+        Args:
+            node: of the graph of operations.
+
+        Raises:
+            NoRule: no gradient was measured behind the node.
+        """
         total = None
         if node.number in self._results:
             start = self._measured(node)

@@ -34,26 +34,36 @@ def values_of(moments: Moments) -> Array:
     return np.asarray(moments.mean + np.sqrt(max(moments.square - moments.mean**2, 0.0)) * _normal())
 
 
-def with_law_of_sum(made: Moments, left: Moments, right: Moments, sign: float = 1.0) -> Moments:
-    """The sum of two independent terms, with the values of an entry where one term is far from Gaussian."""
+def with_law_of_sum(made: Moments, left: Moments, right: Moments, factor: float, other_factor: float) -> Moments:
+    """The sum of two independent terms times their factors, with its values where one term is far from Gaussian.
+
+    Args:
+        made: moments of the sum.
+        left: moments of the first term.
+        right: moments of the second term.
+        factor: of the first term.
+        other_factor: of the second term.
+    """
     if is_gaussian(left) and is_gaussian(right):
         return made
-    total = np.sort(np.add.outer(values_of(left), sign * values_of(right)).ravel())
+    total = np.sort(np.add.outer(factor * values_of(left), other_factor * values_of(right)).ravel())
     return replace(made, law=(made.pairs, total.reshape(_VALUES, -1).mean(1)))
 
 
-def gain(term: Bent, other: Moments, function: Bent, sign: float) -> float:
-    """How much larger the squared slope of a function of a sum is where that of a term is not 0.
+def gain(term: Bent, other: Moments, function: Bent, factor: float, other_factor: float) -> float:
+    """Ratio of the squared slope of a function of a sum where that of a term is not 0.
 
     Args:
         term: the function that made the term.
         other: the other term, which is independent.
         function: the function of the sum.
-        sign: factor of the other term.
+        factor: of the term in the sum.
+        other_factor: of the other term.
     """
     base = values_of(term.given)
     own = _squared(term.slope, base)
-    both = _squared(function.slope, np.add.outer(np.asarray(term.value(base)), sign * values_of(other)))
+    sums = np.add.outer(factor * np.asarray(term.value(base)), other_factor * values_of(other))
+    both = _squared(function.slope, sums)
     total = own.mean() * both.mean()
     return float(np.mean(own[:, None] * both) / total) if total > 0 else 1.0
 

@@ -23,6 +23,7 @@ Function = Callable[[Array], Array]
 _ORDERS = 14  # of Hermite polynomials; what is above is taken as one more power of the correlation
 _PANELS = np.array([-9, -6, -4, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 4, 6, 9], float)
 _NODES = 12  # per panel
+_FEW = 8  # correlations
 # Functions without a record of an activation: value and slope.
 _PLAIN: dict[str, tuple[Function, Function, tuple[float, ...]]] = {
     "exp": (np.exp, np.exp, ()),
@@ -51,8 +52,8 @@ class Expectations(NamedTuple):
         powers: mean product of f at two entries, as a polynomial in their correlation.
         slope_powers: the same of the slopes.
         along_powers: the same of the slopes times Z.
-        square_powers: the same of the squares of f.
-        slope_square_powers: the same of the squares of the slopes.
+        square_powers: the same of the squares of f, about their mean.
+        slope_square_powers: the same of the squares of the slopes, about their mean.
         growth: relative change of `E f^2` per relative change of the variance.
     """
 
@@ -68,7 +69,15 @@ class Expectations(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def expectations(value: Function, slope: Function, kinks: tuple[float, ...], mean: float, std: float) -> Expectations:
-    """Expectations of a function of `mean + std Z`, `Z ~ N(0, 1)`."""
+    """Expectations of a function of `mean + std Z`, `Z ~ N(0, 1)`.
+
+    Args:
+        value: the function.
+        slope: its slope.
+        kinks: points where it bends.
+        mean: of its argument.
+        std: of its argument.
+    """
     cuts = [(kink - mean) / std for kink in kinks] if std > 0 else []
     edges = np.unique([*_PANELS, *(cut for cut in cuts if abs(cut) < 9)])
     z, weights = (part.ravel() for part in panel_nodes(edges[:-1], edges[1:], _NODES))
@@ -80,6 +89,7 @@ def expectations(value: Function, slope: Function, kinks: tuple[float, ...], mea
     growth = float(np.sum(f * slopes * std * z * weights)) / square if square > 0 else 1.0
     functions = (f, slopes, slopes * z, f * f, slopes * slopes)
     own, first_slopes, along, squares, slope_squares = (_powers(basis, values, weights) for values in functions)
+    squares[0] = slope_squares[0] = 0.0
     mean = float(np.sum(f * weights))
     return Expectations(mean, square, own, first_slopes, along, squares, slope_squares, growth)
 
@@ -98,11 +108,27 @@ def _powers(basis: Array, values: Array, weights: Array) -> Array:
 
 
 def dual(powers: Array, correlation: Array) -> Array:
-    """The polynomial at some correlations."""
+    """The polynomial at some correlations.
+
+    Args:
+        powers: coefficients of the polynomial, the lowest first.
+        correlation: in any shape.
+    """
+    if correlation.size <= _FEW:  # Python's floats are quicker than NumPy's calls, and give the same bits
+        descending = powers.tolist()[::-1]
+        values = [_at(descending, number) for number in correlation.ravel().tolist()]
+        return np.array(values).reshape(correlation.shape)
     total = np.full_like(correlation, powers[-1])
     for power in powers[-2::-1]:
         total *= correlation
         total += power
+    return total
+
+
+def _at(descending: list[float], correlation: float) -> float:
+    total = descending[0]
+    for power in descending[1:]:
+        total = total * correlation + power
     return total
 
 
@@ -111,7 +137,14 @@ def _rounded(number: float) -> float:
 
 
 def of_bent(bent: Bent) -> tuple[Expectations, Array]:
-    """The expectations of a function of Gaussian entries, and the correlations between these."""
+    """The expectations of a function of Gaussian entries, and the correlations between these.
+
+    Args:
+        bent: the function with its input.
+
+    Raises:
+        NoRule: the entries have no variance.
+    """
     given = bent.given
     variance = given.square - given.mean**2
     if not variance >= 0 or not math.isfinite(variance):
@@ -121,7 +154,7 @@ def of_bent(bent: Bent) -> tuple[Expectations, Array]:
         return at, np.ones_like(given.pairs)
     own = given.pairs - given.mean**2
     correlation = settled(given, own / deviations(given, own))
-    return _by_law(bent, at), np.clip(correlation, -1.0, 1.0)
+    return _by_law(bent, at), np.minimum(np.maximum(correlation, -1.0), 1.0)
 
 
 def _by_law(bent: Bent, at: Expectations) -> Expectations:
@@ -142,8 +175,7 @@ def curved(bent: Bent) -> Moments:
     given = bent.given
     at, correlation = of_bent(bent)
     pairs = dual(at.powers, correlation)
-    spread = dual(np.append(0.0, at.square_powers[1:]), correlation)
-    own = float(given.averaged(range(len(given.shape)), spread).item()) / at.square**2 if at.square > 0 else 0.0
+    own = given.average(dual(at.square_powers, correlation)) / at.square**2 if at.square > 0 else 0.0
     inherited = max(given.noise - gaussian_noise(given), 0.0)
     pairs = _as_large(given, pairs)
     return Moments(given.shape, at.mean, pairs, at.growth**2 * inherited + max(own, 0.0), bent)
@@ -158,7 +190,12 @@ def _as_large(given: Moments, pairs: Array) -> Array:
 
 
 def uncurved(bent: Bent, gradient: Moments) -> Moments:
-    """The gradient of the Gaussian entries."""
+    """The gradient of the Gaussian entries.
+
+    Args:
+        bent: the function with its input.
+        gradient: moments of the gradient of its output.
+    """
     at, correlation = of_bent(bent)
     _, (pairs, correlation) = matched([gradient, Moments(gradient.shape, 0.0, correlation)])
     slopes = dual(at.slope_powers, correlation)
@@ -174,19 +211,26 @@ def uncurved(bent: Bent, gradient: Moments) -> Moments:
 def _slope_noise(gradient: Moments, at: Expectations, correlation: Array) -> float:
     """Variance of the log of the mean squared slope, over units; samples that are alike have the same slopes."""
     square = float(at.slope_powers.sum())
-    spread = dual(np.append(0.0, at.slope_square_powers[1:]), correlation)
-    own = float(gradient.averaged(range(len(gradient.shape)), spread).item())
+    own = gradient.average(dual(at.slope_square_powers, correlation))
     return max(own, 0.0) / square**2 if square > 0 else 0.0
 
 
 def bent_of(node: Node, given: Moments) -> Bent:
-    """The function that made entries of Gaussian ones; these themselves if there was none."""
+    """The function that made entries of Gaussian ones; these themselves if there was none.
+
+    Args:
+        node, given: of the graph of operations, and the moments of its entries.
+    """
     return given.bent or Bent(node.number, given, np.positive, np.ones_like)
 
 
 @lru_cache(maxsize=512)
 def composed(outer: tuple[Function, Function], inner: tuple[Function, Function]) -> tuple[Function, Function]:
-    """Value and slope of one function after another."""
+    """Value and slope of one function after another.
+
+    Args:
+        outer, inner: value and slope of the function that comes second, and of the one that comes first.
+    """
     return lambda x: outer[0](inner[0](x)), lambda x: outer[1](inner[0](x)) * inner[1](x)
 
 
@@ -227,7 +271,16 @@ def _activation_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
 
 
 def to_base(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    """The gradient of the Gaussian entries that an output was made of."""
+    """The gradient of the Gaussian entries that an output was made of.
+
+    Args:
+        node: whose output has the gradient.
+        of: gives the moments of a node.
+        gradient: moments of the gradient.
+
+    Raises:
+        NoRule: the moments of the input are not known.
+    """
     bent = of(node).bent
     if bent is None:
         raise NoRule(f"{node.name}: its input is not known")
@@ -238,7 +291,12 @@ def to_base(node: Node, of: Lookup, gradient: Moments) -> Moved:
 
 
 def ancestors(node: Node, farthest: int = 12) -> Iterable[Node]:
-    """The sources of a node, their sources, and so on."""
+    """The sources of a node, their sources, and so on.
+
+    Args:
+        node: where to start.
+        farthest: generations that are followed.
+    """
     level = node.sources
     for _ in range(farthest):
         yield from level
@@ -248,7 +306,12 @@ def ancestors(node: Node, farthest: int = 12) -> Iterable[Node]:
 
 
 def kept_at_random(given: Moments, share: float) -> Moments:
-    """The moments after each entry was kept with this probability, and scaled so that the mean stays."""
+    """The moments after each entry was kept with this probability, and scaled so that the mean stays.
+
+    Args:
+        given: moments of the entries.
+        share: probability that an entry is kept.
+    """
     pairs = strengthened(given.pairs, given, 1 / share)
     return replace(given, pairs=pairs, bent=None, along=None)
 

@@ -34,7 +34,14 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def first(node: Node) -> Node:
-    """The first source."""
+    """The first source.
+
+    Args:
+        node: of the graph of operations.
+
+    Raises:
+        NoRule: it has no source.
+    """
     sources = node.sources
     if not sources:
         raise NoRule(f"{node.name} without a signal")
@@ -42,11 +49,24 @@ def first(node: Node) -> Node:
 
 
 def constant(held: Any) -> Moments:
-    """The moments of a parameter or constant; its entries count as independent."""
+    """The moments of a parameter or constant; its entries count as independent.
+
+    Args:
+        held: a tensor or a number; None where it is not known.
+
+    Raises:
+        NoRule: it is not known, or its mean square is not finite.
+    """
     if not isinstance(held, Constant):
         raise NoRule("a parameter is missing")
     if held.pairs is not None:
         return held.pairs
+    if held.as_moments is None:
+        held.as_moments = _independent(held)
+    return held.as_moments
+
+
+def _independent(held: Constant) -> Moments:
     mean, square = held.moments
     if not (abs(mean) < 1e15 and square < 1e30):
         raise NoRule("a constant without a finite mean square")
@@ -54,5 +74,9 @@ def constant(held: Any) -> Moments:
 
 
 def axis_of(held: Any, ndim: int) -> int:
-    """An axis counted from the first."""
+    """An axis counted from the first.
+
+    Args:
+        held, ndim: the axis, which may be negative, and the number of axes.
+    """
     return int(held) % ndim

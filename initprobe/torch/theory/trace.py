@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from types import MappingProxyType
@@ -23,10 +23,11 @@ from initprobe.torch.theory.places import MOST_PLACES, from_matrices
 
 _MOST_SAMPLES = 8  # of the model's input, from which its moments are taken
 _MOST_ENTRIES = 1 << 14  # of a constant, from which its moments are taken
-_FEW = 1 << 10  # entries of which single precision is enough
+_SMALL = 1 << 10  # entries of vectors that are measured together
 _MOST_PAIRED = 1 << 21  # entries of a constant whose pairs are taken
 _FINITE = 1e8  # mean square from which on a constant masks logits
 _WITH_PAIRS = frozenset(("same", "shift", "scale", "sum", "gate", "cat"))
+_WITH_FACTS = frozenset(("embedding", "softmax", "scaled_dot_product_attention"))
 _PLAIN = frozenset((int, float, str, bool, slice, type(None)))
 _MASKED = -1e4  # logits up to this are masked
 _NO_FACTS: Mapping[str, Array] = MappingProxyType({})
@@ -43,6 +44,7 @@ class Constant:
         count: entries from which these two were taken.
         pairs: its moments, where entries at different places may be alike, as of positions.
         track: statistics of a weight that were measured for its layer; they stand for `mean` and `square`.
+        as_moments: what rules made of these numbers, for independent entries.
     """
 
     shape: tuple[int, ...]
@@ -51,6 +53,7 @@ class Constant:
     count: int = 0
     pairs: Moments | None = None
     track: Track | None = None
+    as_moments: Moments | None = field(default=None, init=False)
 
     @property
     def moments(self) -> tuple[float, float]:
@@ -78,6 +81,7 @@ class Node:
         activation: our record of an activation function, if there is one.
         given: moments that were taken from the tensor itself, for an input of the model.
         facts: further arrays by name, such as the entries that attention sees.
+        kept_sources: `sources`, once they were looked for.
     """
 
     number: int
@@ -90,9 +94,16 @@ class Node:
     activation: Activation | None = None
     given: Moments | None = None
     facts: Mapping[str, Array] = field(default_factory=lambda: _NO_FACTS)
+    kept_sources: list[Node] | None = field(default=None, init=False)
 
     def argument(self, name: str, place: int, default: Any = None) -> Any:
-        """An argument by its keyword or its place."""
+        """An argument by its keyword or its place.
+
+        Args:
+            name: its keyword.
+            place: its index among the arguments.
+            default: where it is not given.
+        """
         if name in self.kwargs:
             return self.kwargs[name]
         return self.args[place] if len(self.args) > place else default
@@ -100,7 +111,9 @@ class Node:
     @property
     def sources(self) -> list[Node]:
         """The nodes among the arguments, in order."""
-        return list(_nodes((*self.args, *self.kwargs.values())))
+        if self.kept_sources is None:
+            self.kept_sources = list(_nodes((*self.args, *self.kwargs.values())))
+        return self.kept_sources
 
 
 Operand: TypeAlias = "Node | Constant"
@@ -127,9 +140,15 @@ class Trace:
         self.results: list[Node] = []
         self._open = True
         self._constants: dict[int, tuple[Any, Constant]] = {}
+        self._waiting: dict[int, list[tuple[Constant, Array]]] = {}
 
     def given(self, tensor: Any, value: Value) -> None:
-        """Note an input of the model."""
+        """Note an input of the model.
+
+        Args:
+            tensor: as the model gets it.
+            value: what was measured of it.
+        """
         if not self._open:
             return
         node = self._new("input", tensor)
@@ -140,28 +159,40 @@ class Trace:
         value.node = node
 
     def add(self, call: Call, kind: str, made: Any, value: Value) -> None:
-        """Note a tensor that a call made."""
-        if not self._open or value.signal is None:
+        """Note a tensor that a call made.
+
+        Args:
+            call: the operation.
+            kind: name of its rule.
+            made: the tensor.
+            value: what was measured of it.
+        """
+        signal = value.signal
+        if not self._open or signal is None:
             return
-        operands = {id(tensor): (tensor, held) for tensor, held in zip(call.tensors, call.values, strict=True)}
-        node = self._new(call.name, made)
-        op = value.signal.op
-        weight = op.weight if kind == "layer" else None
+        weight = signal.op.weight if kind == "layer" else None
         if weight is not None:
             self._weight(weight, call)
-        node.args = tuple(self._described(argument, operands) for argument in call.args)
+        args = self._arguments(call.args, call)
+        kwargs = _NO_FACTS
         if call.kwargs:
-            node.kwargs = {name: self._described(argument, operands) for name, argument in call.kwargs.items()}
-        node.track, node.facts = value.track, _facts(call)
-        node.kind = kind
+            kwargs = dict(zip(call.kwargs, self._arguments(call.kwargs.values(), call), strict=True))
         if kind in _WITH_PAIRS:
-            _take_pairs(node.args, operands.values(), call.name in ("mul", "multiply"))
-        if kind == "activation" and value.signal.steps:
-            node.activation = value.signal.steps[-1].activation
+            _take_pairs(args, call, call.name in ("mul", "multiply"))
+        activation = signal.steps[-1].activation if kind == "activation" and signal.steps else None
+        facts = _facts(call) if call.name in _WITH_FACTS else _NO_FACTS
+        shape = tuple(made.shape)
+        node = Node(len(self.nodes), call.name, args, kwargs, shape, value.track, kind, activation, None, facts)
+        self.nodes.append(node)
         value.node = node
 
     def unseen(self, made: Any, value: Value) -> None:
-        """Note a tensor that no known call made."""
+        """Note a tensor that no known call made.
+
+        Args:
+            made: the tensor.
+            value: what was measured of it.
+        """
         if not self._open:
             return
         node = self._new("unseen", made)
@@ -172,8 +203,11 @@ class Trace:
         """Note the tensors that the model returned; constants are no longer held."""
         if self._open:
             self.results = [value.node for value in values if value.node is not None]
+        for waiting in self._waiting.values():
+            _measure([constant for constant, _ in waiting], np.array([entries for _, entries in waiting], np.float64))
         self._open = False
         self._constants.clear()
+        self._waiting.clear()
 
     def _new(self, name: str, tensor: Any) -> Node:
         node = Node(len(self.nodes), name, shape=tuple(tensor.shape))
@@ -186,14 +220,28 @@ class Trace:
             if tuple(tensor.shape) == weight.shape and id(tensor) not in self._constants:
                 self._constants[id(tensor)] = tensor, Constant(weight.shape, track=weight)
 
-    def _described(self, argument: Any, operands: Mapping[int, tuple[Any, Value]]) -> Any:
+    def _arguments(self, given: Iterable[Any], call: Call) -> tuple[Any, ...]:
+        """The arguments of a call. Their tensors come in the order in which the call lists them."""
+        made, place = [], 0
+        tensors, count = call.tensors, len(call.tensors)
+        for argument in given:
+            if type(argument) in _PLAIN:
+                made.append(argument)
+            elif place < count and argument is tensors[place]:
+                made.append(self._operand(argument, call.values[place]))
+                place += 1
+            else:
+                made.append(self._described(argument, call))
+        return tuple(made)
+
+    def _described(self, argument: Any, call: Call) -> Any:
         if type(argument) in _PLAIN:
             return argument
         if isinstance(argument, torch.Tensor):
-            held = operands.get(id(argument))
-            return self._operand(argument, held[1] if held is not None else Value())
+            pairs = zip(call.tensors, call.values, strict=True)
+            return self._operand(argument, next((value for tensor, value in pairs if tensor is argument), Value()))
         if isinstance(argument, tuple | list):
-            return tuple(self._described(part, operands) for part in argument)
+            return tuple(self._described(part, call) for part in argument)
         return argument if isinstance(argument, int | float | str | slice) else ...
 
     def _operand(self, tensor: Any, value: Value) -> Operand:
@@ -204,8 +252,22 @@ class Trace:
             return value.node or Constant(tuple(tensor.shape))
         held = self._constants.get(id(tensor))
         if held is None or held[0] is not tensor:
-            held = self._constants[id(tensor)] = tensor, _constant(tensor)
+            held = self._constants[id(tensor)] = tensor, self._constant(tensor)
         return held[1]
+
+    def _constant(self, tensor: Any) -> Constant:
+        """A constant. A small vector waits, because for these the calls cost more than the arithmetic."""
+        shape = tuple(tensor.shape)
+        if not is_measured(tensor) or tensor.layout is not torch.strided:
+            return Constant(shape)
+        flat = tensor.detach().reshape(-1)
+        entries = array_of(flat[:: max(flat.numel() // _MOST_ENTRIES, 1)])
+        made = Constant(shape, count=entries.size)
+        if len(shape) == 1 and entries.size <= _SMALL:
+            self._waiting.setdefault(entries.size, []).append((made, entries.copy()))
+        else:
+            _measure([made], entries[None])
+        return made
 
 
 def _moments_of(values: Array, is_factor: bool) -> Moments:
@@ -221,26 +283,28 @@ def _moments_of(values: Array, is_factor: bool) -> Moments:
     return Moments(values.shape, float(rows.mean()), from_matrices(held.reshape(shape), values.ndim - 2))
 
 
-def _take_pairs(arguments: tuple[Any, ...], operands: Iterable[tuple[Any, Value]], is_factor: bool) -> None:
+def _take_pairs(arguments: tuple[Any, ...], call: Call, is_factor: bool) -> None:
     """Measure the constants with several axes that are added to a signal or multiply it."""
-    tensors = [tensor for tensor, value in operands if value.node is None]
     for argument in arguments:
-        if isinstance(argument, Constant) and argument.pairs is None and len(argument.shape) > 1:
-            tensor = next((each for each in tensors if tuple(each.shape) == argument.shape), None)
-            if tensor is not None and 0 < argument.square < _FINITE and tensor.numel() <= _MOST_PAIRED:
+        if isinstance(argument, Constant) and argument.pairs is None and 0 < argument.square < _FINITE:
+            tensor = _tensor_of(argument, call) if len(argument.shape) > 1 else None
+            if tensor is not None and tensor.numel() <= _MOST_PAIRED:
                 argument.pairs = _moments_of(array_of(tensor), is_factor)
 
 
-def _constant(tensor: Any) -> Constant:
-    shape = tuple(tensor.shape)
-    if not is_measured(tensor) or tensor.layout is not torch.strided:
-        return Constant(shape)
-    flat = tensor.detach().reshape(-1)
-    entries = array_of(flat[:: max(flat.numel() // _MOST_ENTRIES, 1)])
-    if entries.dtype != np.float64 and entries.size > _FEW:
-        entries = entries.astype(np.float64)
-    count = entries.size
-    return Constant(shape, float(entries.sum() / count), float(np.dot(entries, entries) / count), count)
+def _tensor_of(constant: Constant, call: Call) -> Any:
+    """The tensor of a constant among the arguments of a call."""
+    pairs = zip(call.tensors, call.values, strict=True)
+    return next((each for each, value in pairs if value.node is None and tuple(each.shape) == constant.shape), None)
+
+
+def _measure(constants: Sequence[Constant], rows: Array) -> None:
+    """The moments of constants from their entries, one row each. In single precision, squares might overflow."""
+    wide = np.asarray(rows, np.float64)
+    with np.errstate(all="ignore"):
+        means, squares = wide.sum(1) / wide.shape[1], np.vecdot(wide, wide) / wide.shape[1]
+    for constant, mean, square in zip(constants, means.tolist(), squares.tolist(), strict=True):
+        constant.mean, constant.square = mean, square
 
 
 def _facts(call: Call) -> Mapping[str, Array]:

@@ -29,7 +29,7 @@ class Case:
         recorder: all operations, and what each parameter was used for.
         structure: layers, chains and streams.
         limits: thresholds of the verdict.
-        moved: by name of a parameter, whether an entry of its gradient is not 0; None for a parameter without gradient.
+        moved: by name of a parameter, whether an entry of its gradient is not 0. None for a parameter without gradient.
         differentiated: whether there was a backward pass.
         void: by name of a module, which of its parameters holds NaN or infinities.
         peaks: by name, the largest magnitude in each small parameter.
@@ -135,7 +135,12 @@ def module_of(op: Operation) -> str:
 
 
 def back_path(signal: Signal, kinds: Sequence[str]) -> Iterator[Signal]:
-    """The signal, and those it was made of by operations of these kinds with one input each."""
+    """The signal, and those it was made of by operations of these kinds with one input each.
+
+    Args:
+        signal: where to start.
+        kinds: of operations.
+    """
     yield signal
     while signal.op.kind in kinds and len(signal.inputs) == 1:
         signal = signal.inputs[0]

@@ -24,7 +24,8 @@ function logTicks(low, high) {
     return whole(Math.ceil(low), Math.floor(high)).filter((power) => power % step === 0);
   }
   let ticks = [];
-  for (const digits of [[1, 2, 5], [1, 1.5, 2, 3, 5, 7], whole(2, 19).map((number) => number / 2)]) {
+  const halves = whole(2, 19).map((number) => number / 2), twentieths = whole(20, 199).map((number) => number / 20);
+  for (const digits of [[1, 2, 5], [1, 1.5, 2, 3, 5, 7], halves, twentieths]) {
     const places = whole(Math.floor(low) - 1, Math.ceil(high)).flatMap((power) => digits.map((digit) => power + Math.log10(digit)));
     ticks = places.filter((place) => low <= place && place <= high);
     if (ticks.length > 2) break;

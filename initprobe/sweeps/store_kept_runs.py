@@ -1,0 +1,133 @@
+"""The runs in a file of results: a store, or a JSON file of `run`, `compare` or `sweep`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from initprobe.config.probe_config import ProbeConfig
+from initprobe.data.files import check_file, read_json, reading
+from initprobe.errors import InputError
+from initprobe.results.run import ProbeResult
+from initprobe.sweeps.store import Store, read_store
+from initprobe.sweeps.store_rows import Row
+
+_SQLITE = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True)
+class KeptRun:
+    """A run in a file of results.
+
+    Attributes:
+        name: the values that distinguish it from the other runs of the file, as text.
+        state: `done`, or why there is no result.
+        config: its configuration as canonical JSON text. Two runs with the same text are the same experiment.
+        load: reads its result; only for a done run.
+        damage: the line that reports that its store is damaged there; "" where it is not.
+    """
+
+    name: str
+    state: str
+    config: str
+    load: Callable[[], ProbeResult]
+    damage: str = ""
+
+
+@contextmanager
+def kept_runs(files: Sequence[Path]) -> Iterator[list[KeptRun]]:
+    """The runs of some files. Results in a store are read by `KeptRun.load`, while the context is open.
+
+    Raises:
+        InputError: a file cannot be read, or holds no results.
+    """
+    with ExitStack() as stack:
+        runs: list[KeptRun] = []
+        for file in files:
+            if _is_store(file):
+                store = stack.enter_context(read_store(file))
+                runs += [_from_store(store, row) for row in store.rows()]
+            else:
+                runs += _from_json(file)
+        yield runs
+
+
+def _is_store(file: Path) -> bool:
+    check_file(file)
+    with reading(file), file.open("rb") as opened:
+        return opened.read(len(_SQLITE)) == _SQLITE
+
+
+def _from_store(store: Store, row: Row) -> KeptRun:
+    name = " ".join(f"{axis}={value}" for axis, value in row.axes.items())
+    if row.state == "damaged":
+        fault = store.damage[row.key]
+        return KeptRun(name, f"damaged: {row.error}", fault, lambda: _refuse(fault), fault)
+    state = f"failed: {row.error}" if row.state == "failed" else row.state
+    return KeptRun(name, state, _canonical(json.loads(row.config)), lambda: store.result(row.key))
+
+
+def _from_json(file: Path) -> Iterator[KeptRun]:
+    text = read_json(file)
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"cannot be read as JSON: {error}", file=file) from None
+    runs = values.get("runs") if isinstance(values, dict) else values if isinstance(values, list) else None
+    if runs is None:
+        yield _of_result(text, f"{file}", "")
+        return
+    for number, run in enumerate(runs, start=1):
+        yield _of_entry(run, f"{file}, run {number}")
+
+
+def _of_entry(run: Any, source: str) -> KeptRun:
+    """A run of a sweep's export, or a result in the list that `compare` writes."""
+    if not isinstance(run, dict) or "state" not in run:
+        return _of_result(json.dumps(run), source, "")
+    name = " ".join(f"{axis}={value}" for axis, value in run.get("axes", {}).items())
+    if run.get("result") is not None:
+        return _of_result(json.dumps(run["result"]), source, name)
+    state = f"failed: {run.get('error')}" if run["state"] == "failed" else str(run["state"])
+    return KeptRun(name, state, f"{source}: no result", lambda: _refuse(source))
+
+
+def _refuse(source: str) -> ProbeResult:
+    raise InputError("has no result", file=source)
+
+
+def _of_result(text: str | bytes, source: str, name: str) -> KeptRun:
+    result = ProbeResult.from_json(text, source)
+    return KeptRun(name or result.description.title, "done", _canonical(result.config), lambda: result)
+
+
+def _canonical(config: Mapping[str, Any]) -> str:
+    """The configuration as canonical JSON text, with the current defaults of fields that an older result lacks.
+
+    No `ProbeConfig` is made of it. The file may be of an unknown author, and a config imports modules and reads files.
+    """
+    return json.dumps(_filled(_defaults(), config), sort_keys=True)
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """The default of every field, as JSON."""
+    fields = ProbeConfig(init="he", act="relu").model_dump(mode="json")
+    return {name: value for name, value in fields.items() if name not in ("init", "act")}
+
+
+def _filled(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given values on top of the defaults, without nulls, and whole numbers as integers."""
+    merged: dict[str, Any] = {}
+    for name, value in {**defaults, **given}.items():
+        if isinstance(value, Mapping):
+            default = defaults.get(name)
+            merged[name] = _filled(default if isinstance(default, Mapping) else {}, value)
+        elif value is not None:
+            merged[name] = int(value) if isinstance(value, float) and value.is_integer() else value
+    return merged

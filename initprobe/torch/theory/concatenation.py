@@ -1,0 +1,126 @@
+"""Rules for tensors that are put together: concatenation and stacking."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from initprobe.arrays import Array
+from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast, matched, mixed_noise
+from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices
+from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, constant, names
+from initprobe.torch.theory.trace import Node
+
+_ALIKE = 0.9  # least ratio of the mean squares of rows that count as alike
+
+
+def _pieces(node: Node, of: Lookup) -> Iterator[tuple[Node | None, Moments]]:
+    given = node.args[0] if node.args else node.kwargs.get("tensors")
+    if not isinstance(given, tuple):
+        raise NoRule(f"{node.name} without a list of tensors")
+    for part in given:
+        if isinstance(part, Node):
+            yield part, of(part)
+        elif math.prod(part.shape):  # a cache is empty at first
+            yield None, constant(part)
+
+
+def _cat(node: Node, of: Lookup) -> Moments:
+    pieces = list(_pieces(node, of))
+    axis = axis_of(node.argument("dim", 1, node.kwargs.get("axis", 0)), len(node.shape))
+    if node.name == "stack":
+        pieces = [(part, _with_axis(moments, axis)) for part, moments in pieces]
+    if _differ([moments for _, moments in pieces], axis, node.shape):
+        return _by_place([moments for _, moments in pieces], axis, node.shape)
+    sizes = np.array([moments.shape[axis] for _, moments in pieces], float)
+    portions = sizes / sizes.sum()
+    mean = float(sum(share * moments.mean for share, (_, moments) in zip(portions, pieces, strict=True)))
+    arrays = _aligned([moments for _, moments in pieces], axis)
+    same = sum(share * array.take([0], axis) for share, array in zip(portions, arrays, strict=True))
+    other = _between(arrays, [moments.mean for _, moments in pieces], sizes, axis)
+    noise = mixed_noise([m for _, m in pieces], [s * m.square for s, (_, m) in zip(portions, pieces, strict=True)])
+    pairs = np.concatenate([same, other], axis) if node.shape[axis] > 1 else np.asarray(same)
+    return Moments(node.shape, mean, pairs, noise)
+
+
+def _differ(pieces: list[Moments], axis: int, shape: tuple[int, ...]) -> bool:
+    """Whether the pieces are rows of one sequence that differ, such as a class token beside patches."""
+    squares = [piece.square for piece in pieces]
+    return (
+        len(shape) == 3
+        and axis == 1
+        and shape[1] <= MOST_PLACES
+        and min(squares) < _ALIKE * max(squares)
+        and not any(0 in axes_by_place(piece) or 2 in axes_by_place(piece) for piece in pieces)
+    )
+
+
+def _by_place(pieces: list[Moments], axis: int, shape: tuple[int, ...]) -> Moments:
+    """The pieces with all pairs of places along the axis; two pieces are independent."""
+    total = sum(piece.shape[axis] for piece in pieces)
+    made, place = np.zeros((*(min(size, 2) for i, size in enumerate(shape) if i != axis), total, total)), 0
+    means = [piece.mean for piece in pieces for _ in range(piece.shape[axis])]
+    made += np.multiply.outer(means, means)
+    for piece in pieces:
+        after = place + piece.shape[axis]
+        whole = broadcast(piece, (*shape[:axis], piece.shape[axis], *shape[axis + 1 :]))
+        made[..., place:after, place:after] = matrices(whole.pairs, piece.shape[axis], axis)
+        place = after
+    mean = float(np.mean(means))
+    noise = mixed_noise(pieces, [piece.square * piece.shape[axis] / total for piece in pieces])
+    return Moments(shape, mean, from_matrices(made, axis), noise)
+
+
+def _between(arrays: list[Array], means: list[float], sizes: Array, axis: int) -> Array:
+    """Mean product of two entries at different places along the axis."""
+    total = np.zeros_like(arrays[0].take([0], axis))
+    for array, size, mean in zip(arrays, sizes, means, strict=True):
+        total = total + size * (size - 1) * array.take([-1], axis)
+        others = sum(s * m for s, m in zip(sizes, means, strict=True)) - size * mean
+        total = total + size * mean * others
+    count = sizes.sum()
+    return np.asarray(total / max(count * (count - 1), 1))
+
+
+def _with_axis(moments: Moments, axis: int) -> Moments:
+    shape = (*moments.shape[:axis], 1, *moments.shape[axis:])
+    return replace(moments, shape=shape, pairs=np.expand_dims(moments.pairs, axis), bent=None)
+
+
+def _aligned(parts: list[Moments], axis: int) -> list[Array]:
+    """The pairs of the pieces, with two indices along the axis and equal ones along all others."""
+    held = []
+    for part in parts:
+        pairs = alike(part.pairs, part.shape[axis], axis)
+        held.append(Moments((*part.shape[:axis], 2, *part.shape[axis + 1 :]), part.mean, pairs))
+    return matched(held)[1]
+
+
+def _cat_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
+    axis = axis_of(node.argument("dim", 1, node.kwargs.get("axis", 0)), len(node.shape))
+    pieces, place = list(_pieces(node, of)), 0
+    if axis in axes_by_place(gradient) and node.name != "stack":
+        held = matrices(gradient.pairs, node.shape[axis], axis)
+        for part, moments in pieces:
+            after = place + moments.shape[axis]
+            if part is not None:
+                pairs = from_matrices(held[..., place:after, place:after], axis)
+                pairs = pairs.take([0], axis) if moments.shape[axis] == 1 else pairs
+                yield part, Moments(part.shape, 0.0, pairs, gradient.noise)
+            place = after
+        return
+    for part, moments in pieces:
+        if part is None:
+            continue
+        pairs = gradient.pairs
+        if node.name == "stack":
+            yield part, replace(gradient, shape=part.shape, pairs=pairs.take(0, axis))
+        else:
+            short = pairs.take([0], axis) if moments.shape[axis] == 1 else pairs
+            yield part, replace(gradient, shape=part.shape, pairs=short)
+
+
+RULES = (Rule(names("cat concat concatenate stack"), _cat, _cat_back),)
