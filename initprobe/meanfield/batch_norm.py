@@ -210,7 +210,7 @@ def added_by(
         grid: the activation on the grid.
         noise: of its batch norm; None without one.
         below: spectra of the mean kernel and at this width, of the input of the layer or of its branch.
-        branch: share of the layer's own output in the variance of what it hands on; the rest comes from a skip.
+        branch: share of the layer's own output in the variance of its output with the skip.
         sizes: units of the layer, and samples.
     """
     z, fourth = hermite_grid().z, hermite_grid().fourth

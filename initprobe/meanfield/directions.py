@@ -111,7 +111,7 @@ class Spectrum:
 
         Args:
             along: share of a linear function of z in the variance of the output.
-            branch: share of the layer's own output in the variance of what it hands on; the rest comes from a skip.
+            branch: share of the layer's own output in the variance of its output with the skip.
             batch: number of samples.
         """
         (shares, held), (density, t, _) = self.nodes, self._density
@@ -148,7 +148,7 @@ class Added:
             sizes: units of the layer, and samples.
         """
         units, batch = sizes
-        # Products of what a skip hands on with new outputs vary too.
+        # Products of the input of a skip with new outputs vary too.
         fresh = branch * branch + 2 * branch * (1 - branch)
         change = own.above(along, branch, batch) - mean.above(along, branch, batch)
         return cls(change, units / fresh if fresh > 0 else math.inf)

@@ -182,7 +182,7 @@ def _as_inputs(signal: Signal) -> InputMoments:
 
 
 def _branch_share(state: State, kept: Signal, skip: float | None, batch: int) -> float:
-    """Share of a layer's own phi(z) in the centred mean square of what it hands on, in rows."""
+    """Share of a layer's own phi(z) in the centred mean square of its output with the skip, in rows."""
     if skip is None:
         return 1.0
     branch, around = skip**2 * float(state.moments.variance.mean()), float(kept.centred(batch).mean())

@@ -162,7 +162,7 @@ class _Step:
 
     @property
     def scale(self) -> float:
-        """Factor of the layer's own output in what it hands on."""
+        """Factor of the layer's own output in its output with the skip."""
         return 1.0 if self.wiring.skip is None else self.wiring.skip
 
     @property
