@@ -73,6 +73,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         self.trace = Trace()
         self.model, self._small, self._has_magnitudes = model, SmallTensors(workers), has_magnitudes
         self._names: dict[int, str] = {}
+        self._leaves: dict[int, Value] = {}
         self._aliases: dict[str, list[str]] = {}
         self._held: dict[str, Any] = {}
         self._handles: list[Any] = []
@@ -97,9 +98,11 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         """
         self._forget()
         self._draw += 1
-        self._names, self._aliases, self._held = {}, {}, {}
+        self._names, self._leaves, self._aliases, self._held = {}, {}, {}, {}
         for name, parameter in named_parameters:
             first = self._names.setdefault(id(parameter), name)
+            if first is name:
+                self._leaves[id(parameter)] = Value(names=frozenset((name,)), leaf=name)
             self._held.setdefault(first, parameter)
             self._aliases.setdefault(first, []).append(name)
         self.modules.begin()
@@ -270,9 +273,9 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
             if held is tensor:
                 is_unchanged = version == tensor._version
                 return value if is_unchanged else Value(value.signal, value.names, axis=value.axis)
-        name = self._names.get(id(tensor))
-        if name is not None:
-            return Value(names=frozenset((name,)), leaf=name)
+        leaf = self._leaves.get(id(tensor))
+        if leaf is not None:
+            return leaf
         if not tensor.requires_grad or tensor.is_leaf:
             return _CONSTANT
         return self._unseen(tensor)

@@ -16,7 +16,7 @@ import torch
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
 from initprobe.torch.call_kinds import Call
-from initprobe.torch.graph import Value
+from initprobe.torch.graph import Operation, Value
 from initprobe.torch.measure import Track, array_of, is_measured
 from initprobe.torch.theory.moments import Moments, measured_moments
 from initprobe.torch.theory.places import MOST_PLACES, from_matrices
@@ -135,6 +135,7 @@ class Trace:
         self._open = True
         self._constants: dict[int, tuple[Any, Constant]] = {}
         self._waiting: dict[int, list[tuple[Constant, Array]]] = {}
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # one object for all tensors of a shape
 
     def given(self, tensor: Any, value: Value) -> None:
         """Note an input of the model."""
@@ -152,9 +153,8 @@ class Trace:
         signal = value.signal
         if not self._open or signal is None:
             return
-        weight = signal.op.weight if kind == "layer" else None
-        if weight is not None:
-            self._weight(weight, call)
+        if kind == "layer":
+            self._weight(signal.op, call)
         args = self._arguments(call.args, call)
         kwargs = _NO_FACTS
         if call.kwargs:
@@ -164,6 +164,7 @@ class Trace:
         activation = signal.steps[-1].activation if kind == "activation" and signal.steps else None
         facts = _facts(call) if call.name in _WITH_FACTS else _NO_FACTS
         shape = tuple(made.shape)
+        shape = self._shapes.setdefault(shape, shape)
         node = Node(len(self.nodes), call.name, args, kwargs, shape, value.track, kind, activation, None, facts)
         self.nodes.append(node)
         value.node = node
@@ -191,10 +192,14 @@ class Trace:
         self.nodes.append(node)
         return node
 
-    def _weight(self, weight: Track, call: Call) -> None:
+    def _weight(self, op: Operation, call: Call) -> None:
         """Note the weight of a layer, which is measured already."""
-        for tensor in call.tensors:
-            if tuple(tensor.shape) == weight.shape and id(tensor) not in self._constants:
+        weight = op.weight
+        if weight is None:
+            return
+        for tensor, value in zip(call.tensors, call.values, strict=True):
+            is_weight = value.signal is None and (op.leaf is None or value.leaf == op.leaf)
+            if is_weight and tensor.shape == weight.shape and id(tensor) not in self._constants:
                 self._constants[id(tensor)] = tensor, Constant(weight.shape, track=weight)
 
     def _arguments(self, given: Iterable[Any], call: Call) -> tuple[Any, ...]:
@@ -237,13 +242,14 @@ class Trace:
         shape = tuple(tensor.shape)
         if not is_measured(tensor) or tensor.layout is not torch.strided:
             return Constant(shape)
+        if len(shape) == 1 and shape[0] <= _SMALL:
+            made = Constant(shape, count=shape[0])
+            self._waiting.setdefault(shape[0], []).append((made, array_of(tensor).copy()))
+            return made
         flat = tensor.detach().reshape(-1)
         entries = array_of(flat[:: max(flat.numel() // _MOST_ENTRIES, 1)])
         made = Constant(shape, count=entries.size)
-        if len(shape) == 1 and entries.size <= _SMALL:
-            self._waiting.setdefault(entries.size, []).append((made, entries.copy()))
-        else:
-            _measure([made], entries[None])
+        _measure([made], entries[None])
         return made
 
 
