@@ -51,8 +51,7 @@ def evenly(count: int, most: int) -> list[int]:
     """Places at equal distances, the first and the last included.
 
     Args:
-        count: the places are 0 to `count - 1`.
-        most: the largest number of places to return.
+        count, most: number of places, and how many may be returned.
     """
     return [int(place) for place in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
 

@@ -121,6 +121,7 @@ def _own_record(label: str, value: Value, slope: Slope, kinks: tuple[float, ...]
         dead_below=ends.dead_below,
         bounds=ends.bounds,
         slope_noise=slope_noise,
+        uses_scipy=True,  # which may be
     )
 
 

@@ -146,6 +146,7 @@ def gelu() -> Activation:
         formula="x Phi(x), Phi the normal distribution function",
         reference="Hendrycks & Gimpel 2016, arXiv:1606.08415",
         bounds=(-0.16997120747990366, math.inf),
+        uses_scipy=True,
     )
 
 

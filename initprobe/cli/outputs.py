@@ -180,8 +180,7 @@ def write_page(target: str, text: str) -> None:
     """Write an HTML page to a file, or to standard output for `-`, and name the file at the end.
 
     Args:
-        target: a path, or `-` for standard output.
-        text: of the page, HTML.
+        target, text: a path or `-`, and the page as HTML.
 
     Raises:
         OutputError: the file cannot be written.

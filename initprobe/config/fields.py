@@ -101,11 +101,7 @@ _NORM_NAMES = ["none", *NORMS]
 
 
 def _norm_name(value: str) -> str:
-    """A norm by name, in any case.
-
-    Raises:
-        ConfigError: there is no such norm.
-    """
+    """A norm by name, in any case; a ConfigError for an unknown name."""
     if value.lower() == "none" or value in NORMS:
         return NORMS[value].name if value in NORMS else "none"
     raise ConfigError(f"{value!r} is not one of {', '.join(_NORM_NAMES)}.{suggestion(value, _NORM_NAMES)}")
@@ -116,11 +112,7 @@ _LOSS_NAMES = [RANDOM, *LOSSES]
 
 
 def _loss_name(value: str) -> str:
-    """A loss by name, in any case.
-
-    Raises:
-        ConfigError: there is no such loss.
-    """
+    """A loss by name, in any case; a ConfigError for an unknown name."""
     if value.lower() == RANDOM or value in LOSSES:
         return LOSSES[value].name if value in LOSSES else RANDOM
     raise ConfigError(f"{value!r} is not one of {', '.join(_LOSS_NAMES)}.{suggestion(value, _LOSS_NAMES)}")

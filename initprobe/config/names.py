@@ -21,8 +21,7 @@ def resolve(registry: Registry[Any], spec: Spec) -> Any:
     """The record that `spec` names, made with its parameters.
 
     Args:
-        registry: of all records of this kind.
-        spec: a name and parameters.
+        registry, spec: of all records of this kind, and a name with parameters.
 
     Raises:
         ConfigError: an unknown name or parameter, or one that the record refuses.
@@ -44,8 +43,7 @@ def check_named(registry: Registry[Any], spec: Spec) -> Spec:
     """The specification, if a registry knows its name and parameters; of a `package.module:name` only the form counts.
 
     Args:
-        registry: of all records of this kind.
-        spec: a name and parameters.
+        registry, spec: of all records of this kind, and a name with parameters.
 
     Raises:
         ConfigError: it does not, or there are parameters behind a `package.module:name`.
@@ -61,8 +59,7 @@ def scaled(sigma_w: float | None = None, sigma_b: float | None = None) -> dict[s
     """`init` and `bias_init` from the scales of the mean-field papers: `sigma_w^2 = fan_in Var(W)`, `sigma_b = std(b)`.
 
     Args:
-        sigma_w: None if it is not given.
-        sigma_b: None if it is not given.
+        sigma_w, sigma_b: None where not given.
 
     Returns:
         By the name of the field; only what is given.

@@ -72,8 +72,7 @@ def refuse_twice(rules: Iterable[str], optional: Iterable[str]) -> None:
     """Refuse a pattern that stands under both.
 
     Args:
-        rules: patterns of names.
-        optional: further patterns of names.
+        rules, optional: patterns of names.
 
     Raises:
         ConfigError: there is one.

@@ -48,10 +48,7 @@ _LEARNS_NOTHING = "every unit of the branch is on a flat end, so it learns nothi
 
 
 def _is_flat(layer: LayerStats, residual: bool) -> bool:
-    """Whether no slope of a layer passes a gradient, though its units are not off, which is another fault.
-
-    In a residual net a branch scale of 0 stops the gradient too, on purpose.
-    """
+    """Whether no slope of a layer passes a gradient, not on purpose, though its units are not off."""
     off = layer.output.zero_fraction == 1 or layer.output.dead_fraction == 1
     off = off or (residual and layer.output.saturated_fraction != 1)
     passed, given = layer.preactivation_gradient, layer.output_gradient
@@ -59,10 +56,7 @@ def _is_flat(layer: LayerStats, residual: bool) -> bool:
 
 
 def _cancels(result: ProbeResult) -> bool:
-    """Whether the terms of dL/dW cancel in some layer: their sum is 0 or rounding, and has no trend.
-
-    A norm makes dL/dy orthogonal to y. Where all units are equal, y is a multiple of every input of the layer.
-    """
+    """Whether the terms of dL/dW cancel in some layer, as a norm makes them do where all units are equal."""
     return any(layer.weight_gradient.rms == 0 for layer in result.layers) or (
         norm_name(result) != "none" and any(layer.weight.variance == 0 for layer in result.layers)
     )

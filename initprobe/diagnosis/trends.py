@@ -150,8 +150,7 @@ def severity_of(decades: float, limits: Thresholds) -> Severity:
     """An error from `grave_decades` on, else a warning.
 
     Args:
-        decades: log10 of the factor between the two ends.
-        limits: thresholds of the verdict.
+        decades, limits: log10 of the factor between the ends, and the thresholds.
     """
     return "error" if abs(decades) >= limits.grave_decades else "warning"
 

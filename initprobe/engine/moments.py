@@ -208,8 +208,7 @@ def is_plain(low: float, high: float) -> bool:
     """True if entries between `low` and `high` are finite and their squares are in the range of float64.
 
     Args:
-        low: the smallest entry.
-        high: the largest entry.
+        low, high: the smallest and the largest entry.
     """
     peak = max(-low, high)
     return math.isfinite(low) and math.isfinite(high) and (peak == 0 or _SAFE_LOW < peak < _SAFE_HIGH)

@@ -40,8 +40,7 @@ class Room:
         """An array with any content, as `numpy.empty` gives it.
 
         Args:
-            shape: of the array.
-            dtype: of its entries.
+            shape, dtype: of the array.
         """
         entries = math.prod(shape)
         if entries * dtype.itemsize < _SMALLEST:

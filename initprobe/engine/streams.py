@@ -27,8 +27,7 @@ def stream_blocks(rows: int, columns: int) -> list[slice]:
     """Blocks of rows of a matrix, each with a stream of its own. Never change them: every seed depends on them.
 
     Args:
-        rows: fan_in of the matrix.
-        columns: fan_out of the matrix.
+        rows, columns: fan_in and fan_out of the matrix.
     """
     step = min(max((1 << 17) // columns, 64), 512)
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]

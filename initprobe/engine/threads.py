@@ -55,31 +55,36 @@ def row_blocks(rows: int, columns: int) -> list[slice]:
     """Consecutive blocks of rows of a `(rows, columns)` matrix, each the work of one thread; the shape decides.
 
     Args:
-        rows: of the matrix.
-        columns: of the matrix.
+        rows, columns: of the matrix.
     """
-    wanted = max(SMALL // columns, _ENOUGH_ROWS)
+    return _slices(0, rows, block_rows(rows, columns))
+
+
+def block_rows(rows: int, columns: int) -> int:
+    """Rows of each of `row_blocks` but the last."""
     half = max(math.ceil(rows / 2), _WORTH_A_THREAD // columns)
-    step = max(min(wanted, _MOST_ROWS, half), _FEWEST_ROWS)
-    return _slices(0, rows, step)
+    return max(min(tallied_rows(columns), _MOST_ROWS, half), _FEWEST_ROWS)
 
 
 def tallied_blocks(rows: int, columns: int) -> list[slice]:
     """The same for statistics, which need no limit to the rows: a small matrix is one block.
 
     Args:
-        rows: of the matrix.
-        columns: of the matrix.
+        rows, columns: of the matrix.
     """
-    return _slices(0, rows, max(SMALL // columns, _ENOUGH_ROWS))
+    return _slices(0, rows, tallied_rows(columns))
+
+
+def tallied_rows(columns: int) -> int:
+    """Rows of each of `tallied_blocks` but the last."""
+    return max(SMALL // columns, _ENOUGH_ROWS)
 
 
 def cached(block: slice, columns: int) -> list[slice]:
     """The parts of a block of rows that fit in cache while their statistics are taken.
 
     Args:
-        block: rows of a matrix.
-        columns: of the matrix.
+        block, columns: rows of a matrix, and the number of its columns.
     """
     return _slices(block.start, block.stop, max(_PART_ENTRIES // columns, 1))
 

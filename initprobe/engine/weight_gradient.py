@@ -26,7 +26,7 @@ from initprobe.engine.threads import Workers, row_blocks, tallied_blocks
 # Rows of dL/dW in a sample, each of one input unit.
 SAMPLED_ROWS = 128
 # Rows of h h' computed at a time; beside the diagonal, one entry of each symmetric pair.
-_GRAM_ROWS = 256
+GRAM_ROWS = 256
 # Sampling is used where it takes less than this share of the operations of the full product.
 _WORTHWHILE = 0.75
 # Outside these limits the products of products leave the range of float32.
@@ -42,10 +42,9 @@ def is_sampled(batch: int, fan_in: int, fan_out: int) -> bool:
 
     Args:
         batch: samples.
-        fan_in: rows of dL/dW.
-        fan_out: columns of dL/dW.
+        fan_in, fan_out: rows and columns of dL/dW.
     """
-    grams = (batch + _GRAM_ROWS) / 2 * (fan_in + fan_out) / (fan_in * fan_out)
+    grams = (batch + GRAM_ROWS) / 2 * (fan_in + fan_out) / (fan_in * fan_out)
     return grams + SAMPLED_ROWS / fan_in <= _WORTHWHILE
 
 
@@ -134,8 +133,8 @@ def sampled_weight_gradient(
         else:
             merge(sketch, sampled_rows, tallies, exponent, moments)
 
-    starts = range(0, len(delta), _GRAM_ROWS)
-    workers.later(work, [None, *(slice(start, min(start + _GRAM_ROWS, len(delta))) for start in starts)], add)
+    starts = range(0, len(delta), GRAM_ROWS)
+    workers.later(work, [None, *(slice(start, min(start + GRAM_ROWS, len(delta))) for start in starts)], add)
 
 
 def _is_unrepresentative(tallies: Sequence[Tally], whole: Moments) -> bool:

@@ -90,11 +90,7 @@ def lsuv(
 
 
 def _whole(name: str, **counts: float) -> dict[str, int]:
-    """Counts from 1 to a million.
-
-    Raises:
-        ConfigError: one is no such number.
-    """
+    """Counts from 1 to a million; a ConfigError for another number."""
     for key, value in counts.items():
         if not 1 <= value <= _MOST_REPEATS or value != int(value):
             raise ConfigError(f"{name}: {key} must be a whole number from 1 to {_MOST_REPEATS:,}, not {value:g}")

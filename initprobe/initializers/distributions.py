@@ -79,8 +79,7 @@ def truncated_moments(low: float, high: float) -> tuple[float, float]:
     `Z = Phi(high) - Phi(low)`; `m = (pdf(low) - pdf(high)) / Z`; `v = 1 + (low pdf(low) - high pdf(high)) / Z - m^2`.
 
     Args:
-        low: lower cut; may be `-inf`.
-        high: upper cut; may be `inf`.
+        low, high: the cuts, in standard deviations; may be infinite.
     """
     # Not scipy.stats.truncnorm: it agrees within 8e-15, but takes 1.3 s to import, and its sampler is 22 times as slow.
     mass = mass_within(low, high)
@@ -102,8 +101,7 @@ def mass_within(low: float, high: float) -> float:
     """The probability that a standard normal lies in `[low, high]`; without SciPy, which `--help` must not load.
 
     Args:
-        low: lower bound.
-        high: upper bound.
+        low, high: the bounds.
     """
     return (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
 
@@ -112,8 +110,7 @@ def truncated_distribution(low: float, high: float) -> Distribution:
     """A standard normal cut to `[low, high]`, then shifted and scaled to mean 0 and variance 1.
 
     Args:
-        low: lower cut, in standard deviations.
-        high: upper cut, in standard deviations.
+        low, high: the cuts, in standard deviations.
     """
     mean, variance = truncated_moments(low, high)
     scale = math.sqrt(variance)
@@ -205,8 +202,7 @@ def connections_cut(fan_in: int, sparsity: float) -> int:
     """The number of incoming weights of a unit that are set to 0.
 
     Args:
-        fan_in: incoming weights of a unit.
-        sparsity: share of them that is cut.
+        fan_in, sparsity: incoming weights of a unit, and the share that is cut.
     """
     return math.ceil(sparsity * fan_in)
 

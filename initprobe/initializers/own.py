@@ -80,8 +80,7 @@ class OwnInitializer(Initializer):
         """Mean and standard deviation of an entry, as measured.
 
         Args:
-            fan_in: rows of the matrix.
-            fan_out: columns of the matrix.
+            fan_in, fan_out: rows and columns of the matrix.
         """
         law = self.law(fan_in, fan_out)
         mean = f"mean {law.mean:.4g}, " if law.mean else ""
@@ -91,8 +90,7 @@ class OwnInitializer(Initializer):
         """Mean, variance and independence of a layer's weights, measured on matrices of a fixed seed.
 
         Args:
-            fan_in: rows of the matrix.
-            fan_out: columns of the matrix.
+            fan_in, fan_out: rows and columns of the matrix.
 
         Raises:
             ConfigError: as `sample`, or the function gives other weights for the same generator.

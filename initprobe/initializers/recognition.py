@@ -133,10 +133,7 @@ def _is_shape(distribution: Distribution, layer: Layer) -> bool:
 
 @lru_cache(maxsize=16)
 def _kurtosis_sd(distribution: Distribution) -> float:
-    """SD of `u^4 - 2 k u^2 + k` for an entry u with kurtosis k; over `sqrt(N)`, the SD of the kurtosis of N entries.
-
-    The error of the variance is included. It is measured on a sample of the distribution.
-    """
+    """SD over `1/sqrt(N)` of the kurtosis of N entries, from a sample; the error of the variance is included."""
     squares = distribution.sample(np.random.default_rng(0), (_SAMPLE, 1), np.float64) ** 2
     kurtosis = float(np.mean(squares * squares))
     return float(np.std(squares * squares - 2 * kurtosis * squares + kurtosis))

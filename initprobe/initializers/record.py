@@ -73,8 +73,7 @@ class Initializer:
         """Standard deviation of an entry of a weight matrix.
 
         Args:
-            fan_in: rows of the matrix, the inputs of the layer.
-            fan_out: columns, its units.
+            fan_in, fan_out: rows and columns of the matrix: inputs and units of the layer.
         """
         return math.sqrt(self.variance(fan_in, fan_out))
 

@@ -3,8 +3,9 @@
 What comes in: an `Activation` record, the layers' variance rules (`layer.Layer`) and measured moments of the input
 (`input_moments.InputMoments`). The room reads no config and no results; `prediction` joins theory and experiment.
 
-Gradients of plain networks are in `backward.py`, their spread in `gradient_spread.py`. Deviations of mean squares are
-in `lengths.py`; `uncertainty.py` says where they are too large for theory.
+Gradients of plain networks are in `backward.py`, their bias at finite width in `gradient_bias.py` and their spread in
+`gradient_spread.py`. Deviations of mean squares are in `lengths.py`; `uncertainty.py` says where they are too large for
+theory.
 
 Start reading in `layer.py` (the conventions and the records), then `propagate.py` (forward) and `predict.py` (all
 predictions of a plain network). `moments.py` and `quadrature.py` compute Gaussian integrals, `correlated_pairs.py`

@@ -8,7 +8,7 @@ So `g = noise + alpha ones + kappa h`. The noise is isotropic at right angles to
 entries before that projection. The coefficients fluctuate over networks, with a 2 x 2 matrix of second moments.
 In one layer their share is of order 1/width. With depth it may exceed the noise, as for softplus.
 
-Derived here, and tested against random networks. `gradient_spread` has the effect of lengths that fluctuate.
+Derived here, and tested against random networks. `gradient_bias` has the effect of lengths that fluctuate.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class _Gradient(NamedTuple):
         )
 
 
-def gradients(layers: Sequence[Layer], moments: Directions) -> tuple[Array, Array, Array, Array]:
-    """Mean squares of dL/dh, of dL/dz, of the mean of dL/dz over units, and of dL/dh that never ran along h or ones.
+def gradients(layers: Sequence[Layer], moments: Directions) -> tuple[Array, Array, Array]:
+    """Mean squares of dL/dh, of dL/dz, and of the mean of dL/dz over units.
 
     Each is `(layers, samples)`, first layer to last, for each group of samples.
     Backward starts from independent entries of mean square 1.
@@ -126,18 +126,16 @@ def gradients(layers: Sequence[Layer], moments: Directions) -> tuple[Array, Arra
         layers: first to last.
         moments: of every layer, `(layers, samples)`.
     """
-    squares, deltas, means, noise = (np.empty_like(moments.d) for _ in range(4))
-    alone = np.ones_like(moments.d[0])
+    squares, deltas, means = (np.empty_like(moments.d) for _ in range(3))
     unit = np.ones_like(moments.d[0])
     # Independent entries have the share 1/units along h, and so no noise is projected out.
     gradient = _Gradient(unit, 0 * unit, 0 * unit, unit / layers[-1].n_out)
     for k, layer in reversed(list(enumerate(layers))):
         at = Directions(*(values[k] for values in moments))
         squares[k], deltas[k] = gradient.square(layer.n_out, at), gradient.delta(layer.n_out, at)
-        noise[k], alone = alone, alone * layer.n_out * layer.weight_variance * at.dd
         sums = gradient.sums(layer.n_out, at)
         means[k], gradient = sums[0], _below(layer, sums, deltas[k])
-    return squares, deltas, means, noise
+    return squares, deltas, means
 
 
 def _below(layer: Layer, sums: tuple[Array, Array, Array], delta: Array) -> _Gradient:

@@ -20,7 +20,8 @@ import numpy as np
 
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array
-from initprobe.meanfield.gradient_spread import gradient_biases, gradient_variances
+from initprobe.meanfield.gradient_bias import gradient_biases
+from initprobe.meanfield.gradient_spread import gradient_variances
 from initprobe.meanfield.layer import Layer, State
 from initprobe.meanfield.lengths import Lengths, lengths_of
 from initprobe.meanfield.predict import LayerTheory
@@ -85,6 +86,7 @@ class LayerSpread:
     output: Spread
     output_gradient: Spread
     preactivation_gradient: Spread
+    weight_gradient: Spread
     gradient_uncertainty: float = 0.0
     output_uncertainty: float = 0.0
     underived_gradient: float = 0.0
@@ -103,7 +105,7 @@ class LayerSpread:
 
 
 NO_SPREAD = Spread(math.nan, math.nan)
-UNKNOWN = LayerSpread(NO_SPREAD, NO_SPREAD, NO_SPREAD, NO_SPREAD)
+UNKNOWN = LayerSpread(NO_SPREAD, NO_SPREAD, NO_SPREAD, NO_SPREAD, NO_SPREAD)
 
 
 def spread(
@@ -126,13 +128,17 @@ def spread(
     with np.errstate(all="ignore"):
         noise = noises(activation, layers, states, batch)
         lengths = lengths_of(layers, states, noise)
-        variances, biases = gradient_variances(layers, noise, lengths, batch), gradient_biases(layers, noise, lengths)
-        gradients = (map(Spread, _roots(each), bias.tolist()) for each, bias in zip(variances, biases, strict=True))
+        biases = gradient_biases(activation, layers, states)
+        variances = gradient_variances(layers, noise, lengths, batch)
+        gradients = [
+            map(Spread, _roots(each), bias.tolist())
+            for each, bias in zip((*variances, variances[1]), biases, strict=True)
+        ]
         orthogonal = np.array([layer.orthogonal for layer in layers])
         forward = [list(_forward(noise, *rows, lengths, orthogonal)) for rows in ((Z, ZZ), (H, HH))]
         of_output, of_gradient = uncertainties(activation, layers, states, lengths)
         # An unstable map makes the bias itself uncertain.
-        of_gradient = np.where(of_gradient > 0, np.maximum(of_gradient, np.abs(biases[0])), 0.0)
+        of_gradient = np.where(of_gradient > 0, np.maximum(of_gradient, np.abs(biases.output)), 0.0)
         of_output = np.where(of_output > 0, np.maximum(of_output, np.abs([layer.bias for layer in forward[1]])), 0.0)
         return tuple(map(LayerSpread, *forward, *gradients, of_gradient.tolist(), of_output.tolist()))
 
@@ -155,19 +161,18 @@ def with_biases(
 
 
 def _with_bias(theory: LayerTheory, spread: LayerSpread) -> tuple[LayerTheory, LayerSpread]:
-    output, preactivation = spread.output_gradient, spread.preactivation_gradient
-    if not (spread.is_first_order and math.isfinite(output.bias) and math.isfinite(preactivation.bias)):
+    spreads = spread.output_gradient, spread.preactivation_gradient, spread.weight_gradient
+    if not (spread.is_first_order and all(math.isfinite(each.bias) for each in spreads)):
         return theory, spread
-    of_h, of_z = (float(np.exp(each.bias)) for each in (output, preactivation))
+    of_h, of_z, of_weight = (float(np.exp(each.bias)) for each in spreads)
     moved = replace(
         theory,
         output_gradient_variance=theory.output_gradient_variance * of_h,
         preactivation_gradient_variance=theory.preactivation_gradient_variance * of_z,
-        weight_gradient_variance=theory.weight_gradient_variance * of_z,
+        weight_gradient_variance=theory.weight_gradient_variance * of_weight,
     )
-    unbiased = replace(
-        spread, output_gradient=replace(output, bias=0.0), preactivation_gradient=replace(preactivation, bias=0.0)
-    )
+    output, preactivation, weight = (replace(each, bias=0.0) for each in spreads)
+    unbiased = replace(spread, output_gradient=output, preactivation_gradient=preactivation, weight_gradient=weight)
     return moved, unbiased
 
 

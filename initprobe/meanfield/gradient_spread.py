@@ -1,7 +1,7 @@
-"""The spread of gradient variances at finite width, and the bias that fluctuating lengths give them.
+"""The spread of gradient variances at finite width.
 
 Everything is to first order in 1/width, as in `finite_width`. `of_mean` goes on to the log of a mean over samples that
-are log-normal. What the signal's own direction adds to a gradient is in `backward`, at any order.
+are log-normal. The bias of gradient variances is in `gradient_bias`.
 """
 
 from __future__ import annotations
@@ -85,33 +85,6 @@ def _first_order(layers: Sequence[Layer], noise: Noise, lengths: Lengths, batch:
         units_noise = layers[k].unit_noise / units * (alone + together)
     after_slopes, before_slopes = _coupled(layers, noise, lengths)
     return after + after_slopes, before + before_slopes
-
-
-def gradient_biases(layers: Sequence[Layer], noise: Noise, lengths: Lengths) -> tuple[Array, Array]:
-    """`E[measured] / theory - 1` of dL/dh and of dL/dz, `(layers,)` each, first to last.
-
-    A gradient is a product of one factor `mean phi'^2` per layer. The mean of a product exceeds the product of the
-    means by the covariances of its factors, which fluctuate together: a long signal stays long. Each factor has a bias
-    of its own too, from the mean and the variance of q.
-
-    Each sample of a batch has the bias of a single sample.
-
-    Args:
-        layers: first to last.
-        noise: of the sums over units, per layer.
-        lengths: mean squares with their deviations.
-    """
-    growth = noise.slope[:, SLOPES] / noise.mean[:, SLOPES]
-    drift = noise.offset[:, SLOPES] + noise.curvature[:, SLOPES] * lengths.single / 2
-    own = growth * lengths.bias + drift / noise.mean[:, SLOPES]
-    # What all slopes above a layer gain with its own: through its q, and through the noise that its units share.
-    above = accumulated_back(growth, lengths.response)[1:-1]
-    common = noise.relative(noise.single, HH, SLOPES)
-    passed = lengths.response * growth[:-1] * lengths.single[:-1] + lengths.share * common[:-1]
-    before = _sums_to_the_last(own + np.append(above * passed, 0.0))
-    # Units of long weights have a large z, and pass more of their gradient back.
-    long_units = _sums_to_the_last(np.array([layer.unit_noise for layer in layers]) * growth)
-    return before[1:] + long_units[1:], before[:-1] + long_units[1:]
 
 
 def _coupled(layers: Sequence[Layer], noise: Noise, lengths: Lengths) -> tuple[Array, Array]:

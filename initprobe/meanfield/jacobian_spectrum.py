@@ -46,8 +46,7 @@ def layer_moments(layer: Layer, state: State) -> SpectrumMoments:
     """Moments of one layer's Jacobian, `dh_l/dh_{l-1}`.
 
     Args:
-        layer: weights and activation.
-        state: distribution of z there.
+        layer, state: the layer, and the distribution of its z.
     """
     return product_moments([layer], [state])[0]
 

@@ -55,8 +55,7 @@ def accumulated(added: Array, factor: Array) -> Array:
     """`x_0 = 0`, `x_{k+1} = added_k + factor_k x_k`: one value more than `added` has.
 
     Args:
-        added: `(layers, ...)`.
-        factor: of the same shape.
+        added, factor: of equal shape, `(layers, ...)`.
     """
     steps = zip(added.tolist(), factor.tolist(), strict=True)
     return np.array([*itertools.accumulate(steps, lambda x, step: step[0] + step[1] * x, initial=0.0)])
@@ -66,7 +65,6 @@ def accumulated_back(added: Array, factor: Array) -> Array:
     """`x_k = added_k + factor_k x_{k+1}`, with 0 after the last: one value more than `added` has.
 
     Args:
-        added: `(layers, ...)`.
-        factor: of the same shape.
+        added, factor: of equal shape, `(layers, ...)`.
     """
     return accumulated(added[::-1], np.append(factor, 0.0)[::-1])[::-1]

@@ -212,10 +212,7 @@ def _row_moments(curve: Curve, rule: Rule, scale: Array) -> Array:
 
 
 def _is_cut_off(rule: Rule, integrand: Array, integral: Array) -> Array:
-    """Whether an integrand is still large where the quadrature ends, for each Gaussian, `(gaussians,)`.
-
-    Not judged far from 0: there a ReLU is on only at the end of the quadrature, and its moments are near 0.
-    """
+    """Whether an integrand near 0 is still large where the quadrature ends, for each Gaussian, `(gaussians,)`."""
     first, last = rule.starts, np.append(rule.starts[1:], len(rule.z)) - 1
     middle, reach = (rule.x[first] + rule.x[last]) / 2, (rule.x[last] - rule.x[first]) / 2
     ends = np.maximum(integrand[first], integrand[last])

@@ -273,6 +273,5 @@ def _theory(here: LayerPass, back: LayerGradients, wiring: Wiring) -> LayerTheor
         preactivation_gradient_variance=float(shares @ back.preactivation),
         weight_gradient_variance=float(shares @ back.weight),
         length_slope=math.nan,
-        along_share=0.0,
         state=state,
     )

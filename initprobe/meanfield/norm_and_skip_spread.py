@@ -89,7 +89,10 @@ def spreads_of(
     of_batch = np.array(_gradient_variances(steps, covariances, gradients, samples))
     of_single = np.array(_gradient_variances(single, of_one, gradients, 1))
     back = [Spread(_root(variance), 0.0) for variance in of_mean(of_batch, of_single, samples).tolist()]
-    return [LayerSpread(NO_SPREAD, output, gradient, NO_SPREAD) for output, gradient in zip(outputs, back, strict=True)]
+    return [
+        LayerSpread(NO_SPREAD, output, gradient, NO_SPREAD, NO_SPREAD)
+        for output, gradient in zip(outputs, back, strict=True)
+    ]
 
 
 def _root(value: float) -> float:

@@ -37,8 +37,6 @@ class LayerTheory:
         weight_gradient_variance: variance of dL/dW, summed over the samples.
         length_slope: `d log q / d log q_below`, q being the mean square of z. NaN where no weights reach z, and where
             the slope is not derived.
-        along_share: share of the mean square of dL/dh that ran along h in some layer above, beyond chance. It is not
-            followed behind norms and round skips, and is 0 there.
         state: the distribution of z that all these follow from.
     """
 
@@ -51,7 +49,6 @@ class LayerTheory:
     preactivation_gradient_variance: float
     weight_gradient_variance: float
     length_slope: float
-    along_share: float
     state: State
 
 
@@ -75,7 +72,7 @@ def predict(
         batches = layer_batches(states)
         columns = zip(*(_averages(stacked(run), [state.correlation for state in run]) for run in batches), strict=True)
         averages, samples = _Averages(*map(np.concatenate, columns)), states[0].sample_shares
-        squares, deltas, means, noise = gradients(layers, _directions(activation, layers, states))
+        squares, deltas, means = gradients(layers, _directions(activation, layers, states))
         _, first, first_mean = sample_groups(inputs, split=any(layer.weight_mean != 0 for layer in layers))
         below = np.concatenate([[first], averages.squares[:-1]])
         mean_below = np.concatenate([[first_mean], averages.means[:-1]])
@@ -87,15 +84,8 @@ def predict(
             deltas @ samples,
             batch * weights @ samples,
             _length_slopes(layers, averages),
-            _excess(squares @ samples, noise @ samples),
         )
         return tuple(map(LayerTheory, *(column.tolist() for column in numbers), states))
-
-
-def _excess(whole: Array, part: Array) -> Array:
-    """Share of the whole beyond a part, within 0 and 1; 0 where the whole is 0."""
-    share = np.divide(part, whole, out=np.ones_like(whole), where=whole > 0)
-    return np.asarray(np.clip(1 - share, 0.0, 1.0))
 
 
 def _directions(activation: Activation, layers: Sequence[Layer], states: Sequence[State]) -> Directions:

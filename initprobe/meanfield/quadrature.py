@@ -65,8 +65,7 @@ def panel_nodes(low: Array, high: Array, order: int = _ORDER) -> tuple[Array, Ar
     """Nodes and weights, each `(panels, order)`, of the Gauss-Legendre rule on the panels `[low, high]`.
 
     Args:
-        low: lower ends, `(panels,)`.
-        high: upper ends, `(panels,)`.
+        low, high: ends of the panels, `(panels,)`.
         order: nodes per panel.
     """
     nodes, weights = legendre(order)

@@ -38,8 +38,7 @@ class Gradient(NamedTuple):
         """A gradient of independent N(0, 1) entries, at h of the given mean squares.
 
         Args:
-            squares: mean squares of h, `(groups,)`.
-            units: of the last layer.
+            squares, units: mean squares of h, `(groups,)`, and the units of the last layer.
         """
         return cls(np.ones_like(squares), units * squares)
 
@@ -172,7 +171,6 @@ def quotient(numerator: Array, denominator: Array) -> Array:
     """The quotient, and 0 where the denominator is 0.
 
     Args:
-        numerator: of any shape.
-        denominator: of the same shape.
+        numerator, denominator: of equal shape.
     """
     return np.asarray(np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0))

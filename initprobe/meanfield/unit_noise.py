@@ -56,8 +56,7 @@ class Noise:
 
         Args:
             covariances: by layer and by two functions, `(layers, functions, functions)`.
-            first: index of a function.
-            second: index of the other function.
+            first, second: indices of the two functions.
         """
         return np.asarray(covariances[:, first, second] / (self.mean[:, first] * self.mean[:, second]))
 

@@ -177,7 +177,11 @@ def fix_for_indistinct_inputs(
 ) -> str | None:
     """A line under which different inputs stay different, for a network without other findings; None if there is none.
 
-    The arguments are those of `fix_for`; `works` is True if inputs stay different too.
+    Args:
+        config: of the network.
+        sizes: features of the input, then units of each layer, `(layers + 1,)`.
+        inputs: moments of the input.
+        works: tries a candidate; True if no finding is left and inputs stay different.
     """
     if not _has_names(config):
         return None

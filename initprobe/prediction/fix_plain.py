@@ -73,7 +73,15 @@ class PlainFixes:
 
 
 def changed(config: ProbeConfig, **changes: Unpack[ConfigChanges]) -> ProbeConfig:
-    """The same experiment with some fields of its config changed."""
+    """The same experiment with some fields of its config changed.
+
+    Args:
+        config: of the experiment.
+        changes: fields with their new values.
+
+    Raises:
+        ConfigError: the new config is not valid.
+    """
     fields = {field: getattr(config, field) for field in ProbeConfig.model_fields}
     return ProbeConfig(**cast(ConfigFields, fields | changes))
 

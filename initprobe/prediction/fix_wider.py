@@ -56,7 +56,12 @@ def _keeps_its_outputs(config: ProbeConfig) -> bool:
 
 
 def with_units(config: ProbeConfig, widths: Sequence[int]) -> ProbeConfig:
-    """The same experiment with other units per layer; the input keeps its features where they are given."""
+    """The same experiment with other units per layer; the input keeps its features where they are given.
+
+    Args:
+        config: of the experiment.
+        widths: units of each layer, `(layers,)`.
+    """
     level = config.widths is None and len(set(widths)) == 1
     return changed(config, width=widths[0]) if level else changed(config, widths=tuple(widths))
 

@@ -55,7 +55,13 @@ class Network:
 
     @classmethod
     def of(cls, config: ProbeConfig, sizes: Sequence[int], inputs: InputMoments) -> Network:
-        """The network of an experiment, from its config, its sizes and the moments of its input."""
+        """The network of an experiment, from its config, its sizes and the moments of its input.
+
+        Args:
+            config: of the experiment.
+            sizes: features of the input, then units of each layer, `(layers + 1,)`.
+            inputs: moments of the input.
+        """
         unit = ProbeConfig(init="lecun", act=config.act)
         first = propagate(config.activation, [rule(unit, (sizes[0], sizes[1]))], inputs)[0]
         return cls(config.activation, tuple(sizes), first.shares, first.variance, config.thresholds, config.draws)
@@ -221,7 +227,12 @@ def most_level_gain(network: Network) -> float | None:
 
 
 def smaller_gain(network: Network, gain: float) -> float | None:
-    """The first gain from `gain` down, to two digits, that may pass; None if none may."""
+    """The first gain from `gain` down, to two digits, that may pass; None if none may.
+
+    Args:
+        network: for which the gain is chosen.
+        gain: the largest one that is tried.
+    """
     for step in range(_SMALLER):
         smaller = float(f"{gain * _SHRINK**step:.2g}")
         if network.scaled(smaller).holds(1.0, chance=False):

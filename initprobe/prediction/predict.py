@@ -19,7 +19,6 @@ from initprobe.meanfield.input_moments import InputMoments, similar_rows
 from initprobe.meanfield.layer import Layer, State, layer_batches
 from initprobe.meanfield.moments import histograms
 from initprobe.meanfield.predict import LayerTheory, predict
-from initprobe.meanfield.uncertainty import left_out_along
 from initprobe.prediction.rules import no_theory, removes_means, rules_of
 from initprobe.results.base import TENSORS, Histogram
 from initprobe.results.layers import LayerStats, TensorStats
@@ -69,18 +68,7 @@ def predict_network(
 
             return NetworkPrediction(layers, spread_with_means(config.activation, rules, layers, inputs, samples))
         spreads = spread(config.activation, rules, [theory.state for theory in layers], samples)
-        return NetworkPrediction(*with_biases(layers, _with_left_out(rules, layers, spreads)))
-
-
-def _with_left_out(
-    rules: Sequence[Layer], layers: Sequence[LayerTheory], spreads: Sequence[LayerSpread]
-) -> list[LayerSpread]:
-    """The spreads of a plain network, with what theory leaves out of gradients that ran along the signal."""
-    bounds = left_out_along(rules, [theory.along_share for theory in layers])
-    return [
-        replace(noise, underived_gradient=bound, underived_weight=bound)
-        for noise, bound in zip(spreads, bounds, strict=True)
-    ]
+        return NetworkPrediction(*with_biases(layers, spreads))
 
 
 def _norm_and_skip_prediction(
@@ -137,7 +125,13 @@ def _without_gradients(theory: LayerTheory) -> LayerTheory:
 def with_predictions(
     config: ProbeConfig, layers: Sequence[LayerStats], prediction: NetworkPrediction | None
 ) -> tuple[LayerStats, ...]:
-    """The measured layers, each with its prediction in `theory`; unchanged where there is no prediction."""
+    """The measured layers, each with its prediction in `theory`; unchanged where there is no prediction.
+
+    Args:
+        config: of the experiment.
+        layers: as measured, first to last.
+        prediction: None where theory does not apply.
+    """
     if prediction is None:
         return tuple(layers)
     sizes = (layers[0].fan_in, *(layer.fan_out for layer in layers))

@@ -102,7 +102,12 @@ def pooled(inputs: Sequence[InputMoments]) -> InputMoments:
 
 
 def bias_stds(config: ProbeConfig, sizes: Sequence[int]) -> list[float]:
-    """The standard deviation of the biases of each layer over units: by their rule, or as a file of weights has it."""
+    """The standard deviation of the biases of each layer over units: by their rule, or as a file of weights has it.
+
+    Args:
+        config: of the experiment.
+        sizes: features of the input, then units of each layer, `(layers + 1,)`.
+    """
     if config.network is not None:
         biases = [layer.bias for layer in config.network.layers]
         return [0.0 if bias is None else float(bias.std(dtype=float)) for bias in biases]
@@ -148,7 +153,11 @@ def _quantiles(distribution: Distribution) -> Array:
 
 
 def rules_of(config: ProbeConfig, sizes: Sequence[int]) -> list[Layer]:
-    """The layers that theory reads, first to last; `sizes` are the input's features, then the units of each layer."""
+    """The layers that theory reads, first to last.
+
+    Args:
+        config, sizes: of the experiment; the features of the input, then the units of each layer.
+    """
     if config.network is not None:
         return [_measured_rule(layer) for layer in config.network.layers]
     return [rule(config, fans) for fans in itertools.pairwise(sizes)]

@@ -35,7 +35,12 @@ def slug(config: ProbeConfig, sizes: Sequence[int]) -> str:
 
 
 def safe_name(words: Sequence[str], hidden: Sequence[str] = ()) -> str:
-    """A file name from words, with a hash of the `hidden` texts and of what was cut off, if any."""
+    """A file name from words, with a hash of the `hidden` texts and of what was cut off, if any.
+
+    Args:
+        words: joined by dashes.
+        hidden: texts that only the hash shows.
+    """
     text = "-".join(words)
     plain = _POSITIVE_EXPONENT.sub("e", shortened(text).replace("=", ""))  # otherwise 1e+300 would become 1e-300
     name = _UNSAFE.sub("-", plain).strip("-.")

@@ -61,7 +61,12 @@ def remade_layers(experiment: Experiment, streams: Streams, pool: Workers) -> Re
 
 
 def layers_of(experiment: Experiment, network: Sequence[Parameters]) -> list[Layer]:
-    """Parameters joined with the activation and the wiring of their layers."""
+    """Parameters joined with the activation and the wiring of their layers.
+
+    Args:
+        experiment: activation and wiring.
+        network: parameters, first layer to last.
+    """
     activation = experiment.config.activation
     return [Layer(own, activation, wiring) for own, wiring in zip(network, experiment.wirings, strict=True)]
 
@@ -108,7 +113,13 @@ def fit_share(fit: Fit) -> int:
 
 
 def network_of(experiment: Experiment, streams: Streams, pool: Workers) -> list[Parameters]:
-    """The parameters of one network, first layer to last; the same streams give the same numbers."""
+    """The parameters of one network, first layer to last; the same streams give the same numbers.
+
+    Args:
+        experiment: shapes and distributions.
+        streams: random numbers of the draw.
+        pool: threads.
+    """
     return draw_network(experiment, streams, pool, Steps(None, 0))[0]
 
 

@@ -64,7 +64,12 @@ class Task:
 
 
 def task_of(config: ProbeConfig, labels: Array | None) -> Task | None:
-    """The task of an experiment; None where the config has no loss. `labels` are those read, or None."""
+    """The task of an experiment; None where the config has no loss.
+
+    Args:
+        config: of the experiment.
+        labels: as read, `(rows,)`; None where none were given.
+    """
     loss = config.objective
     if loss is None:
         return None

@@ -79,7 +79,12 @@ def passes_of(config: ProbeConfig) -> int:
 
 
 def with_step(layers: Sequence[LayerStats], moved: Sequence[Moved]) -> tuple[LayerStats, ...]:
-    """The layers with how far one step moves them."""
+    """The layers with how far one step moves them.
+
+    Args:
+        layers: as measured, first to last.
+        moved: changes by one step, of each layer.
+    """
     return tuple(
         layer.model_copy(update={"weight_step_ratio": each.weight, "output_step_ratio": each.output})
         for layer, each in zip(layers, moved, strict=True)

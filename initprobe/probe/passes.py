@@ -117,7 +117,13 @@ class BackwardPass:
         self._stream: Array | None = None
 
     def through(self, segment: range, held: _Held, x: Array) -> None:
-        """Go back through the layers of a segment, whose input was `x`."""
+        """Go back through the layers of a segment, whose input was `x`.
+
+        Args:
+            segment: indices of the layers.
+            held: what the forward pass kept of them.
+            x: `(batch, fan_in)`.
+        """
         buffers = self._context.buffers
         for group in reversed(buffers.groups(segment)):
             h_in = [x if index == segment.start else buffers.of(index - 1)[1] for index in group]

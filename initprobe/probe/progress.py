@@ -8,7 +8,12 @@ Progress = Callable[[int, int], None]
 
 
 def part_of(progress: Progress | None, number: int, parts: int) -> Progress | None:
-    """The callback for part `number` (from 0) of several equal parts."""
+    """The callback for part `number` (from 0) of several equal parts.
+
+    Args:
+        progress: of the whole; None for no report.
+        number, parts: of the part, from 0, and how many there are.
+    """
     return progress and (lambda done, total: progress(number * total + done, parts * total))
 
 

@@ -221,7 +221,12 @@ def _output_stats(record: LayerRecord, stats: TensorStats, activation: Activatio
 
 
 def all_stats(sketches: Sequence[Sketch], statuses: Sequence[Status]) -> list[TensorStats]:
-    """The statistics of tensors, given their status; null where the dtype lost them."""
+    """The statistics of tensors, given their status; null where the dtype lost them.
+
+    Args:
+        sketches: of the tensors.
+        statuses: whether the dtype held each tensor.
+    """
     lost = [_is_lost(sketch, status) for sketch, status in zip(sketches, statuses, strict=True)]
     moments = [
         _no_moments(len(sketch.by_draw)) if gone else _moments(sketch.by_draw)
@@ -246,7 +251,11 @@ def all_stats(sketches: Sequence[Sketch], statuses: Sequence[Status]) -> list[Te
 
 
 def rms_of(sketch: Sketch, status: Status) -> float | None:
-    """The root mean square of a tensor, as `all_stats` gives it."""
+    """The root mean square of a tensor, as `all_stats` gives it.
+
+    Args:
+        sketch, status: of the tensor, and whether the dtype held it.
+    """
     return None if _is_lost(sketch, status) else _rms(sketch.by_draw)
 
 

@@ -65,7 +65,12 @@ class Outcomes:
     known: dict[str, Outcome] = field(default_factory=dict)
 
     def add(self, config: ProbeConfig, outcome: Outcome) -> None:
-        """Remember an outcome; the oldest are forgotten."""
+        """Remember an outcome; the oldest are forgotten.
+
+        Args:
+            config: of the experiment.
+            outcome: of its trial.
+        """
         self.known[self.key(config)] = outcome
         while len(self.known) > _MOST_OUTCOMES:
             self.known.pop(next(iter(self.known)), None)
@@ -117,7 +122,12 @@ class Trials:
         return outcome
 
     def remember(self, config: ProbeConfig, outcome: Outcome) -> None:
-        """Keep the outcome of an experiment for later trials, if outcomes are remembered."""
+        """Keep the outcome of an experiment for later trials, if outcomes are remembered.
+
+        Args:
+            config: of the experiment.
+            outcome: of its trial.
+        """
         if self.outcomes is not None:
             self.outcomes.add(config, outcome)
 

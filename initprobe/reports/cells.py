@@ -26,6 +26,11 @@ def compared_names(result: ProbeResult) -> dict[str, str]:
 
 
 def value_text(stats: TensorStats, value: float | None) -> str:
-    """A number, or how the dtype lost it."""
+    """A number, or how the dtype lost it.
+
+    Args:
+        stats: of the tensor, with its status.
+        value: a number of these statistics.
+    """
     lost = value is None and stats.variance_log10 is None and stats.status != "ok"
     return LOST[stats.status] if lost else short(value, stats.variance_log10)

@@ -17,7 +17,12 @@ from initprobe.results.run import ProbeResult
 
 
 def print_comparison(results: Sequence[ProbeResult], to: Console) -> None:
-    """Print a row per result, worst first: verdict, variances at both ends, and the variance of h over depth."""
+    """Print a row per result, worst first: verdict, variances at both ends, and the variance of h over depth.
+
+    Args:
+        results: in any order.
+        to: the console.
+    """
     table = plain_table(*_HEADINGS, left=_LEFT)
     for result in sorted(results, key=_badness, reverse=True):
         table.add_row(*_compared(result), style="" if result.healthy else SEVERITY_STYLE[result.diagnosis[0].severity])

@@ -52,7 +52,11 @@ class Console(RichConsole):
     row_width: int | None = None
 
     def on_broken_pipe(self) -> None:
-        """Raise, so that the command line decides; Rich would exit with 1."""
+        """Raise, so that the command line decides; Rich would exit with 1.
+
+        Raises:
+            BrokenPipeError: always.
+        """
         raise BrokenPipeError
 
 
@@ -112,6 +116,10 @@ def text_console(width: int | None) -> tuple[Console, io.StringIO]:
 
 def say(text: Text, to: Console) -> int:
     """Print lines in full, or folded with an indent. A fix is never folded, so that it can be copied.
+
+    Args:
+        text: may have several lines.
+        to: the console.
 
     Returns:
         The number of printed lines.

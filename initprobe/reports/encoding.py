@@ -64,12 +64,21 @@ codecs.register_error(REPLACED, _replaced)
 
 
 def showable(text: str, encoding: str | None) -> str:
-    """The text with substitutes for characters that the encoding lacks; UTF-8 for None."""
+    """The text with substitutes for characters that the encoding lacks; UTF-8 for None.
+
+    Args:
+        text, encoding: what is written, and the encoding of the stream.
+    """
     return text.encode(encoding or "utf-8", REPLACED).decode(encoding or "utf-8")
 
 
 def adapt(stream: TextIO, environment: Mapping[str, str] = os.environ) -> None:
-    """Make a stream write substitutes for characters it cannot show, and ASCII only in the C locale."""
+    """Make a stream write substitutes for characters it cannot show, and ASCII only in the C locale.
+
+    Args:
+        stream: of text.
+        environment: variables that name the locale.
+    """
     if not isinstance(stream, io.TextIOWrapper):
         return
     if stream in (sys.__stdout__, sys.__stderr__) and _is_plain(environment):

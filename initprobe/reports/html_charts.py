@@ -178,7 +178,13 @@ def _runs(x: Sequence[float], values: Sequence[float | None]) -> Iterator[list[t
 
 
 def ticks(low: float, high: float, whole: bool = False) -> list[float]:
-    """At most six round numbers from low to high: 1, 2 or 5 times a power of ten apart."""
+    """At most six round numbers from low to high: 1, 2 or 5 times a power of ten apart.
+
+    Args:
+        low: lower end.
+        high: upper end.
+        whole: whole numbers only.
+    """
     rough = (high - low) / _MOST_TICKS or 1.0
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(times * power for times in (1, 2, 5, 10) if times * power >= rough)

@@ -51,7 +51,13 @@ class RunCard(Outcome):
 
 
 def card(axes: Mapping[str, Scalar], result: ProbeResult, command: str) -> RunCard:
-    """The card of a run that is done."""
+    """The card of a run that is done.
+
+    Args:
+        axes: values of the run.
+        result: of the run.
+        command: measures it again; "" for none.
+    """
     worst = next(iter(counted(result)), None)
     return RunCard(
         axes=axes,

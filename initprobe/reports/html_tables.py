@@ -71,7 +71,12 @@ class Table:
 
 
 def table(columns: Iterable[Column[_Row]], rows: Sequence[_Row]) -> Table:
-    """A table without the columns that apply to no row."""
+    """A table without the columns that apply to no row.
+
+    Args:
+        columns: in order.
+        rows: records that the columns read.
+    """
     made = [(column, [column.cell(row) for row in rows]) for column in columns]
     kept = [(column, cells) for column, cells in made if any(cell.text not in ("", NOTHING) for cell in cells)]
     return Table([column for column, _ in kept], list(zip(*(cells for _, cells in kept), strict=True)))
@@ -88,7 +93,12 @@ def word(text: object) -> Cell:
 
 
 def json_columns(names: Iterable[tuple[str, str]], meaning: Callable[[str], str] = meaning) -> Iterator[Column[Any]]:
-    """Columns of numbers by their JSON names, each with its heading; `meaning` explains a name."""
+    """Columns of numbers by their JSON names, each with its heading.
+
+    Args:
+        names: pairs of JSON name and heading.
+        meaning: explains a JSON name.
+    """
     for name, heading in names:
         yield Column(heading, meaning(name), lambda row, name=name: number(row.at(name)))  # type: ignore[misc]
 

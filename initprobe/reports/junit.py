@@ -35,7 +35,12 @@ class Case:
 
 
 def junit(suite: str, cases: Sequence[Case]) -> str:
-    """The text of the file: one suite with all cases."""
+    """The text of the file: one suite with all cases.
+
+    Args:
+        suite: its name.
+        cases: in order.
+    """
     root = ElementTree.Element("testsuites")
     tests = ElementTree.SubElement(root, "testsuite", _totals(suite, cases))
     ElementTree.SubElement(tests, "properties")

@@ -33,7 +33,12 @@ class Block:
 
 
 def blocks(layers: Sequence[LayerStats], depth: int) -> list[Block]:
-    """Consecutive layers grouped by the first `depth` parts of their names."""
+    """Consecutive layers grouped by the first `depth` parts of their names.
+
+    Args:
+        layers: with dotted names, first to last.
+        depth: number of parts.
+    """
     grouped: list[Block] = []
     for layer in layers:
         name = ".".join((layer.name or "").partition("#")[0].split(".")[:depth])
@@ -62,7 +67,12 @@ def roles(layers: Sequence[LayerStats]) -> dict[str, list[LayerStats]]:
 
 
 def short_name(name: str, longest: int = _LONGEST_NAME) -> str:
-    """A name cut to `longest` characters; the number of its block is never cut."""
+    """A name cut to `longest` characters; the number of its block is never cut.
+
+    Args:
+        name: dotted.
+        longest: number of characters.
+    """
     if len(name) <= longest:
         return name
     numbered = NUMBER_IN_NAME.search(name)

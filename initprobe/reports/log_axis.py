@@ -18,6 +18,9 @@ def log_ticks(low: float, high: float) -> list[float]:
     """Ticks on a log10 axis: whole powers at even steps over many decades, else digits as fine as three ticks need.
 
     `logTicks` in charts.js has the same rule.
+
+    Args:
+        low, high: ends of the axis, as log10.
     """
     if high - low < _FEW_DECADES:
         for digits in _DIGITS:

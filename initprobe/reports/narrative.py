@@ -57,7 +57,8 @@ def course(result: ProbeResult) -> Iterator[tuple[str, str]]:
         "trained": training_words(result),
     }
     for label, words in sentences.items():
-        yield from ((label, words) for words in ([words] if isinstance(words, str) else words or ()))
+        lines = [words] if isinstance(words, str) else words or ()
+        yield from ((label, line) for line in lines if line)
     yield from (("note", words) for words in result.notes)
 
 
@@ -199,10 +200,7 @@ def _scale_words(scale: DepthScale, reach: float) -> str | None:
 
 
 def _theory_words(result: ProbeResult) -> list[str]:
-    """The largest disagreements between prediction and measurement, forward and backward, in SDs of chance.
-
-    A line each: in a pipe nothing is folded, and a line of both has 144 characters.
-    """
+    """The largest disagreements with theory, forward and backward, in SDs of chance; a line each, as in a pipe."""
     words = [_furthest(result, "output", "z", "var h"), _furthest(result, "output_gradient", "gradient_z", "var dL/dh")]
     words += [_uncertain_words(result), _underived_words(result)]
     return [line for line in words if line] or [line for line in [_bare_theory_words(result)] if line]

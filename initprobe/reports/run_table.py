@@ -32,7 +32,12 @@ _MOST_LAYERS = 100
 
 
 def plain_text(result: ProbeResult, width: int | None = None) -> str:
-    """The text of `print_result` without colour, in characters that standard output can show."""
+    """The text of `print_result` without colour, in characters that standard output can show.
+
+    Args:
+        result: of a run.
+        width: columns of the terminal; None for the usual width.
+    """
     to, out = text_console(width)
     print_result(result, to)
     return showable(out.getvalue(), getattr(sys.stdout, "encoding", None))

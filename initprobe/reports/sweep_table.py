@@ -304,17 +304,20 @@ def _cells(group: Group, how: Layout) -> Iterator[str]:
 
 
 def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
-    """Print the headline of the runs, a row per group as `how` says, and the failures."""
+    """Print the headline of the runs, a row per group as `how` says, and the failures.
+
+    Args:
+        entries: runs, done or failed.
+        how: groups, columns and order.
+        to: the console.
+    """
     to.print(visible(headline(entries)), soft_wrap=True, markup=False, style="bold")
     rows = _sorted(groups(entries), how)
     how = _filled(how, rows)
     shown = rows[: how.rows]
     axes = {axis: f"\n{visible(axis)}" for axis in how.axes}
-    words = [
-        heading
-        for axis, heading in axes.items()
-        if not all(isinstance(group.axes.get(axis, 0), int | float) for group in rows)
-    ]
+    numeric = [axis for axis in axes if all(isinstance(group.axes.get(axis, 0), int | float) for group in rows)]
+    words = [heading for axis, heading in axes.items() if axis not in numeric]
     table = plain_table(*axes.values(), *(column.heading for column in how.columns), left=(*words, "verdict"))
     for group in shown:
         table.add_row(*_cells(group, how), style=_style(group))
@@ -322,9 +325,8 @@ def print_sweep(entries: Sequence[Entry], how: Layout, to: Console) -> None:
     to.print(table)
     if len(shown) < len(rows):
         to.print(f"{len(shown)} of {len(rows):,} rows; --rows all shows every one", style="dim")
-    for error, count in Counter(
-        entry.error for entry in entries if entry.error and entry.state == "failed"
-    ).most_common(5):
+    failures = Counter(entry.error for entry in entries if entry.error and entry.state == "failed")
+    for error, count in failures.most_common(5):
         times = f" ({count} runs)" if count > 1 else ""
         to.print(f"failed{times}: {visible(str(error))}", soft_wrap=True, markup=False, style="red")
 
@@ -335,7 +337,7 @@ def _style(group: Group) -> str:
 
 
 def markdown(entries: Sequence[Entry], how: Layout) -> str:
-    """The same in GitHub's Markdown."""
+    """The same in GitHub's Markdown; arguments as in `print_sweep`."""
     rows = _sorted(groups(entries), how)
     how = _filled(how, rows)
     headings = [*how.axes, *(column.name for column in how.columns)]

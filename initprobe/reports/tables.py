@@ -60,7 +60,12 @@ class TextColumn:
 
 
 def fitting(columns: Sequence[TextColumn], width: int | None) -> list[TextColumn]:
-    """The columns that fit lines of that width; numbers stay whole. All columns for None."""
+    """The columns that fit lines of a width; numbers stay whole.
+
+    Args:
+        columns: in order.
+        width: characters per line; None for no limit.
+    """
     kept = list(columns)
     while width is not None and sum(column.width + _GAP for column in kept) - _GAP > width:
         droppable = [column for column in kept if column.dropped is not None]
@@ -71,7 +76,12 @@ def fitting(columns: Sequence[TextColumn], width: int | None) -> list[TextColumn
 
 
 def table_of(columns: Sequence[TextColumn], styles: Sequence[str]) -> Table:
-    """A table of these columns, flush right, with a style per row. Names in it are shown literally."""
+    """A table of these columns, flush right, with a style per row. Names in it are shown literally.
+
+    Args:
+        columns: in order.
+        styles: of Rich, one per row.
+    """
     from rich.text import Text
 
     table = plain_table(*(column.heading for column in columns))

@@ -44,7 +44,12 @@ def module_table(modules: Sequence[ModuleStats]) -> Table:
 
 
 def tensor_tables(result: ProbeResult, tensor: str) -> RenderableType:
-    """All statistics of one tensor in two tables, one above the other, which fit 80 columns."""
+    """All statistics of one tensor in two tables, one above the other, which fit 80 columns.
+
+    Args:
+        result: of a run.
+        tensor: its JSON name.
+    """
     moments = _stacked(
         result,
         tensor,

@@ -17,7 +17,15 @@ _NO_FIX = "none found among common initializers, norms, residual branches and wi
 
 
 def print_verdict(result: ProbeResult, to: Console) -> int:
-    """Print the findings, most severe first, and the fix; return the number of printed lines."""
+    """Print the findings, most severe first, and the fix.
+
+    Args:
+        result: of a run.
+        to: the console.
+
+    Returns:
+        The number of printed lines.
+    """
     return say(_verdict(result), to)
 
 

@@ -36,7 +36,12 @@ class Row:
 
 
 def rows_of(check: CoordinateCheck, every: bool = False) -> list[Row]:
-    """The rows of a table or the lines of a figure; `every` for a row per layer."""
+    """The rows of a table or the lines of a figure.
+
+    Args:
+        check: with all lines.
+        every: a row per layer, instead of one per kind of layer.
+    """
     names = list(dict.fromkeys(line.layer for line in check.lines))
     if every or len(names) <= MOST_ROWS:
         return [Row(name, (name,)) for name in names]
@@ -48,7 +53,17 @@ def rows_of(check: CoordinateCheck, every: bool = False) -> list[Row]:
 
 
 def line_of(check: CoordinateCheck, row: Row, quantity: Quantity, step: int) -> WidthLine | None:
-    """The line of a row: that of the largest slope."""
+    """The line of a row: that of the largest slope.
+
+    Args:
+        check: with all lines.
+        row: layers of one kind.
+        quantity: what is compared over widths.
+        step: of training.
+
+    Returns:
+        None where nothing was measured.
+    """
     lines = [check.line(layer, quantity, step) for layer in row.layers]
     known = [line for line in lines if line is not None]
     return max(known, key=lambda line: abs(line.slope or 0.0), default=None)
@@ -80,7 +95,12 @@ def _table(columns: Sequence[TextColumn], styles: Sequence[str]) -> Table:
 
 
 def print_width_verdict(check: CoordinateCheck, to: Console) -> None:
-    """Print the verdict with its reasons and the fix."""
+    """Print the verdict with its reasons and the fix.
+
+    Args:
+        check: with its findings.
+        to: the console.
+    """
     style = "bold green" if check.transfers else "bold red" if check.transfers is False else "bold yellow"
     say(Text(check.verdict, style), to)
     for finding in check.findings:
@@ -99,7 +119,12 @@ def _labelled(label: str, text: str, style: str) -> Text:
 
 
 def plain_width(check: CoordinateCheck, width: int | None) -> str:
-    """The table as plain text, with sentences folded into so many columns."""
+    """The table as plain text, with sentences folded into so many columns.
+
+    Args:
+        check: with all lines.
+        width: characters per line; None for no limit.
+    """
     to, out = text_console(width)
     print_width(check, to)
     return out.getvalue()

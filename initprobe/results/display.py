@@ -75,7 +75,12 @@ class Display:
 
 
 def width_table(check: CoordinateCheck, width: int | None) -> str:
-    """The table of a coordinate check as plain text."""
+    """The table of a coordinate check as plain text.
+
+    Args:
+        check: with all lines.
+        width: characters per line; None for no limit.
+    """
     from initprobe.reports.width_table import plain_width
 
     return plain_width(check, width)
@@ -88,7 +93,15 @@ def width_figure(
     columns: int | None,
     style: Literal["screen", "paper"],
 ) -> Figure:
-    """The figure of a coordinate check; arguments as in `Display.figure`."""
+    """The figure of a coordinate check.
+
+    Args:
+        check: with all lines.
+        size: in inches; None for the usual size.
+        title: None for that of the check, "" for none.
+        columns: of panels; None for the usual number.
+        style: of a screen or of paper.
+    """
     from initprobe.reports.figures.look import Look
     from initprobe.reports.figures.width import width_figure
 

@@ -76,12 +76,20 @@ def survives(result: ProbeResult) -> bool:
 
 
 def value_of(layer: LayerStats, name: str) -> float | None:
-    """The number of a layer by its dotted name; None where it or a record around it is null."""
+    """The number of a layer by its dotted name; None where it or a record around it is null.
+
+    Args:
+        layer, name: of a result, and a name such as `output.variance`.
+    """
     return _at(layer, name)
 
 
 def number_of(result: ProbeResult, name: str) -> float | None:
-    """One of `RUN_NUMBERS` or `RATES`; None where it or a record around it is null."""
+    """One of `RUN_NUMBERS` or `RATES`; None where it or a record around it is null.
+
+    Args:
+        result, name: of a run, and the name of the number.
+    """
     if name == FROM_LAYER:
         worst = verdict_of(result)
         return None if worst is None else float(worst.layer)
@@ -89,7 +97,11 @@ def number_of(result: ProbeResult, name: str) -> float | None:
 
 
 def rate_of(result: ProbeResult, name: str) -> float | None:
-    """One of `RATES`; None where a variance is lost or 0 at one end, or there is only one layer."""
+    """One of `RATES`; None where a variance is lost or 0 at one end, or there is only one layer.
+
+    Args:
+        result, name: of a run, and the name of the rate.
+    """
     ends = result.stream[0], result.stream[-1]
     first, last = (layer.tensor(name.partition(".")[0]).variance_log10 for layer in ends)
     if first is None or last is None or len(result.stream) < 2:
@@ -99,7 +111,11 @@ def rate_of(result: ProbeResult, name: str) -> float | None:
 
 
 def whole_of(result: ProbeResult, name: str) -> str | bool | float | None:
-    """One of `WHOLE`, as a table shows it."""
+    """One of `WHOLE`, as a table shows it.
+
+    Args:
+        result, name: of a run, and the name of the fact.
+    """
     special: dict[str, Callable[[], str | bool]] = {
         VERDICT: lambda: worst.rule if (worst := verdict_of(result)) else SURVIVES,
         HEALTHY: lambda: survives(result),

@@ -48,7 +48,12 @@ def density_shares(law: JacobianDensity) -> SpectrumDensity:
 
 
 def by_draw(values: Sequence[SingularValues], samples: int) -> list[Sequence[SingularValues]]:
-    """The singular values of each draw, of `samples` Jacobians per draw."""
+    """The singular values of each draw, of `samples` Jacobians per draw.
+
+    Args:
+        values: of all Jacobians, those of a draw together.
+        samples: Jacobians per draw.
+    """
     return [values[start : start + samples] for start in range(0, len(values), samples)]
 
 
@@ -136,7 +141,12 @@ def _histogram(logs: Array) -> Histogram | None:
 
 
 def verdict_words(end_to_end: Sequence[SpectrumStats], lost_from: int) -> tuple[bool | None, str]:
-    """Whether the whole network is isometric, and a sentence; `lost_from` is the layer where the float range ended."""
+    """Whether the whole network is isometric, and a sentence.
+
+    Args:
+        end_to_end: statistics of the products up to each layer, first to last.
+        lost_from: the layer where z left the float range; used only where it did.
+    """
     last = end_to_end[-1]
     share = last.isometric_fraction
     if share is None:

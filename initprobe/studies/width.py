@@ -179,6 +179,10 @@ def mup_scaling(experiment: Experiment, optimizer: str) -> Scaling:
     Yang et al. 2022, arXiv:2203.03466, table 3: the read-out is 1/fan_in; Adam divides the rates of hidden weights and
     read-out by fan_in; SGD multiplies those of the first layer and of biases by fan_out and divides that of the
     read-out by fan_in.
+
+    Args:
+        experiment: of the smallest width.
+        optimizer: `sgd`, `adam` or `adamw`.
     """
     layers = range(1, len(experiment.fans) + 1)
     hidden = [weight_name(layer) for layer in layers[1:]]

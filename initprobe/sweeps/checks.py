@@ -196,6 +196,11 @@ def make_check(name: str, bound: Bound, place: Place = NOWHERE) -> Check:
 
 
 def result_setting(field: str, value: object) -> Setting:
-    """A field's value as results hold it: `sigma_w` and `sigma_b` as the initializers that they stand for."""
+    """A field's value as results hold it: `sigma_w` and `sigma_b` as the initializers that they stand for.
+
+    Args:
+        field: of a config.
+        value: as the user wrote it.
+    """
     wanted = read_setting(field, value)
     return replace(wanted, name=SCALES[field], text=str(wanted.value)) if field in SCALES else wanted

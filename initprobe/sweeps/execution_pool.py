@@ -160,10 +160,7 @@ def _outcomes() -> Outcomes:
 
 @cache
 def _limit_blas() -> None:
-    """Limit BLAS to one thread for the life of the worker.
-
-    The limit within a run ends with the run. That would change it for runs in other threads of the same process.
-    """
+    """Limit BLAS to one thread for the life of the worker, since a limit within a run ends with the run."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1, user_api="blas")
@@ -201,7 +198,12 @@ class SilentDeathWatch:
 
 
 def responds(executor: Executor, deaths: tuple[type[Exception], ...]) -> bool:
-    """Whether a worker can execute a trivial call."""
+    """Whether a worker can execute a trivial call.
+
+    Args:
+        executor: with its workers.
+        deaths: errors that say that a worker is gone.
+    """
     try:
         with sigint_blocked():
             future = executor.submit(os.getpid)

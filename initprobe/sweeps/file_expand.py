@@ -34,6 +34,10 @@ class Draft:
 def drafts(document: Document, layout: SweepFile) -> list[Draft]:
     """Every run of the file, in order: grid crossed with zip, without exclude, then include; each with all its seeds.
 
+    Args:
+        document: with the lines of its parts.
+        layout: the same, validated.
+
     Raises:
         ConfigError: too many runs, no run, a value of a wrong type, or an exclude without effect, with its place.
     """

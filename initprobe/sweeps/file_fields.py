@@ -36,12 +36,8 @@ from initprobe.sweeps.runs import Scalar
 
 SCALES = {"sigma_w": "init", "sigma_b": "bias_init"}
 FIELDS = (*ProbeConfig.model_fields, *SCALES)
-_SPECS: Mapping[str, Registry[Any]] = {
-    "init": INITIALIZERS,
-    "bias_init": INITIALIZERS,
-    "act": ACTIVATIONS,
-    "input": INPUTS,
-}
+_INITS = dict.fromkeys(("init", "bias_init"), INITIALIZERS)
+_SPECS: Mapping[str, Registry[Any]] = {**_INITS, "act": ACTIVATIONS, "input": INPUTS}
 DOTTED = (*_SPECS, "thresholds")
 # The fields that a field replaces where it overrides a lower level: they set the same thing in another way.
 _RIVALS = {
@@ -98,7 +94,7 @@ class FieldsSchema:
         }
 
     def value(self, schema: JsonSchemaValue, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The schema of the value beside a field's name, from the schema of the field."""
+        """The schema of the value beside a field's name; arguments as in `__get_pydantic_json_schema__`."""
         return {key: part for key, part in schema.items() if key != "title" and not _is_unwritable_default(key, part)}
 
 
@@ -154,13 +150,22 @@ def read_setting(name: str, value: object, place: Place = NOWHERE) -> Setting:
 
 
 def settings_of(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Setting]:
-    """The fields of a result's config that `names` name, by field; a dotted name means its field."""
+    """The fields of a result's config that `names` name, by field; a dotted name means its field.
+
+    Args:
+        config: of a result.
+        names: of fields; `init.gain` stands for `init`.
+    """
     fields = {name.partition(".")[0] for name in names}
     return {name: _setting_of_result(name, result_value(config, name)) for name in fields}
 
 
 def result_value(config: Mapping[str, Any], name: str) -> Any:
-    """The value of a field in a result's config, which leaves out newer fields at their defaults."""
+    """The value of a field in a result's config, which leaves out newer fields at their defaults.
+
+    Args:
+        config, name: of a result, and the name of a field.
+    """
     return config.get(name, ProbeConfig.model_fields[name].default)
 
 
@@ -250,13 +255,21 @@ def _type_of(name: str) -> TypeAdapter[Any]:
 
 
 def replaces(upper: str, lower: str) -> bool:
-    """Whether the field `upper` replaces the field `lower` of a lower level."""
+    """Whether the field `upper` replaces the field `lower` of a lower level.
+
+    Args:
+        upper, lower: of the level that counts more, and of the level that counts less.
+    """
     head = lower.partition(".")[0]
     return upper in (lower, head) or head in _RIVALS.get(upper, ())
 
 
 def override(lower: Settings, upper: Settings) -> dict[str, Setting]:
-    """The settings of both levels; those of `upper` replace those of `lower` about the same thing."""
+    """The settings of both levels; those of `upper` replace those of `lower` about the same thing.
+
+    Args:
+        lower, upper: settings of the level that counts less, and of the level that counts more.
+    """
     kept = {name: setting for name, setting in lower.items() if not any(replaces(above, name) for above in upper)}
     return kept | dict(upper)
 
@@ -295,7 +308,12 @@ def _article(field: str) -> str:
 
 
 def setting_text(settings: Settings, name: str) -> Scalar | None:
-    """The value of a field or of a parameter, as tables show it; None where it is not set."""
+    """The value of a field or of a parameter, as tables show it; None where it is not set.
+
+    Args:
+        settings: of a run.
+        name: of a field, or `field.parameter`.
+    """
     if name in settings:
         return settings[name].text
     head, _, key = name.partition(".")
@@ -306,12 +324,20 @@ def setting_text(settings: Settings, name: str) -> Scalar | None:
 
 
 def matches(settings: Settings, wanted: Iterable[Setting]) -> bool:
-    """Whether every wanted value is the one that is set."""
+    """Whether every wanted value is the one that is set.
+
+    Args:
+        settings, wanted: of a run, and fields with their values.
+    """
     return all(equal(setting_text(settings, setting.name), setting.text) for setting in wanted)
 
 
 def equal(a: Scalar | None, b: Scalar | None) -> bool:
-    """Whether two values are equal, numbers up to a relative difference of 1e-9. True is not 1."""
+    """Whether two values are equal, numbers up to a relative difference of 1e-9. True is not 1.
+
+    Args:
+        a, b: the values.
+    """
     if isinstance(a, bool | str | None) or isinstance(b, bool | str | None):
         return type(a) is type(b) and a == b
     return math.isclose(a, b, rel_tol=1e-9)

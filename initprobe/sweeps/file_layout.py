@@ -104,7 +104,12 @@ class AxesSchema(FieldsSchema):
     """The JSON Schema of a mapping from fields to axes: lists of values, or ranges."""
 
     def value(self, schema: JsonSchemaValue, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """A list of the field's values, or a range."""
+        """A list of the field's values, or a range.
+
+        Args:
+            schema: of pydantic.
+            handler: of pydantic.
+        """
         item = super().value(schema, handler)
         values = {"type": "array", "minItems": 1, "items": {k: v for k, v in item.items() if k != "default"}}
         description = {"description": item["description"]} if "description" in item else {}

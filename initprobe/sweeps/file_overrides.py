@@ -17,6 +17,10 @@ _SECTIONS = ("defaults", "grid", "zip", "checks")
 def apply_override(document: Document, text: str) -> Document:
     """The document with one value set, or removed where `text` is `KEY=`.
 
+    Args:
+        document: of a sweep; it is not changed.
+        text: `KEY=VALUE`.
+
     Raises:
         ConfigError: no such key, no YAML, or a default that an axis overrides.
     """

@@ -60,7 +60,13 @@ class Ignore:
         return module is not None and any(pattern == module or fnmatchcase(module, pattern) for pattern in self.modules)
 
     def covers(self, rule: str, layer: int | None, module: str | None = None) -> bool:
-        """Whether it covers a finding of a rule at a place."""
+        """Whether it covers a finding of a rule at a place.
+
+        Args:
+            rule: name of the finding's rule.
+            layer: number of the layer; None for no layer.
+            module: name of the module; None for no module.
+        """
         if rule != self.rule:
             return False
         everywhere = not (self.layers or self.modules)

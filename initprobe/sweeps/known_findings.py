@@ -185,6 +185,10 @@ def _places(result: ProbeResult, finding: Finding, limits: Thresholds) -> Iterat
 def known_text(path: Path, findings: Iterable[KnownFinding]) -> str:
     """The text of a file with these entries, JSON or YAML by the suffix of `path`.
 
+    Args:
+        path: of the file.
+        findings: in the order of the file.
+
     Raises:
         OutputError: the text is larger than a YAML file may be.
     """

@@ -127,7 +127,12 @@ class Store:
         self._set(key, state="running")
 
     def finish(self, key: str, payload: Payload) -> None:
-        """Store a result; to be called inside a transaction."""
+        """Store a result; to be called inside a transaction.
+
+        Args:
+            key: of the run.
+            payload: its result.
+        """
         self._set(key, state="done", elapsed_s=payload.elapsed_s, digest=payload.digest)
         self._connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (key, payload.result))
 

@@ -12,7 +12,15 @@ from initprobe.errors import InputError, OutputError
 
 @contextmanager
 def connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
-    """Open a database in one of SQLite's modes: `ro` reads, `rw` reads and writes, `rwc` also makes the file."""
+    """Open a database in one of SQLite's modes: `ro` reads, `rw` reads and writes, `rwc` also makes the file.
+
+    Args:
+        path: of the database.
+        mode: `ro`, `rw` or `rwc`.
+
+    Raises:
+        sqlite3.Error: SQLite cannot open the file.
+    """
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
     connection.text_factory = _as_text

@@ -70,7 +70,12 @@ class Rule:
         return PLOTTED if self.name == FIGURES else () if self.name in (VERDICT, MISSING) else (self.name,)
 
     def allows(self, number: str, old: float | None, new: float | None) -> bool:
-        """Whether a change passes; a number that only one side has does not."""
+        """Whether a change passes; a number that only one side has does not.
+
+        Args:
+            number: its name.
+            old, new: None where absent.
+        """
         return size_of(number, old, new, self.relative) <= self.tolerance
 
 
@@ -114,8 +119,7 @@ class Change:
         run: name of the run.
         name: of the number; or `verdict`, or `missing`.
         layer: the layer; None for the whole run.
-        old: the old value, as text.
-        new: the new value, as text.
+        old, new: the values, as text.
         size: of the change, as text; "" where it has none.
     """
 
@@ -149,6 +153,9 @@ def paired(old: Sequence[KeptRun], new: Sequence[KeptRun]) -> list[Pair]:
     """Pairs of runs of the same experiment, in the new order.
 
     A single run on each side is a pair also where the experiments differ. Of equal runs on one side the first counts.
+
+    Args:
+        old, new: runs of both sides.
     """
     if len(old) == len(new) == 1:
         return [Pair(old[0], new[0])]
@@ -158,7 +165,11 @@ def paired(old: Sequence[KeptRun], new: Sequence[KeptRun]) -> list[Pair]:
 
 
 def config_changes(old: KeptRun, new: KeptRun) -> list[str]:
-    """The fields in which two experiments differ, as `init: he -> xavier`; none where one config is unknown."""
+    """The fields in which two experiments differ, as `init: he -> xavier`; none where one config is unknown.
+
+    Args:
+        old, new: a run of each side.
+    """
     try:
         before, now = json.loads(old.config), json.loads(new.config)
     except ValueError:
@@ -301,7 +312,11 @@ def _text(value: float | None) -> str:
 
 
 def histogram_change(old: TensorStats, new: TensorStats) -> tuple[float | None, float | None]:
-    """0, and the Wasserstein distance of the histograms relative to the old rms; None for a side without one."""
+    """0, and the Wasserstein distance of the histograms relative to the old rms; None for a side without one.
+
+    Args:
+        old, new: statistics of the same tensor on both sides.
+    """
     if old.histogram is None or new.histogram is None:
         return (None if old.histogram is None else 0.0), (None if new.histogram is None else 0.0)
     distance = _wasserstein(old.histogram, new.histogram)

@@ -60,6 +60,11 @@ def _lock_on(lock_file: Path, patience_s: float) -> FileLock:
 def claim(connection: sqlite3.Connection, path: Path, lock_file: Path) -> None:
     """Write into the store which process has it, and by which lock file.
 
+    Args:
+        connection: to the store.
+        path: of the store.
+        lock_file: beside the store.
+
     Raises:
         ConfigError: another process has the store open by another of the file's names.
     """

@@ -119,8 +119,7 @@ def damage(store: object, key: str, reason: str) -> str:
     """The line that reports a damaged run.
 
     Args:
-        store: its path, for the line.
-        key: of the run, or the number of its row.
+        store, key: path of the store, and key of the run or number of its row.
         reason: what cannot be read.
     """
     return f"{store}: store damaged at {key if key.startswith('row ') else f'run {key}'}: {reason}"

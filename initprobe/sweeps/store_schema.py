@@ -36,6 +36,9 @@ CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), words TEXT NOT NULL
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables in an empty database. Mark a store of an older layout as one of the current layout.
 
+    Args:
+        connection, path: of the database.
+
     Raises:
         InputError: the database is no store that this version can read.
     """
@@ -52,6 +55,9 @@ def _version(layout: int) -> int:
 
 def check_kind(connection: sqlite3.Connection, path: Path) -> None:
     """Make sure that a database is a store that this version can read.
+
+    Args:
+        connection, path: of the database.
 
     Raises:
         InputError: it is another database, or a store of another version.

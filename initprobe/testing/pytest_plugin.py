@@ -32,7 +32,13 @@ class Checks:
     assert_init = staticmethod(assert_init)
 
     def probe(self, model: Any, x: Any, **options: Any) -> ProbeResult:
-        """Measure a model without judging it, as `initprobe.torch.probe` does."""
+        """Measure a model without judging it, as `initprobe.torch.probe` does.
+
+        Args:
+            model: a module of PyTorch.
+            x: its input.
+            options: as `initprobe.torch.probe` takes them.
+        """
         from initprobe.torch import probe
 
         return probe(model, x, **options)
@@ -107,7 +113,12 @@ class ModelItem(pytest.Item):
             raise Unhealthy("\n".join([*faults, "", result.table()]))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The verdict, or the one line of an error, without the lines of this plugin."""
+        """The verdict, or the one line of an error, without the lines of this plugin.
+
+        Args:
+            excinfo: of pytest.
+            style: of pytest.
+        """
         if isinstance(excinfo.value, Unhealthy | InitprobeError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)

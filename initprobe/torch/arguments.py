@@ -25,7 +25,11 @@ _SEED_STEP = 1_000_003  # draws of neighbouring seeds start apart
 
 
 def seed_of_draw(seed: int, draw: int) -> int:
-    """The seed of one draw, in the range that torch takes."""
+    """The seed of one draw, in the range that torch takes.
+
+    Args:
+        seed, draw: of the run, and the number of the draw, from 0.
+    """
     return (seed * _SEED_STEP + draw) % SEEDS
 
 
@@ -160,7 +164,12 @@ def input_tensors(x: Any) -> Iterator[Any]:
 
 
 def called(model: Any, x: Any) -> Any:
-    """What the model gives for an input: a tensor, a tuple of arguments or a mapping of keyword arguments."""
+    """What the model gives for an input: a tensor, a tuple of arguments or a mapping of keyword arguments.
+
+    Args:
+        model: a module.
+        x: a tensor, a tuple of arguments or a mapping of keyword arguments.
+    """
     if isinstance(x, Mapping):
         return model(**x)
     return model(*x) if isinstance(x, tuple | list) else model(x)
@@ -170,6 +179,10 @@ def copied(parts: Inventory, x: Any) -> Any:
     """Copies of the input, as a module may write to its own.
 
     They require a gradient where a frozen parameter would otherwise keep it from flowing.
+
+    Args:
+        parts: of the model.
+        x: nested tensors.
     """
     is_frozen = any(not parameter.requires_grad for parameter in parts.parameters.values())
 

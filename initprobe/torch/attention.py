@@ -35,7 +35,11 @@ def logit_facts(logits: Any) -> dict[str, float]:
 
 
 def attention_facts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, float]:
-    """The same facts about fused attention, whose logits are computed again for the first sample."""
+    """The same facts about fused attention, whose logits are computed again for the first sample.
+
+    Args:
+        args, kwargs: of the call.
+    """
     named = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
     query, key = (named[name].detach()[:1].float() for name in ("query", "key"))
     if query.ndim == 4 and key.shape[1] != query.shape[1]:

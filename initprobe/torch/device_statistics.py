@@ -24,14 +24,24 @@ def entries(tensor: Any) -> Any:
 
 
 def counts(rows: Any, sketch: Sketch) -> Any:
-    """Occurrences of each bucket of the sketch's grid, an array of `(grid.size,)`."""
+    """Occurrences of each bucket of the sketch's grid, an array of `(grid.size,)`.
+
+    Args:
+        rows: a tensor, `(entries,)`.
+        sketch: with the grid.
+    """
     grid = sketch.grid
     keys = (rows.view(_SIGNED[rows.dtype]) >> grid.shift).long() & (grid.size - 1)
     return torch.bincount(keys, minlength=grid.size).cpu().numpy()
 
 
 def tally(rows: Any, sketch: Sketch) -> Tally:
-    """The partial statistics of all entries; moments in float64."""
+    """The partial statistics of all entries; moments in float64.
+
+    Args:
+        rows: a tensor, `(entries,)`.
+        sketch: to which the statistics will be added.
+    """
     low, high = (float(bound) for bound in torch.stack(torch.aminmax(rows)))
     if not (math.isfinite(low) and math.isfinite(high)):
         return Tally(Moments(), 0, 0, 0, int(torch.isinf(rows).sum()), int(torch.isnan(rows).sum()), None)

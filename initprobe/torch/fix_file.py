@@ -114,6 +114,10 @@ def fix_prepared(ready: Prepared, keep: Sequence[str], contract: str | None, thr
 def check_kept(ready: Prepared, keep: Sequence[str]) -> None:
     """Refuse patterns that match no weight, before anything is measured.
 
+    Args:
+        ready: the model with its input.
+        keep: patterns of parameter names.
+
     Raises:
         ConfigError: there is one.
     """

@@ -115,7 +115,12 @@ def _input_after(x: Any, fix: Fix) -> Any:
 
 
 def standardized(x: Any, mean: float, std: float) -> Any:
-    """The same nested input, less `mean` and divided by `std` in every floating-point tensor."""
+    """The same nested input, less `mean` and divided by `std` in every floating-point tensor.
+
+    Args:
+        x: nested tensors.
+        mean, std: of all entries.
+    """
     return mapped(lambda tensor: (tensor - mean) / std if tensor.is_floating_point() else tensor, x)
 
 

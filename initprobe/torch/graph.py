@@ -147,7 +147,12 @@ class Operation:
 
 
 def back_from(signal: Signal, after: int = 0) -> Iterator[Signal]:
-    """The signal and all signals that it was made of, each once; only those whose number is at least `after`."""
+    """The signal and all signals that it was made of, each once.
+
+    Args:
+        signal: where to start.
+        after: only signals whose number is at least this.
+    """
     visited: set[int] = set()
     waiting = [signal]
     while waiting:

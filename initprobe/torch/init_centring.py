@@ -34,7 +34,12 @@ class Centring:
     biases: Mapping[int, Setting]
 
     def applied(self, layer: Layer, scale: Scale) -> Scale:
-        """The scale of a layer, with regard to the sigmoids before and after it."""
+        """The scale of a layer, with regard to the sigmoids before and after it.
+
+        Args:
+            layer: of the model.
+            scale: without regard to sigmoids.
+        """
         gain = self.gains.get(id(layer))
         if gain is not None:
             reason = f"sigmoid follows, whose mean the next bias takes out, gain {gain:g}; fan_in {layer.op.fans[0]}"

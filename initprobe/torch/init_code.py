@@ -119,7 +119,12 @@ def _range(family: Sequence[str]) -> tuple[str, str] | None:
 
 
 def run(text: str, model: object) -> None:
-    """Run the function of such a text on a model. The text is ours; of the user there are names of modules in it."""
+    """Run the function of such a text on a model. The text is ours; of the user there are names of modules in it.
+
+    Args:
+        text: a function, made by this module. Of the user there are names of modules in it.
+        model: is changed.
+    """
     namespace: dict[str, object] = {}
     exec(compile(text, "init.py", "exec"), namespace)
     function = namespace["init"]

@@ -27,10 +27,7 @@ class Scale:
 
 
 def _critical(act: Activation, is_first: bool) -> float | None:
-    """The weight scale at the edge of chaos without biases; None where there is none that holds.
-
-    There the pre-activation has the variance q. A first layer, whose input has mean square 1, gives it that variance.
-    """
+    """The weight scale at the edge of chaos without biases, where z has variance q; None where none holds."""
     point = critical_line(act, 0.0)
     if point is None or not point.stable:
         return None

@@ -16,11 +16,21 @@ class Started(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(ctx: Any, end: Any, start: Any) -> Any:
-        """0, as a function of the tensor where the pass starts and of its gradient there."""
+        """0, as a function of the tensor where the pass starts and of its gradient there.
+
+        Args:
+            ctx: of PyTorch.
+            end: the tensor where the pass starts.
+            start: its gradient, of the same shape.
+        """
         ctx.start = start
         return torch.zeros((), device=end.device)
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> tuple[Any, None]:
-        """The given gradient."""
+        """The given gradient.
+
+        Args:
+            ctx, _: of PyTorch.
+        """
         return ctx.start, None

@@ -108,7 +108,11 @@ def weight_names(model: nn.Module) -> dict[str, tuple[str, ...]]:
 
 
 def unkept(settings: Sequence[Setting], kept: set[str]) -> list[Setting]:
-    """The settings of weights that may be changed."""
+    """The settings of weights that may be changed.
+
+    Args:
+        settings, kept: of all weights, and the names of parameters that stay.
+    """
     return [setting for setting in settings if setting.name not in kept]
 
 

@@ -134,6 +134,10 @@ def given_inputs(
 def assembled(model: Any, given: Sequence[Given]) -> Any:
     """The arguments as one value, as a tuple by position, or with names as keyword arguments.
 
+    Args:
+        model: whose `forward` takes the arguments.
+        given: arguments as typed, in order.
+
     Raises:
         ConfigError: an argument is given twice, or the model takes no such argument.
     """
@@ -199,7 +203,12 @@ def _made(target: str, dtype: Any, width: int | None) -> Any:
 
 
 def in_dtype(value: Any, dtype: Any) -> Any:
-    """The same nested value with real numbers in a dtype. Arrays become tensors; whole numbers and masks stay."""
+    """The same nested value with real numbers in a dtype. Arrays become tensors; whole numbers and masks stay.
+
+    Args:
+        value: nested arrays and tensors.
+        dtype: of real numbers.
+    """
     if isinstance(value, Mapping):
         return {name: in_dtype(inner, dtype) for name, inner in value.items()}
     if type(value) in (tuple, list):

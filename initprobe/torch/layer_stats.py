@@ -190,7 +190,12 @@ def sketches_of(layer: Layer) -> dict[str, Sketch]:
 
 
 def operation_places(recorder: Recorder, layers: Sequence[Layer]) -> Iterator[Place]:
-    """Outputs of operations that belong to no layer, and their gradients, as `probe.rounding` takes them."""
+    """Outputs of operations that belong to no layer, and their gradients, as `probe.rounding` takes them.
+
+    Args:
+        recorder: of the passes.
+        layers: whose tensors are left out.
+    """
     held = {id(track) for layer in layers for track in (layer.op.weight, layer.z, layer.h)}
     starts = [layer.op.number for layer in layers]
     for op in recorder.operations:

@@ -156,12 +156,28 @@ def _loaded(request: Request) -> tuple[Any, list[str]]:
 
 
 def probe_request(request: Request, threads: int | None = None) -> ProbeResult:
-    """Load, prepare and probe, with the working directory on the import path."""
+    """Load, prepare and probe, with the working directory on the import path.
+
+    Args:
+        request: which model, which input and which options.
+        threads: for the statistics; None for all.
+
+    Raises:
+        ConfigError: the model, the input or an option is wrong.
+    """
     return probe_prepared(prepare(load(request)), threads)
 
 
 def probe_prepared(ready: Prepared, threads: int | None = None) -> ProbeResult:
-    """Probe, with the working directory on the import path. The model is left unchanged."""
+    """Probe, with the working directory on the import path. The model is left unchanged.
+
+    Args:
+        ready: the model with its input.
+        threads: for the statistics; None for all.
+
+    Raises:
+        ConfigError: the model fails on its input.
+    """
     request = ready.request
     with working_directory_first():
         result = probe(

@@ -103,7 +103,13 @@ class Track:
         return cls(number, (), tiny, Sketch(dtype, bits, magnitudes=magnitudes))
 
     def add(self, tensor: Any, small: SmallTensors, cosines: bool = False) -> None:
-        """Measure the tensor of one more draw. A small tensor is measured when `small` is emptied."""
+        """Measure the tensor of one more draw. A small tensor is measured when `small` is emptied.
+
+        Args:
+            tensor: of the draw.
+            small: collects small tensors.
+            cosines: also measure the cosines between rows.
+        """
         if self.waiting:
             small.empty()
         self.shape = small.shape_of(tensor)
@@ -119,14 +125,24 @@ class Track:
             self.add_now(rows, small.workers)
 
     def add_now(self, rows: Array, workers: Workers) -> None:
-        """Measure an array; also the cosines between the rows of a two-dimensional array."""
+        """Measure an array; also the cosines between the rows of a two-dimensional array.
+
+        Args:
+            rows: `(rows, entries)`.
+            workers: threads.
+        """
         if rows.ndim > 1:
             self._add_rows(rows, workers)
         else:
             self._add_flat(rows, workers)
 
     def add_gradient(self, small: SmallTensors, gradient: Any) -> None:
-        """Measure the gradient of one more draw; a fused operation may leave it undefined, None."""
+        """Measure the gradient of one more draw; a fused operation may leave it undefined, None.
+
+        Args:
+            small: collects small tensors.
+            gradient: a tensor, or None.
+        """
         if gradient is None:
             return
         if self.gradient is None:
@@ -223,7 +239,12 @@ class SmallTensors:
         return self._shapes.setdefault(shape, shape)
 
     def keep(self, track: Track, rows: Array) -> None:
-        """Copy the entries of a tensor; all that waits is measured once there is enough of it."""
+        """Copy the entries of a tensor; all that waits is measured once there is enough of it.
+
+        Args:
+            track: statistics of the tensor.
+            rows: its entries, `(rows, entries)`.
+        """
         track.waiting = True
         kind = rows.size, rows.dtype, track.sketch.bits
         self._waiting.setdefault(kind, []).append((track, rows.copy()))

@@ -54,7 +54,11 @@ def tensors_in(held: object) -> list[Any]:
 
 
 def tensors_in_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """Every tensor in the arguments of a call, in order."""
+    """Every tensor in the arguments of a call, in order.
+
+    Args:
+        args, kwargs: of the call.
+    """
     collected: list[Any] = []
     _collect(args, collected, _DEEPEST - 1)
     if kwargs:

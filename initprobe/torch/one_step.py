@@ -50,6 +50,11 @@ class Optimizing(NamedTuple):
 def checked(name: str | None, rate: float | None, loss: object) -> Optimizing | None:
     """The step that is asked for; None for none.
 
+    Args:
+        name: of the optimizer; None for none.
+        rate: the learning rate; None for the default.
+        loss: None where there is none.
+
     Raises:
         ConfigError: the optimizer is unknown, the rate is not a positive number, or there is no loss.
     """

@@ -87,7 +87,15 @@ def _is_finite(tensor: Any) -> bool:
 
 
 def has_nonzero(tensors: Mapping[str, Any], known: Mapping[str, float]) -> dict[str, bool | None]:
-    """Whether an entry of each tensor is not 0, by name; None for None. The peaks of some are known."""
+    """Whether an entry of each tensor is not 0, by name.
+
+    Args:
+        tensors: by name; None where there is none.
+        known: largest magnitudes that were measured, by name.
+
+    Returns:
+        None for a tensor that is None.
+    """
     peaks = {**known, **small_peaks((name, tensor) for name, tensor in tensors.items() if name not in known)}
     return {
         name: None if tensor is None else peaks[name] != 0 if name in peaks else is_nonzero(tensor)

@@ -80,6 +80,12 @@ def recorded(arguments: Arguments, pool: Workers) -> tuple[Recorder, Course]:
 
 @contextmanager
 def watching(recorder: Recorder, parts: Inventory) -> Iterator[None]:
+    """Record the operations of a model while this context is open.
+
+    Args:
+        recorder: of the operations.
+        parts: of the model.
+    """
     recorder.modules.watch(parts.modules)
     try:
         yield

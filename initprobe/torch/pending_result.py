@@ -47,7 +47,12 @@ class _PendingResult(ProbeResult):
 
 
 def pending_result(records: LayerRecords, **fields: Any) -> ProbeResult:
-    """A result with these fields, whose layers and modules `records` makes when they are first read."""
+    """A result with these fields, whose layers and modules `records` makes when they are first read.
+
+    Args:
+        records: of the layers.
+        fields: of the result.
+    """
     result = ProbeResult.model_construct({*fields, *_RECORDS}, **fields)
     result.__dict__.pop("modules")  # the default
     object.__setattr__(result, "__pydantic_private__", {"records": records})

@@ -54,7 +54,11 @@ def gate_facts(name: str, args: tuple[Any, ...], made: Any) -> dict[str, float]:
 
 
 def glu_facts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, float]:
-    """`gate`: mean of the sigmoid of the second half, by which `glu` multiplies the first."""
+    """`gate`: mean of the sigmoid of the second half, by which `glu` multiplies the first.
+
+    Args:
+        args, kwargs: of the call.
+    """
     given, axis = (*args, kwargs.get("input"))[0], kwargs.get("dim", args[1] if len(args) > 1 else -1)
     return {"gate": float(given.detach().chunk(2, axis)[1].float().sigmoid().mean())}
 

@@ -38,7 +38,11 @@ class Size(Track):
 
     @classmethod
     def of(cls, tensor: Any, number: int) -> Size:
-        """Measure a tensor."""
+        """Measure a tensor.
+
+        Args:
+            tensor, number: the tensor, and its number in the order of the pass.
+        """
         return cls(number, tuple(tensor.shape), 0.0, _EMPTY, rms=rms(tensor))
 
     def note_gradient(self, gradient: Any) -> None:
@@ -70,17 +74,17 @@ def rms(tensor: Any) -> float:
 
 
 def gap(now: Any, before: Any) -> float:
-    """The root mean square of a difference; 0 where it is no more than rounding."""
+    """The root mean square of a difference; 0 where it is no more than rounding.
+
+    Args:
+        now, before: tensors of equal shape.
+    """
     change = rms(now.detach() - before)
     return 0.0 if change <= _rounding(before.dtype) * rms(before) else change
 
 
 def _rounding(dtype: Any) -> float:
-    """The part of a signal that rounding alone may change.
-
-    16-bit types sum in float32. An error d of the sum changes the rounded entry, by a unit e, in a part d / e of the
-    entries. The rms of this is sqrt(d e).
-    """
+    """The part of a signal that rounding alone may change: sqrt(d e) for sums in float32 with error d, rounded by e."""
     unit = float(torch.finfo(dtype).eps)
     return _ROUNDING * unit if unit <= _FLOAT32 else math.sqrt(_ROUNDING * _FLOAT32 * unit)
 

@@ -37,7 +37,12 @@ def axis_of(call: Call, kind: str, before: int, tensor: Any) -> int:
 
 
 def axis_after(call: Call, before: int) -> int:
-    """The axis after a call that rearranges entries; the last where that is unknown."""
+    """The axis after a call that rearranges entries; the last where that is unknown.
+
+    Args:
+        call: an operation.
+        before: the axis of units before it.
+    """
     ndim = call.tensors[0].ndim if call.tensors else 1
     numbers = [argument for argument in call.rest if isinstance(argument, int)]
     if before == -1:
@@ -87,7 +92,12 @@ def _axes_but(axis: int, ndim: int) -> tuple[int, ...]:
 
 
 def saturated_entries(op: Operation, h: Any) -> int:
-    """Number of entries of an activation's output in its saturated band."""
+    """Number of entries of an activation's output in its saturated band.
+
+    Args:
+        op: with its activation.
+        h: output of the activation, a tensor.
+    """
     band = op.activation.saturation if op.activation else None
     if band is None:
         return 0

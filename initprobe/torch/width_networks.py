@@ -124,7 +124,13 @@ def _optimizer(groups: Any, training: Training, target: str) -> Any:
 
 
 def rescaled(trained: Trained, scaling: Scaling, factor: float) -> None:
-    """Change a model in place: entries and learning rates times powers of `factor`, the width over the smallest."""
+    """Change a model in place: entries and learning rates times powers of `factor`, the width over the smallest.
+
+    Args:
+        trained: the model and its optimizer.
+        scaling: exponents, by parameter.
+        factor: the width over the smallest width.
+    """
     parameters = dict(trained.model.named_parameters())
     with torch.no_grad():
         for name, power in scaling.starts.items():
@@ -316,9 +322,8 @@ def _rows_of(product: Size, axis: int) -> int:
 
 def _rate(course: _Course, layer: Layer, factor: float) -> float | None:
     """The learning rate of the product of weight and factor."""
-    if layer.op.leaf is None:
-        return None
-    rate = course.rates.get(id(course.parts.parameters[layer.op.leaf]))
+    leaf = layer.op.leaf
+    rate = None if leaf is None else course.rates.get(id(course.parts.parameters[leaf]))
     if rate is None:
         return None
     return rate * (factor**2 if course.trained.family == "sgd" else factor)

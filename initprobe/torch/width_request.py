@@ -92,7 +92,12 @@ def _prepare(model: Any, request: WidthRequest) -> None:
 
 
 def at_width(shape: str, width: int) -> str:
-    """An `--input-shape` with the width in place of the word: `64,width` is `64,128` at width 128."""
+    """An `--input-shape` with the width in place of the word: `64,width` is `64,128` at width 128.
+
+    Args:
+        shape: as typed, with the word `width`.
+        width: in its place.
+    """
     name, equals, sizes = shape.rpartition("=")
     return f"{name}{equals}{sizes.replace('width', str(width))}"
 

@@ -13,6 +13,7 @@ from initprobe import ProbeConfig, run
 from initprobe.reports.html_charts import Chart, Line, ticks
 from initprobe.reports.html_run import run_page
 from initprobe.reports.html_runs import RunCard, card, runs_page
+from initprobe.reports.narrative import course
 from initprobe.reports.verdict import why_no_fix
 from initprobe.results.summary import Finding
 
@@ -75,6 +76,12 @@ def test_numbers_are_those_of_the_result(result, shown):
     chart = next(chart for chart in shown.data["charts"] if chart["name"] == "output")
     assert chart["lines"][0]["values"] == [layer.output.variance_log10 for layer in result.layers]
     assert chart["lines"][1]["values"] == [math.log10(layer.theory.output_variance) for layer in result.layers]
+
+
+def test_no_line_of_the_summary_is_empty(result):
+    assert all(label and words for label, words in course(result))
+    assert [label for label, _ in course(result)].count("theory") == 2  # of h and of dL/dh
+    assert "one step" not in dict(course(result))
 
 
 def test_it_needs_no_network_and_allows_its_own_script_only(shown):

@@ -1,20 +1,17 @@
-"""The README publishes what the runs of the zoo wrote, and no other figures."""
-
-from pathlib import Path
+"""The page about PyTorch models publishes what the runs of the zoo wrote, and no other figures."""
 
 import pytest
+from documents import FLOWING, PAGES
 from zoo_published import FALSE_ALARMS, HEALED, NAMED, SEEDED_ALARMS, read, sentences, table
-
-README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def test_the_table_is_that_of_the_run():
-    assert table(read()["networks"]) in README
+    assert table(read()["networks"]) in PAGES["models.md"]
 
 
 @pytest.mark.parametrize("sentence", sentences(read()))
 def test_the_sentences_are_those_of_the_runs(sentence):
-    assert sentence in " ".join(README.split())
+    assert sentence in FLOWING
 
 
 def test_the_goals_are_met():

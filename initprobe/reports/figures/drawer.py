@@ -46,7 +46,13 @@ def drawer(formats: Sequence[str]) -> Iterator[Process | None]:
 
 
 def pictures(result: ProbeResult, formats: Sequence[str], process: Process | None = None) -> Iterable[Picture]:
-    """The figures of a result, the summary first; drawn by `process` if it works."""
+    """The figures of a result, the summary first; drawn by `process` if it works.
+
+    Args:
+        result: of a run.
+        formats: `png`, `svg` and so on.
+        process: another process that has loaded matplotlib; None to draw here.
+    """
     from_there = None if process is None else _received(process, result)
     return _drawn(result, formats) if from_there is None else from_there
 

@@ -58,7 +58,12 @@ _OUTLINE = [withStroke(linewidth=3.5, foreground="white")]
 
 
 def heat_map_figure(plot: HeatMap, title: str = "") -> Figure:
-    """Draw coloured cells, grey and hatched without a value, and the edge of chaos where there is one."""
+    """Draw coloured cells, grey and hatched without a value, and the edge of chaos where there is one.
+
+    Args:
+        plot: cells, axes and colours.
+        title: above the figure; "" for none.
+    """
     with style():
         count = len(plot.panels)
         size = (6.2, 4.4) if count == 1 else (3.5, 2.6) if count <= 4 else (2.2, 1.9)
@@ -171,10 +176,7 @@ def _ends(scale: Scale, values: Sequence[float]) -> tuple[Array, Array]:
 
 
 def _font_in_cells(plot: HeatMap, size: tuple[float, float]) -> int:
-    """Font size of the numbers in cells; 0 where they do not fit a panel of this size (inches).
-
-    It is also 0 where the edge of chaos would cross them.
-    """
+    """Font size of the numbers in cells; 0 where they do not fit a panel, or the edge of chaos crosses them."""
     widths, heights = len(plot.x.values) * _CHARACTER * _LONGEST, len(plot.y.values) * _LINE
     fitting = int(min(size[0] / max(widths, _LINE), size[1] / max(heights, _LINE), 10))
     crossed = any(panel.line for panel in plot.panels)

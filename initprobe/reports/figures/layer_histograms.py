@@ -33,6 +33,10 @@ _TENSORS = {"output": "h", "output_gradient": "dL/dh"}
 def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
     """Draw the histograms of h at the left, of dL/dh at the right; the first layer is dark, the last light.
 
+    Args:
+        title: above the figure.
+        runs: of a sweep, one row of panels each.
+
     Raises:
         ConfigError: more runs than rows fit.
     """

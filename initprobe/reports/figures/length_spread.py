@@ -19,7 +19,12 @@ _MOST_POINTS = 14
 
 
 def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
-    """Draw the variance over draws against the sum of 1/width, a colour per run, and theory as a line."""
+    """Draw the variance over draws against the sum of 1/width, a colour per run, and theory as a line.
+
+    Args:
+        title: above the figure.
+        runs: of a sweep.
+    """
     with style():
         act, lines = spread_lines(runs)
         law = f"exp({FOURTHS[act] - 1:g} x sum of 1/width) - 1"

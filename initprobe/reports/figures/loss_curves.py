@@ -29,6 +29,10 @@ _MOST_UNSEEN = 4  # named
 def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
     """Draw the loss of each run, pale by itself and dark as a running mean; depths get a panel each.
 
+    Args:
+        title: above the figure.
+        runs: of a sweep, each trained.
+
     Raises:
         ConfigError: a run was not trained, or there are too many.
     """

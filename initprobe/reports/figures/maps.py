@@ -23,6 +23,10 @@ _NOTE = "lines: theory for infinite width; dots: measured from one layer to the 
 def figure(title: str, runs: Sequence[SweepRun]) -> Figure:
     """Draw q and c of a layer over those of the layer before; each scale of weights and biases has a line.
 
+    Args:
+        title: above the figure.
+        runs: of a sweep.
+
     Raises:
         ConfigError: no run has such maps, or there are too many to tell their lines apart.
     """

@@ -219,7 +219,11 @@ def _write(figure: Figure, title: str, notes: Sequence[str], look: Look) -> None
 
 
 def clipped(label: str, longest: int = LONGEST) -> str:
-    """A label cut to the longest length that fits a figure."""
+    """A label cut to the longest length that fits a figure.
+
+    Args:
+        label, longest: of any length, and the number of characters that fit.
+    """
     return label if len(label) <= longest else f"{label[: longest - 3]}..."
 
 
@@ -230,7 +234,13 @@ def line_look(number: int) -> dict[str, Any]:
 
 
 def title_of(name: str, value: str, layer: str = "") -> str:
-    """A title from the name of a sweep, the value shown and its layer; name and layer may be empty."""
+    """A title from the name of a sweep, the value shown and its layer; name and layer may be empty.
+
+    Args:
+        name: of a sweep; may be empty.
+        value: what is shown.
+        layer: which layer it is of; may be empty.
+    """
     where = "" if not layer else f" at {layer}" if layer[-1].isdigit() else f" at the {layer}"
     return f"{name}: {value}{where}" if name else f"{value}{where}"
 
@@ -241,13 +251,22 @@ def columns_of(panels: int) -> int:
 
 
 def shades(low: float, high: float) -> ScalarMappable:
-    """Colours from dark to light, without the palest, which are invisible on white."""
+    """Colours from dark to light, without the palest, which are invisible on white.
+
+    Args:
+        low, high: numbers of the darkest and of the lightest colour.
+    """
     dark = mpl.colormaps["viridis"](np.linspace(0, 0.93, 256))
     return ScalarMappable(Normalize(low, high), ListedColormap(dark).with_extremes(bad=GREY))
 
 
 def limits(numbers: Array, log: bool) -> tuple[float, float]:
-    """Ends of an axis for all numbers, unless a few outliers would make the others look alike."""
+    """Ends of an axis for all numbers, unless a few outliers would make the others look alike.
+
+    Args:
+        numbers: in any shape; NaN is left out.
+        log: whether they are logarithms.
+    """
     finite = numbers[np.isfinite(numbers)]
     if not len(finite):
         return 0.0, 1.0

@@ -56,7 +56,12 @@ def _draw_roles(axes: Axes, result: ProbeResult) -> bool:
 
 
 def draw_profiles(axes: Axes, result: ProbeResult) -> None:
-    """Draw the variances of h, dL/dh and dL/dW over depth, with theory dotted."""
+    """Draw the variances of h, dL/dh and dL/dW over depth, with theory dotted.
+
+    Args:
+        axes: to draw on.
+        result: of a run.
+    """
     if _draw_roles(axes, result):
         return
     shown = profiles(result)
@@ -75,7 +80,12 @@ def draw_profiles(axes: Axes, result: ProbeResult) -> None:
 
 
 def finish_profile_axes(axes: Axes, layers: int) -> None:
-    """Set ticks in powers of ten on the log10 axis, of at least one decade, and layers on the other."""
+    """Set ticks in powers of ten on the log10 axis, of at least one decade, and layers on the other.
+
+    Args:
+        axes: with the profiles.
+        layers: number of layers.
+    """
     low, high = axes.get_ylim()
     room = max(_LEAST_DECADES - (high - low), 0.0) / 2
     axes.set_ylim(low - room, high + room)

@@ -99,7 +99,11 @@ class Picture(Figure):
 
 
 def blank_figure(width: float, height: float) -> Picture:
-    """An empty white figure; sizes are in inches."""
+    """An empty white figure.
+
+    Args:
+        width, height: in inches.
+    """
     figure = Picture(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     return figure

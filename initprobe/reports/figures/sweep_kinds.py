@@ -48,6 +48,11 @@ class SweepRun:
 def draw(kind: str, title: str, runs: Sequence[SweepRun]) -> Figure:
     """Draw one of `KINDS`.
 
+    Args:
+        kind: its name.
+        title: above the figure.
+        runs: of a sweep.
+
     Raises:
         ConfigError: the runs lack what the figure shows.
     """

@@ -45,7 +45,12 @@ _STEPS = (1, 2, 5, 10)
 
 
 def depth_figure(plot: DepthPlot, title: str = "") -> Figure:
-    """Draw overlaid profiles with theory dashed: few by name, many by colour."""
+    """Draw overlaid profiles with theory dashed: few by name, many by colour.
+
+    Args:
+        plot: profiles of all runs.
+        title: above the figure; "" for none.
+    """
     with style():
         looks = _looks(plot)
         size = (7.4, 4.2) if len(plot.panels) <= 1 else (3.6, 2.6) if len(plot.panels) <= 4 else (2.4, 2.0)
@@ -166,7 +171,12 @@ def _finish_depth(axes: Axes, plot: DepthPlot, ends: tuple[float, float], first:
 
 
 def histogram_figure(plot: HistogramPlot, title: str = "") -> Figure:
-    """Draw small multiples of histograms on one axis, theory as a black line."""
+    """Draw small multiples of histograms on one axis, theory as a black line.
+
+    Args:
+        plot: histograms of all runs.
+        title: above the figure; "" for none.
+    """
     with style():
         count = len(plot.panels)
         columns, *size = (3, 2.5, 1.9) if count <= 6 else (4, 1.9, 1.5) if count <= 12 else (6, 1.2, 1.1)

@@ -103,14 +103,24 @@ def _predicted(layer: LayerStats, name: str) -> float:
 
 
 def varying(entries: Iterable[Entry], fixed: Sequence[str] = ()) -> list[str]:
-    """The axes along which the runs differ, in order, without the seed and those in `fixed`."""
+    """The axes along which the runs differ, in order, without the seed and those in `fixed`.
+
+    Args:
+        entries: runs of a sweep.
+        fixed: axes that are left out.
+    """
     listed = list(entries)
     names = dict.fromkeys(name for entry in listed for name in entry.axes if name not in (SEED, *fixed))
     return [name for name in names if len({entry.axes.get(name) for entry in listed}) > 1]
 
 
 def label(entry: Entry, names: Sequence[str]) -> str:
-    """The values of the given axes in words: `relu, width=100`."""
+    """The values of the given axes in words: `relu, width=100`.
+
+    Args:
+        entry: a run.
+        names: of axes.
+    """
     values = ((name, entry.axes.get(name)) for name in names)
     return ", ".join(_pair(name, value) for name, value in values if value is not None)
 
@@ -130,7 +140,12 @@ def is_number(value: object) -> bool:
 
 
 def thinned(entries: Sequence[E], most: int) -> list[E]:
-    """At most `most` of the entries, evenly spread over the sequence."""
+    """At most `most` of the entries, evenly spread over the sequence.
+
+    Args:
+        entries: in order.
+        most: how many may stay.
+    """
     if len(entries) <= most:
         return list(entries)
     return [entries[index * len(entries) // most] for index in range(most)]

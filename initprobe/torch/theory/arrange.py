@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast, is_by_place, regrouped
+from initprobe.torch.theory.moments import Moments, NoRule, alike, broadcast, is_by_place
 from initprobe.torch.theory.places import MOST_PLACES, axes_by_place, from_matrices, matrices, without_places
+from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, axis_of, first, names
 from initprobe.torch.theory.trace import Node
 
@@ -74,7 +75,12 @@ def _expand(node: Node, of: Lookup) -> Moments:
 
 
 def summed_to(gradient: Moments, shape: Sequence[int]) -> Moments:
-    """The gradient of a tensor that was expanded: the sum over its copies."""
+    """The gradient of a tensor that was expanded: the sum over its copies.
+
+    Args:
+        gradient: moments of the gradient of the expanded tensor.
+        shape: before the tensor was expanded.
+    """
     extra = len(gradient.shape) - len(shape)
     pairs = gradient.pairs
     for axis, size in enumerate(gradient.shape):
@@ -219,7 +225,12 @@ def _part_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
 
 
 def reduced_axes(node: Node, source: Node) -> list[int]:
-    """The axes that a sum or mean is taken over."""
+    """The axes that a sum or mean is taken over.
+
+    Args:
+        node: a sum or mean.
+        source: its input.
+    """
     given: Any = node.argument("dim", 1, node.kwargs.get("axis"))
     ndim = len(source.shape)
     if given is None:

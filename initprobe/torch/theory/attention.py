@@ -33,6 +33,13 @@ def weights_of(logits: Moments, visible: Array | None) -> Moments:
     """The moments of attention weights, the softmax over the last axis of logits.
 
     The weights are taken as log-normal, and normed so that each row adds up to 1.
+
+    Args:
+        logits: moments of the logits; the last axis is that of the keys.
+        visible: True for keys that a query sees, `(queries, keys)`; None for all.
+
+    Raises:
+        NoRule: the mask has another shape than the logits.
     """
     keys, queries = logits.shape[-1], logits.shape[-2] if len(logits.shape) > 1 else 1
     if visible is not None and visible.shape[-1] != keys:
@@ -55,7 +62,12 @@ def weights_of(logits: Moments, visible: Array | None) -> Moments:
 
 
 def logits_back(weights: Moments, gradient: Moments) -> Moments:
-    """The gradient of logits, from that of the weights."""
+    """The gradient of logits, from that of the weights.
+
+    Args:
+        weights: moments of the attention weights.
+        gradient: moments of their gradient.
+    """
     axis = len(weights.shape) - 1
     centred = gradient.pairs - gradient.averaged([axis])
     centred = alike(centred, weights.shape[-1], axis)

@@ -115,7 +115,11 @@ class Forward:
         return independent(node.shape, *entries) if known is None else known.fitted(*entries)
 
     def within(self, node: Node, start: Node) -> Moments:
-        """The moments of a node from the measured input of the operation `start`."""
+        """The moments of a node from the measured input of the operation `start`.
+
+        Args:
+            node, start: of the graph of operations.
+        """
         return _Within(self, start).of(node)
 
 
@@ -218,7 +222,14 @@ class Backward:
         return self._total[node.number]
 
     def local(self, node: Node) -> Moments:
-        """The gradient of a node from the measured gradients of what was made of it."""
+        """The gradient of a node from the measured gradients of what was made of it.
+
+        Args:
+            node: of the graph of operations.
+
+        Raises:
+            NoRule: no gradient was measured behind the node.
+        """
         total = None
         if node.number in self._results:
             start = self._measured(node)

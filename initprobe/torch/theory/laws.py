@@ -35,7 +35,15 @@ def values_of(moments: Moments) -> Array:
 
 
 def with_law_of_sum(made: Moments, left: Moments, right: Moments, factor: float, other_factor: float) -> Moments:
-    """The sum of two independent terms times their factors, with its values where one term is far from Gaussian."""
+    """The sum of two independent terms times their factors, with its values where one term is far from Gaussian.
+
+    Args:
+        made: moments of the sum.
+        left: moments of the first term.
+        right: moments of the second term.
+        factor: of the first term.
+        other_factor: of the second term.
+    """
     if is_gaussian(left) and is_gaussian(right):
         return made
     total = np.sort(np.add.outer(factor * values_of(left), other_factor * values_of(right)).ravel())

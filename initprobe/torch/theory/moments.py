@@ -104,7 +104,12 @@ class Moments:
         return float(self.averaged(range(len(self.shape)), pairs).item())
 
     def averaged(self, axes: Iterable[int], of: Array | None = None) -> Array:
-        """Mean product of an entry and the mean over these axes; the axes stay, with one index."""
+        """Mean product of an entry and the mean over these axes; the axes stay, with one index.
+
+        Args:
+            axes: to average over.
+            of: mean products like `pairs`; None for `pairs`.
+        """
         pairs = self.pairs if of is None else of
         for axis in axes:
             weights = shares(self.shape[axis], pairs.shape[axis])
@@ -118,13 +123,23 @@ class Moments:
         return made
 
     def scaled(self, square: float, mean: float | None = None) -> Moments:
-        """Times independent factors that are the same for all entries, with this mean square and mean."""
+        """Times independent factors that are the same for all entries, with this mean square and mean.
+
+        Args:
+            square: mean square of a factor.
+            mean: of a factor; None for a factor that is not random.
+        """
         factor = math.sqrt(square) if mean is None else mean
         along = None if self.along is None else self.along * square
         return replace(self, mean=self.mean * factor, pairs=self.pairs * square, bent=None, along=along)
 
     def fitted(self, mean: float, square: float) -> Moments:
-        """The same correlations, with a measured mean and mean square."""
+        """The same correlations, with a measured mean and mean square.
+
+        Args:
+            mean: of the entries.
+            square: mean square of the entries.
+        """
         own, measured = self.square - self.mean**2, square - mean**2
         if own <= 1e-9 * self.square or not math.isfinite(own):
             return independent(self.shape, mean, square)
@@ -134,7 +149,13 @@ class Moments:
 
 
 def independent(shape: Sequence[int], mean: float, square: float) -> Moments:
-    """Independent entries of this mean and mean square."""
+    """Independent entries of this mean and mean square.
+
+    Args:
+        shape: of the tensor.
+        mean: of the entries.
+        square: mean square of the entries.
+    """
     pairs = np.full(tuple(min(size, 2) for size in shape), mean * mean)
     pairs[(0,) * pairs.ndim] = square
     return Moments(tuple(shape), mean, pairs)
@@ -142,7 +163,14 @@ def independent(shape: Sequence[int], mean: float, square: float) -> Moments:
 
 @lru_cache(maxsize=1024)
 def shares(size: int, length: int) -> Array:
-    """Share of all pairs of places along an axis, by index of `pairs`."""
+    """Share of all pairs of places along an axis, by index of `pairs`.
+
+    Args:
+        size, length: places along the axis, and indices of `pairs` along it.
+
+    Returns:
+        `(length,)`, which sums to 1.
+    """
     if length == 1:
         return np.ones(1)
     if is_by_place(size, length):
@@ -162,7 +190,14 @@ def _all_shares(shape: Shape, lengths: Shape) -> Array:
 
 
 def apart(size: int, length: int) -> Array:
-    """`shares` among the pairs of different places."""
+    """`shares` among the pairs of different places.
+
+    Args:
+        size, length: places along the axis, and indices of `pairs` along it.
+
+    Returns:
+        `(length,)`, with 0 at the same place.
+    """
     weights = shares(size, length).copy()
     weights[0] = 0
     if is_by_place(size, length):
@@ -171,7 +206,13 @@ def apart(size: int, length: int) -> Array:
 
 
 def alike(pairs: Array, size: int, axis: int) -> Array:
-    """`pairs` without distances along an axis: the same place or another."""
+    """`pairs` without distances along an axis: the same place or another.
+
+    Args:
+        pairs: mean products of two entries.
+        size: places along the axis.
+        axis: of the tensor.
+    """
     if pairs.shape[axis] <= 2:
         return pairs
     other = np.moveaxis(pairs, axis, -1) @ apart(size, pairs.shape[axis])
@@ -179,12 +220,23 @@ def alike(pairs: Array, size: int, axis: int) -> Array:
 
 
 def is_by_place(size: int, length: int) -> bool:
-    """Whether an axis of this size has all pairs of places: index 0 is their mean at the same place."""
+    """Whether an axis of this size has all pairs of places: index 0 is their mean at the same place.
+
+    Args:
+        size, length: places along the axis, and indices of `pairs` along it.
+    """
     return size > 1 and length == size * size + 1
 
 
 def lengthened(pairs: Array, length: int, axis: int, size: int = 0) -> Array:
-    """`pairs` with this many indices along an axis: places further apart are all alike."""
+    """`pairs` with this many indices along an axis: places further apart are all alike.
+
+    Args:
+        pairs: mean products of two entries.
+        length: indices along the axis in the result.
+        axis: of the tensor.
+        size: places along the axis; 0 where the axis cannot have all pairs of places.
+    """
     have = pairs.shape[axis]
     if have < length and is_by_place(size, length):
         apart_by = np.abs(np.subtract.outer(np.arange(size), np.arange(size))).ravel()
@@ -215,7 +267,12 @@ def _have_same_places(moments: Sequence[Moments]) -> bool:
 
 
 def broadcast(moments: Moments, shape: Sequence[int]) -> Moments:
-    """The moments of the tensor expanded to a shape."""
+    """The moments of the tensor expanded to a shape.
+
+    Args:
+        moments: of the tensor before.
+        shape: of the expanded tensor.
+    """
     to, (pairs, _) = matched([moments, independent(shape, 0.0, 1.0)])
     return replace(moments, shape=to, pairs=pairs, bent=None)
 
@@ -231,13 +288,23 @@ def gaussian_noise(moments: Moments) -> float:
 
 
 def mixed_noise(parts: Sequence[Moments], squares: Sequence[float]) -> float:
-    """Variance of the log of a sum of mean squares."""
+    """Variance of the log of a sum of mean squares.
+
+    Args:
+        parts: moments of the terms.
+        squares: mean squares of the terms.
+    """
     total = sum(squares)
     return sum(part.noise * (own / total) ** 2 for part, own in zip(parts, squares, strict=True)) if total > 0 else 0.0
 
 
 def measured_moments(values: Array, pictures: bool = True) -> Moments:
-    """The moments of a tensor whose entries are known, with distances along rows and columns of `pictures`."""
+    """The moments of a tensor whose entries are known, with distances along rows and columns of `pictures`.
+
+    Args:
+        values: entries of the tensor.
+        pictures: also take distances along rows and columns, the last two of four axes.
+    """
     values = np.asarray(values, float)
     plain = 2 if pictures and values.ndim == 4 else values.ndim
     sums = {}
@@ -267,68 +334,3 @@ def _products(values: Array, plain: int) -> Array:
     mirrored = np.concatenate([both[:, :1], both[:, :columns:-1]], axis=1)
     counts = np.outer(rows - np.arange(rows), columns - np.arange(columns))
     return np.asarray((both[:rows, :columns] + mirrored[:rows]) / 2 / counts)
-
-
-def regrouped(moments: Moments, shape: Sequence[int]) -> Moments:
-    """The moments of the same entries in another shape, in the same order."""
-    old = [(size, axis) for axis, size in enumerate(moments.shape) if size > 1]
-    pairs = moments.pairs.reshape(
-        [length for length, size in zip(moments.pairs.shape, moments.shape, strict=True) if size > 1]
-    )
-    new = [size for size in shape if size > 1]
-    made, place = pairs, 0
-    sizes = [size for size, _ in old]
-    while place < len(new) or place < len(sizes):
-        before, after = _group(sizes[place:], new[place:])
-        if before > 1 or after > 1:
-            made = _merged(made, sizes[place : place + before], place)
-            made = _divided(made, new[place : place + after], math.prod(new[place : place + after]), place)
-            sizes[place : place + before] = new[place : place + after]
-        place += after
-    lengths = iter(made.shape)
-    full = made.reshape([1 if size == 1 else next(lengths) for size in shape])
-    return replace(moments, shape=tuple(shape), pairs=full, bent=None, along=None)
-
-
-def _group(before: Sequence[int], after: Sequence[int]) -> tuple[int, int]:
-    """The smallest numbers of leading sizes that have the same product on both sides."""
-    here, there = 1, 1
-    if not before or not after:
-        raise NoRule("a view that no rule takes apart")
-    left, right = before[0], after[0]
-    while left != right:
-        if left < right and here < len(before):
-            left, here = left * before[here], here + 1
-        elif right < left and there < len(after):
-            right, there = right * after[there], there + 1
-        else:
-            raise NoRule("a view that no rule takes apart")
-    return here, there
-
-
-def _merged(pairs: Array, sizes: Sequence[int], first: int) -> Array:
-    """Some axes that follow one another as one."""
-    if len(sizes) == 1:
-        return pairs
-    axes = list(range(first, first + len(sizes)))
-    for size, axis in zip(sizes, axes, strict=True):
-        pairs = alike(pairs, size, axis) if is_by_place(size, pairs.shape[axis]) else pairs
-    weights = reduce(
-        np.multiply.outer, [shares(size, pairs.shape[axis]) for size, axis in zip(sizes, axes, strict=True)]
-    )
-    weights = np.asarray(weights).copy()
-    weights[(0,) * len(sizes)] = 0
-    weights /= weights.sum()
-    other = np.tensordot(pairs, weights, (axes, list(range(len(sizes)))))
-    same = pairs[(slice(None),) * first + (0,) * len(sizes)]
-    return np.stack([same, other], first)
-
-
-def _divided(pairs: Array, sizes: Sequence[int], size: int, axis: int) -> Array:
-    """One axis as several."""
-    if len(sizes) == 1:
-        return pairs
-    pairs = alike(pairs, size, axis)
-    index = np.ones((2,) * len(sizes), int)
-    index[(0,) * len(sizes)] = 0
-    return np.take(pairs, index, axis)

@@ -11,8 +11,9 @@ import numpy as np
 
 from initprobe.arrays import Array
 from initprobe.torch.theory.arrange import reduced_axes
-from initprobe.torch.theory.moments import Moments, NoRule, is_by_place, lengthened, matched, regrouped, shares
+from initprobe.torch.theory.moments import Moments, NoRule, is_by_place, lengthened, matched, shares
 from initprobe.torch.theory.places import axes_by_place, deviations, settled, without_places
+from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, first, names
 from initprobe.torch.theory.trace import Constant, Node
 
@@ -20,7 +21,14 @@ _REDUCED = ("mean", "var", "std", "sum", "norm", "vector_norm", "linalg_vector_n
 
 
 def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = True) -> tuple[Moments, Array]:
-    """The moments after a norm over these axes, and the variance that it divided by, which may differ by place."""
+    """The moments after a norm over these axes, and the variance that it divided by, which may differ by place.
+
+    Args:
+        given: moments of the input.
+        axes: over which mean and variance are taken.
+        eps: is added to the variance.
+        centred: subtract the mean; a norm by root mean square does not.
+    """
     given = without_places(given) if set(axes) & set(axes_by_place(given)) else given
     pairs = given.pairs - given.averaged(axes) if centred else given.pairs
     variance = deviations(given, pairs, eps)
@@ -34,7 +42,16 @@ def normalised(given: Moments, axes: Sequence[int], eps: float, centred: bool = 
 def denormalised(
     normal: Moments, variance: Array, axes: Sequence[int], gradient: Moments, centred: bool = True, uneven: float = 0.0
 ) -> Moments:
-    """The gradient of the input of a norm: what changes mean or length of the input is taken out."""
+    """The gradient of the input of a norm: what changes mean or length of the input is taken out.
+
+    Args:
+        normal: moments of the output.
+        variance: by which the norm divided.
+        axes: over which the norm averages.
+        gradient: moments of the gradient of the output.
+        centred: whether the norm subtracts the mean.
+        uneven: variance of the mean square over positions, over its square.
+    """
     gradient = without_places(gradient) if set(axes) & set(axes_by_place(gradient)) else gradient
     extra = [] if gradient.along is None else [Moments(normal.shape, 0.0, gradient.along)]
     shape, (own, outer, *rest) = matched([normal, gradient, *extra])
@@ -157,6 +174,10 @@ def _length_noise(normal: Moments, gradient: Moments, axes: Sequence[int]) -> fl
 def mean_axes(whole: Node, reduced: Node) -> tuple[int, ...] | None:
     """The axes over which one node is the mean of another; None where it is not.
 
+    Args:
+        whole: node of the graph of operations.
+        reduced: node that may be its mean.
+
     Raises:
         NoRule: it is the mean, but its places do not lie at those of the tensor.
     """
@@ -192,14 +213,29 @@ def _size(reduced: Node, whole: Node, axes: Sequence[int]) -> float:
 
 
 def by_hand(node: Node, left: Node, right: Node, of: Lookup) -> Moments:
-    """A tensor over its own root mean square, or the like."""
+    """A tensor over its own root mean square, or the like.
+
+    Args:
+        node: the quotient.
+        left: the numerator.
+        right: the denominator.
+        of: gives the moments of a node.
+    """
     whole, reduced, axes = _by_hand_parts(left, right)
     made, _ = normalised(of(whole), axes, 0.0, False)
     return made.scaled(1 / _size(reduced, whole, axes))
 
 
 def by_hand_back(node: Node, left: Node, right: Node, of: Lookup, gradient: Moments) -> Moved:
-    """The gradient of the tensor; what it was divided by is made of it, and gets none of its own."""
+    """The gradient of the tensor; what it was divided by is made of it, and gets none of its own.
+
+    Args:
+        node: the quotient.
+        left: the numerator.
+        right: the denominator.
+        of: gives the moments of a node.
+        gradient: moments of the gradient of the quotient.
+    """
     whole, reduced, axes = _by_hand_parts(left, right)
     normal, variance = normalised(of(whole), axes, 0.0, False)
     yield whole, denormalised(normal, variance, axes, gradient.scaled(1 / _size(reduced, whole, axes)), False)

@@ -28,7 +28,16 @@ def _axes(moments: Moments, pairs: Array) -> list[int]:
 
 
 def matrices(pairs: Array, size: int, axis: int) -> Array:
-    """All pairs of places of an axis as the last two axes; of an axis without them, by same or other place."""
+    """All pairs of places of an axis as the last two axes; of an axis without them, by same or other place.
+
+    Args:
+        pairs: mean products of two entries.
+        size: places along the axis.
+        axis: of the tensor.
+
+    Returns:
+        `(..., size, size)`, with the other axes of `pairs` in order before.
+    """
     if not is_by_place(size, pairs.shape[axis]):
         pairs = alike(pairs, size, axis)
         index = np.minimum(1 - np.eye(size, dtype=int), pairs.shape[axis] - 1).ravel()
@@ -39,21 +48,36 @@ def matrices(pairs: Array, size: int, axis: int) -> Array:
 
 
 def from_matrices(held: Array, axis: int) -> Array:
-    """`pairs` with all pairs of places along an axis, from matrices in the last two axes."""
+    """`pairs` with all pairs of places along an axis, from matrices in the last two axes.
+
+    Args:
+        held, axis: `(..., size, size)`, and where the axis belongs in `pairs`.
+    """
     same = np.einsum("...ii->...", held)[..., None] / held.shape[-1]
     flat = np.concatenate([same, held.reshape(*held.shape[:-2], -1)], -1)
     return np.moveaxis(flat, -1, axis)
 
 
 def settled(moments: Moments, pairs: Array) -> Array:
-    """`pairs` whose mean at the same place is that of the places, after a step that is not linear."""
+    """`pairs` whose mean at the same place is that of the places, after a step that is not linear.
+
+    Args:
+        moments: with the shape of the tensor.
+        pairs: mean products of two entries.
+    """
     for axis in _axes(moments, pairs):
         pairs = from_matrices(matrices(pairs, moments.shape[axis], axis), axis)
     return pairs
 
 
 def deviations(moments: Moments, own: Array, extra: float = 0.0) -> Array:
-    """Product of the standard deviations of two entries, which differ by place; `own` are pairs about the mean."""
+    """Product of the standard deviations of two entries, which differ by place.
+
+    Args:
+        moments: with the shape of the tensor.
+        own: mean products of two entries about the mean.
+        extra: is added to each variance.
+    """
     total = np.full((1,) * own.ndim, float(own.item(0)) + extra)
     for axis in _axes(moments, own):
         size = moments.shape[axis]
@@ -65,7 +89,12 @@ def deviations(moments: Moments, own: Array, extra: float = 0.0) -> Array:
 
 
 def without_places(moments: Moments, axes: Iterable[int] | None = None) -> Moments:
-    """The same with places that are all alike, along these axes or all."""
+    """The same with places that are all alike, along these axes or all.
+
+    Args:
+        moments: of a tensor.
+        axes: along which places become alike; None for all.
+    """
     pairs, along = moments.pairs, moments.along
     for axis in axes_by_place(moments):
         if axes is not None and axis not in axes:
@@ -76,7 +105,13 @@ def without_places(moments: Moments, axes: Iterable[int] | None = None) -> Momen
 
 
 def strengthened(pairs: Array, moments: Moments, factor: float) -> Array:
-    """`pairs` with the products of an entry with itself times a factor."""
+    """`pairs` with the products of an entry with itself times a factor.
+
+    Args:
+        pairs: mean products of two entries.
+        moments: with the shape of the tensor.
+        factor: of the products of an entry with itself.
+    """
     pairs = pairs.copy()
     index: list[int | slice] = [0] * pairs.ndim
     pairs[tuple(index)] *= factor

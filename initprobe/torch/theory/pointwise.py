@@ -69,7 +69,15 @@ class Expectations(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def expectations(value: Function, slope: Function, kinks: tuple[float, ...], mean: float, std: float) -> Expectations:
-    """Expectations of a function of `mean + std Z`, `Z ~ N(0, 1)`."""
+    """Expectations of a function of `mean + std Z`, `Z ~ N(0, 1)`.
+
+    Args:
+        value: the function.
+        slope: its slope.
+        kinks: points where it bends.
+        mean: of its argument.
+        std: of its argument.
+    """
     cuts = [(kink - mean) / std for kink in kinks] if std > 0 else []
     edges = np.unique([*_PANELS, *(cut for cut in cuts if abs(cut) < 9)])
     z, weights = (part.ravel() for part in panel_nodes(edges[:-1], edges[1:], _NODES))
@@ -100,7 +108,12 @@ def _powers(basis: Array, values: Array, weights: Array) -> Array:
 
 
 def dual(powers: Array, correlation: Array) -> Array:
-    """The polynomial at some correlations."""
+    """The polynomial at some correlations.
+
+    Args:
+        powers: coefficients of the polynomial, the lowest first.
+        correlation: in any shape.
+    """
     if correlation.size <= _FEW:  # Python's floats are quicker than NumPy's calls, and give the same bits
         descending = powers.tolist()[::-1]
         values = [_at(descending, number) for number in correlation.ravel().tolist()]
@@ -124,7 +137,14 @@ def _rounded(number: float) -> float:
 
 
 def of_bent(bent: Bent) -> tuple[Expectations, Array]:
-    """The expectations of a function of Gaussian entries, and the correlations between these."""
+    """The expectations of a function of Gaussian entries, and the correlations between these.
+
+    Args:
+        bent: the function with its input.
+
+    Raises:
+        NoRule: the entries have no variance.
+    """
     given = bent.given
     variance = given.square - given.mean**2
     if not variance >= 0 or not math.isfinite(variance):
@@ -170,7 +190,12 @@ def _as_large(given: Moments, pairs: Array) -> Array:
 
 
 def uncurved(bent: Bent, gradient: Moments) -> Moments:
-    """The gradient of the Gaussian entries."""
+    """The gradient of the Gaussian entries.
+
+    Args:
+        bent: the function with its input.
+        gradient: moments of the gradient of its output.
+    """
     at, correlation = of_bent(bent)
     _, (pairs, correlation) = matched([gradient, Moments(gradient.shape, 0.0, correlation)])
     slopes = dual(at.slope_powers, correlation)
@@ -191,13 +216,21 @@ def _slope_noise(gradient: Moments, at: Expectations, correlation: Array) -> flo
 
 
 def bent_of(node: Node, given: Moments) -> Bent:
-    """The function that made entries of Gaussian ones; these themselves if there was none."""
+    """The function that made entries of Gaussian ones; these themselves if there was none.
+
+    Args:
+        node, given: of the graph of operations, and the moments of its entries.
+    """
     return given.bent or Bent(node.number, given, np.positive, np.ones_like)
 
 
 @lru_cache(maxsize=512)
 def composed(outer: tuple[Function, Function], inner: tuple[Function, Function]) -> tuple[Function, Function]:
-    """Value and slope of one function after another."""
+    """Value and slope of one function after another.
+
+    Args:
+        outer, inner: value and slope of the function that comes second, and of the one that comes first.
+    """
     return lambda x: outer[0](inner[0](x)), lambda x: outer[1](inner[0](x)) * inner[1](x)
 
 
@@ -238,7 +271,16 @@ def _activation_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
 
 
 def to_base(node: Node, of: Lookup, gradient: Moments) -> Moved:
-    """The gradient of the Gaussian entries that an output was made of."""
+    """The gradient of the Gaussian entries that an output was made of.
+
+    Args:
+        node: whose output has the gradient.
+        of: gives the moments of a node.
+        gradient: moments of the gradient.
+
+    Raises:
+        NoRule: the moments of the input are not known.
+    """
     bent = of(node).bent
     if bent is None:
         raise NoRule(f"{node.name}: its input is not known")
@@ -249,7 +291,12 @@ def to_base(node: Node, of: Lookup, gradient: Moments) -> Moved:
 
 
 def ancestors(node: Node, farthest: int = 12) -> Iterable[Node]:
-    """The sources of a node, their sources, and so on."""
+    """The sources of a node, their sources, and so on.
+
+    Args:
+        node: where to start.
+        farthest: generations that are followed.
+    """
     level = node.sources
     for _ in range(farthest):
         yield from level
@@ -259,7 +306,12 @@ def ancestors(node: Node, farthest: int = 12) -> Iterable[Node]:
 
 
 def kept_at_random(given: Moments, share: float) -> Moments:
-    """The moments after each entry was kept with this probability, and scaled so that the mean stays."""
+    """The moments after each entry was kept with this probability, and scaled so that the mean stays.
+
+    Args:
+        given: moments of the entries.
+        share: probability that an entry is kept.
+    """
     pairs = strengthened(given.pairs, given, 1 / share)
     return replace(given, pairs=pairs, bent=None, along=None)
 

@@ -34,7 +34,14 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def first(node: Node) -> Node:
-    """The first source."""
+    """The first source.
+
+    Args:
+        node: of the graph of operations.
+
+    Raises:
+        NoRule: it has no source.
+    """
     sources = node.sources
     if not sources:
         raise NoRule(f"{node.name} without a signal")
@@ -42,7 +49,14 @@ def first(node: Node) -> Node:
 
 
 def constant(held: Any) -> Moments:
-    """The moments of a parameter or constant; its entries count as independent."""
+    """The moments of a parameter or constant; its entries count as independent.
+
+    Args:
+        held: a tensor or a number; None where it is not known.
+
+    Raises:
+        NoRule: it is not known, or its mean square is not finite.
+    """
     if not isinstance(held, Constant):
         raise NoRule("a parameter is missing")
     if held.pairs is not None:
@@ -60,5 +74,9 @@ def _independent(held: Constant) -> Moments:
 
 
 def axis_of(held: Any, ndim: int) -> int:
-    """An axis counted from the first."""
+    """An axis counted from the first.
+
+    Args:
+        held, ndim: the axis, which may be negative, and the number of axes.
+    """
     return int(held) % ndim

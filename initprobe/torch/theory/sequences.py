@@ -18,7 +18,12 @@ def can_be_followed(*parts: Moments) -> bool:
 
 
 def differ(visible: Array | None, *parts: Moments) -> bool:
-    """Whether the places differ."""
+    """Whether the places differ.
+
+    Args:
+        visible: True for keys that a query sees, `(queries, keys)`; None for all.
+        parts: moments of query, key and value.
+    """
     axis = len(parts[0].shape) - 2
     is_uneven = visible is not None and bool(np.ptp(visible.sum(1)) or np.ptp(visible.sum(0)))
     return is_uneven or any(axis in axes_by_place(part) for part in parts)
@@ -72,7 +77,12 @@ class Sequences:
         made[own] += (1 / kept - 1) * of[own]
 
     def back(self, gradient: Moments, kept: float) -> tuple[Array, Array, Array]:
-        """Pairs of the gradients of query, key and value."""
+        """Pairs of the gradients of query, key and value.
+
+        Args:
+            gradient: moments of the gradient of the output.
+            kept: probability that dropout keeps an attention weight.
+        """
         given, share, index = self._held(gradient), self.share, np.arange(self.places)
         first, second = self._strength()
         to_value = share.T @ (second * given) @ share

@@ -97,7 +97,13 @@ class Node:
     kept_sources: list[Node] | None = field(default=None, init=False)
 
     def argument(self, name: str, place: int, default: Any = None) -> Any:
-        """An argument by its keyword or its place."""
+        """An argument by its keyword or its place.
+
+        Args:
+            name: its keyword.
+            place: its index among the arguments.
+            default: where it is not given.
+        """
         if name in self.kwargs:
             return self.kwargs[name]
         return self.args[place] if len(self.args) > place else default
@@ -138,7 +144,12 @@ class Trace:
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # one object for all tensors of a shape
 
     def given(self, tensor: Any, value: Value) -> None:
-        """Note an input of the model."""
+        """Note an input of the model.
+
+        Args:
+            tensor: as the model gets it.
+            value: what was measured of it.
+        """
         if not self._open:
             return
         node = self._new("input", tensor)
@@ -149,7 +160,14 @@ class Trace:
         value.node = node
 
     def add(self, call: Call, kind: str, made: Any, value: Value) -> None:
-        """Note a tensor that a call made."""
+        """Note a tensor that a call made.
+
+        Args:
+            call: the operation.
+            kind: name of its rule.
+            made: the tensor.
+            value: what was measured of it.
+        """
         signal = value.signal
         if not self._open or signal is None:
             return
@@ -170,7 +188,12 @@ class Trace:
         value.node = node
 
     def unseen(self, made: Any, value: Value) -> None:
-        """Note a tensor that no known call made."""
+        """Note a tensor that no known call made.
+
+        Args:
+            made: the tensor.
+            value: what was measured of it.
+        """
         if not self._open:
             return
         node = self._new("unseen", made)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from initprobe.arrays import Array
-from initprobe.torch.theory.moments import Moments, NoRule, gaussian_noise, lengthened, regrouped, shares
+from initprobe.torch.theory.moments import Moments, NoRule, gaussian_noise, lengthened, shares
 from initprobe.torch.theory.places import without_places
+from initprobe.torch.theory.regrouping import regrouped
 from initprobe.torch.theory.rule import Lookup, Moved, Rule, constant, names
 from initprobe.torch.theory.trace import Constant, Node
 
@@ -150,7 +151,12 @@ class Window:
         return np.asarray(np.array(both) / max(both[0], 1e-300))
 
     def convolved(self, pairs: Array, axis: int) -> Array:
-        """Pairs of outputs by distance, of pairs of inputs: at borders, two outputs share fewer taps than one has."""
+        """Pairs of outputs by distance, of pairs of inputs: at borders, two outputs share fewer taps than one has.
+
+        Args:
+            pairs: of the inputs.
+            axis: of the tensor.
+        """
         moved, shared = self.thinned(pairs, axis), self.shared
         if moved.shape[axis] == 2 != self.made:
             weights = shares(self.made, self.made)[1:]
@@ -158,7 +164,7 @@ class Window:
         return np.asarray(moved * shared.reshape([-1 if place == axis else 1 for place in range(moved.ndim)]))
 
     def thinned(self, pairs: Array, axis: int) -> Array:
-        """Pairs by distance between outputs, of pairs by distance between inputs."""
+        """Pairs by distance between outputs, of pairs between inputs; arguments as in `convolved`."""
         if self.made == 1:
             return np.take(pairs, [0], axis)
         if pairs.shape[axis] == 1:
@@ -168,7 +174,7 @@ class Window:
         return np.asarray(np.take(pairs, np.minimum(np.arange(self.made) * self.stride, pairs.shape[axis] - 1), axis))
 
     def spread(self, pairs: Array, axis: int) -> Array:
-        """Pairs by distance between inputs, of pairs by distance between outputs: those that share weights."""
+        """Pairs between inputs, of pairs between outputs that share weights; arguments as in `convolved`."""
         if self.size == 1:
             return np.take(pairs, [0], axis)
         if pairs.shape[axis] == 1 or (pairs.shape[axis] == 2 != self.made):
@@ -189,14 +195,26 @@ def _inside(window: Window) -> tuple[float, float]:
 
 
 def per_axis(value: Any, count: int) -> tuple[int, ...]:
-    """An argument of a convolution or pooling, with one number per axis."""
+    """An argument of a convolution or pooling, with one number per axis.
+
+    Args:
+        value: one number, or one per axis.
+        count: number of axes.
+    """
     if isinstance(value, tuple):
         return value * count if len(value) == 1 else value
     return (int(value),) * count
 
 
 def windows(node: Node, source: Node, taps: Sequence[int], places: tuple[int, int, int]) -> list[Window]:
-    """The windows along the axes after the second; `places` are those of stride, padding and dilation in the call."""
+    """The windows along the axes after the second.
+
+    Args:
+        node: a convolution or pooling.
+        source: its input.
+        taps: length of the window along each axis.
+        places: indices of stride, padding and dilation among the arguments of the call.
+    """
     count = len(taps)
     stride = node.argument("stride", places[0], 1)
     strides = per_axis(taps if stride is None or stride == () else stride, count)
@@ -273,7 +291,13 @@ def _nothing_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
 
 
 def multiplied(left: Moments, right: Moments, shape: Sequence[int]) -> Moments:
-    """The moments of the matrix product of two independent tensors."""
+    """The moments of the matrix product of two independent tensors.
+
+    Args:
+        left: moments of the first matrix.
+        right: moments of the second matrix.
+        shape: of the product.
+    """
     left, right = without_places(left), without_places(right)
     size, length = left.shape[-1], max(left.pairs.shape[-1], right.pairs.shape[-2])
     ndim = len(shape)

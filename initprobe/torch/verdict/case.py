@@ -137,7 +137,12 @@ def module_of(op: Operation) -> str:
 
 
 def back_path(signal: Signal, kinds: Sequence[str]) -> Iterator[Signal]:
-    """The signal, and those it was made of by operations of these kinds with one input each."""
+    """The signal, and those it was made of by operations of these kinds with one input each.
+
+    Args:
+        signal: where to start.
+        kinds: of operations.
+    """
     yield signal
     while signal.op.kind in kinds and len(signal.inputs) == 1:
         signal = signal.inputs[0]

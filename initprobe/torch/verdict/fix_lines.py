@@ -198,15 +198,27 @@ def ones(names: Sequence[str]) -> Fix:
 
 
 def divided(name: str, factor: float) -> Fix:
-    """A parameter divided by a number."""
+    """A parameter divided by a number.
+
+    Args:
+        name, factor: the parameter and the divisor.
+    """
     return _fix(f"{path(name)}.data.div_({factor:.4g})", [name])
 
 
 def scaled(names: Sequence[str], factor: float) -> Fix:
-    """Parameters multiplied by a number."""
+    """Parameters multiplied by a number.
+
+    Args:
+        names, factor: the parameters and their common factor.
+    """
     return _fix(over(f"{{}}.data.mul_({factor:.4g})", [path(name) for name in names]), names)
 
 
 def drawn(name: str, std: float) -> Fix:
-    """A parameter drawn again with a standard deviation."""
+    """A parameter drawn again with a standard deviation.
+
+    Args:
+        name, std: the parameter and the standard deviation of its entries.
+    """
     return _fix(f"nn.init.normal_({path(name)}, std={std:.4g})", [name])
