@@ -15,6 +15,7 @@ from initprobe.engine.threads import Workers, checked_threads, workers
 from initprobe.errors import ConfigError
 from initprobe.probe.rounding import in_formats
 from initprobe.results.environment import environment
+from initprobe.results.formats import FormatStats
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding, ModelFacts
 from initprobe.torch import descriptions
@@ -25,8 +26,8 @@ from initprobe.torch.graph import without_cycles
 from initprobe.torch.inventory import inventory
 from initprobe.torch.layer_stats import LayerRecords, operation_places, sketches_of
 from initprobe.torch.one_step import Optimizing, checked, one_step
-from initprobe.torch.parameters import small_peaks
 from initprobe.torch.operations import Recorder
+from initprobe.torch.parameters import small_peaks
 from initprobe.torch.passes import recorded
 from initprobe.torch.pending_result import pending_result
 from initprobe.torch.restore import uncollected
