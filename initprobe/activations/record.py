@@ -53,7 +53,7 @@ class Activation:
         make: the function that made this record, as `make=leaky_relu`; None if it has no parameters.
         uses_scipy: `value` or `slope` imports `scipy.special`, which takes memory.
         pytorch: None unless PyTorch has this function under this name. Then its arguments after the tensor, in order:
-            each name with the parameter that it sets here; empty for no parameters.
+            each name with the parameter that it sets here. Empty for no parameters.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""From a verdict to an exit code: known findings do not count, CI gets a report, and the other findings may fail."""
+"""From a verdict to an exit code, without known findings, and with a report for CI."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The processors and the memory that this process may use, within the limits of its container.
 
-Containers and batch systems limit a process by control groups of Linux, of version 2 (`cpu.max`, `memory.max`) or 1
-(`cpu.cfs_quota_us`, `memory.limit_in_bytes`). Groups are nested, and the lowest limit holds. A limit that cannot be
-read is ignored.
+Containers and batch systems limit a process by control groups of Linux. In version 2 these are `cpu.max` and
+`memory.max`, in version 1 `cpu.cfs_quota_us` and `memory.limit_in_bytes`. Groups are nested, and the lowest limit
+holds. A limit that cannot be read is ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _ROOT = Path("/")
-# File caches of a group, which are freed when it needs memory: in version 2, and in version 1 with its subgroups.
+# File caches of a group, which are freed when it needs memory. Version 1 includes its subgroups.
 _CACHES = ("active_file", "inactive_file"), ("total_active_file", "total_inactive_file")
 
 

@@ -1,6 +1,6 @@
 """From a result to its findings: each rule in turn. Start reading here.
 
-Rates and trends are judged, not one ratio: a variance that falls as a power of depth (Xavier + tanh) is no collapse.
+Rates and trends are judged, not one ratio. A variance that falls as a power of depth (Xavier + tanh) is no collapse.
 One draw does not decide where draws differ by a factor of ten (ReLU + He at depth).
 """
 

@@ -4,8 +4,8 @@ A tensor arrives in blocks. Each becomes a `Tally`, in the thread that has it in
 `Sketch` in the order of the blocks. So the result does not depend on the threads.
 
 Values are counted by the leading bits of their floating-point pattern: sign, exponent and 5 bits of mantissa. So
-buckets are 3% wide, fit any range, and are re-binned at the end. Outputs in float32 have 7 bits of mantissa, since many
-of their values lie close to the bounds of the activation.
+buckets are 3% wide, fit any range, and are re-binned at the end. Outputs in float32 have 7 bits of mantissa. Many of
+their values lie close to the bounds of the activation.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class _Curves:
 
     def __init__(self, sketches: Sequence[Sketch]) -> None:
         self.low, self.high = np.array([(sketch.low, sketch.high) for sketch in sketches]).T[:, :, None]
-        # Each in units of its own size: the distance between the ends of the float range would overflow, and a ratio of
+        # Each in units of its own size. The distance between the ends of the float range would overflow. A ratio of
         # subnormal numbers is not accurate.
         octave = np.frexp(np.maximum(-self.low, self.high))[1]
         self._unit = np.ldexp(1.0, np.clip(octave, -_FARTHEST, _FARTHEST))

@@ -1,8 +1,8 @@
 """The weight gradient `dL/dW = h' delta` of a batch, and its statistics; delta is dL/dy, `(batch, fan_out)`.
 
-Where the batch is much smaller than the layer, mean and variance need no product of the size of W:
-`|h' delta|^2 = sum((h h') * (delta delta'))`, and the sum of all entries is the product of row sums. Percentiles,
-extremes and the histogram are then measured on a sample of rows.
+Where the batch is much smaller than the layer, mean and variance need no product of the size of W. `|h' delta|^2 =
+sum((h h') * (delta delta'))`, and the sum of all entries is the product of row sums. Percentiles, extremes and the
+histogram are then measured on a sample of rows.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def weight_gradients(
 def sampled_weight_gradient(
     h_in: Array, delta: Array, sketch: Sketch, workers: Workers, exponent: int, rows: Array
 ) -> None:
-    """Put off the statistics of dL/dW of one layer: mean and variance of all entries, the rest of a sample of rows.
+    """Put off the statistics of dL/dW of one layer. Mean and variance are of all entries, the rest of a sample of rows.
 
     Args:
         h_in: input of the layer, `(batch, fan_in)`.

@@ -14,7 +14,7 @@ below. For pairs of uncorrelated rows in a large batch it becomes 2.2/n for ReLU
 one row varies too: ReLU adds 3.2/n per layer, and keeps 1 - 2/B of a deviation, since phi scales with z.
 
 On the way back, a unit's gradient u is proportional to one over the length of its y. So its weights w, of which y is a
-part, are short where u is long: `E[|w|^2 |u|^2]` is `1 - 2/n` times the product of the means (Euler's theorem, as u is
+part, are short where u is long. `E[|w|^2 |u|^2]` is `1 - 2/n` times the product of the means (Euler's theorem, as u is
 homogeneous of degree -1). Along a sample's own h the radial mode has its part of it. The rest, `(1 + Q/D) / n` with
 `Q = E[z^2 phi'^2]` and `D = E[phi'^2]`, is missing evenly along the h of all samples. It is missing in the layers
 below as far as phi is linear: `m' = (1 + Q/D) / n + E[phi']^2 E[z phi]^2 / (D Var(phi)) (1 - 1/B)^2 m`.
@@ -45,18 +45,19 @@ from initprobe.meanfield.signals import (
 )
 
 # Simulated over ten layers of 100 units, on noise, digits and image-like inputs, ReLU and tanh. With 16 samples the
-# gradient at layer 1 is 8% to 14% below its prediction, with 12 up to 18%, with 10 up to 21%. The second limit was
-# chosen: that on the mean of one over a unit's variance, relative to one over its mean, at the first layer.
+# gradient at layer 1 is 8% to 14% below its prediction. With 12 samples it is up to 18% below, with 10 up to 21%. The
+# second limit was chosen. It is on the mean of one over a unit's variance, relative to one over its mean, at the first
+# layer.
 FEWEST_SAMPLES, _LARGEST_INVERSE = 16, 1.6
-# Measured, not derived: the second order of what is missing along the signals, in linear, sigmoid and hard sigmoid
-# networks of 40 to 256 units and 50 to 300 samples.
+# Measured, not derived: the second order of what is missing along the signals. The networks were linear, sigmoid and
+# hard sigmoid, of 40 to 256 units and 50 to 300 samples.
 _SATURATION = 2.5
 # `E[1 / v]` is integrated over all directions where one over their number exceeds this, unless too few rows are known.
 _FEW_DIRECTIONS, _MOST_MISSING = 0.02, 8
-# `sum share^3` over the squared `sum share^2` of directions: 1.25 to 1.5 for products of normal matrices (Fuss-Catalan
-# numbers), and 1.3 to 1.5 as simulated in layers 3 to 30 of linear, tanh and sigmoid networks.
+# `sum share^3` over the squared `sum share^2` of directions. It is 1.25 to 1.5 for products of normal matrices
+# (Fuss-Catalan numbers). Simulations of linear, tanh and sigmoid networks give 1.3 to 1.5 in layers 3 to 30.
 _THIRD_MOMENT = 1.4
-# Chosen: least factor of the variance of z, which is negative in the first order for rows that are much longer.
+# Chosen: least factor of the variance of z. In the first order it is negative for rows that are much longer.
 _LEAST_LENGTHENING = 0.1
 _LOG_RANGE, _LOG_NODES, _CONVERGED = (-16.0, 14.0), 121, -9.0
 
@@ -241,7 +242,7 @@ def varying_above(
     Args:
         grid: the activation on the grid.
         below: the same for the input of the layer, or of its branch.
-        weight: share of the layer's own output in the variance of what it hands on; the rest comes from a skip.
+        weight: share of the layer's own output in the variance of its output with the skip. The rest comes from a skip.
         units: of the layer.
         batch: number of samples.
         variance_of_units: half the relative variance of a unit's variance over the batch.

@@ -1,8 +1,8 @@
 """What theory of norms and skips leaves out: bounds on the logs of its predictions.
 
 A part of the first order in 1/width is not derived there, and under batch norm the second order matters. The bounds are
-measured, by random networks of 5 activations, 6 to 11 layers of 50 to 200 units and 16 to 200 samples. Layer norm
-without a skip needs none.
+measured on random networks with 5 activations. They had 6 to 11 layers of 50 to 200 units, and 16 to 200 samples. Layer
+norm without a skip needs none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _LEFT_OUT = {(None, True): 0.5, (1, True): 0.3, (0, False): 0.5, (0, True): 1.0}
 _SECOND_ORDER, _OF_LENGTHS = 5.0, 0.2
 # And for dL/dW: the share of what norms above remove that may be wrong, and what long rows may add.
 _OF_STEPS, _OF_LONG_ROWS = 0.4, 1.5
-# Measured too, for the log variance of h under batch norm: per 1/width, and per variance of a row's mean square.
+# Measured too, for the log variance of h under batch norm. They are per 1/width, and per variance of a row's mean
+# square.
 _LEFT_OUT_FORWARD, _LEFT_OUT_LENGTHS = 1.0, 0.1
 
 
@@ -64,7 +65,7 @@ def _left_out_of_weights(
 
 
 def _second_order(here: LayerPass) -> float:
-    """What the second order in one over the directions of a batch, and in the rows' lengths, may add at one layer."""
+    """What the second order in one over the directions of a batch, and in row lengths, may add per layer."""
     if here.noise is None:
         return 0.0
     return _SECOND_ORDER * here.noise.variance**2 + _OF_LENGTHS * here.output.varying.lengths**2

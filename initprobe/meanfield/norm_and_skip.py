@@ -180,7 +180,7 @@ def _as_inputs(signal: Signal) -> InputMoments:
 
 
 def _branch_share(state: State, kept: Signal, skip: float | None, batch: int) -> float:
-    """Share of a layer's own phi(z) in the centred mean square of what it hands on, in rows."""
+    """Share of a layer's own phi(z) in the centred mean square of its output with the skip, in rows."""
     if skip is None:
         return 1.0
     branch, around = skip**2 * float(state.moments.variance.mean()), float(kept.centred(batch).mean())
@@ -202,7 +202,7 @@ def _output_rows(kernel: Array, state: State, signal: Signal, skip: float | None
 def _output(activation: Activation, state: State, signal: Signal, skip: float | None, units: int) -> Signal:
     """The output of a layer: `phi(z)`, or `signal + skip phi(z)` with `signal` the input of its branch.
 
-    `units` vary the cosines of pairs; what the units of a branch add to the cosines of a sum is left out.
+    `units` vary the cosines of pairs. What the units of a branch add to the cosines of a sum is left out.
     """
     scale = 1.0 if skip is None else skip
     mean, square = (state.over_biases(values) for values in (state.moments.mean, state.moments.square))

@@ -107,7 +107,7 @@ def gradients(
 
 
 def _share_above(step: _Step, above: _Step | None) -> Array | None:
-    """Share of the weights in what the layer norm above divides by; None where that is not this layer's own output."""
+    """Share of the weights in what the layer norm above divides by. None where that is not this layer's own output."""
     if above is None or not above.wiring.by_sample or step.wiring.skip is not None:
         return None
     return above.weights_part
@@ -148,7 +148,7 @@ class _Step:
 
     @property
     def scale(self) -> float:
-        """Factor of the layer's own output in what it hands on."""
+        """Factor of the layer's own output in its output with the skip."""
         return 1.0 if self.wiring.skip is None else self.wiring.skip
 
     @property

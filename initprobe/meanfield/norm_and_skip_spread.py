@@ -1,8 +1,9 @@
 """The spread of measured variances in normalised and residual networks, and under weights with a mean.
 
-To first order in 1/width. The deviations of four numbers from theory are passed on from layer to layer: mean square and
-mean over units of h, at the inputs of the layer and of its branch. Each layer adds the noise of its units. A norm fixes
-mean and variance of z. So its output does not respond to the size of its input, and has no noise along z and z^2.
+To first order in 1/width. The deviations of four numbers from theory are passed on from layer to layer. They are mean
+square and mean over units of h, at the inputs of the layer and of its branch. Each layer adds the noise of its units. A
+norm fixes mean and variance of z. So its output does not respond to the size of its input, and has no noise along z and
+z^2.
 
 Layer norm without a skip is complete to first order in 1/width. Elsewhere a bias of order depth/width is left, from
 noise that signal and gradient share. `left_out` bounds it. Hanin & Nica 2020, arXiv:1812.05994.

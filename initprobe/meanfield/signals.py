@@ -116,7 +116,7 @@ def centred_gram(gram: Array, batch: int) -> Array:
 
 
 def batch_means(sums: Array, diagonal: Array, batch: int) -> tuple[Array, float]:
-    """Means over a batch of a symmetric matrix of which some rows are known: by row, `(rows,)`, and of all entries.
+    """Means over a batch of a symmetric matrix with some known rows, by row, `(rows,)`, and of all entries.
 
     Args:
         sums: over the known entries of each row, `(rows,)`.

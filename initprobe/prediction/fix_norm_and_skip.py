@@ -161,7 +161,7 @@ def _weaker_branches(config: ProbeConfig) -> Iterator[ProbeConfig]:
 
 
 def _with_norm_or_skips(config: ProbeConfig) -> Iterator[ProbeConfig]:
-    """The network with an added norm or skips: with its own weights if it has one of the two, then with common ones."""
+    """The network with an added norm or skips, first with its own weights if it has one of these."""
     for added in _ADDED:
         if (config.norm != "none" and "norm" in added) or (config.residual and "residual" in added):
             continue

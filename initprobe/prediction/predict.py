@@ -216,7 +216,7 @@ def _factor(log: float) -> float | None:
 
 
 def _number(variance: float, zero_is_true: bool) -> float | None:
-    """A variance, or None where it left the float range; 0 is valid only where a branch may start at 0."""
+    """A variance, or None where it left the float range. 0 is valid only where a branch may start at 0."""
     return float(variance) if math.isfinite(variance) and (variance > 0 or (zero_is_true and variance == 0)) else None
 
 
@@ -224,7 +224,7 @@ def _z(tensor: TensorStats, predicted: float, noise: Spread, underived: float) -
     """Distance of the measured mean log variance from its prediction, in standard deviations of that mean.
 
     What theory does not derive, `underived`, counts as a further standard deviation, which draws do not average away.
-    It is taken in logs because a measured variance is log-normal: its mean log lies below the log of its mean.
+    It is taken in logs because a measured variance is log-normal. Its mean log lies below the log of its mean.
     """
     measured = [v for v in tensor.variance_by_draw if v is not None and v > 0]
     complete = len(measured) == len(tensor.variance_by_draw)
@@ -261,7 +261,7 @@ class _Groups(NamedTuple):
 
 
 def _in_groups(state: State) -> _Groups:
-    """The groups of a layer; many rows, which differ only in the variance of z, in a few groups of similar variance."""
+    """The groups of a layer. Many rows, which differ only in the variance of z, in a few groups of similar variance."""
     variance, mean, shares = state.variance, state.mean, state.shares
     are_rows = len(shares) > _MOST_GROUPS and np.ptp(mean) == 0 and np.ptp(shares) == 0
     if not (are_rows and variance.min() > 0 and variance.max() < math.inf):

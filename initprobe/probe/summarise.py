@@ -130,7 +130,7 @@ def _add_backward_statuses(
     wirings: Sequence[Wiring],
     silent: bool,
 ) -> None:
-    """Add the status of dL/dh, dL/dz and dL/dW of every layer; behind a norm a gradient of 0 may be true."""
+    """Add the status of dL/dh, dL/dz and dL/dW of every layer. Behind a norm a gradient of 0 may be true."""
     above: Sources = []
     around: Sources = []
     for index in reversed(range(len(records))):

@@ -20,7 +20,7 @@ from initprobe.results.named_numbers import counted, verdict_of
 from initprobe.results.run import ProbeResult
 from initprobe.results.summary import Finding
 
-# Above this many layers, the file has the histograms of h and dL/dh only: all would take more than a megabyte.
+# Above this many layers, the file has the histograms of h and dL/dh only. All would take more than a megabyte.
 _MOST_HISTOGRAMS = 40
 _TENSORS = ("output", "preactivation", "output_gradient", "weight_gradient", "weight")
 _FEW_TENSORS = ("output", "output_gradient")

@@ -30,8 +30,8 @@ class WidthLine(Record):
         rms: root mean square over all entries, by width and then by seed; null where it is not finite.
         slope: of log rms against log width, by least squares; null unless `status` is `ok`.
         slope_se: its standard error, from the spread of the seeds or of the widths about the line, whichever is larger.
-        theory: the slope in the limit of infinite width, from the fans, weights, learning rates and input of the layer;
-            null where it is not known.
+        theory: the slope in the limit of infinite width, from the fans, weights, learning rates and input of the layer.
+            Null where it is not known.
         judged: the verdict asks that this slope be 0.
     """
 

@@ -61,7 +61,7 @@ class OutputStats(TensorStats):
 
     Attributes:
         saturated_fraction: share of entries of phi(z) in the activation's saturated band; null where it has none.
-        dead_fraction: share of units that are exactly off for every sample of every batch, averaged over draws; null
+        dead_fraction: share of units that are exactly off for every sample of every batch, averaged over draws. Null
             for an activation whose units cannot die.
     """
 
@@ -84,11 +84,11 @@ class LayerTheory(Record):
         weight_gradient_variance: variance of dL/dW, summed over the samples of all batches.
         correlation: mean cosine between the z of two different inputs.
         output_spread: predicted standard deviation of `log(measured / theory)` for the output variance, a mean over the
-            draws, due to finite width; null where it is not derived.
+            draws, due to finite width. Null where it is not derived.
         output_gradient_spread: the same for the variance of dL/dh.
         length_slope: slope of the length map in logs: the relative change of z's mean square per relative change at the
             layer below. Above 1, deviations in scale grow. Null at layer 1, and in normalised and residual nets.
-        z: log of the measured output variance minus log of the predicted one, in SDs of this difference; null where the
+        z: log of the measured output variance minus log of the predicted one, in SDs of this difference. Null where the
             SD is undefined, or where an unstable length map makes the prediction uncertain by more than chance.
         gradient_z: the same for the variance of dL/dh.
         gradient_uncertainty: factor by which the predicted variance of dL/dh may be off, beside chance: where the
@@ -206,16 +206,16 @@ class LayerStats(Record):
         weight_step_ratio: rms(change of W) / rms(W) in one step of an optimizer, in the first draw; null without one.
         output_step_ratio: the same of h, on the same batch.
         loss_output_gradient_variance: variance of dL/dh where L is the loss, a mean over the first batch, averaged over
-            draws; null without a loss.
+            draws. Null without a loss.
         loss_weight_gradient_variance: the same of dL/dW.
         name: qualified name of the module that holds W, in a PyTorch model; null in a net of `initprobe run`.
         kind: the kind of that module; null where there is no name.
         activation: class of the module that computed h from z; null where there is none, or no name.
-        bias_std: standard deviation of the biases over units, by their rule, or in the file of weights; null where it
+        bias_std: standard deviation of the biases over units, by their rule, or in the file of weights. Null where it
             is not known, as in a PyTorch model.
         inside_branch: the layer is in a residual branch of several layers, and not its last; h is not yet the sum.
         branch_ratio: rms(branch) / rms(stream) where a branch that ends with this layer is added to a residual stream,
-            in a PyTorch model; of nested branches the outer one. Null elsewhere.
+            in a PyTorch model. Of nested branches the outer one. Null elsewhere.
         gates: the means of its gates, in a PyTorch model; null where there are none.
         packed: queries, keys and values of a packed weight, in a PyTorch model; null elsewhere.
         model_theory: the prediction from the graph of operations of a PyTorch model; null elsewhere.
@@ -274,7 +274,7 @@ class ModuleStats(Record):
 
     Attributes:
         name: qualified name, as `named_modules` has it.
-        call: 1 for its first call; 0 for a module that holds weights and was never called; another module uses them.
+        call: 1 for its first call. 0 for a module that holds weights and was never called. Another module uses them.
         kind: the kind of module.
         type: its class.
         layer: the layer of `ProbeResult.layers` to which it belongs; null for none.

@@ -41,7 +41,7 @@ class ProbeResult(Record, Display):
         elapsed_s: seconds that sampling, propagation, statistics and theory took.
         theory_note: why there is no prediction, in words; null with a prediction.
         depth_scales: number of layers over which signals and gradients change by e; null without a prediction.
-        typical: what one draw of this width keeps; null for a net with a norm or skips, and without a prediction.
+        typical: what one draw of this width keeps. Null for a net with a norm or skips, and without a prediction.
         input: the samples; null for a PyTorch model.
         healthy: no finding is above info; this is about initialization only.
         diagnosis: the findings, most severe first.

@@ -176,8 +176,8 @@ class _Study:
 def mup_scaling(experiment: Experiment, optimizer: str) -> Scaling:
     """The maximal update parametrization of a network whose hidden weights are 1/sqrt(fan_in).
 
-    Yang et al. 2022, arXiv:2203.03466, table 3: the read-out is 1/fan_in; Adam divides the rates of hidden weights and
-    read-out by fan_in; SGD multiplies those of the first layer and of biases by fan_out and divides that of the
+    Yang et al. 2022, arXiv:2203.03466, table 3. The read-out is 1/fan_in. Adam divides the rates of hidden weights and
+    read-out by fan_in. SGD multiplies those of the first layer and of biases by fan_out, and divides that of the
     read-out by fan_in.
 
     Args:

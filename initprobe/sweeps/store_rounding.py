@@ -1,7 +1,7 @@
 """How much rounding alone may change the variances of a run between two processors.
 
 Processors round products differently in the last bits. A chaotic net multiplies such a difference from layer to layer.
-In the end the result is another sample of the same distribution. The growth is measured: backward, the variance of a
+In the end the result is another sample of the same distribution. The growth is measured. Backward, the variance of a
 random gradient is the mean squared singular value of the forward Jacobian.
 """
 
@@ -126,7 +126,7 @@ def _of_variance(result: ProbeResult, tensor: str, relative: Array) -> tuple[flo
 
 
 def _of_histogram(result: ProbeResult, tensor: str, relative: Array) -> tuple[float, ...]:
-    """A distribution changes by no more than its entries; as a sample it has as many numbers as units times draws."""
+    """A distribution changes by no more than its entries. As a sample it has as many numbers as units times draws."""
     units = np.array([layer.fan_out for layer in result.layers]) * _draws(result)
     apart = np.maximum(_between_samples(result, tensor), _MAX_SDS / np.sqrt(units))
     return _where_known(result, tensor, np.minimum(relative, apart))

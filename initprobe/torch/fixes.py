@@ -1,4 +1,4 @@
-"""A fix is a claim: it is applied in place, the model is probed again, and the fix is undone bit for bit."""
+"""A fix is a claim. It is applied in place, the model is probed again, and the fix is undone bit for bit."""
 
 from __future__ import annotations
 

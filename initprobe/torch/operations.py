@@ -2,7 +2,7 @@
 
 Nothing is traced and nothing in the model is changed, whatever the model's code does. Module hooks only give names.
 Gradients come from hooks on tensors, so each is the gradient of the whole tensor, summed over all uses. Two kinds of
-calls are opaque: attention written in Python is opened, so that the calls inside are seen; recurrences and fused
+calls are opaque: attention written in Python is opened, so that the calls inside are seen. Recurrences and fused
 attention are computed again from their weights and inputs.
 """
 

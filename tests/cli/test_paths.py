@@ -1,4 +1,4 @@
-"""A path that cannot be used is one line and exit code 2, in every command and every option that takes one."""
+"""A path that cannot be used is one line and exit code 2, in every command and option."""
 
 from __future__ import annotations
 

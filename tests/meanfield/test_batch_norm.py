@@ -68,7 +68,7 @@ def test_too_few_samples_are_refused_with_the_reason():
 
 
 def test_inputs_of_few_directions_are_refused_with_the_reason():
-    """A unit's variance over samples on a line is chi-squared with one degree of freedom: one over it has no mean."""
+    """A unit's variance over samples on a line is chi-squared with one degree of freedom. One over it has no mean."""
     config = ProbeConfig(init="he", act="relu", widths=(40, 40), input_width=2, batch=200, draws=2, norm="batch")
     result = measured(config)
     assert result.layers[0].theory is None
@@ -100,7 +100,10 @@ def test_the_kernel_of_all_pairs(name):
 
 
 def test_a_part_of_the_rows_stands_for_the_batch():
-    """Centred products need the diagonal's own share: the same for rows that are alike, from 5 or from 50 of them."""
+    """Centred products need the diagonal's own share.
+
+    It is the same for rows that are alike, from 5 or from 50 of them.
+    """
     whole = np.full((50, 50), 0.3) + 0.7 * np.eye(50)
     part = centred_gram(whole[:5, :5], 50)
     np.testing.assert_allclose(part, centred_gram(whole, 50)[:5, :5], rtol=1e-12, atol=1e-15)
@@ -149,8 +152,10 @@ def test_narrow_and_deep_is_right_or_says_how_far_it_may_be_off(act, init, width
 
 
 def test_the_directions_of_a_narrow_network():
-    """One over the number of directions, as 60 networks of 33 layers measured it: 0.15 to 0.17, where the first order
-    in 1/width gives 0.30 to 0.35."""
+    """One over the number of directions, as 60 networks of 33 layers measured it, is 0.15 to 0.17.
+
+    The first order in 1/width gives 0.30 to 0.35.
+    """
     layers, x = [Layer(40, 40, 2 / 40)] * 33, np.random.default_rng(0).standard_normal((50, 40))
     wirings = [Wiring(NORMS["batch"], None)] * 33
     passes = forward_passes(ACTIVATIONS["sigmoid"], layers, wirings, InputMoments.measure(x), 50)

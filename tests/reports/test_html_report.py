@@ -224,6 +224,9 @@ def test_sweep_check_results_and_diff(initprobe, tmp_path):
     assert {run["verdict"] for run in data["runs"]} == {"survives", "vanishing output"}
     faulty = next(run for run in data["runs"] if run["verdict"] != "survives")
     assert faulty["fix"].startswith("initprobe run") and faulty["command"].startswith("initprobe run")
+    (tmp_path / "held.yaml").write_text(SWEEP.partition("checks:")[0] + "checks: {elapsed_s: {min: 0}}\n")
+    initprobe("check", "held.yaml", "--no-figures", "--report", "held.html", "-j", "1")
+    assert "Every check holds" in _data(tmp_path / "held.html")[0].text
     initprobe("results", "initprobe-out/s", "--report", "results.html")
     assert _data(tmp_path / "results.html")[1] == data
     initprobe("diff", "initprobe-out/s", "initprobe-out/s", "--report", "diff.html")

@@ -180,6 +180,7 @@ def test_the_files_are_written(initprobe, tmp_path):
     assert outcome.code == 0 and outcome.out.startswith("transfers")
     assert json.loads((tmp_path / "w.json").read_text())["widths"] == [32, 64, 128]
     page = (tmp_path / "w.html").read_text()
+    assert "widths 32, 64, 128;" in page and '"x_log":true' in page
     assert "Slopes of log rms against log width" in page and f"numpy {np.__version__}" in page
     assert "change of h, step 3" in (tmp_path / "w.svg").read_text()
 

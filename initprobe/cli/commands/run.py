@@ -109,8 +109,8 @@ def command(options: RunOptions) -> None:
     check_junit(gate_options.junit, verdict.fail_on)
     formats = options.figures.wanted()
     # Started early, to load matplotlib meanwhile. Without this process the first command of the README takes 1.28 times
-    # as long on two idle cores: the fastest of 12 runs each, wall time. On two busy cores it takes 0.95 times as long:
-    # the median of 12 pairs, quartiles 0.85 and 1.27. It takes 0.97 times the processor time.
+    # as long on two idle cores. This is wall time, the fastest of 12 runs each. On two busy cores it takes 0.95 times
+    # as long: the median of 12 pairs, quartiles 0.85 and 1.27. It takes 0.97 times the processor time.
     with drawer(formats) as drawing:
         gate = make_gate(gate_options)
         experiment, directory = _prepared(options)

@@ -1,8 +1,8 @@
 """A second process that draws the figures: it loads matplotlib while this process measures.
 
-It is a copy of this process where that is safe, else a fresh Python, which loads NumPy and our records again. It reads
-a result and returns figure files; only this process writes them to disk. If the second process fails, this one draws
-the same figures, and shows the same error if there is one.
+It is a copy of this process where that is safe. Else it is a fresh Python, which loads NumPy and our records again. It
+reads a result and returns figure files; only this process writes them to disk. If the second process fails, this one
+draws the same figures, and shows the same error if there is one.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def _start(formats: Sequence[str]) -> Process | None:
 def _forked(formats: Sequence[str]) -> Fork | None:
     """A copy of this process, made as soon as it has loaded what both need.
 
-    With a fresh Python the first command of the README takes 1.06 times the processor time: the median of
-    15 pairs, quartiles 1.05 and 1.07.
+    With a fresh Python the first command of the README takes 1.06 times the processor time. This is the median of 15
+    pairs, with quartiles 1.05 and 1.07.
     """
     import initprobe.results.run  # noqa: F401
 

@@ -162,9 +162,11 @@ def _attend_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
     held = _attention_of(node, of)
     sequences = held.by_place()
     if sequences is not None:
-        for source, pairs in zip(held.sources, sequences.back(gradient, held.share), strict=True):
+        parts = sequences.back(gradient, held.share)
+        further = sequences.noise(parts[0])
+        for source, pairs in zip(held.sources, parts, strict=True):
             moved = Moments(held.query.shape, 0.0, pairs)
-            noise = gradient.noise + _mixing_noise(moved)
+            noise = gradient.noise + _mixing_noise(moved) + (0.0 if pairs is parts[2] else further)
             moved = held.as_found(replace(moved, noise=noise), gradient)
             yield source, _to_heads(moved, source.shape)
         return

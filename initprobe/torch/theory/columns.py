@@ -16,7 +16,7 @@ from initprobe.torch.theory.moments import Moments, NoRule
 from initprobe.torch.theory.rule import Lookup
 from initprobe.torch.theory.trace import Node, Trace
 
-# What the rules leave out, as the SD of the log: from the input of a layer, and from that of the model.
+# What the rules leave out, as the SD of the log. It counts from the input of a layer, and from that of the model.
 _LOCAL_DOUBT, _FAR_DOUBT = 0.02, 0.05
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array, normal_density
 from initprobe.meanfield.quadrature import panel_nodes
@@ -178,7 +179,8 @@ def curved(bent: Bent) -> Moments:
     own = given.average(dual(at.square_powers, correlation)) / at.square**2 if at.square > 0 else 0.0
     inherited = max(given.noise - gaussian_noise(given), 0.0)
     pairs = _as_large(given, pairs)
-    return Moments(given.shape, at.mean, pairs, at.growth**2 * inherited + max(own, 0.0), bent)
+    noise = at.growth**2 * inherited + max(own, 0.0)
+    return Moments(given.shape, at.mean, pairs, noise, bent, levels=given.levels)
 
 
 def _as_large(given: Moments, pairs: Array) -> Array:
@@ -205,7 +207,7 @@ def uncurved(bent: Bent, gradient: Moments) -> Moments:
     shaped = Moments(gradient.shape, 0.0, pairs)
     made, along = settled(shaped, pairs * slopes), settled(shaped, along)
     noise = gradient.noise + _slope_noise(gradient, at, correlation)
-    return Moments(gradient.shape, 0.0, made, noise, along=along, masked=bent)
+    return Moments(gradient.shape, 0.0, made, noise, along=along, masked=bent, levels=gradient.levels)
 
 
 def _slope_noise(gradient: Moments, at: Expectations, correlation: Array) -> float:
@@ -334,9 +336,10 @@ def _dropout_back(node: Node, of: Lookup, gradient: Moments) -> Moved:
 
 RULES = (
     Rule(
-        names(
-            "relu relu6 leaky_relu prelu rrelu elu celu selu gelu silu mish tanh sigmoid logsigmoid hardtanh hardswish "
-            "hardsigmoid softplus softsign sin cos exp square pow abs erf neg float_power"
+        # All activations that PyTorch has too, and functions without a record.
+        (
+            *(record.name for record in ACTIVATIONS.values() if record.pytorch is not None),
+            *names("gelu prelu rrelu hardtanh logsigmoid erf sin cos exp square pow abs neg float_power"),
         ),
         _activation,
         _activation_back,

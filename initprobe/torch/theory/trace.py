@@ -18,7 +18,8 @@ from initprobe.arrays import Array
 from initprobe.torch.call_kinds import Call
 from initprobe.torch.graph import Operation, Value
 from initprobe.torch.measure import Track, array_of, is_measured
-from initprobe.torch.theory.moments import Moments, measured_moments
+from initprobe.torch.theory.known_entries import measured_moments
+from initprobe.torch.theory.moments import Moments
 from initprobe.torch.theory.places import MOST_PLACES, from_matrices
 
 _MOST_SAMPLES = 8  # of the model's input, from which its moments are taken

@@ -29,7 +29,7 @@ class Case:
         recorder: all operations, and what each parameter was used for.
         structure: layers, chains and streams.
         limits: thresholds of the verdict.
-        moved: by name of a parameter, whether an entry of its gradient is not 0; None for a parameter without gradient.
+        moved: by name of a parameter, whether an entry of its gradient is not 0. None for a parameter without gradient.
         differentiated: whether there was a backward pass.
         void: by name of a module, which of its parameters holds NaN or infinities.
         peaks: by name, the largest magnitude in each small parameter.
