@@ -73,7 +73,6 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         self.trace = Trace()
         self.model, self._small, self._has_magnitudes = model, SmallTensors(workers), has_magnitudes
         self._names: dict[int, str] = {}
-        self._leaves: dict[int, Value] = {}
         self._aliases: dict[str, list[str]] = {}
         self._held: dict[str, Any] = {}
         self._handles: list[Any] = []
@@ -98,13 +97,12 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         """
         self._forget()
         self._draw += 1
-        self._names, self._leaves, self._aliases, self._held = {}, {}, {}, {}
+        self._names, self._aliases, self._held = {}, {}, {}
         for name, parameter in named_parameters:
             first = self._names.setdefault(id(parameter), name)
-            if first is name:
-                self._leaves[id(parameter)] = Value(names=frozenset((name,)), leaf=name)
             self._held.setdefault(first, parameter)
             self._aliases.setdefault(first, []).append(name)
+        self._leaves = {key: Value(names=frozenset((name,)), leaf=name) for key, name in self._names.items()}
         self.modules.begin()
         for tensor in given:
             signal = self._signal(self._operation("input", "input"), [])

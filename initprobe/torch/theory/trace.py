@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -21,6 +19,7 @@ from initprobe.torch.measure import Track, array_of, is_measured
 from initprobe.torch.theory.known_entries import measured_moments
 from initprobe.torch.theory.moments import Moments
 from initprobe.torch.theory.places import MOST_PLACES, from_matrices
+from initprobe.torch.theory.tensor_facts import WITH_FACTS, tensor_facts
 
 _MOST_SAMPLES = 8  # of the model's input, from which its moments are taken
 _MOST_ENTRIES = 1 << 14  # of a constant, from which its moments are taken
@@ -28,9 +27,7 @@ _SMALL = 1 << 10  # entries of vectors that are measured together
 _MOST_PAIRED = 1 << 21  # entries of a constant whose pairs are taken
 _FINITE = 1e8  # mean square from which on a constant masks logits
 _WITH_PAIRS = frozenset(("same", "shift", "scale", "sum", "gate", "cat"))
-_WITH_FACTS = frozenset(("embedding", "softmax", "scaled_dot_product_attention"))
 _PLAIN = frozenset((int, float, str, bool, slice, type(None)))
-_MASKED = -1e4  # logits up to this are masked
 _NO_FACTS: Mapping[str, Array] = MappingProxyType({})
 
 
@@ -181,7 +178,7 @@ class Trace:
         if kind in _WITH_PAIRS:
             _take_pairs(args, call, call.name in ("mul", "multiply"))
         activation = signal.steps[-1].activation if kind == "activation" and signal.steps else None
-        facts = _facts(call) if call.name in _WITH_FACTS else _NO_FACTS
+        facts = tensor_facts(call) if call.name in WITH_FACTS else _NO_FACTS
         shape = tuple(made.shape)
         shape = self._shapes.setdefault(shape, shape)
         node = Node(len(self.nodes), call.name, args, kwargs, shape, value.track, kind, activation, None, facts)
@@ -312,44 +309,3 @@ def _measure(constants: Sequence[Constant], rows: Array) -> None:
         means, squares = wide.sum(1) / wide.shape[1], np.vecdot(wide, wide) / wide.shape[1]
     for constant, mean, square in zip(constants, means.tolist(), squares.tolist(), strict=True):
         constant.mean, constant.square = mean, square
-
-
-def _facts(call: Call) -> Mapping[str, Array]:
-    """What only the tensors of the call can tell."""
-    if call.name == "embedding" and call.args:
-        return {"equal": _equal(call.args[0].detach().cpu().numpy())}
-    if call.name == "softmax" and call.tensors[0].ndim > 1:
-        return {"open": _open(call.tensors[0].detach())}
-    if call.name == "scaled_dot_product_attention":
-        mask = call.kwargs.get("attn_mask", call.args[3] if len(call.args) > 3 else None)
-        return _NO_FACTS if mask is None else {"open": _open(mask.detach())}
-    return _NO_FACTS
-
-
-def _open(logits: Any) -> Array:
-    """Which logits of the first sample are not masked, `(queries, keys)`."""
-    while logits.ndim > 2:
-        logits = logits[0]
-    visible = logits if logits.dtype == torch.bool else torch.isfinite(logits) & (logits > _MASKED)
-    return np.atleast_2d(visible.cpu().numpy())
-
-
-def _equal(tokens: Array) -> Array:
-    """Share of equal tokens among two, by the axes along which their places differ, `(2, ..., 2)`."""
-    ndim = tokens.ndim
-    sums = {axes: _equal_within(tokens, axes) for count in range(ndim + 1) for axes in combinations(range(ndim), count)}
-    shape = tuple(min(size, 2) for size in tokens.shape)
-    equal = np.empty(shape)
-    for place in np.ndindex(shape):
-        axes = tuple(axis for axis, index in enumerate(place) if index)
-        parts = [part for count in range(len(axes) + 1) for part in combinations(axes, count)]
-        total = sum((-1) ** (len(axes) - len(part)) * sums[part] for part in parts)
-        equal[place] = total / (tokens.size * math.prod(tokens.shape[axis] - 1 for axis in axes))
-    return equal
-
-
-def _equal_within(tokens: Array, axes: tuple[int, ...]) -> float:
-    """Number of pairs of equal tokens that differ along these axes at most."""
-    others = tuple(axis for axis in range(tokens.ndim) if axis not in axes)
-    rows = np.transpose(tokens, (*others, *axes)).reshape(math.prod(tokens.shape[axis] for axis in others), -1)
-    return float(sum(count * count for row in rows.tolist() for count in Counter(row).values()))
