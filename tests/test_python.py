@@ -67,6 +67,7 @@ def test_sweep_and_load(tmp_path):
     (tmp_path / "s.yaml").write_text(SWEEP)
     swept = initprobe.sweep(tmp_path / "s.yaml", out=tmp_path / "out", jobs=1)
     assert [row.state for row in swept.rows] == ["done", "done"] and "2 runs: 2 survive" in swept.table()
+    assert repr(swept) == f"<Sweep: 2 runs: 2 survive; {tmp_path / 'out' / 'sweep.db'}>"
     axes, result = next(swept.results())
     assert axes == {"init": "xavier"} and len(result.layers) == 3
     again = initprobe.load(tmp_path / "out")
