@@ -61,7 +61,11 @@ def row_blocks(rows: int, columns: int) -> list[slice]:
 
 
 def block_rows(rows: int, columns: int) -> int:
-    """Rows of each of `row_blocks` but the last."""
+    """Rows of each of `row_blocks` but the last.
+
+    Args:
+        rows, columns: of the matrix.
+    """
     half = max(math.ceil(rows / 2), _WORTH_A_THREAD // columns)
     return max(min(tallied_rows(columns), _MOST_ROWS, half), _FEWEST_ROWS)
 

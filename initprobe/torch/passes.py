@@ -64,7 +64,7 @@ def recorded(arguments: Arguments, pool: Workers) -> tuple[Recorder, Course]:
         pool: threads that take statistics.
 
     Returns:
-        What the recorder saw, and how the first draw went, with the mean loss of all.
+        What was recorded, and how the first draw went, with the mean loss of all.
 
     Raises:
         ConfigError: the loss is no scalar, or the model cannot be differentiated tensor by tensor.

@@ -1,4 +1,4 @@
-"""Where a batch comes from: files that are read or refused with the place of the fault, and noise of known moments."""
+"""Where a batch comes from: files that are read or refused with a place, and noise of known moments."""
 
 from __future__ import annotations
 

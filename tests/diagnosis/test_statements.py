@@ -1,4 +1,4 @@
-"""What the verdict says of special nets and inputs: the cause that is true, and no fix that does not help."""
+"""The verdict on special nets and inputs names the true cause, and offers no fix that does not help."""
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ def test_a_pyramid_is_judged_alike_for_tanh_and_relu():
 
 @pytest.mark.parametrize("shape", [{"widths": (64, 32, 1)}, {"widths": (1,)}, {"widths": (64, 32, 16, 1)}], ids=str)
 def test_a_last_layer_of_one_unit_is_not_too_deep(shape):
-    """The unit is off for half of the inputs, not for the batch: of 200 draws with 60 inputs, few are all 0."""
+    """The unit is off for half of the inputs, not for the batch. Of 200 draws with 60 inputs, few are all 0."""
     result = judged(init="he", act="relu", width=None, layers=None, **shape)
     assert result.healthy
     assert result.typical.loss_probability < 0.3

@@ -130,8 +130,8 @@ def test_percentiles_of_a_shifted_normal(dtype, scale, shift):
     """Within 5 standard errors of the order statistics, plus the resolution of a bucket.
 
     A normal percentile has standard error sqrt(p (1 - p) / n) / pdf. Both sides use the same sample, so only the
-    bucket's width matters: interpolating the density inside a bucket of width w errs by at most w^2 |pdf'| / (8 pdf).
-    Widths are at most 2^-5 of a value, so at most 5/32 + 4/32 of a standard deviation at 5 and a centre 4 away.
+    bucket's width matters. Interpolating the density inside a bucket of width w errs by at most w^2 |pdf'| / (8 pdf).
+    Widths are at most 2^-5 of a value. At 5, with a centre 4 away, that is at most 5/32 + 4/32 of a standard deviation.
     """
     x = (normal(200_000, "float64") * scale + shift).astype(dtype)
     sketch = sketch_of(*np.array_split(x, 7))
@@ -209,7 +209,7 @@ def test_infinities_and_nan_are_counted_and_void_the_rest():
 
 
 def test_saturated_outputs_crowd_at_the_right_place():
-    """The last bucket below 1 is 2^-8 wide, less than half a bin, so at most half a bin moves to its neighbour."""
+    """The last bucket below 1 is 2^-8 wide, less than half a bin. So at most half a bin moves to its neighbour."""
     h = np.tanh(6.7 * normal(400_000))
     counts = histogram(sketch_of(h, bits=FINE))
     exact = np.histogram(h, BINS, (h.min(), h.max()))[0]

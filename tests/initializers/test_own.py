@@ -166,7 +166,7 @@ def test_no_theory_where_weights_do_not_look_independent(name, words):
 @pytest.mark.parametrize("name", ["normal", "wide", "skewed", "haar"])
 @pytest.mark.parametrize("fields", [{}, {"norm": "layer"}, {"residual": True, "block": 2}])
 def test_theory_is_that_of_the_built_in_with_this_variance(name, fields):
-    """But for the 0.5% a layer to which the variance is known, on 1% of numbers that it moves by no more."""
+    """The variance is known to 0.5% per layer, so that at most 1% of the numbers move by no more."""
     twins = {"normal": "lecun", "wide": "xavier_uniform", "haar": "orthogonal", "skewed": None}
     ours = run(ProbeConfig(init=f"owninits:{name}", **SMALL, **fields))
     if name == "skewed" and "residual" in fields:

@@ -30,8 +30,8 @@ def spreads_of(name, layers, inputs, batch):
 
 @pytest.mark.parametrize("name, per_layer", [("linear", 2), ("relu", 5)])
 def test_product_law_of_one_input(name, per_layer):
-    """`E[M^2]/E[M]^2 = prod (1 + 5/n)` for ReLU with He and one input, 2 in place of 5 for linear: to first order
-    the variance of log M is the sum of 5/n. z of layer L has passed L - 1 of them, and its own 2/n.
+    """`E[M^2]/E[M]^2 = prod (1 + 5/n)` for ReLU with He and one input, 2 in place of 5 for linear. To first order the
+    variance of log M is the sum of 5/n. z of layer L has passed L - 1 of them, and its own 2/n.
     """
     width, depth = 400, 12
     layers = square_net(2.0 if name == "relu" else 1.0, width, depth)
@@ -195,7 +195,10 @@ def test_against_random_networks(name, layers, batch):
 
 
 def test_bias_under_orthogonal_weights():
-    """They leave so little to chance that the bias shows: 15 of its standard errors, and theory meets it within 5."""
+    """They leave so little to chance that the bias shows.
+
+    It is 15 of its standard errors, and theory meets it within 5.
+    """
     width, depth, draws = 100, 8, 60
     layers = square_net(1.5, width, depth, orthogonal=True)
     x = np.random.default_rng(20).standard_normal((50, width))

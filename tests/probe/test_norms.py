@@ -141,7 +141,7 @@ def test_numbers_do_not_depend_on_threads(norm, residual):
 
 
 def test_each_batch_has_its_own_statistics():
-    """Two batches of 60 are not one of 120: every unit's z has mean 0 and variance 1 in each, and so together."""
+    """Two batches of 60 are not one of 120. Every unit's z has mean 0 and variance 1 in each, and so together."""
     config = ProbeConfig(
         init="he", act="relu", layers=2, width=40, batch=60, batches=2, draws=1, norm="batch", dtype="float64"
     )
@@ -174,7 +174,7 @@ def test_branches_that_start_at_zero_hand_on_signal_and_gradient():
 @pytest.mark.parametrize("skip", [{}, {"residual": True, "branch_scale": 0.7}])
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_jacobians_against_finite_differences(norm, skip):
-    """The mean square of all entries, end to end: central differences with a step of 1e-5 have an error of 1e-9."""
+    """The mean square of all entries, end to end. Central differences with a step of 1e-5 have an error of 1e-9."""
     config = ProbeConfig(init="he", act="gelu", layers=3, width=9, batch=2, draws=1, norm=norm, dtype="float64", **skip)
     experiment = prepare(config)
     computed = measure(experiment, 1).end_to_end[-1]

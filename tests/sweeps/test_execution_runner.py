@@ -26,7 +26,7 @@ from initprobe.sweeps.store import open_store, read_store
 SUPPORT = Path(__file__).parents[1] / "support"
 
 RUNS = 12
-# A sweep in a process of its own, of as many runs as asked for, in a session of its own.
+# A sweep of as many runs as asked for, in a process and a session of its own.
 SWEEP = """
 import json, sys
 from pathlib import Path

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from initprobe.activations.catalogue import ACTIVATIONS
 from initprobe.activations.record import Activation
 from initprobe.arrays import Array, normal_density
 from initprobe.meanfield.quadrature import panel_nodes
@@ -329,9 +330,10 @@ def kept_at_random(given: Moments, share: float) -> Moments:
 
 RULES = (
     Rule(
-        names(
-            "relu relu6 leaky_relu prelu rrelu elu celu selu gelu silu mish tanh sigmoid logsigmoid hardtanh hardswish "
-            "hardsigmoid softplus softsign sin cos exp square pow abs erf neg float_power"
+        # All activations that PyTorch has too, and functions without a record.
+        (
+            *(record.name for record in ACTIVATIONS.values() if record.pytorch is not None),
+            *names("gelu prelu rrelu hardtanh logsigmoid erf sin cos exp square pow abs neg float_power"),
         ),
         _activation,
         _activation_back,
