@@ -15,7 +15,8 @@ import numpy as np
 from initprobe.arrays import Array
 from initprobe.meanfield.input_moments import InputMoments, sample_groups
 
-# Rows that stand for a batch whose pairs were not measured; odd, so that each row has equally many pairs of both kinds.
+# Rows that stand for a batch whose pairs were not measured. It is odd, so that each row has equally many pairs of both
+# kinds.
 _STAND_INS = 33
 
 

@@ -81,7 +81,7 @@ def spread_with_means(
 
 
 def _first_unstable(single: Sequence[Step]) -> int:
-    """The first layer whose z is moved too far by deviations of the mean of h below it; the number of layers if none.
+    """The first layer whose z is moved too far by deviations of the mean of h; the number of layers for none.
 
     Args:
         single: steps of all layers, with the noise of one sample.

@@ -41,8 +41,8 @@ def typical_draw(
         prediction: at infinite width.
 
     Returns:
-        None for weights from a file, which are one draw; with a norm, or skips around every layer, which hold the
-        length; and without a prediction.
+        None for weights from a file, which are one draw, and without a prediction. None with a norm, or skips around
+        every layer, since these hold the length.
     """
     if prediction is None or not _is_judged(config, sizes):
         return None

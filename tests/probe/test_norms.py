@@ -245,7 +245,7 @@ def test_what_a_result_calls_itself(initprobe):
 
 
 def test_norms_count_in_the_memory():
-    """With one thread: dL/dz and dL/dy, which do not replace z, a copy by columns, and room to normalise in float64."""
+    """With one thread these are dL/dz and dL/dy, a copy by columns, and room to normalise in float64."""
     given = {"layers": 20, "width": 100, "batch": 20_000, "init": "he", "act": "relu"}
     configs = {name: ProbeConfig(norm=name, **given) for name in ("none", *NORMS)}
     costs = {name: cost(config, 1).peak_bytes for name, config in configs.items()}

@@ -68,8 +68,8 @@ class Moments:
         even: the pairs behind a padded convolution, and these without what all places have in common and lose near the
             border: their mean product falls with distance, and a norm takes it off at each place. They hold for these
             pairs only.
-        along: of a gradient that went back through a function, the mean product of two entries, each times its
-            standardized Gaussian entry. None elsewhere.
+        along: the mean product of two entries, each times its standardized Gaussian entry. It is of a gradient that
+            went back through a function. None elsewhere.
     """
 
     shape: Shape
