@@ -8,7 +8,7 @@ of a narrow network is that of a wide one (Yang et al. 2022, arXiv:2203.03466).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from initprobe.diagnosis.width_sizes import WidthSlopes
@@ -83,6 +83,31 @@ def findings_of(slopes: WidthSlopes, lines: Sequence[WidthLine]) -> list[WidthFi
     if not findings:
         findings += _undecided(lines)
     return [*findings, *_still(lines, slopes.steps), *_exceptions(lines), *_unmeasured(slopes, lines), *_batch(slopes)]
+
+
+# Every rule, with its meaning.
+WIDTH_RULES: Mapping[str, str] = {
+    "diverged": "Training leaves the float range.",
+    **{
+        f"{name}-{way}": f"{what} {'grow' if way == 'grows' else 'fall'} with the width."
+        for name, what in (
+            ("output", "Values of h"),
+            ("logits", "Logits"),
+            ("logits-change", "Changes of logits"),
+            ("change", "Changes of h"),
+            ("update", "Updates of W"),
+            ("attention", "Logits of attention"),
+        )
+        for way in ("grows", "falls")
+    },
+    "undecided": "The seeds do not decide whether a slope is 0.",
+    "no-change": "Training does not change h of a layer.",
+    "starts-at-zero": "Logits are 0 before training.",
+    "starts-small": "Logits fall with the width before training.",
+    "unmeasured": "h of a layer has another shape after some step.",
+    "missing-layers": "A layer is not in every network.",
+    "large-batch": "So many samples make changes seem to fall with the width.",
+}
 
 
 def transfers(findings: Sequence[WidthFinding]) -> bool | None:

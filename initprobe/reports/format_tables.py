@@ -11,9 +11,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from initprobe.formatting import NOTHING, percent, short
-from initprobe.reports.people_names import TENSOR_SYMBOLS
 from initprobe.reports.shortened_table import ShortenedTable
 from initprobe.reports.tables import TextColumn, table_of
+from initprobe.results.base import TENSOR_SYMBOLS
 from initprobe.results.formats import FormatStats, LossScale, TensorInFormat
 
 _Entry = Callable[[TensorInFormat], str]

@@ -22,7 +22,7 @@ _STAYED = "tried, and the finding stayed"
 
 
 @dataclass
-class Trials:
+class FixesOfModel:
     """Tries fixes one after the other, at most `MOST_TRIALS` of them.
 
     Attributes:

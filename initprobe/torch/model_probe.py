@@ -20,7 +20,7 @@ from initprobe.results.summary import Finding, ModelFacts
 from initprobe.torch import descriptions
 from initprobe.torch.arguments import Arguments, Loss, Reinit, check, copied, input_tensors, limits_of, parts_of
 from initprobe.torch.coverage import coverage
-from initprobe.torch.fixes import Trials
+from initprobe.torch.fixes import FixesOfModel
 from initprobe.torch.graph import without_cycles
 from initprobe.torch.inventory import inventory
 from initprobe.torch.layer_stats import LayerRecords, operation_places, sketches_of
@@ -120,7 +120,7 @@ def _tried(arguments: Arguments, case: Case, pool: Workers) -> list[Finding]:
         without_cycles(trial.operations)
         return observed
 
-    return Trials(arguments.model, arguments.x, again).findings(judged(case))
+    return FixesOfModel(arguments.model, arguments.x, again).findings(judged(case))
 
 
 def _untried(case: Case) -> list[Finding]:

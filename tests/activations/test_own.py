@@ -134,7 +134,9 @@ def test_a_reference_is_not_read_as_parameters(text, name):
 
 
 def test_a_name_that_ships_keeps_its_message():
-    with pytest.raises(ConfigError, match=r"^'tanh:x': 'x' is not key=value, as in tanh:key=0.5$"):
+    with pytest.raises(
+        ConfigError, match=r"^'tanh:x': 'x' is not key=value, as in tanh:key=0.5; `initprobe explain tanh` lists"
+    ):
         of("tanh:x")
 
 

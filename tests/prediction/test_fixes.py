@@ -8,7 +8,7 @@ from command_lines import config_of
 
 from initprobe.config.probe_config import ProbeConfig
 from initprobe.initializers.catalogue import INITIALIZERS
-from initprobe.prediction.fix_trial import Trials
+from initprobe.prediction.fix_trial import FixSearch
 from initprobe.probe.experiment import prepare
 from initprobe.probe.networks import first_network
 from initprobe.probe.run import run
@@ -127,5 +127,5 @@ def test_no_candidate_is_tried_twice():
     tried = []
     names = ("he", "lecun:gain=1.41", "he:mode=fan_out", "xavier")
     original, *candidates = (ProbeConfig(init=init, act="relu") for init in ("normal:std=1", *names))
-    assert Trials(original, lambda config: tried.append(str(config.init))).first(candidates) is None
+    assert FixSearch(original, lambda config: tried.append(str(config.init))).first(candidates) is None
     assert tried == ["he", "xavier"]
