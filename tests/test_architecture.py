@@ -5,6 +5,7 @@ import re
 import statistics
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,14 @@ def named(path):
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
 def imports(path):
     """Modules imported anywhere in a file, outside `if TYPE_CHECKING`."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     guarded = {
         id(inner)
         for node in ast.walk(tree)
@@ -50,7 +56,7 @@ def imports(path):
 def functions():
     """Each function with its lines, and its lines without the docstring."""
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 documented = node.body[0].end_lineno - node.body[0].lineno + 1 if ast.get_docstring(node) else 0
                 lines = node.end_lineno - node.lineno + 1
@@ -97,7 +103,7 @@ def public_functions(node, owner=""):
 def test_arguments_are_described():
     """Public functions of several arguments have a section, or name each in the sentence; click describes its own."""
     for path in MODULES:
-        for owner, function in public_functions(ast.parse(path.read_text())):
+        for owner, function in public_functions(parsed(path)):
             arguments = [argument.arg for argument in (*function.args.args, *function.args.kwonlyargs)]
             names = [name for name in arguments if name not in ("self", "cls")]
             text = ast.get_docstring(function) or ""
@@ -108,7 +114,7 @@ def test_arguments_are_described():
 def test_sentences_of_docstrings_are_short():
     """At most 20 words with a margin for numbers; code counts as one word, and an indented line begins a sentence."""
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) or path.parent.name == "commands":
                 continue
             text = re.sub(r"`[^`]*`|(?m:^ *initprobe .*$)", "code", ast.get_docstring(node) or "")
@@ -125,7 +131,7 @@ def test_local_variables_are_named_by_what_they_hold():
     bound = {
         f"{named(path)}:{node.lineno} {node.id}"
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in riddles
     }
     assert not bound, "name each by what it holds"
