@@ -254,6 +254,17 @@ class LayerStats(Record):
         stats: TensorStats = getattr(self, name)
         return stats
 
+    def prediction(self, tensor: str) -> tuple[float | None, float | None]:
+        """What theory from the input of the net predicts for a tensor, by name.
+
+        Returns:
+            The variance, and the standard deviation of the log of the measured one; None where there is none.
+        """
+        if self.model_theory is not None:
+            predicted = getattr(self.model_theory.end_to_end, tensor, None)
+            return getattr(predicted, "variance", None), getattr(predicted, "log_sd", None)
+        return getattr(self.theory, f"{tensor}_variance", None), getattr(self.theory, f"{tensor}_spread", None)
+
 
 class ModuleStats(Record):
     """One call of one leaf module of a PyTorch model.
