@@ -201,17 +201,40 @@ def _scale_words(scale: DepthScale, reach: float) -> str | None:
 def _theory_words(result: ProbeResult) -> list[str]:
     """The largest disagreements with theory, forward and backward, in SDs of chance; a line each, as in a pipe."""
     words = [_furthest(result, "output", "z", "var h"), _furthest(result, "output_gradient", "gradient_z", "var dL/dh")]
-    words += [_uncertain_words(result), _underived_words(result)]
+    words += [*_uncertain_words(result), _refused_words(result), _underived_words(result)]
     return [line for line in words if line] or [line for line in [_bare_theory_words(result)] if line]
 
 
-def _uncertain_words(result: ProbeResult) -> str | None:
-    """How far the predicted gradient may be off, where the length map is unstable."""
+def _uncertain_words(result: ProbeResult) -> list[str]:
+    """How far predictions may be off, where lengths or means of h are unstable."""
     theories = [layer.theory for layer in result.layers if layer.theory is not None]
-    factors = [theory.gradient_uncertainty or 1.0 for theory in theories if theory.gradient_z is None]
-    if not factors or not max(factors) > 1:
+    by_tensor = {
+        "var h": [each.output_uncertainty or 1.0 for each in theories if each.z is None and each.output_variance],
+        "dL/dh": [
+            each.gradient_uncertainty or 1.0
+            for each in theories
+            if each.gradient_z is None and each.output_gradient_variance
+        ],
+    }
+    return [
+        f"lengths or means of h are unstable: predictions of {symbol} hold within {factor(max(factors))}"
+        for symbol, factors in by_tensor.items()
+        if max(factors, default=1.0) > 1
+    ]
+
+
+def _refused_words(result: ProbeResult) -> str | None:
+    """The layers without a prediction, where others have one."""
+    theories = [(layer, layer.theory) for layer in result.layers if layer.theory is not None]
+    without = [
+        layer.layer
+        for layer, theory in theories
+        if theory.output_variance is None and layer.output.variance and layer.output.status == "ok"
+    ]
+    if not without or len(without) == len(result.layers):
         return None
-    return f"the length map is unstable: predictions of dL/dh hold within {factor(max(factors))}"
+    layers = f"{len(without)} layers from layer {without[0]} on" if len(without) > 1 else f"layer {without[0]}"
+    return f"no prediction of var h for {layers}: networks of this width differ too much"
 
 
 def _underived_words(result: ProbeResult) -> str | None:

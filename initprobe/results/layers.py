@@ -96,7 +96,8 @@ class LayerTheory(Record):
             Of the latter, the SD that z is taken in contains the log. Null where there is none.
         weight_gradient_uncertainty: the same for the variances of dL/dz and dL/dW. Beyond a factor of 1,000 under norms
             and skips, the predictions of a layer's gradients are null.
-        output_uncertainty: the same for the variance of h, where the length map is unstable and under batch norm.
+        output_uncertainty: the same for the variance of h, where lengths or means of h are unstable, and under batch
+            norm. Beyond a factor of 1,000 the predictions of a layer are null.
         output_shares: predicted share of the outputs in each bin of the output histogram; null after a skip.
     """
 
